@@ -1,0 +1,1 @@
+//! Tests that say what they need.

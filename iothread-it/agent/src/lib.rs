@@ -1,0 +1,3 @@
+//! The guest side: protocol and init process.
+
+pub mod protocol;

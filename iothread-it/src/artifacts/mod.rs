@@ -1,0 +1,5 @@
+//! QEMU, kernel and boot image: found on the host or unpacked from its packages.
+
+mod manifest;
+
+pub use manifest::{GuestImage, Manifest, ManifestError, MANIFEST_ENV, Origin, QemuInstall};

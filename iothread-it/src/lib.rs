@@ -1,0 +1,3 @@
+//! A pool of IOThreads for QEMU.
+
+pub mod artifacts;

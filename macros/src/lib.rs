@@ -1,0 +1,1 @@
+//! The attribute of kata-test, and nothing else.
