@@ -1,1 +1,310 @@
-//! The messages between host and agent.
+//! The messages between host and agent: JSON, one message a line.
+//!
+//! The agent speaks first, with a [`Greeting`]. It names the protocol's version, so that a stale
+//! boot image is an error and not a riddle, and the [`Epoch`]: the guest's boot. A reset starts
+//! the agent anew, and its new greeting ends whatever the host still waited for. Requests carry
+//! the epoch that they were meant for, and the agent drops those of an earlier one.
+//!
+//! Requests run side by side and are answered as they end, in any order.
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The version of this protocol. Any change to a message raises it.
+pub const VERSION: u32 = 1;
+
+/// The name of the virtio-serial port that the agent answers on.
+pub const PORT_NAME: &str = "org.iothread-it.agent";
+
+/// One boot of a guest: the kernel's `boot_id`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub String);
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The number that pairs a request with its answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(pub u64);
+
+/// A block device's serial, as the guest reads it from `/sys/block/*/serial`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Serial(pub String);
+
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The agent's first line after each boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Greeting {
+    /// [`VERSION`] as the agent was built with.
+    pub protocol: u32,
+    /// This boot.
+    pub epoch: Epoch,
+    /// The guest kernel's release, from `uname`(2).
+    pub kernel: String,
+    /// CPUs that are online in the guest.
+    pub cpus: u32,
+}
+
+/// What the host asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// The boot that this is meant for.
+    pub epoch: Epoch,
+    /// Chosen by the host, unique within an epoch.
+    pub id: RequestId,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What the agent can do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Command {
+    /// Lists the block devices that have a serial. Answered by [`Reply::Disks`].
+    Disks,
+    /// Waits, by kernel uevents, until a disk is there or gone. Answered by [`Reply::Disks`],
+    /// or [`FailureKind::TimedOut`].
+    AwaitDisk {
+        /// The disk.
+        serial: Serial,
+        /// What to wait for.
+        presence: Presence,
+        /// How long, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// Writes the [pattern](crate::pattern) and flushes it. Answered by [`Reply::Extent`].
+    Write(Extent),
+    /// Reads back past the page cache and compares with the pattern. Answered by
+    /// [`Reply::Extent`], or [`FailureKind::Mismatch`].
+    Verify(Extent),
+    /// Reads and writes for a while. Says [`Notice::LoadRunning`] once every thread has
+    /// completed an operation, and ends with [`Reply::Load`].
+    Load(Load),
+}
+
+/// Whether a disk is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// Announced by the kernel, with its serial readable and its node in `/dev`.
+    Present,
+    /// Removed, as the kernel announced.
+    Absent,
+}
+
+/// A stretch of a disk and the pattern that belongs there. Offset and length are in bytes, and
+/// multiples of 4096.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extent {
+    /// The disk.
+    pub serial: Serial,
+    /// Which pattern.
+    pub seed: u64,
+    /// The first byte.
+    pub offset: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+/// A bounded load. It ends at the first of its limits, or, for each thread, at its first error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// What is read, or where the pattern is written.
+    pub extent: Extent,
+    /// Read or write.
+    pub direction: Direction,
+    /// Threads that work at once.
+    pub threads: u32,
+    /// The guest CPUs to run on: thread *n* is bound to entry *n* modulo their number. Empty: not
+    /// bound.
+    pub cpus: Vec<u32>,
+    /// Operations that each thread keeps outstanding.
+    pub depth: u32,
+    /// Bytes an operation, a multiple of 512.
+    pub block_size: u32,
+    /// Ends the load after so many milliseconds.
+    pub duration_ms: u64,
+    /// Ends each thread after so many operations.
+    pub operations: Option<u64>,
+}
+
+/// Which way a load goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the disk.
+    Read,
+    /// To the disk.
+    Write,
+}
+
+/// What the agent says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Message {
+    /// The agent has started.
+    Greeting(Greeting),
+    /// Something happened within a request that goes on.
+    Notice {
+        /// The request.
+        id: RequestId,
+        /// What happened.
+        notice: Notice,
+    },
+    /// A request has ended.
+    Answer {
+        /// The request.
+        id: RequestId,
+        /// How it ended.
+        outcome: Result<Reply, Failure>,
+    },
+}
+
+/// A step within a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notice {
+    /// Every thread of a load has completed at least one operation.
+    LoadRunning,
+}
+
+/// A request that succeeded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// The disks that are there, by serial.
+    Disks(Vec<Disk>),
+    /// An extent written or verified.
+    Extent {
+        /// SHA-256 of the bytes written or read, in hexadecimal.
+        sha256: String,
+    },
+    /// A load that has ended. Errors of single operations are counted, not fatal.
+    Load(LoadReport),
+}
+
+/// A block device of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Its serial.
+    pub serial: Serial,
+    /// The kernel's name, such as `vda`.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What a load did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadReport {
+    /// Operations that completed in full.
+    pub operations: u64,
+    /// Bytes that they moved.
+    pub bytes: u64,
+    /// Operations that failed or came back short.
+    pub errors: u64,
+    /// The first of these.
+    pub first_error: Option<String>,
+    /// How long it took, in milliseconds of the guest's CLOCK_MONOTONIC.
+    pub elapsed_ms: u64,
+}
+
+/// A request that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    /// Which kind of failure.
+    pub kind: FailureKind,
+    /// What happened, for a person.
+    pub message: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What a program can tell about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The request asks for something that cannot be done as asked.
+    BadRequest,
+    /// No disk has that serial.
+    NoSuchDisk,
+    /// What was awaited did not come in time.
+    TimedOut,
+    /// Reading or writing failed.
+    Io {
+        /// The error number, if the kernel gave one.
+        errno: Option<i32>,
+    },
+    /// The data on the disk is not the pattern.
+    Mismatch {
+        /// The first wrong byte.
+        offset: u64,
+    },
+}
+
+/// Writes a message as its line, the newline included.
+pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut line =
+        serde_json::to_vec(message).expect("a message has only string keys and finite numbers");
+    line.push(b'\n');
+    line
+}
+
+/// Reads a message from its line.
+///
+/// # Errors
+/// If the line is no message of this type.
+pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_and_comes_back() {
+        let message = Message::Answer {
+            id: RequestId(7),
+            outcome: Err(Failure {
+                kind: FailureKind::Io { errno: Some(5) },
+                message: "two\nlines".into(),
+            }),
+        };
+        let line = encode(&message);
+        assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        assert_eq!(decode::<Message>(&line).unwrap(), message);
+    }
+
+    #[test]
+    fn a_field_this_version_does_not_know_is_refused() {
+        let line = br#"{"protocol":1,"epoch":"e","kernel":"6.1","cpus":1,"colour":"red"}"#;
+        assert!(decode::<Greeting>(line).is_err());
+    }
+}

@@ -2,4 +2,4 @@
 
 mod manifest;
 
-pub use manifest::{GuestImage, Manifest, ManifestError, MANIFEST_ENV, Origin, QemuInstall};
+pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
