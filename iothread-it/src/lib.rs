@@ -1,3 +1,23 @@
-//! A pool of IOThreads for QEMU.
+//! A pool of IOThreads for QEMU, as Kata Containers' `indep_iothreads`: threads that are made when
+//! QEMU starts and live as long as the VM, to which hot-plugged disks attach and from which they
+//! detach.
+//!
+//! - [`config`] reads what Kata's configuration says about threads and disks.
+//! - [`pool`] knows who has which thread and which slot. It does no I/O.
+//! - [`qmp`] speaks with QEMU, [`hotplug`] attaches and detaches with it.
+//! - [`qemu`] makes the command line and reads what each thread did; [`process`] owns what it
+//!   starts.
+//! - [`guest`] is the agent in the guest and the image that it boots from; [`artifacts`] finds or
+//!   fetches QEMU and the kernel.
+//! - [`vm`] puts them together.
 
 pub mod artifacts;
+pub mod config;
+pub mod guest;
+pub mod hotplug;
+pub mod pool;
+pub mod process;
+pub mod qemu;
+pub mod qmp;
+pub mod vm;
+pub mod wait;

@@ -1,0 +1,97 @@
+//! Kata's configuration of a QEMU hypervisor: the part that shapes threads and disks.
+//!
+//! Read from TOML in Kata's form, `[hypervisor.qemu]`. Keys that this crate has no use for are
+//! left alone. What would silently do nothing is an error that names its key, and one error lists
+//! all that is wrong.
+
+mod kata;
+mod problem;
+
+pub use kata::read;
+pub use problem::{ConfigError, Problem};
+
+use std::fmt;
+
+/// What shapes a VM's threads and disks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HypervisorConfig {
+    /// `machine_type`.
+    pub machine: Machine,
+    /// `default_vcpus`.
+    pub vcpus: u32,
+    /// `default_memory`, in MiB.
+    pub memory_mib: u32,
+    /// `enable_iothreads` and `indep_iothreads` together: the number of threads in the pool.
+    pub indep_iothreads: usize,
+    /// `block_device_aio`.
+    pub aio: Aio,
+    /// `block_device_cache_set` and `block_device_cache_direct` together.
+    pub cache_direct: bool,
+    /// `block_device_cache_set` and `block_device_cache_noflush` together.
+    pub cache_no_flush: bool,
+}
+
+impl Default for HypervisorConfig {
+    fn default() -> Self {
+        Self {
+            machine: Machine::Q35,
+            vcpus: 1,
+            memory_mib: 256,
+            indep_iothreads: 0,
+            aio: Aio::default(),
+            cache_direct: false,
+            cache_no_flush: false,
+        }
+    }
+}
+
+/// A machine type that can hot-plug PCI disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Machine {
+    /// PCI Express, with ACPI hotplug at root ports.
+    Q35,
+    /// Conventional PCI (i440FX), with ACPI hotplug on its root bus.
+    Pc,
+}
+
+impl Machine {
+    /// Every machine type.
+    pub const ALL: [Self; 2] = [Self::Q35, Self::Pc];
+
+    /// Returns QEMU's name for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Q35 => "q35",
+            Self::Pc => "pc",
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How QEMU does a disk's I/O on the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Aio {
+    /// With a pool of worker threads.
+    Threads,
+    /// With Linux AIO.
+    Native,
+    /// With io_uring. Kata's default.
+    #[default]
+    IoUring,
+}
+
+impl Aio {
+    /// Returns QEMU's and Kata's name for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Threads => "threads",
+            Self::Native => "native",
+            Self::IoUring => "io_uring",
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Which step of an attach or detach failed, and what is left of it.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::GuestError;
+use crate::pool::{DeviceId, PoolError};
+use crate::qmp::QmpError;
+
+/// A step of an attach or a detach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The pool gives a thread and a slot.
+    Lease,
+    /// QEMU opens the image.
+    BlockdevAdd,
+    /// QEMU makes the device.
+    DeviceAdd,
+    /// The guest finds the disk.
+    GuestHasDisk,
+    /// QEMU asks the guest to let go.
+    DeviceDel,
+    /// The guest has let go, and QEMU has removed the device.
+    DeviceDeleted,
+    /// QEMU closes the image.
+    BlockdevDel,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lease => "the pool's lease",
+            Self::BlockdevAdd => "blockdev-add",
+            Self::DeviceAdd => "device_add",
+            Self::GuestHasDisk => "the guest's discovery",
+            Self::DeviceDel => "device_del",
+            Self::DeviceDeleted => "DEVICE_DELETED",
+            Self::BlockdevDel => "blockdev-del",
+        })
+    }
+}
+
+/// Why a step of an attach failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The pool has nothing to give.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// QEMU refused, or did not answer.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// The guest did not find the disk.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+    /// The path cannot be written in QMP.
+    #[error("the path {} is no valid UTF-8", path.display())]
+    PathNotText {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// An attach that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("attach of `{device}` failed at {step}{}", left(.rollback))]
+pub struct AttachError {
+    /// The disk.
+    pub device: DeviceId,
+    /// Where it failed.
+    pub step: Step,
+    /// Why.
+    pub source: StepError,
+    /// Whether what was done before that step could be undone. If not, the disk keeps its thread
+    /// and slot until a detach succeeds.
+    pub rollback: Result<(), Box<DetachError>>,
+}
+
+fn left(rollback: &Result<(), Box<DetachError>>) -> String {
+    match rollback {
+        Ok(()) => String::new(),
+        Err(error) => format!(", and what was done before is not undone ({error})"),
+    }
+}
+
+/// A detach that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DetachError {
+    /// There is nothing to detach.
+    #[error("`{device}` is not attached")]
+    NotAttached {
+        /// The disk.
+        device: DeviceId,
+    },
+    /// The guest said no (DEVICE_UNPLUG_GUEST_ERROR).
+    #[error("the guest refused to let go of `{device}`")]
+    GuestRefused {
+        /// The disk.
+        device: DeviceId,
+    },
+    /// A step failed.
+    #[error("detach of `{device}` failed at {step}")]
+    Failed {
+        /// The disk.
+        device: DeviceId,
+        /// Where it failed.
+        step: Step,
+        /// Why.
+        source: QmpError,
+    },
+}

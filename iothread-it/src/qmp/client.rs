@@ -1,0 +1,311 @@
+//! The connection: calls on one side, the reader thread on the other.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, QmpCapabilities};
+use super::error::QmpError;
+use super::events::{Cursor, Event, EventLog};
+use super::wire::{self, Line, Outcome};
+use crate::wait::{Board, Deadline};
+
+/// How long QEMU may leave a command unread. It reads even while it is busy, so only a stopped
+/// QEMU with a full socket comes near it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A negotiated connection to one QEMU.
+#[derive(Debug)]
+pub struct Qmp {
+    writer: Mutex<UnixStream>,
+    board: Arc<Board<State>>,
+    next_id: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    greeted: bool,
+    /// A call puts in its id, the reader its outcome. What is not in here is dropped.
+    calls: HashMap<u64, Option<Outcome>>,
+    events: EventLog,
+    closed: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Call<'a, C> {
+    execute: &'static str,
+    arguments: &'a C,
+    id: u64,
+}
+
+impl Qmp {
+    /// Waits for the greeting and leaves negotiation mode.
+    ///
+    /// # Errors
+    /// If QEMU does not greet in time, ends, or refuses.
+    pub fn negotiate(stream: UnixStream, deadline: Deadline) -> Result<Self, QmpError> {
+        let board = Arc::new(Board::new(State::default()));
+        let reader = stream.try_clone().and_then(|reader| {
+            stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+            let board = Arc::clone(&board);
+            thread::Builder::new()
+                .name("qmp-reader".into())
+                .spawn(move || read_all(reader, &board))
+        });
+        let qmp = Self {
+            writer: Mutex::new(stream),
+            board,
+            next_id: AtomicU64::new(1),
+        };
+        match reader {
+            Ok(_) => {}
+            Err(error) => return Err(closed("QEMU's greeting", error.to_string())),
+        }
+        qmp.wait("QEMU's greeting", deadline, |state| {
+            state.greeted.then_some(())
+        })?;
+        qmp.execute(&QmpCapabilities {}, deadline)?;
+        Ok(qmp)
+    }
+
+    /// Runs a command and waits for its reply.
+    ///
+    /// A call that was given up leaves the connection as it is: its reply is dropped when it
+    /// comes.
+    ///
+    /// # Errors
+    /// If QEMU refuses, ends, or does not answer in time.
+    pub fn execute<C: Command>(
+        &self,
+        command: &C,
+        deadline: Deadline,
+    ) -> Result<C::Return, QmpError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let call = Call {
+            execute: C::NAME,
+            arguments: command,
+            id,
+        };
+        let mut line = serde_json::to_vec(&call).map_err(|source| QmpError::Unexpected {
+            command: C::NAME,
+            source,
+        })?;
+        line.push(b'\n');
+        self.board.with(|state| state.calls.insert(id, None));
+        let outcome = self.send(C::NAME, &line).and_then(|()| {
+            self.wait(&format!("the reply to {}", C::NAME), deadline, |state| {
+                state.calls.get_mut(&id).and_then(Option::take)
+            })
+        });
+        self.board.with(|state| state.calls.remove(&id));
+        match outcome? {
+            Ok(value) => C::Return::deserialize(value).map_err(|source| QmpError::Unexpected {
+                command: C::NAME,
+                source,
+            }),
+            Err(refusal) => Err(QmpError::Refused {
+                command: C::NAME,
+                class: refusal.class,
+                desc: refusal.desc,
+            }),
+        }
+    }
+
+    /// Returns the place in the event log from which an action's events can be awaited. Take it
+    /// before the action.
+    pub fn cursor(&self) -> Cursor {
+        self.board.with(|state| state.events.end())
+    }
+
+    /// Waits for an event at or after a place in the log.
+    ///
+    /// # Errors
+    /// If it does not come in time, or QEMU ends first.
+    pub fn wait_event<T>(
+        &self,
+        awaited: &str,
+        since: Cursor,
+        deadline: Deadline,
+        mut pick: impl FnMut(&Event) -> Option<T>,
+    ) -> Result<T, QmpError> {
+        let found = self.wait(awaited, deadline, |state| match state.events.since(since) {
+            Ok(mut events) => events.find_map(&mut pick).map(Ok),
+            Err(lost) => Some(Err(lost)),
+        })?;
+        found.map_err(|lost| QmpError::EventsLost {
+            awaited: awaited.to_owned(),
+            lost,
+        })
+    }
+
+    /// Waits until the channel has ended, as it does when QEMU exits. Returns whether it has.
+    pub fn wait_closed(&self, deadline: Deadline) -> bool {
+        self.board
+            .wait(deadline, |state| state.closed.as_ref().map(|_| ()))
+            .is_some()
+    }
+
+    fn send(&self, command: &str, line: &[u8]) -> Result<(), QmpError> {
+        let sent = self
+            .writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write_all(line);
+        sent.map_err(|error| {
+            // Half a command may be out, and QEMU would read the next one as its rest.
+            let why = format!("cannot write to it: {error}");
+            self.board.with(|state| {
+                state.closed.get_or_insert_with(|| why.clone());
+            });
+            closed(command, why)
+        })
+    }
+
+    /// Waits for something that the reader brings. What it brought before the end counts.
+    fn wait<T>(
+        &self,
+        awaited: &str,
+        deadline: Deadline,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, QmpError> {
+        let result = self.board.wait(deadline, |state| {
+            if let Some(found) = look(state) {
+                return Some(Ok(found));
+            }
+            let why = state.closed.clone()?;
+            Some(Err(closed(awaited, why)))
+        });
+        result.unwrap_or_else(|| {
+            Err(QmpError::TimedOut {
+                awaited: awaited.to_owned(),
+                deadline,
+                last_events: self.board.with(|state| state.events.newest_names()),
+            })
+        })
+    }
+}
+
+impl Drop for Qmp {
+    fn drop(&mut self) {
+        // Ends the reader thread, which holds a descriptor of its own.
+        let writer = self
+            .writer
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _ = writer.shutdown(std::net::Shutdown::Both);
+    }
+}
+
+fn closed(awaited: &str, why: String) -> QmpError {
+    QmpError::Closed {
+        awaited: awaited.to_owned(),
+        why,
+    }
+}
+
+fn read_all(stream: UnixStream, board: &Board<State>) {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    let why = loop {
+        line.clear();
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) => break "QEMU closed it".to_owned(),
+            Ok(_) => board.with(|state| take_line(state, &line)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // QEMU's `quit` can show as a reset instead of an end.
+            Err(error) => break error.to_string(),
+        }
+    };
+    board.with(|state| state.closed.get_or_insert(why).len());
+}
+
+/// Puts a line where it belongs. One that cannot be read is passed over: whoever waits for what
+/// it carried meets the deadline.
+fn take_line(state: &mut State, line: &[u8]) {
+    match wire::parse(line) {
+        Ok(Line::Greeting) => state.greeted = true,
+        Ok(Line::Event(event)) => state.events.push(event),
+        Ok(Line::Reply { id, outcome }) => {
+            if let Some(call) = state.calls.get_mut(&id) {
+                *call = Some(outcome);
+            }
+        }
+        Ok(Line::Other) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qmp::command::{Cont, Stop};
+
+    const GREETING: &[u8] = b"{\"event\":\"EARLY\"}\n{\"QMP\":{}}\n";
+
+    /// A peer that plays lines. It answers the negotiation, and then `reply` is asked for what
+    /// follows each command.
+    fn peer(mut reply: impl FnMut(&str, u64) -> String + Send + 'static) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        thread::spawn(move || {
+            let mut writer = theirs.try_clone().unwrap();
+            writer.write_all(GREETING).unwrap();
+            for line in BufReader::new(theirs).lines() {
+                let call: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+                let id = call["id"].as_u64().unwrap();
+                let answer = match call["execute"].as_str().unwrap() {
+                    "qmp_capabilities" => format!("{{\"return\":{{}},\"id\":{id}}}\n"),
+                    name => reply(name, id),
+                };
+                writer.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        ours
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_late_reply_goes_to_nobody_and_the_next_call_works() {
+        let mut late = String::new();
+        let stream = peer(move |name, id| {
+            let own = format!("{{\"return\":{{}},\"id\":{id}}}\n");
+            match name {
+                "stop" => {
+                    late =
+                        format!("{{\"error\":{{\"class\":\"Late\",\"desc\":\"\"}},\"id\":{id}}}\n");
+                    String::new()
+                }
+                _ => format!("{late}{{\"event\":\"NEVER_HEARD_OF\",\"more\":1}}\nnot json\n{own}"),
+            }
+        });
+        let qmp = Qmp::negotiate(stream, soon()).unwrap();
+        let start = qmp.cursor();
+        let error = qmp.execute(&Stop {}, Deadline::after(Duration::from_millis(50)));
+        let text = error.unwrap_err().to_string();
+        assert!(
+            text.contains("the reply to stop") && text.contains("EARLY"),
+            "{text}"
+        );
+        qmp.execute(&Cont {}, soon()).unwrap();
+        let seen = qmp.wait_event("an unknown event", start, soon(), |event| {
+            (event.name == "NEVER_HEARD_OF").then_some(())
+        });
+        assert!(seen.is_ok());
+    }
+
+    #[test]
+    fn the_end_of_the_channel_ends_every_wait() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (&theirs).write_all(b"{\"QMP\":{}}\n").unwrap();
+        drop(theirs);
+        let error = Qmp::negotiate(ours, soon()).unwrap_err();
+        assert!(matches!(error, QmpError::Closed { .. }), "{error}");
+    }
+}

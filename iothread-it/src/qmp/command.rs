@@ -1,0 +1,157 @@
+//! The commands that are used here, in QEMU's own words (`qapi/*.json`).
+//!
+//! Replies are read leniently: members that a version adds are passed over.
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A command: its arguments are the value itself.
+pub trait Command: Serialize {
+    /// QEMU's name for it.
+    const NAME: &'static str;
+    /// What it returns.
+    type Return: DeserializeOwned;
+}
+
+macro_rules! commands {
+    ($($(#[$meta:meta])* $name:literal: $type:ident $(<$life:lifetime>)? -> $return:ty
+        { $($(#[$field_meta:meta])* $field:ident: $field_type:ty,)* })*) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub struct $type $(<$life>)? { $($(#[$field_meta])* pub $field: $field_type,)* }
+
+        impl $(<$life>)? Command for $type $(<$life>)? {
+            const NAME: &'static str = $name;
+            type Return = $return;
+        }
+    )*};
+}
+
+commands! {
+    /// Leaves negotiation mode.
+    "qmp_capabilities": QmpCapabilities -> IgnoredAny {}
+
+    /// Ends QEMU.
+    "quit": Quit -> IgnoredAny {}
+
+    /// Lets the CPUs run.
+    "cont": Cont -> IgnoredAny {}
+
+    /// Stops the CPUs.
+    "stop": Stop -> IgnoredAny {}
+
+    /// Resets the guest, as the button would.
+    "system_reset": SystemReset -> IgnoredAny {}
+
+    /// Lists the IOThread objects. One that was deleted while in use is missing, though its
+    /// thread goes on.
+    "query-iothreads": QueryIothreads -> Vec<IoThreadInfo> {}
+
+    /// Lists the block nodes.
+    "query-named-block-nodes": QueryNamedBlockNodes -> Vec<BlockNode> {
+        /// Leaves out each node's children.
+        flat: bool,
+    }
+
+    /// Reads a property.
+    "qom-get": QomGet<'a> -> Value {
+        /// The object's path, such as `/machine/peripheral/disk0`.
+        path: &'a str,
+        /// The property's name.
+        property: &'a str,
+    }
+
+    /// Deletes an object. QEMU also deletes an IOThread that is in use.
+    "object-del": ObjectDel<'a> -> IgnoredAny {
+        /// The object's id.
+        id: &'a str,
+    }
+
+    /// Adds a block node.
+    "blockdev-add": BlockdevAdd<'a> -> IgnoredAny {
+        /// The format layer, always `raw` here.
+        driver: &'static str,
+        /// The node's name, 31 characters at the most.
+        node_name: &'a str,
+        /// Whether writes are refused.
+        read_only: bool,
+        /// The protocol layer.
+        file: FileNode<'a>,
+    }
+
+    /// Removes a block node that nothing uses.
+    "blockdev-del": BlockdevDel<'a> -> IgnoredAny {
+        /// The node's name.
+        node_name: &'a str,
+    }
+
+    /// Adds a device.
+    "device_add": DeviceAdd<'a> -> IgnoredAny {
+        /// The kind of device.
+        driver: &'static str,
+        /// Its id.
+        id: &'a str,
+        /// The bus that it goes to.
+        bus: &'a str,
+        /// The slot, in hexadecimal.
+        addr: String,
+        /// The block node behind it.
+        drive: &'a str,
+        /// The serial that the guest reads, 20 characters at the most.
+        serial: &'a str,
+        /// The IOThread that serves it. Without one the main loop does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        iothread: Option<&'a str>,
+    }
+
+    /// Asks the guest to let go of a device. The removal is done at DEVICE_DELETED.
+    "device_del": DeviceDel<'a> -> IgnoredAny {
+        /// The device's id.
+        id: &'a str,
+    }
+}
+
+/// A file on the host, as a block node.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileNode<'a> {
+    /// `file`, or `host_device` for a block device of the host.
+    pub driver: &'static str,
+    /// Its path.
+    pub filename: &'a str,
+    /// How QEMU does the I/O.
+    pub aio: &'static str,
+    /// Caching on the host.
+    pub cache: Cache,
+}
+
+/// QEMU's cache options.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cache {
+    /// Past the host's page cache (O_DIRECT).
+    pub direct: bool,
+    /// Flush requests are ignored.
+    pub no_flush: bool,
+}
+
+/// An IOThread, as `query-iothreads` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IoThreadInfo {
+    /// The object's id.
+    pub id: String,
+    /// The thread's id on the host.
+    pub thread_id: i32,
+    /// How long the thread polls at the most, in nanoseconds.
+    pub poll_max_ns: i64,
+}
+
+/// A block node, as `query-named-block-nodes` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockNode {
+    /// Its name. QEMU makes up one, starting with `#`, for a node that was given none.
+    pub node_name: Option<String>,
+}

@@ -1,0 +1,123 @@
+//! The events that QEMU sent, numbered in the order in which they came.
+
+use std::collections::VecDeque;
+
+use serde_json::Value;
+
+/// Events kept at the most. A flood drops the oldest, and whoever still wanted them is told.
+const CAPACITY: usize = 16_384;
+
+/// An event of QEMU's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its name, such as `DEVICE_DELETED`.
+    pub name: String,
+    /// Its data, `null` if it has none.
+    pub data: Value,
+    /// When QEMU sent it, in microseconds since the epoch by the host's clock.
+    pub timestamp_us: Option<i64>,
+}
+
+impl Event {
+    /// Returns a member of the data, if it is a string.
+    pub fn str(&self, member: &str) -> Option<&str> {
+        self.data.get(member)?.as_str()
+    }
+}
+
+/// A place in the log. Events that come later are at or after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor(u64);
+
+/// The log.
+#[derive(Debug, Default)]
+pub struct EventLog {
+    /// The number of the oldest event that is kept.
+    first: u64,
+    kept: VecDeque<Event>,
+}
+
+impl EventLog {
+    /// Returns the place after the newest event.
+    pub fn end(&self) -> Cursor {
+        Cursor(self.first + self.kept.len() as u64)
+    }
+
+    pub(super) fn push(&mut self, event: Event) {
+        if self.kept.len() == CAPACITY {
+            self.kept.pop_front();
+            self.first += 1;
+        }
+        self.kept.push_back(event);
+    }
+
+    /// Returns the events from a place on, oldest first.
+    ///
+    /// # Errors
+    /// The number of events that are gone already.
+    pub fn since(&self, cursor: Cursor) -> Result<impl Iterator<Item = &Event>, u64> {
+        match cursor.0.checked_sub(self.first) {
+            Some(skip) => {
+                let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+                Ok(self.kept.iter().skip(skip))
+            }
+            None => Err(self.first - cursor.0),
+        }
+    }
+
+    /// Returns the names of the newest events, for messages.
+    pub(super) fn newest_names(&self) -> String {
+        const SHOWN: usize = 5;
+        let skip = self.kept.len().saturating_sub(SHOWN);
+        let names: Vec<&str> = self
+            .kept
+            .iter()
+            .skip(skip)
+            .map(|event| event.name.as_str())
+            .collect();
+        if names.is_empty() {
+            "none".into()
+        } else {
+            names.join(", ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: usize) -> Event {
+        Event {
+            name: format!("E{n}"),
+            data: Value::Null,
+            timestamp_us: None,
+        }
+    }
+
+    #[test]
+    fn a_cursor_sees_what_comes_after_it_and_nothing_before() {
+        let mut log = EventLog::default();
+        log.push(event(0));
+        let cursor = log.end();
+        log.push(event(1));
+        log.push(event(2));
+        let names: Vec<_> = log
+            .since(cursor)
+            .unwrap()
+            .map(|e| e.name.as_str())
+            .collect();
+        assert_eq!(names, ["E1", "E2"]);
+        assert_eq!(log.newest_names(), "E0, E1, E2");
+    }
+
+    #[test]
+    fn a_flood_drops_the_oldest_and_says_how_many() {
+        let mut log = EventLog::default();
+        let cursor = log.end();
+        (0..CAPACITY + 3).for_each(|n| log.push(event(n)));
+        assert_eq!(log.since(cursor).err(), Some(3));
+        let last = log.since(Cursor(CAPACITY as u64 + 2)).unwrap().count();
+        assert_eq!(last, 1);
+    }
+}
