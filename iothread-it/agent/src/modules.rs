@@ -32,6 +32,9 @@ fn load(name: &str) -> Result<(), Fatal> {
     match finit_module(&file, c"", ModuleInitFlags::empty()) {
         // Another kernel may have built in what this image's list still names.
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(Errno::ENOENT) => Err(Fatal::new(format!(
+            "cannot load module {name}: it needs something that no module before it brings"
+        ))),
         Err(error) => Err(error).or_fatal(|| format!("load module {name}")),
     }
 }
