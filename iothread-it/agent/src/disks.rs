@@ -1,0 +1,250 @@
+//! The disks that are there, as the kernel announces them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use iothread_it_agent::protocol::{Disk, Failure, FailureKind, Presence, Serial};
+
+use crate::fatal::{Fatal, OrFatal};
+use crate::netlink::{MESSAGE, Next, Uevents};
+use crate::uevent::{Action, Uevent};
+use crate::{console, failure, sysfs};
+
+/// The table, by the kernel's name: while one disk goes, another with its serial may come.
+#[derive(Default)]
+pub(crate) struct Disks {
+    table: Mutex<BTreeMap<String, Disk>>,
+    changed: Condvar,
+}
+
+impl Disks {
+    /// All disks that have a serial, by serial.
+    pub(crate) fn all(&self) -> Vec<Disk> {
+        sorted(&self.table())
+    }
+
+    /// The one disk with a serial.
+    pub(crate) fn find(&self, serial: &Serial) -> Result<Disk, Failure> {
+        let table = self.table();
+        let mut found = table.values().filter(|disk| disk.serial == *serial);
+        match (found.next(), found.next()) {
+            (None, _) => Err(no_such_disk(serial, &table)),
+            (Some(disk), None) => Ok(disk.clone()),
+            (Some(one), Some(other)) => Err(failure::bad_request(format!(
+                "both {} and {} have the serial {serial}",
+                one.name, other.name
+            ))),
+        }
+    }
+
+    /// Waits until a disk is there or gone, and returns all disks of that moment.
+    pub(crate) fn wait(
+        &self,
+        serial: &Serial,
+        presence: Presence,
+        timeout: Duration,
+    ) -> Result<Vec<Disk>, Failure> {
+        let not_yet = |table: &mut BTreeMap<String, Disk>| {
+            let present = table.values().any(|disk| disk.serial == *serial);
+            present != (presence == Presence::Present)
+        };
+        let (table, ended) = self
+            .changed
+            .wait_timeout_while(self.table(), timeout, not_yet)
+            .unwrap_or_else(PoisonError::into_inner);
+        if !ended.timed_out() {
+            return Ok(sorted(&table));
+        }
+        let awaited = match presence {
+            Presence::Present => "did not come",
+            Presence::Absent => "did not go",
+        };
+        Err(Failure {
+            kind: FailureKind::TimedOut,
+            message: format!(
+                "disk {serial} {awaited} within {} ms; {}",
+                timeout.as_millis(),
+                list(&table)
+            ),
+        })
+    }
+
+    fn take_in(&self, next: &Next<'_>) -> Result<(), Fatal> {
+        match next {
+            Next::Message(message) => {
+                if let Some(event) = Uevent::parse(message) {
+                    self.apply(&event);
+                }
+                Ok(())
+            }
+            Next::Lost => {
+                console::say("uevents were lost; looking at all disks anew");
+                self.scan()
+            }
+            Next::Nothing => Ok(()),
+        }
+    }
+
+    /// A partition has its disk's serial nowhere in its own folder, so only disks matter.
+    fn apply(&self, event: &Uevent<'_>) {
+        if event.subsystem != "block" || event.device_type != Some("disk") {
+            return;
+        }
+        match event.action {
+            // The disk's folder may still be there when its removal is announced.
+            Action::Remove => {
+                self.table().remove(event.name);
+            }
+            // Another action may tell a new size.
+            Action::Add | Action::Other => {
+                // Read before the lock is taken: reading may wait for the device.
+                if let Some(disk) = sysfs::disk(event.name) {
+                    self.table().insert(event.name.to_owned(), disk);
+                }
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    fn scan(&self) -> Result<(), Fatal> {
+        let names = sysfs::names(Path::new("/sys/block")).or_fatal(|| "list /sys/block".into())?;
+        let found = names
+            .iter()
+            .filter_map(|name| sysfs::disk(name))
+            .map(|disk| (disk.name.clone(), disk))
+            .collect();
+        *self.table() = found;
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// A thread that panics ends the guest, so that nobody is left to meet a poisoned table.
+    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Disk>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Looks which disks are there, and from then on follows the subscription in a thread of its own.
+pub(crate) fn follow(uevents: Uevents, disks: Arc<Disks>) -> Result<(), Fatal> {
+    disks.scan()?;
+    let follow = move || {
+        let mut buffer = [0; MESSAGE];
+        loop {
+            let taken = uevents
+                .next(&mut buffer, None)
+                .and_then(|next| disks.take_in(&next));
+            if let Err(fatal) = taken {
+                console::power_off(&fatal.to_string());
+                return;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("uevents".into())
+        .spawn(follow)
+        .or_fatal(|| "start the thread that follows uevents".into())?;
+    Ok(())
+}
+
+fn sorted(table: &BTreeMap<String, Disk>) -> Vec<Disk> {
+    let mut disks: Vec<_> = table.values().cloned().collect();
+    disks.sort_by(|one, other| (&one.serial, &one.name).cmp(&(&other.serial, &other.name)));
+    disks
+}
+
+fn no_such_disk(serial: &Serial, table: &BTreeMap<String, Disk>) -> Failure {
+    Failure {
+        kind: FailureKind::NoSuchDisk,
+        message: format!("no disk has the serial {serial}; {}", list(table)),
+    }
+}
+
+fn list(table: &BTreeMap<String, Disk>) -> String {
+    let disks: Vec<_> = table
+        .values()
+        .map(|disk| format!("{} ({})", disk.serial, disk.name))
+        .collect();
+    if disks.is_empty() {
+        return "no disk is there".into();
+    }
+    format!("there are {}", disks.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disks(entries: &[(&str, &str)]) -> Disks {
+        let table = entries.iter().map(|&(name, serial)| {
+            let disk = Disk {
+                serial: Serial(serial.into()),
+                name: name.into(),
+                size: 512,
+            };
+            (name.to_owned(), disk)
+        });
+        Disks {
+            table: Mutex::new(table.collect()),
+            changed: Condvar::new(),
+        }
+    }
+
+    fn remove<'a>(name: &'a str) -> Uevent<'a> {
+        Uevent {
+            action: Action::Remove,
+            subsystem: "block",
+            device_type: Some("disk"),
+            name,
+        }
+    }
+
+    #[test]
+    fn a_serial_that_two_disks_have_names_none() {
+        let disks = disks(&[("vda", "one"), ("vdb", "two"), ("vdc", "two")]);
+        assert_eq!(disks.find(&Serial("one".into())).unwrap().name, "vda");
+        let both = disks.find(&Serial("two".into())).unwrap_err();
+        assert_eq!(both.kind, FailureKind::BadRequest);
+        let none = disks.find(&Serial("three".into())).unwrap_err();
+        assert_eq!(none.kind, FailureKind::NoSuchDisk);
+        assert!(none.message.contains("one (vda)"), "{none}");
+    }
+
+    #[test]
+    fn a_disk_is_gone_only_when_the_last_with_its_serial_is() {
+        let disks = disks(&[("vda", "d"), ("vdb", "d")]);
+        let gone = || disks.wait(&Serial("d".into()), Presence::Absent, Duration::ZERO);
+        disks.apply(&remove("vda"));
+        assert_eq!(gone().unwrap_err().kind, FailureKind::TimedOut);
+        disks.apply(&remove("vdb"));
+        assert_eq!(gone(), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_removal_wakes_who_waits_for_it() {
+        let disks = disks(&[("vda", "d")]);
+        thread::scope(|scope| {
+            let serial = Serial("d".into());
+            let disks = &disks;
+            let waiter =
+                scope.spawn(move || disks.wait(&serial, Presence::Absent, Duration::from_secs(60)));
+            disks.apply(&remove("vda"));
+            assert_eq!(waiter.join().unwrap(), Ok(Vec::new()));
+        });
+    }
+
+    #[test]
+    fn what_is_no_disk_changes_nothing() {
+        let disks = disks(&[("vda", "d")]);
+        for (subsystem, device_type) in [("block", Some("partition")), ("bdi", Some("disk"))] {
+            disks.apply(&Uevent {
+                subsystem,
+                device_type,
+                ..remove("vda")
+            });
+        }
+        assert_eq!(disks.all().len(), 1);
+    }
+}

@@ -1,0 +1,94 @@
+//! How the threads of a load share its extent.
+
+use std::ops::Range;
+
+use iothread_it_agent::protocol::Load;
+
+/// The part of an extent that one thread walks through, again and again. Shares do not overlap,
+/// and differ by at most one block.
+pub(crate) struct Share {
+    places: Range<u64>,
+    step: u64,
+    next: u64,
+}
+
+impl Share {
+    /// The share of a thread of a load that has at least a block for each.
+    pub(crate) fn new(load: &Load, thread: u32) -> Self {
+        let blocks = u128::from(blocks(load));
+        let step = u64::from(load.block_size);
+        let at = |thread: u32| {
+            let block = blocks * u128::from(thread) / u128::from(load.threads);
+            let block = u64::try_from(block).expect("a part of the blocks is no more than all");
+            load.extent.offset + block * step
+        };
+        let places = at(thread)..at(thread + 1);
+        Self {
+            next: places.start,
+            places,
+            step,
+        }
+    }
+
+    /// Where the next operation goes.
+    pub(crate) fn advance(&mut self) -> u64 {
+        let place = self.next;
+        self.next += self.step;
+        if self.next >= self.places.end {
+            self.next = self.places.start;
+        }
+        place
+    }
+}
+
+/// Whole blocks in a load's extent. What is left at its end is not used.
+pub(crate) fn blocks(load: &Load) -> u64 {
+    load.extent.length / u64::from(load.block_size)
+}
+
+#[cfg(test)]
+mod tests {
+    use iothread_it_agent::protocol::{Direction, Extent, Serial};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The places that a thread visits before it comes back to its first.
+    fn round(load: &Load, thread: u32) -> Vec<u64> {
+        let mut share = Share::new(load, thread);
+        let first = share.advance();
+        let rest = std::iter::repeat_with(|| share.advance()).take_while(|&place| place != first);
+        std::iter::once(first).chain(rest).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn shares_touch_each_block_once_and_wrap_around(
+            threads in 1_u32..=64,
+            extra in 0_u64..300,
+            rest in 0_u64..512,
+        ) {
+            let blocks = u64::from(threads) + extra;
+            let load = Load {
+                extent: Extent {
+                    serial: Serial("d".into()),
+                    seed: 0,
+                    offset: 4096,
+                    length: blocks * 512 + rest,
+                },
+                direction: Direction::Read,
+                threads,
+                cpus: Vec::new(),
+                depth: 1,
+                block_size: 512,
+                duration_ms: 1,
+                operations: None,
+            };
+            let rounds: Vec<_> = (0..threads).map(|thread| round(&load, thread)).collect();
+            let lengths = || rounds.iter().map(Vec::len);
+            prop_assert!(lengths().max().unwrap() - lengths().min().unwrap() <= 1);
+            let expected: Vec<_> = (0..blocks).map(|block| 4096 + block * 512).collect();
+            prop_assert_eq!(rounds.concat(), expected);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One thread of a load.
+
+use std::time::{Duration, Instant};
+
+use iothread_it_agent::pattern;
+use iothread_it_agent::protocol::{Direction, Failure, LoadReport};
+use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+
+use super::plan::Plan;
+use super::ring::{Completion, Ring};
+use super::running::Arrival;
+use super::share::Share;
+use crate::{data, failure};
+
+/// How long operations may take to end once no more are started. Those that do not are counted
+/// as errors.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A thread that is ready to start.
+pub(crate) struct Worker<'a> {
+    plan: &'a Plan<'a>,
+    index: u32,
+    share: Share,
+    ring: Ring,
+    /// Operations that may still be started.
+    left: u64,
+    tally: Tally,
+}
+
+impl<'a> Worker<'a> {
+    pub(crate) fn new(plan: &'a Plan<'a>, index: u32) -> Result<Self, Failure> {
+        let file = data::open(plan.node(), plan.direction())?;
+        let ring = Ring::new(file, plan.depth(), plan.block_size() as usize).map_err(|error| {
+            failure::io(
+                "set up io_uring, which a load needs in the guest's kernel",
+                &error,
+            )
+        })?;
+        Ok(Self {
+            plan,
+            index,
+            share: plan.share(index),
+            ring,
+            left: plan.operations(),
+            tally: Tally::default(),
+        })
+    }
+
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Works until the end, the last operation, or an error, and then waits for what is
+    /// outstanding.
+    pub(crate) fn run(mut self, end: Instant, mut arrival: Arrival<'_>) -> Result<Tally, Failure> {
+        self.bind()?;
+        for slot in 0..self.plan.depth() as usize {
+            self.start(slot, end);
+        }
+        let mut grace = None;
+        while self.ring.outstanding() > 0 {
+            if grace.is_none() && !self.goes_on(end) {
+                grace = Some(Instant::now() + GRACE);
+            }
+            let ended = self
+                .ring
+                .wait(grace.unwrap_or(end))
+                .map_err(|error| failure::io("wait for io_uring", &error))?;
+            if ended.is_empty() && grace.is_some() {
+                let lost = self.ring.outstanding();
+                self.tally.fail(lost, || {
+                    format!("{lost} operations did not end within {} s", GRACE.as_secs())
+                });
+                break;
+            }
+            for completion in ended {
+                self.count(&completion);
+                arrival.arrive();
+                self.start(completion.slot, end);
+            }
+        }
+        Ok(self.tally)
+    }
+
+    fn goes_on(&self, end: Instant) -> bool {
+        self.left > 0 && self.tally.errors == 0 && Instant::now() < end
+    }
+
+    fn start(&mut self, slot: usize, end: Instant) {
+        if !self.goes_on(end) {
+            return;
+        }
+        self.left -= 1;
+        let place = self.share.advance();
+        let (direction, seed) = (self.plan.direction(), self.plan.seed());
+        self.ring.issue(slot, direction, place, |bytes| {
+            if direction == Direction::Write {
+                pattern::fill(seed, place, bytes);
+            }
+        });
+    }
+
+    fn count(&mut self, completion: &Completion) {
+        let asked = self.plan.block_size() as usize;
+        match &completion.result {
+            Ok(moved) if *moved == asked => self.tally.succeed(asked),
+            Ok(moved) => self
+                .tally
+                .fail(1, || format!("only {moved} of {asked} bytes were moved")),
+            Err(error) => self.tally.fail(1, || error.to_string()),
+        }
+    }
+
+    fn bind(&self) -> Result<(), Failure> {
+        let Some(cpu) = self.plan.cpu(self.index) else {
+            return Ok(());
+        };
+        let bind = || {
+            let mut set = CpuSet::new();
+            set.set(cpu as usize)?;
+            sched_setaffinity(Pid::from_raw(0), &set)
+        };
+        bind().map_err(|error: Errno| {
+            failure::io(&format!("bind a thread to cpu {cpu}"), &error.into())
+        })
+    }
+}
+
+/// What a thread did, or several.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Tally {
+    operations: u64,
+    bytes: u64,
+    errors: u64,
+    /// With its time, so that the first of several threads can be told.
+    first_error: Option<(Instant, String)>,
+}
+
+impl Tally {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let first_errors = [self.first_error, other.first_error];
+        Self {
+            operations: self.operations + other.operations,
+            bytes: self.bytes + other.bytes,
+            errors: self.errors + other.errors,
+            first_error: first_errors.into_iter().flatten().min(),
+        }
+    }
+
+    pub(crate) fn report(self, elapsed: Duration) -> LoadReport {
+        LoadReport {
+            operations: self.operations,
+            bytes: self.bytes,
+            errors: self.errors,
+            first_error: self.first_error.map(|(_, error)| error),
+            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn succeed(&mut self, bytes: usize) {
+        self.operations += 1;
+        self.bytes += bytes as u64;
+    }
+
+    fn fail(&mut self, errors: usize, why: impl FnOnce() -> String) {
+        self.errors += errors as u64;
+        self.first_error
+            .get_or_insert_with(|| (Instant::now(), why()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_error_of_all_threads_is_the_earliest_in_time() {
+        let mut early = Tally::default();
+        early.fail(1, || "early".into());
+        let mut late = Tally::default();
+        late.succeed(512);
+        late.fail(2, || "late".into());
+        late.fail(1, || "later".into());
+        for sum in [early.clone().plus(late.clone()), late.plus(early)] {
+            let report = sum.report(Duration::from_millis(3));
+            assert_eq!(report.first_error.as_deref(), Some("early"));
+            assert_eq!(
+                (report.operations, report.bytes, report.errors),
+                (1, 512, 4)
+            );
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The guest's init process: it mounts, loads modules, greets the host and does what it is asked.
+//!
+//! The guest has nothing but this program and the kernel's modules. So whatever cannot go on ends
+//! here: its reason goes to the console and the guest powers off, which the host sees as QEMU's
+//! exit and not as silence.
+//!
+//! No child process is ever spawned, and without children there are no orphans to adopt: this
+//! init has nothing to reap.
+
+mod buffer;
+mod console;
+mod cpus;
+mod data;
+mod disks;
+mod extent;
+mod failure;
+mod fatal;
+mod init;
+mod lines;
+mod load;
+mod modules;
+mod netlink;
+mod outbox;
+mod port;
+mod serve;
+mod sysfs;
+mod uevent;
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fatal::Fatal;
+
+/// How long the host's port may take to appear once the modules are loaded. An emulated machine
+/// that shares its CPU needs well under a second.
+const PORT_DEADLINE: Duration = Duration::from_secs(30);
+
+fn main() -> ExitCode {
+    // Everything below is for a machine of its own: it would mount over, and switch off, whatever
+    // it is started on.
+    if std::process::id() != 1 {
+        console::say("this is the init process of a guest, and only runs as process 1");
+        return ExitCode::FAILURE;
+    }
+    console::power_off_on_panic();
+    let Err(fatal) = run();
+    console::power_off(&fatal.to_string())
+}
+
+fn run() -> Result<Infallible, Fatal> {
+    init::mount_all()?;
+    // Subscribed before the first device can appear, so that nothing comes unnoticed.
+    let uevents = netlink::Uevents::subscribe()?;
+    modules::load_all()?;
+    let port = port::find(&uevents, PORT_DEADLINE)?;
+    let disks = Arc::new(disks::Disks::default());
+    disks::follow(uevents, Arc::clone(&disks))?;
+    serve::serve(port, disks)
+}

@@ -1,0 +1,82 @@
+//! Small readers of `/sys`: one value a file.
+
+use std::path::Path;
+use std::{fs, io};
+
+use iothread_it_agent::protocol::{Disk, Serial};
+
+/// Bytes in the sectors that `/sys/block/*/size` counts, whatever the disk's own are.
+const SECTOR: u64 = 512;
+
+/// Reads an attribute without its line end.
+pub(crate) fn attribute(path: &Path) -> io::Result<String> {
+    fs::read_to_string(path).map(|text| text.trim().to_owned())
+}
+
+/// The names in a folder, none if there is no such folder (yet).
+pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    entries
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// Reads what `/sys/block` says about a disk. Returns nothing if it has no serial, or no node in
+/// `/dev`, or is gone by now: then it is announced, later or already, that it came or went.
+pub(crate) fn disk(name: &str) -> Option<Disk> {
+    let folder = Path::new("/sys/block").join(name);
+    let serial = serial(&folder)?;
+    let sectors: u64 = attribute(&folder.join("size")).ok()?.parse().ok()?;
+    Path::new("/dev").join(name).exists().then(|| Disk {
+        serial,
+        name: name.to_owned(),
+        size: sectors * SECTOR,
+    })
+}
+
+/// The serial of a disk: virtio's own attribute, or SCSI's page of product data.
+fn serial(folder: &Path) -> Option<Serial> {
+    let text = match attribute(&folder.join("serial")) {
+        Ok(text) => text,
+        Err(_) => serial_of_page(&fs::read(folder.join("device/vpd_pg80")).ok()?)?,
+    };
+    (!text.is_empty()).then_some(Serial(text))
+}
+
+/// Reads SCSI's page 0x80: four bytes, the last of which counts the text after them.
+fn serial_of_page(page: &[u8]) -> Option<String> {
+    let (head, text) = page.split_at_checked(4)?;
+    let text = text.get(..usize::from(head[3]))?;
+    Some(str::from_utf8(text).ok()?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scsi_page_ends_where_it_says() {
+        let page = b"\0\x80\0\x05 d7  trailing";
+        assert_eq!(serial_of_page(page).as_deref(), Some("d7"));
+        assert_eq!(serial_of_page(b"\0\x80\0\x09short"), None);
+        assert_eq!(serial_of_page(b"\0\x80"), None);
+    }
+
+    #[test]
+    fn a_virtio_serial_loses_its_line_end_and_an_empty_one_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("serial"), "disk-7\n").unwrap();
+        assert_eq!(serial(folder.path()), Some(Serial("disk-7".into())));
+        fs::write(folder.path().join("serial"), "\n").unwrap();
+        assert_eq!(serial(folder.path()), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_has_no_names() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(names(&folder.path().join("none")).unwrap().is_empty());
+    }
+}
