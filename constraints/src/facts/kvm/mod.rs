@@ -1,0 +1,183 @@
+//! KVM, judged by what it does: a bounded loop in a tiny guest, timed.
+//!
+//! There are hosts whose /dev/kvm opens, makes a VM, and runs a guest to its `hlt`, and yet
+//! interprets ordinary code a thousand times slower than hardware would run it. So neither the node
+//! nor the ioctls decide, but the speed.
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod guest;
+mod stage;
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use super::{Answer, Finding, Here, Host, Question};
+use crate::verdict::Verdict;
+
+/// Where the answer comes from.
+const SOURCE: &str = "a loop in a guest of /dev/kvm";
+/// How many iterations the guest's loop has: some 20 µs on hardware.
+const ITERATIONS: u32 = 20_000;
+/// The slowest iteration that still counts as hardware, in nanoseconds. Hardware takes about one,
+/// nested hardware no more, interpreters more than a thousand.
+const SLOWEST: u64 = 100;
+/// How long the whole probe may take.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// What is known about KVM here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kvm {
+    usable: bool,
+    reason: String,
+}
+
+impl Kvm {
+    /// Says whether KVM runs guests at the speed of hardware.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        self.usable
+    }
+
+    /// Returns one line that says why or why not, with the measured speed if a guest ran.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+}
+
+/// Returns whether KVM is worth using here. Measured once a process, for at most three seconds.
+#[must_use]
+pub fn kvm() -> Kvm {
+    static KVM: LazyLock<Kvm> = LazyLock::new(|| {
+        let verdict = judge(Here.ask(Question::Kvm));
+        let usable = matches!(verdict, Verdict::Met(_));
+        Kvm {
+            usable,
+            reason: verdict.evidence().to_string(),
+        }
+    });
+    KVM.clone()
+}
+
+/// The text of an answer that measured something.
+pub(crate) fn measured(nanoseconds: u64) -> String {
+    format!("{ITERATIONS} iterations in {nanoseconds} ns")
+}
+
+/// Judges a measured answer by its speed.
+pub(crate) fn judge(answer: Answer) -> Verdict {
+    let Answer { finding, source } = answer;
+    let text = match finding {
+        Finding::Is(text) => text,
+        Finding::Absent(observed) => return Verdict::unmet(observed, source),
+        Finding::Unknown(observed) => return Verdict::undetermined(observed, source),
+    };
+    let Some((iterations, nanoseconds)) = parse(&text) else {
+        return Verdict::undetermined(format!("{text:?} is no measurement"), source);
+    };
+    let each = nanoseconds / iterations;
+    let took = nanoseconds as f64 / 1e6;
+    let observed =
+        format!("{iterations} loop iterations in a guest took {took:.1} ms ({each} ns each");
+    if each <= SLOWEST {
+        Verdict::met(format!("{observed})"), source)
+    } else {
+        Verdict::unmet(
+            format!("too slow: {observed}, hardware needs about 1)"),
+            source,
+        )
+    }
+}
+
+fn parse(text: &str) -> Option<(u64, u64)> {
+    let (iterations, rest) = text.split_once(" iterations in ")?;
+    let iterations: u64 = iterations.parse().ok()?;
+    let nanoseconds = rest.strip_suffix(" ns")?.parse().ok()?;
+    (iterations > 0).then_some((iterations, nanoseconds))
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(super) fn look() -> Answer {
+    use crate::sys::{Bounded, answer_within};
+
+    let ended = answer_within(LIMIT, |send| {
+        let ended = guest::fastest_loop(ITERATIONS, u64::from(ITERATIONS) * SLOWEST);
+        send(&stage::encode(ended));
+    });
+    let finding = match ended {
+        Ok(Bounded::Answer(bytes)) => match stage::decode(&bytes) {
+            Some(Ok(nanoseconds)) => Finding::Is(measured(nanoseconds)),
+            Some(Err(failure)) => failure.finding(),
+            None => Finding::Unknown("the probe's answer was cut".to_owned()),
+        },
+        Ok(Bounded::Died(how)) => Finding::Unknown(format!("the probe {how}")),
+        Ok(Bounded::TooLate) => Finding::Absent(format!(
+            "too slow: a loop of {ITERATIONS} iterations in a guest had not ended after {} s",
+            LIMIT.as_secs()
+        )),
+        Err(errno) => Finding::Unknown(format!("fork: {errno}")),
+    };
+    Answer::new(finding, SOURCE)
+}
+
+#[cfg(all(target_os = "linux", not(target_arch = "x86_64")))]
+pub(super) fn look() -> Answer {
+    let finding = match std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+    {
+        Ok(_) => Finding::Unknown("the speed of KVM can be measured on x86_64 only".to_owned()),
+        Err(error) => stage::Failure::open(error.raw_os_error().unwrap_or(0)).finding(),
+    };
+    Answer::new(finding, "/dev/kvm")
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn look() -> Answer {
+    Answer::new(
+        Finding::Absent("KVM is a part of Linux".to_owned()),
+        "the target's system",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: judging, and that the probe ends on whatever host this is.
+
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_measurement_is_read_back() {
+        assert_eq!(parse(&measured(123)), Some((u64::from(ITERATIONS), 123)));
+        for text in [
+            "",
+            "0 iterations in 1 ns",
+            "x iterations in 1 ns",
+            "1 iterations in 1 ms",
+        ] {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    /// Whatever the host: an answer within the limit, and the speed in it if a guest ran.
+    #[test]
+    fn the_real_probe_says_why() {
+        let start = std::time::Instant::now();
+        let kvm = kvm();
+        assert!(start.elapsed() < LIMIT + Duration::from_secs(2));
+        let reason = kvm.reason();
+        assert!(!reason.is_empty() && !reason.contains('\n'), "{reason:?}");
+        if kvm.usable() || reason.contains("too slow: 2") {
+            assert!(reason.contains("ns each"), "{reason}");
+        }
+        match std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+        {
+            Ok(_) => assert!(!reason.contains("/dev/kvm:"), "it opens, yet: {reason}"),
+            Err(_) => assert!(!kvm.usable() && reason.contains("/dev/kvm"), "{reason}"),
+        }
+    }
+}

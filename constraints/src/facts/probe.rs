@@ -1,0 +1,160 @@
+//! Probes of the user: any code, so it runs where it can neither hang nor kill the harness.
+
+use std::any::Any;
+use std::panic::catch_unwind;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Answer, Finding};
+use crate::constraint::Probe;
+use crate::sys::{Bounded, answer_within};
+use crate::verdict::Verdict;
+
+/// How long a probe may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Calls the probe, in a child if this process has one thread, else in a thread of its own: a child
+/// forked beside other threads could inherit a lock that nobody will ever release.
+pub(super) fn look(probe: Probe, one_thread: bool) -> Answer {
+    let ended = if one_thread {
+        in_child(probe)
+    } else {
+        in_thread(probe)
+    };
+    let verdict = match ended {
+        Ok(verdict) => verdict,
+        Err(problem) => {
+            let source: &'static str = probe.name;
+            Verdict::undetermined(problem, source)
+        }
+    };
+    let (finding, evidence): (fn(String) -> Finding, _) = match verdict {
+        Verdict::Met(evidence) => (Finding::Is, evidence),
+        Verdict::Unmet(evidence) => (Finding::Absent, evidence),
+        Verdict::Undetermined(evidence) => (Finding::Unknown, evidence),
+    };
+    Answer::new(finding(evidence.observed.into_owned()), evidence.source)
+}
+
+fn too_late() -> String {
+    format!("the probe did not answer within {} s", LIMIT.as_secs())
+}
+
+fn in_child(probe: Probe) -> Result<Verdict, String> {
+    let ended = answer_within(LIMIT, |send| {
+        // What a probe prints must not get into a list of tests.
+        let _ = nix::unistd::dup2_stdout(std::io::stderr());
+        send(&encode(&call(probe)));
+        // Coverage counters are written by the ordinary way out.
+        std::process::exit(0);
+    });
+    match ended.map_err(|errno| format!("fork: {errno}"))? {
+        Bounded::Answer(bytes) => decode(&bytes).ok_or("the probe's answer was cut".to_owned())?,
+        Bounded::Died(how) => Err(format!("the probe {how}")),
+        Bounded::TooLate => Err(too_late()),
+    }
+}
+
+fn in_thread(probe: Probe) -> Result<Verdict, String> {
+    let (sender, receiver) = mpsc::channel();
+    let work = move || drop(sender.send(call(probe)));
+    thread::Builder::new()
+        .name(probe.name.to_owned())
+        .spawn(work)
+        .map_err(|error| format!("the probe's thread did not start: {error}"))?;
+    receiver.recv_timeout(LIMIT).map_err(|_| too_late())?
+}
+
+fn call(probe: Probe) -> Result<Verdict, String> {
+    catch_unwind(probe.run).map_err(|payload| {
+        format!(
+            "the probe panicked: {}",
+            panic_text(&*payload).unwrap_or("no text")
+        )
+    })
+}
+
+/// The text that a panic carries, if it carries one.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
+    let text = payload.downcast_ref::<&'static str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+/// A kind, the length of what was observed, what was observed, and the source.
+fn encode(result: &Result<Verdict, String>) -> Vec<u8> {
+    let (kind, observed, source) = match result {
+        Ok(verdict) => {
+            let kind = match verdict {
+                Verdict::Met(_) => 0,
+                Verdict::Unmet(_) => 1,
+                Verdict::Undetermined(_) => 2,
+            };
+            let evidence = verdict.evidence();
+            (kind, &*evidence.observed, &*evidence.source)
+        }
+        Err(problem) => (3, problem.as_str(), ""),
+    };
+    let mut bytes = vec![kind];
+    bytes.extend((observed.len() as u64).to_le_bytes());
+    bytes.extend(observed.as_bytes());
+    bytes.extend(source.as_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Option<Result<Verdict, String>> {
+    let (kind, rest) = bytes.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<8>()?;
+    let (observed, source) =
+        rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let [observed, source] =
+        [observed, source].map(|text| String::from_utf8_lossy(text).into_owned());
+    Some(match kind {
+        0 => Ok(Verdict::met(observed, source)),
+        1 => Ok(Verdict::unmet(observed, source)),
+        2 => Ok(Verdict::undetermined(observed, source)),
+        _ => Err(observed),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what crosses the pipe. Probes in real children run in the harness's own tests.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_verdict_survives_the_pipe(observed in any::<String>(), source in any::<String>()) {
+            for verdict in [
+                Ok(Verdict::met(observed.clone(), source.clone())),
+                Ok(Verdict::unmet(observed.clone(), source.clone())),
+                Ok(Verdict::undetermined(observed.clone(), source.clone())),
+                Err(observed),
+            ] {
+                prop_assert_eq!(decode(&encode(&verdict)), Some(verdict));
+            }
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes in any::<Vec<u8>>()) {
+            let _ = decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_panic_is_undetermined_and_keeps_its_text() {
+        let probe = Probe {
+            name: "breaks",
+            run: || panic!("no {}", "luck"),
+        };
+        let answer = look(probe, false);
+        assert_eq!(
+            answer.finding,
+            Finding::Unknown("the probe panicked: no luck".into())
+        );
+        assert_eq!(answer.source, "breaks");
+    }
+}

@@ -1,0 +1,301 @@
+//! libtest's command line. What libtest accepts is never refused; what has no effect yet is said.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+pub(super) const HELP: &str = "\
+Usage: [OPTIONS] [FILTERS...]
+
+Runs the tests whose names contain a filter, each in a process of its own.
+A test whose constraints are unmet is shown as ignored, with its reasons.
+
+Options:
+    --include-ignored       Run ignored and not ignored tests
+    --ignored               Run only ignored tests
+    --exact                 Filters are whole names
+    --skip FILTER           Leave out tests that match FILTER
+    --list                  List tests instead of running them
+    --test-threads N        Tests at a time (or RUST_TEST_THREADS)
+    --no-capture            Do not capture output (or RUST_TEST_NOCAPTURE)
+    --show-output           Show the output of passed tests too
+    --format pretty|terse   Form of the output
+    -q, --quiet             The same as --format terse
+    --color auto|always|never
+    --report-time           Show how long each test took
+    --fail-fast             Start no test after the first failure
+    --exclude-should-panic  Leave out tests that should panic
+    --logfile PATH          Write the outcome of each test to PATH
+    --test                  Run tests (they are all there is)
+    --bench                 Run benchmarks (there are none)
+    -h, --help              Show this
+";
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Help,
+    Bench,
+    Tests(Options),
+}
+
+/// How to run or list tests.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) filters: Vec<String>,
+    pub(super) skip: Vec<String>,
+    pub(super) exact: bool,
+    pub(super) which: Which,
+    pub(super) list: bool,
+    pub(super) format: Format,
+    pub(super) capture: bool,
+    pub(super) show_output: bool,
+    pub(super) threads: NonZeroUsize,
+    pub(super) color: Color,
+    pub(super) report_time: bool,
+    pub(super) fail_fast: bool,
+    pub(super) exclude_should_panic: bool,
+    pub(super) logfile: Option<PathBuf>,
+    /// What was accepted and has no effect.
+    pub(super) notes: Vec<String>,
+}
+
+/// Which tests, by their `#[ignore]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    NotIgnored,
+    OnlyIgnored,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Pretty,
+    Terse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// The variables and the machine, as far as they are defaults of options.
+pub(super) struct Environment {
+    pub(super) threads: Option<String>,
+    pub(super) no_capture: bool,
+    pub(super) cpus: NonZeroUsize,
+}
+
+impl Environment {
+    pub(super) fn here() -> Self {
+        Self {
+            threads: std::env::var("RUST_TEST_THREADS").ok(),
+            no_capture: std::env::var("RUST_TEST_NOCAPTURE").is_ok_and(|value| value != "0"),
+            cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        }
+    }
+}
+
+pub(super) fn parse(
+    args: impl Iterator<Item = String>,
+    environment: Environment,
+) -> Result<Command, String> {
+    let mut parsed = Parsed::new(environment)?;
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            parsed.options.filters.extend(args.by_ref());
+        } else if let Some(long) = arg.strip_prefix("--") {
+            let (name, value) = match long.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (long, None),
+            };
+            parsed.long(name, value, &mut args)?;
+        } else if let Some(short) = arg.strip_prefix('-').filter(|short| !short.is_empty()) {
+            parsed.short(short, &mut args)?;
+        } else {
+            parsed.options.filters.push(arg);
+        }
+    }
+    parsed.finish()
+}
+
+struct Parsed {
+    options: Options,
+    help: bool,
+    test: bool,
+    bench: bool,
+    ignored: bool,
+    include_ignored: bool,
+}
+
+impl Parsed {
+    fn new(environment: Environment) -> Result<Self, String> {
+        let threads = match environment.threads {
+            Some(threads) => number("RUST_TEST_THREADS", &threads)?,
+            None => environment.cpus,
+        };
+        let options = Options {
+            filters: Vec::new(),
+            skip: Vec::new(),
+            exact: false,
+            which: Which::NotIgnored,
+            list: false,
+            format: Format::Pretty,
+            capture: !environment.no_capture,
+            show_output: false,
+            threads,
+            color: Color::Auto,
+            report_time: false,
+            fail_fast: false,
+            exclude_should_panic: false,
+            logfile: None,
+            notes: Vec::new(),
+        };
+        Ok(Self {
+            options,
+            help: false,
+            test: false,
+            bench: false,
+            ignored: false,
+            include_ignored: false,
+        })
+    }
+
+    fn short(
+        &mut self,
+        letters: &str,
+        rest: &mut impl Iterator<Item = String>,
+    ) -> Result<(), String> {
+        for (index, letter) in letters.char_indices() {
+            match letter {
+                'h' => self.help = true,
+                'q' => self.options.format = Format::Terse,
+                // The value is what follows the letter, or the next argument.
+                'Z' => {
+                    let value = &letters[index + 1..];
+                    if value.is_empty() && rest.next().is_none() {
+                        return Err("argument to option 'Z' missing".to_owned());
+                    }
+                    return Ok(());
+                }
+                other => return Err(format!("unrecognized option: '{other}'")),
+            }
+        }
+        Ok(())
+    }
+
+    fn long(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        rest: &mut impl Iterator<Item = String>,
+    ) -> Result<(), String> {
+        let takes_value = [
+            "skip",
+            "test-threads",
+            "color",
+            "format",
+            "logfile",
+            "shuffle-seed",
+        ];
+        if takes_value.contains(&name) {
+            let value = value.or_else(|| rest.next());
+            let value = value.ok_or_else(|| format!("argument to option '{name}' missing"))?;
+            return self.with_value(name, value);
+        }
+        if value.is_some() {
+            return Err(format!("option '{name}' does not take an argument"));
+        }
+        let options = &mut self.options;
+        match name {
+            "help" => self.help = true,
+            "test" => self.test = true,
+            "bench" => self.bench = true,
+            "ignored" => self.ignored = true,
+            "include-ignored" => self.include_ignored = true,
+            "exact" => options.exact = true,
+            "list" => options.list = true,
+            "quiet" => options.format = Format::Terse,
+            "nocapture" | "no-capture" => options.capture = false,
+            "show-output" => options.show_output = true,
+            "report-time" => options.report_time = true,
+            "fail-fast" => options.fail_fast = true,
+            "exclude-should-panic" => options.exclude_should_panic = true,
+            // Every test has a process of its own anyway.
+            "force-run-in-process" => {}
+            "shuffle" | "ensure-time" => {
+                options.notes.push(format!("--{name} has no effect here"));
+            }
+            _ => return Err(format!("unrecognized option: '{name}'")),
+        }
+        Ok(())
+    }
+
+    fn with_value(&mut self, name: &str, value: String) -> Result<(), String> {
+        let options = &mut self.options;
+        match name {
+            "skip" => options.skip.push(value),
+            "logfile" => options.logfile = Some(value.into()),
+            "test-threads" => options.threads = number("--test-threads", &value)?,
+            "color" => {
+                options.color = match value.as_str() {
+                    "auto" => Color::Auto,
+                    "always" => Color::Always,
+                    "never" => Color::Never,
+                    _ => return Err(expected("--color", "auto, always or never", &value)),
+                }
+            }
+            "format" => {
+                options.format = match value.as_str() {
+                    "pretty" => Format::Pretty,
+                    "terse" => Format::Terse,
+                    "json" | "junit" => {
+                        let note = format!("--format {value} is not written here; this is pretty");
+                        options.notes.push(note);
+                        Format::Pretty
+                    }
+                    _ => return Err(expected("--format", "pretty, terse, json or junit", &value)),
+                }
+            }
+            _ => options.notes.push(format!("--{name} has no effect here")),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Command, String> {
+        let mut options = self.options;
+        options.which = match (self.ignored, self.include_ignored) {
+            (true, true) => {
+                return Err(
+                    "the options --include-ignored and --ignored are mutually exclusive".to_owned(),
+                );
+            }
+            (true, false) => Which::OnlyIgnored,
+            (false, true) => Which::All,
+            (false, false) => Which::NotIgnored,
+        };
+        if self.help {
+            return Ok(Command::Help);
+        }
+        // `--bench --list` asks for the benchmarks, of which there are none.
+        if self.bench && !self.test {
+            return Ok(Command::Bench);
+        }
+        Ok(Command::Tests(options))
+    }
+}
+
+fn number(what: &str, value: &str) -> Result<NonZeroUsize, String> {
+    value
+        .parse()
+        .map_err(|_| expected(what, "a number greater than 0", value))
+}
+
+fn expected(what: &str, wanted: &str, value: &str) -> String {
+    format!("argument for {what} must be {wanted} (was {value})")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! One test binary under `harness = false`: list, run, print, record.
+//!
+//! The process stays single-threaded and forks a child for each test, so a test has its own uid,
+//! environment, working directory and namespaces, and a crash is one failure. The command line and
+//! the output are libtest's.
+
+mod body;
+mod caller;
+mod child;
+mod cli;
+mod interrupt;
+mod plan;
+mod print;
+mod run;
+mod select;
+mod summary;
+
+use std::process::ExitCode;
+
+use crate::facts::{self, Here};
+use crate::registry::{Target, Test};
+use crate::sys::{stderr, stdout};
+use caller::Caller;
+use cli::{Command, Options};
+use plan::Plan;
+
+pub(crate) use body::{Ended, run as run_body};
+pub(crate) use summary::{count, missing};
+
+/// What libtest exits with when a test fails or an argument is wrong.
+const FAILURE: u8 = 101;
+
+/// The `main` of a test binary.
+#[must_use]
+pub fn main(target: Target) -> ExitCode {
+    facts::one_thread();
+    let command = match cli::parse(std::env::args().skip(1), cli::Environment::here()) {
+        Ok(command) => command,
+        Err(problem) => return refuse(&format!("error: {problem}\n")),
+    };
+    let options = match command {
+        Command::Help => {
+            stdout(cli::HELP.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        // Nothing here is a benchmark: `cargo bench` asks every target with a main of its own.
+        Command::Bench => return ExitCode::SUCCESS,
+        Command::Tests(options) => options,
+    };
+    let mut tests: Vec<&'static Test> = inventory::iter::<Test>.into_iter().collect();
+    tests.sort_by_key(|test| test.name());
+    if let Some([first, _]) = tests.array_windows().find(|[a, b]| a.name() == b.name()) {
+        let name = first.name();
+        return refuse(&format!(
+            "error: two tests are called {name}: rename one of them\n"
+        ));
+    }
+    let plan = Plan {
+        target,
+        caller: Caller::here(options.list),
+        options,
+    };
+    run_or_list(&plan, &tests)
+}
+
+fn run_or_list(plan: &Plan, tests: &[&'static Test]) -> ExitCode {
+    for note in &plan.options.notes {
+        stderr(&format!("note: {note}\n"));
+    }
+    if plan.options.list {
+        let text = plan.list(tests, &Here);
+        return if stdout(text.as_bytes()) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(FAILURE)
+        };
+    }
+    match run::run(plan, tests) {
+        Ok(code) => code,
+        Err(problem) => refuse(&format!("error: {problem}\n")),
+    }
+}
+
+fn refuse(text: &str) -> ExitCode {
+    stderr(text);
+    ExitCode::from(FAILURE)
+}
+
+impl Options {
+    /// Says whether colours are wanted for what goes to standard output.
+    fn colored(&self) -> bool {
+        use std::io::IsTerminal;
+        match self.color {
+            cli::Color::Always => true,
+            cli::Color::Never => false,
+            cli::Color::Auto => std::io::stdout().is_terminal(),
+        }
+    }
+}

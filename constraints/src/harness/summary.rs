@@ -1,0 +1,142 @@
+//! What a run says at its end: the failures, what was needed and missing, the totals.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use super::cli::Options;
+use super::interrupt::Interrupt;
+use super::print::{Paint, Printer};
+use crate::verdict::Reason;
+
+/// A test's name and its captured output.
+type Output = (&'static str, Vec<u8>);
+
+/// Counts, and the outputs worth showing.
+pub(super) struct Summary {
+    passed: Vec<Output>,
+    failed: Vec<Output>,
+    ignored: usize,
+    filtered_out: usize,
+    missing: BTreeMap<String, usize>,
+}
+
+impl Summary {
+    pub(super) fn new(filtered_out: usize) -> Self {
+        Self {
+            passed: Vec::new(),
+            failed: Vec::new(),
+            ignored: 0,
+            filtered_out,
+            missing: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn passed(&mut self, name: &'static str, output: Vec<u8>) {
+        self.passed.push((name, output));
+    }
+
+    pub(super) fn failed(&mut self, name: &'static str, output: Vec<u8>) {
+        self.failed.push((name, output));
+    }
+
+    pub(super) fn ignored(&mut self) {
+        self.ignored += 1;
+    }
+
+    pub(super) fn skipped(&mut self, reasons: &[Reason]) {
+        self.ignored += 1;
+        count(&mut self.missing, reasons);
+    }
+
+    pub(super) fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    /// All that is printed behind the last test's line.
+    pub(super) fn text(
+        &mut self,
+        options: &Options,
+        printer: &Printer,
+        not_started: usize,
+        interrupt: Option<Interrupt>,
+        took: Duration,
+    ) -> Vec<u8> {
+        // Tests end in any order; a report has one.
+        self.passed.sort();
+        self.failed.sort();
+        let mut text = Vec::new();
+        if options.show_output {
+            section(&mut text, "successes", &self.passed);
+        }
+        if self.has_failures() {
+            section(&mut text, "failures", &self.failed);
+        }
+        let mut end = String::from("\n");
+        if let Some(interrupt) = interrupt {
+            let _ = writeln!(
+                end,
+                "interrupted by {}: {not_started} not started\n",
+                interrupt.name()
+            );
+        }
+        if let Some(missing) = missing(&self.missing) {
+            let _ = writeln!(end, "needed and missing: {missing}\n");
+        }
+        let ok = !self.has_failures() && interrupt.is_none();
+        let (word, paint) = if ok {
+            ("ok", Paint::Green)
+        } else {
+            ("FAILED", Paint::Red)
+        };
+        let _ = writeln!(
+            end,
+            "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; \
+             finished in {:.2}s\n",
+            printer.paint(word, paint),
+            self.passed.len(),
+            self.failed.len(),
+            self.ignored,
+            self.filtered_out,
+            took.as_secs_f64(),
+        );
+        text.extend_from_slice(end.as_bytes());
+        text
+    }
+}
+
+fn section(text: &mut Vec<u8>, title: &str, outputs: &[Output]) {
+    text.extend_from_slice(format!("\n{title}:\n").as_bytes());
+    for (name, output) in outputs.iter().filter(|(_, output)| !output.is_empty()) {
+        text.extend_from_slice(format!("\n---- {name} stdout ----\n").as_bytes());
+        text.extend_from_slice(output);
+        if !output.ends_with(b"\n") {
+            text.push(b'\n');
+        }
+    }
+    text.extend_from_slice(format!("\n\n{title}:\n").as_bytes());
+    for (name, _) in outputs {
+        text.extend_from_slice(format!("    {name}\n").as_bytes());
+    }
+}
+
+/// Counts for each constraint how many tests miss it.
+pub(crate) fn count(missing: &mut BTreeMap<String, usize>, reasons: &[Reason]) {
+    let mut constraints: Vec<&str> = reasons.iter().map(|reason| &*reason.constraint).collect();
+    constraints.sort_unstable();
+    constraints.dedup();
+    for constraint in constraints {
+        *missing.entry(constraint.to_owned()).or_default() += 1;
+    }
+}
+
+/// The counted constraints as one line, most missed first; nothing if nothing is missing.
+pub(crate) fn missing(missing: &BTreeMap<String, usize>) -> Option<String> {
+    let mut counted: Vec<_> = missing.iter().collect();
+    counted.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    let list: Vec<_> = counted
+        .iter()
+        .map(|(name, count)| format!("{name} ×{count}"))
+        .collect();
+    (!list.is_empty()).then(|| list.join(", "))
+}

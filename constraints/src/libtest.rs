@@ -1,0 +1,140 @@
+//! The same tests under Rust's own harness, which knows no skip at run time.
+//!
+//! Under plain `cargo test` a skip is printed past libtest's capture, recorded, and counted in one
+//! line at the end. Under nextest, which hides what a passing test prints and would show a pass, it
+//! is a failure that says what to set.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::constraint::{Standing, judge};
+use crate::facts::Here;
+use crate::harness::{Ended, count, missing, run_body};
+use crate::measure::{self, Measures};
+use crate::record::{self, Ending, Phase, Record};
+use crate::registry::Test;
+use crate::sys::{at_exit, stderr};
+use crate::verdict::{Reason, join};
+
+/// What the `#[test]` shim of the attribute calls.
+///
+/// # Panics
+///
+/// If the test fails: that is how libtest is told.
+pub fn libtest(path: &str) {
+    let test = Test::find(path).expect("the attribute registers every test that it makes");
+    let judgement = judge(test.constraints, &Here);
+    match judgement.standing {
+        Standing::Met => run(test),
+        Standing::Undetermined => {
+            write(
+                test,
+                Ending::Undetermined,
+                &judgement.reasons,
+                0.0,
+                &Measures::new(),
+            );
+            panic!(
+                "not run, since it is undetermined: {}",
+                join(&judgement.reasons)
+            );
+        }
+        Standing::Unmet if under_nextest() => {
+            write(
+                test,
+                Ending::Failed,
+                &judgement.reasons,
+                0.0,
+                &Measures::new(),
+            );
+            panic!(
+                "not run: {}\nRust's own harness cannot show nextest a skip. Set `harness = false` \
+                 for this target in Cargo.toml and write `kata_test::main!();` at its root.",
+                join(&judgement.reasons)
+            );
+        }
+        Standing::Unmet => {
+            write(
+                test,
+                Ending::Skipped,
+                &judgement.reasons,
+                0.0,
+                &Measures::new(),
+            );
+            announce(test, &judgement.reasons);
+        }
+    }
+}
+
+fn under_nextest() -> bool {
+    std::env::var_os("NEXTEST").is_some_and(|nextest| nextest == "1")
+}
+
+fn run(test: &Test) {
+    write(test, Ending::Lost, &[], 0.0, &Measures::new());
+    let start = Instant::now();
+    let (ended, measures) = measure::collect(|| run_body(test));
+    let millis = start.elapsed().as_secs_f64() * 1000.0;
+    let ending = if matches!(ended, Ended::Passed) {
+        Ending::Passed
+    } else {
+        Ending::Failed
+    };
+    write(test, ending, &[], millis, &measures);
+    match ended {
+        Ended::Passed => {}
+        Ended::Failed(why) => panic!("{why}"),
+        // The panic hook has printed this one already.
+        Ended::Panicked(payload) => std::panic::resume_unwind(payload),
+    }
+}
+
+static MISSING: Mutex<(usize, BTreeMap<String, usize>)> = Mutex::new((0, BTreeMap::new()));
+
+/// Says now that a test is skipped, and at the end of the process how many were.
+fn announce(test: &Test, reasons: &[Reason]) {
+    let mut missing = MISSING.lock().unwrap_or_else(PoisonError::into_inner);
+    if missing.0 == 0 {
+        at_exit(announce_all);
+    }
+    missing.0 += 1;
+    count(&mut missing.1, reasons);
+    stderr(&format!(
+        "test {} is SKIPPED, whatever the line above or below says: {}\n",
+        test.name(),
+        join(reasons)
+    ));
+}
+
+extern "C" fn announce_all() {
+    // The lock is free unless a thread was cut off while it held it; then the lines above it stand.
+    let Ok(counted) = MISSING.try_lock() else {
+        return;
+    };
+    let (tests, needs) = &*counted;
+    let what = if *tests == 1 {
+        "test shown as ok was"
+    } else {
+        "tests shown as ok were"
+    };
+    let needs = missing(needs).unwrap_or_default();
+    stderr(&format!(
+        "{tests} {what} skipped; needed and missing: {needs}\n"
+    ));
+}
+
+fn write(test: &Test, ending: Ending, reasons: &[Reason], duration_ms: f64, measures: &Measures) {
+    record::write(&Record {
+        binary: &test.target.binary_id(),
+        test: test.name(),
+        phase: Phase::Run,
+        ending,
+        reasons,
+        issue: test.issue,
+        reason: test.reason,
+        signal: None,
+        duration_ms,
+        measures,
+    });
+}

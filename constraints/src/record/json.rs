@@ -1,0 +1,119 @@
+//! Writing JSON, as much as a record needs: objects of texts, numbers, and further objects.
+
+use std::fmt::Write;
+
+/// An object being written.
+pub(super) struct Object {
+    text: String,
+}
+
+impl Object {
+    pub(super) fn new() -> Self {
+        Self {
+            text: "{".to_owned(),
+        }
+    }
+
+    pub(super) fn text(&mut self, key: &str, value: &str) {
+        self.key(key);
+        quote(&mut self.text, value);
+    }
+
+    pub(super) fn text_or_null(&mut self, key: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.text(key, value),
+            None => {
+                self.key(key);
+                self.text.push_str("null");
+            }
+        }
+    }
+
+    /// Writes a number; one that JSON cannot express becomes `null`.
+    pub(super) fn number(&mut self, key: &str, value: f64) {
+        self.key(key);
+        if value.is_finite() {
+            // Rust prints a float without an exponent and so that it reads back the same.
+            let _ = write!(self.text, "{value}");
+        } else {
+            self.text.push_str("null");
+        }
+    }
+
+    pub(super) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+        self.key(key);
+        let mut inner = Self::new();
+        fill(&mut inner);
+        self.text.push_str(&inner.finish());
+    }
+
+    pub(super) fn objects<T>(&mut self, key: &str, of: &[T], fill: impl Fn(&mut Self, &T)) {
+        self.key(key);
+        self.text.push('[');
+        for (index, item) in of.iter().enumerate() {
+            if index > 0 {
+                self.text.push(',');
+            }
+            let mut inner = Self::new();
+            fill(&mut inner, item);
+            self.text.push_str(&inner.finish());
+        }
+        self.text.push(']');
+    }
+
+    pub(super) fn finish(mut self) -> String {
+        self.text.push('}');
+        self.text
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.text.len() > 1 {
+            self.text.push(',');
+        }
+        quote(&mut self.text, key);
+        self.text.push(':');
+    }
+}
+
+fn quote(to: &mut String, text: &str) {
+    to.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => to.push_str("\\\""),
+            '\\' => to.push_str("\\\\"),
+            '\n' => to.push_str("\\n"),
+            '\r' => to.push_str("\\r"),
+            '\t' => to.push_str("\\t"),
+            // U+2028 and U+2029 end a line for some readers of JSON lines.
+            c if c < ' ' || matches!(c, '\u{7f}' | '\u{2028}' | '\u{2029}') => {
+                let _ = write!(to, "\\u{:04x}", u32::from(c));
+            }
+            c => to.push(c),
+        }
+    }
+    to.push('"');
+}
+
+#[cfg(all(test, feature = "runner"))]
+mod tests {
+    //! Scope: a real JSON parser reads back what was written.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_and_number_is_read_back(key in any::<String>(), text in any::<String>(), number in any::<f64>()) {
+            let mut object = Object::new();
+            object.text("a", &text);
+            object.object("b", |inner| inner.number(&key, number));
+            let line = object.finish();
+            prop_assert!(!line.contains('\n'));
+            let value: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");
+            prop_assert_eq!(value["a"].as_str(), Some(text.as_str()));
+            let expected = number.is_finite().then_some(number);
+            prop_assert_eq!(value["b"][key.as_str()].as_f64(), expected);
+        }
+    }
+}

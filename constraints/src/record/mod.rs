@@ -1,0 +1,153 @@
+//! The record of what became of each test: JSON lines that harness and runner share.
+//!
+//! A test that is about to run is first written down as `lost`, and once more when it has ended; the
+//! last line of a process about a test is the one that counts. So whatever kills the process, and
+//! with whatever signal, the test it was at can be told. Each line is one write(2) to a file that
+//! only this process appends to, so lines are whole; only the last can be cut.
+
+mod json;
+mod place;
+mod write;
+
+use std::fmt;
+
+use crate::measure::Measures;
+use crate::verdict::Reason;
+
+#[cfg(feature = "runner")]
+pub(crate) use place::point_latest;
+pub(crate) use write::write;
+
+/// The version of the lines' form.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// The harness lists tests, or runs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    List,
+    Run,
+}
+
+/// What became of a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Passed,
+    Failed,
+    /// A constraint is unmet.
+    Skipped,
+    /// `#[ignore]`.
+    Ignored,
+    /// A constraint could not be decided.
+    Undetermined,
+    /// It began, and nothing more is known.
+    Lost,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::List => "list",
+            Self::Run => "run",
+        })
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Ignored => "ignored",
+            Self::Undetermined => "undetermined",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+/// One line.
+#[derive(Debug)]
+pub(crate) struct Record<'a> {
+    pub(crate) binary: &'a str,
+    pub(crate) test: &'a str,
+    pub(crate) phase: Phase,
+    pub(crate) ending: Ending,
+    pub(crate) reasons: &'a [Reason],
+    pub(crate) issue: Option<&'a str>,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) signal: Option<&'a str>,
+    pub(crate) duration_ms: f64,
+    pub(crate) measures: &'a Measures,
+}
+
+impl Record<'_> {
+    /// The line, with its line break. `attempt` counts from 1.
+    pub(crate) fn to_line(&self, run: &str, attempt: u32, as_uid: u32) -> String {
+        let mut line = json::Object::new();
+        line.number("schema", f64::from(SCHEMA));
+        line.text("run", run);
+        line.text("binary", self.binary);
+        line.text("test", self.test);
+        line.text("place", "here");
+        line.text("phase", &self.phase.to_string());
+        line.number("attempt", f64::from(attempt));
+        line.number("as_uid", f64::from(as_uid));
+        line.text("outcome", &self.ending.to_string());
+        line.objects("reasons", self.reasons, |object, reason| {
+            object.text("constraint", &reason.constraint);
+            object.text("observed", &reason.observed);
+            object.text("source", &reason.source);
+        });
+        line.text_or_null("issue", self.issue);
+        line.text_or_null("reason", self.reason);
+        line.text_or_null("signal", self.signal);
+        line.number("duration_ms", self.duration_ms);
+        line.object("measures", |object| {
+            for (name, value) in self.measures {
+                object.number(name, *value);
+            }
+        });
+        let mut line = line.finish();
+        line.push('\n');
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: the line's form. That it is read back is covered by the runner's tests.
+
+    use super::*;
+
+    #[test]
+    fn the_line_has_every_field() {
+        let reasons = [Reason {
+            constraint: "root".into(),
+            observed: "effective uid is \"1000\"".into(),
+            source: "geteuid".into(),
+        }];
+        let record = Record {
+            binary: "pkg::it",
+            test: "a::b",
+            phase: Phase::Run,
+            ending: Ending::Skipped,
+            reasons: &reasons,
+            issue: Some("x/1"),
+            reason: None,
+            signal: None,
+            duration_ms: 0.25,
+            measures: &vec![("attach_ms".into(), 12.5)],
+        };
+        assert_eq!(
+            record.to_line("7-8", 1, 1000),
+            concat!(
+                r#"{"schema":1,"run":"7-8","binary":"pkg::it","test":"a::b","place":"here","#,
+                r#""phase":"run","attempt":1,"as_uid":1000,"outcome":"skipped","#,
+                r#""reasons":[{"constraint":"root","observed":"effective uid is \"1000\"","#,
+                r#""source":"geteuid"}],"issue":"x/1","reason":null,"signal":null,"#,
+                r#""duration_ms":0.25,"measures":{"attach_ms":12.5}}"#,
+                "\n"
+            )
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Where the records of this process go.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// The folder for all records: `KATA_TEST_RECORD_DIR`, else `kata-test` below Cargo's target folder.
+pub(super) fn root() -> Option<PathBuf> {
+    if let Some(dir) = env::var_os("KATA_TEST_RECORD_DIR").filter(|dir| !dir.is_empty()) {
+        return Some(dir.into());
+    }
+    // Cargo marks its target folder as a cache, and every test binary lies below it.
+    let executable = env::current_exe().ok()?;
+    let target = executable
+        .ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").is_file())?;
+    Some(target.join("kata-test"))
+}
+
+/// The run this process belongs to: what the runner or nextest says, else the parent's identity, so
+/// that all test binaries of one `cargo test` share it.
+pub(super) fn run() -> String {
+    let named = ["KATA_TEST_RUN", "NEXTEST_RUN_ID"];
+    let named = named
+        .into_iter()
+        .filter_map(env::var_os)
+        .find(|run| !run.is_empty());
+    match named {
+        Some(run) => file_name(&run.to_string_lossy()),
+        None => {
+            let parent = nix::unistd::getppid();
+            format!(
+                "{parent}-{}",
+                start_time(parent.as_raw()).unwrap_or_default()
+            )
+        }
+    }
+}
+
+/// When a process started, in clock ticks since boot: with its pid this names it for good.
+fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the command in parentheses, can hold anything; the rest are words. The
+    // start time is the 22nd field, and the third is the first one behind the parenthesis.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+/// A text as the name of one file, on any file system and in any archive.
+pub(super) fn file_name(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = text
+        .chars()
+        .map(|c| if safe(c) { c } else { '_' })
+        .collect();
+    match name.trim_start_matches('.') {
+        "" => "_".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Makes `latest` point at this run, in one step, so that it never dangles.
+pub(crate) fn point_latest(root: &Path, run: &str) -> io::Result<()> {
+    let link = root.join(format!(".latest-{}", std::process::id()));
+    let _ = fs::remove_file(&link);
+    symlink(Path::new("runs").join(run), &link)?;
+    fs::rename(&link, root.join("latest"))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: names. Where files really go is covered by the tests that run binaries.
+
+    use super::*;
+
+    #[test]
+    fn file_names_hold_no_separator() {
+        assert_eq!(file_name("iothread-it::it"), "iothread-it__it");
+        assert_eq!(file_name("a/../b"), "a_.._b");
+        assert_eq!(file_name(".."), "_");
+        assert_eq!(file_name(""), "_");
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let me = i32::try_from(std::process::id()).expect("a pid");
+        assert!(start_time(me) >= start_time(1));
+        assert!(start_time(me).is_some());
+    }
+}

@@ -1,0 +1,87 @@
+//! Appends lines to this process's file.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Record, place};
+use crate::sys::stderr;
+
+/// The open file of this process, and what all of its lines have in common.
+struct Writer {
+    file: File,
+    run: String,
+    attempt: u32,
+}
+
+/// Writes a record. What cannot be written is said once, on stderr, and fails no test.
+pub(crate) fn write(record: &Record<'_>) {
+    static WRITER: OnceLock<Option<Writer>> = OnceLock::new();
+    let open = || {
+        Writer::open(record.binary)
+            .map_err(|error| complain(&error))
+            .ok()
+    };
+    let Some(writer) = WRITER.get_or_init(open) else {
+        return;
+    };
+    let as_uid = nix::unistd::geteuid().as_raw();
+    let line = record.to_line(&writer.run, writer.attempt, as_uid);
+    // One call of write(2), so that a line is whole whatever other threads do.
+    if let Err(error) = (&writer.file).write_all(line.as_bytes()) {
+        complain(&error);
+    }
+}
+
+impl Writer {
+    fn open(binary: &str) -> io::Result<Self> {
+        let root = place::root().ok_or_else(|| {
+            io::Error::other(
+                "no target folder lies above this executable; set KATA_TEST_RECORD_DIR",
+            )
+        })?;
+        let run = place::run();
+        let runs = root.join("runs");
+        fs::create_dir_all(&runs).map_err(|error| at(&runs, &error))?;
+        let dir = runs.join(&run);
+        match fs::create_dir(&dir) {
+            // Whoever opens the run points at it; the others find it pointed at.
+            Ok(()) => place::point_latest(&root, &run).map_err(|error| at(&root, &error))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(at(&dir, &error)),
+        }
+        let name = format!("{}-{}.jsonl", place::file_name(binary), std::process::id());
+        let path = dir.join(name);
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let file = file.map_err(|error| at(&path, &error))?;
+        Ok(Self {
+            file,
+            run,
+            attempt: attempt(),
+        })
+    }
+}
+
+/// Which attempt of nextest at this test this is.
+fn attempt() -> u32 {
+    let attempt = env::var("NEXTEST_ATTEMPT").ok();
+    attempt
+        .and_then(|attempt| attempt.parse().ok())
+        .unwrap_or(1)
+}
+
+fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn complain(error: &io::Error) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) {
+        stderr(&format!(
+            "kata-test: no record of this test run can be written: {error}\n"
+        ));
+    }
+}

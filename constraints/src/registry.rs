@@ -1,0 +1,206 @@
+//! The tests of one binary: what the attribute registers and the harnesses read.
+
+use std::process::{ExitCode, Termination};
+
+use crate::constraint::Constraint;
+
+/// The target that a test was compiled into, as Cargo named it.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// `CARGO_PKG_NAME`.
+    pub package: Option<&'static str>,
+    /// `CARGO_CRATE_NAME`.
+    pub krate: Option<&'static str>,
+    /// `CARGO_BIN_NAME`, set for programs only.
+    pub bin: Option<&'static str>,
+    /// `CARGO_TARGET_TMPDIR`, set for integration tests and benchmarks only.
+    pub tmpdir: Option<&'static str>,
+    /// The source file.
+    pub file: &'static str,
+}
+
+impl Target {
+    /// The binary's id in nextest's form: `pkg` for a library, `pkg::it` for an integration test,
+    /// `pkg::bin/name` for a program, `pkg::bench/name` for a benchmark.
+    pub(crate) fn binary_id(&self) -> String {
+        let package = self.package.unwrap_or("unknown");
+        if self.tmpdir.is_some() {
+            let (name, is_bench) = self.integration_target();
+            let kind = if is_bench { "bench/" } else { "" };
+            return format!("{package}::{kind}{name}");
+        }
+        match self.bin {
+            Some(bin) => format!("{package}::bin/{bin}"),
+            None => package.to_owned(),
+        }
+    }
+
+    /// The target's name, which can have dashes where the crate has underscores, and whether the
+    /// target is a benchmark. Both show in the file's path only.
+    fn integration_target(&self) -> (&str, bool) {
+        let krate = self.krate.unwrap_or("unknown");
+        let mut parts = self.file.split(['/', '\\']).rev();
+        let file = parts.next().unwrap_or_default().trim_end_matches(".rs");
+        let folder = parts.next().unwrap_or_default();
+        let (name, root) = match file {
+            "main" => (folder, parts.next().unwrap_or_default()),
+            _ => (file, folder),
+        };
+        let name = if name.replace('-', "_") == krate {
+            name
+        } else {
+            krate
+        };
+        (name, root == "benches")
+    }
+}
+
+/// Whether and how a test has to panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShouldPanic {
+    No,
+    Yes,
+    With(&'static str),
+}
+
+/// A test, as registered.
+#[derive(Debug)]
+pub struct Test {
+    path: &'static str,
+    pub(crate) target: Target,
+    pub(crate) run: fn() -> bool,
+    pub(crate) constraints: &'static [Constraint],
+    /// The reason of `#[ignore]`, empty if it gave none.
+    pub(crate) ignore: Option<&'static str>,
+    pub(crate) should_panic: ShouldPanic,
+    pub(crate) issue: Option<&'static str>,
+    pub(crate) reason: Option<&'static str>,
+}
+
+inventory::collect!(Test);
+
+impl Test {
+    /// A test that asks for nothing. `path` begins with the crate's name.
+    #[must_use]
+    pub const fn new(path: &'static str, target: Target, run: fn() -> bool) -> Self {
+        Self {
+            path,
+            target,
+            run,
+            constraints: &[],
+            ignore: None,
+            should_panic: ShouldPanic::No,
+            issue: None,
+            reason: None,
+        }
+    }
+
+    /// States what the test needs.
+    #[must_use]
+    pub const fn constraints(mut self, constraints: &'static [Constraint]) -> Self {
+        self.constraints = constraints;
+        self
+    }
+
+    /// Marks the test as `#[ignore]`.
+    #[must_use]
+    pub const fn ignore(mut self, reason: &'static str) -> Self {
+        self.ignore = Some(reason);
+        self
+    }
+
+    /// Makes a panic the success.
+    #[must_use]
+    pub const fn should_panic(mut self) -> Self {
+        self.should_panic = ShouldPanic::Yes;
+        self
+    }
+
+    /// Makes a panic with this text the success.
+    #[must_use]
+    pub const fn should_panic_with(mut self, expected: &'static str) -> Self {
+        self.should_panic = ShouldPanic::With(expected);
+        self
+    }
+
+    /// Cites an issue.
+    #[must_use]
+    pub const fn issue(mut self, issue: &'static str) -> Self {
+        self.issue = Some(issue);
+        self
+    }
+
+    /// Says why the test needs what it needs.
+    #[must_use]
+    pub const fn reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// The name that libtest gives it: the path without the crate.
+    pub(crate) fn name(&self) -> &'static str {
+        self.path
+            .split_once("::")
+            .map_or(self.path, |(_, name)| name)
+    }
+
+    /// The test registered under this path, crate included.
+    pub(crate) fn find(path: &str) -> Option<&'static Self> {
+        inventory::iter::<Self>
+            .into_iter()
+            .find(|test| test.path == path)
+    }
+}
+
+/// Says whether what a test returned is a success; prints the error if it is one.
+pub fn succeeded(returned: impl Termination) -> bool {
+    returned.report() == ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: names. The ids are compared with nextest's own in the tests that run it.
+
+    use super::*;
+
+    const LIB: Target = Target {
+        package: Some("my-pkg"),
+        krate: Some("my_pkg"),
+        bin: None,
+        tmpdir: None,
+        file: "src/lib.rs",
+    };
+
+    #[test]
+    fn binary_ids() {
+        let id = |target: Target| target.binary_id();
+        let it = |krate, file| Target {
+            krate: Some(krate),
+            file,
+            tmpdir: Some("x"),
+            ..LIB
+        };
+        assert_eq!(id(LIB), "my-pkg");
+        assert_eq!(
+            id(Target {
+                bin: Some("a-tool"),
+                ..LIB
+            }),
+            "my-pkg::bin/a-tool"
+        );
+        assert_eq!(
+            id(it("with_dash", "tests/with-dash.rs")),
+            "my-pkg::with-dash"
+        );
+        assert_eq!(id(it("it", "sub/tests/it/main.rs")), "my-pkg::it");
+        assert_eq!(id(it("it", "sub/tests/it/deeper.rs")), "my-pkg::it");
+        assert_eq!(id(it("speed", "benches/speed.rs")), "my-pkg::bench/speed");
+    }
+
+    #[test]
+    fn names_are_paths_without_the_crate() {
+        let name = |path| Test::new(path, LIB, || true).name();
+        assert_eq!(name("krate::module::test"), "module::test");
+        assert_eq!(name("krate::test"), "test");
+    }
+}

@@ -1,0 +1,105 @@
+//! From the lines of many processes to one outcome for each test.
+//!
+//! Within a process the last line about a test counts: a test is written down as lost before it
+//! runs. Among processes, running beats listing and a later attempt beats an earlier one; of what is
+//! then left (other places, other users, the same test twice) the outcome that a person should see
+//! first stands.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use super::{Outcome, Phase, RunnerError};
+
+/// The file with one line for each test.
+const MERGED: &str = "outcomes.jsonl";
+
+pub(super) fn merge(dir: &Path) -> Result<Vec<Outcome>, RunnerError> {
+    let mut records = Vec::new();
+    let entries = fs::read_dir(dir).map_err(RunnerError::io("read", dir))?;
+    for entry in entries {
+        let path = entry.map_err(RunnerError::io("read", dir))?.path();
+        let is_merged = path.file_name().is_some_and(|name| name == MERGED);
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "jsonl")
+            && !is_merged
+        {
+            let text = fs::read(&path).map_err(RunnerError::io("read", &path))?;
+            records.extend(last_of_each(parse(&path, &String::from_utf8_lossy(&text))?));
+        }
+    }
+    let outcomes = settle(records);
+    let path = dir.join(MERGED);
+    fs::write(&path, lines(&outcomes)).map_err(RunnerError::io("write", &path))?;
+    Ok(outcomes)
+}
+
+/// Reads a file's lines. A last line without a line break was cut by the death of its process.
+fn parse(path: &Path, text: &str) -> Result<Vec<Outcome>, RunnerError> {
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    let read = |(index, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|source| RunnerError::Line {
+            path: path.to_owned(),
+            line: index + 1,
+            source,
+        })
+    };
+    complete.lines().enumerate().map(read).collect()
+}
+
+fn last_of_each(records: Vec<Outcome>) -> impl Iterator<Item = Outcome> {
+    let key = |record: &Outcome| (record.test.clone(), record.phase, record.attempt);
+    let last: BTreeMap<_, _> = records
+        .into_iter()
+        .map(|record| (key(&record), record))
+        .collect();
+    last.into_values()
+}
+
+fn settle(mut records: Vec<Outcome>) -> Vec<Outcome> {
+    // Newest first within one place and user, then only the newest of each stays.
+    let newest = |record: &Outcome| Reverse((record.phase, record.attempt));
+    records.sort_by(|a, b| {
+        where_from(a)
+            .cmp(&where_from(b))
+            .then(newest(a).cmp(&newest(b)))
+    });
+    let superseded = |record: &mut Outcome, kept: &mut Outcome| {
+        where_from(record) == where_from(kept) && newest(record) != newest(kept)
+    };
+    records.dedup_by(superseded);
+    let mut outcomes: BTreeMap<(String, String), Outcome> = BTreeMap::new();
+    for record in records {
+        let key = (record.binary.clone(), record.test.clone());
+        match outcomes.get(&key) {
+            Some(known) if rank(known) <= rank(&record) => {}
+            _ => drop(outcomes.insert(key, record)),
+        }
+    }
+    outcomes.into_values().collect()
+}
+
+/// Two records from the same source supersede each other.
+fn where_from(record: &Outcome) -> (&str, &str, &str, u32) {
+    (&record.binary, &record.test, &record.place, record.as_uid)
+}
+
+fn rank(record: &Outcome) -> (super::OutcomeKind, Reverse<Phase>) {
+    (record.outcome, Reverse(record.phase))
+}
+
+fn lines(outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    for outcome in outcomes {
+        let line =
+            serde_json::to_string(outcome).expect("an outcome has text keys and finite numbers");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,22 @@
+//! Many test binaries as one run: where their records go, and what became of each test.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let run = kata_test::runner::Run::start("target/kata-test".as_ref())?;
+//! std::process::Command::new("cargo").arg("test").envs(run.env()).status()?;
+//! for outcome in run.merge()? {
+//!     println!("{} {} {:?}", outcome.binary, outcome.test, outcome.outcome);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod merge;
+mod outcome;
+mod run;
+
+pub use crate::verdict::Reason;
+pub use error::RunnerError;
+pub use outcome::{Outcome, OutcomeKind, Phase};
+pub use run::Run;

@@ -1,0 +1,76 @@
+//! A run about to happen: its id, and where its records go.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::merge::merge;
+use super::{Outcome, RunnerError};
+use crate::record::point_latest;
+
+/// A run about to happen: its id, and where its records go.
+#[derive(Debug)]
+pub struct Run {
+    id: String,
+    root: PathBuf,
+    dir: PathBuf,
+}
+
+impl Run {
+    /// Makes `runs/<id>/` below `record_root`, which in a workspace is `target/kata-test`, and points
+    /// `latest` at it.
+    ///
+    /// # Errors
+    ///
+    /// If the folder or the link cannot be made.
+    pub fn start(record_root: &Path) -> Result<Self, RunnerError> {
+        let runs = record_root.join("runs");
+        fs::create_dir_all(&runs).map_err(RunnerError::io("create", &runs))?;
+        // Test processes may have another working directory.
+        let root = fs::canonicalize(record_root).map_err(RunnerError::io("find", record_root))?;
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let (millis, pid) = (since_epoch.as_millis(), std::process::id());
+        let mut count = 0;
+        let (id, dir) = loop {
+            let id = format!("{millis}-{pid}-{count}");
+            let dir = root.join("runs").join(&id);
+            match fs::create_dir(&dir) {
+                Ok(()) => break (id, dir),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => count += 1,
+                Err(error) => return Err(RunnerError::io("create", &dir)(error)),
+            }
+        };
+        let latest = root.join("latest");
+        point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
+        Ok(Self { id, root, dir })
+    }
+
+    /// Returns what the test processes have to find in their environment.
+    pub fn env(&self) -> impl Iterator<Item = (&'static str, OsString)> {
+        [
+            ("KATA_TEST_RUN", self.id.clone().into()),
+            ("KATA_TEST_RECORD_DIR", self.root.clone().into()),
+        ]
+        .into_iter()
+    }
+
+    /// Returns the folder of this run's records.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reads every record of the run, settles on one outcome for each test, in the order of binary
+    /// and test, and writes these to `outcomes.jsonl` in the run's folder.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written, or if a line other than a file's last is no record.
+    pub fn merge(&self) -> Result<Vec<Outcome>, RunnerError> {
+        merge(&self.dir)
+    }
+}

@@ -1,0 +1,11 @@
+//! The few things for which Rust has no safe call. All `unsafe` of the harness lives below here.
+
+mod child;
+mod exit;
+mod print;
+mod signals;
+
+pub(crate) use child::{Bounded, answer_within, become_leader, fork};
+pub(crate) use exit::at_exit;
+pub(crate) use print::{stderr, stdout};
+pub(crate) use signals::{Signals, default_signals};

@@ -1,0 +1,95 @@
+//! Signals as something to poll for: a handler writes each one's number into a pipe.
+//!
+//! SIGCHLD comes the same way, so one poll(2) waits for output, for the end of any child, and for
+//! Ctrl-C. A pipe instead of a pidfd: it works on old kernels, which are the ones under test.
+#![expect(unsafe_code, reason = "sigaction(2) has no safe form")]
+
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::pipe2;
+
+const HANDLED: [Signal; 4] = [
+    Signal::SIGCHLD,
+    Signal::SIGINT,
+    Signal::SIGTERM,
+    Signal::SIGHUP,
+];
+
+static PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// The signals of this process, from now on read from here.
+pub(crate) struct Signals {
+    read: std::fs::File,
+    _write: OwnedFd,
+}
+
+impl Signals {
+    /// Installs the handlers. A signal that this process was started to ignore stays ignored, so
+    /// that nohup(1) works.
+    pub(crate) fn install() -> Result<Self, Errno> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
+        let handler = SigHandler::Handler(note);
+        let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+        for signal in HANDLED {
+            // SAFETY: the handler calls write(2) only and restores errno.
+            let old = unsafe { sigaction(signal, &action) }?;
+            if signal != Signal::SIGCHLD && matches!(old.handler(), SigHandler::SigIgn) {
+                // SAFETY: this puts back what was there.
+                unsafe { sigaction(signal, &old) }?;
+            }
+        }
+        Ok(Self {
+            read: read.into(),
+            _write: write,
+        })
+    }
+
+    /// What to poll for.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+
+    /// Takes what has arrived.
+    pub(crate) fn take(&mut self) -> Vec<Signal> {
+        let mut taken = Vec::new();
+        let mut bytes = [0; 64];
+        while let Ok(count @ 1..) = self.read.read(&mut bytes) {
+            let signals = bytes[..count]
+                .iter()
+                .map(|byte| Signal::try_from(i32::from(*byte)));
+            taken.extend(signals.flatten());
+        }
+        taken
+    }
+}
+
+/// Gives a forked child the signals that a program starts with.
+pub(crate) fn default_signals() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in HANDLED {
+        // SAFETY: the default disposition runs no code of ours.
+        let old = unsafe { sigaction(signal, &default) };
+        if let Ok(old) = old
+            && matches!(old.handler(), SigHandler::SigIgn)
+        {
+            // SAFETY: this puts back what was there.
+            let _ = unsafe { sigaction(signal, &old) };
+        }
+    }
+    PIPE.store(-1, Ordering::Relaxed);
+}
+
+extern "C" fn note(signal: i32) {
+    let errno = Errno::last_raw();
+    let byte = [signal.to_le_bytes()[0]];
+    // A full pipe loses nothing: whoever reads it will look at every child anyway.
+    // SAFETY: write(2) may be called from a handler, and the byte lives on this stack.
+    unsafe { nix::libc::write(PIPE.load(Ordering::Relaxed), byte.as_ptr().cast(), 1) };
+    Errno::set_raw(errno);
+}

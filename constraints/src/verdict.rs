@@ -1,0 +1,115 @@
+//! Three verdicts, never two: a constraint that could not be decided is neither met nor unmet.
+
+use std::borrow::Cow;
+use std::fmt;
+
+/// What was seen, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// What was observed, as a phrase: `effective uid is 1000`.
+    pub observed: Cow<'static, str>,
+    /// Where it was read: `geteuid`, `/etc/os-release`.
+    pub source: Cow<'static, str>,
+}
+
+/// Whether one need is met here. It cannot be built without saying what was seen and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The need is met: the test may run.
+    Met(Evidence),
+    /// The need is not met: the test is skipped.
+    Unmet(Evidence),
+    /// It could not be found out: the test fails and says why.
+    Undetermined(Evidence),
+}
+
+impl Verdict {
+    /// The need is met.
+    pub fn met(
+        observed: impl Into<Cow<'static, str>>,
+        source: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Met(Evidence::new(observed, source))
+    }
+
+    /// The need is not met.
+    pub fn unmet(
+        observed: impl Into<Cow<'static, str>>,
+        source: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Unmet(Evidence::new(observed, source))
+    }
+
+    /// Nobody can tell whether the need is met.
+    pub fn undetermined(
+        observed: impl Into<Cow<'static, str>>,
+        source: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Undetermined(Evidence::new(observed, source))
+    }
+
+    /// What was seen, whatever it led to.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        let (Self::Met(evidence) | Self::Unmet(evidence) | Self::Undetermined(evidence)) = self;
+        evidence
+    }
+}
+
+impl Evidence {
+    pub(crate) fn new(
+        observed: impl Into<Cow<'static, str>>,
+        source: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            observed: observed.into(),
+            source: source.into(),
+        }
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.observed, self.source)
+    }
+}
+
+/// Why a test is not run: a constraint, and what was seen instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The constraint as a person writes it: `kernel >= 6.12`.
+    pub constraint: String,
+    /// What was observed, as a phrase.
+    pub observed: String,
+    /// Where it was read.
+    pub source: String,
+}
+
+impl Reason {
+    pub(crate) fn new(constraint: String, evidence: &Evidence) -> Self {
+        Self {
+            constraint,
+            observed: evidence.observed.clone().into_owned(),
+            source: evidence.source.clone().into_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "needs {}: {} ({})",
+            self.constraint, self.observed, self.source
+        )
+    }
+}
+
+/// The reasons of one test as one line.
+pub(crate) fn join(reasons: &[Reason]) -> String {
+    reasons
+        .iter()
+        .map(Reason::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
