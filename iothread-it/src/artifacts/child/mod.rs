@@ -1,0 +1,8 @@
+//! Programs that provisioning runs: each dies with us, and each has a deadline.
+
+mod parent_death;
+mod run;
+
+pub use parent_death::parent_dies_first;
+pub use run::ChildError;
+pub(crate) use run::{Finished, Run};
