@@ -1,3 +1,4 @@
 //! A pool of IOThreads for QEMU.
 
 pub mod artifacts;
+pub mod guest;

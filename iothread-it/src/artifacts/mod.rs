@@ -18,7 +18,8 @@ mod store;
 mod sweep;
 mod version;
 
-pub use child::{ChildError, parent_dies_first};
+pub(crate) use apt::hex;
+pub use child::{ChildError, Finished, Run, parent_dies_first};
 pub use choice::{BadChoice, QemuChoice};
 pub use error::ArtifactError;
 pub use host::HostQemuError;
@@ -27,5 +28,6 @@ pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, Qe
 pub use private::PrivateQemuError;
 pub use progress::{Progress, Silent};
 pub use provision::{provision, provision_kernel, provision_qemu};
+pub(crate) use store::write_atomically;
 pub use store::{Store, StoreError, StoreLock};
 pub use version::QemuVersion;

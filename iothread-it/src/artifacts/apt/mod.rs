@@ -14,5 +14,6 @@ mod sources;
 mod stamp;
 mod unpack;
 
+pub(crate) use debs::hex;
 pub use error::AptError;
 pub(crate) use install::{PackageSet, Unpacked, ensure};

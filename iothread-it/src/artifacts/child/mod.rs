@@ -4,5 +4,4 @@ mod parent_death;
 mod run;
 
 pub use parent_death::parent_dies_first;
-pub use run::ChildError;
-pub(crate) use run::{Finished, Run};
+pub use run::{ChildError, Finished, Run};

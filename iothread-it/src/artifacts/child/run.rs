@@ -20,26 +20,29 @@ const KEPT_LINES: usize = 200;
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A program about to be run.
-pub(crate) struct Run<'a> {
+///
+/// It dies with the thread that runs it.
+#[derive(Debug)]
+pub struct Run<'a> {
     /// What is run and why, for error texts: `apt-get update`.
-    pub(crate) what: &'a str,
+    pub what: &'a str,
     /// The program with its arguments; its streams are set up here.
-    pub(crate) command: Command,
+    pub command: Command,
     /// After this long it is killed.
-    pub(crate) deadline: Duration,
+    pub deadline: Duration,
     /// What it reads from its standard input.
-    pub(crate) input: &'a [u8],
+    pub input: &'a [u8],
 }
 
 /// A program that has ended by itself.
 #[derive(Debug)]
-pub(crate) struct Finished {
+pub struct Finished {
     /// How it ended.
-    pub(crate) status: ExitStatus,
+    pub status: ExitStatus,
     /// The last lines of its standard output.
-    pub(crate) stdout: Vec<String>,
+    pub stdout: Vec<String>,
     /// The last lines of its standard error.
-    pub(crate) stderr: Vec<String>,
+    pub stderr: Vec<String>,
 }
 
 /// Why a program did not do its work.
@@ -92,7 +95,10 @@ enum Event {
 impl Run<'_> {
     /// Runs the program and returns how it ended, with each line of standard output also given to
     /// `on_line` as it comes.
-    pub(crate) fn finish(mut self, mut on_line: impl FnMut(&str)) -> Result<Finished, ChildError> {
+    ///
+    /// # Errors
+    /// If it cannot be started, or is killed at its deadline.
+    pub fn finish(mut self, mut on_line: impl FnMut(&str)) -> Result<Finished, ChildError> {
         let spawned = parent_dies_first(&mut self.command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -140,7 +146,10 @@ impl Run<'_> {
     }
 
     /// Like [`Run::finish`], but an exit status other than 0 is an error.
-    pub(crate) fn succeed(self, on_line: impl FnMut(&str)) -> Result<Finished, ChildError> {
+    ///
+    /// # Errors
+    /// As for [`Run::finish`], and if it fails.
+    pub fn succeed(self, on_line: impl FnMut(&str)) -> Result<Finished, ChildError> {
         let what = self.what.to_owned();
         let finished = self.finish(on_line)?;
         if finished.status.success() {

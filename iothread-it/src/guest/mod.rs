@@ -1,0 +1,3 @@
+//! The guest, as seen from the host.
+
+pub mod image;
