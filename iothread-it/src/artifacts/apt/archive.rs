@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::child::{ChildError, Finished, Run};
+use super::super::child::{ChildError, Run};
 use super::super::progress::Progress;
 use super::super::store::{at, write_atomically};
 use super::closure::{Closure, Package};
@@ -25,6 +25,8 @@ pub(super) struct Archive {
     suite: String,
     config: PathBuf,
     downloads: PathBuf,
+    /// A directory without packages.
+    nothing: PathBuf,
     /// What apt complained about while it fetched the lists.
     complaint: String,
 }
@@ -42,8 +44,10 @@ impl Archive {
                 suite: suite.to_owned(),
             });
         }
-        for directory in [&state.join("lists/partial"), &downloads.join("partial")] {
-            std::fs::create_dir_all(directory).map_err(at(directory))?;
+        let nothing = state.join("nothing");
+        let partial = [state.join("lists"), nothing.clone(), downloads.into()];
+        for directory in partial.map(|directory| directory.join("partial")) {
+            std::fs::create_dir_all(&directory).map_err(at(&directory))?;
         }
         let config = state.join("apt.conf");
         let files = [
@@ -60,6 +64,7 @@ impl Archive {
             suite,
             config,
             downloads,
+            nothing,
             complaint: String::new(),
         })
     }
@@ -91,7 +96,7 @@ impl Archive {
         let mut first_error = None;
         for candidate in candidates {
             match self.describe(candidate) {
-                Ok(described) => return Closure::parse(&described.uris, wanted),
+                Ok(uris) => return self.parsed(candidate, &uris, wanted),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -109,8 +114,27 @@ impl Archive {
         })
     }
 
-    fn describe(&self, package: &str) -> Result<Described, ChildError> {
+    fn parsed(
+        &self,
+        package: &str,
+        uris: &[String],
+        wanted: impl Fn(&Package) -> bool,
+    ) -> Result<Closure, AptError> {
+        let closure = Closure::parse(uris, wanted)?;
+        if closure.packages().is_empty() {
+            let (package, suite) = (package.to_owned(), self.suite.clone());
+            return Err(AptError::Empty { package, suite });
+        }
+        Ok(closure)
+    }
+
+    /// Returns the lines in which apt describes what it would download for a package.
+    fn describe(&self, package: &str) -> Result<Vec<String>, ChildError> {
         let mut command = self.apt_get();
+        // apt leaves out what it finds downloaded, though we need to know the whole closure.
+        command
+            .arg("-o")
+            .arg(format!("Dir::Cache::archives={}", self.nothing.display()));
         command.args(["--print-uris", "install", package]);
         let what = format!("apt-get install --print-uris {package}");
         let mut uris = Vec::new();
@@ -120,12 +144,12 @@ impl Archive {
             deadline: QUERY_DEADLINE,
             input: b"",
         };
-        let _: Finished = run.succeed(|line| {
+        run.succeed(|line| {
             if line.starts_with('\'') {
                 uris.push(line.to_owned());
             }
         })?;
-        Ok(Described { uris })
+        Ok(uris)
     }
 
     /// Downloads what is absent, and again what turns out to be wrong.
@@ -197,11 +221,6 @@ impl Archive {
             .env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
-}
-
-/// What apt would download for a package.
-struct Described {
-    uris: Vec<String>,
 }
 
 /// Shows a line of apt's status, such as `dlstatus:3:41.9:Retrieving file 3 of 72`.

@@ -45,6 +45,16 @@ pub enum AptError {
         /// What apt said about the first package.
         source: Box<ChildError>,
     },
+    /// apt knows the package and would download nothing that is of use to us.
+    #[error(
+        "apt lists nothing to download for {package} of {suite}; is it another distribution's?"
+    )]
+    Empty {
+        /// The package.
+        package: String,
+        /// Where it was looked for.
+        suite: String,
+    },
     /// apt printed something else than expected.
     #[error("apt described a package as `{line}`, which is not understood")]
     OddLine {
