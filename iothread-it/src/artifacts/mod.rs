@@ -1,5 +1,37 @@
 //! QEMU, kernel and boot image: found on the host or unpacked from its packages.
+//!
+//! [`Store`] is where it all lies, [`provision_qemu`] and [`provision_kernel`] fill it, and
+//! [`Manifest`] hands the result to whoever boots. Nothing here needs root, and nothing that a
+//! failed or killed run left behind is ever taken for good.
 
+pub mod apt;
+mod child;
+mod choice;
+mod error;
+mod host;
+mod kernel;
 mod manifest;
+mod private;
+mod progress;
+mod provision;
+mod store;
+mod sweep;
+mod version;
 
+<<<<<<< HEAD
 pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
+=======
+pub(crate) use apt::hex;
+pub use child::{ChildError, Finished, Run, parent_dies_first};
+pub use choice::{BadChoice, QemuChoice};
+pub use error::ArtifactError;
+pub use host::HostQemuError;
+pub use kernel::KernelInstall;
+pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
+pub use private::PrivateQemuError;
+pub use progress::{Progress, Silent};
+pub use provision::{provision, provision_kernel, provision_qemu};
+pub(crate) use store::write_atomically;
+pub use store::{Store, StoreError, StoreLock};
+pub use version::QemuVersion;
+>>>>>>> artifacts

@@ -1,6 +1,7 @@
 //! The guest: the agent that answers in it, and the image that it boots.
 
 mod agent;
+pub mod image;
 
 pub use agent::{Agent, AgentError, RunningLoad};
 pub use iothread_it_agent::{pattern, protocol};

@@ -1,0 +1,161 @@
+//! A package with all that it depends on, as apt describes it.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::AptError;
+
+/// One package's file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Package {
+    /// The file's name, `NAME_VERSION_ARCHITECTURE.deb`, with `%3a` for a colon.
+    pub(crate) file: String,
+    /// Its size in bytes.
+    pub(crate) size: u64,
+    /// Its SHA-256, in lower-case hexadecimal digits.
+    pub(crate) sha256: String,
+}
+
+/// Packages that need no others, sorted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Closure(Vec<Package>);
+
+impl Package {
+    /// Reads a line of `--print-uris`: `'URI' FILE SIZE SHA256:DIGITS`.
+    fn parse(line: &str) -> Option<Self> {
+        let (_, after_uri) = line.strip_prefix('\'')?.split_once("' ")?;
+        let mut words = after_uri.split_whitespace();
+        let (file, size, hash) = (words.next()?, words.next()?, words.next()?);
+        let sha256 = hash.strip_prefix("SHA256:")?.to_ascii_lowercase();
+        let is_hash = sha256.len() == 64 && sha256.chars().all(|c| c.is_ascii_hexdigit());
+        let package = Self {
+            file: file.to_owned(),
+            size: size.parse().ok()?,
+            sha256,
+        };
+        (is_hash && package.has_plain_name()).then_some(package)
+    }
+
+    /// Whether the name has three parts and stays in its directory.
+    fn has_plain_name(&self) -> bool {
+        let plain = |part: &str| {
+            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "+-.~%:".contains(c))
+        };
+        let stem = self.file.strip_suffix(".deb");
+        stem.is_some_and(|stem| stem.split('_').count() == 3 && stem.split('_').all(plain))
+    }
+
+    fn part(&self, index: usize) -> &str {
+        let stem = self.file.strip_suffix(".deb").unwrap_or(&self.file);
+        stem.split('_').nth(index).unwrap_or_default()
+    }
+
+    /// Returns the package's name.
+    pub(crate) fn name(&self) -> &str {
+        self.part(0)
+    }
+
+    /// Returns the package's version, with its epoch.
+    pub(crate) fn version(&self) -> String {
+        self.part(1).replace("%3a", ":").replace("%3A", ":")
+    }
+
+    /// Returns how apt is asked for exactly this package.
+    pub(crate) fn request(&self) -> String {
+        // apt knows a package for all architectures by the native one.
+        let architecture = match self.part(2) {
+            "all" => String::new(),
+            other => format!(":{other}"),
+        };
+        format!("{}{architecture}={}", self.name(), self.version())
+    }
+}
+
+impl Closure {
+    /// Reads what `--print-uris` printed, and leaves out what `wanted` does not want.
+    pub(crate) fn parse(
+        printed: &[String],
+        wanted: impl Fn(&Package) -> bool,
+    ) -> Result<Self, AptError> {
+        let odd = |line: &String| AptError::OddLine { line: line.clone() };
+        let mut packages = Vec::new();
+        for line in printed.iter().filter(|line| line.starts_with('\'')) {
+            packages.push(Package::parse(line).ok_or_else(|| odd(line))?);
+        }
+        packages.retain(wanted);
+        packages.sort();
+        packages.dedup();
+        Ok(Self(packages))
+    }
+
+    /// Returns the packages, sorted by file name.
+    pub(crate) fn packages(&self) -> &[Package] {
+        &self.0
+    }
+
+    /// Returns the first package with one of these beginnings of a name.
+    pub(crate) fn named(&self, prefix: &str) -> Option<&Package> {
+        self.0
+            .iter()
+            .find(|package| package.name().starts_with(prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: lines; that apt prints such lines is shown in `archive`.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HASH: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
+
+    #[test]
+    fn a_line_gives_name_version_size_and_hash() {
+        let file = "libqemu+x_1%3a7.2+dfsg-7+b3_amd64.deb";
+        let line = format!("'http://a.example/it%27s' {file} 9281168 SHA256:{HASH}");
+        let closure =
+            Closure::parse(&["Reading lists".into(), line.clone(), line], |_| true).unwrap();
+        let [package] = closure.packages() else {
+            panic!("{closure:?}")
+        };
+        assert_eq!(package.size, 9_281_168);
+        assert_eq!(package.sha256, HASH.to_ascii_lowercase());
+        assert_eq!(package.request(), "libqemu+x:amd64=1:7.2+dfsg-7+b3");
+    }
+
+    #[test]
+    fn a_package_for_all_architectures_is_asked_for_by_name() {
+        let line = format!("'x' seabios_1.16.2-1_all.deb 1 SHA256:{HASH}");
+        assert_eq!(Package::parse(&line).unwrap().request(), "seabios=1.16.2-1");
+    }
+
+    #[test]
+    fn weak_hashes_and_names_that_leave_the_directory_are_refused() {
+        let lines = [
+            format!("'x' a_1_all.deb 1 MD5Sum:{}", &HASH[..32]),
+            format!("'x' a_1_all.deb 1 SHA256:{}", &HASH[..32]),
+            format!("'x' ../a_1_all.deb 1 SHA256:{HASH}"),
+            format!("'x' a_/1_all.deb 1 SHA256:{HASH}"),
+            format!("'x' -o_1_all.deb 1 SHA256:{HASH}"),
+            format!("'x' a_1_all.deb many SHA256:{HASH}"),
+            "'x' a_1_all.deb 1".to_owned(),
+        ];
+        for line in lines {
+            let error = Closure::parse(&[line], |_| true).unwrap_err();
+            assert!(matches!(error, AptError::OddLine { .. }), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_makes_it_panic(line in "'(\\PC{0,9}|' |_|\\.deb|SHA256:){0,20}") {
+            let _ = Closure::parse(&[line], |_| true);
+        }
+    }
+}

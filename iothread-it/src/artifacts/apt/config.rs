@@ -1,0 +1,84 @@
+//! The configuration that keeps our apt apart from the host's.
+
+use std::path::Path;
+
+use super::error::AptError;
+
+/// What the host may have told its apt to run, or to prefer, and ours must not.
+const CLEARED: [&str; 14] = [
+    "APT::Architectures",
+    "APT::Default-Release",
+    "APT::NeverAutoRemove",
+    "APT::Update::Pre-Invoke",
+    "APT::Update::Post-Invoke",
+    "APT::Update::Post-Invoke-Success",
+    "APT::Update::Post-Invoke-Stats",
+    "DPkg::Pre-Invoke",
+    "DPkg::Post-Invoke",
+    "DPkg::Pre-Install-Pkgs",
+    "AptCli::Hooks",
+    "Acquire::IndexTargets::deb::DEP-11",
+    "Acquire::IndexTargets::deb::CNF",
+    "Acquire::IndexTargets::deb::Contents-deb",
+];
+
+/// Returns the text of a configuration that is read after the host's own.
+///
+/// Proxies, certificates, timeouts and trusted keys stay as the host has them.
+pub(super) fn render(state: &Path, downloads: &Path) -> Result<String, AptError> {
+    let state = quotable(state)?;
+    let downloads = quotable(downloads)?;
+    let mut text: String = CLEARED.map(|name| format!("#clear {name};\n")).concat();
+    let ours = [
+        ("APT::Architecture", "amd64".to_owned()),
+        ("APT::Architectures::", "amd64".to_owned()),
+        ("APT::Install-Recommends", "false".to_owned()),
+        ("APT::Install-Suggests", "false".to_owned()),
+        ("APT::Get::Assume-Yes", "true".to_owned()),
+        ("APT::Keep-Downloaded-Packages", "true".to_owned()),
+        // Under root apt would drop to a user who may not be able to reach the target directory.
+        ("APT::Sandbox::User", "root".to_owned()),
+        ("Acquire::ForceHash", "SHA256".to_owned()),
+        ("Acquire::Languages", "none".to_owned()),
+        ("Acquire::Retries", "3".to_owned()),
+        ("Dir::State", state.to_owned()),
+        ("Dir::State::lists", format!("{state}/lists")),
+        ("Dir::State::status", format!("{state}/status")),
+        (
+            "Dir::State::extended_states",
+            format!("{state}/extended_states"),
+        ),
+        ("Dir::Cache", state.to_owned()),
+        ("Dir::Cache::archives", downloads.to_owned()),
+        ("Dir::Log", format!("{state}/log")),
+        ("Dir::Etc::sourcelist", format!("{state}/archive.sources")),
+        ("Dir::Etc::sourceparts", "/dev/null".to_owned()),
+        ("Dir::Etc::preferences", "/dev/null".to_owned()),
+        ("Dir::Etc::preferencesparts", "/dev/null".to_owned()),
+    ];
+    text.extend(ours.map(|(name, value)| format!("{name} \"{value}\";\n")));
+    Ok(text)
+}
+
+/// Refuses a path that would end its own quotes: apt has no way to write it.
+fn quotable(path: &Path) -> Result<&str, AptError> {
+    path.to_str()
+        .filter(|text| !text.contains(['"', '\n', ';']))
+        .ok_or_else(|| AptError::OddPath { path: path.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: the text; what apt makes of it is shown in `archive`.
+
+    use super::*;
+
+    #[test]
+    fn hooks_of_the_host_are_cleared_and_a_quote_is_refused() {
+        let text = render(Path::new("/a b"), Path::new("/c")).unwrap();
+        assert!(text.contains("#clear APT::Update::Post-Invoke;\n"));
+        assert!(text.contains("Dir::State::status \"/a b/status\";\n"));
+        let error = render(Path::new("/a\"; x"), Path::new("/c")).unwrap_err();
+        assert!(matches!(error, AptError::OddPath { .. }));
+    }
+}

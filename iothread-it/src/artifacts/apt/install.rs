@@ -1,0 +1,142 @@
+//! From the name of a package to a directory that holds it, with as little work as is left.
+
+use std::path::{Path, PathBuf};
+
+use super::super::progress::Progress;
+use super::super::store::{StoreLock, at, write_atomically};
+use super::archive::Archive;
+use super::closure::{Closure, Package};
+use super::error::AptError;
+use super::sources::{Source, of_release, of_suite};
+use super::stamp::{Stamp, State};
+use super::unpack::unpack;
+use super::{debs, host};
+
+/// Some packages that are unpacked together.
+pub(crate) struct PackageSet {
+    /// What the set is called, for its directory.
+    pub(crate) name: &'static str,
+    /// Packages any of which will do, best first.
+    pub(crate) candidates: &'static [&'static str],
+    /// Whether a package of the closure is needed.
+    pub(crate) needs: fn(&Package) -> bool,
+    /// Tries what was unpacked, and says what it found, such as a version.
+    pub(crate) check: fn(&Path) -> Result<String, AptError>,
+}
+
+/// A set that is unpacked and intact.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    /// The directory that the packages were unpacked into.
+    pub(crate) root: PathBuf,
+    /// What the check found when it was unpacked.
+    pub(crate) finding: String,
+    /// The packages.
+    pub(crate) closure: Closure,
+    /// The suite they are from.
+    pub(crate) suite: String,
+}
+
+/// Provides a set from the host's release, or from another suite of the same archive.
+pub(crate) fn ensure(
+    lock: &StoreLock,
+    suite: Option<&str>,
+    set: &PackageSet,
+    progress: &mut dyn Progress,
+) -> Result<Unpacked, AptError> {
+    let release = host::release_name();
+    let label = suite.or(release.as_deref()).unwrap_or("host").to_owned();
+    let sources = || {
+        let all = host::sources()?;
+        let release = release.as_deref().unwrap_or_default();
+        Ok(match suite {
+            Some(suite) if suite != release => of_suite(&all, release, suite),
+            _ => of_release(&all, release),
+        })
+    };
+    Job {
+        lock,
+        set,
+        suite: label,
+    }
+    .run(sources, progress)
+}
+
+struct Job<'a> {
+    lock: &'a StoreLock,
+    set: &'a PackageSet,
+    suite: String,
+}
+
+impl Job<'_> {
+    fn run(
+        &self,
+        sources: impl FnOnce() -> Result<Vec<Source>, AptError>,
+        progress: &mut dyn Progress,
+    ) -> Result<Unpacked, AptError> {
+        let directory = self.suite_directory().join(self.set.name);
+        let stamp = match Stamp::check(&directory) {
+            State::Intact(stamp) => stamp,
+            state => {
+                if let State::Damaged(fault) = state {
+                    let name = self.set.name;
+                    progress.noted(&format!(
+                        "the unpacked {name} of {} is damaged: {fault}",
+                        self.suite
+                    ));
+                }
+                let closure = match self.downloaded(progress)? {
+                    Some(closure) => closure,
+                    None => self.download(&sources()?, progress)?,
+                };
+                unpack(self.lock, &closure, &directory, self.set.check, progress)?
+            }
+        };
+        Ok(Unpacked {
+            root: directory.join("root"),
+            finding: stamp.finding,
+            closure: stamp.closure,
+            suite: self.suite.clone(),
+        })
+    }
+
+    /// Returns what an earlier run meant to unpack, if all of it is there.
+    fn downloaded(&self, progress: &mut dyn Progress) -> Result<Option<Closure>, AptError> {
+        let Ok(text) = std::fs::read(self.closure_file()) else {
+            return Ok(None);
+        };
+        // A damaged note costs a question to apt, no more.
+        let Ok(closure) = serde_json::from_slice::<Closure>(&text) else {
+            return Ok(None);
+        };
+        let all: Vec<_> = closure.packages().iter().collect();
+        let complete =
+            !all.is_empty() && debs::to_fetch(&all, &self.lock.downloads(), progress)?.is_empty();
+        Ok(complete.then_some(closure))
+    }
+
+    fn download(
+        &self,
+        sources: &[Source],
+        progress: &mut dyn Progress,
+    ) -> Result<Closure, AptError> {
+        let state = self.suite_directory().join("apt");
+        let mut archive = Archive::open(&self.suite, sources, &state, &self.lock.downloads())?;
+        archive.refresh(progress)?;
+        let closure = archive.closure(self.set.candidates, self.set.needs)?;
+        let path = self.closure_file();
+        let text = serde_json::to_vec(&closure).map_err(|error| at(&path)(error.into()))?;
+        write_atomically(&path, &text).map_err(at(&path))?;
+        archive.fetch(&closure, progress)?;
+        Ok(closure)
+    }
+
+    fn suite_directory(&self) -> PathBuf {
+        self.lock.store().base().join("suites").join(&self.suite)
+    }
+
+    fn closure_file(&self) -> PathBuf {
+        self.suite_directory()
+            .join(format!("{}.closure.json", self.set.name))
+    }
+}

@@ -1,0 +1,136 @@
+//! The newer form, `*.sources`: fields in paragraphs.
+
+use std::fmt::Write as _;
+
+use super::{Fields, Source};
+
+/// Reads the entries of a file that are enabled and hold binary packages for us.
+///
+/// A line that makes no sense is passed over: apt complains about it in its own words.
+pub(in super::super) fn parse(text: &str) -> Vec<Source> {
+    let mut sources = Vec::new();
+    let mut paragraph: Vec<(String, String)> = Vec::new();
+    for line in text.lines().chain([""]) {
+        if line.starts_with('#') {
+            continue;
+        }
+        if line.trim().is_empty() {
+            sources.extend(entry(std::mem::take(&mut paragraph)));
+        } else if line.starts_with([' ', '\t']) {
+            if let Some((_, value)) = paragraph.last_mut() {
+                value.push('\n');
+                value.push_str(line);
+            }
+        } else if let Some((name, value)) = line.split_once(':') {
+            paragraph.push((name.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+    sources
+}
+
+fn entry(paragraph: Vec<(String, String)>) -> Option<Source> {
+    let mut fields = Fields::new();
+    for (name, value) in paragraph {
+        fields.take(&name, &value);
+    }
+    fields.finish()
+}
+
+/// Writes entries in this form, for both it and the older one.
+pub(in super::super) fn render(sources: &[Source]) -> String {
+    let mut text = String::new();
+    for source in sources {
+        let mut field = |name: &str, value: &str| {
+            // A value of several lines, such as a key, starts on the line after its name.
+            let space = if value.starts_with('\n') { "" } else { " " };
+            let _ = writeln!(text, "{name}:{space}{value}");
+        };
+        field("Types", "deb");
+        field("URIs", &source.uris.join(" "));
+        field("Suites", &source.suites.join(" "));
+        if !source.components.is_empty() {
+            field("Components", &source.components.join(" "));
+        }
+        for (name, value) in &source.options {
+            field(name, value);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: texts; that apt accepts what is rendered is shown with a real apt in `archive`.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const KEY: &str =
+        "\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mDMEY\n -----END PGP PUBLIC KEY BLOCK-----";
+
+    #[test]
+    fn a_file_as_distributions_ship_it() {
+        let text = format!(
+            "# comment\n\nTypes: deb deb-src\n# inside\nURIs: http://a.example/x http://b.example/x\n\
+             suites: bookworm\n bookworm-updates\nComponents: main contrib\nArchitectures: i386 amd64\n\
+             X-Repolib-Name: a\nLanguages: en\nSigned-By:{KEY}\nCheck-Valid-Until: no\n   \n\
+             Types: deb\nURIs: http://c.example\nSuites: ./\n"
+        );
+        let sources = parse(&text);
+        assert_eq!(sources.len(), 2);
+        assert_eq!(
+            sources[0].uris,
+            ["http://a.example/x", "http://b.example/x"]
+        );
+        assert_eq!(sources[0].suites, ["bookworm", "bookworm-updates"]);
+        assert_eq!(sources[0].components, ["main", "contrib"]);
+        let options = [("signed-by", KEY), ("check-valid-until", "no")];
+        assert_eq!(
+            sources[0].options,
+            options.map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(sources[1].suites, ["./"]);
+        assert!(sources[1].components.is_empty());
+    }
+
+    #[test]
+    fn entries_that_are_not_for_us_are_passed_over() {
+        let rest = "URIs: http://a.example\nSuites: bookworm\nComponents: main\n";
+        let with = |fields: &str| parse(&format!("{fields}\n{rest}")).len();
+        assert_eq!(with("Types: deb"), 1);
+        assert_eq!(with("Types: deb\nEnabled: yes"), 1);
+        for fields in [
+            "Types: deb-src",
+            "Types: deb\nEnabled: No",
+            "Types: deb\nArchitectures: arm64",
+            "# Types: deb",
+        ] {
+            assert_eq!(with(fields), 0, "{fields}");
+        }
+        assert!(parse("Types: deb\nURIs: cdrom:[x]/\nSuites: bookworm\n").is_empty());
+        assert!(parse("Types: deb\nSuites: bookworm\n").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "((Types|URIs|Suites|Enabled|#|:| |\\n|deb)|\\PC){0,60}") {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn what_is_rendered_is_read_back(
+            uris in prop::collection::vec("[a-z]{1,4}:/[a-z/]{1,8}", 1..3),
+            suites in prop::collection::vec("[a-z]{1,8}(-updates)?", 1..3),
+            components in prop::collection::vec("[a-z]{1,8}", 0..3),
+            signed in prop::option::of("[a-z/]{1,9}"),
+        ) {
+            let uris: Vec<_> = uris.into_iter().filter(|uri| !uri.starts_with("cdrom:")).collect();
+            prop_assume!(!uris.is_empty());
+            let options = signed.into_iter().map(|value| ("signed-by".to_owned(), value)).collect();
+            let sources = vec![Source { uris, suites, components, options }];
+            prop_assert_eq!(parse(&render(&sources)), sources);
+        }
+    }
+}

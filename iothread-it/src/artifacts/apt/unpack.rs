@@ -1,0 +1,100 @@
+//! Packages into a directory: beside its place first, then in one step at it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::super::child::Run;
+use super::super::progress::Progress;
+use super::super::store::{StoreLock, at};
+use super::super::sweep::remove_tree;
+use super::closure::Closure;
+use super::error::AptError;
+use super::stamp::Stamp;
+
+const DEADLINE: Duration = Duration::from_secs(10 * 60);
+
+/// Parts of packages that nobody runs, and that make up much of their files.
+const UNUSED: [&str; 7] = [
+    "usr/share/bug",
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/xml",
+];
+
+/// Unpacks packages, has `check` try the result, and puts it at `target` with its stamp.
+///
+/// Whatever was at `target` is replaced; a program that still runs from there keeps its files.
+pub(super) fn unpack(
+    lock: &StoreLock,
+    closure: &Closure,
+    target: &Path,
+    check: impl FnOnce(&Path) -> Result<String, AptError>,
+    progress: &mut dyn Progress,
+) -> Result<Stamp, AptError> {
+    let staging = lock.staging()?;
+    let root = staging.path().join("root");
+    std::fs::create_dir(&root).map_err(at(&root))?;
+    progress.started(&format!("unpacking {} packages", closure.packages().len()));
+    let result = unpack_all(lock, closure, &root, progress);
+    progress.finished();
+    result?;
+    let stamp = Stamp::of(staging.path(), closure, check(&root)?)?;
+    stamp.write(staging.path())?;
+    replace(lock, &staging.keep(), target)?;
+    Ok(stamp)
+}
+
+fn unpack_all(
+    lock: &StoreLock,
+    closure: &Closure,
+    root: &Path,
+    progress: &mut dyn Progress,
+) -> Result<(), AptError> {
+    let total: u64 = closure.packages().iter().map(|package| package.size).sum();
+    let mut done = 0;
+    for package in closure.packages() {
+        let mut command = Command::new("dpkg-deb");
+        command
+            .arg("-x")
+            .arg(lock.downloads().join(&package.file))
+            .arg(root);
+        let what = format!("dpkg-deb -x {}", package.file);
+        Run {
+            what: &what,
+            command,
+            deadline: DEADLINE,
+            input: b"",
+        }
+        .succeed(|_| {})?;
+        done += package.size;
+        progress.advanced(fraction(done, total));
+    }
+    for unused in UNUSED {
+        remove_tree(&root.join(unused))?;
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a fraction for people needs no more precision"
+)]
+fn fraction(done: u64, total: u64) -> f64 {
+    done as f64 / total.max(1) as f64
+}
+
+/// Puts a finished directory in its place.
+fn replace(lock: &StoreLock, finished: &Path, target: &Path) -> Result<(), AptError> {
+    if let Some(parent) = target.parent() {
+        std::fs::create_dir_all(parent).map_err(at(parent))?;
+    }
+    let old = lock.staging()?;
+    if target.exists() {
+        std::fs::rename(target, old.path().join("old")).map_err(at(target))?;
+    }
+    Ok(std::fs::rename(finished, target).map_err(at(target))?)
+}

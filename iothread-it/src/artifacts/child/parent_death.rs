@@ -1,0 +1,30 @@
+//! Ties a child's life to ours.
+#![expect(
+    unsafe_code,
+    reason = "code between fork and exec can only be given through pre_exec"
+)]
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{getpid, getppid};
+
+/// Has the kernel kill the child when the *thread* that spawns it ends, however it ends.
+///
+/// The caller must therefore outlive the child on the same thread, or hand it to one that does.
+pub fn parent_dies_first(command: &mut Command) -> &mut Command {
+    let parent = getpid();
+    let tie = move || {
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // If we died before the line above took effect, no signal will ever come.
+        if getppid() != parent {
+            return Err(std::io::Error::from(nix::errno::Errno::ESRCH));
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec, where only async-signal-safe calls are
+    // allowed: it makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(tie) }
+}

@@ -1,0 +1,121 @@
+//! The guest's kernel: its image and its modules.
+
+use std::path::{Path, PathBuf};
+
+use super::apt::AptError;
+use super::manifest::Origin;
+
+/// A kernel that a guest can boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KernelInstall {
+    /// The image for `-kernel`.
+    pub image: PathBuf,
+    /// The release, as `uname -r` says once it runs.
+    pub release: String,
+    /// The directory with its modules, `…/lib/modules/RELEASE`.
+    pub modules: PathBuf,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl KernelInstall {
+    /// Finds the kernel below a root directory that holds just one.
+    pub(crate) fn below(root: &Path, origin: Origin) -> Option<Self> {
+        let boot = std::fs::read_dir(root.join("boot")).ok()?;
+        let releases = boot.flatten().filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            name.strip_prefix("vmlinuz-").map(str::to_owned)
+        });
+        // Sorted, so that the same kernel is found each time should there be several.
+        let mut releases: Vec<_> = releases.collect();
+        releases.sort();
+        releases
+            .into_iter()
+            .find_map(|release| Self::of(root, &release, origin.clone()))
+    }
+
+    /// Finds a kernel of a known release.
+    fn of(root: &Path, release: &str, origin: Origin) -> Option<Self> {
+        let modules =
+            ["usr/lib/modules", "lib/modules"].map(|place| root.join(place).join(release));
+        let modules = modules
+            .into_iter()
+            .find(|path| path.join("modules.builtin").is_file())?;
+        let images = [
+            root.join("boot").join(format!("vmlinuz-{release}")),
+            modules.join("vmlinuz"),
+        ];
+        // Some distributions let only root read their kernels.
+        let image = images
+            .into_iter()
+            .find(|image| std::fs::File::open(image).is_ok())?;
+        Some(Self {
+            image,
+            release: release.to_owned(),
+            modules,
+            origin,
+        })
+    }
+
+    /// Finds the kernel that this host runs, if its files can be read.
+    pub(crate) fn of_host() -> Option<Self> {
+        Self::of(Path::new("/"), &running_release()?, Origin::Host)
+    }
+}
+
+fn running_release() -> Option<String> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    Some(release.trim().to_owned())
+}
+
+/// Returns where the running kernel's image would be, for messages.
+pub(crate) fn host_image_name() -> String {
+    format!(
+        "/boot/vmlinuz-{}",
+        running_release().as_deref().unwrap_or("RELEASE")
+    )
+}
+
+/// Returns the release of the kernel that was unpacked from packages.
+pub(crate) fn check(root: &Path) -> Result<String, AptError> {
+    let kernel = KernelInstall::below(root, Origin::Host);
+    let suite = "this release".to_owned();
+    kernel
+        .map(|kernel| kernel.release)
+        .ok_or(AptError::NoKernel { suite })
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: where files are looked for; that the kernel boots is the suite's to show.
+
+    use super::*;
+
+    fn put(root: &Path, file: &str) {
+        let path = root.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+
+    #[test]
+    fn both_places_of_modules_are_known() {
+        for modules in ["lib/modules", "usr/lib/modules"] {
+            let root = tempfile::tempdir().unwrap();
+            put(root.path(), "boot/vmlinuz-6.1.0");
+            put(root.path(), &format!("{modules}/6.1.0/modules.builtin"));
+            let kernel = KernelInstall::below(root.path(), Origin::Host).unwrap();
+            assert_eq!(kernel.release, "6.1.0");
+            assert_eq!(kernel.modules, root.path().join(modules).join("6.1.0"));
+        }
+    }
+
+    #[test]
+    fn an_image_may_lie_beside_its_modules_and_must_have_some() {
+        let root = tempfile::tempdir().unwrap();
+        put(root.path(), "lib/modules/6.1.0/vmlinuz");
+        assert_eq!(KernelInstall::of(root.path(), "6.1.0", Origin::Host), None);
+        put(root.path(), "lib/modules/6.1.0/modules.builtin");
+        assert!(KernelInstall::of(root.path(), "6.1.0", Origin::Host).is_some());
+        assert_eq!(KernelInstall::below(root.path(), Origin::Host), None);
+    }
+}

@@ -1,0 +1,20 @@
+//! The boot image: our agent as init, and the few kernel modules that it loads.
+//!
+//! | path | what |
+//! |---|---|
+//! | `/init` | the agent |
+//! | `/dev`, `/proc`, `/sys`, `/tmp` | directories |
+//! | `/dev/console` | so that init has somewhere to write before it mounts anything |
+//! | `/lib/modules/NAME.ko` | modules, uncompressed |
+//! | `/lib/modules/load-order` | their file names, one a line, each after those that it needs |
+//!
+//! The archive itself is not compressed: an emulated CPU reads faster than it inflates.
+
+mod build;
+mod cpio;
+mod inputs;
+mod modinfo;
+mod modules;
+
+pub use build::{ImageError, build};
+pub use modules::ModuleError;

@@ -1,0 +1,86 @@
+//! What a kernel module says about itself, in its section `.modinfo`.
+
+use object::read::elf::ElfFile64;
+use object::{Object as _, ObjectSection as _};
+
+/// The name of a module, in which `-` and `_` mean the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ModuleName(String);
+
+impl ModuleName {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.replace('-', "_"))
+    }
+
+    /// Takes the name out of a path such as `kernel/fs/ext4/ext4.ko.xz`.
+    pub(super) fn of_path(path: &str) -> Option<Self> {
+        let file = path.rsplit('/').next()?;
+        let (name, compression) = file.split_once(".ko")?;
+        (compression.is_empty() || compression.starts_with('.')).then(|| Self::new(name))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Returns the modules that a module needs, in the order in which it names them.
+pub(super) fn depends(module: &[u8]) -> Result<Vec<ModuleName>, object::Error> {
+    let file: ElfFile64<'_> = ElfFile64::parse(module)?;
+    let Some(section) = file.section_by_name_bytes(b".modinfo") else {
+        return Ok(Vec::new());
+    };
+    Ok(depends_in(section.data()?))
+}
+
+fn depends_in(modinfo: &[u8]) -> Vec<ModuleName> {
+    let texts = modinfo
+        .split(|byte| *byte == 0)
+        .filter_map(|text| std::str::from_utf8(text).ok());
+    let lists = texts.filter_map(|text| text.strip_prefix("depends="));
+    lists
+        .flat_map(|list| list.split(','))
+        .filter(|name| !name.is_empty())
+        .map(ModuleName::new)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: the section's text; real modules are read when an image is built.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn dependencies_are_found_among_the_other_fields() {
+        let text = b"license=GPL\0depends=virtio,virtio-ring\0\0name=virtio_pci\0softdep=pre: x\0";
+        let names = depends_in(text);
+        assert_eq!(
+            names,
+            [ModuleName::new("virtio"), ModuleName::new("virtio_ring")]
+        );
+        assert!(depends_in(b"depends=\0").is_empty());
+    }
+
+    #[test]
+    fn a_name_comes_from_its_path_whatever_its_compression() {
+        let name = |path| ModuleName::of_path(path).map(|name| name.as_str().to_owned());
+        assert_eq!(
+            name("kernel/x/virtio-rng.ko").as_deref(),
+            Some("virtio_rng")
+        );
+        assert_eq!(name("virtio_blk.ko.xz").as_deref(), Some("virtio_blk"));
+        assert_eq!(name("kernel/x/a.kox"), None);
+        assert_eq!(name("kernel/x.ko/readme"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = depends(&bytes);
+            let _ = depends_in(&bytes);
+        }
+    }
+}
