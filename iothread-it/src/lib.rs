@@ -9,7 +9,7 @@
 //!   starts.
 //! - [`guest`] is the agent in the guest and the image that it boots from; [`artifacts`] finds or
 //!   fetches QEMU and the kernel.
-//! - [`vm`] puts them together.
+//! - [`vm`] puts them together; [`scratch`] is where it has its files.
 
 pub mod artifacts;
 pub mod config;
@@ -19,5 +19,6 @@ pub mod pool;
 pub mod process;
 pub mod qemu;
 pub mod qmp;
+pub mod scratch;
 pub mod vm;
 pub mod wait;

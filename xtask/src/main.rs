@@ -1,8 +1,47 @@
-//! The commands of this workspace.
+//! The commands of this workspace: `cargo xtask --help`.
 
-#[expect(dead_code, reason = "the commands that boot a guest call it")]
+mod cargo;
+mod ci;
+mod interrupt;
+mod it;
 mod progress;
-#[expect(dead_code, reason = "the commands that boot a guest call it")]
 mod provision;
+mod table;
+mod test;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The commands of this workspace.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Boots QEMU with a guest and proves hotplug on IOThreads, with a table at the end.
+    It(it::Options),
+    /// Runs every test of the workspace.
+    Test(test::Options),
+    /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::It(options) => it::run(&options),
+        Command::Test(options) => test::run(&options),
+        Command::Ci => ci::run(),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What became of a test, as read from a record.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +75,21 @@ impl OutcomeKind {
             self,
             Self::Failed | Self::TimedOut | Self::Lost | Self::Undetermined
         )
+    }
+}
+
+impl fmt::Display for OutcomeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Lost => "lost",
+            Self::Undetermined => "undetermined",
+            Self::Passed => "passed",
+            Self::Skipped => "skipped",
+            Self::Ignored => "ignored",
+            Self::Nowhere => "nowhere",
+        })
     }
 }
 

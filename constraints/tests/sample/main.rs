@@ -19,7 +19,12 @@ fn as_nobody() {}
 #[kata_test(kvm)]
 fn needs_kvm() {}
 
-#[kata_test(kernel_ge = "99.1", command = "no-such-command", issue = "x/1", reason = "for show")]
+#[kata_test(
+    kernel_ge = "99.1",
+    command = "no-such-command",
+    issue = "x/1",
+    reason = "for show"
+)]
 fn needs_much() {}
 
 #[kata_test(when = unheard_of)]

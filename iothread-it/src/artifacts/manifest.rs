@@ -98,10 +98,6 @@ impl Manifest {
     ///
     /// # Errors
     /// If the file cannot be read, is no manifest of this version, or names a file that is gone.
-<<<<<<< HEAD
-    pub fn read(_path: &Path) -> Result<Self, ManifestError> {
-        Err(ManifestError::Placeholder)
-=======
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let text = match std::fs::read(path) {
             Ok(text) => text,
@@ -126,7 +122,6 @@ impl Manifest {
         let manifest: Self = serde_json::from_value(fields.into()).map_err(foreign)?;
         manifest.check_files(path)?;
         Ok(manifest)
->>>>>>> artifacts
     }
 
     /// Writes the manifest so that a reader sees the old one or the new one, and nothing between.
@@ -177,11 +172,6 @@ fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-<<<<<<< HEAD
-    /// x
-    #[error("p")]
-    Placeholder,
-=======
     /// Nobody has provisioned yet.
     #[error(
         "no QEMU and guest have been provisioned ({} is absent); run `cargo xtask it`",
@@ -346,5 +336,4 @@ mod tests {
         assert_eq!(found, target.path());
         assert!(target_directory_of(Path::new("/usr/bin/it")).is_err());
     }
->>>>>>> artifacts
 }

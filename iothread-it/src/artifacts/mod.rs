@@ -18,9 +18,6 @@ mod store;
 mod sweep;
 mod version;
 
-<<<<<<< HEAD
-pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
-=======
 pub(crate) use apt::hex;
 pub use child::{ChildError, Finished, Run, parent_dies_first};
 pub use choice::{BadChoice, QemuChoice};
@@ -34,4 +31,3 @@ pub use provision::{provision, provision_kernel, provision_qemu};
 pub(crate) use store::write_atomically;
 pub use store::{Store, StoreError, StoreLock};
 pub use version::QemuVersion;
->>>>>>> artifacts

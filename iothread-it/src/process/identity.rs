@@ -3,6 +3,11 @@
 use std::fs;
 use std::io;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::wait::Deadline;
+
 /// Identifies one process of this host, also after it is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProcessId {
@@ -50,6 +55,31 @@ impl ProcessId {
     /// Returns whether it still runs, or is a zombie.
     pub fn is_alive(self) -> bool {
         Self::of(self.pid).is_ok_and(|now| now == self)
+    }
+
+    /// Waits until it has exited, whoever's child it is. Returns whether it has; a zombie has.
+    ///
+    /// # Errors
+    /// If the kernel cannot tell.
+    pub fn wait_exit(self, deadline: Deadline) -> io::Result<bool> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(true);
+        };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => return Ok(true),
+            pidfd => pidfd?,
+        };
+        // The number may have passed to another process before it was opened.
+        if !self.is_alive() {
+            return Ok(true);
+        }
+        loop {
+            let timeout = Timespec::try_from(deadline.remaining()).ok();
+            match poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], timeout.as_ref()) {
+                Err(rustix::io::Errno::INTR) => {}
+                ready => return Ok(ready? > 0),
+            }
+        }
     }
 }
 

@@ -18,7 +18,14 @@ impl Accelerator {
     /// Returns what this host is good for, by a probe that runs guest code and judges its speed: a
     /// `/dev/kvm` that opens proves nothing.
     pub fn probe() -> Self {
-        Self::Tcg { why: String::new() }
+        let kvm = kata_test::facts::kvm();
+        if kvm.usable() {
+            Self::Kvm
+        } else {
+            Self::Tcg {
+                why: kvm.reason().to_owned(),
+            }
+        }
     }
 
     pub(super) fn name(&self) -> &'static str {

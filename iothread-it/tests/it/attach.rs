@@ -1,0 +1,30 @@
+//! A hot-plugged disk goes to the thread that the pool chose.
+
+use anyhow::{Result, ensure};
+use iothread_it::config::Machine;
+use iothread_it::pool::{IoThreadId, Placement};
+use iothread_it::qmp::command::QomGet;
+
+use crate::fixture::{Bench, on_each_machine, record_thread, record_times, soon};
+
+on_each_machine!(the_first_disk_goes_to_indep_iothread_0);
+
+fn the_first_disk_goes_to_indep_iothread_0(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let disk = bench.disk("disk0")?;
+        let (lease, attach) = bench.attach(&disk, &Placement::First)?;
+        let thread = IoThreadId::indep(0);
+        ensure!(lease.thread.as_ref() == Some(&thread), "{lease:?}");
+        // What QEMU says of it, beside what the pool believes.
+        let property = QomGet {
+            path: "/machine/peripheral/disk0",
+            property: "iothread",
+        };
+        let link = bench.vm.qmp().execute(&property, soon())?;
+        ensure!(link == "/objects/indep_iothread_0", "QEMU says {link}");
+        let detach = bench.detach(&disk)?;
+        record_times(attach, detach);
+        record_thread(&bench.vm, &thread);
+        Ok(())
+    })
+}

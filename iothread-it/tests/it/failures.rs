@@ -1,0 +1,190 @@
+//! Attaches that cannot work: each says which step failed with QEMU's own words, undoes what was
+//! done, and leaves a VM that goes on working.
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::config::Machine;
+use iothread_it::hotplug::{AttachError, DiskSpec, Guest, GuestError, Step};
+use iothread_it::pool::{DeviceId, IoThreadId, Placement};
+use iothread_it::qmp::command::{DeviceAdd, ObjectDel};
+use iothread_it::wait::Deadline;
+
+use crate::fixture::{Bench, on_each_machine, soon};
+
+on_each_machine!(
+    a_missing_file,
+    an_image_in_use,
+    a_node_in_use,
+    a_thread_that_does_not_exist,
+    a_thread_that_qemu_lost,
+    a_guest_that_sees_nothing,
+);
+
+fn a_missing_file(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let missing = DiskSpec {
+            id: DeviceId::new("missing")?,
+            path: bench.path("missing"),
+            read_only: false,
+        };
+        fails(
+            bench,
+            &missing,
+            &Placement::First,
+            Step::BlockdevAdd,
+            "No such file or directory",
+        )?;
+        bench.still_works()
+    })
+}
+
+/// QEMU locks images, also against itself.
+fn an_image_in_use(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let disk = bench.disk("disk0")?;
+        bench.attach(&disk, &Placement::First)?;
+        let second = DiskSpec {
+            id: DeviceId::new("second")?,
+            ..disk.clone()
+        };
+        fails(
+            bench,
+            &second,
+            &Placement::First,
+            Step::DeviceAdd,
+            "\"write\" lock",
+        )?;
+        bench.detach(&disk)?;
+        bench.still_works()
+    })
+}
+
+/// Past the pool, which gives an id to one disk only.
+fn a_node_in_use(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let disk = bench.disk("disk0")?;
+        let (lease, _) = bench.attach(&disk, &Placement::First)?;
+        let again = bench.vm.attach(&disk, &Placement::First);
+        ensure!(again.is_err_and(|error| error.step == Step::Lease));
+        let bus = match machine {
+            Machine::Q35 => "rp1",
+            Machine::Pc => lease.slot.bus(),
+        };
+        let addr = match machine {
+            Machine::Q35 => "0x0",
+            Machine::Pc => "0x1e",
+        };
+        let second = DeviceAdd {
+            driver: "virtio-blk-pci",
+            id: "second",
+            bus,
+            addr: addr.into(),
+            drive: "disk0",
+            serial: "second",
+            iothread: Some("indep_iothread_1"),
+        };
+        let error = bench.vm.qmp().execute(&second, soon()).err();
+        let error = error.context("QEMU took a node twice")?.to_string();
+        // QEMU 7.2 names the two users, later versions the thread.
+        let told = ["onflicts with use by", "Cannot change iothread"];
+        ensure!(told.iter().any(|text| error.contains(text)), "{error}");
+        bench.detach(&disk)?;
+        bench.still_works()
+    })
+}
+
+fn a_thread_that_does_not_exist(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let disk = bench.disk("disk0")?;
+        let nowhere = Placement::Pinned(IoThreadId::new("nowhere")?);
+        fails(
+            bench,
+            &disk,
+            &nowhere,
+            Step::Lease,
+            "no IOThread `nowhere`; it has indep_iothread_0",
+        )?;
+        bench.still_works()
+    })
+}
+
+/// Somebody deletes an idle thread behind the pool's back. The block node of the attach that then
+/// fails must not stay.
+fn a_thread_that_qemu_lost(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let lost = IoThreadId::indep(1);
+        let delete = ObjectDel { id: lost.as_str() };
+        bench.vm.qmp().execute(&delete, soon())?;
+        let disk = bench.disk("disk0")?;
+        let text = "Device 'indep_iothread_1' not found";
+        fails(
+            bench,
+            &disk,
+            &Placement::Pinned(lost),
+            Step::DeviceAdd,
+            text,
+        )?;
+        bench.still_works()
+    })
+}
+
+/// The disk is plugged in, and whoever watches the guest says that it is not there. All three
+/// steps are undone.
+fn a_guest_that_sees_nothing(machine: Machine) -> Result<()> {
+    struct Blind;
+    impl Guest for Blind {
+        fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+            Err("no disk to be seen".into())
+        }
+    }
+    Bench::run(machine, |bench| {
+        let disk = bench.disk("disk0")?;
+        let (hotplug, qmp, _) = bench.vm.parts();
+        let outcome = hotplug.attach(qmp, &Blind, &disk, &Placement::First, soon());
+        check(
+            bench,
+            outcome.err(),
+            &disk,
+            Step::GuestHasDisk,
+            "no disk to be seen",
+        )?;
+        bench.still_works()
+    })
+}
+
+fn fails(
+    bench: &mut Bench,
+    disk: &DiskSpec,
+    placement: &Placement,
+    step: Step,
+    text: &str,
+) -> Result<()> {
+    let error = bench.vm.attach(disk, placement).err();
+    check(bench, error, disk, step, text)
+}
+
+/// Checks the error, and that nothing is left of the attempt.
+fn check(
+    bench: &Bench,
+    error: Option<AttachError>,
+    disk: &DiskSpec,
+    step: Step,
+    text: &str,
+) -> Result<()> {
+    let Some(error) = error else {
+        bail!("the attach succeeded");
+    };
+    let rolled_back = error.rollback.is_ok();
+    let (at, told) = (error.step, format!("{:#}", anyhow::Error::new(error)));
+    ensure!(at == step, "failed at {at} and not at {step}: {told}");
+    ensure!(told.contains(text), "QEMU's words are not in: {told}");
+    ensure!(rolled_back, "not rolled back: {told}");
+    ensure!(
+        bench.vm.pool().lease_of(&disk.id).is_none(),
+        "the lease is left"
+    );
+    ensure!(
+        !bench.nodes()?.contains(&disk.id.to_string()),
+        "the node is left"
+    );
+    Ok(())
+}

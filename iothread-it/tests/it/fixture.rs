@@ -1,0 +1,222 @@
+//! What every case starts from: a booted VM, and a folder for its disks.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use iothread_it::artifacts::Manifest;
+use iothread_it::config::{self, HypervisorConfig, Machine};
+use iothread_it::guest::protocol::{Extent, Serial};
+use iothread_it::hotplug::DiskSpec;
+use iothread_it::pool::{DeviceId, IoThreadId, Lease, Placement};
+use iothread_it::qemu::Shape;
+use iothread_it::scratch::Scratch;
+use iothread_it::vm::Vm;
+use iothread_it::wait::Deadline;
+use kata_test::Verdict;
+
+/// The variable that names another configuration.
+const CONFIG_ENV: &str = "IOTHREAD_IT_CONFIG";
+
+/// Bytes of a test disk.
+pub const DISK_SIZE: u64 = 64 << 20;
+
+/// Declares cases and runs each of them on each machine type: `case` becomes the tests `q35::case`
+/// and `pc::case`.
+macro_rules! on_each_machine {
+    ($($case:ident),* $(,)?) => {
+        on_each_machine!(@ q35 Q35 $($case)*);
+        on_each_machine!(@ pc Pc $($case)*);
+    };
+    (@ $module:ident $machine:ident $($case:ident)*) => {
+        mod $module {
+            use iothread_it::config::Machine;
+            use kata_test::kata_test;
+            $(
+                #[kata_test(when = crate::fixture::artifacts_at_hand)]
+                fn $case() -> anyhow::Result<()> {
+                    super::$case(Machine::$machine)
+                }
+            )*
+        }
+    };
+}
+pub(crate) use on_each_machine;
+
+/// Where the cases have their disks: beside the test binary, which is below the target directory
+/// and so on a disk with room.
+fn scratch_root() -> Result<PathBuf> {
+    let executable = std::env::current_exe()?;
+    let folder = executable
+        .parent()
+        .context("the test binary is in no folder")?;
+    Ok(folder.join("iothread-it-scratch"))
+}
+
+/// Whether there is something to boot.
+pub fn artifacts_at_hand() -> Verdict {
+    match Manifest::find() {
+        Ok(manifest) => Verdict::met(
+            format!("QEMU {}", manifest.qemu.version),
+            "the manifest of `cargo xtask it`",
+        ),
+        Err(error) => Verdict::unmet(error.to_string(), "the manifest of `cargo xtask it`"),
+    }
+}
+
+/// Returns the configuration of this run, for a machine type.
+pub fn configuration(machine: Machine) -> Result<HypervisorConfig> {
+    let text = match std::env::var_os(CONFIG_ENV) {
+        Some(path) => std::fs::read_to_string(&path)
+            .with_context(|| format!("{CONFIG_ENV} names {}", PathBuf::from(path).display()))?,
+        None => include_str!("configuration.toml").to_owned(),
+    };
+    let config = config::read(&text)?;
+    Ok(HypervisorConfig { machine, ..config })
+}
+
+/// Returns the shape of this run. Idle threads sleep, so that CPU time shows who worked.
+pub fn shape(machine: Machine) -> Result<Shape> {
+    Ok(Shape {
+        poll_max_ns: Some(0),
+        ..Shape::new(configuration(machine)?)
+    })
+}
+
+/// A booted VM and what a case needs around it.
+pub struct Bench {
+    /// The VM.
+    pub vm: Vm,
+    scratch: Scratch,
+}
+
+impl Bench {
+    /// Boots a VM of this run's shape.
+    pub fn boot(machine: Machine) -> Result<Self> {
+        Self::boot_shape(&shape(machine)?)
+    }
+
+    /// Boots a VM of another shape.
+    pub fn boot_shape(shape: &Shape) -> Result<Self> {
+        Ok(Self {
+            scratch: Scratch::new_in(&scratch_root()?)?,
+            vm: Vm::boot(&Manifest::find()?, shape)?,
+        })
+    }
+
+    /// Runs a case and ends the VM. A case that fails shows the guest's console.
+    pub fn run(machine: Machine, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let mut bench = Self::boot(machine)?;
+        case(&mut bench).with_context(|| format!("the console said:\n{}", bench.vm.console()))?;
+        bench.vm.shutdown()?;
+        Ok(())
+    }
+
+    /// Makes an empty disk.
+    pub fn disk(&self, name: &str) -> Result<DiskSpec> {
+        let path = self.path(name);
+        std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
+        Ok(DiskSpec {
+            id: DeviceId::new(name)?,
+            path,
+            read_only: false,
+        })
+    }
+
+    /// Returns where a disk of this name is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    /// Attaches a disk, checks that it went where it should, and returns how long it took.
+    pub fn attach(&mut self, disk: &DiskSpec, placement: &Placement) -> Result<(Lease, Duration)> {
+        let start = Instant::now();
+        let lease = self.vm.attach(disk, placement)?;
+        let took = start.elapsed();
+        let disks = self.vm.agent().disks(soon())?;
+        let found = disks.iter().find(|d| d.serial == serial(&disk.id));
+        let found = found.with_context(|| format!("the guest lists {disks:?}"))?;
+        ensure!(
+            found.size == DISK_SIZE,
+            "the guest sees {} bytes",
+            found.size
+        );
+        Ok((lease, took))
+    }
+
+    /// Detaches a disk, checks that nothing is left of it, and returns how long it took.
+    pub fn detach(&mut self, disk: &DiskSpec) -> Result<Duration> {
+        let start = Instant::now();
+        self.vm.detach(&disk.id)?;
+        let took = start.elapsed();
+        ensure!(
+            self.vm.pool().lease_of(&disk.id).is_none(),
+            "it still has a lease"
+        );
+        ensure!(
+            !self.nodes()?.contains(&disk.id.to_string()),
+            "its node is left"
+        );
+        let disks = self.vm.agent().disks(soon())?;
+        ensure!(
+            disks.iter().all(|d| d.serial != serial(&disk.id)),
+            "the guest still lists {disks:?}"
+        );
+        Ok(took)
+    }
+
+    /// Proves that the VM goes on working: a disk comes, takes data and goes.
+    pub fn still_works(&mut self) -> Result<()> {
+        let disk = self.disk("afterwards")?;
+        self.attach(&disk, &Placement::First)?;
+        let extent = extent(&disk.id, 1 << 20);
+        self.vm.agent().write(&extent, soon())?;
+        self.vm.agent().verify(&extent, soon())?;
+        self.detach(&disk)?;
+        Ok(())
+    }
+
+    /// Returns the names of QEMU's block nodes.
+    pub fn nodes(&self) -> Result<Vec<String>> {
+        let command = iothread_it::qmp::command::QueryNamedBlockNodes { flat: true };
+        let nodes = self.vm.qmp().execute(&command, soon())?;
+        Ok(nodes
+            .into_iter()
+            .filter_map(|node| node.node_name)
+            .collect())
+    }
+}
+
+/// Records how long an attach and a detach took.
+pub fn record_times(attach: Duration, detach: Duration) {
+    kata_test::measure("attach_ms", attach.as_secs_f64() * 1e3);
+    kata_test::measure("detach_ms", detach.as_secs_f64() * 1e3);
+}
+
+/// Records which thread of the pool served a disk, by its number.
+pub fn record_thread(vm: &Vm, thread: &IoThreadId) {
+    let position = vm.pool().threads().iter().position(|known| known == thread);
+    if let Some(position) = position {
+        kata_test::measure("serving_thread", position as f64);
+    }
+}
+
+/// Returns the serial that the guest reads of a disk.
+pub fn serial(disk: &DeviceId) -> Serial {
+    Serial(disk.as_str().to_owned())
+}
+
+/// Returns the first bytes of a disk.
+pub fn extent(disk: &DeviceId, length: u64) -> Extent {
+    Extent {
+        serial: serial(disk),
+        seed: 0x1077_0001,
+        offset: 0,
+        length,
+    }
+}
+
+/// A deadline for what takes a moment, on a host that may be busy.
+pub fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}

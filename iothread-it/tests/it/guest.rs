@@ -1,0 +1,33 @@
+//! The agent's channel: a reset ends what was outstanding, and the next boot greets.
+
+use anyhow::{Result, ensure};
+use iothread_it::config::Machine;
+use iothread_it::guest::AgentError;
+use iothread_it::guest::protocol::{Presence, Serial};
+use iothread_it::qmp::command::SystemReset;
+
+use crate::fixture::{Bench, on_each_machine, soon};
+
+on_each_machine!(a_reset_ends_what_was_outstanding);
+
+fn a_reset_ends_what_was_outstanding(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let before = bench.vm.greeting().epoch.clone();
+        let (agent, qmp) = (bench.vm.agent(), bench.vm.qmp());
+        let outcome = std::thread::scope(|scope| -> Result<_> {
+            let never = Serial("never".into());
+            let waiting = scope.spawn(move || agent.await_disk(&never, Presence::Present, soon()));
+            // A second request that is answered shows that the agent has read the first.
+            agent.disks(soon())?;
+            qmp.execute(&SystemReset {}, soon())?;
+            Ok(waiting.join().expect("the waiting thread does not panic"))
+        })?;
+        ensure!(
+            matches!(outcome, Err(AgentError::Reset { .. })),
+            "{outcome:?}"
+        );
+        let after = agent.greeting_after(&before, soon())?;
+        ensure!(after.epoch != before, "the same boot greets again");
+        bench.still_works()
+    })
+}

@@ -1,0 +1,93 @@
+//! Nothing is left of a VM: not when it is shut down, not when it is dropped, and not when its
+//! owner is killed.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use iothread_it::config::Machine;
+use iothread_it::pool::Placement;
+use iothread_it::process::ProcessId;
+
+use crate::fixture::{Bench, on_each_machine, soon};
+
+/// Set for the process that is to be killed.
+const OWNER_ENV: &str = "IOTHREAD_IT_TEST_OWNER";
+
+/// What the owner says before the number of its QEMU.
+const OWNS: &str = "owns QEMU ";
+
+on_each_machine!(
+    a_shutdown_leaves_nothing,
+    a_dropped_vm_leaves_nothing,
+    a_killed_owner_leaves_no_qemu,
+);
+
+fn a_shutdown_leaves_nothing(machine: Machine) -> Result<()> {
+    let mut bench = Bench::boot(machine)?;
+    let disk = bench.disk("disk0")?;
+    bench.attach(&disk, &Placement::First)?;
+    let qemu = bench.vm.process();
+    ensure!(qemu.is_alive());
+    let exit = bench.vm.shutdown()?;
+    ensure!(exit.success(), "QEMU ended with {exit}");
+    ensure!(!qemu.is_alive(), "QEMU is left");
+    Ok(())
+}
+
+fn a_dropped_vm_leaves_nothing(machine: Machine) -> Result<()> {
+    let bench = Bench::boot(machine)?;
+    let (qemu, descriptors) = (bench.vm.process(), open_descriptors()?);
+    drop(bench);
+    ensure!(!qemu.is_alive(), "QEMU is left");
+    let left = open_descriptors()?;
+    ensure!(
+        left < descriptors,
+        "{left} descriptors are open, {descriptors} were"
+    );
+    Ok(())
+}
+
+/// The owner is this test, run once more in a harness of its own. The harness gets SIGKILL, so
+/// neither it nor its test can clean up.
+fn a_killed_owner_leaves_no_qemu(machine: Machine) -> Result<()> {
+    if std::env::var_os(OWNER_ENV).is_some() {
+        return own_a_vm(machine);
+    }
+    let records = tempfile::tempdir()?;
+    let mut harness = Command::new(std::env::current_exe()?)
+        .args(["--exact", "--nocapture"])
+        .arg(format!(
+            "ownership::{machine}::a_killed_owner_leaves_no_qemu"
+        ))
+        .env(OWNER_ENV, "1")
+        .env("KATA_TEST_RECORD_DIR", records.path())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = harness
+        .stdout
+        .take()
+        .context("the harness's output is a pipe")?;
+    let qemu = BufReader::new(output)
+        .lines()
+        .find_map(|line| Some(line.ok()?.strip_prefix(OWNS)?.to_owned()))
+        .context("the owner booted no VM")?;
+    let qemu = ProcessId::of(qemu.parse()?)?;
+    harness.kill()?;
+    harness.wait()?;
+    ensure!(qemu.wait_exit(soon())?, "QEMU is left");
+    Ok(())
+}
+
+/// Boots a VM, says which process it is, and waits to be killed.
+fn own_a_vm(machine: Machine) -> Result<()> {
+    let bench = Bench::boot(machine)?;
+    println!("{OWNS}{}", bench.vm.process().pid());
+    std::thread::park_timeout(Duration::from_secs(600));
+    anyhow::bail!("nobody killed this process")
+}
+
+fn open_descriptors() -> Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/fd")?.count())
+}

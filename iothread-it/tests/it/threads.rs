@@ -1,0 +1,42 @@
+//! The pool's threads are those that the configuration asks for.
+
+use anyhow::{Result, ensure};
+use iothread_it::config::Machine;
+use iothread_it::qmp::command::QueryIothreads;
+
+use crate::fixture::{Bench, on_each_machine, shape, soon};
+
+on_each_machine!(exist_as_configured, are_not_made_unless_asked_for);
+
+fn exist_as_configured(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
+        let ids: Vec<&str> = threads.iter().map(|thread| thread.id.as_str()).collect();
+        let configured = shape(machine)?.threads();
+        let wanted: Vec<&str> = configured.iter().map(|id| id.as_str()).collect();
+        ensure!(ids == wanted, "QEMU has {ids:?}, configured are {wanted:?}");
+        ensure!(
+            threads.iter().all(|thread| thread.poll_max_ns == 0),
+            "{threads:?}"
+        );
+        for thread in threads {
+            let task = format!(
+                "/proc/{}/task/{}",
+                bench.vm.process().pid(),
+                thread.thread_id
+            );
+            ensure!(std::path::Path::new(&task).exists(), "{task} is not there");
+        }
+        Ok(())
+    })
+}
+
+fn are_not_made_unless_asked_for(machine: Machine) -> Result<()> {
+    let mut shape = shape(machine)?;
+    shape.config.indep_iothreads = 0;
+    let bench = Bench::boot_shape(&shape)?;
+    let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
+    ensure!(threads.is_empty(), "{threads:?}");
+    bench.vm.shutdown()?;
+    Ok(())
+}

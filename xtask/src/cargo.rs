@@ -1,0 +1,100 @@
+//! Cargo, as a child.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use iothread_it::artifacts::Run;
+use serde_json::Value;
+
+/// Ample for a first build of everything on a slow machine.
+const BUILD_DEADLINE: Duration = Duration::from_secs(60 * 60);
+const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
+
+/// Returns the cargo that runs this program, set to work in this workspace.
+pub(crate) fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut command = Command::new(program);
+    command.current_dir(workspace);
+    command
+}
+
+/// Runs a step with its output on the screen, and fails if it does.
+pub(crate) fn must_pass(command: &mut Command, what: &str) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {what}"))?;
+    ensure!(status.success(), "{what} failed with {status}");
+    Ok(())
+}
+
+/// Runs a build of one executable and returns where that is.
+pub(crate) fn executable(mut command: Command) -> Result<PathBuf> {
+    command.arg("--message-format=json-render-diagnostics");
+    let mut executable = None;
+    let run = Run {
+        what: "cargo",
+        command,
+        deadline: BUILD_DEADLINE,
+        input: b"",
+    };
+    run.succeed(|line| executable = executable_in(line).or(executable.take()))?;
+    match executable {
+        Some(executable) => Ok(executable),
+        None => bail!("cargo names no executable that it built"),
+    }
+}
+
+/// Asks cargo where it builds, since a variable or a configuration may have moved it.
+pub(crate) fn target_directory() -> Result<PathBuf> {
+    let mut command = cargo();
+    command.args(["metadata", "--format-version", "1", "--no-deps"]);
+    let run = Run {
+        what: "cargo metadata",
+        command,
+        deadline: QUERY_DEADLINE,
+        input: b"",
+    };
+    let mut metadata = String::new();
+    run.succeed(|line| metadata.push_str(line))?;
+    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata is no JSON")?;
+    let directory = metadata["target_directory"].as_str();
+    Ok(directory
+        .context("cargo metadata names no target directory")?
+        .into())
+}
+
+/// Takes the executable's path out of one of cargo's messages, if it is about one.
+fn executable_in(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    message["executable"].as_str().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_found_among_cargos_messages() {
+        let artifact = r#"{"reason":"compiler-artifact","executable":"/t/agent"}"#;
+        assert_eq!(executable_in(artifact), Some("/t/agent".into()));
+        let others = [
+            r#"{"reason":"compiler-artifact","executable":null}"#,
+            "{}",
+            "warning",
+            "",
+        ];
+        for other in others {
+            assert_eq!(executable_in(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn cargo_says_where_it_builds() {
+        let directory = target_directory().unwrap();
+        assert!(std::env::current_exe().unwrap().starts_with(directory));
+    }
+}

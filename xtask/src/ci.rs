@@ -1,0 +1,58 @@
+//! `cargo xtask ci`: what decides about a change.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::{cargo, it, test};
+
+/// The suite on one machine type: `test` runs it on all of them already.
+const IT: [&str; 2] = ["it", "--machine=q35"];
+
+#[derive(Parser)]
+struct It {
+    #[command(flatten)]
+    options: it::Options,
+}
+
+/// Runs the command.
+pub(crate) fn run() -> Result<ExitCode> {
+    step(
+        "formatting",
+        cargo::cargo().args(["fmt", "--all", "--check"]),
+    )?;
+    step(
+        "lints",
+        cargo::cargo().args([
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-Dwarnings",
+        ]),
+    )?;
+    step(
+        "documentation",
+        cargo::cargo()
+            .args(["doc", "--workspace", "--all-features", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-Dwarnings"),
+    )?;
+    announce("test");
+    let tests = test::run(&test::Options::default())?;
+    if tests != ExitCode::SUCCESS {
+        return Ok(tests);
+    }
+    announce(&IT.join(" "));
+    it::run(&It::parse_from(IT).options)
+}
+
+fn step(name: &str, command: &mut std::process::Command) -> Result<()> {
+    announce(name);
+    cargo::must_pass(command, name)
+}
+
+fn announce(name: &str) {
+    println!("==> {name}");
+}

@@ -1,0 +1,183 @@
+//! `cargo xtask it`: provisions, runs the suite, and says what came of it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::artifacts::{MANIFEST_ENV, Manifest, Origin, QemuChoice};
+use iothread_it::config::{self, Machine};
+use iothread_it::qemu::Accelerator;
+use kata_test::runner::{Outcome, OutcomeKind, Run};
+
+use crate::interrupt::{self, Interrupts};
+use crate::{cargo, provision, table};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Which QEMU: `auto` (from PATH if it is 7.2 or newer, else from packages), `host`,
+    /// `suite:NAME` (a suite of the distribution, such as `suite:bookworm`), or a path.
+    #[arg(long, default_value = "auto", value_name = "QEMU")]
+    qemu: QemuChoice,
+
+    /// Which machine type: `q35`, `pc` or `all`.
+    #[arg(long, default_value = "all", value_parser = machines, value_name = "MACHINE")]
+    machine: Machines,
+
+    /// Boots with this configuration, in Kata's form, instead of the suite's own.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// VMs at once. The default is one for each two CPUs of the host.
+    #[arg(long, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
+
+    /// Runs the cases whose name contains one of these.
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+}
+
+/// A choice of machine types. (A type of its own, since clap takes a bare `Vec` for repetition.)
+#[derive(Clone)]
+struct Machines(Vec<Machine>);
+
+fn machines(text: &str) -> Result<Machines, String> {
+    if text == "all" {
+        return Ok(Machines(Machine::ALL.to_vec()));
+    }
+    let machine = Machine::ALL.into_iter().find(|m| m.as_str() == text);
+    machine
+        .map(|machine| Machines(vec![machine]))
+        .ok_or_else(|| "it takes q35, pc or all".to_owned())
+}
+
+/// Runs the command.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let config = options.config.as_deref().map(checked).transpose()?;
+    let manifest = provision::provision(&options.qemu)?;
+    let suite = build_suite()?;
+    let tests = select(&suite, options)?;
+    say_environment(&manifest);
+
+    let target = cargo::target_directory()?;
+    let run = Run::start(&target.join("kata-test"))?;
+    let mut command = Command::new(&suite);
+    command
+        .arg("--exact")
+        .args(&tests)
+        .arg(format!("--test-threads={}", jobs(options)))
+        .envs(run.env())
+        .env(MANIFEST_ENV, Manifest::path_in(&target))
+        .stdin(Stdio::null());
+    if let Some(config) = config {
+        command.env("IOTHREAD_IT_CONFIG", config);
+    }
+    let interrupts = Interrupts::watch()?;
+    let status = command.status().context("cannot run the suite")?;
+
+    let outcomes = run.merge()?;
+    println!("{}", table::of(&outcomes));
+    say_environment(&manifest);
+    println!("records: {}", run.dir().join("outcomes.jsonl").display());
+    if interrupts.seen() {
+        bail_interrupted(&outcomes, tests.len());
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    }
+    verdict(&outcomes, tests.len(), status)
+}
+
+/// Reads a configuration before anything long begins, and makes its path absolute, since the suite
+/// has another working directory.
+fn checked(path: &Path) -> Result<PathBuf> {
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    config::read(&text).with_context(|| path.display().to_string())?;
+    Ok(std::path::absolute(path)?)
+}
+
+fn build_suite() -> Result<PathBuf> {
+    let mut command = cargo::cargo();
+    command.args(["test", "--no-run", "--package=iothread-it", "--test=it"]);
+    cargo::executable(command).context("the suite cannot be built")
+}
+
+/// Returns the names of the cases that are asked for. There must be one.
+fn select(suite: &Path, options: &Options) -> Result<Vec<OsString>> {
+    let output = Command::new(suite)
+        .args(["--list", "--format=terse"])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot list the suite")?;
+    ensure!(output.status.success(), "listing the suite failed");
+    let list = String::from_utf8(output.stdout)?;
+    let machine_asked = |name: &str| {
+        let machine = name.split("::").nth(1);
+        options
+            .machine
+            .0
+            .iter()
+            .any(|m| machine == Some(m.as_str()))
+    };
+    let filter_asked = |name: &str| {
+        options.filters.is_empty() || options.filters.iter().any(|f| name.contains(f.as_str()))
+    };
+    let selected: Vec<OsString> = list
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .filter(|name| machine_asked(name) && filter_asked(name))
+        .map(OsString::from)
+        .collect();
+    if selected.is_empty() {
+        bail!("no case of the suite is called so; the cases are:\n{list}");
+    }
+    Ok(selected)
+}
+
+/// Under emulation a VM keeps a CPU busy, and its case another one now and then.
+fn jobs(options: &Options) -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    options.jobs.map_or(cpus.div_ceil(2), usize::from)
+}
+
+fn say_environment(manifest: &Manifest) {
+    println!(
+        "QEMU {} ({}), kernel {} ({}), {}",
+        manifest.qemu.version,
+        origin(&manifest.qemu.origin),
+        manifest.guest.kernel_release,
+        origin(&manifest.guest.origin),
+        Accelerator::probe()
+    );
+}
+
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Host => "this host's".into(),
+        Origin::Packages { suite, version } => format!("{suite}'s package {version}"),
+    }
+}
+
+fn bail_interrupted(outcomes: &[Outcome], asked: usize) {
+    println!(
+        "interrupted: {} of {asked} cases have an outcome",
+        outcomes.len()
+    );
+}
+
+/// All asked for have passed, or the command fails and says how many have not.
+fn verdict(
+    outcomes: &[Outcome],
+    asked: usize,
+    status: std::process::ExitStatus,
+) -> Result<ExitCode> {
+    let passed = outcomes
+        .iter()
+        .filter(|outcome| outcome.outcome == OutcomeKind::Passed)
+        .count();
+    if passed == asked && status.success() {
+        println!("all {passed} cases passed");
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("{passed} of {asked} cases passed; the suite ended with {status}");
+    Ok(ExitCode::FAILURE)
+}

@@ -1,0 +1,70 @@
+//! `cargo xtask test`: every test of the workspace.
+
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use iothread_it::artifacts::{MANIFEST_ENV, Manifest, QemuChoice};
+use kata_test::runner::{Outcome, OutcomeKind, Run};
+
+use crate::interrupt::{self, Interrupts};
+use crate::{cargo, provision};
+
+#[derive(Default, clap::Args)]
+pub(crate) struct Options {
+    /// Runs the tests whose name contains one of these.
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    provision::provision(&QemuChoice::Auto)?;
+    let target = cargo::target_directory()?;
+    let run = Run::start(&target.join("kata-test"))?;
+    let interrupts = Interrupts::watch()?;
+    let status = cargo::cargo()
+        .args([
+            "test",
+            "--workspace",
+            "--all-features",
+            "--no-fail-fast",
+            "--",
+        ])
+        .args(&options.filters)
+        .envs(run.env())
+        .env(MANIFEST_ENV, Manifest::path_in(&target))
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run cargo")?;
+
+    let outcomes = run.merge()?;
+    summarise(&outcomes);
+    println!("records: {}", run.dir().join("outcomes.jsonl").display());
+    Ok(match (interrupts.seen(), status.success()) {
+        (true, _) => ExitCode::from(interrupt::EXIT_CODE),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    })
+}
+
+/// What did not run, and why: a skip must not drown in the output of many binaries.
+fn summarise(outcomes: &[Outcome]) {
+    let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
+    println!(
+        "\nannotated tests: {} passed, {} skipped, {} in all",
+        count(OutcomeKind::Passed),
+        count(OutcomeKind::Skipped),
+        outcomes.len()
+    );
+    for outcome in outcomes {
+        if outcome.outcome != OutcomeKind::Passed {
+            println!("  {} {}: {}", outcome.binary, outcome.test, outcome.outcome);
+        }
+        for reason in &outcome.reasons {
+            println!(
+                "    needs {}: {} ({})",
+                reason.constraint, reason.observed, reason.source
+            );
+        }
+    }
+}
