@@ -13,10 +13,13 @@ use crate::netlink::{MESSAGE, Next, Uevents};
 use crate::uevent::{Action, Uevent};
 use crate::{console, failure, sysfs};
 
-/// The table, by the kernel's name: while one disk goes, another with its serial may come.
+/// By the kernel's name: while one disk goes, another with its serial may come.
+type Table = BTreeMap<String, Disk>;
+
+/// What is there, and whoever waits for a change of it.
 #[derive(Default)]
 pub(crate) struct Disks {
-    table: Mutex<BTreeMap<String, Disk>>,
+    table: Mutex<Table>,
     changed: Condvar,
 }
 
@@ -47,17 +50,14 @@ impl Disks {
         presence: Presence,
         timeout: Duration,
     ) -> Result<Vec<Disk>, Failure> {
-        let not_yet = |table: &mut BTreeMap<String, Disk>| {
+        let not_yet = |table: &Table| {
             let present = table.values().any(|disk| disk.serial == *serial);
             present != (presence == Presence::Present)
         };
-        let (table, ended) = self
-            .changed
-            .wait_timeout_while(self.table(), timeout, not_yet)
-            .unwrap_or_else(PoisonError::into_inner);
-        if !ended.timed_out() {
-            return Ok(sorted(&table));
-        }
+        let table = match self.wait_while(not_yet, timeout) {
+            Ok(table) => return Ok(sorted(&table)),
+            Err(table) => table,
+        };
         let awaited = match presence {
             Presence::Present => "did not come",
             Presence::Absent => "did not go",
@@ -70,6 +70,23 @@ impl Disks {
                 list(&table)
             ),
         })
+    }
+
+    /// Waits while something holds, and returns the table of that moment: as an error if it still
+    /// holds at the end.
+    fn wait_while(
+        &self,
+        mut holds: impl FnMut(&Table) -> bool,
+        timeout: Duration,
+    ) -> Result<MutexGuard<'_, Table>, MutexGuard<'_, Table>> {
+        let (table, ended) = self
+            .changed
+            .wait_timeout_while(self.table(), timeout, |table| holds(table))
+            .unwrap_or_else(PoisonError::into_inner);
+        if ended.timed_out() {
+            return Err(table);
+        }
+        Ok(table)
     }
 
     fn take_in(&self, next: &Next<'_>) -> Result<(), Fatal> {
@@ -122,7 +139,7 @@ impl Disks {
     }
 
     /// A thread that panics ends the guest, so that nobody is left to meet a poisoned table.
-    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Disk>> {
+    fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -149,20 +166,20 @@ pub(crate) fn follow(uevents: Uevents, disks: Arc<Disks>) -> Result<(), Fatal> {
     Ok(())
 }
 
-fn sorted(table: &BTreeMap<String, Disk>) -> Vec<Disk> {
+fn sorted(table: &Table) -> Vec<Disk> {
     let mut disks: Vec<_> = table.values().cloned().collect();
     disks.sort_by(|one, other| (&one.serial, &one.name).cmp(&(&other.serial, &other.name)));
     disks
 }
 
-fn no_such_disk(serial: &Serial, table: &BTreeMap<String, Disk>) -> Failure {
+fn no_such_disk(serial: &Serial, table: &Table) -> Failure {
     Failure {
         kind: FailureKind::NoSuchDisk,
         message: format!("no disk has the serial {serial}; {}", list(table)),
     }
 }
 
-fn list(table: &BTreeMap<String, Disk>) -> String {
+fn list(table: &Table) -> String {
     let disks: Vec<_> = table
         .values()
         .map(|disk| format!("{} ({})", disk.serial, disk.name))
@@ -175,6 +192,9 @@ fn list(table: &BTreeMap<String, Disk>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Instant;
+
     use super::*;
 
     fn disks(entries: &[(&str, &str)]) -> Disks {
@@ -225,14 +245,22 @@ mod tests {
     #[test]
     fn a_removal_wakes_who_waits_for_it() {
         let disks = disks(&[("vda", "d")]);
+        let long = Duration::from_secs(20);
+        let (waits, waiting) = mpsc::channel();
+        // The table is locked from this until the thread sleeps.
+        let holds = |table: &Table| {
+            let _ = waits.send(());
+            !table.is_empty()
+        };
+        let start = Instant::now();
         thread::scope(|scope| {
-            let serial = Serial("d".into());
-            let disks = &disks;
-            let waiter =
-                scope.spawn(move || disks.wait(&serial, Presence::Absent, Duration::from_secs(60)));
+            let waiter = scope.spawn(|| disks.wait_while(holds, long).is_ok());
+            waiting.recv_timeout(long).unwrap();
             disks.apply(&remove("vda"));
-            assert_eq!(waiter.join().unwrap(), Ok(Vec::new()));
+            assert!(waiter.join().unwrap());
         });
+        // A thread that nobody wakes finds the disk gone too, but only at its deadline.
+        assert!(start.elapsed() < long);
     }
 
     #[test]

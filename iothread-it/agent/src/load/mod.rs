@@ -69,6 +69,7 @@ fn spawn<'scope>(
 mod tests {
     use std::fs;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::mpsc;
 
     use iothread_it_agent::pattern;
     use iothread_it_agent::protocol::{Direction, Extent, FailureKind, Serial};
@@ -150,11 +151,24 @@ mod tests {
 
     #[test]
     fn a_load_ends_with_its_time() {
-        let mut load = load(Direction::Read, 0);
-        (load.operations, load.duration_ms) = (None, 50);
-        if let Some((report, _)) = run_on_file(&load, || ()) {
-            assert!(report.elapsed_ms >= 50, "{report:?}");
-            assert!(report.operations > 0, "{report:?}");
+        // More than so little time is enough for, and few enough to end where time does not.
+        let operations = 400_000;
+        let mut load = load(Direction::Read, operations);
+        load.duration_ms = 400;
+        let (tell, told) = mpsc::channel();
+        let start = Instant::now();
+        let running = || tell.send(start.elapsed()).unwrap();
+        if let Some((report, _)) = run_on_file(&load, running) {
+            assert!(report.elapsed_ms >= 400, "{report:?}");
+            assert!(
+                (1..3 * operations).contains(&report.operations),
+                "{report:?}"
+            );
+            let told = told.recv().unwrap().as_millis();
+            assert!(
+                told < 400,
+                "told to be running only after {told} ms, at the end"
+            );
         }
     }
 
