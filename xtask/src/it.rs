@@ -28,7 +28,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// VMs at once. The default is one for each two CPUs of the host.
+    /// VMs at once. The default is one for each CPU of the host.
     #[arg(long, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
 
@@ -80,7 +80,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     say_environment(&manifest);
     println!("records: {}", run.dir().join("outcomes.jsonl").display());
     if interrupts.seen() {
-        bail_interrupted(&outcomes, tests.len());
+        println!(
+            "interrupted: {} of {} cases have an outcome",
+            outcomes.len(),
+            tests.len()
+        );
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
     verdict(&outcomes, tests.len(), status)
@@ -133,10 +137,10 @@ fn select(suite: &Path, options: &Options) -> Result<Vec<OsString>> {
     Ok(selected)
 }
 
-/// Under emulation a VM keeps a CPU busy, and its case another one now and then.
+/// Under emulation a VM keeps a CPU busy, so more at once would only slow each other.
 fn jobs(options: &Options) -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    options.jobs.map_or(cpus.div_ceil(2), usize::from)
+    options.jobs.map_or(cpus, usize::from)
 }
 
 fn say_environment(manifest: &Manifest) {
@@ -155,13 +159,6 @@ fn origin(origin: &Origin) -> String {
         Origin::Host => "this host's".into(),
         Origin::Packages { suite, version } => format!("{suite}'s package {version}"),
     }
-}
-
-fn bail_interrupted(outcomes: &[Outcome], asked: usize) {
-    println!(
-        "interrupted: {} of {asked} cases have an outcome",
-        outcomes.len()
-    );
 }
 
 /// All asked for have passed, or the command fails and says how many have not.

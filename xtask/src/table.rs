@@ -28,16 +28,14 @@ impl<'a> Case<'a> {
 /// Lays out the outcomes.
 pub(crate) fn of(outcomes: &[Outcome]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_header([
-            "case",
-            "machine",
-            "outcome",
-            "attach ms",
-            "detach ms",
-            "serving thread",
-        ]);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+        "case",
+        "machine",
+        "outcome",
+        "attach ms",
+        "detach ms",
+        "serving thread",
+    ]);
     for column in [3, 4] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -47,7 +47,7 @@ impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kvm => f.write_str("KVM"),
-            Self::Tcg { why } => write!(f, "TCG ({why})"),
+            Self::Tcg { why } => write!(f, "TCG since KVM is not usable: {why}"),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! The pool's threads are those that the configuration asks for.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, ensure};
 use iothread_it::config::Machine;
+use iothread_it::pool::IoThreadId;
 use iothread_it::qmp::command::QueryIothreads;
 
 use crate::fixture::{Bench, on_each_machine, shape, soon};
@@ -11,9 +14,10 @@ on_each_machine!(exist_as_configured, are_not_made_unless_asked_for);
 fn exist_as_configured(machine: Machine) -> Result<()> {
     Bench::run(machine, |bench| {
         let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
-        let ids: Vec<&str> = threads.iter().map(|thread| thread.id.as_str()).collect();
+        // QEMU lists them in no particular order.
+        let ids: BTreeSet<&str> = threads.iter().map(|thread| thread.id.as_str()).collect();
         let configured = shape(machine)?.threads();
-        let wanted: Vec<&str> = configured.iter().map(|id| id.as_str()).collect();
+        let wanted: BTreeSet<&str> = configured.iter().map(IoThreadId::as_str).collect();
         ensure!(ids == wanted, "QEMU has {ids:?}, configured are {wanted:?}");
         ensure!(
             threads.iter().all(|thread| thread.poll_max_ns == 0),
