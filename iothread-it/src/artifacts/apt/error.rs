@@ -10,7 +10,9 @@ use super::super::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum AptError {
     /// The host has another way of installing things.
-    #[error("`{program}` is not on PATH, so no packages can be fetched")]
+    #[error(
+        "`{program}` is not on PATH, so no packages can be fetched; name a QEMU that is already there"
+    )]
     NoApt {
         /// The program that was looked for.
         program: &'static str,
