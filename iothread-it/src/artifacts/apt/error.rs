@@ -23,9 +23,9 @@ pub enum AptError {
         /// What was wanted.
         suite: String,
     },
-    /// A path that apt's configuration has no way to write.
+    /// A path that apt's configuration, or a list of library directories, has no way to write.
     #[error(
-        "apt cannot be given the path {}; use a target directory without quotes and semicolons",
+        "apt cannot be given the path {}; use a target directory without quotes, colons and semicolons",
         path.display()
     )]
     OddPath {
