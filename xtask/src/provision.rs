@@ -41,7 +41,7 @@ pub(crate) fn provision(choice: &QemuChoice, progress: &mut dyn Progress) -> Res
     Ok(manifest)
 }
 
-/// Runs cargo in this workspace, with each line of its output given to `on_line`.
+/// Runs cargo on this workspace, with each line of its output given to `on_line`.
 fn cargo(
     args: &[&str],
     deadline: Duration,
@@ -49,18 +49,19 @@ fn cargo(
     on_line: impl FnMut(&str),
 ) -> Result<()> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let mut command = Command::new(program);
-    command.args(args).current_dir(workspace);
+    // In the caller's own directory, which a relative `CARGO_TARGET_DIR` is meant from.
+    command.args(args).arg("--manifest-path").arg(manifest);
     set_up(&mut command);
     let what = format!("cargo {}", args.first().unwrap_or(&""));
-    Run {
+    let run = Run {
         what: &what,
         command,
         deadline,
         input: b"",
-    }
-    .succeed(on_line)?;
+    };
+    run.succeed(on_line)?;
     Ok(())
 }
 
