@@ -22,12 +22,12 @@ pub enum HostQemuError {
     #[error("`{PROGRAM}` is not on PATH")]
     Absent,
     /// It does not even say its version.
-    #[error("{} is broken: {child}", path.display())]
+    #[error("{} is broken", path.display())]
     Broken {
         /// The file.
         path: PathBuf,
-        /// What happened; a part of the message, since it is shown in one line with others.
-        child: ChildError,
+        /// What happened.
+        source: ChildError,
     },
     /// What it says is no version.
     #[error("{} says no version of QEMU: `{printed}`", path.display())]
@@ -83,9 +83,9 @@ fn probe_within(path: &Path, deadline: Duration) -> Result<QemuInstall, HostQemu
         input: b"",
     }
     .succeed(|_| {})
-    .map_err(|child| HostQemuError::Broken {
+    .map_err(|source| HostQemuError::Broken {
         path: path.into(),
-        child,
+        source,
     })?;
     let printed = finished.stdout.join("\n");
     let (Some(found), Some(text)) = (QemuVersion::parse(&printed), version_text(&printed)) else {
@@ -116,6 +116,7 @@ mod tests {
 
     use std::os::unix::fs::PermissionsExt as _;
 
+    use super::super::error::with_causes;
     use super::*;
 
     fn script(body: &str) -> (tempfile::TempDir, PathBuf) {
@@ -150,15 +151,15 @@ mod tests {
             error("echo hello"),
             HostQemuError::NoVersion { .. }
         ));
-        let broken = error("echo no libpixman >&2; exit 127").to_string();
+        let broken = with_causes(&error("echo no libpixman >&2; exit 127"));
         assert!(broken.contains("no libpixman"), "{broken}");
-        let hanging = error("exec sleep 60").to_string();
+        let hanging = with_causes(&error("exec sleep 60"));
         assert!(hanging.contains("was killed"), "{hanging}");
         let absent = probe(Path::new("/nonexistent/qemu")).unwrap_err();
         assert!(matches!(
             absent,
             HostQemuError::Broken {
-                child: ChildError::Spawn { .. },
+                source: ChildError::Spawn { .. },
                 ..
             }
         ));

@@ -1,9 +1,13 @@
 //! The guest's kernel: its image and its modules.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::apt::AptError;
 use super::manifest::Origin;
+
+/// Where packages put modules: newer ones below `usr`.
+const MODULE_DIRECTORIES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
 
 /// A kernel that a guest can boot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,26 +25,27 @@ pub struct KernelInstall {
 impl KernelInstall {
     /// Finds the kernel below a root directory that holds just one.
     pub(crate) fn below(root: &Path, origin: Origin) -> Option<Self> {
-        let boot = std::fs::read_dir(root.join("boot")).ok()?;
-        let releases = boot.flatten().filter_map(|entry| {
-            let name = entry.file_name().into_string().ok()?;
-            name.strip_prefix("vmlinuz-").map(str::to_owned)
-        });
+        let directories = MODULE_DIRECTORIES.iter().map(|place| root.join(place));
+        let entries = directories
+            .filter_map(|path| std::fs::read_dir(path).ok())
+            .flatten()
+            .flatten();
         // Sorted, so that the same kernel is found each time should there be several.
-        let mut releases: Vec<_> = releases.collect();
-        releases.sort();
+        let releases: BTreeSet<_> = entries
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .collect();
         releases
-            .into_iter()
-            .find_map(|release| Self::of(root, &release, origin.clone()))
+            .iter()
+            .find_map(|release| Self::of(root, release, origin.clone()))
     }
 
     /// Finds a kernel of a known release.
     fn of(root: &Path, release: &str, origin: Origin) -> Option<Self> {
-        let modules =
-            ["usr/lib/modules", "lib/modules"].map(|place| root.join(place).join(release));
+        let modules = MODULE_DIRECTORIES.map(|place| root.join(place).join(release));
         let modules = modules
             .into_iter()
             .find(|path| path.join("modules.builtin").is_file())?;
+        // Newer packages leave it to their installation to copy the image to `/boot`.
         let images = [
             root.join("boot").join(format!("vmlinuz-{release}")),
             modules.join("vmlinuz"),
@@ -116,6 +121,6 @@ mod tests {
         assert_eq!(KernelInstall::of(root.path(), "6.1.0", Origin::Host), None);
         put(root.path(), "lib/modules/6.1.0/modules.builtin");
         assert!(KernelInstall::of(root.path(), "6.1.0", Origin::Host).is_some());
-        assert_eq!(KernelInstall::below(root.path(), Origin::Host), None);
+        assert!(KernelInstall::below(root.path(), Origin::Host).is_some());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::apt::{AptError, PackageSet, Unpacked, ensure};
 use super::choice::QemuChoice;
-use super::error::ArtifactError;
+use super::error::{ArtifactError, with_causes};
 use super::kernel::KernelInstall;
 use super::manifest::{Origin, QemuInstall};
 use super::progress::Progress;
@@ -78,11 +78,12 @@ pub fn provision_qemu(
         Err(useless) => useless,
     };
     if !matches!(useless, host::HostQemuError::Absent) {
-        progress.noted(&format!("{useless}; QEMU is taken from packages instead"));
+        let why = with_causes(&useless);
+        progress.noted(&format!("{why}; QEMU is taken from packages instead"));
     }
     match qemu_of_packages(suite, lock, progress) {
         Err(ArtifactError::Apt(AptError::NoApt { .. })) => Err(ArtifactError::NothingThere {
-            qemu: Some(useless.to_string()),
+            qemu: Some(with_causes(&useless)),
             kernel: false,
         }),
         result => result,

@@ -63,7 +63,7 @@ pub(super) fn render(state: &Path, downloads: &Path) -> Result<String, AptError>
 /// Refuses a path that would end its own quotes: apt has no way to write it.
 fn quotable(path: &Path) -> Result<&str, AptError> {
     path.to_str()
-        .filter(|text| !text.contains(['"', '\n', ';']))
+        .filter(|text| !text.contains(['"', '\n', ';', ':']))
         .ok_or_else(|| AptError::OddPath { path: path.into() })
 }
 

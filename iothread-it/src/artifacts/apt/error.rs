@@ -10,7 +10,9 @@ use super::super::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum AptError {
     /// The host has another way of installing things.
-    #[error("`{program}` is not on PATH, so no packages can be fetched")]
+    #[error(
+        "`{program}` is not on PATH, so no packages can be fetched; name a QEMU that is already there"
+    )]
     NoApt {
         /// The program that was looked for.
         program: &'static str,
@@ -21,9 +23,9 @@ pub enum AptError {
         /// What was wanted.
         suite: String,
     },
-    /// A path that apt's configuration has no way to write.
+    /// A path that apt's configuration, or a list of library directories, has no way to write.
     #[error(
-        "apt cannot be given the path {}; use a target directory without quotes and semicolons",
+        "apt cannot be given the path {}; use a target directory without quotes, colons and semicolons",
         path.display()
     )]
     OddPath {

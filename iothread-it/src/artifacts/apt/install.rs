@@ -62,14 +62,16 @@ pub(crate) fn ensure(
     .run(sources, progress)
 }
 
-struct Job<'a> {
-    lock: &'a StoreLock,
-    set: &'a PackageSet,
-    suite: String,
+/// A set to provide, and where.
+pub(super) struct Job<'a> {
+    pub(super) lock: &'a StoreLock,
+    pub(super) set: &'a PackageSet,
+    pub(super) suite: String,
 }
 
 impl Job<'_> {
-    fn run(
+    /// Does what is left to do; apt is used, and `sources` called, only if packages are missing.
+    pub(super) fn run(
         &self,
         sources: impl FnOnce() -> Result<Vec<Source>, AptError>,
         progress: &mut dyn Progress,

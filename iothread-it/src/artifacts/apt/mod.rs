@@ -8,6 +8,8 @@ mod closure;
 mod config;
 mod debs;
 mod error;
+#[cfg(test)]
+mod fake;
 mod host;
 mod install;
 mod sources;

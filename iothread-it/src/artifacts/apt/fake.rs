@@ -1,0 +1,299 @@
+//! **Scope**: a real apt and real packages, in an archive on disk that a test makes and breaks.
+//!
+//! These tests need apt's programs, as any Debian has, and fail without them. They use no network
+//! and no root.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::super::progress::{Progress, Silent};
+use super::super::store::{Store, StoreLock};
+use super::debs::hex;
+use super::error::AptError;
+use super::install::{Job, PackageSet, Unpacked};
+use super::sources::Source;
+
+/// What the package `thing` contains.
+const CONTENT: &str = "the content\n";
+
+const SET: PackageSet = PackageSet {
+    name: "thing",
+    candidates: &["no-such-package", "thing"],
+    needs: |_| true,
+    check: |root| {
+        Ok(std::fs::read_to_string(root.join("usr/share/thing/content")).unwrap_or_default())
+    },
+};
+
+struct Fake {
+    directory: tempfile::TempDir,
+    lock: StoreLock,
+    notes: Rc<RefCell<Vec<String>>>,
+}
+
+struct Notes(Rc<RefCell<Vec<String>>>);
+
+impl Progress for Notes {
+    fn started(&mut self, _: &str) {}
+    fn advanced(&mut self, _: f64) {}
+    fn noted(&mut self, text: &str) {
+        self.0.borrow_mut().push(text.to_owned());
+    }
+    fn finished(&mut self) {}
+}
+
+/// Makes a package with one file, and returns its entry in the archive's list.
+fn make_package(archive: &Path, name: &str, depends: &str) -> String {
+    let tree = tempfile::tempdir().unwrap();
+    let put = |file: &str, text: &str| {
+        let path = tree.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let control = format!(
+        "Package: {name}\nVersion: 1:2.0\nArchitecture: all\nMaintainer: nobody <nobody@example>\n\
+         {depends}Description: made for a test\n"
+    );
+    put("DEBIAN/control", &control);
+    put(&format!("usr/share/{name}/content"), CONTENT);
+    put(&format!("usr/share/doc/{name}/copyright"), "none");
+    let file = archive.join(format!("{name}_2.0_all.deb"));
+    let made = Command::new("dpkg-deb")
+        .args(["--root-owner-group", "-b"])
+        .args([tree.path(), &file])
+        .output()
+        .expect("dpkg-deb can be started: these tests need a Debian with apt");
+    assert!(made.status.success(), "{made:?}");
+    let bytes = std::fs::read(&file).unwrap();
+    let (size, hash) = (bytes.len(), hex(&Sha256::digest(&bytes)));
+    format!("{control}Filename: ./{name}_2.0_all.deb\nSize: {size}\nSHA256: {hash}\n\n")
+}
+
+impl Fake {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let archive = directory.path().join("archive");
+        std::fs::create_dir(&archive).unwrap();
+        let list = make_package(&archive, "thing", "Depends: part (>= 1:1)\n")
+            + &make_package(&archive, "part", "");
+        std::fs::write(archive.join("Packages"), list).unwrap();
+        let lock = Store::in_target(&directory.path().join("target"))
+            .lock(&mut Silent)
+            .unwrap();
+        Self {
+            directory,
+            lock,
+            notes: Rc::default(),
+        }
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let unsigned = |name: &str| (name.to_owned(), "yes".to_owned());
+        vec![Source {
+            uris: vec![format!(
+                "copy:{}",
+                self.directory.path().join("archive").display()
+            )],
+            suites: vec!["./".into()],
+            components: Vec::new(),
+            options: vec![unsigned("trusted"), unsigned("allow-insecure")],
+        }]
+    }
+
+    fn run(&self) -> Result<Unpacked, AptError> {
+        self.run_set(&SET, || Ok(self.sources()))
+    }
+
+    /// Runs where asking for sources, and so using apt, is a mistake.
+    fn run_without_apt(&self) -> Unpacked {
+        self.run_set(&SET, || panic!("apt is not needed here"))
+            .unwrap()
+    }
+
+    fn run_set(
+        &self,
+        set: &PackageSet,
+        sources: impl FnOnce() -> Result<Vec<Source>, AptError>,
+    ) -> Result<Unpacked, AptError> {
+        let job = Job {
+            lock: &self.lock,
+            set,
+            suite: "made-up".into(),
+        };
+        job.run(sources, &mut Notes(Rc::clone(&self.notes)))
+    }
+
+    fn notes(&self) -> String {
+        self.notes.take().join("\n")
+    }
+
+    fn downloaded(&self) -> PathBuf {
+        self.lock.downloads().join("thing_1%3a2.0_all.deb")
+    }
+
+    fn unpacked(&self) -> PathBuf {
+        self.lock.store().base().join("suites/made-up/thing")
+    }
+}
+
+/// Changes one byte in the middle of a file.
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn cut(path: &Path) {
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+#[test]
+fn a_package_comes_with_what_it_depends_on_and_is_unpacked_once() {
+    let fake = Fake::new();
+    let first = fake.run().unwrap();
+    assert_eq!(first.finding, CONTENT);
+    assert_eq!(first.closure.packages().len(), 2);
+    assert!(first.root.join("usr/share/part/content").is_file());
+    assert!(!first.root.join("usr/share/doc").exists());
+    assert_eq!(first.closure.named("thing").unwrap().version(), "1:2.0");
+    assert_eq!(fake.run_without_apt().closure, first.closure);
+    assert_eq!(fake.notes(), "");
+}
+
+#[test]
+fn a_damaged_unpacked_file_is_unpacked_again_without_apt() {
+    let fake = Fake::new();
+    let content = fake.run().unwrap().root.join("usr/share/thing/content");
+    cut(&content);
+    fake.run_without_apt();
+    assert_eq!(std::fs::read_to_string(&content).unwrap(), CONTENT);
+    let notes = fake.notes();
+    assert!(
+        notes.contains("usr/share/thing/content has 6 bytes instead of 12"),
+        "{notes}"
+    );
+}
+
+#[test]
+fn a_damaged_download_is_fetched_again() {
+    for (damage, said) in [
+        (flip as fn(&Path), "differs from its SHA-256"),
+        (cut, "bytes instead of"),
+    ] {
+        let fake = Fake::new();
+        fake.run().unwrap();
+        damage(&fake.downloaded());
+        std::fs::remove_dir_all(fake.unpacked()).unwrap();
+        assert_eq!(fake.run().unwrap().finding, CONTENT);
+        let notes = fake.notes();
+        assert!(
+            notes.contains("thing_1%3a2.0_all.deb") && notes.contains(said),
+            "{notes}"
+        );
+        // What came instead is right, so that the next run need not ask apt.
+        std::fs::remove_dir_all(fake.unpacked()).unwrap();
+        fake.run_without_apt();
+    }
+}
+
+#[test]
+fn what_is_downloaded_already_still_belongs_to_the_closure() {
+    let fake = Fake::new();
+    fake.run().unwrap();
+    std::fs::remove_dir_all(fake.lock.store().base().join("suites")).unwrap();
+    assert_eq!(fake.run().unwrap().closure.packages().len(), 2);
+}
+
+#[test]
+fn an_archive_with_a_wrong_file_is_an_error_until_it_is_right() {
+    let fake = Fake::new();
+    let served = fake.directory.path().join("archive/thing_2.0_all.deb");
+    flip(&served);
+    let error = fake.run().unwrap_err();
+    let AptError::Incomplete {
+        files,
+        source: Some(apt),
+        ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!(files, &["thing_1%3a2.0_all.deb"]);
+    assert!(apt.to_string().contains("Hash Sum mismatch"), "{apt}");
+    assert!(!fake.unpacked().exists());
+    assert!(!fake.downloaded().exists());
+    flip(&served);
+    assert_eq!(fake.run().unwrap().finding, CONTENT);
+}
+
+#[test]
+fn a_package_that_nobody_has_is_named_with_apts_words() {
+    const UNKNOWN: PackageSet = PackageSet {
+        candidates: &["no-such-package", "nor-this"],
+        ..SET
+    };
+    let fake = Fake::new();
+    let error = fake.run_set(&UNKNOWN, || Ok(fake.sources())).unwrap_err();
+    let said = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+    for words in [
+        "no-such-package, nor-this",
+        "made-up",
+        "Unable to locate package no-such-package",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn what_fails_its_check_is_not_taken_for_good() {
+    const PICKY: PackageSet = PackageSet {
+        check: |_| {
+            Err(AptError::NoKernel {
+                suite: "made-up".into(),
+            })
+        },
+        ..SET
+    };
+    let fake = Fake::new();
+    let error = fake.run_set(&PICKY, || Ok(fake.sources())).unwrap_err();
+    assert!(matches!(error, AptError::NoKernel { .. }));
+    assert!(!fake.unpacked().exists());
+    // The downloads were right, so they are kept.
+    assert_eq!(fake.run_without_apt().finding, CONTENT);
+}
+
+#[test]
+fn a_kept_root_is_left_alone_until_its_successor_is_whole() {
+    const PICKY: PackageSet = PackageSet {
+        check: |_| {
+            Err(AptError::NoKernel {
+                suite: "made-up".into(),
+            })
+        },
+        ..SET
+    };
+    let fake = Fake::new();
+    let part = fake.run().unwrap().root.join("usr/share/part/content");
+    std::fs::remove_file(fake.unpacked().join("stamp.json")).unwrap();
+    fake.run_set(&PICKY, || Ok(fake.sources())).unwrap_err();
+    assert!(part.is_file());
+}
+
+#[test]
+fn without_an_archive_the_error_says_so() {
+    let fake = Fake::new();
+    let error = fake.run_set(&SET, || Ok(Vec::new())).unwrap_err();
+    assert!(matches!(error, AptError::NoSource { .. }), "{error}");
+    std::fs::remove_file(fake.directory.path().join("archive/Packages")).unwrap();
+    let error = fake.run().unwrap_err();
+    assert!(
+        matches!(error, AptError::Unknown { .. } | AptError::Child(_)),
+        "{error}"
+    );
+}
