@@ -3,11 +3,15 @@
 //! Scope: what a person sees, exit codes, records. What nextest makes of it is in `tests/nextest.rs`.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use kata_test::kata_test;
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::run::{Said, Sample, is_root};
@@ -42,13 +46,26 @@ fn failures_show_what_was_said_and_what_happened() {
     insta::assert_snapshot!(said.stable());
 }
 
+/// What the test leaves behind holds our pipes, so that they end no sooner than it does.
 #[test]
 fn nothing_is_left_behind() {
-    let mut command = SAMPLE.command(&["--exact", "cases::fails::by_a_process_left_behind"]);
+    set_child_subreaper(true).expect("orphans");
+    let args = [
+        "--exact",
+        "cases::fails::by_a_process_left_behind",
+        "--nocapture",
+    ];
+    let mut command = SAMPLE.command(&args);
     command.env("SAMPLE", "fail");
+    let start = Instant::now();
     let said = Said::by(command);
-    let (_, tail) = said.stdout.split_once("left behind: ").expect("the pid");
-    let pid: i32 = tail
+    assert_eq!(said.code, Some(101));
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "it ended by itself"
+    );
+    let (_, tail) = said.stderr.split_once("left behind: ").expect("the pid");
+    let pid = tail
         .lines()
         .next()
         .expect("a line")
@@ -58,15 +75,11 @@ fn nothing_is_left_behind() {
     assert!(!is_alive(pid), "process {pid} is still there");
 }
 
-/// A killed orphan may wait as a zombie until init comes to it.
+/// Says whether a process is there. Its pipes have ended, so if it is being killed it is about to
+/// end; orphans come to this process and are waited for.
 fn is_alive(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|stat| {
-        !stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.starts_with(" Z"))
-    })
+    let _ = waitpid(Pid::from_raw(pid), None);
+    Path::new("/proc").join(pid.to_string()).exists()
 }
 
 #[test]
@@ -202,6 +215,7 @@ fn a_run_without_a_place_for_records_says_so_once_and_goes_on() {
 /// Ctrl-C and a SIGKILL of the harness: neither leaves the test's process, both leave a record.
 #[test]
 fn an_ended_harness_takes_its_test_along() {
+    set_child_subreaper(true).expect("orphans");
     for (signal, code) in [
         (Signal::SIGINT, Some(130)),
         (Signal::SIGTERM, Some(143)),
@@ -222,7 +236,12 @@ fn an_ended_harness_takes_its_test_along() {
         let mut stdout = harness.stdout.take().expect("a pipe");
         // The test holds the pipe too: its end means that both are gone.
         let mut said = String::new();
+        let start = Instant::now();
         stdout.read_to_string(&mut said).expect("text");
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "the test ended by itself"
+        );
         assert_eq!(harness.wait().expect("an end").code(), code);
         assert!(!is_alive(test), "{signal}: process {test} is still there");
         let recorded = sample.recorded();
