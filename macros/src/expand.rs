@@ -114,12 +114,22 @@ fn constraint_consts(krate: &TokenStream, atoms: &[Atom]) -> (TokenStream, Vec<s
         // The underscore keeps the constant from being reported as unused outside of tests.
         let constant = syn::Ident::new(&format!("_C{index}"), Span::mixed_site());
         let ty = quote_spanned!(Span::mixed_site() => #krate::constraint::Constraint);
+        let krate = at(span, krate);
         consts.extend(quote_spanned! { span =>
             const #constant: #ty = #krate::constraint::#name(#args);
         });
         names.push(constant);
     }
     (consts, names)
+}
+
+/// The same tokens at another place: the span of a call begins where its path begins.
+fn at(span: Span, tokens: &TokenStream) -> TokenStream {
+    let moved = tokens.clone().into_iter().map(|mut token| {
+        token.set_span(span.resolved_at(token.span()));
+        token
+    });
+    moved.collect()
 }
 
 /// The path to kata-test: as the user gave it, or the crate's own name.

@@ -58,17 +58,20 @@ struct Run<'a> {
 impl Run<'_> {
     fn all(mut self, selected: Selected) -> ExitCode {
         self.printer.head(selected.tests.len());
-        let mut waiting: VecDeque<&'static Test> = selected.tests.into();
+        // Verdicts come before tests: a test may change what the host is, and a probe must not
+        // keep the loop from the tests that run.
+        let decided = |test: &'static Test| (test, self.plan.decide(test, &Here));
+        let mut waiting: VecDeque<_> = selected.tests.into_iter().map(decided).collect();
         let mut running: Vec<Child> = Vec::new();
         let mut interrupt = None;
         loop {
             let stop =
                 interrupt.is_some() || (self.plan.options.fail_fast && self.summary.has_failures());
             while !stop && running.len() < self.plan.options.threads.get() {
-                let Some(test) = waiting.pop_front() else {
+                let Some((test, decision)) = waiting.pop_front() else {
                     break;
                 };
-                running.extend(self.begin(test));
+                running.extend(self.begin(test, decision));
             }
             if running.is_empty() && (stop || waiting.is_empty()) {
                 break;
@@ -105,8 +108,7 @@ impl Run<'_> {
     }
 
     /// Starts a test, or settles what becomes of it without starting.
-    fn begin(&mut self, test: &'static Test) -> Option<Child> {
-        let decision = self.plan.decide(test, &Here);
+    fn begin(&mut self, test: &'static Test, decision: Decision) -> Option<Child> {
         let (ending, shown) = match &decision {
             Decision::Run => return self.start(test),
             Decision::Ignored(reason) => {

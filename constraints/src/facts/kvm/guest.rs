@@ -153,10 +153,8 @@ fn run(vcpu: RawFd, shared: *mut u8) -> Result<u64, Failure> {
         ..Regs::default()
     };
     // SAFETY: the kernel reads a `Regs`, whose layout and size the request names.
-    check(
-        unsafe { libc::ioctl(vcpu, SET_REGS, &raw const regs) },
-        Stage::Registers,
-    )?;
+    let done = unsafe { libc::ioctl(vcpu, SET_REGS, &raw const regs) };
+    check(done, Stage::Registers)?;
     let start = Instant::now();
     loop {
         // SAFETY: the guest's memory and the shared page stay mapped until the process ends.
@@ -201,10 +199,8 @@ fn give_memory(vm: RawFd, iterations: u32) -> Result<(), Failure> {
         userspace_addr: memory as u64,
     };
     // SAFETY: the kernel reads a `MemoryRegion`; the memory it names stays mapped.
-    check(
-        unsafe { libc::ioctl(vm, SET_USER_MEMORY_REGION, &raw const region) },
-        Stage::Memory,
-    )?;
+    let done = unsafe { libc::ioctl(vm, SET_USER_MEMORY_REGION, &raw const region) };
+    check(done, Stage::Memory)?;
     Ok(())
 }
 
@@ -212,10 +208,8 @@ fn give_memory(vm: RawFd, iterations: u32) -> Result<(), Failure> {
 fn enter_long_mode(vcpu: RawFd) -> Result<(), Failure> {
     let mut sregs = MaybeUninit::<Sregs>::zeroed();
     // SAFETY: the kernel writes a `Sregs`, whose layout and size the request names.
-    check(
-        unsafe { libc::ioctl(vcpu, GET_SREGS, sregs.as_mut_ptr()) },
-        Stage::Registers,
-    )?;
+    let done = unsafe { libc::ioctl(vcpu, GET_SREGS, sregs.as_mut_ptr()) };
+    check(done, Stage::Registers)?;
     // SAFETY: it was zeroed, then filled, and any bytes are valid for its integers.
     let mut sregs = unsafe { sregs.assume_init() };
     sregs.cr3 = PML4 as u64;
@@ -246,10 +240,8 @@ fn enter_long_mode(vcpu: RawFd) -> Result<(), Failure> {
         ..data
     };
     // SAFETY: the kernel reads a `Sregs`.
-    check(
-        unsafe { libc::ioctl(vcpu, SET_SREGS, &raw const sregs) },
-        Stage::Registers,
-    )?;
+    let done = unsafe { libc::ioctl(vcpu, SET_SREGS, &raw const sregs) };
+    check(done, Stage::Registers)?;
     Ok(())
 }
 

@@ -1,1 +1,160 @@
+//! Scope: the command line alone. That the options do what they say shows in the sample's tests.
 
+use proptest::prelude::*;
+
+use super::*;
+
+fn parse_all(args: &[&str], threads: Option<&str>) -> Result<Command, String> {
+    let environment = Environment {
+        threads: threads.map(str::to_owned),
+        no_capture: false,
+        cpus: NonZeroUsize::new(4).expect("four"),
+    };
+    parse(args.iter().map(|&arg| arg.to_owned()), environment)
+}
+
+fn options(args: &[&str]) -> Options {
+    match parse_all(args, None) {
+        Ok(Command::Tests(options)) => options,
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn error(args: &[&str]) -> String {
+    parse_all(args, None).expect_err("an error")
+}
+
+#[test]
+fn nothing_asked_runs_all() {
+    let options = options(&[]);
+    assert_eq!(
+        (options.which, options.format),
+        (Which::NotIgnored, Format::Pretty)
+    );
+    assert!(options.capture && options.filters.is_empty() && !options.list);
+    assert_eq!(options.threads.get(), 4);
+}
+
+#[test]
+fn filters_and_values_in_every_form() {
+    let options = options(&[
+        "a",
+        "--skip",
+        "b",
+        "--skip=c",
+        "--exact",
+        "--test-threads=2",
+        "--color",
+        "never",
+        "--format=terse",
+        "--no-capture",
+        "-Z",
+        "unstable-options",
+        "-Zx",
+        "d",
+        "--",
+        "--e",
+    ]);
+    assert_eq!(options.filters, ["a", "d", "--e"]);
+    assert_eq!(options.skip, ["b", "c"]);
+    assert_eq!((options.threads.get(), options.color), (2, Color::Never));
+    assert_eq!(
+        (options.exact, options.capture, options.format),
+        (true, false, Format::Terse)
+    );
+}
+
+#[test]
+fn what_nextest_says() {
+    let list = options(&["--list", "--format", "terse", "--ignored"]);
+    assert!(list.list && list.format == Format::Terse && list.which == Which::OnlyIgnored);
+    let run = options(&["--exact", "a::b", "--nocapture", "--include-ignored"]);
+    assert!(run.exact && !run.capture && run.which == Which::All);
+}
+
+#[test]
+fn benchmarks_are_none_unless_tests_are_asked_for_too() {
+    assert_eq!(parse_all(&["--bench"], None), Ok(Command::Bench));
+    assert_eq!(parse_all(&["--bench", "--list"], None), Ok(Command::Bench));
+    assert!(matches!(
+        parse_all(&["--bench", "--test"], None),
+        Ok(Command::Tests(_))
+    ));
+    assert_eq!(parse_all(&["-qh"], None), Ok(Command::Help));
+}
+
+#[test]
+fn threads_from_the_environment_and_its_errors() {
+    let threads = |value| match parse_all(&[], Some(value))? {
+        Command::Tests(options) => Ok(options.threads.get()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(threads("7"), Ok(7));
+    let problem = "argument for RUST_TEST_THREADS must be a number greater than 0 (was 0)";
+    assert_eq!(threads("0"), Err(problem.to_owned()));
+}
+
+#[test]
+fn everything_of_libtest_is_accepted() {
+    for arg in [
+        "--include-ignored",
+        "--ignored",
+        "--force-run-in-process",
+        "--exclude-should-panic",
+        "--test",
+        "--list",
+        "--logfile=x",
+        "--nocapture",
+        "--no-capture",
+        "--test-threads=1",
+        "--skip=x",
+        "-q",
+        "--quiet",
+        "--exact",
+        "--color=auto",
+        "--format=json",
+        "--format=junit",
+        "--show-output",
+        "-Zunstable-options",
+        "--report-time",
+        "--ensure-time",
+        "--shuffle",
+        "--shuffle-seed=7",
+        "--fail-fast",
+        "-h",
+        "--help",
+    ] {
+        assert!(parse_all(&[arg], None).is_ok(), "{arg}");
+    }
+    assert_eq!(
+        options(&["--shuffle"]).notes,
+        ["--shuffle has no effect here"]
+    );
+}
+
+#[test]
+fn mistakes_are_named() {
+    assert_eq!(error(&["--nope"]), "unrecognized option: 'nope'");
+    assert_eq!(error(&["-x"]), "unrecognized option: 'x'");
+    assert_eq!(error(&["--skip"]), "argument to option 'skip' missing");
+    assert_eq!(
+        error(&["--exact=1"]),
+        "option 'exact' does not take an argument"
+    );
+    assert_eq!(
+        error(&["--color=blue"]),
+        "argument for --color must be auto, always or never (was blue)"
+    );
+    assert_eq!(
+        error(&["--ignored", "--include-ignored"]),
+        "the options --include-ignored and --ignored are mutually exclusive"
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_arguments_are_an_answer(args in any::<Vec<String>>()) {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let _ = parse_all(&args, None);
+    }
+}

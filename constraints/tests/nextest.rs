@@ -1,0 +1,199 @@
+//! The sample under the real nextest, which knows a list and exit codes only.
+//!
+//! Where there is no nextest these tests are skipped, and say so: they stand under our own harness.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use kata_test::kata_test;
+
+kata_test::main!();
+
+/// What nextest said, and how it ended.
+struct Said {
+    text: String,
+    code: Option<i32>,
+    recorded: String,
+}
+
+impl Said {
+    /// The word that nextest puts before a test's name.
+    fn word(&self, test: &str) -> &str {
+        let name = format!(" cases::{test}");
+        // A failure is shown twice: as it happens, and at the end.
+        let line = self.text.lines().find(|line| line.ends_with(&name));
+        let line = line.unwrap_or_else(|| panic!("no line about {test} in\n{}", self.text));
+        line.split_whitespace().next().expect("a word")
+    }
+
+    /// The last record of a test.
+    fn record(&self, test: &str) -> &str {
+        let name = format!("\"test\":\"cases::{test}\"");
+        let line = self.recorded.lines().rfind(|line| line.contains(&name));
+        line.unwrap_or_else(|| panic!("no record of {test} in\n{}", self.recorded))
+    }
+}
+
+/// Runs a sample binary of this package by nextest.
+fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
+    let records = tempfile::tempdir().expect("a folder");
+    let config = records.path().join("nextest.toml");
+    fs::write(&config, "").expect("a configuration without anything");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args([
+            "nextest",
+            "run",
+            "--no-fail-fast",
+            "--color=never",
+            "--status-level=all",
+        ])
+        .args([
+            "--final-status-level=none",
+            "--failure-output=immediate",
+            "--test",
+            target,
+        ])
+        .arg("--config-file")
+        .arg(&config)
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    let ours = |name: &OsString| {
+        let name = name.to_string_lossy();
+        ["NEXTEST", "KATA_TEST", "RUST_TEST"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+    command
+        .env("KATA_TEST_RECORD_DIR", records.path())
+        .env("SAMPLE", sample);
+    let Output {
+        stdout,
+        stderr,
+        status,
+    } = command.output().expect("cargo");
+    let text = [stderr, stdout]
+        .map(|bytes| String::from_utf8(bytes).expect("text"))
+        .concat();
+    let recorded = read_all(&records.path().join("latest"), &text);
+    Said {
+        text,
+        code: status.code(),
+        recorded,
+    }
+}
+
+fn read_all(folder: &Path, said: &str) -> String {
+    let files = fs::read_dir(folder).unwrap_or_else(|error| panic!("{error}: {said}"));
+    files
+        .map(|file| fs::read_to_string(file.expect("a file").path()).expect("records"))
+        .collect()
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn unmet_tests_are_shown_as_skipped() {
+    let said = nextest("sample", "", &[]);
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    for skipped in ["needs::much", "needs::a_probe", "ignored::plainly"] {
+        assert_eq!(said.word(skipped), "SKIP", "{skipped}");
+    }
+    for passed in [
+        "passes::with_a_result",
+        "passes::by_panicking_so",
+        "needs::drift",
+    ] {
+        assert_eq!(said.word(passed), "PASS", "{passed}");
+    }
+    let is_root = nix::unistd::geteuid().is_root();
+    let (met, unmet) = if is_root {
+        ("root", "non_root")
+    } else {
+        ("non_root", "root")
+    };
+    assert_eq!(said.word(&format!("needs::{met}")), "PASS");
+    assert_eq!(said.word(&format!("needs::{unmet}")), "SKIP");
+
+    let much = said.record("needs::much");
+    assert!(
+        much.contains("\"phase\":\"list\"") && much.contains("\"outcome\":\"skipped\""),
+        "{much}"
+    );
+    assert!(much.contains("\"constraint\":\"kernel >= 99.1\""), "{much}");
+    let passed = said.record("passes::with_measures");
+    // The id that this crate works out is nextest's own.
+    assert!(
+        passed.contains("\"binary\":\"kata-test::sample\""),
+        "{passed}"
+    );
+    assert!(passed.contains("\"attach_ms\":12.5"), "{passed}");
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn drift_between_list_and_run_is_a_failure() {
+    let said = nextest("sample", "drift", &["drift"]);
+    assert_eq!(said.code, Some(100), "{}", said.text);
+    assert_eq!(said.word("needs::drift"), "FAIL");
+    assert!(
+        said.text.contains("needs when drifts: the phase is run"),
+        "{}",
+        said.text
+    );
+    assert!(
+        said.record("needs::drift")
+            .contains("\"outcome\":\"failed\"")
+    );
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_forced_unmet_test_is_a_failure_with_its_reason() {
+    for ignored in ["only", "all"] {
+        let said = nextest(
+            "sample",
+            "",
+            &["--run-ignored", ignored, "much", "with_a_result"],
+        );
+        assert_eq!(said.code, Some(100), "{}", said.text);
+        assert_eq!(said.word("needs::much"), "FAIL");
+        assert!(
+            said.text.contains("needs command no-such-command"),
+            "{}",
+            said.text
+        );
+    }
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_forced_ignored_test_runs() {
+    let said = nextest("sample", "", &["--run-ignored", "only", "ignored::plainly"]);
+    assert_eq!(said.word("ignored::plainly"), "FAIL");
+    assert!(
+        said.text.contains("ignored tests can be forced"),
+        "{}",
+        said.text
+    );
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn an_undetermined_test_is_a_failure() {
+    let said = nextest("sample", "fail", &["broken"]);
+    assert_eq!(said.word("needs::a_broken_probe"), "FAIL");
+    assert!(
+        said.text.contains("the probe panicked: the probe broke"),
+        "{}",
+        said.text
+    );
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn under_the_other_harness_no_skip_is_a_pass() {
+    let said = nextest("plain", "", &["needs::much", "with_a_result"]);
+    assert_eq!(said.word("needs::much"), "FAIL");
+    assert_eq!(said.word("passes::with_a_result"), "PASS");
+    assert!(said.text.contains("harness = false"), "{}", said.text);
+}

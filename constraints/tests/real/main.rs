@@ -1,0 +1,8 @@
+//! Runs the sample binaries for real and looks at their output, exit codes and records.
+//!
+//! These tests run under Rust's own harness: ours does not vouch for itself.
+
+mod harness;
+mod plain;
+mod run;
+mod ui;

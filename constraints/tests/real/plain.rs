@@ -1,0 +1,96 @@
+//! The sample under Rust's own harness.
+
+use std::sync::LazyLock;
+
+use crate::run::{Said, Sample};
+
+static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("plain"));
+
+/// libtest captures what tests print; a skip has to get past that, and be counted.
+#[test]
+fn skips_are_announced_and_counted() {
+    let sample = Sample::build("plain");
+    let said = sample.run(&["needs::much", "needs::a_probe", "passes::"]);
+    assert_eq!(said.code, Some(0));
+    let announced = said
+        .stderr
+        .lines()
+        .filter(|line| line.contains("is SKIPPED"))
+        .count();
+    assert_eq!(announced, 2, "{}", said.stderr);
+    assert!(
+        said.stderr.ends_with(
+            "2 tests shown as ok were skipped; needed and missing: command no-such-command ×1, \
+             kernel >= 99.1 ×1, when hearsay ×1\n"
+        ),
+        "{}",
+        said.stderr
+    );
+    let recorded = sample.recorded();
+    assert_eq!(
+        recorded.matches("\"outcome\":\"skipped\"").count(),
+        2,
+        "{recorded}"
+    );
+    assert_eq!(
+        recorded.matches("\"binary\":\"kata-test::plain\"").count(),
+        recorded.lines().count()
+    );
+    assert!(
+        recorded.contains("\"measures\":{\"count\":3,\"attach_ms\":12.5}}")
+            || recorded.contains("\"measures\":{\"attach_ms\":12.5,\"count\":3}}"),
+        "{recorded}"
+    );
+}
+
+#[test]
+fn ignored_and_should_panic_are_libtests_own() {
+    let said = PLAIN.run(&["ignored::", "passes::"]);
+    let line = said.line("cases::ignored::with_a_reason_and_unmet");
+    assert!(line.ends_with("... ignored, takes a week"), "{line}");
+    assert!(said.line("cases::passes::by_panicking_so").ends_with("ok"));
+    assert_eq!(said.code, Some(0));
+}
+
+#[test]
+fn failures_are_failures() {
+    let mut command = PLAIN.command(&[
+        "fails::by_panicking",
+        "fails::by_a_result",
+        "by_not",
+        "broken",
+    ]);
+    command.env("SAMPLE", "fail");
+    let said = Said::by(command);
+    assert_eq!(said.code, Some(101));
+    assert!(
+        said.stdout.contains("0 passed; 5 failed"),
+        "{}",
+        said.stdout
+    );
+    for text in [
+        "the panic's own text",
+        "the error's own text",
+        "panic did not contain expected string",
+        "test did not panic as expected",
+        "the probe panicked: the probe broke",
+    ] {
+        assert!(
+            said.stdout.contains(text),
+            "{text:?} is missing in {}",
+            said.stdout
+        );
+    }
+}
+
+/// nextest shows nothing but pass or fail of these, so an unmet one has to fail and say what to do.
+#[test]
+fn under_nextest_a_skip_is_a_failure() {
+    let mut command = PLAIN.command(&["--exact", "cases::needs::much", "--nocapture"]);
+    command.env("NEXTEST", "1");
+    let said = Said::by(command);
+    assert_eq!(said.code, Some(101));
+    assert!(
+        said.stderr.contains("needs kernel >= 99.1") && said.stderr.contains("harness = false")
+    );
+}

@@ -1,0 +1,188 @@
+//! Building and running the sample binaries.
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use tempfile::TempDir;
+
+/// Whoever is nobody almost everywhere.
+pub(crate) const NOBODY: u32 = 65534;
+
+/// A sample in a folder of its own, where any user can reach it and leave records.
+pub(crate) struct Sample {
+    dir: TempDir,
+    executable: PathBuf,
+}
+
+impl Sample {
+    /// Builds the test target of this package and copies it.
+    pub(crate) fn build(target: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a folder");
+        let executable = dir.path().join(target);
+        fs::copy(build(target), &executable).expect("a copy");
+        let records = dir.path().join("records");
+        fs::create_dir(&records).expect("a folder");
+        for (path, mode) in [(dir.path(), 0o755), (&records, 0o777)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+        }
+        Self { dir, executable }
+    }
+
+    /// A command that runs it as if nothing else had ever been set.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.args(args).current_dir(self.dir.path());
+        clean(&mut command);
+        command.env("KATA_TEST_RECORD_DIR", self.records());
+        command.env("KATA_TEST_RUN", "this");
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Said {
+        Said::by(self.command(args))
+    }
+
+    /// Runs it as a user who is not root.
+    pub(crate) fn run_unprivileged(&self, args: &[&str]) -> Said {
+        let mut command = self.command(args);
+        if is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        Said::by(command)
+    }
+
+    fn records(&self) -> PathBuf {
+        self.dir.path().join("records")
+    }
+
+    /// Every line that was recorded so far.
+    pub(crate) fn recorded(&self) -> String {
+        let mut files: Vec<PathBuf> = fs::read_dir(self.records().join("latest"))
+            .expect("the folder of the latest run")
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
+        files.sort();
+        files
+            .iter()
+            .map(|file| fs::read_to_string(file).expect("records"))
+            .collect()
+    }
+}
+
+/// What a process said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) code: Option<i32>,
+}
+
+impl Said {
+    pub(crate) fn by(mut command: Command) -> Self {
+        let Output {
+            stdout,
+            stderr,
+            status,
+        } = command.output().expect("a process");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+        Self {
+            stdout: text(stdout),
+            stderr: text(stderr),
+            code: status.code(),
+        }
+    }
+
+    /// The line about one test.
+    pub(crate) fn line(&self, test: &str) -> &str {
+        let start = format!("test {test} ");
+        let line = self.stdout.lines().find(|line| line.starts_with(&start));
+        line.unwrap_or_else(|| panic!("no line about {test} in {self:?}"))
+    }
+
+    /// Standard output without what differs from run to run and from host to host.
+    pub(crate) fn stable(&self) -> String {
+        let mut text = self.stdout.clone();
+        for (before, after) in [
+            ("finished in ", "\n"),
+            ("effective uid is ", " "),
+            ("kernel is ", " "),
+            ("thread 'main' (", ")"),
+            ("cases.rs:", "\n"),
+            ("left behind: ", "\n"),
+        ] {
+            text = mask(&text, before, after);
+        }
+        text
+    }
+}
+
+/// Puts dots between each `before` and the next `after`.
+fn mask(text: &str, before: &str, after: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = text;
+    while let Some((head, tail)) = rest.split_once(before) {
+        let end = tail.find(after).unwrap_or(tail.len());
+        masked.extend([head, before, "…"]);
+        rest = &tail[end..];
+    }
+    masked + rest
+}
+
+pub(crate) fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+/// Takes away what cargo, nextest and a caller of these tests may have set.
+pub(crate) fn clean(command: &mut Command) {
+    let ours = |name: &OsString| {
+        let name = name.to_string_lossy();
+        [
+            "NEXTEST",
+            "KATA_TEST",
+            "RUST_TEST",
+            "RUST_BACKTRACE",
+            "SAMPLE",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+    };
+    for (name, _) in env::vars_os().filter(|(name, _)| ours(name)) {
+        command.env_remove(name);
+    }
+}
+
+/// Has cargo build a test target, which it mostly has already, and returns the executable.
+fn build(target: &str) -> PathBuf {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args([
+            "test",
+            "--no-run",
+            "--quiet",
+            "--message-format=json",
+            "--test",
+            target,
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    clean(&mut command);
+    let said = Said::by(command);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    let mut executables = said.stdout.lines().filter_map(|line| {
+        let (_, tail) = line.split_once("\"executable\":\"")?;
+        tail.split_once('"').map(|(path, _)| PathBuf::from(path))
+    });
+    let named = |path: &PathBuf| {
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        name.is_some_and(|name| name.starts_with(&format!("{target}-")))
+    };
+    executables
+        .rfind(|path: &PathBuf| named(path) && Path::is_file(path))
+        .expect("a binary")
+}
