@@ -1,7 +1,7 @@
 //! Cargo, as a child.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,13 +13,10 @@ use serde_json::Value;
 const BUILD_DEADLINE: Duration = Duration::from_secs(60 * 60);
 const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
 
-/// Returns the cargo that runs this program, set to work in this workspace.
+/// Returns the cargo that runs this program. It works in the caller's directory, which a relative
+/// `CARGO_TARGET_DIR` is meant from.
 pub(crate) fn cargo() -> Command {
-    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let mut command = Command::new(program);
-    command.current_dir(workspace);
-    command
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
 /// Runs a step with its output on the screen, and fails if it does.

@@ -19,7 +19,7 @@ use kata_test::Verdict;
 const CONFIG_ENV: &str = "IOTHREAD_IT_CONFIG";
 
 /// Bytes of a test disk.
-pub const DISK_SIZE: u64 = 64 << 20;
+pub(crate) const DISK_SIZE: u64 = 64 << 20;
 
 /// Declares cases and runs each of them on each machine type: `case` becomes the tests `q35::case`
 /// and `pc::case`.
@@ -54,7 +54,7 @@ fn scratch_root() -> Result<PathBuf> {
 }
 
 /// Whether there is something to boot.
-pub fn artifacts_at_hand() -> Verdict {
+pub(crate) fn artifacts_at_hand() -> Verdict {
     match Manifest::find() {
         Ok(manifest) => Verdict::met(
             format!("QEMU {}", manifest.qemu.version),
@@ -65,7 +65,7 @@ pub fn artifacts_at_hand() -> Verdict {
 }
 
 /// Returns the configuration of this run, for a machine type.
-pub fn configuration(machine: Machine) -> Result<HypervisorConfig> {
+pub(crate) fn configuration(machine: Machine) -> Result<HypervisorConfig> {
     let text = match std::env::var_os(CONFIG_ENV) {
         Some(path) => std::fs::read_to_string(&path)
             .with_context(|| format!("{CONFIG_ENV} names {}", PathBuf::from(path).display()))?,
@@ -76,7 +76,7 @@ pub fn configuration(machine: Machine) -> Result<HypervisorConfig> {
 }
 
 /// Returns the shape of this run. Idle threads sleep, so that CPU time shows who worked.
-pub fn shape(machine: Machine) -> Result<Shape> {
+pub(crate) fn shape(machine: Machine) -> Result<Shape> {
     Ok(Shape {
         poll_max_ns: Some(0),
         ..Shape::new(configuration(machine)?)
@@ -84,20 +84,20 @@ pub fn shape(machine: Machine) -> Result<Shape> {
 }
 
 /// A booted VM and what a case needs around it.
-pub struct Bench {
+pub(crate) struct Bench {
     /// The VM.
-    pub vm: Vm,
+    pub(crate) vm: Vm,
     scratch: Scratch,
 }
 
 impl Bench {
     /// Boots a VM of this run's shape.
-    pub fn boot(machine: Machine) -> Result<Self> {
+    pub(crate) fn boot(machine: Machine) -> Result<Self> {
         Self::boot_shape(&shape(machine)?)
     }
 
     /// Boots a VM of another shape.
-    pub fn boot_shape(shape: &Shape) -> Result<Self> {
+    pub(crate) fn boot_shape(shape: &Shape) -> Result<Self> {
         Ok(Self {
             scratch: Scratch::new_in(&scratch_root()?)?,
             vm: Vm::boot(&Manifest::find()?, shape)?,
@@ -105,7 +105,7 @@ impl Bench {
     }
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.
-    pub fn run(machine: Machine, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+    pub(crate) fn run(machine: Machine, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let mut bench = Self::boot(machine)?;
         case(&mut bench).with_context(|| format!("the console said:\n{}", bench.vm.console()))?;
         bench.vm.shutdown()?;
@@ -113,7 +113,7 @@ impl Bench {
     }
 
     /// Makes an empty disk.
-    pub fn disk(&self, name: &str) -> Result<DiskSpec> {
+    pub(crate) fn disk(&self, name: &str) -> Result<DiskSpec> {
         let path = self.path(name);
         std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
         Ok(DiskSpec {
@@ -124,12 +124,16 @@ impl Bench {
     }
 
     /// Returns where a disk of this name is.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
     }
 
     /// Attaches a disk, checks that it went where it should, and returns how long it took.
-    pub fn attach(&mut self, disk: &DiskSpec, placement: &Placement) -> Result<(Lease, Duration)> {
+    pub(crate) fn attach(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+    ) -> Result<(Lease, Duration)> {
         let start = Instant::now();
         let lease = self.vm.attach(disk, placement)?;
         let took = start.elapsed();
@@ -145,7 +149,7 @@ impl Bench {
     }
 
     /// Detaches a disk, checks that nothing is left of it, and returns how long it took.
-    pub fn detach(&mut self, disk: &DiskSpec) -> Result<Duration> {
+    pub(crate) fn detach(&mut self, disk: &DiskSpec) -> Result<Duration> {
         let start = Instant::now();
         self.vm.detach(&disk.id)?;
         let took = start.elapsed();
@@ -166,7 +170,7 @@ impl Bench {
     }
 
     /// Proves that the VM goes on working: a disk comes, takes data and goes.
-    pub fn still_works(&mut self) -> Result<()> {
+    pub(crate) fn still_works(&mut self) -> Result<()> {
         let disk = self.disk("afterwards")?;
         self.attach(&disk, &Placement::First)?;
         let extent = extent(&disk.id, 1 << 20);
@@ -177,7 +181,7 @@ impl Bench {
     }
 
     /// Returns the names of QEMU's block nodes.
-    pub fn nodes(&self) -> Result<Vec<String>> {
+    pub(crate) fn nodes(&self) -> Result<Vec<String>> {
         let command = iothread_it::qmp::command::QueryNamedBlockNodes { flat: true };
         let nodes = self.vm.qmp().execute(&command, soon())?;
         Ok(nodes
@@ -188,13 +192,13 @@ impl Bench {
 }
 
 /// Records how long an attach and a detach took.
-pub fn record_times(attach: Duration, detach: Duration) {
+pub(crate) fn record_times(attach: Duration, detach: Duration) {
     kata_test::measure("attach_ms", attach.as_secs_f64() * 1e3);
     kata_test::measure("detach_ms", detach.as_secs_f64() * 1e3);
 }
 
 /// Records which thread of the pool served a disk, by its number.
-pub fn record_thread(vm: &Vm, thread: &IoThreadId) {
+pub(crate) fn record_thread(vm: &Vm, thread: &IoThreadId) {
     let position = vm.pool().threads().iter().position(|known| known == thread);
     if let Some(position) = position {
         kata_test::measure("serving_thread", position as f64);
@@ -202,12 +206,12 @@ pub fn record_thread(vm: &Vm, thread: &IoThreadId) {
 }
 
 /// Returns the serial that the guest reads of a disk.
-pub fn serial(disk: &DeviceId) -> Serial {
+pub(crate) fn serial(disk: &DeviceId) -> Serial {
     Serial(disk.as_str().to_owned())
 }
 
 /// Returns the first bytes of a disk.
-pub fn extent(disk: &DeviceId, length: u64) -> Extent {
+pub(crate) fn extent(disk: &DeviceId, length: u64) -> Extent {
     Extent {
         serial: serial(disk),
         seed: 0x1077_0001,
@@ -217,6 +221,6 @@ pub fn extent(disk: &DeviceId, length: u64) -> Extent {
 }
 
 /// A deadline for what takes a moment, on a host that may be busy.
-pub fn soon() -> Deadline {
+pub(crate) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
 }
