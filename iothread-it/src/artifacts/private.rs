@@ -168,3 +168,60 @@ pub(crate) fn check(root: &Path) -> Result<String, PrivateQemuError> {
     let text = version_text(&printed).and_then(|text| text.lines().next());
     Ok(text.unwrap_or_default().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: where files are looked for; that an unpacked QEMU runs is checked whenever one is
+    //! unpacked.
+
+    use super::*;
+
+    fn put(root: &Path, file: &str) {
+        let path = root.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+
+    #[test]
+    fn nothing_outside_the_root_is_started() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        put(root, "usr/bin/qemu-system-x86_64");
+        // Packages make this link for a system that they are the root of.
+        std::fs::create_dir(root.join("lib64")).unwrap();
+        std::os::unix::fs::symlink("/bin/sh", root.join("lib64/ld-linux-x86-64.so.2")).unwrap();
+        let lacks = Launch::below(root).unwrap_err();
+        assert!(
+            matches!(lacks, PrivateQemuError::Lacks { what: "loader" }),
+            "{lacks}"
+        );
+
+        put(root, "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+        put(root, "usr/share/seabios/bios.bin");
+        put(root, "usr/lib/x86_64-linux-gnu/qemu/accel-tcg.so");
+        let launch = Launch::below(root).unwrap();
+        assert_eq!(
+            launch.program,
+            root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
+        );
+        let firmware = launch
+            .prefix_args
+            .iter()
+            .skip_while(|arg| *arg != "-L")
+            .nth(1);
+        assert_eq!(firmware, Some(&shown(&root.join("usr/share/seabios"))));
+        let modules = shown(&root.join("usr/lib/x86_64-linux-gnu/qemu"));
+        assert_eq!(launch.env.get("QEMU_MODULE_DIR"), Some(&modules));
+    }
+
+    #[test]
+    fn packages_without_qemu_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        put(root.path(), "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
+        let lacks = Launch::below(root.path()).unwrap_err();
+        assert!(
+            matches!(lacks, PrivateQemuError::Lacks { what: PROGRAM }),
+            "{lacks}"
+        );
+    }
+}

@@ -189,14 +189,17 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<(
 mod tests {
     //! **Scope**: one process with two open files, which flock keeps apart like two processes.
 
+    use std::sync::mpsc::Sender;
+
+    use super::super::progress::Silent;
     use super::*;
 
-    #[derive(Default)]
-    struct Steps(Vec<String>);
+    /// Passes on each step that starts.
+    struct Tell(Sender<String>);
 
-    impl Progress for Steps {
+    impl Progress for Tell {
         fn started(&mut self, step: &str) {
-            self.0.push(step.to_owned());
+            self.0.send(step.to_owned()).unwrap();
         }
         fn advanced(&mut self, _: f64) {}
         fn noted(&mut self, _: &str) {}
@@ -207,20 +210,11 @@ mod tests {
     fn the_second_holder_waits_and_says_for_whom() {
         let target = tempfile::tempdir().unwrap();
         let store = Store::in_target(target.path());
-        let first = store.lock(&mut Steps::default()).unwrap();
+        let first = store.lock(&mut Silent).unwrap();
         let (sender, receiver) = channel();
         let second = {
             let store = store.clone();
             std::thread::spawn(move || {
-                struct Tell(std::sync::mpsc::Sender<String>);
-                impl Progress for Tell {
-                    fn started(&mut self, step: &str) {
-                        self.0.send(step.to_owned()).unwrap();
-                    }
-                    fn advanced(&mut self, _: f64) {}
-                    fn noted(&mut self, _: &str) {}
-                    fn finished(&mut self) {}
-                }
                 drop(store.lock(&mut Tell(sender)).unwrap());
             })
         };
@@ -241,6 +235,10 @@ mod tests {
         write_atomically(&path, b"old").unwrap();
         write_atomically(&path, b"new").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        let plain = directory.path().join("plain");
+        std::fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&plain));
         assert_eq!(
             std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
             1
@@ -250,7 +248,7 @@ mod tests {
     #[test]
     fn a_store_that_cannot_be_made_is_named() {
         let error = Store::in_target(Path::new("/proc"))
-            .lock(&mut Steps::default())
+            .lock(&mut Silent)
             .unwrap_err();
         assert!(error.to_string().contains("/proc/iothread-it"), "{error}");
     }

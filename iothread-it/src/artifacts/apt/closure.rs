@@ -140,6 +140,7 @@ mod tests {
         let lines = [
             format!("'x' a_1_all.deb 1 MD5Sum:{}", &HASH[..32]),
             format!("'x' a_1_all.deb 1 SHA256:{}", &HASH[..32]),
+            format!("'x' a_1_all.deb 1 SHA3:{HASH}"),
             format!("'x' ../a_1_all.deb 1 SHA256:{HASH}"),
             format!("'x' a_/1_all.deb 1 SHA256:{HASH}"),
             format!("'x' -o_1_all.deb 1 SHA256:{HASH}"),

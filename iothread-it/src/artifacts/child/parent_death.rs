@@ -28,3 +28,32 @@ pub fn parent_dies_first(command: &mut Command) -> &mut Command {
     // allowed: it makes two system calls and allocates nothing.
     unsafe { command.pre_exec(tie) }
 }
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: a thread that ends; a process that is killed ends all of its threads.
+
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::Stdio;
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_child_dies_with_the_thread_that_spawned_it() {
+        let spawn = || {
+            let mut command = Command::new("sleep");
+            parent_dies_first(command.arg("60").stdin(Stdio::null()))
+                .spawn()
+                .unwrap()
+        };
+        let mut child = std::thread::spawn(spawn).join().unwrap();
+        let (sender, ended) = channel();
+        std::thread::spawn(move || sender.send(child.wait()));
+        let status = ended
+            .recv_timeout(Duration::from_secs(20))
+            .expect("the child has ended");
+        assert_eq!(status.unwrap().signal(), Some(Signal::SIGKILL as i32));
+    }
+}

@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn a_file_as_distributions_ship_it() {
         let text = format!(
-            "# comment\n\nTypes: deb deb-src\n# inside\nURIs: http://a.example/x http://b.example/x\n\
+            "# comment\n\nTypes: deb deb-src\n# see: inside\nURIs: http://a.example/x http://b.example/x\n\
              suites: bookworm\n bookworm-updates\nComponents: main contrib\nArchitectures: i386 amd64\n\
              X-Repolib-Name: a\nLanguages: en\nSigned-By:{KEY}\nCheck-Valid-Until: no\n   \n\
              Types: deb\nURIs: http://c.example\nSuites: ./\n"
