@@ -19,6 +19,13 @@
 //! A constraint is [met](Verdict::Met), [unmet](Verdict::Unmet), or
 //! [undetermined](Verdict::Undetermined): met runs, unmet skips, and undetermined fails, since
 //! neither running nor skipping by guess would be honest.
+//!
+//! # Records
+//!
+//! What became of each test stands, with every reason and with what it [`measure`]d, as JSON lines in
+//! `kata-test/runs/<run>/` below Cargo's target folder; `kata-test/latest` is the newest run.
+//! `KATA_TEST_RECORD_DIR` names another folder, and `KATA_TEST_RUN` another run than that of nextest
+//! or of the `cargo test` that started the binary. The feature `runner` reads them.
 
 pub mod constraint;
 pub mod facts;
