@@ -19,6 +19,13 @@
 //! A constraint is [met](Verdict::Met), [unmet](Verdict::Unmet), or
 //! [undetermined](Verdict::Undetermined): met runs, unmet skips, and undetermined fails, since
 //! neither running nor skipping by guess would be honest.
+//!
+//! # Records
+//!
+//! What became of each test stands, with every reason and with what it [`measure`]d, as JSON lines in
+//! `kata-test/runs/<run>/` below Cargo's target folder; `kata-test/latest` is the newest run.
+//! `KATA_TEST_RECORD_DIR` names another folder, and `KATA_TEST_RUN` another run than that of nextest
+//! or of the `cargo test` that started the binary. The feature `runner` reads them.
 
 pub mod constraint;
 pub mod facts;
@@ -32,7 +39,47 @@ pub mod runner;
 mod sys;
 mod verdict;
 
-pub use kata_test_macros::{kata_test, test};
+/// Makes a function a test that says what it needs.
+///
+/// ```
+/// # mod unit {
+/// use kata_test::{Verdict, kata_test};
+///
+/// #[kata_test(root, kernel_ge = "5.10", kernel_lt = "6.9", command = "qemu-img")]
+/// #[should_panic(expected = "no such disk")]
+/// fn refuses_a_missing_disk() {
+///     panic!("no such disk");
+/// }
+///
+/// #[kata_test(when = has_a_loop_device, issue = "owner/project#7", reason = "mounts an image")]
+/// fn mounts() -> std::io::Result<()> {
+///     Ok(())
+/// }
+///
+/// fn has_a_loop_device() -> Verdict {
+///     match std::path::Path::new("/dev/loop-control").try_exists() {
+///         Ok(true) => Verdict::met("it is there", "/dev/loop-control"),
+///         Ok(false) => Verdict::unmet("there is none", "/dev/loop-control"),
+///         Err(error) => Verdict::undetermined(error.to_string(), "/dev/loop-control"),
+///     }
+/// }
+/// # }
+/// ```
+///
+/// Every constraint stated has to hold; [`constraint`] documents each under its own name. A name
+/// that does not exist, or a value that is no version, is a compile error at its place. Beside
+/// constraints the attribute takes
+///
+/// - `issue = "…"`: the issue that explains the constraints, kept in the record;
+/// - `reason = "…"`: the same in words;
+/// - `crate = path`: where kata-test is, if not at `::kata_test`.
+///
+/// The function takes nothing and returns `()`, a `Result`, or anything else that a `main` can
+/// return. `#[ignore]` and `#[should_panic]` keep their meaning, and so does every other attribute.
+pub use kata_test_macros::kata_test;
+/// The same attribute as [`kata_test`], under the name that other test macros and editors look for:
+/// `#[kata_test::test(root)]`.
+pub use kata_test_macros::test;
 
 pub use crate::measure::measure;
 pub use crate::verdict::{Evidence, Reason, Verdict};

@@ -13,7 +13,7 @@ use crate::facts::Here;
 use crate::harness::{Ended, count, missing, run_body};
 use crate::measure::{self, Measures};
 use crate::record::{self, Ending, Phase, Record};
-use crate::registry::Test;
+use crate::registry::{Target, Test};
 use crate::sys::{at_exit, stderr};
 use crate::verdict::{Reason, join};
 
@@ -22,14 +22,15 @@ use crate::verdict::{Reason, join};
 /// # Panics
 ///
 /// If the test fails: that is how libtest is told.
-pub fn libtest(path: &str) {
+pub fn libtest(path: &str, target: Target) {
     let test = Test::find(path).expect("the attribute registers every test that it makes");
     let judgement = judge(test.constraints, &Here);
     match judgement.standing {
-        Standing::Met => run(test),
+        Standing::Met => run(test, target),
         Standing::Undetermined => {
             write(
                 test,
+                target,
                 Ending::Undetermined,
                 &judgement.reasons,
                 0.0,
@@ -43,6 +44,7 @@ pub fn libtest(path: &str) {
         Standing::Unmet if under_nextest() => {
             write(
                 test,
+                target,
                 Ending::Failed,
                 &judgement.reasons,
                 0.0,
@@ -57,6 +59,7 @@ pub fn libtest(path: &str) {
         Standing::Unmet => {
             write(
                 test,
+                target,
                 Ending::Skipped,
                 &judgement.reasons,
                 0.0,
@@ -71,8 +74,8 @@ fn under_nextest() -> bool {
     std::env::var_os("NEXTEST").is_some_and(|nextest| nextest == "1")
 }
 
-fn run(test: &Test) {
-    write(test, Ending::Lost, &[], 0.0, &Measures::new());
+fn run(test: &Test, target: Target) {
+    write(test, target, Ending::Lost, &[], 0.0, &Measures::new());
     let start = Instant::now();
     let (ended, measures) = measure::collect(|| run_body(test));
     let millis = start.elapsed().as_secs_f64() * 1000.0;
@@ -81,7 +84,7 @@ fn run(test: &Test) {
     } else {
         Ending::Failed
     };
-    write(test, ending, &[], millis, &measures);
+    write(test, target, ending, &[], millis, &measures);
     match ended {
         Ended::Passed => {}
         Ended::Failed(why) => panic!("{why}"),
@@ -124,9 +127,16 @@ extern "C" fn announce_all() {
     ));
 }
 
-fn write(test: &Test, ending: Ending, reasons: &[Reason], duration_ms: f64, measures: &Measures) {
+fn write(
+    test: &Test,
+    target: Target,
+    ending: Ending,
+    reasons: &[Reason],
+    duration_ms: f64,
+    measures: &Measures,
+) {
     record::write(&Record {
-        binary: &test.target.binary_id(),
+        binary: &target.binary_id(),
         test: test.name(),
         phase: Phase::Run,
         ending,

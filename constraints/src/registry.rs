@@ -67,7 +67,6 @@ pub(crate) enum ShouldPanic {
 #[derive(Debug)]
 pub struct Test {
     path: &'static str,
-    pub(crate) target: Target,
     pub(crate) run: fn() -> bool,
     pub(crate) constraints: &'static [Constraint],
     /// The reason of `#[ignore]`, empty if it gave none.
@@ -82,10 +81,9 @@ inventory::collect!(Test);
 impl Test {
     /// A test that asks for nothing. `path` begins with the crate's name.
     #[must_use]
-    pub const fn new(path: &'static str, target: Target, run: fn() -> bool) -> Self {
+    pub const fn new(path: &'static str, run: fn() -> bool) -> Self {
         Self {
             path,
-            target,
             run,
             constraints: &[],
             ignore: None,
@@ -199,7 +197,7 @@ mod tests {
 
     #[test]
     fn names_are_paths_without_the_crate() {
-        let name = |path| Test::new(path, LIB, || true).name();
+        let name = |path| Test::new(path, || true).name();
         assert_eq!(name("krate::module::test"), "module::test");
         assert_eq!(name("krate::test"), "test");
     }

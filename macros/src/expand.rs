@@ -83,7 +83,7 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
         #[::core::prelude::v1::test]
         #ignore_attr
         #vis fn #ident() {
-            #krate::__private::libtest(#path);
+            #krate::__private::libtest(#path, #krate::__target!());
         }
         const _: () = {
             #consts
@@ -93,7 +93,6 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
                 #krate::__private::inventory::submit! {
                     #krate::__private::Test::new(
                         #path,
-                        #krate::__target!(),
                         || #krate::__private::succeeded(#ident()),
                     )
                     #constraints #ignore #should_panic #issue #reason

@@ -37,9 +37,13 @@ fn search(name: &str, path: &OsStr) -> Finding {
     })
 }
 
-/// Asks for the effective user: access(2) would answer for the real one.
+/// Asks for the effective user, where the system can: access(2) answers for the real one.
 fn executable(file: &Path) -> bool {
-    nix::unistd::eaccess(file, AccessFlags::X_OK).is_ok()
+    #[cfg(not(target_os = "linux"))]
+    use nix::unistd::access as eaccess;
+    #[cfg(target_os = "linux")]
+    use nix::unistd::eaccess;
+    eaccess(file, AccessFlags::X_OK).is_ok()
 }
 
 #[cfg(test)]

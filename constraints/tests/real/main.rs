@@ -5,4 +5,6 @@
 mod harness;
 mod plain;
 mod run;
+#[cfg(feature = "runner")]
+mod runner;
 mod ui;

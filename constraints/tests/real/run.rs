@@ -23,7 +23,13 @@ impl Sample {
     pub(crate) fn build(target: &str) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let executable = dir.path().join(target);
-        fs::copy(build(target), &executable).expect("a copy");
+        // Copied by another process: a descriptor of ours that is open for writing could be
+        // inherited by a child that another test is just starting, and then it is "text file busy".
+        let copied = Command::new("cp")
+            .arg(build(target))
+            .arg(&executable)
+            .status();
+        assert!(copied.expect("cp").success());
         let records = dir.path().join("records");
         fs::create_dir(&records).expect("a folder");
         for (path, mode) in [(dir.path(), 0o755), (&records, 0o777)] {

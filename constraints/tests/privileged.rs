@@ -1,0 +1,20 @@
+//! The sample as root sees it. Without root this is skipped, so it stands under our own harness.
+
+#[path = "real/run.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests of `real`, which use all of it"
+)]
+mod run;
+
+use kata_test::kata_test;
+use run::Sample;
+
+kata_test::main!();
+
+#[kata_test(root)]
+fn as_root() {
+    let said = Sample::build("sample").run(&["--test-threads=1"]);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    insta::assert_snapshot!(said.stable());
+}
