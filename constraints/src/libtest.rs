@@ -5,12 +5,13 @@
 //! is a failure that says what to set.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Instant;
 
 use crate::constraint::{Standing, judge};
 use crate::facts::Here;
-use crate::harness::{Ended, count, missing, run_body};
+use crate::harness::{Ended, count, missing, run_body, serial_lock};
 use crate::measure::{self, Measures};
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{Target, Test};
@@ -74,11 +75,30 @@ fn under_nextest() -> bool {
     std::env::var_os("NEXTEST").is_some_and(|nextest| nextest == "1")
 }
 
-fn run(test: &Test, target: Target) {
+fn run(test: &'static Test, target: Target) {
+    let lock = test.serial.map(serial_lock).transpose();
+    let _lock = match lock {
+        Ok(lock) => lock,
+        Err(problem) => {
+            write(test, target, Ending::Failed, &[], 0.0, &Measures::new());
+            panic!("not run: {problem}");
+        }
+    };
     write(test, target, Ending::Lost, &[], 0.0, &Measures::new());
     let start = Instant::now();
-    let (ended, measures) = measure::collect(|| run_body(test));
+    let finished = run_within(test);
     let millis = start.elapsed().as_secs_f64() * 1000.0;
+    let Some((ended, measures)) = finished else {
+        write(
+            test,
+            target,
+            Ending::TimedOut,
+            &[],
+            millis,
+            &Measures::new(),
+        );
+        panic!("timed out after {:?}", test.timeout.unwrap_or_default());
+    };
     let ending = if matches!(ended, Ended::Passed) {
         Ending::Passed
     } else {
@@ -91,6 +111,21 @@ fn run(test: &Test, target: Target) {
         // The panic hook has printed this one already.
         Ended::Panicked(payload) => std::panic::resume_unwind(payload),
     }
+}
+
+/// Runs the body; nothing if its time was up. A thread cannot be killed, so that one then goes on.
+fn run_within(test: &'static Test) -> Option<(Ended, Measures)> {
+    let work = move || measure::collect(|| run_body(test));
+    let Some(timeout) = test.timeout else {
+        return Some(work());
+    };
+    let (sender, receiver) = mpsc::channel();
+    let send = move || drop(sender.send(work()));
+    let thread = thread::Builder::new().name(test.name().to_owned());
+    thread
+        .spawn(send)
+        .expect("a thread for a test with a timeout");
+    receiver.recv_timeout(timeout).ok()
 }
 
 static MISSING: Mutex<(usize, BTreeMap<String, usize>)> = Mutex::new((0, BTreeMap::new()));
@@ -144,6 +179,7 @@ fn write(
         issue: test.issue,
         reason: test.reason,
         signal: None,
+        as_uid: None,
         duration_ms,
         measures,
     });

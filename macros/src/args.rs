@@ -7,7 +7,7 @@ use syn::parse::{Parse, ParseStream};
 use syn::{Error, Expr, ExprLit, Lit, LitStr, Path, Token};
 
 /// The keys that say something about a test instead of asking something of the host.
-const METADATA: [&str; 3] = ["issue", "reason", "crate"];
+const METADATA: [&str; 5] = ["issue", "reason", "timeout", "serial", "crate"];
 
 /// One constraint: the constructor's name as the user wrote it, and what to call it with.
 pub(crate) struct Atom {
@@ -21,6 +21,8 @@ pub(crate) struct Args {
     pub(crate) atoms: Vec<Atom>,
     pub(crate) issue: Option<LitStr>,
     pub(crate) reason: Option<LitStr>,
+    pub(crate) timeout: Option<LitStr>,
+    pub(crate) serial: Option<LitStr>,
     pub(crate) krate: Option<Path>,
 }
 
@@ -58,6 +60,8 @@ impl Args {
         let result = match key.as_str() {
             "issue" => value.text(&name).map(|text| self.issue = Some(text)),
             "reason" => value.text(&name).map(|text| self.reason = Some(text)),
+            "timeout" => value.text(&name).map(|text| self.timeout = Some(text)),
+            "serial" => value.text(&name).map(|text| self.serial = Some(text)),
             "crate" => value.path(&name).map(|path| self.krate = Some(path)),
             _ => atom(name, value).map(|atom| self.atoms.push(atom)),
         };

@@ -46,8 +46,9 @@ fn bare(args: &Args, function: &Function) -> TokenStream {
     let item = &function.item;
     let krate = krate(args);
     let (consts, _) = constraint_consts(&krate, &args.atoms);
+    let (checked, _) = checked_metadata(&krate, args);
     quote! {
-        const _: () = { #consts };
+        const _: () = { #consts #checked };
         #[allow(dead_code)]
         #item
     }
@@ -75,6 +76,7 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
         });
     let issue = args.issue.as_ref().map(|text| quote!(.issue(#text)));
     let reason = args.reason.as_ref().map(|text| quote!(.reason(#text)));
+    let (checked, metadata) = checked_metadata(&krate, args);
     let name = ident.to_string();
     let name = name.strip_prefix("r#").unwrap_or(&name);
     let path = quote!(::core::concat!(::core::module_path!(), "::", #name));
@@ -87,6 +89,7 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
         }
         const _: () = {
             #consts
+            #checked
             #[cfg(test)]
             const _: () = {
                 #body
@@ -95,7 +98,7 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
                         #path,
                         || #krate::__private::succeeded(#ident()),
                     )
-                    #constraints #ignore #should_panic #issue #reason
+                    #constraints #ignore #should_panic #issue #reason #metadata
                 }
             };
         };
@@ -120,6 +123,28 @@ fn constraint_consts(krate: &TokenStream, atoms: &[Atom]) -> (TokenStream, Vec<s
         names.push(constant);
     }
     (consts, names)
+}
+
+/// The metadata that is checked while it is compiled: a constant for each, at the place of its text,
+/// and the calls that hand them on.
+fn checked_metadata(krate: &TokenStream, args: &Args) -> (TokenStream, TokenStream) {
+    let mut consts = TokenStream::new();
+    let mut calls = TokenStream::new();
+    let kinds = [
+        ("timeout", &args.timeout, quote!(::core::time::Duration)),
+        ("serial", &args.serial, quote!(&::core::primitive::str)),
+    ];
+    for (key, text, ty) in kinds {
+        let Some(text) = text else { continue };
+        let constant = syn::Ident::new(&format!("_{}", key.to_uppercase()), Span::mixed_site());
+        let function = syn::Ident::new(key, Span::mixed_site());
+        let krate = at(text.span(), krate);
+        consts.extend(quote_spanned! { text.span() =>
+            const #constant: #ty = #krate::__private::#function(#text);
+        });
+        calls.extend(quote!(.#function(#constant)));
+    }
+    (consts, calls)
 }
 
 /// The same tokens at another place: the span of a call begins where its path begins.

@@ -15,7 +15,7 @@ use kernel::{Operator, Requirement};
 
 pub use table::*;
 
-pub(crate) use judge::{Standing, judge};
+pub(crate) use judge::{Judgement, Standing, judge};
 
 /// A tree of needs.
 #[derive(Clone, Copy, Debug)]
