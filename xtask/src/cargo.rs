@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use iothread_it::artifacts::Run;
+use iothread_it::process::Run;
 use serde_json::Value;
 
 /// Ample for a first build of everything on a slow machine.

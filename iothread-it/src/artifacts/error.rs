@@ -1,9 +1,9 @@
 //! Why there is nothing to boot from.
 
 use super::apt::AptError;
-use super::child::ChildError;
 use super::host::HostQemuError;
 use super::store::StoreError;
+use crate::process::ChildError;
 
 /// Why QEMU or a kernel could not be provided.
 #[derive(Debug, thiserror::Error)]

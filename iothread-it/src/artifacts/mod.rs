@@ -5,7 +5,6 @@
 //! failed or killed run left behind is ever taken for good.
 
 pub mod apt;
-mod child;
 mod choice;
 mod error;
 mod host;
@@ -19,7 +18,6 @@ mod sweep;
 mod version;
 
 pub(crate) use apt::hex;
-pub use child::{ChildError, Finished, Run, parent_dies_first};
 pub use choice::{BadChoice, QemuChoice};
 pub use error::ArtifactError;
 pub use host::HostQemuError;

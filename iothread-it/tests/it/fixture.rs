@@ -33,7 +33,7 @@ macro_rules! on_each_machine {
             use iothread_it::config::Machine;
             use kata_test::kata_test;
             $(
-                #[kata_test(when = crate::fixture::artifacts_at_hand)]
+                #[kata_test(when = crate::fixture::qemu_and_guest)]
                 fn $case() -> anyhow::Result<()> {
                     super::$case(Machine::$machine)
                 }
@@ -54,13 +54,11 @@ fn scratch_root() -> Result<PathBuf> {
 }
 
 /// Whether there is something to boot.
-pub(crate) fn artifacts_at_hand() -> Verdict {
+pub(crate) fn qemu_and_guest() -> Verdict {
+    const SOURCE: &str = "artifacts.json";
     match Manifest::find() {
-        Ok(manifest) => Verdict::met(
-            format!("QEMU {}", manifest.qemu.version),
-            "the manifest of `cargo xtask it`",
-        ),
-        Err(error) => Verdict::unmet(error.to_string(), "the manifest of `cargo xtask it`"),
+        Ok(manifest) => Verdict::met(format!("QEMU {}", manifest.qemu.version), SOURCE),
+        Err(error) => Verdict::unmet(error.to_string(), SOURCE),
     }
 }
 
