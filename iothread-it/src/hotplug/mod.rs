@@ -1,7 +1,7 @@
 //! Disks come and go while the guest runs.
 //!
 //! An attach goes through four steps, a detach back through three; what each needs of the others
-//! is in [`Stage`]. A failed attach is rolled back by the very code that detaches, from the stage
+//! is in `Stage`. A failed attach is rolled back by the very code that detaches, from the stage
 //! that was reached. A detach that did not come to its end can be called again and goes on where
 //! it was: until then the disk keeps its thread and its slot.
 
