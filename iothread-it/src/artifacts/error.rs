@@ -19,7 +19,7 @@ pub enum ArtifactError {
     /// The QEMU that was asked for is of no use.
     #[error(
         "the QEMU asked for is of no use; install QEMU {} or newer, or choose `auto`",
-        super::version::QemuVersion::OLDEST
+        crate::qemu::QemuVersion::OLDEST
     )]
     HostQemu(#[from] HostQemuError),
     /// Packages could not be had.

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::manifest::{Origin, QemuInstall};
-use super::version::{QemuVersion, version_text};
 use crate::process::{ChildError, Run};
+use crate::qemu::{QemuVersion, version_text};
 
 /// The emulator's name on `PATH`.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";

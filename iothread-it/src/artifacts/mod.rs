@@ -15,7 +15,6 @@ mod progress;
 mod provision;
 mod store;
 mod sweep;
-mod version;
 
 pub(crate) use apt::hex;
 pub use choice::{BadChoice, QemuChoice};
@@ -28,4 +27,3 @@ pub use progress::{Progress, Silent};
 pub use provision::{provision, provision_kernel, provision_qemu};
 pub(crate) use store::write_atomically;
 pub use store::{Store, StoreError, StoreLock};
-pub use version::QemuVersion;

@@ -114,11 +114,7 @@ impl Bench {
     pub(crate) fn disk(&self, name: &str) -> Result<DiskSpec> {
         let path = self.path(name);
         std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
-        Ok(DiskSpec {
-            id: DeviceId::new(name)?,
-            path,
-            read_only: false,
-        })
+        Ok(DiskSpec::new(DeviceId::new(name)?, path))
     }
 
     /// Returns where a disk of this name is.
