@@ -104,7 +104,15 @@ impl Bench {
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.
     pub(crate) fn run(machine: Machine, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let mut bench = Self::boot(machine)?;
+        Self::run_shape(&shape(machine)?, case)
+    }
+
+    /// Runs a case with a VM of another shape than this run's.
+    pub(crate) fn run_shape(
+        shape: &Shape,
+        case: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let mut bench = Self::boot_shape(shape)?;
         case(&mut bench).with_context(|| format!("the console said:\n{}", bench.vm.console()))?;
         bench.vm.shutdown()?;
         Ok(())
