@@ -30,6 +30,7 @@
 pub mod constraint;
 pub mod facts;
 mod harness;
+pub mod katatestutils;
 mod libtest;
 mod measure;
 mod record;
