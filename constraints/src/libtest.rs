@@ -41,33 +41,37 @@ pub fn libtest(path: &str, target: Target) {
                 join(&judgement.reasons)
             );
         }
-        Standing::Unmet if under_nextest() => {
-            write(
-                test,
-                target,
-                Ending::Failed,
-                &judgement.reasons,
-                0.0,
-                &Measures::new(),
-            );
-            panic!(
-                "not run: {}\nRust's own harness cannot show nextest a skip. Set `harness = false` \
-                 for this target in Cargo.toml and write `kata_test::main!();` at its root.",
-                join(&judgement.reasons)
-            );
-        }
-        Standing::Unmet => {
-            write(
-                test,
-                target,
-                Ending::Skipped,
-                &judgement.reasons,
-                0.0,
-                &Measures::new(),
-            );
-            announce(test, &judgement.reasons);
-        }
+        Standing::Unmet => skip(
+            test,
+            target,
+            &judgement.reasons,
+            "not run",
+            0.0,
+            &Measures::new(),
+        ),
     }
+}
+
+/// Skips a test as well as this harness can: by an announcement, or, where that would be hidden, by
+/// a failure.
+fn skip(
+    test: &Test,
+    target: Target,
+    reasons: &[Reason],
+    what: &str,
+    millis: f64,
+    measures: &Measures,
+) {
+    if under_nextest() {
+        write(test, target, Ending::Failed, reasons, millis, measures);
+        panic!(
+            "{what}: {}\nRust's own harness cannot show nextest a skip. Set `harness = false` for \
+             this target in Cargo.toml and write `kata_test::main!();` at its root.",
+            join(reasons)
+        );
+    }
+    write(test, target, Ending::Skipped, reasons, millis, measures);
+    announce(test, reasons);
 }
 
 fn under_nextest() -> bool {
@@ -79,6 +83,28 @@ fn run(test: &Test, target: Target) {
     let start = Instant::now();
     let (ended, measures) = measure::collect(|| run_body(test));
     let millis = start.elapsed().as_secs_f64() * 1000.0;
+    if let Ended::Halted(halt) = ended {
+        if !halt.undetermined {
+            return skip(
+                test,
+                target,
+                &halt.reasons,
+                "stopped half-way",
+                millis,
+                &measures,
+            );
+        }
+        let reasons = &halt.reasons;
+        write(
+            test,
+            target,
+            Ending::Undetermined,
+            reasons,
+            millis,
+            &measures,
+        );
+        panic!("stopped, since it is undetermined: {}", join(reasons));
+    }
     let ending = if matches!(ended, Ended::Passed) {
         Ending::Passed
     } else {
@@ -90,6 +116,7 @@ fn run(test: &Test, target: Target) {
         Ended::Failed(why) => panic!("{why}"),
         // The panic hook has printed this one already.
         Ended::Panicked(payload) => std::panic::resume_unwind(payload),
+        Ended::Halted(_) => unreachable!("it has returned above"),
     }
 }
 
@@ -121,9 +148,10 @@ extern "C" fn announce_all() {
     } else {
         "tests shown as ok were"
     };
-    let needs = missing(needs).unwrap_or_default();
+    let needs = missing(needs).map(|needs| format!("; needed and missing: {needs}"));
     stderr(&format!(
-        "{tests} {what} skipped; needed and missing: {needs}\n"
+        "{tests} {what} skipped{}\n",
+        needs.unwrap_or_default()
     ));
 }
 

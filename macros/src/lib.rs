@@ -5,11 +5,13 @@
 //! and it knows no constraint by name.
 //!
 //! The files are the pipeline: `args` (what the attribute says) and `function` (what it stands on)
-//! are read, each collecting all its errors, and `expand` writes the result.
+//! are read, each collecting all its errors, and `expand` writes the result. `require` writes the
+//! same constraints into the middle of a test.
 
 mod args;
 mod expand;
 mod function;
+mod require;
 
 use proc_macro::TokenStream;
 
@@ -24,4 +26,10 @@ pub fn kata_test(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(args.into(), item.into()).into()
+}
+
+#[expect(missing_docs, reason = "see above")]
+#[proc_macro]
+pub fn require(args: TokenStream) -> TokenStream {
+    require::check(args.into()).into()
 }

@@ -22,6 +22,11 @@ pub(crate) fn one_thread() {
     ONE_THREAD.store(true, Ordering::Relaxed);
 }
 
+/// Takes that promise back, for a child in which a test may start threads.
+pub(crate) fn many_threads() {
+    ONE_THREAD.store(false, Ordering::Relaxed);
+}
+
 impl Host for Here {
     fn ask(&self, question: Question) -> Answer {
         let cell = {

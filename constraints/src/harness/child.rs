@@ -12,6 +12,8 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setpgid};
 
 use super::body::{self, Ended};
+use crate::facts;
+use crate::halt::Halt;
 use crate::measure::{self, Measures};
 use crate::registry::Test;
 use crate::sys::{become_leader, default_signals, fork, stderr};
@@ -32,12 +34,16 @@ pub(super) struct Exit {
     pub(super) took: Duration,
     pub(super) output: Vec<u8>,
     pub(super) measures: Measures,
+    /// Why it stopped half-way, if it did.
+    pub(super) halt: Option<Halt>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Passed,
     Failed,
+    /// It stopped half-way and said why.
+    Halted,
     /// A signal ended it.
     Signal(Signal),
     /// It left by itself before the test had ended.
@@ -97,10 +103,12 @@ impl Child {
         self.read();
         let mut measures = Measures::new();
         let mut reported = None;
+        let mut halt = None;
         for line in String::from_utf8_lossy(&self.reports.bytes).lines() {
             match line {
                 "passed" => reported = Some(How::Passed),
                 "failed" => reported = Some(How::Failed),
+                line if Halt::read(line, &mut halt) => reported = Some(How::Halted),
                 line => {
                     if let Some((name, value)) = measure::parse(line) {
                         measure::put(&mut measures, name, value);
@@ -114,6 +122,7 @@ impl Child {
             took,
             output,
             measures,
+            halt,
         }
     }
 }
@@ -123,7 +132,7 @@ impl Child {
 fn judge(status: Result<WaitStatus, Errno>, reported: Option<How>) -> How {
     match (status, reported) {
         (Ok(WaitStatus::Signaled(_, signal, _)), _) => How::Signal(signal),
-        (Ok(WaitStatus::Exited(_, 0)), Some(How::Passed)) => How::Passed,
+        (Ok(WaitStatus::Exited(_, 0)), Some(how @ (How::Passed | How::Halted))) => how,
         (Ok(WaitStatus::Exited(..)), Some(How::Failed)) => How::Failed,
         (Ok(WaitStatus::Exited(_, code)), _) => How::Left(code),
         _ => How::Failed,
@@ -156,6 +165,8 @@ fn live(parent: Pid, test: &Test, output: Option<OwnedFd>, reports: OwnedFd) -> 
         let _ = dup2_stderr(&output);
     }
     measure::report_to(reports);
+    // The test may start threads, and then ask about the host.
+    facts::many_threads();
     let passed = match body::run(test) {
         Ended::Passed => true,
         Ended::Panicked(payload) => {
@@ -166,6 +177,10 @@ fn live(parent: Pid, test: &Test, output: Option<OwnedFd>, reports: OwnedFd) -> 
         Ended::Failed(why) => {
             stderr(&format!("note: {why}\n"));
             false
+        }
+        Ended::Halted(halt) => {
+            halt.report();
+            std::process::exit(0)
         }
     };
     measure::report(if passed { "passed" } else { "failed" });

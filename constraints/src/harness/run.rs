@@ -160,15 +160,21 @@ impl Run<'_> {
 
     fn end(&mut self, child: Child) {
         let test = child.test;
+        let exit = child.finish();
+        if exit.how == How::Halted {
+            return self.end_halted(test, exit);
+        }
         let Exit {
             how,
             took,
             mut output,
             measures,
-        } = child.finish();
+            ..
+        } = exit;
         let (ending, signal, shown, why) = match how {
             How::Passed => (Ending::Passed, None, Shown::Ok, None),
-            How::Failed => (Ending::Failed, None, Shown::Failed(None), None),
+            // A test that halted has left above; without its reasons it would have failed.
+            How::Failed | How::Halted => (Ending::Failed, None, Shown::Failed(None), None),
             How::Signal(signal) => {
                 let name = signal.as_str();
                 let why = format!("the test's process died of {name}");
@@ -199,6 +205,42 @@ impl Run<'_> {
         let millis = took.as_secs_f64() * 1000.0;
         self.record(test, &Decision::Run, ending, &measures, signal, millis);
         self.show(test, shown, Some(took.as_secs_f64()));
+    }
+
+    /// Ends a test that stopped half-way: what it required is unmet, or cannot be decided.
+    fn end_halted(&mut self, test: &'static Test, exit: Exit) {
+        let halt = exit.halt.expect("whoever halted said why");
+        let (name, reasons) = (test.name(), join(&halt.reasons));
+        let mut fail = |why: String| {
+            let mut output = exit.output.clone();
+            output.extend_from_slice(why.as_bytes());
+            self.summary.failed(name, output);
+        };
+        let (ending, shown) = if halt.undetermined {
+            fail(format!("stopped, since it is undetermined: {reasons}\n"));
+            let shown = Shown::Failed(Some("undetermined".to_owned()));
+            (Ending::Undetermined, shown)
+        } else if self.plan.caller == super::Caller::NextestRun {
+            fail(format!(
+                "stopped half-way: {reasons}\nnextest would show this skip as a pass: only what \
+                 stands in the test's attribute is decided in time for it to show SKIP.\n"
+            ));
+            (Ending::Failed, Shown::Failed(None))
+        } else {
+            self.summary.skipped(&halt.reasons);
+            (Ending::Skipped, Shown::Ignored(reasons))
+        };
+        let decision = Decision::Skip(halt.reasons);
+        let seconds = exit.took.as_secs_f64();
+        self.record(
+            test,
+            &decision,
+            ending,
+            &exit.measures,
+            None,
+            seconds * 1000.0,
+        );
+        self.show(test, shown, Some(seconds));
     }
 
     /// Ends a test because the run is to stop. Its record stays as written when it began: lost.
