@@ -4,7 +4,7 @@
 //! line at the end. Under nextest, which hides what a passing test prints and would show a pass, it
 //! is a failure that says what to set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,6 +24,12 @@ use crate::verdict::{Reason, join};
 /// If the test fails: that is how libtest is told.
 pub fn libtest(path: &str, target: Target) {
     let test = Test::find(path).expect("the attribute registers every test that it makes");
+    assert!(
+        begins(path),
+        "{} is run twice, since it is made a test twice: remove the `#[test]` above `#[kata_test]`; \
+         below `#[rstest]`, which adds one, write `#[kata_test::test(…)]`",
+        test.name()
+    );
     let judgement = judge(test.constraints, &Here);
     match judgement.standing {
         Standing::Met => run(test, target),
@@ -72,6 +78,14 @@ fn skip(
     }
     write(test, target, Ending::Skipped, reasons, millis, measures);
     announce(test, reasons);
+}
+
+/// Says whether this is the first time that a test begins in this process. The compiler has already
+/// taken a `#[test]` above the attribute, which therefore cannot see it.
+fn begins(path: &str) -> bool {
+    static BEGUN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+    begun.insert(path.to_owned())
 }
 
 fn under_nextest() -> bool {

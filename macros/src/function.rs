@@ -85,8 +85,8 @@ fn second_test(attr: &Attribute) -> String {
         Some("tokio") => {
             format!("{already}, and runs an `async fn` with its feature `tokio`")
         }
-        // This is what rstest adds to each case if it sees no attribute that is called `test`.
-        Some("test") => format!("{already}; below `#[rstest]` it is `#[kata_test::test(…)]`"),
+        // rstest adds `#[test]` to each case if it sees no attribute that is called `test`.
+        Some("test" | "kata_test") => format!("{already}; below `#[rstest]` it is `#[kata_test::test(…)]`"),
         _ => already,
     }
 }

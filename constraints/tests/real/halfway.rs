@@ -139,7 +139,7 @@ fn under_nextest_they_fail() {
 #[test]
 fn under_rusts_harness_they_are_announced_and_counted() {
     let sample = Sample::build("halfway_plain");
-    let said = sample.run(&[]);
+    let said = sample.run(&["cases::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let announced = said.stderr.matches("is SKIPPED, whatever").count();
     assert_eq!(announced, 5, "{}", said.stderr);
@@ -170,4 +170,20 @@ fn under_rusts_harness_they_are_announced_and_counted() {
         said.stdout
     );
     assert!(said.stdout.contains("the probe broke"), "{}", said.stdout);
+}
+
+#[test]
+fn a_test_that_is_made_twice_is_found_out() {
+    let said = PLAIN.run(&["twice"]);
+    assert!(
+        said.stdout.contains("1 passed; 1 failed"),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        said.stdout
+            .contains("below `#[rstest]`, which adds one, write `#[kata_test::test(…)]`"),
+        "{}",
+        said.stdout
+    );
 }

@@ -16,9 +16,9 @@ fn is_a_test_already() {}
 #[case(1)]
 fn is_above_rstest(#[case] _number: u32) {}
 
-#[rstest]
-#[case(1)]
+/// As rstest's cases come out where `#[test]` is ours.
+#[kata_test::test]
 #[kata_test(root)]
-fn is_below_rstest_under_the_wrong_name(#[case] _number: u32) {}
+fn is_ours_twice() {}
 
 fn main() {}
