@@ -4,6 +4,7 @@
 //! The constructors parse their literals while the test is being compiled and panic on a bad one,
 //! so a mistyped name or version is an error of rustc at the user's own line. [`TABLE`] lists them.
 
+mod agree;
 mod judge;
 pub mod kernel;
 mod nearest;
@@ -18,6 +19,8 @@ use std::fmt;
 use crate::verdict::Verdict;
 use kernel::Range;
 
+#[doc(hidden)]
+pub use agree::agree;
 pub use parse::{ParseError, parse, suggest};
 pub use table::*;
 
