@@ -108,6 +108,7 @@ pub use crate::verdict::{Evidence, Reason, Verdict};
 /// What the macros expand to. Not for use by hand, and without any promise of stability.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::constraint::agree;
     pub use crate::halt::{require, skip};
     pub use crate::harness::main;
     pub use crate::libtest::libtest;

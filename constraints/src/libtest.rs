@@ -26,8 +26,7 @@ pub fn libtest(path: &str, target: Target) {
     let test = Test::find(path).expect("the attribute registers every test that it makes");
     assert!(
         begins(path),
-        "{} is run twice, since it is made a test twice: remove the `#[test]` above `#[kata_test]`; \
-         below `#[rstest]`, which adds one, write `#[kata_test::test(…)]`",
+        "{} is run twice, since it is made a test twice: remove the `#[test]` above our attribute",
         test.name()
     );
     let judgement = judge(test.constraints, &Here);

@@ -86,7 +86,9 @@ fn second_test(attr: &Attribute) -> String {
             format!("{already}, and runs an `async fn` with its feature `tokio`")
         }
         // rstest adds `#[test]` to each case if it sees no attribute that is called `test`.
-        Some("test" | "kata_test") => format!("{already}; below `#[rstest]` it is `#[kata_test::test(…)]`"),
+        Some("test" | "kata_test") => {
+            format!("{already}; below `#[rstest]` it is `#[kata_test::test(…)]`")
+        }
         _ => already,
     }
 }

@@ -5,7 +5,8 @@ use quote::{quote, quote_spanned};
 use syn::Error;
 
 use crate::args::Args;
-use crate::expand::{constraint_consts, krate, with_errors};
+use crate::expand::{krate, with_errors};
+use crate::need;
 
 /// Expands `require!`.
 pub(crate) fn check(args: TokenStream) -> TokenStream {
@@ -16,17 +17,17 @@ pub(crate) fn check(args: TokenStream) -> TokenStream {
             errors.push(Error::new(text.span(), message));
         }
     }
-    if args.atoms.is_empty() && errors.is_empty() {
+    if args.needs.is_empty() && errors.is_empty() {
         let message = "nothing is required: state a constraint, such as `kernel_ge = \"5.10\"`";
         errors.push(Error::new(Span::call_site(), message));
     }
     let krate = krate(&args);
-    let (consts, names) = constraint_consts(&krate, &args.atoms);
+    let (consts, required) = need::consts(&krate, &args.needs);
     if !errors.is_empty() {
         return with_errors(quote!({ #consts }), errors);
     }
     quote_spanned! { Span::mixed_site() => {
         #consts
-        #krate::__private::require(&[#(#names),*]);
+        #krate::__private::require(&[#(#required),*]);
     } }
 }

@@ -1,11 +1,8 @@
 //! The constraints of the Go package, and how each is checked.
 
-use std::collections::HashSet;
-use std::sync::{LazyLock, Mutex, PoisonError};
-
 use super::Operator;
-use crate::constraint::kernel::Requirement;
-use crate::constraint::{Atom, Constraint as Tree, Standing, judge};
+use crate::constraint::kernel::Range;
+use crate::constraint::{Atom, Constraint as Tree, Standing, judge, keep};
 use crate::facts::{Finding, Host, Question};
 
 /// Something that [`TestConstraint::not_valid`](super::TestConstraint::not_valid) checks or records.
@@ -15,7 +12,7 @@ pub struct Constraint(Need);
 #[derive(Clone, Debug)]
 enum Need {
     Uid(u32, Operator),
-    Kernel(Requirement, Operator),
+    Kernel(&'static str, Operator, Range),
     Issue(String),
 }
 
@@ -55,23 +52,11 @@ pub fn need_non_root() -> Constraint {
 #[track_caller]
 #[must_use = "hand it to not_valid"]
 pub fn need_kernel_version_with_op(version: &str, op: Operator) -> Constraint {
-    match Requirement::parse(keep(version)) {
-        Ok(requirement) => Constraint(Need::Kernel(requirement, op)),
+    let version = keep(version);
+    match Range::one(op.into(), version) {
+        Ok(range) => Constraint(Need::Kernel(version, op, range)),
         Err(problem) => panic!("{version:?} is no kernel version to ask for: {problem}"),
     }
-}
-
-/// The attribute's requirements are literals. One that is made at run time is kept until the
-/// process ends, once however often it is asked for.
-fn keep(version: &str) -> &'static str {
-    static KEPT: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = kept.get(version) {
-        return known;
-    }
-    let text: &'static str = version.to_owned().leak();
-    kept.insert(text);
-    text
 }
 
 macro_rules! kernel_versions {
@@ -125,16 +110,14 @@ impl Constraint {
     pub(super) fn check(&self, host: &dyn Host) -> Option<(Standing, String)> {
         match &self.0 {
             Need::Uid(uid, op) => Some(check_uid(*uid, *op, host)),
-            Need::Kernel(requirement, op) => {
-                let atom = Atom::Kernel((*op).into(), *requirement);
-                let standing = judge(&[Tree::Atom(atom)], host).standing;
+            Need::Kernel(version, op, range) => {
+                let standing = judge(&[Tree::Atom(Atom::Kernel(*range))], host).standing;
                 let got = found(host, Question::KernelRelease, |release| {
                     format!("got version {release:?}")
                 });
-                let need = requirement.to_string();
                 Some((
                     standing,
-                    format!("need kernel version {op} {need:?}, {got}"),
+                    format!("need kernel version {op} {version:?}, {got}"),
                 ))
             }
             Need::Issue(_) => None,

@@ -182,7 +182,7 @@ fn a_test_that_is_made_twice_is_found_out() {
     );
     assert!(
         said.stdout
-            .contains("below `#[rstest]`, which adds one, write `#[kata_test::test(…)]`"),
+            .contains("remove the `#[test]` above our attribute"),
         "{}",
         said.stdout
     );
