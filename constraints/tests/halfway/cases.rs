@@ -2,6 +2,8 @@
 //!
 //! By themselves they are green: what has to go wrong does so only when `SAMPLE` asks for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use kata_test::{Verdict, kata_test, require, skip};
 
 fn on_stage() -> bool {
@@ -72,6 +74,19 @@ mod goes_on {
     #[kata_test]
     fn where_needs_are_met() {
         require!(kernel_ge = "2.6", when = broken);
+    }
+
+    /// A test may have threads, so that a child forked from it could inherit a lock for ever: what a
+    /// probe does there is done by a thread, and seen here.
+    #[kata_test]
+    fn where_a_probe_is_a_thread_of_the_test() {
+        static SEEN: AtomicBool = AtomicBool::new(false);
+        fn sees() -> Verdict {
+            SEEN.store(true, Ordering::Relaxed);
+            Verdict::met("seen", "the sample")
+        }
+        require!(when = sees);
+        assert!(SEEN.load(Ordering::Relaxed), "it was another process");
     }
 
     /// Nothing of ours has to be in scope, and another crate may call itself kata_test.
