@@ -4,7 +4,7 @@
 //! line at the end. Under nextest, which hides what a passing test prints and would show a pass, it
 //! is a failure that says what to set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Instant;
@@ -25,6 +25,11 @@ use crate::verdict::{Reason, join};
 /// If the test fails: that is how libtest is told.
 pub fn libtest(path: &str, target: Target) {
     let test = Test::find(path).expect("the attribute registers every test that it makes");
+    assert!(
+        begins(path),
+        "{} is run twice, since it is made a test twice: remove the `#[test]` above our attribute",
+        test.name()
+    );
     let judgement = judge(test.constraints, &Here);
     match judgement.standing {
         Standing::Met => run(test, target),
@@ -42,33 +47,45 @@ pub fn libtest(path: &str, target: Target) {
                 join(&judgement.reasons)
             );
         }
-        Standing::Unmet if under_nextest() => {
-            write(
-                test,
-                target,
-                Ending::Failed,
-                &judgement.reasons,
-                0.0,
-                &Measures::new(),
-            );
-            panic!(
-                "not run: {}\nRust's own harness cannot show nextest a skip. Set `harness = false` \
-                 for this target in Cargo.toml and write `kata_test::main!();` at its root.",
-                join(&judgement.reasons)
-            );
-        }
-        Standing::Unmet => {
-            write(
-                test,
-                target,
-                Ending::Skipped,
-                &judgement.reasons,
-                0.0,
-                &Measures::new(),
-            );
-            announce(test, &judgement.reasons);
-        }
+        Standing::Unmet => skip(
+            test,
+            target,
+            &judgement.reasons,
+            "not run",
+            0.0,
+            &Measures::new(),
+        ),
     }
+}
+
+/// Skips a test as well as this harness can: by an announcement, or, where that would be hidden, by
+/// a failure.
+fn skip(
+    test: &Test,
+    target: Target,
+    reasons: &[Reason],
+    what: &str,
+    millis: f64,
+    measures: &Measures,
+) {
+    if under_nextest() {
+        write(test, target, Ending::Failed, reasons, millis, measures);
+        panic!(
+            "{what}: {}\nRust's own harness cannot show nextest a skip. Set `harness = false` for \
+             this target in Cargo.toml and write `kata_test::main!();` at its root.",
+            join(reasons)
+        );
+    }
+    write(test, target, Ending::Skipped, reasons, millis, measures);
+    announce(test, reasons);
+}
+
+/// Says whether this is the first time that a test begins in this process. The compiler has already
+/// taken a `#[test]` above the attribute, which therefore cannot see it.
+fn begins(path: &str) -> bool {
+    static BEGUN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+    begun.insert(path.to_owned())
 }
 
 fn under_nextest() -> bool {
@@ -99,6 +116,28 @@ fn run(test: &'static Test, target: Target) {
         );
         panic!("timed out after {:?}", test.timeout.unwrap_or_default());
     };
+    if let Ended::Halted(halt) = ended {
+        if !halt.undetermined {
+            return skip(
+                test,
+                target,
+                &halt.reasons,
+                "stopped half-way",
+                millis,
+                &measures,
+            );
+        }
+        let reasons = &halt.reasons;
+        write(
+            test,
+            target,
+            Ending::Undetermined,
+            reasons,
+            millis,
+            &measures,
+        );
+        panic!("stopped, since it is undetermined: {}", join(reasons));
+    }
     let ending = if matches!(ended, Ended::Passed) {
         Ending::Passed
     } else {
@@ -110,6 +149,7 @@ fn run(test: &'static Test, target: Target) {
         Ended::Failed(why) => panic!("{why}"),
         // The panic hook has printed this one already.
         Ended::Panicked(payload) => std::panic::resume_unwind(payload),
+        Ended::Halted(_) => unreachable!("it has returned above"),
     }
 }
 
@@ -156,9 +196,10 @@ extern "C" fn announce_all() {
     } else {
         "tests shown as ok were"
     };
-    let needs = missing(needs).unwrap_or_default();
+    let needs = missing(needs).map(|needs| format!("; needed and missing: {needs}"));
     stderr(&format!(
-        "{tests} {what} skipped; needed and missing: {needs}\n"
+        "{tests} {what} skipped{}\n",
+        needs.unwrap_or_default()
     ));
 }
 

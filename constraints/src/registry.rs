@@ -64,11 +64,19 @@ pub(crate) enum ShouldPanic {
     With(&'static str),
 }
 
+/// What a test does; it says whether what it returned is a success.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Body {
+    Plain(fn() -> bool),
+    #[cfg(feature = "tokio")]
+    Async(fn(&tokio::runtime::Runtime) -> bool),
+}
+
 /// A test, as registered.
 #[derive(Debug)]
 pub struct Test {
     path: &'static str,
-    pub(crate) run: fn() -> bool,
+    pub(crate) body: Body,
     pub(crate) constraints: &'static [Constraint],
     /// The reason of `#[ignore]`, empty if it gave none.
     pub(crate) ignore: Option<&'static str>,
@@ -87,9 +95,20 @@ impl Test {
     /// A test that asks for nothing. `path` begins with the crate's name.
     #[must_use]
     pub const fn new(path: &'static str, run: fn() -> bool) -> Self {
+        Self::with_body(path, Body::Plain(run))
+    }
+
+    /// The same for an `async fn`, which is given the runtime to block on.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub const fn new_async(path: &'static str, run: fn(&tokio::runtime::Runtime) -> bool) -> Self {
+        Self::with_body(path, Body::Async(run))
+    }
+
+    const fn with_body(path: &'static str, body: Body) -> Self {
         Self {
             path,
-            run,
+            body,
             constraints: &[],
             ignore: None,
             should_panic: ShouldPanic::No,

@@ -198,3 +198,21 @@ fn under_the_other_harness_no_skip_is_a_pass() {
     assert_eq!(said.word("passes::with_a_result"), "PASS");
     assert!(said.text.contains("harness = false"), "{}", said.text);
 }
+
+#[kata_test(command = "cargo-nextest")]
+fn a_skip_half_way_is_a_failure_with_its_reason() {
+    let said = nextest("halfway", "", &["skips::", "goes_on::"]);
+    assert_eq!(said.code, Some(100), "{}", said.text);
+    assert_eq!(said.word("skips::by_needs"), "FAIL");
+    assert_eq!(said.word("goes_on::where_needs_are_met"), "PASS");
+    assert!(
+        said.text.contains("stopped half-way: needs kernel >= 99.1"),
+        "{}",
+        said.text
+    );
+    let record = said.record("skips::by_a_reason");
+    assert!(
+        record.contains("\"outcome\":\"failed\"") && record.contains("0 disks"),
+        "{record}"
+    );
+}

@@ -8,8 +8,9 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Error, ItemFn, Visibility};
 
-use crate::args::{Args, Atom};
-use crate::function::Function;
+use crate::args::Args;
+use crate::function::{Function, Runtime};
+use crate::need::{at, consts};
 
 /// Expands the attribute; what it could not accept becomes `compile_error!`s beside the function.
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -22,7 +23,7 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
             return with_errors(item, errors);
         }
     };
-    let (function, refused) = Function::read(item_fn);
+    let (function, refused) = Function::read(item_fn, Runtime::BUILT_IN);
     errors.extend(refused);
     if errors.is_empty() {
         test(&args, function)
@@ -32,7 +33,7 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// All errors at once, and the tokens that keep editors and other errors working.
-fn with_errors(kept: TokenStream, errors: Vec<Error>) -> TokenStream {
+pub(crate) fn with_errors(kept: TokenStream, errors: Vec<Error>) -> TokenStream {
     let combined = errors.into_iter().reduce(|mut all, error| {
         all.combine(error);
         all
@@ -45,7 +46,7 @@ fn with_errors(kept: TokenStream, errors: Vec<Error>) -> TokenStream {
 fn bare(args: &Args, function: &Function) -> TokenStream {
     let item = &function.item;
     let krate = krate(args);
-    let (consts, _) = constraint_consts(&krate, &args.atoms);
+    let (consts, _) = consts(&krate, &args.needs);
     let (checked, _) = checked_metadata(&krate, args);
     quote! {
         const _: () = { #consts #checked };
@@ -56,7 +57,7 @@ fn bare(args: &Args, function: &Function) -> TokenStream {
 
 fn test(args: &Args, mut function: Function) -> TokenStream {
     let krate = krate(args);
-    let (consts, names) = constraint_consts(&krate, &args.atoms);
+    let (consts, names) = consts(&krate, &args.needs);
     let vis = std::mem::replace(&mut function.item.vis, Visibility::Inherited);
     let body = &function.item;
     let ident = &body.sig.ident;
@@ -80,6 +81,18 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
     let name = ident.to_string();
     let name = name.strip_prefix("r#").unwrap_or(&name);
     let path = quote!(::core::concat!(::core::module_path!(), "::", #name));
+    let made = quote_spanned! { Span::mixed_site() => #krate::__private::Test };
+    let made = if body.sig.asyncness.is_some() {
+        quote_spanned! { Span::mixed_site() =>
+            #made::new_async(#path, |runtime| {
+                #krate::__private::succeeded(runtime.block_on(#ident()))
+            })
+        }
+    } else {
+        quote_spanned! { Span::mixed_site() =>
+            #made::new(#path, || #krate::__private::succeeded(#ident()))
+        }
+    };
 
     quote_spanned! { Span::mixed_site() =>
         #[::core::prelude::v1::test]
@@ -94,35 +107,12 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
             const _: () = {
                 #body
                 #krate::__private::inventory::submit! {
-                    #krate::__private::Test::new(
-                        #path,
-                        || #krate::__private::succeeded(#ident()),
-                    )
+                    #made
                     #constraints #ignore #should_panic #issue #reason #metadata
                 }
             };
         };
     }
-}
-
-/// One constant for each atom: rustc reports the first panic of a constant only, so a bad value in
-/// one of them hides no other. All of it carries the span of the atom's name, which is what the
-/// message of a constructor then points at.
-fn constraint_consts(krate: &TokenStream, atoms: &[Atom]) -> (TokenStream, Vec<syn::Ident>) {
-    let mut consts = TokenStream::new();
-    let mut names = Vec::new();
-    for (index, Atom { name, args }) in atoms.iter().enumerate() {
-        let span = name.span();
-        // The underscore keeps the constant from being reported as unused outside of tests.
-        let constant = syn::Ident::new(&format!("_C{index}"), Span::mixed_site());
-        let ty = quote_spanned!(Span::mixed_site() => #krate::constraint::Constraint);
-        let krate = at(span, krate);
-        consts.extend(quote_spanned! { span =>
-            const #constant: #ty = #krate::constraint::#name(#args);
-        });
-        names.push(constant);
-    }
-    (consts, names)
 }
 
 /// The metadata that is checked while it is compiled: a constant for each, at the place of its text,
@@ -147,19 +137,46 @@ fn checked_metadata(krate: &TokenStream, args: &Args) -> (TokenStream, TokenStre
     (consts, calls)
 }
 
-/// The same tokens at another place: the span of a call begins where its path begins.
-fn at(span: Span, tokens: &TokenStream) -> TokenStream {
-    let moved = tokens.clone().into_iter().map(|mut token| {
-        token.set_span(span.resolved_at(token.span()));
-        token
-    });
-    moved.collect()
-}
-
 /// The path to kata-test: as the user gave it, or the crate's own name.
-fn krate(args: &Args) -> TokenStream {
+pub(crate) fn krate(args: &Args) -> TokenStream {
     match &args.krate {
         Some(path) => quote!(#path),
         None => quote!(::kata_test),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what others read in the expansion. That it compiles is shown by kata-test's own tests.
+
+    use super::*;
+
+    /// rust-analyzer offers to run a function below an attribute whose path ends in `test` and has
+    /// at most two parts, or is that of the standard prelude; it looks at the text alone.
+    fn looks_like_a_test(path: &str) -> bool {
+        let parts: Vec<&str> = path.trim_start_matches("::").split("::").collect();
+        parts.last() == Some(&"test")
+            && (parts.len() <= 2
+                || matches!(&parts[..], ["core" | "std", "prelude", version, "test"] if version.starts_with('v') || version.starts_with("rust_")))
+    }
+
+    #[test]
+    fn editors_take_it_for_a_test() {
+        assert!(looks_like_a_test("kata_test::test"));
+        assert!(!looks_like_a_test("kata_test::kata_test"));
+        for item in ["fn f() {}", "fn f() -> Result<(), String> { Ok(()) }"] {
+            let expanded = attribute(quote!(root), item.parse().expect("tokens"));
+            let file: syn::File = syn::parse2(expanded).expect("items");
+            let shim = file.items.iter().find_map(|item| match item {
+                syn::Item::Fn(shim) if shim.sig.ident == "f" => Some(shim),
+                _ => None,
+            });
+            let attrs = &shim.expect("a function under the user's name").attrs;
+            let paths = attrs.iter().map(|attr| {
+                let path = attr.path();
+                quote!(#path).to_string().replace(' ', "")
+            });
+            assert!(paths.into_iter().any(|path| looks_like_a_test(&path)));
+        }
     }
 }

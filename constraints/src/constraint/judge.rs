@@ -2,9 +2,7 @@
 //!
 //! Only answers are looked at, never the host, so a made-up host is as good as a real one.
 
-use std::cmp::Ordering;
-
-use super::kernel::{Operator, Release, Requirement, compare};
+use super::kernel::{Range, Release};
 use super::{Atom, Constraint};
 use crate::facts::{Answer, Finding, Host, Question, judge_kvm};
 use crate::verdict::{Reason, Verdict};
@@ -100,7 +98,7 @@ fn decide(atom: &Atom, host: &dyn Host) -> Verdict {
     match atom {
         Atom::Root => user(host, |uid| uid == "0"),
         Atom::NonRoot => user(host, |uid| uid != "0"),
-        Atom::Kernel(operator, requirement) => kernel(host, *operator, requirement),
+        Atom::Kernel(range) => kernel(host, range),
         Atom::Kvm => judge_kvm(host.ask(Question::Kvm)),
         Atom::Command(name) => plain(host.ask(Question::Command(name))),
         Atom::When(probe) => plain(host.ask(Question::Probe(*probe))),
@@ -126,7 +124,7 @@ fn user(host: &dyn Host, wanted: impl Fn(&str) -> bool) -> Verdict {
     }
 }
 
-fn kernel(host: &dyn Host, operator: Operator, requirement: &Requirement) -> Verdict {
+fn kernel(host: &dyn Host, range: &Range) -> Verdict {
     let Answer { finding, source } = host.ask(Question::KernelRelease);
     let release = match finding {
         Finding::Is(release) => release,
@@ -137,8 +135,7 @@ fn kernel(host: &dyn Host, operator: Operator, requirement: &Requirement) -> Ver
         let observed = format!("kernel release {release:?} does not begin with a version");
         return Verdict::undetermined(observed, source);
     };
-    let holds = |ordering: Ordering| operator.holds(ordering);
-    match compare(&running, requirement).map(holds) {
+    match range.holds(&running) {
         Some(true) => Verdict::met(format!("kernel is {release}"), source),
         Some(false) => Verdict::unmet(format!("kernel is {release}"), source),
         None => {

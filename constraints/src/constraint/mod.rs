@@ -4,15 +4,25 @@
 //! The constructors parse their literals while the test is being compiled and panic on a bad one,
 //! so a mistyped name or version is an error of rustc at the user's own line. [`TABLE`] lists them.
 
+mod agree;
 mod judge;
 pub mod kernel;
+mod nearest;
+mod need;
+mod operator;
+mod parse;
 mod table;
+mod text;
 
 use std::fmt;
 
 use crate::verdict::Verdict;
-use kernel::{Operator, Requirement};
+use kernel::Range;
 
+#[doc(hidden)]
+pub use agree::agree;
+pub(crate) use parse::keep;
+pub use parse::{ParseError, parse, suggest};
 pub use table::*;
 
 pub(crate) use judge::{Judgement, Standing, judge};
@@ -39,8 +49,8 @@ pub enum Atom {
     Root,
     /// The effective uid is not 0.
     NonRoot,
-    /// The running kernel's version compares so.
-    Kernel(Operator, Requirement),
+    /// The running kernel's version is in that range.
+    Kernel(Range),
     /// A KVM that runs guests at the speed of hardware.
     Kvm,
     /// An executable file of this name on PATH.
@@ -78,7 +88,7 @@ impl fmt::Display for Atom {
         match self {
             Self::Root => f.write_str("root"),
             Self::NonRoot => f.write_str("non_root"),
-            Self::Kernel(operator, requirement) => write!(f, "kernel {operator} {requirement}"),
+            Self::Kernel(range) => write!(f, "kernel {range}"),
             Self::Kvm => f.write_str("kvm"),
             Self::Command(name) => write!(f, "command {name}"),
             Self::When(probe) => write!(f, "when {}", probe.name),

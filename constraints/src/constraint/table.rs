@@ -1,128 +1,160 @@
-//! The one table of constraints: every row makes a constructor and an entry of [`TABLE`].
+//! The one table of constraints. A row makes a constructor, what the run-time parser does with the
+//! name, an entry for suggestions and listings, and the reference documentation.
 
-use super::kernel::{Operator, Requirement};
-use super::{Atom, Constraint, Probe};
+use super::kernel::{Operator, Range};
+use super::{Atom, Constraint, Probe, need};
 use crate::verdict::Verdict;
 
-/// A row of the table, for listings and for suggestions.
+/// A row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The name as it stands in the attribute.
     pub name: &'static str,
     /// What it asks for, in Markdown.
     pub doc: &'static str,
+    /// How it is used, in the attribute's grammar.
+    pub example: &'static str,
+    pub(crate) build: Build,
+}
+
+/// What stands behind a name, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Build {
+    Flag(Atom),
+    Text(fn(&'static str) -> Result<Atom, &'static str>),
+    Number(fn(u32) -> Result<Atom, &'static str>),
+    /// The path of a function, which a text at run time cannot name.
+    Function,
 }
 
 macro_rules! table {
-    ($( $(#[doc = $doc:literal])+ $name:ident($($arg:ident: $ty:ty),*) = $atom:expr; )+) => {
-        $(
+    ($( $(#[doc = $doc:literal])+ $name:ident $example:literal $shape:ident($($arg:ident)?) => $atom:expr; )+) => {
+        $( constructor! {
+            #[doc = concat!("```ignore\n#[kata_test(", $example, ")]\n```\n")]
             $(#[doc = $doc])+
-            #[track_caller]
-            #[must_use]
-            pub const fn $name($($arg: $ty),*) -> Constraint {
-                Constraint::Atom($atom)
-            }
-        )+
+            $shape $name($($arg)?) $atom
+        } )+
 
         /// Every constraint that an attribute can name.
         pub const TABLE: &[Entry] = &[
-            $( Entry { name: stringify!($name), doc: concat!($($doc, "\n"),+) } ),+
+            $( Entry {
+                name: stringify!($name),
+                doc: concat!($($doc, "\n"),+),
+                example: $example,
+                build: build!($shape $($arg)? => $atom),
+            } ),+
         ];
+
+        /// The names alone.
+        pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),+];
     };
 }
 
-table! {
-    /// `root`: the effective uid is 0, read by geteuid(2). It says nothing about capabilities or
-    /// about the user namespace.
-    root() = Atom::Root;
-    /// `non_root`: the effective uid is not 0, read by geteuid(2).
-    non_root() = Atom::NonRoot;
-    /// `kernel_eq = "6.1"`: the running kernel, read by uname(2), is that version as far as the
-    /// requirement states it: any 6.1.x.
-    kernel_eq(version: &'static str) = Atom::Kernel(Operator::Eq, Requirement::new(version));
-    /// `kernel_ne = "6.1"`: the running kernel is another version than that.
-    kernel_ne(version: &'static str) = Atom::Kernel(Operator::Ne, Requirement::new(version));
-    /// `kernel_lt = "6.1"`: the running kernel is older than any 6.1.
-    kernel_lt(version: &'static str) = Atom::Kernel(Operator::Lt, Requirement::new(version));
-    /// `kernel_le = "6.1"`: the running kernel is a 6.1 or older.
-    kernel_le(version: &'static str) = Atom::Kernel(Operator::Le, Requirement::new(version));
-    /// `kernel_gt = "6.1"`: the running kernel is newer than any 6.1.
-    kernel_gt(version: &'static str) = Atom::Kernel(Operator::Gt, Requirement::new(version));
-    /// `kernel_ge = "6.1"`: the running kernel is a 6.1 or newer.
-    kernel_ge(version: &'static str) = Atom::Kernel(Operator::Ge, Requirement::new(version));
-    /// `kvm`: /dev/kvm runs guest code at the speed of hardware, shown by a bounded loop in a tiny
-    /// guest. A node that opens, and even a guest that halts, prove nothing.
-    kvm() = Atom::Kvm;
-    /// `command = "qemu-img"`: PATH leads to an executable regular file of that name.
-    command(name: &'static str) = Atom::Command(command_name(name));
-    /// `when = path::to::probe`: what a function of yours, `fn() -> kata_test::Verdict`, says. It is
-    /// called in a child process, once in each test process, and has ten seconds.
-    when(name: &'static str, run: fn() -> Verdict) = Atom::When(Probe { name, run });
+macro_rules! constructor {
+    ($(#[doc = $doc:expr])+ flag $name:ident() $atom:expr) => {
+        $(#[doc = $doc])+
+        #[must_use]
+        pub const fn $name() -> Constraint {
+            Constraint::Atom($atom)
+        }
+    };
+    ($(#[doc = $doc:expr])+ text $name:ident($arg:ident) $atom:expr) => {
+        $(#[doc = $doc])+
+        #[track_caller]
+        #[must_use]
+        pub const fn $name($arg: &'static str) -> Constraint {
+            accept($atom)
+        }
+    };
+    ($(#[doc = $doc:expr])+ number $name:ident($arg:ident) $atom:expr) => {
+        $(#[doc = $doc])+
+        #[track_caller]
+        #[must_use]
+        pub const fn $name($arg: u32) -> Constraint {
+            accept($atom)
+        }
+    };
+    ($(#[doc = $doc:expr])+ function $name:ident($arg:ident) $atom:expr) => {
+        $(#[doc = $doc])+
+        #[must_use]
+        pub const fn $name(name: &'static str, run: fn() -> Verdict) -> Constraint {
+            let $arg = Probe { name, run };
+            Constraint::Atom($atom)
+        }
+    };
 }
 
-/// Accepts what can be the name of a file on PATH and nothing that looks like more.
+macro_rules! build {
+    (flag => $atom:expr) => {
+        Build::Flag($atom)
+    };
+    (text $arg:ident => $atom:expr) => {
+        Build::Text(|$arg| $atom)
+    };
+    (number $arg:ident => $atom:expr) => {
+        Build::Number(|$arg| $atom)
+    };
+    (function $arg:ident => $atom:expr) => {
+        Build::Function
+    };
+}
+
+/// Makes a bad literal a compile error at the place of the constructor's caller.
 #[track_caller]
-const fn command_name(name: &'static str) -> &'static str {
-    assert!(
-        !name.is_empty(),
-        "a command needs a name, such as \"qemu-img\""
-    );
-    let bytes = name.as_bytes();
-    let mut index = 0;
-    while index < bytes.len() {
-        assert!(
-            bytes[index] != b'/',
-            "a command is searched on PATH: state its name without a directory"
-        );
-        assert!(
-            bytes[index] > b' ' && bytes[index] != 0x7f,
-            "a command is one name, without spaces or arguments"
-        );
-        index += 1;
+const fn accept(atom: Result<Atom, &'static str>) -> Constraint {
+    match atom {
+        Ok(atom) => Constraint::Atom(atom),
+        Err(problem) => panic!("{}", problem),
     }
-    name
 }
 
-#[cfg(test)]
-mod tests {
-    //! Scope: the rows agree with what they build. Bad literals are covered by the UI tests.
+table! {
+    /// The effective uid is 0.
+    ///
+    /// Read by geteuid(2). It says nothing about capabilities or about the user namespace.
+    root "root" flag() => Atom::Root;
+    /// The effective uid is not 0.
+    ///
+    /// Read by geteuid(2).
+    non_root "non_root" flag() => Atom::NonRoot;
+    /// The running kernel is in a range.
+    ///
+    /// Read by uname(2). Each version is compared as far as it is stated.
+    kernel r#"kernel = ">= 5.10, < 6.9""# text(range) => in_range(Range::parse(range));
+    /// The running kernel is that version as far as the requirement states it: any 6.1.x.
+    kernel_eq r#"kernel_eq = "6.1""# text(version) => in_range(Range::one(Operator::Eq, version));
+    /// The running kernel is another version than that.
+    kernel_ne r#"kernel_ne = "6.1""# text(version) => in_range(Range::one(Operator::Ne, version));
+    /// The running kernel is older than any 6.1.
+    kernel_lt r#"kernel_lt = "6.1""# text(version) => in_range(Range::one(Operator::Lt, version));
+    /// The running kernel is a 6.1 or older.
+    kernel_le r#"kernel_le = "6.1""# text(version) => in_range(Range::one(Operator::Le, version));
+    /// The running kernel is newer than any 6.1.
+    kernel_gt r#"kernel_gt = "6.1""# text(version) => in_range(Range::one(Operator::Gt, version));
+    /// The running kernel is a 6.1 or newer.
+    ///
+    /// Read by uname(2). Distributions port features back without changing the version: prefer to
+    /// ask for the feature itself.
+    kernel_ge r#"kernel_ge = "6.1""# text(version) => in_range(Range::one(Operator::Ge, version));
+    /// /dev/kvm runs guest code at the speed of hardware.
+    ///
+    /// Shown by a bounded loop in a tiny guest. A node that opens, and even a guest that halts,
+    /// prove nothing.
+    kvm "kvm" flag() => Atom::Kvm;
+    /// PATH leads to an executable regular file of that name.
+    command r#"command = "qemu-img""# text(text) => match need::tool::name(text) {
+        Ok(name) => Ok(Atom::Command(name)),
+        Err(problem) => Err(problem),
+    };
+    /// What a function of yours, `fn() -> kata_test::Verdict`, says.
+    ///
+    /// It is called in a child process, once in each test process, and has ten seconds.
+    when "when = path::to::probe" function(probe) => Atom::When(probe);
+}
 
-    use super::*;
-
-    #[test]
-    fn names_and_display_agree() {
-        let shown: Vec<String> = [
-            root(),
-            non_root(),
-            kernel_eq("6.1"),
-            kernel_ne("6.1.0-18"),
-            kernel_lt("6.8-rc4"),
-            kernel_le("5"),
-            kernel_gt("5.10.16.4"),
-            kernel_ge("5.0.10"),
-            kvm(),
-            command("qemu-img"),
-            when("a::b", || Verdict::met("", "")),
-        ]
-        .iter()
-        .map(Constraint::to_string)
-        .collect();
-        assert_eq!(
-            shown,
-            [
-                "root",
-                "non_root",
-                "kernel = 6.1",
-                "kernel != 6.1.0-18",
-                "kernel < 6.8-rc4",
-                "kernel <= 5",
-                "kernel > 5.10.16.4",
-                "kernel >= 5.0.10",
-                "kvm",
-                "command qemu-img",
-                "when a::b",
-            ]
-        );
-        assert_eq!(TABLE.len(), shown.len());
+const fn in_range(range: Result<Range, &'static str>) -> Result<Atom, &'static str> {
+    match range {
+        Ok(range) => Ok(Atom::Kernel(range)),
+        Err(problem) => Err(problem),
     }
 }

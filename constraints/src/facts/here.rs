@@ -30,6 +30,11 @@ pub(crate) fn forget() {
         .clear();
 }
 
+/// Takes that promise back, for a child in which a test may start threads.
+pub(crate) fn many_threads() {
+    ONE_THREAD.store(false, Ordering::Relaxed);
+}
+
 impl Host for Here {
     fn ask(&self, question: Question) -> Answer {
         let cell = {

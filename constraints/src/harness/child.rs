@@ -16,6 +16,8 @@ use super::clock::{Clock, Due};
 use super::left::{GRACE, Suspect};
 use super::output::Output;
 use super::user::{Home, User};
+use crate::facts;
+use crate::halt::Halt;
 use crate::measure::{self, Measures};
 use crate::registry::Test;
 use crate::sys::{become_leader, default_signals, fork, mark_owner, stderr};
@@ -51,12 +53,16 @@ pub(super) struct Exit {
     pub(super) took: Duration,
     pub(super) output: Vec<u8>,
     pub(super) measures: Measures,
+    /// Why it stopped half-way, if it did.
+    pub(super) halt: Option<Halt>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Passed,
     Failed,
+    /// It stopped half-way and said why.
+    Halted,
     /// A signal ended it.
     Signal(Signal),
     /// It left by itself before the test had ended.
@@ -186,6 +192,7 @@ impl Child {
             took,
             output: output.unwrap_or_default(),
             measures: reports.measures,
+            halt: reports.halt,
         }
     }
 }
@@ -197,6 +204,7 @@ struct Reports {
     rest: Vec<u8>,
     ended: Option<How>,
     measures: Measures,
+    halt: Option<Halt>,
 }
 
 impl Reports {
@@ -216,6 +224,7 @@ impl Reports {
         match line {
             "passed" => self.ended = Some(How::Passed),
             "failed" => self.ended = Some(How::Failed),
+            line if Halt::read(line, &mut self.halt) => self.ended = Some(How::Halted),
             line => {
                 if let Some((name, value)) = measure::parse(line) {
                     measure::put(&mut self.measures, name, value);
@@ -230,7 +239,7 @@ impl Reports {
 fn judge(status: Result<WaitStatus, Errno>, reported: Option<How>) -> How {
     match (status, reported) {
         (Ok(WaitStatus::Signaled(_, signal, _)), _) => How::Signal(signal),
-        (Ok(WaitStatus::Exited(_, 0)), Some(How::Passed)) => How::Passed,
+        (Ok(WaitStatus::Exited(_, 0)), Some(how @ (How::Passed | How::Halted))) => how,
         (Ok(WaitStatus::Exited(..)), Some(How::Failed)) => How::Failed,
         (Ok(WaitStatus::Exited(_, code)), _) => How::Left(code),
         _ => How::Failed,
@@ -276,6 +285,8 @@ fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, repo
             std::process::exit(i32::from(super::FAILURE));
         }
     }
+    // The test may start threads, and then ask about the host.
+    facts::many_threads();
     let passed = match body::run(test) {
         Ended::Passed => true,
         Ended::Panicked(payload) => {
@@ -286,6 +297,10 @@ fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, repo
         Ended::Failed(why) => {
             stderr(&format!("note: {why}\n"));
             false
+        }
+        Ended::Halted(halt) => {
+            halt.report();
+            std::process::exit(0)
         }
     };
     measure::report(if passed { "passed" } else { "failed" });

@@ -42,6 +42,7 @@ fn one(report: &mut Report<'_>, next: &Decided) {
     report.began(next);
     let start = Instant::now();
     let (ended, measures) = measure::collect(|| body::run(next.test));
+    let mut reasons = Vec::new();
     let (ending, shown) = match ended {
         Ended::Passed => (Ending::Passed, Shown::Ok),
         Ended::Failed(why) => {
@@ -53,9 +54,16 @@ fn one(report: &mut Report<'_>, next: &Decided) {
             std::mem::forget(payload);
             (Ending::Failed, Shown::Failed(None))
         }
+        Ended::Halted(halt) => {
+            let (ending, shown, why) = report.halted(&halt);
+            stderr(&why.map(|why| why + "\n").unwrap_or_default());
+            reasons = halt.reasons;
+            (ending, shown)
+        }
     };
     let mut outcome = Outcome::new(ending, shown);
     outcome.took = Some(start.elapsed());
     outcome.measures = &measures;
+    outcome.reasons = &reasons;
     report.settle(next.test, outcome);
 }

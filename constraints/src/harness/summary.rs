@@ -153,7 +153,8 @@ fn section(text: &mut Vec<u8>, title: &str, outputs: &[Output]) {
 
 /// Counts for each constraint how many tests miss it.
 pub(crate) fn count(missing: &mut BTreeMap<String, usize>, reasons: &[Reason]) {
-    let mut constraints: Vec<&str> = reasons.iter().map(|reason| &*reason.constraint).collect();
+    let needs = reasons.iter().filter(|reason| reason.is_a_need());
+    let mut constraints: Vec<&str> = needs.map(|reason| &*reason.constraint).collect();
     constraints.sort_unstable();
     constraints.dedup();
     for constraint in constraints {

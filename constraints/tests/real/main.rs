@@ -3,6 +3,7 @@
 //! These tests run under Rust's own harness: ours does not vouch for itself.
 
 mod cli;
+mod halfway;
 mod harness;
 mod hostile;
 mod plain;

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::halt::Halt;
 use crate::harness::FAILURE;
+use crate::harness::caller::Caller;
 use crate::harness::child::{Child, Exit, How};
 use crate::harness::interrupt::Interrupt;
 use crate::harness::plan::{Decided, Decision, Plan};
@@ -139,8 +141,12 @@ impl<'a> Report<'a> {
             took,
             mut output,
             measures,
+            halt,
         } = child.finish();
-        let (ending, shown, why) = judge(how, test);
+        let (ending, shown, why) = match &halt {
+            Some(halt) if how == How::Halted => self.halted(halt),
+            _ => judge(how, test),
+        };
         if let Some(why) = why {
             add_note(&mut output, &why);
         }
@@ -149,12 +155,32 @@ impl<'a> Report<'a> {
             outcome.signal = Some(signal.as_str());
         }
         self.summary.left_behind(test.name(), &left);
-        outcome.reasons = &left;
+        let halted = halt.into_iter().flat_map(|halt| halt.reasons);
+        let reasons: Vec<Reason> = halted.chain(left).collect();
+        outcome.reasons = &reasons;
         outcome.as_uid = as_uid;
         outcome.took = Some(took);
         outcome.output = output;
         outcome.measures = &measures;
         self.settle(test, outcome);
+    }
+
+    /// What it means that a test stopped half-way: what it required is unmet, or undetermined.
+    pub(in crate::harness) fn halted(&self, halt: &Halt) -> (Ending, Shown, Option<String>) {
+        let reasons = join(&halt.reasons);
+        if halt.undetermined {
+            let why = format!("stopped, since it is undetermined: {reasons}");
+            let shown = Shown::Failed(Some("undetermined".to_owned()));
+            return (Ending::Undetermined, shown, Some(why));
+        }
+        if self.plan.caller == Caller::NextestRun {
+            let why = format!(
+                "stopped half-way: {reasons}\nnextest would show this skip as a pass: only what \
+                 stands in the test's attribute is decided in time for it to show SKIP."
+            );
+            return (Ending::Failed, Shown::Failed(None), Some(why));
+        }
+        (Ending::Skipped, Shown::Ignored(reasons), None)
     }
 
     /// Ends a test because the run is to stop. Its record stays as written when it began: lost.
@@ -250,7 +276,8 @@ fn judge(how: How, test: &Test) -> (Ending, Shown, Option<String>) {
         |detail: Option<String>, why: Option<String>| (Ending::Failed, Shown::Failed(detail), why);
     match how {
         How::Passed => (Ending::Passed, Shown::Ok, None),
-        How::Failed => failed(None, None),
+        // Without its reasons a halt is a failure.
+        How::Failed | How::Halted => failed(None, None),
         How::Signal(signal) => {
             let name = signal.as_str();
             let why = format!("the test's process died of {name}");
