@@ -6,6 +6,7 @@ mod interrupt;
 mod it;
 mod progress;
 mod provision;
+mod report;
 mod table;
 mod test;
 
@@ -27,6 +28,8 @@ enum Command {
     It(it::Options),
     /// Runs every test of the workspace.
     Test(test::Options),
+    /// Joins the records of several machines or shards, and fails on tests that were lost.
+    Report(report::Options),
     /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
     Ci,
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::It(options) => it::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Report(options) => report::run(&options),
         Command::Ci => ci::run(),
     };
     match outcome {

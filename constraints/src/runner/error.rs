@@ -20,6 +20,12 @@ pub enum RunnerError {
     /// The pipe that tells test processes of this one's end could not be made.
     #[error("cannot make the pipe that ends the tests with their runner")]
     Lifeline(#[source] io::Error),
+    /// The outcomes cannot be written as JUnit.
+    #[error("cannot write the outcomes as JUnit")]
+    Junit(#[source] quick_junit::SerializeError),
+    /// There is nothing to merge.
+    #[error("no records lie in or below {}: state the folder that the shards' records were put into", .0.display())]
+    NoRecords(PathBuf),
     /// A line that is complete is no record.
     #[error("line {line} of {} is no record of a test", path.display())]
     Line {

@@ -11,12 +11,21 @@
 //! # }
 //! ```
 
+mod conclusion;
 mod error;
+mod junit;
 mod merge;
 mod outcome;
 mod run;
+mod shards;
+mod summary;
 
 pub use crate::verdict::Reason;
+pub use conclusion::{Conclusion, conclude};
 pub use error::RunnerError;
 pub use outcome::{Outcome, OutcomeKind, Phase};
 pub use run::Run;
+pub use shards::{Shards, TestId};
+
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,6 @@ use processes::{Process, Processes};
 /// How long a process may outlive its test: one that ends by itself at once was not left behind.
 pub(super) const GRACE: Duration = Duration::from_millis(100);
 
-/// The constraint that stands in the record of a test that left something.
-const CONSTRAINT: &str = "nothing left behind";
-
 /// Where processes are seen.
 const PROCESSES: &str = "/proc";
 
@@ -185,10 +182,6 @@ impl What {
             Self::Process(process) => (format!("process {process}, killed"), PROCESSES),
             Self::Mount(mount) => (format!("mount {mount}"), "/proc/self/mountinfo"),
         };
-        Reason {
-            constraint: CONSTRAINT.to_owned(),
-            observed,
-            source: source.to_owned(),
-        }
+        Reason::left_behind(observed, source)
     }
 }
