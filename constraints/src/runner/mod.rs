@@ -17,6 +17,7 @@ mod junit;
 mod merge;
 mod outcome;
 mod run;
+mod scan;
 mod shards;
 mod summary;
 
@@ -25,6 +26,7 @@ pub use conclusion::{Conclusion, conclude};
 pub use error::RunnerError;
 pub use outcome::{Outcome, OutcomeKind, Phase};
 pub use run::Run;
+pub use scan::{Stray, scan};
 pub use shards::{Shards, TestId};
 
 #[cfg(test)]
