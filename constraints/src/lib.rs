@@ -30,6 +30,8 @@
 pub mod constraint;
 pub mod facts;
 mod harness;
+#[cfg(test)]
+mod hosts;
 mod libtest;
 mod measure;
 mod record;

@@ -78,7 +78,7 @@ const fn no_kernel(all: &[Constraint], index: usize) -> bool {
     let mut span = Span::ALL;
     let mut at = 0;
     while at < all.len() {
-        if matches!(all[at], Constraint::Atom(Atom::VendorKernel(_))) {
+        if is_vendor(&all[at]) {
             return false;
         }
         at += 1;
@@ -91,4 +91,12 @@ const fn no_kernel(all: &[Constraint], index: usize) -> bool {
         at += 1;
     }
     span.is_empty()
+}
+
+const fn is_vendor(constraint: &Constraint) -> bool {
+    match constraint {
+        Constraint::Atom(Atom::VendorKernel(_)) => true,
+        Constraint::All(of) => !of.is_empty() && is_vendor(&of[0]),
+        _ => false,
+    }
 }

@@ -48,14 +48,28 @@ pub fn judge(constraints: &[Constraint], host: &dyn Host) -> Judgement {
 /// the feature, whatever their version says.
 fn is_paired(constraint: &Constraint) -> bool {
     match constraint {
-        Constraint::Atom(Atom::VendorKernel(_)) => true,
         Constraint::Atom(Atom::Kernel(range)) => range.is_minimum(),
+        other => is_vendor(other),
+    }
+}
+
+/// A vendor's kernels, or those of several, as `vendor_kernel("…", "…")` states them.
+fn is_vendor(constraint: &Constraint) -> bool {
+    match constraint {
+        Constraint::Atom(atom) => matches!(atom, Atom::VendorKernel(_)),
+        Constraint::All(of) => !of.is_empty() && of.iter().all(is_vendor),
         _ => false,
     }
 }
 
-fn is_vendor(constraint: &Constraint) -> bool {
-    matches!(constraint, Constraint::Atom(Atom::VendorKernel(_)))
+/// The minimum versions of a list, and the vendors' kernels that it names one by one.
+fn paired(of: &[Constraint]) -> Vec<Constraint> {
+    let each = of.iter().filter(|constraint| is_paired(constraint));
+    each.flat_map(|constraint| match constraint {
+        Constraint::All(of) => paired(of),
+        other => vec![*other],
+    })
+    .collect()
 }
 
 impl Asked<'_> {
@@ -81,9 +95,8 @@ impl Asked<'_> {
 
     /// The minimum versions of a list, or one of the vendors' kernels that it names.
     fn backport(&self, of: &[Constraint]) -> Standing {
-        let paired: Vec<Constraint> = of.iter().copied().filter(is_paired).collect();
         let (vendors, minimums): (Vec<Constraint>, Vec<_>) =
-            paired.into_iter().partition(is_vendor);
+            paired(of).into_iter().partition(is_vendor);
         let new_enough = match minimums[..] {
             [] => Standing::Unmet,
             _ => self.all(&minimums),
@@ -160,7 +173,7 @@ fn deciding(standing: Standing, parts: Vec<Judgement>) -> Judgement {
 
 fn backport_reasons(of: &[Constraint], asked: &Asked<'_>) -> Judgement {
     let standing = asked.backport(of);
-    let paired: Vec<Constraint> = of.iter().copied().filter(is_paired).collect();
+    let paired = paired(of);
     let parts: Vec<Judgement> = paired.iter().map(|part| reasons(part, asked)).collect();
     match standing {
         Standing::Undetermined => deciding(standing, parts),
@@ -197,14 +210,24 @@ fn joined(standing: Standing, list: &str, of: &[Constraint], parts: Vec<Judgemen
     }
     let names: Vec<String> = of.iter().map(Constraint::to_string).collect();
     let last = reasons.pop().expect("two reasons at least");
-    let observed = reasons
-        .iter()
-        .map(|reason| format!("{} ({}), ", reason.observed, reason.source));
+    let mut observed: Vec<String> = Vec::new();
+    for Reason {
+        observed: seen,
+        source,
+        ..
+    } in reasons
+    {
+        // One fact may decide several parts, and is told once.
+        if seen != last.observed {
+            observed.push(format!("{seen} ({source})"));
+        }
+    }
+    observed.push(last.observed);
     Judgement {
         standing,
         reasons: vec![Reason {
             constraint: format!("{list}({})", names.join(", ")),
-            observed: observed.collect::<String>() + &last.observed,
+            observed: observed.join(", "),
             source: last.source,
         }],
     }

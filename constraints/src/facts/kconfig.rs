@@ -41,18 +41,25 @@ fn load(system: &dyn System) -> Loaded {
         format!("/boot/config-{release}"),
         format!("/lib/kernel/config-{release}"),
     ];
-    let mut problems = Vec::new();
+    let (mut missing, mut problems) = (Vec::new(), Vec::new());
     for place in places.into_iter().filter(|place| !place.is_empty()) {
-        match read(system, &place) {
-            Ok(text) if text.lines().any(|line| line.starts_with("CONFIG_")) => {
-                return Ok(Arc::new(Config {
-                    text,
-                    source: place,
-                }));
-            }
-            Ok(_) => problems.push(format!("{place} sets nothing")),
-            Err(problem) => problems.push(problem),
+        match system.exists(&place) {
+            Ok(false) => missing.push(place),
+            Ok(true) => match read(system, &place) {
+                Ok(text) if text.lines().any(|line| line.starts_with("CONFIG_")) => {
+                    return Ok(Arc::new(Config {
+                        text,
+                        source: place,
+                    }));
+                }
+                Ok(_) => problems.push(format!("{place} sets nothing")),
+                Err(problem) => problems.push(format!("{place} is there, but {problem}")),
+            },
+            Err(error) => problems.push(format!("{place} cannot be looked for: {}", why(&error))),
         }
+    }
+    if !missing.is_empty() {
+        problems.push(format!("there is no {}", missing.join(", ")));
     }
     Err(format!("it cannot be read: {}", problems.join("; ")))
 }
@@ -61,12 +68,8 @@ fn read(system: &dyn System, place: &str) -> Result<String, String> {
     if !place.ends_with(".gz") {
         return text(system, place);
     }
-    match system.exists(place) {
-        Ok(true) => match system.gunzip(place) {
-            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(problem) => Err(format!("{place} is compressed, and {problem}")),
-        },
-        Ok(false) => Err(format!("there is no {place}")),
-        Err(error) => Err(format!("{place}: {}", why(&error))),
+    match system.gunzip(place) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(problem) => Err(format!("compressed: {problem}")),
     }
 }

@@ -26,14 +26,16 @@ pub(super) fn look(name: &str, system: &dyn System) -> Answer {
         Err(problem) => Err(problem),
     };
     if let Err(error) = loaded {
-        return Answer::unknown(format!("{sys}: {}", why(&error)), sys);
+        return Answer::unknown(format!("it cannot be looked for: {}", why(&error)), sys);
     }
     if !system.exists("/sys/module").unwrap_or(false) {
         return Answer::unknown("there is no /sys/module", "/sys/module");
     }
     // Something built in that has no parameters does not show in /sys/module.
     if let Err(problem) = listed {
-        let text = format!("it is not loaded, and whether it is built in is unknown: {problem}");
+        let text = format!(
+            "it is not loaded, and whether it is built in is unknown, as for {builtin} {problem}"
+        );
         return Answer::unknown(text, sys);
     }
     let dep = format!("/lib/modules/{release}/modules.dep");

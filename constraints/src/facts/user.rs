@@ -20,7 +20,7 @@ pub(super) fn namespace(system: &dyn System) -> Answer {
             return Answer::is(format!("uid_map {words}"), "/proc/self/uid_map");
         }
     }
-    Answer::unknown(format!("{NAMESPACE}: {}", why(&error)), NAMESPACE)
+    Answer::unknown(format!("it cannot be read: {}", why(&error)), NAMESPACE)
 }
 
 /// Reads the effective set, the last capability that the kernel knows, and what may deny all the

@@ -70,7 +70,7 @@ pub(crate) trait System {
 pub(super) fn text(system: &dyn System, path: &str) -> Result<String, String> {
     match system.read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) => Err(format!("{path}: {}", why(&error))),
+        Err(error) => Err(format!("it cannot be read: {}", why(&error))),
     }
 }
 
