@@ -217,9 +217,9 @@ impl Vm {
         self.process.id()
     }
 
-    /// Returns the end of what the guest's console has said.
-    pub fn console(&self) -> String {
-        self.process.stdout()
+    /// Returns how QEMU ended, if it has, and the end of what it and the guest's console said.
+    pub fn last_words(&self) -> LastWords {
+        *last_words(&self.process)
     }
 
     /// Ends QEMU in an orderly way.

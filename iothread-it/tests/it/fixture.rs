@@ -113,7 +113,7 @@ impl Bench {
         case: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let mut bench = Self::boot_shape(shape)?;
-        case(&mut bench).with_context(|| format!("the console said:\n{}", bench.vm.console()))?;
+        case(&mut bench).with_context(|| format!("the case failed{}", bench.vm.last_words()))?;
         bench.vm.shutdown()?;
         Ok(())
     }
