@@ -9,6 +9,7 @@ mod caller;
 mod child;
 mod cli;
 mod interrupt;
+mod lifeline;
 mod plan;
 mod print;
 mod run;

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::child::{Child, Exit, How};
 use super::interrupt::Interrupt;
+use super::lifeline::Lifeline;
 use super::plan::{Decision, Plan};
 use super::print::{Line, Printer, Result as Shown};
 use super::select::Selected;
@@ -39,6 +40,7 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
         printer: Printer::new(&plan.options),
         summary: Summary::new(selected.filtered_out),
         signals,
+        lifeline: Lifeline::here(),
         log: log.transpose()?,
         started: Instant::now(),
     };
@@ -51,6 +53,7 @@ struct Run<'a> {
     printer: Printer,
     summary: Summary,
     signals: Signals,
+    lifeline: Lifeline,
     log: Option<File>,
     started: Instant,
 }
@@ -80,7 +83,7 @@ impl Run<'_> {
                 continue;
             }
             self.wait(&running);
-            interrupt = interrupt.or(Interrupt::among(&self.signals.take()));
+            interrupt = interrupt.or_else(|| self.interrupt());
             for mut child in std::mem::take(&mut running) {
                 child.read();
                 match interrupt {
@@ -93,12 +96,19 @@ impl Run<'_> {
         self.finish(waiting.len(), interrupt)
     }
 
-    /// Waits for output, for the end of a child, or for a signal.
+    /// What asks this run to stop, if anything does by now.
+    fn interrupt(&mut self) -> Option<Interrupt> {
+        let signalled = Interrupt::among(&self.signals.take());
+        signalled.or_else(|| self.lifeline.is_cut().then(Interrupt::runner_gone))
+    }
+
+    /// Waits for output, for the end of a child, for a signal, or for the end of the runner.
     fn wait(&self, running: &[Child]) {
         let fds = running
             .iter()
             .flat_map(Child::fds)
-            .chain([self.signals.fd()]);
+            .chain([self.signals.fd()])
+            .chain(self.lifeline.fd());
         let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}

@@ -14,6 +14,7 @@ use std::fmt;
 use crate::measure::Measures;
 use crate::verdict::Reason;
 
+pub(crate) use place::LIFELINE;
 #[cfg(feature = "runner")]
 pub(crate) use place::point_latest;
 pub(crate) use write::write;

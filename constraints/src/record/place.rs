@@ -6,6 +6,9 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+/// The variable in which a runner names the descriptor of its pipe.
+pub(crate) const LIFELINE: &str = "KATA_TEST_LIFELINE";
+
 /// The folder for all records: `KATA_TEST_RECORD_DIR`, else `kata-test` below Cargo's target folder.
 pub(super) fn root() -> Option<PathBuf> {
     if let Some(dir) = env::var_os("KATA_TEST_RECORD_DIR").filter(|dir| !dir.is_empty()) {

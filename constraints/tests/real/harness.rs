@@ -70,7 +70,7 @@ fn nothing_is_left_behind() {
 
 /// Says whether a process is there. Its pipes have ended, so if it is being killed it is about to
 /// end; orphans come to this process and are waited for.
-fn is_alive(pid: i32) -> bool {
+pub(crate) fn is_alive(pid: i32) -> bool {
     let _ = waitpid(Pid::from_raw(pid), None);
     Path::new("/proc").join(pid.to_string()).exists()
 }
@@ -250,7 +250,7 @@ fn an_ended_harness_takes_its_test_along() {
 }
 
 /// Starts a sample whose test prints its pid and then waits for ever.
-fn start_hanging(mut command: Command) -> (std::process::Child, i32) {
+pub(crate) fn start_hanging(mut command: Command) -> (std::process::Child, i32) {
     let mut harness = command.spawn().expect("a process");
     let stderr = harness.stderr.take().expect("a pipe");
     let line = BufReader::new(stderr)
