@@ -16,14 +16,12 @@ pub(super) fn look(name: &str, system: &dyn System) -> Answer {
         Err(error) => return Answer::unknown(why(&error), "uname"),
     };
     let builtin = format!("/lib/modules/{release}/modules.builtin");
-    let listed = match text(system, &builtin) {
-        Ok(list) => {
-            if lists(&list, &name) {
-                return Answer::is("built in", builtin);
-            }
-            Ok(())
+    let listed = match system.read(&builtin) {
+        Ok(list) if lists(&String::from_utf8_lossy(&list), &name) => {
+            return Answer::is("built in", builtin);
         }
-        Err(problem) => Err(problem),
+        Ok(_) => Ok(()),
+        Err(error) => Err(why(&error)),
     };
     if let Err(error) = loaded {
         return Answer::unknown(format!("it cannot be looked for: {}", why(&error)), sys);
@@ -34,7 +32,8 @@ pub(super) fn look(name: &str, system: &dyn System) -> Answer {
     // Something built in that has no parameters does not show in /sys/module.
     if let Err(problem) = listed {
         let text = format!(
-            "it is not loaded, and whether it is built in is unknown, as for {builtin} {problem}"
+            "it is not loaded, and {builtin}, which would tell whether it is built in, cannot be \
+             read: {problem}"
         );
         return Answer::unknown(text, sys);
     }
