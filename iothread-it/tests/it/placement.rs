@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::config::Machine;
+use iothread_it::config::{Machine, Polling};
 use iothread_it::hotplug::{DiskSpec, Step};
 use iothread_it::pool::{IoThreadId, Mapping, Placement};
 use iothread_it::qemu::QemuVersion;
@@ -11,6 +11,13 @@ use iothread_it::qmp::command::{QueryIothreads, QueryVersion};
 
 use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, on_each_machine, record_thread, shape, soon};
+
+/// An idle thread sleeps.
+const ASLEEP: Polling = Polling {
+    max_ns: Some(0),
+    grow: None,
+    shrink: None,
+};
 
 on_each_machine!(
     policies_choose_the_thread_that_works,
@@ -98,7 +105,7 @@ fn is_refused(bench: &mut Bench, disk: &DiskSpec, placement: &Placement) -> Resu
 fn a_thread_added_at_run_time_serves(machine: Machine) -> Result<()> {
     Bench::run(machine, |bench| {
         let (hotplug, qmp, _) = bench.vm.parts();
-        let added = hotplug.add_thread(qmp, Some(0))?;
+        let added = hotplug.add_thread(qmp, ASLEEP)?;
         ensure!(added == IoThreadId::indep(4), "it is called {added}");
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::Pinned(added.clone()))?;
@@ -124,7 +131,7 @@ fn a_thread_added_at_run_time_serves(machine: Machine) -> Result<()> {
         ensure!(error.step == Step::Lease, "{error}");
         let (hotplug, qmp, _) = bench.vm.parts();
         ensure!(
-            hotplug.add_thread(qmp, Some(0))? == IoThreadId::indep(5),
+            hotplug.add_thread(qmp, ASLEEP)? == IoThreadId::indep(5),
             "an id was used again"
         );
         Ok(())
