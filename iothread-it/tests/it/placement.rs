@@ -3,11 +3,12 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, bail, ensure};
+use iothread_it::artifacts::Manifest;
 use iothread_it::config::{Machine, Polling};
 use iothread_it::hotplug::{DiskSpec, Step};
 use iothread_it::pool::{IoThreadId, Mapping, Placement};
 use iothread_it::qemu::QemuVersion;
-use iothread_it::qmp::command::{QueryIothreads, QueryVersion};
+use iothread_it::qmp::command::QueryIothreads;
 
 use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, on_each_machine, record_thread, shape, soon};
@@ -65,17 +66,21 @@ fn queues_mapped_by_name(machine: Machine) -> Result<()> {
 }
 
 /// The guest has a queue for each CPU, so a load on CPU *n* shows who serves queue *n*.
+///
+/// A QEMU that is to refuse gets one CPU: with two, an emulated 7.2 was seen to crash (a
+/// segmentation fault of its CPU thread) while the guest let go of a disk.
 fn each_queue_has_its_thread(
     machine: Machine,
     placement: Placement,
     threads: [usize; 2],
 ) -> Result<()> {
     let mut shape = shape(machine)?;
-    shape.config.vcpus = 2;
+    let version = Manifest::find()?.qemu.numbers();
+    let maps = version.is_some_and(|version| version >= QemuVersion::MAPS_QUEUES);
+    shape.config.vcpus = if maps { 2 } else { 1 };
     Bench::run_shape(&shape, |bench| {
         let disk = bench.disk("disk0")?;
-        let version = bench.vm.qmp().execute(&QueryVersion {}, soon())?.qemu;
-        if version < QemuVersion::MAPS_QUEUES {
+        if !maps {
             return is_refused(bench, &disk, &placement);
         }
         bench.attach(&disk, &placement)?;
