@@ -30,6 +30,8 @@
 pub mod constraint;
 pub mod facts;
 mod harness;
+#[cfg(test)]
+mod hosts;
 mod libtest;
 mod measure;
 mod record;
@@ -87,6 +89,7 @@ pub use crate::verdict::{Evidence, Reason, Verdict};
 /// What the macros expand to. Not for use by hand, and without any promise of stability.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::constraint::agree;
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
     pub use crate::registry::{Target, Test, succeeded};

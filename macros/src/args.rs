@@ -6,19 +6,15 @@ use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::{Error, Expr, ExprLit, Lit, LitStr, Path, Token};
 
+use crate::need::{Group, Need, many};
+
 /// The keys that say something about a test instead of asking something of the host.
 const METADATA: [&str; 3] = ["issue", "reason", "crate"];
-
-/// One constraint: the constructor's name as the user wrote it, and what to call it with.
-pub(crate) struct Atom {
-    pub(crate) name: Ident,
-    pub(crate) args: TokenStream,
-}
 
 /// Everything the attribute said.
 #[derive(Default)]
 pub(crate) struct Args {
-    pub(crate) atoms: Vec<Atom>,
+    pub(crate) needs: Vec<Need>,
     pub(crate) issue: Option<LitStr>,
     pub(crate) reason: Option<LitStr>,
     pub(crate) krate: Option<Path>,
@@ -30,42 +26,54 @@ impl Args {
     pub(crate) fn read(tokens: TokenStream) -> (Self, Vec<Error>) {
         let mut args = Self::default();
         let mut errors = Vec::new();
-        let mut seen = Vec::new();
-        for piece in split_at_commas(tokens) {
-            match syn::parse2::<Argument>(piece) {
-                Ok(argument) => args.add(argument, &mut seen, &mut errors),
+        for argument in arguments(tokens) {
+            match argument {
+                Ok(argument) => args.add(argument, &mut errors),
                 Err(error) => errors.push(error),
             }
         }
         (args, errors)
     }
 
-    fn add(&mut self, argument: Argument, seen: &mut Vec<String>, errors: &mut Vec<Error>) {
-        let Argument { name, value } = argument;
-        let key = name.unraw().to_string();
-        let written = format!("{key} {}", value.to_token_stream());
-        let twice = if METADATA.contains(&key.as_str()) {
-            seen.iter()
-                .any(|other| other.split(' ').next() == Some(key.as_str()))
-        } else {
-            seen.contains(&written)
-        };
-        seen.push(written);
-        if twice {
-            errors.push(Error::new(name.span(), format!("`{key}` is stated twice")));
-            return;
-        }
-        let result = match key.as_str() {
+    fn add(&mut self, Argument { name, value }: Argument, errors: &mut Vec<Error>) {
+        let result = match name.unraw().to_string().as_str() {
             "issue" => value.text(&name).map(|text| self.issue = Some(text)),
             "reason" => value.text(&name).map(|text| self.reason = Some(text)),
             "crate" => value.path(&name).map(|path| self.krate = Some(path)),
-            _ => atom(name, value).map(|atom| self.atoms.push(atom)),
+            _ => {
+                self.needs.extend(need(name, value, errors));
+                Ok(())
+            }
         };
         errors.extend(result.err());
     }
 }
 
-/// `name` or `name = value`.
+/// Reads one list, and refuses what stands in it twice.
+fn arguments(tokens: TokenStream) -> Vec<syn::Result<Argument>> {
+    let mut seen: Vec<String> = Vec::new();
+    let mut once = |argument: Argument| {
+        let key = argument.name.unraw().to_string();
+        // Of a metadata key the value does not count: there can be one issue only.
+        let written = if METADATA.contains(&key.as_str()) {
+            key.clone()
+        } else {
+            format!("{key} {}", argument.value.to_token_stream())
+        };
+        if seen.contains(&written) {
+            let message = format!("`{key}` is stated twice");
+            return Err(Error::new(argument.name.span(), message));
+        }
+        seen.push(written);
+        Ok(argument)
+    };
+    let pieces = split_at_commas(tokens).into_iter();
+    pieces
+        .map(|piece| syn::parse2(piece).and_then(&mut once))
+        .collect()
+}
+
+/// `name`, `name = value` or `name(…)`.
 struct Argument {
     name: Ident,
     value: Value,
@@ -77,6 +85,8 @@ enum Value {
     Text(LitStr),
     Number(Lit),
     Path(Path),
+    /// What stands in brackets: constraints, or the values of one.
+    List(TokenStream),
 }
 
 impl Parse for Argument {
@@ -92,6 +102,15 @@ impl Parse for Argument {
                 name,
                 value: Value::None,
             });
+        }
+        if input.peek(syn::token::Paren) {
+            let content;
+            syn::parenthesized!(content in input);
+            if !input.is_empty() {
+                return Err(Error::new(input.span(), "expected `,`"));
+            }
+            let value = Value::List(content.parse()?);
+            return Ok(Self { name, value });
         }
         if !input.peek(Token![=]) {
             let message = format!("expected `,` or `= value` after `{name}`");
@@ -128,6 +147,7 @@ impl ToTokens for Value {
             Self::Text(text) => text.to_tokens(tokens),
             Self::Number(lit) => lit.to_tokens(tokens),
             Self::Path(path) => path.to_tokens(tokens),
+            Self::List(list) => list.to_tokens(tokens),
         }
     }
 }
@@ -157,9 +177,91 @@ impl Value {
     }
 }
 
+/// Maps an argument to what it needs; a list to what each of its parts needs.
+fn need(name: Ident, value: Value, errors: &mut Vec<Error>) -> Option<Need> {
+    if let Value::List(list) = value {
+        return match Group::of(&name) {
+            Some(group) => grouped(group, name, list, errors),
+            None => values(&name, list, errors),
+        };
+    }
+    if Group::of(&name).is_some() {
+        let message = format!("`{name}` needs a list: `{name}(…)`");
+        errors.push(Error::new(name.span(), message));
+        return None;
+    }
+    atom(name, value).map_err(|error| errors.push(error)).ok()
+}
+
+/// `all(…)`, `any(…)`, `not(…)`.
+fn grouped(group: Group, name: Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Need> {
+    let before = errors.len();
+    let mut of = Vec::new();
+    for argument in arguments(list) {
+        match argument {
+            Ok(Argument { name, .. }) if METADATA.contains(&name.unraw().to_string().as_str()) => {
+                let message =
+                    format!("`{name}` is about the whole test: state it outside of any list");
+                errors.push(Error::new(name.span(), message));
+            }
+            Ok(Argument { name, value }) => of.extend(need(name, value, errors)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.len() > before {
+        // What could be read is kept, so that rustc reports its mistakes as well.
+        return many(of);
+    }
+    match (group, of.len()) {
+        (_, 0) => {
+            let message = format!("`{name}()` has nothing in it");
+            errors.push(Error::new(name.span(), message));
+            None
+        }
+        (Group::Not, 2..) => {
+            let message = "`not` takes one constraint: write `not(all(…))` or `not(any(…))`";
+            errors.push(Error::new(name.span(), message));
+            many(of)
+        }
+        _ => Some(Need::Group(group, of)),
+    }
+}
+
+/// `name("a", "b")`, which is `name = "a", name = "b"`.
+fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Need> {
+    let before = errors.len();
+    let mut atoms = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
+    for piece in split_at_commas(list) {
+        let written = piece.to_string();
+        match syn::parse2::<Lit>(piece.clone()) {
+            Ok(_) if seen.contains(&written) => {
+                errors.push(Error::new_spanned(piece, "this value is stated twice"));
+            }
+            Ok(_) => {
+                seen.push(written);
+                let name = name.clone();
+                atoms.push(Need::Atom { name, args: piece });
+            }
+            Err(_) => {
+                let message = format!(
+                    "expected the values of `{name}` here: constraints are grouped by `all(…)`, \
+                     `any(…)` and `not(…)`"
+                );
+                errors.push(Error::new_spanned(piece, message));
+            }
+        }
+    }
+    if atoms.is_empty() && errors.len() == before {
+        let message = format!("`{name}()` has nothing in it");
+        errors.push(Error::new(name.span(), message));
+    }
+    many(atoms)
+}
+
 /// Maps an argument to a constructor's call. A path is passed with its own text before it, since a
 /// function cannot be asked for its name.
-fn atom(name: Ident, value: Value) -> syn::Result<Atom> {
+fn atom(name: Ident, value: Value) -> syn::Result<Need> {
     if let Some(meant) = mistyped_metadata(&name) {
         let message = format!("no constraint is called `{name}`; did you mean `{meant}`?");
         return Err(Error::new(name.span(), message));
@@ -172,8 +274,9 @@ fn atom(name: Ident, value: Value) -> syn::Result<Atom> {
             let text = path.to_token_stream().to_string().replace(' ', "");
             quote!(#text, #path)
         }
+        Value::List(list) => list,
     };
-    Ok(Atom { name, args })
+    Ok(Need::Atom { name, args })
 }
 
 /// A metadata key that differs from the name by one letter: rustc, which suggests functions, cannot
@@ -236,20 +339,58 @@ mod tests {
         )
     }
 
+    fn shown(needs: &[Need]) -> String {
+        let one = |need: &Need| match need {
+            Need::Atom { name, args } => format!("{name}({args})"),
+            Need::Group(group, of) => format!("{group:?}[{}]", shown(of)),
+        };
+        needs.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn lists_nest() {
+        let (args, errors) =
+            read(r#"any(root, not(all(kvm, command = "a"))), caps("X", "Y"), command("b")"#);
+        assert_eq!(errors, Vec::<String>::new());
+        assert_eq!(
+            shown(&args.needs),
+            r#"Any[root(), Not[All[kvm(), command("a")]]], All[caps("X"), caps("Y")], command("b")"#
+        );
+    }
+
+    #[test]
+    fn bad_lists_are_reported_and_their_good_parts_kept() {
+        let (args, errors) = read(
+            r#"any(), not(root, kvm), any(kvm, kvm, issue = "x"), caps("X", "X"), al(root), all, caps()"#,
+        );
+        assert_eq!(
+            shown(&args.needs),
+            r#"All[root(), kvm()], kvm(), caps("X")"#
+        );
+        assert_eq!(
+            errors,
+            [
+                "`any()` has nothing in it",
+                "`not` takes one constraint: write `not(all(…))` or `not(any(…))`",
+                "`kvm` is stated twice",
+                "`issue` is about the whole test: state it outside of any list",
+                "this value is stated twice",
+                "expected the values of `al` here: constraints are grouped by `all(…)`, `any(…)` and `not(…)`",
+                "`all` needs a list: `all(…)`",
+                "`caps()` has nothing in it",
+            ]
+        );
+    }
+
     #[test]
     fn atoms_keep_their_order_and_metadata_is_taken_out() {
         let (args, errors) = read(
             r#"root, issue = "x/1", kernel_ge = "5.0", when = a::b, crate = ::k, reason = "r","#,
         );
         assert_eq!(errors, Vec::<String>::new());
-        let atoms: Vec<_> = args
-            .atoms
-            .iter()
-            .map(|atom| format!("{}({})", atom.name, atom.args))
-            .collect();
         assert_eq!(
-            atoms,
-            ["root()", r#"kernel_ge("5.0")"#, r#"when("a::b" , a :: b)"#]
+            shown(&args.needs),
+            r#"root(), kernel_ge("5.0"), when("a::b" , a :: b)"#
         );
         assert_eq!(args.issue.map(|text| text.value()).as_deref(), Some("x/1"));
         assert_eq!(args.reason.map(|text| text.value()).as_deref(), Some("r"));
@@ -259,7 +400,7 @@ mod tests {
     #[test]
     fn all_errors_are_reported_at_once() {
         let (args, errors) = read(r#"root, , kvm kvm, issue = 3, root, command =, isue = "x""#);
-        assert_eq!(args.atoms.len(), 1);
+        assert_eq!(args.needs.len(), 1);
         assert_eq!(
             errors,
             [
@@ -276,7 +417,7 @@ mod tests {
     #[test]
     fn a_range_is_no_duplicate() {
         let (args, errors) = read(r#"kernel_ge = "5.0", kernel_ge = "6.0""#);
-        assert_eq!((args.atoms.len(), errors.len()), (2, 0));
+        assert_eq!((args.needs.len(), errors.len()), (2, 0));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Error, ItemFn, Visibility};
 
-use crate::args::{Args, Atom};
+use crate::args::Args;
 use crate::function::Function;
+use crate::need::consts;
 
 /// Expands the attribute; what it could not accept becomes `compile_error!`s beside the function.
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -45,7 +46,7 @@ fn with_errors(kept: TokenStream, errors: Vec<Error>) -> TokenStream {
 fn bare(args: &Args, function: &Function) -> TokenStream {
     let item = &function.item;
     let krate = krate(args);
-    let (consts, _) = constraint_consts(&krate, &args.atoms);
+    let (consts, _) = consts(&krate, &args.needs);
     quote! {
         const _: () = { #consts };
         #[allow(dead_code)]
@@ -55,7 +56,7 @@ fn bare(args: &Args, function: &Function) -> TokenStream {
 
 fn test(args: &Args, mut function: Function) -> TokenStream {
     let krate = krate(args);
-    let (consts, names) = constraint_consts(&krate, &args.atoms);
+    let (consts, names) = consts(&krate, &args.needs);
     let vis = std::mem::replace(&mut function.item.vis, Visibility::Inherited);
     let body = &function.item;
     let ident = &body.sig.ident;
@@ -100,35 +101,6 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
             };
         };
     }
-}
-
-/// One constant for each atom: rustc reports the first panic of a constant only, so a bad value in
-/// one of them hides no other. All of it carries the span of the atom's name, which is what the
-/// message of a constructor then points at.
-fn constraint_consts(krate: &TokenStream, atoms: &[Atom]) -> (TokenStream, Vec<syn::Ident>) {
-    let mut consts = TokenStream::new();
-    let mut names = Vec::new();
-    for (index, Atom { name, args }) in atoms.iter().enumerate() {
-        let span = name.span();
-        // The underscore keeps the constant from being reported as unused outside of tests.
-        let constant = syn::Ident::new(&format!("_C{index}"), Span::mixed_site());
-        let ty = quote_spanned!(Span::mixed_site() => #krate::constraint::Constraint);
-        let krate = at(span, krate);
-        consts.extend(quote_spanned! { span =>
-            const #constant: #ty = #krate::constraint::#name(#args);
-        });
-        names.push(constant);
-    }
-    (consts, names)
-}
-
-/// The same tokens at another place: the span of a call begins where its path begins.
-fn at(span: Span, tokens: &TokenStream) -> TokenStream {
-    let moved = tokens.clone().into_iter().map(|mut token| {
-        token.set_span(span.resolved_at(token.span()));
-        token
-    });
-    moved.collect()
 }
 
 /// The path to kata-test: as the user gave it, or the crate's own name.

@@ -2,14 +2,15 @@
 //!
 //! The macro maps: it turns each atom of the attribute into a call of the constructor of the same
 //! name and leaves it to rustc to find unknown names and bad values. It never looks at the host,
-//! and it knows no constraint by name.
+//! and it knows no constraint by name, only what groups them.
 //!
-//! The files are the pipeline: `args` (what the attribute says) and `function` (what it stands on)
+//! The files are the pipeline: `args` (what the attribute says, `need` being what it asks for) and `function` (what it stands on)
 //! are read, each collecting all its errors, and `expand` writes the result.
 
 mod args;
 mod expand;
 mod function;
+mod need;
 
 use proc_macro::TokenStream;
 

@@ -3,9 +3,11 @@
 mod child;
 mod exit;
 mod print;
+mod run;
 mod signals;
 
 pub(crate) use child::{Bounded, answer_within, become_leader, fork};
 pub(crate) use exit::at_exit;
 pub(crate) use print::{stderr, stdout};
+pub(crate) use run::{Ran, run_within};
 pub(crate) use signals::{Signals, default_signals};

@@ -12,6 +12,6 @@ fn mistakes_are_reported_at_their_place() {
             path.extension().is_some_and(|extension| extension == "rs")
         })
         .count();
-    assert_eq!(cases, 7, "say here how many cases there are");
+    assert_eq!(cases, 10, "say here how many cases there are");
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
 }

@@ -70,6 +70,20 @@ impl Requirement {
         })
     }
 
+    /// Says whether the requirement states components only.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.rest == self.text.len()
+    }
+
+    /// The first base version behind all those that equal this one.
+    pub(super) const fn behind(&self) -> [u64; 3] {
+        // A requirement that goes on behind its components means all three of them.
+        let stated = if self.is_plain() { self.stated } else { 3 };
+        let mut behind = self.base;
+        behind[stated - 1] = behind[stated - 1].saturating_add(1);
+        behind
+    }
+
     /// What the requirement states beyond the three components.
     pub(super) fn rest(&self) -> &'static str {
         &self.text[self.rest..]

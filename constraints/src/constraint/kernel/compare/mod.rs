@@ -1,52 +1,10 @@
 //! How a running kernel compares with a requirement: less, equal, greater, or nobody can say.
 
 use std::cmp::Ordering;
-use std::fmt;
 
 use semver::Version;
 
 use super::{Release, Requirement};
-
-/// The comparison that a constraint asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "the names are the attribute's own: kernel_eq, kernel_ne, …"
-)]
-pub enum Operator {
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
-}
-
-impl Operator {
-    pub(crate) fn holds(self, ordering: Ordering) -> bool {
-        match self {
-            Self::Eq => ordering.is_eq(),
-            Self::Ne => ordering.is_ne(),
-            Self::Lt => ordering.is_lt(),
-            Self::Le => ordering.is_le(),
-            Self::Gt => ordering.is_gt(),
-            Self::Ge => ordering.is_ge(),
-        }
-    }
-}
-
-impl fmt::Display for Operator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Eq => "=",
-            Self::Ne => "!=",
-            Self::Lt => "<",
-            Self::Le => "<=",
-            Self::Gt => ">",
-            Self::Ge => ">=",
-        })
-    }
-}
 
 /// Compares as far as the requirement states; `None` where two vendors count differently.
 pub(crate) fn compare(running: &Release<'_>, requirement: &Requirement) -> Option<Ordering> {

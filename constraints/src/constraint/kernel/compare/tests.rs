@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 
 use proptest::prelude::*;
 
-use super::{Operator, compare};
-use crate::constraint::kernel::{Release, Requirement};
+use super::compare;
+use crate::constraint::kernel::{Operator, Release, Requirement};
 
 fn ordering(running: &str, required: &str) -> Option<Ordering> {
     let required = leak(required);

@@ -1,0 +1,132 @@
+//! Scope: the grammar and its errors. What a value means is tested where it is parsed.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn shown(text: &str) -> String {
+    let list = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let shown: Vec<_> = list.iter().map(Constraint::to_string).collect();
+    shown.join(", ")
+}
+
+fn problem(text: &str) -> String {
+    parse(text).expect_err(text).to_string()
+}
+
+#[test]
+fn lists_nest_and_spaces_do_not_count() {
+    assert_eq!(shown(""), "");
+    assert_eq!(shown(" root ,\n kvm, "), "root, kvm");
+    assert_eq!(
+        shown(r#"root,any( kvm ,not(all(root,command="a"))),kernel_ge="6.1""#),
+        "root, any(kvm, not(all(root, command a))), kernel >= 6.1"
+    );
+    assert_eq!(
+        shown(r#"command("a", "b",), command("c")"#),
+        "all(command a, command b), command c"
+    );
+}
+
+#[test]
+fn every_example_of_the_table_is_read() {
+    for entry in TABLE {
+        let read = parse(entry.example);
+        match entry.build {
+            Build::Function => assert!(read.is_err(), "{}", entry.name),
+            _ => assert!(
+                read.is_ok(),
+                "{}: {}",
+                entry.name,
+                read.expect_err("an error")
+            ),
+        }
+        assert!(entry.doc.trim().len() > 10, "{} is documented", entry.name);
+    }
+}
+
+#[test]
+fn errors_name_the_place_and_the_nearest_name() {
+    for (text, expected) in [
+        (
+            "rot",
+            r#"no constraint is called `rot`; did you mean `root`? at "rot""#,
+        ),
+        (
+            "root, kernle_ge = \"6\"",
+            "no constraint is called `kernle_ge`; did you mean `kernel_ge`? at \"kernle_ge = \\\"6\\\"\"",
+        ),
+        (
+            "elephant",
+            r#"no constraint is called `elephant` at "elephant""#,
+        ),
+        (
+            "issue = \"x\"",
+            "`issue` says something about a test and is no constraint at \"issue = \\\"x\\\"\"",
+        ),
+        ("root = \"x\"", "`root` takes no value at \"\\\"x\\\"\""),
+        (
+            "kernel_ge",
+            "`kernel_ge` needs a text: `kernel_ge = \"6.1\"` at \"kernel_ge\"",
+        ),
+        (
+            "kernel_ge =",
+            "`kernel_ge` needs a text: `kernel_ge = \"6.1\"` at the end",
+        ),
+        (
+            "kernel_ge = 6",
+            "`kernel_ge` needs a text: `kernel_ge = \"6.1\"` at \"6\"",
+        ),
+        (
+            "kernel_ge = \"six\"",
+            "`kernel_ge`: expected a kernel version, such as \"6.1\", \"5.10.16\" or \"6.8-rc4\" at \"\\\"six\\\"\"",
+        ),
+        (
+            "when = a",
+            "`when` names a function, which only an attribute can at \"a\"",
+        ),
+        ("any()", "`any()` has nothing in it at \"any()\""),
+        ("any", "`any` needs a list: `any(…)` at \"any\""),
+        (
+            "not(root, kvm)",
+            "`not` takes one constraint: write `not(all(…))` or `not(any(…))` at \"not(root, kvm)\"",
+        ),
+        ("any(root", "this bracket is not closed at \"(root\""),
+        ("root)", "expected `,` at \")\""),
+        ("root kvm", "expected `,` at \"kvm\""),
+        (
+            "command = \"a",
+            "this text has no closing quote at \"\\\"a\"",
+        ),
+        (
+            "command(root)",
+            "expected a value of `command`: `command(\"…\")` at \"root)\"",
+        ),
+        ("root; kvm", "';' has no place here at \"; kvm\""),
+    ] {
+        assert_eq!(problem(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn deep_nesting_is_an_error_and_no_overflow() {
+    let text = "not(".repeat(10_000);
+    assert!(problem(&text).starts_with("lists are nested at most 32 deep"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in any::<String>()) {
+        let _ = parse(&text);
+    }
+
+    /// Words of the grammar in any order reach deeper than arbitrary letters do.
+    #[test]
+    fn no_words_panic(words in proptest::collection::vec(
+        prop_oneof![
+            Just("root"), Just("any"), Just("not"), Just("("), Just(")"), Just(","), Just("="),
+            Just("kernel_ge"), Just("command"), Just("\"6.1\""), Just("7"), Just("\""),
+        ], 0..24)) {
+        let _ = parse(&words.join(" "));
+    }
+}

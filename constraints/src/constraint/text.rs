@@ -1,0 +1,101 @@
+//! Handling text while a test is being compiled.
+
+/// The bytes from `start` to `end` of a text, both on the border of a character.
+pub(crate) const fn cut(text: &'static str, start: usize, end: usize) -> &'static str {
+    text.split_at(end).0.split_at(start).1
+}
+
+/// The text without ASCII space around it.
+pub(crate) const fn trim(text: &'static str) -> &'static str {
+    text.trim_ascii()
+}
+
+/// Says whether two texts are the same.
+pub(crate) const fn same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < a.len() {
+        if a[index] != b[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// The place of a name in a list.
+pub(crate) const fn position(name: &str, names: &[&str]) -> Option<usize> {
+    let mut index = 0;
+    while index < names.len() {
+        if same(name, names[index]) {
+            return Some(index);
+        }
+        index += 1;
+    }
+    None
+}
+
+/// Says whether a text begins with another.
+pub(crate) const fn starts_with(text: &str, start: &str) -> bool {
+    let (text, start) = (text.as_bytes(), start.as_bytes());
+    if text.len() < start.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < start.len() {
+        if text[index] != start[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// Says whether a text has letters, digits and the given characters only, and at least one.
+pub(crate) const fn is_word(text: &str, others: &[u8]) -> bool {
+    let bytes = text.as_bytes();
+    let mut index = 0;
+    while index < bytes.len() {
+        let mut known = bytes[index].is_ascii_alphanumeric();
+        let mut other = 0;
+        while other < others.len() {
+            known |= bytes[index] == others[other];
+            other += 1;
+        }
+        if !known {
+            return false;
+        }
+        index += 1;
+    }
+    !bytes.is_empty()
+}
+
+/// Accepts a name of a closed list; a near miss is answered by the message at the same place.
+pub(crate) const fn one_of(
+    name: &'static str,
+    names: &[&'static str],
+    meant: &[&'static str],
+    unknown: &'static str,
+) -> Result<&'static str, &'static str> {
+    match position(name, names) {
+        Some(index) => Ok(names[index]),
+        None => match super::nearest::nearest(name, names) {
+            Some(index) => Err(meant[index]),
+            None => Err(unknown),
+        },
+    }
+}
+
+/// Two lists from one: the names, and for each a message that suggests it.
+macro_rules! names {
+    ($names:ident, $meant:ident, $what:literal: $($name:literal)+) => {
+        pub(crate) const $names: &[&str] = &[$($name),+];
+        const $meant: &[&str] = &[
+            $(concat!("no ", $what, " has this name; did you mean \"", $name, "\"?")),+
+        ];
+    };
+}
+pub(crate) use names;
