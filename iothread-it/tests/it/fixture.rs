@@ -75,10 +75,9 @@ pub(crate) fn configuration(machine: Machine) -> Result<HypervisorConfig> {
 
 /// Returns the shape of this run. Idle threads sleep, so that CPU time shows who worked.
 pub(crate) fn shape(machine: Machine) -> Result<Shape> {
-    Ok(Shape {
-        poll_max_ns: Some(0),
-        ..Shape::new(configuration(machine)?)
-    })
+    let mut config = configuration(machine)?;
+    config.iothreads.polling.max_ns = Some(0);
+    Ok(Shape::new(config))
 }
 
 /// A booted VM and what a case needs around it.
