@@ -28,6 +28,7 @@
 //! or of the `cargo test` that started the binary. The feature `runner` reads them.
 
 pub mod constraint;
+mod contract;
 pub mod facts;
 mod halt;
 mod harness;

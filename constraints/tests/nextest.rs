@@ -38,6 +38,11 @@ impl Said {
 
 /// Runs a sample binary of this package by nextest.
 fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
+    nextest_with(("SAMPLE", sample), target, args)
+}
+
+/// The same, with a variable set.
+fn nextest_with((name, value): (&str, &str), target: &str, args: &[&str]) -> Said {
     let records = tempfile::tempdir().expect("a folder");
     let config = records.path().join("nextest.toml");
     fs::write(&config, "").expect("a configuration without anything");
@@ -72,7 +77,7 @@ fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
     }
     command
         .env("KATA_TEST_RECORD_DIR", records.path())
-        .env("SAMPLE", sample);
+        .env(name, value);
     let Output {
         stdout,
         stderr,
@@ -81,7 +86,13 @@ fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
     let text = [stderr, stdout]
         .map(|bytes| String::from_utf8(bytes).expect("text"))
         .concat();
-    let recorded = read_all(&records.path().join("latest"), &text);
+    let latest = records.path().join("latest");
+    // A list that fails leaves no record.
+    let recorded = if latest.exists() {
+        read_all(&latest, &text)
+    } else {
+        String::new()
+    };
     Said {
         text,
         code: status.code(),
@@ -214,4 +225,27 @@ fn a_skip_half_way_is_a_failure_with_its_reason() {
         record.contains("\"outcome\":\"failed\"") && record.contains("0 disks"),
         "{record}"
     );
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_broken_promise_ends_nextest_at_the_list() {
+    let promise = ("KATA_TEST_EXPECT", "command = \"no-such-command\"");
+    let said = nextest_with(promise, "sample", &[]);
+    assert_eq!(said.code, Some(104), "{}", said.text);
+    assert!(
+        said.text
+            .contains("this host does not keep what KATA_TEST_EXPECT promises")
+            && said.text.contains("needs command no-such-command"),
+        "{}",
+        said.text
+    );
+    assert_eq!(said.recorded, "", "no test has run");
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_skip_that_is_not_allowed_is_a_failure() {
+    let allowance = ("KATA_TEST_MAY_SKIP", "kvm");
+    let said = nextest_with(allowance, "sample", &["needs::much"]);
+    assert_eq!(said.word("needs::much"), "FAIL");
+    assert!(said.text.contains("is not allowed here"), "{}", said.text);
 }

@@ -13,10 +13,11 @@ use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setpgid};
 
 use super::body::{self, Ended};
 use crate::facts;
-use crate::halt::Halt;
+use crate::halt::{self, Halt};
 use crate::measure::{self, Measures};
 use crate::registry::Test;
 use crate::sys::{become_leader, default_signals, fork, stderr};
+use crate::verdict::Reason;
 
 /// A test whose process has been started.
 pub(super) struct Child {
@@ -36,6 +37,8 @@ pub(super) struct Exit {
     pub(super) measures: Measures,
     /// Why it stopped half-way, if it did.
     pub(super) halt: Option<Halt>,
+    /// What it required, is unmet, and did not stop it.
+    pub(super) waived: Vec<Reason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,7 @@ impl Child {
         let mut measures = Measures::new();
         let mut reported = None;
         let mut halt = None;
+        let mut waived = Vec::new();
         for line in String::from_utf8_lossy(&self.reports.bytes).lines() {
             match line {
                 "passed" => reported = Some(How::Passed),
@@ -113,6 +117,7 @@ impl Child {
                     if let Some((name, value)) = measure::parse(line) {
                         measure::put(&mut measures, name, value);
                     }
+                    waived.extend(halt::read_waived(line));
                 }
             }
         }
@@ -123,6 +128,7 @@ impl Child {
             output,
             measures,
             halt,
+            waived,
         }
     }
 }
@@ -167,7 +173,9 @@ fn live(parent: Pid, test: &Test, output: Option<OwnedFd>, reports: OwnedFd) -> 
     measure::report_to(reports);
     // The test may start threads, and then ask about the host.
     facts::many_threads();
-    let passed = match body::run(test) {
+    let ended = body::run(test);
+    halt::report_waived();
+    let passed = match ended {
         Ended::Passed => true,
         Ended::Panicked(payload) => {
             // Dropping a payload can itself panic, and nobody needs it any more.

@@ -7,6 +7,7 @@ use super::caller::Caller;
 use super::cli::{Format, Options, Which};
 use super::select::{Selected, select};
 use crate::constraint::{Standing, judge};
+use crate::contract::Contract;
 use crate::facts::Host;
 use crate::measure::Measures;
 use crate::record::{self, Ending, Phase, Record};
@@ -18,18 +19,23 @@ pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) caller: Caller,
     pub(super) options: Options,
+    pub(super) contract: Contract,
 }
 
 /// What to do with one test.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Run,
+    /// Some constraints are unmet, and unmet tests are to run too.
+    RunUnmet(Vec<Reason>),
     /// `#[ignore]`, with its reason.
     Ignored(&'static str),
     /// Some constraints are unmet.
     Skip(Vec<Reason>),
     /// Some constraints are unmet, and a skip would look like a pass to the caller.
     Refuse(Vec<Reason>),
+    /// Some constraints are unmet, and a skip for these is not allowed here.
+    Forbid(Vec<Reason>, String),
     /// Some constraints could not be decided.
     Undetermined(Vec<Reason>),
 }
@@ -46,10 +52,18 @@ impl Plan {
         match judgement.standing {
             Standing::Met => Decision::Run,
             Standing::Undetermined => Decision::Undetermined(judgement.reasons),
-            Standing::Unmet if self.caller == Caller::NextestRun => {
-                Decision::Refuse(judgement.reasons)
-            }
-            Standing::Unmet => Decision::Skip(judgement.reasons),
+            Standing::Unmet => self.unmet(judgement.reasons),
+        }
+    }
+
+    fn unmet(&self, reasons: Vec<Reason>) -> Decision {
+        if self.contract.unskip {
+            return Decision::RunUnmet(reasons);
+        }
+        match self.contract.forbids(&reasons) {
+            Some(why) => Decision::Forbid(reasons, why),
+            None if self.caller == Caller::NextestRun => Decision::Refuse(reasons),
+            None => Decision::Skip(reasons),
         }
     }
 
@@ -64,7 +78,7 @@ impl Plan {
         let Selected { mut tests, .. } = self.select(tests);
         if self.caller == Caller::NextestList && self.options.which == Which::OnlyIgnored {
             let binary = self.target.binary_id();
-            tests.retain(|test| test.ignore.is_some() || self.unmet(test, host, &binary));
+            tests.retain(|test| test.ignore.is_some() || self.is_skipped(test, host, &binary));
         }
         let mut text = String::new();
         for test in &tests {
@@ -79,17 +93,21 @@ impl Plan {
         text
     }
 
-    /// Says whether a test is unmet, and writes that down.
-    fn unmet(&self, test: &Test, host: &dyn Host, binary: &str) -> bool {
+    /// Says whether a test is to be skipped, and writes that down.
+    fn is_skipped(&self, test: &Test, host: &dyn Host, binary: &str) -> bool {
         let judgement = judge(test.constraints, host);
-        let unmet = judgement.standing == Standing::Unmet;
-        if unmet {
+        if judgement.standing != Standing::Unmet {
+            return false;
+        }
+        let decision = self.unmet(judgement.reasons);
+        let skipped = matches!(decision, Decision::Skip(_));
+        if skipped {
             record::write(&Record {
                 binary,
                 test: test.name(),
                 phase: Phase::List,
                 ending: Ending::Skipped,
-                reasons: &judgement.reasons,
+                reasons: decision.reasons(),
                 issue: test.issue,
                 reason: test.reason,
                 signal: None,
@@ -97,7 +115,7 @@ impl Plan {
                 measures: &Measures::new(),
             });
         }
-        unmet
+        skipped
     }
 }
 
@@ -106,7 +124,11 @@ impl Decision {
     pub(super) fn reasons(&self) -> &[Reason] {
         match self {
             Self::Run | Self::Ignored(_) => &[],
-            Self::Skip(reasons) | Self::Refuse(reasons) | Self::Undetermined(reasons) => reasons,
+            Self::RunUnmet(reasons)
+            | Self::Skip(reasons)
+            | Self::Refuse(reasons)
+            | Self::Forbid(reasons, _)
+            | Self::Undetermined(reasons) => reasons,
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Line<'a> {
 
 pub(super) enum Result {
     Ok,
+    /// It passed, though this is unmet.
+    Stale(String),
     /// With what is worth saying in the line itself: `SIGSEGV`.
     Failed(Option<String>),
     /// With the reason, which may be empty.
@@ -25,7 +27,7 @@ pub(super) enum Result {
 impl Result {
     pub(super) fn log_word(&self) -> &'static str {
         match self {
-            Self::Ok => "ok",
+            Self::Ok | Self::Stale(_) => "ok",
             Self::Failed(_) => "failed",
             Self::Ignored(_) => "ignored",
         }
@@ -78,6 +80,10 @@ impl Printer {
         };
         let (word, paint, detail) = match &line.result {
             Result::Ok => ("ok", Paint::Green, String::new()),
+            Result::Stale(unmet) => {
+                let detail = format!(", with a stale constraint: {}", one_line(unmet));
+                ("ok", Paint::Green, detail)
+            }
             Result::Failed(None) => ("FAILED", Paint::Red, String::new()),
             Result::Failed(Some(how)) => ("FAILED", Paint::Red, format!(" ({how})")),
             Result::Ignored(reason) if reason.is_empty() => {
@@ -100,7 +106,7 @@ impl Printer {
 
     fn terse(&mut self, result: &Result) {
         let dot = match result {
-            Result::Ok => self.paint(".", Paint::Green),
+            Result::Ok | Result::Stale(_) => self.paint(".", Paint::Green),
             Result::Failed(_) => self.paint("F", Paint::Red),
             Result::Ignored(_) => self.paint("i", Paint::Yellow),
         };

@@ -1,6 +1,6 @@
 //! The run: as many children as asked for at a time, one poll(2) for all that can happen.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -16,12 +16,13 @@ use super::plan::{Decision, Plan};
 use super::print::{Line, Printer, Result as Shown};
 use super::select::Selected;
 use super::summary::Summary;
+use crate::contract::UNSKIP;
 use crate::facts::Here;
 use crate::measure::Measures;
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::Test;
 use crate::sys::Signals;
-use crate::verdict::join;
+use crate::verdict::{Reason, join};
 
 /// Runs the selected tests and returns the exit code.
 pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, String> {
@@ -40,6 +41,7 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
         summary: Summary::new(selected.filtered_out),
         signals,
         log: log.transpose()?,
+        unmet: HashMap::new(),
         started: Instant::now(),
     };
     Ok(run.all(selected))
@@ -52,6 +54,8 @@ struct Run<'a> {
     summary: Summary,
     signals: Signals,
     log: Option<File>,
+    /// The running tests that are unmet, and are to run all the same.
+    unmet: HashMap<&'static str, Vec<Reason>>,
     started: Instant,
 }
 
@@ -111,6 +115,15 @@ impl Run<'_> {
     fn begin(&mut self, test: &'static Test, decision: Decision) -> Option<Child> {
         let (ending, shown) = match &decision {
             Decision::Run => return self.start(test),
+            Decision::RunUnmet(reasons) => {
+                self.unmet.insert(test.name(), reasons.clone());
+                return self.start(test);
+            }
+            Decision::Forbid(reasons, why) => {
+                let why = format!("not run: {}\n{why}\n", join(reasons));
+                self.summary.failed(test.name(), why.into_bytes());
+                (Ending::Failed, Shown::Failed(None))
+            }
             Decision::Ignored(reason) => {
                 self.summary.ignored();
                 (Ending::Ignored, Shown::Ignored((*reason).to_owned()))
@@ -160,7 +173,12 @@ impl Run<'_> {
 
     fn end(&mut self, child: Child) {
         let test = child.test;
-        let exit = child.finish();
+        let mut exit = child.finish();
+        let mut unmet = self.unmet.remove(test.name()).unwrap_or_default();
+        unmet.append(&mut exit.waived);
+        if !unmet.is_empty() {
+            return self.end_unmet(test, exit, unmet);
+        }
         if exit.how == How::Halted {
             return self.end_halted(test, exit);
         }
@@ -220,6 +238,9 @@ impl Run<'_> {
             fail(format!("stopped, since it is undetermined: {reasons}\n"));
             let shown = Shown::Failed(Some("undetermined".to_owned()));
             (Ending::Undetermined, shown)
+        } else if let Some(forbidden) = self.plan.contract.forbids(&halt.reasons) {
+            fail(format!("stopped half-way: {reasons}\n{forbidden}\n"));
+            (Ending::Failed, Shown::Failed(None))
         } else if self.plan.caller == super::Caller::NextestRun {
             fail(format!(
                 "stopped half-way: {reasons}\nnextest would show this skip as a pass: only what \
@@ -240,6 +261,31 @@ impl Run<'_> {
             None,
             seconds * 1000.0,
         );
+        self.show(test, shown, Some(seconds));
+    }
+
+    /// Ends a test that was run though it is unmet. If it passed, it does not need what it states;
+    /// if not, it is as good as skipped, except to nextest, which is not told of skips by now.
+    fn end_unmet(&mut self, test: &'static Test, exit: Exit, unmet: Vec<Reason>) {
+        let (name, reasons) = (test.name(), join(&unmet));
+        let (ending, shown) = if exit.how == How::Passed {
+            self.summary.passed(name, exit.output);
+            self.summary.stale(name, &unmet);
+            (Ending::Passed, Shown::Stale(reasons))
+        } else if self.plan.caller == super::Caller::NextestRun {
+            let mut output = exit.output;
+            let note = format!("note: run for {UNSKIP}=1, though unmet: {reasons}\n");
+            output.extend_from_slice(note.as_bytes());
+            self.summary.failed(name, output);
+            (Ending::Failed, Shown::Failed(None))
+        } else {
+            self.summary.skipped(&unmet);
+            let shown = Shown::Ignored(format!("{reasons}; run all the same, it did not pass"));
+            (Ending::Skipped, shown)
+        };
+        let decision = Decision::RunUnmet(unmet);
+        let (seconds, measures) = (exit.took.as_secs_f64(), &exit.measures);
+        self.record(test, &decision, ending, measures, None, seconds * 1000.0);
         self.show(test, shown, Some(seconds));
     }
 
