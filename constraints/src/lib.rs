@@ -35,6 +35,7 @@ mod harness;
 pub mod katatestutils;
 mod libtest;
 mod measure;
+mod metadata;
 mod record;
 mod registry;
 #[cfg(feature = "runner")]
@@ -75,6 +76,10 @@ mod verdict;
 ///
 /// - `issue = "…"`: the issue that explains the constraints, kept in the record;
 /// - `reason = "…"`: the same in words;
+/// - `timeout = "30s"` (`ms`, `s`, `m`, `h`): when that time is up, the test and every process it
+///   started are killed, and it has failed; without one a test is only spoken of after a minute;
+/// - `serial = "group"`: no two tests of a group run at the same time, in whatever binary or process
+///   of nextest; waiting for its turn does not count for a test's `timeout`;
 /// - `crate = path`: where kata-test is, if not at `::kata_test`.
 ///
 /// The function takes nothing and returns `()`, a `Result`, or anything else that a `main` can
@@ -113,6 +118,7 @@ pub mod __private {
     pub use crate::halt::{require, skip};
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
+    pub use crate::metadata::{serial, timeout};
     pub use crate::registry::{Target, Test, succeeded};
     pub use inventory;
     pub use kata_test_macros::require as require_in;

@@ -5,14 +5,15 @@
 //! is a failure that says what to set.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Instant;
 
 use crate::constraint::{Standing, judge};
 use crate::contract::Contract;
 use crate::facts::Here;
 use crate::halt;
-use crate::harness::{Ended, count, missing, run_body};
+use crate::harness::{Ended, count, missing, run_body, serial_lock};
 use crate::measure::{self, Measures};
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{Target, Test};
@@ -71,11 +72,23 @@ struct Case {
 impl Case {
     /// Runs the test, though these reasons speak against it.
     fn run(self, mut unmet: Vec<Reason>) {
+        let lock = self.test.serial.map(serial_lock).transpose();
+        let _lock = lock.unwrap_or_else(|problem| {
+            self.write(Ending::Failed, &[], 0.0, &Measures::new());
+            panic!("not run: {problem}")
+        });
         self.write(Ending::Lost, &[], 0.0, &Measures::new());
         let start = Instant::now();
-        let (ended, measures) = measure::collect(|| run_body(self.test));
+        let finished = run_within(self.test);
         let millis = start.elapsed().as_secs_f64() * 1000.0;
-        unmet.append(&mut halt::take_waived());
+        let Some(((ended, waived), measures)) = finished else {
+            self.write(Ending::TimedOut, &unmet, millis, &Measures::new());
+            panic!(
+                "timed out after {:?}",
+                self.test.timeout.unwrap_or_default()
+            );
+        };
+        unmet.extend(waived);
         if !unmet.is_empty() {
             return self.end_unmet(&ended, &unmet, millis, &measures);
         }
@@ -148,6 +161,7 @@ impl Case {
             issue: self.test.issue,
             reason: self.test.reason,
             signal: None,
+            as_uid: None,
             duration_ms,
             measures,
         });
@@ -164,6 +178,24 @@ fn begins(path: &str) -> bool {
 
 fn under_nextest() -> bool {
     std::env::var_os("NEXTEST").is_some_and(|nextest| nextest == "1")
+}
+
+/// How a body ended, what was waived meanwhile, and what it measured.
+type Finished = ((Ended, Vec<Reason>), Measures);
+
+/// Runs the body; nothing if its time was up. A thread cannot be killed, so that one then goes on.
+fn run_within(test: &'static Test) -> Option<Finished> {
+    let work = move || measure::collect(|| (run_body(test), halt::take_waived()));
+    let Some(timeout) = test.timeout else {
+        return Some(work());
+    };
+    let (sender, receiver) = mpsc::channel();
+    let send = move || drop(sender.send(work()));
+    let thread = thread::Builder::new().name(test.name().to_owned());
+    thread
+        .spawn(send)
+        .expect("a thread for a test with a timeout");
+    receiver.recv_timeout(timeout).ok()
 }
 
 static MISSING: Mutex<(usize, BTreeMap<String, usize>)> = Mutex::new((0, BTreeMap::new()));

@@ -1,6 +1,7 @@
 //! The tests of one binary: what the attribute registers and the harnesses read.
 
 use std::process::{ExitCode, Termination};
+use std::time::Duration;
 
 use crate::constraint::Constraint;
 
@@ -82,6 +83,10 @@ pub struct Test {
     pub(crate) should_panic: ShouldPanic,
     pub(crate) issue: Option<&'static str>,
     pub(crate) reason: Option<&'static str>,
+    /// How long it may run; waiting for its serial group does not count.
+    pub(crate) timeout: Option<Duration>,
+    /// The group of tests of which one at a time may run.
+    pub(crate) serial: Option<&'static str>,
 }
 
 inventory::collect!(Test);
@@ -109,6 +114,8 @@ impl Test {
             should_panic: ShouldPanic::No,
             issue: None,
             reason: None,
+            timeout: None,
+            serial: None,
         }
     }
 
@@ -151,6 +158,20 @@ impl Test {
     #[must_use]
     pub const fn reason(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
+        self
+    }
+
+    /// Limits how long the test may run.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Puts the test into a group of which one at a time may run.
+    #[must_use]
+    pub const fn serial(mut self, group: &'static str) -> Self {
+        self.serial = Some(group);
         self
     }
 

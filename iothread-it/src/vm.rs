@@ -15,7 +15,7 @@ use crate::hotplug::{AttachError, BlockOptions, DetachError, DiskSpec, Hotplug};
 use crate::pool::{DeviceId, Lease, Placement, Pool};
 use crate::process::{OwnedProcess, ProcessError, ProcessId};
 use crate::qemu::{self, Accelerator, Shape, Wiring};
-use crate::qmp::command::Quit;
+use crate::qmp::command::{QueryVersion, Quit};
 use crate::qmp::{Qmp, QmpError};
 use crate::wait::Deadline;
 
@@ -140,12 +140,17 @@ impl Vm {
                 source,
                 words: last_words(&process),
             })?;
+        let version = qmp.execute(&QueryVersion {}, Deadline::after(QEMU_SPAN));
+        let version = version.map_err(|source| VmError::Qmp {
+            source,
+            words: last_words(&process),
+        })?;
         let pool = Pool::new(shape.threads(), qemu::slots(shape));
         Ok(Self {
             qmp,
             agent,
             process,
-            hotplug: Hotplug::new(pool, BlockOptions::from(&shape.config)),
+            hotplug: Hotplug::new(pool, BlockOptions::from(&shape.config), version.qemu),
             greeting,
             accelerator,
         })

@@ -10,7 +10,7 @@ use syn::{Error, ItemFn, Visibility};
 
 use crate::args::Args;
 use crate::function::{Function, Runtime};
-use crate::need::consts;
+use crate::need::{at, consts};
 
 /// Expands the attribute; what it could not accept becomes `compile_error!`s beside the function.
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -47,8 +47,9 @@ fn bare(args: &Args, function: &Function) -> TokenStream {
     let item = &function.item;
     let krate = krate(args);
     let (consts, _) = consts(&krate, &args.needs);
+    let (checked, _) = checked_metadata(&krate, args);
     quote! {
-        const _: () = { #consts };
+        const _: () = { #consts #checked };
         #[allow(dead_code)]
         #item
     }
@@ -76,6 +77,7 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
         });
     let issue = args.issue.as_ref().map(|text| quote!(.issue(#text)));
     let reason = args.reason.as_ref().map(|text| quote!(.reason(#text)));
+    let (checked, metadata) = checked_metadata(&krate, args);
     let name = ident.to_string();
     let name = name.strip_prefix("r#").unwrap_or(&name);
     let path = quote!(::core::concat!(::core::module_path!(), "::", #name));
@@ -100,16 +102,39 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
         }
         const _: () = {
             #consts
+            #checked
             #[cfg(test)]
             const _: () = {
                 #body
                 #krate::__private::inventory::submit! {
                     #made
-                    #constraints #ignore #should_panic #issue #reason
+                    #constraints #ignore #should_panic #issue #reason #metadata
                 }
             };
         };
     }
+}
+
+/// The metadata that is checked while it is compiled: a constant for each, at the place of its text,
+/// and the calls that hand them on.
+fn checked_metadata(krate: &TokenStream, args: &Args) -> (TokenStream, TokenStream) {
+    let mut consts = TokenStream::new();
+    let mut calls = TokenStream::new();
+    let kinds = [
+        ("timeout", &args.timeout, quote!(::core::time::Duration)),
+        ("serial", &args.serial, quote!(&::core::primitive::str)),
+    ];
+    for (key, text, ty) in kinds {
+        let Some(text) = text else { continue };
+        let constant = syn::Ident::new(&format!("_{}", key.to_uppercase()), Span::mixed_site());
+        let function = syn::Ident::new(key, Span::mixed_site());
+        let krate = at(text.span(), krate);
+        consts.extend(quote_spanned! { text.span() =>
+            const #constant: #ty = #krate::__private::#function(#text);
+        });
+        calls.extend(quote!(.#function(#constant)));
+    }
+    (consts, calls)
 }
 
 /// The path to kata-test: as the user gave it, or the crate's own name.

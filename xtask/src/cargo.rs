@@ -2,15 +2,14 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use iothread_it::artifacts::Run;
+use iothread_it::process::Run;
 use serde_json::Value;
 
-/// Ample for a first build of everything on a slow machine.
-const BUILD_DEADLINE: Duration = Duration::from_secs(60 * 60);
+/// Ample for a question that needs no build.
 const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
 
 /// Returns the cargo that runs this program. It works in the caller's directory, which a relative
@@ -28,18 +27,20 @@ pub(crate) fn must_pass(command: &mut Command, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs a build of one executable and returns where that is.
-pub(crate) fn executable(mut command: Command) -> Result<PathBuf> {
-    command.arg("--message-format=json-render-diagnostics");
-    let mut executable = None;
-    let run = Run {
-        what: "cargo",
-        command,
-        deadline: BUILD_DEADLINE,
-        input: b"",
-    };
-    run.succeed(|line| executable = executable_in(line).or(executable.take()))?;
-    match executable {
+/// Runs a build of one executable and returns where that is. Cargo shows its own progress.
+pub(crate) fn executable(command: &mut Command) -> Result<PathBuf> {
+    let output = command
+        .arg("--message-format=json-render-diagnostics")
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(
+        output.status.success(),
+        "cargo failed with {}",
+        output.status
+    );
+    let messages = String::from_utf8_lossy(&output.stdout);
+    match messages.lines().filter_map(executable_in).next_back() {
         Some(executable) => Ok(executable),
         None => bail!("cargo names no executable that it built"),
     }

@@ -102,7 +102,7 @@ fn checked(path: &Path) -> Result<PathBuf> {
 fn build_suite() -> Result<PathBuf> {
     let mut command = cargo::cargo();
     command.args(["test", "--no-run", "--package=iothread-it", "--test=it"]);
-    cargo::executable(command).context("the suite cannot be built")
+    cargo::executable(&mut command).context("the suite cannot be built")
 }
 
 /// Returns the names of the cases that are asked for. There must be one.

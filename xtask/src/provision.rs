@@ -24,7 +24,7 @@ pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
         std::env::consts::OS,
     );
     let target = cargo::target_directory()?;
-    let agent = build_agent(&target, progress)?;
+    let agent = build_agent(&target)?;
     let store = Store::in_target(&target);
     let lock = store.lock(progress)?;
     let (qemu, kernel) = iothread_it::artifacts::provision(choice, &lock, progress)?;
@@ -39,7 +39,7 @@ pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
 }
 
 /// Builds the agent as a static program, apart from everything else.
-fn build_agent(target: &Path, progress: &mut dyn Progress) -> Result<PathBuf> {
+fn build_agent(target: &Path) -> Result<PathBuf> {
     // A directory of its own, so that its flags do not make cargo build the workspace anew.
     let directory = Store::in_target(target).base().join("agent");
     let mut command = cargo::cargo();
@@ -51,8 +51,5 @@ fn build_agent(target: &Path, progress: &mut dyn Progress) -> Result<PathBuf> {
         // Flags from outside would take the place of ours, or ask for a sanitizer, or for coverage.
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    progress.started("building the guest agent");
-    let agent = cargo::executable(command);
-    progress.finished();
-    agent.context("the guest agent cannot be built")
+    cargo::executable(&mut command).context("the guest agent cannot be built")
 }

@@ -25,7 +25,7 @@ pub(crate) use parse::keep;
 pub use parse::{ParseError, parse, suggest};
 pub use table::*;
 
-pub(crate) use judge::{Standing, judge};
+pub(crate) use judge::{Judgement, Standing, judge};
 
 /// A tree of needs.
 #[derive(Clone, Copy, Debug)]

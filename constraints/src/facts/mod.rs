@@ -15,7 +15,7 @@ use std::hash::{Hash, Hasher};
 use crate::constraint::Probe;
 
 pub use here::Here;
-pub(crate) use here::{many_threads, one_thread};
+pub(crate) use here::{forget, many_threads, one_thread};
 pub(crate) use kvm::judge as judge_kvm;
 #[cfg(test)]
 pub(crate) use kvm::measured as measured_kvm;

@@ -15,6 +15,11 @@ impl Interrupt {
         signals.iter().find(stops).copied().map(Self)
     }
 
+    /// The end of the runner: as at the end of a terminal, nobody is left to work for.
+    pub(super) fn runner_gone() -> Self {
+        Self(Signal::SIGHUP)
+    }
+
     pub(super) fn name(self) -> &'static str {
         self.0.as_str()
     }

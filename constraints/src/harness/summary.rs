@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cli::Options;
 use super::interrupt::Interrupt;
-use super::print::{Paint, Printer};
+use super::print::{Paint, Printer, Totals};
 use crate::verdict::Reason;
 
 /// A test's name and its captured output.
@@ -21,10 +21,14 @@ pub(super) struct Summary {
     missing: BTreeMap<String, usize>,
     /// The tests that passed though their constraints are unmet, and these constraints.
     stale: BTreeMap<&'static str, Vec<String>>,
+    /// What tests left behind, a line each.
+    left: Vec<String>,
+    /// Whether outputs of passed tests are worth memory.
+    keep_passed: bool,
 }
 
 impl Summary {
-    pub(super) fn new(filtered_out: usize) -> Self {
+    pub(super) fn new(filtered_out: usize, options: &Options) -> Self {
         Self {
             passed: Vec::new(),
             failed: Vec::new(),
@@ -32,10 +36,13 @@ impl Summary {
             filtered_out,
             missing: BTreeMap::new(),
             stale: BTreeMap::new(),
+            left: Vec::new(),
+            keep_passed: options.show_output,
         }
     }
 
     pub(super) fn passed(&mut self, name: &'static str, output: Vec<u8>) {
+        let output = if self.keep_passed { output } else { Vec::new() };
         self.passed.push((name, output));
     }
 
@@ -57,6 +64,27 @@ impl Summary {
         count(&mut self.missing, reasons);
     }
 
+    pub(super) fn left_behind(&mut self, name: &str, things: &[Reason]) {
+        let line = |thing: &Reason| format!("{name}: {}", thing.observed);
+        self.left.extend(things.iter().map(line));
+    }
+
+    /// Things that nobody can say who left.
+    pub(super) fn left_by_someone(&mut self, things: &[String]) {
+        self.left.extend_from_slice(things);
+    }
+
+    pub(super) fn totals(&self, interrupted: bool, took: Duration) -> Totals {
+        Totals {
+            ok: !self.has_failures() && !interrupted,
+            passed: self.passed.len(),
+            failed: self.failed.len(),
+            ignored: self.ignored,
+            filtered_out: self.filtered_out,
+            took,
+        }
+    }
+
     pub(super) fn has_failures(&self) -> bool {
         !self.failed.is_empty()
     }
@@ -68,7 +96,7 @@ impl Summary {
         printer: &Printer,
         not_started: usize,
         interrupt: Option<Interrupt>,
-        took: Duration,
+        totals: &Totals,
     ) -> Vec<u8> {
         // Tests end in any order; a report has one.
         self.passed.sort();
@@ -98,8 +126,11 @@ impl Summary {
             }
             end.push('\n');
         }
-        let ok = !self.has_failures() && interrupt.is_none();
-        let (word, paint) = if ok {
+        if !self.left.is_empty() {
+            self.left.sort();
+            let _ = writeln!(end, "left behind:\n    {}\n", self.left.join("\n    "));
+        }
+        let (word, paint) = if totals.ok {
             ("ok", Paint::Green)
         } else {
             ("FAILED", Paint::Red)
@@ -109,11 +140,11 @@ impl Summary {
             "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; \
              finished in {:.2}s\n",
             printer.paint(word, paint),
-            self.passed.len(),
-            self.failed.len(),
-            self.ignored,
-            self.filtered_out,
-            took.as_secs_f64(),
+            totals.passed,
+            totals.failed,
+            totals.ignored,
+            totals.filtered_out,
+            totals.took.as_secs_f64(),
         );
         text.extend_from_slice(end.as_bytes());
         text

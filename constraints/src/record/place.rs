@@ -6,6 +6,9 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+/// The variable in which a runner names the descriptor of its pipe.
+pub(crate) const LIFELINE: &str = "KATA_TEST_LIFELINE";
+
 /// The folder for all records: `KATA_TEST_RECORD_DIR`, else `kata-test` below Cargo's target folder.
 pub(super) fn root() -> Option<PathBuf> {
     if let Some(dir) = env::var_os("KATA_TEST_RECORD_DIR").filter(|dir| !dir.is_empty()) {
@@ -17,6 +20,11 @@ pub(super) fn root() -> Option<PathBuf> {
         .ancestors()
         .find(|dir| dir.join("CACHEDIR.TAG").is_file())?;
     Some(target.join("kata-test"))
+}
+
+/// The folder of the locks of serial groups: the same for all runs, since two can overlap.
+pub(crate) fn serial_folder() -> Option<PathBuf> {
+    root().map(|root| root.join("serial"))
 }
 
 /// The run this process belongs to: what the runner or nextest says, else the parent's identity, so
@@ -40,7 +48,7 @@ pub(super) fn run() -> String {
 }
 
 /// When a process started, in clock ticks since boot: with its pid this names it for good.
-fn start_time(pid: i32) -> Option<u64> {
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field, the command in parentheses, can hold anything; the rest are words. The
     // start time is the 22nd field, and the third is the first one behind the parenthesis.

@@ -17,6 +17,9 @@ pub enum RunnerError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The pipe that tells test processes of this one's end could not be made.
+    #[error("cannot make the pipe that ends the tests with their runner")]
+    Lifeline(#[source] io::Error),
     /// A line that is complete is no record.
     #[error("line {line} of {} is no record of a test", path.display())]
     Line {

@@ -3,12 +3,16 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::unistd::pipe2;
+
 use super::merge::merge;
 use super::{Outcome, RunnerError};
-use crate::record::point_latest;
+use crate::record::{LIFELINE, point_latest};
 
 /// A run about to happen: its id, and where its records go.
 #[derive(Debug)]
@@ -16,6 +20,27 @@ pub struct Run {
     id: String,
     root: PathBuf,
     dir: PathBuf,
+    lifeline: Lifeline,
+}
+
+/// A pipe that hangs up when this process is gone, however it went.
+#[derive(Debug)]
+struct Lifeline {
+    /// Handed down to every child.
+    read: OwnedFd,
+    /// Kept here alone, and never written to.
+    _write: OwnedFd,
+}
+
+impl Lifeline {
+    fn new() -> nix::Result<Self> {
+        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+        fcntl(&read, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(Self {
+            read,
+            _write: write,
+        })
+    }
 }
 
 impl Run {
@@ -46,14 +71,24 @@ impl Run {
         };
         let latest = root.join("latest");
         point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
-        Ok(Self { id, root, dir })
+        let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
+        Ok(Self {
+            id,
+            root,
+            dir,
+            lifeline,
+        })
     }
 
     /// Returns what the test processes have to find in their environment.
+    ///
+    /// With it they also end when this value is dropped, or this process is killed: whatever
+    /// stands between, such as cargo, would let them go on.
     pub fn env(&self) -> impl Iterator<Item = (&'static str, OsString)> {
         [
             ("KATA_TEST_RUN", self.id.clone().into()),
             ("KATA_TEST_RECORD_DIR", self.root.clone().into()),
+            (LIFELINE, self.lifeline.read.as_raw_fd().to_string().into()),
         ]
         .into_iter()
     }

@@ -5,7 +5,9 @@ mod exit;
 mod print;
 mod signals;
 
-pub(crate) use child::{Bounded, answer_within, become_leader, fork};
+pub(crate) use child::{
+    Bounded, OWNER, answer_within, become_leader, die_with, fork, mark_owner, set_variables,
+};
 pub(crate) use exit::at_exit;
 pub(crate) use print::{stderr, stdout};
 pub(crate) use signals::{Signals, default_signals};

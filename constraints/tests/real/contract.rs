@@ -205,6 +205,10 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
         "{}",
         said.stderr
     );
+    let args = ["--in-process", "skips::in_a_helper"];
+    let said = run(&HALFWAY, &[UNSKIP], &args);
+    let helper = said.line("cases::skips::in_a_helper");
+    assert!(helper.contains("ok, with a stale constraint"), "{helper}");
     let said = run(&PLAIN, &[UNSKIP], &["needs::much", "needs::a_probe"]);
     assert!(
         said.stderr

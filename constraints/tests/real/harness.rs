@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::run::{Said, Sample, is_root};
+use crate::run::{Said, Sample};
 
 /// Built once; a test that looks at records takes its own.
 static SAMPLE: LazyLock<Sample> = LazyLock::new(|| Sample::build("sample"));
@@ -25,7 +25,8 @@ const PROBE_SAYS: &str = "a probe that prints must not spoil the list\n";
 /// all looks to root is in `tests/privileged.rs`.
 #[test]
 fn as_an_unprivileged_user() {
-    let said = SAMPLE.run_unprivileged(&["--test-threads=1"]);
+    let sample = Sample::build("sample");
+    let said = sample.run_unprivileged(&["--test-threads=1"]);
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), PROBE_SAYS));
     insta::assert_snapshot!(said.stable());
 }
@@ -70,7 +71,7 @@ fn nothing_is_left_behind() {
 
 /// Says whether a process is there. Its pipes have ended, so if it is being killed it is about to
 /// end; orphans come to this process and are waited for.
-fn is_alive(pid: i32) -> bool {
+pub(crate) fn is_alive(pid: i32) -> bool {
     let _ = waitpid(Pid::from_raw(pid), None);
     Path::new("/proc").join(pid.to_string()).exists()
 }
@@ -250,7 +251,7 @@ fn an_ended_harness_takes_its_test_along() {
 }
 
 /// Starts a sample whose test prints its pid and then waits for ever.
-fn start_hanging(mut command: Command) -> (std::process::Child, i32) {
+pub(crate) fn start_hanging(mut command: Command) -> (std::process::Child, i32) {
     let mut harness = command.spawn().expect("a process");
     let stderr = harness.stderr.take().expect("a pipe");
     let line = BufReader::new(stderr)
@@ -267,15 +268,26 @@ fn start_hanging(mut command: Command) -> (std::process::Child, i32) {
 }
 
 #[test]
-fn skips_are_not_run_by_anyone() {
-    let said = if is_root() {
-        SAMPLE.run(&["non_root"])
-    } else {
-        SAMPLE.run(&["::root"])
-    };
+fn a_skip_is_no_failure_unless_the_test_was_asked_for_by_name() {
+    let said = SAMPLE.run(&["needs::muc"]);
+    assert_eq!(said.code, Some(0));
     assert!(
         said.stdout.contains("0 passed; 0 failed; 1 ignored"),
         "{}",
         said.stdout
     );
+    for args in [
+        &["cases::needs::much"][..],
+        &["--exact", "cases::needs::much"],
+    ] {
+        let said = SAMPLE.run(args);
+        assert_eq!(said.code, Some(101));
+        assert!(
+            said.stdout
+                .contains("not run: needs kernel >= 99.1: kernel is ")
+                && said.stdout.contains("asked for by its whole name"),
+            "{}",
+            said.stdout
+        );
+    }
 }

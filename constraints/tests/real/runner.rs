@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
 use kata_test::runner::{OutcomeKind, Run};
+use nix::sys::prctl::set_child_subreaper;
 
+use crate::harness::{is_alive, start_hanging};
 use crate::run::{Said, Sample};
 
 #[test]
@@ -57,4 +61,37 @@ fn what_the_harnesses_write_is_merged() {
     let merged = root.path().join("latest/outcomes.jsonl");
     let lines = fs::read_to_string(merged).expect("the merged file");
     assert_eq!(lines.lines().count(), outcomes.len());
+}
+
+/// Between a runner and a harness stands cargo, here a shell, which hands no signal on.
+#[test]
+fn the_end_of_the_runner_ends_the_harness_below_others() {
+    set_child_subreaper(true).expect("orphans");
+    let sample = Sample::build("sample");
+    let root = tempfile::tempdir().expect("a folder");
+    let run = Run::start(root.path()).expect("a run");
+    let harness = sample.command(&[]);
+    let mut shell = Command::new("sh");
+    shell
+        .args([
+            "-c",
+            "\"$0\" --exact cases::fails::by_hanging --nocapture; echo $?",
+        ])
+        .arg(harness.get_program())
+        .env("SAMPLE", "hang")
+        .envs(run.env())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let (mut shell, test) = start_hanging(shell);
+    // What the kernel does with the pipe when a runner is killed.
+    drop(run);
+    let mut said = String::new();
+    let mut stdout = shell.stdout.take().expect("a pipe");
+    stdout.read_to_string(&mut said).expect("text");
+    assert!(shell.wait().expect("an end").success());
+    assert!(
+        said.contains("interrupted by SIGHUP") && said.ends_with("129\n"),
+        "{said}"
+    );
+    assert!(!is_alive(test), "process {test} is still there");
 }

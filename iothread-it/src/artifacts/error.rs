@@ -1,9 +1,9 @@
 //! Why there is nothing to boot from.
 
 use super::apt::AptError;
-use super::child::ChildError;
 use super::host::HostQemuError;
 use super::store::StoreError;
+use crate::process::ChildError;
 
 /// Why QEMU or a kernel could not be provided.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +19,7 @@ pub enum ArtifactError {
     /// The QEMU that was asked for is of no use.
     #[error(
         "the QEMU asked for is of no use; install QEMU {} or newer, or choose `auto`",
-        super::version::QemuVersion::OLDEST
+        crate::qemu::QemuVersion::OLDEST
     )]
     HostQemu(#[from] HostQemuError),
     /// Packages could not be had.

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::child::{ChildError, Run};
 use super::manifest::{Origin, QemuInstall};
-use super::version::{QemuVersion, version_text};
+use crate::process::{ChildError, Run};
+use crate::qemu::{QemuVersion, version_text};
 
 /// The emulator's name on `PATH`.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";

@@ -5,7 +5,6 @@
 //! failed or killed run left behind is ever taken for good.
 
 pub mod apt;
-mod child;
 mod choice;
 mod error;
 mod host;
@@ -16,10 +15,8 @@ mod progress;
 mod provision;
 mod store;
 mod sweep;
-mod version;
 
 pub(crate) use apt::hex;
-pub use child::{ChildError, Finished, Run, parent_dies_first};
 pub use choice::{BadChoice, QemuChoice};
 pub use error::ArtifactError;
 pub use host::HostQemuError;
@@ -30,4 +27,3 @@ pub use progress::{Progress, Silent};
 pub use provision::{provision, provision_kernel, provision_qemu};
 pub(crate) use store::write_atomically;
 pub use store::{Store, StoreError, StoreLock};
-pub use version::QemuVersion;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::child::{ChildError, Run};
 use super::host::PROGRAM;
-use super::version::{QemuVersion, version_text};
+use crate::process::{ChildError, Run};
+use crate::qemu::{QemuVersion, version_text};
 
 /// Ample for a QEMU without a machine, also on a busy host.
 const DEADLINE: Duration = Duration::from_secs(60);

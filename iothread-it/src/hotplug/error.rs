@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::GuestError;
 use crate::pool::{DeviceId, PoolError};
+use crate::qemu::QemuVersion;
 use crate::qmp::QmpError;
 
 /// A step of an attach or a detach.
@@ -16,6 +17,8 @@ pub enum Step {
     BlockdevAdd,
     /// QEMU makes the device.
     DeviceAdd,
+    /// The device has the mapping of queues that was asked for.
+    MappingProof,
     /// The guest finds the disk.
     GuestHasDisk,
     /// QEMU asks the guest to let go.
@@ -32,6 +35,7 @@ impl fmt::Display for Step {
             Self::Lease => "the pool's lease",
             Self::BlockdevAdd => "blockdev-add",
             Self::DeviceAdd => "device_add",
+            Self::MappingProof => "the proof of its iothread-vq-mapping",
             Self::GuestHasDisk => "the guest's discovery",
             Self::DeviceDel => "device_del",
             Self::DeviceDeleted => "DEVICE_DELETED",
@@ -49,6 +53,21 @@ pub enum StepError {
     /// QEMU refused, or did not answer.
     #[error(transparent)]
     Qmp(#[from] QmpError),
+    /// QEMU is too old to map queues, and would not say so.
+    #[error(
+        "QEMU {qemu} would drop the iothread-vq-mapping without a word; it takes {} or newer",
+        QemuVersion::MAPS_QUEUES
+    )]
+    NoMapping {
+        /// QEMU's version.
+        qemu: QemuVersion,
+    },
+    /// The device has another mapping than was asked for.
+    #[error("the device has the mapping {found}")]
+    OtherMapping {
+        /// What `qom-get` says.
+        found: String,
+    },
     /// The guest did not find the disk.
     #[error(transparent)]
     Guest(#[from] GuestError),
@@ -107,4 +126,15 @@ pub enum DetachError {
         /// Why.
         source: QmpError,
     },
+}
+
+/// A thread that could not be retired.
+#[derive(Debug, thiserror::Error)]
+pub enum RetireError {
+    /// The pool does not let it go.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// QEMU refused, or did not answer.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
 }

@@ -1,23 +1,25 @@
 //! Disks come and go while the guest runs.
 //!
 //! An attach goes through four steps, a detach back through three; what each needs of the others
-//! is in [`Stage`]. A failed attach is rolled back by the very code that detaches, from the stage
+//! is in `Stage`. A failed attach is rolled back by the very code that detaches, from the stage
 //! that was reached. A detach that did not come to its end can be called again and goes on where
 //! it was: until then the disk keeps its thread and its slot.
 
+mod disk;
 mod error;
 mod guest;
+mod mapping;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use error::{AttachError, DetachError, Step, StepError};
+pub use disk::{BlockOptions, DiskSpec};
+pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};
 
-use crate::config::HypervisorConfig;
-use crate::pool::{DeviceId, Lease, Placement, Pool};
-use crate::qmp::command::{BlockdevAdd, BlockdevDel, Cache, DeviceAdd, DeviceDel, FileNode};
+use crate::pool::{Assignment, DeviceId, IoThreadId, Lease, NewThread, Placement, Pool};
+use crate::qemu::QemuVersion;
+use crate::qmp::command::{BlockdevDel, DeviceDel, ObjectAddIoThread, ObjectDel};
 use crate::qmp::{Cursor, Event, Qmp, QmpError};
 use crate::wait::Deadline;
 
@@ -26,35 +28,6 @@ const REPLY_SPAN: Duration = Duration::from_secs(10);
 
 /// How long the guest may take to let go of a disk whose attach failed.
 const ROLLBACK_SPAN: Duration = Duration::from_secs(15);
-
-/// A disk to attach.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskSpec {
-    /// Its id: of the device, of the block node, and the serial in the guest.
-    pub id: DeviceId,
-    /// A raw image, or a block device of the host.
-    pub path: PathBuf,
-    /// Whether the guest may only read it.
-    pub read_only: bool,
-}
-
-/// How disks are opened on the host, from Kata's keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockOptions {
-    aio: &'static str,
-    cache_direct: bool,
-    cache_no_flush: bool,
-}
-
-impl From<&HypervisorConfig> for BlockOptions {
-    fn from(config: &HypervisorConfig) -> Self {
-        Self {
-            aio: config.aio.as_str(),
-            cache_direct: config.cache_direct,
-            cache_no_flush: config.cache_no_flush,
-        }
-    }
-}
 
 /// How much of a disk QEMU has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,15 +45,17 @@ enum Stage {
 pub struct Hotplug {
     pool: Pool,
     options: BlockOptions,
+    qemu: QemuVersion,
     disks: BTreeMap<DeviceId, Stage>,
 }
 
 impl Hotplug {
     /// Starts with no disk.
-    pub fn new(pool: Pool, options: BlockOptions) -> Self {
+    pub fn new(pool: Pool, options: BlockOptions, qemu: QemuVersion) -> Self {
         Self {
             pool,
             options,
+            qemu,
             disks: BTreeMap::new(),
         }
     }
@@ -88,6 +63,39 @@ impl Hotplug {
     /// Returns the pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Adds a thread to the pool, and to QEMU before that.
+    ///
+    /// # Errors
+    /// If QEMU refuses. Its id is then spent.
+    pub fn add_thread(
+        &mut self,
+        qmp: &Qmp,
+        poll_max_ns: Option<u64>,
+    ) -> Result<IoThreadId, QmpError> {
+        let new: NewThread = self.pool.new_thread();
+        let command = ObjectAddIoThread {
+            qom_type: "iothread",
+            id: new.id().as_str(),
+            poll_max_ns,
+        };
+        qmp.execute(&command, reply_deadline())?;
+        Ok(self.pool.admit(new))
+    }
+
+    /// Takes a thread that serves nobody out of the pool, and then out of QEMU.
+    ///
+    /// # Errors
+    /// If it serves a device, or QEMU refuses. It is out of the pool in the second case: nobody
+    /// can tell whether it is there.
+    pub fn retire_thread(&mut self, qmp: &Qmp, thread: &IoThreadId) -> Result<(), RetireError> {
+        self.pool.retire(thread)?;
+        let command = ObjectDel {
+            id: thread.as_str(),
+        };
+        qmp.execute(&command, reply_deadline())?;
+        Ok(())
     }
 
     /// Attaches a disk and waits until the guest has it.
@@ -110,9 +118,8 @@ impl Hotplug {
             rollback,
         };
         let lease = self
-            .pool
-            .lease(id, placement)
-            .map_err(|source| failed(Step::Lease, source.into(), Ok(())))?;
+            .lease(disk, placement)
+            .map_err(|source| failed(Step::Lease, source, Ok(())))?;
         match self.plug(qmp, guest, disk, &lease, deadline) {
             Ok(()) => Ok(lease),
             Err((step, source)) => {
@@ -140,6 +147,15 @@ impl Hotplug {
         self.remove(qmp, id, deadline)
     }
 
+    fn lease(&mut self, disk: &DiskSpec, placement: &Placement) -> Result<Lease, StepError> {
+        let maps = matches!(placement, Placement::Spread(_) | Placement::Mapped(_));
+        if maps && self.qemu < QemuVersion::MAPS_QUEUES {
+            return Err(StepError::NoMapping { qemu: self.qemu });
+        }
+        let queues = disk.queues.unwrap_or(self.options.queues);
+        Ok(self.pool.lease(&disk.id, queues, placement)?)
+    }
+
     fn plug(
         &mut self,
         qmp: &Qmp,
@@ -149,13 +165,19 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<(), (Step, StepError)> {
         let id = &disk.id;
-        let filename = path_text(&disk.path).map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&self.node(disk, filename), reply_deadline());
+        let node = disk
+            .node(&self.options)
+            .map_err(|source| (Step::BlockdevAdd, source))?;
+        let added = qmp.execute(&node, reply_deadline());
         self.reach(id, Stage::NodeOnly, added)
             .map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&device(id, lease), reply_deadline());
+        let added = qmp.execute(&disk.device(lease), reply_deadline());
         self.reach(id, Stage::Plugged, added)
             .map_err(|source| (Step::DeviceAdd, source))?;
+        if let Assignment::Mapped(mapping) = &lease.assignment {
+            mapping::prove(qmp, id, mapping, reply_deadline())
+                .map_err(|source| (Step::MappingProof, source))?;
+        }
         guest
             .await_present(id, deadline)
             .map_err(|source| (Step::GuestHasDisk, source.into()))
@@ -174,23 +196,6 @@ impl Hotplug {
         }
         outcome?;
         Ok(())
-    }
-
-    fn node<'a>(&self, disk: &'a DiskSpec, filename: &'a str) -> BlockdevAdd<'a> {
-        BlockdevAdd {
-            driver: "raw",
-            node_name: disk.id.as_str(),
-            read_only: disk.read_only,
-            file: FileNode {
-                driver: file_driver(&disk.path),
-                filename,
-                aio: self.options.aio,
-                cache: Cache {
-                    direct: self.options.cache_direct,
-                    no_flush: self.options.cache_no_flush,
-                },
-            },
-        }
     }
 
     /// Takes away what QEMU has of a disk, from whatever stage, and then its lease.
@@ -293,37 +298,6 @@ fn await_removal(
             source,
         }),
     }
-}
-
-fn device<'a>(id: &'a DeviceId, lease: &'a Lease) -> DeviceAdd<'a> {
-    DeviceAdd {
-        driver: "virtio-blk-pci",
-        id: id.as_str(),
-        bus: lease.slot.bus(),
-        addr: lease.slot.addr(),
-        drive: id.as_str(),
-        serial: id.as_str(),
-        iothread: lease.thread.as_ref().map(|thread| thread.as_str()),
-    }
-}
-
-/// QEMU has a driver of its own for the host's block devices.
-fn file_driver(path: &Path) -> &'static str {
-    use std::os::unix::fs::FileTypeExt;
-    let is_block_device =
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_block_device());
-    if is_block_device {
-        "host_device"
-    } else {
-        "file"
-    }
-}
-
-/// QMP is JSON, so a path must be text.
-fn path_text(path: &Path) -> Result<&str, StepError> {
-    path.to_str().ok_or_else(|| StepError::PathNotText {
-        path: path.to_owned(),
-    })
 }
 
 fn reply_deadline() -> Deadline {

@@ -4,70 +4,46 @@
 //! is the place that knows what is in use: QEMU deletes an IOThread under a running device, and
 //! 7.2 puts a second device on an occupied root port.
 
+mod error;
 mod id;
+mod mapping;
+mod placement;
 mod slot;
+mod state;
+mod threads;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
+pub use error::{MappingError, PoolError};
 pub use id::{DeviceId, IdError, IoThreadId};
+pub use mapping::Mapping;
+pub use placement::{Assignment, Placement};
 pub(crate) use slot::root_port_id;
 pub use slot::{PciSlot, SlotTable};
-
-/// Which thread is to serve a device.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Placement {
-    /// The pool's first thread, as Kata does for every disk.
-    #[default]
-    First,
-    /// This thread.
-    Pinned(IoThreadId),
-    /// QEMU's main loop, and no thread of the pool.
-    MainLoop,
-}
+pub use state::{Served, State, ThreadState};
+pub use threads::NewThread;
+use threads::Threads;
 
 /// What a device holds until it is released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// The thread that serves it. `None` is the main loop.
-    pub thread: Option<IoThreadId>,
+    /// What serves it.
+    pub assignment: Assignment,
+    /// How many queues it has.
+    pub queues: u16,
     /// Where it is plugged in.
     pub slot: PciSlot,
-}
-
-/// Why the pool gives no lease.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum PoolError {
-    /// There is no such thread.
-    #[error("the pool has no IOThread `{wanted}`; it has {have}")]
-    NoSuchThread {
-        /// The thread that was asked for.
-        wanted: IoThreadId,
-        /// Those that there are, for a person.
-        have: String,
-    },
-    /// No thread at all.
-    #[error(
-        "the pool has no IOThreads; set `enable_iothreads = true` and `indep_iothreads` to their number"
-    )]
-    NoThreads,
-    /// Every slot is taken.
-    #[error("all {total} hotplug slots are taken")]
-    NoFreeSlot {
-        /// How many there are.
-        total: usize,
-    },
-    /// The device has a lease already.
-    #[error("device `{device}` is attached already")]
-    AlreadyLeased {
-        /// The device.
-        device: DeviceId,
-    },
+    /// Why it is served so, for a person.
+    pub why: String,
 }
 
 /// The threads and slots of one VM, and the leases on them.
 #[derive(Debug, Clone)]
 pub struct Pool {
-    threads: Vec<IoThreadId>,
+    threads: Threads,
     slots: SlotTable,
     leases: BTreeMap<DeviceId, Lease>,
 }
@@ -76,27 +52,40 @@ impl Pool {
     /// Makes a pool of the threads and slots that a VM was started with.
     pub fn new(threads: Vec<IoThreadId>, slots: SlotTable) -> Self {
         Self {
-            threads,
+            threads: Threads::new(threads),
             slots,
             leases: BTreeMap::new(),
         }
     }
 
-    /// Gives a device a slot and a thread.
+    /// Gives a device with so many queues a slot and what serves it.
     ///
     /// # Errors
-    /// If the thread is not in the pool, no slot is free, or the device has a lease.
-    pub fn lease(&mut self, device: &DeviceId, placement: &Placement) -> Result<Lease, PoolError> {
+    /// If it cannot be placed as asked, no slot is free, or the device has a lease. Nothing is
+    /// taken then.
+    pub fn lease(
+        &mut self,
+        device: &DeviceId,
+        queues: u16,
+        placement: &Placement,
+    ) -> Result<Lease, PoolError> {
         if self.leases.contains_key(device) {
             return Err(PoolError::AlreadyLeased {
                 device: device.clone(),
             });
         }
-        let thread = self.place(placement)?;
+        let choice = self.threads.choose(placement, queues)?;
         let slot = self.slots.take().ok_or(PoolError::NoFreeSlot {
             total: self.slots.total(),
         })?;
-        let lease = Lease { thread, slot };
+        self.threads
+            .take(device, placement, &choice.assignment, queues);
+        let lease = Lease {
+            assignment: choice.assignment,
+            queues,
+            slot,
+            why: choice.why,
+        };
         self.leases.insert(device.clone(), lease.clone());
         Ok(lease)
     }
@@ -104,6 +93,8 @@ impl Pool {
     /// Takes a device's lease back. Only for a device that QEMU has let go of.
     pub fn release(&mut self, device: &DeviceId) -> Option<Lease> {
         let lease = self.leases.remove(device)?;
+        self.threads
+            .give_back(device, &lease.assignment, lease.queues);
         self.slots.give_back(lease.slot.clone());
         Some(lease)
     }
@@ -115,14 +106,14 @@ impl Pool {
 
     /// Returns the threads, in the order in which they were made.
     pub fn threads(&self) -> &[IoThreadId] {
-        &self.threads
+        self.threads.all()
     }
 
     /// Returns the devices that a thread serves.
     pub fn served_by(&self, thread: &IoThreadId) -> impl Iterator<Item = &DeviceId> {
         self.leases
             .iter()
-            .filter(move |(_, lease)| lease.thread.as_ref() == Some(thread))
+            .filter(move |(_, lease)| lease.assignment.queues_of(thread, lease.queues) > 0)
             .map(|(device, _)| device)
     }
 
@@ -131,105 +122,37 @@ impl Pool {
         self.slots.free()
     }
 
-    fn place(&self, placement: &Placement) -> Result<Option<IoThreadId>, PoolError> {
-        match placement {
-            Placement::MainLoop => Ok(None),
-            Placement::First => match self.threads.first() {
-                Some(first) => Ok(Some(first.clone())),
-                None => Err(PoolError::NoThreads),
-            },
-            Placement::Pinned(wanted) if self.threads.contains(wanted) => Ok(Some(wanted.clone())),
-            Placement::Pinned(wanted) => Err(PoolError::NoSuchThread {
-                wanted: wanted.clone(),
-                have: self.names(),
-            }),
+    /// Returns an id for one more thread. Make it with `object-add`, and then
+    /// [admit](Self::admit) it.
+    pub fn new_thread(&mut self) -> NewThread {
+        self.threads.make()
+    }
+
+    /// Takes in a thread that QEMU has made.
+    pub fn admit(&mut self, new: NewThread) -> IoThreadId {
+        self.threads.admit(new)
+    }
+
+    /// Takes out a thread that serves nobody. Only then delete it with `object-del`: QEMU does not
+    /// look whether it is in use.
+    ///
+    /// # Errors
+    /// If it serves a device, or is not in the pool.
+    pub fn retire(&mut self, thread: &IoThreadId) -> Result<(), PoolError> {
+        self.threads.must_exist(thread)?;
+        let devices: Vec<&str> = self.served_by(thread).map(DeviceId::as_str).collect();
+        if !devices.is_empty() {
+            return Err(PoolError::InUse {
+                thread: thread.clone(),
+                devices: devices.join(", "),
+            });
         }
+        self.threads.remove(thread);
+        Ok(())
     }
 
-    fn names(&self) -> String {
-        if self.threads.is_empty() {
-            return "none".into();
-        }
-        let names: Vec<&str> = self.threads.iter().map(IoThreadId::as_str).collect();
-        names.join(", ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn device(n: usize) -> DeviceId {
-        DeviceId::new(format!("disk{n}")).unwrap()
-    }
-
-    fn pool(threads: usize, slots: usize) -> Pool {
-        Pool::new(
-            (0..threads).map(IoThreadId::indep).collect(),
-            SlotTable::root_ports(slots),
-        )
-    }
-
-    #[test]
-    fn a_thread_that_is_not_there_is_refused_and_takes_no_slot() {
-        let mut pool = pool(2, 1);
-        let wanted = IoThreadId::new("nope").unwrap();
-        let error = pool
-            .lease(&device(0), &Placement::Pinned(wanted))
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the pool has no IOThread `nope`; it has indep_iothread_0, indep_iothread_1"
-        );
-        assert_eq!(pool.free_slots(), 1);
-    }
-
-    #[test]
-    fn a_pool_without_threads_says_which_keys_make_them() {
-        let error = pool(0, 1).lease(&device(0), &Placement::First).unwrap_err();
-        assert_eq!(error, PoolError::NoThreads);
-    }
-
-    proptest! {
-        /// Whatever is leased and released in whatever order: no slot twice, no thread from
-        /// outside, and all comes back.
-        #[test]
-        fn no_slot_is_given_twice_and_none_is_lost(
-            steps in prop::collection::vec((any::<bool>(), 0usize..8, 0usize..4), 0..200)
-        ) {
-            const SLOTS: usize = 5;
-            let mut pool = pool(3, SLOTS);
-            let mut model: BTreeMap<DeviceId, Lease> = BTreeMap::new();
-            for (lease, n, thread) in steps {
-                let device = device(n);
-                if lease {
-                    let placement = match thread {
-                        3 => Placement::MainLoop,
-                        n => Placement::Pinned(IoThreadId::indep(n)),
-                    };
-                    match pool.lease(&device, &placement) {
-                        Ok(lease) => {
-                            prop_assert!(model.values().all(|other| other.slot != lease.slot));
-                            prop_assert!(model.insert(device, lease).is_none());
-                        }
-                        Err(PoolError::AlreadyLeased { .. }) => {
-                            prop_assert!(model.contains_key(&device));
-                        }
-                        Err(error) => {
-                            prop_assert_eq!(error, PoolError::NoFreeSlot { total: SLOTS });
-                            prop_assert_eq!(model.len(), SLOTS);
-                        }
-                    }
-                } else {
-                    prop_assert_eq!(pool.release(&device), model.remove(&device));
-                }
-                prop_assert_eq!(pool.free_slots(), SLOTS - model.len());
-                for thread in pool.threads() {
-                    let ours = model.values().filter(|l| l.thread.as_ref() == Some(thread));
-                    prop_assert_eq!(pool.served_by(thread).count(), ours.count());
-                }
-            }
-        }
+    /// Returns who serves what, and why.
+    pub fn state(&self) -> State {
+        State::of(self)
     }
 }

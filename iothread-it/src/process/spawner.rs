@@ -1,20 +1,14 @@
 //! The one thread that forks.
 
-#![expect(
-    unsafe_code,
-    reason = "asking the kernel for the death signal must happen between fork and exec"
-)]
-
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::{Pid, getpid};
+
+use super::parent_death::parent_dies_first;
 
 type Job = (Command, Sender<io::Result<Child>>);
 
@@ -27,7 +21,7 @@ static SPAWNER: Mutex<Option<(Pid, Sender<Job>)>> = Mutex::new(None);
 /// # Errors
 /// If the command cannot be executed.
 pub(super) fn spawn(mut command: Command) -> io::Result<Child> {
-    die_with(&mut command, getpid());
+    parent_dies_first(&mut command);
     let (answer, answered) = channel();
     spawner()?
         .send((command, answer))
@@ -54,21 +48,5 @@ fn spawner() -> io::Result<Sender<Job>> {
             *spawner = Some((getpid(), jobs.clone()));
             Ok(jobs)
         }
-    }
-}
-
-fn die_with(command: &mut Command, owner: Pid) {
-    let ask = move || {
-        set_pdeathsig(Signal::SIGKILL)?;
-        // The owner may have ended before the request: then no signal will come any more.
-        if getppid() != owner {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        Ok(())
-    };
-    // SAFETY: prctl and getppid are system calls that are safe between fork and exec, and an
-    // error made from its kind allocates nothing.
-    unsafe {
-        command.pre_exec(ask);
     }
 }

@@ -3,6 +3,9 @@
 pub mod accel;
 mod cmdline;
 pub mod evidence;
+mod version;
 
 pub use accel::Accelerator;
 pub use cmdline::{Shape, Wiring, arguments, slots};
+pub use version::QemuVersion;
+pub(crate) use version::version_text;

@@ -6,6 +6,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::qemu::QemuVersion;
+
 /// A command: its arguments are the value itself.
 pub trait Command: Serialize {
     /// QEMU's name for it.
@@ -45,6 +47,9 @@ commands! {
     /// Resets the guest, as the button would.
     "system_reset": SystemReset -> IgnoredAny {}
 
+    /// Asks for QEMU's version.
+    "query-version": QueryVersion -> VersionInfo {}
+
     /// Lists the IOThread objects. One that was deleted while in use is missing, though its
     /// thread goes on.
     "query-iothreads": QueryIothreads -> Vec<IoThreadInfo> {}
@@ -61,6 +66,17 @@ commands! {
         path: &'a str,
         /// The property's name.
         property: &'a str,
+    }
+
+    /// Makes an IOThread, with QEMU's own defaults where nothing is said.
+    "object-add": ObjectAddIoThread<'a> -> IgnoredAny {
+        /// Always `iothread`.
+        qom_type: &'static str,
+        /// Its id.
+        id: &'a str,
+        /// How long it polls at the most, in nanoseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        poll_max_ns: Option<u64>,
     }
 
     /// Deletes an object. QEMU also deletes an IOThread that is in use.
@@ -101,9 +117,14 @@ commands! {
         drive: &'a str,
         /// The serial that the guest reads, 20 characters at the most.
         serial: &'a str,
+        /// How many queues it has. The guest uses as many as it has CPUs, at the most.
+        num_queues: u16,
         /// The IOThread that serves it. Without one the main loop does.
         #[serde(skip_serializing_if = "Option::is_none")]
         iothread: Option<&'a str>,
+        /// The IOThreads that its queues go to. QEMU before 9.2 drops it without a word.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        iothread_vq_mapping: Vec<VqMapping>,
     }
 
     /// Asks the guest to let go of a device. The removal is done at DEVICE_DELETED.
@@ -111,6 +132,16 @@ commands! {
         /// The device's id.
         id: &'a str,
     }
+}
+
+/// QEMU's `IOThreadVirtQueueMapping`: one thread of a mapping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VqMapping {
+    /// The thread's id.
+    pub iothread: String,
+    /// Its queues. Without them all queues are dealt out in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vqs: Option<Vec<u16>>,
 }
 
 /// A file on the host, as a block node.
@@ -134,6 +165,13 @@ pub struct Cache {
     pub direct: bool,
     /// Flush requests are ignored.
     pub no_flush: bool,
+}
+
+/// QEMU's version, as `query-version` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct VersionInfo {
+    /// The three numbers.
+    pub qemu: QemuVersion,
 }
 
 /// An IOThread, as `query-iothreads` shows it.

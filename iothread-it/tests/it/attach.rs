@@ -14,7 +14,7 @@ fn the_first_disk_goes_to_indep_iothread_0(machine: Machine) -> Result<()> {
         let disk = bench.disk("disk0")?;
         let (lease, attach) = bench.attach(&disk, &Placement::First)?;
         let thread = IoThreadId::indep(0);
-        ensure!(lease.thread.as_ref() == Some(&thread), "{lease:?}");
+        ensure!(lease.assignment.thread() == Some(&thread), "{lease:?}");
         // What QEMU says of it, beside what the pool believes.
         let property = QomGet {
             path: "/machine/peripheral/disk0",

@@ -21,11 +21,7 @@ on_each_machine!(
 
 fn a_missing_file(machine: Machine) -> Result<()> {
     Bench::run(machine, |bench| {
-        let missing = DiskSpec {
-            id: DeviceId::new("missing")?,
-            path: bench.path("missing"),
-            read_only: false,
-        };
+        let missing = DiskSpec::new(DeviceId::new("missing")?, bench.path("missing"));
         fails(
             bench,
             &missing,
@@ -80,7 +76,9 @@ fn a_node_in_use(machine: Machine) -> Result<()> {
             addr: addr.into(),
             drive: "disk0",
             serial: "second",
+            num_queues: 1,
             iothread: Some("indep_iothread_1"),
+            iothread_vq_mapping: Vec::new(),
         };
         let error = bench.vm.qmp().execute(&second, soon()).err();
         let error = error.context("QEMU took a node twice")?.to_string();

@@ -33,7 +33,7 @@ macro_rules! on_each_machine {
             use iothread_it::config::Machine;
             use kata_test::kata_test;
             $(
-                #[kata_test(when = crate::fixture::artifacts_at_hand)]
+                #[kata_test(when = crate::fixture::qemu_and_guest)]
                 fn $case() -> anyhow::Result<()> {
                     super::$case(Machine::$machine)
                 }
@@ -54,13 +54,11 @@ fn scratch_root() -> Result<PathBuf> {
 }
 
 /// Whether there is something to boot.
-pub(crate) fn artifacts_at_hand() -> Verdict {
+pub(crate) fn qemu_and_guest() -> Verdict {
+    const SOURCE: &str = "artifacts.json";
     match Manifest::find() {
-        Ok(manifest) => Verdict::met(
-            format!("QEMU {}", manifest.qemu.version),
-            "the manifest of `cargo xtask it`",
-        ),
-        Err(error) => Verdict::unmet(error.to_string(), "the manifest of `cargo xtask it`"),
+        Ok(manifest) => Verdict::met(format!("QEMU {}", manifest.qemu.version), SOURCE),
+        Err(error) => Verdict::unmet(error.to_string(), SOURCE),
     }
 }
 
@@ -106,7 +104,15 @@ impl Bench {
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.
     pub(crate) fn run(machine: Machine, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let mut bench = Self::boot(machine)?;
+        Self::run_shape(&shape(machine)?, case)
+    }
+
+    /// Runs a case with a VM of another shape than this run's.
+    pub(crate) fn run_shape(
+        shape: &Shape,
+        case: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let mut bench = Self::boot_shape(shape)?;
         case(&mut bench).with_context(|| format!("the console said:\n{}", bench.vm.console()))?;
         bench.vm.shutdown()?;
         Ok(())
@@ -116,11 +122,7 @@ impl Bench {
     pub(crate) fn disk(&self, name: &str) -> Result<DiskSpec> {
         let path = self.path(name);
         std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
-        Ok(DiskSpec {
-            id: DeviceId::new(name)?,
-            path,
-            read_only: false,
-        })
+        Ok(DiskSpec::new(DeviceId::new(name)?, path))
     }
 
     /// Returns where a disk of this name is.

@@ -6,11 +6,13 @@
 mod attach;
 mod cycles;
 mod data;
+mod evidence;
 mod failures;
 mod fixture;
 mod guest;
 mod load;
 mod ownership;
+mod placement;
 mod serving;
 mod threads;
 

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::child::{ChildError, Run};
 use super::super::progress::Progress;
 use super::super::store::{at, write_atomically};
 use super::closure::{Closure, Package};
 use super::error::AptError;
 use super::sources::{Source, render};
 use super::{config, debs};
+use crate::process::{ChildError, Run};
 
 /// How often a file is downloaded before we give up on it.
 const TRIES: u32 = 3;

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::super::child::ChildError;
 use super::super::private::PrivateQemuError;
 use super::super::store::StoreError;
+use crate::process::ChildError;
 
 /// Why packages could not be fetched or unpacked.
 #[derive(Debug, thiserror::Error)]

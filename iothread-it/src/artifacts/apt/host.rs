@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::child::Run;
 use super::super::store::at;
 use super::error::AptError;
 use super::sources::{Source, parse_deb822, parse_one_line};
+use crate::process::Run;
 
 /// The programs that fetching and unpacking needs.
 const PROGRAMS: [&str; 3] = ["apt-get", "apt-config", "dpkg-deb"];

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::super::child::Run;
 use super::super::progress::Progress;
 use super::super::store::{StoreLock, at};
 use super::super::sweep::remove_tree;
 use super::closure::Closure;
 use super::error::AptError;
 use super::stamp::Stamp;
+use crate::process::Run;
 
 const DEADLINE: Duration = Duration::from_secs(10 * 60);
 

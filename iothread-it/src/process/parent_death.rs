@@ -13,8 +13,8 @@ use nix::unistd::{getpid, getppid};
 
 /// Has the kernel kill the child when the *thread* that spawns it ends, however it ends.
 ///
-/// The caller must therefore outlive the child on the same thread, or hand it to one that does.
-pub fn parent_dies_first(command: &mut Command) -> &mut Command {
+/// The command must therefore be spawned by a thread that lasts.
+pub(super) fn parent_dies_first(command: &mut Command) -> &mut Command {
     let parent = getpid();
     let tie = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-use super::parent_dies_first;
+use super::spawner;
 
 /// How many lines of each stream are kept for an error's text.
 const KEPT_LINES: usize = 200;
@@ -20,8 +20,6 @@ const KEPT_LINES: usize = 200;
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A program about to be run.
-///
-/// It dies with the thread that runs it.
 #[derive(Debug)]
 pub struct Run<'a> {
     /// What is run and why, for error texts: `apt-get update`.
@@ -99,12 +97,11 @@ impl Run<'_> {
     /// # Errors
     /// If it cannot be started, or is killed at its deadline.
     pub fn finish(mut self, mut on_line: impl FnMut(&str)) -> Result<Finished, ChildError> {
-        let spawned = parent_dies_first(&mut self.command)
+        self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn();
-        let mut child = spawned.map_err(|source| ChildError::Spawn {
+            .stderr(Stdio::piped());
+        let mut child = spawner::spawn(self.command).map_err(|source| ChildError::Spawn {
             what: self.what.into(),
             source,
         })?;

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 /// A QEMU version of at most three parts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub struct QemuVersion {
     /// The major version, `7` in 7.2.22.
     pub major: u32,
@@ -17,6 +19,14 @@ impl QemuVersion {
     /// The oldest QEMU that has all that is used here.
     pub const OLDEST: Self = Self {
         major: 7,
+        minor: 2,
+        micro: 0,
+    };
+
+    /// The oldest QEMU whose `device_add` takes an `iothread-vq-mapping`. Those before drop it
+    /// without a word, and the main loop serves the device.
+    pub const MAPS_QUEUES: Self = Self {
+        major: 9,
         minor: 2,
         micro: 0,
     };

@@ -1,0 +1,53 @@
+//! The runner's end of life, noticed also when it was killed.
+//!
+//! Between a runner and this process stand others, such as cargo, that do not hand a signal on. So
+//! the runner keeps the writing end of a pipe and every process below it has the reading end: when
+//! the runner is gone, however that came, the pipe hangs up.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::record::LIFELINE;
+
+/// The reading end of the runner's pipe, if a runner is above this process.
+pub(super) struct Lifeline(Option<File>);
+
+impl Lifeline {
+    /// Takes the pipe that the environment names. One that is not there any more is no reason to
+    /// stop: some program between closed what it does not know.
+    pub(super) fn here() -> Self {
+        let number = std::env::var(LIFELINE).ok();
+        let number = number.and_then(|text| text.parse::<u32>().ok());
+        // Opened anew instead of taken over: the number may be closed, or somebody else's file by
+        // now, and a new descriptor is not handed on to the tests.
+        Self(number.and_then(|number| open_pipe(&format!("/proc/self/fd/{number}"))))
+    }
+
+    /// What to poll for.
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Says whether the runner is gone.
+    pub(super) fn is_cut(&self) -> bool {
+        let Some(fd) = self.fd() else { return false };
+        let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+        let ready = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0);
+        ready
+            && fds[0]
+                .revents()
+                .is_some_and(|events| events.contains(PollFlags::POLLHUP))
+    }
+}
+
+fn open_pipe(path: &str) -> Option<File> {
+    use std::os::unix::fs::FileTypeExt;
+    let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+    let mut options = File::options();
+    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    is_pipe.then(|| options.open(path).ok()).flatten()
+}

@@ -1,0 +1,45 @@
+//! A mapping of queues to threads: told to QEMU, and read back.
+//!
+//! That QEMU took it proves nothing: versions before 9.2 drop it without a word. Only the device's
+//! own property does.
+
+use serde::Deserialize;
+
+use super::StepError;
+use crate::pool::{DeviceId, Mapping};
+use crate::qmp::Qmp;
+use crate::qmp::command::{QomGet, VqMapping};
+use crate::wait::Deadline;
+
+/// Writes a mapping as `device_add` takes it.
+pub(super) fn on_the_wire(mapping: &Mapping) -> Vec<VqMapping> {
+    mapping
+        .entries()
+        .map(|(thread, queues)| VqMapping {
+            iothread: thread.to_string(),
+            vqs: queues.map(<[u16]>::to_vec),
+        })
+        .collect()
+}
+
+/// Reads the device's property and compares.
+pub(super) fn prove(
+    qmp: &Qmp,
+    device: &DeviceId,
+    mapping: &Mapping,
+    deadline: Deadline,
+) -> Result<(), StepError> {
+    let property = QomGet {
+        path: &format!("/machine/peripheral/{device}"),
+        property: "iothread-vq-mapping",
+    };
+    let found = qmp.execute(&property, deadline)?;
+    let same = Vec::<VqMapping>::deserialize(&found).is_ok_and(|f| f == on_the_wire(mapping));
+    if same {
+        Ok(())
+    } else {
+        Err(StepError::OtherMapping {
+            found: found.to_string(),
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! Why the pool gives nothing, or does not let go.
+
+use super::{DeviceId, IoThreadId};
+
+/// What the pool refuses.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum PoolError {
+    /// There is no such thread.
+    #[error("the pool has no IOThread `{wanted}`; it has {have}")]
+    NoSuchThread {
+        /// The thread that was asked for.
+        wanted: IoThreadId,
+        /// Those that there are, for a person.
+        have: String,
+    },
+    /// No thread at all.
+    #[error(
+        "the pool has no IOThreads; set `enable_iothreads = true` and `indep_iothreads` to their number"
+    )]
+    NoThreads,
+    /// Each thread serves somebody or is dedicated, and an idle one is asked for.
+    #[error("none of the {total} IOThreads is free for a device of its own")]
+    NoIdleThread {
+        /// How many there are.
+        total: usize,
+    },
+    /// Fewer threads than a disk is to be spread over.
+    #[error("a disk cannot be spread over {wanted} IOThreads: {have} can be shared")]
+    TooFewThreads {
+        /// How many were asked for.
+        wanted: usize,
+        /// How many there are that are not dedicated to a device.
+        have: usize,
+    },
+    /// The thread is there for one device alone.
+    #[error("IOThread `{thread}` is dedicated to `{device}`")]
+    Dedicated {
+        /// The thread.
+        thread: IoThreadId,
+        /// Whose it is.
+        device: DeviceId,
+    },
+    /// The thread serves devices, and QEMU would delete it all the same.
+    #[error("IOThread `{thread}` still serves {devices}; detach first")]
+    InUse {
+        /// The thread.
+        thread: IoThreadId,
+        /// Its devices, for a person.
+        devices: String,
+    },
+    /// Every slot is taken.
+    #[error("all {total} hotplug slots are taken")]
+    NoFreeSlot {
+        /// How many there are.
+        total: usize,
+    },
+    /// The device has a lease already.
+    #[error("device `{device}` is attached already")]
+    AlreadyLeased {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A mapping that breaks one of QEMU's rules.
+    #[error(transparent)]
+    Mapping(#[from] MappingError),
+}
+
+/// A mapping of queues to threads that QEMU would refuse, in QEMU's words.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum MappingError {
+    /// Nothing is mapped.
+    #[error("an iothread-vq-mapping names at least one IOThread")]
+    Empty,
+    /// A thread is named twice.
+    #[error("duplicate IOThread name \"{thread}\" in iothread-vq-mapping")]
+    DuplicateThread {
+        /// The thread.
+        thread: IoThreadId,
+    },
+    /// A queue that the device does not have.
+    #[error(
+        "vq index {queue} for IOThread \"{thread}\" must be less than num_queues {queues} in \
+         iothread-vq-mapping"
+    )]
+    QueueOutOfRange {
+        /// The queue.
+        queue: u16,
+        /// The thread that it is mapped to.
+        thread: IoThreadId,
+        /// How many queues there are.
+        queues: u16,
+    },
+    /// A queue is mapped twice.
+    #[error("cannot assign vq {queue} to IOThread \"{thread}\" because it is already assigned")]
+    QueueTwice {
+        /// The queue.
+        queue: u16,
+        /// The second thread.
+        thread: IoThreadId,
+    },
+    /// A queue is not mapped.
+    #[error("missing vq {queue} IOThread assignment in iothread-vq-mapping")]
+    QueueMissing {
+        /// The queue.
+        queue: u16,
+    },
+}

@@ -1,0 +1,166 @@
+//! Queues of one device on several threads.
+
+use std::collections::BTreeSet;
+
+use super::{IoThreadId, MappingError};
+
+/// The value of a device's `iothread-vq-mapping`. Either every thread has its queues named or none
+/// has, as QEMU demands; a mixture cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapping(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// Queue *i* goes to thread *i* modulo their number.
+    Dealt(Vec<IoThreadId>),
+    Named(Vec<(IoThreadId, Vec<u16>)>),
+}
+
+impl Mapping {
+    /// Deals queues out to threads in turn.
+    ///
+    /// # Errors
+    /// If there is no thread, or one twice.
+    pub fn dealt(threads: Vec<IoThreadId>) -> Result<Self, MappingError> {
+        check_threads(threads.iter())?;
+        Ok(Self(Kind::Dealt(threads)))
+    }
+
+    /// Names the queues of each thread. Which queues there are is known once the device is:
+    /// [`check`](Self::check) looks at that.
+    ///
+    /// # Errors
+    /// If there is no thread, or one twice.
+    pub fn named(threads: Vec<(IoThreadId, Vec<u16>)>) -> Result<Self, MappingError> {
+        check_threads(threads.iter().map(|(thread, _)| thread))?;
+        Ok(Self(Kind::Named(threads)))
+    }
+
+    /// Returns the threads, in order.
+    pub fn threads(&self) -> impl Iterator<Item = &IoThreadId> {
+        self.entries().map(|(thread, _)| thread)
+    }
+
+    /// Returns each thread with the queues that are named for it, if they are named.
+    pub fn entries(&self) -> impl Iterator<Item = (&IoThreadId, Option<&[u16]>)> {
+        let (dealt, named): (&[_], &[_]) = match &self.0 {
+            Kind::Dealt(threads) => (threads, &[]),
+            Kind::Named(threads) => (&[], threads),
+        };
+        let dealt = dealt.iter().map(|thread| (thread, None));
+        let named = named
+            .iter()
+            .map(|(thread, queues)| (thread, Some(queues.as_slice())));
+        dealt.chain(named)
+    }
+
+    /// Returns how many of `queues` queues a thread serves.
+    pub fn queues_of(&self, thread: &IoThreadId, queues: u16) -> usize {
+        match &self.0 {
+            Kind::Named(threads) => threads
+                .iter()
+                .filter(|(named, _)| named == thread)
+                .map(|(_, queues)| queues.len())
+                .sum(),
+            Kind::Dealt(threads) => {
+                let turn = threads.iter().position(|dealt| dealt == thread);
+                turn.map_or(0, |turn| {
+                    (turn..usize::from(queues)).step_by(threads.len()).count()
+                })
+            }
+        }
+    }
+
+    /// Checks that each of `queues` queues is mapped once.
+    ///
+    /// # Errors
+    /// At the first queue that is not, as QEMU would say it.
+    pub fn check(&self, queues: u16) -> Result<(), MappingError> {
+        let Kind::Named(threads) = &self.0 else {
+            return Ok(());
+        };
+        let mut mapped = BTreeSet::new();
+        for (thread, named) in threads {
+            for &queue in named {
+                let thread = thread.clone();
+                if queue >= queues {
+                    return Err(MappingError::QueueOutOfRange {
+                        queue,
+                        thread,
+                        queues,
+                    });
+                }
+                if !mapped.insert(queue) {
+                    return Err(MappingError::QueueTwice { queue, thread });
+                }
+            }
+        }
+        match (0..queues).find(|queue| !mapped.contains(queue)) {
+            Some(queue) => Err(MappingError::QueueMissing { queue }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_threads<'a>(threads: impl Iterator<Item = &'a IoThreadId>) -> Result<(), MappingError> {
+    let mut seen = BTreeSet::new();
+    for thread in threads {
+        if !seen.insert(thread) {
+            return Err(MappingError::DuplicateThread {
+                thread: thread.clone(),
+            });
+        }
+    }
+    if seen.is_empty() {
+        Err(MappingError::Empty)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn thread(n: usize) -> IoThreadId {
+        IoThreadId::indep(n)
+    }
+
+    #[test]
+    fn queues_are_dealt_in_turn() {
+        let mapping = Mapping::dealt(vec![thread(0), thread(1), thread(2)]).unwrap();
+        let counts = |queues| [0, 1, 2, 3].map(|n| mapping.queues_of(&thread(n), queues));
+        assert_eq!(counts(1), [1, 0, 0, 0]);
+        assert_eq!(counts(5), [2, 2, 1, 0]);
+        assert_eq!(mapping.check(5), Ok(()));
+    }
+
+    #[test]
+    fn qemu_s_rules_are_told_in_qemu_s_words() {
+        let text = |threads: Vec<(IoThreadId, Vec<u16>)>| {
+            let checked = Mapping::named(threads).and_then(|mapping| mapping.check(2));
+            checked.unwrap_err().to_string()
+        };
+        assert_eq!(
+            text(vec![(thread(0), vec![0]), (thread(0), vec![1])]),
+            "duplicate IOThread name \"indep_iothread_0\" in iothread-vq-mapping"
+        );
+        assert_eq!(
+            text(vec![(thread(0), vec![0, 2])]),
+            "vq index 2 for IOThread \"indep_iothread_0\" must be less than num_queues 2 in \
+             iothread-vq-mapping"
+        );
+        assert_eq!(
+            text(vec![(thread(0), vec![0, 1]), (thread(1), vec![1])]),
+            "cannot assign vq 1 to IOThread \"indep_iothread_1\" because it is already assigned"
+        );
+        assert_eq!(
+            text(vec![(thread(0), vec![1])]),
+            "missing vq 0 IOThread assignment in iothread-vq-mapping"
+        );
+        assert_eq!(
+            text(vec![]),
+            "an iothread-vq-mapping names at least one IOThread"
+        );
+    }
+}

@@ -1,0 +1,59 @@
+//! Which thread, or which threads, are to serve a device.
+
+use std::num::NonZeroUsize;
+
+use super::{IoThreadId, Mapping};
+
+/// What an attach asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Placement {
+    /// The pool's first thread, as Kata does for every disk.
+    #[default]
+    First,
+    /// The next thread in turn.
+    RoundRobin,
+    /// The thread with the fewest queues to serve, the first of those.
+    LeastLoaded,
+    /// An idle thread, which then serves nothing else.
+    Dedicated,
+    /// This thread.
+    Pinned(IoThreadId),
+    /// The queues dealt out to so many threads, the least loaded ones (`iothread-vq-mapping`
+    /// without `vqs`). Needs QEMU 9.2.
+    Spread(NonZeroUsize),
+    /// Each queue to the thread named for it (`iothread-vq-mapping` with `vqs`). Needs QEMU 9.2.
+    Mapped(Mapping),
+    /// QEMU's main loop, and no thread of the pool.
+    MainLoop,
+}
+
+/// What an attach gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assignment {
+    /// QEMU's main loop.
+    MainLoop,
+    /// One thread for all queues: the device's `iothread` property.
+    Thread(IoThreadId),
+    /// Several threads: the device's `iothread-vq-mapping` property.
+    Mapped(Mapping),
+}
+
+impl Assignment {
+    /// Returns how many of `queues` queues a thread serves.
+    pub fn queues_of(&self, thread: &IoThreadId, queues: u16) -> usize {
+        match self {
+            Self::MainLoop => 0,
+            Self::Thread(serving) if serving == thread => usize::from(queues),
+            Self::Thread(_) => 0,
+            Self::Mapped(mapping) => mapping.queues_of(thread, queues),
+        }
+    }
+
+    /// Returns the one thread that serves everything, if one does.
+    pub fn thread(&self) -> Option<&IoThreadId> {
+        match self {
+            Self::Thread(thread) => Some(thread),
+            Self::MainLoop | Self::Mapped(_) => None,
+        }
+    }
+}

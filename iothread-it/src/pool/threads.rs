@@ -1,0 +1,260 @@
+//! The threads of a pool and what each has to do.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use super::{Assignment, DeviceId, IoThreadId, Mapping, Placement, PoolError};
+
+/// An id that no thread of this pool had before, for a thread that QEMU is yet to make.
+///
+/// It cannot be copied: whoever has it can admit one thread.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "admit the thread once QEMU has made it"]
+pub struct NewThread(IoThreadId);
+
+impl NewThread {
+    /// Returns the id for `object-add`.
+    pub fn id(&self) -> &IoThreadId {
+        &self.0
+    }
+}
+
+/// An assignment and why it was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) assignment: Assignment,
+    pub(super) why: String,
+}
+
+/// The threads, in the order in which they were made.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Threads {
+    threads: Vec<IoThreadId>,
+    /// Queues that each serves. A thread that serves none is not in here.
+    load: BTreeMap<IoThreadId, usize>,
+    dedicated: BTreeMap<IoThreadId, DeviceId>,
+    /// Threads made so far. Numbers are never used again: QEMU would mix up an old thread that
+    /// goes on and a new one with its id.
+    made: usize,
+    last_in_turn: Option<IoThreadId>,
+}
+
+impl Threads {
+    pub(super) fn new(threads: Vec<IoThreadId>) -> Self {
+        Self {
+            made: threads.len(),
+            threads,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn all(&self) -> &[IoThreadId] {
+        &self.threads
+    }
+
+    pub(super) fn load(&self, thread: &IoThreadId) -> usize {
+        self.load.get(thread).copied().unwrap_or(0)
+    }
+
+    pub(super) fn dedicated_to(&self, thread: &IoThreadId) -> Option<&DeviceId> {
+        self.dedicated.get(thread)
+    }
+
+    pub(super) fn make(&mut self) -> NewThread {
+        loop {
+            let id = IoThreadId::indep(self.made);
+            self.made += 1;
+            if !self.threads.contains(&id) {
+                return NewThread(id);
+            }
+        }
+    }
+
+    pub(super) fn admit(&mut self, new: NewThread) -> IoThreadId {
+        self.threads.push(new.0.clone());
+        new.0
+    }
+
+    /// Takes an idle thread out. Whether it is idle the caller knows.
+    pub(super) fn remove(&mut self, thread: &IoThreadId) {
+        let Some(place) = self.threads.iter().position(|known| known == thread) else {
+            return;
+        };
+        if self.last_in_turn.as_ref() == Some(thread) {
+            // The turn goes on behind it, and not from the start.
+            let before = place
+                .checked_sub(1)
+                .map(|before| self.threads[before].clone());
+            self.last_in_turn = before;
+        }
+        self.threads.remove(place);
+    }
+
+    /// Chooses without changing anything.
+    pub(super) fn choose(&self, placement: &Placement, queues: u16) -> Result<Choice, PoolError> {
+        let thread = |thread: &IoThreadId, why: String| Choice {
+            assignment: Assignment::Thread(thread.clone()),
+            why,
+        };
+        match placement {
+            Placement::MainLoop => Ok(Choice {
+                assignment: Assignment::MainLoop,
+                why: "the main loop was asked for".into(),
+            }),
+            Placement::First => {
+                let first = self.shared().next().ok_or_else(|| self.none_to_share())?;
+                Ok(thread(first, "the pool's first thread".into()))
+            }
+            Placement::RoundRobin => {
+                let next = self.next_in_turn().ok_or_else(|| self.none_to_share())?;
+                Ok(thread(next, "its turn".into()))
+            }
+            Placement::LeastLoaded => {
+                let least = self
+                    .least_loaded()
+                    .next()
+                    .ok_or_else(|| self.none_to_share())?;
+                let why = format!("the least loaded, with {}", queues_text(self.load(least)));
+                Ok(thread(least, why))
+            }
+            Placement::Dedicated => {
+                let idle = self.shared().find(|thread| self.load(thread) == 0);
+                let idle = idle.ok_or(PoolError::NoIdleThread {
+                    total: self.threads.len(),
+                })?;
+                Ok(thread(idle, "idle, and dedicated from now on".into()))
+            }
+            Placement::Pinned(pinned) => {
+                self.must_be_shared(pinned)?;
+                Ok(thread(pinned, "it was asked for".into()))
+            }
+            Placement::Spread(count) => self.spread(*count),
+            Placement::Mapped(mapping) => {
+                mapping.threads().try_for_each(|t| self.must_be_shared(t))?;
+                mapping.check(queues)?;
+                Ok(Choice {
+                    assignment: Assignment::Mapped(mapping.clone()),
+                    why: "the mapping was asked for".into(),
+                })
+            }
+        }
+    }
+
+    /// Counts what was chosen.
+    pub(super) fn take(
+        &mut self,
+        device: &DeviceId,
+        placement: &Placement,
+        assignment: &Assignment,
+        queues: u16,
+    ) {
+        for thread in &self.threads {
+            let taken = assignment.queues_of(thread, queues);
+            if taken > 0 {
+                *self.load.entry(thread.clone()).or_default() += taken;
+            }
+        }
+        let Assignment::Thread(thread) = assignment else {
+            return;
+        };
+        match placement {
+            Placement::Dedicated => {
+                self.dedicated.insert(thread.clone(), device.clone());
+            }
+            Placement::RoundRobin => self.last_in_turn = Some(thread.clone()),
+            _ => {}
+        }
+    }
+
+    /// Counts what a device gives back.
+    pub(super) fn give_back(&mut self, device: &DeviceId, assignment: &Assignment, queues: u16) {
+        for thread in &self.threads {
+            let taken = assignment.queues_of(thread, queues);
+            if let Some(load) = self.load.get_mut(thread) {
+                *load -= taken;
+            }
+        }
+        self.load.retain(|_, load| *load > 0);
+        self.dedicated.retain(|_, owner| owner != device);
+    }
+
+    /// The threads that are not dedicated to a device.
+    fn shared(&self) -> impl Iterator<Item = &IoThreadId> {
+        let dedicated = |thread: &&IoThreadId| self.dedicated.contains_key(*thread);
+        self.threads.iter().filter(move |thread| !dedicated(thread))
+    }
+
+    fn least_loaded(&self) -> impl Iterator<Item = &IoThreadId> {
+        let mut threads: Vec<_> = self.shared().collect();
+        // The order of equals is kept, which is that of their making.
+        threads.sort_by_key(|thread| self.load(thread));
+        threads.into_iter()
+    }
+
+    /// The next thread behind the one that had the last turn.
+    fn next_in_turn(&self) -> Option<&IoThreadId> {
+        let last = self.last_in_turn.as_ref();
+        let place = last.and_then(|last| self.threads.iter().position(|known| known == last));
+        let after = place.map_or(0, |place| place + 1);
+        let later = self.threads.iter().skip(after);
+        let in_turn = later.chain(&self.threads);
+        in_turn
+            .into_iter()
+            .find(|thread| !self.dedicated.contains_key(*thread))
+    }
+
+    fn spread(&self, count: NonZeroUsize) -> Result<Choice, PoolError> {
+        let threads: Vec<_> = self.least_loaded().take(count.get()).cloned().collect();
+        if threads.len() < count.get() {
+            return Err(PoolError::TooFewThreads {
+                wanted: count.get(),
+                have: threads.len(),
+            });
+        }
+        Ok(Choice {
+            assignment: Assignment::Mapped(Mapping::dealt(threads)?),
+            why: format!("the {count} least loaded"),
+        })
+    }
+
+    fn must_be_shared(&self, thread: &IoThreadId) -> Result<(), PoolError> {
+        self.must_exist(thread)?;
+        match self.dedicated.get(thread) {
+            Some(device) => Err(PoolError::Dedicated {
+                thread: thread.clone(),
+                device: device.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn must_exist(&self, thread: &IoThreadId) -> Result<(), PoolError> {
+        if self.threads.contains(thread) {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.threads.iter().map(IoThreadId::as_str).collect();
+        Err(PoolError::NoSuchThread {
+            wanted: thread.clone(),
+            have: if names.is_empty() {
+                "none".into()
+            } else {
+                names.join(", ")
+            },
+        })
+    }
+
+    fn none_to_share(&self) -> PoolError {
+        if self.threads.is_empty() {
+            PoolError::NoThreads
+        } else {
+            PoolError::TooFewThreads { wanted: 1, have: 0 }
+        }
+    }
+}
+
+pub(super) fn queues_text(queues: usize) -> String {
+    match queues {
+        1 => "1 queue".into(),
+        _ => format!("{queues} queues"),
+    }
+}

@@ -1,0 +1,70 @@
+//! Who works while a disk is under load: by each thread's CPU time.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use iothread_it::guest::protocol::{Direction, Load};
+use iothread_it::hotplug::DiskSpec;
+use iothread_it::pool::IoThreadId;
+use iothread_it::qemu::evidence::Ticks;
+use iothread_it::qmp::command::QueryIothreads;
+use iothread_it::vm::Vm;
+
+use crate::fixture::{extent, soon};
+
+/// What a serving thread gains at the least in a load of [`DURATION_MS`]. It gains tens; an idle
+/// one none, or one for a wake-up.
+const SERVING: u64 = 5;
+const IDLE: u64 = 1;
+
+const DURATION_MS: u64 = 3000;
+
+/// What each thread of the pool gained.
+pub(crate) type Gained = BTreeMap<IoThreadId, u64>;
+
+/// Loads a disk from one guest CPU and returns what each thread gained.
+pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
+    let before = ticks(vm)?;
+    let load = Load {
+        extent: extent(&disk.id, 32 << 20),
+        direction: Direction::Read,
+        threads: 1,
+        cpus: vec![cpu],
+        depth: 8,
+        block_size: 4096,
+        duration_ms: DURATION_MS,
+        operations: None,
+    };
+    let report = vm.agent().start_load(&load, soon())?.finish(soon())?;
+    let after = ticks(vm)?;
+    ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
+    let gained = |(thread, ticks): (IoThreadId, Ticks)| {
+        let gained = ticks.since(before[&thread]);
+        (thread, gained)
+    };
+    Ok(after.into_iter().map(gained).collect())
+}
+
+/// Checks that one thread worked, and no other of the pool.
+pub(crate) fn only(serving: &IoThreadId, gained: &Gained) -> Result<()> {
+    for (thread, ticks) in gained {
+        let right = match thread == serving {
+            true => *ticks >= SERVING,
+            false => *ticks <= IDLE,
+        };
+        ensure!(right, "{serving} is to serve; ticks gained: {gained:?}");
+    }
+    ensure!(gained.contains_key(serving), "QEMU has no {serving}");
+    Ok(())
+}
+
+fn ticks(vm: &Vm) -> Result<BTreeMap<IoThreadId, Ticks>> {
+    let threads = vm.qmp().execute(&QueryIothreads {}, soon())?;
+    threads
+        .into_iter()
+        .map(|thread| {
+            let ticks = Ticks::of(vm.process(), thread.thread_id)?;
+            Ok((IoThreadId::new(thread.id)?, ticks))
+        })
+        .collect()
+}

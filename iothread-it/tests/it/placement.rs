@@ -1,0 +1,132 @@
+//! Each policy's choice is the thread that works, and each queue's thread is the one mapped to it.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::config::Machine;
+use iothread_it::hotplug::{DiskSpec, Step};
+use iothread_it::pool::{IoThreadId, Mapping, Placement};
+use iothread_it::qemu::QemuVersion;
+use iothread_it::qmp::command::{QueryIothreads, QueryVersion};
+
+use crate::evidence::{only, under_load};
+use crate::fixture::{Bench, on_each_machine, record_thread, shape, soon};
+
+on_each_machine!(
+    policies_choose_the_thread_that_works,
+    queues_dealt_out_to_two_threads,
+    queues_mapped_by_name,
+    a_thread_added_at_run_time_serves,
+);
+
+/// Four disks, each by another policy: the threads 0 to 3 in order.
+fn policies_choose_the_thread_that_works(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let policies = [
+            Placement::RoundRobin,
+            Placement::RoundRobin,
+            Placement::LeastLoaded,
+            Placement::Dedicated,
+        ];
+        for (number, policy) in policies.into_iter().enumerate() {
+            let disk = bench.disk(&format!("disk{number}"))?;
+            let (lease, _) = bench.attach(&disk, &policy)?;
+            let thread = IoThreadId::indep(number);
+            let state = bench.vm.pool().state();
+            ensure!(
+                lease.assignment.thread() == Some(&thread),
+                "{policy:?}: {state}"
+            );
+            only(&thread, &under_load(&bench.vm, &disk, 0)?)
+                .with_context(|| format!("{policy:?}"))?;
+        }
+        Ok(())
+    })
+}
+
+fn queues_dealt_out_to_two_threads(machine: Machine) -> Result<()> {
+    let two = NonZeroUsize::new(2).expect("two is not zero");
+    each_queue_has_its_thread(machine, Placement::Spread(two), [0, 1])
+}
+
+fn queues_mapped_by_name(machine: Machine) -> Result<()> {
+    let mapping = Mapping::named(vec![
+        (IoThreadId::indep(3), vec![0]),
+        (IoThreadId::indep(1), vec![1]),
+    ])?;
+    each_queue_has_its_thread(machine, Placement::Mapped(mapping), [3, 1])
+}
+
+/// The guest has a queue for each CPU, so a load on CPU *n* shows who serves queue *n*.
+fn each_queue_has_its_thread(
+    machine: Machine,
+    placement: Placement,
+    threads: [usize; 2],
+) -> Result<()> {
+    let mut shape = shape(machine)?;
+    shape.config.vcpus = 2;
+    Bench::run_shape(&shape, |bench| {
+        let disk = bench.disk("disk0")?;
+        let version = bench.vm.qmp().execute(&QueryVersion {}, soon())?.qemu;
+        if version < QemuVersion::MAPS_QUEUES {
+            return is_refused(bench, &disk, &placement);
+        }
+        bench.attach(&disk, &placement)?;
+        for (cpu, number) in (0..).zip(threads) {
+            let thread = IoThreadId::indep(number);
+            only(&thread, &under_load(&bench.vm, &disk, cpu)?)
+                .with_context(|| format!("queue {cpu}"))?;
+        }
+        bench.detach(&disk)?;
+        Ok(())
+    })
+}
+
+/// An older QEMU would take the mapping, drop it, and let the main loop serve.
+fn is_refused(bench: &mut Bench, disk: &DiskSpec, placement: &Placement) -> Result<()> {
+    let Err(error) = bench.vm.attach(disk, placement) else {
+        bail!("a mapping that this QEMU drops was taken");
+    };
+    let told = format!("{:#}", anyhow::Error::from(error));
+    ensure!(
+        told.contains("would drop the iothread-vq-mapping"),
+        "{told}"
+    );
+    bench.still_works()
+}
+
+fn a_thread_added_at_run_time_serves(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let (hotplug, qmp, _) = bench.vm.parts();
+        let added = hotplug.add_thread(qmp, Some(0))?;
+        ensure!(added == IoThreadId::indep(4), "it is called {added}");
+        let disk = bench.disk("disk0")?;
+        bench.attach(&disk, &Placement::Pinned(added.clone()))?;
+        only(&added, &under_load(&bench.vm, &disk, 0)?)?;
+        record_thread(&bench.vm, &added);
+
+        // QEMU would delete it under the disk.
+        let (hotplug, qmp, _) = bench.vm.parts();
+        let refused = hotplug.retire_thread(qmp, &added).err();
+        let refused = refused.context("a busy thread was retired")?.to_string();
+        ensure!(refused.contains("still serves disk0"), "{refused}");
+
+        bench.detach(&disk)?;
+        let (hotplug, qmp, _) = bench.vm.parts();
+        hotplug.retire_thread(qmp, &added)?;
+        let threads = qmp.execute(&QueryIothreads {}, soon())?;
+        ensure!(
+            threads.iter().all(|thread| thread.id != added.as_str()),
+            "{threads:?}"
+        );
+        let gone = bench.vm.attach(&disk, &Placement::Pinned(added.clone()));
+        let error = gone.err().context("a retired thread was given out")?;
+        ensure!(error.step == Step::Lease, "{error}");
+        let (hotplug, qmp, _) = bench.vm.parts();
+        ensure!(
+            hotplug.add_thread(qmp, Some(0))? == IoThreadId::indep(5),
+            "an id was used again"
+        );
+        Ok(())
+    })
+}
