@@ -210,7 +210,7 @@ mod tests {
                     .to_vec(),
             };
             let mut read = None;
-            let waived = read_waived(&super::line("waived", &halt.reasons[0]));
+            let waived = read_waived(&line("waived", &halt.reasons[0]));
             prop_assert_eq!(waived.as_ref(), halt.reasons.first());
             for line in halt.lines() {
                 prop_assert_eq!(read_waived(&line), None);

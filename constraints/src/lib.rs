@@ -32,6 +32,8 @@ mod contract;
 pub mod facts;
 mod halt;
 mod harness;
+#[cfg(test)]
+mod hosts;
 pub mod katatestutils;
 mod libtest;
 mod measure;

@@ -30,7 +30,7 @@ impl Allowance {
         let forbidden: BTreeSet<&str> = reasons
             .iter()
             .map(|reason| reason.constraint.as_str())
-            .filter(|constraint| !self.allowed.contains(*constraint))
+            .filter(|constraint| !self.allows(constraint))
             .collect();
         if forbidden.is_empty() {
             return None;
@@ -48,15 +48,44 @@ impl Allowance {
     }
 }
 
+impl Allowance {
+    /// Says whether a constraint as a reason names it is allowed: itself, or, if all of `any(…)` is
+    /// unmet, every part.
+    fn allows(&self, constraint: &str) -> bool {
+        if self.allowed.contains(constraint) {
+            return true;
+        }
+        let Some(inner) = constraint.strip_prefix("any(") else {
+            return false;
+        };
+        let Some(inner) = inner.strip_suffix(')') else {
+            return false;
+        };
+        // A part can have commas of its own, as a range of versions has.
+        let mut part = String::new();
+        for piece in inner.split(", ") {
+            if !part.is_empty() {
+                part.push_str(", ");
+            }
+            part.push_str(piece);
+            if self.allows(&part) {
+                part.clear();
+            }
+        }
+        part.is_empty()
+    }
+}
+
 /// Collects the atoms as the reasons of a skip name them.
 fn collect(of: &Constraint, negate: &dyn Fn(String) -> String, to: &mut BTreeSet<String>) {
     match of {
         Constraint::Atom(atom) => drop(to.insert(negate(atom.to_string()))),
         Constraint::All(list) | Constraint::Any(list) => {
+            to.insert(negate(of.to_string()));
             for one in *list {
                 collect(one, negate, to);
             }
         }
-        Constraint::Not(inner) => collect(inner, &|atom| format!("not({})", negate(atom)), to),
+        Constraint::Not(inner) => collect(inner, &|atom| negate(format!("not({atom})")), to),
     }
 }

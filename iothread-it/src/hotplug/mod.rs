@@ -17,9 +17,10 @@ pub use disk::{BlockOptions, DiskSpec};
 pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};
 
-use crate::pool::{Assignment, DeviceId, IoThreadId, Lease, NewThread, Placement, Pool};
-use crate::qemu::QemuVersion;
-use crate::qmp::command::{BlockdevDel, DeviceDel, ObjectAddIoThread, ObjectDel};
+use crate::config::Polling;
+use crate::pool::{Assignment, DeviceId, IoThreadId, Lease, Placement, Pool};
+use crate::qemu::{QemuVersion, iothread};
+use crate::qmp::command::{BlockdevDel, DeviceDel, ObjectDel};
 use crate::qmp::{Cursor, Event, Qmp, QmpError};
 use crate::wait::Deadline;
 
@@ -69,18 +70,9 @@ impl Hotplug {
     ///
     /// # Errors
     /// If QEMU refuses. Its id is then spent.
-    pub fn add_thread(
-        &mut self,
-        qmp: &Qmp,
-        poll_max_ns: Option<u64>,
-    ) -> Result<IoThreadId, QmpError> {
-        let new: NewThread = self.pool.new_thread();
-        let command = ObjectAddIoThread {
-            qom_type: "iothread",
-            id: new.id().as_str(),
-            poll_max_ns,
-        };
-        qmp.execute(&command, reply_deadline())?;
+    pub fn add_thread(&mut self, qmp: &Qmp, polling: Polling) -> Result<IoThreadId, QmpError> {
+        let new = self.pool.new_thread();
+        qmp.execute(&iothread::object(new.id(), polling), reply_deadline())?;
         Ok(self.pool.admit(new))
     }
 
