@@ -3,11 +3,12 @@
 //! It stops by unwinding, so that destructors run, with a payload that both harnesses know. That
 //! works on the test's own thread only: nobody else's unwinding ends the test.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{Location, resume_unwind};
 
 use crate::constraint::{Constraint, Standing, judge};
+use crate::contract::unskip;
 use crate::facts::Here;
 use crate::measure::report;
 use crate::verdict::{Reason, join};
@@ -32,6 +33,8 @@ enum Stage {
 
 thread_local! {
     static STAGE: Cell<Stage> = const { Cell::new(Stage::None) };
+    /// What was required, is unmet, and did not stop the test, since unmet tests are to run.
+    static WAIVED: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
 }
 
 /// What `require!` calls: the test goes on only if all of this holds.
@@ -40,6 +43,10 @@ pub fn require(constraints: &[Constraint]) {
     let judgement = judge(constraints, &Here);
     let undetermined = match judgement.standing {
         Standing::Met => return,
+        Standing::Unmet if unskip() => {
+            WAIVED.with_borrow_mut(|waived| waived.extend(judgement.reasons));
+            return;
+        }
         Standing::Unmet => false,
         Standing::Undetermined => true,
     };
@@ -85,6 +92,25 @@ pub(crate) fn watch<T>(body: impl FnOnce() -> T) -> (T, bool) {
     (result, STAGE.replace(before) == Stage::Halting)
 }
 
+/// Takes what did not stop the test of this thread, since unmet tests are to run.
+pub(crate) fn take_waived() -> Vec<Reason> {
+    WAIVED.take()
+}
+
+/// Reports these to the harness.
+pub(crate) fn report_waived() {
+    for reason in take_waived() {
+        report(&line("waived", &reason));
+    }
+}
+
+/// Reads what [`report_waived`] sent.
+pub(crate) fn read_waived(line: &str) -> Option<Reason> {
+    parse(line)
+        .filter(|(kind, _)| *kind == "waived")
+        .map(|(_, reason)| reason)
+}
+
 /// The longest part of a reason that goes through the pipe: a line has to fit into one atomic write.
 const LONGEST: usize = 600;
 
@@ -102,33 +128,39 @@ impl Halt {
         } else {
             "unmet"
         };
-        self.reasons.iter().map(move |reason| {
-            let parts = [&reason.constraint, &reason.observed, &reason.source];
-            let [constraint, observed, source] = parts.map(|part| escape(part));
-            format!("{kind} {constraint}\t{observed}\t{source}")
-        })
+        self.reasons.iter().map(move |reason| line(kind, reason))
     }
 
     /// Adds what a reported line says; `false` if it is another report.
     pub(crate) fn read(line: &str, halt: &mut Option<Self>) -> bool {
-        let Some((kind @ ("undetermined" | "unmet"), parts)) = line.split_once(' ') else {
-            return false;
-        };
-        let parts: Vec<String> = parts.split('\t').map(unescape).collect();
-        let Ok([constraint, observed, source]) = <[String; 3]>::try_from(parts) else {
+        let Some((kind @ ("undetermined" | "unmet"), reason)) = parse(line) else {
             return false;
         };
         let halt = halt.get_or_insert(Self {
             undetermined: kind == "undetermined",
             reasons: Vec::new(),
         });
-        halt.reasons.push(Reason {
-            constraint,
-            observed,
-            source,
-        });
+        halt.reasons.push(reason);
         true
     }
+}
+
+fn line(kind: &str, reason: &Reason) -> String {
+    let parts = [&reason.constraint, &reason.observed, &reason.source];
+    let [constraint, observed, source] = parts.map(|part| escape(part));
+    format!("{kind} {constraint}\t{observed}\t{source}")
+}
+
+fn parse(line: &str) -> Option<(&str, Reason)> {
+    let (kind, parts) = line.split_once(' ')?;
+    let parts: Vec<String> = parts.split('\t').map(unescape).collect();
+    let [constraint, observed, source] = <[String; 3]>::try_from(parts).ok()?;
+    let reason = Reason {
+        constraint,
+        observed,
+        source,
+    };
+    Some((kind, reason))
 }
 
 /// One part of a line: cut to its length, and without what separates parts and lines.
@@ -178,7 +210,10 @@ mod tests {
                     .to_vec(),
             };
             let mut read = None;
+            let waived = read_waived(&line("waived", &halt.reasons[0]));
+            prop_assert_eq!(waived.as_ref(), halt.reasons.first());
             for line in halt.lines() {
+                prop_assert_eq!(read_waived(&line), None);
                 prop_assert!(line.len() < 4096 && !line.contains('\n'));
                 prop_assert!(Halt::read(&line, &mut read));
             }

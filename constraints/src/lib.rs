@@ -28,9 +28,12 @@
 //! or of the `cargo test` that started the binary. The feature `runner` reads them.
 
 pub mod constraint;
+mod contract;
 pub mod facts;
 mod halt;
 mod harness;
+#[cfg(test)]
+mod hosts;
 pub mod katatestutils;
 mod libtest;
 mod measure;

@@ -9,13 +9,14 @@ use std::time::Duration;
 use command_fds::{CommandFdExt, FdMapping};
 
 use crate::artifacts::{Manifest, QemuInstall};
+use crate::config::{CpuList, IoThreads};
 use crate::guest::protocol::Greeting;
 use crate::guest::{Agent, AgentError};
 use crate::hotplug::{AttachError, BlockOptions, DetachError, DiskSpec, Hotplug};
-use crate::pool::{DeviceId, Lease, Placement, Pool};
+use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
 use crate::process::{OwnedProcess, ProcessError, ProcessId};
 use crate::qemu::{self, Accelerator, Shape, Wiring};
-use crate::qmp::command::{QueryVersion, Quit};
+use crate::qmp::command::{QueryIothreads, QueryVersion, Quit};
 use crate::qmp::{Qmp, QmpError};
 use crate::wait::Deadline;
 
@@ -45,6 +46,7 @@ pub struct Vm {
     agent: Agent,
     process: OwnedProcess,
     hotplug: Hotplug,
+    placement: Placement,
     greeting: Greeting,
     accelerator: Accelerator,
 }
@@ -73,6 +75,16 @@ pub enum VmError {
         source: AgentError,
         /// How QEMU ended and what the console said, for a person.
         words: Box<LastWords>,
+    },
+    /// A thread of the pool could not be bound to the CPUs that the configuration names.
+    #[error("cannot bind IOThread `{thread}` to CPU {cpus}")]
+    Bind {
+        /// The thread.
+        thread: IoThreadId,
+        /// Its CPUs.
+        cpus: CpuList,
+        /// Why.
+        source: std::io::Error,
     },
     /// QEMU did not end in time and was killed.
     #[error("QEMU did not end within {deadline} after `quit` and was killed")]
@@ -145,12 +157,14 @@ impl Vm {
             source,
             words: last_words(&process),
         })?;
+        bind_threads(&process, &qmp, &shape.config.iothreads)?;
         let pool = Pool::new(shape.threads(), qemu::slots(shape));
         Ok(Self {
             qmp,
             agent,
             process,
             hotplug: Hotplug::new(pool, BlockOptions::from(&shape.config), version.qemu),
+            placement: shape.config.iothreads.placement.clone(),
             greeting,
             accelerator,
         })
@@ -180,6 +194,11 @@ impl Vm {
     /// If a step fails; see [`Hotplug::detach`].
     pub fn detach_by(&mut self, disk: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
         self.hotplug.detach(&self.qmp, disk, deadline)
+    }
+
+    /// Returns where the configuration wants a disk that has no wish of its own.
+    pub fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// Returns the pool of threads and slots.
@@ -217,9 +236,9 @@ impl Vm {
         self.process.id()
     }
 
-    /// Returns the end of what the guest's console has said.
-    pub fn console(&self) -> String {
-        self.process.stdout()
+    /// Returns how QEMU ended, if it has, and the end of what it and the guest's console said.
+    pub fn last_words(&self) -> LastWords {
+        *last_words(&self.process)
     }
 
     /// Ends QEMU in an orderly way.
@@ -242,6 +261,30 @@ impl Vm {
             .wait(deadline)
             .ok_or(VmError::Lingers { deadline })
     }
+}
+
+/// Binds each thread to its CPUs, before it has anything to do.
+fn bind_threads(process: &OwnedProcess, qmp: &Qmp, threads: &IoThreads) -> Result<(), VmError> {
+    if threads.cpus.is_empty() {
+        return Ok(());
+    }
+    let found = qmp.execute(&QueryIothreads {}, Deadline::after(QEMU_SPAN));
+    let found = found.map_err(|source| VmError::Qmp {
+        source,
+        words: last_words(process),
+    })?;
+    for n in 0..threads.count {
+        let thread = IoThreadId::indep(n);
+        let info = found.iter().find(|info| info.id == thread.as_str());
+        if let (Some(info), Some(cpus)) = (info, threads.cpus_of(n)) {
+            qemu::iothread::bind(info.thread_id, cpus).map_err(|source| VmError::Bind {
+                thread,
+                cpus: cpus.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn command(

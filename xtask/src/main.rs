@@ -2,6 +2,7 @@
 
 mod cargo;
 mod ci;
+mod facts;
 mod interrupt;
 mod it;
 mod progress;
@@ -30,6 +31,8 @@ enum Command {
     Test(test::Options),
     /// Joins the records of several machines or shards, and fails on tests that were lost.
     Report(report::Options),
+    /// Prints what this host is, or judges constraints on it.
+    Facts(facts::Options),
     /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
     Ci,
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::It(options) => it::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Report(options) => report::run(&options),
+        Command::Facts(options) => facts::run(&options),
         Command::Ci => ci::run(),
     };
     match outcome {

@@ -3,10 +3,16 @@
 use std::env;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::unistd::AccessFlags;
 
+use super::system::why;
 use super::{Answer, Finding};
+use crate::sys::{Ran, run_within};
+
+/// How long a command may take to state its version.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// Searches PATH the way execvp(3) does.
 pub(super) fn look(name: &str) -> Answer {
@@ -44,6 +50,89 @@ fn executable(file: &Path) -> bool {
     #[cfg(target_os = "linux")]
     use nix::unistd::eaccess;
     eaccess(file, AccessFlags::X_OK).is_ok()
+}
+
+/// Runs the command with `--version` and reads the first version that it prints.
+pub(super) fn version(name: &str) -> Answer {
+    let path = match look(name) {
+        Answer {
+            finding: Finding::Is(path),
+            ..
+        } => path,
+        other => return other,
+    };
+    let source = format!("{path} --version");
+    let said = match run_within(LIMIT, Path::new(&path), &["--version"]) {
+        Ran::Ended {
+            success: true,
+            stdout,
+            stderr,
+            ..
+        } => {
+            let [stdout, stderr] =
+                [stdout, stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+            format!("{stdout}\n{stderr}")
+        }
+        Ran::Ended { how, .. } => {
+            return Answer::unknown(format!("{path} is there, but --version {how}"), source);
+        }
+        Ran::NotStarted(error) => {
+            return Answer::unknown(
+                format!("{path} is there, but does not start: {}", why(&error)),
+                source,
+            );
+        }
+        Ran::TooLate => {
+            let seconds = LIMIT.as_secs();
+            return Answer::unknown(
+                format!("{path} is there, but --version had not ended after {seconds} s"),
+                source,
+            );
+        }
+    };
+    match stated(&said) {
+        Some(version) => Answer::is(version, source),
+        None => Answer::unknown(
+            format!("{path} is there, but --version states no version"),
+            source,
+        ),
+    }
+}
+
+/// The first version in what a command said: numbers with dots, or else a number in the first line.
+fn stated(said: &str) -> Option<&str> {
+    let said = said.trim();
+    let first = said.lines().next()?;
+    let dotted = |text| numbers(text).find(|number: &&str| number.contains('.'));
+    dotted(first)
+        .or_else(|| numbers(first).next())
+        .or_else(|| dotted(said))
+}
+
+/// Numbers, with or without dots, that do not go on from a word.
+fn numbers(text: &str) -> impl Iterator<Item = &str> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let from = at + text[at..].find(|c: char| c.is_ascii_digit())?;
+            let rest = &text[from..];
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
+            at = from + end;
+            let before = text[..from].chars().next_back();
+            let two = text[..from].chars().rev().nth(1);
+            let opens = match before {
+                // The v of a version, but not the end of a word.
+                Some('v' | 'V') => !two.is_some_and(char::is_alphanumeric),
+                Some(other) => !other.is_alphanumeric() && other != '.' && other != '_',
+                None => true,
+            };
+            if opens {
+                return Some(rest[..end].trim_end_matches('.'));
+            }
+        }
+    })
 }
 
 #[cfg(test)]
@@ -85,5 +174,92 @@ mod tests {
             search("tool", &path),
             Finding::Is(tool(&c).display().to_string())
         );
+    }
+
+    #[test]
+    fn versions_as_commands_state_them() {
+        for (said, expected) in [
+            (
+                "qemu-img version 8.2.2 (Debian 1:8.2.2+ds-0ubuntu1)\nCopyright (c) 2003-2023",
+                Some("8.2.2"),
+            ),
+            ("git version 2.39.5", Some("2.39.5")),
+            ("ip utility, iproute2-6.1.0, libbpf 1.1.0", Some("6.1.0")),
+            ("systemd 252 (252.38-1~deb12u1)", Some("252.38")),
+            ("252", Some("252")),
+            ("v20.11.1", Some("20.11.1")),
+            (
+                "GNU bash, version 5.2.15(1)-release (x86_64-pc-linux-gnu)",
+                Some("5.2.15"),
+            ),
+            ("a tool\nversion 1.2", Some("1.2")),
+            ("usage: tool [-x86]", None),
+            ("", None),
+        ] {
+            assert_eq!(stated(said), expected, "{said}");
+        }
+    }
+
+    fn script(folder: &Path, text: &str) -> String {
+        let file = folder.join("tool");
+        fs::write(&file, text).expect("a script");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("chmod");
+        file.display().to_string()
+    }
+
+    /// A name with a slash is no command of an attribute, but PATH leads to it all the same.
+    #[test]
+    fn a_command_that_is_there_but_broken_is_unknown() {
+        let root = tempfile::tempdir().expect("a directory");
+        let name = |text| script(root.path(), text);
+        let said = |name: String| version(&name).finding;
+
+        let fine = said(name("#!/bin/sh\necho tool 1.2 >&2"));
+        assert_eq!(fine, Finding::Is("1.2".into()));
+        let Finding::Unknown(text) = said(name("#!/bin/sh\nexit 3")) else {
+            panic!("exit 3")
+        };
+        assert!(text.ends_with("--version left with exit code 3"), "{text}");
+        let Finding::Unknown(text) = said(name("#!/bin/sh\necho hello")) else {
+            panic!("hello")
+        };
+        assert!(text.ends_with("states no version"), "{text}");
+        let Finding::Unknown(text) = said(name("#!/no/such/interpreter")) else {
+            panic!("exec")
+        };
+        assert!(text.contains("does not start: ENOENT"), "{text}");
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_with_all_it_started() {
+        let root = tempfile::tempdir().expect("a directory");
+        let pid = root.path().join("pid");
+        let text = format!("#!/bin/sh\nsleep 60 & echo $! > {}\nwait", pid.display());
+        let Finding::Unknown(text) = version(&script(root.path(), &text)).finding else {
+            panic!("it hangs")
+        };
+        assert!(text.ends_with("had not ended after 5 s"), "{text}");
+        let pid: i32 = fs::read_to_string(pid)
+            .expect("a pid")
+            .trim()
+            .parse()
+            .expect("a pid");
+        // The kernel tells of the end of a process a little before it has ended.
+        let deadline = std::time::Instant::now() + LIMIT;
+        let alive = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.is_ok_and(|stat| !stat.contains(") Z "))
+        };
+        while alive() {
+            assert!(std::time::Instant::now() < deadline, "{pid} lives on");
+            std::thread::yield_now();
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_output_panics(said in proptest::prelude::any::<String>()) {
+            let _ = stated(&said);
+        }
     }
 }

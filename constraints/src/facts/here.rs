@@ -1,19 +1,23 @@
 //! The host we are on: each question is asked once, and its answer kept.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
-use super::{Answer, Finding, Host, Question, command, kvm, probe};
+use super::look::look;
+use super::system::Live;
+use super::{Answer, Host, Question};
 
 /// The host this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Here;
 
-type Cell = Arc<OnceLock<Answer>>;
+/// A cell for each question, so that a probe of the user may itself ask about something else. Cells
+/// last as long as the process, so an answer is handed out without being copied.
+type Cell = &'static OnceLock<Answer>;
 
-/// A cell for each question, so that a probe of the user may itself ask about something else.
-static ANSWERS: LazyLock<Mutex<HashMap<Question, Cell>>> = LazyLock::new(Mutex::default);
+static ANSWERS: LazyLock<RwLock<HashMap<Question, Cell>>> = LazyLock::new(RwLock::default);
 
 static ONE_THREAD: AtomicBool = AtomicBool::new(false);
 
@@ -25,7 +29,7 @@ pub(crate) fn one_thread() {
 /// Forgets every answer: the calling child has become another user, to whom other things are true.
 pub(crate) fn forget() {
     ANSWERS
-        .lock()
+        .write()
         .unwrap_or_else(PoisonError::into_inner)
         .clear();
 }
@@ -35,42 +39,62 @@ pub(crate) fn many_threads() {
     ONE_THREAD.store(false, Ordering::Relaxed);
 }
 
-impl Host for Here {
-    fn ask(&self, question: Question) -> Answer {
-        let cell = {
-            let mut answers = ANSWERS.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(answers.entry(question).or_default())
-        };
-        cell.get_or_init(|| look(question)).clone()
+pub(super) fn has_one_thread() -> bool {
+    ONE_THREAD.load(Ordering::Relaxed)
+}
+
+impl Here {
+    /// Returns what this process has asked so far, with the answers, in the order of their texts.
+    #[must_use]
+    pub fn asked() -> Vec<(Question, Answer)> {
+        let answers = ANSWERS.read().unwrap_or_else(PoisonError::into_inner);
+        let mut asked: Vec<(Question, Answer)> = answers
+            .iter()
+            .filter_map(|(question, cell)| Some((*question, cell.get()?.clone())))
+            .collect();
+        asked.sort_by_cached_key(|(question, _)| question.to_string());
+        asked
     }
 }
 
-fn look(question: Question) -> Answer {
-    match question {
-        Question::EffectiveUid => {
-            Answer::new(Finding::Is(nix::unistd::geteuid().to_string()), "geteuid")
-        }
-        Question::KernelRelease => Answer::new(kernel_release(), "uname"),
-        Question::Kvm => kvm::look(),
-        Question::Command(name) => command::look(name),
-        Question::Probe(user) => probe::look(user, ONE_THREAD.load(Ordering::Relaxed)),
+impl Host for Here {
+    fn ask(&self, question: Question) -> Cow<'_, Answer> {
+        Cow::Borrowed(cell(question).get_or_init(|| answer(question)))
     }
+}
+
+fn cell(question: Question) -> Cell {
+    let known = ANSWERS.read().unwrap_or_else(PoisonError::into_inner);
+    if let Some(cell) = known.get(&question) {
+        return cell;
+    }
+    drop(known);
+    let mut answers = ANSWERS.write().unwrap_or_else(PoisonError::into_inner);
+    answers
+        .entry(question)
+        .or_insert_with(|| Box::leak(Box::default()))
 }
 
 #[cfg(target_os = "linux")]
-fn kernel_release() -> Finding {
-    match nix::sys::utsname::uname() {
-        Ok(uname) => match uname.release().to_str() {
-            Some(release) => Finding::Is(release.to_owned()),
-            None => Finding::Unknown(format!("release {:?} is no text", uname.release())),
-        },
-        Err(errno) => Finding::Unknown(format!("uname: {errno}")),
-    }
+fn answer(question: Question) -> Answer {
+    look(question, &Live)
 }
 
+/// Elsewhere only what is not about the kernel can be there.
 #[cfg(not(target_os = "linux"))]
-fn kernel_release() -> Finding {
-    Finding::Absent("this is no Linux kernel".to_owned())
+fn answer(question: Question) -> Answer {
+    match question {
+        Question::EffectiveUid
+        | Question::Command(_)
+        | Question::CommandVersion(_)
+        | Question::Arch
+        | Question::Cpus
+        | Question::DiskFree
+        | Question::Env(_)
+        | Question::OptIn(_)
+        | Question::Probe(_) => look(question, &Live),
+        _ => Answer::absent("this is no Linux", "the target's system"),
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +103,7 @@ mod tests {
 
     use super::*;
     use crate::constraint::Probe;
+    use crate::facts::Finding;
     use crate::verdict::Verdict;
 
     #[test]
@@ -96,7 +121,7 @@ mod tests {
         static CALLS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         fn asks() -> Verdict {
             CALLS.fetch_add(1, Ordering::Relaxed);
-            let Answer { source, .. } = Here.ask(Question::EffectiveUid);
+            let source = Here.ask(Question::EffectiveUid).source.clone();
             Verdict::met("asked", source)
         }
         let question = Question::Probe(Probe {

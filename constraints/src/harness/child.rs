@@ -17,10 +17,11 @@ use super::left::{GRACE, Suspect};
 use super::output::Output;
 use super::user::{Home, User};
 use crate::facts;
-use crate::halt::Halt;
+use crate::halt::{self, Halt};
 use crate::measure::{self, Measures};
 use crate::registry::Test;
 use crate::sys::{become_leader, default_signals, fork, mark_owner, stderr};
+use crate::verdict::Reason;
 
 /// How to start a test.
 pub(super) struct Start<'a> {
@@ -55,6 +56,8 @@ pub(super) struct Exit {
     pub(super) measures: Measures,
     /// Why it stopped half-way, if it did.
     pub(super) halt: Option<Halt>,
+    /// What it required, is unmet, and did not stop it.
+    pub(super) waived: Vec<Reason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,6 +196,7 @@ impl Child {
             output: output.unwrap_or_default(),
             measures: reports.measures,
             halt: reports.halt,
+            waived: reports.waived,
         }
     }
 }
@@ -205,6 +209,7 @@ struct Reports {
     ended: Option<How>,
     measures: Measures,
     halt: Option<Halt>,
+    waived: Vec<Reason>,
 }
 
 impl Reports {
@@ -229,6 +234,7 @@ impl Reports {
                 if let Some((name, value)) = measure::parse(line) {
                     measure::put(&mut self.measures, name, value);
                 }
+                self.waived.extend(halt::read_waived(line));
             }
         }
     }
@@ -287,7 +293,9 @@ fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, repo
     }
     // The test may start threads, and then ask about the host.
     facts::many_threads();
-    let passed = match body::run(test) {
+    let ended = body::run(test);
+    halt::report_waived();
+    let passed = match ended {
         Ended::Passed => true,
         Ended::Panicked(payload) => {
             // Dropping a payload can itself panic, and nobody needs it any more.

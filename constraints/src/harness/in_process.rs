@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use super::body::{self, Ended};
+use super::child::{Exit, How};
 use super::plan::{Decided, Decision, Plan};
-use super::print::Result as Shown;
-use super::run::{Outcome, Report, select};
+use super::run::{Report, select};
 use super::serial;
 use crate::facts::Here;
+use crate::halt;
 use crate::measure;
-use crate::record::Ending;
 use crate::registry::Test;
 use crate::sys::stderr;
 
@@ -42,28 +42,26 @@ fn one(report: &mut Report<'_>, next: &Decided) {
     report.began(next);
     let start = Instant::now();
     let (ended, measures) = measure::collect(|| body::run(next.test));
-    let mut reasons = Vec::new();
-    let (ending, shown) = match ended {
-        Ended::Passed => (Ending::Passed, Shown::Ok),
+    let (how, halt) = match ended {
+        Ended::Passed => (How::Passed, None),
         Ended::Failed(why) => {
             stderr(&format!("note: {why}\n"));
-            (Ending::Failed, Shown::Failed(None))
+            (How::Failed, None)
         }
         Ended::Panicked(payload) => {
             // Dropping a payload can itself panic, and nobody needs it any more.
             std::mem::forget(payload);
-            (Ending::Failed, Shown::Failed(None))
+            (How::Failed, None)
         }
-        Ended::Halted(halt) => {
-            let (ending, shown, why) = report.halted(&halt);
-            stderr(&why.map(|why| why + "\n").unwrap_or_default());
-            reasons = halt.reasons;
-            (ending, shown)
-        }
+        Ended::Halted(halt) => (How::Halted, Some(halt)),
     };
-    let mut outcome = Outcome::new(ending, shown);
-    outcome.took = Some(start.elapsed());
-    outcome.measures = &measures;
-    outcome.reasons = &reasons;
-    report.settle(next.test, outcome);
+    let exit = Exit {
+        how,
+        took: start.elapsed(),
+        output: Vec::new(),
+        measures,
+        halt,
+        waived: halt::take_waived(),
+    };
+    report.conclude(next.test, None, exit, &[]);
 }

@@ -25,6 +25,7 @@ mod user;
 
 use std::process::ExitCode;
 
+use crate::contract::Contract;
 use crate::facts::{self, Here};
 use crate::registry::{Target, Test};
 use crate::sys::{stderr, stdout};
@@ -67,10 +68,19 @@ pub fn main(target: Target) -> ExitCode {
             "error: two tests are called {name}: rename one of them\n"
         ));
     }
+    // Here for lists too: nextest stops at a list that fails, and shows why.
+    let contract = match Contract::here().and_then(|contract| {
+        contract.hold(&Here)?;
+        Ok(contract)
+    }) {
+        Ok(contract) => contract,
+        Err(problem) => return refuse(&format!("error: {problem}\n")),
+    };
     let plan = Plan {
         target,
         caller: Caller::here(options.list),
         options,
+        contract,
     };
     run_or_list(&plan, &tests)
 }

@@ -9,6 +9,7 @@ use super::print;
 use super::select::{Selected, select};
 use super::user::{self, User};
 use crate::constraint::{Judgement, Standing, judge};
+use crate::contract::Contract;
 use crate::facts::Host;
 use crate::measure::Measures;
 use crate::record::{self, Ending, Phase, Record};
@@ -20,6 +21,7 @@ pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) caller: Caller,
     pub(super) options: Options,
+    pub(super) contract: Contract,
 }
 
 /// What to do with one test.
@@ -32,6 +34,8 @@ pub(super) enum Decision {
     Skip(Vec<Reason>),
     /// Some constraints are unmet, and a skip would not be honest.
     Refuse(Vec<Reason>, Refusal),
+    /// Some constraints are unmet, and a skip for these is not allowed here.
+    Forbid(Vec<Reason>, String),
     /// Some constraints could not be decided.
     Undetermined(Vec<Reason>),
 }
@@ -50,6 +54,8 @@ pub(super) struct Decided {
     pub(super) test: &'static Test,
     pub(super) user: Option<User>,
     pub(super) decision: Decision,
+    /// What is unmet, though the test is to run.
+    pub(super) unmet: Vec<Reason>,
 }
 
 impl Plan {
@@ -57,14 +63,20 @@ impl Plan {
     pub(super) fn decide(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Decided> {
         let judged = self.judge(tests, host);
         let decide = |(test, judged): (&&'static Test, Judged)| {
-            let (user, decision) = match judged {
-                Judged::Ignored(reason) => (None, Decision::Ignored(reason)),
-                Judged::As(user, judgement) => (user, self.follow(test, judgement)),
+            let (user, decision, unmet) = match judged {
+                Judged::Ignored(reason) => (None, Decision::Ignored(reason), Vec::new()),
+                Judged::As(user, judgement)
+                    if judgement.standing == Standing::Unmet && self.contract.unskip =>
+                {
+                    (user, Decision::Run, judgement.reasons)
+                }
+                Judged::As(user, judgement) => (user, self.follow(test, judgement), Vec::new()),
             };
             Decided {
                 test,
                 user,
                 decision,
+                unmet,
             }
         };
         tests.iter().zip(judged).map(decide).collect()
@@ -75,13 +87,20 @@ impl Plan {
         match standing {
             Standing::Met => Decision::Run,
             Standing::Undetermined => Decision::Undetermined(reasons),
-            Standing::Unmet if self.caller == Caller::NextestRun => {
-                Decision::Refuse(reasons, Refusal::Nextest)
-            }
-            Standing::Unmet if self.options.filters.iter().any(|name| name == test.name()) => {
-                Decision::Refuse(reasons, Refusal::AskedFor)
-            }
-            Standing::Unmet => Decision::Skip(reasons),
+            Standing::Unmet => self.skip(test, reasons),
+        }
+    }
+
+    /// A skip for these reasons, if it is allowed and honest.
+    pub(super) fn skip(&self, test: &Test, reasons: Vec<Reason>) -> Decision {
+        if let Some(why) = self.contract.forbids(&reasons) {
+            Decision::Forbid(reasons, why)
+        } else if self.caller == Caller::NextestRun {
+            Decision::Refuse(reasons, Refusal::Nextest)
+        } else if self.options.filters.iter().any(|name| name == test.name()) {
+            Decision::Refuse(reasons, Refusal::AskedFor)
+        } else {
+            Decision::Skip(reasons)
         }
     }
 
@@ -102,10 +121,13 @@ impl Plan {
                 (_, None) => Some(Judged::As(None, judge(test.constraints, host))),
             });
         }
-        if let Some((_, user)) = elsewhere.first().copied() {
-            let theirs: Vec<&Test> = elsewhere.iter().map(|(index, _)| tests[*index]).collect();
-            let judgements = user::judge_all(user, &theirs);
-            for ((index, user), judgement) in elsewhere.into_iter().zip(judgements) {
+        while let Some((_, user)) = elsewhere.first().copied() {
+            let (theirs, others): (Vec<_>, Vec<_>) =
+                elsewhere.into_iter().partition(|(_, other)| *other == user);
+            elsewhere = others;
+            let of_them: Vec<&Test> = theirs.iter().map(|(index, _)| tests[*index]).collect();
+            let judgements = user::judge_all(user, &of_them);
+            for ((index, user), judgement) in theirs.into_iter().zip(judgements) {
                 judged[index] = Some(Judged::As(Some(user), judgement));
             }
         }
@@ -154,8 +176,11 @@ impl Plan {
                 Judged::As(user, judgement) => (*user, judgement.standing, &judgement.reasons[..]),
                 Judged::Ignored(_) => (None, Standing::Met, &[][..]),
             };
-            let ending = match (standing, ignore) {
-                (Standing::Unmet, _) => Ending::Skipped,
+            let is_skipped = standing == Standing::Unmet
+                && !self.contract.unskip
+                && self.contract.forbids(reasons).is_none();
+            let ending = match (is_skipped, ignore) {
+                (true, _) => Ending::Skipped,
                 (_, Some(_)) => Ending::Ignored,
                 (_, None) => Ending::Lost,
             };
@@ -194,7 +219,10 @@ impl Decision {
     pub(super) fn reasons(&self) -> &[Reason] {
         match self {
             Self::Run | Self::Ignored(_) => &[],
-            Self::Skip(reasons) | Self::Refuse(reasons, _) | Self::Undetermined(reasons) => reasons,
+            Self::Skip(reasons)
+            | Self::Refuse(reasons, _)
+            | Self::Forbid(reasons, _)
+            | Self::Undetermined(reasons) => reasons,
         }
     }
 
@@ -221,5 +249,18 @@ impl Refusal {
             }
         };
         format!("not run: {}\n{why}\n", join(reasons))
+    }
+
+    /// Why a test that stopped half-way fails.
+    pub(super) fn text_half_way(self) -> &'static str {
+        match self {
+            Self::Nextest => {
+                "nextest would show this skip as a pass: only what stands in the test's attribute \
+                 is decided in time for it to show SKIP."
+            }
+            Self::AskedFor => {
+                "it was asked for by its whole name, so a skip would not be what was asked for."
+            }
+        }
     }
 }

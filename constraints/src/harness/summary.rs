@@ -19,6 +19,8 @@ pub(super) struct Summary {
     ignored: usize,
     filtered_out: usize,
     missing: BTreeMap<String, usize>,
+    /// The tests that passed though their constraints are unmet, and these constraints.
+    stale: BTreeMap<&'static str, Vec<String>>,
     /// What tests left behind, a line each.
     left: Vec<String>,
     /// Whether outputs of passed tests are worth memory.
@@ -33,6 +35,7 @@ impl Summary {
             ignored: 0,
             filtered_out,
             missing: BTreeMap::new(),
+            stale: BTreeMap::new(),
             left: Vec::new(),
             keep_passed: options.show_output,
         }
@@ -41,6 +44,11 @@ impl Summary {
     pub(super) fn passed(&mut self, name: &'static str, output: Vec<u8>) {
         let output = if self.keep_passed { output } else { Vec::new() };
         self.passed.push((name, output));
+    }
+
+    pub(super) fn stale(&mut self, name: &'static str, unmet: &[Reason]) {
+        let constraints = unmet.iter().map(|reason| reason.constraint.clone());
+        self.stale.insert(name, constraints.collect());
     }
 
     pub(super) fn failed(&mut self, name: &'static str, output: Vec<u8>) {
@@ -110,6 +118,13 @@ impl Summary {
         }
         if let Some(missing) = missing(&self.missing) {
             let _ = writeln!(end, "needed and missing: {missing}\n");
+        }
+        if !self.stale.is_empty() {
+            end.push_str("stale constraints, without which these tests passed:\n");
+            for (name, constraints) in &self.stale {
+                let _ = writeln!(end, "    {name}: {}", constraints.join(", "));
+            }
+            end.push('\n');
         }
         if !self.left.is_empty() {
             self.left.sort();

@@ -126,8 +126,8 @@ impl Constraint {
 }
 
 fn check_uid(uid: u32, op: Operator, host: &dyn Host) -> (Standing, String) {
-    let standing = match host.ask(Question::EffectiveUid).finding {
-        Finding::Is(euid) if (euid == uid.to_string()) == (op == Operator::Eq) => Standing::Met,
+    let standing = match &host.ask(Question::EffectiveUid).finding {
+        Finding::Is(euid) if (*euid == uid.to_string()) == (op == Operator::Eq) => Standing::Met,
         Finding::Is(_) | Finding::Absent(_) => Standing::Unmet,
         Finding::Unknown(_) => Standing::Undetermined,
     };
@@ -140,8 +140,8 @@ fn check_uid(uid: u32, op: Operator, host: &dyn Host) -> (Standing, String) {
 /// What a host says, in Go's words where it is known.
 fn found(host: &dyn Host, question: Question, known: impl Fn(&str) -> String) -> String {
     let answer = host.ask(question);
-    match answer.finding {
-        Finding::Is(text) => known(&text),
+    match &answer.finding {
+        Finding::Is(text) => known(text),
         Finding::Absent(why) | Finding::Unknown(why) => format!("got none: {why}"),
     }
 }

@@ -153,7 +153,7 @@ fn receive(from: OwnedFd, deadline: Instant) -> Option<Result<Vec<u8>, ()>> {
 }
 
 /// Waits until there is something to read; `false` at the deadline.
-fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> bool {
+pub(super) fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         // Rounded up, so that the last millisecond is no busy loop.

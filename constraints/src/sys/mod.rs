@@ -3,6 +3,7 @@
 mod child;
 mod exit;
 mod print;
+mod run;
 mod signals;
 
 pub(crate) use child::{
@@ -10,4 +11,5 @@ pub(crate) use child::{
 };
 pub(crate) use exit::at_exit;
 pub(crate) use print::{stderr, stdout};
+pub(crate) use run::{Ran, run_within};
 pub(crate) use signals::{Signals, default_signals};

@@ -9,7 +9,7 @@ mod shards;
 mod table;
 
 use kata_test::kata_test;
-use said::nextest;
+use said::{nextest, nextest_with};
 
 kata_test::main!();
 
@@ -128,4 +128,27 @@ fn a_skip_half_way_is_a_failure_with_its_reason() {
         record.contains("\"outcome\":\"failed\"") && record.contains("0 disks"),
         "{record}"
     );
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_broken_promise_ends_nextest_at_the_list() {
+    let promise = ("KATA_TEST_EXPECT", "command = \"no-such-command\"");
+    let said = nextest_with(promise, "sample", &[]);
+    assert_eq!(said.code, Some(104), "{}", said.text);
+    assert!(
+        said.text
+            .contains("this host does not keep what KATA_TEST_EXPECT promises")
+            && said.text.contains("needs command no-such-command"),
+        "{}",
+        said.text
+    );
+    assert_eq!(said.recorded, "", "no test has run");
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_skip_that_is_not_allowed_is_a_failure() {
+    let allowance = ("KATA_TEST_MAY_SKIP", "kvm");
+    let said = nextest_with(allowance, "sample", &["needs::much"]);
+    assert_eq!(said.word("needs::much"), "FAIL");
+    assert!(said.text.contains("is not allowed here"), "{}", said.text);
 }

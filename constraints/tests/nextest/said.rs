@@ -42,6 +42,12 @@ pub(crate) fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
     nextest_in(records.path(), target, args, &[("SAMPLE", sample)])
 }
 
+/// The same, with a variable set.
+pub(crate) fn nextest_with(variable: (&str, &str), target: &str, args: &[&str]) -> Said {
+    let records = tempfile::tempdir().expect("a folder");
+    nextest_in(records.path(), target, args, &[variable])
+}
+
 /// The same with records that stay, and with other variables.
 pub(crate) fn nextest_in(
     records: &Path,
@@ -74,7 +80,13 @@ pub(crate) fn nextest_in(
     let text = [stderr, stdout]
         .map(|bytes| String::from_utf8(bytes).expect("text"))
         .concat();
-    let recorded = read_all(&records.join("latest"), &text);
+    let latest = records.join("latest");
+    // A list that fails leaves no record.
+    let recorded = if latest.exists() {
+        read_all(&latest, &text)
+    } else {
+        String::new()
+    };
     Said {
         code: status.code(),
         recorded,

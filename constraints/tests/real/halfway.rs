@@ -40,9 +40,10 @@ fn they_are_ignored_with_every_reason() {
         "{by_a_reason}"
     );
     for test in ["in_a_helper", "where_a_panic_is_due", "and_cleans_up"] {
-        let args = ["--exact", &format!("cases::skips::{test}")];
-        let text = sample.run(&args).stdout;
-        assert!(text.contains("0 passed; 0 failed; 1 ignored"), "{text}");
+        for args in [&[test][..], &[test, "--in-process"]] {
+            let text = sample.run(args).stdout;
+            assert!(text.contains("0 passed; 0 failed; 1 ignored"), "{text}");
+        }
     }
     assert!(
         said.stdout
@@ -183,6 +184,19 @@ fn a_test_that_is_made_twice_is_found_out() {
     assert!(
         said.stdout
             .contains("remove the `#[test]` above our attribute"),
+        "{}",
+        said.stdout
+    );
+}
+
+#[test]
+fn a_test_asked_for_by_its_whole_name_is_not_skipped_in_silence() {
+    let said = OURS.run(&["--exact", "cases::skips::in_a_helper"]);
+    assert_eq!(said.code, Some(101));
+    assert!(
+        said.stdout
+            .contains("stopped half-way: needs command no-such-command: ")
+            && said.stdout.contains("it was asked for by its whole name"),
         "{}",
         said.stdout
     );

@@ -3,6 +3,7 @@
 //! These tests run under Rust's own harness: ours does not vouch for itself.
 
 mod cli;
+mod contract;
 mod halfway;
 mod harness;
 mod hostile;

@@ -12,7 +12,7 @@ fn mistakes_are_reported_at_their_place() {
             path.extension().is_some_and(|extension| extension == "rs")
         })
         .count();
-    assert_eq!(cases, 13, "say here how many cases there are");
+    assert_eq!(cases, 15, "say here how many cases there are");
     let expected = trybuild::TestCases::new();
     expected.compile_fail("tests/ui/*.rs");
     if !cfg!(feature = "tokio") {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::store::{Store, write_atomically};
+use crate::qemu::QemuVersion;
 
 /// The variable that names the manifest's file.
 pub const MANIFEST_ENV: &str = "IOTHREAD_IT_ARTIFACTS";
@@ -38,6 +39,14 @@ pub struct QemuInstall {
     pub version: String,
     /// Where it came from.
     pub origin: Origin,
+}
+
+impl QemuInstall {
+    /// Returns the version's numbers, if [`version`](Self::version) starts with some.
+    #[must_use]
+    pub fn numbers(&self) -> Option<QemuVersion> {
+        QemuVersion::parse(&format!("version {}", self.version))
+    }
 }
 
 /// Where a QEMU or a kernel came from.

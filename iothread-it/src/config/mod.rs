@@ -1,13 +1,27 @@
 //! Kata's configuration of a QEMU hypervisor: the part that shapes threads and disks.
 //!
-//! Read from TOML in Kata's form, `[hypervisor.qemu]`. Keys that this crate has no use for are
-//! left alone. What would silently do nothing is an error that names its key, and one error lists
-//! all that is wrong.
+//! Read from TOML in Kata's form, `[hypervisor.qemu]`, and from its pod annotations. Keys that this
+//! crate has no use for are left alone. What would silently do nothing is an error that names its
+//! key, and one error lists all that is wrong.
+//!
+//! Beside Kata's keys there are some of our own, which default to what Kata does:
+//!
+//! | key | takes | default |
+//! |---|---|---|
+//! | `indep_iothreads_placement` | `"first"`, `"round-robin"`, `"least-loaded"`, `"dedicated"`, `"spread:N"` | `"first"` |
+//! | `indep_iothreads_poll_max_ns` | nanoseconds that an idle thread polls at the most; 0: it sleeps | QEMU's |
+//! | `indep_iothreads_poll_grow`, `indep_iothreads_poll_shrink` | QEMU's factors | QEMU's |
+//! | `indep_iothreads_cpus` | a list of CPU lists, such as `["0", "2-3"]`, for one thread after the other | not bound |
 
+mod annotations;
+mod cpus;
+mod iothreads;
 mod kata;
 mod problem;
 
-pub use kata::read;
+pub use cpus::{BadCpuList, CpuList};
+pub use iothreads::{IoThreads, Polling};
+pub use kata::{read, read_annotated};
 pub use problem::{ConfigError, Problem};
 
 use std::fmt;
@@ -21,8 +35,8 @@ pub struct HypervisorConfig {
     pub vcpus: u32,
     /// `default_memory`, in MiB.
     pub memory_mib: u32,
-    /// `enable_iothreads` and `indep_iothreads` together: the number of threads in the pool.
-    pub indep_iothreads: usize,
+    /// The pool's threads.
+    pub iothreads: IoThreads,
     /// `block_device_aio`.
     pub aio: Aio,
     /// `block_device_cache_set` and `block_device_cache_direct` together.
@@ -37,7 +51,7 @@ impl Default for HypervisorConfig {
             machine: Machine::Q35,
             vcpus: 1,
             memory_mib: 256,
-            indep_iothreads: 0,
+            iothreads: IoThreads::default(),
             aio: Aio::default(),
             cache_direct: false,
             cache_no_flush: false,

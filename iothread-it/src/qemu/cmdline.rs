@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use serde_json::json;
 
-use super::Accelerator;
+use super::{Accelerator, iothread};
 use crate::artifacts::GuestImage;
 use crate::config::{HypervisorConfig, Machine};
 use crate::pool::{IoThreadId, SlotTable};
@@ -29,9 +29,6 @@ pub struct Shape {
     pub config: HypervisorConfig,
     /// Root ports on q35. The `pc` machine has its slots anyway.
     pub root_ports: usize,
-    /// How long an idle IOThread polls at the most, in nanoseconds; QEMU's own default if `None`.
-    /// Zero lets a thread sleep, so that its CPU time shows the work that it did.
-    pub poll_max_ns: Option<u64>,
 }
 
 impl Shape {
@@ -40,13 +37,12 @@ impl Shape {
         Self {
             config,
             root_ports: 4,
-            poll_max_ns: None,
         }
     }
 
     /// Returns the ids of the pool's threads.
     pub fn threads(&self) -> Vec<IoThreadId> {
-        (0..self.config.indep_iothreads)
+        (0..self.config.iothreads.count)
             .map(IoThreadId::indep)
             .collect()
     }
@@ -135,12 +131,10 @@ impl CommandLine {
     }
 
     fn iothreads(&mut self, shape: &Shape) {
+        let polling = shape.config.iothreads.polling;
         for thread in shape.threads() {
-            let mut object = json!({ "qom-type": "iothread", "id": thread.as_str() });
-            if let Some(poll_max_ns) = shape.poll_max_ns {
-                object["poll-max-ns"] = poll_max_ns.into();
-            }
-            self.option("object", object.to_string());
+            let object = iothread::object(&thread, polling);
+            self.option("object", json!(object).to_string());
         }
     }
 
@@ -166,16 +160,23 @@ impl CommandLine {
 mod tests {
     use super::*;
     use crate::artifacts::Origin;
+    use crate::config::{IoThreads, Polling};
 
     fn line(machine: Machine) -> String {
         let config = HypervisorConfig {
             machine,
-            indep_iothreads: 2,
+            iothreads: IoThreads {
+                count: 2,
+                polling: Polling {
+                    max_ns: Some(0),
+                    ..Polling::default()
+                },
+                ..IoThreads::default()
+            },
             ..HypervisorConfig::default()
         };
         let shape = Shape {
             root_ports: 2,
-            poll_max_ns: Some(0),
             ..Shape::new(config)
         };
         let guest = GuestImage {

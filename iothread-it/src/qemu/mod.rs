@@ -3,6 +3,7 @@
 pub mod accel;
 mod cmdline;
 pub mod evidence;
+pub(crate) mod iothread;
 mod version;
 
 pub use accel::Accelerator;

@@ -69,7 +69,7 @@ commands! {
     }
 
     /// Makes an IOThread, with QEMU's own defaults where nothing is said.
-    "object-add": ObjectAddIoThread<'a> -> IgnoredAny {
+    "object-add": IoThreadObject<'a> -> IgnoredAny {
         /// Always `iothread`.
         qom_type: &'static str,
         /// Its id.
@@ -77,6 +77,12 @@ commands! {
         /// How long it polls at the most, in nanoseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         poll_max_ns: Option<u64>,
+        /// The factor by which that time grows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        poll_grow: Option<u64>,
+        /// The divisor by which it shrinks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        poll_shrink: Option<u64>,
     }
 
     /// Deletes an object. QEMU also deletes an IOThread that is in use.

@@ -75,10 +75,9 @@ pub(crate) fn configuration(machine: Machine) -> Result<HypervisorConfig> {
 
 /// Returns the shape of this run. Idle threads sleep, so that CPU time shows who worked.
 pub(crate) fn shape(machine: Machine) -> Result<Shape> {
-    Ok(Shape {
-        poll_max_ns: Some(0),
-        ..Shape::new(configuration(machine)?)
-    })
+    let mut config = configuration(machine)?;
+    config.iothreads.polling.max_ns = Some(0);
+    Ok(Shape::new(config))
 }
 
 /// A booted VM and what a case needs around it.
@@ -113,7 +112,7 @@ impl Bench {
         case: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let mut bench = Self::boot_shape(shape)?;
-        case(&mut bench).with_context(|| format!("the console said:\n{}", bench.vm.console()))?;
+        case(&mut bench).with_context(|| format!("the case failed{}", bench.vm.last_words()))?;
         bench.vm.shutdown()?;
         Ok(())
     }

@@ -3,14 +3,22 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::config::Machine;
+use iothread_it::artifacts::Manifest;
+use iothread_it::config::{Machine, Polling};
 use iothread_it::hotplug::{DiskSpec, Step};
 use iothread_it::pool::{IoThreadId, Mapping, Placement};
 use iothread_it::qemu::QemuVersion;
-use iothread_it::qmp::command::{QueryIothreads, QueryVersion};
+use iothread_it::qmp::command::QueryIothreads;
 
 use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, on_each_machine, record_thread, shape, soon};
+
+/// An idle thread sleeps.
+const ASLEEP: Polling = Polling {
+    max_ns: Some(0),
+    grow: None,
+    shrink: None,
+};
 
 on_each_machine!(
     policies_choose_the_thread_that_works,
@@ -58,17 +66,21 @@ fn queues_mapped_by_name(machine: Machine) -> Result<()> {
 }
 
 /// The guest has a queue for each CPU, so a load on CPU *n* shows who serves queue *n*.
+///
+/// A QEMU that is to refuse gets one CPU: with two, an emulated 7.2 was seen to crash (a
+/// segmentation fault of its CPU thread) while the guest let go of a disk.
 fn each_queue_has_its_thread(
     machine: Machine,
     placement: Placement,
     threads: [usize; 2],
 ) -> Result<()> {
     let mut shape = shape(machine)?;
-    shape.config.vcpus = 2;
+    let version = Manifest::find()?.qemu.numbers();
+    let maps = version.is_some_and(|version| version >= QemuVersion::MAPS_QUEUES);
+    shape.config.vcpus = if maps { 2 } else { 1 };
     Bench::run_shape(&shape, |bench| {
         let disk = bench.disk("disk0")?;
-        let version = bench.vm.qmp().execute(&QueryVersion {}, soon())?.qemu;
-        if version < QemuVersion::MAPS_QUEUES {
+        if !maps {
             return is_refused(bench, &disk, &placement);
         }
         bench.attach(&disk, &placement)?;
@@ -98,7 +110,7 @@ fn is_refused(bench: &mut Bench, disk: &DiskSpec, placement: &Placement) -> Resu
 fn a_thread_added_at_run_time_serves(machine: Machine) -> Result<()> {
     Bench::run(machine, |bench| {
         let (hotplug, qmp, _) = bench.vm.parts();
-        let added = hotplug.add_thread(qmp, Some(0))?;
+        let added = hotplug.add_thread(qmp, ASLEEP)?;
         ensure!(added == IoThreadId::indep(4), "it is called {added}");
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::Pinned(added.clone()))?;
@@ -124,7 +136,7 @@ fn a_thread_added_at_run_time_serves(machine: Machine) -> Result<()> {
         ensure!(error.step == Step::Lease, "{error}");
         let (hotplug, qmp, _) = bench.vm.parts();
         ensure!(
-            hotplug.add_thread(qmp, Some(0))? == IoThreadId::indep(5),
+            hotplug.add_thread(qmp, ASLEEP)? == IoThreadId::indep(5),
             "an id was used again"
         );
         Ok(())

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use iothread_it::config::Machine;
 use iothread_it::pool::IoThreadId;
 use iothread_it::qmp::command::QueryIothreads;
 
 use crate::fixture::{Bench, on_each_machine, shape, soon};
 
-on_each_machine!(exist_as_configured, are_not_made_unless_asked_for);
+on_each_machine!(
+    exist_as_configured,
+    are_not_made_unless_asked_for,
+    run_where_the_configuration_binds_them,
+);
 
 fn exist_as_configured(machine: Machine) -> Result<()> {
     Bench::run(machine, |bench| {
@@ -37,10 +41,35 @@ fn exist_as_configured(machine: Machine) -> Result<()> {
 
 fn are_not_made_unless_asked_for(machine: Machine) -> Result<()> {
     let mut shape = shape(machine)?;
-    shape.config.indep_iothreads = 0;
+    shape.config.iothreads.count = 0;
     let bench = Bench::boot_shape(&shape)?;
     let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
     ensure!(threads.is_empty(), "{threads:?}");
     bench.vm.shutdown()?;
     Ok(())
+}
+
+/// Bound to the CPU that this test itself may use, which any host has.
+fn run_where_the_configuration_binds_them(machine: Machine) -> Result<()> {
+    let mut shape = shape(machine)?;
+    let allowed = allowed_cpus("/proc/self/status")?;
+    let first = allowed.split([',', '-']).next().unwrap_or_default();
+    shape.config.iothreads.cpus = vec![first.parse()?];
+    Bench::run_shape(&shape, |bench| {
+        for thread in bench.vm.qmp().execute(&QueryIothreads {}, soon())? {
+            let (process, thread) = (bench.vm.process().pid(), thread.thread_id);
+            let bound = allowed_cpus(&format!("/proc/{process}/task/{thread}/status"))?;
+            ensure!(bound == first, "thread {thread} may run on {bound}");
+        }
+        Ok(())
+    })
+}
+
+/// Reads `Cpus_allowed_list`, such as `0-1`.
+fn allowed_cpus(status: &str) -> Result<String> {
+    let text = std::fs::read_to_string(status)?;
+    let list = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    Ok(list.context("no Cpus_allowed_list")?.trim().to_owned())
 }

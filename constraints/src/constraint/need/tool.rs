@@ -1,7 +1,57 @@
-//! What can be the name of a command.
+//! Commands, and the versions that they state.
+
+use std::fmt;
+
+use super::Versions;
+use crate::constraint::Atom;
+use crate::constraint::asked::Asked;
+use crate::constraint::text::{cut, trim};
+use crate::facts::Question;
+use crate::verdict::Verdict;
+
+/// A command on PATH, possibly of certain versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tool {
+    name: &'static str,
+    versions: Option<Versions>,
+}
+
+/// Reads a name, and a comparison if one follows it.
+pub(crate) const fn tool(text: &'static str) -> Result<Atom, &'static str> {
+    let bytes = text.as_bytes();
+    let mut end = 0;
+    while end < bytes.len() && !matches!(bytes[end], b' ' | b'<' | b'>' | b'=' | b'!') {
+        end += 1;
+    }
+    let (name, rest) = (cut(text, 0, end), trim(cut(text, end, bytes.len())));
+    if let Err(problem) = check(name) {
+        return Err(problem);
+    }
+    if rest.is_empty() && end < bytes.len() {
+        return Err("a command is one name, without spaces around it");
+    }
+    if rest.is_empty() {
+        return Ok(Atom::Command(Tool {
+            name,
+            versions: None,
+        }));
+    }
+    if !matches!(rest.as_bytes()[0], b'<' | b'>' | b'=' | b'!') {
+        return Err(
+            "a command is one name without arguments; only a comparison may follow, such as \"qemu-img >= 8.0\"",
+        );
+    }
+    match Versions::parse(rest) {
+        Ok(versions) => Ok(Atom::Command(Tool {
+            name,
+            versions: Some(versions),
+        })),
+        Err(problem) => Err(problem),
+    }
+}
 
 /// Accepts what can be the name of a file on PATH and nothing that looks like more.
-pub(crate) const fn name(name: &'static str) -> Result<&'static str, &'static str> {
+const fn check(name: &'static str) -> Result<(), &'static str> {
     if name.is_empty() {
         return Err("a command needs a name, such as \"qemu-img\"");
     }
@@ -11,10 +61,41 @@ pub(crate) const fn name(name: &'static str) -> Result<&'static str, &'static st
         if bytes[index] == b'/' {
             return Err("a command is searched on PATH: state its name without a directory");
         }
-        if bytes[index] <= b' ' || bytes[index] == 0x7f {
-            return Err("a command is one name, without spaces or arguments");
+        if bytes[index] < b' ' || bytes[index] == 0x7f {
+            return Err("a command is one name, without control characters");
         }
         index += 1;
     }
-    Ok(name)
+    Ok(())
+}
+
+impl Tool {
+    pub(crate) fn judge(&self, asked: &Asked<'_>) -> Verdict {
+        let found = asked.is_there(Question::Command(self.name));
+        let (Verdict::Met(_), Some(versions)) = (&found, &self.versions) else {
+            return found;
+        };
+        asked.judge(Question::CommandVersion(self.name), |seen| {
+            seen.may_be(
+                versions.holds(seen.text, true),
+                || format!("{} is version {}", self.name, seen.text),
+                || {
+                    format!(
+                        "version {:?} of {} cannot be compared",
+                        seen.text, self.name
+                    )
+                },
+            )
+        })
+    }
+}
+
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "command {}", self.name)?;
+        match &self.versions {
+            Some(versions) => write!(f, " {versions}"),
+            None => Ok(()),
+        }
+    }
 }

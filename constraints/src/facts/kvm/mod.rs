@@ -49,7 +49,7 @@ impl Kvm {
 #[must_use]
 pub fn kvm() -> Kvm {
     static KVM: LazyLock<Kvm> = LazyLock::new(|| {
-        let verdict = judge(Here.ask(Question::Kvm));
+        let verdict = judge(Here.ask(Question::Kvm).into_owned());
         let usable = matches!(verdict, Verdict::Met(_));
         Kvm {
             usable,

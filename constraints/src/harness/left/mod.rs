@@ -75,6 +75,11 @@ impl Left {
         self.mounts.read();
     }
 
+    /// Says whether there are mounts that were not there before.
+    pub(super) fn has_new_mounts(&self) -> bool {
+        self.mounts.new_ones().next().is_some()
+    }
+
     /// Takes stock. `ours` are children that are no test.
     pub(super) fn look(&mut self, running: &[Suspect], ours: &[Pid]) {
         let mut there: Vec<(What, Vec<Suspect>)> = Vec::new();

@@ -30,7 +30,7 @@ pub(super) fn slow(name: &str) -> String {
 
 pub(super) fn line(line: &Line<'_>, report_time: bool) -> String {
     let word = match line.result {
-        Result::Ok => "ok",
+        Result::Ok | Result::Stale(_) => "ok",
         Result::Failed(_) => "failed",
         Result::Ignored(_) => "ignored",
     };
@@ -47,6 +47,7 @@ pub(super) fn line(line: &Line<'_>, report_time: bool) -> String {
                 }
             }
             Result::Ignored(reason) if !reason.is_empty() => object.text("message", reason),
+            Result::Stale(unmet) => object.text("message", &format!("stale constraint: {unmet}")),
             Result::Ok | Result::Ignored(_) => {}
         }
     })

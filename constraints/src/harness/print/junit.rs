@@ -15,7 +15,7 @@ pub(super) fn case(line: &Line<'_>) -> String {
         escape(name)
     );
     let _ = match &line.result {
-        Result::Ok => write!(text, "/>"),
+        Result::Ok | Result::Stale(_) => write!(text, "/>"),
         Result::Ignored(reason) => {
             write!(
                 text,

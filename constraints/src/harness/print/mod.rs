@@ -25,6 +25,8 @@ pub(super) struct Line<'a> {
 
 pub(super) enum Result {
     Ok,
+    /// It passed, though this is unmet.
+    Stale(String),
     /// With what is worth saying in the line itself: `SIGSEGV`.
     Failed(Option<String>),
     /// With the reason, which may be empty.
@@ -34,7 +36,7 @@ pub(super) enum Result {
 impl Result {
     pub(super) fn log_word(&self) -> &'static str {
         match self {
-            Self::Ok => "ok",
+            Self::Ok | Self::Stale(_) => "ok",
             Self::Failed(_) => "failed",
             Self::Ignored(_) => "ignored",
         }

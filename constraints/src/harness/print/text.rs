@@ -29,6 +29,10 @@ pub(super) fn pretty(line: &Line<'_>, colored: bool, report_time: bool) -> Strin
     };
     let (word, color, detail) = match &line.result {
         Result::Ok => ("ok", Paint::Green, String::new()),
+        Result::Stale(unmet) => {
+            let detail = format!(", with a stale constraint: {}", one_line(unmet));
+            ("ok", Paint::Green, detail)
+        }
         Result::Failed(None) => ("FAILED", Paint::Red, String::new()),
         Result::Failed(Some(how)) => ("FAILED", Paint::Red, format!(" ({how})")),
         Result::Ignored(reason) if reason.is_empty() => ("ignored", Paint::Yellow, String::new()),
@@ -48,7 +52,7 @@ pub(super) fn pretty(line: &Line<'_>, colored: bool, report_time: bool) -> Strin
 /// One character, and a line break behind a full line.
 pub(super) fn terse(result: &Result, colored: bool, column: &mut usize) -> String {
     let dot = match result {
-        Result::Ok => paint(".", Paint::Green, colored),
+        Result::Ok | Result::Stale(_) => paint(".", Paint::Green, colored),
         Result::Failed(_) => paint("F", Paint::Red, colored),
         Result::Ignored(_) => paint("i", Paint::Yellow, colored),
     };

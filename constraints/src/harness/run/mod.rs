@@ -1,5 +1,6 @@
 //! The run: as many children as asked for at a time, one poll(2) for all that can happen.
 
+mod half;
 mod outcome;
 
 use std::collections::VecDeque;
@@ -24,7 +25,7 @@ use crate::facts::Here;
 use crate::registry::Test;
 use crate::sys::Signals;
 
-pub(super) use outcome::{Outcome, Report};
+pub(super) use outcome::Report;
 
 /// Runs the selected tests and returns the exit code.
 pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, String> {
@@ -207,7 +208,10 @@ impl Run<'_> {
     fn look(&mut self, interrupt: Option<Interrupt>) {
         let suspects: Vec<_> = self.running.iter().map(Child::suspect).collect();
         let waiters: Vec<_> = self.serial.waiters().collect();
-        self.left.look(&suspects, &waiters);
+        // Who runs while a mount appears may have made it. Processes matter when a test ends.
+        if self.left.has_new_mounts() {
+            self.left.look(&suspects, &waiters);
+        }
         let now = Instant::now();
         for mut child in std::mem::take(&mut self.running) {
             child.read();

@@ -1,5 +1,6 @@
 //! What became of each test: printed, counted and recorded.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -7,9 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::halt::Halt;
 use crate::harness::FAILURE;
-use crate::harness::caller::Caller;
 use crate::harness::child::{Child, Exit, How};
 use crate::harness::interrupt::Interrupt;
 use crate::harness::plan::{Decided, Decision, Plan};
@@ -29,6 +28,8 @@ pub(in crate::harness) struct Report<'a> {
     summary: Summary,
     log: Option<File>,
     started: Instant,
+    /// What is unmet of the running tests, which are to run all the same.
+    unmet: HashMap<&'static str, Vec<Reason>>,
 }
 
 /// What became of one test.
@@ -73,6 +74,7 @@ impl<'a> Report<'a> {
             summary: Summary::new(filtered_out, &plan.options),
             log,
             started: Instant::now(),
+            unmet: HashMap::new(),
         })
     }
 
@@ -89,6 +91,9 @@ impl<'a> Report<'a> {
         let mut outcome = Outcome::new(Ending::Lost, Shown::Ok);
         outcome.as_uid = next.user.map(User::uid);
         self.record(next.test, &outcome);
+        if !next.unmet.is_empty() {
+            self.unmet.insert(next.test.name(), next.unmet.clone());
+        }
         self.printer.started(next.test.name());
     }
 
@@ -110,6 +115,10 @@ impl<'a> Report<'a> {
                 Shown::Failed(None),
                 Some(refusal.text(reasons)),
             ),
+            Decision::Forbid(reasons, why) => {
+                let why = format!("not run: {}\n{why}\n", join(reasons));
+                (Ending::Failed, Shown::Failed(None), Some(why))
+            }
             Decision::Undetermined(reasons) => {
                 let why = format!("not run, since it is undetermined: {}\n", join(reasons));
                 let shown = Shown::Failed(Some("undetermined".to_owned()));
@@ -136,16 +145,34 @@ impl<'a> Report<'a> {
     /// A test whose process has ended, with what it left behind.
     pub(in crate::harness) fn ended(&mut self, child: Child, left: Vec<Reason>) {
         let (test, as_uid) = (child.test, child.as_uid());
+        self.conclude(test, as_uid, child.finish(), &left);
+    }
+
+    /// The same wherever the test has run.
+    pub(in crate::harness) fn conclude(
+        &mut self,
+        test: &'static Test,
+        as_uid: Option<u32>,
+        exit: Exit,
+        left: &[Reason],
+    ) {
         let Exit {
             how,
             took,
             mut output,
             measures,
             halt,
-        } = child.finish();
-        let (ending, shown, why) = match &halt {
-            Some(halt) if how == How::Halted => self.halted(halt),
-            _ => judge(how, test),
+            waived,
+        } = exit;
+        let mut unmet = self.unmet.remove(test.name()).unwrap_or_default();
+        unmet.extend(waived);
+        let (ending, shown, why, mut reasons) = match halt {
+            _ if !unmet.is_empty() => self.judge_unmet(test, how, unmet),
+            Some(halt) if how == How::Halted => self.judge_halted(test, halt),
+            _ => {
+                let (ending, shown, why) = judge(how, test);
+                (ending, shown, why, Vec::new())
+            }
         };
         if let Some(why) = why {
             add_note(&mut output, &why);
@@ -154,33 +181,14 @@ impl<'a> Report<'a> {
         if let How::Signal(signal) = how {
             outcome.signal = Some(signal.as_str());
         }
-        self.summary.left_behind(test.name(), &left);
-        let halted = halt.into_iter().flat_map(|halt| halt.reasons);
-        let reasons: Vec<Reason> = halted.chain(left).collect();
+        self.summary.left_behind(test.name(), left);
+        reasons.extend_from_slice(left);
         outcome.reasons = &reasons;
         outcome.as_uid = as_uid;
         outcome.took = Some(took);
         outcome.output = output;
         outcome.measures = &measures;
         self.settle(test, outcome);
-    }
-
-    /// What it means that a test stopped half-way: what it required is unmet, or undetermined.
-    pub(in crate::harness) fn halted(&self, halt: &Halt) -> (Ending, Shown, Option<String>) {
-        let reasons = join(&halt.reasons);
-        if halt.undetermined {
-            let why = format!("stopped, since it is undetermined: {reasons}");
-            let shown = Shown::Failed(Some("undetermined".to_owned()));
-            return (Ending::Undetermined, shown, Some(why));
-        }
-        if self.plan.caller == Caller::NextestRun {
-            let why = format!(
-                "stopped half-way: {reasons}\nnextest would show this skip as a pass: only what \
-                 stands in the test's attribute is decided in time for it to show SKIP."
-            );
-            return (Ending::Failed, Shown::Failed(None), Some(why));
-        }
-        (Ending::Skipped, Shown::Ignored(reasons), None)
     }
 
     /// Ends a test because the run is to stop. Its record stays as written when it began: lost.
@@ -196,6 +204,14 @@ impl<'a> Report<'a> {
         outcome.output = output;
         self.show(test, &outcome);
         self.summary.failed(test.name(), outcome.output);
+    }
+
+    pub(super) fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    pub(super) fn stale(&mut self, test: &Test, unmet: &[Reason]) {
+        self.summary.stale(test.name(), unmet);
     }
 
     pub(in crate::harness) fn left_by_someone(&mut self, things: &[String]) {

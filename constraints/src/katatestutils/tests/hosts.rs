@@ -22,8 +22,8 @@ const RELEASES: [&str; 7] = [
 ];
 
 fn this_kernel() -> String {
-    match Here.ask(Question::KernelRelease).finding {
-        Finding::Is(release) => release,
+    match &Here.ask(Question::KernelRelease).finding {
+        Finding::Is(release) => release.clone(),
         other => panic!("{other:?}"),
     }
 }

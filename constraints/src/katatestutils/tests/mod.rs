@@ -11,6 +11,7 @@ mod report;
 mod semantic;
 mod version_type;
 
+use std::borrow::Cow;
 use std::panic::catch_unwind;
 
 use super::{Operator, TestConstraint, need_kernel_version_with_op};
@@ -42,7 +43,7 @@ impl MadeUp {
 }
 
 impl Host for MadeUp {
-    fn ask(&self, question: Question) -> Answer {
+    fn ask(&self, question: Question) -> Cow<'_, Answer> {
         let finding = match question {
             Question::EffectiveUid => Finding::Is(self.uid.to_string()),
             Question::KernelRelease => match &self.release {
@@ -51,7 +52,7 @@ impl Host for MadeUp {
             },
             _ => unreachable!("this API asks for nothing else"),
         };
-        Answer::new(finding, "a made-up host")
+        Cow::Owned(Answer::new(finding, "a made-up host"))
     }
 }
 

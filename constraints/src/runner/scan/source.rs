@@ -50,7 +50,7 @@ impl Attribute {
         let renamed = krate.map(|krate| format!("crate={krate}"));
         self.path.rsplit("::").next() == Some("kata_test")
             || self.path.trim_start_matches("::") == "kata_test::test"
-            || renamed.is_some_and(|renamed| self.rest.contains(&renamed))
+            || renamed.is_some_and(|renamed| self.rest.replace(' ', "").contains(&renamed))
     }
 }
 

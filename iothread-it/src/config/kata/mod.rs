@@ -1,11 +1,15 @@
 //! From Kata's TOML to [`HypervisorConfig`].
 
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Aio, ConfigError, HypervisorConfig, Machine, Problem};
+use super::annotations::Overrides;
+use super::iothreads::{PLACEMENTS, placement};
+use super::{Aio, ConfigError, CpuList, HypervisorConfig, IoThreads, Machine, Polling, Problem};
+use crate::pool::Placement;
 
 /// How many threads a pool can have. More than this is a slip of the finger: advice elsewhere is
 /// one or two a host CPU.
@@ -33,6 +37,11 @@ struct Qemu {
     default_memory: Option<Spanned<i64>>,
     enable_iothreads: Option<Spanned<bool>>,
     indep_iothreads: Option<Spanned<i64>>,
+    indep_iothreads_placement: Option<Spanned<String>>,
+    indep_iothreads_poll_max_ns: Option<Spanned<i64>>,
+    indep_iothreads_poll_grow: Option<Spanned<i64>>,
+    indep_iothreads_poll_shrink: Option<Spanned<i64>>,
+    indep_iothreads_cpus: Option<Vec<Spanned<String>>>,
     block_device_driver: Option<Spanned<String>>,
     block_device_aio: Option<Spanned<String>>,
     block_device_cache_set: Option<bool>,
@@ -53,11 +62,26 @@ enum Number {
 /// # Errors
 /// If it is no TOML, or says what cannot be done, or what would do nothing.
 pub fn read(text: &str) -> Result<HypervisorConfig, ConfigError> {
+    read_annotated(text, &BTreeMap::new())
+}
+
+/// Reads a configuration in Kata's form, and the pod annotations that override it:
+/// `io.katacontainers.config.hypervisor.enable_iothreads` and `….indep_iothreads`.
+///
+/// # Errors
+/// As for [`read`].
+pub fn read_annotated(
+    text: &str,
+    annotations: &BTreeMap<String, String>,
+) -> Result<HypervisorConfig, ConfigError> {
     let file: File = toml::from_str(text)?;
     let qemu = file.hypervisor.and_then(|h| h.qemu);
+    let mut problems = Vec::new();
+    let overrides = Overrides::read(annotations, &mut problems);
     let mut check = Check {
         text,
-        problems: Vec::new(),
+        overrides,
+        problems,
     };
     if qemu.is_none() {
         check.missing(
@@ -76,6 +100,7 @@ pub fn read(text: &str) -> Result<HypervisorConfig, ConfigError> {
 /// Collects what is wrong.
 struct Check<'a> {
     text: &'a str,
+    overrides: Overrides,
     problems: Vec<Problem>,
 }
 
@@ -91,7 +116,7 @@ impl Check<'_> {
                 qemu.default_memory.as_ref(),
                 default.memory_mib,
             ),
-            indep_iothreads: self.indep_iothreads(qemu),
+            iothreads: self.iothreads(qemu),
             aio: self.aio(qemu.block_device_aio.as_ref()),
             cache_direct: self.cache(
                 "block_device_cache_direct",
@@ -156,31 +181,101 @@ impl Check<'_> {
         }
     }
 
+    fn iothreads(&mut self, qemu: &Qemu) -> IoThreads {
+        let count = self.indep_iothreads(qemu);
+        IoThreads {
+            count,
+            placement: self.placement(qemu.indep_iothreads_placement.as_ref(), count),
+            polling: Polling {
+                max_ns: self.count(
+                    "indep_iothreads_poll_max_ns",
+                    qemu.indep_iothreads_poll_max_ns.as_ref(),
+                ),
+                grow: self.count(
+                    "indep_iothreads_poll_grow",
+                    qemu.indep_iothreads_poll_grow.as_ref(),
+                ),
+                shrink: self.count(
+                    "indep_iothreads_poll_shrink",
+                    qemu.indep_iothreads_poll_shrink.as_ref(),
+                ),
+            },
+            cpus: self.cpus(qemu.indep_iothreads_cpus.as_deref().unwrap_or_default()),
+        }
+    }
+
     /// Threads are made only if the switch is on, the number is not zero, and the driver can use
     /// them. Kata ignores the number otherwise; here that is an error.
     fn indep_iothreads(&mut self, qemu: &Qemu) -> usize {
         const KEY: &str = "indep_iothreads";
-        let Some(value) = &qemu.indep_iothreads else {
-            return 0;
-        };
-        let count = *value.get_ref();
+        let in_file = qemu.indep_iothreads.as_ref();
+        let count = self.overrides.indep_iothreads;
+        let count = count.or(in_file.map(|value| *value.get_ref())).unwrap_or(0);
         if count == 0 {
             return 0;
         }
+        // An annotation has no line.
+        let place = in_file.filter(|_| self.overrides.indep_iothreads.is_none());
+        let place = place.map(Spanned::span);
         if !INDEP_IOTHREADS.contains(&count) {
             let message = format!(
                 "is {count}; it takes {} to {}, or 0 for no threads",
                 INDEP_IOTHREADS.start(),
                 INDEP_IOTHREADS.end()
             );
-            self.wrong(KEY, value, message);
+            self.problem(KEY, place.clone(), message);
         }
-        if !qemu.enable_iothreads.as_ref().is_some_and(|e| *e.get_ref()) {
+        let enabled = qemu.enable_iothreads.as_ref().map(|value| *value.get_ref());
+        if !self.overrides.enable_iothreads.or(enabled).unwrap_or(false) {
             let message = format!("is {count}, and does nothing without `enable_iothreads = true`");
-            self.wrong(KEY, value, message);
+            self.problem(KEY, place, message);
         }
         self.pool_driver(qemu.block_device_driver.as_ref(), count);
         usize::try_from(count).unwrap_or(0)
+    }
+
+    fn placement(&mut self, value: Option<&Spanned<String>>, threads: usize) -> Placement {
+        const KEY: &str = "indep_iothreads_placement";
+        let Some(value) = value else {
+            return Placement::default();
+        };
+        let text = value.get_ref();
+        let placement = placement(text);
+        match &placement {
+            None => self.wrong(KEY, value, format!("is \"{text}\"; it takes {PLACEMENTS}")),
+            Some(Placement::Spread(wanted)) if wanted.get() > threads => {
+                let message = format!("is \"{text}\", but there are {threads} threads");
+                self.wrong(KEY, value, message);
+            }
+            Some(_) if threads == 0 => {
+                let message = "does nothing without threads: set `indep_iothreads`";
+                self.wrong(KEY, value, message.into());
+            }
+            Some(_) => {}
+        }
+        placement.unwrap_or_default()
+    }
+
+    fn count(&mut self, key: &'static str, value: Option<&Spanned<i64>>) -> Option<u64> {
+        let value = value?;
+        let count = u64::try_from(*value.get_ref()).ok();
+        if count.is_none() {
+            let message = format!("is {}; it takes 0 or more", value.get_ref());
+            self.wrong(key, value, message);
+        }
+        count
+    }
+
+    fn cpus(&mut self, lists: &[Spanned<String>]) -> Vec<CpuList> {
+        let mut read = |list: &Spanned<String>| match list.get_ref().parse() {
+            Ok(list) => Some(list),
+            Err(error) => {
+                let message = format!("has \"{}\": {error}", list.get_ref());
+                self.wrong("indep_iothreads_cpus", list, message);
+                None
+            }
+        };
+        lists.iter().filter_map(&mut read).collect()
     }
 
     /// Kata's default driver is virtio-scsi, so a missing key is as wrong as another driver.
@@ -226,21 +321,19 @@ impl Check<'_> {
     }
 
     fn wrong<T>(&mut self, key: &'static str, value: &Spanned<T>, message: String) {
-        let before = &self.text.as_bytes()[..value.span().start];
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        self.problems.push(Problem {
-            line: Some(line),
-            key,
-            message,
+        self.problem(key, Some(value.span()), message);
+    }
+
+    fn problem(&mut self, key: &'static str, place: Option<Range<usize>>, message: String) {
+        let line = place.map(|place| {
+            let before = &self.text.as_bytes()[..place.start];
+            1 + before.iter().filter(|&&byte| byte == b'\n').count()
         });
+        self.problems.push(Problem { line, key, message });
     }
 
     fn missing(&mut self, key: &'static str, message: &str) {
-        self.problems.push(Problem {
-            line: None,
-            key,
-            message: message.to_owned(),
-        });
+        self.problem(key, None, message.to_owned());
     }
 }
 
@@ -250,99 +343,4 @@ fn host_cpus() -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn problems(body: &str) -> Vec<String> {
-        match read(&format!("[hypervisor.qemu]\n{body}")) {
-            Err(ConfigError::Wrong(problems)) => problems.iter().map(Problem::to_string).collect(),
-            other => panic!("not refused: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn keys_of_kata_s_that_are_not_used_here_are_left_alone() {
-        let text = r#"
-            [hypervisor.qemu]
-            path = "/usr/bin/qemu-system-x86_64"
-            machine_type = "pc"
-            confidential_guest = false
-            enable_annotations = ["enable_iommu", "virtio_fs_extra_args"]
-            default_vcpus = 1.5
-            [runtime]
-            enable_debug = true
-        "#;
-        let config = read(text).unwrap();
-        assert_eq!((config.machine, config.vcpus), (Machine::Pc, 2));
-        assert_eq!(config.indep_iothreads, 0);
-    }
-
-    #[test]
-    fn threads_need_the_switch_the_number_and_the_driver() {
-        for driver in POOL_DRIVERS {
-            let config = read(&format!(
-                "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 4\nblock_device_driver = \"{driver}\""
-            ));
-            assert_eq!(config.unwrap().indep_iothreads, 4);
-        }
-        let off = "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 0";
-        assert_eq!(read(off).unwrap().indep_iothreads, 0);
-    }
-
-    #[test]
-    fn what_would_do_nothing_is_refused_with_line_and_key() {
-        assert_eq!(
-            problems("indep_iothreads = 4\nblock_device_driver = \"virtio-scsi\""),
-            [
-                "line 2: `indep_iothreads` is 4, and does nothing without `enable_iothreads = true`",
-                "line 3: `block_device_driver` is \"virtio-scsi\", but `indep_iothreads = 4` serves \"virtio-blk-pci\" only",
-            ]
-        );
-        assert_eq!(
-            problems("enable_iothreads = true\nindep_iothreads = 4"),
-            [
-                "`block_device_driver` is not set, but `indep_iothreads = 4` serves \"virtio-blk-pci\" only"
-            ]
-        );
-        assert_eq!(
-            problems("block_device_cache_direct = true"),
-            [
-                "line 2: `block_device_cache_direct` is true, and does nothing without `block_device_cache_set = true`"
-            ]
-        );
-    }
-
-    #[test]
-    fn counts_out_of_range_are_refused() {
-        let on = "enable_iothreads = true\nblock_device_driver = \"virtio-blk\"\n";
-        for count in [-1, 65, i64::MAX] {
-            assert_eq!(
-                problems(&format!("{on}indep_iothreads = {count}")),
-                [format!(
-                    "line 4: `indep_iothreads` is {count}; it takes 1 to 64, or 0 for no threads"
-                )]
-            );
-        }
-    }
-
-    #[test]
-    fn a_value_of_the_wrong_type_shows_its_place() {
-        let error = read("[hypervisor.qemu]\nindep_iothreads = \"four\"").unwrap_err();
-        let source = std::error::Error::source(&error).unwrap().to_string();
-        assert!(source.contains("line 2"), "{source}");
-    }
-
-    #[test]
-    fn a_file_without_the_table_is_refused() {
-        let error = read("[hypervisor.clh]\n").unwrap_err().to_string();
-        assert!(error.contains("`hypervisor.qemu` is missing"), "{error}");
-    }
-
-    proptest! {
-        #[test]
-        fn no_text_makes_it_panic(text in "(\\[hypervisor.qemu\\]\n)?(indep_iothreads = )?.{0,80}") {
-            let _ = read(&text);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,26 @@
+//! Architectures and features of CPUs.
+
+use crate::constraint::Atom;
+use crate::constraint::text::{is_word, names, one_of};
+
+names! {
+    ARCHS, MEANT, "architecture":
+    "aarch64" "arm" "hexagon" "loongarch32" "loongarch64" "m68k" "mips" "mips64" "powerpc"
+    "powerpc64" "riscv32" "riscv64" "s390x" "sparc" "sparc64" "wasm32" "x86" "x86_64"
+}
+
+pub(crate) const fn arch(name: &'static str) -> Result<Atom, &'static str> {
+    let unknown = "expected one of Rust's architectures, such as \"x86_64\" or \"aarch64\"";
+    match one_of(name, ARCHS, MEANT, unknown) {
+        Ok(name) => Ok(Atom::Arch(name)),
+        Err(problem) => Err(problem),
+    }
+}
+
+pub(crate) const fn feature(name: &'static str) -> Result<Atom, &'static str> {
+    if is_word(name, b"_") {
+        Ok(Atom::CpuFeature(name))
+    } else {
+        Err("expected a CPU feature as /proc/cpuinfo names it, such as \"avx2\" or \"sse4_2\"")
+    }
+}

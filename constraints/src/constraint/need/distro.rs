@@ -1,0 +1,105 @@
+//! Distributions, by the id and the version of os-release(5).
+
+use std::fmt;
+
+use super::Versions;
+use crate::constraint::Atom;
+use crate::constraint::asked::Asked;
+use crate::constraint::text::{cut, trim};
+use crate::facts::Question;
+use crate::verdict::Verdict;
+
+/// A distribution, possibly of certain versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Distro {
+    pub(crate) id: &'static str,
+    versions: Option<Versions>,
+}
+
+const ID: &str = "expected the ID of an os-release file, such as \"ubuntu\" or \"opensuse-leap\"";
+
+pub(crate) const fn distro(text: &'static str) -> Result<Atom, &'static str> {
+    let bytes = text.as_bytes();
+    let end = id_end(bytes);
+    let (id, rest) = (cut(text, 0, end), trim(cut(text, end, bytes.len())));
+    if id.is_empty() {
+        return Err(ID);
+    }
+    if rest.is_empty() {
+        return if end == bytes.len() {
+            Ok(Atom::Distro(Distro { id, versions: None }))
+        } else {
+            Err(ID)
+        };
+    }
+    if !matches!(rest.as_bytes()[0], b'<' | b'>' | b'=' | b'!') {
+        return Err(
+            "behind the id of a distribution only a comparison may stand, such as \"ubuntu >= 22.04\"",
+        );
+    }
+    match Versions::parse(rest) {
+        Ok(versions) => Ok(Atom::Distro(Distro {
+            id,
+            versions: Some(versions),
+        })),
+        Err(problem) => Err(problem),
+    }
+}
+
+pub(crate) const fn like(id: &'static str) -> Result<Atom, &'static str> {
+    if id_end(id.as_bytes()) == id.len() && !id.is_empty() {
+        Ok(Atom::DistroLike(id))
+    } else {
+        Err(ID)
+    }
+}
+
+/// os-release's own rule: lower-case letters, digits, and `._-`.
+const fn id_end(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    while end < bytes.len() && matches!(bytes[end], b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-')
+    {
+        end += 1;
+    }
+    end
+}
+
+impl Distro {
+    pub(crate) fn judge(&self, asked: &Asked<'_>) -> Verdict {
+        asked.judge(Question::Distro, |seen| {
+            let (id, version) = seen.text.split_once(' ').unwrap_or((seen.text, ""));
+            let observed = || format!("this is {}", seen.text);
+            match &self.versions {
+                _ if id != self.id => seen.unmet(observed),
+                None => seen.met(observed),
+                Some(versions) => {
+                    seen.may_be(versions.holds(version, false), observed, || match version {
+                        "" => format!("{id} states no version"),
+                        version => format!("{id}'s version {version} says too little to compare"),
+                    })
+                }
+            }
+        })
+    }
+}
+
+pub(crate) fn judge_like(id: &str, asked: &Asked<'_>) -> Verdict {
+    asked.judge(Question::DistroLike, |seen| {
+        let (own, like) = seen.text.split_once(' ').unwrap_or((seen.text, ""));
+        let is = seen.text.split_ascii_whitespace().any(|word| word == id);
+        seen.is(is, || match like {
+            "" => format!("this is {own}, which is like no other"),
+            like => format!("this is {own}, which is like {like}"),
+        })
+    })
+}
+
+impl fmt::Display for Distro {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "distro {}", self.id)?;
+        match &self.versions {
+            Some(versions) => write!(f, " {versions}"),
+            None => Ok(()),
+        }
+    }
+}

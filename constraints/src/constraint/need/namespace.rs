@@ -1,0 +1,17 @@
+//! Kinds of namespaces.
+
+use crate::constraint::Atom;
+use crate::constraint::text::{names, one_of};
+
+names! {
+    NAMESPACES, MEANT, "namespace":
+    "cgroup" "ipc" "mnt" "net" "pid" "time" "user" "uts"
+}
+
+pub(crate) const fn namespace(kind: &'static str) -> Result<Atom, &'static str> {
+    let unknown = "expected one of cgroup, ipc, mnt, net, pid, time, user and uts";
+    match one_of(kind, NAMESPACES, MEANT, unknown) {
+        Ok(kind) => Ok(Atom::Namespace(kind)),
+        Err(problem) => Err(problem),
+    }
+}

@@ -1,0 +1,94 @@
+//! Who this process is, and what it may do.
+
+use crate::constraint::Atom;
+use crate::constraint::asked::Asked;
+use crate::constraint::text::{names, one_of, position};
+use crate::facts::Question;
+use crate::verdict::Verdict;
+
+/// A capability of capabilities(7), by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability(usize);
+
+names! {
+    CAPABILITIES, MEANT, "capability":
+    "CAP_CHOWN" "CAP_DAC_OVERRIDE" "CAP_DAC_READ_SEARCH" "CAP_FOWNER" "CAP_FSETID" "CAP_KILL"
+    "CAP_SETGID" "CAP_SETUID" "CAP_SETPCAP" "CAP_LINUX_IMMUTABLE" "CAP_NET_BIND_SERVICE"
+    "CAP_NET_BROADCAST" "CAP_NET_ADMIN" "CAP_NET_RAW" "CAP_IPC_LOCK" "CAP_IPC_OWNER"
+    "CAP_SYS_MODULE" "CAP_SYS_RAWIO" "CAP_SYS_CHROOT" "CAP_SYS_PTRACE" "CAP_SYS_PACCT"
+    "CAP_SYS_ADMIN" "CAP_SYS_BOOT" "CAP_SYS_NICE" "CAP_SYS_RESOURCE" "CAP_SYS_TIME"
+    "CAP_SYS_TTY_CONFIG" "CAP_MKNOD" "CAP_LEASE" "CAP_AUDIT_WRITE" "CAP_AUDIT_CONTROL"
+    "CAP_SETFCAP" "CAP_MAC_OVERRIDE" "CAP_MAC_ADMIN" "CAP_SYSLOG" "CAP_WAKE_ALARM"
+    "CAP_BLOCK_SUSPEND" "CAP_AUDIT_READ" "CAP_PERFMON" "CAP_BPF" "CAP_CHECKPOINT_RESTORE"
+}
+
+pub(crate) const fn capability(name: &'static str) -> Result<Atom, &'static str> {
+    let unknown = "expected a capability of capabilities(7), such as \"CAP_SYS_ADMIN\"";
+    match one_of(name, CAPABILITIES, MEANT, unknown) {
+        Ok(name) => match position(name, CAPABILITIES) {
+            Some(number) => Ok(Atom::Cap(Capability(number))),
+            None => Err(unknown),
+        },
+        Err(problem) => Err(problem),
+    }
+}
+
+impl Capability {
+    pub(crate) fn name(self) -> &'static str {
+        CAPABILITIES[self.0]
+    }
+
+    pub(crate) fn judge(self, asked: &Asked<'_>) -> Verdict {
+        asked.judge(Question::Capabilities, |seen| {
+            let field = |name: &str| {
+                seen.text
+                    .split(", ")
+                    .find_map(|field| field.strip_prefix(name))
+            };
+            let effective = field("CapEff ").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+            let last: Option<usize> = field("last ").and_then(|last| last.parse().ok());
+            let Some(effective) = effective else {
+                return seen.undetermined(|| format!("{:?} is no set of capabilities", seen.text));
+            };
+            if last.is_some_and(|last| self.0 > last) {
+                return seen.unmet(|| format!("this kernel knows no {}", self.name()));
+            }
+            let has = effective >> self.0 & 1 == 1;
+            let word = if has { "has" } else { "lacks" };
+            seen.is(has, || format!("this thread {word} it: {}", seen.text))
+        })
+    }
+}
+
+/// What geteuid(2) says, of which `wanted` is asked for.
+pub(crate) fn uid(asked: &Asked<'_>, wanted: impl Fn(&str) -> bool) -> Verdict {
+    asked.judge(Question::EffectiveUid, |seen| {
+        seen.is(wanted(seen.text), || {
+            format!("effective uid is {}", seen.text)
+        })
+    })
+}
+
+/// The user namespace that the kernel starts with, PROC_USER_INIT_INO.
+const INITIAL: &str = "user:[4026531837]";
+
+/// Root outside of any container's user namespace: inside of one, root lacks what it seems to have.
+pub(crate) fn real_root(asked: &Asked<'_>) -> Verdict {
+    let root = uid(asked, |uid| uid == "0");
+    if !matches!(root, Verdict::Met(_)) {
+        return root;
+    }
+    asked.judge(Question::UserNamespace, |seen| {
+        let initial = seen.text == INITIAL;
+        seen.is(initial, || {
+            if initial {
+                "effective uid is 0 in the initial user namespace".to_owned()
+            } else {
+                format!(
+                    "effective uid is 0, but in a user namespace of its own, {}",
+                    seen.text
+                )
+            }
+        })
+    })
+}

@@ -1,0 +1,175 @@
+//! Kernels into which a vendor ported something back, which their base version does not show.
+
+use std::fmt;
+
+use crate::constraint::Atom;
+use crate::constraint::asked::Asked;
+use crate::constraint::kernel::{Range, Release};
+use crate::constraint::text::{cut, same, trim};
+use crate::facts::Question;
+use crate::verdict::Verdict;
+
+/// A vendor's kernels of certain versions: `rhel9 >= 5.14.0-441`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vendor {
+    name: &'static str,
+    /// The vendor's release, as far as its kernels carry one.
+    release: &'static str,
+    range: Range,
+}
+
+/// What each vendor's kernels carry: a word in front of its release in uname's release, or a word
+/// in uname's version.
+const TAGGED: [(&str, &str); 6] = [
+    ("rhel", "el"),
+    ("fedora", "fc"),
+    ("amzn", "amzn"),
+    ("azl", "azl"),
+    ("openeuler", "oe"),
+    ("uek", "uek"),
+];
+const BUILT: [(&str, &str); 2] = [("ubuntu", "Ubuntu"), ("debian", "Debian")];
+
+pub(crate) const fn vendor(text: &'static str) -> Result<Atom, &'static str> {
+    let bytes = text.as_bytes();
+    let mut letters = 0;
+    while letters < bytes.len() && bytes[letters].is_ascii_lowercase() {
+        letters += 1;
+    }
+    let mut digits = letters;
+    while digits < bytes.len() && bytes[digits].is_ascii_digit() {
+        digits += 1;
+    }
+    let (name, release) = (cut(text, 0, letters), cut(text, letters, digits));
+    let range = match Range::parse(trim(cut(text, digits, bytes.len()))) {
+        Ok(range) => range,
+        Err(problem) => return Err(problem),
+    };
+    let (tagged, built) = (find(name, &TAGGED).is_some(), find(name, &BUILT).is_some());
+    if tagged && release.is_empty() {
+        return Err("this vendor needs its release, such as \"rhel9 >= 5.14.0-441\"");
+    }
+    if built && !release.is_empty() {
+        return Err(
+            "the kernels of ubuntu and debian do not carry a release: leave the number out",
+        );
+    }
+    if !tagged && !built {
+        return Err(
+            "expected one of the vendors rhel, fedora, amzn, azl, openeuler, uek, ubuntu and debian",
+        );
+    }
+    Ok(Atom::VendorKernel(Vendor {
+        name,
+        release,
+        range,
+    }))
+}
+
+const fn find(name: &str, list: &[(&'static str, &'static str)]) -> Option<&'static str> {
+    let mut index = 0;
+    while index < list.len() {
+        if same(name, list[index].0) {
+            return Some(list[index].1);
+        }
+        index += 1;
+    }
+    None
+}
+
+impl Vendor {
+    /// Met by a kernel of this vendor that is in the range, and by no other's.
+    pub(crate) fn judge(&self, asked: &Asked<'_>) -> Verdict {
+        if let Some(word) = find(self.name, &BUILT) {
+            let built = asked.judge(Question::KernelBuild, |seen| {
+                seen.is(seen.text.contains(word), || {
+                    format!("the kernel was not built by {}: {}", self.name, seen.text)
+                })
+            });
+            if !matches!(built, Verdict::Met(_)) {
+                return built;
+            }
+        }
+        asked.judge(Question::KernelRelease, |seen| {
+            if !self.carries(seen.text) {
+                return seen.unmet(|| {
+                    format!(
+                        "kernel {} is not {}{}'s",
+                        seen.text, self.name, self.release
+                    )
+                });
+            }
+            let holds = Release::parse(seen.text).and_then(|running| self.range.holds(&running));
+            seen.may_be(
+                holds,
+                || format!("kernel is {}", seen.text),
+                || format!("kernel {} has another numbering", seen.text),
+            )
+        })
+    }
+
+    /// Says whether a release has the vendor's mark: `.el9`, `.el9_2`, but not Oracle's `.el9uek`.
+    fn carries(&self, release: &str) -> bool {
+        let Some(word) = find(self.name, &TAGGED) else {
+            return true;
+        };
+        let mark = format!("{word}{}", self.release);
+        release
+            .split(['.', '-', '_', '+'])
+            .any(|field| match self.name {
+                "uek" => field == format!("el{}uek", self.release),
+                _ => field == mark,
+            })
+    }
+}
+
+impl fmt::Display for Vendor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "vendor_kernel {}{} {}",
+            self.name, self.release, self.range
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: marks and texts. Verdicts beside `kernel_ge` are tested with the made-up hosts.
+
+    use super::*;
+
+    fn read(text: &'static str) -> Result<Vendor, &'static str> {
+        match vendor(text)? {
+            Atom::VendorKernel(vendor) => Ok(vendor),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_mark_is_a_field_of_the_release() {
+        let carries = |vendor, release| read(vendor).expect(vendor).carries(release);
+        assert!(carries("rhel9 >= 5.14", "5.14.0-427.el9.x86_64"));
+        assert!(carries("rhel8 >= 4.18", "4.18.0-553.el8_10.x86_64"));
+        assert!(carries("fedora40 >= 6.8", "6.8.5-301.fc40.x86_64"));
+        assert!(carries("uek8 >= 5.15", "5.15.0-100.96.32.el8uek.x86_64"));
+        assert!(!carries("rhel8 >= 5.15", "5.15.0-100.96.32.el8uek.x86_64"));
+        assert!(!carries("rhel9 >= 5.14", "5.14.0-427.el90.x86_64"));
+        assert!(!carries("rhel9 >= 5.14", "6.1.0-18-amd64"));
+    }
+
+    #[test]
+    fn malformed_texts_are_refused() {
+        for text in [
+            "",
+            "rhel9",
+            "rhel >= 5.14",
+            "ubuntu22 >= 5.15",
+            "plan9 >= 4",
+            "rhel9 5.14",
+            "rhel9 >= x",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

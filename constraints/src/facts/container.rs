@@ -1,0 +1,59 @@
+//! Whether this process is in a container, and in which kind.
+
+use super::Answer;
+use super::system::{System, text, why};
+
+/// Files that container managers leave, and what each stands for.
+const MARKS: [(&str, &str); 4] = [
+    ("/run/.containerenv", "podman"),
+    ("/.dockerenv", "docker"),
+    ("/run/host/container-manager", "container-manager"),
+    ("/run/systemd/container", "container"),
+];
+const PID_NAMESPACE: &str = "/proc/self/ns/pid";
+/// What the kernel's own PID namespace is called, in every kernel since 3.8.
+const INITIAL: &str = "pid:[4026531836]";
+
+/// Asks the kernel for its name, then for the marks that container managers leave, then whether
+/// the PID namespace is the initial one.
+pub(super) fn look(system: &dyn System) -> Answer {
+    if let Ok(uname) = system.uname() {
+        let release = uname.release.to_lowercase();
+        if release.contains("gvisor") {
+            return Answer::is("gvisor", "uname");
+        }
+        if release.contains("microsoft") || release.ends_with("wsl2") {
+            return Answer::is("wsl", "uname");
+        }
+    }
+    for (path, kind) in MARKS {
+        if let Ok(true) = system.exists(path) {
+            // systemd writes the kind into the file.
+            let stated = text(system, path)
+                .ok()
+                .filter(|_| kind.starts_with("container"));
+            let stated = stated
+                .as_deref()
+                .map(str::trim)
+                .filter(|text| !text.is_empty());
+            return Answer::is(stated.unwrap_or(kind), path);
+        }
+    }
+    if let (Ok(true), Ok(false)) = (system.exists("/proc/vz"), system.exists("/proc/bc")) {
+        return Answer::is("openvz", "/proc/vz");
+    }
+    match system.link(PID_NAMESPACE) {
+        Ok(link) if link == INITIAL => Answer::absent(
+            "no container manager left a mark",
+            "/.dockerenv and its like",
+        ),
+        Ok(link) => Answer::is(format!("a PID namespace of its own, {link}"), PID_NAMESPACE),
+        Err(error) => {
+            let text = format!(
+                "no container manager left a mark, and {PID_NAMESPACE}: {}",
+                why(&error)
+            );
+            Answer::unknown(text, PID_NAMESPACE)
+        }
+    }
+}

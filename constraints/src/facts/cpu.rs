@@ -1,0 +1,30 @@
+//! What every CPU can do, by the names of /proc/cpuinfo.
+
+use super::Answer;
+use super::system::{System, text};
+
+const FILE: &str = "/proc/cpuinfo";
+
+pub(super) fn feature(name: &str, system: &dyn System) -> Answer {
+    let info = match text(system, FILE) {
+        Ok(info) => info,
+        Err(problem) => return Answer::unknown(problem, FILE),
+    };
+    let lists: Vec<&str> = info.lines().filter_map(features).collect();
+    if lists.is_empty() {
+        return Answer::unknown("it lists no features", FILE);
+    }
+    let has = |list: &&&str| list.split_ascii_whitespace().any(|feature| feature == name);
+    let (with, all) = (lists.iter().filter(has).count(), lists.len());
+    match with {
+        0 => Answer::absent("no CPU has it", FILE),
+        with if with == all => Answer::is("every CPU has it", FILE),
+        with => Answer::absent(format!("only {with} of {all} CPUs have it"), FILE),
+    }
+}
+
+/// The features of a line, under the name that the architecture gives them.
+fn features(line: &str) -> Option<&str> {
+    let (key, list) = line.split_once(':')?;
+    matches!(key.trim(), "flags" | "Features" | "features").then_some(list)
+}

@@ -1,0 +1,154 @@
+//! Device nodes, judged by opening them: mode bits and groups do not tell who may.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, major, minor};
+use nix::unistd::close;
+
+use super::Answer;
+use super::system::{errno, why};
+use crate::sys::{Bounded, answer_within};
+
+/// How long opening may take: a driver may wait for its device.
+const LIMIT: Duration = Duration::from_secs(3);
+
+/// Opens a node for reading and writing, and closes it again. A watchdog is never opened, since
+/// that starts it, nor a node without a driver, since that makes the kernel load one.
+pub(super) fn look(path: &'static str) -> Answer {
+    let refuse = match fs::metadata(path) {
+        Ok(stat) => refusal(path, &stat),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Some(Answer::absent(format!("there is no {path}"), path))
+        }
+        Err(error) => Some(Answer::absent(format!("{path}: {}", why(&error)), path)),
+    };
+    refuse.unwrap_or_else(|| opened(path))
+}
+
+fn refusal(path: &'static str, stat: &fs::Metadata) -> Option<Answer> {
+    let kind = match stat.file_type() {
+        kind if kind.is_char_device() => "char",
+        kind if kind.is_block_device() => "block",
+        _ => return Some(Answer::absent(format!("{path} is no device"), path)),
+    };
+    let numbers = format!("{}:{}", major(stat.rdev()), minor(stat.rdev()));
+    let device = format!("/sys/dev/{kind}/{numbers}");
+    let real = fs::read_link(&device).unwrap_or_default();
+    let real = real.to_string_lossy();
+    let name = fs::canonicalize(path).unwrap_or_default();
+    if kind == "char" && (numbers == "10:130" || real.contains("/watchdog/"))
+        || name.to_string_lossy().contains("watchdog")
+    {
+        let text = format!("{path} is a watchdog, which opening would start");
+        return Some(Answer::unknown(text, path));
+    }
+    let listed = Path::new("/sys/dev").join(kind).is_dir();
+    if listed && !Path::new(&device).exists() && !is_unlisted(&numbers) {
+        let text = format!(
+            "no driver has taken {path} ({kind} {numbers}); opening it would make the kernel load \
+             one: load it beforehand"
+        );
+        return Some(Answer::absent(text, device));
+    }
+    None
+}
+
+/// Says whether the numbers belong to the kernel's memory devices or terminals, which have drivers
+/// wherever there is a kernel; sandboxes leave them out of their sysfs.
+fn is_unlisted(numbers: &str) -> bool {
+    numbers.starts_with("1:") || numbers.starts_with("5:")
+}
+
+fn opened(path: &'static str) -> Answer {
+    let ended = answer_within(LIMIT, |send| {
+        let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        let code = match open(path, flags, Mode::empty()) {
+            Ok(node) => {
+                use std::os::fd::IntoRawFd;
+                let _ = close(node.into_raw_fd());
+                0
+            }
+            Err(errno) => errno as i32,
+        };
+        send(&code.to_le_bytes());
+    });
+    match ended {
+        Ok(Bounded::Answer(bytes)) => match <[u8; 4]>::try_from(&bytes[..]) {
+            Ok(code) => outcome(path, i32::from_le_bytes(code)),
+            Err(_) => Answer::unknown("the probe's answer was cut", path),
+        },
+        Ok(Bounded::Died(how)) => Answer::unknown(format!("the probe {how}"), path),
+        Ok(Bounded::TooLate) => {
+            let seconds = LIMIT.as_secs();
+            Answer::unknown(
+                format!("opening {path} had not ended after {seconds} s"),
+                path,
+            )
+        }
+        Err(code) => Answer::unknown(format!("fork: {}", errno(code)), path),
+    }
+}
+
+/// What an error number of open(2) says about a device.
+fn outcome(path: &'static str, code: i32) -> Answer {
+    let source = format!("open {path}");
+    let absent = |text: &str| Answer::absent(format!("opening {path}: {text}"), source.clone());
+    match Errno::from_raw(code) {
+        _ if code == 0 => Answer::is("it opens for reading and writing", source),
+        Errno::ENOENT => Answer::absent(format!("there is no {path}"), source),
+        Errno::EACCES => absent("EACCES, this user has no permission"),
+        Errno::EPERM => absent("EPERM, a cgroup or a security module forbids it"),
+        Errno::ENODEV | Errno::ENXIO => absent("the node is there, but no driver is behind it"),
+        Errno::EBUSY => absent("EBUSY, somebody else has it"),
+        Errno::EROFS => absent("EROFS, it can only be read"),
+        other => Answer::unknown(format!("opening {path}: {}", errno(other)), source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what errors mean, and nodes that every host has.
+
+    use super::*;
+    use crate::facts::Finding;
+
+    #[test]
+    fn each_error_has_its_text() {
+        let text = |errno: Errno| outcome("/dev/x", errno as i32).finding;
+        let absent = |text: &str| Finding::Absent(text.to_owned());
+        assert_eq!(text(Errno::ENOENT), absent("there is no /dev/x"));
+        assert_eq!(
+            text(Errno::EACCES),
+            absent("opening /dev/x: EACCES, this user has no permission")
+        );
+        assert_eq!(
+            text(Errno::EPERM),
+            absent("opening /dev/x: EPERM, a cgroup or a security module forbids it")
+        );
+        assert_eq!(
+            text(Errno::ENXIO),
+            absent("opening /dev/x: the node is there, but no driver is behind it")
+        );
+        assert!(matches!(text(Errno::EIO), Finding::Unknown(_)));
+        assert!(matches!(outcome("/dev/x", 0).finding, Finding::Is(_)));
+    }
+
+    #[test]
+    fn only_a_device_counts() {
+        assert!(matches!(look("/dev/null").finding, Finding::Is(_)));
+        assert!(matches!(
+            look("/dev/no-such-node").finding,
+            Finding::Absent(_)
+        ));
+        let folder = look("/dev/fd");
+        assert_eq!(
+            folder.finding,
+            Finding::Absent("/dev/fd is no device".into())
+        );
+    }
+}

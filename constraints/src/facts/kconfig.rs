@@ -1,0 +1,75 @@
+//! The kernel's configuration, from the first place that has it.
+
+use std::sync::Arc;
+
+use super::Answer;
+use super::system::{System, text, why};
+
+/// The configuration, and where it was.
+#[derive(Debug)]
+pub(crate) struct Config {
+    text: String,
+    source: String,
+}
+
+/// A configuration that every question about this host shares, or why there is none.
+pub(crate) type Loaded = Result<Arc<Config>, String>;
+
+/// The value of a symbol. What the file does not name is not set.
+pub(super) fn look(symbol: &str, system: &dyn System) -> Answer {
+    let config = match system.kconfig(&|| load(system)) {
+        Ok(config) => config,
+        Err(problem) => return Answer::unknown(problem, "the kernel's configuration"),
+    };
+    let value = config.text.lines().find_map(|line| {
+        let rest = line.strip_prefix(symbol)?;
+        rest.strip_prefix('=')
+    });
+    Answer::is(value.unwrap_or("n").trim(), config.source.clone())
+}
+
+fn load(system: &dyn System) -> Loaded {
+    let release = match system.uname() {
+        Ok(uname) => uname.release,
+        Err(error) => return Err(format!("uname: {}", why(&error))),
+    };
+    let places = [
+        system.env("KCONFIG_PATH").unwrap_or_default(),
+        "/proc/config.gz".to_owned(),
+        format!("/lib/modules/{release}/build/.config"),
+        format!("/lib/modules/{release}/config"),
+        format!("/boot/config-{release}"),
+        format!("/lib/kernel/config-{release}"),
+    ];
+    let (mut missing, mut problems) = (Vec::new(), Vec::new());
+    for place in places.into_iter().filter(|place| !place.is_empty()) {
+        match system.exists(&place) {
+            Ok(false) => missing.push(place),
+            Ok(true) => match read(system, &place) {
+                Ok(text) if text.lines().any(|line| line.starts_with("CONFIG_")) => {
+                    return Ok(Arc::new(Config {
+                        text,
+                        source: place,
+                    }));
+                }
+                Ok(_) => problems.push(format!("{place} sets nothing")),
+                Err(problem) => problems.push(format!("{place} is there, but {problem}")),
+            },
+            Err(error) => problems.push(format!("{place} cannot be looked for: {}", why(&error))),
+        }
+    }
+    if !missing.is_empty() {
+        problems.push(format!("there is no {}", missing.join(", ")));
+    }
+    Err(format!("it cannot be read: {}", problems.join("; ")))
+}
+
+fn read(system: &dyn System, place: &str) -> Result<String, String> {
+    if !place.ends_with(".gz") {
+        return text(system, place);
+    }
+    match system.gunzip(place) {
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(problem) => Err(format!("compressed: {problem}")),
+    }
+}

@@ -1,0 +1,43 @@
+//! Which file answers which question.
+
+use super::system::System;
+use super::{Answer, Question};
+use super::{cgroup, container, cpu, distro, env, kconfig, module, resources, user, virt};
+
+/// Answers a question by looking at a host.
+pub(crate) fn look(question: Question, system: &dyn System) -> Answer {
+    match question {
+        Question::EffectiveUid => Answer::is(system.effective_uid().to_string(), "geteuid"),
+        Question::UserNamespace => user::namespace(system),
+        Question::Capabilities => user::capabilities(system),
+        Question::KernelRelease => match system.uname() {
+            Ok(uname) => Answer::is(uname.release, "uname"),
+            Err(error) => Answer::unknown(super::system::why(&error), "uname"),
+        },
+        Question::KernelBuild => match system.uname() {
+            Ok(uname) => Answer::is(uname.version, "uname"),
+            Err(error) => Answer::unknown(super::system::why(&error), "uname"),
+        },
+        Question::Module(name) => module::look(name, system),
+        Question::Kconfig(symbol) => kconfig::look(symbol, system),
+        Question::Cgroup => cgroup::version(system),
+        Question::CgroupControllers => cgroup::controllers(system),
+        Question::Arch => Answer::is(system.arch(), "the target of this program"),
+        Question::Distro => distro::id(system),
+        Question::DistroLike => distro::like(system),
+        Question::Container => container::look(system),
+        Question::Virt => virt::look(system),
+        Question::Cpus => resources::cpus(system),
+        Question::MemAvailable => resources::memory(system),
+        Question::DiskFree => resources::disk(system),
+        Question::CpuFeature(name) => cpu::feature(name, system),
+        Question::Env(name) => env::variable(name, system),
+        Question::OptIn(name) => env::opt_in(name, system),
+        Question::Kvm
+        | Question::Command(_)
+        | Question::CommandVersion(_)
+        | Question::Device(_)
+        | Question::Namespace(_)
+        | Question::Probe(_) => system.act(question),
+    }
+}

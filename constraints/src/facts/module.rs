@@ -1,0 +1,58 @@
+//! Kernel modules: loaded, built in, or neither. None is ever loaded to find out.
+
+use super::Answer;
+use super::system::{System, text, why};
+
+/// Looks among the loaded modules, then among those built in, then at what could be loaded.
+pub(super) fn look(name: &str, system: &dyn System) -> Answer {
+    let name = name.replace('-', "_");
+    let sys = format!("/sys/module/{name}");
+    let loaded = system.exists(&sys);
+    if let Ok(true) = loaded {
+        return Answer::is("loaded", sys);
+    }
+    let release = match system.uname() {
+        Ok(uname) => uname.release,
+        Err(error) => return Answer::unknown(why(&error), "uname"),
+    };
+    let builtin = format!("/lib/modules/{release}/modules.builtin");
+    let listed = match system.read(&builtin) {
+        Ok(list) if lists(&String::from_utf8_lossy(&list), &name) => {
+            return Answer::is("built in", builtin);
+        }
+        Ok(_) => Ok(()),
+        Err(error) => Err(why(&error)),
+    };
+    if let Err(error) = loaded {
+        return Answer::unknown(format!("it cannot be looked for: {}", why(&error)), sys);
+    }
+    if !system.exists("/sys/module").unwrap_or(false) {
+        return Answer::unknown("there is no /sys/module", "/sys/module");
+    }
+    // Something built in that has no parameters does not show in /sys/module.
+    if let Err(problem) = listed {
+        let text = format!(
+            "it is not loaded, and {builtin}, which would tell whether it is built in, cannot be \
+             read: {problem}"
+        );
+        return Answer::unknown(text, sys);
+    }
+    let dep = format!("/lib/modules/{release}/modules.dep");
+    match text(system, &dep) {
+        Ok(list) if lists(&list, &name) => Answer::absent(
+            format!("it is installed but not loaded: run modprobe {name}"),
+            dep,
+        ),
+        _ => Answer::absent("it is neither loaded nor built in", sys),
+    }
+}
+
+/// Says whether a list names the module's file: `kernel/drivers/vhost/vhost_net.ko.xz: …`.
+fn lists(list: &str, name: &str) -> bool {
+    list.lines().any(|line| {
+        let path = line.split(':').next().unwrap_or(line);
+        let file = path.rsplit('/').next().unwrap_or(path);
+        let stem = file.split(".ko").next().unwrap_or(file);
+        stem.replace('-', "_") == name
+    })
+}

@@ -1,0 +1,132 @@
+//! What can be asked about a host.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use crate::constraint::Probe;
+
+/// Something to know about a host. Its text is the key under which an answer is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Question {
+    /// The effective uid in decimal, by geteuid(2).
+    EffectiveUid,
+    /// The user namespace of this process: `user:[4026531837]` is the initial one.
+    UserNamespace,
+    /// The effective capabilities of this thread, and what else restricts it.
+    Capabilities,
+    /// The kernel's release, by uname(2).
+    KernelRelease,
+    /// The text that whoever built the kernel gave it, uname(2)'s version.
+    KernelBuild,
+    /// What a bounded loop in a guest took.
+    Kvm,
+    /// The path of an executable file of this name.
+    Command(&'static str),
+    /// The version that a command of this name states.
+    CommandVersion(&'static str),
+    /// Whether a device node can be opened for reading and writing.
+    Device(&'static str),
+    /// Whether a kernel module is loaded or built in.
+    Module(&'static str),
+    /// The value of a symbol of the kernel's configuration; `n` if it is not set.
+    Kconfig(&'static str),
+    /// The version of the cgroup hierarchy: `v1` or `v2`.
+    Cgroup,
+    /// The cgroup controllers that this process can use, separated by spaces.
+    CgroupControllers,
+    /// Whether a namespace of this kind can be created.
+    Namespace(&'static str),
+    /// The architecture that this program was compiled for.
+    Arch,
+    /// The distribution's id and, if it has one, its version: `ubuntu 22.04`.
+    Distro,
+    /// The distributions that this one is like, separated by spaces.
+    DistroLike,
+    /// The kind of container that this process is in.
+    Container,
+    /// The hypervisor that this host runs on, or `none`.
+    Virt,
+    /// How many CPUs this process may use.
+    Cpus,
+    /// How many bytes of memory this process can still get.
+    MemAvailable,
+    /// How many bytes are free where temporary files go.
+    DiskFree,
+    /// Whether every CPU has a feature, by its name in /proc/cpuinfo.
+    CpuFeature(&'static str),
+    /// The value of an environment variable.
+    Env(&'static str),
+    /// Whether the user allowed something by `KATA_TEST_ALLOW`.
+    OptIn(&'static str),
+    /// What the user's own function says.
+    Probe(Probe),
+}
+
+impl Question {
+    /// The questions that ask for nothing in particular, so that any host can be asked them all.
+    pub const GENERAL: &[Self] = &[
+        Self::EffectiveUid,
+        Self::UserNamespace,
+        Self::Capabilities,
+        Self::KernelRelease,
+        Self::KernelBuild,
+        Self::Arch,
+        Self::Distro,
+        Self::DistroLike,
+        Self::Container,
+        Self::Virt,
+        Self::Kvm,
+        Self::Cgroup,
+        Self::CgroupControllers,
+        Self::Namespace("user"),
+        Self::Namespace("mnt"),
+        Self::Namespace("net"),
+        Self::Namespace("pid"),
+        Self::Namespace("time"),
+        Self::Cpus,
+        Self::MemAvailable,
+        Self::DiskFree,
+    ];
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, of) = match self {
+            Self::EffectiveUid => ("effective uid", ""),
+            Self::UserNamespace => ("user namespace", ""),
+            Self::Capabilities => ("capabilities", ""),
+            Self::KernelRelease => ("kernel release", ""),
+            Self::KernelBuild => ("kernel build", ""),
+            Self::Kvm => ("kvm", ""),
+            Self::Command(name) => ("command", *name),
+            Self::CommandVersion(name) => ("command version", *name),
+            Self::Device(path) => ("device", *path),
+            Self::Module(name) => ("module", *name),
+            Self::Kconfig(symbol) => ("kconfig", *symbol),
+            Self::Cgroup => ("cgroup", ""),
+            Self::CgroupControllers => ("cgroup controllers", ""),
+            Self::Namespace(kind) => ("namespace", *kind),
+            Self::Arch => ("arch", ""),
+            Self::Distro => ("distro", ""),
+            Self::DistroLike => ("distro like", ""),
+            Self::Container => ("container", ""),
+            Self::Virt => ("virt", ""),
+            Self::Cpus => ("cpus", ""),
+            Self::MemAvailable => ("memory available", ""),
+            Self::DiskFree => ("disk free", ""),
+            Self::CpuFeature(name) => ("cpu feature", *name),
+            Self::Env(name) => ("env", *name),
+            Self::OptIn(name) => ("opt-in", *name),
+            Self::Probe(probe) => ("probe", probe.name),
+        };
+        let space = if of.is_empty() { "" } else { " " };
+        write!(f, "{name}{space}{of}")
+    }
+}
+
+impl Hash for Probe {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}

@@ -1,0 +1,43 @@
+//! How much of the host this process can have.
+
+use super::Answer;
+use super::cgroup::memory_headroom;
+use super::system::{System, text, why};
+
+pub(super) fn cpus(system: &dyn System) -> Answer {
+    let source = "sched_getaffinity and the cgroup's quota";
+    match system.cpus() {
+        Ok(cpus) => Answer::is(cpus.to_string(), source),
+        Err(error) => Answer::unknown(why(&error), source),
+    }
+}
+
+/// What the kernel calls available, or less where a cgroup sets a limit.
+pub(super) fn memory(system: &dyn System) -> Answer {
+    const FILE: &str = "/proc/meminfo";
+    let info = match text(system, FILE) {
+        Ok(info) => info,
+        Err(problem) => return Answer::unknown(problem, FILE),
+    };
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let Some(kib) = kib else {
+        return Answer::unknown("it has no MemAvailable", FILE);
+    };
+    let available = kib.saturating_mul(1024);
+    match memory_headroom(system) {
+        Some(left) if left < available => Answer::is(left.to_string(), "the cgroup's memory limit"),
+        _ => Answer::is(available.to_string(), FILE),
+    }
+}
+
+pub(super) fn disk(system: &dyn System) -> Answer {
+    let (folder, free) = system.disk_free();
+    let source = format!("statvfs of {folder}");
+    match free {
+        Ok(free) => Answer::is(free.to_string(), source),
+        Err(error) => Answer::unknown(why(&error), source),
+    }
+}

@@ -1,0 +1,53 @@
+//! What this process may do: its user namespace and its capabilities.
+
+use super::Answer;
+use super::system::{System, text, why};
+
+const NAMESPACE: &str = "/proc/self/ns/user";
+const STATUS: &str = "/proc/thread-self/status";
+
+/// Reads the namespace's identity; the map of uids is asked only where that cannot be read, since a
+/// namespace may map every uid to itself.
+pub(super) fn namespace(system: &dyn System) -> Answer {
+    let error = match system.link(NAMESPACE) {
+        Ok(link) => return Answer::is(link, NAMESPACE),
+        Err(error) => error,
+    };
+    if let Ok(map) = text(system, "/proc/self/uid_map") {
+        let words: Vec<&str> = map.split_ascii_whitespace().collect();
+        if !words.is_empty() && words != ["0", "0", "4294967295"] {
+            let words = words.join(" ");
+            return Answer::is(format!("uid_map {words}"), "/proc/self/uid_map");
+        }
+    }
+    Answer::unknown(format!("it cannot be read: {}", why(&error)), NAMESPACE)
+}
+
+/// Reads the effective set, the last capability that the kernel knows, and what may deny all the
+/// same.
+pub(super) fn capabilities(system: &dyn System) -> Answer {
+    let status = match text(system, STATUS) {
+        Ok(status) => status,
+        Err(problem) => return Answer::unknown(problem, STATUS),
+    };
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.strip_prefix(':')).map(str::trim)
+    };
+    let Some(effective) = field("CapEff") else {
+        return Answer::unknown("it has no CapEff", STATUS);
+    };
+    if u64::from_str_radix(effective, 16).is_err() {
+        return Answer::unknown(format!("CapEff {effective:?} is no number"), STATUS);
+    }
+    let mut answer = format!("CapEff {effective}");
+    for name in ["NoNewPrivs", "Seccomp"] {
+        if let Some(value) = field(name) {
+            answer += &format!(", {name} {value}");
+        }
+    }
+    if let Ok(last) = text(system, "/proc/sys/kernel/cap_last_cap") {
+        answer += &format!(", last {}", last.trim());
+    }
+    Answer::is(answer, STATUS)
+}

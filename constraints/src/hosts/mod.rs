@@ -1,0 +1,122 @@
+//! Hosts made of texts: what uname(2), os-release, /proc and /sys say on well-known systems. The
+//! same code that looks at a real host reads them, and each knows what is met there and what not.
+//!
+//! Scope: facts that are read, and the verdicts and reasons that follow. What only doing shows
+//! (KVM, devices, namespaces, commands) is given as its outcome; doing is tested beside the probes.
+
+mod containers;
+mod distributions;
+mod machines;
+mod made_up;
+
+use made_up::MadeUp;
+
+use crate::constraint::{Judgement, Standing, judge, parse};
+
+/// All of them.
+fn hosts() -> Vec<MadeUp> {
+    let mut hosts = distributions::hosts();
+    hosts.extend(containers::hosts());
+    hosts.extend(machines::hosts());
+    hosts
+}
+
+fn judged(constraint: &str, host: &MadeUp) -> Judgement {
+    let constraints = parse(constraint).unwrap_or_else(|error| panic!("{constraint}: {error}"));
+    judge(&constraints, host)
+}
+
+#[test]
+fn every_host_gives_the_verdicts_that_it_should() {
+    for host in hosts() {
+        for (expected, constraints) in [
+            (Standing::Met, host.met),
+            (Standing::Unmet, host.unmet),
+            (Standing::Undetermined, host.undetermined),
+        ] {
+            for constraint in constraints {
+                let judgement = judged(constraint, &host);
+                let why = crate::verdict::join(&judgement.reasons);
+                assert_eq!(
+                    judgement.standing, expected,
+                    "{}: {constraint}: {why}",
+                    host.name
+                );
+            }
+        }
+    }
+}
+
+/// Every reason as a person reads it.
+#[test]
+fn reasons_read_like_sentences() {
+    use std::fmt::Write;
+
+    let mut text = String::new();
+    for host in hosts() {
+        let _ = writeln!(text, "{}", host.name);
+        for constraint in host.unmet.iter().chain(host.undetermined) {
+            for reason in judged(constraint, &host).reasons {
+                let _ = writeln!(text, "  {reason}");
+            }
+        }
+    }
+    insta::assert_snapshot!(text);
+}
+
+/// Whatever is asked of whatever host, there is a verdict and words for it.
+#[test]
+fn every_example_is_judged_on_every_host() {
+    for host in hosts() {
+        for entry in crate::constraint::TABLE {
+            if entry.name == "when" {
+                continue;
+            }
+            let judgement = judged(entry.example, &host);
+            let met = judgement.standing == Standing::Met;
+            assert_eq!(
+                met,
+                judgement.reasons.is_empty(),
+                "{}: {}",
+                host.name,
+                entry.name
+            );
+            for reason in judgement.reasons {
+                assert!(!reason.observed.is_empty(), "{}: {reason}", host.name);
+                assert!(!reason.source.is_empty(), "{}: {reason}", host.name);
+            }
+        }
+    }
+}
+
+/// A host of which nothing at all can be read.
+#[test]
+fn nothing_to_read_is_undetermined_and_no_panic() {
+    let host = MadeUp {
+        uid: 0,
+        denied: &["/"],
+        ..MadeUp::new("blind", "", "")
+    };
+    for constraint in [
+        "real_root",
+        "caps = \"CAP_SYS_ADMIN\"",
+        "kernel_ge = \"5\"",
+        "module = \"kvm\"",
+        "kconfig = \"CONFIG_KVM\"",
+        "cgroup = \"v2\"",
+        "cgroup_controller = \"memory\"",
+        "distro = \"debian\"",
+        "distro_like = \"debian\"",
+        "container",
+        "mem_available_ge = \"1KiB\"",
+        "cpu_feature = \"avx2\"",
+        "virt = \"none\"",
+    ] {
+        let judgement = judged(constraint, &host);
+        assert_eq!(
+            judgement.standing,
+            Standing::Undetermined,
+            "{constraint}: {judgement:?}"
+        );
+    }
+}

@@ -1,0 +1,315 @@
+//! The host at hand, seen by processes of several kinds.
+//!
+//! Facts are asked once a process, so each kind of process is a new one: this program itself, which
+//! judges what `ASK` holds instead of running tests.
+//!
+//! Scope: what the probes find on a live host. Made-up hosts are judged beside the library's code.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use kata_test::constraint::{judge, parse};
+use kata_test::facts::Here;
+use kata_test::{Verdict, kata_test};
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65534;
+
+fn main() -> ExitCode {
+    let Ok(text) = std::env::var("ASK") else {
+        return kata_test::__private::main(kata_test::__target!());
+    };
+    for constraint in text.split(';') {
+        let constraints = parse(constraint).expect("constraints");
+        let judgement = judge(&constraints, &Here);
+        let reasons: Vec<String> = judgement.reasons.iter().map(ToString::to_string).collect();
+        println!("{:?} {}", judgement.standing, reasons.join("; "));
+    }
+    ExitCode::SUCCESS
+}
+
+/// Runs a command that in the end runs this program, and returns its verdicts, one a line.
+fn ask(command: &mut Command, constraints: &[&str]) -> Vec<String> {
+    let output = command
+        .env("ASK", constraints.join(";"))
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}: {said}{problem}",
+        output.status
+    );
+    let lines: Vec<String> = said.lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), constraints.len(), "{said}{problem}");
+    lines
+}
+
+fn this_program() -> std::path::PathBuf {
+    std::env::current_exe().expect("this program")
+}
+
+#[kata_test(command = "unshare", namespace = "user")]
+fn root_of_a_user_namespace_is_no_real_root() {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user"])
+        .arg(this_program());
+    let said = ask(
+        &mut command,
+        &["root", "real_root", "caps = \"CAP_SYS_ADMIN\""],
+    );
+    assert_eq!(said[0], "Met ");
+    assert!(
+        said[1].starts_with("Unmet needs real_root: effective uid is 0, but in a user namespace"),
+        "{}",
+        said[1]
+    );
+    assert_eq!(said[2], "Met ", "in its own namespace it has them all");
+}
+
+/// Containers often leave root in the initial user namespace, so it is the namespace that decides.
+#[kata_test(root)]
+fn real_root_follows_the_namespace() {
+    let link = std::fs::read_link("/proc/self/ns/user").expect("a namespace");
+    let initial = link.as_os_str() == "user:[4026531837]";
+    let said = ask(&mut Command::new(this_program()), &["real_root"]);
+    assert_eq!(said[0] == "Met ", initial, "{}", said[0]);
+}
+
+#[kata_test(caps("CAP_SETUID", "CAP_SETGID"), device = "/dev/kvm", when = kvm_is_not_for_all)]
+fn nobody_is_told_that_kvm_is_not_for_him() {
+    // A user who cannot reach this program by its path can still be given it.
+    let mut command = Command::new("/proc/self/exe");
+    command.uid(NOBODY).gid(NOBODY);
+    let said = ask(
+        &mut command,
+        &[
+            "kvm",
+            "device = \"/dev/kvm\"",
+            "non_root",
+            "caps = \"CAP_KILL\"",
+        ],
+    );
+    for line in &said[..2] {
+        assert!(
+            line.starts_with("Unmet ") && line.contains("EACCES"),
+            "{line}"
+        );
+    }
+    assert_eq!(said[2], "Met ");
+    assert!(
+        said[3].starts_with("Unmet needs CAP_KILL: this thread lacks it"),
+        "{}",
+        said[3]
+    );
+}
+
+fn kvm_is_not_for_all() -> Verdict {
+    use std::os::unix::fs::PermissionsExt;
+    const NODE: &str = "/dev/kvm";
+    match std::fs::metadata(NODE) {
+        Ok(node) if node.permissions().mode() & 0o006 == 0 => Verdict::met("others may not", NODE),
+        Ok(_) => Verdict::unmet("everybody may open it", NODE),
+        Err(error) => Verdict::unmet(error.to_string(), NODE),
+    }
+}
+
+#[kata_test(arch = "x86_64", device = "/dev/kvm", not(kvm))]
+fn a_kvm_that_interprets_is_measured() {
+    let said = ask(
+        &mut Command::new(this_program()),
+        &["kvm", "device = \"/dev/kvm\""],
+    );
+    assert!(
+        said[0].starts_with("Unmet needs kvm: too slow: "),
+        "{}",
+        said[0]
+    );
+    assert_eq!(said[1], "Met ", "it opens all the same");
+}
+
+#[kata_test(
+    caps = "CAP_SYS_ADMIN",
+    namespace = "mnt",
+    command = "unshare",
+    command = "mount"
+)]
+fn without_proc_and_sys_nothing_panics() {
+    let mut command = Command::new("unshare");
+    let program = this_program();
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg("mount -t tmpfs none /proc && mount -t tmpfs none /sys && exec \"$0\"")
+        .arg(&program);
+    let asked = [
+        "real_root",
+        "caps = \"CAP_KILL\"",
+        "container",
+        "mem_available_ge = \"1KiB\"",
+        "cpu_feature = \"fpu\"",
+        "module = \"kvm\"",
+        "device = \"/dev/null\"",
+        "kernel_ge = \"2.6\"",
+    ];
+    let said = ask(&mut command, &asked);
+    for (line, constraint) in said.iter().zip(asked).take(6) {
+        // A mark that a container manager left is told without /proc.
+        let marked = constraint == "container" && line == "Met ";
+        let built_in = constraint == "module = \"kvm\"" && line == "Met ";
+        assert!(
+            line.starts_with("Undetermined ") || marked || built_in,
+            "{constraint}: {line}"
+        );
+    }
+    assert_eq!(said[6..], ["Met ", "Met "]);
+}
+
+#[kata_test(
+    caps = "CAP_SYS_ADMIN",
+    namespace = "mnt",
+    command = "unshare",
+    command = "mount"
+)]
+fn masked_files_are_undetermined() {
+    let mut command = Command::new("unshare");
+    let program = this_program();
+    // What container managers do: empty files over some, a device over others.
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg(
+            "mount --bind /dev/null /proc/meminfo && mount --bind /dev/null /proc/cpuinfo \
+             && exec \"$0\"",
+        )
+        .arg(&program);
+    let said = ask(
+        &mut command,
+        &[
+            "mem_available_ge = \"1KiB\"",
+            "cpu_feature = \"fpu\"",
+            "cpus_ge = 1",
+        ],
+    );
+    for line in &said[..2] {
+        assert!(line.starts_with("Undetermined "), "{line}");
+    }
+    assert_eq!(said[2], "Met ");
+}
+
+#[kata_test(when = exists_proc_config, command = "gzip")]
+fn the_kernels_own_configuration_is_read() {
+    let said = ask(
+        &mut Command::new(this_program()),
+        &[
+            "kconfig = \"CONFIG_IKCONFIG_PROC=y & CONFIG_PROC_FS\"",
+            "kconfig = \"!CONFIG_PROC_FS\"",
+        ],
+    );
+    assert_eq!(said[0], "Met ");
+    assert_eq!(
+        said[1],
+        "Unmet needs kconfig !CONFIG_PROC_FS: CONFIG_PROC_FS=y (/proc/config.gz)"
+    );
+    // Without gzip on PATH the source is named, and the others are tried.
+    let mut command = Command::new(this_program());
+    command.env("PATH", "/nowhere");
+    let said = ask(&mut command, &["kconfig = \"CONFIG_PROC_FS\""]);
+    assert!(
+        said[0] == "Met "
+            || said[0].contains("/proc/config.gz is there, but compressed: gzip: ENOENT"),
+        "{}",
+        said[0]
+    );
+}
+
+fn exists_proc_config() -> Verdict {
+    const FILE: &str = "/proc/config.gz";
+    match std::path::Path::new(FILE).exists() && std::env::var_os("KCONFIG_PATH").is_none() {
+        true => Verdict::met("it is there", FILE),
+        false => Verdict::unmet("there is none", FILE),
+    }
+}
+
+#[kata_test]
+fn opt_ins_and_variables_come_from_the_environment() {
+    let asked = [
+        "opt_in = \"slow\"",
+        "opt_in = \"big\"",
+        "env = \"COLOUR=red\"",
+        "env = \"COLOUR\"",
+    ];
+    let mut command = Command::new(this_program());
+    command
+        .env("KATA_TEST_ALLOW", "slow,huge")
+        .env("COLOUR", "red");
+    let said = ask(&mut command, &asked);
+    assert_eq!(said[0], "Met ");
+    assert!(
+        said[1].contains("set KATA_TEST_ALLOW=slow,huge,big to run it"),
+        "{}",
+        said[1]
+    );
+    assert_eq!(said[2..], ["Met ", "Met "]);
+}
+
+#[kata_test]
+fn only_what_is_needed_is_asked() {
+    let constraints = parse("any(root, non_root), kernel_ge = \"2.6\"").expect("constraints");
+    let before: Vec<String> = asked();
+    let _ = judge(&constraints, &Here);
+    let mut expected = before;
+    expected.extend(["effective uid", "kernel release"].map(str::to_owned));
+    expected.sort();
+    expected.dedup();
+    assert_eq!(asked(), expected);
+}
+
+fn asked() -> Vec<String> {
+    let asked = Here::asked().into_iter();
+    asked.map(|(question, _)| question.to_string()).collect()
+}
+
+/// What tests ask for is looked at only if they are going to run.
+#[kata_test]
+fn a_probe_runs_only_if_a_test_that_was_selected_asks_for_it() {
+    let folder = std::env::temp_dir().join(format!("kata-test-hosts-{}", std::process::id()));
+    let runs = |arguments: &[&str]| {
+        let _ = std::fs::remove_file(&folder);
+        let mut command = Command::new(this_program());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("NEXTEST") {
+                command.env_remove(name);
+            }
+        }
+        let output = command
+            .env("MARK", &folder)
+            .args(arguments)
+            .output()
+            .expect("it starts");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        let ran = folder.exists();
+        let _ = std::fs::remove_file(&folder);
+        ran
+    };
+    assert!(!runs(&[
+        "--exact",
+        "opt_ins_and_variables_come_from_the_environment"
+    ]));
+    assert!(!runs(&["--list"]));
+    assert!(runs(&["--exact", "asks_for_a_probe"]));
+}
+
+#[kata_test(when = leaves_a_mark)]
+fn asks_for_a_probe() {}
+
+fn leaves_a_mark() -> Verdict {
+    if let Some(mark) = std::env::var_os("MARK") {
+        std::fs::write(mark, "").expect("a mark");
+    }
+    Verdict::met("it is left", "this test")
+}

@@ -1,0 +1,111 @@
+//! Sets of host CPUs, as the kernel writes them: `0,2-3`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+/// The highest CPU number that `sched_setaffinity`(2) takes through the C library's type
+/// (`CPU_SETSIZE` less one).
+const HIGHEST: usize = 1023;
+
+/// CPUs that a thread may run on. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CpuList(BTreeSet<usize>);
+
+/// Why a text is no list of CPUs.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+pub enum BadCpuList {
+    /// No CPU at all.
+    #[error("it names no CPU")]
+    Empty,
+    /// A part that is neither a number nor a range.
+    #[error("`{part}` is neither a CPU number nor a range such as 2-3")]
+    Part {
+        /// The part.
+        part: String,
+    },
+    /// A number that no CPU can have.
+    #[error("CPU {cpu} is out of range; the highest is {HIGHEST}")]
+    OutOfRange {
+        /// The number.
+        cpu: usize,
+    },
+}
+
+impl CpuList {
+    /// Returns the CPUs, lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().copied()
+    }
+}
+
+impl FromStr for CpuList {
+    type Err = BadCpuList;
+
+    fn from_str(text: &str) -> Result<Self, BadCpuList> {
+        let mut cpus = BTreeSet::new();
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            let bad = || BadCpuList::Part {
+                part: part.to_owned(),
+            };
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let number = |text: &str| text.trim().parse::<usize>().map_err(|_| bad());
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return Err(bad());
+            }
+            if last > HIGHEST {
+                return Err(BadCpuList::OutOfRange { cpu: last });
+            }
+            cpus.extend(first..=last);
+        }
+        if cpus.is_empty() {
+            Err(BadCpuList::Empty)
+        } else {
+            Ok(Self(cpus))
+        }
+    }
+}
+
+impl fmt::Display for CpuList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<String> = self.iter().map(|cpu| cpu.to_string()).collect();
+        f.write_str(&numbers.join(","))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers_and_ranges() {
+        let list: CpuList = "5, 0-2,1".parse().unwrap();
+        assert_eq!(list.to_string(), "0,1,2,5");
+        for (text, error) in [
+            ("", "it names no CPU"),
+            (
+                "3-1",
+                "`3-1` is neither a CPU number nor a range such as 2-3",
+            ),
+            ("1,x", "`x` is neither a CPU number nor a range such as 2-3"),
+            ("0-4096", "CPU 4096 is out of range; the highest is 1023"),
+        ] {
+            assert_eq!(text.parse::<CpuList>().unwrap_err().to_string(), error);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_reads_back(text in "[0-9,-]{0,12}") {
+            if let Ok(list) = text.parse::<CpuList>() {
+                prop_assert_eq!(list.to_string().parse(), Ok(list));
+            }
+        }
+    }
+}
