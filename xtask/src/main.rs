@@ -1,5 +1,6 @@
 //! The commands of this workspace: `cargo xtask --help`.
 
+mod bench;
 mod cargo;
 mod ci;
 mod facts;
@@ -33,6 +34,8 @@ enum Command {
     Report(report::Options),
     /// Prints what this host is, or judges constraints on it.
     Facts(facts::Options),
+    /// Measures the harness beside its peers, and prints ratios.
+    Bench(bench::Options),
     /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
     Ci,
 }
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Facts(options) => facts::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Ci => ci::run(),
     };
     match outcome {
