@@ -88,21 +88,33 @@ impl Object {
 
 fn quote(to: &mut String, text: &str) {
     to.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => to.push_str("\\\""),
-            '\\' => to.push_str("\\\\"),
-            '\n' => to.push_str("\\n"),
-            '\r' => to.push_str("\\r"),
-            '\t' => to.push_str("\\t"),
-            // U+2028 and U+2029 end a line for some readers of JSON lines.
-            c if c < ' ' || matches!(c, '\u{7f}' | '\u{2028}' | '\u{2029}') => {
-                let _ = write!(to, "\\u{:04x}", u32::from(c));
-            }
-            c => to.push(c),
+    // Nearly every text is plain, and is taken as a whole: a list can have thousands.
+    let mut rest = text;
+    while let Some((at, special)) = rest.char_indices().find(|(_, c)| is_special(*c)) {
+        to.push_str(&rest[..at]);
+        escape(to, special);
+        rest = &rest[at + special.len_utf8()..];
+    }
+    to.push_str(rest);
+    to.push('"');
+}
+
+/// U+2028 and U+2029 end a line for some readers of JSON lines.
+fn is_special(c: char) -> bool {
+    c < ' ' || matches!(c, '"' | '\\' | '\u{7f}' | '\u{2028}' | '\u{2029}')
+}
+
+fn escape(to: &mut String, special: char) {
+    match special {
+        '"' => to.push_str("\\\""),
+        '\\' => to.push_str("\\\\"),
+        '\n' => to.push_str("\\n"),
+        '\r' => to.push_str("\\r"),
+        '\t' => to.push_str("\\t"),
+        c => {
+            let _ = write!(to, "\\u{:04x}", u32::from(c));
         }
     }
-    to.push('"');
 }
 
 #[cfg(all(test, feature = "runner"))]

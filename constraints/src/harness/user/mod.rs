@@ -32,14 +32,14 @@ pub(super) struct User {
 impl User {
     /// The user that this test is to be given, if it needs another one than this process's.
     pub(super) fn for_test(test: &Test) -> Option<Self> {
-        let is_given = cfg!(target_os = "linux") && geteuid().is_root();
         let wanted = |need: &Constraint| match need {
             Constraint::Atom(Atom::Uid(uid)) if *uid != 0 => Some(Self::of(*uid)),
             Constraint::Atom(Atom::NonRoot) => Some(Self::unprivileged()),
             _ => None,
         };
         let mut users = test.constraints.iter().filter_map(wanted);
-        let first = users.next().filter(|_| is_given)?;
+        let is_given = |_: &Self| cfg!(target_os = "linux") && geteuid().is_root();
+        let first = users.next().filter(is_given)?;
         // Whoever asks for a user by number means that one; two of them nobody can be.
         Some(
             users
