@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::{Hypervisor, System, Uname};
 use crate::facts::here::has_one_thread;
 use crate::facts::kconfig::Loaded;
-use crate::facts::{Answer, Question, command, device, kvm, namespace, probe};
+use crate::facts::{Answer, Question, command, kvm, probe};
+#[cfg(target_os = "linux")]
+use crate::facts::{device, namespace};
 use crate::sys::{Ran, run_within};
 
 /// No file that a fact is read from is larger.
@@ -105,7 +107,9 @@ impl System for Live {
             Question::Kvm => kvm::look(),
             Question::Command(name) => command::look(name),
             Question::CommandVersion(name) => command::version(name),
+            #[cfg(target_os = "linux")]
             Question::Device(path) => device::look(path),
+            #[cfg(target_os = "linux")]
             Question::Namespace(kind) => namespace::look(kind),
             Question::Probe(user) => probe::look(user, has_one_thread()),
             other => Answer::unknown("nothing is done to answer this", other.to_string()),
