@@ -28,12 +28,16 @@
 //! or of the `cargo test` that started the binary. The feature `runner` reads them.
 
 pub mod constraint;
+mod contract;
 pub mod facts;
+mod halt;
 mod harness;
 #[cfg(test)]
 mod hosts;
+pub mod katatestutils;
 mod libtest;
 mod measure;
+mod metadata;
 mod record;
 mod registry;
 #[cfg(feature = "runner")]
@@ -74,10 +78,33 @@ mod verdict;
 ///
 /// - `issue = "…"`: the issue that explains the constraints, kept in the record;
 /// - `reason = "…"`: the same in words;
+/// - `timeout = "30s"` (`ms`, `s`, `m`, `h`): when that time is up, the test and every process it
+///   started are killed, and it has failed; without one a test is only spoken of after a minute;
+/// - `serial = "group"`: no two tests of a group run at the same time, in whatever binary or process
+///   of nextest; waiting for its turn does not count for a test's `timeout`;
 /// - `crate = path`: where kata-test is, if not at `::kata_test`.
 ///
 /// The function takes nothing and returns `()`, a `Result`, or anything else that a `main` can
 /// return. `#[ignore]` and `#[should_panic]` keep their meaning, and so does every other attribute.
+/// [`require!`] and [`skip!`] end a test that finds out half-way what it lacks.
+///
+/// An `async fn` takes the feature `tokio`: it runs on a runtime of its own with one thread.
+///
+/// Cases of [rstest](https://docs.rs/rstest) take this attribute under its other name, below theirs:
+///
+/// ```
+/// # mod unit {
+/// use rstest::rstest;
+///
+/// #[rstest]
+/// #[case(2)]
+/// #[case(4)]
+/// #[kata_test::test(non_root)]
+/// fn boots_with_cpus(#[case] cpus: u32) {
+///     assert!(cpus.is_power_of_two());
+/// }
+/// # }
+/// ```
 pub use kata_test_macros::kata_test;
 /// The same attribute as [`kata_test`], under the name that other test macros and editors look for:
 /// `#[kata_test::test(root)]`.
@@ -90,10 +117,13 @@ pub use crate::verdict::{Evidence, Reason, Verdict};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::constraint::agree;
+    pub use crate::halt::{require, skip};
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
+    pub use crate::metadata::{serial, timeout};
     pub use crate::registry::{Target, Test, succeeded};
     pub use inventory;
+    pub use kata_test_macros::require as require_in;
 }
 
 /// Writes the `main` function of a test target that has `harness = false`.
@@ -105,6 +135,61 @@ macro_rules! main {
         fn main() -> ::std::process::ExitCode {
             $crate::__private::main($crate::__target!())
         }
+    };
+}
+
+/// Goes on with the running test only if these constraints hold, which are those of the attribute.
+///
+/// ```
+/// # mod unit {
+/// use kata_test::kata_test;
+///
+/// #[kata_test]
+/// fn clones() -> std::io::Result<()> {
+///     let image = std::fs::canonicalize("/proc/self/exe")?;
+///     if image.starts_with("/mnt") {
+///         kata_test::require!(root, kernel_ge = "5.10");
+///     }
+///     // …
+///     Ok(())
+/// }
+/// # }
+/// ```
+///
+/// If one is unmet, the test ends here by unwinding and is shown as ignored, with every reason; what
+/// cannot be decided fails it. Prefer the attribute: under nextest, which learns before any test
+/// runs what is skipped, ending half-way is a failure. It works in functions that the test calls,
+/// whatever these return, but only on the test's own thread: elsewhere it is a panic.
+#[macro_export]
+macro_rules! require {
+    ($($constraint:tt)*) => {
+        $crate::__private::require_in! { crate = $crate, $($constraint)* }
+    };
+}
+
+/// Ends the running test here, as skipped, for a reason that no constraint expresses. The reason
+/// takes the form of [`format!`].
+///
+/// ```
+/// # mod unit {
+/// #[kata_test::test]
+/// fn mounts() {
+///     let Ok(image) = std::env::var("IMAGE") else {
+///         kata_test::skip!("IMAGE names no image to mount");
+///     };
+///     println!("{image}");
+/// }
+/// # }
+/// ```
+///
+/// As with [`require!`], it is a failure under nextest, and a panic on another thread.
+#[macro_export]
+macro_rules! skip {
+    () => {
+        ::core::compile_error!("say why the test is skipped: `skip!(\"no disk\")`")
+    };
+    ($($reason:tt)+) => {
+        $crate::__private::skip(::core::format_args!($($reason)+))
     };
 }
 

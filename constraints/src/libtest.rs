@@ -4,13 +4,16 @@
 //! line at the end. Under nextest, which hides what a passing test prints and would show a pass, it
 //! is a failure that says what to set.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
+use std::thread;
 use std::time::Instant;
 
 use crate::constraint::{Standing, judge};
+use crate::contract::Contract;
 use crate::facts::Here;
-use crate::harness::{Ended, count, missing, run_body};
+use crate::halt;
+use crate::harness::{Ended, count, missing, run_body, serial_lock};
 use crate::measure::{self, Measures};
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{Target, Test};
@@ -24,73 +27,175 @@ use crate::verdict::{Reason, join};
 /// If the test fails: that is how libtest is told.
 pub fn libtest(path: &str, target: Target) {
     let test = Test::find(path).expect("the attribute registers every test that it makes");
+    assert!(
+        begins(path),
+        "{} is run twice, since it is made a test twice: remove the `#[test]` above our attribute",
+        test.name()
+    );
+    let contract = contract().unwrap_or_else(|problem| panic!("{problem}"));
+    let case = Case {
+        test,
+        target,
+        contract,
+    };
     let judgement = judge(test.constraints, &Here);
+    let reasons = &judgement.reasons;
     match judgement.standing {
-        Standing::Met => run(test, target),
+        Standing::Met => case.run(Vec::new()),
         Standing::Undetermined => {
-            write(
-                test,
-                target,
-                Ending::Undetermined,
-                &judgement.reasons,
-                0.0,
-                &Measures::new(),
-            );
-            panic!(
-                "not run, since it is undetermined: {}",
-                join(&judgement.reasons)
-            );
+            case.write(Ending::Undetermined, reasons, 0.0, &Measures::new());
+            panic!("not run, since it is undetermined: {}", join(reasons));
         }
-        Standing::Unmet if under_nextest() => {
-            write(
-                test,
-                target,
-                Ending::Failed,
-                &judgement.reasons,
-                0.0,
-                &Measures::new(),
-            );
+        Standing::Unmet if contract.unskip => case.run(judgement.reasons),
+        Standing::Unmet => case.skip(reasons, "not run", 0.0, &Measures::new()),
+    }
+}
+
+/// The contract of this process, to which its host is held once.
+fn contract() -> Result<&'static Contract, &'static str> {
+    static CONTRACT: LazyLock<Result<Contract, String>> = LazyLock::new(|| {
+        let contract = Contract::here()?;
+        contract.hold(&Here)?;
+        Ok(contract)
+    });
+    CONTRACT.as_ref().map_err(String::as_str)
+}
+
+/// A test about to run here.
+#[derive(Clone, Copy)]
+struct Case {
+    test: &'static Test,
+    target: Target,
+    contract: &'static Contract,
+}
+
+impl Case {
+    /// Runs the test, though these reasons speak against it.
+    fn run(self, mut unmet: Vec<Reason>) {
+        let lock = self.test.serial.map(serial_lock).transpose();
+        let _lock = lock.unwrap_or_else(|problem| {
+            self.write(Ending::Failed, &[], 0.0, &Measures::new());
+            panic!("not run: {problem}")
+        });
+        self.write(Ending::Lost, &[], 0.0, &Measures::new());
+        let start = Instant::now();
+        let finished = run_within(self.test);
+        let millis = start.elapsed().as_secs_f64() * 1000.0;
+        let Some(((ended, waived), measures)) = finished else {
+            self.write(Ending::TimedOut, &unmet, millis, &Measures::new());
             panic!(
-                "not run: {}\nRust's own harness cannot show nextest a skip. Set `harness = false` \
-                 for this target in Cargo.toml and write `kata_test::main!();` at its root.",
-                join(&judgement.reasons)
+                "timed out after {:?}",
+                self.test.timeout.unwrap_or_default()
             );
+        };
+        unmet.extend(waived);
+        if !unmet.is_empty() {
+            return self.end_unmet(&ended, &unmet, millis, &measures);
         }
-        Standing::Unmet => {
-            write(
-                test,
-                target,
-                Ending::Skipped,
-                &judgement.reasons,
-                0.0,
-                &Measures::new(),
-            );
-            announce(test, &judgement.reasons);
+        if let Ended::Halted(halt) = &ended
+            && !halt.undetermined
+        {
+            return self.skip(&halt.reasons, "stopped half-way", millis, &measures);
+        }
+        let (ending, reasons) = match &ended {
+            Ended::Passed => (Ending::Passed, &[][..]),
+            Ended::Failed(_) | Ended::Panicked(_) => (Ending::Failed, &[][..]),
+            Ended::Halted(halt) => (Ending::Undetermined, &halt.reasons[..]),
+        };
+        self.write(ending, reasons, millis, &measures);
+        match ended {
+            Ended::Passed => {}
+            Ended::Failed(why) => panic!("{why}"),
+            // The panic hook has printed this one already.
+            Ended::Panicked(payload) => std::panic::resume_unwind(payload),
+            Ended::Halted(_) => panic!("stopped, since it is undetermined: {}", join(reasons)),
         }
     }
+
+    /// Ends a test that was run though it is unmet.
+    fn end_unmet(self, ended: &Ended, unmet: &[Reason], millis: f64, measures: &Measures) {
+        if matches!(ended, Ended::Passed) {
+            self.write(Ending::Passed, unmet, millis, measures);
+            stderr(&format!(
+                "test {} passed with a stale constraint: {}\n",
+                self.test.name(),
+                join(unmet)
+            ));
+            return;
+        }
+        if let Ended::Failed(why) = ended {
+            stderr(&format!("note: {why}\n"));
+        }
+        self.skip(unmet, "run all the same, it did not pass", millis, measures);
+    }
+
+    /// Skips the test as well as this harness can: by an announcement, or, where that would be
+    /// hidden or is not allowed, by a failure.
+    fn skip(self, reasons: &[Reason], what: &str, millis: f64, measures: &Measures) {
+        let forbidden = self.contract.forbids(reasons);
+        if !self.contract.unskip
+            && let Some(forbidden) = forbidden
+        {
+            self.write(Ending::Failed, reasons, millis, measures);
+            panic!("{what}: {}\n{forbidden}", join(reasons));
+        }
+        if under_nextest() {
+            self.write(Ending::Failed, reasons, millis, measures);
+            panic!(
+                "{what}: {}\nRust's own harness cannot show nextest a skip. Set `harness = false` \
+                 for this target in Cargo.toml and write `kata_test::main!();` at its root.",
+                join(reasons)
+            );
+        }
+        self.write(Ending::Skipped, reasons, millis, measures);
+        announce(self.test, reasons);
+    }
+
+    fn write(self, ending: Ending, reasons: &[Reason], duration_ms: f64, measures: &Measures) {
+        record::write(&Record {
+            binary: &self.target.binary_id(),
+            test: self.test.name(),
+            phase: Phase::Run,
+            ending,
+            reasons,
+            issue: self.test.issue,
+            reason: self.test.reason,
+            signal: None,
+            as_uid: None,
+            duration_ms,
+            measures,
+        });
+    }
+}
+
+/// Says whether this is the first time that a test begins in this process. The compiler has already
+/// taken a `#[test]` above the attribute, which therefore cannot see it.
+fn begins(path: &str) -> bool {
+    static BEGUN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
+    begun.insert(path.to_owned())
 }
 
 fn under_nextest() -> bool {
     std::env::var_os("NEXTEST").is_some_and(|nextest| nextest == "1")
 }
 
-fn run(test: &Test, target: Target) {
-    write(test, target, Ending::Lost, &[], 0.0, &Measures::new());
-    let start = Instant::now();
-    let (ended, measures) = measure::collect(|| run_body(test));
-    let millis = start.elapsed().as_secs_f64() * 1000.0;
-    let ending = if matches!(ended, Ended::Passed) {
-        Ending::Passed
-    } else {
-        Ending::Failed
+/// How a body ended, what was waived meanwhile, and what it measured.
+type Finished = ((Ended, Vec<Reason>), Measures);
+
+/// Runs the body; nothing if its time was up. A thread cannot be killed, so that one then goes on.
+fn run_within(test: &'static Test) -> Option<Finished> {
+    let work = move || measure::collect(|| (run_body(test), halt::take_waived()));
+    let Some(timeout) = test.timeout else {
+        return Some(work());
     };
-    write(test, target, ending, &[], millis, &measures);
-    match ended {
-        Ended::Passed => {}
-        Ended::Failed(why) => panic!("{why}"),
-        // The panic hook has printed this one already.
-        Ended::Panicked(payload) => std::panic::resume_unwind(payload),
-    }
+    let (sender, receiver) = mpsc::channel();
+    let send = move || drop(sender.send(work()));
+    let thread = thread::Builder::new().name(test.name().to_owned());
+    thread
+        .spawn(send)
+        .expect("a thread for a test with a timeout");
+    receiver.recv_timeout(timeout).ok()
 }
 
 static MISSING: Mutex<(usize, BTreeMap<String, usize>)> = Mutex::new((0, BTreeMap::new()));
@@ -121,30 +226,9 @@ extern "C" fn announce_all() {
     } else {
         "tests shown as ok were"
     };
-    let needs = missing(needs).unwrap_or_default();
+    let needs = missing(needs).map(|needs| format!("; needed and missing: {needs}"));
     stderr(&format!(
-        "{tests} {what} skipped; needed and missing: {needs}\n"
+        "{tests} {what} skipped{}\n",
+        needs.unwrap_or_default()
     ));
-}
-
-fn write(
-    test: &Test,
-    target: Target,
-    ending: Ending,
-    reasons: &[Reason],
-    duration_ms: f64,
-    measures: &Measures,
-) {
-    record::write(&Record {
-        binary: &target.binary_id(),
-        test: test.name(),
-        phase: Phase::Run,
-        ending,
-        reasons,
-        issue: test.issue,
-        reason: test.reason,
-        signal: None,
-        duration_ms,
-        measures,
-    });
 }

@@ -1,6 +1,7 @@
 //! The tests of one binary: what the attribute registers and the harnesses read.
 
 use std::process::{ExitCode, Termination};
+use std::time::Duration;
 
 use crate::constraint::Constraint;
 
@@ -63,17 +64,29 @@ pub(crate) enum ShouldPanic {
     With(&'static str),
 }
 
+/// What a test does; it says whether what it returned is a success.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Body {
+    Plain(fn() -> bool),
+    #[cfg(feature = "tokio")]
+    Async(fn(&tokio::runtime::Runtime) -> bool),
+}
+
 /// A test, as registered.
 #[derive(Debug)]
 pub struct Test {
     path: &'static str,
-    pub(crate) run: fn() -> bool,
+    pub(crate) body: Body,
     pub(crate) constraints: &'static [Constraint],
     /// The reason of `#[ignore]`, empty if it gave none.
     pub(crate) ignore: Option<&'static str>,
     pub(crate) should_panic: ShouldPanic,
     pub(crate) issue: Option<&'static str>,
     pub(crate) reason: Option<&'static str>,
+    /// How long it may run; waiting for its serial group does not count.
+    pub(crate) timeout: Option<Duration>,
+    /// The group of tests of which one at a time may run.
+    pub(crate) serial: Option<&'static str>,
 }
 
 inventory::collect!(Test);
@@ -82,14 +95,27 @@ impl Test {
     /// A test that asks for nothing. `path` begins with the crate's name.
     #[must_use]
     pub const fn new(path: &'static str, run: fn() -> bool) -> Self {
+        Self::with_body(path, Body::Plain(run))
+    }
+
+    /// The same for an `async fn`, which is given the runtime to block on.
+    #[cfg(feature = "tokio")]
+    #[must_use]
+    pub const fn new_async(path: &'static str, run: fn(&tokio::runtime::Runtime) -> bool) -> Self {
+        Self::with_body(path, Body::Async(run))
+    }
+
+    const fn with_body(path: &'static str, body: Body) -> Self {
         Self {
             path,
-            run,
+            body,
             constraints: &[],
             ignore: None,
             should_panic: ShouldPanic::No,
             issue: None,
             reason: None,
+            timeout: None,
+            serial: None,
         }
     }
 
@@ -132,6 +158,20 @@ impl Test {
     #[must_use]
     pub const fn reason(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
+        self
+    }
+
+    /// Limits how long the test may run.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Puts the test into a group of which one at a time may run.
+    #[must_use]
+    pub const fn serial(mut self, group: &'static str) -> Self {
+        self.serial = Some(group);
         self
     }
 

@@ -77,7 +77,8 @@ impl fmt::Display for Evidence {
 /// Why a test is not run: a constraint, and what was seen instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
-    /// The constraint as a person writes it: `kernel >= 6.12`.
+    /// The constraint as a person writes it: `kernel >= 6.12`. It is `skip!` where the test itself
+    /// said why it cannot go on.
     pub constraint: String,
     /// What was observed, as a phrase.
     pub observed: String,
@@ -93,15 +94,30 @@ impl Reason {
             source: evidence.source.clone().into_owned(),
         }
     }
+
+    /// Says whether a constraint stands behind this, not only the test's own word.
+    pub(crate) fn is_a_need(&self) -> bool {
+        self.constraint != SAID
+    }
+
+    pub(crate) fn said_by_the_test(why: String, place: String) -> Self {
+        Self {
+            constraint: SAID.to_owned(),
+            observed: why,
+            source: place,
+        }
+    }
 }
+
+/// What stands for a constraint where the test itself said why it cannot go on.
+const SAID: &str = "skip!";
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "needs {}: {} ({})",
-            self.constraint, self.observed, self.source
-        )
+        if self.is_a_need() {
+            write!(f, "needs {}: ", self.constraint)?;
+        }
+        write!(f, "{} ({})", self.observed, self.source)
     }
 }
 

@@ -28,16 +28,25 @@ impl Said {
         line.split_whitespace().next().expect("a word")
     }
 
-    /// The last record of a test.
+    /// The last record of a test, from its run if there was one.
     fn record(&self, test: &str) -> &str {
         let name = format!("\"test\":\"cases::{test}\"");
-        let line = self.recorded.lines().rfind(|line| line.contains(&name));
+        let mut lines = self.recorded.lines().filter(|line| line.contains(&name));
+        let ran = lines
+            .clone()
+            .rfind(|line| line.contains("\"phase\":\"run\""));
+        let line = ran.or_else(|| lines.next_back());
         line.unwrap_or_else(|| panic!("no record of {test} in\n{}", self.recorded))
     }
 }
 
 /// Runs a sample binary of this package by nextest.
 fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
+    nextest_with(("SAMPLE", sample), target, args)
+}
+
+/// The same, with a variable set.
+fn nextest_with((name, value): (&str, &str), target: &str, args: &[&str]) -> Said {
     let records = tempfile::tempdir().expect("a folder");
     let config = records.path().join("nextest.toml");
     fs::write(&config, "").expect("a configuration without anything");
@@ -72,7 +81,7 @@ fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
     }
     command
         .env("KATA_TEST_RECORD_DIR", records.path())
-        .env("SAMPLE", sample);
+        .env(name, value);
     let Output {
         stdout,
         stderr,
@@ -81,7 +90,13 @@ fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
     let text = [stderr, stdout]
         .map(|bytes| String::from_utf8(bytes).expect("text"))
         .concat();
-    let recorded = read_all(&records.path().join("latest"), &text);
+    let latest = records.path().join("latest");
+    // A list that fails leaves no record.
+    let recorded = if latest.exists() {
+        read_all(&latest, &text)
+    } else {
+        String::new()
+    };
     Said {
         text,
         code: status.code(),
@@ -111,13 +126,10 @@ fn unmet_tests_are_shown_as_skipped() {
         assert_eq!(said.word(passed), "PASS", "{passed}");
     }
     let is_root = nix::unistd::geteuid().is_root();
-    let (met, unmet) = if is_root {
-        ("root", "non_root")
-    } else {
-        ("non_root", "root")
-    };
-    assert_eq!(said.word(&format!("needs::{met}")), "PASS");
-    assert_eq!(said.word(&format!("needs::{unmet}")), "SKIP");
+    let of_root = if is_root { "PASS" } else { "SKIP" };
+    assert_eq!(said.word("needs::root"), of_root);
+    // To root this is provided.
+    assert_eq!(said.word("needs::non_root"), "PASS");
 
     let much = said.record("needs::much");
     assert!(
@@ -196,4 +208,45 @@ fn under_the_other_harness_no_skip_is_a_pass() {
     assert_eq!(said.word("needs::much"), "FAIL");
     assert_eq!(said.word("passes::with_a_result"), "PASS");
     assert!(said.text.contains("harness = false"), "{}", said.text);
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_skip_half_way_is_a_failure_with_its_reason() {
+    let said = nextest("halfway", "", &["skips::", "goes_on::"]);
+    assert_eq!(said.code, Some(100), "{}", said.text);
+    assert_eq!(said.word("skips::by_needs"), "FAIL");
+    assert_eq!(said.word("goes_on::where_needs_are_met"), "PASS");
+    assert!(
+        said.text.contains("stopped half-way: needs kernel >= 99.1"),
+        "{}",
+        said.text
+    );
+    let record = said.record("skips::by_a_reason");
+    assert!(
+        record.contains("\"outcome\":\"failed\"") && record.contains("0 disks"),
+        "{record}"
+    );
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_broken_promise_ends_nextest_at_the_list() {
+    let promise = ("KATA_TEST_EXPECT", "command = \"no-such-command\"");
+    let said = nextest_with(promise, "sample", &[]);
+    assert_eq!(said.code, Some(104), "{}", said.text);
+    assert!(
+        said.text
+            .contains("this host does not keep what KATA_TEST_EXPECT promises")
+            && said.text.contains("needs command no-such-command"),
+        "{}",
+        said.text
+    );
+    assert_eq!(said.recorded, "", "no test has run");
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn a_skip_that_is_not_allowed_is_a_failure() {
+    let allowance = ("KATA_TEST_MAY_SKIP", "kvm");
+    let said = nextest_with(allowance, "sample", &["needs::much"]);
+    assert_eq!(said.word("needs::much"), "FAIL");
+    assert!(said.text.contains("is not allowed here"), "{}", said.text);
 }

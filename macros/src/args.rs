@@ -9,7 +9,7 @@ use syn::{Error, Expr, ExprLit, Lit, LitStr, Path, Token};
 use crate::need::{Group, Need, many};
 
 /// The keys that say something about a test instead of asking something of the host.
-const METADATA: [&str; 3] = ["issue", "reason", "crate"];
+const METADATA: [&str; 5] = ["issue", "reason", "timeout", "serial", "crate"];
 
 /// Everything the attribute said.
 #[derive(Default)]
@@ -17,6 +17,8 @@ pub(crate) struct Args {
     pub(crate) needs: Vec<Need>,
     pub(crate) issue: Option<LitStr>,
     pub(crate) reason: Option<LitStr>,
+    pub(crate) timeout: Option<LitStr>,
+    pub(crate) serial: Option<LitStr>,
     pub(crate) krate: Option<Path>,
 }
 
@@ -39,6 +41,8 @@ impl Args {
         let result = match name.unraw().to_string().as_str() {
             "issue" => value.text(&name).map(|text| self.issue = Some(text)),
             "reason" => value.text(&name).map(|text| self.reason = Some(text)),
+            "timeout" => value.text(&name).map(|text| self.timeout = Some(text)),
+            "serial" => value.text(&name).map(|text| self.serial = Some(text)),
             "crate" => value.path(&name).map(|path| self.krate = Some(path)),
             _ => {
                 self.needs.extend(need(name, value, errors));

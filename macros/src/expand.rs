@@ -9,8 +9,8 @@ use quote::{quote, quote_spanned};
 use syn::{Error, ItemFn, Visibility};
 
 use crate::args::Args;
-use crate::function::Function;
-use crate::need::consts;
+use crate::function::{Function, Runtime};
+use crate::need::{at, consts};
 
 /// Expands the attribute; what it could not accept becomes `compile_error!`s beside the function.
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
@@ -23,7 +23,7 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
             return with_errors(item, errors);
         }
     };
-    let (function, refused) = Function::read(item_fn);
+    let (function, refused) = Function::read(item_fn, Runtime::BUILT_IN);
     errors.extend(refused);
     if errors.is_empty() {
         test(&args, function)
@@ -33,7 +33,7 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 /// All errors at once, and the tokens that keep editors and other errors working.
-fn with_errors(kept: TokenStream, errors: Vec<Error>) -> TokenStream {
+pub(crate) fn with_errors(kept: TokenStream, errors: Vec<Error>) -> TokenStream {
     let combined = errors.into_iter().reduce(|mut all, error| {
         all.combine(error);
         all
@@ -47,8 +47,9 @@ fn bare(args: &Args, function: &Function) -> TokenStream {
     let item = &function.item;
     let krate = krate(args);
     let (consts, _) = consts(&krate, &args.needs);
+    let (checked, _) = checked_metadata(&krate, args);
     quote! {
-        const _: () = { #consts };
+        const _: () = { #consts #checked };
         #[allow(dead_code)]
         #item
     }
@@ -76,9 +77,22 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
         });
     let issue = args.issue.as_ref().map(|text| quote!(.issue(#text)));
     let reason = args.reason.as_ref().map(|text| quote!(.reason(#text)));
+    let (checked, metadata) = checked_metadata(&krate, args);
     let name = ident.to_string();
     let name = name.strip_prefix("r#").unwrap_or(&name);
     let path = quote!(::core::concat!(::core::module_path!(), "::", #name));
+    let made = quote_spanned! { Span::mixed_site() => #krate::__private::Test };
+    let made = if body.sig.asyncness.is_some() {
+        quote_spanned! { Span::mixed_site() =>
+            #made::new_async(#path, |runtime| {
+                #krate::__private::succeeded(runtime.block_on(#ident()))
+            })
+        }
+    } else {
+        quote_spanned! { Span::mixed_site() =>
+            #made::new(#path, || #krate::__private::succeeded(#ident()))
+        }
+    };
 
     quote_spanned! { Span::mixed_site() =>
         #[::core::prelude::v1::test]
@@ -88,25 +102,81 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
         }
         const _: () = {
             #consts
+            #checked
             #[cfg(test)]
             const _: () = {
                 #body
                 #krate::__private::inventory::submit! {
-                    #krate::__private::Test::new(
-                        #path,
-                        || #krate::__private::succeeded(#ident()),
-                    )
-                    #constraints #ignore #should_panic #issue #reason
+                    #made
+                    #constraints #ignore #should_panic #issue #reason #metadata
                 }
             };
         };
     }
 }
 
+/// The metadata that is checked while it is compiled: a constant for each, at the place of its text,
+/// and the calls that hand them on.
+fn checked_metadata(krate: &TokenStream, args: &Args) -> (TokenStream, TokenStream) {
+    let mut consts = TokenStream::new();
+    let mut calls = TokenStream::new();
+    let kinds = [
+        ("timeout", &args.timeout, quote!(::core::time::Duration)),
+        ("serial", &args.serial, quote!(&::core::primitive::str)),
+    ];
+    for (key, text, ty) in kinds {
+        let Some(text) = text else { continue };
+        let constant = syn::Ident::new(&format!("_{}", key.to_uppercase()), Span::mixed_site());
+        let function = syn::Ident::new(key, Span::mixed_site());
+        let krate = at(text.span(), krate);
+        consts.extend(quote_spanned! { text.span() =>
+            const #constant: #ty = #krate::__private::#function(#text);
+        });
+        calls.extend(quote!(.#function(#constant)));
+    }
+    (consts, calls)
+}
+
 /// The path to kata-test: as the user gave it, or the crate's own name.
-fn krate(args: &Args) -> TokenStream {
+pub(crate) fn krate(args: &Args) -> TokenStream {
     match &args.krate {
         Some(path) => quote!(#path),
         None => quote!(::kata_test),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what others read in the expansion. That it compiles is shown by kata-test's own tests.
+
+    use super::*;
+
+    /// rust-analyzer offers to run a function below an attribute whose path ends in `test` and has
+    /// at most two parts, or is that of the standard prelude; it looks at the text alone.
+    fn looks_like_a_test(path: &str) -> bool {
+        let parts: Vec<&str> = path.trim_start_matches("::").split("::").collect();
+        parts.last() == Some(&"test")
+            && (parts.len() <= 2
+                || matches!(&parts[..], ["core" | "std", "prelude", version, "test"] if version.starts_with('v') || version.starts_with("rust_")))
+    }
+
+    #[test]
+    fn editors_take_it_for_a_test() {
+        assert!(looks_like_a_test("kata_test::test"));
+        assert!(!looks_like_a_test("kata_test::kata_test"));
+        for item in ["fn f() {}", "fn f() -> Result<(), String> { Ok(()) }"] {
+            let expanded = attribute(quote!(root), item.parse().expect("tokens"));
+            let file: syn::File = syn::parse2(expanded).expect("items");
+            let shim = file.items.iter().find_map(|item| match item {
+                syn::Item::Fn(shim) if shim.sig.ident == "f" => Some(shim),
+                _ => None,
+            });
+            let attrs = &shim.expect("a function under the user's name").attrs;
+            let paths = attrs.iter().map(|attr| {
+                let path = attr.path();
+                quote!(#path).to_string().replace(' ', "")
+            });
+            assert!(paths.into_iter().any(|path| looks_like_a_test(&path)));
+        }
     }
 }

@@ -15,9 +15,26 @@ pub(crate) struct Function {
     pub(crate) should_panic: Option<Option<TokenStream>>,
 }
 
+/// What runs the future of an `async fn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runtime {
+    Tokio,
+    None,
+}
+
+impl Runtime {
+    /// What this crate was built with.
+    pub(crate) const BUILT_IN: Self = if cfg!(feature = "tokio") {
+        Self::Tokio
+    } else {
+        Self::None
+    };
+}
+
 impl Function {
-    pub(crate) fn read(item: ItemFn) -> (Self, Vec<Error>) {
-        let mut errors = refusals(&item);
+    /// Reads a function; `runtime` says whether there is one for an `async fn`.
+    pub(crate) fn read(item: ItemFn, runtime: Runtime) -> (Self, Vec<Error>) {
+        let mut errors = refusals(&item, runtime);
         let mut function = Self {
             item,
             ignore_attr: None,
@@ -52,26 +69,52 @@ impl Function {
         }
         let last = attr.path().segments.last();
         if last.is_some_and(|segment| segment.ident == "test" || segment.ident == "kata_test") {
-            let written = attr.path().to_token_stream().to_string().replace(' ', "");
-            let message = format!("remove `#[{written}]`: `kata_test` already makes this a test");
-            errors.push(Error::new_spanned(attr, message));
+            errors.push(Error::new_spanned(attr, second_test(attr)));
             return true;
         }
         false
     }
 }
 
+/// Why there cannot be another attribute that makes a test, and what to write instead.
+fn second_test(attr: &Attribute) -> String {
+    let written = attr.path().to_token_stream().to_string().replace(' ', "");
+    let already = format!("remove `#[{written}]`: `kata_test` already makes this a test");
+    let first = attr.path().segments.first();
+    match first.map(|segment| segment.ident.to_string()).as_deref() {
+        Some("tokio") => {
+            format!("{already}, and runs an `async fn` with its feature `tokio`")
+        }
+        // rstest adds `#[test]` to each case if it sees no attribute that is called `test`.
+        Some("test" | "kata_test") => {
+            format!("{already}; below `#[rstest]` it is `#[kata_test::test(…)]`")
+        }
+        _ => already,
+    }
+}
+
 /// Why a function cannot be a test, each reason at the tokens that cause it.
-fn refusals(item: &ItemFn) -> Vec<Error> {
+fn refusals(item: &ItemFn, runtime: Runtime) -> Vec<Error> {
     let sig = &item.sig;
+    let is_rstest = |attr: &&Attribute| {
+        let last = attr.path().segments.last();
+        last.is_some_and(|segment| segment.ident == "rstest")
+    };
+    if let Some(rstest) = item.attrs.iter().find(is_rstest) {
+        // Below ours rstest would find no test to multiply; the parameters are its business.
+        let message = "put `#[rstest]` above, and below it `#[kata_test::test(…)]`";
+        return vec![Error::new_spanned(rstest, message)];
+    }
     let mut errors = Vec::new();
     let mut refuse = |tokens: TokenStream, message: &str| {
         errors.push(Error::new_spanned(tokens, message));
     };
-    if let Some(asyncness) = &sig.asyncness {
+    if let Some(asyncness) = &sig.asyncness
+        && runtime == Runtime::None
+    {
         refuse(
             quote!(#asyncness),
-            "a test function cannot be async: build a runtime in its body and block on the future",
+            "an async test needs a runtime: enable the feature `tokio` of kata-test in Cargo.toml",
         );
     }
     if !sig.generics.params.is_empty() {
@@ -129,5 +172,30 @@ fn text(value: &Expr) -> syn::Result<&LitStr> {
             ..
         }) => Ok(text),
         other => Err(Error::new_spanned(other, "expected a text")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what depends on features, which the UI tests see only one way. They have the rest.
+
+    use super::*;
+
+    fn refused(item: &str, runtime: Runtime) -> Vec<String> {
+        let item = syn::parse_str(item).expect("a function");
+        let (_, errors) = Function::read(item, runtime);
+        errors.iter().map(Error::to_string).collect()
+    }
+
+    #[test]
+    fn async_takes_a_runtime() {
+        let item = "async fn f() {}";
+        assert_eq!(refused(item, Runtime::Tokio), Vec::<String>::new());
+        assert_eq!(
+            refused(item, Runtime::None),
+            [
+                "an async test needs a runtime: enable the feature `tokio` of kata-test in Cargo.toml"
+            ]
+        );
     }
 }

@@ -4,13 +4,15 @@
 //! name and leaves it to rustc to find unknown names and bad values. It never looks at the host,
 //! and it knows no constraint by name, only what groups them.
 //!
-//! The files are the pipeline: `args` (what the attribute says, `need` being what it asks for) and `function` (what it stands on)
-//! are read, each collecting all its errors, and `expand` writes the result.
+//! The files are the pipeline: `args` (what the attribute says, `need` being what it asks for) and
+//! `function` (what it stands on) are read, each collecting all its errors, and `expand` writes the
+//! result. `require` writes the same constraints into the middle of a test.
 
 mod args;
 mod expand;
 mod function;
 mod need;
+mod require;
 
 use proc_macro::TokenStream;
 
@@ -25,4 +27,10 @@ pub fn kata_test(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::attribute(args.into(), item.into()).into()
+}
+
+#[expect(missing_docs, reason = "see above")]
+#[proc_macro]
+pub fn require(args: TokenStream) -> TokenStream {
+    require::check(args.into()).into()
 }

@@ -114,7 +114,7 @@ impl Writer<'_> {
 }
 
 /// The same tokens at another place: the span of a call begins where its path begins.
-fn at(span: Span, tokens: &TokenStream) -> TokenStream {
+pub(crate) fn at(span: Span, tokens: &TokenStream) -> TokenStream {
     let moved = tokens.clone().into_iter().map(|mut token| {
         token.set_span(span.resolved_at(token.span()));
         token

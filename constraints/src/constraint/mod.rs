@@ -25,6 +25,7 @@ pub use need::{Capability, Device, Distro, Kconfig, Size, Tool, Variable, Vendor
 
 #[doc(hidden)]
 pub use agree::agree;
+pub(crate) use parse::keep;
 pub use parse::{ParseError, parse, suggest};
 pub use table::*;
 

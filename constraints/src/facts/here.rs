@@ -26,6 +26,19 @@ pub(crate) fn one_thread() {
     ONE_THREAD.store(true, Ordering::Relaxed);
 }
 
+/// Forgets every answer: the calling child has become another user, to whom other things are true.
+pub(crate) fn forget() {
+    ANSWERS
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clear();
+}
+
+/// Takes that promise back, for a child in which a test may start threads.
+pub(crate) fn many_threads() {
+    ONE_THREAD.store(false, Ordering::Relaxed);
+}
+
 pub(super) fn has_one_thread() -> bool {
     ONE_THREAD.load(Ordering::Relaxed)
 }

@@ -31,7 +31,7 @@ mod virt;
 
 pub use answer::{Answer, Finding, Host};
 pub use here::Here;
-pub(crate) use here::one_thread;
+pub(crate) use here::{forget, many_threads, one_thread};
 pub(crate) use kvm::judge as judge_kvm;
 #[cfg(test)]
 pub(crate) use kvm::measured as measured_kvm;

@@ -4,7 +4,8 @@ use std::any::Any;
 use std::panic::catch_unwind;
 
 use crate::facts::panic_text;
-use crate::registry::{ShouldPanic, Test};
+use crate::halt::{self, Halt};
+use crate::registry::{Body, ShouldPanic, Test};
 
 /// How a body ended.
 pub(crate) enum Ended {
@@ -13,10 +14,27 @@ pub(crate) enum Ended {
     Failed(String),
     /// It panicked, and the panic hook has said so.
     Panicked(Box<dyn Any + Send>),
+    /// It found half-way that it cannot do its work.
+    Halted(Halt),
 }
 
 pub(crate) fn run(test: &Test) -> Ended {
-    match (catch_unwind(test.run), test.should_panic) {
+    let (ended, asked_to_halt) = match call(test.body) {
+        Ok(ended) => ended,
+        Err(why) => return Ended::Failed(why),
+    };
+    let ended = match ended.map_err(<Box<dyn Any + Send>>::downcast::<Halt>) {
+        Err(Ok(halt)) => return Ended::Halted(*halt),
+        Err(Err(payload)) => Err(payload),
+        // Whatever caught the unwinding, a test that cannot do its work has not passed.
+        Ok(_) if asked_to_halt => {
+            let why = "the test called `require!` or `skip!`, and something caught the unwinding by \
+                       which these end it";
+            return Ended::Failed(why.to_owned());
+        }
+        Ok(success) => Ok(success),
+    };
+    match (ended, test.should_panic) {
         (Ok(true), ShouldPanic::No) => Ended::Passed,
         (Ok(false), ShouldPanic::No) => Ended::Failed("the test returned an error".to_owned()),
         (Ok(_), _) => Ended::Failed("test did not panic as expected".to_owned()),
@@ -37,6 +55,26 @@ pub(crate) fn run(test: &Test) -> Ended {
                      expected substring: {expected:?}"
                 ),
             })
+        }
+    }
+}
+
+/// What the body returned or unwound with, and whether it was asked to stop.
+type Called = (std::thread::Result<bool>, bool);
+
+/// Calls the body, on a runtime if it needs one. That is built outside of what catches panics: a
+/// runtime that cannot be built is no panic that a test should end with.
+fn call(body: Body) -> Result<Called, String> {
+    match body {
+        Body::Plain(run) => Ok(halt::watch(|| catch_unwind(run))),
+        #[cfg(feature = "tokio")]
+        Body::Async(run) => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|error| format!("no tokio runtime could be built: {error}"))?;
+            let run = std::panic::AssertUnwindSafe(|| run(&runtime));
+            Ok(halt::watch(|| catch_unwind(run)))
         }
     }
 }

@@ -2,28 +2,50 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setpgid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, close, dup2_stderr, dup2_stdin, dup2_stdout, pipe2, setpgid};
 
 use super::body::{self, Ended};
+use super::clock::{Clock, Due};
+use super::left::{GRACE, Suspect};
+use super::output::Output;
+use super::user::{Home, User};
+use crate::facts;
+use crate::halt::{self, Halt};
 use crate::measure::{self, Measures};
 use crate::registry::Test;
-use crate::sys::{become_leader, default_signals, fork, stderr};
+use crate::sys::{become_leader, default_signals, fork, mark_owner, stderr};
+use crate::verdict::Reason;
+
+/// How to start a test.
+pub(super) struct Start<'a> {
+    pub(super) capture: bool,
+    pub(super) slow_after: Duration,
+    /// Descriptors that are the harness's alone.
+    pub(super) close: &'a [RawFd],
+    /// Whom to become first, and where that user lives.
+    pub(super) user: Option<(User, Home)>,
+}
 
 /// A test whose process has been started.
 pub(super) struct Child {
     pub(super) test: &'static Test,
     pid: Pid,
     started: Instant,
+    clock: Clock,
+    /// Kept while the test's user needs it.
+    user: Option<(User, Home)>,
+    /// When the process was found to have ended.
+    ended: Option<Instant>,
     /// Standard output and error in one pipe, so that their order is kept; `None` if not captured.
-    output: Option<Stream>,
-    reports: Stream,
+    output: Option<(Stream, Output)>,
+    reports: (Stream, Reports),
 }
 
 /// How a test's process ended.
@@ -32,88 +54,188 @@ pub(super) struct Exit {
     pub(super) took: Duration,
     pub(super) output: Vec<u8>,
     pub(super) measures: Measures,
+    /// Why it stopped half-way, if it did.
+    pub(super) halt: Option<Halt>,
+    /// What it required, is unmet, and did not stop it.
+    pub(super) waived: Vec<Reason>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum How {
     Passed,
     Failed,
+    /// It stopped half-way and said why.
+    Halted,
     /// A signal ended it.
     Signal(Signal),
     /// It left by itself before the test had ended.
     Left(i32),
+    /// It was killed at the end of its time.
+    TimedOut,
+    /// It was to be killed, and is still there.
+    Stuck,
+}
+
+/// Where a test stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Running,
+    /// It runs for long, which is to be said once.
+    Slow,
+    /// Its process has ended, or is given up.
+    Ended,
 }
 
 impl Child {
     /// Forks a child that runs the test.
-    pub(super) fn start(test: &'static Test, capture: bool) -> Result<Self, Errno> {
-        let (output, to_output) = if capture {
+    pub(super) fn start(test: &'static Test, how: Start<'_>) -> Result<Self, Errno> {
+        let (output, to_output) = if how.capture {
             let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-            (Some(Stream::new(read)?), Some(write))
+            (Some((Stream::new(read)?, Output::default())), Some(write))
         } else {
             (None, None)
         };
         let (reports, to_reports) = pipe2(OFlag::O_CLOEXEC)?;
-        let reports = Stream::new(reports)?;
+        let reports = (Stream::new(reports)?, Reports::default());
         let started = Instant::now();
-        let pid = fork(|parent| live(parent, test, to_output, to_reports))?;
+        let pid = fork(|parent| live(parent, test, &how, to_output, to_reports))?;
         // The child does the same: whoever comes first, the group exists before it is needed.
         let _ = setpgid(pid, pid);
         Ok(Self {
             test,
             pid,
             started,
+            clock: Clock::start(started, how.slow_after, test.timeout),
+            user: how.user,
+            ended: None,
             output,
             reports,
         })
     }
 
+    pub(super) fn suspect(&self) -> Suspect {
+        Suspect {
+            pid: self.pid,
+            name: self.test.name(),
+        }
+    }
+
+    pub(super) fn as_uid(&self) -> Option<u32> {
+        self.user.as_ref().map(|(user, _)| user.uid())
+    }
+
     /// What to poll for. The end of the process comes as a signal.
     pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let streams = self.output.iter().chain([&self.reports]);
+        let output = self.output.iter().map(|(stream, _)| stream);
+        let streams = output.chain([&self.reports.0]);
         streams
             .filter(|stream| stream.open)
             .map(|stream| stream.file.as_fd())
     }
 
-    /// Takes what the pipes hold.
-    pub(super) fn read(&mut self) {
-        self.reports.drain();
-        if let Some(output) = &mut self.output {
-            output.drain();
+    /// When to look again, whatever happens before.
+    pub(super) fn next(&self) -> Option<Instant> {
+        match self.ended {
+            Some(ended) => Some(ended + GRACE),
+            None => self.clock.next(),
         }
     }
 
-    /// Says whether the process has ended. It is not reaped, so its group's id stays taken.
-    pub(super) fn has_ended(&self) -> bool {
-        has_ended(self.pid)
+    /// Takes what the pipes hold.
+    pub(super) fn read(&mut self) {
+        let (stream, reports) = &mut self.reports;
+        stream.drain(|bytes| reports.push(bytes));
+        if let Some((stream, output)) = &mut self.output {
+            stream.drain(|bytes| output.push(bytes));
+        }
+    }
+
+    /// Does what is due, and says where the test stands. A process that has ended is not reaped, so
+    /// its group's id stays taken.
+    pub(super) fn step(&mut self, now: Instant) -> Step {
+        if self.ended.is_some() || has_ended(self.pid) {
+            self.ended.get_or_insert(now);
+            return Step::Ended;
+        }
+        match self.clock.due(now) {
+            Due::Nothing => Step::Running,
+            Due::Notice => Step::Slow,
+            Due::Kill => {
+                let _ = killpg(self.pid, Signal::SIGKILL);
+                Step::Running
+            }
+            Due::GiveUp => Step::Ended,
+        }
+    }
+
+    /// Says whether what the ended test has started may still end by itself: a test that was killed
+    /// had no chance to wait for it.
+    pub(super) fn may_linger(&self, now: Instant) -> bool {
+        !self.clock.was_killed() && self.ended.is_some_and(|ended| now < ended + GRACE)
     }
 
     /// Ends what the test has left behind, or the test itself, and takes stock.
     pub(super) fn finish(mut self) -> Exit {
-        let took = self.started.elapsed();
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        let took = ended.saturating_duration_since(self.started);
         let _ = killpg(self.pid, Signal::SIGKILL);
-        let status = waitpid(self.pid, None);
+        let is_stuck = self.clock.was_killed() && self.ended.is_none();
+        let flags = is_stuck.then_some(WaitPidFlag::WNOHANG);
+        let status = waitpid(self.pid, flags);
         self.read();
-        let mut measures = Measures::new();
-        let mut reported = None;
-        for line in String::from_utf8_lossy(&self.reports.bytes).lines() {
-            match line {
-                "passed" => reported = Some(How::Passed),
-                "failed" => reported = Some(How::Failed),
-                line => {
-                    if let Some((name, value)) = measure::parse(line) {
-                        measure::put(&mut measures, name, value);
-                    }
-                }
-            }
-        }
-        let output = self.output.map(|stream| stream.bytes).unwrap_or_default();
+        let reports = self.reports.1;
+        let output = self.output.map(|(_, output)| output.into_bytes());
+        let how = match status {
+            Ok(WaitStatus::StillAlive) => How::Stuck,
+            _ if self.clock.was_killed() => How::TimedOut,
+            status => judge(status, reports.ended),
+        };
         Exit {
-            how: judge(status, reported),
+            how,
             took,
-            output,
-            measures,
+            output: output.unwrap_or_default(),
+            measures: reports.measures,
+            halt: reports.halt,
+            waived: reports.waived,
+        }
+    }
+}
+
+/// What a test says about itself, a line each.
+#[derive(Default)]
+struct Reports {
+    /// A line that has not yet come whole.
+    rest: Vec<u8>,
+    ended: Option<How>,
+    measures: Measures,
+    halt: Option<Halt>,
+    waived: Vec<Reason>,
+}
+
+impl Reports {
+    fn push(&mut self, bytes: &[u8]) {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.rest.drain(..=end).collect();
+            self.line(String::from_utf8_lossy(&line[..end]).as_ref());
+        }
+        // No report is that long: whoever wrote this has found our pipe by chance.
+        if self.rest.len() > 64 * 1024 {
+            self.rest.clear();
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        match line {
+            "passed" => self.ended = Some(How::Passed),
+            "failed" => self.ended = Some(How::Failed),
+            line if Halt::read(line, &mut self.halt) => self.ended = Some(How::Halted),
+            line => {
+                if let Some((name, value)) = measure::parse(line) {
+                    measure::put(&mut self.measures, name, value);
+                }
+                self.waived.extend(halt::read_waived(line));
+            }
         }
     }
 }
@@ -123,7 +245,7 @@ impl Child {
 fn judge(status: Result<WaitStatus, Errno>, reported: Option<How>) -> How {
     match (status, reported) {
         (Ok(WaitStatus::Signaled(_, signal, _)), _) => How::Signal(signal),
-        (Ok(WaitStatus::Exited(_, 0)), Some(How::Passed)) => How::Passed,
+        (Ok(WaitStatus::Exited(_, 0)), Some(how @ (How::Passed | How::Halted))) => how,
         (Ok(WaitStatus::Exited(..)), Some(How::Failed)) => How::Failed,
         (Ok(WaitStatus::Exited(_, code)), _) => How::Left(code),
         _ => How::Failed,
@@ -131,22 +253,27 @@ fn judge(status: Result<WaitStatus, Errno>, reported: Option<How>) -> How {
 }
 
 #[cfg(target_os = "linux")]
-fn has_ended(pid: Pid) -> bool {
+pub(super) fn has_ended(pid: Pid) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn has_ended(pid: Pid) -> bool {
+pub(super) fn has_ended(pid: Pid) -> bool {
     // Without a look that does not reap, a signal 0 cannot tell a zombie; the group is asked for.
     nix::unistd::getpgid(Some(pid)).is_err()
 }
 
 /// The life of the child.
-fn live(parent: Pid, test: &Test, output: Option<OwnedFd>, reports: OwnedFd) -> ! {
+fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, reports: OwnedFd) -> ! {
     become_leader(parent);
     default_signals();
+    mark_owner(parent);
+    // Locks among them: what the test leaves behind must not keep one.
+    for fd in how.close {
+        let _ = close(*fd);
+    }
     // A process group in the background that reads the terminal would be stopped.
     if let Ok(null) = File::open("/dev/null") {
         let _ = dup2_stdin(null);
@@ -156,7 +283,19 @@ fn live(parent: Pid, test: &Test, output: Option<OwnedFd>, reports: OwnedFd) -> 
         let _ = dup2_stderr(&output);
     }
     measure::report_to(reports);
-    let passed = match body::run(test) {
+    if let Some((user, home)) = &how.user {
+        home.enter();
+        if let Err(problem) = user.become_it(parent) {
+            stderr(&format!("{problem}\n"));
+            measure::report("failed");
+            std::process::exit(i32::from(super::FAILURE));
+        }
+    }
+    // The test may start threads, and then ask about the host.
+    facts::many_threads();
+    let ended = body::run(test);
+    halt::report_waived();
+    let passed = match ended {
         Ended::Passed => true,
         Ended::Panicked(payload) => {
             // Dropping a payload can itself panic, and nobody needs it any more.
@@ -167,18 +306,24 @@ fn live(parent: Pid, test: &Test, output: Option<OwnedFd>, reports: OwnedFd) -> 
             stderr(&format!("note: {why}\n"));
             false
         }
+        Ended::Halted(halt) => {
+            halt.report();
+            std::process::exit(0)
+        }
     };
     measure::report(if passed { "passed" } else { "failed" });
     // The ordinary way out: coverage counters are written there.
     std::process::exit(if passed { 0 } else { i32::from(super::FAILURE) })
 }
 
-/// The reading end of a pipe, and what came out of it.
+/// The reading end of a pipe.
 struct Stream {
     file: File,
     open: bool,
-    bytes: Vec<u8>,
 }
+
+/// How often one pipe is read before the others get their turn: a test can print without end.
+const READS_IN_A_ROW: usize = 64;
 
 impl Stream {
     fn new(read: OwnedFd) -> Result<Self, Errno> {
@@ -186,17 +331,19 @@ impl Stream {
         Ok(Self {
             file: read.into(),
             open: true,
-            bytes: Vec::new(),
         })
     }
 
     /// Reads what is there.
-    fn drain(&mut self) {
-        let mut chunk = [0; 16 * 1024];
-        while self.open {
+    fn drain(&mut self, mut take: impl FnMut(&[u8])) {
+        let mut chunk = [0; 64 * 1024];
+        for _ in 0..READS_IN_A_ROW {
+            if !self.open {
+                return;
+            }
             match self.file.read(&mut chunk) {
                 Ok(0) => self.open = false,
-                Ok(count) => self.bytes.extend_from_slice(&chunk[..count]),
+                Ok(count) => take(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => self.open = false,

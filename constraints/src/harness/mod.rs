@@ -8,16 +8,24 @@ mod body;
 mod caller;
 mod child;
 mod cli;
+mod clock;
+mod in_process;
 mod interrupt;
+mod left;
 mod lifeline;
+mod output;
 mod plan;
 mod print;
 mod run;
 mod select;
+mod serial;
+mod shuffle;
 mod summary;
+mod user;
 
 use std::process::ExitCode;
 
+use crate::contract::Contract;
 use crate::facts::{self, Here};
 use crate::registry::{Target, Test};
 use crate::sys::{stderr, stdout};
@@ -26,6 +34,7 @@ use cli::{Command, Options};
 use plan::Plan;
 
 pub(crate) use body::{Ended, run as run_body};
+pub(crate) use serial::lock as serial_lock;
 pub(crate) use summary::{count, missing};
 
 /// What libtest exits with when a test fails or an argument is wrong.
@@ -34,7 +43,6 @@ const FAILURE: u8 = 101;
 /// The `main` of a test binary.
 #[must_use]
 pub fn main(target: Target) -> ExitCode {
-    facts::one_thread();
     let command = match cli::parse(std::env::args().skip(1), cli::Environment::here()) {
         Ok(command) => command,
         Err(problem) => return refuse(&format!("error: {problem}\n")),
@@ -48,6 +56,10 @@ pub fn main(target: Target) -> ExitCode {
         Command::Bench => return ExitCode::SUCCESS,
         Command::Tests(options) => options,
     };
+    // In this process a debugger looks on, and tests may leave threads behind.
+    if !options.in_process {
+        facts::one_thread();
+    }
     let mut tests: Vec<&'static Test> = inventory::iter::<Test>.into_iter().collect();
     tests.sort_by_key(|test| test.name());
     if let Some([first, _]) = tests.array_windows().find(|[a, b]| a.name() == b.name()) {
@@ -56,10 +68,19 @@ pub fn main(target: Target) -> ExitCode {
             "error: two tests are called {name}: rename one of them\n"
         ));
     }
+    // Here for lists too: nextest stops at a list that fails, and shows why.
+    let contract = match Contract::here().and_then(|contract| {
+        contract.hold(&Here)?;
+        Ok(contract)
+    }) {
+        Ok(contract) => contract,
+        Err(problem) => return refuse(&format!("error: {problem}\n")),
+    };
     let plan = Plan {
         target,
         caller: Caller::here(options.list),
         options,
+        contract,
     };
     run_or_list(&plan, &tests)
 }
@@ -76,7 +97,12 @@ fn run_or_list(plan: &Plan, tests: &[&'static Test]) -> ExitCode {
             ExitCode::from(FAILURE)
         };
     }
-    match run::run(plan, tests) {
+    let run = if plan.options.in_process {
+        in_process::run
+    } else {
+        run::run
+    };
+    match run(plan, tests) {
         Ok(code) => code,
         Err(problem) => refuse(&format!("error: {problem}\n")),
     }

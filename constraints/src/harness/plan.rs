@@ -5,19 +5,23 @@ use std::fmt::Write;
 
 use super::caller::Caller;
 use super::cli::{Format, Options, Which};
+use super::print;
 use super::select::{Selected, select};
-use crate::constraint::{Standing, judge};
+use super::user::{self, User};
+use crate::constraint::{Judgement, Standing, judge};
+use crate::contract::Contract;
 use crate::facts::Host;
 use crate::measure::Measures;
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{Target, Test};
-use crate::verdict::Reason;
+use crate::verdict::{Reason, join};
 
 /// What this process was asked to do, and by whom.
 pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) caller: Caller,
     pub(super) options: Options,
+    pub(super) contract: Contract,
 }
 
 /// What to do with one test.
@@ -28,29 +32,103 @@ pub(super) enum Decision {
     Ignored(&'static str),
     /// Some constraints are unmet.
     Skip(Vec<Reason>),
-    /// Some constraints are unmet, and a skip would look like a pass to the caller.
-    Refuse(Vec<Reason>),
+    /// Some constraints are unmet, and a skip would not be honest.
+    Refuse(Vec<Reason>, Refusal),
+    /// Some constraints are unmet, and a skip for these is not allowed here.
+    Forbid(Vec<Reason>, String),
     /// Some constraints could not be decided.
     Undetermined(Vec<Reason>),
 }
 
+/// Why a skip would not be honest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// nextest would show it as a pass.
+    Nextest,
+    /// Somebody asked for exactly this test.
+    AskedFor,
+}
+
+/// A test, whom it runs as if not as this process, and what to do with it.
+pub(super) struct Decided {
+    pub(super) test: &'static Test,
+    pub(super) user: Option<User>,
+    pub(super) decision: Decision,
+    /// What is unmet, though the test is to run.
+    pub(super) unmet: Vec<Reason>,
+}
+
 impl Plan {
-    /// Decides about a test that was selected. A test that is ignored anyway is not looked into.
-    pub(super) fn decide(&self, test: &Test, host: &dyn Host) -> Decision {
-        if let Some(reason) = test.ignore
-            && self.options.which == Which::NotIgnored
-        {
-            return Decision::Ignored(reason);
-        }
-        let judgement = judge(test.constraints, host);
-        match judgement.standing {
-            Standing::Met => Decision::Run,
-            Standing::Undetermined => Decision::Undetermined(judgement.reasons),
-            Standing::Unmet if self.caller == Caller::NextestRun => {
-                Decision::Refuse(judgement.reasons)
+    /// Decides about tests that were selected. A test that is ignored anyway is not looked into.
+    pub(super) fn decide(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Decided> {
+        let judged = self.judge(tests, host);
+        let decide = |(test, judged): (&&'static Test, Judged)| {
+            let (user, decision, unmet) = match judged {
+                Judged::Ignored(reason) => (None, Decision::Ignored(reason), Vec::new()),
+                Judged::As(user, judgement)
+                    if judgement.standing == Standing::Unmet && self.contract.unskip =>
+                {
+                    (user, Decision::Run, judgement.reasons)
+                }
+                Judged::As(user, judgement) => (user, self.follow(test, judgement), Vec::new()),
+            };
+            Decided {
+                test,
+                user,
+                decision,
+                unmet,
             }
-            Standing::Unmet => Decision::Skip(judgement.reasons),
+        };
+        tests.iter().zip(judged).map(decide).collect()
+    }
+
+    fn follow(&self, test: &Test, judgement: Judgement) -> Decision {
+        let Judgement { standing, reasons } = judgement;
+        match standing {
+            Standing::Met => Decision::Run,
+            Standing::Undetermined => Decision::Undetermined(reasons),
+            Standing::Unmet => self.skip(test, reasons),
         }
+    }
+
+    /// A skip for these reasons, if it is allowed and honest.
+    pub(super) fn skip(&self, test: &Test, reasons: Vec<Reason>) -> Decision {
+        if let Some(why) = self.contract.forbids(&reasons) {
+            Decision::Forbid(reasons, why)
+        } else if self.caller == Caller::NextestRun {
+            Decision::Refuse(reasons, Refusal::Nextest)
+        } else if self.options.filters.iter().any(|name| name == test.name()) {
+            Decision::Refuse(reasons, Refusal::AskedFor)
+        } else {
+            Decision::Skip(reasons)
+        }
+    }
+
+    /// Judges tests, those that are given another user all at once in one child.
+    fn judge(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Judged> {
+        let mut judged: Vec<Option<Judged>> = Vec::new();
+        let mut elsewhere: Vec<(usize, User)> = Vec::new();
+        for (index, test) in tests.iter().enumerate() {
+            let user = User::for_test(test).filter(|_| !self.options.in_process);
+            judged.push(match (test.ignore, user) {
+                (Some(reason), _) if self.options.which == Which::NotIgnored => {
+                    Some(Judged::Ignored(reason))
+                }
+                (_, Some(user)) => {
+                    elsewhere.push((index, user));
+                    None
+                }
+                (_, None) => Some(Judged::As(None, judge(test.constraints, host))),
+            });
+        }
+        if let Some((_, user)) = elsewhere.first().copied() {
+            let theirs: Vec<&Test> = elsewhere.iter().map(|(index, _)| tests[*index]).collect();
+            let judgements = user::judge_all(user, &theirs);
+            for ((index, user), judgement) in elsewhere.into_iter().zip(judgements) {
+                judged[index] = Some(Judged::As(Some(user), judgement));
+            }
+        }
+        judged.into_iter().flatten().collect()
     }
 
     /// The tests that the command line asks for.
@@ -63,8 +141,11 @@ impl Plan {
     pub(super) fn list(&self, tests: &[&'static Test], host: &dyn Host) -> String {
         let Selected { mut tests, .. } = self.select(tests);
         if self.caller == Caller::NextestList && self.options.which == Which::OnlyIgnored {
-            let binary = self.target.binary_id();
-            tests.retain(|test| test.ignore.is_some() || self.unmet(test, host, &binary));
+            let mut listed = self.ignored_or_unmet(&tests, host).into_iter();
+            tests.retain(|_| listed.next().unwrap_or_default());
+        }
+        if self.options.format == Format::Json {
+            return print::list_json(tests.iter().map(|test| (test.name(), test.ignore)));
         }
         let mut text = String::new();
         for test in &tests {
@@ -79,26 +160,55 @@ impl Plan {
         text
     }
 
-    /// Says whether a test is unmet, and writes that down.
-    fn unmet(&self, test: &Test, host: &dyn Host, binary: &str) -> bool {
-        let judgement = judge(test.constraints, host);
-        let unmet = judgement.standing == Standing::Unmet;
-        if unmet {
-            record::write(&Record {
-                binary,
+    /// Says of each test whether nextest is to leave it out, and writes down what is known of it:
+    /// also that a test is here at all, so that one which no shard runs can be missed.
+    fn ignored_or_unmet(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<bool> {
+        let binary = self.target.binary_id();
+        let ignores: Vec<_> = tests.iter().map(|test| test.ignore).collect();
+        let judged = self.judge(tests, host);
+        let mut lines = Vec::new();
+        let mut left_out = Vec::new();
+        for ((test, ignore), judged) in tests.iter().zip(ignores).zip(&judged) {
+            let (user, standing, reasons) = match judged {
+                Judged::As(user, judgement) => (*user, judgement.standing, &judgement.reasons[..]),
+                Judged::Ignored(_) => (None, Standing::Met, &[][..]),
+            };
+            let is_skipped = standing == Standing::Unmet
+                && !self.contract.unskip
+                && self.contract.forbids(reasons).is_none();
+            let ending = match (is_skipped, ignore) {
+                (true, _) => Ending::Skipped,
+                (_, Some(_)) => Ending::Ignored,
+                (_, None) => Ending::Lost,
+            };
+            left_out.push(ending != Ending::Lost);
+            let reasons = if ending == Ending::Skipped {
+                reasons
+            } else {
+                &[]
+            };
+            lines.push(Record {
+                binary: &binary,
                 test: test.name(),
                 phase: Phase::List,
-                ending: Ending::Skipped,
-                reasons: &judgement.reasons,
+                ending,
+                reasons,
                 issue: test.issue,
                 reason: test.reason,
                 signal: None,
+                as_uid: user.map(User::uid),
                 duration_ms: 0.0,
-                measures: &Measures::new(),
+                measures: const { &Measures::new() },
             });
         }
-        unmet
+        record::write_all(&lines);
+        left_out
     }
+}
+
+enum Judged {
+    Ignored(&'static str),
+    As(Option<User>, Judgement),
 }
 
 impl Decision {
@@ -106,7 +216,10 @@ impl Decision {
     pub(super) fn reasons(&self) -> &[Reason] {
         match self {
             Self::Run | Self::Ignored(_) => &[],
-            Self::Skip(reasons) | Self::Refuse(reasons) | Self::Undetermined(reasons) => reasons,
+            Self::Skip(reasons)
+            | Self::Refuse(reasons, _)
+            | Self::Forbid(reasons, _)
+            | Self::Undetermined(reasons) => reasons,
         }
     }
 
@@ -115,6 +228,36 @@ impl Decision {
         match self {
             Self::Ignored(reason) if !reason.is_empty() => Some(Cow::Borrowed(reason)),
             _ => test.reason.map(Cow::Borrowed),
+        }
+    }
+}
+
+impl Refusal {
+    /// Why a test was not run and fails.
+    pub(super) fn text(self, reasons: &[Reason]) -> String {
+        let why = match self {
+            Self::Nextest => {
+                "nextest would show a skip in this phase as a pass. Either the test was forced \
+                 (--run-ignored), or it was listed in another environment than it runs in: let \
+                 wrappers and runners act on both."
+            }
+            Self::AskedFor => {
+                "it was asked for by its whole name, so a skip would not be what was asked for."
+            }
+        };
+        format!("not run: {}\n{why}\n", join(reasons))
+    }
+
+    /// Why a test that stopped half-way fails.
+    pub(super) fn text_half_way(self) -> &'static str {
+        match self {
+            Self::Nextest => {
+                "nextest would show this skip as a pass: only what stands in the test's attribute \
+                 is decided in time for it to show SKIP."
+            }
+            Self::AskedFor => {
+                "it was asked for by its whole name, so a skip would not be what was asked for."
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::cli::Options;
 use super::interrupt::Interrupt;
-use super::print::{Paint, Printer};
+use super::print::{Paint, Printer, Totals};
 use crate::verdict::Reason;
 
 /// A test's name and its captured output.
@@ -19,21 +19,36 @@ pub(super) struct Summary {
     ignored: usize,
     filtered_out: usize,
     missing: BTreeMap<String, usize>,
+    /// The tests that passed though their constraints are unmet, and these constraints.
+    stale: BTreeMap<&'static str, Vec<String>>,
+    /// What tests left behind, a line each.
+    left: Vec<String>,
+    /// Whether outputs of passed tests are worth memory.
+    keep_passed: bool,
 }
 
 impl Summary {
-    pub(super) fn new(filtered_out: usize) -> Self {
+    pub(super) fn new(filtered_out: usize, options: &Options) -> Self {
         Self {
             passed: Vec::new(),
             failed: Vec::new(),
             ignored: 0,
             filtered_out,
             missing: BTreeMap::new(),
+            stale: BTreeMap::new(),
+            left: Vec::new(),
+            keep_passed: options.show_output,
         }
     }
 
     pub(super) fn passed(&mut self, name: &'static str, output: Vec<u8>) {
+        let output = if self.keep_passed { output } else { Vec::new() };
         self.passed.push((name, output));
+    }
+
+    pub(super) fn stale(&mut self, name: &'static str, unmet: &[Reason]) {
+        let constraints = unmet.iter().map(|reason| reason.constraint.clone());
+        self.stale.insert(name, constraints.collect());
     }
 
     pub(super) fn failed(&mut self, name: &'static str, output: Vec<u8>) {
@@ -49,6 +64,27 @@ impl Summary {
         count(&mut self.missing, reasons);
     }
 
+    pub(super) fn left_behind(&mut self, name: &str, things: &[Reason]) {
+        let line = |thing: &Reason| format!("{name}: {}", thing.observed);
+        self.left.extend(things.iter().map(line));
+    }
+
+    /// Things that nobody can say who left.
+    pub(super) fn left_by_someone(&mut self, things: &[String]) {
+        self.left.extend_from_slice(things);
+    }
+
+    pub(super) fn totals(&self, interrupted: bool, took: Duration) -> Totals {
+        Totals {
+            ok: !self.has_failures() && !interrupted,
+            passed: self.passed.len(),
+            failed: self.failed.len(),
+            ignored: self.ignored,
+            filtered_out: self.filtered_out,
+            took,
+        }
+    }
+
     pub(super) fn has_failures(&self) -> bool {
         !self.failed.is_empty()
     }
@@ -60,7 +96,7 @@ impl Summary {
         printer: &Printer,
         not_started: usize,
         interrupt: Option<Interrupt>,
-        took: Duration,
+        totals: &Totals,
     ) -> Vec<u8> {
         // Tests end in any order; a report has one.
         self.passed.sort();
@@ -83,8 +119,18 @@ impl Summary {
         if let Some(missing) = missing(&self.missing) {
             let _ = writeln!(end, "needed and missing: {missing}\n");
         }
-        let ok = !self.has_failures() && interrupt.is_none();
-        let (word, paint) = if ok {
+        if !self.stale.is_empty() {
+            end.push_str("stale constraints, without which these tests passed:\n");
+            for (name, constraints) in &self.stale {
+                let _ = writeln!(end, "    {name}: {}", constraints.join(", "));
+            }
+            end.push('\n');
+        }
+        if !self.left.is_empty() {
+            self.left.sort();
+            let _ = writeln!(end, "left behind:\n    {}\n", self.left.join("\n    "));
+        }
+        let (word, paint) = if totals.ok {
             ("ok", Paint::Green)
         } else {
             ("FAILED", Paint::Red)
@@ -94,11 +140,11 @@ impl Summary {
             "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; \
              finished in {:.2}s\n",
             printer.paint(word, paint),
-            self.passed.len(),
-            self.failed.len(),
-            self.ignored,
-            self.filtered_out,
-            took.as_secs_f64(),
+            totals.passed,
+            totals.failed,
+            totals.ignored,
+            totals.filtered_out,
+            totals.took.as_secs_f64(),
         );
         text.extend_from_slice(end.as_bytes());
         text
@@ -122,7 +168,8 @@ fn section(text: &mut Vec<u8>, title: &str, outputs: &[Output]) {
 
 /// Counts for each constraint how many tests miss it.
 pub(crate) fn count(missing: &mut BTreeMap<String, usize>, reasons: &[Reason]) {
-    let mut constraints: Vec<&str> = reasons.iter().map(|reason| &*reason.constraint).collect();
+    let needs = reasons.iter().filter(|reason| reason.is_a_need());
+    let mut constraints: Vec<&str> = needs.map(|reason| &*reason.constraint).collect();
     constraints.sort_unstable();
     constraints.dedup();
     for constraint in constraints {

@@ -3,23 +3,23 @@
 use std::fmt::Write;
 
 /// An object being written.
-pub(super) struct Object {
+pub(crate) struct Object {
     text: String,
 }
 
 impl Object {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             text: "{".to_owned(),
         }
     }
 
-    pub(super) fn text(&mut self, key: &str, value: &str) {
+    pub(crate) fn text(&mut self, key: &str, value: &str) {
         self.key(key);
         quote(&mut self.text, value);
     }
 
-    pub(super) fn text_or_null(&mut self, key: &str, value: Option<&str>) {
+    pub(crate) fn text_or_null(&mut self, key: &str, value: Option<&str>) {
         match value {
             Some(value) => self.text(key, value),
             None => {
@@ -30,7 +30,7 @@ impl Object {
     }
 
     /// Writes a number; one that JSON cannot express becomes `null`.
-    pub(super) fn number(&mut self, key: &str, value: f64) {
+    pub(crate) fn number(&mut self, key: &str, value: f64) {
         self.key(key);
         // Either form reads back as the same number; without an exponent the extremes are long.
         let _ = match value.abs() {
@@ -40,14 +40,25 @@ impl Object {
         };
     }
 
-    pub(super) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+    /// Writes a whole number, whatever its size.
+    pub(crate) fn integer(&mut self, key: &str, value: u64) {
+        self.key(key);
+        let _ = write!(self.text, "{value}");
+    }
+
+    pub(crate) fn boolean(&mut self, key: &str, value: bool) {
+        self.key(key);
+        let _ = write!(self.text, "{value}");
+    }
+
+    pub(crate) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
         self.key(key);
         let mut inner = Self::new();
         fill(&mut inner);
         self.text.push_str(&inner.finish());
     }
 
-    pub(super) fn objects<T>(&mut self, key: &str, of: &[T], fill: impl Fn(&mut Self, &T)) {
+    pub(crate) fn objects<T>(&mut self, key: &str, of: &[T], fill: impl Fn(&mut Self, &T)) {
         self.key(key);
         self.text.push('[');
         for (index, item) in of.iter().enumerate() {
@@ -61,7 +72,7 @@ impl Object {
         self.text.push(']');
     }
 
-    pub(super) fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> String {
         self.text.push('}');
         self.text
     }

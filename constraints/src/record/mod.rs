@@ -5,7 +5,7 @@
 //! with whatever signal, the test it was at can be told. Each line is one write(2) to a file that
 //! only this process appends to, so lines are whole; only the last can be cut.
 
-mod json;
+pub(crate) mod json;
 mod place;
 mod write;
 
@@ -14,10 +14,10 @@ use std::fmt;
 use crate::measure::Measures;
 use crate::verdict::Reason;
 
-pub(crate) use place::LIFELINE;
 #[cfg(feature = "runner")]
 pub(crate) use place::point_latest;
-pub(crate) use write::write;
+pub(crate) use place::{LIFELINE, serial_folder, start_time};
+pub(crate) use write::{write, write_all};
 
 /// The version of the lines' form.
 pub(crate) const SCHEMA: u32 = 1;
@@ -40,6 +40,8 @@ pub(crate) enum Ending {
     Ignored,
     /// A constraint could not be decided.
     Undetermined,
+    /// Its time was up.
+    TimedOut,
     /// It began, and nothing more is known.
     Lost,
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Ending {
             Self::Skipped => "skipped",
             Self::Ignored => "ignored",
             Self::Undetermined => "undetermined",
+            Self::TimedOut => "timed_out",
             Self::Lost => "lost",
         })
     }
@@ -77,13 +80,15 @@ pub(crate) struct Record<'a> {
     pub(crate) issue: Option<&'a str>,
     pub(crate) reason: Option<&'a str>,
     pub(crate) signal: Option<&'a str>,
+    /// The user it ran as, if another one than this process.
+    pub(crate) as_uid: Option<u32>,
     pub(crate) duration_ms: f64,
     pub(crate) measures: &'a Measures,
 }
 
 impl Record<'_> {
     /// The line, with its line break. `attempt` counts from 1.
-    pub(crate) fn to_line(&self, run: &str, attempt: u32, as_uid: u32) -> String {
+    pub(crate) fn to_line(&self, run: &str, attempt: u32, uid: u32) -> String {
         let mut line = json::Object::new();
         line.number("schema", f64::from(SCHEMA));
         line.text("run", run);
@@ -92,7 +97,7 @@ impl Record<'_> {
         line.text("place", "here");
         line.text("phase", &self.phase.to_string());
         line.number("attempt", f64::from(attempt));
-        line.number("as_uid", f64::from(as_uid));
+        line.number("as_uid", f64::from(self.as_uid.unwrap_or(uid)));
         line.text("outcome", &self.ending.to_string());
         line.objects("reasons", self.reasons, |object, reason| {
             object.text("constraint", &reason.constraint);
@@ -136,6 +141,7 @@ mod tests {
             issue: Some("x/1"),
             reason: None,
             signal: None,
+            as_uid: None,
             duration_ms: 0.25,
             measures: &vec![("attach_ms".into(), 12.5)],
         };

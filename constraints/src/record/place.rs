@@ -22,6 +22,11 @@ pub(super) fn root() -> Option<PathBuf> {
     Some(target.join("kata-test"))
 }
 
+/// The folder of the locks of serial groups: the same for all runs, since two can overlap.
+pub(crate) fn serial_folder() -> Option<PathBuf> {
+    root().map(|root| root.join("serial"))
+}
+
 /// The run this process belongs to: what the runner or nextest says, else the parent's identity, so
 /// that all test binaries of one `cargo test` share it.
 pub(super) fn run() -> String {
@@ -43,7 +48,7 @@ pub(super) fn run() -> String {
 }
 
 /// When a process started, in clock ticks since boot: with its pid this names it for good.
-fn start_time(pid: i32) -> Option<u64> {
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field, the command in parentheses, can hold anything; the rest are words. The
     // start time is the 22nd field, and the third is the first one behind the parenthesis.

@@ -19,19 +19,26 @@ struct Writer {
 
 /// Writes a record. What cannot be written is said once, on stderr, and fails no test.
 pub(crate) fn write(record: &Record<'_>) {
+    write_all(std::slice::from_ref(record));
+}
+
+/// Writes records of one binary in one go.
+pub(crate) fn write_all(records: &[Record<'_>]) {
     static WRITER: OnceLock<Option<Writer>> = OnceLock::new();
+    let Some(first) = records.first() else { return };
     let open = || {
-        Writer::open(record.binary)
+        Writer::open(first.binary)
             .map_err(|error| complain(&error))
             .ok()
     };
     let Some(writer) = WRITER.get_or_init(open) else {
         return;
     };
-    let as_uid = nix::unistd::geteuid().as_raw();
-    let line = record.to_line(&writer.run, writer.attempt, as_uid);
-    // One call of write(2), so that a line is whole whatever other threads do.
-    if let Err(error) = (&writer.file).write_all(line.as_bytes()) {
+    let uid = nix::unistd::geteuid().as_raw();
+    let line = |record: &Record<'_>| record.to_line(&writer.run, writer.attempt, uid);
+    let lines: String = records.iter().map(line).collect();
+    // One call of write(2), so that lines are whole whatever other threads do.
+    if let Err(error) = (&writer.file).write_all(lines.as_bytes()) {
         complain(&error);
     }
 }

@@ -1,6 +1,10 @@
 //! Child processes by fork: one for a test, or one that answers a question under a deadline.
-#![expect(unsafe_code, reason = "fork(2) and _exit(2) have no safe form")]
+#![expect(
+    unsafe_code,
+    reason = "fork(2), _exit(2) and setenv(3) have no safe form"
+)]
 
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -28,16 +32,37 @@ pub(crate) fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
     }
 }
 
-/// Makes the calling child the leader of its own process group, and mortal: when its parent dies,
-/// it dies too.
+/// Makes the calling child the leader of its own process group, and mortal.
 pub(crate) fn become_leader(parent: Pid) {
     // The parent does the same, so whoever comes first wins and the other's failure is no matter.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
+    die_with(parent);
+}
+
+/// Makes the calling child mortal: when its parent dies, it dies too. A change of user undoes this.
+pub(crate) fn die_with(parent: Pid) {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     // The parent may have died before the line above; then nobody waits for this process.
     if getppid() != parent {
         leave(1);
+    }
+}
+
+/// The variable that tells which test a process belongs to: `<harness pid>-<test pid>`.
+pub(crate) const OWNER: &str = "KATA_TEST_OWNER";
+
+/// Marks the calling child, and with it every program that it will start, as a test's.
+pub(crate) fn mark_owner(harness: Pid) {
+    set_variables(&[(OWNER, format!("{harness}-{}", getpid()).as_ref())]);
+}
+
+/// Sets variables of a forked child.
+pub(crate) fn set_variables(variables: &[(&str, &OsStr)]) {
+    for (name, value) in variables {
+        // SAFETY: a child that was forked from a process with one thread has one thread, so that
+        // nobody reads the environment meanwhile.
+        unsafe { std::env::set_var(name, value) };
     }
 }
 

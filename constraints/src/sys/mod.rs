@@ -6,7 +6,9 @@ mod print;
 mod run;
 mod signals;
 
-pub(crate) use child::{Bounded, answer_within, become_leader, fork};
+pub(crate) use child::{
+    Bounded, OWNER, answer_within, become_leader, die_with, fork, mark_owner, set_variables,
+};
 pub(crate) use exit::at_exit;
 pub(crate) use print::{stderr, stdout};
 pub(crate) use run::{Ran, run_within};

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::run::{Said, Sample, is_root};
+use crate::run::{Said, Sample};
 
 /// Built once; a test that looks at records takes its own.
 static SAMPLE: LazyLock<Sample> = LazyLock::new(|| Sample::build("sample"));
@@ -25,7 +25,8 @@ const PROBE_SAYS: &str = "a probe that prints must not spoil the list\n";
 /// all looks to root is in `tests/privileged.rs`.
 #[test]
 fn as_an_unprivileged_user() {
-    let said = SAMPLE.run_unprivileged(&["--test-threads=1"]);
+    let sample = Sample::build("sample");
+    let said = sample.run_unprivileged(&["--test-threads=1"]);
     assert_eq!((said.code, said.stderr.as_str()), (Some(0), PROBE_SAYS));
     insta::assert_snapshot!(said.stable());
 }
@@ -267,15 +268,26 @@ pub(crate) fn start_hanging(mut command: Command) -> (std::process::Child, i32) 
 }
 
 #[test]
-fn skips_are_not_run_by_anyone() {
-    let said = if is_root() {
-        SAMPLE.run(&["non_root"])
-    } else {
-        SAMPLE.run(&["::root"])
-    };
+fn a_skip_is_no_failure_unless_the_test_was_asked_for_by_name() {
+    let said = SAMPLE.run(&["needs::muc"]);
+    assert_eq!(said.code, Some(0));
     assert!(
         said.stdout.contains("0 passed; 0 failed; 1 ignored"),
         "{}",
         said.stdout
     );
+    for args in [
+        &["cases::needs::much"][..],
+        &["--exact", "cases::needs::much"],
+    ] {
+        let said = SAMPLE.run(args);
+        assert_eq!(said.code, Some(101));
+        assert!(
+            said.stdout
+                .contains("not run: needs kernel >= 99.1: kernel is ")
+                && said.stdout.contains("asked for by its whole name"),
+            "{}",
+            said.stdout
+        );
+    }
 }

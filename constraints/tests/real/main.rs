@@ -2,7 +2,11 @@
 //!
 //! These tests run under Rust's own harness: ours does not vouch for itself.
 
+mod cli;
+mod contract;
+mod halfway;
 mod harness;
+mod hostile;
 mod plain;
 mod run;
 #[cfg(feature = "runner")]

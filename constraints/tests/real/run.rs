@@ -119,6 +119,7 @@ impl Said {
             ("thread 'main' (", ")"),
             ("cases.rs:", "\n"),
             ("left behind: ", "\n"),
+            (": process ", " ("),
         ] {
             text = mask(&text, before, after);
         }

@@ -12,6 +12,10 @@ fn mistakes_are_reported_at_their_place() {
             path.extension().is_some_and(|extension| extension == "rs")
         })
         .count();
-    assert_eq!(cases, 12, "say here how many cases there are");
-    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+    assert_eq!(cases, 15, "say here how many cases there are");
+    let expected = trybuild::TestCases::new();
+    expected.compile_fail("tests/ui/*.rs");
+    if !cfg!(feature = "tokio") {
+        expected.compile_fail("tests/ui/without_tokio/*.rs");
+    }
 }

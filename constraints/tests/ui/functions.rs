@@ -2,9 +2,6 @@
 
 use kata_test::kata_test;
 
-#[kata_test]
-async fn is_async() {}
-
 #[kata_test(root)]
 fn is_generic<T: Default>() {}
 
@@ -13,10 +10,6 @@ fn takes(_: u32, _: u32) {}
 
 #[kata_test]
 unsafe fn is_unsafe() {}
-
-#[kata_test(root)]
-#[test]
-fn is_a_test_already() {}
 
 #[kata_test(root)]
 struct NoFunction;

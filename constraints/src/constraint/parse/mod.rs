@@ -207,7 +207,7 @@ fn value(entry: &Entry, value: Token<'_>) -> Result<Constraint, String> {
 }
 
 /// Keeps a text for the life of the process, each text once.
-fn keep(text: &str) -> &'static str {
+pub(crate) fn keep(text: &str) -> &'static str {
     static KEPT: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(text) = kept.get(text) {

@@ -3,6 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use super::shuffle;
+
 pub(super) const HELP: &str = "\
 Usage: [OPTIONS] [FILTERS...]
 
@@ -18,10 +20,15 @@ Options:
     --test-threads N        Tests at a time (or RUST_TEST_THREADS)
     --no-capture            Do not capture output (or RUST_TEST_NOCAPTURE)
     --show-output           Show the output of passed tests too
-    --format pretty|terse   Form of the output
+    --format pretty|terse|json|junit
+                            Form of the output
     -q, --quiet             The same as --format terse
     --color auto|always|never
     --report-time           Show how long each test took
+    --shuffle               Run tests in another order (or RUST_TEST_SHUFFLE)
+    --shuffle-seed SEED     ... in this one (or RUST_TEST_SHUFFLE_SEED)
+    --in-process            Run tests in this process, one by one, without capture, timeouts
+                            or another user: for debuggers
     --fail-fast             Start no test after the first failure
     --exclude-should-panic  Leave out tests that should panic
     --logfile PATH          Write the outcome of each test to PATH
@@ -55,6 +62,9 @@ pub(super) struct Options {
     pub(super) fail_fast: bool,
     pub(super) exclude_should_panic: bool,
     pub(super) logfile: Option<PathBuf>,
+    /// The order to run tests in, if not by name.
+    pub(super) shuffle: Option<u64>,
+    pub(super) in_process: bool,
     /// What was accepted and has no effect.
     pub(super) notes: Vec<String>,
 }
@@ -71,6 +81,8 @@ pub(super) enum Which {
 pub(super) enum Format {
     Pretty,
     Terse,
+    Json,
+    Junit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +96,8 @@ pub(super) enum Color {
 pub(super) struct Environment {
     pub(super) threads: Option<String>,
     pub(super) no_capture: bool,
+    pub(super) shuffle: bool,
+    pub(super) shuffle_seed: Option<String>,
     pub(super) cpus: NonZeroUsize,
 }
 
@@ -91,10 +105,16 @@ impl Environment {
     pub(super) fn here() -> Self {
         Self {
             threads: std::env::var("RUST_TEST_THREADS").ok(),
-            no_capture: std::env::var("RUST_TEST_NOCAPTURE").is_ok_and(|value| value != "0"),
+            no_capture: is_set("RUST_TEST_NOCAPTURE"),
+            shuffle: is_set("RUST_TEST_SHUFFLE"),
+            shuffle_seed: std::env::var("RUST_TEST_SHUFFLE_SEED").ok(),
             cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         }
     }
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| value != "0")
 }
 
 pub(super) fn parse(
@@ -136,6 +156,8 @@ impl Parsed {
             Some(threads) => number("RUST_TEST_THREADS", &threads)?,
             None => environment.cpus,
         };
+        let seed = environment.shuffle_seed;
+        let seed = seed.map(|seed| whole("RUST_TEST_SHUFFLE_SEED", &seed));
         let options = Options {
             filters: Vec::new(),
             skip: Vec::new(),
@@ -151,6 +173,10 @@ impl Parsed {
             fail_fast: false,
             exclude_should_panic: false,
             logfile: None,
+            shuffle: seed
+                .transpose()?
+                .or_else(|| environment.shuffle.then(shuffle::seed)),
+            in_process: false,
             notes: Vec::new(),
         };
         Ok(Self {
@@ -223,10 +249,13 @@ impl Parsed {
             "report-time" => options.report_time = true,
             "fail-fast" => options.fail_fast = true,
             "exclude-should-panic" => options.exclude_should_panic = true,
-            // Every test has a process of its own anyway.
-            "force-run-in-process" => {}
-            "shuffle" | "ensure-time" => {
-                options.notes.push(format!("--{name} has no effect here"));
+            "in-process" | "force-run-in-process" => options.in_process = true,
+            "shuffle" => {
+                options.shuffle.get_or_insert_with(shuffle::seed);
+            }
+            "ensure-time" => {
+                let note = "--ensure-time has no effect here: give tests a `timeout`";
+                options.notes.push(note.to_owned());
             }
             _ => return Err(format!("unrecognized option: '{name}'")),
         }
@@ -251,15 +280,13 @@ impl Parsed {
                 options.format = match value.as_str() {
                     "pretty" => Format::Pretty,
                     "terse" => Format::Terse,
-                    "json" | "junit" => {
-                        let note = format!("--format {value} is not written here; this is pretty");
-                        options.notes.push(note);
-                        Format::Pretty
-                    }
+                    "json" => Format::Json,
+                    "junit" => Format::Junit,
                     _ => return Err(expected("--format", "pretty, terse, json or junit", &value)),
                 }
             }
-            _ => options.notes.push(format!("--{name} has no effect here")),
+            // What is left of the options that take a value.
+            _ => options.shuffle = Some(whole("--shuffle-seed", &value)?),
         }
         Ok(())
     }
@@ -291,6 +318,12 @@ fn number(what: &str, value: &str) -> Result<NonZeroUsize, String> {
     value
         .parse()
         .map_err(|_| expected(what, "a number greater than 0", value))
+}
+
+fn whole(what: &str, value: &str) -> Result<u64, String> {
+    value
+        .parse()
+        .map_err(|_| expected(what, "a whole number", value))
 }
 
 fn expected(what: &str, wanted: &str, value: &str) -> String {

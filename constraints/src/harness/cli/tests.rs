@@ -8,6 +8,8 @@ fn parse_all(args: &[&str], threads: Option<&str>) -> Result<Command, String> {
     let environment = Environment {
         threads: threads.map(str::to_owned),
         no_capture: false,
+        shuffle: false,
+        shuffle_seed: None,
         cpus: NonZeroUsize::new(4).expect("four"),
     };
     parse(args.iter().map(|&arg| arg.to_owned()), environment)
@@ -126,10 +128,11 @@ fn everything_of_libtest_is_accepted() {
     ] {
         assert!(parse_all(&[arg], None).is_ok(), "{arg}");
     }
-    assert_eq!(
-        options(&["--shuffle"]).notes,
-        ["--shuffle has no effect here"]
-    );
+    assert_eq!(options(&["--shuffle", "--shuffle-seed=7"]).shuffle, Some(7));
+    assert_eq!(options(&["--shuffle-seed=7", "--shuffle"]).shuffle, Some(7));
+    assert!(options(&["--shuffle"]).shuffle.is_some());
+    assert_eq!(options(&["--format=junit"]).format, Format::Junit);
+    assert!(options(&["--force-run-in-process"]).in_process);
 }
 
 #[test]
@@ -144,6 +147,10 @@ fn mistakes_are_named() {
     assert_eq!(
         error(&["--color=blue"]),
         "argument for --color must be auto, always or never (was blue)"
+    );
+    assert_eq!(
+        error(&["--shuffle-seed", "x"]),
+        "argument for --shuffle-seed must be a whole number (was x)"
     );
     assert_eq!(
         error(&["--ignored", "--include-ignored"]),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::{Outcome, Phase, RunnerError};
+use super::{Outcome, OutcomeKind, Phase, RunnerError};
 
 /// The file with one line for each test.
 const MERGED: &str = "outcomes.jsonl";
@@ -27,7 +27,8 @@ pub(super) fn merge(dir: &Path) -> Result<Vec<Outcome>, RunnerError> {
             && !is_merged
         {
             let text = fs::read(&path).map_err(RunnerError::io("read", &path))?;
-            records.extend(last_of_each(parse(&path, &String::from_utf8_lossy(&text))?));
+            let read = parse(&path, &String::from_utf8_lossy(&text))?;
+            records.extend(last_of_each(read).filter(|record| !is_inventory(record)));
         }
     }
     let outcomes = settle(records);
@@ -47,6 +48,12 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Outcome>, RunnerError> {
         })
     };
     complete.lines().enumerate().map(read).collect()
+}
+
+/// Says whether a record only says that a test exists: whether it was to run is not known, since
+/// nextest does not tell a binary of its filters.
+pub(super) fn is_inventory(record: &Outcome) -> bool {
+    record.phase == Phase::List && record.outcome == OutcomeKind::Lost
 }
 
 fn last_of_each(records: Vec<Outcome>) -> impl Iterator<Item = Outcome> {
@@ -86,7 +93,7 @@ fn where_from(record: &Outcome) -> (&str, &str, &str, u32) {
     (&record.binary, &record.test, &record.place, record.as_uid)
 }
 
-fn rank(record: &Outcome) -> (super::OutcomeKind, Reverse<Phase>) {
+fn rank(record: &Outcome) -> (OutcomeKind, Reverse<Phase>) {
     (record.outcome, Reverse(record.phase))
 }
 

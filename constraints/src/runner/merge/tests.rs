@@ -18,6 +18,7 @@ fn line(test: &str, phase: Wrote, attempt: u32, uid: u32, ending: Ending) -> Str
         issue: None,
         reason: None,
         signal: None,
+        as_uid: None,
         duration_ms: 1.5,
         measures: &Measures::new(),
     };

@@ -1,0 +1,91 @@
+//! The only constraints for which a test may be skipped.
+
+use std::collections::BTreeSet;
+
+use super::MAY_SKIP;
+use crate::constraint::Constraint;
+use crate::verdict::Reason;
+
+/// The only constraints for which a test may be skipped.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    /// As it was written.
+    text: String,
+    /// The constraints as reasons name them, which is atom by atom.
+    allowed: BTreeSet<String>,
+}
+
+impl Allowance {
+    pub(super) fn new(text: String, constraints: &[Constraint]) -> Self {
+        let mut allowed = BTreeSet::new();
+        for constraint in constraints {
+            collect(constraint, &|atom| atom, &mut allowed);
+        }
+        Self { text, allowed }
+    }
+
+    /// Says why a skip for these reasons is not allowed. Each of them has to be: a test that lacks
+    /// something else as well would hide that.
+    pub(super) fn forbids(&self, reasons: &[Reason]) -> Option<String> {
+        let forbidden: BTreeSet<&str> = reasons
+            .iter()
+            .map(|reason| reason.constraint.as_str())
+            .filter(|constraint| !self.allows(constraint))
+            .collect();
+        if forbidden.is_empty() {
+            return None;
+        }
+        let forbidden: Vec<&str> = forbidden.into_iter().collect();
+        let list = if self.text.trim().is_empty() {
+            "nothing"
+        } else {
+            self.text.trim()
+        };
+        Some(format!(
+            "a skip for {} is not allowed here: {MAY_SKIP} lists {list}",
+            forbidden.join(", ")
+        ))
+    }
+}
+
+impl Allowance {
+    /// Says whether a constraint as a reason names it is allowed: itself, or, if all of `any(…)` is
+    /// unmet, every part.
+    fn allows(&self, constraint: &str) -> bool {
+        if self.allowed.contains(constraint) {
+            return true;
+        }
+        let Some(inner) = constraint.strip_prefix("any(") else {
+            return false;
+        };
+        let Some(inner) = inner.strip_suffix(')') else {
+            return false;
+        };
+        // A part can have commas of its own, as a range of versions has.
+        let mut part = String::new();
+        for piece in inner.split(", ") {
+            if !part.is_empty() {
+                part.push_str(", ");
+            }
+            part.push_str(piece);
+            if self.allows(&part) {
+                part.clear();
+            }
+        }
+        part.is_empty()
+    }
+}
+
+/// Collects the atoms as the reasons of a skip name them.
+fn collect(of: &Constraint, negate: &dyn Fn(String) -> String, to: &mut BTreeSet<String>) {
+    match of {
+        Constraint::Atom(atom) => drop(to.insert(negate(atom.to_string()))),
+        Constraint::All(list) | Constraint::Any(list) => {
+            to.insert(negate(of.to_string()));
+            for one in *list {
+                collect(one, negate, to);
+            }
+        }
+        Constraint::Not(inner) => collect(inner, &|atom| negate(format!("not({atom})")), to),
+    }
+}

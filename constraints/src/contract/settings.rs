@@ -1,0 +1,38 @@
+//! The variables, and how each is read.
+
+use std::ffi::OsString;
+
+use crate::constraint::{Constraint, parse};
+
+/// Constraints that this host promises.
+pub(crate) const EXPECT: &str = "KATA_TEST_EXPECT";
+/// The only constraints for which a test may be skipped.
+pub(crate) const MAY_SKIP: &str = "KATA_TEST_MAY_SKIP";
+/// Whether unmet tests are run as well.
+pub(crate) const UNSKIP: &str = "KATA_TEST_UNSKIP";
+
+/// A variable's text, if it is set.
+pub(super) fn text(name: &str, value: Option<OsString>) -> Result<Option<String>, String> {
+    let text = value.map(OsString::into_string).transpose();
+    text.map_err(|value| format!("{name} is no text: {}", value.display()))
+}
+
+/// Constraints in the attribute's grammar.
+pub(super) fn constraints(name: &str, text: &str) -> Result<Vec<Constraint>, String> {
+    parse(text).map_err(|problem| format!("{name}: {problem}"))
+}
+
+/// A switch, which is off if it is not set.
+pub(super) fn switch(name: &str, value: Option<&str>) -> Result<bool, String> {
+    match value {
+        Some("1") => Ok(true),
+        None | Some("" | "0") => Ok(false),
+        Some(other) => Err(format!("{name} is 1 or 0, not {other:?}")),
+    }
+}
+
+/// Whether unmet tests are run as well, for those who ask in the middle of a test. What is neither 1
+/// nor 0 has stopped the run before.
+pub(crate) fn unskip() -> bool {
+    std::env::var_os(UNSKIP).is_some_and(|value| value == "1")
+}

@@ -1,0 +1,206 @@
+//! Processes that outlive the test that started them.
+//!
+//! This process adopts orphans, so each is among its children. Whose it was shows in its process
+//! group, in its session, or, if it was started as a program of its own, in its environment.
+
+use std::fmt;
+use std::fs;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::{Pid, getpid};
+
+use super::Suspect;
+use crate::sys::OWNER;
+
+/// A process that is not this one's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pid: Pid,
+    name: String,
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.pid, self.name)
+    }
+}
+
+impl Process {
+    pub(super) fn kill(&self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+    }
+}
+
+pub(super) struct Processes {
+    /// Children from before, which whoever was here before exec(2) knows about.
+    before: Vec<Pid>,
+}
+
+impl Processes {
+    pub(super) fn watch() -> Self {
+        #[cfg(target_os = "linux")]
+        let _ = nix::sys::prctl::set_child_subreaper(true);
+        Self { before: children() }
+    }
+
+    /// The orphans that live, each with the process id of its test if that shows. The dead ones are
+    /// waited for.
+    pub(super) fn orphans(&self, running: &[Suspect], ours: &[Pid]) -> Vec<(Process, Option<Pid>)> {
+        let is_ours = |pid: &Pid| {
+            ours.contains(pid)
+                || self.before.contains(pid)
+                || running.iter().any(|test| test.pid == *pid)
+        };
+        let mut found = Vec::new();
+        for pid in children().into_iter().filter(|pid| !is_ours(pid)) {
+            let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+            let Some(stat) = Stat::of(pid) else { continue };
+            if !stat.is_ending {
+                let test = stat.test(running).or_else(|| owner(pid));
+                let name = command_line(pid).unwrap_or(stat.name);
+                found.push((Process { pid, name }, test));
+            }
+        }
+        found
+    }
+}
+
+impl Processes {
+    /// Says whether there are children besides `ours`, dying ones included.
+    pub(super) fn has_orphans(&self, ours: &[Pid]) -> bool {
+        let is_ours = |pid: &Pid| ours.contains(pid) || self.before.contains(pid);
+        children().iter().any(|pid| !is_ours(pid))
+    }
+}
+
+/// What /proc/PID/stat says.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    name: String,
+    is_ending: bool,
+    group: i32,
+    session: i32,
+}
+
+/// The flag of a process that is about to end, in the kernel's `task_struct`.
+const PF_EXITING: u64 = 0x4;
+
+impl Stat {
+    fn of(pid: Pid) -> Option<Self> {
+        let stat = Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
+        let is_ending = stat.is_ending || is_killed(pid);
+        Some(Self { is_ending, ..stat })
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (head, tail) = text.rsplit_once(')')?;
+        let (_, name) = head.split_once('(')?;
+        let fields: Vec<&str> = tail.split_ascii_whitespace().collect();
+        let flags: u64 = fields.get(6)?.parse().ok()?;
+        Some(Self {
+            name: name.to_owned(),
+            is_ending: matches!(*fields.first()?, "Z" | "X") || flags & PF_EXITING != 0,
+            group: fields.get(2)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
+        })
+    }
+
+    fn test(&self, running: &[Suspect]) -> Option<Pid> {
+        let leads = |test: &&Suspect| [self.group, self.session].contains(&test.pid.as_raw());
+        running.iter().find(leads).map(|test| test.pid)
+    }
+}
+
+/// Says whether SIGKILL is on its way to a process: whoever sent it meant to leave nothing.
+fn is_killed(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = |line: &str| {
+        let mask = line
+            .strip_prefix("SigPnd:")
+            .or_else(|| line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    let bit = 1 << (Signal::SIGKILL as i32 - 1);
+    status
+        .lines()
+        .filter_map(pending)
+        .any(|mask| mask & bit != 0)
+}
+
+/// The test that a program was started by, directly or not.
+fn owner(pid: Pid) -> Option<Pid> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut entries = environment.split(|byte| *byte == 0);
+    let owner =
+        entries.find_map(|entry| entry.strip_prefix(OWNER.as_bytes())?.strip_prefix(b"="))?;
+    let (harness, test) = std::str::from_utf8(owner).ok()?.split_once('-')?;
+    let is_here = harness.parse() == Ok(getpid().as_raw());
+    is_here
+        .then(|| test.parse().ok().map(Pid::from_raw))
+        .flatten()
+}
+
+/// The words that a program was started with, as far as they tell it from others.
+fn command_line(pid: Pid) -> Option<String> {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let words = String::from_utf8_lossy(&words).replace('\0', " ");
+    let words: String = words.trim().chars().take(80).collect();
+    (!words.is_empty()).then_some(words)
+}
+
+/// The children of this process, by the kernel's own list, or else by a look at every process.
+#[cfg(target_os = "linux")]
+fn children() -> Vec<Pid> {
+    let me = getpid();
+    let list = fs::read_to_string(format!("/proc/self/task/{me}/children"));
+    if let Ok(list) = list {
+        return list
+            .split_ascii_whitespace()
+            .filter_map(|pid| pid.parse().ok().map(Pid::from_raw))
+            .collect();
+    }
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let is_child = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat
+            .rsplit_once(')')
+            .and_then(|(_, tail)| tail.split_ascii_whitespace().nth(1)?.parse().ok());
+        parent == Some(me.as_raw())
+    };
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    pids.filter(is_child).map(Pid::from_raw).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn children() -> Vec<Pid> {
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: the form of /proc/PID/stat. Real orphans are in the sample's tests.
+
+    use super::*;
+
+    #[test]
+    fn a_name_can_hold_anything() {
+        let line =
+            |state: &str, flags: u64| format!("12 (a) b (c) {state} 1 34 56 0 -1 {flags} 0 0");
+        let stat = Stat::parse(&line("S", 0)).expect("fields");
+        assert_eq!(
+            (stat.name.as_str(), stat.group, stat.session),
+            ("a) b (c", 34, 56)
+        );
+        assert!(!stat.is_ending);
+        assert!(Stat::parse(&line("Z", 0)).expect("fields").is_ending);
+        assert!(
+            Stat::parse(&line("R", PF_EXITING))
+                .expect("fields")
+                .is_ending
+        );
+        assert_eq!(Stat::parse("12 (sh"), None);
+    }
+}

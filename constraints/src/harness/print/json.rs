@@ -1,0 +1,96 @@
+//! libtest's JSON lines (`--format json`, unstable there), with the reason of a skip as message.
+
+use super::{Line, Result, Totals};
+use crate::record::json::Object;
+
+fn event(kind: &str, event: &str, fill: impl FnOnce(&mut Object)) -> String {
+    let mut object = Object::new();
+    object.text("type", kind);
+    object.text("event", event);
+    fill(&mut object);
+    object.finish() + "\n"
+}
+
+pub(super) fn head(count: usize, seed: Option<u64>) -> String {
+    event("suite", "started", |object| {
+        object.integer("test_count", count as u64);
+        if let Some(seed) = seed {
+            object.integer("shuffle_seed", seed);
+        }
+    })
+}
+
+pub(super) fn started(name: &str) -> String {
+    event("test", "started", |object| object.text("name", name))
+}
+
+pub(super) fn slow(name: &str) -> String {
+    event("test", "timeout", |object| object.text("name", name))
+}
+
+pub(super) fn line(line: &Line<'_>, report_time: bool) -> String {
+    let word = match line.result {
+        Result::Ok | Result::Stale(_) => "ok",
+        Result::Failed(_) => "failed",
+        Result::Ignored(_) => "ignored",
+    };
+    event("test", word, |object| {
+        object.text("name", line.name);
+        if let Some(took) = line.took.filter(|_| report_time) {
+            object.number("exec_time", took.as_secs_f64());
+        }
+        match &line.result {
+            Result::Failed(how) => {
+                object.text("stdout", &String::from_utf8_lossy(line.output));
+                if let Some(how) = how {
+                    object.text("reason", how);
+                }
+            }
+            Result::Ignored(reason) if !reason.is_empty() => object.text("message", reason),
+            Result::Stale(unmet) => object.text("message", &format!("stale constraint: {unmet}")),
+            Result::Ok | Result::Ignored(_) => {}
+        }
+    })
+}
+
+pub(super) fn end(totals: &Totals) -> String {
+    event("suite", if totals.ok { "ok" } else { "failed" }, |object| {
+        for (key, count) in [
+            ("passed", totals.passed),
+            ("failed", totals.failed),
+            ("ignored", totals.ignored),
+            ("measured", 0),
+            ("filtered_out", totals.filtered_out),
+        ] {
+            object.integer(key, count as u64);
+        }
+        object.number("exec_time", totals.took.as_secs_f64());
+    })
+}
+
+/// What `--list --format json` says, each test with the reason of its `#[ignore]`.
+pub(in crate::harness) fn list<'a>(
+    tests: impl Iterator<Item = (&'a str, Option<&'a str>)>,
+) -> String {
+    let mut text = event("suite", "discovery", |_| {});
+    let (mut count, mut ignored) = (0, 0);
+    for (name, ignore) in tests {
+        count += 1;
+        ignored += u64::from(ignore.is_some());
+        text += &event("test", "discovered", |object| {
+            object.text("name", name);
+            object.boolean("ignore", ignore.is_some());
+            object.text("ignore_message", ignore.unwrap_or_default());
+        });
+    }
+    text + &event("suite", "completed", |object| {
+        for (key, count) in [
+            ("tests", count),
+            ("benchmarks", 0),
+            ("total", count),
+            ("ignored", ignored),
+        ] {
+            object.integer(key, count);
+        }
+    })
+}

@@ -1,0 +1,325 @@
+//! What became of each test: printed, counted and recorded.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::harness::FAILURE;
+use crate::harness::child::{Child, Exit, How};
+use crate::harness::interrupt::Interrupt;
+use crate::harness::plan::{Decided, Decision, Plan};
+use crate::harness::print::{Line, Printer, Result as Shown};
+use crate::harness::summary::Summary;
+use crate::harness::user::User;
+use crate::measure::Measures;
+use crate::record::{self, Ending, Phase, Record};
+use crate::registry::{ShouldPanic, Test};
+use crate::verdict::{Reason, join};
+
+/// Everything that is said about a run.
+pub(in crate::harness) struct Report<'a> {
+    plan: &'a Plan,
+    binary: String,
+    printer: Printer,
+    summary: Summary,
+    log: Option<File>,
+    started: Instant,
+    /// What is unmet of the running tests, which are to run all the same.
+    unmet: HashMap<&'static str, Vec<Reason>>,
+}
+
+/// What became of one test.
+pub(in crate::harness) struct Outcome<'a> {
+    pub(in crate::harness) ending: Ending,
+    pub(in crate::harness) shown: Shown,
+    pub(in crate::harness) signal: Option<&'static str>,
+    pub(in crate::harness) as_uid: Option<u32>,
+    pub(in crate::harness) reasons: &'a [Reason],
+    pub(in crate::harness) note: Option<&'a str>,
+    pub(in crate::harness) took: Option<Duration>,
+    pub(in crate::harness) output: Vec<u8>,
+    pub(in crate::harness) measures: &'a Measures,
+}
+
+impl<'a> Outcome<'a> {
+    pub(in crate::harness) fn new(ending: Ending, shown: Shown) -> Self {
+        Self {
+            ending,
+            shown,
+            signal: None,
+            as_uid: None,
+            reasons: &[],
+            note: None,
+            took: None,
+            output: Vec::new(),
+            measures: const { &Measures::new() },
+        }
+    }
+}
+
+impl<'a> Report<'a> {
+    pub(in crate::harness) fn new(plan: &'a Plan, filtered_out: usize) -> Result<Self, String> {
+        let create = |path: &Path| {
+            File::create(path).map_err(|error| format!("cannot write {}: {error}", path.display()))
+        };
+        let log = plan.options.logfile.as_deref().map(create).transpose()?;
+        Ok(Self {
+            plan,
+            binary: plan.target.binary_id(),
+            printer: Printer::new(&plan.options),
+            summary: Summary::new(filtered_out, &plan.options),
+            log,
+            started: Instant::now(),
+            unmet: HashMap::new(),
+        })
+    }
+
+    pub(in crate::harness) fn head(&mut self, count: usize) {
+        self.printer.head(count, self.plan.options.shuffle);
+    }
+
+    pub(in crate::harness) fn has_failures(&self) -> bool {
+        self.summary.has_failures()
+    }
+
+    /// If this process dies, the record says what it was at.
+    pub(in crate::harness) fn began(&mut self, next: &Decided) {
+        let mut outcome = Outcome::new(Ending::Lost, Shown::Ok);
+        outcome.as_uid = next.user.map(User::uid);
+        self.record(next.test, &outcome);
+        if !next.unmet.is_empty() {
+            self.unmet.insert(next.test.name(), next.unmet.clone());
+        }
+        self.printer.started(next.test.name());
+    }
+
+    pub(in crate::harness) fn slow(&mut self, test: &Test, after: Duration) {
+        self.printer.slow(test.name(), after);
+    }
+
+    /// A test that is not to run.
+    pub(in crate::harness) fn not_run(&mut self, next: &Decided) {
+        let reasons = next.decision.reasons();
+        let (ending, shown, why) = match &next.decision {
+            Decision::Run => unreachable!("whoever runs a test says how it ended"),
+            Decision::Ignored(reason) => {
+                (Ending::Ignored, Shown::Ignored((*reason).to_owned()), None)
+            }
+            Decision::Skip(reasons) => (Ending::Skipped, Shown::Ignored(join(reasons)), None),
+            Decision::Refuse(reasons, refusal) => (
+                Ending::Failed,
+                Shown::Failed(None),
+                Some(refusal.text(reasons)),
+            ),
+            Decision::Forbid(reasons, why) => {
+                let why = format!("not run: {}\n{why}\n", join(reasons));
+                (Ending::Failed, Shown::Failed(None), Some(why))
+            }
+            Decision::Undetermined(reasons) => {
+                let why = format!("not run, since it is undetermined: {}\n", join(reasons));
+                let shown = Shown::Failed(Some("undetermined".to_owned()));
+                (Ending::Undetermined, shown, Some(why))
+            }
+        };
+        let note = next.decision.note(next.test);
+        let mut outcome = Outcome::new(ending, shown);
+        outcome.reasons = reasons;
+        outcome.note = note.as_deref();
+        outcome.as_uid = next.user.map(User::uid);
+        outcome.output = why.unwrap_or_default().into_bytes();
+        self.printer.started(next.test.name());
+        self.settle(next.test, outcome);
+    }
+
+    /// A test that was to run, and could not be started.
+    pub(in crate::harness) fn not_started(&mut self, next: &Decided, problem: &str) {
+        let mut outcome = Outcome::new(Ending::Failed, Shown::Failed(None));
+        outcome.output = format!("this test was not started: {problem}\n").into_bytes();
+        self.settle(next.test, outcome);
+    }
+
+    /// A test whose process has ended, with what it left behind.
+    pub(in crate::harness) fn ended(&mut self, child: Child, left: Vec<Reason>) {
+        let (test, as_uid) = (child.test, child.as_uid());
+        self.conclude(test, as_uid, child.finish(), &left);
+    }
+
+    /// The same wherever the test has run.
+    pub(in crate::harness) fn conclude(
+        &mut self,
+        test: &'static Test,
+        as_uid: Option<u32>,
+        exit: Exit,
+        left: &[Reason],
+    ) {
+        let Exit {
+            how,
+            took,
+            mut output,
+            measures,
+            halt,
+            waived,
+        } = exit;
+        let mut unmet = self.unmet.remove(test.name()).unwrap_or_default();
+        unmet.extend(waived);
+        let (ending, shown, why, mut reasons) = match halt {
+            _ if !unmet.is_empty() => self.judge_unmet(test, how, unmet),
+            Some(halt) if how == How::Halted => self.judge_halted(test, halt),
+            _ => {
+                let (ending, shown, why) = judge(how, test);
+                (ending, shown, why, Vec::new())
+            }
+        };
+        if let Some(why) = why {
+            add_note(&mut output, &why);
+        }
+        let mut outcome = Outcome::new(ending, shown);
+        if let How::Signal(signal) = how {
+            outcome.signal = Some(signal.as_str());
+        }
+        self.summary.left_behind(test.name(), left);
+        reasons.extend_from_slice(left);
+        outcome.reasons = &reasons;
+        outcome.as_uid = as_uid;
+        outcome.took = Some(took);
+        outcome.output = output;
+        outcome.measures = &measures;
+        self.settle(test, outcome);
+    }
+
+    /// Ends a test because the run is to stop. Its record stays as written when it began: lost.
+    pub(in crate::harness) fn interrupted(&mut self, child: Child, interrupt: Interrupt) {
+        let test = child.test;
+        let Exit { mut output, .. } = child.finish();
+        add_note(
+            &mut output,
+            &format!("killed, for {} came", interrupt.name()),
+        );
+        let shown = Shown::Failed(Some(format!("interrupted by {}", interrupt.name())));
+        let mut outcome = Outcome::new(Ending::Lost, shown);
+        outcome.output = output;
+        self.show(test, &outcome);
+        self.summary.failed(test.name(), outcome.output);
+    }
+
+    pub(super) fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    pub(super) fn stale(&mut self, test: &Test, unmet: &[Reason]) {
+        self.summary.stale(test.name(), unmet);
+    }
+
+    pub(in crate::harness) fn left_by_someone(&mut self, things: &[String]) {
+        self.summary.left_by_someone(things);
+    }
+
+    /// Prints, records and counts.
+    pub(in crate::harness) fn settle(&mut self, test: &'static Test, outcome: Outcome<'_>) {
+        self.record(test, &outcome);
+        self.show(test, &outcome);
+        match outcome.ending {
+            Ending::Passed => self.summary.passed(test.name(), outcome.output),
+            Ending::Ignored => self.summary.ignored(),
+            Ending::Skipped => self.summary.skipped(outcome.reasons),
+            _ => self.summary.failed(test.name(), outcome.output),
+        }
+    }
+
+    fn show(&mut self, test: &Test, outcome: &Outcome<'_>) {
+        if let Some(log) = &mut self.log {
+            let mut line = String::new();
+            let _ = writeln!(line, "{} {}", outcome.shown.log_word(), test.name());
+            let _ = log.write_all(line.as_bytes());
+        }
+        self.printer.line(&Line {
+            name: test.name(),
+            should_panic: test.should_panic != ShouldPanic::No,
+            result: &outcome.shown,
+            took: outcome.took,
+            as_uid: outcome.as_uid,
+            output: &outcome.output,
+        });
+    }
+
+    fn record(&self, test: &Test, outcome: &Outcome<'_>) {
+        record::write(&Record {
+            binary: &self.binary,
+            test: test.name(),
+            phase: Phase::Run,
+            ending: outcome.ending,
+            reasons: outcome.reasons,
+            issue: test.issue,
+            reason: outcome.note.or(test.reason),
+            signal: outcome.signal,
+            as_uid: outcome.as_uid,
+            duration_ms: outcome.took.unwrap_or_default().as_secs_f64() * 1000.0,
+            measures: outcome.measures,
+        });
+    }
+
+    pub(in crate::harness) fn finish(
+        mut self,
+        not_started: usize,
+        interrupt: Option<Interrupt>,
+    ) -> ExitCode {
+        let totals = self
+            .summary
+            .totals(interrupt.is_some(), self.started.elapsed());
+        let text = self.summary.text(
+            &self.plan.options,
+            &self.printer,
+            not_started,
+            interrupt,
+            &totals,
+        );
+        let printed = self.printer.end(&text, &totals);
+        match interrupt {
+            Some(interrupt) => interrupt.exit_code(),
+            None if !totals.ok || !printed => ExitCode::from(FAILURE),
+            None => ExitCode::SUCCESS,
+        }
+    }
+}
+
+/// What the end of a process means, what the line says of it, and what its output does not say.
+fn judge(how: How, test: &Test) -> (Ending, Shown, Option<String>) {
+    let failed =
+        |detail: Option<String>, why: Option<String>| (Ending::Failed, Shown::Failed(detail), why);
+    match how {
+        How::Passed => (Ending::Passed, Shown::Ok, None),
+        // Without its reasons a halt is a failure.
+        How::Failed | How::Halted => failed(None, None),
+        How::Signal(signal) => {
+            let name = signal.as_str();
+            let why = format!("the test's process died of {name}");
+            failed(Some(name.to_owned()), Some(why))
+        }
+        How::Left(code) => {
+            let why =
+                format!("the test's process left with exit code {code} before the test had ended");
+            failed(None, Some(why))
+        }
+        How::TimedOut | How::Stuck => {
+            let after = test.timeout.unwrap_or_default();
+            let mut why =
+                format!("killed with all of its processes, for it has a timeout of {after:?}");
+            if how == How::Stuck {
+                why += "; its process hangs in the kernel and is still there";
+            }
+            let shown = Shown::Failed(Some(format!("timed out after {after:?}")));
+            (Ending::TimedOut, shown, Some(why))
+        }
+    }
+}
+
+fn add_note(output: &mut Vec<u8>, note: &str) {
+    if !output.is_empty() && !output.ends_with(b"\n") {
+        output.push(b'\n');
+    }
+    output.extend_from_slice(format!("note: {note}\n").as_bytes());
+}

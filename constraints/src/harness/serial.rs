@@ -1,0 +1,182 @@
+//! Tests that must not run at the same time: a lock for each group, across processes.
+//!
+//! A lock is a file below the record folder, locked by flock(2). This process holds it, not the
+//! test's: the test's process closes it before anything else, so that nothing a test leaves behind
+//! can keep a lock, and the kernel frees the lock of a harness that was killed. The order of tests
+//! in other processes is the kernel's.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::child::has_ended;
+use crate::record;
+use crate::sys::{become_leader, default_signals, fork};
+
+/// The groups of which a test runs or is waited for here.
+#[derive(Default)]
+pub(super) struct Serial {
+    groups: Vec<Group>,
+}
+
+struct Group {
+    name: &'static str,
+    file: File,
+    /// A child that waits for the lock, if another process has it. Both share the open file, so
+    /// that what the child locks is locked for this process too, and its end is an event.
+    waiter: Option<Pid>,
+}
+
+/// Whether a test of a group may start.
+pub(super) enum Turn {
+    /// It may, and the group is taken.
+    Granted,
+    /// Another test of the group runs, here or elsewhere.
+    NotYet,
+    Failed(String),
+}
+
+impl Serial {
+    /// Asks for a group's lock without waiting for it.
+    pub(super) fn ask(&mut self, name: &'static str) -> Turn {
+        match self.groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.look(),
+            None => match Group::open(name) {
+                Ok((group, turn)) => {
+                    self.groups.push(group);
+                    turn
+                }
+                Err(problem) => Turn::Failed(problem),
+            },
+        }
+    }
+
+    /// Gives a group's lock back, also for whoever else has the file open.
+    pub(super) fn release(&mut self, name: &'static str) {
+        self.groups.retain(|group| {
+            let keep = group.name != name;
+            if !keep {
+                let _ = group.file.unlock();
+            }
+            keep
+        });
+    }
+
+    /// What a test's process must close.
+    pub(super) fn fds(&self) -> Vec<RawFd> {
+        self.groups
+            .iter()
+            .map(|group| group.file.as_raw_fd())
+            .collect()
+    }
+
+    /// The children that wait here: they are no test's.
+    pub(super) fn waiters(&self) -> impl Iterator<Item = Pid> {
+        self.groups.iter().filter_map(|group| group.waiter)
+    }
+}
+
+impl Drop for Serial {
+    fn drop(&mut self) {
+        for waiter in self.waiters() {
+            let _ = kill(waiter, Signal::SIGKILL);
+            let _ = waitpid(waiter, None);
+        }
+    }
+}
+
+impl Group {
+    fn open(name: &'static str) -> Result<(Self, Turn), String> {
+        let file = open(name)?;
+        let (waiter, turn) = match file.try_lock() {
+            Ok(()) => (None, Turn::Granted),
+            Err(TryLockError::WouldBlock) => {
+                let waiter = wait_for(&file).map_err(|errno| {
+                    format!("no process can wait for serial group {name}: {errno}")
+                })?;
+                (Some(waiter), Turn::NotYet)
+            }
+            Err(TryLockError::Error(error)) => return Err(cannot_lock(name, &error)),
+        };
+        Ok((Self { name, file, waiter }, turn))
+    }
+
+    fn look(&mut self) -> Turn {
+        // Without a waiter the lock is this process's own, and a test is running.
+        let Some(waiter) = self.waiter else {
+            return Turn::NotYet;
+        };
+        if !has_ended(waiter) {
+            return Turn::NotYet;
+        }
+        self.waiter = None;
+        match waitpid(waiter, None) {
+            Ok(WaitStatus::Exited(_, 0)) => Turn::Granted,
+            status => Turn::Failed(format!(
+                "waiting for serial group {} ended with {status:?}",
+                self.name
+            )),
+        }
+    }
+}
+
+fn wait_for(file: &File) -> nix::Result<Pid> {
+    fork(|parent| {
+        become_leader(parent);
+        default_signals();
+        if file.lock().is_err() {
+            std::process::exit(1);
+        }
+    })
+}
+
+/// Waits for a group's lock on this thread; dropping the file gives it back.
+pub(crate) fn lock(name: &str) -> Result<File, String> {
+    let file = open(name)?;
+    file.lock().map_err(|error| cannot_lock(name, &error))?;
+    Ok(file)
+}
+
+fn open(name: &str) -> Result<File, String> {
+    let folder = record::serial_folder().ok_or_else(|| {
+        format!("serial group {name} has no place for its lock: set KATA_TEST_RECORD_DIR")
+    })?;
+    let open = || {
+        fs::create_dir_all(&folder)?;
+        open_or_create(&folder.join(format!("{name}.lock")))
+    };
+    open().map_err(|error| {
+        cannot_lock(
+            name,
+            &io::Error::new(error.kind(), format!("{}: {error}", folder.display())),
+        )
+    })
+}
+
+/// Opened for reading, which is enough for flock(2): the file may be another user's.
+fn open_or_create(path: &Path) -> io::Result<File> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o644)
+                .open(path);
+            match made {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+                _ => File::open(path),
+            }
+        }
+        opened => opened,
+    }
+}
+
+fn cannot_lock(name: &str, error: &io::Error) -> String {
+    format!("serial group {name} cannot be locked: {error}; set KATA_TEST_RECORD_DIR")
+}

@@ -1,0 +1,102 @@
+//! Another user for a test that needs to be unprivileged, where this process is root.
+//!
+//! Only a need that stands by itself is provided: `not(root)` or `any(non_root, …)` ask how things
+//! are, and get that answer.
+
+mod home;
+mod judge;
+
+use std::env;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, Gid, Pid, Uid, access, geteuid};
+
+use crate::constraint::{Atom, Constraint};
+use crate::registry::Test;
+use crate::sys::die_with;
+
+pub(super) use home::Home;
+pub(super) use judge::judge_all;
+
+/// The user that is nobody almost everywhere.
+const NOBODY: u32 = 65534;
+
+/// Whom a test runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct User {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl User {
+    /// The user that this test is to be given, if it needs another one than this process's.
+    pub(super) fn for_test(test: &Test) -> Option<Self> {
+        let non_root = |need: &Constraint| matches!(need, Constraint::Atom(Atom::NonRoot));
+        let is_given = cfg!(target_os = "linux") && geteuid().is_root();
+        (is_given && test.constraints.iter().any(non_root)).then(Self::unprivileged)
+    }
+
+    /// Whoever became root by sudo, else nobody.
+    fn unprivileged() -> Self {
+        let number = |name| {
+            env::var(name)
+                .ok()?
+                .parse()
+                .ok()
+                .filter(|id: &u32| *id != 0)
+        };
+        let (uid, gid) = match (number("SUDO_UID"), number("SUDO_GID")) {
+            (Some(uid), Some(gid)) => (uid, gid),
+            _ => (NOBODY, NOBODY),
+        };
+        Self {
+            uid: Uid::from_raw(uid),
+            gid: Gid::from_raw(gid),
+        }
+    }
+
+    pub(super) fn uid(self) -> u32 {
+        self.uid.as_raw()
+    }
+
+    /// Makes the calling child this user, for good.
+    pub(super) fn become_it(self, parent: Pid) -> Result<(), String> {
+        let failed = |call: &'static str| {
+            move |errno: Errno| format!("cannot become uid {}: {call}: {errno}", self.uid)
+        };
+        #[cfg(target_os = "linux")]
+        {
+            use nix::unistd::{setgroups, setresgid, setresuid};
+            setgroups(&[self.gid]).map_err(failed("setgroups"))?;
+            setresgid(self.gid, self.gid, self.gid).map_err(failed("setresgid"))?;
+            setresuid(self.uid, self.uid, self.uid).map_err(failed("setresuid"))?;
+            // A process that changed its user is nobody's to look at, not even its own: it could
+            // not write the maps of its user namespace.
+            nix::sys::prctl::set_dumpable(true).map_err(failed("prctl"))?;
+        }
+        #[cfg(not(target_os = "linux"))]
+        return Err(failed("setresuid")(Errno::ENOSYS));
+        // The change of user has taken this away.
+        die_with(parent);
+        Ok(())
+    }
+}
+
+/// What a test needs to reach: the folder of its package, and its own executable.
+pub(super) fn needed() -> Vec<PathBuf> {
+    let paths = [env::current_dir(), env::current_exe()];
+    paths.into_iter().flatten().collect()
+}
+
+/// The first folder or file on the way to these that the calling process cannot use.
+pub(super) fn out_of_reach(needed: &[PathBuf]) -> Option<String> {
+    needed.iter().find_map(|path| {
+        let mut way: Vec<_> = path.ancestors().collect();
+        way.reverse();
+        way.into_iter().find_map(|step| {
+            let errno = access(step, AccessFlags::X_OK).err()?;
+            Some(format!("cannot reach {}: {}", step.display(), errno.desc()))
+        })
+    })
+}

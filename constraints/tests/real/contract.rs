@@ -1,0 +1,228 @@
+//! What the environment promises and allows, under both harnesses.
+
+use std::sync::LazyLock;
+
+use crate::run::{Said, Sample};
+
+static OURS: LazyLock<Sample> = LazyLock::new(|| Sample::build("sample"));
+static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("plain"));
+static HALFWAY: LazyLock<Sample> = LazyLock::new(|| Sample::build("halfway"));
+static HALFWAY_PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("halfway_plain"));
+
+fn run(sample: &Sample, variables: &[(&str, &str)], args: &[&str]) -> Said {
+    let mut command = sample.command(args);
+    command.envs(variables.iter().copied());
+    Said::by(command)
+}
+
+const BROKEN: (&str, &str) = (
+    "KATA_TEST_EXPECT",
+    "kernel_ge = \"2.6\", kernel_ge = \"99.1\", command = \"no-such-command\"",
+);
+const KEPT: (&str, &str) = (
+    "KATA_TEST_EXPECT",
+    "kernel_ge = \"2.6\", not(command = \"no-such-command\")",
+);
+
+#[test]
+fn a_broken_promise_stops_the_run_before_any_test() {
+    for args in [
+        &["passes::"][..],
+        &["--list"],
+        &["--list", "--format=terse", "--ignored"],
+    ] {
+        let said = run(&OURS, &[BROKEN], args);
+        assert_eq!(
+            (said.code, said.stdout.as_str()),
+            (Some(101), ""),
+            "{args:?}"
+        );
+        for text in [
+            "error: this host does not keep what KATA_TEST_EXPECT promises (kernel_ge",
+            "needs kernel >= 99.1: kernel is ",
+            "needs command no-such-command: ",
+        ] {
+            assert!(
+                said.stderr.contains(text),
+                "{text:?} is missing in {}",
+                said.stderr
+            );
+        }
+        assert!(
+            !said.stderr.contains("needs kernel >= 2.6"),
+            "{}",
+            said.stderr
+        );
+    }
+    assert_eq!(run(&OURS, &[KEPT], &["passes::"]).code, Some(0));
+
+    // Rust's own harness can be stopped test by test only.
+    let said = run(&PLAIN, &[BROKEN], &["passes::"]);
+    assert_eq!(said.code, Some(101));
+    assert!(
+        said.stdout.contains("0 passed; 5 failed"),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        said.stdout.contains("this host does not keep what"),
+        "{}",
+        said.stdout
+    );
+    assert_eq!(run(&PLAIN, &[KEPT], &["passes::"]).code, Some(0));
+}
+
+#[test]
+fn an_unknown_name_stops_the_run() {
+    for name in ["KATA_TEST_EXPECT", "KATA_TEST_MAY_SKIP"] {
+        let said = run(&OURS, &[(name, "rot")], &["passes::"]);
+        assert_eq!((said.code, said.stdout.as_str()), (Some(101), ""));
+        assert_eq!(
+            said.stderr,
+            format!(
+                "error: {name}: no constraint is called `rot`; did you mean `root`? at \"rot\"\n"
+            )
+        );
+    }
+    let said = run(&OURS, &[("KATA_TEST_UNSKIP", "maybe")], &["passes::"]);
+    assert_eq!(said.code, Some(101));
+}
+
+#[test]
+fn a_skip_that_is_not_allowed_fails() {
+    const SOME: (&str, &str) = ("KATA_TEST_MAY_SKIP", "command = \"no-such-command\"");
+    let said = run(&HALFWAY, &[SOME], &["skips::"]);
+    assert_eq!(said.code, Some(101));
+    let allowed = said.line("cases::skips::in_a_helper");
+    assert!(allowed.contains("ignored, needs command"), "{allowed}");
+    let forbidden = said.line("cases::skips::by_needs");
+    assert!(forbidden.ends_with("FAILED"), "{forbidden}");
+    assert!(
+        said.stdout.contains(
+            "a skip for kernel >= 99.1 is not allowed here: KATA_TEST_MAY_SKIP lists command = "
+        ) && said.stdout.contains("0 passed; 4 failed; 1 ignored"),
+        "{}",
+        said.stdout
+    );
+
+    let sample = Sample::build("sample");
+    let said = run(&sample, &[SOME], &["needs::much"]);
+    assert_eq!(said.code, Some(101));
+    assert!(
+        said.stdout.contains("a skip for kernel >= 99.1 is not"),
+        "{}",
+        said.stdout
+    );
+    let recorded = sample.recorded();
+    assert!(
+        recorded.contains("\"outcome\":\"failed\"") && recorded.contains("kernel >= 99.1"),
+        "{recorded}"
+    );
+    const BOTH: (&str, &str) = (
+        "KATA_TEST_MAY_SKIP",
+        "command = \"no-such-command\", kernel_ge = \"99.1\"",
+    );
+    for sample in [&OURS, &PLAIN] {
+        assert_eq!(run(sample, &[BOTH], &["needs::much"]).code, Some(0));
+    }
+    for (sample, test) in [(&PLAIN, "needs::much"), (&HALFWAY_PLAIN, "skips::by_needs")] {
+        let said = run(sample, &[SOME], &[test]);
+        assert_eq!(said.code, Some(101));
+        assert!(
+            said.stdout.contains("is not allowed here"),
+            "{}",
+            said.stdout
+        );
+    }
+
+    // To nextest such a test is not ignored, so that it runs, and fails.
+    let listed = |variable| {
+        let variables = [variable, ("NEXTEST", "1")];
+        run(
+            &OURS,
+            &variables,
+            &["--list", "--format=terse", "--ignored"],
+        )
+        .stdout
+    };
+    assert!(!listed(SOME).contains("needs::much"));
+    assert!(listed(BOTH).contains("needs::much"));
+}
+
+#[test]
+fn unmet_tests_can_be_run_to_find_stale_constraints() {
+    const UNSKIP: (&str, &str) = ("KATA_TEST_UNSKIP", "1");
+    let sample = Sample::build("sample");
+    let said = run(&sample, &[UNSKIP], &["needs::much", "needs::a_probe"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert_eq!(
+        said.line("cases::needs::a_probe"),
+        "test cases::needs::a_probe ... ok, with a stale constraint: needs when hearsay: nobody has \
+         heard of it (hearsay)"
+    );
+    let much = said.line("cases::needs::much");
+    assert!(
+        much.contains("... ignored, needs kernel >= 99.1: ")
+            && much.ends_with("; run all the same, it did not pass"),
+        "{much}"
+    );
+    assert!(
+        said.stdout.contains(
+            "stale constraints, without which these tests passed:\n    \
+             cases::needs::a_probe: when hearsay\n"
+        ) && said.stdout.contains("1 passed; 0 failed; 1 ignored"),
+        "{}",
+        said.stdout
+    );
+    let recorded = sample.recorded();
+    let stale = |line: &str| {
+        line.contains("\"outcome\":\"passed\"") && line.contains("\"constraint\":\"when hearsay\"")
+    };
+    assert!(recorded.lines().any(stale), "{recorded}");
+
+    // What is required half-way counts too.
+    let said = run(
+        &HALFWAY,
+        &[UNSKIP],
+        &["skips::by_needs", "skips::in_a_helper"],
+    );
+    let helper = said.line("cases::skips::in_a_helper");
+    assert!(
+        helper.contains("ok, with a stale constraint: needs command"),
+        "{helper}"
+    );
+    let by_needs = said.line("cases::skips::by_needs");
+    assert!(by_needs.ends_with("it did not pass"), "{by_needs}");
+    let said = run(
+        &HALFWAY_PLAIN,
+        &[UNSKIP],
+        &["skips::by_needs", "skips::in_a_helper"],
+    );
+    assert!(
+        said.stderr
+            .contains("in_a_helper passed with a stale constraint: needs command")
+            && said.stderr.contains("1 test shown as ok was skipped"),
+        "{}",
+        said.stderr
+    );
+    let args = ["--in-process", "skips::in_a_helper"];
+    let said = run(&HALFWAY, &[UNSKIP], &args);
+    let helper = said.line("cases::skips::in_a_helper");
+    assert!(helper.contains("ok, with a stale constraint"), "{helper}");
+    let said = run(&PLAIN, &[UNSKIP], &["needs::much", "needs::a_probe"]);
+    assert!(
+        said.stderr
+            .contains("a_probe passed with a stale constraint: needs when hearsay")
+            && said.stderr.contains("1 test shown as ok was skipped"),
+        "{}",
+        said.stderr
+    );
+
+    // nextest can be told of no skip by now, and is told of none before.
+    let nextest = |args: &[&str]| run(&OURS, &[UNSKIP, ("NEXTEST", "1")], args);
+    let listed = nextest(&["--list", "--format=terse", "--ignored"]).stdout;
+    assert!(!listed.contains("needs::"), "{listed}");
+    let said = nextest(&["--exact", "cases::needs::much", "--nocapture"]);
+    assert_eq!(said.code, Some(101));
+    assert_eq!(nextest(&["--exact", "cases::needs::a_probe"]).code, Some(0));
+}

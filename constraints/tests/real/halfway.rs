@@ -1,0 +1,203 @@
+//! Tests that stop half-way, under both harnesses.
+
+use std::sync::LazyLock;
+
+use crate::run::{Said, Sample};
+
+static OURS: LazyLock<Sample> = LazyLock::new(|| Sample::build("halfway"));
+static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("halfway_plain"));
+
+fn on_stage(sample: &Sample, args: &[&str]) -> Said {
+    let mut command = sample.command(args);
+    command.env("SAMPLE", "fail");
+    Said::by(command)
+}
+
+/// The last record of a test.
+fn last<'a>(recorded: &'a str, test: &str) -> &'a str {
+    let name = format!("\"test\":\"{test}\"");
+    let line = recorded.lines().rfind(|line| line.contains(&name));
+    line.unwrap_or_else(|| panic!("no record of {test} in {recorded}"))
+}
+
+#[test]
+fn they_are_ignored_with_every_reason() {
+    let sample = Sample::build("halfway");
+    let said = sample.run(&[]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let by_needs = said.line("cases::skips::by_needs");
+    assert!(
+        by_needs.contains(" ... ignored, needs kernel >= 99.1: kernel is ")
+            && by_needs.ends_with(
+                "; needs command no-such-command: no executable file no-such-command found (PATH)"
+            ),
+        "{by_needs}"
+    );
+    let by_a_reason = said.line("cases::skips::by_a_reason");
+    assert!(
+        by_a_reason.contains(" ... ignored, 0 disks\tof 3 GiB (")
+            && by_a_reason.contains("cases.rs:"),
+        "{by_a_reason}"
+    );
+    for test in ["in_a_helper", "where_a_panic_is_due", "and_cleans_up"] {
+        for args in [&[test][..], &[test, "--in-process"]] {
+            let text = sample.run(args).stdout;
+            assert!(text.contains("0 passed; 0 failed; 1 ignored"), "{text}");
+        }
+    }
+    assert!(
+        said.stdout
+            .contains("needed and missing: command no-such-command ×2, kernel >= 99.1 ×1\n")
+            && said.stdout.contains("7 passed; 0 failed; 5 ignored"),
+        "{}",
+        said.stdout
+    );
+
+    let recorded = sample.recorded();
+    let by_needs = last(&recorded, "cases::skips::by_needs");
+    for part in [
+        "\"phase\":\"run\"",
+        "\"outcome\":\"skipped\"",
+        "{\"constraint\":\"kernel >= 99.1\",",
+        "{\"constraint\":\"command no-such-command\",",
+        "\"issue\":\"x/1\"",
+        "\"measures\":{\"before\":1}",
+    ] {
+        assert!(by_needs.contains(part), "{part} is missing in {by_needs}");
+    }
+    let by_a_reason = last(&recorded, "cases::skips::by_a_reason");
+    assert!(
+        by_a_reason.contains("\"constraint\":\"skip!\",\"observed\":\"0 disks\\tof\\n3 GiB\""),
+        "{by_a_reason}"
+    );
+}
+
+#[test]
+fn they_clean_up_and_print_no_panic() {
+    let said = OURS.run(&["and_cleans_up", "--nocapture"]);
+    assert!(said.stdout.contains("the disk is given back"), "{said:?}");
+    assert_eq!(said.stderr, "");
+}
+
+#[test]
+fn what_is_no_skip_fails() {
+    let sample = Sample::build("halfway");
+    let said = on_stage(&sample, &["fails::"]);
+    assert_eq!(said.code, Some(101));
+    assert!(
+        said.stdout.contains("0 passed; 4 failed"),
+        "{}",
+        said.stdout
+    );
+    let undetermined = said.line("cases::fails::by_what_cannot_be_told");
+    assert!(
+        undetermined.ends_with("FAILED (undetermined)"),
+        "{undetermined}"
+    );
+    for text in [
+        "stopped, since it is undetermined: needs when broken: the probe panicked: the probe broke",
+        "something caught the unwinding",
+        "from another thread (",
+        "left with exit code 3 before the test had ended",
+    ] {
+        assert!(
+            said.stdout.contains(text),
+            "{text:?} is missing in {}",
+            said.stdout
+        );
+    }
+    let recorded = sample.recorded();
+    let undetermined = last(&recorded, "cases::fails::by_what_cannot_be_told");
+    assert!(
+        undetermined.contains("\"outcome\":\"undetermined\"")
+            && undetermined.contains("\"constraint\":\"when broken\""),
+        "{undetermined}"
+    );
+}
+
+/// nextest looks at the exit code alone, and would take a skip in this phase for a pass.
+#[test]
+fn under_nextest_they_fail() {
+    for sample in ["halfway", "halfway_plain"].map(Sample::build) {
+        let mut command = sample.command(&["--exact", "cases::skips::by_needs", "--nocapture"]);
+        command.env("NEXTEST", "1");
+        let said = Said::by(command);
+        assert_eq!(said.code, Some(101), "{said:?}");
+        let text = said.stdout + &said.stderr;
+        assert!(
+            text.contains("stopped half-way: needs kernel >= 99.1: "),
+            "{text}"
+        );
+        let recorded = sample.recorded();
+        let record = last(&recorded, "cases::skips::by_needs");
+        assert!(
+            record.contains("\"outcome\":\"failed\"") && record.contains("kernel >= 99.1"),
+            "{record}"
+        );
+    }
+}
+
+#[test]
+fn under_rusts_harness_they_are_announced_and_counted() {
+    let sample = Sample::build("halfway_plain");
+    let said = sample.run(&["cases::"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let announced = said.stderr.matches("is SKIPPED, whatever").count();
+    assert_eq!(announced, 5, "{}", said.stderr);
+    assert!(
+        said.stderr.ends_with(
+            "5 tests shown as ok were skipped; needed and missing: command no-such-command ×2, \
+             kernel >= 99.1 ×1\n"
+        ),
+        "{}",
+        said.stderr
+    );
+    let recorded = sample.recorded();
+    assert_eq!(recorded.matches("\"outcome\":\"skipped\"").count(), 5);
+    let said = PLAIN.run(&["and_cleans_up"]);
+    assert!(
+        said.stderr.ends_with("1 test shown as ok was skipped\n"),
+        "{}",
+        said.stderr
+    );
+
+    let said = on_stage(
+        &PLAIN,
+        &["fails::by_what", "fails::by_catching", "fails::by_another"],
+    );
+    assert!(
+        said.stdout.contains("0 passed; 3 failed"),
+        "{}",
+        said.stdout
+    );
+    assert!(said.stdout.contains("the probe broke"), "{}", said.stdout);
+}
+
+#[test]
+fn a_test_that_is_made_twice_is_found_out() {
+    let said = PLAIN.run(&["twice"]);
+    assert!(
+        said.stdout.contains("1 passed; 1 failed"),
+        "{}",
+        said.stdout
+    );
+    assert!(
+        said.stdout
+            .contains("remove the `#[test]` above our attribute"),
+        "{}",
+        said.stdout
+    );
+}
+
+#[test]
+fn a_test_asked_for_by_its_whole_name_is_not_skipped_in_silence() {
+    let said = OURS.run(&["--exact", "cases::skips::in_a_helper"]);
+    assert_eq!(said.code, Some(101));
+    assert!(
+        said.stdout
+            .contains("stopped half-way: needs command no-such-command: ")
+            && said.stdout.contains("it was asked for by its whole name"),
+        "{}",
+        said.stdout
+    );
+}

@@ -1,0 +1,272 @@
+//! Tests that do their worst: each is one outcome, and nobody else's.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::harness::{is_alive, start_hanging};
+use crate::run::{Said, Sample, is_root};
+
+static HOSTILE: LazyLock<Sample> = LazyLock::new(|| Sample::build("hostile"));
+
+/// As little address space as the harness needs: none for a hundred megabytes of output.
+fn in_little_memory(command: &Command) -> Command {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -v 60000; exec \"$0\" \"$@\""]);
+    limited.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    limited.current_dir(command.get_current_dir().expect("a directory"));
+    limited
+}
+
+#[test]
+fn the_worst_is_one_outcome_each() {
+    set_child_subreaper(true).expect("orphans");
+    let sample = Sample::build("hostile");
+    let mut command = sample.command(&["worst", "z_untouched", "--test-threads=2"]);
+    command.env("SAMPLE", "fail");
+    let said = Said::by(in_little_memory(&command));
+    assert_eq!(said.code, Some(101), "{said:?}");
+    for (test, how) in [
+        ("segfault", "FAILED (SIGSEGV)"),
+        ("abort", "FAILED (SIGABRT)"),
+        ("infinite_loop", "FAILED (timed out after 700ms)"),
+        ("hundred_megabytes", "FAILED"),
+        ("closed_stdout", "ok"),
+        ("fork_bomb_of_ten", "ok"),
+        ("change_dir", "ok"),
+        ("set_variable", "ok"),
+    ] {
+        let line = said.line(&format!("worst::{test}"));
+        assert_eq!(line, format!("test worst::{test} ... {how}"));
+    }
+    for test in ["set_uid", "unshare_mounts"] {
+        let ok = said.line(&format!("worst::{test}")).ends_with(" ... ok");
+        assert_eq!(ok, is_root(), "{test}");
+    }
+    assert!(said.line("z_untouched::everything").ends_with("... ok"));
+    assert!(said.stdout.contains("; 4 failed;"), "{}", said.stdout);
+
+    let long = said
+        .stdout
+        .find("\nthe beginning\n")
+        .expect("the beginning");
+    let dropped = said
+        .stdout
+        .find(" bytes of output dropped here]")
+        .expect("a note");
+    let end = said.stdout.find("\nthe end\n").expect("the end");
+    assert!(long < dropped && dropped < end && said.stdout.len() < 2 << 20);
+    let bomb = "    worst::fork_bomb_of_ten: process ";
+    assert_eq!(said.stdout.matches(bomb).count(), 10, "{}", said.stdout);
+
+    let (_, tail) = said.stdout.split_once("left behind: ").expect("the pid");
+    let pid = tail.lines().next().expect("a line").parse().expect("a pid");
+    assert!(!is_alive(pid), "process {pid} outlives its test's timeout");
+    let recorded = sample.recorded();
+    let timed_out = recorded
+        .lines()
+        .filter(|line| line.contains("\"outcome\":\"timed_out\""));
+    assert_eq!(timed_out.count(), 1, "{recorded}");
+}
+
+#[test]
+fn what_is_left_behind_is_said_by_name() {
+    set_child_subreaper(true).expect("orphans");
+    let sample = Sample::build("hostile");
+    let folder = tempfile::tempdir().expect("a folder");
+    // One after the other and then at the same time: whose a daemon is must show in itself.
+    for threads in ["--test-threads=1", "--test-threads=4"] {
+        let mut command = sample.command(&["leaves::", threads]);
+        command.env("SAMPLE", "fail");
+        let said = Said::by(command);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        for line in ["leaves::a_process: process ", "leaves::a_daemon: process "] {
+            assert_eq!(said.stdout.matches(line).count(), 1, "{}", said.stdout);
+        }
+        assert!(!said.stdout.contains("nothing_much: "), "{}", said.stdout);
+        for seconds in ["61", "62"] {
+            assert!(
+                said.stdout
+                    .contains(&format!("(sleep {seconds}), killed\n"))
+            );
+        }
+        let pid = |line: &str| {
+            let (_, tail) = line.split_once(": process ")?;
+            tail.split(' ').next()?.parse().ok()
+        };
+        for pid in said.stdout.lines().filter_map(pid) {
+            assert!(!is_alive(pid), "process {pid} is still there");
+        }
+    }
+    assert!(
+        sample
+            .recorded()
+            .contains("\"constraint\":\"nothing left behind\",\"observed\":\"process ")
+    );
+    if is_root() {
+        let mut command = sample.command(&["--exact", "leaves::a_mount"]);
+        command.env("MOUNT_ON", folder.path());
+        let said = Said::by(command);
+        let umount = Command::new("umount").arg(folder.path()).status();
+        assert!(umount.expect("umount").success());
+        let line = format!(
+            "leaves::a_mount: mount {} (tmpfs)\n",
+            folder.path().display()
+        );
+        assert!(said.stdout.contains(&line), "{}", said.stdout);
+    }
+}
+
+#[test]
+fn a_serial_group_has_one_test_at_a_time_in_all_processes() {
+    let sample = Sample::build("hostile");
+    let alone = tempfile::tempdir().expect("a folder");
+    let start = || {
+        let mut command = sample.command(&["serial::", "--test-threads=4"]);
+        command.env("ALONE_IN", alone.path()).stdout(Stdio::piped());
+        command.spawn().expect("a process")
+    };
+    let harnesses = [start(), start(), start()];
+    for harness in harnesses {
+        let output = harness.wait_with_output().expect("an end");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+    }
+}
+
+/// The lock goes with a harness that was killed, though a process that its test forked lives on;
+/// and whoever waits for it meanwhile waits outside of its timeout.
+#[test]
+fn a_lock_dies_with_its_holder_and_waiting_is_not_limited() {
+    set_child_subreaper(true).expect("orphans");
+    let sample = Sample::build("hostile");
+    let mut command = sample.command(&["--exact", "serial::hangs", "--nocapture"]);
+    command
+        .env("SAMPLE", "hang")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let (mut holder, test) = start_hanging(command);
+    let mut waiting = sample.command(&["serial::is_not_limited"]);
+    let waiting = waiting.stdout(Stdio::piped()).spawn().expect("a process");
+    // More than the test's timeout, and much less than what the forked process sleeps.
+    std::thread::sleep(Duration::from_millis(800));
+    let start = Instant::now();
+    kill(
+        Pid::from_raw(i32::try_from(holder.id()).expect("a pid")),
+        Signal::SIGKILL,
+    )
+    .expect("kill");
+    holder.wait().expect("an end");
+    let output = waiting.wait_with_output().expect("an end");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(10),
+        "the lock outlived its holder"
+    );
+    assert!(!is_alive(test));
+}
+
+#[test]
+fn a_slow_test_is_spoken_of_once_and_goes_on() {
+    let mut command = HOSTILE.command(&["slow::"]);
+    command
+        .env("SAMPLE", "slow")
+        .env("KATA_TEST_SLOW_AFTER", "50ms");
+    let said = Said::by(command);
+    assert_eq!(said.code, Some(0));
+    let notice = "test slow::without_a_timeout has been running for over 0.05 seconds\n";
+    assert_eq!(said.stdout.matches(notice).count(), 1, "{}", said.stdout);
+}
+
+#[test]
+fn in_process_runs_without_children() {
+    let said = HOSTILE.run(&[
+        "--in-process",
+        "--exact",
+        "worst::set_variable",
+        "worst::change_dir",
+        "slow::without_a_timeout",
+    ]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.stdout.contains("3 passed; 0 failed"),
+        "{}",
+        said.stdout
+    );
+    // Here a test's deeds are everybody's: that tells the mode from the other one.
+    let said = HOSTILE.run(&["--in-process", "change_dir", "z_untouched"]);
+    assert_eq!(said.code, Some(101));
+    assert!(said.line("z_untouched::everything").ends_with("FAILED"));
+}
+
+/// What other tests of this file do shows in the run as a whole: green by itself, root or not.
+#[test]
+fn an_unprivileged_test_under_root_runs_as_somebody_else() {
+    let sample = Sample::build("hostile");
+    let said = sample.run(&["unprivileged::", "--show-output"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let line = said.line("unprivileged::has_a_home");
+    let unmet = said.line("unprivileged::cannot_be_root");
+    assert!(
+        unmet.ends_with("needs when is_root: the probe's uid is not 0 (geteuid)") || is_root(),
+        "{unmet}"
+    );
+    if is_root() {
+        assert!(line.ends_with("... ok (as uid 65534)"), "{line}");
+        assert!(
+            unmet.contains("ignored, needs when is_root: the probe's uid is not 0"),
+            "{unmet}"
+        );
+        assert!(
+            said.line("unprivileged::is_not_provided")
+                .ends_with("... ok")
+        );
+        let recorded = sample.recorded();
+        let of = |line: &&str| line.contains("has_a_home") && line.contains("\"passed\"");
+        let record = recorded.lines().find(of).expect("a record");
+        assert!(record.contains("\"as_uid\":65534"), "{record}");
+        let (_, home) = said.stdout.split_once("home is Some(\"").expect("a home");
+        let (home, _) = home.split_once('"').expect("its end");
+        assert!(
+            home.contains("kata-test-home-") && !Path::new(home).exists(),
+            "{home}"
+        );
+    }
+}
+
+#[test]
+fn a_user_who_cannot_reach_the_test_is_told_the_path() {
+    if !is_root() {
+        return;
+    }
+    let sample = Sample::build("hostile");
+    let closed = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
+    let mut command = sample.command(&["has_a_home"]);
+    command.current_dir(closed.path());
+    let said = Said::by(command);
+    let line = said.line("unprivileged::has_a_home");
+    let path = fs::canonicalize(closed.path()).expect("a path");
+    let reason = format!(
+        "ignored, needs non_root: uid 65534 cannot reach {}: Permission denied",
+        path.display()
+    );
+    assert!(line.contains(&reason), "{line}");
+}

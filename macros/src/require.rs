@@ -1,0 +1,33 @@
+//! Writes the check of constraints in the middle of a test.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::Error;
+
+use crate::args::Args;
+use crate::expand::{krate, with_errors};
+use crate::need;
+
+/// Expands `require!`.
+pub(crate) fn check(args: TokenStream) -> TokenStream {
+    let (args, mut errors) = Args::read(args);
+    for (key, text) in [("issue", &args.issue), ("reason", &args.reason)] {
+        if let Some(text) = text {
+            let message = format!("`{key}` belongs to the test: state it in its attribute");
+            errors.push(Error::new(text.span(), message));
+        }
+    }
+    if args.needs.is_empty() && errors.is_empty() {
+        let message = "nothing is required: state a constraint, such as `kernel_ge = \"5.10\"`";
+        errors.push(Error::new(Span::call_site(), message));
+    }
+    let krate = krate(&args);
+    let (consts, required) = need::consts(&krate, &args.needs);
+    if !errors.is_empty() {
+        return with_errors(quote!({ #consts }), errors);
+    }
+    quote_spanned! { Span::mixed_site() => {
+        #consts
+        #krate::__private::require(&[#(#required),*]);
+    } }
+}
