@@ -72,7 +72,8 @@ mod verdict;
 /// # }
 /// ```
 ///
-/// Every constraint stated has to hold; [`constraint`] documents each under its own name. A name
+/// Every constraint stated has to hold; [`constraint`] documents each under its own name. `all(…)`,
+/// `any(…)` and `not(…)` group them, `name("a", "b")` states one of them for each value. A name
 /// that does not exist, or a value that is no version, is a compile error at its place. Beside
 /// constraints the attribute takes
 ///

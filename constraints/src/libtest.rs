@@ -18,7 +18,7 @@ use crate::measure::{self, Measures};
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{Target, Test};
 use crate::sys::{at_exit, stderr};
-use crate::verdict::{Reason, join};
+use crate::verdict::{Reason, explain, join};
 
 /// What the `#[test]` shim of the attribute calls.
 ///
@@ -211,7 +211,7 @@ fn announce(test: &Test, reasons: &[Reason]) {
     stderr(&format!(
         "test {} is SKIPPED, whatever the line above or below says: {}\n",
         test.name(),
-        join(reasons)
+        explain(reasons, test.issue, test.reason)
     ));
 }
 
