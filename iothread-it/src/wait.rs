@@ -30,6 +30,13 @@ impl Deadline {
         self.remaining().is_zero()
     }
 
+    /// Returns the sooner of this deadline and one after a span from now.
+    #[must_use]
+    pub fn or_after(self, span: Duration) -> Self {
+        let other = Self::after(span);
+        if other.at < self.at { other } else { self }
+    }
+
     /// Returns the span that was granted.
     pub fn span(&self) -> Duration {
         self.span

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::{MANIFEST_ENV, Manifest, Origin, QemuChoice};
+use iothread_it::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice};
 use iothread_it::config::{self, Machine};
 use iothread_it::qemu::Accelerator;
 use kata_test::runner::{Outcome, OutcomeKind, Run};
@@ -16,9 +16,10 @@ use crate::{cargo, provision, table};
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Which QEMU: `auto` (from PATH if it is 7.2 or newer, else from packages), `host`,
-    /// `suite:NAME` (a suite of the distribution, such as `suite:bookworm`), or a path.
-    #[arg(long, default_value = "auto", value_name = "QEMU")]
-    qemu: QemuChoice,
+    /// `suite:NAME` (a suite of the distribution, such as `suite:bookworm`), a path, or `all`
+    /// (those of bookworm, trixie and sid, one after the other).
+    #[arg(long, default_value = "auto", value_parser = qemus, value_name = "QEMU")]
+    qemu: Qemus,
 
     /// Which machine type: `q35`, `pc` or `all`.
     #[arg(long, default_value = "all", value_parser = machines, value_name = "MACHINE")]
@@ -37,7 +38,22 @@ pub(crate) struct Options {
     filters: Vec<String>,
 }
 
-/// A choice of machine types. (A type of its own, since clap takes a bare `Vec` for repetition.)
+/// The suites of Debian whose QEMUs `--qemu all` means.
+const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
+
+/// A choice of QEMUs. (A type of its own, since clap takes a bare `Vec` for repetition.)
+#[derive(Clone)]
+struct Qemus(Vec<QemuChoice>);
+
+fn qemus(text: &str) -> Result<Qemus, BadChoice> {
+    if text == "all" {
+        let suites = SUITES.map(|suite| QemuChoice::Suite(suite.to_owned()));
+        return Ok(Qemus(suites.to_vec()));
+    }
+    Ok(Qemus(vec![text.parse()?]))
+}
+
+/// A choice of machine types.
 #[derive(Clone)]
 struct Machines(Vec<Machine>);
 
@@ -54,7 +70,19 @@ fn machines(text: &str) -> Result<Machines, String> {
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let config = options.config.as_deref().map(checked).transpose()?;
-    let manifest = provision::provision(&options.qemu)?;
+    let mut worst = ExitCode::SUCCESS;
+    for qemu in &options.qemu.0 {
+        match run_with(qemu, config.as_deref(), options)? {
+            code if code == ExitCode::SUCCESS => {}
+            code if code == ExitCode::from(interrupt::EXIT_CODE) => return Ok(code),
+            code => worst = code,
+        }
+    }
+    Ok(worst)
+}
+
+fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Result<ExitCode> {
+    let manifest = provision::provision(qemu)?;
     let suite = build_suite()?;
     let tests = select(&suite, options)?;
     say_environment(&manifest);

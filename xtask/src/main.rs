@@ -2,6 +2,7 @@
 
 mod cargo;
 mod ci;
+mod facts;
 mod interrupt;
 mod it;
 mod progress;
@@ -27,6 +28,8 @@ enum Command {
     It(it::Options),
     /// Runs every test of the workspace.
     Test(test::Options),
+    /// Prints what this host is, or judges constraints on it.
+    Facts(facts::Options),
     /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
     Ci,
 }
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::It(options) => it::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Facts(options) => facts::run(&options),
         Command::Ci => ci::run(),
     };
     match outcome {

@@ -32,6 +32,10 @@ pub use table::*;
 pub use judge::{Judgement, Standing, judge};
 
 /// A tree of needs.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a constant cannot be boxed, and these live in read-only data"
+)]
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Constraint {

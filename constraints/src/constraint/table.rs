@@ -19,6 +19,10 @@ pub struct Entry {
 
 /// What stands behind a name, and what becomes of it.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a constant cannot be boxed, and these live in read-only data"
+)]
 pub(crate) enum Build {
     Flag(Atom),
     Text(fn(&'static str) -> Result<Atom, &'static str>),
@@ -30,8 +34,8 @@ pub(crate) enum Build {
 macro_rules! table {
     ($( $(#[doc = $doc:literal])+ $name:ident $example:literal $shape:ident($($arg:ident)?) => $atom:expr; )+) => {
         $( constructor! {
-            #[doc = concat!("```ignore\n#[kata_test(", $example, ")]\n```\n")]
             $(#[doc = $doc])+
+            #[doc = concat!("\n", example!($example))]
             $shape $name($($arg)?) $atom
         } )+
 
@@ -47,6 +51,19 @@ macro_rules! table {
 
         /// The names alone.
         pub(crate) const NAMES: &[&str] = &[$(stringify!($name)),+];
+    };
+}
+
+/// A test that has the example, so that rustc reads it whenever the documentation is tested.
+macro_rules! example {
+    ($example:literal) => {
+        concat!(
+            "```\n# mod path { pub mod to { use kata_test::Verdict; pub fn probe() -> Verdict { \
+             Verdict::met(\"\", \"\") } } }\n# mod unit {\n# use super::path;\n# use \
+             kata_test::kata_test;\n#[kata_test(",
+            $example,
+            ")]\nfn needs_it() {}\n# }\n# fn main() {}\n```"
+        )
     };
 }
 

@@ -160,14 +160,14 @@ impl Hotplug {
         let node = disk
             .node(&self.options)
             .map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&node, reply_deadline());
+        let added = qmp.execute(&node, deadline.or_after(REPLY_SPAN));
         self.reach(id, Stage::NodeOnly, added)
             .map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&disk.device(lease), reply_deadline());
+        let added = qmp.execute(&disk.device(lease), deadline.or_after(REPLY_SPAN));
         self.reach(id, Stage::Plugged, added)
             .map_err(|source| (Step::DeviceAdd, source))?;
         if let Assignment::Mapped(mapping) = &lease.assignment {
-            mapping::prove(qmp, id, mapping, reply_deadline())
+            mapping::prove(qmp, id, mapping, deadline.or_after(REPLY_SPAN))
                 .map_err(|source| (Step::MappingProof, source))?;
         }
         guest
@@ -197,34 +197,59 @@ impl Hotplug {
             step,
             source,
         };
-        match self.disks.get(id).copied() {
-            None => {}
-            Some(Stage::NodeOnly) => self.remove_node(qmp, id)?,
-            Some(Stage::Plugged) => {
-                let since = qmp.cursor();
-                self.disks.insert(id.clone(), Stage::Leaving(since));
-                match request_removal(qmp, id) {
-                    Ok(Removal::Gone) => {}
-                    Ok(Removal::Requested) => await_removal(qmp, id, since, deadline)?,
-                    Err(source) => {
-                        self.disks.insert(id.clone(), Stage::Plugged);
-                        return Err(failed(Step::DeviceDel, source));
-                    }
-                }
-                self.remove_node(qmp, id)?;
+        let stage = self.disks.get(id).copied();
+        let since = match stage {
+            Some(Stage::Plugged) => Some(qmp.cursor()),
+            Some(Stage::Leaving(since)) => Some(since),
+            Some(Stage::NodeOnly) | None => None,
+        };
+        if let Some(since) = since {
+            // Noted before the request: its answer may be lost, and the guest may have it.
+            self.disks.insert(id.clone(), Stage::Leaving(since));
+            let removal = request_removal(qmp, id).map_err(|e| failed(Step::DeviceDel, e))?;
+            if let Removal::Requested = removal {
+                self.await_removal(qmp, id, since, deadline)?;
             }
-            Some(Stage::Leaving(since)) => {
-                // The event of an earlier call may be here by now, and then the device is gone.
-                match request_removal(qmp, id).map_err(|e| failed(Step::DeviceDel, e))? {
-                    Removal::Gone => {}
-                    Removal::Requested => await_removal(qmp, id, since, deadline)?,
-                }
-                self.remove_node(qmp, id)?;
-            }
+        }
+        if stage.is_some() {
+            self.remove_node(qmp, id)?;
         }
         self.disks.remove(id);
         self.pool.release(id);
         Ok(())
+    }
+
+    /// Waits for the end of the device. QEMU sends two DEVICE_DELETED: the first, of the device's
+    /// child, carries a path only.
+    fn await_removal(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        since: Cursor,
+        deadline: Deadline,
+    ) -> Result<(), DetachError> {
+        let awaited = format!("DEVICE_DELETED of {id}");
+        let about = |event: &Event| event.str("device") == Some(id.as_str());
+        let outcome = qmp.wait_event(&awaited, since, deadline, |event| {
+            match event.name.as_str() {
+                "DEVICE_DELETED" if about(event) => Some(true),
+                "DEVICE_UNPLUG_GUEST_ERROR" if about(event) => Some(false),
+                _ => None,
+            }
+        });
+        match outcome {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                // The next attempt must not meet this refusal again.
+                self.disks.insert(id.clone(), Stage::Plugged);
+                Err(DetachError::GuestRefused { device: id.clone() })
+            }
+            Err(source) => Err(DetachError::Failed {
+                device: id.clone(),
+                step: Step::DeviceDeleted,
+                source,
+            }),
+        }
     }
 
     fn remove_node(&mut self, qmp: &Qmp, id: &DeviceId) -> Result<(), DetachError> {
@@ -261,34 +286,6 @@ fn request_removal(qmp: &Qmp, id: &DeviceId) -> Result<Removal, QmpError> {
             Ok(Removal::Requested)
         }
         Err(error) => Err(error),
-    }
-}
-
-/// Waits for the end of the device. QEMU sends two DEVICE_DELETED: the first, of the device's
-/// child, carries a path only.
-fn await_removal(
-    qmp: &Qmp,
-    id: &DeviceId,
-    since: Cursor,
-    deadline: Deadline,
-) -> Result<(), DetachError> {
-    let awaited = format!("DEVICE_DELETED of {id}");
-    let about = |event: &Event| event.str("device") == Some(id.as_str());
-    let outcome = qmp.wait_event(&awaited, since, deadline, |event| {
-        match event.name.as_str() {
-            "DEVICE_DELETED" if about(event) => Some(Ok(())),
-            "DEVICE_UNPLUG_GUEST_ERROR" if about(event) => Some(Err(())),
-            _ => None,
-        }
-    });
-    match outcome {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(())) => Err(DetachError::GuestRefused { device: id.clone() }),
-        Err(source) => Err(DetachError::Failed {
-            device: id.clone(),
-            step: Step::DeviceDeleted,
-            source,
-        }),
     }
 }
 

@@ -14,6 +14,7 @@ mod load;
 mod ownership;
 mod placement;
 mod serving;
+mod survival;
 mod threads;
 
 kata_test::main!();

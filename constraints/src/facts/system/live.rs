@@ -118,8 +118,7 @@ fn magic(path: &str) -> io::Result<u64> {
     let stat = nix::sys::statfs::statfs(path)?;
     #[expect(
         clippy::cast_sign_loss,
-        clippy::cast_lossless,
-        reason = "the width and sign of the field are the architecture's, its 32 bits are not"
+        reason = "the sign of the field is the architecture's, its 32 bits are not"
     )]
     Ok(stat.filesystem_type().0 as u64 & 0xffff_ffff)
 }

@@ -1,0 +1,106 @@
+//! Why a tree stands where it does, for whoever reads it.
+
+use super::decide::decide;
+use super::{Judgement, Standing, any, is_paired, is_vendor, paired};
+use crate::constraint::Constraint;
+use crate::constraint::asked::Asked;
+use crate::verdict::Reason;
+
+/// The reasons of a list whose parts must all hold: those of the parts that stand as it does.
+pub(super) fn all_reasons(of: &[Constraint], asked: &Asked<'_>) -> Judgement {
+    let vendors = of.iter().any(is_vendor);
+    let alone = of
+        .iter()
+        .filter(|constraint| !(vendors && is_paired(constraint)));
+    let mut parts: Vec<Judgement> = alone.map(|constraint| reasons(constraint, asked)).collect();
+    if vendors {
+        parts.push(backport_reasons(of, asked));
+    }
+    let standing = asked.all(of);
+    if standing == Standing::Met {
+        // Seen only below a `not`, which any one part could have kept.
+        return joined(standing, "all", of, parts);
+    }
+    deciding(standing, parts)
+}
+
+fn deciding(standing: Standing, parts: Vec<Judgement>) -> Judgement {
+    let deciding = parts.into_iter().filter(|part| part.standing == standing);
+    Judgement {
+        standing,
+        reasons: deciding.flat_map(|part| part.reasons).collect(),
+    }
+}
+
+fn backport_reasons(of: &[Constraint], asked: &Asked<'_>) -> Judgement {
+    let standing = asked.backport(of);
+    let paired = paired(of);
+    let parts: Vec<Judgement> = paired.iter().map(|part| reasons(part, asked)).collect();
+    match standing {
+        Standing::Undetermined => deciding(standing, parts),
+        _ => joined(standing, "any", &paired, parts),
+    }
+}
+
+fn reasons(constraint: &Constraint, asked: &Asked<'_>) -> Judgement {
+    match constraint {
+        Constraint::Atom(atom) => {
+            let verdict = decide(atom, asked);
+            Judgement {
+                standing: Standing::of(&verdict),
+                reasons: vec![Reason::new(atom.to_string(), verdict.evidence())],
+            }
+        }
+        Constraint::All(of) => all_reasons(of, asked),
+        Constraint::Any(of) => {
+            let parts: Vec<Judgement> = of.iter().map(|part| reasons(part, asked)).collect();
+            match any(parts.iter().map(|part| part.standing)) {
+                Standing::Unmet => joined(Standing::Unmet, "any", of, parts),
+                standing => deciding(standing, parts),
+            }
+        }
+        Constraint::Not(of) => not(reasons(of, asked)),
+    }
+}
+
+/// One reason for a list that each of its parts could have turned: none of them alone is needed.
+fn joined(standing: Standing, list: &str, of: &[Constraint], parts: Vec<Judgement>) -> Judgement {
+    let mut reasons: Vec<Reason> = parts.into_iter().flat_map(|part| part.reasons).collect();
+    if reasons.len() < 2 {
+        return Judgement { standing, reasons };
+    }
+    let names: Vec<String> = of.iter().map(Constraint::to_string).collect();
+    let last = reasons.pop().expect("two reasons at least");
+    let mut observed: Vec<String> = Vec::new();
+    for Reason {
+        observed: seen,
+        source,
+        ..
+    } in reasons
+    {
+        // One fact may decide several parts, and is told once.
+        if seen != last.observed {
+            observed.push(format!("{seen} ({source})"));
+        }
+    }
+    observed.push(last.observed);
+    Judgement {
+        standing,
+        reasons: vec![Reason {
+            constraint: format!("{list}({})", names.join(", ")),
+            observed: observed.join(", "),
+            source: last.source,
+        }],
+    }
+}
+
+fn not(inner: Judgement) -> Judgement {
+    let negated = |reason: Reason| Reason {
+        constraint: format!("not({})", reason.constraint),
+        ..reason
+    };
+    Judgement {
+        standing: inner.standing.opposite(),
+        reasons: inner.reasons.into_iter().map(negated).collect(),
+    }
+}

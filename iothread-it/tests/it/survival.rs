@@ -1,0 +1,118 @@
+//! What a guest or a QEMU that does not answer leaves behind: a disk keeps its thread and its slot
+//! until it is gone for sure, and a detach can be called again.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::config::Machine;
+use iothread_it::hotplug::{DetachError, DiskSpec, Step};
+use iothread_it::pool::Placement;
+use iothread_it::qmp::QmpError;
+use iothread_it::qmp::command::{Cont, Stop, SystemReset};
+use iothread_it::wait::Deadline;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::fixture::{Bench, on_each_machine, soon};
+
+on_each_machine!(
+    a_stopped_guest_lets_go_once_it_goes_on,
+    a_reset_completes_a_removal,
+    a_stopped_qemu_goes_on_where_it_was,
+    a_killed_qemu_is_told_at_once,
+);
+
+/// A guest whose CPUs are stopped hears no request.
+fn a_stopped_guest_lets_go_once_it_goes_on(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let disk = stuck_disk(bench)?;
+        bench.vm.qmp().execute(&Cont {}, soon())?;
+        bench.detach(&disk)?;
+        bench.still_works()
+    })
+}
+
+fn a_reset_completes_a_removal(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let disk = stuck_disk(bench)?;
+        let before = bench.vm.greeting().epoch.clone();
+        bench.vm.qmp().execute(&SystemReset {}, soon())?;
+        bench.vm.qmp().execute(&Cont {}, soon())?;
+        bench.vm.agent().greeting_after(&before, soon())?;
+        bench.detach(&disk)?;
+        bench.still_works()
+    })
+}
+
+/// Attaches a disk, stops the guest, and asks in vain for the disk.
+fn stuck_disk(bench: &mut Bench) -> Result<DiskSpec> {
+    let disk = bench.disk("disk0")?;
+    bench.attach(&disk, &Placement::First)?;
+    let free_slots = bench.vm.pool().free_slots();
+    bench.vm.qmp().execute(&Stop {}, soon())?;
+    // Twice: a repeated request is no other error.
+    for _ in 0..2 {
+        let in_vain = bench
+            .vm
+            .detach_by(&disk.id, Deadline::after(Duration::from_millis(300)));
+        match in_vain {
+            Err(DetachError::Failed {
+                step: Step::DeviceDeleted,
+                source: QmpError::TimedOut { .. },
+                ..
+            }) => {}
+            other => bail!("a stopped guest let go: {other:?}"),
+        }
+        ensure!(
+            bench.vm.pool().lease_of(&disk.id).is_some(),
+            "its lease is gone"
+        );
+        ensure!(
+            bench.vm.pool().free_slots() == free_slots,
+            "its slot is free"
+        );
+    }
+    Ok(disk)
+}
+
+/// SIGSTOP: what was asked is answered later, and by then nobody waits for it.
+fn a_stopped_qemu_goes_on_where_it_was(machine: Machine) -> Result<()> {
+    Bench::run(machine, |bench| {
+        let disk = bench.disk("disk0")?;
+        let qemu = Pid::from_raw(bench.vm.process().pid());
+        kill(qemu, Signal::SIGSTOP)?;
+        let (hotplug, qmp, agent) = bench.vm.parts();
+        let short = Deadline::after(Duration::from_millis(300));
+        let outcome = hotplug.attach(qmp, agent, &disk, &Placement::First, short);
+        kill(qemu, Signal::SIGCONT)?;
+        let error = outcome.err().context("a stopped QEMU attached a disk")?;
+        ensure!(error.step == Step::BlockdevAdd, "{error}");
+        // Whether the node is there nobody could tell, so the lease is kept until it is removed.
+        ensure!(error.rollback.is_err(), "{error}");
+        ensure!(
+            bench.vm.pool().lease_of(&disk.id).is_some(),
+            "its lease is gone"
+        );
+        bench.detach(&disk)?;
+        bench.still_works()
+    })
+}
+
+fn a_killed_qemu_is_told_at_once(machine: Machine) -> Result<()> {
+    let mut bench = Bench::boot(machine)?;
+    let disk = bench.disk("disk0")?;
+    bench.attach(&disk, &Placement::First)?;
+    kill(Pid::from_raw(bench.vm.process().pid()), Signal::SIGKILL)?;
+    let error = bench.vm.detach(&disk.id).err();
+    let error = error.context("a killed QEMU let go of a disk")?;
+    let DetachError::Failed { source, .. } = &error else {
+        bail!("{error}");
+    };
+    ensure!(matches!(source, QmpError::Closed { .. }), "{source}");
+    let words = bench.vm.last_words().to_string();
+    ensure!(
+        words.contains("signal: 9 (SIGKILL)"),
+        "it ended so: {words}"
+    );
+    Ok(())
+}

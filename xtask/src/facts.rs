@@ -1,0 +1,191 @@
+//! `cargo xtask facts`: what this host is, for a person and for machines.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use comfy_table::{ContentArrangement, Table, presets};
+use kata_test::constraint::{Constraint, Standing, judge, parse};
+use kata_test::facts::{Answer, Finding, Here, Host, Question};
+use serde_json::{Value, json};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Prints JSON: the facts, and a verdict for each constraint.
+    #[arg(long)]
+    json: bool,
+    /// Judges these instead, in the grammar of the attribute: `kvm`, `command = "qemu-img >= 8.0"`.
+    #[arg(value_name = "CONSTRAINT")]
+    constraints: Vec<String>,
+}
+
+/// Runs the command: fails if a constraint is not met.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut verdicts = Vec::new();
+    for text in &options.constraints {
+        for constraint in parse(text).with_context(|| format!("{text:?} is no constraint"))? {
+            verdicts.push(Judged::of(constraint));
+        }
+    }
+    if verdicts.is_empty() {
+        for question in Question::GENERAL {
+            Here.ask(*question);
+        }
+    }
+    let facts = Here::asked();
+    if options.json {
+        println!("{:#}", document(&facts, &verdicts));
+    } else {
+        println!("{}", table(&facts));
+        for verdict in &verdicts {
+            println!("{verdict}");
+        }
+    }
+    let met = verdicts
+        .iter()
+        .all(|judged| judged.standing == Standing::Met);
+    Ok(if met {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A constraint, and where it stands here.
+struct Judged {
+    constraint: String,
+    standing: Standing,
+    reasons: Vec<kata_test::Reason>,
+}
+
+impl Judged {
+    fn of(constraint: Constraint) -> Self {
+        let judgement = judge(&[constraint], &Here);
+        Self {
+            constraint: constraint.to_string(),
+            standing: judgement.standing,
+            reasons: judgement.reasons,
+        }
+    }
+
+    fn word(&self) -> &'static str {
+        match self.standing {
+            Standing::Met => "met",
+            Standing::Unmet => "unmet",
+            Standing::Undetermined => "undetermined",
+        }
+    }
+}
+
+impl std::fmt::Display for Judged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is {}", self.constraint, self.word())?;
+        self.reasons
+            .iter()
+            .try_for_each(|reason| write!(f, "\n  {reason}"))
+    }
+}
+
+/// How a finding is called, and its text.
+fn finding(answer: &Answer) -> (&'static str, &str) {
+    match &answer.finding {
+        Finding::Is(text) => ("is", text),
+        Finding::Absent(text) => ("absent", text),
+        Finding::Unknown(text) => ("unknown", text),
+    }
+}
+
+fn document(facts: &[(Question, Answer)], verdicts: &[Judged]) -> Value {
+    let fact = |(question, answer): &(Question, Answer)| {
+        let (kind, text) = finding(answer);
+        json!({"question": question.to_string(), "finding": kind, "text": text, "source": answer.source})
+    };
+    let verdict = |judged: &Judged| {
+        let reason = |reason: &kata_test::Reason| json!({"constraint": reason.constraint, "observed": reason.observed, "source": reason.source});
+        let reasons: Vec<Value> = judged.reasons.iter().map(reason).collect();
+        json!({"constraint": judged.constraint, "verdict": judged.word(), "reasons": reasons})
+    };
+    json!({
+        "schema": 1,
+        "facts": facts.iter().map(fact).collect::<Vec<_>>(),
+        "verdicts": verdicts.iter().map(verdict).collect::<Vec<_>>(),
+    })
+}
+
+fn table(facts: &[(Question, Answer)]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(["fact", "", "what was found", "where"]);
+    for (question, answer) in facts {
+        let (mark, text) = told(*question, answer);
+        table.add_row([
+            question.to_string(),
+            mark.to_owned(),
+            text,
+            answer.source.to_string(),
+        ]);
+    }
+    table
+}
+
+/// A fact as a person wants it: a speed as what it means, bytes in a larger unit.
+fn told(question: Question, answer: &Answer) -> (&'static str, String) {
+    match (question, &answer.finding) {
+        (Question::Kvm, Finding::Is(_)) => {
+            let kvm = kata_test::facts::kvm();
+            let mark = if kvm.usable() { "" } else { "no" };
+            (mark, kvm.reason().to_owned())
+        }
+        (Question::MemAvailable | Question::DiskFree, Finding::Is(bytes)) => {
+            let mebibytes = bytes.parse::<u64>().unwrap_or_default() >> 20;
+            ("", format!("{mebibytes} MiB"))
+        }
+        (_, Finding::Is(text)) => ("", text.clone()),
+        (_, Finding::Absent(text)) => ("no", text.clone()),
+        (_, Finding::Unknown(text)) => ("?", text.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what is printed. What is found is the business of kata-test's own tests.
+
+    use super::*;
+
+    #[test]
+    fn machines_and_people_are_told_the_same() {
+        let facts = [
+            (Question::EffectiveUid, answer(Finding::Is("0".into()))),
+            (
+                Question::Command("qemu-img"),
+                answer(Finding::Absent("none found".into())),
+            ),
+            (
+                Question::Container,
+                answer(Finding::Unknown("who knows".into())),
+            ),
+        ];
+        let text = table(&facts).to_string();
+        let document = document(&facts, &[]);
+        for (index, (question, answer)) in facts.iter().enumerate() {
+            let fact = &document["facts"][index];
+            assert_eq!(fact["question"], question.to_string());
+            assert_eq!(fact["finding"], ["is", "absent", "unknown"][index]);
+            let (_, said) = finding(answer);
+            assert_eq!(fact["text"], said);
+            assert!(
+                text.contains(said) && text.contains(&question.to_string()),
+                "{text}"
+            );
+        }
+        assert!(text.contains('?') && text.contains("no"), "{text}");
+    }
+
+    fn answer(finding: Finding) -> Answer {
+        Answer {
+            finding,
+            source: "a test".into(),
+        }
+    }
+}
