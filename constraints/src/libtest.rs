@@ -55,6 +55,7 @@ pub fn libtest(path: &str, target: Target) {
 fn contract() -> Result<&'static Contract, &'static str> {
     static CONTRACT: LazyLock<Result<Contract, String>> = LazyLock::new(|| {
         let contract = Contract::here()?;
+        contract.may_run()?;
         contract.hold(&Here)?;
         Ok(contract)
     });
