@@ -78,7 +78,7 @@ impl fmt::Display for Evidence {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason {
     /// The constraint as a person writes it: `kernel >= 6.12`. It is `skip!` where the test itself
-    /// said why it cannot go on.
+    /// said why it cannot go on, and `nothing left behind` where the test left something.
     pub constraint: String,
     /// What was observed, as a phrase.
     pub observed: String,
@@ -97,7 +97,15 @@ impl Reason {
 
     /// Says whether a constraint stands behind this, not only the test's own word.
     pub(crate) fn is_a_need(&self) -> bool {
-        self.constraint != SAID
+        ![SAID, LEFT].contains(&self.constraint.as_str())
+    }
+
+    pub(crate) fn left_behind(what: String, source: &str) -> Self {
+        Self {
+            constraint: LEFT.to_owned(),
+            observed: what,
+            source: source.to_owned(),
+        }
     }
 
     pub(crate) fn said_by_the_test(why: String, place: String) -> Self {
@@ -111,6 +119,9 @@ impl Reason {
 
 /// What stands for a constraint where the test itself said why it cannot go on.
 const SAID: &str = "skip!";
+
+/// What stands for a constraint where a test left something behind.
+const LEFT: &str = "nothing left behind";
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

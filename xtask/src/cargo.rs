@@ -48,6 +48,23 @@ pub(crate) fn executable(command: &mut Command) -> Result<PathBuf> {
 
 /// Asks cargo where it builds, since a variable or a configuration may have moved it.
 pub(crate) fn target_directory() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let directory = metadata["target_directory"].as_str();
+    Ok(directory
+        .context("cargo metadata names no target directory")?
+        .into())
+}
+
+/// Asks cargo for the manifests of the workspace's packages.
+pub(crate) fn manifests() -> Result<Vec<PathBuf>> {
+    let metadata = metadata()?;
+    let packages = metadata["packages"].as_array();
+    let packages = packages.context("cargo metadata names no packages")?;
+    let manifest = |package: &Value| package["manifest_path"].as_str().map(PathBuf::from);
+    Ok(packages.iter().filter_map(manifest).collect())
+}
+
+fn metadata() -> Result<Value> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps"]);
     let run = Run {
@@ -58,11 +75,7 @@ pub(crate) fn target_directory() -> Result<PathBuf> {
     };
     let mut metadata = String::new();
     run.succeed(|line| metadata.push_str(line))?;
-    let metadata: Value = serde_json::from_str(&metadata).context("cargo metadata is no JSON")?;
-    let directory = metadata["target_directory"].as_str();
-    Ok(directory
-        .context("cargo metadata names no target directory")?
-        .into())
+    serde_json::from_str(&metadata).context("cargo metadata is no JSON")
 }
 
 /// Takes the executable's path out of one of cargo's messages, if it is about one.

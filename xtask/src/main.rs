@@ -1,5 +1,6 @@
 //! The commands of this workspace: `cargo xtask --help`.
 
+mod bench;
 mod cargo;
 mod ci;
 mod facts;
@@ -7,6 +8,7 @@ mod interrupt;
 mod it;
 mod progress;
 mod provision;
+mod report;
 mod table;
 mod test;
 
@@ -28,8 +30,12 @@ enum Command {
     It(it::Options),
     /// Runs every test of the workspace.
     Test(test::Options),
+    /// Joins the records of several machines or shards, and fails on tests that were lost.
+    Report(report::Options),
     /// Prints what this host is, or judges constraints on it.
     Facts(facts::Options),
+    /// Measures the harness beside its peers, and prints ratios.
+    Bench(bench::Options),
     /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
     Ci,
 }
@@ -38,7 +44,9 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::It(options) => it::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Report(options) => report::run(&options),
         Command::Facts(options) => facts::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Ci => ci::run(),
     };
     match outcome {

@@ -2,9 +2,9 @@
 
 use std::process::{ExitCode, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use iothread_it::artifacts::{MANIFEST_ENV, Manifest, QemuChoice};
-use kata_test::runner::{Outcome, OutcomeKind, Run};
+use kata_test::runner::{Conclusion, Outcome, OutcomeKind, Run, conclude, scan};
 
 use crate::interrupt::{self, Interrupts};
 use crate::{cargo, provision};
@@ -18,6 +18,7 @@ pub(crate) struct Options {
 
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    no_test_is_lost()?;
     provision::provision(&QemuChoice::Auto)?;
     let target = cargo::target_directory()?;
     let run = Run::start(&target.join("kata-test"))?;
@@ -40,15 +41,32 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let outcomes = run.merge()?;
     summarise(&outcomes);
     println!("records: {}", run.dir().join("outcomes.jsonl").display());
+    let conclusion = conclude(&outcomes);
+    println!("{conclusion}");
+    // Tests without the attribute leave no records: whether a filter matched one is not known.
+    let unknown = outcomes.is_empty() && !options.filters.is_empty();
     Ok(match (interrupts.seen(), status.success()) {
         (true, _) => ExitCode::from(interrupt::EXIT_CODE),
-        (false, true) => ExitCode::SUCCESS,
-        (false, false) => ExitCode::FAILURE,
+        (false, true) if unknown || conclusion == Conclusion::Good => ExitCode::SUCCESS,
+        (false, _) => ExitCode::FAILURE,
     })
 }
 
+/// Fails if a source has a test that nothing runs.
+fn no_test_is_lost() -> Result<()> {
+    let mut count = 0;
+    for manifest in cargo::manifests()? {
+        for stray in scan(&manifest)? {
+            eprintln!("{stray}");
+            count += 1;
+        }
+    }
+    ensure!(count == 0, "{count} tests are run by nothing");
+    Ok(())
+}
+
 /// What did not run, and why: a skip must not drown in the output of many binaries.
-fn summarise(outcomes: &[Outcome]) {
+pub(crate) fn summarise(outcomes: &[Outcome]) {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
     println!(
         "\nannotated tests: {} passed, {} skipped, {} in all",
@@ -66,5 +84,16 @@ fn summarise(outcomes: &[Outcome]) {
                 reason.constraint, reason.observed, reason.source
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_workspace_loses_no_test() {
+        no_test_is_lost().unwrap();
+        assert!(cargo::manifests().unwrap().len() > 4);
     }
 }

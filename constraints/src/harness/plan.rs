@@ -122,10 +122,13 @@ impl Plan {
                 (_, None) => Some(Judged::As(None, judge(test.constraints, host))),
             });
         }
-        if let Some((_, user)) = elsewhere.first().copied() {
-            let theirs: Vec<&Test> = elsewhere.iter().map(|(index, _)| tests[*index]).collect();
-            let judgements = user::judge_all(user, &theirs);
-            for ((index, user), judgement) in elsewhere.into_iter().zip(judgements) {
+        while let Some((_, user)) = elsewhere.first().copied() {
+            let (theirs, others): (Vec<_>, Vec<_>) =
+                elsewhere.into_iter().partition(|(_, other)| *other == user);
+            elsewhere = others;
+            let of_them: Vec<&Test> = theirs.iter().map(|(index, _)| tests[*index]).collect();
+            let judgements = user::judge_all(user, &of_them);
+            for ((index, user), judgement) in theirs.into_iter().zip(judgements) {
                 judged[index] = Some(Judged::As(Some(user), judgement));
             }
         }

@@ -20,6 +20,30 @@ pub enum RunnerError {
     /// The pipe that tells test processes of this one's end could not be made.
     #[error("cannot make the pipe that ends the tests with their runner")]
     Lifeline(#[source] io::Error),
+    /// The outcomes cannot be written as JUnit.
+    #[error("cannot write the outcomes as JUnit")]
+    Junit(#[source] quick_junit::SerializeError),
+    /// A manifest is none.
+    #[error("{} is no manifest", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
+        source: Box<toml::de::Error>,
+    },
+    /// A source file has no tokens of Rust.
+    #[error("{}:{line}: {problem}", path.display())]
+    Source {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The reason.
+        problem: String,
+    },
+    /// There is nothing to merge.
+    #[error("no records lie in or below {}: state the folder that the shards' records were put into", .0.display())]
+    NoRecords(PathBuf),
     /// A line that is complete is no record.
     #[error("line {line} of {} is no record of a test", path.display())]
     Line {

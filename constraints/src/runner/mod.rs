@@ -11,12 +11,23 @@
 //! # }
 //! ```
 
+mod conclusion;
 mod error;
+mod junit;
 mod merge;
 mod outcome;
 mod run;
+mod scan;
+mod shards;
+mod summary;
 
 pub use crate::verdict::Reason;
+pub use conclusion::{Conclusion, conclude};
 pub use error::RunnerError;
 pub use outcome::{Outcome, OutcomeKind, Phase};
 pub use run::Run;
+pub use scan::{Stray, scan};
+pub use shards::{Shards, TestId};
+
+#[cfg(test)]
+mod tests;

@@ -25,11 +25,12 @@ pub struct Outcome {
     pub phase: Phase,
     /// Which attempt this was, from 1.
     pub attempt: u32,
-    /// The effective uid of the harness.
+    /// The effective uid it ran with.
     pub as_uid: u32,
     /// What became of it.
     pub outcome: OutcomeKind,
-    /// Every constraint that kept it from running, or that could not be decided.
+    /// Every constraint that kept it from running, or that could not be decided; and what it left
+    /// behind.
     #[serde(with = "reasons")]
     pub reasons: Vec<Reason>,
     /// The issue the test cites.

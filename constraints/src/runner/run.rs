@@ -1,5 +1,6 @@
 //! A run about to happen: its id, and where its records go.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -10,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::merge::merge;
-use super::{Outcome, RunnerError};
+use super::{Outcome, RunnerError, summary};
 use crate::record::{LIFELINE, point_latest};
 use crate::sys::pipe;
 
@@ -21,6 +22,8 @@ pub struct Run {
     root: PathBuf,
     dir: PathBuf,
     lifeline: Lifeline,
+    /// Whether the job's summary has this run already.
+    told: Cell<bool>,
 }
 
 /// A pipe that hangs up when this process is gone, however it went.
@@ -77,6 +80,7 @@ impl Run {
             root,
             dir,
             lifeline,
+            told: Cell::new(false),
         })
     }
 
@@ -100,12 +104,17 @@ impl Run {
     }
 
     /// Reads every record of the run, settles on one outcome for each test, in the order of binary
-    /// and test, and writes these to `outcomes.jsonl` in the run's folder.
+    /// and test, and writes these to `outcomes.jsonl`, `junit.xml` and `summary.md` in the run's
+    /// folder. On GitHub the summary is also added to the job's own.
     ///
     /// # Errors
     ///
     /// If a file cannot be read or written, or if a line other than a file's last is no record.
     pub fn merge(&self) -> Result<Vec<Outcome>, RunnerError> {
-        merge(&self.dir)
+        let outcomes = merge(&self.dir)?;
+        if !self.told.replace(true) {
+            summary::tell_github(&outcomes)?;
+        }
+        Ok(outcomes)
     }
 }

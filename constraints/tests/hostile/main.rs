@@ -269,6 +269,12 @@ mod unprivileged {
         println!("home is {:?}", env::var_os("HOME"));
     }
 
+    /// A user by number, beside the general one.
+    #[kata_test(uid = 4321)]
+    fn is_somebody() {
+        assert_eq!(geteuid().as_raw(), 4321);
+    }
+
     /// The other needs are judged as that user, who cannot become root.
     #[kata_test(non_root, when = is_root)]
     fn cannot_be_root() {

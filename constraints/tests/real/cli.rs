@@ -207,3 +207,18 @@ fn fail_fast_starts_no_more() {
         said.stdout
     );
 }
+
+#[test]
+fn plain_tests_are_taken_over_by_one_line() {
+    let said = Sample::build("taken").run(&["--test-threads=1"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for (test, shown) in [
+        ("plainly", "ok"),
+        ("ignored", "ignored, to be seen"),
+        ("inside::a_macro", "ok"),
+    ] {
+        assert_eq!(said.line(test), format!("test {test} ... {shown}"));
+    }
+    let panics = "test by_panicking - should panic ... ok";
+    assert!(said.stdout.contains(panics), "{}", said.stdout);
+}

@@ -229,6 +229,8 @@ fn an_unprivileged_test_under_root_runs_as_somebody_else() {
         "{unmet}"
     );
     if is_root() {
+        let somebody = said.line("unprivileged::is_somebody");
+        assert!(somebody.ends_with("... ok (as uid 4321)"), "{somebody}");
         assert!(line.ends_with("... ok (as uid 65534)"), "{line}");
         assert!(
             unmet.contains("ignored, needs when is_root: the probe's uid is not 0"),

@@ -4,6 +4,7 @@
 
 mod cli;
 mod contract;
+mod example;
 mod halfway;
 mod harness;
 mod hostile;

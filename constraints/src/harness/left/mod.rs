@@ -20,9 +20,6 @@ use processes::{Process, Processes};
 /// How long a process may outlive its test: one that ends by itself at once was not left behind.
 pub(super) const GRACE: Duration = Duration::from_millis(100);
 
-/// The constraint that stands in the record of a test that left something.
-const CONSTRAINT: &str = "nothing left behind";
-
 /// Where processes are seen.
 const PROCESSES: &str = "/proc";
 
@@ -76,6 +73,11 @@ impl Left {
     /// Notes that the table of mounts has changed.
     pub(super) fn mounts_changed(&mut self) {
         self.mounts.read();
+    }
+
+    /// Says whether there are mounts that were not there before.
+    pub(super) fn has_new_mounts(&self) -> bool {
+        self.mounts.new_ones().next().is_some()
     }
 
     /// Takes stock. `ours` are children that are no test.
@@ -185,10 +187,6 @@ impl What {
             Self::Process(process) => (format!("process {process}, killed"), PROCESSES),
             Self::Mount(mount) => (format!("mount {mount}"), "/proc/self/mountinfo"),
         };
-        Reason {
-            constraint: CONSTRAINT.to_owned(),
-            observed,
-            source: source.to_owned(),
-        }
+        Reason::left_behind(observed, source)
     }
 }

@@ -208,7 +208,10 @@ impl Run<'_> {
     fn look(&mut self, interrupt: Option<Interrupt>) {
         let suspects: Vec<_> = self.running.iter().map(Child::suspect).collect();
         let waiters: Vec<_> = self.serial.waiters().collect();
-        self.left.look(&suspects, &waiters);
+        // Who runs while a mount appears may have made it. Processes matter when a test ends.
+        if self.left.has_new_mounts() {
+            self.left.look(&suspects, &waiters);
+        }
         let now = Instant::now();
         for mut child in std::mem::take(&mut self.running) {
             child.read();

@@ -32,9 +32,29 @@ pub(super) struct User {
 impl User {
     /// The user that this test is to be given, if it needs another one than this process's.
     pub(super) fn for_test(test: &Test) -> Option<Self> {
-        let non_root = |need: &Constraint| matches!(need, Constraint::Atom(Atom::NonRoot));
         let is_given = cfg!(target_os = "linux") && geteuid().is_root();
-        (is_given && test.constraints.iter().any(non_root)).then(Self::unprivileged)
+        let wanted = |need: &Constraint| match need {
+            Constraint::Atom(Atom::Uid(uid)) if *uid != 0 => Some(Self::of(*uid)),
+            Constraint::Atom(Atom::NonRoot) => Some(Self::unprivileged()),
+            _ => None,
+        };
+        let mut users = test.constraints.iter().filter_map(wanted);
+        let first = users.next().filter(|_| is_given)?;
+        // Whoever asks for a user by number means that one; two of them nobody can be.
+        Some(
+            users
+                .find(|user| *user != first)
+                .filter(|_| first == Self::unprivileged())
+                .unwrap_or(first),
+        )
+    }
+
+    /// A user by number, with the group that the host has for it.
+    fn of(uid: u32) -> Self {
+        let uid = Uid::from_raw(uid);
+        let known = nix::unistd::User::from_uid(uid).ok().flatten();
+        let gid = known.map_or(Gid::from_raw(uid.as_raw()), |user| user.gid);
+        Self { uid, gid }
     }
 
     /// Whoever became root by sudo, else nobody.

@@ -8,33 +8,62 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Outcome, OutcomeKind, Phase, RunnerError};
+use super::{Outcome, OutcomeKind, Phase, RunnerError, junit, summary};
 
 /// The file with one line for each test.
 const MERGED: &str = "outcomes.jsonl";
+const JUNIT: &str = "junit.xml";
+/// For a person, in Markdown.
+pub(super) const SUMMARY: &str = "summary.md";
 
 pub(super) fn merge(dir: &Path) -> Result<Vec<Outcome>, RunnerError> {
+    let records = read(dir)?.into_iter();
+    let outcomes = settle(records.filter(|record| !is_inventory(record)).collect());
+    write(dir, &outcomes)?;
+    Ok(outcomes)
+}
+
+/// Writes the outcomes in every form that a run's folder has.
+pub(super) fn write(dir: &Path, outcomes: &[Outcome]) -> Result<(), RunnerError> {
+    for (name, text) in [
+        (MERGED, lines(outcomes)),
+        (JUNIT, junit::of(outcomes)?),
+        (SUMMARY, summary::of(outcomes)),
+    ] {
+        let path = dir.join(name);
+        fs::write(&path, text).map_err(RunnerError::io("write", &path))?;
+    }
+    Ok(())
+}
+
+/// Reads what every process of a run has recorded, inventories included.
+pub(super) fn read(dir: &Path) -> Result<Vec<Outcome>, RunnerError> {
     let mut records = Vec::new();
-    let entries = fs::read_dir(dir).map_err(RunnerError::io("read", dir))?;
-    for entry in entries {
+    for path in files(dir)? {
+        let text = fs::read(&path).map_err(RunnerError::io("read", &path))?;
+        let read = parse(&path, &String::from_utf8_lossy(&text))?;
+        records.extend(last_of_each(read));
+    }
+    Ok(records)
+}
+
+/// The files of a run's processes.
+pub(super) fn files(dir: &Path) -> Result<Vec<PathBuf>, RunnerError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(RunnerError::io("read", dir))? {
         let path = entry.map_err(RunnerError::io("read", dir))?.path();
         let is_merged = path.file_name().is_some_and(|name| name == MERGED);
-        if path
+        let is_lines = path
             .extension()
-            .is_some_and(|extension| extension == "jsonl")
-            && !is_merged
-        {
-            let text = fs::read(&path).map_err(RunnerError::io("read", &path))?;
-            let read = parse(&path, &String::from_utf8_lossy(&text))?;
-            records.extend(last_of_each(read).filter(|record| !is_inventory(record)));
+            .is_some_and(|extension| extension == "jsonl");
+        if is_lines && !is_merged {
+            files.push(path);
         }
     }
-    let outcomes = settle(records);
-    let path = dir.join(MERGED);
-    fs::write(&path, lines(&outcomes)).map_err(RunnerError::io("write", &path))?;
-    Ok(outcomes)
+    files.sort();
+    Ok(files)
 }
 
 /// Reads a file's lines. A last line without a line break was cut by the death of its process.
@@ -65,7 +94,7 @@ fn last_of_each(records: Vec<Outcome>) -> impl Iterator<Item = Outcome> {
     last.into_values()
 }
 
-fn settle(mut records: Vec<Outcome>) -> Vec<Outcome> {
+pub(super) fn settle(mut records: Vec<Outcome>) -> Vec<Outcome> {
     // Newest first within one place and user, then only the newest of each stays.
     let newest = |record: &Outcome| Reverse((record.phase, record.attempt));
     records.sort_by(|a, b| {

@@ -2,114 +2,16 @@
 //!
 //! Where there is no nextest these tests are skipped, and say so: they stand under our own harness.
 
-use std::ffi::OsString;
-use std::path::Path;
-use std::process::{Command, Output};
-use std::{env, fs};
+mod many;
+mod said;
+#[cfg(feature = "runner")]
+mod shards;
+mod table;
 
 use kata_test::kata_test;
+use said::{nextest, nextest_with};
 
 kata_test::main!();
-
-/// What nextest said, and how it ended.
-struct Said {
-    text: String,
-    code: Option<i32>,
-    recorded: String,
-}
-
-impl Said {
-    /// The word that nextest puts before a test's name.
-    fn word(&self, test: &str) -> &str {
-        let name = format!(" cases::{test}");
-        // A failure is shown twice: as it happens, and at the end.
-        let line = self.text.lines().find(|line| line.ends_with(&name));
-        let line = line.unwrap_or_else(|| panic!("no line about {test} in\n{}", self.text));
-        line.split_whitespace().next().expect("a word")
-    }
-
-    /// The last record of a test, from its run if there was one.
-    fn record(&self, test: &str) -> &str {
-        let name = format!("\"test\":\"cases::{test}\"");
-        let mut lines = self.recorded.lines().filter(|line| line.contains(&name));
-        let ran = lines
-            .clone()
-            .rfind(|line| line.contains("\"phase\":\"run\""));
-        let line = ran.or_else(|| lines.next_back());
-        line.unwrap_or_else(|| panic!("no record of {test} in\n{}", self.recorded))
-    }
-}
-
-/// Runs a sample binary of this package by nextest.
-fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
-    nextest_with(("SAMPLE", sample), target, args)
-}
-
-/// The same, with a variable set.
-fn nextest_with((name, value): (&str, &str), target: &str, args: &[&str]) -> Said {
-    let records = tempfile::tempdir().expect("a folder");
-    let config = records.path().join("nextest.toml");
-    fs::write(&config, "").expect("a configuration without anything");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command
-        .args([
-            "nextest",
-            "run",
-            "--no-fail-fast",
-            "--color=never",
-            "--status-level=all",
-        ])
-        .args([
-            "--final-status-level=none",
-            "--failure-output=immediate",
-            "--test",
-            target,
-        ])
-        .arg("--config-file")
-        .arg(&config)
-        .args(args)
-        .current_dir(env!("CARGO_MANIFEST_DIR"));
-    let ours = |name: &OsString| {
-        let name = name.to_string_lossy();
-        ["NEXTEST", "KATA_TEST", "RUST_TEST"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
-    };
-    for (name, _) in env::vars_os().filter(|(name, _)| ours(name)) {
-        command.env_remove(name);
-    }
-    command
-        .env("KATA_TEST_RECORD_DIR", records.path())
-        .env(name, value);
-    let Output {
-        stdout,
-        stderr,
-        status,
-    } = command.output().expect("cargo");
-    let text = [stderr, stdout]
-        .map(|bytes| String::from_utf8(bytes).expect("text"))
-        .concat();
-    let latest = records.path().join("latest");
-    // A list that fails leaves no record.
-    let recorded = if latest.exists() {
-        read_all(&latest, &text)
-    } else {
-        String::new()
-    };
-    Said {
-        text,
-        code: status.code(),
-        recorded,
-    }
-}
-
-fn read_all(folder: &Path, said: &str) -> String {
-    let files = fs::read_dir(folder).unwrap_or_else(|error| panic!("{error}: {said}"));
-    files
-        .map(|file| fs::read_to_string(file.expect("a file").path()).expect("records"))
-        .collect()
-}
 
 #[kata_test(command = "cargo-nextest")]
 fn unmet_tests_are_shown_as_skipped() {

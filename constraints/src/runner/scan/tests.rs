@@ -1,0 +1,132 @@
+//! Scope: which functions are lost, over packages made up here. That they are lost is rustc's doing.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+fn package(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        let path = root.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+    root
+}
+
+fn strays(root: &Path) -> Vec<String> {
+    let strays = scan(&root.join("Cargo.toml")).expect("a package");
+    let shown = |stray: &Stray| {
+        let file = stray
+            .file
+            .strip_prefix(root)
+            .expect("a file of the package")
+            .display();
+        let test = stray.test.as_deref().unwrap_or("?");
+        format!(
+            "{file}:{} {} {test} ({})",
+            stray.line, stray.attribute, stray.target
+        )
+    };
+    strays.iter().map(shown).collect()
+}
+
+const MANIFEST: &str = r#"
+[package]
+name = "p"
+[lib]
+harness = false
+[[test]]
+name = "it"
+harness = false
+[[test]]
+name = "taken"
+harness = false
+[[test]]
+name = "other"
+"#;
+
+#[test]
+fn every_kind_is_found_where_it_stands() {
+    let root = package(&[
+        ("Cargo.toml", MANIFEST),
+        (
+            "src/lib.rs",
+            "#[cfg(test)]\nmod tests {\n    #[test]\n    fn inline() {}\n    mod deep;\n}\nmod sub;\n#[cfg(windows)] mod missing;",
+        ),
+        (
+            "src/tests/deep.rs",
+            "/// #[test]\n#[tokio::test(flavor = \"x\")]\npub(crate) async fn deep() {}",
+        ),
+        (
+            "src/sub.rs",
+            "#[path = \"elsewhere.rs\"] mod inner; mod below;",
+        ),
+        (
+            "src/elsewhere.rs",
+            "#[cfg_attr(unix, test)]\nfn conditional() {}",
+        ),
+        (
+            "src/sub/below.rs",
+            "fn f(#[test] x: u8) { let _ = \"#[test] fn no() {}\"; }\n#[rstest]\n#[case(1)]\nfn cases() {}",
+        ),
+        (
+            "tests/it/main.rs",
+            "proptest! {\n    #[test]\n    fn of_proptest(x in 0..9) {}\n}\n#[kata_test(root)]\n#[should_panic]\nfn ours() {}\n\
+             #[rstest]\n#[kata_test::test]\nfn ours_too() {}\n#[test_log::test]\nfn logged() {}\n\
+             #[renamed::test(root, crate = renamed)]\nfn ours_by_another_name() {}",
+        ),
+        (
+            "tests/taken.rs",
+            "#[macro_use(test)]\nextern crate kata_test;\n#[test]\nfn taken() {}\n#[tokio::test]\nasync fn lost() {}",
+        ),
+        ("tests/other.rs", "#[test]\nfn libtest_has_it() {}"),
+    ]);
+    assert_eq!(
+        strays(root.path()),
+        [
+            "src/elsewhere.rs:1 test conditional (lib)",
+            "src/lib.rs:3 test inline (lib)",
+            "src/sub/below.rs:2 rstest cases (lib)",
+            "src/tests/deep.rs:2 tokio::test deep (lib)",
+            "tests/it/main.rs:2 test of_proptest (test it)",
+            "tests/it/main.rs:11 test_log::test logged (test it)",
+            "tests/taken.rs:5 tokio::test lost (test taken)",
+        ]
+    );
+}
+
+#[test]
+fn a_stray_says_what_to_write() {
+    let root = package(&[
+        ("Cargo.toml", MANIFEST),
+        ("tests/it.rs", "#[test]\nfn a() {}"),
+    ]);
+    let strays = scan(&root.path().join("Cargo.toml")).expect("a package");
+    let said = strays[0].to_string();
+    assert!(
+        said.contains(
+            "it.rs:1: nothing runs a: `#[test]` is dropped, for the target `test it` has"
+        ),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("`#[macro_use(test)] extern crate kata_test;` at the root"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let root = package(&[("Cargo.toml", MANIFEST), ("tests/it.rs", "fn a() {\n \"")]);
+    let error = scan(&root.path().join("Cargo.toml")).expect_err("no source");
+    assert!(error.to_string().contains("it.rs"), "{error}");
+    let error = scan(&root.path().join("no/Cargo.toml")).expect_err("no manifest");
+    assert!(error.to_string().contains("no/Cargo.toml"), "{error}");
+    fs::write(root.path().join("Cargo.toml"), "[lib").expect("a file");
+    assert!(matches!(
+        scan(&root.path().join("Cargo.toml")),
+        Err(RunnerError::Manifest { .. })
+    ));
+}

@@ -1,0 +1,124 @@
+//! What every kind of test is shown as: by `cargo test`, by nextest, and in nextest's JUnit.
+//!
+//! No cell shows a skip as a pass but those of Rust's own harness under `cargo test`, and there it is
+//! announced.
+
+use std::process::Output;
+
+use kata_test::kata_test;
+
+use crate::said::{Said, cargo, nextest};
+
+/// A row: the target, its `SAMPLE`, the test, and what is shown.
+struct Row {
+    target: &'static str,
+    sample: &'static str,
+    test: &'static str,
+    /// What stands behind ` ... ` in the line of `cargo test`, as far as it is given here.
+    cargo: &'static str,
+    nextest: &'static str,
+    /// The element inside nextest's test case.
+    junit: Option<&'static str>,
+}
+
+#[rustfmt::skip]
+const TABLE: [Row; 12] = [
+    Row { target: "sample", sample: "", test: "passes::with_a_result", cargo: "ok", nextest: "PASS", junit: None },
+    Row { target: "sample", sample: "", test: "needs::much", cargo: "ignored, needs kernel >= 99.1: ", nextest: "SKIP", junit: Some("skipped") },
+    Row { target: "sample", sample: "", test: "needs::a_probe", cargo: "ignored, needs when hearsay: ", nextest: "SKIP", junit: Some("skipped") },
+    Row { target: "sample", sample: "", test: "ignored::plainly", cargo: "ignored", nextest: "SKIP", junit: Some("skipped") },
+    Row { target: "sample", sample: "", test: "ignored::with_a_reason_and_unmet", cargo: "ignored, takes a week", nextest: "SKIP", junit: Some("skipped") },
+    Row { target: "sample", sample: "fail", test: "needs::a_broken_probe", cargo: "FAILED (undetermined)", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "sample", sample: "fail", test: "fails::by_a_result", cargo: "FAILED", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "halfway", sample: "", test: "skips::by_needs", cargo: "ignored, needs kernel >= 99.1: ", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "plain", sample: "", test: "passes::with_a_result", cargo: "ok", nextest: "PASS", junit: None },
+    // The only pass that is none; see below.
+    Row { target: "plain", sample: "", test: "needs::much", cargo: "ok", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "plain", sample: "", test: "ignored::with_a_reason_and_unmet", cargo: "ignored, takes a week", nextest: "SKIP", junit: Some("skipped") },
+    Row { target: "plain", sample: "fail", test: "needs::a_broken_probe", cargo: "FAILED", nextest: "FAIL", junit: Some("failure") },
+];
+
+/// Runs some of a sample's tests by `cargo test`.
+fn cargo_test(target: &str, sample: &str, filters: &[&str]) -> (String, String) {
+    let records = tempfile::tempdir().expect("a folder");
+    let mut command = cargo(&[
+        "test",
+        "--quiet",
+        "--no-fail-fast",
+        "--test",
+        target,
+        "--",
+        "--format=pretty",
+    ]);
+    command
+        .args(filters)
+        .env("KATA_TEST_RECORD_DIR", records.path())
+        .env("SAMPLE", sample);
+    let Output { stdout, stderr, .. } = command.output().expect("cargo");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (text(stdout), text(stderr))
+}
+
+/// The element inside a test's case, if there is one.
+fn junit_element<'a>(said: &'a Said, test: &str) -> Option<&'a str> {
+    let name = format!("name=\"cases::{test}\"");
+    let case = said
+        .junit
+        .split("<testcase ")
+        .find(|case| case.contains(&name));
+    let case = case.unwrap_or_else(|| panic!("no case of {test} in {}", said.junit));
+    let (_, inner) = case.split_once('>').expect("an element");
+    ["skipped", "failure", "error"]
+        .into_iter()
+        .find(|element| inner.contains(&format!("<{element}")))
+}
+
+#[kata_test(command = "cargo-nextest")]
+fn every_cell_shows_what_happened() {
+    for (target, sample) in [
+        ("sample", ""),
+        ("sample", "fail"),
+        ("halfway", ""),
+        ("plain", ""),
+        ("plain", "fail"),
+    ] {
+        let rows: Vec<&Row> = TABLE
+            .iter()
+            .filter(|row| (row.target, row.sample) == (target, sample))
+            .collect();
+        // A part of the name: the whole one would be asking for exactly this test.
+        let filters: Vec<&str> = rows.iter().map(|row| &row.test[1..]).collect();
+        let (stdout, stderr) = cargo_test(target, sample, &filters);
+        let said = nextest(target, sample, &filters);
+        for row in rows {
+            let start = format!("test cases::{} ... ", row.test);
+            let line = stdout.lines().find_map(|line| line.strip_prefix(&start));
+            let line = line.unwrap_or_else(|| panic!("no line about {} in {stdout}", row.test));
+            let whole = !row.cargo.ends_with(": ");
+            assert!(
+                if whole {
+                    line == row.cargo
+                } else {
+                    line.starts_with(row.cargo)
+                },
+                "{} {}: {line}",
+                target,
+                row.test
+            );
+            assert_eq!(said.word(row.test), row.nextest, "{target} {}", row.test);
+            assert_eq!(
+                junit_element(&said, row.test),
+                row.junit,
+                "{target} {}",
+                row.test
+            );
+        }
+        if (target, sample) == ("plain", "") {
+            assert!(stderr.contains("test cases::needs::much is SKIPPED, whatever the line above or below says: needs kernel >= 99.1"), "{stderr}");
+            assert!(
+                stderr.contains("1 test shown as ok was skipped"),
+                "{stderr}"
+            );
+        }
+    }
+}

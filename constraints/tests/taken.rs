@@ -1,0 +1,28 @@
+//! Plain tests that one line makes ours: without it nothing would run them here.
+
+#[macro_use(test)]
+extern crate kata_test;
+
+kata_test::main!();
+
+#[test]
+fn plainly() {}
+
+#[test]
+#[ignore = "to be seen"]
+fn ignored() {}
+
+#[test]
+#[should_panic(expected = "so it")]
+fn by_panicking() {
+    panic!("so it should");
+}
+
+mod inside {
+    proptest::proptest! {
+        #[test]
+        fn a_macro(x in 0..10u32) {
+            proptest::prop_assert!(x < 10);
+        }
+    }
+}
