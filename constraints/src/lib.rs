@@ -20,6 +20,20 @@
 //! [undetermined](Verdict::Undetermined): met runs, unmet skips, and undetermined fails, since
 //! neither running nor skipping by guess would be honest.
 //!
+//! # What the environment asks of a run
+//!
+//! A skip is honest only if somebody would notice that a host has rotted, so a CI job says what its
+//! host has. Constraints are written as in the attribute; a name that does not exist stops the run
+//! with the nearest that does.
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `KATA_TEST_EXPECT='root, kernel_ge = "6.1"'` | The host promises this. If it does not keep it, the run fails before any test, and nextest at its list. |
+//! | `KATA_TEST_MAY_SKIP='kvm'` | A test may be skipped for lack of this alone; any other skip fails. Set and empty, it allows none. [`skip!`] and `when` cannot be allowed. |
+//! | `KATA_TEST_ALLOW=slow,destructive` | Runs the tests that ask for it by `opt_in`. |
+//! | `KATA_TEST_UNSKIP=1` | Runs unmet tests too. One that passes is reported as having a stale constraint; one that does not stays skipped (under nextest it fails). |
+//! | `KATA_TEST_FACTS=FILE` | `--list` judges the host whose answers are in the file, as `cargo xtask facts --json` prints them: each test with its verdict, `?` where that depends on what is not recorded. Nothing is run. |
+//!
 //! # Records
 //!
 //! What became of each test stands, with every reason and with what it [`measure`]d, as JSON lines in
@@ -72,7 +86,8 @@ mod verdict;
 /// # }
 /// ```
 ///
-/// Every constraint stated has to hold; [`constraint`] documents each under its own name. A name
+/// Every constraint stated has to hold; [`constraint`] documents each under its own name. `all(…)`,
+/// `any(…)` and `not(…)` group them, `name("a", "b")` states one of them for each value. A name
 /// that does not exist, or a value that is no version, is a compile error at its place. Beside
 /// constraints the attribute takes
 ///

@@ -18,7 +18,7 @@ use crate::measure::{self, Measures};
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{Target, Test};
 use crate::sys::{at_exit, stderr};
-use crate::verdict::{Reason, join};
+use crate::verdict::{Reason, explain, join};
 
 /// What the `#[test]` shim of the attribute calls.
 ///
@@ -55,6 +55,7 @@ pub fn libtest(path: &str, target: Target) {
 fn contract() -> Result<&'static Contract, &'static str> {
     static CONTRACT: LazyLock<Result<Contract, String>> = LazyLock::new(|| {
         let contract = Contract::here()?;
+        contract.may_run()?;
         contract.hold(&Here)?;
         Ok(contract)
     });
@@ -211,7 +212,7 @@ fn announce(test: &Test, reasons: &[Reason]) {
     stderr(&format!(
         "test {} is SKIPPED, whatever the line above or below says: {}\n",
         test.name(),
-        join(reasons)
+        explain(reasons, test.issue, test.reason)
     ));
 }
 

@@ -132,6 +132,17 @@ impl fmt::Display for Reason {
     }
 }
 
+/// The reasons of one test as one line, and what the test itself says about its needs.
+pub(crate) fn explain(reasons: &[Reason], issue: Option<&str>, note: Option<&str>) -> String {
+    let cited = issue.map(|issue| format!("issue {issue}"));
+    let own: Vec<&str> = note.into_iter().chain(cited.as_deref()).collect();
+    if own.is_empty() {
+        join(reasons)
+    } else {
+        format!("{} [{}]", join(reasons), own.join(", "))
+    }
+}
+
 /// The reasons of one test as one line.
 pub(crate) fn join(reasons: &[Reason]) -> String {
     reasons
@@ -139,4 +150,27 @@ pub(crate) fn join(reasons: &[Reason]) -> String {
         .map(Reason::to_string)
         .collect::<Vec<_>>()
         .join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: the line that a person reads.
+
+    use super::*;
+
+    #[test]
+    fn the_test_has_the_last_word() {
+        let reasons = [Reason::new(
+            "root".to_owned(),
+            &Evidence::new("effective uid is 1000", "geteuid"),
+        )];
+        let line = |issue, note| explain(&reasons, issue, note);
+        let plain = "needs root: effective uid is 1000 (geteuid)";
+        assert_eq!(line(None, None), plain);
+        assert_eq!(line(Some("x/1"), None), format!("{plain} [issue x/1]"));
+        assert_eq!(
+            line(Some("x/1"), Some("mounts a disk")),
+            format!("{plain} [mounts a disk, issue x/1]")
+        );
+    }
 }

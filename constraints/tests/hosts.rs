@@ -197,6 +197,45 @@ fn masked_files_are_undetermined() {
     assert_eq!(said[2], "Met ");
 }
 
+/// A watchdog under another name, and a node for which the kernel would have to load a driver.
+#[kata_test(
+    real_root,
+    caps("CAP_SYS_ADMIN", "CAP_MKNOD"),
+    namespace = "mnt",
+    command("unshare", "mount", "mknod")
+)]
+fn what_opening_would_change_is_not_opened() {
+    let mut command = Command::new("unshare");
+    let program = this_program();
+    command
+        .args(["--mount", "sh", "-c"])
+        .arg(
+            "mount -t tmpfs none /dev && mknod /dev/innocent c 10 130 && mknod /dev/undriven c 10 201 \
+             && mknod /dev/zero c 1 5 && : > /dev/plain && exec \"$0\"",
+        )
+        .arg(&program);
+    let asked =
+        ["innocent", "undriven", "zero", "plain"].map(|name| format!("device = \"/dev/{name}\""));
+    let said = ask(&mut command, &asked.each_ref().map(String::as_str));
+    assert_eq!(
+        said[0],
+        "Undetermined needs device /dev/innocent: /dev/innocent is a watchdog, which opening would \
+         start (/dev/innocent)"
+    );
+    assert!(
+        said[1].starts_with(
+            "Unmet needs device /dev/undriven: no driver has taken /dev/undriven (char 10:201)"
+        ),
+        "{}",
+        said[1]
+    );
+    assert_eq!(said[2], "Met ");
+    assert_eq!(
+        said[3],
+        "Unmet needs device /dev/plain: /dev/plain is no device (/dev/plain)"
+    );
+}
+
 #[kata_test(when = exists_proc_config, command = "gzip")]
 fn the_kernels_own_configuration_is_read() {
     let said = ask(

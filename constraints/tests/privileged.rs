@@ -18,3 +18,15 @@ fn as_root() {
     assert_eq!(said.code, Some(0), "{}", said.stderr);
     insta::assert_snapshot!(said.stable());
 }
+
+/// A test that was given another user asks about the host as that user.
+#[kata_test(root)]
+fn what_is_required_half_way_is_judged_as_the_tests_own_user() {
+    let said = Sample::build("halfway").run(&["users::"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.stdout.contains("2 passed; 0 failed; 0 ignored"),
+        "{}",
+        said.stdout
+    );
+}

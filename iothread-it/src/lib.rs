@@ -15,6 +15,7 @@ pub mod artifacts;
 pub mod config;
 pub mod guest;
 pub mod hotplug;
+mod lines;
 pub mod pool;
 pub mod process;
 pub mod qemu;

@@ -4,15 +4,18 @@
 //! constraints that it promises, and skips can be confined to constraints that are known.
 
 mod allowance;
+mod json;
+mod recorded;
 mod settings;
 
 pub(crate) use allowance::Allowance;
-pub(crate) use settings::{EXPECT, MAY_SKIP, UNSKIP, unskip};
+pub(crate) use recorded::Recorded;
+pub(crate) use settings::{EXPECT, FACTS, MAY_SKIP, UNSKIP, unskip};
 
 use std::ffi::OsString;
 
 use crate::constraint::{Constraint, Standing, judge};
-use crate::facts::Host;
+use crate::facts::{Here, Host};
 use crate::verdict::{Reason, join};
 
 /// What holds for every test of this process.
@@ -23,6 +26,8 @@ pub(crate) struct Contract {
     may_skip: Option<Allowance>,
     /// Whether unmet tests are run as well.
     pub(crate) unskip: bool,
+    /// The host to judge instead of this one.
+    pub(crate) recorded: Option<Recorded>,
 }
 
 impl Contract {
@@ -43,7 +48,29 @@ impl Contract {
             expect,
             may_skip: may_skip.transpose()?,
             unskip: settings::switch(UNSKIP, text(UNSKIP)?.as_deref())?,
+            recorded: variable(FACTS)
+                .filter(|path| !path.is_empty())
+                .map(|path| Recorded::read(path.as_ref()))
+                .transpose()?,
         })
+    }
+
+    /// The host that is judged: this one, or a recorded one.
+    pub(crate) fn host(&self) -> &dyn Host {
+        match &self.recorded {
+            Some(recorded) => recorded,
+            None => &Here,
+        }
+    }
+
+    /// Refuses to run anything where a recorded host is judged.
+    pub(crate) fn may_run(&self) -> Result<(), String> {
+        match self.recorded {
+            None => Ok(()),
+            Some(_) => Err(format!(
+                "{FACTS} is for lists (--list), and tests run on this host: unset it to run them"
+            )),
+        }
     }
 
     /// Holds a host to what it promises; the error says all that it does not keep.

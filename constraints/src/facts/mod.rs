@@ -11,6 +11,7 @@ mod cgroup;
 mod command;
 mod container;
 mod cpu;
+#[cfg(target_os = "linux")]
 mod device;
 mod distro;
 mod env;
@@ -19,6 +20,7 @@ mod kconfig;
 mod kvm;
 mod look;
 mod module;
+#[cfg(target_os = "linux")]
 mod namespace;
 mod probe;
 mod question;

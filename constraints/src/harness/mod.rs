@@ -22,11 +22,12 @@ mod serial;
 mod shuffle;
 mod summary;
 mod user;
+mod verdicts;
 
 use std::process::ExitCode;
 
 use crate::contract::Contract;
-use crate::facts::{self, Here};
+use crate::facts;
 use crate::registry::{Target, Test};
 use crate::sys::{stderr, stdout};
 use caller::Caller;
@@ -70,7 +71,7 @@ pub fn main(target: Target) -> ExitCode {
     }
     // Here for lists too: nextest stops at a list that fails, and shows why.
     let contract = match Contract::here().and_then(|contract| {
-        contract.hold(&Here)?;
+        contract.hold(contract.host())?;
         Ok(contract)
     }) {
         Ok(contract) => contract,
@@ -90,12 +91,18 @@ fn run_or_list(plan: &Plan, tests: &[&'static Test]) -> ExitCode {
         stderr(&format!("note: {note}\n"));
     }
     if plan.options.list {
-        let text = plan.list(tests, &Here);
+        let text = match &plan.contract.recorded {
+            Some(recorded) if plan.is_for_a_person() => verdicts::list(plan, tests, recorded),
+            _ => plan.list(tests, plan.contract.host()),
+        };
         return if stdout(text.as_bytes()) {
             ExitCode::SUCCESS
         } else {
             ExitCode::from(FAILURE)
         };
+    }
+    if let Err(problem) = plan.contract.may_run() {
+        return refuse(&format!("error: {problem}\n"));
     }
     let run = if plan.options.in_process {
         in_process::run

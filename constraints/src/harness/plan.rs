@@ -109,7 +109,8 @@ impl Plan {
         let mut judged: Vec<Option<Judged>> = Vec::new();
         let mut elsewhere: Vec<(usize, User)> = Vec::new();
         for (index, test) in tests.iter().enumerate() {
-            let user = User::for_test(test).filter(|_| !self.options.in_process);
+            let user = User::for_test(test)
+                .filter(|_| !self.options.in_process && self.contract.recorded.is_none());
             judged.push(match (test.ignore, user) {
                 (Some(reason), _) if self.options.which == Which::NotIgnored => {
                     Some(Judged::Ignored(reason))
@@ -132,6 +133,11 @@ impl Plan {
             }
         }
         judged.into_iter().flatten().collect()
+    }
+
+    /// Says whether a list is read by a person, to whom more can be said than names.
+    pub(super) fn is_for_a_person(&self) -> bool {
+        self.caller == Caller::Direct && self.options.format == Format::Pretty
     }
 
     /// The tests that the command line asks for.

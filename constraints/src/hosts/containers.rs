@@ -10,6 +10,7 @@ pub(super) fn hosts() -> Vec<MadeUp> {
         user_namespace(),
         no_namespace_links(),
         wsl(),
+        wsl1(),
         gvisor(),
         masked(),
         systemd_nspawn(),
@@ -102,6 +103,19 @@ fn wsl() -> MadeUp {
             "WSL2",
             "5.10.16.3-microsoft-standard-WSL2",
             "#1 SMP Fri Apr 2 22:23:49 UTC 2021",
+        )
+    }
+}
+
+fn wsl1() -> MadeUp {
+    MadeUp {
+        links: &[INITIAL_USER, INITIAL_PID],
+        met: &["container", "kernel_eq = \"4.4.0\""],
+        unmet: &["not(container)"],
+        ..MadeUp::new(
+            "WSL1",
+            "4.4.0-19041-Microsoft",
+            "#1237-Microsoft Sat Sep 11 14:32:00 PST 2021",
         )
     }
 }

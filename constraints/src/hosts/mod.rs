@@ -11,6 +11,8 @@ mod made_up;
 
 use made_up::MadeUp;
 
+use proptest::prelude::*;
+
 use crate::constraint::{Judgement, Standing, judge, parse};
 
 /// All of them.
@@ -118,5 +120,35 @@ fn nothing_to_read_is_undetermined_and_no_panic() {
             Standing::Undetermined,
             "{constraint}: {judgement:?}"
         );
+    }
+}
+
+/// Texts that resemble what the kernel says, and any others.
+fn contents() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "((ID|VERSION_ID|ID_LIKE)=['\"]?[a-z0-9.]{0,4}['\"]?\n){0,3}",
+        "((CapEff|MemAvailable|flags|Features|0:|1:memory|CONFIG_KVM)[:=]{1,2}[ \t/]?[0-9a-f]{0,20}( kB)?\n){0,4}",
+    ]
+}
+
+proptest! {
+    /// Whatever the files hold, each constraint is judged, and judged alike with words and without.
+    #[test]
+    fn no_content_panics(content in contents(), signature in "[ -~]{0,12}") {
+        let signature: &'static str = signature.leak();
+        for cgroup in [made_up::CGROUP2, made_up::TMPFS] {
+            let host = MadeUp {
+                everywhere: Some(content.clone()),
+                signature,
+                cgroup,
+                ..MadeUp::new("noise", "6.1.0", "")
+            };
+            for entry in crate::constraint::TABLE.iter().filter(|entry| entry.name != "when") {
+                let judgement = judged(entry.example, &host);
+                let met = judgement.standing == Standing::Met;
+                prop_assert_eq!(met, judgement.reasons.is_empty());
+            }
+        }
     }
 }

@@ -2,13 +2,19 @@
 //! facts: ported code reads the same.
 //!
 //! ```
+//! # mod unit {
 //! use kata_test::katatestutils::{TestConstraint, need_kernel_version_ge, need_root, with_issue};
+//! use kata_test::{kata_test, skip};
 //!
-//! let mut tc = TestConstraint::new(false);
-//! if tc.not_valid(&[need_root(), need_kernel_version_ge("5.0.10"), with_issue("runtime#1586")]) {
-//!     // In a test: `kata_test::skip!("{tc}")`, since a bare `return` would count as a pass.
-//!     eprintln!("{tc}");
+//! #[kata_test]
+//! fn mounts_a_tmpfs() {
+//!     let mut tc = TestConstraint::new(false);
+//!     if tc.not_valid(&[need_root(), need_kernel_version_ge("5.0.10"), with_issue("runtime#1586")]) {
+//!         // A bare `return` would count as a pass.
+//!         skip!("{tc}");
+//!     }
 //! }
+//! # }
 //! ```
 //!
 //! New tests are better off with the [attribute](macro@crate::kata_test), which cannot be forgotten

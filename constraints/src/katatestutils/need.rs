@@ -12,7 +12,7 @@ pub struct Constraint(Need);
 #[derive(Clone, Debug)]
 enum Need {
     Uid(u32, Operator),
-    Kernel(&'static str, Operator, Range),
+    Kernel(&'static str, Operator, Box<Range>),
     Issue(String),
 }
 
@@ -54,7 +54,7 @@ pub fn need_non_root() -> Constraint {
 pub fn need_kernel_version_with_op(version: &str, op: Operator) -> Constraint {
     let version = keep(version);
     match Range::one(op.into(), version) {
-        Ok(range) => Constraint(Need::Kernel(version, op, range)),
+        Ok(range) => Constraint(Need::Kernel(version, op, Box::new(range))),
         Err(problem) => panic!("{version:?} is no kernel version to ask for: {problem}"),
     }
 }
@@ -111,7 +111,7 @@ impl Constraint {
         match &self.0 {
             Need::Uid(uid, op) => Some(check_uid(*uid, *op, host)),
             Need::Kernel(version, op, range) => {
-                let standing = judge(&[Tree::Atom(Atom::Kernel(*range))], host).standing;
+                let standing = judge(&[Tree::Atom(Atom::Kernel(**range))], host).standing;
                 let got = found(host, Question::KernelRelease, |release| {
                     format!("got version {release:?}")
                 });

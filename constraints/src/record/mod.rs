@@ -76,6 +76,8 @@ pub(crate) struct Record<'a> {
     pub(crate) test: &'a str,
     pub(crate) phase: Phase,
     pub(crate) ending: Ending,
+    /// Why it was not run, or what it left behind; of one that passed, the constraints that are unmet
+    /// and that it therefore does not need.
     pub(crate) reasons: &'a [Reason],
     pub(crate) issue: Option<&'a str>,
     pub(crate) reason: Option<&'a str>,

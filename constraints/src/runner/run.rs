@@ -8,12 +8,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::unistd::pipe2;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::merge::merge;
 use super::{Outcome, RunnerError, summary};
 use crate::record::{LIFELINE, point_latest};
+use crate::sys::pipe;
 
 /// A run about to happen: its id, and where its records go.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Lifeline {
 
 impl Lifeline {
     fn new() -> nix::Result<Self> {
-        let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+        let (read, write) = pipe()?;
         fcntl(&read, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(Self {
             read,

@@ -10,11 +10,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, getpid, getppid, pipe2, setpgid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
+
+use super::pipe::pipe;
 
 /// Forks; the child runs `work` and, if that does not end the process, leaves at once.
 ///
@@ -92,7 +93,7 @@ pub(crate) fn answer_within(
     work: impl FnOnce(&dyn Fn(&[u8])),
 ) -> Result<Bounded, Errno> {
     let deadline = Instant::now() + limit;
-    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    let (read, write) = pipe()?;
     let child = fork(|parent| {
         become_leader(parent);
         work(&|answer| send(write.as_fd(), answer));

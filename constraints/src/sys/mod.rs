@@ -2,6 +2,7 @@
 
 mod child;
 mod exit;
+mod pipe;
 mod print;
 mod run;
 mod signals;
@@ -10,6 +11,7 @@ pub(crate) use child::{
     Bounded, OWNER, answer_within, become_leader, die_with, fork, mark_owner, set_variables,
 };
 pub(crate) use exit::at_exit;
+pub(crate) use pipe::pipe;
 pub(crate) use print::{stderr, stdout};
 pub(crate) use run::{Ran, run_within};
 pub(crate) use signals::{Signals, default_signals};

@@ -12,11 +12,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, getpid, pipe2};
+use nix::unistd::{Pid, getpid};
 
 use super::child::{become_leader, readable};
+use super::pipe::pipe;
 
 /// What a program prints beyond this is not read.
 const LARGEST: usize = 16 << 20;
@@ -57,9 +58,9 @@ struct Running {
 }
 
 fn start(program: &Path, args: &[&str]) -> io::Result<Running> {
-    let (stdout, out) = pipe2(OFlag::O_CLOEXEC)?;
-    let (stderr, err) = pipe2(OFlag::O_CLOEXEC)?;
-    let (alive, held) = pipe2(OFlag::O_CLOEXEC)?;
+    let (stdout, out) = pipe()?;
+    let (stderr, err) = pipe()?;
+    let (alive, held) = pipe()?;
     let parent = getpid();
     let mut command = Command::new(program);
     command

@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::unistd::pipe2;
+
+use super::pipe::pipe;
 
 const HANDLED: [Signal; 4] = [
     Signal::SIGCHLD,
@@ -32,7 +33,10 @@ impl Signals {
     /// Installs the handlers. A signal that this process was started to ignore stays ignored, so
     /// that nohup(1) works.
     pub(crate) fn install() -> Result<Self, Errno> {
-        let (read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        let (read, write) = pipe()?;
+        for end in [&read, &write] {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
         PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
         let handler = SigHandler::Handler(note);
         let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());

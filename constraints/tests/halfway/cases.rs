@@ -98,6 +98,21 @@ mod goes_on {
     }
 }
 
+/// Under root the one runs as somebody else, to whom other things are true than to its harness.
+mod users {
+    use super::*;
+
+    #[kata_test(root)]
+    fn as_root() {
+        require!(root);
+    }
+
+    #[kata_test(non_root)]
+    fn as_somebody_else() {
+        require!(non_root);
+    }
+}
+
 mod fails {
     use super::*;
 

@@ -226,3 +226,70 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
     assert_eq!(said.code, Some(101));
     assert_eq!(nextest(&["--exact", "cases::needs::a_probe"]).code, Some(0));
 }
+
+#[test]
+fn a_list_can_be_judged_for_a_recorded_host() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("old-host.json");
+    let facts = r#"{"schema":1,"facts":[
+        {"question":"effective uid","finding":"is","text":"0","source":"geteuid"},
+        {"question":"kernel release","finding":"is","text":"2.4.37","source":"uname"},
+        {"question":"command no-such-command","finding":"absent","text":"none","source":"PATH"}
+    ]}"#;
+    std::fs::write(&file, facts).expect("a file");
+    let variable = ("KATA_TEST_FACTS", file.to_str().expect("a path"));
+    let said = run(&OURS, &[variable], &["--list", "needs::", "passes::"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for line in [
+        "cases::needs::root: met",
+        "cases::needs::non_root: unmet, needs non_root: effective uid is 0 (geteuid)",
+        "cases::needs::much: unmet, needs kernel >= 99.1: kernel is 2.4.37 (uname); needs command \
+         no-such-command: none (PATH)",
+        "cases::needs::a_probe: ?, needs when hearsay: not recorded (old-host.json)",
+        "cases::passes::under_the_other_name: unmet, needs kernel >= 2.6: kernel is 2.4.37 (uname)",
+    ] {
+        assert!(
+            said.stdout.lines().any(|known| known == line),
+            "{line} is missing in {}",
+            said.stdout
+        );
+    }
+    assert!(
+        said.stdout
+            .ends_with("\n5 met, 3 unmet, 3 ?, 0 undetermined\n"),
+        "{}",
+        said.stdout
+    );
+
+    // To nextest the list has its own form, about the same host.
+    let args = [
+        "--list",
+        "--format=terse",
+        "--ignored",
+        "passes::",
+        "::non_root",
+    ];
+    let said = run(&OURS, &[variable, ("NEXTEST", "1")], &args);
+    assert_eq!(
+        said.stdout,
+        "cases::needs::non_root: test\ncases::passes::under_the_other_name: test\n"
+    );
+
+    // No test runs by another host's answers, and promises are that host's.
+    for sample in [&OURS, &PLAIN] {
+        let said = run(sample, &[variable], &["passes::with_a_result"]);
+        assert_eq!(said.code, Some(101));
+        let text = said.stdout + &said.stderr;
+        assert!(text.contains("KATA_TEST_FACTS is for lists"), "{text}");
+    }
+    let said = run(&OURS, &[variable, KEPT], &["--list"]);
+    assert_eq!(said.code, Some(101));
+    assert!(
+        said.stderr
+            .contains("needs kernel >= 2.6: kernel is 2.4.37"),
+        "{}",
+        said.stderr
+    );
+    let said = run(&OURS, &[("KATA_TEST_FACTS", "/no/such/file")], &["--list"]);
+    assert_eq!((said.code, said.stdout.as_str()), (Some(101), ""));
+}

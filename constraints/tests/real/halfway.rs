@@ -23,7 +23,7 @@ fn last<'a>(recorded: &'a str, test: &str) -> &'a str {
 #[test]
 fn they_are_ignored_with_every_reason() {
     let sample = Sample::build("halfway");
-    let said = sample.run(&[]);
+    let said = sample.run(&["--skip", "users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let by_needs = said.line("cases::skips::by_needs");
     assert!(
@@ -140,7 +140,7 @@ fn under_nextest_they_fail() {
 #[test]
 fn under_rusts_harness_they_are_announced_and_counted() {
     let sample = Sample::build("halfway_plain");
-    let said = sample.run(&["cases::"]);
+    let said = sample.run(&["cases::", "--skip", "users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let announced = said.stderr.matches("is SKIPPED, whatever").count();
     assert_eq!(announced, 5, "{}", said.stderr);

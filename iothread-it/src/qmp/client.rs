@@ -1,11 +1,9 @@
 //! The connection: calls on one side, the reader thread on the other.
 
 use std::collections::HashMap;
-use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +12,7 @@ use super::command::{Command, QmpCapabilities};
 use super::error::QmpError;
 use super::events::{Cursor, Event, EventLog};
 use super::wire::{self, Line, Outcome};
+use crate::lines::Lines;
 use crate::wait::{Board, Deadline};
 
 /// How long QEMU may leave a command unread. It reads even while it is busy, so only a stopped
@@ -23,7 +22,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A negotiated connection to one QEMU.
 #[derive(Debug)]
 pub struct Qmp {
-    writer: Mutex<UnixStream>,
+    lines: Lines,
     board: Arc<Board<State>>,
     next_id: AtomicU64,
 }
@@ -35,6 +34,13 @@ struct State {
     calls: HashMap<u64, Option<Outcome>>,
     events: EventLog,
     closed: Option<String>,
+}
+
+impl State {
+    /// Notes why the channel is of no use any more. The first reason counts.
+    fn end(&mut self, why: String) {
+        self.closed.get_or_insert(why);
+    }
 }
 
 #[derive(Serialize)]
@@ -51,22 +57,20 @@ impl Qmp {
     /// If QEMU does not greet in time, ends, or refuses.
     pub fn negotiate(stream: UnixStream, deadline: Deadline) -> Result<Self, QmpError> {
         let board = Arc::new(Board::new(State::default()));
-        let reader = stream.try_clone().and_then(|reader| {
-            stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-            let board = Arc::clone(&board);
-            thread::Builder::new()
-                .name("qmp-reader".into())
-                .spawn(move || read_all(reader, &board))
-        });
+        let [taken, ended] = [(); 2].map(|()| Arc::clone(&board));
+        let lines = Lines::open(
+            stream,
+            "qmp-reader",
+            WRITE_TIMEOUT,
+            move |line| taken.with(|state| take_line(state, line)),
+            move |why| ended.with(|state| state.end(why)),
+        );
+        let lines = lines.map_err(|error| closed("QEMU's greeting", error.to_string()))?;
         let qmp = Self {
-            writer: Mutex::new(stream),
+            lines,
             board,
             next_id: AtomicU64::new(1),
         };
-        match reader {
-            Ok(_) => {}
-            Err(error) => return Err(closed("QEMU's greeting", error.to_string())),
-        }
         qmp.wait("QEMU's greeting", deadline, |state| {
             state.greeted.then_some(())
         })?;
@@ -152,17 +156,10 @@ impl Qmp {
     }
 
     fn send(&self, command: &str, line: &[u8]) -> Result<(), QmpError> {
-        let sent = self
-            .writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(line);
-        sent.map_err(|error| {
-            // Half a command may be out, and QEMU would read the next one as its rest.
+        self.lines.send(line).map_err(|error| {
+            // QEMU would read the next command as the rest of this one.
             let why = format!("cannot write to it: {error}");
-            self.board.with(|state| {
-                state.closed.get_or_insert_with(|| why.clone());
-            });
+            self.board.with(|state| state.end(why.clone()));
             closed(command, why)
         })
     }
@@ -191,38 +188,11 @@ impl Qmp {
     }
 }
 
-impl Drop for Qmp {
-    fn drop(&mut self) {
-        // Ends the reader thread, which holds a descriptor of its own.
-        let writer = self
-            .writer
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        let _ = writer.shutdown(std::net::Shutdown::Both);
-    }
-}
-
 fn closed(awaited: &str, why: String) -> QmpError {
     QmpError::Closed {
         awaited: awaited.to_owned(),
         why,
     }
-}
-
-fn read_all(stream: UnixStream, board: &Board<State>) {
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    let why = loop {
-        line.clear();
-        match reader.read_until(b'\n', &mut line) {
-            Ok(0) => break "QEMU closed it".to_owned(),
-            Ok(_) => board.with(|state| take_line(state, &line)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // QEMU's `quit` can show as a reset instead of an end.
-            Err(error) => break error.to_string(),
-        }
-    };
-    board.with(|state| state.closed.get_or_insert(why).len());
 }
 
 /// Puts a line where it belongs. One that cannot be read is passed over: whoever waits for what
@@ -242,6 +212,9 @@ fn take_line(state: &mut State, line: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::thread;
+
     use super::*;
     use crate::qmp::command::{Cont, Stop};
 

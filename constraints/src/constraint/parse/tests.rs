@@ -114,10 +114,34 @@ fn deep_nesting_is_an_error_and_no_overflow() {
     assert!(problem(&text).starts_with("lists are nested at most 32 deep"));
 }
 
+/// Any text, and texts that begin as values do.
+fn values() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "(qemu-img|ubuntu|rhel9|debian|CONFIG_A|/dev/|CAP_|)[ =<>!&|(]{0,3}[0-9.,-]{0,8}(rc1|GiB|é)?",
+    ]
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in any::<String>()) {
         let _ = parse(&text);
+    }
+
+    /// Whatever a row is given: an atom or a reason, and what was accepted can be shown.
+    #[test]
+    fn no_value_panics(value in values()) {
+        for entry in TABLE {
+            let atom = match entry.build {
+                Build::Text(make) => make(keep(&value)),
+                Build::Number(make) => make(value.len() as u32),
+                Build::Flag(_) | Build::Function => continue,
+            };
+            match atom {
+                Ok(atom) => prop_assert!(!atom.to_string().is_empty()),
+                Err(problem) => prop_assert!(!problem.is_empty()),
+            }
+        }
     }
 
     /// Words of the grammar in any order reach deeper than arbitrary letters do.

@@ -9,13 +9,17 @@ use std::time::Duration;
 use super::{Hypervisor, System, Uname};
 use crate::facts::here::has_one_thread;
 use crate::facts::kconfig::Loaded;
-use crate::facts::{Answer, Question, command, device, kvm, namespace, probe};
-use crate::sys::{Ran, run_within};
+use crate::facts::{Answer, Question, command, kvm, probe};
+#[cfg(target_os = "linux")]
+use crate::facts::{device, namespace};
+use crate::sys::{Bounded, Ran, answer_within, run_within};
 
 /// No file that a fact is read from is larger.
 const LARGEST: u64 = 16 << 20;
 /// How long a decompression may take.
 const LIMIT: Duration = Duration::from_secs(10);
+/// How long a file system may take to say what is free.
+const DISK_LIMIT: Duration = Duration::from_secs(3);
 
 /// The host that this process runs on.
 pub(in crate::facts) struct Live;
@@ -73,13 +77,8 @@ impl System for Live {
 
     fn disk_free(&self) -> (String, io::Result<u64>) {
         let folder = std::env::temp_dir();
-        #[expect(
-            clippy::useless_conversion,
-            reason = "the width of these fields is the system's"
-        )]
-        let free = nix::sys::statvfs::statvfs(&folder)
-            .map(|stat| u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()));
-        (folder.display().to_string(), free.map_err(io::Error::from))
+        let free = disk_free(&folder);
+        (folder.display().to_string(), free)
     }
 
     fn kconfig(&self, load: &dyn Fn() -> Loaded) -> Loaded {
@@ -105,11 +104,48 @@ impl System for Live {
             Question::Kvm => kvm::look(),
             Question::Command(name) => command::look(name),
             Question::CommandVersion(name) => command::version(name),
+            #[cfg(target_os = "linux")]
             Question::Device(path) => device::look(path),
+            #[cfg(target_os = "linux")]
             Question::Namespace(kind) => namespace::look(kind),
             Question::Probe(user) => probe::look(user, has_one_thread()),
             other => Answer::unknown("nothing is done to answer this", other.to_string()),
         }
+    }
+}
+
+/// Asks in a child: a file system on a server that is gone does not answer.
+fn disk_free(folder: &Path) -> io::Result<u64> {
+    let ended = answer_within(DISK_LIMIT, |send| {
+        let (code, bytes) = match nix::sys::statvfs::statvfs(folder) {
+            #[expect(
+                clippy::useless_conversion,
+                reason = "the width of these fields is the system's"
+            )]
+            Ok(stat) => {
+                let blocks = u64::from(stat.blocks_available());
+                (0, blocks.saturating_mul(u64::from(stat.fragment_size())))
+            }
+            Err(errno) => (errno as i32, 0),
+        };
+        let mut answer = [0; 12];
+        answer[..4].copy_from_slice(&code.to_le_bytes());
+        answer[4..].copy_from_slice(&bytes.to_le_bytes());
+        send(&answer);
+    })?;
+    let answer = match ended {
+        Bounded::Answer(answer) => answer,
+        Bounded::Died(how) => return Err(io::Error::other(format!("the probe {how}"))),
+        Bounded::TooLate => {
+            let seconds = DISK_LIMIT.as_secs();
+            return Err(io::Error::other(format!("no answer within {seconds} s")));
+        }
+    };
+    let cut = || io::Error::other("the probe's answer was cut");
+    let (code, bytes) = answer.split_first_chunk::<4>().ok_or_else(cut)?;
+    match i32::from_le_bytes(*code) {
+        0 => Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| cut())?)),
+        code => Err(io::Error::from_raw_os_error(code)),
     }
 }
 
@@ -148,4 +184,24 @@ fn hypervisor() -> Hypervisor {
 #[cfg(not(target_arch = "x86_64"))]
 fn hypervisor() -> Hypervisor {
     Hypervisor::NoCpuid
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what crosses a pipe on its way here.
+
+    use super::*;
+
+    #[test]
+    fn free_space_is_that_of_the_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let total = nix::sys::statvfs::statvfs(folder.path()).expect("a file system");
+        let free = disk_free(folder.path()).expect("an answer");
+        assert!(
+            free > 0 && free <= total.blocks() * total.fragment_size(),
+            "{free}"
+        );
+        let missing = disk_free(&folder.path().join("missing")).expect_err("no folder");
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
 }

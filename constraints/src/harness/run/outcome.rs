@@ -18,7 +18,7 @@ use crate::harness::user::User;
 use crate::measure::Measures;
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{ShouldPanic, Test};
-use crate::verdict::{Reason, join};
+use crate::verdict::{Reason, explain, join};
 
 /// Everything that is said about a run.
 pub(in crate::harness) struct Report<'a> {
@@ -109,7 +109,10 @@ impl<'a> Report<'a> {
             Decision::Ignored(reason) => {
                 (Ending::Ignored, Shown::Ignored((*reason).to_owned()), None)
             }
-            Decision::Skip(reasons) => (Ending::Skipped, Shown::Ignored(join(reasons)), None),
+            Decision::Skip(reasons) => {
+                let why = explain(reasons, next.test.issue, next.test.reason);
+                (Ending::Skipped, Shown::Ignored(why), None)
+            }
             Decision::Refuse(reasons, refusal) => (
                 Ending::Failed,
                 Shown::Failed(None),
@@ -120,7 +123,8 @@ impl<'a> Report<'a> {
                 (Ending::Failed, Shown::Failed(None), Some(why))
             }
             Decision::Undetermined(reasons) => {
-                let why = format!("not run, since it is undetermined: {}\n", join(reasons));
+                let why = explain(reasons, next.test.issue, next.test.reason);
+                let why = format!("not run, since it is undetermined: {why}\n");
                 let shown = Shown::Failed(Some("undetermined".to_owned()));
                 (Ending::Undetermined, shown, Some(why))
             }

@@ -1,0 +1,237 @@
+//! Reading JSON, as much as recorded answers need: texts, lists and objects. Numbers and the rest
+//! are passed over.
+
+/// How deep values may be nested.
+const DEEPEST: usize = 32;
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Json {
+    Text(String),
+    List(Vec<Json>),
+    Object(Vec<(String, Json)>),
+    /// A number, a truth value, or null.
+    Other,
+}
+
+impl Json {
+    /// Reads values that follow one another, as JSON lines do. The error is the byte at which the
+    /// text is no JSON.
+    pub(super) fn read_all(text: &str) -> Result<Vec<Self>, usize> {
+        let mut reader = Reader { text, at: 0 };
+        let mut values = Vec::new();
+        while reader.peek().is_some() {
+            values.push(reader.value(0).ok_or(reader.at)?);
+        }
+        Ok(values)
+    }
+
+    /// A text of an object.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match self.get(key) {
+            Some(Self::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+        let Self::Object(pairs) = self else {
+            return None;
+        };
+        pairs
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, value)| value)
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
+    }
+
+    /// The first character behind white space.
+    fn peek(&mut self) -> Option<char> {
+        let rest = self.rest().trim_start_matches([' ', '\t', '\r', '\n']);
+        self.at = self.text.len() - rest.len();
+        self.rest().chars().next()
+    }
+
+    fn take(&mut self, wanted: char) -> Option<()> {
+        let found = self.peek() == Some(wanted);
+        if found {
+            self.at += wanted.len_utf8();
+        }
+        found.then_some(())
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Json> {
+        if depth == DEEPEST {
+            return None;
+        }
+        match self.peek()? {
+            '"' => self.string().map(Json::Text),
+            '[' => {
+                let item = |reader: &mut Self| reader.value(depth + 1);
+                self.list('[', ']', item).map(Json::List)
+            }
+            '{' => {
+                let pair = |reader: &mut Self| {
+                    reader.peek().filter(|c| *c == '"')?;
+                    let key = reader.string()?;
+                    reader.take(':')?;
+                    Some((key, reader.value(depth + 1)?))
+                };
+                self.list('{', '}', pair).map(Json::Object)
+            }
+            _ => self.other(),
+        }
+    }
+
+    fn list<T>(
+        &mut self,
+        open: char,
+        close: char,
+        mut item: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.take(open)?;
+        let mut list = Vec::new();
+        if self.take(close).is_some() {
+            return Some(list);
+        }
+        loop {
+            list.push(item(self)?);
+            if self.take(close).is_some() {
+                return Some(list);
+            }
+            self.take(',')?;
+        }
+    }
+
+    fn other(&mut self) -> Option<Json> {
+        let part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
+        let rest = self.rest();
+        let end = rest.find(|c| !part(c)).unwrap_or(rest.len());
+        let word = &rest[..end];
+        let known = matches!(word, "true" | "false" | "null");
+        if !known && word.parse::<f64>().is_err() {
+            return None;
+        }
+        self.at += end;
+        Some(Json::Other)
+    }
+
+    fn string(&mut self) -> Option<String> {
+        self.take('"')?;
+        let mut string = String::new();
+        loop {
+            let c = self.rest().chars().next()?;
+            self.at += c.len_utf8();
+            match c {
+                '"' => return Some(string),
+                '\\' => string.push(self.escape()?),
+                c if c < ' ' => return None,
+                c => string.push(c),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Option<char> {
+        let c = self.rest().chars().next()?;
+        self.at += c.len_utf8();
+        Some(match c {
+            '"' | '\\' | '/' => c,
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => self.code_point()?,
+            _ => return None,
+        })
+    }
+
+    /// A character, which beyond the first plane is written as two halves.
+    fn code_point(&mut self) -> Option<char> {
+        let first = self.hex()?;
+        if !(0xd800..0xdc00).contains(&first) {
+            return char::from_u32(first);
+        }
+        let rest = self.rest();
+        rest.starts_with("\\u").then(|| self.at += 2)?;
+        let second = self.hex()?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+        char::from_u32(0x10000 + ((first - 0xd800) << 10) + second)
+    }
+
+    fn hex(&mut self) -> Option<u32> {
+        let digits = self.text.get(self.at..self.at + 4)?;
+        digits
+            .bytes()
+            .all(|b| b.is_ascii_hexdigit())
+            .then_some(())?;
+        self.at += 4;
+        u32::from_str_radix(digits, 16).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: the form. What is recorded in it is tested beside its reader.
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_others_write_is_read(texts in any::<Vec<(String, String)>>(), number in any::<f64>()) {
+            let object: serde_json::Map<_, _> = texts
+                .iter()
+                .map(|(key, value)| (key.clone(), serde_json::json!([value, number, null, true])))
+                .collect();
+            for text in [
+                serde_json::to_string(&object).expect("JSON"),
+                serde_json::to_string_pretty(&object).expect("JSON"),
+            ] {
+                let read = Json::read_all(&text).expect("JSON");
+                prop_assert_eq!(read.len(), 1);
+                for (key, value) in &object {
+                    let expected = Json::Text(value[0].as_str().expect("a text").to_owned());
+                    let Some(Json::List(list)) = read[0].get(key) else { panic!("{key}") };
+                    prop_assert_eq!(&list[..], &[expected, Json::Other, Json::Other, Json::Other]);
+                }
+            }
+        }
+
+        #[test]
+        fn garbage_never_panics(text in any::<String>(), like in r#"[\[\]{}",:\\u0-9a-fé ]{0,40}"#) {
+            for text in [text, like] {
+                let ours = Json::read_all(&text).is_ok();
+                // Where there is one value, serde_json decides what is JSON.
+                if let Ok(value) = serde_json::from_str::<serde_json::Value>(&text) {
+                    prop_assert!(ours, "{value}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_and_escapes() {
+        let read = Json::read_all("{\"a\":\"\\u00e9\\ud83d\\ude00\\/\"}\n{}\n").expect("JSON");
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[0].text("a"), Some("é😀/"));
+        for (text, at) in [
+            ("{\"a\":}", 5),
+            ("[1,]", 3),
+            ("\"\\ud83d\"", 7),
+            ("{} x", 3),
+        ] {
+            assert_eq!(Json::read_all(text), Err(at), "{text}");
+        }
+        assert!(Json::read_all(&"[".repeat(100_000)).is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! A host that somebody has recorded, to be judged instead of the one we are on.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::FACTS;
+use super::json::Json;
+use crate::facts::{Answer, Finding, Host, Question};
+
+/// The words of an answer that was not recorded.
+const NOT_RECORDED: &str = "not recorded";
+
+/// Recorded answers, by the texts of their questions.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    answers: HashMap<String, Answer>,
+    missing: Answer,
+}
+
+impl Recorded {
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| format!("{FACTS}: cannot read {}: {error}", path.display()))?;
+        Self::parse(&text, path)
+            .map_err(|problem| format!("{FACTS}: {}: {problem}", path.display()))
+    }
+
+    /// Reads what `cargo xtask facts --json` prints, or its facts alone, as a list or a line each:
+    /// `{"question":"kernel release","finding":"is","text":"6.1.0","source":"uname"}`.
+    fn parse(text: &str, path: &Path) -> Result<Self, String> {
+        let values = Json::read_all(text).map_err(|at| {
+            let line = 1 + text[..at].matches('\n').count();
+            format!("line {line} is no JSON")
+        })?;
+        let mut answers = HashMap::new();
+        for value in &values {
+            let facts = value.get("facts").unwrap_or(value);
+            let facts = match facts {
+                Json::List(facts) => &facts[..],
+                fact => std::slice::from_ref(fact),
+            };
+            for fact in facts {
+                let (question, answer) = read_fact(fact)?;
+                // Of two answers to one question the later counts.
+                answers.insert(question, answer);
+            }
+        }
+        if answers.is_empty() {
+            return Err("it has no facts".to_owned());
+        }
+        let missing = Finding::Unknown(NOT_RECORDED.to_owned());
+        let file = PathBuf::from(path.file_name().unwrap_or_default());
+        Ok(Self {
+            answers,
+            missing: Answer::new(missing, file.display().to_string()),
+        })
+    }
+
+    /// Says whether an answer is only missing, so that another host than this may still give it.
+    pub(crate) fn is_missing(observed: &str) -> bool {
+        observed.contains(NOT_RECORDED)
+    }
+}
+
+fn read_fact(fact: &Json) -> Result<(String, Answer), String> {
+    let text = |key| {
+        let missing = || format!("a fact has no text for `{key}`");
+        fact.text(key).map(str::to_owned).ok_or_else(missing)
+    };
+    let question = text("question")?;
+    let finding = match text("finding")?.as_str() {
+        "is" => Finding::Is,
+        "absent" => Finding::Absent,
+        "unknown" => Finding::Unknown,
+        other => {
+            return Err(format!(
+                "the finding about {question:?} is {other:?}, not is, absent or unknown"
+            ));
+        }
+    };
+    Ok((
+        question,
+        Answer::new(finding(text("text")?), text("source")?),
+    ))
+}
+
+impl Host for Recorded {
+    fn ask(&self, question: Question) -> Cow<'_, Answer> {
+        let known = self.answers.get(&question.to_string());
+        Cow::Borrowed(known.unwrap_or(&self.missing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: reading. A list against a recorded host is tested with the sample binaries.
+
+    use super::*;
+
+    const FACT: &str =
+        r#"{"question":"kernel release","finding":"is","text":"6.1.0","source":"uname"}"#;
+    const OTHER: &str =
+        r#"{"question":"command qemu-img","finding":"absent","text":"none","source":"PATH"}"#;
+
+    fn parse(text: &str) -> Result<Recorded, String> {
+        Recorded::parse(text, Path::new("/somewhere/host.json"))
+    }
+
+    #[test]
+    fn lines_lists_and_documents_are_the_same() {
+        for text in [
+            format!("{FACT}\n{OTHER}\n"),
+            format!("[{FACT},{OTHER}]"),
+            format!(r#"{{"schema":1,"facts":[{FACT},{OTHER}],"verdicts":[]}}"#),
+        ] {
+            let host = parse(&text).expect("facts");
+            let release = host.ask(Question::KernelRelease).into_owned();
+            assert_eq!(release, Answer::new(Finding::Is("6.1.0".into()), "uname"));
+            let command = host.ask(Question::Command("qemu-img")).into_owned();
+            assert_eq!(command.finding, Finding::Absent("none".into()));
+            let missing = host.ask(Question::Command("qemu-nbd")).into_owned();
+            let expected = Finding::Unknown("not recorded".into());
+            assert_eq!(missing, Answer::new(expected, "host.json"));
+        }
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        for (text, problem) in [
+            ("", "it has no facts"),
+            ("[]", "it has no facts"),
+            ("{}\n", "a fact has no text for `question`"),
+            (&format!("{FACT}\n{{"), "line 2 is no JSON"),
+            (
+                &FACT.replace("\"is\"", "\"was\""),
+                "the finding about \"kernel release\" is \"was\", not is, absent or unknown",
+            ),
+            (
+                &FACT.replace("source", "place"),
+                "a fact has no text for `source`",
+            ),
+        ] {
+            assert_eq!(parse(text).expect_err(text), problem);
+        }
+        let missing = Recorded::read(Path::new("/no/such/file")).expect_err("no file");
+        assert!(
+            missing.starts_with("KATA_TEST_FACTS: cannot read /no/such/file: "),
+            "{missing}"
+        );
+    }
+}

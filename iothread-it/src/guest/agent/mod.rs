@@ -1,0 +1,265 @@
+//! The host's end of the agent's channel.
+
+mod error;
+mod load;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use iothread_it_agent::protocol::{
+    self, Command, Disk, Epoch, Extent, Greeting, Load, Presence, Reply, Request, RequestId, Serial,
+};
+
+pub use error::AgentError;
+pub use load::RunningLoad;
+use state::{End, OtherVersion, Progress, State};
+
+use crate::lines::Lines;
+use crate::wait::{Board, Deadline};
+
+/// How long the guest may leave a request unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the agent's own deadline gets on top before the host gives up: a slow guest shall still
+/// be able to say that time is up.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// The channel to the agent of one VM.
+#[derive(Debug)]
+pub struct Agent {
+    lines: Lines,
+    board: Arc<Board<State>>,
+    next_id: AtomicU64,
+}
+
+impl Agent {
+    /// Takes the host's end of the channel. The agent greets once the guest has booted.
+    ///
+    /// # Errors
+    /// If the reading thread cannot be started.
+    pub fn new(stream: UnixStream) -> io::Result<Self> {
+        let board = Arc::new(Board::new(State::default()));
+        let [taken, ended] = [(); 2].map(|()| Arc::clone(&board));
+        let lines = Lines::open(
+            stream,
+            "agent-reader",
+            WRITE_TIMEOUT,
+            move |line| taken.with(|state| state.take_line(line)),
+            move |why| ended.with(|state| state.closed = Some(why)),
+        )?;
+        Ok(Self {
+            lines,
+            board,
+            next_id: AtomicU64::new(1),
+        })
+    }
+
+    /// Waits for the greeting of the current boot.
+    ///
+    /// # Errors
+    /// If it does not come in time or is of another version.
+    pub fn greeting(&self, deadline: Deadline) -> Result<Greeting, AgentError> {
+        self.wait("the greeting", deadline, |state| state.greeting.clone())?
+            .map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
+    }
+
+    /// Waits for the greeting of another boot than `before`, as after a reset.
+    ///
+    /// # Errors
+    /// If it does not come in time.
+    pub fn greeting_after(
+        &self,
+        before: &Epoch,
+        deadline: Deadline,
+    ) -> Result<Greeting, AgentError> {
+        self.wait(
+            "the greeting after a reset",
+            deadline,
+            |state| match state.greeting.clone()? {
+                Ok(greeting) if greeting.epoch == *before => None,
+                other => Some(other),
+            },
+        )?
+        .map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
+    }
+
+    /// Lists the guest's disks.
+    ///
+    /// # Errors
+    /// If the agent does not answer in time.
+    pub fn disks(&self, deadline: Deadline) -> Result<Vec<Disk>, AgentError> {
+        const AWAITED: &str = "the list of disks";
+        match self.ask(AWAITED, Command::Disks, deadline)? {
+            Reply::Disks(disks) => Ok(disks),
+            _ => Err(AgentError::wrong_reply(AWAITED)),
+        }
+    }
+
+    /// Waits until the guest has a disk, or has it no more.
+    ///
+    /// # Errors
+    /// If that does not happen in time.
+    pub fn await_disk(
+        &self,
+        serial: &Serial,
+        presence: Presence,
+        deadline: Deadline,
+    ) -> Result<(), AgentError> {
+        let awaited = match presence {
+            Presence::Present => format!("disk {serial} in the guest"),
+            Presence::Absent => format!("the end of disk {serial} in the guest"),
+        };
+        let timeout = deadline.remaining();
+        let command = Command::AwaitDisk {
+            serial: serial.clone(),
+            presence,
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.ask(&awaited, command, Deadline::after(timeout + GRACE))
+            .map(|_| ())
+    }
+
+    /// Writes the pattern. Returns the SHA-256 of what was written.
+    ///
+    /// # Errors
+    /// If the guest cannot write it, or not in time.
+    pub fn write(&self, extent: &Extent, deadline: Deadline) -> Result<String, AgentError> {
+        let awaited = format!("the writing of {} bytes", extent.length);
+        self.extent(&awaited, Command::Write(extent.clone()), deadline)
+    }
+
+    /// Reads back and compares with the pattern. Returns the SHA-256 of what was read.
+    ///
+    /// # Errors
+    /// If the data is wrong, or cannot be read, or not in time.
+    pub fn verify(&self, extent: &Extent, deadline: Deadline) -> Result<String, AgentError> {
+        let awaited = format!("the reading of {} bytes", extent.length);
+        self.extent(&awaited, Command::Verify(extent.clone()), deadline)
+    }
+
+    /// Starts a load and returns once every thread of it has completed an operation.
+    ///
+    /// # Errors
+    /// If it cannot be started, or does not run in time.
+    pub fn start_load(
+        &self,
+        load: &Load,
+        deadline: Deadline,
+    ) -> Result<RunningLoad<'_>, AgentError> {
+        const AWAITED: &str = "the start of the load";
+        let id = self.send(AWAITED, Command::Load(load.clone()))?;
+        let running = RunningLoad { agent: self, id };
+        let ended = self.wait(AWAITED, deadline, |state| {
+            let progress = state.requests.get_mut(&id)?;
+            if progress.running {
+                return Some(None);
+            }
+            progress.end.take().map(Some)
+        })?;
+        match ended {
+            // A load that ended at once still has its report to give.
+            None | Some(End::Answered(Ok(_))) => {
+                if let Some(end) = ended {
+                    self.board.with(|state| {
+                        state.requests.entry(id).or_default().end = Some(end);
+                    });
+                }
+                Ok(running)
+            }
+            Some(end) => Err(end.into_error(AWAITED)),
+        }
+    }
+
+    fn extent(
+        &self,
+        awaited: &str,
+        command: Command,
+        deadline: Deadline,
+    ) -> Result<String, AgentError> {
+        match self.ask(awaited, command, deadline)? {
+            Reply::Extent { sha256 } => Ok(sha256),
+            _ => Err(AgentError::wrong_reply(awaited)),
+        }
+    }
+
+    fn ask(
+        &self,
+        awaited: &str,
+        command: Command,
+        deadline: Deadline,
+    ) -> Result<Reply, AgentError> {
+        let id = self.send(awaited, command)?;
+        self.answer(awaited, id, deadline)
+    }
+
+    fn answer(
+        &self,
+        awaited: &str,
+        id: RequestId,
+        deadline: Deadline,
+    ) -> Result<Reply, AgentError> {
+        let end = self.wait(awaited, deadline, |state| {
+            state.requests.get_mut(&id)?.end.take()
+        });
+        self.board.with(|state| state.requests.remove(&id));
+        match end? {
+            End::Answered(Ok(reply)) => Ok(reply),
+            end => Err(end.into_error(awaited)),
+        }
+    }
+
+    fn send(&self, awaited: &str, command: Command) -> Result<RequestId, AgentError> {
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let epoch = self.board.with(|state| {
+            let greeting = state.greeting.as_ref().and_then(|g| g.as_ref().ok());
+            let epoch = greeting.map(|greeting| greeting.epoch.clone());
+            if epoch.is_some() {
+                state.requests.insert(id, Progress::default());
+            }
+            epoch
+        });
+        let Some(epoch) = epoch else {
+            return Err(AgentError::Closed {
+                awaited: awaited.to_owned(),
+                why: "the agent has not greeted yet".into(),
+            });
+        };
+        let line = protocol::encode(&Request { epoch, id, command });
+        self.lines.send(&line).map_err(|error| AgentError::Closed {
+            awaited: awaited.to_owned(),
+            why: format!("cannot write to it: {error}"),
+        })?;
+        Ok(id)
+    }
+
+    fn wait<T>(
+        &self,
+        awaited: &str,
+        deadline: Deadline,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, AgentError> {
+        let result = self.board.wait(deadline, |state| {
+            if let Some(found) = look(state) {
+                return Some(Ok(found));
+            }
+            let why = state.closed.clone()?;
+            Some(Err(AgentError::Closed {
+                awaited: awaited.to_owned(),
+                why,
+            }))
+        });
+        result.unwrap_or_else(|| {
+            Err(AgentError::TimedOut {
+                awaited: awaited.to_owned(),
+                deadline,
+            })
+        })
+    }
+}
