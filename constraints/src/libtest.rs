@@ -5,7 +5,7 @@
 //! is a failure that says what to set.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Instant;
 
@@ -15,8 +15,9 @@ use crate::facts::Here;
 use crate::halt;
 use crate::harness::{Ended, count, missing, run_body, serial_lock};
 use crate::measure::{self, Measures};
+use crate::record::opt_ins;
 use crate::record::{self, Ending, Phase, Record};
-use crate::registry::{Target, Test};
+use crate::registry::{self, Target, Test};
 use crate::sys::{at_exit, stderr};
 use crate::verdict::{Reason, explain, join};
 
@@ -32,7 +33,7 @@ pub fn libtest(path: &str, target: Target) {
         "{} is run twice, since it is made a test twice: remove the `#[test]` above our attribute",
         test.name()
     );
-    let contract = contract().unwrap_or_else(|problem| panic!("{problem}"));
+    let contract = contract(&target).unwrap_or_else(|problem| panic!("{problem}"));
     let case = Case {
         test,
         target,
@@ -52,14 +53,16 @@ pub fn libtest(path: &str, target: Target) {
 }
 
 /// The contract of this process, to which its host is held once.
-fn contract() -> Result<&'static Contract, &'static str> {
-    static CONTRACT: LazyLock<Result<Contract, String>> = LazyLock::new(|| {
+fn contract(target: &Target) -> Result<&'static Contract, &'static str> {
+    static CONTRACT: OnceLock<Result<Contract, String>> = OnceLock::new();
+    let contract = CONTRACT.get_or_init(|| {
+        opt_ins::declare(&target.binary_id(), &registry::opt_ins());
         let contract = Contract::here()?;
         contract.may_run()?;
         contract.hold(&Here)?;
         Ok(contract)
     });
-    CONTRACT.as_ref().map_err(String::as_str)
+    contract.as_ref().map_err(String::as_str)
 }
 
 /// A test about to run here.

@@ -1,5 +1,6 @@
 //! The tests of one binary: what the attribute registers and the harnesses read.
 
+use std::collections::BTreeSet;
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
@@ -87,6 +88,17 @@ pub struct Test {
     pub(crate) timeout: Option<Duration>,
     /// The group of tests of which one at a time may run.
     pub(crate) serial: Option<&'static str>,
+}
+
+/// The opt-ins that this binary's tests need.
+pub(crate) fn opt_ins() -> BTreeSet<&'static str> {
+    let mut names = BTreeSet::new();
+    for test in inventory::iter::<Test> {
+        test.constraints
+            .iter()
+            .for_each(|one| one.opt_ins(&mut names));
+    }
+    names
 }
 
 inventory::collect!(Test);

@@ -43,10 +43,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     println!("records: {}", run.dir().join("outcomes.jsonl").display());
     let conclusion = conclude(&outcomes);
     println!("{conclusion}");
+    let allowed = std::env::var("KATA_TEST_ALLOW").unwrap_or_default();
+    let unknown_opt_ins = run.unknown_opt_ins(&allowed)?;
+    for unknown in &unknown_opt_ins {
+        eprintln!("error: {unknown}");
+    }
     // Tests without the attribute leave no records: whether a filter matched one is not known.
     let unknown = outcomes.is_empty() && !options.filters.is_empty();
     Ok(match (interrupts.seen(), status.success()) {
         (true, _) => ExitCode::from(interrupt::EXIT_CODE),
+        (false, true) if !unknown_opt_ins.is_empty() => ExitCode::FAILURE,
         (false, true) if unknown || conclusion == Conclusion::Good => ExitCode::SUCCESS,
         (false, _) => ExitCode::FAILURE,
     })

@@ -15,6 +15,7 @@ mod parse;
 mod table;
 mod text;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::verdict::Verdict;
@@ -25,6 +26,8 @@ pub use need::{Capability, Device, Distro, Kconfig, Size, Tool, Variable, Vendor
 
 #[doc(hidden)]
 pub use agree::agree;
+#[cfg(feature = "runner")]
+pub(crate) use nearest::nearest;
 pub(crate) use parse::keep;
 pub use parse::{ParseError, parse, suggest};
 pub use table::*;
@@ -163,6 +166,20 @@ impl fmt::Display for Atom {
             Self::Env(variable) => variable.fmt(f),
             Self::OptIn(name) => write!(f, "opt_in {name}"),
             Self::When(probe) => write!(f, "when {}", probe.name),
+        }
+    }
+}
+
+impl Constraint {
+    /// Collects the names of opt-ins, at whatever depth.
+    pub(crate) fn opt_ins(&self, names: &mut BTreeSet<&'static str>) {
+        match self {
+            Self::Atom(Atom::OptIn(name)) => {
+                names.insert(name);
+            }
+            Self::Atom(_) => {}
+            Self::All(of) | Self::Any(of) => of.iter().for_each(|one| one.opt_ins(names)),
+            Self::Not(of) => of.opt_ins(names),
         }
     }
 }

@@ -2,9 +2,7 @@
 
 use super::Answer;
 use super::system::System;
-
-/// What the user allows, separated by commas.
-const ALLOW: &str = "KATA_TEST_ALLOW";
+use crate::record::opt_ins::ALLOW;
 
 pub(super) fn variable(name: &str, system: &dyn System) -> Answer {
     let source = "the environment";

@@ -28,7 +28,8 @@ use std::process::ExitCode;
 
 use crate::contract::Contract;
 use crate::facts;
-use crate::registry::{Target, Test};
+use crate::record::opt_ins;
+use crate::registry::{self, Target, Test};
 use crate::sys::{stderr, stdout};
 use caller::Caller;
 use cli::{Command, Options};
@@ -77,6 +78,7 @@ pub fn main(target: Target) -> ExitCode {
         Ok(contract) => contract,
         Err(problem) => return refuse(&format!("error: {problem}\n")),
     };
+    opt_ins::declare(&target.binary_id(), &registry::opt_ins());
     let plan = Plan {
         target,
         caller: Caller::here(options.list),

@@ -6,6 +6,7 @@
 //! only this process appends to, so lines are whole; only the last can be cut.
 
 pub(crate) mod json;
+pub(crate) mod opt_ins;
 mod place;
 mod write;
 

@@ -47,6 +47,28 @@ pub(super) fn run() -> String {
     }
 }
 
+/// The folder of a run's records, made if it is not there.
+pub(super) fn folder(run: &str) -> io::Result<PathBuf> {
+    let root = root().ok_or_else(|| {
+        io::Error::other("no target folder lies above this executable; set KATA_TEST_RECORD_DIR")
+    })?;
+    let runs = root.join("runs");
+    fs::create_dir_all(&runs).map_err(|error| at(&runs, &error))?;
+    let dir = runs.join(run);
+    match fs::create_dir(&dir) {
+        // Whoever opens the run points at it; the others find it pointed at.
+        Ok(()) => point_latest(&root, run).map_err(|error| at(&root, &error))?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(at(&dir, &error)),
+    }
+    Ok(dir)
+}
+
+/// An error with the path that it is about.
+pub(super) fn at(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
 /// When a process started, in clock ticks since boot: with its pid this names it for good.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -1,12 +1,12 @@
 //! Appends lines to this process's file.
 
 use std::env;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::place::at;
 use super::{Record, place};
 use crate::sys::stderr;
 
@@ -45,21 +45,8 @@ pub(crate) fn write_all(records: &[Record<'_>]) {
 
 impl Writer {
     fn open(binary: &str) -> io::Result<Self> {
-        let root = place::root().ok_or_else(|| {
-            io::Error::other(
-                "no target folder lies above this executable; set KATA_TEST_RECORD_DIR",
-            )
-        })?;
         let run = place::run();
-        let runs = root.join("runs");
-        fs::create_dir_all(&runs).map_err(|error| at(&runs, &error))?;
-        let dir = runs.join(&run);
-        match fs::create_dir(&dir) {
-            // Whoever opens the run points at it; the others find it pointed at.
-            Ok(()) => place::point_latest(&root, &run).map_err(|error| at(&root, &error))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(at(&dir, &error)),
-        }
+        let dir = place::folder(&run)?;
         let name = format!("{}-{}.jsonl", place::file_name(binary), std::process::id());
         let path = dir.join(name);
         let file = OpenOptions::new().create(true).append(true).open(&path);
@@ -80,11 +67,8 @@ fn attempt() -> u32 {
         .unwrap_or(1)
 }
 
-fn at(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
-fn complain(error: &io::Error) {
+/// Says once that something cannot be written.
+pub(super) fn complain(error: &io::Error) {
     static SAID: AtomicBool = AtomicBool::new(false);
     if !SAID.swap(true, Ordering::Relaxed) {
         stderr(&format!(

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::merge::merge;
-use super::{Outcome, RunnerError, summary};
+use super::{Outcome, RunnerError, UnknownOptIn, opt_ins, summary};
 use crate::record::{LIFELINE, point_latest};
 use crate::sys::pipe;
 
@@ -101,6 +101,16 @@ impl Run {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Returns which opt-ins of a list such as `slow,destructive`, the value of `KATA_TEST_ALLOW`,
+    /// no test of this run needs. To be asked after the binaries have run: each declares its own.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn unknown_opt_ins(&self, allowed: &str) -> Result<Vec<UnknownOptIn>, RunnerError> {
+        opt_ins::unknown(&self.dir, allowed)
     }
 
     /// Reads every record of the run, settles on one outcome for each test, in the order of binary

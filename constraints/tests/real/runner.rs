@@ -95,3 +95,30 @@ fn the_end_of_the_runner_ends_the_harness_below_others() {
     );
     assert!(!is_alive(test), "process {test} is still there");
 }
+
+/// Each binary declares its opt-ins; what none of them knows was mistyped.
+#[test]
+fn an_opt_in_that_no_test_needs_is_told() {
+    const ALLOWED: &str = "slow, gentel,holiday";
+    let root = tempfile::tempdir().expect("a folder");
+    let run = Run::start(root.path()).expect("a run");
+    let wishes = Sample::build("wishes");
+    let mut command = wishes.command(&[]);
+    command.envs(run.env()).env("KATA_TEST_ALLOW", ALLOWED);
+    let said = Said::by(command);
+    assert_eq!(said.line("takes_a_while"), "test takes_a_while ... ok");
+
+    let unknown = run.unknown_opt_ins(ALLOWED).expect("declarations");
+    let told: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "KATA_TEST_ALLOW names \"gentel\", which no test needs; the nearest is \"gentle\"",
+            "KATA_TEST_ALLOW names \"holiday\", which no test needs",
+        ]
+    );
+    assert_eq!(
+        run.unknown_opt_ins("destructive").expect("declarations"),
+        []
+    );
+}

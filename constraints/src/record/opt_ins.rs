@@ -1,0 +1,32 @@
+//! The opt-ins that a binary's tests know. What the user allows is checked against those of all
+//! binaries together, which only a runner can do.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+
+use super::place::{self, at};
+use super::write::complain;
+
+/// What the user allows, separated by commas.
+pub(crate) const ALLOW: &str = "KATA_TEST_ALLOW";
+
+/// The ending of a file that holds a binary's opt-ins, a line each.
+pub(crate) const ENDING: &str = "opt-ins";
+
+/// Writes down the opt-ins of a binary, if the user allows any.
+pub(crate) fn declare(binary: &str, names: &BTreeSet<&str>) {
+    if env::var_os(ALLOW).is_none_or(|allowed| allowed.is_empty()) {
+        return;
+    }
+    let write = || {
+        let folder = place::folder(&place::run())?;
+        let path = folder.join(format!("{}.{ENDING}", place::file_name(binary)));
+        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        // Every process of the binary writes the same.
+        fs::write(&path, lines).map_err(|error| at(&path, &error))
+    };
+    if let Err(error) = write() {
+        complain(&error);
+    }
+}

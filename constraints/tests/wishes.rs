@@ -1,0 +1,11 @@
+//! Tests that run only where somebody asked for them, at several depths of a constraint.
+
+use kata_test::kata_test;
+
+#[kata_test(opt_in = "slow")]
+fn takes_a_while() {}
+
+#[kata_test(any(opt_in = "destructive", all(kernel_ge = "99", not(opt_in = "gentle"))))]
+fn breaks_things() {}
+
+kata_test::main!();
