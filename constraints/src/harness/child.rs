@@ -325,7 +325,7 @@ struct Stream {
 }
 
 /// How often one pipe is read before the others get their turn: a test can print without end.
-const READS_IN_A_ROW: usize = 64;
+const READS_IN_A_ROW: usize = 512;
 
 impl Stream {
     fn new(read: OwnedFd) -> Result<Self, Errno> {
@@ -338,7 +338,7 @@ impl Stream {
 
     /// Reads what is there.
     fn drain(&mut self, mut take: impl FnMut(&[u8])) {
-        let mut chunk = [0; 64 * 1024];
+        let mut chunk = [0; 8 * 1024];
         for _ in 0..READS_IN_A_ROW {
             if !self.open {
                 return;

@@ -88,15 +88,31 @@ impl Object {
 
 fn quote(to: &mut String, text: &str) {
     to.push('"');
-    // Nearly every text is plain, and is taken as a whole: a list can have thousands.
     let mut rest = text;
-    while let Some((at, special)) = rest.char_indices().find(|(_, c)| is_special(*c)) {
+    while let Some((at, special)) = special_in(rest) {
         to.push_str(&rest[..at]);
         escape(to, special);
         rest = &rest[at + special.len_utf8()..];
     }
     to.push_str(rest);
     to.push('"');
+}
+
+/// The first character that cannot stand in a text as it is. Nearly every text is plain, and a list
+/// has thousands: that is found out by a loop over bytes, which is fast without optimisation too.
+fn special_in(text: &str) -> Option<(usize, char)> {
+    let bytes = text.as_bytes();
+    let mut index = 0;
+    while index < bytes.len()
+        && matches!(bytes[index], b' '..0x7f)
+        && !matches!(bytes[index], b'"' | b'\\')
+    {
+        index += 1;
+    }
+    // What is left begins with a whole character: all before it are of one byte.
+    let (plain, rest) = text.split_at(index);
+    let mut found = rest.char_indices().filter(|(_, c)| is_special(*c));
+    found.next().map(|(at, c)| (plain.len() + at, c))
 }
 
 /// U+2028 and U+2029 end a line for some readers of JSON lines.
