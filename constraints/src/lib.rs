@@ -34,6 +34,21 @@
 //! | `KATA_TEST_UNSKIP=1` | Runs unmet tests too. One that passes is reported as having a stale constraint; one that does not stays skipped (under nextest it fails). |
 //! | `KATA_TEST_FACTS=FILE` | `--list` judges the host whose answers are in the file, as `cargo xtask facts --json` prints them: each test with its verdict, `?` where that depends on what is not recorded. Nothing is run. |
 //!
+//! # What becomes of a test
+//!
+//! With `harness = false` each test has a process of its own, so what it does to itself is its own
+//! failure: a signal, a hang beyond its `timeout`, a change of user, folder, variables or namespaces.
+//! Processes that it leaves behind are killed. They, and mounts that it leaves, are listed at the end
+//! of the run under its name and stand in its record, and fail no test: of a mount nobody can say for
+//! certain who made it. `--in-process` does without all this, for debuggers.
+//!
+//! Under root a test that states `non_root` or `uid = N` by itself runs as such a user, with an empty
+//! HOME and TMPDIR: as whoever called sudo, else as nobody. Its other constraints are judged as that
+//! user. If the user cannot reach the package or the executable, the test is unmet, for that path.
+//!
+//! A test that runs for a minute (`KATA_TEST_SLOW_AFTER`) is spoken of. An unmet test whose whole name
+//! was given on the command line fails: it was asked for.
+//!
 //! # Records
 //!
 //! What became of each test stands, with every reason and with what it [`measure`]d, as JSON lines in

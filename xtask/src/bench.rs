@@ -38,9 +38,10 @@ struct Figure {
 
 type Measure = fn(&Path) -> Result<Figure>;
 
-const FIGURES: [(&str, Measure); 4] = [
+const FIGURES: [(&str, Measure); 5] = [
     ("harness: 1000 trivial tests", run_trivial),
     ("harness: list of 1000 tests", list),
+    ("harness: judged list of 1000 tests", judged_list),
     ("harness: compile 1000 tests", compile),
     ("harness: cold build", cold_build),
 ];
@@ -109,18 +110,31 @@ fn run_trivial(folder: &Path) -> Result<Figure> {
     })
 }
 
-/// What nextest asks of a binary, for which every constraint is judged, beside libtest's list.
+/// `--list`, for which nothing is judged.
 fn list(folder: &Path) -> Result<Figure> {
-    let needs = "#[kata_test(root, kernel_ge = \"4.{50}\", command = \"sh{50}\", arch = \"x86_64\", device = \"/dev/d{50}\")]";
+    list_of(
+        folder,
+        "harness: list of 1000 tests",
+        &["--list", "--format=terse"],
+    )
+}
+
+/// What nextest asks of a binary to know what it skips: every constraint is judged and recorded.
+fn judged_list(folder: &Path) -> Result<Figure> {
+    let args = ["--list", "--format=terse", "--ignored"];
+    list_of(folder, "harness: judged list of 1000 tests", &args)
+}
+
+fn list_of(folder: &Path, name: &'static str, args: &[&str]) -> Result<Figure> {
+    let needs = "#[kata_test(root, kernel_ge = \"4.{50}\", command = \"sh{50}\", \
+                 arch = \"x86_64\", device = \"/dev/d{50}\")]";
     let ours = Package::kata_test(folder, "list-ours", needs)?.test_binary()?;
     let plain = Package::plain(folder)?.test_binary()?;
     Ok(Figure {
-        name: "harness: list of 1000 tests",
+        name,
         ours: best(TIMES * 4, || {
             let mut command = Command::new(&ours);
-            command
-                .args(["--list", "--format=terse", "--ignored"])
-                .env("NEXTEST", "1");
+            command.args(args).env("NEXTEST", "1");
             command.env("KATA_TEST_RECORD_DIR", folder.join("records"));
             Ok(command)
         })?,
@@ -129,7 +143,7 @@ fn list(folder: &Path) -> Result<Figure> {
             command.args(["--list", "--format=terse"]);
             Ok(command)
         })?,
-        peer_name: "libtest",
+        peer_name: "libtest's",
         goal: 3.0,
     })
 }
