@@ -1,0 +1,60 @@
+//! What stands between the attribute's parentheses: atoms to pass on, and a few keys of our own.
+
+mod argument;
+mod needs;
+
+#[cfg(test)]
+mod tests;
+
+use proc_macro2::TokenStream;
+use syn::ext::IdentExt;
+use syn::{Error, LitStr, Path};
+
+use crate::need::Need;
+use argument::{Argument, arguments};
+use needs::need;
+
+/// The keys that say something about a test instead of asking something of the host.
+const METADATA: [&str; 5] = ["issue", "reason", "timeout", "serial", "crate"];
+
+/// Everything the attribute said.
+#[derive(Default)]
+pub(crate) struct Args {
+    pub(crate) needs: Vec<Need>,
+    pub(crate) issue: Option<LitStr>,
+    pub(crate) reason: Option<LitStr>,
+    pub(crate) timeout: Option<LitStr>,
+    pub(crate) serial: Option<LitStr>,
+    pub(crate) krate: Option<Path>,
+}
+
+impl Args {
+    /// Reads the arguments one by one, so that one bad argument hides no other. What could be read
+    /// is returned beside the errors: the rest of the expansion is built from it.
+    pub(crate) fn read(tokens: TokenStream) -> (Self, Vec<Error>) {
+        let mut args = Self::default();
+        let mut errors = Vec::new();
+        for argument in arguments(tokens) {
+            match argument {
+                Ok(argument) => args.add(argument, &mut errors),
+                Err(error) => errors.push(error),
+            }
+        }
+        (args, errors)
+    }
+
+    fn add(&mut self, Argument { name, value }: Argument, errors: &mut Vec<Error>) {
+        let result = match name.unraw().to_string().as_str() {
+            "issue" => value.text(&name).map(|text| self.issue = Some(text)),
+            "reason" => value.text(&name).map(|text| self.reason = Some(text)),
+            "timeout" => value.text(&name).map(|text| self.timeout = Some(text)),
+            "serial" => value.text(&name).map(|text| self.serial = Some(text)),
+            "crate" => value.path(&name).map(|path| self.krate = Some(path)),
+            _ => {
+                self.needs.extend(need(name, value, errors));
+                Ok(())
+            }
+        };
+        errors.extend(result.err());
+    }
+}

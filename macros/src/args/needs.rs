@@ -1,0 +1,136 @@
+//! From an argument to what the test needs.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{ToTokens, quote};
+use syn::ext::IdentExt;
+use syn::{Error, Lit};
+
+use super::METADATA;
+use super::argument::{Argument, Value, arguments, split_at_commas};
+use crate::need::{Group, Need, many};
+
+/// Maps an argument to what it needs; a list to what each of its parts needs.
+pub(super) fn need(name: Ident, value: Value, errors: &mut Vec<Error>) -> Option<Need> {
+    if let Value::List(list) = value {
+        return match Group::of(&name) {
+            Some(group) => grouped(group, name, list, errors),
+            None => values(&name, list, errors),
+        };
+    }
+    if Group::of(&name).is_some() {
+        let message = format!("`{name}` needs a list: `{name}(…)`");
+        errors.push(Error::new(name.span(), message));
+        return None;
+    }
+    atom(name, value).map_err(|error| errors.push(error)).ok()
+}
+
+/// `all(…)`, `any(…)`, `not(…)`.
+fn grouped(group: Group, name: Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Need> {
+    let before = errors.len();
+    let mut of = Vec::new();
+    for argument in arguments(list) {
+        match argument {
+            Ok(Argument { name, .. }) if METADATA.contains(&name.unraw().to_string().as_str()) => {
+                let message =
+                    format!("`{name}` is about the whole test: state it outside of any list");
+                errors.push(Error::new(name.span(), message));
+            }
+            Ok(Argument { name, value }) => of.extend(need(name, value, errors)),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.len() > before {
+        // What could be read is kept, so that rustc reports its mistakes as well.
+        return many(of);
+    }
+    match (group, of.len()) {
+        (_, 0) => {
+            let message = format!("`{name}()` has nothing in it");
+            errors.push(Error::new(name.span(), message));
+            None
+        }
+        (Group::Not, 2..) => {
+            let message = "`not` takes one constraint: write `not(all(…))` or `not(any(…))`";
+            errors.push(Error::new(name.span(), message));
+            many(of)
+        }
+        _ => Some(Need::Group(group, of)),
+    }
+}
+
+/// `name("a", "b")`, which is `name = "a", name = "b"`.
+fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Need> {
+    let before = errors.len();
+    let mut atoms = Vec::new();
+    let mut seen: Vec<String> = Vec::new();
+    for piece in split_at_commas(list) {
+        let written = piece.to_string();
+        match syn::parse2::<Lit>(piece.clone()) {
+            Ok(_) if seen.contains(&written) => {
+                errors.push(Error::new_spanned(piece, "this value is stated twice"));
+            }
+            Ok(_) => {
+                seen.push(written);
+                let name = name.clone();
+                atoms.push(Need::Atom { name, args: piece });
+            }
+            Err(_) => {
+                let message = format!(
+                    "expected the values of `{name}` here: constraints are grouped by `all(…)`, \
+                     `any(…)` and `not(…)`"
+                );
+                errors.push(Error::new_spanned(piece, message));
+            }
+        }
+    }
+    if atoms.is_empty() && errors.len() == before {
+        let message = format!("`{name}()` has nothing in it");
+        errors.push(Error::new(name.span(), message));
+    }
+    many(atoms)
+}
+
+/// Maps an argument to a constructor's call. A path is passed with its own text before it, since a
+/// function cannot be asked for its name.
+fn atom(name: Ident, value: Value) -> syn::Result<Need> {
+    if let Some(meant) = mistyped_metadata(&name) {
+        let message = format!("no constraint is called `{name}`; did you mean `{meant}`?");
+        return Err(Error::new(name.span(), message));
+    }
+    let args = match value {
+        Value::None => TokenStream::new(),
+        Value::Text(text) => quote!(#text),
+        Value::Number(lit) => quote!(#lit),
+        Value::Path(path) => {
+            let text = path.to_token_stream().to_string().replace(' ', "");
+            quote!(#text, #path)
+        }
+        Value::List(list) => list,
+    };
+    Ok(Need::Atom { name, args })
+}
+
+/// A metadata key that differs from the name by one letter: rustc, which suggests functions, cannot
+/// suggest these.
+fn mistyped_metadata(name: &Ident) -> Option<&'static str> {
+    let name = name.to_string();
+    METADATA.into_iter().find(|key| one_edit_apart(&name, key))
+}
+
+pub(super) fn one_edit_apart(a: &str, b: &str) -> bool {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let same_start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let (a, b) = (&a[same_start..], &b[same_start..]);
+    let same_end = a
+        .iter()
+        .rev()
+        .zip(b.iter().rev())
+        .take_while(|(x, y)| x == y)
+        .count();
+    match (&a[..a.len() - same_end], &b[..b.len() - same_end]) {
+        ([_], [_]) | ([], [_]) | ([_], []) => true,
+        ([w, x], [y, z]) => w == z && x == y,
+        _ => false,
+    }
+}

@@ -1,0 +1,101 @@
+//! Scope: reading and collecting. What rustc reports is covered by the UI tests of kata-test.
+
+use super::needs::one_edit_apart;
+use super::*;
+
+fn read(text: &str) -> (Args, Vec<String>) {
+    let (args, errors) = Args::read(text.parse().expect("tokens"));
+    (
+        args,
+        errors.into_iter().map(|error| error.to_string()).collect(),
+    )
+}
+
+fn shown(needs: &[Need]) -> String {
+    let one = |need: &Need| match need {
+        Need::Atom { name, args } => format!("{name}({args})"),
+        Need::Group(group, of) => format!("{group:?}[{}]", shown(of)),
+    };
+    needs.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn lists_nest() {
+    let (args, errors) =
+        read(r#"any(root, not(all(kvm, command = "a"))), caps("X", "Y"), command("b")"#);
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(
+        shown(&args.needs),
+        r#"Any[root(), Not[All[kvm(), command("a")]]], All[caps("X"), caps("Y")], command("b")"#
+    );
+}
+
+#[test]
+fn bad_lists_are_reported_and_their_good_parts_kept() {
+    let (args, errors) = read(
+        r#"any(), not(root, kvm), any(kvm, kvm, issue = "x"), caps("X", "X"), al(root), all, caps()"#,
+    );
+    assert_eq!(
+        shown(&args.needs),
+        r#"All[root(), kvm()], kvm(), caps("X")"#
+    );
+    assert_eq!(
+        errors,
+        [
+            "`any()` has nothing in it",
+            "`not` takes one constraint: write `not(all(…))` or `not(any(…))`",
+            "`kvm` is stated twice",
+            "`issue` is about the whole test: state it outside of any list",
+            "this value is stated twice",
+            "expected the values of `al` here: constraints are grouped by `all(…)`, `any(…)` and `not(…)`",
+            "`all` needs a list: `all(…)`",
+            "`caps()` has nothing in it",
+        ]
+    );
+}
+
+#[test]
+fn atoms_keep_their_order_and_metadata_is_taken_out() {
+    let (args, errors) =
+        read(r#"root, issue = "x/1", kernel_ge = "5.0", when = a::b, crate = ::k, reason = "r","#);
+    assert_eq!(errors, Vec::<String>::new());
+    assert_eq!(
+        shown(&args.needs),
+        r#"root(), kernel_ge("5.0"), when("a::b" , a :: b)"#
+    );
+    assert_eq!(args.issue.map(|text| text.value()).as_deref(), Some("x/1"));
+    assert_eq!(args.reason.map(|text| text.value()).as_deref(), Some("r"));
+    assert!(args.krate.is_some());
+}
+
+#[test]
+fn all_errors_are_reported_at_once() {
+    let (args, errors) = read(r#"root, , kvm kvm, issue = 3, root, command =, isue = "x""#);
+    assert_eq!(args.needs.len(), 1);
+    assert_eq!(
+        errors,
+        [
+            "expected a constraint: `name` or `name = value`",
+            "expected `,` or `= value` after `kvm`",
+            "`issue` needs a text: `issue = \"…\"`",
+            "`root` is stated twice",
+            "`command =` has no value",
+            "no constraint is called `isue`; did you mean `issue`?",
+        ]
+    );
+}
+
+#[test]
+fn a_range_is_no_duplicate() {
+    let (args, errors) = read(r#"kernel_ge = "5.0", kernel_ge = "6.0""#);
+    assert_eq!((args.needs.len(), errors.len()), (2, 0));
+}
+
+#[test]
+fn one_edit() {
+    assert!(one_edit_apart("isue", "issue"));
+    assert!(one_edit_apart("reasom", "reason"));
+    assert!(one_edit_apart("resaon", "reason"));
+    assert!(!one_edit_apart("issue", "issue"));
+    assert!(!one_edit_apart("root", "reason"));
+}
