@@ -180,6 +180,16 @@ impl Vm {
             .attach(&self.qmp, &self.agent, disk, placement, deadline)
     }
 
+    /// Attaches a disk where the configuration wants one that has no wish of its own
+    /// (`indep_iothreads_placement`).
+    ///
+    /// # Errors
+    /// If a step fails; see [`Hotplug::attach`].
+    pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Lease, AttachError> {
+        let placement = self.placement.clone();
+        self.attach(disk, &placement)
+    }
+
     /// Detaches a disk.
     ///
     /// # Errors
@@ -194,11 +204,6 @@ impl Vm {
     /// If a step fails; see [`Hotplug::detach`].
     pub fn detach_by(&mut self, disk: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
         self.hotplug.detach(&self.qmp, disk, deadline)
-    }
-
-    /// Returns where the configuration wants a disk that has no wish of its own.
-    pub fn placement(&self) -> &Placement {
-        &self.placement
     }
 
     /// Returns the pool of threads and slots.

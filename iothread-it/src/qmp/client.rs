@@ -148,13 +148,6 @@ impl Qmp {
         })
     }
 
-    /// Waits until the channel has ended, as it does when QEMU exits. Returns whether it has.
-    pub fn wait_closed(&self, deadline: Deadline) -> bool {
-        self.board
-            .wait(deadline, |state| state.closed.as_ref().map(|_| ()))
-            .is_some()
-    }
-
     fn send(&self, command: &str, line: &[u8]) -> Result<(), QmpError> {
         self.lines.send(line).map_err(|error| {
             // QEMU would read the next command as the rest of this one.

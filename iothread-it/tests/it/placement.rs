@@ -22,6 +22,7 @@ const ASLEEP: Polling = Polling {
 
 on_each_machine!(
     policies_choose_the_thread_that_works,
+    the_configuration_s_policy_is_followed,
     queues_dealt_out_to_two_threads,
     queues_mapped_by_name,
     a_thread_added_at_run_time_serves,
@@ -47,6 +48,20 @@ fn policies_choose_the_thread_that_works(machine: Machine) -> Result<()> {
             );
             only(&thread, &under_load(&bench.vm, &disk, 0)?)
                 .with_context(|| format!("{policy:?}"))?;
+        }
+        Ok(())
+    })
+}
+
+fn the_configuration_s_policy_is_followed(machine: Machine) -> Result<()> {
+    let mut shape = shape(machine)?;
+    shape.config.iothreads.placement = Placement::RoundRobin;
+    Bench::run_shape(&shape, |bench| {
+        for number in 0..2 {
+            let disk = bench.disk(&format!("disk{number}"))?;
+            let lease = bench.vm.attach_as_configured(&disk)?;
+            let thread = IoThreadId::indep(number);
+            ensure!(lease.assignment.thread() == Some(&thread), "{lease:?}");
         }
         Ok(())
     })
