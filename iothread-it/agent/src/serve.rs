@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,12 +14,14 @@ use iothread_it_agent::protocol::{
 use nix::sys::utsname::uname;
 use serde::Deserialize;
 
+use crate::children::Children;
 use crate::disks::Disks;
 use crate::fatal::{Fatal, OrFatal};
+use crate::furnish::Furnished;
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
-use crate::{console, cpus, data, extent, failure, load};
+use crate::{console, cpus, data, extent, failure, load, unpack};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -27,6 +30,8 @@ struct Server {
     epoch: Epoch,
     disks: Arc<Disks>,
     outbox: Outbox,
+    furnished: Furnished,
+    children: Arc<Children>,
 }
 
 /// Greets the host and serves it for as long as the guest runs.
@@ -37,6 +42,8 @@ pub(crate) fn serve(port: Port, disks: Arc<Disks>) -> Result<Infallible, Fatal> 
         epoch: greeting.epoch.clone(),
         disks,
         outbox: Outbox::new(Arc::clone(&port)),
+        furnished: Furnished::default(),
+        children: Children::reaped()?,
     });
     server.outbox.end_cut_line();
     server.outbox.send(&Message::Greeting(greeting));
@@ -128,6 +135,16 @@ impl Server {
                 let disk = self.disks.find(&load.extent.serial)?;
                 let running = || self.outbox.notice(id, Notice::LoadRunning);
                 load::run(load, &disk, running).map(Reply::Load)
+            }
+            Command::Furnish => self.furnished.furnish().map(|()| Reply::Done),
+            Command::Unpack { serial } => {
+                let disk = self.disks.find(serial)?;
+                let (entries, bytes) = unpack::disk(&data::node(&disk.name), Path::new("/"))?;
+                Ok(Reply::Unpacked { entries, bytes })
+            }
+            Command::Run(program) => {
+                let say = |notice| self.outbox.notice(id, notice);
+                self.children.run(program, &say).map(Reply::Exited)
             }
         }
     }
