@@ -115,7 +115,10 @@ impl Bench {
     }
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.
-    pub(crate) fn run(topology: Topology, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+    pub(crate) fn run(
+        topology: Topology,
+        case: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
         Self::run_shape(&shape(topology)?, case)
     }
 

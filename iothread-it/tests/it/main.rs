@@ -4,6 +4,7 @@
 //! where QEMU and the guest are not at hand: `cargo xtask it` brings them.
 
 mod attach;
+mod bare;
 mod cycles;
 mod data;
 mod evidence;
@@ -11,6 +12,7 @@ mod failures;
 mod fixture;
 mod guest;
 mod load;
+mod microvm;
 mod ownership;
 mod placement;
 mod serving;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::qemu::Topology;
 use iothread_it::hotplug::{DetachError, DiskSpec, Step};
 use iothread_it::pool::Placement;
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::QmpError;
 use iothread_it::qmp::command::{Cont, Stop, SystemReset};
 use iothread_it::wait::Deadline;
