@@ -6,8 +6,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use iothread_it::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice};
-use iothread_it::config::{self, Machine};
-use iothread_it::qemu::Accelerator;
+use iothread_it::config;
+use iothread_it::qemu::{Accelerator, NoTopology, Topology};
 use kata_test::runner::{Outcome, OutcomeKind, Run};
 
 use crate::interrupt::{self, Interrupts};
@@ -21,7 +21,8 @@ pub(crate) struct Options {
     #[arg(long, default_value = "auto", value_parser = qemus, value_name = "QEMU")]
     qemu: Qemus,
 
-    /// Which machine type: `q35`, `pc` or `all`.
+    /// Which machine: `q35`, `pc`, `q35-native` (PCI Express's own hotplug), `q35-bridge` (a
+    /// conventional bus behind a bridge), or `all`, with what needs none of them.
     #[arg(long, default_value = "all", value_parser = machines, value_name = "MACHINE")]
     machine: Machines,
 
@@ -53,18 +54,27 @@ fn qemus(text: &str) -> Result<Qemus, BadChoice> {
     Ok(Qemus(vec![text.parse()?]))
 }
 
-/// A choice of machine types.
-#[derive(Clone)]
-struct Machines(Vec<Machine>);
+/// A choice of machines.
+#[derive(Clone, Copy)]
+enum Machines {
+    All,
+    One(Topology),
+}
 
-fn machines(text: &str) -> Result<Machines, String> {
-    if text == "all" {
-        return Ok(Machines(Machine::ALL.to_vec()));
+fn machines(text: &str) -> Result<Machines, NoTopology> {
+    match text {
+        "all" => Ok(Machines::All),
+        _ => text.parse().map(Machines::One),
     }
-    let machine = Machine::ALL.into_iter().find(|m| m.as_str() == text);
-    machine
-        .map(|machine| Machines(vec![machine]))
-        .ok_or_else(|| "it takes q35, pc or all".to_owned())
+}
+
+impl Machines {
+    fn has(self, test: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(topology) => table::topology(test) == Some(topology),
+        }
+    }
 }
 
 /// Runs the command.
@@ -142,21 +152,13 @@ fn select(suite: &Path, options: &Options) -> Result<Vec<OsString>> {
         .context("cannot list the suite")?;
     ensure!(output.status.success(), "listing the suite failed");
     let list = String::from_utf8(output.stdout)?;
-    let machine_asked = |name: &str| {
-        let machine = name.split("::").nth(1);
-        options
-            .machine
-            .0
-            .iter()
-            .any(|m| machine == Some(m.as_str()))
-    };
     let filter_asked = |name: &str| {
         options.filters.is_empty() || options.filters.iter().any(|f| name.contains(f.as_str()))
     };
     let selected: Vec<OsString> = list
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
-        .filter(|name| machine_asked(name) && filter_asked(name))
+        .filter(|name| options.machine.has(name) && filter_asked(name))
         .map(OsString::from)
         .collect();
     if selected.is_empty() {

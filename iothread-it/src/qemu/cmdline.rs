@@ -4,15 +4,11 @@ use std::ffi::OsString;
 
 use serde_json::json;
 
-use super::{Accelerator, iothread};
+use super::topology::BRIDGE;
+use super::{Accelerator, Topology, iothread};
 use crate::artifacts::GuestImage;
-use crate::config::{HypervisorConfig, Machine};
-use crate::pool::{IoThreadId, SlotTable};
-
-/// The bus of the `pc` machine that takes hot-plugged devices, and its slots that nothing of
-/// ours or the machine's own occupies.
-const PC_BUS: &str = "pci.0";
-const PC_SLOTS: std::ops::RangeInclusive<u8> = 0x08..=0x1f;
+use crate::config::HypervisorConfig;
+use crate::pool::{IoThreadId, root_port_id};
 
 /// Where the first root port goes on q35's own bus. The slots below hold what is always there.
 const FIRST_ROOT_PORT: usize = 0x08;
@@ -27,7 +23,10 @@ const KERNEL_ARGUMENTS: &str =
 pub struct Shape {
     /// Kata's keys.
     pub config: HypervisorConfig,
-    /// Root ports on q35. The `pc` machine has its slots anyway.
+    /// Where devices are plugged in. It brings its own machine type: that of the configuration
+    /// chose it, if nobody else did.
+    pub topology: Topology,
+    /// How many root ports there are, where the topology has some.
     pub root_ports: usize,
 }
 
@@ -35,6 +34,7 @@ impl Shape {
     /// Makes the shape that a configuration asks for.
     pub fn new(config: HypervisorConfig) -> Self {
         Self {
+            topology: config.machine.into(),
             config,
             root_ports: 4,
         }
@@ -57,14 +57,6 @@ pub struct Wiring {
     pub agent: i32,
 }
 
-/// Returns the hotplug slots that a VM of this shape has.
-pub fn slots(shape: &Shape) -> SlotTable {
-    match shape.config.machine {
-        Machine::Q35 => SlotTable::root_ports(shape.root_ports),
-        Machine::Pc => SlotTable::on_bus(PC_BUS, PC_SLOTS),
-    }
-}
-
 /// Returns QEMU's arguments.
 pub fn arguments(
     shape: &Shape,
@@ -77,7 +69,7 @@ pub fn arguments(
     line.guest(guest);
     line.channels(wiring);
     line.iothreads(shape);
-    line.root_ports(shape);
+    line.hotplug_buses(shape);
     line.0
 }
 
@@ -101,7 +93,7 @@ impl CommandLine {
         self.option("display", "none");
         // Names the threads, as far as the kernel's 15 characters go.
         self.option("name", "iothread-it,debug-threads=on");
-        self.option("machine", shape.config.machine.as_str());
+        self.option("machine", shape.topology.machine().as_str());
         self.option("accel", accelerator.name());
         self.option("cpu", accelerator.cpu());
         self.option("smp", shape.config.vcpus.to_string());
@@ -109,7 +101,7 @@ impl CommandLine {
     }
 
     fn guest(&mut self, guest: &GuestImage) {
-        self.option("kernel", guest.kernel.as_os_str());
+        self.option("kernel", guest.bootable_kernel());
         self.option("initrd", guest.initramfs.as_os_str());
         self.option("append", KERNEL_ARGUMENTS);
     }
@@ -138,15 +130,36 @@ impl CommandLine {
         }
     }
 
-    /// `pcie.0` itself never hot-plugs, so the ports are there from the start.
-    fn root_ports(&mut self, shape: &Shape) {
-        if shape.config.machine != Machine::Q35 {
-            return;
+    /// `pcie.0` itself never hot-plugs, so the ports and the bridge are there from the start.
+    fn hotplug_buses(&mut self, shape: &Shape) {
+        match shape.topology {
+            Topology::Pc => {}
+            Topology::Q35 => self.root_ports(shape.root_ports),
+            Topology::Q35Native => {
+                self.option(
+                    "global",
+                    "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+                );
+                self.root_ports(shape.root_ports);
+            }
+            Topology::Q35Bridge => {
+                self.root_ports(1);
+                let bridge = json!({
+                    "driver": "pcie-pci-bridge",
+                    "id": BRIDGE,
+                    "bus": root_port_id(0),
+                    "addr": "0x0",
+                });
+                self.option("device", bridge.to_string());
+            }
         }
-        for n in 0..shape.root_ports {
+    }
+
+    fn root_ports(&mut self, count: usize) {
+        for n in 0..count {
             let port = json!({
                 "driver": "pcie-root-port",
-                "id": crate::pool::root_port_id(n),
+                "id": root_port_id(n),
                 "bus": "pcie.0",
                 "addr": format!("{:#x}", FIRST_ROOT_PORT + n),
                 "chassis": n + 1,
@@ -162,9 +175,8 @@ mod tests {
     use crate::artifacts::Origin;
     use crate::config::{IoThreads, Polling};
 
-    fn line(machine: Machine) -> String {
+    fn line(topology: Topology) -> String {
         let config = HypervisorConfig {
-            machine,
             iothreads: IoThreads {
                 count: 2,
                 polling: Polling {
@@ -176,11 +188,13 @@ mod tests {
             ..HypervisorConfig::default()
         };
         let shape = Shape {
+            topology,
             root_ports: 2,
             ..Shape::new(config)
         };
         let guest = GuestImage {
             kernel: "vmlinuz".into(),
+            vmlinux: Some("vmlinux".into()),
             kernel_release: "6.1".into(),
             initramfs: "initramfs".into(),
             origin: Origin::Host,
@@ -201,11 +215,21 @@ mod tests {
 
     #[test]
     fn q35_has_root_ports_and_the_threads() {
-        insta::assert_snapshot!(line(Machine::Q35));
+        insta::assert_snapshot!(line(Topology::Q35));
     }
 
     #[test]
     fn pc_has_the_threads_and_no_root_ports() {
-        insta::assert_snapshot!(line(Machine::Pc));
+        insta::assert_snapshot!(line(Topology::Pc));
+    }
+
+    #[test]
+    fn native_q35_has_the_ports_and_no_acpi_for_them() {
+        insta::assert_snapshot!(line(Topology::Q35Native));
+    }
+
+    #[test]
+    fn a_bridge_stands_behind_one_port() {
+        insta::assert_snapshot!(line(Topology::Q35Bridge));
     }
 }

@@ -4,9 +4,11 @@ pub mod accel;
 mod cmdline;
 pub mod evidence;
 pub(crate) mod iothread;
+mod topology;
 mod version;
 
 pub use accel::Accelerator;
-pub use cmdline::{Shape, Wiring, arguments, slots};
+pub use cmdline::{Shape, Wiring, arguments};
+pub use topology::{NoTopology, Topology, slots};
 pub use version::QemuVersion;
 pub(crate) use version::version_text;

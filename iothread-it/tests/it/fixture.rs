@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use iothread_it::artifacts::Manifest;
-use iothread_it::config::{self, HypervisorConfig, Machine};
+use iothread_it::config::{self, HypervisorConfig};
 use iothread_it::guest::protocol::{Extent, Serial};
 use iothread_it::hotplug::DiskSpec;
 use iothread_it::pool::{DeviceId, IoThreadId, Lease, Placement};
-use iothread_it::qemu::Shape;
+use iothread_it::qemu::{Shape, Topology};
 use iothread_it::scratch::Scratch;
 use iothread_it::vm::Vm;
 use iothread_it::wait::Deadline;
@@ -21,27 +21,38 @@ const CONFIG_ENV: &str = "IOTHREAD_IT_CONFIG";
 /// Bytes of a test disk.
 pub(crate) const DISK_SIZE: u64 = 64 << 20;
 
-/// Declares cases and runs each of them on each machine type: `case` becomes the tests `q35::case`
-/// and `pc::case`.
+/// Declares cases and runs each of them on both machine types, as QEMU makes them: `case` becomes
+/// the tests `q35::case` and `pc::case`.
+///
+/// The few behind `on every topology:` run on `q35_native` and `q35_bridge` too: a detach takes six
+/// seconds on the first of these.
 macro_rules! on_each_machine {
-    ($($case:ident),* $(,)?) => {
-        on_each_machine!(@ q35 Q35 $($case)*);
-        on_each_machine!(@ pc Pc $($case)*);
+    ($($case:ident),* $(,)? $(; on every topology: $($every:ident),* $(,)?)?) => {
+        $crate::fixture::cases!(q35 Q35 $($case)* $($($every)*)?);
+        $crate::fixture::cases!(pc Pc $($case)* $($($every)*)?);
+        $(
+            $crate::fixture::cases!(q35_native Q35Native $($every)*);
+            $crate::fixture::cases!(q35_bridge Q35Bridge $($every)*);
+        )?
     };
-    (@ $module:ident $machine:ident $($case:ident)*) => {
+}
+pub(crate) use on_each_machine;
+
+macro_rules! cases {
+    ($module:ident $topology:ident $($case:ident)*) => {
         mod $module {
-            use iothread_it::config::Machine;
+            use iothread_it::qemu::Topology;
             use kata_test::kata_test;
             $(
                 #[kata_test(when = crate::fixture::qemu_and_guest)]
                 fn $case() -> anyhow::Result<()> {
-                    super::$case(Machine::$machine)
+                    super::$case(Topology::$topology)
                 }
             )*
         }
     };
 }
-pub(crate) use on_each_machine;
+pub(crate) use cases;
 
 /// Where the cases have their disks: beside the test binary, which is below the target directory
 /// and so on a disk with room.
@@ -62,22 +73,24 @@ pub(crate) fn qemu_and_guest() -> Verdict {
     }
 }
 
-/// Returns the configuration of this run, for a machine type.
-pub(crate) fn configuration(machine: Machine) -> Result<HypervisorConfig> {
+/// Returns the configuration of this run.
+pub(crate) fn configuration() -> Result<HypervisorConfig> {
     let text = match std::env::var_os(CONFIG_ENV) {
         Some(path) => std::fs::read_to_string(&path)
             .with_context(|| format!("{CONFIG_ENV} names {}", PathBuf::from(path).display()))?,
         None => include_str!("configuration.toml").to_owned(),
     };
-    let config = config::read(&text)?;
-    Ok(HypervisorConfig { machine, ..config })
+    Ok(config::read(&text)?)
 }
 
 /// Returns the shape of this run. Idle threads sleep, so that CPU time shows who worked.
-pub(crate) fn shape(machine: Machine) -> Result<Shape> {
-    let mut config = configuration(machine)?;
+pub(crate) fn shape(topology: Topology) -> Result<Shape> {
+    let mut config = configuration()?;
     config.iothreads.polling.max_ns = Some(0);
-    Ok(Shape::new(config))
+    Ok(Shape {
+        topology,
+        ..Shape::new(config)
+    })
 }
 
 /// A booted VM and what a case needs around it.
@@ -89,8 +102,8 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// Boots a VM of this run's shape.
-    pub(crate) fn boot(machine: Machine) -> Result<Self> {
-        Self::boot_shape(&shape(machine)?)
+    pub(crate) fn boot(topology: Topology) -> Result<Self> {
+        Self::boot_shape(&shape(topology)?)
     }
 
     /// Boots a VM of another shape.
@@ -102,8 +115,11 @@ impl Bench {
     }
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.
-    pub(crate) fn run(machine: Machine, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        Self::run_shape(&shape(machine)?, case)
+    pub(crate) fn run(
+        topology: Topology,
+        case: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        Self::run_shape(&shape(topology)?, case)
     }
 
     /// Runs a case with a VM of another shape than this run's.

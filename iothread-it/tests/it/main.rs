@@ -1,9 +1,10 @@
 //! The suite: real QEMU, a real guest, and disks that come and go on the threads of a pool.
 //!
-//! A case is a function of a machine type, and runs on each of them. It is skipped, and says so,
+//! A case is a function of a topology, and runs on several of them. It is skipped, and says so,
 //! where QEMU and the guest are not at hand: `cargo xtask it` brings them.
 
 mod attach;
+mod bare;
 mod cycles;
 mod data;
 mod evidence;
@@ -11,6 +12,7 @@ mod failures;
 mod fixture;
 mod guest;
 mod load;
+mod microvm;
 mod ownership;
 mod placement;
 mod serving;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::config::Machine;
 use iothread_it::hotplug::{DetachError, DiskSpec, Step};
 use iothread_it::pool::Placement;
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::QmpError;
 use iothread_it::qmp::command::{Cont, Stop, SystemReset};
 use iothread_it::wait::Deadline;
@@ -16,15 +16,15 @@ use nix::unistd::Pid;
 use crate::fixture::{Bench, on_each_machine, soon};
 
 on_each_machine!(
-    a_stopped_guest_lets_go_once_it_goes_on,
     a_reset_completes_a_removal,
     a_stopped_qemu_goes_on_where_it_was,
-    a_killed_qemu_is_told_at_once,
+    a_killed_qemu_is_told_at_once;
+    on every topology: a_stopped_guest_lets_go_once_it_goes_on,
 );
 
 /// A guest whose CPUs are stopped hears no request.
-fn a_stopped_guest_lets_go_once_it_goes_on(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_stopped_guest_lets_go_once_it_goes_on(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = stuck_disk(bench)?;
         bench.vm.qmp().execute(&Cont {}, soon())?;
         bench.detach(&disk)?;
@@ -32,8 +32,8 @@ fn a_stopped_guest_lets_go_once_it_goes_on(machine: Machine) -> Result<()> {
     })
 }
 
-fn a_reset_completes_a_removal(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_reset_completes_a_removal(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = stuck_disk(bench)?;
         let before = bench.vm.greeting().epoch.clone();
         bench.vm.qmp().execute(&SystemReset {}, soon())?;
@@ -76,8 +76,8 @@ fn stuck_disk(bench: &mut Bench) -> Result<DiskSpec> {
 }
 
 /// SIGSTOP: what was asked is answered later, and by then nobody waits for it.
-fn a_stopped_qemu_goes_on_where_it_was(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_stopped_qemu_goes_on_where_it_was(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let qemu = Pid::from_raw(bench.vm.process().pid());
         kill(qemu, Signal::SIGSTOP)?;
@@ -98,8 +98,8 @@ fn a_stopped_qemu_goes_on_where_it_was(machine: Machine) -> Result<()> {
     })
 }
 
-fn a_killed_qemu_is_told_at_once(machine: Machine) -> Result<()> {
-    let mut bench = Bench::boot(machine)?;
+fn a_killed_qemu_is_told_at_once(topology: Topology) -> Result<()> {
+    let mut bench = Bench::boot(topology)?;
     let disk = bench.disk("disk0")?;
     bench.attach(&disk, &Placement::First)?;
     kill(Pid::from_raw(bench.vm.process().pid()), Signal::SIGKILL)?;

@@ -139,10 +139,17 @@ impl Check<'_> {
             .into_iter()
             .find(|machine| machine.as_str() == value.get_ref());
         known.unwrap_or_else(|| {
-            let message = format!(
-                "is \"{}\"; machine types that hot-plug PCI disks here: \"q35\", \"pc\"",
-                value.get_ref()
-            );
+            let named = value.get_ref();
+            let message = match named.as_str() {
+                "microvm" => {
+                    "is \"microvm\", which hot-plugs nothing: QEMU refuses device_add and \
+                              device_del there; use \"q35\" or \"pc\""
+                        .to_owned()
+                }
+                _ => format!(
+                    "is \"{named}\"; machine types that hot-plug PCI disks here: \"q35\", \"pc\""
+                ),
+            };
             self.wrong("machine_type", value, message);
             Machine::Q35
         })
