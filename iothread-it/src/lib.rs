@@ -13,9 +13,11 @@
 
 pub mod artifacts;
 pub mod config;
+mod cpio;
 pub mod guest;
 pub mod hotplug;
 mod lines;
+pub mod place;
 pub mod pool;
 pub mod process;
 pub mod qemu;

@@ -1,20 +1,103 @@
 //! The places that a person chooses from.
 
+use std::str::FromStr;
+
 use anyhow::Result;
+use iothread_it::place::{SUITES, VmPlace};
 use kata_test::runner::Site;
 
-#[derive(Clone, Default, clap::Args)]
+use crate::provision;
+
+#[derive(Clone, clap::Args)]
 pub(crate) struct Choice {
-    /// Where tests may run: `here`, `all`, or some of `here`, `vm:bookworm`, `vm:trixie` and `vm:sid`,
-    /// separated by commas.
-    #[arg(long, default_value = "here", value_name = "PLACES")]
-    places: String,
+    /// Where tests may run: `here`, `all`, or some of `here`, `vm:bookworm`, `vm:trixie` and `vm:sid`
+    /// (VMs with the kernels of these suites), separated by commas.
+    #[arg(
+        long,
+        default_value = "here",
+        value_delimiter = ',',
+        value_name = "PLACES"
+    )]
+    places: Vec<Wanted>,
+}
+
+/// A place, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wanted {
+    Here,
+    All,
+    /// A VM with the kernel of this suite.
+    Vm(&'static str),
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let suite = text.strip_prefix("vm:");
+        let suite = suite.and_then(|name| SUITES.into_iter().find(|suite| *suite == name));
+        match (text, suite) {
+            ("here", _) => Ok(Self::Here),
+            ("all", _) => Ok(Self::All),
+            (_, Some(suite)) => Ok(Self::Vm(suite)),
+            _ => Err(format!(
+                "it takes here, all, or vm: and one of {}",
+                SUITES.join(", ")
+            )),
+        }
+    }
+}
+
+impl Default for Choice {
+    fn default() -> Self {
+        Self {
+            places: vec![Wanted::Here],
+        }
+    }
 }
 
 impl Choice {
-    /// The places, each ready to be asked.
+    /// Says whether tests may run here.
+    pub(crate) fn is_here(&self) -> bool {
+        self.has(&Wanted::Here)
+    }
+
+    /// The places, each ready to be asked. What a VM is made of is provided first.
     pub(crate) fn sites(&self) -> Result<Vec<Site>> {
-        let _ = &self.places;
-        Ok(vec![Site::Here])
+        let mut sites = Vec::new();
+        if self.is_here() {
+            sites.push(Site::Here);
+        }
+        let suites: Vec<&str> = SUITES
+            .into_iter()
+            .filter(|suite| self.has(&Wanted::Vm(suite)))
+            .collect();
+        if !suites.is_empty() {
+            let (supplies, scratch) = provision::supplies(&suites)?;
+            for (suite, supply) in suites.into_iter().zip(supplies) {
+                let place = VmPlace::new(&format!("vm:{suite}"), supply, scratch.clone());
+                sites.push(Site::Place(Box::new(place)));
+            }
+        }
+        Ok(sites)
+    }
+
+    fn has(&self, wanted: &Wanted) -> bool {
+        self.places.contains(&Wanted::All) || self.places.contains(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_read_and_slips_are_told() {
+        assert_eq!("vm:trixie".parse(), Ok(Wanted::Vm("trixie")));
+        assert_eq!("all".parse(), Ok(Wanted::All));
+        for slip in ["", "there", "vm:", "vm:woody"] {
+            let problem = slip.parse::<Wanted>().unwrap_err();
+            assert!(problem.contains("bookworm"), "{problem}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use iothread_it::artifacts::{Manifest, Progress, QemuChoice, Store};
 use iothread_it::guest;
+use iothread_it::place::Supply;
 
 use crate::cargo;
 use crate::progress::Shown;
@@ -40,6 +41,20 @@ pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
     let manifest = Manifest { qemu, guest };
     manifest.write(&Manifest::path_in(&target))?;
     Ok(manifest)
+}
+
+/// Provides what places with the kernels of these suites are made of, and says where such a place
+/// may have its disks.
+pub(crate) fn supplies(suites: &[&str]) -> Result<(Vec<Supply>, PathBuf)> {
+    let progress: &mut dyn Progress = &mut Shown::new();
+    let target = cargo::target_directory()?;
+    let agent = build_agent(&target)?;
+    let store = Store::in_target(&target);
+    let lock = store.lock(progress)?;
+    let qemu = iothread_it::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
+    let supply = |suite: &&str| Supply::of_suite(suite, &qemu, &agent, &lock, progress);
+    let supplies = suites.iter().map(supply).collect::<Result<_, _>>()?;
+    Ok((supplies, store.base().join("place-scratch")))
 }
 
 /// Builds the agent as a static program, apart from everything else.

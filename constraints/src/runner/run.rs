@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,8 +12,10 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::merge::merge;
 use super::{Outcome, RunnerError, UnknownOptIn, opt_ins, summary};
-use crate::record::{LIFELINE, point_latest};
+use crate::measure::Measures;
+use crate::record::{Ending, LIFELINE, Record, point_latest};
 use crate::sys::pipe;
+use crate::verdict::Reason;
 
 /// A run about to happen: its id, and where its records go.
 #[derive(Debug)]
@@ -101,6 +103,45 @@ impl Run {
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Returns its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Records that a test has failed, of which its own harness could not tell more than that it
+    /// began, if that.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be written.
+    pub fn fail(
+        &self,
+        place: &str,
+        binary: &str,
+        test: &str,
+        why: Reason,
+    ) -> Result<(), RunnerError> {
+        let record = Record {
+            binary,
+            test,
+            phase: crate::record::Phase::Run,
+            ending: Ending::Failed,
+            reasons: &[why],
+            issue: None,
+            reason: None,
+            signal: None,
+            as_uid: None,
+            duration_ms: 0.0,
+            measures: &Measures::new(),
+        };
+        let line = record.to_line(&self.id, place, 1, 0);
+        let path = self.dir.join("told-by-the-runner.jsonl");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.map_err(RunnerError::io("write", &path))
     }
 
     /// Returns which opt-ins of a list such as `slow,destructive`, the value of `KATA_TEST_ALLOW`,
