@@ -50,6 +50,16 @@ commands! {
     /// Asks for QEMU's version.
     "query-version": QueryVersion -> VersionInfo {}
 
+    /// Tells all commands and events, in a line of some 250 kB. Properties of devices are not in it.
+    "query-qmp-schema": QueryQmpSchema -> Vec<SchemaInfo> {}
+
+    /// Lists the properties of a kind of device. One that QEMU does not have is refused with the
+    /// class `DeviceNotFound`.
+    "device-list-properties": DeviceListProperties<'a> -> Vec<ObjectPropertyInfo> {
+        /// The kind of device, such as `virtio-blk-pci`.
+        typename: &'a str,
+    }
+
     /// Lists the IOThread objects. One that was deleted while in use is missing, though its
     /// thread goes on.
     "query-iothreads": QueryIothreads -> Vec<IoThreadInfo> {}
@@ -107,6 +117,18 @@ commands! {
     "blockdev-del": BlockdevDel<'a> -> IgnoredAny {
         /// The node's name.
         node_name: &'a str,
+    }
+
+    /// Moves a block node to an IOThread, or with `null` to the main loop. One that a device uses
+    /// does not move, forced or not.
+    "x-blockdev-set-iothread": XBlockdevSetIothread<'a> -> IgnoredAny {
+        /// The node's name.
+        node_name: &'a str,
+        /// The thread.
+        iothread: Option<&'a str>,
+        /// Also if something uses the node.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     }
 
     /// Adds a device.
@@ -190,6 +212,23 @@ pub struct IoThreadInfo {
     pub thread_id: i32,
     /// How long the thread polls at the most, in nanoseconds.
     pub poll_max_ns: i64,
+}
+
+/// An entry of the schema.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SchemaInfo {
+    /// The name of a command or event. That of a type is a number.
+    pub name: String,
+    /// Its kind, such as `command` or `event`.
+    pub meta_type: String,
+}
+
+/// A property of a kind of device.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ObjectPropertyInfo {
+    /// Its name.
+    pub name: String,
 }
 
 /// A block node, as `query-named-block-nodes` shows it.
