@@ -9,6 +9,7 @@ mod disk;
 mod error;
 mod guest;
 mod mapping;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,9 +2,15 @@
 //!
 //! Replies are read leniently: members that a version adds are passed over.
 
+mod device;
+
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use device::{
+    DeviceAdd, PciAddress, ScsiHd, ServedBy, VirtioBalloon, VirtioBlk, VirtioScsi, VqMapping,
+};
 
 use crate::qemu::QemuVersion;
 
@@ -131,45 +137,11 @@ commands! {
         force: bool,
     }
 
-    /// Adds a device.
-    "device_add": DeviceAdd<'a> -> IgnoredAny {
-        /// The kind of device.
-        driver: &'static str,
-        /// Its id.
-        id: &'a str,
-        /// The bus that it goes to.
-        bus: &'a str,
-        /// The slot, in hexadecimal.
-        addr: String,
-        /// The block node behind it.
-        drive: &'a str,
-        /// The serial that the guest reads, 20 characters at the most.
-        serial: &'a str,
-        /// How many queues it has. The guest uses as many as it has CPUs, at the most.
-        num_queues: u16,
-        /// The IOThread that serves it. Without one the main loop does.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        iothread: Option<&'a str>,
-        /// The IOThreads that its queues go to. QEMU before 9.2 drops it without a word.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        iothread_vq_mapping: Vec<VqMapping>,
-    }
-
     /// Asks the guest to let go of a device. The removal is done at DEVICE_DELETED.
     "device_del": DeviceDel<'a> -> IgnoredAny {
         /// The device's id.
         id: &'a str,
     }
-}
-
-/// QEMU's `IOThreadVirtQueueMapping`: one thread of a mapping.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VqMapping {
-    /// The thread's id.
-    pub iothread: String,
-    /// Its queues. Without them all queues are dealt out in turn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vqs: Option<Vec<u16>>,
 }
 
 /// A file on the host, as a block node.
