@@ -68,6 +68,13 @@ commands! {
         property: &'a str,
     }
 
+    /// Lists an object's properties. Those of `/machine/peripheral` are the devices that were given
+    /// an id.
+    "qom-list": QomList<'a> -> Vec<QomProperty> {
+        /// The object's path.
+        path: &'a str,
+    }
+
     /// Makes an IOThread, with QEMU's own defaults where nothing is said.
     "object-add": IoThreadObject<'a> -> IgnoredAny {
         /// Always `iothread`.
@@ -190,6 +197,13 @@ pub struct IoThreadInfo {
     pub thread_id: i32,
     /// How long the thread polls at the most, in nanoseconds.
     pub poll_max_ns: i64,
+}
+
+/// A property, as `qom-list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct QomProperty {
+    /// Its name.
+    pub name: String,
 }
 
 /// A block node, as `query-named-block-nodes` shows it.

@@ -1,8 +1,8 @@
 //! A hot-plugged disk goes to the thread that the pool chose.
 
 use anyhow::{Result, ensure};
-use iothread_it::qemu::Topology;
 use iothread_it::pool::{IoThreadId, Placement};
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::QomGet;
 
 use crate::fixture::{Bench, on_each_machine, record_thread, record_times, soon};

@@ -2,9 +2,9 @@
 //! done, and leaves a VM that goes on working.
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::qemu::{Topology, slots};
 use iothread_it::hotplug::{AttachError, DiskSpec, Guest, GuestError, Step};
 use iothread_it::pool::{DeviceId, IoThreadId, Placement};
+use iothread_it::qemu::{Topology, slots};
 use iothread_it::qmp::command::{DeviceAdd, ObjectDel};
 use iothread_it::wait::Deadline;
 

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use anyhow::{Context, Result, bail, ensure};
 use iothread_it::artifacts::Manifest;
 use iothread_it::config::Polling;
-use iothread_it::qemu::Topology;
 use iothread_it::hotplug::{DiskSpec, Step};
 use iothread_it::pool::{IoThreadId, Mapping, Placement};
 use iothread_it::qemu::QemuVersion;
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::QueryIothreads;
 
 use crate::evidence::{only, under_load};

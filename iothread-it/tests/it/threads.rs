@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::qemu::Topology;
 use iothread_it::pool::IoThreadId;
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::QueryIothreads;
 
 use crate::fixture::{Bench, on_each_machine, shape, soon};
