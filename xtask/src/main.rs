@@ -34,7 +34,7 @@ enum Command {
     Report(report::Options),
     /// Prints what this host is, or judges constraints on it.
     Facts(facts::Options),
-    /// Measures the harness beside its peers, and prints ratios.
+    /// Measures figures beside their peers or floors, and prints ratios.
     Bench(bench::Options),
     /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
     Ci,

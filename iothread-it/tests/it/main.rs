@@ -4,6 +4,7 @@
 //! where QEMU and the guest are not at hand: `cargo xtask it` brings them.
 
 mod attach;
+mod bare;
 mod cycles;
 mod data;
 mod evidence;
@@ -12,6 +13,7 @@ mod faults;
 mod fixture;
 mod guest;
 mod load;
+mod microvm;
 mod ownership;
 mod pending;
 mod placement;

@@ -1,0 +1,107 @@
+//! Packages that are measured: a library that depends on something, and a target of tests.
+//!
+//! They are written below the target folder, built there, and kept, so that a second run begins with
+//! built dependencies.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+
+use crate::cargo;
+
+/// How many tests a package has.
+pub(super) const TESTS: usize = 1000;
+
+pub(super) struct Package {
+    folder: PathBuf,
+}
+
+impl Package {
+    /// Tests with an attribute, in which `{50}` is one of fifty numbers.
+    pub(super) fn kata_test(below: &Path, name: &str, attribute: &str) -> Result<Self> {
+        let constraints = Path::new(env!("CARGO_MANIFEST_DIR")).join("../constraints");
+        let dependency = format!(
+            "kata-test = {{ path = {constraints:?} }}\n[[test]]\nname = \"many\"\nharness = false"
+        );
+        let mut source = String::from("use kata_test::kata_test;\nkata_test::main!();\n");
+        for index in 0..TESTS {
+            let attribute = attribute.replace("{50}", &(index % 50).to_string());
+            writeln!(source, "{attribute}\nfn t{index}() {{}}")?;
+        }
+        Self::write(below, name, &dependency, &source)
+    }
+
+    /// Tests for Rust's own harness.
+    pub(super) fn plain(below: &Path) -> Result<Self> {
+        let mut source = String::new();
+        for index in 0..TESTS {
+            writeln!(source, "#[test]\nfn t{index}() {{}}")?;
+        }
+        Self::write(below, "plain", "", &source)
+    }
+
+    /// A package that depends on libtest-mimic, with nothing in it.
+    pub(super) fn libtest_mimic(below: &Path) -> Result<Self> {
+        let dependency = "libtest-mimic = \"0.8\"";
+        Self::write(below, "cold-mimic", dependency, "fn main() {}\n")
+    }
+
+    fn write(below: &Path, name: &str, dependencies: &str, tests: &str) -> Result<Self> {
+        let folder = below.join(name);
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n{dependencies}\n"
+        );
+        for (file, text) in [
+            ("Cargo.toml", manifest.as_str()),
+            ("src/lib.rs", ""),
+            ("tests/many.rs", tests),
+        ] {
+            let path = folder.join(file);
+            let parent = path.parent().context("a file has a folder")?;
+            fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
+            // What is the same stays as old as it is, and built.
+            if fs::read_to_string(&path).ok().as_deref() != Some(text) {
+                fs::write(&path, text).with_context(|| path.display().to_string())?;
+            }
+        }
+        Ok(Self { folder })
+    }
+
+    /// Cargo in this package, with a target folder of its own.
+    pub(super) fn cargo(&self, args: &[&str]) -> Command {
+        let mut command = cargo::cargo();
+        command.args(args).current_dir(&self.folder);
+        command.env("CARGO_TARGET_DIR", self.target());
+        command
+    }
+
+    /// Makes the tests' source new, so that it has to be compiled again.
+    pub(super) fn touch(&self) -> Result<()> {
+        let path = self.folder.join("tests/many.rs");
+        let file = fs::File::options().append(true).open(&path);
+        let touched = file.and_then(|file| file.set_modified(SystemTime::now()));
+        touched.with_context(|| path.display().to_string())
+    }
+
+    /// Forgets everything that was built.
+    pub(super) fn clean(&self) -> Result<()> {
+        let target = self.target();
+        if target.exists() {
+            fs::remove_dir_all(&target).with_context(|| target.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Builds the tests, and says where the executable is.
+    pub(super) fn test_binary(&self) -> Result<PathBuf> {
+        cargo::executable(&mut self.cargo(&["test", "--no-run", "--quiet", "--test=many"]))
+    }
+
+    fn target(&self) -> PathBuf {
+        self.folder.join("target")
+    }
+}

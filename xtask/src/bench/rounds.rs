@@ -1,0 +1,102 @@
+//! Several sides, measured in turn.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::samples::Samples;
+
+/// How long and how often something is measured: at least so often, then until the time is up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rounds {
+    least: usize,
+    most: usize,
+    time: Duration,
+}
+
+/// One of the things that are compared: measures itself once.
+pub(super) type Side<'a> = &'a mut dyn FnMut() -> Result<f64>;
+
+impl Rounds {
+    pub(super) const fn new(quick: bool) -> Self {
+        if quick {
+            Self {
+                least: 3,
+                most: 30,
+                time: Duration::from_secs(8),
+            }
+        } else {
+            Self {
+                least: 7,
+                most: 100,
+                time: Duration::from_secs(40),
+            }
+        }
+    }
+
+    /// Measures each side once a round, every other round in the opposite order: whatever else the
+    /// machine does meanwhile meets all of them.
+    pub(super) fn alternate<const N: usize>(&self, sides: [Side<'_>; N]) -> Result<[Samples; N]> {
+        let start = Instant::now();
+        let mut measured = [const { Vec::new() }; N];
+        let mut round = 0;
+        while round < self.least || (round < self.most && start.elapsed() < self.time) {
+            for turn in 0..N {
+                let side = if round % 2 == 0 { turn } else { N - 1 - turn };
+                measured[side].push(sides[side]()?);
+            }
+            round += 1;
+        }
+        let samples: Vec<_> = measured
+            .into_iter()
+            .map(Samples::new)
+            .collect::<Result<_>>()?;
+        Ok(samples.try_into().expect("as many as there are sides"))
+    }
+}
+
+/// Runs a program without input or output, and returns the milliseconds that it took. It has to
+/// succeed.
+pub(super) fn time(command: &mut Command) -> Result<f64> {
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::null());
+    let start = Instant::now();
+    let status = command.status().with_context(|| format!("{command:?}"))?;
+    let took = start.elapsed();
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(took.as_secs_f64() * 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_take_turns_and_change_who_is_first() {
+        let rounds = Rounds {
+            least: 3,
+            most: 3,
+            time: Duration::ZERO,
+        };
+        let order = std::cell::RefCell::new(String::new());
+        let side = |name, figure| {
+            let order = &order;
+            move || {
+                order.borrow_mut().push(name);
+                Ok(figure)
+            }
+        };
+        let measured = rounds.alternate([&mut side('a', 1.0), &mut side('b', 2.0)]);
+        let [a, b] = measured.unwrap();
+        assert_eq!(*order.borrow(), "abbaab");
+        assert_eq!((a.count(), a.median(), b.median()), (3, 1.0, 2.0));
+    }
+
+    #[test]
+    fn a_side_that_fails_ends_it() {
+        let mut fails = || time(&mut Command::new("false"));
+        let error = Rounds::new(true).alternate([&mut fails]).unwrap_err();
+        assert!(error.to_string().contains("exit status: 1"), "{error}");
+    }
+}

@@ -1,0 +1,111 @@
+//! Figures as a table that a person can read.
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::figure::{Figure, Goal, Peer, Verdict};
+use super::samples::Samples;
+
+/// Lays out the figures.
+pub(super) fn of(figures: &[Figure]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_header(["figure", "ours", "beside", "its", "ratio", "goal", ""]);
+    for column in [1, 3, 4, 5] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for figure in figures {
+        table.add_row(row(figure));
+        if let Some(Peer { name, samples }) = &figure.floor {
+            table.add_row([
+                String::new(),
+                String::new(),
+                format!("floor: {name}"),
+                shown(samples, figure.unit),
+            ]);
+        }
+    }
+    table
+}
+
+fn row(figure: &Figure) -> [String; 7] {
+    let ratio = figure.ratio();
+    let quoted = match ratio.quotable() {
+        Some(value) => format!("{value:.3}"),
+        None => format!("like it ({:.2} to {:.2})", ratio.low, ratio.high),
+    };
+    let goal = match figure.goal {
+        Some(Goal::AtMost(goal)) => format!("≤ {goal:.3}"),
+        Some(Goal::AtLeast(goal)) => format!("≥ {goal:.3}"),
+        None => String::new(),
+    };
+    let verdict = match figure.verdict() {
+        Some(Verdict::Kept) => "kept",
+        Some(Verdict::Missed) => "missed",
+        Some(Verdict::Open) => "within the spread",
+        None => "",
+    };
+    [
+        figure.name.clone(),
+        shown(&figure.ours, figure.unit),
+        figure.peer.name.to_owned(),
+        shown(&figure.peer.samples, figure.unit),
+        quoted,
+        goal,
+        verdict.to_owned(),
+    ]
+}
+
+/// The median, and how far the middle half lies around it.
+fn shown(samples: &Samples, unit: &str) -> String {
+    let (low, high) = samples.quartiles();
+    let median = samples.median();
+    // Three digits tell enough; what is small needs them behind the point.
+    let digits = match median.abs() {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    format!("{median:.digits$} {unit} ({low:.digits$} to {high:.digits$})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_median_spread_ratio_and_verdict() {
+        let samples = |figures: [f64; 3]| Samples::new(figures.to_vec()).unwrap();
+        let mut figure = Figure {
+            name: "family: what".to_owned(),
+            unit: "ms",
+            ours: samples([99.0, 100.0, 101.0]),
+            peer: Peer {
+                name: "theirs",
+                samples: samples([200.0, 200.0, 200.0]),
+            },
+            floor: None,
+            goal: Some(Goal::AtMost(0.6)),
+        };
+        assert_eq!(
+            row(&figure),
+            [
+                "family: what",
+                "100 ms (100 to 100)",
+                "theirs",
+                "200 ms (200 to 200)",
+                "0.500",
+                "≤ 0.600",
+                "kept"
+            ]
+        );
+        figure.ours = samples([150.0, 200.0, 260.0]);
+        let [.., ratio, _, verdict] = row(&figure);
+        assert_eq!(
+            (ratio.as_str(), verdict.as_str()),
+            ("like it (0.88 to 1.15)", "missed")
+        );
+    }
+}
