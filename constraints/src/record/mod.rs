@@ -90,14 +90,14 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// The line, with its line break. `attempt` counts from 1.
-    pub(crate) fn to_line(&self, run: &str, attempt: u32, uid: u32) -> String {
+    /// The line, with its line break. `place` is where this process is, and `attempt` counts from 1.
+    pub(crate) fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
         let mut line = json::Object::new();
         line.number("schema", f64::from(SCHEMA));
         line.text("run", run);
         line.text("binary", self.binary);
         line.text("test", self.test);
-        line.text("place", "here");
+        line.text("place", place);
         line.text("phase", &self.phase.to_string());
         line.number("attempt", f64::from(attempt));
         line.number("as_uid", f64::from(self.as_uid.unwrap_or(uid)));
@@ -149,7 +149,7 @@ mod tests {
             measures: &vec![("attach_ms".into(), 12.5)],
         };
         assert_eq!(
-            record.to_line("7-8", 1, 1000),
+            record.to_line("7-8", "here", 1, 1000),
             concat!(
                 r#"{"schema":1,"run":"7-8","binary":"pkg::it","test":"a::b","place":"here","#,
                 r#""phase":"run","attempt":1,"as_uid":1000,"outcome":"skipped","#,

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::place::at;
 use super::{Record, place};
+use crate::elsewhere;
 use crate::sys::stderr;
 
 /// The open file of this process, and what all of its lines have in common.
 struct Writer {
     file: File,
     run: String,
+    place: String,
     attempt: u32,
 }
 
@@ -35,7 +37,8 @@ pub(crate) fn write_all(records: &[Record<'_>]) {
         return;
     };
     let uid = nix::unistd::geteuid().as_raw();
-    let line = |record: &Record<'_>| record.to_line(&writer.run, writer.attempt, uid);
+    let line =
+        |record: &Record<'_>| record.to_line(&writer.run, &writer.place, writer.attempt, uid);
     let lines: String = records.iter().map(line).collect();
     // One call of write(2), so that lines are whole whatever other threads do.
     if let Err(error) = (&writer.file).write_all(lines.as_bytes()) {
@@ -54,6 +57,7 @@ impl Writer {
         Ok(Self {
             file,
             run,
+            place: elsewhere::name(),
             attempt: attempt(),
         })
     }

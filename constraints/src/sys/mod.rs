@@ -13,5 +13,7 @@ pub(crate) use child::{
 pub(crate) use exit::at_exit;
 pub(crate) use pipe::pipe;
 pub(crate) use print::{stderr, stdout};
+#[cfg(feature = "runner")]
+pub(crate) use run::command_within;
 pub(crate) use run::{Ran, run_within};
 pub(crate) use signals::{Signals, default_signals};

@@ -68,8 +68,10 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestImage {
-    /// The kernel image for `-kernel`.
+    /// The kernel image as the distribution ships it.
     pub kernel: PathBuf,
+    /// The same kernel uncompressed, if QEMU can enter it without its unpacking itself.
+    pub vmlinux: Option<PathBuf>,
     /// Its release, as `uname -r` says in the guest.
     pub kernel_release: String,
     /// The initramfs for `-initrd`.
@@ -78,8 +80,16 @@ pub struct GuestImage {
     pub origin: Origin,
 }
 
+impl GuestImage {
+    /// Returns the file for `-kernel`.
+    #[must_use]
+    pub fn bootable_kernel(&self) -> &Path {
+        self.vmlinux.as_ref().unwrap_or(&self.kernel)
+    }
+}
+
 /// The form of the file; a manifest of another form is made anew rather than guessed at.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 impl Manifest {
     /// Reads the manifest that [`MANIFEST_ENV`] names, or else the one in the target directory
@@ -156,7 +166,8 @@ impl Manifest {
             &self.guest.kernel,
             &self.guest.initramfs,
         ];
-        match files.into_iter().find(|file| !file.is_file()) {
+        let mut files = files.into_iter().chain(&self.guest.vmlinux);
+        match files.find(|file| !file.is_file()) {
             Some(file) => Err(ManifestError::FileGone {
                 path: path.into(),
                 file: file.clone(),
@@ -274,6 +285,7 @@ mod tests {
             },
             guest: GuestImage {
                 kernel: file("vmlinuz"),
+                vmlinux: Some(file("vmlinux")),
                 kernel_release: "6.1".into(),
                 initramfs: file("initramfs"),
                 origin: Origin::Host,
@@ -314,8 +326,8 @@ mod tests {
             "{",
             "[]",
             "{}",
-            "{\"schema\":1}",
-            &text.replace("\"schema\": 1", "\"schema\": 2"),
+            "{\"schema\":2}",
+            &text.replace("\"schema\": 2", "\"schema\": 1"),
         ];
         for case in cases {
             std::fs::write(&path, case).unwrap();

@@ -7,6 +7,7 @@
 pub mod apt;
 mod choice;
 mod error;
+mod file_state;
 mod host;
 mod kernel;
 mod manifest;
@@ -19,6 +20,7 @@ mod sweep;
 pub(crate) use apt::hex;
 pub use choice::{BadChoice, QemuChoice};
 pub use error::ArtifactError;
+pub(crate) use file_state::FileState;
 pub use host::HostQemuError;
 pub use kernel::KernelInstall;
 pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};

@@ -101,7 +101,7 @@ impl CommandLine {
     }
 
     fn guest(&mut self, guest: &GuestImage) {
-        self.option("kernel", guest.kernel.as_os_str());
+        self.option("kernel", guest.bootable_kernel());
         self.option("initrd", guest.initramfs.as_os_str());
         self.option("append", KERNEL_ARGUMENTS);
     }
@@ -194,6 +194,7 @@ mod tests {
         };
         let guest = GuestImage {
             kernel: "vmlinuz".into(),
+            vmlinux: Some("vmlinux".into()),
             kernel_release: "6.1".into(),
             initramfs: "initramfs".into(),
             origin: Origin::Host,

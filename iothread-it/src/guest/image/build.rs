@@ -80,6 +80,7 @@ pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestIm
     }
     Ok(GuestImage {
         kernel: kernel.image.clone(),
+        vmlinux: None,
         kernel_release: kernel.release.clone(),
         initramfs: out.to_owned(),
         origin: kernel.origin.clone(),
