@@ -91,11 +91,11 @@ impl Proxy {
         }));
         let to_client = proxy.clone();
         thread::spawn(move || {
-            each_line(qemu, |line| to_client.from_qemu(line));
+            each_line(qemu, |line| to_client.qemu_said(line));
             to_client.end_client();
         });
         let to_qemu = proxy.clone();
-        thread::spawn(move || each_line(client, |line| to_qemu.from_client(line)));
+        thread::spawn(move || each_line(client, |line| to_qemu.client_said(line)));
         Ok((proxy, theirs))
     }
 
@@ -115,7 +115,7 @@ impl Proxy {
         client.write_all(b"{\"QMP\":{}}\n")?;
         self.state().client = Some(client.try_clone()?);
         let to_qemu = self.clone();
-        thread::spawn(move || each_line(client, |line| to_qemu.from_later_client(line)));
+        thread::spawn(move || each_line(client, |line| to_qemu.later_client_said(line)));
         Ok(theirs)
     }
 
@@ -136,7 +136,7 @@ impl Proxy {
     }
 
     /// Takes a line of QEMU's. What is ours stays here.
-    fn from_qemu(&self, line: &[u8]) -> std::io::Result<()> {
+    fn qemu_said(&self, line: &[u8]) -> std::io::Result<()> {
         let value: Value = serde_json::from_slice(line).unwrap_or_default();
         let point = {
             let mut state = self.state();
@@ -170,7 +170,7 @@ impl Proxy {
     }
 
     /// Takes a line of the client's.
-    fn from_client(&self, line: &[u8]) -> std::io::Result<()> {
+    fn client_said(&self, line: &[u8]) -> std::io::Result<()> {
         let value: Value = serde_json::from_slice(line).unwrap_or_default();
         let name = value["execute"].as_str().unwrap_or_default().to_owned();
         let id = value["id"].as_u64();
@@ -198,13 +198,13 @@ impl Proxy {
         }
     }
 
-    fn from_later_client(&self, line: &[u8]) -> std::io::Result<()> {
+    fn later_client_said(&self, line: &[u8]) -> std::io::Result<()> {
         let value: Value = serde_json::from_slice(line).unwrap_or_default();
         if value["execute"] == "qmp_capabilities" {
             let reply = json!({"return": {}, "id": value["id"]});
             return self.to_client(format!("{reply}\n").as_bytes());
         }
-        self.from_client(line)
+        self.client_said(line)
     }
 
     /// Does what does not concern the line itself.
