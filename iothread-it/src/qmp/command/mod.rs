@@ -61,7 +61,7 @@ commands! {
 
     /// Lists the properties of a kind of device. One that QEMU does not have is refused with the
     /// class `DeviceNotFound`.
-    "device-list-properties": DeviceListProperties<'a> -> Vec<ObjectPropertyInfo> {
+    "device-list-properties": DeviceListProperties<'a> -> Vec<QomProperty> {
         /// The kind of device, such as `virtio-blk-pci`.
         typename: &'a str,
     }
@@ -82,6 +82,13 @@ commands! {
         path: &'a str,
         /// The property's name.
         property: &'a str,
+    }
+
+    /// Lists an object's properties. Those of `/machine/peripheral` are the devices that were given
+    /// an id.
+    "qom-list": QomList<'a> -> Vec<QomProperty> {
+        /// The object's path.
+        path: &'a str,
     }
 
     /// Makes an IOThread, with QEMU's own defaults where nothing is said.
@@ -196,9 +203,9 @@ pub struct SchemaInfo {
     pub meta_type: String,
 }
 
-/// A property of a kind of device.
+/// A property, as `qom-list` and `device-list-properties` show it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct ObjectPropertyInfo {
+pub struct QomProperty {
     /// Its name.
     pub name: String,
 }
