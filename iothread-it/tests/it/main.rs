@@ -5,16 +5,20 @@
 
 mod attach;
 mod bare;
+mod capabilities;
 mod cycles;
 mod data;
 mod evidence;
 mod failures;
+mod faults;
 mod fixture;
 mod guest;
 mod load;
 mod microvm;
 mod ownership;
+mod pending;
 mod placement;
+mod proxy;
 mod serving;
 mod survival;
 mod threads;
