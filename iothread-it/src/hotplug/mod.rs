@@ -11,6 +11,7 @@ mod guest;
 mod mapping;
 mod removal;
 mod state;
+mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bare;
+mod capabilities;
 mod cycles;
 mod data;
 mod evidence;
