@@ -12,7 +12,9 @@ use crate::artifacts::{Manifest, QemuInstall};
 use crate::config::{CpuList, IoThreads};
 use crate::guest::protocol::Greeting;
 use crate::guest::{Agent, AgentError};
-use crate::hotplug::{AttachError, BlockOptions, DetachError, DiskSpec, Hotplug};
+use crate::hotplug::{
+    AttachError, BlockOptions, DetachError, DiskSpec, DiskState, Hotplug, Settled,
+};
 use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
 use crate::process::{OwnedProcess, ProcessError, ProcessId};
 use crate::qemu::{self, Accelerator, Shape, Wiring};
@@ -134,7 +136,22 @@ impl Vm {
         shape: &Shape,
         accelerator: Accelerator,
     ) -> Result<Self, VmError> {
+        Self::boot_through(manifest, shape, accelerator, Ok)
+    }
+
+    /// Boots a guest and reaches its monitor through something that stands between: a recorder, or
+    /// a proxy that disturbs. `between` gets QEMU's monitor and returns what to speak with instead.
+    ///
+    /// # Errors
+    /// If QEMU or the guest does not come up, or there is nothing between.
+    pub fn boot_through(
+        manifest: &Manifest,
+        shape: &Shape,
+        accelerator: Accelerator,
+        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+    ) -> Result<Self, VmError> {
         let (qmp, qmp_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
+        let qmp = between(qmp).map_err(VmError::Channel)?;
         let (agent, agent_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
         let arguments = qemu::arguments(shape, &accelerator, &manifest.guest, WIRING);
         let channels = [(qmp_theirs, WIRING.qmp), (agent_theirs, WIRING.agent)];
@@ -204,6 +221,19 @@ impl Vm {
     /// If a step fails; see [`Hotplug::detach`].
     pub fn detach_by(&mut self, disk: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
         self.hotplug.detach(&self.qmp, disk, deadline)
+    }
+
+    /// Completes what came of pending removals, without waiting.
+    ///
+    /// # Errors
+    /// If a step fails; see [`Hotplug::settle`].
+    pub fn settle(&mut self) -> Result<Settled, DetachError> {
+        self.hotplug.settle(&self.qmp, Deadline::after(DETACH_SPAN))
+    }
+
+    /// Returns what QEMU has of a disk.
+    pub fn state_of(&self, disk: &DeviceId) -> Option<DiskState> {
+        self.hotplug.state_of(disk)
     }
 
     /// Returns the pool of threads and slots.

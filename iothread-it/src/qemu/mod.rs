@@ -1,6 +1,7 @@
 //! QEMU itself: how it is started, and which threads did the work.
 
 pub mod accel;
+pub mod capabilities;
 mod cmdline;
 pub mod evidence;
 pub(crate) mod iothread;
@@ -8,6 +9,7 @@ mod topology;
 mod version;
 
 pub use accel::Accelerator;
+pub use capabilities::{Capabilities, Driver};
 pub use cmdline::{Shape, Wiring, arguments};
 pub use topology::{NoTopology, Topology, slots};
 pub use version::QemuVersion;

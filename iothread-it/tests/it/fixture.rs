@@ -1,5 +1,6 @@
 //! What every case starts from: a booted VM, and a folder for its disks.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use iothread_it::artifacts::Manifest;
 use iothread_it::config::{self, HypervisorConfig};
 use iothread_it::guest::protocol::{Extent, Serial};
-use iothread_it::hotplug::DiskSpec;
+use iothread_it::hotplug::{DiskSpec, DiskState};
 use iothread_it::pool::{DeviceId, IoThreadId, Lease, Placement};
-use iothread_it::qemu::{Shape, Topology};
+use iothread_it::qemu::{Accelerator, Shape, Topology};
 use iothread_it::scratch::Scratch;
 use iothread_it::vm::Vm;
 use iothread_it::wait::Deadline;
@@ -64,6 +65,11 @@ fn scratch_root() -> Result<PathBuf> {
     Ok(folder.join("iothread-it-scratch"))
 }
 
+/// Makes a folder for a case's files.
+pub(crate) fn scratch() -> Result<Scratch> {
+    Ok(Scratch::new_in(&scratch_root()?)?)
+}
+
 /// Whether there is something to boot.
 pub(crate) fn qemu_and_guest() -> Verdict {
     const SOURCE: &str = "artifacts.json";
@@ -109,8 +115,20 @@ impl Bench {
     /// Boots a VM of another shape.
     pub(crate) fn boot_shape(shape: &Shape) -> Result<Self> {
         Ok(Self {
-            scratch: Scratch::new_in(&scratch_root()?)?,
+            scratch: scratch()?,
             vm: Vm::boot(&Manifest::find()?, shape)?,
+        })
+    }
+
+    /// Boots a VM whose monitor is reached through something that stands between.
+    pub(crate) fn boot_through(
+        topology: Topology,
+        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+    ) -> Result<Self> {
+        let (manifest, accelerator) = (Manifest::find()?, Accelerator::probe());
+        Ok(Self {
+            scratch: scratch()?,
+            vm: Vm::boot_through(&manifest, &shape(topology)?, accelerator, between)?,
         })
     }
 
@@ -184,6 +202,18 @@ impl Bench {
             "the guest still lists {disks:?}"
         );
         Ok(took)
+    }
+
+    /// Checks that a disk, though it failed to come or to go, has its lease, and how much of it
+    /// QEMU has at the most.
+    pub(crate) fn holds(&self, disk: &DiskSpec, state: DiskState) -> Result<()> {
+        let found = self.vm.state_of(&disk.id);
+        ensure!(found == Some(state), "it is {found:?} and not {state:?}");
+        ensure!(
+            self.vm.pool().lease_of(&disk.id).is_some(),
+            "its lease is gone"
+        );
+        Ok(())
     }
 
     /// Proves that the VM goes on working: a disk comes, takes data and goes.
