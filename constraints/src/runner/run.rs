@@ -11,11 +11,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::merge::merge;
-use super::{Outcome, RunnerError, UnknownOptIn, opt_ins, summary};
+use super::{Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
 use crate::measure::Measures;
-use crate::record::{Ending, LIFELINE, Record, point_latest};
+use crate::record::{Ending, LIFELINE, Phase, Record, point_latest};
 use crate::sys::pipe;
 use crate::verdict::Reason;
+
+/// What stands for a place in the record of a test that none could run.
+const NOWHERE: &str = "nowhere";
 
 /// A run about to happen: its id, and where its records go.
 #[derive(Debug)]
@@ -124,19 +127,31 @@ impl Run {
         test: &str,
         why: Reason,
     ) -> Result<(), RunnerError> {
-        let record = Record {
-            binary,
-            test,
-            phase: crate::record::Phase::Run,
-            ending: Ending::Failed,
-            reasons: &[why],
-            issue: None,
-            reason: None,
-            signal: None,
-            as_uid: None,
-            duration_ms: 0.0,
-            measures: &Measures::new(),
-        };
+        self.tell(
+            place,
+            &Record {
+                ending: Ending::Failed,
+                reasons: &[why],
+                ..nothing_of(binary, test)
+            },
+        )
+    }
+
+    /// Records that no place could run a test, for these reasons.
+    pub(super) fn nowhere(&self, test: &PlannedTest, why: &[Reason]) -> Result<(), RunnerError> {
+        self.tell(
+            NOWHERE,
+            &Record {
+                ending: Ending::Nowhere,
+                reasons: why,
+                issue: test.issue.as_deref(),
+                reason: test.reason.as_deref(),
+                ..nothing_of(&test.id.binary, &test.id.test)
+            },
+        )
+    }
+
+    fn tell(&self, place: &str, record: &Record<'_>) -> Result<(), RunnerError> {
         let line = record.to_line(&self.id, place, 1, 0);
         let path = self.dir.join("told-by-the-runner.jsonl");
         let file = OpenOptions::new().create(true).append(true).open(&path);
@@ -167,5 +182,22 @@ impl Run {
             summary::tell_github(&outcomes)?;
         }
         Ok(outcomes)
+    }
+}
+
+/// A record that says nothing yet.
+fn nothing_of<'a>(binary: &'a str, test: &'a str) -> Record<'a> {
+    Record {
+        binary,
+        test,
+        phase: Phase::Run,
+        ending: Ending::Lost,
+        reasons: &[],
+        issue: None,
+        reason: None,
+        signal: None,
+        as_uid: None,
+        duration_ms: 0.0,
+        measures: const { &Measures::new() },
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn run(
         let mut batch = Batch::default();
         let program = program(guest, job, &now, &name, scale);
         let ended = guest.run(&program, &mut |notice| {
-            batch.take(notice, job, &prefix, screen)
+            batch.take(notice, job, &prefix, screen);
         });
         if let Some((path, error)) = batch.unwritten {
             return Err(format!("cannot write {}: {error}", path.display()).into());
