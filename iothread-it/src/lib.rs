@@ -12,6 +12,8 @@
 //! - [`vm`] puts them together; [`scratch`] is where it has its files.
 
 pub mod artifacts;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 mod cpio;
 pub mod guest;

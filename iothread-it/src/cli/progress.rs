@@ -3,11 +3,11 @@
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::time::Instant;
 
-use iothread_it::artifacts::Progress;
+use crate::artifacts::Progress;
 
 /// Writes to standard error: one line that keeps changing on a terminal, whole lines elsewhere.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub struct Shown {
     terminal: bool,
     step: Option<Step>,
 }
@@ -20,7 +20,8 @@ struct Step {
 }
 
 impl Shown {
-    pub(crate) fn new() -> Self {
+    /// Shows nothing yet.
+    pub fn new() -> Self {
         Self {
             terminal: stderr().is_terminal(),
             step: None,

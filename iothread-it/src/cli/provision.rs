@@ -2,22 +2,28 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::artifacts::{Manifest, Progress, QemuChoice, Store};
+use crate::guest;
+use crate::place::Supply;
 use anyhow::{Context as _, Result, ensure};
-use iothread_it::artifacts::{Manifest, Progress, QemuChoice, Store};
-use iothread_it::guest;
-use iothread_it::place::Supply;
 
-use crate::cargo;
-use crate::progress::Shown;
+use super::cargo;
+use super::progress::Shown;
 
 /// The only target of the agent, and so of a host that can run it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Where this crate's own sources are, the agent's among them.
+const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Provides what is missing, and writes down in the manifest what a VM is started from.
 ///
 /// Nothing that is there and whole is made again, so without changes this takes a fraction of a
 /// second and no network.
-pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
+///
+/// # Errors
+/// If the agent cannot be built, or QEMU and a kernel cannot be had.
+pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
     let progress: &mut dyn Progress = &mut Shown::new();
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
@@ -29,7 +35,7 @@ pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
     let agent = build_agent(&target)?;
     let store = Store::in_target(&target);
     let lock = store.lock(progress)?;
-    let (qemu, kernel) = iothread_it::artifacts::provision(choice, &lock, progress)?;
+    let (qemu, kernel) = crate::artifacts::provision(choice, &lock, progress)?;
     let images = store.base().join("images");
     let file = |name: &str| images.join(format!("{name}-{}", kernel.release));
     let mut guest = guest::image::build(&agent, &kernel, &file("initramfs"))?;
@@ -45,13 +51,16 @@ pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
 
 /// Provides what places with the kernels of these suites are made of, and says where such a place
 /// may have its disks.
-pub(crate) fn supplies(suites: &[&str]) -> Result<(Vec<Supply>, PathBuf)> {
+///
+/// # Errors
+/// If the agent cannot be built, or QEMU and the kernels cannot be had.
+pub fn supplies(suites: &[&str]) -> Result<(Vec<Supply>, PathBuf)> {
     let progress: &mut dyn Progress = &mut Shown::new();
     let target = cargo::target_directory()?;
     let agent = build_agent(&target)?;
     let store = Store::in_target(&target);
     let lock = store.lock(progress)?;
-    let qemu = iothread_it::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
+    let qemu = crate::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
     let supply = |suite: &&str| Supply::of_suite(suite, &qemu, &agent, &lock, progress);
     let supplies = suites.iter().map(supply).collect::<Result<_, _>>()?;
     Ok((supplies, store.base().join("place-scratch")))
@@ -63,7 +72,8 @@ fn build_agent(target: &Path) -> Result<PathBuf> {
     let directory = Store::in_target(target).base().join("agent");
     let mut command = cargo::cargo();
     command
-        .args(["build", "--package=iothread-it-agent", "--bin=iothread-it-agent"])
+        .args(["build", "--bin=iothread-it-agent", "--manifest-path"])
+        .arg(Path::new(SOURCES).join("agent/Cargo.toml"))
         .args(["--profile=agent", "--target", TARGET])
         .arg("--target-dir")
         .arg(&directory)

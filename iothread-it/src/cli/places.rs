@@ -2,14 +2,15 @@
 
 use std::str::FromStr;
 
+use crate::place::{SUITES, VmPlace};
 use anyhow::Result;
-use iothread_it::place::{SUITES, VmPlace};
 use kata_test::runner::Site;
 
-use crate::provision;
+use super::provision;
 
+/// Some places.
 #[derive(Clone, clap::Args)]
-pub(crate) struct Choice {
+pub struct Choice {
     /// Where tests may run: `here`, `all`, or some of `here`, `vm:bookworm`, `vm:trixie` and `vm:sid`
     /// (VMs with the kernels of these suites), separated by commas.
     #[arg(
@@ -58,12 +59,20 @@ impl Default for Choice {
 
 impl Choice {
     /// Says whether tests may run here.
-    pub(crate) fn is_here(&self) -> bool {
+    pub fn is_here(&self) -> bool {
         self.has(&Wanted::Here)
     }
 
+    /// Says whether there are other places than here.
+    pub fn is_elsewhere(&self) -> bool {
+        self.places.iter().any(|place| *place != Wanted::Here)
+    }
+
     /// The places, each ready to be asked. What a VM is made of is provided first.
-    pub(crate) fn sites(&self) -> Result<Vec<Site>> {
+    ///
+    /// # Errors
+    /// If that cannot be had.
+    pub fn sites(&self) -> Result<Vec<Site>> {
         let mut sites = Vec::new();
         if self.is_here() {
             sites.push(Site::Here);
