@@ -1,12 +1,16 @@
 //! Running what cannot be run here, each test in the first of its places that takes it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
+use std::fs;
 
-use super::merge::read;
+use super::merge::{ABOUT_TO_RUN, read};
 use super::plan::chain;
 use super::{
-    Binary, Job, JobTest, Outcome, OutcomeKind, Phase, Plan, PlannedTest, Run, RunnerError, Site,
+    Binary, Job, JobTest, Outcome, OutcomeKind, Outlook, Phase, Plan, PlannedTest, Run,
+    RunnerError, Site, TestId,
 };
+use crate::elsewhere::LEAVE;
 use crate::verdict::Reason;
 
 /// A test that has not run yet, and the places left to try.
@@ -30,6 +34,31 @@ pub struct Audience<'a> {
 }
 
 impl Plan {
+    /// Records that tests are about to run elsewhere, so that none is missed if nothing more comes
+    /// of this run, and returns what the binaries have to find in their environment to leave them.
+    ///
+    /// # Errors
+    ///
+    /// If the records cannot be written.
+    pub fn leave_elsewhere(
+        &self,
+        sites: &[Site],
+        run: &Run,
+    ) -> Result<(&'static str, OsString), RunnerError> {
+        let mut list = String::new();
+        for pending in self.pending(sites) {
+            if let Some(place) = pending.places.front() {
+                let TestId { binary, test } = &pending.test.id;
+                let place = &self.places[*place].name;
+                run.about_to_run(place, binary, test)?;
+                list += &format!("{binary}\t{test}\t{place}\n");
+            }
+        }
+        let path = run.dir().join("left-to-places");
+        fs::write(&path, list).map_err(RunnerError::io("write", &path))?;
+        Ok((LEAVE, path.into_os_string()))
+    }
+
     /// Runs the tests that the plan has not here, in their places, with their records in the run's
     /// folder. A test that turns out to be unmet in a place is tried in the next; one that is met in
     /// none is recorded as run nowhere, with what is missing where.
@@ -94,12 +123,12 @@ impl Plan {
     fn pending(&self, sites: &[Site]) -> Vec<Pending<'_>> {
         let is_here = |index: usize| matches!(sites.get(index), Some(Site::Here));
         let can_run = |index: &usize| matches!(sites.get(*index), Some(Site::Place(_)));
-        let runs_here = |test: &PlannedTest| {
-            let undetermined = |outlook| matches!(outlook, &super::Outlook::Undetermined(_));
-            let mut outlooks = test.outlooks.iter().enumerate();
-            // What cannot be told here has failed here.
-            test.chosen().is_some_and(is_here)
-                || outlooks.any(|(index, outlook)| is_here(index) && undetermined(outlook))
+        let runs_here = |test: &PlannedTest| match test.chosen() {
+            Some(chosen) => is_here(chosen),
+            // What cannot be told here, and is met nowhere, has failed here.
+            None => (0..sites.len()).any(|index| {
+                is_here(index) && matches!(test.outlooks[index], Outlook::Undetermined(_))
+            }),
         };
         let others = self
             .tests
@@ -149,7 +178,7 @@ impl Plan {
             }
         }
         let told = |(reason, places): (Reason, Vec<&str>)| Reason {
-            source: format!("{} in {}", reason.source, places.join(", ")),
+            source: format!("{}; {}", reason.source, places.join(", ")),
             ..reason
         };
         missing.into_iter().map(told).collect()
@@ -194,7 +223,10 @@ fn records_of(
     binary: &str,
 ) -> Result<BTreeMap<String, OutcomeKind>, RunnerError> {
     let is_of = |record: &Outcome| {
-        record.place == place && record.binary == binary && record.phase == Phase::Run
+        record.place == place
+            && record.binary == binary
+            && record.phase == Phase::Run
+            && record.attempt != ABOUT_TO_RUN
     };
     let records = read(run.dir())?.into_iter().filter(is_of);
     let mut kinds: BTreeMap<String, OutcomeKind> = BTreeMap::new();

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::merge::merge;
+use super::merge::{ABOUT_TO_RUN, merge};
 use super::{Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
 use crate::measure::Measures;
 use crate::record::{Ending, LIFELINE, Phase, Record, point_latest};
@@ -129,6 +129,7 @@ impl Run {
     ) -> Result<(), RunnerError> {
         self.tell(
             place,
+            1,
             &Record {
                 ending: Ending::Failed,
                 reasons: &[why],
@@ -141,6 +142,7 @@ impl Run {
     pub(super) fn nowhere(&self, test: &PlannedTest, why: &[Reason]) -> Result<(), RunnerError> {
         self.tell(
             NOWHERE,
+            1,
             &Record {
                 ending: Ending::Nowhere,
                 reasons: why,
@@ -151,8 +153,18 @@ impl Run {
         )
     }
 
-    fn tell(&self, place: &str, record: &Record<'_>) -> Result<(), RunnerError> {
-        let line = record.to_line(&self.id, place, 1, 0);
+    /// Records that a test is about to run in a place.
+    pub(super) fn about_to_run(
+        &self,
+        place: &str,
+        binary: &str,
+        test: &str,
+    ) -> Result<(), RunnerError> {
+        self.tell(place, ABOUT_TO_RUN, &nothing_of(binary, test))
+    }
+
+    fn tell(&self, place: &str, attempt: u32, record: &Record<'_>) -> Result<(), RunnerError> {
+        let line = record.to_line(&self.id, place, attempt, 0);
         let path = self.dir.join("told-by-the-runner.jsonl");
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let written = file.and_then(|mut file| file.write_all(line.as_bytes()));

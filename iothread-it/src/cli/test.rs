@@ -1,7 +1,7 @@
 //! `cargo kata-test test`: every test, in the first place that takes it.
 //!
-//! Cargo runs the tests that can run here, with all that it does for them. The others then go where
-//! the plan has them.
+//! First there is a plan. Cargo then runs the tests that can run here, with all that it does for
+//! them, and the others go where the plan has them.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -10,7 +10,8 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kata_test::runner::{
-    AllowedNowhere, Audience, Conclusion, Outcome, OutcomeKind, Run, Workspace, conclude, scan,
+    AllowedNowhere, Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Workspace,
+    conclude, scan,
 };
 
 use super::build::Build;
@@ -55,12 +56,18 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let workspace = Workspace::here()?;
     let run = Run::start(&workspace.target.join("kata-test"))?;
     let interrupts = Interrupts::watch()?;
-    let mut passed_here = true;
-    if options.places.is_here() {
-        passed_here = run_here(options, env, &run)?;
+    let mut elsewhere = if options.places.is_elsewhere() {
+        Some(Elsewhere::plan(options, env, &workspace)?)
+    } else {
+        None
+    };
+    let mut env = env.to_vec();
+    if let Some(elsewhere) = &elsewhere {
+        env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
     }
-    if options.places.is_elsewhere() && !interrupts.seen() {
-        run_elsewhere(options, env, &workspace, &run, &interrupts)?;
+    let passed_here = !options.places.is_here() || run_here(options, &env, &run)?;
+    if let Some(elsewhere) = &mut elsewhere {
+        elsewhere.run(&run, &interrupts)?;
     }
 
     let outcomes = run.merge()?;
@@ -105,32 +112,43 @@ fn run_here(options: &Options, env: &[(&str, OsString)], run: &Run) -> Result<bo
     Ok(status.success())
 }
 
-/// Plans, and runs what cannot be run here.
-fn run_elsewhere(
-    options: &Options,
-    env: &[(&str, OsString)],
-    workspace: &Workspace,
-    run: &Run,
-    interrupts: &Interrupts,
-) -> Result<()> {
-    let mut binaries = workspace.test_binaries(&options.build.arguments())?;
-    for binary in &mut binaries {
-        let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
-        binary.env.extend(further);
+/// What cannot be run here, and where it goes.
+struct Elsewhere {
+    binaries: Vec<Binary>,
+    sites: Vec<Site>,
+    plan: Plan,
+}
+
+impl Elsewhere {
+    fn plan(options: &Options, env: &[(&str, OsString)], workspace: &Workspace) -> Result<Self> {
+        let mut binaries = workspace.test_binaries(&options.build.arguments())?;
+        for binary in &mut binaries {
+            let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
+            binary.env.extend(further);
+        }
+        let mut sites = options.places.sites()?;
+        let records = workspace.target.join("kata-test");
+        let told = &mut |text: &str| eprintln!("{text}");
+        let mut plan = kata_test::runner::plan(&binaries, &mut sites, &records, told)?;
+        plan::retain(&mut plan, &options.filters);
+        Ok(Self {
+            binaries,
+            sites,
+            plan,
+        })
     }
-    let mut sites = options.places.sites()?;
-    let told = &mut |text: &str| eprintln!("{text}");
-    let records = workspace.target.join("kata-test");
-    let mut plan = kata_test::runner::plan(&binaries, &mut sites, &records, told)?;
-    plan::retain(&mut plan, &options.filters);
-    let mut audience = Audience {
-        told,
-        // Output that nobody reads is no reason to stop.
-        screen: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
-        stop: &|| interrupts.seen(),
-    };
-    plan.run_elsewhere(&binaries, &mut sites, run, &mut audience)?;
-    Ok(())
+
+    fn run(&mut self, run: &Run, interrupts: &Interrupts) -> Result<()> {
+        let mut audience = Audience {
+            told: &mut |text: &str| eprintln!("{text}"),
+            // Output that nobody reads is no reason to stop.
+            screen: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
+            stop: &|| interrupts.seen(),
+        };
+        self.plan
+            .run_elsewhere(&self.binaries, &mut self.sites, run, &mut audience)?;
+        Ok(())
+    }
 }
 
 /// What the outcomes are not to be, beside failures.

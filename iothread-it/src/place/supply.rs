@@ -68,10 +68,7 @@ impl Supply {
             Ok(()) => guest.vmlinux = Some(file("vmlinux")),
             Err(why) => progress.noted(&format!("the kernel is booted packed: {why}")),
         }
-        progress.started(&format!("packing the modules of {}", kernel.release));
-        let packed = image::modules(&kernel, &file("modules"));
-        progress.finished();
-        packed?;
+        image::modules(&kernel, &file("modules"), progress)?;
         let manifest = Manifest {
             qemu: qemu.clone(),
             guest,

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::ImageError;
 use super::modinfo::{ModuleName, aliases, depends};
 use super::modules::{ModuleError, Tree, uncompressed};
-use crate::artifacts::{FileState, KernelInstall, write_atomically};
+use crate::artifacts::{FileState, KernelInstall, Progress, write_atomically};
 use crate::cpio::Archive;
 
 /// What an archive was made from, noted beside it.
@@ -33,7 +33,11 @@ const LAYOUT: u32 = 1;
 ///
 /// # Errors
 /// If a module cannot be read, or the archive cannot be written.
-pub fn modules(kernel: &KernelInstall, out: &Path) -> Result<(), ImageError> {
+pub fn modules(
+    kernel: &KernelInstall,
+    out: &Path,
+    progress: &mut dyn Progress,
+) -> Result<(), ImageError> {
     let unwritable = |source| ImageError::Unwritable {
         path: out.into(),
         source,
@@ -49,7 +53,10 @@ pub fn modules(kernel: &KernelInstall, out: &Path) -> Result<(), ImageError> {
     }) {
         return Ok(());
     }
-    let mut bytes = pack(kernel)?.to_bytes();
+    progress.started(&format!("packing the modules of {}", kernel.release));
+    let packed = pack(kernel);
+    progress.finished();
+    let mut bytes = packed?.to_bytes();
     // A disk has whole sectors.
     bytes.resize(bytes.len().next_multiple_of(4096), 0);
     let written = write_atomically(out, &bytes).and_then(|()| {
@@ -158,7 +165,7 @@ mod tests {
 
     use super::super::modules::made_up::tree;
     use super::*;
-    use crate::artifacts::Origin;
+    use crate::artifacts::{Origin, Silent};
 
     #[test]
     fn the_lists_name_every_module_with_what_it_needs() {
@@ -174,7 +181,7 @@ mod tests {
         };
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("modules");
-        super::modules(&kernel, &out).unwrap();
+        super::modules(&kernel, &out, &mut Silent).unwrap();
         let bytes = std::fs::read(&out).unwrap();
         let text = String::from_utf8_lossy(&bytes);
         let folder = "kernel/drivers";
@@ -186,10 +193,10 @@ mod tests {
         assert!(text.contains("lib/modules/6.1/modules.builtin"));
 
         let made = FileState::of(&out).unwrap();
-        super::modules(&kernel, &out).unwrap();
+        super::modules(&kernel, &out, &mut Silent).unwrap();
         assert!(made.still_holds(), "made again from the same");
         std::fs::write(&out, "cut").unwrap();
-        super::modules(&kernel, &out).unwrap();
+        super::modules(&kernel, &out, &mut Silent).unwrap();
         assert_eq!(std::fs::read(&out).unwrap(), bytes);
     }
 }
