@@ -83,16 +83,16 @@ fn test(args: &Args, function: &Function) -> TokenStream {
     let name = name.strip_prefix("r#").unwrap_or(&name);
     let path = quote!(::core::concat!(::core::module_path!(), "::", #name));
     let made = quote_spanned! { Span::mixed_site() => #krate::__private::Test };
-    let made = if function.is_async {
-        quote_spanned! { Span::mixed_site() =>
-            #made::new_async(#path, |runtime| {
-                #krate::__private::succeeded(runtime.block_on(#ident()))
-            })
-        }
-    } else {
-        quote_spanned! { Span::mixed_site() =>
-            #made::new(#path, || #krate::__private::succeeded(#ident()))
-        }
+    let succeeded = quote_spanned! { Span::mixed_site() => #krate::__private::succeeded };
+    let made = match (function.is_async, function.is_plain) {
+        (true, _) => quote_spanned! { Span::mixed_site() =>
+            #made::new_async(#path, |runtime| #succeeded(runtime.block_on(#ident())))
+        },
+        (_, false) => quote_spanned! { Span::mixed_site() =>
+            #made::new(#path, || #succeeded(#ident()))
+        },
+        // Nothing to judge, so nothing to wrap: a closure for each of many tests is felt.
+        (_, true) => quote_spanned! { Span::mixed_site() => #made::unit(#path, #ident) },
     };
 
     quote_spanned! { Span::mixed_site() =>
@@ -105,13 +105,12 @@ fn test(args: &Args, function: &Function) -> TokenStream {
             #consts
             #checked
             #[cfg(test)]
-            const _: () = {
-                #item
-                #krate::__register! {
-                    #made
-                    #constraints #ignore #should_panic #issue #reason #metadata
-                }
-            };
+            #item
+            #[cfg(test)]
+            #krate::__register! {
+                #made
+                #constraints #ignore #should_panic #issue #reason #metadata
+            }
         };
     }
 }

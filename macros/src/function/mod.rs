@@ -15,6 +15,8 @@ pub(crate) struct Function {
     /// The attributes that are nobody's business here, the signature, and the body.
     pub(crate) item: TokenStream,
     pub(crate) is_async: bool,
+    /// It can be called as a `fn()`.
+    pub(crate) is_plain: bool,
     /// `#[ignore]` as written, for libtest's own use.
     pub(crate) ignore_attr: Option<TokenStream>,
     /// The reason, empty if none was given.
@@ -48,6 +50,8 @@ struct Outside<'a> {
     ident: &'a Ident,
     generics: Option<&'a [TokenTree]>,
     parameters: TokenStream,
+    /// It returns nothing, and has Rust's calling convention.
+    is_plain: bool,
     /// From behind the visibility to the end.
     rest: &'a [TokenTree],
 }
@@ -64,6 +68,7 @@ impl Function {
             visibility: stream(outside.visibility),
             item: TokenStream::new(),
             is_async: outside.asyncness.is_some(),
+            is_plain: outside.is_plain,
             ignore_attr: None,
             ignore: None,
             should_panic: None,
@@ -135,13 +140,13 @@ impl<'a> Outside<'a> {
         let asyncness = reader.keyword("async");
         let unsafety = reader.keyword("unsafe");
         let _ = reader.keyword("safe");
-        if reader.keyword("extern").is_some() {
-            let _ = reader.literal();
-        }
+        let is_extern = reader.keyword("extern").is_some();
+        let _ = reader.literal();
         reader.keyword("fn")?;
         let ident = reader.ident()?;
         let generics = reader.angles();
         let parameters = reader.group(Delimiter::Parenthesis)?.stream();
+        let is_plain = !is_extern && reader.punct('-').is_none();
         Reader(&reader.0[reader.0.len().checked_sub(1)?..]).group(Delimiter::Brace)?;
         Some(Self {
             attributes,
@@ -151,6 +156,7 @@ impl<'a> Outside<'a> {
             ident,
             generics,
             parameters,
+            is_plain,
             rest,
         })
     }
@@ -227,6 +233,11 @@ mod tests {
         assert_eq!(function.ident, "r#match");
         assert_eq!(function.visibility.to_string(), "pub (crate)");
         assert_eq!(function.ignore.as_deref(), Some("slow"));
+        assert!(!function.is_plain && !function.is_async);
+        let is_plain = |item| read(item, Runtime::Tokio).expect("a function").0.is_plain;
+        assert!(is_plain("fn f() {}"));
+        assert!(!is_plain("extern \"C\" fn f() {}"));
+        assert!(!is_plain("fn f() -> () {}"));
         let kept = function.item.to_string();
         assert!(
             kept.starts_with("# [doc = \" A test.\"] # [allow (dead_code)] const extern"),
