@@ -65,6 +65,11 @@ fn scratch_root() -> Result<PathBuf> {
     Ok(folder.join("iothread-it-scratch"))
 }
 
+/// Makes a folder for a case's files.
+pub(crate) fn scratch() -> Result<Scratch> {
+    Ok(Scratch::new_in(&scratch_root()?)?)
+}
+
 /// Whether there is something to boot.
 pub(crate) fn qemu_and_guest() -> Verdict {
     const SOURCE: &str = "artifacts.json";
@@ -110,7 +115,7 @@ impl Bench {
     /// Boots a VM of another shape.
     pub(crate) fn boot_shape(shape: &Shape) -> Result<Self> {
         Ok(Self {
-            scratch: Scratch::new_in(&scratch_root()?)?,
+            scratch: scratch()?,
             vm: Vm::boot(&Manifest::find()?, shape)?,
         })
     }
@@ -122,7 +127,7 @@ impl Bench {
     ) -> Result<Self> {
         let (manifest, accelerator) = (Manifest::find()?, Accelerator::probe());
         Ok(Self {
-            scratch: Scratch::new_in(&scratch_root()?)?,
+            scratch: scratch()?,
             vm: Vm::boot_through(&manifest, &shape(topology)?, accelerator, between)?,
         })
     }

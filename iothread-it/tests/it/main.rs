@@ -20,6 +20,8 @@ mod ownership;
 mod pending;
 mod placement;
 mod proxy;
+mod raw;
+mod regressions;
 mod serving;
 mod survival;
 mod threads;
