@@ -1,6 +1,7 @@
 //! QEMU itself: how it is started, and which threads did the work.
 
 pub mod accel;
+mod boot;
 mod cmdline;
 pub mod evidence;
 pub(crate) mod iothread;
@@ -8,7 +9,7 @@ mod topology;
 mod version;
 
 pub use accel::Accelerator;
-pub use cmdline::{Shape, Wiring, arguments};
+pub use cmdline::{Memory, Shape, Wiring, arguments};
 pub use topology::{NoTopology, Topology, slots};
 pub use version::QemuVersion;
 pub(crate) use version::version_text;

@@ -18,5 +18,6 @@ mod placement;
 mod serving;
 mod survival;
 mod threads;
+mod warm;
 
 kata_test::main!();

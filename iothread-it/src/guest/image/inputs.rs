@@ -40,7 +40,10 @@ impl Inputs {
             wanted: wanted.names.iter().map(|&name| name.to_owned()).collect(),
             modules: wanted.modules.into(),
             // A file that is gone already leaves a note that never fits again, which is right.
-            files: read.iter().filter_map(|path| FileState::of(path).ok()).collect(),
+            files: read
+                .iter()
+                .filter_map(|path| FileState::of(path).ok())
+                .collect(),
             image_sha256,
         }
     }
