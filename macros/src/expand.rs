@@ -106,7 +106,7 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
             #[cfg(test)]
             const _: () = {
                 #body
-                #krate::__private::inventory::submit! {
+                #krate::__register! {
                     #made
                     #constraints #ignore #should_panic #issue #reason #metadata
                 }

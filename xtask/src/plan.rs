@@ -40,7 +40,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     );
     let records = workspace.target.join("kata-test");
     let mut made = plan(&binaries, &mut sites, &records, &mut |text| {
-        eprintln!("{text}")
+        eprintln!("{text}");
     })?;
     retain(&mut made, &options.filters);
     print!("{}", matrix::of_plan(&made, options.all));

@@ -116,6 +116,14 @@ pub enum DetachError {
         /// The disk.
         device: DeviceId,
     },
+    /// The guest has not let go in time. It was asked and may still do so: the removal is pending.
+    #[error("`{device}` is still in the guest, and its removal is pending")]
+    Pending {
+        /// The disk.
+        device: DeviceId,
+        /// What was awaited, and how long.
+        source: QmpError,
+    },
     /// A step failed.
     #[error("detach of `{device}` failed at {step}")]
     Failed {

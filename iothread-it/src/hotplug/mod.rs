@@ -1,7 +1,7 @@
 //! Disks come and go while the guest runs.
 //!
-//! An attach goes through four steps, a detach back through three; what each needs of the others
-//! is in `Stage`. A failed attach is rolled back by the very code that detaches, from the stage
+//! An attach goes through four steps, a detach back through three; how far a disk has come is its
+//! [`DiskState`]. A failed attach is rolled back by the very code that detaches, from the state
 //! that was reached. A detach that did not come to its end can be called again and goes on where
 //! it was: until then the disk keeps its thread and its slot.
 
@@ -9,6 +9,12 @@ mod disk;
 mod error;
 mod guest;
 mod mapping;
+mod removal;
+mod state;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,30 +22,23 @@ use std::time::Duration;
 pub use disk::{BlockOptions, DiskSpec};
 pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};
+pub use removal::Settled;
+pub use state::DiskState;
 
 use crate::config::Polling;
 use crate::pool::{Assignment, DeviceId, IoThreadId, Lease, Placement, Pool};
 use crate::qemu::{QemuVersion, iothread};
-use crate::qmp::command::{BlockdevDel, DeviceDel, ObjectDel};
-use crate::qmp::{Cursor, Event, Qmp, QmpError};
+use crate::qmp::command::ObjectDel;
+use crate::qmp::{Qmp, QmpError};
 use crate::wait::Deadline;
+use state::Disk;
 
 /// How long a single QMP reply may take. QEMU answers at once, if its main loop is not blocked.
 const REPLY_SPAN: Duration = Duration::from_secs(10);
 
-/// How long the guest may take to let go of a disk whose attach failed.
+/// How long the guest may take at the most to let go of a disk whose attach failed. It has no
+/// longer than the attach itself had.
 const ROLLBACK_SPAN: Duration = Duration::from_secs(15);
-
-/// How much of a disk QEMU has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// A block node, and no device on it.
-    NodeOnly,
-    /// A device on its node.
-    Plugged,
-    /// The guest was asked to let go. The event may come at any time from here on.
-    Leaving(Cursor),
-}
 
 /// The disks of one VM, and the pool that they draw from.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ pub struct Hotplug {
     pool: Pool,
     options: BlockOptions,
     qemu: QemuVersion,
-    disks: BTreeMap<DeviceId, Stage>,
+    disks: BTreeMap<DeviceId, Disk>,
 }
 
 impl Hotplug {
@@ -64,6 +63,16 @@ impl Hotplug {
     /// Returns the pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Returns what QEMU has of a disk. `None`: nothing.
+    pub fn state_of(&self, id: &DeviceId) -> Option<DiskState> {
+        self.disks.get(id).map(|disk| disk.state)
+    }
+
+    /// Returns the disks that QEMU has something of.
+    pub fn disks(&self) -> impl Iterator<Item = (&DeviceId, DiskState)> {
+        self.disks.iter().map(|(id, disk)| (id, disk.state))
     }
 
     /// Adds a thread to the pool, and to QEMU before that.
@@ -115,8 +124,9 @@ impl Hotplug {
         match self.plug(qmp, guest, disk, &lease, deadline) {
             Ok(()) => Ok(lease),
             Err((step, source)) => {
+                let span = deadline.span().min(ROLLBACK_SPAN);
                 let rollback = self
-                    .remove(qmp, id, Deadline::after(ROLLBACK_SPAN))
+                    .remove(qmp, id, Deadline::after(span))
                     .map_err(Box::new);
                 Err(failed(step, source, rollback))
             }
@@ -160,133 +170,39 @@ impl Hotplug {
         let node = disk
             .node(&self.options)
             .map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&node, deadline.or_after(REPLY_SPAN));
-        self.reach(id, Stage::NodeOnly, added)
+        let since = qmp.cursor();
+        let mut reach = |state| {
+            let disk = Disk { state, since };
+            self.disks.insert(id.clone(), disk);
+        };
+        let added = qmp.execute(&node, reply_by(deadline));
+        carried_out(added, || reach(DiskState::NodeOnly))
             .map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&disk.device(lease), deadline.or_after(REPLY_SPAN));
-        self.reach(id, Stage::Plugged, added)
+        let added = qmp.execute(&disk.device(lease), reply_by(deadline));
+        carried_out(added, || reach(DiskState::Plugged))
             .map_err(|source| (Step::DeviceAdd, source))?;
         if let Assignment::Mapped(mapping) = &lease.assignment {
-            mapping::prove(qmp, id, mapping, deadline.or_after(REPLY_SPAN))
+            mapping::prove(qmp, id, mapping, reply_by(deadline))
                 .map_err(|source| (Step::MappingProof, source))?;
         }
         guest
             .await_present(id, deadline)
             .map_err(|source| (Step::GuestHasDisk, source.into()))
     }
-
-    /// Notes the stage that a command leads to. Only a refusal tells that it did nothing: without
-    /// an answer it may have been carried out.
-    fn reach<T>(
-        &mut self,
-        id: &DeviceId,
-        stage: Stage,
-        outcome: Result<T, QmpError>,
-    ) -> Result<(), StepError> {
-        if !matches!(outcome, Err(QmpError::Refused { .. })) {
-            self.disks.insert(id.clone(), stage);
-        }
-        outcome?;
-        Ok(())
-    }
-
-    /// Takes away what QEMU has of a disk, from whatever stage, and then its lease.
-    fn remove(&mut self, qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
-        let failed = |step, source: QmpError| DetachError::Failed {
-            device: id.clone(),
-            step,
-            source,
-        };
-        let stage = self.disks.get(id).copied();
-        let since = match stage {
-            Some(Stage::Plugged) => Some(qmp.cursor()),
-            Some(Stage::Leaving(since)) => Some(since),
-            Some(Stage::NodeOnly) | None => None,
-        };
-        if let Some(since) = since {
-            // Noted before the request: its answer may be lost, and the guest may have it.
-            self.disks.insert(id.clone(), Stage::Leaving(since));
-            let removal = request_removal(qmp, id).map_err(|e| failed(Step::DeviceDel, e))?;
-            if let Removal::Requested = removal {
-                self.await_removal(qmp, id, since, deadline)?;
-            }
-        }
-        if stage.is_some() {
-            self.remove_node(qmp, id)?;
-        }
-        self.disks.remove(id);
-        self.pool.release(id);
-        Ok(())
-    }
-
-    /// Waits for the end of the device. QEMU sends two DEVICE_DELETED: the first, of the device's
-    /// child, carries a path only.
-    fn await_removal(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        since: Cursor,
-        deadline: Deadline,
-    ) -> Result<(), DetachError> {
-        let awaited = format!("DEVICE_DELETED of {id}");
-        let about = |event: &Event| event.str("device") == Some(id.as_str());
-        let outcome = qmp.wait_event(&awaited, since, deadline, |event| {
-            match event.name.as_str() {
-                "DEVICE_DELETED" if about(event) => Some(true),
-                "DEVICE_UNPLUG_GUEST_ERROR" if about(event) => Some(false),
-                _ => None,
-            }
-        });
-        match outcome {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                // The next attempt must not meet this refusal again.
-                self.disks.insert(id.clone(), Stage::Plugged);
-                Err(DetachError::GuestRefused { device: id.clone() })
-            }
-            Err(source) => Err(DetachError::Failed {
-                device: id.clone(),
-                step: Step::DeviceDeleted,
-                source,
-            }),
-        }
-    }
-
-    fn remove_node(&mut self, qmp: &Qmp, id: &DeviceId) -> Result<(), DetachError> {
-        self.disks.insert(id.clone(), Stage::NodeOnly);
-        let command = BlockdevDel {
-            node_name: id.as_str(),
-        };
-        match qmp.execute(&command, reply_deadline()) {
-            Ok(_) => Ok(()),
-            // It was never made, or an earlier call removed it and its reply was lost.
-            Err(QmpError::Refused { desc, .. }) if desc.contains("Failed to find node") => Ok(()),
-            Err(source) => Err(DetachError::Failed {
-                device: id.clone(),
-                step: Step::BlockdevDel,
-                source,
-            }),
-        }
-    }
 }
 
-enum Removal {
-    Requested,
-    Gone,
+/// Notes that a command may have been carried out. Only a refusal tells that it was not.
+fn carried_out<T>(outcome: Result<T, QmpError>, note: impl FnOnce()) -> Result<(), StepError> {
+    if !matches!(outcome, Err(QmpError::Refused { .. })) {
+        note();
+    }
+    outcome?;
+    Ok(())
 }
 
-/// Asks the guest to let go. That it was asked before is no error, nor that the device is gone.
-fn request_removal(qmp: &Qmp, id: &DeviceId) -> Result<Removal, QmpError> {
-    let command = DeviceDel { id: id.as_str() };
-    match qmp.execute(&command, reply_deadline()) {
-        Ok(_) => Ok(Removal::Requested),
-        Err(QmpError::Refused { class, .. }) if class == "DeviceNotFound" => Ok(Removal::Gone),
-        // QEMU has no class of its own for this.
-        Err(QmpError::Refused { desc, .. }) if desc.contains("in the process of unplug") => {
-            Ok(Removal::Requested)
-        }
-        Err(error) => Err(error),
-    }
+/// A reply's deadline: the caller's, unless QEMU must have answered before.
+fn reply_by(deadline: Deadline) -> Deadline {
+    deadline.or_after(REPLY_SPAN)
 }
 
 fn reply_deadline() -> Deadline {

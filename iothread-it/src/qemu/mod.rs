@@ -2,6 +2,7 @@
 
 pub mod accel;
 mod boot;
+pub mod capabilities;
 mod cmdline;
 pub mod evidence;
 pub(crate) mod iothread;
@@ -9,6 +10,7 @@ mod topology;
 mod version;
 
 pub use accel::Accelerator;
+pub use capabilities::{Capabilities, Driver};
 pub use cmdline::{Memory, Shape, Wiring, arguments};
 pub use topology::{NoTopology, Topology, slots};
 pub use version::QemuVersion;

@@ -31,6 +31,13 @@ impl QemuVersion {
         micro: 0,
     };
 
+    /// The oldest QEMU whose SCSI controllers have an `iothread-vq-mapping`.
+    pub const MAPS_SCSI_QUEUES: Self = Self {
+        major: 10,
+        minor: 0,
+        micro: 0,
+    };
+
     /// Finds the version in what `-version` printed.
     ///
     /// What stands behind the numbers, such as a distribution's suffix or `-rc1`, is left alone.

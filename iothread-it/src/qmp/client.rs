@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Command, GetFd, QmpCapabilities};
 use super::error::QmpError;
-use super::events::{Cursor, Event, EventLog};
+use super::events::{Cursor, Event, EventLog, Lost};
 use super::wire::{self, Line, Outcome};
 use crate::lines::Lines;
 use crate::wait::{Board, Deadline};
@@ -173,6 +173,24 @@ impl Qmp {
         })
     }
 
+    /// Looks at the events that have come at or after a place in the log, oldest first, without
+    /// waiting for more.
+    ///
+    /// # Errors
+    /// If some of them are gone.
+    pub fn events_since<T>(
+        &self,
+        since: Cursor,
+        look: impl FnOnce(&mut dyn Iterator<Item = &Event>) -> T,
+    ) -> Result<T, Lost> {
+        self.board.with(|state| {
+            state
+                .events
+                .since(since)
+                .map(|mut events| look(&mut events))
+        })
+    }
+
     fn send(
         &self,
         command: &str,
@@ -230,7 +248,8 @@ fn take_line(state: &mut State, line: &[u8]) {
         Ok(Line::Event(event)) => state.events.push(event),
         Ok(Line::Reply { id, outcome }) => {
             if let Some(call) = state.calls.get_mut(&id) {
-                *call = Some(outcome);
+                // Should one come twice, the first counts.
+                call.get_or_insert(outcome);
             }
         }
         Ok(Line::Other) | Err(_) => {}
@@ -239,33 +258,11 @@ fn take_line(state: &mut State, line: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Write};
-    use std::thread;
+    use std::io::Write;
 
     use super::*;
     use crate::qmp::command::{Cont, Stop};
-
-    const GREETING: &[u8] = b"{\"event\":\"EARLY\"}\n{\"QMP\":{}}\n";
-
-    /// A peer that plays lines. It answers the negotiation, and then `reply` is asked for what
-    /// follows each command.
-    fn peer(mut reply: impl FnMut(&str, u64) -> String + Send + 'static) -> UnixStream {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        thread::spawn(move || {
-            let mut writer = theirs.try_clone().unwrap();
-            writer.write_all(GREETING).unwrap();
-            for line in BufReader::new(theirs).lines() {
-                let call: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-                let id = call["id"].as_u64().unwrap();
-                let answer = match call["execute"].as_str().unwrap() {
-                    "qmp_capabilities" => format!("{{\"return\":{{}},\"id\":{id}}}\n"),
-                    name => reply(name, id),
-                };
-                writer.write_all(answer.as_bytes()).unwrap();
-            }
-        });
-        ours
-    }
+    use crate::qmp::mock::{done, peer, refuses};
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(30))
@@ -275,15 +272,12 @@ mod tests {
     fn a_late_reply_goes_to_nobody_and_the_next_call_works() {
         let mut late = String::new();
         let stream = peer(move |name, id| {
-            let own = format!("{{\"return\":{{}},\"id\":{id}}}\n");
-            match name {
-                "stop" => {
-                    late =
-                        format!("{{\"error\":{{\"class\":\"Late\",\"desc\":\"\"}},\"id\":{id}}}\n");
-                    String::new()
-                }
-                _ => format!("{late}{{\"event\":\"NEVER_HEARD_OF\",\"more\":1}}\nnot json\n{own}"),
+            if name == "stop" {
+                late = refuses(id, "Late", "");
+                return String::new();
             }
+            let own = done(id);
+            format!("{late}{{\"event\":\"NEVER_HEARD_OF\",\"more\":1}}\nnot json\n{own}")
         });
         let qmp = Qmp::negotiate(stream, soon()).unwrap();
         let start = qmp.cursor();
@@ -298,6 +292,15 @@ mod tests {
             (event.name == "NEVER_HEARD_OF").then_some(())
         });
         assert!(seen.is_ok());
+    }
+
+    #[test]
+    fn of_two_replies_the_first_counts() {
+        let stream = peer(|_, id| done(id) + &refuses(id, "Second", ""));
+        let qmp = Qmp::negotiate(stream, soon()).unwrap();
+        for _ in 0..100 {
+            qmp.execute(&Cont {}, soon()).unwrap();
+        }
     }
 
     #[test]

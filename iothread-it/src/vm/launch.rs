@@ -77,7 +77,17 @@ pub(super) struct Launched {
 impl Launched {
     /// Starts QEMU and waits for it to greet.
     pub(super) fn start(plan: &Plan<'_>, memory: &Memory<'_>) -> Result<Self, VmError> {
+        Self::start_through(plan, memory, Ok)
+    }
+
+    /// Starts QEMU, puts something between it and us, and waits for it to greet.
+    pub(super) fn start_through(
+        plan: &Plan<'_>,
+        memory: &Memory<'_>,
+        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+    ) -> Result<Self, VmError> {
         let (qmp, qmp_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
+        let qmp = between(qmp).map_err(VmError::Channel)?;
         let (agent, agent_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
         let wiring = Wiring::default();
         let mut passed = vec![

@@ -6,6 +6,7 @@ mod error;
 mod launch;
 mod restore;
 
+use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -16,7 +17,9 @@ use crate::artifacts::{Manifest, with_causes};
 use crate::config::IoThreads;
 use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
-use crate::hotplug::{AttachError, BlockOptions, DetachError, DiskSpec, Hotplug};
+use crate::hotplug::{
+    AttachError, BlockOptions, DetachError, DiskSpec, DiskState, Hotplug, Settled,
+};
 use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
 use crate::process::{OwnedProcess, ProcessId};
 use crate::qemu::{self, Accelerator, Memory, Shape};
@@ -74,8 +77,22 @@ impl Vm {
         shape: &Shape,
         accelerator: Accelerator,
     ) -> Result<Self, VmError> {
+        Self::boot_through(manifest, shape, accelerator, Ok)
+    }
+
+    /// Boots a guest and reaches its monitor through something that stands between: a recorder, or
+    /// a proxy that disturbs. `between` gets QEMU's monitor and returns what to speak with instead.
+    ///
+    /// # Errors
+    /// If QEMU or the guest does not come up, or there is nothing between.
+    pub fn boot_through(
+        manifest: &Manifest,
+        shape: &Shape,
+        accelerator: Accelerator,
+        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+    ) -> Result<Self, VmError> {
         let plan = Plan::new(manifest, shape, &accelerator);
-        let launched = Launched::start(&plan, &Memory::Own)?;
+        let launched = Launched::start_through(&plan, &Memory::Own, between)?;
         let greeting = launched.booted()?;
         Self::assemble(&plan, launched, greeting, Start::Cold)
     }
@@ -191,6 +208,19 @@ impl Vm {
     /// If a step fails; see [`Hotplug::detach`].
     pub fn detach_by(&mut self, disk: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
         self.hotplug.detach(&self.qmp, disk, deadline)
+    }
+
+    /// Completes what came of pending removals, without waiting.
+    ///
+    /// # Errors
+    /// If a step fails; see [`Hotplug::settle`].
+    pub fn settle(&mut self) -> Result<Settled, DetachError> {
+        self.hotplug.settle(&self.qmp, Deadline::after(DETACH_SPAN))
+    }
+
+    /// Returns what QEMU has of a disk.
+    pub fn state_of(&self, disk: &DeviceId) -> Option<DiskState> {
+        self.hotplug.state_of(disk)
     }
 
     /// Returns the pool of threads and slots.

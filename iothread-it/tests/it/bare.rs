@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
@@ -11,6 +12,7 @@ use iothread_it::artifacts::Manifest;
 use iothread_it::process::OwnedProcess;
 use iothread_it::qmp::command::Quit;
 use iothread_it::qmp::{self, Qmp, QmpError};
+use iothread_it::wait::Deadline;
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -35,6 +37,18 @@ impl Bare {
         let qmp = Qmp::negotiate(ours, soon())
             .with_context(|| format!("QEMU said: {}", process.stderr()))?;
         Ok(Self { qmp, process })
+    }
+
+    /// Returns how QEMU ended, if it has, and what it said.
+    pub(crate) fn last_words(&self) -> String {
+        let moment = Deadline::after(Duration::from_secs(1));
+        let exit = self.process.wait(moment);
+        let exit = exit.map(|exit| format!("QEMU ended with {exit}; "));
+        format!(
+            "{}QEMU said: {}",
+            exit.unwrap_or_default(),
+            self.process.stderr()
+        )
     }
 
     /// Ends QEMU.

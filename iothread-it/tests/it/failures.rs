@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use iothread_it::hotplug::{AttachError, DiskSpec, Guest, GuestError, Step};
 use iothread_it::pool::{DeviceId, IoThreadId, Placement};
 use iothread_it::qemu::{Topology, slots};
-use iothread_it::qmp::command::{DeviceAdd, ObjectDel};
+use iothread_it::qmp::command::{DeviceAdd, ObjectDel, PciAddress, ServedBy, VirtioBlk};
 use iothread_it::wait::Deadline;
 
 use crate::fixture::{Bench, on_each_machine, shape, soon};
@@ -63,17 +63,20 @@ fn a_node_in_use(topology: Topology) -> Result<()> {
         ensure!(again.is_err_and(|error| error.step == Step::Lease));
         let slots = slots(&shape(topology)?);
         let free = slots.all().last().context("there is no slot")?;
-        let second = DeviceAdd {
-            driver: "virtio-blk-pci",
+        let second = DeviceAdd::VirtioBlk(VirtioBlk {
             id: "second",
-            bus: free.bus(),
-            addr: free.addr(),
+            address: PciAddress {
+                bus: free.bus(),
+                addr: free.addr(),
+            },
             drive: "disk0",
             serial: "second",
             num_queues: 1,
-            iothread: Some("indep_iothread_1"),
-            iothread_vq_mapping: Vec::new(),
-        };
+            served_by: ServedBy {
+                iothread: Some("indep_iothread_1"),
+                ..ServedBy::default()
+            },
+        });
         let error = bench.vm.qmp().execute(&second, soon()).err();
         let error = error.context("QEMU took a node twice")?.to_string();
         // QEMU 7.2 names the two users, later versions the thread.

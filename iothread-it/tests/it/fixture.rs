@@ -1,5 +1,6 @@
 //! What every case starts from: a booted VM, and a folder for its disks.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -7,9 +8,9 @@ use anyhow::{Context, Result, ensure};
 use iothread_it::artifacts::{Manifest, Store};
 use iothread_it::config::{self, HypervisorConfig};
 use iothread_it::guest::protocol::{Extent, Serial};
-use iothread_it::hotplug::DiskSpec;
+use iothread_it::hotplug::{DiskSpec, DiskState};
 use iothread_it::pool::{DeviceId, IoThreadId, Lease, Placement};
-use iothread_it::qemu::{Shape, Topology};
+use iothread_it::qemu::{Accelerator, Shape, Topology};
 use iothread_it::scratch::Scratch;
 use iothread_it::vm::{Start, Vm};
 use iothread_it::wait::Deadline;
@@ -60,12 +61,17 @@ pub(crate) use cases;
 
 /// Where the cases have their disks: beside the test binary, which is below the target directory
 /// and so on a disk with room.
-pub(crate) fn scratch_root() -> Result<PathBuf> {
+fn scratch_root() -> Result<PathBuf> {
     let executable = std::env::current_exe()?;
     let folder = executable
         .parent()
         .context("the test binary is in no folder")?;
     Ok(folder.join("iothread-it-scratch"))
+}
+
+/// Makes a folder for a case's files.
+pub(crate) fn scratch() -> Result<Scratch> {
+    Ok(Scratch::new_in(&scratch_root()?)?)
 }
 
 /// Whether there is something to boot.
@@ -133,8 +139,18 @@ impl Bench {
 
     /// Takes a VM that was started otherwise.
     pub(crate) fn with(vm: Vm) -> Result<Self> {
-        let scratch = Scratch::new_in(&scratch_root()?)?;
+        let scratch = scratch()?;
         Ok(Self { vm, scratch })
+    }
+
+    /// Boots a VM whose monitor is reached through something that stands between.
+    pub(crate) fn boot_through(
+        topology: Topology,
+        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+    ) -> Result<Self> {
+        let (manifest, accelerator) = (Manifest::find()?, Accelerator::probe());
+        let shape = shape(topology)?;
+        Self::with(Vm::boot_through(&manifest, &shape, accelerator, between)?)
     }
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.
@@ -207,6 +223,18 @@ impl Bench {
             "the guest still lists {disks:?}"
         );
         Ok(took)
+    }
+
+    /// Checks that a disk, though it failed to come or to go, has its lease, and how much of it
+    /// QEMU has at the most.
+    pub(crate) fn holds(&self, disk: &DiskSpec, state: DiskState) -> Result<()> {
+        let found = self.vm.state_of(&disk.id);
+        ensure!(found == Some(state), "it is {found:?} and not {state:?}");
+        ensure!(
+            self.vm.pool().lease_of(&disk.id).is_some(),
+            "its lease is gone"
+        );
+        Ok(())
     }
 
     /// Proves that the VM goes on working: a disk comes, takes data and goes.

@@ -5,16 +5,22 @@
 
 mod attach;
 mod bare;
+mod capabilities;
 mod cycles;
 mod data;
 mod evidence;
 mod failures;
+mod faults;
 mod fixture;
 mod guest;
 mod load;
 mod microvm;
 mod ownership;
+mod pending;
 mod placement;
+mod proxy;
+mod raw;
+mod regressions;
 mod serving;
 mod survival;
 mod threads;

@@ -13,13 +13,12 @@ use anyhow::{Result, bail, ensure};
 use iothread_it::artifacts::{Manifest, Store};
 use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::SystemReset;
-use iothread_it::scratch::Scratch;
 use iothread_it::vm::{Start, Vm};
 use iothread_it::wait::Deadline;
 use iothread_it::warm::{WarmError, WarmStore};
 use sha2::{Digest, Sha256};
 
-use crate::fixture::{Bench, on_each_machine, scratch_root, shape, soon};
+use crate::fixture::{Bench, on_each_machine, scratch, shape, soon};
 
 /// Names the store of the process that is to be killed.
 const STORE_ENV: &str = "IOTHREAD_IT_TEST_STORE";
@@ -81,7 +80,7 @@ fn a_killed_maker_leaves_no_template(topology: Topology) -> Result<()> {
         restored(topology, &WarmStore::at(folder.into()))?;
         bail!("nobody killed this process");
     }
-    let scratch = Scratch::new_in(&scratch_root()?)?;
+    let scratch = scratch()?;
     let store = WarmStore::at(scratch.path().join("warm"));
     let records = tempfile::tempdir()?;
     let module = topology.as_str().replace('-', "_");
@@ -126,7 +125,7 @@ fn booting(store: &WarmStore, deadline: Deadline) -> Result<PathBuf> {
 
 /// Others could have put anything there.
 fn a_store_of_others_costs_a_boot(topology: Topology) -> Result<()> {
-    let scratch = Scratch::new_in(&scratch_root()?)?;
+    let scratch = scratch()?;
     let store = WarmStore::at(scratch.path().join("warm"));
     std::fs::create_dir(store.folder())?;
     std::fs::set_permissions(store.folder(), Permissions::from_mode(0o777))?;

@@ -1,4 +1,6 @@
-//! A thousand tests that do nothing.
+//! A thousand tests that do nothing, in a crate that forbids what their registration does.
+
+#![forbid(unsafe_code)]
 
 use kata_test::kata_test;
 

@@ -1,11 +1,15 @@
 //! The tests of one binary: what the attribute registers and the harnesses read.
 
+mod collected;
+
 use std::collections::BTreeSet;
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
 use crate::constraint::Constraint;
 use crate::elsewhere::scaled;
+
+pub(crate) use collected::all;
 
 /// The target that a test was compiled into, as Cargo named it.
 #[derive(Clone, Copy, Debug)]
@@ -94,15 +98,13 @@ pub struct Test {
 /// The opt-ins that this binary's tests need.
 pub(crate) fn opt_ins() -> BTreeSet<&'static str> {
     let mut names = BTreeSet::new();
-    for test in inventory::iter::<Test> {
+    for test in all() {
         test.constraints
             .iter()
             .for_each(|one| one.opt_ins(&mut names));
     }
     names
 }
-
-inventory::collect!(Test);
 
 impl Test {
     /// A test that asks for nothing. `path` begins with the crate's name.
@@ -202,9 +204,7 @@ impl Test {
 
     /// The test registered under this path, crate included.
     pub(crate) fn find(path: &str) -> Option<&'static Self> {
-        inventory::iter::<Self>
-            .into_iter()
-            .find(|test| test.path == path)
+        all().find(|test| test.path == path)
     }
 }
 
