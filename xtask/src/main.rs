@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod it;
+mod room;
 mod table;
 mod test;
 

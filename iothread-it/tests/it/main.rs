@@ -8,6 +8,7 @@ mod bare;
 mod capabilities;
 mod cycles;
 mod data;
+mod devices;
 mod evidence;
 mod failures;
 mod faults;
@@ -24,5 +25,6 @@ mod regressions;
 mod serving;
 mod survival;
 mod threads;
+mod warm;
 
 kata_test::main!();
