@@ -92,6 +92,11 @@ fn furnish() -> Result<(), (String, io::Error)> {
     for (file, text) in FILES {
         tried(format!("write /{file}"), fs::write(new.join(file), text))?;
     }
+    // The kernel's modules came with the boot image, if they did.
+    let modules = Some("/lib/modules");
+    let new_modules = new.join("lib/modules");
+    let bound = mount(modules, &new_modules, nothing, MsFlags::MS_BIND, nothing);
+    tried("bring the modules along".into(), bound)?;
     tried(
         "copy this program".into(),
         fs::copy("/init", new.join("sbin/modprobe")),

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use crate::place::{SUITES, VmPlace};
+use crate::place::SUITES;
 use anyhow::Result;
 use kata_test::runner::Site;
 
@@ -82,9 +82,7 @@ impl Choice {
             .filter(|suite| self.has(&Wanted::Vm(suite)))
             .collect();
         if !suites.is_empty() {
-            let (supplies, scratch) = provision::supplies(&suites)?;
-            for (suite, supply) in suites.into_iter().zip(supplies) {
-                let place = VmPlace::new(&format!("vm:{suite}"), supply, scratch.clone());
+            for place in provision::vm_places(&suites)? {
                 sites.push(Site::Place(Box::new(place)));
             }
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::artifacts::{Manifest, Progress, QemuChoice, Store};
 use crate::guest;
-use crate::place::Supply;
+use crate::place::{Supply, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 
 use super::cargo;
@@ -49,21 +49,22 @@ pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// Provides what places with the kernels of these suites are made of, and says where such a place
-/// may have its disks.
+/// Provides places with the kernels of these suites.
 ///
 /// # Errors
 /// If the agent cannot be built, or QEMU and the kernels cannot be had.
-pub fn supplies(suites: &[&str]) -> Result<(Vec<Supply>, PathBuf)> {
+pub fn vm_places(suites: &[&str]) -> Result<Vec<VmPlace>> {
     let progress: &mut dyn Progress = &mut Shown::new();
     let target = cargo::target_directory()?;
     let agent = build_agent(&target)?;
     let store = Store::in_target(&target);
     let lock = store.lock(progress)?;
     let qemu = crate::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
-    let supply = |suite: &&str| Supply::of_suite(suite, &qemu, &agent, &lock, progress);
-    let supplies = suites.iter().map(supply).collect::<Result<_, _>>()?;
-    Ok((supplies, store.base().join("place-scratch")))
+    let place = |suite: &&str| {
+        let supply = Supply::of_suite(suite, &qemu, &agent, &lock, progress)?;
+        Ok(VmPlace::of_suite(suite, supply, &store))
+    };
+    suites.iter().map(place).collect()
 }
 
 /// Builds the agent as a static program, apart from everything else.

@@ -18,6 +18,7 @@ use crate::pool::{DeviceId, Placement};
 use crate::scratch::Scratch;
 use crate::vm::{Vm, VmError};
 use crate::wait::Deadline;
+use crate::warm::WarmStore;
 
 /// How long the guest may take for what takes seconds at the most.
 const SPAN: Duration = Duration::from_secs(120);
@@ -72,15 +73,15 @@ struct Delivered {
 }
 
 impl Guest {
-    /// Boots the VM and brings it to where a test binary can be delivered.
-    pub(super) fn start(supply: &Supply, scratch: &Path) -> Result<Self, GuestError> {
+    /// Starts the VM and brings it to where a test binary can be delivered.
+    pub(super) fn start(
+        supply: &Supply,
+        warm: &WarmStore,
+        scratch: &Path,
+    ) -> Result<Self, GuestError> {
         let began = Instant::now();
         let scratch_folder = Scratch::new_in(scratch).map_err(at(scratch))?;
-        let vm = Vm::boot_with(
-            &supply.manifest,
-            &supply.shape(),
-            supply.accelerator().clone(),
-        )?;
+        let vm = Vm::restore_or_boot(&supply.manifest, &supply.shape(), warm)?;
         let mut guest = Self {
             vm,
             scratch: scratch_folder,
@@ -90,7 +91,6 @@ impl Guest {
             well: Cell::new(true),
         };
         guest.vm.agent().furnish(Deadline::after(SPAN))?;
-        guest.unpack(&supply.modules)?;
         guest.plug_scratch_disk()?;
         supply.note_start(began.elapsed());
         Ok(guest)

@@ -1,11 +1,12 @@
 //! A VM as a place of kata-test's runner: tests that this host cannot run are run in a guest whose
 //! kernel is that of a Debian suite, as root, without a network.
 //!
-//! 1. [`Supply`] is what such a VM is made of, by suite: the kernel, the boot image, and the kernel's
-//!    modules as an archive.
+//! 1. [`Supply`] is what such a VM is made of, by suite: the kernel, and a boot image with all of its
+//!    modules.
 //! 2. `parcel` packs what a test binary needs: itself with its libraries (`closure`), the programs of
 //!    its package, and the files of its package's folder. The archive is a raw disk.
-//! 3. `guest` boots the VM, plugs disks to an IOThread of it, and has the agent unpack them. Files
+//! 3. `guest` restores the VM (or boots it, the first time), plugs the disk to an IOThread of it, and
+//!    has the agent unpack it. Files
 //!    have the paths that they have on the host, and are copies: what a test writes to them is lost.
 //! 4. `run` runs the very same harness there, with `--exact`. Its output and its records come back
 //!    while it runs, so that a guest that dies or hangs takes one test with it: the one it was at.
@@ -32,7 +33,9 @@ use std::time::Duration;
 
 use kata_test::runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError};
 
+use crate::artifacts::Store;
 use crate::guest::protocol::{Exit, Notice, Program, Stream};
+use crate::warm::WarmStore;
 use guest::Guest;
 
 pub use closure::ClosureError;
@@ -49,6 +52,7 @@ const LIST_SPAN: Duration = Duration::from_secs(300);
 pub struct VmPlace {
     name: String,
     supply: Supply,
+    warm: WarmStore,
     /// Where disks are made.
     scratch: PathBuf,
     guest: Option<Guest>,
@@ -59,11 +63,13 @@ pub struct VmPlace {
 }
 
 impl VmPlace {
-    /// Makes a place called `name` of these supplies, with its disks below `scratch`.
-    pub fn new(name: &str, supply: Supply, scratch: PathBuf) -> Self {
+    /// Makes a place called `name` of these supplies, with its disks below `scratch`. Its VMs are
+    /// restored from what `warm` has, or gets by the first of them.
+    pub fn new(name: &str, supply: Supply, warm: WarmStore, scratch: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
             supply,
+            warm,
             scratch,
             guest: None,
             speeds: HashMap::new(),
@@ -71,12 +77,23 @@ impl VmPlace {
         }
     }
 
+    /// Makes the place `vm:SUITE`, with its files in a store.
+    pub fn of_suite(suite: &str, supply: Supply, store: &Store) -> Self {
+        let scratch = store.base().join("place-scratch");
+        Self::new(
+            &format!("vm:{suite}"),
+            supply,
+            WarmStore::of(store),
+            scratch,
+        )
+    }
+
     /// The guest, with what the binary needs in it.
     fn occupied(&mut self, binary: &Binary, wishes: &[String]) -> Result<&Guest, GuestError> {
         if self.guest.as_ref().is_none_or(|guest| !guest.is_well()) {
             // The old one goes first: two need twice the memory.
             self.guest = None;
-            self.guest = Some(Guest::start(&self.supply, &self.scratch)?);
+            self.guest = Some(Guest::start(&self.supply, &self.warm, &self.scratch)?);
         }
         let guest = self.guest.as_mut().expect("it was started just now");
         guest.deliver(binary)?;

@@ -1,19 +1,20 @@
 //! What a VM of a place is made of.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fs, io};
 
-use sha2::{Digest, Sha256};
+use serde::{Deserialize, Serialize};
 
 use crate::artifacts::{
-    ArtifactError, Manifest, Progress, QemuInstall, StoreLock, hex, provision_kernel_of,
+    ArtifactError, Manifest, Progress, QemuInstall, Store, StoreLock, provision_kernel_of,
     write_atomically,
 };
 use crate::config::{Aio, HypervisorConfig, IoThreads};
 use crate::guest::image::{self, ImageError};
 use crate::guest::kernel;
-use crate::qemu::{Accelerator, Shape};
+use crate::qemu::Shape;
+use crate::vm::Vm;
 
 /// The suites of Debian whose kernels make places: 6.1, 6.12, and the newest.
 pub const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
@@ -34,22 +35,29 @@ pub enum SupplyError {
     /// The boot image or the modules cannot be made.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The note of what was provided cannot be used.
+    #[error("{} cannot be used; `plan --places all` makes it anew", path.display())]
+    Note {
+        /// The note.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
 }
 
 /// A QEMU, and a guest whose kernel is that of a suite.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Supply {
     /// What it boots from.
     pub manifest: Manifest,
-    /// The kernel's modules, as an archive on a raw disk.
-    pub(super) modules: PathBuf,
     /// Where the time that the last start took is noted.
     start_note: PathBuf,
-    accelerator: Accelerator,
 }
 
 impl Supply {
-    /// Provides all of it for a suite. What is there and whole is not made again.
+    /// Provides all of it for a suite, and notes it for [`Supply::find`]. What is there and whole is
+    /// not made again.
     ///
     /// # Errors
     /// If the kernel cannot be fetched, or an image cannot be made.
@@ -68,16 +76,32 @@ impl Supply {
             Ok(()) => guest.vmlinux = Some(file("vmlinux")),
             Err(why) => progress.noted(&format!("the kernel is booted packed: {why}")),
         }
-        image::modules(&kernel, &file("modules"), progress)?;
+        let guest = image::with_modules(&guest, &kernel, &file("initramfs-place"), progress)?;
         let manifest = Manifest {
             qemu: qemu.clone(),
             guest,
         };
-        Ok(Self {
+        let supply = Self {
             manifest,
-            modules: file("modules"),
             start_note: file("start-ms"),
-            accelerator: Accelerator::probe(),
+        };
+        let path = note_of(lock.store(), suite);
+        let text = serde_json::to_vec_pretty(&supply).map_err(io::Error::from);
+        let written = text.and_then(|text| write_atomically(&path, &text));
+        written.map_err(|source| SupplyError::Note { path, source })?;
+        Ok(supply)
+    }
+
+    /// Finds what was provided for a suite. Nothing is fetched or made.
+    ///
+    /// # Errors
+    /// If nothing was, or not by this version.
+    pub fn find(store: &Store, suite: &str) -> Result<Self, SupplyError> {
+        let path = note_of(store, suite);
+        let read = || Ok(serde_json::from_slice(&fs::read(&path)?)?);
+        read().map_err(|source| SupplyError::Note {
+            path: path.clone(),
+            source,
         })
     }
 
@@ -96,26 +120,14 @@ impl Supply {
         })
     }
 
-    pub(super) fn accelerator(&self) -> &Accelerator {
-        &self.accelerator
-    }
-
-    /// A name for everything that the guest's answers depend on.
+    /// A name for everything that the guest's answers depend on: the same as for its saved memory.
     pub(super) fn key(&self) -> String {
-        let mut hash = Sha256::new();
-        let Manifest { qemu, guest } = &self.manifest;
-        hash.update(format!(
-            "{:?} {:?} {:?} {:?}",
-            qemu.version, qemu.origin, guest.kernel_release, guest.origin
-        ));
-        hash.update(format!("{:?} {}", self.shape(), self.accelerator));
-        // The agent is in it, which makes the guest what it is.
-        hash.update(fs::read(&guest.initramfs).unwrap_or_default());
-        format!(
-            "vm-{}-{}",
-            guest.kernel_release,
-            &hex(&hash.finalize())[..16]
-        )
+        let release = &self.manifest.guest.kernel_release;
+        match Vm::key(&self.manifest, &self.shape()) {
+            Ok(key) => format!("vm-{release}-{}", &key.as_str()[..16]),
+            // Without its files it does not start either.
+            Err(_) => format!("vm-{release}"),
+        }
     }
 
     /// How long a start takes, by the last one.
@@ -129,4 +141,8 @@ impl Supply {
     pub(super) fn note_start(&self, took: Duration) {
         let _ = write_atomically(&self.start_note, took.as_millis().to_string().as_bytes());
     }
+}
+
+fn note_of(store: &Store, suite: &str) -> PathBuf {
+    store.base().join("places").join(format!("{suite}.json"))
 }

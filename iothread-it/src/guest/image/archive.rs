@@ -1,19 +1,23 @@
-//! The whole of a kernel's modules as an archive that the guest unpacks, with the lists that
-//! `modprobe` reads. Packages do not bring these: a distribution makes them when it installs one.
+//! The boot image of a guest that is a place for programs: behind what every guest boots from, the
+//! whole of the kernel's modules, with the lists that `modprobe` reads. Packages do not bring these: a
+//! distribution makes them when it installs one.
+//!
+//! Linux unpacks one archive after the other. So the modules are there from the start, and in the
+//! memory that guests are restored with.
 //!
 //! Modules are unpacked from their compression here, once: no kernel of a guest has to know it, and
 //! no emulated CPU to do it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::ImageError;
 use super::modinfo::{ModuleName, aliases, depends};
 use super::modules::{ModuleError, Tree, uncompressed};
-use crate::artifacts::{FileState, KernelInstall, Progress, write_atomically};
+use crate::artifacts::{FileState, GuestImage, KernelInstall, Progress, write_atomically};
 use crate::cpio::Archive;
 
 /// What an archive was made from, noted beside it.
@@ -23,52 +27,66 @@ struct Note {
     layout: u32,
     /// A package's list of its modules: another package has another file.
     kernel: FileState,
-    archive: FileState,
+    /// What every guest boots from.
+    plain: FileState,
+    image: FileState,
 }
 
 /// The layout of the archive; another one is made anew.
 const LAYOUT: u32 = 1;
 
-/// Makes the archive `out` of a kernel's modules, unless the one that is there is of the same kernel.
+/// Makes the boot image `out` of `plain`, which is that of the same kernel, with all modules, unless
+/// the one that is there was made of the same.
 ///
 /// # Errors
-/// If a module cannot be read, or the archive cannot be written.
-pub fn modules(
+/// If a module cannot be read, or the image cannot be written.
+pub fn with_modules(
+    plain: &GuestImage,
     kernel: &KernelInstall,
     out: &Path,
     progress: &mut dyn Progress,
-) -> Result<(), ImageError> {
-    let unwritable = |source| ImageError::Unwritable {
+) -> Result<GuestImage, ImageError> {
+    let unusable = |source| ImageError::Unwritable {
         path: out.into(),
         source,
     };
-    let mut note_path = out.as_os_str().to_owned();
-    note_path.push(".inputs.json");
-    let note_path = PathBuf::from(note_path);
-    let source = FileState::of(&kernel.modules.join("modules.builtin")).map_err(unwritable)?;
+    let made = GuestImage {
+        initramfs: out.to_owned(),
+        ..plain.clone()
+    };
+    let note_path = out.with_added_extension("inputs.json");
+    let kernel_state = FileState::of(&kernel.modules.join("modules.builtin")).map_err(unusable)?;
+    let plain_state = FileState::of(&plain.initramfs).map_err(unusable)?;
     let note = std::fs::read(&note_path).ok();
     let note = note.and_then(|text| serde_json::from_slice::<Note>(&text).ok());
-    if note.is_some_and(|note| {
-        note.layout == LAYOUT && note.kernel == source && note.archive.still_holds()
-    }) {
-        return Ok(());
+    let is_current = |note: &Note| {
+        note.layout == LAYOUT
+            && note.kernel == kernel_state
+            && note.plain == plain_state
+            && note.image.still_holds()
+    };
+    if note.as_ref().is_some_and(is_current) {
+        return Ok(made);
     }
     progress.started(&format!("packing the modules of {}", kernel.release));
     let packed = pack(kernel);
     progress.finished();
-    let mut bytes = packed?.to_bytes();
-    // A disk has whole sectors.
-    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    let mut bytes = std::fs::read(&plain.initramfs).map_err(unusable)?;
+    // Where an archive may begin.
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend(packed?.to_bytes());
     let written = write_atomically(out, &bytes).and_then(|()| {
         let note = Note {
             layout: LAYOUT,
-            kernel: source,
-            archive: FileState::of(out)?,
+            kernel: kernel_state,
+            plain: plain_state,
+            image: FileState::of(out)?,
         };
-        // The note last: without one that holds, an archive does not count.
+        // The note last: without one that holds, an image does not count.
         write_atomically(&note_path, &serde_json::to_vec_pretty(&note)?)
     });
-    written.map_err(unwritable)
+    written.map_err(unusable)?;
+    Ok(made)
 }
 
 fn pack(kernel: &KernelInstall) -> Result<Archive, ImageError> {
@@ -180,9 +198,20 @@ mod tests {
             origin: Origin::Host,
         };
         let folder = tempfile::tempdir().unwrap();
-        let out = folder.path().join("modules");
-        super::modules(&kernel, &out, &mut Silent).unwrap();
+        let plain = GuestImage {
+            kernel: "vmlinuz".into(),
+            vmlinux: None,
+            kernel_release: "6.1".into(),
+            initramfs: folder.path().join("initramfs"),
+            agent_sha256: "a".into(),
+            origin: Origin::Host,
+        };
+        std::fs::write(&plain.initramfs, "first").unwrap();
+        let out = folder.path().join("with-modules");
+        let make = || with_modules(&plain, &kernel, &out, &mut Silent).unwrap();
+        assert_eq!(make().initramfs, out);
         let bytes = std::fs::read(&out).unwrap();
+        assert!(bytes.starts_with(b"first\0\0\0070701"));
         let text = String::from_utf8_lossy(&bytes);
         let folder = "kernel/drivers";
         let line = format!("{folder}/a-b.ko: {folder}/c.ko {folder}/d.ko\n");
@@ -192,11 +221,11 @@ mod tests {
         );
         assert!(text.contains("lib/modules/6.1/modules.builtin"));
 
-        let made = FileState::of(&out).unwrap();
-        super::modules(&kernel, &out, &mut Silent).unwrap();
-        assert!(made.still_holds(), "made again from the same");
-        std::fs::write(&out, "cut").unwrap();
-        super::modules(&kernel, &out, &mut Silent).unwrap();
-        assert_eq!(std::fs::read(&out).unwrap(), bytes);
+        let state = FileState::of(&out).unwrap();
+        make();
+        assert!(state.still_holds(), "made again of the same");
+        std::fs::write(&plain.initramfs, "second").unwrap();
+        make();
+        assert!(std::fs::read(&out).unwrap().starts_with(b"second"));
     }
 }

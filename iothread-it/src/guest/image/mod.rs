@@ -8,8 +8,8 @@
 //! | `/lib/modules/NAME.ko` | modules, uncompressed |
 //! | `/lib/modules/load-order` | their file names, one a line, each after those that it needs |
 //!
-//! A guest that is a place for programs gets the whole of its kernel's modules beside that, as an
-//! archive on a disk.
+//! A guest that is a place for programs has the whole of its kernel's modules beside that, in
+//! `/lib/modules/RELEASE` ([`with_modules`]).
 //!
 //! The archive itself is not compressed: an emulated CPU reads faster than it inflates.
 
@@ -19,6 +19,6 @@ mod inputs;
 mod modinfo;
 mod modules;
 
-pub use archive::modules;
+pub use archive::with_modules;
 pub use build::{ImageError, build};
 pub use modules::ModuleError;
