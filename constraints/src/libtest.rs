@@ -5,8 +5,7 @@
 //! is a failure that says what to set.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::constraint::{Standing, judge};
@@ -18,7 +17,7 @@ use crate::measure::{self, Measures};
 use crate::record::opt_ins;
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{self, Target, Test};
-use crate::sys::{at_exit, stderr};
+use crate::sys::{at_exit, in_thread_within, stderr};
 use crate::verdict::{Reason, explain, join};
 
 /// What the `#[test]` shim of the attribute calls.
@@ -193,24 +192,7 @@ fn run_within(test: &'static Test) -> Option<Finished> {
     let Some(timeout) = test.timeout else {
         return Some(work());
     };
-    // Not a channel: that is a few per cent of what a user of kata-test compiles.
-    let done = Arc::new((Mutex::new(None), Condvar::new()));
-    let tell = Arc::clone(&done);
-    let thread = thread::Builder::new().name(test.name().to_owned());
-    let run = move || {
-        let finished = work();
-        *tell.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(finished);
-        tell.1.notify_one();
-    };
-    thread
-        .spawn(run)
-        .expect("a thread for a test with a timeout");
-    let finished = done.0.lock().unwrap_or_else(PoisonError::into_inner);
-    let waited = done
-        .1
-        .wait_timeout_while(finished, timeout, |finished| finished.is_none());
-    let (mut finished, _) = waited.unwrap_or_else(PoisonError::into_inner);
-    finished.take()
+    in_thread_within(test.name(), timeout, work).expect("a thread for a test with a timeout")
 }
 
 static MISSING: Mutex<(usize, BTreeMap<String, usize>)> = Mutex::new((0, BTreeMap::new()));

@@ -6,6 +6,7 @@ mod pipe;
 mod print;
 mod run;
 mod signals;
+mod thread;
 
 pub(crate) use child::{
     Bounded, OWNER, answer_within, become_leader, die_with, fork, mark_owner, set_variables,
@@ -15,3 +16,4 @@ pub(crate) use pipe::pipe;
 pub(crate) use print::{stderr, stdout};
 pub(crate) use run::{Ran, run_within};
 pub(crate) use signals::{Signals, default_signals};
+pub(crate) use thread::in_thread_within;
