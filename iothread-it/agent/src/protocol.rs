@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
@@ -92,6 +92,20 @@ pub enum Command {
     /// Reads back past the page cache and compares with the pattern. Answered by
     /// [`Reply::Extent`], or [`FailureKind::Mismatch`].
     Verify(Extent),
+    /// Writes a text into every file below `/sys` that a path names. In it, `*` stands for any
+    /// name. Answered by [`Reply::Done`], or [`FailureKind::BadRequest`] if it names none.
+    SetAttribute {
+        /// Such as `/sys/bus/pci/slots/*/power`.
+        path: String,
+        /// What to write.
+        text: String,
+    },
+    /// Resets a SCSI disk: it gives up what it was asked to do, and is asked again. Answered by
+    /// [`Reply::Done`].
+    ResetDisk {
+        /// The disk.
+        serial: Serial,
+    },
     /// Reads and writes for a while. Says [`Notice::LoadRunning`] once every thread has
     /// completed an operation, and ends with [`Reply::Load`].
     Load(Load),
@@ -196,6 +210,8 @@ pub enum Reply {
         /// SHA-256 of the bytes written or read, in hexadecimal.
         sha256: String,
     },
+    /// What was asked for is done.
+    Done,
     /// A load that has ended. Errors of single operations are counted, not fatal.
     Load(LoadReport),
 }

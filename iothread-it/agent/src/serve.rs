@@ -18,7 +18,7 @@ use crate::fatal::{Fatal, OrFatal};
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
-use crate::{console, cpus, data, extent, failure, load};
+use crate::{console, cpus, data, extent, failure, load, scsi, sysfs};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -123,6 +123,15 @@ impl Server {
                 extent::check(extent, disk.size)?;
                 let sha256 = data::verify(&data::node(&disk.name), extent)?;
                 Ok(Reply::Extent { sha256 })
+            }
+            Command::SetAttribute { path, text } => {
+                sysfs::set(path, text)?;
+                Ok(Reply::Done)
+            }
+            Command::ResetDisk { serial } => {
+                let disk = self.disks.find(serial)?;
+                scsi::reset(&data::node(&disk.name))?;
+                Ok(Reply::Done)
             }
             Command::Load(load) => {
                 let disk = self.disks.find(&load.extent.serial)?;
