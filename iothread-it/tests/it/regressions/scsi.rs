@@ -18,9 +18,9 @@ regressions!(with a guest:
     ["qemu commit 9c5aad84"] a_scsi_disk_comes_off_under_load: Mark::Guard(
         "QEMU 4.0, that looked for a disk's thread after it was gone",
     );
-    ["RHBZ#2155748"] a_scsi_reset_meets_an_unplug: Mark::Guard(
-        "QEMU 7, that ended requests of a disk that it was removing in two threads at once",
-    );
+    ["RHBZ#2155748"] a_scsi_reset_meets_an_unplug: Mark::Reproduced(&[
+        Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
+    ]);
     ["RHBZ#2079347"] an_idle_controller_uses_no_cpu: Mark::Guard(
         "QEMU 7.0, that polled the event queue for ever",
     );
@@ -33,9 +33,9 @@ regressions!(with a guest:
     ["qemu commit ca2a5e63"] quit_under_scsi_load_comes_to_an_end: Mark::Guard(
         "QEMU up to 8.0, that drained a controller in the wrong thread",
     );
-    ["Proxmox VE #6810"] a_scsi_reset_under_load_comes_back: Mark::Guard(
-        "QEMU 10.0 and 10.1 as released, whose reset waits for the thread that waits for it",
-    );
+    ["Proxmox VE #6810"] a_scsi_reset_under_load_comes_back: Mark::Reproduced(&[
+        Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
+    ]);
     ["qemu-project/qemu#4079"] a_device_that_the_guest_ejects_leaves_its_thread: Mark::Guard(
         "QEMU 10.0.3 to 11.1-rc with a balloon's driver in the guest",
     );
@@ -109,6 +109,7 @@ fn a_scsi_reset_meets_an_unplug(topology: Topology) -> Result<()> {
             attach(bench, scsi0, &other)?;
             let (hotplug, qmp, agent) = bench.vm.parts();
             let running = agent.start_load(&load(&other, 600_000), soon())?;
+            agent.reset_disk(&serial(&other.id), soon())?;
             std::thread::scope(|scope| {
                 // Which of the two comes first is open: the reset may find no disk any more.
                 scope.spawn(|| agent.reset_disk(&serial(&other.id), soon()));
