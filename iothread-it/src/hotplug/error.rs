@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::GuestError;
 use crate::pool::{DeviceId, PoolError};
-use crate::qemu::QemuVersion;
+use crate::qemu::capabilities::{Gate, Missing};
 use crate::qmp::QmpError;
 
 /// A step of an attach or a detach.
@@ -53,15 +53,9 @@ pub enum StepError {
     /// QEMU refused, or did not answer.
     #[error(transparent)]
     Qmp(#[from] QmpError),
-    /// QEMU is too old to map queues, and would not say so.
-    #[error(
-        "QEMU {qemu} would drop the iothread-vq-mapping without a word; it takes {} or newer",
-        QemuVersion::MAPS_QUEUES
-    )]
-    NoMapping {
-        /// QEMU's version.
-        qemu: QemuVersion,
-    },
+    /// QEMU cannot do what is asked.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// The device has another mapping than was asked for.
     #[error("the device has the mapping {found}")]
     OtherMapping {
@@ -77,6 +71,15 @@ pub enum StepError {
         /// The path.
         path: PathBuf,
     },
+}
+
+impl From<Gate> for StepError {
+    fn from(gate: Gate) -> Self {
+        match gate {
+            Gate::Missing(missing) => Self::Missing(missing),
+            Gate::Qmp(error) => Self::Qmp(error),
+        }
+    }
 }
 
 /// An attach that failed.
@@ -109,6 +112,14 @@ pub enum DetachError {
     NotAttached {
         /// The disk.
         device: DeviceId,
+    },
+    /// A controller has disks: they go first.
+    #[error("`{device}` has the disks {disks}; detach them first")]
+    HasDisks {
+        /// The controller.
+        device: DeviceId,
+        /// Its disks, for a person.
+        disks: String,
     },
     /// The guest said no (DEVICE_UNPLUG_GUEST_ERROR).
     #[error("the guest refused to let go of `{device}`")]

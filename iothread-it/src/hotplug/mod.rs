@@ -5,11 +5,14 @@
 //! that was reached. A detach that did not come to its end can be called again and goes on where
 //! it was: until then the disk keeps its thread and its slot.
 
+mod balloon;
 mod disk;
 mod error;
 mod guest;
 mod mapping;
+mod plug;
 mod removal;
+mod scsi;
 mod state;
 mod wire;
 
@@ -23,29 +26,27 @@ pub use disk::{BlockOptions, DiskSpec};
 pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};
 pub use removal::Settled;
+pub use scsi::ScsiController;
 pub use state::DiskState;
 
 use crate::config::Polling;
-use crate::pool::{Assignment, DeviceId, IoThreadId, Lease, Placement, Pool};
-use crate::qemu::{QemuVersion, iothread};
+use crate::pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
+use crate::qemu::{Capabilities, Driver, QemuVersion, iothread};
 use crate::qmp::command::ObjectDel;
 use crate::qmp::{Qmp, QmpError};
 use crate::wait::Deadline;
+use plug::{Plug, mapping_of, nothing_done};
 use state::Disk;
 
 /// How long a single QMP reply may take. QEMU answers at once, if its main loop is not blocked.
 const REPLY_SPAN: Duration = Duration::from_secs(10);
-
-/// How long the guest may take at the most to let go of a disk whose attach failed. It has no
-/// longer than the attach itself had.
-const ROLLBACK_SPAN: Duration = Duration::from_secs(15);
 
 /// The disks of one VM, and the pool that they draw from.
 #[derive(Debug)]
 pub struct Hotplug {
     pool: Pool,
     options: BlockOptions,
-    qemu: QemuVersion,
+    capabilities: Capabilities,
     disks: BTreeMap<DeviceId, Disk>,
 }
 
@@ -55,7 +56,7 @@ impl Hotplug {
         Self {
             pool,
             options,
-            qemu,
+            capabilities: Capabilities::new(qemu),
             disks: BTreeMap::new(),
         }
     }
@@ -112,92 +113,69 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<Lease, AttachError> {
         let id = &disk.id;
-        let failed = |step, source, rollback| AttachError {
-            device: id.clone(),
-            step,
-            source,
-            rollback,
-        };
+        let refused = |source| nothing_done(id, Step::Lease, source);
+        let options = self.options;
+        let node = disk
+            .node(&options)
+            .map_err(|source| nothing_done(id, Step::BlockdevAdd, source))?;
+        self.must_map(qmp, Driver::VirtioBlk, placement, deadline)
+            .map_err(refused)?;
+        let queues = disk.queues.unwrap_or(options.queues);
         let lease = self
-            .lease(disk, placement)
-            .map_err(|source| failed(Step::Lease, source, Ok(())))?;
-        match self.plug(qmp, guest, disk, &lease, deadline) {
-            Ok(()) => Ok(lease),
-            Err((step, source)) => {
-                let span = deadline.span().min(ROLLBACK_SPAN);
-                let rollback = self
-                    .remove(qmp, id, Deadline::after(span))
-                    .map_err(Box::new);
-                Err(failed(step, source, rollback))
-            }
-        }
+            .pool
+            .lease(id, queues, placement)
+            .map_err(|source| refused(source.into()))?;
+        let plug = Plug {
+            id,
+            node: Some(node),
+            device: disk.device(&lease),
+            mapping: mapping_of(&lease.assignment),
+            guest: Some(guest),
+        };
+        self.plug_or_undo(qmp, &plug, deadline)?;
+        Ok(lease)
     }
 
-    /// Detaches a disk and frees its thread and slot.
+    /// Detaches a disk, a controller without disks or a balloon, and frees its thread and slot.
     ///
     /// # Errors
-    /// If a step fails. The disk then keeps what it has, and the call can be repeated.
+    /// If a step fails, or a controller has disks. The device then keeps what it has, and the call
+    /// can be repeated.
     pub fn detach(
         &mut self,
         qmp: &Qmp,
         id: &DeviceId,
         deadline: Deadline,
     ) -> Result<(), DetachError> {
-        if self.pool.lease_of(id).is_none() {
-            return Err(DetachError::NotAttached { device: id.clone() });
+        match self.pool.holding_of(id) {
+            Some(Holding::Device(_) | Holding::Controller(_) | Holding::Scsi(_)) => {}
+            Some(Holding::Thread(_)) | None => {
+                return Err(DetachError::NotAttached { device: id.clone() });
+            }
+        }
+        let disks: Vec<&str> = self.pool.disks_on(id).map(DeviceId::as_str).collect();
+        if !disks.is_empty() {
+            return Err(DetachError::HasDisks {
+                device: id.clone(),
+                disks: disks.join(", "),
+            });
         }
         self.remove(qmp, id, deadline)
     }
 
-    fn lease(&mut self, disk: &DiskSpec, placement: &Placement) -> Result<Lease, StepError> {
-        let maps = matches!(placement, Placement::Spread(_) | Placement::Mapped(_));
-        if maps && self.qemu < QemuVersion::MAPS_QUEUES {
-            return Err(StepError::NoMapping { qemu: self.qemu });
-        }
-        let queues = disk.queues.unwrap_or(self.options.queues);
-        Ok(self.pool.lease(&disk.id, queues, placement)?)
-    }
-
-    fn plug(
+    /// Checks that QEMU can do what a placement asks of a kind of device.
+    fn must_map(
         &mut self,
         qmp: &Qmp,
-        guest: &dyn Guest,
-        disk: &DiskSpec,
-        lease: &Lease,
+        driver: Driver,
+        placement: &Placement,
         deadline: Deadline,
-    ) -> Result<(), (Step, StepError)> {
-        let id = &disk.id;
-        let node = disk
-            .node(&self.options)
-            .map_err(|source| (Step::BlockdevAdd, source))?;
-        let since = qmp.cursor();
-        let mut reach = |state| {
-            let disk = Disk { state, since };
-            self.disks.insert(id.clone(), disk);
-        };
-        let added = qmp.execute(&node, reply_by(deadline));
-        carried_out(added, || reach(DiskState::NodeOnly))
-            .map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&disk.device(lease), reply_by(deadline));
-        carried_out(added, || reach(DiskState::Plugged))
-            .map_err(|source| (Step::DeviceAdd, source))?;
-        if let Assignment::Mapped(mapping) = &lease.assignment {
-            mapping::prove(qmp, id, mapping, reply_by(deadline))
-                .map_err(|source| (Step::MappingProof, source))?;
+    ) -> Result<(), StepError> {
+        if matches!(placement, Placement::Spread(_) | Placement::Mapped(_)) {
+            self.capabilities.mapping(qmp, driver, reply_by(deadline))?;
         }
-        guest
-            .await_present(id, deadline)
-            .map_err(|source| (Step::GuestHasDisk, source.into()))
+        Ok(())
     }
-}
-
-/// Notes that a command may have been carried out. Only a refusal tells that it was not.
-fn carried_out<T>(outcome: Result<T, QmpError>, note: impl FnOnce()) -> Result<(), StepError> {
-    if !matches!(outcome, Err(QmpError::Refused { .. })) {
-        note();
-    }
-    outcome?;
-    Ok(())
 }
 
 /// A reply's deadline: the caller's, unless QEMU must have answered before.

@@ -8,7 +8,7 @@ use super::state::{Disk, DiskState};
 use super::{DetachError, Hotplug, Step, reply_by};
 use crate::pool::DeviceId;
 use crate::qmp::command::{BlockdevDel, DeviceDel, QomList};
-use crate::qmp::{Event, Qmp, QmpError};
+use crate::qmp::{Cursor, Event, Qmp, QmpError};
 use crate::wait::Deadline;
 
 /// What became of removals, and of disks that the guest gave back unasked.
@@ -116,7 +116,12 @@ impl Hotplug {
         }
         // Noted before the request: its answer may be lost, and the guest may have it.
         let state = DiskState::Pending;
-        self.disks.insert(id.clone(), Disk { state, since });
+        let pending = Disk {
+            state,
+            since,
+            ..disk
+        };
+        self.disks.insert(id.clone(), pending);
         match request_removal(qmp, id, deadline) {
             Ok(Request::Heard) => self.await_removal(qmp, id, deadline),
             Ok(Request::Gone) => Ok(()),
@@ -205,34 +210,56 @@ impl Hotplug {
     /// The guest keeps the disk. The next attempt must not meet this refusal again.
     fn note_refusal(&mut self, qmp: &Qmp, id: &DeviceId) {
         let since = qmp.cursor();
-        let state = DiskState::Plugged;
-        self.disks.insert(id.clone(), Disk { state, since });
+        if let Some(disk) = self.disks.get_mut(id) {
+            disk.state = DiskState::Plugged;
+            disk.since = since;
+        }
     }
 
-    /// Closes the image of a disk whose device is gone, and gives back its thread and its slot.
+    /// Closes the image behind a device that is gone, if it has one, and gives back its thread and
+    /// its slot.
     fn close(&mut self, qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
+        // What was on a controller went with it.
+        let on_it: Vec<_> = self.pool.disks_on(id).cloned().collect();
+        for disk in on_it {
+            self.close(qmp, &disk, deadline)?;
+        }
         let Some(disk) = self.disks.get_mut(id) else {
             return Ok(());
         };
-        let since = disk.since;
         disk.state = DiskState::NodeOnly;
-        let mut closed = remove_node(qmp, id, deadline);
-        if matches!(&closed, Err(QmpError::Refused { desc, .. }) if desc.contains("is in use")) {
-            // A device leaves QEMU's list a moment before it lets go of its node.
-            let awaited = format!("DEVICE_DELETED of {id}");
-            let deleted = |event: &Event| News::of(event, id).filter(|news| *news == News::Deleted);
-            if qmp
-                .wait_event(&awaited, since, reply_by(deadline), deleted)
-                .is_ok()
-            {
-                closed = remove_node(qmp, id, deadline);
-            }
+        let Disk {
+            has_node, since, ..
+        } = *disk;
+        if has_node {
+            close_node(qmp, id, since, deadline)?;
         }
-        closed.map_err(|source| failed(id, Step::BlockdevDel, source))?;
         self.disks.remove(id);
         self.pool.release(id);
         Ok(())
     }
+}
+
+/// Closes the image of a disk that had a device.
+fn close_node(
+    qmp: &Qmp,
+    id: &DeviceId,
+    since: Cursor,
+    deadline: Deadline,
+) -> Result<(), DetachError> {
+    let mut closed = remove_node(qmp, id, deadline);
+    if matches!(&closed, Err(QmpError::Refused { desc, .. }) if desc.contains("is in use")) {
+        // A device leaves QEMU's list a moment before it lets go of its node.
+        let awaited = format!("DEVICE_DELETED of {id}");
+        let deleted = |event: &Event| News::of(event, id).filter(|news| *news == News::Deleted);
+        if qmp
+            .wait_event(&awaited, since, reply_by(deadline), deleted)
+            .is_ok()
+        {
+            closed = remove_node(qmp, id, deadline);
+        }
+    }
+    closed.map_err(|source| failed(id, Step::BlockdevDel, source))
 }
 
 fn failed(id: &DeviceId, step: Step, source: QmpError) -> DetachError {

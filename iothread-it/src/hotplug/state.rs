@@ -30,6 +30,8 @@ impl DiskState {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Disk {
     pub(super) state: DiskState,
+    /// Whether it has a block node. A controller and a balloon have none.
+    pub(super) has_node: bool,
     /// From here on, events of a device with the disk's id are about this disk, and not about one
     /// that had the id before.
     pub(super) since: Cursor,

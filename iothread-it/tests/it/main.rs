@@ -8,6 +8,7 @@ mod bare;
 mod capabilities;
 mod cycles;
 mod data;
+mod devices;
 mod evidence;
 mod failures;
 mod faults;
