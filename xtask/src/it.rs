@@ -50,9 +50,9 @@ const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 
 /// A choice of QEMUs. (A type of its own, since clap takes a bare `Vec` for repetition.)
 #[derive(Clone)]
-struct Qemus(Vec<QemuChoice>);
+pub(crate) struct Qemus(pub(crate) Vec<QemuChoice>);
 
-fn qemus(text: &str) -> Result<Qemus, BadChoice> {
+pub(crate) fn qemus(text: &str) -> Result<Qemus, BadChoice> {
     if text == "all" {
         let suites = SUITES.map(|suite| QemuChoice::Suite(suite.to_owned()));
         return Ok(Qemus(suites.to_vec()));

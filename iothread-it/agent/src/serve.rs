@@ -121,7 +121,11 @@ impl Server {
                 timeout_ms,
             } => {
                 let timeout = Duration::from_millis(*timeout_ms);
-                Reply::Disks(self.disks.wait(serial, *presence, timeout)?)
+                let since = self.disks.wait(serial, *presence, timeout)?;
+                let known_for = since.elapsed().as_nanos();
+                Reply::Awaited {
+                    known_for_ns: u64::try_from(known_for).unwrap_or(u64::MAX),
+                }
             }
             Command::Write(extent) => {
                 let disk = self.disks.find(&extent.serial)?;

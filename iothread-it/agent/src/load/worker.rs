@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
+use super::latency::Histogram;
 use super::plan::Plan;
 use super::ring::{Completion, Ring};
 use super::running::Arrival;
@@ -26,6 +27,8 @@ pub(crate) struct Worker<'a> {
     ring: Ring,
     /// Operations that may still be started.
     left: u64,
+    /// When the operation of each slot was started.
+    started: Vec<Instant>,
     tally: Tally,
 }
 
@@ -44,6 +47,7 @@ impl<'a> Worker<'a> {
             share: plan.share(index),
             ring,
             left: plan.operations(),
+            started: vec![Instant::now(); plan.depth() as usize],
             tally: Tally::default(),
         })
     }
@@ -93,6 +97,7 @@ impl<'a> Worker<'a> {
             return;
         }
         self.left -= 1;
+        self.started[slot] = Instant::now();
         let place = self.share.advance();
         let (direction, seed) = (self.plan.direction(), self.plan.seed());
         self.ring.issue(slot, direction, place, |bytes| {
@@ -105,7 +110,10 @@ impl<'a> Worker<'a> {
     fn count(&mut self, completion: &Completion) {
         let asked = self.plan.block_size() as usize;
         match &completion.result {
-            Ok(moved) if *moved == asked => self.tally.succeed(asked),
+            Ok(moved) if *moved == asked => {
+                let took = self.started[completion.slot].elapsed();
+                self.tally.succeed(asked, took);
+            }
             Ok(moved) => self
                 .tally
                 .fail(1, || format!("only {moved} of {asked} bytes were moved")),
@@ -134,6 +142,7 @@ pub(crate) struct Tally {
     operations: u64,
     bytes: u64,
     errors: u64,
+    latencies: Histogram,
     /// With its time, so that the first of several threads can be told.
     first_error: Option<(Instant, String)>,
 }
@@ -145,6 +154,7 @@ impl Tally {
             operations: self.operations + other.operations,
             bytes: self.bytes + other.bytes,
             errors: self.errors + other.errors,
+            latencies: self.latencies.plus(&other.latencies),
             first_error: first_errors.into_iter().flatten().min(),
         }
     }
@@ -154,13 +164,15 @@ impl Tally {
             operations: self.operations,
             bytes: self.bytes,
             errors: self.errors,
+            latencies: self.latencies.report(),
             first_error: self.first_error.map(|(_, error)| error),
             elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
-    fn succeed(&mut self, bytes: usize) {
+    fn succeed(&mut self, bytes: usize, took: Duration) {
         self.operations += 1;
+        self.latencies.count(took);
         self.bytes += bytes as u64;
     }
 
@@ -180,7 +192,7 @@ mod tests {
         let mut early = Tally::default();
         early.fail(1, || "early".into());
         let mut late = Tally::default();
-        late.succeed(512);
+        late.succeed(512, Duration::from_micros(7));
         late.fail(2, || "late".into());
         late.fail(1, || "later".into());
         for sum in [early.clone().plus(late.clone()), late.plus(early)] {
@@ -190,6 +202,7 @@ mod tests {
                 (report.operations, report.bytes, report.errors),
                 (1, 512, 4)
             );
+            assert_eq!(report.latencies.longest_us, 7);
         }
     }
 }
