@@ -275,6 +275,9 @@ pub struct LoadReport {
     pub errors: u64,
     /// The first of these.
     pub first_error: Option<String>,
+    /// How long before the end of the load that one was started which, of those that failed, was
+    /// started first. In milliseconds of the guest's CLOCK_MONOTONIC, rounded down.
+    pub failed_for_ms: Option<u64>,
     /// How long the operations took that completed in full.
     pub latencies: Latencies,
     /// How long it took, in milliseconds of the guest's CLOCK_MONOTONIC.
