@@ -18,7 +18,7 @@ use crate::fatal::{Fatal, OrFatal};
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
-use crate::{console, cpus, data, extent, failure, identity, load};
+use crate::{console, cpus, data, extent, failure, identity, load, scsi, sysfs};
 
 /// What the requests share.
 struct Server {
@@ -121,7 +121,11 @@ impl Server {
                 timeout_ms,
             } => {
                 let timeout = Duration::from_millis(*timeout_ms);
-                Reply::Disks(self.disks.wait(serial, *presence, timeout)?)
+                let since = self.disks.wait(serial, *presence, timeout)?;
+                let known_for = since.elapsed().as_nanos();
+                Reply::Awaited {
+                    known_for_ns: u64::try_from(known_for).unwrap_or(u64::MAX),
+                }
             }
             Command::Write(extent) => {
                 let disk = self.disks.find(&extent.serial)?;
@@ -134,6 +138,15 @@ impl Server {
                 extent::check(extent, disk.size)?;
                 let sha256 = data::verify(&data::node(&disk.name), extent)?;
                 Reply::Extent { sha256 }
+            }
+            Command::SetAttribute { path, text } => {
+                sysfs::set(path, text)?;
+                Reply::Done
+            }
+            Command::ResetDisk { serial } => {
+                let disk = self.disks.find(serial)?;
+                scsi::reset(&data::node(&disk.name))?;
+                Reply::Done
             }
             Command::Load(load) => {
                 let disk = self.disks.find(&load.extent.serial)?;

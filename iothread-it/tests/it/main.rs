@@ -23,6 +23,7 @@ mod proxy;
 mod raw;
 mod regressions;
 mod serving;
+mod soak;
 mod survival;
 mod threads;
 mod warm;
