@@ -13,7 +13,7 @@ use crate::config::{CpuList, IoThreads};
 use crate::guest::protocol::Greeting;
 use crate::guest::{Agent, AgentError};
 use crate::hotplug::{
-    AttachError, BlockOptions, DetachError, DiskSpec, DiskState, Hotplug, Settled,
+    AttachError, BlockOptions, DetachError, DiskSpec, DiskState, Hotplug, MoveError, Settled,
 };
 use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
 use crate::process::{OwnedProcess, ProcessError, ProcessId};
@@ -205,6 +205,20 @@ impl Vm {
     pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Lease, AttachError> {
         let placement = self.placement.clone();
         self.attach(disk, &placement)
+    }
+
+    /// Moves a disk to another thread, through the guest; see [`Hotplug::move_disk`].
+    ///
+    /// # Errors
+    /// If a step fails; each says where the disk is then.
+    pub fn move_disk(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+    ) -> Result<Lease, MoveError> {
+        let deadline = Deadline::after(DETACH_SPAN + ATTACH_SPAN);
+        self.hotplug
+            .move_disk(&self.qmp, &self.agent, disk, placement, deadline)
     }
 
     /// Detaches a disk.

@@ -10,6 +10,8 @@ mod disk;
 mod error;
 mod guest;
 mod mapping;
+mod moving;
+mod node;
 mod plug;
 mod removal;
 mod scsi;
@@ -25,6 +27,7 @@ use std::time::Duration;
 pub use disk::{BlockOptions, DiskSpec};
 pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};
+pub use moving::MoveError;
 pub use removal::Settled;
 pub use scsi::ScsiController;
 pub use state::DiskState;
@@ -35,6 +38,7 @@ use crate::qemu::{Capabilities, Driver, QemuVersion, iothread};
 use crate::qmp::command::ObjectDel;
 use crate::qmp::{Qmp, QmpError};
 use crate::wait::Deadline;
+use node::Node;
 use plug::{Plug, mapping_of, nothing_done};
 use state::Disk;
 
@@ -48,6 +52,7 @@ pub struct Hotplug {
     options: BlockOptions,
     capabilities: Capabilities,
     disks: BTreeMap<DeviceId, Disk>,
+    nodes: BTreeMap<DeviceId, Node>,
 }
 
 impl Hotplug {
@@ -58,6 +63,7 @@ impl Hotplug {
             options,
             capabilities: Capabilities::new(qemu),
             disks: BTreeMap::new(),
+            nodes: BTreeMap::new(),
         }
     }
 

@@ -6,7 +6,9 @@ use anyhow::{Result, ensure};
 use iothread_it::guest::protocol::{Direction, Load};
 use iothread_it::hotplug::DiskSpec;
 use iothread_it::pool::IoThreadId;
+use iothread_it::process::ProcessId;
 use iothread_it::qemu::evidence::Ticks;
+use iothread_it::qmp::Qmp;
 use iothread_it::qmp::command::QueryIothreads;
 use iothread_it::vm::Vm;
 
@@ -24,7 +26,6 @@ pub(crate) type Gained = BTreeMap<IoThreadId, u64>;
 
 /// Loads a disk from one guest CPU and returns what each thread gained.
 pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
-    let before = ticks(vm)?;
     let load = Load {
         extent: extent(&disk.id, 32 << 20),
         direction: Direction::Read,
@@ -35,14 +36,26 @@ pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
         duration_ms: DURATION_MS,
         operations: None,
     };
-    let report = vm.agent().start_load(&load, soon())?.finish(soon())?;
-    let after = ticks(vm)?;
-    ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
+    during(vm.qmp(), vm.process(), || {
+        let report = vm.agent().start_load(&load, soon())?.finish(soon())?;
+        ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
+        Ok(())
+    })
+}
+
+/// Returns what each thread of QEMU's gained while something was done.
+pub(crate) fn during(
+    qmp: &Qmp,
+    qemu: ProcessId,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<Gained> {
+    let before = ticks(qmp, qemu)?;
+    work()?;
     let gained = |(thread, ticks): (IoThreadId, Ticks)| {
         let gained = ticks.since(before[&thread]);
         (thread, gained)
     };
-    Ok(after.into_iter().map(gained).collect())
+    Ok(ticks(qmp, qemu)?.into_iter().map(gained).collect())
 }
 
 /// Checks that one thread worked, and no other of the pool.
@@ -58,12 +71,19 @@ pub(crate) fn only(serving: &IoThreadId, gained: &Gained) -> Result<()> {
     Ok(())
 }
 
-fn ticks(vm: &Vm) -> Result<BTreeMap<IoThreadId, Ticks>> {
-    let threads = vm.qmp().execute(&QueryIothreads {}, soon())?;
+/// Checks that no thread of the pool worked: the main loop did.
+pub(crate) fn none(gained: &Gained) -> Result<()> {
+    let idle = gained.values().all(|ticks| *ticks <= IDLE);
+    ensure!(idle, "the main loop is to serve; ticks gained: {gained:?}");
+    Ok(())
+}
+
+fn ticks(qmp: &Qmp, qemu: ProcessId) -> Result<BTreeMap<IoThreadId, Ticks>> {
+    let threads = qmp.execute(&QueryIothreads {}, soon())?;
     threads
         .into_iter()
         .map(|thread| {
-            let ticks = Ticks::of(vm.process(), thread.thread_id)?;
+            let ticks = Ticks::of(qemu, thread.thread_id)?;
             Ok((IoThreadId::new(thread.id)?, ticks))
         })
         .collect()

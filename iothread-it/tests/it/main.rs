@@ -16,6 +16,8 @@ mod fixture;
 mod guest;
 mod load;
 mod microvm;
+mod monitors;
+mod moving;
 mod ownership;
 mod pending;
 mod placement;
