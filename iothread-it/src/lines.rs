@@ -1,11 +1,14 @@
 //! A channel of lines: one thread reads what comes, and any may write, a whole line at a time.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 /// Our end of the channel. When it is dropped, the reading thread ends.
 #[derive(Debug)]
@@ -37,6 +40,21 @@ impl Lines {
     pub(crate) fn send(&self, line: &[u8]) -> io::Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.write_all(line)
+    }
+
+    /// Writes a line, and passes a descriptor along.
+    pub(crate) fn send_with(&self, line: &[u8], passed: BorrowedFd<'_>) -> io::Result<()> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = [passed.as_raw_fd()];
+        let sent = sendmsg::<()>(
+            writer.as_raw_fd(),
+            &[IoSlice::new(line)],
+            &[ControlMessage::ScmRights(&passed)],
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )?;
+        // The descriptor went with the first byte.
+        writer.write_all(&line[sent..])
     }
 }
 

@@ -6,7 +6,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Error, ItemFn, Visibility};
+use syn::Error;
 
 use crate::args::Args;
 use crate::function::{Function, Runtime};
@@ -15,18 +15,14 @@ use crate::need::{at, consts};
 /// Expands the attribute; what it could not accept becomes `compile_error!`s beside the function.
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     let (args, mut errors) = Args::read(args);
-    let item_fn = match syn::parse2::<ItemFn>(item.clone()) {
-        Ok(item_fn) => item_fn,
-        Err(_) => {
-            let message = "`kata_test` stands on a function, and this is none";
-            errors.push(Error::new(Span::call_site(), message));
-            return with_errors(item, errors);
-        }
+    let Some((function, refused)) = Function::read(item.clone(), Runtime::BUILT_IN) else {
+        let message = "`kata_test` stands on a function, and this is none";
+        errors.push(Error::new(Span::call_site(), message));
+        return with_errors(item, errors);
     };
-    let (function, refused) = Function::read(item_fn, Runtime::BUILT_IN);
     errors.extend(refused);
     if errors.is_empty() {
-        test(&args, function)
+        test(&args, &function)
     } else {
         with_errors(bare(&args, &function), errors)
     }
@@ -44,26 +40,31 @@ pub(crate) fn with_errors(kept: TokenStream, errors: Vec<Error>) -> TokenStream 
 
 /// The function without its test, but with its constraints, so that rustc reports these as well.
 fn bare(args: &Args, function: &Function) -> TokenStream {
-    let item = &function.item;
+    let Function {
+        visibility, item, ..
+    } = function;
     let krate = krate(args);
     let (consts, _) = consts(&krate, &args.needs);
     let (checked, _) = checked_metadata(&krate, args);
     quote! {
         const _: () = { #consts #checked };
         #[allow(dead_code)]
-        #item
+        #visibility #item
     }
 }
 
-fn test(args: &Args, mut function: Function) -> TokenStream {
+fn test(args: &Args, function: &Function) -> TokenStream {
     let krate = krate(args);
-    let (consts, names) = consts(&krate, &args.needs);
-    let vis = std::mem::replace(&mut function.item.vis, Visibility::Inherited);
-    let body = &function.item;
-    let ident = &body.sig.ident;
-    let ignore_attr = &function.ignore_attr;
+    let (consts, all) = consts(&krate, &args.needs);
+    let Function {
+        ident,
+        visibility,
+        item,
+        ignore_attr,
+        ..
+    } = function;
 
-    let constraints = (!names.is_empty()).then(|| quote!(.constraints(&[#(#names),*])));
+    let constraints = all.map(|all| quote!(.constraints(#all)));
     let ignore = function
         .ignore
         .as_ref()
@@ -82,35 +83,34 @@ fn test(args: &Args, mut function: Function) -> TokenStream {
     let name = name.strip_prefix("r#").unwrap_or(&name);
     let path = quote!(::core::concat!(::core::module_path!(), "::", #name));
     let made = quote_spanned! { Span::mixed_site() => #krate::__private::Test };
-    let made = if body.sig.asyncness.is_some() {
-        quote_spanned! { Span::mixed_site() =>
-            #made::new_async(#path, |runtime| {
-                #krate::__private::succeeded(runtime.block_on(#ident()))
-            })
-        }
-    } else {
-        quote_spanned! { Span::mixed_site() =>
-            #made::new(#path, || #krate::__private::succeeded(#ident()))
-        }
+    let succeeded = quote_spanned! { Span::mixed_site() => #krate::__private::succeeded };
+    let made = match (function.is_async, function.is_plain) {
+        (true, _) => quote_spanned! { Span::mixed_site() =>
+            #made::new_async(#path, |runtime| #succeeded(runtime.block_on(#ident())))
+        },
+        (_, false) => quote_spanned! { Span::mixed_site() =>
+            #made::new(#path, || #succeeded(#ident()))
+        },
+        // Nothing to judge, so nothing to wrap: a closure for each of many tests is felt.
+        (_, true) => quote_spanned! { Span::mixed_site() => #made::unit(#path, #ident) },
     };
 
     quote_spanned! { Span::mixed_site() =>
         #[::core::prelude::v1::test]
         #ignore_attr
-        #vis fn #ident() {
+        #visibility fn #ident() {
             #krate::__private::libtest(#path, #krate::__target!());
         }
         const _: () = {
             #consts
             #checked
             #[cfg(test)]
-            const _: () = {
-                #body
-                #krate::__register! {
-                    #made
-                    #constraints #ignore #should_panic #issue #reason #metadata
-                }
-            };
+            #item
+            #[cfg(test)]
+            #krate::__register! {
+                #made
+                #constraints #ignore #should_panic #issue #reason #metadata
+            }
         };
     }
 }
@@ -149,7 +149,10 @@ pub(crate) fn krate(args: &Args) -> TokenStream {
 mod tests {
     //! Scope: what others read in the expansion. That it compiles is shown by kata-test's own tests.
 
+    use proc_macro2::TokenTree;
+
     use super::*;
+    use crate::tokens::trees;
 
     /// rust-analyzer offers to run a function below an attribute whose path ends in `test` and has
     /// at most two parts, or is that of the standard prelude; it looks at the text alone.
@@ -166,17 +169,15 @@ mod tests {
         assert!(!looks_like_a_test("kata_test::kata_test"));
         for item in ["fn f() {}", "fn f() -> Result<(), String> { Ok(()) }"] {
             let expanded = attribute(quote!(root), item.parse().expect("tokens"));
-            let file: syn::File = syn::parse2(expanded).expect("items");
-            let shim = file.items.iter().find_map(|item| match item {
-                syn::Item::Fn(shim) if shim.sig.ident == "f" => Some(shim),
+            // Up to the function under the user's name stand its attributes.
+            let trees = trees(expanded);
+            let name = trees.iter().position(|tree| tree.to_string() == "f");
+            let before = &trees[..name.expect("a function under the user's name")];
+            let inside = before.iter().filter_map(|tree| match tree {
+                TokenTree::Group(group) => Some(group.stream().to_string().replace(' ', "")),
                 _ => None,
             });
-            let attrs = &shim.expect("a function under the user's name").attrs;
-            let paths = attrs.iter().map(|attr| {
-                let path = attr.path();
-                quote!(#path).to_string().replace(' ', "")
-            });
-            assert!(paths.into_iter().any(|path| looks_like_a_test(&path)));
+            assert!(inside.into_iter().any(|path| looks_like_a_test(&path)));
         }
     }
 }

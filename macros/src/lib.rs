@@ -13,6 +13,7 @@ mod expand;
 mod function;
 mod need;
 mod require;
+mod tokens;
 
 use proc_macro::TokenStream;
 

@@ -7,6 +7,12 @@ use quote::{format_ident, quote, quote_spanned};
 pub(crate) enum Need {
     /// The constructor's name as the user wrote it, and what to call it with.
     Atom { name: Ident, args: TokenStream },
+    /// One of the values that a constructor's name was given in a list.
+    Value {
+        name: Ident,
+        value: TokenStream,
+        place: Span,
+    },
     /// A list and its parts.
     Group(Group, Vec<Need>),
 }
@@ -39,21 +45,26 @@ pub(crate) fn many(mut needs: Vec<Need>) -> Option<Need> {
     }
 }
 
-/// Declares one constant for each need, and returns the names of those on the top level.
+/// Declares one constant for each need, and returns the name of the list of those on the top level,
+/// if there are any.
 ///
 /// rustc reports the first panic of a constant only, so a bad value in one of them hides no other.
 /// A check for contradictions follows each: it carries the span of the later of the two.
-pub(crate) fn consts(krate: &TokenStream, needs: &[Need]) -> (TokenStream, Vec<Ident>) {
+pub(crate) fn consts(krate: &TokenStream, needs: &[Need]) -> (TokenStream, Option<Ident>) {
     let mut writer = Writer {
         krate,
         consts: TokenStream::new(),
         count: 0,
     };
     let names: Vec<Ident> = needs.iter().map(|need| writer.need(need)).collect();
-    for (index, need) in needs.iter().enumerate().skip(1) {
-        writer.agree(&names, index, need);
+    if names.is_empty() {
+        return (writer.consts, None);
     }
-    (writer.consts, names)
+    let all = writer.all(&names);
+    for (index, need) in needs.iter().enumerate().skip(1) {
+        writer.agree(&all, index, need);
+    }
+    (writer.consts, Some(all))
 }
 
 struct Writer<'a> {
@@ -73,6 +84,15 @@ impl Writer<'_> {
                 self.declare(
                     span,
                     quote_spanned!(span => #krate::constraint::#name(#args)),
+                )
+            }
+            Need::Value { name, value, place } => {
+                // A bad value is told at the value, an unknown name at the name.
+                let krate = at(name.span(), self.krate);
+                let path = quote_spanned!(name.span() => #krate::constraint::#name);
+                self.declare(
+                    *place,
+                    quote_spanned!(*place => { use #path as constructor; constructor(#value) }),
                 )
             }
             Need::Group(group, of) => {
@@ -99,16 +119,26 @@ impl Writer<'_> {
         constant
     }
 
+    /// The list of all needs.
+    fn all(&mut self, names: &[Ident]) -> Ident {
+        let all = Ident::new("_ALL", Span::mixed_site());
+        let krate = self.krate;
+        self.consts.extend(quote_spanned! { Span::mixed_site() =>
+            const #all: &[#krate::constraint::Constraint] = &[#(#names),*];
+        });
+        all
+    }
+
     /// A contradiction between a need and those before it is reported at the need.
-    fn agree(&mut self, names: &[Ident], index: usize, need: &Need) {
+    fn agree(&mut self, all: &Ident, index: usize, need: &Need) {
         let span = match need {
             Need::Atom { name, .. } => name.span(),
+            Need::Value { place, .. } => *place,
             Need::Group(..) => Span::mixed_site(),
         };
         let krate = at(span, self.krate);
-        let names = names.iter();
         self.consts.extend(quote_spanned! { span =>
-            const _: () = #krate::__private::agree(&[#(#names),*], #index);
+            const _: () = #krate::__private::agree(#all, #index);
         });
     }
 }

@@ -28,6 +28,6 @@ pub(crate) fn check(args: TokenStream) -> TokenStream {
     }
     quote_spanned! { Span::mixed_site() => {
         #consts
-        #krate::__private::require(&[#(#required),*]);
+        #krate::__private::require(#required);
     } }
 }

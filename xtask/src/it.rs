@@ -1,17 +1,19 @@
 //! `cargo xtask it`: provisions, runs the suite, and says what came of it.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice};
-use iothread_it::config;
+use iothread_it::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
+use iothread_it::config::{self, HypervisorConfig};
 use iothread_it::qemu::{Accelerator, NoTopology, Topology};
+use iothread_it::warm::WarmStore;
 use kata_test::runner::{Outcome, OutcomeKind, Run};
 
 use crate::interrupt::{self, Interrupts};
-use crate::{cargo, provision, table};
+use crate::{cargo, provision, room, table};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -30,9 +32,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// VMs at once. The default is one for each CPU of the host.
+    /// VMs at once. The default is as many as there are CPUs and as memory has room for.
     #[arg(long, value_name = "N")]
-    jobs: Option<std::num::NonZeroUsize>,
+    jobs: Option<NonZeroUsize>,
+
+    /// Boots a guest for each case, instead of restoring one that has booted before.
+    #[arg(long)]
+    cold: bool,
 
     /// Runs the cases whose name contains one of these.
     #[arg(value_name = "FILTER")]
@@ -103,19 +109,29 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
     command
         .arg("--exact")
         .args(&tests)
-        .arg(format!("--test-threads={}", jobs(options)))
+        .arg(format!("--test-threads={}", jobs(config, options)?))
         .envs(run.env())
         .env(MANIFEST_ENV, Manifest::path_in(&target))
         .stdin(Stdio::null());
     if let Some(config) = config {
         command.env("IOTHREAD_IT_CONFIG", config);
     }
+    if options.cold {
+        command.env("IOTHREAD_IT_COLD", "1");
+    }
+    let store = WarmStore::of(&Store::in_target(&target));
+    store.sweep()?;
+    // What an earlier run noted is no news.
+    drop(store.take_notes());
     let interrupts = Interrupts::watch()?;
     let status = command.status().context("cannot run the suite")?;
 
     let outcomes = run.merge()?;
     println!("{}", table::of(&outcomes));
     say_environment(&manifest);
+    for why in store.take_notes() {
+        println!("note: guests were booted that were to be restored: {why}");
+    }
     println!("records: {}", run.dir().join("outcomes.jsonl").display());
     if interrupts.seen() {
         println!(
@@ -131,10 +147,22 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
 /// Reads a configuration before anything long begins, and makes its path absolute, since the suite
 /// has another working directory.
 fn checked(path: &Path) -> Result<PathBuf> {
+    read_config(path)?;
+    Ok(std::path::absolute(path)?)
+}
+
+fn read_config(path: &Path) -> Result<HypervisorConfig> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    config::read(&text).with_context(|| path.display().to_string())?;
-    Ok(std::path::absolute(path)?)
+    config::read(&text).with_context(|| path.display().to_string())
+}
+
+fn jobs(config: Option<&Path>, options: &Options) -> Result<NonZeroUsize> {
+    if let Some(jobs) = options.jobs {
+        return Ok(jobs);
+    }
+    let config = config.map(read_config).transpose()?.unwrap_or_default();
+    Ok(room::vms(config.memory_mib))
 }
 
 fn build_suite() -> Result<PathBuf> {
@@ -165,12 +193,6 @@ fn select(suite: &Path, options: &Options) -> Result<Vec<OsString>> {
         bail!("no case of the suite is called so; the cases are:\n{list}");
     }
     Ok(selected)
-}
-
-/// Under emulation a VM keeps a CPU busy, so more at once would only slow each other.
-fn jobs(options: &Options) -> usize {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    options.jobs.map_or(cpus, usize::from)
 }
 
 fn say_environment(manifest: &Manifest) {

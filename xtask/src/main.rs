@@ -12,6 +12,7 @@ mod plan;
 mod progress;
 mod provision;
 mod report;
+mod room;
 mod table;
 mod test;
 

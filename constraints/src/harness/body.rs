@@ -66,6 +66,12 @@ type Called = (std::thread::Result<bool>, bool);
 /// runtime that cannot be built is no panic that a test should end with.
 fn call(body: Body) -> Result<Called, String> {
     match body {
+        Body::Unit(run) => Ok(halt::watch(|| {
+            catch_unwind(|| {
+                run();
+                true
+            })
+        })),
         Body::Plain(run) => Ok(halt::watch(|| catch_unwind(run))),
         #[cfg(feature = "tokio")]
         Body::Async(run) => {

@@ -73,6 +73,8 @@ pub(crate) enum ShouldPanic {
 /// What a test does; it says whether what it returned is a success.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
+    /// It returns nothing, so it succeeds unless it panics.
+    Unit(fn()),
     Plain(fn() -> bool),
     #[cfg(feature = "tokio")]
     Async(fn(&tokio::runtime::Runtime) -> bool),
@@ -111,6 +113,12 @@ impl Test {
     #[must_use]
     pub const fn new(path: &'static str, run: fn() -> bool) -> Self {
         Self::with_body(path, Body::Plain(run))
+    }
+
+    /// The same for a function that returns nothing.
+    #[must_use]
+    pub const fn unit(path: &'static str, run: fn()) -> Self {
+        Self::with_body(path, Body::Unit(run))
     }
 
     /// The same for an `async fn`, which is given the runtime to block on.

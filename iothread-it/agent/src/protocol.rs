@@ -13,12 +13,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
 
-/// One boot of a guest: the kernel's `boot_id`.
+/// One boot of a guest: the kernel's `boot_id`, or of a restored guest the one that it got instead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub String);
@@ -45,7 +45,7 @@ impl fmt::Display for Serial {
     }
 }
 
-/// The agent's first line after each boot.
+/// The agent's first line after each boot, and after each [renewal](Command::Renew).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Greeting {
@@ -95,6 +95,33 @@ pub enum Command {
     /// Reads and writes for a while. Says [`Notice::LoadRunning`] once every thread has
     /// completed an operation, and ends with [`Reply::Load`].
     Load(Load),
+    /// Makes a restored guest another than those restored from the same file. Answered by a new
+    /// [`Greeting`] with a new epoch, which ends whatever was asked in the old one.
+    Renew(Renewal),
+    /// Tells by what the guest differs from others. Answered by [`Reply::Identity`].
+    Identity,
+}
+
+/// What a restored guest cannot have of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewal {
+    /// The time, in nanoseconds since 1970 (CLOCK_REALTIME).
+    pub realtime_ns: u64,
+    /// Bytes that nobody can guess, for the kernel's random number generator.
+    pub entropy: [u8; 32],
+}
+
+/// By what a guest differs from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// The next bytes of the kernel's random number generator.
+    pub random: [u8; 32],
+    /// CLOCK_REALTIME, in nanoseconds since 1970.
+    pub realtime_ns: u64,
 }
 
 /// Whether a disk is there.
@@ -198,6 +225,8 @@ pub enum Reply {
     },
     /// A load that has ended. Errors of single operations are counted, not fatal.
     Load(LoadReport),
+    /// What [`Command::Identity`] asks for.
+    Identity(Identity),
 }
 
 /// A block device of the guest.
@@ -304,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_field_this_version_does_not_know_is_refused() {
-        let line = br#"{"protocol":1,"epoch":"e","kernel":"6.1","cpus":1,"colour":"red"}"#;
+        let line = br#"{"protocol":2,"epoch":"e","kernel":"6.1","cpus":1,"colour":"red"}"#;
         assert!(decode::<Greeting>(line).is_err());
     }
 }

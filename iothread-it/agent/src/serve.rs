@@ -1,14 +1,14 @@
 //! Reading requests and having each done by a thread of its own.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use iothread_it_agent::protocol::{
-    Command, Epoch, Failure, Greeting, Message, Notice, Reply, Request, RequestId, VERSION, decode,
+    Command, Epoch, Failure, Greeting, Message, Notice, Renewal, Reply, Request, RequestId,
+    VERSION, decode,
 };
 use nix::sys::utsname::uname;
 use serde::Deserialize;
@@ -18,13 +18,12 @@ use crate::fatal::{Fatal, OrFatal};
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
-use crate::{console, cpus, data, extent, failure, load};
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+use crate::{console, cpus, data, extent, failure, identity, load};
 
 /// What the requests share.
 struct Server {
-    epoch: Epoch,
+    /// Changes when a restored guest is renewed.
+    epoch: Mutex<Epoch>,
     disks: Arc<Disks>,
     outbox: Outbox,
 }
@@ -34,7 +33,7 @@ pub(crate) fn serve(port: Port, disks: Arc<Disks>) -> Result<Infallible, Fatal> 
     let greeting = greeting()?;
     let port = Arc::new(port);
     let server = Arc::new(Server {
-        epoch: greeting.epoch.clone(),
+        epoch: Mutex::new(greeting.epoch.clone()),
         disks,
         outbox: Outbox::new(Arc::clone(&port)),
     });
@@ -61,7 +60,7 @@ fn read(port: &Port, take: impl Fn(Line)) -> io::Result<Infallible> {
 }
 
 fn take(server: &Arc<Server>, line: &Line) {
-    match understand(line, &server.epoch) {
+    match understand(line, &server.epoch()) {
         Understood::Request(request) => start(server, request),
         Understood::Refused(id, why) => {
             server.outbox.answer(id, Err(failure::bad_request(why)));
@@ -76,8 +75,13 @@ fn start(server: &Arc<Server>, request: Request) {
     let id = request.id;
     let done_by = Arc::clone(server);
     let work = move || {
-        let outcome = done_by.perform(id, &request.command);
-        done_by.outbox.answer(id, outcome);
+        let message = done_by.perform(id, &request.command);
+        done_by
+            .outbox
+            .send(&message.unwrap_or_else(|failure| Message::Answer {
+                id,
+                outcome: Err(failure),
+            }));
     };
     let thread = thread::Builder::new().name(format!("request {}", id.0));
     if let Err(error) = thread.spawn(work) {
@@ -87,49 +91,67 @@ fn start(server: &Arc<Server>, request: Request) {
 }
 
 fn greeting() -> Result<Greeting, Fatal> {
-    let boot_id = fs::read_to_string(BOOT_ID).or_fatal(|| format!("read {BOOT_ID}"))?;
+    let boot_id = identity::boot_id().or_fatal(|| "read the boot's id".into())?;
     let system = uname().or_fatal(|| "ask for the kernel's release".into())?;
     let cpus = cpus::online().map_err(Fatal::new)?.len();
     Ok(Greeting {
         protocol: VERSION,
-        epoch: Epoch(boot_id.trim().to_owned()),
+        epoch: Epoch(boot_id),
         kernel: system.release().to_string_lossy().into_owned(),
         cpus: u32::try_from(cpus).or_fatal(|| "count the CPUs".into())?,
     })
 }
 
 impl Server {
-    fn perform(&self, id: RequestId, command: &Command) -> Result<Reply, Failure> {
-        match command {
-            Command::Disks => Ok(Reply::Disks(self.disks.all())),
+    /// A thread that panics ends the guest, so that nobody is left to meet a poisoned epoch.
+    fn epoch(&self) -> MutexGuard<'_, Epoch> {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does a request and returns what ends it: its answer, or the greeting of a new epoch, in
+    /// which nobody waits for an answer any more.
+    fn perform(&self, id: RequestId, command: &Command) -> Result<Message, Failure> {
+        let reply = match command {
+            Command::Renew(renewal) => return self.renew(renewal).map(Message::Greeting),
+            Command::Identity => Reply::Identity(identity::tell()?),
+            Command::Disks => Reply::Disks(self.disks.all()),
             Command::AwaitDisk {
                 serial,
                 presence,
                 timeout_ms,
             } => {
                 let timeout = Duration::from_millis(*timeout_ms);
-                self.disks
-                    .wait(serial, *presence, timeout)
-                    .map(Reply::Disks)
+                Reply::Disks(self.disks.wait(serial, *presence, timeout)?)
             }
             Command::Write(extent) => {
                 let disk = self.disks.find(&extent.serial)?;
                 extent::check(extent, disk.size)?;
                 let sha256 = data::write(&data::node(&disk.name), extent)?;
-                Ok(Reply::Extent { sha256 })
+                Reply::Extent { sha256 }
             }
             Command::Verify(extent) => {
                 let disk = self.disks.find(&extent.serial)?;
                 extent::check(extent, disk.size)?;
                 let sha256 = data::verify(&data::node(&disk.name), extent)?;
-                Ok(Reply::Extent { sha256 })
+                Reply::Extent { sha256 }
             }
             Command::Load(load) => {
                 let disk = self.disks.find(&load.extent.serial)?;
                 let running = || self.outbox.notice(id, Notice::LoadRunning);
-                load::run(load, &disk, running).map(Reply::Load)
+                Reply::Load(load::run(load, &disk, running)?)
             }
-        }
+        };
+        Ok(Message::Answer {
+            id,
+            outcome: Ok(reply),
+        })
+    }
+
+    fn renew(&self, renewal: &Renewal) -> Result<Greeting, Failure> {
+        identity::renew(renewal)?;
+        let greeting = greeting().map_err(|fatal| failure::of_fatal(&fatal))?;
+        *self.epoch() = greeting.epoch.clone();
+        Ok(greeting)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which file it is and whether it is still as it was, without reading it.
 
+use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,15 +23,23 @@ pub(crate) struct FileState {
 impl FileState {
     /// Looks at a file, through links.
     pub(crate) fn of(path: &Path) -> std::io::Result<Self> {
-        let data = path.metadata()?;
+        Ok(Self::from_data(path, &path.metadata()?))
+    }
+
+    /// Looks at a file that was opened by this path.
+    pub(crate) fn of_open(path: &Path, file: &File) -> std::io::Result<Self> {
+        Ok(Self::from_data(path, &file.metadata()?))
+    }
+
+    fn from_data(path: &Path, data: &Metadata) -> Self {
         let nanoseconds = |seconds, rest| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        Ok(Self {
+        Self {
             path: path.into(),
             inode: data.ino(),
             size: data.len(),
             modified_ns: nanoseconds(data.mtime(), data.mtime_nsec()),
             changed_ns: nanoseconds(data.ctime(), data.ctime_nsec()),
-        })
+        }
     }
 
     /// Whether the file is still there and nothing was done to it.
@@ -52,7 +61,7 @@ mod tests {
         assert!(before.still_holds());
         let modified = path.metadata().unwrap().modified().unwrap();
         std::fs::write(&path, "two").unwrap();
-        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
         file.set_modified(modified).unwrap();
         assert!(!before.still_holds());
     }

@@ -76,6 +76,8 @@ pub struct GuestImage {
     pub kernel_release: String,
     /// The initramfs for `-initrd`.
     pub initramfs: PathBuf,
+    /// SHA-256 of the agent in it, in hexadecimal.
+    pub agent_sha256: String,
     /// Where the kernel came from.
     pub origin: Origin,
 }
@@ -100,17 +102,18 @@ impl Manifest {
     pub fn find() -> Result<Self, ManifestError> {
         match std::env::var_os(MANIFEST_ENV) {
             Some(path) if !path.is_empty() => Self::read(Path::new(&path)),
-            _ => {
-                let executable = std::env::current_exe().map_err(ManifestError::NoExecutable)?;
-                Self::read(&Self::path_in(&target_directory_of(&executable)?))
-            }
+            _ => Self::read(&Self::path_of(&Store::find()?)),
         }
     }
 
     /// Returns where the manifest lies in a target directory.
     #[must_use]
     pub fn path_in(target: &Path) -> PathBuf {
-        Store::in_target(target).base().join("artifacts.json")
+        Self::path_of(&Store::in_target(target))
+    }
+
+    fn path_of(store: &Store) -> PathBuf {
+        store.base().join("artifacts.json")
     }
 
     /// Reads a manifest.
@@ -178,7 +181,7 @@ impl Manifest {
 }
 
 /// Finds the nearest directory above a file that cargo has marked as its target directory.
-fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
+pub(super) fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
     executable
         .ancestors()
         .skip(1)
@@ -288,6 +291,7 @@ mod tests {
                 vmlinux: Some(file("vmlinux")),
                 kernel_release: "6.1".into(),
                 initramfs: file("initramfs"),
+                agent_sha256: "00".into(),
                 origin: Origin::Host,
             },
         }

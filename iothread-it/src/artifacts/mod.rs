@@ -20,6 +20,7 @@ mod sweep;
 pub(crate) use apt::hex;
 pub use choice::{BadChoice, QemuChoice};
 pub use error::ArtifactError;
+pub(crate) use error::with_causes;
 pub(crate) use file_state::FileState;
 pub use host::HostQemuError;
 pub use kernel::KernelInstall;
@@ -27,5 +28,5 @@ pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, Qe
 pub use private::PrivateQemuError;
 pub use progress::{Progress, Silent};
 pub use provision::{provision, provision_kernel, provision_qemu};
-pub(crate) use store::write_atomically;
 pub use store::{Store, StoreError, StoreLock};
+pub(crate) use store::{lock_by, write_atomically};

@@ -1,22 +1,19 @@
 //! QEMU's command line, made from what the VM shall be.
 
 use std::ffi::OsString;
+use std::fs::File;
 
 use serde_json::json;
 
 use super::topology::BRIDGE;
-use super::{Accelerator, Topology, iothread};
+use super::{Accelerator, Topology, boot, iothread};
 use crate::artifacts::GuestImage;
 use crate::config::HypervisorConfig;
 use crate::pool::{IoThreadId, root_port_id};
+use crate::warm::{DraftRam, TemplateRam};
 
 /// Where the first root port goes on q35's own bus. The slots below hold what is always there.
 const FIRST_ROOT_PORT: usize = 0x08;
-
-/// The guest's kernel command line. `quiet` keeps an emulated serial line from slowing the boot,
-/// and `panic=-1` restarts at once, which ends the channel's epoch.
-const KERNEL_ARGUMENTS: &str =
-    "console=ttyS0 quiet panic=-1 mitigations=off nokaslr cryptomgr.notests audit=0 apparmor=0";
 
 /// Everything that a VM is started with.
 #[derive(Debug, Clone)]
@@ -40,6 +37,11 @@ impl Shape {
         }
     }
 
+    /// Returns the size of the guest's memory.
+    pub fn memory_bytes(&self) -> u64 {
+        u64::from(self.config.memory_mib) << 20
+    }
+
     /// Returns the ids of the pool's threads.
     pub fn threads(&self) -> Vec<IoThreadId> {
         (0..self.config.iothreads.count)
@@ -48,13 +50,50 @@ impl Shape {
     }
 }
 
-/// The numbers that QEMU's channels have in QEMU's process.
+/// The numbers that descriptors have in QEMU's process, behind its standard streams.
 #[derive(Debug, Clone, Copy)]
 pub struct Wiring {
     /// The monitor.
     pub qmp: i32,
     /// The guest agent's port.
     pub agent: i32,
+    /// The guest's memory, if it is a file.
+    pub ram: i32,
+}
+
+impl Default for Wiring {
+    fn default() -> Self {
+        Self {
+            qmp: 3,
+            agent: 4,
+            ram: 5,
+        }
+    }
+}
+
+/// Where the guest's memory is.
+#[derive(Debug)]
+pub enum Memory<'a> {
+    /// In QEMU's own process.
+    Own,
+    /// In a file that the guest writes to: it is going to be a template.
+    #[doc(hidden)]
+    Draft(#[expect(private_interfaces, reason = "only a store makes one")] &'a DraftRam),
+    /// In a file that the guest does not write to: QEMU maps it privately, and waits for the state
+    /// of the devices before the guest goes on.
+    #[doc(hidden)]
+    Template(#[expect(private_interfaces, reason = "only a store makes one")] &'a TemplateRam),
+}
+
+impl Memory<'_> {
+    /// Returns the file, if it is one.
+    pub(crate) fn file(&self) -> Option<&File> {
+        match self {
+            Self::Own => None,
+            Self::Draft(ram) => Some(ram.file()),
+            Self::Template(ram) => Some(ram.file()),
+        }
+    }
 }
 
 /// Returns QEMU's arguments.
@@ -63,9 +102,11 @@ pub fn arguments(
     accelerator: &Accelerator,
     guest: &GuestImage,
     wiring: Wiring,
+    memory: &Memory<'_>,
 ) -> Vec<OsString> {
     let mut line = CommandLine::default();
-    line.machine(shape, accelerator);
+    line.machine(shape, accelerator, memory);
+    line.memory(shape, wiring, memory);
     line.guest(guest);
     line.channels(wiring);
     line.iothreads(shape);
@@ -87,23 +128,51 @@ impl CommandLine {
         self.0.push(value.into());
     }
 
-    fn machine(&mut self, shape: &Shape, accelerator: &Accelerator) {
+    fn machine(&mut self, shape: &Shape, accelerator: &Accelerator, memory: &Memory<'_>) {
         self.flag("no-user-config");
         self.flag("nodefaults");
         self.option("display", "none");
         // Names the threads, as far as the kernel's 15 characters go.
         self.option("name", "iothread-it,debug-threads=on");
-        self.option("machine", shape.topology.machine().as_str());
+        let backend = match memory {
+            Memory::Own => "",
+            Memory::Draft(_) | Memory::Template(_) => ",memory-backend=ram",
+        };
+        let machine = shape.topology.machine();
+        self.option(
+            "machine",
+            format!("{machine},{}{backend}", boot::MACHINE_OPTIONS),
+        );
         self.option("accel", accelerator.name());
-        self.option("cpu", accelerator.cpu());
+        self.option("cpu", boot::cpu(accelerator));
         self.option("smp", shape.config.vcpus.to_string());
         self.option("m", format!("{}M", shape.config.memory_mib));
+    }
+
+    /// By its descriptor, so that it is the very file that was looked at.
+    fn memory(&mut self, shape: &Shape, wiring: Wiring, memory: &Memory<'_>) {
+        let share = match memory {
+            Memory::Own => return,
+            Memory::Draft(_) => true,
+            Memory::Template(_) => false,
+        };
+        let backend = json!({
+            "qom-type": "memory-backend-file",
+            "id": "ram",
+            "mem-path": format!("/proc/self/fd/{}", wiring.ram),
+            "size": shape.memory_bytes(),
+            "share": share,
+        });
+        self.option("object", backend.to_string());
+        if !share {
+            self.option("incoming", "defer");
+        }
     }
 
     fn guest(&mut self, guest: &GuestImage) {
         self.option("kernel", guest.bootable_kernel());
         self.option("initrd", guest.initramfs.as_os_str());
-        self.option("append", KERNEL_ARGUMENTS);
+        self.option("append", boot::KERNEL_ARGUMENTS);
     }
 
     /// Channels are descriptors, not paths: nothing of them is left on disk, and nobody else can
@@ -197,13 +266,14 @@ mod tests {
             vmlinux: Some("vmlinux".into()),
             kernel_release: "6.1".into(),
             initramfs: "initramfs".into(),
+            agent_sha256: String::new(),
             origin: Origin::Host,
         };
         let accelerator = Accelerator::Tcg {
             why: "a test".into(),
         };
-        let wiring = Wiring { qmp: 3, agent: 4 };
-        let arguments = arguments(&shape, &accelerator, &guest, wiring);
+        let wiring = Wiring::default();
+        let arguments = arguments(&shape, &accelerator, &guest, wiring, &Memory::Own);
         let mut text = String::new();
         for argument in &arguments {
             let argument = argument.to_string_lossy();

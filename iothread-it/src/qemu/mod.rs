@@ -1,6 +1,7 @@
 //! QEMU itself: how it is started, and which threads did the work.
 
 pub mod accel;
+mod boot;
 pub mod capabilities;
 mod cmdline;
 pub mod evidence;
@@ -11,7 +12,7 @@ mod version;
 
 pub use accel::Accelerator;
 pub use capabilities::{Capabilities, Driver};
-pub use cmdline::{Shape, Wiring, arguments};
+pub use cmdline::{Memory, Shape, Wiring, arguments};
 pub use topology::{NoTopology, Topology, slots};
 pub use trace::Trace;
 pub use version::QemuVersion;

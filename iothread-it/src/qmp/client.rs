@@ -1,6 +1,7 @@
 //! The connection: calls on one side, the reader thread on the other.
 
 use std::collections::HashMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Command, QmpCapabilities};
+use super::command::{Command, GetFd, QmpCapabilities};
 use super::error::QmpError;
 use super::events::{Cursor, Event, EventLog, Lost};
 use super::wire::{self, Line, Outcome};
@@ -90,6 +91,30 @@ impl Qmp {
         command: &C,
         deadline: Deadline,
     ) -> Result<C::Return, QmpError> {
+        self.call(command, None, deadline)
+    }
+
+    /// Gives QEMU a descriptor, by a name that a later command can use.
+    ///
+    /// # Errors
+    /// As for [`Qmp::execute`].
+    pub fn pass(
+        &self,
+        name: &str,
+        descriptor: OwnedFd,
+        deadline: Deadline,
+    ) -> Result<(), QmpError> {
+        let command = GetFd { fdname: name };
+        self.call(&command, Some(descriptor.as_fd()), deadline)
+            .map(|_| ())
+    }
+
+    fn call<C: Command>(
+        &self,
+        command: &C,
+        passed: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
+    ) -> Result<C::Return, QmpError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let call = Call {
             execute: C::NAME,
@@ -102,7 +127,7 @@ impl Qmp {
         })?;
         line.push(b'\n');
         self.board.with(|state| state.calls.insert(id, None));
-        let outcome = self.send(C::NAME, &line).and_then(|()| {
+        let outcome = self.send(C::NAME, &line, passed).and_then(|()| {
             self.wait(&format!("the reply to {}", C::NAME), deadline, |state| {
                 state.calls.get_mut(&id).and_then(Option::take)
             })
@@ -166,8 +191,17 @@ impl Qmp {
         })
     }
 
-    fn send(&self, command: &str, line: &[u8]) -> Result<(), QmpError> {
-        self.lines.send(line).map_err(|error| {
+    fn send(
+        &self,
+        command: &str,
+        line: &[u8],
+        passed: Option<BorrowedFd<'_>>,
+    ) -> Result<(), QmpError> {
+        let sent = match passed {
+            None => self.lines.send(line),
+            Some(descriptor) => self.lines.send_with(line, descriptor),
+        };
+        sent.map_err(|error| {
             // QEMU would read the next command as the rest of this one.
             let why = format!("cannot write to it: {error}");
             self.board.with(|state| state.end(why.clone()));

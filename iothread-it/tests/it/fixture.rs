@@ -5,19 +5,23 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::artifacts::Manifest;
+use iothread_it::artifacts::{Manifest, Store};
 use iothread_it::config::{self, HypervisorConfig};
 use iothread_it::guest::protocol::{Extent, Serial};
 use iothread_it::hotplug::{DiskSpec, DiskState};
 use iothread_it::pool::{DeviceId, IoThreadId, Lease, Placement};
 use iothread_it::qemu::{Accelerator, Shape, Topology};
 use iothread_it::scratch::Scratch;
-use iothread_it::vm::Vm;
+use iothread_it::vm::{Start, Vm};
 use iothread_it::wait::Deadline;
+use iothread_it::warm::WarmStore;
 use kata_test::Verdict;
 
 /// The variable that names another configuration.
 const CONFIG_ENV: &str = "IOTHREAD_IT_CONFIG";
+
+/// The variable that makes each case boot its own guest.
+pub(crate) const COLD_ENV: &str = "IOTHREAD_IT_COLD";
 
 /// Bytes of a test disk.
 pub(crate) const DISK_SIZE: u64 = 64 << 20;
@@ -99,6 +103,22 @@ pub(crate) fn shape(topology: Topology) -> Result<Shape> {
     })
 }
 
+/// Restores a VM of a shape, or boots it if this run is to go without. Either way the time that it
+/// takes is recorded.
+fn start(shape: &Shape) -> Result<Vm> {
+    let manifest = Manifest::find()?;
+    let start = Instant::now();
+    let vm = match std::env::var_os(COLD_ENV) {
+        Some(_) => Vm::boot(&manifest, shape)?,
+        None => Vm::restore_or_boot(&manifest, shape, &WarmStore::of(&Store::find()?))?,
+    };
+    if let Start::ColdInstead(why) = vm.start() {
+        eprintln!("booted, and not restored: {why}");
+    }
+    kata_test::measure("start_ms", start.elapsed().as_secs_f64() * 1e3);
+    Ok(vm)
+}
+
 /// A booted VM and what a case needs around it.
 pub(crate) struct Bench {
     /// The VM.
@@ -114,10 +134,13 @@ impl Bench {
 
     /// Boots a VM of another shape.
     pub(crate) fn boot_shape(shape: &Shape) -> Result<Self> {
-        Ok(Self {
-            scratch: scratch()?,
-            vm: Vm::boot(&Manifest::find()?, shape)?,
-        })
+        Self::with(start(shape)?)
+    }
+
+    /// Takes a VM that was started otherwise.
+    pub(crate) fn with(vm: Vm) -> Result<Self> {
+        let scratch = scratch()?;
+        Ok(Self { vm, scratch })
     }
 
     /// Boots a VM whose monitor is reached through something that stands between.
@@ -126,10 +149,8 @@ impl Bench {
         between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
     ) -> Result<Self> {
         let (manifest, accelerator) = (Manifest::find()?, Accelerator::probe());
-        Ok(Self {
-            scratch: scratch()?,
-            vm: Vm::boot_through(&manifest, &shape(topology)?, accelerator, between)?,
-        })
+        let shape = shape(topology)?;
+        Self::with(Vm::boot_through(&manifest, &shape, accelerator, between)?)
     }
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.

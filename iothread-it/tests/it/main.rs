@@ -27,5 +27,6 @@ mod regressions;
 mod serving;
 mod survival;
 mod threads;
+mod warm;
 
 kata_test::main!();

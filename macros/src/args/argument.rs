@@ -1,34 +1,35 @@
 //! One argument, and a list of them: how they are written, before anybody asks what they mean.
 
-use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream};
-use syn::{Error, Expr, ExprLit, Lit, LitStr, Path, Token};
+use syn::{Error, Lit, LitStr};
 
 use super::METADATA;
+use crate::tokens::{Reader, stream, trees};
 
 /// Reads one list, and refuses what stands in it twice.
 pub(super) fn arguments(tokens: TokenStream) -> Vec<syn::Result<Argument>> {
-    let mut seen: Vec<String> = Vec::new();
+    let mut seen: Vec<(String, TokenStream)> = Vec::new();
     let mut once = |argument: Argument| {
         let key = argument.name.unraw().to_string();
+        let value = argument.value.to_token_stream();
         // Of a metadata key the value does not count: there can be one issue only.
-        let written = if METADATA.contains(&key.as_str()) {
-            key.clone()
-        } else {
-            format!("{key} {}", argument.value.to_token_stream())
+        let is_same = |(other, other_value): &(String, TokenStream)| {
+            *other == key
+                && (METADATA.contains(&other.as_str())
+                    || other_value.to_string() == value.to_string())
         };
-        if seen.contains(&written) {
+        if seen.iter().any(is_same) {
             let message = format!("`{key}` is stated twice");
             return Err(Error::new(argument.name.span(), message));
         }
-        seen.push(written);
+        seen.push((key, value));
         Ok(argument)
     };
     let pieces = split_at_commas(tokens).into_iter();
     pieces
-        .map(|piece| syn::parse2(piece).and_then(&mut once))
+        .map(|piece| Argument::read(&piece).and_then(&mut once))
         .collect()
 }
 
@@ -44,75 +45,69 @@ pub(super) enum Value {
     None,
     Text(LitStr),
     Number(Lit),
-    Path(Path),
+    Path(Vec<TokenTree>),
     /// What stands in brackets: constraints, or the values of one.
     List(TokenStream),
 }
 
-impl Parse for Argument {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let name = Ident::parse_any(input).map_err(|error| {
-            Error::new(
-                error.span(),
-                "expected a constraint: `name` or `name = value`",
-            )
+impl Argument {
+    fn read(piece: &[TokenTree]) -> syn::Result<Self> {
+        let mut reader = Reader(piece);
+        let name = reader.ident().cloned().ok_or_else(|| {
+            let message = "expected a constraint: `name` or `name = value`";
+            Error::new(span(piece), message)
         })?;
-        if input.is_empty() {
-            return Ok(Self {
-                name,
-                value: Value::None,
-            });
-        }
-        if input.peek(syn::token::Paren) {
-            let content;
-            syn::parenthesized!(content in input);
-            if !input.is_empty() {
-                return Err(Error::new(input.span(), "expected `,`"));
+        let value = if reader.0.is_empty() {
+            Value::None
+        } else if let Some(list) = reader.group(Delimiter::Parenthesis) {
+            Value::List(list.stream())
+        } else if let Some(equals) = reader.punct('=') {
+            if reader.0.is_empty() {
+                let message = format!("`{name} =` has no value");
+                return Err(Error::new(equals.span(), message));
             }
-            let value = Value::List(content.parse()?);
-            return Ok(Self { name, value });
-        }
-        if !input.peek(Token![=]) {
+            Value::read(&mut reader)?
+        } else {
             let message = format!("expected `,` or `= value` after `{name}`");
-            return Err(Error::new(input.span(), message));
-        }
-        let equals: Token![=] = input.parse()?;
-        if input.is_empty() {
-            return Err(Error::new(equals.span, format!("`{name} =` has no value")));
-        }
-        let expr: Expr = input.parse()?;
-        if !input.is_empty() {
-            return Err(Error::new(input.span(), "expected `,`"));
-        }
-        let value = match expr {
-            Expr::Lit(ExprLit {
-                lit: Lit::Str(text),
-                ..
-            }) => Value::Text(text),
-            Expr::Lit(ExprLit { lit, .. }) => Value::Number(lit),
-            Expr::Path(path) if path.qself.is_none() => Value::Path(path.path),
-            other => {
-                let message = "expected a literal or the path of a function";
-                return Err(Error::new_spanned(other, message));
-            }
+            return Err(Error::new(span(reader.0), message));
         };
-        Ok(Self { name, value })
+        if reader.0.is_empty() {
+            Ok(Self { name, value })
+        } else {
+            Err(Error::new(span(reader.0), "expected `,`"))
+        }
     }
 }
 
-impl ToTokens for Value {
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        match self {
-            Self::None => {}
-            Self::Text(text) => text.to_tokens(tokens),
-            Self::Number(lit) => lit.to_tokens(tokens),
-            Self::Path(path) => path.to_tokens(tokens),
-            Self::List(list) => list.to_tokens(tokens),
-        }
-    }
+/// Where some trees begin.
+fn span(trees: &[TokenTree]) -> Span {
+    trees.first().map_or_else(Span::call_site, TokenTree::span)
 }
 
 impl Value {
+    /// Reads a literal or a path, and leaves what stands behind it.
+    fn read(reader: &mut Reader<'_>) -> syn::Result<Self> {
+        let all = reader.0;
+        let literal = literal(&all[..1]);
+        let value = if let Some(literal) = literal {
+            reader.0 = &all[1..];
+            Some(match literal {
+                Lit::Str(text) => Self::Text(text),
+                other => Self::Number(other),
+            })
+        } else {
+            reader.path().map(|path| Self::Path(path.to_vec()))
+        };
+        // Behind a value stands nothing; a sign or a bracket makes it another expression.
+        match (value, reader.0.first()) {
+            (Some(value), None | Some(TokenTree::Ident(_) | TokenTree::Literal(_))) => Ok(value),
+            _ => {
+                let message = "expected a literal or the path of a function";
+                Err(Error::new_spanned(stream(all), message))
+            }
+        }
+    }
+
     pub(super) fn text(self, name: &Ident) -> syn::Result<LitStr> {
         match self {
             Self::Text(text) if text.value().trim().is_empty() => {
@@ -126,9 +121,9 @@ impl Value {
         }
     }
 
-    pub(super) fn path(self, name: &Ident) -> syn::Result<Path> {
+    pub(super) fn path(self, name: &Ident) -> syn::Result<TokenStream> {
         match self {
-            Self::Path(path) => Ok(path),
+            Self::Path(path) => Ok(stream(&path)),
             _ => Err(Error::new(
                 name.span(),
                 format!("`{name}` needs a path: `{name} = some::path`"),
@@ -137,20 +132,39 @@ impl Value {
     }
 }
 
+/// A literal, if these trees are one.
+pub(super) fn literal(trees: &[TokenTree]) -> Option<Lit> {
+    match trees {
+        [TokenTree::Literal(literal)] => Some(Lit::new(literal.clone())),
+        [TokenTree::Ident(word)] if word == "true" || word == "false" => {
+            Some(Lit::Bool(syn::LitBool::new(word == "true", word.span())))
+        }
+        _ => None,
+    }
+}
+
+impl ToTokens for Value {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        match self {
+            Self::None => {}
+            Self::Text(text) => text.to_tokens(tokens),
+            Self::Number(lit) => lit.to_tokens(tokens),
+            Self::Path(path) => tokens.extend(path.iter().cloned()),
+            Self::List(list) => list.to_tokens(tokens),
+        }
+    }
+}
+
 /// Splits at the commas that stand outside of any bracket.
-pub(super) fn split_at_commas(tokens: TokenStream) -> Vec<TokenStream> {
-    let mut pieces: Vec<TokenStream> = Vec::new();
-    let mut piece = TokenStream::new();
-    for token in tokens {
-        match token {
+pub(super) fn split_at_commas(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
+    let mut pieces = Vec::new();
+    let mut piece = Vec::new();
+    for tree in trees(tokens) {
+        match tree {
             TokenTree::Punct(punct) if punct.as_char() == ',' => {
                 pieces.push(std::mem::take(&mut piece));
             }
-            // A value that reaches us through a `macro_rules!` comes in an invisible group.
-            TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
-                piece.extend(group.stream());
-            }
-            other => piece.extend([other]),
+            other => piece.push(other),
         }
     }
     if !piece.is_empty() {

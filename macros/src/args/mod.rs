@@ -8,7 +8,7 @@ mod tests;
 
 use proc_macro2::TokenStream;
 use syn::ext::IdentExt;
-use syn::{Error, LitStr, Path};
+use syn::{Error, LitStr};
 
 use crate::need::Need;
 use argument::{Argument, arguments};
@@ -25,7 +25,7 @@ pub(crate) struct Args {
     pub(crate) reason: Option<LitStr>,
     pub(crate) timeout: Option<LitStr>,
     pub(crate) serial: Option<LitStr>,
-    pub(crate) krate: Option<Path>,
+    pub(crate) krate: Option<TokenStream>,
 }
 
 impl Args {

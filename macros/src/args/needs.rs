@@ -1,13 +1,14 @@
 //! From an argument to what the test needs.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{ToTokens, quote};
+use quote::quote;
+use syn::Error;
 use syn::ext::IdentExt;
-use syn::{Error, Lit};
 
 use super::METADATA;
-use super::argument::{Argument, Value, arguments, split_at_commas};
+use super::argument::{Argument, Value, arguments, literal, split_at_commas};
 use crate::need::{Group, Need, many};
+use crate::tokens::{path_text, stream};
 
 /// Maps an argument to what it needs; a list to what each of its parts needs.
 pub(super) fn need(name: Ident, value: Value, errors: &mut Vec<Error>) -> Option<Need> {
@@ -65,23 +66,21 @@ fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Ne
     let mut atoms = Vec::new();
     let mut seen: Vec<String> = Vec::new();
     for piece in split_at_commas(list) {
-        let written = piece.to_string();
-        match syn::parse2::<Lit>(piece.clone()) {
-            Ok(_) if seen.contains(&written) => {
-                errors.push(Error::new_spanned(piece, "this value is stated twice"));
-            }
-            Ok(_) => {
-                seen.push(written);
-                let name = name.clone();
-                atoms.push(Need::Atom { name, args: piece });
-            }
-            Err(_) => {
-                let message = format!(
-                    "expected the values of `{name}` here: constraints are grouped by `all(…)`, \
-                     `any(…)` and `not(…)`"
-                );
-                errors.push(Error::new_spanned(piece, message));
-            }
+        let value = stream(&piece);
+        let written = value.to_string();
+        if literal(&piece).is_none() {
+            let message = format!(
+                "expected the values of `{name}` here: constraints are grouped by `all(…)`, \
+                 `any(…)` and `not(…)`"
+            );
+            errors.push(Error::new_spanned(value, message));
+        } else if seen.contains(&written) {
+            errors.push(Error::new_spanned(value, "this value is stated twice"));
+        } else {
+            seen.push(written);
+            let name = name.clone();
+            let place = piece[0].span();
+            atoms.push(Need::Value { name, value, place });
         }
     }
     if atoms.is_empty() && errors.len() == before {
@@ -103,8 +102,8 @@ fn atom(name: Ident, value: Value) -> syn::Result<Need> {
         Value::Text(text) => quote!(#text),
         Value::Number(lit) => quote!(#lit),
         Value::Path(path) => {
-            let text = path.to_token_stream().to_string().replace(' ', "");
-            quote!(#text, #path)
+            let text = path_text(&path);
+            quote!(#text, #(#path)*)
         }
         Value::List(list) => list,
     };

@@ -14,6 +14,7 @@ fn read(text: &str) -> (Args, Vec<String>) {
 fn shown(needs: &[Need]) -> String {
     let one = |need: &Need| match need {
         Need::Atom { name, args } => format!("{name}({args})"),
+        Need::Value { name, value, .. } => format!("{name}({value})"),
         Need::Group(group, of) => format!("{group:?}[{}]", shown(of)),
     };
     needs.iter().map(one).collect::<Vec<_>>().join(", ")

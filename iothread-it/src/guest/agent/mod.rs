@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use iothread_it_agent::protocol::{
-    self, Command, Disk, Epoch, Extent, Greeting, Load, Presence, Reply, Request, RequestId, Serial,
+    self, Command, Disk, Epoch, Extent, Greeting, Identity, Load, Presence, Renewal, Reply,
+    Request, RequestId, Serial,
 };
 
 pub use error::AgentError;
@@ -88,6 +89,49 @@ impl Agent {
             },
         )?
         .map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
+    }
+
+    /// Makes a restored guest another than those restored from the same file, and waits for the
+    /// greeting of the new epoch.
+    ///
+    /// # Errors
+    /// If the guest cannot renew itself, or not in time.
+    pub fn renew(
+        &self,
+        saved: &Epoch,
+        renewal: &Renewal,
+        deadline: Deadline,
+    ) -> Result<Greeting, AgentError> {
+        const AWAITED: &str = "the greeting of the restored guest";
+        let command = Command::Renew(renewal.clone());
+        let id = self.send_in(Some(saved), AWAITED, command)?;
+        let ended = self.wait(AWAITED, deadline, |state| {
+            if let Some(End::Answered(outcome)) = state.requests.get_mut(&id)?.end.take() {
+                return Some(Err(End::Answered(outcome)));
+            }
+            let greeting = state.greeting.clone()?;
+            let is_new = !matches!(&greeting, Ok(greeting) if greeting.epoch == *saved);
+            is_new.then_some(Ok(greeting))
+        });
+        self.board.with(|state| state.requests.remove(&id));
+        match ended? {
+            Ok(greeting) => {
+                greeting.map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
+            }
+            Err(end) => Err(end.into_error(AWAITED)),
+        }
+    }
+
+    /// Asks by what the guest differs from others.
+    ///
+    /// # Errors
+    /// If the agent does not answer in time.
+    pub fn identity(&self, deadline: Deadline) -> Result<Identity, AgentError> {
+        const AWAITED: &str = "the guest's identity";
+        match self.ask(AWAITED, Command::Identity, deadline)? {
+            Reply::Identity(identity) => Ok(identity),
+            _ => Err(AgentError::wrong_reply(AWAITED)),
+        }
     }
 
     /// Lists the guest's disks.
@@ -216,10 +260,20 @@ impl Agent {
     }
 
     fn send(&self, awaited: &str, command: Command) -> Result<RequestId, AgentError> {
+        self.send_in(None, awaited, command)
+    }
+
+    /// Sends a request, in the epoch of the last greeting unless another is named.
+    fn send_in(
+        &self,
+        epoch: Option<&Epoch>,
+        awaited: &str,
+        command: Command,
+    ) -> Result<RequestId, AgentError> {
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let epoch = self.board.with(|state| {
             let greeting = state.greeting.as_ref().and_then(|g| g.as_ref().ok());
-            let epoch = greeting.map(|greeting| greeting.epoch.clone());
+            let epoch = epoch.or(greeting.map(|greeting| &greeting.epoch)).cloned();
             if epoch.is_some() {
                 state.requests.insert(id, Progress::default());
             }

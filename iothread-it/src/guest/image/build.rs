@@ -83,6 +83,7 @@ pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestIm
         vmlinux: None,
         kernel_release: kernel.release.clone(),
         initramfs: out.to_owned(),
+        agent_sha256,
         origin: kernel.origin.clone(),
     })
 }

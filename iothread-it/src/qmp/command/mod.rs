@@ -56,6 +56,30 @@ commands! {
     /// Asks for QEMU's version.
     "query-version": QueryVersion -> VersionInfo {}
 
+    /// Takes a descriptor that comes with the command.
+    "getfd": GetFd<'a> -> IgnoredAny {
+        /// What to call it.
+        fdname: &'a str,
+    }
+
+    /// Sets how the machine is saved or restored.
+    "migrate-set-capabilities": MigrateSetCapabilities -> IgnoredAny {
+        /// Each with its state.
+        capabilities: Vec<MigrationCapability>,
+    }
+
+    /// Saves the machine's state. It is done at the event MIGRATION.
+    "migrate": Migrate<'a> -> IgnoredAny {
+        /// Where to.
+        uri: &'a str,
+    }
+
+    /// Restores the machine's state. It is done at the event MIGRATION.
+    "migrate-incoming": MigrateIncoming<'a> -> IgnoredAny {
+        /// Where from.
+        uri: &'a str,
+    }
+
     /// Tells all commands and events, in a line of some 250 kB. Properties of devices are not in it.
     "query-qmp-schema": QueryQmpSchema -> Vec<SchemaInfo> {}
 
@@ -194,6 +218,15 @@ pub enum SocketAddress<'a> {
         /// Its path, 107 bytes at the most.
         path: &'a str,
     },
+}
+
+/// QEMU's `MigrationCapabilityStatus`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MigrationCapability {
+    /// Its name.
+    pub capability: &'static str,
+    /// Whether it is on.
+    pub state: bool,
 }
 
 /// A file on the host, as a block node.

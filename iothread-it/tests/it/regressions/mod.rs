@@ -3,21 +3,19 @@
 //!
 //! `CASES.md` lists them beside their numbers, with those that cannot be had here.
 
+mod blk;
 pub(crate) mod mark;
 mod nodes;
-
-pub(crate) use mark::{Mark, Red, seen};
 
 /// Declares cases with their issue and mark. Those with a guest are functions of a topology and run
 /// on `q35`: `[issue] case: mark;`.
 macro_rules! regressions {
     (with a guest: $([$issue:literal] $case:ident: $mark:expr;)*) => {
         mod q35 {
-            use super::*;
+            use $crate::regressions::mark::*;
             $(
                 #[kata_test::kata_test(when = crate::fixture::qemu_and_guest, issue = $issue)]
                 fn $case() -> anyhow::Result<()> {
-                    use $crate::regressions::{Mark, Red, seen};
                     let mark: Mark = $mark;
                     mark.judge(|| super::$case(iothread_it::qemu::Topology::Q35))
                 }
@@ -26,11 +24,10 @@ macro_rules! regressions {
     };
     (without a guest: $([$issue:literal] $case:ident: $mark:expr;)*) => {
         mod alone {
-            use super::*;
+            use $crate::regressions::mark::*;
             $(
                 #[kata_test::kata_test(when = crate::fixture::qemu_and_guest, issue = $issue)]
                 fn $case() -> anyhow::Result<()> {
-                    use $crate::regressions::{Mark, Red, seen};
                     let mark: Mark = $mark;
                     mark.judge(super::$case)
                 }

@@ -1,44 +1,38 @@
 //! One VM: its process, its channels and its disks, with one owner.
+//!
+//! `launch` starts QEMU with its channels, and `restore` makes a running guest of a saved one.
 
-use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+mod error;
+mod launch;
+mod restore;
+
 use std::os::unix::net::UnixStream;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use command_fds::{CommandFdExt, FdMapping};
+pub use error::{LastWords, VmError};
+use launch::{Launched, Plan, QEMU_SPAN, last_words, quit};
 
-use crate::artifacts::{Manifest, QemuInstall};
-use crate::config::{CpuList, IoThreads};
+use crate::artifacts::{Manifest, with_causes};
+use crate::config::IoThreads;
+use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
-use crate::guest::{Agent, AgentError};
 use crate::hotplug::{
     AttachError, BlockOptions, DetachError, DiskSpec, DiskState, Hotplug, MoveError, Settled,
 };
 use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
-use crate::process::{OwnedProcess, ProcessError, ProcessId};
-use crate::qemu::{self, Accelerator, Shape, Wiring};
-use crate::qmp::command::{QueryIothreads, QueryVersion, Quit};
-use crate::qmp::{Qmp, QmpError};
+use crate::process::{OwnedProcess, ProcessId};
+use crate::qemu::{self, Accelerator, Memory, Shape};
+use crate::qmp::Qmp;
+use crate::qmp::command::{QueryIothreads, QueryVersion};
 use crate::wait::Deadline;
-
-/// How long QEMU may take to greet. It loads its modules and firmware before that.
-const QEMU_SPAN: Duration = Duration::from_secs(30);
-
-/// How long the guest may take to boot, under emulation on a busy host.
-const BOOT_SPAN: Duration = Duration::from_secs(120);
+use crate::warm::{Key, WarmError, WarmStore};
 
 /// How long an attach may take from the first step to the last.
 const ATTACH_SPAN: Duration = Duration::from_secs(30);
 
 /// How long a guest may take to let go of a disk. With native PCIe hotplug it is 6 s by design.
 const DETACH_SPAN: Duration = Duration::from_secs(30);
-
-/// How long QEMU may take to end after `quit`.
-const QUIT_SPAN: Duration = Duration::from_secs(20);
-
-/// The numbers of the channels in QEMU's process, behind its standard streams.
-const WIRING: Wiring = Wiring { qmp: 3, agent: 4 };
 
 /// A running VM, whose guest has booted. It ends when this value is dropped, or its process does.
 #[derive(Debug)]
@@ -51,71 +45,18 @@ pub struct Vm {
     placement: Placement,
     greeting: Greeting,
     accelerator: Accelerator,
+    start: Start,
 }
 
-/// Why there is no VM, or no orderly end of one.
-#[derive(Debug, thiserror::Error)]
-pub enum VmError {
-    /// QEMU could not be executed.
-    #[error("QEMU does not start")]
-    Spawn(#[from] ProcessError),
-    /// The channels could not be made.
-    #[error("cannot make a channel to QEMU")]
-    Channel(#[source] std::io::Error),
-    /// QEMU ended, or did not speak QMP.
-    #[error("QEMU does not come up{words}")]
-    Qmp {
-        /// Why.
-        source: QmpError,
-        /// How it ended and what it said, for a person.
-        words: Box<LastWords>,
-    },
-    /// The guest did not come up.
-    #[error("the guest does not come up{words}")]
-    Guest {
-        /// Why.
-        source: AgentError,
-        /// How QEMU ended and what the console said, for a person.
-        words: Box<LastWords>,
-    },
-    /// A thread of the pool could not be bound to the CPUs that the configuration names.
-    #[error("cannot bind IOThread `{thread}` to CPU {cpus}")]
-    Bind {
-        /// The thread.
-        thread: IoThreadId,
-        /// Its CPUs.
-        cpus: CpuList,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// QEMU did not end in time and was killed.
-    #[error("QEMU did not end within {deadline} after `quit` and was killed")]
-    Lingers {
-        /// How long it had.
-        deadline: Deadline,
-    },
-}
-
-/// How QEMU ended, and the end of what it and its guest said.
-#[derive(Debug, Default)]
-pub struct LastWords {
-    exit: Option<ExitStatus>,
-    stderr: String,
-    console: String,
-}
-
-impl std::fmt::Display for LastWords {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(exit) = self.exit {
-            write!(f, "; it ended with {exit}")?;
-        }
-        for (name, text) in [("QEMU", &self.stderr), ("the console", &self.console)] {
-            if !text.trim().is_empty() {
-                write!(f, "\n--- {name} said ---\n{}", text.trim_end())?;
-            }
-        }
-        Ok(())
-    }
+/// How a VM came to run.
+#[derive(Debug)]
+pub enum Start {
+    /// Its guest booted.
+    Cold,
+    /// Its guest booted, since it could not be restored.
+    ColdInstead(WarmError),
+    /// Its guest was restored.
+    Restored,
 }
 
 impl Vm {
@@ -150,40 +91,86 @@ impl Vm {
         accelerator: Accelerator,
         between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
     ) -> Result<Self, VmError> {
-        let (qmp, qmp_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-        let qmp = between(qmp).map_err(VmError::Channel)?;
-        let (agent, agent_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-        let arguments = qemu::arguments(shape, &accelerator, &manifest.guest, WIRING);
-        let channels = [(qmp_theirs, WIRING.qmp), (agent_theirs, WIRING.agent)];
-        let process = OwnedProcess::spawn(command(&manifest.qemu, arguments, channels))?;
+        let plan = Plan::new(manifest, shape, &accelerator);
+        let launched = Launched::start_through(&plan, &Memory::Own, between)?;
+        let greeting = launched.booted()?;
+        Self::assemble(&plan, launched, greeting, Start::Cold)
+    }
 
-        let qmp =
-            Qmp::negotiate(qmp, Deadline::after(QEMU_SPAN)).map_err(|source| VmError::Qmp {
-                source,
-                words: last_words(&process),
-            })?;
-        let agent = Agent::new(agent).map_err(VmError::Channel)?;
-        let greeting = agent
-            .greeting(Deadline::after(BOOT_SPAN))
-            .map_err(|source| VmError::Guest {
-                source,
-                words: last_words(&process),
-            })?;
+    /// Restores a guest of this shape, which boots once for all that are restored from it. Where
+    /// that fails, boots one and notes why: see [`Start`].
+    ///
+    /// # Errors
+    /// If neither comes up.
+    pub fn restore_or_boot(
+        manifest: &Manifest,
+        shape: &Shape,
+        store: &WarmStore,
+    ) -> Result<Self, VmError> {
+        let accelerator = Accelerator::probe();
+        match Self::restore(&Plan::new(manifest, shape, &accelerator), store) {
+            Ok(vm) => Ok(vm),
+            Err(why) => {
+                store.note(&with_causes(&why));
+                let mut vm = Self::boot_with(manifest, shape, accelerator)?;
+                vm.start = Start::ColdInstead(why);
+                Ok(vm)
+            }
+        }
+    }
+
+    /// Returns by what the template of such a guest is found.
+    ///
+    /// # Errors
+    /// If a file that it is made of cannot be looked at.
+    pub fn key(manifest: &Manifest, shape: &Shape) -> Result<Key, WarmError> {
+        Plan::new(manifest, shape, &Accelerator::probe()).key()
+    }
+
+    fn restore(plan: &Plan<'_>, store: &WarmStore) -> Result<Self, WarmError> {
+        let key = plan.key()?;
+        let ram_size = plan.shape.memory_bytes();
+        let template = store.template(&key, ram_size, |ram| {
+            restore::boot_and_save(plan, ram).map_err(|error| WarmError::Make(Box::new(error)))
+        })?;
+        let restored = restore::restore(plan, &template);
+        let vm = restored.and_then(|(launched, greeting)| {
+            Self::assemble(plan, launched, greeting, Start::Restored)
+        });
+        vm.map_err(|error| {
+            store.forget(&key);
+            WarmError::Restore(Box::new(error))
+        })
+    }
+
+    fn assemble(
+        plan: &Plan<'_>,
+        launched: Launched,
+        greeting: Greeting,
+        start: Start,
+    ) -> Result<Self, VmError> {
+        let Launched {
+            qmp,
+            agent,
+            process,
+        } = launched;
         let version = qmp.execute(&QueryVersion {}, Deadline::after(QEMU_SPAN));
         let version = version.map_err(|source| VmError::Qmp {
             source,
             words: last_words(&process),
         })?;
-        bind_threads(&process, &qmp, &shape.config.iothreads)?;
-        let pool = Pool::new(shape.threads(), qemu::slots(shape));
+        let config = &plan.shape.config;
+        bind_threads(&process, &qmp, &config.iothreads)?;
+        let pool = Pool::new(plan.shape.threads(), qemu::slots(plan.shape));
         Ok(Self {
             qmp,
             agent,
             process,
-            hotplug: Hotplug::new(pool, BlockOptions::from(&shape.config), version.qemu),
-            placement: shape.config.iothreads.placement.clone(),
+            hotplug: Hotplug::new(pool, BlockOptions::from(config), version.qemu),
+            placement: config.iothreads.placement.clone(),
             greeting,
-            accelerator,
+            accelerator: plan.accelerator.clone(),
+            start,
         })
     }
 
@@ -280,6 +267,11 @@ impl Vm {
         &self.accelerator
     }
 
+    /// Returns how it came to run.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
     /// Returns which process QEMU is.
     pub fn process(&self) -> ProcessId {
         self.process.id()
@@ -295,20 +287,7 @@ impl Vm {
     /// # Errors
     /// If it does not end in time. It is killed then.
     pub fn shutdown(self) -> Result<ExitStatus, VmError> {
-        let deadline = Deadline::after(QUIT_SPAN);
-        match self.qmp.execute(&Quit {}, deadline) {
-            // The end of the channel can overtake the reply.
-            Ok(_) | Err(QmpError::Closed { .. }) => {}
-            Err(source) => {
-                return Err(VmError::Qmp {
-                    source,
-                    words: last_words(&self.process),
-                });
-            }
-        }
-        self.process
-            .wait(deadline)
-            .ok_or(VmError::Lingers { deadline })
+        quit(&self.qmp, &self.process)
     }
 }
 
@@ -334,33 +313,4 @@ fn bind_threads(process: &OwnedProcess, qmp: &Qmp, threads: &IoThreads) -> Resul
         }
     }
     Ok(())
-}
-
-fn command(
-    qemu: &QemuInstall,
-    arguments: Vec<OsString>,
-    channels: [(UnixStream, i32); 2],
-) -> Command {
-    let mut command = Command::new(&qemu.program);
-    command
-        .args(&qemu.prefix_args)
-        .args(arguments)
-        .envs(&qemu.env);
-    let mappings = channels.map(|(stream, child_fd)| FdMapping {
-        parent_fd: OwnedFd::from(stream),
-        child_fd,
-    });
-    command
-        .fd_mappings(mappings.into())
-        .expect("the two numbers differ");
-    command
-}
-
-/// Of a QEMU that has ended, its exit is awaited a moment: its channels close first.
-fn last_words(process: &OwnedProcess) -> Box<LastWords> {
-    Box::new(LastWords {
-        exit: process.wait(Deadline::after(Duration::from_secs(1))),
-        stderr: process.stderr(),
-        console: process.stdout(),
-    })
 }
