@@ -6,6 +6,7 @@
 //! it was: until then the disk keeps its thread and its slot.
 
 mod balloon;
+mod cold;
 mod disk;
 mod error;
 mod guest;
@@ -24,6 +25,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use cold::ColdPlugged;
 pub use disk::{BlockOptions, DiskSpec};
 pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};

@@ -27,6 +27,7 @@ mod regressions;
 mod serving;
 mod survival;
 mod threads;
+mod three_ways;
 mod warm;
 
 kata_test::main!();

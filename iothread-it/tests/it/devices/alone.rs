@@ -4,12 +4,12 @@ use anyhow::{Context, Result};
 use iothread_it::artifacts::Manifest;
 use iothread_it::config::{Aio, HypervisorConfig};
 use iothread_it::hotplug::{BlockOptions, DiskSpec, Hotplug};
-use iothread_it::pool::{DeviceId, IoThreadId, Pool, SlotTable};
+use iothread_it::pool::{IoThreadId, Pool, SlotTable};
 use iothread_it::scratch::Scratch;
 
 use crate::bare::Bare;
 use crate::evidence::{Gained, during};
-use crate::fixture::{DISK_SIZE, scratch};
+use crate::fixture::{empty_disk, scratch};
 
 const THREADS: usize = 3;
 
@@ -54,9 +54,7 @@ impl Alone {
     }
 
     pub(super) fn disk(&self, name: &str) -> Result<DiskSpec> {
-        let path = self.scratch.path().join(name);
-        std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
-        Ok(DiskSpec::new(DeviceId::new(name)?, path))
+        empty_disk(&self.scratch, name)
     }
 
     /// Returns what each thread gained while something was done.

@@ -2,6 +2,7 @@
 
 mod alone;
 mod balloon;
+mod cold;
 mod export;
 mod nbd;
 mod node;
