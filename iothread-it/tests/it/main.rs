@@ -16,6 +16,8 @@ mod fixture;
 mod guest;
 mod load;
 mod microvm;
+mod monitors;
+mod moving;
 mod ownership;
 mod pending;
 mod placement;
@@ -26,6 +28,7 @@ mod serving;
 mod soak;
 mod survival;
 mod threads;
+mod three_ways;
 mod warm;
 
 kata_test::main!();
