@@ -45,6 +45,9 @@ pub(crate) enum Ending {
     TimedOut,
     /// It began, and nothing more is known.
     Lost,
+    /// No place could run it, which only a runner knows.
+    #[cfg(feature = "runner")]
+    Nowhere,
 }
 
 impl fmt::Display for Phase {
@@ -66,6 +69,8 @@ impl fmt::Display for Ending {
             Self::Undetermined => "undetermined",
             Self::TimedOut => "timed_out",
             Self::Lost => "lost",
+            #[cfg(feature = "runner")]
+            Self::Nowhere => "nowhere",
         })
     }
 }
