@@ -9,6 +9,7 @@ mod capabilities;
 mod cycles;
 mod data;
 mod devices;
+mod documents;
 mod evidence;
 mod failures;
 mod faults;
@@ -25,6 +26,7 @@ mod regressions;
 mod serving;
 mod soak;
 mod survival;
+mod texts;
 mod threads;
 mod warm;
 
