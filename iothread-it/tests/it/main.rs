@@ -17,6 +17,8 @@ mod fixture;
 mod guest;
 mod load;
 mod microvm;
+mod monitors;
+mod moving;
 mod ownership;
 mod pending;
 mod placement;
@@ -28,6 +30,7 @@ mod soak;
 mod survival;
 mod texts;
 mod threads;
+mod three_ways;
 mod warm;
 
 kata_test::main!();

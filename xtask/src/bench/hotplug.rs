@@ -49,6 +49,10 @@ const KATA_POLL: Duration = Duration::from_millis(100);
 
 const DISK: &str = "disk0";
 
+/// The script's name for the same disk. Our client is told of what the script does too, perhaps
+/// only after its own next attach has begun.
+const SCRIPTED: &str = "script0";
+
 /// A VM with two monitors: one for our client, and one for a script.
 struct Two {
     qmp: Qmp,
@@ -164,23 +168,23 @@ impl Two {
         let file = json!({ "driver": "file", "filename": self.disk.path, "aio": "threads" });
         script.command(
             "blockdev-add",
-            &json!({ "driver": "raw", "node-name": DISK, "file": file }),
+            &json!({ "driver": "raw", "node-name": SCRIPTED, "file": file }),
         )?;
         script.command(
             "device_add",
             &json!({
-                "driver": "virtio-blk-pci", "id": DISK, "bus": "rp0", "addr": "0x0",
-                "drive": DISK, "serial": DISK, "iothread": "indep_iothread_0",
+                "driver": "virtio-blk-pci", "id": SCRIPTED, "bus": "rp0", "addr": "0x0",
+                "drive": SCRIPTED, "serial": SCRIPTED, "iothread": "indep_iothread_0",
             }),
         )?;
-        let serial = Serial(DISK.into());
+        let serial = Serial(SCRIPTED.into());
         self.agent.await_disk(&serial, Presence::Present, soon())?;
         let attach = since(start);
         script.forget();
         let start = Instant::now();
-        script.command("device_del", &json!({ "id": DISK }))?;
+        script.command("device_del", &json!({ "id": SCRIPTED }))?;
         removed(script)?;
-        script.command("blockdev-del", &json!({ "node-name": DISK }))?;
+        script.command("blockdev-del", &json!({ "node-name": SCRIPTED }))?;
         detach.borrow_mut().push(since(start));
         Ok(attach)
     }
@@ -192,10 +196,10 @@ fn attach_and_detach(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
     let (floor_detach, kata_detach) = (RefCell::default(), RefCell::default());
     // The first of each translates the guest's code, under emulation.
     two.ours(&mut Told::default())?;
-    two.scripted(&RefCell::default(), |script| script.removed(DISK))?;
+    two.scripted(&RefCell::default(), |script| script.removed(SCRIPTED))?;
     let [attach, floor_attach, kata_attach] = lab.rounds.alternate([
         &mut || two.ours(&mut told),
-        &mut || two.scripted(&floor_detach, |script| script.removed(DISK)),
+        &mut || two.scripted(&floor_detach, |script| script.removed(SCRIPTED)),
         &mut || two.scripted(&kata_detach, kata_waits),
     ])?;
     let samples = |of: RefCell<Vec<f64>>| Samples::new(of.into_inner());
@@ -271,7 +275,7 @@ fn attach_and_detach(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
 fn kata_waits(script: &mut Script) -> Result<()> {
     loop {
         script.command("query-version", &json!({}))?;
-        if script.saw_removal(DISK) {
+        if script.saw_removal(SCRIPTED) {
             return Ok(());
         }
         std::thread::sleep(KATA_POLL);
