@@ -52,6 +52,51 @@ fn maps() -> Result<bool> {
     Ok(version.is_some_and(|version| version >= QemuVersion::MAPS_QUEUES))
 }
 
+/// Of more than 1024, QEMU says nothing any more: `regressions::nodes`.
+#[kata_test(when = crate::fixture::qemu_and_guest)]
+fn a_disk_has_queues_and_not_too_many() -> Result<()> {
+    let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1));
+    for bad in [0, 1025, u16::MAX] {
+        let ours = pool.lease(&DeviceId::new("d0")?, bad, &Placement::First);
+        let ours = ours.err().context("we took it")?.to_string();
+        let words = format!("num-queues is {bad}; it must be larger than 0, and at most 1024");
+        ensure!(ours == words, "we say {ours}");
+    }
+    for bad in [0, 1023] {
+        let ours = pool.lease_controller(&DeviceId::new("d0")?, bad, &Placement::First);
+        let ours = ours.err().context("we took it")?.to_string();
+        ensure!(ours.ends_with("and at most 1022"), "we say {ours}");
+    }
+    let qemu = start()?;
+    let none = disk(&json!({"num-queues": 0}));
+    let told = refusal(qemu.qmp.execute(&none, soon()))?;
+    ensure!(
+        told == "num-queues property must be larger than 0",
+        "QEMU says {told}"
+    );
+    for bad in [0, 1023] {
+        let controller = json!({"driver": "virtio-scsi-pci", "id": "s0", "bus": "rp0",
+                                "num_queues": bad});
+        let told = refusal(qemu.qmp.execute(&raw::DeviceAdd(controller), soon()))?;
+        ensure!(
+            told.starts_with("Invalid number of queues"),
+            "QEMU says {told}"
+        );
+    }
+    for (driver, key, most) in [
+        ("virtio-scsi-pci", "num_queues", 1022),
+        ("virtio-blk-pci", "num-queues", 1024),
+    ] {
+        let mut device = json!({"driver": driver, "id": driver, "bus": "rp0", key: most});
+        if driver == "virtio-blk-pci" {
+            device["drive"] = "n0".into();
+            device["bus"] = "rp1".into();
+        }
+        qemu.qmp.execute(&raw::DeviceAdd(device), soon())?;
+    }
+    qemu.quit()
+}
+
 /// What both of us say of a mapping, and the mapping.
 type BadMapping = (&'static str, Vec<(&'static str, Vec<u16>)>);
 

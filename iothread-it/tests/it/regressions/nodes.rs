@@ -68,6 +68,11 @@ regressions!(without a guest:
         Red { qemu: seen::TRIXIE, told: "object_finalize: assertion failed: (obj->parent == NULL)" },
         Red { qemu: seen::SID, told: "object_finalize: assertion failed: (obj->parent == NULL)" },
     ]);
+    ["QEMU virtio.c: virtio_add_queue"] too_many_queues_are_refused: Mark::Reproduced(&[
+        Red { qemu: seen::BOOKWORM, told: "SIGABRT" },
+        Red { qemu: seen::TRIXIE, told: "SIGABRT" },
+        Red { qemu: seen::SID, told: "SIGABRT" },
+    ]);
     ["Proxmox VE: I/O pressure of idle IOThreads"] idle_threads_do_not_wait_for_io: Mark::Reproduced(&[
         Red { qemu: seen::SID, told: "tasks wait for I/O while QEMU is idle" },
     ]);
@@ -477,6 +482,17 @@ fn a_mapped_thread_that_was_made_anew_is_not_taken_for_the_old() -> Result<()> {
         rig.unplug("d0")?;
         let threads = rig.threads()?;
         ensure!(threads.contains(&"t0".to_owned()), "{threads:?}");
+        Ok(())
+    })
+}
+
+/// The pool gives no lease for so many.
+fn too_many_queues_are_refused() -> Result<()> {
+    Rig::run(|rig| {
+        rig.node("n0")?;
+        let mut device = rig.device("d0", "n0", "t0");
+        device["num-queues"] = 1025.into();
+        refusal(rig.qmp().execute(&raw::DeviceAdd(device), soon()))?;
         Ok(())
     })
 }
