@@ -22,7 +22,6 @@ mod moving;
 mod ownership;
 mod pending;
 mod placement;
-mod proxy;
 mod raw;
 mod regressions;
 mod serving;

@@ -52,7 +52,7 @@ fn maps() -> Result<bool> {
     Ok(version.is_some_and(|version| version >= QemuVersion::MAPS_QUEUES))
 }
 
-/// Of more than 1024, QEMU says nothing any more: `regressions::nodes`.
+/// Of more than 1024, QEMU says nothing any more: `regressions::threads`.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
 fn a_disk_has_queues_and_not_too_many() -> Result<()> {
     let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1));

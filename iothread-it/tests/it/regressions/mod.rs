@@ -7,7 +7,9 @@ mod blk;
 mod load;
 pub(crate) mod mark;
 mod nodes;
+mod rig;
 mod scsi;
+mod threads;
 
 /// Declares cases with their issue and mark. Those with a guest are functions of a topology and run
 /// on `q35`: `[issue] case: mark;`.
@@ -54,7 +56,7 @@ pub(crate) use marks;
 
 /// Returns every case with its mark.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, mark::Mark)> {
-    [blk::MARKS, nodes::MARKS, scsi::MARKS]
+    [blk::MARKS, nodes::MARKS, scsi::MARKS, threads::MARKS]
         .into_iter()
         .flatten()
         .copied()
