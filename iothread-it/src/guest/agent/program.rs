@@ -9,11 +9,11 @@ use super::{Agent, AgentError, GRACE};
 use crate::wait::Deadline;
 
 /// How long a guest may be silent before it is asked whether it is still there.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(15);
 
 /// How long it may take to answer that. An emulated guest that shares its CPU takes well under a
 /// second.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(60);
+const SIGN_OF_LIFE: Duration = Duration::from_secs(40);
 
 impl Agent {
     /// Makes the guest a place for programs; see [`Command::Furnish`].
