@@ -2,15 +2,13 @@
 //!
 //! A test that is about to run is first written down as `lost`, and once more when it has ended; the
 //! last line of a process about a test is the one that counts. So whatever kills the process, and
-//! with whatever signal, the test it was at can be told. Each line is one write(2) to a file that
-//! only this process appends to, so lines are whole; only the last can be cut.
+//! with whatever signal, the test it was at can be told. Lines go by one write(2) to a file that only
+//! this process appends to, so they are whole; only the last can be cut.
 
 pub(crate) mod json;
 pub(crate) mod opt_ins;
 mod place;
 mod write;
-
-use std::fmt;
 
 use crate::measure::Measures;
 use crate::verdict::Reason;
@@ -18,7 +16,7 @@ use crate::verdict::Reason;
 #[cfg(feature = "runner")]
 pub(crate) use place::point_latest;
 pub(crate) use place::{LIFELINE, serial_folder, start_time};
-pub(crate) use write::{write, write_all};
+pub(crate) use write::{Lines, write, write_all};
 
 /// The version of the lines' form.
 pub(crate) const SCHEMA: u32 = 1;
@@ -47,18 +45,18 @@ pub(crate) enum Ending {
     Lost,
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Phase {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
             Self::List => "list",
             Self::Run => "run",
-        })
+        }
     }
 }
 
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Ending {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
@@ -66,7 +64,7 @@ impl fmt::Display for Ending {
             Self::Undetermined => "undetermined",
             Self::TimedOut => "timed_out",
             Self::Lost => "lost",
-        })
+        }
     }
 }
 
@@ -90,18 +88,19 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// The line, with its line break. `attempt` counts from 1.
-    pub(crate) fn to_line(&self, run: &str, attempt: u32, uid: u32) -> String {
-        let mut line = json::Object::new();
-        line.number("schema", f64::from(SCHEMA));
-        line.text("run", run);
+    /// Writes the line with its line break behind a text. `common` is what all lines of a process
+    /// begin with, as [`common`] writes it; `attempt` counts from 1.
+    pub(crate) fn write_line(&self, to: &mut String, common: &str, attempt: u32, uid: u32) {
+        let mut text = std::mem::take(to);
+        text.push_str(common);
+        let mut line = json::Object::resume(text);
         line.text("binary", self.binary);
         line.text("test", self.test);
         line.text("place", "here");
-        line.text("phase", &self.phase.to_string());
-        line.number("attempt", f64::from(attempt));
-        line.number("as_uid", f64::from(self.as_uid.unwrap_or(uid)));
-        line.text("outcome", &self.ending.to_string());
+        line.text("phase", self.phase.word());
+        line.integer("attempt", u64::from(attempt));
+        line.integer("as_uid", u64::from(self.as_uid.unwrap_or(uid)));
+        line.text("outcome", self.ending.word());
         line.objects("reasons", self.reasons, |object, reason| {
             object.text("constraint", &reason.constraint);
             object.text("observed", &reason.observed);
@@ -113,13 +112,30 @@ impl Record<'_> {
         line.number("duration_ms", self.duration_ms);
         line.object("measures", |object| {
             for (name, value) in self.measures {
-                object.number(name, *value);
+                object.named_number(name, *value);
             }
         });
-        let mut line = line.finish();
-        line.push('\n');
+        *to = line.finish();
+        to.push('\n');
+    }
+}
+
+#[cfg(test)]
+impl Record<'_> {
+    /// The line alone.
+    pub(crate) fn to_line(&self, run: &str, attempt: u32, uid: u32) -> String {
+        let mut line = String::new();
+        self.write_line(&mut line, &common(run), attempt, uid);
         line
     }
+}
+
+/// What all lines of a process begin with.
+pub(crate) fn common(run: &str) -> String {
+    let mut line = json::Object::new();
+    line.integer("schema", u64::from(SCHEMA));
+    line.text("run", run);
+    line.unfinished()
 }
 
 #[cfg(test)]
@@ -148,9 +164,12 @@ mod tests {
             duration_ms: 0.25,
             measures: &vec![("attach_ms".into(), 12.5)],
         };
+        let mut line = String::from("before\n");
+        record.write_line(&mut line, &common("7-8"), 1, 1000);
         assert_eq!(
-            record.to_line("7-8", 1, 1000),
+            line,
             concat!(
+                "before\n",
                 r#"{"schema":1,"run":"7-8","binary":"pkg::it","test":"a::b","place":"here","#,
                 r#""phase":"run","attempt":1,"as_uid":1000,"outcome":"skipped","#,
                 r#""reasons":[{"constraint":"root","observed":"effective uid is \"1000\"","#,
