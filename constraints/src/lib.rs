@@ -58,6 +58,7 @@
 
 pub mod constraint;
 mod contract;
+mod elsewhere;
 pub mod facts;
 mod halt;
 mod harness;

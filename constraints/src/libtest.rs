@@ -88,7 +88,7 @@ impl Case {
             self.write(Ending::TimedOut, &unmet, millis, &Measures::new());
             panic!(
                 "timed out after {:?}",
-                self.test.timeout.unwrap_or_default()
+                self.test.time_limit().unwrap_or_default()
             );
         };
         unmet.extend(waived);
@@ -189,7 +189,7 @@ type Finished = ((Ended, Vec<Reason>), Measures);
 /// Runs the body; nothing if its time was up. A thread cannot be killed, so that one then goes on.
 fn run_within(test: &'static Test) -> Option<Finished> {
     let work = move || measure::collect(|| (run_body(test), halt::take_waived()));
-    let Some(timeout) = test.timeout else {
+    let Some(timeout) = test.time_limit() else {
         return Some(work());
     };
     in_thread_within(test.name(), timeout, work).expect("a thread for a test with a timeout")

@@ -9,6 +9,7 @@
 //!   starts.
 //! - [`guest`] is the agent in the guest and the image that it boots from; [`artifacts`] finds or
 //!   fetches QEMU and the kernel.
+//! - [`warm`] keeps guests that have booted, so that the next ones need not.
 //! - [`vm`] puts them together; [`scratch`] is where it has its files.
 
 pub mod artifacts;
@@ -23,3 +24,4 @@ pub mod qmp;
 pub mod scratch;
 pub mod vm;
 pub mod wait;
+pub mod warm;

@@ -1,17 +1,19 @@
 //! `cargo xtask it`: provisions, runs the suite, and says what came of it.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice};
-use iothread_it::config::{self, Machine};
-use iothread_it::qemu::Accelerator;
+use iothread_it::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
+use iothread_it::config::{self, HypervisorConfig};
+use iothread_it::qemu::{Accelerator, NoTopology, Topology};
+use iothread_it::warm::WarmStore;
 use kata_test::runner::{Outcome, OutcomeKind, Run};
 
 use crate::interrupt::{self, Interrupts};
-use crate::{cargo, provision, table};
+use crate::{cargo, provision, room, table};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -21,7 +23,8 @@ pub(crate) struct Options {
     #[arg(long, default_value = "auto", value_parser = qemus, value_name = "QEMU")]
     qemu: Qemus,
 
-    /// Which machine type: `q35`, `pc` or `all`.
+    /// Which machine: `q35`, `pc`, `q35-native` (PCI Express's own hotplug), `q35-bridge` (a
+    /// conventional bus behind a bridge), or `all`, with what needs none of them.
     #[arg(long, default_value = "all", value_parser = machines, value_name = "MACHINE")]
     machine: Machines,
 
@@ -29,9 +32,25 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// VMs at once. The default is one for each CPU of the host.
+    /// VMs at once. The default is as many as there are CPUs and as memory has room for.
     #[arg(long, value_name = "N")]
-    jobs: Option<std::num::NonZeroUsize>,
+    jobs: Option<NonZeroUsize>,
+
+    /// Boots a guest for each case, instead of restoring one that has booted before.
+    #[arg(long)]
+    cold: bool,
+
+    /// Runs so many attaches and detaches in one VM, while a neighbour on the same thread does
+    /// checksummed I/O, and nothing else.
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1000",
+        conflicts_with = "filters"
+    )]
+    soak: Option<NonZeroUsize>,
 
     /// Runs the cases whose name contains one of these.
     #[arg(value_name = "FILTER")]
@@ -43,9 +62,9 @@ const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 
 /// A choice of QEMUs. (A type of its own, since clap takes a bare `Vec` for repetition.)
 #[derive(Clone)]
-struct Qemus(Vec<QemuChoice>);
+pub(crate) struct Qemus(pub(crate) Vec<QemuChoice>);
 
-fn qemus(text: &str) -> Result<Qemus, BadChoice> {
+pub(crate) fn qemus(text: &str) -> Result<Qemus, BadChoice> {
     if text == "all" {
         let suites = SUITES.map(|suite| QemuChoice::Suite(suite.to_owned()));
         return Ok(Qemus(suites.to_vec()));
@@ -53,18 +72,27 @@ fn qemus(text: &str) -> Result<Qemus, BadChoice> {
     Ok(Qemus(vec![text.parse()?]))
 }
 
-/// A choice of machine types.
-#[derive(Clone)]
-struct Machines(Vec<Machine>);
+/// A choice of machines.
+#[derive(Clone, Copy)]
+enum Machines {
+    All,
+    One(Topology),
+}
 
-fn machines(text: &str) -> Result<Machines, String> {
-    if text == "all" {
-        return Ok(Machines(Machine::ALL.to_vec()));
+fn machines(text: &str) -> Result<Machines, NoTopology> {
+    match text {
+        "all" => Ok(Machines::All),
+        _ => text.parse().map(Machines::One),
     }
-    let machine = Machine::ALL.into_iter().find(|m| m.as_str() == text);
-    machine
-        .map(|machine| Machines(vec![machine]))
-        .ok_or_else(|| "it takes q35, pc or all".to_owned())
+}
+
+impl Machines {
+    fn has(self, test: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::One(topology) => table::topology(test) == Some(topology),
+        }
+    }
 }
 
 /// Runs the command.
@@ -93,19 +121,35 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
     command
         .arg("--exact")
         .args(&tests)
-        .arg(format!("--test-threads={}", jobs(options)))
+        .arg(format!("--test-threads={}", jobs(config, options)?))
         .envs(run.env())
         .env(MANIFEST_ENV, Manifest::path_in(&target))
         .stdin(Stdio::null());
     if let Some(config) = config {
         command.env("IOTHREAD_IT_CONFIG", config);
     }
+    if let Some(cycles) = options.soak {
+        // What it says on its way is for the person who waits.
+        command
+            .arg("--nocapture")
+            .env("IOTHREAD_IT_SOAK", cycles.to_string());
+    }
+    if options.cold {
+        command.env("IOTHREAD_IT_COLD", "1");
+    }
+    let store = WarmStore::of(&Store::in_target(&target));
+    store.sweep()?;
+    // What an earlier run noted is no news.
+    drop(store.take_notes());
     let interrupts = Interrupts::watch()?;
     let status = command.status().context("cannot run the suite")?;
 
     let outcomes = run.merge()?;
     println!("{}", table::of(&outcomes));
     say_environment(&manifest);
+    for why in store.take_notes() {
+        println!("note: guests were booted that were to be restored: {why}");
+    }
     println!("records: {}", run.dir().join("outcomes.jsonl").display());
     if interrupts.seen() {
         println!(
@@ -121,10 +165,22 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
 /// Reads a configuration before anything long begins, and makes its path absolute, since the suite
 /// has another working directory.
 fn checked(path: &Path) -> Result<PathBuf> {
+    read_config(path)?;
+    Ok(std::path::absolute(path)?)
+}
+
+fn read_config(path: &Path) -> Result<HypervisorConfig> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    config::read(&text).with_context(|| path.display().to_string())?;
-    Ok(std::path::absolute(path)?)
+    config::read(&text).with_context(|| path.display().to_string())
+}
+
+fn jobs(config: Option<&Path>, options: &Options) -> Result<NonZeroUsize> {
+    if let Some(jobs) = options.jobs {
+        return Ok(jobs);
+    }
+    let config = config.map(read_config).transpose()?.unwrap_or_default();
+    Ok(room::vms(config.memory_mib))
 }
 
 fn build_suite() -> Result<PathBuf> {
@@ -142,33 +198,22 @@ fn select(suite: &Path, options: &Options) -> Result<Vec<OsString>> {
         .context("cannot list the suite")?;
     ensure!(output.status.success(), "listing the suite failed");
     let list = String::from_utf8(output.stdout)?;
-    let machine_asked = |name: &str| {
-        let machine = name.split("::").nth(1);
-        options
-            .machine
-            .0
-            .iter()
-            .any(|m| machine == Some(m.as_str()))
-    };
-    let filter_asked = |name: &str| {
-        options.filters.is_empty() || options.filters.iter().any(|f| name.contains(f.as_str()))
+    let filter_asked = |name: &str| match options.soak {
+        Some(_) => name.starts_with("soak::"),
+        None => {
+            options.filters.is_empty() || options.filters.iter().any(|f| name.contains(f.as_str()))
+        }
     };
     let selected: Vec<OsString> = list
         .lines()
         .filter_map(|line| line.strip_suffix(": test"))
-        .filter(|name| machine_asked(name) && filter_asked(name))
+        .filter(|name| options.machine.has(name) && filter_asked(name))
         .map(OsString::from)
         .collect();
     if selected.is_empty() {
         bail!("no case of the suite is called so; the cases are:\n{list}");
     }
     Ok(selected)
-}
-
-/// Under emulation a VM keeps a CPU busy, so more at once would only slow each other.
-fn jobs(options: &Options) -> usize {
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    options.jobs.map_or(cpus, usize::from)
 }
 
 fn say_environment(manifest: &Manifest) {

@@ -6,9 +6,13 @@ mod ci;
 mod facts;
 mod interrupt;
 mod it;
+mod matrix;
+mod places;
+mod plan;
 mod progress;
 mod provision;
 mod report;
+mod room;
 mod table;
 mod test;
 
@@ -30,6 +34,8 @@ enum Command {
     It(it::Options),
     /// Runs every test of the workspace.
     Test(test::Options),
+    /// Says which test would run where, without running any.
+    Plan(plan::Options),
     /// Joins the records of several machines or shards, and fails on tests that were lost.
     Report(report::Options),
     /// Prints what this host is, or judges constraints on it.
@@ -44,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::It(options) => it::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Plan(options) => plan::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Facts(options) => facts::run(&options),
         Command::Bench(options) => bench::run(&options),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use iothread_it::artifacts::{Manifest, Progress, QemuChoice, Store};
+use iothread_it::guest;
 
 use crate::cargo;
 use crate::progress::Shown;
@@ -28,11 +29,14 @@ pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
     let store = Store::in_target(&target);
     let lock = store.lock(progress)?;
     let (qemu, kernel) = iothread_it::artifacts::provision(choice, &lock, progress)?;
-    let image = store
-        .base()
-        .join("images")
-        .join(format!("initramfs-{}", kernel.release));
-    let guest = iothread_it::guest::image::build(&agent, &kernel, &image)?;
+    let images = store.base().join("images");
+    let file = |name: &str| images.join(format!("{name}-{}", kernel.release));
+    let mut guest = guest::image::build(&agent, &kernel, &file("initramfs"))?;
+    let vmlinux = file("vmlinux");
+    match guest::kernel::uncompressed(&kernel.image, &vmlinux) {
+        Ok(()) => guest.vmlinux = Some(vmlinux),
+        Err(why) => progress.noted(&format!("the kernel is booted packed: {why}")),
+    }
     let manifest = Manifest { qemu, guest };
     manifest.write(&Manifest::path_in(&target))?;
     Ok(manifest)

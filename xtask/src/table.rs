@@ -1,27 +1,23 @@
 //! The suite's outcome as a table that a person can read.
 
 use comfy_table::{CellAlignment, Table, presets};
+use iothread_it::qemu::Topology;
 use kata_test::runner::Outcome;
 
-/// Where in a test's name the machine type stands: `module::machine::case`.
-struct Case<'a> {
-    name: String,
-    machine: &'a str,
+/// Returns the topology that a test's name has among its modules: `module::topology::case`.
+pub(crate) fn topology(test: &str) -> Option<Topology> {
+    test.split("::")
+        .find_map(|part| part.replace('_', "-").parse().ok())
 }
 
-impl<'a> Case<'a> {
-    fn of(test: &'a str) -> Self {
-        let mut parts = test.split("::");
-        match (parts.next(), parts.next(), parts.next()) {
-            (Some(module), Some(machine), Some(case)) => Self {
-                name: format!("{module}: {}", case.replace('_', " ")),
-                machine,
-            },
-            _ => Self {
-                name: test.to_owned(),
-                machine: "",
-            },
-        }
+/// Writes a test's name for a reader, without its topology.
+fn case(test: &str) -> String {
+    let is_topology = |part: &&str| topology(part).is_some();
+    let parts: Vec<_> = test.split("::").filter(|part| !is_topology(part)).collect();
+    match parts.split_last() {
+        Some((case, [])) => case.replace('_', " "),
+        Some((case, modules)) => format!("{}: {}", modules.join(" "), case.replace('_', " ")),
+        None => String::new(),
     }
 }
 
@@ -42,12 +38,12 @@ pub(crate) fn of(outcomes: &[Outcome]) -> Table {
         }
     }
     for outcome in outcomes {
-        let case = Case::of(&outcome.test);
+        let machine = topology(&outcome.test);
         let measure = |name: &str| outcome.measures.get(name).copied();
         let milliseconds = |name| measure(name).map_or(String::new(), |ms| format!("{ms:.0}"));
         table.add_row([
-            case.name,
-            case.machine.to_owned(),
+            case(&outcome.test),
+            machine.map_or(String::new(), |machine| machine.to_string()),
             outcome.outcome.to_string(),
             milliseconds("attach_ms"),
             milliseconds("detach_ms"),
@@ -55,4 +51,18 @@ pub(crate) fn of(outcomes: &[Outcome]) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_may_have_a_topology_anywhere_or_none() {
+        let name = "devices::scsi::q35_native::moves_a_disk";
+        assert_eq!(topology(name), Some(Topology::Q35Native));
+        assert_eq!(case(name), "devices scsi: moves a disk");
+        assert_eq!(topology("microvm::refuses"), None);
+        assert_eq!(case("microvm::refuses"), "microvm: refuses");
+    }
 }

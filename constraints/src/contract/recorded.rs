@@ -58,6 +58,11 @@ impl Recorded {
         })
     }
 
+    /// The answer to what was not recorded.
+    pub(crate) fn missing(&self) -> &Answer {
+        &self.missing
+    }
+
     /// Says whether an answer is only missing, so that another host than this may still give it.
     pub(crate) fn is_missing(observed: &str) -> bool {
         observed.contains(NOT_RECORDED)

@@ -107,7 +107,7 @@ impl Child {
             test,
             pid,
             started,
-            clock: Clock::start(started, how.slow_after, test.timeout),
+            clock: Clock::start(started, how.slow_after, test.time_limit()),
             user: how.user,
             ended: None,
             output,

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::elsewhere::scaled;
+
 /// When libtest speaks of a test that is still running.
 const SLOW_AFTER: Duration = Duration::from_secs(60);
 
@@ -86,10 +88,9 @@ impl Clock {
 
 /// After how long a test is spoken of: a minute, or what the environment says.
 pub(super) fn slow_after() -> Duration {
-    std::env::var(SLOW_AFTER_VARIABLE)
-        .ok()
-        .and_then(|text| crate::metadata::parse_duration(&text))
-        .unwrap_or(SLOW_AFTER)
+    let named = std::env::var(SLOW_AFTER_VARIABLE).ok();
+    let named = named.and_then(|text| crate::metadata::parse_duration(&text));
+    scaled(named.unwrap_or(SLOW_AFTER))
 }
 
 #[cfg(test)]

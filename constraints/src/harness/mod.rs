@@ -78,7 +78,9 @@ pub fn main(target: Target) -> ExitCode {
         Ok(contract) => contract,
         Err(problem) => return refuse(&format!("error: {problem}\n")),
     };
-    opt_ins::declare(&target.binary_id(), &registry::opt_ins());
+    if !options.verdicts {
+        opt_ins::declare(&target.binary_id(), &registry::opt_ins());
+    }
     let plan = Plan {
         target,
         caller: Caller::here(options.list),
@@ -94,6 +96,7 @@ fn run_or_list(plan: &Plan, tests: &[&'static Test]) -> ExitCode {
     }
     if plan.options.list {
         let text = match &plan.contract.recorded {
+            _ if plan.options.verdicts => verdicts::lines(plan, tests),
             Some(recorded) if plan.is_for_a_person() => verdicts::list(plan, tests, recorded),
             _ => plan.list(tests, plan.contract.host()),
         };

@@ -8,8 +8,10 @@ use super::cli::{Format, Options, Which};
 use super::print;
 use super::select::{Selected, select};
 use super::user::{self, User};
+use super::verdicts::recorded;
 use crate::constraint::{Judgement, Standing, judge};
 use crate::contract::Contract;
+use crate::elsewhere::is_elsewhere;
 use crate::facts::Host;
 use crate::measure::Measures;
 use crate::record::{self, Ending, Phase, Record};
@@ -97,15 +99,20 @@ impl Plan {
             Decision::Forbid(reasons, why)
         } else if self.caller == Caller::NextestRun {
             Decision::Refuse(reasons, Refusal::Nextest)
-        } else if self.options.filters.iter().any(|name| name == test.name()) {
+        } else if self.is_asked_for(test) {
             Decision::Refuse(reasons, Refusal::AskedFor)
         } else {
             Decision::Skip(reasons)
         }
     }
 
+    /// Says whether a person asked for just this test. A runner that asks has other places to try.
+    fn is_asked_for(&self, test: &Test) -> bool {
+        !is_elsewhere() && self.options.filters.iter().any(|name| name == test.name())
+    }
+
     /// Judges tests, those that are given another user all at once in one child.
-    fn judge(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Judged> {
+    pub(super) fn judge(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Judged> {
         let mut judged: Vec<Option<Judged>> = Vec::new();
         let mut elsewhere: Vec<(usize, User)> = Vec::new();
         for (index, test) in tests.iter().enumerate() {
@@ -119,7 +126,10 @@ impl Plan {
                     elsewhere.push((index, user));
                     None
                 }
-                (_, None) => Some(Judged::As(None, judge(test.constraints, host))),
+                (_, None) => Some(match &self.contract.recorded {
+                    Some(recorded) => recorded::judge(test, recorded),
+                    None => Judged::As(None, judge(test.constraints, host)),
+                }),
             });
         }
         while let Some((_, user)) = elsewhere.first().copied() {
@@ -215,7 +225,8 @@ impl Plan {
     }
 }
 
-enum Judged {
+/// Where a test stands, and whom it would run as if not as this process.
+pub(super) enum Judged {
     Ignored(&'static str),
     As(Option<User>, Judgement),
 }

@@ -96,7 +96,6 @@ impl Record<'_> {
         let mut line = json::Object::resume(text);
         line.text("binary", self.binary);
         line.text("test", self.test);
-        line.text("place", "here");
         line.text("phase", self.phase.word());
         line.integer("attempt", u64::from(attempt));
         line.integer("as_uid", u64::from(self.as_uid.unwrap_or(uid)));
@@ -123,18 +122,19 @@ impl Record<'_> {
 #[cfg(test)]
 impl Record<'_> {
     /// The line alone.
-    pub(crate) fn to_line(&self, run: &str, attempt: u32, uid: u32) -> String {
+    pub(crate) fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
         let mut line = String::new();
-        self.write_line(&mut line, &common(run), attempt, uid);
+        self.write_line(&mut line, &common(run, place), attempt, uid);
         line
     }
 }
 
 /// What all lines of a process begin with.
-pub(crate) fn common(run: &str) -> String {
+pub(crate) fn common(run: &str, place: &str) -> String {
     let mut line = json::Object::new();
     line.integer("schema", u64::from(SCHEMA));
     line.text("run", run);
+    line.text("place", place);
     line.unfinished()
 }
 
@@ -165,12 +165,12 @@ mod tests {
             measures: &vec![("attach_ms".into(), 12.5)],
         };
         let mut line = String::from("before\n");
-        record.write_line(&mut line, &common("7-8"), 1, 1000);
+        record.write_line(&mut line, &common("7-8", "here"), 1, 1000);
         assert_eq!(
             line,
             concat!(
                 "before\n",
-                r#"{"schema":1,"run":"7-8","binary":"pkg::it","test":"a::b","place":"here","#,
+                r#"{"schema":1,"run":"7-8","place":"here","binary":"pkg::it","test":"a::b","#,
                 r#""phase":"run","attempt":1,"as_uid":1000,"outcome":"skipped","#,
                 r#""reasons":[{"constraint":"root","observed":"effective uid is \"1000\"","#,
                 r#""source":"geteuid"}],"issue":"x/1","reason":null,"signal":null,"#,

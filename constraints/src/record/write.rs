@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::place::at;
 use super::{Record, common, place};
+use crate::elsewhere;
 use crate::sys::stderr;
 
 /// The open file of this process, and what all of its lines have in common.
@@ -76,7 +77,7 @@ impl Writer {
         let file = file.map_err(|error| at(&path, &error))?;
         Ok(Self {
             file,
-            common: common(&run),
+            common: common(&run, &elsewhere::name()),
             attempt: attempt(),
             uid: nix::unistd::geteuid().as_raw(),
         })

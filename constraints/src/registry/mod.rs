@@ -7,6 +7,7 @@ use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
 use crate::constraint::Constraint;
+use crate::elsewhere::scaled;
 
 pub(crate) use collected::all;
 
@@ -91,7 +92,7 @@ pub struct Test {
     pub(crate) issue: Option<&'static str>,
     pub(crate) reason: Option<&'static str>,
     /// How long it may run; waiting for its serial group does not count.
-    pub(crate) timeout: Option<Duration>,
+    timeout: Option<Duration>,
     /// The group of tests of which one at a time may run.
     pub(crate) serial: Option<&'static str>,
 }
@@ -195,6 +196,11 @@ impl Test {
     pub const fn serial(mut self, group: &'static str) -> Self {
         self.serial = Some(group);
         self
+    }
+
+    /// How long the test may run in the place that it is in.
+    pub(crate) fn time_limit(&self) -> Option<Duration> {
+        self.timeout.map(scaled)
     }
 
     /// The name that libtest gives it: the path without the crate.

@@ -41,6 +41,14 @@ pub enum RunnerError {
         /// The reason.
         problem: String,
     },
+    /// A test binary does not say which tests it has.
+    #[error("{binary} does not list its tests: {problem}")]
+    List {
+        /// The binary's id.
+        binary: String,
+        /// What happened.
+        problem: String,
+    },
     /// There is nothing to merge.
     #[error("no records lie in or below {}: state the folder that the shards' records were put into", .0.display())]
     NoRecords(PathBuf),

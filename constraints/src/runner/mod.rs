@@ -11,22 +11,33 @@
 //! # }
 //! ```
 
+mod binary;
+mod cargo;
 mod conclusion;
 mod error;
 mod junit;
+mod known;
+mod listing;
 mod merge;
 mod opt_ins;
 mod outcome;
+mod place;
+mod plan;
 mod run;
 mod scan;
 mod shards;
 mod summary;
 
 pub use crate::verdict::Reason;
+pub use binary::Binary;
+pub use cargo::{CargoError, Workspace};
 pub use conclusion::{Conclusion, conclude};
 pub use error::RunnerError;
+pub use listing::{Fact, LIST_ARGUMENTS, Listed, Listing, Outlook};
 pub use opt_ins::UnknownOptIn;
 pub use outcome::{Outcome, OutcomeKind, Phase};
+pub use place::{Job, JobTest, Place, PlaceError, RecordedHost, Site};
+pub use plan::{Plan, PlannedPlace, PlannedTest, plan};
 pub use run::Run;
 pub use scan::{Stray, scan};
 pub use shards::{Shards, TestId};

@@ -105,7 +105,7 @@ pub enum Phase {
 }
 
 /// The form of a reason, kept out of the core, which has no serde.
-mod reasons {
+pub(super) mod reasons {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use crate::verdict::Reason;
@@ -124,11 +124,16 @@ mod reasons {
     #[derive(Serialize)]
     struct Written<'a>(#[serde(with = "Form")] &'a Reason);
 
-    pub(super) fn serialize<S: Serializer>(reasons: &[Reason], to: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::runner) fn serialize<S: Serializer>(
+        reasons: &[Reason],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_seq(reasons.iter().map(Written))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Reason>, D::Error> {
+    pub(in crate::runner) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Reason>, D::Error> {
         let read = Vec::<Read>::deserialize(from)?;
         Ok(read.into_iter().map(|Read(reason)| reason).collect())
     }

@@ -34,7 +34,7 @@ fn line(test: &str, phase: Phase, ending: Ending) -> String {
         duration_ms: 1500.0,
         measures: &Measures::from([("attach_ms".to_owned(), 12.5)]),
     };
-    record.to_line("run", 1, 1000)
+    record.to_line("run", "here", 1, 1000)
 }
 
 const ALL: [(&str, Ending); 7] = [

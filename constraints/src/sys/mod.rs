@@ -14,6 +14,8 @@ pub(crate) use exit::at_exit;
 pub(crate) use owner::{OWNER, make_room_for_owner, mark_owner};
 pub(crate) use pipe::pipe;
 pub(crate) use print::{stderr, stdout};
+#[cfg(feature = "runner")]
+pub(crate) use run::command_within;
 pub(crate) use run::{Ran, run_within};
 pub(crate) use signals::{Signals, default_signals};
 pub(crate) use thread::in_thread_within;

@@ -42,8 +42,17 @@ pub(crate) enum Ran {
 ///
 /// When the deadline comes, or this process dies, the group is killed.
 pub(crate) fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran {
+    let mut command = Command::new(program);
+    command.args(args).env("LC_ALL", "C");
+    command_within(limit, command)
+}
+
+/// Runs a command without input, in a process group.
+///
+/// When the deadline comes, or this process dies, the group is killed.
+pub(crate) fn command_within(limit: Duration, command: Command) -> Ran {
     let deadline = Instant::now() + limit;
-    match start(program, args) {
+    match start(command) {
         Ok(running) => running.end(deadline),
         Err(error) => Ran::NotStarted(error),
     }
@@ -57,18 +66,12 @@ struct Running {
     alive: OwnedFd,
 }
 
-fn start(program: &Path, args: &[&str]) -> io::Result<Running> {
+fn start(mut command: Command) -> io::Result<Running> {
     let (stdout, out) = pipe()?;
     let (stderr, err) = pipe()?;
     let (alive, held) = pipe()?;
     let parent = getpid();
-    let mut command = Command::new(program);
-    command
-        .args(args)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err);
+    command.stdin(Stdio::null()).stdout(out).stderr(err);
     let keep = held.as_raw_fd();
     // SAFETY: the closure makes system calls only, and `keep` is open until the child has its copy.
     unsafe {

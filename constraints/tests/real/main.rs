@@ -9,6 +9,8 @@ mod halfway;
 mod harness;
 mod hostile;
 mod plain;
+#[cfg(feature = "runner")]
+mod plan;
 mod run;
 #[cfg(feature = "runner")]
 mod runner;

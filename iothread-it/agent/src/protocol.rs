@@ -13,12 +13,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
 
-/// One boot of a guest: the kernel's `boot_id`.
+/// One boot of a guest: the kernel's `boot_id`, or of a restored guest the one that it got instead.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Epoch(pub String);
@@ -45,7 +45,7 @@ impl fmt::Display for Serial {
     }
 }
 
-/// The agent's first line after each boot.
+/// The agent's first line after each boot, and after each [renewal](Command::Renew).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Greeting {
@@ -77,7 +77,7 @@ pub struct Request {
 pub enum Command {
     /// Lists the block devices that have a serial. Answered by [`Reply::Disks`].
     Disks,
-    /// Waits, by kernel uevents, until a disk is there or gone. Answered by [`Reply::Disks`],
+    /// Waits, by kernel uevents, until a disk is there or gone. Answered by [`Reply::Awaited`],
     /// or [`FailureKind::TimedOut`].
     AwaitDisk {
         /// The disk.
@@ -92,9 +92,50 @@ pub enum Command {
     /// Reads back past the page cache and compares with the pattern. Answered by
     /// [`Reply::Extent`], or [`FailureKind::Mismatch`].
     Verify(Extent),
+    /// Writes a text into every file below `/sys` that a path names. In it, `*` stands for any
+    /// name. Answered by [`Reply::Done`], or [`FailureKind::BadRequest`] if it names none.
+    SetAttribute {
+        /// Such as `/sys/bus/pci/slots/*/power`.
+        path: String,
+        /// What to write.
+        text: String,
+    },
+    /// Resets a SCSI disk: it gives up what it was asked to do, and is asked again. Answered by
+    /// [`Reply::Done`].
+    ResetDisk {
+        /// The disk.
+        serial: Serial,
+    },
     /// Reads and writes for a while. Says [`Notice::LoadRunning`] once every thread has
     /// completed an operation, and ends with [`Reply::Load`].
     Load(Load),
+    /// Makes a restored guest another than those restored from the same file. Answered by a new
+    /// [`Greeting`] with a new epoch, which ends whatever was asked in the old one.
+    Renew(Renewal),
+    /// Tells by what the guest differs from others. Answered by [`Reply::Identity`].
+    Identity,
+}
+
+/// What a restored guest cannot have of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewal {
+    /// The time, in nanoseconds since 1970 (CLOCK_REALTIME).
+    pub realtime_ns: u64,
+    /// Bytes that nobody can guess, for the kernel's random number generator.
+    pub entropy: [u8; 32],
+}
+
+/// By what a guest differs from others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// The next bytes of the kernel's random number generator.
+    pub random: [u8; 32],
+    /// CLOCK_REALTIME, in nanoseconds since 1970.
+    pub realtime_ns: u64,
 }
 
 /// Whether a disk is there.
@@ -191,13 +232,23 @@ pub enum Notice {
 pub enum Reply {
     /// The disks that are there, by serial.
     Disks(Vec<Disk>),
+    /// What [`Command::AwaitDisk`] waited for has happened.
+    Awaited {
+        /// How long the agent has known, in nanoseconds of the guest's CLOCK_MONOTONIC: since it
+        /// read the kernel's uevent, or the request if that came later.
+        known_for_ns: u64,
+    },
     /// An extent written or verified.
     Extent {
         /// SHA-256 of the bytes written or read, in hexadecimal.
         sha256: String,
     },
+    /// What was asked for is done.
+    Done,
     /// A load that has ended. Errors of single operations are counted, not fatal.
     Load(LoadReport),
+    /// What [`Command::Identity`] asks for.
+    Identity(Identity),
 }
 
 /// A block device of the guest.
@@ -224,8 +275,26 @@ pub struct LoadReport {
     pub errors: u64,
     /// The first of these.
     pub first_error: Option<String>,
+    /// How long before the end of the load that one was started which, of those that failed, was
+    /// started first. In milliseconds of the guest's CLOCK_MONOTONIC, rounded down.
+    pub failed_for_ms: Option<u64>,
+    /// How long the operations took that completed in full.
+    pub latencies: Latencies,
     /// How long it took, in milliseconds of the guest's CLOCK_MONOTONIC.
     pub elapsed_ms: u64,
+}
+
+/// How long operations took, in microseconds of the guest's CLOCK_MONOTONIC. The percentiles are
+/// up to a sixteenth too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latencies {
+    /// The median.
+    pub p50_us: u64,
+    /// What 99 of 100 stayed below.
+    pub p99_us: u64,
+    /// The longest.
+    pub longest_us: u64,
 }
 
 /// A request that failed.
@@ -304,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_field_this_version_does_not_know_is_refused() {
-        let line = br#"{"protocol":1,"epoch":"e","kernel":"6.1","cpus":1,"colour":"red"}"#;
+        let line = br#"{"protocol":2,"epoch":"e","kernel":"6.1","cpus":1,"colour":"red"}"#;
         assert!(decode::<Greeting>(line).is_err());
     }
 }

@@ -1,14 +1,14 @@
 //! Reading requests and having each done by a thread of its own.
 
 use std::convert::Infallible;
-use std::fs;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use iothread_it_agent::protocol::{
-    Command, Epoch, Failure, Greeting, Message, Notice, Reply, Request, RequestId, VERSION, decode,
+    Command, Epoch, Failure, Greeting, Message, Notice, Renewal, Reply, Request, RequestId,
+    VERSION, decode,
 };
 use nix::sys::utsname::uname;
 use serde::Deserialize;
@@ -18,13 +18,12 @@ use crate::fatal::{Fatal, OrFatal};
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
-use crate::{console, cpus, data, extent, failure, load};
-
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+use crate::{console, cpus, data, extent, failure, identity, load, scsi, sysfs};
 
 /// What the requests share.
 struct Server {
-    epoch: Epoch,
+    /// Its epoch changes when a restored guest is renewed.
+    greeting: Mutex<Greeting>,
     disks: Arc<Disks>,
     outbox: Outbox,
 }
@@ -34,7 +33,7 @@ pub(crate) fn serve(port: Port, disks: Arc<Disks>) -> Result<Infallible, Fatal> 
     let greeting = greeting()?;
     let port = Arc::new(port);
     let server = Arc::new(Server {
-        epoch: greeting.epoch.clone(),
+        greeting: Mutex::new(greeting.clone()),
         disks,
         outbox: Outbox::new(Arc::clone(&port)),
     });
@@ -61,8 +60,16 @@ fn read(port: &Port, take: impl Fn(Line)) -> io::Result<Infallible> {
 }
 
 fn take(server: &Arc<Server>, line: &Line) {
-    match understand(line, &server.epoch) {
-        Understood::Request(request) => start(server, request),
+    let epoch = server.greeting().epoch.clone();
+    match understand(line, &epoch) {
+        Understood::Request(request) => match &request.command {
+            // At once: to start a thread takes longer than this, in a guest just restored.
+            Command::Renew(renewal) => match server.renew(renewal) {
+                Ok(greeting) => server.outbox.send(&greeting),
+                Err(failure) => server.outbox.answer(request.id, Err(failure)),
+            },
+            _ => start(server, request),
+        },
         Understood::Refused(id, why) => {
             server.outbox.answer(id, Err(failure::bad_request(why)));
         }
@@ -87,49 +94,75 @@ fn start(server: &Arc<Server>, request: Request) {
 }
 
 fn greeting() -> Result<Greeting, Fatal> {
-    let boot_id = fs::read_to_string(BOOT_ID).or_fatal(|| format!("read {BOOT_ID}"))?;
+    let boot_id = identity::boot_id().or_fatal(|| "read the boot's id".into())?;
     let system = uname().or_fatal(|| "ask for the kernel's release".into())?;
     let cpus = cpus::online().map_err(Fatal::new)?.len();
     Ok(Greeting {
         protocol: VERSION,
-        epoch: Epoch(boot_id.trim().to_owned()),
+        epoch: Epoch(boot_id),
         kernel: system.release().to_string_lossy().into_owned(),
         cpus: u32::try_from(cpus).or_fatal(|| "count the CPUs".into())?,
     })
 }
 
 impl Server {
+    /// A thread that panics ends the guest, so that nobody is left to meet a poisoned greeting.
+    fn greeting(&self) -> MutexGuard<'_, Greeting> {
+        self.greeting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Renews the guest, and greets in the new epoch: nobody waits for an answer in the old one.
+    fn renew(&self, renewal: &Renewal) -> Result<Message, Failure> {
+        let boot_id = identity::renew(renewal)?;
+        let mut greeting = self.greeting();
+        greeting.epoch = Epoch(boot_id);
+        Ok(Message::Greeting(greeting.clone()))
+    }
+
     fn perform(&self, id: RequestId, command: &Command) -> Result<Reply, Failure> {
-        match command {
-            Command::Disks => Ok(Reply::Disks(self.disks.all())),
+        Ok(match command {
+            Command::Renew(_) => return Err(failure::bad_request("a renewal has no answer")),
+            Command::Identity => Reply::Identity(identity::tell()?),
+            Command::Disks => Reply::Disks(self.disks.all()),
             Command::AwaitDisk {
                 serial,
                 presence,
                 timeout_ms,
             } => {
                 let timeout = Duration::from_millis(*timeout_ms);
-                self.disks
-                    .wait(serial, *presence, timeout)
-                    .map(Reply::Disks)
+                let since = self.disks.wait(serial, *presence, timeout)?;
+                let known_for = since.elapsed().as_nanos();
+                Reply::Awaited {
+                    known_for_ns: u64::try_from(known_for).unwrap_or(u64::MAX),
+                }
             }
             Command::Write(extent) => {
                 let disk = self.disks.find(&extent.serial)?;
                 extent::check(extent, disk.size)?;
                 let sha256 = data::write(&data::node(&disk.name), extent)?;
-                Ok(Reply::Extent { sha256 })
+                Reply::Extent { sha256 }
             }
             Command::Verify(extent) => {
                 let disk = self.disks.find(&extent.serial)?;
                 extent::check(extent, disk.size)?;
                 let sha256 = data::verify(&data::node(&disk.name), extent)?;
-                Ok(Reply::Extent { sha256 })
+                Reply::Extent { sha256 }
+            }
+            Command::SetAttribute { path, text } => {
+                sysfs::set(path, text)?;
+                Reply::Done
+            }
+            Command::ResetDisk { serial } => {
+                let disk = self.disks.find(serial)?;
+                scsi::reset(&data::node(&disk.name))?;
+                Reply::Done
             }
             Command::Load(load) => {
                 let disk = self.disks.find(&load.extent.serial)?;
                 let running = || self.outbox.notice(id, Notice::LoadRunning);
-                load::run(load, &disk, running).map(Reply::Load)
+                Reply::Load(load::run(load, &disk, running)?)
             }
-        }
+        })
     }
 }
 

@@ -57,7 +57,7 @@ fn instructions(qemu: Option<&str>, kernel: bool) -> String {
 }
 
 /// Writes an error with its causes in one line, for where it is only told and not returned.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

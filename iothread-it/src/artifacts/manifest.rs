@@ -68,18 +68,30 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestImage {
-    /// The kernel image for `-kernel`.
+    /// The kernel image as the distribution ships it.
     pub kernel: PathBuf,
+    /// The same kernel uncompressed, if QEMU can enter it without its unpacking itself.
+    pub vmlinux: Option<PathBuf>,
     /// Its release, as `uname -r` says in the guest.
     pub kernel_release: String,
     /// The initramfs for `-initrd`.
     pub initramfs: PathBuf,
+    /// SHA-256 of the agent in it, in hexadecimal.
+    pub agent_sha256: String,
     /// Where the kernel came from.
     pub origin: Origin,
 }
 
+impl GuestImage {
+    /// Returns the file for `-kernel`.
+    #[must_use]
+    pub fn bootable_kernel(&self) -> &Path {
+        self.vmlinux.as_ref().unwrap_or(&self.kernel)
+    }
+}
+
 /// The form of the file; a manifest of another form is made anew rather than guessed at.
-const SCHEMA: u64 = 1;
+const SCHEMA: u64 = 2;
 
 impl Manifest {
     /// Reads the manifest that [`MANIFEST_ENV`] names, or else the one in the target directory
@@ -90,17 +102,18 @@ impl Manifest {
     pub fn find() -> Result<Self, ManifestError> {
         match std::env::var_os(MANIFEST_ENV) {
             Some(path) if !path.is_empty() => Self::read(Path::new(&path)),
-            _ => {
-                let executable = std::env::current_exe().map_err(ManifestError::NoExecutable)?;
-                Self::read(&Self::path_in(&target_directory_of(&executable)?))
-            }
+            _ => Self::read(&Self::path_of(&Store::find()?)),
         }
     }
 
     /// Returns where the manifest lies in a target directory.
     #[must_use]
     pub fn path_in(target: &Path) -> PathBuf {
-        Store::in_target(target).base().join("artifacts.json")
+        Self::path_of(&Store::in_target(target))
+    }
+
+    fn path_of(store: &Store) -> PathBuf {
+        store.base().join("artifacts.json")
     }
 
     /// Reads a manifest.
@@ -156,7 +169,8 @@ impl Manifest {
             &self.guest.kernel,
             &self.guest.initramfs,
         ];
-        match files.into_iter().find(|file| !file.is_file()) {
+        let mut files = files.into_iter().chain(&self.guest.vmlinux);
+        match files.find(|file| !file.is_file()) {
             Some(file) => Err(ManifestError::FileGone {
                 path: path.into(),
                 file: file.clone(),
@@ -167,7 +181,7 @@ impl Manifest {
 }
 
 /// Finds the nearest directory above a file that cargo has marked as its target directory.
-fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
+pub(super) fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
     executable
         .ancestors()
         .skip(1)
@@ -274,8 +288,10 @@ mod tests {
             },
             guest: GuestImage {
                 kernel: file("vmlinuz"),
+                vmlinux: Some(file("vmlinux")),
                 kernel_release: "6.1".into(),
                 initramfs: file("initramfs"),
+                agent_sha256: "00".into(),
                 origin: Origin::Host,
             },
         }
@@ -314,8 +330,8 @@ mod tests {
             "{",
             "[]",
             "{}",
-            "{\"schema\":1}",
-            &text.replace("\"schema\": 1", "\"schema\": 2"),
+            "{\"schema\":2}",
+            &text.replace("\"schema\": 2", "\"schema\": 1"),
         ];
         for case in cases {
             std::fs::write(&path, case).unwrap();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use super::manifest::{ManifestError, target_directory_of};
 use super::progress::Progress;
 use super::sweep;
 
@@ -74,6 +75,15 @@ impl Store {
         }
     }
 
+    /// Returns the store in the target directory that this executable lies in.
+    ///
+    /// # Errors
+    /// If it lies in none.
+    pub fn find() -> Result<Self, ManifestError> {
+        let executable = std::env::current_exe().map_err(ManifestError::NoExecutable)?;
+        Ok(Self::in_target(&target_directory_of(&executable)?))
+    }
+
     /// Returns the store's directory.
     #[must_use]
     pub fn base(&self) -> &Path {
@@ -114,7 +124,7 @@ impl Store {
     }
 }
 
-/// Blocks on the lock in a thread, so that the wait can have a deadline.
+/// Waits for whoever has the lock, and says so.
 fn wait_for(mut file: File, path: &Path, progress: &mut dyn Progress) -> Result<File, StoreError> {
     let mut holder = String::new();
     let _ = file.read_to_string(&mut holder);
@@ -123,21 +133,31 @@ fn wait_for(mut file: File, path: &Path, progress: &mut dyn Progress) -> Result<
         path.display()
     );
     progress.started(&step);
+    let outcome = lock_by(file, PATIENCE);
+    progress.finished();
+    outcome.map_err(at(path))?.ok_or_else(|| StoreError::Busy {
+        path: path.into(),
+        holder,
+    })
+}
+
+/// Locks a file, and waits so long for whoever has it. Returns nothing if that was not enough.
+pub(crate) fn lock_by(file: File, patience: Duration) -> std::io::Result<Option<File>> {
+    match file.try_lock() {
+        Ok(()) => return Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
     let (sender, locked) = channel();
+    // In a thread, since only a wait for a channel has an end.
     std::thread::spawn(move || {
         let result = file.lock();
         // Without a receiver the file is closed here, and the lock with it.
         let _ = sender.send((file, result));
     });
-    let outcome = locked.recv_timeout(PATIENCE);
-    progress.finished();
-    match outcome {
-        Ok((file, Ok(()))) => Ok(file),
-        Ok((_, Err(source))) => Err(at(path)(source)),
-        Err(_) => Err(StoreError::Busy {
-            path: path.into(),
-            holder,
-        }),
+    match locked.recv_timeout(patience) {
+        Ok((file, result)) => result.map(|()| Some(file)),
+        Err(_) => Ok(None),
     }
 }
 

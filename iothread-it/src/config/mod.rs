@@ -1,7 +1,7 @@
 //! Kata's configuration of a QEMU hypervisor: the part that shapes threads and disks.
 //!
-//! Read from TOML in Kata's form, `[hypervisor.qemu]`, and from its pod annotations. Keys that this
-//! crate has no use for are left alone. What would silently do nothing is an error that names its
+//! Read from TOML in Kata's form, `[hypervisor.qemu]`, and from those of its pod annotations that
+//! the file allows. Keys that this crate has no use for are left alone. What would silently do nothing is an error that names its
 //! key, and one error lists all that is wrong.
 //!
 //! Beside Kata's keys there are some of our own, which default to what Kata does:
@@ -37,6 +37,8 @@ pub struct HypervisorConfig {
     pub memory_mib: u32,
     /// The pool's threads.
     pub iothreads: IoThreads,
+    /// `block_device_driver`.
+    pub driver: DiskDriver,
     /// `block_device_aio`.
     pub aio: Aio,
     /// `block_device_cache_set` and `block_device_cache_direct` together.
@@ -52,6 +54,7 @@ impl Default for HypervisorConfig {
             vcpus: 1,
             memory_mib: 256,
             iothreads: IoThreads::default(),
+            driver: DiskDriver::default(),
             aio: Aio::default(),
             cache_direct: false,
             cache_no_flush: false,
@@ -87,6 +90,36 @@ impl fmt::Display for Machine {
     }
 }
 
+/// How a disk reaches the guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiskDriver {
+    /// A PCI device of its own: `virtio-blk-pci` in Kata's Rust runtime, `virtio-blk` in its Go
+    /// runtime.
+    VirtioBlk,
+    /// A disk on the VM's one SCSI controller, whose thread serves all of them. Kata's default.
+    #[default]
+    VirtioScsi,
+    /// Another of Kata's. No IOThread serves it.
+    Other,
+}
+
+impl DiskDriver {
+    /// Those that a thread can serve.
+    const SERVED: &str = "\"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\"";
+
+    /// Reads Kata's name for it.
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "virtio-blk-pci" | "virtio-blk" => Some(Self::VirtioBlk),
+            "virtio-scsi" => Some(Self::VirtioScsi),
+            "virtio-blk-ccw" | "virtio-blk-mmio" | "virtio-mmio" | "virtio-pmem" | "nvdimm" => {
+                Some(Self::Other)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// How QEMU does a disk's I/O on the host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Aio {
@@ -100,6 +133,9 @@ pub enum Aio {
 }
 
 impl Aio {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Threads, Self::Native, Self::IoUring];
+
     /// Returns QEMU's and Kata's name for it.
     pub fn as_str(self) -> &'static str {
         match self {

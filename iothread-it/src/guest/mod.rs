@@ -2,6 +2,7 @@
 
 mod agent;
 pub mod image;
+pub mod kernel;
 
 pub use agent::{Agent, AgentError, RunningLoad};
 pub use iothread_it_agent::{pattern, protocol};

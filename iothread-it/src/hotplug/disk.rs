@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{StepError, mapping};
+use super::{StepError, wire};
 use crate::config::HypervisorConfig;
-use crate::pool::{Assignment, DeviceId, IoThreadId, Lease};
-use crate::qmp::command::{BlockdevAdd, Cache, DeviceAdd, FileNode};
+use crate::pool::{DeviceId, Lease};
+use crate::qmp::command::{BlockdevAdd, Cache, DeviceAdd, FileNode, VirtioBlk};
 
 /// A disk to attach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,20 +55,15 @@ impl DiskSpec {
 
     /// The device on it.
     pub(super) fn device<'a>(&'a self, lease: &'a Lease) -> DeviceAdd<'a> {
-        DeviceAdd {
-            driver: "virtio-blk-pci",
-            id: self.id.as_str(),
-            bus: lease.slot.bus(),
-            addr: lease.slot.addr(),
-            drive: self.id.as_str(),
-            serial: self.id.as_str(),
+        let id = self.id.as_str();
+        DeviceAdd::VirtioBlk(VirtioBlk {
+            id,
+            address: wire::address(&lease.slot),
+            drive: id,
+            serial: id,
             num_queues: lease.queues,
-            iothread: lease.assignment.thread().map(IoThreadId::as_str),
-            iothread_vq_mapping: match &lease.assignment {
-                Assignment::Mapped(mapping) => mapping::on_the_wire(mapping),
-                Assignment::MainLoop | Assignment::Thread(_) => Vec::new(),
-            },
-        }
+            served_by: wire::served_by(&lease.assignment),
+        })
     }
 }
 

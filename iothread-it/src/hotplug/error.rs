@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::GuestError;
 use crate::pool::{DeviceId, PoolError};
-use crate::qemu::QemuVersion;
+use crate::qemu::capabilities::{Gate, Missing};
 use crate::qmp::QmpError;
 
 /// A step of an attach or a detach.
@@ -27,6 +27,14 @@ pub enum Step {
     DeviceDeleted,
     /// QEMU closes the image.
     BlockdevDel,
+    /// QEMU moves a block node to a thread.
+    SetIothread,
+    /// QEMU exports a block node.
+    BlockExportAdd,
+    /// QEMU is asked to end an export.
+    BlockExportDel,
+    /// QEMU has ended an export.
+    BlockExportDeleted,
 }
 
 impl fmt::Display for Step {
@@ -40,6 +48,10 @@ impl fmt::Display for Step {
             Self::DeviceDel => "device_del",
             Self::DeviceDeleted => "DEVICE_DELETED",
             Self::BlockdevDel => "blockdev-del",
+            Self::SetIothread => "x-blockdev-set-iothread",
+            Self::BlockExportAdd => "block-export-add",
+            Self::BlockExportDel => "block-export-del",
+            Self::BlockExportDeleted => "BLOCK_EXPORT_DELETED",
         })
     }
 }
@@ -53,15 +65,9 @@ pub enum StepError {
     /// QEMU refused, or did not answer.
     #[error(transparent)]
     Qmp(#[from] QmpError),
-    /// QEMU is too old to map queues, and would not say so.
-    #[error(
-        "QEMU {qemu} would drop the iothread-vq-mapping without a word; it takes {} or newer",
-        QemuVersion::MAPS_QUEUES
-    )]
-    NoMapping {
-        /// QEMU's version.
-        qemu: QemuVersion,
-    },
+    /// QEMU cannot do what is asked.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// The device has another mapping than was asked for.
     #[error("the device has the mapping {found}")]
     OtherMapping {
@@ -77,6 +83,15 @@ pub enum StepError {
         /// The path.
         path: PathBuf,
     },
+}
+
+impl From<Gate> for StepError {
+    fn from(gate: Gate) -> Self {
+        match gate {
+            Gate::Missing(missing) => Self::Missing(missing),
+            Gate::Qmp(error) => Self::Qmp(error),
+        }
+    }
 }
 
 /// An attach that failed.
@@ -110,11 +125,27 @@ pub enum DetachError {
         /// The disk.
         device: DeviceId,
     },
+    /// A controller has disks: they go first.
+    #[error("`{device}` has the disks {disks}; detach them first")]
+    HasDisks {
+        /// The controller.
+        device: DeviceId,
+        /// Its disks, for a person.
+        disks: String,
+    },
     /// The guest said no (DEVICE_UNPLUG_GUEST_ERROR).
     #[error("the guest refused to let go of `{device}`")]
     GuestRefused {
         /// The disk.
         device: DeviceId,
+    },
+    /// The guest has not let go in time. It was asked and may still do so: the removal is pending.
+    #[error("`{device}` is still in the guest, and its removal is pending")]
+    Pending {
+        /// The disk.
+        device: DeviceId,
+        /// What was awaited, and how long.
+        source: QmpError,
     },
     /// A step failed.
     #[error("detach of `{device}` failed at {step}")]

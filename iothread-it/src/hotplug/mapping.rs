@@ -1,4 +1,4 @@
-//! A mapping of queues to threads: told to QEMU, and read back.
+//! The proof of a mapping of queues to threads.
 //!
 //! That QEMU took it proves nothing: versions before 9.2 drop it without a word. Only the device's
 //! own property does.
@@ -6,21 +6,11 @@
 use serde::Deserialize;
 
 use super::StepError;
+use super::wire::vq_mapping;
 use crate::pool::{DeviceId, Mapping};
 use crate::qmp::Qmp;
 use crate::qmp::command::{QomGet, VqMapping};
 use crate::wait::Deadline;
-
-/// Writes a mapping as `device_add` takes it.
-pub(super) fn on_the_wire(mapping: &Mapping) -> Vec<VqMapping> {
-    mapping
-        .entries()
-        .map(|(thread, queues)| VqMapping {
-            iothread: thread.to_string(),
-            vqs: queues.map(<[u16]>::to_vec),
-        })
-        .collect()
-}
 
 /// Reads the device's property and compares.
 pub(super) fn prove(
@@ -34,7 +24,7 @@ pub(super) fn prove(
         property: "iothread-vq-mapping",
     };
     let found = qmp.execute(&property, deadline)?;
-    let same = Vec::<VqMapping>::deserialize(&found).is_ok_and(|f| f == on_the_wire(mapping));
+    let same = Vec::<VqMapping>::deserialize(&found).is_ok_and(|f| f == vq_mapping(mapping));
     if same {
         Ok(())
     } else {

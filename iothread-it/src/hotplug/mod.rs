@@ -1,53 +1,60 @@
 //! Disks come and go while the guest runs.
 //!
-//! An attach goes through four steps, a detach back through three; what each needs of the others
-//! is in `Stage`. A failed attach is rolled back by the very code that detaches, from the stage
+//! An attach goes through four steps, a detach back through three; how far a disk has come is its
+//! [`DiskState`]. A failed attach is rolled back by the very code that detaches, from the state
 //! that was reached. A detach that did not come to its end can be called again and goes on where
 //! it was: until then the disk keeps its thread and its slot.
 
+mod balloon;
+mod cold;
 mod disk;
 mod error;
 mod guest;
 mod mapping;
+mod moving;
+mod node;
+mod plug;
+mod removal;
+mod scsi;
+mod state;
+mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use cold::ColdPlugged;
 pub use disk::{BlockOptions, DiskSpec};
 pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};
+pub use moving::MoveError;
+pub use removal::Settled;
+pub use scsi::ScsiController;
+pub use state::DiskState;
 
 use crate::config::Polling;
-use crate::pool::{Assignment, DeviceId, IoThreadId, Lease, Placement, Pool};
-use crate::qemu::{QemuVersion, iothread};
-use crate::qmp::command::{BlockdevDel, DeviceDel, ObjectDel};
-use crate::qmp::{Cursor, Event, Qmp, QmpError};
+use crate::pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
+use crate::qemu::{Capabilities, Driver, QemuVersion, iothread};
+use crate::qmp::command::ObjectDel;
+use crate::qmp::{Qmp, QmpError};
 use crate::wait::Deadline;
+use node::Node;
+use plug::{Plug, mapping_of, nothing_done};
+use state::Disk;
 
 /// How long a single QMP reply may take. QEMU answers at once, if its main loop is not blocked.
 const REPLY_SPAN: Duration = Duration::from_secs(10);
-
-/// How long the guest may take to let go of a disk whose attach failed.
-const ROLLBACK_SPAN: Duration = Duration::from_secs(15);
-
-/// How much of a disk QEMU has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// A block node, and no device on it.
-    NodeOnly,
-    /// A device on its node.
-    Plugged,
-    /// The guest was asked to let go. The event may come at any time from here on.
-    Leaving(Cursor),
-}
 
 /// The disks of one VM, and the pool that they draw from.
 #[derive(Debug)]
 pub struct Hotplug {
     pool: Pool,
     options: BlockOptions,
-    qemu: QemuVersion,
-    disks: BTreeMap<DeviceId, Stage>,
+    capabilities: Capabilities,
+    disks: BTreeMap<DeviceId, Disk>,
+    nodes: BTreeMap<DeviceId, Node>,
 }
 
 impl Hotplug {
@@ -56,14 +63,25 @@ impl Hotplug {
         Self {
             pool,
             options,
-            qemu,
+            capabilities: Capabilities::new(qemu),
             disks: BTreeMap::new(),
+            nodes: BTreeMap::new(),
         }
     }
 
     /// Returns the pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Returns what QEMU has of a disk. `None`: nothing.
+    pub fn state_of(&self, id: &DeviceId) -> Option<DiskState> {
+        self.disks.get(id).map(|disk| disk.state)
+    }
+
+    /// Returns the disks that QEMU has something of.
+    pub fn disks(&self) -> impl Iterator<Item = (&DeviceId, DiskState)> {
+        self.disks.iter().map(|(id, disk)| (id, disk.state))
     }
 
     /// Adds a thread to the pool, and to QEMU before that.
@@ -103,190 +121,74 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<Lease, AttachError> {
         let id = &disk.id;
-        let failed = |step, source, rollback| AttachError {
-            device: id.clone(),
-            step,
-            source,
-            rollback,
-        };
+        let refused = |source| nothing_done(id, Step::Lease, source);
+        let options = self.options;
+        let node = disk
+            .node(&options)
+            .map_err(|source| nothing_done(id, Step::BlockdevAdd, source))?;
+        self.must_map(qmp, Driver::VirtioBlk, placement, deadline)
+            .map_err(refused)?;
+        let queues = disk.queues.unwrap_or(options.queues);
         let lease = self
-            .lease(disk, placement)
-            .map_err(|source| failed(Step::Lease, source, Ok(())))?;
-        match self.plug(qmp, guest, disk, &lease, deadline) {
-            Ok(()) => Ok(lease),
-            Err((step, source)) => {
-                let rollback = self
-                    .remove(qmp, id, Deadline::after(ROLLBACK_SPAN))
-                    .map_err(Box::new);
-                Err(failed(step, source, rollback))
-            }
-        }
+            .pool
+            .lease(id, queues, placement)
+            .map_err(|source| refused(source.into()))?;
+        let plug = Plug {
+            id,
+            node: Some(node),
+            device: disk.device(&lease),
+            mapping: mapping_of(&lease.assignment),
+            guest: Some(guest),
+        };
+        self.plug_or_undo(qmp, &plug, deadline)?;
+        Ok(lease)
     }
 
-    /// Detaches a disk and frees its thread and slot.
+    /// Detaches a disk, a controller without disks or a balloon, and frees its thread and slot.
     ///
     /// # Errors
-    /// If a step fails. The disk then keeps what it has, and the call can be repeated.
+    /// If a step fails, or a controller has disks. The device then keeps what it has, and the call
+    /// can be repeated.
     pub fn detach(
         &mut self,
         qmp: &Qmp,
         id: &DeviceId,
         deadline: Deadline,
     ) -> Result<(), DetachError> {
-        if self.pool.lease_of(id).is_none() {
-            return Err(DetachError::NotAttached { device: id.clone() });
+        match self.pool.holding_of(id) {
+            Some(Holding::Device(_) | Holding::Controller(_) | Holding::Scsi(_)) => {}
+            Some(Holding::Thread(_)) | None => {
+                return Err(DetachError::NotAttached { device: id.clone() });
+            }
+        }
+        let disks: Vec<&str> = self.pool.disks_on(id).map(DeviceId::as_str).collect();
+        if !disks.is_empty() {
+            return Err(DetachError::HasDisks {
+                device: id.clone(),
+                disks: disks.join(", "),
+            });
         }
         self.remove(qmp, id, deadline)
     }
 
-    fn lease(&mut self, disk: &DiskSpec, placement: &Placement) -> Result<Lease, StepError> {
-        let maps = matches!(placement, Placement::Spread(_) | Placement::Mapped(_));
-        if maps && self.qemu < QemuVersion::MAPS_QUEUES {
-            return Err(StepError::NoMapping { qemu: self.qemu });
-        }
-        let queues = disk.queues.unwrap_or(self.options.queues);
-        Ok(self.pool.lease(&disk.id, queues, placement)?)
-    }
-
-    fn plug(
+    /// Checks that QEMU can do what a placement asks of a kind of device.
+    fn must_map(
         &mut self,
         qmp: &Qmp,
-        guest: &dyn Guest,
-        disk: &DiskSpec,
-        lease: &Lease,
+        driver: Driver,
+        placement: &Placement,
         deadline: Deadline,
-    ) -> Result<(), (Step, StepError)> {
-        let id = &disk.id;
-        let node = disk
-            .node(&self.options)
-            .map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&node, deadline.or_after(REPLY_SPAN));
-        self.reach(id, Stage::NodeOnly, added)
-            .map_err(|source| (Step::BlockdevAdd, source))?;
-        let added = qmp.execute(&disk.device(lease), deadline.or_after(REPLY_SPAN));
-        self.reach(id, Stage::Plugged, added)
-            .map_err(|source| (Step::DeviceAdd, source))?;
-        if let Assignment::Mapped(mapping) = &lease.assignment {
-            mapping::prove(qmp, id, mapping, deadline.or_after(REPLY_SPAN))
-                .map_err(|source| (Step::MappingProof, source))?;
-        }
-        guest
-            .await_present(id, deadline)
-            .map_err(|source| (Step::GuestHasDisk, source.into()))
-    }
-
-    /// Notes the stage that a command leads to. Only a refusal tells that it did nothing: without
-    /// an answer it may have been carried out.
-    fn reach<T>(
-        &mut self,
-        id: &DeviceId,
-        stage: Stage,
-        outcome: Result<T, QmpError>,
     ) -> Result<(), StepError> {
-        if !matches!(outcome, Err(QmpError::Refused { .. })) {
-            self.disks.insert(id.clone(), stage);
+        if matches!(placement, Placement::Spread(_) | Placement::Mapped(_)) {
+            self.capabilities.mapping(qmp, driver, reply_by(deadline))?;
         }
-        outcome?;
         Ok(())
-    }
-
-    /// Takes away what QEMU has of a disk, from whatever stage, and then its lease.
-    fn remove(&mut self, qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
-        let failed = |step, source: QmpError| DetachError::Failed {
-            device: id.clone(),
-            step,
-            source,
-        };
-        let stage = self.disks.get(id).copied();
-        let since = match stage {
-            Some(Stage::Plugged) => Some(qmp.cursor()),
-            Some(Stage::Leaving(since)) => Some(since),
-            Some(Stage::NodeOnly) | None => None,
-        };
-        if let Some(since) = since {
-            // Noted before the request: its answer may be lost, and the guest may have it.
-            self.disks.insert(id.clone(), Stage::Leaving(since));
-            let removal = request_removal(qmp, id).map_err(|e| failed(Step::DeviceDel, e))?;
-            if let Removal::Requested = removal {
-                self.await_removal(qmp, id, since, deadline)?;
-            }
-        }
-        if stage.is_some() {
-            self.remove_node(qmp, id)?;
-        }
-        self.disks.remove(id);
-        self.pool.release(id);
-        Ok(())
-    }
-
-    /// Waits for the end of the device. QEMU sends two DEVICE_DELETED: the first, of the device's
-    /// child, carries a path only.
-    fn await_removal(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        since: Cursor,
-        deadline: Deadline,
-    ) -> Result<(), DetachError> {
-        let awaited = format!("DEVICE_DELETED of {id}");
-        let about = |event: &Event| event.str("device") == Some(id.as_str());
-        let outcome = qmp.wait_event(&awaited, since, deadline, |event| {
-            match event.name.as_str() {
-                "DEVICE_DELETED" if about(event) => Some(true),
-                "DEVICE_UNPLUG_GUEST_ERROR" if about(event) => Some(false),
-                _ => None,
-            }
-        });
-        match outcome {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                // The next attempt must not meet this refusal again.
-                self.disks.insert(id.clone(), Stage::Plugged);
-                Err(DetachError::GuestRefused { device: id.clone() })
-            }
-            Err(source) => Err(DetachError::Failed {
-                device: id.clone(),
-                step: Step::DeviceDeleted,
-                source,
-            }),
-        }
-    }
-
-    fn remove_node(&mut self, qmp: &Qmp, id: &DeviceId) -> Result<(), DetachError> {
-        self.disks.insert(id.clone(), Stage::NodeOnly);
-        let command = BlockdevDel {
-            node_name: id.as_str(),
-        };
-        match qmp.execute(&command, reply_deadline()) {
-            Ok(_) => Ok(()),
-            // It was never made, or an earlier call removed it and its reply was lost.
-            Err(QmpError::Refused { desc, .. }) if desc.contains("Failed to find node") => Ok(()),
-            Err(source) => Err(DetachError::Failed {
-                device: id.clone(),
-                step: Step::BlockdevDel,
-                source,
-            }),
-        }
     }
 }
 
-enum Removal {
-    Requested,
-    Gone,
-}
-
-/// Asks the guest to let go. That it was asked before is no error, nor that the device is gone.
-fn request_removal(qmp: &Qmp, id: &DeviceId) -> Result<Removal, QmpError> {
-    let command = DeviceDel { id: id.as_str() };
-    match qmp.execute(&command, reply_deadline()) {
-        Ok(_) => Ok(Removal::Requested),
-        Err(QmpError::Refused { class, .. }) if class == "DeviceNotFound" => Ok(Removal::Gone),
-        // QEMU has no class of its own for this.
-        Err(QmpError::Refused { desc, .. }) if desc.contains("in the process of unplug") => {
-            Ok(Removal::Requested)
-        }
-        Err(error) => Err(error),
-    }
+/// A reply's deadline: the caller's, unless QEMU must have answered before.
+fn reply_by(deadline: Deadline) -> Deadline {
+    deadline.or_after(REPLY_SPAN)
 }
 
 fn reply_deadline() -> Deadline {

@@ -54,6 +54,26 @@ pub enum PoolError {
         /// How many there are.
         total: usize,
     },
+    /// A disk is to go to a controller that is none, or is not there.
+    #[error("there is no SCSI controller `{wanted}`")]
+    NoSuchController {
+        /// The controller that was asked for.
+        wanted: DeviceId,
+    },
+    /// A controller has as many disks as it can.
+    #[error("SCSI controller `{controller}` has {total} disks, which is all it can have")]
+    NoFreeTarget {
+        /// The controller.
+        controller: DeviceId,
+        /// How many disks it has.
+        total: usize,
+    },
+    /// Several threads were asked for, where one at the most serves.
+    #[error("one IOThread at the most serves `{id}`: it has no queues to spread")]
+    OneThread {
+        /// What was to be served.
+        id: DeviceId,
+    },
     /// The device has a lease already.
     #[error("device `{device}` is attached already")]
     AlreadyLeased {

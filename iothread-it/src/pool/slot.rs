@@ -62,6 +62,11 @@ impl SlotTable {
         }
     }
 
+    /// Returns every slot, free or taken, in the order in which they are given.
+    pub fn all(&self) -> &[PciSlot] {
+        &self.all
+    }
+
     pub(super) fn take(&mut self) -> Option<PciSlot> {
         self.free.pop_first().map(|(_, slot)| slot)
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::threads::queues_text;
-use super::{DeviceId, IoThreadId, Pool};
+use super::{Assignment, DeviceId, IoThreadId, Pool};
 
 /// What there is at one moment. Its `Display` is a line for each thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct ThreadState {
 pub struct Served {
     /// The device.
     pub device: DeviceId,
-    /// How many of its queues are served here.
+    /// How many of its queues are served here. A disk on a controller has none of its own.
     pub queues: usize,
     /// Why it was placed so.
     pub why: String,
@@ -46,28 +46,41 @@ impl State {
             id: thread.clone(),
             queues: pool.threads.load(thread),
             dedicated_to: pool.threads.dedicated_to(thread).cloned(),
-            devices: served(pool, |lease| {
-                lease.assignment.queues_of(thread, lease.queues)
+            devices: served(pool, |assignment, queues| {
+                assignment.queues_of(thread, queues)
             }),
         });
         Self {
             threads: threads.collect(),
-            main_loop: served(pool, |lease| match lease.assignment {
-                super::Assignment::MainLoop => usize::from(lease.queues),
-                _ => 0,
+            main_loop: served(pool, |assignment, queues| match assignment {
+                Assignment::MainLoop => usize::from(queues),
+                Assignment::Thread(_) | Assignment::Mapped(_) => 0,
             }),
             free_slots: pool.slots.free(),
         }
     }
 }
 
-fn served(pool: &Pool, queues: impl Fn(&super::Lease) -> usize) -> Vec<Served> {
-    let leases = pool.leases.iter().map(|(device, lease)| Served {
-        device: device.clone(),
-        queues: queues(lease),
-        why: lease.why.clone(),
-    });
-    leases.filter(|served| served.queues > 0).collect()
+/// The devices that have queues here, each with the disks behind it.
+fn served(pool: &Pool, queues: impl Fn(&Assignment, u16) -> usize) -> Vec<Served> {
+    let mut all = Vec::new();
+    for (device, holding) in &pool.holdings {
+        let here = holding.assignment().map_or(0, |(a, q)| queues(a, q));
+        if here == 0 {
+            continue;
+        }
+        all.push(Served {
+            device: device.clone(),
+            queues: here,
+            why: holding.why(),
+        });
+        all.extend(pool.addresses(device).map(|(disk, address)| Served {
+            device: disk.clone(),
+            queues: 0,
+            why: address.to_string(),
+        }));
+    }
+    all
 }
 
 impl fmt::Display for State {
@@ -86,8 +99,15 @@ fn list(f: &mut fmt::Formatter<'_>, devices: &[Served]) -> fmt::Result {
     let texts: Vec<String> = devices
         .iter()
         .map(|served| {
-            let queues = queues_text(served.queues);
-            format!("{} ({queues}; {})", served.device, served.why)
+            let Served {
+                device,
+                queues,
+                why,
+            } = served;
+            match queues {
+                0 => format!("{device} ({why})"),
+                _ => format!("{device} ({}; {why})", queues_text(*queues)),
+            }
         })
         .collect();
     match texts.as_slice() {

@@ -34,13 +34,6 @@ impl Accelerator {
             Self::Tcg { .. } => "tcg",
         }
     }
-
-    pub(super) fn cpu(&self) -> &'static str {
-        match self {
-            Self::Kvm => "host",
-            Self::Tcg { .. } => "max",
-        }
-    }
 }
 
 impl fmt::Display for Accelerator {

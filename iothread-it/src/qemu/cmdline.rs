@@ -1,43 +1,52 @@
 //! QEMU's command line, made from what the VM shall be.
 
 use std::ffi::OsString;
+use std::fs::File;
 
 use serde_json::json;
 
-use super::{Accelerator, iothread};
+use super::topology::BRIDGE;
+use super::{Accelerator, Topology, Trace, boot, iothread};
 use crate::artifacts::GuestImage;
-use crate::config::{HypervisorConfig, Machine};
-use crate::pool::{IoThreadId, SlotTable};
-
-/// The bus of the `pc` machine that takes hot-plugged devices, and its slots that nothing of
-/// ours or the machine's own occupies.
-const PC_BUS: &str = "pci.0";
-const PC_SLOTS: std::ops::RangeInclusive<u8> = 0x08..=0x1f;
+use crate::config::HypervisorConfig;
+use crate::hotplug::ColdPlugged;
+use crate::pool::{IoThreadId, root_port_id};
+use crate::warm::{DraftRam, TemplateRam};
 
 /// Where the first root port goes on q35's own bus. The slots below hold what is always there.
 const FIRST_ROOT_PORT: usize = 0x08;
-
-/// The guest's kernel command line. `quiet` keeps an emulated serial line from slowing the boot,
-/// and `panic=-1` restarts at once, which ends the channel's epoch.
-const KERNEL_ARGUMENTS: &str =
-    "console=ttyS0 quiet panic=-1 mitigations=off nokaslr cryptomgr.notests audit=0 apparmor=0";
 
 /// Everything that a VM is started with.
 #[derive(Debug, Clone)]
 pub struct Shape {
     /// Kata's keys.
     pub config: HypervisorConfig,
-    /// Root ports on q35. The `pc` machine has its slots anyway.
+    /// Where devices are plugged in. It brings its own machine type: that of the configuration
+    /// chose it, if nobody else did.
+    pub topology: Topology,
+    /// How many root ports there are, where the topology has some.
     pub root_ports: usize,
+    /// The devices that are there from the start.
+    pub cold: ColdPlugged,
+    /// What QEMU is to trace.
+    pub trace: Option<Trace>,
 }
 
 impl Shape {
     /// Makes the shape that a configuration asks for.
     pub fn new(config: HypervisorConfig) -> Self {
         Self {
+            topology: config.machine.into(),
             config,
             root_ports: 4,
+            cold: ColdPlugged::default(),
+            trace: None,
         }
+    }
+
+    /// Returns the size of the guest's memory.
+    pub fn memory_bytes(&self) -> u64 {
+        u64::from(self.config.memory_mib) << 20
     }
 
     /// Returns the ids of the pool's threads.
@@ -48,36 +57,68 @@ impl Shape {
     }
 }
 
-/// The numbers that QEMU's channels have in QEMU's process.
+/// The numbers that descriptors have in QEMU's process, behind its standard streams.
 #[derive(Debug, Clone, Copy)]
 pub struct Wiring {
     /// The monitor.
     pub qmp: i32,
     /// The guest agent's port.
     pub agent: i32,
+    /// The guest's memory, if it is a file.
+    pub ram: i32,
 }
 
-/// Returns the hotplug slots that a VM of this shape has.
-pub fn slots(shape: &Shape) -> SlotTable {
-    match shape.config.machine {
-        Machine::Q35 => SlotTable::root_ports(shape.root_ports),
-        Machine::Pc => SlotTable::on_bus(PC_BUS, PC_SLOTS),
+impl Default for Wiring {
+    fn default() -> Self {
+        Self {
+            qmp: 3,
+            agent: 4,
+            ram: 5,
+        }
     }
 }
 
-/// Returns QEMU's arguments.
+/// Where the guest's memory is.
+#[derive(Debug)]
+pub enum Memory<'a> {
+    /// In QEMU's own process.
+    Own,
+    /// In a file that the guest writes to: it is going to be a template.
+    #[doc(hidden)]
+    Draft(#[expect(private_interfaces, reason = "only a store makes one")] &'a DraftRam),
+    /// In a file that the guest does not write to: QEMU maps it privately, and waits for the state
+    /// of the devices before the guest goes on.
+    #[doc(hidden)]
+    Template(#[expect(private_interfaces, reason = "only a store makes one")] &'a TemplateRam),
+}
+
+impl Memory<'_> {
+    /// Returns the file, if it is one.
+    pub(crate) fn file(&self) -> Option<&File> {
+        match self {
+            Self::Own => None,
+            Self::Draft(ram) => Some(ram.file()),
+            Self::Template(ram) => Some(ram.file()),
+        }
+    }
+}
+
+/// Returns QEMU's arguments, but for those of a trace, which make no other VM of it.
 pub fn arguments(
     shape: &Shape,
     accelerator: &Accelerator,
     guest: &GuestImage,
     wiring: Wiring,
+    memory: &Memory<'_>,
 ) -> Vec<OsString> {
     let mut line = CommandLine::default();
-    line.machine(shape, accelerator);
+    line.machine(shape, accelerator, memory);
+    line.memory(shape, wiring, memory);
     line.guest(guest);
     line.channels(wiring);
     line.iothreads(shape);
-    line.root_ports(shape);
+    line.hotplug_buses(shape);
+    line.0.extend_from_slice(shape.cold.arguments());
     line.0
 }
 
@@ -95,23 +136,51 @@ impl CommandLine {
         self.0.push(value.into());
     }
 
-    fn machine(&mut self, shape: &Shape, accelerator: &Accelerator) {
+    fn machine(&mut self, shape: &Shape, accelerator: &Accelerator, memory: &Memory<'_>) {
         self.flag("no-user-config");
         self.flag("nodefaults");
         self.option("display", "none");
         // Names the threads, as far as the kernel's 15 characters go.
         self.option("name", "iothread-it,debug-threads=on");
-        self.option("machine", shape.config.machine.as_str());
+        let backend = match memory {
+            Memory::Own => "",
+            Memory::Draft(_) | Memory::Template(_) => ",memory-backend=ram",
+        };
+        let machine = shape.topology.machine();
+        self.option(
+            "machine",
+            format!("{machine},{}{backend}", boot::MACHINE_OPTIONS),
+        );
         self.option("accel", accelerator.name());
-        self.option("cpu", accelerator.cpu());
+        self.option("cpu", boot::cpu(accelerator));
         self.option("smp", shape.config.vcpus.to_string());
         self.option("m", format!("{}M", shape.config.memory_mib));
     }
 
+    /// By its descriptor, so that it is the very file that was looked at.
+    fn memory(&mut self, shape: &Shape, wiring: Wiring, memory: &Memory<'_>) {
+        let share = match memory {
+            Memory::Own => return,
+            Memory::Draft(_) => true,
+            Memory::Template(_) => false,
+        };
+        let backend = json!({
+            "qom-type": "memory-backend-file",
+            "id": "ram",
+            "mem-path": format!("/proc/self/fd/{}", wiring.ram),
+            "size": shape.memory_bytes(),
+            "share": share,
+        });
+        self.option("object", backend.to_string());
+        if !share {
+            self.option("incoming", "defer");
+        }
+    }
+
     fn guest(&mut self, guest: &GuestImage) {
-        self.option("kernel", guest.kernel.as_os_str());
+        self.option("kernel", guest.bootable_kernel());
         self.option("initrd", guest.initramfs.as_os_str());
-        self.option("append", KERNEL_ARGUMENTS);
+        self.option("append", boot::KERNEL_ARGUMENTS);
     }
 
     /// Channels are descriptors, not paths: nothing of them is left on disk, and nobody else can
@@ -138,15 +207,36 @@ impl CommandLine {
         }
     }
 
-    /// `pcie.0` itself never hot-plugs, so the ports are there from the start.
-    fn root_ports(&mut self, shape: &Shape) {
-        if shape.config.machine != Machine::Q35 {
-            return;
+    /// `pcie.0` itself never hot-plugs, so the ports and the bridge are there from the start.
+    fn hotplug_buses(&mut self, shape: &Shape) {
+        match shape.topology {
+            Topology::Pc => {}
+            Topology::Q35 => self.root_ports(shape.root_ports),
+            Topology::Q35Native => {
+                self.option(
+                    "global",
+                    "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
+                );
+                self.root_ports(shape.root_ports);
+            }
+            Topology::Q35Bridge => {
+                self.root_ports(1);
+                let bridge = json!({
+                    "driver": "pcie-pci-bridge",
+                    "id": BRIDGE,
+                    "bus": root_port_id(0),
+                    "addr": "0x0",
+                });
+                self.option("device", bridge.to_string());
+            }
         }
-        for n in 0..shape.root_ports {
+    }
+
+    fn root_ports(&mut self, count: usize) {
+        for n in 0..count {
             let port = json!({
                 "driver": "pcie-root-port",
-                "id": crate::pool::root_port_id(n),
+                "id": root_port_id(n),
                 "bus": "pcie.0",
                 "addr": format!("{:#x}", FIRST_ROOT_PORT + n),
                 "chassis": n + 1,
@@ -162,9 +252,8 @@ mod tests {
     use crate::artifacts::Origin;
     use crate::config::{IoThreads, Polling};
 
-    fn line(machine: Machine) -> String {
+    fn line(topology: Topology) -> String {
         let config = HypervisorConfig {
-            machine,
             iothreads: IoThreads {
                 count: 2,
                 polling: Polling {
@@ -176,20 +265,23 @@ mod tests {
             ..HypervisorConfig::default()
         };
         let shape = Shape {
+            topology,
             root_ports: 2,
             ..Shape::new(config)
         };
         let guest = GuestImage {
             kernel: "vmlinuz".into(),
+            vmlinux: Some("vmlinux".into()),
             kernel_release: "6.1".into(),
             initramfs: "initramfs".into(),
+            agent_sha256: String::new(),
             origin: Origin::Host,
         };
         let accelerator = Accelerator::Tcg {
             why: "a test".into(),
         };
-        let wiring = Wiring { qmp: 3, agent: 4 };
-        let arguments = arguments(&shape, &accelerator, &guest, wiring);
+        let wiring = Wiring::default();
+        let arguments = arguments(&shape, &accelerator, &guest, wiring, &Memory::Own);
         let mut text = String::new();
         for argument in &arguments {
             let argument = argument.to_string_lossy();
@@ -201,11 +293,21 @@ mod tests {
 
     #[test]
     fn q35_has_root_ports_and_the_threads() {
-        insta::assert_snapshot!(line(Machine::Q35));
+        insta::assert_snapshot!(line(Topology::Q35));
     }
 
     #[test]
     fn pc_has_the_threads_and_no_root_ports() {
-        insta::assert_snapshot!(line(Machine::Pc));
+        insta::assert_snapshot!(line(Topology::Pc));
+    }
+
+    #[test]
+    fn native_q35_has_the_ports_and_no_acpi_for_them() {
+        insta::assert_snapshot!(line(Topology::Q35Native));
+    }
+
+    #[test]
+    fn a_bridge_stands_behind_one_port() {
+        insta::assert_snapshot!(line(Topology::Q35Bridge));
     }
 }

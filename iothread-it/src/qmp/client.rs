@@ -1,16 +1,17 @@
 //! The connection: calls on one side, the reader thread on the other.
 
 use std::collections::HashMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{Command, QmpCapabilities};
+use super::command::{Command, GetFd, QmpCapabilities};
 use super::error::QmpError;
-use super::events::{Cursor, Event, EventLog};
+use super::events::{Cursor, Event, EventLog, Lost};
 use super::wire::{self, Line, Outcome};
 use crate::lines::Lines;
 use crate::wait::{Board, Deadline};
@@ -90,6 +91,30 @@ impl Qmp {
         command: &C,
         deadline: Deadline,
     ) -> Result<C::Return, QmpError> {
+        self.call(command, None, deadline)
+    }
+
+    /// Gives QEMU a descriptor, by a name that a later command can use.
+    ///
+    /// # Errors
+    /// As for [`Qmp::execute`].
+    pub fn pass(
+        &self,
+        name: &str,
+        descriptor: OwnedFd,
+        deadline: Deadline,
+    ) -> Result<(), QmpError> {
+        let command = GetFd { fdname: name };
+        self.call(&command, Some(descriptor.as_fd()), deadline)
+            .map(|_| ())
+    }
+
+    fn call<C: Command>(
+        &self,
+        command: &C,
+        passed: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
+    ) -> Result<C::Return, QmpError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let call = Call {
             execute: C::NAME,
@@ -102,7 +127,7 @@ impl Qmp {
         })?;
         line.push(b'\n');
         self.board.with(|state| state.calls.insert(id, None));
-        let outcome = self.send(C::NAME, &line).and_then(|()| {
+        let outcome = self.send(C::NAME, &line, passed).and_then(|()| {
             self.wait(&format!("the reply to {}", C::NAME), deadline, |state| {
                 state.calls.get_mut(&id).and_then(Option::take)
             })
@@ -119,6 +144,11 @@ impl Qmp {
                 desc: refusal.desc,
             }),
         }
+    }
+
+    /// Returns when the newest line of QEMU's had been read, before anybody saw it.
+    pub fn newest_line(&self) -> Option<Instant> {
+        self.lines.newest()
     }
 
     /// Returns the place in the event log from which an action's events can be awaited. Take it
@@ -148,8 +178,35 @@ impl Qmp {
         })
     }
 
-    fn send(&self, command: &str, line: &[u8]) -> Result<(), QmpError> {
-        self.lines.send(line).map_err(|error| {
+    /// Looks at the events that have come at or after a place in the log, oldest first, without
+    /// waiting for more.
+    ///
+    /// # Errors
+    /// If some of them are gone.
+    pub fn events_since<T>(
+        &self,
+        since: Cursor,
+        look: impl FnOnce(&mut dyn Iterator<Item = &Event>) -> T,
+    ) -> Result<T, Lost> {
+        self.board.with(|state| {
+            state
+                .events
+                .since(since)
+                .map(|mut events| look(&mut events))
+        })
+    }
+
+    fn send(
+        &self,
+        command: &str,
+        line: &[u8],
+        passed: Option<BorrowedFd<'_>>,
+    ) -> Result<(), QmpError> {
+        let sent = match passed {
+            None => self.lines.send(line),
+            Some(descriptor) => self.lines.send_with(line, descriptor),
+        };
+        sent.map_err(|error| {
             // QEMU would read the next command as the rest of this one.
             let why = format!("cannot write to it: {error}");
             self.board.with(|state| state.end(why.clone()));
@@ -196,7 +253,8 @@ fn take_line(state: &mut State, line: &[u8]) {
         Ok(Line::Event(event)) => state.events.push(event),
         Ok(Line::Reply { id, outcome }) => {
             if let Some(call) = state.calls.get_mut(&id) {
-                *call = Some(outcome);
+                // Should one come twice, the first counts.
+                call.get_or_insert(outcome);
             }
         }
         Ok(Line::Other) | Err(_) => {}
@@ -205,33 +263,11 @@ fn take_line(state: &mut State, line: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Write};
-    use std::thread;
+    use std::io::Write;
 
     use super::*;
     use crate::qmp::command::{Cont, Stop};
-
-    const GREETING: &[u8] = b"{\"event\":\"EARLY\"}\n{\"QMP\":{}}\n";
-
-    /// A peer that plays lines. It answers the negotiation, and then `reply` is asked for what
-    /// follows each command.
-    fn peer(mut reply: impl FnMut(&str, u64) -> String + Send + 'static) -> UnixStream {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        thread::spawn(move || {
-            let mut writer = theirs.try_clone().unwrap();
-            writer.write_all(GREETING).unwrap();
-            for line in BufReader::new(theirs).lines() {
-                let call: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-                let id = call["id"].as_u64().unwrap();
-                let answer = match call["execute"].as_str().unwrap() {
-                    "qmp_capabilities" => format!("{{\"return\":{{}},\"id\":{id}}}\n"),
-                    name => reply(name, id),
-                };
-                writer.write_all(answer.as_bytes()).unwrap();
-            }
-        });
-        ours
-    }
+    use crate::qmp::mock::{done, peer, refuses};
 
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(30))
@@ -241,15 +277,12 @@ mod tests {
     fn a_late_reply_goes_to_nobody_and_the_next_call_works() {
         let mut late = String::new();
         let stream = peer(move |name, id| {
-            let own = format!("{{\"return\":{{}},\"id\":{id}}}\n");
-            match name {
-                "stop" => {
-                    late =
-                        format!("{{\"error\":{{\"class\":\"Late\",\"desc\":\"\"}},\"id\":{id}}}\n");
-                    String::new()
-                }
-                _ => format!("{late}{{\"event\":\"NEVER_HEARD_OF\",\"more\":1}}\nnot json\n{own}"),
+            if name == "stop" {
+                late = refuses(id, "Late", "");
+                return String::new();
             }
+            let own = done(id);
+            format!("{late}{{\"event\":\"NEVER_HEARD_OF\",\"more\":1}}\nnot json\n{own}")
         });
         let qmp = Qmp::negotiate(stream, soon()).unwrap();
         let start = qmp.cursor();
@@ -264,6 +297,15 @@ mod tests {
             (event.name == "NEVER_HEARD_OF").then_some(())
         });
         assert!(seen.is_ok());
+    }
+
+    #[test]
+    fn of_two_replies_the_first_counts() {
+        let stream = peer(|_, id| done(id) + &refuses(id, "Second", ""));
+        let qmp = Qmp::negotiate(stream, soon()).unwrap();
+        for _ in 0..100 {
+            qmp.execute(&Cont {}, soon()).unwrap();
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What can go wrong between QEMU's monitor and us.
 
+use super::Lost;
 use crate::wait::Deadline;
 
 /// Why a QMP call or wait ended without its result.
@@ -45,13 +46,13 @@ pub enum QmpError {
         source: serde_json::Error,
     },
 
-    /// Events were dropped from the log before they were looked at.
-    #[error("waited for {awaited}, but {lost} events were dropped unseen")]
+    /// Events are gone from the log before they were looked at.
+    #[error("waited for {awaited} among events that are gone: {lost}")]
     EventsLost {
         /// What was awaited.
         awaited: String,
-        /// How many.
-        lost: u64,
+        /// Which.
+        lost: Lost,
     },
 }
 

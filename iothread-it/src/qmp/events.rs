@@ -1,6 +1,8 @@
 //! The events that QEMU sent, numbered in the order in which they came.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
@@ -16,6 +18,8 @@ pub struct Event {
     pub data: Value,
     /// When QEMU sent it, in microseconds since the epoch by the host's clock.
     pub timestamp_us: Option<i64>,
+    /// When it was read here, by the same clock.
+    pub received_us: Option<i64>,
 }
 
 impl Event {
@@ -25,22 +29,59 @@ impl Event {
     }
 }
 
-/// A place in the log. Events that come later are at or after it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor(u64);
+/// A place in a connection's log. Events that come later are at or after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    log: u64,
+    number: u64,
+}
+
+/// Why events from some place on are not to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// So many were dropped, since too many came after them.
+    Dropped(u64),
+    /// The place is in the log of another connection.
+    OtherConnection,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped(count) => write!(f, "{count} events were dropped unseen"),
+            Self::OtherConnection => f.write_str("they came by another connection"),
+        }
+    }
+}
 
 /// The log.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct EventLog {
+    /// Tells the logs of a process apart.
+    log: u64,
     /// The number of the oldest event that is kept.
     first: u64,
     kept: VecDeque<Event>,
 }
 
+impl Default for EventLog {
+    fn default() -> Self {
+        static LOGS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            log: LOGS.fetch_add(1, Ordering::Relaxed),
+            first: 0,
+            kept: VecDeque::new(),
+        }
+    }
+}
+
 impl EventLog {
     /// Returns the place after the newest event.
     pub fn end(&self) -> Cursor {
-        Cursor(self.first + self.kept.len() as u64)
+        Cursor {
+            log: self.log,
+            number: self.first + self.kept.len() as u64,
+        }
     }
 
     pub(super) fn push(&mut self, event: Event) {
@@ -54,14 +95,17 @@ impl EventLog {
     /// Returns the events from a place on, oldest first.
     ///
     /// # Errors
-    /// The number of events that are gone already.
-    pub fn since(&self, cursor: Cursor) -> Result<impl Iterator<Item = &Event>, u64> {
-        match cursor.0.checked_sub(self.first) {
+    /// If some of them are gone already, or the place is in another log.
+    pub fn since(&self, cursor: Cursor) -> Result<impl Iterator<Item = &Event>, Lost> {
+        if cursor.log != self.log {
+            return Err(Lost::OtherConnection);
+        }
+        match cursor.number.checked_sub(self.first) {
             Some(skip) => {
                 let skip = usize::try_from(skip).unwrap_or(usize::MAX);
                 Ok(self.kept.iter().skip(skip))
             }
-            None => Err(self.first - cursor.0),
+            None => Err(Lost::Dropped(self.first - cursor.number)),
         }
     }
 
@@ -92,6 +136,7 @@ mod tests {
             name: format!("E{n}"),
             data: Value::Null,
             timestamp_us: None,
+            received_us: None,
         }
     }
 
@@ -116,8 +161,17 @@ mod tests {
         let mut log = EventLog::default();
         let cursor = log.end();
         (0..CAPACITY + 3).for_each(|n| log.push(event(n)));
-        assert_eq!(log.since(cursor).err(), Some(3));
-        let last = log.since(Cursor(CAPACITY as u64 + 2)).unwrap().count();
-        assert_eq!(last, 1);
+        assert_eq!(log.since(cursor).err(), Some(Lost::Dropped(3)));
+        let second = log.end();
+        log.push(event(0));
+        assert_eq!(log.since(second).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_cursor_of_another_connection_shows_nothing() {
+        let cursor = EventLog::default().end();
+        let mut log = EventLog::default();
+        log.push(event(0));
+        assert_eq!(log.since(cursor).err(), Some(Lost::OtherConnection));
     }
 }

@@ -10,9 +10,11 @@ mod client;
 pub mod command;
 mod error;
 mod events;
+#[cfg(test)]
+pub(crate) mod mock;
 mod wire;
 
 pub use client::Qmp;
 pub use command::Command;
 pub use error::QmpError;
-pub use events::{Cursor, Event, EventLog};
+pub use events::{Cursor, Event, EventLog, Lost};

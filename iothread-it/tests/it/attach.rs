@@ -1,16 +1,16 @@
 //! A hot-plugged disk goes to the thread that the pool chose.
 
 use anyhow::{Result, ensure};
-use iothread_it::config::Machine;
 use iothread_it::pool::{IoThreadId, Placement};
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::QomGet;
 
 use crate::fixture::{Bench, on_each_machine, record_thread, record_times, soon};
 
-on_each_machine!(the_first_disk_goes_to_indep_iothread_0);
+on_each_machine!(; on every topology: the_first_disk_goes_to_indep_iothread_0);
 
-fn the_first_disk_goes_to_indep_iothread_0(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn the_first_disk_goes_to_indep_iothread_0(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let (lease, attach) = bench.attach(&disk, &Placement::First)?;
         let thread = IoThreadId::indep(0);

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Result, ensure};
-use iothread_it::config::Machine;
 use iothread_it::guest::pattern;
 use iothread_it::guest::protocol::Extent;
 use iothread_it::pool::Placement;
+use iothread_it::qemu::Topology;
 
 use crate::fixture::{Bench, extent, on_each_machine, record_times, soon};
 
@@ -15,8 +15,8 @@ const LENGTH: u64 = 4 << 20;
 
 on_each_machine!(survives_a_detach);
 
-fn survives_a_detach(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn survives_a_detach(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let extent = Extent {
             offset: 1 << 20,

@@ -2,13 +2,13 @@
 //! done, and leaves a VM that goes on working.
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::config::Machine;
 use iothread_it::hotplug::{AttachError, DiskSpec, Guest, GuestError, Step};
 use iothread_it::pool::{DeviceId, IoThreadId, Placement};
-use iothread_it::qmp::command::{DeviceAdd, ObjectDel};
+use iothread_it::qemu::{Topology, slots};
+use iothread_it::qmp::command::{DeviceAdd, ObjectDel, PciAddress, ServedBy, VirtioBlk};
 use iothread_it::wait::Deadline;
 
-use crate::fixture::{Bench, on_each_machine, soon};
+use crate::fixture::{Bench, on_each_machine, shape, soon};
 
 on_each_machine!(
     a_missing_file,
@@ -19,8 +19,8 @@ on_each_machine!(
     a_guest_that_sees_nothing,
 );
 
-fn a_missing_file(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_missing_file(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let missing = DiskSpec::new(DeviceId::new("missing")?, bench.path("missing"));
         fails(
             bench,
@@ -34,8 +34,8 @@ fn a_missing_file(machine: Machine) -> Result<()> {
 }
 
 /// QEMU locks images, also against itself.
-fn an_image_in_use(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn an_image_in_use(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::First)?;
         let second = DiskSpec {
@@ -55,31 +55,28 @@ fn an_image_in_use(machine: Machine) -> Result<()> {
 }
 
 /// Past the pool, which gives an id to one disk only.
-fn a_node_in_use(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_node_in_use(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
-        let (lease, _) = bench.attach(&disk, &Placement::First)?;
+        bench.attach(&disk, &Placement::First)?;
         let again = bench.vm.attach(&disk, &Placement::First);
         ensure!(again.is_err_and(|error| error.step == Step::Lease));
-        let bus = match machine {
-            Machine::Q35 => "rp1",
-            Machine::Pc => lease.slot.bus(),
-        };
-        let addr = match machine {
-            Machine::Q35 => "0x0",
-            Machine::Pc => "0x1e",
-        };
-        let second = DeviceAdd {
-            driver: "virtio-blk-pci",
+        let slots = slots(&shape(topology)?);
+        let free = slots.all().last().context("there is no slot")?;
+        let second = DeviceAdd::VirtioBlk(VirtioBlk {
             id: "second",
-            bus,
-            addr: addr.into(),
+            address: PciAddress {
+                bus: free.bus(),
+                addr: free.addr(),
+            },
             drive: "disk0",
             serial: "second",
             num_queues: 1,
-            iothread: Some("indep_iothread_1"),
-            iothread_vq_mapping: Vec::new(),
-        };
+            served_by: ServedBy {
+                iothread: Some("indep_iothread_1"),
+                ..ServedBy::default()
+            },
+        });
         let error = bench.vm.qmp().execute(&second, soon()).err();
         let error = error.context("QEMU took a node twice")?.to_string();
         // QEMU 7.2 names the two users, later versions the thread.
@@ -90,8 +87,8 @@ fn a_node_in_use(machine: Machine) -> Result<()> {
     })
 }
 
-fn a_thread_that_does_not_exist(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_thread_that_does_not_exist(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let nowhere = Placement::Pinned(IoThreadId::new("nowhere")?);
         fails(
@@ -107,8 +104,8 @@ fn a_thread_that_does_not_exist(machine: Machine) -> Result<()> {
 
 /// Somebody deletes an idle thread behind the pool's back. The block node of the attach that then
 /// fails must not stay.
-fn a_thread_that_qemu_lost(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_thread_that_qemu_lost(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let lost = IoThreadId::indep(1);
         let delete = ObjectDel { id: lost.as_str() };
         bench.vm.qmp().execute(&delete, soon())?;
@@ -127,14 +124,14 @@ fn a_thread_that_qemu_lost(machine: Machine) -> Result<()> {
 
 /// The disk is plugged in, and whoever watches the guest says that it is not there. All three
 /// steps are undone.
-fn a_guest_that_sees_nothing(machine: Machine) -> Result<()> {
+fn a_guest_that_sees_nothing(topology: Topology) -> Result<()> {
     struct Blind;
     impl Guest for Blind {
         fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
             Err("no disk to be seen".into())
         }
     }
-    Bench::run(machine, |bench| {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let (hotplug, qmp, _) = bench.vm.parts();
         let outcome = hotplug.attach(qmp, &Blind, &disk, &Placement::First, soon());

@@ -1,47 +1,63 @@
 //! What every case starts from: a booted VM, and a folder for its disks.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::config::{self, HypervisorConfig, Machine};
+use iothread_it::artifacts::{Manifest, Store};
+use iothread_it::config::{self, HypervisorConfig};
 use iothread_it::guest::protocol::{Extent, Serial};
-use iothread_it::hotplug::DiskSpec;
+use iothread_it::hotplug::{DiskSpec, DiskState};
 use iothread_it::pool::{DeviceId, IoThreadId, Lease, Placement};
-use iothread_it::qemu::Shape;
+use iothread_it::qemu::{Accelerator, Shape, Topology, Trace};
 use iothread_it::scratch::Scratch;
-use iothread_it::vm::Vm;
+use iothread_it::vm::{Start, Vm};
 use iothread_it::wait::Deadline;
+use iothread_it::warm::WarmStore;
 use kata_test::Verdict;
 
 /// The variable that names another configuration.
 const CONFIG_ENV: &str = "IOTHREAD_IT_CONFIG";
 
+/// The variable that makes each case boot its own guest.
+pub(crate) const COLD_ENV: &str = "IOTHREAD_IT_COLD";
+
 /// Bytes of a test disk.
 pub(crate) const DISK_SIZE: u64 = 64 << 20;
 
-/// Declares cases and runs each of them on each machine type: `case` becomes the tests `q35::case`
-/// and `pc::case`.
+/// Declares cases and runs each of them on both machine types, as QEMU makes them: `case` becomes
+/// the tests `q35::case` and `pc::case`.
+///
+/// The few behind `on every topology:` run on `q35_native` and `q35_bridge` too: a detach takes six
+/// seconds on the first of these.
 macro_rules! on_each_machine {
-    ($($case:ident),* $(,)?) => {
-        on_each_machine!(@ q35 Q35 $($case)*);
-        on_each_machine!(@ pc Pc $($case)*);
+    ($($case:ident),* $(,)? $(; on every topology: $($every:ident),* $(,)?)?) => {
+        $crate::fixture::cases!(q35 Q35 $($case)* $($($every)*)?);
+        $crate::fixture::cases!(pc Pc $($case)* $($($every)*)?);
+        $(
+            $crate::fixture::cases!(q35_native Q35Native $($every)*);
+            $crate::fixture::cases!(q35_bridge Q35Bridge $($every)*);
+        )?
     };
-    (@ $module:ident $machine:ident $($case:ident)*) => {
+}
+pub(crate) use on_each_machine;
+
+macro_rules! cases {
+    ($module:ident $topology:ident $($case:ident)*) => {
         mod $module {
-            use iothread_it::config::Machine;
+            use iothread_it::qemu::Topology;
             use kata_test::kata_test;
             $(
                 #[kata_test(when = crate::fixture::qemu_and_guest)]
                 fn $case() -> anyhow::Result<()> {
-                    super::$case(Machine::$machine)
+                    super::$case(Topology::$topology)
                 }
             )*
         }
     };
 }
-pub(crate) use on_each_machine;
+pub(crate) use cases;
 
 /// Where the cases have their disks: beside the test binary, which is below the target directory
 /// and so on a disk with room.
@@ -53,6 +69,18 @@ fn scratch_root() -> Result<PathBuf> {
     Ok(folder.join("iothread-it-scratch"))
 }
 
+/// Makes a folder for a case's files.
+pub(crate) fn scratch() -> Result<Scratch> {
+    Ok(Scratch::new_in(&scratch_root()?)?)
+}
+
+/// Makes an empty disk in a folder.
+pub(crate) fn empty_disk(folder: &Scratch, name: &str) -> Result<DiskSpec> {
+    let path = folder.path().join(name);
+    std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
+    Ok(DiskSpec::new(DeviceId::new(name)?, path))
+}
+
 /// Whether there is something to boot.
 pub(crate) fn qemu_and_guest() -> Verdict {
     const SOURCE: &str = "artifacts.json";
@@ -62,22 +90,40 @@ pub(crate) fn qemu_and_guest() -> Verdict {
     }
 }
 
-/// Returns the configuration of this run, for a machine type.
-pub(crate) fn configuration(machine: Machine) -> Result<HypervisorConfig> {
+/// Returns the configuration of this run.
+pub(crate) fn configuration() -> Result<HypervisorConfig> {
     let text = match std::env::var_os(CONFIG_ENV) {
         Some(path) => std::fs::read_to_string(&path)
             .with_context(|| format!("{CONFIG_ENV} names {}", PathBuf::from(path).display()))?,
         None => include_str!("configuration.toml").to_owned(),
     };
-    let config = config::read(&text)?;
-    Ok(HypervisorConfig { machine, ..config })
+    Ok(config::read(&text)?)
 }
 
 /// Returns the shape of this run. Idle threads sleep, so that CPU time shows who worked.
-pub(crate) fn shape(machine: Machine) -> Result<Shape> {
-    let mut config = configuration(machine)?;
+pub(crate) fn shape(topology: Topology) -> Result<Shape> {
+    let mut config = configuration()?;
     config.iothreads.polling.max_ns = Some(0);
-    Ok(Shape::new(config))
+    Ok(Shape {
+        topology,
+        ..Shape::new(config)
+    })
+}
+
+/// Restores a VM of a shape, or boots it if this run is to go without. Either way the time that it
+/// takes is recorded.
+fn start(shape: &Shape) -> Result<Vm> {
+    let manifest = Manifest::find()?;
+    let start = Instant::now();
+    let vm = match std::env::var_os(COLD_ENV) {
+        Some(_) => Vm::boot(&manifest, shape)?,
+        None => Vm::restore_or_boot(&manifest, shape, &WarmStore::of(&Store::find()?))?,
+    };
+    if let Start::ColdInstead(why) = vm.start() {
+        eprintln!("booted, and not restored: {why}");
+    }
+    kata_test::measure("start_ms", start.elapsed().as_secs_f64() * 1e3);
+    Ok(vm)
 }
 
 /// A booted VM and what a case needs around it.
@@ -89,21 +135,51 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// Boots a VM of this run's shape.
-    pub(crate) fn boot(machine: Machine) -> Result<Self> {
-        Self::boot_shape(&shape(machine)?)
+    pub(crate) fn boot(topology: Topology) -> Result<Self> {
+        Self::boot_shape(&shape(topology)?)
     }
 
     /// Boots a VM of another shape.
     pub(crate) fn boot_shape(shape: &Shape) -> Result<Self> {
-        Ok(Self {
-            scratch: Scratch::new_in(&scratch_root()?)?,
-            vm: Vm::boot(&Manifest::find()?, shape)?,
-        })
+        Self::with(start(shape)?)
+    }
+
+    /// Runs a case with a VM whose requests are traced.
+    pub(crate) fn run_traced(
+        shape: &Shape,
+        case: impl FnOnce(&mut Self, &Trace) -> Result<()>,
+    ) -> Result<()> {
+        let traces = scratch()?;
+        let trace = Trace::of_requests(traces.path().to_owned());
+        let shape = Shape {
+            trace: Some(trace.clone()),
+            ..shape.clone()
+        };
+        Self::run_shape(&shape, |bench| case(bench, &trace))
+    }
+
+    /// Takes a VM that was started otherwise.
+    pub(crate) fn with(vm: Vm) -> Result<Self> {
+        let scratch = scratch()?;
+        Ok(Self { vm, scratch })
+    }
+
+    /// Boots a VM whose monitor is reached through something that stands between.
+    pub(crate) fn boot_through(
+        topology: Topology,
+        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+    ) -> Result<Self> {
+        let (manifest, accelerator) = (Manifest::find()?, Accelerator::probe());
+        let shape = shape(topology)?;
+        Self::with(Vm::boot_through(&manifest, &shape, accelerator, between)?)
     }
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.
-    pub(crate) fn run(machine: Machine, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        Self::run_shape(&shape(machine)?, case)
+    pub(crate) fn run(
+        topology: Topology,
+        case: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        Self::run_shape(&shape(topology)?, case)
     }
 
     /// Runs a case with a VM of another shape than this run's.
@@ -119,9 +195,7 @@ impl Bench {
 
     /// Makes an empty disk.
     pub(crate) fn disk(&self, name: &str) -> Result<DiskSpec> {
-        let path = self.path(name);
-        std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
-        Ok(DiskSpec::new(DeviceId::new(name)?, path))
+        empty_disk(&self.scratch, name)
     }
 
     /// Returns where a disk of this name is.
@@ -168,6 +242,18 @@ impl Bench {
             "the guest still lists {disks:?}"
         );
         Ok(took)
+    }
+
+    /// Checks that a disk, though it failed to come or to go, has its lease, and how much of it
+    /// QEMU has at the most.
+    pub(crate) fn holds(&self, disk: &DiskSpec, state: DiskState) -> Result<()> {
+        let found = self.vm.state_of(&disk.id);
+        ensure!(found == Some(state), "it is {found:?} and not {state:?}");
+        ensure!(
+            self.vm.pool().lease_of(&disk.id).is_some(),
+            "its lease is gone"
+        );
+        Ok(())
     }
 
     /// Proves that the VM goes on working: a disk comes, takes data and goes.

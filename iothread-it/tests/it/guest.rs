@@ -1,17 +1,17 @@
 //! The agent's channel: a reset ends what was outstanding, and the next boot greets.
 
 use anyhow::{Result, ensure};
-use iothread_it::config::Machine;
 use iothread_it::guest::AgentError;
 use iothread_it::guest::protocol::{Presence, Serial};
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::SystemReset;
 
 use crate::fixture::{Bench, on_each_machine, soon};
 
 on_each_machine!(a_reset_ends_what_was_outstanding);
 
-fn a_reset_ends_what_was_outstanding(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_reset_ends_what_was_outstanding(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let before = bench.vm.greeting().epoch.clone();
         let (agent, qmp) = (bench.vm.agent(), bench.vm.qmp());
         let outcome = std::thread::scope(|scope| -> Result<_> {

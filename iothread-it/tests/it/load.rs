@@ -1,9 +1,9 @@
 //! A disk is detached while the guest uses it.
 
 use anyhow::{Result, ensure};
-use iothread_it::config::Machine;
 use iothread_it::guest::protocol::{Direction, Load};
 use iothread_it::pool::Placement;
+use iothread_it::qemu::Topology;
 
 use crate::fixture::{Bench, extent, on_each_machine, record_times, soon};
 
@@ -11,8 +11,8 @@ const DURATION_MS: u64 = 50_000;
 
 on_each_machine!(ends_with_the_detach_of_its_disk);
 
-fn ends_with_the_detach_of_its_disk(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn ends_with_the_detach_of_its_disk(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let (_, attach) = bench.attach(&disk, &Placement::First)?;
         let load = Load {

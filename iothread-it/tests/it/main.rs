@@ -1,20 +1,34 @@
 //! The suite: real QEMU, a real guest, and disks that come and go on the threads of a pool.
 //!
-//! A case is a function of a machine type, and runs on each of them. It is skipped, and says so,
+//! A case is a function of a topology, and runs on several of them. It is skipped, and says so,
 //! where QEMU and the guest are not at hand: `cargo xtask it` brings them.
 
 mod attach;
+mod bare;
+mod capabilities;
 mod cycles;
 mod data;
+mod devices;
 mod evidence;
 mod failures;
+mod faults;
 mod fixture;
 mod guest;
 mod load;
+mod microvm;
+mod monitors;
+mod moving;
 mod ownership;
+mod pending;
 mod placement;
+mod proxy;
+mod raw;
+mod regressions;
 mod serving;
+mod soak;
 mod survival;
 mod threads;
+mod three_ways;
+mod warm;
 
 kata_test::main!();

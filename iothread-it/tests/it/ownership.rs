@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::config::Machine;
 use iothread_it::pool::Placement;
 use iothread_it::process::ProcessId;
+use iothread_it::qemu::Topology;
 
 use crate::fixture::{Bench, on_each_machine, soon};
 
@@ -24,8 +24,8 @@ on_each_machine!(
     a_killed_owner_leaves_no_qemu,
 );
 
-fn a_shutdown_leaves_nothing(machine: Machine) -> Result<()> {
-    let mut bench = Bench::boot(machine)?;
+fn a_shutdown_leaves_nothing(topology: Topology) -> Result<()> {
+    let mut bench = Bench::boot(topology)?;
     let disk = bench.disk("disk0")?;
     bench.attach(&disk, &Placement::First)?;
     let qemu = bench.vm.process();
@@ -36,8 +36,8 @@ fn a_shutdown_leaves_nothing(machine: Machine) -> Result<()> {
     Ok(())
 }
 
-fn a_dropped_vm_leaves_nothing(machine: Machine) -> Result<()> {
-    let bench = Bench::boot(machine)?;
+fn a_dropped_vm_leaves_nothing(topology: Topology) -> Result<()> {
+    let bench = Bench::boot(topology)?;
     let (qemu, descriptors) = (bench.vm.process(), open_descriptors()?);
     drop(bench);
     ensure!(!qemu.is_alive(), "QEMU is left");
@@ -51,15 +51,15 @@ fn a_dropped_vm_leaves_nothing(machine: Machine) -> Result<()> {
 
 /// The owner is this test, run once more in a harness of its own. The harness gets SIGKILL, so
 /// neither it nor its test can clean up.
-fn a_killed_owner_leaves_no_qemu(machine: Machine) -> Result<()> {
+fn a_killed_owner_leaves_no_qemu(topology: Topology) -> Result<()> {
     if std::env::var_os(OWNER_ENV).is_some() {
-        return own_a_vm(machine);
+        return own_a_vm(topology);
     }
     let records = tempfile::tempdir()?;
     let mut harness = Command::new(std::env::current_exe()?)
         .args(["--exact", "--nocapture"])
         .arg(format!(
-            "ownership::{machine}::a_killed_owner_leaves_no_qemu"
+            "ownership::{topology}::a_killed_owner_leaves_no_qemu"
         ))
         .env(OWNER_ENV, "1")
         .env("KATA_TEST_RECORD_DIR", records.path())
@@ -81,8 +81,8 @@ fn a_killed_owner_leaves_no_qemu(machine: Machine) -> Result<()> {
 }
 
 /// Boots a VM, says which process it is, and waits to be killed.
-fn own_a_vm(machine: Machine) -> Result<()> {
-    let bench = Bench::boot(machine)?;
+fn own_a_vm(topology: Topology) -> Result<()> {
+    let bench = Bench::boot(topology)?;
     println!("{OWNS}{}", bench.vm.process().pid());
     std::thread::park_timeout(Duration::from_secs(600));
     anyhow::bail!("nobody killed this process")

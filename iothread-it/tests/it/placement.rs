@@ -4,10 +4,11 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, bail, ensure};
 use iothread_it::artifacts::Manifest;
-use iothread_it::config::{Machine, Polling};
+use iothread_it::config::Polling;
 use iothread_it::hotplug::{DiskSpec, Step};
 use iothread_it::pool::{IoThreadId, Mapping, Placement};
 use iothread_it::qemu::QemuVersion;
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::QueryIothreads;
 
 use crate::evidence::{only, under_load};
@@ -22,15 +23,15 @@ const ASLEEP: Polling = Polling {
 
 on_each_machine!(
     policies_choose_the_thread_that_works,
-    the_configuration_s_policy_is_followed,
     queues_dealt_out_to_two_threads,
     queues_mapped_by_name,
-    a_thread_added_at_run_time_serves,
+    a_thread_added_at_run_time_serves;
+    on every topology: the_configuration_s_policy_is_followed,
 );
 
 /// Four disks, each by another policy: the threads 0 to 3 in order.
-fn policies_choose_the_thread_that_works(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn policies_choose_the_thread_that_works(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let policies = [
             Placement::RoundRobin,
             Placement::RoundRobin,
@@ -53,8 +54,8 @@ fn policies_choose_the_thread_that_works(machine: Machine) -> Result<()> {
     })
 }
 
-fn the_configuration_s_policy_is_followed(machine: Machine) -> Result<()> {
-    let mut shape = shape(machine)?;
+fn the_configuration_s_policy_is_followed(topology: Topology) -> Result<()> {
+    let mut shape = shape(topology)?;
     shape.config.iothreads.placement = Placement::RoundRobin;
     Bench::run_shape(&shape, |bench| {
         for number in 0..2 {
@@ -67,17 +68,17 @@ fn the_configuration_s_policy_is_followed(machine: Machine) -> Result<()> {
     })
 }
 
-fn queues_dealt_out_to_two_threads(machine: Machine) -> Result<()> {
+fn queues_dealt_out_to_two_threads(topology: Topology) -> Result<()> {
     let two = NonZeroUsize::new(2).expect("two is not zero");
-    each_queue_has_its_thread(machine, Placement::Spread(two), [0, 1])
+    each_queue_has_its_thread(topology, Placement::Spread(two), [0, 1])
 }
 
-fn queues_mapped_by_name(machine: Machine) -> Result<()> {
+fn queues_mapped_by_name(topology: Topology) -> Result<()> {
     let mapping = Mapping::named(vec![
         (IoThreadId::indep(3), vec![0]),
         (IoThreadId::indep(1), vec![1]),
     ])?;
-    each_queue_has_its_thread(machine, Placement::Mapped(mapping), [3, 1])
+    each_queue_has_its_thread(topology, Placement::Mapped(mapping), [3, 1])
 }
 
 /// The guest has a queue for each CPU, so a load on CPU *n* shows who serves queue *n*.
@@ -85,11 +86,11 @@ fn queues_mapped_by_name(machine: Machine) -> Result<()> {
 /// A QEMU that is to refuse gets one CPU: with two, an emulated 7.2 was seen to crash (a
 /// segmentation fault of its CPU thread) while the guest let go of a disk.
 fn each_queue_has_its_thread(
-    machine: Machine,
+    topology: Topology,
     placement: Placement,
     threads: [usize; 2],
 ) -> Result<()> {
-    let mut shape = shape(machine)?;
+    let mut shape = shape(topology)?;
     let version = Manifest::find()?.qemu.numbers();
     let maps = version.is_some_and(|version| version >= QemuVersion::MAPS_QUEUES);
     shape.config.vcpus = if maps { 2 } else { 1 };
@@ -122,8 +123,8 @@ fn is_refused(bench: &mut Bench, disk: &DiskSpec, placement: &Placement) -> Resu
     bench.still_works()
 }
 
-fn a_thread_added_at_run_time_serves(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_thread_added_at_run_time_serves(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let (hotplug, qmp, _) = bench.vm.parts();
         let added = hotplug.add_thread(qmp, ASLEEP)?;
         ensure!(added == IoThreadId::indep(4), "it is called {added}");

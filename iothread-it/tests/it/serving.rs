@@ -1,28 +1,28 @@
 //! The thread that serves a disk is the one that works for it: by its CPU time under load.
 
 use anyhow::{Result, ensure};
-use iothread_it::config::Machine;
 use iothread_it::pool::{IoThreadId, Placement};
+use iothread_it::qemu::Topology;
 
 use crate::evidence::{Gained, only, under_load};
 use crate::fixture::{Bench, on_each_machine, record_thread, record_times};
 
 on_each_machine!(
     the_first_thread_serves_the_first_disk,
-    a_pinned_thread_serves_its_disk,
-    no_thread_of_the_pool_serves_a_disk_of_the_main_loop,
+    no_thread_of_the_pool_serves_a_disk_of_the_main_loop;
+    on every topology: a_pinned_thread_serves_its_disk,
 );
 
-fn the_first_thread_serves_the_first_disk(machine: Machine) -> Result<()> {
-    one_thread_serves(machine, &Placement::First, 0)
+fn the_first_thread_serves_the_first_disk(topology: Topology) -> Result<()> {
+    one_thread_serves(topology, &Placement::First, 0)
 }
 
-fn a_pinned_thread_serves_its_disk(machine: Machine) -> Result<()> {
-    one_thread_serves(machine, &Placement::Pinned(IoThreadId::indep(2)), 2)
+fn a_pinned_thread_serves_its_disk(topology: Topology) -> Result<()> {
+    one_thread_serves(topology, &Placement::Pinned(IoThreadId::indep(2)), 2)
 }
 
-fn no_thread_of_the_pool_serves_a_disk_of_the_main_loop(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn no_thread_of_the_pool_serves_a_disk_of_the_main_loop(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let gained = loaded(bench, &Placement::MainLoop)?;
         ensure!(
             gained.values().all(|ticks| *ticks == 0),
@@ -32,8 +32,8 @@ fn no_thread_of_the_pool_serves_a_disk_of_the_main_loop(machine: Machine) -> Res
     })
 }
 
-fn one_thread_serves(machine: Machine, placement: &Placement, number: usize) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn one_thread_serves(topology: Topology, placement: &Placement, number: usize) -> Result<()> {
+    Bench::run(topology, |bench| {
         let gained = loaded(bench, placement)?;
         let serving = IoThreadId::indep(number);
         only(&serving, &gained)?;

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::config::Machine;
-use iothread_it::hotplug::{DetachError, DiskSpec, Step};
+use iothread_it::hotplug::{DetachError, DiskSpec, DiskState, Settled, Step};
 use iothread_it::pool::Placement;
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::QmpError;
 use iothread_it::qmp::command::{Cont, Stop, SystemReset};
 use iothread_it::wait::Deadline;
@@ -16,15 +16,16 @@ use nix::unistd::Pid;
 use crate::fixture::{Bench, on_each_machine, soon};
 
 on_each_machine!(
-    a_stopped_guest_lets_go_once_it_goes_on,
+    a_stopped_vm_settles_once_it_goes_on,
     a_reset_completes_a_removal,
     a_stopped_qemu_goes_on_where_it_was,
-    a_killed_qemu_is_told_at_once,
+    a_killed_qemu_is_told_at_once;
+    on every topology: a_stopped_guest_lets_go_once_it_goes_on,
 );
 
 /// A guest whose CPUs are stopped hears no request.
-fn a_stopped_guest_lets_go_once_it_goes_on(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_stopped_guest_lets_go_once_it_goes_on(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = stuck_disk(bench)?;
         bench.vm.qmp().execute(&Cont {}, soon())?;
         bench.detach(&disk)?;
@@ -32,8 +33,8 @@ fn a_stopped_guest_lets_go_once_it_goes_on(machine: Machine) -> Result<()> {
     })
 }
 
-fn a_reset_completes_a_removal(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_reset_completes_a_removal(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = stuck_disk(bench)?;
         let before = bench.vm.greeting().epoch.clone();
         bench.vm.qmp().execute(&SystemReset {}, soon())?;
@@ -44,29 +45,39 @@ fn a_reset_completes_a_removal(machine: Machine) -> Result<()> {
     })
 }
 
+/// The event comes when nobody waits, and is found.
+fn a_stopped_vm_settles_once_it_goes_on(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        bench.attach(&disk, &Placement::First)?;
+        let since = bench.vm.qmp().cursor();
+        in_vain(bench, &disk)?;
+        let settled = bench.vm.settle()?;
+        ensure!(settled == Settled::default(), "{settled:?}");
+
+        bench.vm.qmp().execute(&Cont {}, soon())?;
+        bench
+            .vm
+            .qmp()
+            .wait_event("DEVICE_DELETED of disk0", since, soon(), |event| {
+                (event.name == "DEVICE_DELETED" && event.str("device") == Some("disk0"))
+                    .then_some(())
+            })?;
+        let settled = bench.vm.settle()?;
+        ensure!(settled.gone == [disk.id.clone()], "{settled:?}");
+        ensure!(!bench.nodes()?.contains(&disk.id.to_string()));
+        bench.still_works()
+    })
+}
+
 /// Attaches a disk, stops the guest, and asks in vain for the disk.
 fn stuck_disk(bench: &mut Bench) -> Result<DiskSpec> {
     let disk = bench.disk("disk0")?;
     bench.attach(&disk, &Placement::First)?;
     let free_slots = bench.vm.pool().free_slots();
-    bench.vm.qmp().execute(&Stop {}, soon())?;
     // Twice: a repeated request is no other error.
     for _ in 0..2 {
-        let in_vain = bench
-            .vm
-            .detach_by(&disk.id, Deadline::after(Duration::from_millis(300)));
-        match in_vain {
-            Err(DetachError::Failed {
-                step: Step::DeviceDeleted,
-                source: QmpError::TimedOut { .. },
-                ..
-            }) => {}
-            other => bail!("a stopped guest let go: {other:?}"),
-        }
-        ensure!(
-            bench.vm.pool().lease_of(&disk.id).is_some(),
-            "its lease is gone"
-        );
+        in_vain(bench, &disk)?;
         ensure!(
             bench.vm.pool().free_slots() == free_slots,
             "its slot is free"
@@ -75,9 +86,20 @@ fn stuck_disk(bench: &mut Bench) -> Result<DiskSpec> {
     Ok(disk)
 }
 
+/// Asks a stopped guest for a disk.
+fn in_vain(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
+    bench.vm.qmp().execute(&Stop {}, soon())?;
+    let deadline = Deadline::after(Duration::from_secs(1));
+    let outcome = bench.vm.detach_by(&disk.id, deadline);
+    let Err(DetachError::Pending { .. }) = outcome else {
+        bail!("a stopped guest let go: {outcome:?}");
+    };
+    bench.holds(disk, DiskState::Pending)
+}
+
 /// SIGSTOP: what was asked is answered later, and by then nobody waits for it.
-fn a_stopped_qemu_goes_on_where_it_was(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn a_stopped_qemu_goes_on_where_it_was(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let qemu = Pid::from_raw(bench.vm.process().pid());
         kill(qemu, Signal::SIGSTOP)?;
@@ -89,17 +111,14 @@ fn a_stopped_qemu_goes_on_where_it_was(machine: Machine) -> Result<()> {
         ensure!(error.step == Step::BlockdevAdd, "{error}");
         // Whether the node is there nobody could tell, so the lease is kept until it is removed.
         ensure!(error.rollback.is_err(), "{error}");
-        ensure!(
-            bench.vm.pool().lease_of(&disk.id).is_some(),
-            "its lease is gone"
-        );
+        bench.holds(&disk, DiskState::NodeOnly)?;
         bench.detach(&disk)?;
         bench.still_works()
     })
 }
 
-fn a_killed_qemu_is_told_at_once(machine: Machine) -> Result<()> {
-    let mut bench = Bench::boot(machine)?;
+fn a_killed_qemu_is_told_at_once(topology: Topology) -> Result<()> {
+    let mut bench = Bench::boot(topology)?;
     let disk = bench.disk("disk0")?;
     bench.attach(&disk, &Placement::First)?;
     kill(Pid::from_raw(bench.vm.process().pid()), Signal::SIGKILL)?;

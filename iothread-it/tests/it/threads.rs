@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::config::Machine;
 use iothread_it::pool::IoThreadId;
+use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::QueryIothreads;
 
 use crate::fixture::{Bench, on_each_machine, shape, soon};
@@ -15,12 +15,12 @@ on_each_machine!(
     run_where_the_configuration_binds_them,
 );
 
-fn exist_as_configured(machine: Machine) -> Result<()> {
-    Bench::run(machine, |bench| {
+fn exist_as_configured(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
         let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
         // QEMU lists them in no particular order.
         let ids: BTreeSet<&str> = threads.iter().map(|thread| thread.id.as_str()).collect();
-        let configured = shape(machine)?.threads();
+        let configured = shape(topology)?.threads();
         let wanted: BTreeSet<&str> = configured.iter().map(IoThreadId::as_str).collect();
         ensure!(ids == wanted, "QEMU has {ids:?}, configured are {wanted:?}");
         ensure!(
@@ -39,8 +39,8 @@ fn exist_as_configured(machine: Machine) -> Result<()> {
     })
 }
 
-fn are_not_made_unless_asked_for(machine: Machine) -> Result<()> {
-    let mut shape = shape(machine)?;
+fn are_not_made_unless_asked_for(topology: Topology) -> Result<()> {
+    let mut shape = shape(topology)?;
     shape.config.iothreads.count = 0;
     let bench = Bench::boot_shape(&shape)?;
     let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
@@ -50,8 +50,8 @@ fn are_not_made_unless_asked_for(machine: Machine) -> Result<()> {
 }
 
 /// Bound to the CPU that this test itself may use, which any host has.
-fn run_where_the_configuration_binds_them(machine: Machine) -> Result<()> {
-    let mut shape = shape(machine)?;
+fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
+    let mut shape = shape(topology)?;
     let allowed = allowed_cpus("/proc/self/status")?;
     let first = allowed.split([',', '-']).next().unwrap_or_default();
     shape.config.iothreads.cpus = vec![first.parse()?];

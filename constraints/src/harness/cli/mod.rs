@@ -17,6 +17,7 @@ Options:
     --exact                 Filters are whole names
     --skip FILTER           Leave out tests that match FILTER
     --list                  List tests instead of running them
+    --verdicts              List them with their verdicts and what these rest on, as JSON lines
     --test-threads N        Tests at a time (or RUST_TEST_THREADS)
     --no-capture            Do not capture output (or RUST_TEST_NOCAPTURE)
     --show-output           Show the output of passed tests too
@@ -53,6 +54,8 @@ pub(super) struct Options {
     pub(super) exact: bool,
     pub(super) which: Which,
     pub(super) list: bool,
+    /// Whether the list is for a runner that plans.
+    pub(super) verdicts: bool,
     pub(super) format: Format,
     pub(super) capture: bool,
     pub(super) show_output: bool,
@@ -164,6 +167,7 @@ impl Parsed {
             exact: false,
             which: Which::NotIgnored,
             list: false,
+            verdicts: false,
             format: Format::Pretty,
             capture: !environment.no_capture,
             show_output: false,
@@ -243,6 +247,10 @@ impl Parsed {
             "include-ignored" => self.include_ignored = true,
             "exact" => options.exact = true,
             "list" => options.list = true,
+            "verdicts" => {
+                options.list = true;
+                options.verdicts = true;
+            }
             "quiet" => options.format = Format::Terse,
             "nocapture" | "no-capture" => options.capture = false,
             "show-output" => options.show_output = true,

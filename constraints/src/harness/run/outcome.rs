@@ -318,7 +318,7 @@ fn judge(how: How, test: &Test) -> (Ending, Shown, Option<String>) {
             failed(None, Some(why))
         }
         How::TimedOut | How::Stuck => {
-            let after = test.timeout.unwrap_or_default();
+            let after = test.time_limit().unwrap_or_default();
             let mut why =
                 format!("killed with all of its processes, for it has a timeout of {after:?}");
             if how == How::Stuck {

@@ -32,14 +32,18 @@ pub(super) struct User {
 impl User {
     /// The user that this test is to be given, if it needs another one than this process's.
     pub(super) fn for_test(test: &Test) -> Option<Self> {
+        Self::wanted(test).filter(|_| cfg!(target_os = "linux") && geteuid().is_root())
+    }
+
+    /// The user that this test is to be given wherever the process is root's.
+    pub(super) fn wanted(test: &Test) -> Option<Self> {
         let wanted = |need: &Constraint| match need {
             Constraint::Atom(Atom::Uid(uid)) if *uid != 0 => Some(Self::of(*uid)),
             Constraint::Atom(Atom::NonRoot) => Some(Self::unprivileged()),
             _ => None,
         };
         let mut users = test.constraints.iter().filter_map(wanted);
-        let is_given = |_: &Self| cfg!(target_os = "linux") && geteuid().is_root();
-        let first = users.next().filter(is_given)?;
+        let first = users.next()?;
         // Whoever asks for a user by number means that one; two of them nobody can be.
         Some(
             users

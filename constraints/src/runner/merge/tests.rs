@@ -22,7 +22,7 @@ fn line(test: &str, phase: Wrote, attempt: u32, uid: u32, ending: Ending) -> Str
         duration_ms: 1.5,
         measures: &Measures::new(),
     };
-    record.to_line("run", attempt, uid)
+    record.to_line("run", "here", attempt, uid)
 }
 
 /// Merges files of the given contents and returns test and outcome of each.

@@ -1,6 +1,7 @@
 //! Kata's form, read and refused.
 
 use super::*;
+use crate::config::Problem;
 use proptest::prelude::*;
 
 fn problems(body: &str) -> Vec<String> {
@@ -27,31 +28,92 @@ fn keys_of_kata_s_that_are_not_used_here_are_left_alone() {
     assert_eq!(config.iothreads.count, 0);
 }
 
+const GO: &str = include_str!("data/go-runtime.toml");
+const RUST: &str = include_str!("data/rust-runtime.toml");
+
+/// Every key of Kata's files, with what Kata's builds put there. Those that are of no use here are
+/// passed over.
 #[test]
-fn threads_need_the_switch_the_number_and_the_driver() {
-    for driver in POOL_DRIVERS {
+fn kata_s_whole_files_load() {
+    for (file, driver) in [(GO, DiskDriver::VirtioScsi), (RUST, DiskDriver::VirtioBlk)] {
+        let expected = HypervisorConfig {
+            memory_mib: 2048,
+            driver,
+            ..HypervisorConfig::default()
+        };
+        assert_eq!(read(file).unwrap(), expected);
+    }
+}
+
+/// And what a user changes in them is read.
+#[test]
+fn kata_s_whole_files_load_with_a_pool_switched_on() {
+    for file in [GO, RUST] {
+        let file = file
+            .replace("enable_iothreads = false", "enable_iothreads = true")
+            .replace("indep_iothreads = 0", "indep_iothreads = 4")
+            .replace(
+                "block_device_driver = \"virtio-scsi\"",
+                "block_device_driver = \"virtio-blk\"",
+            )
+            .replace(
+                "block_device_aio = \"io_uring\"",
+                "block_device_aio = \"native\"",
+            )
+            .replace(
+                "block_device_cache_set = false",
+                "block_device_cache_set = true",
+            )
+            .replace(
+                "block_device_cache_direct = false",
+                "block_device_cache_direct = true",
+            )
+            .replace("default_vcpus = 1", "default_vcpus = 3");
+        let config = read(&file).unwrap();
+        assert_eq!((config.vcpus, config.iothreads.count), (3, 4));
+        assert_eq!(
+            (config.driver, config.aio),
+            (DiskDriver::VirtioBlk, Aio::Native)
+        );
+        assert_eq!((config.cache_direct, config.cache_no_flush), (true, false));
+    }
+}
+
+#[test]
+fn threads_need_the_switch_the_number_and_a_driver_that_they_serve() {
+    for driver in ["virtio-blk-pci", "virtio-blk", "virtio-scsi"] {
         let config = read(&format!(
             "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 4\nblock_device_driver = \"{driver}\""
         ));
         assert_eq!(config.unwrap().iothreads.count, 4);
     }
-    let off = "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 0";
+    let off = "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 0\n\
+               block_device_driver = \"virtio-blk\"";
     assert_eq!(read(off).unwrap().iothreads.count, 0);
+}
+
+/// As Kata: that thread is the controller's.
+#[test]
+fn the_switch_alone_makes_one_thread_for_a_scsi_controller() {
+    for driver in ["", "block_device_driver = \"virtio-scsi\"\n"] {
+        let config = read(&format!(
+            "[hypervisor.qemu]\nenable_iothreads = true\n{driver}"
+        ))
+        .unwrap();
+        assert_eq!(
+            (config.driver, config.iothreads.count),
+            (DiskDriver::VirtioScsi, 1)
+        );
+    }
 }
 
 #[test]
 fn what_would_do_nothing_is_refused_with_line_and_key() {
     assert_eq!(
-        problems("indep_iothreads = 4\nblock_device_driver = \"virtio-scsi\""),
+        problems("indep_iothreads = 4\nblock_device_driver = \"nvdimm\""),
         [
             "line 2: `indep_iothreads` is 4, and does nothing without `enable_iothreads = true`",
-            "line 3: `block_device_driver` is \"virtio-scsi\", but `indep_iothreads = 4` serves \"virtio-blk-pci\" only",
-        ]
-    );
-    assert_eq!(
-        problems("enable_iothreads = true\nindep_iothreads = 4"),
-        [
-            "`block_device_driver` is not set, but `indep_iothreads = 4` serves \"virtio-blk-pci\" only"
+            "line 3: `block_device_driver` is one that no IOThread serves, but `indep_iothreads = 4`; use \"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\"",
         ]
     );
     assert_eq!(
@@ -76,8 +138,8 @@ fn counts_out_of_range_are_refused() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_shows_its_place() {
-    let error = read("[hypervisor.qemu]\nindep_iothreads = \"four\"").unwrap_err();
+fn a_broken_file_shows_where() {
+    let error = read("[hypervisor.qemu]\nindep_iothreads = 4 4").unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("line 2"), "{source}");
 }
@@ -119,40 +181,50 @@ fn our_keys_default_to_what_kata_does() {
 fn all_that_is_wrong_is_told_at_once() {
     let text = "machine_type = \"microvm\"\nindep_iothreads_placement = \"best\"\n\
                 indep_iothreads_poll_grow = -1\nindep_iothreads_cpus = [\"0\", \"x\"]\n\
-                block_device_aio = \"fast\"";
+                block_device_aio = \"fast\"\nblock_device_driver = \"virtio-blk-pic\"\n\
+                indep_iothreads = \"four\"\nenable_iothreads = 1\ndefault_memory = 0";
     insta::assert_snapshot!(problems(text).join("\n"));
+}
+
+const PREFIX: &str = "io.katacontainers.config.hypervisor.";
+
+/// Reads a file whose pod has these annotations.
+fn annotated(file: &str, values: &[(&str, &str)]) -> Result<HypervisorConfig, ConfigError> {
+    let annotations = values
+        .iter()
+        .map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned()))
+        .collect();
+    read_annotated(file, &annotations)
 }
 
 #[test]
 fn annotations_override_the_file() {
-    const PREFIX: &str = "io.katacontainers.config.hypervisor.";
-    let read = |values: &[(&str, &str)]| {
-        let annotations = values
-            .iter()
-            .map(|(key, value)| (format!("{PREFIX}{key}"), (*value).to_owned()))
-            .collect();
-        let file =
-            "[hypervisor.qemu]\nindep_iothreads = 0\nblock_device_driver = \"virtio-blk-pci\"";
-        read_annotated(file, &annotations).map(|config| config.iothreads.count)
-    };
+    let file = "[hypervisor.qemu]\nindep_iothreads = 0\nblock_device_driver = \"virtio-blk-pci\"\n\
+                enable_annotations = [\"enable_iothreads\", \"indep_.*\"]";
     let both = [
         ("enable_iothreads", "true"),
         ("indep_iothreads", "3"),
         ("default_vcpus", "x"),
     ];
-    assert_eq!(read(&both).unwrap(), 3);
-    let alone = read(&[("indep_iothreads", "3")]).unwrap_err().to_string();
-    assert!(
-        alone.ends_with(
-            "`indep_iothreads` is 3, and does nothing without `enable_iothreads = true`"
-        ),
-        "{alone}"
-    );
-    let bad = read(&[("enable_iothreads", "yes")])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        bad.contains("`io.katacontainers.config.hypervisor.enable_iothreads` is \"yes\""),
-        "{bad}"
-    );
+    assert_eq!(annotated(file, &both).unwrap().iothreads.count, 3);
+    let told = |values: &[_]| annotated(file, values).unwrap_err().to_string();
+    let alone = told(&[("indep_iothreads", "3")]);
+    let expected = "`indep_iothreads` is 3, and does nothing without `enable_iothreads = true`";
+    assert!(alone.ends_with(expected), "{alone}");
+    let bad = told(&[("enable_iothreads", "yes")]);
+    let expected = format!("`{PREFIX}enable_iothreads` is \"yes\"");
+    assert!(bad.contains(&expected), "{bad}");
+}
+
+/// As in Kata, whose files allow neither of the two.
+#[test]
+fn an_annotation_that_the_file_does_not_allow_is_refused() {
+    for file in [GO, RUST, "[hypervisor.qemu]\nenable_annotations = [\"(\"]"] {
+        let told = annotated(file, &[("indep_iothreads", "3")]).unwrap_err();
+        let expected = format!(
+            "the configuration is wrong: `{PREFIX}indep_iothreads` is not allowed: no entry of \
+             `enable_annotations` matches it"
+        );
+        assert_eq!(told.to_string(), expected);
+    }
 }

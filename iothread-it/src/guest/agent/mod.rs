@@ -11,10 +11,11 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iothread_it_agent::protocol::{
-    self, Command, Disk, Epoch, Extent, Greeting, Load, Presence, Reply, Request, RequestId, Serial,
+    self, Command, Disk, Epoch, Extent, Greeting, Identity, Load, Presence, Renewal, Reply,
+    Request, RequestId, Serial,
 };
 
 pub use error::AgentError;
@@ -61,6 +62,11 @@ impl Agent {
         })
     }
 
+    /// Returns when the newest line of the agent's had been read, before anybody saw it.
+    pub fn newest_line(&self) -> Option<Instant> {
+        self.lines.newest()
+    }
+
     /// Waits for the greeting of the current boot.
     ///
     /// # Errors
@@ -90,6 +96,49 @@ impl Agent {
         .map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
     }
 
+    /// Makes a restored guest another than those restored from the same file, and waits for the
+    /// greeting of the new epoch.
+    ///
+    /// # Errors
+    /// If the guest cannot renew itself, or not in time.
+    pub fn renew(
+        &self,
+        saved: &Epoch,
+        renewal: &Renewal,
+        deadline: Deadline,
+    ) -> Result<Greeting, AgentError> {
+        const AWAITED: &str = "the greeting of the restored guest";
+        let command = Command::Renew(renewal.clone());
+        let id = self.send_in(Some(saved), AWAITED, command)?;
+        let ended = self.wait(AWAITED, deadline, |state| {
+            if let Some(End::Answered(outcome)) = state.requests.get_mut(&id)?.end.take() {
+                return Some(Err(End::Answered(outcome)));
+            }
+            let greeting = state.greeting.clone()?;
+            let is_new = !matches!(&greeting, Ok(greeting) if greeting.epoch == *saved);
+            is_new.then_some(Ok(greeting))
+        });
+        self.board.with(|state| state.requests.remove(&id));
+        match ended? {
+            Ok(greeting) => {
+                greeting.map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
+            }
+            Err(end) => Err(end.into_error(AWAITED)),
+        }
+    }
+
+    /// Asks by what the guest differs from others.
+    ///
+    /// # Errors
+    /// If the agent does not answer in time.
+    pub fn identity(&self, deadline: Deadline) -> Result<Identity, AgentError> {
+        const AWAITED: &str = "the guest's identity";
+        match self.ask(AWAITED, Command::Identity, deadline)? {
+            Reply::Identity(identity) => Ok(identity),
+            _ => Err(AgentError::wrong_reply(AWAITED)),
+        }
+    }
+
     /// Lists the guest's disks.
     ///
     /// # Errors
@@ -102,7 +151,8 @@ impl Agent {
         }
     }
 
-    /// Waits until the guest has a disk, or has it no more.
+    /// Waits until the guest has a disk, or has it no more. Returns how long the agent took to say
+    /// so, by the guest's own clock: from reading the kernel's uevent to its answer.
     ///
     /// # Errors
     /// If that does not happen in time.
@@ -111,7 +161,7 @@ impl Agent {
         serial: &Serial,
         presence: Presence,
         deadline: Deadline,
-    ) -> Result<(), AgentError> {
+    ) -> Result<Duration, AgentError> {
         let awaited = match presence {
             Presence::Present => format!("disk {serial} in the guest"),
             Presence::Absent => format!("the end of disk {serial} in the guest"),
@@ -122,8 +172,10 @@ impl Agent {
             presence,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         };
-        self.ask(&awaited, command, Deadline::after(timeout + GRACE))
-            .map(|_| ())
+        match self.ask(&awaited, command, Deadline::after(timeout + GRACE))? {
+            Reply::Awaited { known_for_ns } => Ok(Duration::from_nanos(known_for_ns)),
+            _ => Err(AgentError::wrong_reply(&awaited)),
+        }
     }
 
     /// Writes the pattern. Returns the SHA-256 of what was written.
@@ -177,6 +229,37 @@ impl Agent {
         }
     }
 
+    /// Writes a text into every file below the guest's `/sys` that a path names, `*` standing for
+    /// any name.
+    ///
+    /// # Errors
+    /// If it names none, or one cannot be written.
+    pub fn set_attribute(
+        &self,
+        path: &str,
+        text: &str,
+        deadline: Deadline,
+    ) -> Result<(), AgentError> {
+        let command = Command::SetAttribute {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        self.ask(&format!("the writing of {path}"), command, deadline)
+            .map(|_| ())
+    }
+
+    /// Resets a SCSI disk.
+    ///
+    /// # Errors
+    /// If the guest cannot, or not in time.
+    pub fn reset_disk(&self, serial: &Serial, deadline: Deadline) -> Result<(), AgentError> {
+        let command = Command::ResetDisk {
+            serial: serial.clone(),
+        };
+        self.ask(&format!("the reset of {serial}"), command, deadline)
+            .map(|_| ())
+    }
+
     fn extent(
         &self,
         awaited: &str,
@@ -216,10 +299,20 @@ impl Agent {
     }
 
     fn send(&self, awaited: &str, command: Command) -> Result<RequestId, AgentError> {
+        self.send_in(None, awaited, command)
+    }
+
+    /// Sends a request, in the epoch of the last greeting unless another is named.
+    fn send_in(
+        &self,
+        epoch: Option<&Epoch>,
+        awaited: &str,
+        command: Command,
+    ) -> Result<RequestId, AgentError> {
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let epoch = self.board.with(|state| {
             let greeting = state.greeting.as_ref().and_then(|g| g.as_ref().ok());
-            let epoch = greeting.map(|greeting| greeting.epoch.clone());
+            let epoch = epoch.or(greeting.map(|greeting| &greeting.epoch)).cloned();
             if epoch.is_some() {
                 state.requests.insert(id, Progress::default());
             }

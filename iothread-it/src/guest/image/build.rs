@@ -80,8 +80,10 @@ pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestIm
     }
     Ok(GuestImage {
         kernel: kernel.image.clone(),
+        vmlinux: None,
         kernel_release: kernel.release.clone(),
         initramfs: out.to_owned(),
+        agent_sha256,
         origin: kernel.origin.clone(),
     })
 }

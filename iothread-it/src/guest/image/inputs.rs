@@ -1,12 +1,13 @@
 //! What an image was made from, noted beside it, so that it is made again only if that changes.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifacts::FileState;
+
 /// The layout of the image; another one is made anew.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// The note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,27 +22,6 @@ pub(super) struct Inputs {
     modules: PathBuf,
     files: Vec<FileState>,
     image_sha256: String,
-}
-
-/// A file as it was when it was read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileState {
-    path: PathBuf,
-    size: u64,
-    modified_ns: i128,
-}
-
-impl FileState {
-    fn of(path: &Path) -> Option<Self> {
-        let data = path.metadata().ok()?;
-        let modified_ns = i128::from(data.mtime()) * 1_000_000_000 + i128::from(data.mtime_nsec());
-        Some(Self {
-            path: path.into(),
-            size: data.len(),
-            modified_ns,
-        })
-    }
 }
 
 /// What an image is to be made from.
@@ -60,7 +40,10 @@ impl Inputs {
             wanted: wanted.names.iter().map(|&name| name.to_owned()).collect(),
             modules: wanted.modules.into(),
             // A file that is gone already leaves a note that never fits again, which is right.
-            files: read.iter().filter_map(|path| FileState::of(path)).collect(),
+            files: read
+                .iter()
+                .filter_map(|path| FileState::of(path).ok())
+                .collect(),
             image_sha256,
         }
     }
@@ -72,9 +55,6 @@ impl Inputs {
             && self.wanted == wanted.names
             && self.modules == wanted.modules
             && self.image_sha256 == image_sha256
-            && self
-                .files
-                .iter()
-                .all(|file| FileState::of(&file.path).as_ref() == Some(file))
+            && self.files.iter().all(FileState::still_holds)
     }
 }

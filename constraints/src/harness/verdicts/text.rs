@@ -2,26 +2,25 @@
 
 use std::fmt::Write;
 
-use super::plan::Plan;
-use crate::constraint::{Standing, judge};
+use super::recorded::{is_open, judge};
+use crate::constraint::Standing;
 use crate::contract::Recorded;
+use crate::harness::plan::{Judged, Plan};
 use crate::registry::Test;
 use crate::verdict::join;
 
 /// Each test and where it stands; a question mark where that depends on what was not recorded.
-pub(super) fn list(plan: &Plan, tests: &[&'static Test], host: &Recorded) -> String {
+pub(in crate::harness) fn list(plan: &Plan, tests: &[&'static Test], host: &Recorded) -> String {
     let mut text = String::new();
     let mut counts = [0; 4];
     for test in &plan.select(tests).tests {
-        let judgement = judge(test.constraints, host);
-        let is_missing = || {
-            let mut observed = judgement.reasons.iter().map(|reason| &reason.observed);
-            observed.any(|observed| Recorded::is_missing(observed))
+        let Judged::As(_, judgement) = judge(test, host) else {
+            continue;
         };
         let (kind, word) = match judgement.standing {
             Standing::Met => (0, "met"),
             Standing::Unmet => (1, "unmet"),
-            Standing::Undetermined if is_missing() => (2, "?"),
+            Standing::Undetermined if is_open(&judgement) => (2, "?"),
             Standing::Undetermined => (3, "undetermined"),
         };
         counts[kind] += 1;

@@ -2,9 +2,15 @@
 //!
 //! Replies are read leniently: members that a version adds are passed over.
 
+mod device;
+
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use device::{
+    DeviceAdd, PciAddress, ScsiHd, ServedBy, VirtioBalloon, VirtioBlk, VirtioScsi, VqMapping,
+};
 
 use crate::qemu::QemuVersion;
 
@@ -50,6 +56,40 @@ commands! {
     /// Asks for QEMU's version.
     "query-version": QueryVersion -> VersionInfo {}
 
+    /// Takes a descriptor that comes with the command.
+    "getfd": GetFd<'a> -> IgnoredAny {
+        /// What to call it.
+        fdname: &'a str,
+    }
+
+    /// Sets how the machine is saved or restored.
+    "migrate-set-capabilities": MigrateSetCapabilities -> IgnoredAny {
+        /// Each with its state.
+        capabilities: Vec<MigrationCapability>,
+    }
+
+    /// Saves the machine's state. It is done at the event MIGRATION.
+    "migrate": Migrate<'a> -> IgnoredAny {
+        /// Where to.
+        uri: &'a str,
+    }
+
+    /// Restores the machine's state. It is done at the event MIGRATION.
+    "migrate-incoming": MigrateIncoming<'a> -> IgnoredAny {
+        /// Where from.
+        uri: &'a str,
+    }
+
+    /// Tells all commands and events, in a line of some 250 kB. Properties of devices are not in it.
+    "query-qmp-schema": QueryQmpSchema -> Vec<SchemaInfo> {}
+
+    /// Lists the properties of a kind of device. One that QEMU does not have is refused with the
+    /// class `DeviceNotFound`.
+    "device-list-properties": DeviceListProperties<'a> -> Vec<QomProperty> {
+        /// The kind of device, such as `virtio-blk-pci`.
+        typename: &'a str,
+    }
+
     /// Lists the IOThread objects. One that was deleted while in use is missing, though its
     /// thread goes on.
     "query-iothreads": QueryIothreads -> Vec<IoThreadInfo> {}
@@ -66,6 +106,13 @@ commands! {
         path: &'a str,
         /// The property's name.
         property: &'a str,
+    }
+
+    /// Lists an object's properties. Those of `/machine/peripheral` are the devices that were given
+    /// an id.
+    "qom-list": QomList<'a> -> Vec<QomProperty> {
+        /// The object's path.
+        path: &'a str,
     }
 
     /// Makes an IOThread, with QEMU's own defaults where nothing is said.
@@ -109,28 +156,50 @@ commands! {
         node_name: &'a str,
     }
 
-    /// Adds a device.
-    "device_add": DeviceAdd<'a> -> IgnoredAny {
-        /// The kind of device.
-        driver: &'static str,
+    /// Starts QEMU's one NBD server.
+    "nbd-server-start": NbdServerStart<'a> -> IgnoredAny {
+        /// Where it listens.
+        addr: SocketAddress<'a>,
+    }
+
+    /// Stops it, with its exports and connections.
+    "nbd-server-stop": NbdServerStop -> IgnoredAny {}
+
+    /// Exports a block node.
+    "block-export-add": BlockExportAdd<'a> -> IgnoredAny {
+        /// The kind of export, always `nbd` here.
+        #[serde(rename = "type")]
+        export_type: &'static str,
         /// Its id.
         id: &'a str,
-        /// The bus that it goes to.
-        bus: &'a str,
-        /// The slot, in hexadecimal.
-        addr: String,
-        /// The block node behind it.
-        drive: &'a str,
-        /// The serial that the guest reads, 20 characters at the most.
-        serial: &'a str,
-        /// How many queues it has. The guest uses as many as it has CPUs, at the most.
-        num_queues: u16,
-        /// The IOThread that serves it. Without one the main loop does.
+        /// The node, whose name is also that of an NBD export.
+        node_name: &'a str,
+        /// Whether clients may write.
+        writable: bool,
+        /// The thread that serves it. Without one the node's does.
         #[serde(skip_serializing_if = "Option::is_none")]
         iothread: Option<&'a str>,
-        /// The IOThreads that its queues go to. QEMU before 9.2 drops it without a word.
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        iothread_vq_mapping: Vec<VqMapping>,
+        /// Whether it is an error that the node cannot move there, and no other thread will do
+        /// later.
+        fixed_iothread: bool,
+    }
+
+    /// Ends an export that has no clients. It is done at BLOCK_EXPORT_DELETED.
+    "block-export-del": BlockExportDel<'a> -> IgnoredAny {
+        /// Its id.
+        id: &'a str,
+    }
+
+    /// Moves a block node to an IOThread, or with `null` to the main loop. One that a device uses
+    /// does not move, forced or not.
+    "x-blockdev-set-iothread": XBlockdevSetIothread<'a> -> IgnoredAny {
+        /// The node's name.
+        node_name: &'a str,
+        /// The thread.
+        iothread: Option<&'a str>,
+        /// Also if something uses the node.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
     }
 
     /// Asks the guest to let go of a device. The removal is done at DEVICE_DELETED.
@@ -140,14 +209,24 @@ commands! {
     }
 }
 
-/// QEMU's `IOThreadVirtQueueMapping`: one thread of a mapping.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VqMapping {
-    /// The thread's id.
-    pub iothread: String,
-    /// Its queues. Without them all queues are dealt out in turn.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vqs: Option<Vec<u16>>,
+/// An address that a server can listen on.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", content = "data", rename_all = "kebab-case")]
+pub enum SocketAddress<'a> {
+    /// A Unix socket.
+    Unix {
+        /// Its path, 107 bytes at the most.
+        path: &'a str,
+    },
+}
+
+/// QEMU's `MigrationCapabilityStatus`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MigrationCapability {
+    /// Its name.
+    pub capability: &'static str,
+    /// Whether it is on.
+    pub state: bool,
 }
 
 /// A file on the host, as a block node.
@@ -190,6 +269,23 @@ pub struct IoThreadInfo {
     pub thread_id: i32,
     /// How long the thread polls at the most, in nanoseconds.
     pub poll_max_ns: i64,
+}
+
+/// An entry of the schema.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SchemaInfo {
+    /// The name of a command or event. That of a type is a number.
+    pub name: String,
+    /// Its kind, such as `command` or `event`.
+    pub meta_type: String,
+}
+
+/// A property, as `qom-list` and `device-list-properties` show it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct QomProperty {
+    /// Its name.
+    pub name: String,
 }
 
 /// A block node, as `query-named-block-nodes` shows it.

@@ -1,0 +1,55 @@
+//! What a runner tells a test binary of the place that it has put it in: its name, and how much
+//! slower than the runner's own it is.
+
+use std::env;
+use std::time::Duration;
+
+/// The place's name, which stands in every record. Unset: `here`.
+pub(crate) const PLACE: &str = "KATA_TEST_PLACE";
+/// By how much time limits are longer in this place, from 1.
+pub(crate) const TIME_SCALE: &str = "KATA_TEST_TIME_SCALE";
+
+/// The place that nobody has to name.
+pub(crate) const HERE: &str = "here";
+
+/// The name of the place that this process is in.
+pub(crate) fn name() -> String {
+    let named = env::var(PLACE).ok().filter(|name| !name.is_empty());
+    named.unwrap_or_else(|| HERE.to_owned())
+}
+
+/// Says whether a runner has put this process into another place. If a test turns out to be unmet
+/// there, that runner has others to try.
+pub(crate) fn is_elsewhere() -> bool {
+    name() != HERE
+}
+
+/// A time limit as long as it is to be in this place.
+pub(crate) fn scaled(limit: Duration) -> Duration {
+    let scale = env::var(TIME_SCALE).ok();
+    let scale = scale.and_then(|text| text.parse().ok());
+    stretch(limit, scale.unwrap_or(1.0))
+}
+
+/// A limit never gets shorter, and what is out of any bounds is the longest there is.
+fn stretch(limit: Duration, scale: f64) -> Duration {
+    let seconds = limit.as_secs_f64() * scale.max(1.0);
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: arithmetic. That limits are stretched is tested with the sample binaries.
+
+    use super::*;
+
+    #[test]
+    fn a_limit_is_never_shortened() {
+        let second = Duration::from_secs(1);
+        assert_eq!(stretch(second, 7.5), Duration::from_millis(7500));
+        for scale in [0.1, -3.0, f64::NAN] {
+            assert_eq!(stretch(second, scale), second, "{scale}");
+        }
+        assert_eq!(stretch(second, f64::INFINITY), Duration::MAX);
+    }
+}

@@ -1,0 +1,36 @@
+//! A test binary, as cargo built it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A test binary and what it is to be run with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Binary {
+    /// Its id, in nextest's form: `pkg::it`.
+    pub id: String,
+    /// The executable.
+    pub executable: PathBuf,
+    /// The folder of its package, in which it runs.
+    pub folder: PathBuf,
+    /// Other executables that it may start: the programs of its package.
+    pub programs: Vec<PathBuf>,
+    /// Variables that cargo sets for it, beside those of this process.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+impl Binary {
+    /// Which file this is: another build of it is another.
+    pub(super) fn identity(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let path = self.executable.display();
+        match self.executable.metadata() {
+            Ok(data) => format!(
+                "{path} {} {}.{}",
+                data.len(),
+                data.mtime(),
+                data.mtime_nsec()
+            ),
+            Err(_) => path.to_string(),
+        }
+    }
+}

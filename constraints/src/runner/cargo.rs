@@ -1,0 +1,215 @@
+//! Cargo, as a child: it builds the test binaries and says where they are.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use serde::Deserialize;
+
+use super::Binary;
+
+/// Why cargo did not build or did not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CargoError {
+    /// It could not be run.
+    #[error("cannot run cargo")]
+    Spawn(#[source] io::Error),
+    /// It failed; what it said is on the screen.
+    #[error("cargo {what} failed with {status}")]
+    Failed {
+        /// Which of its commands.
+        what: &'static str,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// What it printed is not what is known of it.
+    #[error("cargo {what} prints what is not understood")]
+    Answer {
+        /// Which of its commands.
+        what: &'static str,
+        /// The parser's reason.
+        source: serde_json::Error,
+    },
+}
+
+/// A workspace, as cargo knows it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Workspace {
+    /// Where cargo builds.
+    pub target: PathBuf,
+    packages: HashMap<String, Package>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Package {
+    id: String,
+    name: String,
+    version: String,
+    manifest_path: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+    target_directory: PathBuf,
+}
+
+/// What cargo says of something that it has built.
+#[derive(Debug, Deserialize)]
+struct Artifact {
+    package_id: String,
+    target: Target,
+    profile: Profile,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    kind: Vec<String>,
+    name: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+impl Workspace {
+    /// Asks cargo about the workspace of the working directory.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or cargo cannot be run.
+    pub fn here() -> Result<Self, CargoError> {
+        const WHAT: &str = "metadata";
+        let text = answer(
+            WHAT,
+            cargo().args([WHAT, "--format-version=1", "--no-deps"]),
+        )?;
+        let metadata: Metadata = serde_json::from_str(&text)
+            .map_err(|source| CargoError::Answer { what: WHAT, source })?;
+        let packages = metadata.packages.into_iter();
+        Ok(Self {
+            target: metadata.target_directory,
+            packages: packages
+                .map(|package| (package.id.clone(), package))
+                .collect(),
+        })
+    }
+
+    /// Builds the test binaries that `cargo test` with these arguments would run, and returns them in
+    /// the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// If the build fails. Cargo has then said why.
+    pub fn test_binaries(&self, arguments: &[OsString]) -> Result<Vec<Binary>, CargoError> {
+        let mut command = cargo();
+        command
+            .args([
+                "test",
+                "--no-run",
+                "--message-format=json-render-diagnostics",
+            ])
+            .args(arguments);
+        let text = answer("test --no-run", &mut command)?;
+        let artifacts: Vec<Artifact> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let mut binaries: Vec<Binary> = artifacts
+            .iter()
+            .filter_map(|artifact| self.binary(artifact, &artifacts))
+            .collect();
+        binaries.sort_by(|one, other| one.id.cmp(&other.id));
+        Ok(binaries)
+    }
+
+    fn binary(&self, artifact: &Artifact, all: &[Artifact]) -> Option<Binary> {
+        let package = self.packages.get(&artifact.package_id)?;
+        let executable = artifact
+            .executable
+            .clone()
+            .filter(|_| artifact.profile.test)?;
+        let folder = package.manifest_path.parent()?.to_owned();
+        let is_program = |other: &&Artifact| {
+            other.package_id == artifact.package_id
+                && !other.profile.test
+                && other.target.kind.iter().any(|kind| kind == "bin")
+        };
+        let programs = all.iter().filter(is_program);
+        Some(Binary {
+            id: id(&package.name, &artifact.target),
+            env: environment(package, &folder),
+            programs: programs
+                .filter_map(|program| program.executable.clone())
+                .collect(),
+            executable,
+            folder,
+        })
+    }
+}
+
+/// A binary's id in nextest's form.
+fn id(package: &str, target: &Target) -> String {
+    let name = &target.name;
+    match target.kind.first().map(String::as_str) {
+        Some("test") => format!("{package}::{name}"),
+        Some(kind @ ("bin" | "example" | "bench")) => format!("{package}::{kind}/{name}"),
+        _ => package.to_owned(),
+    }
+}
+
+/// What cargo sets for a test binary, as far as tests read it at run time.
+fn environment(package: &Package, folder: &Path) -> Vec<(OsString, OsString)> {
+    [
+        ("CARGO_MANIFEST_DIR", folder.as_os_str()),
+        ("CARGO_MANIFEST_PATH", package.manifest_path.as_os_str()),
+        ("CARGO_PKG_NAME", package.name.as_ref()),
+        ("CARGO_PKG_VERSION", package.version.as_ref()),
+    ]
+    .map(|(name, value)| (name.into(), value.to_owned()))
+    .to_vec()
+}
+
+/// The cargo that runs this program, or the one on PATH.
+pub(super) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
+}
+
+fn answer(what: &'static str, command: &mut Command) -> Result<String, CargoError> {
+    let output = command
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(CargoError::Spawn)?;
+    if !output.status.success() {
+        let status = output.status;
+        return Err(CargoError::Failed { what, status });
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: names. What is built is shown by the commands that run it.
+
+    use super::*;
+
+    #[test]
+    fn ids_are_nextests() {
+        let id = |kind: &str, name: &str| {
+            let kind = vec![kind.to_owned()];
+            let name = name.to_owned();
+            id("pkg", &Target { kind, name })
+        };
+        assert_eq!(id("lib", "pkg"), "pkg");
+        assert_eq!(id("proc-macro", "pkg"), "pkg");
+        assert_eq!(id("test", "it"), "pkg::it");
+        assert_eq!(id("bin", "tool"), "pkg::bin/tool");
+    }
+}

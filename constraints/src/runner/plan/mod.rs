@@ -1,0 +1,235 @@
+//! Which test runs where, before any test runs.
+//!
+//! Each binary is asked about its tests: it alone has their constraints. Here it looks at this host;
+//! for any other place it judges the answers that were recorded or kept. What these lack is asked in
+//! the place itself, once, and only if no cheaper place is known to do.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::known::Known;
+use super::listing::Outlook;
+use super::{Binary, Listing, Place, RunnerError, Site, TestId};
+
+/// How each test would fare in each place.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The places, cheapest first.
+    pub places: Vec<PlannedPlace>,
+    /// The tests of which something is known before they run.
+    pub tests: Vec<PlannedTest>,
+    /// Binaries under another harness: what their tests need is not known before they run.
+    pub opaque: Vec<String>,
+}
+
+/// A place in a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedPlace {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub about: String,
+    /// About how long it takes until a first test runs there; `None` if none can.
+    pub cost: Option<Duration>,
+}
+
+/// A test in a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedTest {
+    /// Which test.
+    pub id: TestId,
+    /// Its constraints, in the grammar of the attribute.
+    pub needs: String,
+    /// The issue that it cites.
+    pub issue: Option<String>,
+    /// Its own time limit.
+    pub limit: Option<Duration>,
+    /// How it would fare in each of the plan's places.
+    pub outlooks: Vec<Outlook>,
+}
+
+impl PlannedTest {
+    /// The places to try, by their index: those where it would run, then those where it might, each
+    /// cheapest first.
+    pub fn candidates(&self) -> impl Iterator<Item = usize> {
+        let of = |wanted: fn(&Outlook) -> bool| {
+            let outlooks = self.outlooks.iter().enumerate();
+            outlooks
+                .filter(move |(_, outlook)| wanted(outlook))
+                .map(|(index, _)| index)
+        };
+        of(|outlook| *outlook == Outlook::Met)
+            .chain(of(|outlook| matches!(outlook, Outlook::Open(_))))
+    }
+
+    /// The place where it is to run, by its index.
+    #[must_use]
+    pub fn chosen(&self) -> Option<usize> {
+        self.candidates().next()
+    }
+
+    /// Says whether it is marked `#[ignore]`.
+    #[must_use]
+    pub fn is_ignored(&self) -> bool {
+        self.outlooks.contains(&Outlook::Ignored)
+    }
+}
+
+/// Makes a plan. `sites` are sorted by their cost; `told` hears what is being done.
+///
+/// # Errors
+///
+/// If a binary does not answer, or what is known cannot be read or written. A place that does not
+/// come up is told, and what it has not answered stays open.
+pub fn plan(
+    binaries: &[Binary],
+    sites: &mut [Site],
+    record_root: &Path,
+    told: &mut dyn FnMut(&str),
+) -> Result<Plan, RunnerError> {
+    // Hosts that are not here cost nothing, and are asked for by name.
+    sites.sort_by_key(|site| site.cost().unwrap_or_default());
+    let mut tests = Vec::new();
+    let mut opaque = Vec::new();
+    for binary in binaries {
+        match Listing::of(binary, None)? {
+            Some(here) => {
+                let asked = Asked {
+                    binary,
+                    here: &here,
+                    record_root,
+                };
+                tests.extend(asked.in_all(sites, told)?);
+            }
+            None => opaque.push(binary.id.clone()),
+        }
+    }
+    let place = |site: &Site| PlannedPlace {
+        name: site.name().to_owned(),
+        about: site.about(),
+        cost: site.cost(),
+    };
+    Ok(Plan {
+        places: sites.iter().map(place).collect(),
+        tests,
+        opaque,
+    })
+}
+
+/// A binary, and what it says here.
+struct Asked<'a> {
+    binary: &'a Binary,
+    here: &'a Listing,
+    record_root: &'a Path,
+}
+
+impl Asked<'_> {
+    fn in_all(
+        &self,
+        sites: &mut [Site],
+        told: &mut dyn FnMut(&str),
+    ) -> Result<Vec<PlannedTest>, RunnerError> {
+        let planned = |test: &super::Listed| PlannedTest {
+            id: TestId {
+                binary: self.binary.id.clone(),
+                test: test.test.clone(),
+            },
+            needs: test.needs.clone(),
+            issue: test.issue.clone(),
+            limit: test
+                .timeout_ms
+                .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()),
+            outlooks: Vec::new(),
+        };
+        let mut tests: Vec<PlannedTest> = self.here.tests.iter().map(planned).collect();
+        for site in sites {
+            let settled = |name: &str| {
+                let known = tests.iter().find(|test| test.id.test == name);
+                known.is_some_and(|test| test.outlooks.contains(&Outlook::Met))
+            };
+            let listing = match site {
+                Site::Here => None,
+                Site::Recorded(host) => Some(Listing::of(self.binary, Some(&host.facts))?),
+                Site::Place(place) => Some(self.in_place(place.as_mut(), &settled, told)?),
+            };
+            let outlook = |test: &PlannedTest| match &listing {
+                None => outlook_in(self.here, &test.id.test),
+                Some(Some(listing)) => outlook_in(listing, &test.id.test),
+                Some(None) => Outlook::Open(Vec::new()),
+            };
+            let outlooks: Vec<Outlook> = tests.iter().map(outlook).collect();
+            for (test, outlook) in tests.iter_mut().zip(outlooks) {
+                test.outlooks.push(outlook);
+            }
+        }
+        Ok(tests)
+    }
+
+    /// Judges the answers that are known, and asks in the place for what they lack.
+    fn in_place(
+        &self,
+        place: &mut dyn Place,
+        settled: &dyn Fn(&str) -> bool,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<Option<Listing>, RunnerError> {
+        let known = Known::open(self.record_root, &place.key())?;
+        let wishes = self.wishes();
+        let kept = match known.recording(&self.here.facts)? {
+            Some(recording) => Listing::of(self.binary, Some(&recording))?,
+            None => None,
+        };
+        let is_open = |test: &&super::Listed| {
+            let outlook = kept.as_ref().map(|kept| outlook_in(kept, &test.test));
+            !settled(&test.test)
+                && !matches!(test.outlook(), Outlook::Ignored)
+                && outlook.is_none_or(|outlook| matches!(outlook, Outlook::Open(_)))
+        };
+        if !self.here.tests.iter().any(|test| is_open(&test)) {
+            return Ok(kept);
+        }
+        if let Some(said) = known.said(self.binary, &wishes) {
+            return Ok(Some(said));
+        }
+        told(&format!(
+            "asking in {} about the tests of {}",
+            place.name(),
+            self.binary.id
+        ));
+        let text = match place.list(self.binary, &wishes) {
+            Ok(text) => text,
+            Err(error) => {
+                told(&format!(
+                    "{} cannot be asked: {}",
+                    place.name(),
+                    chain(&*error)
+                ));
+                return Ok(kept);
+            }
+        };
+        let listing = Listing::parse(&text).map_err(|error| RunnerError::List {
+            binary: self.binary.id.clone(),
+            problem: format!("in {} it prints no list: {error}", place.name()),
+        })?;
+        known.learn(self.binary, &wishes, &text, &listing)?;
+        Ok(Some(listing))
+    }
+
+    /// The questions that the tests lead to here.
+    fn wishes(&self) -> Vec<String> {
+        let questions = self.here.facts.iter().map(|fact| fact.question.clone());
+        questions.collect()
+    }
+}
+
+fn outlook_in(listing: &Listing, test: &str) -> Outlook {
+    let listed = listing.tests.iter().find(|listed| listed.test == test);
+    listed.map_or(Outlook::Open(Vec::new()), super::Listed::outlook)
+}
+
+/// An error with its causes.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}

@@ -1,0 +1,179 @@
+//! Plans for the sample binaries: nothing runs, and every place is asked no more than it has to be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use kata_test::runner::{
+    Binary, Job, LIST_ARGUMENTS, Outlook, Place, PlaceError, Plan, RecordedHost, Site, plan,
+};
+
+use crate::run::{Said, Sample, is_root};
+
+fn binary(sample: &Sample, id: &str) -> Binary {
+    let command = sample.command(&[]);
+    let executable = PathBuf::from(command.get_program());
+    Binary {
+        id: id.to_owned(),
+        folder: executable.parent().expect("a folder").to_owned(),
+        executable,
+        ..Binary::default()
+    }
+}
+
+fn planned(binaries: &[Binary], sites: &mut [Site], records: &Path) -> Plan {
+    let told = &mut |text: &str| println!("{text}");
+    plan(binaries, sites, records, told).expect("a plan")
+}
+
+fn outlook<'a>(plan: &'a Plan, test: &str, place: usize) -> &'a Outlook {
+    let found = plan.tests.iter().find(|planned| planned.id.test == test);
+    &found
+        .unwrap_or_else(|| panic!("no {test} in {plan:?}"))
+        .outlooks[place]
+}
+
+#[test]
+fn a_recorded_host_is_judged_and_what_it_lacks_stays_open() {
+    let sample = Sample::build("sample");
+    let records = tempfile::tempdir().expect("a folder");
+    let facts = records.path().join("far-away.json");
+    let fact = |question, text| {
+        format!(r#"{{"question":"{question}","finding":"is","text":"{text}","source":"x"}}"#)
+    };
+    let lines = [fact("kernel release", "99.2.0"), fact("effective uid", "0")];
+    fs::write(&facts, lines.join("\n")).expect("facts");
+    let mut sites = [Site::Here, Site::Recorded(RecordedHost::new(&facts))];
+    let plan = planned(&[binary(&sample, "p::sample")], &mut sites, records.path());
+
+    assert_eq!(plan.places[1].name, "far-away");
+    let there = |test| outlook(&plan, test, 1);
+    assert_eq!(*there("cases::passes::under_the_other_name"), Outlook::Met);
+    assert_eq!(*there("cases::needs::root"), Outlook::Met);
+    // Root can become somebody else.
+    assert_eq!(*there("cases::needs::non_root"), Outlook::Met);
+    for test in ["cases::needs::much", "cases::needs::a_probe"] {
+        assert!(
+            matches!(there(test), Outlook::Open(_)),
+            "{test}: {:?}",
+            there(test)
+        );
+        assert!(
+            matches!(outlook(&plan, test, 0), Outlook::Unmet(_)),
+            "{test}"
+        );
+    }
+    assert_eq!(*there("cases::ignored::plainly"), Outlook::Ignored);
+    let root = plan
+        .tests
+        .iter()
+        .find(|test| test.id.test == "cases::needs::root");
+    let expected = if is_root() { 0 } else { 1 };
+    assert_eq!(root.expect("a test").chosen(), Some(expected));
+}
+
+/// This host, as if it were another.
+struct Elsewhere {
+    asked: std::rc::Rc<std::cell::Cell<usize>>,
+}
+
+impl Place for Elsewhere {
+    fn name(&self) -> &'static str {
+        "elsewhere"
+    }
+
+    fn about(&self) -> String {
+        "a place".to_owned()
+    }
+
+    fn cost(&self) -> Duration {
+        Duration::from_secs(1)
+    }
+
+    fn key(&self) -> String {
+        "elsewhere".to_owned()
+    }
+
+    fn list(&mut self, binary: &Binary, wishes: &[String]) -> Result<String, PlaceError> {
+        self.asked.set(self.asked.get() + 1);
+        assert!(
+            wishes.iter().any(|wish| wish.starts_with("opt-in ")),
+            "{wishes:?}"
+        );
+        let mut command = Command::new(&binary.executable);
+        command.args(LIST_ARGUMENTS);
+        Ok(Said::by(command).stdout)
+    }
+
+    fn run(&mut self, _: &Job<'_>, _: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
+        panic!("a plan runs nothing")
+    }
+}
+
+#[test]
+fn a_place_is_asked_once_for_what_its_kept_answers_lack() {
+    let wishes = Sample::build("wishes");
+    let records = tempfile::tempdir().expect("a folder");
+    let asked = std::rc::Rc::default();
+    let elsewhere = Elsewhere {
+        asked: std::rc::Rc::clone(&asked),
+    };
+    let mut sites = [Site::Place(Box::new(elsewhere))];
+    let binary = binary(&wishes, "p::wishes");
+    for _ in 0..2 {
+        let plan = planned(std::slice::from_ref(&binary), &mut sites, records.path());
+        assert!(
+            matches!(outlook(&plan, "breaks_things", 0), Outlook::Unmet(_)),
+            "{plan:?}"
+        );
+        assert_eq!(asked.get(), 1);
+    }
+    // Another build of the binary asks nothing new, so what is known of the place suffices.
+    let bytes = fs::read(&binary.executable).expect("the binary");
+    let copy = binary.executable.with_extension("new");
+    fs::write(&copy, bytes).expect("a copy");
+    fs::set_permissions(
+        &copy,
+        fs::metadata(&binary.executable).expect("it").permissions(),
+    )
+    .expect("chmod");
+    fs::rename(&copy, &binary.executable).expect("a new build");
+    planned(std::slice::from_ref(&binary), &mut sites, records.path());
+    assert_eq!(asked.get(), 1);
+    // Whoever is here already is not asked for elsewhere.
+    let [elsewhere] = sites;
+    let mut sites = [Site::Here, elsewhere];
+    let sample = Sample::build("privileged");
+    let plan = planned(
+        &[self::binary(&sample, "p::privileged")],
+        &mut sites,
+        records.path(),
+    );
+    if is_root() {
+        assert_eq!(asked.get(), 1, "{plan:?}");
+    }
+}
+
+#[test]
+fn another_harness_is_told_as_such_and_a_broken_promise_stops_the_plan() {
+    let records = tempfile::tempdir().expect("a folder");
+    let [plain, wishes] = ["plain", "wishes"].map(Sample::build);
+    let plain = binary(&plain, "p::plain");
+    let plan = planned(&[plain], &mut [Site::Here], records.path());
+    assert_eq!(
+        (plan.opaque, plan.tests.len()),
+        (vec!["p::plain".to_owned()], 0)
+    );
+
+    let mut broken = binary(&wishes, "p::wishes");
+    broken
+        .env
+        .push(("KATA_TEST_EXPECT".into(), "kernel_ge = \"99\"".into()));
+    let error = kata_test::runner::plan(&[broken], &mut [Site::Here], records.path(), &mut |_| {});
+    let error = error.expect_err("a broken promise").to_string();
+    assert!(
+        error.contains("p::wishes") && error.contains("KATA_TEST_EXPECT"),
+        "{error}"
+    );
+}

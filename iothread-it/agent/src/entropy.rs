@@ -1,0 +1,44 @@
+//! The kernel's random number generator, for a guest that must forget what it would say next.
+#![expect(
+    unsafe_code,
+    reason = "the two requests of random(4) have no safe wrapper"
+)]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+
+use nix::libc::c_int;
+
+/// `struct rand_pool_info` of `linux/random.h`, for 32 bytes.
+#[repr(C)]
+struct PoolInfo {
+    entropy_bits: c_int,
+    size: c_int,
+    bytes: [u8; 32],
+}
+
+nix::ioctl_write_ptr!(
+    /// The number is that of a request with two integers; the bytes follow them.
+    rndaddentropy,
+    b'R',
+    0x03,
+    [c_int; 2]
+);
+nix::ioctl_none!(rndreseedcrng, b'R', 0x07);
+
+/// Adds bytes to the pool, counts them as random, and has the generator use them at once.
+pub(crate) fn add(bytes: &[u8; 32]) -> io::Result<()> {
+    let random = File::options().write(true).open("/dev/random")?;
+    let info = PoolInfo {
+        entropy_bits: 256,
+        size: 32,
+        bytes: *bytes,
+    };
+    // SAFETY: the kernel reads the two integers and as many bytes as the second one says, all of
+    // which are in `info`.
+    unsafe { rndaddentropy(random.as_raw_fd(), (&raw const info).cast()) }?;
+    // SAFETY: this request takes nothing.
+    unsafe { rndreseedcrng(random.as_raw_fd()) }?;
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! What a guest that is restored from a file shares with all others restored from it, until it is
+//! renewed: the clock, the state of the random number generator, and the boot's id.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use iothread_it_agent::protocol::{Failure, Identity, Renewal};
+use nix::mount::{MsFlags, mount};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_settime};
+
+use crate::{entropy, failure};
+
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Lies over [`BOOT_ID`], since the kernel's own id cannot be changed.
+const OUR_BOOT_ID: &str = "/tmp/boot_id";
+
+/// Puts a file with the boot's id over the kernel's own. Done before it is needed: in a guest that
+/// has just been restored, everything that runs for the first time takes long under emulation.
+pub(crate) fn cover_boot_id() -> io::Result<()> {
+    fs::copy(BOOT_ID, OUR_BOOT_ID)?;
+    let bind = MsFlags::MS_BIND;
+    mount(Some(OUR_BOOT_ID), BOOT_ID, None::<&str>, bind, None::<&str>)?;
+    Ok(())
+}
+
+/// Reads the id of this boot.
+pub(crate) fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string(BOOT_ID)?.trim().to_owned())
+}
+
+/// Gives the guest a clock, randomness and an id of its own. Returns the id.
+pub(crate) fn renew(renewal: &Renewal) -> Result<String, Failure> {
+    let now = TimeSpec::from_duration(Duration::from_nanos(renewal.realtime_ns));
+    clock_settime(ClockId::CLOCK_REALTIME, now)
+        .map_err(|errno| failure::io("set the clock", &errno.into()))?;
+    entropy::add(&renewal.entropy).map_err(|error| failure::io("add entropy", &error))?;
+    // Last, since it is made of the new randomness.
+    new_boot_id().map_err(|error| failure::io("replace the boot's id", &error))
+}
+
+fn new_boot_id() -> io::Result<String> {
+    let id = uuid(random()?);
+    fs::write(OUR_BOOT_ID, format!("{id}\n"))?;
+    Ok(id)
+}
+
+/// Tells them all.
+pub(crate) fn tell() -> Result<Identity, Failure> {
+    let tell = || {
+        let realtime = SystemTime::now().duration_since(UNIX_EPOCH);
+        let realtime = realtime.map_err(io::Error::other)?.as_nanos();
+        Ok::<_, io::Error>(Identity {
+            boot_id: boot_id()?,
+            random: random()?,
+            realtime_ns: u64::try_from(realtime).map_err(io::Error::other)?,
+        })
+    };
+    tell().map_err(|error| failure::io("tell the guest's identity", &error))
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Writes a random UUID (version 4 of RFC 9562), the form of the kernel's own id.
+fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = String::new();
+    for (position, byte) in bytes.into_iter().enumerate() {
+        if matches!(position, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_the_form_of_the_kernels() {
+        assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
+    }
+}

@@ -1,0 +1,321 @@
+//! One VM: its process, its channels and its disks, with one owner.
+//!
+//! `launch` starts QEMU with its channels, and `restore` makes a running guest of a saved one.
+
+mod error;
+mod launch;
+mod restore;
+
+use std::os::unix::net::UnixStream;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+pub use error::{LastWords, VmError};
+use launch::{Launched, Plan, QEMU_SPAN, last_words, quit};
+
+use crate::artifacts::{Manifest, with_causes};
+use crate::config::IoThreads;
+use crate::guest::Agent;
+use crate::guest::protocol::Greeting;
+use crate::hotplug::{AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, Settled};
+use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
+use crate::process::{OwnedProcess, ProcessId};
+use crate::qemu::{self, Accelerator, Memory, Shape};
+use crate::qmp::Qmp;
+use crate::qmp::command::{QueryIothreads, QueryVersion};
+use crate::wait::Deadline;
+use crate::warm::{Key, WarmError, WarmStore};
+
+/// How long an attach may take from the first step to the last.
+const ATTACH_SPAN: Duration = Duration::from_secs(30);
+
+/// How long a guest may take to let go of a disk. With native PCIe hotplug it is 6 s by design.
+const DETACH_SPAN: Duration = Duration::from_secs(30);
+
+/// A running VM, whose guest has booted. It ends when this value is dropped, or its process does.
+#[derive(Debug)]
+pub struct Vm {
+    // Dropped in this order: the channels first, so that their readers end in peace.
+    qmp: Qmp,
+    agent: Agent,
+    process: OwnedProcess,
+    hotplug: Hotplug,
+    placement: Placement,
+    greeting: Greeting,
+    accelerator: Accelerator,
+    start: Start,
+}
+
+/// How a VM came to run.
+#[derive(Debug)]
+pub enum Start {
+    /// Its guest booted.
+    Cold,
+    /// Its guest booted, since it could not be restored.
+    ColdInstead(WarmError),
+    /// Its guest was restored.
+    Restored,
+}
+
+impl Vm {
+    /// Boots a guest and waits until its agent greets.
+    ///
+    /// # Errors
+    /// If QEMU or the guest does not come up.
+    pub fn boot(manifest: &Manifest, shape: &Shape) -> Result<Self, VmError> {
+        Self::boot_with(manifest, shape, Accelerator::probe())
+    }
+
+    /// Boots a guest with this accelerator.
+    ///
+    /// # Errors
+    /// If QEMU or the guest does not come up.
+    pub fn boot_with(
+        manifest: &Manifest,
+        shape: &Shape,
+        accelerator: Accelerator,
+    ) -> Result<Self, VmError> {
+        Self::boot_through(manifest, shape, accelerator, Ok)
+    }
+
+    /// Boots a guest and reaches its monitor through something that stands between: a recorder, or
+    /// a proxy that disturbs. `between` gets QEMU's monitor and returns what to speak with instead.
+    ///
+    /// # Errors
+    /// If QEMU or the guest does not come up, or there is nothing between.
+    pub fn boot_through(
+        manifest: &Manifest,
+        shape: &Shape,
+        accelerator: Accelerator,
+        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+    ) -> Result<Self, VmError> {
+        let plan = Plan::new(manifest, shape, &accelerator);
+        let launched = Launched::start_through(&plan, &Memory::Own, between)?;
+        let greeting = launched.booted()?;
+        Self::assemble(&plan, launched, greeting, Start::Cold)
+    }
+
+    /// Restores a guest of this shape, which boots once for all that are restored from it. Where
+    /// that fails, boots one and notes why: see [`Start`]. A shape with devices from the start is
+    /// booted.
+    ///
+    /// # Errors
+    /// If neither comes up.
+    pub fn restore_or_boot(
+        manifest: &Manifest,
+        shape: &Shape,
+        store: &WarmStore,
+    ) -> Result<Self, VmError> {
+        let accelerator = Accelerator::probe();
+        if !shape.cold.is_empty() {
+            // Its images are its own, and a template would know them as they were.
+            return Self::boot_with(manifest, shape, accelerator);
+        }
+        match Self::restore(&Plan::new(manifest, shape, &accelerator), store) {
+            Ok(vm) => Ok(vm),
+            Err(why) => {
+                store.note(&with_causes(&why));
+                let mut vm = Self::boot_with(manifest, shape, accelerator)?;
+                vm.start = Start::ColdInstead(why);
+                Ok(vm)
+            }
+        }
+    }
+
+    /// Returns by what the template of such a guest is found.
+    ///
+    /// # Errors
+    /// If a file that it is made of cannot be looked at.
+    pub fn key(manifest: &Manifest, shape: &Shape) -> Result<Key, WarmError> {
+        Plan::new(manifest, shape, &Accelerator::probe()).key()
+    }
+
+    fn restore(plan: &Plan<'_>, store: &WarmStore) -> Result<Self, WarmError> {
+        let key = plan.key()?;
+        let ram_size = plan.shape.memory_bytes();
+        let template = store.template(&key, ram_size, |ram| {
+            restore::boot_and_save(plan, ram).map_err(|error| WarmError::Make(Box::new(error)))
+        })?;
+        let restored = restore::restore(plan, &template);
+        let vm = restored.and_then(|(launched, greeting)| {
+            Self::assemble(plan, launched, greeting, Start::Restored)
+        });
+        vm.map_err(|error| {
+            store.forget(&key);
+            WarmError::Restore(Box::new(error))
+        })
+    }
+
+    fn assemble(
+        plan: &Plan<'_>,
+        launched: Launched,
+        greeting: Greeting,
+        start: Start,
+    ) -> Result<Self, VmError> {
+        let Launched {
+            qmp,
+            agent,
+            process,
+        } = launched;
+        let version = qmp.execute(&QueryVersion {}, Deadline::after(QEMU_SPAN));
+        let version = version.map_err(|source| VmError::Qmp {
+            source,
+            words: last_words(&process),
+        })?;
+        let config = &plan.shape.config;
+        bind_threads(&process, &qmp, &config.iothreads)?;
+        let hotplug = Hotplug::started(plan.shape, version.qemu, &qmp);
+        let proved = hotplug.prove_mappings(&qmp, Deadline::after(QEMU_SPAN));
+        proved.map_err(VmError::Mapping)?;
+        Ok(Self {
+            qmp,
+            agent,
+            process,
+            hotplug,
+            placement: config.iothreads.placement.clone(),
+            greeting,
+            accelerator: plan.accelerator.clone(),
+            start,
+        })
+    }
+
+    /// Attaches a disk and waits until the guest has it.
+    ///
+    /// # Errors
+    /// If a step fails; see [`Hotplug::attach`].
+    pub fn attach(&mut self, disk: &DiskSpec, placement: &Placement) -> Result<Lease, AttachError> {
+        let deadline = Deadline::after(ATTACH_SPAN);
+        self.hotplug
+            .attach(&self.qmp, &self.agent, disk, placement, deadline)
+    }
+
+    /// Attaches a disk where the configuration wants one that has no wish of its own
+    /// (`indep_iothreads_placement`).
+    ///
+    /// # Errors
+    /// If a step fails; see [`Hotplug::attach`].
+    pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Lease, AttachError> {
+        let placement = self.placement.clone();
+        self.attach(disk, &placement)
+    }
+
+    /// Moves a disk to another thread, through the guest; see [`Hotplug::move_disk`].
+    ///
+    /// # Errors
+    /// If a step fails; each says where the disk is then.
+    pub fn move_disk(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+    ) -> Result<Lease, MoveError> {
+        let deadline = Deadline::after(DETACH_SPAN + ATTACH_SPAN);
+        self.hotplug
+            .move_disk(&self.qmp, &self.agent, disk, placement, deadline)
+    }
+
+    /// Detaches a disk.
+    ///
+    /// # Errors
+    /// If a step fails; see [`Hotplug::detach`].
+    pub fn detach(&mut self, disk: &DeviceId) -> Result<(), DetachError> {
+        self.detach_by(disk, Deadline::after(DETACH_SPAN))
+    }
+
+    /// Detaches a disk by a deadline.
+    ///
+    /// # Errors
+    /// If a step fails; see [`Hotplug::detach`].
+    pub fn detach_by(&mut self, disk: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
+        self.hotplug.detach(&self.qmp, disk, deadline)
+    }
+
+    /// Completes what came of pending removals, without waiting.
+    ///
+    /// # Errors
+    /// If a step fails; see [`Hotplug::settle`].
+    pub fn settle(&mut self) -> Result<Settled, DetachError> {
+        self.hotplug.settle(&self.qmp, Deadline::after(DETACH_SPAN))
+    }
+
+    /// Returns what QEMU has of a disk.
+    pub fn state_of(&self, disk: &DeviceId) -> Option<DiskState> {
+        self.hotplug.state_of(disk)
+    }
+
+    /// Returns the pool of threads and slots.
+    pub fn pool(&self) -> &Pool {
+        self.hotplug.pool()
+    }
+
+    /// Returns the monitor.
+    pub fn qmp(&self) -> &Qmp {
+        &self.qmp
+    }
+
+    /// Returns the guest's agent.
+    pub fn agent(&self) -> &Agent {
+        &self.agent
+    }
+
+    /// Returns the disks, the monitor and the agent, for what takes all three.
+    pub fn parts(&mut self) -> (&mut Hotplug, &Qmp, &Agent) {
+        (&mut self.hotplug, &self.qmp, &self.agent)
+    }
+
+    /// Returns the agent's first greeting.
+    pub fn greeting(&self) -> &Greeting {
+        &self.greeting
+    }
+
+    /// Returns what runs the guest's code.
+    pub fn accelerator(&self) -> &Accelerator {
+        &self.accelerator
+    }
+
+    /// Returns how it came to run.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// Returns which process QEMU is.
+    pub fn process(&self) -> ProcessId {
+        self.process.id()
+    }
+
+    /// Returns how QEMU ended, if it has, and the end of what it and the guest's console said.
+    pub fn last_words(&self) -> LastWords {
+        *last_words(&self.process)
+    }
+
+    /// Ends QEMU in an orderly way.
+    ///
+    /// # Errors
+    /// If it does not end in time. It is killed then.
+    pub fn shutdown(self) -> Result<ExitStatus, VmError> {
+        quit(&self.qmp, &self.process)
+    }
+}
+
+/// Binds each thread to its CPUs, before it has anything to do.
+fn bind_threads(process: &OwnedProcess, qmp: &Qmp, threads: &IoThreads) -> Result<(), VmError> {
+    if threads.cpus.is_empty() {
+        return Ok(());
+    }
+    let found = qmp.execute(&QueryIothreads {}, Deadline::after(QEMU_SPAN));
+    let found = found.map_err(|source| VmError::Qmp {
+        source,
+        words: last_words(process),
+    })?;
+    for n in 0..threads.count {
+        let thread = IoThreadId::indep(n);
+        let info = found.iter().find(|info| info.id == thread.as_str());
+        if let (Some(info), Some(cpus)) = (info, threads.cpus_of(n)) {
+            qemu::iothread::bind(info.thread_id, cpus).map_err(|source| VmError::Bind {
+                thread,
+                cpus: cpus.clone(),
+                source,
+            })?;
+        }
+    }
+    Ok(())
+}

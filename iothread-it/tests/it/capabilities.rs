@@ -1,0 +1,67 @@
+//! What QEMU can do is asked, and what it cannot is refused before it is tried.
+
+use anyhow::{Context, Result, ensure};
+use iothread_it::artifacts::Manifest;
+use iothread_it::qemu::capabilities::Gate;
+use iothread_it::qemu::{Capabilities, Driver, QemuVersion};
+use iothread_it::qmp::Command;
+use iothread_it::qmp::command::{QueryQmpSchema, XBlockdevSetIothread};
+use kata_test::kata_test;
+use serde::Serialize;
+use serde::de::IgnoredAny;
+
+use crate::bare::Bare;
+use crate::fixture::soon;
+
+/// A command that no QEMU has.
+#[derive(Serialize)]
+struct Fly {}
+
+impl Command for Fly {
+    const NAME: &'static str = "x-fly";
+    type Return = IgnoredAny;
+}
+
+fn version() -> Result<QemuVersion> {
+    let qemu = Manifest::find()?.qemu;
+    qemu.numbers().context("the manifest's QEMU has no version")
+}
+
+/// The schema is one line of some 250 kB.
+#[kata_test(when = crate::fixture::qemu_and_guest)]
+fn commands_are_in_the_schema_or_refused() -> Result<()> {
+    let qemu = Bare::start(&["-machine", "q35"])?;
+    let schema = qemu.qmp.execute(&QueryQmpSchema {}, soon())?;
+    ensure!(schema.len() > 1000, "it has {} entries", schema.len());
+    let mut capabilities = Capabilities::new(version()?);
+    capabilities.command::<XBlockdevSetIothread<'_>>(&qemu.qmp, soon())?;
+    let missing = capabilities.command::<Fly>(&qemu.qmp, soon());
+    let told = missing.err().context("it can fly")?.to_string();
+    ensure!(
+        told == format!("QEMU {} has no command x-fly", version()?),
+        "{told}"
+    );
+    qemu.quit()
+}
+
+/// A mapping of a disk's queues takes 9.2, of a controller's 10.0, and of a balloon's there is none.
+#[kata_test(when = crate::fixture::qemu_and_guest)]
+fn mappings_are_told_by_version_and_property() -> Result<()> {
+    let qemu = Bare::start(&["-machine", "q35"])?;
+    let version = version()?;
+    let mut capabilities = Capabilities::new(version);
+    for driver in [Driver::VirtioBlk, Driver::VirtioScsi, Driver::VirtioBalloon] {
+        capabilities.property(&qemu.qmp, driver, "iothread", soon())?;
+        let oldest = driver.maps_queues_since();
+        let can = oldest.is_some_and(|oldest| version >= oldest);
+        match capabilities.mapping(&qemu.qmp, driver, soon()) {
+            Ok(()) => ensure!(can, "{driver} of {version} maps queues"),
+            Err(Gate::Missing(missing)) => ensure!(!can, "{missing}"),
+            Err(Gate::Qmp(error)) => return Err(error.into()),
+        }
+        // By the property alone: what QEMU lists agrees with the table of versions.
+        let listed = capabilities.property(&qemu.qmp, driver, "iothread-vq-mapping", soon());
+        ensure!(listed.is_ok() == can, "{driver} of {version}: {listed:?}");
+    }
+    qemu.quit()
+}

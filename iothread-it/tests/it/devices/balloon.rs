@@ -1,0 +1,47 @@
+//! A balloon's free page hints have a thread.
+
+use std::num::NonZeroUsize;
+
+use anyhow::{Context, Result, ensure};
+use iothread_it::pool::{DeviceId, IoThreadId, Placement};
+use iothread_it::qemu::Topology;
+use iothread_it::qmp::command::QomGet;
+
+use crate::fixture::{Bench, on_each_machine, soon};
+
+on_each_machine!(comes_with_its_thread_and_goes);
+
+fn comes_with_its_thread_and_goes(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let free_slots = bench.vm.pool().free_slots();
+        let balloon = DeviceId::new("balloon0")?;
+        let (hotplug, qmp, _) = bench.vm.parts();
+        let spread = Placement::Spread(NonZeroUsize::new(2).context("two")?);
+        let refused = hotplug.attach_balloon(qmp, &balloon, &spread, soon());
+        let told = format!(
+            "{:#}",
+            anyhow::Error::from(refused.err().context("spread")?)
+        );
+        ensure!(
+            told.ends_with("one IOThread at the most serves a virtio-balloon-pci"),
+            "{told}"
+        );
+
+        let placement = Placement::Pinned(IoThreadId::indep(2));
+        hotplug.attach_balloon(qmp, &balloon, &placement, soon())?;
+        let property = QomGet {
+            path: "/machine/peripheral/balloon0",
+            property: "iothread",
+        };
+        let link = qmp.execute(&property, soon())?;
+        ensure!(link == "/objects/indep_iothread_2", "QEMU says {link}");
+        // QEMU would delete the thread under it.
+        let busy = hotplug.retire_thread(qmp, &IoThreadId::indep(2)).err();
+        let busy = busy.context("a busy thread was retired")?.to_string();
+        ensure!(busy.contains("still serves balloon0"), "{busy}");
+
+        bench.vm.detach(&balloon)?;
+        ensure!(bench.vm.pool().free_slots() == free_slots, "a slot is lost");
+        bench.still_works()
+    })
+}

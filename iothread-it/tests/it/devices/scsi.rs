@@ -1,0 +1,138 @@
+//! SCSI: the controller has the thread, and its disks follow.
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::artifacts::Manifest;
+use iothread_it::guest::protocol::Presence;
+use iothread_it::hotplug::{DetachError, DiskSpec, ScsiController};
+use iothread_it::pool::{DeviceId, IoThreadId, Lease, Mapping, Placement};
+use iothread_it::qemu::{QemuVersion, Topology};
+use iothread_it::qmp::command::QomGet;
+
+use crate::evidence::{only, under_load};
+use crate::fixture::{Bench, extent, on_each_machine, record_thread, serial, shape, soon};
+
+on_each_machine!(
+    a_controller_s_thread_serves_its_disks,
+    queues_of_a_controller_are_mapped,
+    a_controller_with_disks_stays,
+);
+
+fn controller(bench: &mut Bench, placement: &Placement) -> Result<(DeviceId, Lease)> {
+    let controller = ScsiController::new(DeviceId::new("scsi0")?);
+    let (hotplug, qmp, _) = bench.vm.parts();
+    let lease = hotplug.attach_controller(qmp, &controller, placement, soon())?;
+    Ok((controller.id, lease))
+}
+
+fn attach_on(bench: &mut Bench, controller: &DeviceId, name: &str) -> Result<DiskSpec> {
+    let disk = bench.disk(name)?;
+    let (hotplug, qmp, agent) = bench.vm.parts();
+    hotplug.attach_on(qmp, agent, controller, &disk, soon())?;
+    Ok(disk)
+}
+
+/// QEMU may be done before the guest has heard of it.
+pub(super) fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
+    bench.vm.detach(&disk.id)?;
+    let gone = Presence::Absent;
+    bench
+        .vm
+        .agent()
+        .await_disk(&serial(&disk.id), gone, soon())?;
+    ensure!(
+        !bench.nodes()?.contains(&disk.id.to_string()),
+        "its node is left"
+    );
+    Ok(())
+}
+
+fn a_controller_s_thread_serves_its_disks(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let free_slots = bench.vm.pool().free_slots();
+        let thread = IoThreadId::indep(1);
+        let (scsi0, _) = controller(bench, &Placement::Pinned(thread.clone()))?;
+        let property = QomGet {
+            path: "/machine/peripheral/scsi0",
+            property: "iothread",
+        };
+        let link = bench.vm.qmp().execute(&property, soon())?;
+        ensure!(link == "/objects/indep_iothread_1", "QEMU says {link}");
+
+        let one = attach_on(bench, &scsi0, "one")?;
+        let two = attach_on(bench, &scsi0, "two")?;
+        for disk in [&one, &two] {
+            let extent = extent(&disk.id, 1 << 20);
+            bench.vm.agent().write(&extent, soon())?;
+            only(&thread, &under_load(&bench.vm, disk, 0)?)?;
+        }
+        record_thread(&bench.vm, &thread);
+        let state = bench.vm.pool().state().to_string();
+        ensure!(
+            state.contains("one (target 0 of scsi0), two (target 1 of scsi0)"),
+            "{state}"
+        );
+
+        // One goes, and the other has what it had. Its place is given again.
+        detach(bench, &one)?;
+        let extent = extent(&two.id, 1 << 20);
+        bench.vm.agent().verify(&extent, soon())?;
+        let three = attach_on(bench, &scsi0, "three")?;
+        only(&thread, &under_load(&bench.vm, &three, 0)?)?;
+        for disk in [&two, &three] {
+            detach(bench, disk)?;
+        }
+        bench.vm.detach(&scsi0)?;
+        ensure!(bench.vm.pool().free_slots() == free_slots, "a slot is lost");
+        bench.still_works()
+    })
+}
+
+/// From 10.0 on. Below, QEMU 7.2 would take the mapping and drop it.
+fn queues_of_a_controller_are_mapped(topology: Topology) -> Result<()> {
+    let mut shape = shape(topology)?;
+    let version = Manifest::find()?.qemu.numbers();
+    let maps = version.is_some_and(|version| version >= QemuVersion::MAPS_SCSI_QUEUES);
+    shape.config.vcpus = if maps { 2 } else { 1 };
+    let mapping = Mapping::named(vec![
+        (IoThreadId::indep(3), vec![0]),
+        (IoThreadId::indep(1), vec![1]),
+    ])?;
+    let placement = Placement::Mapped(mapping);
+    Bench::run_shape(&shape, |bench| {
+        if !maps {
+            let error = controller(bench, &placement).err();
+            let told = error.context("a mapping was taken")?;
+            let told = format!("{told:#}");
+            let expected = "would drop the iothread-vq-mapping of a virtio-scsi-pci without a word; \
+                            it takes 10.0.0 or newer";
+            ensure!(told.contains(expected), "{told}");
+            return bench.still_works();
+        }
+        let (scsi0, _) = controller(bench, &placement)?;
+        let disk = attach_on(bench, &scsi0, "disk0")?;
+        for (cpu, number) in [(0, 3), (1, 1)] {
+            let gained = under_load(&bench.vm, &disk, cpu)?;
+            only(&IoThreadId::indep(number), &gained).with_context(|| format!("queue {cpu}"))?;
+        }
+        detach(bench, &disk)?;
+        Ok(bench.vm.detach(&scsi0)?)
+    })
+}
+
+/// QEMU would take the disks away with it.
+fn a_controller_with_disks_stays(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let (scsi0, _) = controller(bench, &Placement::First)?;
+        let disk = attach_on(bench, &scsi0, "disk0")?;
+        match bench.vm.detach(&scsi0) {
+            Err(DetachError::HasDisks { disks, .. }) => ensure!(disks == "disk0", "{disks}"),
+            other => bail!("it was not refused: {other:?}"),
+        }
+        let extent = extent(&disk.id, 1 << 20);
+        bench.vm.agent().write(&extent, soon())?;
+        bench.vm.agent().verify(&extent, soon())?;
+        detach(bench, &disk)?;
+        bench.vm.detach(&scsi0)?;
+        bench.still_works()
+    })
+}

@@ -1,0 +1,425 @@
+//! Whatever happens to a line between QEMU and us, and to QEMU while a line is on its way: the pool
+//! knows what a disk still holds, nothing that QEMU still has is forgotten, and once the trouble is
+//! over the disk comes off whole.
+//!
+//! Each fault strikes at every step of an attach and of a detach. What QEMU has is then asked past
+//! the client that was disturbed.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::hotplug::{DetachError, DiskSpec, DiskState, Step, StepError};
+use iothread_it::pool::Placement;
+use iothread_it::qemu::Topology;
+use iothread_it::qmp::{Qmp, QmpError};
+use iothread_it::wait::Deadline;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::fixture::{Bench, cases, soon};
+use crate::proxy::{Fault, Point, Proxy};
+
+cases!(q35 Q35
+    a_delayed_line_is_waited_for
+    a_line_that_comes_too_late_is_nobody_s
+    a_dropped_line_leaves_nothing_behind
+    a_doubled_line_counts_once
+    a_very_long_event_is_read
+    ten_thousand_events_hide_nothing
+    an_event_of_an_unknown_kind_is_passed_over
+    an_error_of_an_unknown_class_is_a_refusal
+    a_guest_s_refusal_keeps_the_disk
+    a_cut_line_ends_the_channel_and_another_goes_on
+    a_closed_channel_is_told_and_another_goes_on
+    a_stopped_qemu_goes_on_from_every_step
+    qemu_killed_at_blockdev_add
+    qemu_killed_at_device_add
+    qemu_killed_at_device_del
+    qemu_killed_at_device_deleted
+    qemu_killed_at_blockdev_del
+);
+
+/// The steps that speak with QEMU, with the lines that each sends and gets.
+const STEPS: [(Step, Point); 9] = [
+    (Step::BlockdevAdd, Point::Request("blockdev-add")),
+    (Step::BlockdevAdd, Point::Reply("blockdev-add")),
+    (Step::DeviceAdd, Point::Request("device_add")),
+    (Step::DeviceAdd, Point::Reply("device_add")),
+    (Step::DeviceDel, Point::Request("device_del")),
+    (Step::DeviceDel, Point::Reply("device_del")),
+    (Step::DeviceDeleted, Point::Deleted),
+    (Step::BlockdevDel, Point::Request("blockdev-del")),
+    (Step::BlockdevDel, Point::Reply("blockdev-del")),
+];
+
+/// How long a disturbed attach or detach has. An undisturbed one takes a few tenths.
+const SHORT: Duration = Duration::from_secs(3);
+
+/// Longer than that.
+const TOO_LONG: Duration = Duration::from_secs(4);
+
+fn a_delayed_line_is_waited_for(topology: Topology) -> Result<()> {
+    changes_nothing(topology, &Fault::Delay(Duration::from_millis(300)))
+}
+
+fn a_doubled_line_counts_once(topology: Topology) -> Result<()> {
+    changes_nothing(topology, &Fault::Double)
+}
+
+fn a_very_long_event_is_read(topology: Topology) -> Result<()> {
+    let long = json!({"event": "LONG", "data": {"text": "x".repeat(1 << 20)}});
+    changes_nothing(topology, &Fault::Before(format!("{long}\n").into()))
+}
+
+fn ten_thousand_events_hide_nothing(topology: Topology) -> Result<()> {
+    let noise = "{\"event\":\"NOISE\",\"data\":{\"device\":\"other\"}}\n".repeat(10_000);
+    changes_nothing(topology, &Fault::Before(noise.into()))
+}
+
+fn an_event_of_an_unknown_kind_is_passed_over(topology: Topology) -> Result<()> {
+    let unknown = [
+        "{\"event\":\"NEVER_HEARD_OF\",\"data\":{\"device\":\"disk0\"},\"more\":[1]}",
+        "{\"event\":\"DEVICE_DELETED\",\"data\":{\"path\":7}}",
+        "{\"event\":\"DEVICE_DELETED\"}",
+        "{\"neither\":\"event\",\"nor\":\"reply\"}",
+        "no JSON at all",
+        "",
+    ];
+    let mut lines = unknown.join("\n");
+    lines.push('\n');
+    changes_nothing(topology, &Fault::Before(lines.into()))
+}
+
+/// Faults after which an attach and a detach succeed all the same.
+fn changes_nothing(topology: Topology, fault: &Fault) -> Result<()> {
+    Rig::run(topology, |rig| {
+        for (step, point) in STEPS {
+            rig.proxy.arm(point, fault.clone());
+            rig.comes_and_goes()
+                .with_context(|| format!("{point:?}, at {step}"))?;
+            ensure!(rig.proxy.struck(), "nothing was disturbed at {point:?}");
+        }
+        Ok(())
+    })
+}
+
+fn a_dropped_line_leaves_nothing_behind(topology: Topology) -> Result<()> {
+    times_out(topology, &Fault::Drop)
+}
+
+/// What comes after its deadline goes to nobody, and least of all to the next call.
+fn a_line_that_comes_too_late_is_nobody_s(topology: Topology) -> Result<()> {
+    times_out(topology, &Fault::Delay(TOO_LONG))
+}
+
+fn a_stopped_qemu_goes_on_from_every_step(topology: Topology) -> Result<()> {
+    Rig::run(topology, |rig| {
+        let qemu = rig.qemu();
+        for (step, point) in STEPS {
+            // What comes from QEMU is said before it stops, and that step succeeds.
+            if !matches!(point, Point::Request(_)) {
+                continue;
+            }
+            let stop = Fault::Signal(qemu, Signal::SIGSTOP);
+            let outcome = rig.disturbed(point, stop);
+            kill(qemu, Signal::SIGCONT)?;
+            let failed = outcome.with_context(|| format!("{point:?}"))?;
+            failed.at(step, |error| matches!(error, QmpError::TimedOut { .. }))?;
+            rig.recovers().with_context(|| format!("{point:?}"))?;
+        }
+        Ok(())
+    })
+}
+
+/// Faults after which a step has no answer in time, though the channel lives.
+fn times_out(topology: Topology, fault: &Fault) -> Result<()> {
+    Rig::run(topology, |rig| {
+        for (step, point) in STEPS {
+            let failed = rig
+                .disturbed(point, fault.clone())
+                .with_context(|| format!("{point:?}"))?;
+            failed.at(step, |error| matches!(error, QmpError::TimedOut { .. }))?;
+            rig.recovers().with_context(|| format!("{point:?}"))?;
+        }
+        Ok(())
+    })
+}
+
+/// QEMU adds classes as it likes. The command was not carried out, and the client knows.
+fn an_error_of_an_unknown_class_is_a_refusal(topology: Topology) -> Result<()> {
+    const REFUSAL: &str =
+        "{\"error\":{\"class\":\"NeverHeardOf\",\"desc\":\"not today\",\"hint\":1},\"id\":ID}\n";
+    Rig::run(topology, |rig| {
+        for (step, point) in STEPS {
+            if !matches!(point, Point::Request(_)) {
+                continue;
+            }
+            let failed = rig.disturbed(point, Fault::Instead(REFUSAL))?;
+            failed.at(step, |error| error.class() == Some("NeverHeardOf"))?;
+            // What was not carried out is not noted either.
+            let state = rig.bench.vm.state_of(&rig.disk.id);
+            let expected = match step {
+                Step::DeviceDel => Some(DiskState::Plugged),
+                Step::BlockdevDel => Some(DiskState::NodeOnly),
+                _ => None,
+            };
+            ensure!(state == expected, "{state:?} after {point:?}");
+            ensure!(rig.has()? == expected, "QEMU has {:?}", rig.has()?);
+            rig.recovers()?;
+        }
+        Ok(())
+    })
+}
+
+/// No PCI disk on x86 says so, but other devices and machines do.
+fn a_guest_s_refusal_keeps_the_disk(topology: Topology) -> Result<()> {
+    const REFUSAL: &str = "{\"return\":{},\"id\":ID}\n{\"event\":\"DEVICE_UNPLUG_GUEST_ERROR\",\
+                           \"data\":{\"device\":\"disk0\",\"path\":\"/machine/peripheral/disk0\"}}\n";
+    Rig::run(topology, |rig| {
+        let disk = rig.disk.clone();
+        rig.attach(soon())?;
+        rig.proxy
+            .arm(Point::Request("device_del"), Fault::Instead(REFUSAL));
+        match rig.detach(soon()) {
+            Err(DetachError::GuestRefused { .. }) => {}
+            other => bail!("a refusal is {other:?}"),
+        }
+        rig.bench.holds(&disk, DiskState::Plugged)?;
+        ensure!(rig.has()? == Some(DiskState::Plugged));
+        rig.recovers()
+    })
+}
+
+fn a_cut_line_ends_the_channel_and_another_goes_on(topology: Topology) -> Result<()> {
+    loses_its_channel(topology, &Fault::Cut)
+}
+
+fn a_closed_channel_is_told_and_another_goes_on(topology: Topology) -> Result<()> {
+    loses_its_channel(topology, &Fault::Close)
+}
+
+fn loses_its_channel(topology: Topology, fault: &Fault) -> Result<()> {
+    Rig::run(topology, |rig| {
+        for (step, point) in STEPS {
+            let failed = rig.disturbed(point, fault.clone())?;
+            failed
+                .at(step, |error| matches!(error, QmpError::Closed { .. }))
+                .with_context(|| format!("{point:?}"))?;
+            rig.reconnect()?;
+            rig.recovers().with_context(|| format!("{point:?}"))?;
+        }
+        Ok(())
+    })
+}
+
+fn qemu_killed_at_blockdev_add(topology: Topology) -> Result<()> {
+    killed(topology, Point::Request("blockdev-add"), Step::BlockdevAdd)
+}
+
+fn qemu_killed_at_device_add(topology: Topology) -> Result<()> {
+    killed(topology, Point::Request("device_add"), Step::DeviceAdd)
+}
+
+fn qemu_killed_at_device_del(topology: Topology) -> Result<()> {
+    killed(topology, Point::Request("device_del"), Step::DeviceDel)
+}
+
+fn qemu_killed_at_device_deleted(topology: Topology) -> Result<()> {
+    // With its last words, QEMU says that the device is gone.
+    killed(topology, Point::Deleted, Step::BlockdevDel)
+}
+
+fn qemu_killed_at_blockdev_del(topology: Topology) -> Result<()> {
+    killed(topology, Point::Request("blockdev-del"), Step::BlockdevDel)
+}
+
+fn killed(topology: Topology, point: Point, step: Step) -> Result<()> {
+    let mut rig = Rig::boot(topology)?;
+    let kill = Fault::Signal(rig.qemu(), Signal::SIGKILL);
+    rig.disturbed(point, kill)?
+        .at(step, |error| matches!(error, QmpError::Closed { .. }))?;
+    // Nobody is there to ask, so nothing is given away.
+    ensure!(rig.bench.vm.state_of(&rig.disk.id).is_some());
+    ensure!(rig.bench.vm.pool().lease_of(&rig.disk.id).is_some());
+    let words = rig.bench.vm.last_words().to_string();
+    ensure!(words.contains("SIGKILL"), "it ended so: {words}");
+    let qemu = rig.bench.vm.process();
+    drop(rig);
+    ensure!(!qemu.is_alive(), "QEMU is left");
+    Ok(())
+}
+
+/// A VM behind a proxy, and the one disk that comes and goes.
+struct Rig {
+    bench: Bench,
+    proxy: Proxy,
+    disk: DiskSpec,
+    /// The monitor, once the VM's own has ended.
+    second: Option<Qmp>,
+    free_slots: usize,
+}
+
+/// How an attach or a detach failed.
+#[derive(Debug)]
+struct Failed {
+    step: Step,
+    error: QmpError,
+}
+
+impl Failed {
+    fn at(&self, step: Step, right: impl Fn(&QmpError) -> bool) -> Result<()> {
+        ensure!(
+            self.step == step && right(&self.error),
+            "failed at {} and not at {step}: {}",
+            self.step,
+            self.error
+        );
+        Ok(())
+    }
+}
+
+impl Rig {
+    fn boot(topology: Topology) -> Result<Self> {
+        let mut proxy = None;
+        let bench = Bench::boot_through(topology, |qemu| {
+            let (started, client) = Proxy::start(qemu)?;
+            proxy = Some(started);
+            Ok(client)
+        })?;
+        Ok(Self {
+            disk: bench.disk("disk0")?,
+            free_slots: bench.vm.pool().free_slots(),
+            proxy: proxy.context("the VM asks for what stands between")?,
+            bench,
+            second: None,
+        })
+    }
+
+    fn run(topology: Topology, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let mut rig = Self::boot(topology)?;
+        let outcome = case(&mut rig);
+        outcome.with_context(|| format!("the case failed{}", rig.bench.vm.last_words()))
+    }
+
+    fn qemu(&self) -> Pid {
+        Pid::from_raw(self.bench.vm.process().pid())
+    }
+
+    fn attach(&mut self, deadline: Deadline) -> Result<(), iothread_it::hotplug::AttachError> {
+        let (hotplug, qmp, agent) = self.bench.vm.parts();
+        let qmp = self.second.as_ref().unwrap_or(qmp);
+        hotplug
+            .attach(qmp, agent, &self.disk, &Placement::First, deadline)
+            .map(|_| ())
+    }
+
+    fn detach(&mut self, deadline: Deadline) -> Result<(), DetachError> {
+        let (hotplug, qmp, _) = self.bench.vm.parts();
+        let qmp = self.second.as_ref().unwrap_or(qmp);
+        hotplug.detach(qmp, &self.disk.id, deadline)
+    }
+
+    fn reconnect(&mut self) -> Result<()> {
+        self.second = Some(Qmp::negotiate(self.proxy.reconnect()?, soon())?);
+        Ok(())
+    }
+
+    /// Attaches and, if that is not what is disturbed, detaches. Returns how it failed, which it
+    /// must.
+    fn disturbed(&mut self, point: Point, fault: Fault) -> Result<Failed> {
+        self.proxy.arm(point, fault);
+        let short = || Deadline::after(SHORT);
+        let outcome = self.attach(match point {
+            Point::Request("blockdev-add" | "device_add")
+            | Point::Reply("blockdev-add" | "device_add") => short(),
+            _ => soon(),
+        });
+        let failed = match outcome {
+            Err(error) => {
+                let step = error.step;
+                let StepError::Qmp(error) = error.source else {
+                    bail!("{error}: {:?}", error.source);
+                };
+                Failed { step, error }
+            }
+            Ok(()) => match self.detach(short()) {
+                Ok(()) => bail!("nothing failed"),
+                Err(DetachError::Failed { step, source, .. }) => Failed {
+                    step,
+                    error: source,
+                },
+                Err(DetachError::Pending { source, .. }) => Failed {
+                    step: Step::DeviceDeleted,
+                    error: source,
+                },
+                Err(other) => bail!("{other}"),
+            },
+        };
+        ensure!(self.proxy.struck(), "nothing was disturbed");
+        Ok(failed)
+    }
+
+    /// Checks that nothing of QEMU's is forgotten, takes off what is left, and goes on.
+    fn recovers(&mut self) -> Result<()> {
+        let known = self.bench.vm.state_of(&self.disk.id);
+        let has = self.has()?;
+        ensure!(
+            rank(has) <= rank(known),
+            "QEMU has {has:?}, known is {known:?}"
+        );
+        let leased = self.bench.vm.pool().lease_of(&self.disk.id).is_some();
+        ensure!(
+            leased == known.is_some(),
+            "leased: {leased}, known is {known:?}"
+        );
+        if known.is_some() {
+            self.detach(soon())?;
+        }
+        self.nothing_is_left()?;
+        self.comes_and_goes()
+    }
+
+    fn comes_and_goes(&mut self) -> Result<()> {
+        self.attach(soon())?;
+        ensure!(self.has()? == Some(DiskState::Plugged));
+        self.detach(soon())?;
+        self.nothing_is_left()
+    }
+
+    fn nothing_is_left(&self) -> Result<()> {
+        ensure!(self.has()?.is_none(), "QEMU has {:?}", self.has()?);
+        ensure!(self.bench.vm.state_of(&self.disk.id).is_none());
+        let free = self.bench.vm.pool().free_slots();
+        ensure!(free == self.free_slots, "{free} slots are free");
+        Ok(())
+    }
+
+    /// Asks QEMU, past the client, what it has of the disk.
+    fn has(&self) -> Result<Option<DiskState>> {
+        let devices = json!({"path": "/machine/peripheral"});
+        let devices = self.proxy.ask("qom-list", &devices)?;
+        let nodes = json!({"flat": true});
+        let nodes = self.proxy.ask("query-named-block-nodes", &nodes)?;
+        let has = |list: &serde_json::Value, key: &str| {
+            let mut items = list.as_array().into_iter().flatten();
+            items.any(|item| item[key] == self.disk.id.as_str())
+        };
+        let node = has(&nodes, "node-name");
+        Ok(if has(&devices, "name") {
+            ensure!(node, "a device without its node");
+            Some(DiskState::Plugged)
+        } else {
+            node.then_some(DiskState::NodeOnly)
+        })
+    }
+}
+
+/// How much a state is. A removal that is pending takes nothing away yet.
+fn rank(state: Option<DiskState>) -> u8 {
+    match state {
+        None => 0,
+        Some(DiskState::NodeOnly) => 1,
+        Some(DiskState::Plugged | DiskState::Pending) => 2,
+    }
+}

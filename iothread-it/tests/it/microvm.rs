@@ -1,0 +1,64 @@
+//! The machine type that hot-plugs nothing: the configuration refuses it, since QEMU would refuse
+//! every attach.
+
+use anyhow::{Context, Result, ensure};
+use iothread_it::config;
+use iothread_it::qmp::command::DeviceDel;
+use kata_test::kata_test;
+
+use serde_json::json;
+
+use crate::bare::{AnyDeviceAdd, Bare, refusal};
+use crate::fixture::soon;
+
+#[kata_test(when = crate::fixture::qemu_and_guest)]
+fn qemu_refuses_device_add_and_device_del() -> Result<()> {
+    for machine in ["microvm", "microvm,pcie=on"] {
+        let qemu = Bare::start(&[
+            "-machine",
+            machine,
+            "-blockdev",
+            "null-co,node-name=cold",
+            "-blockdev",
+            "null-co,node-name=hot",
+            "-device",
+            "virtio-blk-device,id=cold,drive=cold",
+        ])?;
+        let told = refusal(qemu.qmp.execute(&disk("virtio-blk-device"), soon()))?;
+        ensure!(
+            told.starts_with("Bus 'virtio-mmio-bus.")
+                && told.ends_with("' does not support hotplugging"),
+            "{machine}: {told}"
+        );
+        let told = refusal(qemu.qmp.execute(&disk("virtio-blk-pci"), soon()))?;
+        let expected = match machine {
+            "microvm" => "No 'PCI' bus found for device 'virtio-blk-pci'",
+            _ => "Bus 'pcie.0' does not support hotplugging",
+        };
+        ensure!(told == expected, "{machine}: {told}");
+        let told = refusal(qemu.qmp.execute(&DeviceDel { id: "cold" }, soon()))?;
+        ensure!(
+            told.starts_with("Bus 'virtio-mmio-bus.")
+                && told.ends_with("' does not support hotplugging"),
+            "{machine}: {told}"
+        );
+        qemu.quit()?;
+    }
+    Ok(())
+}
+
+fn disk(driver: &str) -> AnyDeviceAdd {
+    AnyDeviceAdd(json!({"driver": driver, "id": "hot", "drive": "hot"}))
+}
+
+#[kata_test]
+fn the_configuration_refuses_it_and_says_why() -> Result<()> {
+    let text = "[hypervisor.qemu]\nmachine_type = \"microvm\"\n";
+    let error = config::read(text).err().context("it was taken")?;
+    let told = error.to_string();
+    ensure!(
+        told.contains("line 2: `machine_type` is \"microvm\", which hot-plugs nothing"),
+        "{told}"
+    );
+    Ok(())
+}

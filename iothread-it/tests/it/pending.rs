@@ -1,0 +1,141 @@
+//! A removal that the guest has not carried out is pending: its disk keeps thread and slot, and
+//! what completes it later is found by whoever looks.
+//!
+//! The guest that ignores a request is a real one: it looks for a device on a root port at address
+//! 0 only. At address 1 QEMU takes `device_add` and `device_del`, and the guest hears of neither.
+//! Only a reset ends it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::artifacts::Manifest;
+use iothread_it::hotplug::{
+    BlockOptions, DetachError, DiskSpec, DiskState, Guest, GuestError, Hotplug, Settled, Step,
+};
+use iothread_it::pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable};
+use iothread_it::qemu::{QemuVersion, Topology};
+use iothread_it::qmp::command::{BlockdevDel, QomList, SystemReset};
+use iothread_it::vm::Vm;
+use iothread_it::wait::Deadline;
+
+use crate::fixture::{Bench, cases, shape, soon};
+
+cases!(q35 Q35
+    a_guest_that_sees_no_disk_cannot_let_go_of_it
+    a_reset_lets_a_later_detach_complete_it
+);
+
+/// Somebody who says that the guest has the disk.
+struct Told;
+
+impl Guest for Told {
+    fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
+    }
+}
+
+/// The attach fails since the guest sees nothing, and its rollback is pending.
+fn a_guest_that_sees_no_disk_cannot_let_go_of_it(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        let mut out_of_sight = out_of_sight(topology)?;
+        let (qmp, agent) = (bench.vm.qmp(), bench.vm.agent());
+        let outcome = out_of_sight.attach(qmp, agent, &disk, &Placement::First, short());
+        let error = outcome.err().context("the guest saw it")?;
+        ensure!(error.step == Step::GuestHasDisk, "{error}");
+        let Err(rollback) = error.rollback else {
+            bail!("the guest let go of what it never saw");
+        };
+        ensure!(
+            matches!(*rollback, DetachError::Pending { .. }),
+            "{rollback}"
+        );
+        is_pending(&out_of_sight, &bench.vm, &disk)?;
+
+        let settled = out_of_sight.settle(qmp, soon())?;
+        ensure!(settled == Settled::default(), "{settled:?}");
+        is_pending(&out_of_sight, &bench.vm, &disk)?;
+
+        reset(&bench.vm)?;
+        let settled = out_of_sight.settle(bench.vm.qmp(), soon())?;
+        ensure!(settled.gone == [disk.id.clone()], "{settled:?}");
+        nothing_is_left(&out_of_sight, bench, &disk)
+    })
+}
+
+fn a_reset_lets_a_later_detach_complete_it(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        let mut out_of_sight = out_of_sight(topology)?;
+        let qmp = bench.vm.qmp();
+        out_of_sight.attach(qmp, &Told, &disk, &Placement::First, soon())?;
+        // The second request meets the first: QEMU may say that one is in progress.
+        for _ in 0..2 {
+            let in_vain = out_of_sight.detach(qmp, &disk.id, short());
+            let Err(DetachError::Pending { .. }) = in_vain else {
+                bail!("the guest let go of what it never saw: {in_vain:?}");
+            };
+            is_pending(&out_of_sight, &bench.vm, &disk)?;
+        }
+        reset(&bench.vm)?;
+        out_of_sight.detach(qmp, &disk.id, soon())?;
+        nothing_is_left(&out_of_sight, bench, &disk)
+    })
+}
+
+/// Disks that go to a place where the guest does not look.
+fn out_of_sight(topology: Topology) -> Result<Hotplug> {
+    let slots = SlotTable::on_bus("rp3", 1..=1);
+    let version = Manifest::find()?.qemu.numbers();
+    Ok(Hotplug::new(
+        Pool::new(vec![IoThreadId::indep(0)], slots),
+        BlockOptions::from(&shape(topology)?.config),
+        version.unwrap_or(QemuVersion::OLDEST),
+    ))
+}
+
+fn is_pending(hotplug: &Hotplug, vm: &Vm, disk: &DiskSpec) -> Result<()> {
+    let state = hotplug.state_of(&disk.id);
+    ensure!(state == Some(DiskState::Pending), "{state:?}");
+    ensure!(hotplug.pool().lease_of(&disk.id).is_some(), "no lease");
+    ensure!(hotplug.pool().free_slots() == 0, "its slot is free");
+    let thread = hotplug.pool().served_by(&IoThreadId::indep(0)).count();
+    ensure!(thread == 1, "its thread is free");
+    // That much QEMU has of it, indeed.
+    ensure!(devices(vm)?.contains(&disk.id.to_string()), "no device");
+    let node = BlockdevDel {
+        node_name: disk.id.as_str(),
+    };
+    let refused = vm.qmp().execute(&node, soon()).err();
+    let refused = refused.context("its node could be removed")?.to_string();
+    ensure!(refused.contains("is in use"), "{refused}");
+    Ok(())
+}
+
+fn nothing_is_left(hotplug: &Hotplug, bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
+    ensure!(hotplug.state_of(&disk.id).is_none());
+    ensure!(hotplug.pool().free_slots() == 1, "its slot is lost");
+    ensure!(!devices(&bench.vm)?.contains(&disk.id.to_string()));
+    ensure!(!bench.nodes()?.contains(&disk.id.to_string()));
+    bench.still_works()
+}
+
+fn reset(vm: &Vm) -> Result<()> {
+    let before = vm.greeting().epoch.clone();
+    vm.qmp().execute(&SystemReset {}, soon())?;
+    vm.agent().greeting_after(&before, soon())?;
+    Ok(())
+}
+
+fn devices(vm: &Vm) -> Result<Vec<String>> {
+    let list = QomList {
+        path: "/machine/peripheral",
+    };
+    let devices = vm.qmp().execute(&list, soon())?;
+    Ok(devices.into_iter().map(|device| device.name).collect())
+}
+
+/// For what is not to come.
+fn short() -> Deadline {
+    Deadline::after(Duration::from_secs(2))
+}

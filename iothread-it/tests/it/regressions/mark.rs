@@ -1,0 +1,82 @@
+//! What is known of a bug on the QEMUs at hand.
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::artifacts::Manifest;
+
+/// What a case of this matrix is worth, from evidence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mark {
+    /// Seen red on these packages of QEMU. There the case must fail, and just so: a pass fails the
+    /// run, and so does another failure. Everywhere else it must pass.
+    Reproduced(&'static [Red]),
+    /// Never red on a QEMU at hand. What would redden it.
+    Guard(&'static str),
+}
+
+/// A QEMU with the bug.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Red {
+    /// How its version begins, with the distribution's own: `7.2.22 (Debian 1:7.2+dfsg-7`.
+    pub(crate) qemu: &'static str,
+    /// What the failure says.
+    pub(crate) told: &'static str,
+}
+
+/// The packages that bugs were seen in.
+pub(crate) mod seen {
+    pub(crate) const BOOKWORM: &str = "7.2.22 (Debian 1:7.2+dfsg-7+deb12u18";
+    pub(crate) const TRIXIE: &str = "10.0.13 (Debian 1:10.0.13+ds-0+deb13u1";
+    pub(crate) const SID: &str = "11.1.3 (Debian 1:11.1.3+ds-1";
+}
+
+impl Mark {
+    /// Runs a case and turns its outcome into what the mark makes of it.
+    pub(crate) fn judge(self, case: impl FnOnce() -> Result<()>) -> Result<()> {
+        let qemu = Manifest::find()?.qemu.version;
+        self.weigh(&qemu, case())
+    }
+
+    fn weigh(self, qemu: &str, outcome: Result<()>) -> Result<()> {
+        let Some(red) = self.red_on(qemu) else {
+            return outcome.with_context(|| match self {
+                Self::Reproduced(_) => format!("QEMU {qemu} is not known to have this bug"),
+                Self::Guard(what) => format!("QEMU {qemu} broke what never broke here: {what}"),
+            });
+        };
+        let Err(error) = outcome else {
+            bail!("it passes on QEMU {qemu}, where it was seen to fail: take the mark off");
+        };
+        let told = format!("{error:#}");
+        ensure!(
+            told.contains(red.told),
+            "QEMU {qemu} fails, but not with {:?}: {told}",
+            red.told
+        );
+        println!("fails as expected on QEMU {qemu}: {told}");
+        kata_test::measure("expected_failure", 1.0);
+        Ok(())
+    }
+
+    fn red_on(self, qemu: &str) -> Option<Red> {
+        match self {
+            Self::Reproduced(all) => all.iter().find(|red| qemu.starts_with(red.qemu)).copied(),
+            Self::Guard(_) => None,
+        }
+    }
+}
+
+#[kata_test::kata_test]
+fn an_expected_failure_is_strict() {
+    const MARK: Mark = Mark::Reproduced(&[Red {
+        qemu: "7.2.22 (Debian 1:7",
+        told: "Bail out",
+    }]);
+    let (old, new) = ("7.2.22 (Debian 1:7.2)", "10.0.2 (Debian 1:10)");
+    let failed = |text: &str| Err(anyhow::anyhow!(text.to_owned()));
+    assert!(MARK.weigh(old, failed("QEMU said: Bail out!")).is_ok());
+    assert!(MARK.weigh(old, Ok(())).is_err());
+    assert!(MARK.weigh(old, failed("no such file")).is_err());
+    assert!(MARK.weigh(new, Ok(())).is_ok());
+    assert!(MARK.weigh(new, failed("QEMU said: Bail out!")).is_err());
+    assert!(Mark::Guard("").weigh(old, failed("Bail out")).is_err());
+}

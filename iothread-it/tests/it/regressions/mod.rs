@@ -1,0 +1,40 @@
+//! Bugs of QEMU that IOThreads and hotplug once met, each as a case that would meet it again: by
+//! what it guards, with its issue, and with a [`Mark`] that says what is known from evidence.
+//!
+//! `CASES.md` lists them beside their numbers, with those that cannot be had here.
+
+mod blk;
+mod load;
+pub(crate) mod mark;
+mod nodes;
+mod scsi;
+
+/// Declares cases with their issue and mark. Those with a guest are functions of a topology and run
+/// on `q35`: `[issue] case: mark;`.
+macro_rules! regressions {
+    (with a guest: $([$issue:literal] $case:ident: $mark:expr;)*) => {
+        mod q35 {
+            use $crate::regressions::mark::*;
+            $(
+                #[kata_test::kata_test(when = crate::fixture::qemu_and_guest, issue = $issue)]
+                fn $case() -> anyhow::Result<()> {
+                    let mark: Mark = $mark;
+                    mark.judge(|| super::$case(iothread_it::qemu::Topology::Q35))
+                }
+            )*
+        }
+    };
+    (without a guest: $([$issue:literal] $case:ident: $mark:expr;)*) => {
+        mod alone {
+            use $crate::regressions::mark::*;
+            $(
+                #[kata_test::kata_test(when = crate::fixture::qemu_and_guest, issue = $issue)]
+                fn $case() -> anyhow::Result<()> {
+                    let mark: Mark = $mark;
+                    mark.judge(super::$case)
+                }
+            )*
+        }
+    };
+}
+pub(crate) use regressions;

@@ -1,0 +1,168 @@
+//! Restored guests: each is another, none writes into what it was made from, and whatever goes
+//! wrong with a template costs a boot and no more.
+
+use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Result, bail, ensure};
+use iothread_it::artifacts::{Manifest, Store};
+use iothread_it::qemu::Topology;
+use iothread_it::qmp::command::SystemReset;
+use iothread_it::vm::{Start, Vm};
+use iothread_it::wait::Deadline;
+use iothread_it::warm::{WarmError, WarmStore};
+use sha2::{Digest, Sha256};
+
+use crate::fixture::{Bench, on_each_machine, scratch, shape, soon};
+
+/// Names the store of the process that is to be killed.
+const STORE_ENV: &str = "IOTHREAD_IT_TEST_STORE";
+
+on_each_machine!(
+    guests_of_one_template_differ,
+    no_guest_writes_into_its_template,
+    a_killed_maker_leaves_no_template,
+    a_store_of_others_costs_a_boot,
+);
+
+fn guests_of_one_template_differ(topology: Topology) -> Result<()> {
+    let store = store()?;
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        let before = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+        let vm = restored(topology, &store)?;
+        let told = vm.agent().identity(soon())?;
+        // The template's clock stood still since it was saved.
+        let clock = u128::from(told.realtime_ns);
+        ensure!(clock >= before, "the guest is {} ns behind", before - clock);
+        ensure!(told.boot_id == vm.greeting().epoch.0, "{told:?}");
+        // What comes next differs too.
+        let next = vm.agent().identity(soon())?;
+        ensure!(next.boot_id == told.boot_id, "{told:?}, then {next:?}");
+        for one in [
+            told.boot_id,
+            format!("{:?}", told.random),
+            format!("{:?}", next.random),
+        ] {
+            ensure!(!seen.contains(&one), "two guests have {one}");
+            seen.insert(one);
+        }
+        vm.shutdown()?;
+    }
+    Ok(())
+}
+
+/// A disk's data goes through the guest's memory, and a reset fills all of it anew.
+fn no_guest_writes_into_its_template(topology: Topology) -> Result<()> {
+    let store = store()?;
+    let ram = store.ram_of(&Vm::key(&Manifest::find()?, &shape(topology)?)?);
+    let mut bench = Bench::with(restored(topology, &store)?)?;
+    let before = sha256(&ram)?;
+    bench.still_works()?;
+    let epoch = bench.vm.greeting().epoch.clone();
+    bench.vm.qmp().execute(&SystemReset {}, soon())?;
+    bench.vm.agent().greeting_after(&epoch, soon())?;
+    bench.still_works()?;
+    bench.vm.shutdown()?;
+    ensure!(sha256(&ram)? == before, "{} was written to", ram.display());
+    Ok(())
+}
+
+/// The maker is this test, run once more in a harness of its own, which gets SIGKILL while a guest
+/// boots on the memory of a template. Whoever comes next takes nothing of it.
+fn a_killed_maker_leaves_no_template(topology: Topology) -> Result<()> {
+    if let Some(folder) = std::env::var_os(STORE_ENV) {
+        restored(topology, &WarmStore::at(folder.into()))?;
+        bail!("nobody killed this process");
+    }
+    let scratch = scratch()?;
+    let store = WarmStore::at(scratch.path().join("warm"));
+    let records = tempfile::tempdir()?;
+    let module = topology.as_str().replace('-', "_");
+    let mut harness = Command::new(std::env::current_exe()?)
+        .args(["--exact", "--nocapture"])
+        .arg(format!("warm::{module}::a_killed_maker_leaves_no_template"))
+        .env(STORE_ENV, store.folder())
+        .env("KATA_TEST_RECORD_DIR", records.path())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let draft = booting(&store, soon());
+    harness.kill()?;
+    harness.wait()?;
+    let draft = draft?;
+    ensure!(draft.exists(), "nothing was left for anybody to sweep");
+
+    let mut bench = Bench::with(restored(topology, &store)?)?;
+    ensure!(!draft.exists(), "{} is left", draft.display());
+    bench.still_works()?;
+    bench.vm.shutdown()?;
+    Ok(())
+}
+
+/// Waits until a guest has filled some of the memory that is to be a template's.
+fn booting(store: &WarmStore, deadline: Deadline) -> Result<PathBuf> {
+    while !deadline.has_passed() {
+        let drafts = std::fs::read_dir(store.folder().join("drafts"));
+        for draft in drafts.into_iter().flatten().flatten() {
+            let ram = draft.path().join("ram");
+            if ram
+                .metadata()
+                .is_ok_and(|ram| ram.blocks() * 512 > 32 << 20)
+            {
+                return Ok(draft.path());
+            }
+        }
+        // That a mapped file is written to, nobody is told.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("no guest booted within {deadline}")
+}
+
+/// Others could have put anything there.
+fn a_store_of_others_costs_a_boot(topology: Topology) -> Result<()> {
+    let scratch = scratch()?;
+    let store = WarmStore::at(scratch.path().join("warm"));
+    std::fs::create_dir(store.folder())?;
+    std::fs::set_permissions(store.folder(), Permissions::from_mode(0o777))?;
+    let vm = Vm::restore_or_boot(&Manifest::find()?, &shape(topology)?, &store)?;
+    ensure!(
+        matches!(vm.start(), Start::ColdInstead(WarmError::Foreign { .. })),
+        "{:?}",
+        vm.start()
+    );
+    let mut bench = Bench::with(vm)?;
+    bench.still_works()?;
+    bench.vm.shutdown()?;
+    Ok(())
+}
+
+/// The templates of this target directory, also in a run that goes without.
+fn store() -> Result<WarmStore> {
+    Ok(WarmStore::of(&Store::find()?))
+}
+
+fn restored(topology: Topology, store: &WarmStore) -> Result<Vm> {
+    let vm = Vm::restore_or_boot(&Manifest::find()?, &shape(topology)?, store)?;
+    match vm.start() {
+        Start::Restored => Ok(vm),
+        Start::ColdInstead(why) => bail!("it was booted: {why:?}"),
+        Start::Cold => bail!("it was booted"),
+    }
+}
+
+fn sha256(path: &Path) -> Result<Vec<u8>> {
+    let mut hash = Sha256::new();
+    let mut file = std::fs::File::open(path)?;
+    let mut part = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(hash.finalize().to_vec()),
+            length => hash.update(&part[..length]),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Tests and places as a table.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use kata_test::Reason;
+use kata_test::runner::{Outlook, Plan, PlannedTest};
+
+/// The plan for a person: each test with what it needs, how it would fare in each place, and where
+/// it is to run.
+pub(crate) fn of_plan(plan: &Plan, all: bool) -> String {
+    let mut table = Table::new();
+    let places = plan.places.iter().map(|place| place.name.clone());
+    let header = ["test".to_owned(), "needs".to_owned()]
+        .into_iter()
+        .chain(places);
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(header.chain(["runs".to_owned()]));
+    let is_shown = |test: &&PlannedTest| all || !test.needs.is_empty() || test.chosen() != Some(0);
+    let tests: Vec<&PlannedTest> = plan.tests.iter().filter(is_shown).collect();
+    for alike in tests.chunk_by(|one, other| !all && are_alike(one, other)) {
+        let marks = alike[0].outlooks.iter().map(mark).map(str::to_owned);
+        let row = [names(alike), alike[0].needs.clone()]
+            .into_iter()
+            .chain(marks);
+        table.add_row(row.chain([chosen(plan, alike[0])]));
+    }
+    let mut text = String::new();
+    if !table.is_empty() {
+        let _ = writeln!(text, "{table}");
+    }
+    let _ = writeln!(
+        text,
+        "✓ would run, – would be skipped, ? not recorded, ! cannot be told\n"
+    );
+    if tests.len() < plan.tests.len() {
+        let more = plan.tests.len() - tests.len();
+        let _ = writeln!(text, "{more} more tests need nothing and run here");
+    }
+    text += &places_of(plan);
+    for binary in &plan.opaque {
+        let _ = writeln!(
+            text,
+            "{binary}: under another harness, so its tests tell what they need only as they run, here"
+        );
+    }
+    text + &nowhere(plan)
+}
+
+/// Whether two neighbours differ in nothing but their names.
+fn are_alike(one: &PlannedTest, other: &PlannedTest) -> bool {
+    let marks = |test: &PlannedTest| test.outlooks.iter().map(mark).collect::<Vec<_>>();
+    one.id.binary == other.id.binary && one.needs == other.needs && marks(one) == marks(other)
+}
+
+/// Tests in one row: the first of them, and how many more.
+fn names(alike: &[&PlannedTest]) -> String {
+    match alike.len() {
+        1 => alike[0].id.to_string(),
+        count => format!("{} and {} more", alike[0].id, count - 1),
+    }
+}
+
+/// What each place is, what it costs, and how many tests it gets.
+fn places_of(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (index, place) in plan.places.iter().enumerate() {
+        let tests = plan
+            .tests
+            .iter()
+            .filter(|test| test.chosen() == Some(index))
+            .count();
+        let cost = match place.cost {
+            Some(cost) if cost.is_zero() => "at once".to_owned(),
+            Some(cost) => format!("after about {:.1} s", cost.as_secs_f64()),
+            None => "not at hand".to_owned(),
+        };
+        let plural = if tests == 1 { "" } else { "s" };
+        let _ = writeln!(
+            text,
+            "{}: {tests} test{plural}, {cost}: {}",
+            place.name, place.about
+        );
+    }
+    text
+}
+
+/// The tests without a place, and what is missing where.
+fn nowhere(plan: &Plan) -> String {
+    let mut text = String::new();
+    let without = plan
+        .tests
+        .iter()
+        .filter(|test| test.chosen().is_none() && !test.is_ignored());
+    for (count, test) in without.enumerate() {
+        if count == 0 {
+            text += "\nnowhere:\n";
+        }
+        let _ = writeln!(text, "  {}{}", test.id, issue(test));
+        for (missing, places) in missing(plan, test) {
+            let _ = writeln!(text, "    {}: {missing}", places.join(", "));
+        }
+    }
+    text
+}
+
+fn issue(test: &PlannedTest) -> String {
+    test.issue
+        .as_ref()
+        .map_or(String::new(), |issue| format!(" [issue {issue}]"))
+}
+
+/// What is missing, and in which places.
+fn missing<'a>(plan: &'a Plan, test: &PlannedTest) -> BTreeMap<String, Vec<&'a str>> {
+    let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (place, outlook) in plan.places.iter().zip(&test.outlooks) {
+        for reason in outlook.reasons() {
+            missing
+                .entry(sentence(reason))
+                .or_default()
+                .push(&place.name);
+        }
+    }
+    missing
+}
+
+fn sentence(reason: &Reason) -> String {
+    format!(
+        "needs {}: {} ({})",
+        reason.constraint, reason.observed, reason.source
+    )
+}
+
+fn chosen(plan: &Plan, test: &PlannedTest) -> String {
+    match test.chosen() {
+        Some(place) => plan.places[place].name.clone(),
+        None if test.is_ignored() => "ignored".to_owned(),
+        None => "nowhere".to_owned(),
+    }
+}
+
+fn mark(outlook: &Outlook) -> &'static str {
+    match outlook {
+        Outlook::Met => "✓",
+        Outlook::Unmet(_) => "–",
+        Outlook::Open(_) => "?",
+        Outlook::Undetermined(_) => "!",
+        Outlook::Ignored => "ignored",
+    }
+}

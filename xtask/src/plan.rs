@@ -1,0 +1,59 @@
+//! `cargo xtask plan`: which test would run where. No test runs.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use kata_test::runner::{Plan, RecordedHost, Site, Workspace, plan};
+
+use crate::{matrix, places};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    places: places::Choice,
+
+    /// Judges a host that is not here, by what `cargo xtask facts --json` printed there. The host is
+    /// called as the file.
+    #[arg(long, value_name = "FILE")]
+    facts: Vec<PathBuf>,
+
+    /// Shows the tests that need nothing too.
+    #[arg(long)]
+    all: bool,
+
+    /// Plans the tests whose name contains one of these.
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+}
+
+/// Runs the command.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let workspace = Workspace::here()?;
+    let binaries = workspace.test_binaries(&["--workspace", "--all-features"].map(Into::into))?;
+    let mut sites = options.places.sites()?;
+    sites.extend(
+        options
+            .facts
+            .iter()
+            .map(|file| Site::Recorded(RecordedHost::new(file))),
+    );
+    let records = workspace.target.join("kata-test");
+    let mut made = plan(&binaries, &mut sites, &records, &mut |text| {
+        eprintln!("{text}");
+    })?;
+    retain(&mut made, &options.filters);
+    print!("{}", matrix::of_plan(&made, options.all));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Keeps the tests that the filters name, as libtest understands them.
+pub(crate) fn retain(plan: &mut Plan, filters: &[String]) {
+    if !filters.is_empty() {
+        plan.tests.retain(|test| {
+            filters
+                .iter()
+                .any(|filter| test.id.test.contains(filter.as_str()))
+        });
+    }
+}
