@@ -8,15 +8,16 @@
 pub(crate) mod json;
 pub(crate) mod opt_ins;
 mod place;
+mod prune;
 mod write;
 
 use crate::measure::Measures;
 use crate::verdict::Reason;
 
-#[cfg(feature = "runner")]
-pub(crate) use place::point_latest;
 pub(crate) use place::{LIFELINE, serial_folder, start_time};
 pub(crate) use write::{Lines, write, write_all};
+#[cfg(feature = "runner")]
+pub(crate) use {place::point_latest, prune::prune};
 
 /// The version of the lines' form.
 pub(crate) const SCHEMA: u32 = 1;

@@ -12,7 +12,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::merge::merge;
 use super::{Outcome, RunnerError, UnknownOptIn, opt_ins, summary};
-use crate::record::{LIFELINE, point_latest};
+use crate::record::{LIFELINE, point_latest, prune};
 use crate::sys::pipe;
 
 /// A run about to happen: its id, and where its records go.
@@ -74,6 +74,7 @@ impl Run {
         };
         let latest = root.join("latest");
         point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
+        prune(&root);
         let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
         Ok(Self {
             id,
