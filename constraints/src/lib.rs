@@ -152,7 +152,7 @@ pub mod __private {
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
     pub use crate::metadata::{serial, timeout};
-    pub use crate::registry::{Target, Test, succeeded};
+    pub use crate::registry::{Required, Target, Test, succeeded};
     #[cfg(not(all(target_os = "linux", not(miri))))]
     pub use inventory;
     pub use kata_test_macros::require as require_in;

@@ -18,11 +18,6 @@ impl Object {
         Self { text }
     }
 
-    /// Goes on with an object of which this is the beginning.
-    pub(crate) fn resume(text: String) -> Self {
-        Self { text }
-    }
-
     pub(crate) fn text(&mut self, key: &'static str, value: &str) {
         self.key(key);
         quote(&mut self.text, value);
@@ -80,11 +75,6 @@ impl Object {
             self.text.push('}');
         }
         self.text.push(']');
-    }
-
-    /// What is written so far.
-    pub(crate) fn unfinished(self) -> String {
-        self.text
     }
 
     pub(crate) fn finish(mut self) -> String {

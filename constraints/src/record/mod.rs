@@ -89,17 +89,17 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Writes the line with its line break behind a text. `common` is what all lines of a process
-    /// begin with, as [`common`] writes it; `attempt` counts from 1.
-    pub(crate) fn write_line(&self, to: &mut String, common: &str, attempt: u32, uid: u32) {
-        let mut text = std::mem::take(to);
-        text.push_str(common);
-        let mut line = json::Object::resume(text);
+    /// Writes the line with its line break behind a text.
+    pub(crate) fn write_line(&self, to: &mut String, process: &Process) {
+        let mut line = json::Object::begin(std::mem::take(to));
+        line.integer("schema", u64::from(SCHEMA));
+        line.text("run", &process.run);
         line.text("binary", self.binary);
         line.text("test", self.test);
+        line.text("place", &process.place);
         line.text("phase", self.phase.word());
-        line.integer("attempt", u64::from(attempt));
-        line.integer("as_uid", u64::from(self.as_uid.unwrap_or(uid)));
+        line.integer("attempt", u64::from(process.attempt));
+        line.integer("as_uid", u64::from(self.as_uid.unwrap_or(process.uid)));
         line.text("outcome", self.ending.word());
         line.objects("reasons", self.reasons, |object, reason| {
             object.text("constraint", &reason.constraint);
@@ -120,23 +120,30 @@ impl Record<'_> {
     }
 }
 
+/// What all lines of a process have in common.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) run: String,
+    pub(crate) place: String,
+    /// Counts from 1.
+    pub(crate) attempt: u32,
+    pub(crate) uid: u32,
+}
+
 #[cfg(test)]
 impl Record<'_> {
     /// The line alone.
     pub(crate) fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
+        let process = Process {
+            run: run.to_owned(),
+            place: place.to_owned(),
+            attempt,
+            uid,
+        };
         let mut line = String::new();
-        self.write_line(&mut line, &common(run, place), attempt, uid);
+        self.write_line(&mut line, &process);
         line
     }
-}
-
-/// What all lines of a process begin with.
-pub(crate) fn common(run: &str, place: &str) -> String {
-    let mut line = json::Object::new();
-    line.integer("schema", u64::from(SCHEMA));
-    line.text("run", run);
-    line.text("place", place);
-    line.unfinished()
 }
 
 #[cfg(test)]
@@ -165,13 +172,10 @@ mod tests {
             duration_ms: 0.25,
             measures: &vec![("attach_ms".into(), 12.5)],
         };
-        let mut line = String::from("before\n");
-        record.write_line(&mut line, &common("7-8", "here"), 1, 1000);
         assert_eq!(
-            line,
+            record.to_line("7-8", "here", 1, 1000),
             concat!(
-                "before\n",
-                r#"{"schema":1,"run":"7-8","place":"here","binary":"pkg::it","test":"a::b","#,
+                r#"{"schema":1,"run":"7-8","binary":"pkg::it","test":"a::b","place":"here","#,
                 r#""phase":"run","attempt":1,"as_uid":1000,"outcome":"skipped","#,
                 r#""reasons":[{"constraint":"root","observed":"effective uid is \"1000\"","#,
                 r#""source":"geteuid"}],"issue":"x/1","reason":null,"signal":null,"#,

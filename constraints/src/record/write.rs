@@ -7,16 +7,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::place::at;
-use super::{Record, common, place};
+use super::{Process, Record, place};
 use crate::elsewhere;
 use crate::sys::stderr;
 
 /// The open file of this process, and what all of its lines have in common.
 struct Writer {
     file: File,
-    common: String,
-    attempt: u32,
-    uid: u32,
+    process: Process,
 }
 
 /// Lines that are yet to be written.
@@ -28,7 +26,7 @@ impl Lines {
     /// that may end the process.
     pub(crate) fn add(&mut self, record: &Record<'_>) {
         if let Some(writer) = writer(record.binary) {
-            record.write_line(&mut self.0, &writer.common, writer.attempt, writer.uid);
+            record.write_line(&mut self.0, &writer.process);
         }
     }
 
@@ -77,9 +75,12 @@ impl Writer {
         let file = file.map_err(|error| at(&path, &error))?;
         Ok(Self {
             file,
-            common: common(&run, &elsewhere::name()),
-            attempt: attempt(),
-            uid: nix::unistd::geteuid().as_raw(),
+            process: Process {
+                run,
+                place: elsewhere::name(),
+                attempt: attempt(),
+                uid: nix::unistd::geteuid().as_raw(),
+            },
         })
     }
 }
