@@ -6,13 +6,14 @@
 //! The other is the state of the devices, small, behind a header: what a migration sends if it may
 //! leave out memory that is in a file (`x-ignore-shared`). Kata makes its VM templates so.
 //!
-//! | file below `target/iothread-it/warm` | what |
+//! | file in `target/iothread-it/warm` | what |
 //! |---|---|
 //! | `KEY.state` | header and devices; it makes a template of the two, so it is put there last |
 //! | `KEY.ram` | memory |
 //! | `KEY.lock` | locked by the process that makes, or removes, this template |
 //! | `drafts/` | what is being made; what a killed process left goes with the next one made |
-//! | `notes/` | why guests were booted that were to be restored |
+//!
+//! Why guests were booted that were to be restored is noted in `warm-notes` beside it.
 //!
 //! [`Key`] covers everything that shapes a guest, so a template of another shape is never found.
 

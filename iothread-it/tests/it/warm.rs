@@ -135,6 +135,13 @@ fn a_store_of_others_costs_a_boot(topology: Topology) -> Result<()> {
         "{:?}",
         vm.start()
     );
+    let notes = store.take_notes();
+    ensure!(
+        notes
+            .iter()
+            .any(|why| why.contains("belongs to another user")),
+        "{notes:?}"
+    );
     let mut bench = Bench::with(vm)?;
     bench.still_works()?;
     bench.vm.shutdown()?;

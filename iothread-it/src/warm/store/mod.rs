@@ -77,15 +77,13 @@ impl WarmStore {
 
     /// Notes why a guest was booted that was to be restored.
     pub fn note(&self, why: &str) {
-        if self.is_ours().is_ok() {
-            notes::add(&self.folder.join("notes"), why);
-        }
+        notes::add(&self.notes(), why);
     }
 
     /// Returns what was noted since the last time.
     #[must_use]
     pub fn take_notes(&self) -> BTreeSet<String> {
-        notes::take(&self.folder.join("notes"))
+        notes::take(&self.notes())
     }
 
     /// Returns the template of a key. If there is none, or none that can be trusted, one is made,
@@ -125,6 +123,13 @@ impl WarmStore {
         if let Ok(_lock) = self.lock(key) {
             let _ = self.remove(key);
         }
+    }
+
+    /// Beside the folder: that somebody else has made it may be what there is to note.
+    fn notes(&self) -> PathBuf {
+        let mut name = self.folder.as_os_str().to_owned();
+        name.push("-notes");
+        name.into()
     }
 
     fn drafts(&self) -> PathBuf {
