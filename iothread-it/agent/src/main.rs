@@ -24,6 +24,7 @@ mod modules;
 mod netlink;
 mod outbox;
 mod port;
+mod scsi;
 mod serve;
 mod sysfs;
 mod uevent;

@@ -92,6 +92,20 @@ pub enum Command {
     /// Reads back past the page cache and compares with the pattern. Answered by
     /// [`Reply::Extent`], or [`FailureKind::Mismatch`].
     Verify(Extent),
+    /// Writes a text into every file below `/sys` that a path names. In it, `*` stands for any
+    /// name. Answered by [`Reply::Done`], or [`FailureKind::BadRequest`] if it names none.
+    SetAttribute {
+        /// Such as `/sys/bus/pci/slots/*/power`.
+        path: String,
+        /// What to write.
+        text: String,
+    },
+    /// Resets a SCSI disk: it gives up what it was asked to do, and is asked again. Answered by
+    /// [`Reply::Done`].
+    ResetDisk {
+        /// The disk.
+        serial: Serial,
+    },
     /// Reads and writes for a while. Says [`Notice::LoadRunning`] once every thread has
     /// completed an operation, and ends with [`Reply::Load`].
     Load(Load),
@@ -229,6 +243,8 @@ pub enum Reply {
         /// SHA-256 of the bytes written or read, in hexadecimal.
         sha256: String,
     },
+    /// What was asked for is done.
+    Done,
     /// A load that has ended. Errors of single operations are counted, not fatal.
     Load(LoadReport),
     /// What [`Command::Identity`] asks for.
@@ -259,6 +275,9 @@ pub struct LoadReport {
     pub errors: u64,
     /// The first of these.
     pub first_error: Option<String>,
+    /// How long before the end of the load that one was started which, of those that failed, was
+    /// started first. In milliseconds of the guest's CLOCK_MONOTONIC, rounded down.
+    pub failed_for_ms: Option<u64>,
     /// How long the operations took that completed in full.
     pub latencies: Latencies,
     /// How long it took, in milliseconds of the guest's CLOCK_MONOTONIC.

@@ -18,7 +18,7 @@ use crate::fatal::{Fatal, OrFatal};
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
-use crate::{console, cpus, data, extent, failure, identity, load};
+use crate::{console, cpus, data, extent, failure, identity, load, scsi, sysfs};
 
 /// What the requests share.
 struct Server {
@@ -147,6 +147,15 @@ impl Server {
                 extent::check(extent, disk.size)?;
                 let sha256 = data::verify(&data::node(&disk.name), extent)?;
                 Reply::Extent { sha256 }
+            }
+            Command::SetAttribute { path, text } => {
+                sysfs::set(path, text)?;
+                Reply::Done
+            }
+            Command::ResetDisk { serial } => {
+                let disk = self.disks.find(serial)?;
+                scsi::reset(&data::node(&disk.name))?;
+                Reply::Done
             }
             Command::Load(load) => {
                 let disk = self.disks.find(&load.extent.serial)?;

@@ -286,7 +286,7 @@ fn request_removal(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<Reque
 
 /// Removes a block node. That there is none is no error: it was never made, or an earlier call
 /// removed it and its reply was lost.
-fn remove_node(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), QmpError> {
+pub(super) fn remove_node(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), QmpError> {
     let command = BlockdevDel {
         node_name: id.as_str(),
     };

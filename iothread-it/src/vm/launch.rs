@@ -98,7 +98,11 @@ impl Launched {
             let file = file.try_clone().map_err(VmError::Channel)?;
             passed.push((file.into(), wiring.ram));
         }
-        let command = command(&plan.manifest.qemu, plan.arguments(memory), passed);
+        let mut arguments = plan.arguments(memory);
+        if let (Some(trace), Memory::Own | Memory::Template(_)) = (&plan.shape.trace, memory) {
+            arguments.extend(trace.arguments());
+        }
+        let command = command(&plan.manifest.qemu, arguments, passed);
         let process = OwnedProcess::spawn(command)?;
         let qmp =
             Qmp::negotiate(qmp, Deadline::after(QEMU_SPAN)).map_err(|source| VmError::Qmp {

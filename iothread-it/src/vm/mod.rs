@@ -17,9 +17,7 @@ use crate::artifacts::{Manifest, with_causes};
 use crate::config::IoThreads;
 use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
-use crate::hotplug::{
-    AttachError, BlockOptions, DetachError, DiskSpec, DiskState, Hotplug, Settled,
-};
+use crate::hotplug::{AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, Settled};
 use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
 use crate::process::{OwnedProcess, ProcessId};
 use crate::qemu::{self, Accelerator, Memory, Shape};
@@ -98,7 +96,8 @@ impl Vm {
     }
 
     /// Restores a guest of this shape, which boots once for all that are restored from it. Where
-    /// that fails, boots one and notes why: see [`Start`].
+    /// that fails, boots one and notes why: see [`Start`]. A shape with devices from the start is
+    /// booted.
     ///
     /// # Errors
     /// If neither comes up.
@@ -108,6 +107,10 @@ impl Vm {
         store: &WarmStore,
     ) -> Result<Self, VmError> {
         let accelerator = Accelerator::probe();
+        if !shape.cold.is_empty() {
+            // Its images are its own, and a template would know them as they were.
+            return Self::boot_with(manifest, shape, accelerator);
+        }
         match Self::restore(&Plan::new(manifest, shape, &accelerator), store) {
             Ok(vm) => Ok(vm),
             Err(why) => {
@@ -161,12 +164,14 @@ impl Vm {
         })?;
         let config = &plan.shape.config;
         bind_threads(&process, &qmp, &config.iothreads)?;
-        let pool = Pool::new(plan.shape.threads(), qemu::slots(plan.shape));
+        let hotplug = Hotplug::started(plan.shape, version.qemu, &qmp);
+        let proved = hotplug.prove_mappings(&qmp, Deadline::after(QEMU_SPAN));
+        proved.map_err(VmError::Mapping)?;
         Ok(Self {
             qmp,
             agent,
             process,
-            hotplug: Hotplug::new(pool, BlockOptions::from(config), version.qemu),
+            hotplug,
             placement: config.iothreads.placement.clone(),
             greeting,
             accelerator: plan.accelerator.clone(),
@@ -192,6 +197,20 @@ impl Vm {
     pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Lease, AttachError> {
         let placement = self.placement.clone();
         self.attach(disk, &placement)
+    }
+
+    /// Moves a disk to another thread, through the guest; see [`Hotplug::move_disk`].
+    ///
+    /// # Errors
+    /// If a step fails; each says where the disk is then.
+    pub fn move_disk(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+    ) -> Result<Lease, MoveError> {
+        let deadline = Deadline::after(DETACH_SPAN + ATTACH_SPAN);
+        self.hotplug
+            .move_disk(&self.qmp, &self.agent, disk, placement, deadline)
     }
 
     /// Detaches a disk.

@@ -35,6 +35,7 @@ raw! {
     "device_add" DeviceAdd
     "device_del" DeviceDel
     "human-monitor-command" HumanMonitor
+    "job-cancel" JobCancel
     "job-dismiss" JobDismiss
     "nbd-server-start" NbdServerStart
     "object-add" ObjectAdd

@@ -229,6 +229,37 @@ impl Agent {
         }
     }
 
+    /// Writes a text into every file below the guest's `/sys` that a path names, `*` standing for
+    /// any name.
+    ///
+    /// # Errors
+    /// If it names none, or one cannot be written.
+    pub fn set_attribute(
+        &self,
+        path: &str,
+        text: &str,
+        deadline: Deadline,
+    ) -> Result<(), AgentError> {
+        let command = Command::SetAttribute {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        self.ask(&format!("the writing of {path}"), command, deadline)
+            .map(|_| ())
+    }
+
+    /// Resets a SCSI disk.
+    ///
+    /// # Errors
+    /// If the guest cannot, or not in time.
+    pub fn reset_disk(&self, serial: &Serial, deadline: Deadline) -> Result<(), AgentError> {
+        let command = Command::ResetDisk {
+            serial: serial.clone(),
+        };
+        self.ask(&format!("the reset of {serial}"), command, deadline)
+            .map(|_| ())
+    }
+
     fn extent(
         &self,
         awaited: &str,

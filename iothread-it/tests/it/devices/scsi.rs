@@ -32,7 +32,7 @@ fn attach_on(bench: &mut Bench, controller: &DeviceId, name: &str) -> Result<Dis
 }
 
 /// QEMU may be done before the guest has heard of it.
-fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
+pub(super) fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
     bench.vm.detach(&disk.id)?;
     let gone = Presence::Absent;
     bench
