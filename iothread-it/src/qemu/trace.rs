@@ -53,7 +53,7 @@ impl Trace {
                 let lines = fs::read(&path)?;
                 let events = lines.split(|byte| *byte == b'\n').filter(|line| {
                     let is_of = |event: &&str| line.starts_with(event.as_bytes());
-                    self.events.iter().any(|event| is_of(event))
+                    self.events.iter().any(is_of)
                 });
                 counts.insert(thread, events.count());
             }

@@ -138,11 +138,15 @@ impl WarmStore {
 
     /// Makes the folder, which nobody else may look into: it holds a guest's memory.
     fn prepare(&self) -> Result<(), WarmError> {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder);
-        made.map_err(at(&self.folder))?;
+        if let Some(parent) = self.folder.parent() {
+            fs::create_dir_all(parent).map_err(at(parent))?;
+        }
+        match DirBuilder::new().mode(0o700).create(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(at(&self.folder)(error));
+            }
+            _ => {}
+        }
         self.is_ours()
     }
 
