@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail, ensure};
 use iothread_it::artifacts::{Manifest, Store};
+use iothread_it::guest::protocol::{Epoch, Renewal};
 use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::SystemReset;
 use iothread_it::vm::{Start, Vm};
@@ -52,8 +53,26 @@ fn guests_of_one_template_differ(topology: Topology) -> Result<()> {
             ensure!(!seen.contains(&one), "two guests have {one}");
             seen.insert(one);
         }
+        takes_the_host_s_clock(&vm)?;
         vm.shutdown()?;
     }
+    Ok(())
+}
+
+/// A template that has just been made has almost the right time anyway, so the guest is told that
+/// it is tomorrow.
+fn takes_the_host_s_clock(vm: &Vm) -> Result<()> {
+    const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
+    let today = vm.agent().identity(soon())?;
+    let tomorrow = today.realtime_ns + DAY_NS;
+    let renewal = Renewal {
+        realtime_ns: tomorrow,
+        entropy: [0; 32],
+    };
+    let epoch = Epoch(today.boot_id);
+    vm.agent().renew(&epoch, &renewal, soon())?;
+    let told = vm.agent().identity(soon())?;
+    ensure!(told.realtime_ns >= tomorrow, "{told:?}, and not {tomorrow}");
     Ok(())
 }
 
