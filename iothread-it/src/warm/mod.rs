@@ -1,6 +1,6 @@
 //! Guests that have booted once: each test restores a copy of its own, in a tenth of the time.
 //!
-//! A [`Template`] is two files. One is the guest's memory, written by the guest that booted
+//! A template is two files. One is the guest's memory, written by the guest that booted
 //! (`memory-backend-file`, `share=on`) and mapped privately by every guest restored from it
 //! (`share=off`), so that what a guest writes stays its own and what it does not write is shared.
 //! The other is the state of the devices, small, behind a header: what a migration sends if it may
@@ -27,5 +27,5 @@ mod store;
 pub(crate) use entry::{Saved, Template};
 pub use error::WarmError;
 pub use key::Key;
-pub(crate) use ram::{DraftRam, TemplateRam};
+pub use ram::{DraftRam, TemplateRam};
 pub use store::WarmStore;
