@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use iothread_it::artifacts::{Manifest, Store};
 use iothread_it::guest::protocol::{Epoch, Renewal};
 use iothread_it::qemu::Topology;
@@ -79,7 +79,8 @@ fn takes_the_host_s_clock(vm: &Vm) -> Result<()> {
 /// A disk's data goes through the guest's memory, and a reset fills all of it anew.
 fn no_guest_writes_into_its_template(topology: Topology) -> Result<()> {
     let store = store()?;
-    let ram = store.ram_of(&Vm::key(&Manifest::find()?, &shape(topology)?)?);
+    let key = Vm::key(&Manifest::find()?, &shape(topology)?)?;
+    let ram = store.ram_of(&key.context("it has a disk from the start")?);
     let mut bench = Bench::with(restored(topology, &store)?)?;
     let before = sha256(&ram)?;
     bench.still_works()?;
