@@ -6,6 +6,7 @@ mod pipe;
 mod print;
 mod run;
 mod signals;
+mod thread;
 
 pub(crate) use child::{
     Bounded, OWNER, answer_within, become_leader, die_with, fork, mark_owner, set_variables,
@@ -17,3 +18,4 @@ pub(crate) use print::{stderr, stdout};
 pub(crate) use run::command_within;
 pub(crate) use run::{Ran, run_within};
 pub(crate) use signals::{Signals, default_signals};
+pub(crate) use thread::in_thread_within;

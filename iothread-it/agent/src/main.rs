@@ -24,6 +24,7 @@ mod modules;
 mod netlink;
 mod outbox;
 mod port;
+mod scsi;
 mod serve;
 mod sysfs;
 mod uevent;
@@ -33,7 +34,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fatal::Fatal;
+use fatal::{Fatal, OrFatal};
 
 /// How long the host's port may take to appear once the modules are loaded. An emulated machine
 /// that shares its CPU needs well under a second.
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<Infallible, Fatal> {
     init::mount_all()?;
+    identity::cover_boot_id().or_fatal(|| "cover the boot's id".into())?;
     // Subscribed before the first device can appear, so that nothing comes unnoticed.
     let uevents = netlink::Uevents::subscribe()?;
     modules::load_all()?;

@@ -25,6 +25,7 @@ mod proxy;
 mod raw;
 mod regressions;
 mod serving;
+mod soak;
 mod survival;
 mod threads;
 mod three_ways;

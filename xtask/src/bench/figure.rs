@@ -16,7 +16,7 @@ pub(super) struct Figure {
 }
 
 /// What a figure is compared with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) name: &'static str,
     pub(super) samples: Samples,

@@ -1,6 +1,5 @@
 //! The table of mounts, read again whenever the kernel says that it has changed.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -11,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 const TABLE: &str = "/proc/self/mountinfo";
 
 /// A mount: its id, which another mount can get when it is gone, and its place and kind.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     id: String,
     point: String,
@@ -27,7 +26,7 @@ impl fmt::Display for Mount {
 pub(super) struct Mounts {
     /// Absent where there is no such table.
     file: Option<File>,
-    known: HashSet<Mount>,
+    known: Vec<Mount>,
     now: Vec<Mount>,
 }
 
@@ -35,11 +34,11 @@ impl Mounts {
     pub(super) fn watch() -> Self {
         let mut mounts = Self {
             file: File::open(TABLE).ok(),
-            known: HashSet::new(),
+            known: Vec::new(),
             now: Vec::new(),
         };
         mounts.read();
-        mounts.known = mounts.now.iter().cloned().collect();
+        mounts.known.clone_from(&mounts.now);
         mounts
     }
 
@@ -74,7 +73,7 @@ impl Mounts {
 
     /// Takes a mount as given from now on.
     pub(super) fn known(&mut self, mount: Mount) {
-        self.known.insert(mount);
+        self.known.push(mount);
     }
 }
 

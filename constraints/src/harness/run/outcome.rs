@@ -1,6 +1,5 @@
 //! What became of each test: printed, counted and recorded.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -29,7 +28,7 @@ pub(in crate::harness) struct Report<'a> {
     log: Option<File>,
     started: Instant,
     /// What is unmet of the running tests, which are to run all the same.
-    unmet: HashMap<&'static str, Vec<Reason>>,
+    unmet: Vec<(&'static str, Vec<Reason>)>,
 }
 
 /// What became of one test.
@@ -74,7 +73,7 @@ impl<'a> Report<'a> {
             summary: Summary::new(filtered_out, &plan.options),
             log,
             started: Instant::now(),
-            unmet: HashMap::new(),
+            unmet: Vec::new(),
         })
     }
 
@@ -92,7 +91,7 @@ impl<'a> Report<'a> {
         outcome.as_uid = next.user.map(User::uid);
         self.record(next.test, &outcome);
         if !next.unmet.is_empty() {
-            self.unmet.insert(next.test.name(), next.unmet.clone());
+            self.unmet.push((next.test.name(), next.unmet.clone()));
         }
         self.printer.started(next.test.name());
     }
@@ -168,7 +167,8 @@ impl<'a> Report<'a> {
             halt,
             waived,
         } = exit;
-        let mut unmet = self.unmet.remove(test.name()).unwrap_or_default();
+        let its = self.unmet.iter().position(|(name, _)| *name == test.name());
+        let mut unmet = its.map_or_else(Vec::new, |index| self.unmet.swap_remove(index).1);
         unmet.extend(waived);
         let (ending, shown, why, mut reasons) = match halt {
             _ if !unmet.is_empty() => self.judge_unmet(test, how, unmet),

@@ -4,8 +4,10 @@
 //! `CASES.md` lists them beside their numbers, with those that cannot be had here.
 
 mod blk;
+mod load;
 pub(crate) mod mark;
 mod nodes;
+mod scsi;
 
 /// Declares cases with their issue and mark. Those with a guest are functions of a topology and run
 /// on `q35`: `[issue] case: mark;`.

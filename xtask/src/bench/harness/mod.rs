@@ -101,7 +101,8 @@ fn compile(lab: &Lab) -> Result<Vec<Figure>> {
     figure("harness: compile 1000 tests", measured?, "plain tests", 2.5)
 }
 
-/// Everything that a package depends on is built anew.
+/// Everything that a package depends on is built anew. To a user ours comes from a registry as the
+/// peer does, and what comes from there is not built incrementally: no more is it here.
 fn cold_build(lab: &Lab) -> Result<Vec<Figure>> {
     let ours = Package::kata_test(&lab.folder, "cold-ours", "#[kata_test]")?;
     let mimic = Package::libtest_mimic(&lab.folder)?;
@@ -111,7 +112,11 @@ fn cold_build(lab: &Lab) -> Result<Vec<Figure>> {
     }
     let build = |package: &Package| {
         package.clean()?;
-        time(&mut package.cargo(&["build", "--quiet"]))
+        time(
+            package
+                .cargo(&["build", "--quiet"])
+                .env("CARGO_INCREMENTAL", "0"),
+        )
     };
     let measured = lab
         .rounds
