@@ -5,8 +5,7 @@
 //! is a failure that says what to set.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
-use std::thread;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crate::constraint::{Standing, judge};
@@ -18,7 +17,7 @@ use crate::measure::{self, Measures};
 use crate::record::opt_ins;
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{self, Target, Test};
-use crate::sys::{at_exit, stderr};
+use crate::sys::{at_exit, in_thread_within, stderr};
 use crate::verdict::{Reason, explain, join};
 
 /// What the `#[test]` shim of the attribute calls.
@@ -193,13 +192,7 @@ fn run_within(test: &'static Test) -> Option<Finished> {
     let Some(timeout) = test.time_limit() else {
         return Some(work());
     };
-    let (sender, receiver) = mpsc::channel();
-    let send = move || drop(sender.send(work()));
-    let thread = thread::Builder::new().name(test.name().to_owned());
-    thread
-        .spawn(send)
-        .expect("a thread for a test with a timeout");
-    receiver.recv_timeout(timeout).ok()
+    in_thread_within(test.name(), timeout, work).expect("a thread for a test with a timeout")
 }
 
 static MISSING: Mutex<(usize, BTreeMap<String, usize>)> = Mutex::new((0, BTreeMap::new()));

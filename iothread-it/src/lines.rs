@@ -4,9 +4,9 @@ use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
@@ -14,6 +14,8 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 #[derive(Debug)]
 pub(crate) struct Lines {
     writer: Mutex<UnixStream>,
+    /// When the newest line had been read.
+    newest: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Lines {
@@ -27,13 +29,25 @@ impl Lines {
     ) -> io::Result<Self> {
         stream.set_write_timeout(Some(write_timeout))?;
         let mut reader = BufReader::new(stream.try_clone()?);
+        let newest = Arc::new(Mutex::new(None));
+        let noted = Arc::clone(&newest);
+        let mut on_line = move |line: &[u8]| {
+            *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            on_line(line);
+        };
         thread::Builder::new().name(name.into()).spawn(move || {
             let why = read_all(&mut reader, &mut on_line);
             on_end(why);
         })?;
         Ok(Self {
             writer: Mutex::new(stream),
+            newest,
         })
+    }
+
+    /// Returns when the newest line had been read, before anybody saw it.
+    pub(crate) fn newest(&self) -> Option<Instant> {
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes a line. After an error half of it may be out, and the channel is of no use.

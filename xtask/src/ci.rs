@@ -10,6 +10,9 @@ use crate::{cargo, it, test};
 /// The suite on one machine type: `test` runs it on all of them already.
 const IT: [&str; 2] = ["it", "--machine=q35"];
 
+/// Enough cycles for a leak to show.
+const SOAK: [&str; 2] = ["it", "--soak=100"];
+
 #[derive(Parser)]
 struct It {
     #[command(flatten)]
@@ -44,8 +47,14 @@ pub(crate) fn run() -> Result<ExitCode> {
     if tests != ExitCode::SUCCESS {
         return Ok(tests);
     }
-    announce(&IT.join(" "));
-    it::run(&It::parse_from(IT).options)
+    for command in [IT, SOAK] {
+        announce(&command.join(" "));
+        let outcome = it::run(&It::parse_from(command).options)?;
+        if outcome != ExitCode::SUCCESS {
+            return Ok(outcome);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn step(name: &str, command: &mut std::process::Command) -> Result<()> {

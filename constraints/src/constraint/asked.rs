@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use crate::facts::{Answer, Finding, Host, Question};
-use crate::verdict::Verdict;
+use crate::verdict::{Evidence, Verdict};
 
 /// A host, and whether words are wanted.
 #[derive(Clone, Copy)]
@@ -22,21 +22,12 @@ pub(crate) struct Seen<'a> {
 
 impl Asked<'_> {
     /// Judges by what is there; what is absent is unmet, what is unknown undetermined.
-    pub(crate) fn judge(
-        &self,
-        question: Question,
-        is: impl FnOnce(&Seen<'_>) -> Verdict,
-    ) -> Verdict {
-        self.judge_or(question, is, |seen| seen.unmet(|| seen.text.to_owned()))
+    pub(crate) fn judge(&self, question: Question, is: impl Fn(&Seen<'_>) -> Verdict) -> Verdict {
+        self.judge_by(question, &is)
     }
 
-    /// The same where something absent has a meaning of its own.
-    pub(crate) fn judge_or(
-        &self,
-        question: Question,
-        is: impl FnOnce(&Seen<'_>) -> Verdict,
-        absent: impl FnOnce(&Seen<'_>) -> Verdict,
-    ) -> Verdict {
+    /// Compiled once, not for each kind of need.
+    fn judge_by(&self, question: Question, is: &dyn Fn(&Seen<'_>) -> Verdict) -> Verdict {
         let answer = self.host.ask(question);
         let Answer { finding, source } = &*answer;
         let seen = |text| Seen {
@@ -46,7 +37,7 @@ impl Asked<'_> {
         };
         match finding {
             Finding::Is(text) => is(&seen(text)),
-            Finding::Absent(text) => absent(&seen(text)),
+            Finding::Absent(text) => seen(text).unmet(|| text.clone()),
             Finding::Unknown(text) => seen(text).undetermined(|| text.clone()),
         }
     }
@@ -58,49 +49,42 @@ impl Asked<'_> {
 }
 
 impl Seen<'_> {
-    pub(crate) fn met(&self, observed: impl FnOnce() -> String) -> Verdict {
-        self.say(Verdict::met, observed)
+    pub(crate) fn met(&self, observed: impl Fn() -> String) -> Verdict {
+        self.say(Verdict::Met, &observed)
     }
 
-    pub(crate) fn unmet(&self, observed: impl FnOnce() -> String) -> Verdict {
-        self.say(Verdict::unmet, observed)
+    pub(crate) fn unmet(&self, observed: impl Fn() -> String) -> Verdict {
+        self.say(Verdict::Unmet, &observed)
     }
 
-    pub(crate) fn undetermined(&self, observed: impl FnOnce() -> String) -> Verdict {
-        self.say(Verdict::undetermined, observed)
+    pub(crate) fn undetermined(&self, observed: impl Fn() -> String) -> Verdict {
+        self.say(Verdict::Undetermined, &observed)
     }
 
     /// Met or unmet, with the same words.
-    pub(crate) fn is(&self, met: bool, observed: impl FnOnce() -> String) -> Verdict {
-        if met {
-            self.met(observed)
-        } else {
-            self.unmet(observed)
-        }
+    pub(crate) fn is(&self, met: bool, observed: impl Fn() -> String) -> Verdict {
+        let verdict = if met { Verdict::Met } else { Verdict::Unmet };
+        self.say(verdict, &observed)
     }
 
     /// Met, unmet or, without an answer, undetermined: then with other words.
     pub(crate) fn may_be(
         &self,
         met: Option<bool>,
-        observed: impl FnOnce() -> String,
-        why: impl FnOnce() -> String,
+        observed: impl Fn() -> String,
+        why: impl Fn() -> String,
     ) -> Verdict {
         match met {
             Some(met) => self.is(met, observed),
-            None => self.undetermined(why),
+            None => self.say(Verdict::Undetermined, &why),
         }
     }
 
-    fn say(
-        &self,
-        verdict: fn(Cow<'static, str>, Cow<'static, str>) -> Verdict,
-        observed: impl FnOnce() -> String,
-    ) -> Verdict {
-        if self.words {
-            verdict(observed().into(), self.source.clone())
+    fn say(&self, verdict: fn(Evidence) -> Verdict, observed: &dyn Fn() -> String) -> Verdict {
+        verdict(if self.words {
+            Evidence::new(observed(), self.source.clone())
         } else {
-            verdict(Cow::Borrowed(""), Cow::Borrowed(""))
-        }
+            Evidence::new("", "")
+        })
     }
 }

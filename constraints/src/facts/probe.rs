@@ -2,13 +2,11 @@
 
 use std::any::Any;
 use std::panic::catch_unwind;
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use super::{Answer, Finding};
 use crate::constraint::Probe;
-use crate::sys::{Bounded, answer_within};
+use crate::sys::{Bounded, answer_within, in_thread_within};
 use crate::verdict::Verdict;
 
 /// How long a probe may take.
@@ -57,13 +55,9 @@ fn in_child(probe: Probe) -> Result<Verdict, String> {
 }
 
 fn in_thread(probe: Probe) -> Result<Verdict, String> {
-    let (sender, receiver) = mpsc::channel();
-    let work = move || drop(sender.send(call(probe)));
-    thread::Builder::new()
-        .name(probe.name.to_owned())
-        .spawn(work)
+    let ended = in_thread_within(probe.name, LIMIT, move || call(probe))
         .map_err(|error| format!("the probe's thread did not start: {error}"))?;
-    receiver.recv_timeout(LIMIT).map_err(|_| too_late())?
+    ended.ok_or_else(too_late)?
 }
 
 fn call(probe: Probe) -> Result<Verdict, String> {

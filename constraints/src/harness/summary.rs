@@ -19,8 +19,8 @@ pub(super) struct Summary {
     ignored: usize,
     filtered_out: usize,
     missing: BTreeMap<String, usize>,
-    /// The tests that passed though their constraints are unmet, and these constraints.
-    stale: BTreeMap<&'static str, Vec<String>>,
+    /// The tests that passed though their constraints are unmet, and these constraints, a line each.
+    stale: Vec<String>,
     /// What tests left behind, a line each.
     left: Vec<String>,
     /// Whether outputs of passed tests are worth memory.
@@ -35,7 +35,7 @@ impl Summary {
             ignored: 0,
             filtered_out,
             missing: BTreeMap::new(),
-            stale: BTreeMap::new(),
+            stale: Vec::new(),
             left: Vec::new(),
             keep_passed: options.show_output,
         }
@@ -46,9 +46,10 @@ impl Summary {
         self.passed.push((name, output));
     }
 
-    pub(super) fn stale(&mut self, name: &'static str, unmet: &[Reason]) {
-        let constraints = unmet.iter().map(|reason| reason.constraint.clone());
-        self.stale.insert(name, constraints.collect());
+    pub(super) fn stale(&mut self, name: &str, unmet: &[Reason]) {
+        let constraints: Vec<&str> = unmet.iter().map(|reason| &*reason.constraint).collect();
+        self.stale
+            .push(format!("{name}: {}", constraints.join(", ")));
     }
 
     pub(super) fn failed(&mut self, name: &'static str, output: Vec<u8>) {
@@ -120,11 +121,12 @@ impl Summary {
             let _ = writeln!(end, "needed and missing: {missing}\n");
         }
         if !self.stale.is_empty() {
-            end.push_str("stale constraints, without which these tests passed:\n");
-            for (name, constraints) in &self.stale {
-                let _ = writeln!(end, "    {name}: {}", constraints.join(", "));
-            }
-            end.push('\n');
+            self.stale.sort();
+            let _ = writeln!(
+                end,
+                "stale constraints, without which these tests passed:\n    {}\n",
+                self.stale.join("\n    ")
+            );
         }
         if !self.left.is_empty() {
             self.left.sort();

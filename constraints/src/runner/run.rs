@@ -13,7 +13,7 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use super::merge::{ABOUT_TO_RUN, merge};
 use super::{Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
 use crate::measure::Measures;
-use crate::record::{Ending, LIFELINE, Phase, Record, point_latest};
+use crate::record::{Ending, LIFELINE, Phase, Record, point_latest, prune};
 use crate::sys::pipe;
 use crate::verdict::Reason;
 
@@ -79,6 +79,7 @@ impl Run {
         };
         let latest = root.join("latest");
         point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
+        prune(&root);
         let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
         Ok(Self {
             id,

@@ -50,14 +50,6 @@ pub(crate) fn die_with(parent: Pid) {
     }
 }
 
-/// The variable that tells which test a process belongs to: `<harness pid>-<test pid>`.
-pub(crate) const OWNER: &str = "KATA_TEST_OWNER";
-
-/// Marks the calling child, and with it every program that it will start, as a test's.
-pub(crate) fn mark_owner(harness: Pid) {
-    set_variables(&[(OWNER, format!("{harness}-{}", getpid()).as_ref())]);
-}
-
 /// Sets variables of a forked child.
 pub(crate) fn set_variables(variables: &[(&str, &OsStr)]) {
     for (name, value) in variables {
@@ -84,14 +76,19 @@ pub(crate) enum Bounded {
     TooLate,
 }
 
+/// Sends an answer.
+type Sends<'a> = dyn Fn(&[u8]) + 'a;
+
 /// Runs `work` in a child for at most `limit` and returns what it answers.
 ///
 /// `work` gets a function that sends the answer. In a process with several threads it has to keep
 /// to what is safe in a signal handler, as in [`fork`].
-pub(crate) fn answer_within(
-    limit: Duration,
-    work: impl FnOnce(&dyn Fn(&[u8])),
-) -> Result<Bounded, Errno> {
+pub(crate) fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
+    answer(limit, &work)
+}
+
+/// Compiled once, not for each question.
+fn answer(limit: Duration, work: &dyn Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
     let deadline = Instant::now() + limit;
     let (read, write) = pipe()?;
     let child = fork(|parent| {

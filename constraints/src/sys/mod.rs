@@ -2,18 +2,20 @@
 
 mod child;
 mod exit;
+mod owner;
 mod pipe;
 mod print;
 mod run;
 mod signals;
+mod thread;
 
-pub(crate) use child::{
-    Bounded, OWNER, answer_within, become_leader, die_with, fork, mark_owner, set_variables,
-};
+pub(crate) use child::{Bounded, answer_within, become_leader, die_with, fork, set_variables};
 pub(crate) use exit::at_exit;
+pub(crate) use owner::{OWNER, make_room_for_owner, mark_owner};
 pub(crate) use pipe::pipe;
 pub(crate) use print::{stderr, stdout};
 #[cfg(feature = "runner")]
 pub(crate) use run::command_within;
 pub(crate) use run::{Ran, run_within};
 pub(crate) use signals::{Signals, default_signals};
+pub(crate) use thread::in_thread_within;

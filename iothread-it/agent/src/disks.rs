@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iothread_it_agent::protocol::{Disk, Failure, FailureKind, Presence, Serial};
 
@@ -21,6 +21,8 @@ type Table = BTreeMap<String, Disk>;
 pub(crate) struct Disks {
     table: Mutex<Table>,
     changed: Condvar,
+    /// When the newest announcement about a disk was read.
+    announced: Mutex<Option<Instant>>,
 }
 
 impl Disks {
@@ -43,19 +45,21 @@ impl Disks {
         }
     }
 
-    /// Waits until a disk is there or gone, and returns all disks of that moment.
+    /// Waits until a disk is there or gone, and returns since when that is known: since the newest
+    /// announcement was read, unless it is asked only now.
     pub(crate) fn wait(
         &self,
         serial: &Serial,
         presence: Presence,
         timeout: Duration,
-    ) -> Result<Vec<Disk>, Failure> {
+    ) -> Result<Instant, Failure> {
+        let asked = Instant::now();
         let not_yet = |table: &Table| {
             let present = table.values().any(|disk| disk.serial == *serial);
             present != (presence == Presence::Present)
         };
         let table = match self.wait_while(not_yet, timeout) {
-            Ok(table) => return Ok(sorted(&table)),
+            Ok(_) => return Ok(self.announced().map_or(asked, |at| at.max(asked))),
             Err(table) => table,
         };
         let awaited = match presence {
@@ -89,11 +93,18 @@ impl Disks {
         Ok(table)
     }
 
+    fn announced(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.announced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_in(&self, next: &Next<'_>) -> Result<(), Fatal> {
+        let read_at = Instant::now();
         match next {
             Next::Message(message) => {
                 if let Some(event) = Uevent::parse(message) {
-                    self.apply(&event);
+                    self.apply(&event, read_at);
                 }
                 Ok(())
             }
@@ -106,10 +117,11 @@ impl Disks {
     }
 
     /// A partition has its disk's serial nowhere in its own folder, so only disks matter.
-    fn apply(&self, event: &Uevent<'_>) {
+    fn apply(&self, event: &Uevent<'_>, read_at: Instant) {
         if event.subsystem != "block" || event.device_type != Some("disk") {
             return;
         }
+        *self.announced() = Some(read_at);
         match event.action {
             // The disk's folder may still be there when its removal is announced.
             Action::Remove => {
@@ -193,7 +205,6 @@ fn list(table: &Table) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Instant;
 
     use super::*;
 
@@ -208,7 +219,7 @@ mod tests {
         });
         Disks {
             table: Mutex::new(table.collect()),
-            changed: Condvar::new(),
+            ..Disks::default()
         }
     }
 
@@ -236,10 +247,10 @@ mod tests {
     fn a_disk_is_gone_only_when_the_last_with_its_serial_is() {
         let disks = disks(&[("vda", "d"), ("vdb", "d")]);
         let gone = || disks.wait(&Serial("d".into()), Presence::Absent, Duration::ZERO);
-        disks.apply(&remove("vda"));
+        disks.apply(&remove("vda"), Instant::now());
         assert_eq!(gone().unwrap_err().kind, FailureKind::TimedOut);
-        disks.apply(&remove("vdb"));
-        assert_eq!(gone(), Ok(Vec::new()));
+        disks.apply(&remove("vdb"), Instant::now());
+        assert!(gone().is_ok());
     }
 
     #[test]
@@ -256,7 +267,7 @@ mod tests {
         thread::scope(|scope| {
             let waiter = scope.spawn(|| disks.wait_while(holds, long).is_ok());
             waiting.recv_timeout(long).unwrap();
-            disks.apply(&remove("vda"));
+            disks.apply(&remove("vda"), Instant::now());
             assert!(waiter.join().unwrap());
         });
         // A thread that nobody wakes finds the disk gone too, but only at its deadline.
@@ -267,11 +278,14 @@ mod tests {
     fn what_is_no_disk_changes_nothing() {
         let disks = disks(&[("vda", "d")]);
         for (subsystem, device_type) in [("block", Some("partition")), ("bdi", Some("disk"))] {
-            disks.apply(&Uevent {
-                subsystem,
-                device_type,
-                ..remove("vda")
-            });
+            disks.apply(
+                &Uevent {
+                    subsystem,
+                    device_type,
+                    ..remove("vda")
+                },
+                Instant::now(),
+            );
         }
         assert_eq!(disks.all().len(), 1);
     }

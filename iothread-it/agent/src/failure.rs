@@ -4,8 +4,6 @@ use std::io;
 
 use iothread_it_agent::protocol::{Failure, FailureKind};
 
-use crate::fatal::Fatal;
-
 /// The request cannot be done as asked.
 pub(crate) fn bad_request(message: impl Into<String>) -> Failure {
     Failure {
@@ -21,14 +19,6 @@ pub(crate) fn io(what: &str, error: &io::Error) -> Failure {
             errno: error.raw_os_error(),
         },
         message: format!("cannot {what}: {error}"),
-    }
-}
-
-/// Something that would have ended the guest, had it happened while it booted.
-pub(crate) fn of_fatal(fatal: &Fatal) -> Failure {
-    Failure {
-        kind: FailureKind::Io { errno: None },
-        message: fatal.to_string(),
     }
 }
 

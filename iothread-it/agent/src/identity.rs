@@ -14,16 +14,25 @@ use crate::{entropy, failure};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Lies over [`BOOT_ID`] in a guest that was renewed. The kernel's own id cannot be changed.
-const NEW_BOOT_ID: &str = "/tmp/boot_id";
+/// Lies over [`BOOT_ID`], since the kernel's own id cannot be changed.
+const OUR_BOOT_ID: &str = "/tmp/boot_id";
+
+/// Puts a file with the boot's id over the kernel's own. Done before it is needed: in a guest that
+/// has just been restored, everything that runs for the first time takes long under emulation.
+pub(crate) fn cover_boot_id() -> io::Result<()> {
+    fs::copy(BOOT_ID, OUR_BOOT_ID)?;
+    let bind = MsFlags::MS_BIND;
+    mount(Some(OUR_BOOT_ID), BOOT_ID, None::<&str>, bind, None::<&str>)?;
+    Ok(())
+}
 
 /// Reads the id of this boot.
 pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string(BOOT_ID)?.trim().to_owned())
 }
 
-/// Gives the guest a clock, randomness and an id of its own.
-pub(crate) fn renew(renewal: &Renewal) -> Result<(), Failure> {
+/// Gives the guest a clock, randomness and an id of its own. Returns the id.
+pub(crate) fn renew(renewal: &Renewal) -> Result<String, Failure> {
     let now = TimeSpec::from_duration(Duration::from_nanos(renewal.realtime_ns));
     clock_settime(ClockId::CLOCK_REALTIME, now)
         .map_err(|errno| failure::io("set the clock", &errno.into()))?;
@@ -32,19 +41,10 @@ pub(crate) fn renew(renewal: &Renewal) -> Result<(), Failure> {
     new_boot_id().map_err(|error| failure::io("replace the boot's id", &error))
 }
 
-fn new_boot_id() -> io::Result<()> {
-    let first = !fs::exists(NEW_BOOT_ID)?;
-    fs::write(NEW_BOOT_ID, format!("{}\n", uuid(random()?)))?;
-    if first {
-        mount(
-            Some(NEW_BOOT_ID),
-            BOOT_ID,
-            None::<&str>,
-            MsFlags::MS_BIND,
-            None::<&str>,
-        )?;
-    }
-    Ok(())
+fn new_boot_id() -> io::Result<String> {
+    let id = uuid(random()?);
+    fs::write(OUR_BOOT_ID, format!("{id}\n"))?;
+    Ok(id)
 }
 
 /// Tells them all.

@@ -28,6 +28,7 @@ mod netlink;
 mod outbox;
 mod port;
 mod program;
+mod scsi;
 mod serve;
 mod sysfs;
 mod uevent;
@@ -38,7 +39,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fatal::Fatal;
+use fatal::{Fatal, OrFatal};
 
 /// How long the host's port may take to appear once the modules are loaded. An emulated machine
 /// that shares its CPU needs well under a second.
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<Infallible, Fatal> {
     init::mount_all()?;
+    identity::cover_boot_id().or_fatal(|| "cover the boot's id".into())?;
     // Subscribed before the first device can appear, so that nothing comes unnoticed.
     let uevents = netlink::Uevents::subscribe()?;
     modules::load_all()?;

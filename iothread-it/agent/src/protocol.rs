@@ -77,7 +77,7 @@ pub struct Request {
 pub enum Command {
     /// Lists the block devices that have a serial. Answered by [`Reply::Disks`].
     Disks,
-    /// Waits, by kernel uevents, until a disk is there or gone. Answered by [`Reply::Disks`],
+    /// Waits, by kernel uevents, until a disk is there or gone. Answered by [`Reply::Awaited`],
     /// or [`FailureKind::TimedOut`].
     AwaitDisk {
         /// The disk.
@@ -92,6 +92,20 @@ pub enum Command {
     /// Reads back past the page cache and compares with the pattern. Answered by
     /// [`Reply::Extent`], or [`FailureKind::Mismatch`].
     Verify(Extent),
+    /// Writes a text into every file below `/sys` that a path names. In it, `*` stands for any
+    /// name. Answered by [`Reply::Done`], or [`FailureKind::BadRequest`] if it names none.
+    SetAttribute {
+        /// Such as `/sys/bus/pci/slots/*/power`.
+        path: String,
+        /// What to write.
+        text: String,
+    },
+    /// Resets a SCSI disk: it gives up what it was asked to do, and is asked again. Answered by
+    /// [`Reply::Done`].
+    ResetDisk {
+        /// The disk.
+        serial: Serial,
+    },
     /// Reads and writes for a while. Says [`Notice::LoadRunning`] once every thread has
     /// completed an operation, and ends with [`Reply::Load`].
     Load(Load),
@@ -295,17 +309,23 @@ impl<'de> Deserialize<'de> for Bytes {
 pub enum Reply {
     /// The disks that are there, by serial.
     Disks(Vec<Disk>),
+    /// What [`Command::AwaitDisk`] waited for has happened.
+    Awaited {
+        /// How long the agent has known, in nanoseconds of the guest's CLOCK_MONOTONIC: since it
+        /// read the kernel's uevent, or the request if that came later.
+        known_for_ns: u64,
+    },
     /// An extent written or verified.
     Extent {
         /// SHA-256 of the bytes written or read, in hexadecimal.
         sha256: String,
     },
+    /// What was asked for is done.
+    Done,
     /// A load that has ended. Errors of single operations are counted, not fatal.
     Load(LoadReport),
     /// What [`Command::Identity`] asks for.
     Identity(Identity),
-    /// It is done.
-    Done,
     /// An archive unpacked.
     Unpacked {
         /// Its entries.
@@ -351,8 +371,26 @@ pub struct LoadReport {
     pub errors: u64,
     /// The first of these.
     pub first_error: Option<String>,
+    /// How long before the end of the load that one was started which, of those that failed, was
+    /// started first. In milliseconds of the guest's CLOCK_MONOTONIC, rounded down.
+    pub failed_for_ms: Option<u64>,
+    /// How long the operations took that completed in full.
+    pub latencies: Latencies,
     /// How long it took, in milliseconds of the guest's CLOCK_MONOTONIC.
     pub elapsed_ms: u64,
+}
+
+/// How long operations took, in microseconds of the guest's CLOCK_MONOTONIC. The percentiles are
+/// up to a sixteenth too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Latencies {
+    /// The median.
+    pub p50_us: u64,
+    /// What 99 of 100 stayed below.
+    pub p99_us: u64,
+    /// The longest.
+    pub longest_us: u64,
 }
 
 /// A request that failed.

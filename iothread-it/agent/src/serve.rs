@@ -21,12 +21,12 @@ use crate::furnish::Furnished;
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
-use crate::{console, cpus, data, extent, failure, identity, load, unpack};
+use crate::{console, cpus, data, extent, failure, identity, load, scsi, sysfs, unpack};
 
 /// What the requests share.
 struct Server {
-    /// Changes when a restored guest is renewed.
-    epoch: Mutex<Epoch>,
+    /// Its epoch changes when a restored guest is renewed.
+    greeting: Mutex<Greeting>,
     disks: Arc<Disks>,
     outbox: Outbox,
     furnished: Furnished,
@@ -38,7 +38,7 @@ pub(crate) fn serve(port: Port, disks: Arc<Disks>) -> Result<Infallible, Fatal> 
     let greeting = greeting()?;
     let port = Arc::new(port);
     let server = Arc::new(Server {
-        epoch: Mutex::new(greeting.epoch.clone()),
+        greeting: Mutex::new(greeting.clone()),
         disks,
         outbox: Outbox::new(Arc::clone(&port)),
         furnished: Furnished::default(),
@@ -67,8 +67,16 @@ fn read(port: &Port, take: impl Fn(Line)) -> io::Result<Infallible> {
 }
 
 fn take(server: &Arc<Server>, line: &Line) {
-    match understand(line, &server.epoch()) {
-        Understood::Request(request) => start(server, request),
+    let epoch = server.greeting().epoch.clone();
+    match understand(line, &epoch) {
+        Understood::Request(request) => match &request.command {
+            // At once: to start a thread takes longer than this, in a guest just restored.
+            Command::Renew(renewal) => match server.renew(renewal) {
+                Ok(greeting) => server.outbox.send(&greeting),
+                Err(failure) => server.outbox.answer(request.id, Err(failure)),
+            },
+            _ => start(server, request),
+        },
         Understood::Refused(id, why) => {
             server.outbox.answer(id, Err(failure::bad_request(why)));
         }
@@ -82,13 +90,8 @@ fn start(server: &Arc<Server>, request: Request) {
     let id = request.id;
     let done_by = Arc::clone(server);
     let work = move || {
-        let message = done_by.perform(id, &request.command);
-        done_by
-            .outbox
-            .send(&message.unwrap_or_else(|failure| Message::Answer {
-                id,
-                outcome: Err(failure),
-            }));
+        let outcome = done_by.perform(id, &request.command);
+        done_by.outbox.answer(id, outcome);
     };
     let thread = thread::Builder::new().name(format!("request {}", id.0));
     if let Err(error) = thread.spawn(work) {
@@ -110,16 +113,22 @@ fn greeting() -> Result<Greeting, Fatal> {
 }
 
 impl Server {
-    /// A thread that panics ends the guest, so that nobody is left to meet a poisoned epoch.
-    fn epoch(&self) -> MutexGuard<'_, Epoch> {
-        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A thread that panics ends the guest, so that nobody is left to meet a poisoned greeting.
+    fn greeting(&self) -> MutexGuard<'_, Greeting> {
+        self.greeting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does a request and returns what ends it: its answer, or the greeting of a new epoch, in
-    /// which nobody waits for an answer any more.
-    fn perform(&self, id: RequestId, command: &Command) -> Result<Message, Failure> {
-        let reply = match command {
-            Command::Renew(renewal) => return self.renew(renewal).map(Message::Greeting),
+    /// Renews the guest, and greets in the new epoch: nobody waits for an answer in the old one.
+    fn renew(&self, renewal: &Renewal) -> Result<Message, Failure> {
+        let boot_id = identity::renew(renewal)?;
+        let mut greeting = self.greeting();
+        greeting.epoch = Epoch(boot_id);
+        Ok(Message::Greeting(greeting.clone()))
+    }
+
+    fn perform(&self, id: RequestId, command: &Command) -> Result<Reply, Failure> {
+        Ok(match command {
+            Command::Renew(_) => return Err(failure::bad_request("a renewal has no answer")),
             Command::Identity => Reply::Identity(identity::tell()?),
             Command::Disks => Reply::Disks(self.disks.all()),
             Command::AwaitDisk {
@@ -128,7 +137,11 @@ impl Server {
                 timeout_ms,
             } => {
                 let timeout = Duration::from_millis(*timeout_ms);
-                Reply::Disks(self.disks.wait(serial, *presence, timeout)?)
+                let since = self.disks.wait(serial, *presence, timeout)?;
+                let known_for = since.elapsed().as_nanos();
+                Reply::Awaited {
+                    known_for_ns: u64::try_from(known_for).unwrap_or(u64::MAX),
+                }
             }
             Command::Write(extent) => {
                 let disk = self.disks.find(&extent.serial)?;
@@ -142,12 +155,24 @@ impl Server {
                 let sha256 = data::verify(&data::node(&disk.name), extent)?;
                 Reply::Extent { sha256 }
             }
+            Command::SetAttribute { path, text } => {
+                sysfs::set(path, text)?;
+                Reply::Done
+            }
+            Command::ResetDisk { serial } => {
+                let disk = self.disks.find(serial)?;
+                scsi::reset(&data::node(&disk.name))?;
+                Reply::Done
+            }
             Command::Load(load) => {
                 let disk = self.disks.find(&load.extent.serial)?;
                 let running = || self.outbox.notice(id, Notice::LoadRunning);
                 Reply::Load(load::run(load, &disk, running)?)
             }
-            Command::Furnish => self.furnished.furnish().map(|()| Reply::Done)?,
+            Command::Furnish => {
+                self.furnished.furnish()?;
+                Reply::Done
+            }
             Command::Unpack { serial } => {
                 let disk = self.disks.find(serial)?;
                 let (entries, bytes) = unpack::disk(&data::node(&disk.name), Path::new("/"))?;
@@ -157,18 +182,7 @@ impl Server {
                 let say = |notice| self.outbox.notice(id, notice);
                 Reply::Exited(self.children.run(program, &say)?)
             }
-        };
-        Ok(Message::Answer {
-            id,
-            outcome: Ok(reply),
         })
-    }
-
-    fn renew(&self, renewal: &Renewal) -> Result<Greeting, Failure> {
-        identity::renew(renewal)?;
-        let greeting = greeting().map_err(|fatal| failure::of_fatal(&fatal))?;
-        *self.epoch() = greeting.epoch.clone();
-        Ok(greeting)
     }
 }
 

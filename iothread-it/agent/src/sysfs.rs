@@ -1,9 +1,11 @@
 //! Small readers of `/sys`: one value a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use iothread_it_agent::protocol::{Disk, Serial};
+use iothread_it_agent::protocol::{Disk, Failure, Serial};
+
+use crate::failure;
 
 /// Bytes in the sectors that `/sys/block/*/size` counts, whatever the disk's own are.
 const SECTOR: u64 = 512;
@@ -35,6 +37,37 @@ pub(crate) fn disk(name: &str) -> Option<Disk> {
         name: name.to_owned(),
         size: sectors * SECTOR,
     })
+}
+
+/// Writes a text into every file that a path names, `*` standing for any name.
+pub(crate) fn set(path: &str, text: &str) -> Result<(), Failure> {
+    let files = matching(path);
+    if files.is_empty() {
+        return Err(failure::bad_request(format!("there is no {path}")));
+    }
+    for file in files {
+        fs::write(&file, text)
+            .map_err(|error| failure::io(&format!("write to {}", file.display()), &error))?;
+    }
+    Ok(())
+}
+
+fn matching(path: &str) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from("/")];
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        found = found
+            .into_iter()
+            .flat_map(|folder| match part {
+                "*" => {
+                    let names = names(&folder).unwrap_or_default();
+                    names.iter().map(|name| folder.join(name)).collect()
+                }
+                _ => vec![folder.join(part)],
+            })
+            .filter(|path| path.exists())
+            .collect();
+    }
+    found
 }
 
 /// The serial of a disk: virtio's own attribute, or SCSI's page of product data.
@@ -72,6 +105,25 @@ mod tests {
         assert_eq!(serial(folder.path()), Some(Serial("disk-7".into())));
         fs::write(folder.path().join("serial"), "\n").unwrap();
         assert_eq!(serial(folder.path()), None);
+    }
+
+    #[test]
+    fn a_star_stands_for_any_name_and_for_none_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        for slot in ["1", "2"] {
+            fs::create_dir(folder.path().join(slot)).unwrap();
+            fs::write(folder.path().join(slot).join("power"), "1").unwrap();
+        }
+        fs::create_dir(folder.path().join("3")).unwrap();
+        let path = |end: &str| format!("{}/{end}", folder.path().display());
+        set(&path("*/power"), "0").unwrap();
+        for slot in ["1", "2"] {
+            let power = fs::read_to_string(folder.path().join(slot).join("power"));
+            assert_eq!(power.unwrap(), "0");
+        }
+        assert!(!folder.path().join("3/power").exists());
+        let none = set(&path("*/speed"), "0").unwrap_err();
+        assert!(none.message.starts_with("there is no "), "{none}");
     }
 
     #[test]

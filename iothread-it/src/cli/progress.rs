@@ -19,15 +19,17 @@ struct Step {
     percent: u8,
 }
 
-impl Shown {
+impl Default for Shown {
     /// Shows nothing yet.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self {
             terminal: stderr().is_terminal(),
             step: None,
         }
     }
+}
 
+impl Shown {
     /// Shows the running step again, over what is on the line.
     fn redraw(&self) {
         if let Some(step) = self.step.as_ref().filter(|_| self.terminal) {

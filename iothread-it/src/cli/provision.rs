@@ -24,7 +24,7 @@ const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
 /// # Errors
 /// If the agent cannot be built, or QEMU and a kernel cannot be had.
 pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
-    let progress: &mut dyn Progress = &mut Shown::new();
+    let progress: &mut dyn Progress = &mut Shown::default();
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "guests are booted on x86_64 Linux only, and this is {} {}",
@@ -54,7 +54,7 @@ pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
 /// # Errors
 /// If the agent cannot be built, or QEMU and the kernels cannot be had.
 pub fn vm_places(suites: &[&str]) -> Result<Vec<VmPlace>> {
-    let progress: &mut dyn Progress = &mut Shown::new();
+    let progress: &mut dyn Progress = &mut Shown::default();
     let target = cargo::target_directory()?;
     let agent = build_agent(&target)?;
     let store = Store::in_target(&target);

@@ -27,6 +27,14 @@ pub enum Step {
     DeviceDeleted,
     /// QEMU closes the image.
     BlockdevDel,
+    /// QEMU moves a block node to a thread.
+    SetIothread,
+    /// QEMU exports a block node.
+    BlockExportAdd,
+    /// QEMU is asked to end an export.
+    BlockExportDel,
+    /// QEMU has ended an export.
+    BlockExportDeleted,
 }
 
 impl fmt::Display for Step {
@@ -40,6 +48,10 @@ impl fmt::Display for Step {
             Self::DeviceDel => "device_del",
             Self::DeviceDeleted => "DEVICE_DELETED",
             Self::BlockdevDel => "blockdev-del",
+            Self::SetIothread => "x-blockdev-set-iothread",
+            Self::BlockExportAdd => "block-export-add",
+            Self::BlockExportDel => "block-export-del",
+            Self::BlockExportDeleted => "BLOCK_EXPORT_DELETED",
         })
     }
 }

@@ -21,6 +21,7 @@ pub trait Guest {
 impl Guest for Agent {
     fn await_present(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
         let serial = Serial(disk.as_str().to_owned());
-        Ok(self.await_disk(&serial, Presence::Present, deadline)?)
+        self.await_disk(&serial, Presence::Present, deadline)?;
+        Ok(())
     }
 }

@@ -6,10 +6,13 @@
 //! it was: until then the disk keeps its thread and its slot.
 
 mod balloon;
+mod cold;
 mod disk;
 mod error;
 mod guest;
 mod mapping;
+mod moving;
+mod node;
 mod plug;
 mod removal;
 mod scsi;
@@ -22,9 +25,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+pub use cold::ColdPlugged;
 pub use disk::{BlockOptions, DiskSpec};
 pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};
+pub use moving::MoveError;
 pub use removal::Settled;
 pub use scsi::ScsiController;
 pub use state::DiskState;
@@ -35,6 +40,7 @@ use crate::qemu::{Capabilities, Driver, QemuVersion, iothread};
 use crate::qmp::command::ObjectDel;
 use crate::qmp::{Qmp, QmpError};
 use crate::wait::Deadline;
+use node::Node;
 use plug::{Plug, mapping_of, nothing_done};
 use state::Disk;
 
@@ -48,6 +54,7 @@ pub struct Hotplug {
     options: BlockOptions,
     capabilities: Capabilities,
     disks: BTreeMap<DeviceId, Disk>,
+    nodes: BTreeMap<DeviceId, Node>,
 }
 
 impl Hotplug {
@@ -58,6 +65,7 @@ impl Hotplug {
             options,
             capabilities: Capabilities::new(qemu),
             disks: BTreeMap::new(),
+            nodes: BTreeMap::new(),
         }
     }
 

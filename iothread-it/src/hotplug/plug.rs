@@ -100,7 +100,10 @@ impl Hotplug {
 }
 
 /// Notes that a command may have been carried out. Only a refusal tells that it was not.
-fn carried_out<T>(outcome: Result<T, QmpError>, note: impl FnOnce()) -> Result<(), StepError> {
+pub(super) fn carried_out<T>(
+    outcome: Result<T, QmpError>,
+    note: impl FnOnce(),
+) -> Result<(), StepError> {
     if !matches!(outcome, Err(QmpError::Refused { .. })) {
         note();
     }

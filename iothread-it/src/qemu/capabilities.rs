@@ -93,6 +93,15 @@ pub enum Missing {
         /// Which QEMU.
         qemu: QemuVersion,
     },
+    /// An export on a thread.
+    #[error(
+        "QEMU {qemu} ends when a client of an export on an IOThread leaves; it takes {} or newer",
+        QemuVersion::EXPORTS_ON_THREADS
+    )]
+    ExportOnThread {
+        /// Which QEMU.
+        qemu: QemuVersion,
+    },
     /// A mapping of queues.
     #[error("{}", no_mapping(*.driver, *.qemu))]
     Mapping {
@@ -154,6 +163,18 @@ impl Capabilities {
             command: C::NAME,
             qemu: self.version,
         }))
+    }
+
+    /// Checks that an export can be on a thread.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn export_on_thread(&self) -> Result<(), Gate> {
+        let qemu = self.version;
+        if qemu < QemuVersion::EXPORTS_ON_THREADS {
+            return Err(Missing::ExportOnThread { qemu }.into());
+        }
+        Ok(())
     }
 
     /// Checks that a kind of device has a property.

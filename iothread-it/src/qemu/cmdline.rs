@@ -6,9 +6,10 @@ use std::fs::File;
 use serde_json::json;
 
 use super::topology::BRIDGE;
-use super::{Accelerator, Topology, boot, iothread};
+use super::{Accelerator, Topology, Trace, boot, iothread};
 use crate::artifacts::GuestImage;
 use crate::config::HypervisorConfig;
+use crate::hotplug::ColdPlugged;
 use crate::pool::{IoThreadId, root_port_id};
 use crate::warm::{DraftRam, TemplateRam};
 
@@ -25,6 +26,10 @@ pub struct Shape {
     pub topology: Topology,
     /// How many root ports there are, where the topology has some.
     pub root_ports: usize,
+    /// The devices that are there from the start.
+    pub cold: ColdPlugged,
+    /// What QEMU is to trace.
+    pub trace: Option<Trace>,
 }
 
 impl Shape {
@@ -34,6 +39,8 @@ impl Shape {
             topology: config.machine.into(),
             config,
             root_ports: 4,
+            cold: ColdPlugged::default(),
+            trace: None,
         }
     }
 
@@ -77,12 +84,10 @@ pub enum Memory<'a> {
     /// In QEMU's own process.
     Own,
     /// In a file that the guest writes to: it is going to be a template.
-    #[doc(hidden)]
-    Draft(#[expect(private_interfaces, reason = "only a store makes one")] &'a DraftRam),
+    Draft(&'a DraftRam),
     /// In a file that the guest does not write to: QEMU maps it privately, and waits for the state
     /// of the devices before the guest goes on.
-    #[doc(hidden)]
-    Template(#[expect(private_interfaces, reason = "only a store makes one")] &'a TemplateRam),
+    Template(&'a TemplateRam),
 }
 
 impl Memory<'_> {
@@ -96,7 +101,7 @@ impl Memory<'_> {
     }
 }
 
-/// Returns QEMU's arguments.
+/// Returns QEMU's arguments, but for those of a trace, which make no other VM of it.
 pub fn arguments(
     shape: &Shape,
     accelerator: &Accelerator,
@@ -111,6 +116,7 @@ pub fn arguments(
     line.channels(wiring);
     line.iothreads(shape);
     line.hotplug_buses(shape);
+    line.0.extend_from_slice(shape.cold.arguments());
     line.0
 }
 

@@ -38,6 +38,15 @@ impl QemuVersion {
         micro: 0,
     };
 
+    /// The oldest QEMU that survives a client of an export on a thread. 7.2.22 was seen to end when
+    /// that client leaves: an assertion that this is the main loop does not hold. From 9.0 on the
+    /// main loop lets go of clients.
+    pub const EXPORTS_ON_THREADS: Self = Self {
+        major: 9,
+        minor: 0,
+        micro: 0,
+    };
+
     /// Finds the version in what `-version` printed.
     ///
     /// What stands behind the numbers, such as a distribution's suffix or `-rc1`, is left alone.

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,11 @@ impl Qmp {
                 desc: refusal.desc,
             }),
         }
+    }
+
+    /// Returns when the newest line of QEMU's had been read, before anybody saw it.
+    pub fn newest_line(&self) -> Option<Instant> {
+        self.lines.newest()
     }
 
     /// Returns the place in the event log from which an action's events can be awaited. Take it

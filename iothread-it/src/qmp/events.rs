@@ -18,6 +18,8 @@ pub struct Event {
     pub data: Value,
     /// When QEMU sent it, in microseconds since the epoch by the host's clock.
     pub timestamp_us: Option<i64>,
+    /// When it was read here, by the same clock.
+    pub received_us: Option<i64>,
 }
 
 impl Event {
@@ -134,6 +136,7 @@ mod tests {
             name: format!("E{n}"),
             data: Value::Null,
             timestamp_us: None,
+            received_us: None,
         }
     }
 

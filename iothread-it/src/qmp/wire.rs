@@ -1,5 +1,7 @@
 //! One line of QMP, sorted by what it is.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -47,6 +49,11 @@ struct Timestamp {
     microseconds: i64,
 }
 
+fn now_us() -> Option<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(now.as_micros()).ok()
+}
+
 /// A member that is there, even as `null`.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
@@ -73,6 +80,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Line, serde_json::Error> {
                     .saturating_mul(1_000_000)
                     .saturating_add(t.microseconds)
             }),
+            received_us: now_us(),
         }),
         Raw {
             id: Some(id),

@@ -4,6 +4,7 @@ use std::process::ExitStatus;
 
 use crate::config::CpuList;
 use crate::guest::AgentError;
+use crate::hotplug::StepError;
 use crate::pool::IoThreadId;
 use crate::process::ProcessError;
 use crate::qmp::QmpError;
@@ -42,6 +43,9 @@ pub enum VmError {
         /// How QEMU ended and what it said.
         words: Box<LastWords>,
     },
+    /// A device that is there from the start has another mapping than it was to have.
+    #[error("a device does not have the IOThreads that it was to have")]
+    Mapping(#[source] StepError),
     /// A thread of the pool could not be bound to the CPUs that the configuration names.
     #[error("cannot bind IOThread `{thread}` to CPU {cpus}")]
     Bind {

@@ -11,16 +11,16 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 pub use error::{LastWords, VmError};
-use launch::{Launched, Plan, QEMU_SPAN, last_words, quit};
+use launch::{Launched, Plan, QEMU_SPAN, Savable, last_words, quit};
 
 use crate::artifacts::{Manifest, with_causes};
-use crate::config::IoThreads;
+use crate::config::{DiskDriver, IoThreads};
 use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
 use crate::hotplug::{
-    AttachError, BlockOptions, DetachError, DiskSpec, DiskState, Hotplug, Settled,
+    AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, Settled,
 };
-use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
+use crate::pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
 use crate::process::{OwnedProcess, ProcessId};
 use crate::qemu::{self, Accelerator, Memory, Shape};
 use crate::qmp::Qmp;
@@ -34,6 +34,9 @@ const ATTACH_SPAN: Duration = Duration::from_secs(30);
 /// How long a guest may take to let go of a disk. With native PCIe hotplug it is 6 s by design.
 const DETACH_SPAN: Duration = Duration::from_secs(30);
 
+/// The id of the SCSI controller that the configuration asks for, as Kata calls it.
+const CONTROLLER: &str = "scsi0";
+
 /// A running VM, whose guest has booted. It ends when this value is dropped, or its process does.
 #[derive(Debug)]
 pub struct Vm {
@@ -43,6 +46,7 @@ pub struct Vm {
     process: OwnedProcess,
     hotplug: Hotplug,
     placement: Placement,
+    driver: DiskDriver,
     greeting: Greeting,
     accelerator: Accelerator,
     start: Start,
@@ -98,7 +102,8 @@ impl Vm {
     }
 
     /// Restores a guest of this shape, which boots once for all that are restored from it. Where
-    /// that fails, boots one and notes why: see [`Start`].
+    /// that fails, boots one and notes why: see [`Start`]. A shape with devices from the start is
+    /// booted.
     ///
     /// # Errors
     /// If neither comes up.
@@ -108,7 +113,10 @@ impl Vm {
         store: &WarmStore,
     ) -> Result<Self, VmError> {
         let accelerator = Accelerator::probe();
-        match Self::restore(&Plan::new(manifest, shape, &accelerator), store) {
+        let Some(guest) = Plan::new(manifest, shape, &accelerator).savable() else {
+            return Self::boot_with(manifest, shape, accelerator);
+        };
+        match Self::restore(&guest, store) {
             Ok(vm) => Ok(vm),
             Err(why) => {
                 store.note(&with_causes(&why));
@@ -119,23 +127,25 @@ impl Vm {
         }
     }
 
-    /// Returns by what the template of such a guest is found.
+    /// Returns by what the template of such a guest is found, if there can be one.
     ///
     /// # Errors
     /// If a file that it is made of cannot be looked at.
-    pub fn key(manifest: &Manifest, shape: &Shape) -> Result<Key, WarmError> {
-        Plan::new(manifest, shape, &Accelerator::probe()).key()
+    pub fn key(manifest: &Manifest, shape: &Shape) -> Result<Option<Key>, WarmError> {
+        let accelerator = Accelerator::probe();
+        let guest = Plan::new(manifest, shape, &accelerator).savable();
+        guest.map(|guest| guest.key()).transpose()
     }
 
-    fn restore(plan: &Plan<'_>, store: &WarmStore) -> Result<Self, WarmError> {
-        let key = plan.key()?;
-        let ram_size = plan.shape.memory_bytes();
+    fn restore(guest: &Savable<'_>, store: &WarmStore) -> Result<Self, WarmError> {
+        let key = guest.key()?;
+        let ram_size = guest.plan().shape.memory_bytes();
         let template = store.template(&key, ram_size, |ram| {
-            restore::boot_and_save(plan, ram).map_err(|error| WarmError::Make(Box::new(error)))
+            restore::boot_and_save(guest, ram).map_err(|error| WarmError::Make(Box::new(error)))
         })?;
-        let restored = restore::restore(plan, &template);
+        let restored = restore::restore(guest, &template);
         let vm = restored.and_then(|(launched, greeting)| {
-            Self::assemble(plan, launched, greeting, Start::Restored)
+            Self::assemble(guest.plan(), launched, greeting, Start::Restored)
         });
         vm.map_err(|error| {
             store.forget(&key);
@@ -161,13 +171,19 @@ impl Vm {
         })?;
         let config = &plan.shape.config;
         bind_threads(&process, &qmp, &config.iothreads)?;
-        let pool = Pool::new(plan.shape.threads(), qemu::slots(plan.shape));
+        let hotplug = Hotplug::started(plan.shape, version.qemu, &qmp);
+        let proved = hotplug.prove_mappings(&qmp, Deadline::after(QEMU_SPAN));
+        proved.map_err(VmError::Mapping)?;
         Ok(Self {
             qmp,
             agent,
             process,
-            hotplug: Hotplug::new(pool, BlockOptions::from(config), version.qemu),
-            placement: config.iothreads.placement.clone(),
+            hotplug,
+            placement: match config.iothreads.count {
+                0 => Placement::MainLoop,
+                _ => config.iothreads.placement.clone(),
+            },
+            driver: config.driver,
             greeting,
             accelerator: plan.accelerator.clone(),
             start,
@@ -184,14 +200,45 @@ impl Vm {
             .attach(&self.qmp, &self.agent, disk, placement, deadline)
     }
 
-    /// Attaches a disk where the configuration wants one that has no wish of its own
-    /// (`indep_iothreads_placement`).
+    /// Attaches a disk as the configuration wants one that has no wish of its own: as a PCI device,
+    /// placed by `indep_iothreads_placement`, or with `block_device_driver = "virtio-scsi"` on the
+    /// VM's one SCSI controller, which is placed so when the first disk comes. Without threads the
+    /// main loop serves it.
     ///
     /// # Errors
-    /// If a step fails; see [`Hotplug::attach`].
-    pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Lease, AttachError> {
+    /// If a step fails; see [`Hotplug::attach`] and [`Hotplug::attach_on`].
+    pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Holding, AttachError> {
         let placement = self.placement.clone();
-        self.attach(disk, &placement)
+        match self.driver {
+            DiskDriver::VirtioBlk | DiskDriver::Other => {
+                self.attach(disk, &placement).map(Holding::Device)
+            }
+            DiskDriver::VirtioScsi => {
+                let id = DeviceId::new(CONTROLLER).expect("it is an id");
+                let (hotplug, qmp) = (&mut self.hotplug, &self.qmp);
+                let deadline = Deadline::after(ATTACH_SPAN);
+                if hotplug.pool().holding_of(&id).is_none() {
+                    let controller = ScsiController::new(id.clone());
+                    hotplug.attach_controller(qmp, &controller, &placement, deadline)?;
+                }
+                let address = hotplug.attach_on(qmp, &self.agent, &id, disk, deadline);
+                address.map(Holding::Scsi)
+            }
+        }
+    }
+
+    /// Moves a disk to another thread, through the guest; see [`Hotplug::move_disk`].
+    ///
+    /// # Errors
+    /// If a step fails; each says where the disk is then.
+    pub fn move_disk(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+    ) -> Result<Lease, MoveError> {
+        let deadline = Deadline::after(DETACH_SPAN + ATTACH_SPAN);
+        self.hotplug
+            .move_disk(&self.qmp, &self.agent, disk, placement, deadline)
     }
 
     /// Detaches a disk.

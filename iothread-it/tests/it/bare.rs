@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
 use iothread_it::artifacts::Manifest;
-use iothread_it::process::OwnedProcess;
+use iothread_it::process::{OwnedProcess, ProcessId};
 use iothread_it::qmp::command::Quit;
 use iothread_it::qmp::{self, Qmp, QmpError};
 use iothread_it::wait::Deadline;
@@ -51,6 +51,11 @@ impl Bare {
         )
     }
 
+    /// Returns which process QEMU is.
+    pub(crate) fn process(&self) -> ProcessId {
+        self.process.id()
+    }
+
     /// Ends QEMU.
     pub(crate) fn quit(self) -> Result<()> {
         match self.qmp.execute(&Quit {}, soon()) {
@@ -60,6 +65,17 @@ impl Bare {
         self.process.wait(soon()).context("QEMU does not end")?;
         Ok(())
     }
+}
+
+/// Starts a QEMU that is to refuse its arguments, and returns what it said.
+pub(crate) fn refused_arguments(arguments: &[&str]) -> Result<String> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let process = OwnedProcess::spawn(command(theirs, arguments)?)?;
+    if Qmp::negotiate(ours, soon()).is_ok() {
+        bail!("QEMU took {arguments:?}");
+    }
+    process.wait(soon()).context("QEMU does not end")?;
+    Ok(process.stderr())
 }
 
 /// Returns QEMU's own words of a refusal.

@@ -1,14 +1,19 @@
-//! Who works while a disk is under load: by each thread's CPU time.
+//! Who serves a disk: by what QEMU was told, by each thread's CPU time under load, and by QEMU's own
+//! trace of who took the requests.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use iothread_it::guest::protocol::{Direction, Load};
 use iothread_it::hotplug::DiskSpec;
-use iothread_it::pool::IoThreadId;
+use iothread_it::pool::{Assignment, DeviceId, IoThreadId, Lease};
+use iothread_it::process::ProcessId;
+use iothread_it::qemu::Trace;
 use iothread_it::qemu::evidence::Ticks;
-use iothread_it::qmp::command::QueryIothreads;
+use iothread_it::qmp::Qmp;
+use iothread_it::qmp::command::{QomGet, QueryIothreads};
 use iothread_it::vm::Vm;
+use serde_json::{Value, json};
 
 use crate::fixture::{extent, soon};
 
@@ -17,14 +22,13 @@ use crate::fixture::{extent, soon};
 const SERVING: u64 = 5;
 const IDLE: u64 = 1;
 
-const DURATION_MS: u64 = 3000;
+const DURATION_MS: u64 = 2000;
 
 /// What each thread of the pool gained.
 pub(crate) type Gained = BTreeMap<IoThreadId, u64>;
 
 /// Loads a disk from one guest CPU and returns what each thread gained.
 pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
-    let before = ticks(vm)?;
     let load = Load {
         extent: extent(&disk.id, 32 << 20),
         direction: Direction::Read,
@@ -35,14 +39,26 @@ pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
         duration_ms: DURATION_MS,
         operations: None,
     };
-    let report = vm.agent().start_load(&load, soon())?.finish(soon())?;
-    let after = ticks(vm)?;
-    ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
+    during(vm.qmp(), vm.process(), || {
+        let report = vm.agent().start_load(&load, soon())?.finish(soon())?;
+        ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
+        Ok(())
+    })
+}
+
+/// Returns what each thread of QEMU's gained while something was done.
+pub(crate) fn during(
+    qmp: &Qmp,
+    qemu: ProcessId,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<Gained> {
+    let before = ticks(qmp, qemu)?;
+    work()?;
     let gained = |(thread, ticks): (IoThreadId, Ticks)| {
         let gained = ticks.since(before[&thread]);
         (thread, gained)
     };
-    Ok(after.into_iter().map(gained).collect())
+    Ok(ticks(qmp, qemu)?.into_iter().map(gained).collect())
 }
 
 /// Checks that one thread worked, and no other of the pool.
@@ -58,12 +74,114 @@ pub(crate) fn only(serving: &IoThreadId, gained: &Gained) -> Result<()> {
     Ok(())
 }
 
-fn ticks(vm: &Vm) -> Result<BTreeMap<IoThreadId, Ticks>> {
+/// Checks that no thread of the pool worked: the main loop did.
+pub(crate) fn none(gained: &Gained) -> Result<()> {
+    let idle = gained.values().all(|ticks| *ticks <= IDLE);
+    ensure!(idle, "the main loop is to serve; ticks gained: {gained:?}");
+    Ok(())
+}
+
+/// Shows in three ways that what a lease says serves a disk: that a thread does for the queue of a
+/// guest's CPU, or that the main loop does and no thread of the pool.
+pub(crate) fn three_ways(
+    vm: &Vm,
+    trace: &Trace,
+    disk: &DiskSpec,
+    lease: &Lease,
+    queue: u32,
+) -> Result<()> {
+    configured(vm, &disk.id, &lease.assignment)?;
+    let serving = serving(&lease.assignment, queue);
+    let before = traced(vm, trace)?;
+    let gained = under_load(vm, disk, queue)?;
+    match serving {
+        Some(thread) => only(thread, &gained)?,
+        None => none(&gained)?,
+    }
+    let mut requests = traced(vm, trace)?;
+    for (thread, count) in &mut requests {
+        *count -= before.get(thread).unwrap_or(&0);
+    }
+    let others = requests
+        .iter()
+        .filter(|(thread, _)| thread.as_ref() != serving);
+    let others: usize = others.map(|(_, count)| count).sum();
+    let served = requests.get(&serving.cloned()).copied().unwrap_or(0);
+    ensure!(
+        served > 0 && others == 0,
+        "{serving:?} is to serve; requests taken: {requests:?}"
+    );
+    Ok(())
+}
+
+/// The thread of a queue, `None` for the main loop.
+fn serving(assignment: &Assignment, queue: u32) -> Option<&IoThreadId> {
+    match assignment {
+        Assignment::MainLoop => None,
+        Assignment::Thread(thread) => Some(thread),
+        Assignment::Mapped(mapping) => {
+            let count = mapping.threads().count();
+            let mut in_turn = (0u32..).zip(mapping.entries());
+            in_turn.find_map(|(turn, (thread, queues))| {
+                let serves = match queues {
+                    Some(queues) => queues.iter().any(|named| u32::from(*named) == queue),
+                    None => usize::try_from(queue).ok()? % count == usize::try_from(turn).ok()?,
+                };
+                serves.then_some(thread)
+            })
+        }
+    }
+}
+
+/// Checks what QEMU says it was told.
+fn configured(vm: &Vm, device: &DeviceId, assignment: &Assignment) -> Result<()> {
+    let path = format!("/machine/peripheral/{device}");
+    let property = |property| {
+        let property = QomGet {
+            path: &path,
+            property,
+        };
+        vm.qmp().execute(&property, soon())
+    };
+    let link = property("iothread")?;
+    let expected = match assignment {
+        Assignment::Thread(thread) => format!("/objects/{thread}"),
+        Assignment::MainLoop | Assignment::Mapped(_) => String::new(),
+    };
+    ensure!(link == expected.as_str(), "iothread is {link}");
+    if let Assignment::Mapped(mapping) = assignment {
+        let entries: Vec<Value> = mapping
+            .entries()
+            .map(|(thread, queues)| match queues {
+                Some(queues) => json!({"iothread": thread.as_str(), "vqs": queues}),
+                None => json!({"iothread": thread.as_str()}),
+            })
+            .collect();
+        let told = property("iothread-vq-mapping")?;
+        ensure!(told == json!(entries), "iothread-vq-mapping is {told}");
+    }
+    Ok(())
+}
+
+/// The requests that each thread took so far. `None` is the main loop, whose number is QEMU's own.
+fn traced(vm: &Vm, trace: &Trace) -> Result<BTreeMap<Option<IoThreadId>, usize>> {
+    let events = trace.events()?;
+    let count = |thread| events.get(&thread).copied().unwrap_or(0);
+    let main_loop = (None, count(vm.process().pid()));
     let threads = vm.qmp().execute(&QueryIothreads {}, soon())?;
+    let threads = threads.into_iter().map(|thread| {
+        let requests = count(thread.thread_id);
+        Ok((Some(IoThreadId::new(thread.id)?), requests))
+    });
+    std::iter::once(Ok(main_loop)).chain(threads).collect()
+}
+
+fn ticks(qmp: &Qmp, qemu: ProcessId) -> Result<BTreeMap<IoThreadId, Ticks>> {
+    let threads = qmp.execute(&QueryIothreads {}, soon())?;
     threads
         .into_iter()
         .map(|thread| {
-            let ticks = Ticks::of(vm.process(), thread.thread_id)?;
+            let ticks = Ticks::of(qemu, thread.thread_id)?;
             Ok((IoThreadId::new(thread.id)?, ticks))
         })
         .collect()

@@ -10,7 +10,7 @@ use iothread_it::config::{self, HypervisorConfig};
 use iothread_it::guest::protocol::{Extent, Serial};
 use iothread_it::hotplug::{DiskSpec, DiskState};
 use iothread_it::pool::{DeviceId, IoThreadId, Lease, Placement};
-use iothread_it::qemu::{Accelerator, Shape, Topology};
+use iothread_it::qemu::{Accelerator, Shape, Topology, Trace};
 use iothread_it::scratch::Scratch;
 use iothread_it::vm::{Start, Vm};
 use iothread_it::wait::Deadline;
@@ -72,6 +72,13 @@ fn scratch_root() -> Result<PathBuf> {
 /// Makes a folder for a case's files.
 pub(crate) fn scratch() -> Result<Scratch> {
     Ok(Scratch::new_in(&scratch_root()?)?)
+}
+
+/// Makes an empty disk in a folder.
+pub(crate) fn empty_disk(folder: &Scratch, name: &str) -> Result<DiskSpec> {
+    let path = folder.path().join(name);
+    std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
+    Ok(DiskSpec::new(DeviceId::new(name)?, path))
 }
 
 /// Whether there is something to boot.
@@ -137,6 +144,20 @@ impl Bench {
         Self::with(start(shape)?)
     }
 
+    /// Runs a case with a VM whose requests are traced.
+    pub(crate) fn run_traced(
+        shape: &Shape,
+        case: impl FnOnce(&mut Self, &Trace) -> Result<()>,
+    ) -> Result<()> {
+        let traces = scratch()?;
+        let trace = Trace::of_requests(traces.path().to_owned());
+        let shape = Shape {
+            trace: Some(trace.clone()),
+            ..shape.clone()
+        };
+        Self::run_shape(&shape, |bench| case(bench, &trace))
+    }
+
     /// Takes a VM that was started otherwise.
     pub(crate) fn with(vm: Vm) -> Result<Self> {
         let scratch = scratch()?;
@@ -166,7 +187,12 @@ impl Bench {
         shape: &Shape,
         case: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let mut bench = Self::boot_shape(shape)?;
+        Self::run_with(start(shape)?, case)
+    }
+
+    /// Runs a case with a VM that was started otherwise.
+    pub(crate) fn run_with(vm: Vm, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let mut bench = Self::with(vm)?;
         case(&mut bench).with_context(|| format!("the case failed{}", bench.vm.last_words()))?;
         bench.vm.shutdown()?;
         Ok(())
@@ -174,9 +200,7 @@ impl Bench {
 
     /// Makes an empty disk.
     pub(crate) fn disk(&self, name: &str) -> Result<DiskSpec> {
-        let path = self.path(name);
-        std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
-        Ok(DiskSpec::new(DeviceId::new(name)?, path))
+        empty_disk(&self.scratch, name)
     }
 
     /// Returns where a disk of this name is.

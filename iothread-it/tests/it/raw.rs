@@ -23,6 +23,7 @@ macro_rules! raw {
 raw! {
     "block-commit" BlockCommit
     "block-export-add" BlockExportAdd
+    "block-export-del" BlockExportDel
     "block-job-complete" BlockJobComplete
     "block-stream" BlockStream
     "block_resize" BlockResize

@@ -4,12 +4,17 @@
 //! sides in turn, so that noise meets all of them, `samples` has the median and the spread, `figure`
 //! the ratio and whether it may be quoted, and `table` and `written` show the outcome.
 
+mod bare;
+mod boot;
 mod figure;
 mod harness;
+mod hotplug;
+mod io;
 mod machine;
 mod rounds;
 mod samples;
 mod table;
+mod vms;
 mod written;
 
 use std::path::PathBuf;
@@ -17,7 +22,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 
+use iothread_it::artifacts::QemuChoice;
+
 use crate::cargo;
+use crate::it::{Qemus, qemus};
 use figure::Figure;
 use rounds::Rounds;
 
@@ -29,6 +37,9 @@ pub(crate) struct Options {
     /// Measures as few times as a median takes: a first look, in minutes.
     #[arg(long)]
     quick: bool,
+    /// With which QEMU what needs one is measured: as for `cargo xtask it`.
+    #[arg(long, default_value = "auto", value_parser = qemus, value_name = "QEMU")]
+    qemu: Qemus,
     /// Prints the names, and measures nothing.
     #[arg(long)]
     list: bool,
@@ -42,13 +53,19 @@ struct Bench {
 }
 
 /// Every family's.
-const FAMILIES: [&[Bench]; 1] = [harness::BENCHES];
+const FAMILIES: [&[Bench]; 4] = [
+    harness::BENCHES,
+    boot::BENCHES,
+    hotplug::BENCHES,
+    io::BENCHES,
+];
 
 /// What a measurement works with.
 struct Lab {
     /// A folder below Cargo's target folder, which lasts.
     folder: PathBuf,
     rounds: Rounds,
+    qemus: Vec<QemuChoice>,
 }
 
 /// Runs the command.
@@ -62,6 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let lab = Lab {
         folder: target.join("bench"),
         rounds: Rounds::new(options.quick),
+        qemus: options.qemu.0.clone(),
     };
     let machine = machine::describe();
     println!("machine: {machine}");
@@ -106,7 +124,7 @@ mod tests {
             let chosen = choose(&[part.to_owned()]);
             chosen.map(|all| all.iter().map(|bench| bench.name).collect::<Vec<_>>())
         };
-        assert_eq!(names("cold").unwrap(), ["harness: cold build"]);
+        assert_eq!(names("cold build").unwrap(), ["harness: cold build"]);
         let all: usize = FAMILIES.iter().map(|family| family.len()).sum();
         assert_eq!(choose(&[]).unwrap().len(), all);
         let error = names("cold boots of nothing").unwrap_err().to_string();

@@ -35,6 +35,15 @@ impl Rounds {
         }
     }
 
+    /// Returns as few rounds as tell anything, for what takes long and varies little.
+    pub(super) fn few(self) -> Self {
+        Self {
+            most: 3,
+            least: 3,
+            ..self
+        }
+    }
+
     /// Measures each side once a round, every other round in the opposite order: whatever else the
     /// machine does meanwhile meets all of them.
     pub(super) fn alternate<const N: usize>(&self, sides: [Side<'_>; N]) -> Result<[Samples; N]> {

@@ -7,7 +7,6 @@
 mod mounts;
 mod processes;
 
-use std::collections::HashMap;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -36,8 +35,14 @@ pub(super) struct Left {
     mounts: Mounts,
     things: Vec<Thing>,
     unclear: Vec<String>,
-    /// Tests that have ended, and whether processes of theirs were told of.
-    ended: HashMap<Pid, (&'static str, bool)>,
+    /// Tests that have ended, the newest last.
+    ended: Vec<Ended>,
+}
+
+struct Ended {
+    suspect: Suspect,
+    /// Processes of it were told of.
+    told: bool,
 }
 
 struct Thing {
@@ -61,7 +66,7 @@ impl Left {
             mounts: Mounts::watch(),
             things: Vec::new(),
             unclear: Vec::new(),
-            ended: HashMap::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -117,9 +122,13 @@ impl Left {
             .collect();
         // What was told of can still have had children, which come to light when it is gone.
         if its.is_empty()
-            && let Some((name, told)) = self.ended.get_mut(&test)
-            && !std::mem::replace(told, true)
+            && let Some(ended) = self
+                .ended
+                .iter_mut()
+                .rfind(|ended| ended.suspect.pid == test)
+            && !std::mem::replace(&mut ended.told, true)
         {
+            let name = ended.suspect.name;
             self.unclear
                 .push(format!("{name}: process {process}, killed"));
         }
@@ -160,7 +169,7 @@ impl Left {
             }
         }
         let told = its.iter().any(|reason: &Reason| reason.source == PROCESSES);
-        self.ended.insert(test, (suspect.name, told));
+        self.ended.push(Ended { suspect, told });
         its
     }
 

@@ -1,6 +1,5 @@
 //! The table of mounts, read again whenever the kernel says that it has changed.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -11,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 const TABLE: &str = "/proc/self/mountinfo";
 
 /// A mount: its id, which another mount can get when it is gone, and its place and kind.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     id: String,
     point: String,
@@ -27,19 +26,20 @@ impl fmt::Display for Mount {
 pub(super) struct Mounts {
     /// Absent where there is no such table.
     file: Option<File>,
-    known: HashSet<Mount>,
-    now: Vec<Mount>,
+    known: Vec<Mount>,
+    /// What is there and not known. It is asked for in every round of the run.
+    new: Vec<Mount>,
 }
 
 impl Mounts {
     pub(super) fn watch() -> Self {
         let mut mounts = Self {
             file: File::open(TABLE).ok(),
-            known: HashSet::new(),
-            now: Vec::new(),
+            known: Vec::new(),
+            new: Vec::new(),
         };
         mounts.read();
-        mounts.known = mounts.now.iter().cloned().collect();
+        mounts.known.append(&mut mounts.new);
         mounts
     }
 
@@ -63,18 +63,20 @@ impl Mounts {
             .and_then(|()| file.read_to_end(&mut text))
             .is_ok()
         {
-            self.now = parse(&String::from_utf8_lossy(&text));
+            self.new = parse(&String::from_utf8_lossy(&text));
+            self.new.retain(|mount| !self.known.contains(mount));
         }
     }
 
     /// Mounts that were not there at the beginning, and that nobody was told of yet.
     pub(super) fn new_ones(&self) -> impl Iterator<Item = &Mount> {
-        self.now.iter().filter(|mount| !self.known.contains(mount))
+        self.new.iter()
     }
 
     /// Takes a mount as given from now on.
     pub(super) fn known(&mut self, mount: Mount) {
-        self.known.insert(mount);
+        self.new.retain(|new| *new != mount);
+        self.known.push(mount);
     }
 }
 

@@ -1,6 +1,5 @@
 //! What became of each test: printed, counted and recorded.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -16,7 +15,7 @@ use crate::harness::print::{Line, Printer, Result as Shown};
 use crate::harness::summary::Summary;
 use crate::harness::user::User;
 use crate::measure::Measures;
-use crate::record::{self, Ending, Phase, Record};
+use crate::record::{Ending, Lines, Phase, Record};
 use crate::registry::{ShouldPanic, Test};
 use crate::verdict::{Reason, explain, join};
 
@@ -27,9 +26,10 @@ pub(in crate::harness) struct Report<'a> {
     printer: Printer,
     summary: Summary,
     log: Option<File>,
+    records: Lines,
     started: Instant,
     /// What is unmet of the running tests, which are to run all the same.
-    unmet: HashMap<&'static str, Vec<Reason>>,
+    unmet: Vec<(&'static str, Vec<Reason>)>,
 }
 
 /// What became of one test.
@@ -73,8 +73,9 @@ impl<'a> Report<'a> {
             printer: Printer::new(&plan.options),
             summary: Summary::new(filtered_out, &plan.options),
             log,
+            records: Lines::default(),
             started: Instant::now(),
-            unmet: HashMap::new(),
+            unmet: Vec::new(),
         })
     }
 
@@ -91,8 +92,9 @@ impl<'a> Report<'a> {
         let mut outcome = Outcome::new(Ending::Lost, Shown::Ok);
         outcome.as_uid = next.user.map(User::uid);
         self.record(next.test, &outcome);
+        self.flush();
         if !next.unmet.is_empty() {
-            self.unmet.insert(next.test.name(), next.unmet.clone());
+            self.unmet.push((next.test.name(), next.unmet.clone()));
         }
         self.printer.started(next.test.name());
     }
@@ -176,7 +178,8 @@ impl<'a> Report<'a> {
             halt,
             waived,
         } = exit;
-        let mut unmet = self.unmet.remove(test.name()).unwrap_or_default();
+        let its = self.unmet.iter().position(|(name, _)| *name == test.name());
+        let mut unmet = its.map_or_else(Vec::new, |index| self.unmet.swap_remove(index).1);
         unmet.extend(waived);
         let (ending, shown, why, mut reasons) = match halt {
             _ if !unmet.is_empty() => self.judge_unmet(test, how, unmet),
@@ -258,8 +261,13 @@ impl<'a> Report<'a> {
         });
     }
 
-    fn record(&self, test: &Test, outcome: &Outcome<'_>) {
-        record::write(&Record {
+    /// Writes down what became known. To be called before anything that may take long.
+    pub(in crate::harness) fn flush(&mut self) {
+        self.records.flush();
+    }
+
+    fn record(&mut self, test: &Test, outcome: &Outcome<'_>) {
+        self.records.add(&Record {
             binary: &self.binary,
             test: test.name(),
             phase: Phase::Run,
@@ -279,6 +287,7 @@ impl<'a> Report<'a> {
         not_started: usize,
         interrupt: Option<Interrupt>,
     ) -> ExitCode {
+        self.flush();
         let totals = self
             .summary
             .totals(interrupt.is_some(), self.started.elapsed());

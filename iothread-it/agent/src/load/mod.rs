@@ -1,5 +1,6 @@
 //! A bounded load on a disk: what the host asks for to see which of its threads works.
 
+mod latency;
 mod plan;
 mod ring;
 mod running;

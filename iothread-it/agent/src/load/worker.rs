@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
+use super::latency::Histogram;
 use super::plan::Plan;
 use super::ring::{Completion, Ring};
 use super::running::Arrival;
@@ -26,6 +27,8 @@ pub(crate) struct Worker<'a> {
     ring: Ring,
     /// Operations that may still be started.
     left: u64,
+    /// When the operation of each slot was started.
+    started: Vec<Instant>,
     tally: Tally,
 }
 
@@ -44,6 +47,7 @@ impl<'a> Worker<'a> {
             share: plan.share(index),
             ring,
             left: plan.operations(),
+            started: vec![Instant::now(); plan.depth() as usize],
             tally: Tally::default(),
         })
     }
@@ -70,7 +74,8 @@ impl<'a> Worker<'a> {
                 .map_err(|error| failure::io("wait for io_uring", &error))?;
             if ended.is_empty() && grace.is_some() {
                 let lost = self.ring.outstanding();
-                self.tally.fail(lost, || {
+                let oldest = self.started.iter().min().copied();
+                self.tally.fail(lost, oldest.unwrap_or(end), || {
                     format!("{lost} operations did not end within {} s", GRACE.as_secs())
                 });
                 break;
@@ -93,6 +98,7 @@ impl<'a> Worker<'a> {
             return;
         }
         self.left -= 1;
+        self.started[slot] = Instant::now();
         let place = self.share.advance();
         let (direction, seed) = (self.plan.direction(), self.plan.seed());
         self.ring.issue(slot, direction, place, |bytes| {
@@ -104,12 +110,13 @@ impl<'a> Worker<'a> {
 
     fn count(&mut self, completion: &Completion) {
         let asked = self.plan.block_size() as usize;
+        let started = self.started[completion.slot];
         match &completion.result {
-            Ok(moved) if *moved == asked => self.tally.succeed(asked),
-            Ok(moved) => self
-                .tally
-                .fail(1, || format!("only {moved} of {asked} bytes were moved")),
-            Err(error) => self.tally.fail(1, || error.to_string()),
+            Ok(moved) if *moved == asked => self.tally.succeed(asked, started.elapsed()),
+            Ok(moved) => self.tally.fail(1, started, || {
+                format!("only {moved} of {asked} bytes were moved")
+            }),
+            Err(error) => self.tally.fail(1, started, || error.to_string()),
         }
     }
 
@@ -134,18 +141,24 @@ pub(crate) struct Tally {
     operations: u64,
     bytes: u64,
     errors: u64,
+    latencies: Histogram,
     /// With its time, so that the first of several threads can be told.
     first_error: Option<(Instant, String)>,
+    /// When the first of those that failed was started.
+    first_failed: Option<Instant>,
 }
 
 impl Tally {
     pub(crate) fn plus(self, other: Self) -> Self {
         let first_errors = [self.first_error, other.first_error];
+        let first_failed = [self.first_failed, other.first_failed];
         Self {
             operations: self.operations + other.operations,
             bytes: self.bytes + other.bytes,
             errors: self.errors + other.errors,
+            latencies: self.latencies.plus(&other.latencies),
             first_error: first_errors.into_iter().flatten().min(),
+            first_failed: first_failed.into_iter().flatten().min(),
         }
     }
 
@@ -154,21 +167,29 @@ impl Tally {
             operations: self.operations,
             bytes: self.bytes,
             errors: self.errors,
+            failed_for_ms: self.first_failed.map(|first| milliseconds(first.elapsed())),
+            latencies: self.latencies.report(),
             first_error: self.first_error.map(|(_, error)| error),
-            elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+            elapsed_ms: milliseconds(elapsed),
         }
     }
 
-    fn succeed(&mut self, bytes: usize) {
+    fn succeed(&mut self, bytes: usize, took: Duration) {
         self.operations += 1;
+        self.latencies.count(took);
         self.bytes += bytes as u64;
     }
 
-    fn fail(&mut self, errors: usize, why: impl FnOnce() -> String) {
+    fn fail(&mut self, errors: usize, started: Instant, why: impl FnOnce() -> String) {
         self.errors += errors as u64;
+        self.first_failed = self.first_failed.into_iter().chain([started]).min();
         self.first_error
             .get_or_insert_with(|| (Instant::now(), why()));
     }
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -178,11 +199,13 @@ mod tests {
     #[test]
     fn the_first_error_of_all_threads_is_the_earliest_in_time() {
         let mut early = Tally::default();
-        early.fail(1, || "early".into());
+        let now = Instant::now();
+        let before = |ms| now.checked_sub(Duration::from_millis(ms)).unwrap();
+        early.fail(1, before(200), || "early".into());
         let mut late = Tally::default();
-        late.succeed(512);
-        late.fail(2, || "late".into());
-        late.fail(1, || "later".into());
+        late.succeed(512, Duration::from_micros(7));
+        late.fail(2, before(100), || "late".into());
+        late.fail(1, before(9_000), || "later".into());
         for sum in [early.clone().plus(late.clone()), late.plus(early)] {
             let report = sum.report(Duration::from_millis(3));
             assert_eq!(report.first_error.as_deref(), Some("early"));
@@ -190,6 +213,8 @@ mod tests {
                 (report.operations, report.bytes, report.errors),
                 (1, 512, 4)
             );
+            assert_eq!(report.latencies.longest_us, 7);
+            assert!(report.failed_for_ms >= Some(9_000), "{report:?}");
         }
     }
 }

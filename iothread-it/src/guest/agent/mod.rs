@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use iothread_it_agent::protocol::{
     self, Command, Disk, Epoch, Extent, Greeting, Identity, Load, Presence, Renewal, Reply,
@@ -61,6 +61,11 @@ impl Agent {
             board,
             next_id: AtomicU64::new(1),
         })
+    }
+
+    /// Returns when the newest line of the agent's had been read, before anybody saw it.
+    pub fn newest_line(&self) -> Option<Instant> {
+        self.lines.newest()
     }
 
     /// Waits for the greeting of the current boot.
@@ -147,7 +152,8 @@ impl Agent {
         }
     }
 
-    /// Waits until the guest has a disk, or has it no more.
+    /// Waits until the guest has a disk, or has it no more. Returns how long the agent took to say
+    /// so, by the guest's own clock: from reading the kernel's uevent to its answer.
     ///
     /// # Errors
     /// If that does not happen in time.
@@ -156,7 +162,7 @@ impl Agent {
         serial: &Serial,
         presence: Presence,
         deadline: Deadline,
-    ) -> Result<(), AgentError> {
+    ) -> Result<Duration, AgentError> {
         let awaited = match presence {
             Presence::Present => format!("disk {serial} in the guest"),
             Presence::Absent => format!("the end of disk {serial} in the guest"),
@@ -167,8 +173,10 @@ impl Agent {
             presence,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         };
-        self.ask(&awaited, command, Deadline::after(timeout + GRACE))
-            .map(|_| ())
+        match self.ask(&awaited, command, Deadline::after(timeout + GRACE))? {
+            Reply::Awaited { known_for_ns } => Ok(Duration::from_nanos(known_for_ns)),
+            _ => Err(AgentError::wrong_reply(&awaited)),
+        }
     }
 
     /// Writes the pattern. Returns the SHA-256 of what was written.
@@ -220,6 +228,37 @@ impl Agent {
             }
             Some(end) => Err(end.into_error(AWAITED)),
         }
+    }
+
+    /// Writes a text into every file below the guest's `/sys` that a path names, `*` standing for
+    /// any name.
+    ///
+    /// # Errors
+    /// If it names none, or one cannot be written.
+    pub fn set_attribute(
+        &self,
+        path: &str,
+        text: &str,
+        deadline: Deadline,
+    ) -> Result<(), AgentError> {
+        let command = Command::SetAttribute {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        };
+        self.ask(&format!("the writing of {path}"), command, deadline)
+            .map(|_| ())
+    }
+
+    /// Resets a SCSI disk.
+    ///
+    /// # Errors
+    /// If the guest cannot, or not in time.
+    pub fn reset_disk(&self, serial: &Serial, deadline: Deadline) -> Result<(), AgentError> {
+        let command = Command::ResetDisk {
+            serial: serial.clone(),
+        };
+        self.ask(&format!("the reset of {serial}"), command, deadline)
+            .map(|_| ())
     }
 
     fn extent(

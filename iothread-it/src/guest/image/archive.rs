@@ -211,7 +211,7 @@ mod tests {
         let make = || with_modules(&plain, &kernel, &out, &mut Silent).unwrap();
         assert_eq!(make().initramfs, out);
         let bytes = std::fs::read(&out).unwrap();
-        assert!(bytes.starts_with(b"first\0\0\0070701"));
+        assert!(bytes.starts_with(b"first\x00\x00\x00070701"));
         let text = String::from_utf8_lossy(&bytes);
         let folder = "kernel/drivers";
         let line = format!("{folder}/a-b.ko: {folder}/c.ko {folder}/d.ko\n");

@@ -156,6 +156,40 @@ commands! {
         node_name: &'a str,
     }
 
+    /// Starts QEMU's one NBD server.
+    "nbd-server-start": NbdServerStart<'a> -> IgnoredAny {
+        /// Where it listens.
+        addr: SocketAddress<'a>,
+    }
+
+    /// Stops it, with its exports and connections.
+    "nbd-server-stop": NbdServerStop -> IgnoredAny {}
+
+    /// Exports a block node.
+    "block-export-add": BlockExportAdd<'a> -> IgnoredAny {
+        /// The kind of export, always `nbd` here.
+        #[serde(rename = "type")]
+        export_type: &'static str,
+        /// Its id.
+        id: &'a str,
+        /// The node, whose name is also that of an NBD export.
+        node_name: &'a str,
+        /// Whether clients may write.
+        writable: bool,
+        /// The thread that serves it. Without one the node's does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        iothread: Option<&'a str>,
+        /// Whether it is an error that the node cannot move there, and no other thread will do
+        /// later.
+        fixed_iothread: bool,
+    }
+
+    /// Ends an export that has no clients. It is done at BLOCK_EXPORT_DELETED.
+    "block-export-del": BlockExportDel<'a> -> IgnoredAny {
+        /// Its id.
+        id: &'a str,
+    }
+
     /// Moves a block node to an IOThread, or with `null` to the main loop. One that a device uses
     /// does not move, forced or not.
     "x-blockdev-set-iothread": XBlockdevSetIothread<'a> -> IgnoredAny {
@@ -173,6 +207,17 @@ commands! {
         /// The device's id.
         id: &'a str,
     }
+}
+
+/// An address that a server can listen on.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", content = "data", rename_all = "kebab-case")]
+pub enum SocketAddress<'a> {
+    /// A Unix socket.
+    Unix {
+        /// Its path, 107 bytes at the most.
+        path: &'a str,
+    },
 }
 
 /// QEMU's `MigrationCapabilityStatus`.

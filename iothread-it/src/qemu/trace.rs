@@ -1,0 +1,89 @@
+//! Which thread did the work, by QEMU's own trace: one file for each thread.
+//!
+//! With `-d tid` QEMU puts a thread's lines into a file of its own, whose name has the thread's
+//! number. That is how the log backend of tracing tells who was there, on every version; the names
+//! of some events differ.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// QEMU's trace of some events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trace {
+    folder: PathBuf,
+    events: Vec<&'static str>,
+}
+
+impl Trace {
+    /// Traces events, named as this QEMU names them, into a folder of its own.
+    pub fn new(folder: PathBuf, events: Vec<&'static str>) -> Self {
+        Self { folder, events }
+    }
+
+    /// Traces the requests of virtio-blk and virtio-scsi disks.
+    pub fn of_requests(folder: PathBuf) -> Self {
+        let events = vec![
+            "virtio_blk_handle_read",
+            "virtio_blk_handle_write",
+            "virtio_scsi_cmd_req",
+        ];
+        Self::new(folder, events)
+    }
+
+    /// Returns QEMU's arguments for it.
+    pub fn arguments(&self) -> [OsString; 4] {
+        let mut log = self.folder.as_os_str().to_owned();
+        // `%d` becomes the thread's number.
+        log.push("/%d");
+        let events: String = self.events.iter().map(|e| format!(",trace:{e}")).collect();
+        ["-D".into(), log, "-d".into(), format!("tid{events}").into()]
+    }
+
+    /// Returns how many events each thread has had so far, by its number on the host.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn events(&self) -> io::Result<BTreeMap<i32, usize>> {
+        let mut counts = BTreeMap::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if let Some(thread) = thread_of(&path) {
+                let lines = fs::read(&path)?;
+                let events = lines.split(|byte| *byte == b'\n').filter(|line| {
+                    let is_of = |event: &&'static str| line.starts_with(event.as_bytes());
+                    self.events.iter().any(is_of)
+                });
+                counts.insert(thread, events.count());
+            }
+        }
+        Ok(counts)
+    }
+}
+
+fn thread_of(path: &Path) -> Option<i32> {
+    path.file_name()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_s_events_are_the_lines_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        write(
+            "41",
+            "virtio_blk_handle_read vdev 0x1 req 0x2 sector 0 nsectors 8\n\
+             warning: something else\n\
+             virtio_blk_handle_write vdev 0x1 req 0x2 sector 0 nsectors 8\n",
+        );
+        write("42", "");
+        write("no thread", "virtio_blk_handle_read\n");
+        let trace = Trace::of_requests(folder.path().to_owned());
+        assert_eq!(trace.events().unwrap(), BTreeMap::from([(41, 2), (42, 0)]));
+    }
+}

@@ -1,0 +1,76 @@
+//! A QEMU without a guest, with the threads of a pool: for what a guest has no part in.
+
+use anyhow::{Context, Result};
+use iothread_it::artifacts::Manifest;
+use iothread_it::config::{Aio, HypervisorConfig};
+use iothread_it::hotplug::{BlockOptions, DiskSpec, Hotplug};
+use iothread_it::pool::{IoThreadId, Pool, SlotTable};
+use iothread_it::qemu::Trace;
+use iothread_it::scratch::Scratch;
+
+use crate::bare::Bare;
+use crate::evidence::{Gained, during};
+use crate::fixture::{empty_disk, scratch};
+
+const THREADS: usize = 3;
+
+pub(super) struct Alone {
+    pub(super) qemu: Bare,
+    pub(super) hotplug: Hotplug,
+    pub(super) scratch: Scratch,
+    /// Of reads from block nodes.
+    pub(super) trace: Trace,
+    _traces: Scratch,
+}
+
+impl Alone {
+    /// Runs a case and ends QEMU. A case that fails shows what QEMU said.
+    pub(super) fn run(case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let mut alone = Self::start()?;
+        case(&mut alone)
+            .with_context(|| format!("the case failed; {}", alone.qemu.last_words()))?;
+        alone.qemu.quit()
+    }
+
+    fn start() -> Result<Self> {
+        let threads: Vec<_> = (0..THREADS).map(IoThreadId::indep).collect();
+        // An idle thread sleeps, so its CPU time shows what it did.
+        let objects: Vec<String> = threads
+            .iter()
+            .map(|thread| format!("iothread,id={thread},poll-max-ns=0"))
+            .collect();
+        let mut arguments = vec!["-machine", "none"];
+        for object in &objects {
+            arguments.extend(["-object", object]);
+        }
+        let traces = scratch()?;
+        let trace = Trace::new(traces.path().to_owned(), vec!["blk_co_preadv"]);
+        let traced = trace.arguments();
+        for argument in &traced {
+            arguments.push(argument.to_str().context("the path is no text")?);
+        }
+        let config = HypervisorConfig {
+            aio: Aio::Threads,
+            ..HypervisorConfig::default()
+        };
+        let version = Manifest::find()?.qemu.numbers();
+        let version = version.context("the manifest's QEMU has no version")?;
+        let pool = Pool::new(threads, SlotTable::root_ports(0));
+        Ok(Self {
+            qemu: Bare::start(&arguments)?,
+            hotplug: Hotplug::new(pool, BlockOptions::from(&config), version),
+            scratch: scratch()?,
+            trace,
+            _traces: traces,
+        })
+    }
+
+    pub(super) fn disk(&self, name: &str) -> Result<DiskSpec> {
+        empty_disk(&self.scratch, name)
+    }
+
+    /// Returns what each thread gained while something was done.
+    pub(super) fn during(&self, work: impl FnOnce() -> Result<()>) -> Result<Gained> {
+        during(&self.qemu.qmp, self.qemu.process(), work)
+    }
+}

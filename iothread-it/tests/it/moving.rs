@@ -1,0 +1,177 @@
+//! A disk goes from one thread to another: through the guest, since QEMU moves none that it has.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use iothread_it::hotplug::{DetachError, DiskState, MoveError};
+use iothread_it::pool::{IoThreadId, Placement};
+use iothread_it::qemu::Topology;
+use iothread_it::qmp::command::{Cont, ObjectDel, Stop, XBlockdevSetIothread};
+use iothread_it::wait::Deadline;
+
+use crate::bare::refusal;
+use crate::evidence::{only, under_load};
+use crate::fixture::{Bench, extent, on_each_machine, soon};
+
+on_each_machine!(
+    a_disk_moves_with_its_data,
+    a_guest_that_keeps_its_disk_keeps_it_where_it_is,
+    a_move_that_cannot_be_is_not_begun,
+    a_move_that_fails_goes_back,
+    qemu_does_not_move_an_attached_disk,
+);
+
+fn pinned(number: usize) -> Placement {
+    Placement::Pinned(IoThreadId::indep(number))
+}
+
+fn a_disk_moves_with_its_data(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        bench.attach(&disk, &pinned(1))?;
+        only(&IoThreadId::indep(1), &under_load(&bench.vm, &disk, 0)?)?;
+        let extent = extent(&disk.id, 4 << 20);
+        bench.vm.agent().write(&extent, soon())?;
+        let lease = bench.vm.move_disk(&disk, &pinned(2))?;
+        let thread = IoThreadId::indep(2);
+        ensure!(lease.assignment.thread() == Some(&thread), "{lease:?}");
+        bench.vm.agent().verify(&extent, soon())?;
+        only(&thread, &under_load(&bench.vm, &disk, 0)?)?;
+        // The one that it left is free.
+        let (hotplug, qmp, _) = bench.vm.parts();
+        hotplug.retire_thread(qmp, &IoThreadId::indep(1))?;
+        bench.detach(&disk)?;
+        Ok(())
+    })
+}
+
+/// A stopped guest does not let go. It keeps its thread, and once it goes on, what was asked
+/// happens.
+fn a_guest_that_keeps_its_disk_keeps_it_where_it_is(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        let (lease, _) = bench.attach(&disk, &pinned(1))?;
+        let extent = extent(&disk.id, 1 << 20);
+        bench.vm.agent().write(&extent, soon())?;
+        bench.vm.qmp().execute(&Stop {}, soon())?;
+        let short = Deadline::after(Duration::from_millis(300));
+        let (hotplug, qmp, agent) = bench.vm.parts();
+        match hotplug.move_disk(qmp, agent, &disk, &pinned(2), short) {
+            Err(MoveError::Detach(DetachError::Pending { .. })) => {}
+            other => bail!("a stopped guest let go: {other:?}"),
+        }
+        ensure!(
+            hotplug.pool().lease_of(&disk.id) == Some(&lease),
+            "its lease changed"
+        );
+        ensure!(
+            hotplug.state_of(&disk.id) == Some(DiskState::Pending),
+            "it is not pending"
+        );
+        qmp.execute(&Cont {}, soon())?;
+        // The second move goes on where the first was.
+        let lease = bench.vm.move_disk(&disk, &pinned(2))?;
+        ensure!(
+            lease.assignment.thread() == Some(&IoThreadId::indep(2)),
+            "{lease:?}"
+        );
+        bench.vm.agent().verify(&extent, soon())?;
+        bench.detach(&disk)?;
+        Ok(())
+    })
+}
+
+fn a_move_that_cannot_be_is_not_begun(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        let (lease, _) = bench.attach(&disk, &pinned(1))?;
+        let since = bench.vm.qmp().cursor();
+        let nowhere = Placement::Pinned(IoThreadId::new("nowhere")?);
+        let refused = bench.vm.move_disk(&disk, &nowhere);
+        ensure!(matches!(refused, Err(MoveError::Pool(_))), "{refused:?}");
+        let deleted = bench.vm.qmp().events_since(since, |events| {
+            events
+                .filter(|event| event.name == "DEVICE_DELETED")
+                .count()
+        });
+        ensure!(deleted == Ok(0), "the guest lost its disk: {deleted:?}");
+        ensure!(
+            bench.vm.pool().lease_of(&disk.id) == Some(&lease),
+            "its lease changed"
+        );
+        let absent = bench.disk("absent")?;
+        let refused = bench.vm.move_disk(&absent, &pinned(1));
+        ensure!(
+            matches!(refused, Err(MoveError::NotAttached { .. })),
+            "{refused:?}"
+        );
+        bench.detach(&disk)?;
+        Ok(())
+    })
+}
+
+/// Somebody deleted the thread behind the pool's back: QEMU refuses the second half.
+fn a_move_that_fails_goes_back(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        bench.attach(&disk, &pinned(1))?;
+        let extent = extent(&disk.id, 1 << 20);
+        bench.vm.agent().write(&extent, soon())?;
+        let lost = IoThreadId::indep(2);
+        let delete = ObjectDel { id: lost.as_str() };
+        bench.vm.qmp().execute(&delete, soon())?;
+        let error = bench.vm.move_disk(&disk, &pinned(2)).err();
+        let error = error.context("it moved to a thread that is not there")?;
+        let told = error.to_string();
+        let MoveError::Attach { source, back } = error else {
+            bail!("{told}");
+        };
+        let told = format!("{:#}", anyhow::Error::from(*source));
+        ensure!(
+            told.contains("Device 'indep_iothread_2' not found"),
+            "{told}"
+        );
+        let lease = back?;
+        ensure!(
+            lease.assignment.thread() == Some(&IoThreadId::indep(1)),
+            "{lease:?}"
+        );
+        bench.vm.agent().verify(&extent, soon())?;
+        bench.detach(&disk)?;
+        Ok(())
+    })
+}
+
+/// With and without force, running and stopped. The disk goes on all the same.
+fn qemu_does_not_move_an_attached_disk(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        bench.attach(&disk, &pinned(1))?;
+        let told = |force| {
+            let command = XBlockdevSetIothread {
+                node_name: "disk0",
+                iothread: Some("indep_iothread_2"),
+                force,
+            };
+            refusal(bench.vm.qmp().execute(&command, soon()))
+        };
+        let check = || -> Result<()> {
+            let (asked, forced) = (told(false)?, told(true)?);
+            let expected = "Node disk0 is associated with a BlockBackend and could be in use (use \
+                            force=true to override this check)";
+            ensure!(asked == expected, "{asked}");
+            ensure!(
+                forced == "Cannot change iothread of active block backend",
+                "{forced}"
+            );
+            Ok(())
+        };
+        check()?;
+        bench.vm.qmp().execute(&Stop {}, soon())?;
+        check()?;
+        bench.vm.qmp().execute(&Cont {}, soon())?;
+        only(&IoThreadId::indep(1), &under_load(&bench.vm, &disk, 0)?)?;
+        bench.detach(&disk)?;
+        Ok(())
+    })
+}

@@ -1,0 +1,61 @@
+//! A disk in use, and a thread that is not.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use iothread_it::guest::Agent;
+use iothread_it::guest::protocol::{Direction, Load, LoadReport};
+use iothread_it::hotplug::{DiskSpec, Hotplug};
+use iothread_it::pool::IoThreadId;
+use iothread_it::qemu::evidence::Ticks;
+use iothread_it::qmp::Qmp;
+use iothread_it::qmp::command::QueryIothreads;
+
+use crate::fixture::{Bench, extent, soon};
+
+const LOAD_MS: u64 = 3000;
+
+/// Loads a disk of the guest, writing, for a while in which something happens. The load must come to
+/// its end, without one error.
+pub(super) fn under_load(
+    bench: &mut Bench,
+    disk: &DiskSpec,
+    act: impl FnOnce(&mut Hotplug, &Qmp, &Agent) -> Result<()>,
+) -> Result<LoadReport> {
+    let (hotplug, qmp, agent) = bench.vm.parts();
+    let running = agent.start_load(&load(disk, LOAD_MS), soon())?;
+    act(hotplug, qmp, agent)?;
+    let report = running.finish(soon())?;
+    ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
+    Ok(report)
+}
+
+pub(super) fn load(disk: &DiskSpec, duration_ms: u64) -> Load {
+    Load {
+        extent: extent(&disk.id, 16 << 20),
+        direction: Direction::Write,
+        threads: 1,
+        cpus: Vec::new(),
+        depth: 8,
+        block_size: 4096,
+        duration_ms,
+        operations: None,
+    }
+}
+
+/// Checks that a thread with nothing to do does nothing.
+pub(super) fn is_idle(bench: &Bench, thread: &IoThreadId) -> Result<()> {
+    const SPAN: Duration = Duration::from_secs(1);
+    let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
+    let found = threads.iter().find(|found| found.id == thread.as_str());
+    let number = found.context("the thread is gone")?.thread_id;
+    let used = || Ticks::of(bench.vm.process(), number);
+    let before = used()?;
+    std::thread::sleep(SPAN);
+    let gained = used()?.since(before);
+    ensure!(
+        gained <= 10,
+        "idle {thread} used {gained} ticks in {SPAN:?}"
+    );
+    Ok(())
+}

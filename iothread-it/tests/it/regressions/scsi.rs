@@ -1,0 +1,233 @@
+//! SCSI disks on a controller that has a thread, and devices that the guest itself lets go of.
+
+use anyhow::{Context, Result, ensure};
+use iothread_it::guest::protocol::Presence;
+use iothread_it::hotplug::{DiskSpec, ScsiController};
+use iothread_it::pool::{DeviceId, IoThreadId, Placement};
+use iothread_it::qemu::Topology;
+
+use super::load::{is_idle, load, under_load};
+use super::regressions;
+use crate::fixture::{Bench, serial, soon};
+use crate::raw::deleted;
+
+regressions!(with a guest:
+    ["qemu commit a6f230c8"] a_scsi_disk_comes_back: Mark::Guard(
+        "QEMU before 4.0, that left a disk's node in its controller's thread",
+    );
+    ["qemu commit 9c5aad84"] a_scsi_disk_comes_off_under_load: Mark::Guard(
+        "QEMU 4.0, that looked for a disk's thread after it was gone",
+    );
+    ["RHBZ#2155748"] a_scsi_reset_meets_an_unplug: Mark::Reproduced(&[
+        Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
+    ]);
+    ["RHBZ#2079347"] an_idle_controller_uses_no_cpu: Mark::Guard(
+        "QEMU 7.0, that polled the event queue for ever",
+    );
+    ["qemu-project/qemu#1272"] a_scsi_disk_s_cache_is_switched_under_load: Mark::Guard(
+        "QEMU 7.1, that switched a cache in the main loop without its thread's lock",
+    );
+    ["qemu-project/qemu#1680"] a_controller_starts_again_and_again: Mark::Guard(
+        "QEMU 8.0.50, that let a thread run before its controller's memory was mapped",
+    );
+    ["qemu commit ca2a5e63"] quit_under_scsi_load_comes_to_an_end: Mark::Guard(
+        "QEMU up to 8.0, that drained a controller in the wrong thread",
+    );
+    ["Proxmox VE #6810"] a_scsi_reset_under_load_comes_back: Mark::Reproduced(&[
+        Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
+    ]);
+    ["qemu-project/qemu#4079"] a_device_that_the_guest_ejects_leaves_its_thread: Mark::Guard(
+        "QEMU 10.0.3 to 11.1-rc with a balloon's driver in the guest",
+    );
+    ["tp-qemu block_hotplug_negative"] a_disk_that_the_guest_ejects_is_let_go_of: Mark::Guard(
+        "a pool that waits for its own requests only (drop `Plugged` from `settle`)",
+    );
+);
+
+/// Runs a case with a controller on thread 1 and a disk on it.
+fn with_a_disk(
+    topology: Topology,
+    case: impl FnOnce(&mut Bench, &DeviceId, &DiskSpec) -> Result<()>,
+) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let scsi0 = controller(bench)?;
+        let disk = bench.disk("disk0")?;
+        attach(bench, &scsi0, &disk)?;
+        case(bench, &scsi0, &disk)?;
+        bench.still_works()
+    })
+}
+
+fn controller(bench: &mut Bench) -> Result<DeviceId> {
+    let controller = ScsiController::new(DeviceId::new("scsi0")?);
+    let (hotplug, qmp, _) = bench.vm.parts();
+    let placement = Placement::Pinned(IoThreadId::indep(1));
+    hotplug.attach_controller(qmp, &controller, &placement, soon())?;
+    Ok(controller.id)
+}
+
+fn attach(bench: &mut Bench, controller: &DeviceId, disk: &DiskSpec) -> Result<()> {
+    let (hotplug, qmp, agent) = bench.vm.parts();
+    hotplug.attach_on(qmp, agent, controller, disk, soon())?;
+    Ok(())
+}
+
+/// QEMU may be done with it before the guest has heard.
+fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
+    bench.vm.detach(&disk.id)?;
+    let agent = bench.vm.agent();
+    agent.await_disk(&serial(&disk.id), Presence::Absent, soon())?;
+    Ok(())
+}
+
+fn a_scsi_disk_comes_back(topology: Topology) -> Result<()> {
+    with_a_disk(topology, |bench, scsi0, disk| {
+        for _ in 0..3 {
+            detach(bench, disk)?;
+            attach(bench, scsi0, disk)?;
+        }
+        detach(bench, disk)?;
+        Ok(bench.vm.detach(scsi0)?)
+    })
+}
+
+fn a_scsi_disk_comes_off_under_load(topology: Topology) -> Result<()> {
+    with_a_disk(topology, |bench, scsi0, disk| {
+        let (hotplug, qmp, agent) = bench.vm.parts();
+        let running = agent.start_load(&load(disk, 600_000), soon())?;
+        hotplug.detach(qmp, &disk.id, soon())?;
+        let report = running.finish(soon())?;
+        ensure!(report.operations > 0 && report.errors > 0, "{report:?}");
+        Ok(bench.vm.detach(scsi0)?)
+    })
+}
+
+fn a_scsi_reset_meets_an_unplug(topology: Topology) -> Result<()> {
+    with_a_disk(topology, |bench, scsi0, disk| {
+        let other = bench.disk("disk1")?;
+        for _ in 0..3 {
+            attach(bench, scsi0, &other)?;
+            let (hotplug, qmp, agent) = bench.vm.parts();
+            let running = agent.start_load(&load(&other, 600_000), soon())?;
+            agent.reset_disk(&serial(&other.id), soon())?;
+            std::thread::scope(|scope| {
+                // Which of the two comes first is open: the reset may find no disk any more.
+                scope.spawn(|| agent.reset_disk(&serial(&other.id), soon()));
+                hotplug.detach(qmp, &other.id, soon())
+            })?;
+            running.finish(soon())?;
+            agent.await_disk(&serial(&other.id), Presence::Absent, soon())?;
+        }
+        detach(bench, disk)?;
+        Ok(bench.vm.detach(scsi0)?)
+    })
+}
+
+fn an_idle_controller_uses_no_cpu(topology: Topology) -> Result<()> {
+    with_a_disk(topology, |bench, _, disk| {
+        let other = bench.disk("disk1")?;
+        // QEMU 7.0 began to poll with the first event: a disk that came or went.
+        attach(bench, &DeviceId::new("scsi0")?, &other)?;
+        detach(bench, &other)?;
+        is_idle(bench, &IoThreadId::indep(1))?;
+        detach(bench, disk)
+    })
+}
+
+fn a_scsi_disk_s_cache_is_switched_under_load(topology: Topology) -> Result<()> {
+    with_a_disk(topology, |bench, _, disk| {
+        let disks = bench.vm.agent().disks(soon())?;
+        let found = disks.iter().find(|d| d.serial == serial(&disk.id));
+        let name = &found.context("the guest has no disk")?.name;
+        let path = format!("/sys/block/{name}/device/scsi_disk/*/cache_type");
+        under_load(bench, disk, |_, _, agent| {
+            for kind in ["write through", "write back"].iter().cycle().take(10) {
+                agent.set_attribute(&path, kind, soon())?;
+            }
+            Ok(())
+        })?;
+        detach(bench, disk)
+    })
+}
+
+fn a_controller_starts_again_and_again(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        for _ in 0..5 {
+            let scsi0 = controller(bench)?;
+            attach(bench, &scsi0, &disk)?;
+            detach(bench, &disk)?;
+            bench.vm.detach(&scsi0)?;
+        }
+        bench.still_works()
+    })
+}
+
+fn quit_under_scsi_load_comes_to_an_end(topology: Topology) -> Result<()> {
+    let mut bench = Bench::boot(topology)?;
+    let scsi0 = controller(&mut bench)?;
+    let disk = bench.disk("disk0")?;
+    attach(&mut bench, &scsi0, &disk)?;
+    let _ = bench.vm.agent().start_load(&load(&disk, 600_000), soon())?;
+    let exit = bench.vm.shutdown()?;
+    ensure!(exit.success(), "QEMU ended with {exit}");
+    Ok(())
+}
+
+/// The guest gives up its requests and makes them again: none fails.
+fn a_scsi_reset_under_load_comes_back(topology: Topology) -> Result<()> {
+    with_a_disk(topology, |bench, _, disk| {
+        under_load(bench, disk, |_, _, agent| {
+            for _ in 0..3 {
+                agent.reset_disk(&serial(&disk.id), soon())?;
+            }
+            Ok(())
+        })?;
+        detach(bench, disk)
+    })
+}
+
+/// What the guest writes to a slot's `power` ejects what is in it, though nobody asked for that.
+fn eject_all(bench: &Bench, device: &str) -> Result<()> {
+    let since = bench.vm.qmp().cursor();
+    let agent = bench.vm.agent();
+    agent.set_attribute("/sys/bus/pci/slots/*/power", "0", soon())?;
+    deleted(bench.vm.qmp(), device, since)?;
+    Ok(())
+}
+
+fn a_device_that_the_guest_ejects_leaves_its_thread(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let balloon = DeviceId::new("balloon0")?;
+        let (hotplug, qmp, _) = bench.vm.parts();
+        let thread = IoThreadId::indep(2);
+        let placement = Placement::Pinned(thread.clone());
+        hotplug.attach_balloon(qmp, &balloon, &placement, soon())?;
+        // Once the guest has a disk that came later, it has the balloon too.
+        let disk = bench.disk("disk0")?;
+        bench.attach(&disk, &Placement::First)?;
+        eject_all(bench, "balloon0")?;
+        let settled = bench.vm.settle()?;
+        ensure!(settled.gone.contains(&balloon), "{settled:?}");
+        let (hotplug, qmp, _) = bench.vm.parts();
+        hotplug.retire_thread(qmp, &thread)?;
+        bench.still_works()
+    })
+}
+
+fn a_disk_that_the_guest_ejects_is_let_go_of(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let free_slots = bench.vm.pool().free_slots();
+        let disk = bench.disk("disk0")?;
+        bench.attach(&disk, &Placement::First)?;
+        eject_all(bench, "disk0")?;
+        let settled = bench.vm.settle()?;
+        ensure!(settled.gone == [disk.id.clone()], "{settled:?}");
+        ensure!(bench.vm.pool().free_slots() == free_slots, "a slot is lost");
+        ensure!(
+            !bench.nodes()?.contains(&disk.id.to_string()),
+            "its node is left"
+        );
+        bench.still_works()
+    })
+}

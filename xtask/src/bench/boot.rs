@@ -1,0 +1,119 @@
+//! From nothing to a guest whose agent answers: booted as QEMU's manual has it, booted as we do,
+//! and restored.
+
+use std::ffi::OsString;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use iothread_it::artifacts::Store;
+use iothread_it::qemu::{Memory, Topology, Wiring, arguments};
+use iothread_it::vm::{Start, Vm};
+use iothread_it::warm::WarmStore;
+
+use super::bare::Bare;
+use super::figure::{Figure, Goal, Peer};
+use super::vms::{self, Vms, shape, since};
+use super::{Bench, Lab};
+use crate::cargo;
+
+pub(super) const BENCHES: &[Bench] = &[Bench {
+    name: "boot: cold and warm",
+    measure: |lab| vms::each(lab, |vms| cold_and_warm(lab, vms)),
+}];
+
+fn cold_and_warm(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
+    let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
+    let shape = shape(Topology::Q35, 1);
+    let restore = || {
+        let start = Instant::now();
+        let vm = Vm::restore_or_boot(&vms.manifest, &shape, &store)?;
+        let took = since(start);
+        match vm.start() {
+            Start::Restored => Ok(took),
+            other => bail!("a guest was not restored: {other:?}"),
+        }
+    };
+    // The first makes what the others are restored from.
+    restore()?;
+    let [plain, cold, warm] = lab.rounds.alternate([
+        &mut || {
+            let start = Instant::now();
+            let vm = Bare::start(&vms.manifest.qemu, plain(vms))?;
+            vm.greeted()?;
+            Ok(since(start))
+        },
+        &mut || {
+            let start = Instant::now();
+            let accelerator = vms.accelerator.clone();
+            let _vm = Vm::boot_with(&vms.manifest, &shape, accelerator)?;
+            Ok(since(start))
+        },
+        &mut || restore(),
+    ])?;
+    let figure = |what, ours, peer, goal| Figure {
+        name: vms.name(what),
+        unit: "ms",
+        ours,
+        peer,
+        floor: None,
+        goal,
+    };
+    let plain = Peer {
+        name: "-kernel vmlinuz, same initramfs",
+        samples: plain,
+    };
+    Ok(vec![
+        figure(
+            "boot: cold boot to agent",
+            cold.clone(),
+            plain.clone(),
+            Some(Goal::AtMost(0.65)),
+        ),
+        figure(
+            "boot: warm restore to agent",
+            warm.clone(),
+            plain,
+            Some(Goal::AtMost(0.06)),
+        ),
+        figure(
+            "boot: warm restore instead of a boot",
+            warm,
+            Peer {
+                name: "our cold boot",
+                samples: cold,
+            },
+            None,
+        ),
+    ])
+}
+
+/// Our command line without what makes the boot short.
+fn plain(vms: &Vms) -> Vec<OsString> {
+    let guest = &vms.manifest.guest;
+    let shape = shape(Topology::Q35, 1);
+    let ours = arguments(
+        &shape,
+        &vms.accelerator,
+        guest,
+        Wiring::default(),
+        &Memory::Own,
+    );
+    let cpu = match vms.accelerator {
+        iothread_it::qemu::Accelerator::Kvm => "host",
+        iothread_it::qemu::Accelerator::Tcg { .. } => "max",
+    };
+    let mut plain = Vec::with_capacity(ours.len());
+    let mut option = OsString::new();
+    for argument in ours {
+        let instead = match option.to_str() {
+            Some("-machine") => Some("q35".into()),
+            Some("-cpu") => Some(cpu.into()),
+            Some("-kernel") => Some(guest.kernel.clone().into_os_string()),
+            Some("-append") => Some("console=ttyS0 quiet panic=-1".into()),
+            _ => None,
+        };
+        option.clone_from(&argument);
+        plain.push(instead.unwrap_or(argument));
+    }
+    plain
+}

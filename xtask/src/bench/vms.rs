@@ -1,0 +1,72 @@
+//! What all measurements with VMs share.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use iothread_it::artifacts::Manifest;
+use iothread_it::config::{HypervisorConfig, IoThreads};
+use iothread_it::qemu::{Accelerator, Shape, Topology};
+
+use super::Lab;
+use crate::provision;
+
+/// Measures with each QEMU that was asked for.
+pub(super) fn each<T>(
+    lab: &Lab,
+    mut measure: impl FnMut(&Vms) -> Result<Vec<T>>,
+) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    for qemu in &lab.qemus {
+        let manifest = provision::provision(qemu)?;
+        let accelerator = Accelerator::probe();
+        eprintln!("  QEMU {}, {accelerator}", manifest.qemu.version);
+        all.extend(measure(&Vms {
+            manifest,
+            accelerator,
+        })?);
+    }
+    Ok(all)
+}
+
+/// A QEMU, a guest, and what runs the guest's code.
+pub(super) struct Vms {
+    pub(super) manifest: Manifest,
+    pub(super) accelerator: Accelerator,
+}
+
+impl Vms {
+    /// Names a figure after what was measured and the QEMU that it was measured with.
+    pub(super) fn name(&self, what: &str) -> String {
+        match self.manifest.qemu.numbers() {
+            Some(version) => format!("{what} (QEMU {version})"),
+            None => what.to_owned(),
+        }
+    }
+}
+
+/// A VM with four threads that sleep while they have nothing to do.
+pub(super) fn shape(topology: Topology, vcpus: u32) -> Shape {
+    let mut iothreads = IoThreads {
+        count: 4,
+        ..IoThreads::default()
+    };
+    iothreads.polling.max_ns = Some(0);
+    let config = HypervisorConfig {
+        vcpus,
+        iothreads,
+        ..HypervisorConfig::default()
+    };
+    Shape {
+        topology,
+        ..Shape::new(config)
+    }
+}
+
+/// Returns the milliseconds since then.
+pub(super) fn since(start: Instant) -> f64 {
+    millis(start.elapsed())
+}
+
+pub(super) fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
