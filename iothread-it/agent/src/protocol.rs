@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
