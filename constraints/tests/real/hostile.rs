@@ -42,6 +42,7 @@ fn the_worst_is_one_outcome_each() {
     for (test, how) in [
         ("segfault", "FAILED (SIGSEGV)"),
         ("abort", "FAILED (SIGABRT)"),
+        ("fail_at_the_exit", "FAILED"),
         ("infinite_loop", "FAILED (timed out after 700ms)"),
         ("hundred_megabytes", "FAILED"),
         ("closed_stdout", "ok"),
@@ -57,7 +58,9 @@ fn the_worst_is_one_outcome_each() {
         assert_eq!(ok, is_root(), "{test}");
     }
     assert!(said.line("z_untouched::everything").ends_with("... ok"));
-    assert!(said.stdout.contains("; 4 failed;"), "{}", said.stdout);
+    assert!(said.stdout.contains("; 5 failed;"), "{}", said.stdout);
+    let why = "left with exit code 7 before the test had ended";
+    assert!(said.stdout.contains(why), "{}", said.stdout);
 
     let long = said
         .stdout
