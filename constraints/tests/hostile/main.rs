@@ -45,6 +45,14 @@ mod worst {
         }
     }
 
+    #[kata_test]
+    fn read_input() {
+        let mut input = String::new();
+        let read = std::io::stdin().read_to_string(&mut input);
+        read.expect("an input that can be read");
+        assert_eq!(input, "");
+    }
+
     /// It fails behind its body, where a test that counts what it leaked would.
     #[kata_test]
     fn fail_at_the_exit() {

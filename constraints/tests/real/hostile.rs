@@ -198,6 +198,15 @@ fn a_slow_test_is_spoken_of_once_and_goes_on() {
     assert_eq!(said.stdout.matches(notice).count(), 1, "{}", said.stdout);
 }
 
+/// What is typed is for whoever runs the tests, and a group in the background may not read it.
+#[test]
+fn tests_have_no_input() {
+    let mut command = HOSTILE.command(&["worst::read_input"]);
+    command.stdin(fs::File::open("/proc/version").expect("something to read"));
+    let said = Said::by(command);
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
 #[test]
 fn in_process_runs_without_children() {
     let said = HOSTILE.run(&[
