@@ -245,7 +245,14 @@ fn verdict(
         .filter(|outcome| outcome.outcome == OutcomeKind::Passed)
         .count();
     if passed == asked && status.success() {
-        println!("all {passed} cases passed");
+        let expected = outcomes
+            .iter()
+            .filter(|o| table::is_expected_failure(o))
+            .count();
+        match expected {
+            0 => println!("all {passed} cases passed"),
+            _ => println!("all {passed} cases passed, {expected} of them by failing as expected"),
+        }
         return Ok(ExitCode::SUCCESS);
     }
     println!("{passed} of {asked} cases passed; the suite ended with {status}");

@@ -44,6 +44,9 @@ pub(crate) enum Ending {
     TimedOut,
     /// It began, and nothing more is known.
     Lost,
+    /// No place could run it, which only a runner knows.
+    #[cfg(feature = "runner")]
+    Nowhere,
 }
 
 impl Phase {
@@ -65,6 +68,8 @@ impl Ending {
             Self::Undetermined => "undetermined",
             Self::TimedOut => "timed_out",
             Self::Lost => "lost",
+            #[cfg(feature = "runner")]
+            Self::Nowhere => "nowhere",
         }
     }
 }
@@ -130,7 +135,7 @@ pub(crate) struct Process {
     pub(crate) uid: u32,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "runner"))]
 impl Record<'_> {
     /// The line alone.
     pub(crate) fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {

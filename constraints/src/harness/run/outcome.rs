@@ -111,6 +111,14 @@ impl<'a> Report<'a> {
             Decision::Ignored(reason) => {
                 (Ending::Ignored, Shown::Ignored((*reason).to_owned()), None)
             }
+            Decision::Left(place) => {
+                let shown = Shown::Ignored(format!("runs in {place}"));
+                // Its record comes from there.
+                self.printer.started(next.test.name());
+                self.show(next.test, &Outcome::new(Ending::Ignored, shown));
+                self.summary.ignored();
+                return;
+            }
             Decision::Skip(reasons) => {
                 let why = explain(reasons, next.test.issue, next.test.reason);
                 (Ending::Skipped, Shown::Ignored(why), None)
