@@ -124,9 +124,9 @@ impl Supply {
     pub(super) fn key(&self) -> String {
         let release = &self.manifest.guest.kernel_release;
         match Vm::key(&self.manifest, &self.shape()) {
-            Ok(key) => format!("vm-{release}-{}", &key.as_str()[..16]),
-            // Without its files it does not start either.
-            Err(_) => format!("vm-{release}"),
+            Ok(Some(key)) => format!("vm-{release}-{}", &key.as_str()[..16]),
+            // This shape can be saved, and without its files it does not start either.
+            Ok(None) | Err(_) => format!("vm-{release}"),
         }
     }
 
