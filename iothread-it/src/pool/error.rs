@@ -80,6 +80,14 @@ pub enum PoolError {
         /// The device.
         device: DeviceId,
     },
+    /// Too many queues for a device, or none.
+    #[error("num-queues is {queues}; it must be larger than 0, and at most {limit}")]
+    Queues {
+        /// How many were asked for.
+        queues: u16,
+        /// How many QEMU can make.
+        limit: u16,
+    },
     /// A mapping that breaks one of QEMU's rules.
     #[error(transparent)]
     Mapping(#[from] MappingError),

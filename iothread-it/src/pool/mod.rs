@@ -29,6 +29,21 @@ pub use state::{Served, State, ThreadState};
 pub use threads::NewThread;
 use threads::{Choice, Threads};
 
+/// Queues of a virtio device at the most (`VIRTIO_QUEUE_MAX`).
+const DEVICE_QUEUES: u16 = 1024;
+
+/// A SCSI controller needs two for itself.
+const CONTROLLER_QUEUES: u16 = DEVICE_QUEUES - 2;
+
+/// Checks what QEMU refuses, or, where a disk has too many, ends by.
+fn must_have_queues(queues: u16, limit: u16) -> Result<(), PoolError> {
+    if (1..=limit).contains(&queues) {
+        Ok(())
+    } else {
+        Err(PoolError::Queues { queues, limit })
+    }
+}
+
 /// The threads and slots of one VM, and the leases on them.
 #[derive(Debug, Clone)]
 pub struct Pool {
@@ -58,6 +73,7 @@ impl Pool {
         queues: u16,
         placement: &Placement,
     ) -> Result<Lease, PoolError> {
+        must_have_queues(queues, DEVICE_QUEUES)?;
         let lease = self.make_lease(device, queues, placement)?;
         self.hold(device, Holding::Device(lease.clone()));
         Ok(lease)
@@ -73,6 +89,7 @@ impl Pool {
         queues: u16,
         placement: &Placement,
     ) -> Result<Lease, PoolError> {
+        must_have_queues(queues, CONTROLLER_QUEUES)?;
         let lease = self.make_lease(controller, queues, placement)?;
         self.hold(controller, Holding::Controller(lease.clone()));
         Ok(lease)

@@ -187,7 +187,12 @@ impl Bench {
         shape: &Shape,
         case: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let mut bench = Self::boot_shape(shape)?;
+        Self::run_with(start(shape)?, case)
+    }
+
+    /// Runs a case with a VM that was started otherwise.
+    pub(crate) fn run_with(vm: Vm, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let mut bench = Self::with(vm)?;
         case(&mut bench).with_context(|| format!("the case failed{}", bench.vm.last_words()))?;
         bench.vm.shutdown()?;
         Ok(())

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use iothread_it::artifacts::Manifest;
 use iothread_it::guest::protocol::{Direction, Extent, Load, LoadReport};
 use iothread_it::guest::{Agent, pattern};
 use iothread_it::hotplug::{DiskSpec, Hotplug};
@@ -17,8 +18,9 @@ use iothread_it::pool::Placement;
 use iothread_it::process::ProcessId;
 use iothread_it::qemu::Topology;
 use iothread_it::qmp::Qmp;
+use iothread_it::vm::Vm;
 
-use crate::fixture::{Bench, cases, extent, soon};
+use crate::fixture::{Bench, cases, extent, shape, soon};
 
 cases!(q35 Q35 many_cycles_leave_no_trace);
 
@@ -32,7 +34,7 @@ const CYCLES: usize = 60;
 const WARMED_UP: usize = 50;
 
 const BLOCK: u32 = 4096;
-const EXTENT: u64 = 4 << 20;
+const EXTENT: u64 = 8 << 20;
 
 /// How often it is said how far it is.
 const SAID_EVERY: Duration = Duration::from_secs(5);
@@ -47,7 +49,10 @@ fn many_cycles_leave_no_trace(topology: Topology) -> Result<()> {
             .with_context(|| format!("{CYCLES_ENV} is {text}"))?,
         Err(_) => CYCLES,
     };
-    Bench::run(topology, |bench| {
+    // A guest that booted has touched the memory that it uses. A restored one touches it bit by bit,
+    // which would look like a leak of QEMU's.
+    let vm = Vm::boot(&Manifest::find()?, &shape(topology)?)?;
+    Bench::run_with(vm, |bench| {
         let qemu = bench.vm.process();
         let start = Footprint::of(qemu)?;
         let neighbour = bench.disk("neighbour")?;
@@ -145,9 +150,10 @@ impl Soak<'_> {
                 ..extent(&disk.id, EXTENT)
             },
             direction: Direction::Write,
-            threads: 2,
+            // One thread writes block after block, so what is there can be counted.
+            threads: 1,
             cpus: Vec::new(),
-            depth: 4,
+            depth: 8,
             block_size: BLOCK,
             duration_ms: 600_000,
             operations: None,
@@ -184,8 +190,9 @@ fn persisted(report: &LoadReport, extent: &Extent, image: &File) -> Result<()> {
         .zip(bytes.chunks(BLOCK as usize))
         .filter(|(offset, block)| pattern::first_mismatch(extent.seed, *offset, block).is_none())
         .count() as u64;
-    // A load that came round wrote the same again.
-    let completed = report.operations.min(extent.length / u64::from(BLOCK));
+    // A load that came round wrote the same again, but for those that failed.
+    let blocks = extent.length / u64::from(BLOCK);
+    let completed = report.operations.min(blocks.saturating_sub(report.errors));
     ensure!(
         there >= completed && completed > 0,
         "{completed} blocks were written, {there} are there: {report:?}"

@@ -7,12 +7,15 @@ mod blk;
 mod load;
 pub(crate) mod mark;
 mod nodes;
+mod rig;
 mod scsi;
+mod threads;
 
 /// Declares cases with their issue and mark. Those with a guest are functions of a topology and run
 /// on `q35`: `[issue] case: mark;`.
 macro_rules! regressions {
     (with a guest: $([$issue:literal] $case:ident: $mark:expr;)*) => {
+        $crate::regressions::marks!($($case: $mark;)*);
         mod q35 {
             use $crate::regressions::mark::*;
             $(
@@ -25,6 +28,7 @@ macro_rules! regressions {
         }
     };
     (without a guest: $([$issue:literal] $case:ident: $mark:expr;)*) => {
+        $crate::regressions::marks!($($case: $mark;)*);
         mod alone {
             use $crate::regressions::mark::*;
             $(
@@ -38,3 +42,22 @@ macro_rules! regressions {
     };
 }
 pub(crate) use regressions;
+
+/// Each case's mark, for whoever compares them with the documents.
+macro_rules! marks {
+    ($($case:ident: $mark:expr;)*) => {
+        pub(super) const MARKS: &[(&str, $crate::regressions::mark::Mark)] = {
+            use $crate::regressions::mark::*;
+            &[$((stringify!($case), $mark)),*]
+        };
+    };
+}
+pub(crate) use marks;
+
+/// Returns every case with its mark.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, mark::Mark)> {
+    [blk::MARKS, nodes::MARKS, scsi::MARKS, threads::MARKS]
+        .into_iter()
+        .flatten()
+        .copied()
+}

@@ -1,15 +1,12 @@
-//! What QEMU does by itself: block nodes, threads and devices whose guest never ran, so that a case
-//! takes a moment. A reset completes a removal that no guest hears of.
+//! Block nodes and devices on them, without a guest.
 
-use anyhow::{Context, Result, bail, ensure};
-use iothread_it::qmp::Qmp;
-use iothread_it::qmp::command::{QomGet, QueryIothreads};
-use iothread_it::scratch::Scratch;
-use serde_json::{Value, json};
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
 
 use super::regressions;
+use super::rig::{Rig, unplug};
 use crate::bare::{Bare, refusal};
-use crate::fixture::{scratch, soon};
+use crate::fixture::soon;
 use crate::raw::{self, deleted, job};
 
 regressions!(without a guest:
@@ -52,113 +49,7 @@ regressions!(without a guest:
     ["tests/qtest/drive_del-test"] a_node_goes_after_its_device_and_not_before: Mark::Guard(
         "QEMU that removes a node under a device (GHSA-cp42-9j6q-v649)",
     );
-    ["RHEL-43412"] a_mapping_is_on_the_device_that_was_asked_to_have_it: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, told: "Property 'virtio-blk-pci.iothread-vq-mapping' not found" },
-    ]);
-    ["qemu-project/qemu#2069"] the_device_tree_is_shown_after_a_mapped_disk_is_gone: Mark::Guard(
-        "QEMU that frees a device's mapping and shows it all the same",
-    );
-    ["QEMU iothread.c: no can_be_deleted"] a_busy_thread_is_not_deleted: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, told: "QEMU deleted a busy thread" },
-        Red { qemu: seen::TRIXIE, told: "QEMU deleted a busy thread" },
-        Red { qemu: seen::SID, told: "QEMU deleted a busy thread" },
-    ]);
-    ["QEMU iothread-vq-mapping.c: cleanup by name"]
-    a_mapped_thread_that_was_made_anew_is_not_taken_for_the_old: Mark::Reproduced(&[
-        Red { qemu: seen::TRIXIE, told: "object_finalize: assertion failed: (obj->parent == NULL)" },
-        Red { qemu: seen::SID, told: "object_finalize: assertion failed: (obj->parent == NULL)" },
-    ]);
-    ["Proxmox VE: I/O pressure of idle IOThreads"] idle_threads_do_not_wait_for_io: Mark::Reproduced(&[
-        Red { qemu: seen::SID, told: "tasks wait for I/O while QEMU is idle" },
-    ]);
 );
-
-/// The machine whose own bus takes a device and, at a reset, gives it up.
-const PC: [&str; 6] = [
-    "-machine",
-    "pc",
-    "-object",
-    "iothread,id=t0",
-    "-object",
-    "iothread,id=t1",
-];
-
-/// QEMU on `pc` with two threads, and a folder.
-struct Rig {
-    qemu: Bare,
-    scratch: Scratch,
-}
-
-impl Rig {
-    fn run(case: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
-        let rig = Self {
-            qemu: Bare::start(&PC)?,
-            scratch: scratch()?,
-        };
-        case(&rig).with_context(|| rig.qemu.last_words())?;
-        rig.qemu.quit()
-    }
-
-    fn qmp(&self) -> &Qmp {
-        &self.qemu.qmp
-    }
-
-    fn path(&self, name: &str) -> Result<String> {
-        let path = self.scratch.path().join(name);
-        Ok(path.to_str().context("a path is no text")?.to_owned())
-    }
-
-    /// Adds a raw node over a new file.
-    fn node(&self, name: &str) -> Result<()> {
-        let path = self.path(name)?;
-        std::fs::File::create(&path)?.set_len(16 << 20)?;
-        let file = json!({"driver": "file", "filename": path});
-        let node = json!({"driver": "raw", "node-name": name, "file": file});
-        self.qmp().execute(&raw::BlockdevAdd(node), soon())?;
-        Ok(())
-    }
-
-    fn put(&self, node: &str, thread: &str) -> Result<()> {
-        let command = json!({"node-name": node, "iothread": thread});
-        self.qmp().execute(&raw::SetIothread(command), soon())?;
-        Ok(())
-    }
-
-    fn device(&self, id: &str, node: &str, thread: &str) -> Value {
-        json!({"driver": "virtio-blk-pci", "id": id, "drive": node, "iothread": thread,
-               "bus": "pci.0"})
-    }
-
-    fn plug(&self, id: &str, node: &str, thread: &str) -> Result<()> {
-        let device = raw::DeviceAdd(self.device(id, node, thread));
-        self.qmp().execute(&device, soon())?;
-        Ok(())
-    }
-
-    fn unplug(&self, id: &str) -> Result<()> {
-        unplug(self.qmp(), id)
-    }
-
-    fn human(&self, line: &str) -> Result<String> {
-        let command = raw::HumanMonitor(json!({"command-line": line}));
-        let said = self.qmp().execute(&command, soon())?;
-        Ok(said.as_str().unwrap_or_default().to_owned())
-    }
-
-    fn threads(&self) -> Result<Vec<String>> {
-        let threads = self.qmp().execute(&QueryIothreads {}, soon())?;
-        Ok(threads.into_iter().map(|thread| thread.id).collect())
-    }
-}
-
-/// Asks a guest that never ran for a device, and resets it.
-fn unplug(qmp: &Qmp, id: &str) -> Result<()> {
-    let since = qmp.cursor();
-    qmp.execute(&raw::DeviceDel(json!({"id": id})), soon())?;
-    qmp.execute(&raw::SystemReset(json!({})), soon())?;
-    deleted(qmp, id, since)?;
-    Ok(())
-}
 
 /// QEMU's device-plug-test: each machine, and each way to write the command line.
 fn a_cold_plugged_device_says_that_it_is_gone() -> Result<()> {
@@ -405,113 +296,4 @@ fn a_node_goes_after_its_device_and_not_before() -> Result<()> {
         rig.qmp().execute(&remove(), soon())?;
         Ok(())
     })
-}
-
-/// A device with its queues on both threads.
-fn mapped(rig: &Rig) -> Result<()> {
-    rig.node("n0")?;
-    let mut device = rig.device("d0", "n0", "t0");
-    device["num-queues"] = 2.into();
-    device["iothread-vq-mapping"] = json!([{"iothread": "t0"}, {"iothread": "t1"}]);
-    if let Some(device) = device.as_object_mut() {
-        device.remove("iothread");
-    }
-    rig.qmp().execute(&raw::DeviceAdd(device), soon())?;
-    Ok(())
-}
-
-fn a_mapping_is_on_the_device_that_was_asked_to_have_it() -> Result<()> {
-    Rig::run(|rig| {
-        mapped(rig)?;
-        let property = QomGet {
-            path: "/machine/peripheral/d0",
-            property: "iothread-vq-mapping",
-        };
-        let found = rig.qmp().execute(&property, soon())?;
-        let wanted = json!([{"iothread": "t0"}, {"iothread": "t1"}]);
-        ensure!(found == wanted, "{found}");
-        Ok(())
-    })
-}
-
-fn the_device_tree_is_shown_after_a_mapped_disk_is_gone() -> Result<()> {
-    Rig::run(|rig| {
-        mapped(rig)?;
-        rig.unplug("d0")?;
-        let tree = rig.human("info qtree")?;
-        ensure!(tree.contains("bus: pci.0"), "{tree}");
-        mapped_again(rig)
-    })
-}
-
-fn mapped_again(rig: &Rig) -> Result<()> {
-    let command = raw::BlockdevDel(json!({"node-name": "n0"}));
-    rig.qmp().execute(&command, soon())?;
-    mapped(rig)?;
-    let tree = rig.human("info qtree")?;
-    ensure!(tree.contains("dev: virtio-blk-pci, id \"d0\""), "{tree}");
-    Ok(())
-}
-
-/// The pool does not let go of such a thread (`placement: a_thread_added_at_run_time_serves`).
-fn a_busy_thread_is_not_deleted() -> Result<()> {
-    Rig::run(|rig| {
-        rig.node("n0")?;
-        rig.plug("d0", "n0", "t0")?;
-        let delete = raw::ObjectDel(json!({"id": "t0"}));
-        if rig.qmp().execute(&delete, soon()).is_ok() {
-            bail!("QEMU deleted a busy thread, and has {:?}", rig.threads()?);
-        }
-        Ok(())
-    })
-}
-
-/// The pool never uses an id twice.
-fn a_mapped_thread_that_was_made_anew_is_not_taken_for_the_old() -> Result<()> {
-    Rig::run(|rig| {
-        mapped(rig)?;
-        let delete = raw::ObjectDel(json!({"id": "t0"}));
-        rig.qmp().execute(&delete, soon())?;
-        let anew = raw::ObjectAdd(json!({"qom-type": "iothread", "id": "t0"}));
-        rig.qmp().execute(&anew, soon())?;
-        rig.unplug("d0")?;
-        let threads = rig.threads()?;
-        ensure!(threads.contains(&"t0".to_owned()), "{threads:?}");
-        Ok(())
-    })
-}
-
-/// From 10.2 on, QEMU waits for events in io_uring, and the kernel counts who waits there as one
-/// who waits for I/O: a pool that does nothing looks like a disk that does not keep up (PSI).
-fn idle_threads_do_not_wait_for_io() -> Result<()> {
-    const THREADS: usize = 48;
-    let objects: Vec<String> = (0..THREADS).map(|n| format!("iothread,id=t{n}")).collect();
-    let mut arguments = vec!["-machine", "none"];
-    for object in &objects {
-        arguments.extend(["-object", object.as_str()]);
-    }
-    let qemu = Bare::start(&arguments)?;
-    // Others on this host may wait too, so the least of several looks counts, with and without.
-    let with = least_blocked()?;
-    qemu.quit()?;
-    let more = with.saturating_sub(least_blocked()?);
-    ensure!(
-        more < THREADS / 2,
-        "{more} more tasks wait for I/O while QEMU is idle"
-    );
-    Ok(())
-}
-
-fn least_blocked() -> Result<usize> {
-    const LOOKS: usize = 20;
-    let mut least = usize::MAX;
-    for _ in 0..LOOKS {
-        let stat = std::fs::read_to_string("/proc/stat")?;
-        let blocked = stat
-            .lines()
-            .find_map(|line| line.strip_prefix("procs_blocked "));
-        least = least.min(blocked.context("no procs_blocked")?.trim().parse()?);
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    Ok(least)
 }
