@@ -1,13 +1,19 @@
-//! What a runner tells a test binary of the place that it has put it in: its name, and how much
-//! slower than the runner's own it is.
+//! What a runner tells a test binary of places: the name of the one that it has put it in, how much
+//! slower than the runner's own that is, and which tests it has meant for others.
 
+use std::collections::HashMap;
 use std::env;
+use std::fs;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The place's name, which stands in every record. Unset: `here`.
 pub(crate) const PLACE: &str = "KATA_TEST_PLACE";
 /// By how much time limits are longer in this place, from 1.
 pub(crate) const TIME_SCALE: &str = "KATA_TEST_TIME_SCALE";
+
+/// A file with the tests that this binary is to leave to other places.
+pub(crate) const LEAVE: &str = "KATA_TEST_LEAVE";
 
 /// The place that nobody has to name.
 pub(crate) const HERE: &str = "here";
@@ -22,6 +28,27 @@ pub(crate) fn name() -> String {
 /// there, that runner has others to try.
 pub(crate) fn is_elsewhere() -> bool {
     name() != HERE
+}
+
+/// The place that a test of a binary is left to, if a runner says so.
+pub(crate) fn left_to(binary: &str, test: &str) -> Option<&'static str> {
+    static LEFT: OnceLock<HashMap<(String, String), String>> = OnceLock::new();
+    let left = LEFT.get_or_init(|| {
+        let path = env::var_os(LEAVE).filter(|path| !path.is_empty());
+        // Without the list the tests run here too, and show what they lack.
+        let text = path.and_then(|path| fs::read_to_string(path).ok());
+        let lines = text.as_deref().unwrap_or_default().lines();
+        lines.filter_map(left_line).collect()
+    });
+    // Looked up by what an owned key lends.
+    let key = (binary.to_owned(), test.to_owned());
+    left.get(&key).map(String::as_str)
+}
+
+/// A line of that file: binary, test and place.
+fn left_line(line: &str) -> Option<((String, String), String)> {
+    let mut words = line.split('\t').map(str::to_owned);
+    Some(((words.next()?, words.next()?), words.next()?))
 }
 
 /// A time limit as long as it is to be in this place.

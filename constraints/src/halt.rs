@@ -33,6 +33,9 @@ enum Stage {
 
 thread_local! {
     static STAGE: Cell<Stage> = const { Cell::new(Stage::None) };
+    /// Something is in the list below, which is not to be touched for nothing: it has a destructor,
+    /// and each test's process would have to have that registered.
+    static ANY_WAIVED: Cell<bool> = const { Cell::new(false) };
     /// What was required, is unmet, and did not stop the test, since unmet tests are to run.
     static WAIVED: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
 }
@@ -44,6 +47,7 @@ pub fn require(constraints: &[Constraint]) {
     let undetermined = match judgement.standing {
         Standing::Met => return,
         Standing::Unmet if unskip() => {
+            ANY_WAIVED.set(true);
             WAIVED.with_borrow_mut(|waived| waived.extend(judgement.reasons));
             return;
         }
@@ -94,7 +98,11 @@ pub(crate) fn watch<T>(body: impl FnOnce() -> T) -> (T, bool) {
 
 /// Takes what did not stop the test of this thread, since unmet tests are to run.
 pub(crate) fn take_waived() -> Vec<Reason> {
-    WAIVED.take()
+    if ANY_WAIVED.replace(false) {
+        WAIVED.take()
+    } else {
+        Vec::new()
+    }
 }
 
 /// Reports these to the harness.

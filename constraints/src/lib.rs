@@ -29,7 +29,7 @@
 //! | variable | effect |
 //! |---|---|
 //! | `KATA_TEST_EXPECT='root, kernel_ge = "6.1"'` | The host promises this. If it does not keep it, the run fails before any test, and nextest at its list. |
-//! | `KATA_TEST_MAY_SKIP='kvm'` | A test may be skipped for lack of this alone; any other skip fails. Set and empty, it allows none. [`skip!`] and `when` cannot be allowed. |
+//! | `KATA_TEST_MAY_SKIP='kvm'` | A test may be skipped for lack of this alone; any other skip fails. Set and empty, it allows none. It can name a probe as the attribute does (`when = path::of::probe`), and `skip!` for what tests say by [`skip!`]. |
 //! | `KATA_TEST_ALLOW=slow,destructive` | Runs the tests that ask for it by `opt_in`. |
 //! | `KATA_TEST_UNSKIP=1` | Runs unmet tests too. One that passes is reported as having a stale constraint; one that does not stays skipped (under nextest it fails). |
 //! | `KATA_TEST_FACTS=FILE` | `--list` judges the host whose answers are in the file, as `cargo xtask facts --json` prints them: each test with its verdict, `?` where that depends on what is not recorded. Nothing is run. |
@@ -152,7 +152,7 @@ pub mod __private {
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
     pub use crate::metadata::{serial, timeout};
-    pub use crate::registry::{Target, Test, succeeded};
+    pub use crate::registry::{Required, Target, Test, succeeded};
     #[cfg(not(all(target_os = "linux", not(miri))))]
     pub use inventory;
     pub use kata_test_macros::require as require_in;

@@ -118,7 +118,7 @@ impl Reason {
 }
 
 /// What stands for a constraint where the test itself said why it cannot go on.
-const SAID: &str = "skip!";
+pub(crate) const SAID: &str = "skip!";
 
 /// What stands for a constraint where a test left something behind.
 const LEFT: &str = "nothing left behind";

@@ -13,10 +13,14 @@
 //! - [`vm`] puts them together; [`scratch`] is where it has its files.
 
 pub mod artifacts;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
+mod cpio;
 pub mod guest;
 pub mod hotplug;
 mod lines;
+pub mod place;
 pub mod pool;
 pub mod process;
 pub mod qemu;

@@ -28,6 +28,7 @@ pub(crate) fn check(args: TokenStream) -> TokenStream {
     }
     quote_spanned! { Span::mixed_site() => {
         #consts
+        #krate::__register! { required #required }
         #krate::__private::require(#required);
     } }
 }

@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             .env("RUSTDOCFLAGS", "-Dwarnings"),
     )?;
     announce("test");
-    let tests = test::run(&test::Options::default())?;
+    let tests = test::run(&iothread_it::cli::test::Options::default())?;
     if tests != ExitCode::SUCCESS {
         return Ok(tests);
     }

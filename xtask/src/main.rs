@@ -1,17 +1,8 @@
 //! The commands of this workspace: `cargo xtask --help`.
 
 mod bench;
-mod cargo;
 mod ci;
-mod facts;
-mod interrupt;
 mod it;
-mod matrix;
-mod places;
-mod plan;
-mod progress;
-mod provision;
-mod report;
 mod room;
 mod table;
 mod test;
@@ -19,6 +10,7 @@ mod test;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use iothread_it::cli::{self, cargo, interrupt, provision};
 
 /// The commands of this workspace.
 #[derive(Parser)]
@@ -32,14 +24,8 @@ struct Cli {
 enum Command {
     /// Boots QEMU with a guest and proves hotplug on IOThreads, with a table at the end.
     It(it::Options),
-    /// Runs every test of the workspace.
-    Test(test::Options),
-    /// Says which test would run where, without running any.
-    Plan(plan::Options),
-    /// Joins the records of several machines or shards, and fails on tests that were lost.
-    Report(report::Options),
-    /// Prints what this host is, or judges constraints on it.
-    Facts(facts::Options),
+    #[command(flatten)]
+    Kata(cli::Command),
     /// Measures figures beside their peers or floors, and prints ratios.
     Bench(bench::Options),
     /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
@@ -47,20 +33,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    cli::exit(match Cli::parse().command {
         Command::It(options) => it::run(&options),
-        Command::Test(options) => test::run(&options),
-        Command::Plan(options) => plan::run(&options),
-        Command::Report(options) => report::run(&options),
-        Command::Facts(options) => facts::run(&options),
+        Command::Kata(cli::Command::Test(options)) => test::run(&options),
+        Command::Kata(cli::Command::Plan(mut options)) => {
+            options.build.all_features = true;
+            cli::plan::run(&options)
+        }
+        Command::Kata(command) => command.run(),
         Command::Bench(options) => bench::run(&options),
         Command::Ci => ci::run(),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }

@@ -28,11 +28,12 @@ pub(crate) fn of(outcomes: &[Outcome]) -> Table {
         "case",
         "machine",
         "outcome",
+        "VM ms",
         "attach ms",
         "detach ms",
         "serving thread",
     ]);
-    for column in [3, 4] {
+    for column in [3, 4, 5] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -45,6 +46,7 @@ pub(crate) fn of(outcomes: &[Outcome]) -> Table {
             case(&outcome.test),
             machine.map_or(String::new(), |machine| machine.to_string()),
             what_came_of(outcome),
+            milliseconds("start_ms"),
             milliseconds("attach_ms"),
             milliseconds("detach_ms"),
             measure("serving_thread").map_or(String::new(), |n| format!("indep_iothread_{n}")),

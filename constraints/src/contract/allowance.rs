@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::MAY_SKIP;
+use super::{MAY_SKIP, settings};
 use crate::constraint::Constraint;
-use crate::verdict::Reason;
+use crate::verdict::{Reason, SAID};
 
 /// The only constraints for which a test may be skipped.
 #[derive(Debug)]
@@ -16,12 +16,14 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    pub(super) fn new(text: String, constraints: &[Constraint]) -> Self {
-        let mut allowed = BTreeSet::new();
-        for constraint in constraints {
-            collect(constraint, &|atom| atom, &mut allowed);
+    /// Reads a list of constraints, of probes (`when = path::of::probe`), and of `skip!`, by which
+    /// tests speak for themselves.
+    pub(super) fn read(text: String) -> Result<Self, String> {
+        let (constraints, mut allowed) = take_own(&text);
+        for constraint in settings::constraints(MAY_SKIP, &constraints)? {
+            collect(&constraint, &|atom| atom, &mut allowed);
         }
-        Self { text, allowed }
+        Ok(Self { text, allowed })
     }
 
     /// Says why a skip for these reasons is not allowed. Each of them has to be: a test that lacks
@@ -74,6 +76,44 @@ impl Allowance {
         }
         part.is_empty()
     }
+}
+
+/// Takes out what is no constraint that a text can name, and returns the rest, in which all else
+/// stands where it stood.
+fn take_own(text: &str) -> (String, BTreeSet<String>) {
+    let mut rest = String::new();
+    let mut own = BTreeSet::new();
+    let (mut depth, mut quoted) = (0_usize, false);
+    let outer_comma = |c: char| {
+        match c {
+            '"' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0 && !quoted
+    };
+    for piece in text.split_inclusive(outer_comma) {
+        match named(piece.trim_end_matches(',').trim()) {
+            Some(name) => {
+                own.insert(name);
+                rest.extend(std::iter::repeat_n(' ', piece.len()));
+            }
+            None => rest.push_str(piece),
+        }
+    }
+    (rest, own)
+}
+
+/// What reasons call a probe or `skip!`.
+fn named(piece: &str) -> Option<String> {
+    if piece == SAID {
+        return Some(SAID.to_owned());
+    }
+    let path = piece.strip_prefix("when")?.trim_start();
+    let path = path.strip_prefix('=')?.trim().trim_matches('"');
+    let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
+    (!path.is_empty() && path.chars().all(is_path)).then(|| format!("when {path}"))
 }
 
 /// Collects the atoms as the reasons of a skip name them.

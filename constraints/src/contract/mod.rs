@@ -42,8 +42,7 @@ impl Contract {
         let expect = expect
             .map(|text| settings::constraints(EXPECT, &text).map(|of| (text, of)))
             .transpose()?;
-        let may_skip = text(MAY_SKIP)?
-            .map(|text| settings::constraints(MAY_SKIP, &text).map(|of| Allowance::new(text, &of)));
+        let may_skip = text(MAY_SKIP)?.map(Allowance::read);
         Ok(Self {
             expect,
             may_skip: may_skip.transpose()?,

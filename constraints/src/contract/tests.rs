@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::*;
 use crate::facts::{Answer, Finding, Question};
+use crate::verdict::Evidence;
 
 /// An unprivileged user on a Debian whose KVM cannot be told.
 struct MadeUp;
@@ -126,8 +127,40 @@ fn every_reason_of_a_skip_has_to_be_allowed() {
         forbids("", "root").as_deref(),
         Some("a skip for root is not allowed here: KATA_TEST_MAY_SKIP lists nothing")
     );
-    // No constraint stands behind what a test says itself, so none can allow it.
+}
+
+#[test]
+fn probes_and_what_tests_say_themselves_can_be_allowed() {
     let said = [Reason::said_by_the_test("no disk".into(), "a.rs:1".into())];
-    let contract = read(&[(MAY_SKIP, "root")]).expect("a contract");
-    assert!(contract.forbids(&said).is_some());
+    let seen = Evidence::new("there is none", "/dev/loop0");
+    let probed = [Reason::new("when disks::has_loop".to_owned(), &seen)];
+    let allows = |may_skip: &str, reasons: &[Reason]| {
+        let contract = read(&[(MAY_SKIP, may_skip)]).expect("a contract");
+        contract.forbids(reasons).is_none()
+    };
+    // No constraint stands behind what a test says itself, so none can allow it.
+    assert!(!allows("root", &said));
+    for list in [
+        "skip!",
+        "root, skip!",
+        "skip! , any(root, kvm), kernel_ge = \"6.1\"",
+    ] {
+        assert!(allows(list, &said), "{list}");
+        assert!(!allows(list, &probed), "{list}");
+    }
+    for list in [
+        "when = disks::has_loop",
+        "kvm, when = \"disks::has_loop\", root",
+    ] {
+        assert!(allows(list, &probed), "{list}");
+        assert!(!allows(list, &said), "{list}");
+    }
+    assert!(!allows("when = has_loop", &probed));
+    // What is left is read as ever, and told of at its place.
+    assert_eq!(
+        read(&[(MAY_SKIP, "skip!, rot")]).expect_err("a problem"),
+        "KATA_TEST_MAY_SKIP: no constraint is called `rot`; did you mean `root`? at \"rot\""
+    );
+    assert!(read(&[(MAY_SKIP, "skip")]).is_err());
+    assert!(read(&[(MAY_SKIP, "when = f()")]).is_err());
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -27,6 +27,8 @@ use crate::verdict::Reason;
 pub(super) struct Start<'a> {
     pub(super) capture: bool,
     pub(super) slow_after: Duration,
+    /// What a test reads that reads its standard input.
+    pub(super) no_input: Option<&'a File>,
     /// Descriptors that are the harness's alone.
     pub(super) close: &'a [RawFd],
     /// Whom to become first, and where that user lives.
@@ -150,10 +152,10 @@ impl Child {
         }
     }
 
-    /// Does what is due, and says where the test stands. A process that has ended is not reaped, so
-    /// its group's id stays taken.
-    pub(super) fn step(&mut self, now: Instant) -> Step {
-        if self.ended.is_some() || has_ended(self.pid) {
+    /// Does what is due, and says where the test stands. The kernel told of an end if it may have
+    /// ended. A process that has ended is not reaped, so its group's id stays taken.
+    pub(super) fn step(&mut self, now: Instant, may_have_ended: bool) -> Step {
+        if self.ended.is_some() || may_have_ended && has_ended(self.pid) {
             self.ended.get_or_insert(now);
             return Step::Ended;
         }
@@ -269,14 +271,15 @@ pub(super) fn has_ended(pid: Pid) -> bool {
 fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, reports: OwnedFd) -> ! {
     become_leader(parent);
     default_signals();
-    mark_owner(parent);
+    mark_owner();
     // Locks among them: what the test leaves behind must not keep one.
     for fd in how.close {
         let _ = close(*fd);
     }
     // A process group in the background that reads the terminal would be stopped.
-    if let Ok(null) = File::open("/dev/null") {
+    if let Some(null) = how.no_input {
         let _ = dup2_stdin(null);
+        let _ = close(null.as_raw_fd());
     }
     if let Some(output) = output {
         let _ = dup2_stdout(&output);

@@ -11,7 +11,7 @@ use super::user::{self, User};
 use super::verdicts::recorded;
 use crate::constraint::{Judgement, Standing, judge};
 use crate::contract::Contract;
-use crate::elsewhere::is_elsewhere;
+use crate::elsewhere::{is_elsewhere, left_to};
 use crate::facts::Host;
 use crate::measure::Measures;
 use crate::record::{self, Ending, Phase, Record};
@@ -32,6 +32,8 @@ pub(super) enum Decision {
     Run,
     /// `#[ignore]`, with its reason.
     Ignored(&'static str),
+    /// A runner runs it in the place of this name.
+    Left(&'static str),
     /// Some constraints are unmet.
     Skip(Vec<Reason>),
     /// Some constraints are unmet, and a skip would not be honest.
@@ -64,8 +66,13 @@ impl Plan {
     /// Decides about tests that were selected. A test that is ignored anyway is not looked into.
     pub(super) fn decide(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Decided> {
         let judged = self.judge(tests, host);
+        let binary = self.target.binary_id();
         let decide = |(test, judged): (&&'static Test, Judged)| {
+            let left = left_to(&binary, test.name());
             let (user, decision, unmet) = match judged {
+                Judged::As(..) if let Some(place) = left => {
+                    (None, Decision::Left(place), Vec::new())
+                }
                 Judged::Ignored(reason) => (None, Decision::Ignored(reason), Vec::new()),
                 Judged::As(user, judgement)
                     if judgement.standing == Standing::Unmet && self.contract.unskip =>
@@ -235,7 +242,7 @@ impl Decision {
     /// The reasons that stand in the record.
     pub(super) fn reasons(&self) -> &[Reason] {
         match self {
-            Self::Run | Self::Ignored(_) => &[],
+            Self::Run | Self::Ignored(_) | Self::Left(_) => &[],
             Self::Skip(reasons)
             | Self::Refuse(reasons, _)
             | Self::Forbid(reasons, _)

@@ -2,24 +2,28 @@
 
 use std::fmt::Write;
 
-/// An object being written.
+/// An object being written. Keys are ours, and plain; only a measure's is a user's.
 pub(crate) struct Object {
     text: String,
 }
 
 impl Object {
     pub(crate) fn new() -> Self {
-        Self {
-            text: "{".to_owned(),
-        }
+        Self::begin(String::new())
     }
 
-    pub(crate) fn text(&mut self, key: &str, value: &str) {
+    /// Writes an object behind what a text has already.
+    pub(crate) fn begin(mut text: String) -> Self {
+        text.push('{');
+        Self { text }
+    }
+
+    pub(crate) fn text(&mut self, key: &'static str, value: &str) {
         self.key(key);
         quote(&mut self.text, value);
     }
 
-    pub(crate) fn text_or_null(&mut self, key: &str, value: Option<&str>) {
+    pub(crate) fn text_or_null(&mut self, key: &'static str, value: Option<&str>) {
         match value {
             Some(value) => self.text(key, value),
             None => {
@@ -30,44 +34,45 @@ impl Object {
     }
 
     /// Writes a number; one that JSON cannot express becomes `null`.
-    pub(crate) fn number(&mut self, key: &str, value: f64) {
+    pub(crate) fn number(&mut self, key: &'static str, value: f64) {
         self.key(key);
-        // Either form reads back as the same number; without an exponent the extremes are long.
-        let _ = match value.abs() {
-            0.0 | 1e-6..1e16 => write!(self.text, "{value}"),
-            finite if finite.is_finite() => write!(self.text, "{value:e}"),
-            _ => write!(self.text, "null"),
-        };
+        self.value(value);
+    }
+
+    /// The same under a name that can hold anything.
+    pub(crate) fn named_number(&mut self, name: &str, value: f64) {
+        self.comma();
+        quote(&mut self.text, name);
+        self.text.push(':');
+        self.value(value);
     }
 
     /// Writes a whole number, whatever its size.
-    pub(crate) fn integer(&mut self, key: &str, value: u64) {
+    pub(crate) fn integer(&mut self, key: &'static str, value: u64) {
         self.key(key);
         let _ = write!(self.text, "{value}");
     }
 
-    pub(crate) fn boolean(&mut self, key: &str, value: bool) {
+    pub(crate) fn boolean(&mut self, key: &'static str, value: bool) {
         self.key(key);
-        let _ = write!(self.text, "{value}");
+        self.text.push_str(if value { "true" } else { "false" });
     }
 
-    pub(crate) fn object(&mut self, key: &str, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Self)) {
         self.key(key);
-        let mut inner = Self::new();
-        fill(&mut inner);
-        self.text.push_str(&inner.finish());
+        self.text.push('{');
+        fill(self);
+        self.text.push('}');
     }
 
-    pub(crate) fn objects<T>(&mut self, key: &str, of: &[T], fill: impl Fn(&mut Self, &T)) {
+    pub(crate) fn objects<T>(&mut self, key: &'static str, of: &[T], fill: impl Fn(&mut Self, &T)) {
         self.key(key);
         self.text.push('[');
-        for (index, item) in of.iter().enumerate() {
-            if index > 0 {
-                self.text.push(',');
-            }
-            let mut inner = Self::new();
-            fill(&mut inner, item);
-            self.text.push_str(&inner.finish());
+        for item in of {
+            self.comma();
+            self.text.push('{');
+            fill(self, item);
+            self.text.push('}');
         }
         self.text.push(']');
     }
@@ -77,12 +82,27 @@ impl Object {
         self.text
     }
 
-    fn key(&mut self, key: &str) {
-        if self.text.len() > 1 {
+    fn value(&mut self, value: f64) {
+        // Either form reads back as the same number; without an exponent the extremes are long.
+        let _ = match value.abs() {
+            0.0 | 1e-6..1e16 => write!(self.text, "{value}"),
+            finite if finite.is_finite() => write!(self.text, "{value:e}"),
+            _ => write!(self.text, "null"),
+        };
+    }
+
+    fn key(&mut self, key: &'static str) {
+        self.comma();
+        self.text.push('"');
+        self.text.push_str(key);
+        self.text.push_str("\":");
+    }
+
+    /// Separates what follows from what stands before it in the same brackets.
+    fn comma(&mut self) {
+        if !matches!(self.text.as_bytes().last(), None | Some(b'{' | b'[')) {
             self.text.push(',');
         }
-        quote(&mut self.text, key);
-        self.text.push(':');
     }
 }
 
@@ -146,7 +166,7 @@ mod tests {
         fn any_text_and_number_is_read_back(key in any::<String>(), text in any::<String>(), number in any::<f64>()) {
             let mut object = Object::new();
             object.text("a", &text);
-            object.object("b", |inner| inner.number(&key, number));
+            object.object("b", |inner| inner.named_number(&key, number));
             let line = object.finish();
             prop_assert!(!line.contains('\n'));
             let value: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");

@@ -2,23 +2,22 @@
 //!
 //! A test that is about to run is first written down as `lost`, and once more when it has ended; the
 //! last line of a process about a test is the one that counts. So whatever kills the process, and
-//! with whatever signal, the test it was at can be told. Each line is one write(2) to a file that
-//! only this process appends to, so lines are whole; only the last can be cut.
+//! with whatever signal, the test it was at can be told. Lines go by one write(2) to a file that only
+//! this process appends to, so they are whole; only the last can be cut.
 
 pub(crate) mod json;
 pub(crate) mod opt_ins;
 mod place;
+mod prune;
 mod write;
-
-use std::fmt;
 
 use crate::measure::Measures;
 use crate::verdict::Reason;
 
-#[cfg(feature = "runner")]
-pub(crate) use place::point_latest;
 pub(crate) use place::{LIFELINE, serial_folder, start_time};
-pub(crate) use write::{write, write_all};
+pub(crate) use write::{Lines, write, write_all};
+#[cfg(feature = "runner")]
+pub(crate) use {place::point_latest, prune::prune};
 
 /// The version of the lines' form.
 pub(crate) const SCHEMA: u32 = 1;
@@ -45,20 +44,23 @@ pub(crate) enum Ending {
     TimedOut,
     /// It began, and nothing more is known.
     Lost,
+    /// No place could run it, which only a runner knows.
+    #[cfg(feature = "runner")]
+    Nowhere,
 }
 
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Phase {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
             Self::List => "list",
             Self::Run => "run",
-        })
+        }
     }
 }
 
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Ending {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
             Self::Skipped => "skipped",
@@ -66,7 +68,9 @@ impl fmt::Display for Ending {
             Self::Undetermined => "undetermined",
             Self::TimedOut => "timed_out",
             Self::Lost => "lost",
-        })
+            #[cfg(feature = "runner")]
+            Self::Nowhere => "nowhere",
+        }
     }
 }
 
@@ -90,18 +94,18 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// The line, with its line break. `place` is where this process is, and `attempt` counts from 1.
-    pub(crate) fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
-        let mut line = json::Object::new();
-        line.number("schema", f64::from(SCHEMA));
-        line.text("run", run);
+    /// Writes the line with its line break behind a text.
+    pub(crate) fn write_line(&self, to: &mut String, process: &Process) {
+        let mut line = json::Object::begin(std::mem::take(to));
+        line.integer("schema", u64::from(SCHEMA));
+        line.text("run", &process.run);
         line.text("binary", self.binary);
         line.text("test", self.test);
-        line.text("place", place);
-        line.text("phase", &self.phase.to_string());
-        line.number("attempt", f64::from(attempt));
-        line.number("as_uid", f64::from(self.as_uid.unwrap_or(uid)));
-        line.text("outcome", &self.ending.to_string());
+        line.text("place", &process.place);
+        line.text("phase", self.phase.word());
+        line.integer("attempt", u64::from(process.attempt));
+        line.integer("as_uid", u64::from(self.as_uid.unwrap_or(process.uid)));
+        line.text("outcome", self.ending.word());
         line.objects("reasons", self.reasons, |object, reason| {
             object.text("constraint", &reason.constraint);
             object.text("observed", &reason.observed);
@@ -113,11 +117,36 @@ impl Record<'_> {
         line.number("duration_ms", self.duration_ms);
         line.object("measures", |object| {
             for (name, value) in self.measures {
-                object.number(name, *value);
+                object.named_number(name, *value);
             }
         });
-        let mut line = line.finish();
-        line.push('\n');
+        *to = line.finish();
+        to.push('\n');
+    }
+}
+
+/// What all lines of a process have in common.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) run: String,
+    pub(crate) place: String,
+    /// Counts from 1.
+    pub(crate) attempt: u32,
+    pub(crate) uid: u32,
+}
+
+#[cfg(any(test, feature = "runner"))]
+impl Record<'_> {
+    /// The line alone.
+    pub(crate) fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
+        let process = Process {
+            run: run.to_owned(),
+            place: place.to_owned(),
+            attempt,
+            uid,
+        };
+        let mut line = String::new();
+        self.write_line(&mut line, &process);
         line
     }
 }

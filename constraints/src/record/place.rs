@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::prune::prune;
+
 /// The variable in which a runner names the descriptor of its pipe.
 pub(crate) const LIFELINE: &str = "KATA_TEST_LIFELINE";
 
@@ -57,7 +59,10 @@ pub(super) fn folder(run: &str) -> io::Result<PathBuf> {
     let dir = runs.join(run);
     match fs::create_dir(&dir) {
         // Whoever opens the run points at it; the others find it pointed at.
-        Ok(()) => point_latest(&root, run).map_err(|error| at(&root, &error))?,
+        Ok(()) => {
+            point_latest(&root, run).map_err(|error| at(&root, &error))?;
+            prune(&root);
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(at(&dir, &error)),
     }

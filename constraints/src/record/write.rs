@@ -7,43 +7,62 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::place::at;
-use super::{Record, place};
+use super::{Process, Record, place};
 use crate::elsewhere;
 use crate::sys::stderr;
 
 /// The open file of this process, and what all of its lines have in common.
 struct Writer {
     file: File,
-    run: String,
-    place: String,
-    attempt: u32,
+    process: Process,
 }
 
-/// Writes a record. What cannot be written is said once, on stderr, and fails no test.
+/// Lines that are yet to be written.
+#[derive(Default)]
+pub(crate) struct Lines(String);
+
+impl Lines {
+    /// Adds a record. It is of use only when it is [written](Self::flush): before anything happens
+    /// that may end the process.
+    pub(crate) fn add(&mut self, record: &Record<'_>) {
+        if let Some(writer) = writer(record.binary) {
+            record.write_line(&mut self.0, &writer.process);
+        }
+    }
+
+    /// Writes what there is. What cannot be written is said once, on stderr, and fails no test.
+    pub(crate) fn flush(&mut self) {
+        if self.0.is_empty() {
+            return;
+        }
+        // Lines were made, so there is a writer, whatever the binary is called.
+        if let Some(writer) = writer("")
+            // One call of write(2), so that lines are whole whatever other threads do.
+            && let Err(error) = (&writer.file).write_all(self.0.as_bytes())
+        {
+            complain(&error);
+        }
+        self.0.clear();
+    }
+}
+
+/// Writes a record.
 pub(crate) fn write(record: &Record<'_>) {
     write_all(std::slice::from_ref(record));
 }
 
 /// Writes records of one binary in one go.
 pub(crate) fn write_all(records: &[Record<'_>]) {
+    let mut lines = Lines::default();
+    records.iter().for_each(|record| lines.add(record));
+    lines.flush();
+}
+
+/// The writer of this process, opened for the first record.
+fn writer(binary: &str) -> Option<&'static Writer> {
     static WRITER: OnceLock<Option<Writer>> = OnceLock::new();
-    let Some(first) = records.first() else { return };
-    let open = || {
-        Writer::open(first.binary)
-            .map_err(|error| complain(&error))
-            .ok()
-    };
-    let Some(writer) = WRITER.get_or_init(open) else {
-        return;
-    };
-    let uid = nix::unistd::geteuid().as_raw();
-    let line =
-        |record: &Record<'_>| record.to_line(&writer.run, &writer.place, writer.attempt, uid);
-    let lines: String = records.iter().map(line).collect();
-    // One call of write(2), so that lines are whole whatever other threads do.
-    if let Err(error) = (&writer.file).write_all(lines.as_bytes()) {
-        complain(&error);
-    }
+    let open = || Writer::open(binary).map_err(|error| complain(&error)).ok();
+    WRITER.get_or_init(open).as_ref()
 }
 
 impl Writer {
@@ -56,9 +75,12 @@ impl Writer {
         let file = file.map_err(|error| at(&path, &error))?;
         Ok(Self {
             file,
-            run,
-            place: elsewhere::name(),
-            attempt: attempt(),
+            process: Process {
+                run,
+                place: elsewhere::name(),
+                attempt: attempt(),
+                uid: nix::unistd::geteuid().as_raw(),
+            },
         })
     }
 }

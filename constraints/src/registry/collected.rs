@@ -1,4 +1,4 @@
-//! How tests that stand anywhere in a program come together: the linker joins them to one slice.
+//! How what stands anywhere in a program comes together: the linker joins it to one slice.
 //!
 //! A section whose name is a C identifier gets its two ends from the linker, so a test costs one
 //! static and no function, of which a thousand would be felt in every build. `#[used]` makes the
@@ -10,66 +10,103 @@
 )]
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
-pub(crate) use by_constructors::all;
+pub(crate) use by_constructors::{required, tests};
 #[cfg(all(target_os = "linux", not(miri)))]
-pub(crate) use by_section::all;
+pub(crate) use by_section::{required, tests};
+
+use crate::constraint::Constraint;
+
+/// What a `require!` somewhere in the program requires.
+#[derive(Debug)]
+pub struct Required(pub &'static [Constraint]);
 
 #[cfg(all(target_os = "linux", not(miri)))]
 mod by_section {
+    use super::Required;
     use crate::registry::Test;
 
-    #[expect(improper_ctypes, reason = "only their addresses are asked for")]
-    unsafe extern "C" {
-        #[link_name = "__start_kata_tests"]
-        static START: Test;
-        #[link_name = "__stop_kata_tests"]
-        static STOP: Test;
+    macro_rules! section {
+        ($(#[$doc:meta])+ $all:ident: $type:ty, $section:literal) => {
+            $(#[$doc])+
+            pub(crate) fn $all() -> impl Iterator<Item = &'static $type> {
+                #[expect(improper_ctypes, reason = "only their addresses are asked for")]
+                unsafe extern "C" {
+                    #[link_name = concat!("__start_", $section)]
+                    static START: $type;
+                    #[link_name = concat!("__stop_", $section)]
+                    static STOP: $type;
+                }
+                /// The ends are there even if the program has none of it.
+                #[used]
+                #[unsafe(link_section = $section)]
+                static NONE: [$type; 0] = [];
+
+                let (start, stop) = (&raw const START, &raw const STOP);
+                let length = (stop.addr() - start.addr()) / size_of::<$type>();
+                std::hint::black_box(&NONE);
+                // SAFETY: the linker puts nothing into this section but what is said to be in it,
+                // which is statics of this one type only, whose size is a multiple of their
+                // alignment.
+                unsafe { std::slice::from_raw_parts(start, length) }.iter()
+            }
+        };
     }
 
-    /// The ends are there even if the program has no test.
-    #[used]
-    #[unsafe(link_section = "kata_tests")]
-    static NONE: [Test; 0] = [];
+    section! {
+        /// Every test of this program, in no order.
+        tests: Test, "kata_tests"
+    }
 
-    /// Registers a test. The user's crate sees no `unsafe`.
+    section! {
+        /// What is required in the middle of this program's tests.
+        required: Required, "kata_required"
+    }
+
+    /// Registers a test, or what is required in the middle of one. The user's crate sees no `unsafe`.
     #[doc(hidden)]
     #[macro_export]
     macro_rules! __register {
+        (required $constraints:expr) => {
+            #[used]
+            #[unsafe(link_section = "kata_required")]
+            static REQUIRED: $crate::__private::Required =
+                $crate::__private::Required($constraints);
+        };
         ($test:expr) => {
             #[used]
             #[unsafe(link_section = "kata_tests")]
             static TEST: $crate::__private::Test = $test;
         };
     }
-
-    /// Every test of this program, in no order.
-    pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
-        let (start, stop) = (&raw const START, &raw const STOP);
-        let length = (stop.addr() - start.addr()) / size_of::<Test>();
-        std::hint::black_box(&NONE);
-        // SAFETY: the linker puts nothing into this section but what is said to be in it, which is
-        // statics of this one type only, and their size is a multiple of their alignment.
-        unsafe { std::slice::from_raw_parts(start, length) }.iter()
-    }
 }
 
 #[cfg(not(all(target_os = "linux", not(miri))))]
 mod by_constructors {
+    use super::Required;
     use crate::registry::Test;
 
     inventory::collect!(Test);
+    inventory::collect!(Required);
 
-    /// Registers a test.
+    /// Registers a test, or what is required in the middle of one.
     #[doc(hidden)]
     #[macro_export]
     macro_rules! __register {
+        (required $constraints:expr) => {
+            $crate::__private::inventory::submit! { $crate::__private::Required($constraints) }
+        };
         ($test:expr) => {
             $crate::__private::inventory::submit! { $test }
         };
     }
 
     /// Every test of this program, in no order.
-    pub(crate) fn all() -> impl Iterator<Item = &'static Test> {
+    pub(crate) fn tests() -> impl Iterator<Item = &'static Test> {
         inventory::iter::<Test>.into_iter()
+    }
+
+    /// What is required in the middle of this program's tests.
+    pub(crate) fn required() -> impl Iterator<Item = &'static Required> {
+        inventory::iter::<Required>.into_iter()
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::constraint::Constraint;
 use crate::elsewhere::scaled;
 
-pub(crate) use collected::all;
+pub use collected::Required;
+pub(crate) use collected::tests;
 
 /// The target that a test was compiled into, as Cargo named it.
 #[derive(Clone, Copy, Debug)]
@@ -97,13 +98,13 @@ pub struct Test {
     pub(crate) serial: Option<&'static str>,
 }
 
-/// The opt-ins that this binary's tests need.
+/// The opt-ins that this binary's tests need, also in their middle.
 pub(crate) fn opt_ins() -> BTreeSet<&'static str> {
+    let stated = tests().map(|test| test.constraints);
+    let required = collected::required().map(|required| required.0);
     let mut names = BTreeSet::new();
-    for test in all() {
-        test.constraints
-            .iter()
-            .for_each(|one| one.opt_ins(&mut names));
+    for one in stated.chain(required).flatten() {
+        one.opt_ins(&mut names);
     }
     names
 }
@@ -205,14 +206,18 @@ impl Test {
 
     /// The name that libtest gives it: the path without the crate.
     pub(crate) fn name(&self) -> &'static str {
-        self.path
-            .split_once("::")
-            .map_or(self.path, |(_, name)| name)
+        // By bytes: without optimisation a search for a text is slow, and names are asked for often.
+        let bytes = self.path.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() && bytes[at] != b':' {
+            at += 1;
+        }
+        self.path.get(at + 2..).unwrap_or(self.path)
     }
 
     /// The test registered under this path, crate included.
     pub(crate) fn find(path: &str) -> Option<&'static Self> {
-        all().find(|test| test.path == path)
+        tests().find(|test| test.path == path)
     }
 }
 

@@ -49,6 +49,14 @@ pub enum RunnerError {
         /// What happened.
         problem: String,
     },
+    /// A line of a list of tests names none.
+    #[error("line {line} of {} is not a binary's id, a space and a test's name", path.display())]
+    NoTest {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+    },
     /// There is nothing to merge.
     #[error("no records lie in or below {}: state the folder that the shards' records were put into", .0.display())]
     NoRecords(PathBuf),

@@ -11,9 +11,11 @@
 //! # }
 //! ```
 
+mod allowed;
 mod binary;
 mod cargo;
 mod conclusion;
+mod elsewhere;
 mod error;
 mod junit;
 mod known;
@@ -29,9 +31,11 @@ mod shards;
 mod summary;
 
 pub use crate::verdict::Reason;
+pub use allowed::AllowedNowhere;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
 pub use conclusion::{Conclusion, conclude};
+pub use elsewhere::Audience;
 pub use error::RunnerError;
 pub use listing::{Fact, LIST_ARGUMENTS, Listed, Listing, Outlook};
 pub use opt_ins::UnknownOptIn;

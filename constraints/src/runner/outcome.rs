@@ -60,12 +60,12 @@ pub enum OutcomeKind {
     Undetermined,
     /// It passed.
     Passed,
+    /// No place could run it.
+    Nowhere,
     /// A constraint is unmet.
     Skipped,
     /// It is marked `#[ignore]`.
     Ignored,
-    /// No place could run it.
-    Nowhere,
 }
 
 impl OutcomeKind {

@@ -2,18 +2,23 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::merge::merge;
-use super::{Outcome, RunnerError, UnknownOptIn, opt_ins, summary};
-use crate::record::{LIFELINE, point_latest};
+use super::merge::{ABOUT_TO_RUN, merge};
+use super::{Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
+use crate::measure::Measures;
+use crate::record::{Ending, LIFELINE, Phase, Record, point_latest, prune};
 use crate::sys::pipe;
+use crate::verdict::Reason;
+
+/// What stands for a place in the record of a test that none could run.
+const NOWHERE: &str = "nowhere";
 
 /// A run about to happen: its id, and where its records go.
 #[derive(Debug)]
@@ -74,6 +79,7 @@ impl Run {
         };
         let latest = root.join("latest");
         point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
+        prune(&root);
         let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
         Ok(Self {
             id,
@@ -103,6 +109,69 @@ impl Run {
         &self.dir
     }
 
+    /// Returns its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Records that a test has failed, of which its own harness could not tell more than that it
+    /// began, if that.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be written.
+    pub fn fail(
+        &self,
+        place: &str,
+        binary: &str,
+        test: &str,
+        why: Reason,
+    ) -> Result<(), RunnerError> {
+        self.tell(
+            place,
+            1,
+            &Record {
+                ending: Ending::Failed,
+                reasons: &[why],
+                ..nothing_of(binary, test)
+            },
+        )
+    }
+
+    /// Records that no place could run a test, for these reasons.
+    pub(super) fn nowhere(&self, test: &PlannedTest, why: &[Reason]) -> Result<(), RunnerError> {
+        self.tell(
+            NOWHERE,
+            1,
+            &Record {
+                ending: Ending::Nowhere,
+                reasons: why,
+                issue: test.issue.as_deref(),
+                reason: test.reason.as_deref(),
+                ..nothing_of(&test.id.binary, &test.id.test)
+            },
+        )
+    }
+
+    /// Records that a test is about to run in a place.
+    pub(super) fn about_to_run(
+        &self,
+        place: &str,
+        binary: &str,
+        test: &str,
+    ) -> Result<(), RunnerError> {
+        self.tell(place, ABOUT_TO_RUN, &nothing_of(binary, test))
+    }
+
+    fn tell(&self, place: &str, attempt: u32, record: &Record<'_>) -> Result<(), RunnerError> {
+        let line = record.to_line(&self.id, place, attempt, 0);
+        let path = self.dir.join("told-by-the-runner.jsonl");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.map_err(RunnerError::io("write", &path))
+    }
+
     /// Returns which opt-ins of a list such as `slow,destructive`, the value of `KATA_TEST_ALLOW`,
     /// no test of this run needs. To be asked after the binaries have run: each declares its own.
     ///
@@ -126,5 +195,22 @@ impl Run {
             summary::tell_github(&outcomes)?;
         }
         Ok(outcomes)
+    }
+}
+
+/// A record that says nothing yet.
+fn nothing_of<'a>(binary: &'a str, test: &'a str) -> Record<'a> {
+    Record {
+        binary,
+        test,
+        phase: Phase::Run,
+        ending: Ending::Lost,
+        reasons: &[],
+        issue: None,
+        reason: None,
+        signal: None,
+        as_uid: None,
+        duration_ms: 0.0,
+        measures: const { &Measures::new() },
     }
 }

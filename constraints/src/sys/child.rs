@@ -50,14 +50,6 @@ pub(crate) fn die_with(parent: Pid) {
     }
 }
 
-/// The variable that tells which test a process belongs to: `<harness pid>-<test pid>`.
-pub(crate) const OWNER: &str = "KATA_TEST_OWNER";
-
-/// Marks the calling child, and with it every program that it will start, as a test's.
-pub(crate) fn mark_owner(harness: Pid) {
-    set_variables(&[(OWNER, format!("{harness}-{}", getpid()).as_ref())]);
-}
-
 /// Sets variables of a forked child.
 pub(crate) fn set_variables(variables: &[(&str, &OsStr)]) {
     for (name, value) in variables {

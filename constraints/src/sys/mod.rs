@@ -2,16 +2,16 @@
 
 mod child;
 mod exit;
+mod owner;
 mod pipe;
 mod print;
 mod run;
 mod signals;
 mod thread;
 
-pub(crate) use child::{
-    Bounded, OWNER, answer_within, become_leader, die_with, fork, mark_owner, set_variables,
-};
+pub(crate) use child::{Bounded, answer_within, become_leader, die_with, fork, set_variables};
 pub(crate) use exit::at_exit;
+pub(crate) use owner::{OWNER, make_room_for_owner, mark_owner};
 pub(crate) use pipe::pipe;
 pub(crate) use print::{stderr, stdout};
 #[cfg(feature = "runner")]

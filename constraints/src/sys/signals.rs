@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -22,6 +22,9 @@ const HANDLED: [Signal; 4] = [
 ];
 
 static PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// Which of them have our handler.
+static INSTALLED: AtomicU8 = AtomicU8::new(0);
 
 /// The signals of this process, from now on read from here.
 pub(crate) struct Signals {
@@ -40,14 +43,18 @@ impl Signals {
         PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
         let handler = SigHandler::Handler(note);
         let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
-        for signal in HANDLED {
+        let mut installed = 0;
+        for (index, signal) in HANDLED.into_iter().enumerate() {
             // SAFETY: the handler calls write(2) only and restores errno.
             let old = unsafe { sigaction(signal, &action) }?;
             if signal != Signal::SIGCHLD && matches!(old.handler(), SigHandler::SigIgn) {
                 // SAFETY: this puts back what was there.
                 unsafe { sigaction(signal, &old) }?;
+            } else {
+                installed |= 1 << index;
             }
         }
+        INSTALLED.store(installed, Ordering::Relaxed);
         Ok(Self {
             read: read.into(),
             _write: write,
@@ -76,14 +83,11 @@ impl Signals {
 /// Gives a forked child the signals that a program starts with.
 pub(crate) fn default_signals() {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in HANDLED {
-        // SAFETY: the default disposition runs no code of ours.
-        let old = unsafe { sigaction(signal, &default) };
-        if let Ok(old) = old
-            && matches!(old.handler(), SigHandler::SigIgn)
-        {
-            // SAFETY: this puts back what was there.
-            let _ = unsafe { sigaction(signal, &old) };
+    let installed = INSTALLED.load(Ordering::Relaxed);
+    for (index, signal) in HANDLED.into_iter().enumerate() {
+        if installed >> index & 1 == 1 {
+            // SAFETY: the default disposition runs no code of ours.
+            let _ = unsafe { sigaction(signal, &default) };
         }
     }
     PIPE.store(-1, Ordering::Relaxed);

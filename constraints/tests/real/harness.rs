@@ -149,6 +149,24 @@ fn output_goes_where_it_is_wanted() {
     }
 }
 
+/// Without a process of its own a test takes the harness along, and what is not on disk by then is
+/// never written.
+#[test]
+fn a_test_that_ends_the_harness_is_recorded_as_lost() {
+    let sample = Sample::build("sample");
+    let mut command = sample.command(&["--in-process", "--exact", "cases::fails::by_abort"]);
+    command.env("SAMPLE", "fail");
+    let said = Said::by(command);
+    assert_eq!(said.code, None, "{said:?}");
+    let recorded = sample.recorded();
+    let last = recorded.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("\"test\":\"cases::fails::by_abort\"")
+            && last.contains("\"outcome\":\"lost\""),
+        "{recorded}"
+    );
+}
+
 #[test]
 fn records_say_what_became_of_each_test() {
     let sample = Sample::build("sample");

@@ -1,7 +1,8 @@
 //! Lines out of a stream of bytes.
 
-/// The longest line that is kept. A request takes some hundred bytes.
-const LONGEST: usize = 1 << 16;
+/// The longest line that is kept. A request takes some hundred bytes, with a program's variables
+/// and arguments up to what the kernel hands to one.
+const LONGEST: usize = 2 << 20;
 
 /// A piece of the stream that has ended.
 #[derive(Debug, PartialEq, Eq)]

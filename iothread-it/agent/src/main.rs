@@ -4,10 +4,10 @@
 //! here: its reason goes to the console and the guest powers off, which the host sees as QEMU's
 //! exit and not as silence.
 //!
-//! No child process is ever spawned, and without children there are no orphans to adopt: this
-//! init has nothing to reap.
+//! Under the name `modprobe` it is another program: the one that the kernel asks for a module.
 
 mod buffer;
+mod children;
 mod console;
 mod cpus;
 mod data;
@@ -16,18 +16,23 @@ mod entropy;
 mod extent;
 mod failure;
 mod fatal;
+mod follow;
+mod furnish;
 mod identity;
 mod init;
 mod lines;
 mod load;
+mod modprobe;
 mod modules;
 mod netlink;
 mod outbox;
 mod port;
+mod program;
 mod scsi;
 mod serve;
 mod sysfs;
 mod uevent;
+mod unpack;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -41,6 +46,9 @@ use fatal::{Fatal, OrFatal};
 const PORT_DEADLINE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
+    if let Some(arguments) = modprobe::arguments(std::env::args()) {
+        return modprobe::main(&arguments);
+    }
     // Everything below is for a machine of its own: it would mount over, and switch off, whatever
     // it is started on.
     if std::process::id() != 1 {

@@ -10,10 +10,10 @@
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
@@ -109,6 +109,19 @@ pub enum Command {
     /// Reads and writes for a while. Says [`Notice::LoadRunning`] once every thread has
     /// completed an operation, and ends with [`Reply::Load`].
     Load(Load),
+    /// Makes the guest a place for programs that know nothing of it: a root file system that can be
+    /// pivoted, users, cgroups, a program that loads modules. Answered by [`Reply::Done`]; asked
+    /// again, nothing is done again.
+    Furnish,
+    /// Unpacks the cpio archive (form `newc`) that a disk holds from its first byte on. Answered by
+    /// [`Reply::Unpacked`].
+    Unpack {
+        /// The disk.
+        serial: Serial,
+    },
+    /// Runs a program to its end, with [`Notice::Output`] and [`Notice::Appended`] as it goes.
+    /// Answered by [`Reply::Exited`], or [`FailureKind::TimedOut`].
+    Run(Program),
     /// Makes a restored guest another than those restored from the same file. Answered by a new
     /// [`Greeting`] with a new epoch, which ends whatever was asked in the old one.
     Renew(Renewal),
@@ -136,6 +149,27 @@ pub struct Identity {
     pub random: [u8; 32],
     /// CLOCK_REALTIME, in nanoseconds since 1970.
     pub realtime_ns: u64,
+}
+
+/// A program to be run. It has a session and a mount namespace of its own, and no standard input;
+/// whatever processes it leaves behind are killed. Texts are as the kernel takes them, in UTF-8.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// The executable's path.
+    pub path: String,
+    /// Its arguments, without its own name.
+    pub arguments: Vec<String>,
+    /// All of its variables.
+    pub environment: Vec<(String, String)>,
+    /// Its working directory.
+    pub directory: String,
+    /// The uid and gid that it runs with; root's if `None`.
+    pub user: Option<u32>,
+    /// After so many milliseconds it is killed.
+    pub timeout_ms: u64,
+    /// A folder: whatever is appended to files in it is said as it comes. Made if it is not there.
+    pub follow: Option<String>,
 }
 
 /// Whether a disk is there.
@@ -219,11 +253,54 @@ pub enum Message {
 }
 
 /// A step within a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Notice {
     /// Every thread of a load has completed at least one operation.
     LoadRunning,
+    /// A program has written to its standard output or error.
+    Output {
+        /// Which of the two.
+        stream: Stream,
+        /// What it wrote.
+        bytes: Bytes,
+    },
+    /// A file in the followed folder has grown.
+    Appended {
+        /// The file's name.
+        file: String,
+        /// What was appended.
+        bytes: Bytes,
+    },
+}
+
+/// A program's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Bytes as a text of the characters U+0000 to U+00FF: most of what programs write stays readable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let text: String = self.0.iter().copied().map(char::from).collect();
+        to.serialize_str(&text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let bytes: Result<_, _> = text.chars().map(u8::try_from).collect();
+        bytes.map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// A request that succeeded.
@@ -249,6 +326,25 @@ pub enum Reply {
     Load(LoadReport),
     /// What [`Command::Identity`] asks for.
     Identity(Identity),
+    /// An archive unpacked.
+    Unpacked {
+        /// Its entries.
+        entries: u64,
+        /// The bytes of its files.
+        bytes: u64,
+    },
+    /// A program that has ended by itself.
+    Exited(Exit),
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exit {
+    /// With this exit code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
 }
 
 /// A block device of the guest.
@@ -369,6 +465,15 @@ mod tests {
         let line = encode(&message);
         assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         assert_eq!(decode::<Message>(&line).unwrap(), message);
+    }
+
+    #[test]
+    fn bytes_of_any_kind_come_back() {
+        let bytes = Bytes((0..=255).collect());
+        let line = encode(&bytes);
+        assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
+        assert_eq!(decode::<Bytes>(&line).unwrap(), bytes);
+        assert!(decode::<Bytes>("\"\u{100}\"".as_bytes()).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -13,12 +14,14 @@ use iothread_it_agent::protocol::{
 use nix::sys::utsname::uname;
 use serde::Deserialize;
 
+use crate::children::Children;
 use crate::disks::Disks;
 use crate::fatal::{Fatal, OrFatal};
+use crate::furnish::Furnished;
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
-use crate::{console, cpus, data, extent, failure, identity, load, scsi, sysfs};
+use crate::{console, cpus, data, extent, failure, identity, load, scsi, sysfs, unpack};
 
 /// What the requests share.
 struct Server {
@@ -26,6 +29,8 @@ struct Server {
     greeting: Mutex<Greeting>,
     disks: Arc<Disks>,
     outbox: Outbox,
+    furnished: Furnished,
+    children: Arc<Children>,
 }
 
 /// Greets the host and serves it for as long as the guest runs.
@@ -36,6 +41,8 @@ pub(crate) fn serve(port: Port, disks: Arc<Disks>) -> Result<Infallible, Fatal> 
         greeting: Mutex::new(greeting.clone()),
         disks,
         outbox: Outbox::new(Arc::clone(&port)),
+        furnished: Furnished::default(),
+        children: Children::reaped()?,
     });
     server.outbox.end_cut_line();
     server.outbox.send(&Message::Greeting(greeting));
@@ -161,6 +168,19 @@ impl Server {
                 let disk = self.disks.find(&load.extent.serial)?;
                 let running = || self.outbox.notice(id, Notice::LoadRunning);
                 Reply::Load(load::run(load, &disk, running)?)
+            }
+            Command::Furnish => {
+                self.furnished.furnish()?;
+                Reply::Done
+            }
+            Command::Unpack { serial } => {
+                let disk = self.disks.find(serial)?;
+                let (entries, bytes) = unpack::disk(&data::node(&disk.name), Path::new("/"))?;
+                Reply::Unpacked { entries, bytes }
+            }
+            Command::Run(program) => {
+                let say = |notice| self.outbox.notice(id, notice);
+                Reply::Exited(self.children.run(program, &say)?)
             }
         })
     }

@@ -27,6 +27,6 @@ pub use kernel::KernelInstall;
 pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
 pub use private::PrivateQemuError;
 pub use progress::{Progress, Silent};
-pub use provision::{provision, provision_kernel, provision_qemu};
+pub use provision::{provision, provision_kernel, provision_kernel_of, provision_qemu};
 pub use store::{Store, StoreError, StoreLock};
 pub(crate) use store::{lock_by, write_atomically};

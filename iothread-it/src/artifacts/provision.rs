@@ -114,13 +114,8 @@ pub fn provision_kernel(
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<KernelInstall, ArtifactError> {
-    let error = match ensure(lock, None, &KERNEL, progress) {
-        Ok(unpacked) => {
-            let origin = origin(&unpacked, &format!("linux-image-{}", unpacked.finding));
-            let suite = unpacked.suite;
-            let kernel = KernelInstall::below(&unpacked.root, origin);
-            return Ok(kernel.ok_or(AptError::NoKernel { suite })?);
-        }
+    let error = match kernel_of_packages(None, lock, progress) {
+        Ok(kernel) => return Ok(kernel),
         Err(error) => error,
     };
     match (KernelInstall::of_host(), error) {
@@ -136,6 +131,29 @@ pub fn provision_kernel(
         }),
         (None, error) => Err(error.into()),
     }
+}
+
+/// Provides the kernel in the packages of a suite, such as `trixie`.
+///
+/// # Errors
+/// If it cannot be fetched.
+pub fn provision_kernel_of(
+    suite: &str,
+    lock: &StoreLock,
+    progress: &mut dyn Progress,
+) -> Result<KernelInstall, ArtifactError> {
+    kernel_of_packages(Some(suite), lock, progress).map_err(Into::into)
+}
+
+fn kernel_of_packages(
+    suite: Option<&str>,
+    lock: &StoreLock,
+    progress: &mut dyn Progress,
+) -> Result<KernelInstall, AptError> {
+    let unpacked = ensure(lock, suite, &KERNEL, progress)?;
+    let origin = origin(&unpacked, &format!("linux-image-{}", unpacked.finding));
+    let suite = unpacked.suite;
+    KernelInstall::below(&unpacked.root, origin).ok_or(AptError::NoKernel { suite })
 }
 
 fn origin(unpacked: &Unpacked, package: &str) -> Origin {

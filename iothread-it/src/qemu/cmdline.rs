@@ -84,12 +84,10 @@ pub enum Memory<'a> {
     /// In QEMU's own process.
     Own,
     /// In a file that the guest writes to: it is going to be a template.
-    #[doc(hidden)]
-    Draft(#[expect(private_interfaces, reason = "only a store makes one")] &'a DraftRam),
+    Draft(&'a DraftRam),
     /// In a file that the guest does not write to: QEMU maps it privately, and waits for the state
     /// of the devices before the guest goes on.
-    #[doc(hidden)]
-    Template(#[expect(private_interfaces, reason = "only a store makes one")] &'a TemplateRam),
+    Template(&'a TemplateRam),
 }
 
 impl Memory<'_> {

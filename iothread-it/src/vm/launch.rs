@@ -60,9 +60,25 @@ impl<'a> Plan<'a> {
         )
     }
 
+    /// Returns it as one of which copies can be made, if they can.
+    pub(super) fn savable(self) -> Option<Savable<'a>> {
+        self.shape.cold.is_empty().then_some(Savable(self))
+    }
+}
+
+/// What is started, and has no device from the start: its image would be one test's own, and a
+/// template would know it as it was.
+pub(super) struct Savable<'a>(Plan<'a>);
+
+impl<'a> Savable<'a> {
+    pub(super) fn plan(&self) -> &Plan<'a> {
+        &self.0
+    }
+
     /// Returns what a template of this guest is found by.
     pub(super) fn key(&self) -> Result<Key, WarmError> {
-        Key::of(self.manifest, &self.arguments(&Memory::Own)).map_err(WarmError::Key)
+        let arguments = self.0.arguments(&Memory::Own);
+        Key::of(self.0.manifest, &arguments).map_err(WarmError::Key)
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 pub use error::{LastWords, VmError};
-use launch::{Launched, Plan, QEMU_SPAN, last_words, quit};
+use launch::{Launched, Plan, QEMU_SPAN, Savable, last_words, quit};
 
 use crate::artifacts::{Manifest, with_causes};
 use crate::config::{DiskDriver, IoThreads};
@@ -113,11 +113,10 @@ impl Vm {
         store: &WarmStore,
     ) -> Result<Self, VmError> {
         let accelerator = Accelerator::probe();
-        if !shape.cold.is_empty() {
-            // Its images are its own, and a template would know them as they were.
+        let Some(guest) = Plan::new(manifest, shape, &accelerator).savable() else {
             return Self::boot_with(manifest, shape, accelerator);
-        }
-        match Self::restore(&Plan::new(manifest, shape, &accelerator), store) {
+        };
+        match Self::restore(&guest, store) {
             Ok(vm) => Ok(vm),
             Err(why) => {
                 store.note(&with_causes(&why));
@@ -128,23 +127,25 @@ impl Vm {
         }
     }
 
-    /// Returns by what the template of such a guest is found.
+    /// Returns by what the template of such a guest is found, if there can be one.
     ///
     /// # Errors
     /// If a file that it is made of cannot be looked at.
-    pub fn key(manifest: &Manifest, shape: &Shape) -> Result<Key, WarmError> {
-        Plan::new(manifest, shape, &Accelerator::probe()).key()
+    pub fn key(manifest: &Manifest, shape: &Shape) -> Result<Option<Key>, WarmError> {
+        let accelerator = Accelerator::probe();
+        let guest = Plan::new(manifest, shape, &accelerator).savable();
+        guest.map(|guest| guest.key()).transpose()
     }
 
-    fn restore(plan: &Plan<'_>, store: &WarmStore) -> Result<Self, WarmError> {
-        let key = plan.key()?;
-        let ram_size = plan.shape.memory_bytes();
+    fn restore(guest: &Savable<'_>, store: &WarmStore) -> Result<Self, WarmError> {
+        let key = guest.key()?;
+        let ram_size = guest.plan().shape.memory_bytes();
         let template = store.template(&key, ram_size, |ram| {
-            restore::boot_and_save(plan, ram).map_err(|error| WarmError::Make(Box::new(error)))
+            restore::boot_and_save(guest, ram).map_err(|error| WarmError::Make(Box::new(error)))
         })?;
-        let restored = restore::restore(plan, &template);
+        let restored = restore::restore(guest, &template);
         let vm = restored.and_then(|(launched, greeting)| {
-            Self::assemble(plan, launched, greeting, Start::Restored)
+            Self::assemble(guest.plan(), launched, greeting, Start::Restored)
         });
         vm.map_err(|error| {
             store.forget(&key);

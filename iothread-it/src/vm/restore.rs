@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use iothread_it_agent::protocol::{Greeting, Renewal};
 
 use super::error::VmError;
-use super::launch::{Launched, Plan, QEMU_SPAN, last_words, quit};
+use super::launch::{Launched, QEMU_SPAN, Savable, last_words, quit};
 use crate::qemu::Memory;
 use crate::qmp::command::{
     Cont, Migrate, MigrateIncoming, MigrateSetCapabilities, MigrationCapability, Stop,
@@ -34,8 +34,8 @@ const CHANNEL: &str = "state";
 const CHANNEL_URI: &str = "fd:state";
 
 /// Boots a guest on the memory of a template, stops and saves it. Its QEMU has ended then.
-pub(super) fn boot_and_save(plan: &Plan<'_>, ram: &DraftRam) -> Result<Saved, VmError> {
-    let launched = Launched::start(plan, &Memory::Draft(ram))?;
+pub(super) fn boot_and_save(guest: &Savable<'_>, ram: &DraftRam) -> Result<Saved, VmError> {
+    let launched = Launched::start(guest.plan(), &Memory::Draft(ram))?;
     let greeting = launched.booted()?;
     let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
     ours.set_read_timeout(Some(MIGRATION_SPAN))
@@ -59,10 +59,10 @@ pub(super) fn boot_and_save(plan: &Plan<'_>, ram: &DraftRam) -> Result<Saved, Vm
 
 /// Restores a guest, and makes it another than all those restored from the same template.
 pub(super) fn restore(
-    plan: &Plan<'_>,
+    guest: &Savable<'_>,
     template: &Template,
 ) -> Result<(Launched, Greeting), VmError> {
-    let launched = Launched::start(plan, &Memory::Template(&template.ram))?;
+    let launched = Launched::start(guest.plan(), &Memory::Template(&template.ram))?;
     let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
     let devices = &template.saved.devices;
     thread::scope(|scope| {

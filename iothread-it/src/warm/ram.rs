@@ -14,7 +14,7 @@ use rustix::fs::OFlags;
 
 /// The memory of a guest that boots to become a template. What the guest writes is in the file.
 #[derive(Debug)]
-pub(crate) struct DraftRam(File);
+pub struct DraftRam(File);
 
 impl DraftRam {
     /// Makes the file, which must not be there yet.
@@ -38,7 +38,7 @@ impl DraftRam {
 
 /// The memory of a template. What a guest writes that is restored from it is its own.
 #[derive(Debug)]
-pub(crate) struct TemplateRam(File);
+pub struct TemplateRam(File);
 
 impl TemplateRam {
     pub(super) fn open(path: &Path) -> io::Result<Self> {

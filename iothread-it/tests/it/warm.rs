@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use iothread_it::artifacts::{Manifest, Store};
+use iothread_it::guest::protocol::{Epoch, Renewal};
 use iothread_it::qemu::Topology;
 use iothread_it::qmp::command::SystemReset;
 use iothread_it::vm::{Start, Vm};
@@ -52,15 +53,34 @@ fn guests_of_one_template_differ(topology: Topology) -> Result<()> {
             ensure!(!seen.contains(&one), "two guests have {one}");
             seen.insert(one);
         }
+        takes_the_host_s_clock(&vm)?;
         vm.shutdown()?;
     }
+    Ok(())
+}
+
+/// A template that has just been made has almost the right time anyway, so the guest is told that
+/// it is tomorrow.
+fn takes_the_host_s_clock(vm: &Vm) -> Result<()> {
+    const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
+    let today = vm.agent().identity(soon())?;
+    let tomorrow = today.realtime_ns + DAY_NS;
+    let renewal = Renewal {
+        realtime_ns: tomorrow,
+        entropy: [0; 32],
+    };
+    let epoch = Epoch(today.boot_id);
+    vm.agent().renew(&epoch, &renewal, soon())?;
+    let told = vm.agent().identity(soon())?;
+    ensure!(told.realtime_ns >= tomorrow, "{told:?}, and not {tomorrow}");
     Ok(())
 }
 
 /// A disk's data goes through the guest's memory, and a reset fills all of it anew.
 fn no_guest_writes_into_its_template(topology: Topology) -> Result<()> {
     let store = store()?;
-    let ram = store.ram_of(&Vm::key(&Manifest::find()?, &shape(topology)?)?);
+    let key = Vm::key(&Manifest::find()?, &shape(topology)?)?;
+    let ram = store.ram_of(&key.context("it has a disk from the start")?);
     let mut bench = Bench::with(restored(topology, &store)?)?;
     let before = sha256(&ram)?;
     bench.still_works()?;
@@ -134,6 +154,13 @@ fn a_store_of_others_costs_a_boot(topology: Topology) -> Result<()> {
         matches!(vm.start(), Start::ColdInstead(WarmError::Foreign { .. })),
         "{:?}",
         vm.start()
+    );
+    let notes = store.take_notes();
+    ensure!(
+        notes
+            .iter()
+            .any(|why| why.contains("belongs to another user")),
+        "{notes:?}"
     );
     let mut bench = Bench::with(vm)?;
     bench.still_works()?;

@@ -27,10 +27,6 @@ pub(super) struct Peer {
 pub(super) enum Goal {
     AtMost(f64),
     /// Of what is the better, the more of it there is.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for figures such as operations a second")
-    )]
     AtLeast(f64),
 }
 

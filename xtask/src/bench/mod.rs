@@ -9,6 +9,7 @@ mod boot;
 mod figure;
 mod harness;
 mod hotplug;
+mod io;
 mod machine;
 mod rounds;
 mod samples;
@@ -52,7 +53,12 @@ struct Bench {
 }
 
 /// Every family's.
-const FAMILIES: [&[Bench]; 3] = [harness::BENCHES, boot::BENCHES, hotplug::BENCHES];
+const FAMILIES: [&[Bench]; 4] = [
+    harness::BENCHES,
+    boot::BENCHES,
+    hotplug::BENCHES,
+    io::BENCHES,
+];
 
 /// What a measurement works with.
 struct Lab {

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::figure::{Figure, Goal, Peer, Verdict};
+use super::figure::{Figure, Goal, Peer, Ratio, Verdict};
 use super::samples::Samples;
 
 /// Lays out the figures.
@@ -19,11 +19,14 @@ pub(super) fn of(figures: &[Figure]) -> Table {
     for figure in figures {
         table.add_row(row(figure));
         if let Some(Peer { name, samples }) = &figure.floor {
+            // The ratio that a floor leaves room for: what no way of doing it can go below.
+            let possible = Ratio::of(samples, &figure.peer.samples);
             table.add_row([
-                String::new(),
-                String::new(),
-                format!("floor: {name}"),
+                format!("    its floor: {name}"),
                 shown(samples, figure.unit),
+                String::new(),
+                String::new(),
+                format!("{:.3}", possible.value),
             ]);
         }
     }

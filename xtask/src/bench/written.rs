@@ -37,8 +37,10 @@ fn of(figure: &Figure, machine: &str, now: u64) -> Value {
         "name": figure.name,
         "ours": ours.median(),
         "ours_spread": spread(ours),
+        "ours_percentiles": percentiles(ours),
         "peer": peer.median(),
         "peer_spread": spread(peer),
+        "peer_percentiles": percentiles(peer),
         "peer_name": figure.peer.name,
         "unit": figure.unit,
         // Nothing, if the spread is larger than the effect.
@@ -54,6 +56,12 @@ fn of(figure: &Figure, machine: &str, now: u64) -> Value {
 
 fn spread(samples: &Samples) -> [f64; 2] {
     samples.quartiles().into()
+}
+
+/// For latencies, whose worst matter.
+fn percentiles(samples: &Samples) -> Value {
+    let at = |part| samples.quantile(part);
+    json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99) })
 }
 
 #[cfg(test)]

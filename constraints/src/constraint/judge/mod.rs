@@ -12,7 +12,7 @@ use super::{Atom, Constraint};
 use crate::facts::Host;
 use crate::verdict::{Reason, Verdict};
 use decide::decide;
-use reasons::all_reasons;
+use reasons::reasons_of;
 
 /// Where a tree stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub fn judge(constraints: &[Constraint], host: &dyn Host) -> Judgement {
     let standing = silent.all(constraints);
     let reasons = match standing {
         Standing::Met => Vec::new(),
-        _ => all_reasons(constraints, &Asked { host, words: true }).reasons,
+        _ => reasons_of(constraints, standing, &Asked { host, words: true }).reasons,
     };
     Judgement { standing, reasons }
 }

@@ -2,26 +2,51 @@
 
 use super::decide::decide;
 use super::{Judgement, Standing, any, is_paired, is_vendor, paired};
-use crate::constraint::Constraint;
 use crate::constraint::asked::Asked;
-use crate::verdict::Reason;
+use crate::constraint::{Atom, Constraint};
+use crate::verdict::{Reason, Verdict};
 
-/// The reasons of a list whose parts must all hold: those of the parts that stand as it does.
-pub(super) fn all_reasons(of: &[Constraint], asked: &Asked<'_>) -> Judgement {
+/// The reasons of a list whose parts must all hold.
+fn all_reasons(of: &[Constraint], asked: &Asked<'_>) -> Judgement {
+    let silent = Asked {
+        words: false,
+        ..*asked
+    };
+    reasons_of(of, silent.all(of), asked)
+}
+
+/// The same of a list that is known to stand so: the reasons of the parts that stand as it does.
+pub(super) fn reasons_of(of: &[Constraint], standing: Standing, asked: &Asked<'_>) -> Judgement {
     let vendors = of.iter().any(is_vendor);
-    let alone = of
-        .iter()
-        .filter(|constraint| !(vendors && is_paired(constraint)));
-    let mut parts: Vec<Judgement> = alone.map(|constraint| reasons(constraint, asked)).collect();
+    let mut parts = Vec::new();
+    for part in of {
+        match part {
+            part if vendors && is_paired(part) => {}
+            // Most parts of most lists: words are not looked for in vain.
+            Constraint::Atom(atom) if standing != Standing::Met => {
+                let verdict = decide(atom, asked);
+                if Standing::of(&verdict) == standing {
+                    parts.push(atom_reason(atom, &verdict));
+                }
+            }
+            part => parts.push(reasons(part, asked)),
+        }
+    }
     if vendors {
         parts.push(backport_reasons(of, asked));
     }
-    let standing = asked.all(of);
     if standing == Standing::Met {
         // Seen only below a `not`, which any one part could have kept.
         return joined(standing, "all", of, parts);
     }
     deciding(standing, parts)
+}
+
+fn atom_reason(atom: &Atom, verdict: &Verdict) -> Judgement {
+    Judgement {
+        standing: Standing::of(verdict),
+        reasons: vec![Reason::new(atom.to_string(), verdict.evidence())],
+    }
 }
 
 fn deciding(standing: Standing, parts: Vec<Judgement>) -> Judgement {
@@ -44,13 +69,7 @@ fn backport_reasons(of: &[Constraint], asked: &Asked<'_>) -> Judgement {
 
 fn reasons(constraint: &Constraint, asked: &Asked<'_>) -> Judgement {
     match constraint {
-        Constraint::Atom(atom) => {
-            let verdict = decide(atom, asked);
-            Judgement {
-                standing: Standing::of(&verdict),
-                reasons: vec![Reason::new(atom.to_string(), verdict.evidence())],
-            }
-        }
+        Constraint::Atom(atom) => atom_reason(atom, &decide(atom, asked)),
         Constraint::All(of) => all_reasons(of, asked),
         Constraint::Any(of) => {
             let parts: Vec<Judgement> = of.iter().map(|part| reasons(part, asked)).collect();

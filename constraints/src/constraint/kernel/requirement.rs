@@ -120,7 +120,8 @@ const fn number(bytes: &[u8], start: usize) -> Result<(u64, usize), &'static str
     Ok((value, at))
 }
 
-/// The `N` of a `-rcN` at this place, behind which nothing may stand.
+/// The `N` of a `-rcN` at this place. Behind it nothing may stand but the `+` by which a kernel says
+/// that it was built from changed sources, and which orders nothing.
 const fn candidate(bytes: &[u8], at: usize) -> Result<Option<u64>, &'static str> {
     let is_candidate = at + 3 < bytes.len()
         && bytes[at] == b'-'
@@ -132,6 +133,7 @@ const fn candidate(bytes: &[u8], at: usize) -> Result<Option<u64>, &'static str>
     }
     match number(bytes, at + 3) {
         Ok((value, end)) if end == bytes.len() => Ok(Some(value)),
+        Ok((value, end)) if end + 1 == bytes.len() && bytes[end] == b'+' => Ok(Some(value)),
         Ok(_) => Err("nothing may follow the -rcN of a kernel version"),
         Err(problem) => Err(problem),
     }

@@ -106,18 +106,20 @@ pub(super) struct Environment {
 
 impl Environment {
     pub(super) fn here() -> Self {
+        Self::read(|variable| std::env::var(variable).ok())
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        // What is 0 is off, as libtest has it.
+        let is_on = |name| variable(name).is_some_and(|value| value != "0");
         Self {
-            threads: std::env::var("RUST_TEST_THREADS").ok(),
-            no_capture: is_set("RUST_TEST_NOCAPTURE"),
-            shuffle: is_set("RUST_TEST_SHUFFLE"),
-            shuffle_seed: std::env::var("RUST_TEST_SHUFFLE_SEED").ok(),
+            threads: variable("RUST_TEST_THREADS"),
+            no_capture: is_on("RUST_TEST_NOCAPTURE"),
+            shuffle: is_on("RUST_TEST_SHUFFLE"),
+            shuffle_seed: variable("RUST_TEST_SHUFFLE_SEED"),
             cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         }
     }
-}
-
-fn is_set(variable: &str) -> bool {
-    std::env::var(variable).is_ok_and(|value| value != "0")
 }
 
 pub(super) fn parse(

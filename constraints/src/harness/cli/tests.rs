@@ -97,6 +97,37 @@ fn threads_from_the_environment_and_its_errors() {
 }
 
 #[test]
+fn switches_of_the_environment_are_off_at_0() {
+    let read = |value: &str| Environment::read(|_| Some(value.to_owned()));
+    let [on, off] = ["1", "0"].map(read);
+    assert!(on.no_capture && on.shuffle);
+    assert!(!off.no_capture && !off.shuffle);
+    assert_eq!(on.shuffle_seed.as_deref(), Some("1"));
+    let unset = Environment::read(|_| None);
+    assert!(!unset.no_capture && !unset.shuffle && unset.threads.is_none());
+    let nothing = parse(
+        std::iter::empty(),
+        Environment {
+            threads: None,
+            ..on
+        },
+    );
+    let Ok(Command::Tests(options)) = nothing else {
+        panic!("{nothing:?}")
+    };
+    assert!(!options.capture && options.shuffle == Some(1));
+}
+
+#[test]
+fn what_has_no_effect_is_said() {
+    assert_eq!(
+        options(&["--ensure-time"]).notes,
+        ["--ensure-time has no effect here: give tests a `timeout`"]
+    );
+    assert!(options(&["--report-time"]).notes.is_empty());
+}
+
+#[test]
 fn everything_of_libtest_is_accepted() {
     for arg in [
         "--include-ignored",
@@ -132,6 +163,8 @@ fn everything_of_libtest_is_accepted() {
     assert_eq!(options(&["--shuffle-seed=7", "--shuffle"]).shuffle, Some(7));
     assert!(options(&["--shuffle"]).shuffle.is_some());
     assert_eq!(options(&["--format=junit"]).format, Format::Junit);
+    assert_eq!(options(&["-q"]).format, Format::Terse);
+    assert_eq!(options(&["--quiet"]).format, Format::Terse);
     assert!(options(&["--force-run-in-process"]).in_process);
 }
 

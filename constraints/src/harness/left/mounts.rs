@@ -27,7 +27,8 @@ pub(super) struct Mounts {
     /// Absent where there is no such table.
     file: Option<File>,
     known: Vec<Mount>,
-    now: Vec<Mount>,
+    /// What is there and not known. It is asked for in every round of the run.
+    new: Vec<Mount>,
 }
 
 impl Mounts {
@@ -35,10 +36,10 @@ impl Mounts {
         let mut mounts = Self {
             file: File::open(TABLE).ok(),
             known: Vec::new(),
-            now: Vec::new(),
+            new: Vec::new(),
         };
         mounts.read();
-        mounts.known.clone_from(&mounts.now);
+        mounts.known.append(&mut mounts.new);
         mounts
     }
 
@@ -62,17 +63,19 @@ impl Mounts {
             .and_then(|()| file.read_to_end(&mut text))
             .is_ok()
         {
-            self.now = parse(&String::from_utf8_lossy(&text));
+            self.new = parse(&String::from_utf8_lossy(&text));
+            self.new.retain(|mount| !self.known.contains(mount));
         }
     }
 
     /// Mounts that were not there at the beginning, and that nobody was told of yet.
     pub(super) fn new_ones(&self) -> impl Iterator<Item = &Mount> {
-        self.now.iter().filter(|mount| !self.known.contains(mount))
+        self.new.iter()
     }
 
     /// Takes a mount as given from now on.
     pub(super) fn known(&mut self, mount: Mount) {
+        self.new.retain(|new| *new != mount);
         self.known.push(mount);
     }
 }

@@ -4,7 +4,8 @@
 //! group, in its session, or, if it was started as a program of its own, in its environment.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Seek};
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -35,13 +36,18 @@ impl Process {
 pub(super) struct Processes {
     /// Children from before, which whoever was here before exec(2) knows about.
     before: Vec<Pid>,
+    list: Option<File>,
 }
 
 impl Processes {
     pub(super) fn watch() -> Self {
         #[cfg(target_os = "linux")]
         let _ = nix::sys::prctl::set_child_subreaper(true);
-        Self { before: children() }
+        let list = list_of_children();
+        Self {
+            before: children(list.as_ref()),
+            list,
+        }
     }
 
     /// The orphans that live, each with the process id of its test if that shows. The dead ones are
@@ -53,7 +59,10 @@ impl Processes {
                 || running.iter().any(|test| test.pid == *pid)
         };
         let mut found = Vec::new();
-        for pid in children().into_iter().filter(|pid| !is_ours(pid)) {
+        for pid in children(self.list.as_ref())
+            .into_iter()
+            .filter(|pid| !is_ours(pid))
+        {
             let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             let Some(stat) = Stat::of(pid) else { continue };
             if !stat.is_ending {
@@ -70,7 +79,7 @@ impl Processes {
     /// Says whether there are children besides `ours`, dying ones included.
     pub(super) fn has_orphans(&self, ours: &[Pid]) -> bool {
         let is_ours = |pid: &Pid| ours.contains(pid) || self.before.contains(pid);
-        children().iter().any(|pid| !is_ours(pid))
+        children(self.list.as_ref()).iter().any(|pid| !is_ours(pid))
     }
 }
 
@@ -149,20 +158,26 @@ fn command_line(pid: Pid) -> Option<String> {
     (!words.is_empty()).then_some(words)
 }
 
-/// The children of this process, by the kernel's own list, or else by a look at every process.
-#[cfg(target_os = "linux")]
-fn children() -> Vec<Pid> {
-    let me = getpid();
-    let list = fs::read_to_string(format!("/proc/self/task/{me}/children"));
-    if let Ok(list) = list {
-        return list
+/// The kernel's own list of this process's children, if the kernel was built with it.
+fn list_of_children() -> Option<File> {
+    File::open(format!("/proc/self/task/{}/children", getpid())).ok()
+}
+
+/// The children in the kernel's list, or else by a look at every process.
+fn children(list: Option<&File>) -> Vec<Pid> {
+    let mut text = Vec::new();
+    let read = list.map(|mut list| list.rewind().and_then(|()| list.read_to_end(&mut text)));
+    if let Some(Ok(_)) = read {
+        let text = String::from_utf8_lossy(&text);
+        let pids = text
             .split_ascii_whitespace()
-            .filter_map(|pid| pid.parse().ok().map(Pid::from_raw))
-            .collect();
+            .filter_map(|pid| pid.parse().ok());
+        return pids.map(Pid::from_raw).collect();
     }
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
+    let me = getpid();
     let is_child = |pid: &i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let parent = stat
@@ -172,11 +187,6 @@ fn children() -> Vec<Pid> {
     };
     let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter(is_child).map(Pid::from_raw).collect()
-}
-
-#[cfg(not(target_os = "linux"))]
-fn children() -> Vec<Pid> {
-    Vec::new()
 }
 
 #[cfg(test)]

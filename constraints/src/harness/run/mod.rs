@@ -4,11 +4,13 @@ mod half;
 mod outcome;
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::child::{Child, Start, Step};
@@ -23,7 +25,7 @@ use super::shuffle::shuffle;
 use super::user::Home;
 use crate::facts::Here;
 use crate::registry::Test;
-use crate::sys::Signals;
+use crate::sys::{Signals, make_room_for_owner};
 
 pub(super) use outcome::Report;
 
@@ -31,6 +33,7 @@ pub(super) use outcome::Report;
 pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, String> {
     let selected = select(plan, tests)?;
     let signals = Signals::install().map_err(|errno| format!("no signals: {errno}"))?;
+    make_room_for_owner();
     let run = Run {
         plan,
         report: Report::new(plan, selected.filtered_out)?,
@@ -39,6 +42,7 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
         serial: Serial::default(),
         left: Left::watch(),
         running: Vec::new(),
+        no_input: File::open("/dev/null").ok(),
         slow_after: clock::slow_after(),
     };
     Ok(run.all(&selected.tests))
@@ -72,7 +76,16 @@ struct Run<'a> {
     serial: Serial,
     left: Left,
     running: Vec<Child>,
+    no_input: Option<File>,
     slow_after: Duration,
+}
+
+/// What a wait ended with.
+struct Woken {
+    /// For each running test, whether its pipes have something.
+    readable: Vec<bool>,
+    /// A child has ended.
+    ended: bool,
 }
 
 impl Run<'_> {
@@ -91,9 +104,14 @@ impl Run<'_> {
             if self.running.is_empty() && (stop || waiting.is_empty()) {
                 break;
             }
-            self.wait();
-            interrupt = interrupt.or_else(|| self.interrupt());
-            self.look(interrupt);
+            let readable = self.wait();
+            let signals = self.signals.take();
+            let woken = Woken {
+                readable,
+                ended: signals.contains(&Signal::SIGCHLD),
+            };
+            interrupt = interrupt.or_else(|| self.interrupt(&signals));
+            self.look(&woken, interrupt);
         }
         self.wait_for_killed();
         self.report.left_by_someone(self.left.unclear());
@@ -117,14 +135,16 @@ impl Run<'_> {
     }
 
     /// What asks this run to stop, if anything does by now.
-    fn interrupt(&mut self) -> Option<Interrupt> {
-        let signalled = Interrupt::among(&self.signals.take());
+    fn interrupt(&self, signals: &[Signal]) -> Option<Interrupt> {
+        let signalled = Interrupt::among(signals);
         signalled.or_else(|| self.lifeline.is_cut().then(Interrupt::runner_gone))
     }
 
     /// Waits for output, for the end of a child, for a signal, for the end of the runner, for a
-    /// change of the mounts, or for the next time that something is due.
-    fn wait(&mut self) {
+    /// change of the mounts, or for the next time that something is due. Says of each running test
+    /// whether there is something to read.
+    fn wait(&mut self) -> Vec<bool> {
+        self.report.flush();
         let fds = self
             .running
             .iter()
@@ -145,9 +165,17 @@ impl Run<'_> {
         }
         // The kernel says it once only.
         let mounts = fds.get(others).and_then(PollFd::any);
+        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or_default();
+        let mut fds = fds.iter();
+        let mut is_readable = |child: &Child| {
+            let its = fds.by_ref().take(child.fds().count());
+            its.filter(|fd| ready(fd)).count() > 0
+        };
+        let readable = self.running.iter().map(&mut is_readable).collect();
         if mounts.unwrap_or_default() {
             self.left.mounts_changed();
         }
+        readable
     }
 
     /// Begins as many tests as there is room for. One that waits for its turn lets others pass.
@@ -194,6 +222,7 @@ impl Run<'_> {
         };
         let start = Start {
             capture: self.plan.options.capture,
+            no_input: self.no_input.as_ref(),
             slow_after: self.slow_after,
             close: &self.serial.fds(),
             user: next.user.map(home).transpose()?,
@@ -205,7 +234,7 @@ impl Run<'_> {
     }
 
     /// Looks at every running test, and ends those that have ended or are to end.
-    fn look(&mut self, interrupt: Option<Interrupt>) {
+    fn look(&mut self, woken: &Woken, interrupt: Option<Interrupt>) {
         let suspects: Vec<_> = self.running.iter().map(Child::suspect).collect();
         let waiters: Vec<_> = self.serial.waiters().collect();
         // Who runs while a mount appears may have made it. Processes matter when a test ends.
@@ -213,15 +242,18 @@ impl Run<'_> {
             self.left.look(&suspects, &waiters);
         }
         let now = Instant::now();
-        for mut child in std::mem::take(&mut self.running) {
-            child.read();
+        let running = std::mem::take(&mut self.running);
+        for (mut child, is_readable) in running.into_iter().zip(&woken.readable) {
+            if *is_readable {
+                child.read();
+            }
             if let Some(interrupt) = interrupt {
                 self.release(child.test);
                 self.left.settle(child.suspect());
                 self.report.interrupted(child, interrupt);
                 continue;
             }
-            match child.step(now) {
+            match child.step(now, woken.ended || *is_readable) {
                 Step::Running => self.running.push(child),
                 Step::Slow => {
                     self.report.slow(child.test, self.slow_after);

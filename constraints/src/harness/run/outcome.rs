@@ -15,7 +15,7 @@ use crate::harness::print::{Line, Printer, Result as Shown};
 use crate::harness::summary::Summary;
 use crate::harness::user::User;
 use crate::measure::Measures;
-use crate::record::{self, Ending, Phase, Record};
+use crate::record::{Ending, Lines, Phase, Record};
 use crate::registry::{ShouldPanic, Test};
 use crate::verdict::{Reason, explain, join};
 
@@ -26,6 +26,7 @@ pub(in crate::harness) struct Report<'a> {
     printer: Printer,
     summary: Summary,
     log: Option<File>,
+    records: Lines,
     started: Instant,
     /// What is unmet of the running tests, which are to run all the same.
     unmet: Vec<(&'static str, Vec<Reason>)>,
@@ -72,6 +73,7 @@ impl<'a> Report<'a> {
             printer: Printer::new(&plan.options),
             summary: Summary::new(filtered_out, &plan.options),
             log,
+            records: Lines::default(),
             started: Instant::now(),
             unmet: Vec::new(),
         })
@@ -90,6 +92,7 @@ impl<'a> Report<'a> {
         let mut outcome = Outcome::new(Ending::Lost, Shown::Ok);
         outcome.as_uid = next.user.map(User::uid);
         self.record(next.test, &outcome);
+        self.flush();
         if !next.unmet.is_empty() {
             self.unmet.push((next.test.name(), next.unmet.clone()));
         }
@@ -107,6 +110,14 @@ impl<'a> Report<'a> {
             Decision::Run => unreachable!("whoever runs a test says how it ended"),
             Decision::Ignored(reason) => {
                 (Ending::Ignored, Shown::Ignored((*reason).to_owned()), None)
+            }
+            Decision::Left(place) => {
+                let shown = Shown::Ignored(format!("runs in {place}"));
+                // Its record comes from there.
+                self.printer.started(next.test.name());
+                self.show(next.test, &Outcome::new(Ending::Ignored, shown));
+                self.summary.ignored();
+                return;
             }
             Decision::Skip(reasons) => {
                 let why = explain(reasons, next.test.issue, next.test.reason);
@@ -250,8 +261,13 @@ impl<'a> Report<'a> {
         });
     }
 
-    fn record(&self, test: &Test, outcome: &Outcome<'_>) {
-        record::write(&Record {
+    /// Writes down what became known. To be called before anything that may take long.
+    pub(in crate::harness) fn flush(&mut self) {
+        self.records.flush();
+    }
+
+    fn record(&mut self, test: &Test, outcome: &Outcome<'_>) {
+        self.records.add(&Record {
             binary: &self.binary,
             test: test.name(),
             phase: Phase::Run,
@@ -271,6 +287,7 @@ impl<'a> Report<'a> {
         not_started: usize,
         interrupt: Option<Interrupt>,
     ) -> ExitCode {
+        self.flush();
         let totals = self
             .summary
             .totals(interrupt.is_some(), self.started.elapsed());

@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 
 use super::{Outcome, OutcomeKind, Phase, RunnerError, junit, summary};
 
+/// The attempt of a record that only says that a runner is about to have a test run somewhere. Any
+/// other about the test counts instead.
+pub(super) const ABOUT_TO_RUN: u32 = 0;
+
 /// The file with one line for each test.
 const MERGED: &str = "outcomes.jsonl";
 const JUNIT: &str = "junit.xml";
@@ -94,7 +98,9 @@ fn last_of_each(records: Vec<Outcome>) -> impl Iterator<Item = Outcome> {
     last.into_values()
 }
 
-pub(super) fn settle(mut records: Vec<Outcome>) -> Vec<Outcome> {
+pub(super) fn settle(records: Vec<Outcome>) -> Vec<Outcome> {
+    let is_only_meant = |record: &Outcome| record.attempt == ABOUT_TO_RUN;
+    let (meant, mut records): (Vec<_>, Vec<_>) = records.into_iter().partition(is_only_meant);
     // Newest first within one place and user, then only the newest of each stays.
     let newest = |record: &Outcome| Reverse((record.phase, record.attempt));
     records.sort_by(|a, b| {
@@ -113,6 +119,10 @@ pub(super) fn settle(mut records: Vec<Outcome>) -> Vec<Outcome> {
             Some(known) if rank(known) <= rank(&record) => {}
             _ => drop(outcomes.insert(key, record)),
         }
+    }
+    for record in meant {
+        let key = (record.binary.clone(), record.test.clone());
+        outcomes.entry(key).or_insert(record);
     }
     outcomes.into_values().collect()
 }

@@ -4,6 +4,7 @@
 //! for any other place it judges the answers that were recorded or kept. What these lack is asked in
 //! the place itself, once, and only if no cheaper place is known to do.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,8 +20,18 @@ pub struct Plan {
     pub places: Vec<PlannedPlace>,
     /// The tests of which something is known before they run.
     pub tests: Vec<PlannedTest>,
+    /// What the binaries of these tests say here, by their ids.
+    pub(super) asked: BTreeMap<String, Here>,
     /// Binaries under another harness: what their tests need is not known before they run.
     pub opaque: Vec<String>,
+}
+
+/// What a binary says here beside verdicts.
+#[derive(Debug)]
+pub(super) struct Here {
+    pub(super) steps_per_ms: f64,
+    /// The questions that its tests lead to.
+    pub(super) wishes: Vec<String>,
 }
 
 /// A place in a plan.
@@ -43,6 +54,8 @@ pub struct PlannedTest {
     pub needs: String,
     /// The issue that it cites.
     pub issue: Option<String>,
+    /// Why it has its constraints.
+    pub reason: Option<String>,
     /// Its own time limit.
     pub limit: Option<Duration>,
     /// How it would fare in each of the plan's places.
@@ -88,10 +101,13 @@ pub fn plan(
     record_root: &Path,
     told: &mut dyn FnMut(&str),
 ) -> Result<Plan, RunnerError> {
-    // Hosts that are not here cost nothing, and are asked for by name.
-    sites.sort_by_key(|site| site.cost().unwrap_or_default());
+    // Hosts that are not here cost nothing, and are asked for by name. A few seconds more or less, as
+    // they are measured from run to run, are no reason to send a test somewhere else.
+    let tens_of_seconds = |cost: Duration| cost.as_secs() / 10 + u64::from(!cost.is_zero());
+    sites.sort_by_key(|site| tens_of_seconds(site.cost().unwrap_or_default()));
     let mut tests = Vec::new();
     let mut opaque = Vec::new();
+    let mut asked_here = BTreeMap::new();
     for binary in binaries {
         match Listing::of(binary, None)? {
             Some(here) => {
@@ -101,6 +117,11 @@ pub fn plan(
                     record_root,
                 };
                 tests.extend(asked.in_all(sites, told)?);
+                let said = Here {
+                    steps_per_ms: here.steps_per_ms,
+                    wishes: asked.wishes(),
+                };
+                asked_here.insert(binary.id.clone(), said);
             }
             None => opaque.push(binary.id.clone()),
         }
@@ -113,6 +134,7 @@ pub fn plan(
     Ok(Plan {
         places: sites.iter().map(place).collect(),
         tests,
+        asked: asked_here,
         opaque,
     })
 }
@@ -137,6 +159,7 @@ impl Asked<'_> {
             },
             needs: test.needs.clone(),
             issue: test.issue.clone(),
+            reason: test.reason.clone(),
             limit: test
                 .timeout_ms
                 .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()),

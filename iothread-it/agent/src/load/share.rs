@@ -1,14 +1,18 @@
 //! How the threads of a load share its extent.
 
-use std::ops::Range;
-
 use iothread_it_agent::protocol::Load;
 
 /// The part of an extent that one thread walks through, again and again. Shares do not overlap,
 /// and differ by at most one block.
+///
+/// The walk jumps about: the kernel makes one request of neighbours, and then a load of many small
+/// operations is one of few large ones.
 pub(crate) struct Share {
-    places: Range<u64>,
-    step: u64,
+    start: u64,
+    block_size: u64,
+    blocks: u64,
+    /// In blocks, and without a common divisor with their number, so that all are visited.
+    stride: u64,
     next: u64,
 }
 
@@ -16,28 +20,41 @@ impl Share {
     /// The share of a thread of a load that has at least a block for each.
     pub(crate) fn new(load: &Load, thread: u32) -> Self {
         let blocks = u128::from(blocks(load));
-        let step = u64::from(load.block_size);
         let at = |thread: u32| {
             let block = blocks * u128::from(thread) / u128::from(load.threads);
-            let block = u64::try_from(block).expect("a part of the blocks is no more than all");
-            load.extent.offset + block * step
+            u64::try_from(block).expect("a part of the blocks is no more than all")
         };
-        let places = at(thread)..at(thread + 1);
+        let (first, blocks) = (at(thread), at(thread + 1) - at(thread));
+        let block_size = u64::from(load.block_size);
         Self {
-            next: places.start,
-            places,
-            step,
+            start: load.extent.offset + first * block_size,
+            block_size,
+            blocks,
+            stride: stride(blocks),
+            next: 0,
         }
     }
 
     /// Where the next operation goes.
     pub(crate) fn advance(&mut self) -> u64 {
-        let place = self.next;
-        self.next += self.step;
-        if self.next >= self.places.end {
-            self.next = self.places.start;
-        }
+        let place = self.start + self.next * self.block_size;
+        self.next = (self.next + self.stride) % self.blocks;
         place
+    }
+}
+
+/// Close to the golden section, whose multiples lie far from each other.
+fn stride(blocks: u64) -> u64 {
+    let golden = blocks / 2 + blocks / 8;
+    let mut below = (1..=golden).rev();
+    below.find(|&n| gcd(n, blocks) == 1).unwrap_or(1)
+}
+
+fn gcd(one: u64, other: u64) -> u64 {
+    if other == 0 {
+        one
+    } else {
+        gcd(other, one % other)
     }
 }
 
@@ -88,7 +105,15 @@ mod tests {
             let lengths = || rounds.iter().map(Vec::len);
             prop_assert!(lengths().max().unwrap() - lengths().min().unwrap() <= 1);
             let expected: Vec<_> = (0..blocks).map(|block| 4096 + block * 512).collect();
-            prop_assert_eq!(rounds.concat(), expected);
+            let mut visited = rounds.concat();
+            visited.sort_unstable();
+            prop_assert_eq!(visited, expected);
+        }
+
+        #[test]
+        fn no_two_operations_in_a_row_are_neighbours(blocks in 8_u64..5000) {
+            let stride = stride(blocks);
+            prop_assert!((2..blocks - 1).contains(&stride), "{} of {}", stride, blocks);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod error;
 mod load;
+mod program;
 mod state;
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub(super) struct OtherVersion(pub(super) u32);
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) running: bool,
+    /// What a running program has said and nobody has taken yet.
+    pub(super) notices: Vec<Notice>,
     pub(super) end: Option<End>,
 }
 
@@ -49,12 +51,12 @@ impl State {
                 self.greet(Ok(greeting));
             }
             Ok(Message::Greeting(greeting)) => self.greet(Err(OtherVersion(greeting.protocol))),
-            Ok(Message::Notice {
-                id,
-                notice: Notice::LoadRunning,
-            }) => {
+            Ok(Message::Notice { id, notice }) => {
                 if let Some(progress) = self.requests.get_mut(&id) {
-                    progress.running = true;
+                    match notice {
+                        Notice::LoadRunning => progress.running = true,
+                        notice => progress.notices.push(notice),
+                    }
                 }
             }
             Ok(Message::Answer { id, outcome }) => {

@@ -6,10 +6,10 @@ use object::elf::{EM_X86_64, PT_INTERP};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use sha2::{Digest as _, Sha256};
 
-use super::cpio::Archive;
 use super::inputs::{Inputs, Wanted};
 use super::modules::{Module, ModuleError, closure};
 use crate::artifacts::{GuestImage, KernelInstall, hex, write_atomically};
+use crate::cpio::Archive;
 
 /// What the guest loads: its disks on either bus, and the port that the agent speaks through.
 ///

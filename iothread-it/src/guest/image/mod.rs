@@ -8,13 +8,17 @@
 //! | `/lib/modules/NAME.ko` | modules, uncompressed |
 //! | `/lib/modules/load-order` | their file names, one a line, each after those that it needs |
 //!
+//! A guest that is a place for programs has the whole of its kernel's modules beside that, in
+//! `/lib/modules/RELEASE` ([`with_modules`]).
+//!
 //! The archive itself is not compressed: an emulated CPU reads faster than it inflates.
 
+mod archive;
 mod build;
-mod cpio;
 mod inputs;
 mod modinfo;
 mod modules;
 
+pub use archive::with_modules;
 pub use build::{ImageError, build};
 pub use modules::ModuleError;

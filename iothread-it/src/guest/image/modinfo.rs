@@ -26,18 +26,29 @@ impl ModuleName {
 
 /// Returns the modules that a module needs, in the order in which it names them.
 pub(super) fn depends(module: &[u8]) -> Result<Vec<ModuleName>, object::Error> {
+    Ok(depends_in(section(module)?))
+}
+
+/// Returns the other names that a module is asked for by, with `*` for anything.
+pub(super) fn aliases(module: &[u8]) -> Result<Vec<&str>, object::Error> {
+    Ok(texts_of("alias=", section(module)?).collect())
+}
+
+fn section(module: &[u8]) -> Result<&[u8], object::Error> {
     let file: ElfFile64<'_> = ElfFile64::parse(module)?;
-    let Some(section) = file.section_by_name_bytes(b".modinfo") else {
-        return Ok(Vec::new());
-    };
-    Ok(depends_in(section.data()?))
+    let section = file.section_by_name_bytes(b".modinfo");
+    section.map_or(Ok(&[][..]), |section| section.data())
+}
+
+/// The values of a field that can be there several times.
+fn texts_of<'a>(field: &'a str, modinfo: &'a [u8]) -> impl Iterator<Item = &'a str> {
+    let texts = modinfo.split(|byte| *byte == 0);
+    let texts = texts.filter_map(|text| std::str::from_utf8(text).ok());
+    texts.filter_map(move |text| text.strip_prefix(field))
 }
 
 fn depends_in(modinfo: &[u8]) -> Vec<ModuleName> {
-    let texts = modinfo
-        .split(|byte| *byte == 0)
-        .filter_map(|text| std::str::from_utf8(text).ok());
-    let lists = texts.filter_map(|text| text.strip_prefix("depends="));
+    let lists = texts_of("depends=", modinfo);
     lists
         .flat_map(|list| list.split(','))
         .filter(|name| !name.is_empty())

@@ -69,9 +69,9 @@ pub(super) fn closure(directory: &Path, wanted: &[&str]) -> Result<Vec<Module>, 
 }
 
 /// The modules of a kernel.
-struct Tree {
+pub(super) struct Tree {
     directory: PathBuf,
-    files: BTreeMap<ModuleName, PathBuf>,
+    pub(super) files: BTreeMap<ModuleName, PathBuf>,
     built_in: BTreeSet<ModuleName>,
 }
 
@@ -83,7 +83,7 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ModuleError {
 }
 
 impl Tree {
-    fn read(directory: &Path) -> Result<Self, ModuleError> {
+    pub(super) fn read(directory: &Path) -> Result<Self, ModuleError> {
         let list = directory.join("modules.builtin");
         let text = std::fs::read_to_string(&list).map_err(at(&list))?;
         let built_in = text.lines().filter_map(ModuleName::of_path).collect();
@@ -148,7 +148,7 @@ fn find_modules(
 }
 
 /// Reads a module in any of the forms that distributions ship.
-fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
+pub(super) fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
     let file = std::fs::File::open(path).map_err(at(path))?;
     let file = BufReader::new(file);
     let mut content = Vec::new();

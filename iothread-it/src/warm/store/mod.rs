@@ -77,15 +77,13 @@ impl WarmStore {
 
     /// Notes why a guest was booted that was to be restored.
     pub fn note(&self, why: &str) {
-        if self.is_ours().is_ok() {
-            notes::add(&self.folder.join("notes"), why);
-        }
+        notes::add(&self.notes(), why);
     }
 
     /// Returns what was noted since the last time.
     #[must_use]
     pub fn take_notes(&self) -> BTreeSet<String> {
-        notes::take(&self.folder.join("notes"))
+        notes::take(&self.notes())
     }
 
     /// Returns the template of a key. If there is none, or none that can be trusted, one is made,
@@ -127,17 +125,28 @@ impl WarmStore {
         }
     }
 
+    /// Beside the folder: that somebody else has made it may be what there is to note.
+    fn notes(&self) -> PathBuf {
+        let mut name = self.folder.as_os_str().to_owned();
+        name.push("-notes");
+        name.into()
+    }
+
     fn drafts(&self) -> PathBuf {
         self.folder.join("drafts")
     }
 
     /// Makes the folder, which nobody else may look into: it holds a guest's memory.
     fn prepare(&self) -> Result<(), WarmError> {
-        let made = DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.folder);
-        made.map_err(at(&self.folder))?;
+        if let Some(parent) = self.folder.parent() {
+            fs::create_dir_all(parent).map_err(at(parent))?;
+        }
+        match DirBuilder::new().mode(0o700).create(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(at(&self.folder)(error));
+            }
+            _ => {}
+        }
         self.is_ours()
     }
 

@@ -40,18 +40,23 @@ pub(super) const BENCHES: &[Bench] = &[
 fn trivial(lab: &Lab) -> Result<Vec<Figure>> {
     let ours = Package::kata_test(&lab.folder, "trivial-ours", "#[kata_test]")?;
     let plain = Package::plain(&lab.folder)?;
-    ours.test_binary()?;
-    plain.test_binary()?;
-    let measured = lab.rounds.alternate([
-        &mut || time(&mut ours.cargo(&["test", "--quiet", "--test=many"])),
+    let forks = Package::forks(&lab.folder)?;
+    for package in [&ours, &plain, &forks] {
+        package.test_binary()?;
+    }
+    let test = ["test", "--quiet", "--test=many"];
+    let [ours, peer, floor] = lab.rounds.alternate([
+        &mut || time(&mut ours.cargo(&test)),
         &mut || time(&mut plain.cargo(&["nextest", "run", "--test=many"])),
-    ]);
-    figure(
-        "harness: 1000 trivial tests",
-        measured?,
-        "nextest with plain tests",
-        1.0 / 15.0,
-    )
+        &mut || time(&mut forks.cargo(&test)),
+    ])?;
+    let name = "harness: 1000 trivial tests";
+    let mut figure = figure(name, ours, peer, "nextest with plain tests", 1.0 / 15.0);
+    figure.floor = Some(Peer {
+        name: "cargo and 1000 bare forks",
+        samples: floor,
+    });
+    Ok(vec![figure])
 }
 
 /// `--list`, for which nothing is judged.
@@ -78,10 +83,12 @@ fn list_of(lab: &Lab, name: &str, args: &[&str]) -> Result<Vec<Figure>> {
         command.env("KATA_TEST_RECORD_DIR", &records);
         time(&mut command)
     };
-    let measured = lab.rounds.alternate([&mut || listed(&ours, args), &mut || {
-        listed(&plain, &["--list", "--format=terse"])
-    }]);
-    figure(name, measured?, "libtest's list", 3.0)
+    let [ours, peer] = lab
+        .rounds
+        .alternate([&mut || listed(&ours, args), &mut || {
+            listed(&plain, &["--list", "--format=terse"])
+        }])?;
+    Ok(vec![figure(name, ours, peer, "libtest's list", 3.0)])
 }
 
 /// A change in a target of tests with three constraints each, beside one with plain tests.
@@ -95,10 +102,11 @@ fn compile(lab: &Lab) -> Result<Vec<Figure>> {
     };
     ours.test_binary()?;
     plain.test_binary()?;
-    let measured = lab
+    let [ours, peer] = lab
         .rounds
-        .alternate([&mut || build(&ours), &mut || build(&plain)]);
-    figure("harness: compile 1000 tests", measured?, "plain tests", 2.5)
+        .alternate([&mut || build(&ours), &mut || build(&plain)])?;
+    let name = "harness: compile 1000 tests";
+    Ok(vec![figure(name, ours, peer, "plain tests", 2.5)])
 }
 
 /// Everything that a package depends on is built anew. To a user ours comes from a registry as the
@@ -118,20 +126,16 @@ fn cold_build(lab: &Lab) -> Result<Vec<Figure>> {
                 .env("CARGO_INCREMENTAL", "0"),
         )
     };
-    let measured = lab
+    let [ours, peer] = lab
         .rounds
-        .alternate([&mut || build(&ours), &mut || build(&mimic)]);
-    figure("harness: cold build", measured?, "libtest-mimic", 1.0)
+        .alternate([&mut || build(&ours), &mut || build(&mimic)])?;
+    let name = "harness: cold build";
+    Ok(vec![figure(name, ours, peer, "libtest-mimic", 1.0)])
 }
 
 /// A figure in milliseconds, of which the less the better.
-fn figure(
-    name: &str,
-    [ours, peer]: [Samples; 2],
-    peer_name: &'static str,
-    goal: f64,
-) -> Result<Vec<Figure>> {
-    Ok(vec![Figure {
+fn figure(name: &str, ours: Samples, peer: Samples, peer_name: &'static str, goal: f64) -> Figure {
+    Figure {
         name: name.to_owned(),
         unit: "ms",
         ours,
@@ -141,5 +145,5 @@ fn figure(
         },
         floor: None,
         goal: Some(Goal::AtMost(goal)),
-    }])
+    }
 }

@@ -44,6 +44,22 @@ impl Package {
         Self::write(below, "plain", "", &source)
     }
 
+    /// No harness at all: as many processes as there are tests, made and waited for, two at a time
+    /// as on two CPUs. Nothing that gives each test a process by fork(2) can be faster.
+    pub(super) fn forks(below: &Path) -> Result<Self> {
+        let dependency = "nix = { version = \"0.31\", default-features = false, features = \
+                          [\"process\"] }\n[[test]]\nname = \"many\"\nharness = false";
+        let source = format!(
+            "use nix::{{sys::wait::wait, unistd::{{ForkResult, fork}}}};\n\
+             fn main() {{\n    let cpus = std::thread::available_parallelism().map_or(1, usize::from);\n    \
+             for started in 0..{TESTS} {{\n        if started >= cpus {{ wait().unwrap(); }}\n        \
+             // SAFETY: this process has one thread.\n        \
+             if let ForkResult::Child = unsafe {{ fork() }}.unwrap() {{ std::process::exit(0) }}\n    }}\n    \
+             while wait().is_ok() {{}}\n}}\n"
+        );
+        Self::write(below, "forks", dependency, &source)
+    }
+
     /// A package that depends on libtest-mimic, with nothing in it.
     pub(super) fn libtest_mimic(below: &Path) -> Result<Self> {
         let dependency = "libtest-mimic = \"0.8\"";

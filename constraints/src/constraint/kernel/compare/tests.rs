@@ -21,7 +21,7 @@ fn leak(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
 
-const VECTORS: [(&str, &str, Option<Ordering>); 42] = {
+const VECTORS: [(&str, &str, Option<Ordering>); 45] = {
     const LESS: Option<Ordering> = Some(Ordering::Less);
     const EQUAL: Option<Ordering> = Some(Ordering::Equal);
     const GREATER: Option<Ordering> = Some(Ordering::Greater);
@@ -43,6 +43,9 @@ const VECTORS: [(&str, &str, Option<Ordering>); 42] = {
         ("5.10.16.3-microsoft-standard-WSL2", "5.10.16.4", LESS),
         ("6.8.0-rc3+", "6.8.0", EQUAL),
         ("6.8.0-rc3+", "6.8", EQUAL),
+        ("6.8.0-rc3+", "6.8.0-rc3+", EQUAL),
+        ("6.8.0-rc3", "6.8.0-rc3+", EQUAL),
+        ("6.8.0-rc4", "6.8.0-rc3+", GREATER),
         ("6.8.0-rc3+", "6.8-rc4", LESS),
         ("6.8.0", "6.8-rc4", GREATER),
         ("5.0.10-rc1", "5.0.10", EQUAL),
@@ -100,6 +103,7 @@ fn malformed_requirements_are_refused() {
         "6.1x",
         "6.1-",
         "6.8-rc4-foo",
+        "6.8-rc4++",
         "6.1.0-18 amd64",
         "6.1.0.x",
         "99999999999999999999.1",

@@ -6,12 +6,18 @@ use std::process::ExitCode;
 use anyhow::Result;
 use kata_test::runner::{Plan, RecordedHost, Site, Workspace, plan};
 
-use crate::{matrix, places};
+use super::build::Build;
+use super::{matrix, places};
 
-#[derive(clap::Args)]
-pub(crate) struct Options {
+/// What to plan for.
+#[derive(Clone, clap::Args)]
+pub struct Options {
     #[command(flatten)]
     places: places::Choice,
+
+    /// What to build.
+    #[command(flatten)]
+    pub build: Build,
 
     /// Judges a host that is not here, by what `cargo xtask facts --json` printed there. The host is
     /// called as the file.
@@ -28,9 +34,12 @@ pub(crate) struct Options {
 }
 
 /// Runs the command.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+///
+/// # Errors
+/// If the tests cannot be built, or a binary does not list its tests.
+pub fn run(options: &Options) -> Result<ExitCode> {
     let workspace = Workspace::here()?;
-    let binaries = workspace.test_binaries(&["--workspace", "--all-features"].map(Into::into))?;
+    let binaries = workspace.test_binaries(&options.build.arguments())?;
     let mut sites = options.places.sites()?;
     sites.extend(
         options
@@ -48,7 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 /// Keeps the tests that the filters name, as libtest understands them.
-pub(crate) fn retain(plan: &mut Plan, filters: &[String]) {
+pub(super) fn retain(plan: &mut Plan, filters: &[String]) {
     if !filters.is_empty() {
         plan.tests.retain(|test| {
             filters

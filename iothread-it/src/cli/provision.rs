@@ -2,22 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::artifacts::{Manifest, Progress, QemuChoice, Store};
+use crate::guest;
+use crate::place::{Supply, VmPlace};
 use anyhow::{Context as _, Result, ensure};
-use iothread_it::artifacts::{Manifest, Progress, QemuChoice, Store};
-use iothread_it::guest;
 
-use crate::cargo;
-use crate::progress::Shown;
+use super::cargo;
+use super::progress::Shown;
 
 /// The only target of the agent, and so of a host that can run it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Where this crate's own sources are, the agent's among them.
+const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Provides what is missing, and writes down in the manifest what a VM is started from.
 ///
 /// Nothing that is there and whole is made again, so without changes this takes a fraction of a
 /// second and no network.
-pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
-    let progress: &mut dyn Progress = &mut Shown::new();
+///
+/// # Errors
+/// If the agent cannot be built, or QEMU and a kernel cannot be had.
+pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
+    let progress: &mut dyn Progress = &mut Shown::default();
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "guests are booted on x86_64 Linux only, and this is {} {}",
@@ -28,7 +35,7 @@ pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
     let agent = build_agent(&target)?;
     let store = Store::in_target(&target);
     let lock = store.lock(progress)?;
-    let (qemu, kernel) = iothread_it::artifacts::provision(choice, &lock, progress)?;
+    let (qemu, kernel) = crate::artifacts::provision(choice, &lock, progress)?;
     let images = store.base().join("images");
     let file = |name: &str| images.join(format!("{name}-{}", kernel.release));
     let mut guest = guest::image::build(&agent, &kernel, &file("initramfs"))?;
@@ -42,13 +49,32 @@ pub(crate) fn provision(choice: &QemuChoice) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// Provides places with the kernels of these suites.
+///
+/// # Errors
+/// If the agent cannot be built, or QEMU and the kernels cannot be had.
+pub fn vm_places(suites: &[&str]) -> Result<Vec<VmPlace>> {
+    let progress: &mut dyn Progress = &mut Shown::default();
+    let target = cargo::target_directory()?;
+    let agent = build_agent(&target)?;
+    let store = Store::in_target(&target);
+    let lock = store.lock(progress)?;
+    let qemu = crate::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
+    let place = |suite: &&str| {
+        let supply = Supply::of_suite(suite, &qemu, &agent, &lock, progress)?;
+        Ok(VmPlace::of_suite(suite, supply, &store))
+    };
+    suites.iter().map(place).collect()
+}
+
 /// Builds the agent as a static program, apart from everything else.
 fn build_agent(target: &Path) -> Result<PathBuf> {
     // A directory of its own, so that its flags do not make cargo build the workspace anew.
     let directory = Store::in_target(target).base().join("agent");
     let mut command = cargo::cargo();
     command
-        .args(["build", "--package=iothread-it-agent", "--bin=iothread-it-agent"])
+        .args(["build", "--bin=iothread-it-agent", "--manifest-path"])
+        .arg(Path::new(SOURCES).join("agent/Cargo.toml"))
         .args(["--profile=agent", "--target", TARGET])
         .arg("--target-dir")
         .arg(&directory)

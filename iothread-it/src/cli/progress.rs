@@ -3,11 +3,11 @@
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::time::Instant;
 
-use iothread_it::artifacts::Progress;
+use crate::artifacts::Progress;
 
 /// Writes to standard error: one line that keeps changing on a terminal, whole lines elsewhere.
 #[derive(Debug)]
-pub(crate) struct Shown {
+pub struct Shown {
     terminal: bool,
     step: Option<Step>,
 }
@@ -19,14 +19,17 @@ struct Step {
     percent: u8,
 }
 
-impl Shown {
-    pub(crate) fn new() -> Self {
+impl Default for Shown {
+    /// Shows nothing yet.
+    fn default() -> Self {
         Self {
             terminal: stderr().is_terminal(),
             step: None,
         }
     }
+}
 
+impl Shown {
     /// Shows the running step again, over what is on the line.
     fn redraw(&self) {
         if let Some(step) = self.step.as_ref().filter(|_| self.terminal) {

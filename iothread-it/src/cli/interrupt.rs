@@ -10,17 +10,20 @@ use signal_hook::flag;
 use signal_hook::low_level::unregister;
 
 /// The exit code of a command that was interrupted, as shells have it.
-pub(crate) const EXIT_CODE: u8 = 130;
+pub const EXIT_CODE: u8 = 130;
 
 /// Keeps this process alive at Ctrl-C until its child has ended, and tells whether there was one.
-pub(crate) struct Interrupts {
+pub struct Interrupts {
     seen: Arc<AtomicBool>,
     handlers: Vec<signal_hook::SigId>,
 }
 
 impl Interrupts {
     /// Starts to look out.
-    pub(crate) fn watch() -> Result<Self> {
+    ///
+    /// # Errors
+    /// If the signals cannot be handled.
+    pub fn watch() -> Result<Self> {
         let seen = Arc::new(AtomicBool::new(false));
         let handlers = [SIGINT, SIGTERM]
             .into_iter()
@@ -30,7 +33,7 @@ impl Interrupts {
     }
 
     /// Returns whether there was one.
-    pub(crate) fn seen(&self) -> bool {
+    pub fn seen(&self) -> bool {
         self.seen.load(Ordering::Relaxed)
     }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::process::Run;
 use anyhow::{Context as _, Result, bail, ensure};
-use iothread_it::process::Run;
 use serde_json::Value;
 
 /// Ample for a question that needs no build.
@@ -14,12 +14,15 @@ const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
 
 /// Returns the cargo that runs this program. It works in the caller's directory, which a relative
 /// `CARGO_TARGET_DIR` is meant from.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
 /// Runs a step with its output on the screen, and fails if it does.
-pub(crate) fn must_pass(command: &mut Command, what: &str) -> Result<()> {
+///
+/// # Errors
+/// If it does, or cannot be run.
+pub fn must_pass(command: &mut Command, what: &str) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot run {what}"))?;
@@ -28,7 +31,10 @@ pub(crate) fn must_pass(command: &mut Command, what: &str) -> Result<()> {
 }
 
 /// Runs a build of one executable and returns where that is. Cargo shows its own progress.
-pub(crate) fn executable(command: &mut Command) -> Result<PathBuf> {
+///
+/// # Errors
+/// If the build fails.
+pub fn executable(command: &mut Command) -> Result<PathBuf> {
     let output = command
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
@@ -47,7 +53,10 @@ pub(crate) fn executable(command: &mut Command) -> Result<PathBuf> {
 }
 
 /// Asks cargo where it builds, since a variable or a configuration may have moved it.
-pub(crate) fn target_directory() -> Result<PathBuf> {
+///
+/// # Errors
+/// If there is no workspace, or cargo cannot be run.
+pub fn target_directory() -> Result<PathBuf> {
     let metadata = metadata()?;
     let directory = metadata["target_directory"].as_str();
     Ok(directory
@@ -56,7 +65,10 @@ pub(crate) fn target_directory() -> Result<PathBuf> {
 }
 
 /// Asks cargo for the manifests of the workspace's packages.
-pub(crate) fn manifests() -> Result<Vec<PathBuf>> {
+///
+/// # Errors
+/// If there is no workspace, or cargo cannot be run.
+pub fn manifests() -> Result<Vec<PathBuf>> {
     let metadata = metadata()?;
     let packages = metadata["packages"].as_array();
     let packages = packages.context("cargo metadata names no packages")?;

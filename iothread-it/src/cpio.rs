@@ -1,10 +1,11 @@
-//! The archive format that Linux unpacks at boot: cpio, in its `newc` form.
+//! The archive format that Linux unpacks at boot, and our agent from a disk: cpio, in its `newc`
+//! form.
 
 use std::collections::BTreeMap;
 
 /// Files for an archive, in a fixed order and without a trace of who made them when.
 #[derive(Debug, Default)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     // Sorted, so that a directory comes before what is in it.
     entries: BTreeMap<String, Entry>,
 }
@@ -18,21 +19,48 @@ struct Entry {
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 impl Archive {
     /// Adds a directory; its parents have to be added as well.
-    pub(super) fn directory(&mut self, path: &str, permissions: u32) {
+    pub(crate) fn directory(&mut self, path: &str, permissions: u32) {
         self.insert(path, DIRECTORY | permissions, (0, 0), Vec::new());
     }
 
     /// Adds a file.
-    pub(super) fn file(&mut self, path: &str, permissions: u32, content: Vec<u8>) {
+    pub(crate) fn file(&mut self, path: &str, permissions: u32, content: Vec<u8>) {
         self.insert(path, FILE | permissions, (0, 0), content);
     }
 
+    /// Adds a file with the folders above it that are not there yet.
+    pub(crate) fn file_below(&mut self, path: &str, permissions: u32, content: Vec<u8>) {
+        self.parents(path);
+        self.file(path, permissions, content);
+    }
+
+    /// Adds a directory with those above it, as far as they are not there yet.
+    pub(crate) fn directory_below(&mut self, path: &str) {
+        self.parents(&format!("{path}/"));
+    }
+
+    fn parents(&mut self, path: &str) {
+        for (at, _) in path.match_indices('/') {
+            let folder = &path[..at];
+            if !folder.is_empty() && !self.entries.contains_key(folder) {
+                self.directory(folder, 0o755);
+            }
+        }
+    }
+
+    /// Adds a symbolic link.
+    pub(crate) fn link(&mut self, path: &str, to: &str) {
+        self.parents(path);
+        self.insert(path, LINK | 0o777, (0, 0), to.as_bytes().to_vec());
+    }
+
     /// Adds a character device.
-    pub(super) fn character_device(&mut self, path: &str, permissions: u32, device: (u32, u32)) {
+    pub(crate) fn character_device(&mut self, path: &str, permissions: u32, device: (u32, u32)) {
         self.insert(path, CHARACTER_DEVICE | permissions, device, Vec::new());
     }
 
@@ -48,7 +76,7 @@ impl Archive {
     }
 
     /// Returns the archive's bytes, the same for the same files.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut inode = 0;
         for (path, entry) in &self.entries {
@@ -123,6 +151,20 @@ mod tests {
         archive.character_device("dev/console", 0o600, (5, 1));
         archive.directory("dev", 0o755);
         archive
+    }
+
+    #[test]
+    fn a_file_brings_its_folders_and_leaves_those_that_are_there() {
+        let mut archive = Archive::default();
+        archive.directory("a", 0o700);
+        archive.file_below("a/b/c", 0o644, Vec::new());
+        let text = String::from_utf8(archive.to_bytes()).unwrap();
+        let modes: Vec<&str> = text
+            .split("070701")
+            .skip(1)
+            .map(|entry| &entry[8..16])
+            .collect();
+        assert_eq!(modes, ["000041C0", "000041ED", "000081A4", "00000000"]);
     }
 
     /// Laid out by hand after the format's description.

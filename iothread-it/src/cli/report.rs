@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use kata_test::runner::{Conclusion, Shards, conclude};
 
-use crate::test::summarise;
+use super::test::summarise;
 
+/// What to do.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub struct Options {
     /// The folder below which the shards' records lie, each as its machine has written it.
     #[arg(long, value_name = "DIR")]
     merge: PathBuf,
@@ -20,7 +21,10 @@ pub(crate) struct Options {
 }
 
 /// Runs the command. It fails if a test failed, was lost, or ran twice.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+///
+/// # Errors
+/// If what is asked makes no sense, or a file cannot be read or written.
+pub fn run(options: &Options) -> Result<ExitCode> {
     let shards = Shards::merge(&options.merge)?;
     summarise(&shards.outcomes);
     println!(

@@ -1,15 +1,15 @@
 //! Tests and places as a table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::Reason;
-use kata_test::runner::{Outlook, Plan, PlannedTest};
+use kata_test::runner::{Outcome, OutcomeKind, Outlook, Plan, PlannedTest};
 
 /// The plan for a person: each test with what it needs, how it would fare in each place, and where
 /// it is to run.
-pub(crate) fn of_plan(plan: &Plan, all: bool) -> String {
+pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
     let mut table = Table::new();
     let places = plan.places.iter().map(|place| place.name.clone());
     let header = ["test".to_owned(), "needs".to_owned()]
@@ -48,6 +48,37 @@ pub(crate) fn of_plan(plan: &Plan, all: bool) -> String {
         );
     }
     text + &nowhere(plan)
+}
+
+/// The outcomes: for each binary what became of its tests in each place.
+pub(super) fn of_outcomes(outcomes: &[Outcome]) -> Table {
+    let places: BTreeSet<&str> = outcomes
+        .iter()
+        .map(|outcome| outcome.place.as_str())
+        .collect();
+    // The two that are no machine of their own stand at the sides.
+    let mut places: Vec<&str> = places.into_iter().collect();
+    places.sort_by_key(|place| (*place == "nowhere", *place != "here", *place));
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(["binary"].iter().chain(&places));
+    for binary in outcomes.chunk_by(|one, other| one.binary == other.binary) {
+        let cell = |place: &&str| {
+            let there = binary.iter().filter(|outcome| outcome.place == **place);
+            let mut counts: BTreeMap<OutcomeKind, usize> = BTreeMap::new();
+            there.for_each(|outcome| *counts.entry(outcome.outcome).or_default() += 1);
+            let texts: Vec<String> = counts
+                .iter()
+                .map(|(kind, count)| format!("{count} {kind}"))
+                .collect();
+            texts.join(", ")
+        };
+        let cells = places.iter().map(cell);
+        table.add_row(std::iter::once(binary[0].binary.clone()).chain(cells));
+    }
+    table
 }
 
 /// Whether two neighbours differ in nothing but their names.
@@ -100,8 +131,8 @@ fn nowhere(plan: &Plan) -> String {
             text += "\nnowhere:\n";
         }
         let _ = writeln!(text, "  {}{}", test.id, issue(test));
-        for (missing, places) in missing(plan, test) {
-            let _ = writeln!(text, "    {}: {missing}", places.join(", "));
+        for reason in plan.missing(test) {
+            let _ = writeln!(text, "    {}", sentence(&reason));
         }
     }
     text
@@ -111,20 +142,6 @@ fn issue(test: &PlannedTest) -> String {
     test.issue
         .as_ref()
         .map_or(String::new(), |issue| format!(" [issue {issue}]"))
-}
-
-/// What is missing, and in which places.
-fn missing<'a>(plan: &'a Plan, test: &PlannedTest) -> BTreeMap<String, Vec<&'a str>> {
-    let mut missing: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (place, outlook) in plan.places.iter().zip(&test.outlooks) {
-        for reason in outlook.reasons() {
-            missing
-                .entry(sentence(reason))
-                .or_default()
-                .push(&place.name);
-        }
-    }
-    missing
 }
 
 fn sentence(reason: &Reason) -> String {

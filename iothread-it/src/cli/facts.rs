@@ -8,8 +8,9 @@ use kata_test::constraint::{Constraint, Standing, judge, parse};
 use kata_test::facts::{Answer, Finding, Here, Host, Question};
 use serde_json::{Value, json};
 
+/// What to do.
 #[derive(clap::Args)]
-pub(crate) struct Options {
+pub struct Options {
     /// Prints JSON: the facts, and a verdict for each constraint.
     #[arg(long)]
     json: bool,
@@ -19,7 +20,10 @@ pub(crate) struct Options {
 }
 
 /// Runs the command: fails if a constraint is not met.
-pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+///
+/// # Errors
+/// If what is asked makes no sense, or a file cannot be read or written.
+pub fn run(options: &Options) -> Result<ExitCode> {
     let mut verdicts = Vec::new();
     for text in &options.constraints {
         for constraint in parse(text).with_context(|| format!("{text:?} is no constraint"))? {

@@ -1,0 +1,93 @@
+//! Old runs, which nobody looks at any more.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// How many runs are kept, whatever their age.
+const KEPT: usize = 50;
+
+/// A run that has written nothing for so long is over.
+const QUIET: Duration = Duration::from_secs(60 * 60);
+
+/// Removes the oldest runs below this folder of records if there are many. What cannot be removed
+/// stays, which harms nobody.
+pub(crate) fn prune(root: &Path) {
+    let Ok(entries) = fs::read_dir(root.join("runs")) else {
+        return;
+    };
+    let latest = fs::read_link(root.join("latest")).unwrap_or_default();
+    let latest = latest.file_name().map(ToOwned::to_owned);
+    let mut runs = Vec::new();
+    for entry in entries.flatten() {
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder && Some(entry.file_name()) != latest {
+            runs.push((modified(&entry.path()), entry.path()));
+        }
+    }
+    // The newest one, which `latest` names, is not among them.
+    while runs.len() >= KEPT {
+        let oldest = runs.iter().enumerate().min_by_key(|(_, (time, _))| *time);
+        let Some((index, _)) = oldest else { return };
+        let (_, path) = runs.swap_remove(index);
+        if is_quiet(&path) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+fn modified(path: &Path) -> SystemTime {
+    let metadata = fs::metadata(path).and_then(|metadata| metadata.modified());
+    metadata.unwrap_or_else(|_| SystemTime::now())
+}
+
+/// Says whether neither the run's folder nor a file in it was changed of late.
+fn is_quiet(run: &Path) -> bool {
+    let is_old = |path: &Path| {
+        let age = SystemTime::now().duration_since(modified(path));
+        age.unwrap_or_default() > QUIET
+    };
+    let Ok(mut files) = fs::read_dir(run) else {
+        return false;
+    };
+    is_old(run) && files.all(|file| file.is_ok_and(|file| is_old(&file.path())))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: which runs go, on folders with made-up ages.
+
+    use std::fs::File;
+
+    use super::*;
+
+    fn age(path: &Path, hours: u64) {
+        let time = SystemTime::now() - Duration::from_secs(hours * 60 * 60);
+        let opened = File::open(path).expect("it is there");
+        opened.set_modified(time).expect("its time is set");
+    }
+
+    #[test]
+    fn the_oldest_go_unless_they_live_or_are_the_latest() {
+        let root = tempfile::tempdir().expect("a folder");
+        let run = |name: usize| root.path().join("runs").join(name.to_string());
+        let count = KEPT + 5;
+        for name in 0..count {
+            fs::create_dir_all(run(name)).expect("a folder");
+            fs::write(run(name).join("a.jsonl"), "").expect("a file");
+            let hours = if name == 3 { 0 } else { 100 };
+            age(&run(name).join("a.jsonl"), hours);
+            age(&run(name), 2 + (count - name) as u64);
+        }
+        std::os::unix::fs::symlink("runs/1", root.path().join("latest")).expect("a link");
+        prune(root.path());
+        let gone: Vec<usize> = (0..count).filter(|name| !run(*name).exists()).collect();
+        // 1 is the latest, and 3 has just written.
+        assert_eq!(gone, [0, 2, 4, 5]);
+        prune(root.path());
+        assert!(
+            run(6).exists(),
+            "there are no more than are kept, but for what lives"
+        );
+    }
+}

@@ -1,0 +1,104 @@
+//! The reviewed list of tests that may run nowhere.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::{Outcome, OutcomeKind, RunnerError, TestId};
+
+/// Tests that may run nowhere, a line each: the binary's id, a space, and the test's name. What
+/// follows a `#` is a comment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedNowhere {
+    tests: BTreeSet<TestId>,
+}
+
+impl AllowedNowhere {
+    /// Reads a list.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read, or a line is not of that form.
+    pub fn read(path: &Path) -> Result<Self, RunnerError> {
+        let text = fs::read_to_string(path).map_err(RunnerError::io("read", path))?;
+        Self::parse(&text).map_err(|line| RunnerError::NoTest {
+            path: path.to_owned(),
+            line,
+        })
+    }
+
+    /// The error is the number of the line that names no test.
+    fn parse(text: &str) -> Result<Self, usize> {
+        let mut tests = BTreeSet::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default();
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                [] => {}
+                [binary, test] => drop(tests.insert(TestId {
+                    binary: binary.to_owned(),
+                    test: test.to_owned(),
+                })),
+                _ => return Err(index + 1),
+            }
+        }
+        Ok(Self { tests })
+    }
+
+    /// The tests that ran nowhere and are not on the list.
+    #[must_use]
+    pub fn missing(&self, outcomes: &[Outcome]) -> Vec<TestId> {
+        nowhere(outcomes).difference(&self.tests).cloned().collect()
+    }
+
+    /// The tests on the list that did not run nowhere: they ran, or are not there any more.
+    #[must_use]
+    pub fn stale(&self, outcomes: &[Outcome]) -> Vec<TestId> {
+        self.tests.difference(&nowhere(outcomes)).cloned().collect()
+    }
+}
+
+fn nowhere(outcomes: &[Outcome]) -> BTreeSet<TestId> {
+    let nowhere = outcomes
+        .iter()
+        .filter(|one| one.outcome == OutcomeKind::Nowhere);
+    let id = |outcome: &Outcome| TestId {
+        binary: outcome.binary.clone(),
+        test: outcome.test.clone(),
+    };
+    nowhere.map(id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(test: &str, outcome: &str) -> Outcome {
+        let line = format!(
+            r#"{{"schema":1,"run":"r","binary":"p::it","test":"{test}","place":"here","phase":"run","attempt":1,"as_uid":0,"outcome":"{outcome}","reasons":[],"issue":null,"reason":null,"signal":null,"duration_ms":0,"measures":{{}}}}"#
+        );
+        serde_json::from_str(&line).expect("a record")
+    }
+
+    #[test]
+    fn what_is_not_allowed_and_what_is_stale_are_told() {
+        let allowed = AllowedNowhere::parse("# reviewed\np::it a  # no such CPU\np::it b\n\n");
+        let allowed = allowed.expect("a list");
+        let outcomes = [
+            outcome("a", "nowhere"),
+            outcome("b", "passed"),
+            outcome("c", "nowhere"),
+        ];
+        let id = |test: &str| TestId {
+            binary: "p::it".into(),
+            test: test.into(),
+        };
+        assert_eq!(allowed.missing(&outcomes), [id("c")]);
+        assert_eq!(allowed.stale(&outcomes), [id("b")]);
+    }
+
+    #[test]
+    fn a_line_that_names_no_test_is_told_by_its_number() {
+        assert_eq!(AllowedNowhere::parse("p::it a\n\np::it\n"), Err(3));
+    }
+}

@@ -1,0 +1,160 @@
+//! A guest made fit for programs that know nothing of it.
+//!
+//! The kernel's first root file system can neither be pivoted nor hidden, so another one is moved
+//! onto it, as every distribution does at boot. The kernel looks for `/sbin/modprobe` where this
+//! process has its root, since its own threads share that.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use iothread_it_agent::protocol::Failure;
+use nix::mount::{MsFlags, mount};
+use nix::unistd::{chdir, chroot};
+
+use crate::failure;
+
+/// Where the new root is put together.
+const NEW: &str = "/new-root";
+
+/// Mounts that are taken along.
+const MOVED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
+
+/// Folders of the new root, beside those that are mounted.
+const FOLDERS: [(&str, u32); 9] = [
+    ("bin", 0o755),
+    ("etc", 0o755),
+    ("lib/modules", 0o755),
+    ("mnt", 0o755),
+    ("root", 0o700),
+    ("run", 0o755),
+    ("sbin", 0o755),
+    ("usr", 0o755),
+    ("var/tmp", 0o1777),
+];
+
+/// Files that programs and libraries look for.
+const FILES: [(&str, &str); 4] = [
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    ),
+    ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
+    ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
+    (
+        "etc/os-release",
+        "ID=iothread-it\nNAME=\"iothread-it guest\"\n",
+    ),
+];
+
+/// Kind, place and options of what is mounted in the new root.
+const MOUNTS: [(&str, &str, &str); 4] = [
+    ("cgroup2", "/sys/fs/cgroup", ""),
+    ("devpts", "/dev/pts", "ptmxmode=0666"),
+    ("tmpfs", "/dev/shm", "mode=1777"),
+    ("tmpfs", "/run", "mode=0755"),
+];
+
+/// Whether it was done.
+#[derive(Default)]
+pub(crate) struct Furnished(Mutex<bool>);
+
+impl Furnished {
+    /// Does it, once.
+    pub(crate) fn furnish(&self) -> Result<(), Failure> {
+        let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*done {
+            furnish().map_err(|(what, error)| failure::io(&what, &error))?;
+            *done = true;
+        }
+        Ok(())
+    }
+}
+
+fn furnish() -> Result<(), (String, io::Error)> {
+    fn tried<T, E: Into<io::Error>>(
+        what: String,
+        done: Result<T, E>,
+    ) -> Result<(), (String, io::Error)> {
+        done.map(drop).map_err(|error| (what, error.into()))
+    }
+    let nothing = None::<&str>;
+    let new = Path::new(NEW);
+    tried(format!("make {NEW}"), fs::create_dir_all(NEW))?;
+    let options = Some("mode=0755,size=80%");
+    let mounted = mount(Some("tmpfs"), NEW, Some("tmpfs"), MsFlags::empty(), options);
+    tried(format!("mount {NEW}"), mounted)?;
+    for (folder, mode) in FOLDERS {
+        tried(format!("make /{folder}"), make(&new.join(folder), mode))?;
+    }
+    for (file, text) in FILES {
+        tried(format!("write /{file}"), fs::write(new.join(file), text))?;
+    }
+    // The kernel's modules came with the boot image, if they did.
+    let modules = Some("/lib/modules");
+    let new_modules = new.join("lib/modules");
+    let bound = mount(modules, &new_modules, nothing, MsFlags::MS_BIND, nothing);
+    tried("bring the modules along".into(), bound)?;
+    tried(
+        "copy this program".into(),
+        fs::copy("/init", new.join("sbin/modprobe")),
+    )?;
+    for name in MOVED {
+        let to = new.join(name);
+        tried(format!("make /{name}"), fs::create_dir_all(&to))?;
+        let moved = mount(
+            Some(format!("/{name}").as_str()),
+            &to,
+            nothing,
+            MsFlags::MS_MOVE,
+            nothing,
+        );
+        tried(format!("move /{name}"), moved)?;
+    }
+    tried("enter the new root".into(), chdir(NEW))?;
+    tried(
+        "move the new root".into(),
+        mount(Some("."), "/", nothing, MsFlags::MS_MOVE, nothing),
+    )?;
+    tried("change the root".into(), chroot("."))?;
+    tried("enter /".into(), chdir("/"))?;
+    for (kind, place, options) in MOUNTS {
+        tried(format!("make {place}"), fs::create_dir_all(place))?;
+        let mounted = mount(
+            Some(kind),
+            place,
+            Some(kind),
+            MsFlags::empty(),
+            Some(options),
+        );
+        tried(format!("mount {kind} on {place}"), mounted)?;
+    }
+    for (link, to) in [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+    ] {
+        match symlink(to, link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err((format!("make {link}"), error));
+            }
+            _ => {}
+        }
+    }
+    // Private, so that what one program mounts no other sees.
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    tried(
+        "make mounts private".into(),
+        mount(nothing, "/", nothing, private, nothing),
+    )?;
+    let host_name = fs::write("/proc/sys/kernel/hostname", "guest");
+    tried("set the host's name".into(), host_name)
+}
+
+fn make(folder: &Path, mode: u32) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(mode))
+}

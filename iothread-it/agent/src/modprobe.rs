@@ -1,0 +1,223 @@
+//! The program that the kernel runs for a module that it wants, and that tests may run too:
+//! `modprobe NAME…`, with names and aliases as `modules.dep` and `modules.alias` have them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::sys::utsname::uname;
+
+/// The arguments, if this program was called by that name.
+pub(crate) fn arguments(mut all: impl Iterator<Item = String>) -> Option<Vec<String>> {
+    let name = all.next()?;
+    let called = Path::new(&name).file_name()? == "modprobe";
+    called.then(|| all.collect())
+}
+
+/// Loads the modules that the arguments name. What cannot be had is said, and is exit code 1.
+pub(crate) fn main(arguments: &[String]) -> ExitCode {
+    let quiet = arguments.iter().any(|argument| argument == "-q");
+    let wanted = arguments
+        .iter()
+        .filter(|argument| !argument.starts_with('-'));
+    let tree = match Tree::of_this_kernel() {
+        Ok(tree) => tree,
+        Err(error) => {
+            eprintln!("modprobe: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut code = ExitCode::SUCCESS;
+    for name in wanted {
+        if let Err(error) = tree.load(name) {
+            if !quiet {
+                eprintln!("modprobe: {name}: {error}");
+            }
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
+}
+
+/// The modules of a kernel.
+struct Tree {
+    folder: PathBuf,
+    /// Each module's file, and those of the modules that it needs, in the order of their need.
+    files: BTreeMap<String, Vec<String>>,
+    aliases: Vec<(String, String)>,
+    built_in: Vec<String>,
+}
+
+impl Tree {
+    fn of_this_kernel() -> io::Result<Self> {
+        let release = uname()?.release().to_string_lossy().into_owned();
+        Self::read(&Path::new("/lib/modules").join(release))
+    }
+
+    fn read(folder: &Path) -> io::Result<Self> {
+        let text = |name: &str| {
+            let path = folder.join(name);
+            let named = |error: io::Error| {
+                io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+            };
+            fs::read_to_string(&path).map_err(named)
+        };
+        let dep = text("modules.dep")?;
+        let files = dep.lines().filter_map(|line| {
+            let (file, needs) = line.split_once(':')?;
+            let files = std::iter::once(file).chain(needs.split_whitespace());
+            Some((name_of(file), files.map(str::to_owned).collect()))
+        });
+        let alias = text("modules.alias")?;
+        let aliases = alias.lines().filter_map(|line| {
+            let mut words = line.strip_prefix("alias ")?.split_whitespace();
+            Some((words.next()?.to_owned(), words.next()?.to_owned()))
+        });
+        let built_in = text("modules.builtin")?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            files: files.collect(),
+            aliases: aliases.collect(),
+            built_in: built_in.lines().map(name_of).collect(),
+        })
+    }
+
+    fn load(&self, wanted: &str) -> io::Result<()> {
+        let name = wanted.replace('-', "_");
+        if self.built_in.contains(&name) {
+            return Ok(());
+        }
+        let by_alias = || {
+            let matching = |(pattern, _): &&(String, String)| matches(pattern, wanted);
+            let module = self.aliases.iter().find(matching)?;
+            self.files.get(&module.1.replace('-', "_"))
+        };
+        let files = self.files.get(&name).or_else(by_alias);
+        let files = files.ok_or_else(|| io::Error::other("this kernel has no such module"))?;
+        // The file stands first, and whatever it needs stands behind it.
+        files
+            .iter()
+            .rev()
+            .try_for_each(|file| insert(&self.folder.join(file)))
+    }
+}
+
+fn insert(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    match finit_module(&file, c"", ModuleInitFlags::empty()) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(io::Error::other(format!("{}: {errno}", path.display()))),
+    }
+}
+
+/// `kernel/drivers/net/dummy.ko` is `dummy`.
+fn name_of(path: &str) -> String {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    file.split(".ko").next().unwrap_or(file).replace('-', "_")
+}
+
+/// Whether a text is what a pattern of `modules.alias` means: `*` is anything, `?` one character, and
+/// `[a-c]` one of these.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut rest = pattern.chars();
+    let Some(first) = rest.next() else {
+        return text.is_empty();
+    };
+    let mut inner = text.chars();
+    match first {
+        '*' => {
+            let tails = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+            tails
+                .into_iter()
+                .any(|at| matches(rest.as_str(), &text[at..]))
+        }
+        '[' => {
+            let Some((class, behind)) = rest.as_str().split_once(']') else {
+                return false;
+            };
+            inner.next().is_some_and(|c| in_class(class, c)) && matches(behind, inner.as_str())
+        }
+        '?' => inner.next().is_some() && matches(rest.as_str(), inner.as_str()),
+        plain => inner.next() == Some(plain) && matches(rest.as_str(), inner.as_str()),
+    }
+}
+
+fn in_class(class: &str, c: char) -> bool {
+    let class: Vec<char> = class.chars().collect();
+    let mut index = 0;
+    while index < class.len() {
+        if class.get(index + 1) == Some(&'-') && index + 2 < class.len() {
+            if (class[index]..=class[index + 2]).contains(&c) {
+                return true;
+            }
+            index += 3;
+        } else {
+            if class[index] == c {
+                return true;
+            }
+            index += 1;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_called_by_its_name() {
+        let called = |all: &[&str]| arguments(all.iter().map(|&text| text.to_owned()));
+        assert_eq!(called(&["/init"]), None);
+        let expected = Some(vec!["-q".to_owned(), "--".to_owned(), "dummy".to_owned()]);
+        assert_eq!(called(&["/sbin/modprobe", "-q", "--", "dummy"]), expected);
+    }
+
+    #[test]
+    fn patterns_match_as_in_a_shell() {
+        for (pattern, text, expected) in [
+            ("fs-overlay", "fs-overlay", true),
+            ("fs-overlay", "fs-overlayfs", false),
+            (
+                "pci:v00001AF4d*sv*",
+                "pci:v00001AF4d00001000sv00001AF4",
+                true,
+            ),
+            (
+                "cpu:type:x86,*feature:*0081*",
+                "cpu:type:x86,ven0feature:,0080,0081,",
+                true,
+            ),
+            ("usb:v[0-2A]x?", "usb:vAxy", true),
+            ("usb:v[0-2A]x?", "usb:v3xy", false),
+            ("a*", "", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_tree_is_read_with_its_aliases() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("modules.dep", "kernel/a-b.ko: kernel/c.ko\nkernel/c.ko:\n"),
+            ("modules.alias", "# comment\nalias fs-a a_b\n"),
+            ("modules.builtin", "kernel/fs/ext4/ext4.ko\n"),
+        ] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        let tree = Tree::read(folder.path()).unwrap();
+        tree.load("ext4").unwrap();
+        let error = tree.load("nothing").unwrap_err().to_string();
+        assert!(error.contains("no such module"), "{error}");
+        // What it needs comes first.
+        let error = tree.load("fs-a").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(tree.files["a_b"], ["kernel/a-b.ko", "kernel/c.ko"]);
+    }
+}

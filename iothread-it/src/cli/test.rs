@@ -1,0 +1,229 @@
+//! `cargo kata-test test`: every test, in the first place that takes it.
+//!
+//! First there is a plan. Cargo then runs the tests that can run here, with all that it does for
+//! them, and the others go where the plan has them.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use kata_test::runner::{
+    AllowedNowhere, Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Workspace,
+    conclude, scan,
+};
+
+use super::build::Build;
+use super::interrupt::{self, Interrupts};
+use super::{cargo, matrix, places, plan};
+
+/// What to run, where, and what is expected of it.
+#[derive(Clone, Default, clap::Args)]
+pub struct Options {
+    #[command(flatten)]
+    places: places::Choice,
+
+    /// What to build.
+    #[command(flatten)]
+    pub build: Build,
+
+    /// Fails if a test could run nowhere.
+    #[arg(long, conflicts_with = "allow_nowhere")]
+    require_all: bool,
+
+    /// Fails if a test could run nowhere that this list has not, or if the list is stale: a binary's
+    /// id, a space and a test's name a line, and `#` before a comment.
+    #[arg(long, value_name = "FILE")]
+    allow_nowhere: Option<PathBuf>,
+
+    /// Runs the tests whose name contains one of these.
+    #[arg(value_name = "FILTER")]
+    filters: Vec<String>,
+}
+
+/// Runs the command, with further variables for the tests here.
+///
+/// # Errors
+/// If the tests cannot be built, or their records cannot be read. That one failed is an exit code.
+pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
+    no_test_is_lost()?;
+    let allowed = options
+        .allow_nowhere
+        .as_deref()
+        .map(AllowedNowhere::read)
+        .transpose()?;
+    let workspace = Workspace::here()?;
+    let run = Run::start(&workspace.target.join("kata-test"))?;
+    let interrupts = Interrupts::watch()?;
+    let mut elsewhere = if options.places.is_elsewhere() {
+        Some(Elsewhere::plan(options, env, &workspace)?)
+    } else {
+        None
+    };
+    let mut env = env.to_vec();
+    if let Some(elsewhere) = &elsewhere {
+        env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
+    }
+    let passed_here = !options.places.is_here() || run_here(options, &env, &run)?;
+    if let Some(elsewhere) = &mut elsewhere {
+        elsewhere.run(&run, &interrupts)?;
+    }
+
+    let outcomes = run.merge()?;
+    summarise(&outcomes);
+    println!("{}", matrix::of_outcomes(&outcomes));
+    println!("records: {}", run.dir().join("outcomes.jsonl").display());
+    let conclusion = conclude(&outcomes);
+    println!("{conclusion}");
+    let mut complaints = complaints(options, allowed.as_ref(), &outcomes);
+    let opt_ins = std::env::var("KATA_TEST_ALLOW").unwrap_or_default();
+    complaints.extend(
+        run.unknown_opt_ins(&opt_ins)?
+            .iter()
+            .map(ToString::to_string),
+    );
+    for complaint in &complaints {
+        eprintln!("error: {complaint}");
+    }
+    // Tests without the attribute leave no records: whether a filter matched one is not known.
+    let unknown = outcomes.is_empty() && !options.filters.is_empty();
+    let good = passed_here && complaints.is_empty() && (unknown || conclusion == Conclusion::Good);
+    Ok(match (interrupts.seen(), good) {
+        (true, _) => ExitCode::from(interrupt::EXIT_CODE),
+        (false, true) => ExitCode::SUCCESS,
+        (false, false) => ExitCode::FAILURE,
+    })
+}
+
+/// Has cargo run the tests here, those under other harnesses and those in documentation too. Returns
+/// whether all was well.
+fn run_here(options: &Options, env: &[(&str, OsString)], run: &Run) -> Result<bool> {
+    let status = cargo::cargo()
+        .arg("test")
+        .args(options.build.arguments())
+        .args(["--no-fail-fast", "--"])
+        .args(&options.filters)
+        .envs(run.env())
+        .envs(env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot run cargo")?;
+    Ok(status.success())
+}
+
+/// What cannot be run here, and where it goes.
+struct Elsewhere {
+    binaries: Vec<Binary>,
+    sites: Vec<Site>,
+    plan: Plan,
+}
+
+impl Elsewhere {
+    fn plan(options: &Options, env: &[(&str, OsString)], workspace: &Workspace) -> Result<Self> {
+        let mut binaries = workspace.test_binaries(&options.build.arguments())?;
+        for binary in &mut binaries {
+            let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
+            binary.env.extend(further);
+        }
+        let mut sites = options.places.sites()?;
+        let records = workspace.target.join("kata-test");
+        let told = &mut |text: &str| eprintln!("{text}");
+        let mut plan = kata_test::runner::plan(&binaries, &mut sites, &records, told)?;
+        plan::retain(&mut plan, &options.filters);
+        Ok(Self {
+            binaries,
+            sites,
+            plan,
+        })
+    }
+
+    fn run(&mut self, run: &Run, interrupts: &Interrupts) -> Result<()> {
+        let mut audience = Audience {
+            told: &mut |text: &str| eprintln!("{text}"),
+            // Output that nobody reads is no reason to stop.
+            screen: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
+            stop: &|| interrupts.seen(),
+        };
+        self.plan
+            .run_elsewhere(&self.binaries, &mut self.sites, run, &mut audience)?;
+        Ok(())
+    }
+}
+
+/// What the outcomes are not to be, beside failures.
+fn complaints(
+    options: &Options,
+    allowed: Option<&AllowedNowhere>,
+    outcomes: &[Outcome],
+) -> Vec<String> {
+    let none = AllowedNowhere::default();
+    let Some(list) = allowed.or(options.require_all.then_some(&none)) else {
+        return Vec::new();
+    };
+    let missing = list.missing(outcomes).into_iter();
+    let mut complaints: Vec<String> = missing
+        .map(|test| format!("{test} could run nowhere"))
+        .collect();
+    // A filter leaves out tests that the list rightly has.
+    if options.filters.is_empty() {
+        let file = options
+            .allow_nowhere
+            .as_deref()
+            .unwrap_or(Path::new("the list"))
+            .display();
+        let stale = list.stale(outcomes).into_iter();
+        complaints.extend(stale.map(|test| format!("{file} is stale: {test} did not run nowhere")));
+    }
+    complaints
+}
+
+/// Fails if a source has a test that nothing runs.
+fn no_test_is_lost() -> Result<()> {
+    let mut count = 0;
+    for manifest in cargo::manifests()? {
+        for stray in scan(&manifest)? {
+            eprintln!("{stray}");
+            count += 1;
+        }
+    }
+    ensure!(count == 0, "{count} tests are run by nothing");
+    Ok(())
+}
+
+/// What did not run, and why: a skip must not drown in the output of many binaries.
+pub(super) fn summarise(outcomes: &[Outcome]) {
+    let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
+    println!(
+        "\nannotated tests: {} passed, {} skipped, {} nowhere, {} in all",
+        count(OutcomeKind::Passed),
+        count(OutcomeKind::Skipped),
+        count(OutcomeKind::Nowhere),
+        outcomes.len()
+    );
+    for outcome in outcomes {
+        match (outcome.outcome, outcome.place.as_str()) {
+            (OutcomeKind::Passed, "here") => {}
+            (OutcomeKind::Nowhere, _) => println!("  {} {}: nowhere", outcome.binary, outcome.test),
+            (kind, "here") => println!("  {} {}: {kind}", outcome.binary, outcome.test),
+            (kind, place) => println!("  {} {}: {kind} in {place}", outcome.binary, outcome.test),
+        }
+        for reason in &outcome.reasons {
+            println!(
+                "    needs {}: {} ({})",
+                reason.constraint, reason.observed, reason.source
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_workspace_loses_no_test() {
+        no_test_is_lost().unwrap();
+        assert!(cargo::manifests().unwrap().len() > 4);
+    }
+}

@@ -1,0 +1,157 @@
+//! Tests that end their guest end themselves, and no other.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use kata_test::kata_test;
+use kata_test::runner::{Binary, Job, JobTest, Outcome, OutcomeKind, Place, Run};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::{build, folder, kind, outcome, place};
+
+/// Runs tests of the target `disasters` in a guest, on stage. Returns what became of them, and what
+/// was on the screen. `meanwhile` gets the folder of the records, in a thread of its own.
+fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Outcome>, String)> {
+    let mut binary: Binary = build(env!("CARGO_MANIFEST_DIR").into(), "disasters")?;
+    binary
+        .env
+        .push(("IOTHREAD_IT_DISASTERS".into(), "1".into()));
+    let folder = folder()?;
+    let run = Run::start(&folder.path().join("records"))?;
+    let mut place = place("bookworm", &folder)?;
+    let test = |name: &&str| JobTest {
+        name: (*name).to_owned(),
+        limit: None,
+    };
+    let job = Job {
+        tests: tests.iter().map(test).collect(),
+        binary: &binary,
+        run: &run,
+        wishes: &[],
+        steps_per_ms: 0.0,
+    };
+    let mut screen = Vec::new();
+    let records = run.dir().to_owned();
+    let ran = thread::scope(|scope| {
+        scope.spawn(|| meanwhile(&records));
+        place.run(&job, &mut |bytes| screen.extend_from_slice(bytes))
+    });
+    ran.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let screen = String::from_utf8_lossy(&screen).into_owned();
+    println!("{screen}");
+    Ok((run.merge()?, screen))
+}
+
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn a_panic_of_the_kernel_fails_the_test_that_caused_it() -> Result<()> {
+    let tests = [
+        "a_calm_before",
+        "b_panics_the_kernel",
+        "c_calm_between",
+        "i_fails",
+    ];
+    let (outcomes, screen) = run(&tests, |_| {})?;
+    assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
+    assert_eq!(kind(&outcomes, "a_calm_before"), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, "c_calm_between"), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, "i_fails"), OutcomeKind::Failed);
+    let panicked = outcome(&outcomes, "b_panics_the_kernel");
+    assert_eq!(panicked.outcome, OutcomeKind::Failed);
+    assert_eq!(panicked.place, "vm:bookworm");
+    let console = &panicked.reasons[0].observed;
+    assert!(console.contains("Kernel panic - not syncing"), "{console}");
+    assert!(screen.contains("as it was told to"), "{screen}");
+    Ok(())
+}
+
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn a_kernel_that_hangs_is_noticed() -> Result<()> {
+    let (outcomes, _) = run(&["d_hangs_the_kernel", "e_calm_after"], |_| {})?;
+    assert_eq!(kind(&outcomes, "e_calm_after"), OutcomeKind::Passed);
+    let hung = outcome(&outcomes, "d_hangs_the_kernel");
+    assert_eq!(hung.outcome, OutcomeKind::Failed);
+    let console = &hung.reasons[0].observed;
+    assert!(console.contains("Kernel panic"), "{console}");
+    Ok(())
+}
+
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn a_killed_qemu_fails_the_test_it_ran_and_leaves_nothing() -> Result<()> {
+    let tests = [
+        "a_calm_before",
+        "f_waits_for_the_end_of_qemu",
+        "j_has_a_disk_of_its_own",
+    ];
+    let (outcomes, _) = run(&tests, |records| {
+        await_record(records, "f_waits_for_the_end_of_qemu");
+        for qemu in vms() {
+            kill(qemu, Signal::SIGKILL).expect("a signal");
+        }
+    })?;
+    assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
+    assert_eq!(kind(&outcomes, tests[0]), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, tests[2]), OutcomeKind::Passed);
+    let waited = outcome(&outcomes, tests[1]);
+    assert_eq!(waited.outcome, OutcomeKind::Failed);
+    assert!(
+        waited.reasons[0].observed.contains("signal: 9"),
+        "{waited:?}"
+    );
+    assert_eq!(vms(), [], "QEMU is left");
+    Ok(())
+}
+
+/// Waits until a record says that a test has begun.
+fn await_record(folder: &Path, test: &str) {
+    let deadline = Instant::now() + Duration::from_secs(300);
+    let begun = |file: fs::DirEntry| {
+        let text = fs::read_to_string(file.path()).unwrap_or_default();
+        text.lines()
+            .any(|line| line.contains(test) && line.contains("\"lost\""))
+    };
+    while !fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(begun)
+    {
+        assert!(Instant::now() < deadline, "{test} does not begin");
+        // Of a file that grows in a folder nobody tells.
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn time_limits_are_as_long_as_the_place_is_slow() -> Result<()> {
+    let (outcomes, _) = run(&["g_takes_its_time", "h_never_ends"], |_| {})?;
+    assert_eq!(kind(&outcomes, "g_takes_its_time"), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, "h_never_ends"), OutcomeKind::TimedOut);
+    Ok(())
+}
+
+/// The children of this process that are VMs.
+fn vms() -> Vec<Pid> {
+    let mut children: Vec<i32> = Vec::new();
+    for task in fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        let pids = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+        children.extend::<Vec<i32>>(pids.collect());
+    }
+    let is_vm = |pid: &i32| {
+        let line = fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline"));
+        line.is_ok_and(|line| String::from_utf8_lossy(&line).contains("iothread-it,"))
+    };
+    children
+        .into_iter()
+        .filter(is_vm)
+        .map(Pid::from_raw)
+        .collect()
+}

@@ -1,0 +1,274 @@
+//! What the guest gets of its disks, by who serves them: the main loop, a thread, or several.
+//!
+//! The load is the agent's own: each vCPU reads a file that the host has
+//! in memory, 4 KiB at a time and 32 at once. Under emulation every completion's
+//! interrupt crosses the main loop (TCG has no irqfd), so what is measured with a busy main loop is
+//! reported and not judged there.
+
+use std::cell::RefCell;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use iothread_it::artifacts::Store;
+use iothread_it::config::{Aio, Polling};
+use iothread_it::guest::protocol::{Direction, Extent, Load, LoadReport, Serial};
+use iothread_it::hotplug::DiskSpec;
+use iothread_it::pool::{DeviceId, IoThreadId, Placement};
+use iothread_it::qemu::{QemuVersion, Shape, Topology};
+use iothread_it::qmp::command::QueryVersion;
+use iothread_it::scratch::Scratch;
+use iothread_it::vm::Vm;
+use iothread_it::wait::Deadline;
+use iothread_it::warm::WarmStore;
+
+use super::figure::{Figure, Goal, Peer};
+use super::samples::Samples;
+use super::vms::{self, Vms, shape};
+use super::{Bench, Lab};
+use crate::cargo;
+
+pub(super) const BENCHES: &[Bench] = &[Bench {
+    name: "io: placement",
+    measure: |lab| vms::each(lab, |vms| placement(lab, vms)),
+}];
+
+/// Bytes of a disk.
+const SIZE: u64 = 32 << 20;
+
+const VCPUS: u32 = 2;
+
+/// How long one load runs.
+const RUN: Duration = Duration::from_millis(800);
+
+/// A VM whose disks differ in who serves them.
+struct Placed {
+    vm: RefCell<Vm>,
+    scratch: Scratch,
+}
+
+/// The 99th percentiles of latencies, in milliseconds, in the order of the runs.
+type P99 = RefCell<Vec<f64>>;
+
+fn placement(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
+    let placed = Placed::start(lab, vms)?;
+    let pinned = |n| Placement::Pinned(IoThreadId::indep(n));
+    let main = [placed.attach("main", &Placement::MainLoop)?];
+    let one = [placed.attach("one", &pinned(0))?];
+    let together = placed.four("together", |_| pinned(1))?;
+    let apart = placed.four("apart", pinned)?;
+    let [main_p99, one_p99, busy_main_p99, busy_one_p99] = [const { P99::new(Vec::new()) }; 4];
+    let [in_main, in_one, busy_main, busy_one, in_together, in_apart] = lab.rounds.alternate([
+        &mut || placed.load(&main, &main_p99),
+        &mut || placed.load(&one, &one_p99),
+        &mut || placed.load_while_busy(&main, &busy_main_p99),
+        &mut || placed.load_while_busy(&one, &busy_one_p99),
+        &mut || placed.load(&together, &P99::default()),
+        &mut || placed.load(&apart, &P99::default()),
+    ])?;
+    let beside_main = |samples| Peer {
+        name: "main loop",
+        samples,
+    };
+    let p99 = |of: P99| Samples::new(of.into_inner());
+    let mut figures = vec![
+        iops(
+            vms,
+            "io: one thread",
+            in_one.clone(),
+            beside_main(in_main),
+            None,
+        ),
+        Figure {
+            unit: "ms",
+            ..iops(
+                vms,
+                "io: one thread, p99",
+                p99(one_p99)?,
+                beside_main(p99(main_p99)?),
+                Some(Goal::AtMost(1.0)),
+            )
+        },
+        iops(
+            vms,
+            "io: one thread, main loop busy",
+            busy_one,
+            beside_main(busy_main),
+            None,
+        ),
+        Figure {
+            unit: "ms",
+            ..iops(
+                vms,
+                "io: one thread, p99, main loop busy",
+                p99(busy_one_p99)?,
+                beside_main(p99(busy_main_p99)?),
+                None,
+            )
+        },
+        iops(
+            vms,
+            "io: four disks on four threads",
+            in_apart,
+            Peer {
+                name: "on one thread",
+                samples: in_together,
+            },
+            None,
+        ),
+    ];
+    figures.extend(placed.spread(lab, vms, &one)?);
+    Ok(figures)
+}
+
+impl Placed {
+    fn start(lab: &Lab, vms: &Vms) -> Result<Self> {
+        let mut shape = Shape {
+            root_ports: 12,
+            ..shape(Topology::Q35, VCPUS)
+        };
+        shape.config.aio = Aio::Threads;
+        // As QEMU and Kata have it: threads poll before they sleep.
+        shape.config.iothreads.polling = Polling::default();
+        let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
+        Ok(Self {
+            vm: RefCell::new(Vm::restore_or_boot(&vms.manifest, &shape, &store)?),
+            scratch: Scratch::new_in(&lab.folder.join("disks"))?,
+        })
+    }
+
+    /// Attaches a disk that the host has in memory.
+    fn attach(&self, name: &str, placement: &Placement) -> Result<Serial> {
+        let path = self.scratch.path().join(name);
+        std::fs::write(&path, vec![0x5a; usize::try_from(SIZE)?])?;
+        let disk = DiskSpec::new(DeviceId::new(name)?, path);
+        self.vm.borrow_mut().attach(&disk, placement)?;
+        Ok(Serial(name.to_owned()))
+    }
+
+    fn four(&self, name: &str, placement: impl Fn(usize) -> Placement) -> Result<[Serial; 4]> {
+        let disks: Vec<_> = (0..4)
+            .map(|n| self.attach(&format!("{name}{n}"), &placement(n)))
+            .collect::<Result<_>>()?;
+        Ok(disks.try_into().expect("there are four"))
+    }
+
+    /// Loads disks, all vCPUs between them. Returns operations a second, and notes the worst 99th
+    /// percentile of the latencies.
+    fn load(&self, disks: &[Serial], p99: &P99) -> Result<f64> {
+        let vm = self.vm.borrow();
+        let threads = VCPUS.div_ceil(u32::try_from(disks.len())?);
+        let running: Vec<_> = (0..)
+            .zip(disks)
+            .map(|(n, disk)| {
+                let cpus = (n..n + threads).map(|cpu| cpu % VCPUS).collect();
+                vm.agent().start_load(&load(disk, threads, cpus), soon())
+            })
+            .collect::<Result<_, _>>()?;
+        let reports: Vec<LoadReport> = running
+            .into_iter()
+            .map(|load| load.finish(soon()))
+            .collect::<Result<_, _>>()?;
+        let mut worst = 0;
+        let mut rate = 0.0;
+        for report in reports {
+            ensure!(report.errors == 0 && report.elapsed_ms > 0, "{report:?}");
+            #[expect(clippy::cast_precision_loss, reason = "counts of a second")]
+            let of_this = report.operations as f64 * 1e3 / report.elapsed_ms as f64;
+            rate += of_this;
+            worst = worst.max(report.latencies.p99_us);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of a second")]
+        p99.borrow_mut().push(worst as f64 / 1e3);
+        Ok(rate)
+    }
+
+    /// The same while the monitor, which the main loop serves, is kept busy.
+    fn load_while_busy(&self, disks: &[Serial], p99: &P99) -> Result<f64> {
+        let ended = AtomicBool::new(false);
+        let vm = self.vm.borrow();
+        let qmp = vm.qmp();
+        std::thread::scope(|scope| {
+            let traffic = scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    qmp.execute(&QueryVersion {}, soon())?;
+                }
+                Ok::<_, anyhow::Error>(())
+            });
+            let rate = self.load(disks, p99);
+            ended.store(true, Ordering::Relaxed);
+            traffic.join().expect("it does not panic")?;
+            rate
+        })
+    }
+
+    /// A disk whose queues are spread over two threads, beside one on one thread.
+    fn spread(&self, lab: &Lab, vms: &Vms, one: &[Serial]) -> Result<Vec<Figure>> {
+        if vms.manifest.qemu.numbers() < Some(QemuVersion::MAPS_QUEUES) {
+            eprintln!("  this QEMU spreads no queues over threads");
+            return Ok(Vec::new());
+        }
+        let two = NonZeroUsize::new(2).context("two is not zero")?;
+        let spread = [self.attach("spread", &Placement::Spread(two))?];
+        let [spread_p99, one_p99] = [const { P99::new(Vec::new()) }; 2];
+        let [spread, one] = lab
+            .rounds
+            .alternate([&mut || self.load(&spread, &spread_p99), &mut || {
+                self.load(one, &one_p99)
+            }])?;
+        let peer = |samples| Peer {
+            name: "one thread",
+            samples,
+        };
+        let p99 = |of: P99| Samples::new(of.into_inner());
+        let goal = Some(Goal::AtLeast(1.0));
+        Ok(vec![
+            iops(vms, "io: spread over two threads", spread, peer(one), goal),
+            Figure {
+                unit: "ms",
+                ..iops(
+                    vms,
+                    "io: spread over two threads, p99",
+                    p99(spread_p99)?,
+                    peer(p99(one_p99)?),
+                    None,
+                )
+            },
+        ])
+    }
+}
+
+/// Reads, each thread on its own vCPU.
+fn load(disk: &Serial, threads: u32, cpus: Vec<u32>) -> Load {
+    Load {
+        extent: Extent {
+            serial: disk.clone(),
+            seed: 0,
+            offset: 0,
+            length: SIZE,
+        },
+        direction: Direction::Read,
+        threads,
+        cpus,
+        depth: 32,
+        block_size: 4096,
+        duration_ms: RUN.as_millis().try_into().unwrap_or(u64::MAX),
+        operations: None,
+    }
+}
+
+fn iops(vms: &Vms, what: &str, ours: Samples, peer: Peer, goal: Option<Goal>) -> Figure {
+    Figure {
+        name: vms.name(what),
+        unit: "IOPS",
+        ours,
+        peer,
+        floor: None,
+        goal,
+    }
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
