@@ -34,6 +34,11 @@
 //! | `KATA_TEST_UNSKIP=1` | Runs unmet tests too. One that passes is reported as having a stale constraint; one that does not stays skipped (under nextest it fails). |
 //! | `KATA_TEST_FACTS=FILE` | `--list` judges the host whose answers are in the file, as `cargo xtask facts --json` prints them: each test with its verdict, `?` where that depends on what is not recorded. Nothing is run. |
 //!
+//! A runner that has other places than this one speaks with the binaries too: `--verdicts` lists tests
+//! with their verdicts as JSON lines, `KATA_TEST_PLACE` names the place that a binary is in,
+//! `KATA_TEST_TIME_SCALE` makes time limits longer there, and `KATA_TEST_LEAVE` is a file with the
+//! tests that are left to other places.
+//!
 //! # What becomes of a test
 //!
 //! With `harness = false` each test has a process of its own, so what it does to itself is its own

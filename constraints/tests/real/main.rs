@@ -8,6 +8,7 @@ mod example;
 mod halfway;
 mod harness;
 mod hostile;
+mod places;
 mod plain;
 #[cfg(feature = "runner")]
 mod plan;

@@ -62,13 +62,18 @@ impl Hotplug {
         let mut settled = Settled::default();
         let disks: Vec<_> = self.disks.iter().map(|(id, d)| (id.clone(), *d)).collect();
         for (id, disk) in disks {
+            if settled.gone.contains(&id) {
+                continue;
+            }
             let news = match disk.state {
                 DiskState::NodeOnly => Some(News::Deleted),
                 DiskState::Plugged | DiskState::Pending => self.news(qmp, &id, disk, deadline)?,
             };
             match news {
                 Some(News::Deleted) => {
+                    let on_it: Vec<_> = self.pool.disks_on(&id).cloned().collect();
                     self.close(qmp, &id, deadline)?;
+                    settled.gone.extend(on_it);
                     settled.gone.push(id);
                 }
                 Some(News::Refused) => {

@@ -204,3 +204,59 @@ fn another_connection_goes_on_where_the_first_was() {
     assert_eq!(hotplug.settle(&second, soon()).unwrap().gone, [id()]);
     is_gone(&hotplug);
 }
+
+#[test]
+fn a_guest_that_refuses_keeps_the_disk_that_was_to_move() {
+    let (mut hotplug, qmp) = attached(|name, _, id| {
+        let refusal = || done(id) + &event("DEVICE_UNPLUG_GUEST_ERROR", "disk0");
+        (name == "device_del").then(refusal)
+    });
+    let before = hotplug.pool().lease_of(&id()).cloned();
+    let disk = DiskSpec::new(id(), "/image");
+    let moved = hotplug.move_disk(&qmp, &Quick, &disk, &Placement::MainLoop, soon());
+    let refused = matches!(
+        moved,
+        Err(MoveError::Detach(DetachError::GuestRefused { .. }))
+    );
+    assert!(refused, "{moved:?}");
+    assert_eq!(hotplug.pool().lease_of(&id()).cloned(), before);
+    keeps(&hotplug, DiskState::Plugged);
+}
+
+/// As when the guest powers a controller's slot off: its disks go with it.
+#[test]
+fn a_controller_that_the_guest_ejected_takes_its_disks_along() {
+    let stream = peer(|name, id| match name {
+        "query-iothreads" => event("DEVICE_DELETED", "scsi0") + &returns(id, "[]"),
+        _ => done(id),
+    });
+    let qmp = Qmp::negotiate(stream, soon()).unwrap();
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let options = BlockOptions::from(&HypervisorConfig::default());
+    let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
+    let controller = ScsiController::new(DeviceId::new("scsi0").unwrap());
+    hotplug
+        .attach_controller(&qmp, &controller, &Placement::First, soon())
+        .unwrap();
+    let disk = DiskSpec::new(id(), "/image");
+    hotplug
+        .attach_on(&qmp, &Quick, &controller.id, &disk, soon())
+        .unwrap();
+    qmp.execute(&QueryIothreads {}, soon()).unwrap();
+    let settled = hotplug.settle(&qmp, soon()).unwrap();
+    assert_eq!(settled.gone, [id(), controller.id.clone()]);
+    assert!(hotplug.pool().holding_of(&controller.id).is_none());
+    is_gone(&hotplug);
+}
+
+/// What a controller of QEMU 7.2 would drop without a word is not even tried.
+#[test]
+fn a_mapping_that_this_qemu_cannot_do_takes_nothing() {
+    let (mut hotplug, qmp) = attached(|_, _, _| None);
+    let controller = ScsiController::new(DeviceId::new("scsi0").unwrap());
+    let spread = Placement::Spread(std::num::NonZeroUsize::MIN);
+    let error = hotplug.attach_controller(&qmp, &controller, &spread, soon());
+    let error = error.unwrap_err();
+    assert_eq!((error.step, error.rollback.is_ok()), (Step::Lease, true));
+    assert!(hotplug.pool().holding_of(&controller.id).is_none());
+}

@@ -125,7 +125,7 @@ impl Supply {
         let release = &self.manifest.guest.kernel_release;
         match Vm::key(&self.manifest, &self.shape()) {
             Ok(Some(key)) => format!("vm-{release}-{}", &key.as_str()[..16]),
-            // Without its files it does not start either.
+            // This shape can be saved, and without its files it does not start either.
             Ok(None) | Err(_) => format!("vm-{release}"),
         }
     }

@@ -18,18 +18,19 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Traces the requests of virtio-blk and virtio-scsi disks and of NBD exports into a folder of
-    /// its own.
+    /// Traces events, named as this QEMU names them, into a folder of its own.
+    pub fn new(folder: PathBuf, events: Vec<&'static str>) -> Self {
+        Self { folder, events }
+    }
+
+    /// Traces the requests of virtio-blk and virtio-scsi disks.
     pub fn of_requests(folder: PathBuf) -> Self {
-        Self {
-            folder,
-            events: vec![
-                "virtio_blk_handle_read",
-                "virtio_blk_handle_write",
-                "virtio_scsi_cmd_req",
-                "nbd_co_send_simple_reply",
-            ],
-        }
+        let events = vec![
+            "virtio_blk_handle_read",
+            "virtio_blk_handle_write",
+            "virtio_scsi_cmd_req",
+        ];
+        Self::new(folder, events)
     }
 
     /// Returns QEMU's arguments for it.
@@ -52,7 +53,7 @@ impl Trace {
             if let Some(thread) = thread_of(&path) {
                 let lines = fs::read(&path)?;
                 let events = lines.split(|byte| *byte == b'\n').filter(|line| {
-                    let is_of = |event: &&str| line.starts_with(event.as_bytes());
+                    let is_of = |event: &&'static str| line.starts_with(event.as_bytes());
                     self.events.iter().any(is_of)
                 });
                 counts.insert(thread, events.count());

@@ -14,11 +14,13 @@ pub use error::{LastWords, VmError};
 use launch::{Launched, Plan, QEMU_SPAN, Savable, last_words, quit};
 
 use crate::artifacts::{Manifest, with_causes};
-use crate::config::IoThreads;
+use crate::config::{DiskDriver, IoThreads};
 use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
-use crate::hotplug::{AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, Settled};
-use crate::pool::{DeviceId, IoThreadId, Lease, Placement, Pool};
+use crate::hotplug::{
+    AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, Settled,
+};
+use crate::pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
 use crate::process::{OwnedProcess, ProcessId};
 use crate::qemu::{self, Accelerator, Memory, Shape};
 use crate::qmp::Qmp;
@@ -32,6 +34,9 @@ const ATTACH_SPAN: Duration = Duration::from_secs(30);
 /// How long a guest may take to let go of a disk. With native PCIe hotplug it is 6 s by design.
 const DETACH_SPAN: Duration = Duration::from_secs(30);
 
+/// The id of the SCSI controller that the configuration asks for, as Kata calls it.
+const CONTROLLER: &str = "scsi0";
+
 /// A running VM, whose guest has booted. It ends when this value is dropped, or its process does.
 #[derive(Debug)]
 pub struct Vm {
@@ -41,6 +46,7 @@ pub struct Vm {
     process: OwnedProcess,
     hotplug: Hotplug,
     placement: Placement,
+    driver: DiskDriver,
     greeting: Greeting,
     accelerator: Accelerator,
     start: Start,
@@ -173,7 +179,11 @@ impl Vm {
             agent,
             process,
             hotplug,
-            placement: config.iothreads.placement.clone(),
+            placement: match config.iothreads.count {
+                0 => Placement::MainLoop,
+                _ => config.iothreads.placement.clone(),
+            },
+            driver: config.driver,
             greeting,
             accelerator: plan.accelerator.clone(),
             start,
@@ -190,14 +200,31 @@ impl Vm {
             .attach(&self.qmp, &self.agent, disk, placement, deadline)
     }
 
-    /// Attaches a disk where the configuration wants one that has no wish of its own
-    /// (`indep_iothreads_placement`).
+    /// Attaches a disk as the configuration wants one that has no wish of its own: as a PCI device,
+    /// placed by `indep_iothreads_placement`, or with `block_device_driver = "virtio-scsi"` on the
+    /// VM's one SCSI controller, which is placed so when the first disk comes. Without threads the
+    /// main loop serves it.
     ///
     /// # Errors
-    /// If a step fails; see [`Hotplug::attach`].
-    pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Lease, AttachError> {
+    /// If a step fails; see [`Hotplug::attach`] and [`Hotplug::attach_on`].
+    pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Holding, AttachError> {
         let placement = self.placement.clone();
-        self.attach(disk, &placement)
+        match self.driver {
+            DiskDriver::VirtioBlk | DiskDriver::Other => {
+                self.attach(disk, &placement).map(Holding::Device)
+            }
+            DiskDriver::VirtioScsi => {
+                let id = DeviceId::new(CONTROLLER).expect("it is an id");
+                let (hotplug, qmp) = (&mut self.hotplug, &self.qmp);
+                let deadline = Deadline::after(ATTACH_SPAN);
+                if hotplug.pool().holding_of(&id).is_none() {
+                    let controller = ScsiController::new(id.clone());
+                    hotplug.attach_controller(qmp, &controller, &placement, deadline)?;
+                }
+                let address = hotplug.attach_on(qmp, &self.agent, &id, disk, deadline);
+                address.map(Holding::Scsi)
+            }
+        }
     }
 
     /// Moves a disk to another thread, through the guest; see [`Hotplug::move_disk`].

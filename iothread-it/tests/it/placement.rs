@@ -60,7 +60,8 @@ fn the_configuration_s_policy_is_followed(topology: Topology) -> Result<()> {
     Bench::run_shape(&shape, |bench| {
         for number in 0..2 {
             let disk = bench.disk(&format!("disk{number}"))?;
-            let lease = bench.vm.attach_as_configured(&disk)?;
+            let held = bench.vm.attach_as_configured(&disk)?;
+            let lease = held.lease().context("it is no device of its own")?;
             let thread = IoThreadId::indep(number);
             ensure!(lease.assignment.thread() == Some(&thread), "{lease:?}");
         }

@@ -23,6 +23,7 @@ macro_rules! raw {
 raw! {
     "block-commit" BlockCommit
     "block-export-add" BlockExportAdd
+    "block-export-del" BlockExportDel
     "block-job-complete" BlockJobComplete
     "block-stream" BlockStream
     "block_resize" BlockResize
@@ -35,7 +36,6 @@ raw! {
     "device_add" DeviceAdd
     "device_del" DeviceDel
     "human-monitor-command" HumanMonitor
-    "job-cancel" JobCancel
     "job-dismiss" JobDismiss
     "nbd-server-start" NbdServerStart
     "object-add" ObjectAdd

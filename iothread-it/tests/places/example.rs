@@ -10,7 +10,7 @@ use kata_test::kata_test;
 use kata_test::runner::{Audience, Binary, Outcome, OutcomeKind, Run, Site, plan};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
-use crate::{build, folder, kind, outcome, place};
+use crate::{build, folder, kind, outcome, place, room};
 
 fn example() -> Result<Binary> {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/places");
@@ -94,8 +94,10 @@ fn all_but_two_run_whoever_asks() -> Result<()> {
 #[kata_test(root, when = crate::supplied, timeout = "15m")]
 fn all_but_two_run_for_nobody() -> Result<()> {
     let binary = example()?;
-    // The rest of this process is nobody's. It has no threads yet.
     let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
+    std::fs::create_dir_all(room(uid))?;
+    std::os::unix::fs::chown(room(uid), Some(uid.as_raw()), Some(gid.as_raw()))?;
+    // The rest of this process is nobody's. It has no threads yet.
     setgroups(&[gid])?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;

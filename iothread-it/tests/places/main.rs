@@ -6,7 +6,7 @@
 mod disasters;
 mod example;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use iothread_it::artifacts::Store;
@@ -34,8 +34,13 @@ fn supplied() -> Verdict {
 
 /// A folder for records and disks, the user's own.
 fn folder() -> Result<Scratch> {
-    let name = format!("iothread-it-places-{}", nix::unistd::geteuid());
-    Ok(Scratch::new_in(&std::env::temp_dir().join(name))?)
+    Ok(Scratch::new_in(&room(nix::unistd::geteuid()))?)
+}
+
+/// Where a user has such folders. Whoever is not the owner of the target directory needs somebody to
+/// make it.
+fn room(user: nix::unistd::Uid) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("places-{user}"))
 }
 
 /// The place with a suite's kernel. Whoever cannot use the store's own templates makes others below

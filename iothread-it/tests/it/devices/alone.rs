@@ -5,6 +5,7 @@ use iothread_it::artifacts::Manifest;
 use iothread_it::config::{Aio, HypervisorConfig};
 use iothread_it::hotplug::{BlockOptions, DiskSpec, Hotplug};
 use iothread_it::pool::{IoThreadId, Pool, SlotTable};
+use iothread_it::qemu::Trace;
 use iothread_it::scratch::Scratch;
 
 use crate::bare::Bare;
@@ -17,6 +18,9 @@ pub(super) struct Alone {
     pub(super) qemu: Bare,
     pub(super) hotplug: Hotplug,
     pub(super) scratch: Scratch,
+    /// Of reads from block nodes.
+    pub(super) trace: Trace,
+    _traces: Scratch,
 }
 
 impl Alone {
@@ -39,6 +43,12 @@ impl Alone {
         for object in &objects {
             arguments.extend(["-object", object]);
         }
+        let traces = scratch()?;
+        let trace = Trace::new(traces.path().to_owned(), vec!["blk_co_preadv"]);
+        let traced = trace.arguments();
+        for argument in &traced {
+            arguments.push(argument.to_str().context("the path is no text")?);
+        }
         let config = HypervisorConfig {
             aio: Aio::Threads,
             ..HypervisorConfig::default()
@@ -50,6 +60,8 @@ impl Alone {
             qemu: Bare::start(&arguments)?,
             hotplug: Hotplug::new(pool, BlockOptions::from(&config), version),
             scratch: scratch()?,
+            trace,
+            _traces: traces,
         })
     }
 

@@ -4,23 +4,34 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::hotplug::{DiskSpec, Step};
+use iothread_it::artifacts::Manifest;
+use iothread_it::hotplug::{DetachError, DiskSpec, Step};
 use iothread_it::pool::{DeviceId, IoThreadId, Placement};
-use iothread_it::qmp::command::{NbdServerStart, NbdServerStop, SocketAddress};
+use iothread_it::qemu::QemuVersion;
+use iothread_it::qmp::command::{NbdServerStart, NbdServerStop, QueryVersion, SocketAddress};
 use kata_test::kata_test;
+use serde_json::json;
 
 use super::alone::Alone;
 use super::nbd::Nbd;
-use crate::evidence::{none, only};
+use crate::evidence::{Gained, none, only};
 use crate::fixture::soon;
+use crate::raw;
 
 /// How long a client reads, so that the serving thread gains tens of ticks.
 const READING: Duration = Duration::from_secs(1);
 
 const BLOCK: u32 = 64 << 10;
 
+/// Whether this QEMU survives the clients of an export on a thread.
+pub(super) fn can_be_on_threads() -> Result<bool> {
+    let version = Manifest::find()?.qemu.numbers();
+    let version = version.context("the manifest's QEMU has no version")?;
+    Ok(version >= QemuVersion::EXPORTS_ON_THREADS)
+}
+
 /// Starts QEMU's NBD server and returns its socket.
-fn server(alone: &Alone) -> Result<PathBuf> {
+pub(super) fn server(alone: &Alone) -> Result<PathBuf> {
     let socket = alone.scratch.path().join("nbd");
     let start = NbdServerStart {
         addr: SocketAddress::Unix {
@@ -31,16 +42,41 @@ fn server(alone: &Alone) -> Result<PathBuf> {
     Ok(socket)
 }
 
-fn read_for_a_while(client: &mut Nbd) -> Result<()> {
-    let start = Instant::now();
-    let blocks = client.size / u64::from(BLOCK);
-    for block in (0..blocks).cycle() {
-        if start.elapsed() >= READING {
-            break;
+/// Who works while a client reads for a while.
+pub(super) fn while_reading(alone: &Alone, client: &mut Nbd) -> Result<Gained> {
+    alone.during(|| {
+        let start = Instant::now();
+        let blocks = client.size / u64::from(BLOCK);
+        for block in (0..blocks).cycle() {
+            if start.elapsed() >= READING {
+                break;
+            }
+            client.read(block * u64::from(BLOCK), BLOCK)?;
         }
-        client.read(block * u64::from(BLOCK), BLOCK)?;
+        Ok(())
+    })
+}
+
+/// Ends an export whose client has left. QEMU notes that a moment after it has closed the
+/// connection, and no event tells.
+fn close(alone: &mut Alone, disk: &DiskSpec) -> Result<()> {
+    let deadline = soon();
+    loop {
+        match alone
+            .hotplug
+            .close_node(&alone.qemu.qmp, &disk.id, deadline)
+        {
+            Ok(()) => return Ok(()),
+            Err(DetachError::Failed {
+                step: Step::BlockExportDel,
+                source,
+                ..
+            }) if source.to_string().contains("still in use") && !deadline.has_passed() => {
+                alone.qemu.qmp.execute(&QueryVersion {}, deadline)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(())
 }
 
 /// With a negative control: an export of the main loop, which no thread of the pool serves.
@@ -48,35 +84,40 @@ fn read_for_a_while(client: &mut Nbd) -> Result<()> {
 fn its_thread_serves_its_clients_and_no_other_does() -> Result<()> {
     Alone::run(|alone| {
         let socket = server(alone)?;
-        let thread = IoThreadId::indep(1);
-        let (on_thread, on_main_loop) = (alone.disk("export0")?, alone.disk("export1")?);
-        for (disk, placement) in [
-            (&on_thread, Placement::Pinned(thread.clone())),
-            (&on_main_loop, Placement::MainLoop),
-        ] {
-            alone
-                .hotplug
-                .export(&alone.qemu.qmp, disk, &placement, soon())?;
-        }
+        let control = alone.disk("export1")?;
+        let main_loop = Placement::MainLoop;
+        alone
+            .hotplug
+            .export(&alone.qemu.qmp, &control, &main_loop, soon())?;
+        let mut client = Nbd::connect(&socket, "export1")?;
+        none(&while_reading(alone, &mut client)?)?;
+        client.disconnect()?;
 
+        let thread = IoThreadId::indep(1);
+        let disk = alone.disk("export0")?;
+        let pinned = Placement::Pinned(thread.clone());
+        let exported = alone
+            .hotplug
+            .export(&alone.qemu.qmp, &disk, &pinned, soon());
+        if !can_be_on_threads()? {
+            let told = anyhow::Error::from(exported.err().context("it was exported")?);
+            let expected = "ends when a client of an export on an IOThread leaves; it takes 9.0.0 \
+                            or newer";
+            ensure!(format!("{told:#}").ends_with(expected), "{told:#}");
+            return close(alone, &control);
+        }
+        exported?;
         let mut client = Nbd::connect(&socket, "export0")?;
         let data = vec![0xa5; usize::try_from(BLOCK)?];
         client.write(0, &data)?;
-        let gained = alone.during(|| read_for_a_while(&mut client))?;
-        only(&thread, &gained)?;
+        only(&thread, &while_reading(alone, &mut client)?)?;
         ensure!(client.read(0, BLOCK)? == data, "other data is read");
         client.disconnect()?;
 
-        let mut control = Nbd::connect(&socket, "export1")?;
-        none(&alone.during(|| read_for_a_while(&mut control))?)?;
-        control.disconnect()?;
-
-        for disk in [&on_thread, &on_main_loop] {
-            alone
-                .hotplug
-                .close_node(&alone.qemu.qmp, &disk.id, soon())?;
+        for disk in [&disk, &control] {
+            close(alone, disk)?;
         }
-        let on_host = std::fs::read(&on_thread.path)?;
+        let on_host = std::fs::read(&disk.path)?;
         ensure!(on_host.starts_with(&data), "the image has other data");
         alone.qemu.qmp.execute(&NbdServerStop {}, soon())?;
         Ok(())
@@ -85,15 +126,18 @@ fn its_thread_serves_its_clients_and_no_other_does() -> Result<()> {
 
 /// Its end is refused while it has a client, and can be tried again.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn with_a_client_it_keeps_its_thread() -> Result<()> {
+fn with_a_client_it_keeps_what_serves_it() -> Result<()> {
+    let on_threads = can_be_on_threads()?;
     Alone::run(|alone| {
         let socket = server(alone)?;
         let disk = alone.disk("export0")?;
         let thread = IoThreadId::indep(0);
+        let placement = match on_threads {
+            true => Placement::First,
+            false => Placement::MainLoop,
+        };
         let qmp = &alone.qemu.qmp;
-        alone
-            .hotplug
-            .export(qmp, &disk, &Placement::First, soon())?;
+        alone.hotplug.export(qmp, &disk, &placement, soon())?;
         let client = Nbd::connect(&socket, "export0")?;
         let refused = alone.hotplug.close_node(qmp, &disk.id, soon()).err();
         let refused = anyhow::Error::from(refused.context("it was closed under its client")?);
@@ -102,15 +146,44 @@ fn with_a_client_it_keeps_its_thread() -> Result<()> {
             told.ends_with("QEMU refused block-export-del: export 'export0' still in use"),
             "{told}"
         );
-        let busy = alone.hotplug.retire_thread(qmp, &thread).err();
-        let busy = busy.context("a busy thread was retired")?.to_string();
-        ensure!(busy.contains("still serves export0"), "{busy}");
-
+        let state = alone.hotplug.pool().state().to_string();
+        ensure!(state.contains("export0 (1 queue"), "{state}");
+        if on_threads {
+            let busy = alone.hotplug.retire_thread(qmp, &thread).err();
+            let busy = busy.context("a busy thread was retired")?.to_string();
+            ensure!(busy.contains("still serves export0"), "{busy}");
+        }
         client.disconnect()?;
-        alone.hotplug.close_node(qmp, &disk.id, soon())?;
-        alone.hotplug.retire_thread(qmp, &thread)?;
-        Ok(())
+        close(alone, &disk)?;
+        Ok(alone.hotplug.retire_thread(&alone.qemu.qmp, &thread)?)
     })
+}
+
+/// Why an older QEMU is refused: it ends with the client's connection.
+#[kata_test(when = crate::fixture::qemu_and_guest)]
+fn qemu_7_2_does_not_survive_the_client_of_a_thread() -> Result<()> {
+    let on_threads = can_be_on_threads()?;
+    let mut told = String::new();
+    let survived = Alone::run(|alone| {
+        let socket = server(alone)?;
+        let node = json!({"driver": "null-co", "node-name": "node0"});
+        let export = json!({
+            "type": "nbd", "id": "node0", "node-name": "node0", "iothread": "indep_iothread_0",
+        });
+        let qmp = &alone.qemu.qmp;
+        qmp.execute(&raw::BlockdevAdd(node), soon())?;
+        qmp.execute(&raw::BlockExportAdd(export), soon())?;
+        Nbd::connect(&socket, "node0")?.disconnect()?;
+        told = alone.qemu.last_words();
+        qmp.execute(&QueryVersion {}, soon())?;
+        Ok(())
+    });
+    if on_threads {
+        return survived;
+    }
+    let assertion = "nbd_blockdev_client_closed: Assertion `qemu_in_main_thread()";
+    ensure!(survived.is_err() && told.contains(assertion), "{told}");
+    Ok(())
 }
 
 /// What fails half-way is undone, and says where.
@@ -120,27 +193,23 @@ fn one_that_fails_leaves_nothing() -> Result<()> {
         let qmp = &alone.qemu.qmp;
         // No server yet.
         let disk = alone.disk("export0")?;
-        let failed = alone.hotplug.export(qmp, &disk, &Placement::First, soon());
+        let place = Placement::MainLoop;
+        let failed = alone.hotplug.export(qmp, &disk, &place, soon());
         let error = failed.err().context("it was exported without a server")?;
         ensure!(error.step == Step::BlockExportAdd, "{error}");
         let told = format!("{:#}", anyhow::Error::from(error));
         ensure!(told.ends_with("NBD server not running"), "{told}");
         let missing = DiskSpec::new(DeviceId::new("missing")?, alone.scratch.path().join("no"));
-        let failed = alone
-            .hotplug
-            .export(qmp, &missing, &Placement::First, soon());
+        let failed = alone.hotplug.export(qmp, &missing, &place, soon());
         let error = failed.err().context("nothing was exported")?;
         ensure!(error.step == Step::BlockdevAdd, "{error}");
-
         let state = alone.hotplug.pool().state().to_string();
-        ensure!(state.starts_with("indep_iothread_0: idle"), "{state}");
+        ensure!(state.contains("main loop: idle"), "{state}");
+
         // The same id is free for the next.
         server(alone)?;
         let qmp = &alone.qemu.qmp;
-        alone
-            .hotplug
-            .export(qmp, &disk, &Placement::First, soon())?;
-        alone.hotplug.close_node(qmp, &disk.id, soon())?;
-        Ok(())
+        alone.hotplug.export(qmp, &disk, &place, soon())?;
+        Ok(alone.hotplug.close_node(qmp, &disk.id, soon())?)
     })
 }

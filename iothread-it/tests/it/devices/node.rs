@@ -3,68 +3,93 @@
 use anyhow::{Context, Result, ensure};
 use iothread_it::hotplug::MoveError;
 use iothread_it::pool::{DeviceId, IoThreadId, Placement};
+use iothread_it::qmp::command::QueryIothreads;
 use kata_test::kata_test;
 use serde_json::json;
 
 use super::alone::Alone;
+use super::export;
+use super::nbd::Nbd;
 use crate::evidence::{Gained, none, only};
-use crate::fixture::{DISK_SIZE, soon};
-use crate::raw::{self, job};
+use crate::fixture::soon;
+use crate::raw;
 
-/// Bytes that are mirrored at once: so few that a thread gains tens of ticks.
-const CHUNK: u64 = 4096;
+/// Checks which thread has a node, `None` for the main loop.
+///
+/// From 9.0 on any thread may read from a node, and what shows is an export without a thread of its
+/// own: its clients are served where the node is. Before, a read is done there.
+fn is_at(alone: &Alone, node: &DeviceId, thread: Option<&IoThreadId>) -> Result<()> {
+    if !export::can_be_on_threads()? {
+        return reads_at(alone, node, thread);
+    }
+    let gained = while_exported(alone, node)?;
+    match thread {
+        Some(thread) => only(thread, &gained),
+        None => none(&gained),
+    }
+}
 
-/// Who works while the node is mirrored.
-fn mirrored(alone: &Alone, node: &DeviceId) -> Result<Gained> {
+fn while_exported(alone: &Alone, node: &DeviceId) -> Result<Gained> {
     let qmp = &alone.qemu.qmp;
-    alone.during(|| {
-        let target = json!({"driver": "null-co", "node-name": "target", "size": DISK_SIZE});
-        qmp.execute(&raw::BlockdevAdd(target), soon())?;
-        let since = qmp.cursor();
-        let mirror = json!({
-            "job-id": "mirror", "device": node.as_str(), "target": "target", "sync": "full",
-                "granularity": CHUNK, "buf-size": CHUNK,
-        });
-        qmp.execute(&raw::BlockdevMirror(mirror), soon())?;
-        job(qmp, "mirror", "ready", since)?;
-        let cancel = json!({"id": "mirror"});
-        let cancelled = qmp.cursor();
-        qmp.execute(&raw::JobCancel(cancel), soon())?;
-        job(qmp, "mirror", "null", cancelled)?;
-        let delete = json!({"node-name": "target"});
-        qmp.execute(&raw::BlockdevDel(delete), soon())?;
-        Ok(())
-    })
+    let export = json!({"type": "nbd", "id": "probe", "node-name": node.as_str()});
+    qmp.execute(&raw::BlockExportAdd(export), soon())?;
+    let mut client = Nbd::connect(&alone.scratch.path().join("nbd"), node.as_str())?;
+    let gained = export::while_reading(alone, &mut client)?;
+    let since = qmp.cursor();
+    // With its client, which does not matter here.
+    let delete = json!({"id": "probe", "mode": "hard"});
+    qmp.execute(&raw::BlockExportDel(delete), soon())?;
+    qmp.wait_event("the end of the export", since, soon(), |event| {
+        (event.name == "BLOCK_EXPORT_DELETED").then_some(())
+    })?;
+    Ok(gained)
+}
+
+/// One read, by QEMU's trace of it.
+fn reads_at(alone: &Alone, node: &DeviceId, thread: Option<&IoThreadId>) -> Result<()> {
+    let qmp = &alone.qemu.qmp;
+    let before = alone.trace.events()?;
+    let read = json!({"command-line": format!("qemu-io {node} \"read 0 512\"")});
+    qmp.execute(&raw::HumanMonitor(read), soon())?;
+    let after = alone.trace.events()?;
+    let grown = after
+        .iter()
+        .filter(|(thread, count)| before.get(thread) != Some(count));
+    let readers: Vec<i32> = grown.map(|(thread, _)| *thread).collect();
+    let threads = qmp.execute(&QueryIothreads {}, soon())?;
+    let named = thread.and_then(|id| threads.iter().find(|info| info.id == id.as_str()));
+    let expected = named.map_or(alone.qemu.process().pid(), |info| info.thread_id);
+    ensure!(readers == [expected], "{thread:?}: {readers:?} read");
+    Ok(())
 }
 
 #[kata_test(when = crate::fixture::qemu_and_guest)]
 fn moves_from_thread_to_thread_and_to_the_main_loop() -> Result<()> {
     Alone::run(|alone| {
+        export::server(alone)?;
         let disk = alone.disk("node0")?;
-        std::fs::write(&disk.path, vec![1; usize::try_from(DISK_SIZE)?])?;
         let [first, second] = [0, 1].map(IoThreadId::indep);
         let place = Placement::Pinned(first.clone());
         alone
             .hotplug
             .open_node(&alone.qemu.qmp, &disk, &place, soon())?;
-        only(&first, &mirrored(alone, &disk.id)?)?;
+        is_at(alone, &disk.id, Some(&first))?;
 
         let place = Placement::Pinned(second.clone());
         let moved = alone
             .hotplug
             .move_node(&alone.qemu.qmp, &disk.id, &place, soon())?;
         ensure!(moved.assignment.thread() == Some(&second), "{moved:?}");
-        only(&second, &mirrored(alone, &disk.id)?)?;
+        is_at(alone, &disk.id, Some(&second))?;
 
         let place = Placement::MainLoop;
         alone
             .hotplug
             .move_node(&alone.qemu.qmp, &disk.id, &place, soon())?;
-        none(&mirrored(alone, &disk.id)?)?;
-        alone
+        is_at(alone, &disk.id, None)?;
+        Ok(alone
             .hotplug
-            .close_node(&alone.qemu.qmp, &disk.id, soon())?;
-        Ok(())
+            .close_node(&alone.qemu.qmp, &disk.id, soon())?)
     })
 }
 

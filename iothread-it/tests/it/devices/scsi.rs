@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use iothread_it::artifacts::Manifest;
+use iothread_it::config;
 use iothread_it::guest::protocol::Presence;
 use iothread_it::hotplug::{DetachError, DiskSpec, ScsiController};
-use iothread_it::pool::{DeviceId, IoThreadId, Lease, Mapping, Placement};
-use iothread_it::qemu::{QemuVersion, Topology};
+use iothread_it::pool::{DeviceId, Holding, IoThreadId, Lease, Mapping, Placement, ScsiAddress};
+use iothread_it::qemu::{QemuVersion, Shape, Topology};
 use iothread_it::qmp::command::QomGet;
 
 use crate::evidence::{only, under_load};
@@ -15,6 +16,7 @@ on_each_machine!(
     a_controller_s_thread_serves_its_disks,
     queues_of_a_controller_are_mapped,
     a_controller_with_disks_stays,
+    the_configured_driver_puts_disks_on_one_controller,
 );
 
 fn controller(bench: &mut Bench, placement: &Placement) -> Result<(DeviceId, Lease)> {
@@ -134,5 +136,30 @@ fn a_controller_with_disks_stays(topology: Topology) -> Result<()> {
         detach(bench, &disk)?;
         bench.vm.detach(&scsi0)?;
         bench.still_works()
+    })
+}
+
+/// Kata's default: one controller for the VM's disks, on a thread of its own. With `enable_iothreads`
+/// alone it is the only one.
+fn the_configured_driver_puts_disks_on_one_controller(topology: Topology) -> Result<()> {
+    let text = "[hypervisor.qemu]\nenable_iothreads = true\nblock_device_aio = \"threads\"\n\
+                block_device_driver = \"virtio-scsi\"\nindep_iothreads_poll_max_ns = 0";
+    let shape = Shape {
+        topology,
+        ..Shape::new(config::read(text)?)
+    };
+    Bench::run_shape(&shape, |bench| {
+        let thread = IoThreadId::indep(0);
+        for target in 0..2 {
+            let disk = bench.disk(&format!("disk{target}"))?;
+            let held = bench.vm.attach_as_configured(&disk)?;
+            let address = ScsiAddress {
+                controller: DeviceId::new("scsi0")?,
+                target,
+            };
+            ensure!(held == Holding::Scsi(address), "{held:?}");
+            only(&thread, &under_load(&bench.vm, &disk, 0)?)?;
+        }
+        Ok(())
     })
 }
