@@ -45,6 +45,27 @@ mod worst {
         }
     }
 
+    #[kata_test]
+    fn read_input() {
+        let mut input = String::new();
+        let read = std::io::stdin().read_to_string(&mut input);
+        read.expect("an input that can be read");
+        assert_eq!(input, "");
+    }
+
+    /// It fails behind its body, where a test that counts what it leaked would.
+    #[kata_test]
+    fn fail_at_the_exit() {
+        extern "C" fn fail() {
+            // SAFETY: _exit has no preconditions.
+            unsafe { nix::libc::_exit(7) }
+        }
+        if on_stage() {
+            // SAFETY: the function lives as long as the program.
+            unsafe { nix::libc::atexit(fail) };
+        }
+    }
+
     #[kata_test(timeout = "700ms")]
     #[expect(
         clippy::zombie_processes,

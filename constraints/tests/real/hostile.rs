@@ -42,6 +42,7 @@ fn the_worst_is_one_outcome_each() {
     for (test, how) in [
         ("segfault", "FAILED (SIGSEGV)"),
         ("abort", "FAILED (SIGABRT)"),
+        ("fail_at_the_exit", "FAILED"),
         ("infinite_loop", "FAILED (timed out after 700ms)"),
         ("hundred_megabytes", "FAILED"),
         ("closed_stdout", "ok"),
@@ -57,7 +58,9 @@ fn the_worst_is_one_outcome_each() {
         assert_eq!(ok, is_root(), "{test}");
     }
     assert!(said.line("z_untouched::everything").ends_with("... ok"));
-    assert!(said.stdout.contains("; 4 failed;"), "{}", said.stdout);
+    assert!(said.stdout.contains("; 5 failed;"), "{}", said.stdout);
+    let why = "left with exit code 7 before the test had ended";
+    assert!(said.stdout.contains(why), "{}", said.stdout);
 
     let long = said
         .stdout
@@ -193,6 +196,15 @@ fn a_slow_test_is_spoken_of_once_and_goes_on() {
     assert_eq!(said.code, Some(0));
     let notice = "test slow::without_a_timeout has been running for over 0.05 seconds\n";
     assert_eq!(said.stdout.matches(notice).count(), 1, "{}", said.stdout);
+}
+
+/// What is typed is for whoever runs the tests, and a group in the background may not read it.
+#[test]
+fn tests_have_no_input() {
+    let mut command = HOSTILE.command(&["worst::read_input"]);
+    command.stdin(fs::File::open("/proc/version").expect("something to read"));
+    let said = Said::by(command);
+    assert_eq!(said.code, Some(0), "{said:?}");
 }
 
 #[test]

@@ -1,9 +1,20 @@
-//! Disks come and go while the guest runs.
+//! Devices come and go while the guest runs.
 //!
-//! An attach goes through four steps, a detach back through three; how far a disk has come is its
+//! An attach goes through four steps, a detach back through three; how far a device has come is its
 //! [`DiskState`]. A failed attach is rolled back by the very code that detaches, from the state
 //! that was reached. A detach that did not come to its end can be called again and goes on where
-//! it was: until then the disk keeps its thread and its slot.
+//! it was: until then the device keeps its thread and its slot.
+//!
+//! | what a thread serves | file | queues on several threads |
+//! |---|---|---|
+//! | a virtio-blk disk | `disk` | from QEMU 9.2 on |
+//! | a SCSI controller, and the disks on it | `scsi` | from QEMU 10.0 on |
+//! | a balloon's free page hints | `balloon` | no |
+//! | an NBD export, from QEMU 9.0 on; a block node without a device | `node` | no |
+//!
+//! `cold` has devices that are there from the start, and `moving` takes a disk to another thread.
+//! QEMU's own monitors take no thread of ours, and colo-compare is not here: it compares the network
+//! packets of two VMs, which are no disks, and nobody hot-plugs it.
 
 mod balloon;
 mod cold;
