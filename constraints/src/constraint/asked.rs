@@ -21,6 +21,14 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Asked<'_> {
+    /// The same where nobody reads the words.
+    pub(crate) fn silent(&self) -> Self {
+        Self {
+            words: false,
+            ..*self
+        }
+    }
+
     /// Judges by what is there; what is absent is unmet, what is unknown undetermined.
     pub(crate) fn judge(&self, question: Question, is: impl Fn(&Seen<'_>) -> Verdict) -> Verdict {
         self.judge_by(question, &is)

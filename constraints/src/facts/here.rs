@@ -41,6 +41,15 @@ impl Hasher for Fnv {
         }
     }
 
+    /// Which question it is, and the end of a text: a number in one step, not a byte in each.
+    fn write_isize(&mut self, number: isize) {
+        self.write_u8(number.to_le_bytes()[0]);
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    }
+
     fn finish(&self) -> u64 {
         self.0
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -126,13 +127,15 @@ impl Child {
         self.user.as_ref().map(|(user, _)| user.uid())
     }
 
+    /// Says whether the test itself is over, and its process only has to leave.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.reports.1.ended.is_some()
+    }
+
     /// What to poll for. The end of the process comes as a signal.
-    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let output = self.output.iter().map(|(stream, _)| stream);
-        let streams = output.chain([&self.reports.0]);
-        streams
-            .filter(|stream| stream.open)
-            .map(|stream| stream.file.as_fd())
+    pub(super) fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
+        let output = self.output.as_ref().and_then(|(stream, _)| stream.fd());
+        [output, self.reports.0.fd()]
     }
 
     /// When to look again, whatever happens before.
@@ -328,7 +331,11 @@ struct Stream {
 }
 
 /// How often one pipe is read before the others get their turn: a test can print without end.
-const READS_IN_A_ROW: usize = 512;
+const READS_IN_A_ROW: usize = 64;
+
+/// Where every pipe is read into. On the stack it would be zeroed for each read, and its pages
+/// copied for each fork.
+static CHUNK: Mutex<[u8; 64 * 1024]> = Mutex::new([0; _]);
 
 impl Stream {
     fn new(read: OwnedFd) -> Result<Self, Errno> {
@@ -339,19 +346,36 @@ impl Stream {
         })
     }
 
+    /// What to poll for, until nobody can write any more.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.open.then(|| self.file.as_fd())
+    }
+
     /// Reads what is there.
     fn drain(&mut self, mut take: impl FnMut(&[u8])) {
-        let mut chunk = [0; 8 * 1024];
+        if !self.open {
+            return;
+        }
+        let mut chunk = CHUNK.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..READS_IN_A_ROW {
-            if !self.open {
-                return;
-            }
-            match self.file.read(&mut chunk) {
-                Ok(0) => self.open = false,
-                Ok(count) => take(&chunk[..count]),
+            match self.file.read(&mut *chunk) {
+                Ok(0) => {
+                    self.open = false;
+                    return;
+                }
+                Ok(count) => {
+                    take(&chunk[..count]);
+                    // A pipe gives all that it holds.
+                    if count < chunk.len() {
+                        return;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => self.open = false,
+                Err(_) => {
+                    self.open = false;
+                    return;
+                }
             }
         }
     }

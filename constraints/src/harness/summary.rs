@@ -100,13 +100,13 @@ impl Summary {
         totals: &Totals,
     ) -> Vec<u8> {
         // Tests end in any order; a report has one.
-        self.passed.sort();
-        self.failed.sort();
         let mut text = Vec::new();
         if options.show_output {
+            self.passed.sort();
             section(&mut text, "successes", &self.passed);
         }
         if self.has_failures() {
+            self.failed.sort();
             section(&mut text, "failures", &self.failed);
         }
         let mut end = String::from("\n");

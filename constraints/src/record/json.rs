@@ -1,21 +1,17 @@
-//! Writing JSON, as much as a record needs: objects of texts, numbers, and further objects.
+//! Writing JSON, as much as records and lists need: texts, numbers, and objects of them.
 
 use std::fmt::Write;
 
-/// An object being written. Keys are ours, and plain; only a measure's is a user's.
+/// An object being written. Keys are ours, and plain.
 pub(crate) struct Object {
     text: String,
 }
 
 impl Object {
     pub(crate) fn new() -> Self {
-        Self::begin(String::new())
-    }
-
-    /// Writes an object behind what a text has already.
-    pub(crate) fn begin(mut text: String) -> Self {
-        text.push('{');
-        Self { text }
+        Self {
+            text: String::from("{"),
+        }
     }
 
     pub(crate) fn text(&mut self, key: &'static str, value: &str) {
@@ -24,45 +20,24 @@ impl Object {
     }
 
     pub(crate) fn text_or_null(&mut self, key: &'static str, value: Option<&str>) {
-        match value {
-            Some(value) => self.text(key, value),
-            None => {
-                self.key(key);
-                self.text.push_str("null");
-            }
-        }
+        self.key(key);
+        quote_or_null(&mut self.text, value);
     }
 
-    /// Writes a number; one that JSON cannot express becomes `null`.
     pub(crate) fn number(&mut self, key: &'static str, value: f64) {
         self.key(key);
-        self.value(value);
-    }
-
-    /// The same under a name that can hold anything.
-    pub(crate) fn named_number(&mut self, name: &str, value: f64) {
-        self.comma();
-        quote(&mut self.text, name);
-        self.text.push(':');
-        self.value(value);
+        number(&mut self.text, value);
     }
 
     /// Writes a whole number, whatever its size.
     pub(crate) fn integer(&mut self, key: &'static str, value: u64) {
         self.key(key);
-        let _ = write!(self.text, "{value}");
+        integer(&mut self.text, value);
     }
 
     pub(crate) fn boolean(&mut self, key: &'static str, value: bool) {
         self.key(key);
         self.text.push_str(if value { "true" } else { "false" });
-    }
-
-    pub(crate) fn object(&mut self, key: &'static str, fill: impl FnOnce(&mut Self)) {
-        self.key(key);
-        self.text.push('{');
-        fill(self);
-        self.text.push('}');
     }
 
     pub(crate) fn objects<T>(&mut self, key: &'static str, of: &[T], fill: impl Fn(&mut Self, &T)) {
@@ -82,15 +57,6 @@ impl Object {
         self.text
     }
 
-    fn value(&mut self, value: f64) {
-        // Either form reads back as the same number; without an exponent the extremes are long.
-        let _ = match value.abs() {
-            0.0 | 1e-6..1e16 => write!(self.text, "{value}"),
-            finite if finite.is_finite() => write!(self.text, "{value:e}"),
-            _ => write!(self.text, "null"),
-        };
-    }
-
     fn key(&mut self, key: &'static str) {
         self.comma();
         self.text.push('"');
@@ -106,7 +72,28 @@ impl Object {
     }
 }
 
-fn quote(to: &mut String, text: &str) {
+/// Writes a number; one that JSON cannot express becomes `null`.
+pub(super) fn number(to: &mut String, value: f64) {
+    // Either form reads back as the same number; without an exponent the extremes are long.
+    let _ = match value.abs() {
+        0.0 | 1e-6..1e16 => write!(to, "{value}"),
+        finite if finite.is_finite() => write!(to, "{value:e}"),
+        _ => write!(to, "null"),
+    };
+}
+
+pub(super) fn integer(to: &mut String, value: u64) {
+    let _ = write!(to, "{value}");
+}
+
+pub(super) fn quote_or_null(to: &mut String, text: Option<&str>) {
+    match text {
+        Some(text) => quote(to, text),
+        None => to.push_str("null"),
+    }
+}
+
+pub(super) fn quote(to: &mut String, text: &str) {
     to.push('"');
     let mut rest = text;
     while let Some((at, special)) = special_in(rest) {
@@ -118,16 +105,27 @@ fn quote(to: &mut String, text: &str) {
     to.push('"');
 }
 
+/// The bytes that stand in a text as they are, and are characters by themselves.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0x20;
+    while byte < 0x7f {
+        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+        byte += 1;
+    }
+    plain
+};
+
 /// The first character that cannot stand in a text as it is. Nearly every text is plain, and a list
 /// has thousands: that is found out by a loop over bytes, which is fast without optimisation too.
 fn special_in(text: &str) -> Option<(usize, char)> {
     let bytes = text.as_bytes();
     let mut index = 0;
-    while index < bytes.len()
-        && matches!(bytes[index], b' '..0x7f)
-        && !matches!(bytes[index], b'"' | b'\\')
-    {
+    while index < bytes.len() && PLAIN[bytes[index] as usize] {
         index += 1;
+    }
+    if index == bytes.len() {
+        return None;
     }
     // What is left begins with a whole character: all before it are of one byte.
     let (plain, rest) = text.split_at(index);
@@ -163,16 +161,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_and_number_is_read_back(key in any::<String>(), text in any::<String>(), number in any::<f64>()) {
+        fn any_text_and_number_is_read_back(text in any::<String>(), number in any::<f64>()) {
             let mut object = Object::new();
             object.text("a", &text);
-            object.object("b", |inner| inner.named_number(&key, number));
+            object.number("b", number);
             let line = object.finish();
             prop_assert!(!line.contains('\n'));
             let value: serde_json::Value = serde_json::from_str(&line).expect("valid JSON");
             prop_assert_eq!(value["a"].as_str(), Some(text.as_str()));
             // serde_json reads the last digit of a float only nearly right by default.
-            let read = value["b"][key.as_str()].as_f64();
+            let read = value["b"].as_f64();
             let expected = number.is_finite().then_some(number);
             prop_assert_eq!(read.is_some(), expected.is_some());
             if let (Some(read), Some(expected)) = (read, expected) {

@@ -13,6 +13,7 @@ mod write;
 
 use crate::measure::Measures;
 use crate::verdict::Reason;
+use json::{integer, number, quote, quote_or_null};
 
 pub(crate) use place::{LIFELINE, serial_folder, start_time};
 pub(crate) use write::{Lines, write, write_all};
@@ -94,57 +95,104 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
-    /// Writes the line with its line break behind a text.
+    /// Writes the line with its line break behind a text. A list has a thousand of them, in programs
+    /// without optimisation, so punctuation stands in few and long pieces.
     pub(crate) fn write_line(&self, to: &mut String, process: &Process) {
-        let mut line = json::Object::begin(std::mem::take(to));
-        line.integer("schema", u64::from(SCHEMA));
-        line.text("run", &process.run);
-        line.text("binary", self.binary);
-        line.text("test", self.test);
-        line.text("place", &process.place);
-        line.text("phase", self.phase.word());
-        line.integer("attempt", u64::from(process.attempt));
-        line.integer("as_uid", u64::from(self.as_uid.unwrap_or(process.uid)));
-        line.text("outcome", self.ending.word());
-        line.objects("reasons", self.reasons, |object, reason| {
-            object.text("constraint", &reason.constraint);
-            object.text("observed", &reason.observed);
-            object.text("source", &reason.source);
-        });
-        line.text_or_null("issue", self.issue);
-        line.text_or_null("reason", self.reason);
-        line.text_or_null("signal", self.signal);
-        line.number("duration_ms", self.duration_ms);
-        line.object("measures", |object| {
-            for (name, value) in self.measures {
-                object.named_number(name, *value);
-            }
-        });
-        *to = line.finish();
-        to.push('\n');
+        to.push_str(&process.head);
+        quote(to, self.test);
+        to.push_str(process.place(self.phase));
+        match self.as_uid {
+            Some(uid) => integer(to, u64::from(uid)),
+            None => to.push_str(&process.uid),
+        }
+        to.push_str(r#","outcome":""#);
+        to.push_str(self.ending.word());
+        to.push_str(r#"","reasons":["#);
+        self.write_reasons(to);
+        to.push_str(r#"],"issue":"#);
+        quote_or_null(to, self.issue);
+        to.push_str(r#","reason":"#);
+        quote_or_null(to, self.reason);
+        to.push_str(r#","signal":"#);
+        quote_or_null(to, self.signal);
+        to.push_str(r#","duration_ms":"#);
+        number(to, self.duration_ms);
+        to.push_str(r#","measures":{"#);
+        self.write_measures(to);
+        to.push_str("}}\n");
+    }
+
+    fn write_reasons(&self, to: &mut String) {
+        let mut before = r#"{"constraint":"#;
+        for reason in self.reasons {
+            to.push_str(before);
+            before = r#"},{"constraint":"#;
+            quote(to, &reason.constraint);
+            to.push_str(r#","observed":"#);
+            quote(to, &reason.observed);
+            to.push_str(r#","source":"#);
+            quote(to, &reason.source);
+        }
+        if !self.reasons.is_empty() {
+            to.push('}');
+        }
+    }
+
+    fn write_measures(&self, to: &mut String) {
+        let mut comma = "";
+        for (name, value) in self.measures {
+            to.push_str(comma);
+            comma = ",";
+            quote(to, name);
+            to.push(':');
+            number(to, *value);
+        }
     }
 }
 
-/// What all lines of a process have in common.
+/// What all lines of a process have in common, as it stands in them.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pub(crate) run: String,
-    pub(crate) place: String,
-    /// Counts from 1.
-    pub(crate) attempt: u32,
-    pub(crate) uid: u32,
+    /// All that comes before the test's name.
+    head: String,
+    /// What comes behind it, in a list and in a run.
+    places: [String; 2],
+    uid: String,
+}
+
+impl Process {
+    /// Attempts count from 1.
+    pub(crate) fn new(run: &str, binary: &str, place: &str, attempt: u32, uid: u32) -> Self {
+        let mut head = format!(r#"{{"schema":{SCHEMA},"run":"#);
+        quote(&mut head, run);
+        head.push_str(r#","binary":"#);
+        quote(&mut head, binary);
+        head.push_str(r#","test":"#);
+        let in_phase = |phase: Phase| {
+            let mut text = String::from(r#","place":"#);
+            quote(&mut text, place);
+            text + &format!(
+                r#","phase":"{}","attempt":{attempt},"as_uid":"#,
+                phase.word()
+            )
+        };
+        Self {
+            head,
+            places: [Phase::List, Phase::Run].map(in_phase),
+            uid: uid.to_string(),
+        }
+    }
+
+    fn place(&self, phase: Phase) -> &str {
+        &self.places[phase as usize]
+    }
 }
 
 #[cfg(any(test, feature = "runner"))]
 impl Record<'_> {
     /// The line alone.
     pub(crate) fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
-        let process = Process {
-            run: run.to_owned(),
-            place: place.to_owned(),
-            attempt,
-            uid,
-        };
+        let process = Process::new(run, self.binary, place, attempt, uid);
         let mut line = String::new();
         self.write_line(&mut line, &process);
         line

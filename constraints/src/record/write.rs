@@ -75,12 +75,13 @@ impl Writer {
         let file = file.map_err(|error| at(&path, &error))?;
         Ok(Self {
             file,
-            process: Process {
-                run,
-                place: elsewhere::name(),
-                attempt: attempt(),
-                uid: nix::unistd::geteuid().as_raw(),
-            },
+            process: Process::new(
+                &run,
+                binary,
+                &elsewhere::name(),
+                attempt(),
+                nix::unistd::geteuid().as_raw(),
+            ),
         })
     }
 }

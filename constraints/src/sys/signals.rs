@@ -71,10 +71,12 @@ impl Signals {
         let mut taken = Vec::new();
         let mut bytes = [0; 64];
         while let Ok(count @ 1..) = self.read.read(&mut bytes) {
-            let signals = bytes[..count]
-                .iter()
-                .map(|byte| Signal::try_from(i32::from(*byte)));
-            taken.extend(signals.flatten());
+            for byte in &bytes[..count] {
+                taken.extend(Signal::try_from(i32::from(*byte)));
+            }
+            if count < bytes.len() {
+                break;
+            }
         }
         taken
     }

@@ -39,12 +39,22 @@ pub struct Judgement {
 pub fn judge(constraints: &[Constraint], host: &dyn Host) -> Judgement {
     // Most tests are met, and nobody reads why: the words are looked for where they are needed.
     let silent = Asked { host, words: false };
-    let standing = silent.all(constraints);
+    let each = silent.each(constraints);
+    let standing = all_of(&each);
     let reasons = match standing {
         Standing::Met => Vec::new(),
-        _ => reasons_of(constraints, standing, &Asked { host, words: true }).reasons,
+        _ => reasons_of(constraints, &each, standing, &Asked { host, words: true }).reasons,
     };
     Judgement { standing, reasons }
+}
+
+/// Where a list stands whose parts stand so.
+fn all_of(each: &[Standing]) -> Standing {
+    let mut standing = Standing::Met;
+    for part in each {
+        standing = standing.and(*part);
+    }
+    standing
 }
 
 /// What of a list has to be judged as one: by itself, or beside `vendor_kernel`.
@@ -78,6 +88,7 @@ fn paired(of: &[Constraint]) -> Vec<Constraint> {
 }
 
 impl Asked<'_> {
+    /// Where a list stands, asked no further than to the first part that decides.
     fn all(&self, of: &[Constraint]) -> Standing {
         let mut standing = Standing::Met;
         let vendors = of.iter().any(is_vendor);
@@ -85,17 +96,29 @@ impl Asked<'_> {
             if vendors && is_paired(constraint) {
                 continue;
             }
-            match self.tree(constraint) {
-                Standing::Met => {}
-                Standing::Unmet => return Standing::Unmet,
-                Standing::Undetermined => standing = Standing::Undetermined,
+            standing = standing.and(self.tree(constraint));
+            if standing == Standing::Unmet {
+                return standing;
             }
         }
         match vendors.then(|| self.backport(of)) {
-            None | Some(Standing::Met) => standing,
-            Some(Standing::Unmet) => Standing::Unmet,
-            Some(Standing::Undetermined) => Standing::Undetermined,
+            Some(backport) => standing.and(backport),
+            None => standing,
         }
+    }
+
+    /// Where each part of a list stands. What is paired with a vendor's kernels stands where they
+    /// stand together.
+    fn each(&self, of: &[Constraint]) -> Vec<Standing> {
+        let backport = of.iter().any(is_vendor).then(|| self.backport(of));
+        let mut each = Vec::with_capacity(of.len());
+        for constraint in of {
+            each.push(match backport {
+                Some(standing) if is_paired(constraint) => standing,
+                _ => self.tree(constraint),
+            });
+        }
+        each
     }
 
     /// The minimum versions of a list, or one of the vendors' kernels that it names.
@@ -126,6 +149,14 @@ impl Standing {
             Verdict::Met(_) => Self::Met,
             Verdict::Unmet(_) => Self::Unmet,
             Verdict::Undetermined(_) => Self::Undetermined,
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Unmet, _) | (_, Self::Unmet) => Self::Unmet,
+            (Self::Undetermined, _) | (_, Self::Undetermined) => Self::Undetermined,
+            (Self::Met, Self::Met) => Self::Met,
         }
     }
 

@@ -1,32 +1,34 @@
 //! Why a tree stands where it does, for whoever reads it.
 
 use super::decide::decide;
-use super::{Judgement, Standing, any, is_paired, is_vendor, paired};
+use super::{Judgement, Standing, all_of, any, is_paired, is_vendor, paired};
 use crate::constraint::asked::Asked;
 use crate::constraint::{Atom, Constraint};
 use crate::verdict::{Reason, Verdict};
 
 /// The reasons of a list whose parts must all hold.
 fn all_reasons(of: &[Constraint], asked: &Asked<'_>) -> Judgement {
-    let silent = Asked {
-        words: false,
-        ..*asked
-    };
-    reasons_of(of, silent.all(of), asked)
+    let each = asked.silent().each(of);
+    reasons_of(of, &each, all_of(&each), asked)
 }
 
-/// The same of a list that is known to stand so: the reasons of the parts that stand as it does.
-pub(super) fn reasons_of(of: &[Constraint], standing: Standing, asked: &Asked<'_>) -> Judgement {
+/// The same of a list that is known to stand so, and whose parts stand as `each` says: the reasons of
+/// the parts that stand as it does.
+pub(super) fn reasons_of(
+    of: &[Constraint],
+    each: &[Standing],
+    standing: Standing,
+    asked: &Asked<'_>,
+) -> Judgement {
     let vendors = of.iter().any(is_vendor);
     let mut parts = Vec::new();
-    for part in of {
+    for (index, part) in of.iter().enumerate() {
         match part {
             part if vendors && is_paired(part) => {}
             // Most parts of most lists: words are not looked for in vain.
             Constraint::Atom(atom) if standing != Standing::Met => {
-                let verdict = decide(atom, asked);
-                if Standing::of(&verdict) == standing {
-                    parts.push(atom_reason(atom, &verdict));
+                if each[index] == standing {
+                    parts.push(atom_reason(atom, &decide(atom, asked)));
                 }
             }
             part => parts.push(reasons(part, asked)),

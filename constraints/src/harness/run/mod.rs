@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::unistd::Pid;
 
 use super::child::{Child, Start, Step};
 use super::clock;
 use super::interrupt::Interrupt;
-use super::left::{Left, Suspect};
+use super::left::Left;
 use super::lifeline::Lifeline;
 use super::plan::{Decided, Decision, Plan};
 use super::select::Selected;
@@ -145,15 +144,20 @@ impl Run<'_> {
     /// whether there is something to read.
     fn wait(&mut self) -> Vec<bool> {
         self.report.flush();
-        let fds = self
-            .running
-            .iter()
-            .flat_map(Child::fds)
-            .chain([self.signals.fd()])
-            .chain(self.lifeline.fd());
-        let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let mut fds = Vec::with_capacity(2 * self.running.len() + 3);
+        for child in &self.running {
+            for fd in child.fds().into_iter().flatten() {
+                fds.push(PollFd::new(fd, PollFlags::POLLIN));
+            }
+        }
+        fds.push(PollFd::new(self.signals.fd(), PollFlags::POLLIN));
+        if let Some(fd) = self.lifeline.fd() {
+            fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        }
         let others = fds.len();
-        fds.extend(self.left.fd().map(|fd| PollFd::new(fd, PollFlags::POLLPRI)));
+        if let Some(fd) = self.left.fd() {
+            fds.push(PollFd::new(fd, PollFlags::POLLPRI));
+        }
         let next = self.running.iter().filter_map(Child::next).min();
         let limit = next.map_or(PollTimeout::NONE, |next| {
             timeout(next.saturating_duration_since(Instant::now()))
@@ -163,16 +167,17 @@ impl Run<'_> {
             // Nothing but a programming error or a kernel without memory leads here.
             Err(errno) => panic!("poll: {errno}"),
         }
+        let is_ready = |at: usize| fds.get(at).and_then(PollFd::any).unwrap_or_default();
         // The kernel says it once only.
-        let mounts = fds.get(others).and_then(PollFd::any);
-        let ready = |fd: &PollFd<'_>| fd.any().unwrap_or_default();
-        let mut fds = fds.iter();
-        let mut is_readable = |child: &Child| {
-            let its = fds.by_ref().take(child.fds().count());
-            its.filter(|fd| ready(fd)).count() > 0
-        };
-        let readable = self.running.iter().map(&mut is_readable).collect();
-        if mounts.unwrap_or_default() {
+        let mounts = is_ready(others);
+        let mut at = 0;
+        let mut readable = Vec::with_capacity(self.running.len());
+        for child in &self.running {
+            let end = at + child.fds().iter().flatten().count();
+            readable.push((at..end).any(is_ready));
+            at = end;
+        }
+        if mounts {
             self.left.mounts_changed();
         }
         readable
@@ -181,7 +186,7 @@ impl Run<'_> {
     /// Begins as many tests as there is room for. One that waits for its turn lets others pass.
     fn begin_some(&mut self, waiting: &mut VecDeque<Decided>) {
         let mut index = 0;
-        while self.running.len() < self.plan.options.threads.get() && index < waiting.len() {
+        while self.has_room() && index < waiting.len() {
             let next = &waiting[index];
             let turn = match (&next.decision, next.test.serial) {
                 (Decision::Run, Some(group)) => self.serial.ask(group),
@@ -200,6 +205,17 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    /// Says whether one more test may run. The kernel takes its time to end a process: a test that is
+    /// over makes room while its process leaves, but for whoever wants one at a time.
+    fn has_room(&self) -> bool {
+        let threads = self.plan.options.threads.get();
+        if threads == 1 || self.running.len() < threads {
+            return self.running.len() < threads;
+        }
+        let tests = self.running.iter().filter(|child| !child.is_leaving());
+        self.running.len() < 2 * threads && tests.count() < threads
     }
 
     /// Starts a test, or settles what becomes of it without starting.
@@ -235,46 +251,55 @@ impl Run<'_> {
 
     /// Looks at every running test, and ends those that have ended or are to end.
     fn look(&mut self, woken: &Woken, interrupt: Option<Interrupt>) {
-        let suspects: Vec<_> = self.running.iter().map(Child::suspect).collect();
-        let waiters: Vec<_> = self.serial.waiters().collect();
         // Who runs while a mount appears may have made it. Processes matter when a test ends.
         if self.left.has_new_mounts() {
-            self.left.look(&suspects, &waiters);
+            self.take_stock();
         }
         let now = Instant::now();
-        let running = std::mem::take(&mut self.running);
-        for (mut child, is_readable) in running.into_iter().zip(&woken.readable) {
+        let mut index = 0;
+        for is_readable in &woken.readable {
+            let child = &mut self.running[index];
             if *is_readable {
                 child.read();
             }
             if let Some(interrupt) = interrupt {
+                let child = self.running.remove(index);
                 self.release(child.test);
                 self.left.settle(child.suspect());
                 self.report.interrupted(child, interrupt);
                 continue;
             }
-            match child.step(now, woken.ended || *is_readable) {
-                Step::Running => self.running.push(child),
-                Step::Slow => {
-                    self.report.slow(child.test, self.slow_after);
-                    self.running.push(child);
-                }
-                Step::Ended => self.end(child, now, &suspects, &waiters),
+            let step = child.step(now, woken.ended || *is_readable);
+            if step == Step::Slow {
+                self.report.slow(child.test, self.slow_after);
+            }
+            if step != Step::Ended || !self.end(index, now) {
+                index += 1;
             }
         }
     }
 
-    fn end(&mut self, child: Child, now: Instant, suspects: &[Suspect], waiters: &[Pid]) {
-        let test = child.suspect();
+    /// Ends a test that has ended, unless what it started may yet end too.
+    fn end(&mut self, index: usize, now: Instant) -> bool {
         // What it left may have come to this process only now.
-        self.left.look(suspects, waiters);
+        self.take_stock();
+        let child = &self.running[index];
+        let test = child.suspect();
         if self.left.lingers(test.pid) && child.may_linger(now) {
-            self.running.push(child);
-            return;
+            return false;
         }
+        let child = self.running.remove(index);
         let left = self.left.settle(test);
         self.release(child.test);
         self.report.ended(child, left);
+        true
+    }
+
+    /// Looks at what there is of the running tests, and of those that have just ended.
+    fn take_stock(&mut self) {
+        let suspects: Vec<_> = self.running.iter().map(Child::suspect).collect();
+        let waiters: Vec<_> = self.serial.waiters().collect();
+        self.left.look(&suspects, &waiters);
     }
 
     fn release(&mut self, test: &Test) {
