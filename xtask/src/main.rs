@@ -40,6 +40,10 @@ fn main() -> ExitCode {
             options.build.all_features = true;
             cli::plan::run(&options)
         }
+        Command::Kata(cli::Command::Archive(mut options)) => {
+            options.build.all_features = true;
+            cli::archive::run(&options)
+        }
         Command::Kata(command) => command.run(),
         Command::Bench(options) => bench::run(&options),
         Command::Ci => ci::run(),

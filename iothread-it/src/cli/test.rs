@@ -61,7 +61,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     }
 
     let outcomes = run.merge()?;
-    summarise(&outcomes);
+    summarise(&outcomes, |passed| passed.place != "here");
     println!("{}", matrix::of_outcomes(&outcomes));
     say_files(run.dir());
     let conclusion = conclude(&outcomes);
@@ -167,8 +167,9 @@ fn no_test_is_lost() -> Result<()> {
     Ok(())
 }
 
-/// What did not run, and why: a skip must not drown in the output of many binaries.
-pub(super) fn summarise(outcomes: &[Outcome]) {
+/// What did not run, and why: a skip must not drown in the output of many binaries. Of what passed,
+/// some is worth a line.
+pub(super) fn summarise(outcomes: &[Outcome], is_worth_a_line: fn(&Outcome) -> bool) {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
     println!(
         "\nannotated tests: {} passed, {} skipped, {} nowhere, {} in all",
@@ -179,16 +180,14 @@ pub(super) fn summarise(outcomes: &[Outcome]) {
     );
     for outcome in outcomes {
         match (outcome.outcome, outcome.place.as_str()) {
-            (OutcomeKind::Passed, "here") => {}
+            (OutcomeKind::Passed, _) if outcome.reasons.is_empty() && !is_worth_a_line(outcome) => {
+            }
             (OutcomeKind::Nowhere, _) => println!("  {} {}: nowhere", outcome.binary, outcome.test),
             (kind, "here") => println!("  {} {}: {kind}", outcome.binary, outcome.test),
             (kind, place) => println!("  {} {}: {kind} in {place}", outcome.binary, outcome.test),
         }
         for reason in &outcome.reasons {
-            println!(
-                "    needs {}: {} ({})",
-                reason.constraint, reason.observed, reason.source
-            );
+            println!("    {reason}");
         }
     }
 }
