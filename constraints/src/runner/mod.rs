@@ -25,6 +25,7 @@ mod known;
 mod ledger;
 mod listing;
 mod merge;
+mod noted;
 mod opt_ins;
 mod outcome;
 mod place;

@@ -53,6 +53,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     };
     let mut env = env.to_vec();
     if let Some(elsewhere) = &elsewhere {
+        elsewhere.plan.note(&run)?;
         env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
     }
     let passed_here = !options.places.is_here() || run_here(options, &env, &run)?;
