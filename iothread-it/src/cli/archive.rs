@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         "archive: {out}\n\
          on each machine, in a checkout of this workspace, with its own NAME and its number M of N:\n  \
          KATA_TEST_RECORD_DIR=$PWD/records/NAME cargo nextest run --archive-file {out} \\\n      \
-         --workspace-remap . --no-fail-fast --partition hash:M/N\n\
+         --workspace-remap . --no-fail-fast --no-tests pass --partition hash:M/N\n\
          then, with the records of all machines in one folder:\n  \
          report --merge records"
     );

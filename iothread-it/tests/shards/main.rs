@@ -100,7 +100,14 @@ impl Packed {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let mut command = Command::new(cargo);
             command
-                .args(["nextest", "run", "--no-fail-fast", "--archive-file"])
+                .args([
+                    "nextest",
+                    "run",
+                    "--no-fail-fast",
+                    "--no-tests",
+                    "pass",
+                    "--archive-file",
+                ])
                 .arg(self.folder.path().join("tests.tar.zst"))
                 .args(["--workspace-remap", "."])
                 .arg(format!("--partition={kind}:{number}/2"));
