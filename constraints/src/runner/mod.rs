@@ -11,14 +11,18 @@
 //! # }
 //! ```
 
+mod about;
 mod allowed;
 mod binary;
 mod cargo;
 mod conclusion;
 mod elsewhere;
 mod error;
+mod figures;
+mod html;
 mod junit;
 mod known;
+mod ledger;
 mod listing;
 mod merge;
 mod opt_ins;
@@ -26,6 +30,7 @@ mod outcome;
 mod place;
 mod plan;
 mod relay;
+mod report;
 mod run;
 mod scan;
 mod shards;
@@ -41,6 +46,9 @@ pub use cargo::{CargoError, Workspace};
 pub use conclusion::{Conclusion, conclude};
 pub use elsewhere::Audience;
 pub use error::RunnerError;
+pub use ledger::{
+    Cited, Column, Findings, Ledger, Nowhere, Retried, Seen, Shared, Stale, Story, Unused,
+};
 pub use listing::{Fact, LIST_ARGUMENTS, Listed, Listing, Outlook};
 pub use opt_ins::UnknownOptIn;
 pub use outcome::{Outcome, OutcomeKind, Phase};

@@ -148,6 +148,7 @@ fn shards_are_joined_and_what_fell_between_them_is_named() {
             outcomes,
             [
                 ("a", OutcomeKind::Passed),
+                ("b", OutcomeKind::Lost),
                 ("c", OutcomeKind::Passed),
                 ("d", OutcomeKind::Skipped),
                 ("e", OutcomeKind::Failed),

@@ -14,6 +14,7 @@ pub mod cargo;
 pub mod facts;
 pub mod interrupt;
 mod matrix;
+mod nowhere;
 pub mod places;
 pub mod plan;
 pub mod progress;

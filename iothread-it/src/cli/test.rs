@@ -5,17 +5,17 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kata_test::runner::{
-    AllowedNowhere, Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Workspace,
-    conclude, scan,
+    Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Workspace, conclude, scan,
 };
 
 use super::build::Build;
 use super::interrupt::{self, Interrupts};
+use super::nowhere::Expected;
 use super::{cargo, matrix, places, plan};
 
 /// What to run, where, and what is expected of it.
@@ -29,14 +29,8 @@ pub struct Options {
     #[command(flatten)]
     pub build: Build,
 
-    /// Fails if a test could run nowhere.
-    #[arg(long, conflicts_with = "allow_nowhere")]
-    require_all: bool,
-
-    /// Fails if a test could run nowhere that this list has not, or if the list is stale: a binary's
-    /// id, a space and a test's name a line, and `#` before a comment.
-    #[arg(long, value_name = "FILE")]
-    allow_nowhere: Option<PathBuf>,
+    #[command(flatten)]
+    expected: Expected,
 
     /// Runs the tests whose name contains one of these.
     #[arg(value_name = "FILTER")]
@@ -49,11 +43,7 @@ pub struct Options {
 /// If the tests cannot be built, or their records cannot be read. That one failed is an exit code.
 pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     no_test_is_lost()?;
-    let allowed = options
-        .allow_nowhere
-        .as_deref()
-        .map(AllowedNowhere::read)
-        .transpose()?;
+    let allowed = options.expected.read()?;
     let workspace = Workspace::here()?;
     let run = Run::start(&workspace.target.join("kata-test"))?;
     let interrupts = Interrupts::watch()?;
@@ -74,9 +64,12 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let outcomes = run.merge()?;
     summarise(&outcomes);
     println!("{}", matrix::of_outcomes(&outcomes));
-    println!("records: {}", run.dir().join("outcomes.jsonl").display());
+    say_files(run.dir());
     let conclusion = conclude(&outcomes);
-    let mut complaints = complaints(options, allowed.as_ref(), &outcomes);
+    // A filter leaves out tests that the list rightly has.
+    let is_part = !options.filters.is_empty();
+    let expected = &options.expected;
+    let mut complaints = expected.complaints(allowed.as_ref(), &outcomes, is_part);
     if passed_here || conclusion != Conclusion::Good {
         println!("{conclusion}");
     } else {
@@ -156,31 +149,10 @@ impl Elsewhere {
     }
 }
 
-/// What the outcomes are not to be, beside failures.
-fn complaints(
-    options: &Options,
-    allowed: Option<&AllowedNowhere>,
-    outcomes: &[Outcome],
-) -> Vec<String> {
-    let none = AllowedNowhere::default();
-    let Some(list) = allowed.or(options.require_all.then_some(&none)) else {
-        return Vec::new();
-    };
-    let missing = list.missing(outcomes).into_iter();
-    let mut complaints: Vec<String> = missing
-        .map(|test| format!("{test} could run nowhere"))
-        .collect();
-    // A filter leaves out tests that the list rightly has.
-    if options.filters.is_empty() {
-        let file = options
-            .allow_nowhere
-            .as_deref()
-            .unwrap_or(Path::new("the list"))
-            .display();
-        let stale = list.stale(outcomes).into_iter();
-        complaints.extend(stale.map(|test| format!("{file} is stale: {test} did not run nowhere")));
-    }
-    complaints
+/// Where the outcomes are written, for machines and for a person.
+pub fn say_files(dir: &Path) {
+    println!("records: {}", dir.join("outcomes.jsonl").display());
+    println!("report: {}", dir.join("report.html").display());
 }
 
 /// Fails if a source has a test that nothing runs.
