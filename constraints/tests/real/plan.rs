@@ -117,8 +117,8 @@ impl Place for Elsewhere {
         Duration::from_secs(1)
     }
 
-    fn key(&self) -> String {
-        "elsewhere".to_owned()
+    fn key(&self) -> Option<String> {
+        Some("elsewhere".to_owned())
     }
 
     fn list(&mut self, binary: &Binary, wishes: &[String]) -> Result<String, PlaceError> {

@@ -59,7 +59,7 @@ impl Command {
     /// If it cannot be done. That a test failed is an exit code.
     pub fn run(&self) -> Result<ExitCode> {
         match self {
-            Self::Plan(options) => plan::run(options),
+            Self::Plan(options) => plan::run(options, &[]),
             Self::Test(options) => test::run(options, &[]),
             Self::Archive(options) => archive::run(options),
             Self::Report(options) => report::run(options),

@@ -21,8 +21,9 @@ use super::{cargo, matrix, places, plan};
 /// What to run, where, and what is expected of it.
 #[derive(Clone, Default, clap::Args)]
 pub struct Options {
+    /// Where tests may run.
     #[command(flatten)]
-    places: places::Choice,
+    pub places: places::Choice,
 
     /// What to build.
     #[command(flatten)]
@@ -119,16 +120,16 @@ struct Elsewhere {
 
 impl Elsewhere {
     fn plan(options: &Options, env: &[(&str, OsString)], workspace: &Workspace) -> Result<Self> {
-        let mut binaries = workspace.test_binaries(&options.build.arguments())?;
-        for binary in &mut binaries {
-            let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
-            binary.env.extend(further);
-        }
+        let binaries = plan::binaries(workspace, &options.build, env)?;
         let mut sites = options.places.sites()?;
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
         let mut plan = kata_test::runner::plan(&binaries, &mut sites, &records, told)?;
         plan::retain(&mut plan, &options.filters);
+        if options.places.is_here() {
+            // What runs here first may want the memory.
+            sites.iter_mut().for_each(Site::rest);
+        }
         Ok(Self {
             binaries,
             sites,
@@ -141,7 +142,7 @@ impl Elsewhere {
             told: &mut |text: &str| eprintln!("{text}"),
             // Output that nobody reads is no reason to stop.
             screen: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
-            stop: &|| interrupts.seen(),
+            stop: interrupts.stop(),
         };
         self.plan
             .run_elsewhere(&self.binaries, &mut self.sites, run, &mut audience)?;
