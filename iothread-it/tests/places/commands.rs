@@ -61,9 +61,7 @@ pub(crate) fn example() -> PathBuf {
 
 /// Builds the example's `xtask`, and returns where it is.
 pub(crate) fn xtask() -> Result<PathBuf> {
-    let built = cargo()?
-        .args(["build", "--locked", "--package", "xtask"])
-        .status();
+    let built = cargo()?.args(["build", "--package", "xtask"]).status();
     ensure!(built.context("cargo cannot be run")?.success(), "no xtask");
     Ok(target()?.join("debug/xtask"))
 }
@@ -79,16 +77,7 @@ pub(crate) fn outcomes() -> Result<Vec<Outcome>> {
 /// What a person types first, in a package that is not of this workspace.
 #[kata_test(when = crate::supplied, serial = "places-packages", timeout = "15m")]
 fn the_example_runs_by_its_own_xtask() -> Result<()> {
-    let mut arguments = vec![
-        "run",
-        "--locked",
-        "--package",
-        "xtask",
-        "--",
-        "test",
-        "--places",
-        "all",
-    ];
+    let mut arguments = vec!["run", "--package", "xtask", "--", "test", "--places", "all"];
     let mut nowhere = 1;
     // The list was written where there is no KVM.
     if !kata_test::facts::kvm().usable() {
