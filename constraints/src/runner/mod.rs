@@ -25,14 +25,19 @@ mod known;
 mod ledger;
 mod listing;
 mod merge;
+mod noted;
 mod opt_ins;
 mod outcome;
 mod place;
 mod plan;
+mod relay;
 mod report;
 mod run;
 mod scan;
 mod shards;
+mod stop;
+#[cfg(target_os = "linux")]
+mod sudo;
 mod summary;
 
 pub use crate::verdict::Reason;
@@ -53,6 +58,9 @@ pub use plan::{Plan, PlannedPlace, PlannedTest, plan};
 pub use run::Run;
 pub use scan::{Stray, scan};
 pub use shards::{Shards, TestId};
+pub use stop::Stop;
+#[cfg(target_os = "linux")]
+pub use sudo::{SudoError, SudoPlace};
 
 #[cfg(test)]
 mod tests;

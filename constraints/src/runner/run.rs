@@ -177,6 +177,27 @@ impl Run {
         )
     }
 
+    /// Records that a test cannot run in a place, as its binary has said without running it.
+    pub(super) fn passed_over(
+        &self,
+        place: &str,
+        test: &PlannedTest,
+        why: &[Reason],
+    ) -> Result<(), RunnerError> {
+        self.tell(
+            place,
+            1,
+            &Record {
+                phase: Phase::List,
+                ending: Ending::Skipped,
+                reasons: why,
+                issue: test.issue.as_deref(),
+                reason: test.reason.as_deref(),
+                ..nothing_of(&test.id.binary, &test.id.test)
+            },
+        )
+    }
+
     /// Records that a test is about to run in a place.
     pub(super) fn about_to_run(
         &self,

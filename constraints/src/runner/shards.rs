@@ -54,6 +54,9 @@ pub struct Shards {
     pub lost: Vec<TestId>,
     /// Tests that ran in several shards, with their number.
     pub repeated: Vec<(TestId, usize)>,
+    /// The same among the shards of one machine each: those whose folders lie in one folder. What ran
+    /// on several machines is no waste if they are unlike.
+    pub repeated_on_one: Vec<(TestId, usize)>,
     /// Every test on every machine.
     pub ledger: Ledger,
 }
@@ -74,6 +77,7 @@ impl Shards {
         let mut records = Vec::new();
         let mut runs = Vec::new();
         let mut ran: BTreeMap<TestId, BTreeSet<usize>> = BTreeMap::new();
+        let machines = machines(below, &found.folders);
         for (shard, label) in labels(below, &found.folders).into_iter().enumerate() {
             let folder = &found.folders[shard];
             runs.push(About::read(folder)?.of_machine(label.as_deref()));
@@ -89,7 +93,13 @@ impl Shards {
         }
         let mut ledger = Ledger::of(records, &runs);
         let lost = lose(&mut ledger);
-        let repeated = ran.into_iter().filter(|(_, shards)| shards.len() > 1);
+        let on_one = |shards: &BTreeSet<usize>| {
+            let mut counts: BTreeMap<&Path, usize> = BTreeMap::new();
+            for shard in shards {
+                *counts.entry(&machines[*shard]).or_default() += 1;
+            }
+            counts.into_values().max().unwrap_or_default()
+        };
         let report = Report {
             ledger,
             runs,
@@ -97,9 +107,10 @@ impl Shards {
         };
         report.write(below)?;
         Ok(Self {
-            folders: found.folders,
             lost,
-            repeated: repeated.map(|(id, shards)| (id, shards.len())).collect(),
+            repeated: several(&ran, BTreeSet::len),
+            repeated_on_one: several(&ran, on_one),
+            folders: found.folders,
             outcomes: report.ledger.outcomes(),
             ledger: report.ledger,
         })
@@ -163,6 +174,29 @@ impl Outcome {
     }
 }
 
+/// The tests that count more than one shard.
+fn several(
+    ran: &BTreeMap<TestId, BTreeSet<usize>>,
+    count: impl Fn(&BTreeSet<usize>) -> usize,
+) -> Vec<(TestId, usize)> {
+    let counted = ran.iter().map(|(id, shards)| (id.clone(), count(shards)));
+    counted.filter(|(_, count)| *count > 1).collect()
+}
+
+/// The folder of each shard's machine.
+fn machines(below: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let first = |folder: &PathBuf| {
+        let path = folder.strip_prefix(below).ok()?;
+        path.components()
+            .next()
+            .map(|first| Path::new(&first).to_owned())
+    };
+    folders
+        .iter()
+        .map(|folder| first(folder).unwrap_or_default())
+        .collect()
+}
+
 /// A name for the machine of each folder: what its path has beside what a run's folder always has.
 /// `None`: the records lie in the folder itself.
 fn labels(below: &Path, folders: &[PathBuf]) -> Vec<Option<String>> {
@@ -210,7 +244,8 @@ struct Found {
 }
 
 impl Found {
-    /// Collects the folders that hold records. Links are not followed: `latest` is one.
+    /// Collects the folders that hold records. `latest` is a link to one of the others, or the copy
+    /// that an archiver has made of it.
     fn look(&mut self, below: &Path) -> Result<(), RunnerError> {
         if !files(below)?.is_empty() {
             self.folders.push(below.to_owned());
@@ -221,7 +256,8 @@ impl Found {
             let kind = entry
                 .file_type()
                 .map_err(RunnerError::io("read", &entry.path()))?;
-            if kind.is_dir() {
+            let is_copy = entry.file_name() == "latest" && below.join("runs").is_dir();
+            if kind.is_dir() && !is_copy {
                 inner.push(entry.path());
             } else if entry.file_name() == FIGURES {
                 self.figures.push(entry.path());

@@ -18,7 +18,8 @@ pub struct Options {
     #[arg(long, value_name = "DIR")]
     merge: PathBuf,
 
-    /// Accepts tests that ran in several shards: they are machines of their own, not parts of one run.
+    /// Accepts tests that ran on several machines: each folder in DIR is a machine of its own, with its
+    /// shards below it, not a part of one run.
     #[arg(long)]
     repeats: bool,
 
@@ -35,7 +36,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let allowed = options.expected.read()?;
     let shards = Shards::merge(&options.merge)?;
     shards.tell_github()?;
-    summarise(&shards.outcomes);
+    summarise(&shards.outcomes, |_| false);
     println!("{}", matrix::of_outcomes(&shards.outcomes));
     print!("{}", shards.ledger.findings());
     let count = shards.folders.len();
@@ -45,8 +46,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut complaints = complaints(options, &shards);
     if !complaints.is_empty() {
         println!(
-            "shards of unlike machines have to be cut by hash, `--partition hash:1/2`; for machines \
-             that ran everything each there is --repeats"
+            "shards of unlike machines have to be cut by hash, `--partition hash:1/2`; if each machine \
+             was to run everything, there is --repeats"
         );
     }
     let outcomes = &shards.outcomes;
@@ -68,8 +69,13 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 fn complaints(options: &Options, shards: &Shards) -> Vec<String> {
     let lost = shards.lost.iter();
     let lost = lost.map(|test| format!("lost: {test}: it could run, and ran in no shard"));
-    let repeated = shards.repeated.iter().filter(|_| !options.repeats);
-    let repeated =
-        repeated.map(|(test, times)| format!("repeated: {test}: it ran in {times} shards"));
+    let repeated = if options.repeats {
+        &shards.repeated_on_one
+    } else {
+        &shards.repeated
+    };
+    let repeated = repeated
+        .iter()
+        .map(|(test, times)| format!("repeated: {test}: it ran in {times} shards"));
     lost.chain(repeated).collect()
 }

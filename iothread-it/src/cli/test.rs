@@ -21,8 +21,9 @@ use super::{cargo, matrix, places, plan};
 /// What to run, where, and what is expected of it.
 #[derive(Clone, Default, clap::Args)]
 pub struct Options {
+    /// Where tests may run.
     #[command(flatten)]
-    places: places::Choice,
+    pub places: places::Choice,
 
     /// What to build.
     #[command(flatten)]
@@ -53,6 +54,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     };
     let mut env = env.to_vec();
     if let Some(elsewhere) = &elsewhere {
+        elsewhere.plan.note(&run)?;
         env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
     }
     let passed_here = !options.places.is_here() || run_here(options, &env, &run)?;
@@ -61,7 +63,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     }
 
     let outcomes = run.merge()?;
-    summarise(&outcomes);
+    summarise(&outcomes, |passed| passed.place != "here");
     println!("{}", matrix::of_outcomes(&outcomes));
     say_files(run.dir());
     let conclusion = conclude(&outcomes);
@@ -118,16 +120,16 @@ struct Elsewhere {
 
 impl Elsewhere {
     fn plan(options: &Options, env: &[(&str, OsString)], workspace: &Workspace) -> Result<Self> {
-        let mut binaries = workspace.test_binaries(&options.build.arguments())?;
-        for binary in &mut binaries {
-            let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
-            binary.env.extend(further);
-        }
+        let binaries = plan::binaries(workspace, &options.build, env)?;
         let mut sites = options.places.sites()?;
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
         let mut plan = kata_test::runner::plan(&binaries, &mut sites, &records, told)?;
         plan::retain(&mut plan, &options.filters);
+        if options.places.is_here() {
+            // What runs here first may want the memory.
+            sites.iter_mut().for_each(Site::rest);
+        }
         Ok(Self {
             binaries,
             sites,
@@ -140,7 +142,7 @@ impl Elsewhere {
             told: &mut |text: &str| eprintln!("{text}"),
             // Output that nobody reads is no reason to stop.
             screen: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
-            stop: &|| interrupts.seen(),
+            stop: interrupts.stop(),
         };
         self.plan
             .run_elsewhere(&self.binaries, &mut self.sites, run, &mut audience)?;
@@ -167,8 +169,9 @@ fn no_test_is_lost() -> Result<()> {
     Ok(())
 }
 
-/// What did not run, and why: a skip must not drown in the output of many binaries.
-pub(super) fn summarise(outcomes: &[Outcome]) {
+/// What did not run, and why: a skip must not drown in the output of many binaries. Of what passed,
+/// some is worth a line.
+pub(super) fn summarise(outcomes: &[Outcome], is_worth_a_line: fn(&Outcome) -> bool) {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
     println!(
         "\nannotated tests: {} passed, {} skipped, {} nowhere, {} in all",
@@ -179,16 +182,14 @@ pub(super) fn summarise(outcomes: &[Outcome]) {
     );
     for outcome in outcomes {
         match (outcome.outcome, outcome.place.as_str()) {
-            (OutcomeKind::Passed, "here") => {}
+            (OutcomeKind::Passed, _) if outcome.reasons.is_empty() && !is_worth_a_line(outcome) => {
+            }
             (OutcomeKind::Nowhere, _) => println!("  {} {}: nowhere", outcome.binary, outcome.test),
             (kind, "here") => println!("  {} {}: {kind}", outcome.binary, outcome.test),
             (kind, place) => println!("  {} {}: {kind} in {place}", outcome.binary, outcome.test),
         }
         for reason in &outcome.reasons {
-            println!(
-                "    needs {}: {} ({})",
-                reason.constraint, reason.observed, reason.source
-            );
+            println!("    {reason}");
         }
     }
 }

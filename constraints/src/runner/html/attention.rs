@@ -2,7 +2,9 @@
 
 use maud::{Markup, html};
 
+use super::header::capital;
 use super::{issue, section, symbol};
+use crate::runner::junit::why;
 use crate::runner::ledger::{Nowhere, and};
 use crate::runner::{Outcome, OutcomeKind};
 use crate::verdict::Reason;
@@ -25,8 +27,11 @@ pub(super) fn failures(outcomes: &[Outcome]) -> Markup {
                         @if let Some(signal) = &one.signal { ", ended by " code { (signal) } }
                         @if one.duration_ms > 0.0 { ", after " (milliseconds(one.duration_ms)) }
                     }
-                    @if one.reasons.is_empty() && one.outcome == OutcomeKind::Failed {
-                        p.quiet { "Its output has the reason." }
+                    @match one.outcome {
+                        _ if !one.reasons.is_empty() => {}
+                        OutcomeKind::Failed => p.quiet { "Its output has the reason." },
+                        OutcomeKind::Lost => p.quiet { (capital(&why(one))) "." },
+                        _ => {}
                     }
                     (reasons(one.reasons.iter().map(|reason| (reason, &[][..]))))
                     (cited(one.issue.as_deref()))

@@ -91,10 +91,13 @@ impl Story {
         let listed = inventory
             .iter()
             .filter_map(|record| index.get(&record.place).copied());
-        let is_only_meant = records.iter().all(|record| record.attempt == ABOUT_TO_RUN);
+        let is_meant = |record: &Outcome| record.attempt == ABOUT_TO_RUN;
+        let has_run = records
+            .iter()
+            .any(|record| record.phase == Phase::Run && !is_meant(record));
         let mut by_place: Vec<Vec<Outcome>> = vec![Vec::new(); index.len()];
         for record in &records {
-            let counts = is_only_meant || record.attempt != ABOUT_TO_RUN;
+            let counts = !(has_run && is_meant(record));
             if let (Some(at), true) = (index.get(&record.place), counts) {
                 by_place[*at].push(record.clone());
             }

@@ -17,7 +17,7 @@ use super::report::{MERGED, Report};
 use super::{Outcome, OutcomeKind, Phase, RunnerError};
 
 /// The attempt of a record that only says that a runner is about to have a test run somewhere. Any
-/// other about the test counts instead.
+/// other of a run counts instead; that it cannot run in some place says nothing of this one.
 pub(super) const ABOUT_TO_RUN: u32 = 0;
 
 /// Merges the records of one run, and writes the outcomes in every form that a run's folder has.
@@ -130,7 +130,10 @@ pub(super) fn settle(records: Vec<Outcome>) -> Vec<Outcome> {
     }
     for record in meant {
         let key = (record.binary.clone(), record.test.clone());
-        outcomes.entry(key).or_insert(record);
+        match outcomes.get(&key) {
+            Some(known) if known.phase == Phase::Run => {}
+            _ => drop(outcomes.insert(key, record)),
+        }
     }
     outcomes.into_values().collect()
 }
