@@ -118,6 +118,8 @@ mod verdict;
 ///   started are killed, and it has failed; without one a test is only spoken of after a minute;
 /// - `serial = "group"`: no two tests of a group run at the same time, in whatever binary or process
 ///   of nextest; waiting for its turn does not count for a test's `timeout`;
+/// - `own_machine`: where a runner makes a VM for tests, this one gets a VM for itself alone, and what it
+///   does to the kernel meets no other test; on a host that is there anyway it changes nothing;
 /// - `crate = path`: where kata-test is, if not at `::kata_test`.
 ///
 /// The function takes nothing and returns `()`, a `Result`, or anything else that a `main` can

@@ -46,6 +46,19 @@ impl Scratch {
     }
 }
 
+/// Removes the folders below `root` whose owners are gone.
+///
+/// # Errors
+/// If `root` cannot be read or written.
+pub fn sweep_in(root: &Path) -> io::Result<()> {
+    if root.is_dir() {
+        let turn = File::create(root.join(LOCK))?;
+        turn.lock()?;
+        sweep(root)?;
+    }
+    Ok(())
+}
+
 /// Removes the folders that nobody has locked. One that another user left may be out of our reach,
 /// and stays.
 fn sweep(root: &Path) -> io::Result<()> {

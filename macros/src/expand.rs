@@ -78,6 +78,7 @@ fn test(args: &Args, function: &Function) -> TokenStream {
         });
     let issue = args.issue.as_ref().map(|text| quote!(.issue(#text)));
     let reason = args.reason.as_ref().map(|text| quote!(.reason(#text)));
+    let own_machine = args.own_machine.then(|| quote!(.own_machine()));
     let (checked, metadata) = checked_metadata(&krate, args);
     let name = ident.to_string();
     let name = name.strip_prefix("r#").unwrap_or(&name);
@@ -109,7 +110,7 @@ fn test(args: &Args, function: &Function) -> TokenStream {
             #[cfg(test)]
             #krate::__register! {
                 #made
-                #constraints #ignore #should_panic #issue #reason #metadata
+                #constraints #ignore #should_panic #issue #reason #own_machine #metadata
             }
         };
     }

@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use iothread_it::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
+use iothread_it::cli::test::say_files;
 use iothread_it::config::{self, HypervisorConfig};
 use iothread_it::qemu::{Accelerator, NoTopology, Topology};
 use iothread_it::warm::WarmStore;
@@ -113,10 +114,11 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
     let manifest = provision::provision(qemu)?;
     let suite = build_suite()?;
     let tests = select(&suite, options)?;
-    say_environment(&manifest);
+    println!("{}", environment(&manifest));
 
     let target = cargo::target_directory()?;
     let run = Run::start(&target.join("kata-test"))?;
+    run.describe(&environment(&manifest))?;
     let mut command = Command::new(&suite);
     command
         .arg("--exact")
@@ -148,11 +150,11 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
 
     let outcomes = run.merge()?;
     println!("{}", table::of(&outcomes));
-    say_environment(&manifest);
+    println!("{}", environment(&manifest));
     for why in store.take_notes() {
         println!("note: guests were booted that were to be restored: {why}");
     }
-    println!("records: {}", run.dir().join("outcomes.jsonl").display());
+    say_files(run.dir());
     if interrupts.seen() {
         println!(
             "interrupted: {} of {} cases have an outcome",
@@ -218,15 +220,16 @@ fn select(suite: &Path, options: &Options) -> Result<Vec<OsString>> {
     Ok(selected)
 }
 
-fn say_environment(manifest: &Manifest) {
-    println!(
+/// With what the suite runs.
+fn environment(manifest: &Manifest) -> String {
+    format!(
         "QEMU {} ({}), kernel {} ({}), {}",
         manifest.qemu.version,
         origin(&manifest.qemu.origin),
         manifest.guest.kernel_release,
         origin(&manifest.guest.origin),
         Accelerator::probe()
-    );
+    )
 }
 
 fn origin(origin: &Origin) -> String {

@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod it;
+mod plan;
 mod room;
 mod table;
 mod test;
@@ -36,9 +37,10 @@ fn main() -> ExitCode {
     cli::exit(match Cli::parse().command {
         Command::It(options) => it::run(&options),
         Command::Kata(cli::Command::Test(options)) => test::run(&options),
-        Command::Kata(cli::Command::Plan(mut options)) => {
+        Command::Kata(cli::Command::Plan(options)) => plan::run(&options),
+        Command::Kata(cli::Command::Archive(mut options)) => {
             options.build.all_features = true;
-            cli::plan::run(&options)
+            cli::archive::run(&options)
         }
         Command::Kata(command) => command.run(),
         Command::Bench(options) => bench::run(&options),

@@ -1,5 +1,7 @@
-//! `cargo xtask test`: the suite's tests need something to boot, which is provided first.
+//! `cargo xtask test`: every test of the workspace, in all places. The suite's tests need something
+//! to boot, which is provided first.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -12,7 +14,13 @@ use crate::{cargo, provision};
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
     options.build.all_features = true;
+    options.places.or_all();
+    test::run(&options, &[prepare()?])
+}
+
+/// Provides what the suite boots, and returns the variable that names it.
+pub(crate) fn prepare() -> Result<(&'static str, OsString)> {
     provision::provision(&QemuChoice::Auto)?;
     let manifest = Manifest::path_in(&cargo::target_directory()?);
-    test::run(&options, &[(MANIFEST_ENV, manifest.into_os_string())])
+    Ok((MANIFEST_ENV, manifest.into_os_string()))
 }

@@ -5,7 +5,7 @@
 //! can keep a lock, and the kernel frees the lock of a harness that was killed. The order of tests
 //! in other processes is the kernel's.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -148,7 +148,8 @@ fn open(name: &str) -> Result<File, String> {
         format!("serial group {name} has no place for its lock: set KATA_TEST_RECORD_DIR")
     })?;
     let open = || {
-        fs::create_dir_all(&folder)?;
+        folder.parent().map_or(Ok(()), record::make_root)?;
+        record::make_folder(&folder)?;
         open_or_create(&folder.join(format!("{name}.lock")))
     };
     open().map_err(|error| {
@@ -169,8 +170,12 @@ fn open_or_create(path: &Path) -> io::Result<File> {
                 .mode(0o644)
                 .open(path);
             match made {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-                _ => File::open(path),
+                Ok(file) => {
+                    record::hand_over(&file, path)?;
+                    File::open(path)
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path),
+                Err(error) => Err(error),
             }
         }
         opened => opened,

@@ -5,6 +5,7 @@
 //! with whatever signal, the test it was at can be told. Lines go by one write(2) to a file that only
 //! this process appends to, so they are whole; only the last can be cut.
 
+mod hand_over;
 pub(crate) mod json;
 pub(crate) mod opt_ins;
 mod place;
@@ -14,7 +15,8 @@ mod write;
 use crate::measure::Measures;
 use crate::verdict::Reason;
 
-pub(crate) use place::{LIFELINE, serial_folder, start_time};
+pub(crate) use hand_over::{hand_over, make_folder};
+pub(crate) use place::{LIFELINE, make_root, serial_folder, start_time};
 pub(crate) use write::{Lines, write, write_all};
 #[cfg(feature = "runner")]
 pub(crate) use {place::point_latest, prune::prune};

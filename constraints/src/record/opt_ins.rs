@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fs;
+use std::fs::File;
+use std::io::Write;
 
+use super::hand_over::hand_over;
 use super::place::{self, at};
 use super::write::complain;
 
@@ -24,7 +26,11 @@ pub(crate) fn declare(binary: &str, names: &BTreeSet<&str>) {
         let path = folder.join(format!("{}.{ENDING}", place::file_name(binary)));
         let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
         // Every process of the binary writes the same.
-        fs::write(&path, lines).map_err(|error| at(&path, &error))
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(lines.as_bytes())?;
+            hand_over(&file, &path)
+        });
+        written.map_err(|error| at(&path, &error))
     };
     if let Err(error) = write() {
         complain(&error);

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::hand_over::make_folder;
 use super::prune::prune;
 
 /// The variable in which a runner names the descriptor of its pipe.
@@ -55,18 +56,21 @@ pub(super) fn folder(run: &str) -> io::Result<PathBuf> {
         io::Error::other("no target folder lies above this executable; set KATA_TEST_RECORD_DIR")
     })?;
     let runs = root.join("runs");
-    fs::create_dir_all(&runs).map_err(|error| at(&runs, &error))?;
+    make_root(&root).map_err(|error| at(&root, &error))?;
+    make_folder(&runs).map_err(|error| at(&runs, &error))?;
     let dir = runs.join(run);
-    match fs::create_dir(&dir) {
-        // Whoever opens the run points at it; the others find it pointed at.
-        Ok(()) => {
-            point_latest(&root, run).map_err(|error| at(&root, &error))?;
-            prune(&root);
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(at(&dir, &error)),
+    // Whoever opens the run points at it; the others find it pointed at.
+    if make_folder(&dir).map_err(|error| at(&dir, &error))? {
+        point_latest(&root, run).map_err(|error| at(&root, &error))?;
+        prune(&root);
     }
     Ok(dir)
+}
+
+/// Makes the folder for all records, if it is not there.
+pub(crate) fn make_root(root: &Path) -> io::Result<()> {
+    root.parent().map_or(Ok(()), fs::create_dir_all)?;
+    make_folder(root).map(drop)
 }
 
 /// An error with the path that it is about.
@@ -96,9 +100,12 @@ pub(super) fn file_name(text: &str) -> String {
     }
 }
 
+/// What the link is called, before its maker's pid, until it is the latest.
+pub(super) const NEW_LINK: &str = ".latest-";
+
 /// Makes `latest` point at this run, in one step, so that it never dangles.
 pub(crate) fn point_latest(root: &Path, run: &str) -> io::Result<()> {
-    let link = root.join(format!(".latest-{}", std::process::id()));
+    let link = root.join(format!("{NEW_LINK}{}", std::process::id()));
     let _ = fs::remove_file(&link);
     symlink(Path::new("runs").join(run), &link)?;
     fs::rename(&link, root.join("latest"))

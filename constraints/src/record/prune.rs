@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::place::{NEW_LINK, start_time};
+
 /// How many runs are kept, whatever their age.
 const KEPT: usize = 50;
 
@@ -13,6 +15,7 @@ const QUIET: Duration = Duration::from_secs(60 * 60);
 /// Removes the oldest runs below this folder of records if there are many. What cannot be removed
 /// stays, which harms nobody.
 pub(crate) fn prune(root: &Path) {
+    remove_links(root);
     let Ok(entries) = fs::read_dir(root.join("runs")) else {
         return;
     };
@@ -32,6 +35,19 @@ pub(crate) fn prune(root: &Path) {
         let (_, path) = runs.swap_remove(index);
         if is_quiet(&path) {
             let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// Removes the links of those who were killed while they made them.
+fn remove_links(root: &Path) {
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let maker = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(NEW_LINK)?.parse().ok());
+        if maker.is_some_and(|maker: i32| start_time(maker).is_none()) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -80,7 +96,13 @@ mod tests {
             age(&run(name), 2 + (count - name) as u64);
         }
         std::os::unix::fs::symlink("runs/1", root.path().join("latest")).expect("a link");
+        let link = |maker: u32| root.path().join(format!("{NEW_LINK}{maker}"));
+        for maker in [std::process::id(), u32::MAX >> 2] {
+            std::os::unix::fs::symlink("runs/1", link(maker)).expect("a link");
+        }
         prune(root.path());
+        assert!(!link(u32::MAX >> 2).is_symlink(), "its maker is gone");
+        assert!(link(std::process::id()).is_symlink());
         let gone: Vec<usize> = (0..count).filter(|name| !run(*name).exists()).collect();
         // 1 is the latest, and 3 has just written.
         assert_eq!(gone, [0, 2, 4, 5]);

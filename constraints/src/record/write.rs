@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::hand_over::hand_over;
 use super::place::at;
 use super::{Process, Record, place};
 use crate::elsewhere;
@@ -73,6 +74,7 @@ impl Writer {
         let path = dir.join(name);
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let file = file.map_err(|error| at(&path, &error))?;
+        hand_over(&file, &path).map_err(|error| at(&path, &error))?;
         Ok(Self {
             file,
             process: Process {

@@ -96,6 +96,8 @@ pub struct Test {
     timeout: Option<Duration>,
     /// The group of tests of which one at a time may run.
     pub(crate) serial: Option<&'static str>,
+    /// Whether no other test may run before it in a machine that was made for tests.
+    pub(crate) own_machine: bool,
 }
 
 /// The opt-ins that this binary's tests need, also in their middle.
@@ -140,6 +142,7 @@ impl Test {
             reason: None,
             timeout: None,
             serial: None,
+            own_machine: false,
         }
     }
 
@@ -196,6 +199,13 @@ impl Test {
     #[must_use]
     pub const fn serial(mut self, group: &'static str) -> Self {
         self.serial = Some(group);
+        self
+    }
+
+    /// Gives the test a machine of its own, where machines are made for tests.
+    #[must_use]
+    pub const fn own_machine(mut self) -> Self {
+        self.own_machine = true;
         self
     }
 

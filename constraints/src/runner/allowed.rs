@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{Outcome, OutcomeKind, RunnerError, TestId};
+use super::{Outcome, RunnerError, TestId};
 
 /// Tests that may run nowhere, a line each: the binary's id, a space, and the test's name. What
 /// follows a `#` is a comment.
@@ -51,7 +51,7 @@ impl AllowedNowhere {
         nowhere(outcomes).difference(&self.tests).cloned().collect()
     }
 
-    /// The tests on the list that did not run nowhere: they ran, or are not there any more.
+    /// The tests on the list that did run somewhere, or are not there any more.
     #[must_use]
     pub fn stale(&self, outcomes: &[Outcome]) -> Vec<TestId> {
         self.tests.difference(&nowhere(outcomes)).cloned().collect()
@@ -59,14 +59,8 @@ impl AllowedNowhere {
 }
 
 fn nowhere(outcomes: &[Outcome]) -> BTreeSet<TestId> {
-    let nowhere = outcomes
-        .iter()
-        .filter(|one| one.outcome == OutcomeKind::Nowhere);
-    let id = |outcome: &Outcome| TestId {
-        binary: outcome.binary.clone(),
-        test: outcome.test.clone(),
-    };
-    nowhere.map(id).collect()
+    let nowhere = outcomes.iter().filter(|one| one.outcome.is_nowhere());
+    nowhere.map(TestId::of).collect()
 }
 
 #[cfg(test)]
@@ -88,12 +82,14 @@ mod tests {
             outcome("a", "nowhere"),
             outcome("b", "passed"),
             outcome("c", "nowhere"),
+            outcome("d", "skipped"),
+            outcome("e", "ignored"),
         ];
         let id = |test: &str| TestId {
             binary: "p::it".into(),
             test: test.into(),
         };
-        assert_eq!(allowed.missing(&outcomes), [id("c")]);
+        assert_eq!(allowed.missing(&outcomes), [id("c"), id("d")]);
         assert_eq!(allowed.stale(&outcomes), [id("b")]);
     }
 

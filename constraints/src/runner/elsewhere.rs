@@ -8,9 +8,9 @@ use super::merge::{ABOUT_TO_RUN, read};
 use super::plan::chain;
 use super::{
     Binary, Job, JobTest, Outcome, OutcomeKind, Outlook, Phase, Plan, PlannedTest, Run,
-    RunnerError, Site, TestId,
+    RunnerError, Site, Stop, TestId,
 };
-use crate::elsewhere::LEAVE;
+use crate::elsewhere::{HERE, LEAVE};
 use crate::verdict::Reason;
 
 /// A test that has not run yet, and the places left to try.
@@ -29,13 +29,14 @@ pub struct Audience<'a> {
     pub told: &'a mut dyn FnMut(&str),
     /// Gets what test binaries print, as they print it.
     pub screen: &'a mut dyn FnMut(&[u8]),
-    /// Says whether to stop: asked before each place and binary.
-    pub stop: &'a dyn Fn() -> bool,
+    /// Tells it to stop. What a place is at then ends.
+    pub stop: Stop<'a>,
 }
 
 impl Plan {
-    /// Records that tests are about to run elsewhere, so that none is missed if nothing more comes
-    /// of this run, and returns what the binaries have to find in their environment to leave them.
+    /// Records that tests are about to run, here or elsewhere, so that none is missed if nothing more
+    /// comes of this run, and returns what the binaries here have to find in their environment to
+    /// leave the others.
     ///
     /// # Errors
     ///
@@ -52,6 +53,12 @@ impl Plan {
                 let place = &self.places[*place].name;
                 run.about_to_run(place, binary, test)?;
                 list += &format!("{binary}\t{test}\t{place}\n");
+            }
+        }
+        for test in &self.tests {
+            if !test.is_ignored() && runs_here(test, sites) {
+                let TestId { binary, test } = &test.id;
+                run.about_to_run(HERE, binary, test)?;
             }
         }
         let path = run.dir().join("left-to-places");
@@ -77,7 +84,7 @@ impl Plan {
         audience: &mut Audience<'_>,
     ) -> Result<(), RunnerError> {
         let mut pending = self.pending(sites);
-        while pending.iter().any(|test| !test.places.is_empty()) && !(audience.stop)() {
+        while pending.iter().any(|test| !test.places.is_empty()) && !audience.stop.is_asked() {
             for (index, site) in sites.iter_mut().enumerate() {
                 let Site::Place(place) = site else { continue };
                 for binary in binaries {
@@ -85,7 +92,7 @@ impl Plan {
                         .iter()
                         .filter(|pending| pending.is_for(index, binary));
                     let tests: Vec<JobTest> = tests.map(Pending::job).collect();
-                    if tests.is_empty() || (audience.stop)() {
+                    if tests.is_empty() || audience.stop.is_asked() {
                         continue;
                     }
                     let name = place.name().to_owned();
@@ -97,8 +104,13 @@ impl Plan {
                         run,
                         wishes: asked.map_or(&[], |asked| &asked.wishes),
                         steps_per_ms: asked.map_or(0.0, |asked| asked.steps_per_ms),
+                        stop: audience.stop,
                     };
                     let broken = place.run(&job, audience.screen).err();
+                    if audience.stop.is_asked() {
+                        // What it was at is recorded as begun, and the rest as about to run.
+                        return Ok(());
+                    }
                     let broken = broken.map(|error| chain(&*error));
                     if let Some(broken) = &broken {
                         (audience.told)(&format!("{name} cannot be used: {broken}"));
@@ -121,19 +133,11 @@ impl Plan {
 
     /// The tests that do not run here, with the places to try.
     fn pending(&self, sites: &[Site]) -> Vec<Pending<'_>> {
-        let is_here = |index: usize| matches!(sites.get(index), Some(Site::Here));
         let can_run = |index: &usize| matches!(sites.get(*index), Some(Site::Place(_)));
-        let runs_here = |test: &PlannedTest| match test.chosen() {
-            Some(chosen) => is_here(chosen),
-            // What cannot be told here, and is met nowhere, has failed here.
-            None => (0..sites.len()).any(|index| {
-                is_here(index) && matches!(test.outlooks[index], Outlook::Undetermined(_))
-            }),
-        };
         let others = self
             .tests
             .iter()
-            .filter(|test| !test.is_ignored() && !runs_here(test));
+            .filter(|test| !test.is_ignored() && !runs_here(test, sites));
         let pending = |test| Pending {
             test,
             places: PlannedTest::candidates(test).filter(can_run).collect(),
@@ -194,6 +198,7 @@ impl Pending<'_> {
         JobTest {
             name: self.test.id.test.clone(),
             limit: self.test.limit,
+            own_machine: self.test.own_machine,
         }
     }
 
@@ -216,8 +221,20 @@ impl Pending<'_> {
     }
 }
 
+/// Whether cargo runs a test here.
+fn runs_here(test: &PlannedTest, sites: &[Site]) -> bool {
+    let is_here = |index: usize| matches!(sites.get(index), Some(Site::Here));
+    match test.chosen() {
+        Some(chosen) => is_here(chosen),
+        // What cannot be told here, and is met nowhere, has failed here.
+        None => (0..sites.len()).any(|index| {
+            is_here(index) && matches!(test.outlooks[index], Outlook::Undetermined(_))
+        }),
+    }
+}
+
 /// What became of a binary's tests in a place so far.
-fn records_of(
+pub(super) fn records_of(
     run: &Run,
     place: &str,
     binary: &str,

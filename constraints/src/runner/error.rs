@@ -31,6 +31,14 @@ pub enum RunnerError {
         /// The parser's reason.
         source: Box<toml::de::Error>,
     },
+    /// What a runner has noted of its run cannot be understood.
+    #[error("{} does not say what its run was", path.display())]
+    About {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
+        source: serde_json::Error,
+    },
     /// A source file has no tokens of Rust.
     #[error("{}:{line}: {problem}", path.display())]
     Source {

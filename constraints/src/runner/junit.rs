@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::merge::ABOUT_TO_RUN;
 use super::{Outcome, OutcomeKind, RunnerError};
 use crate::verdict::join;
 
@@ -65,6 +66,9 @@ pub(super) fn why(outcome: &Outcome) -> String {
         (Some(signal), _) => signal.clone(),
         (None, _) if !reasons.is_empty() => reasons,
         (None, OutcomeKind::Ignored) => outcome.reason.clone().unwrap_or_default(),
+        (None, OutcomeKind::Lost) if outcome.attempt == ABOUT_TO_RUN => {
+            "it was to run, and nothing more is known".to_owned()
+        }
         (None, OutcomeKind::Lost) => "it began, and its process vanished".to_owned(),
         (None, kind) => kind.to_string(),
     }

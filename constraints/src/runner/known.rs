@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 use super::listing::Fact;
 use super::{Binary, Listing, RunnerError};
+use crate::record::start_time;
+
+/// The ending of a file that is being written, before the writer's pid.
+const UNFINISHED: &str = "unfinished-";
 
 /// The folder of a place's answers.
 pub(super) struct Known {
@@ -20,6 +24,7 @@ impl Known {
     pub(super) fn open(record_root: &Path, key: &str) -> Result<Self, RunnerError> {
         let folder = record_root.join("places").join(key);
         fs::create_dir_all(&folder).map_err(RunnerError::io("create", &folder))?;
+        sweep(&folder);
         Ok(Self { folder })
     }
 
@@ -110,9 +115,21 @@ fn lines<'a>(facts: impl Iterator<Item = &'a Fact>) -> String {
     facts.map(line).collect()
 }
 
+/// Removes what killed runners have left half written. What cannot be removed harms nobody.
+fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let owner = path.extension().and_then(|ending| ending.to_str());
+        let owner = owner.and_then(|ending| ending.strip_prefix(UNFINISHED)?.parse().ok());
+        if owner.is_some_and(|owner: i32| start_time(owner).is_none()) {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 /// Writes a file so that a reader sees the old content or the new one, never a part.
 fn replace(path: &Path, text: &str) -> Result<(), RunnerError> {
-    let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
+    let unfinished = path.with_extension(format!("{UNFINISHED}{}", std::process::id()));
     let write = || {
         let mut file = fs::File::create(&unfinished)?;
         file.write_all(text.as_bytes())?;

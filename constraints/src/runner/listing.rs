@@ -48,6 +48,9 @@ pub struct Listed {
     pub reason: Option<String>,
     /// How long it may run, in milliseconds.
     pub timeout_ms: Option<f64>,
+    /// Whether it asks for a machine of its own.
+    #[serde(default)]
+    pub own_machine: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

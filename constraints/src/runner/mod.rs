@@ -11,23 +11,33 @@
 //! # }
 //! ```
 
+mod about;
 mod allowed;
 mod binary;
 mod cargo;
 mod conclusion;
 mod elsewhere;
 mod error;
+mod figures;
+mod html;
 mod junit;
 mod known;
+mod ledger;
 mod listing;
 mod merge;
+mod noted;
 mod opt_ins;
 mod outcome;
 mod place;
 mod plan;
+mod relay;
+mod report;
 mod run;
 mod scan;
 mod shards;
+mod stop;
+#[cfg(target_os = "linux")]
+mod sudo;
 mod summary;
 
 pub use crate::verdict::Reason;
@@ -37,6 +47,9 @@ pub use cargo::{CargoError, Workspace};
 pub use conclusion::{Conclusion, conclude};
 pub use elsewhere::Audience;
 pub use error::RunnerError;
+pub use ledger::{
+    Cited, Column, Findings, Ledger, Nowhere, Retried, Seen, Shared, Stale, Story, Unused,
+};
 pub use listing::{Fact, LIST_ARGUMENTS, Listed, Listing, Outlook};
 pub use opt_ins::UnknownOptIn;
 pub use outcome::{Outcome, OutcomeKind, Phase};
@@ -45,6 +58,9 @@ pub use plan::{Plan, PlannedPlace, PlannedTest, plan};
 pub use run::Run;
 pub use scan::{Stray, scan};
 pub use shards::{Shards, TestId};
+pub use stop::Stop;
+#[cfg(target_os = "linux")]
+pub use sudo::{SudoError, SudoPlace};
 
 #[cfg(test)]
 mod tests;

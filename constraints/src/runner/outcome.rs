@@ -77,6 +77,11 @@ impl OutcomeKind {
             Self::Failed | Self::TimedOut | Self::Lost | Self::Undetermined
         )
     }
+
+    /// Says whether a place is missing where the test could have run.
+    pub(super) fn is_nowhere(self) -> bool {
+        matches!(self, Self::Nowhere | Self::Skipped)
+    }
 }
 
 impl fmt::Display for OutcomeKind {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Binary, Run};
+use super::{Binary, Run, Stop};
 use crate::elsewhere::HERE;
 
 /// Why a place could not be used.
@@ -24,8 +24,8 @@ pub trait Place {
     fn cost(&self) -> Duration;
 
     /// What its answers depend on, all of it, as the name of a file: they are asked in the place once
-    /// and kept under this name.
-    fn key(&self) -> String;
+    /// and kept under this name. `None`: on more than can be named, so each plan asks again.
+    fn key(&self) -> Option<String>;
 
     /// Has a binary list its tests there, with their verdicts: what it prints for
     /// [`LIST_ARGUMENTS`](super::LIST_ARGUMENTS). No test runs.
@@ -44,7 +44,12 @@ pub trait Place {
     /// # Errors
     ///
     /// If the place does not come up. Tests without a record have then not been run.
+    ///
+    /// When the run is [to stop](Job::stop) it returns soon, with whatever records there are.
     fn run(&mut self, job: &Job<'_>, screen: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError>;
+
+    /// Gives back what it holds of this host, such as memory: nothing is asked of it for a while.
+    fn rest(&mut self) {}
 }
 
 /// Tests of one binary to be run in a place.
@@ -61,6 +66,8 @@ pub struct Job<'a> {
     /// How many steps of work are done in a millisecond by this binary where its time limits are
     /// meant.
     pub steps_per_ms: f64,
+    /// Tells it to stop.
+    pub stop: Stop<'a>,
 }
 
 /// A test to be run.
@@ -70,6 +77,8 @@ pub struct JobTest {
     pub name: String,
     /// Its own time limit, as it is meant.
     pub limit: Option<Duration>,
+    /// Whether a place that makes machines is to make one for it alone.
+    pub own_machine: bool,
 }
 
 /// What a plan chooses from.
@@ -100,6 +109,13 @@ impl Site {
             Self::Here => "this host, as the user who asks".to_owned(),
             Self::Recorded(host) => format!("a host recorded in {}", host.facts.display()),
             Self::Place(place) => place.about(),
+        }
+    }
+
+    /// Nothing is asked of it for a while.
+    pub fn rest(&mut self) {
+        if let Self::Place(place) = self {
+            place.rest();
         }
     }
 

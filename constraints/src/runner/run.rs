@@ -10,15 +10,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
+use super::about::About;
+use super::figures::FIGURES;
+use super::ledger::NOWHERE;
 use super::merge::{ABOUT_TO_RUN, merge};
 use super::{Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
 use crate::measure::Measures;
 use crate::record::{Ending, LIFELINE, Phase, Record, point_latest, prune};
 use crate::sys::pipe;
 use crate::verdict::Reason;
-
-/// What stands for a place in the record of a test that none could run.
-const NOWHERE: &str = "nowhere";
 
 /// A run about to happen: its id, and where its records go.
 #[derive(Debug)]
@@ -80,6 +80,7 @@ impl Run {
         let latest = root.join("latest");
         point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
         prune(&root);
+        About::now().write(&dir)?;
         let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
         Ok(Self {
             id,
@@ -113,6 +114,28 @@ impl Run {
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Notes with what the tests are run, for whoever reads the report: `QEMU 9.2.4, kernel 6.12`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn describe(&self, with: &str) -> Result<(), RunnerError> {
+        let mut about = About::read(&self.dir)?;
+        with.clone_into(&mut about.with);
+        about.write(&self.dir)
+    }
+
+    /// Notes a place that is at hand, also if no test comes to run there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn has_place(&self, name: &str, what: &str) -> Result<(), RunnerError> {
+        let mut about = About::read(&self.dir)?;
+        about.places.insert(name.to_owned(), what.to_owned());
+        about.write(&self.dir)
     }
 
     /// Records that a test has failed, of which its own harness could not tell more than that it
@@ -154,6 +177,27 @@ impl Run {
         )
     }
 
+    /// Records that a test cannot run in a place, as its binary has said without running it.
+    pub(super) fn passed_over(
+        &self,
+        place: &str,
+        test: &PlannedTest,
+        why: &[Reason],
+    ) -> Result<(), RunnerError> {
+        self.tell(
+            place,
+            1,
+            &Record {
+                phase: Phase::List,
+                ending: Ending::Skipped,
+                reasons: why,
+                issue: test.issue.as_deref(),
+                reason: test.reason.as_deref(),
+                ..nothing_of(&test.id.binary, &test.id.test)
+            },
+        )
+    }
+
     /// Records that a test is about to run in a place.
     pub(super) fn about_to_run(
         &self,
@@ -183,18 +227,19 @@ impl Run {
     }
 
     /// Reads every record of the run, settles on one outcome for each test, in the order of binary
-    /// and test, and writes these to `outcomes.jsonl`, `junit.xml` and `summary.md` in the run's
-    /// folder. On GitHub the summary is also added to the job's own.
+    /// and test, and writes these to `outcomes.jsonl`, `junit.xml`, `summary.md` and `report.html` in
+    /// the run's folder, the last with the figures of `bench.json` in the folder of all records. On
+    /// GitHub the summary is also added to the job's own.
     ///
     /// # Errors
     ///
     /// If a file cannot be read or written, or if a line other than a file's last is no record.
     pub fn merge(&self) -> Result<Vec<Outcome>, RunnerError> {
-        let outcomes = merge(&self.dir)?;
+        let report = merge(&self.dir, &[self.root.join(FIGURES)])?;
         if !self.told.replace(true) {
-            summary::tell_github(&outcomes)?;
+            summary::tell_github(&report.ledger)?;
         }
-        Ok(outcomes)
+        Ok(report.ledger.outcomes())
     }
 }
 

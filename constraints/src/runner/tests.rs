@@ -148,6 +148,7 @@ fn shards_are_joined_and_what_fell_between_them_is_named() {
             outcomes,
             [
                 ("a", OutcomeKind::Passed),
+                ("b", OutcomeKind::Lost),
                 ("c", OutcomeKind::Passed),
                 ("d", OutcomeKind::Skipped),
                 ("e", OutcomeKind::Failed),
@@ -155,6 +156,48 @@ fn shards_are_joined_and_what_fell_between_them_is_named() {
         );
     }
     assert!(root.path().join("junit.xml").is_file());
+}
+
+#[test]
+fn what_ran_on_several_machines_is_told_from_what_one_repeats() {
+    let root = tempfile::tempdir().expect("a folder");
+    let passed = |tests: &[&'static str]| {
+        tests
+            .iter()
+            .map(|test| (*test, Ending::Passed))
+            .collect::<Vec<_>>()
+    };
+    shard(root.path(), "old/1", &[], &passed(&["a", "twice"]));
+    shard(root.path(), "old/2", &[], &passed(&["b", "twice"]));
+    shard(root.path(), "new/1", &[], &passed(&["a", "b"]));
+    // An archiver that follows links leaves a copy.
+    let latest = root.path().join("new/1/latest");
+    fs::remove_file(&latest).expect("a link");
+    fs::create_dir(&latest).expect("a folder");
+    fs::copy(
+        root.path().join("new/1/runs/7-8/pkg-run.jsonl"),
+        latest.join("pkg-run.jsonl"),
+    )
+    .expect("a copy");
+    let shards = Shards::merge(root.path()).expect("shards");
+    let names = |of: &[(super::TestId, usize)]| {
+        of.iter()
+            .map(|(id, times)| (id.test.clone(), *times))
+            .collect::<Vec<_>>()
+    };
+    let twice = |test: &str| (test.to_owned(), 2);
+    assert_eq!(
+        names(&shards.repeated),
+        [twice("a"), twice("b"), twice("twice")]
+    );
+    assert_eq!(names(&shards.repeated_on_one), [twice("twice")]);
+    let places: Vec<&str> = shards
+        .ledger
+        .places
+        .iter()
+        .map(|place| place.name.as_str())
+        .collect();
+    assert_eq!(places, ["new/1", "old/1", "old/2"]);
 }
 
 #[test]

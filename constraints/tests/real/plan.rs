@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use kata_test::runner::{
-    Binary, Job, LIST_ARGUMENTS, Outlook, Place, PlaceError, Plan, RecordedHost, Site, plan,
+    Binary, Job, LIST_ARGUMENTS, OutcomeKind, Outlook, Place, PlaceError, Plan, RecordedHost, Run,
+    Site, plan,
 };
 
 use crate::run::{Said, Sample, is_root};
@@ -73,6 +74,31 @@ fn a_recorded_host_is_judged_and_what_it_lacks_stays_open() {
     assert_eq!(root.expect("a test").chosen(), Some(expected));
 }
 
+#[test]
+fn what_a_plan_knows_of_places_is_in_the_report() {
+    let sample = Sample::build("sample");
+    let records = tempfile::tempdir().expect("a folder");
+    let facts = records.path().join("far-away.json");
+    let uid = r#"{"question":"effective uid","finding":"is","text":"0","source":"x"}"#;
+    fs::write(&facts, uid).expect("facts");
+    let mut sites = [Site::Here, Site::Recorded(RecordedHost::new(&facts))];
+    let plan = planned(&[binary(&sample, "p::sample")], &mut sites, records.path());
+    let run = Run::start(records.path()).expect("a run");
+    plan.note(&run).expect("notes");
+    plan.leave_elsewhere(&sites, &run).expect("a list");
+    let outcomes = run.merge().expect("outcomes");
+
+    let much = outcomes.iter().find(|one| one.test == "cases::needs::much");
+    let much = much.expect("an outcome");
+    assert_eq!(
+        (much.outcome, much.place.as_str()),
+        (OutcomeKind::Skipped, "here")
+    );
+    assert_eq!(much.reasons.len(), 2);
+    let summary = fs::read_to_string(run.dir().join("summary.md")).expect("a summary");
+    assert!(summary.contains("\n- far-away: 0 skipped\n"), "{summary}");
+}
+
 /// This host, as if it were another.
 struct Elsewhere {
     asked: std::rc::Rc<std::cell::Cell<usize>>,
@@ -91,8 +117,8 @@ impl Place for Elsewhere {
         Duration::from_secs(1)
     }
 
-    fn key(&self) -> String {
-        "elsewhere".to_owned()
+    fn key(&self) -> Option<String> {
+        Some("elsewhere".to_owned())
     }
 
     fn list(&mut self, binary: &Binary, wishes: &[String]) -> Result<String, PlaceError> {

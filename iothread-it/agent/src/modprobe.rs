@@ -1,14 +1,16 @@
 //! The program that the kernel runs for a module that it wants, and that tests may run too:
-//! `modprobe NAME…`, with names and aliases as `modules.dep` and `modules.alias` have them.
+//! `modprobe NAME [PARAMETER=VALUE…]`, `modprobe -a NAME…` and `modprobe -r NAME…`, with names and
+//! aliases as `modules.dep` and `modules.alias` have them.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
-use nix::kmod::{ModuleInitFlags, finit_module};
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use nix::sys::utsname::uname;
 
 /// The arguments, if this program was called by that name.
@@ -18,12 +20,9 @@ pub(crate) fn arguments(mut all: impl Iterator<Item = String>) -> Option<Vec<Str
     called.then(|| all.collect())
 }
 
-/// Loads the modules that the arguments name. What cannot be had is said, and is exit code 1.
+/// Does what the arguments say. What cannot be had is said, and is exit code 1.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let quiet = arguments.iter().any(|argument| argument == "-q");
-    let wanted = arguments
-        .iter()
-        .filter(|argument| !argument.starts_with('-'));
+    let wanted = Wanted::of(arguments);
     let tree = match Tree::of_this_kernel() {
         Ok(tree) => tree,
         Err(error) => {
@@ -32,15 +31,59 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         }
     };
     let mut code = ExitCode::SUCCESS;
-    for name in wanted {
-        if let Err(error) = tree.load(name) {
-            if !quiet {
+    for name in wanted.names {
+        let done = match wanted.remove {
+            true => remove(name),
+            false => tree.load(name, &wanted.parameters),
+        };
+        if let Err(error) = done {
+            if !wanted.quiet {
                 eprintln!("modprobe: {name}: {error}");
             }
             code = ExitCode::FAILURE;
         }
     }
     code
+}
+
+/// What is asked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted<'a> {
+    names: &'a [String],
+    /// For the module itself, and not for those that it needs.
+    parameters: String,
+    remove: bool,
+    quiet: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(arguments: &'a [String]) -> Self {
+        let is_option = |argument: &&String| argument.starts_with('-') && *argument != "--";
+        let options = arguments.iter().take_while(is_option);
+        let words = &arguments[options.clone().count()..];
+        let words = match words {
+            [dashes, rest @ ..] if dashes == "--" => rest,
+            words => words,
+        };
+        let has = |short: char, long: &str| {
+            options
+                .clone()
+                .any(|option| match option.strip_prefix("--") {
+                    Some(name) => name == long,
+                    None => option.contains(short),
+                })
+        };
+        let remove = has('r', "remove");
+        let all = remove || has('a', "all");
+        let (names, parameters) =
+            words.split_at(if all { words.len() } else { words.len().min(1) });
+        Self {
+            names,
+            parameters: parameters.join(" "),
+            remove,
+            quiet: has('q', "quiet"),
+        }
+    }
 }
 
 /// The modules of a kernel.
@@ -86,7 +129,7 @@ impl Tree {
         })
     }
 
-    fn load(&self, wanted: &str) -> io::Result<()> {
+    fn load(&self, wanted: &str, parameters: &str) -> io::Result<()> {
         let name = wanted.replace('-', "_");
         if self.built_in.contains(&name) {
             return Ok(());
@@ -99,16 +142,23 @@ impl Tree {
         let files = self.files.get(&name).or_else(by_alias);
         let files = files.ok_or_else(|| io::Error::other("this kernel has no such module"))?;
         // The file stands first, and whatever it needs stands behind it.
-        files
-            .iter()
-            .rev()
-            .try_for_each(|file| insert(&self.folder.join(file)))
+        for (index, file) in files.iter().enumerate().rev() {
+            let parameters = if index == 0 { parameters } else { "" };
+            insert(&self.folder.join(file), parameters)?;
+        }
+        Ok(())
     }
 }
 
-fn insert(path: &Path) -> io::Result<()> {
+fn remove(name: &str) -> io::Result<()> {
+    let name = CString::new(name.replace('-', "_"))?;
+    Ok(delete_module(&name, DeleteModuleFlags::O_NONBLOCK)?)
+}
+
+fn insert(path: &Path, parameters: &str) -> io::Result<()> {
     let file = File::open(path)?;
-    match finit_module(&file, c"", ModuleInitFlags::empty()) {
+    let parameters = CString::new(parameters)?;
+    match finit_module(&file, &parameters, ModuleInitFlags::empty()) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => Err(io::Error::other(format!("{}: {errno}", path.display()))),
     }
@@ -178,6 +228,27 @@ mod tests {
     }
 
     #[test]
+    fn parameters_stand_behind_one_name_and_names_behind_an_option() {
+        let wanted = |text: &str| {
+            let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+            let wanted = Wanted::of(&words);
+            let names = wanted.names.join(" ");
+            (names, wanted.parameters, wanted.remove, wanted.quiet)
+        };
+        let told = |names: &str, parameters: &str, remove, quiet| {
+            (names.to_owned(), parameters.to_owned(), remove, quiet)
+        };
+        assert_eq!(wanted("-q -- fs-ext4"), told("fs-ext4", "", false, true));
+        assert_eq!(
+            wanted("brd rd_nr=1 x"),
+            told("brd", "rd_nr=1 x", false, false)
+        );
+        assert_eq!(wanted("-qa tun brd"), told("tun brd", "", false, true));
+        assert_eq!(wanted("--remove tun brd"), told("tun brd", "", true, false));
+        assert_eq!(wanted(""), told("", "", false, false));
+    }
+
+    #[test]
     fn patterns_match_as_in_a_shell() {
         for (pattern, text, expected) in [
             ("fs-overlay", "fs-overlay", true),
@@ -212,11 +283,11 @@ mod tests {
             fs::write(folder.path().join(name), text).unwrap();
         }
         let tree = Tree::read(folder.path()).unwrap();
-        tree.load("ext4").unwrap();
-        let error = tree.load("nothing").unwrap_err().to_string();
+        tree.load("ext4", "").unwrap();
+        let error = tree.load("nothing", "").unwrap_err().to_string();
         assert!(error.contains("no such module"), "{error}");
         // What it needs comes first.
-        let error = tree.load("fs-a").unwrap_err();
+        let error = tree.load("fs-a", "a=1").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(tree.files["a_b"], ["kernel/a-b.ko", "kernel/c.ko"]);
     }

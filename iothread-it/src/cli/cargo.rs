@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// Ample for a question that needs no build.
-const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
+pub(super) const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
 
 /// Returns the cargo that runs this program. It works in the caller's directory, which a relative
 /// `CARGO_TARGET_DIR` is meant from.

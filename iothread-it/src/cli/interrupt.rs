@@ -1,13 +1,16 @@
 //! Ctrl-C while a test binary runs: the binary ends its tests and says what it has, and then we
 //! say what we have.
 
+use std::io::PipeReader;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
+use kata_test::runner::Stop;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use signal_hook::low_level::unregister;
+use signal_hook::low_level::{pipe, unregister};
 
 /// The exit code of a command that was interrupted, as shells have it.
 pub const EXIT_CODE: u8 = 130;
@@ -15,6 +18,8 @@ pub const EXIT_CODE: u8 = 130;
 /// Keeps this process alive at Ctrl-C until its child has ended, and tells whether there was one.
 pub struct Interrupts {
     seen: Arc<AtomicBool>,
+    /// Gets a byte with each.
+    told: PipeReader,
     handlers: Vec<signal_hook::SigId>,
 }
 
@@ -25,11 +30,22 @@ impl Interrupts {
     /// If the signals cannot be handled.
     pub fn watch() -> Result<Self> {
         let seen = Arc::new(AtomicBool::new(false));
-        let handlers = [SIGINT, SIGTERM]
-            .into_iter()
-            .map(|signal| flag::register(signal, Arc::clone(&seen)))
-            .collect::<std::io::Result<_>>()?;
-        Ok(Self { seen, handlers })
+        let (told, tell) = std::io::pipe()?;
+        let mut handlers = Vec::new();
+        for signal in [SIGINT, SIGTERM] {
+            handlers.push(flag::register(signal, Arc::clone(&seen))?);
+            handlers.push(pipe::register(signal, OwnedFd::from(tell.try_clone()?))?);
+        }
+        Ok(Self {
+            seen,
+            told,
+            handlers,
+        })
+    }
+
+    /// Tells a run to stop once there was one.
+    pub fn stop(&self) -> Stop<'_> {
+        Stop::when_readable(self.told.as_fd())
     }
 
     /// Returns whether there was one.

@@ -126,12 +126,18 @@ fn nowhere(plan: &Plan) -> String {
         .tests
         .iter()
         .filter(|test| test.chosen().is_none() && !test.is_ignored());
-    for (count, test) in without.enumerate() {
+    let without: Vec<&PlannedTest> = without.collect();
+    let lacks_the_same = |one: &&PlannedTest, other: &&PlannedTest| {
+        one.id.binary == other.id.binary
+            && one.issue == other.issue
+            && one.outlooks == other.outlooks
+    };
+    for (count, alike) in without.chunk_by(lacks_the_same).enumerate() {
         if count == 0 {
             text += "\nnowhere:\n";
         }
-        let _ = writeln!(text, "  {}{}", test.id, issue(test));
-        for reason in plan.missing(test) {
+        let _ = writeln!(text, "  {}{}", names(alike), issue(alike[0]));
+        for reason in plan.missing(alike[0]) {
             let _ = writeln!(text, "    {}", sentence(&reason));
         }
     }

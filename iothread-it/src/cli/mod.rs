@@ -9,11 +9,13 @@
 //! Each command is a file here. Those beside them ([`cargo`], [`provision`], [`progress`],
 //! [`interrupt`]) are for an `xtask` with further commands.
 
+pub mod archive;
 mod build;
 pub mod cargo;
 pub mod facts;
 pub mod interrupt;
 mod matrix;
+mod nowhere;
 pub mod places;
 pub mod plan;
 pub mod progress;
@@ -42,6 +44,8 @@ pub enum Command {
     Plan(plan::Options),
     /// Runs every test of the workspace, in the places at hand.
     Test(test::Options),
+    /// Packs the tests, built once, for machines that are unlike this one.
+    Archive(archive::Options),
     /// Joins the records of several machines or shards, and fails on tests that were lost.
     Report(report::Options),
     /// Prints what this host is, or judges constraints on it.
@@ -55,8 +59,9 @@ impl Command {
     /// If it cannot be done. That a test failed is an exit code.
     pub fn run(&self) -> Result<ExitCode> {
         match self {
-            Self::Plan(options) => plan::run(options),
+            Self::Plan(options) => plan::run(options, &[]),
             Self::Test(options) => test::run(options, &[]),
+            Self::Archive(options) => archive::run(options),
             Self::Report(options) => report::run(options),
             Self::Facts(options) => facts::run(options),
         }

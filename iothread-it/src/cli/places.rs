@@ -4,22 +4,23 @@ use std::str::FromStr;
 
 use crate::place::SUITES;
 use anyhow::Result;
-use kata_test::runner::Site;
+use kata_test::runner::{Site, SudoPlace};
 
 use super::provision;
 
 /// Some places.
-#[derive(Clone, clap::Args)]
+#[derive(Clone, Default, clap::Args)]
 pub struct Choice {
     /// Where tests may run: `here`, `all`, or some of `here`, `vm:bookworm`, `vm:trixie` and `vm:sid`
-    /// (VMs with the kernels of these suites), separated by commas.
-    #[arg(
-        long,
-        default_value = "here",
-        value_delimiter = ',',
-        value_name = "PLACES"
-    )]
+    /// (VMs with the kernels of these suites), separated by commas. What VMs are made of is fetched
+    /// from the distribution's packages when it is first needed.
+    #[arg(long, value_delimiter = ',', value_name = "PLACES")]
     places: Vec<Wanted>,
+
+    /// Runs tests that need root here too, by `sudo -n`, where this user may have that without a
+    /// password. Root does not need it.
+    #[arg(long)]
+    sudo: bool,
 }
 
 /// A place, or all of them.
@@ -49,23 +50,22 @@ impl FromStr for Wanted {
     }
 }
 
-impl Default for Choice {
-    fn default() -> Self {
-        Self {
-            places: vec![Wanted::Here],
+impl Choice {
+    /// Takes all places where none was named. Otherwise that is here alone, which fetches nothing.
+    pub fn or_all(&mut self) {
+        if self.places.is_empty() {
+            self.places.push(Wanted::All);
         }
     }
-}
 
-impl Choice {
     /// Says whether tests may run here.
     pub fn is_here(&self) -> bool {
-        self.has(&Wanted::Here)
+        self.places.is_empty() || self.has(&Wanted::Here)
     }
 
     /// Says whether there are other places than here.
     pub fn is_elsewhere(&self) -> bool {
-        self.places.iter().any(|place| *place != Wanted::Here)
+        self.by_sudo() || self.places.iter().any(|place| *place != Wanted::Here)
     }
 
     /// The places, each ready to be asked. What a VM is made of is provided first.
@@ -77,6 +77,9 @@ impl Choice {
         if self.is_here() {
             sites.push(Site::Here);
         }
+        if self.by_sudo() {
+            sites.push(Site::Place(Box::new(SudoPlace::new()?)));
+        }
         let suites: Vec<&str> = SUITES
             .into_iter()
             .filter(|suite| self.has(&Wanted::Vm(suite)))
@@ -87,6 +90,10 @@ impl Choice {
             }
         }
         Ok(sites)
+    }
+
+    fn by_sudo(&self) -> bool {
+        self.sudo && !nix::unistd::geteuid().is_root()
     }
 
     fn has(&self, wanted: &Wanted) -> bool {

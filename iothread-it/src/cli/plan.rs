@@ -1,10 +1,11 @@
 //! `cargo xtask plan`: which test would run where. No test runs.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kata_test::runner::{Plan, RecordedHost, Site, Workspace, plan};
+use kata_test::runner::{Binary, Plan, RecordedHost, Site, Workspace, plan};
 
 use super::build::Build;
 use super::{matrix, places};
@@ -12,8 +13,9 @@ use super::{matrix, places};
 /// What to plan for.
 #[derive(Clone, clap::Args)]
 pub struct Options {
+    /// Where tests may run.
     #[command(flatten)]
-    places: places::Choice,
+    pub places: places::Choice,
 
     /// What to build.
     #[command(flatten)]
@@ -33,13 +35,13 @@ pub struct Options {
     filters: Vec<String>,
 }
 
-/// Runs the command.
+/// Runs the command, with further variables for the tests.
 ///
 /// # Errors
 /// If the tests cannot be built, or a binary does not list its tests.
-pub fn run(options: &Options) -> Result<ExitCode> {
+pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let workspace = Workspace::here()?;
-    let binaries = workspace.test_binaries(&options.build.arguments())?;
+    let binaries = binaries(&workspace, &options.build, env)?;
     let mut sites = options.places.sites()?;
     sites.extend(
         options
@@ -54,6 +56,20 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     retain(&mut made, &options.filters);
     print!("{}", matrix::of_plan(&made, options.all));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the workspace's test binaries, each to be run with further variables.
+pub(super) fn binaries(
+    workspace: &Workspace,
+    build: &Build,
+    env: &[(&str, OsString)],
+) -> Result<Vec<Binary>> {
+    let mut binaries = workspace.test_binaries(&build.arguments())?;
+    for binary in &mut binaries {
+        let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
+        binary.env.extend(further);
+    }
+    Ok(binaries)
 }
 
 /// Keeps the tests that the filters name, as libtest understands them.

@@ -5,37 +5,32 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kata_test::runner::{
-    AllowedNowhere, Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Workspace,
-    conclude, scan,
+    Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Workspace, conclude, scan,
 };
 
 use super::build::Build;
 use super::interrupt::{self, Interrupts};
+use super::nowhere::Expected;
 use super::{cargo, matrix, places, plan};
 
 /// What to run, where, and what is expected of it.
 #[derive(Clone, Default, clap::Args)]
 pub struct Options {
+    /// Where tests may run.
     #[command(flatten)]
-    places: places::Choice,
+    pub places: places::Choice,
 
     /// What to build.
     #[command(flatten)]
     pub build: Build,
 
-    /// Fails if a test could run nowhere.
-    #[arg(long, conflicts_with = "allow_nowhere")]
-    require_all: bool,
-
-    /// Fails if a test could run nowhere that this list has not, or if the list is stale: a binary's
-    /// id, a space and a test's name a line, and `#` before a comment.
-    #[arg(long, value_name = "FILE")]
-    allow_nowhere: Option<PathBuf>,
+    #[command(flatten)]
+    expected: Expected,
 
     /// Runs the tests whose name contains one of these.
     #[arg(value_name = "FILTER")]
@@ -48,11 +43,7 @@ pub struct Options {
 /// If the tests cannot be built, or their records cannot be read. That one failed is an exit code.
 pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     no_test_is_lost()?;
-    let allowed = options
-        .allow_nowhere
-        .as_deref()
-        .map(AllowedNowhere::read)
-        .transpose()?;
+    let allowed = options.expected.read()?;
     let workspace = Workspace::here()?;
     let run = Run::start(&workspace.target.join("kata-test"))?;
     let interrupts = Interrupts::watch()?;
@@ -63,6 +54,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     };
     let mut env = env.to_vec();
     if let Some(elsewhere) = &elsewhere {
+        elsewhere.plan.note(&run)?;
         env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
     }
     let passed_here = !options.places.is_here() || run_here(options, &env, &run)?;
@@ -71,11 +63,14 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     }
 
     let outcomes = run.merge()?;
-    summarise(&outcomes);
+    summarise(&outcomes, |passed| passed.place != "here");
     println!("{}", matrix::of_outcomes(&outcomes));
-    println!("records: {}", run.dir().join("outcomes.jsonl").display());
+    say_files(run.dir());
     let conclusion = conclude(&outcomes);
-    let mut complaints = complaints(options, allowed.as_ref(), &outcomes);
+    // A filter leaves out tests that the list rightly has.
+    let is_part = !options.filters.is_empty();
+    let expected = &options.expected;
+    let mut complaints = expected.complaints(allowed.as_ref(), &outcomes, is_part);
     if passed_here || conclusion != Conclusion::Good {
         println!("{conclusion}");
     } else {
@@ -125,16 +120,16 @@ struct Elsewhere {
 
 impl Elsewhere {
     fn plan(options: &Options, env: &[(&str, OsString)], workspace: &Workspace) -> Result<Self> {
-        let mut binaries = workspace.test_binaries(&options.build.arguments())?;
-        for binary in &mut binaries {
-            let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
-            binary.env.extend(further);
-        }
+        let binaries = plan::binaries(workspace, &options.build, env)?;
         let mut sites = options.places.sites()?;
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
         let mut plan = kata_test::runner::plan(&binaries, &mut sites, &records, told)?;
         plan::retain(&mut plan, &options.filters);
+        if options.places.is_here() {
+            // What runs here first may want the memory.
+            sites.iter_mut().for_each(Site::rest);
+        }
         Ok(Self {
             binaries,
             sites,
@@ -147,7 +142,7 @@ impl Elsewhere {
             told: &mut |text: &str| eprintln!("{text}"),
             // Output that nobody reads is no reason to stop.
             screen: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
-            stop: &|| interrupts.seen(),
+            stop: interrupts.stop(),
         };
         self.plan
             .run_elsewhere(&self.binaries, &mut self.sites, run, &mut audience)?;
@@ -155,31 +150,10 @@ impl Elsewhere {
     }
 }
 
-/// What the outcomes are not to be, beside failures.
-fn complaints(
-    options: &Options,
-    allowed: Option<&AllowedNowhere>,
-    outcomes: &[Outcome],
-) -> Vec<String> {
-    let none = AllowedNowhere::default();
-    let Some(list) = allowed.or(options.require_all.then_some(&none)) else {
-        return Vec::new();
-    };
-    let missing = list.missing(outcomes).into_iter();
-    let mut complaints: Vec<String> = missing
-        .map(|test| format!("{test} could run nowhere"))
-        .collect();
-    // A filter leaves out tests that the list rightly has.
-    if options.filters.is_empty() {
-        let file = options
-            .allow_nowhere
-            .as_deref()
-            .unwrap_or(Path::new("the list"))
-            .display();
-        let stale = list.stale(outcomes).into_iter();
-        complaints.extend(stale.map(|test| format!("{file} is stale: {test} did not run nowhere")));
-    }
-    complaints
+/// Where the outcomes are written, for machines and for a person.
+pub fn say_files(dir: &Path) {
+    println!("records: {}", dir.join("outcomes.jsonl").display());
+    println!("report: {}", dir.join("report.html").display());
 }
 
 /// Fails if a source has a test that nothing runs.
@@ -195,8 +169,9 @@ fn no_test_is_lost() -> Result<()> {
     Ok(())
 }
 
-/// What did not run, and why: a skip must not drown in the output of many binaries.
-pub(super) fn summarise(outcomes: &[Outcome]) {
+/// What did not run, and why: a skip must not drown in the output of many binaries. Of what passed,
+/// some is worth a line.
+pub(super) fn summarise(outcomes: &[Outcome], is_worth_a_line: fn(&Outcome) -> bool) {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
     println!(
         "\nannotated tests: {} passed, {} skipped, {} nowhere, {} in all",
@@ -207,16 +182,14 @@ pub(super) fn summarise(outcomes: &[Outcome]) {
     );
     for outcome in outcomes {
         match (outcome.outcome, outcome.place.as_str()) {
-            (OutcomeKind::Passed, "here") => {}
+            (OutcomeKind::Passed, _) if outcome.reasons.is_empty() && !is_worth_a_line(outcome) => {
+            }
             (OutcomeKind::Nowhere, _) => println!("  {} {}: nowhere", outcome.binary, outcome.test),
             (kind, "here") => println!("  {} {}: {kind}", outcome.binary, outcome.test),
             (kind, place) => println!("  {} {}: {kind} in {place}", outcome.binary, outcome.test),
         }
         for reason in &outcome.reasons {
-            println!(
-                "    needs {}: {} ({})",
-                reason.constraint, reason.observed, reason.source
-            );
+            println!("    {reason}");
         }
     }
 }

@@ -7,6 +7,7 @@ use super::GuestError;
 use crate::pool::{DeviceId, PoolError};
 use crate::qemu::capabilities::{Gate, Missing};
 use crate::qmp::QmpError;
+use crate::wait::Deadline;
 
 /// A step of an attach or a detach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +75,23 @@ pub enum StepError {
         /// What `qom-get` says.
         found: String,
     },
-    /// The guest did not find the disk.
+    /// Nobody could look into the guest.
     #[error(transparent)]
-    Guest(#[from] GuestError),
+    Guest(GuestError),
+    /// The guest did not find the disk in time.
+    #[error("the guest has not found it within {within}; the last look says")]
+    NotInGuest {
+        /// How long it had.
+        within: Deadline,
+        /// What was seen instead.
+        source: GuestError,
+    },
+    /// The guest ejected the device before it had found it, each time.
+    #[error("the guest ejected it {times} times before it had found it")]
+    Ejected {
+        /// How often it was plugged in.
+        times: u32,
+    },
     /// The path cannot be written in QMP.
     #[error("the path {} is no valid UTF-8", path.display())]
     PathNotText {

@@ -51,10 +51,7 @@ pub enum MoveError {
 
 fn whereabouts(back: &Result<Lease, Box<AttachError>>) -> String {
     match back {
-        Ok(lease) => format!(
-            " as asked, and is at {} again, served as before",
-            lease.slot
-        ),
+        Ok(lease) => format!(" as asked, and is at {}, served as before", lease.slot),
         Err(error) => format!(", nor to where it was ({error})"),
     }
 }

@@ -1,15 +1,33 @@
 //! The way there: into QEMU, and into the guest.
 
+use std::time::Duration;
+
 use super::state::{Disk, DiskState};
 use super::{AttachError, Guest, Hotplug, Step, StepError, mapping, reply_by};
 use crate::pool::{Assignment, DeviceId, Mapping};
 use crate::qmp::command::{BlockdevAdd, DeviceAdd};
-use crate::qmp::{Qmp, QmpError};
+use crate::qmp::{Cursor, Qmp, QmpError};
 use crate::wait::Deadline;
 
 /// How long the guest may take at the most to let go of a device whose attach failed. It has no
 /// longer than the attach itself had.
-const ROLLBACK_SPAN: std::time::Duration = std::time::Duration::from_secs(15);
+const ROLLBACK_SPAN: Duration = Duration::from_secs(15);
+
+/// How often a device is plugged in at the most, if the guest ejects it each time.
+const PLUGS: u32 = 3;
+
+/// How long the guest is watched before QEMU is asked whether the device is still there: no event
+/// of QEMU's ends the wait for the guest. (Our mocks answer at once.)
+const LOOK_SPAN: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
+
+/// What became of a device that was plugged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// The guest has it.
+    Yes,
+    /// The guest ejected it.
+    Ejected,
+}
 
 /// All that is done for one device, once the pool has given it what it needs.
 pub(super) struct Plug<'a> {
@@ -62,40 +80,88 @@ impl Hotplug {
         })
     }
 
+    /// Plugs a device in, again if the guest ejects it before it has found it.
+    ///
+    /// A guest does so that is still at an older request for the same slot: it was asked twice for
+    /// what was there before, or was notified twice of one request, and by the second time a new
+    /// device is there.
     fn plug(
         &mut self,
         qmp: &Qmp,
         plug: &Plug<'_>,
         deadline: Deadline,
     ) -> Result<(), (Step, StepError)> {
-        let since = qmp.cursor();
-        let has_node = plug.node.is_some();
-        let mut reach = |state| {
-            let disk = Disk {
-                state,
-                has_node,
-                since,
-            };
-            self.disks.insert(plug.id.clone(), disk);
-        };
         if let Some(node) = &plug.node {
+            let since = qmp.cursor();
             let added = qmp.execute(node, reply_by(deadline));
-            carried_out(added, || reach(DiskState::NodeOnly))
+            carried_out(added, || self.reached(plug, DiskState::NodeOnly, since))
                 .map_err(|source| (Step::BlockdevAdd, source))?;
         }
+        for _ in 0..PLUGS {
+            self.plug_device(qmp, plug, deadline)?;
+            let Some(guest) = plug.guest else {
+                return Ok(());
+            };
+            let found = self.await_guest(qmp, plug.id, guest, deadline);
+            if found.map_err(|source| (Step::GuestHasDisk, source))? == Found::Yes {
+                return Ok(());
+            }
+            self.reached(plug, DiskState::NodeOnly, qmp.cursor());
+        }
+        Err((Step::GuestHasDisk, StepError::Ejected { times: PLUGS }))
+    }
+
+    fn plug_device(
+        &mut self,
+        qmp: &Qmp,
+        plug: &Plug<'_>,
+        deadline: Deadline,
+    ) -> Result<(), (Step, StepError)> {
+        let since = qmp.cursor();
         let added = qmp.execute(&plug.device, reply_by(deadline));
-        carried_out(added, || reach(DiskState::Plugged))
+        carried_out(added, || self.reached(plug, DiskState::Plugged, since))
             .map_err(|source| (Step::DeviceAdd, source))?;
         if let Some(mapping) = plug.mapping {
             mapping::prove(qmp, plug.id, mapping, reply_by(deadline))
                 .map_err(|source| (Step::MappingProof, source))?;
         }
-        let Some(guest) = plug.guest else {
-            return Ok(());
+        Ok(())
+    }
+
+    fn await_guest(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        guest: &dyn Guest,
+        deadline: Deadline,
+    ) -> Result<Found, StepError> {
+        loop {
+            let look = deadline.or_after(LOOK_SPAN);
+            let Err(source) = guest.await_present(id, look) else {
+                return Ok(Found::Yes);
+            };
+            if !look.has_passed() {
+                return Err(StepError::Guest(source));
+            }
+            if self.was_ejected(qmp, id, deadline)? {
+                return Ok(Found::Ejected);
+            }
+            if deadline.has_passed() {
+                let within = deadline;
+                return Err(StepError::NotInGuest { within, source });
+            }
+        }
+    }
+
+    /// Notes the most that QEMU can have of a device.
+    fn reached(&mut self, plug: &Plug<'_>, state: DiskState, since: Cursor) {
+        let has_node = plug.node.is_some();
+        let disk = Disk {
+            state,
+            has_node,
+            since,
         };
-        guest
-            .await_present(plug.id, deadline)
-            .map_err(|source| (Step::GuestHasDisk, source.into()))
+        self.disks.insert(plug.id.clone(), disk);
     }
 }
 

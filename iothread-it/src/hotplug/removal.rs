@@ -67,7 +67,10 @@ impl Hotplug {
             }
             let news = match disk.state {
                 DiskState::NodeOnly => Some(News::Deleted),
-                DiskState::Plugged | DiskState::Pending => self.news(qmp, &id, disk, deadline)?,
+                DiskState::Plugged | DiskState::Pending => {
+                    let news = self.news(qmp, &id, disk, deadline);
+                    news.map_err(|source| failed(&id, Step::DeviceDeleted, source))?
+                }
             };
             match news {
                 Some(News::Deleted) => {
@@ -116,7 +119,9 @@ impl Hotplug {
     ) -> Result<(), DetachError> {
         // An earlier request may have been refused by now: that is no answer to this one.
         let since = qmp.cursor();
-        if self.news(qmp, id, disk, deadline)? == Some(News::Deleted) {
+        let news = self.news(qmp, id, disk, deadline);
+        let news = news.map_err(|source| failed(id, Step::DeviceDeleted, source))?;
+        if news == Some(News::Deleted) {
             return Ok(());
         }
         // Noted before the request: its answer may be lost, and the guest may have it.
@@ -158,7 +163,8 @@ impl Hotplug {
                 }
                 // A flood washed it away, perhaps. QEMU knows.
                 Err(QmpError::EventsLost { .. }) => {
-                    if self.look_again(qmp, id, disk, deadline)? {
+                    let gone = self.look_again(qmp, id, disk, deadline);
+                    if gone.map_err(|source| failed(id, Step::DeviceDeleted, source))? {
                         return Ok(());
                     }
                 }
@@ -171,6 +177,19 @@ impl Hotplug {
         }
     }
 
+    /// Returns whether a device that was plugged in has been ejected, though nobody asked.
+    pub(super) fn was_ejected(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+    ) -> Result<bool, QmpError> {
+        match self.disks.get(id).copied() {
+            Some(disk) => Ok(self.news(qmp, id, disk, deadline)? == Some(News::Deleted)),
+            None => Ok(false),
+        }
+    }
+
     /// Returns the last word about a disk's device. If events were lost, QEMU is asked.
     fn news(
         &mut self,
@@ -178,7 +197,7 @@ impl Hotplug {
         id: &DeviceId,
         disk: Disk,
         deadline: Deadline,
-    ) -> Result<Option<News>, DetachError> {
+    ) -> Result<Option<News>, QmpError> {
         match qmp.events_since(disk.since, |events| {
             events.filter_map(|event| News::of(event, id)).max()
         }) {
@@ -197,14 +216,12 @@ impl Hotplug {
         id: &DeviceId,
         disk: Disk,
         deadline: Deadline,
-    ) -> Result<bool, DetachError> {
+    ) -> Result<bool, QmpError> {
         let since = qmp.cursor();
         let list = QomList {
             path: "/machine/peripheral",
         };
-        let devices = qmp
-            .execute(&list, reply_by(deadline))
-            .map_err(|source| failed(id, Step::DeviceDeleted, source))?;
+        let devices = qmp.execute(&list, reply_by(deadline))?;
         let gone = devices.iter().all(|device| device.name != id.as_str());
         if !gone {
             self.disks.insert(id.clone(), Disk { since, ..disk });

@@ -260,3 +260,70 @@ fn a_mapping_that_this_qemu_cannot_do_takes_nothing() {
     assert_eq!((error.step, error.rollback.is_ok()), (Step::Lease, true));
     assert!(hotplug.pool().holding_of(&controller.id).is_none());
 }
+
+/// A guest that finds a disk at the *n*th look, and until then looks as long as it may.
+struct Slow(std::cell::Cell<usize>);
+
+impl Guest for Slow {
+    fn await_present(&self, _: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        if left == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(deadline.remaining());
+        Err("it is not there".into())
+    }
+}
+
+/// What an attach comes to with a guest that ejects a device as soon as it is there, so many times,
+/// and finds it after so many looks.
+fn attached_after(
+    ejections: usize,
+    looks: usize,
+    deadline: Deadline,
+) -> (Hotplug, Result<Lease, AttachError>) {
+    let mut plugged = 0;
+    let stream = peer(move |name, id| match name {
+        "device_add" if plugged < ejections => {
+            plugged += 1;
+            done(id) + &event("DEVICE_DELETED", "disk0")
+        }
+        _ => done(id),
+    });
+    let qmp = Qmp::negotiate(stream, soon()).unwrap();
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let options = BlockOptions::from(&HypervisorConfig::default());
+    let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
+    let disk = DiskSpec::new(id(), "/image");
+    let guest = Slow(looks.into());
+    let lease = hotplug.attach(&qmp, &guest, &disk, &Placement::First, deadline);
+    (hotplug, lease)
+}
+
+#[test]
+fn a_device_that_the_guest_ejects_before_it_has_it_is_plugged_in_again() {
+    let (hotplug, lease) = attached_after(1, 1, soon());
+    assert_eq!(lease.ok(), hotplug.pool().lease_of(&id()).cloned());
+    keeps(&hotplug, DiskState::Plugged);
+}
+
+#[test]
+fn a_guest_that_ejects_every_time_is_not_asked_for_ever() {
+    let (hotplug, lease) = attached_after(usize::MAX, usize::MAX, soon());
+    let error = lease.unwrap_err();
+    assert!(matches!(error.source, StepError::Ejected { times: 3 }));
+    assert!(error.rollback.is_ok());
+    is_gone(&hotplug);
+}
+
+/// The device stays, and what the guest sees instead is told.
+#[test]
+fn a_guest_that_finds_nothing_says_what_it_sees() {
+    let (hotplug, lease) = attached_after(0, usize::MAX, at_once());
+    let error = anyhow::Error::from(lease.unwrap_err());
+    let told = format!("{error:#}");
+    let expected = "the guest has not found it within 0.1 s; the last look says: it is not there";
+    assert!(told.contains(expected), "{told}");
+    keeps(&hotplug, DiskState::Pending);
+}

@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use std::{fs, io};
+use std::{fs, io, thread};
 
-use kata_test::runner::Binary;
+use kata_test::runner::{Binary, Stop};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::parcel::{Parcel, ParcelError};
 use super::{Supply, environment};
@@ -54,6 +57,16 @@ pub enum GuestError {
     Agent(#[from] AgentError),
 }
 
+impl GuestError {
+    /// Whether another guest may do better: it is not about what it was to be given.
+    pub(super) fn is_of_the_guest(&self) -> bool {
+        match self {
+            Self::Vm(_) | Self::Attach(_) | Self::Detach(_) | Self::Agent(_) => true,
+            Self::Io { .. } | Self::Parcel(_) => false,
+        }
+    }
+}
+
 /// A VM that has what tests need.
 #[derive(Debug)]
 pub(super) struct Guest {
@@ -64,6 +77,7 @@ pub(super) struct Guest {
     disks: usize,
     scratch_node: Option<String>,
     well: Cell<bool>,
+    has_run_tests: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -89,6 +103,7 @@ impl Guest {
             disks: 0,
             scratch_node: None,
             well: Cell::new(true),
+            has_run_tests: Cell::new(false),
         };
         guest.vm.agent().furnish(Deadline::after(SPAN))?;
         guest.plug_scratch_disk()?;
@@ -99,6 +114,16 @@ impl Guest {
     /// Whether nothing has happened to it.
     pub(super) fn is_well(&self) -> bool {
         self.well.get()
+    }
+
+    /// Whether tests have done something to it.
+    pub(super) fn has_run_tests(&self) -> bool {
+        self.has_run_tests.get()
+    }
+
+    /// Notes that they have.
+    pub(super) fn tests_have_run(&self) {
+        self.has_run_tests.set(true);
     }
 
     /// The end of what QEMU and the guest's console have said.
@@ -139,7 +164,7 @@ impl Guest {
         }
         let program = Program {
             path: "/sbin/modprobe".to_owned(),
-            arguments: std::iter::once("-q".to_owned()).chain(names).collect(),
+            arguments: std::iter::once("-qa".to_owned()).chain(names).collect(),
             directory: "/".to_owned(),
             timeout_ms: millis(SPAN),
             ..Program::default()
@@ -174,6 +199,33 @@ impl Guest {
             self.well.set(false);
         }
         Ok(ended?)
+    }
+
+    /// Runs a program, and ends the guest if it is to stop before that.
+    pub(super) fn run_until(
+        &self,
+        stop: Stop<'_>,
+        program: &Program,
+        on_notice: &mut dyn FnMut(Notice),
+    ) -> Result<Exit, GuestError> {
+        let Some(asked) = stop.fd() else {
+            return self.run(program, on_notice);
+        };
+        let (over, end) = io::pipe().map_err(at(Path::new("a pipe")))?;
+        let vm = &self.vm;
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut fds = [asked, over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+                while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+                if stop.is_asked() {
+                    vm.kill();
+                }
+            });
+            let ended = self.run(program, on_notice);
+            // The thread waits for this too.
+            drop(end);
+            ended
+        })
     }
 
     /// Plugs a disk with an archive in, has it unpacked, and takes the disk out.

@@ -35,6 +35,7 @@ use kata_test::runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError}
 
 use crate::artifacts::Store;
 use crate::guest::protocol::{Exit, Notice, Program, Stream};
+use crate::scratch::sweep_in;
 use crate::warm::WarmStore;
 use guest::Guest;
 
@@ -80,6 +81,8 @@ impl VmPlace {
     /// Makes the place `vm:SUITE`, with its files in a store.
     pub fn of_suite(suite: &str, supply: Supply, store: &Store) -> Self {
         let scratch = store.base().join("place-scratch");
+        // What a killed run left goes now, whether or not this one starts a guest. It can also go later.
+        let _ = sweep_in(&scratch);
         Self::new(
             &format!("vm:{suite}"),
             supply,
@@ -88,8 +91,20 @@ impl VmPlace {
         )
     }
 
-    /// The guest, with what the binary needs in it.
+    /// The guest, with what the binary needs in it. One that dies before any test runs, as when its
+    /// QEMU is killed, is no test's doing: there is a second try.
     fn occupied(&mut self, binary: &Binary, wishes: &[String]) -> Result<&Guest, GuestError> {
+        match self.occupy(binary, wishes) {
+            Err(error) if error.is_of_the_guest() => {
+                self.guest = None;
+                self.occupy(binary, wishes)?;
+            }
+            other => other?,
+        }
+        Ok(self.guest.as_ref().expect("it was started just now"))
+    }
+
+    fn occupy(&mut self, binary: &Binary, wishes: &[String]) -> Result<(), GuestError> {
         if self.guest.as_ref().is_none_or(|guest| !guest.is_well()) {
             // The old one goes first: two need twice the memory.
             self.guest = None;
@@ -98,7 +113,27 @@ impl VmPlace {
         let guest = self.guest.as_mut().expect("it was started just now");
         guest.deliver(binary)?;
         guest.load_modules(wishes);
-        Ok(guest)
+        Ok(())
+    }
+
+    /// Parts with the guest, if there is one of this kind.
+    fn leave_if(&mut self, is_wanted: impl FnOnce(&Guest) -> bool) {
+        if self.guest.as_ref().is_some_and(is_wanted) {
+            self.guest = None;
+        }
+    }
+
+    /// What a binary prints for [`LIST_ARGUMENTS`], and how it ends.
+    fn ask(
+        &mut self,
+        binary: &Binary,
+        wishes: &[String],
+    ) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
+        let name = self.name.clone();
+        let guest = self.occupied(binary, wishes)?;
+        let mut program = guest.program(binary, &LIST_ARGUMENTS.map(str::to_owned), LIST_SPAN);
+        environment::name_place(&mut program.environment, &name);
+        collect(guest, &program)
     }
 }
 
@@ -116,16 +151,19 @@ impl Place for VmPlace {
         self.supply.start_estimate()
     }
 
-    fn key(&self) -> String {
-        self.supply.key()
+    fn key(&self) -> Option<String> {
+        Some(self.supply.key())
     }
 
     fn list(&mut self, binary: &Binary, wishes: &[String]) -> Result<String, PlaceError> {
-        let name = self.name.clone();
-        let guest = self.occupied(binary, wishes)?;
-        let mut program = guest.program(binary, &LIST_ARGUMENTS.map(str::to_owned), LIST_SPAN);
-        environment::name_place(&mut program.environment, &name);
-        let (exit, [stdout, stderr]) = collect(guest, &program)?;
+        let asked = match self.ask(binary, wishes) {
+            // No test ran, so there is a second try here too.
+            Err(_) if self.guest.as_ref().is_some_and(|guest| !guest.is_well()) => {
+                self.ask(binary, wishes)
+            }
+            asked => asked,
+        };
+        let (exit, [stdout, stderr]) = asked?;
         if exit != Exit::Code(0) {
             let said = String::from_utf8_lossy(&stderr).trim().to_owned();
             return Err(format!(
@@ -144,6 +182,10 @@ impl Place for VmPlace {
 
     fn run(&mut self, job: &Job<'_>, screen: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
         run::run(self, job, screen)
+    }
+
+    fn rest(&mut self) {
+        self.guest = None;
     }
 }
 

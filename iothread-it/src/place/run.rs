@@ -48,19 +48,28 @@ pub(super) fn run(
 ) -> Result<(), PlaceError> {
     let scale = scale(place, job)?;
     let mut left = job.tests.clone();
+    // Those that share a machine go first.
+    left.sort_by_key(|test| test.own_machine);
     let mut one_by_one = false;
-    while !left.is_empty() {
-        let count = if one_by_one { 1 } else { left.len() };
+    while !left.is_empty() && !job.stop.is_asked() {
+        let sharing = left.iter().take_while(|test| !test.own_machine).count();
+        let count = if one_by_one { 1 } else { sharing.max(1) };
         let now = left[..count].to_vec();
+        let alone = now[0].own_machine;
+        place.leave_if(|guest| alone && guest.has_run_tests());
         place.runs += 1;
         let prefix = format!("{}-{}", file_name(&place.name), place.runs);
         let name = place.name.clone();
         let guest = place.occupied(job.binary, job.wishes)?;
         let mut batch = Batch::default();
         let program = program(guest, job, &now, &name, scale);
-        let ended = guest.run(&program, &mut |notice| {
+        let ended = guest.run_until(job.stop, &program, &mut |notice| {
             batch.take(notice, job, &prefix, screen);
         });
+        if job.stop.is_asked() {
+            return Ok(());
+        }
+        guest.tests_have_run();
         if let Some((path, error)) = batch.unwritten {
             return Err(format!("cannot write {}: {error}", path.display()).into());
         }
@@ -105,6 +114,7 @@ pub(super) fn run(
                 left.retain(|test| !culprits.contains(&test.name));
             }
         }
+        place.leave_if(|_| alone);
     }
     Ok(())
 }

@@ -310,6 +310,11 @@ impl Vm {
         self.process.id()
     }
 
+    /// Ends QEMU at once. Whoever waits for an answer of the guest's hears that it is gone.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
     /// Returns how QEMU ended, if it has, and the end of what it and the guest's console said.
     pub fn last_words(&self) -> LastWords {
         *last_words(&self.process)

@@ -92,4 +92,30 @@ fn j_has_a_disk_of_its_own() {
     }
 }
 
+/// What a test does to the kernel the next one sees.
+const MARK: &str = "/proc/sys/kernel/domainname";
+
+#[kata_test]
+fn k_marks_the_machine() {
+    if on_stage() {
+        fs::write(MARK, "marked").expect("a setting");
+    }
+}
+
+#[kata_test(own_machine)]
+fn l_is_alone() {
+    if on_stage() {
+        let mark = fs::read_to_string(MARK).expect("a setting");
+        assert_ne!(mark.trim(), "marked", "others were here before");
+    }
+}
+
+#[kata_test]
+fn m_meets_the_mark() {
+    if on_stage() {
+        let mark = fs::read_to_string(MARK).expect("a setting");
+        assert_eq!(mark.trim(), "marked", "the machine is shared");
+    }
+}
+
 kata_test::main!();

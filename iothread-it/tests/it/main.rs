@@ -10,6 +10,7 @@ mod cycles;
 mod data;
 mod devices;
 mod documents;
+mod ejected;
 mod evidence;
 mod failures;
 mod faults;

@@ -1,13 +1,15 @@
 //! Tests that end their guest end themselves, and no other.
 
 use std::fs;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use kata_test::kata_test;
-use kata_test::runner::{Binary, Job, JobTest, Outcome, OutcomeKind, Place, Run};
+use kata_test::runner::{Binary, Job, JobTest, Outcome, OutcomeKind, Place, Run, Stop};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -16,6 +18,14 @@ use crate::{build, folder, kind, outcome, place};
 /// Runs tests of the target `disasters` in a guest, on stage. Returns what became of them, and what
 /// was on the screen. `meanwhile` gets the folder of the records, in a thread of its own.
 fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Outcome>, String)> {
+    run_until(Stop::NEVER, tests, meanwhile)
+}
+
+fn run_until(
+    stop: Stop<'_>,
+    tests: &[&str],
+    meanwhile: impl FnOnce(&Path) + Send,
+) -> Result<(Vec<Outcome>, String)> {
     let mut binary: Binary = build(env!("CARGO_MANIFEST_DIR").into(), "disasters")?;
     binary
         .env
@@ -26,6 +36,7 @@ fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Outcome>, String)> {
     let test = |name: &&str| JobTest {
         name: (*name).to_owned(),
         limit: None,
+        own_machine: name.contains("alone"),
     };
     let job = Job {
         tests: tests.iter().map(test).collect(),
@@ -33,6 +44,7 @@ fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Outcome>, String)> {
         run: &run,
         wishes: &[],
         steps_per_ms: 0.0,
+        stop,
     };
     let mut screen = Vec::new();
     let records = run.dir().to_owned();
@@ -65,6 +77,17 @@ fn a_panic_of_the_kernel_fails_the_test_that_caused_it() -> Result<()> {
     let console = &panicked.reasons[0].observed;
     assert!(console.contains("Kernel panic - not syncing"), "{console}");
     assert!(screen.contains("as it was told to"), "{screen}");
+    Ok(())
+}
+
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn a_test_that_asks_for_a_machine_of_its_own_gets_one() -> Result<()> {
+    let tests = ["k_marks_the_machine", "l_is_alone", "m_meets_the_mark"];
+    let (outcomes, _) = run(&tests, |_| {})?;
+    assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
+    for test in tests {
+        assert_eq!(kind(&outcomes, test), OutcomeKind::Passed, "{test}");
+    }
     Ok(())
 }
 
@@ -105,8 +128,23 @@ fn a_killed_qemu_fails_the_test_it_ran_and_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn a_run_that_is_to_stop_ends_its_guest_and_blames_no_test() -> Result<()> {
+    let tests = ["f_waits_for_the_end_of_qemu", "j_has_a_disk_of_its_own"];
+    let (asked, mut ask) = std::io::pipe()?;
+    let stop = Stop::when_readable(asked.as_fd());
+    let (outcomes, _) = run_until(stop, &tests, move |records| {
+        await_record(records, tests[0]);
+        ask.write_all(b"!").expect("a word");
+    })?;
+    assert_eq!(kind(&outcomes, tests[0]), OutcomeKind::Lost);
+    assert_eq!(outcomes.len(), 1, "nothing more was begun: {outcomes:#?}");
+    assert_eq!(vms(), [], "QEMU is left");
+    Ok(())
+}
+
 /// Waits until a record says that a test has begun.
-fn await_record(folder: &Path, test: &str) {
+pub(crate) fn await_record(folder: &Path, test: &str) {
     let deadline = Instant::now() + Duration::from_secs(300);
     let begun = |file: fs::DirEntry| {
         let text = fs::read_to_string(file.path()).unwrap_or_default();

@@ -1,20 +1,18 @@
 //! The package of `examples/places`, whose tests no single host runs: all but two of them run and
 //! pass, whoever asks.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use iothread_it::place::SUITES;
 use kata_test::kata_test;
-use kata_test::runner::{Audience, Binary, Outcome, OutcomeKind, Run, Site, plan};
+use kata_test::runner::{Audience, Binary, Outcome, OutcomeKind, Run, Site, Stop, plan};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
-use crate::{build, folder, kind, outcome, place, room};
+use crate::{build, commands, folder, kind, outcome, place, room};
 
 fn example() -> Result<Binary> {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/places");
-    build(package, "needs")
+    build(commands::example(), "needs")
 }
 
 /// What the commands do, but for cargo: not every user has one.
@@ -42,14 +40,26 @@ fn run_everywhere(binary: Binary) -> Result<Vec<Outcome>> {
     let mut audience = Audience {
         told,
         screen: &mut |bytes| print!("{}", String::from_utf8_lossy(bytes)),
-        stop: &|| false,
+        stop: Stop::NEVER,
     };
     plan.run_elsewhere(&binaries, &mut sites, &run, &mut audience)?;
     Ok(run.merge()?)
 }
 
+/// Makes the rest of this process nobody's. It has no threads yet.
+pub(crate) fn become_nobody() -> Result<()> {
+    let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
+    std::fs::create_dir_all(room(uid))?;
+    std::os::unix::fs::chown(room(uid), Some(uid.as_raw()), Some(gid.as_raw()))?;
+    setgroups(&[gid])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    ensure!(geteuid() == uid, "still {}", geteuid());
+    Ok(())
+}
+
 /// Every test where it has to be, by what this host is not.
-fn check(outcomes: &[Outcome]) {
+pub(crate) fn check(outcomes: &[Outcome]) {
     for (test, place) in [
         ("needs_an_old_kernel", "vm:bookworm"),
         ("loads_a_module_itself", "vm:bookworm"),
@@ -94,14 +104,7 @@ fn all_but_two_run_whoever_asks() -> Result<()> {
 #[kata_test(root, when = crate::supplied, timeout = "15m")]
 fn all_but_two_run_for_nobody() -> Result<()> {
     let binary = example()?;
-    let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
-    std::fs::create_dir_all(room(uid))?;
-    std::os::unix::fs::chown(room(uid), Some(uid.as_raw()), Some(gid.as_raw()))?;
-    // The rest of this process is nobody's. It has no threads yet.
-    setgroups(&[gid])?;
-    setresgid(gid, gid, gid)?;
-    setresuid(uid, uid, uid)?;
-    assert_eq!(geteuid(), uid);
+    become_nobody()?;
     let outcomes = run_everywhere(binary)?;
     check(&outcomes);
     assert_eq!(outcome(&outcomes, "needs_root").place, "vm:bookworm");

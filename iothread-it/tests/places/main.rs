@@ -3,8 +3,11 @@
 //!
 //! What VMs are made of has to be there: `cargo xtask plan --places all` provides it.
 
+mod commands;
 mod disasters;
 mod example;
+mod kills;
+mod sudo;
 
 use std::path::{Path, PathBuf};
 
@@ -43,14 +46,14 @@ fn room(user: nix::unistd::Uid) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("places-{user}"))
 }
 
-/// The place with a suite's kernel. Whoever cannot use the store's own templates makes others below
-/// `folder`.
+/// The place with a suite's kernel, with its disks below `folder`. Whoever cannot use the store's own
+/// templates has others.
 fn place(suite: &str, folder: &Scratch) -> Result<VmPlace> {
     let store = Store::find()?;
     let supply = Supply::find(&store, suite)?;
     let warm = match nix::unistd::geteuid().is_root() {
         true => WarmStore::of(&store),
-        false => WarmStore::at(folder.path().join("warm")),
+        false => WarmStore::at(room(nix::unistd::geteuid()).join("warm")),
     };
     let scratch = folder.path().join("disks");
     Ok(VmPlace::new(&format!("vm:{suite}"), supply, warm, scratch))

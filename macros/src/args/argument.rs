@@ -121,6 +121,13 @@ impl Value {
         }
     }
 
+    pub(super) fn nothing(self, name: &Ident) -> syn::Result<()> {
+        match self {
+            Self::None => Ok(()),
+            _ => Err(Error::new(name.span(), format!("`{name}` takes no value"))),
+        }
+    }
+
     pub(super) fn path(self, name: &Ident) -> syn::Result<TokenStream> {
         match self {
             Self::Path(path) => Ok(stream(&path)),

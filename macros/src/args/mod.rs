@@ -15,7 +15,14 @@ use argument::{Argument, arguments};
 use needs::need;
 
 /// The keys that say something about a test instead of asking something of the host.
-const METADATA: [&str; 5] = ["issue", "reason", "timeout", "serial", "crate"];
+const METADATA: [&str; 6] = [
+    "issue",
+    "reason",
+    "timeout",
+    "serial",
+    "own_machine",
+    "crate",
+];
 
 /// Everything the attribute said.
 #[derive(Default)]
@@ -25,6 +32,7 @@ pub(crate) struct Args {
     pub(crate) reason: Option<LitStr>,
     pub(crate) timeout: Option<LitStr>,
     pub(crate) serial: Option<LitStr>,
+    pub(crate) own_machine: bool,
     pub(crate) krate: Option<TokenStream>,
 }
 
@@ -49,6 +57,7 @@ impl Args {
             "reason" => value.text(&name).map(|text| self.reason = Some(text)),
             "timeout" => value.text(&name).map(|text| self.timeout = Some(text)),
             "serial" => value.text(&name).map(|text| self.serial = Some(text)),
+            "own_machine" => value.nothing(&name).map(|()| self.own_machine = true),
             "crate" => value.path(&name).map(|path| self.krate = Some(path)),
             _ => {
                 self.needs.extend(need(name, value, errors));

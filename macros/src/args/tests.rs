@@ -57,8 +57,9 @@ fn bad_lists_are_reported_and_their_good_parts_kept() {
 
 #[test]
 fn atoms_keep_their_order_and_metadata_is_taken_out() {
-    let (args, errors) =
-        read(r#"root, issue = "x/1", kernel_ge = "5.0", when = a::b, crate = ::k, reason = "r","#);
+    let (args, errors) = read(
+        r#"root, issue = "x/1", kernel_ge = "5.0", own_machine, when = a::b, crate = ::k, reason = "r","#,
+    );
     assert_eq!(errors, Vec::<String>::new());
     assert_eq!(
         shown(&args.needs),
@@ -66,7 +67,9 @@ fn atoms_keep_their_order_and_metadata_is_taken_out() {
     );
     assert_eq!(args.issue.map(|text| text.value()).as_deref(), Some("x/1"));
     assert_eq!(args.reason.map(|text| text.value()).as_deref(), Some("r"));
-    assert!(args.krate.is_some());
+    assert!(args.krate.is_some() && args.own_machine);
+    let (_, errors) = read(r#"own_machine = "yes""#);
+    assert_eq!(errors, ["`own_machine` takes no value"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! | line | fields |
 //! |---|---|
 //! | binary | `binary`, `steps_per_ms` |
-//! | test | `test`, `verdict` (`met`, `unmet`, `undetermined`, `ignored`), `open`, `as_uid`, `needs`, `reasons`, `issue`, `reason`, `timeout_ms` |
+//! | test | `test`, `verdict` (`met`, `unmet`, `undetermined`, `ignored`), `open`, `as_uid`, `needs`, `reasons`, `issue`, `reason`, `timeout_ms`, `own_machine` |
 //! | answer | `question`, `finding`, `text`, `source`, as in a recorded host |
 
 use super::recorded::is_open;
@@ -78,6 +78,7 @@ fn line(test: &Test, judged: &Judged) -> String {
         Some(limit) => line.number("timeout_ms", limit.as_secs_f64() * 1e3),
         None => line.text_or_null("timeout_ms", None),
     }
+    line.boolean("own_machine", test.own_machine);
     end(line)
 }
 

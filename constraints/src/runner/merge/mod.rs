@@ -10,36 +10,27 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, OutcomeKind, Phase, RunnerError, junit, summary};
+use super::about::About;
+use super::figures::Figures;
+use super::ledger::Ledger;
+use super::report::{MERGED, Report};
+use super::{Outcome, OutcomeKind, Phase, RunnerError};
 
 /// The attempt of a record that only says that a runner is about to have a test run somewhere. Any
-/// other about the test counts instead.
+/// other of a run counts instead; that it cannot run in some place says nothing of this one.
 pub(super) const ABOUT_TO_RUN: u32 = 0;
 
-/// The file with one line for each test.
-const MERGED: &str = "outcomes.jsonl";
-const JUNIT: &str = "junit.xml";
-/// For a person, in Markdown.
-pub(super) const SUMMARY: &str = "summary.md";
-
-pub(super) fn merge(dir: &Path) -> Result<Vec<Outcome>, RunnerError> {
-    let records = read(dir)?.into_iter();
-    let outcomes = settle(records.filter(|record| !is_inventory(record)).collect());
-    write(dir, &outcomes)?;
-    Ok(outcomes)
-}
-
-/// Writes the outcomes in every form that a run's folder has.
-pub(super) fn write(dir: &Path, outcomes: &[Outcome]) -> Result<(), RunnerError> {
-    for (name, text) in [
-        (MERGED, lines(outcomes)),
-        (JUNIT, junit::of(outcomes)?),
-        (SUMMARY, summary::of(outcomes)),
-    ] {
-        let path = dir.join(name);
-        fs::write(&path, text).map_err(RunnerError::io("write", &path))?;
-    }
-    Ok(())
+/// Merges the records of one run, and writes the outcomes in every form that a run's folder has.
+/// Figures are reported with them if they lie in one of these files.
+pub(super) fn merge(dir: &Path, figures: &[PathBuf]) -> Result<Report, RunnerError> {
+    let runs = vec![About::read(dir)?];
+    let report = Report {
+        ledger: Ledger::of(read(dir)?, &runs),
+        runs,
+        figures: Figures::read(figures)?,
+    };
+    report.write(dir)?;
+    Ok(report)
 }
 
 /// Reads what every process of a run has recorded, inventories included.
@@ -90,7 +81,24 @@ pub(super) fn is_inventory(record: &Outcome) -> bool {
 }
 
 fn last_of_each(records: Vec<Outcome>) -> impl Iterator<Item = Outcome> {
-    let key = |record: &Outcome| (record.test.clone(), record.phase, record.attempt);
+    // A runner tells of many binaries and places.
+    let key = |record: &Outcome| {
+        let Outcome {
+            binary,
+            test,
+            place,
+            phase,
+            attempt,
+            ..
+        } = record;
+        (
+            binary.clone(),
+            test.clone(),
+            place.clone(),
+            *phase,
+            *attempt,
+        )
+    };
     let last: BTreeMap<_, _> = records
         .into_iter()
         .map(|record| (key(&record), record))
@@ -122,7 +130,10 @@ pub(super) fn settle(records: Vec<Outcome>) -> Vec<Outcome> {
     }
     for record in meant {
         let key = (record.binary.clone(), record.test.clone());
-        outcomes.entry(key).or_insert(record);
+        match outcomes.get(&key) {
+            Some(known) if known.phase == Phase::Run => {}
+            _ => drop(outcomes.insert(key, record)),
+        }
     }
     outcomes.into_values().collect()
 }
@@ -134,17 +145,6 @@ fn where_from(record: &Outcome) -> (&str, &str, &str, u32) {
 
 fn rank(record: &Outcome) -> (OutcomeKind, Reverse<Phase>) {
     (record.outcome, Reverse(record.phase))
-}
-
-fn lines(outcomes: &[Outcome]) -> String {
-    let mut text = String::new();
-    for outcome in outcomes {
-        let line =
-            serde_json::to_string(outcome).expect("an outcome has text keys and finite numbers");
-        text.push_str(&line);
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -86,6 +86,22 @@ fn of_two_users_the_one_who_ran_it_counts() {
 }
 
 #[test]
+fn what_was_to_run_is_lost_unless_it_has_run() {
+    let meant = line("t", Wrote::Run, 0, 0, Ending::Lost);
+    assert_eq!(settled(std::slice::from_ref(&meant)), OutcomeKind::Lost);
+    // That it cannot run in one place does not tell what became of it in another.
+    let unmet = line("t", Wrote::List, 1, 0, Ending::Skipped);
+    assert_eq!(settled(&[meant.clone(), unmet.clone()]), OutcomeKind::Lost);
+    let passed = line("t", Wrote::Run, 1, 0, Ending::Passed);
+    assert_eq!(
+        settled(&[meant.clone(), unmet, passed]),
+        OutcomeKind::Passed
+    );
+    let failed = line("t", Wrote::Run, 1, 0, Ending::Failed);
+    assert_eq!(settled(&[meant, failed]), OutcomeKind::Failed);
+}
+
+#[test]
 fn a_broken_line_in_the_middle_is_named() {
     let root = tempfile::tempdir().expect("a directory");
     let run = Run::start(root.path()).expect("a run");

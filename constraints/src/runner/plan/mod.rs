@@ -58,6 +58,8 @@ pub struct PlannedTest {
     pub reason: Option<String>,
     /// Its own time limit.
     pub limit: Option<Duration>,
+    /// Whether it asks for a machine of its own.
+    pub own_machine: bool,
     /// How it would fare in each of the plan's places.
     pub outlooks: Vec<Outlook>,
 }
@@ -163,6 +165,7 @@ impl Asked<'_> {
             limit: test
                 .timeout_ms
                 .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()),
+            own_machine: test.own_machine,
             outlooks: Vec::new(),
         };
         let mut tests: Vec<PlannedTest> = self.here.tests.iter().map(planned).collect();
@@ -196,9 +199,16 @@ impl Asked<'_> {
         settled: &dyn Fn(&str) -> bool,
         told: &mut dyn FnMut(&str),
     ) -> Result<Option<Listing>, RunnerError> {
-        let known = Known::open(self.record_root, &place.key())?;
+        let known = match place.key() {
+            Some(key) => Some(Known::open(self.record_root, &key)?),
+            None => None,
+        };
         let wishes = self.wishes();
-        let kept = match known.recording(&self.here.facts)? {
+        let recording = match &known {
+            Some(known) => known.recording(&self.here.facts)?,
+            None => None,
+        };
+        let kept = match recording {
             Some(recording) => Listing::of(self.binary, Some(&recording))?,
             None => None,
         };
@@ -211,7 +221,8 @@ impl Asked<'_> {
         if !self.here.tests.iter().any(|test| is_open(&test)) {
             return Ok(kept);
         }
-        if let Some(said) = known.said(self.binary, &wishes) {
+        let said = known.as_ref();
+        if let Some(said) = said.and_then(|known| known.said(self.binary, &wishes)) {
             return Ok(Some(said));
         }
         told(&format!(
@@ -234,7 +245,9 @@ impl Asked<'_> {
             binary: self.binary.id.clone(),
             problem: format!("in {} it prints no list: {error}", place.name()),
         })?;
-        known.learn(self.binary, &wishes, &text, &listing)?;
+        if let Some(known) = known {
+            known.learn(self.binary, &wishes, &text, &listing)?;
+        }
         Ok(Some(listing))
     }
 

@@ -47,8 +47,15 @@ fn needs_this_kernel() {
 
 #[kata_test(root, kernel_lt = "6.5", command = "modprobe")]
 fn loads_a_module_itself() {
-    let loaded = std::process::Command::new("modprobe").arg("tun").status().expect("modprobe");
-    assert!(loaded.success() && Path::new("/sys/module/tun").exists());
+    let modprobe = |arguments: &[&str]| {
+        let done = std::process::Command::new("modprobe").args(arguments).status();
+        assert!(done.expect("modprobe").success(), "{arguments:?}");
+    };
+    modprobe(&["brd", "rd_nr=1", "rd_size=4096"]);
+    let sectors = fs::read_to_string("/sys/block/ram0/size").expect("a disk in memory");
+    assert_eq!(sectors.trim(), "8192");
+    modprobe(&["-r", "brd"]);
+    assert!(!Path::new("/sys/module/brd").exists());
 }
 
 #[kata_test(cgroup = "v2")]

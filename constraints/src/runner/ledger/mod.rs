@@ -1,0 +1,176 @@
+//! Every test in every place that has recorded something about it: of one run, or of many machines.
+
+mod findings;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use findings::{Cited, Findings, Nowhere, Retried, Shared, Stale, Unused};
+pub(super) use text::{and, attempts, names, plural};
+
+use super::about::About;
+use super::merge::{ABOUT_TO_RUN, is_inventory, settle};
+use super::{Outcome, OutcomeKind, Phase, TestId};
+
+/// What stands for a place in the record of a test that none could run.
+pub(super) const NOWHERE: &str = "nowhere";
+
+/// Every test in every place.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Ledger {
+    /// The places, this host first.
+    pub places: Vec<Column>,
+    /// The tests, by binary and name.
+    pub tests: Vec<Story>,
+}
+
+/// A place, of one machine or of many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Column {
+    /// Its name. Among several machines it begins with the machine's.
+    pub name: String,
+    /// What it is, if its runner has told.
+    pub about: String,
+}
+
+/// One test in all places.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Story {
+    /// Which test.
+    pub id: TestId,
+    /// What became of it, from the place that a person should see first; `None` if it was listed, and
+    /// nobody knows whether it was to run.
+    pub outcome: Option<Outcome>,
+    /// What each of the places has to say of it.
+    pub seen: Vec<Option<Seen>>,
+    /// The places, by their index, that listed it as one that can run there.
+    pub listed: BTreeSet<usize>,
+}
+
+/// A test in one place.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// What became of it there.
+    pub outcome: Outcome,
+    /// What became of its attempts, the last of which counts.
+    pub attempts: Vec<OutcomeKind>,
+}
+
+impl Ledger {
+    /// Makes it of all records, inventories included.
+    pub(super) fn of(records: Vec<Outcome>, runs: &[About]) -> Self {
+        let places = columns(&records, runs);
+        let index: BTreeMap<String, usize> = places
+            .iter()
+            .enumerate()
+            .map(|(index, place)| (place.name.clone(), index))
+            .collect();
+        let mut tests: BTreeMap<TestId, Vec<Outcome>> = BTreeMap::new();
+        for record in records {
+            tests.entry(TestId::of(&record)).or_default().push(record);
+        }
+        let story = |(id, records)| Story::of(id, records, &index);
+        let tests = tests.into_iter().map(story).collect();
+        Self { places, tests }
+    }
+
+    /// One outcome for each test that has one, in the order of binary and test.
+    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+        let outcomes = self.tests.iter().filter_map(|test| test.outcome.clone());
+        outcomes.collect()
+    }
+}
+
+impl Story {
+    fn of(id: TestId, records: Vec<Outcome>, index: &BTreeMap<String, usize>) -> Self {
+        let (inventory, records): (Vec<_>, Vec<_>) = records.into_iter().partition(is_inventory);
+        let listed = inventory
+            .iter()
+            .filter_map(|record| index.get(&record.place).copied());
+        let is_meant = |record: &Outcome| record.attempt == ABOUT_TO_RUN;
+        let has_run = records
+            .iter()
+            .any(|record| record.phase == Phase::Run && !is_meant(record));
+        let mut by_place: Vec<Vec<Outcome>> = vec![Vec::new(); index.len()];
+        for record in &records {
+            let counts = !(has_run && is_meant(record));
+            if let (Some(at), true) = (index.get(&record.place), counts) {
+                by_place[*at].push(record.clone());
+            }
+        }
+        Self {
+            id,
+            seen: by_place.into_iter().map(Seen::of).collect(),
+            outcome: settle(records).pop(),
+            listed: listed.collect(),
+        }
+    }
+
+    /// What became of it.
+    #[must_use]
+    pub fn kind(&self) -> Option<OutcomeKind> {
+        self.outcome.as_ref().map(|outcome| outcome.outcome)
+    }
+
+    /// Says whether there is no place in which it ran. One that is to be ignored is none of these.
+    #[must_use]
+    pub fn ran_nowhere(&self) -> bool {
+        self.kind().is_some_and(OutcomeKind::is_nowhere)
+    }
+
+    /// The places where it was skipped, by their index.
+    fn skipped(&self) -> impl Iterator<Item = (usize, &Outcome)> {
+        self.with(|kind| kind == OutcomeKind::Skipped)
+    }
+
+    /// The places of certain outcomes, by their index.
+    fn with(&self, is: fn(OutcomeKind) -> bool) -> impl Iterator<Item = (usize, &Outcome)> {
+        let seen = self.seen.iter().enumerate();
+        seen.filter_map(move |(at, seen)| {
+            let outcome = &seen.as_ref()?.outcome;
+            is(outcome.outcome).then_some((at, outcome))
+        })
+    }
+}
+
+impl Seen {
+    fn of(records: Vec<Outcome>) -> Option<Self> {
+        let mut attempts: BTreeMap<u32, OutcomeKind> = BTreeMap::new();
+        let ran = records.iter().filter(|record| record.phase == Phase::Run);
+        for record in ran {
+            let kind = attempts.entry(record.attempt).or_insert(record.outcome);
+            *kind = record.outcome.min(*kind);
+        }
+        let outcome = settle(records).pop()?;
+        Some(Self {
+            outcome,
+            attempts: attempts.into_values().collect(),
+        })
+    }
+}
+
+/// All places that are named anywhere. This host stands first.
+fn columns(records: &[Outcome], runs: &[About]) -> Vec<Column> {
+    let mut about: BTreeMap<&str, &str> = BTreeMap::new();
+    for record in records {
+        about.entry(&record.place).or_default();
+    }
+    for (name, what) in runs.iter().flat_map(|run| &run.places) {
+        about.insert(name, what);
+    }
+    about.remove(NOWHERE);
+    let column = |(name, about): (&str, &str)| Column {
+        name: name.to_owned(),
+        about: about.to_owned(),
+    };
+    let mut columns: Vec<Column> = about.into_iter().map(column).collect();
+    columns.sort_by_key(|column| column.name != "here");
+    columns
+}
+
+#[cfg(test)]
+mod tests;

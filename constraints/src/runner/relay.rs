@@ -1,0 +1,205 @@
+//! A child whose output is shown as it comes, and which can be told to end without a signal: the
+//! pipe at its standard input hangs up then, as it does when this process is killed.
+
+use std::fmt;
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Stop;
+
+/// How long a child that was told to end may take to.
+const ENDING: Duration = Duration::from_secs(20);
+
+/// What became of a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Relayed {
+    /// It ended by itself.
+    Ended(ExitStatus),
+    /// It was told to end since the run is to stop.
+    Stopped,
+    /// It was told to end when its time was up.
+    TooLate(Duration),
+}
+
+impl fmt::Display for Relayed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(status) => write!(f, "it ended with {status}"),
+            Self::Stopped => f.write_str("it was told to stop"),
+            Self::TooLate(limit) => {
+                write!(f, "its time was up after {:.0} s", limit.as_secs_f64())
+            }
+        }
+    }
+}
+
+/// Runs a command to its end, and shows both outputs as they come.
+///
+/// # Errors
+///
+/// If it cannot be run, or does not end though it was told to.
+pub(super) fn relay(
+    mut command: Command,
+    limit: Duration,
+    stop: Stop<'_>,
+    screen: &mut dyn FnMut(&[u8]),
+) -> io::Result<Relayed> {
+    let (input, lifeline) = io::pipe()?;
+    let (output, written) = io::pipe()?;
+    command
+        .stdin(input)
+        .stdout(written.try_clone()?)
+        .stderr(written);
+    let child = command.spawn()?;
+    let id = child.id();
+    // It has our ends of its pipes, and would keep the output open.
+    drop(command);
+    let mut lifeline = Some(lifeline);
+    let mut deadline = Instant::now() + limit;
+    let mut told = None;
+    let mut output = Output(output);
+    loop {
+        let watched = if told.is_none() { stop } else { Stop::NEVER };
+        match output.wait(watched, deadline)? {
+            Event::Bytes(bytes) => screen(&bytes),
+            Event::Closed => {
+                drop(lifeline);
+                return end(child).map(|status| told.unwrap_or(Relayed::Ended(status)));
+            }
+            Event::Stop | Event::Deadline if told.is_some() => return Err(goes_on(id)),
+            event => {
+                told = Some(match event {
+                    Event::Stop => Relayed::Stopped,
+                    _ => Relayed::TooLate(limit),
+                });
+                lifeline.take();
+                deadline = Instant::now() + ENDING;
+            }
+        }
+    }
+}
+
+/// Its output is closed, so it has ended or is about to.
+fn end(mut child: Child) -> io::Result<ExitStatus> {
+    let id = child.id();
+    let (say, said) = channel();
+    // This thread is as long-lived as the child, which nobody else may signal.
+    thread::spawn(move || say.send(child.wait()));
+    said.recv_timeout(ENDING).map_err(|_| goes_on(id))?
+}
+
+fn goes_on(id: u32) -> io::Error {
+    let seconds = ENDING.as_secs();
+    io::Error::other(format!(
+        "process {id} was told to end and did not within {seconds} s"
+    ))
+}
+
+enum Event {
+    Bytes(Vec<u8>),
+    Closed,
+    Stop,
+    Deadline,
+}
+
+struct Output(PipeReader);
+
+impl Output {
+    fn wait(&mut self, stop: Stop<'_>, deadline: Instant) -> io::Result<Event> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = vec![PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            fds.extend(stop.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            let timeout = PollTimeout::try_from(left + Duration::from_millis(1));
+            match poll(&mut fds, timeout.unwrap_or(PollTimeout::MAX)) {
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return Err(errno.into()),
+                Ok(_) => {}
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+            if ready[0] {
+                let mut bytes = vec![0; 16 << 10];
+                let count = self.0.read(&mut bytes)?;
+                bytes.truncate(count);
+                return Ok(if count == 0 {
+                    Event::Closed
+                } else {
+                    Event::Bytes(bytes)
+                });
+            }
+            if ready.get(1).is_some_and(|ready| *ready) {
+                return Ok(Event::Stop);
+            }
+            if left.is_zero() {
+                return Ok(Event::Deadline);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn output_comes_while_it_runs_and_the_end_is_told() {
+        let mut seen = String::new();
+        // It goes on only when what it said was shown: the screen answers.
+        let folder = tempfile::tempdir().expect("a folder");
+        let fifo = folder.path().join("answer");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        let script = format!(
+            "echo one; read answer < {}; echo $answer >&2; exit 3",
+            fifo.display()
+        );
+        let ended = relay(
+            shell(&script),
+            Duration::from_secs(60),
+            Stop::NEVER,
+            &mut |bytes| {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                if text == "one\n" {
+                    std::fs::write(&fifo, "two\n").expect("an answer");
+                }
+                seen += &text;
+            },
+        );
+        let Ok(Relayed::Ended(status)) = ended else {
+            panic!("{ended:?}")
+        };
+        assert_eq!((status.code(), seen.as_str()), (Some(3), "one\ntwo\n"));
+    }
+
+    #[test]
+    fn whoever_waits_for_its_input_ends_at_the_limit_and_when_told() {
+        let script = "cat > /dev/null; echo done";
+        let mut seen = Vec::new();
+        let limit = Duration::from_millis(50);
+        let ended = relay(shell(script), limit, Stop::NEVER, &mut |bytes| {
+            seen.extend_from_slice(bytes);
+        });
+        assert_eq!(ended.expect("an end"), Relayed::TooLate(limit));
+        assert_eq!(seen, b"done\n");
+
+        let (asked, mut ask) = io::pipe().expect("a pipe");
+        ask.write_all(b"!").expect("a word");
+        let stop = Stop::when_readable(asked.as_fd());
+        let ended = relay(shell(script), Duration::from_secs(60), stop, &mut |_| {});
+        assert_eq!(ended.expect("an end"), Relayed::Stopped);
+    }
+}

@@ -1,0 +1,142 @@
+//! The report in a real browser, without a window: what it shows is what was recorded, nothing is
+//! wrong on its console, and it asks nobody for anything.
+//!
+//! Where there is no Chromium these tests are skipped, and say so.
+
+mod devtools;
+mod page;
+
+use kata_test::kata_test;
+use serde_json::{Value, json};
+
+use devtools::Browser;
+use page::{EVIL, Report};
+
+kata_test::main!();
+
+/// What a reader sees of the matrix: binary, test, and for each place a word.
+const MATRIX: &str = r#"[...document.querySelectorAll("table.matrix")].flatMap((table) => {
+    const places = [...table.querySelectorAll("thead th.place")].map((head) => head.innerText.trim());
+    return [...table.querySelectorAll("tbody tr")].flatMap((row) =>
+        [...row.querySelectorAll("td.cell")].flatMap((cell, at) => {
+            const sign = cell.querySelector("[role=img]");
+            const name = row.querySelector("th .name").textContent;
+            return sign ? [[table.dataset.binary, name, places[at], sign.ariaLabel]] : [];
+        }));
+})"#;
+
+#[kata_test(command = "chromium", timeout = "120s")]
+fn the_matrix_is_what_was_recorded() {
+    let report = Report::of_every_outcome();
+    let mut browser = Browser::start();
+    browser.open(&report.file());
+    let mut shown: Vec<[String; 4]> = read(browser.evaluate(MATRIX));
+    shown.sort();
+    assert_eq!(shown, report.expected());
+    browser.has_no_complaint();
+    assert_eq!(browser.requests(), [format!("file://{}", report.file())]);
+}
+
+#[kata_test(command = "chromium", timeout = "120s")]
+fn a_hostile_name_stays_a_text() {
+    let report = Report::of_every_outcome();
+    let mut browser = Browser::start();
+    browser.open(&report.file());
+    let found = browser.evaluate(&format!(
+        "[...document.querySelectorAll('.name')].filter((name) => name.textContent === {}).length",
+        json!(EVIL)
+    ));
+    assert!(
+        found.as_u64() >= Some(2),
+        "among the failures and in the matrix: {found}"
+    );
+    let made =
+        "[document.querySelectorAll('main b.evil, main script, img').length, window.evil ?? 0]";
+    assert_eq!(browser.evaluate(made), json!([0, 0]));
+    browser.has_no_complaint();
+}
+
+#[kata_test(command = "chromium", timeout = "120s")]
+fn the_filter_leaves_what_fits() {
+    let report = Report::of_every_outcome();
+    let mut browser = Browser::start();
+    browser.open(&report.file());
+    let visible = "[...document.querySelectorAll('table.matrix tbody tr')]
+        .filter((row) => row.checkVisibility()).map((row) => row.dataset.outcome).sort()";
+    let type_in = |text: &str| {
+        format!(
+            "new Promise((done) => {{
+                const box = document.getElementById('filter');
+                box.value = {};
+                box.dispatchEvent(new Event('input'));
+                requestAnimationFrame(() => requestAnimationFrame(done));
+            }})",
+            json!(text)
+        )
+    };
+    // By a reason, by a place, by two words of which no test has both.
+    browser.evaluate(&type_in("kernel >= 7.0"));
+    assert_eq!(
+        browser.evaluate(visible),
+        json!(["nowhere", "passed", "undetermined"])
+    );
+    browser.evaluate(&type_in("vm:sid"));
+    assert_eq!(browser.evaluate(visible), json!(["passed", "timed-out"]));
+    browser.evaluate(&type_in("vm:sid nobody"));
+    assert_eq!(browser.evaluate(visible), json!([]));
+    let told = "document.getElementById('shown').textContent";
+    assert_eq!(browser.evaluate(told), json!("0 of 12 tests"));
+    browser.evaluate(&type_in(""));
+    let press =
+        |kind: &str| format!("document.querySelector('button[data-outcome={kind}]').click()");
+    browser.evaluate(&press("lost"));
+    browser.evaluate(&press("skipped"));
+    assert_eq!(browser.evaluate(visible), json!(["lost", "skipped"]));
+    browser.has_no_complaint();
+}
+
+#[kata_test(command = "chromium", timeout = "120s")]
+fn plots_are_drawn_in_both_lights_and_fit_a_narrow_page() {
+    let report = Report::of_every_outcome();
+    let mut browser = Browser::start();
+    let mut papers = Vec::new();
+    for light in ["light", "dark"] {
+        browser.prefers(light);
+        browser.open(&report.file());
+        papers.push(browser.evaluate("getComputedStyle(document.body).backgroundColor"));
+        // An element within another that it should stand beside is not drawn.
+        let drawn =
+            "['.strip circle', '.strip .median', '.bar rect', '.bar line.goal'].map((what) =>
+            [...document.querySelectorAll(what)].filter((one) => one.getBBox().height > 0).length)";
+        assert_eq!(browser.evaluate(drawn), json!([3, 1, 1, 1]));
+    }
+    assert_ne!(papers[0], papers[1]);
+    browser.is_wide(360);
+    let sticks_out = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+    assert_eq!(browser.evaluate(sticks_out), json!(0));
+    browser.has_no_complaint();
+}
+
+#[kata_test(command = "chromium", timeout = "120s")]
+fn two_thousand_tests_can_be_read_and_filtered() {
+    let report = Report::of_many(2000);
+    let mut browser = Browser::start();
+    browser.open(&report.file());
+    let rows = "document.querySelectorAll('table.matrix tbody tr').length";
+    assert_eq!(browser.evaluate(rows), json!(2000));
+    browser.evaluate(
+        "new Promise((done) => {
+            const box = document.getElementById('filter');
+            box.value = 't_1999';
+            box.dispatchEvent(new Event('input'));
+            requestAnimationFrame(() => requestAnimationFrame(done));
+        })",
+    );
+    let told = "document.getElementById('shown').textContent";
+    assert_eq!(browser.evaluate(told), json!("1 of 2000 tests"));
+    browser.has_no_complaint();
+}
+
+fn read(value: Value) -> Vec<[String; 4]> {
+    serde_json::from_value(value).expect("rows")
+}

@@ -1,0 +1,16 @@
+//! `cargo xtask plan`: what `cargo xtask test` would do.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use iothread_it::cli::plan::{self, Options};
+
+use crate::test::prepare;
+
+/// Runs the command.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut options = options.clone();
+    options.build.all_features = true;
+    options.places.or_all();
+    plan::run(&options, &[prepare()?])
+}
