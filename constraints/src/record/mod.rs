@@ -17,6 +17,8 @@ use crate::verdict::Reason;
 
 pub(crate) use hand_over::{hand_over, make_folder};
 pub(crate) use place::{LIFELINE, make_root, serial_folder, start_time};
+#[cfg(feature = "runner")]
+pub use place::{is_target, target_folder_of};
 pub(crate) use write::{Lines, write, write_all};
 #[cfg(feature = "runner")]
 pub(crate) use {place::point_latest, prune::prune};

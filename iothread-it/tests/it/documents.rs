@@ -33,6 +33,7 @@ fn the_table_s_marks_are_those_of_the_cases() -> Result<()> {
         let row = row.unwrap_or_default();
         let wanted = match mark {
             Mark::Reproduced(_) => "| reproduced".to_owned(),
+            Mark::Race(_) => "| race".to_owned(),
             Mark::Guard { tried, .. } => format!("| guard: red {tried}"),
         };
         ensure!(
