@@ -12,7 +12,7 @@ use run::Sample;
 
 kata_test::main!();
 
-#[kata_test(root)]
+#[kata_test(root, command = "cargo")]
 fn as_root() {
     let said = Sample::build("sample").run(&["--test-threads=1"]);
     assert_eq!(said.code, Some(0), "{}", said.stderr);
@@ -20,7 +20,7 @@ fn as_root() {
 }
 
 /// A test that was given another user asks about the host as that user.
-#[kata_test(root)]
+#[kata_test(root, command = "cargo")]
 fn what_is_required_half_way_is_judged_as_the_tests_own_user() {
     let said = Sample::build("halfway").run(&["users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");

@@ -18,6 +18,8 @@ use json::{integer, number, quote, quote_or_null};
 
 pub(crate) use hand_over::{hand_over, make_folder};
 pub(crate) use place::{LIFELINE, make_root, serial_folder, start_time};
+#[cfg(feature = "runner")]
+pub use place::{is_target, target_folder_of};
 pub(crate) use write::{Lines, write, write_all};
 #[cfg(feature = "runner")]
 pub(crate) use {place::point_latest, prune::prune};

@@ -17,12 +17,26 @@ pub(super) fn root() -> Option<PathBuf> {
     if let Some(dir) = env::var_os("KATA_TEST_RECORD_DIR").filter(|dir| !dir.is_empty()) {
         return Some(dir.into());
     }
-    // Cargo marks its target folder as a cache, and every test binary lies below it.
     let executable = env::current_exe().ok()?;
-    let target = executable
-        .ancestors()
-        .find(|dir| dir.join("CACHEDIR.TAG").is_file())?;
+    let target = target_folder_of(&executable)?;
     Some(target.join("kata-test"))
+}
+
+/// Finds the target folder of Cargo's that an executable lies in.
+#[must_use]
+pub fn target_folder_of(executable: &Path) -> Option<&Path> {
+    executable.ancestors().skip(1).find(|dir| is_target(dir))
+}
+
+/// Tells whether Cargo builds into this folder.
+///
+/// It marks the folder as a cache if it made it itself; if the folder was there before, such as an
+/// empty volume of a container, it only leaves there what it knows of `rustc`.
+#[must_use]
+pub fn is_target(folder: &Path) -> bool {
+    ["CACHEDIR.TAG", ".rustc_info.json"]
+        .iter()
+        .any(|mark| folder.join(mark).is_file())
 }
 
 /// The folder of the locks of serial groups: the same for all runs, since two can overlap.

@@ -40,6 +40,7 @@ mod stop;
 mod sudo;
 mod summary;
 
+pub use crate::record::{is_target, target_folder_of};
 pub use crate::verdict::Reason;
 pub use allowed::AllowedNowhere;
 pub use binary::Binary;

@@ -136,7 +136,7 @@ mod worst {
         unsafe { env::set_var("HOSTILE", "1") };
     }
 
-    #[kata_test(root)]
+    #[kata_test(root, command = "mount")]
     fn unshare_mounts() {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS).expect("unshare");
         mount("--make-rprivate", "/", &[]);

@@ -167,7 +167,10 @@ fn a_place_is_asked_once_for_what_its_kept_answers_lack() {
     fs::rename(&copy, &binary.executable).expect("a new build");
     planned(std::slice::from_ref(&binary), &mut sites, records.path());
     assert_eq!(asked.get(), 1);
-    // Whoever is here already is not asked for elsewhere.
+    // What is met here is not asked elsewhere. That takes root, for a sample that needs root.
+    if !is_root() {
+        return;
+    }
     let [elsewhere] = sites;
     let mut sites = [Site::Here, elsewhere];
     let sample = Sample::build("privileged");
@@ -176,9 +179,7 @@ fn a_place_is_asked_once_for_what_its_kept_answers_lack() {
         &mut sites,
         records.path(),
     );
-    if is_root() {
-        assert_eq!(asked.get(), 1, "{plan:?}");
-    }
+    assert_eq!(asked.get(), 1, "{plan:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use kata_test::runner::target_folder_of;
 use serde::{Deserialize, Serialize};
 
 use super::store::{Store, write_atomically};
@@ -180,12 +181,9 @@ impl Manifest {
     }
 }
 
-/// Finds the nearest directory above a file that cargo has marked as its target directory.
+/// Finds the target directory of cargo that an executable lies in.
 pub(super) fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
-    executable
-        .ancestors()
-        .skip(1)
-        .find(|directory| directory.join("CACHEDIR.TAG").is_file())
+    target_folder_of(executable)
         .map(Path::to_path_buf)
         .ok_or_else(|| ManifestError::NoTarget {
             executable: executable.into(),
@@ -355,10 +353,13 @@ mod tests {
 
     #[test]
     fn the_target_directory_is_found_from_a_test_binary() {
-        let target = tempfile::tempdir().unwrap();
-        std::fs::write(target.path().join("CACHEDIR.TAG"), "").unwrap();
-        let found = target_directory_of(&target.path().join("debug/deps/it-0123")).unwrap();
-        assert_eq!(found, target.path());
+        // The second is all that there is if the directory was there before cargo.
+        for mark in ["CACHEDIR.TAG", ".rustc_info.json"] {
+            let target = tempfile::tempdir().unwrap();
+            std::fs::write(target.path().join(mark), "").unwrap();
+            let found = target_directory_of(&target.path().join("debug/deps/it-0123")).unwrap();
+            assert_eq!(found, target.path());
+        }
         assert!(target_directory_of(Path::new("/usr/bin/it")).is_err());
     }
 }

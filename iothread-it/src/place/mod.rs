@@ -11,6 +11,9 @@
 //! 4. `run` runs the very same harness there, with `--exact`. Its output and its records come back
 //!    while it runs, so that a guest that dies or hangs takes one test with it: the one it was at.
 //!
+//! Tests of a binary share a VM, but for those that ask for an `own_machine`. A VM that dies before any
+//! test runs is started a second time.
+//!
 //! | a test finds | what |
 //! |---|---|
 //! | `/` | a file system in memory, which can be pivoted; mounts are private to each binary's run |

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use kata_test::runner::Binary;
+use kata_test::runner::{Binary, is_target, target_folder_of};
 
 use super::closure::{Closure, ClosureError};
 use crate::cpio::Archive;
@@ -116,7 +116,7 @@ impl Packing {
             let kind = entry.file_type().map_err(at(&path))?;
             if kind.is_dir() {
                 let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-                if !is_hidden && !path.join("CACHEDIR.TAG").is_file() {
+                if !is_hidden && !is_target(&path) {
                     self.folder(&path)?;
                 }
             } else if kind.is_symlink() {
@@ -136,10 +136,7 @@ impl Packing {
 
     /// Cargo promises integration tests a folder for their files.
     fn target_folder(&mut self, executable: &Path) -> Result<(), ParcelError> {
-        let target = executable
-            .ancestors()
-            .find(|folder| folder.join("CACHEDIR.TAG").is_file());
-        if let Some(target) = target {
+        if let Some(target) = target_folder_of(executable) {
             self.archive.directory_below(&name(&target.join("tmp"))?);
         }
         Ok(())

@@ -61,6 +61,8 @@ pub enum VmError {
     Lingers {
         /// How long it had.
         deadline: Deadline,
+        /// What was missed, if not only its end: the reply.
+        source: Option<QmpError>,
     },
 }
 

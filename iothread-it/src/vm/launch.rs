@@ -171,17 +171,21 @@ fn command(qemu: &QemuInstall, arguments: Vec<OsString>, passed: Vec<(OwnedFd, i
 /// Ends QEMU in an orderly way.
 pub(super) fn quit(qmp: &Qmp, process: &OwnedProcess) -> Result<ExitStatus, VmError> {
     let deadline = Deadline::after(QUIT_SPAN);
-    match qmp.execute(&Quit {}, deadline) {
+    let missed = match qmp.execute(&Quit {}, deadline) {
         // The end of the channel can overtake the reply.
-        Ok(_) | Err(QmpError::Closed { .. }) => {}
+        Ok(_) | Err(QmpError::Closed { .. }) => None,
+        Err(timed_out @ QmpError::TimedOut { .. }) => Some(timed_out),
         Err(source) => {
             return Err(VmError::Qmp {
                 source,
                 words: last_words(process),
             });
         }
-    }
-    process.wait(deadline).ok_or(VmError::Lingers { deadline })
+    };
+    process.wait(deadline).ok_or(VmError::Lingers {
+        deadline,
+        source: missed,
+    })
 }
 
 /// Of a QEMU that has ended, its exit is awaited a moment: its channels close first.

@@ -322,6 +322,10 @@ impl Vm {
 
     /// Ends QEMU in an orderly way.
     ///
+    /// QEMU before 8.1 can block itself for ever if a guest uses a disk on an IOThread meanwhile
+    /// (QEMU's commit ca2a5e63): its main thread waits for the thread, which waits for the main
+    /// thread's lock. Whoever has to end such a guest lets it rest before, or calls [`Vm::kill`].
+    ///
     /// # Errors
     /// If it does not end in time. It is killed then.
     pub fn shutdown(self) -> Result<ExitStatus, VmError> {

@@ -17,17 +17,22 @@ use serde_json::{Value, json};
 
 use crate::fixture::{extent, soon};
 
-/// What a serving thread gains at the least in a load of [`DURATION_MS`]. It gains tens; an idle
-/// one none, or one for a wake-up.
+/// What a serving thread gains at the least. An idle one gains none, or one for a wake-up.
 const SERVING: u64 = 5;
 const IDLE: u64 = 1;
 
-const DURATION_MS: u64 = 2000;
+/// A load goes on until the pool's threads have gained so much, or the main loop so much more that
+/// they would have if they served: on a busy host that takes a while.
+const ENOUGH: u64 = SERVING + 3 * IDLE;
+const MAIN_LOOP_ENOUGH: u64 = 60;
+
+/// How long a load is before it is looked whether that was enough.
+const SLICE_MS: u64 = 500;
 
 /// What each thread of the pool gained.
 pub(crate) type Gained = BTreeMap<IoThreadId, u64>;
 
-/// Loads a disk from one guest CPU and returns what each thread gained.
+/// Loads a disk from one guest CPU until it shows who serves it, and returns what each thread gained.
 pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
     let load = Load {
         extent: extent(&disk.id, 32 << 20),
@@ -36,14 +41,25 @@ pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
         cpus: vec![cpu],
         depth: 8,
         block_size: 4096,
-        duration_ms: DURATION_MS,
+        duration_ms: SLICE_MS,
         operations: None,
     };
-    during(vm.qmp(), vm.process(), || {
+    let main_loop = || Ticks::of(vm.process(), vm.process().pid());
+    let (before, main_before) = (ticks(vm.qmp(), vm.process())?, main_loop()?);
+    let patience = soon();
+    loop {
         let report = vm.agent().start_load(&load, soon())?.finish(soon())?;
         ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
-        Ok(())
-    })
+        let gained = since(&before, ticks(vm.qmp(), vm.process())?);
+        let main = main_loop()?.since(main_before);
+        if gained.values().sum::<u64>() >= ENOUGH || main >= MAIN_LOOP_ENOUGH {
+            return Ok(gained);
+        }
+        ensure!(
+            !patience.has_passed(),
+            "nobody serves: {gained:?}, and the main loop {main}"
+        );
+    }
 }
 
 /// Returns what each thread of QEMU's gained while something was done.
@@ -54,11 +70,15 @@ pub(crate) fn during(
 ) -> Result<Gained> {
     let before = ticks(qmp, qemu)?;
     work()?;
+    Ok(since(&before, ticks(qmp, qemu)?))
+}
+
+fn since(before: &BTreeMap<IoThreadId, Ticks>, now: BTreeMap<IoThreadId, Ticks>) -> Gained {
     let gained = |(thread, ticks): (IoThreadId, Ticks)| {
         let gained = ticks.since(before[&thread]);
         (thread, gained)
     };
-    Ok(ticks(qmp, qemu)?.into_iter().map(gained).collect())
+    now.into_iter().map(gained).collect()
 }
 
 /// Checks that one thread worked, and no other of the pool.

@@ -253,11 +253,35 @@ fn what_qemu_says_of_nodes_and_their_threads() -> Result<()> {
     let remove = raw::BlockdevDel(json!({"node-name": "n0"}));
     let told = refusal(qemu.qmp.execute(&remove, soon()))?;
     ensure!(told == "Node n0 is in use", "QEMU says {told}");
+    let below = json!({"driver": "null-co", "node-name": "below", "read-zeroes": true});
+    let above = json!({"driver": "raw", "node-name": "above", "file": "below"});
+    for node in [below, above] {
+        qemu.qmp.execute(&raw::BlockdevAdd(node), soon())?;
+    }
+    let remove = raw::BlockdevDel(json!({"node-name": "below"}));
+    let told = refusal(qemu.qmp.execute(&remove, soon()))?;
+    ensure!(told == "Block device below is in use", "QEMU says {told}");
     let to_thread = json!({"node-name": "n1", "iothread": "t1"});
     qemu.qmp.execute(&raw::SetIothread(to_thread), soon())?;
     let scsi = json!({"driver": "scsi-hd", "id": "s0", "drive": "n1", "bus": "lsi.0"});
     let told = refusal(qemu.qmp.execute(&raw::DeviceAdd(scsi), soon()))?;
     ensure!(told == "HBA does not support iothreads", "QEMU says {told}");
+    qemu.quit()
+}
+
+/// A bridge that was hot-plugged itself, without a hotplug controller of its own.
+#[kata_test(when = crate::fixture::qemu_and_guest)]
+fn what_qemu_says_of_a_bus_that_acpi_does_not_know() -> Result<()> {
+    let qemu = Bare::start(&["-machine", "pc", "-blockdev", "null-co,node-name=n0"])?;
+    let bridge = json!({"driver": "pci-bridge", "id": "br1", "chassis_nr": 1, "shpc": false});
+    qemu.qmp.execute(&raw::DeviceAdd(bridge), soon())?;
+    let disk = json!({"driver": "virtio-blk-pci", "id": "d0", "drive": "n0", "bus": "br1"});
+    let told = refusal(qemu.qmp.execute(&raw::DeviceAdd(disk), soon()))?;
+    let words = [
+        "Unsupported bus. Bus doesn't have property 'acpi-pcihp-bsel' set",
+        "Bus 'br1' does not support hotplugging",
+    ];
+    ensure!(words.contains(&told.as_str()), "QEMU says {told}");
     qemu.quit()
 }
 

@@ -115,17 +115,19 @@ impl Check<'_> {
         })
     }
 
-    /// Kata takes zero and negative numbers as "all CPUs of the host".
+    /// Kata takes a negative number as "all CPUs of the host", and zero as its default.
     fn vcpus(&mut self) -> u32 {
         let Some(at) = self.keys.take::<RoundedUp>("default_vcpus") else {
             return 1;
         };
         let RoundedUp(count) = at.value;
-        if count <= 0 {
-            return host_cpus();
+        match count {
+            ..0 => return host_cpus(),
+            0 => return 1,
+            _ => {}
         }
         u32::try_from(count).unwrap_or_else(|_| {
-            let message = format!("is {count}; it takes a number of CPUs, or 0 for the host's");
+            let message = format!("is {count}; it takes a number of CPUs, or -1 for the host's");
             self.keys.wrong(&at, message);
             1
         })

@@ -28,6 +28,18 @@ fn keys_of_kata_s_that_are_not_used_here_are_left_alone() {
     assert_eq!(config.iothreads.count, 0);
 }
 
+/// As in Kata: zero is its default, and a negative number the host's CPUs.
+#[test]
+fn vcpus_can_be_left_to_kata_or_to_the_host() {
+    let vcpus = |number: &str| {
+        let text = format!("[hypervisor.qemu]\ndefault_vcpus = {number}");
+        read(&text).unwrap().vcpus
+    };
+    let host = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(["0", "0.0", "0.4"].map(vcpus), [1, 1, 1]);
+    assert_eq!(["-1", "-2.5"].map(vcpus), [u32::try_from(host).unwrap(); 2]);
+}
+
 const GO: &str = include_str!("data/go-runtime.toml");
 const RUST: &str = include_str!("data/rust-runtime.toml");
 

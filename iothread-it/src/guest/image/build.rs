@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::inputs::{Inputs, Wanted};
 use super::modules::{Module, ModuleError, closure};
+use super::signature;
 use crate::artifacts::{GuestImage, KernelInstall, hex, write_atomically};
 use crate::cpio::Archive;
 
@@ -147,7 +148,8 @@ fn pack(agent: Vec<u8>, modules: Vec<Module>) -> Vec<u8> {
     archive.character_device("dev/console", 0o600, (5, 1));
     archive.file("init", 0o755, agent);
     let mut load_order = String::new();
-    for module in modules {
+    for mut module in modules {
+        signature::cut(&mut module.content);
         let file = format!("{}.ko", module.name.as_str());
         load_order.push_str(&file);
         load_order.push('\n');
@@ -239,6 +241,18 @@ mod tests {
 
         std::fs::remove_file(note_of(&place.out())).unwrap();
         assert_ne!(place.build(), fourth, "an image of unknown origin");
+    }
+
+    #[test]
+    fn signatures_of_modules_stay_behind() {
+        let place = Place::new();
+        let mut signed = module("signed");
+        signed.extend([&[0; 11][..], &[4], b"~Module signature appended~\n"].concat());
+        let path = place.modules.path().join("kernel/drivers/sd_mod.ko");
+        std::fs::write(path, signed).unwrap();
+        place.build();
+        let image = std::fs::read(place.out()).unwrap();
+        assert!(!image.windows(7).any(|part| part == b"~Module"));
     }
 
     #[test]

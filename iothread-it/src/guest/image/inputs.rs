@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifacts::FileState;
 
 /// The layout of the image; another one is made anew.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// The note.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! The kernel without its packing: QEMU enters it at once (PVH), where a `vmlinuz` would first
 //! unpack itself, which an emulated CPU feels.
 //!
-//! What each choice about the boot gains is in `qemu/boot.md`.
+//! What each choice about the boot gains is in `qemu/boot.rs`.
 
 mod bzimage;
 mod pvh;

@@ -20,41 +20,52 @@ use crate::fixture::{Bench, DISK_SIZE, extent, serial, shape, soon};
 use crate::raw::{self, deleted, job};
 
 regressions!(with a guest:
-    ["qemu-project/qemu#1577"] a_request_that_was_ignored_is_taken_again: Mark::Guard(
+    ["qemu-project/qemu#1577"] a_request_that_was_ignored_is_taken_again: guard(
         "QEMU 6.2 to 8.0 as released; 7.2.22 has the repair",
+        "with native hotplug, where QEMU lets go at once",
     );
-    ["qemu-project/qemu#1577"] a_removal_that_came_before_the_guest_is_carried_out: Mark::Guard(
+    ["qemu-project/qemu#1577"] a_removal_that_came_before_the_guest_is_carried_out: guard(
         "QEMU 6.2 to 8.0 with a guest that clears what is pending when it begins",
+        "if the guest is left stopped",
     );
-    ["RHEL-3934"] neighbours_on_a_thread_go_on_while_disks_come_and_go: Mark::Guard(
+    ["RHEL-3934"] neighbours_on_a_thread_go_on_while_disks_come_and_go: guard(
         "QEMU that forgets a queue after a drained section, or polls for ever to remember it",
+        "if the loaded disk itself goes and comes",
     );
-    ["qemu-iotests iothreads-resize"] a_loaded_disk_grows: Mark::Guard(
+    ["qemu-iotests iothreads-resize"] a_loaded_disk_grows: guard(
         "QEMU whose block_resize waits for a thread that waits for it (8.1)",
+        "without the last step",
     );
-    ["RHEL-15394"] a_vm_stops_and_goes_on_under_load: Mark::Guard(
+    ["RHEL-15394"] a_vm_stops_and_goes_on_under_load: guard(
         "QEMU without bfa36802: stop waits for requests of a thread that waits for stop",
+        "without the last `cont`",
     );
-    ["qemu commit ca2a5e63"] quit_under_load_comes_to_an_end: Mark::Guard(
-        "QEMU that drains at its end in the wrong thread",
-    );
-    ["Proxmox VE: io_uring after hotplug"] a_disk_on_io_uring_grows_under_load: Mark::Guard(
+    ["qemu commit ca2a5e63"] quit_under_load_comes_to_an_end: Mark::Race(&[
+        Red { qemu: seen::BOOKWORM, told: LINGERS },
+    ]);
+    ["Proxmox VE: io_uring after hotplug"] a_disk_on_io_uring_grows_under_load: guard(
         "QEMU 9.0 that resizes a ring in the wrong thread, or 10.1 that leaves a request in it",
+        "without the last step",
     );
-    ["qemu-iotests graph-changes-while-io"] snapshots_come_and_go_under_load: Mark::Guard(
+    ["qemu-iotests graph-changes-while-io"] snapshots_come_and_go_under_load: guard(
         "QEMU that changes a loaded disk's chain while its thread walks along it",
+        "without the commits",
     );
-    ["qemu-project/qemu#1215"] two_disks_of_a_thread_are_streamed_under_load: Mark::Guard(
+    ["qemu-project/qemu#1215"] two_disks_of_a_thread_are_streamed_under_load: guard(
         "QEMU whose stream job runs beside the thread of its disk",
+        "without the second stream",
     );
-    ["qemu-iotests 155"] a_loaded_disk_is_mirrored_to_another: Mark::Guard(
+    ["qemu-iotests 155"] a_loaded_disk_is_mirrored_to_another: guard(
         "QEMU that takes a mirror's target to another thread than its source",
+        "if the mirror is cancelled and not completed",
     );
-    ["qemu-project/qemu#238"] a_throttled_disk_comes_off_under_load: Mark::Guard(
+    ["qemu-project/qemu#238"] a_throttled_disk_comes_off_under_load: guard(
         "QEMU that throttles requests of a disk that is gone",
+        "if the node goes before DEVICE_DELETED",
     );
-    ["tp-qemu unplug_block_during_io_reboot"] a_loaded_disk_comes_off_at_a_reset: Mark::Guard(
+    ["tp-qemu unplug_block_during_io_reboot"] a_loaded_disk_comes_off_at_a_reset: guard(
         "QEMU that stops a thread at a reset before its requests are done",
+        "without the reset",
     );
 );
 

@@ -10,44 +10,55 @@ use crate::fixture::soon;
 use crate::raw::{self, deleted, job};
 
 regressions!(without a guest:
-    ["qemu-project/qemu#802"] a_cold_plugged_device_says_that_it_is_gone: Mark::Guard(
+    ["qemu-project/qemu#802"] a_cold_plugged_device_says_that_it_is_gone: guard(
         "QEMU without DEVICE_DELETED for a device of the command line, as 6.2 was with JSON",
+        "if the node goes first",
     );
-    ["qemu-iotests 240"] a_disk_comes_back_to_another_thread: Mark::Guard(
+    ["qemu-iotests 240"] a_disk_comes_back_to_another_thread: guard(
         "QEMU that leaves a node with its last thread (a6f230c8)",
+        "without the unplug in between",
     );
-    ["qemu-iotests 240"] a_node_is_one_device_s_unless_it_is_shared: Mark::Guard(
+    ["qemu-iotests 240"] a_node_is_one_device_s_unless_it_is_shared: guard(
         "QEMU that lets a second writer share a node unasked",
+        "if the first two share it",
     );
     ["qemu-iotests 051"] a_device_takes_a_node_from_another_thread: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "qemu_mutex_unlock_impl: Operation not permitted" },
     ]);
-    ["qemu-iotests 307"] an_export_s_fixed_thread_is_not_the_device_s: Mark::Guard(
+    ["qemu-iotests 307"] an_export_s_fixed_thread_is_not_the_device_s: guard(
         "QEMU that moves an attached disk for an export",
+        "without `fixed-iothread`",
     );
     ["qemu-iotests iothreads-create"] an_image_is_made_on_a_node_of_a_thread: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "qemu_mutex_unlock_impl: Operation not permitted" },
     ]);
-    ["qemu-iotests 202"] two_nodes_of_a_thread_are_snapshotted_at_once: Mark::Guard(
+    ["qemu-iotests 202"] two_nodes_of_a_thread_are_snapshotted_at_once: guard(
         "QEMU that takes one thread's lock twice in a transaction",
+        "if it is one node twice",
     );
-    ["qemu-iotests 281"] a_bitmap_is_made_on_each_node_of_a_thread: Mark::Guard(
+    ["qemu-iotests 281"] a_bitmap_is_made_on_each_node_of_a_thread: guard(
         "QEMU that drops a thread's lock between the parts of a transaction",
+        "if it is one node twice",
     );
-    ["qemu-iotests 281"] a_throttled_node_of_a_thread_goes_with_its_timers: Mark::Guard(
+    ["qemu-iotests 281"] a_throttled_node_of_a_thread_goes_with_its_timers: guard(
         "QEMU that leaves a throttle's timer in a thread after blockdev-del",
+        "if the filter stays",
     );
-    ["qemu-iotests 068"] a_state_with_a_thread_is_saved_and_loaded: Mark::Guard(
+    ["qemu-iotests 068"] a_state_with_a_thread_is_saved_and_loaded: guard(
         "QEMU that polls the wrong thread while it saves its state",
+        "with a raw image",
     );
-    ["qemu-iotests 245"] a_node_of_a_thread_is_reopened: Mark::Guard(
+    ["qemu-iotests 245"] a_node_of_a_thread_is_reopened: guard(
         "QEMU that reopens a node in the main loop's name",
+        "with a file that is not there",
     );
-    ["qemu-iotests qom-set-drive"] another_drive_cannot_be_of_another_thread: Mark::Guard(
+    ["qemu-iotests qom-set-drive"] another_drive_cannot_be_of_another_thread: guard(
         "QEMU that swaps a device's node across threads",
+        "if the other drive is in the main loop",
     );
-    ["tests/qtest/drive_del-test"] a_node_goes_after_its_device_and_not_before: Mark::Guard(
+    ["tests/qtest/drive_del-test"] a_node_goes_after_its_device_and_not_before: guard(
         "QEMU that removes a node under a device (GHSA-cp42-9j6q-v649)",
+        "without the device",
     );
 );
 

@@ -12,35 +12,42 @@ use crate::fixture::{Bench, serial, soon};
 use crate::raw::deleted;
 
 regressions!(with a guest:
-    ["qemu commit a6f230c8"] a_scsi_disk_comes_back: Mark::Guard(
+    ["qemu commit a6f230c8"] a_scsi_disk_comes_back: guard(
         "QEMU before 4.0, that left a disk's node in its controller's thread",
+        "without `blockdev-del` in a detach",
     );
-    ["qemu commit 9c5aad84"] a_scsi_disk_comes_off_under_load: Mark::Guard(
+    ["qemu commit 9c5aad84"] a_scsi_disk_comes_off_under_load: guard(
         "QEMU 4.0, that looked for a disk's thread after it was gone",
+        "without the detach",
     );
     ["RHBZ#2155748"] a_scsi_reset_meets_an_unplug: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
     ]);
-    ["RHBZ#2079347"] an_idle_controller_uses_no_cpu: Mark::Guard(
+    ["RHBZ#2079347"] an_idle_controller_uses_no_cpu: guard(
         "QEMU 7.0, that polled the event queue for ever",
+        "if its disk is loaded",
     );
-    ["qemu-project/qemu#1272"] a_scsi_disk_s_cache_is_switched_under_load: Mark::Guard(
+    ["qemu-project/qemu#1272"] a_scsi_disk_s_cache_is_switched_under_load: guard(
         "QEMU 7.1, that switched a cache in the main loop without its thread's lock",
+        "if the disk is detached meanwhile",
     );
-    ["qemu-project/qemu#1680"] a_controller_starts_again_and_again: Mark::Guard(
+    ["qemu-project/qemu#1680"] a_controller_starts_again_and_again: guard(
         "QEMU 8.0.50, that let a thread run before its controller's memory was mapped",
+        "without the controller's detach",
     );
-    ["qemu commit ca2a5e63"] quit_under_scsi_load_comes_to_an_end: Mark::Guard(
-        "QEMU up to 8.0, that drained a controller in the wrong thread",
-    );
+    ["qemu commit ca2a5e63"] quit_under_scsi_load_comes_to_an_end: Mark::Race(&[
+        Red { qemu: seen::BOOKWORM, told: LINGERS },
+    ]);
     ["Proxmox VE #6810"] a_scsi_reset_under_load_comes_back: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
     ]);
-    ["qemu-project/qemu#4079"] a_device_that_the_guest_ejects_leaves_its_thread: Mark::Guard(
+    ["qemu-project/qemu#4079"] a_device_that_the_guest_ejects_leaves_its_thread: guard(
         "QEMU 10.0.3 to 11.1-rc with a balloon's driver in the guest",
+        "if `settle` passes over `Plugged`",
     );
-    ["tp-qemu block_hotplug_negative"] a_disk_that_the_guest_ejects_is_let_go_of: Mark::Guard(
+    ["tp-qemu block_hotplug_negative"] a_disk_that_the_guest_ejects_is_let_go_of: guard(
         "a pool that waits for its own requests only (drop `Plugged` from `settle`)",
+        "if `settle` passes over `Plugged`",
     );
 );
 

@@ -14,8 +14,9 @@ regressions!(without a guest:
     ["RHEL-43412"] a_mapping_is_on_the_device_that_was_asked_to_have_it: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "Property 'virtio-blk-pci.iothread-vq-mapping' not found" },
     ]);
-    ["qemu-project/qemu#2069"] the_device_tree_is_shown_after_a_mapped_disk_is_gone: Mark::Guard(
+    ["qemu-project/qemu#2069"] the_device_tree_is_shown_after_a_mapped_disk_is_gone: guard(
         "QEMU that frees a device's mapping and shows it all the same",
+        "without the unplug",
     );
     ["QEMU iothread.c: no can_be_deleted"] a_busy_thread_is_not_deleted: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "QEMU deleted a busy thread" },
