@@ -127,11 +127,6 @@ impl Child {
         self.user.as_ref().map(|(user, _)| user.uid())
     }
 
-    /// Says whether the test itself is over, and its process only has to leave.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.reports.1.ended.is_some()
-    }
-
     /// What to poll for. The end of the process comes as a signal.
     pub(super) fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
         let output = self.output.as_ref().and_then(|(stream, _)| stream.fd());

@@ -186,7 +186,7 @@ impl Run<'_> {
     /// Begins as many tests as there is room for. One that waits for its turn lets others pass.
     fn begin_some(&mut self, waiting: &mut VecDeque<Decided>) {
         let mut index = 0;
-        while self.has_room() && index < waiting.len() {
+        while self.running.len() < self.plan.options.threads.get() && index < waiting.len() {
             let next = &waiting[index];
             let turn = match (&next.decision, next.test.serial) {
                 (Decision::Run, Some(group)) => self.serial.ask(group),
@@ -205,17 +205,6 @@ impl Run<'_> {
                 }
             }
         }
-    }
-
-    /// Says whether one more test may run. The kernel takes its time to end a process: a test that is
-    /// over makes room while its process leaves, but for whoever wants one at a time.
-    fn has_room(&self) -> bool {
-        let threads = self.plan.options.threads.get();
-        if threads == 1 || self.running.len() < threads {
-            return self.running.len() < threads;
-        }
-        let tests = self.running.iter().filter(|child| !child.is_leaving());
-        self.running.len() < 2 * threads && tests.count() < threads
     }
 
     /// Starts a test, or settles what becomes of it without starting.
