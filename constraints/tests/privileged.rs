@@ -1,5 +1,8 @@
 //! The sample as root sees it. Without root this is skipped, so it stands under our own harness.
 
+#[path = "real/folder.rs"]
+#[expect(dead_code, reason = "its own test is in `real`")]
+mod folder;
 #[path = "real/run.rs"]
 #[expect(
     dead_code,

@@ -37,6 +37,16 @@ pub(crate) fn run() -> Result<ExitCode> {
         ]),
     )?;
     step(
+        "lints of kata-test as its users compile it",
+        cargo::cargo().args([
+            "clippy",
+            "--package=kata-test",
+            "--all-targets",
+            "--",
+            "-Dwarnings",
+        ]),
+    )?;
+    step(
         "documentation",
         cargo::cargo()
             .args(["doc", "--workspace", "--all-features", "--no-deps"])

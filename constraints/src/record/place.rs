@@ -24,6 +24,10 @@ pub(super) fn root() -> Option<PathBuf> {
 
 /// Finds the target folder of Cargo's that an executable lies in.
 #[must_use]
+#[cfg_attr(
+    not(feature = "runner"),
+    expect(unreachable_pub, reason = "the runner exports it")
+)]
 pub fn target_folder_of(executable: &Path) -> Option<&Path> {
     executable.ancestors().skip(1).find(|dir| is_target(dir))
 }
@@ -33,6 +37,10 @@ pub fn target_folder_of(executable: &Path) -> Option<&Path> {
 /// It marks the folder as a cache if it made it itself; if the folder was there before, such as an
 /// empty volume of a container, it only leaves there what it knows of `rustc`.
 #[must_use]
+#[cfg_attr(
+    not(feature = "runner"),
+    expect(unreachable_pub, reason = "the runner exports it")
+)]
 pub fn is_target(folder: &Path) -> bool {
     ["CACHEDIR.TAG", ".rustc_info.json"]
         .iter()

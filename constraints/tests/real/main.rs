@@ -5,6 +5,7 @@
 mod cli;
 mod contract;
 mod example;
+mod folder;
 mod halfway;
 mod harness;
 mod hostile;

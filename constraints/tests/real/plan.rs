@@ -10,7 +10,7 @@ use kata_test::runner::{
     Site, plan,
 };
 
-use crate::run::{Said, Sample, is_root};
+use crate::run::{Said, Sample, copy, is_root};
 
 fn binary(sample: &Sample, id: &str) -> Binary {
     let command = sample.command(&[]);
@@ -156,15 +156,9 @@ fn a_place_is_asked_once_for_what_its_kept_answers_lack() {
         assert_eq!(asked.get(), 1);
     }
     // Another build of the binary asks nothing new, so what is known of the place suffices.
-    let bytes = fs::read(&binary.executable).expect("the binary");
-    let copy = binary.executable.with_extension("new");
-    fs::write(&copy, bytes).expect("a copy");
-    fs::set_permissions(
-        &copy,
-        fs::metadata(&binary.executable).expect("it").permissions(),
-    )
-    .expect("chmod");
-    fs::rename(&copy, &binary.executable).expect("a new build");
+    let new = binary.executable.with_extension("new");
+    copy(&binary.executable, &new);
+    fs::rename(&new, &binary.executable).expect("a new build");
     planned(std::slice::from_ref(&binary), &mut sites, records.path());
     assert_eq!(asked.get(), 1);
     // What is met here is not asked elsewhere. That takes root, for a sample that needs root.

@@ -7,29 +7,23 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
 
-use tempfile::TempDir;
+use super::folder::Folder;
 
 /// Whoever is nobody almost everywhere.
 pub(crate) const NOBODY: u32 = 65534;
 
 /// A sample in a folder of its own, where any user can reach it and leave records.
 pub(crate) struct Sample {
-    dir: TempDir,
+    dir: Folder,
     executable: PathBuf,
 }
 
 impl Sample {
     /// Builds the test target of this package and copies it.
     pub(crate) fn build(target: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
+        let dir = Folder::make();
         let executable = dir.path().join(target);
-        // Copied by another process: a descriptor of ours that is open for writing could be
-        // inherited by a child that another test is just starting, and then it is "text file busy".
-        let copied = Command::new("cp")
-            .arg(build(target))
-            .arg(&executable)
-            .status();
-        assert!(copied.expect("cp").success());
+        copy(&build(target), &executable);
         let records = dir.path().join("records");
         fs::create_dir(&records).expect("a folder");
         for (path, mode) in [(dir.path(), 0o755), (&records, 0o777)] {
@@ -77,6 +71,13 @@ impl Sample {
             .map(|file| fs::read_to_string(file).expect("records"))
             .collect()
     }
+}
+
+/// Copies an executable, by another process: a descriptor of ours that is open for writing could be
+/// inherited by a child that another test is just starting, and then it is "text file busy".
+pub(crate) fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.expect("cp").success());
 }
 
 /// What a process said and how it ended.
