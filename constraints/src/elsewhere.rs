@@ -1,11 +1,12 @@
 //! What a runner tells a test binary of places: the name of the one that it has put it in, how much
 //! slower than the runner's own that is, and which tests it has meant for others.
 
-use std::collections::HashMap;
 use std::env;
 use std::fs;
 use std::sync::OnceLock;
 use std::time::Duration;
+
+use crate::names::Names;
 
 /// The place's name, which stands in every record. Unset: `here`.
 pub(crate) const PLACE: &str = "KATA_TEST_PLACE";
@@ -32,23 +33,23 @@ pub(crate) fn is_elsewhere() -> bool {
 
 /// The place that a test of a binary is left to, if a runner says so.
 pub(crate) fn left_to(binary: &str, test: &str) -> Option<&'static str> {
-    static LEFT: OnceLock<HashMap<(String, String), String>> = OnceLock::new();
+    // The lines of that file: binary, test and place.
+    static LEFT: OnceLock<Names<'static>> = OnceLock::new();
     let left = LEFT.get_or_init(|| {
         let path = env::var_os(LEAVE).filter(|path| !path.is_empty());
         // Without the list the tests run here too, and show what they lack.
         let text = path.and_then(|path| fs::read_to_string(path).ok());
-        let lines = text.as_deref().unwrap_or_default().lines();
-        lines.filter_map(left_line).collect()
+        let mut lines = Names::new();
+        for line in text.unwrap_or_default().leak().lines() {
+            lines.insert(line);
+        }
+        lines
     });
-    // Looked up by what an owned key lends.
-    let key = (binary.to_owned(), test.to_owned());
-    left.get(&key).map(String::as_str)
-}
-
-/// A line of that file: binary, test and place.
-fn left_line(line: &str) -> Option<((String, String), String)> {
-    let mut words = line.split('\t').map(str::to_owned);
-    Some(((words.next()?, words.next()?), words.next()?))
+    if left.all().is_empty() {
+        return None;
+    }
+    let start = format!("{binary}\t{test}\t");
+    left.from(&start).first()?.strip_prefix(&*start)
 }
 
 /// A time limit as long as it is to be in this place.

@@ -73,6 +73,7 @@ pub mod katatestutils;
 mod libtest;
 mod measure;
 mod metadata;
+mod names;
 mod record;
 mod registry;
 #[cfg(feature = "runner")]

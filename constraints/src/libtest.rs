@@ -4,7 +4,6 @@
 //! line at the end. Under nextest, which hides what a passing test prints and would show a pass, it
 //! is a failure that says what to set.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -12,8 +11,9 @@ use crate::constraint::{Standing, judge};
 use crate::contract::Contract;
 use crate::facts::Here;
 use crate::halt;
-use crate::harness::{Ended, count, missing, run_body, serial_lock};
+use crate::harness::{Ended, Missing, run_body, serial_lock};
 use crate::measure::{self, Measures};
+use crate::names::Names;
 use crate::record::opt_ins;
 use crate::record::{self, Ending, Phase, Record};
 use crate::registry::{self, Target, Test};
@@ -28,7 +28,7 @@ use crate::verdict::{Reason, explain, join};
 pub fn libtest(path: &str, target: Target) {
     let test = Test::find(path).expect("the attribute registers every test that it makes");
     assert!(
-        begins(path),
+        begins(test.path),
         "{} is run twice, since it is made a test twice: remove the `#[test]` above our attribute",
         test.name()
     );
@@ -173,10 +173,10 @@ impl Case {
 
 /// Says whether this is the first time that a test begins in this process. The compiler has already
 /// taken a `#[test]` above the attribute, which therefore cannot see it.
-fn begins(path: &str) -> bool {
-    static BEGUN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+fn begins(path: &'static str) -> bool {
+    static BEGUN: Mutex<Names<'static>> = Mutex::new(Names::new());
     let mut begun = BEGUN.lock().unwrap_or_else(PoisonError::into_inner);
-    begun.insert(path.to_owned())
+    begun.insert(path)
 }
 
 fn under_nextest() -> bool {
@@ -195,7 +195,7 @@ fn run_within(test: &'static Test) -> Option<Finished> {
     in_thread_within(test.name(), timeout, work).expect("a thread for a test with a timeout")
 }
 
-static MISSING: Mutex<(usize, BTreeMap<String, usize>)> = Mutex::new((0, BTreeMap::new()));
+static MISSING: Mutex<(usize, Missing)> = Mutex::new((0, Missing::new()));
 
 /// Says now that a test is skipped, and at the end of the process how many were.
 fn announce(test: &Test, reasons: &[Reason]) {
@@ -204,7 +204,7 @@ fn announce(test: &Test, reasons: &[Reason]) {
         at_exit(announce_all);
     }
     missing.0 += 1;
-    count(&mut missing.1, reasons);
+    missing.1.count(reasons);
     stderr(&format!(
         "test {} is SKIPPED, whatever the line above or below says: {}\n",
         test.name(),
@@ -223,7 +223,9 @@ extern "C" fn announce_all() {
     } else {
         "tests shown as ok were"
     };
-    let needs = missing(needs).map(|needs| format!("; needed and missing: {needs}"));
+    let needs = needs
+        .line()
+        .map(|needs| format!("; needed and missing: {needs}"));
     stderr(&format!(
         "{tests} {what} skipped{}\n",
         needs.unwrap_or_default()

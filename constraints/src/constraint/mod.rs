@@ -15,9 +15,9 @@ mod parse;
 mod table;
 mod text;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::names::Names;
 use crate::verdict::Verdict;
 use kernel::Range;
 #[cfg(test)]
@@ -172,7 +172,7 @@ impl fmt::Display for Atom {
 
 impl Constraint {
     /// Collects the names of opt-ins, at whatever depth.
-    pub(crate) fn opt_ins(&self, names: &mut BTreeSet<&'static str>) {
+    pub(crate) fn opt_ins(&self, names: &mut Names<'static>) {
         match self {
             Self::Atom(Atom::OptIn(name)) => {
                 names.insert(name);

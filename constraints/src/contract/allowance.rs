@@ -1,9 +1,8 @@
 //! The only constraints for which a test may be skipped.
 
-use std::collections::BTreeSet;
-
 use super::{MAY_SKIP, settings};
-use crate::constraint::Constraint;
+use crate::constraint::{Constraint, keep};
+use crate::names::Names;
 use crate::verdict::{Reason, SAID};
 
 /// The only constraints for which a test may be skipped.
@@ -12,7 +11,7 @@ pub(crate) struct Allowance {
     /// As it was written.
     text: String,
     /// The constraints as reasons name them, which is atom by atom.
-    allowed: BTreeSet<String>,
+    allowed: Names<'static>,
 }
 
 impl Allowance {
@@ -29,15 +28,15 @@ impl Allowance {
     /// Says why a skip for these reasons is not allowed. Each of them has to be: a test that lacks
     /// something else as well would hide that.
     pub(super) fn forbids(&self, reasons: &[Reason]) -> Option<String> {
-        let forbidden: BTreeSet<&str> = reasons
-            .iter()
-            .map(|reason| reason.constraint.as_str())
-            .filter(|constraint| !self.allows(constraint))
-            .collect();
-        if forbidden.is_empty() {
+        let mut forbidden = Names::new();
+        for reason in reasons {
+            if !self.allows(&reason.constraint) {
+                forbidden.insert(&reason.constraint);
+            }
+        }
+        if forbidden.all().is_empty() {
             return None;
         }
-        let forbidden: Vec<&str> = forbidden.into_iter().collect();
         let list = if self.text.trim().is_empty() {
             "nothing"
         } else {
@@ -45,7 +44,7 @@ impl Allowance {
         };
         Some(format!(
             "a skip for {} is not allowed here: {MAY_SKIP} lists {list}",
-            forbidden.join(", ")
+            forbidden.all().join(", ")
         ))
     }
 }
@@ -54,7 +53,7 @@ impl Allowance {
     /// Says whether a constraint as a reason names it is allowed: itself, or, if all of `any(…)` is
     /// unmet, every part.
     fn allows(&self, constraint: &str) -> bool {
-        if self.allowed.contains(constraint) {
+        if self.allowed.get(constraint).is_some() {
             return true;
         }
         let Some(inner) = constraint.strip_prefix("any(") else {
@@ -80,9 +79,9 @@ impl Allowance {
 
 /// Takes out what is no constraint that a text can name, and returns the rest, in which all else
 /// stands where it stood.
-fn take_own(text: &str) -> (String, BTreeSet<String>) {
+fn take_own(text: &str) -> (String, Names<'static>) {
     let mut rest = String::new();
-    let mut own = BTreeSet::new();
+    let mut own = Names::new();
     let (mut depth, mut quoted) = (0_usize, false);
     let outer_comma = |c: char| {
         match c {
@@ -96,7 +95,7 @@ fn take_own(text: &str) -> (String, BTreeSet<String>) {
     for piece in text.split_inclusive(outer_comma) {
         match named(piece.trim_end_matches(',').trim()) {
             Some(name) => {
-                own.insert(name);
+                own.insert(keep(&name));
                 rest.extend(std::iter::repeat_n(' ', piece.len()));
             }
             None => rest.push_str(piece),
@@ -117,11 +116,11 @@ fn named(piece: &str) -> Option<String> {
 }
 
 /// Collects the atoms as the reasons of a skip name them.
-fn collect(of: &Constraint, negate: &dyn Fn(String) -> String, to: &mut BTreeSet<String>) {
+fn collect(of: &Constraint, negate: &dyn Fn(String) -> String, to: &mut Names<'static>) {
     match of {
-        Constraint::Atom(atom) => drop(to.insert(negate(atom.to_string()))),
+        Constraint::Atom(atom) => drop(to.insert(keep(&negate(atom.to_string())))),
         Constraint::All(list) | Constraint::Any(list) => {
-            to.insert(negate(of.to_string()));
+            to.insert(keep(&negate(of.to_string())));
             for one in *list {
                 collect(one, negate, to);
             }

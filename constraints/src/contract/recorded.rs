@@ -1,7 +1,6 @@
 //! A host that somebody has recorded, to be judged instead of the one we are on.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +11,10 @@ use crate::facts::{Answer, Finding, Host, Question};
 /// The words of an answer that was not recorded.
 const NOT_RECORDED: &str = "not recorded";
 
-/// Recorded answers, by the texts of their questions.
+/// Recorded answers, in the order of the texts of their questions.
 #[derive(Debug)]
 pub(crate) struct Recorded {
-    answers: HashMap<String, Answer>,
+    answers: Vec<(String, Answer)>,
     missing: Answer,
 }
 
@@ -34,7 +33,7 @@ impl Recorded {
             let line = 1 + text[..at].matches('\n').count();
             format!("line {line} is no JSON")
         })?;
-        let mut answers = HashMap::new();
+        let mut answers = Vec::new();
         for value in &values {
             let facts = value.get("facts").unwrap_or(value);
             let facts = match facts {
@@ -44,7 +43,10 @@ impl Recorded {
             for fact in facts {
                 let (question, answer) = read_fact(fact)?;
                 // Of two answers to one question the later counts.
-                answers.insert(question, answer);
+                match place(&answers, &question) {
+                    Ok(at) => answers[at].1 = answer,
+                    Err(at) => answers.insert(at, (question, answer)),
+                }
             }
         }
         if answers.is_empty() {
@@ -67,6 +69,11 @@ impl Recorded {
     pub(crate) fn is_missing(observed: &str) -> bool {
         observed.contains(NOT_RECORDED)
     }
+}
+
+/// Where the answer to a question is, or else belongs.
+fn place(answers: &[(String, Answer)], question: &str) -> Result<usize, usize> {
+    answers.binary_search_by(|(asked, _)| (**asked).cmp(question))
 }
 
 fn read_fact(fact: &Json) -> Result<(String, Answer), String> {
@@ -93,8 +100,8 @@ fn read_fact(fact: &Json) -> Result<(String, Answer), String> {
 
 impl Host for Recorded {
     fn ask(&self, question: Question) -> Cow<'_, Answer> {
-        let known = self.answers.get(&question.to_string());
-        Cow::Borrowed(known.unwrap_or(&self.missing))
+        let known = place(&self.answers, &question.to_string());
+        Cow::Borrowed(known.map_or(&self.missing, |at| &self.answers[at].1))
     }
 }
 

@@ -5,11 +5,9 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::unistd::AccessFlags;
-
 use super::system::why;
 use super::{Answer, Finding};
-use crate::sys::{Ran, run_within};
+use crate::sys::{Ran, may_execute, run_within};
 
 /// How long a command may take to state its version.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -32,7 +30,7 @@ fn search(name: &str, path: &OsStr) -> Finding {
         if !file.is_file() {
             continue;
         }
-        if executable(&file) {
+        if may_execute(&file).is_ok() {
             return Finding::Is(file.display().to_string());
         }
         not_executable.get_or_insert(file);
@@ -41,15 +39,6 @@ fn search(name: &str, path: &OsStr) -> Finding {
         Some(file) => format!("{} is not executable", file.display()),
         None => format!("no executable file {name} found"),
     })
-}
-
-/// Asks for the effective user, where the system can: access(2) answers for the real one.
-fn executable(file: &Path) -> bool {
-    #[cfg(not(target_os = "linux"))]
-    use nix::unistd::access as eaccess;
-    #[cfg(target_os = "linux")]
-    use nix::unistd::eaccess;
-    eaccess(file, AccessFlags::X_OK).is_ok()
 }
 
 /// Runs the command with `--version` and reads the first version that it prints.

@@ -1,14 +1,12 @@
 //! Device nodes, judged by opening them: mode bits and groups do not tell who may.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::{Mode, major, minor};
-use nix::unistd::close;
+use nix::libc::{self, major, minor};
 
 use super::Answer;
 use super::system::{errno, why};
@@ -66,14 +64,12 @@ fn is_unlisted(numbers: &str) -> bool {
 
 fn opened(path: &'static str) -> Answer {
     let ended = answer_within(LIMIT, |send| {
-        let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let code = match open(path, flags, Mode::empty()) {
-            Ok(node) => {
-                use std::os::fd::IntoRawFd;
-                let _ = close(node.into_raw_fd());
-                0
-            }
-            Err(errno) => errno as i32,
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let mut options = fs::OpenOptions::new();
+        options.read(true).write(true).custom_flags(flags);
+        let code = match options.open(path) {
+            Ok(_) => 0,
+            Err(error) => error.raw_os_error().unwrap_or_default(),
         };
         send(&code.to_le_bytes());
     });

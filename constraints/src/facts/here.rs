@@ -9,6 +9,7 @@ use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 use super::look::look;
 use super::system::Live;
 use super::{Answer, Host, Question};
+use crate::names::order;
 
 /// The host this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,12 +85,19 @@ impl Here {
     #[must_use]
     pub fn asked() -> Vec<(Question, Answer)> {
         let answers = ANSWERS.read().unwrap_or_else(PoisonError::into_inner);
-        let mut asked: Vec<(Question, Answer)> = answers
-            .iter()
-            .filter_map(|(question, cell)| Some((*question, cell.get()?.clone())))
-            .collect();
-        asked.sort_by_cached_key(|(question, _)| question.to_string());
-        asked
+        let mut asked = Vec::new();
+        let mut texts = Vec::new();
+        for (question, cell) in answers.iter() {
+            if let Some(answer) = cell.get() {
+                asked.push((*question, answer));
+                texts.push(question.to_string());
+            }
+        }
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let in_order = order(&texts).into_iter().map(|place| asked[place]);
+        in_order
+            .map(|(question, answer)| (question, answer.clone()))
+            .collect()
     }
 }
 

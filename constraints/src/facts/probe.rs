@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Answer, Finding};
 use crate::constraint::Probe;
-use crate::sys::{Bounded, answer_within, in_thread_within};
+use crate::sys::{Bounded, Standard, answer_within, in_thread_within, redirect};
 use crate::verdict::Verdict;
 
 /// How long a probe may take.
@@ -42,7 +42,7 @@ fn too_late() -> String {
 fn in_child(probe: Probe) -> Result<Verdict, String> {
     let ended = answer_within(LIMIT, |send| {
         // What a probe prints must not get into a list of tests.
-        let _ = nix::unistd::dup2_stdout(std::io::stderr());
+        let _ = redirect(Standard::Output, std::io::stderr());
         send(&encode(&call(probe)));
         // Coverage counters are written by the ordinary way out.
         std::process::exit(0);

@@ -7,10 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, close, dup2_stderr, dup2_stdin, dup2_stdout, setpgid};
+use nix::unistd::{Pid, close, setpgid};
 
 use super::body::{self, Ended};
 use super::clock::{Clock, Due};
@@ -21,7 +20,10 @@ use crate::facts;
 use crate::halt::{self, Halt};
 use crate::measure::{self, Measures};
 use crate::registry::Test;
-use crate::sys::{become_leader, default_signals, fork, mark_owner, pipe, stderr};
+use crate::sys::{
+    Standard, become_leader, default_signals, fork, mark_owner, pipe, redirect, set_nonblocking,
+    stderr,
+};
 use crate::verdict::Reason;
 
 /// How to start a test.
@@ -276,12 +278,12 @@ fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, repo
     }
     // A process group in the background that reads the terminal would be stopped.
     if let Some(null) = how.no_input {
-        let _ = dup2_stdin(null);
+        let _ = redirect(Standard::Input, null);
         let _ = close(null.as_raw_fd());
     }
     if let Some(output) = output {
-        let _ = dup2_stdout(&output);
-        let _ = dup2_stderr(&output);
+        let _ = redirect(Standard::Output, &output);
+        let _ = redirect(Standard::Error, &output);
     }
     measure::report_to(reports);
     if let Some((user, home)) = &how.user {
@@ -334,7 +336,7 @@ static CHUNK: Mutex<[u8; 64 * 1024]> = Mutex::new([0; _]);
 
 impl Stream {
     fn new(read: OwnedFd) -> Result<Self, Errno> {
-        fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        set_nonblocking(&read)?;
         Ok(Self {
             file: read.into(),
             open: true,

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use nix::fcntl::OFlag;
+use nix::libc::O_NONBLOCK;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::record::LIFELINE;
@@ -48,6 +48,6 @@ fn open_pipe(path: &str) -> Option<File> {
     use std::os::unix::fs::FileTypeExt;
     let is_pipe = std::fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
     let mut options = File::options();
-    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    options.read(true).custom_flags(O_NONBLOCK);
     is_pipe.then(|| options.open(path).ok()).flatten()
 }

@@ -13,6 +13,7 @@ mod in_process;
 mod interrupt;
 mod left;
 mod lifeline;
+mod missing;
 mod output;
 mod plan;
 mod print;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 
 use crate::contract::Contract;
 use crate::facts;
+use crate::names::order;
 use crate::record::opt_ins;
 use crate::registry::{self, Target, Test};
 use crate::sys::{stderr, stdout};
@@ -36,8 +38,8 @@ use cli::{Command, Options};
 use plan::Plan;
 
 pub(crate) use body::{Ended, run as run_body};
+pub(crate) use missing::Missing;
 pub(crate) use serial::lock as serial_lock;
-pub(crate) use summary::{count, missing};
 
 /// What libtest exits with when a test fails or an argument is wrong.
 const FAILURE: u8 = 101;
@@ -62,9 +64,12 @@ pub fn main(target: Target) -> ExitCode {
     if !options.in_process {
         facts::one_thread();
     }
-    let mut tests: Vec<&'static Test> = registry::tests().collect();
-    // Names are looked up once, not at each comparison.
-    tests.sort_by_cached_key(|test| test.name());
+    let tests: Vec<&'static Test> = registry::tests().collect();
+    let names: Vec<&str> = tests.iter().map(|test| test.name()).collect();
+    let tests: Vec<&'static Test> = order(&names)
+        .into_iter()
+        .map(|place| tests[place])
+        .collect();
     if let Some([first, _]) = tests.array_windows().find(|[a, b]| a.name() == b.name()) {
         let name = first.name();
         return refuse(&format!(

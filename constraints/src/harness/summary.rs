@@ -1,12 +1,13 @@
 //! What a run says at its end: the failures, what was needed and missing, the totals.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use super::cli::Options;
 use super::interrupt::Interrupt;
+use super::missing::Missing;
 use super::print::{Paint, Printer, Totals};
+use crate::names::order;
 use crate::verdict::Reason;
 
 /// A test's name and its captured output.
@@ -18,7 +19,7 @@ pub(super) struct Summary {
     failed: Vec<Output>,
     ignored: usize,
     filtered_out: usize,
-    missing: BTreeMap<String, usize>,
+    missing: Missing,
     /// The tests that passed though their constraints are unmet, and these constraints, a line each.
     stale: Vec<String>,
     /// What tests left behind, a line each.
@@ -34,7 +35,7 @@ impl Summary {
             failed: Vec::new(),
             ignored: 0,
             filtered_out,
-            missing: BTreeMap::new(),
+            missing: Missing::new(),
             stale: Vec::new(),
             left: Vec::new(),
             keep_passed: options.show_output,
@@ -62,7 +63,7 @@ impl Summary {
 
     pub(super) fn skipped(&mut self, reasons: &[Reason]) {
         self.ignored += 1;
-        count(&mut self.missing, reasons);
+        self.missing.count(reasons);
     }
 
     pub(super) fn left_behind(&mut self, name: &str, things: &[Reason]) {
@@ -92,7 +93,7 @@ impl Summary {
 
     /// All that is printed behind the last test's line.
     pub(super) fn text(
-        &mut self,
+        &self,
         options: &Options,
         printer: &Printer,
         not_started: usize,
@@ -102,11 +103,9 @@ impl Summary {
         // Tests end in any order; a report has one.
         let mut text = Vec::new();
         if options.show_output {
-            self.passed.sort();
             section(&mut text, "successes", &self.passed);
         }
         if self.has_failures() {
-            self.failed.sort();
             section(&mut text, "failures", &self.failed);
         }
         let mut end = String::from("\n");
@@ -117,20 +116,18 @@ impl Summary {
                 interrupt.name()
             );
         }
-        if let Some(missing) = missing(&self.missing) {
+        if let Some(missing) = self.missing.line() {
             let _ = writeln!(end, "needed and missing: {missing}\n");
         }
         if !self.stale.is_empty() {
-            self.stale.sort();
             let _ = writeln!(
                 end,
                 "stale constraints, without which these tests passed:\n    {}\n",
-                self.stale.join("\n    ")
+                lines(&self.stale)
             );
         }
         if !self.left.is_empty() {
-            self.left.sort();
-            let _ = writeln!(end, "left behind:\n    {}\n", self.left.join("\n    "));
+            let _ = writeln!(end, "left behind:\n    {}\n", lines(&self.left));
         }
         let (word, paint) = if totals.ok {
             ("ok", Paint::Green)
@@ -153,9 +150,15 @@ impl Summary {
     }
 }
 
+/// Outputs and then names, in the order of the names.
 fn section(text: &mut Vec<u8>, title: &str, outputs: &[Output]) {
+    let names: Vec<&str> = outputs.iter().map(|(name, _)| *name).collect();
+    let places = order(&names);
     text.extend_from_slice(format!("\n{title}:\n").as_bytes());
-    for (name, output) in outputs.iter().filter(|(_, output)| !output.is_empty()) {
+    for (name, output) in places.iter().map(|place| &outputs[*place]) {
+        if output.is_empty() {
+            continue;
+        }
         text.extend_from_slice(format!("\n---- {name} stdout ----\n").as_bytes());
         text.extend_from_slice(output);
         if !output.ends_with(b"\n") {
@@ -163,29 +166,14 @@ fn section(text: &mut Vec<u8>, title: &str, outputs: &[Output]) {
         }
     }
     text.extend_from_slice(format!("\n\n{title}:\n").as_bytes());
-    for (name, _) in outputs {
-        text.extend_from_slice(format!("    {name}\n").as_bytes());
+    for place in places {
+        text.extend_from_slice(format!("    {}\n", names[place]).as_bytes());
     }
 }
 
-/// Counts for each constraint how many tests miss it.
-pub(crate) fn count(missing: &mut BTreeMap<String, usize>, reasons: &[Reason]) {
-    let needs = reasons.iter().filter(|reason| reason.is_a_need());
-    let mut constraints: Vec<&str> = needs.map(|reason| &*reason.constraint).collect();
-    constraints.sort_unstable();
-    constraints.dedup();
-    for constraint in constraints {
-        *missing.entry(constraint.to_owned()).or_default() += 1;
-    }
-}
-
-/// The counted constraints as one line, most missed first; nothing if nothing is missing.
-pub(crate) fn missing(missing: &BTreeMap<String, usize>) -> Option<String> {
-    let mut counted: Vec<_> = missing.iter().collect();
-    counted.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    let list: Vec<_> = counted
-        .iter()
-        .map(|(name, count)| format!("{name} ×{count}"))
-        .collect();
-    (!list.is_empty()).then(|| list.join(", "))
+/// Indented lines in order.
+fn lines(of: &[String]) -> String {
+    let texts: Vec<&str> = of.iter().map(String::as_str).collect();
+    let in_order = order(&texts).into_iter().map(|place| texts[place]);
+    in_order.collect::<Vec<_>>().join("\n    ")
 }

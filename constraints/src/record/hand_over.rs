@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::Path;
 
-use nix::fcntl::OFlag;
+use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::unistd::geteuid;
 
 /// Gives a new file to the owner of the folder that it lies in.
@@ -30,9 +30,9 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<bool> {
         Err(error) => return Err(error),
     }
     // Nothing that somebody has put in its place meanwhile.
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+    let flags = O_DIRECTORY | O_NOFOLLOW;
     let mut options = OpenOptions::new();
-    let folder: File = options.read(true).custom_flags(flags.bits()).open(path)?;
+    let folder: File = options.read(true).custom_flags(flags).open(path)?;
     hand_over(folder, path)?;
     Ok(true)
 }

@@ -1,7 +1,6 @@
 //! The opt-ins that a binary's tests know. What the user allows is checked against those of all
 //! binaries together, which only a runner can do.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::fs::File;
 use std::io::Write;
@@ -9,6 +8,7 @@ use std::io::Write;
 use super::hand_over::hand_over;
 use super::place::{self, at};
 use super::write::complain;
+use crate::names::Names;
 
 /// What the user allows, separated by commas.
 pub(crate) const ALLOW: &str = "KATA_TEST_ALLOW";
@@ -17,14 +17,14 @@ pub(crate) const ALLOW: &str = "KATA_TEST_ALLOW";
 pub(crate) const ENDING: &str = "opt-ins";
 
 /// Writes down the opt-ins of a binary, if the user allows any.
-pub(crate) fn declare(binary: &str, names: &BTreeSet<&str>) {
+pub(crate) fn declare(binary: &str, names: &Names<'_>) {
     if env::var_os(ALLOW).is_none_or(|allowed| allowed.is_empty()) {
         return;
     }
     let write = || {
         let folder = place::folder(&place::run())?;
         let path = folder.join(format!("{}.{ENDING}", place::file_name(binary)));
-        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        let lines: String = names.all().iter().map(|name| format!("{name}\n")).collect();
         // Every process of the binary writes the same.
         let written = File::create(&path).and_then(|mut file| {
             file.write_all(lines.as_bytes())?;

@@ -2,12 +2,12 @@
 
 mod collected;
 
-use std::collections::BTreeSet;
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
 use crate::constraint::Constraint;
 use crate::elsewhere::scaled;
+use crate::names::Names;
 
 pub use collected::Required;
 pub(crate) use collected::tests;
@@ -84,7 +84,7 @@ pub(crate) enum Body {
 /// A test, as registered.
 #[derive(Debug)]
 pub struct Test {
-    path: &'static str,
+    pub(crate) path: &'static str,
     pub(crate) body: Body,
     pub(crate) constraints: &'static [Constraint],
     /// The reason of `#[ignore]`, empty if it gave none.
@@ -101,10 +101,10 @@ pub struct Test {
 }
 
 /// The opt-ins that this binary's tests need, also in their middle.
-pub(crate) fn opt_ins() -> BTreeSet<&'static str> {
+pub(crate) fn opt_ins() -> Names<'static> {
     let stated = tests().map(|test| test.constraints);
     let required = collected::required().map(|required| required.0);
-    let mut names = BTreeSet::new();
+    let mut names = Names::new();
     for one in stated.chain(required).flatten() {
         one.opt_ins(&mut names);
     }

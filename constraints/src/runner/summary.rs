@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use super::junit::why;
 use super::ledger::{Ledger, and, attempts, names, plural};
 use super::{Outcome, OutcomeKind, RunnerError, TestId, conclude};
-use crate::harness::{count, missing};
+use crate::harness::Missing;
 use crate::verdict::{Reason, join};
 
 /// The page.
@@ -25,10 +25,10 @@ pub(super) fn of(ledger: &Ledger) -> String {
     for (kind, of_kind) in &kinds {
         let _ = writeln!(page, "| {kind} | {} |", of_kind.len());
     }
-    let mut needs = BTreeMap::new();
+    let mut needs = Missing::new();
     let skipped = kinds.get(&OutcomeKind::Skipped).into_iter().flatten();
-    skipped.for_each(|outcome| count(&mut needs, &outcome.reasons));
-    if let Some(missing) = missing(&needs) {
+    skipped.for_each(|outcome| needs.count(&outcome.reasons));
+    if let Some(missing) = needs.line() {
         let _ = writeln!(page, "\nNeeded and missing: {}", escape(&missing));
     }
     for (kind, of_kind) in &kinds {

@@ -2,6 +2,7 @@
 
 mod child;
 mod exit;
+mod file;
 mod owner;
 mod pipe;
 mod print;
@@ -11,6 +12,9 @@ mod thread;
 
 pub(crate) use child::{Bounded, answer_within, become_leader, die_with, fork, set_variables};
 pub(crate) use exit::at_exit;
+#[cfg(target_os = "linux")]
+pub(crate) use file::file_system;
+pub(crate) use file::{Standard, free_bytes, may_execute, redirect, set_nonblocking};
 pub(crate) use owner::{OWNER, make_room_for_owner, mark_owner};
 pub(crate) use pipe::pipe;
 pub(crate) use print::{stderr, stdout};

@@ -12,11 +12,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpid};
 
 use super::child::{become_leader, readable};
+use super::file::keep_over_exec;
 use super::pipe::pipe;
 
 /// What a program prints beyond this is not read.
@@ -77,8 +77,7 @@ fn start(mut command: Command) -> io::Result<Running> {
     unsafe {
         command.pre_exec(move || {
             become_leader(parent);
-            let held = std::os::fd::BorrowedFd::borrow_raw(keep);
-            fcntl(held, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            keep_over_exec(std::os::fd::BorrowedFd::borrow_raw(keep))?;
             Ok(())
         });
     }

@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
+use super::file::set_nonblocking;
 use super::pipe::pipe;
 
 const HANDLED: [Signal; 4] = [
@@ -38,7 +38,7 @@ impl Signals {
     pub(crate) fn install() -> Result<Self, Errno> {
         let (read, write) = pipe()?;
         for end in [&read, &write] {
-            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            set_nonblocking(end)?;
         }
         PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
         let handler = SigHandler::Handler(note);

@@ -4,13 +4,13 @@
 
 mod lex;
 
-use std::collections::HashSet;
 use std::fmt;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use super::nearest::nearest;
 use super::table::{Build, NAMES, TABLE};
 use super::{Constraint, Entry};
+use crate::names::Names;
 use lex::{Lexer, Token};
 
 /// How deep lists may be nested.
@@ -208,7 +208,7 @@ fn value(entry: &Entry, value: Token<'_>) -> Result<Constraint, String> {
 
 /// Keeps a text for the life of the process, each text once.
 pub(crate) fn keep(text: &str) -> &'static str {
-    static KEPT: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    static KEPT: Mutex<Names<'static>> = Mutex::new(Names::new());
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(text) = kept.get(text) {
         return text;

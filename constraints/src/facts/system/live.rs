@@ -12,7 +12,7 @@ use crate::facts::kconfig::Loaded;
 use crate::facts::{Answer, Question, command, kvm, probe};
 #[cfg(target_os = "linux")]
 use crate::facts::{device, namespace};
-use crate::sys::{Bounded, Ran, answer_within, run_within};
+use crate::sys::{Bounded, Ran, answer_within, free_bytes, run_within};
 
 /// No file that a fact is read from is larger.
 const LARGEST: u64 = 16 << 20;
@@ -117,15 +117,8 @@ impl System for Live {
 /// Asks in a child: a file system on a server that is gone does not answer.
 fn disk_free(folder: &Path) -> io::Result<u64> {
     let ended = answer_within(DISK_LIMIT, |send| {
-        let (code, bytes) = match nix::sys::statvfs::statvfs(folder) {
-            #[expect(
-                clippy::useless_conversion,
-                reason = "the width of these fields is the system's"
-            )]
-            Ok(stat) => {
-                let blocks = u64::from(stat.blocks_available());
-                (0, blocks.saturating_mul(u64::from(stat.fragment_size())))
-            }
+        let (code, bytes) = match free_bytes(folder) {
+            Ok(bytes) => (0, bytes),
             Err(errno) => (errno as i32, 0),
         };
         let mut answer = [0; 12];
@@ -151,12 +144,7 @@ fn disk_free(folder: &Path) -> io::Result<u64> {
 
 #[cfg(target_os = "linux")]
 fn magic(path: &str) -> io::Result<u64> {
-    let stat = nix::sys::statfs::statfs(path)?;
-    #[expect(
-        clippy::cast_sign_loss,
-        reason = "the sign of the field is the architecture's, its 32 bits are not"
-    )]
-    Ok(stat.filesystem_type().0 as u64 & 0xffff_ffff)
+    Ok(crate::sys::file_system(Path::new(path))?)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -195,13 +183,23 @@ mod tests {
     #[test]
     fn free_space_is_that_of_the_folder() {
         let folder = tempfile::tempdir().expect("a folder");
-        let total = nix::sys::statvfs::statvfs(folder.path()).expect("a file system");
+        let total = total_bytes(folder.path());
         let free = disk_free(folder.path()).expect("an answer");
-        assert!(
-            free > 0 && free <= total.blocks() * total.fragment_size(),
-            "{free}"
-        );
+        assert!(free > 0 && free <= total, "{free} of {total}");
         let missing = disk_free(&folder.path().join("missing")).expect_err("no folder");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    /// As stat(1) says.
+    fn total_bytes(folder: &Path) -> u64 {
+        let mut stat = std::process::Command::new("stat");
+        let said = stat
+            .args(["--file-system", "--format=%b %S"])
+            .arg(folder)
+            .output();
+        let said = String::from_utf8(said.expect("stat runs").stdout).expect("text");
+        let (blocks, size) = said.trim().split_once(' ').expect("two numbers");
+        let number = |text: &str| text.parse::<u64>().expect("a number");
+        number(blocks) * number(size)
     }
 }

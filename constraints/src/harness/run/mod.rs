@@ -3,7 +3,6 @@
 mod half;
 mod outcome;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -92,7 +91,9 @@ impl Run<'_> {
         self.report.head(tests.len());
         // Verdicts come before tests: a test may change what the host is, and a probe must not
         // keep the loop from the tests that run.
-        let mut waiting: VecDeque<Decided> = self.plan.decide(tests, &Here).into();
+        let mut waiting = self.plan.decide(tests, &Here);
+        // The next one is the last: so each can be taken out without moving the others.
+        waiting.reverse();
         let mut interrupt = None;
         loop {
             let fail_fast = self.plan.options.fail_fast && self.report.has_failures();
@@ -184,24 +185,24 @@ impl Run<'_> {
     }
 
     /// Begins as many tests as there is room for. One that waits for its turn lets others pass.
-    fn begin_some(&mut self, waiting: &mut VecDeque<Decided>) {
-        let mut index = 0;
-        while self.running.len() < self.plan.options.threads.get() && index < waiting.len() {
+    fn begin_some(&mut self, waiting: &mut Vec<Decided>) {
+        let mut index = waiting.len();
+        while self.running.len() < self.plan.options.threads.get() && index > 0 {
+            index -= 1;
             let next = &waiting[index];
             let turn = match (&next.decision, next.test.serial) {
                 (Decision::Run, Some(group)) => self.serial.ask(group),
                 _ => Turn::Granted,
             };
             match turn {
-                Turn::NotYet => index += 1,
+                Turn::NotYet => {}
                 Turn::Granted => {
                     let next = waiting.remove(index);
-                    next.into_iter().for_each(|next| self.begin(next));
+                    self.begin(next);
                 }
                 Turn::Failed(problem) => {
                     let next = waiting.remove(index);
-                    next.into_iter()
-                        .for_each(|next| self.report.not_started(&next, &problem));
+                    self.report.not_started(&next, &problem);
                 }
             }
         }

@@ -10,11 +10,11 @@ use std::env;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, Gid, Pid, Uid, access, geteuid};
+use nix::unistd::{Gid, Pid, Uid, geteuid};
 
 use crate::constraint::{Atom, Constraint};
 use crate::registry::Test;
-use crate::sys::die_with;
+use crate::sys::{die_with, may_execute};
 
 pub(super) use home::Home;
 pub(super) use judge::judge_all;
@@ -119,7 +119,7 @@ pub(super) fn out_of_reach(needed: &[PathBuf]) -> Option<String> {
         let mut way: Vec<_> = path.ancestors().collect();
         way.reverse();
         way.into_iter().find_map(|step| {
-            let errno = access(step, AccessFlags::X_OK).err()?;
+            let errno = may_execute(step).err()?;
             Some(format!("cannot reach {}: {}", step.display(), errno.desc()))
         })
     })
