@@ -61,25 +61,19 @@
 //! `KATA_TEST_RECORD_DIR` names another folder, and `KATA_TEST_RUN` another run than that of nextest
 //! or of the `cargo test` that started the binary. The feature `runner` reads them.
 
-pub mod constraint;
 mod contract;
 mod elsewhere;
-pub mod facts;
 mod halt;
 mod harness;
-#[cfg(test)]
-mod hosts;
 pub mod katatestutils;
 mod libtest;
 mod measure;
 mod metadata;
-mod names;
 mod record;
 mod registry;
 #[cfg(feature = "runner")]
 pub mod runner;
 mod sys;
-mod verdict;
 
 /// Makes a function a test that says what it needs.
 ///
@@ -150,7 +144,9 @@ pub use kata_test_macros::kata_test;
 pub use kata_test_macros::test;
 
 pub use crate::measure::measure;
-pub use crate::verdict::{Evidence, Reason, Verdict};
+#[doc(inline)]
+pub use kata_test_judge::{Evidence, Reason, Verdict, constraint, facts};
+use kata_test_judge::{names, verdict};
 
 /// What the macros expand to. Not for use by hand, and without any promise of stability.
 #[doc(hidden)]

@@ -1,7 +1,7 @@
 //! The only constraints for which a test may be skipped.
 
 use super::{MAY_SKIP, settings};
-use crate::constraint::{Constraint, keep};
+use crate::constraint::keep;
 use crate::names::Names;
 use crate::verdict::{Reason, SAID};
 
@@ -20,7 +20,7 @@ impl Allowance {
     pub(super) fn read(text: String) -> Result<Self, String> {
         let (constraints, mut allowed) = take_own(&text);
         for constraint in settings::constraints(MAY_SKIP, &constraints)? {
-            collect(&constraint, &|atom| atom, &mut allowed);
+            constraint.reason_names(&mut allowed);
         }
         Ok(Self { text, allowed })
     }
@@ -113,18 +113,4 @@ fn named(piece: &str) -> Option<String> {
     let path = path.strip_prefix('=')?.trim().trim_matches('"');
     let is_path = |c: char| c.is_alphanumeric() || matches!(c, '_' | ':');
     (!path.is_empty() && path.chars().all(is_path)).then(|| format!("when {path}"))
-}
-
-/// Collects the atoms as the reasons of a skip name them.
-fn collect(of: &Constraint, negate: &dyn Fn(String) -> String, to: &mut Names<'static>) {
-    match of {
-        Constraint::Atom(atom) => drop(to.insert(keep(&negate(atom.to_string())))),
-        Constraint::All(list) | Constraint::Any(list) => {
-            to.insert(keep(&negate(of.to_string())));
-            for one in *list {
-                collect(one, negate, to);
-            }
-        }
-        Constraint::Not(inner) => collect(inner, &|atom| negate(format!("not({atom})")), to),
-    }
 }

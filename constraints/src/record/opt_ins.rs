@@ -8,10 +8,8 @@ use std::io::Write;
 use super::hand_over::hand_over;
 use super::place::{self, at};
 use super::write::complain;
+use crate::facts::ALLOW;
 use crate::names::Names;
-
-/// What the user allows, separated by commas.
-pub(crate) const ALLOW: &str = "KATA_TEST_ALLOW";
 
 /// The ending of a file that holds a binary's opt-ins, a line each.
 pub(crate) const ENDING: &str = "opt-ins";

@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
-use super::file::set_nonblocking;
-use super::pipe::pipe;
+use super::{pipe, set_nonblocking};
 
 const HANDLED: [Signal; 4] = [
     Signal::SIGCHLD,

@@ -24,7 +24,7 @@ const LARGEST: usize = 16 << 20;
 
 /// How a program that was run ended.
 #[derive(Debug)]
-pub(crate) enum Ran {
+pub enum Ran {
     /// By itself: whether it succeeded, how in words, and what it printed.
     Ended {
         success: bool,
@@ -41,7 +41,7 @@ pub(crate) enum Ran {
 /// Runs a program without input, in a process group and, as far as texts go, in no language.
 ///
 /// When the deadline comes, or this process dies, the group is killed.
-pub(crate) fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran {
+pub fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran {
     let mut command = Command::new(program);
     command.args(args).env("LC_ALL", "C");
     command_within(limit, command)
@@ -50,7 +50,7 @@ pub(crate) fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran 
 /// Runs a command without input, in a process group.
 ///
 /// When the deadline comes, or this process dies, the group is killed.
-pub(crate) fn command_within(limit: Duration, command: Command) -> Ran {
+pub fn command_within(limit: Duration, command: Command) -> Ran {
     let deadline = Instant::now() + limit;
     match start(command) {
         Ok(running) => running.end(deadline),

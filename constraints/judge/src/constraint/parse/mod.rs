@@ -207,7 +207,7 @@ fn value(entry: &Entry, value: Token<'_>) -> Result<Constraint, String> {
 }
 
 /// Keeps a text for the life of the process, each text once.
-pub(crate) fn keep(text: &str) -> &'static str {
+pub fn keep(text: &str) -> &'static str {
     static KEPT: Mutex<Names<'static>> = Mutex::new(Names::new());
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(text) = kept.get(text) {

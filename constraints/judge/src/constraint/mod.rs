@@ -26,9 +26,10 @@ pub use need::{Capability, Device, Distro, Kconfig, Size, Tool, Variable, Vendor
 
 #[doc(hidden)]
 pub use agree::agree;
-#[cfg(feature = "runner")]
-pub(crate) use nearest::nearest;
-pub(crate) use parse::keep;
+#[doc(hidden)]
+pub use nearest::nearest;
+#[doc(hidden)]
+pub use parse::keep;
 pub use parse::{ParseError, parse, suggest};
 pub use table::*;
 
@@ -172,7 +173,8 @@ impl fmt::Display for Atom {
 
 impl Constraint {
     /// Collects the names of opt-ins, at whatever depth.
-    pub(crate) fn opt_ins(&self, names: &mut Names<'static>) {
+    #[doc(hidden)]
+    pub fn opt_ins(&self, names: &mut Names<'static>) {
         match self {
             Self::Atom(Atom::OptIn(name)) => {
                 names.insert(name);
@@ -180,6 +182,27 @@ impl Constraint {
             Self::Atom(_) => {}
             Self::All(of) | Self::Any(of) => of.iter().for_each(|one| one.opt_ins(names)),
             Self::Not(of) => of.opt_ins(names),
+        }
+    }
+}
+
+impl Constraint {
+    /// Collects what the reasons of a skip can be called: the atoms, and the groups that they make.
+    #[doc(hidden)]
+    pub fn reason_names(&self, names: &mut Names<'static>) {
+        self.negated_names(&|name| name, names);
+    }
+
+    fn negated_names(&self, negate: &dyn Fn(String) -> String, names: &mut Names<'static>) {
+        match self {
+            Self::Atom(atom) => {
+                names.insert(keep(&negate(atom.to_string())));
+            }
+            Self::All(of) | Self::Any(of) => {
+                names.insert(keep(&negate(self.to_string())));
+                of.iter().for_each(|one| one.negated_names(negate, names));
+            }
+            Self::Not(of) => of.negated_names(&|name| negate(format!("not({name})")), names),
         }
     }
 }

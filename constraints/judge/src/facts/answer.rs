@@ -25,7 +25,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(finding: Finding, source: impl Into<Cow<'static, str>>) -> Self {
+    /// This was found there.
+    pub fn new(finding: Finding, source: impl Into<Cow<'static, str>>) -> Self {
         Self {
             finding,
             source: source.into(),

@@ -30,15 +30,19 @@ mod user;
 mod virt;
 
 pub use answer::{Answer, Finding, Host};
+#[doc(hidden)]
+pub use env::ALLOW;
 pub use here::Here;
-pub(crate) use here::{forget, many_threads, one_thread};
+#[doc(hidden)]
+pub use here::{forget, many_threads, one_thread};
 pub(crate) use kvm::judge as judge_kvm;
 #[cfg(test)]
 pub(crate) use kvm::measured as measured_kvm;
 pub use kvm::{Kvm, kvm};
 #[cfg(test)]
 pub(crate) use look::look;
-pub(crate) use probe::panic_text;
+#[doc(hidden)]
+pub use probe::panic_text;
 pub use question::Question;
 #[cfg(test)]
 pub(crate) use system::{Hypervisor, System, Uname};

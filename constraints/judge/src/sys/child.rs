@@ -21,7 +21,7 @@ use super::pipe::pipe;
 ///
 /// `work` may do anything if the process has one thread. Otherwise it has to keep to what is safe
 /// in a signal handler: another thread may hold any lock for ever.
-pub(crate) fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
+pub fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
     let parent = getpid();
     // SAFETY: the parent goes on unchanged; what the child may do is the caller's duty above.
     match unsafe { nix::unistd::fork() }? {
@@ -34,14 +34,14 @@ pub(crate) fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
 }
 
 /// Makes the calling child the leader of its own process group, and mortal.
-pub(crate) fn become_leader(parent: Pid) {
+pub fn become_leader(parent: Pid) {
     // The parent does the same, so whoever comes first wins and the other's failure is no matter.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     die_with(parent);
 }
 
 /// Makes the calling child mortal: when its parent dies, it dies too. A change of user undoes this.
-pub(crate) fn die_with(parent: Pid) {
+pub fn die_with(parent: Pid) {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
     // The parent may have died before the line above; then nobody waits for this process.
@@ -51,7 +51,7 @@ pub(crate) fn die_with(parent: Pid) {
 }
 
 /// Sets variables of a forked child.
-pub(crate) fn set_variables(variables: &[(&str, &OsStr)]) {
+pub fn set_variables(variables: &[(&str, &OsStr)]) {
     for (name, value) in variables {
         // SAFETY: a child that was forked from a process with one thread has one thread, so that
         // nobody reads the environment meanwhile.
@@ -67,7 +67,7 @@ fn leave(code: i32) -> ! {
 
 /// How a child that was asked something ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Bounded {
+pub enum Bounded {
     /// It answered.
     Answer(Vec<u8>),
     /// It ended without an answer.
@@ -83,7 +83,7 @@ type Sends<'a> = dyn Fn(&[u8]) + 'a;
 ///
 /// `work` gets a function that sends the answer. In a process with several threads it has to keep
 /// to what is safe in a signal handler, as in [`fork`].
-pub(crate) fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
+pub fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
     answer(limit, &work)
 }
 

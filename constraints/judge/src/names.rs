@@ -5,15 +5,15 @@
 
 /// Names, each once, in their order.
 #[derive(Debug, Default)]
-pub(crate) struct Names<'a>(Vec<&'a str>);
+pub struct Names<'a>(Vec<&'a str>);
 
 impl<'a> Names<'a> {
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         Self(Vec::new())
     }
 
     /// Adds a name; says whether it was not there.
-    pub(crate) fn insert(&mut self, name: &'a str) -> bool {
+    pub fn insert(&mut self, name: &'a str) -> bool {
         match self.0.binary_search(&name) {
             Ok(_) => false,
             Err(at) => {
@@ -24,7 +24,7 @@ impl<'a> Names<'a> {
     }
 
     /// The name as it was added.
-    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+    pub fn get(&self, name: &str) -> Option<&'a str> {
         self.from(name)
             .first()
             .copied()
@@ -32,19 +32,19 @@ impl<'a> Names<'a> {
     }
 
     /// The names that do not come before this one.
-    pub(crate) fn from(&self, name: &str) -> &[&'a str] {
+    pub fn from(&self, name: &str) -> &[&'a str] {
         let start = self.0.partition_point(|other| *other < name);
         &self.0[start..]
     }
 
     /// All names.
-    pub(crate) fn all(&self) -> &[&'a str] {
+    pub fn all(&self) -> &[&'a str] {
         &self.0
     }
 }
 
 /// Where the names stand, in the order of the names.
-pub(crate) fn order(names: &[&str]) -> Vec<usize> {
+pub fn order(names: &[&str]) -> Vec<usize> {
     let mut places: Vec<(&str, usize)> = Vec::with_capacity(names.len());
     for (place, name) in names.iter().enumerate() {
         places.push((name, place));

@@ -57,7 +57,7 @@ impl Verdict {
 }
 
 impl Evidence {
-    pub(crate) fn new(
+    pub fn new(
         observed: impl Into<Cow<'static, str>>,
         source: impl Into<Cow<'static, str>>,
     ) -> Self {
@@ -87,7 +87,7 @@ pub struct Reason {
 }
 
 impl Reason {
-    pub(crate) fn new(constraint: String, evidence: &Evidence) -> Self {
+    pub fn new(constraint: String, evidence: &Evidence) -> Self {
         Self {
             constraint,
             observed: evidence.observed.clone().into_owned(),
@@ -96,11 +96,11 @@ impl Reason {
     }
 
     /// Says whether a constraint stands behind this, not only the test's own word.
-    pub(crate) fn is_a_need(&self) -> bool {
+    pub fn is_a_need(&self) -> bool {
         ![SAID, LEFT].contains(&self.constraint.as_str())
     }
 
-    pub(crate) fn left_behind(what: String, source: &str) -> Self {
+    pub fn left_behind(what: String, source: &str) -> Self {
         Self {
             constraint: LEFT.to_owned(),
             observed: what,
@@ -108,7 +108,7 @@ impl Reason {
         }
     }
 
-    pub(crate) fn said_by_the_test(why: String, place: String) -> Self {
+    pub fn said_by_the_test(why: String, place: String) -> Self {
         Self {
             constraint: SAID.to_owned(),
             observed: why,
@@ -118,7 +118,7 @@ impl Reason {
 }
 
 /// What stands for a constraint where the test itself said why it cannot go on.
-pub(crate) const SAID: &str = "skip!";
+pub const SAID: &str = "skip!";
 
 /// What stands for a constraint where a test left something behind.
 const LEFT: &str = "nothing left behind";
@@ -133,7 +133,7 @@ impl fmt::Display for Reason {
 }
 
 /// The reasons of one test as one line, and what the test itself says about its needs.
-pub(crate) fn explain(reasons: &[Reason], issue: Option<&str>, note: Option<&str>) -> String {
+pub fn explain(reasons: &[Reason], issue: Option<&str>, note: Option<&str>) -> String {
     let cited = issue.map(|issue| format!("issue {issue}"));
     let own: Vec<&str> = note.into_iter().chain(cited.as_deref()).collect();
     if own.is_empty() {
@@ -144,7 +144,7 @@ pub(crate) fn explain(reasons: &[Reason], issue: Option<&str>, note: Option<&str
 }
 
 /// The reasons of one test as one line.
-pub(crate) fn join(reasons: &[Reason]) -> String {
+pub fn join(reasons: &[Reason]) -> String {
     reasons
         .iter()
         .map(Reason::to_string)

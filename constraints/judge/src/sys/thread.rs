@@ -28,7 +28,7 @@ impl<T> Drop for Ends<T> {
 
 /// Returns what `work` returns; nothing if it panicked, or had not ended by then: a thread cannot be
 /// killed, so that it then goes on.
-pub(crate) fn in_thread_within<T: Send + 'static>(
+pub fn in_thread_within<T: Send + 'static>(
     name: &str,
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,

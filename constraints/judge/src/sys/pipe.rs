@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 
 /// Makes a pipe: the end to read from, then the end to write to.
-pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = std::io::pipe().map_err(|error| {
         // It passes on what pipe(2) said.
         Errno::from_raw(error.raw_os_error().unwrap_or_default())

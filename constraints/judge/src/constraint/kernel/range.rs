@@ -14,10 +14,11 @@ pub struct Range {
 
 impl Range {
     /// One comparison.
-    pub(crate) const fn one(
-        operator: Operator,
-        version: &'static str,
-    ) -> Result<Self, &'static str> {
+    ///
+    /// # Errors
+    ///
+    /// Says in words why the text is no version.
+    pub const fn one(operator: Operator, version: &'static str) -> Result<Self, &'static str> {
         match Requirement::parse(version) {
             Ok(requirement) => Ok(Self {
                 bounds: [Some((operator, requirement)), None, None, None],

@@ -13,7 +13,7 @@ use nix::libc;
 
 /// What keeps the effective user from executing this file or entering this folder. (access(2)
 /// answers for the real user.)
-pub(crate) fn may_execute(path: &Path) -> Result<(), Errno> {
+pub fn may_execute(path: &Path) -> Result<(), Errno> {
     let path = c_string(path)?;
     // SAFETY: the path ends with a NUL and outlives the call.
     let code =
@@ -53,7 +53,7 @@ pub(crate) fn file_system(path: &Path) -> Result<u64, Errno> {
 }
 
 /// Makes reads and writes return at once where they would block.
-pub(crate) fn set_nonblocking(file: impl AsFd) -> Result<(), Errno> {
+pub fn set_nonblocking(file: impl AsFd) -> Result<(), Errno> {
     let descriptor = file.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as `file` lives, and the flags are those it has.
     Errno::result(unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
@@ -68,14 +68,14 @@ pub(crate) fn keep_over_exec(file: impl AsFd) -> Result<(), Errno> {
 
 /// One of the three descriptors that every program begins with.
 #[derive(Clone, Copy)]
-pub(crate) enum Standard {
+pub enum Standard {
     Input = libc::STDIN_FILENO as isize,
     Output = libc::STDOUT_FILENO as isize,
     Error = libc::STDERR_FILENO as isize,
 }
 
 /// Lets a standard stream lead to this file from now on.
-pub(crate) fn redirect(stream: Standard, to: impl AsFd) -> Result<(), Errno> {
+pub fn redirect(stream: Standard, to: impl AsFd) -> Result<(), Errno> {
     let descriptor = to.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as `to` lives. Nobody owns the three that it may
     // replace: the standard library too only borrows them.

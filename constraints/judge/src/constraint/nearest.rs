@@ -6,7 +6,7 @@ const LONGEST: usize = 40;
 /// Returns the place of the name that needs the fewest edits, if that is few enough to be meant.
 ///
 /// An edit is one letter more, less or other, or two neighbours swapped; case does not count.
-pub(crate) const fn nearest(written: &str, names: &[&str]) -> Option<usize> {
+pub const fn nearest(written: &str, names: &[&str]) -> Option<usize> {
     let allowed = if written.len() < 4 {
         1
     } else {

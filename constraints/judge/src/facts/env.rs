@@ -2,7 +2,9 @@
 
 use super::Answer;
 use super::system::System;
-use crate::record::opt_ins::ALLOW;
+
+/// What the user allows, separated by commas.
+pub const ALLOW: &str = "KATA_TEST_ALLOW";
 
 pub(super) fn variable(name: &str, system: &dyn System) -> Answer {
     let source = "the environment";

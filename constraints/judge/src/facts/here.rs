@@ -59,12 +59,12 @@ impl Hasher for Fnv {
 static ONE_THREAD: AtomicBool = AtomicBool::new(false);
 
 /// Promises that this process has one thread, so that a forked child may run any code.
-pub(crate) fn one_thread() {
+pub fn one_thread() {
     ONE_THREAD.store(true, Ordering::Relaxed);
 }
 
 /// Forgets every answer: the calling child has become another user, to whom other things are true.
-pub(crate) fn forget() {
+pub fn forget() {
     ANSWERS
         .write()
         .unwrap_or_else(PoisonError::into_inner)
@@ -72,7 +72,7 @@ pub(crate) fn forget() {
 }
 
 /// Takes that promise back, for a child in which a test may start threads.
-pub(crate) fn many_threads() {
+pub fn many_threads() {
     ONE_THREAD.store(false, Ordering::Relaxed);
 }
 

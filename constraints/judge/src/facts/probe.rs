@@ -70,7 +70,7 @@ fn call(probe: Probe) -> Result<Verdict, String> {
 }
 
 /// The text that a panic carries, if it carries one.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
+pub fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
     let text = payload.downcast_ref::<&'static str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }

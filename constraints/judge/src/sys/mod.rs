@@ -1,0 +1,17 @@
+//! The few things that looking at a host takes and for which Rust has no safe call. All `unsafe` of
+//! this crate lives below here and in the guest that tries KVM.
+
+mod child;
+mod file;
+mod pipe;
+mod run;
+mod thread;
+
+pub use child::{Bounded, answer_within, become_leader, die_with, fork, set_variables};
+#[cfg(target_os = "linux")]
+pub(crate) use file::file_system;
+pub(crate) use file::free_bytes;
+pub use file::{Standard, may_execute, redirect, set_nonblocking};
+pub use pipe::pipe;
+pub use run::{Ran, command_within, run_within};
+pub use thread::in_thread_within;
