@@ -53,7 +53,7 @@ fn trivial(lab: &Lab) -> Result<Vec<Figure>> {
     let name = "harness: 1000 trivial tests";
     let mut figure = figure(name, ours, peer, "nextest with plain tests", 1.0 / 15.0);
     figure.floor = Some(Peer {
-        name: "cargo and 1000 bare forks",
+        name: "cargo and 1000 forks that are read from",
         samples: floor,
     });
     Ok(vec![figure])

@@ -16,6 +16,45 @@ use crate::cargo;
 /// How many tests a package has.
 pub(super) const TESTS: usize = 1000;
 
+const FORKS: &str = "\
+use std::collections::VecDeque;
+use std::io::{PipeReader, Read};
+
+use nix::sys::wait::waitpid;
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdout, fork, setpgid};
+
+fn main() {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut running = VecDeque::new();
+    for _ in 0..{TESTS} {
+        if running.len() == cpus {
+            running.pop_front().map(end);
+        }
+        running.push_back(begin());
+    }
+    running.into_iter().for_each(end);
+}
+
+fn begin() -> (Pid, PipeReader) {
+    let (read, write) = std::io::pipe().unwrap();
+    // SAFETY: this process has one thread.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Parent { child } => (child, read),
+        ForkResult::Child => {
+            setpgid(Pid::from_raw(0), Pid::from_raw(0)).unwrap();
+            dup2_stdout(&write).unwrap();
+            dup2_stderr(&write).unwrap();
+            std::process::exit(0)
+        }
+    }
+}
+
+fn end((child, mut output): (Pid, PipeReader)) {
+    output.read_to_end(&mut Vec::new()).unwrap();
+    waitpid(child, None).unwrap();
+}
+";
+
 pub(super) struct Package {
     folder: PathBuf,
 }
@@ -44,19 +83,13 @@ impl Package {
         Self::write(below, "plain", "", &source)
     }
 
-    /// No harness at all: as many processes as there are tests, made and waited for, two at a time
-    /// as on two CPUs. Nothing that gives each test a process by fork(2) can be faster.
+    /// No harness at all, only what any must do that gives each test a process of its own: fork one,
+    /// as the leader of a process group, read what it prints, and wait for it, as many at a time as
+    /// there are CPUs.
     pub(super) fn forks(below: &Path) -> Result<Self> {
         let dependency = "nix = { version = \"0.31\", default-features = false, features = \
-                          [\"process\"] }\n[[test]]\nname = \"many\"\nharness = false";
-        let source = format!(
-            "use nix::{{sys::wait::wait, unistd::{{ForkResult, fork}}}};\n\
-             fn main() {{\n    let cpus = std::thread::available_parallelism().map_or(1, usize::from);\n    \
-             for started in 0..{TESTS} {{\n        if started >= cpus {{ wait().unwrap(); }}\n        \
-             // SAFETY: this process has one thread.\n        \
-             if let ForkResult::Child = unsafe {{ fork() }}.unwrap() {{ std::process::exit(0) }}\n    }}\n    \
-             while wait().is_ok() {{}}\n}}\n"
-        );
+                          [\"fs\", \"process\"] }\n[[test]]\nname = \"many\"\nharness = false";
+        let source = FORKS.replace("{TESTS}", &TESTS.to_string());
         Self::write(below, "forks", dependency, &source)
     }
 
