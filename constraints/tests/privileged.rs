@@ -1,7 +1,10 @@
 //! The sample as root sees it. Without root this is skipped, so it stands under our own harness.
 
+// `folder` has a plain test of its own.
+#[macro_use(test)]
+extern crate kata_test;
+
 #[path = "real/folder.rs"]
-#[expect(dead_code, reason = "its own test is in `real`")]
 mod folder;
 #[path = "real/run.rs"]
 #[expect(
