@@ -11,6 +11,7 @@ mod cli;
 mod clock;
 mod in_process;
 mod interrupt;
+mod judged;
 mod left;
 mod lifeline;
 mod missing;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::caller::Caller;
 use super::cli::{Format, Options, Which};
+use super::judged::Judged;
 use super::print;
 use super::select::{Selected, select};
 use super::user::{self, User};
@@ -230,12 +231,6 @@ impl Plan {
         record::write_all(&lines);
         left_out
     }
-}
-
-/// Where a test stands, and whom it would run as if not as this process.
-pub(super) enum Judged {
-    Ignored(&'static str),
-    As(Option<User>, Judgement),
 }
 
 impl Decision {

@@ -7,9 +7,11 @@
 
 mod hand_over;
 pub(crate) mod json;
+mod latest;
 pub(crate) mod opt_ins;
 mod place;
 mod prune;
+mod start;
 mod write;
 
 use crate::measure::Measures;
@@ -17,12 +19,13 @@ use crate::verdict::Reason;
 use json::{integer, number, quote, quote_or_null};
 
 pub(crate) use hand_over::{hand_over, make_folder};
-pub(crate) use place::{LIFELINE, make_root, serial_folder, start_time};
+pub(crate) use place::{LIFELINE, make_root, serial_folder};
 #[cfg(feature = "runner")]
 pub use place::{is_target, target_folder_of};
+pub(crate) use start::start_time;
 pub(crate) use write::{Lines, write, write_all};
 #[cfg(feature = "runner")]
-pub(crate) use {place::point_latest, prune::prune};
+pub(crate) use {latest::point_latest, prune::prune};
 
 /// The version of the lines' form.
 pub(crate) const SCHEMA: u32 = 1;

@@ -3,11 +3,12 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use super::hand_over::make_folder;
+use super::latest::point_latest;
 use super::prune::prune;
+use super::start::start_time;
 
 /// The variable in which a runner names the descriptor of its pipe.
 pub(crate) const LIFELINE: &str = "KATA_TEST_LIFELINE";
@@ -100,15 +101,6 @@ pub(super) fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// When a process started, in clock ticks since boot: with its pid this names it for good.
-pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field, the command in parentheses, can hold anything; the rest are words. The
-    // start time is the 22nd field, and the third is the first one behind the parenthesis.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
-}
-
 /// A text as the name of one file, on any file system and in any archive.
 pub(super) fn file_name(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -120,17 +112,6 @@ pub(super) fn file_name(text: &str) -> String {
         "" => "_".to_owned(),
         name => name.to_owned(),
     }
-}
-
-/// What the link is called, before its maker's pid, until it is the latest.
-pub(super) const NEW_LINK: &str = ".latest-";
-
-/// Makes `latest` point at this run, in one step, so that it never dangles.
-pub(crate) fn point_latest(root: &Path, run: &str) -> io::Result<()> {
-    let link = root.join(format!("{NEW_LINK}{}", std::process::id()));
-    let _ = fs::remove_file(&link);
-    symlink(Path::new("runs").join(run), &link)?;
-    fs::rename(&link, root.join("latest"))
 }
 
 #[cfg(test)]
@@ -145,12 +126,5 @@ mod tests {
         assert_eq!(file_name("a/../b"), "a_.._b");
         assert_eq!(file_name(".."), "_");
         assert_eq!(file_name(""), "_");
-    }
-
-    #[test]
-    fn a_process_is_known_by_its_start() {
-        let me = i32::try_from(std::process::id()).expect("a pid");
-        assert!(start_time(me) >= start_time(1));
-        assert!(start_time(me).is_some());
     }
 }

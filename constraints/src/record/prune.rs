@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::place::{NEW_LINK, start_time};
+use super::latest::remove_links;
 
 /// How many runs are kept, whatever their age.
 const KEPT: usize = 50;
@@ -39,19 +39,6 @@ pub(crate) fn prune(root: &Path) {
     }
 }
 
-/// Removes the links of those who were killed while they made them.
-fn remove_links(root: &Path) {
-    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let maker = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(NEW_LINK)?.parse().ok());
-        if maker.is_some_and(|maker: i32| start_time(maker).is_none()) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
 fn modified(path: &Path) -> SystemTime {
     let metadata = fs::metadata(path).and_then(|metadata| metadata.modified());
     metadata.unwrap_or_else(|_| SystemTime::now())
@@ -75,6 +62,7 @@ mod tests {
 
     use std::fs::File;
 
+    use super::super::latest::NEW_LINK;
     use super::*;
 
     fn age(path: &Path, hours: u64) {

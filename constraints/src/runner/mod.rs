@@ -19,6 +19,7 @@ mod conclusion;
 mod elsewhere;
 mod error;
 mod figures;
+mod forms;
 mod html;
 mod junit;
 mod known;

@@ -12,8 +12,10 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::about::About;
 use super::figures::FIGURES;
+use super::forms;
 use super::ledger::NOWHERE;
-use super::merge::{ABOUT_TO_RUN, merge};
+use super::merge::ABOUT_TO_RUN;
+use super::report::Report;
 use super::{Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
 use crate::measure::Measures;
 use crate::record::{Ending, LIFELINE, Phase, Record, point_latest, prune};
@@ -235,7 +237,8 @@ impl Run {
     ///
     /// If a file cannot be read or written, or if a line other than a file's last is no record.
     pub fn merge(&self) -> Result<Vec<Outcome>, RunnerError> {
-        let report = merge(&self.dir, &[self.root.join(FIGURES)])?;
+        let report = Report::of_run(&self.dir, &[self.root.join(FIGURES)])?;
+        forms::write(&report, &self.dir)?;
         if !self.told.replace(true) {
             summary::tell_github(&report.ledger)?;
         }

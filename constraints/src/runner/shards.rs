@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::about::{About, name_of_place};
 use super::figures::{FIGURES, Figures};
+use super::forms;
 use super::ledger::{Ledger, NOWHERE};
 use super::merge::{ABOUT_TO_RUN, files, read};
 use super::report::Report;
@@ -105,7 +106,7 @@ impl Shards {
             runs,
             figures: Figures::read(&found.figures)?,
         };
-        report.write(below)?;
+        forms::write(&report, below)?;
         Ok(Self {
             lost,
             repeated: several(&ran, BTreeSet::len),

@@ -12,8 +12,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::program::make_open;
-
 /// Bytes that are said at once.
 const CHUNK: u64 = 64 * 1024;
 
@@ -60,6 +58,13 @@ impl Follow {
             }
         }
     }
+}
+
+/// Makes a folder that programs of any user may write to.
+fn make_open(folder: &str) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::create_dir_all(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o1777))
 }
 
 /// Says what the files have that was not said yet. `said` has each file's length so far.

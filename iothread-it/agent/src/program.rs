@@ -4,7 +4,6 @@
     reason = "code between fork and exec can only be given through pre_exec"
 )]
 
-use std::fs;
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -118,11 +117,4 @@ fn forward(pipe: Option<impl Read>, stream: Stream, say: &(dyn Fn(Notice) + Sync
             Err(_) => return,
         }
     }
-}
-
-/// Makes a folder that programs of any user may write to.
-pub(crate) fn make_open(folder: &str) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::create_dir_all(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o1777))
 }

@@ -181,8 +181,19 @@ impl Manifest {
     }
 }
 
+impl Store {
+    /// Returns the store in the target directory that this executable lies in.
+    ///
+    /// # Errors
+    /// If it lies in none.
+    pub fn find() -> Result<Self, ManifestError> {
+        let executable = std::env::current_exe().map_err(ManifestError::NoExecutable)?;
+        Ok(Self::in_target(&target_directory_of(&executable)?))
+    }
+}
+
 /// Finds the target directory of cargo that an executable lies in.
-pub(super) fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
+fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
     target_folder_of(executable)
         .map(Path::to_path_buf)
         .ok_or_else(|| ManifestError::NoTarget {

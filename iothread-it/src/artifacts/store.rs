@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use super::manifest::{ManifestError, target_directory_of};
 use super::progress::Progress;
-use super::sweep;
 
 /// How long another process may provision before we give up: a slow line takes minutes.
 const PATIENCE: Duration = Duration::from_secs(40 * 60);
@@ -75,26 +73,14 @@ impl Store {
         }
     }
 
-    /// Returns the store in the target directory that this executable lies in.
-    ///
-    /// # Errors
-    /// If it lies in none.
-    pub fn find() -> Result<Self, ManifestError> {
-        let executable = std::env::current_exe().map_err(ManifestError::NoExecutable)?;
-        Ok(Self::in_target(&target_directory_of(&executable)?))
-    }
-
     /// Returns the store's directory.
     #[must_use]
     pub fn base(&self) -> &Path {
         &self.base
     }
 
-    /// Takes the lock, waits for whoever holds it, and sweeps away what killed runs left.
-    ///
-    /// # Errors
-    /// If the store cannot be written, or another process holds it for too long.
-    pub fn lock(&self, progress: &mut dyn Progress) -> Result<StoreLock, StoreError> {
+    /// Takes the lock, and waits for whoever holds it.
+    pub(super) fn take(&self, progress: &mut dyn Progress) -> Result<StoreLock, StoreError> {
         std::fs::create_dir_all(&self.base).map_err(at(&self.base))?;
         let path = self.base.join("lock");
         let file = OpenOptions::new()
@@ -115,12 +101,10 @@ impl Store {
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(name.as_bytes()));
         written.map_err(at(&path))?;
-        let lock = StoreLock {
+        Ok(StoreLock {
             store: self.clone(),
             _file: file,
-        };
-        sweep::sweep(&lock)?;
-        Ok(lock)
+        })
     }
 }
 

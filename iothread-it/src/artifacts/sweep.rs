@@ -5,10 +5,23 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
-use super::store::{StoreError, StoreLock, UNFINISHED_PREFIX, at};
+use super::progress::Progress;
+use super::store::{Store, StoreError, StoreLock, UNFINISHED_PREFIX, at};
+
+impl Store {
+    /// Takes the lock, waits for whoever holds it, and sweeps away what killed runs left.
+    ///
+    /// # Errors
+    /// If the store cannot be written, or another process holds it for too long.
+    pub fn lock(&self, progress: &mut dyn Progress) -> Result<StoreLock, StoreError> {
+        let lock = self.take(progress)?;
+        sweep(&lock)?;
+        Ok(lock)
+    }
+}
 
 /// Removes staging directories, partial downloads and half-written files.
-pub(super) fn sweep(lock: &StoreLock) -> Result<(), StoreError> {
+fn sweep(lock: &StoreLock) -> Result<(), StoreError> {
     remove_tree(&lock.staging_root())?;
     remove_tree(&lock.downloads().join("partial"))?;
     remove_unfinished(lock.store().base())?;

@@ -3,17 +3,7 @@
 use std::sync::Arc;
 
 use super::Answer;
-use super::system::{System, text, why};
-
-/// The configuration, and where it was.
-#[derive(Debug)]
-pub(crate) struct Config {
-    text: String,
-    source: String,
-}
-
-/// A configuration that every question about this host shares, or why there is none.
-pub(crate) type Loaded = Result<Arc<Config>, String>;
+use super::system::{Config, Loaded, System, text, why};
 
 /// The value of a symbol. What the file does not name is not set.
 pub(super) fn look(symbol: &str, system: &dyn System) -> Answer {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::constraint::{Judgement, judge as judge_all};
 use crate::contract::Recorded;
 use crate::facts::{Answer, Finding, Host, Question};
-use crate::harness::plan::Judged;
+use crate::harness::judged::Judged;
 use crate::harness::user::User;
 use crate::registry::Test;
 

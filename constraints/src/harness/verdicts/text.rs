@@ -5,7 +5,8 @@ use std::fmt::Write;
 use super::recorded::{is_open, judge};
 use crate::constraint::Standing;
 use crate::contract::Recorded;
-use crate::harness::plan::{Judged, Plan};
+use crate::harness::judged::Judged;
+use crate::harness::plan::Plan;
 use crate::registry::Test;
 use crate::verdict::join;
 

@@ -10,28 +10,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::about::About;
-use super::figures::Figures;
-use super::ledger::Ledger;
-use super::report::{MERGED, Report};
 use super::{Outcome, OutcomeKind, Phase, RunnerError};
+
+/// The file with one line for each test, which no process of the run has written.
+pub(super) const MERGED: &str = "outcomes.jsonl";
 
 /// The attempt of a record that only says that a runner is about to have a test run somewhere. Any
 /// other of a run counts instead; that it cannot run in some place says nothing of this one.
 pub(super) const ABOUT_TO_RUN: u32 = 0;
-
-/// Merges the records of one run, and writes the outcomes in every form that a run's folder has.
-/// Figures are reported with them if they lie in one of these files.
-pub(super) fn merge(dir: &Path, figures: &[PathBuf]) -> Result<Report, RunnerError> {
-    let runs = vec![About::read(dir)?];
-    let report = Report {
-        ledger: Ledger::of(read(dir)?, &runs),
-        runs,
-        figures: Figures::read(figures)?,
-    };
-    report.write(dir)?;
-    Ok(report)
-}
 
 /// Reads what every process of a run has recorded, inventories included.
 pub(super) fn read(dir: &Path) -> Result<Vec<Outcome>, RunnerError> {

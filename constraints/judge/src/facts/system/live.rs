@@ -6,9 +6,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::{Hypervisor, System, Uname};
+use super::{Hypervisor, Loaded, System, Uname};
 use crate::facts::here::has_one_thread;
-use crate::facts::kconfig::Loaded;
 use crate::facts::{Answer, Question, command, kvm, probe};
 #[cfg(target_os = "linux")]
 use crate::facts::{device, namespace};

@@ -3,8 +3,8 @@
 mod live;
 
 use std::io;
+use std::sync::Arc;
 
-use super::kconfig::Loaded;
 use super::{Answer, Question};
 use nix::errno::Errno;
 
@@ -31,6 +31,16 @@ pub(crate) enum Hypervisor {
     /// The twelve letters with which it signs.
     Signature(String),
 }
+
+/// The kernel's configuration, and where it was.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) text: String,
+    pub(crate) source: String,
+}
+
+/// A configuration that every question about a host shares, or why there is none.
+pub(crate) type Loaded = Result<Arc<Config>, String>;
 
 /// A host as far as facts look at it.
 pub(crate) trait System {

@@ -1,0 +1,24 @@
+//! Processes, each known for good.
+
+use std::fs;
+
+/// When a process started, in clock ticks since boot: with its pid this names it for good.
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field, the command in parentheses, can hold anything; the rest are words. The
+    // start time is the 22nd field, and the third is the first one behind the parenthesis.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let me = i32::try_from(std::process::id()).expect("a pid");
+        assert!(start_time(me) >= start_time(1));
+        assert!(start_time(me).is_some());
+    }
+}
