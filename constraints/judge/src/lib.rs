@@ -5,8 +5,12 @@
 //! use kata_test_judge::constraint::{Standing, judge, parse};
 //! use kata_test_judge::facts::Here;
 //!
-//! let needs = parse("any(root, not(root))").expect("constraints");
-//! assert_eq!(judge(&needs, &Here).standing, Standing::Met);
+//! let needs = parse(r#"kvm, kernel_ge = "6.1""#).expect("constraints");
+//! let judgement = judge(&needs, &Here);
+//! for reason in &judgement.reasons {
+//!     println!("{reason}"); // needs kvm: there is no /dev/kvm (…)
+//! }
+//! assert_eq!(judgement.standing == Standing::Met, judgement.reasons.is_empty());
 //! ```
 //!
 //! A crate of its own, so that the compiler makes code of it while it reads the harness.

@@ -43,14 +43,28 @@ impl<'a> Names<'a> {
     }
 }
 
+/// These, in the order of their names.
+pub fn in_order<T: Copy>(items: &[T], name: impl Fn(&T) -> &str) -> Vec<T> {
+    let names: Vec<&str> = items.iter().map(name).collect();
+    order(&names)
+        .into_iter()
+        .map(|place| items[place])
+        .collect()
+}
+
 /// Where the names stand, in the order of the names.
-pub fn order(names: &[&str]) -> Vec<usize> {
+fn order(names: &[&str]) -> Vec<usize> {
     let mut places: Vec<(&str, usize)> = Vec::with_capacity(names.len());
     for (place, name) in names.iter().enumerate() {
         places.push((name, place));
     }
     places.sort_unstable();
     places.into_iter().map(|(_, place)| place).collect()
+}
+
+/// Where a name is among names in order, or else where it belongs.
+pub fn place<T>(among: &[(String, T)], name: &str) -> Result<usize, usize> {
+    among.binary_search_by(|(known, _)| (**known).cmp(name))
 }
 
 #[cfg(test)]
@@ -77,11 +91,27 @@ mod tests {
         }
 
         #[test]
-        fn an_order_is_that_of_a_stable_sort(given in prop::collection::vec("[a-c]{0,2}", 0..20)) {
-            let given: Vec<&str> = given.iter().map(String::as_str).collect();
-            let mut sorted: Vec<usize> = (0..given.len()).collect();
-            sorted.sort_by_key(|place| given[*place]);
-            prop_assert_eq!(order(&given), sorted);
+        fn the_order_is_that_of_a_stable_sort(given in prop::collection::vec("[a-c]{0,2}", 0..20)) {
+            let given: Vec<(usize, &str)> = given.iter().map(String::as_str).enumerate().collect();
+            let mut sorted = given.clone();
+            sorted.sort_by_key(|(_, name)| *name);
+            prop_assert_eq!(in_order(&given, |(_, name)| name), sorted);
+        }
+
+        #[test]
+        fn a_name_put_where_it_belongs_is_found_there(given in prop::collection::vec("[a-c]{0,2}", 0..20)) {
+            let mut among: Vec<(String, ())> = Vec::new();
+            for name in &given {
+                if let Err(at) = place(&among, name) {
+                    among.insert(at, (name.clone(), ()));
+                }
+            }
+            let set: BTreeSet<_> = given.iter().map(|name| (name.clone(), ())).collect();
+            prop_assert_eq!(&among, &set.into_iter().collect::<Vec<_>>());
+            for name in &given {
+                let at = place(&among, name).expect("it is there");
+                prop_assert_eq!(&among[at].0, name);
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::FACTS;
 use super::json::Json;
 use crate::facts::{Answer, Finding, Host, Question};
+use crate::names::place;
 
 /// The words of an answer that was not recorded.
 const NOT_RECORDED: &str = "not recorded";
@@ -69,11 +70,6 @@ impl Recorded {
     pub(crate) fn is_missing(observed: &str) -> bool {
         observed.contains(NOT_RECORDED)
     }
-}
-
-/// Where the answer to a question is, or else belongs.
-fn place(answers: &[(String, Answer)], question: &str) -> Result<usize, usize> {
-    answers.binary_search_by(|(asked, _)| (**asked).cmp(question))
 }
 
 fn read_fact(fact: &Json) -> Result<(String, Answer), String> {

@@ -1,6 +1,6 @@
 //! What tests needed and missed, counted.
 
-use crate::names::Names;
+use crate::names::{Names, place};
 use crate::verdict::Reason;
 
 /// For each unmet constraint, how many tests miss it.
@@ -24,10 +24,7 @@ impl Missing {
     }
 
     fn count_one(&mut self, constraint: &str) {
-        match self
-            .0
-            .binary_search_by(|(known, _)| (**known).cmp(constraint))
-        {
+        match place(&self.0, constraint) {
             Ok(at) => self.0[at].1 += 1,
             Err(at) => self.0.insert(at, (constraint.to_owned(), 1)),
         }

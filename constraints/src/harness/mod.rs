@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use crate::contract::Contract;
 use crate::facts;
-use crate::names::order;
+use crate::names::in_order;
 use crate::record::opt_ins;
 use crate::registry::{self, Target, Test};
 use crate::sys::{stderr, stdout};
@@ -66,11 +66,7 @@ pub fn main(target: Target) -> ExitCode {
         facts::one_thread();
     }
     let tests: Vec<&'static Test> = registry::tests().collect();
-    let names: Vec<&str> = tests.iter().map(|test| test.name()).collect();
-    let tests: Vec<&'static Test> = order(&names)
-        .into_iter()
-        .map(|place| tests[place])
-        .collect();
+    let tests = in_order(&tests, |test| test.name());
     if let Some([first, _]) = tests.array_windows().find(|[a, b]| a.name() == b.name()) {
         let name = first.name();
         return refuse(&format!(

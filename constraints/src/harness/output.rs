@@ -1,5 +1,7 @@
 //! What a test printed, as much as is worth keeping: the beginning and the end.
 
+use std::collections::VecDeque;
+
 /// How much of the beginning, and how much of the end, is kept.
 const KEPT: usize = 256 * 1024;
 
@@ -7,8 +9,7 @@ const KEPT: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Output {
     head: Vec<u8>,
-    /// Of this the last bytes count.
-    tail: Vec<u8>,
+    tail: VecDeque<u8>,
     dropped: u64,
 }
 
@@ -18,28 +19,19 @@ impl Output {
         self.head.extend_from_slice(head);
         // Of what is longer than the whole tail only the end can stay.
         let (skipped, rest) = rest.split_at(rest.len().saturating_sub(KEPT));
-        self.dropped += skipped.len() as u64;
-        // Not at every write: what stays has to be moved.
-        if self.tail.len() + rest.len() > 2 * KEPT {
-            self.drop_surplus();
-        }
-        self.tail.extend_from_slice(rest);
-    }
-
-    fn drop_surplus(&mut self) {
-        let surplus = self.tail.len().saturating_sub(KEPT);
-        self.tail.drain(..surplus);
-        self.dropped += surplus as u64;
+        let surplus = (self.tail.len() + rest.len()).saturating_sub(KEPT);
+        self.tail.drain(..surplus.min(self.tail.len()));
+        self.tail.extend(rest);
+        self.dropped += (skipped.len() + surplus) as u64;
     }
 
     /// The bytes, with a line where some are missing.
     pub(super) fn into_bytes(mut self) -> Vec<u8> {
-        self.drop_surplus();
         if self.dropped > 0 {
             let note = format!("\n[{} bytes of output dropped here]\n", self.dropped);
             self.head.extend_from_slice(note.as_bytes());
         }
-        self.head.extend_from_slice(&self.tail);
+        self.head.extend(self.tail);
         self.head
     }
 }
@@ -64,7 +56,7 @@ mod tests {
                 let bytes: Vec<u8> = (0..length).map(|at| b'a' + ((at + index) % 26) as u8).collect();
                 output.push(&bytes);
                 all.extend(bytes);
-                prop_assert!(output.head.len() <= KEPT && output.tail.len() <= 2 * KEPT);
+                prop_assert!(output.head.len() <= KEPT && output.tail.len() <= KEPT);
             }
             let kept = output.into_bytes();
             if all.len() <= 2 * KEPT {

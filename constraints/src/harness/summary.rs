@@ -7,7 +7,7 @@ use super::cli::Options;
 use super::interrupt::Interrupt;
 use super::missing::Missing;
 use super::print::{Paint, Printer, Totals};
-use crate::names::order;
+use crate::names::in_order;
 use crate::verdict::Reason;
 
 /// A test's name and its captured output.
@@ -152,13 +152,10 @@ impl Summary {
 
 /// Outputs and then names, in the order of the names.
 fn section(text: &mut Vec<u8>, title: &str, outputs: &[Output]) {
-    let names: Vec<&str> = outputs.iter().map(|(name, _)| *name).collect();
-    let places = order(&names);
+    let outputs: Vec<&Output> = outputs.iter().collect();
+    let outputs = in_order(&outputs, |(name, _)| name);
     text.extend_from_slice(format!("\n{title}:\n").as_bytes());
-    for (name, output) in places.iter().map(|place| &outputs[*place]) {
-        if output.is_empty() {
-            continue;
-        }
+    for (name, output) in outputs.iter().filter(|(_, output)| !output.is_empty()) {
         text.extend_from_slice(format!("\n---- {name} stdout ----\n").as_bytes());
         text.extend_from_slice(output);
         if !output.ends_with(b"\n") {
@@ -166,14 +163,13 @@ fn section(text: &mut Vec<u8>, title: &str, outputs: &[Output]) {
         }
     }
     text.extend_from_slice(format!("\n\n{title}:\n").as_bytes());
-    for place in places {
-        text.extend_from_slice(format!("    {}\n", names[place]).as_bytes());
+    for (name, _) in outputs {
+        text.extend_from_slice(format!("    {name}\n").as_bytes());
     }
 }
 
 /// Indented lines in order.
 fn lines(of: &[String]) -> String {
     let texts: Vec<&str> = of.iter().map(String::as_str).collect();
-    let in_order = order(&texts).into_iter().map(|place| texts[place]);
-    in_order.collect::<Vec<_>>().join("\n    ")
+    in_order(&texts, |text| text).join("\n    ")
 }

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use kata_test::kata_test;
 use kata_test::runner::{Binary, Job, JobTest, Outcome, OutcomeKind, Place, Run, Stop};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -143,24 +145,46 @@ fn a_run_that_is_to_stop_ends_its_guest_and_blames_no_test() -> Result<()> {
     Ok(())
 }
 
-/// Waits until a record says that a test has begun.
+/// Waits until a record says that a test has begun. The folder may yet have to be made.
 pub(crate) fn await_record(folder: &Path, test: &str) {
     let deadline = Instant::now() + Duration::from_secs(300);
+    loop {
+        // Watched before it is looked at: what comes between is an event.
+        let changes = watch(folder);
+        if has_begun(folder, test) {
+            return;
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).expect("a short time");
+        let mut fds = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
+        let changed = poll(&mut fds, left).expect("events");
+        assert!(changed > 0, "{test} does not begin");
+    }
+}
+
+/// Watches a folder, or what there is of the way to it.
+fn watch(folder: &Path) -> Inotify {
+    let nearest = || folder.ancestors().find(|folder| folder.is_dir());
+    loop {
+        let watched = nearest().expect("a root");
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC).expect("inotify");
+        let changes =
+            AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO;
+        inotify.add_watch(watched, changes).expect("a watch");
+        if nearest() == Some(watched) {
+            return inotify;
+        }
+    }
+}
+
+fn has_begun(folder: &Path, test: &str) -> bool {
     let begun = |file: fs::DirEntry| {
         let text = fs::read_to_string(file.path()).unwrap_or_default();
         text.lines()
             .any(|line| line.contains(test) && line.contains("\"lost\""))
     };
-    while !fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(begun)
-    {
-        assert!(Instant::now() < deadline, "{test} does not begin");
-        // Of a file that grows in a folder nobody tells.
-        thread::sleep(Duration::from_millis(20));
-    }
+    let mut files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.any(begun)
 }
 
 #[kata_test(when = crate::supplied, timeout = "10m")]

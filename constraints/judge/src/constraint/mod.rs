@@ -184,9 +184,7 @@ impl Constraint {
             Self::Not(of) => of.opt_ins(names),
         }
     }
-}
 
-impl Constraint {
     /// Collects what the reasons of a skip can be called: the atoms, and the groups that they make.
     #[doc(hidden)]
     pub fn reason_names(&self, names: &mut Names<'static>) {

@@ -49,15 +49,36 @@ impl fmt::Display for Operator {
 /// How many comparisons one text may have.
 pub(crate) const MOST: usize = 4;
 
-/// One comparison, and what follows its comma.
+/// One comparison.
+#[derive(Clone, Copy)]
 pub(crate) struct Bound {
     pub(crate) operator: Operator,
     pub(crate) version: &'static str,
-    pub(crate) rest: Option<&'static str>,
 }
 
-/// Reads the comparison that opens the text.
-pub(crate) const fn bound(text: &'static str) -> Result<Bound, &'static str> {
+/// Reads comparisons with commas between them.
+pub(crate) const fn bounds(text: &'static str) -> Result<[Option<Bound>; MOST], &'static str> {
+    let mut bounds = [None; MOST];
+    let mut left = Some(text);
+    let mut count = 0;
+    while let Some(text) = left {
+        if count == MOST {
+            return Err("at most four comparisons stand in one text");
+        }
+        match bound(text) {
+            Ok((bound, rest)) => {
+                bounds[count] = Some(bound);
+                left = rest;
+            }
+            Err(problem) => return Err(problem),
+        }
+        count += 1;
+    }
+    Ok(bounds)
+}
+
+/// Reads the comparison that opens the text. Returns it with what follows its comma.
+const fn bound(text: &'static str) -> Result<(Bound, Option<&'static str>), &'static str> {
     let text = trim(text);
     let bytes = text.as_bytes();
     let (operator, length) = match bytes {
@@ -79,9 +100,9 @@ pub(crate) const fn bound(text: &'static str) -> Result<Bound, &'static str> {
     } else {
         None
     };
-    Ok(Bound {
+    let bound = Bound {
         operator,
         version: trim(cut(text, length, end)),
-        rest,
-    })
+    };
+    Ok((bound, rest))
 }

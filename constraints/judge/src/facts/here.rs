@@ -9,7 +9,7 @@ use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 use super::look::look;
 use super::system::Live;
 use super::{Answer, Host, Question};
-use crate::names::order;
+use crate::names::in_order;
 
 /// The host this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,17 +86,15 @@ impl Here {
     pub fn asked() -> Vec<(Question, Answer)> {
         let answers = ANSWERS.read().unwrap_or_else(PoisonError::into_inner);
         let mut asked = Vec::new();
-        let mut texts = Vec::new();
         for (question, cell) in answers.iter() {
             if let Some(answer) = cell.get() {
-                asked.push((*question, answer));
-                texts.push(question.to_string());
+                asked.push((question.to_string(), *question, answer));
             }
         }
-        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let in_order = order(&texts).into_iter().map(|place| asked[place]);
-        in_order
-            .map(|(question, answer)| (question, answer.clone()))
+        let asked: Vec<_> = asked.iter().collect();
+        in_order(&asked, |(text, ..)| text)
+            .into_iter()
+            .map(|(_, question, answer)| (*question, (*answer).clone()))
             .collect()
     }
 }

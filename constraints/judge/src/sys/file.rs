@@ -52,10 +52,10 @@ pub(crate) fn file_system(path: &Path) -> Result<u64, Errno> {
     Ok(stat.f_type as u64 & 0xffff_ffff)
 }
 
-/// Makes reads and writes return at once where they would block.
-pub fn set_nonblocking(file: impl AsFd) -> Result<(), Errno> {
-    let descriptor = file.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open as long as `file` lives, and the flags are those it has.
+/// Makes reads and writes of a pipe, which has no other flag, return at once where they would block.
+pub fn set_nonblocking(pipe: impl AsFd) -> Result<(), Errno> {
+    let descriptor = pipe.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open as long as `pipe` lives.
     Errno::result(unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
 }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::{Operator, Release, Requirement, compare};
-use crate::constraint::operator::{Bound, MOST, bound};
+use crate::constraint::operator::{Bound, MOST, bounds};
 
 /// Comparisons of the running kernel that must all hold: `>= 5.10, < 6.9`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,27 +29,20 @@ impl Range {
 
     /// Comparisons with commas between them.
     pub(crate) const fn parse(text: &'static str) -> Result<Self, &'static str> {
+        let given = match bounds(text) {
+            Ok(given) => given,
+            Err(problem) => return Err(problem),
+        };
         let mut bounds = [None; MOST];
-        let mut left = Some(text);
-        let mut count = 0;
-        while let Some(text) = left {
-            if count == MOST {
-                return Err("at most four comparisons stand in one text");
-            }
-            let Bound {
-                operator,
-                version,
-                rest,
-            } = match bound(text) {
-                Ok(bound) => bound,
-                Err(problem) => return Err(problem),
-            };
+        let mut at = 0;
+        while at < MOST
+            && let Some(Bound { operator, version }) = given[at]
+        {
             match Requirement::parse(version) {
-                Ok(requirement) => bounds[count] = Some((operator, requirement)),
+                Ok(requirement) => bounds[at] = Some((operator, requirement)),
                 Err(problem) => return Err(problem),
             }
-            count += 1;
-            left = rest;
+            at += 1;
         }
         let range = Self { bounds };
         if span_of(&range, Span::ALL).is_empty() {

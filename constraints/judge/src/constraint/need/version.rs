@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use crate::constraint::operator::{Bound, MOST, Operator, bound};
+use crate::constraint::operator::{Bound, MOST, Operator, bounds};
 
 /// How many numbers a version may have.
 const PARTS: usize = 4;
@@ -23,27 +23,20 @@ struct Numbers {
 
 impl Versions {
     pub(crate) const fn parse(text: &'static str) -> Result<Self, &'static str> {
+        let given = match bounds(text) {
+            Ok(given) => given,
+            Err(problem) => return Err(problem),
+        };
         let mut bounds = [None; MOST];
-        let mut left = Some(text);
-        let mut count = 0;
-        while let Some(text) = left {
-            if count == MOST {
-                return Err("at most four comparisons stand in one text");
-            }
-            let Bound {
-                operator,
-                version,
-                rest,
-            } = match bound(text) {
-                Ok(bound) => bound,
-                Err(problem) => return Err(problem),
-            };
+        let mut at = 0;
+        while at < MOST
+            && let Some(Bound { operator, version }) = given[at]
+        {
             match numbers(version) {
-                Ok(numbers) => bounds[count] = Some((operator, numbers)),
+                Ok(numbers) => bounds[at] = Some((operator, numbers)),
                 Err(problem) => return Err(problem),
             }
-            count += 1;
-            left = rest;
+            at += 1;
         }
         Ok(Self { bounds })
     }
