@@ -53,7 +53,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             .env("RUSTDOCFLAGS", "-Dwarnings"),
     )?;
     announce("test");
-    let tests = test::run(&iothread_it::cli::test::Options::default())?;
+    let tests = test::run(&cargo_kata_test::cli::test::Options::default())?;
     if tests != ExitCode::SUCCESS {
         return Ok(tests);
     }

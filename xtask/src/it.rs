@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
-use iothread_it::cli::test::say_files;
-use iothread_it::config::{self, HypervisorConfig};
-use iothread_it::qemu::{Accelerator, NoTopology, Topology};
-use iothread_it::warm::WarmStore;
+use cargo_kata_test::cli::test::say_files;
+use guest_vm::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
+use guest_vm::config::{self, HypervisorConfig};
+use guest_vm::qemu::{Accelerator, NoTopology, Topology};
+use guest_vm::warm::WarmStore;
 use kata_test::runner::{Outcome, OutcomeKind, Run};
 
 use crate::interrupt::{self, Interrupts};

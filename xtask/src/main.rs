@@ -10,8 +10,8 @@ mod test;
 
 use std::process::ExitCode;
 
+use cargo_kata_test::cli::{self, cargo, interrupt, provision};
 use clap::{Parser, Subcommand};
-use iothread_it::cli::{self, cargo, interrupt, provision};
 
 /// The commands of this workspace.
 #[derive(Parser)]

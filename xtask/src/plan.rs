@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use iothread_it::cli::plan::{self, Options};
+use cargo_kata_test::cli::plan::{self, Options};
 
 use crate::test::prepare;
 

@@ -1,7 +1,7 @@
 //! The suite's outcome as a table that a person can read.
 
 use comfy_table::{CellAlignment, Table, presets};
-use iothread_it::qemu::Topology;
+use guest_vm::qemu::Topology;
 use kata_test::runner::{Outcome, OutcomeKind};
 
 /// Returns the topology that a test's name has among its modules: `module::topology::case`.

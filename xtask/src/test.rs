@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use iothread_it::artifacts::{MANIFEST_ENV, Manifest, QemuChoice};
-use iothread_it::cli::test::{self, Options};
+use cargo_kata_test::cli::test::{self, Options};
+use guest_vm::artifacts::{MANIFEST_ENV, Manifest, QemuChoice};
 
 use crate::{cargo, provision};
 

@@ -20,8 +20,6 @@ use json::{integer, number, quote, quote_or_null};
 
 pub(crate) use hand_over::{hand_over, make_folder};
 pub(crate) use place::{LIFELINE, make_root, serial_folder};
-#[cfg(feature = "runner")]
-pub use place::{is_target, target_folder_of};
 pub(crate) use start::start_time;
 pub(crate) use write::{Lines, write, write_all};
 #[cfg(feature = "runner")]

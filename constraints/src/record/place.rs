@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kata_test_judge::sys::target_folder_of;
+
 use super::hand_over::make_folder;
 use super::latest::point_latest;
 use super::prune::prune;
@@ -21,31 +23,6 @@ pub(super) fn root() -> Option<PathBuf> {
     let executable = env::current_exe().ok()?;
     let target = target_folder_of(&executable)?;
     Some(target.join("kata-test"))
-}
-
-/// Finds the target folder of Cargo's that an executable lies in.
-#[must_use]
-#[cfg_attr(
-    not(feature = "runner"),
-    expect(unreachable_pub, reason = "the runner exports it")
-)]
-pub fn target_folder_of(executable: &Path) -> Option<&Path> {
-    executable.ancestors().skip(1).find(|dir| is_target(dir))
-}
-
-/// Tells whether Cargo builds into this folder.
-///
-/// It marks the folder as a cache if it made it itself; if the folder was there before, such as an
-/// empty volume of a container, it only leaves there what it knows of `rustc`.
-#[must_use]
-#[cfg_attr(
-    not(feature = "runner"),
-    expect(unreachable_pub, reason = "the runner exports it")
-)]
-pub fn is_target(folder: &Path) -> bool {
-    ["CACHEDIR.TAG", ".rustc_info.json"]
-        .iter()
-        .any(|mark| folder.join(mark).is_file())
 }
 
 /// The folder of the locks of serial groups: the same for all runs, since two can overlap.

@@ -41,7 +41,6 @@ mod stop;
 mod sudo;
 mod summary;
 
-pub use crate::record::{is_target, target_folder_of};
 pub use crate::verdict::Reason;
 pub use allowed::AllowedNowhere;
 pub use binary::Binary;
@@ -49,6 +48,7 @@ pub use cargo::{CargoError, Workspace};
 pub use conclusion::{Conclusion, conclude};
 pub use elsewhere::Audience;
 pub use error::RunnerError;
+pub use kata_test_judge::sys::{is_target, target_folder_of};
 pub use ledger::{
     Cited, Column, Findings, Ledger, Nowhere, Retried, Seen, Shared, Stale, Story, Unused,
 };

@@ -12,7 +12,7 @@ use nix::sys::termios::tcdrain;
 /// Says a line on the console.
 pub(crate) fn say(line: &str) {
     // Nobody is left to tell that the console does not work.
-    let _ = writeln!(stderr(), "iothread-it-agent: {line}");
+    let _ = writeln!(stderr(), "guest-agent: {line}");
 }
 
 /// Says why, and powers the guest off. Returns only where that is refused; then the kernel

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use iothread_it_agent::pattern;
-use iothread_it_agent::protocol::{Direction, Extent, Failure, FailureKind};
+use guest_agent::pattern;
+use guest_agent::protocol::{Direction, Extent, Failure, FailureKind};
 use nix::libc::O_DIRECT;
 use sha2::{Digest, Sha256};
 
@@ -130,7 +130,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 mod tests {
     use std::fs;
 
-    use iothread_it_agent::protocol::Serial;
+    use guest_agent::protocol::Serial;
     use tempfile::NamedTempFile;
 
     use super::*;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use iothread_it_agent::protocol::{Disk, Failure, FailureKind, Presence, Serial};
+use guest_agent::protocol::{Disk, Failure, FailureKind, Presence, Serial};
 
 use crate::fatal::{Fatal, OrFatal};
 use crate::netlink::{MESSAGE, Next, Uevents};

@@ -1,6 +1,6 @@
 //! Whether an extent can be used at all.
 
-use iothread_it_agent::protocol::{Extent, Failure};
+use guest_agent::protocol::{Extent, Failure};
 
 use crate::buffer::ALIGNMENT;
 use crate::failure::bad_request;
@@ -28,7 +28,7 @@ pub(crate) fn check(extent: &Extent, size: u64) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use iothread_it_agent::protocol::{FailureKind, Serial};
+    use guest_agent::protocol::{FailureKind, Serial};
 
     use super::*;
 

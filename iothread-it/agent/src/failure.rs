@@ -2,7 +2,7 @@
 
 use std::io;
 
-use iothread_it_agent::protocol::{Failure, FailureKind};
+use guest_agent::protocol::{Failure, FailureKind};
 
 /// The request cannot be done as asked.
 pub(crate) fn bad_request(message: impl Into<String>) -> Failure {

@@ -10,7 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use iothread_it_agent::protocol::Failure;
+use guest_agent::protocol::Failure;
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 

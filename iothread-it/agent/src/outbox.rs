@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use iothread_it_agent::protocol::{Failure, Message, Notice, Reply, RequestId, encode};
+use guest_agent::protocol::{Failure, Message, Notice, Reply, RequestId, encode};
 
 use crate::console;
 use crate::port::Port;

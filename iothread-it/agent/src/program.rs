@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use iothread_it_agent::protocol::{Bytes, Exit, Failure, FailureKind, Notice, Program, Stream};
+use guest_agent::protocol::{Bytes, Exit, Failure, FailureKind, Notice, Program, Stream};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};

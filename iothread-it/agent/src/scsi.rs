@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use iothread_it_agent::protocol::Failure;
+use guest_agent::protocol::Failure;
 
 use crate::failure;
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use iothread_it_agent::protocol::{
+use guest_agent::protocol::{
     Command, Epoch, Failure, Greeting, Message, Notice, Renewal, Reply, Request, RequestId,
     VERSION, decode,
 };

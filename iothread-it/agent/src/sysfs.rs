@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use iothread_it_agent::protocol::{Disk, Failure, Serial};
+use guest_agent::protocol::{Disk, Failure, Serial};
 
 use crate::failure;
 

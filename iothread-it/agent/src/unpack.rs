@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
-use iothread_it_agent::protocol::{Failure, FailureKind};
+use guest_agent::protocol::{Failure, FailureKind};
 
 /// Bytes read from the disk at once.
 const CHUNK: usize = 1 << 20;

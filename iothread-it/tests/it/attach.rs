@@ -1,9 +1,9 @@
 //! A hot-plugged disk goes to the thread that the pool chose.
 
 use anyhow::{Result, ensure};
-use iothread_it::pool::{IoThreadId, Placement};
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::command::QomGet;
+use guest_vm::qemu::Topology;
+use iothread_pool::{IoThreadId, Placement};
+use qmp_client::command::QomGet;
 
 use crate::fixture::{Bench, on_each_machine, record_thread, record_times, soon};
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use command_fds::{CommandFdExt, FdMapping};
-use iothread_it::artifacts::Manifest;
-use iothread_it::process::{OwnedProcess, ProcessId};
-use iothread_it::qmp::command::Quit;
-use iothread_it::qmp::{self, Qmp, QmpError};
-use iothread_it::wait::Deadline;
+use guest_vm::artifacts::Manifest;
+use guest_vm::process::{OwnedProcess, ProcessId};
+use qmp_client::command::Quit;
+use qmp_client::wait::Deadline;
+use qmp_client::{self, Qmp, QmpError};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -92,7 +92,7 @@ pub(crate) fn refusal<T>(outcome: Result<T, QmpError>) -> Result<String> {
 #[serde(transparent)]
 pub(crate) struct AnyDeviceAdd(pub(crate) Value);
 
-impl qmp::Command for AnyDeviceAdd {
+impl qmp_client::Command for AnyDeviceAdd {
     const NAME: &'static str = "device_add";
     type Return = IgnoredAny;
 }

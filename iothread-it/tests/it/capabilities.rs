@@ -1,12 +1,12 @@
 //! What QEMU can do is asked, and what it cannot is refused before it is tried.
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::qemu::capabilities::Gate;
-use iothread_it::qemu::{Capabilities, Driver, QemuVersion};
-use iothread_it::qmp::Command;
-use iothread_it::qmp::command::{QueryQmpSchema, XBlockdevSetIothread};
+use guest_vm::artifacts::Manifest;
 use kata_test::kata_test;
+use qmp_client::Command;
+use qmp_client::capabilities::Gate;
+use qmp_client::command::{QueryQmpSchema, XBlockdevSetIothread};
+use qmp_client::{Capabilities, Driver, QemuVersion};
 use serde::Serialize;
 use serde::de::IgnoredAny;
 

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::pool::Placement;
-use iothread_it::qemu::Topology;
+use guest_vm::qemu::Topology;
+use iothread_pool::Placement;
 
 use crate::fixture::{Bench, extent, on_each_machine, record_times, soon};
 

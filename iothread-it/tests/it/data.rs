@@ -4,10 +4,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use anyhow::{Result, ensure};
-use iothread_it::guest::pattern;
-use iothread_it::guest::protocol::Extent;
-use iothread_it::pool::Placement;
-use iothread_it::qemu::Topology;
+use guest_vm::guest::pattern;
+use guest_vm::guest::protocol::Extent;
+use guest_vm::qemu::Topology;
+use iothread_pool::Placement;
 
 use crate::fixture::{Bench, extent, on_each_machine, record_times, soon};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use iothread_it::qemu::Topology;
+use guest_vm::qemu::Topology;
 use kata_test::kata_test;
 
 use crate::regressions::{self, mark::Mark};

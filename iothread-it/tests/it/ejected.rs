@@ -7,14 +7,15 @@
 use std::cell::Cell;
 
 use anyhow::{Result, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::guest::Agent;
-use iothread_it::hotplug::{BlockOptions, Guest, GuestError, Hotplug};
-use iothread_it::pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable};
-use iothread_it::qemu::{QemuVersion, Topology};
-use iothread_it::qmp::command::{Cont, Stop};
-use iothread_it::qmp::{Cursor, Qmp, QmpError};
-use iothread_it::wait::Deadline;
+use guest_vm::artifacts::Manifest;
+use guest_vm::guest::Agent;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{BlockOptions, Guest, GuestError, Hotplug};
+use iothread_pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable};
+use qmp_client::QemuVersion;
+use qmp_client::command::{Cont, Stop};
+use qmp_client::wait::Deadline;
+use qmp_client::{Cursor, Qmp, QmpError};
 use serde_json::json;
 
 use crate::fixture::{Bench, cases, shape, soon};

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use iothread_it::guest::protocol::{Direction, Load};
-use iothread_it::hotplug::DiskSpec;
-use iothread_it::pool::{Assignment, DeviceId, IoThreadId, Lease};
-use iothread_it::process::ProcessId;
-use iothread_it::qemu::Trace;
-use iothread_it::qemu::evidence::Ticks;
-use iothread_it::qmp::Qmp;
-use iothread_it::qmp::command::{QomGet, QueryIothreads};
-use iothread_it::vm::Vm;
+use guest_vm::guest::protocol::{Direction, Load};
+use guest_vm::process::ProcessId;
+use guest_vm::qemu::Trace;
+use guest_vm::qemu::evidence::Ticks;
+use guest_vm::vm::Vm;
+use iothread_hotplug::DiskSpec;
+use iothread_pool::{Assignment, DeviceId, IoThreadId, Lease};
+use qmp_client::Qmp;
+use qmp_client::command::{QomGet, QueryIothreads};
 use serde_json::{Value, json};
 
 use crate::fixture::{extent, soon};

@@ -2,11 +2,11 @@
 //! done, and leaves a VM that goes on working.
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::hotplug::{AttachError, DiskSpec, Guest, GuestError, Step};
-use iothread_it::pool::{DeviceId, IoThreadId, Placement};
-use iothread_it::qemu::{Topology, slots};
-use iothread_it::qmp::command::{DeviceAdd, ObjectDel, PciAddress, ServedBy, VirtioBlk};
-use iothread_it::wait::Deadline;
+use guest_vm::qemu::{Topology, slots};
+use iothread_hotplug::{AttachError, DiskSpec, Guest, GuestError, Step};
+use iothread_pool::{DeviceId, IoThreadId, Placement};
+use qmp_client::command::{DeviceAdd, ObjectDel, PciAddress, ServedBy, VirtioBlk};
+use qmp_client::wait::Deadline;
 
 use crate::fixture::{Bench, on_each_machine, shape, soon};
 

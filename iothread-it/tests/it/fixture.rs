@@ -5,17 +5,17 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::artifacts::{Manifest, Store};
-use iothread_it::config::{self, HypervisorConfig};
-use iothread_it::guest::protocol::{Extent, Serial};
-use iothread_it::hotplug::{DiskSpec, DiskState};
-use iothread_it::pool::{DeviceId, IoThreadId, Lease, Placement};
-use iothread_it::qemu::{Accelerator, Shape, Topology, Trace};
-use iothread_it::scratch::Scratch;
-use iothread_it::vm::{Start, Vm};
-use iothread_it::wait::Deadline;
-use iothread_it::warm::WarmStore;
+use guest_vm::artifacts::{Manifest, Store};
+use guest_vm::config::{self, HypervisorConfig};
+use guest_vm::guest::protocol::{Extent, Serial};
+use guest_vm::qemu::{Accelerator, Shape, Topology, Trace};
+use guest_vm::scratch::Scratch;
+use guest_vm::vm::{Start, Vm};
+use guest_vm::warm::WarmStore;
+use iothread_hotplug::{DiskSpec, DiskState};
+use iothread_pool::{DeviceId, IoThreadId, Lease, Placement};
 use kata_test::Verdict;
+use qmp_client::wait::Deadline;
 
 /// The variable that names another configuration.
 const CONFIG_ENV: &str = "IOTHREAD_IT_CONFIG";
@@ -46,7 +46,7 @@ pub(crate) use on_each_machine;
 macro_rules! cases {
     ($module:ident $topology:ident $($case:ident)*) => {
         mod $module {
-            use iothread_it::qemu::Topology;
+            use guest_vm::qemu::Topology;
             use kata_test::kata_test;
             $(
                 #[kata_test(when = crate::fixture::qemu_and_guest)]
@@ -274,7 +274,7 @@ impl Bench {
 
     /// Returns the names of QEMU's block nodes.
     pub(crate) fn nodes(&self) -> Result<Vec<String>> {
-        let command = iothread_it::qmp::command::QueryNamedBlockNodes { flat: true };
+        let command = qmp_client::command::QueryNamedBlockNodes { flat: true };
         let nodes = self.vm.qmp().execute(&command, soon())?;
         Ok(nodes
             .into_iter()

@@ -1,10 +1,10 @@
 //! The agent's channel: a reset ends what was outstanding, and the next boot greets.
 
 use anyhow::{Result, ensure};
-use iothread_it::guest::AgentError;
-use iothread_it::guest::protocol::{Presence, Serial};
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::command::SystemReset;
+use guest_vm::guest::AgentError;
+use guest_vm::guest::protocol::{Presence, Serial};
+use guest_vm::qemu::Topology;
+use qmp_client::command::SystemReset;
 
 use crate::fixture::{Bench, on_each_machine, soon};
 

@@ -1,9 +1,9 @@
 //! A disk is detached while the guest uses it.
 
 use anyhow::{Result, ensure};
-use iothread_it::guest::protocol::{Direction, Load};
-use iothread_it::pool::Placement;
-use iothread_it::qemu::Topology;
+use guest_vm::guest::protocol::{Direction, Load};
+use guest_vm::qemu::Topology;
+use iothread_pool::Placement;
 
 use crate::fixture::{Bench, extent, on_each_machine, record_times, soon};
 

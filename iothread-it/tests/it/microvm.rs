@@ -2,9 +2,9 @@
 //! every attach.
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::config;
-use iothread_it::qmp::command::DeviceDel;
+use guest_vm::config;
 use kata_test::kata_test;
+use qmp_client::command::DeviceDel;
 
 use serde_json::json;
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::hotplug::{DetachError, DiskState, MoveError};
-use iothread_it::pool::{IoThreadId, Placement};
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::command::{Cont, ObjectDel, Stop, XBlockdevSetIothread};
-use iothread_it::wait::Deadline;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{DetachError, DiskState, MoveError};
+use iothread_pool::{IoThreadId, Placement};
+use qmp_client::command::{Cont, ObjectDel, Stop, XBlockdevSetIothread};
+use qmp_client::wait::Deadline;
 
 use crate::bare::refusal;
 use crate::evidence::{only, under_load};

@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::pool::Placement;
-use iothread_it::process::ProcessId;
-use iothread_it::qemu::Topology;
+use guest_vm::process::ProcessId;
+use guest_vm::qemu::Topology;
+use iothread_pool::Placement;
 
 use crate::fixture::{Bench, on_each_machine, soon};
 

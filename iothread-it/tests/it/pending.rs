@@ -8,15 +8,16 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::hotplug::{
+use guest_vm::artifacts::Manifest;
+use guest_vm::qemu::Topology;
+use guest_vm::vm::Vm;
+use iothread_hotplug::{
     BlockOptions, DetachError, DiskSpec, DiskState, Guest, GuestError, Hotplug, Settled, Step,
 };
-use iothread_it::pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable};
-use iothread_it::qemu::{QemuVersion, Topology};
-use iothread_it::qmp::command::{BlockdevDel, QomList, SystemReset};
-use iothread_it::vm::Vm;
-use iothread_it::wait::Deadline;
+use iothread_pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable};
+use qmp_client::QemuVersion;
+use qmp_client::command::{BlockdevDel, QomList, SystemReset};
+use qmp_client::wait::Deadline;
 
 use crate::fixture::{Bench, cases, shape, soon};
 

@@ -3,13 +3,13 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::config::Polling;
-use iothread_it::hotplug::{DiskSpec, Step};
-use iothread_it::pool::{IoThreadId, Mapping, Placement};
-use iothread_it::qemu::QemuVersion;
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::command::QueryIothreads;
+use guest_vm::artifacts::Manifest;
+use guest_vm::config::Polling;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{DiskSpec, Step};
+use iothread_pool::{IoThreadId, Mapping, Placement};
+use qmp_client::QemuVersion;
+use qmp_client::command::QueryIothreads;
 
 use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, on_each_machine, record_thread, shape, soon};

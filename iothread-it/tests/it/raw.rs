@@ -1,7 +1,7 @@
 //! Commands as nobody of ours sends them, their arguments written out, and what they set going.
 
 use anyhow::Result;
-use iothread_it::qmp::{Command, Cursor, Qmp, QmpError};
+use qmp_client::{Command, Cursor, Qmp, QmpError};
 use serde::Serialize;
 use serde_json::Value;
 

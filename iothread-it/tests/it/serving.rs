@@ -1,8 +1,8 @@
 //! The thread that serves a disk is the one that works for it: by its CPU time under load.
 
 use anyhow::{Result, ensure};
-use iothread_it::pool::{IoThreadId, Placement};
-use iothread_it::qemu::Topology;
+use guest_vm::qemu::Topology;
+use iothread_pool::{IoThreadId, Placement};
 
 use crate::evidence::{Gained, only, under_load};
 use crate::fixture::{Bench, on_each_machine, record_thread, record_times};

@@ -10,15 +10,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::guest::protocol::{Direction, Extent, Load, LoadReport};
-use iothread_it::guest::{Agent, pattern};
-use iothread_it::hotplug::{DiskSpec, Hotplug};
-use iothread_it::pool::Placement;
-use iothread_it::process::ProcessId;
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::Qmp;
-use iothread_it::vm::Vm;
+use guest_vm::artifacts::Manifest;
+use guest_vm::guest::protocol::{Direction, Extent, Load, LoadReport};
+use guest_vm::guest::{Agent, pattern};
+use guest_vm::process::ProcessId;
+use guest_vm::qemu::Topology;
+use guest_vm::vm::Vm;
+use iothread_hotplug::{DiskSpec, Hotplug};
+use iothread_pool::Placement;
+use qmp_client::Qmp;
 
 use crate::fixture::{Bench, cases, extent, shape, soon};
 

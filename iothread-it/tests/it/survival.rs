@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::hotplug::{DetachError, DiskSpec, DiskState, Settled, Step};
-use iothread_it::pool::Placement;
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::QmpError;
-use iothread_it::qmp::command::{Cont, Stop, SystemReset};
-use iothread_it::wait::Deadline;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{DetachError, DiskSpec, DiskState, Settled, Step};
+use iothread_pool::Placement;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use qmp_client::QmpError;
+use qmp_client::command::{Cont, Stop, SystemReset};
+use qmp_client::wait::Deadline;
 
 use crate::fixture::{Bench, on_each_machine, soon};
 

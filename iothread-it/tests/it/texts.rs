@@ -1,10 +1,10 @@
 //! QEMU's own words for what it refuses, and that we say no before QEMU does, in the same words.
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::pool::{DeviceId, IoThreadId, Mapping, Placement, Pool, SlotTable};
-use iothread_it::qemu::QemuVersion;
+use guest_vm::artifacts::Manifest;
+use iothread_pool::{DeviceId, IoThreadId, Mapping, Placement, Pool, SlotTable};
 use kata_test::kata_test;
+use qmp_client::QemuVersion;
 use serde_json::{Value, json};
 
 use crate::bare::{Bare, refusal};

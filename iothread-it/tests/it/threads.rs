@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::pool::IoThreadId;
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::command::QueryIothreads;
+use guest_vm::qemu::Topology;
+use iothread_pool::IoThreadId;
+use qmp_client::command::QueryIothreads;
 
 use crate::fixture::{Bench, on_each_machine, shape, soon};
 

@@ -4,9 +4,10 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::pool::{IoThreadId, Mapping, Placement};
-use iothread_it::qemu::{QemuVersion, Topology};
+use guest_vm::artifacts::Manifest;
+use guest_vm::qemu::Topology;
+use iothread_pool::{IoThreadId, Mapping, Placement};
+use qmp_client::QemuVersion;
 
 use crate::evidence::three_ways;
 use crate::fixture::{Bench, on_each_machine, shape};

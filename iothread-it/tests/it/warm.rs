@@ -10,13 +10,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::{Manifest, Store};
-use iothread_it::guest::protocol::{Epoch, Renewal};
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::command::SystemReset;
-use iothread_it::vm::{Start, Vm};
-use iothread_it::wait::Deadline;
-use iothread_it::warm::{WarmError, WarmStore};
+use guest_vm::artifacts::{Manifest, Store};
+use guest_vm::guest::protocol::{Epoch, Renewal};
+use guest_vm::qemu::Topology;
+use guest_vm::vm::{Start, Vm};
+use guest_vm::warm::{WarmError, WarmStore};
+use qmp_client::command::SystemReset;
+use qmp_client::wait::Deadline;
 use sha2::{Digest, Sha256};
 
 use crate::fixture::{Bench, on_each_machine, scratch, shape, soon};

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use command_fds::{CommandFdExt as _, FdMapping};
-use iothread_it::artifacts::QemuInstall;
-use iothread_it::process::OwnedProcess;
-use iothread_it::qemu::Wiring;
+use guest_vm::artifacts::QemuInstall;
+use guest_vm::process::OwnedProcess;
+use guest_vm::qemu::Wiring;
 use serde_json::{Value, json};
 
 /// How long anything may take, so that a script that waits in vain ends.

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use iothread_it::artifacts::Store;
-use iothread_it::qemu::{Memory, Topology, Wiring, arguments};
-use iothread_it::vm::{Start, Vm};
-use iothread_it::warm::WarmStore;
+use guest_vm::artifacts::Store;
+use guest_vm::qemu::{Memory, Topology, Wiring, arguments};
+use guest_vm::vm::{Start, Vm};
+use guest_vm::warm::WarmStore;
 
 use super::bare::Bare;
 use super::figure::{Figure, Goal, Peer};
@@ -99,8 +99,8 @@ fn plain(vms: &Vms) -> Vec<OsString> {
         &Memory::Own,
     );
     let cpu = match vms.accelerator {
-        iothread_it::qemu::Accelerator::Kvm => "host",
-        iothread_it::qemu::Accelerator::Tcg { .. } => "max",
+        guest_vm::qemu::Accelerator::Kvm => "host",
+        guest_vm::qemu::Accelerator::Tcg { .. } => "max",
     };
     let mut plain = Vec::with_capacity(ours.len());
     let mut option = OsString::new();

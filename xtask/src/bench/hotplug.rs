@@ -5,18 +5,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use iothread_it::artifacts::Store;
-use iothread_it::guest::Agent;
-use iothread_it::guest::protocol::{Presence, Serial};
-use iothread_it::hotplug::{BlockOptions, DiskSpec, Guest, GuestError, Hotplug};
-use iothread_it::pool::{DeviceId, Placement, Pool};
-use iothread_it::qemu::{Memory, Topology, Wiring, arguments, slots};
-use iothread_it::qmp::Qmp;
-use iothread_it::qmp::command::QueryVersion;
-use iothread_it::scratch::Scratch;
-use iothread_it::vm::Vm;
-use iothread_it::wait::Deadline;
-use iothread_it::warm::WarmStore;
+use guest_vm::artifacts::Store;
+use guest_vm::guest::Agent;
+use guest_vm::guest::protocol::{Presence, Serial};
+use guest_vm::qemu::{Memory, Topology, Wiring, arguments, slots};
+use guest_vm::scratch::Scratch;
+use guest_vm::vm::Vm;
+use guest_vm::warm::WarmStore;
+use iothread_hotplug::{BlockOptions, DiskSpec, Guest, GuestError, Hotplug};
+use iothread_pool::{DeviceId, Placement, Pool};
+use qmp_client::Qmp;
+use qmp_client::command::QueryVersion;
+use qmp_client::wait::Deadline;
 use serde_json::json;
 
 use super::bare::{Bare, Script};
@@ -62,7 +62,7 @@ struct Two {
     disk: DiskSpec,
     // Last, so that the channels end first.
     _scratch: Scratch,
-    _process: iothread_it::process::OwnedProcess,
+    _process: guest_vm::process::OwnedProcess,
 }
 
 /// What a cycle of ours tells beside its time, each a number of milliseconds.

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 
-use iothread_it::artifacts::QemuChoice;
+use guest_vm::artifacts::QemuChoice;
 
 use crate::cargo;
 use crate::it::{Qemus, qemus};

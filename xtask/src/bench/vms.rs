@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use iothread_it::artifacts::Manifest;
-use iothread_it::config::{HypervisorConfig, IoThreads};
-use iothread_it::qemu::{Accelerator, Shape, Topology};
+use guest_vm::artifacts::Manifest;
+use guest_vm::config::{HypervisorConfig, IoThreads};
+use guest_vm::qemu::{Accelerator, Shape, Topology};
 
 use super::Lab;
 use crate::provision;

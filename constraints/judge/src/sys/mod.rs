@@ -5,6 +5,7 @@ mod child;
 mod file;
 mod pipe;
 mod run;
+mod target;
 mod thread;
 
 pub use child::{Bounded, answer_within, become_leader, die_with, fork, set_variables};
@@ -14,4 +15,5 @@ pub(crate) use file::free_bytes;
 pub use file::{Standard, may_execute, redirect, set_nonblocking};
 pub use pipe::pipe;
 pub use run::{Ran, command_within, run_within};
+pub use target::{is_target, target_folder_of};
 pub use thread::in_thread_within;

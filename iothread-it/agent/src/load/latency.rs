@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use iothread_it_agent::protocol::Latencies;
+use guest_agent::protocol::Latencies;
 
 /// Buckets for each doubling of the time: a bucket is a sixteenth wide.
 const STEPS: u32 = 16;

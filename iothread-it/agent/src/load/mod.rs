@@ -10,7 +10,7 @@ mod worker;
 use std::thread;
 use std::time::Instant;
 
-use iothread_it_agent::protocol::{Disk, Failure, Load, LoadReport};
+use guest_agent::protocol::{Disk, Failure, Load, LoadReport};
 use plan::Plan;
 use running::Running;
 use worker::{Tally, Worker};
@@ -72,8 +72,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc;
 
-    use iothread_it_agent::pattern;
-    use iothread_it_agent::protocol::{Direction, Extent, FailureKind, Serial};
+    use guest_agent::pattern;
+    use guest_agent::protocol::{Direction, Extent, FailureKind, Serial};
     use nix::libc::{ENOSYS, EPERM};
     use nix::sched::{CpuSet, sched_getaffinity};
     use nix::unistd::Pid;

@@ -9,9 +9,9 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
+use guest_agent::protocol::Direction;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode};
-use iothread_it_agent::protocol::Direction;
 use nix::errno::Errno;
 
 use crate::buffer::Buffer;

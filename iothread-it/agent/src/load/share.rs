@@ -1,6 +1,6 @@
 //! How the threads of a load share its extent.
 
-use iothread_it_agent::protocol::Load;
+use guest_agent::protocol::Load;
 
 /// The part of an extent that one thread walks through, again and again. Shares do not overlap,
 /// and differ by at most one block.
@@ -65,7 +65,7 @@ pub(crate) fn blocks(load: &Load) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use iothread_it_agent::protocol::{Direction, Extent, Serial};
+    use guest_agent::protocol::{Direction, Extent, Serial};
     use proptest::prelude::*;
 
     use super::*;

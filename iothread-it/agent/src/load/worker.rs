@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use iothread_it_agent::pattern;
-use iothread_it_agent::protocol::{Direction, Failure, LoadReport};
+use guest_agent::pattern;
+use guest_agent::protocol::{Direction, Failure, LoadReport};
 use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;

@@ -1,12 +1,12 @@
 //! A QEMU without a guest, with the threads of a pool: for what a guest has no part in.
 
 use anyhow::{Context, Result};
-use iothread_it::artifacts::Manifest;
-use iothread_it::config::{Aio, HypervisorConfig};
-use iothread_it::hotplug::{BlockOptions, DiskSpec, Hotplug};
-use iothread_it::pool::{IoThreadId, Pool, SlotTable};
-use iothread_it::qemu::Trace;
-use iothread_it::scratch::Scratch;
+use guest_vm::artifacts::Manifest;
+use guest_vm::config::{Aio, HypervisorConfig};
+use guest_vm::qemu::Trace;
+use guest_vm::scratch::Scratch;
+use iothread_hotplug::{BlockOptions, DiskSpec, Hotplug};
+use iothread_pool::{IoThreadId, Pool, SlotTable};
 
 use crate::bare::Bare;
 use crate::evidence::{Gained, during};

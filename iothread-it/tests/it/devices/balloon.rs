@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::pool::{DeviceId, IoThreadId, Placement};
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::command::QomGet;
+use guest_vm::qemu::Topology;
+use iothread_pool::{DeviceId, IoThreadId, Placement};
+use qmp_client::command::QomGet;
 
 use crate::fixture::{Bench, on_each_machine, soon};
 

@@ -1,9 +1,9 @@
 //! Devices that are there from the start: in the pool like any other, and detached like any other.
 
 use anyhow::{Result, ensure};
-use iothread_it::hotplug::ScsiController;
-use iothread_it::pool::{DeviceId, IoThreadId, Placement};
-use iothread_it::qemu::Topology;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::ScsiController;
+use iothread_pool::{DeviceId, IoThreadId, Placement};
 
 use super::scsi;
 use crate::evidence::{only, under_load};

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::hotplug::{DetachError, DiskSpec, Step};
-use iothread_it::pool::{DeviceId, IoThreadId, Placement};
-use iothread_it::qemu::QemuVersion;
-use iothread_it::qmp::command::{NbdServerStart, NbdServerStop, QueryVersion, SocketAddress};
+use guest_vm::artifacts::Manifest;
+use iothread_hotplug::{DetachError, DiskSpec, Step};
+use iothread_pool::{DeviceId, IoThreadId, Placement};
 use kata_test::kata_test;
+use qmp_client::QemuVersion;
+use qmp_client::command::{NbdServerStart, NbdServerStop, QueryVersion, SocketAddress};
 use serde_json::json;
 
 use super::alone::Alone;

@@ -1,10 +1,10 @@
 //! A block node without a device: the one thing that `x-blockdev-set-iothread` moves.
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::hotplug::MoveError;
-use iothread_it::pool::{DeviceId, IoThreadId, Placement};
-use iothread_it::qmp::command::QueryIothreads;
+use iothread_hotplug::MoveError;
+use iothread_pool::{DeviceId, IoThreadId, Placement};
 use kata_test::kata_test;
+use qmp_client::command::QueryIothreads;
 use serde_json::json;
 
 use super::alone::Alone;

@@ -1,13 +1,14 @@
 //! SCSI: the controller has the thread, and its disks follow.
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::Manifest;
-use iothread_it::config;
-use iothread_it::guest::protocol::Presence;
-use iothread_it::hotplug::{DetachError, DiskSpec, ScsiController};
-use iothread_it::pool::{DeviceId, Holding, IoThreadId, Lease, Mapping, Placement, ScsiAddress};
-use iothread_it::qemu::{QemuVersion, Shape, Topology};
-use iothread_it::qmp::command::QomGet;
+use guest_vm::artifacts::Manifest;
+use guest_vm::config;
+use guest_vm::guest::protocol::Presence;
+use guest_vm::qemu::{Shape, Topology};
+use iothread_hotplug::{DetachError, DiskSpec, ScsiController};
+use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Mapping, Placement, ScsiAddress};
+use qmp_client::QemuVersion;
+use qmp_client::command::QomGet;
 
 use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, extent, on_each_machine, record_thread, serial, shape, soon};

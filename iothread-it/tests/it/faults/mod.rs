@@ -11,10 +11,10 @@ mod rig;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::hotplug::{DetachError, DiskState, Step};
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::QmpError;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{DetachError, DiskState, Step};
 use nix::sys::signal::{Signal, kill};
+use qmp_client::QmpError;
 use serde_json::json;
 
 use crate::fixture::{cases, soon};

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::hotplug::{AttachError, DetachError, DiskSpec, DiskState, Step, StepError};
-use iothread_it::pool::Placement;
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::{Qmp, QmpError};
-use iothread_it::wait::Deadline;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{AttachError, DetachError, DiskSpec, DiskState, Step, StepError};
+use iothread_pool::Placement;
 use nix::unistd::Pid;
+use qmp_client::wait::Deadline;
+use qmp_client::{Qmp, QmpError};
 use serde_json::json;
 
 use super::proxy::{Fault, Point, Proxy};

@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::config::Aio;
-use iothread_it::guest::protocol::Presence;
-use iothread_it::hotplug::{DetachError, DiskSpec};
-use iothread_it::pool::{IoThreadId, Placement};
-use iothread_it::qemu::Topology;
-use iothread_it::qmp::Qmp;
-use iothread_it::qmp::command::{Cont, Stop, SystemReset};
-use iothread_it::wait::Deadline;
+use guest_vm::config::Aio;
+use guest_vm::guest::protocol::Presence;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{DetachError, DiskSpec};
+use iothread_pool::{IoThreadId, Placement};
+use qmp_client::Qmp;
+use qmp_client::command::{Cont, Stop, SystemReset};
+use qmp_client::wait::Deadline;
 use serde_json::json;
 
 use super::load::{is_idle, load, under_load};
@@ -251,7 +251,7 @@ fn snapshot(qmp: &Qmp, node: &str, overlay: &str, path: &std::path::Path) -> Res
 }
 
 /// Lets a job that keeps up with the load take over.
-fn complete(qmp: &Qmp, id: &str, since: iothread_it::qmp::Cursor) -> Result<()> {
+fn complete(qmp: &Qmp, id: &str, since: qmp_client::Cursor) -> Result<()> {
     job(qmp, id, "ready", since)?;
     let command = raw::BlockJobComplete(json!({"device": id}));
     qmp.execute(&command, soon())?;
@@ -300,7 +300,7 @@ fn a_loaded_disk_is_mirrored_to_another(topology: Topology) -> Result<()> {
         let mut on_host = vec![0; usize::try_from(extent.length)?];
         let file = std::fs::File::open(&target)?;
         std::os::unix::fs::FileExt::read_exact_at(&file, &mut on_host, 0)?;
-        let wrong = iothread_it::guest::pattern::first_mismatch(extent.seed, 0, &on_host);
+        let wrong = guest_vm::guest::pattern::first_mismatch(extent.seed, 0, &on_host);
         ensure!(wrong.is_none(), "the target is wrong at {wrong:?}");
         Ok(())
     })

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::guest::Agent;
-use iothread_it::guest::protocol::{Direction, Load, LoadReport};
-use iothread_it::hotplug::{DiskSpec, Hotplug};
-use iothread_it::pool::IoThreadId;
-use iothread_it::qemu::evidence::Ticks;
-use iothread_it::qmp::Qmp;
-use iothread_it::qmp::command::QueryIothreads;
+use guest_vm::guest::Agent;
+use guest_vm::guest::protocol::{Direction, Load, LoadReport};
+use guest_vm::qemu::evidence::Ticks;
+use iothread_hotplug::{DiskSpec, Hotplug};
+use iothread_pool::IoThreadId;
+use qmp_client::Qmp;
+use qmp_client::command::QueryIothreads;
 
 use crate::fixture::{Bench, extent, soon};
 

@@ -1,7 +1,7 @@
 //! What is known of a bug on the QEMUs at hand.
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::artifacts::Manifest;
+use guest_vm::artifacts::Manifest;
 
 /// What a case of this matrix is worth, from evidence.
 #[derive(Debug, Clone, Copy)]

@@ -22,7 +22,7 @@ macro_rules! regressions {
                 #[kata_test::kata_test(when = crate::fixture::qemu_and_guest, issue = $issue)]
                 fn $case() -> anyhow::Result<()> {
                     let mark: Mark = $mark;
-                    mark.judge(|| super::$case(iothread_it::qemu::Topology::Q35))
+                    mark.judge(|| super::$case(guest_vm::qemu::Topology::Q35))
                 }
             )*
         }

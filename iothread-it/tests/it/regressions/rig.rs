@@ -2,9 +2,9 @@
 //! guest hears of.
 
 use anyhow::{Context, Result};
-use iothread_it::qmp::Qmp;
-use iothread_it::qmp::command::QueryIothreads;
-use iothread_it::scratch::Scratch;
+use guest_vm::scratch::Scratch;
+use qmp_client::Qmp;
+use qmp_client::command::QueryIothreads;
 use serde_json::{Value, json};
 
 use crate::bare::Bare;

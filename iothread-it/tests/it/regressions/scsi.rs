@@ -1,10 +1,10 @@
 //! SCSI disks on a controller that has a thread, and devices that the guest itself lets go of.
 
 use anyhow::{Context, Result, ensure};
-use iothread_it::guest::protocol::Presence;
-use iothread_it::hotplug::{DiskSpec, ScsiController};
-use iothread_it::pool::{DeviceId, IoThreadId, Placement};
-use iothread_it::qemu::Topology;
+use guest_vm::guest::protocol::Presence;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{DiskSpec, ScsiController};
+use iothread_pool::{DeviceId, IoThreadId, Placement};
 
 use super::load::{is_idle, load, under_load};
 use super::regressions;

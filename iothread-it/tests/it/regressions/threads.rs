@@ -1,7 +1,7 @@
 //! Threads, and queues that are mapped to them, without a guest.
 
 use anyhow::{Context, Result, bail, ensure};
-use iothread_it::qmp::command::QomGet;
+use qmp_client::command::QomGet;
 use serde_json::json;
 
 use super::regressions;

@@ -1,0 +1,80 @@
+//! `cargo xtask archive`: the tests, built once, for machines that are unlike this one. nextest packs
+//! them; each machine runs a part, and `report --merge` joins what they recorded.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use super::build::Build;
+use super::cargo;
+use guest_vm::process::Run;
+
+/// What to pack.
+#[derive(Clone, Default, clap::Args)]
+pub struct Options {
+    /// What to build.
+    #[command(flatten)]
+    pub build: Build,
+
+    /// Where the archive goes: `kata-test/tests.tar.zst` below the target directory, if not stated.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+
+    /// What `cargo nextest archive` is told beside this: `-- --test integration`.
+    #[arg(last = true, value_name = "ARGUMENTS")]
+    arguments: Vec<OsString>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If nextest is not there, or cannot build or pack the tests.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    nextest_is_there()?;
+    let out = match &options.out {
+        Some(out) => std::path::absolute(out)?,
+        None => cargo::target_directory()?.join("kata-test/tests.tar.zst"),
+    };
+    if let Some(folder) = out.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    let mut archive = cargo::cargo();
+    archive
+        .args(["nextest", "archive", "--archive-file"])
+        .arg(&out)
+        .args(options.build.arguments())
+        .args(&options.arguments);
+    cargo::must_pass(&mut archive, "cargo nextest archive")?;
+    let out = out.display();
+    println!(
+        "archive: {out}\n\
+         on each machine, in a checkout of this workspace, with its own NAME and its number M of N:\n  \
+         KATA_TEST_RECORD_DIR=$PWD/records/NAME cargo nextest run --archive-file {out} \\\n      \
+         --workspace-remap . --no-fail-fast --no-tests pass --partition hash:M/N\n\
+         then, with the records of all machines in one folder:\n  \
+         report --merge records"
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn nextest_is_there() -> Result<()> {
+    let mut command = cargo::cargo();
+    command.args(["nextest", "--version"]);
+    let asked = Run {
+        what: "cargo nextest --version",
+        command,
+        deadline: cargo::QUERY_DEADLINE,
+        input: b"",
+    };
+    let mut version = String::new();
+    if let Err(error) = asked.succeed(|line| version.push_str(line)) {
+        bail!(
+            "nextest, which packs the tests, cannot be run: {error}; \
+             `cargo install --locked cargo-nextest` installs it"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! The commands, as a person types them in a package of their own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use guest_vm::artifacts::Store;
+use kata_test::kata_test;
+use kata_test::runner::Outcome;
+
+/// A target directory for other packages, which lasts. What was provisioned for this workspace is
+/// there too.
+pub(crate) fn target() -> Result<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("places-packages");
+    fs::create_dir_all(&target)?;
+    let link = target.join("iothread-it");
+    let store = Store::find()?.base().to_owned();
+    if fs::read_link(&link).ok().as_ref() != Some(&store) {
+        let _ = fs::remove_file(&link);
+        symlink(&store, &link)?;
+    }
+    Ok(target)
+}
+
+/// A program in a package of its own, as if no test called it.
+pub(crate) fn in_package(program: impl AsRef<OsStr>, package: &Path) -> Result<Command> {
+    const OURS: [&str; 5] = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "KATA_TEST_",
+        "NEXTEST",
+        "RUST_TEST_",
+    ];
+    let mut command = Command::new(program);
+    command
+        .current_dir(package)
+        .env("CARGO_TARGET_DIR", target()?)
+        .stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if OURS.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
+        }
+    }
+    Ok(command)
+}
+
+/// Cargo in the example.
+fn cargo() -> Result<Command> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    in_package(cargo, &example())
+}
+
+/// The package of `examples/places`.
+pub(crate) fn example() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/places")
+}
+
+/// Builds the example's `xtask`, and returns where it is.
+pub(crate) fn xtask() -> Result<PathBuf> {
+    let built = cargo()?.args(["build", "--package", "xtask"]).status();
+    ensure!(built.context("cargo cannot be run")?.success(), "no xtask");
+    Ok(target()?.join("debug/xtask"))
+}
+
+/// What became of the tests of the last run there.
+pub(crate) fn outcomes() -> Result<Vec<Outcome>> {
+    let path = target()?.join("kata-test/latest/outcomes.jsonl");
+    let text = fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
+    let lines = text.lines().map(serde_json::from_str);
+    Ok(lines.collect::<Result<_, _>>()?)
+}
+
+/// What a person types first, in a package that is not of this workspace.
+#[kata_test(when = crate::supplied, serial = "places-packages", timeout = "15m")]
+fn the_example_runs_by_its_own_xtask() -> Result<()> {
+    let mut arguments = vec!["run", "--package", "xtask", "--", "test", "--places", "all"];
+    let mut nowhere = 1;
+    // The list was written where there is no KVM.
+    if !kata_test::facts::kvm().usable() {
+        arguments.extend(["--allow-nowhere", "nowhere.txt"]);
+        nowhere = 2;
+    }
+    let ran = cargo()?.args(&arguments).output()?;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    println!("{said}{}", String::from_utf8_lossy(&ran.stderr));
+    ensure!(ran.status.success(), "it ended with {}", ran.status);
+    let outcomes = outcomes()?;
+    crate::example::check(&outcomes);
+    assert!(said.contains(&format!("{nowhere} nowhere, {} in all", outcomes.len())));
+    for place in ["here", "vm:bookworm", "vm:trixie", "vm:sid", "nowhere"] {
+        assert!(said.contains(place), "the table has no {place}");
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! The proof of a mapping of queues to threads.
+//!
+//! That QEMU took it proves nothing: versions before 9.2 drop it without a word. Only the device's
+//! own property does.
+
+use serde::Deserialize;
+
+use super::StepError;
+use super::wire::vq_mapping;
+use iothread_pool::{DeviceId, Mapping};
+use qmp_client::Qmp;
+use qmp_client::command::{QomGet, VqMapping};
+use qmp_client::wait::Deadline;
+
+/// Reads the device's property and compares.
+pub(super) fn prove(
+    qmp: &Qmp,
+    device: &DeviceId,
+    mapping: &Mapping,
+    deadline: Deadline,
+) -> Result<(), StepError> {
+    let property = QomGet {
+        path: &format!("/machine/peripheral/{device}"),
+        property: "iothread-vq-mapping",
+    };
+    let found = qmp.execute(&property, deadline)?;
+    let same = Vec::<VqMapping>::deserialize(&found).is_ok_and(|f| f == vq_mapping(mapping));
+    if same {
+        Ok(())
+    } else {
+        Err(StepError::OtherMapping {
+            found: found.to_string(),
+        })
+    }
+}

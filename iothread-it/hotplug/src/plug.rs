@@ -1,0 +1,178 @@
+//! The way there: into QEMU, and into the guest.
+
+use std::time::Duration;
+
+use super::state::{Disk, DiskState};
+use super::{AttachError, Guest, Hotplug, Step, StepError, mapping, reply_by};
+use iothread_pool::{Assignment, DeviceId, Mapping};
+use qmp_client::command::{BlockdevAdd, DeviceAdd};
+use qmp_client::wait::Deadline;
+use qmp_client::{Cursor, Qmp, QmpError};
+
+/// How long the guest may take at the most to let go of a device whose attach failed. It has no
+/// longer than the attach itself had.
+const ROLLBACK_SPAN: Duration = Duration::from_secs(15);
+
+/// How often a device is plugged in at the most, if the guest ejects it each time.
+const PLUGS: u32 = 3;
+
+/// How long the guest is watched before QEMU is asked whether the device is still there: no event
+/// of QEMU's ends the wait for the guest. (Our mocks answer at once.)
+const LOOK_SPAN: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
+
+/// What became of a device that was plugged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// The guest has it.
+    Yes,
+    /// The guest ejected it.
+    Ejected,
+}
+
+/// All that is done for one device, once the pool has given it what it needs.
+pub(super) struct Plug<'a> {
+    pub(super) id: &'a DeviceId,
+    /// The block node behind it, if it has one.
+    pub(super) node: Option<BlockdevAdd<'a>>,
+    pub(super) device: DeviceAdd<'a>,
+    /// The mapping that it must turn out to have.
+    pub(super) mapping: Option<&'a Mapping>,
+    /// Who sees it in the guest, if it can be seen there.
+    pub(super) guest: Option<&'a dyn Guest>,
+}
+
+/// Returns the mapping among what serves a device.
+pub(super) fn mapping_of(assignment: &Assignment) -> Option<&Mapping> {
+    match assignment {
+        Assignment::Mapped(mapping) => Some(mapping),
+        Assignment::MainLoop | Assignment::Thread(_) => None,
+    }
+}
+
+/// An attach that failed before anything was done.
+pub(super) fn nothing_done(id: &DeviceId, step: Step, source: impl Into<StepError>) -> AttachError {
+    AttachError {
+        device: id.clone(),
+        step,
+        source: source.into(),
+        rollback: Ok(()),
+    }
+}
+
+impl Hotplug {
+    /// Plugs a device in. If a step fails, what was done is undone, and what the pool gave it is
+    /// given back.
+    pub(super) fn plug_or_undo(
+        &mut self,
+        qmp: &Qmp,
+        plug: &Plug<'_>,
+        deadline: Deadline,
+    ) -> Result<(), AttachError> {
+        self.plug(qmp, plug, deadline).map_err(|(step, source)| {
+            let span = deadline.span().min(ROLLBACK_SPAN);
+            let rollback = self.remove(qmp, plug.id, Deadline::after(span));
+            AttachError {
+                device: plug.id.clone(),
+                step,
+                source,
+                rollback: rollback.map_err(Box::new),
+            }
+        })
+    }
+
+    /// Plugs a device in, again if the guest ejects it before it has found it.
+    ///
+    /// A guest does so that is still at an older request for the same slot: it was asked twice for
+    /// what was there before, or was notified twice of one request, and by the second time a new
+    /// device is there.
+    fn plug(
+        &mut self,
+        qmp: &Qmp,
+        plug: &Plug<'_>,
+        deadline: Deadline,
+    ) -> Result<(), (Step, StepError)> {
+        if let Some(node) = &plug.node {
+            let since = qmp.cursor();
+            let added = qmp.execute(node, reply_by(deadline));
+            carried_out(added, || self.reached(plug, DiskState::NodeOnly, since))
+                .map_err(|source| (Step::BlockdevAdd, source))?;
+        }
+        for _ in 0..PLUGS {
+            self.plug_device(qmp, plug, deadline)?;
+            let Some(guest) = plug.guest else {
+                return Ok(());
+            };
+            let found = self.await_guest(qmp, plug.id, guest, deadline);
+            if found.map_err(|source| (Step::GuestHasDisk, source))? == Found::Yes {
+                return Ok(());
+            }
+            self.reached(plug, DiskState::NodeOnly, qmp.cursor());
+        }
+        Err((Step::GuestHasDisk, StepError::Ejected { times: PLUGS }))
+    }
+
+    fn plug_device(
+        &mut self,
+        qmp: &Qmp,
+        plug: &Plug<'_>,
+        deadline: Deadline,
+    ) -> Result<(), (Step, StepError)> {
+        let since = qmp.cursor();
+        let added = qmp.execute(&plug.device, reply_by(deadline));
+        carried_out(added, || self.reached(plug, DiskState::Plugged, since))
+            .map_err(|source| (Step::DeviceAdd, source))?;
+        if let Some(mapping) = plug.mapping {
+            mapping::prove(qmp, plug.id, mapping, reply_by(deadline))
+                .map_err(|source| (Step::MappingProof, source))?;
+        }
+        Ok(())
+    }
+
+    fn await_guest(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        guest: &dyn Guest,
+        deadline: Deadline,
+    ) -> Result<Found, StepError> {
+        loop {
+            let look = deadline.or_after(LOOK_SPAN);
+            let Err(source) = guest.await_present(id, look) else {
+                return Ok(Found::Yes);
+            };
+            if !look.has_passed() {
+                return Err(StepError::Guest(source));
+            }
+            if self.was_ejected(qmp, id, deadline)? {
+                return Ok(Found::Ejected);
+            }
+            if deadline.has_passed() {
+                let within = deadline;
+                return Err(StepError::NotInGuest { within, source });
+            }
+        }
+    }
+
+    /// Notes the most that QEMU can have of a device.
+    fn reached(&mut self, plug: &Plug<'_>, state: DiskState, since: Cursor) {
+        let has_node = plug.node.is_some();
+        let disk = Disk {
+            state,
+            has_node,
+            since,
+        };
+        self.disks.insert(plug.id.clone(), disk);
+    }
+}
+
+/// Notes that a command may have been carried out. Only a refusal tells that it was not.
+pub(super) fn carried_out<T>(
+    outcome: Result<T, QmpError>,
+    note: impl FnOnce(),
+) -> Result<(), StepError> {
+    if !matches!(outcome, Err(QmpError::Refused { .. })) {
+        note();
+    }
+    outcome?;
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! The way back: out of the guest, out of QEMU, and then out of the pool.
+//!
+//! `device_del` is a request. The guest may answer it late, with a refusal, or not at all, and a
+//! guest that is reset answers for good. So a removal has no end of its own: when the caller's time
+//! is up it is pending, and whoever comes next goes on with it.
+
+use super::state::{Disk, DiskState};
+use super::{DetachError, Hotplug, Step, reply_by};
+use iothread_pool::DeviceId;
+use qmp_client::command::{BlockdevDel, DeviceDel, QomList};
+use qmp_client::wait::Deadline;
+use qmp_client::{Cursor, Event, Qmp, QmpError};
+
+/// What became of removals, and of disks that the guest gave back unasked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Disks that are gone. Their threads and slots are free.
+    pub gone: Vec<DeviceId>,
+    /// Disks that the guest does not give back. They are plugged in as before.
+    pub refused: Vec<DeviceId>,
+}
+
+/// What an event says about a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    /// DEVICE_UNPLUG_GUEST_ERROR.
+    Refused,
+    /// DEVICE_DELETED.
+    Deleted,
+}
+
+impl News {
+    /// QEMU sends two DEVICE_DELETED for a PCI device: the first, of the device's child, carries a
+    /// path only.
+    fn of(event: &Event, id: &DeviceId) -> Option<Self> {
+        if event.str("device") != Some(id.as_str()) {
+            return None;
+        }
+        match event.name.as_str() {
+            "DEVICE_DELETED" => Some(Self::Deleted),
+            "DEVICE_UNPLUG_GUEST_ERROR" => Some(Self::Refused),
+            _ => None,
+        }
+    }
+}
+
+/// QEMU's answer to `device_del`.
+enum Request {
+    /// The guest is asked, or was before.
+    Heard,
+    /// There is no such device.
+    Gone,
+}
+
+impl Hotplug {
+    /// Completes the removals whose end has come since somebody last looked, without waiting for
+    /// any that has not. A disk that the guest ejected unasked is let go of too.
+    ///
+    /// # Errors
+    /// If a step fails. What was completed before it stays so, and the call can be repeated.
+    pub fn settle(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<Settled, DetachError> {
+        let mut settled = Settled::default();
+        let disks: Vec<_> = self.disks.iter().map(|(id, d)| (id.clone(), *d)).collect();
+        for (id, disk) in disks {
+            if settled.gone.contains(&id) {
+                continue;
+            }
+            let news = match disk.state {
+                DiskState::NodeOnly => Some(News::Deleted),
+                DiskState::Plugged | DiskState::Pending => {
+                    let news = self.news(qmp, &id, disk, deadline);
+                    news.map_err(|source| failed(&id, Step::DeviceDeleted, source))?
+                }
+            };
+            match news {
+                Some(News::Deleted) => {
+                    let on_it: Vec<_> = self.pool.disks_on(&id).cloned().collect();
+                    self.close(qmp, &id, deadline)?;
+                    settled.gone.extend(on_it);
+                    settled.gone.push(id);
+                }
+                Some(News::Refused) => {
+                    self.note_refusal(qmp, &id);
+                    settled.refused.push(id);
+                }
+                None => {}
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Takes away what QEMU has of a disk, from whatever state, and then its lease.
+    pub(super) fn remove(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+    ) -> Result<(), DetachError> {
+        match self.disks.get(id).copied() {
+            Some(disk) if disk.state.has_device() => {
+                self.unplug(qmp, id, disk, deadline)?;
+                self.close(qmp, id, deadline)
+            }
+            Some(_) => self.close(qmp, id, deadline),
+            None => {
+                self.pool.release(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Asks the guest to let go, and waits until it has.
+    fn unplug(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        disk: Disk,
+        deadline: Deadline,
+    ) -> Result<(), DetachError> {
+        // An earlier request may have been refused by now: that is no answer to this one.
+        let since = qmp.cursor();
+        let news = self.news(qmp, id, disk, deadline);
+        let news = news.map_err(|source| failed(id, Step::DeviceDeleted, source))?;
+        if news == Some(News::Deleted) {
+            return Ok(());
+        }
+        // Noted before the request: its answer may be lost, and the guest may have it.
+        let state = DiskState::Pending;
+        let pending = Disk {
+            state,
+            since,
+            ..disk
+        };
+        self.disks.insert(id.clone(), pending);
+        match request_removal(qmp, id, deadline) {
+            Ok(Request::Heard) => self.await_removal(qmp, id, deadline),
+            Ok(Request::Gone) => Ok(()),
+            Err(source) => {
+                if matches!(source, QmpError::Refused { .. }) {
+                    self.disks.insert(id.clone(), disk);
+                }
+                Err(failed(id, Step::DeviceDel, source))
+            }
+        }
+    }
+
+    fn await_removal(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+    ) -> Result<(), DetachError> {
+        let awaited = format!("DEVICE_DELETED of {id}");
+        loop {
+            let Some(disk) = self.disks.get(id).copied() else {
+                return Ok(());
+            };
+            match qmp.wait_event(&awaited, disk.since, deadline, |e| News::of(e, id)) {
+                Ok(News::Deleted) => return Ok(()),
+                Ok(News::Refused) => {
+                    self.note_refusal(qmp, id);
+                    return Err(DetachError::GuestRefused { device: id.clone() });
+                }
+                // A flood washed it away, perhaps. QEMU knows.
+                Err(QmpError::EventsLost { .. }) => {
+                    let gone = self.look_again(qmp, id, disk, deadline);
+                    if gone.map_err(|source| failed(id, Step::DeviceDeleted, source))? {
+                        return Ok(());
+                    }
+                }
+                Err(source @ QmpError::TimedOut { .. }) => {
+                    let device = id.clone();
+                    return Err(DetachError::Pending { device, source });
+                }
+                Err(source) => return Err(failed(id, Step::DeviceDeleted, source)),
+            }
+        }
+    }
+
+    /// Returns whether a device that was plugged in has been ejected, though nobody asked.
+    pub(super) fn was_ejected(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+    ) -> Result<bool, QmpError> {
+        match self.disks.get(id).copied() {
+            Some(disk) => Ok(self.news(qmp, id, disk, deadline)? == Some(News::Deleted)),
+            None => Ok(false),
+        }
+    }
+
+    /// Returns the last word about a disk's device. If events were lost, QEMU is asked.
+    fn news(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        disk: Disk,
+        deadline: Deadline,
+    ) -> Result<Option<News>, QmpError> {
+        match qmp.events_since(disk.since, |events| {
+            events.filter_map(|event| News::of(event, id)).max()
+        }) {
+            Ok(news) => Ok(news),
+            Err(_) => {
+                let gone = self.look_again(qmp, id, disk, deadline)?;
+                Ok(gone.then_some(News::Deleted))
+            }
+        }
+    }
+
+    /// Asks QEMU whether a device is gone. If not, its events are those from now on.
+    fn look_again(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        disk: Disk,
+        deadline: Deadline,
+    ) -> Result<bool, QmpError> {
+        let since = qmp.cursor();
+        let list = QomList {
+            path: "/machine/peripheral",
+        };
+        let devices = qmp.execute(&list, reply_by(deadline))?;
+        let gone = devices.iter().all(|device| device.name != id.as_str());
+        if !gone {
+            self.disks.insert(id.clone(), Disk { since, ..disk });
+        }
+        Ok(gone)
+    }
+
+    /// The guest keeps the disk. The next attempt must not meet this refusal again.
+    fn note_refusal(&mut self, qmp: &Qmp, id: &DeviceId) {
+        let since = qmp.cursor();
+        if let Some(disk) = self.disks.get_mut(id) {
+            disk.state = DiskState::Plugged;
+            disk.since = since;
+        }
+    }
+
+    /// Closes the image behind a device that is gone, if it has one, and gives back its thread and
+    /// its slot.
+    fn close(&mut self, qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
+        // What was on a controller went with it.
+        let on_it: Vec<_> = self.pool.disks_on(id).cloned().collect();
+        for disk in on_it {
+            self.close(qmp, &disk, deadline)?;
+        }
+        let Some(disk) = self.disks.get_mut(id) else {
+            return Ok(());
+        };
+        disk.state = DiskState::NodeOnly;
+        let Disk {
+            has_node, since, ..
+        } = *disk;
+        if has_node {
+            close_node(qmp, id, since, deadline)?;
+        }
+        self.disks.remove(id);
+        self.pool.release(id);
+        Ok(())
+    }
+}
+
+/// Closes the image of a disk that had a device.
+fn close_node(
+    qmp: &Qmp,
+    id: &DeviceId,
+    since: Cursor,
+    deadline: Deadline,
+) -> Result<(), DetachError> {
+    let mut closed = remove_node(qmp, id, deadline);
+    if matches!(&closed, Err(QmpError::Refused { desc, .. }) if desc.contains("is in use")) {
+        // A device leaves QEMU's list a moment before it lets go of its node.
+        let awaited = format!("DEVICE_DELETED of {id}");
+        let deleted = |event: &Event| News::of(event, id).filter(|news| *news == News::Deleted);
+        if qmp
+            .wait_event(&awaited, since, reply_by(deadline), deleted)
+            .is_ok()
+        {
+            closed = remove_node(qmp, id, deadline);
+        }
+    }
+    closed.map_err(|source| failed(id, Step::BlockdevDel, source))
+}
+
+fn failed(id: &DeviceId, step: Step, source: QmpError) -> DetachError {
+    DetachError::Failed {
+        device: id.clone(),
+        step,
+        source,
+    }
+}
+
+/// Asks the guest to let go. That it was asked before is no error, nor that the device is gone.
+fn request_removal(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<Request, QmpError> {
+    let command = DeviceDel { id: id.as_str() };
+    match qmp.execute(&command, reply_by(deadline)) {
+        Ok(_) => Ok(Request::Heard),
+        Err(QmpError::Refused { class, .. }) if class == "DeviceNotFound" => Ok(Request::Gone),
+        // QEMU has no class of its own for this.
+        Err(QmpError::Refused { desc, .. }) if desc.contains("in the process of unplug") => {
+            Ok(Request::Heard)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a block node. That there is none is no error: it was never made, or an earlier call
+/// removed it and its reply was lost.
+pub(super) fn remove_node(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), QmpError> {
+    let command = BlockdevDel {
+        node_name: id.as_str(),
+    };
+    match qmp.execute(&command, reply_by(deadline)) {
+        Ok(_) => Ok(()),
+        Err(QmpError::Refused { desc, .. }) if desc.contains("Failed to find node") => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,343 @@
+//! **Scope**: what a monitor can say to a detach, played by a mock. That QEMU says it is the
+//! suite's to show.
+
+use super::*;
+use iothread_pool::SlotTable;
+use qmp_client::command::QueryIothreads;
+use qmp_client::mock::{done, event, peer, refuses, returns};
+
+/// A guest that has every disk at once.
+struct Quick;
+
+impl Guest for Quick {
+    fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
+    }
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(30))
+}
+
+/// For what is not to come.
+fn at_once() -> Deadline {
+    Deadline::after(Duration::from_millis(100))
+}
+
+fn id() -> DeviceId {
+    DeviceId::new("disk0").unwrap()
+}
+
+/// An attached disk, and a monitor that answers with `reply`: with a command's name, how often it
+/// was said before, and its id. Where that is `None`, the command is done.
+fn attached(
+    mut reply: impl FnMut(&str, usize, u64) -> Option<String> + Send + 'static,
+) -> (Hotplug, Qmp) {
+    let mut said = BTreeMap::<String, usize>::new();
+    let stream = peer(move |name, id| {
+        let count = said.entry(name.to_owned()).or_default();
+        *count += 1;
+        reply(name, *count - 1, id).unwrap_or_else(|| done(id))
+    });
+    let qmp = Qmp::negotiate(stream, soon()).unwrap();
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let options = BlockOptions {
+        aio: "io_uring",
+        cache_direct: false,
+        cache_no_flush: false,
+        queues: 1,
+    };
+    let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
+    let disk = DiskSpec::new(id(), "/image");
+    hotplug
+        .attach(&qmp, &Quick, &disk, &Placement::First, soon())
+        .unwrap();
+    (hotplug, qmp)
+}
+
+/// Checks that a disk has what it had.
+fn keeps(hotplug: &Hotplug, state: DiskState) {
+    assert_eq!(hotplug.state_of(&id()), Some(state));
+    assert_eq!(hotplug.pool().free_slots(), 0);
+    assert!(hotplug.pool().lease_of(&id()).is_some());
+}
+
+fn is_gone(hotplug: &Hotplug) {
+    assert_eq!(hotplug.state_of(&id()), None);
+    assert_eq!(hotplug.pool().free_slots(), 1);
+    assert!(hotplug.pool().lease_of(&id()).is_none());
+}
+
+#[test]
+fn a_guest_that_refuses_keeps_its_disk_until_it_does_not() {
+    let (mut hotplug, qmp) = attached(|name, before, id| {
+        (name == "device_del").then(|| {
+            let news = ["DEVICE_UNPLUG_GUEST_ERROR", "DEVICE_DELETED"][before];
+            done(id) + &event(news, "disk0")
+        })
+    });
+    let error = hotplug.detach(&qmp, &id(), soon()).unwrap_err();
+    assert_eq!(error.to_string(), "the guest refused to let go of `disk0`");
+    keeps(&hotplug, DiskState::Plugged);
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+    is_gone(&hotplug);
+}
+
+#[test]
+fn a_late_refusal_is_no_answer_to_the_next_request() {
+    let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
+        ("query-iothreads", _) => {
+            Some(event("DEVICE_UNPLUG_GUEST_ERROR", "disk0") + &returns(id, "[]"))
+        }
+        ("device_del", 1) => Some(done(id) + &event("DEVICE_DELETED", "disk0")),
+        _ => None,
+    });
+    let error = hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
+    assert!(matches!(error, DetachError::Pending { .. }), "{error}");
+    keeps(&hotplug, DiskState::Pending);
+    qmp.execute(&QueryIothreads {}, soon()).unwrap();
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+    is_gone(&hotplug);
+}
+
+#[test]
+fn settling_tells_refusals_from_removals_and_waits_for_neither() {
+    let (mut hotplug, qmp) = attached(|name, before, id| {
+        let news = ["DEVICE_UNPLUG_GUEST_ERROR", "DEVICE_DELETED"];
+        (name == "query-iothreads").then(|| event(news[before], "disk0") + &returns(id, "[]"))
+    });
+    for (refused, gone) in [(vec![id()], vec![]), (vec![], vec![id()])] {
+        hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
+        assert_eq!(hotplug.settle(&qmp, soon()).unwrap(), Settled::default());
+        keeps(&hotplug, DiskState::Pending);
+        qmp.execute(&QueryIothreads {}, soon()).unwrap();
+        let settled = hotplug.settle(&qmp, soon()).unwrap();
+        assert_eq!(settled, Settled { gone, refused });
+    }
+    is_gone(&hotplug);
+}
+
+#[test]
+fn a_disk_that_the_guest_ejected_unasked_is_let_go_of() {
+    let (mut hotplug, qmp) = attached(|name, _, id| {
+        (name == "query-iothreads").then(|| event("DEVICE_DELETED", "disk0") + &returns(id, "[]"))
+    });
+    qmp.execute(&QueryIothreads {}, soon()).unwrap();
+    assert_eq!(hotplug.settle(&qmp, soon()).unwrap().gone, [id()]);
+    is_gone(&hotplug);
+}
+
+#[test]
+fn a_repeated_request_may_be_in_progress_already() {
+    let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
+        ("device_del", 1) => Some(
+            refuses(
+                id,
+                "GenericError",
+                "Device disk0 is already in the process of unplug",
+            ) + &event("DEVICE_DELETED", "disk0"),
+        ),
+        _ => None,
+    });
+    hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+    is_gone(&hotplug);
+}
+
+#[test]
+fn a_request_that_is_refused_leaves_the_disk_as_it_was() {
+    let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
+        ("device_del", 0) => Some(refuses(id, "NeverHeardOf", "not while migrating")),
+        ("device_del", 1) => Some(done(id) + &event("DEVICE_DELETED", "disk0")),
+        _ => None,
+    });
+    let error = hotplug.detach(&qmp, &id(), soon()).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            DetachError::Failed {
+                step: Step::DeviceDel,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    keeps(&hotplug, DiskState::Plugged);
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+}
+
+/// More events than the log keeps, and the one that counts is the first of them.
+#[test]
+fn a_removal_that_a_flood_washed_away_is_asked_for() {
+    let (mut hotplug, qmp) = attached(|name, _, id| match name {
+        "device_del" => {
+            let flood = event("NOISE", "other").repeat(20_000);
+            Some(done(id) + &event("DEVICE_DELETED", "disk0") + &flood)
+        }
+        "qom-list" => Some(returns(id, "[{\"name\":\"type\",\"type\":\"string\"}]")),
+        _ => None,
+    });
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+    is_gone(&hotplug);
+}
+
+#[test]
+fn a_device_that_leaves_its_node_a_moment_later_is_waited_for() {
+    let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
+        ("device_del", _) => Some(refuses(id, "DeviceNotFound", "Device 'disk0' not found")),
+        ("blockdev-del", 0) => {
+            let refusal = refuses(id, "GenericError", "Node disk0 is in use");
+            Some(refusal + &event("DEVICE_DELETED", "disk0"))
+        }
+        _ => None,
+    });
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+    is_gone(&hotplug);
+}
+
+#[test]
+fn another_connection_goes_on_where_the_first_was() {
+    let (mut hotplug, first) = attached(|_, _, _| None);
+    hotplug.detach(&first, &id(), at_once()).unwrap_err();
+    drop(first);
+    let stream = peer(|name, id| match name {
+        "qom-list" => returns(id, "[]"),
+        _ => done(id),
+    });
+    let second = Qmp::negotiate(stream, soon()).unwrap();
+    assert_eq!(hotplug.settle(&second, soon()).unwrap().gone, [id()]);
+    is_gone(&hotplug);
+}
+
+#[test]
+fn a_guest_that_refuses_keeps_the_disk_that_was_to_move() {
+    let (mut hotplug, qmp) = attached(|name, _, id| {
+        let refusal = || done(id) + &event("DEVICE_UNPLUG_GUEST_ERROR", "disk0");
+        (name == "device_del").then(refusal)
+    });
+    let before = hotplug.pool().lease_of(&id()).cloned();
+    let disk = DiskSpec::new(id(), "/image");
+    let moved = hotplug.move_disk(&qmp, &Quick, &disk, &Placement::MainLoop, soon());
+    let refused = matches!(
+        moved,
+        Err(MoveError::Detach(DetachError::GuestRefused { .. }))
+    );
+    assert!(refused, "{moved:?}");
+    assert_eq!(hotplug.pool().lease_of(&id()).cloned(), before);
+    keeps(&hotplug, DiskState::Plugged);
+}
+
+/// As when the guest powers a controller's slot off: its disks go with it.
+#[test]
+fn a_controller_that_the_guest_ejected_takes_its_disks_along() {
+    let stream = peer(|name, id| match name {
+        "query-iothreads" => event("DEVICE_DELETED", "scsi0") + &returns(id, "[]"),
+        _ => done(id),
+    });
+    let qmp = Qmp::negotiate(stream, soon()).unwrap();
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let options = BlockOptions {
+        aio: "io_uring",
+        cache_direct: false,
+        cache_no_flush: false,
+        queues: 1,
+    };
+    let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
+    let controller = ScsiController::new(DeviceId::new("scsi0").unwrap());
+    hotplug
+        .attach_controller(&qmp, &controller, &Placement::First, soon())
+        .unwrap();
+    let disk = DiskSpec::new(id(), "/image");
+    hotplug
+        .attach_on(&qmp, &Quick, &controller.id, &disk, soon())
+        .unwrap();
+    qmp.execute(&QueryIothreads {}, soon()).unwrap();
+    let settled = hotplug.settle(&qmp, soon()).unwrap();
+    assert_eq!(settled.gone, [id(), controller.id.clone()]);
+    assert!(hotplug.pool().holding_of(&controller.id).is_none());
+    is_gone(&hotplug);
+}
+
+/// What a controller of QEMU 7.2 would drop without a word is not even tried.
+#[test]
+fn a_mapping_that_this_qemu_cannot_do_takes_nothing() {
+    let (mut hotplug, qmp) = attached(|_, _, _| None);
+    let controller = ScsiController::new(DeviceId::new("scsi0").unwrap());
+    let spread = Placement::Spread(std::num::NonZeroUsize::MIN);
+    let error = hotplug.attach_controller(&qmp, &controller, &spread, soon());
+    let error = error.unwrap_err();
+    assert_eq!((error.step, error.rollback.is_ok()), (Step::Lease, true));
+    assert!(hotplug.pool().holding_of(&controller.id).is_none());
+}
+
+/// A guest that finds a disk at the *n*th look, and until then looks as long as it may.
+struct Slow(std::cell::Cell<usize>);
+
+impl Guest for Slow {
+    fn await_present(&self, _: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        if left == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(deadline.remaining());
+        Err("it is not there".into())
+    }
+}
+
+/// What an attach comes to with a guest that ejects a device as soon as it is there, so many times,
+/// and finds it after so many looks.
+fn attached_after(
+    ejections: usize,
+    looks: usize,
+    deadline: Deadline,
+) -> (Hotplug, Result<Lease, AttachError>) {
+    let mut plugged = 0;
+    let stream = peer(move |name, id| match name {
+        "device_add" if plugged < ejections => {
+            plugged += 1;
+            done(id) + &event("DEVICE_DELETED", "disk0")
+        }
+        _ => done(id),
+    });
+    let qmp = Qmp::negotiate(stream, soon()).unwrap();
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let options = BlockOptions {
+        aio: "io_uring",
+        cache_direct: false,
+        cache_no_flush: false,
+        queues: 1,
+    };
+    let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
+    let disk = DiskSpec::new(id(), "/image");
+    let guest = Slow(looks.into());
+    let lease = hotplug.attach(&qmp, &guest, &disk, &Placement::First, deadline);
+    (hotplug, lease)
+}
+
+#[test]
+fn a_device_that_the_guest_ejects_before_it_has_it_is_plugged_in_again() {
+    let (hotplug, lease) = attached_after(1, 1, soon());
+    assert_eq!(lease.ok(), hotplug.pool().lease_of(&id()).cloned());
+    keeps(&hotplug, DiskState::Plugged);
+}
+
+#[test]
+fn a_guest_that_ejects_every_time_is_not_asked_for_ever() {
+    let (hotplug, lease) = attached_after(usize::MAX, usize::MAX, soon());
+    let error = lease.unwrap_err();
+    assert!(matches!(error.source, StepError::Ejected { times: 3 }));
+    assert!(error.rollback.is_ok());
+    is_gone(&hotplug);
+}
+
+/// The device stays, and what the guest sees instead is told.
+#[test]
+fn a_guest_that_finds_nothing_says_what_it_sees() {
+    let (hotplug, lease) = attached_after(0, usize::MAX, at_once());
+    let error = anyhow::Error::from(lease.unwrap_err());
+    let told = format!("{error:#}");
+    let expected = "the guest has not found it within 0.1 s; the last look says: it is not there";
+    assert!(told.contains(expected), "{told}");
+    keeps(&hotplug, DiskState::Pending);
+}

@@ -1,0 +1,34 @@
+//! What the pool gave, as QEMU is told of it.
+
+use iothread_pool::{Assignment, IoThreadId, Mapping, PciSlot};
+use qmp_client::command::{PciAddress, ServedBy, VqMapping};
+
+/// Writes a slot.
+pub(super) fn address(slot: &PciSlot) -> PciAddress<'_> {
+    PciAddress {
+        bus: slot.bus(),
+        addr: slot.addr(),
+    }
+}
+
+/// Writes what serves a device.
+pub(super) fn served_by(assignment: &Assignment) -> ServedBy<'_> {
+    ServedBy {
+        iothread: assignment.thread().map(IoThreadId::as_str),
+        iothread_vq_mapping: match assignment {
+            Assignment::Mapped(mapping) => vq_mapping(mapping),
+            Assignment::MainLoop | Assignment::Thread(_) => Vec::new(),
+        },
+    }
+}
+
+/// Writes a mapping.
+pub(super) fn vq_mapping(mapping: &Mapping) -> Vec<VqMapping> {
+    mapping
+        .entries()
+        .map(|(thread, queues)| VqMapping {
+            iothread: thread.to_string(),
+            vqs: queues.map(<[u16]>::to_vec),
+        })
+        .collect()
+}

@@ -1,0 +1,281 @@
+//! The pool of IOThreads and hotplug slots: who has what.
+//!
+//! It performs no I/O, so a VM manager can use it with a QMP client of its own. It, and not QEMU,
+//! is the place that knows what is in use: QEMU deletes an IOThread under a running device, and
+//! 7.2 puts a second device on an occupied root port.
+
+mod error;
+mod holding;
+mod id;
+mod mapping;
+mod placement;
+mod slot;
+mod state;
+mod threads;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use error::{MappingError, PoolError};
+pub use holding::{Holding, Lease, ScsiAddress, ThreadLease};
+pub use id::{DeviceId, IdError, IoThreadId};
+pub use mapping::Mapping;
+pub use placement::{Assignment, Placement};
+pub use slot::{PciSlot, SlotTable, root_port_id};
+pub use state::{Served, State, ThreadState};
+pub use threads::NewThread;
+use threads::{Choice, Threads};
+
+/// Queues of a virtio device at the most (`VIRTIO_QUEUE_MAX`).
+const DEVICE_QUEUES: u16 = 1024;
+
+/// A SCSI controller needs two for itself.
+const CONTROLLER_QUEUES: u16 = DEVICE_QUEUES - 2;
+
+/// Checks what QEMU refuses, or, where a disk has too many, ends by.
+fn must_have_queues(queues: u16, limit: u16) -> Result<(), PoolError> {
+    if (1..=limit).contains(&queues) {
+        Ok(())
+    } else {
+        Err(PoolError::Queues { queues, limit })
+    }
+}
+
+/// The threads and slots of one VM, and the leases on them.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    threads: Threads,
+    slots: SlotTable,
+    holdings: BTreeMap<DeviceId, Holding>,
+}
+
+impl Pool {
+    /// Makes a pool of the threads and slots that a VM was started with.
+    pub fn new(threads: Vec<IoThreadId>, slots: SlotTable) -> Self {
+        Self {
+            threads: Threads::new(threads),
+            slots,
+            holdings: BTreeMap::new(),
+        }
+    }
+
+    /// Gives a PCI device with so many queues a slot and what serves it.
+    ///
+    /// # Errors
+    /// If it cannot be placed as asked, no slot is free, or the device has a lease. Nothing is
+    /// taken then.
+    pub fn lease(
+        &mut self,
+        device: &DeviceId,
+        queues: u16,
+        placement: &Placement,
+    ) -> Result<Lease, PoolError> {
+        must_have_queues(queues, DEVICE_QUEUES)?;
+        let lease = self.make_lease(device, queues, placement)?;
+        self.hold(device, Holding::Device(lease.clone()));
+        Ok(lease)
+    }
+
+    /// Gives a SCSI controller with so many queues a slot and what serves it, and its disks.
+    ///
+    /// # Errors
+    /// As for [`lease`](Self::lease).
+    pub fn lease_controller(
+        &mut self,
+        controller: &DeviceId,
+        queues: u16,
+        placement: &Placement,
+    ) -> Result<Lease, PoolError> {
+        must_have_queues(queues, CONTROLLER_QUEUES)?;
+        let lease = self.make_lease(controller, queues, placement)?;
+        self.hold(controller, Holding::Controller(lease.clone()));
+        Ok(lease)
+    }
+
+    /// Gives a disk an address on a controller, whose threads then serve it.
+    ///
+    /// # Errors
+    /// If there is no such controller, it is full, or the disk has a lease.
+    pub fn lease_address(
+        &mut self,
+        disk: &DeviceId,
+        controller: &DeviceId,
+    ) -> Result<ScsiAddress, PoolError> {
+        self.must_be_new(disk)?;
+        if !matches!(self.holdings.get(controller), Some(Holding::Controller(_))) {
+            return Err(PoolError::NoSuchController {
+                wanted: controller.clone(),
+            });
+        }
+        let taken: BTreeSet<u8> = self
+            .addresses(controller)
+            .map(|(_, address)| address.target)
+            .collect();
+        let free = (0..=u8::MAX).find(|target| !taken.contains(target));
+        let address = ScsiAddress {
+            controller: controller.clone(),
+            target: free.ok_or_else(|| PoolError::NoFreeTarget {
+                controller: controller.clone(),
+                total: taken.len(),
+            })?,
+        };
+        self.hold(disk, Holding::Scsi(address.clone()));
+        Ok(address)
+    }
+
+    /// Gives a thread to something that the guest does not see, and so has no slot: a block export,
+    /// or a block node without a device.
+    ///
+    /// # Errors
+    /// If it cannot be placed as asked, and it cannot be on several threads; or it has a lease.
+    pub fn lease_thread(
+        &mut self,
+        id: &DeviceId,
+        placement: &Placement,
+    ) -> Result<ThreadLease, PoolError> {
+        self.must_be_new(id)?;
+        if matches!(placement, Placement::Spread(_) | Placement::Mapped(_)) {
+            return Err(PoolError::OneThread { id: id.clone() });
+        }
+        let Choice { assignment, why } = self.threads.choose(placement, 1)?;
+        self.threads.take(id, placement, &assignment, 1);
+        let lease = ThreadLease { assignment, why };
+        self.hold(id, Holding::Thread(lease.clone()));
+        Ok(lease)
+    }
+
+    fn make_lease(
+        &mut self,
+        device: &DeviceId,
+        queues: u16,
+        placement: &Placement,
+    ) -> Result<Lease, PoolError> {
+        self.must_be_new(device)?;
+        let Choice { assignment, why } = self.threads.choose(placement, queues)?;
+        let slot = self.slots.take().ok_or(PoolError::NoFreeSlot {
+            total: self.slots.total(),
+        })?;
+        self.threads.take(device, placement, &assignment, queues);
+        Ok(Lease {
+            assignment,
+            queues,
+            slot,
+            why,
+        })
+    }
+
+    fn must_be_new(&self, device: &DeviceId) -> Result<(), PoolError> {
+        if self.holdings.contains_key(device) {
+            return Err(PoolError::AlreadyLeased {
+                device: device.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn hold(&mut self, device: &DeviceId, holding: Holding) {
+        self.holdings.insert(device.clone(), holding);
+    }
+
+    /// Takes back what a device holds. Only for a device that QEMU has let go of, so nothing is
+    /// taken from a controller that has disks.
+    pub fn release(&mut self, device: &DeviceId) -> Option<Holding> {
+        if self.disks_on(device).next().is_some() {
+            return None;
+        }
+        let holding = self.holdings.remove(device)?;
+        if let Some((assignment, queues)) = holding.assignment() {
+            self.threads.give_back(device, assignment, queues);
+        }
+        if let Some(lease) = holding.lease() {
+            self.slots.give_back(lease.slot.clone());
+        }
+        Some(holding)
+    }
+
+    /// Returns what a device holds.
+    pub fn holding_of(&self, device: &DeviceId) -> Option<&Holding> {
+        self.holdings.get(device)
+    }
+
+    /// Returns a PCI device's lease.
+    pub fn lease_of(&self, device: &DeviceId) -> Option<&Lease> {
+        self.holding_of(device)?.lease()
+    }
+
+    /// Returns the disks on a controller.
+    pub fn disks_on(&self, controller: &DeviceId) -> impl Iterator<Item = &DeviceId> {
+        self.addresses(controller).map(|(disk, _)| disk)
+    }
+
+    fn addresses(&self, controller: &DeviceId) -> impl Iterator<Item = (&DeviceId, &ScsiAddress)> {
+        let on_it = move |address: &&ScsiAddress| address.controller == *controller;
+        self.holdings
+            .iter()
+            .filter_map(move |(disk, holding)| match holding {
+                Holding::Scsi(address) => Some((disk, address)).filter(|(_, a)| on_it(a)),
+                Holding::Device(_) | Holding::Controller(_) | Holding::Thread(_) => None,
+            })
+    }
+
+    /// Returns the threads, in the order in which they were made.
+    pub fn threads(&self) -> &[IoThreadId] {
+        self.threads.all()
+    }
+
+    /// Returns the devices that a thread serves: also the disks of a controller that it serves.
+    pub fn served_by(&self, thread: &IoThreadId) -> impl Iterator<Item = &DeviceId> {
+        let serves = move |holding: &Holding| {
+            let own = holding.assignment();
+            own.is_some_and(|(assignment, queues)| assignment.queues_of(thread, queues) > 0)
+        };
+        self.holdings
+            .iter()
+            .filter(move |(_, holding)| match holding {
+                Holding::Scsi(address) => self.holding_of(&address.controller).is_some_and(serves),
+                own => serves(own),
+            })
+            .map(|(device, _)| device)
+    }
+
+    /// Returns the number of free slots.
+    pub fn free_slots(&self) -> usize {
+        self.slots.free()
+    }
+
+    /// Returns an id for one more thread. Make it with `object-add`, and then
+    /// [admit](Self::admit) it.
+    pub fn new_thread(&mut self) -> NewThread {
+        self.threads.make()
+    }
+
+    /// Takes in a thread that QEMU has made.
+    pub fn admit(&mut self, new: NewThread) -> IoThreadId {
+        self.threads.admit(new)
+    }
+
+    /// Takes out a thread that serves nobody. Only then delete it with `object-del`: QEMU does not
+    /// look whether it is in use.
+    ///
+    /// # Errors
+    /// If it serves a device, or is not in the pool.
+    pub fn retire(&mut self, thread: &IoThreadId) -> Result<(), PoolError> {
+        self.threads.must_exist(thread)?;
+        let devices: Vec<&str> = self.served_by(thread).map(DeviceId::as_str).collect();
+        if !devices.is_empty() {
+            return Err(PoolError::InUse {
+                thread: thread.clone(),
+                devices: devices.join(", "),
+            });
+        }
+        self.threads.remove(thread);
+        Ok(())
+    }
+
+    /// Returns who serves what, and why.
+    pub fn state(&self) -> State {
+        State::of(self)
+    }
+}

@@ -1,0 +1,319 @@
+//! The connection: calls on one side, the reader thread on the other.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, GetFd, QmpCapabilities};
+use super::error::QmpError;
+use super::events::{Cursor, Event, EventLog, Lost};
+use super::wire::{self, Line, Outcome};
+use crate::lines::Lines;
+use crate::wait::{Board, Deadline};
+
+/// How long QEMU may leave a command unread. It reads even while it is busy, so only a stopped
+/// QEMU with a full socket comes near it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A negotiated connection to one QEMU.
+#[derive(Debug)]
+pub struct Qmp {
+    lines: Lines,
+    board: Arc<Board<State>>,
+    next_id: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    greeted: bool,
+    /// A call puts in its id, the reader its outcome. What is not in here is dropped.
+    calls: HashMap<u64, Option<Outcome>>,
+    events: EventLog,
+    closed: Option<String>,
+}
+
+impl State {
+    /// Notes why the channel is of no use any more. The first reason counts.
+    fn end(&mut self, why: String) {
+        self.closed.get_or_insert(why);
+    }
+}
+
+#[derive(Serialize)]
+struct Call<'a, C> {
+    execute: &'static str,
+    arguments: &'a C,
+    id: u64,
+}
+
+impl Qmp {
+    /// Waits for the greeting and leaves negotiation mode.
+    ///
+    /// # Errors
+    /// If QEMU does not greet in time, ends, or refuses.
+    pub fn negotiate(stream: UnixStream, deadline: Deadline) -> Result<Self, QmpError> {
+        let board = Arc::new(Board::new(State::default()));
+        let [taken, ended] = [(); 2].map(|()| Arc::clone(&board));
+        let lines = Lines::open(
+            stream,
+            "qmp-reader",
+            WRITE_TIMEOUT,
+            move |line| taken.with(|state| take_line(state, line)),
+            move |why| ended.with(|state| state.end(why)),
+        );
+        let lines = lines.map_err(|error| closed("QEMU's greeting", error.to_string()))?;
+        let qmp = Self {
+            lines,
+            board,
+            next_id: AtomicU64::new(1),
+        };
+        qmp.wait("QEMU's greeting", deadline, |state| {
+            state.greeted.then_some(())
+        })?;
+        qmp.execute(&QmpCapabilities {}, deadline)?;
+        Ok(qmp)
+    }
+
+    /// Runs a command and waits for its reply.
+    ///
+    /// A call that was given up leaves the connection as it is: its reply is dropped when it
+    /// comes.
+    ///
+    /// # Errors
+    /// If QEMU refuses, ends, or does not answer in time.
+    pub fn execute<C: Command>(
+        &self,
+        command: &C,
+        deadline: Deadline,
+    ) -> Result<C::Return, QmpError> {
+        self.call(command, None, deadline)
+    }
+
+    /// Gives QEMU a descriptor, by a name that a later command can use.
+    ///
+    /// # Errors
+    /// As for [`Qmp::execute`].
+    pub fn pass(
+        &self,
+        name: &str,
+        descriptor: OwnedFd,
+        deadline: Deadline,
+    ) -> Result<(), QmpError> {
+        let command = GetFd { fdname: name };
+        self.call(&command, Some(descriptor.as_fd()), deadline)
+            .map(|_| ())
+    }
+
+    fn call<C: Command>(
+        &self,
+        command: &C,
+        passed: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
+    ) -> Result<C::Return, QmpError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let call = Call {
+            execute: C::NAME,
+            arguments: command,
+            id,
+        };
+        let mut line = serde_json::to_vec(&call).map_err(|source| QmpError::Unexpected {
+            command: C::NAME,
+            source,
+        })?;
+        line.push(b'\n');
+        self.board.with(|state| state.calls.insert(id, None));
+        let outcome = self.send(C::NAME, &line, passed).and_then(|()| {
+            self.wait(&format!("the reply to {}", C::NAME), deadline, |state| {
+                state.calls.get_mut(&id).and_then(Option::take)
+            })
+        });
+        self.board.with(|state| state.calls.remove(&id));
+        match outcome? {
+            Ok(value) => C::Return::deserialize(value).map_err(|source| QmpError::Unexpected {
+                command: C::NAME,
+                source,
+            }),
+            Err(refusal) => Err(QmpError::Refused {
+                command: C::NAME,
+                class: refusal.class,
+                desc: refusal.desc,
+            }),
+        }
+    }
+
+    /// Returns when the newest line of QEMU's had been read, before anybody saw it.
+    pub fn newest_line(&self) -> Option<Instant> {
+        self.lines.newest()
+    }
+
+    /// Returns the place in the event log from which an action's events can be awaited. Take it
+    /// before the action.
+    pub fn cursor(&self) -> Cursor {
+        self.board.with(|state| state.events.end())
+    }
+
+    /// Waits for an event at or after a place in the log.
+    ///
+    /// # Errors
+    /// If it does not come in time, or QEMU ends first.
+    pub fn wait_event<T>(
+        &self,
+        awaited: &str,
+        since: Cursor,
+        deadline: Deadline,
+        mut pick: impl FnMut(&Event) -> Option<T>,
+    ) -> Result<T, QmpError> {
+        let found = self.wait(awaited, deadline, |state| match state.events.since(since) {
+            Ok(mut events) => events.find_map(&mut pick).map(Ok),
+            Err(lost) => Some(Err(lost)),
+        })?;
+        found.map_err(|lost| QmpError::EventsLost {
+            awaited: awaited.to_owned(),
+            lost,
+        })
+    }
+
+    /// Looks at the events that have come at or after a place in the log, oldest first, without
+    /// waiting for more.
+    ///
+    /// # Errors
+    /// If some of them are gone.
+    pub fn events_since<T>(
+        &self,
+        since: Cursor,
+        look: impl FnOnce(&mut dyn Iterator<Item = &Event>) -> T,
+    ) -> Result<T, Lost> {
+        self.board.with(|state| {
+            state
+                .events
+                .since(since)
+                .map(|mut events| look(&mut events))
+        })
+    }
+
+    fn send(
+        &self,
+        command: &str,
+        line: &[u8],
+        passed: Option<BorrowedFd<'_>>,
+    ) -> Result<(), QmpError> {
+        let sent = match passed {
+            None => self.lines.send(line),
+            Some(descriptor) => self.lines.send_with(line, descriptor),
+        };
+        sent.map_err(|error| {
+            // QEMU would read the next command as the rest of this one.
+            let why = format!("cannot write to it: {error}");
+            self.board.with(|state| state.end(why.clone()));
+            closed(command, why)
+        })
+    }
+
+    /// Waits for something that the reader brings. What it brought before the end counts.
+    fn wait<T>(
+        &self,
+        awaited: &str,
+        deadline: Deadline,
+        mut look: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, QmpError> {
+        let result = self.board.wait(deadline, |state| {
+            if let Some(found) = look(state) {
+                return Some(Ok(found));
+            }
+            let why = state.closed.clone()?;
+            Some(Err(closed(awaited, why)))
+        });
+        result.unwrap_or_else(|| {
+            Err(QmpError::TimedOut {
+                awaited: awaited.to_owned(),
+                deadline,
+                last_events: self.board.with(|state| state.events.newest_names()),
+            })
+        })
+    }
+}
+
+fn closed(awaited: &str, why: String) -> QmpError {
+    QmpError::Closed {
+        awaited: awaited.to_owned(),
+        why,
+    }
+}
+
+/// Puts a line where it belongs. One that cannot be read is passed over: whoever waits for what
+/// it carried meets the deadline.
+fn take_line(state: &mut State, line: &[u8]) {
+    match wire::parse(line) {
+        Ok(Line::Greeting) => state.greeted = true,
+        Ok(Line::Event(event)) => state.events.push(event),
+        Ok(Line::Reply { id, outcome }) => {
+            if let Some(call) = state.calls.get_mut(&id) {
+                // Should one come twice, the first counts.
+                call.get_or_insert(outcome);
+            }
+        }
+        Ok(Line::Other) | Err(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::command::{Cont, Stop};
+    use crate::mock::{done, peer, refuses};
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(30))
+    }
+
+    #[test]
+    fn a_late_reply_goes_to_nobody_and_the_next_call_works() {
+        let mut late = String::new();
+        let stream = peer(move |name, id| {
+            if name == "stop" {
+                late = refuses(id, "Late", "");
+                return String::new();
+            }
+            let own = done(id);
+            format!("{late}{{\"event\":\"NEVER_HEARD_OF\",\"more\":1}}\nnot json\n{own}")
+        });
+        let qmp = Qmp::negotiate(stream, soon()).unwrap();
+        let start = qmp.cursor();
+        let error = qmp.execute(&Stop {}, Deadline::after(Duration::from_millis(50)));
+        let text = error.unwrap_err().to_string();
+        assert!(
+            text.contains("the reply to stop") && text.contains("EARLY"),
+            "{text}"
+        );
+        qmp.execute(&Cont {}, soon()).unwrap();
+        let seen = qmp.wait_event("an unknown event", start, soon(), |event| {
+            (event.name == "NEVER_HEARD_OF").then_some(())
+        });
+        assert!(seen.is_ok());
+    }
+
+    #[test]
+    fn of_two_replies_the_first_counts() {
+        let stream = peer(|_, id| done(id) + &refuses(id, "Second", ""));
+        let qmp = Qmp::negotiate(stream, soon()).unwrap();
+        for _ in 0..100 {
+            qmp.execute(&Cont {}, soon()).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_channel_ends_every_wait() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (&theirs).write_all(b"{\"QMP\":{}}\n").unwrap();
+        drop(theirs);
+        let error = Qmp::negotiate(ours, soon()).unwrap_err();
+        assert!(matches!(error, QmpError::Closed { .. }), "{error}");
+    }
+}

@@ -1,0 +1,297 @@
+//! The commands that are used here, in QEMU's own words (`qapi/*.json`).
+//!
+//! Replies are read leniently: members that a version adds are passed over.
+
+mod device;
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use device::{
+    DeviceAdd, PciAddress, ScsiHd, ServedBy, VirtioBalloon, VirtioBlk, VirtioScsi, VqMapping,
+};
+
+use crate::QemuVersion;
+
+/// A command: its arguments are the value itself.
+pub trait Command: Serialize {
+    /// QEMU's name for it.
+    const NAME: &'static str;
+    /// What it returns.
+    type Return: DeserializeOwned;
+}
+
+macro_rules! commands {
+    ($($(#[$meta:meta])* $name:literal: $type:ident $(<$life:lifetime>)? -> $return:ty
+        { $($(#[$field_meta:meta])* $field:ident: $field_type:ty,)* })*) => {$(
+        $(#[$meta])*
+        #[derive(Debug, Clone, Serialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub struct $type $(<$life>)? { $($(#[$field_meta])* pub $field: $field_type,)* }
+
+        impl $(<$life>)? Command for $type $(<$life>)? {
+            const NAME: &'static str = $name;
+            type Return = $return;
+        }
+    )*};
+}
+
+commands! {
+    /// Leaves negotiation mode.
+    "qmp_capabilities": QmpCapabilities -> IgnoredAny {}
+
+    /// Ends QEMU.
+    "quit": Quit -> IgnoredAny {}
+
+    /// Lets the CPUs run.
+    "cont": Cont -> IgnoredAny {}
+
+    /// Stops the CPUs.
+    "stop": Stop -> IgnoredAny {}
+
+    /// Resets the guest, as the button would.
+    "system_reset": SystemReset -> IgnoredAny {}
+
+    /// Asks for QEMU's version.
+    "query-version": QueryVersion -> VersionInfo {}
+
+    /// Takes a descriptor that comes with the command.
+    "getfd": GetFd<'a> -> IgnoredAny {
+        /// What to call it.
+        fdname: &'a str,
+    }
+
+    /// Sets how the machine is saved or restored.
+    "migrate-set-capabilities": MigrateSetCapabilities -> IgnoredAny {
+        /// Each with its state.
+        capabilities: Vec<MigrationCapability>,
+    }
+
+    /// Saves the machine's state. It is done at the event MIGRATION.
+    "migrate": Migrate<'a> -> IgnoredAny {
+        /// Where to.
+        uri: &'a str,
+    }
+
+    /// Restores the machine's state. It is done at the event MIGRATION.
+    "migrate-incoming": MigrateIncoming<'a> -> IgnoredAny {
+        /// Where from.
+        uri: &'a str,
+    }
+
+    /// Tells all commands and events, in a line of some 250 kB. Properties of devices are not in it.
+    "query-qmp-schema": QueryQmpSchema -> Vec<SchemaInfo> {}
+
+    /// Lists the properties of a kind of device. One that QEMU does not have is refused with the
+    /// class `DeviceNotFound`.
+    "device-list-properties": DeviceListProperties<'a> -> Vec<QomProperty> {
+        /// The kind of device, such as `virtio-blk-pci`.
+        typename: &'a str,
+    }
+
+    /// Lists the IOThread objects. One that was deleted while in use is missing, though its
+    /// thread goes on.
+    "query-iothreads": QueryIothreads -> Vec<IoThreadInfo> {}
+
+    /// Lists the block nodes.
+    "query-named-block-nodes": QueryNamedBlockNodes -> Vec<BlockNode> {
+        /// Leaves out each node's children.
+        flat: bool,
+    }
+
+    /// Reads a property.
+    "qom-get": QomGet<'a> -> Value {
+        /// The object's path, such as `/machine/peripheral/disk0`.
+        path: &'a str,
+        /// The property's name.
+        property: &'a str,
+    }
+
+    /// Lists an object's properties. Those of `/machine/peripheral` are the devices that were given
+    /// an id.
+    "qom-list": QomList<'a> -> Vec<QomProperty> {
+        /// The object's path.
+        path: &'a str,
+    }
+
+    /// Makes an IOThread, with QEMU's own defaults where nothing is said.
+    "object-add": IoThreadObject<'a> -> IgnoredAny {
+        /// Always `iothread`.
+        qom_type: &'static str,
+        /// Its id.
+        id: &'a str,
+        /// How long it polls at the most, in nanoseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        poll_max_ns: Option<u64>,
+        /// The factor by which that time grows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        poll_grow: Option<u64>,
+        /// The divisor by which it shrinks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        poll_shrink: Option<u64>,
+    }
+
+    /// Deletes an object. QEMU also deletes an IOThread that is in use.
+    "object-del": ObjectDel<'a> -> IgnoredAny {
+        /// The object's id.
+        id: &'a str,
+    }
+
+    /// Adds a block node.
+    "blockdev-add": BlockdevAdd<'a> -> IgnoredAny {
+        /// The format layer, always `raw` here.
+        driver: &'static str,
+        /// The node's name, 31 characters at the most.
+        node_name: &'a str,
+        /// Whether writes are refused.
+        read_only: bool,
+        /// The protocol layer.
+        file: FileNode<'a>,
+    }
+
+    /// Removes a block node that nothing uses.
+    "blockdev-del": BlockdevDel<'a> -> IgnoredAny {
+        /// The node's name.
+        node_name: &'a str,
+    }
+
+    /// Starts QEMU's one NBD server.
+    "nbd-server-start": NbdServerStart<'a> -> IgnoredAny {
+        /// Where it listens.
+        addr: SocketAddress<'a>,
+    }
+
+    /// Stops it, with its exports and connections.
+    "nbd-server-stop": NbdServerStop -> IgnoredAny {}
+
+    /// Exports a block node.
+    "block-export-add": BlockExportAdd<'a> -> IgnoredAny {
+        /// The kind of export, always `nbd` here.
+        #[serde(rename = "type")]
+        export_type: &'static str,
+        /// Its id.
+        id: &'a str,
+        /// The node, whose name is also that of an NBD export.
+        node_name: &'a str,
+        /// Whether clients may write.
+        writable: bool,
+        /// The thread that serves it. Without one the node's does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        iothread: Option<&'a str>,
+        /// Whether it is an error that the node cannot move there, and no other thread will do
+        /// later.
+        fixed_iothread: bool,
+    }
+
+    /// Ends an export that has no clients. It is done at BLOCK_EXPORT_DELETED.
+    "block-export-del": BlockExportDel<'a> -> IgnoredAny {
+        /// Its id.
+        id: &'a str,
+    }
+
+    /// Moves a block node to an IOThread, or with `null` to the main loop. One that a device uses
+    /// does not move, forced or not.
+    "x-blockdev-set-iothread": XBlockdevSetIothread<'a> -> IgnoredAny {
+        /// The node's name.
+        node_name: &'a str,
+        /// The thread.
+        iothread: Option<&'a str>,
+        /// Also if something uses the node.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        force: bool,
+    }
+
+    /// Asks the guest to let go of a device. The removal is done at DEVICE_DELETED.
+    "device_del": DeviceDel<'a> -> IgnoredAny {
+        /// The device's id.
+        id: &'a str,
+    }
+}
+
+/// An address that a server can listen on.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", content = "data", rename_all = "kebab-case")]
+pub enum SocketAddress<'a> {
+    /// A Unix socket.
+    Unix {
+        /// Its path, 107 bytes at the most.
+        path: &'a str,
+    },
+}
+
+/// QEMU's `MigrationCapabilityStatus`.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct MigrationCapability {
+    /// Its name.
+    pub capability: &'static str,
+    /// Whether it is on.
+    pub state: bool,
+}
+
+/// A file on the host, as a block node.
+#[derive(Debug, Clone, Serialize)]
+pub struct FileNode<'a> {
+    /// `file`, or `host_device` for a block device of the host.
+    pub driver: &'static str,
+    /// Its path.
+    pub filename: &'a str,
+    /// How QEMU does the I/O.
+    pub aio: &'static str,
+    /// Caching on the host.
+    pub cache: Cache,
+}
+
+/// QEMU's cache options.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cache {
+    /// Past the host's page cache (O_DIRECT).
+    pub direct: bool,
+    /// Flush requests are ignored.
+    pub no_flush: bool,
+}
+
+/// QEMU's version, as `query-version` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct VersionInfo {
+    /// The three numbers.
+    pub qemu: QemuVersion,
+}
+
+/// An IOThread, as `query-iothreads` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IoThreadInfo {
+    /// The object's id.
+    pub id: String,
+    /// The thread's id on the host.
+    pub thread_id: i32,
+    /// How long the thread polls at the most, in nanoseconds.
+    pub poll_max_ns: i64,
+}
+
+/// An entry of the schema.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SchemaInfo {
+    /// The name of a command or event. That of a type is a number.
+    pub name: String,
+    /// Its kind, such as `command` or `event`.
+    pub meta_type: String,
+}
+
+/// A property, as `qom-list` and `device-list-properties` show it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct QomProperty {
+    /// Its name.
+    pub name: String,
+}
+
+/// A block node, as `query-named-block-nodes` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockNode {
+    /// Its name. QEMU makes up one, starting with `#`, for a node that was given none.
+    pub node_name: Option<String>,
+}

@@ -1,8 +1,0 @@
-//! The guest: the agent that answers in it, and the image that it boots.
-
-mod agent;
-pub mod image;
-pub mod kernel;
-
-pub use agent::{Agent, AgentError, RunningLoad};
-pub use iothread_it_agent::{pattern, protocol};

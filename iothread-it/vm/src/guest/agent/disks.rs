@@ -1,0 +1,16 @@
+//! What the agent sees of the guest's disks, for hotplug.
+
+use guest_agent::protocol::{Presence, Serial};
+use iothread_hotplug::{Guest, GuestError};
+use iothread_pool::DeviceId;
+use qmp_client::wait::Deadline;
+
+use super::Agent;
+
+impl Guest for Agent {
+    fn await_present(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+        let serial = Serial(disk.as_str().to_owned());
+        self.await_disk(&serial, Presence::Present, deadline)?;
+        Ok(())
+    }
+}
