@@ -9,15 +9,15 @@ use std::time::Duration;
 use crate::names::Names;
 
 /// The place's name, which stands in every record. Unset: `here`.
-pub(crate) const PLACE: &str = "KATA_TEST_PLACE";
+pub const PLACE: &str = "KATA_TEST_PLACE";
 /// By how much time limits are longer in this place, from 1.
 pub(crate) const TIME_SCALE: &str = "KATA_TEST_TIME_SCALE";
 
 /// A file with the tests that this binary is to leave to other places.
-pub(crate) const LEAVE: &str = "KATA_TEST_LEAVE";
+pub const LEAVE: &str = "KATA_TEST_LEAVE";
 
 /// The place that nobody has to name.
-pub(crate) const HERE: &str = "here";
+pub const HERE: &str = "here";
 
 /// The name of the place that this process is in.
 pub(crate) fn name() -> String {

@@ -65,14 +65,11 @@ mod contract;
 mod elsewhere;
 mod halt;
 mod harness;
-pub mod katatestutils;
 mod libtest;
 mod measure;
 mod metadata;
 mod record;
 mod registry;
-#[cfg(feature = "runner")]
-pub mod runner;
 mod sys;
 
 /// Makes a function a test that says what it needs.
@@ -145,8 +142,8 @@ pub use kata_test_macros::test;
 
 pub use crate::measure::measure;
 #[doc(inline)]
-pub use kata_test_judge::{Evidence, Reason, Verdict, constraint, facts};
-use kata_test_judge::{names, verdict};
+pub use kata_test_host::{Evidence, Reason, Verdict, constraint, facts};
+use kata_test_host::{names, verdict};
 
 /// What the macros expand to. Not for use by hand, and without any promise of stability.
 #[doc(hidden)]
@@ -160,6 +157,19 @@ pub mod __private {
     #[cfg(not(all(target_os = "linux", not(miri))))]
     pub use inventory;
     pub use kata_test_macros::require as require_in;
+}
+
+/// What kata-test-runner shares with the harness, without any promise of stability.
+#[doc(hidden)]
+pub mod __runner {
+    pub use crate::contract::{EXPECT, FACTS, MAY_SKIP};
+    pub use crate::elsewhere::{HERE, LEAVE, PLACE};
+    pub use crate::harness::Missing;
+    pub use crate::measure::Measures;
+    pub use crate::record::opt_ins::ENDING;
+    pub use crate::record::{
+        Ending, LIFELINE, Phase, Record, SCHEMA, point_latest, prune, start_time,
+    };
 }
 
 /// Writes the `main` function of a test target that has `harness = false`.

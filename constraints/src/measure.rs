@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use nix::errno::Errno;
 
 /// Named figures in the order in which they were first reported.
-pub(crate) type Measures = Vec<(String, f64)>;
+pub type Measures = Vec<(String, f64)>;
 
 /// The longest name: a report has to fit into one atomic write.
 const LONGEST_NAME: usize = 200;

@@ -11,7 +11,7 @@ use guest_vm::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice,
 use guest_vm::config::{self, HypervisorConfig};
 use guest_vm::qemu::{Accelerator, NoTopology, Topology};
 use guest_vm::warm::WarmStore;
-use kata_test::runner::{Outcome, OutcomeKind, Run};
+use kata_test_runner::{Outcome, OutcomeKind, Run};
 
 use crate::interrupt::{self, Interrupts};
 use crate::{cargo, provision, room, table};

@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use guest_vm::qemu::Topology;
-use kata_test::runner::{Outcome, OutcomeKind};
+use kata_test_runner::{Outcome, OutcomeKind};
 
 /// Returns the topology that a test's name has among its modules: `module::topology::case`.
 pub(crate) fn topology(test: &str) -> Option<Topology> {

@@ -10,7 +10,8 @@ mod settings;
 
 pub(crate) use allowance::Allowance;
 pub(crate) use recorded::Recorded;
-pub(crate) use settings::{EXPECT, FACTS, MAY_SKIP, UNSKIP, unskip};
+pub use settings::{EXPECT, FACTS, MAY_SKIP};
+pub(crate) use settings::{UNSKIP, unskip};
 
 use std::ffi::OsString;
 

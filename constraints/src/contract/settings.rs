@@ -5,11 +5,11 @@ use std::ffi::OsString;
 use crate::constraint::{Constraint, parse};
 
 /// Constraints that this host promises.
-pub(crate) const EXPECT: &str = "KATA_TEST_EXPECT";
+pub const EXPECT: &str = "KATA_TEST_EXPECT";
 /// The only constraints for which a test may be skipped.
-pub(crate) const MAY_SKIP: &str = "KATA_TEST_MAY_SKIP";
+pub const MAY_SKIP: &str = "KATA_TEST_MAY_SKIP";
 /// A file with the answers of another host, to be judged instead of this one.
-pub(crate) const FACTS: &str = "KATA_TEST_FACTS";
+pub const FACTS: &str = "KATA_TEST_FACTS";
 /// Whether unmet tests are run as well.
 pub(crate) const UNSKIP: &str = "KATA_TEST_UNSKIP";
 

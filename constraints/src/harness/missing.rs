@@ -5,15 +5,16 @@ use crate::verdict::Reason;
 
 /// For each unmet constraint, how many tests miss it.
 #[derive(Debug, Default)]
-pub(crate) struct Missing(Vec<(String, usize)>);
+pub struct Missing(Vec<(String, usize)>);
 
 impl Missing {
-    pub(crate) const fn new() -> Self {
+    /// Starts with none.
+    pub const fn new() -> Self {
         Self(Vec::new())
     }
 
     /// Counts the unmet constraints of a test, each once.
-    pub(crate) fn count(&mut self, reasons: &[Reason]) {
+    pub fn count(&mut self, reasons: &[Reason]) {
         let mut constraints = Names::new();
         for reason in reasons.iter().filter(|reason| reason.is_a_need()) {
             constraints.insert(&reason.constraint);
@@ -31,7 +32,7 @@ impl Missing {
     }
 
     /// One line, most missed first; nothing if nothing is missing.
-    pub(crate) fn line(&self) -> Option<String> {
+    pub fn line(&self) -> Option<String> {
         let mut counted: Vec<&(String, usize)> = Vec::new();
         for one in &self.0 {
             let at = counted.partition_point(|other| other.1 >= one.1);

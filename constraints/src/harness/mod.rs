@@ -39,7 +39,7 @@ use cli::{Command, Options};
 use plan::Plan;
 
 pub(crate) use body::{Ended, run as run_body};
-pub(crate) use missing::Missing;
+pub use missing::Missing;
 pub(crate) use serial::lock as serial_lock;
 
 /// What libtest exits with when a test fails or an argument is wrong.

@@ -151,7 +151,7 @@ fn escape(to: &mut String, special: char) {
     }
 }
 
-#[cfg(all(test, feature = "runner"))]
+#[cfg(test)]
 mod tests {
     //! Scope: a real JSON parser reads back what was written.
 

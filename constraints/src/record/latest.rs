@@ -11,7 +11,7 @@ use super::start::start_time;
 pub(super) const NEW_LINK: &str = ".latest-";
 
 /// Makes `latest` point at this run, in one step, so that it never dangles.
-pub(crate) fn point_latest(root: &Path, run: &str) -> io::Result<()> {
+pub fn point_latest(root: &Path, run: &str) -> io::Result<()> {
     let link = root.join(format!("{NEW_LINK}{}", std::process::id()));
     let _ = fs::remove_file(&link);
     symlink(Path::new("runs").join(run), &link)?;

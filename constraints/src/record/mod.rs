@@ -19,26 +19,30 @@ use crate::verdict::Reason;
 use json::{integer, number, quote, quote_or_null};
 
 pub(crate) use hand_over::{hand_over, make_folder};
-pub(crate) use place::{LIFELINE, make_root, serial_folder};
-pub(crate) use start::start_time;
+pub use place::LIFELINE;
+pub(crate) use place::{make_root, serial_folder};
+pub use start::start_time;
 pub(crate) use write::{Lines, write, write_all};
-#[cfg(feature = "runner")]
-pub(crate) use {latest::point_latest, prune::prune};
+pub use {latest::point_latest, prune::prune};
 
 /// The version of the lines' form.
-pub(crate) const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 1;
 
 /// The harness lists tests, or runs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub enum Phase {
+    /// Tests were listed.
     List,
+    /// Tests were run.
     Run,
 }
 
 /// What became of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
+    /// It ended without a failure.
     Passed,
+    /// It panicked, returned an error, or its process died.
     Failed,
     /// A constraint is unmet.
     Skipped,
@@ -51,12 +55,12 @@ pub(crate) enum Ending {
     /// It began, and nothing more is known.
     Lost,
     /// No place could run it, which only a runner knows.
-    #[cfg(feature = "runner")]
     Nowhere,
 }
 
 impl Phase {
-    pub(crate) const fn word(self) -> &'static str {
+    /// Returns its name in a record.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::List => "list",
             Self::Run => "run",
@@ -65,7 +69,8 @@ impl Phase {
 }
 
 impl Ending {
-    pub(crate) const fn word(self) -> &'static str {
+    /// Returns its name in a record.
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
@@ -74,7 +79,6 @@ impl Ending {
             Self::Undetermined => "undetermined",
             Self::TimedOut => "timed_out",
             Self::Lost => "lost",
-            #[cfg(feature = "runner")]
             Self::Nowhere => "nowhere",
         }
     }
@@ -82,27 +86,36 @@ impl Ending {
 
 /// One line.
 #[derive(Debug)]
-pub(crate) struct Record<'a> {
-    pub(crate) binary: &'a str,
-    pub(crate) test: &'a str,
-    pub(crate) phase: Phase,
-    pub(crate) ending: Ending,
+pub struct Record<'a> {
+    /// The binary's id, in nextest's form.
+    pub binary: &'a str,
+    /// The test's name.
+    pub test: &'a str,
+    /// Whether it was listed or run.
+    pub phase: Phase,
+    /// Its outcome.
+    pub ending: Ending,
     /// Why it was not run, or what it left behind; of one that passed, the constraints that are unmet
     /// and that it therefore does not need.
-    pub(crate) reasons: &'a [Reason],
-    pub(crate) issue: Option<&'a str>,
-    pub(crate) reason: Option<&'a str>,
-    pub(crate) signal: Option<&'a str>,
+    pub reasons: &'a [Reason],
+    /// The test's `issue`.
+    pub issue: Option<&'a str>,
+    /// The test's `reason`.
+    pub reason: Option<&'a str>,
+    /// The signal that ended its process.
+    pub signal: Option<&'a str>,
     /// The user it ran as, if another one than this process.
-    pub(crate) as_uid: Option<u32>,
-    pub(crate) duration_ms: f64,
-    pub(crate) measures: &'a Measures,
+    pub as_uid: Option<u32>,
+    /// How long it ran, in milliseconds.
+    pub duration_ms: f64,
+    /// What it reported by `measure`.
+    pub measures: &'a Measures,
 }
 
 impl Record<'_> {
     /// Writes the line with its line break behind a text. A list has a thousand of them, in programs
     /// without optimisation, so punctuation stands in few and long pieces.
-    pub(crate) fn write_line(&self, to: &mut String, process: &Process) {
+    pub fn write_line(&self, to: &mut String, process: &Process) {
         to.push_str(&process.head);
         quote(to, self.test);
         to.push_str(process.place(self.phase));
@@ -157,7 +170,7 @@ impl Record<'_> {
 
 /// What all lines of a process have in common, as it stands in them.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     /// All that comes before the test's name.
     head: String,
     /// What comes behind it, in a list and in a run.
@@ -167,7 +180,7 @@ pub(crate) struct Process {
 
 impl Process {
     /// Attempts count from 1.
-    pub(crate) fn new(run: &str, binary: &str, place: &str, attempt: u32, uid: u32) -> Self {
+    pub fn new(run: &str, binary: &str, place: &str, attempt: u32, uid: u32) -> Self {
         let mut head = format!(r#"{{"schema":{SCHEMA},"run":"#);
         quote(&mut head, run);
         head.push_str(r#","binary":"#);
@@ -193,10 +206,9 @@ impl Process {
     }
 }
 
-#[cfg(any(test, feature = "runner"))]
 impl Record<'_> {
     /// The line alone.
-    pub(crate) fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
+    pub fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
         let process = Process::new(run, self.binary, place, attempt, uid);
         let mut line = String::new();
         self.write_line(&mut line, &process);

@@ -12,7 +12,7 @@ use crate::facts::ALLOW;
 use crate::names::Names;
 
 /// The ending of a file that holds a binary's opt-ins, a line each.
-pub(crate) const ENDING: &str = "opt-ins";
+pub const ENDING: &str = "opt-ins";
 
 /// Writes down the opt-ins of a binary, if the user allows any.
 pub(crate) fn declare(binary: &str, names: &Names<'_>) {

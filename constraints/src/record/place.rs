@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use kata_test_judge::sys::target_folder_of;
+use kata_test_host::sys::target_folder_of;
 
 use super::hand_over::make_folder;
 use super::latest::point_latest;
@@ -13,7 +13,7 @@ use super::prune::prune;
 use super::start::start_time;
 
 /// The variable in which a runner names the descriptor of its pipe.
-pub(crate) const LIFELINE: &str = "KATA_TEST_LIFELINE";
+pub const LIFELINE: &str = "KATA_TEST_LIFELINE";
 
 /// The folder for all records: `KATA_TEST_RECORD_DIR`, else `kata-test` below Cargo's target folder.
 pub(super) fn root() -> Option<PathBuf> {

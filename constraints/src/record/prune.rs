@@ -14,7 +14,7 @@ const QUIET: Duration = Duration::from_secs(60 * 60);
 
 /// Removes the oldest runs below this folder of records if there are many. What cannot be removed
 /// stays, which harms nobody.
-pub(crate) fn prune(root: &Path) {
+pub fn prune(root: &Path) {
     remove_links(root);
     let Ok(entries) = fs::read_dir(root.join("runs")) else {
         return;

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// When a process started, in clock ticks since boot: with its pid this names it for good.
-pub(crate) fn start_time(pid: i32) -> Option<u64> {
+pub fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field, the command in parentheses, can hold anything; the rest are words. The
     // start time is the 22nd field, and the third is the first one behind the parenthesis.

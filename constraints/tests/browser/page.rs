@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use kata_test::runner::Run;
+use kata_test_runner::Run;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -4,7 +4,6 @@
 
 mod many;
 mod said;
-#[cfg(feature = "runner")]
 mod shards;
 mod table;
 

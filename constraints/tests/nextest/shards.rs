@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kata_test::kata_test;
-use kata_test::runner::{OutcomeKind, Shards};
+use kata_test_runner::{OutcomeKind, Shards};
 
 use crate::said::nextest_in;
 

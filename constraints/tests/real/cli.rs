@@ -14,7 +14,6 @@ fn failing(args: &[&str]) -> Said {
     Said::by(command)
 }
 
-#[cfg(feature = "runner")]
 #[test]
 fn json_is_libtests_and_has_the_reason() {
     let said = failing(&[
@@ -76,7 +75,6 @@ fn json_is_libtests_and_has_the_reason() {
     );
 }
 
-#[cfg(feature = "runner")]
 #[test]
 fn a_list_in_json() {
     let said = SAMPLE.run(&["--list", "--format=json", "ignored::"]);

@@ -11,9 +11,7 @@ mod harness;
 mod hostile;
 mod places;
 mod plain;
-#[cfg(feature = "runner")]
 mod plan;
 mod run;
-#[cfg(feature = "runner")]
 mod runner;
 mod ui;

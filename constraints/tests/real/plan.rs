@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use kata_test::runner::{
+use kata_test_runner::{
     Binary, Job, LIST_ARGUMENTS, OutcomeKind, Outlook, Place, PlaceError, Plan, RecordedHost, Run,
     Site, plan,
 };
@@ -191,7 +191,7 @@ fn another_harness_is_told_as_such_and_a_broken_promise_stops_the_plan() {
     broken
         .env
         .push(("KATA_TEST_EXPECT".into(), "kernel_ge = \"99\"".into()));
-    let error = kata_test::runner::plan(&[broken], &mut [Site::Here], records.path(), &mut |_| {});
+    let error = kata_test_runner::plan(&[broken], &mut [Site::Here], records.path(), &mut |_| {});
     let error = error.expect_err("a broken promise").to_string();
     assert!(
         error.contains("p::wishes") && error.contains("KATA_TEST_EXPECT"),

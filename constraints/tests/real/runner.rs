@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use kata_test::runner::{OutcomeKind, Run};
+use kata_test_runner::{OutcomeKind, Run};
 use nix::sys::prctl::set_child_subreaper;
 
 use crate::harness::{is_alive, start_hanging};

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::Reason;
-use kata_test::runner::{Outcome, OutcomeKind, Outlook, Plan, PlannedTest};
+use kata_test_runner::{Outcome, OutcomeKind, Outlook, Plan, PlannedTest};
 
 /// The plan for a person: each test with what it needs, how it would fare in each place, and where
 /// it is to run.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use kata_test::runner::{AllowedNowhere, Outcome};
+use kata_test_runner::{AllowedNowhere, Outcome};
 
 /// Whether tests may run nowhere, and which.
 #[derive(Clone, Default, clap::Args)]

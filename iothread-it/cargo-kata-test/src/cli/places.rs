@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::place::SUITES;
 use anyhow::Result;
-use kata_test::runner::{Site, SudoPlace};
+use kata_test_runner::{Site, SudoPlace};
 
 use super::provision;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kata_test::runner::{Binary, Plan, RecordedHost, Site, Workspace, plan};
+use kata_test_runner::{Binary, Plan, RecordedHost, Site, Workspace, plan};
 
 use super::build::Build;
 use super::{matrix, places};

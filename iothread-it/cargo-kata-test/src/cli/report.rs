@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kata_test::runner::{Conclusion, Shards, conclude};
+use kata_test_runner::{Conclusion, Shards, conclude};
 
 use super::matrix;
 use super::nowhere::Expected;

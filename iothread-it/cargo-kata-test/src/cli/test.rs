@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use kata_test::runner::{
+use kata_test_runner::{
     Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Workspace, conclude, scan,
 };
 
@@ -124,7 +124,7 @@ impl Elsewhere {
         let mut sites = options.places.sites()?;
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
-        let mut plan = kata_test::runner::plan(&binaries, &mut sites, &records, told)?;
+        let mut plan = kata_test_runner::plan(&binaries, &mut sites, &records, told)?;
         plan::retain(&mut plan, &options.filters);
         if options.places.is_here() {
             // What runs here first may want the memory.

@@ -1,6 +1,6 @@
 //! The variables that a program gets in a guest.
 
-use kata_test::runner::Binary;
+use kata_test_runner::Binary;
 
 use super::parcel::Parcel;
 

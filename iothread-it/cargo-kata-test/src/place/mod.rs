@@ -34,7 +34,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kata_test::runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError};
+use kata_test_runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError};
 
 use guest::Guest;
 use guest_vm::artifacts::Store;

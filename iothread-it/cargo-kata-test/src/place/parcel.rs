@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use kata_test::runner::{Binary, is_target, target_folder_of};
+use kata_test_runner::{Binary, is_target, target_folder_of};
 
 use super::closure::{Closure, ClosureError};
 use guest_vm::cpio::Archive;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kata_test::Reason;
-use kata_test::runner::{Job, JobTest, Outcome, OutcomeKind, Phase, Place, PlaceError};
+use kata_test_runner::{Job, JobTest, Outcome, OutcomeKind, Phase, Place, PlaceError};
 
 use super::VmPlace;
 use super::environment::{RECORDS, name_place, set};

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use guest_vm::artifacts::Store;
 use kata_test::kata_test;
-use kata_test::runner::Outcome;
+use kata_test_runner::Outcome;
 
 /// A target directory for other packages, which lasts. What was provisioned for this workspace is
 /// there too.

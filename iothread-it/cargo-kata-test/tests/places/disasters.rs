@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use kata_test::kata_test;
-use kata_test::runner::{Binary, Job, JobTest, Outcome, OutcomeKind, Place, Run, Stop};
+use kata_test_runner::{Binary, Job, JobTest, Outcome, OutcomeKind, Place, Run, Stop};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};

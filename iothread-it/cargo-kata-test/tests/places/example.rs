@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use cargo_kata_test::place::SUITES;
 use kata_test::kata_test;
-use kata_test::runner::{Audience, Binary, Outcome, OutcomeKind, Run, Site, Stop, plan};
+use kata_test_runner::{Audience, Binary, Outcome, OutcomeKind, Run, Site, Stop, plan};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
 use crate::{build, commands, folder, kind, outcome, place, room};

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
-use kata_test::runner::{Outcome, OutcomeKind, Shards};
+use kata_test_runner::{Outcome, OutcomeKind, Shards};
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};

@@ -17,7 +17,7 @@ use guest_vm::artifacts::Store;
 use guest_vm::scratch::Scratch;
 use guest_vm::warm::WarmStore;
 use kata_test::Verdict;
-use kata_test::runner::{Binary, Outcome, OutcomeKind, Workspace};
+use kata_test_runner::{Binary, Outcome, OutcomeKind, Workspace};
 
 /// Whether there is what VMs with every suite's kernel are made of.
 fn supplied() -> Verdict {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use kata_test::kata_test;
-use kata_test::runner::{
+use kata_test_runner::{
     Audience, Binary, Job, OutcomeKind, Place, Run, Site, Stop, SudoPlace, plan,
 };
 use nix::mount::{MsFlags, mount};
@@ -120,7 +120,7 @@ fn a_runner_on_stage() -> Result<()> {
     };
     let run = Run::start(Path::new(&records))?;
     let job = Job {
-        tests: vec![kata_test::runner::JobTest {
+        tests: vec![kata_test_runner::JobTest {
             name: "f_waits_for_the_end_of_qemu".to_owned(),
             limit: None,
             own_machine: false,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use kata_test_judge::sys::target_folder_of;
+use kata_test_host::sys::target_folder_of;
 use serde::{Deserialize, Serialize};
 
 use super::store::{Store, write_atomically};

@@ -18,7 +18,7 @@ impl Accelerator {
     /// Returns what this host is good for, by a probe that runs guest code and judges its speed: a
     /// `/dev/kvm` that opens proves nothing.
     pub fn probe() -> Self {
-        let kvm = kata_test_judge::facts::kvm();
+        let kvm = kata_test_host::facts::kvm();
         if kvm.usable() {
             Self::Kvm
         } else {

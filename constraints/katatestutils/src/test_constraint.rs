@@ -1,0 +1,140 @@
+//! The object that checks constraints and keeps what it found.
+
+use std::fmt;
+
+use super::Constraint;
+use kata_test::constraint::Standing;
+use kata_test::facts::{Here, Host};
+
+/// One constraint that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// What was needed and what was found: `need uid == 0, got euid 1000`.
+    pub description: String,
+    /// Whether it holds.
+    pub success: bool,
+}
+
+/// Checks constraints and keeps what it found.
+#[derive(Clone, Debug, Default)]
+pub struct TestConstraint {
+    debug: bool,
+    issue: Option<String>,
+    passed: Vec<Checked>,
+    failed: Vec<Checked>,
+}
+
+impl TestConstraint {
+    /// A checker that has checked nothing; with `debug` it prints each result to standard output.
+    /// It looks at nothing: facts are looked up when a constraint asks for them.
+    #[must_use]
+    pub fn new(debug: bool) -> Self {
+        Self {
+            debug,
+            ..Self::default()
+        }
+    }
+
+    /// Checks all of the constraints and returns whether any of them fails. What an earlier call
+    /// found is forgotten.
+    ///
+    /// # Panics
+    ///
+    /// If there is no constraint, or if none fails and one cannot be decided: to run or to skip
+    /// would be a guess.
+    #[track_caller]
+    #[must_use = "skip the test if this is true"]
+    pub fn not_valid(&mut self, constraints: &[Constraint]) -> bool {
+        self.not_valid_on(&Here, constraints)
+    }
+
+    #[track_caller]
+    pub(super) fn not_valid_on(&mut self, host: &dyn Host, constraints: &[Constraint]) -> bool {
+        assert!(!constraints.is_empty(), "need at least one constraint");
+        self.passed.clear();
+        self.failed.clear();
+        self.issue = constraints
+            .iter()
+            .rev()
+            .find_map(Constraint::issue)
+            .map(str::to_owned);
+        let mut undetermined = Vec::new();
+        for constraint in constraints {
+            match constraint.check(host) {
+                Some((Standing::Met, description)) => self.keep(description, true),
+                Some((Standing::Unmet, description)) => self.keep(description, false),
+                Some((Standing::Undetermined, description)) => undetermined.push(description),
+                None => {}
+            }
+        }
+        assert!(
+            undetermined.is_empty() || !self.failed.is_empty(),
+            "cannot tell whether these hold: {}{}",
+            undetermined.join("; "),
+            self.issue_suffix()
+        );
+        !self.failed.is_empty()
+    }
+
+    fn keep(&mut self, description: String, success: bool) {
+        if self.debug {
+            let outcome = if success { "valid" } else { "invalid" };
+            println!("Constraint {outcome}: {description}");
+        }
+        let list = if success {
+            &mut self.passed
+        } else {
+            &mut self.failed
+        };
+        list.push(Checked {
+            description,
+            success,
+        });
+    }
+
+    /// The constraints that hold, of the last call.
+    #[must_use]
+    pub fn passed(&self) -> &[Checked] {
+        &self.passed
+    }
+
+    /// The constraints that fail, of the last call.
+    #[must_use]
+    pub fn failed(&self) -> &[Checked] {
+        &self.failed
+    }
+
+    /// The issue that the last call cited.
+    #[must_use]
+    pub fn issue(&self) -> Option<&str> {
+        self.issue.as_deref()
+    }
+
+    fn issue_suffix(&self) -> String {
+        self.issue
+            .as_ref()
+            .map(|issue| format!(" (issue {issue})"))
+            .unwrap_or_default()
+    }
+}
+
+/// The failed results, then the passed ones, in one line.
+impl fmt::Display for TestConstraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |of: &[Checked]| {
+            let texts: Vec<&str> = of.iter().map(|one| one.description.as_str()).collect();
+            texts.join("; ")
+        };
+        let mut parts = Vec::new();
+        if !self.failed.is_empty() {
+            parts.push(format!("failed: {}", list(&self.failed)));
+        }
+        if !self.passed.is_empty() {
+            parts.push(format!("passed: {}", list(&self.passed)));
+        }
+        if parts.is_empty() {
+            parts.push("nothing checked".to_owned());
+        }
+        write!(f, "{}{}", parts.join("; "), self.issue_suffix())
+    }
+}

@@ -1,0 +1,45 @@
+//! Upstream's rows for versions of three numbers, all of them.
+
+use super::Go::{self, Error, No, Yes};
+use crate::Operator::{self, Eq, Ge, Gt, Le, Lt, Ne};
+
+/// The running side, the operator, what is wanted, and what Go says.
+pub(super) const SEMANTIC: [(&str, Operator, &str, Go); 37] = [
+    ("", Eq, "", Error),
+    ("foo", Eq, "", Error),
+    ("", Eq, "foo", Error),
+    ("foo", Eq, "1", Error),
+    ("1", Eq, "foo", Error),
+    ("1.1.1", Eq, "1.1.1", Yes),
+    ("1.1.1", Eq, "2.2.2", No),
+    ("", Ge, "", Error),
+    ("foo", Ge, "", Error),
+    ("", Ge, "foo", Error),
+    ("1.1.1", Ge, "2.2.2", No),
+    ("2.2.2", Ge, "1.1.1", Yes),
+    ("2.2.2", Ge, "2.2.2", Yes),
+    ("", Gt, "", Error),
+    ("foo", Gt, "", Error),
+    ("", Gt, "foo", Error),
+    ("2.2.2", Gt, "1.1.1", Yes),
+    ("1.1.1", Gt, "2.2.2", No),
+    ("1.1.1", Gt, "1.1.1", No),
+    ("", Le, "", Error),
+    ("foo", Le, "", Error),
+    ("", Le, "foo", Error),
+    ("2.2.2", Le, "1.1.1", No),
+    ("1.1.1", Le, "2.2.2", Yes),
+    ("1.1.1", Le, "1.1.1", Yes),
+    ("", Lt, "", Error),
+    ("foo", Lt, "", Error),
+    ("", Lt, "foo", Error),
+    ("1.1.1", Lt, "2.2.2", Yes),
+    ("2.2.2", Lt, "1.1.1", No),
+    ("1.1.1", Lt, "1.1.1", No),
+    ("", Ne, "", Error),
+    ("foo", Ne, "", Error),
+    ("", Ne, "foo", Error),
+    ("2.2.2", Ne, "2.2.2", No),
+    ("1.1.1", Ne, "2.2.2", Yes),
+    ("2.2.2", Ne, "1.1.1", Yes),
+];

@@ -1,0 +1,95 @@
+//! What is known of a run beside its tests: when, on what, and which places it had. It lies in the
+//! run's folder, for whoever reports it there or on another machine.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::RunnerError;
+use kata_test_host::facts::{Finding, Here, Host, Question};
+
+const FILE: &str = "run.json";
+
+/// What a run was, for a person. What is not known is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct About {
+    /// The name of the machine, among several.
+    #[serde(skip)]
+    pub(super) machine: String,
+    /// When it began, in seconds since 1970.
+    pub(super) started: u64,
+    /// The host on which the runner ran.
+    pub(super) host: String,
+    /// With what the tests ran, as their runner says.
+    pub(super) with: String,
+    /// The places that were at hand, each with what it is.
+    pub(super) places: BTreeMap<String, String>,
+}
+
+impl About {
+    /// A run that begins now, on this host.
+    pub(super) fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            started: since.unwrap_or_default().as_secs(),
+            host: this_host(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads what is known of the run with this folder: nothing, if no runner has run it.
+    pub(super) fn read(dir: &Path) -> Result<Self, RunnerError> {
+        let path = dir.join(FILE);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            text => text.map_err(RunnerError::io("read", &path))?,
+        };
+        serde_json::from_slice(&text).map_err(|source| RunnerError::About { path, source })
+    }
+
+    pub(super) fn write(&self, dir: &Path) -> Result<(), RunnerError> {
+        let path = dir.join(FILE);
+        let text = serde_json::to_vec_pretty(self).expect("texts and numbers");
+        fs::write(&path, text).map_err(RunnerError::io("write", &path))
+    }
+
+    /// The same run as one of several machines: its places get the machine's name.
+    pub(super) fn of_machine(mut self, label: Option<&str>) -> Self {
+        self.machine = label.unwrap_or_default().to_owned();
+        let places = std::mem::take(&mut self.places).into_iter();
+        self.places = places
+            .map(|(name, about)| (name_of_place(label, &name), about))
+            .collect();
+        self
+    }
+}
+
+/// A place's name, beside those of other machines.
+pub(super) fn name_of_place(label: Option<&str>, place: &str) -> String {
+    match (label, place) {
+        (None, place) => place.to_owned(),
+        (Some(label), "here") => label.to_owned(),
+        (Some(label), place) => format!("{label}/{place}"),
+    }
+}
+
+/// Kernel, architecture, distribution and user in one line.
+fn this_host() -> String {
+    let asked = [
+        ("Linux ", Question::KernelRelease),
+        ("", Question::Arch),
+        ("", Question::Distro),
+        ("uid ", Question::EffectiveUid),
+    ];
+    let told = asked.map(|(before, question)| match &Here.ask(question).finding {
+        Finding::Is(text) => format!("{before}{text}"),
+        Finding::Absent(_) | Finding::Unknown(_) => String::new(),
+    });
+    let told: Vec<String> = told.into_iter().filter(|text| !text.is_empty()).collect();
+    told.join(", ")
+}

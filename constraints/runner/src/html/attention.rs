@@ -1,0 +1,134 @@
+//! What a person should look at: failures, and tests without a place.
+
+use maud::{Markup, html};
+
+use super::header::capital;
+use super::{issue, section, symbol};
+use crate::junit::why;
+use crate::ledger::{Nowhere, and};
+use crate::{Outcome, OutcomeKind};
+use kata_test_host::verdict::Reason;
+
+/// Every failure with what is known of it.
+pub(super) fn failures(outcomes: &[Outcome]) -> Markup {
+    let mut failures: Vec<&Outcome> = outcomes
+        .iter()
+        .filter(|one| one.outcome.is_failure())
+        .collect();
+    failures.sort_by_key(|one| one.outcome);
+    let list = html! {
+        ul.cards {
+            @for one in &failures {
+                li class=(symbol::class(one.outcome)) {
+                    h3 { (symbol::bare(one.outcome)) " " (name(&one.binary, &one.test)) }
+                    p {
+                        (one.outcome) " in " (one.place)
+                        @if one.attempt > 1 { ", at attempt " (one.attempt) }
+                        @if let Some(signal) = &one.signal { ", ended by " code { (signal) } }
+                        @if one.duration_ms > 0.0 { ", after " (milliseconds(one.duration_ms)) }
+                    }
+                    @match one.outcome {
+                        _ if !one.reasons.is_empty() => {}
+                        OutcomeKind::Failed => p.quiet { "Its output has the reason." },
+                        OutcomeKind::Lost => p.quiet { (capital(&why(one))) "." },
+                        _ => {}
+                    }
+                    (reasons(one.reasons.iter().map(|reason| (reason, &[][..]))))
+                    (cited(one.issue.as_deref()))
+                }
+            }
+        }
+    };
+    html! {
+        @if !failures.is_empty() {
+            (section("failures", "What went wrong", "", &list))
+        }
+    }
+}
+
+/// Every test that ran nowhere, with what is missing where.
+pub(super) fn nowhere(tests: &[Nowhere]) -> Markup {
+    let list = html! {
+        ul.cards {
+            @for alike in alike(tests) {
+                @let one = alike[0];
+                li.nowhere {
+                    @for Nowhere { test, .. } in alike {
+                        h3 { (symbol::bare(OutcomeKind::Nowhere)) " " (name(&test.binary, &test.test)) }
+                    }
+                    (reasons(one.missing.iter().map(|(reason, places)| (reason, &places[..]))))
+                    @if !one.left_by.is_empty() {
+                        p { "It can run in " (and(&one.left_by)) ", which left it to others." }
+                    }
+                    (cited(one.issue.as_deref()))
+                }
+            }
+        }
+    };
+    let about =
+        "No place at hand has what these tests need, so nobody knows whether they still pass.";
+    html! {
+        @if !tests.is_empty() {
+            (section("nowhere", "Ran nowhere", about, &list))
+        }
+    }
+}
+
+/// Tests that lack the same stand together, where the first of them does.
+fn alike(tests: &[Nowhere]) -> Vec<Vec<&Nowhere>> {
+    let mut alike: Vec<Vec<&Nowhere>> = Vec::new();
+    for test in tests {
+        match alike.iter_mut().find(|known| test.lacks_what(known[0])) {
+            Some(known) => known.push(test),
+            None => alike.push(vec![test]),
+        }
+    }
+    alike
+}
+
+/// A test's name: what it is called first, where it stands after that.
+pub(super) fn name(binary: &str, test: &str) -> Markup {
+    html! { span.name { (test) } " " span.binary { (binary) } }
+}
+
+/// Constraints with what was seen instead, and in which places.
+fn reasons<'a>(reasons: impl Iterator<Item = (&'a Reason, &'a [String])>) -> Markup {
+    let mut reasons = reasons.peekable();
+    html! {
+        @if reasons.peek().is_some() {
+            dl {
+                @for (reason, places) in reasons {
+                    dt {
+                        @if reason.is_a_need() {
+                            "needs " code { (reason.constraint) }
+                        } @else {
+                            "found out by itself"
+                        }
+                    }
+                    dd {
+                        (reason.observed) " " span.quiet { "(" (reason.source) ")" }
+                        @if !places.is_empty() { " in " (and(places)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn cited(cited: Option<&str>) -> Markup {
+    html! { @if let Some(cited) = cited { p { "Issue " (issue(cited)) } } }
+}
+
+/// A duration as a person says it.
+pub(super) fn milliseconds(ms: f64) -> String {
+    match ms {
+        60_000.0.. => format!(
+            "{:.0} min {:.0} s",
+            (ms / 60_000.0).floor(),
+            (ms % 60_000.0) / 1e3
+        ),
+        1000.0.. => format!("{:.1} s", ms / 1e3),
+        10.0.. => format!("{ms:.0} ms"),
+        _ => format!("{ms:.1} ms"),
+    }
+}

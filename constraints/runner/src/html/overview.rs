@@ -1,0 +1,78 @@
+//! The run as a picture: what became of each binary's tests in each place.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+
+use super::{place, section, symbol};
+use crate::OutcomeKind;
+use crate::ledger::{Ledger, Story, plural};
+
+pub(super) fn of(ledger: &Ledger) -> Markup {
+    let binaries = ledger
+        .tests
+        .chunk_by(|one, other| one.id.binary == other.id.binary);
+    let table = html! {
+        div.scroll tabindex="0" role="region" aria-label="Binaries and places" {
+            table.overview {
+                thead {
+                    tr {
+                        th scope="col" { "Binary" }
+                        @for column in &ledger.places {
+                            th scope="col" title=(column.about) { (place(column)) }
+                        }
+                    }
+                }
+                tbody {
+                    @for tests in binaries { (row(ledger, tests)) }
+                }
+            }
+        }
+    };
+    let about = "Each row is a program with tests, each column a place. A bar shows what became of \
+                 the tests there, as wide as their number.";
+    section("overview", "What ran where", about, &table)
+}
+
+fn row(ledger: &Ledger, tests: &[Story]) -> Markup {
+    let widest = tests.len();
+    html! {
+        tr {
+            th scope="row" { (tests[0].id.binary) " " small { (plural(tests.len(), "test")) } }
+            @for at in 0..ledger.places.len() {
+                (cell(tests, at, widest))
+            }
+        }
+    }
+}
+
+fn cell(tests: &[Story], at: usize, all: usize) -> Markup {
+    let mut counts: BTreeMap<OutcomeKind, usize> = BTreeMap::new();
+    for seen in tests.iter().filter_map(|test| test.seen[at].as_ref()) {
+        *counts.entry(seen.outcome.outcome).or_default() += 1;
+    }
+    let rest = all - counts.values().sum::<usize>();
+    html! {
+        td {
+            @if counts.is_empty() {
+                span.none aria-label="nothing recorded" { "·" }
+            } @else {
+                div.share aria-hidden="true" {
+                    @for kind in symbol::ALL {
+                        @if let Some(count) = counts.get(&kind) {
+                            span class=(symbol::class(kind)) style={ "flex-grow:" (count) } {}
+                        }
+                    }
+                    @if rest > 0 { span.rest style={ "flex-grow:" (rest) } {} }
+                }
+                ul.tally {
+                    @for kind in symbol::ALL {
+                        @if let Some(count) = counts.get(&kind) {
+                            li { (symbol::of(kind)) " " (count) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

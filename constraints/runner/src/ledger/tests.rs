@@ -1,0 +1,183 @@
+//! Scope: what a ledger finds in the records of unlike machines.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{AllowedNowhere, OutcomeKind, Run, Shards};
+use kata_test::__runner::Measures;
+use kata_test::__runner::{Ending, Phase, Record};
+use kata_test_host::verdict::Reason;
+
+fn reason(constraint: &str, observed: &str) -> Reason {
+    Reason {
+        constraint: constraint.to_owned(),
+        observed: observed.to_owned(),
+        source: "uname".to_owned(),
+    }
+}
+
+/// A machine that leaves records.
+struct Machine {
+    name: &'static str,
+    lines: String,
+}
+
+impl Machine {
+    fn new(name: &'static str) -> Self {
+        let lines = String::new();
+        Self { name, lines }
+    }
+
+    fn tell(&mut self, test: &str, place: &str, attempt: u32, ending: Ending, reasons: &[Reason]) {
+        self.line(test, place, Phase::Run, attempt, ending, reasons);
+    }
+
+    fn line(
+        &mut self,
+        test: &str,
+        place: &str,
+        phase: Phase,
+        attempt: u32,
+        ending: Ending,
+        reasons: &[Reason],
+    ) {
+        let record = Record {
+            binary: "pkg::it",
+            test,
+            phase,
+            ending,
+            reasons,
+            issue: test.starts_with("cites").then_some("https://example.com/1"),
+            reason: None,
+            signal: None,
+            as_uid: None,
+            duration_ms: 1.0,
+            measures: &Measures::new(),
+        };
+        self.lines += &record.to_line("run", place, attempt, 1000);
+    }
+
+    fn leave(&self, below: &Path) {
+        let root = below.join(self.name);
+        fs::create_dir_all(&root).expect("a folder");
+        let run = Run::start(&root).expect("a run");
+        run.has_place("vm:sid", "the newest kernel")
+            .expect("a note");
+        fs::write(run.dir().join("it-1.jsonl"), &self.lines).expect("records");
+    }
+}
+
+/// A laptop without root, and a CI host without a new kernel.
+fn two_machines(below: &Path) {
+    let (old, arm) = (
+        reason("kernel >= 7.0", "kernel is 6.1"),
+        reason("arch = aarch64", "it is x86_64"),
+    );
+    let user = reason("root", "effective uid is 1000");
+    let mut laptop = Machine::new("laptop");
+    let mut ci = Machine::new("ci");
+    for machine in [&mut laptop, &mut ci] {
+        machine.tell("plain", "here", 1, Ending::Passed, &[]);
+        machine.tell(
+            "needs_arm",
+            "here",
+            1,
+            Ending::Skipped,
+            &[arm.clone(), user.clone()],
+        );
+        machine.tell("is_ignored", "here", 1, Ending::Ignored, &[]);
+    }
+    ci.lines = ci
+        .lines
+        .replace("effective uid is 1000", "effective uid is 7");
+    laptop.tell(
+        "cites_root",
+        "here",
+        1,
+        Ending::Skipped,
+        std::slice::from_ref(&user),
+    );
+    ci.tell("cites_root", "here", 1, Ending::Passed, &[]);
+    laptop.tell(
+        "cites_new",
+        "here",
+        1,
+        Ending::Skipped,
+        &[old.clone(), user.clone()],
+    );
+    ci.tell(
+        "cites_new",
+        "here",
+        1,
+        Ending::Skipped,
+        std::slice::from_ref(&old),
+    );
+    laptop.tell(
+        "old_only",
+        "vm:bookworm",
+        1,
+        Ending::Skipped,
+        std::slice::from_ref(&old),
+    );
+    ci.tell("unskipped", "here", 1, Ending::Passed, &[old]);
+    ci.tell("flaky", "here", 1, Ending::TimedOut, &[]);
+    ci.tell("flaky", "here", 2, Ending::Passed, &[]);
+    // Listed by the laptop as one that can run there, and then not in its shard.
+    laptop.line("cut_off", "here", Phase::List, 1, Ending::Lost, &[]);
+    ci.line("cut_off", "here", Phase::List, 1, Ending::Skipped, &[user]);
+    laptop.leave(below);
+    ci.leave(below);
+}
+
+#[test]
+fn what_no_single_machine_can_tell_is_found() {
+    let below = tempfile::tempdir().expect("a folder");
+    two_machines(below.path());
+    let shards = Shards::merge(below.path()).expect("shards");
+    insta::assert_snapshot!("findings", shards.ledger.findings());
+    let summary = fs::read_to_string(below.path().join("summary.md")).expect("a summary");
+    insta::assert_snapshot!("summary", summary);
+}
+
+#[test]
+fn a_test_that_is_skipped_on_every_machine_ran_nowhere() {
+    let below = tempfile::tempdir().expect("a folder");
+    two_machines(below.path());
+    let shards = Shards::merge(below.path()).expect("shards");
+    let list = below.path().join("nowhere.txt");
+    fs::write(&list, "pkg::it needs_arm # no such host\npkg::it plain\n").expect("a list");
+    let list = AllowedNowhere::read(&list).expect("a list");
+    let names = |ids: Vec<crate::TestId>| ids.into_iter().map(|id| id.test).collect::<Vec<_>>();
+    assert_eq!(
+        names(list.missing(&shards.outcomes)),
+        ["cites_new", "cut_off", "old_only"]
+    );
+    assert_eq!(names(list.stale(&shards.outcomes)), ["plain"]);
+}
+
+#[test]
+fn one_process_may_tell_of_many_places_and_binaries() {
+    let below = tempfile::tempdir().expect("a folder");
+    let mut machine = Machine::new("m");
+    let why = [reason("root", "no")];
+    machine.tell("a", "here", 1, Ending::Skipped, &why);
+    machine.tell("a", "vm:sid", 1, Ending::Passed, &[]);
+    let other = machine.lines.replace("pkg::it", "pkg::other");
+    machine.lines += &other;
+    machine.leave(below.path());
+    let ledger = Shards::merge(below.path()).expect("shards").ledger;
+    let kinds: Vec<Vec<Option<OutcomeKind>>> = ledger
+        .tests
+        .iter()
+        .map(|test| {
+            let seen = test.seen.iter();
+            seen.map(|seen| seen.as_ref().map(|seen| seen.outcome.outcome))
+                .collect()
+        })
+        .collect();
+    let both = vec![Some(OutcomeKind::Skipped), Some(OutcomeKind::Passed)];
+    assert_eq!(kinds, [both.clone(), both]);
+    // What one place has skipped is no use of it.
+    let unused = ledger.findings().unused;
+    assert_eq!((unused.len(), unused[0].place.name.as_str()), (1, "m"));
+}

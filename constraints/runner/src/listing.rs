@@ -1,0 +1,249 @@
+//! What a test binary says of its tests when it is asked for verdicts.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::outcome::reasons;
+use super::{Binary, RunnerError};
+use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
+use kata_test_host::sys::{Ran, command_within};
+use kata_test_host::verdict::Reason;
+
+/// What a runner asks a test binary with. Rust's own harness refuses it.
+pub const LIST_ARGUMENTS: [&str; 2] = ["--list", "--verdicts"];
+
+/// How long a binary may take to look at its host: a probe has ten seconds, and there can be some.
+pub(super) const LIST_LIMIT: Duration = Duration::from_secs(120);
+
+/// The tests of one binary, each with its verdict in one place.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// How many steps of work the place does in a millisecond.
+    pub steps_per_ms: f64,
+    /// The tests.
+    pub tests: Vec<Listed>,
+    /// The answers that the verdicts rest on; none if a recorded host was judged.
+    pub facts: Vec<Fact>,
+}
+
+/// A test and where it stands.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Listed {
+    /// The test, by libtest's name.
+    pub test: String,
+    /// The verdict.
+    verdict: Word,
+    /// Whether the verdict rests on what was not recorded.
+    open: bool,
+    /// Its constraints, in the grammar of the attribute.
+    pub needs: String,
+    #[serde(with = "reasons")]
+    reasons: Vec<Reason>,
+    /// The issue that the test cites.
+    pub issue: Option<String>,
+    /// Why it has its constraints.
+    pub reason: Option<String>,
+    /// How long it may run, in milliseconds.
+    pub timeout_ms: Option<f64>,
+    /// Whether it asks for a machine of its own.
+    #[serde(default)]
+    pub own_machine: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Met,
+    Unmet,
+    Undetermined,
+    Ignored,
+}
+
+/// How a test would fare in a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// It would run.
+    Met,
+    /// It would be skipped.
+    Unmet(Vec<Reason>),
+    /// That depends on what nobody has asked there yet.
+    Open(Vec<Reason>),
+    /// It would fail, since something cannot be told there.
+    Undetermined(Vec<Reason>),
+    /// It is marked `#[ignore]`.
+    Ignored,
+}
+
+impl Outlook {
+    /// Why it would not run there for certain.
+    #[must_use]
+    pub fn reasons(&self) -> &[Reason] {
+        match self {
+            Self::Met | Self::Ignored => &[],
+            Self::Unmet(reasons) | Self::Open(reasons) | Self::Undetermined(reasons) => reasons,
+        }
+    }
+}
+
+impl Listed {
+    /// How the test would fare.
+    #[must_use]
+    pub fn outlook(&self) -> Outlook {
+        let reasons = self.reasons.clone();
+        match self.verdict {
+            Word::Met => Outlook::Met,
+            Word::Ignored => Outlook::Ignored,
+            Word::Unmet => Outlook::Unmet(reasons),
+            Word::Undetermined if self.open => Outlook::Open(reasons),
+            Word::Undetermined => Outlook::Undetermined(reasons),
+        }
+    }
+}
+
+/// A question and its answer, as texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// The question: `kernel release`.
+    pub question: String,
+    finding: String,
+    text: String,
+    source: String,
+}
+
+impl Fact {
+    /// Whether the answer depends on who asks, and not on the place alone.
+    pub(super) fn is_of_the_run(&self) -> bool {
+        self.is_of_the_environment() || self.question.starts_with("probe ")
+    }
+
+    /// Whether the answer comes with the environment, which goes along to every place.
+    pub(super) fn is_of_the_environment(&self) -> bool {
+        ["env ", "opt-in "]
+            .iter()
+            .any(|kind| self.question.starts_with(kind))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Binary { steps_per_ms: f64 },
+    Test(Listed),
+    Fact(Fact),
+}
+
+impl Listing {
+    /// Reads what a binary has printed.
+    ///
+    /// # Errors
+    ///
+    /// If a line is none of a list.
+    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        let mut listing = Self::default();
+        for line in text.lines() {
+            match serde_json::from_str(line)? {
+                Line::Binary { steps_per_ms } => listing.steps_per_ms = steps_per_ms,
+                Line::Test(test) => listing.tests.push(test),
+                Line::Fact(fact) => listing.facts.push(fact),
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Asks a binary, about this host or about a recorded one. `None`: it has another harness, so
+    /// that what its tests need is not known before they run.
+    ///
+    /// # Errors
+    ///
+    /// If the binary cannot be run or does not answer.
+    pub fn of(binary: &Binary, recorded: Option<&Path>) -> Result<Option<Self>, RunnerError> {
+        let failed = |problem: String| RunnerError::List {
+            binary: binary.id.clone(),
+            problem,
+        };
+        let mut command = Command::new(&binary.executable);
+        command
+            .args(LIST_ARGUMENTS)
+            .current_dir(&binary.folder)
+            .envs(binary.env.iter().map(|(name, value)| (name, value)))
+            .env_remove("NEXTEST");
+        if let Some(path) = recorded {
+            // What a host promises is promised of this one alone.
+            command
+                .env_remove(EXPECT)
+                .env_remove(MAY_SKIP)
+                .env(FACTS, path);
+        }
+        match command_within(LIST_LIMIT, command) {
+            Ran::Ended {
+                success: true,
+                stdout,
+                ..
+            } => {
+                let text = String::from_utf8_lossy(&stdout);
+                let listing = Self::parse(&text);
+                listing
+                    .map(Some)
+                    .map_err(|error| failed(format!("it prints no list: {error}")))
+            }
+            Ran::Ended { how, stderr, .. } => {
+                let said = String::from_utf8_lossy(&stderr);
+                if is_refusal(&said) {
+                    return Ok(None);
+                }
+                Err(failed(format!("it {how}: {}", said.trim())))
+            }
+            Ran::NotStarted(error) => Err(failed(format!("it cannot be started: {error}"))),
+            Ran::TooLate => {
+                let seconds = LIST_LIMIT.as_secs();
+                Err(failed(format!("it did not answer within {seconds} s")))
+            }
+        }
+    }
+}
+
+/// Whether a harness says that it does not know our argument.
+fn is_refusal(said: &str) -> bool {
+    let said = said.to_lowercase();
+    said.contains("verdicts") && (said.contains("unrecognized") || said.contains("unexpected"))
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what is read. What binaries print is tested with the samples.
+
+    use super::*;
+
+    #[test]
+    fn other_harnesses_are_told_from_failures() {
+        for said in [
+            "error: Unrecognized option: 'verdicts'\n",
+            "error: unexpected argument '--verdicts' found",
+        ] {
+            assert!(is_refusal(said), "{said}");
+        }
+        assert!(!is_refusal("error: KATA_TEST_EXPECT: unrecognized name"));
+    }
+
+    #[test]
+    fn a_list_is_read_and_anything_else_is_not() {
+        let text = concat!(
+            r#"{"binary":"p::it","steps_per_ms":12.5}"#,
+            "\n",
+            r#"{"test":"a","verdict":"undetermined","open":true,"as_uid":null,"needs":"root","#,
+            r#""reasons":[{"constraint":"root","observed":"not recorded","source":"x"}],"#,
+            r#""issue":null,"reason":null,"timeout_ms":null}"#,
+            "\n",
+            r#"{"question":"env HOME","finding":"is","text":"/","source":"env"}"#,
+            "\n",
+        );
+        let listing = Listing::parse(text).expect("a list");
+        assert_eq!(listing.steps_per_ms, 12.5);
+        assert!(matches!(listing.tests[0].outlook(), Outlook::Open(reasons) if reasons.len() == 1));
+        assert!(listing.facts[0].is_of_the_run());
+        assert!(Listing::parse("running 3 tests\n").is_err());
+    }
+}

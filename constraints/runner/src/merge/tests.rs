@@ -1,0 +1,138 @@
+//! Scope: settling on one outcome. That harnesses write what is read here shows in `tests/real/`.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use crate::{OutcomeKind, Run};
+use kata_test::__runner::Measures;
+use kata_test::__runner::{Ending, Phase as Wrote, Record};
+
+fn line(test: &str, phase: Wrote, attempt: u32, uid: u32, ending: Ending) -> String {
+    let record = Record {
+        binary: "pkg::it",
+        test,
+        phase,
+        ending,
+        reasons: &[],
+        issue: None,
+        reason: None,
+        signal: None,
+        as_uid: None,
+        duration_ms: 1.5,
+        measures: &Measures::new(),
+    };
+    record.to_line("run", "here", attempt, uid)
+}
+
+/// Merges files of the given contents and returns test and outcome of each.
+fn merged(files: &[String]) -> Vec<(String, OutcomeKind)> {
+    let root = tempfile::tempdir().expect("a directory");
+    let run = Run::start(root.path()).expect("a run");
+    for (index, text) in files.iter().enumerate() {
+        fs::write(run.dir().join(format!("pkg-{index}.jsonl")), text).expect("a file");
+    }
+    let outcomes = run.merge().expect("outcomes");
+    // Merging again must not take the merged file for a record.
+    assert_eq!(run.merge().expect("outcomes"), outcomes);
+    let written = fs::read_to_string(root.path().join("latest/outcomes.jsonl")).expect("a file");
+    assert_eq!(written.lines().count(), outcomes.len());
+    outcomes
+        .into_iter()
+        .map(|outcome| (outcome.test, outcome.outcome))
+        .collect()
+}
+
+fn settled(files: &[String]) -> OutcomeKind {
+    let merged = merged(files);
+    assert_eq!(merged.len(), 1, "{merged:?}");
+    merged[0].1
+}
+
+#[test]
+fn within_a_process_the_last_line_counts() {
+    let began = line("t", Wrote::Run, 1, 0, Ending::Lost);
+    let ended = line("t", Wrote::Run, 1, 0, Ending::Passed);
+    assert_eq!(settled(&[began.clone() + &ended]), OutcomeKind::Passed);
+    assert_eq!(settled(std::slice::from_ref(&began)), OutcomeKind::Lost);
+    assert_eq!(
+        settled(&[began + &ended[..ended.len() / 2]]),
+        OutcomeKind::Lost
+    );
+}
+
+#[test]
+fn running_beats_listing_and_a_retry_what_it_retries() {
+    let listed = line("t", Wrote::List, 1, 0, Ending::Skipped);
+    let passed = line("t", Wrote::Run, 1, 0, Ending::Passed);
+    assert_eq!(
+        settled(&[listed.clone(), passed.clone()]),
+        OutcomeKind::Passed
+    );
+    assert_eq!(settled(&[listed.clone(), listed]), OutcomeKind::Skipped);
+    let failed = line("t", Wrote::Run, 1, 0, Ending::Failed);
+    let retried = line("t", Wrote::Run, 2, 0, Ending::Passed);
+    assert_eq!(settled(&[retried, failed.clone()]), OutcomeKind::Passed);
+    assert_eq!(settled(&[passed, failed]), OutcomeKind::Failed);
+}
+
+#[test]
+fn of_two_users_the_one_who_ran_it_counts() {
+    let skipped = line("t", Wrote::Run, 1, 1000, Ending::Skipped);
+    let passed = line("t", Wrote::Run, 1, 0, Ending::Passed);
+    assert_eq!(settled(&[skipped.clone(), passed]), OutcomeKind::Passed);
+    let failed = line("t", Wrote::Run, 1, 0, Ending::Undetermined);
+    assert_eq!(settled(&[skipped, failed]), OutcomeKind::Undetermined);
+}
+
+#[test]
+fn what_was_to_run_is_lost_unless_it_has_run() {
+    let meant = line("t", Wrote::Run, 0, 0, Ending::Lost);
+    assert_eq!(settled(std::slice::from_ref(&meant)), OutcomeKind::Lost);
+    // That it cannot run in one place does not tell what became of it in another.
+    let unmet = line("t", Wrote::List, 1, 0, Ending::Skipped);
+    assert_eq!(settled(&[meant.clone(), unmet.clone()]), OutcomeKind::Lost);
+    let passed = line("t", Wrote::Run, 1, 0, Ending::Passed);
+    assert_eq!(
+        settled(&[meant.clone(), unmet, passed]),
+        OutcomeKind::Passed
+    );
+    let failed = line("t", Wrote::Run, 1, 0, Ending::Failed);
+    assert_eq!(settled(&[meant, failed]), OutcomeKind::Failed);
+}
+
+#[test]
+fn a_broken_line_in_the_middle_is_named() {
+    let root = tempfile::tempdir().expect("a directory");
+    let run = Run::start(root.path()).expect("a run");
+    let good = line("t", Wrote::Run, 1, 0, Ending::Passed);
+    fs::write(run.dir().join("x.jsonl"), format!("{good}garbage\n{good}")).expect("a file");
+    let error = run.merge().expect_err("an error").to_string();
+    assert!(error.starts_with("line 2 of ") && error.ends_with("x.jsonl is no record of a test"));
+}
+
+#[test]
+fn runs_do_not_share_a_folder() {
+    let root = tempfile::tempdir().expect("a directory");
+    let (a, b) = (
+        Run::start(root.path()).expect("a run"),
+        Run::start(root.path()).expect("a run"),
+    );
+    assert_ne!(a.dir(), b.dir());
+    let latest = fs::canonicalize(root.path().join("latest")).expect("a link");
+    assert_eq!(latest, fs::canonicalize(b.dir()).expect("a folder"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// A file cut anywhere is read up to the cut.
+    #[test]
+    fn any_cut_is_tolerated(at in 0usize..2000) {
+        let whole: String = ["a", "b", "c"]
+            .map(|test| line(test, Wrote::Run, 1, 0, Ending::Passed))
+            .concat();
+        let cut = &whole[..at.min(whole.len())];
+        prop_assert_eq!(merged(&[cut.to_owned()]).len(), cut.matches('\n').count());
+    }
+}

@@ -1,0 +1,264 @@
+//! A run about to happen: its id, and where its records go.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+use super::about::About;
+use super::figures::FIGURES;
+use super::forms;
+use super::ledger::NOWHERE;
+use super::merge::ABOUT_TO_RUN;
+use super::report::Report;
+use super::{Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
+use kata_test::__runner::Measures;
+use kata_test::__runner::{Ending, LIFELINE, Phase, Record, point_latest, prune};
+use kata_test_host::sys::pipe;
+use kata_test_host::verdict::Reason;
+
+/// A run about to happen: its id, and where its records go.
+#[derive(Debug)]
+pub struct Run {
+    id: String,
+    root: PathBuf,
+    dir: PathBuf,
+    lifeline: Lifeline,
+    /// Whether the job's summary has this run already.
+    told: Cell<bool>,
+}
+
+/// A pipe that hangs up when this process is gone, however it went.
+#[derive(Debug)]
+struct Lifeline {
+    /// Handed down to every child.
+    read: OwnedFd,
+    /// Kept here alone, and never written to.
+    _write: OwnedFd,
+}
+
+impl Lifeline {
+    fn new() -> nix::Result<Self> {
+        let (read, write) = pipe()?;
+        fcntl(&read, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(Self {
+            read,
+            _write: write,
+        })
+    }
+}
+
+impl Run {
+    /// Makes `runs/<id>/` below `record_root`, which in a workspace is `target/kata-test`, and points
+    /// `latest` at it.
+    ///
+    /// # Errors
+    ///
+    /// If the folder or the link cannot be made.
+    pub fn start(record_root: &Path) -> Result<Self, RunnerError> {
+        let runs = record_root.join("runs");
+        fs::create_dir_all(&runs).map_err(RunnerError::io("create", &runs))?;
+        // Test processes may have another working directory.
+        let root = fs::canonicalize(record_root).map_err(RunnerError::io("find", record_root))?;
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let (millis, pid) = (since_epoch.as_millis(), std::process::id());
+        let mut count = 0;
+        let (id, dir) = loop {
+            let id = format!("{millis}-{pid}-{count}");
+            let dir = root.join("runs").join(&id);
+            match fs::create_dir(&dir) {
+                Ok(()) => break (id, dir),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => count += 1,
+                Err(error) => return Err(RunnerError::io("create", &dir)(error)),
+            }
+        };
+        let latest = root.join("latest");
+        point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
+        prune(&root);
+        About::now().write(&dir)?;
+        let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
+        Ok(Self {
+            id,
+            root,
+            dir,
+            lifeline,
+            told: Cell::new(false),
+        })
+    }
+
+    /// Returns what the test processes have to find in their environment.
+    ///
+    /// With it they also end when this value is dropped, or this process is killed: whatever
+    /// stands between, such as cargo, would let them go on.
+    pub fn env(&self) -> impl Iterator<Item = (&'static str, OsString)> {
+        [
+            ("KATA_TEST_RUN", self.id.clone().into()),
+            ("KATA_TEST_RECORD_DIR", self.root.clone().into()),
+            (LIFELINE, self.lifeline.read.as_raw_fd().to_string().into()),
+        ]
+        .into_iter()
+    }
+
+    /// Returns the folder of this run's records.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Returns its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Notes with what the tests are run, for whoever reads the report: `QEMU 9.2.4, kernel 6.12`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn describe(&self, with: &str) -> Result<(), RunnerError> {
+        let mut about = About::read(&self.dir)?;
+        with.clone_into(&mut about.with);
+        about.write(&self.dir)
+    }
+
+    /// Notes a place that is at hand, also if no test comes to run there.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn has_place(&self, name: &str, what: &str) -> Result<(), RunnerError> {
+        let mut about = About::read(&self.dir)?;
+        about.places.insert(name.to_owned(), what.to_owned());
+        about.write(&self.dir)
+    }
+
+    /// Records that a test has failed, of which its own harness could not tell more than that it
+    /// began, if that.
+    ///
+    /// # Errors
+    ///
+    /// If the record cannot be written.
+    pub fn fail(
+        &self,
+        place: &str,
+        binary: &str,
+        test: &str,
+        why: Reason,
+    ) -> Result<(), RunnerError> {
+        self.tell(
+            place,
+            1,
+            &Record {
+                ending: Ending::Failed,
+                reasons: &[why],
+                ..nothing_of(binary, test)
+            },
+        )
+    }
+
+    /// Records that no place could run a test, for these reasons.
+    pub(super) fn nowhere(&self, test: &PlannedTest, why: &[Reason]) -> Result<(), RunnerError> {
+        self.tell(
+            NOWHERE,
+            1,
+            &Record {
+                ending: Ending::Nowhere,
+                reasons: why,
+                issue: test.issue.as_deref(),
+                reason: test.reason.as_deref(),
+                ..nothing_of(&test.id.binary, &test.id.test)
+            },
+        )
+    }
+
+    /// Records that a test cannot run in a place, as its binary has said without running it.
+    pub(super) fn passed_over(
+        &self,
+        place: &str,
+        test: &PlannedTest,
+        why: &[Reason],
+    ) -> Result<(), RunnerError> {
+        self.tell(
+            place,
+            1,
+            &Record {
+                phase: Phase::List,
+                ending: Ending::Skipped,
+                reasons: why,
+                issue: test.issue.as_deref(),
+                reason: test.reason.as_deref(),
+                ..nothing_of(&test.id.binary, &test.id.test)
+            },
+        )
+    }
+
+    /// Records that a test is about to run in a place.
+    pub(super) fn about_to_run(
+        &self,
+        place: &str,
+        binary: &str,
+        test: &str,
+    ) -> Result<(), RunnerError> {
+        self.tell(place, ABOUT_TO_RUN, &nothing_of(binary, test))
+    }
+
+    fn tell(&self, place: &str, attempt: u32, record: &Record<'_>) -> Result<(), RunnerError> {
+        let line = record.to_line(&self.id, place, attempt, 0);
+        let path = self.dir.join("told-by-the-runner.jsonl");
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        written.map_err(RunnerError::io("write", &path))
+    }
+
+    /// Returns which opt-ins of a list such as `slow,destructive`, the value of `KATA_TEST_ALLOW`,
+    /// no test of this run needs. To be asked after the binaries have run: each declares its own.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read.
+    pub fn unknown_opt_ins(&self, allowed: &str) -> Result<Vec<UnknownOptIn>, RunnerError> {
+        opt_ins::unknown(&self.dir, allowed)
+    }
+
+    /// Reads every record of the run, settles on one outcome for each test, in the order of binary
+    /// and test, and writes these to `outcomes.jsonl`, `junit.xml`, `summary.md` and `report.html` in
+    /// the run's folder, the last with the figures of `bench.json` in the folder of all records. On
+    /// GitHub the summary is also added to the job's own.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written, or if a line other than a file's last is no record.
+    pub fn merge(&self) -> Result<Vec<Outcome>, RunnerError> {
+        let report = Report::of_run(&self.dir, &[self.root.join(FIGURES)])?;
+        forms::write(&report, &self.dir)?;
+        if !self.told.replace(true) {
+            summary::tell_github(&report.ledger)?;
+        }
+        Ok(report.ledger.outcomes())
+    }
+}
+
+/// A record that says nothing yet.
+fn nothing_of<'a>(binary: &'a str, test: &'a str) -> Record<'a> {
+    Record {
+        binary,
+        test,
+        phase: Phase::Run,
+        ending: Ending::Lost,
+        reasons: &[],
+        issue: None,
+        reason: None,
+        signal: None,
+        as_uid: None,
+        duration_ms: 0.0,
+        measures: const { &Measures::new() },
+    }
+}

@@ -1,0 +1,270 @@
+//! The records of several machines or shards as one: what ran somewhere, what nowhere, what twice.
+//!
+//! A shard is a folder with records. Each lists the tests that its machine could run, so a test that
+//! every part of a run took for another's work is known, and missed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::about::{About, name_of_place};
+use super::figures::{FIGURES, Figures};
+use super::forms;
+use super::ledger::{Ledger, NOWHERE};
+use super::merge::{ABOUT_TO_RUN, files, read};
+use super::report::Report;
+use super::{Outcome, OutcomeKind, Phase, RunnerError, summary};
+use kata_test_host::verdict::Reason;
+
+/// A test, by its binary's id and its name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TestId {
+    /// The test binary, by nextest's id.
+    pub binary: String,
+    /// The test, by libtest's name.
+    pub test: String,
+}
+
+impl TestId {
+    pub(super) fn of(record: &Outcome) -> Self {
+        Self {
+            binary: record.binary.clone(),
+            test: record.test.clone(),
+        }
+    }
+}
+
+impl fmt::Display for TestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.binary, self.test)
+    }
+}
+
+/// Several shards as one run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Shards {
+    /// The folders that hold a shard's records.
+    pub folders: Vec<PathBuf>,
+    /// One outcome for each test that has one: of several, the one a person should see first. A test
+    /// that ran in no shard though one could run it is lost.
+    pub outcomes: Vec<Outcome>,
+    /// Tests that could have run, and ran in no shard.
+    pub lost: Vec<TestId>,
+    /// Tests that ran in several shards, with their number.
+    pub repeated: Vec<(TestId, usize)>,
+    /// The same among the shards of one machine each: those whose folders lie in one folder. What ran
+    /// on several machines is no waste if they are unlike.
+    pub repeated_on_one: Vec<(TestId, usize)>,
+    /// Every test on every machine.
+    pub ledger: Ledger,
+}
+
+impl Shards {
+    /// Reads the shards below a folder, and writes their common outcomes into it, in the forms that
+    /// a run's folder has. Places get the name of the folder in which their machine's records lie.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read or written, if a line is no record, or if there are no records.
+    pub fn merge(below: &Path) -> Result<Self, RunnerError> {
+        let mut found = Found::default();
+        found.look(below)?;
+        if found.folders.is_empty() {
+            return Err(RunnerError::NoRecords(below.to_owned()));
+        }
+        let mut records = Vec::new();
+        let mut runs = Vec::new();
+        let mut ran: BTreeMap<TestId, BTreeSet<usize>> = BTreeMap::new();
+        let machines = machines(below, &found.folders);
+        for (shard, label) in labels(below, &found.folders).into_iter().enumerate() {
+            let folder = &found.folders[shard];
+            runs.push(About::read(folder)?.of_machine(label.as_deref()));
+            for mut record in read(folder)? {
+                if has_run(&record) {
+                    ran.entry(TestId::of(&record)).or_default().insert(shard);
+                }
+                if record.place != NOWHERE {
+                    record.place = name_of_place(label.as_deref(), &record.place);
+                }
+                records.push(record);
+            }
+        }
+        let mut ledger = Ledger::of(records, &runs);
+        let lost = lose(&mut ledger);
+        let on_one = |shards: &BTreeSet<usize>| {
+            let mut counts: BTreeMap<&Path, usize> = BTreeMap::new();
+            for shard in shards {
+                *counts.entry(&machines[*shard]).or_default() += 1;
+            }
+            counts.into_values().max().unwrap_or_default()
+        };
+        let report = Report {
+            ledger,
+            runs,
+            figures: Figures::read(&found.figures)?,
+        };
+        forms::write(&report, below)?;
+        Ok(Self {
+            lost,
+            repeated: several(&ran, BTreeSet::len),
+            repeated_on_one: several(&ran, on_one),
+            folders: found.folders,
+            outcomes: report.ledger.outcomes(),
+            ledger: report.ledger,
+        })
+    }
+
+    /// Adds the summary to that of a job on GitHub, if this is one.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn tell_github(&self) -> Result<(), RunnerError> {
+        summary::tell_github(&self.ledger)
+    }
+}
+
+/// Says whether this is what came of running a test, in whatever way it ended.
+fn has_run(record: &Outcome) -> bool {
+    let left_out = matches!(
+        record.outcome,
+        OutcomeKind::Skipped | OutcomeKind::Ignored | OutcomeKind::Nowhere
+    );
+    record.phase == Phase::Run && record.attempt != ABOUT_TO_RUN && !left_out
+}
+
+/// Gives each test that every shard took for another's work the outcome that it is lost.
+fn lose(ledger: &mut Ledger) -> Vec<TestId> {
+    let Ledger { places, tests } = ledger;
+    let mut lost = Vec::new();
+    for test in tests.iter_mut().filter(|test| test.outcome.is_none()) {
+        let listed = test.listed.iter().map(|place| places[*place].name.as_str());
+        let source = listed.collect::<Vec<_>>().join(", ");
+        lost.push(test.id.clone());
+        test.outcome = Some(Outcome::lost_between_shards(&test.id, source));
+    }
+    lost
+}
+
+impl Outcome {
+    fn lost_between_shards(id: &TestId, listed: String) -> Self {
+        Self {
+            schema: kata_test::__runner::SCHEMA,
+            run: String::new(),
+            binary: id.binary.clone(),
+            test: id.test.clone(),
+            place: NOWHERE.to_owned(),
+            phase: Phase::Run,
+            attempt: ABOUT_TO_RUN,
+            as_uid: 0,
+            outcome: OutcomeKind::Lost,
+            reasons: vec![Reason {
+                constraint: "a shard that runs it".to_owned(),
+                observed: "it can run, and ran in no shard".to_owned(),
+                source: listed,
+            }],
+            issue: None,
+            reason: None,
+            signal: None,
+            duration_ms: 0.0,
+            measures: BTreeMap::new(),
+        }
+    }
+}
+
+/// The tests that count more than one shard.
+fn several(
+    ran: &BTreeMap<TestId, BTreeSet<usize>>,
+    count: impl Fn(&BTreeSet<usize>) -> usize,
+) -> Vec<(TestId, usize)> {
+    let counted = ran.iter().map(|(id, shards)| (id.clone(), count(shards)));
+    counted.filter(|(_, count)| *count > 1).collect()
+}
+
+/// The folder of each shard's machine.
+fn machines(below: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
+    let first = |folder: &PathBuf| {
+        let path = folder.strip_prefix(below).ok()?;
+        path.components()
+            .next()
+            .map(|first| Path::new(&first).to_owned())
+    };
+    folders
+        .iter()
+        .map(|folder| first(folder).unwrap_or_default())
+        .collect()
+}
+
+/// A name for the machine of each folder: what its path has beside what a run's folder always has.
+/// `None`: the records lie in the folder itself.
+fn labels(below: &Path, folders: &[PathBuf]) -> Vec<Option<String>> {
+    let relative = |folder: &PathBuf| {
+        folder
+            .strip_prefix(below)
+            .map_or(folder.clone(), Path::to_owned)
+    };
+    let paths: Vec<PathBuf> = folders.iter().map(relative).collect();
+    let short: Vec<PathBuf> = paths.iter().map(|path| machine(path)).collect();
+    let distinct: BTreeSet<&PathBuf> = short.iter().collect();
+    let chosen = if distinct.len() == short.len() {
+        &short
+    } else {
+        &paths
+    };
+    let label = |path: &PathBuf| {
+        let is_named = !path.as_os_str().is_empty();
+        is_named.then(|| path.display().to_string())
+    };
+    chosen.iter().map(label).collect()
+}
+
+/// A path without the folders that every run has.
+fn machine(path: &Path) -> PathBuf {
+    let is_run = path.parent().and_then(Path::file_name) == Some(OsStr::new("runs"));
+    let mut path = if is_run { path.parent() } else { Some(path) }.unwrap_or(path);
+    while let (Some(name), Some(parent)) = (path.file_name(), path.parent()) {
+        if !["runs", "latest", "kata-test", "target"]
+            .iter()
+            .any(|one| name == *one)
+        {
+            break;
+        }
+        path = parent;
+    }
+    path.to_owned()
+}
+
+/// What lies below a folder.
+#[derive(Default)]
+struct Found {
+    folders: Vec<PathBuf>,
+    figures: Vec<PathBuf>,
+}
+
+impl Found {
+    /// Collects the folders that hold records. `latest` is a link to one of the others, or the copy
+    /// that an archiver has made of it.
+    fn look(&mut self, below: &Path) -> Result<(), RunnerError> {
+        if !files(below)?.is_empty() {
+            self.folders.push(below.to_owned());
+        }
+        let mut inner = Vec::new();
+        for entry in fs::read_dir(below).map_err(RunnerError::io("read", below))? {
+            let entry = entry.map_err(RunnerError::io("read", below))?;
+            let kind = entry
+                .file_type()
+                .map_err(RunnerError::io("read", &entry.path()))?;
+            let is_copy = entry.file_name() == "latest" && below.join("runs").is_dir();
+            if kind.is_dir() && !is_copy {
+                inner.push(entry.path());
+            } else if entry.file_name() == FIGURES {
+                self.figures.push(entry.path());
+            }
+        }
+        inner.sort();
+        inner.iter().try_for_each(|folder| self.look(folder))
+    }
+}

@@ -1,0 +1,210 @@
+//! Scope: reports and shards over records as a harness writes them. Settling is tested in `merge`,
+//! and that harnesses write such records in `tests/`.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{Conclusion, OutcomeKind, Run, RunnerError, Shards, conclude};
+use kata_test::__runner::Measures;
+use kata_test::__runner::{Ending, Phase, Record};
+use kata_test_host::verdict::Reason;
+
+fn line(test: &str, phase: Phase, ending: Ending) -> String {
+    let unmet = Reason {
+        constraint: "kernel >= 6.12".into(),
+        observed: "kernel is <6.1> & \"old\" | older".into(),
+        source: "uname".into(),
+    };
+    let left = Reason::left_behind("process 7 (sleep 60), killed".into(), "/proc");
+    let reasons = match (ending, test) {
+        (Ending::Skipped, _) => vec![unmet],
+        (Ending::Passed, "leaks") => vec![left],
+        _ => Vec::new(),
+    };
+    let record = Record {
+        binary: "pkg::it",
+        test,
+        phase,
+        ending,
+        reasons: &reasons,
+        issue: (ending == Ending::Skipped).then_some("x/1"),
+        reason: (ending == Ending::Ignored).then_some("takes a week"),
+        signal: (ending == Ending::Failed).then_some("SIGSEGV"),
+        as_uid: None,
+        duration_ms: 1500.0,
+        measures: &Measures::from([("attach_ms".to_owned(), 12.5)]),
+    };
+    record.to_line("run", "here", 1, 1000)
+}
+
+const ALL: [(&str, Ending); 7] = [
+    ("passes", Ending::Passed),
+    ("leaks", Ending::Passed),
+    ("crashes", Ending::Failed),
+    ("hangs", Ending::TimedOut),
+    ("vanishes", Ending::Lost),
+    ("needs_much", Ending::Skipped),
+    ("is_ignored", Ending::Ignored),
+];
+
+#[test]
+fn reports_have_every_outcome_with_its_reason() {
+    let root = tempfile::tempdir().expect("a folder");
+    let run = Run::start(root.path()).expect("a run");
+    let lines: String = ALL
+        .iter()
+        .map(|(test, ending)| line(test, Phase::Run, *ending))
+        .collect();
+    fs::write(run.dir().join("pkg-1.jsonl"), lines).expect("a file");
+    run.merge().expect("outcomes");
+    let read = |name: &str| fs::read_to_string(run.dir().join(name)).expect("a report");
+    insta::assert_snapshot!("junit", read("junit.xml"));
+    insta::assert_snapshot!("summary", read("summary.md"));
+}
+
+#[test]
+fn a_run_in_which_nothing_ran_is_no_good_run() {
+    let concluded = |endings: &[Ending]| {
+        let root = tempfile::tempdir().expect("a folder");
+        let run = Run::start(root.path()).expect("a run");
+        let lines = endings.iter().enumerate();
+        let lines: String = lines
+            .map(|(at, ending)| line(&at.to_string(), Phase::Run, *ending))
+            .collect();
+        fs::write(run.dir().join("pkg-1.jsonl"), lines).expect("a file");
+        conclude(&run.merge().expect("outcomes"))
+    };
+    assert_eq!(concluded(&[]), Conclusion::NothingRan);
+    assert_eq!(
+        concluded(&[Ending::Skipped, Ending::Ignored]),
+        Conclusion::NothingRan
+    );
+    assert_eq!(
+        concluded(&[Ending::Skipped, Ending::Passed]),
+        Conclusion::Good
+    );
+    let bad = [
+        Ending::Failed,
+        Ending::TimedOut,
+        Ending::Lost,
+        Ending::Undetermined,
+        Ending::Passed,
+    ];
+    assert_eq!(concluded(&bad), Conclusion::Failures(4));
+}
+
+/// A shard's folder, with what it lists and what it runs.
+fn shard(root: &Path, name: &str, listed: &[(&str, Ending)], ran: &[(&str, Ending)]) {
+    let folder = root.join(name).join("runs/7-8");
+    fs::create_dir_all(&folder).expect("a folder");
+    for (file, phase, tests) in [("list", Phase::List, listed), ("run", Phase::Run, ran)] {
+        let lines: String = tests
+            .iter()
+            .map(|(test, ending)| line(test, phase, *ending))
+            .collect();
+        fs::write(folder.join(format!("pkg-{file}.jsonl")), lines).expect("a file");
+    }
+    let latest = root.join(name).join("latest");
+    std::os::unix::fs::symlink("runs/7-8", latest).expect("a link");
+}
+
+#[test]
+fn shards_are_joined_and_what_fell_between_them_is_named() {
+    let (runnable, skipped, passed) = (Ending::Lost, Ending::Skipped, Ending::Passed);
+    let root = tempfile::tempdir().expect("a folder");
+    let all = [
+        ("a", runnable),
+        ("b", runnable),
+        ("c", runnable),
+        ("d", skipped),
+        ("e", runnable),
+    ];
+    shard(
+        root.path(),
+        "one",
+        &all,
+        &[("a", passed), ("c", passed), ("e", Ending::Failed)],
+    );
+    shard(root.path(), "two", &all, &[("c", passed), ("e", passed)]);
+    // Merging twice changes nothing: what was written before is no record.
+    for _ in 0..2 {
+        let shards = Shards::merge(root.path()).expect("shards");
+        assert_eq!(shards.folders.len(), 2);
+        let names =
+            |ids: &[super::TestId]| ids.iter().map(|id| id.test.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&shards.lost), ["b"]);
+        let repeated: Vec<_> = shards
+            .repeated
+            .iter()
+            .map(|(id, times)| (id.test.as_str(), *times))
+            .collect();
+        assert_eq!(repeated, [("c", 2), ("e", 2)]);
+        let outcomes: Vec<_> = shards
+            .outcomes
+            .iter()
+            .map(|o| (o.test.as_str(), o.outcome))
+            .collect();
+        assert_eq!(
+            outcomes,
+            [
+                ("a", OutcomeKind::Passed),
+                ("b", OutcomeKind::Lost),
+                ("c", OutcomeKind::Passed),
+                ("d", OutcomeKind::Skipped),
+                ("e", OutcomeKind::Failed),
+            ]
+        );
+    }
+    assert!(root.path().join("junit.xml").is_file());
+}
+
+#[test]
+fn what_ran_on_several_machines_is_told_from_what_one_repeats() {
+    let root = tempfile::tempdir().expect("a folder");
+    let passed = |tests: &[&'static str]| {
+        tests
+            .iter()
+            .map(|test| (*test, Ending::Passed))
+            .collect::<Vec<_>>()
+    };
+    shard(root.path(), "old/1", &[], &passed(&["a", "twice"]));
+    shard(root.path(), "old/2", &[], &passed(&["b", "twice"]));
+    shard(root.path(), "new/1", &[], &passed(&["a", "b"]));
+    // An archiver that follows links leaves a copy.
+    let latest = root.path().join("new/1/latest");
+    fs::remove_file(&latest).expect("a link");
+    fs::create_dir(&latest).expect("a folder");
+    fs::copy(
+        root.path().join("new/1/runs/7-8/pkg-run.jsonl"),
+        latest.join("pkg-run.jsonl"),
+    )
+    .expect("a copy");
+    let shards = Shards::merge(root.path()).expect("shards");
+    let names = |of: &[(super::TestId, usize)]| {
+        of.iter()
+            .map(|(id, times)| (id.test.clone(), *times))
+            .collect::<Vec<_>>()
+    };
+    let twice = |test: &str| (test.to_owned(), 2);
+    assert_eq!(
+        names(&shards.repeated),
+        [twice("a"), twice("b"), twice("twice")]
+    );
+    assert_eq!(names(&shards.repeated_on_one), [twice("twice")]);
+    let places: Vec<&str> = shards
+        .ledger
+        .places
+        .iter()
+        .map(|place| place.name.as_str())
+        .collect();
+    assert_eq!(places, ["new/1", "old/1", "old/2"]);
+}
+
+#[test]
+fn a_folder_without_records_is_an_error() {
+    let root = tempfile::tempdir().expect("a folder");
+    assert!(matches!(
+        Shards::merge(root.path()),
+        Err(RunnerError::NoRecords(_))
+    ));
+}
