@@ -31,6 +31,8 @@ pub(crate) fn run() -> Result<ExitCode> {
             "clippy",
             "--workspace",
             "--all-targets",
+            // Also those that `cargo test` leaves out.
+            "--test=*",
             "--all-features",
             "--",
             "-Dwarnings",
@@ -42,6 +44,8 @@ pub(crate) fn run() -> Result<ExitCode> {
             "clippy",
             "--package=kata-test",
             "--all-targets",
+            // Also those that `cargo test` leaves out.
+            "--test=*",
             "--",
             "-Dwarnings",
         ]),
