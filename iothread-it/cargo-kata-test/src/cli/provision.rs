@@ -13,8 +13,15 @@ use super::progress::Shown;
 /// The only target of the agent, and so of a host that can run it.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Where the sources of the agent are.
-const AGENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../agent/Cargo.toml");
+/// Small, since it travels in the boot image and is unpacked by an emulated CPU.
+const PROFILE: [&str; 6] = [
+    "profile.agent.inherits=\"release\"",
+    "profile.agent.opt-level=\"s\"",
+    "profile.agent.lto=true",
+    "profile.agent.codegen-units=1",
+    "profile.agent.panic=\"abort\"",
+    "profile.agent.strip=true",
+];
 
 /// Provides what is missing, and writes down in the manifest what a VM is started from.
 ///
@@ -71,10 +78,17 @@ pub fn vm_places(suites: &[&str]) -> Result<Vec<VmPlace>> {
 fn build_agent(target: &Path) -> Result<PathBuf> {
     // A directory of its own, so that its flags do not make cargo build the workspace anew.
     let directory = Store::in_target(target).base().join("agent");
+    let manifest = Path::new(guest_agent::SOURCES).join("Cargo.toml");
+    ensure!(
+        manifest.is_file(),
+        "the sources of the guest agent are not in {} any more; install cargo-kata-test again",
+        guest_agent::SOURCES
+    );
     let mut command = cargo::cargo();
     command
         .args(["build", "--bin=guest-agent", "--manifest-path"])
-        .arg(AGENT)
+        .arg(manifest)
+        .args(PROFILE.map(|setting| format!("--config={setting}")))
         .args(["--profile=agent", "--target", TARGET])
         .arg("--target-dir")
         .arg(&directory)
