@@ -5,6 +5,8 @@ mod ci;
 mod it;
 mod plan;
 mod room;
+#[cfg(test)]
+mod structure;
 mod table;
 mod test;
 

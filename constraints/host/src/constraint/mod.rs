@@ -17,8 +17,8 @@ mod text;
 
 use std::fmt;
 
+pub use crate::facts::Probe;
 use crate::names::Names;
-use crate::verdict::Verdict;
 use kernel::Range;
 #[cfg(test)]
 pub(crate) use need::namespace::NAMESPACES;
@@ -112,30 +112,6 @@ pub enum Atom {
     /// What the user's own function says.
     When(Probe),
 }
-
-/// A function of the user that decides a need.
-#[derive(Clone, Copy)]
-pub struct Probe {
-    /// The path as the test names it.
-    pub name: &'static str,
-    /// The function, called in a child process.
-    pub run: fn() -> Verdict,
-}
-
-impl fmt::Debug for Probe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Probe").field(&self.name).finish()
-    }
-}
-
-impl PartialEq for Probe {
-    /// Two modules can each have a `probe`, so the address counts, not only the name.
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && std::ptr::fn_addr_eq(self.run, other.run)
-    }
-}
-
-impl Eq for Probe {}
 
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

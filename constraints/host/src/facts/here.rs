@@ -144,8 +144,8 @@ mod tests {
     //! Scope: what holds on any host. Verdicts over given answers are tested in `constraint`.
 
     use super::*;
-    use crate::constraint::Probe;
     use crate::facts::Finding;
+    use crate::facts::Probe;
     use crate::verdict::Verdict;
 
     #[test]

@@ -43,6 +43,6 @@ pub use kvm::{Kvm, kvm};
 pub(crate) use look::look;
 #[doc(hidden)]
 pub use probe::panic_text;
-pub use question::Question;
+pub use question::{Probe, Question};
 #[cfg(test)]
 pub(crate) use system::{Hypervisor, System, Uname};

@@ -4,8 +4,8 @@ use std::any::Any;
 use std::panic::catch_unwind;
 use std::time::Duration;
 
+use super::question::Probe;
 use super::{Answer, Finding};
-use crate::constraint::Probe;
 use crate::sys::{Bounded, Standard, answer_within, in_thread_within, redirect};
 use crate::verdict::Verdict;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use crate::constraint::Probe;
+use crate::verdict::Verdict;
 
 /// Something to know about a host. Its text is the key under which an answer is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,3 +130,27 @@ impl Hash for Probe {
         self.name.hash(state);
     }
 }
+
+/// A function of the user that decides a need.
+#[derive(Clone, Copy)]
+pub struct Probe {
+    /// The path as the test names it.
+    pub name: &'static str,
+    /// The function, called in a child process.
+    pub run: fn() -> Verdict,
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Probe").field(&self.name).finish()
+    }
+}
+
+impl PartialEq for Probe {
+    /// Two modules can each have a `probe`, so the address counts, not only the name.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && std::ptr::fn_addr_eq(self.run, other.run)
+    }
+}
+
+impl Eq for Probe {}
