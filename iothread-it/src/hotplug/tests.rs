@@ -41,7 +41,7 @@ fn attached(
         reply(name, *count - 1, id).unwrap_or_else(|| done(id))
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
-    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
     let options = BlockOptions::from(&HypervisorConfig::default());
     let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
     let disk = DiskSpec::new(id(), "/image");
@@ -231,7 +231,7 @@ fn a_controller_that_the_guest_ejected_takes_its_disks_along() {
         _ => done(id),
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
-    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
     let options = BlockOptions::from(&HypervisorConfig::default());
     let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
     let controller = ScsiController::new(DeviceId::new("scsi0").unwrap());
@@ -292,7 +292,7 @@ fn attached_after(
         _ => done(id),
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
-    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
     let options = BlockOptions::from(&HypervisorConfig::default());
     let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
     let disk = DiskSpec::new(id(), "/image");
