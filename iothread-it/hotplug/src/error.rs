@@ -148,6 +148,9 @@ pub enum DetachError {
         /// Its disks, for a person.
         disks: String,
     },
+    /// The pool does not release what the device holds.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// The guest said no (DEVICE_UNPLUG_GUEST_ERROR).
     #[error("the guest refused to let go of `{device}`")]
     GuestRefused {

@@ -96,7 +96,8 @@ impl Hotplug {
         self.disks.iter().map(|(id, disk)| (id, disk.state))
     }
 
-    /// Adds a thread to the pool, and to QEMU before that.
+    /// Adds a thread to the pool, and to QEMU before that. It may run on all of QEMU's CPUs: only the
+    /// host can bind it, by its number in `query-iothreads`.
     ///
     /// # Errors
     /// If QEMU refuses. Its id is then spent.

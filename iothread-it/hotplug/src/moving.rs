@@ -77,7 +77,7 @@ impl Hotplug {
         self.must_map(qmp, Driver::VirtioBlk, placement, deadline)
             .map_err(MoveError::Gate)?;
         let mut trial = self.pool.clone();
-        trial.release(id);
+        trial.release(id)?;
         trial.lease(id, before.queues, placement)?;
 
         self.detach(qmp, id, deadline)?;

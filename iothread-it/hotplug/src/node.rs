@@ -65,7 +65,7 @@ impl Hotplug {
             return Err(MoveError::NoBareNode { id: id.clone() });
         }
         let mut after = self.pool.clone();
-        after.release(id);
+        after.release(id)?;
         let lease = after.lease_thread(id, placement)?;
         set_iothread(qmp, id, lease.assignment.thread(), deadline)?;
         self.pool = after;
@@ -145,7 +145,7 @@ impl Hotplug {
             remove_node(qmp, id, deadline).map_err(|source| failed(Step::BlockdevDel, source))?;
             self.nodes.remove(id);
         }
-        self.pool.release(id);
+        self.pool.release(id)?;
         Ok(())
     }
 

@@ -103,7 +103,7 @@ impl Hotplug {
             }
             Some(_) => self.close(qmp, id, deadline),
             None => {
-                self.pool.release(id);
+                self.pool.release(id)?;
                 Ok(())
             }
         }
@@ -257,7 +257,7 @@ impl Hotplug {
             close_node(qmp, id, since, deadline)?;
         }
         self.disks.remove(id);
-        self.pool.release(id);
+        self.pool.release(id)?;
         Ok(())
     }
 }

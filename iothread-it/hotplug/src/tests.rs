@@ -40,7 +40,7 @@ fn attached(
         reply(name, *count - 1, id).unwrap_or_else(|| done(id))
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
-    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
     let options = BlockOptions {
         aio: "io_uring",
         cache_direct: false,
@@ -235,7 +235,7 @@ fn a_controller_that_the_guest_ejected_takes_its_disks_along() {
         _ => done(id),
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
-    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
     let options = BlockOptions {
         aio: "io_uring",
         cache_direct: false,
@@ -301,7 +301,7 @@ fn attached_after(
         _ => done(id),
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
-    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1));
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
     let options = BlockOptions {
         aio: "io_uring",
         cache_direct: false,

@@ -1,5 +1,6 @@
 //! Why the pool gives nothing, or does not let go.
 
+use super::threads::queues_text;
 use super::{DeviceId, IoThreadId};
 
 /// What the pool refuses.
@@ -68,6 +69,24 @@ pub enum PoolError {
         /// How many disks it has.
         total: usize,
     },
+    /// Fewer queues than threads that a device is to be spread over.
+    #[error(
+        "a device with {} cannot be spread over {wanted} IOThreads: at most one per queue would \
+         work; ask for fewer threads or more queues",
+        queues_text(usize::from(*queues))
+    )]
+    TooFewQueues {
+        /// How many threads were asked for.
+        wanted: usize,
+        /// How many queues the device has.
+        queues: u16,
+    },
+    /// A thread is named twice where a pool is made.
+    #[error("IOThread `{thread}` is listed twice; each id of a VM names one thread")]
+    DuplicateThread {
+        /// The thread.
+        thread: IoThreadId,
+    },
     /// Several threads were asked for, where one at the most serves.
     #[error("one IOThread at the most serves `{id}`: it has no queues to spread")]
     OneThread {
@@ -79,6 +98,20 @@ pub enum PoolError {
     AlreadyLeased {
         /// The device.
         device: DeviceId,
+    },
+    /// The device has no lease.
+    #[error("device `{device}` has no lease")]
+    NotLeased {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A controller's lease is to be released before those of its disks.
+    #[error("SCSI controller `{controller}` still has {disks}; release them first")]
+    HasDisks {
+        /// The controller.
+        controller: DeviceId,
+        /// Its disks, for a person.
+        disks: String,
     },
     /// Too many queues for a device, or none.
     #[error("num-queues is {queues}; it must be larger than 0, and at most {limit}")]
@@ -93,7 +126,7 @@ pub enum PoolError {
     Mapping(#[from] MappingError),
 }
 
-/// A mapping of queues to threads that QEMU would refuse, in QEMU's words.
+/// A mapping of queues to threads that QEMU would refuse, in QEMU's words, or take for another.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum MappingError {
     /// Nothing is mapped.
@@ -102,6 +135,15 @@ pub enum MappingError {
     /// A thread is named twice.
     #[error("duplicate IOThread name \"{thread}\" in iothread-vq-mapping")]
     DuplicateThread {
+        /// The thread.
+        thread: IoThreadId,
+    },
+    /// A thread has an empty list of queues.
+    #[error(
+        "vqs of IOThread \"{thread}\" is empty in iothread-vq-mapping, which QEMU takes as not \
+         given; name at least one queue"
+    )]
+    NoQueues {
         /// The thread.
         thread: IoThreadId,
     },

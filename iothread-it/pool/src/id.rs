@@ -39,6 +39,9 @@ fn check(text: &str) -> Result<(), IdError> {
     }
 }
 
+/// What Kata's ids of independent IOThreads begin with.
+const INDEP: &str = "indep_iothread_";
+
 /// The id of an IOThread object.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IoThreadId(String);
@@ -59,7 +62,13 @@ impl IoThreadId {
     /// It has more characters than a thread's name can hold, so on the host such a thread is
     /// known by its number from `query-iothreads` only.
     pub fn indep(n: usize) -> Self {
-        Self(format!("indep_iothread_{n}"))
+        Self(format!("{INDEP}{n}"))
+    }
+
+    /// Returns *n* if this is the id of Kata's *n*th independent IOThread. A number that no pool
+    /// reaches is none of these.
+    pub(super) fn indep_number(&self) -> Option<u32> {
+        self.0.strip_prefix(INDEP)?.parse().ok()
     }
 
     /// Returns the id as QEMU takes it.

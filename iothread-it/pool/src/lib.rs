@@ -52,20 +52,39 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Makes a pool of the threads and slots that a VM was started with.
-    pub fn new(threads: Vec<IoThreadId>, slots: SlotTable) -> Self {
-        Self {
-            threads: Threads::new(threads),
+    /// Makes a pool of the threads and slots of a VM.
+    ///
+    /// The threads can also be those that `query-iothreads` lists, when a manager starts anew while
+    /// its VM runs. Such a list does not tell which ids retired threads had, so pass the number of
+    /// the earlier pool to [`skip_thread_numbers_below`](Self::skip_thread_numbers_below) too.
+    ///
+    /// # Errors
+    /// If a thread is named twice.
+    pub fn new(threads: Vec<IoThreadId>, slots: SlotTable) -> Result<Self, PoolError> {
+        Ok(Self {
+            threads: Threads::new(threads)?,
             slots,
             holdings: BTreeMap::new(),
-        }
+        })
+    }
+
+    /// Returns the number that the next new thread's id has at the least. Keep it where it outlives
+    /// the manager, as long as the VM lives.
+    pub fn next_thread_number(&self) -> usize {
+        self.threads.next_number()
+    }
+
+    /// Makes no id with a number below this: an earlier pool of the same VM used them. QEMU may still
+    /// refer to a retired thread by its id, and would mix it up with a new one.
+    pub fn skip_thread_numbers_below(&mut self, number: usize) {
+        self.threads.skip_numbers_below(number);
     }
 
     /// Gives a PCI device with so many queues a slot and what serves it.
     ///
     /// # Errors
-    /// If it cannot be placed as asked, no slot is free, or the device has a lease. Nothing is
-    /// taken then.
+    /// If it cannot be placed as asked, also over more threads than it has queues; if no slot is
+    /// free, or the device has a lease. Nothing is taken then.
     pub fn lease(
         &mut self,
         device: &DeviceId,
@@ -179,20 +198,30 @@ impl Pool {
         self.holdings.insert(device.clone(), holding);
     }
 
-    /// Takes back what a device holds. Only for a device that QEMU has let go of, so nothing is
-    /// taken from a controller that has disks.
-    pub fn release(&mut self, device: &DeviceId) -> Option<Holding> {
-        if self.disks_on(device).next().is_some() {
-            return None;
+    /// Takes back what a device holds. Only for a device that QEMU has let go of.
+    ///
+    /// # Errors
+    /// If it holds nothing, or is a controller that still has disks.
+    pub fn release(&mut self, device: &DeviceId) -> Result<Holding, PoolError> {
+        let disks: Vec<&str> = self.disks_on(device).map(DeviceId::as_str).collect();
+        if !disks.is_empty() {
+            return Err(PoolError::HasDisks {
+                controller: device.clone(),
+                disks: disks.join(", "),
+            });
         }
-        let holding = self.holdings.remove(device)?;
+        let Some(holding) = self.holdings.remove(device) else {
+            return Err(PoolError::NotLeased {
+                device: device.clone(),
+            });
+        };
         if let Some((assignment, queues)) = holding.assignment() {
             self.threads.give_back(device, assignment, queues);
         }
         if let Some(lease) = holding.lease() {
             self.slots.give_back(lease.slot.clone());
         }
-        Some(holding)
+        Ok(holding)
     }
 
     /// Returns what a device holds.
@@ -225,11 +254,12 @@ impl Pool {
         self.threads.all()
     }
 
-    /// Returns the devices that a thread serves: also the disks of a controller that it serves.
+    /// Returns the devices that a thread serves: also the disks of a controller that it serves, and
+    /// devices whose mapping names it without giving it a queue, since QEMU refers to it then.
     pub fn served_by(&self, thread: &IoThreadId) -> impl Iterator<Item = &DeviceId> {
         let serves = move |holding: &Holding| {
             let own = holding.assignment();
-            own.is_some_and(|(assignment, queues)| assignment.queues_of(thread, queues) > 0)
+            own.is_some_and(|(assignment, queues)| assignment.queues_of(thread, queues).is_some())
         };
         self.holdings
             .iter()

@@ -30,9 +30,14 @@ impl Mapping {
     /// [`check`](Self::check) looks at that.
     ///
     /// # Errors
-    /// If there is no thread, or one twice.
+    /// If there is no thread, one twice, or one without queues.
     pub fn named(threads: Vec<(IoThreadId, Vec<u16>)>) -> Result<Self, MappingError> {
         check_threads(threads.iter().map(|(thread, _)| thread))?;
+        if let Some((thread, _)) = threads.iter().find(|(_, queues)| queues.is_empty()) {
+            return Err(MappingError::NoQueues {
+                thread: thread.clone(),
+            });
+        }
         Ok(Self(Kind::Named(threads)))
     }
 
@@ -54,19 +59,16 @@ impl Mapping {
         dealt.chain(named)
     }
 
-    /// Returns how many of `queues` queues a thread serves.
-    pub fn queues_of(&self, thread: &IoThreadId, queues: u16) -> usize {
+    /// Returns how many of `queues` queues a thread serves. `None`: it is not named.
+    pub fn queues_of(&self, thread: &IoThreadId, queues: u16) -> Option<usize> {
         match &self.0 {
-            Kind::Named(threads) => threads
-                .iter()
-                .filter(|(named, _)| named == thread)
-                .map(|(_, queues)| queues.len())
-                .sum(),
+            Kind::Named(threads) => {
+                let entry = threads.iter().find(|(named, _)| named == thread);
+                entry.map(|(_, queues)| queues.len())
+            }
             Kind::Dealt(threads) => {
-                let turn = threads.iter().position(|dealt| dealt == thread);
-                turn.map_or(0, |turn| {
-                    (turn..usize::from(queues)).step_by(threads.len()).count()
-                })
+                let turn = threads.iter().position(|dealt| dealt == thread)?;
+                Some((turn..usize::from(queues)).step_by(threads.len()).count())
             }
         }
     }
@@ -130,8 +132,8 @@ mod tests {
     fn queues_are_dealt_in_turn() {
         let mapping = Mapping::dealt(vec![thread(0), thread(1), thread(2)]).unwrap();
         let counts = |queues| [0, 1, 2, 3].map(|n| mapping.queues_of(&thread(n), queues));
-        assert_eq!(counts(1), [1, 0, 0, 0]);
-        assert_eq!(counts(5), [2, 2, 1, 0]);
+        assert_eq!(counts(1), [Some(1), Some(0), Some(0), None]);
+        assert_eq!(counts(5), [Some(2), Some(2), Some(1), None]);
         assert_eq!(mapping.check(5), Ok(()));
     }
 
@@ -161,6 +163,11 @@ mod tests {
         assert_eq!(
             text(vec![]),
             "an iothread-vq-mapping names at least one IOThread"
+        );
+        assert_eq!(
+            text(vec![(thread(0), vec![0, 1]), (thread(1), vec![])]),
+            "vqs of IOThread \"indep_iothread_1\" is empty in iothread-vq-mapping, which QEMU takes \
+             as not given; name at least one queue"
         );
     }
 }

@@ -19,7 +19,7 @@ pub enum Placement {
     /// This thread.
     Pinned(IoThreadId),
     /// The queues dealt out to so many threads, the least loaded ones (`iothread-vq-mapping`
-    /// without `vqs`). Needs QEMU 9.2.
+    /// without `vqs`). Needs QEMU 9.2, and as many queues as threads.
     Spread(NonZeroUsize),
     /// Each queue to the thread named for it (`iothread-vq-mapping` with `vqs`). Needs QEMU 9.2.
     Mapped(Mapping),
@@ -39,12 +39,12 @@ pub enum Assignment {
 }
 
 impl Assignment {
-    /// Returns how many of `queues` queues a thread serves.
-    pub fn queues_of(&self, thread: &IoThreadId, queues: u16) -> usize {
+    /// Returns how many of `queues` queues a thread serves. `None`: QEMU is not told of that thread.
+    /// `Some(0)`: a mapping names it, so QEMU refers to it, but it has no queue to serve.
+    pub fn queues_of(&self, thread: &IoThreadId, queues: u16) -> Option<usize> {
         match self {
-            Self::MainLoop => 0,
-            Self::Thread(serving) if serving == thread => usize::from(queues),
-            Self::Thread(_) => 0,
+            Self::MainLoop => None,
+            Self::Thread(serving) => (serving == thread).then_some(usize::from(queues)),
             Self::Mapped(mapping) => mapping.queues_of(thread, queues),
         }
     }

@@ -25,7 +25,7 @@ pub struct ThreadState {
     pub queues: usize,
     /// The device that it is dedicated to.
     pub dedicated_to: Option<DeviceId>,
-    /// The devices that it serves.
+    /// The devices that it serves, with those whose mapping names it without giving it a queue.
     pub devices: Vec<Served>,
 }
 
@@ -34,7 +34,8 @@ pub struct ThreadState {
 pub struct Served {
     /// The device.
     pub device: DeviceId,
-    /// How many of its queues are served here. A disk on a controller has none of its own.
+    /// How many of its queues are served here: 0 for a disk on a controller, which has none of its
+    /// own, and for a device whose mapping names the thread without giving it a queue.
     pub queues: usize,
     /// Why it was placed so.
     pub why: String,
@@ -53,22 +54,21 @@ impl State {
         Self {
             threads: threads.collect(),
             main_loop: served(pool, |assignment, queues| match assignment {
-                Assignment::MainLoop => usize::from(queues),
-                Assignment::Thread(_) | Assignment::Mapped(_) => 0,
+                Assignment::MainLoop => Some(usize::from(queues)),
+                Assignment::Thread(_) | Assignment::Mapped(_) => None,
             }),
             free_slots: pool.slots.free(),
         }
     }
 }
 
-/// The devices that have queues here, each with the disks behind it.
-fn served(pool: &Pool, queues: impl Fn(&Assignment, u16) -> usize) -> Vec<Served> {
+/// The devices that are served here, each with the disks behind it.
+fn served(pool: &Pool, queues: impl Fn(&Assignment, u16) -> Option<usize>) -> Vec<Served> {
     let mut all = Vec::new();
     for (device, holding) in &pool.holdings {
-        let here = holding.assignment().map_or(0, |(a, q)| queues(a, q));
-        if here == 0 {
+        let Some(here) = holding.assignment().and_then(|(a, q)| queues(a, q)) else {
             continue;
-        }
+        };
         all.push(Served {
             device: device.clone(),
             queues: here,

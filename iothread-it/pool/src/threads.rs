@@ -1,6 +1,6 @@
 //! The threads of a pool and what each has to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
 use super::{Assignment, DeviceId, IoThreadId, Mapping, Placement, PoolError};
@@ -26,48 +26,68 @@ pub(super) struct Choice {
     pub(super) why: String,
 }
 
+/// What a thread has to do.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    /// Devices that name it. QEMU refers to a thread that a mapping names, also if it has no queue.
+    devices: usize,
+    queues: usize,
+}
+
 /// The threads, in the order in which they were made.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Threads {
     threads: Vec<IoThreadId>,
-    /// Queues that each serves. A thread that serves none is not in here.
-    load: BTreeMap<IoThreadId, usize>,
+    /// A thread that no device names is not in here.
+    load: BTreeMap<IoThreadId, Load>,
     dedicated: BTreeMap<IoThreadId, DeviceId>,
-    /// Threads made so far. Numbers are never used again: QEMU would mix up an old thread that
-    /// goes on and a new one with its id.
-    made: usize,
+    /// The next thread's. Numbers are never used again: QEMU would mix up an old thread that goes on
+    /// and a new one with its id.
+    next_number: usize,
     last_in_turn: Option<IoThreadId>,
 }
 
 impl Threads {
-    pub(super) fn new(threads: Vec<IoThreadId>) -> Self {
-        Self {
-            made: threads.len(),
+    pub(super) fn new(threads: Vec<IoThreadId>) -> Result<Self, PoolError> {
+        let mut seen = BTreeSet::new();
+        if let Some(thread) = threads.iter().find(|thread| !seen.insert(*thread)) {
+            return Err(PoolError::DuplicateThread {
+                thread: thread.clone(),
+            });
+        }
+        let greatest = threads.iter().filter_map(IoThreadId::indep_number).max();
+        Ok(Self {
+            next_number: greatest.map_or(0, |number| number as usize + 1),
             threads,
             ..Self::default()
-        }
+        })
     }
 
     pub(super) fn all(&self) -> &[IoThreadId] {
         &self.threads
     }
 
+    /// Returns how many queues a thread serves.
     pub(super) fn load(&self, thread: &IoThreadId) -> usize {
-        self.load.get(thread).copied().unwrap_or(0)
+        self.load.get(thread).map_or(0, |load| load.queues)
     }
 
     pub(super) fn dedicated_to(&self, thread: &IoThreadId) -> Option<&DeviceId> {
         self.dedicated.get(thread)
     }
 
+    pub(super) fn next_number(&self) -> usize {
+        self.next_number
+    }
+
+    pub(super) fn skip_numbers_below(&mut self, number: usize) {
+        self.next_number = self.next_number.max(number);
+    }
+
     pub(super) fn make(&mut self) -> NewThread {
-        loop {
-            let id = IoThreadId::indep(self.made);
-            self.made += 1;
-            if !self.threads.contains(&id) {
-                return NewThread(id);
-            }
-        }
+        let id = IoThreadId::indep(self.next_number);
+        self.next_number += 1;
+        NewThread(id)
     }
 
     pub(super) fn admit(&mut self, new: NewThread) -> IoThreadId {
@@ -118,7 +138,9 @@ impl Threads {
                 Ok(thread(least, why))
             }
             Placement::Dedicated => {
-                let idle = self.shared().find(|thread| self.load(thread) == 0);
+                let idle = self
+                    .shared()
+                    .find(|thread| !self.load.contains_key(*thread));
                 let idle = idle.ok_or(PoolError::NoIdleThread {
                     total: self.threads.len(),
                 })?;
@@ -128,7 +150,7 @@ impl Threads {
                 self.must_be_shared(pinned)?;
                 Ok(thread(pinned, "it was asked for".into()))
             }
-            Placement::Spread(count) => self.spread(*count),
+            Placement::Spread(count) => self.spread(*count, queues),
             Placement::Mapped(mapping) => {
                 mapping.threads().try_for_each(|t| self.must_be_shared(t))?;
                 mapping.check(queues)?;
@@ -149,9 +171,10 @@ impl Threads {
         queues: u16,
     ) {
         for thread in &self.threads {
-            let taken = assignment.queues_of(thread, queues);
-            if taken > 0 {
-                *self.load.entry(thread.clone()).or_default() += taken;
+            if let Some(queues) = assignment.queues_of(thread, queues) {
+                let load = self.load.entry(thread.clone()).or_default();
+                load.devices += 1;
+                load.queues += queues;
             }
         }
         let Assignment::Thread(thread) = assignment else {
@@ -169,12 +192,14 @@ impl Threads {
     /// Counts what a device gives back.
     pub(super) fn give_back(&mut self, device: &DeviceId, assignment: &Assignment, queues: u16) {
         for thread in &self.threads {
-            let taken = assignment.queues_of(thread, queues);
-            if let Some(load) = self.load.get_mut(thread) {
-                *load -= taken;
+            if let Some(queues) = assignment.queues_of(thread, queues)
+                && let Some(load) = self.load.get_mut(thread)
+            {
+                load.devices -= 1;
+                load.queues -= queues;
             }
         }
-        self.load.retain(|_, load| *load > 0);
+        self.load.retain(|_, load| load.devices > 0);
         self.dedicated.retain(|_, owner| owner != device);
     }
 
@@ -203,7 +228,13 @@ impl Threads {
             .find(|thread| !self.dedicated.contains_key(*thread))
     }
 
-    fn spread(&self, count: NonZeroUsize) -> Result<Choice, PoolError> {
+    fn spread(&self, count: NonZeroUsize, queues: u16) -> Result<Choice, PoolError> {
+        if count.get() > usize::from(queues) {
+            return Err(PoolError::TooFewQueues {
+                wanted: count.get(),
+                queues,
+            });
+        }
         let threads: Vec<_> = self.least_loaded().take(count.get()).cloned().collect();
         if threads.len() < count.get() {
             return Err(PoolError::TooFewThreads {

@@ -141,7 +141,7 @@ fn deletions(qmp: &Qmp, disk: &DeviceId, since: Cursor) -> Result<usize> {
 fn one_slot(topology: Topology) -> Result<Hotplug> {
     let version = Manifest::find()?.qemu.numbers();
     Ok(Hotplug::new(
-        Pool::new(vec![IoThreadId::indep(0)], SlotTable::on_bus("rp3", 0..=0)),
+        Pool::new(vec![IoThreadId::indep(0)], SlotTable::on_bus("rp3", 0..=0))?,
         BlockOptions::from(&shape(topology)?.config),
         version.unwrap_or(QemuVersion::OLDEST),
     ))

@@ -89,7 +89,7 @@ fn out_of_sight(topology: Topology) -> Result<Hotplug> {
     let slots = SlotTable::on_bus("rp3", 1..=1);
     let version = Manifest::find()?.qemu.numbers();
     Ok(Hotplug::new(
-        Pool::new(vec![IoThreadId::indep(0)], slots),
+        Pool::new(vec![IoThreadId::indep(0)], slots)?,
         BlockOptions::from(&shape(topology)?.config),
         version.unwrap_or(QemuVersion::OLDEST),
     ))

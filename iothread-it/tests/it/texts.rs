@@ -55,7 +55,7 @@ fn maps() -> Result<bool> {
 /// Of more than 1024, QEMU says nothing any more: `regressions::threads`.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
 fn a_disk_has_queues_and_not_too_many() -> Result<()> {
-    let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1));
+    let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1))?;
     for bad in [0, 1025, u16::MAX] {
         let ours = pool.lease(&DeviceId::new("d0")?, bad, &Placement::First);
         let ours = ours.err().context("we took it")?.to_string();
@@ -152,7 +152,7 @@ fn a_bad_mapping_is_refused_in_qemu_s_words_before_qemu_sees_it() -> Result<()> 
 /// What QEMU refuses here cannot be written with our types, but for the thread's name.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
 fn what_qemu_says_of_mappings_that_cannot_be_written_here() -> Result<()> {
-    let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1));
+    let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1))?;
     let unknown = Placement::Mapped(Mapping::dealt(vec![id("nope")?])?);
     let ours = pool.lease(&DeviceId::new("d0")?, QUEUES, &unknown);
     let ours = ours.err().context("we took it")?.to_string();

@@ -98,7 +98,7 @@ impl Two {
         let agent = Agent::new(agent)?;
         agent.greeting(soon())?;
         let version = qmp.execute(&QueryVersion {}, soon())?;
-        let pool = Pool::new(shape.threads(), slots(&shape));
+        let pool = Pool::new(shape.threads(), slots(&shape))?;
         let scratch = Scratch::new_in(&lab.folder.join("disks"))?;
         let disk = disk(&scratch)?;
         Ok(Self {

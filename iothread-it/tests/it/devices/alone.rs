@@ -55,7 +55,7 @@ impl Alone {
         };
         let version = Manifest::find()?.qemu.numbers();
         let version = version.context("the manifest's QEMU has no version")?;
-        let pool = Pool::new(threads, SlotTable::root_ports(0));
+        let pool = Pool::new(threads, SlotTable::root_ports(0))?;
         Ok(Self {
             qemu: Bare::start(&arguments)?,
             hotplug: Hotplug::new(pool, BlockOptions::from(&config), version),

@@ -17,7 +17,7 @@ pub struct IoThreads {
     /// How the threads poll.
     pub polling: Polling,
     /// `indep_iothreads_cpus`: the host CPUs of each thread. Thread *n* takes entry *n* modulo
-    /// their number. Empty: not bound.
+    /// their number, also if it was added at run time by `Vm::add_thread`. Empty: not bound.
     pub cpus: Vec<CpuList>,
 }
 

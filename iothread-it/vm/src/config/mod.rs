@@ -1,8 +1,8 @@
 //! Kata's configuration of a QEMU hypervisor: the part that shapes threads and disks.
 //!
 //! Read from TOML in Kata's form, `[hypervisor.qemu]`, and from those of its pod annotations that
-//! the file allows. Keys that this crate has no use for are left alone. What would silently do nothing is an error that names its
-//! key, and one error lists all that is wrong.
+//! the file allows. Keys that this crate has no use for are left alone. What would silently do nothing
+//! is an error that names its key, and one error lists all that is wrong.
 //!
 //! Beside Kata's keys there are some of our own, which default to what Kata does:
 //!

@@ -50,6 +50,6 @@ impl Shape {
     }
 
     fn fresh_pool(&self) -> Pool {
-        Pool::new(self.threads(), slots(self))
+        Pool::new(self.threads(), slots(self)).expect("a shape numbers its threads")
     }
 }

@@ -24,7 +24,7 @@ use iothread_hotplug::{
     AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, Settled,
 };
 use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
-use qmp_client::Qmp;
+use qmp_client::{Qmp, QmpError};
 use qmp_client::command::{QueryIothreads, QueryVersion};
 use qmp_client::wait::Deadline;
 
@@ -45,7 +45,7 @@ pub struct Vm {
     agent: Agent,
     process: OwnedProcess,
     hotplug: Hotplug,
-    placement: Placement,
+    iothreads: IoThreads,
     driver: DiskDriver,
     greeting: Greeting,
     accelerator: Accelerator,
@@ -165,12 +165,10 @@ impl Vm {
             process,
         } = launched;
         let version = qmp.execute(&QueryVersion {}, Deadline::after(QEMU_SPAN));
-        let version = version.map_err(|source| VmError::Qmp {
-            source,
-            words: last_words(&process),
-        })?;
+        let version = version.map_err(|source| qmp_failed(&process, source))?;
         let config = &plan.shape.config;
-        bind_threads(&process, &qmp, &config.iothreads)?;
+        let threads = (0..config.iothreads.count).map(|n| (n, IoThreadId::indep(n)));
+        bind_threads(&process, &qmp, &config.iothreads, threads)?;
         let hotplug = plan.shape.hotplug(version.qemu, &qmp);
         let proved = hotplug.prove_mappings(&qmp, Deadline::after(QEMU_SPAN));
         proved.map_err(VmError::Mapping)?;
@@ -179,10 +177,7 @@ impl Vm {
             agent,
             process,
             hotplug,
-            placement: match config.iothreads.count {
-                0 => Placement::MainLoop,
-                _ => config.iothreads.placement.clone(),
-            },
+            iothreads: config.iothreads.clone(),
             driver: config.driver,
             greeting,
             accelerator: plan.accelerator.clone(),
@@ -208,7 +203,10 @@ impl Vm {
     /// # Errors
     /// If a step fails; see [`Hotplug::attach`] and [`Hotplug::attach_on`].
     pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Holding, AttachError> {
-        let placement = self.placement.clone();
+        let placement = match self.iothreads.count {
+            0 => Placement::MainLoop,
+            _ => self.iothreads.placement.clone(),
+        };
         match self.driver {
             DiskDriver::VirtioBlk | DiskDriver::Other => {
                 self.attach(disk, &placement).map(Holding::Device)
@@ -225,6 +223,20 @@ impl Vm {
                 address.map(Holding::Scsi)
             }
         }
+    }
+
+    /// Adds a thread to the pool, which polls and is bound as the configuration wants it of its
+    /// threads.
+    ///
+    /// # Errors
+    /// If QEMU refuses, or the thread cannot be bound. It is in the pool in the second case.
+    pub fn add_thread(&mut self) -> Result<IoThreadId, VmError> {
+        let position = self.hotplug.pool().threads().len();
+        let added = self.hotplug.add_thread(&self.qmp, self.iothreads.polling);
+        let thread = added.map_err(|source| qmp_failed(&self.process, source))?;
+        let threads = [(position, thread.clone())];
+        bind_threads(&self.process, &self.qmp, &self.iothreads, threads)?;
+        Ok(thread)
     }
 
     /// Moves a disk to another thread, through the guest; see [`Hotplug::move_disk`].
@@ -333,20 +345,21 @@ impl Vm {
     }
 }
 
-/// Binds each thread to its CPUs, before it has anything to do.
-fn bind_threads(process: &OwnedProcess, qmp: &Qmp, threads: &IoThreads) -> Result<(), VmError> {
-    if threads.cpus.is_empty() {
+/// Binds threads, each with its position in the pool, to their CPUs before they have anything to do.
+fn bind_threads(
+    process: &OwnedProcess,
+    qmp: &Qmp,
+    config: &IoThreads,
+    threads: impl IntoIterator<Item = (usize, IoThreadId)>,
+) -> Result<(), VmError> {
+    if config.cpus.is_empty() {
         return Ok(());
     }
     let found = qmp.execute(&QueryIothreads {}, Deadline::after(QEMU_SPAN));
-    let found = found.map_err(|source| VmError::Qmp {
-        source,
-        words: last_words(process),
-    })?;
-    for n in 0..threads.count {
-        let thread = IoThreadId::indep(n);
+    let found = found.map_err(|source| qmp_failed(process, source))?;
+    for (position, thread) in threads {
         let info = found.iter().find(|info| info.id == thread.as_str());
-        if let (Some(info), Some(cpus)) = (info, threads.cpus_of(n)) {
+        if let (Some(info), Some(cpus)) = (info, config.cpus_of(position)) {
             qemu::iothread::bind(info.thread_id, cpus).map_err(|source| VmError::Bind {
                 thread,
                 cpus: cpus.clone(),
@@ -355,4 +368,9 @@ fn bind_threads(process: &OwnedProcess, qmp: &Qmp, threads: &IoThreads) -> Resul
         }
     }
     Ok(())
+}
+
+fn qmp_failed(process: &OwnedProcess, source: QmpError) -> VmError {
+    let words = last_words(process);
+    VmError::Qmp { source, words }
 }

@@ -1,22 +1,16 @@
 //! From Kata's TOML to [`HypervisorConfig`].
 
 mod keys;
+mod threads;
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
 use self::keys::{At, Keys, RoundedUp};
 use super::annotations::{ALLOW_LIST, Overrides};
-use super::iothreads::{PLACEMENTS, placement};
-use super::{Aio, ConfigError, CpuList, DiskDriver, HypervisorConfig, IoThreads, Machine, Polling};
-use iothread_pool::Placement;
-
-/// How many threads a pool can have. More than this is a slip of the finger: advice elsewhere is
-/// one or two a host CPU.
-const INDEP_IOTHREADS: RangeInclusive<i64> = 1..=64;
+use super::{Aio, ConfigError, DiskDriver, HypervisorConfig, Machine};
 
 #[derive(Deserialize)]
 struct File {
@@ -81,14 +75,16 @@ impl Check<'_> {
         let driver = self.driver();
         let cache_set = self.keys.take("block_device_cache_set");
         let cache_set = cache_set.is_some_and(|at| at.value);
+        let cache_direct = self.cache("block_device_cache_direct", cache_set);
+        let vcpus = self.vcpus();
         HypervisorConfig {
             machine: self.machine(),
-            vcpus: self.vcpus(),
+            vcpus,
             memory_mib: self.positive("default_memory", default.memory_mib),
-            iothreads: self.iothreads(driver.as_ref()),
+            iothreads: self.iothreads(driver.as_ref(), vcpus),
             driver: driver.map_or(default.driver, |at| at.value),
-            aio: self.aio(),
-            cache_direct: self.cache("block_device_cache_direct", cache_set),
+            aio: self.aio(cache_direct),
+            cache_direct,
             cache_no_flush: self.cache("block_device_cache_noflush", cache_set),
         }
     }
@@ -147,62 +143,6 @@ impl Check<'_> {
         }
     }
 
-    fn iothreads(&mut self, driver: Option<&At<DiskDriver>>) -> IoThreads {
-        let count = self.thread_count(driver);
-        IoThreads {
-            count,
-            placement: self.placement(count),
-            polling: Polling {
-                max_ns: self.count("indep_iothreads_poll_max_ns"),
-                grow: self.count("indep_iothreads_poll_grow"),
-                shrink: self.count("indep_iothreads_poll_shrink"),
-            },
-            cpus: self.cpus(),
-        }
-    }
-
-    /// Threads are made only if the switch is on, there is a number of them, and the driver can
-    /// use them. Kata ignores the number otherwise; here that is an error.
-    ///
-    /// With the switch alone, Kata gives a virtio-scsi controller a thread, and so does this.
-    fn thread_count(&mut self, driver: Option<&At<DiskDriver>>) -> usize {
-        let enabled = self.keys.take("enable_iothreads").map(|at| at.value);
-        let enabled = self.overrides.enable_iothreads.or(enabled).unwrap_or(false);
-        let in_file = self.keys.take::<i64>("indep_iothreads");
-        // An annotation has no line.
-        let annotated = self.overrides.indep_iothreads.map(|value| At {
-            key: "indep_iothreads",
-            line: None,
-            value,
-        });
-        let asked = annotated.or(in_file).filter(|at| at.value != 0);
-        let driven = driver.map_or_else(DiskDriver::default, |at| at.value);
-        let Some(asked) = asked else {
-            return usize::from(enabled && driven == DiskDriver::VirtioScsi);
-        };
-        let count = asked.value;
-        if !INDEP_IOTHREADS.contains(&count) {
-            let message = format!(
-                "is {count}; it takes {} to {}, or 0 for no threads",
-                INDEP_IOTHREADS.start(),
-                INDEP_IOTHREADS.end()
-            );
-            self.keys.wrong(&asked, message);
-        }
-        if !enabled {
-            let message = format!("is {count}, and does nothing without `enable_iothreads = true`");
-            self.keys.wrong(&asked, message);
-        }
-        if let (Some(driver), DiskDriver::Other) = (driver, driven) {
-            let message = format!(
-                "is one that no IOThread serves, but `indep_iothreads = {count}`; use {}",
-                DiskDriver::SERVED
-            );
-            self.keys.wrong(driver, message);
-        }
-        usize::try_from(count).unwrap_or(0)
-    }
-
     fn driver(&mut self) -> Option<At<DiskDriver>> {
         let at = self.keys.take::<String>("block_device_driver")?;
         let driver = DiskDriver::of(&at.value);
@@ -217,59 +157,17 @@ impl Check<'_> {
         })
     }
 
-    fn placement(&mut self, threads: usize) -> Placement {
-        let Some(at) = self.keys.take::<String>("indep_iothreads_placement") else {
-            return Placement::default();
-        };
-        let text = &at.value;
-        let placement = placement(text);
-        match &placement {
-            None => {
-                let message = format!("is \"{text}\"; it takes {PLACEMENTS}");
-                self.keys.wrong(&at, message);
-            }
-            Some(_) if threads == 0 => {
-                let message = "does nothing without threads: set `indep_iothreads`";
-                self.keys.wrong(&at, message);
-            }
-            Some(Placement::Spread(wanted)) if wanted.get() > threads => {
-                let message = format!("is \"{text}\", but there are {threads} threads");
-                self.keys.wrong(&at, message);
-            }
-            Some(_) => {}
-        }
-        placement.unwrap_or_default()
-    }
-
-    fn count(&mut self, key: &'static str) -> Option<u64> {
-        let at = self.keys.take::<i64>(key)?;
-        let count = u64::try_from(at.value).ok();
-        if count.is_none() {
-            let message = format!("is {}; it takes 0 or more", at.value);
-            self.keys.wrong(&at, message);
-        }
-        count
-    }
-
-    fn cpus(&mut self) -> Vec<CpuList> {
-        let Some(at) = self.keys.take::<Vec<String>>("indep_iothreads_cpus") else {
-            return Vec::new();
-        };
-        let mut read = |list: &String| match list.parse() {
-            Ok(list) => Some(list),
-            Err(error) => {
-                self.keys.wrong(&at, format!("has \"{list}\": {error}"));
-                None
-            }
-        };
-        at.value.iter().filter_map(&mut read).collect()
-    }
-
-    fn aio(&mut self) -> Aio {
+    /// QEMU refuses Linux AIO through the page cache, where it would block.
+    fn aio(&mut self, cache_direct: bool) -> Aio {
         let Some(at) = self.keys.take::<String>("block_device_aio") else {
             return Aio::default();
         };
         let known = Aio::ALL.into_iter().find(|aio| aio.as_str() == at.value);
+        if known == Some(Aio::Native) && !cache_direct {
+            let message = "is \"native\", which QEMU takes only with `block_device_cache_set = true` \
+                           and `block_device_cache_direct = true`";
+            self.keys.wrong(&at, message);
+        }
         known.unwrap_or_else(|| {
             let message = format!(
                 "is \"{}\"; it takes \"threads\", \"native\" or \"io_uring\"",

@@ -1,7 +1,8 @@
 //! Kata's form, read and refused.
 
 use super::*;
-use crate::config::Problem;
+use crate::config::{Polling, Problem};
+use iothread_pool::Placement;
 use proptest::prelude::*;
 
 fn problems(body: &str) -> Vec<String> {
@@ -93,7 +94,7 @@ fn kata_s_whole_files_load_with_a_pool_switched_on() {
 
 #[test]
 fn threads_need_the_switch_the_number_and_a_driver_that_they_serve() {
-    for driver in ["virtio-blk-pci", "virtio-blk", "virtio-scsi"] {
+    for driver in ["virtio-blk-pci", "virtio-blk"] {
         let config = read(&format!(
             "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 4\nblock_device_driver = \"{driver}\""
         ));
@@ -137,6 +138,77 @@ fn what_would_do_nothing_is_refused_with_line_and_key() {
 }
 
 #[test]
+fn keys_of_threads_are_refused_without_threads() {
+    let keys = [
+        ("indep_iothreads_cpus", "[\"0\"]"),
+        ("indep_iothreads_placement", "\"round-robin\""),
+        ("indep_iothreads_poll_grow", "2"),
+        ("indep_iothreads_poll_max_ns", "0"),
+        ("indep_iothreads_poll_shrink", "2"),
+    ];
+    for (key, value) in keys {
+        let expected = format!("`{key}` does nothing without threads: set `indep_iothreads`");
+        assert_eq!(
+            problems(&format!("{key} = {value}")),
+            [format!("line 2: {expected}")]
+        );
+        // A thread of the controller's is enough.
+        let on = format!("[hypervisor.qemu]\nenable_iothreads = true\n{key} = {value}");
+        assert!(read(&on).is_ok(), "{on}");
+    }
+}
+
+/// What a disk that says nothing has: a queue for each vCPU.
+#[test]
+fn a_spread_over_more_threads_than_queues_is_refused() {
+    let on = "enable_iothreads = true\nindep_iothreads = 4\nblock_device_driver = \"virtio-blk\"\n\
+              indep_iothreads_placement = \"spread:4\"\n";
+    let told = |vcpus| {
+        format!(
+            "line 5: `indep_iothreads_placement` is \"spread:4\", but a disk has one queue for each \
+             of {vcpus} vCPUs; set `default_vcpus` to 4 or more, or spread over fewer threads"
+        )
+    };
+    assert_eq!(problems(on), [told(1)]);
+    assert_eq!(problems(&format!("{on}default_vcpus = 3")), [told(3)]);
+    assert!(read(&format!("[hypervisor.qemu]\n{on}default_vcpus = 4")).is_ok());
+}
+
+#[test]
+fn threads_that_no_scsi_disk_can_use_are_refused() {
+    let on = "enable_iothreads = true\ndefault_vcpus = 4\nindep_iothreads = ";
+    assert_eq!(
+        problems(&format!("{on}4")),
+        [
+            "line 4: `indep_iothreads` is 4, but virtio-scsi has one controller for all disks, which 1 of \
+          them can serve; set it to 1, spread the controller with `indep_iothreads_placement`, or set \
+          `block_device_driver = \"virtio-blk-pci\"`"
+        ]
+    );
+    let spread = "indep_iothreads_placement = \"spread:3\"";
+    assert_eq!(problems(&format!("{on}4\n{spread}")).len(), 1);
+    for fits in ["1".to_owned(), format!("3\n{spread}")] {
+        let text = format!("[hypervisor.qemu]\n{on}{fits}");
+        assert!(read(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn linux_aio_is_refused_without_direct_io() {
+    let native = "block_device_aio = \"native\"\n";
+    assert_eq!(
+        problems(native),
+        [
+            "line 2: `block_device_aio` is \"native\", which QEMU takes only with \
+             `block_device_cache_set = true` and `block_device_cache_direct = true`"
+        ]
+    );
+    let direct = "block_device_cache_set = true\nblock_device_cache_direct = true";
+    let text = format!("[hypervisor.qemu]\n{native}{direct}");
+    assert!(read(&text).is_ok());
+}
+
+#[test]
 fn counts_out_of_range_are_refused() {
     let on = "enable_iothreads = true\nblock_device_driver = \"virtio-blk\"\n";
     for count in [-1, 65, i64::MAX] {
@@ -172,7 +244,7 @@ proptest! {
 #[test]
 fn our_keys_default_to_what_kata_does() {
     let on = "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 4\n\
-              block_device_driver = \"virtio-blk\"\n";
+              block_device_driver = \"virtio-blk\"\ndefault_vcpus = 2\n";
     let threads = read(on).unwrap().iothreads;
     assert_eq!(threads.placement, Placement::First);
     assert_eq!(

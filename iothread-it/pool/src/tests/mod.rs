@@ -1,0 +1,250 @@
+//! What a pool does, step by step. [`property`] has what it promises over any order of steps.
+
+mod model;
+mod property;
+
+use std::num::NonZeroUsize;
+
+use super::*;
+
+fn device(n: usize) -> DeviceId {
+    DeviceId::new(format!("disk{n}")).unwrap()
+}
+
+fn pool(threads: usize, slots: usize) -> Pool {
+    Pool::new(
+        (0..threads).map(IoThreadId::indep).collect(),
+        SlotTable::root_ports(slots),
+    )
+    .unwrap()
+}
+
+fn spread(threads: usize) -> Placement {
+    Placement::Spread(NonZeroUsize::new(threads).unwrap())
+}
+
+fn served(pool: &mut Pool, n: usize, placement: &Placement) -> String {
+    let lease = pool.lease(&device(n), 1, placement).unwrap();
+    lease.assignment.thread().unwrap().to_string()
+}
+
+#[test]
+fn a_thread_that_is_not_there_is_refused_and_takes_no_slot() {
+    let mut pool = pool(2, 1);
+    let wanted = IoThreadId::new("nope").unwrap();
+    let error = pool.lease(&device(0), 1, &Placement::Pinned(wanted));
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the pool has no IOThread `nope`; it has indep_iothread_0, indep_iothread_1"
+    );
+    assert_eq!(pool.free_slots(), 1);
+}
+
+#[test]
+fn a_pool_without_threads_says_which_keys_make_them() {
+    let error = pool(0, 1).lease(&device(0), 1, &Placement::First);
+    assert_eq!(error.unwrap_err(), PoolError::NoThreads);
+}
+
+#[test]
+fn turns_go_round_and_past_a_retired_thread() {
+    let mut pool = pool(3, 10);
+    let turn = Placement::RoundRobin;
+    let names: Vec<_> = (0..4).map(|n| served(&mut pool, n, &turn)).collect();
+    assert_eq!(
+        names,
+        [0, 1, 2, 0].map(|n| IoThreadId::indep(n).to_string())
+    );
+    assert_eq!(served(&mut pool, 4, &turn), "indep_iothread_1");
+    for n in [1, 4] {
+        pool.release(&device(n)).unwrap();
+    }
+    pool.retire(&IoThreadId::indep(1)).unwrap();
+    assert_eq!(served(&mut pool, 5, &turn), "indep_iothread_2");
+}
+
+#[test]
+fn a_dedicated_thread_serves_one_device_until_that_is_released() {
+    let mut pool = pool(2, 10);
+    assert_eq!(
+        served(&mut pool, 0, &Placement::Dedicated),
+        "indep_iothread_0"
+    );
+    assert_eq!(served(&mut pool, 1, &Placement::First), "indep_iothread_1");
+    assert_eq!(
+        pool.lease(&device(2), 1, &Placement::Pinned(IoThreadId::indep(0))),
+        Err(PoolError::Dedicated {
+            thread: IoThreadId::indep(0),
+            device: device(0)
+        })
+    );
+    assert_eq!(
+        pool.lease(&device(2), 1, &Placement::Dedicated),
+        Err(PoolError::NoIdleThread { total: 2 })
+    );
+    pool.release(&device(0)).unwrap();
+    assert_eq!(served(&mut pool, 2, &Placement::First), "indep_iothread_0");
+}
+
+#[test]
+fn a_thread_in_use_is_not_retired_and_an_id_is_not_used_again() {
+    let mut pool = pool(2, 10);
+    let second = Placement::Pinned(IoThreadId::indep(1));
+    pool.lease(&device(0), 1, &second).unwrap();
+    let error = pool.retire(&IoThreadId::indep(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "IOThread `indep_iothread_1` still serves disk0; detach first"
+    );
+    pool.release(&device(0)).unwrap();
+    pool.retire(&IoThreadId::indep(1)).unwrap();
+    let new = pool.new_thread();
+    assert_eq!(new.id(), &IoThreadId::indep(2));
+    pool.admit(new);
+    assert_eq!(pool.threads(), [0, 2].map(IoThreadId::indep));
+}
+
+#[test]
+fn the_state_says_which_thread_serves_what_and_why() {
+    let mut pool = pool(3, 4);
+    pool.lease(&device(0), 4, &Placement::LeastLoaded).unwrap();
+    pool.lease(&device(1), 3, &spread(2)).unwrap();
+    pool.lease(&device(2), 1, &Placement::MainLoop).unwrap();
+    pool.lease_controller(&device(3), 2, &Placement::LeastLoaded)
+        .unwrap();
+    pool.lease_address(&device(4), &device(3)).unwrap();
+    pool.lease_thread(&device(5), &Placement::First).unwrap();
+    insta::assert_snapshot!(pool.state());
+}
+
+#[test]
+fn disks_on_a_controller_have_targets_and_follow_its_thread() {
+    let mut pool = pool(2, 4);
+    let (controller, second) = (device(0), Placement::Pinned(IoThreadId::indep(1)));
+    let missing = PoolError::NoSuchController {
+        wanted: controller.clone(),
+    };
+    assert_eq!(pool.lease_address(&device(1), &controller), Err(missing));
+    pool.lease_controller(&controller, 1, &second).unwrap();
+    let mut target = |n| {
+        pool.lease_address(&device(n), &controller)
+            .map(|a| a.target)
+    };
+    assert_eq!([target(1), target(2)], [Ok(0), Ok(1)]);
+    pool.release(&device(1)).unwrap();
+    let again = pool.lease_address(&device(3), &controller).unwrap();
+    assert_eq!(again.to_string(), "target 0 of disk0");
+    assert_eq!(pool.free_slots(), 3, "a disk on a controller takes no slot");
+
+    let busy = pool.retire(&IoThreadId::indep(1)).unwrap_err();
+    assert_eq!(
+        busy.to_string(),
+        "IOThread `indep_iothread_1` still serves disk0, disk2, disk3; detach first"
+    );
+    assert_eq!(
+        pool.release(&controller).unwrap_err().to_string(),
+        "SCSI controller `disk0` still has disk2, disk3; release them first"
+    );
+    for n in [2, 3, 0] {
+        pool.release(&device(n)).unwrap();
+    }
+    assert_eq!(
+        pool.release(&controller).unwrap_err().to_string(),
+        "device `disk0` has no lease"
+    );
+    assert_eq!(pool.retire(&IoThreadId::indep(1)), Ok(()));
+}
+
+#[test]
+fn a_controller_has_256_targets() {
+    let mut pool = pool(1, 1);
+    let controller = device(0);
+    pool.lease_controller(&controller, 1, &Placement::First)
+        .unwrap();
+    for n in 1..=256 {
+        pool.lease_address(&device(n), &controller).unwrap();
+    }
+    let full = pool.lease_address(&device(257), &controller).unwrap_err();
+    assert_eq!(
+        full.to_string(),
+        "SCSI controller `disk0` has 256 disks, which is all it can have"
+    );
+}
+
+#[test]
+fn what_has_no_queues_has_one_thread_and_no_slot() {
+    let mut pool = pool(2, 1);
+    let export = pool
+        .lease_thread(&device(0), &Placement::LeastLoaded)
+        .unwrap();
+    assert_eq!(export.assignment.thread(), Some(&IoThreadId::indep(0)));
+    assert_eq!(pool.free_slots(), 1);
+    let error = pool.lease_thread(&device(1), &spread(2)).unwrap_err();
+    assert_eq!(error, PoolError::OneThread { id: device(1) });
+    // It counts like a disk of one queue.
+    assert_eq!(
+        served(&mut pool, 2, &Placement::LeastLoaded),
+        "indep_iothread_1"
+    );
+}
+
+/// QEMU refers to every thread of a mapping until the device is gone.
+#[test]
+fn a_thread_that_a_mapping_gives_no_queue_is_busy() {
+    let mut pool = pool(2, 5);
+    let both = Mapping::dealt([0, 1].map(IoThreadId::indep).to_vec()).unwrap();
+    pool.lease(&device(0), 1, &Placement::Mapped(both)).unwrap();
+    let second = IoThreadId::indep(1);
+    let served: Vec<_> = pool.served_by(&second).collect();
+    assert_eq!(served, [&device(0)]);
+    assert_eq!(
+        pool.lease(&device(1), 1, &Placement::Dedicated),
+        Err(PoolError::NoIdleThread { total: 2 })
+    );
+    assert!(matches!(pool.retire(&second), Err(PoolError::InUse { .. })));
+    pool.release(&device(0)).unwrap();
+    assert_eq!(pool.retire(&second), Ok(()));
+}
+
+#[test]
+fn a_device_is_not_spread_over_more_threads_than_it_has_queues() {
+    let mut pool = pool(4, 1);
+    let error = pool.lease(&device(0), 1, &spread(4)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "a device with 1 queue cannot be spread over 4 IOThreads: at most one per queue would \
+         work; ask for fewer threads or more queues"
+    );
+    assert_eq!(pool.free_slots(), 1);
+    assert!(pool.lease(&device(0), 4, &spread(4)).is_ok());
+}
+
+#[test]
+fn a_thread_that_is_listed_twice_is_refused() {
+    let twice = [0, 1, 0].map(IoThreadId::indep).to_vec();
+    let error = Pool::new(twice, SlotTable::root_ports(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "IOThread `indep_iothread_0` is listed twice; each id of a VM names one thread"
+    );
+}
+
+/// A manager that starts anew has the list of `query-iothreads`, and the number that it kept.
+#[test]
+fn a_pool_that_is_built_again_uses_no_id_again() {
+    let built = |names: &[&str]| {
+        let threads = names.iter().map(|name| IoThreadId::new(*name).unwrap());
+        Pool::new(threads.collect(), SlotTable::root_ports(1)).unwrap()
+    };
+    let next = |pool: &mut Pool| pool.new_thread().id().to_string();
+    let mut pool = built(&["other_9", "indep_iothread_2", "indep_iothread_1x"]);
+    pool.retire(&IoThreadId::indep(2)).unwrap();
+    assert_eq!(next(&mut pool), "indep_iothread_3");
+    // Its thread 3 was retired too, which no list shows.
+    let kept = pool.next_thread_number();
+    let mut pool = built(&["other_9"]);
+    pool.skip_thread_numbers_below(kept);
+    assert_eq!(next(&mut pool), "indep_iothread_4");
+    pool.skip_thread_numbers_below(0);
+    assert_eq!(next(&mut pool), "indep_iothread_5");
+}

@@ -1,0 +1,317 @@
+//! What the caller of a pool knows: what it asked for and what it was given, in records of its own.
+//! It says what the pool must do next, and shares no code with the pool: it counts for itself, and
+//! only reads what QEMU would be told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+
+use crate::{Assignment, DeviceId, Holding, IoThreadId, Mapping, PciSlot, Placement, Pool, Served};
+
+/// What a test asks for. Threads are numbers: [`name`] has their ids.
+#[derive(Debug, Clone)]
+pub(super) enum Wish {
+    First,
+    RoundRobin,
+    LeastLoaded,
+    Dedicated,
+    MainLoop,
+    Pinned(usize),
+    Spread(usize),
+    /// A mapping without `vqs`.
+    Dealt(Vec<usize>),
+    /// A mapping with `vqs`: the thread of each queue.
+    Named(Vec<usize>),
+}
+
+/// Returns a thread's id. Number 8 and up are ids that no pool makes.
+pub(super) fn name(number: usize) -> IoThreadId {
+    match number {
+        8.. => IoThreadId::new(format!("t{number}")).unwrap(),
+        _ => IoThreadId::indep(number),
+    }
+}
+
+impl Wish {
+    pub(super) fn placement(&self) -> Placement {
+        match self {
+            Self::First => Placement::First,
+            Self::RoundRobin => Placement::RoundRobin,
+            Self::LeastLoaded => Placement::LeastLoaded,
+            Self::Dedicated => Placement::Dedicated,
+            Self::MainLoop => Placement::MainLoop,
+            Self::Pinned(number) => Placement::Pinned(name(*number)),
+            Self::Spread(count) => Placement::Spread(NonZeroUsize::new(*count).unwrap()),
+            Self::Dealt(numbers) => {
+                let threads = numbers.iter().copied().map(name).collect();
+                Placement::Mapped(Mapping::dealt(threads).unwrap())
+            }
+            Self::Named(numbers) => {
+                let mut queues: BTreeMap<usize, Vec<u16>> = BTreeMap::new();
+                for (queue, number) in (0..).zip(numbers) {
+                    queues.entry(*number).or_default().push(queue);
+                }
+                let named = queues.into_iter().map(|(n, queues)| (name(n), queues));
+                Placement::Mapped(Mapping::named(named.collect()).unwrap())
+            }
+        }
+    }
+
+    pub(super) fn is_mapping(&self) -> bool {
+        matches!(self, Self::Spread(_) | Self::Dealt(_) | Self::Named(_))
+    }
+}
+
+/// The threads that a device names, each with how many queues it serves.
+pub(super) type Shares = BTreeMap<IoThreadId, usize>;
+
+/// What the pool must answer.
+#[derive(Debug)]
+pub(super) enum Expected {
+    Refused,
+    Shares(Shares),
+    /// All queues on one thread that is dedicated to nobody.
+    AnyShared,
+}
+
+/// What a device was given.
+#[derive(Debug)]
+pub(super) struct Record {
+    shares: Shares,
+    /// The main loop serves it.
+    on_main_loop: bool,
+    slot: Option<PciSlot>,
+    pub(super) is_controller: bool,
+    /// The controller that it is on, and its target there.
+    pub(super) on: Option<(DeviceId, u8)>,
+    is_dedicated: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    /// In the order in which they were made.
+    pub(super) threads: Vec<IoThreadId>,
+    /// Every id that was ever there.
+    pub(super) used: BTreeSet<IoThreadId>,
+    pub(super) records: BTreeMap<DeviceId, Record>,
+    slots: usize,
+}
+
+impl Model {
+    pub(super) fn new(threads: Vec<IoThreadId>, slots: usize) -> Self {
+        Self {
+            used: threads.iter().cloned().collect(),
+            threads,
+            records: BTreeMap::new(),
+            slots,
+        }
+    }
+
+    pub(super) fn free_slots(&self) -> usize {
+        self.slots - self.records.values().filter(|r| r.slot.is_some()).count()
+    }
+
+    pub(super) fn is_named(&self, thread: &IoThreadId) -> bool {
+        self.records.values().any(|r| r.shares.contains_key(thread))
+    }
+
+    pub(super) fn has_disks(&self, controller: &DeviceId) -> bool {
+        let on = self.records.values().filter_map(|r| r.on.as_ref());
+        on.into_iter().any(|(on, _)| on == controller)
+    }
+
+    fn load(&self, thread: &IoThreadId) -> usize {
+        let shares = self.records.values().filter_map(|r| r.shares.get(thread));
+        shares.sum()
+    }
+
+    fn owner(&self, thread: &IoThreadId) -> Option<&DeviceId> {
+        let owns = |r: &Record| r.is_dedicated && r.shares.contains_key(thread);
+        let owner = self.records.iter().find(|(_, record)| owns(record));
+        owner.map(|(device, _)| device)
+    }
+
+    /// Says what must come of a wish, whatever slots there are.
+    pub(super) fn expect(&self, wish: &Wish, queues: u16) -> Expected {
+        let shared: Vec<&IoThreadId> = self
+            .threads
+            .iter()
+            .filter(|t| self.owner(t).is_none())
+            .collect();
+        let mut by_load = shared.clone();
+        by_load.sort_by_key(|thread| self.load(thread));
+        let all_on =
+            |thread: &IoThreadId| Expected::Shares(Shares::from([(thread.clone(), queues.into())]));
+        let one = |thread: Option<&&IoThreadId>| thread.map_or(Expected::Refused, |t| all_on(t));
+        match wish {
+            Wish::MainLoop => Expected::Shares(Shares::new()),
+            Wish::First => one(shared.first()),
+            Wish::RoundRobin if shared.is_empty() => Expected::Refused,
+            Wish::RoundRobin => Expected::AnyShared,
+            Wish::LeastLoaded => one(by_load.first()),
+            Wish::Dedicated => one(shared.iter().find(|thread| !self.is_named(thread))),
+            Wish::Pinned(number) => one(shared.iter().find(|thread| ***thread == name(*number))),
+            Wish::Spread(count) if *count > usize::from(queues) || *count > shared.len() => {
+                Expected::Refused
+            }
+            Wish::Spread(count) => {
+                let threads = by_load[..*count].iter();
+                Expected::Shares(in_turn(threads.map(|thread| (*thread).clone()), queues))
+            }
+            Wish::Dealt(numbers) | Wish::Named(numbers)
+                if !numbers.iter().all(|n| shared.contains(&&name(*n))) =>
+            {
+                Expected::Refused
+            }
+            Wish::Dealt(numbers) => {
+                Expected::Shares(in_turn(numbers.iter().copied().map(name), queues))
+            }
+            Wish::Named(numbers) if numbers.len() != usize::from(queues) => Expected::Refused,
+            Wish::Named(numbers) => {
+                let mut shares = Shares::new();
+                for number in numbers {
+                    *shares.entry(name(*number)).or_default() += 1;
+                }
+                Expected::Shares(shares)
+            }
+        }
+    }
+
+    /// Notes what a device was given, and says whether it is what was expected.
+    pub(super) fn note(
+        &mut self,
+        device: DeviceId,
+        wish: &Wish,
+        expected: &Expected,
+        held: &Holding,
+    ) {
+        let (assignment, queues, slot) = match held {
+            Holding::Device(lease) | Holding::Controller(lease) => {
+                (&lease.assignment, lease.queues, Some(lease.slot.clone()))
+            }
+            Holding::Thread(lease) => (&lease.assignment, 1, None),
+            Holding::Scsi(address) => panic!("{address} is no wish"),
+        };
+        let shares = told(assignment, queues);
+        match expected {
+            Expected::Refused => panic!("{wish:?} was given {held:?}: {self:?}"),
+            Expected::Shares(expected) => assert_eq!(shares, *expected, "{wish:?}: {self:?}"),
+            Expected::AnyShared => {
+                let thread = shares.first_key_value().expect("a thread");
+                assert_eq!((shares.len(), *thread.1), (1, queues.into()));
+                assert_eq!(self.owner(thread.0), None, "{wish:?} was given {held:?}");
+            }
+        }
+        let record = Record {
+            shares,
+            on_main_loop: *assignment == Assignment::MainLoop,
+            slot,
+            is_controller: matches!(held, Holding::Controller(_)),
+            on: None,
+            is_dedicated: matches!(wish, Wish::Dedicated),
+        };
+        assert!(self.records.insert(device, record).is_none());
+    }
+
+    pub(super) fn note_disk(&mut self, device: DeviceId, controller: DeviceId, target: u8) {
+        let record = Record {
+            shares: Shares::new(),
+            on_main_loop: false,
+            slot: None,
+            is_controller: false,
+            on: Some((controller, target)),
+            is_dedicated: false,
+        };
+        assert!(self.records.insert(device, record).is_none());
+    }
+
+    /// The devices of which this holds, and the disks on them.
+    fn with_disks(&self, holds: impl Fn(&Record) -> bool) -> BTreeSet<&DeviceId> {
+        let is_in = |record: &Record| match &record.on {
+            Some((controller, _)) => holds(&self.records[controller]),
+            None => holds(record),
+        };
+        let devices = self.records.iter().filter(|(_, record)| is_in(record));
+        devices.map(|(device, _)| device).collect()
+    }
+
+    /// Compares all that a pool shows with these records.
+    pub(super) fn check(&self, pool: &Pool) {
+        let slots: Vec<_> = self
+            .records
+            .values()
+            .filter_map(|r| r.slot.as_ref())
+            .collect();
+        let distinct: BTreeSet<_> = slots.iter().collect();
+        assert_eq!(distinct.len(), slots.len(), "a slot is given twice");
+        assert_eq!(pool.free_slots(), self.free_slots(), "a slot is lost");
+        let targets: Vec<_> = self
+            .records
+            .values()
+            .filter_map(|r| r.on.as_ref())
+            .collect();
+        let distinct: BTreeSet<_> = targets.iter().collect();
+        assert_eq!(distinct.len(), targets.len(), "a target is given twice");
+
+        assert_eq!(pool.threads(), self.threads);
+        let state = pool.state();
+        let ids = |served: &[Served]| -> Vec<DeviceId> {
+            served.iter().map(|served| served.device.clone()).collect()
+        };
+        for (thread, shown) in self.threads.iter().zip(&state.threads) {
+            assert_eq!(shown.id, *thread);
+            assert_eq!(shown.queues, self.load(thread), "{state}");
+            assert_eq!(shown.dedicated_to.as_ref(), self.owner(thread), "{state}");
+            let named = self.with_disks(|record| record.shares.contains_key(thread));
+            let devices = ids(&shown.devices);
+            assert_eq!(devices.iter().collect::<BTreeSet<_>>(), named, "{state}");
+            assert_eq!(devices.len(), named.len(), "{state}");
+            assert_eq!(pool.served_by(thread).collect::<BTreeSet<_>>(), named);
+        }
+        let main_loop = self.with_disks(|record| record.on_main_loop);
+        let devices = ids(&state.main_loop);
+        assert_eq!(
+            devices.iter().collect::<BTreeSet<_>>(),
+            main_loop,
+            "{state}"
+        );
+    }
+}
+
+/// Queue *i* is thread *i*'s, modulo their number.
+fn in_turn(threads: impl ExactSizeIterator<Item = IoThreadId>, queues: u16) -> Shares {
+    let count = threads.len();
+    let serves = |turn| {
+        (0..usize::from(queues))
+            .filter(|queue| queue % count == turn)
+            .count()
+    };
+    threads
+        .enumerate()
+        .map(|(turn, thread)| (thread, serves(turn)))
+        .collect()
+}
+
+/// What QEMU would be told.
+fn told(assignment: &Assignment, queues: u16) -> Shares {
+    match assignment {
+        Assignment::MainLoop => Shares::new(),
+        Assignment::Thread(thread) => Shares::from([(thread.clone(), queues.into())]),
+        Assignment::Mapped(mapping) => {
+            let entries: Vec<_> = mapping.entries().collect();
+            match entries
+                .iter()
+                .map(|(thread, vqs)| vqs.map(|vqs| ((*thread).clone(), vqs.len())))
+                .collect()
+            {
+                Some(named) => named,
+                None => {
+                    let threads: Vec<_> = entries
+                        .iter()
+                        .map(|(thread, _)| (*thread).clone())
+                        .collect();
+                    in_turn(threads.into_iter(), queues)
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The keys of the pool's threads, and what makes them do nothing.
+
+use std::ops::RangeInclusive;
+
+use super::Check;
+use super::keys::At;
+use crate::config::iothreads::{PLACEMENTS, placement};
+use crate::config::{CpuList, DiskDriver, IoThreads, Polling};
+use iothread_pool::Placement;
+
+/// How many threads a pool can have. More than this is a slip of the finger: advice elsewhere is
+/// one or two a host CPU.
+const INDEP_IOTHREADS: RangeInclusive<i64> = 1..=64;
+
+impl Check<'_> {
+    pub(super) fn iothreads(&mut self, driver: Option<&At<DiskDriver>>, vcpus: u32) -> IoThreads {
+        let (count, asked) = self.thread_count(driver);
+        let placement = self.placement(count, vcpus);
+        if let Some(asked) = asked
+            && driven_by(driver) == DiskDriver::VirtioScsi
+        {
+            self.controller_uses(&asked, &placement);
+        }
+        IoThreads {
+            count,
+            placement,
+            polling: Polling {
+                max_ns: self.count("indep_iothreads_poll_max_ns", count),
+                grow: self.count("indep_iothreads_poll_grow", count),
+                shrink: self.count("indep_iothreads_poll_shrink", count),
+            },
+            cpus: self.cpus(count),
+        }
+    }
+
+    /// All disks are on one controller. One thread serves it, or those that it is spread over.
+    fn controller_uses(&mut self, asked: &At<i64>, placement: &Placement) {
+        let used = match placement {
+            Placement::Spread(count) => count.get(),
+            _ => 1,
+        };
+        if usize::try_from(asked.value).is_ok_and(|count| count > used) {
+            let message = format!(
+                "is {}, but virtio-scsi has one controller for all disks, which {used} of them can \
+                 serve; set it to {used}, spread the controller with `indep_iothreads_placement`, or \
+                 set `block_device_driver = \"virtio-blk-pci\"`",
+                asked.value
+            );
+            self.keys.wrong(asked, message);
+        }
+    }
+
+    /// Notes a key that does nothing, since there are no threads.
+    fn needs_threads<T>(&mut self, at: &At<T>, threads: usize) {
+        if threads == 0 {
+            let message = "does nothing without threads: set `indep_iothreads`";
+            self.keys.wrong(at, message);
+        }
+    }
+
+    /// Threads are made only if the switch is on, there is a number of them, and the driver can
+    /// use them. Kata ignores the number otherwise; here that is an error.
+    ///
+    /// With the switch alone, Kata gives a virtio-scsi controller a thread, and so does this.
+    ///
+    /// Returns the number and, if it was asked for, where.
+    fn thread_count(&mut self, driver: Option<&At<DiskDriver>>) -> (usize, Option<At<i64>>) {
+        let enabled = self.keys.take("enable_iothreads").map(|at| at.value);
+        let enabled = self.overrides.enable_iothreads.or(enabled).unwrap_or(false);
+        let in_file = self.keys.take::<i64>("indep_iothreads");
+        // An annotation has no line.
+        let annotated = self.overrides.indep_iothreads.map(|value| At {
+            key: "indep_iothreads",
+            line: None,
+            value,
+        });
+        let asked = annotated.or(in_file).filter(|at| at.value != 0);
+        let driven = driven_by(driver);
+        let Some(asked) = asked else {
+            let count = usize::from(enabled && driven == DiskDriver::VirtioScsi);
+            return (count, None);
+        };
+        let count = asked.value;
+        if !INDEP_IOTHREADS.contains(&count) {
+            let message = format!(
+                "is {count}; it takes {} to {}, or 0 for no threads",
+                INDEP_IOTHREADS.start(),
+                INDEP_IOTHREADS.end()
+            );
+            self.keys.wrong(&asked, message);
+        }
+        if !enabled {
+            let message = format!("is {count}, and does nothing without `enable_iothreads = true`");
+            self.keys.wrong(&asked, message);
+        }
+        if let (Some(driver), DiskDriver::Other) = (driver, driven) {
+            let message = format!(
+                "is one that no IOThread serves, but `indep_iothreads = {count}`; use {}",
+                DiskDriver::SERVED
+            );
+            self.keys.wrong(driver, message);
+        }
+        (usize::try_from(count).unwrap_or(0), Some(asked))
+    }
+
+    fn placement(&mut self, threads: usize, vcpus: u32) -> Placement {
+        let Some(at) = self.keys.take::<String>("indep_iothreads_placement") else {
+            return Placement::default();
+        };
+        let text = &at.value;
+        let placement = placement(text);
+        match &placement {
+            None => {
+                let message = format!("is \"{text}\"; it takes {PLACEMENTS}");
+                self.keys.wrong(&at, message);
+            }
+            Some(_) if threads == 0 => self.needs_threads(&at, threads),
+            Some(Placement::Spread(wanted)) if wanted.get() > threads => {
+                let message = format!("is \"{text}\", but there are {threads} threads");
+                self.keys.wrong(&at, message);
+            }
+            Some(Placement::Spread(wanted)) if wanted.get() > vcpus as usize => {
+                let message = format!(
+                    "is \"{text}\", but a disk has one queue for each of {vcpus} vCPUs; set \
+                     `default_vcpus` to {wanted} or more, or spread over fewer threads"
+                );
+                self.keys.wrong(&at, message);
+            }
+            Some(_) => {}
+        }
+        placement.unwrap_or_default()
+    }
+
+    fn count(&mut self, key: &'static str, threads: usize) -> Option<u64> {
+        let at = self.keys.take::<i64>(key)?;
+        let count = u64::try_from(at.value).ok();
+        if count.is_none() {
+            let message = format!("is {}; it takes 0 or more", at.value);
+            self.keys.wrong(&at, message);
+        } else {
+            self.needs_threads(&at, threads);
+        }
+        count
+    }
+
+    fn cpus(&mut self, threads: usize) -> Vec<CpuList> {
+        let Some(at) = self.keys.take::<Vec<String>>("indep_iothreads_cpus") else {
+            return Vec::new();
+        };
+        let mut read = |list: &String| match list.parse() {
+            Ok(list) => Some(list),
+            Err(error) => {
+                self.keys.wrong(&at, format!("has \"{list}\": {error}"));
+                None
+            }
+        };
+        let lists: Vec<CpuList> = at.value.iter().filter_map(&mut read).collect();
+        if !lists.is_empty() && lists.len() == at.value.len() {
+            self.needs_threads(&at, threads);
+        }
+        lists
+    }
+}
+
+fn driven_by(driver: Option<&At<DiskDriver>>) -> DiskDriver {
+    driver.map_or_else(DiskDriver::default, |at| at.value)
+}
