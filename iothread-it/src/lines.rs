@@ -125,8 +125,8 @@ mod tests {
             ours,
             "test",
             SOON,
-            move |bytes| drop(line.send(bytes.len())),
-            move |why| drop(end.send(why)),
+            move |bytes| line.send(bytes.len()).unwrap(),
+            move |why| end.send(why).unwrap(),
         )
         .unwrap();
         thread::spawn(move || {

@@ -159,7 +159,7 @@ mod tests {
         folder: tempfile::TempDir,
     }
 
-    fn stage() -> Stage {
+    fn new_stage() -> Stage {
         let folder = tempfile::tempdir().unwrap();
         let expected = Expected {
             run: "run".into(),
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn records_of_the_tests_that_were_sent_are_kept_as_they_come() {
-        let mut stage = stage();
+        let mut stage = new_stage();
         let (began, ended) = (record("a", "lost"), record("a", "passed"));
         let (half, rest) = ended.split_at(40);
         assert_eq!(stage.append("it-7.jsonl", &(began.clone() + half)), GO_ON);
@@ -219,7 +219,7 @@ mod tests {
             "not json\n".to_owned(),
         ];
         for line in forged {
-            let mut stage = stage();
+            let mut stage = new_stage();
             assert_eq!(stage.append("it-7.jsonl", &line), GO_ON);
             assert_eq!(stage.kept(), "", "{line}");
             let ended = ["a", "c"].map(|test| stage.records.has_ended(test));
@@ -231,12 +231,12 @@ mod tests {
     fn what_no_harness_writes_is_refused() {
         let long = "x".repeat(300) + ".jsonl";
         for name in ["../../it-7.jsonl", "/it.jsonl", "", long.as_str()] {
-            let mut stage = stage();
+            let mut stage = new_stage();
             let refused = stage.append(name, &record("a", "passed"));
             assert!(refused.is_break(), "{name}");
             assert_eq!(std::fs::read_dir(stage.folder.path()).unwrap().count(), 0);
         }
-        let mut stage = stage();
+        let mut stage = new_stage();
         let endless = "x".repeat(LONGEST / 2 + 1);
         assert_eq!(stage.append("it-7.jsonl", &endless), GO_ON);
         assert!(stage.append("it-7.jsonl", &endless).is_break());
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn neither_files_nor_records_are_without_number() {
-        let mut stage = self::stage();
+        let mut stage = new_stage();
         let mut files = (0..).map(|n| format!("{n}.jsonl"));
         let half = |stage: &mut Stage, file: String| stage.append(&file, "x");
         assert!(
@@ -255,7 +255,7 @@ mod tests {
         );
         assert!(half(&mut stage, files.next().unwrap()).is_break());
 
-        let mut stage = self::stage();
+        let mut stage = new_stage();
         let line = record("a", "passed");
         let most = (FOR_ALL + 2 * FOR_EACH) / line.len();
         let refused = (0..=most).find(|_| stage.append("it-7.jsonl", &line).is_break());
