@@ -1,6 +1,8 @@
 //! A channel of lines: one thread reads what comes, and any may write, a whole line at a time.
+//!
+//! The peer is not trusted: a line that is longer than [`LONGEST`] ends the channel.
 
-use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -9,6 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+
+/// The longest line that is read, in bytes. QEMU's longest is its schema with 250 kB, the guest
+/// agent's a piece of a file with some 400 kB.
+pub(crate) const LONGEST: usize = 1 << 20;
 
 /// Our end of the channel. When it is dropped, the reading thread ends.
 #[derive(Debug)]
@@ -38,6 +44,8 @@ impl Lines {
         thread::Builder::new().name(name.into()).spawn(move || {
             let why = read_all(&mut reader, &mut on_line);
             on_end(why);
+            // Nobody reads any more, so a peer that goes on must not wait for it.
+            let _ = reader.get_ref().shutdown(Shutdown::Both);
         })?;
         Ok(Self {
             writer: Mutex::new(stream),
@@ -87,12 +95,47 @@ fn read_all(reader: &mut impl BufRead, on_line: &mut impl FnMut(&[u8])) -> Strin
     let mut line = Vec::new();
     loop {
         line.clear();
-        match reader.read_until(b'\n', &mut line) {
+        let mut limited = reader.by_ref().take(LONGEST as u64);
+        match limited.read_until(b'\n', &mut line) {
             Ok(0) => return "the other end closed it".to_owned(),
+            Ok(LONGEST) if line.last() != Some(&b'\n') => {
+                return format!("the other end sent a line that is longer than {LONGEST} bytes");
+            }
             Ok(_) => on_line(&line),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             // A peer that ends can show as a reset instead of an end.
             Err(error) => return error.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_line_without_an_end_closes_the_channel() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ((line, lines), (end, ended)) = (channel(), channel());
+        let _open = Lines::open(
+            ours,
+            "test",
+            SOON,
+            move |bytes| line.send(bytes.len()).unwrap(),
+            move |why| end.send(why).unwrap(),
+        )
+        .unwrap();
+        thread::spawn(move || {
+            theirs.write_all(b"short\n").unwrap();
+            // It fails once the channel is closed.
+            while theirs.write_all(&[b'x'; 4096]).is_ok() {}
+        });
+        assert_eq!(lines.recv_timeout(SOON), Ok(6));
+        let why = ended.recv_timeout(SOON).unwrap();
+        assert!(why.contains("longer than"), "{why}");
     }
 }

@@ -31,6 +31,14 @@ impl QemuVersion {
         micro: 0,
     };
 
+    /// The oldest QEMU that maps a file privately, to be written to, without opening it for writing:
+    /// its memory backends have `rom`.
+    pub const OPENS_RAM_READ_ONLY: Self = Self {
+        major: 8,
+        minor: 2,
+        micro: 0,
+    };
+
     /// The oldest QEMU whose SCSI controllers have an `iothread-vq-mapping`.
     pub const MAPS_SCSI_QUEUES: Self = Self {
         major: 10,

@@ -7,22 +7,25 @@ use std::time::{Duration, Instant};
 /// A point in time after which waiting is given up, and the span that was granted.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
-    at: Instant,
+    /// `None`: later than the clock can count, so never.
+    at: Option<Instant>,
     span: Duration,
 }
 
 impl Deadline {
-    /// Grants a span from now on.
+    /// Grants a span from now on. [`Duration::MAX`] never ends.
     pub fn after(span: Duration) -> Self {
         Self {
-            at: Instant::now() + span,
+            at: Instant::now().checked_add(span),
             span,
         }
     }
 
     /// Returns what is left, zero once it has passed.
     pub fn remaining(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
+        self.at.map_or(Duration::MAX, |at| {
+            at.saturating_duration_since(Instant::now())
+        })
     }
 
     /// Returns whether it has passed.
@@ -34,7 +37,11 @@ impl Deadline {
     #[must_use]
     pub fn or_after(self, span: Duration) -> Self {
         let other = Self::after(span);
-        if other.at < self.at { other } else { self }
+        match (other.at, self.at) {
+            (Some(theirs), Some(ours)) if ours <= theirs => self,
+            (None, _) => self,
+            _ => other,
+        }
     }
 
     /// Returns the span that was granted.
@@ -128,5 +135,21 @@ mod tests {
         let passed = Deadline::after(Duration::ZERO);
         assert_eq!(board.wait(passed, |n| Some(*n)), Some(7));
         assert_eq!(board.wait(passed, |_| None::<()>), None);
+    }
+
+    #[test]
+    fn a_deadline_may_lie_beyond_every_clock() {
+        let never = Deadline::after(Duration::MAX);
+        assert!(!never.has_passed());
+        assert_eq!(never.span(), Duration::MAX);
+        let soon = never.or_after(Duration::ZERO);
+        assert!(soon.has_passed());
+        assert!(soon.or_after(Duration::MAX).has_passed());
+        // The clock takes no such time either.
+        let board = Arc::new(Board::new(0));
+        let waiter = Arc::clone(&board);
+        let thread = std::thread::spawn(move || waiter.wait(never, |n| (*n == 1).then_some(*n)));
+        board.with(|state| *state = 1);
+        assert_eq!(thread.join().unwrap(), Some(1));
     }
 }

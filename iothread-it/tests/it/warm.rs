@@ -12,10 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result, bail, ensure};
 use guest_vm::artifacts::{Manifest, Store};
 use guest_vm::guest::protocol::{Epoch, Renewal};
+use guest_vm::process::ProcessId;
 use guest_vm::qemu::Topology;
 use guest_vm::vm::{Start, Vm};
 use guest_vm::warm::{WarmError, WarmStore};
-use qmp_client::command::SystemReset;
+use qmp_client::QemuVersion;
+use qmp_client::command::{QueryVersion, SystemReset};
 use qmp_client::wait::Deadline;
 use sha2::{Digest, Sha256};
 
@@ -82,6 +84,11 @@ fn no_guest_writes_into_its_template(topology: Topology) -> Result<()> {
     let key = Vm::key(&Manifest::find()?, &shape(topology)?)?;
     let ram = store.ram_of(&key.context("it has a disk from the start")?);
     let mut bench = Bench::with(restored(topology, &store)?)?;
+    let qemu = bench.vm.qmp().execute(&QueryVersion {}, soon())?.qemu;
+    let writable = writable_descriptors(&ram, bench.vm.process())?;
+    // An older one opens it for both, and maps it privately.
+    let expected = usize::from(qemu < QemuVersion::OPENS_RAM_READ_ONLY);
+    ensure!(writable == expected, "{writable} can be written to");
     let before = sha256(&ram)?;
     bench.still_works()?;
     let epoch = bench.vm.greeting().epoch.clone();
@@ -91,6 +98,25 @@ fn no_guest_writes_into_its_template(topology: Topology) -> Result<()> {
     bench.vm.shutdown()?;
     ensure!(sha256(&ram)? == before, "{} was written to", ram.display());
     Ok(())
+}
+
+/// How many descriptors a process has of a file with which it can write to it.
+fn writable_descriptors(file: &Path, process: ProcessId) -> Result<usize> {
+    let process = PathBuf::from(format!("/proc/{}", process.pid()));
+    let (mut all, mut writable) = (0, 0);
+    for entry in std::fs::read_dir(process.join("fd"))? {
+        let entry = entry?;
+        if std::fs::read_link(entry.path())? != file {
+            continue;
+        }
+        let info = std::fs::read_to_string(process.join("fdinfo").join(entry.file_name()))?;
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        let flags = u32::from_str_radix(flags.context("it has no flags")?.trim(), 8)?;
+        all += 1;
+        writable += usize::from(flags & 0o3 != 0);
+    }
+    ensure!(all > 0, "it has not opened {}", file.display());
+    Ok(writable)
 }
 
 /// The maker is this test, run once more in a harness of its own, which gets SIGKILL while a guest
@@ -127,7 +153,7 @@ fn a_killed_maker_leaves_no_template(topology: Topology) -> Result<()> {
 /// Waits until a guest has filled some of the memory that is to be a template's.
 fn booting(store: &WarmStore, deadline: Deadline) -> Result<PathBuf> {
     while !deadline.has_passed() {
-        let drafts = std::fs::read_dir(store.folder().join("drafts"));
+        let drafts = std::fs::read_dir(store.folder().join("drafts/iothread-it-scratch"));
         for draft in drafts.into_iter().flatten().flatten() {
             let ram = draft.path().join("ram");
             if ram

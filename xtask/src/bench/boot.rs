@@ -94,7 +94,7 @@ fn plain(vms: &Vms) -> Vec<OsString> {
     let ours = arguments(
         &shape,
         &vms.accelerator,
-        guest,
+        &vms.manifest,
         Wiring::default(),
         &Memory::Own,
     );

@@ -83,9 +83,9 @@ struct Told {
 impl Two {
     fn boot(lab: &Lab, vms: &Vms) -> Result<Self> {
         let shape = shape(Topology::Q35, 1);
-        let guest = &vms.manifest.guest;
         let wiring = Wiring::default();
-        let arguments = arguments(&shape, &vms.accelerator, guest, wiring, &Memory::Own);
+        let manifest = &vms.manifest;
+        let arguments = arguments(&shape, &vms.accelerator, manifest, wiring, &Memory::Own);
         let Bare {
             monitors: [ours, other],
             agent,

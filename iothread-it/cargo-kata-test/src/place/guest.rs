@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -169,7 +170,7 @@ impl Guest {
             timeout_ms: millis(SPAN),
             ..Program::default()
         };
-        let _ = self.run(&program, &mut |_| {});
+        let _ = self.run(&program, &mut |_| ControlFlow::Continue(()));
     }
 
     /// A delivered binary as a program with arguments.
@@ -191,7 +192,7 @@ impl Guest {
     pub(super) fn run(
         &self,
         program: &Program,
-        on_notice: &mut dyn FnMut(Notice),
+        on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
     ) -> Result<Exit, GuestError> {
         let ended = self.vm.agent().run(program, on_notice);
         let is_its_own = |error: &AgentError| matches!(error, AgentError::Failed(failure) if failure.kind != FailureKind::TimedOut);
@@ -206,7 +207,7 @@ impl Guest {
         &self,
         stop: Stop<'_>,
         program: &Program,
-        on_notice: &mut dyn FnMut(Notice),
+        on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
     ) -> Result<Exit, GuestError> {
         let Some(asked) = stop.fd() else {
             return self.run(program, on_notice);

@@ -27,10 +27,12 @@ mod closure;
 mod environment;
 mod guest;
 mod parcel;
+mod records;
 mod run;
 mod supply;
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +51,9 @@ pub use supply::{SUITES, Supply, SupplyError};
 
 /// How long a binary may take to list its tests, on a CPU that may be emulated.
 const LIST_SPAN: Duration = Duration::from_secs(300);
+
+/// How much a binary may print for its list, in bytes. A test takes some 300.
+const LIST_LIMIT: usize = 4 << 20;
 
 /// A VM in which tests are run. It is started when it is first needed, and again when a test has
 /// taken it with it.
@@ -199,6 +204,10 @@ fn collect(guest: &Guest, program: &Program) -> Result<(Exit, [Vec<u8>; 2]), Gue
         if let Notice::Output { stream, bytes } = notice {
             let index = usize::from(stream == Stream::Stderr);
             said[index].extend(bytes.0);
+        }
+        match said.iter().map(Vec::len).sum::<usize>() > LIST_LIMIT {
+            true => ControlFlow::Break(format!("its list has more than {LIST_LIMIT} bytes")),
+            false => ControlFlow::Continue(()),
         }
     })?;
     Ok((exit, said))

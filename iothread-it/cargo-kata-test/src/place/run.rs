@@ -4,18 +4,16 @@
 //! that one has failed, and the others are run in a new VM. If they do not tell, since the guest went
 //! too fast, each of the others gets a VM of its own until one has taken it with it again.
 
-use std::collections::BTreeSet;
-use std::fs::OpenOptions;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use kata_test::Reason;
-use kata_test_runner::{Job, JobTest, Outcome, OutcomeKind, Phase, Place, PlaceError};
+use kata_test_runner::{Job, JobTest, Place, PlaceError};
 
 use super::VmPlace;
 use super::environment::{RECORDS, name_place, set};
 use super::guest::{Guest, GuestError};
+use super::records::{Expected, Records};
 use guest_vm::guest::protocol::{Exit, Notice, Program};
 
 /// How long a test may take that has no limit of its own: none is waited for without end.
@@ -27,18 +25,12 @@ const AROUND: Duration = Duration::from_secs(120);
 /// A place that is slower in what was measured can be slower still in something else.
 const MARGIN: f64 = 2.0;
 
-/// What came of some tests in one VM.
-#[derive(Default)]
-struct Batch {
-    /// The tests that have ended, in whatever way.
-    ended: BTreeSet<String>,
-    /// The tests that began and have not ended.
-    began: BTreeSet<String>,
-    /// A line whose end has not come yet.
-    cut: Vec<u8>,
-    /// Why a record could not be kept.
-    unwritten: Option<(PathBuf, io::Error)>,
-}
+/// No place is so many times slower, whatever it says of itself.
+const SLOWEST: f64 = 1000.0;
+
+/// How much the tests of one run of a binary may write, in bytes. The harness shows the output of
+/// tests that fail alone, and not all of it.
+const OUTPUT_LIMIT: usize = 64 << 20;
 
 /// Runs the tests of a job, each to its end or that of a VM.
 pub(super) fn run(
@@ -58,19 +50,38 @@ pub(super) fn run(
         let alone = now[0].own_machine;
         place.leave_if(|guest| alone && guest.has_run_tests());
         place.runs += 1;
-        let prefix = format!("{}-{}", file_name(&place.name), place.runs);
+        let runs = place.runs;
         let name = place.name.clone();
         let guest = place.occupied(job.binary, job.wishes)?;
-        let mut batch = Batch::default();
-        let program = program(guest, job, &now, &name, scale);
+        let expected = Expected {
+            run: job.run.id().to_owned(),
+            place: name.clone(),
+            binary: job.binary.id.clone(),
+            tests: names(&now).collect(),
+        };
+        let file = format!("{}-{runs}.jsonl", file_name(&name));
+        let mut records = Records::new(expected, job.run.dir().join(file));
+        let program = program(guest, job, &now, &name, runs, scale);
+        let mut written = 0;
         let ended = guest.run_until(job.stop, &program, &mut |notice| {
-            batch.take(notice, job, &prefix, screen);
+            let (Notice::Output { bytes, .. } | Notice::Appended { bytes, .. }) = &notice else {
+                return ControlFlow::Continue(());
+            };
+            written += bytes.0.len();
+            if written > OUTPUT_LIMIT {
+                return ControlFlow::Break(format!("tests wrote more than {OUTPUT_LIMIT} bytes"));
+            }
+            if let Notice::Appended { file, bytes } = &notice {
+                return records.append(file, &bytes.0);
+            }
+            screen(&bytes.0);
+            ControlFlow::Continue(())
         });
         if job.stop.is_asked() {
             return Ok(());
         }
         guest.tests_have_run();
-        if let Some((path, error)) = batch.unwritten {
+        if let Some((path, error)) = records.unwritten() {
             return Err(format!("cannot write {}: {error}", path.display()).into());
         }
         let mut fail = |tests: &[String], observed: &str| -> Result<(), PlaceError> {
@@ -85,36 +96,37 @@ pub(super) fn run(
             }
             Ok(())
         };
-        left.retain(|test| !batch.ended.contains(&test.name));
-        match ended {
+        let silent: Vec<String> = names(&now)
+            .filter(|name| !records.has_ended(name))
+            .collect();
+        let is_broken = !silent.is_empty();
+        let began: Vec<String> = silent
+            .iter()
+            .filter(|name| records.has_begun(name))
+            .cloned()
+            .collect();
+        let (observed, culprits) = match ended {
+            // A harness that ends tells of all its tests, unless one of them ended it.
             Ok(exit) => {
-                // A harness that ends tells of all its tests, unless something ended it.
-                let silent: Vec<String> = names(&now)
-                    .filter(|name| !batch.ended.contains(name))
-                    .collect();
-                fail(
-                    &silent,
-                    &format!(
-                        "the harness ended with {} and told nothing of it",
-                        words(exit)
-                    ),
-                )?;
-                left.retain(|test| !silent.contains(&test.name));
+                let has_told = silent.len() < now.len() || !began.is_empty();
+                let observed = format!(
+                    "the harness ended with {} and told nothing of it",
+                    words(exit)
+                );
+                (observed, if has_told { began } else { silent })
             }
             Err(error) if guest.is_well() => return Err(error.into()),
             Err(error) => {
-                let words = describe(&error, guest);
-                let began: Vec<String> = batch.began.into_iter().collect();
-                let culprits = match (began.is_empty(), count) {
-                    (true, 1) => names(&now).collect(),
-                    _ => began,
-                };
-                one_by_one = culprits.is_empty();
-                fail(&culprits, &words)?;
-                left.retain(|test| !culprits.contains(&test.name));
+                let is_plain = began.is_empty() && count == 1;
+                let culprits = if is_plain { silent } else { began };
+                one_by_one = is_broken && culprits.is_empty();
+                (describe(&error, guest), culprits)
             }
-        }
-        place.leave_if(|_| alone);
+        };
+        fail(&culprits, &observed)?;
+        left.retain(|test| !records.has_ended(&test.name) && !culprits.contains(&test.name));
+        // Who ends the harness may have done more.
+        place.leave_if(|_| alone || is_broken);
     }
     Ok(())
 }
@@ -127,17 +139,36 @@ fn scale(place: &mut VmPlace, job: &Job<'_>) -> Result<f64, PlaceError> {
         place.list(job.binary, job.wishes)?;
     }
     let there = place.speeds.get(executable).copied().unwrap_or_default();
-    let slower = if there > 0.0 {
-        job.steps_per_ms / there
-    } else {
-        1.0
-    };
-    Ok(MARGIN * slower.max(1.0))
+    Ok(MARGIN * slowness(job.steps_per_ms, there))
 }
 
-fn program(guest: &Guest, job: &Job<'_>, tests: &[JobTest], place: &str, scale: f64) -> Program {
+/// How many times slower a place is by its own figure, which it may have made up.
+fn slowness(here: f64, there: f64) -> f64 {
+    // What is not a number is not greater either.
+    if there > 0.0 && here > there {
+        (here / there).min(SLOWEST)
+    } else {
+        1.0
+    }
+}
+
+/// How long the harness may take for tests with these limits.
+fn span(limits: impl Iterator<Item = Duration>, scale: f64) -> Duration {
+    let seconds: f64 = limits.map(|limit| limit.as_secs_f64()).sum();
+    let tests = Duration::try_from_secs_f64(seconds * scale).unwrap_or(Duration::MAX);
+    tests.saturating_add(AROUND)
+}
+
+fn program(
+    guest: &Guest,
+    job: &Job<'_>,
+    tests: &[JobTest],
+    place: &str,
+    runs: usize,
+    scale: f64,
+) -> Program {
     let limits = tests.iter().map(|test| test.limit.unwrap_or(UNLIMITED));
-    let span = limits.sum::<Duration>().mul_f64(scale) + AROUND;
+    let span = span(limits, scale);
     // One after the other: who takes the guest with it is known then.
     let arguments = ["--exact".to_owned(), "--test-threads=1".to_owned()];
     let arguments: Vec<String> = arguments.into_iter().chain(names(tests)).collect();
@@ -146,46 +177,11 @@ fn program(guest: &Guest, job: &Job<'_>, tests: &[JobTest], place: &str, scale: 
     name_place(environment, place);
     set(environment, "KATA_TEST_RUN", job.run.id());
     set(environment, "KATA_TEST_TIME_SCALE", &scale.to_string());
-    program.follow = Some(format!("{RECORDS}/runs/{}", job.run.id()));
+    // A folder for each, so that nothing of another comes along.
+    let folder = format!("{RECORDS}/{runs}");
+    set(environment, "KATA_TEST_RECORD_DIR", &folder);
+    program.follow = Some(format!("{folder}/runs/{}", job.run.id()));
     program
-}
-
-impl Batch {
-    fn take(&mut self, notice: Notice, job: &Job<'_>, prefix: &str, screen: &mut dyn FnMut(&[u8])) {
-        match notice {
-            Notice::Output { bytes, .. } => screen(&bytes.0),
-            Notice::Appended { file, bytes } if file.ends_with(".jsonl") => {
-                let path = job.run.dir().join(format!("{prefix}-{file}"));
-                let open = OpenOptions::new().create(true).append(true).open(&path);
-                if let Err(error) = open.and_then(|mut file| file.write_all(&bytes.0)) {
-                    self.unwritten = Some((path, error));
-                }
-                self.read(&bytes.0);
-            }
-            Notice::Appended { .. } | Notice::LoadRunning => {}
-        }
-    }
-
-    /// Reads what records say. There is one file: tests that start test binaries of their own write
-    /// to others, whose names no test of ours has.
-    fn read(&mut self, bytes: &[u8]) {
-        self.cut.extend_from_slice(bytes);
-        while let Some(end) = self.cut.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.cut.drain(..=end).collect();
-            let Ok(record) = serde_json::from_slice::<Outcome>(&line) else {
-                continue;
-            };
-            if record.phase != Phase::Run {
-                continue;
-            }
-            if record.outcome == OutcomeKind::Lost {
-                self.began.insert(record.test);
-            } else {
-                self.began.remove(&record.test);
-                self.ended.insert(record.test);
-            }
-        }
-    }
 }
 
 fn names(tests: &[JobTest]) -> impl Iterator<Item = String> {
@@ -217,4 +213,36 @@ fn first_line(text: &str) -> &str {
 /// A place's name as a part of a file's.
 fn file_name(place: &str) -> String {
     place.replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: arithmetic with what a guest says; tests in guests are those of `tests/places`.
+
+    use super::*;
+
+    #[test]
+    fn no_figure_of_a_place_is_too_wild() {
+        for there in [
+            1e-300,
+            f64::MIN_POSITIVE,
+            0.0,
+            -1.0,
+            f64::NAN,
+            f64::INFINITY,
+        ] {
+            for here in [1e300, 1.0, 0.0, f64::NAN, f64::INFINITY] {
+                let slower = slowness(here, there);
+                assert!(
+                    (1.0..=SLOWEST).contains(&slower),
+                    "{here}/{there}: {slower}"
+                );
+                let limits = [UNLIMITED, Duration::MAX, Duration::MAX];
+                assert!(span(limits.into_iter(), MARGIN * slower) > UNLIMITED);
+            }
+        }
+        assert_eq!(slowness(30.0, 10.0).to_bits(), 3.0_f64.to_bits());
+        let minute = Duration::from_secs(60);
+        assert_eq!(span([minute; 2].into_iter(), 2.0), 4 * minute + AROUND);
+    }
 }

@@ -1,6 +1,8 @@
 //! Tests that take the machine with them, for `tests/places` to run in a guest. Without the variable
 //! that puts them on stage they do nothing, so that plain `cargo test` can run them too.
 
+mod hostile;
+
 use std::fs;
 use std::thread::sleep;
 use std::time::Duration;

@@ -17,13 +17,16 @@ use nix::unistd::Pid;
 
 use crate::{build, folder, kind, outcome, place};
 
+/// How much of what is on the screen is kept, in bytes. Tests can write without end.
+const SCREEN: usize = 256 << 10;
+
 /// Runs tests of the target `disasters` in a guest, on stage. Returns what became of them, and what
 /// was on the screen. `meanwhile` gets the folder of the records, in a thread of its own.
-fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Outcome>, String)> {
+pub(crate) fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Outcome>, String)> {
     run_until(Stop::NEVER, tests, meanwhile)
 }
 
-fn run_until(
+pub(crate) fn run_until(
     stop: Stop<'_>,
     tests: &[&str],
     meanwhile: impl FnOnce(&Path) + Send,
@@ -52,7 +55,11 @@ fn run_until(
     let records = run.dir().to_owned();
     let ran = thread::scope(|scope| {
         scope.spawn(|| meanwhile(&records));
-        place.run(&job, &mut |bytes| screen.extend_from_slice(bytes))
+        place.run(&job, &mut |bytes| {
+            if screen.len() < SCREEN {
+                screen.extend_from_slice(bytes);
+            }
+        })
     });
     ran.map_err(|error| anyhow::anyhow!("{error}"))?;
     let screen = String::from_utf8_lossy(&screen).into_owned();

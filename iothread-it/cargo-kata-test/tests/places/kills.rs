@@ -182,7 +182,11 @@ fn unfinished() -> Result<BTreeSet<PathBuf>> {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            let is_good = name == ".lock" || !name.starts_with('.') && !name.contains("unfinished");
+            let is_good = [".lock", ".iothread-it-scratch"].contains(&name.as_str())
+                || !["scratch-", "."]
+                    .iter()
+                    .any(|start| name.starts_with(start))
+                    && !name.contains("unfinished");
             // Scratch folders of others that work at this moment are locked.
             if !is_good && !is_in_use(&path) {
                 left.insert(path.clone());

@@ -6,6 +6,7 @@
 mod commands;
 mod disasters;
 mod example;
+mod hostile;
 mod kills;
 mod sudo;
 

@@ -8,10 +8,16 @@ use serde_json::json;
 use super::ram::{DraftRam, TemplateRam};
 use super::topology::BRIDGE;
 use super::{Accelerator, Topology, Trace, boot};
-use crate::artifacts::GuestImage;
+use crate::artifacts::{GuestImage, Manifest};
 use crate::config::HypervisorConfig;
 use iothread_hotplug::ColdPlugged;
 use iothread_pool::{IoThreadId, root_port_id};
+use qmp_client::QemuVersion;
+
+/// System calls that QEMU needs none of, so that whoever breaks out of a guest cannot use them: it may
+/// neither start programs, nor get other privileges, nor change priorities and affinities. Those of
+/// its threads are set from outside. A QEMU that was built without seccomp says so and ends.
+const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// Where the first root port goes on q35's own bus. The slots below hold what is always there.
 const FIRST_ROOT_PORT: usize = 0x08;
@@ -105,14 +111,15 @@ impl Memory<'_> {
 pub fn arguments(
     shape: &Shape,
     accelerator: &Accelerator,
-    guest: &GuestImage,
+    manifest: &Manifest,
     wiring: Wiring,
     memory: &Memory<'_>,
 ) -> Vec<OsString> {
     let mut line = CommandLine::default();
+    line.option("sandbox", SANDBOX);
     line.machine(shape, accelerator, memory);
-    line.memory(shape, wiring, memory);
-    line.guest(guest);
+    line.memory(shape, wiring, memory, manifest.qemu.numbers());
+    line.guest(&manifest.guest);
     line.channels(wiring);
     line.iothreads(shape);
     line.hotplug_buses(shape);
@@ -156,19 +163,30 @@ impl CommandLine {
     }
 
     /// By its descriptor, so that it is the very file that was looked at.
-    fn memory(&mut self, shape: &Shape, wiring: Wiring, memory: &Memory<'_>) {
+    fn memory(
+        &mut self,
+        shape: &Shape,
+        wiring: Wiring,
+        memory: &Memory<'_>,
+        version: Option<QemuVersion>,
+    ) {
         let share = match memory {
             Memory::Own => return,
             Memory::Draft(_) => true,
             Memory::Template(_) => false,
         };
-        let backend = json!({
+        let mut backend = json!({
             "qom-type": "memory-backend-file",
             "id": "ram",
             "mem-path": format!("/proc/self/fd/{}", wiring.ram),
             "size": shape.memory_bytes(),
             "share": share,
         });
+        // An older one makes memory that the guest cannot write to of it.
+        if !share && version.is_some_and(|version| version >= QemuVersion::OPENS_RAM_READ_ONLY) {
+            backend["readonly"] = true.into();
+            backend["rom"] = "off".into();
+        }
         self.option("object", backend.to_string());
         if !share {
             self.option("incoming", "defer");
@@ -246,8 +264,10 @@ impl CommandLine {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::artifacts::Origin;
+    use crate::artifacts::{Origin, QemuInstall};
     use crate::config::{IoThreads, Polling};
 
     fn line(topology: Topology) -> String {
@@ -267,19 +287,28 @@ mod tests {
             root_ports: 2,
             ..Shape::new(config)
         };
-        let guest = GuestImage {
-            kernel: "vmlinuz".into(),
-            vmlinux: Some("vmlinux".into()),
-            kernel_release: "6.1".into(),
-            initramfs: "initramfs".into(),
-            agent_sha256: String::new(),
-            origin: Origin::Host,
+        let manifest = Manifest {
+            qemu: QemuInstall {
+                program: "qemu-system-x86_64".into(),
+                prefix_args: Vec::new(),
+                env: BTreeMap::new(),
+                version: "11.1.3".into(),
+                origin: Origin::Host,
+            },
+            guest: GuestImage {
+                kernel: "vmlinuz".into(),
+                vmlinux: Some("vmlinux".into()),
+                kernel_release: "6.1".into(),
+                initramfs: "initramfs".into(),
+                agent_sha256: String::new(),
+                origin: Origin::Host,
+            },
         };
         let accelerator = Accelerator::Tcg {
             why: "a test".into(),
         };
         let wiring = Wiring::default();
-        let arguments = arguments(&shape, &accelerator, &guest, wiring, &Memory::Own);
+        let arguments = arguments(&shape, &accelerator, &manifest, wiring, &Memory::Own);
         let mut text = String::new();
         for argument in &arguments {
             let argument = argument.to_string_lossy();

@@ -50,11 +50,10 @@ impl<'a> Plan<'a> {
     }
 
     fn arguments(&self, memory: &Memory<'_>) -> Vec<OsString> {
-        let guest = &self.manifest.guest;
         qemu::arguments(
             self.shape,
             self.accelerator,
-            guest,
+            self.manifest,
             Wiring::default(),
             memory,
         )

@@ -24,9 +24,9 @@ use iothread_hotplug::{
     AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, Settled,
 };
 use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
-use qmp_client::{Qmp, QmpError};
 use qmp_client::command::{QueryIothreads, QueryVersion};
 use qmp_client::wait::Deadline;
+use qmp_client::{Qmp, QmpError};
 
 /// How long an attach may take from the first step to the last.
 const ATTACH_SPAN: Duration = Duration::from_secs(30);

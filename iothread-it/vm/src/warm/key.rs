@@ -154,8 +154,14 @@ mod tests {
 
         fn key(&self) -> Key {
             let wiring = Wiring::default();
-            let guest = &self.manifest.guest;
-            let line = arguments(&self.shape, &self.accelerator, guest, wiring, &Memory::Own);
+            let manifest = &self.manifest;
+            let line = arguments(
+                &self.shape,
+                &self.accelerator,
+                manifest,
+                wiring,
+                &Memory::Own,
+            );
             Key::of(&self.manifest, &line).unwrap()
         }
 

@@ -42,6 +42,14 @@ pub enum AgentError {
         /// The agent's version.
         theirs: u32,
     },
+    /// What a program said is not taken any more, so the program was given up.
+    #[error("{awaited} is not waited for any more: {why}")]
+    GivenUp {
+        /// What was awaited.
+        awaited: String,
+        /// What was said.
+        why: String,
+    },
     /// An answer to another question.
     #[error("the guest's agent answered {awaited} with something else")]
     WrongReply {

@@ -48,14 +48,24 @@ impl Agent {
     /// # Errors
     /// If the reading thread cannot be started.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
+        Self::with_write_timeout(stream, WRITE_TIMEOUT)
+    }
+
+    fn with_write_timeout(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
         let board = Arc::new(Board::new(State::default()));
         let [taken, ended] = [(); 2].map(|()| Arc::clone(&board));
         let lines = Lines::open(
             stream,
             "agent-reader",
-            WRITE_TIMEOUT,
-            move |line| taken.with(|state| state.take_line(line)),
-            move |why| ended.with(|state| state.closed = Some(why)),
+            timeout,
+            move |line| {
+                taken.with(|state| state.take_line(line));
+                // As long as it takes: who runs the program decides about that.
+                taken.wait(Deadline::after(Duration::MAX), |state| {
+                    state.has_room().then_some(())
+                });
+            },
+            move |why| ended.with(|state| state.close(why)),
         )?;
         Ok(Self {
             lines,
@@ -111,7 +121,7 @@ impl Agent {
     ) -> Result<Greeting, AgentError> {
         const AWAITED: &str = "the greeting of the restored guest";
         let command = Command::Renew(renewal.clone());
-        let id = self.send_in(Some(saved), AWAITED, command)?;
+        let id = self.send_in(Some(saved), AWAITED, command, Progress::default())?;
         let ended = self.wait(AWAITED, deadline, |state| {
             if let Some(End::Answered(outcome)) = state.requests.get_mut(&id)?.end.take() {
                 return Some(Err(End::Answered(outcome)));
@@ -174,7 +184,8 @@ impl Agent {
             presence,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
         };
-        match self.ask(&awaited, command, Deadline::after(timeout + GRACE))? {
+        let deadline = Deadline::after(timeout.saturating_add(GRACE));
+        match self.ask(&awaited, command, deadline)? {
             Reply::Awaited { known_for_ns } => Ok(Duration::from_nanos(known_for_ns)),
             _ => Err(AgentError::wrong_reply(&awaited)),
         }
@@ -301,7 +312,7 @@ impl Agent {
     }
 
     fn send(&self, awaited: &str, command: Command) -> Result<RequestId, AgentError> {
-        self.send_in(None, awaited, command)
+        self.send_in(None, awaited, command, Progress::default())
     }
 
     /// Sends a request, in the epoch of the last greeting unless another is named.
@@ -310,26 +321,33 @@ impl Agent {
         epoch: Option<&Epoch>,
         awaited: &str,
         command: Command,
+        progress: Progress,
     ) -> Result<RequestId, AgentError> {
+        let closed = |why: String| AgentError::Closed {
+            awaited: awaited.to_owned(),
+            why,
+        };
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let epoch = self.board.with(|state| {
+            if let Some(why) = &state.closed {
+                return Err(why.clone());
+            }
             let greeting = state.greeting.as_ref().and_then(|g| g.as_ref().ok());
             let epoch = epoch.or(greeting.map(|greeting| &greeting.epoch)).cloned();
-            if epoch.is_some() {
-                state.requests.insert(id, Progress::default());
-            }
-            epoch
+            let epoch = epoch.ok_or("the agent has not greeted yet")?;
+            state.requests.insert(id, progress);
+            Ok(epoch)
         });
-        let Some(epoch) = epoch else {
-            return Err(AgentError::Closed {
-                awaited: awaited.to_owned(),
-                why: "the agent has not greeted yet".into(),
-            });
-        };
+        let epoch = epoch.map_err(closed)?;
         let line = protocol::encode(&Request { epoch, id, command });
-        self.lines.send(&line).map_err(|error| AgentError::Closed {
-            awaited: awaited.to_owned(),
-            why: format!("cannot write to it: {error}"),
+        self.lines.send(&line).map_err(|error| {
+            // Half of the line may be out, and the agent would read the next one as its rest.
+            let why = format!("cannot write to it: {error}");
+            self.board.with(|state| {
+                state.requests.remove(&id);
+                state.close(why.clone());
+            });
+            closed(why)
         })?;
         Ok(id)
     }
@@ -356,5 +374,12 @@ impl Agent {
                 deadline,
             })
         })
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // The reading thread may wait for room.
+        self.board.with(|state| state.abandoned = true);
     }
 }

@@ -1,10 +1,11 @@
 //! Programs that run in the guest, and what they are delivered with.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use guest_agent::protocol::{Command, Exit, Notice, Program, Reply, Serial};
+use guest_agent::protocol::{Command, Exit, Notice, Program, Reply, RequestId, Serial};
 
-use super::state::End;
+use super::state::{End, Progress};
 use super::{Agent, AgentError, GRACE};
 use qmp_client::wait::Deadline;
 
@@ -38,44 +39,76 @@ impl Agent {
         }
     }
 
-    /// Runs a program to its end; `on_notice` hears what it says as it says it. The time that it may
-    /// take is the program's own; a guest that is silent is asked for a sign of life.
+    /// Runs a program to its end; `on_notice` hears what it says as it says it, and may give the
+    /// program up, with the reason: the guest goes on with it then. The time that it may take is the
+    /// program's own; a guest that is silent is asked for a sign of life.
     ///
     /// # Errors
-    /// If it cannot be started, if its time is up, or if the guest is gone or hangs.
+    /// If it cannot be started, if its time is up, if it is given up, or if the guest is gone or
+    /// hangs.
     pub fn run(
         &self,
         program: &Program,
-        on_notice: &mut dyn FnMut(Notice),
+        on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
     ) -> Result<Exit, AgentError> {
         let awaited = format!("the end of {}", program.path);
+        let command = Command::Run(program.clone());
+        let id = self.send_in(None, &awaited, command, Progress::of_program())?;
+        let ended = self.follow(&awaited, program, id, on_notice);
+        self.board.with(|state| state.requests.remove(&id));
+        ended
+    }
+
+    fn follow(
+        &self,
+        awaited: &str,
+        program: &Program,
+        id: RequestId,
+        on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
+    ) -> Result<Exit, AgentError> {
         let time = Duration::from_millis(program.timeout_ms);
         let deadline = Deadline::after(time.saturating_add(GRACE));
-        let id = self.send(&awaited, Command::Run(program.clone()))?;
         loop {
             let step = deadline.or_after(SILENCE);
-            let heard = self.wait(&awaited, step, |state| {
+            let heard = self.wait(awaited, step, |state| {
                 let progress = state.requests.get_mut(&id)?;
-                let notices = std::mem::take(&mut progress.notices);
-                let is_news = !notices.is_empty() || progress.end.is_some();
-                is_news.then(|| (notices, progress.end.take()))
+                let is_news = progress.has_news();
+                is_news.then(|| (progress.take_notices(), progress.end.take()))
             });
             let (notices, end) = match heard {
                 Ok(heard) => heard,
                 Err(AgentError::TimedOut { .. }) if !deadline.has_passed() => {
-                    self.disks(Deadline::after(SIGN_OF_LIFE))?;
+                    self.sign_of_life(id)?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            notices.into_iter().for_each(&mut *on_notice);
-            if let Some(end) = end {
-                self.board.with(|state| state.requests.remove(&id));
-                return match end {
-                    End::Answered(Ok(Reply::Exited(exit))) => Ok(exit),
-                    end => Err(end.into_error(&awaited)),
-                };
+            // The reading thread waits for room.
+            self.board.with(|_| ());
+            for notice in notices {
+                if let ControlFlow::Break(why) = on_notice(notice) {
+                    let awaited = awaited.to_owned();
+                    return Err(AgentError::GivenUp { awaited, why });
+                }
+            }
+            match end {
+                None => {}
+                Some(End::Answered(Ok(Reply::Exited(exit)))) => return Ok(exit),
+                Some(end) => return Err(end.into_error(awaited)),
             }
         }
+    }
+
+    /// Asks the guest something. Anything that the program says meanwhile is an answer too.
+    fn sign_of_life(&self, program: RequestId) -> Result<(), AgentError> {
+        const AWAITED: &str = "a sign of life";
+        let id = self.send(AWAITED, Command::Disks)?;
+        let heard = self.wait(AWAITED, Deadline::after(SIGN_OF_LIFE), |state| {
+            let is_answered = state.requests.get(&id)?.end.is_some();
+            let is_heard = state.requests.get(&program)?.has_news();
+            (is_answered || is_heard).then_some(())
+        });
+        self.board.with(|state| state.requests.remove(&id));
+        heard
     }
 }

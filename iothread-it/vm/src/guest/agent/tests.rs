@@ -1,9 +1,11 @@
 //! The channel's rules, with a guest's end that the tests play.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
+use std::sync::mpsc::channel as queue;
 use std::thread;
 
-use guest_agent::protocol::Message;
+use guest_agent::protocol::{Bytes, Exit, Failure, FailureKind, Message, Notice, Program, Stream};
 
 use super::*;
 
@@ -67,4 +69,162 @@ fn a_closed_channel_ends_the_wait() {
     drop(guest);
     let error = agent.greeting(soon()).unwrap_err();
     assert!(matches!(error, AgentError::Closed { .. }), "{error}");
+}
+
+/// A channel to a guest that has greeted.
+fn greeted() -> (Agent, UnixStream) {
+    let (agent, mut guest) = channel();
+    guest.write_all(&greeting("one")).unwrap();
+    agent.greeting(soon()).unwrap();
+    (agent, guest)
+}
+
+/// Reads a request of the host's.
+fn request(guest: &UnixStream) -> Request {
+    let mut line = Vec::new();
+    let mut guest = BufReader::with_capacity(1, guest);
+    guest.read_until(b'\n', &mut line).unwrap();
+    protocol::decode(&line).unwrap()
+}
+
+fn answer(id: RequestId, outcome: Result<Reply, Failure>) -> Vec<u8> {
+    protocol::encode(&Message::Answer { id, outcome })
+}
+
+fn output(id: RequestId, length: usize) -> Vec<u8> {
+    let (stream, bytes) = (Stream::Stdout, Bytes(vec![b'x'; length]));
+    let notice = Notice::Output { stream, bytes };
+    protocol::encode(&Message::Notice { id, notice })
+}
+
+#[test]
+fn after_half_a_request_nothing_more_is_written() {
+    let (ours, mut guest) = UnixStream::pair().unwrap();
+    let agent = Agent::with_write_timeout(ours, Duration::from_millis(100)).unwrap();
+    guest.write_all(&greeting("one")).unwrap();
+    agent.greeting(soon()).unwrap();
+    // More than a socket holds, and the guest does not read.
+    let program = Program {
+        arguments: vec!["x".repeat(4 << 20)],
+        ..Program::default()
+    };
+    let error = agent
+        .run(&program, &mut |_| ControlFlow::Continue(()))
+        .unwrap_err();
+    assert!(error.to_string().contains("cannot write to it"), "{error}");
+    let error = agent.disks(soon()).unwrap_err();
+    assert!(error.to_string().contains("cannot write to it"), "{error}");
+    drop(agent);
+    let mut read = Vec::new();
+    guest.read_to_end(&mut read).unwrap();
+    assert!(!read.contains(&b'\n'), "a second request was written");
+}
+
+#[test]
+fn a_program_whose_output_is_not_taken_has_to_wait() {
+    const PIECE: usize = 64 << 10;
+    const PIECES: usize = 512;
+    let (agent, mut guest) = greeted();
+    let (told, hear) = queue::<()>();
+    let agent = &agent;
+    thread::scope(|scope| {
+        let running = scope.spawn(move || {
+            let mut taken = 0;
+            let mut take = |notice| {
+                if taken == 0 {
+                    hear.recv_timeout(Duration::from_secs(30)).unwrap();
+                }
+                if let Notice::Output { bytes, .. } = notice {
+                    taken += bytes.0.len();
+                }
+                ControlFlow::Continue(())
+            };
+            let exit = agent.run(&Program::default(), &mut take).unwrap();
+            (exit, taken)
+        });
+        let id = request(&guest).id;
+        let mut written = 0;
+        guest
+            .set_write_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        let piece = output(id, PIECE);
+        let mut rest = &piece[..0];
+        while written < PIECES * PIECE {
+            if rest.is_empty() {
+                rest = &piece;
+                written += PIECE;
+            }
+            match guest.write(rest) {
+                Ok(length) => rest = &rest[length..],
+                Err(_) => break,
+            }
+        }
+        assert!(written < 6 << 20, "{written} bytes were taken");
+        told.send(()).unwrap();
+        guest.set_write_timeout(None).unwrap();
+        guest.write_all(rest).unwrap();
+        while written < PIECES * PIECE {
+            guest.write_all(&piece).unwrap();
+            written += PIECE;
+        }
+        let exited = Reply::Exited(Exit::Code(0));
+        guest.write_all(&answer(id, Ok(exited))).unwrap();
+        assert_eq!(running.join().unwrap(), (Exit::Code(0), PIECES * PIECE));
+    });
+}
+
+#[test]
+fn a_program_is_given_up_by_who_takes_its_output() {
+    let (agent, mut guest) = greeted();
+    thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let mut refuse = |_| ControlFlow::Break("too much".to_owned());
+            agent.run(&Program::default(), &mut refuse)
+        });
+        let id = request(&guest).id;
+        guest.write_all(&output(id, 1)).unwrap();
+        let error = running.join().unwrap().unwrap_err();
+        assert!(matches!(error, AgentError::GivenUp { .. }), "{error}");
+    });
+    assert!(agent.board.with(|state| state.requests.is_empty()));
+}
+
+#[test]
+fn output_of_what_is_no_program_is_not_kept() {
+    let (agent, mut guest) = greeted();
+    let id = agent.send("a list", Command::Disks).unwrap();
+    for _ in 0..64 {
+        guest.write_all(&output(id, 64 << 10)).unwrap();
+    }
+    guest.write_all(&answer(id, Ok(Reply::Done))).unwrap();
+    let kept = agent.wait("the answer", soon(), |state| {
+        let progress = state.requests.get_mut(&id)?;
+        progress.end.as_ref()?;
+        Some(progress.take_notices())
+    });
+    assert_eq!(kept.unwrap(), []);
+}
+
+#[test]
+fn a_failure_of_any_length_is_a_short_text() {
+    let (agent, mut guest) = greeted();
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| agent.disks(soon()));
+        let failure = Failure {
+            kind: FailureKind::TimedOut,
+            message: "é".repeat(100_000),
+        };
+        let id = request(&guest).id;
+        guest.write_all(&answer(id, Err(failure))).unwrap();
+        let error = asking.join().unwrap().unwrap_err().to_string();
+        assert!(error.len() < 10_000, "{} bytes", error.len());
+    });
+}
+
+#[test]
+fn a_line_without_an_end_closes_the_channel() {
+    let (agent, mut guest) = greeted();
+    thread::spawn(move || while guest.write_all(&[b'x'; 4096]).is_ok() {});
+    let error = agent.disks(soon()).unwrap_err();
+    assert!(error.to_string().contains("longer than"), "{error}");
 }

@@ -14,7 +14,7 @@ use super::key::{self, Key};
 use super::notes;
 use crate::artifacts::{Store, lock_by};
 use crate::qemu::DraftRam;
-use crate::scratch::Scratch;
+use crate::scratch::{Scratch, sweep_in};
 
 /// How long another process may take to make the template that this one needs too. On a busy host
 /// an emulated guest boots for a minute.
@@ -68,11 +68,7 @@ impl WarmStore {
     /// If the folder cannot be written.
     pub fn sweep(&self) -> Result<(), WarmError> {
         let drafts = self.drafts();
-        if drafts.is_dir() {
-            // Making one removes all whose owners are gone.
-            Scratch::new_in(&drafts).map_err(at(&drafts))?;
-        }
-        Ok(())
+        sweep_in(&drafts).map_err(at(&drafts))
     }
 
     /// Notes why a guest was booted that was to be restored.
