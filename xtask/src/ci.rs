@@ -30,8 +30,11 @@ pub(crate) fn run() -> Result<ExitCode> {
         cargo::cargo().args([
             "clippy",
             "--workspace",
-            "--all-targets",
-            // Also those that `cargo test` leaves out.
+            // All targets, also tests that `cargo test` leaves out.
+            "--lib",
+            "--bins",
+            "--examples",
+            "--benches",
             "--test=*",
             "--all-features",
             "--",
@@ -43,8 +46,11 @@ pub(crate) fn run() -> Result<ExitCode> {
         cargo::cargo().args([
             "clippy",
             "--package=kata-test",
-            "--all-targets",
-            // Also those that `cargo test` leaves out.
+            // All targets, also tests that `cargo test` leaves out.
+            "--lib",
+            "--bins",
+            "--examples",
+            "--benches",
             "--test=*",
             "--",
             "-Dwarnings",
