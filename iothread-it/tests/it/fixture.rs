@@ -127,6 +127,15 @@ pub(crate) fn lacks_scsi_mappings() -> Verdict {
     qemu_is(&format!("older than {newer}"), |qemu| qemu < newer)
 }
 
+/// Whether this host has io_uring: containers often forbid it.
+pub(crate) fn io_uring() -> Verdict {
+    const SOURCE: &str = "io_uring_setup";
+    match io_uring::IoUring::new(1) {
+        Ok(_) => Verdict::met("a ring was made", SOURCE),
+        Err(error) => Verdict::unmet(error.to_string(), SOURCE),
+    }
+}
+
 fn qemu_is(what: &str, is_so: impl Fn(QemuVersion) -> bool) -> Verdict {
     const SOURCE: &str = "artifacts.json";
     let qemu = match Manifest::find() {
