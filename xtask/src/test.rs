@@ -24,3 +24,37 @@ pub(crate) fn prepare() -> Result<(&'static str, OsString)> {
     let manifest = Manifest::path_in(&cargo::target_directory()?);
     Ok((MANIFEST_ENV, manifest.into_os_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use kata_test_runner::early_returns;
+
+    /// Every Rust source below a folder, but for what cargo makes and for other workspaces.
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is_made = path.ends_with("target") || path.ends_with(".git");
+            if path.is_dir() && !is_made && !path.join("Cargo.lock").exists() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn no_test_of_this_workspace_returns_early() {
+        let mut files = Vec::new();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        sources(root, &mut files);
+        assert!(files.iter().any(|file| file.ends_with("xtask/src/test.rs")));
+        let found: Vec<String> = files
+            .iter()
+            .flat_map(|file| early_returns(file).unwrap())
+            .map(|found| found.to_string())
+            .collect();
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+}

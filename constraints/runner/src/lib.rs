@@ -58,7 +58,7 @@ pub use outcome::{Outcome, OutcomeKind, Phase};
 pub use place::{Job, JobTest, Place, PlaceError, RecordedHost, Site};
 pub use plan::{Plan, PlannedPlace, PlannedTest, plan};
 pub use run::Run;
-pub use scan::{Stray, scan};
+pub use scan::{EarlyReturn, Stray, early_returns, scan};
 pub use shards::{Shards, TestId};
 pub use stop::Stop;
 #[cfg(target_os = "linux")]

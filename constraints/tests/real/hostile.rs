@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use kata_test::kata_test;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -89,7 +90,6 @@ fn the_worst_is_one_outcome_each() {
 fn what_is_left_behind_is_said_by_name() {
     set_child_subreaper(true).expect("orphans");
     let sample = Sample::build("hostile");
-    let folder = tempfile::tempdir().expect("a folder");
     // One after the other and then at the same time: whose a daemon is must show in itself.
     for threads in ["--test-threads=1", "--test-threads=4"] {
         let mut command = sample.command(&["leaves::", threads]);
@@ -119,18 +119,21 @@ fn what_is_left_behind_is_said_by_name() {
             .recorded()
             .contains("\"constraint\":\"nothing left behind\",\"observed\":\"process ")
     );
-    if is_root() {
-        let mut command = sample.command(&["--exact", "leaves::a_mount"]);
-        command.env("MOUNT_ON", folder.path());
-        let said = Said::by(command);
-        let umount = Command::new("umount").arg(folder.path()).status();
-        assert!(umount.expect("umount").success());
-        let line = format!(
-            "leaves::a_mount: mount {} (tmpfs)\n",
-            folder.path().display()
-        );
-        assert!(said.stdout.contains(&line), "{}", said.stdout);
-    }
+}
+
+#[kata_test(root)]
+fn a_mount_that_a_test_leaves_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = HOSTILE.command(&["--exact", "leaves::a_mount"]);
+    command.env("MOUNT_ON", folder.path());
+    let said = Said::by(command);
+    let umount = Command::new("umount").arg(folder.path()).status();
+    assert!(umount.expect("umount").success());
+    let line = format!(
+        "leaves::a_mount: mount {} (tmpfs)\n",
+        folder.path().display()
+    );
+    assert!(said.stdout.contains(&line), "{}", said.stdout);
 }
 
 #[test]
@@ -228,48 +231,51 @@ fn in_process_runs_without_children() {
     assert!(said.line("z_untouched::everything").ends_with("FAILED"));
 }
 
-/// What other tests of this file do shows in the run as a whole: green by itself, root or not.
+/// What other tests of this file do shows in the run as a whole: green by itself.
 #[test]
+fn a_caller_who_is_not_root_runs_an_unprivileged_test_as_is() {
+    let sample = Sample::build("hostile");
+    let said = sample.run_unprivileged(&["cannot_be_root"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let unmet = said.line("unprivileged::cannot_be_root");
+    assert!(
+        unmet.ends_with("needs when is_root: the probe's uid is not 0 (geteuid)"),
+        "{unmet}"
+    );
+}
+
+#[kata_test(root)]
 fn an_unprivileged_test_under_root_runs_as_somebody_else() {
     let sample = Sample::build("hostile");
     let said = sample.run(&["unprivileged::", "--show-output"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let line = said.line("unprivileged::has_a_home");
     let unmet = said.line("unprivileged::cannot_be_root");
+    let somebody = said.line("unprivileged::is_somebody");
+    assert!(somebody.ends_with("... ok (as uid 4321)"), "{somebody}");
+    assert!(line.ends_with("... ok (as uid 65534)"), "{line}");
     assert!(
-        unmet.ends_with("needs when is_root: the probe's uid is not 0 (geteuid)") || is_root(),
+        unmet.contains("ignored, needs when is_root: the probe's uid is not 0"),
         "{unmet}"
     );
-    if is_root() {
-        let somebody = said.line("unprivileged::is_somebody");
-        assert!(somebody.ends_with("... ok (as uid 4321)"), "{somebody}");
-        assert!(line.ends_with("... ok (as uid 65534)"), "{line}");
-        assert!(
-            unmet.contains("ignored, needs when is_root: the probe's uid is not 0"),
-            "{unmet}"
-        );
-        assert!(
-            said.line("unprivileged::is_not_provided")
-                .ends_with("... ok")
-        );
-        let recorded = sample.recorded();
-        let of = |line: &&str| line.contains("has_a_home") && line.contains("\"passed\"");
-        let record = recorded.lines().find(of).expect("a record");
-        assert!(record.contains("\"as_uid\":65534"), "{record}");
-        let (_, home) = said.stdout.split_once("home is Some(\"").expect("a home");
-        let (home, _) = home.split_once('"').expect("its end");
-        assert!(
-            home.contains("kata-test-home-") && !Path::new(home).exists(),
-            "{home}"
-        );
-    }
+    assert!(
+        said.line("unprivileged::is_not_provided")
+            .ends_with("... ok")
+    );
+    let recorded = sample.recorded();
+    let of = |line: &&str| line.contains("has_a_home") && line.contains("\"passed\"");
+    let record = recorded.lines().find(of).expect("a record");
+    assert!(record.contains("\"as_uid\":65534"), "{record}");
+    let (_, home) = said.stdout.split_once("home is Some(\"").expect("a home");
+    let (home, _) = home.split_once('"').expect("its end");
+    assert!(
+        home.contains("kata-test-home-") && !Path::new(home).exists(),
+        "{home}"
+    );
 }
 
-#[test]
+#[kata_test(root)]
 fn a_user_who_cannot_reach_the_test_is_told_the_path() {
-    if !is_root() {
-        return;
-    }
     let sample = Sample::build("hostile");
     let closed = tempfile::tempdir().expect("a folder");
     fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).expect("chmod");

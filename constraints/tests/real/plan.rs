@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use kata_test::kata_test;
 use kata_test_runner::{
     Binary, Job, LIST_ARGUMENTS, OutcomeKind, Outlook, Place, PlaceError, Plan, RecordedHost, Run,
     Site, plan,
@@ -161,19 +162,23 @@ fn a_place_is_asked_once_for_what_its_kept_answers_lack() {
     fs::rename(&new, &binary.executable).expect("a new build");
     planned(std::slice::from_ref(&binary), &mut sites, records.path());
     assert_eq!(asked.get(), 1);
-    // What is met here is not asked elsewhere. That takes root, for a sample that needs root.
-    if !is_root() {
-        return;
-    }
-    let [elsewhere] = sites;
-    let mut sites = [Site::Here, elsewhere];
+}
+
+/// The sample needs root.
+#[kata_test(root)]
+fn what_is_met_here_is_not_asked_elsewhere() {
     let sample = Sample::build("privileged");
+    let records = tempfile::tempdir().expect("a folder");
+    let asked = std::rc::Rc::default();
+    let elsewhere = Elsewhere {
+        asked: std::rc::Rc::clone(&asked),
+    };
     let plan = planned(
-        &[self::binary(&sample, "p::privileged")],
-        &mut sites,
+        &[binary(&sample, "p::privileged")],
+        &mut [Site::Here, Site::Place(Box::new(elsewhere))],
         records.path(),
     );
-    assert_eq!(asked.get(), 1, "{plan:?}");
+    assert_eq!(asked.get(), 0, "{plan:?}");
 }
 
 #[test]

@@ -7,23 +7,18 @@
 use std::cell::Cell;
 
 use anyhow::{Result, ensure};
-use guest_vm::artifacts::Manifest;
 use guest_vm::guest::Agent;
 use guest_vm::qemu::Topology;
-use iothread_hotplug::{BlockOptions, Guest, GuestError, Hotplug};
-use iothread_pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable};
-use qmp_client::QemuVersion;
-use qmp_client::command::{Cont, Stop};
+use iothread_hotplug::{Guest, GuestError};
+use iothread_pool::{DeviceId, Placement};
 use qmp_client::wait::Deadline;
-use qmp_client::{Cursor, Qmp, QmpError};
-use serde_json::json;
+use qmp_client::{Cursor, Qmp};
 
-use crate::fixture::{Bench, cases, shape, soon};
-use crate::raw::{DeviceDel, deleted};
+use crate::fixture::{Bench, cases, soon};
+use crate::raw::deleted;
 
 cases!(q35 Q35
     a_disk_that_is_ejected_before_it_is_found_comes_again
-    a_disk_comes_where_another_was_asked_for_many_times
 );
 
 fn a_disk_that_is_ejected_before_it_is_found_comes_again(topology: Topology) -> Result<()> {
@@ -64,69 +59,6 @@ impl Guest for Ejecting<'_> {
     }
 }
 
-/// How often. Whether the host is between two ejects with its next disk is up to both: they are
-/// milliseconds apart.
-const ROUNDS: usize = 8;
-
-/// More requests than the guest hears before it lets go.
-const REQUESTS: usize = 30;
-
-/// The disk has no other slot to go to. How often the guest took it is in the record.
-fn a_disk_comes_where_another_was_asked_for_many_times(topology: Topology) -> Result<()> {
-    Bench::run(topology, |bench| {
-        let disk = bench.disk("disk0")?;
-        let mut hotplug = one_slot(topology)?;
-        let (qmp, agent) = (bench.vm.qmp(), bench.vm.agent());
-        let mut taken = 0;
-        for _ in 0..ROUNDS {
-            let since = qmp.cursor();
-            let guest = Halted { qmp, agent };
-            hotplug.attach(qmp, &guest, &disk, &Placement::First, soon())?;
-            taken += deletions(qmp, &disk.id, since)?;
-            ask_many_times(qmp, &disk.id)?;
-            let settled = hotplug.settle(qmp, soon())?;
-            ensure!(settled.gone == [disk.id.clone()], "{settled:?}");
-        }
-        kata_test::measure("taken", taken as f64);
-        qmp.execute(&Cont {}, soon())?;
-        bench.still_works()
-    })
-}
-
-/// A guest that goes on once a disk is there, and not before.
-struct Halted<'a> {
-    qmp: &'a Qmp,
-    agent: &'a Agent,
-}
-
-impl Guest for Halted<'_> {
-    fn await_present(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
-        self.qmp.execute(&Cont {}, soon())?;
-        self.agent.await_present(disk, deadline)
-    }
-}
-
-/// Asks again and again, and then lets the guest run for a moment at a time until it has let go: it
-/// is stopped then, and ejects that are left wait for the next disk.
-fn ask_many_times(qmp: &Qmp, disk: &DeviceId) -> Result<()> {
-    let since = qmp.cursor();
-    for _ in 0..REQUESTS {
-        match qmp.execute(&DeviceDel(json!({"id": disk.as_str()})), soon()) {
-            Ok(_) | Err(QmpError::Refused { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    let patience = soon();
-    loop {
-        qmp.execute(&Stop {}, soon())?;
-        if deletions(qmp, disk, since)? > 0 {
-            return Ok(());
-        }
-        ensure!(!patience.has_passed(), "the guest does not let go");
-        qmp.execute(&Cont {}, soon())?;
-    }
-}
-
 /// How often QEMU said that a disk is gone.
 fn deletions(qmp: &Qmp, disk: &DeviceId, since: Cursor) -> Result<usize> {
     let count = qmp.events_since(since, |events| {
@@ -136,13 +68,4 @@ fn deletions(qmp: &Qmp, disk: &DeviceId, since: Cursor) -> Result<usize> {
             .count()
     });
     count.map_err(|lost| anyhow::anyhow!("{lost}"))
-}
-
-fn one_slot(topology: Topology) -> Result<Hotplug> {
-    let version = Manifest::find()?.qemu.numbers();
-    Ok(Hotplug::new(
-        Pool::new(vec![IoThreadId::indep(0)], SlotTable::on_bus("rp3", 0..=0))?,
-        BlockOptions::from(&shape(topology)?.config),
-        version.unwrap_or(QemuVersion::OLDEST),
-    ))
 }

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use crate::fixture::{extent, soon};
 
 /// What a serving thread gains at the least. An idle one gains none, or one for a wake-up.
-const SERVING: u64 = 5;
-const IDLE: u64 = 1;
+pub(crate) const SERVING: u64 = 5;
+pub(crate) const IDLE: u64 = 1;
 
 /// A load goes on until the pool's threads have gained so much, or the main loop so much more that
 /// they would have if they served: on a busy host that takes a while.

@@ -15,6 +15,7 @@ use guest_vm::warm::WarmStore;
 use iothread_hotplug::{DiskSpec, DiskState};
 use iothread_pool::{DeviceId, IoThreadId, Lease, Placement};
 use kata_test::Verdict;
+use qmp_client::QemuVersion;
 use qmp_client::wait::Deadline;
 
 /// The variable that names another configuration.
@@ -30,11 +31,16 @@ pub(crate) const DISK_SIZE: u64 = 64 << 20;
 /// the tests `q35::case` and `pc::case`.
 ///
 /// The few behind `on every topology:` run on `q35_native` and `q35_bridge` too: a detach takes six
-/// seconds on the first of these.
+/// seconds on the first of these. Those behind `needs (…):` need these constraints, and are skipped
+/// elsewhere.
 macro_rules! on_each_machine {
-    ($($case:ident),* $(,)? $(; on every topology: $($every:ident),* $(,)?)?) => {
-        $crate::fixture::cases!(q35 Q35 $($case)* $($($every)*)?);
-        $crate::fixture::cases!(pc Pc $($case)* $($($every)*)?);
+    (
+        $($case:ident),* $(,)?
+        $(; on every topology: $($every:ident),* $(,)?)?
+        $(; needs $needs:tt: $($needy:ident),* $(,)?)*
+    ) => {
+        $crate::fixture::cases!(q35 Q35 $($case)* $($($every)*)? $(; $needs $($needy)*)*);
+        $crate::fixture::cases!(pc Pc $($case)* $($($every)*)? $(; $needs $($needy)*)*);
         $(
             $crate::fixture::cases!(q35_native Q35Native $($every)*);
             $crate::fixture::cases!(q35_bridge Q35Bridge $($every)*);
@@ -44,20 +50,28 @@ macro_rules! on_each_machine {
 pub(crate) use on_each_machine;
 
 macro_rules! cases {
-    ($module:ident $topology:ident $($case:ident)*) => {
+    ($module:ident $topology:ident $($case:ident)* $(; $needs:tt $($needy:ident)*)*) => {
         mod $module {
-            use guest_vm::qemu::Topology;
-            use kata_test::kata_test;
             $(
-                #[kata_test(when = crate::fixture::qemu_and_guest)]
-                fn $case() -> anyhow::Result<()> {
-                    super::$case(Topology::$topology)
-                }
+                $crate::fixture::case!((when = crate::fixture::qemu_and_guest) $case $topology);
             )*
+            $($(
+                $crate::fixture::case!($needs $needy $topology);
+            )*)*
         }
     };
 }
 pub(crate) use cases;
+
+macro_rules! case {
+    (($($needs:tt)*) $case:ident $topology:ident) => {
+        #[kata_test::kata_test($($needs)*)]
+        fn $case() -> anyhow::Result<()> {
+            super::$case(guest_vm::qemu::Topology::$topology)
+        }
+    };
+}
+pub(crate) use case;
 
 /// Where the cases have their disks: beside the test binary, which is below the target directory
 /// and so on a disk with room.
@@ -87,6 +101,53 @@ pub(crate) fn qemu_and_guest() -> Verdict {
     match Manifest::find() {
         Ok(manifest) => Verdict::met(format!("QEMU {}", manifest.qemu.version), SOURCE),
         Err(error) => Verdict::unmet(error.to_string(), SOURCE),
+    }
+}
+
+/// Whether this QEMU maps a disk's queues to threads.
+pub(crate) fn maps_queues() -> Verdict {
+    let oldest = QemuVersion::MAPS_QUEUES;
+    qemu_is(&format!("{oldest} or newer"), |qemu| qemu >= oldest)
+}
+
+/// Whether this QEMU maps a SCSI controller's queues to threads.
+pub(crate) fn maps_scsi_queues() -> Verdict {
+    let oldest = QemuVersion::MAPS_SCSI_QUEUES;
+    qemu_is(&format!("{oldest} or newer"), |qemu| qemu >= oldest)
+}
+
+/// Whether `device_add` of this QEMU would take a disk's mapping and drop it.
+pub(crate) fn drops_mappings() -> Verdict {
+    let newer = QemuVersion::MAPS_QUEUES;
+    qemu_is(&format!("older than {newer}"), |qemu| qemu < newer)
+}
+
+/// Whether this QEMU has no mapping of a SCSI controller's queues.
+pub(crate) fn lacks_scsi_mappings() -> Verdict {
+    let newer = QemuVersion::MAPS_SCSI_QUEUES;
+    qemu_is(&format!("older than {newer}"), |qemu| qemu < newer)
+}
+
+/// Whether this host has io_uring: containers often forbid it.
+pub(crate) fn io_uring() -> Verdict {
+    const SOURCE: &str = "io_uring_setup";
+    match io_uring::IoUring::new(1) {
+        Ok(_) => Verdict::met("a ring was made", SOURCE),
+        Err(error) => Verdict::unmet(error.to_string(), SOURCE),
+    }
+}
+
+fn qemu_is(what: &str, is_so: impl Fn(QemuVersion) -> bool) -> Verdict {
+    const SOURCE: &str = "artifacts.json";
+    let qemu = match Manifest::find() {
+        Ok(manifest) => manifest.qemu,
+        Err(error) => return Verdict::unmet(error.to_string(), SOURCE),
+    };
+    let version = format!("QEMU {}", qemu.version);
+    match qemu.numbers().map(is_so) {
+        Some(true) => Verdict::met(version, SOURCE),
+        Some(false) => Verdict::unmet(format!("{version} is not {what}"), SOURCE),
+        None => Verdict::undetermined(format!("{version} has no numbers"), SOURCE),
     }
 }
 

@@ -23,6 +23,8 @@ mod moving;
 mod ownership;
 mod pending;
 mod placement;
+mod polling;
+mod queues;
 mod raw;
 mod regressions;
 mod serving;

@@ -3,12 +3,10 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, bail, ensure};
-use guest_vm::artifacts::Manifest;
 use guest_vm::config::Polling;
 use guest_vm::qemu::Topology;
-use iothread_hotplug::{DiskSpec, Step};
+use iothread_hotplug::Step;
 use iothread_pool::{IoThreadId, Mapping, Placement};
-use qmp_client::QemuVersion;
 use qmp_client::command::QueryIothreads;
 
 use crate::evidence::{only, under_load};
@@ -23,10 +21,12 @@ const ASLEEP: Polling = Polling {
 
 on_each_machine!(
     policies_choose_the_thread_that_works,
-    queues_dealt_out_to_two_threads,
-    queues_mapped_by_name,
     a_thread_added_at_run_time_serves;
-    on every topology: the_configuration_s_policy_is_followed,
+    on every topology: the_configuration_s_policy_is_followed;
+    needs (when = crate::fixture::maps_queues):
+        queues_dealt_out_to_two_threads,
+        queues_mapped_by_name;
+    needs (when = crate::fixture::drops_mappings): mappings_are_refused_where_qemu_drops_them,
 );
 
 /// Four disks, each by another policy: the threads 0 to 3 in order.
@@ -69,38 +69,37 @@ fn the_configuration_s_policy_is_followed(topology: Topology) -> Result<()> {
     })
 }
 
-fn queues_dealt_out_to_two_threads(topology: Topology) -> Result<()> {
-    let two = NonZeroUsize::new(2).expect("two is not zero");
-    each_queue_has_its_thread(topology, Placement::Spread(two), [0, 1])
+fn spread_over_two() -> Placement {
+    Placement::Spread(NonZeroUsize::new(2).expect("two is not zero"))
 }
 
-fn queues_mapped_by_name(topology: Topology) -> Result<()> {
+fn mapped_by_name() -> Result<Placement> {
     let mapping = Mapping::named(vec![
         (IoThreadId::indep(3), vec![0]),
         (IoThreadId::indep(1), vec![1]),
     ])?;
-    each_queue_has_its_thread(topology, Placement::Mapped(mapping), [3, 1])
+    Ok(Placement::Mapped(mapping))
+}
+
+fn queues_dealt_out_to_two_threads(topology: Topology) -> Result<()> {
+    each_queue_has_its_thread(topology, &spread_over_two(), [0, 1])
+}
+
+fn queues_mapped_by_name(topology: Topology) -> Result<()> {
+    each_queue_has_its_thread(topology, &mapped_by_name()?, [3, 1])
 }
 
 /// The guest has a queue for each CPU, so a load on CPU *n* shows who serves queue *n*.
-///
-/// A QEMU that is to refuse gets one CPU: with two, an emulated 7.2 was seen to crash (a
-/// segmentation fault of its CPU thread) while the guest let go of a disk.
 fn each_queue_has_its_thread(
     topology: Topology,
-    placement: Placement,
+    placement: &Placement,
     threads: [usize; 2],
 ) -> Result<()> {
     let mut shape = shape(topology)?;
-    let version = Manifest::find()?.qemu.numbers();
-    let maps = version.is_some_and(|version| version >= QemuVersion::MAPS_QUEUES);
-    shape.config.vcpus = if maps { 2 } else { 1 };
+    shape.config.vcpus = 2;
     Bench::run_shape(&shape, |bench| {
         let disk = bench.disk("disk0")?;
-        if !maps {
-            return is_refused(bench, &disk, &placement);
-        }
-        bench.attach(&disk, &placement)?;
+        bench.attach(&disk, placement)?;
         for (cpu, number) in (0..).zip(threads) {
             let thread = IoThreadId::indep(number);
             only(&thread, &under_load(&bench.vm, &disk, cpu)?)
@@ -111,17 +110,22 @@ fn each_queue_has_its_thread(
     })
 }
 
-/// An older QEMU would take the mapping, drop it, and let the main loop serve.
-fn is_refused(bench: &mut Bench, disk: &DiskSpec, placement: &Placement) -> Result<()> {
-    let Err(error) = bench.vm.attach(disk, placement) else {
-        bail!("a mapping that this QEMU drops was taken");
-    };
-    let told = format!("{:#}", anyhow::Error::from(error));
-    ensure!(
-        told.contains("would drop the iothread-vq-mapping"),
-        "{told}"
-    );
-    bench.still_works()
+/// The main loop would serve then.
+fn mappings_are_refused_where_qemu_drops_them(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        for placement in [spread_over_two(), mapped_by_name()?] {
+            let Err(error) = bench.vm.attach(&disk, &placement) else {
+                bail!("a mapping that this QEMU drops was taken: {placement:?}");
+            };
+            let told = format!("{:#}", anyhow::Error::from(error));
+            ensure!(
+                told.contains("would drop the iothread-vq-mapping"),
+                "{told}"
+            );
+        }
+        bench.still_works()
+    })
 }
 
 fn a_thread_added_at_run_time_serves(topology: Topology) -> Result<()> {

@@ -1,10 +1,8 @@
 //! QEMU's own words for what it refuses, and that we say no before QEMU does, in the same words.
 
 use anyhow::{Context, Result, ensure};
-use guest_vm::artifacts::Manifest;
 use iothread_pool::{DeviceId, IoThreadId, Mapping, Placement, Pool, SlotTable};
 use kata_test::kata_test;
-use qmp_client::QemuVersion;
 use serde_json::{Value, json};
 
 use crate::bare::{Bare, refusal};
@@ -44,12 +42,6 @@ fn disk(more: &Value) -> raw::DeviceAdd {
         disk.extend(more.clone());
     }
     raw::DeviceAdd(disk)
-}
-
-/// Whether this QEMU looks at a mapping at all.
-fn maps() -> Result<bool> {
-    let version = Manifest::find()?.qemu.numbers();
-    Ok(version.is_some_and(|version| version >= QemuVersion::MAPS_QUEUES))
 }
 
 /// Of more than 1024, QEMU says nothing any more: `regressions::threads`.
@@ -125,7 +117,7 @@ fn id(name: &str) -> Result<IoThreadId> {
     Ok(IoThreadId::new(name)?)
 }
 
-#[kata_test(when = crate::fixture::qemu_and_guest)]
+#[kata_test(when = crate::fixture::maps_queues)]
 fn a_bad_mapping_is_refused_in_qemu_s_words_before_qemu_sees_it() -> Result<()> {
     let qemu = start()?;
     for (words, mapping) in bad_mappings() {
@@ -136,21 +128,19 @@ fn a_bad_mapping_is_refused_in_qemu_s_words_before_qemu_sees_it() -> Result<()> 
         let ours = Mapping::named(ours?).and_then(|mapping| mapping.check(QUEUES));
         let ours = ours.err().context("we took it")?.to_string();
         ensure!(ours == words, "we say {ours}");
-        if maps()? {
-            let theirs: Vec<_> = mapping
-                .iter()
-                .map(|(thread, queues)| json!({"iothread": thread, "vqs": queues}))
-                .collect();
-            let disk = disk(&json!({"num-queues": QUEUES, "iothread-vq-mapping": theirs}));
-            let theirs = refusal(qemu.qmp.execute(&disk, soon()))?;
-            ensure!(theirs == words, "QEMU says {theirs}");
-        }
+        let theirs: Vec<_> = mapping
+            .iter()
+            .map(|(thread, queues)| json!({"iothread": thread, "vqs": queues}))
+            .collect();
+        let disk = disk(&json!({"num-queues": QUEUES, "iothread-vq-mapping": theirs}));
+        let theirs = refusal(qemu.qmp.execute(&disk, soon()))?;
+        ensure!(theirs == words, "QEMU says {theirs}");
     }
     qemu.quit()
 }
 
 /// What QEMU refuses here cannot be written with our types, but for the thread's name.
-#[kata_test(when = crate::fixture::qemu_and_guest)]
+#[kata_test(when = crate::fixture::maps_queues)]
 fn what_qemu_says_of_mappings_that_cannot_be_written_here() -> Result<()> {
     let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1))?;
     let unknown = Placement::Mapped(Mapping::dealt(vec![id("nope")?])?);
@@ -161,9 +151,8 @@ fn what_qemu_says_of_mappings_that_cannot_be_written_here() -> Result<()> {
         Mapping::dealt(Vec::new()).is_err(),
         "an empty one was taken"
     );
-    if !maps()? {
-        return Ok(());
-    }
+    let either =
+        "either all items in iothread-vq-mapping must have vqs or none of them must have it";
     let qemu = start()?;
     let cases = [
         (
@@ -171,8 +160,14 @@ fn what_qemu_says_of_mappings_that_cannot_be_written_here() -> Result<()> {
             json!({"iothread-vq-mapping": [{"iothread": "nope"}]}),
         ),
         (
-            "either all items in iothread-vq-mapping must have vqs or none of them must have it",
+            either,
             json!({"iothread-vq-mapping": [{"iothread": "t0", "vqs": [0]}, {"iothread": "t1"}]}),
+        ),
+        // To QEMU an empty list is none.
+        (
+            either,
+            json!({"iothread-vq-mapping": [{"iothread": "t0", "vqs": [0]},
+                                           {"iothread": "t1", "vqs": []}]}),
         ),
         (
             "iothread and iothread-vq-mapping properties cannot be set at the same time",

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
+use guest_vm::config::CpuList;
 use guest_vm::qemu::Topology;
 use iothread_pool::IoThreadId;
 use qmp_client::command::QueryIothreads;
@@ -11,8 +12,10 @@ use crate::fixture::{Bench, on_each_machine, shape, soon};
 
 on_each_machine!(
     exist_as_configured,
-    are_not_made_unless_asked_for,
-    run_where_the_configuration_binds_them,
+    are_not_made_unless_asked_for;
+    // With one CPU, every thread is bound to it.
+    needs (when = crate::fixture::qemu_and_guest, cpus_ge = 2):
+        run_where_the_configuration_binds_them,
 );
 
 fn exist_as_configured(topology: Topology) -> Result<()> {
@@ -49,17 +52,27 @@ fn are_not_made_unless_asked_for(topology: Topology) -> Result<()> {
     Ok(())
 }
 
-/// Bound to the CPU that this test itself may use, which any host has.
+/// In turn on two of the CPUs that this test itself may use; also one that comes later.
 fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
     let mut shape = shape(topology)?;
-    let allowed = allowed_cpus("/proc/self/status")?;
-    let first = allowed.split([',', '-']).next().unwrap_or_default();
-    shape.config.iothreads.cpus = vec![first.parse()?];
+    let allowed: CpuList = allowed_cpus("/proc/self/status")?.parse()?;
+    let cpus: Vec<String> = allowed.iter().take(2).map(|cpu| cpu.to_string()).collect();
+    ensure!(cpus.len() == 2, "{allowed}");
+    shape.config.iothreads.cpus = cpus
+        .iter()
+        .map(|cpu| Ok(cpu.parse()?))
+        .collect::<Result<_>>()?;
     Bench::run_shape(&shape, |bench| {
-        for thread in bench.vm.qmp().execute(&QueryIothreads {}, soon())? {
-            let (process, thread) = (bench.vm.process().pid(), thread.thread_id);
-            let bound = allowed_cpus(&format!("/proc/{process}/task/{thread}/status"))?;
-            ensure!(bound == first, "thread {thread} may run on {bound}");
+        let added = bench.vm.add_thread()?;
+        ensure!(added == IoThreadId::indep(4), "it is called {added}");
+        let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
+        for (position, id) in bench.vm.pool().threads().iter().enumerate() {
+            let thread = threads.iter().find(|thread| thread.id == id.as_str());
+            let thread = thread.with_context(|| format!("QEMU has no {id}"))?;
+            ensure!(thread.poll_max_ns == 0, "{thread:?}");
+            let (process, number) = (bench.vm.process().pid(), thread.thread_id);
+            let bound = allowed_cpus(&format!("/proc/{process}/task/{number}/status"))?;
+            ensure!(bound == cpus[position % 2], "{id} may run on {bound}");
         }
         Ok(())
     })

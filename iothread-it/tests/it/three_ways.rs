@@ -4,15 +4,16 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, ensure};
-use guest_vm::artifacts::Manifest;
 use guest_vm::qemu::Topology;
 use iothread_pool::{IoThreadId, Mapping, Placement};
-use qmp_client::QemuVersion;
 
 use crate::evidence::three_ways;
 use crate::fixture::{Bench, on_each_machine, shape};
 
-on_each_machine!(for_each_policy, for_each_queue_of_a_mapped_disk);
+on_each_machine!(
+    for_each_policy;
+    needs (when = crate::fixture::maps_queues): for_each_queue_of_a_mapped_disk,
+);
 
 /// Beside a disk of the first thread, so that the policies choose differently.
 fn for_each_policy(topology: Topology) -> Result<()> {
@@ -47,10 +48,6 @@ fn for_each_policy(topology: Topology) -> Result<()> {
 /// The guest has a queue for each CPU, so a load on CPU *n* shows who serves queue *n*. (That an
 /// older QEMU is refused `placement` shows.)
 fn for_each_queue_of_a_mapped_disk(topology: Topology) -> Result<()> {
-    let version = Manifest::find()?.qemu.numbers();
-    if version.is_none_or(|version| version < QemuVersion::MAPS_QUEUES) {
-        return Ok(());
-    }
     let mut shape = shape(topology)?;
     shape.config.vcpus = 2;
     let named = Mapping::named(vec![

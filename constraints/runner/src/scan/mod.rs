@@ -1,6 +1,7 @@
 //! Looks for tests that nothing runs: in a target with `harness = false` rustc drops every plain
 //! `#[test]`, and with it whatever expands to one, without a word.
 
+mod returns;
 mod source;
 mod targets;
 
@@ -10,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::RunnerError;
+pub use returns::{EarlyReturn, early_returns};
 use source::Source;
 
 /// A function that looks like a test, and that nothing runs.

@@ -37,15 +37,15 @@ pub(super) struct Found {
 }
 
 /// An attribute: its path, its line, and what stands behind the path.
-struct Attribute {
-    path: String,
+pub(super) struct Attribute {
+    pub(super) path: String,
     line: usize,
     rest: String,
 }
 
 impl Attribute {
     /// Says whether this is kata-test's, also if that is known by another name.
-    fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         let krate = self.path.trim_start_matches("::").split("::").next();
         let renamed = krate.map(|krate| format!("crate={krate}"));
         self.path.rsplit("::").next() == Some("kata_test")
@@ -56,14 +56,7 @@ impl Attribute {
 
 impl Source {
     pub(super) fn read(file: &Path, text: &str, is_root: bool) -> Result<Self, RunnerError> {
-        let tokens: TokenStream = text.parse().map_err(|error| {
-            let error: proc_macro2::LexError = error;
-            RunnerError::Source {
-                path: file.to_owned(),
-                line: error.span().start().line,
-                problem: error.to_string(),
-            }
-        })?;
+        let tokens = tokens(file, text)?;
         let parent = file.parent().unwrap_or(Path::new(""));
         let stem = file.file_stem().unwrap_or_default();
         // The modules of `a.rs` lie in `a/`, those of a root or of a `mod.rs` beside it.
@@ -180,8 +173,18 @@ impl Source {
     }
 }
 
+/// Takes a file's text apart.
+pub(super) fn tokens(file: &Path, text: &str) -> Result<TokenStream, RunnerError> {
+    text.parse()
+        .map_err(|error: proc_macro2::LexError| RunnerError::Source {
+            path: file.to_owned(),
+            line: error.span().start().line,
+            problem: error.to_string(),
+        })
+}
+
 /// The bracket of an outer attribute.
-fn bracket(tokens: &mut Peekable<token_stream::IntoIter>) -> Option<Group> {
+pub(super) fn bracket(tokens: &mut Peekable<token_stream::IntoIter>) -> Option<Group> {
     let is_bracket = |token: &TokenTree| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Bracket);
     match tokens.next_if(is_bracket) {
         Some(TokenTree::Group(group)) => Some(group),
@@ -190,7 +193,7 @@ fn bracket(tokens: &mut Peekable<token_stream::IntoIter>) -> Option<Group> {
 }
 
 /// An attribute and, if it is a `cfg_attr`, those that it stands for.
-fn attribute(group: &Group) -> Vec<Attribute> {
+pub(super) fn attribute(group: &Group) -> Vec<Attribute> {
     let mut all = Vec::new();
     let tokens: Vec<TokenTree> = group.stream().into_iter().collect();
     let in_path = |token: &&TokenTree| match token {
@@ -225,7 +228,7 @@ fn attribute(group: &Group) -> Vec<Attribute> {
     all
 }
 
-fn makes_a_test(path: &str) -> bool {
+pub(super) fn makes_a_test(path: &str) -> bool {
     let last = path.rsplit("::").next().unwrap_or_default();
     TESTS.contains(&last) || last.ends_with("_test")
 }

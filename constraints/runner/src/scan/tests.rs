@@ -130,3 +130,75 @@ fn what_cannot_be_read_is_named() {
         Err(RunnerError::Manifest { .. })
     ));
 }
+
+fn returned(text: &str) -> Vec<String> {
+    let root = package(&[("a.rs", text)]);
+    let found = early_returns(&root.path().join("a.rs")).expect("a source");
+    let shown = |found: &EarlyReturn| format!("{} {}", found.line, found.test);
+    found.iter().map(shown).collect()
+}
+
+#[test]
+fn a_test_that_returns_early_is_found() {
+    let text = r#"
+#[test]
+fn of_an_if() {
+    if !is_root() {
+        return;
+    }
+}
+#[kata_test(when = there)]
+fn of_a_let() -> Result<()> {
+    let Some(x) = y else { return Ok(()); };
+    Ok(())
+}
+mod inner {
+    #[tokio::test]
+    async fn of_a_match() -> Result<()> {
+        match look()? {
+            None => return Ok(()),
+            Some(x) if x > 3 => { println!("why"); if quiet { return Ok(()) } }
+            Some(_) => {}
+        }
+        Ok(())
+    }
+}
+on_each_machine!(declared; needs (root): declared_too);
+fn declared(topology: Topology) -> Result<()> {
+    if old() { return Ok(()); } else { unsafe { return Ok(()); } }
+}
+"#;
+    assert_eq!(
+        returned(text),
+        [
+            "5 of_an_if",
+            "10 of_a_let",
+            "17 of_a_match",
+            "18 of_a_match",
+            "26 declared",
+            "26 declared"
+        ]
+    );
+}
+
+#[test]
+fn what_does_not_end_a_test_as_passed_is_no_early_return() {
+    let text = r#"
+macro_rules! cases { ($case:ident) => { #[test] fn $case() { if a { return; } } }; }
+fn helper() { if a { return; } }
+#[test]
+fn waits() {
+    loop { if is_there() { return; } }
+}
+#[test]
+fn maps() -> Result<()> {
+    run(|bench| { if a { return Ok(()); } Ok(()) })?;
+    let found = list.iter().map(|x| { if x { return 1; } 2 });
+    if a { return Err(b); }
+    if a { return is_refused(bench); }
+    for x in y { if x { return Ok(()); } }
+    return Ok(());
+}
+"#;
+    assert_eq!(returned(text), Vec::<String>::new());
+}

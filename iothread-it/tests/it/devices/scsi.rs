@@ -1,13 +1,11 @@
 //! SCSI: the controller has the thread, and its disks follow.
 
 use anyhow::{Context, Result, bail, ensure};
-use guest_vm::artifacts::Manifest;
 use guest_vm::config;
 use guest_vm::guest::protocol::Presence;
 use guest_vm::qemu::{Shape, Topology};
 use iothread_hotplug::{DetachError, DiskSpec, ScsiController};
 use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Mapping, Placement, ScsiAddress};
-use qmp_client::QemuVersion;
 use qmp_client::command::QomGet;
 
 use crate::evidence::{only, under_load};
@@ -15,9 +13,11 @@ use crate::fixture::{Bench, extent, on_each_machine, record_thread, serial, shap
 
 on_each_machine!(
     a_controller_s_thread_serves_its_disks,
-    queues_of_a_controller_are_mapped,
     a_controller_with_disks_stays,
-    the_configured_driver_puts_disks_on_one_controller,
+    the_configured_driver_puts_disks_on_one_controller;
+    needs (when = crate::fixture::maps_scsi_queues): queues_of_a_controller_are_mapped;
+    needs (when = crate::fixture::lacks_scsi_mappings):
+        a_controller_s_mapping_is_refused_where_qemu_has_none,
 );
 
 fn controller(bench: &mut Bench, placement: &Placement) -> Result<(DeviceId, Lease)> {
@@ -90,28 +90,34 @@ fn a_controller_s_thread_serves_its_disks(topology: Topology) -> Result<()> {
     })
 }
 
-/// From 10.0 on. Below, QEMU 7.2 would take the mapping and drop it.
-fn queues_of_a_controller_are_mapped(topology: Topology) -> Result<()> {
-    let mut shape = shape(topology)?;
-    let version = Manifest::find()?.qemu.numbers();
-    let maps = version.is_some_and(|version| version >= QemuVersion::MAPS_SCSI_QUEUES);
-    shape.config.vcpus = if maps { 2 } else { 1 };
+fn mapped() -> Result<Placement> {
     let mapping = Mapping::named(vec![
         (IoThreadId::indep(3), vec![0]),
         (IoThreadId::indep(1), vec![1]),
     ])?;
-    let placement = Placement::Mapped(mapping);
+    Ok(Placement::Mapped(mapping))
+}
+
+/// 7.2 would take the mapping and drop it.
+fn a_controller_s_mapping_is_refused_where_qemu_has_none(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let error = controller(bench, &mapped()?).err();
+        let told = error.context("a mapping was taken")?;
+        let told = format!("{told:#}");
+        let expected = "iothread-vq-mapping of a virtio-scsi-pci";
+        ensure!(
+            told.contains(expected) && told.contains("10.0.0 or newer"),
+            "{told}"
+        );
+        bench.still_works()
+    })
+}
+
+fn queues_of_a_controller_are_mapped(topology: Topology) -> Result<()> {
+    let mut shape = shape(topology)?;
+    shape.config.vcpus = 2;
     Bench::run_shape(&shape, |bench| {
-        if !maps {
-            let error = controller(bench, &placement).err();
-            let told = error.context("a mapping was taken")?;
-            let told = format!("{told:#}");
-            let expected = "would drop the iothread-vq-mapping of a virtio-scsi-pci without a word; \
-                            it takes 10.0.0 or newer";
-            ensure!(told.contains(expected), "{told}");
-            return bench.still_works();
-        }
-        let (scsi0, _) = controller(bench, &placement)?;
+        let (scsi0, _) = controller(bench, &mapped()?)?;
         let disk = attach_on(bench, &scsi0, "disk0")?;
         for (cpu, number) in [(0, 3), (1, 1)] {
             let gained = under_load(&bench.vm, &disk, cpu)?;

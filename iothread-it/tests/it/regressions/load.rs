@@ -17,7 +17,7 @@ const LOAD_MS: u64 = 3000;
 
 /// Loads a disk of the guest, writing, for a while in which something happens. The load must come to
 /// its end, without one error.
-pub(super) fn under_load(
+pub(crate) fn under_load(
     bench: &mut Bench,
     disk: &DiskSpec,
     act: impl FnOnce(&mut Hotplug, &Qmp, &Agent) -> Result<()>,
@@ -30,7 +30,7 @@ pub(super) fn under_load(
     Ok(report)
 }
 
-pub(super) fn load(disk: &DiskSpec, duration_ms: u64) -> Load {
+pub(crate) fn load(disk: &DiskSpec, duration_ms: u64) -> Load {
     Load {
         extent: extent(&disk.id, 16 << 20),
         direction: Direction::Write,
@@ -44,7 +44,7 @@ pub(super) fn load(disk: &DiskSpec, duration_ms: u64) -> Load {
 }
 
 /// Checks that a thread with nothing to do does nothing.
-pub(super) fn is_idle(bench: &Bench, thread: &IoThreadId) -> Result<()> {
+pub(crate) fn is_idle(bench: &Bench, thread: &IoThreadId) -> Result<()> {
     const SPAN: Duration = Duration::from_secs(1);
     let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
     let found = threads.iter().find(|found| found.id == thread.as_str());

@@ -4,7 +4,7 @@
 //! `CASES.md` lists them beside their numbers, with those that cannot be had here.
 
 mod blk;
-mod load;
+pub(crate) mod load;
 pub(crate) mod mark;
 mod nodes;
 mod rig;
@@ -12,14 +12,16 @@ mod scsi;
 mod threads;
 
 /// Declares cases with their issue and mark. Those with a guest are functions of a topology and run
-/// on `q35`: `[issue] case: mark;`.
+/// on `q35`: `[issue] case: mark;`, or `[issue] case needs (constraints): mark;`.
 macro_rules! regressions {
-    (with a guest: $([$issue:literal] $case:ident: $mark:expr;)*) => {
+    (with a guest: $([$issue:literal] $case:ident $(needs ($($needs:tt)*))?: $mark:expr;)*) => {
         $crate::regressions::marks!($($case: $mark;)*);
         mod q35 {
             use $crate::regressions::mark::*;
             $(
-                #[kata_test::kata_test(when = crate::fixture::qemu_and_guest, issue = $issue)]
+                #[kata_test::kata_test(
+                    when = crate::fixture::qemu_and_guest, $($($needs)*,)? issue = $issue
+                )]
                 fn $case() -> anyhow::Result<()> {
                     let mark: Mark = $mark;
                     mark.judge(|| super::$case(guest_vm::qemu::Topology::Q35))

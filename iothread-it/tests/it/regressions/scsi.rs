@@ -1,10 +1,12 @@
 //! SCSI disks on a controller that has a thread, and devices that the guest itself lets go of.
 
 use anyhow::{Context, Result, ensure};
-use guest_vm::guest::protocol::Presence;
+use guest_vm::guest::AgentError;
+use guest_vm::guest::protocol::{FailureKind, Presence};
 use guest_vm::qemu::Topology;
 use iothread_hotplug::{DiskSpec, ScsiController};
 use iothread_pool::{DeviceId, IoThreadId, Placement};
+use nix::errno::Errno;
 
 use super::load::{is_idle, load, under_load};
 use super::regressions;
@@ -112,22 +114,40 @@ fn a_scsi_disk_comes_off_under_load(topology: Topology) -> Result<()> {
 fn a_scsi_reset_meets_an_unplug(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, scsi0, disk| {
         let other = bench.disk("disk1")?;
-        for _ in 0..3 {
+        for _ in 0..8 {
             attach(bench, scsi0, &other)?;
             let (hotplug, qmp, agent) = bench.vm.parts();
             let running = agent.start_load(&load(&other, 600_000), soon())?;
             agent.reset_disk(&serial(&other.id), soon())?;
-            std::thread::scope(|scope| {
-                // Which of the two comes first is open: the reset may find no disk any more.
-                scope.spawn(|| agent.reset_disk(&serial(&other.id), soon()));
-                hotplug.detach(qmp, &other.id, soon())
-            })?;
+            let (reset, detached) = std::thread::scope(|scope| {
+                let reset = scope.spawn(|| agent.reset_disk(&serial(&other.id), soon()));
+                let detached = hotplug.detach(qmp, &other.id, soon());
+                (reset.join().expect("a reset does not panic"), detached)
+            });
+            detached?;
+            // Which of the two comes first is open.
+            if let Err(error) = reset {
+                ensure!(is_gone(&error), "the reset failed: {error}");
+            }
             running.finish(soon())?;
             agent.await_disk(&serial(&other.id), Presence::Absent, soon())?;
         }
         detach(bench, disk)?;
         Ok(bench.vm.detach(scsi0)?)
     })
+}
+
+/// Whether an agent found no disk, or one on its way out.
+fn is_gone(error: &AgentError) -> bool {
+    let AgentError::Failed(failure) = error else {
+        return false;
+    };
+    let errno = match failure.kind {
+        FailureKind::NoSuchDisk => return true,
+        FailureKind::Io { errno } => errno.map(Errno::from_raw),
+        _ => return false,
+    };
+    matches!(errno, Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO))
 }
 
 fn an_idle_controller_uses_no_cpu(topology: Topology) -> Result<()> {

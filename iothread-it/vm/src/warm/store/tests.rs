@@ -174,11 +174,8 @@ fn a_template_under_the_name_of_another_key_is_made_anew() {
 }
 
 /// Root alone can give files away; see also the files that others may write.
-#[test]
+#[kata_test::kata_test(root)]
 fn a_template_of_somebody_else_is_made_anew() {
-    if !rustix::process::geteuid().is_root() {
-        return;
-    }
     let place = Place::new();
     let key = key('a');
     for kind in ["ram", "state"] {

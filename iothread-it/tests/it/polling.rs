@@ -1,0 +1,50 @@
+//! Threads that poll, as QEMU's and Kata's do by default. In the other cases an idle thread sleeps, so
+//! that CPU time shows which one worked.
+
+use anyhow::{Result, ensure};
+use guest_vm::config::Polling;
+use guest_vm::qemu::Topology;
+use iothread_pool::{IoThreadId, Placement};
+use qmp_client::command::QueryIothreads;
+
+use crate::evidence::{only, under_load};
+use crate::fixture::{Bench, extent, on_each_machine, shape, soon};
+use crate::regressions::load::{self, is_idle, load};
+
+on_each_machine!(disks_come_and_go_beside_a_load);
+
+fn disks_come_and_go_beside_a_load(topology: Topology) -> Result<()> {
+    let mut shape = shape(topology)?;
+    shape.config.iothreads.polling = Polling::default();
+    Bench::run_shape(&shape, |bench| {
+        let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
+        ensure!(
+            threads.iter().all(|thread| thread.poll_max_ns > 0),
+            "no thread is to be without polling: {threads:?}"
+        );
+        let thread = IoThreadId::indep(0);
+        let (disk, neighbour) = (bench.disk("disk0")?, bench.disk("disk1")?);
+        bench.attach(&disk, &Placement::First)?;
+        only(&thread, &under_load(&bench.vm, &disk, 0)?)?;
+        load::under_load(bench, &disk, |hotplug, qmp, agent| {
+            for _ in 0..5 {
+                hotplug.attach(qmp, agent, &neighbour, &Placement::First, soon())?;
+                hotplug.detach(qmp, &neighbour.id, soon())?;
+            }
+            Ok(())
+        })?;
+        let extent = extent(&disk.id, 1 << 20);
+        bench.vm.agent().write(&extent, soon())?;
+        bench.vm.agent().verify(&extent, soon())?;
+        // Polling ends with the requests.
+        is_idle(bench, &thread)?;
+
+        let (hotplug, qmp, agent) = bench.vm.parts();
+        let running = agent.start_load(&load(&disk, 600_000), soon())?;
+        hotplug.detach(qmp, &disk.id, soon())?;
+        let report = running.finish(soon())?;
+        ensure!(report.operations > 0 && report.errors > 0, "{report:?}");
+        is_idle(bench, &thread)?;
+        bench.still_works()
+    })
+}
