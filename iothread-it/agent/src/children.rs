@@ -65,9 +65,17 @@ impl Children {
 
     /// Kills what is left behind, if nobody waits for a child.
     pub(crate) fn sweep(&self) {
-        if self.lock().is_empty() {
+        self.sweep_by(|| {
             // From init this reaches every process but itself.
             let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+        });
+    }
+
+    fn sweep_by(&self, kill_all: impl FnOnce()) {
+        let table = self.lock();
+        if table.is_empty() {
+            // Under the lock, so that none is started which nobody waits for yet.
+            kill_all();
         }
     }
 
@@ -107,5 +115,41 @@ impl Children {
     /// A thread that panics ends the guest, so that nobody is left to meet a poisoned table.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_started_while_what_is_left_is_killed() {
+        let children = Children::default();
+        let (started, hears) = channel();
+        thread::scope(|scope| {
+            let children = &children;
+            children.sweep_by(|| {
+                scope.spawn(move || {
+                    let spawned = children.spawn(&mut Command::new("true"));
+                    let (mut child, _) = spawned.unwrap();
+                    started.send(()).unwrap();
+                    child.wait().unwrap();
+                });
+                let early = hears.recv_timeout(Duration::from_millis(300));
+                assert!(early.is_err(), "it would have been killed too");
+            });
+            let after = hears.recv_timeout(Duration::from_secs(30));
+            assert!(after.is_ok());
+        });
+    }
+
+    #[test]
+    fn while_a_child_is_awaited_nothing_is_killed() {
+        let children = Children::default();
+        let (mut child, _) = children.spawn(&mut Command::new("true")).unwrap();
+        children.sweep_by(|| panic!("the child would have been killed"));
+        child.wait().unwrap();
     }
 }
