@@ -250,7 +250,7 @@ fn closed(awaited: &str, why: String) -> QmpError {
 fn take_line(state: &mut State, line: &[u8]) {
     match wire::parse(line) {
         Ok(Line::Greeting) => state.greeted = true,
-        Ok(Line::Event(event)) => state.events.push(event),
+        Ok(Line::Event(event)) => state.events.push(event, line.len()),
         Ok(Line::Reply { id, outcome }) => {
             if let Some(call) = state.calls.get_mut(&id) {
                 // Should one come twice, the first counts.

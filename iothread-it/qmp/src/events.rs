@@ -9,6 +9,10 @@ use serde_json::Value;
 /// Events kept at the most. A flood drops the oldest, and whoever still wanted them is told.
 const CAPACITY: usize = 16_384;
 
+/// Bytes of their lines that are kept at the most. In memory an event takes up to sixteen times as
+/// much.
+const BYTES: usize = 2 << 20;
+
 /// An event of QEMU's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -61,7 +65,10 @@ pub struct EventLog {
     log: u64,
     /// The number of the oldest event that is kept.
     first: u64,
-    kept: VecDeque<Event>,
+    /// Each with the length of its line.
+    kept: VecDeque<(Event, usize)>,
+    /// The sum of the lengths.
+    bytes: usize,
 }
 
 impl Default for EventLog {
@@ -71,6 +78,7 @@ impl Default for EventLog {
             log: LOGS.fetch_add(1, Ordering::Relaxed),
             first: 0,
             kept: VecDeque::new(),
+            bytes: 0,
         }
     }
 }
@@ -84,12 +92,17 @@ impl EventLog {
         }
     }
 
-    pub(super) fn push(&mut self, event: Event) {
-        if self.kept.len() == CAPACITY {
-            self.kept.pop_front();
+    /// Adds an event that came in a line of this length.
+    pub(super) fn push(&mut self, event: Event, length: usize) {
+        self.kept.push_back((event, length));
+        self.bytes += length;
+        while self.kept.len() > CAPACITY || self.bytes > BYTES {
+            let Some((_, oldest)) = self.kept.pop_front() else {
+                return;
+            };
+            self.bytes -= oldest;
             self.first += 1;
         }
-        self.kept.push_back(event);
     }
 
     /// Returns the events from a place on, oldest first.
@@ -103,7 +116,7 @@ impl EventLog {
         match cursor.number.checked_sub(self.first) {
             Some(skip) => {
                 let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-                Ok(self.kept.iter().skip(skip))
+                Ok(self.kept.iter().skip(skip).map(|(event, _)| event))
             }
             None => Err(Lost::Dropped(self.first - cursor.number)),
         }
@@ -117,7 +130,7 @@ impl EventLog {
             .kept
             .iter()
             .skip(skip)
-            .map(|event| event.name.as_str())
+            .map(|(event, _)| event.name.as_str())
             .collect();
         if names.is_empty() {
             "none".into()
@@ -143,10 +156,10 @@ mod tests {
     #[test]
     fn a_cursor_sees_what_comes_after_it_and_nothing_before() {
         let mut log = EventLog::default();
-        log.push(event(0));
+        log.push(event(0), 1);
         let cursor = log.end();
-        log.push(event(1));
-        log.push(event(2));
+        log.push(event(1), 1);
+        log.push(event(2), 1);
         let names: Vec<_> = log
             .since(cursor)
             .unwrap()
@@ -160,10 +173,10 @@ mod tests {
     fn a_flood_drops_the_oldest_and_says_how_many() {
         let mut log = EventLog::default();
         let cursor = log.end();
-        (0..CAPACITY + 3).for_each(|n| log.push(event(n)));
+        (0..CAPACITY + 3).for_each(|n| log.push(event(n), 1));
         assert_eq!(log.since(cursor).err(), Some(Lost::Dropped(3)));
         let second = log.end();
-        log.push(event(0));
+        log.push(event(0), 1);
         assert_eq!(log.since(second).unwrap().count(), 1);
     }
 
@@ -171,7 +184,18 @@ mod tests {
     fn a_cursor_of_another_connection_shows_nothing() {
         let cursor = EventLog::default().end();
         let mut log = EventLog::default();
-        log.push(event(0));
+        log.push(event(0), 1);
         assert_eq!(log.since(cursor).err(), Some(Lost::OtherConnection));
+    }
+
+    #[test]
+    fn long_events_drop_the_oldest_too() {
+        let mut log = EventLog::default();
+        let cursor = log.end();
+        (0..3).for_each(|n| log.push(event(n), BYTES / 2));
+        assert_eq!(log.since(cursor).err(), Some(Lost::Dropped(1)));
+        let second = log.end();
+        log.push(event(3), BYTES + 1);
+        assert_eq!(log.since(second).err(), Some(Lost::Dropped(1)));
     }
 }
