@@ -44,11 +44,24 @@ const LEFT_OUT_OF_OURS: [&str; 9] = [
     "KATA_TEST_TIME_SCALE",
 ];
 
+/// Words in the names of variables that hold secrets. Tests in a guest are not trusted with them.
+const SECRET_WORDS: [&str; 9] = [
+    "AUTH",
+    "CREDENTIAL",
+    "CREDENTIALS",
+    "KEY",
+    "PASS",
+    "PASSWD",
+    "PASSWORD",
+    "SECRET",
+    "TOKEN",
+];
+
 /// The variables of a program of a parcel. Those that are no text stay here.
 pub(super) fn of(binary: &Binary, parcel: &Parcel) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !is_left_out(name))
+        .filter(|(name, _)| !is_left_out(name) && !is_secret(name))
         .collect();
     let own = binary.env.iter();
     let own = own.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
@@ -92,4 +105,34 @@ fn is_left_out(name: &str) -> bool {
         || LEFT_OUT_PREFIXES
             .iter()
             .any(|prefix| name.starts_with(prefix))
+}
+
+fn is_secret(name: &str) -> bool {
+    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    words.any(|word| {
+        SECRET_WORDS
+            .iter()
+            .any(|secret| word.eq_ignore_ascii_case(secret))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_known_by_a_word_of_their_name() {
+        for name in [
+            "GITHUB_TOKEN",
+            "CARGO_REGISTRIES_MINE_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "npm_config_password",
+            "DOCKER_AUTH_CONFIG",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["RUST_BACKTRACE", "MONKEY", "AUTHOR", "BYPASS", "KEYMAP"] {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
 }

@@ -30,6 +30,10 @@ const SPAN: Duration = Duration::from_secs(120);
 /// The size of the disk that tests may use as they like.
 const SCRATCH_SIZE: u64 = 64 << 20;
 
+/// How much may be delivered to one guest, in bytes: it lies in the guest's memory, a GiB, which tests
+/// need too. The first binary has no limit.
+const DELIVERIES: u64 = 256 << 20;
+
 /// Why a guest cannot be used, or is gone.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
@@ -75,6 +79,8 @@ pub(super) struct Guest {
     scratch: Scratch,
     /// The test binaries that are there, as they were, with their programs' variables.
     delivered: HashMap<PathBuf, Delivered>,
+    /// The bytes of all deliveries.
+    delivered_bytes: u64,
     disks: usize,
     scratch_node: Option<String>,
     well: Cell<bool>,
@@ -101,6 +107,7 @@ impl Guest {
             vm,
             scratch: scratch_folder,
             delivered: HashMap::new(),
+            delivered_bytes: 0,
             disks: 0,
             scratch_node: None,
             well: Cell::new(true),
@@ -132,15 +139,21 @@ impl Guest {
         self.vm.last_words().to_string()
     }
 
-    /// Brings a binary with all that it needs, unless it is there.
-    pub(super) fn deliver(&mut self, binary: &Binary) -> Result<(), GuestError> {
+    /// Brings a binary with all that it needs, unless it is there. Returns whether there was room for
+    /// it beside what was delivered before.
+    pub(super) fn deliver(&mut self, binary: &Binary) -> Result<bool, GuestError> {
         let executable = &binary.executable;
         let state = FileState::of(executable).map_err(at(executable))?;
         let known = self.delivered.get(executable);
         if known.is_some_and(|known| known.state == state) {
-            return Ok(());
+            return Ok(true);
         }
         let parcel = Parcel::pack(binary)?;
+        let size = parcel.bytes.len() as u64;
+        if !has_room(self.delivered_bytes, size) {
+            return Ok(false);
+        }
+        self.delivered_bytes += size;
         let file = self.scratch.path().join("parcel");
         fs::write(&file, &parcel.bytes).map_err(at(&file))?;
         self.unpack(&file)?;
@@ -151,7 +164,7 @@ impl Guest {
         }
         self.delivered
             .insert(executable.clone(), Delivered { state, environment });
-        Ok(())
+        Ok(true)
     }
 
     /// Loads the modules that tests ask for. One that this kernel does not have is their business.
@@ -260,6 +273,11 @@ impl Guest {
     }
 }
 
+/// Whether so many bytes can be delivered after others.
+fn has_room(before: u64, size: u64) -> bool {
+    before == 0 || before.saturating_add(size) <= DELIVERIES
+}
+
 fn id(word: &str) -> DeviceId {
     DeviceId::new(word).expect("a short word is an id")
 }
@@ -273,4 +291,19 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> GuestError {
 
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: arithmetic; guests are those of `tests/places`.
+
+    use super::*;
+
+    #[test]
+    fn a_guest_takes_one_large_binary_or_several_small_ones() {
+        assert!(has_room(0, 2 * DELIVERIES));
+        assert!(has_room(DELIVERIES / 2, DELIVERIES / 2));
+        assert!(!has_room(DELIVERIES / 2, DELIVERIES / 2 + 1));
+        assert!(!has_room(2 * DELIVERIES, 1));
+    }
 }

@@ -20,7 +20,7 @@
 //! | `/sys/fs/cgroup` | cgroup v2 |
 //! | `/lib/modules` | all modules of the kernel, and `/sbin/modprobe`, which the kernel uses too |
 //! | its working directory | a copy of its package's folder, without build outputs and hidden folders |
-//! | its variables | those of the caller, but for what names things of the host (`PATH`, `HOME`, `TMPDIR`, …) |
+//! | its variables | those of the caller, but for what names things of the host (`PATH`, `HOME`, `TMPDIR`, …) and what sounds like a secret (`GITHUB_TOKEN`, `API_KEY`, …) |
 //! | `KATA_TEST_SCRATCH_DISK` | the node of an empty disk of 64 MiB |
 
 mod closure;
@@ -113,15 +113,22 @@ impl VmPlace {
     }
 
     fn occupy(&mut self, binary: &Binary, wishes: &[String]) -> Result<(), GuestError> {
-        if self.guest.as_ref().is_none_or(|guest| !guest.is_well()) {
-            // The old one goes first: two need twice the memory.
+        self.leave_if(|guest| !guest.is_well());
+        if !self.started()?.deliver(binary)? {
             self.guest = None;
-            self.guest = Some(Guest::start(&self.supply, &self.warm, &self.scratch)?);
+            self.started()?.deliver(binary)?;
         }
-        let guest = self.guest.as_mut().expect("it was started just now");
-        guest.deliver(binary)?;
-        guest.load_modules(wishes);
+        self.started()?.load_modules(wishes);
         Ok(())
+    }
+
+    /// The guest, which is started if there is none. An old one has to go first: two need twice the
+    /// memory.
+    fn started(&mut self) -> Result<&mut Guest, GuestError> {
+        match &mut self.guest {
+            Some(guest) => Ok(guest),
+            none => Ok(none.insert(Guest::start(&self.supply, &self.warm, &self.scratch)?)),
+        }
     }
 
     /// Parts with the guest, if there is one of this kind.
