@@ -8,6 +8,8 @@ mod disasters;
 mod example;
 mod hostile;
 mod kills;
+mod signals;
+mod stage;
 mod sudo;
 
 use std::path::{Path, PathBuf};
