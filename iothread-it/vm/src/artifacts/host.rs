@@ -9,6 +9,12 @@ use super::manifest::{Origin, QemuInstall};
 use crate::process::{ChildError, Run};
 use qmp_client::{QemuVersion, version_text};
 
+/// System calls that QEMU needs none of, so that whoever breaks out of a guest cannot use them: it may
+/// neither start programs, nor get other privileges, nor change priorities and affinities. Those of
+/// its threads are set from outside. A QEMU that was built without seccomp says so and ends.
+pub(crate) const SANDBOX: &str =
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
 /// The emulator's name on `PATH`.
 pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
 
@@ -74,8 +80,9 @@ fn probe_within(path: &Path, deadline: Duration) -> Result<QemuInstall, HostQemu
     // A path without a slash would be looked for on PATH instead.
     let program = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut command = Command::new(&program);
-    command.arg("-version");
-    let what = format!("{PROGRAM} -version");
+    // One that was built without seccomp refuses the first option.
+    command.args(["-sandbox", SANDBOX, "-version"]);
+    let what = format!("{PROGRAM} -sandbox {SANDBOX} -version");
     let finished = Run {
         what: &what,
         command,
@@ -135,9 +142,20 @@ mod tests {
     #[test]
     fn a_new_enough_qemu_is_taken_with_its_suffix() {
         let qemu =
-            probed("[ \"$*\" = -version ] && echo 'QEMU emulator version 7.2.0 (Own 1)'").unwrap();
+            probed("[ \"$3\" = -version ] && echo 'QEMU emulator version 7.2.0 (Own 1)'").unwrap();
         assert_eq!(qemu.version, "7.2.0 (Own 1)");
         assert_eq!(qemu.origin, Origin::Host);
+    }
+
+    #[test]
+    fn a_qemu_without_seccomp_says_so() {
+        const SAYS: &str = "-sandbox support is not enabled in this QEMU binary";
+        let script = format!(
+            "[ \"$1\" = -sandbox ] && {{ echo '{SAYS}' >&2; exit 1; }}\n\
+             echo 'QEMU emulator version 7.2.0'"
+        );
+        let refused = with_causes(&probed(&script).unwrap_err());
+        assert!(refused.contains(SAYS), "{refused}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub use error::ArtifactError;
 pub(crate) use error::with_causes;
 pub use file_state::FileState;
 pub use host::HostQemuError;
+pub(crate) use host::SANDBOX;
 pub use kernel::KernelInstall;
 pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
 pub use private::PrivateQemuError;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::host::PROGRAM;
+use super::host::{PROGRAM, SANDBOX};
 use crate::process::{ChildError, Run};
 use qmp_client::{QemuVersion, version_text};
 
@@ -140,7 +140,8 @@ fn shown(path: &Path) -> String {
 }
 
 /// Tries a QEMU out of packages and returns its version: that it starts, that it is new enough,
-/// and that it has an emulating accelerator, which on some releases is a module of its own.
+/// that it has an emulating accelerator, which on some releases is a module of its own, and that it was
+/// built with seccomp.
 pub(crate) fn check(root: &Path) -> Result<String, PrivateQemuError> {
     let launch = Launch::below(root)?;
     let printed = launch.run("qemu -version", &["-version"], b"")?.join("\n");
@@ -153,7 +154,8 @@ pub(crate) fn check(root: &Path) -> Result<String, PrivateQemuError> {
         return Err(PrivateQemuError::TooOld { found });
     }
     let args = "-machine none -accel tcg -nodefaults -display none -no-user-config -qmp stdio";
-    let args: Vec<_> = args.split(' ').collect();
+    let sandbox = ["-sandbox", SANDBOX];
+    let args: Vec<_> = args.split(' ').chain(sandbox).collect();
     let talk = b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"quit\"}\n";
     let said = launch
         .run("qemu -machine none -accel tcg", &args, talk)?

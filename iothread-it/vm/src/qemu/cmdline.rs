@@ -8,16 +8,11 @@ use serde_json::json;
 use super::ram::{DraftRam, TemplateRam};
 use super::topology::BRIDGE;
 use super::{Accelerator, Topology, Trace, boot};
-use crate::artifacts::{GuestImage, Manifest};
+use crate::artifacts::{GuestImage, Manifest, SANDBOX};
 use crate::config::HypervisorConfig;
 use iothread_hotplug::ColdPlugged;
 use iothread_pool::{IoThreadId, root_port_id};
 use qmp_client::QemuVersion;
-
-/// System calls that QEMU needs none of, so that whoever breaks out of a guest cannot use them: it may
-/// neither start programs, nor get other privileges, nor change priorities and affinities. Those of
-/// its threads are set from outside. A QEMU that was built without seccomp says so and ends.
-const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// Where the first root port goes on q35's own bus. The slots below hold what is always there.
 const FIRST_ROOT_PORT: usize = 0x08;
