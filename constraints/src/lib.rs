@@ -169,6 +169,7 @@ pub mod __private {
 macro_rules! main {
     () => {
         fn main() -> ::std::process::ExitCode {
+            $crate::__register!(main);
             $crate::__private::main($crate::__target!())
         }
     };
