@@ -18,14 +18,16 @@ use crate::measure::Measures;
 use crate::verdict::Reason;
 use json::{integer, number, quote, quote_or_null};
 
-pub(crate) use hand_over::{hand_over, make_folder};
+pub(crate) use hand_over::Folder;
 pub(crate) use place::{LIFELINE, make_root, serial_folder};
 #[cfg(feature = "runner")]
 pub use place::{is_target, target_folder_of};
 pub(crate) use start::start_time;
 pub(crate) use write::{Lines, write, write_all};
 #[cfg(feature = "runner")]
-pub(crate) use {latest::point_latest, prune::prune};
+pub(crate) use {
+    hand_over::UNFINISHED, latest::point_latest, place::file_name, place::run_folder, prune::prune,
+};
 
 /// The version of the lines' form.
 pub(crate) const SCHEMA: u32 = 1;
