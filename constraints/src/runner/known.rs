@@ -139,3 +139,64 @@ fn sweep(folder: &Folder) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what is kept in files. What a plan does with it is tested with the samples.
+
+    use std::thread;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn listing(question: &str) -> Listing {
+        let text =
+            format!(r#"{{"question":"{question}","finding":"is","text":"1","source":"test"}}"#);
+        Listing::parse(&text).expect("a list")
+    }
+
+    #[test]
+    fn what_several_runs_learn_at_once_is_all_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let learn = |name: usize| {
+            let known = Known::open(root, "key").expect("a folder");
+            let binary = Binary {
+                id: name.to_string(),
+                ..Binary::default()
+            };
+            let listing = listing(&format!("question {name}"));
+            known.learn(&binary, &[], "", &listing).expect("files");
+        };
+        thread::scope(|scope| {
+            for name in 0..16 {
+                scope.spawn(move || learn(name));
+            }
+        });
+        let known = Known::open(root, "key").expect("a folder");
+        assert_eq!(known.facts().expect("facts").len(), 16);
+    }
+
+    #[test]
+    fn builds_of_a_binary_share_one_list_and_old_lists_go() {
+        let root = tempfile::tempdir().expect("a folder");
+        let known = Known::open(root.path(), "key").expect("a folder");
+        for build in ["it-1", "it-2"] {
+            let binary = Binary {
+                id: "p::it".to_owned(),
+                executable: build.into(),
+                ..Binary::default()
+            };
+            known.learn(&binary, &[], "", &listing("a")).expect("files");
+            assert!(known.said(&binary, &[]).is_some());
+            assert!(known.said(&binary, &["a wish".to_owned()]).is_none());
+        }
+        let path = root.path().join("places/key/said-p__it.jsonl");
+        let file = fs::File::open(&path).expect("the one list");
+        let old = SystemTime::now() - LIST_AGE - Duration::from_secs(60);
+        file.set_modified(old).expect("its time");
+        Known::open(root.path(), "key").expect("a folder");
+        assert!(!path.exists());
+        assert!(root.path().join("places/key/facts.jsonl").exists());
+    }
+}

@@ -8,6 +8,7 @@ mod disasters;
 mod example;
 mod kills;
 mod sudo;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 
