@@ -2,7 +2,11 @@
 //! slower than the runner's own that is, and which tests it has meant for others.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -15,6 +19,10 @@ pub(crate) const TIME_SCALE: &str = "KATA_TEST_TIME_SCALE";
 
 /// A file with the tests that this binary is to leave to other places.
 pub const LEAVE: &str = "KATA_TEST_LEAVE";
+
+/// A file that holds the folder and the variables of this process, from a runner that could hand
+/// down neither: the folder, and behind it a NUL and `NAME=value` for each variable.
+pub const ENVIRONMENT: &str = "KATA_TEST_ENVIRONMENT";
 
 /// The place that nobody has to name.
 pub const HERE: &str = "here";
@@ -29,6 +37,34 @@ pub(crate) fn name() -> String {
 /// there, that runner has others to try.
 pub(crate) fn is_elsewhere() -> bool {
     name() != HERE
+}
+
+/// Starts this program anew with what that file holds, if there is one: what reads variables before
+/// `main`, such as the loader, is then told them too.
+pub(crate) fn take_environment() -> Result<(), String> {
+    let Some(path) = env::var_os(ENVIRONMENT).filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let failed = |error| format!("cannot take {ENVIRONMENT} from {}: {error}", path.display());
+    let text = fs::read(&path).map_err(failed)?;
+    let mut parts = text.split(|&byte| byte == 0).map(OsStr::from_bytes);
+    let folder = parts.next().unwrap_or_default();
+    let mut arguments = env::args_os();
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg0(arguments.next().unwrap_or_default())
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove(ENVIRONMENT);
+    for variable in parts {
+        let bytes = variable.as_bytes();
+        // A name is never empty, but it can begin with `=`.
+        if let Some(end) = bytes.iter().skip(1).position(|&byte| byte == b'=') {
+            let (name, value) = bytes.split_at(end + 1);
+            command.env(OsStr::from_bytes(name), OsStr::from_bytes(&value[1..]));
+        }
+    }
+    Err(failed(command.exec()))
 }
 
 /// The place that a test of a binary is left to, if a runner says so.

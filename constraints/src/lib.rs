@@ -163,13 +163,15 @@ pub mod __private {
 #[doc(hidden)]
 pub mod __runner {
     pub use crate::contract::{EXPECT, FACTS, MAY_SKIP};
-    pub use crate::elsewhere::{HERE, LEAVE, PLACE};
+    pub use crate::elsewhere::{ENVIRONMENT, HERE, LEAVE, PLACE};
     pub use crate::harness::Missing;
     pub use crate::measure::Measures;
     pub use crate::record::opt_ins::ENDING;
     pub use crate::record::{
-        Ending, LIFELINE, Phase, Record, SCHEMA, point_latest, prune, start_time,
+        Ending, Folder, LIFELINE, Phase, Record, SCHEMA, UNFINISHED, file_name, make_root,
+        point_latest, prune, run_folder, start_time,
     };
+    pub use crate::registry::{BINARY_ID, BINARY_IDS};
 }
 
 /// Writes the `main` function of a test target that has `harness = false`.
@@ -179,6 +181,7 @@ pub mod __runner {
 macro_rules! main {
     () => {
         fn main() -> ::std::process::ExitCode {
+            $crate::__register!(main);
             $crate::__private::main($crate::__target!())
         }
     };

@@ -17,6 +17,7 @@ const NOBODY: u32 = 65534;
 
 fn main() -> ExitCode {
     let Ok(text) = std::env::var("ASK") else {
+        kata_test::__register!(main);
         return kata_test::__private::main(kata_test::__target!());
     };
     for constraint in text.split(';') {

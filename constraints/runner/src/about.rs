@@ -10,6 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::RunnerError;
+use super::forms::replace;
+use kata_test::__runner::Folder;
 use kata_test_host::facts::{Finding, Here, Host, Question};
 
 const FILE: &str = "run.json";
@@ -52,10 +54,9 @@ impl About {
         serde_json::from_slice(&text).map_err(|source| RunnerError::About { path, source })
     }
 
-    pub(super) fn write(&self, dir: &Path) -> Result<(), RunnerError> {
-        let path = dir.join(FILE);
+    pub(super) fn write(&self, folder: &Folder) -> Result<(), RunnerError> {
         let text = serde_json::to_vec_pretty(self).expect("texts and numbers");
-        fs::write(&path, text).map_err(RunnerError::io("write", &path))
+        replace(folder, FILE, &text)
     }
 
     /// The same run as one of several machines: its places get the machine's name.

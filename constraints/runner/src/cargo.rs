@@ -1,14 +1,23 @@
 //! Cargo, as a child: it builds the test binaries and says where they are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::Binary;
+use kata_test::__runner::BINARY_ID;
+
+/// Where the loader looks for shared libraries.
+pub(super) const LIBRARY_PATH: &str = if cfg!(target_os = "macos") {
+    "DYLD_FALLBACK_LIBRARY_PATH"
+} else {
+    "LD_LIBRARY_PATH"
+};
 
 /// Why cargo did not build or did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +26,9 @@ pub enum CargoError {
     /// It could not be run.
     #[error("cannot run cargo")]
     Spawn(#[source] io::Error),
+    /// rustc could not be asked.
+    #[error("cannot ask rustc where its libraries are: put it on PATH, or name it in RUSTC")]
+    Rustc(#[source] io::Error),
     /// It failed; what it said is on the screen.
     #[error("cargo {what} failed with {status}")]
     Failed {
@@ -65,6 +77,12 @@ struct Artifact {
     target: Target,
     profile: Profile,
     executable: Option<PathBuf>,
+}
+
+/// What cargo says of a build script that it has run.
+#[derive(Debug, Deserialize)]
+struct BuildScript {
+    linked_paths: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -117,19 +135,39 @@ impl Workspace {
             ])
             .args(arguments);
         let text = answer("test --no-run", &mut command)?;
-        let artifacts: Vec<Artifact> = text
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
+        let artifacts: Vec<Artifact> = messages(&text).collect();
+        let native = messages(&text).flat_map(|script: BuildScript| script.linked_paths);
+        let libraries = Libraries {
+            native: native
+                .filter_map(|path| self.native_folder(&path))
+                .collect(),
+            rust: rust_libraries()?,
+        };
         let mut binaries: Vec<Binary> = artifacts
             .iter()
-            .filter_map(|artifact| self.binary(artifact, &artifacts))
+            .filter_map(|artifact| self.binary(artifact, &artifacts, &libraries))
             .collect();
         binaries.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(binaries)
     }
 
-    fn binary(&self, artifact: &Artifact, all: &[Artifact]) -> Option<Binary> {
+    /// The folder that a build script has told rustc to link from, if it lies where cargo builds: of
+    /// the others cargo does not tell programs either.
+    fn native_folder(&self, linked_path: &str) -> Option<PathBuf> {
+        let path = match linked_path.split_once('=') {
+            Some(("native" | "crate" | "dependency" | "framework" | "all", path)) => path,
+            _ => linked_path,
+        };
+        let path = Path::new(path);
+        path.starts_with(&self.target).then(|| path.to_owned())
+    }
+
+    fn binary(
+        &self,
+        artifact: &Artifact,
+        all: &[Artifact],
+        libraries: &Libraries,
+    ) -> Option<Binary> {
         let package = self.packages.get(&artifact.package_id)?;
         let executable = artifact
             .executable
@@ -142,9 +180,13 @@ impl Workspace {
                 && other.target.kind.iter().any(|kind| kind == "bin")
         };
         let programs = all.iter().filter(is_program);
+        let id = id(&package.name, &artifact.target);
+        let mut env = environment(package, &folder);
+        env.push((BINARY_ID.into(), id.clone().into()));
+        env.push((LIBRARY_PATH.into(), libraries.path_of(&executable)));
         Some(Binary {
-            id: id(&package.name, &artifact.target),
-            env: environment(package, &folder),
+            id,
+            env,
             programs: programs
                 .filter_map(|program| program.executable.clone())
                 .collect(),
@@ -174,6 +216,58 @@ fn environment(package: &Package, folder: &Path) -> Vec<(OsString, OsString)> {
     ]
     .map(|(name, value)| (name.into(), value.to_owned()))
     .to_vec()
+}
+
+/// Where shared libraries lie that programs may need which cargo has built.
+struct Libraries {
+    /// The folders of those that build scripts have made.
+    native: Vec<PathBuf>,
+    /// The folder of Rust's own.
+    rust: PathBuf,
+}
+
+impl Libraries {
+    /// The search path of an executable, as cargo sets it.
+    fn path_of(&self, executable: &Path) -> OsString {
+        let mut folders = self.native.clone();
+        // `target/debug/deps/it-…` and `target/debug/examples/tool-…`.
+        if let Some(profile) = executable.parent().and_then(Path::parent) {
+            folders.push(profile.join("deps"));
+            folders.push(profile.to_owned());
+        }
+        folders.push(self.rust.clone());
+        let inherited = std::env::var_os(LIBRARY_PATH).unwrap_or_default();
+        folders.extend(std::env::split_paths(&inherited));
+        let mut seen = HashSet::new();
+        folders.retain(|folder| folder.as_os_str() != "" && seen.insert(folder.clone()));
+        // A folder with a colon in its name cannot be searched.
+        folders.retain(|folder| std::env::join_paths([folder]).is_ok());
+        std::env::join_paths(folders).unwrap_or_default()
+    }
+}
+
+/// Asks rustc where the shared libraries of Rust are, which proc-macro crates are linked to.
+fn rust_libraries() -> Result<PathBuf, CargoError> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| OsString::from("rustc"));
+    let output = Command::new(rustc)
+        .args(["--print", "target-libdir"])
+        .stderr(Stdio::inherit())
+        .output();
+    let output = output.map_err(CargoError::Rustc)?;
+    if !output.status.success() {
+        return Err(CargoError::Rustc(io::Error::other(format!(
+            "it failed with {}",
+            output.status
+        ))));
+    }
+    let said = String::from_utf8_lossy(&output.stdout);
+    Ok(PathBuf::from(said.trim_end()))
+}
+
+/// The messages of one kind among all that cargo printed.
+fn messages<T: DeserializeOwned>(text: &str) -> impl Iterator<Item = T> {
+    text.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
 }
 
 /// The cargo that runs this program, or the one on PATH.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
-use std::fs;
 
 use super::merge::{ABOUT_TO_RUN, read};
 use super::plan::chain;
@@ -61,9 +60,7 @@ impl Plan {
                 run.about_to_run(HERE, binary, test)?;
             }
         }
-        let path = run.dir().join("left-to-places");
-        fs::write(&path, list).map_err(RunnerError::io("write", &path))?;
-        Ok((LEAVE, path.into_os_string()))
+        Ok((LEAVE, run.keep("left-to-places", &list)?))
     }
 
     /// Runs the tests that the plan has not here, in their places, with their records in the run's

@@ -1,11 +1,9 @@
 //! Every form in which a report is written.
 
-use std::fs;
-use std::path::Path;
-
 use super::merge::MERGED;
 use super::report::Report;
 use super::{Outcome, RunnerError, html, junit, summary};
+use kata_test::__runner::Folder;
 
 const JUNIT: &str = "junit.xml";
 /// For a person, in Markdown.
@@ -14,7 +12,7 @@ const SUMMARY: &str = "summary.md";
 const PAGE: &str = "report.html";
 
 /// Writes a report into a folder.
-pub(super) fn write(report: &Report, dir: &Path) -> Result<(), RunnerError> {
+pub(super) fn write(report: &Report, folder: &Folder) -> Result<(), RunnerError> {
     let outcomes = report.ledger.outcomes();
     for (name, text) in [
         (MERGED, lines(&outcomes)),
@@ -22,10 +20,15 @@ pub(super) fn write(report: &Report, dir: &Path) -> Result<(), RunnerError> {
         (SUMMARY, summary::of(&report.ledger)),
         (PAGE, html::of(report)),
     ] {
-        let path = dir.join(name);
-        fs::write(&path, text).map_err(RunnerError::io("write", &path))?;
+        replace(folder, name, text.as_bytes())?;
     }
     Ok(())
+}
+
+/// Writes a file of a folder in one step.
+pub(super) fn replace(folder: &Folder, name: &str, content: &[u8]) -> Result<(), RunnerError> {
+    let written = folder.replace(name, content);
+    written.map_err(RunnerError::io("write", &folder.path().join(name)))
 }
 
 fn lines(outcomes: &[Outcome]) -> String {

@@ -4,26 +4,39 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::forms::replace;
 use super::listing::Fact;
 use super::{Binary, Listing, RunnerError};
-use kata_test::__runner::start_time;
+use kata_test::__runner::{Folder, UNFINISHED, file_name, make_root, start_time};
 
-/// The ending of a file that is being written, before the writer's pid.
-const UNFINISHED: &str = "unfinished-";
+/// A list that was not needed for so long is of a binary that is no more.
+const LIST_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How the names of kept lists begin.
+const SAID: &str = "said-";
+
+/// The answers themselves, and the copy of them that a binary judges.
+const FACTS: &str = "facts.jsonl";
+const RECORDING: &str = "recording.jsonl";
 
 /// The folder of a place's answers.
 pub(super) struct Known {
-    folder: PathBuf,
+    folder: Folder,
 }
 
 impl Known {
     /// Opens the answers of the place with this key, below the folder for all records.
     pub(super) fn open(record_root: &Path, key: &str) -> Result<Self, RunnerError> {
-        let folder = record_root.join("places").join(key);
-        fs::create_dir_all(&folder).map_err(RunnerError::io("create", &folder))?;
+        let open = || {
+            let (places, _) = make_root(record_root)?.folder("places")?;
+            Ok(places.folder(key)?.0)
+        };
+        let path = record_root.join("places").join(key);
+        let folder = open().map_err(RunnerError::io("create", &path))?;
         sweep(&folder);
         Ok(Self { folder })
     }
@@ -37,9 +50,8 @@ impl Known {
         }
         let of_here = here.iter().filter(|fact| fact.is_of_the_environment());
         let lines = lines(kept.values().chain(of_here));
-        let path = self.folder.join("recording.jsonl");
-        replace(&path, &lines)?;
-        Ok(Some(path))
+        replace(&self.folder, RECORDING, lines.as_bytes())?;
+        Ok(Some(self.folder.path().join(RECORDING)))
     }
 
     /// Keeps what a binary has said in the place.
@@ -50,30 +62,32 @@ impl Known {
         text: &str,
         listing: &Listing,
     ) -> Result<(), RunnerError> {
+        // Two runs can learn at the same time. The lock goes with the file.
+        let lock = self.folder.append("lock");
+        let lock = lock.and_then(|file| file.lock().map(|()| file));
+        let _lock = lock.map_err(RunnerError::io("lock", self.folder.path()))?;
         let mut facts = self.facts()?;
         for fact in listing.facts.iter().filter(|fact| !fact.is_of_the_run()) {
             facts.insert(fact.question.clone(), fact.clone());
         }
-        replace(&self.facts_file(), &lines(facts.values()))?;
-        replace(
-            &self.said_file(binary),
-            &format!("{}\n{text}", head(binary, wishes)),
-        )
+        let facts = lines(facts.values());
+        replace(&self.folder, FACTS, facts.as_bytes())?;
+        let said = format!("{}\n{text}", head(binary, wishes));
+        replace(&self.folder, &said_file(binary), said.as_bytes())
     }
 
     /// What a binary has said in the place, if it is still the same and was asked the same.
     pub(super) fn said(&self, binary: &Binary, wishes: &[String]) -> Option<Listing> {
-        let text = fs::read_to_string(self.said_file(binary)).ok()?;
+        let text = fs::read_to_string(self.folder.at(said_file(binary))).ok()?;
         let (of, lines) = text.split_once('\n')?;
         let is_same = of == head(binary, wishes);
         is_same.then(|| Listing::parse(lines).ok()).flatten()
     }
 
     fn facts(&self) -> Result<BTreeMap<String, Fact>, RunnerError> {
-        let path = self.facts_file();
-        let text = match fs::read_to_string(&path) {
+        let text = match fs::read_to_string(self.folder.at(FACTS)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(RunnerError::io("read", &path))?,
+            text => text.map_err(RunnerError::io("read", &self.folder.path().join(FACTS)))?,
         };
         // A line that cannot be read is asked again.
         let facts = text
@@ -83,17 +97,11 @@ impl Known {
             .map(|fact: Fact| (fact.question.clone(), fact))
             .collect())
     }
+}
 
-    fn facts_file(&self) -> PathBuf {
-        self.folder.join("facts.jsonl")
-    }
-
-    fn said_file(&self, binary: &Binary) -> PathBuf {
-        let mut hasher = DefaultHasher::new();
-        binary.executable.hash(&mut hasher);
-        self.folder
-            .join(format!("said-{:016x}.jsonl", hasher.finish()))
-    }
+/// One file for each binary, and not for each of its builds: no more of them come to be.
+fn said_file(binary: &Binary) -> String {
+    format!("{SAID}{}.jsonl", file_name(&binary.id))
 }
 
 /// What a binary's list depends on beside the place. Its tests may ask for any variable.
@@ -115,25 +123,80 @@ fn lines<'a>(facts: impl Iterator<Item = &'a Fact>) -> String {
     facts.map(line).collect()
 }
 
-/// Removes what killed runners have left half written. What cannot be removed harms nobody.
-fn sweep(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+/// Removes what killed runners have left half written, and the lists of binaries that are no more.
+/// What cannot be removed harms nobody.
+fn sweep(folder: &Folder) {
+    for entry in fs::read_dir(folder.at("")).into_iter().flatten().flatten() {
         let path = entry.path();
         let owner = path.extension().and_then(|ending| ending.to_str());
         let owner = owner.and_then(|ending| ending.strip_prefix(UNFINISHED)?.parse().ok());
-        if owner.is_some_and(|owner: i32| start_time(owner).is_none()) {
+        let is_left = owner.is_some_and(|owner: i32| start_time(owner).is_none());
+        let is_list = entry.file_name().to_string_lossy().starts_with(SAID);
+        let modified = entry.metadata().and_then(|data| data.modified());
+        let age = modified.map(|time| time.elapsed().unwrap_or_default());
+        if is_left || is_list && age.is_ok_and(|age| age > LIST_AGE) {
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Writes a file so that a reader sees the old content or the new one, never a part.
-fn replace(path: &Path, text: &str) -> Result<(), RunnerError> {
-    let unfinished = path.with_extension(format!("{UNFINISHED}{}", std::process::id()));
-    let write = || {
-        let mut file = fs::File::create(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        fs::rename(&unfinished, path)
-    };
-    write().map_err(RunnerError::io("write", path))
+#[cfg(test)]
+mod tests {
+    //! Scope: what is kept in files. What a plan does with it is tested with the samples.
+
+    use std::thread;
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn listing(question: &str) -> Listing {
+        let text =
+            format!(r#"{{"question":"{question}","finding":"is","text":"1","source":"test"}}"#);
+        Listing::parse(&text).expect("a list")
+    }
+
+    #[test]
+    fn what_several_runs_learn_at_once_is_all_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let learn = |name: usize| {
+            let known = Known::open(root, "key").expect("a folder");
+            let binary = Binary {
+                id: name.to_string(),
+                ..Binary::default()
+            };
+            let listing = listing(&format!("question {name}"));
+            known.learn(&binary, &[], "", &listing).expect("files");
+        };
+        thread::scope(|scope| {
+            for name in 0..16 {
+                scope.spawn(move || learn(name));
+            }
+        });
+        let known = Known::open(root, "key").expect("a folder");
+        assert_eq!(known.facts().expect("facts").len(), 16);
+    }
+
+    #[test]
+    fn builds_of_a_binary_share_one_list_and_old_lists_go() {
+        let root = tempfile::tempdir().expect("a folder");
+        let known = Known::open(root.path(), "key").expect("a folder");
+        for build in ["it-1", "it-2"] {
+            let binary = Binary {
+                id: "p::it".to_owned(),
+                executable: build.into(),
+                ..Binary::default()
+            };
+            known.learn(&binary, &[], "", &listing("a")).expect("files");
+            assert!(known.said(&binary, &[]).is_some());
+            assert!(known.said(&binary, &["a wish".to_owned()]).is_none());
+        }
+        let path = root.path().join("places/key/said-p__it.jsonl");
+        let file = fs::File::open(&path).expect("the one list");
+        let old = SystemTime::now() - LIST_AGE - Duration::from_secs(60);
+        file.set_modified(old).expect("its time");
+        Known::open(root.path(), "key").expect("a folder");
+        assert!(!path.exists());
+        assert!(root.path().join("places/key/facts.jsonl").exists());
+    }
 }

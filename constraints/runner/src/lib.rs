@@ -16,6 +16,7 @@ mod allowed;
 mod binary;
 mod cargo;
 mod conclusion;
+mod elf;
 mod elsewhere;
 mod error;
 mod figures;

@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,13 +12,16 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::about::About;
 use super::figures::FIGURES;
-use super::forms;
+use super::forms::{self, replace};
 use super::ledger::NOWHERE;
 use super::merge::ABOUT_TO_RUN;
 use super::report::Report;
-use super::{Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
+use super::{Binary, Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
+use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
-use kata_test::__runner::{Ending, LIFELINE, Phase, Record, point_latest, prune};
+use kata_test::__runner::{
+    Ending, Folder, LIFELINE, Phase, Record, make_root, point_latest, prune, run_folder,
+};
 use kata_test_host::sys::pipe;
 use kata_test_host::verdict::Reason;
 
@@ -27,7 +30,7 @@ use kata_test_host::verdict::Reason;
 pub struct Run {
     id: String,
     root: PathBuf,
-    dir: PathBuf,
+    folder: Folder,
     lifeline: Lifeline,
     /// Whether the job's summary has this run already.
     told: Cell<bool>,
@@ -61,33 +64,35 @@ impl Run {
     ///
     /// If the folder or the link cannot be made.
     pub fn start(record_root: &Path) -> Result<Self, RunnerError> {
-        let runs = record_root.join("runs");
-        fs::create_dir_all(&runs).map_err(RunnerError::io("create", &runs))?;
+        let made = make_root(record_root);
         // Test processes may have another working directory.
-        let root = fs::canonicalize(record_root).map_err(RunnerError::io("find", record_root))?;
+        let made = made.and_then(|_| make_root(&fs::canonicalize(record_root)?));
+        let root = made.map_err(RunnerError::io("create", record_root))?;
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let (millis, pid) = (since_epoch.as_millis(), std::process::id());
         let mut count = 0;
-        let (id, dir) = loop {
+        let (id, folder) = loop {
             let id = format!("{millis}-{pid}-{count}");
-            let dir = root.join("runs").join(&id);
-            match fs::create_dir(&dir) {
-                Ok(()) => break (id, dir),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => count += 1,
-                Err(error) => return Err(RunnerError::io("create", &dir)(error)),
+            let made = run_folder(&root, &id);
+            match made.map_err(RunnerError::io(
+                "create",
+                &root.path().join("runs").join(&id),
+            ))? {
+                (folder, true) => break (id, folder),
+                (_, false) => count += 1,
             }
         };
-        let latest = root.join("latest");
+        let latest = root.path().join("latest");
         point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
         prune(&root);
-        About::now().write(&dir)?;
+        About::now().write(&folder)?;
         let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
         Ok(Self {
             id,
-            root,
-            dir,
+            root: root.path().to_owned(),
+            folder,
             lifeline,
             told: Cell::new(false),
         })
@@ -109,7 +114,42 @@ impl Run {
     /// Returns the folder of this run's records.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.folder.path()
+    }
+
+    /// Opens a file of this run's folder to append records to it, and creates it if need be. If this
+    /// process is root and the folder is another user's, so is the file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    pub fn append(&self, name: &str) -> Result<File, RunnerError> {
+        let file = self.folder.append(name);
+        file.map_err(RunnerError::io("write", &self.dir().join(name)))
+    }
+
+    /// Writes a file for the test processes, and returns its path.
+    pub(super) fn keep(&self, name: &str, text: &str) -> Result<OsString, RunnerError> {
+        replace(&self.folder, name, text.as_bytes())?;
+        Ok(self.dir().join(name).into_os_string())
+    }
+
+    /// States the ids of the binaries that cargo is about to run, and returns what they have to find
+    /// in their environment to know theirs.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be written.
+    pub fn name_binaries(
+        &self,
+        binaries: &[Binary],
+    ) -> Result<(&'static str, OsString), RunnerError> {
+        let line = |binary: &Binary| {
+            let executable = fs::canonicalize(&binary.executable).ok()?;
+            Some(format!("{}\t{}\n", binary.id, executable.to_str()?))
+        };
+        let lines: String = binaries.iter().filter_map(line).collect();
+        Ok((BINARY_IDS, self.keep("binary-ids", &lines)?))
     }
 
     /// Returns its id.
@@ -124,9 +164,9 @@ impl Run {
     ///
     /// If it cannot be written.
     pub fn describe(&self, with: &str) -> Result<(), RunnerError> {
-        let mut about = About::read(&self.dir)?;
+        let mut about = About::read(self.dir())?;
         with.clone_into(&mut about.with);
-        about.write(&self.dir)
+        about.write(&self.folder)
     }
 
     /// Notes a place that is at hand, also if no test comes to run there.
@@ -135,9 +175,9 @@ impl Run {
     ///
     /// If it cannot be written.
     pub fn has_place(&self, name: &str, what: &str) -> Result<(), RunnerError> {
-        let mut about = About::read(&self.dir)?;
+        let mut about = About::read(self.dir())?;
         about.places.insert(name.to_owned(), what.to_owned());
-        about.write(&self.dir)
+        about.write(&self.folder)
     }
 
     /// Records that a test has failed, of which its own harness could not tell more than that it
@@ -211,11 +251,10 @@ impl Run {
     }
 
     fn tell(&self, place: &str, attempt: u32, record: &Record<'_>) -> Result<(), RunnerError> {
+        const FILE: &str = "told-by-the-runner.jsonl";
         let line = record.to_line(&self.id, place, attempt, 0);
-        let path = self.dir.join("told-by-the-runner.jsonl");
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
-        written.map_err(RunnerError::io("write", &path))
+        let written = self.append(FILE)?.write_all(line.as_bytes());
+        written.map_err(RunnerError::io("write", &self.dir().join(FILE)))
     }
 
     /// Returns which opt-ins of a list such as `slow,destructive`, the value of `KATA_TEST_ALLOW`,
@@ -225,7 +264,7 @@ impl Run {
     ///
     /// If a file cannot be read.
     pub fn unknown_opt_ins(&self, allowed: &str) -> Result<Vec<UnknownOptIn>, RunnerError> {
-        opt_ins::unknown(&self.dir, allowed)
+        opt_ins::unknown(self.dir(), allowed)
     }
 
     /// Reads every record of the run, settles on one outcome for each test, in the order of binary
@@ -237,8 +276,8 @@ impl Run {
     ///
     /// If a file cannot be read or written, or if a line other than a file's last is no record.
     pub fn merge(&self) -> Result<Vec<Outcome>, RunnerError> {
-        let report = Report::of_run(&self.dir, &[self.root.join(FIGURES)])?;
-        forms::write(&report, &self.dir)?;
+        let report = Report::of_run(self.dir(), &[self.root.join(FIGURES)])?;
+        forms::write(&report, &self.folder)?;
         if !self.told.replace(true) {
             summary::tell_github(&report.ledger)?;
         }

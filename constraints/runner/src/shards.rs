@@ -16,6 +16,7 @@ use super::ledger::{Ledger, NOWHERE};
 use super::merge::{ABOUT_TO_RUN, files, read};
 use super::report::Report;
 use super::{Outcome, OutcomeKind, Phase, RunnerError, summary};
+use kata_test::__runner::make_root;
 use kata_test_host::verdict::Reason;
 
 /// A test, by its binary's id and its name.
@@ -106,7 +107,8 @@ impl Shards {
             runs,
             figures: Figures::read(&found.figures)?,
         };
-        forms::write(&report, below)?;
+        let opened = make_root(below).map_err(RunnerError::io("open", below))?;
+        forms::write(&report, &opened)?;
         Ok(Self {
             lost,
             repeated: several(&ran, BTreeSet::len),

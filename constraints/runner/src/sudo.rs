@@ -1,26 +1,28 @@
 //! This host as root, by `sudo -n`: never with a question, and only if the user asked for it.
 //!
 //! sudo hands down neither descriptors nor most variables. So the harness finds its lifeline at its
-//! standard input, and its variables in a file of this process's memory, which a shell reads: on a
-//! command line everybody could read them.
+//! standard input, and its variables in a file of this process's memory, which it reads itself: on a
+//! command line everybody could read them, and a shell refuses some names.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
+use super::cargo::LIBRARY_PATH;
 use super::elsewhere::records_of;
 use super::listing::LIST_LIMIT;
 use super::relay::{Relayed, relay};
 use super::{Binary, Job, LIST_ARGUMENTS, OutcomeKind, Place, PlaceError, Stop};
 use kata_test::__runner::LIFELINE;
+use kata_test::__runner::{ENVIRONMENT, LEAVE, PLACE};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
-use kata_test::__runner::{LEAVE, PLACE};
 use kata_test_host::sys::{Ran, command_within};
 use kata_test_host::verdict::Reason;
 
@@ -33,9 +35,6 @@ const ASKED_LIMIT: Duration = Duration::from_secs(30);
 /// How long a test without a limit of its own may take, and the harness around all of them.
 const UNLIMITED: Duration = Duration::from_secs(10 * 60);
 const AROUND: Duration = Duration::from_secs(120);
-
-/// Reads its variables from its first argument, and becomes the others.
-const SHELL: &str = r#". "$0" && exec "$@""#;
 
 /// What sudo says itself, or what is about the user's own session.
 const SAID_BY_SUDO: [&str; 9] = [
@@ -166,11 +165,17 @@ fn as_root(
     stop: Stop<'_>,
     screen: &mut dyn FnMut(&[u8]),
 ) -> io::Result<Relayed> {
-    let script = script(binary, env)?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), script.as_raw_fd());
+    let variables = variables(binary, env);
+    let file = environment_file(&binary.folder, &variables)?;
+    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     let mut command = Command::new("sudo");
+    command.args(["-n", "--", "/usr/bin/env"]);
+    command.arg(format!("{ENVIRONMENT}={path}"));
+    // Without it the harness may not even start, to read the others.
+    if let Some((name, value)) = variables.iter().rfind(|(name, _)| name == LIBRARY_PATH) {
+        command.arg([name.as_os_str(), value].join(OsStr::new("=")));
+    }
     command
-        .args(["-n", "--", "/bin/sh", "-c", SHELL, &path])
         .arg(&binary.executable)
         .args(arguments)
         .stdout(Stdio::piped())
@@ -178,25 +183,33 @@ fn as_root(
     relay(command, limit, stop, screen)
 }
 
-/// What the shell reads: the folder to be in, and the variables.
-fn script(binary: &Binary, env: &[(&str, OsString)]) -> io::Result<File> {
-    let mut text = Vec::new();
-    text.extend_from_slice(b"cd ");
-    quote(binary.folder.as_os_str(), &mut text);
+/// The variables of the harness. The later of two stands.
+fn variables(binary: &Binary, env: &[(&str, OsString)]) -> Vec<(OsString, OsString)> {
     let own = std::env::vars_os().filter(|(name, _)| !is_left_out(name));
     let of_the_binary = binary.env.iter().cloned();
     let of_the_run = env.iter().map(|(name, value)| (name.into(), value.clone()));
-    let said = [(PLACE, NAME), (LIFELINE, "0")].map(|(name, value)| (name.into(), value.into()));
-    // The later of two stands.
-    for (name, value) in own.chain(of_the_binary).chain(of_the_run).chain(said) {
-        if is_name(&name) && !SAID_TO_OTHERS.iter().any(|other| name == *other) {
-            text.extend_from_slice(b"\nexport ");
-            text.extend_from_slice(name.as_bytes());
-            text.push(b'=');
-            quote(&value, &mut text);
-        }
+    let said = [
+        (PLACE, NAME.into()),
+        (LIFELINE, "0".into()),
+        ("PWD", binary.folder.clone().into_os_string()),
+    ];
+    let said = said.map(|(name, value)| (name.into(), value));
+    own.chain(of_the_binary)
+        .chain(of_the_run)
+        .chain(said)
+        .filter(|(name, _)| !SAID_TO_OTHERS.iter().any(|other| name == *other))
+        .collect()
+}
+
+/// A file without a name, as [`take_environment`](kata_test::__runner::take_environment) reads it.
+fn environment_file(folder: &Path, variables: &[(OsString, OsString)]) -> io::Result<File> {
+    let mut text = folder.as_os_str().as_bytes().to_vec();
+    for (name, value) in variables {
+        text.push(0);
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'=');
+        text.extend_from_slice(value.as_bytes());
     }
-    text.push(b'\n');
     let mut file = File::from(memfd_create(c"kata-test", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(&text)?;
     Ok(file)
@@ -208,63 +221,4 @@ fn is_left_out(name: &OsStr) -> bool {
         || SAID_BY_SUDO_PREFIXES
             .iter()
             .any(|prefix| name.starts_with(prefix))
-}
-
-/// Whether a shell can have a variable of this name.
-fn is_name(name: &OsStr) -> bool {
-    let bytes = name.as_bytes();
-    let is_good = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-    bytes.iter().all(is_good) && bytes.first().is_some_and(|first| !first.is_ascii_digit())
-}
-
-/// Writes a text so that a shell takes it as it is.
-fn quote(text: &OsStr, to: &mut Vec<u8>) {
-    to.push(b'\'');
-    for &byte in text.as_bytes() {
-        match byte {
-            b'\'' => to.extend_from_slice(br"'\''"),
-            byte => to.push(byte),
-        }
-    }
-    to.push(b'\'');
-}
-
-#[cfg(test)]
-mod tests {
-    //! Scope: what the shell reads. That sudo runs it is tested with sudo.
-
-    use super::*;
-
-    #[test]
-    fn a_shell_finds_the_folder_and_the_variables() {
-        let binary = Binary {
-            folder: "/".into(),
-            env: vec![
-                ("A".into(), "it's \"$HOME\" `x`\n\\ end".into()),
-                ("not-a-name".into(), "x".into()),
-                (LEAVE.into(), "x".into()),
-            ],
-            ..Binary::default()
-        };
-        let env = [("KATA_TEST_RUN", "one".into()), (LIFELINE, "9".into())];
-        let script = script(&binary, &env).expect("a file");
-        let path = format!("/proc/{}/fd/{}", std::process::id(), script.as_raw_fd());
-        let said = Command::new("/bin/sh")
-            .args(["-c", SHELL, &path, "/usr/bin/env", "-0"])
-            .env_clear()
-            .output()
-            .expect("a shell");
-        let said = String::from_utf8_lossy(&said.stdout).into_owned();
-        let all: Vec<&str> = said.split('\0').collect();
-        assert!(all.contains(&"A=it's \"$HOME\" `x`\n\\ end"), "{said}");
-        for line in [
-            "PWD=/",
-            "KATA_TEST_RUN=one",
-            "KATA_TEST_LIFELINE=0",
-            "KATA_TEST_PLACE=here:root",
-        ] {
-            assert!(all.contains(&line), "{line}: {said}");
-        }
-        assert!(!said.contains("not-a-name") && !said.contains(LEAVE));
-    }
 }

@@ -29,6 +29,7 @@ mod verdicts;
 use std::process::ExitCode;
 
 use crate::contract::Contract;
+use crate::elsewhere;
 use crate::facts;
 use crate::names::in_order;
 use crate::record::opt_ins;
@@ -48,6 +49,9 @@ const FAILURE: u8 = 101;
 /// The `main` of a test binary.
 #[must_use]
 pub fn main(target: Target) -> ExitCode {
+    if let Err(problem) = elsewhere::take_environment() {
+        return refuse(&format!("error: {problem}\n"));
+    }
     let command = match cli::parse(std::env::args().skip(1), cli::Environment::here()) {
         Ok(command) => command,
         Err(problem) => return refuse(&format!("error: {problem}\n")),

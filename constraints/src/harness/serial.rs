@@ -9,14 +9,14 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
 
+use nix::libc::O_NOFOLLOW;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::child::has_ended;
-use crate::record;
+use crate::record::{self, Folder};
 use crate::sys::{become_leader, default_signals, fork};
 
 /// The groups of which a test runs or is waited for here.
@@ -148,9 +148,9 @@ fn open(name: &str) -> Result<File, String> {
         format!("serial group {name} has no place for its lock: set KATA_TEST_RECORD_DIR")
     })?;
     let open = || {
-        folder.parent().map_or(Ok(()), record::make_root)?;
-        record::make_folder(&folder)?;
-        open_or_create(&folder.join(format!("{name}.lock")))
+        let root = record::make_root(folder.parent().unwrap_or(&folder))?;
+        let (folder, _) = root.folder("serial")?;
+        open_or_create(&folder, &format!("{name}.lock"))
     };
     open().map_err(|error| {
         cannot_lock(
@@ -161,23 +161,17 @@ fn open(name: &str) -> Result<File, String> {
 }
 
 /// Opened for reading, which is enough for flock(2): the file may be another user's.
-fn open_or_create(path: &Path) -> io::Result<File> {
-    match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o644)
-                .open(path);
-            match made {
-                Ok(file) => {
-                    record::hand_over(&file, path)?;
-                    File::open(path)
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => File::open(path),
-                Err(error) => Err(error),
-            }
-        }
+fn open_or_create(folder: &Folder, name: &str) -> io::Result<File> {
+    let open = || {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).custom_flags(O_NOFOLLOW);
+        options.open(folder.at(name))
+    };
+    match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match folder.create(name) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => open(),
+        },
         opened => opened,
     }
 }

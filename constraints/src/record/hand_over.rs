@@ -1,38 +1,145 @@
-//! What root writes into another user's folder becomes that user's: records made under sudo must not
-//! stand in the way of the next run without it.
+//! Writing into folders that may be another user's.
+//!
+//! What root writes there becomes that user's: records made under sudo must not stand in the way of
+//! the next run without it. And root follows no link there, not even one that is put there meanwhile:
+//! a folder is opened once, and what is in it is reached by its descriptor.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::libc::{O_DIRECTORY, O_NOFOLLOW};
 use nix::unistd::geteuid;
 
-/// Gives a new file to the owner of the folder that it lies in.
-pub(crate) fn hand_over(file: impl AsFd, path: &Path) -> io::Result<()> {
-    if !geteuid().is_root() {
-        return Ok(());
+/// A folder to write into.
+#[derive(Debug)]
+pub struct Folder {
+    handle: File,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens a folder, or makes it for the owner of the folder that it is in. Says whether it was not
+    /// there.
+    pub fn make(path: &Path) -> io::Result<(Self, bool)> {
+        let parent = Self::open(path.parent().unwrap_or(path), true)?;
+        match path.file_name() {
+            Some(name) => parent.folder(name),
+            None => Ok((parent, false)),
+        }
     }
-    let folder = path.parent().unwrap_or(path).metadata()?;
-    match folder.uid() {
-        0 => Ok(()),
-        owner => fchown(file, Some(owner), Some(folder.gid())),
+
+    /// The same for a folder in this one.
+    pub fn folder(&self, name: impl AsRef<OsStr>) -> io::Result<(Self, bool)> {
+        let name = name.as_ref();
+        let path = self.at(name);
+        let is_new = match fs::create_dir(&path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error),
+        };
+        // A user may have put a link to a larger disk among that user's own folders.
+        let follow = !is_new && self.foreign_owner()?.is_none();
+        let mut folder = match Self::open(&path, follow) {
+            Err(_) if !follow && path.is_symlink() => {
+                return Err(io::Error::other(
+                    "it is a symbolic link, and root follows none in another user's folder",
+                ));
+            }
+            opened => opened?,
+        };
+        folder.path = self.path.join(name);
+        if is_new {
+            self.hand_over(&folder.handle)?;
+        }
+        Ok((folder, is_new))
+    }
+
+    fn open(path: &Path, follow: bool) -> io::Result<Self> {
+        let here = path == Path::new("");
+        let path = if here { Path::new(".") } else { path };
+        Ok(Self {
+            handle: open(path, follow)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Its path, for messages and for other processes.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of what is in it, whatever becomes of the folder's own path. Only this process can
+    /// use it.
+    pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        if cfg!(target_os = "linux") {
+            let handle = self.handle.as_raw_fd();
+            Path::new(&format!("/proc/self/fd/{handle}")).join(name)
+        } else {
+            self.path.join(name)
+        }
+    }
+
+    /// Creates a file that is not there yet, to be appended to.
+    pub fn create(&self, name: impl AsRef<Path>) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        let file = options.append(true).create_new(true).open(self.at(name))?;
+        self.hand_over(&file)?;
+        Ok(file)
+    }
+
+    /// Opens a file to be appended to, and creates it if need be.
+    pub fn append(&self, name: impl AsRef<Path> + Copy) -> io::Result<File> {
+        match self.create(name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new()
+                .append(true)
+                .custom_flags(O_NOFOLLOW)
+                .open(self.at(name)),
+            created => created,
+        }
+    }
+
+    /// Writes a file in one step: a reader sees the old content or the new one, never a part.
+    pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let (count, pid) = (COUNT.fetch_add(1, Ordering::Relaxed), std::process::id());
+        let unfinished = format!("{name}.{count}.{UNFINISHED}{pid}");
+        // What a process of the same id has left when it was killed.
+        let _ = fs::remove_file(self.at(&unfinished));
+        self.create(&unfinished)?.write_all(content)?;
+        fs::rename(self.at(&unfinished), self.at(name))
+    }
+
+    /// Gives what this process has made in this folder to the folder's owner.
+    pub fn hand_over(&self, made: impl AsFd) -> io::Result<()> {
+        match self.foreign_owner()? {
+            Some((uid, gid)) => fchown(made, Some(uid), Some(gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// The folder's owner, if this process is root's and the folder is not.
+    fn foreign_owner(&self) -> io::Result<Option<(u32, u32)>> {
+        if !geteuid().is_root() {
+            return Ok(None);
+        }
+        let data = self.handle.metadata()?;
+        Ok((data.uid() != 0).then(|| (data.uid(), data.gid())))
     }
 }
 
-/// Makes a folder for the owner of the folder that it lies in. Says whether it was not there.
-pub(crate) fn make_folder(path: &Path) -> io::Result<bool> {
-    match fs::create_dir(path) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
-        Err(error) => return Err(error),
-    }
-    // Nothing that somebody has put in its place meanwhile.
-    let flags = O_DIRECTORY | O_NOFOLLOW;
+fn open(path: &Path, follow: bool) -> io::Result<File> {
+    let flags = if follow { 0 } else { O_NOFOLLOW };
     let mut options = OpenOptions::new();
-    let folder: File = options.read(true).custom_flags(flags).open(path)?;
-    hand_over(folder, path)?;
-    Ok(true)
+    options
+        .read(true)
+        .custom_flags(O_DIRECTORY | flags)
+        .open(path)
 }
+
+/// The ending of a file that is being written, before the writer's pid.
+pub const UNFINISHED: &str = "unfinished-";

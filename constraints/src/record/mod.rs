@@ -18,12 +18,13 @@ use crate::measure::Measures;
 use crate::verdict::Reason;
 use json::{integer, number, quote, quote_or_null};
 
-pub(crate) use hand_over::{hand_over, make_folder};
-pub use place::LIFELINE;
-pub(crate) use place::{make_root, serial_folder};
+pub use hand_over::{Folder, UNFINISHED};
+pub use latest::point_latest;
+pub(crate) use place::serial_folder;
+pub use place::{LIFELINE, file_name, make_root, run_folder};
+pub use prune::prune;
 pub use start::start_time;
 pub(crate) use write::{Lines, write, write_all};
-pub use {latest::point_latest, prune::prune};
 
 /// The version of the lines' form.
 pub const SCHEMA: u32 = 1;

@@ -2,10 +2,7 @@
 //! binaries together, which only a runner can do.
 
 use std::env;
-use std::fs::File;
-use std::io::Write;
 
-use super::hand_over::hand_over;
 use super::place::{self, at};
 use super::write::complain;
 use crate::facts::ALLOW;
@@ -21,14 +18,11 @@ pub(crate) fn declare(binary: &str, names: &Names<'_>) {
     }
     let write = || {
         let folder = place::folder(&place::run())?;
-        let path = folder.join(format!("{}.{ENDING}", place::file_name(binary)));
+        let name = format!("{}.{ENDING}", place::file_name(binary));
         let lines: String = names.all().iter().map(|name| format!("{name}\n")).collect();
         // Every process of the binary writes the same.
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(lines.as_bytes())?;
-            hand_over(&file, &path)
-        });
-        written.map_err(|error| at(&path, &error))
+        let written = folder.replace(&name, lines.as_bytes());
+        written.map_err(|error| at(&folder.path().join(name), &error))
     };
     if let Err(error) = write() {
         complain(&error);

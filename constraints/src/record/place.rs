@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use kata_test_host::sys::target_folder_of;
 
-use super::hand_over::make_folder;
+use super::hand_over::Folder;
 use super::latest::point_latest;
-use super::prune::prune;
+use super::prune::{mark, prune};
 use super::start::start_time;
 
 /// The variable in which a runner names the descriptor of its pipe.
@@ -30,8 +30,8 @@ pub(crate) fn serial_folder() -> Option<PathBuf> {
     root().map(|root| root.join("serial"))
 }
 
-/// The run this process belongs to: what the runner or nextest says, else the parent's identity, so
-/// that all test binaries of one `cargo test` share it.
+/// The run this process belongs to: what the runner or nextest says, else the cargo that has started
+/// it, so that all test binaries of one `cargo test` share it, else this process alone.
 pub(super) fn run() -> String {
     let named = ["KATA_TEST_RUN", "NEXTEST_RUN_ID"];
     let named = named
@@ -42,35 +42,56 @@ pub(super) fn run() -> String {
         Some(run) => file_name(&run.to_string_lossy()),
         None => {
             let parent = nix::unistd::getppid();
-            format!(
-                "{parent}-{}",
-                start_time(parent.as_raw()).unwrap_or_default()
-            )
+            let maker = if is_cargo(parent) {
+                parent
+            } else {
+                nix::unistd::getpid()
+            };
+            format!("{maker}-{}", start_time(maker.as_raw()).unwrap_or_default())
         }
     }
 }
 
+/// Says whether a process is the cargo that has set this process's variables. A person's shell is not
+/// one run, though it starts many test binaries.
+fn is_cargo(process: nix::unistd::Pid) -> bool {
+    let cargo = env::var_os("CARGO").and_then(|cargo| fs::canonicalize(cargo).ok());
+    cargo.is_some() && cargo == fs::read_link(format!("/proc/{process}/exe")).ok()
+}
+
 /// The folder of a run's records, made if it is not there.
-pub(super) fn folder(run: &str) -> io::Result<PathBuf> {
+pub(super) fn folder(run: &str) -> io::Result<Folder> {
     let root = root().ok_or_else(|| {
         io::Error::other("no target folder lies above this executable; set KATA_TEST_RECORD_DIR")
     })?;
-    let runs = root.join("runs");
-    make_root(&root).map_err(|error| at(&root, &error))?;
-    make_folder(&runs).map_err(|error| at(&runs, &error))?;
-    let dir = runs.join(run);
+    let root = make_root(&root).map_err(|error| at(&root, &error))?;
+    let (folder, is_new) = run_folder(&root, run)?;
     // Whoever opens the run points at it; the others find it pointed at.
-    if make_folder(&dir).map_err(|error| at(&dir, &error))? {
-        point_latest(&root, run).map_err(|error| at(&root, &error))?;
+    if is_new {
+        point_latest(&root, run).map_err(|error| at(root.path(), &error))?;
         prune(&root);
     }
-    Ok(dir)
+    Ok(folder)
 }
 
 /// Makes the folder for all records, if it is not there.
-pub(crate) fn make_root(root: &Path) -> io::Result<()> {
+pub fn make_root(root: &Path) -> io::Result<Folder> {
     root.parent().map_or(Ok(()), fs::create_dir_all)?;
-    make_folder(root).map(drop)
+    Ok(Folder::make(root)?.0)
+}
+
+/// Makes the folder of a run, if it is not there, and says whether it was not.
+pub fn run_folder(root: &Folder, run: &str) -> io::Result<(Folder, bool)> {
+    let runs = root.path().join("runs");
+    let make = || {
+        let (runs, _) = root.folder("runs")?;
+        let (folder, is_new) = runs.folder(run)?;
+        if is_new {
+            mark(&folder, run)?;
+        }
+        Ok((folder, is_new))
+    };
+    make().map_err(|error| at(&runs, &error))
 }
 
 /// An error with the path that it is about.
@@ -79,7 +100,7 @@ pub(super) fn at(path: &Path, error: &io::Error) -> io::Error {
 }
 
 /// A text as the name of one file, on any file system and in any archive.
-pub(super) fn file_name(text: &str) -> String {
+pub fn file_name(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name: String = text
         .chars()

@@ -1,10 +1,13 @@
 //! Old runs, which nobody looks at any more.
 
-use std::fs;
+use std::fs::{self, DirEntry};
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::hand_over::Folder;
 use super::latest::remove_links;
+use super::place::file_name;
 
 /// How many runs are kept, whatever their age.
 const KEPT: usize = 50;
@@ -12,19 +15,31 @@ const KEPT: usize = 50;
 /// A run that has written nothing for so long is over.
 const QUIET: Duration = Duration::from_secs(60 * 60);
 
+/// The file by which a run's folder is known as such. It holds the run's id: the folder of records can
+/// be one that has a `runs` of somebody else's.
+const MARK: &str = "kata-test-run";
+
+/// Marks a folder as that of a run.
+pub(super) fn mark(folder: &Folder, run: &str) -> io::Result<()> {
+    folder.create(MARK)?.write_all(run.as_bytes())
+}
+
 /// Removes the oldest runs below this folder of records if there are many. What cannot be removed
 /// stays, which harms nobody.
-pub fn prune(root: &Path) {
+pub fn prune(root: &Folder) {
     remove_links(root);
-    let Ok(entries) = fs::read_dir(root.join("runs")) else {
+    let Ok((folder, _)) = root.folder("runs") else {
         return;
     };
-    let latest = fs::read_link(root.join("latest")).unwrap_or_default();
+    let Ok(entries) = fs::read_dir(folder.at("")) else {
+        return;
+    };
+    let latest = fs::read_link(root.at("latest")).unwrap_or_default();
     let latest = latest.file_name().map(ToOwned::to_owned);
     let mut runs = Vec::new();
     for entry in entries.flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && Some(entry.file_name()) != latest {
+        if is_folder && Some(entry.file_name()) != latest && is_run(&entry) {
             runs.push((modified(&entry.path()), entry.path()));
         }
     }
@@ -37,6 +52,12 @@ pub fn prune(root: &Path) {
             let _ = fs::remove_dir_all(path);
         }
     }
+}
+
+/// Says whether a folder is a run's: it is marked with its own name, which is one that a run can have.
+fn is_run(folder: &DirEntry) -> bool {
+    let mark = fs::read_to_string(folder.path().join(MARK));
+    mark.is_ok_and(|run| folder.file_name() == *run && file_name(&run) == run)
 }
 
 fn modified(path: &Path) -> SystemTime {
@@ -63,6 +84,7 @@ mod tests {
     use std::fs::File;
 
     use super::super::latest::NEW_LINK;
+    use super::super::make_root;
     use super::*;
 
     fn age(path: &Path, hours: u64) {
@@ -79,6 +101,8 @@ mod tests {
         for name in 0..count {
             fs::create_dir_all(run(name)).expect("a folder");
             fs::write(run(name).join("a.jsonl"), "").expect("a file");
+            fs::write(run(name).join(MARK), name.to_string()).expect("a file");
+            age(&run(name).join(MARK), 100);
             let hours = if name == 3 { 0 } else { 100 };
             age(&run(name).join("a.jsonl"), hours);
             age(&run(name), 2 + (count - name) as u64);
@@ -88,16 +112,40 @@ mod tests {
         for maker in [std::process::id(), u32::MAX >> 2] {
             std::os::unix::fs::symlink("runs/1", link(maker)).expect("a link");
         }
-        prune(root.path());
+        prune(&make_root(root.path()).expect("a folder"));
         assert!(!link(u32::MAX >> 2).is_symlink(), "its maker is gone");
         assert!(link(std::process::id()).is_symlink());
         let gone: Vec<usize> = (0..count).filter(|name| !run(*name).exists()).collect();
         // 1 is the latest, and 3 has just written.
         assert_eq!(gone, [0, 2, 4, 5]);
-        prune(root.path());
+        prune(&make_root(root.path()).expect("a folder"));
         assert!(
             run(6).exists(),
             "there are no more than are kept, but for what lives"
         );
+    }
+
+    #[test]
+    fn what_is_not_marked_as_a_run_stays() {
+        let root = tempfile::tempdir().expect("a folder");
+        let runs = root.path().join("runs");
+        for name in 0..KEPT + 3 {
+            let folder = runs.join(name.to_string());
+            fs::create_dir_all(&folder).expect("a folder");
+            match name {
+                0 => {}
+                1 => fs::write(folder.join("a.jsonl"), "").expect("a file"),
+                // A copy of a run's folder.
+                2 => fs::write(folder.join(MARK), "7").expect("a file"),
+                name => fs::write(folder.join(MARK), name.to_string()).expect("a file"),
+            }
+            for file in fs::read_dir(&folder).expect("a folder").flatten() {
+                age(&file.path(), 100);
+            }
+            age(&folder, 100 + (KEPT + 3 - name) as u64);
+        }
+        prune(&make_root(root.path()).expect("a folder"));
+        let gone = (0..KEPT + 3).filter(|name| !runs.join(name.to_string()).exists());
+        assert_eq!(gone.collect::<Vec<_>>(), [3]);
     }
 }

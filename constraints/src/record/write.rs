@@ -1,12 +1,12 @@
 //! Appends lines to this process's file.
 
 use std::env;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::hand_over::hand_over;
+use super::hand_over::Folder;
 use super::place::at;
 use super::{Process, Record, place};
 use crate::elsewhere;
@@ -69,14 +69,9 @@ fn writer(binary: &str) -> Option<&'static Writer> {
 impl Writer {
     fn open(binary: &str) -> io::Result<Self> {
         let run = place::run();
-        let dir = place::folder(&run)?;
-        let name = format!("{}-{}.jsonl", place::file_name(binary), std::process::id());
-        let path = dir.join(name);
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        let file = file.map_err(|error| at(&path, &error))?;
-        hand_over(&file, &path).map_err(|error| at(&path, &error))?;
+        let folder = place::folder(&run)?;
         Ok(Self {
-            file,
+            file: own_file(&folder, binary)?,
             process: Process::new(
                 &run,
                 binary,
@@ -85,6 +80,23 @@ impl Writer {
                 nix::unistd::geteuid().as_raw(),
             ),
         })
+    }
+}
+
+/// Creates a file that nobody else writes to. One of the same name is of an earlier process with this
+/// id, or was put there for root to write into.
+fn own_file(folder: &Folder, binary: &str) -> io::Result<File> {
+    let (binary, pid) = (place::file_name(binary), std::process::id());
+    let mut count = 0;
+    loop {
+        let name = match count {
+            0 => format!("{binary}-{pid}.jsonl"),
+            count => format!("{binary}-{pid}-{count}.jsonl"),
+        };
+        match folder.create(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => count += 1,
+            created => return created.map_err(|error| at(&folder.path().join(name), &error)),
+        }
     }
 }
 

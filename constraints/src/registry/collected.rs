@@ -66,6 +66,12 @@ mod by_section {
     #[doc(hidden)]
     #[macro_export]
     macro_rules! __register {
+        // A runner finds by this section which binaries have our `main`: it starts no others.
+        (main) => {
+            #[used]
+            #[unsafe(link_section = "kata_main")]
+            static MAIN: u8 = 1;
+        };
         (required $constraints:expr) => {
             #[used]
             #[unsafe(link_section = "kata_required")]
@@ -92,6 +98,7 @@ mod by_constructors {
     #[doc(hidden)]
     #[macro_export]
     macro_rules! __register {
+        (main) => {};
         (required $constraints:expr) => {
             $crate::__private::inventory::submit! { $crate::__private::Required($constraints) }
         };

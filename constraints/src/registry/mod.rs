@@ -1,6 +1,7 @@
 //! The tests of one binary: what the attribute registers and the harnesses read.
 
 mod collected;
+mod given_id;
 
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
@@ -11,6 +12,8 @@ use crate::names::Names;
 
 pub use collected::Required;
 pub(crate) use collected::tests;
+
+pub use given_id::{BINARY_ID, BINARY_IDS};
 
 /// The target that a test was compiled into, as Cargo named it.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +32,30 @@ pub struct Target {
 
 impl Target {
     /// The binary's id in nextest's form: `pkg` for a library, `pkg::it` for an integration test,
-    /// `pkg::bin/name` for a program, `pkg::bench/name` for a benchmark.
+    /// `pkg::bin/name` for a program, `pkg::example/name` for an example, `pkg::bench/name` for a
+    /// benchmark. It is guessed only if no runner states it.
     pub(crate) fn binary_id(&self) -> String {
+        let given = given_id::given_ids().iter().find(|id| self.fits(id));
+        given.cloned().unwrap_or_else(|| self.guessed_id())
+    }
+
+    /// Says whether an id can be that of this target.
+    fn fits(&self, id: &str) -> bool {
+        let package = self.package.unwrap_or("unknown");
+        match id.strip_prefix(package) {
+            Some("") => self.tmpdir.is_none() && self.bin.is_none(),
+            Some(rest) => {
+                let name = rest.strip_prefix("::").map(|rest| {
+                    let (_, name) = rest.split_once('/').unwrap_or(("test", rest));
+                    name.replace('-', "_")
+                });
+                name.as_deref() == self.krate
+            }
+            None => false,
+        }
+    }
+
+    fn guessed_id(&self) -> String {
         let package = self.package.unwrap_or("unknown");
         if self.tmpdir.is_some() {
             let (name, is_bench) = self.integration_target();
@@ -252,7 +277,7 @@ mod tests {
 
     #[test]
     fn binary_ids() {
-        let id = |target: Target| target.binary_id();
+        let id = |target: Target| target.guessed_id();
         let it = |krate, file| Target {
             krate: Some(krate),
             file,
@@ -274,6 +299,32 @@ mod tests {
         assert_eq!(id(it("it", "sub/tests/it/main.rs")), "my-pkg::it");
         assert_eq!(id(it("it", "sub/tests/it/deeper.rs")), "my-pkg::it");
         assert_eq!(id(it("speed", "benches/speed.rs")), "my-pkg::bench/speed");
+    }
+
+    #[test]
+    fn a_stated_id_has_to_fit_the_target() {
+        let it = Target {
+            krate: Some("end_to_end"),
+            tmpdir: Some("x"),
+            ..LIB
+        };
+        assert!(it.fits("my-pkg::end-to-end"));
+        for other in [
+            "my-pkg",
+            "my-pkg::other",
+            "my-pkg-2::end-to-end",
+            "other::end-to-end",
+            "",
+        ] {
+            assert!(!it.fits(other), "{other}");
+        }
+        let example = Target {
+            krate: Some("a_tool"),
+            bin: Some("a-tool"),
+            ..LIB
+        };
+        assert!(example.fits("my-pkg::example/a-tool") && !example.fits("my-pkg"));
+        assert!(LIB.fits("my-pkg") && !LIB.fits("my-pkg::it"));
     }
 
     #[test]

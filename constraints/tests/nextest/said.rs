@@ -115,6 +115,8 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 fn read_all(folder: &Path, said: &str) -> String {
     let files = fs::read_dir(folder).unwrap_or_else(|error| panic!("{error}: {said}"));
     files
-        .map(|file| fs::read_to_string(file.expect("a file").path()).expect("records"))
+        .map(|file| file.expect("a file").path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
+        .map(|path| fs::read_to_string(path).expect("records"))
         .collect()
 }

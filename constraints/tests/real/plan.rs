@@ -1,6 +1,7 @@
 //! Plans for the sample binaries: nothing runs, and every place is asked no more than it has to be.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -202,4 +203,26 @@ fn another_harness_is_told_as_such_and_a_broken_promise_stops_the_plan() {
         error.contains("p::wishes") && error.contains("KATA_TEST_EXPECT"),
         "{error}"
     );
+}
+
+/// A `main` that ignores its arguments would run its tests instead of listing them.
+#[test]
+fn a_main_of_another_kind_is_not_started_by_a_plan() {
+    let records = tempfile::tempdir().expect("a folder");
+    let executable = records.path().join("main");
+    let trace = records.path().join("trace");
+    let script = format!("#!/bin/sh\necho started >> {}\n", trace.display());
+    fs::write(&executable, script).expect("a script");
+    fs::set_permissions(&executable, Permissions::from_mode(0o755)).expect("chmod");
+    let foreign = Binary {
+        id: "p::foreign".to_owned(),
+        folder: records.path().to_owned(),
+        executable,
+        ..Binary::default()
+    };
+    let sample = binary(&Sample::build("taken"), "p::taken");
+    let plan = planned(&[foreign, sample], &mut [Site::Here], records.path());
+    assert_eq!(plan.opaque, ["p::foreign"]);
+    assert!(!plan.tests.is_empty(), "the others are planned");
+    assert!(!trace.exists(), "it was started");
 }

@@ -55,7 +55,7 @@ impl Sample {
         Said::by(command)
     }
 
-    fn records(&self) -> PathBuf {
+    pub(crate) fn records(&self) -> PathBuf {
         self.dir.path().join("records")
     }
 
@@ -64,6 +64,7 @@ impl Sample {
         let mut files: Vec<PathBuf> = fs::read_dir(self.records().join("latest"))
             .expect("the folder of the latest run")
             .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
             .collect();
         files.sort();
         files

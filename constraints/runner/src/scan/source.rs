@@ -26,7 +26,7 @@ pub(super) struct Source {
     pub(super) modules: Vec<PathBuf>,
     /// `#[macro_use(test)] extern crate kata_test;` stands in it.
     pub(super) takes_over: bool,
-    /// `use kata_test::test;` stands in it.
+    /// `use kata_test::test;` stands in it, alone or in a group.
     pub(super) imports_ours: bool,
 }
 
@@ -92,8 +92,8 @@ impl Source {
                         next == ["crate", "kata_test"] && attributes.iter().any(macro_use);
                 }
                 TokenTree::Ident(word) if word == "use" => {
-                    let path: String = tokens.clone().map_while(until_semicolon).collect();
-                    self.imports_ours |= path == "kata_test::test";
+                    let tree: Vec<TokenTree> = tokens.clone().take_while(not(';')).collect();
+                    self.imports_ours |= imports(&tree, &["kata_test", "test"]);
                 }
                 // Between an attribute and its function stand only words such as `pub async`.
                 TokenTree::Ident(word) if word == "fn" => {
@@ -238,9 +238,31 @@ fn words(text: &str) -> Vec<&str> {
         .collect()
 }
 
-fn until_semicolon(token: TokenTree) -> Option<String> {
-    let text = token.to_string();
-    (text != ";").then_some(text)
+/// Says whether a tree of `use` brings in what has this path, under its own name.
+fn imports(tree: &[TokenTree], path: &[&str]) -> bool {
+    let is_colon = |token: &&TokenTree| !not(':')(token);
+    let colons = tree.iter().take_while(is_colon).count();
+    match (&tree[colons..], path) {
+        ([TokenTree::Group(group)], _) => {
+            let trees: Vec<TokenTree> = group.stream().into_iter().collect();
+            trees
+                .split(|token| !not(',')(token))
+                .any(|tree| imports(tree, path))
+        }
+        ([TokenTree::Punct(star)], [_]) => star.as_char() == '*',
+        ([TokenTree::Ident(name), rest @ ..], [first, others @ ..]) if name == first => {
+            match others {
+                [] => rest.is_empty(),
+                others => imports(rest, others),
+            }
+        }
+        _ => false,
+    }
+}
+
+/// Says of a token whether it is not this sign.
+fn not(sign: char) -> impl Fn(&TokenTree) -> bool {
+    move |token| !matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
 }
 
 /// Says whether what follows a parenthesis makes it the end of `pub(crate)`.

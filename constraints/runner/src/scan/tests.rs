@@ -98,6 +98,32 @@ fn every_kind_is_found_where_it_stands() {
 }
 
 #[test]
+fn an_import_makes_plain_tests_ours() {
+    for (import, is_ours) in [
+        ("use kata_test::test;", true),
+        ("use kata_test::{Verdict, test};", true),
+        ("use ::kata_test::{test};", true),
+        ("use {std::fs, kata_test::{self, test}};", true),
+        (
+            "pub(crate) use kata_test::{\n    test, // ours\n    Verdict,\n};",
+            true,
+        ),
+        ("use kata_test::Verdict;", false),
+        ("use kata_test::{Verdict, test as other};", false),
+        ("use kata_test::other::{test};", false),
+        ("use other::{test};", false),
+        ("use {kata_test::Verdict, other::test};", false),
+        // What a glob brings in comes before the prelude.
+        ("use kata_test::*;", true),
+        ("use other::*;", false),
+    ] {
+        let text = format!("{import}\n#[test]\nfn a() {{}}");
+        let root = package(&[("Cargo.toml", MANIFEST), ("tests/it.rs", &text)]);
+        assert_eq!(strays(root.path()).is_empty(), is_ours, "{import}");
+    }
+}
+
+#[test]
 fn a_stray_says_what_to_write() {
     let root = package(&[
         ("Cargo.toml", MANIFEST),

@@ -47,12 +47,14 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let workspace = Workspace::here()?;
     let run = Run::start(&workspace.target.join("kata-test"))?;
     let interrupts = Interrupts::watch()?;
+    let binaries = plan::binaries(&workspace, &options.build, env)?;
+    let mut env = env.to_vec();
+    env.push(run.name_binaries(&binaries)?);
     let mut elsewhere = if options.places.is_elsewhere() {
-        Some(Elsewhere::plan(options, env, &workspace)?)
+        Some(Elsewhere::plan(options, binaries, &workspace)?)
     } else {
         None
     };
-    let mut env = env.to_vec();
     if let Some(elsewhere) = &elsewhere {
         elsewhere.plan.note(&run)?;
         env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
@@ -119,8 +121,7 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    fn plan(options: &Options, env: &[(&str, OsString)], workspace: &Workspace) -> Result<Self> {
-        let binaries = plan::binaries(workspace, &options.build, env)?;
+    fn plan(options: &Options, binaries: Vec<Binary>, workspace: &Workspace) -> Result<Self> {
         let mut sites = options.places.sites()?;
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");

@@ -11,6 +11,7 @@ mod kills;
 mod signals;
 mod stage;
 mod sudo;
+mod workspace;
 
 use std::path::{Path, PathBuf};
 

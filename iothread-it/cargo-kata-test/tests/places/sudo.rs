@@ -172,3 +172,84 @@ fn a_killed_runner_takes_root_s_processes_with_it() -> Result<()> {
     assert!(room(nix::unistd::geteuid()).exists());
     Ok(())
 }
+
+/// sudo without its rules, which gives root's variables only.
+const FAKE_SUDO: &str = "\
+#!/usr/bin/env bash
+[ \"$1\" = -n ] && shift
+[ \"$1\" = -- ] && shift
+exec env -i PATH=/usr/bin:/bin HOME=/root USER=root LOGNAME=root \"$@\"
+";
+
+/// Puts a run by a fake sudo on stage, with that binary.
+const FAKE_STAGE: &str = "PLACES_FAKE_SUDO_BINARY";
+
+#[kata_test(root, env = "PLACES_FAKE_SUDO_BINARY")]
+fn a_run_by_a_fake_sudo_on_stage() -> Result<()> {
+    let folder = folder()?;
+    let run = Run::start(folder.path())?;
+    let binary = Binary {
+        id: "places::needs".to_owned(),
+        executable: std::env::var_os(FAKE_STAGE).context("a binary")?.into(),
+        folder: crate::commands::example(),
+        ..Binary::default()
+    };
+    let job = Job {
+        tests: vec![kata_test_runner::JobTest {
+            name: "needs_root".to_owned(),
+            limit: None,
+            own_machine: false,
+        }],
+        binary: &binary,
+        run: &run,
+        wishes: &[],
+        steps_per_ms: 0.0,
+        stop: Stop::NEVER,
+    };
+    let mut place = SudoPlace::new()?;
+    let listed = place
+        .list(&binary, &[])
+        .map_err(|error| anyhow!("{error}"))?;
+    assert!(listed.contains("needs_root"), "{listed}");
+    let ran = place.run(&job, &mut |bytes| {
+        print!("{}", String::from_utf8_lossy(bytes));
+    });
+    ran.map_err(|error| anyhow!("{error}"))?;
+    let outcomes = run.merge()?;
+    assert_eq!(kind(&outcomes, "needs_root"), OutcomeKind::Passed);
+    Ok(())
+}
+
+/// To bash some variables are constants: a script that exports one ends there.
+#[kata_test(root, namespace = "mnt", command = "bash", timeout = "5m")]
+fn any_variable_may_be_exported_and_sh_may_be_bash() -> Result<()> {
+    let binary = example()?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let nothing = None::<&str>;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(nothing, "/", nothing, private, nothing)?;
+    mount(
+        Some("/bin/bash"),
+        "/bin/sh",
+        nothing,
+        MsFlags::MS_BIND,
+        nothing,
+    )?;
+    let folder = folder()?;
+    let sudo = folder.path().join("sudo");
+    fs::write(&sudo, FAKE_SUDO)?;
+    fs::set_permissions(&sudo, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(folder.path().to_owned()).chain(std::env::split_paths(&path));
+    let status = Command::new(std::env::current_exe()?)
+        .args(["--exact", "sudo::a_run_by_a_fake_sudo_on_stage"])
+        .env("PATH", std::env::join_paths(paths)?)
+        .env("KATA_TEST_RECORD_DIR", folder.path().join("own"))
+        .env(FAKE_STAGE, &binary.executable)
+        .envs(["UID", "EUID", "PPID", "SHELLOPTS"].map(|name| (name, "1000")))
+        .env("no name-of.a shell", "it's \"x\"\nand `more` $Z")
+        .env("BASH_FUNC_f%%", "() {  echo\n}")
+        .status()?;
+    ensure!(status.success(), "it ended with {status}");
+    Ok(())
+}

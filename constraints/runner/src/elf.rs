@@ -1,0 +1,131 @@
+//! The names of an executable's sections.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// Says whether an executable of this host has a section of this name. What is no ELF file has none.
+pub(super) fn has_section(executable: &Path, name: &str) -> io::Result<bool> {
+    let file = Elf::open(executable)?;
+    let Some(elf) = file else { return Ok(false) };
+    let names = elf.section(elf.names)?;
+    let mut wanted = name.as_bytes().to_vec();
+    wanted.push(0);
+    for index in 0..elf.count {
+        let start = elf.word(elf.header(index), 4)?;
+        let mut found = vec![0; wanted.len()];
+        // A name shorter than the wanted one can stand at the end of the file.
+        if start + wanted.len() as u64 <= names.length
+            && elf
+                .file
+                .read_exact_at(&mut found, names.offset.saturating_add(start))
+                .is_ok()
+            && found == wanted
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Where a section is in the file.
+struct Section {
+    offset: u64,
+    length: u64,
+}
+
+/// An ELF file with the byte order of this host, as its header describes it.
+struct Elf {
+    file: File,
+    /// How long an address is: 4 or 8 bytes.
+    address: u64,
+    /// Where the sections' headers are, and how long each is.
+    headers: u64,
+    header_length: u64,
+    count: u64,
+    /// The section with the names.
+    names: u64,
+}
+
+impl Elf {
+    fn open(path: &Path) -> io::Result<Option<Self>> {
+        let file = File::open(path)?;
+        let mut head = [0; 6];
+        if file.read_exact_at(&mut head, 0).is_err() || !head.starts_with(b"\x7fELF") {
+            return Ok(None);
+        }
+        let is_little = head[5] == 1;
+        if is_little != cfg!(target_endian = "little") {
+            return Ok(None);
+        }
+        let mut elf = Self {
+            file,
+            address: if head[4] == 2 { 8 } else { 4 },
+            headers: 0,
+            header_length: 0,
+            count: 0,
+            names: 0,
+        };
+        // Behind the 24 bytes that are alike come three addresses and 4 + 3 × 2 bytes.
+        elf.headers = elf.word(24 + 2 * elf.address, elf.address)?;
+        let rest = 24 + 3 * elf.address + 10;
+        elf.header_length = elf.word(rest, 2)?;
+        elf.count = elf.word(rest + 2, 2)?;
+        elf.names = elf.word(rest + 4, 2)?;
+        Ok(Some(elf))
+    }
+
+    fn header(&self, index: u64) -> u64 {
+        self.headers.saturating_add(index * self.header_length)
+    }
+
+    fn section(&self, index: u64) -> io::Result<Section> {
+        // A name and a type of 4 bytes each, flags, an address, then these two.
+        let fields = self.header(index).saturating_add(8 + 2 * self.address);
+        Ok(Section {
+            offset: self.word(fields, self.address)?,
+            length: self.word(fields + self.address, self.address)?,
+        })
+    }
+
+    fn word(&self, at: u64, length: u64) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        let length = length as usize;
+        let start = if cfg!(target_endian = "little") {
+            0
+        } else {
+            8 - length
+        };
+        self.file
+            .read_exact_at(&mut bytes[start..start + length], at)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sections_are_found_by_their_whole_name() {
+        let this = std::env::current_exe().expect("a path");
+        for (name, found) in [(".text", true), (".tex", false), ("kata_main", false)] {
+            assert_eq!(has_section(&this, name).expect("a file"), found, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_elf_file_has_no_section() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        for content in [&b""[..], b"#!/bin/sh\n", b"\x7fELF"] {
+            std::fs::write(file.path(), content).expect("a file");
+            assert!(!has_section(file.path(), ".text").expect("a file"));
+        }
+        std::fs::write(file.path(), b"\x7fELF\x02\x01\x01").expect("a file");
+        assert!(
+            has_section(file.path(), ".text").is_err(),
+            "it is truncated"
+        );
+    }
+}

@@ -1,0 +1,34 @@
+//! The binary's id, as whoever started it states it. Only cargo knows what a target is called: an
+//! executable sees its crate's name, which has no dashes, and a path that need not agree with it.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// The id of a binary that a runner has started itself.
+pub const BINARY_ID: &str = "KATA_TEST_BINARY_ID";
+
+/// A file with the ids of all binaries that cargo starts for a runner. Cargo gives every binary the
+/// same variables, so each line has an executable's real path behind the id and a tab.
+pub const BINARY_IDS: &str = "KATA_TEST_BINARY_IDS";
+
+/// The ids that may be this binary's. A process that a test starts inherits its test's variables, so
+/// an id can be another binary's: the caller has to check it.
+pub(super) fn given_ids() -> &'static [String] {
+    static IDS: OnceLock<Vec<String>> = OnceLock::new();
+    IDS.get_or_init(|| {
+        let named = [BINARY_ID, "NEXTEST_BINARY_ID"].map(|name| env::var(name).ok());
+        let ids = std::iter::once(id_in_file()).chain(named);
+        ids.flatten().filter(|id| !id.is_empty()).collect()
+    })
+}
+
+fn id_in_file() -> Option<String> {
+    let lines = fs::read_to_string(env::var_os(BINARY_IDS)?).ok()?;
+    let executable = env::current_exe().and_then(fs::canonicalize).ok()?;
+    lines.lines().find_map(|line| {
+        let (id, path) = line.split_once('\t')?;
+        (Path::new(path) == executable).then(|| id.to_owned())
+    })
+}
