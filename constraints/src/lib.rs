@@ -47,9 +47,10 @@
 //! of the run under its name and stand in its record, and fail no test: of a mount nobody can say for
 //! certain who made it. `--in-process` does without all this, for debuggers.
 //!
-//! Under root a test that states `non_root` or `uid = N` by itself runs as such a user, with an empty
-//! HOME and TMPDIR: as whoever called sudo, else as nobody. Its other constraints are judged as that
-//! user. If the user cannot reach the package or the executable, the test is unmet, for that path.
+//! Under root a test that states `non_root` or `uid = N` by itself runs as such a user: as whoever
+//! called sudo, else as nobody. It has all groups of that user, the variables of that user's session
+//! (`USER`, `LOGNAME`, `MAIL`, `SHELL`, `XDG_RUNTIME_DIR`) instead of root's and sudo's, and an empty
+//! HOME and TMPDIR. Its other constraints are judged as that user. If the user cannot reach the package or the executable, the test is unmet, for that path.
 //!
 //! A test that runs for a minute (`KATA_TEST_SLOW_AFTER`) is spoken of. An unmet test whose whole name
 //! was given on the command line fails: it was asked for.
@@ -73,6 +74,7 @@ mod record;
 mod registry;
 #[cfg(feature = "runner")]
 pub mod runner;
+mod session;
 mod sys;
 
 /// Makes a function a test that says what it needs.

@@ -287,12 +287,12 @@ fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, repo
     }
     measure::report_to(reports);
     if let Some((user, home)) = &how.user {
-        home.enter();
         if let Err(problem) = user.become_it(parent) {
             stderr(&format!("{problem}\n"));
             measure::report("failed");
             std::process::exit(i32::from(super::FAILURE));
         }
+        user.enter_session(home);
         // To this user other things are true than to the harness, whose answers came along.
         facts::forget();
     }

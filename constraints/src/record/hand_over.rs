@@ -29,10 +29,12 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(error),
     }
-    // Nothing that somebody has put in its place meanwhile.
-    let flags = O_DIRECTORY | O_NOFOLLOW;
-    let mut options = OpenOptions::new();
-    let folder: File = options.read(true).custom_flags(flags).open(path)?;
-    hand_over(folder, path)?;
+    hand_over(open_folder(path)?, path)?;
     Ok(true)
+}
+
+/// Opens a folder, and nothing that somebody has put in its place meanwhile.
+pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = O_DIRECTORY | O_NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }

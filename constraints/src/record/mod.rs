@@ -18,7 +18,7 @@ use crate::measure::Measures;
 use crate::verdict::Reason;
 use json::{integer, number, quote, quote_or_null};
 
-pub(crate) use hand_over::{hand_over, make_folder};
+pub(crate) use hand_over::{hand_over, make_folder, open_folder};
 pub(crate) use place::{LIFELINE, make_root, serial_folder};
 #[cfg(feature = "runner")]
 pub use place::{is_target, target_folder_of};

@@ -21,6 +21,7 @@ use super::{Binary, Job, LIST_ARGUMENTS, OutcomeKind, Place, PlaceError, Stop};
 use crate::contract::{EXPECT, FACTS, MAY_SKIP};
 use crate::elsewhere::{LEAVE, PLACE};
 use crate::record::LIFELINE;
+use crate::session::is_of_a_session;
 use crate::sys::{Ran, command_within};
 use crate::verdict::Reason;
 
@@ -36,12 +37,6 @@ const AROUND: Duration = Duration::from_secs(120);
 
 /// Reads its variables from its first argument, and becomes the others.
 const SHELL: &str = r#". "$0" && exec "$@""#;
-
-/// What sudo says itself, or what is about the user's own session.
-const SAID_BY_SUDO: [&str; 9] = [
-    "_", "HOME", "LOGNAME", "MAIL", "OLDPWD", "PWD", "SHELL", "SHLVL", "USER",
-];
-const SAID_BY_SUDO_PREFIXES: [&str; 4] = ["SUDO_", "XDG_", "DBUS_", "SSH_"];
 
 /// What a runner says to the harnesses that cargo runs, and not to those elsewhere.
 const SAID_TO_OTHERS: [&str; 4] = [LEAVE, EXPECT, MAY_SKIP, FACTS];
@@ -183,7 +178,7 @@ fn script(binary: &Binary, env: &[(&str, OsString)]) -> io::Result<File> {
     let mut text = Vec::new();
     text.extend_from_slice(b"cd ");
     quote(binary.folder.as_os_str(), &mut text);
-    let own = std::env::vars_os().filter(|(name, _)| !is_left_out(name));
+    let own = std::env::vars_os().filter(|(name, _)| !is_of_a_session(name));
     let of_the_binary = binary.env.iter().cloned();
     let of_the_run = env.iter().map(|(name, value)| (name.into(), value.clone()));
     let said = [(PLACE, NAME), (LIFELINE, "0")].map(|(name, value)| (name.into(), value.into()));
@@ -200,14 +195,6 @@ fn script(binary: &Binary, env: &[(&str, OsString)]) -> io::Result<File> {
     let mut file = File::from(memfd_create(c"kata-test", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(&text)?;
     Ok(file)
-}
-
-fn is_left_out(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    SAID_BY_SUDO.contains(&&*name)
-        || SAID_BY_SUDO_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether a shell can have a variable of this name.
