@@ -3,11 +3,13 @@
 
 mod exit;
 mod owner;
+mod pidfd;
 mod print;
 mod signals;
 
 pub(crate) use exit::at_exit;
 pub(crate) use kata_test_judge::sys::*;
 pub(crate) use owner::{OWNER, make_room_for_owner, mark_owner};
+pub(crate) use pidfd::ends_within;
 pub(crate) use print::{stderr, stdout};
 pub(crate) use signals::{Signals, default_signals};

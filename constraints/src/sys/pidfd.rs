@@ -1,0 +1,32 @@
+//! Waiting for the end of a process with a deadline.
+#![expect(unsafe_code, reason = "pidfd_open(2) has no safe form")]
+
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
+
+/// Waits for the end of a process, and says whether it was seen; an error where the kernel cannot
+/// tell, which is so before Linux 5.3.
+pub(crate) fn ends_within(pid: Pid, limit: Duration) -> Result<bool, Errno> {
+    let fd = open(pid)?;
+    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    poll(&mut fds, limit).map(|ready| ready > 0)
+}
+
+#[cfg(target_os = "linux")]
+fn open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes two numbers.
+    let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let fd = RawFd::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the call has just made it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open(_: Pid) -> Result<OwnedFd, Errno> {
+    Err(Errno::ENOSYS)
+}
