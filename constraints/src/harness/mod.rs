@@ -22,6 +22,7 @@ mod run;
 mod select;
 mod serial;
 mod shuffle;
+mod stop;
 mod summary;
 mod user;
 mod verdicts;
