@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "pidfd_open(2) has no safe form")]
 
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,9 +12,16 @@ use nix::unistd::Pid;
 /// tell, which is so before Linux 5.3.
 pub(crate) fn ends_within(pid: Pid, limit: Duration) -> Result<bool, Errno> {
     let fd = open(pid)?;
-    let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
-    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-    poll(&mut fds, limit).map(|ready| ready > 0)
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], left) {
+            // The end of another child.
+            Err(Errno::EINTR) => {}
+            ended => return ended.map(|count| count > 0),
+        }
+    }
 }
 
 #[cfg(target_os = "linux")]

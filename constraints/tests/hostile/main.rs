@@ -520,7 +520,13 @@ static BEFORE_MAIN: extern "C" fn() = start_a_thread;
 
 extern "C" fn start_a_thread() {
     if asked("thread") {
+        let (say, said) = std::sync::mpsc::channel();
         let named = thread::Builder::new().name("early".to_owned());
-        let _ = named.spawn(|| thread::sleep(Duration::from_secs(60)));
+        let _ = named.spawn(move || {
+            let _ = say.send(());
+            thread::sleep(Duration::from_secs(60));
+        });
+        // It has its name only when it runs.
+        let _ = said.recv();
     }
 }
