@@ -47,11 +47,22 @@
 //! of the run under its name and stand in its record, and fail no test: of a mount nobody can say for
 //! certain who made it. `--in-process` does without all this, for debuggers.
 //!
-//! Under root a test that states `non_root` or `uid = N` by itself runs as such a user, with an empty
-//! HOME and TMPDIR: as whoever called sudo, else as nobody. Its other constraints are judged as that
-//! user. If the user cannot reach the package or the executable, the test is unmet, for that path.
+//! Under root a test that states `non_root` or `uid = N` by itself runs as such a user: as whoever
+//! called sudo, else as nobody. It has all groups of that user, the variables of that user's session
+//! (`USER`, `LOGNAME`, `MAIL`, `SHELL`, `XDG_RUNTIME_DIR`) instead of root's and sudo's, and an empty
+//! HOME and TMPDIR. Its other constraints are judged as that user. If the user cannot reach the package or the executable, the test is unmet, for that path.
 //!
-//! A test that runs for a minute (`KATA_TEST_SLOW_AFTER`) is spoken of. An unmet test whose whole name
+//! A test whose time is up, or that runs when Ctrl-C, SIGTERM or SIGHUP ends the run, gets SIGTERM with
+//! its whole process group, and SIGKILL if it has not ended after a grace period of two seconds
+//! (`KATA_TEST_GRACE`). A second Ctrl-C kills at once. Ctrl-Z stops the tests with the harness, and the
+//! time until they continue counts for no limit.
+//!
+//! Tests are forked from a process with one thread, for a child would inherit the locks of others, held
+//! for ever. A binary that has threads before `main` (a `#[ctor]`, an allocator, the runtime of another
+//! language) is refused: `--in-process` runs its tests without fork, and `KATA_TEST_ALLOW_THREADS=1`
+//! takes the risk.
+//!
+//! A test that runs for a minute (`KATA_TEST_SLOW_AFTER`) is announced. An unmet test whose whole name
 //! was given on the command line fails: it was asked for.
 //!
 //! # Records
@@ -70,6 +81,7 @@ mod measure;
 mod metadata;
 mod record;
 mod registry;
+mod session;
 mod sys;
 
 /// Makes a function a test that says what it needs.
@@ -106,8 +118,8 @@ mod sys;
 ///
 /// - `issue = "…"`: the issue that explains the constraints, kept in the record;
 /// - `reason = "…"`: the same in words;
-/// - `timeout = "30s"` (`ms`, `s`, `m`, `h`): when that time is up, the test and every process it
-///   started are killed, and it has failed; without one a test is only spoken of after a minute;
+/// - `timeout = "30s"` (`ms`, `s`, `m`, `h`): when that time is up, the test's process group is
+///   terminated, after a grace period killed, and the test has failed; without one a test is only spoken of after a minute;
 /// - `serial = "group"`: no two tests of a group run at the same time, in whatever binary or process
 ///   of nextest; waiting for its turn does not count for a test's `timeout`;
 /// - `own_machine`: where a runner makes a VM for tests, this one gets a VM for itself alone, and what it
@@ -172,6 +184,7 @@ pub mod __runner {
         point_latest, prune, run_folder, start_time,
     };
     pub use crate::registry::{BINARY_ID, BINARY_IDS};
+    pub use crate::session::is_of_a_session;
 }
 
 /// Writes the `main` function of a test target that has `harness = false`.

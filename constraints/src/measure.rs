@@ -4,10 +4,11 @@
 //! that runs the test.
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
+use nix::unistd::{Pid, getpid};
 
 /// Named figures in the order in which they were first reported.
 pub type Measures = Vec<(String, f64)>;
@@ -15,7 +16,8 @@ pub type Measures = Vec<(String, f64)>;
 /// The longest name: a report has to fit into one atomic write.
 const LONGEST_NAME: usize = 200;
 
-static REPORTS: OnceLock<OwnedFd> = OnceLock::new();
+/// Where a forked test reports to, and its process.
+static REPORTS: OnceLock<(OwnedFd, Pid)> = OnceLock::new();
 
 thread_local! {
     static HERE: RefCell<Option<Measures>> = const { RefCell::new(None) };
@@ -41,7 +43,7 @@ pub fn measure(name: &str, value: f64) {
         "{name:?} cannot name a measure: it takes one line of 1 to {LONGEST_NAME} bytes"
     );
     if REPORTS.get().is_some() {
-        report(&format!("measure {value} {name}"));
+        send(&format!("measure {value} {name}"));
     } else {
         HERE.with_borrow_mut(|measures| {
             if let Some(measures) = measures {
@@ -51,9 +53,16 @@ pub fn measure(name: &str, value: f64) {
     }
 }
 
-/// Sends a line to the harness, if this process is a forked test.
+/// Tells the harness what becomes of the test, if this is the process that was forked for it. What
+/// that has forked itself has the pipe too, and can be about to leave the test's body.
 pub(crate) fn report(line: &str) {
-    let Some(to) = REPORTS.get() else { return };
+    if REPORTS.get().is_some_and(|(_, test)| *test == getpid()) {
+        send(line);
+    }
+}
+
+fn send(line: &str) {
+    let Some((to, _)) = REPORTS.get() else { return };
     let line = format!("{line}\n");
     // A report is short enough for one write to be whole; a harness that is gone needs none.
     while nix::unistd::write(to.as_fd(), line.as_bytes()) == Err(Errno::EINTR) {}
@@ -61,7 +70,12 @@ pub(crate) fn report(line: &str) {
 
 /// Makes this process a forked test that reports there.
 pub(crate) fn report_to(pipe: OwnedFd) {
-    let _ = REPORTS.set(pipe);
+    let _ = REPORTS.set((pipe, getpid()));
+}
+
+/// The descriptor that leads there.
+pub(crate) fn report_fd() -> Option<RawFd> {
+    REPORTS.get().map(|(pipe, _)| pipe.as_raw_fd())
 }
 
 /// Runs `work` and returns what this thread measured meanwhile.

@@ -13,8 +13,17 @@ mod folder;
 )]
 mod run;
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use kata_test::kata_test;
-use run::Sample;
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use run::{Said, Sample};
 
 kata_test::main!();
 
@@ -51,17 +60,17 @@ fn the_records_of_a_user_are_reached_by_no_link() {
     let folder = folder_of_the_owner();
     let [records, elsewhere] = ["records", "elsewhere"].map(|name| folder.path().join(name));
     for path in [&records, &elsewhere] {
-        std::fs::create_dir(path).expect("a folder");
+        fs::create_dir(path).expect("a folder");
         std::os::unix::fs::chown(path, Some(OWNER), Some(OWNER)).expect("chown");
     }
     std::os::unix::fs::symlink(&elsewhere, records.join("runs")).expect("a link");
     let sample = Sample::build("sample");
     let mut command = sample.command(&["--exact", "cases::passes::with_a_result"]);
     command.env("KATA_TEST_RECORD_DIR", &records);
-    let said = run::Said::by(command);
+    let said = Said::by(command);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(said.stderr.contains("symbolic link"), "{said:?}");
-    let found = std::fs::read_dir(&elsewhere).expect("a folder").count();
+    let found = fs::read_dir(&elsewhere).expect("a folder").count();
     assert_eq!(found, 0);
 }
 
@@ -122,4 +131,226 @@ mod of_the_runner {
         assert_eq!(fs::read(&precious).expect("a file"), b"precious");
         assert_eq!(precious.metadata().expect("a file").uid(), 0);
     }
+}
+
+/// Runs a program and wants it to succeed.
+fn succeed(program: &str, args: &[&str]) {
+    let status = Command::new(program).args(args).status();
+    assert!(status.expect(program).success(), "{program} {args:?}");
+}
+
+/// Gives this test's process a mount namespace in which the host has a user called somebody, with a
+/// group whose device only its members can use.
+fn add_somebody(folder: &Path) {
+    unshare(CloneFlags::CLONE_NEWNS).expect("a namespace");
+    succeed("mount", &["--make-rprivate", "/"]);
+    for (file, line) in [
+        ("passwd", "somebody:x:4321:4321::/home/somebody:/bin/sh\n"),
+        ("group", "somebody:x:4321:\nfriends:x:4322:somebody\n"),
+    ] {
+        let path = folder.join(file);
+        let original = Path::new("/etc").join(file);
+        let text = fs::read_to_string(&original).expect("the host's users");
+        fs::write(&path, text + line).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("chmod");
+        let paths = [&path, &original].map(|path| path.to_str().expect("text"));
+        succeed("mount", &["--bind", paths[0], paths[1]]);
+    }
+    for folder in ["/run", "/dev/shm"] {
+        succeed("mount", &["-t", "tmpfs", "none", folder]);
+    }
+    succeed("mkdir", &["-p", "/run/user/4321"]);
+    succeed("chown", &["4321:4321", "/run/user/4321"]);
+    let device = "/dev/shm/kata-test-device";
+    succeed("mknod", &["-m", "660", device, "c", "1", "3"]);
+    succeed("chgrp", &["4322", device]);
+}
+
+/// The user, all groups, and the session's variables, for verdicts and for tests.
+#[kata_test(root, command("cargo", "mount", "mknod"))]
+fn a_test_under_sudo_has_the_callers_groups_and_session() {
+    let sample = Sample::build("hostile");
+    let folder = tempfile::tempdir().expect("a folder");
+    add_somebody(folder.path());
+    let mut command = sample.command(&["unprivileged::", "--show-output"]);
+    for (name, value) in [
+        ("SUDO_UID", "4321"),
+        ("SUDO_GID", "4321"),
+        ("SUDO_USER", "somebody"),
+        ("SUDO_COMMAND", "/usr/bin/env"),
+        ("USER", "root"),
+        ("LOGNAME", "root"),
+        ("MAIL", "/var/mail/root"),
+        ("SHELL", "/bin/root-shell"),
+        ("XDG_RUNTIME_DIR", "/run/user/0"),
+        ("XDG_CONFIG_HOME", "/root/.config"),
+        ("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/0/bus"),
+        ("SSH_AUTH_SOCK", "/root/agent"),
+        ("CARGO_HOME", "/root/no-such-folder"),
+        ("RUSTUP_HOME", "/usr"),
+        ("OTHERS", "stay"),
+    ] {
+        command.env(name, value);
+    }
+    let said = Said::by(command);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for test in ["has_a_session", "uses_a_device_of_a_group"] {
+        let line = said.line(&format!("unprivileged::{test}"));
+        assert!(line.ends_with("... ok (as uid 4321)"), "{line}");
+    }
+    assert!(
+        said.stdout.contains("groups are [Gid(4321), Gid(4322)]"),
+        "{}",
+        said.stdout
+    );
+    let value = |name: &str| {
+        let start = format!("variable {name}=");
+        said.stdout
+            .lines()
+            .find_map(|line| line.strip_prefix(&*start))
+    };
+    for (name, expected) in [
+        ("USER", Some("somebody")),
+        ("LOGNAME", Some("somebody")),
+        ("MAIL", Some("/var/mail/somebody")),
+        ("SHELL", Some("/bin/sh")),
+        ("XDG_RUNTIME_DIR", Some("/run/user/4321")),
+        ("XDG_CONFIG_HOME", None),
+        ("DBUS_SESSION_BUS_ADDRESS", None),
+        ("SSH_AUTH_SOCK", None),
+        ("SUDO_UID", None),
+        ("SUDO_COMMAND", None),
+        ("CARGO_HOME", None),
+        ("RUSTUP_HOME", Some("/usr")),
+        ("OTHERS", Some("stay")),
+    ] {
+        assert_eq!(value(name), expected, "{name} in {}", said.stdout);
+    }
+    let home = value("HOME").expect("a home");
+    assert!(home.contains("kata-test-home-"), "{home}");
+}
+
+/// Neither the records nor other tests' pipes: only the pipe for its own reports.
+#[kata_test(root, command = "cargo")]
+fn a_test_of_another_user_has_no_descriptors_of_the_harness() {
+    let sample = Sample::build("hostile");
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("log");
+    let log = log.to_str().expect("text");
+    let args = [
+        "unprivileged::",
+        "--test-threads=4",
+        "--show-output",
+        "--logfile",
+        log,
+    ];
+    let said = sample.run(&args);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let line = said.line("unprivileged::has_no_descriptors_of_the_harness");
+    assert!(line.ends_with("... ok (as uid 4321)"), "{line}");
+    let private: Vec<&str> = said
+        .stdout
+        .lines()
+        .filter(|line| line.starts_with("private descriptor "))
+        .collect();
+    // The other one is that of the folder that the test reads.
+    let is_expected = |line: &&str| line.contains(" is pipe:") || line.contains(" is /proc/");
+    assert!(
+        private.iter().all(is_expected) && private.len() == 2,
+        "{private:?}"
+    );
+}
+
+/// A command that may not signal other users' processes, as in some containers.
+fn without_cap_kill(sample: &Sample, args: &[&str]) -> Command {
+    let inner = sample.command(args);
+    let mut command = sample.command(&[]);
+    let mut outer = Command::new("setpriv");
+    outer.args(["--bounding-set=-kill", "--inh-caps=-kill"]);
+    outer.arg(inner.get_program()).args(inner.get_args());
+    outer.current_dir(command.get_current_dir().expect("a folder"));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => outer.env(name, value),
+            None => outer.env_remove(name),
+        };
+    }
+    command = outer;
+    command
+}
+
+/// Ends what the harness could not, and says whether it was there.
+fn end(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok()
+}
+
+/// The number behind a text.
+fn number_after(said: &str, text: &str) -> i32 {
+    let (_, tail) = said
+        .split_once(text)
+        .unwrap_or_else(|| panic!("no {text:?} in {said}"));
+    let end = tail
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(tail.len());
+    tail[..end].parse().expect("a number")
+}
+
+#[kata_test(root, command("cargo", "setpriv"))]
+fn a_test_that_cannot_be_killed_does_not_hang_the_harness() {
+    let sample = Sample::build("hostile");
+    let args = ["--exact", "stops::in_time_as_another_user"];
+    let mut command = without_cap_kill(&sample, &args);
+    command.env("SAMPLE", "hang");
+    let start = Instant::now();
+    let said = Said::by(command);
+    assert!(start.elapsed() < Duration::from_secs(30), "it hung");
+    let pid = number_after(&said.stdout, "waiting as ");
+    assert!(end(pid), "process {pid} is gone");
+    assert_eq!(said.code, Some(101), "{said:?}");
+    let why = format!(
+        "note: timed out after 300ms; process {pid} cannot be killed (Operation not permitted) and \
+         still runs\n"
+    );
+    assert!(said.stdout.contains(&why), "{}", said.stdout);
+}
+
+/// As it is by a timeout, so by Ctrl-C.
+#[kata_test(root, command("cargo", "setpriv", "timeout"))]
+fn an_interrupted_test_that_cannot_be_killed_does_not_hang_the_harness() {
+    let sample = Sample::build("hostile");
+    let inner = without_cap_kill(&sample, &["--exact", "stops::as_another_user"]);
+    let mut command = Command::new("timeout");
+    command.args(["--signal=INT", "1"]);
+    command.arg(inner.get_program()).args(inner.get_args());
+    command.current_dir(inner.get_current_dir().expect("a folder"));
+    for (name, value) in inner
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)))
+    {
+        command.env(name, value);
+    }
+    command.env("SAMPLE", "hang");
+    let start = Instant::now();
+    let said = Said::by(command);
+    let pid = number_after(&said.stdout, "waiting as ");
+    assert!(end(pid), "process {pid} is gone");
+    assert!(start.elapsed() < Duration::from_secs(30), "it hung");
+    let why = format!(
+        "note: interrupted by SIGINT; process {pid} cannot be killed (Operation not permitted) and \
+         still runs\n"
+    );
+    assert!(said.stdout.contains(&why), "{}", said.stdout);
+}
+
+#[kata_test(root, command("cargo", "setpriv"))]
+fn a_process_left_behind_is_killed_or_said_to_live_on() {
+    let sample = Sample::build("hostile");
+    let args = ["--exact", "stops::leaving_another_users_process"];
+    let mut command = without_cap_kill(&sample, &args);
+    command.env("SAMPLE", "fail");
+    let said = Said::by(command);
+    let pid = number_after(&said.stdout, "leaving_another_users_process: process ");
+    assert!(end(pid), "process {pid} is gone");
+    let line = format!("process {pid} (sleep 63), still running (kill: Operation not permitted)\n");
+    assert!(said.stdout.contains(&line), "{}", said.stdout);
 }

@@ -21,7 +21,7 @@ use super::listing::LIST_LIMIT;
 use super::relay::{Relayed, relay};
 use super::{Binary, Job, LIST_ARGUMENTS, OutcomeKind, Place, PlaceError, Stop};
 use kata_test::__runner::LIFELINE;
-use kata_test::__runner::{ENVIRONMENT, LEAVE, PLACE};
+use kata_test::__runner::{ENVIRONMENT, LEAVE, PLACE, is_of_a_session};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
 use kata_test_host::sys::{Ran, command_within};
 use kata_test_host::verdict::Reason;
@@ -35,12 +35,6 @@ const ASKED_LIMIT: Duration = Duration::from_secs(30);
 /// How long a test without a limit of its own may take, and the harness around all of them.
 const UNLIMITED: Duration = Duration::from_secs(10 * 60);
 const AROUND: Duration = Duration::from_secs(120);
-
-/// What sudo says itself, or what is about the user's own session.
-const SAID_BY_SUDO: [&str; 9] = [
-    "_", "HOME", "LOGNAME", "MAIL", "OLDPWD", "PWD", "SHELL", "SHLVL", "USER",
-];
-const SAID_BY_SUDO_PREFIXES: [&str; 4] = ["SUDO_", "XDG_", "DBUS_", "SSH_"];
 
 /// What a runner says to the harnesses that cargo runs, and not to those elsewhere.
 const SAID_TO_OTHERS: [&str; 4] = [LEAVE, EXPECT, MAY_SKIP, FACTS];
@@ -185,7 +179,7 @@ fn as_root(
 
 /// The variables of the harness. The later of two stands.
 fn variables(binary: &Binary, env: &[(&str, OsString)]) -> Vec<(OsString, OsString)> {
-    let own = std::env::vars_os().filter(|(name, _)| !is_left_out(name));
+    let own = std::env::vars_os().filter(|(name, _)| !is_of_a_session(name));
     let of_the_binary = binary.env.iter().cloned();
     let of_the_run = env.iter().map(|(name, value)| (name.into(), value.clone()));
     let said = [
@@ -213,12 +207,4 @@ fn environment_file(folder: &Path, variables: &[(OsString, OsString)]) -> io::Re
     let mut file = File::from(memfd_create(c"kata-test", MFdFlags::MFD_CLOEXEC)?);
     file.write_all(&text)?;
     Ok(file)
-}
-
-fn is_left_out(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    SAID_BY_SUDO.contains(&&*name)
-        || SAID_BY_SUDO_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
 }

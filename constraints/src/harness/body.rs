@@ -1,6 +1,7 @@
 //! Calls a test's body and judges how it ended. Both harnesses share it.
 
 use std::any::Any;
+use std::mem::ManuallyDrop;
 use std::panic::catch_unwind;
 
 use crate::facts::panic_text;
@@ -39,24 +40,32 @@ pub(crate) fn run(test: &Test) -> Ended {
         (Ok(false), ShouldPanic::No) => Ended::Failed("the test returned an error".to_owned()),
         (Ok(_), _) => Ended::Failed("test did not panic as expected".to_owned()),
         (Err(payload), ShouldPanic::No) => Ended::Panicked(payload),
-        (Err(_), ShouldPanic::Yes) => Ended::Passed,
-        (Err(payload), ShouldPanic::With(expected)) => {
-            let text = panic_text(&*payload);
-            if text.is_some_and(|text| text.contains(expected)) {
-                return Ended::Passed;
-            }
-            Ended::Failed(match text {
-                Some(text) => format!(
-                    "panic did not contain expected string\n      panic message: {text:?}\n \
-                     expected substring: {expected:?}"
-                ),
-                None => format!(
-                    "expected panic with string value, found a value of another type\n \
-                     expected substring: {expected:?}"
-                ),
-            })
+        (Err(payload), expected) => {
+            // Dropping a payload can itself panic, and nobody needs it any more.
+            judge_panic(&**ManuallyDrop::new(payload), expected)
         }
     }
+}
+
+/// Judges a panic of a test that should panic.
+fn judge_panic(payload: &(dyn Any + Send), expected: ShouldPanic) -> Ended {
+    let ShouldPanic::With(expected) = expected else {
+        return Ended::Passed;
+    };
+    let text = panic_text(payload);
+    if text.is_some_and(|text| text.contains(expected)) {
+        return Ended::Passed;
+    }
+    Ended::Failed(match text {
+        Some(text) => format!(
+            "panic did not contain expected string\n      panic message: {text:?}\n \
+             expected substring: {expected:?}"
+        ),
+        None => format!(
+            "expected panic with string value, found a value of another type\n \
+             expected substring: {expected:?}"
+        ),
+    })
 }
 
 /// What the body returned or unwound with, and whether it was asked to stop.

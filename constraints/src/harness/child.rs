@@ -7,29 +7,30 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close, setpgid};
 
 use super::body::{self, Ended};
-use super::clock::{Clock, Due};
+use super::clock::{Clock, Due, Periods};
 use super::left::{GRACE, Suspect};
 use super::output::Output;
+use super::stop::{Cause, Fate};
 use super::user::{Home, User};
 use crate::facts;
 use crate::halt::{self, Halt};
 use crate::measure::{self, Measures};
 use crate::registry::Test;
 use crate::sys::{
-    Standard, become_leader, default_signals, fork, mark_owner, pipe, redirect, set_nonblocking,
-    stderr,
+    Standard, become_leader, close_private_descriptors, default_signals, fork, mark_owner, pipe,
+    redirect, set_nonblocking, stderr,
 };
 use crate::verdict::Reason;
 
 /// How to start a test.
 pub(super) struct Start<'a> {
     pub(super) capture: bool,
-    pub(super) slow_after: Duration,
+    pub(super) periods: Periods,
     /// What a test reads that reads its standard input.
     pub(super) no_input: Option<&'a File>,
     /// Descriptors that are the harness's alone.
@@ -44,6 +45,8 @@ pub(super) struct Child {
     pid: Pid,
     started: Instant,
     clock: Clock,
+    /// Why it could not be signalled, if so.
+    refused: Option<Errno>,
     /// Kept while the test's user needs it.
     user: Option<(User, Home)>,
     /// When the process was found to have ended.
@@ -63,6 +66,8 @@ pub(super) struct Exit {
     pub(super) halt: Option<Halt>,
     /// What it required, is unmet, and did not stop it.
     pub(super) waived: Vec<Reason>,
+    /// How the test ended by its own word, whatever its process did then.
+    pub(super) reported: Option<How>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,12 +78,10 @@ pub(super) enum How {
     Halted,
     /// A signal ended it.
     Signal(Signal),
-    /// It left by itself before the test had ended.
-    Left(i32),
-    /// It was killed at the end of its time.
-    TimedOut,
-    /// It was to be killed, and is still there.
-    Stuck,
+    /// Its process exited with this code, which does not fit what the test reported, if it did.
+    Exited(i32),
+    /// The harness ended it.
+    Stopped(Cause, Fate),
 }
 
 /// Where a test stands.
@@ -110,7 +113,8 @@ impl Child {
             test,
             pid,
             started,
-            clock: Clock::start(started, how.slow_after, test.time_limit()),
+            clock: Clock::start(started, how.periods, test.time_limit()),
+            refused: None,
             user: how.user,
             ended: None,
             output,
@@ -138,7 +142,7 @@ impl Child {
     /// When to look again, whatever happens before.
     pub(super) fn next(&self) -> Option<Instant> {
         match self.ended {
-            Some(ended) => Some(ended + GRACE),
+            Some(ended) => Some(self.linger(ended)),
             None => self.clock.next(),
         }
     }
@@ -159,38 +163,76 @@ impl Child {
             self.ended.get_or_insert(now);
             return Step::Ended;
         }
-        match self.clock.due(now) {
-            Due::Nothing => Step::Running,
-            Due::Notice => Step::Slow,
-            Due::Kill => {
-                let _ = killpg(self.pid, Signal::SIGKILL);
-                Step::Running
+        loop {
+            let signal = match self.clock.due(now) {
+                Due::Nothing => return Step::Running,
+                Due::Notice => return Step::Slow,
+                Due::GiveUp => return Step::Ended,
+                Due::Terminate => Signal::SIGTERM,
+                Due::Kill => Signal::SIGKILL,
+            };
+            self.refused = self.signal(signal).err();
+            // A signal that was not delivered has no effect to wait for.
+            if self.refused.is_some() {
+                self.clock.hurry(now);
             }
-            Due::GiveUp => Step::Ended,
         }
     }
 
-    /// Says whether what the ended test has started may still end by itself: a test that was killed
-    /// had no chance to wait for it.
-    pub(super) fn may_linger(&self, now: Instant) -> bool {
-        !self.clock.was_killed() && self.ended.is_some_and(|ended| now < ended + GRACE)
+    /// Signals the test's process group, or its process if that has left the group.
+    fn signal(&self, signal: Signal) -> Result<(), Errno> {
+        killpg(self.pid, signal).or_else(|_| kill(self.pid, signal))
     }
 
-    /// Ends what the test has left behind, or the test itself, and takes stock.
+    /// Makes the end of the test due.
+    pub(super) fn stop(&mut self, now: Instant, cause: Cause) {
+        self.clock.end(now, cause);
+    }
+
+    /// Ends the grace period of a test that is to end.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.clock.hurry(now);
+    }
+
+    /// Stops the test's processes until it is resumed.
+    pub(super) fn suspend(&self) {
+        let _ = self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets the test go on that was suspended for this long.
+    pub(super) fn resume(&mut self, suspended: Duration) {
+        let _ = self.signal(Signal::SIGCONT);
+        self.started += suspended;
+        self.clock.pause(suspended);
+    }
+
+    /// Says whether what the ended test has started may still end by itself.
+    pub(super) fn may_linger(&self, now: Instant) -> bool {
+        self.ended.is_some_and(|ended| now < self.linger(ended))
+    }
+
+    /// Until when that may be: of a test that was terminated, its processes are too.
+    fn linger(&self, ended: Instant) -> Instant {
+        self.clock.linger(ended).unwrap_or(ended + GRACE)
+    }
+
+    /// Ends what is left of the test's process group, and takes stock. The process itself has ended,
+    /// or is given up.
     pub(super) fn finish(mut self) -> Exit {
         let ended = self.ended.unwrap_or_else(Instant::now);
         let took = ended.saturating_duration_since(self.started);
         let _ = killpg(self.pid, Signal::SIGKILL);
-        let is_stuck = self.clock.was_killed() && self.ended.is_none();
-        let flags = is_stuck.then_some(WaitPidFlag::WNOHANG);
-        let status = waitpid(self.pid, flags);
+        let status = waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
         self.read();
         let reports = self.reports.1;
         let output = self.output.map(|(_, output)| output.into_bytes());
-        let how = match status {
-            Ok(WaitStatus::StillAlive) => How::Stuck,
-            _ if self.clock.was_killed() => How::TimedOut,
-            status => judge(status, reports.ended),
+        let how = match (self.clock.ended(), status) {
+            (Some((cause, _)), Ok(WaitStatus::StillAlive)) => {
+                let (pid, refused) = (self.pid, self.refused);
+                How::Stopped(cause, Fate::Alive { pid, refused })
+            }
+            (Some((cause, fate)), _) => How::Stopped(cause, fate),
+            (None, status) => judge(status, reports.ended),
         };
         Exit {
             how,
@@ -199,6 +241,7 @@ impl Child {
             measures: reports.measures,
             halt: reports.halt,
             waived: reports.waived,
+            reported: reports.ended,
         }
     }
 }
@@ -249,7 +292,7 @@ fn judge(status: Result<WaitStatus, Errno>, reported: Option<How>) -> How {
         (Ok(WaitStatus::Signaled(_, signal, _)), _) => How::Signal(signal),
         (Ok(WaitStatus::Exited(_, 0)), Some(how @ (How::Passed | How::Halted))) => how,
         (Ok(WaitStatus::Exited(..)), Some(How::Failed)) => How::Failed,
-        (Ok(WaitStatus::Exited(_, code)), _) => How::Left(code),
+        (Ok(WaitStatus::Exited(_, code)), _) => How::Exited(code),
         _ => How::Failed,
     }
 }
@@ -287,12 +330,14 @@ fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, repo
     }
     measure::report_to(reports);
     if let Some((user, home)) = &how.user {
-        home.enter();
+        // What the harness reads and writes as root is not for this user.
+        close_private_descriptors(measure::report_fd().as_slice());
         if let Err(problem) = user.become_it(parent) {
             stderr(&format!("{problem}\n"));
             measure::report("failed");
             std::process::exit(i32::from(super::FAILURE));
         }
+        user.enter_session(home);
         // To this user other things are true than to the harness, whose answers came along.
         facts::forget();
     }

@@ -2,20 +2,61 @@
 
 use std::time::{Duration, Instant};
 
+use super::stop::{Cause, Fate};
 use crate::elsewhere::scaled;
 
 /// When libtest speaks of a test that is still running.
 const SLOW_AFTER: Duration = Duration::from_secs(60);
 
+/// How long a test may take to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// How long a killed process may take to end: one that hangs inside the kernel is given up.
 const DYING: Duration = Duration::from_secs(10);
 
-/// The variable that moves the notice.
+/// The same where the harness is to end at once.
+pub(super) const DYING_AT_ONCE: Duration = Duration::from_millis(100);
+
+/// The variables that change the first two.
 const SLOW_AFTER_VARIABLE: &str = "KATA_TEST_SLOW_AFTER";
+const GRACE_VARIABLE: &str = "KATA_TEST_GRACE";
+
+/// The times that all tests share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Periods {
+    pub(super) slow_after: Duration,
+    pub(super) grace: Duration,
+}
+
+impl Periods {
+    /// The usual ones, or what the environment says.
+    pub(super) fn here() -> Result<Self, String> {
+        Ok(Self {
+            slow_after: slow_after()?,
+            grace: period(GRACE_VARIABLE, GRACE)?,
+        })
+    }
+}
+
+/// After how long a test that still runs, or waits, is announced.
+pub(super) fn slow_after() -> Result<Duration, String> {
+    period(SLOW_AFTER_VARIABLE, SLOW_AFTER)
+}
+
+fn period(variable: &str, usual: Duration) -> Result<Duration, String> {
+    let Some(text) = std::env::var_os(variable) else {
+        return Ok(scaled(usual));
+    };
+    let duration = text.to_str().and_then(crate::metadata::parse_duration);
+    duration.map(scaled).ok_or_else(|| {
+        format!("{variable} must be a duration such as 500ms, 2s or 1m (was {text:?})")
+    })
+}
 
 /// The times that matter to one running test.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
+    grace: Duration,
     state: State,
 }
 
@@ -23,10 +64,21 @@ pub(super) struct Clock {
 enum State {
     Running {
         notice: Option<Instant>,
-        kill: Option<Instant>,
+        /// When SIGTERM is due, and why.
+        end: Option<(Instant, Cause)>,
     },
+    /// SIGTERM has been sent.
+    Terminated {
+        cause: Cause,
+        kill: Instant,
+        /// The grace period was cut short.
+        at_once: bool,
+    },
+    /// SIGKILL has been sent.
     Killed {
+        cause: Cause,
         give_up: Instant,
+        at_once: bool,
     },
 }
 
@@ -36,20 +88,26 @@ pub(super) enum Due {
     Nothing,
     /// Say that it is slow.
     Notice,
-    /// Its time is up.
+    /// Send SIGTERM.
+    Terminate,
+    /// Send SIGKILL.
     Kill,
     /// Killing it had no effect.
     GiveUp,
 }
 
 impl Clock {
-    pub(super) fn start(now: Instant, slow_after: Duration, timeout: Option<Duration>) -> Self {
+    pub(super) fn start(now: Instant, periods: Periods, timeout: Option<Duration>) -> Self {
+        let Periods { slow_after, grace } = periods;
         let notice = now.checked_add(slow_after);
         Self {
+            grace,
             state: State::Running {
-                // What is about to be killed needs no notice.
+                // What is about to be ended needs no notice.
                 notice: notice.filter(|_| timeout.is_none_or(|timeout| timeout > slow_after)),
-                kill: timeout.and_then(|timeout| now.checked_add(timeout)),
+                end: timeout
+                    .and_then(|timeout| now.checked_add(timeout))
+                    .map(|at| (at, Cause::Timeout)),
             },
         }
     }
@@ -58,17 +116,35 @@ impl Clock {
     pub(super) fn due(&mut self, now: Instant) -> Due {
         let passed = |at: Instant| at <= now;
         match &mut self.state {
-            State::Running { kill: Some(at), .. } if passed(*at) => {
-                self.state = State::Killed {
-                    give_up: now + DYING,
+            State::Running {
+                end: Some((at, cause)),
+                ..
+            } if passed(*at) => {
+                self.state = State::Terminated {
+                    cause: *cause,
+                    kill: later(now, self.grace),
+                    at_once: false,
                 };
-                Due::Kill
+                Due::Terminate
             }
             State::Running { notice, .. } if notice.is_some_and(passed) => {
                 *notice = None;
                 Due::Notice
             }
-            State::Killed { give_up } if passed(*give_up) => Due::GiveUp,
+            State::Terminated {
+                cause,
+                kill,
+                at_once,
+            } if passed(*kill) => {
+                let dying = if *at_once { DYING_AT_ONCE } else { DYING };
+                self.state = State::Killed {
+                    cause: *cause,
+                    give_up: now + dying,
+                    at_once: *at_once,
+                };
+                Due::Kill
+            }
+            State::Killed { give_up, .. } if passed(*give_up) => Due::GiveUp,
             _ => Due::Nothing,
         }
     }
@@ -76,35 +152,98 @@ impl Clock {
     /// When something will be due.
     pub(super) fn next(&self) -> Option<Instant> {
         match self.state {
-            State::Running { notice, kill } => notice.into_iter().chain(kill).min(),
-            State::Killed { give_up } => Some(give_up),
+            State::Running { notice, end } => notice.into_iter().chain(end.map(|(at, _)| at)).min(),
+            State::Terminated { kill, .. } => Some(kill),
+            State::Killed { give_up, .. } => Some(give_up),
         }
     }
 
-    pub(super) fn was_killed(&self) -> bool {
-        matches!(self.state, State::Killed { .. })
+    /// Makes SIGTERM due, unless it has been sent.
+    pub(super) fn end(&mut self, now: Instant, cause: Cause) {
+        if let State::Running { end, .. } = &mut self.state {
+            *end = Some((now, cause));
+        }
+    }
+
+    /// Cuts all waiting short of a test that is to end.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Running { end: None, .. } => {}
+            State::Running {
+                end: Some((_, cause)),
+                ..
+            }
+            | State::Terminated { cause, .. } => {
+                self.state = State::Terminated {
+                    cause: *cause,
+                    kill: now,
+                    at_once: true,
+                };
+            }
+            State::Killed { give_up, .. } => *give_up = (now + DYING_AT_ONCE).min(*give_up),
+        }
+    }
+
+    /// Leaves out a time during which the test was stopped.
+    pub(super) fn pause(&mut self, paused: Duration) {
+        match &mut self.state {
+            State::Running { notice, end } => {
+                for at in notice.iter_mut().chain(end.iter_mut().map(|(at, _)| at)) {
+                    *at = later(*at, paused);
+                }
+            }
+            State::Terminated { kill: at, .. } | State::Killed { give_up: at, .. } => {
+                *at = later(*at, paused);
+            }
+        }
+    }
+
+    /// Until when what an ended test has started may end by itself, if that is not for the usual time.
+    pub(super) fn linger(&self, now: Instant) -> Option<Instant> {
+        match self.state {
+            State::Running { .. } => None,
+            State::Terminated { kill, .. } => Some(kill),
+            State::Killed { .. } => Some(now),
+        }
+    }
+
+    /// Why the test was ended, and by which signal, if it was.
+    pub(super) fn ended(&self) -> Option<(Cause, Fate)> {
+        match self.state {
+            State::Running { .. } => None,
+            State::Terminated { cause, .. } => Some((cause, Fate::Terminated)),
+            State::Killed { cause, at_once, .. } => {
+                Some((cause, Fate::Killed((!at_once).then_some(self.grace))))
+            }
+        }
     }
 }
 
-/// After how long a test is spoken of: a minute, or what the environment says.
-pub(super) fn slow_after() -> Duration {
-    let named = std::env::var(SLOW_AFTER_VARIABLE).ok();
-    let named = named.and_then(|text| crate::metadata::parse_duration(&text));
-    scaled(named.unwrap_or(SLOW_AFTER))
+/// A time that is no longer to be thought of rather than one that no clock has.
+fn later(at: Instant, by: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+    at.checked_add(by).unwrap_or(at + YEAR)
 }
 
 #[cfg(test)]
 mod tests {
     //! Scope: the order of what is due, on made-up times.
 
+    use nix::sys::signal::Signal;
+
     use super::*;
+    use crate::harness::interrupt::Interrupt;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const PERIODS: Periods = Periods {
+        slow_after: SLOW_AFTER,
+        grace: GRACE,
+    };
 
     #[test]
     fn without_a_timeout_there_is_one_notice_and_no_end() {
         let start = Instant::now();
-        let mut clock = Clock::start(start, 60 * SECOND, None);
+        let mut clock = Clock::start(start, PERIODS, None);
         assert_eq!(clock.due(start + 59 * SECOND), Due::Nothing);
         assert_eq!(clock.next(), Some(start + 60 * SECOND));
         assert_eq!(clock.due(start + 60 * SECOND), Due::Notice);
@@ -115,21 +254,52 @@ mod tests {
     }
 
     #[test]
-    fn a_timeout_kills_once_and_then_gives_up() {
+    fn a_timeout_terminates_then_kills_and_then_gives_up() {
         let start = Instant::now();
-        let mut clock = Clock::start(start, 60 * SECOND, Some(90 * SECOND));
+        let mut clock = Clock::start(start, PERIODS, Some(90 * SECOND));
         assert_eq!(clock.due(start + 60 * SECOND), Due::Notice);
         assert_eq!(clock.next(), Some(start + 90 * SECOND));
-        assert_eq!(clock.due(start + 91 * SECOND), Due::Kill);
-        assert!(clock.was_killed());
+        assert_eq!(clock.due(start + 91 * SECOND), Due::Terminate);
+        assert_eq!(clock.ended(), Some((Cause::Timeout, Fate::Terminated)));
         assert_eq!(clock.due(start + 92 * SECOND), Due::Nothing);
-        assert_eq!(clock.due(start + 101 * SECOND), Due::GiveUp);
+        assert_eq!(clock.due(start + 93 * SECOND), Due::Kill);
+        let killed = Fate::Killed(Some(GRACE));
+        assert_eq!(clock.ended(), Some((Cause::Timeout, killed)));
+        assert_eq!(clock.due(start + 102 * SECOND), Due::Nothing);
+        assert_eq!(clock.due(start + 103 * SECOND), Due::GiveUp);
     }
 
     #[test]
     fn a_short_timeout_needs_no_notice() {
         let start = Instant::now();
-        let mut clock = Clock::start(start, 60 * SECOND, Some(SECOND));
-        assert_eq!(clock.due(start + 70 * SECOND), Due::Kill);
+        let mut clock = Clock::start(start, PERIODS, Some(SECOND));
+        assert_eq!(clock.due(start + 70 * SECOND), Due::Terminate);
+    }
+
+    #[test]
+    fn whoever_is_in_a_hurry_waits_for_nothing() {
+        let start = Instant::now();
+        let mut clock = Clock::start(start, PERIODS, None);
+        let cause = Cause::Interrupt(Interrupt::by(Signal::SIGINT).expect("a stop"));
+        clock.end(start, cause);
+        assert_eq!(clock.due(start), Due::Terminate);
+        clock.hurry(start);
+        assert_eq!(clock.due(start), Due::Kill);
+        assert_eq!(clock.ended(), Some((cause, Fate::Killed(None))));
+        clock.hurry(start);
+        assert_eq!(clock.due(start), Due::Nothing);
+        assert_eq!(clock.due(start + DYING_AT_ONCE), Due::GiveUp);
+    }
+
+    #[test]
+    fn a_pause_does_not_count() {
+        let start = Instant::now();
+        let mut clock = Clock::start(start, PERIODS, Some(SECOND));
+        clock.pause(10 * SECOND);
+        assert_eq!(clock.due(start + 10 * SECOND), Due::Nothing);
+        assert_eq!(clock.due(start + 11 * SECOND), Due::Terminate);
+        clock.pause(10 * SECOND);
+        assert_eq!(clock.due(start + 22 * SECOND), Due::Nothing);
+        assert_eq!(clock.due(start + 23 * SECOND), Due::Kill);
     }
 }

@@ -62,6 +62,7 @@ fn one(report: &mut Report<'_>, next: &Decided) {
         measures,
         halt,
         waived: halt::take_waived(),
+        reported: None,
     };
     report.conclude(next.test, None, exit, &[]);
 }

@@ -9,15 +9,21 @@ use nix::sys::signal::Signal;
 pub(super) struct Interrupt(Signal);
 
 impl Interrupt {
-    /// The first of some signals that asks to stop.
-    pub(super) fn among(signals: &[Signal]) -> Option<Self> {
-        let stops = |signal: &&Signal| **signal != Signal::SIGCHLD;
-        signals.iter().find(stops).copied().map(Self)
+    /// A signal that asks to stop.
+    pub(super) fn by(signal: Signal) -> Option<Self> {
+        let stops = matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP);
+        stops.then_some(Self(signal))
     }
 
     /// The end of the runner: as at the end of a terminal, nobody is left to work for.
     pub(super) fn runner_gone() -> Self {
         Self(Signal::SIGHUP)
+    }
+
+    /// Whether it means that a run that is already stopping is to end at once. A terminal that closes
+    /// can send SIGHUP twice: by the kernel and by the shell.
+    pub(super) fn is_urgent(self) -> bool {
+        self.0 != Signal::SIGHUP
     }
 
     pub(super) fn name(self) -> &'static str {

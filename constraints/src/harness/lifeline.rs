@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::record::LIFELINE;
 
 /// The reading end of the runner's pipe, if a runner is above this process.
+#[derive(Default)]
 pub(super) struct Lifeline(Option<File>);
 
 impl Lifeline {

@@ -22,7 +22,9 @@ mod run;
 mod select;
 mod serial;
 mod shuffle;
+mod stop;
 mod summary;
+mod threads;
 mod user;
 mod verdicts;
 
@@ -66,8 +68,29 @@ pub fn main(target: Target) -> ExitCode {
         Command::Tests(options) => options,
     };
     // In this process a debugger looks on, and tests may leave threads behind.
-    if !options.in_process {
+    let threads = if options.in_process {
+        None
+    } else {
+        threads::problem()
+    };
+    if !options.in_process && threads.is_none() {
         facts::one_thread();
+    }
+    if let Some(problem) = threads
+        && !options.list
+    {
+        if !threads::are_allowed() {
+            return refuse(&format!(
+                "error: {problem}. Start threads in tests and not before `main` (in `#[ctor]` \
+                 functions, allocators or other languages' runtimes), run with --in-process, or \
+                 accept the risk with {}=1\n",
+                threads::ALLOW
+            ));
+        }
+        stderr(&format!(
+            "warning: {problem}; allowed by {}\n",
+            threads::ALLOW
+        ));
     }
     let tests: Vec<&'static Test> = registry::tests().collect();
     let tests = in_order(&tests, |test| test.name());

@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 use nix::libc::O_NOFOLLOW;
 use nix::sys::signal::{Signal, kill};
@@ -16,8 +17,9 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::child::has_ended;
+use super::clock::slow_after;
 use crate::record::{self, Folder};
-use crate::sys::{become_leader, default_signals, fork};
+use crate::sys::{become_leader, default_signals, fork, in_thread_within, stderr};
 
 /// The groups of which a test runs or is waited for here.
 #[derive(Default)]
@@ -136,11 +138,48 @@ fn wait_for(file: &File) -> nix::Result<Pid> {
     })
 }
 
-/// Waits for a group's lock on this thread; dropping the file gives it back.
+/// How long a test waits for the others of its group before that is a failure.
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// Waits for a group's lock; dropping the file gives it back.
 pub(crate) fn lock(name: &str) -> Result<File, String> {
     let file = open(name)?;
-    file.lock().map_err(|error| cannot_lock(name, &error))?;
+    wait_within(name, &file, slow_after()?, LONGEST_WAIT)?;
     Ok(file)
+}
+
+/// Waits for a group's lock, and says so if that takes longer than `notice`.
+fn wait_within(name: &str, file: &File, notice: Duration, limit: Duration) -> Result<(), String> {
+    let lock = |limit| lock_within(file, limit).map_err(|error| cannot_lock(name, &error));
+    let what = || {
+        let path = record::serial_folder().unwrap_or_default();
+        let path = path.join(format!("{name}.lock"));
+        format!(
+            "serial group {name}, of which another test runs (it holds {})",
+            path.display()
+        )
+    };
+    if lock(notice)? {
+        return Ok(());
+    }
+    stderr(&format!("waiting for {}\n", what()));
+    if lock(limit)? {
+        return Ok(());
+    }
+    Err(format!("waited {limit:?} for {}", what()))
+}
+
+/// Says whether the file could be locked by then. If not, a thread goes on waiting, which keeps
+/// nothing: the lock is the open file's, and goes when nobody has that open any more.
+fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => return Ok(true),
+        Err(TryLockError::WouldBlock) => {}
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let same = file.try_clone()?;
+    let locked = in_thread_within("serial lock", limit, move || same.lock())?;
+    locked.transpose().map(|locked| locked.is_some())
 }
 
 fn open(name: &str) -> Result<File, String> {
@@ -178,4 +217,26 @@ fn open_or_create(folder: &Folder, name: &str) -> io::Result<File> {
 
 fn cannot_lock(name: &str, error: &io::Error) -> String {
     format!("serial group {name} cannot be locked: {error}; set KATA_TEST_RECORD_DIR")
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: the end of a wait. Tests that wait for each other are in the hostile sample.
+
+    use super::*;
+
+    #[test]
+    fn a_wait_has_an_end_and_names_the_group() {
+        let temp = tempfile::NamedTempFile::new().expect("a file");
+        temp.as_file().lock().expect("a lock");
+        let other = File::open(temp.path()).expect("the same file");
+        let short = Duration::from_millis(20);
+        let problem = wait_within("disks", &other, short, short).expect_err("no lock");
+        assert!(
+            problem.starts_with("waited 20ms for serial group disks"),
+            "{problem}"
+        );
+        temp.as_file().unlock().expect("unlocked");
+        assert_eq!(wait_within("disks", &other, short, LONGEST_WAIT), Ok(()));
+    }
 }

@@ -132,6 +132,11 @@ impl Folder {
     }
 }
 
+/// Opens a folder, and no link that somebody has put in its place.
+pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
+    open(path, false)
+}
+
 fn open(path: &Path, follow: bool) -> io::Result<File> {
     let flags = if follow { 0 } else { O_NOFOLLOW };
     let mut options = OpenOptions::new();

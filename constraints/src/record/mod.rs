@@ -18,6 +18,7 @@ use crate::measure::Measures;
 use crate::verdict::Reason;
 use json::{integer, number, quote, quote_or_null};
 
+pub(crate) use hand_over::open_folder;
 pub use hand_over::{Folder, UNFINISHED};
 pub use latest::point_latest;
 pub(crate) use place::serial_folder;

@@ -9,15 +9,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use nix::errno::Errno;
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 
 use super::{pipe, set_nonblocking};
 
-const HANDLED: [Signal; 4] = [
+const HANDLED: [Signal; 5] = [
     Signal::SIGCHLD,
     Signal::SIGINT,
     Signal::SIGTERM,
     Signal::SIGHUP,
+    Signal::SIGTSTP,
 ];
 
 static PIPE: AtomicI32 = AtomicI32::new(-1);
@@ -40,8 +41,7 @@ impl Signals {
             set_nonblocking(end)?;
         }
         PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
-        let handler = SigHandler::Handler(note);
-        let action = SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty());
+        let action = noting();
         let mut installed = 0;
         for (index, signal) in HANDLED.into_iter().enumerate() {
             // SAFETY: the handler calls write(2) only and restores errno.
@@ -58,6 +58,16 @@ impl Signals {
             read: read.into(),
             _write: write,
         })
+    }
+
+    /// Stops this process as SIGTSTP does without a handler, and returns when it continues.
+    pub(crate) fn stop(&self) {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default disposition runs no code of ours.
+        let _ = unsafe { sigaction(Signal::SIGTSTP, &default) };
+        let _ = raise(Signal::SIGTSTP);
+        // SAFETY: as where the handlers were installed.
+        let _ = unsafe { sigaction(Signal::SIGTSTP, &noting()) };
     }
 
     /// What to poll for.
@@ -79,6 +89,12 @@ impl Signals {
         }
         taken
     }
+}
+
+/// What notes a signal in the pipe.
+fn noting() -> SigAction {
+    let handler = SigHandler::Handler(note);
+    SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty())
 }
 
 /// Gives a forked child the signals that a program starts with.

@@ -302,6 +302,41 @@ mod unprivileged {
         unreachable!("it must not run");
     }
 
+    /// Whose session it is shows in groups and variables.
+    #[kata_test(non_root)]
+    fn has_a_session() {
+        let groups = nix::unistd::getgroups().expect("groups");
+        println!("groups are {groups:?}");
+        for (name, value) in env::vars_os() {
+            println!("variable {}={}", name.display(), value.display());
+        }
+    }
+
+    /// A device that belongs to a supplementary group of the user.
+    #[kata_test(non_root, device = "/dev/shm/kata-test-device")]
+    fn uses_a_device_of_a_group() {
+        fs::read("/dev/shm/kata-test-device").expect("a readable device");
+    }
+
+    /// What the harness has open is not for another user.
+    #[kata_test(uid = 4321)]
+    fn has_no_descriptors_of_the_harness() {
+        for entry in fs::read_dir("/proc/self/fd")
+            .expect("descriptors")
+            .flatten()
+        {
+            let number = entry.file_name().into_string().expect("a number");
+            // SAFETY: asking for the flags of a descriptor changes nothing.
+            let flags =
+                unsafe { nix::libc::fcntl(number.parse().expect("a number"), nix::libc::F_GETFD) };
+            if let Ok(target) = fs::read_link(entry.path())
+                && flags & nix::libc::FD_CLOEXEC != 0
+            {
+                println!("private descriptor {number} is {}", target.display());
+            }
+        }
+    }
+
     /// A need inside another is a question, not an order.
     #[kata_test(when = is_root)]
     fn is_not_provided() {
@@ -326,5 +361,172 @@ mod slow {
         if asked("slow") {
             thread::sleep(Duration::from_millis(500));
         }
+    }
+}
+
+/// Tests that do not end by themselves, and what SIGTERM does to them.
+mod stops {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+    use super::*;
+
+    extern "C" fn clean_up(_: i32) {
+        let text = b"cleaned up\n";
+        // SAFETY: write(2) and _exit(2) may be called from a handler, and the text is static.
+        unsafe {
+            nix::libc::write(1, text.as_ptr().cast(), text.len());
+            nix::libc::_exit(0);
+        }
+    }
+
+    fn on_sigterm(handler: SigHandler) {
+        let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler above makes calls that are safe in a handler.
+        unsafe { sigaction(Signal::SIGTERM, &action) }.expect("a handler");
+    }
+
+    fn wait() {
+        eprintln!("waiting as {}", std::process::id());
+        let start = std::time::Instant::now();
+        while start.elapsed() < Duration::from_secs(60) {
+            thread::park_timeout(Duration::from_secs(60));
+        }
+    }
+
+    fn hang(handler: SigHandler) {
+        if asked("hang") {
+            on_sigterm(handler);
+            wait();
+        }
+    }
+
+    #[kata_test]
+    fn handling_sigterm() {
+        hang(SigHandler::Handler(clean_up));
+    }
+
+    #[kata_test]
+    fn ignoring_sigterm() {
+        hang(SigHandler::SigIgn);
+    }
+
+    #[kata_test(timeout = "300ms")]
+    fn in_time_handling_sigterm() {
+        hang(SigHandler::Handler(clean_up));
+    }
+
+    #[kata_test(timeout = "300ms")]
+    fn in_time_ignoring_sigterm() {
+        hang(SigHandler::SigIgn);
+    }
+
+    /// Its child takes a while to clean up, as a VM does.
+    #[kata_test(timeout = "300ms")]
+    fn in_time_with_a_child() {
+        if asked("hang") {
+            let script = "trap 'sleep 0.3; echo the child cleaned up; exit' TERM; \
+                          while true; do sleep 0.05; done";
+            let mut child = Command::new("sh")
+                .args(["-c", script])
+                .spawn()
+                .expect("a shell");
+            let _ = child.wait();
+        }
+    }
+
+    /// It ends when a file appears.
+    #[kata_test(timeout = "1s")]
+    fn in_time_by_itself() {
+        if let Some(file) = env::var_os("ENDS_WITH") {
+            eprintln!("waiting as {}", std::process::id());
+            while !PathBuf::from(&file).exists() {
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// A harness without CAP_KILL cannot signal it.
+    #[kata_test(uid = 4321)]
+    fn as_another_user() {
+        hang(SigHandler::SigDfl);
+    }
+
+    #[kata_test(uid = 4321, timeout = "300ms")]
+    fn in_time_as_another_user() {
+        hang(SigHandler::SigDfl);
+    }
+
+    /// Leaves a process that a harness without CAP_KILL cannot signal.
+    #[kata_test(root, command = "setpriv")]
+    #[expect(
+        clippy::zombie_processes,
+        reason = "it is the harness that has to clean up"
+    )]
+    fn leaving_another_users_process() {
+        if asked("fail") {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=4321", "--clear-groups", "sleep", "63"]);
+            let child = command.spawn().expect("setpriv");
+            // Until it has become that user.
+            while fs::read_to_string(format!("/proc/{}/cmdline", child.id()))
+                .is_ok_and(|line| !line.starts_with("sleep"))
+            {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+mod forks {
+    use super::*;
+
+    /// What its child says comes last, and is not about the test.
+    #[kata_test]
+    fn a_child_that_skips() {
+        if on_stage() {
+            let parent = nix::unistd::getpid();
+            // SAFETY: this process has one thread.
+            if let Ok(ForkResult::Child) = unsafe { fork() } {
+                while nix::unistd::getppid() == parent {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                kata_test::skip!("the child found nothing to do");
+            }
+        }
+    }
+
+    struct PanicsWhenDropped;
+
+    impl Drop for PanicsWhenDropped {
+        fn drop(&mut self) {
+            assert!(!on_stage(), "dropped");
+        }
+    }
+
+    #[kata_test]
+    #[should_panic(expected = "a text")]
+    fn a_payload_that_panics() {
+        if on_stage() {
+            std::panic::panic_any(PanicsWhenDropped);
+        }
+        panic!("a text");
+    }
+}
+
+/// A thread that runs before `main`, as allocators and other languages' runtimes have one.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = start_a_thread;
+
+extern "C" fn start_a_thread() {
+    if asked("thread") {
+        let (say, said) = std::sync::mpsc::channel();
+        let named = thread::Builder::new().name("early".to_owned());
+        let _ = named.spawn(move || {
+            let _ = say.send(());
+            thread::sleep(Duration::from_secs(60));
+        });
+        // It has its name only when it runs.
+        let _ = said.recv();
     }
 }

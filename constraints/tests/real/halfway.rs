@@ -98,7 +98,7 @@ fn what_is_no_skip_fails() {
         "stopped, since it is undetermined: needs when broken: the probe panicked: the probe broke",
         "something caught the unwinding",
         "from another thread (",
-        "left with exit code 3 before the test had ended",
+        "exited with code 3 before the test had ended",
     ] {
         assert!(
             said.stdout.contains(text),

@@ -60,7 +60,7 @@ fn the_worst_is_one_outcome_each() {
     }
     assert!(said.line("z_untouched::everything").ends_with("... ok"));
     assert!(said.stdout.contains("; 5 failed;"), "{}", said.stdout);
-    let why = "left with exit code 7 before the test had ended";
+    let why = "the test's process exited with code 7 after the test passed";
     assert!(said.stdout.contains(why), "{}", said.stdout);
 
     let long = said
@@ -84,6 +84,52 @@ fn the_worst_is_one_outcome_each() {
         .lines()
         .filter(|line| line.contains("\"outcome\":\"timed_out\""));
     assert_eq!(timed_out.count(), 1, "{recorded}");
+}
+
+/// A process that the test forks has its report's pipe too, and a payload's destructor runs outside
+/// of what catches panics.
+#[test]
+fn only_the_tests_own_process_reports() {
+    let mut command = HOSTILE.command(&["forks::"]);
+    command.env("SAMPLE", "fail");
+    let said = Said::by(command);
+    let line = said.line("forks::a_child_that_skips");
+    assert_eq!(line, "test forks::a_child_that_skips ... ok", "{said:?}");
+    let line = said.line("forks::a_payload_that_panics");
+    assert!(line.ends_with("... FAILED"), "{line}");
+    let why = "expected panic with string value, found a value of another type";
+    assert!(said.stdout.contains(why), "{}", said.stdout);
+}
+
+/// A forked child has only the thread that forked it, so that a lock of another one stays locked.
+#[test]
+fn threads_before_the_first_fork_are_refused_unless_allowed() {
+    let run = |args: &[&str], allow: Option<&str>| {
+        let mut command = HOSTILE.command(args);
+        command.env("SAMPLE", "thread");
+        if let Some(value) = allow {
+            command.env("KATA_TEST_ALLOW_THREADS", value);
+        }
+        Said::by(command)
+    };
+    let args = ["--exact", "worst::change_dir"];
+    let refused = run(&args, None);
+    assert_eq!(refused.code, Some(101), "{refused:?}");
+    for text in [
+        "2 threads",
+        "early",
+        "--in-process",
+        "KATA_TEST_ALLOW_THREADS=1",
+    ] {
+        assert!(refused.stderr.contains(text), "{text}: {}", refused.stderr);
+    }
+    let allowed = run(&args, Some("1"));
+    assert_eq!(allowed.code, Some(0), "{allowed:?}");
+    assert!(allowed.stderr.contains("2 threads"), "{}", allowed.stderr);
+    for args in [&["--in-process", "change_dir"][..], &["--list"]] {
+        let said = run(args, None);
+        assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{args:?}");
+    }
 }
 
 #[test]
@@ -187,6 +233,27 @@ fn a_lock_dies_with_its_holder_and_waiting_is_not_limited() {
         "the lock outlived its holder"
     );
     assert!(!is_alive(test));
+}
+
+#[test]
+fn a_wait_for_a_serial_group_is_announced() {
+    let sample = Sample::build("hostile");
+    // Makes the lock's file.
+    assert_eq!(sample.run(&["--exact", "serial::a"]).code, Some(0));
+    let lock = sample.serial_lock("one");
+    lock.lock().expect("the lock");
+    let mut command = sample.command(&["--in-process", "--exact", "serial::a"]);
+    command.env("KATA_TEST_SLOW_AFTER", "50ms");
+    let holder = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        lock.unlock().expect("unlock");
+    });
+    let said = Said::by(command);
+    holder.join().expect("a thread");
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let notice = "waiting for serial group one, of which another test runs (it holds ";
+    assert_eq!(said.stderr.matches(notice).count(), 1, "{}", said.stderr);
+    assert!(said.stderr.contains("one.lock)\n"), "{}", said.stderr);
 }
 
 #[test]

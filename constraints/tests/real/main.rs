@@ -14,4 +14,5 @@ mod plain;
 mod plan;
 mod run;
 mod runner;
+mod stop;
 mod ui;

@@ -59,6 +59,12 @@ impl Sample {
         self.dir.path().join("records")
     }
 
+    /// The file by which a serial group is locked.
+    pub(crate) fn serial_lock(&self, group: &str) -> fs::File {
+        let path = self.records().join("serial").join(format!("{group}.lock"));
+        fs::File::open(path).expect("the file of a serial group")
+    }
+
     /// Every line that was recorded so far.
     pub(crate) fn recorded(&self) -> String {
         let mut files: Vec<PathBuf> = fs::read_dir(self.records().join("latest"))

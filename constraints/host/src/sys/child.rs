@@ -27,9 +27,19 @@ pub fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
+            let _guard = AbortOnUnwind;
             work(parent);
             leave(0)
         }
+    }
+}
+
+/// Ends a child that unwinds: the frames below are its parent's, and so is what these would clean up.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        std::process::abort();
     }
 }
 
@@ -179,6 +189,15 @@ mod tests {
     //! Scope: the three ways to end. The children do nothing but raw calls: libtest has threads.
 
     use super::*;
+
+    #[test]
+    fn a_child_never_unwinds_into_its_parents_frames() {
+        // Without a panic hook, which another thread may be in.
+        let child = fork(|_| std::panic::resume_unwind(Box::new(()))).expect("a child");
+        let status = waitpid(child, None).expect("its end");
+        let aborted = matches!(status, WaitStatus::Signaled(_, Signal::SIGABRT, _));
+        assert!(aborted, "{status:?}");
+    }
 
     #[test]
     fn an_answer_arrives_whole() {

@@ -36,6 +36,14 @@ Options:
     --test                  Run tests (they are all there is)
     --bench                 Run benchmarks (there are none)
     -h, --help              Show this
+
+Environment:
+    KATA_TEST_GRACE=2s      How long a test that is to end, by its timeout or by Ctrl-C, may take to
+                            do so after SIGTERM; then its process group gets SIGKILL
+    KATA_TEST_SLOW_AFTER=60s
+                            When a test that is still running is announced
+    KATA_TEST_ALLOW_THREADS=1
+                            Run tests though this process has threads before it forks the first
 ";
 
 /// What to do.

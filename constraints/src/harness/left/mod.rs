@@ -105,7 +105,9 @@ impl Left {
         for (what, by) in there {
             if by.is_empty() {
                 // Its test has ended, and was told of what this comes from.
-                what.remove();
+                if let What::Process(process) = what {
+                    process.kill();
+                }
             } else if self.things.iter().all(|thing| thing.what != what) {
                 let running = by.len();
                 self.things.push(Thing { what, by, running });
@@ -129,8 +131,7 @@ impl Left {
             && !std::mem::replace(&mut ended.told, true)
         {
             let name = ended.suspect.name;
-            self.unclear
-                .push(format!("{name}: process {process}, killed"));
+            self.unclear.push(format!("{name}: {}", process.end()));
         }
         its
     }
@@ -152,17 +153,17 @@ impl Left {
                 self.things.push(thing);
                 continue;
             }
-            thing.what.remove();
+            let reason = thing.what.settle();
             if let What::Mount(mount) = &thing.what {
                 self.mounts.known(mount.clone());
             }
             match &thing.by[..] {
-                [_] => its.push(thing.what.reason()),
+                [_] => its.push(reason),
                 several => {
                     let names: Vec<_> = several.iter().map(|suspect| suspect.name).collect();
                     self.unclear.push(format!(
                         "{}, by one of {}",
-                        thing.what.reason().observed,
+                        reason.observed,
                         names.join(", ")
                     ));
                 }
@@ -185,15 +186,10 @@ impl Left {
 }
 
 impl What {
-    fn remove(&self) {
-        if let Self::Process(process) = self {
-            process.kill();
-        }
-    }
-
-    fn reason(&self) -> Reason {
+    /// Ends what can be ended, and says what this is.
+    fn settle(&self) -> Reason {
         let (observed, source) = match self {
-            Self::Process(process) => (format!("process {process}, killed"), PROCESSES),
+            Self::Process(process) => (process.end(), PROCESSES),
             Self::Mount(mount) => (format!("mount {mount}"), "/proc/self/mountinfo"),
         };
         Reason::left_behind(observed, source)

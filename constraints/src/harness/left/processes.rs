@@ -7,13 +7,19 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use super::Suspect;
-use crate::sys::OWNER;
+use crate::harness::child::has_ended;
+use crate::sys::{OWNER, ends_within};
+
+/// How long a killed process may take to end before it is said to live on.
+const DYING: Duration = Duration::from_millis(500);
 
 /// A process that is not this one's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +37,23 @@ impl fmt::Display for Process {
 impl Process {
     pub(super) fn kill(&self) {
         let _ = kill(self.pid, Signal::SIGKILL);
+    }
+
+    /// Kills the process and says whether that was seen to work.
+    pub(super) fn end(&self) -> String {
+        let alive = match kill(self.pid, Signal::SIGKILL) {
+            Err(Errno::ESRCH) => None,
+            Err(errno) => Some(format!("kill: {}", errno.desc())),
+            Ok(()) => match ends_within(self.pid, DYING) {
+                Ok(true) => None,
+                _ if has_ended(self.pid) => None,
+                _ => Some("not seen to end on SIGKILL".to_owned()),
+            },
+        };
+        match alive {
+            None => format!("process {self}, killed"),
+            Some(why) => format!("process {self}, still running ({why})"),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
 use super::child::{Child, Start, Step};
-use super::clock;
+use super::clock::{DYING_AT_ONCE, Periods};
 use super::interrupt::Interrupt;
 use super::left::Left;
 use super::lifeline::Lifeline;
@@ -20,16 +20,18 @@ use super::plan::{Decided, Decision, Plan};
 use super::select::Selected;
 use super::serial::{Serial, Turn};
 use super::shuffle::shuffle;
+use super::stop::Cause;
 use super::user::Home;
 use crate::facts::Here;
 use crate::registry::Test;
-use crate::sys::{Signals, make_room_for_owner};
+use crate::sys::{Signals, make_room_for_owner, stderr};
 
 pub(super) use outcome::Report;
 
 /// Runs the selected tests and returns the exit code.
 pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, String> {
     let selected = select(plan, tests)?;
+    let periods = Periods::here()?;
     let signals = Signals::install().map_err(|errno| format!("no signals: {errno}"))?;
     make_room_for_owner();
     let run = Run {
@@ -41,7 +43,9 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
         left: Left::watch(),
         running: Vec::new(),
         no_input: File::open("/dev/null").ok(),
-        slow_after: clock::slow_after(),
+        periods,
+        interrupt: None,
+        at_once: false,
     };
     Ok(run.all(&selected.tests))
 }
@@ -75,7 +79,11 @@ struct Run<'a> {
     left: Left,
     running: Vec<Child>,
     no_input: Option<File>,
-    slow_after: Duration,
+    periods: Periods,
+    /// What asked this run to stop.
+    interrupt: Option<Interrupt>,
+    /// It was asked again, and waits for nothing any more.
+    at_once: bool,
 }
 
 /// What a wait ended with.
@@ -94,10 +102,9 @@ impl Run<'_> {
         let mut waiting = self.plan.decide(tests, &Here);
         // The next one is the last: so each can be taken out without moving the others.
         waiting.reverse();
-        let mut interrupt = None;
         loop {
             let fail_fast = self.plan.options.fail_fast && self.report.has_failures();
-            let stop = interrupt.is_some() || fail_fast;
+            let stop = self.interrupt.is_some() || fail_fast;
             if !stop {
                 self.begin_some(&mut waiting);
             }
@@ -110,17 +117,21 @@ impl Run<'_> {
                 readable,
                 ended: signals.contains(&Signal::SIGCHLD),
             };
-            interrupt = interrupt.or_else(|| self.interrupt(&signals));
-            self.look(&woken, interrupt);
+            if signals.contains(&Signal::SIGTSTP) {
+                self.suspend();
+            }
+            self.heed(&signals);
+            self.look(&woken);
         }
         self.wait_for_killed();
         self.report.left_by_someone(self.left.unclear());
-        self.report.finish(waiting.len(), interrupt)
+        self.report.finish(waiting.len(), self.interrupt)
     }
 
     /// Waits until what was killed is gone: nothing of a test outlives its harness.
     fn wait_for_killed(&mut self) {
-        let deadline = Instant::now() + DYING;
+        let dying = if self.at_once { DYING_AT_ONCE } else { DYING };
+        let deadline = Instant::now() + dying;
         loop {
             let waiters: Vec<_> = self.serial.waiters().collect();
             self.left.look(&[], &waiters);
@@ -130,14 +141,55 @@ impl Run<'_> {
             }
             let mut fds = [PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
             let _ = poll(&mut fds, timeout(left));
-            self.signals.take();
+            let asked = |signal: &Signal| Interrupt::by(*signal).is_some();
+            if self.signals.take().iter().any(asked) {
+                return;
+            }
         }
     }
 
-    /// What asks this run to stop, if anything does by now.
-    fn interrupt(&self, signals: &[Signal]) -> Option<Interrupt> {
-        let signalled = Interrupt::among(signals);
-        signalled.or_else(|| self.lifeline.is_cut().then(Interrupt::runner_gone))
+    /// Ends the running tests if something asks this run to stop: the first time by SIGTERM and,
+    /// after a grace period, SIGKILL, and the second time by SIGKILL at once.
+    fn heed(&mut self, signals: &[Signal]) {
+        let mut asked: Vec<_> = signals.iter().copied().filter_map(Interrupt::by).collect();
+        if self.lifeline.is_cut() {
+            // It stays cut, which is to be heard once.
+            self.lifeline = Lifeline::default();
+            asked.push(Interrupt::runner_gone());
+        }
+        let now = Instant::now();
+        for asked in asked {
+            if self.interrupt.is_none() {
+                self.interrupt = Some(asked);
+                for child in &mut self.running {
+                    child.stop(now, Cause::Interrupt(asked));
+                }
+                if !self.running.is_empty() {
+                    stderr(&format!(
+                        "{}: terminating the running tests (once more to kill them)\n",
+                        asked.name()
+                    ));
+                }
+            } else if asked.is_urgent() {
+                self.at_once = true;
+                for child in &mut self.running {
+                    child.hurry(now);
+                }
+            }
+        }
+    }
+
+    /// Stops the tests and this process, until somebody lets it continue.
+    fn suspend(&mut self) {
+        let start = Instant::now();
+        for child in &self.running {
+            child.suspend();
+        }
+        self.signals.stop();
+        let suspended = start.elapsed();
+        for child in &mut self.running {
+            child.resume(suspended);
+        }
     }
 
     /// Waits for output, for the end of a child, for a signal, for the end of the runner, for a
@@ -229,7 +281,7 @@ impl Run<'_> {
         let start = Start {
             capture: self.plan.options.capture,
             no_input: self.no_input.as_ref(),
-            slow_after: self.slow_after,
+            periods: self.periods,
             close: &self.serial.fds(),
             user: next.user.map(home).transpose()?,
         };
@@ -240,7 +292,7 @@ impl Run<'_> {
     }
 
     /// Looks at every running test, and ends those that have ended or are to end.
-    fn look(&mut self, woken: &Woken, interrupt: Option<Interrupt>) {
+    fn look(&mut self, woken: &Woken) {
         // Who runs while a mount appears may have made it. Processes matter when a test ends.
         if self.left.has_new_mounts() {
             self.take_stock();
@@ -252,16 +304,9 @@ impl Run<'_> {
             if *is_readable {
                 child.read();
             }
-            if let Some(interrupt) = interrupt {
-                let child = self.running.remove(index);
-                self.release(child.test);
-                self.left.settle(child.suspect());
-                self.report.interrupted(child, interrupt);
-                continue;
-            }
             let step = child.step(now, woken.ended || *is_readable);
             if step == Step::Slow {
-                self.report.slow(child.test, self.slow_after);
+                self.report.slow(child.test, self.periods.slow_after);
             }
             if step != Step::Ended || !self.end(index, now) {
                 index += 1;

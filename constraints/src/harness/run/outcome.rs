@@ -12,6 +12,7 @@ use crate::harness::child::{Child, Exit, How};
 use crate::harness::interrupt::Interrupt;
 use crate::harness::plan::{Decided, Decision, Plan};
 use crate::harness::print::{Line, Printer, Result as Shown};
+use crate::harness::stop::Cause;
 use crate::harness::summary::Summary;
 use crate::harness::user::User;
 use crate::measure::Measures;
@@ -177,15 +178,17 @@ impl<'a> Report<'a> {
             measures,
             halt,
             waived,
+            reported,
         } = exit;
         let its = self.unmet.iter().position(|(name, _)| *name == test.name());
         let mut unmet = its.map_or_else(Vec::new, |index| self.unmet.swap_remove(index).1);
         unmet.extend(waived);
+        let interrupted = matches!(how, How::Stopped(Cause::Interrupt(_), _));
         let (ending, shown, why, mut reasons) = match halt {
-            _ if !unmet.is_empty() => self.judge_unmet(test, how, unmet),
+            _ if !unmet.is_empty() && !interrupted => self.judge_unmet(test, how, unmet),
             Some(halt) if how == How::Halted => self.judge_halted(test, halt),
             _ => {
-                let (ending, shown, why) = judge(how, test);
+                let (ending, shown, why) = judge(how, reported, test);
                 (ending, shown, why, Vec::new())
             }
         };
@@ -206,21 +209,6 @@ impl<'a> Report<'a> {
         self.settle(test, outcome);
     }
 
-    /// Ends a test because the run is to stop. Its record stays as written when it began: lost.
-    pub(in crate::harness) fn interrupted(&mut self, child: Child, interrupt: Interrupt) {
-        let test = child.test;
-        let Exit { mut output, .. } = child.finish();
-        add_note(
-            &mut output,
-            &format!("killed, for {} came", interrupt.name()),
-        );
-        let shown = Shown::Failed(Some(format!("interrupted by {}", interrupt.name())));
-        let mut outcome = Outcome::new(Ending::Lost, shown);
-        outcome.output = output;
-        self.show(test, &outcome);
-        self.summary.failed(test.name(), outcome.output);
-    }
-
     pub(super) fn plan(&self) -> &'a Plan {
         self.plan
     }
@@ -235,7 +223,10 @@ impl<'a> Report<'a> {
 
     /// Prints, records and counts.
     pub(in crate::harness) fn settle(&mut self, test: &'static Test, outcome: Outcome<'_>) {
-        self.record(test, &outcome);
+        // Of a test that is lost that has been recorded when it began.
+        if outcome.ending != Ending::Lost {
+            self.record(test, &outcome);
+        }
         self.show(test, &outcome);
         match outcome.ending {
             Ending::Passed => self.summary.passed(test.name(), outcome.output),
@@ -308,7 +299,7 @@ impl<'a> Report<'a> {
 }
 
 /// What the end of a process means, what the line says of it, and what its output does not say.
-fn judge(how: How, test: &Test) -> (Ending, Shown, Option<String>) {
+fn judge(how: How, reported: Option<How>, test: &Test) -> (Ending, Shown, Option<String>) {
     let failed =
         |detail: Option<String>, why: Option<String>| (Ending::Failed, Shown::Failed(detail), why);
     match how {
@@ -317,24 +308,40 @@ fn judge(how: How, test: &Test) -> (Ending, Shown, Option<String>) {
         How::Failed | How::Halted => failed(None, None),
         How::Signal(signal) => {
             let name = signal.as_str();
-            let why = format!("the test's process died of {name}");
+            let why = format!("the test's process died of {name}{}", after(reported));
             failed(Some(name.to_owned()), Some(why))
         }
-        How::Left(code) => {
-            let why =
-                format!("the test's process left with exit code {code} before the test had ended");
+        How::Exited(code) => {
+            let when = match after(reported) {
+                "" => " before the test had ended",
+                after => after,
+            };
+            let why = format!("the test's process exited with code {code}{when}");
             failed(None, Some(why))
         }
-        How::TimedOut | How::Stuck => {
-            let after = test.time_limit().unwrap_or_default();
-            let mut why =
-                format!("killed with all of its processes, for it has a timeout of {after:?}");
-            if how == How::Stuck {
-                why += "; its process hangs in the kernel and is still there";
-            }
-            let shown = Shown::Failed(Some(format!("timed out after {after:?}")));
-            (Ending::TimedOut, shown, Some(why))
+        How::Stopped(cause, fate) => {
+            let (ending, cause) = match cause {
+                Cause::Timeout => {
+                    let limit = test.time_limit().unwrap_or_default();
+                    (Ending::TimedOut, format!("timed out after {limit:?}"))
+                }
+                Cause::Interrupt(interrupt) => {
+                    (Ending::Lost, format!("interrupted by {}", interrupt.name()))
+                }
+            };
+            let why = format!("{cause}; {fate}");
+            (ending, Shown::Failed(Some(cause)), Some(why))
         }
+    }
+}
+
+/// What the test itself had reported when its process failed.
+fn after(reported: Option<How>) -> &'static str {
+    match reported {
+        Some(How::Passed) => " after the test passed",
+        Some(How::Failed) => " after the test failed",
+        Some(How::Halted) => " after the test stopped half-way",
+        _ => "",
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::{DirBuilderExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::User;
-use crate::record::start_time;
-use crate::sys::set_variables;
+use crate::record::{open_folder, start_time};
 
 /// How the folders' names begin; the pid and start time of their owner follow.
 const PREFIX: &str = "kata-test-home-";
@@ -30,15 +29,19 @@ impl Home {
         let path = temp.join(format!("{PREFIX}{pid}-{start}-{count}"));
         DirBuilder::new().mode(0o700).create(&path)?;
         let home = Self(path);
-        chown(&home.0, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        hand_over(&home.0, user)?;
         Ok(home)
     }
 
-    /// Lets the calling child live there.
-    pub(in crate::harness) fn enter(&self) {
-        let path = self.0.as_os_str();
-        set_variables(&[("HOME", path), ("TMPDIR", path)]);
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
+}
+
+/// Gives a folder to a user, by descriptor: somebody may have put a link in its place meanwhile.
+fn hand_over(folder: &Path, user: User) -> io::Result<()> {
+    let (uid, gid) = (user.0.uid.as_raw(), user.0.gid.as_raw());
+    fchown(open_folder(folder)?, Some(uid), Some(gid))
 }
 
 impl Drop for Home {
@@ -60,5 +63,29 @@ fn sweep(temp: &Path) {
         if owner.is_some_and(|(pid, start)| start_time(pid) != Some(start)) {
             let _ = fs::remove_dir_all(entry.path());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: a link in the place of the folder. Real homes are in the tests that run as root.
+
+    use std::os::unix::fs::symlink;
+
+    use nix::unistd::{getegid, geteuid};
+
+    use super::*;
+    use crate::harness::user::account::Account;
+
+    #[test]
+    fn a_link_is_not_handed_over() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let folder = temp.path().join("folder");
+        let link = temp.path().join("link");
+        fs::create_dir(&folder).expect("a folder");
+        symlink(&folder, &link).expect("a link");
+        let me = User(Account::of(geteuid(), Some(getegid())));
+        assert!(hand_over(&folder, me).is_ok());
+        assert!(hand_over(&link, me).is_err());
     }
 }

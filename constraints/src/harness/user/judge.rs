@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{User, needed, out_of_reach};
+use super::{Home, User, needed, out_of_reach};
 use crate::constraint::{Judgement, Standing, judge};
 use crate::facts::{self, Here};
 use crate::registry::Test;
@@ -17,12 +17,20 @@ pub(in crate::harness) fn judge_all(user: User, tests: &[&Test]) -> Vec<Judgemen
     let limit = LIMIT.saturating_mul(u32::try_from(tests.len()).unwrap_or(u32::MAX));
     // Who is shut out of a folder cannot even ask for its name.
     let needed = needed();
+    let home = match Home::make(user) {
+        Ok(home) => home,
+        Err(error) => {
+            let observed = format!("no home for uid {}: {error}", user.uid());
+            return undetermined(tests.len(), &observed);
+        }
+    };
     let answer = answer_within(limit, |send| {
         let parent = nix::unistd::getppid();
         let mut text = String::new();
         let blocked = match user.become_it(parent) {
             Err(problem) => Some(problem),
             Ok(()) => {
+                user.enter_session(&home);
                 facts::forget();
                 out_of_reach(&needed).map(|problem| format!("uid {} {problem}", user.uid()))
             }
@@ -46,9 +54,12 @@ pub(in crate::harness) fn judge_all(user: User, tests: &[&Test]) -> Vec<Judgemen
         Ok(Bounded::TooLate) => format!("there was no answer within {} s", limit.as_secs()),
         Err(errno) => format!("fork: {errno}"),
     };
-    let observed = format!("as uid {}, {problem}", user.uid());
-    let undetermined = || standing(Standing::Undetermined, &observed, "fork");
-    tests.iter().map(|_| undetermined()).collect()
+    undetermined(tests.len(), &format!("as uid {}, {problem}", user.uid()))
+}
+
+fn undetermined(count: usize, observed: &str) -> Vec<Judgement> {
+    let one = || standing(Standing::Undetermined, observed, "fork");
+    (0..count).map(|_| one()).collect()
 }
 
 fn one(test: &Test, blocked: Option<&str>) -> Judgement {

@@ -3,8 +3,10 @@
 //! Only a need that stands by itself is provided: `not(root)` or `any(non_root, …)` ask how things
 //! are, and get that answer.
 
+mod account;
 mod home;
 mod judge;
+mod session;
 
 use std::env;
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use crate::constraint::{Atom, Constraint};
 use crate::registry::Test;
 use crate::sys::{die_with, may_execute};
 
+use account::Account;
 pub(super) use home::Home;
 pub(super) use judge::judge_all;
 
@@ -23,10 +26,13 @@ pub(super) use judge::judge_all;
 const NOBODY: u32 = 65534;
 
 /// Whom a test runs as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct User {
-    uid: Uid,
-    gid: Gid,
+#[derive(Clone, Copy, Debug)]
+pub(super) struct User(&'static Account);
+
+impl PartialEq for User {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
 }
 
 impl User {
@@ -53,12 +59,9 @@ impl User {
         )
     }
 
-    /// A user by number, with the group that the host has for it.
+    /// A user by number.
     fn of(uid: u32) -> Self {
-        let uid = Uid::from_raw(uid);
-        let known = nix::unistd::User::from_uid(uid).ok().flatten();
-        let gid = known.map_or(Gid::from_raw(uid.as_raw()), |user| user.gid);
-        Self { uid, gid }
+        Self(Account::of(Uid::from_raw(uid), None))
     }
 
     /// Whoever became root by sudo, else nobody.
@@ -74,27 +77,32 @@ impl User {
             (Some(uid), Some(gid)) => (uid, gid),
             _ => (NOBODY, NOBODY),
         };
-        Self {
-            uid: Uid::from_raw(uid),
-            gid: Gid::from_raw(gid),
-        }
+        Self(Account::of(Uid::from_raw(uid), Some(Gid::from_raw(gid))))
     }
 
     pub(super) fn uid(self) -> u32 {
-        self.uid.as_raw()
+        self.0.uid.as_raw()
+    }
+
+    /// Gives the calling child, which has become this user, that user's variables and this home.
+    pub(super) fn enter_session(self, home: &Home) {
+        session::enter(self.0, home.path());
     }
 
     /// Makes the calling child this user, for good.
     pub(super) fn become_it(self, parent: Pid) -> Result<(), String> {
         let failed = |call: &'static str| {
-            move |errno: Errno| format!("cannot become uid {}: {call}: {errno}", self.uid)
+            move |errno: Errno| format!("cannot become uid {}: {call}: {errno}", self.0.uid)
         };
         #[cfg(target_os = "linux")]
         {
             use nix::unistd::{setgroups, setresgid, setresuid};
-            setgroups(&[self.gid]).map_err(failed("setgroups"))?;
-            setresgid(self.gid, self.gid, self.gid).map_err(failed("setresgid"))?;
-            setresuid(self.uid, self.uid, self.uid).map_err(failed("setresuid"))?;
+            let Account {
+                uid, gid, groups, ..
+            } = self.0;
+            setgroups(groups).map_err(failed("setgroups"))?;
+            setresgid(*gid, *gid, *gid).map_err(failed("setresgid"))?;
+            setresuid(*uid, *uid, *uid).map_err(failed("setresuid"))?;
             // A process that changed its user is nobody's to look at, not even its own: it could
             // not write the maps of its user namespace.
             nix::sys::prctl::set_dumpable(true).map_err(failed("prctl"))?;

@@ -1,0 +1,33 @@
+//! Threads that are there before the first fork.
+//!
+//! A forked child has only the thread that forked it. If another one held a lock at that moment, an
+//! allocator's or the loader's, the child waits for it for ever.
+
+use std::fs;
+
+/// The variable that lets tests be forked all the same.
+pub(super) const ALLOW: &str = "KATA_TEST_ALLOW_THREADS";
+
+/// What is wrong with this process as one that forks, if it has more than one thread.
+pub(super) fn problem() -> Option<String> {
+    let mut names: Vec<String> = fs::read_dir("/proc/self/task")
+        .ok()?
+        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim_end().to_owned())
+        .collect();
+    if names.len() < 2 {
+        return None;
+    }
+    names.sort_unstable();
+    Some(format!(
+        "this process has {} threads before its first test: {}. A test is forked, and deadlocks if \
+         another thread holds a lock at that moment",
+        names.len(),
+        names.join(", ")
+    ))
+}
+
+/// Whether that has been allowed.
+pub(super) fn are_allowed() -> bool {
+    std::env::var_os(ALLOW).is_some_and(|value| value == "1")
+}

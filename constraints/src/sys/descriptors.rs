@@ -1,0 +1,30 @@
+//! Descriptors that a process has for itself.
+#![expect(
+    unsafe_code,
+    reason = "fcntl(2) and close(2) of what somebody else owns"
+)]
+
+use std::os::fd::RawFd;
+
+use nix::libc::{F_GETFD, FD_CLOEXEC, close, fcntl};
+
+/// Closes what exec(3) would close, but these. Whoever owns one of them must not use it afterwards:
+/// this is for a forked child that runs nothing of its parent's any more.
+pub(crate) fn close_private_descriptors(keep: &[RawFd]) {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let number = |name: std::ffi::OsString| name.to_str()?.parse::<RawFd>().ok();
+    let open: Vec<_> = entries
+        .filter_map(|entry| number(entry.ok()?.file_name()))
+        .filter(|fd| !keep.contains(fd))
+        .collect();
+    for fd in open {
+        // SAFETY: asking for flags changes nothing, whatever the descriptor is.
+        let flags = unsafe { fcntl(fd, F_GETFD) };
+        if flags != -1 && flags & FD_CLOEXEC != 0 {
+            // SAFETY: the values that own it are the parent's, whose code does not run here.
+            unsafe { close(fd) };
+        }
+    }
+}
