@@ -3,6 +3,7 @@
 //! The process stays single-threaded and forks a child for each test, so a test has its own uid,
 //! environment, working directory and namespaces, and a crash is one failure. The command line and
 //! the output are libtest's.
+#![expect(unsafe_code, reason = "that a process has one thread is a promise")]
 
 mod body;
 mod caller;
@@ -63,7 +64,8 @@ pub fn main(target: Target) -> ExitCode {
     };
     // In this process a debugger looks on, and tests may leave threads behind.
     if !options.in_process {
-        facts::one_thread();
+        // SAFETY: the harness starts no thread.
+        unsafe { facts::one_thread() };
     }
     let tests: Vec<&'static Test> = registry::tests().collect();
     let tests = in_order(&tests, |test| test.name());

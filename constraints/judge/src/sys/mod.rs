@@ -6,8 +6,9 @@ mod file;
 mod pipe;
 mod run;
 mod thread;
+mod wait;
 
-pub use child::{Bounded, answer_within, become_leader, die_with, fork, set_variables};
+pub use child::{Bounded, Sends, answer_within, become_leader, die_with, fork, set_variables};
 #[cfg(target_os = "linux")]
 pub(crate) use file::file_system;
 pub(crate) use file::free_bytes;
@@ -15,3 +16,4 @@ pub use file::{Standard, may_execute, redirect, set_nonblocking};
 pub use pipe::pipe;
 pub use run::{Ran, command_within, run_within};
 pub use thread::in_thread_within;
+pub use wait::has_ended;

@@ -1,4 +1,8 @@
 //! A folder that is another user's HOME and TMPDIR for one test.
+#![expect(
+    unsafe_code,
+    reason = "only a process with one thread may change its environment"
+)]
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -37,7 +41,8 @@ impl Home {
     /// Lets the calling child live there.
     pub(in crate::harness) fn enter(&self) {
         let path = self.0.as_os_str();
-        set_variables(&[("HOME", path), ("TMPDIR", path)]);
+        // SAFETY: a child that the harness has just forked has one thread.
+        unsafe { set_variables(&[("HOME", path), ("TMPDIR", path)]) };
     }
 }
 
