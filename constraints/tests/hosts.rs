@@ -5,17 +5,26 @@
 //!
 //! Scope: what the probes find on a live host. Made-up hosts are judged beside the library's code.
 
+#![expect(
+    unsafe_code,
+    reason = "exit hooks, and what only a process with one thread may do"
+)]
+
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use kata_test::constraint::{judge, parse};
-use kata_test::facts::Here;
+use kata_test::constraint::{Probe, judge, parse};
+use kata_test::facts::{Finding, Here, Host, Question, forget, kvm, one_thread};
 use kata_test::{Verdict, kata_test};
 
 /// The user that owns nothing.
 const NOBODY: u32 = 65534;
 
 fn main() -> ExitCode {
+    if std::env::var_os("HOOKS").is_some() {
+        ask_probes_with_exit_hooks();
+        return ExitCode::SUCCESS;
+    }
     let Ok(text) = std::env::var("ASK") else {
         kata_test::__register!(main);
         return kata_test::__private::main(kata_test::__target!());
@@ -352,4 +361,63 @@ fn leaves_a_mark() -> Verdict {
         std::fs::write(mark, "").expect("a mark");
     }
     Verdict::met("it is left", "this test")
+}
+
+/// How many probes with exit hooks are asked.
+const HOOKED: usize = 200;
+
+/// Asks probes that register an exit hook, each of which leaves a file in the folder `HOOKS`.
+fn ask_probes_with_exit_hooks() {
+    extern "C" fn hook() {
+        let folder = std::env::var_os("HOOKS").expect("a folder");
+        let file = std::path::Path::new(&folder).join(std::process::id().to_string());
+        std::fs::write(file, "").expect("a mark");
+    }
+    fn hooked() -> Verdict {
+        // SAFETY: the hook is a function that lives as long as the program.
+        match unsafe { nix::libc::atexit(hook) } {
+            0 => Verdict::met("it is registered", "atexit"),
+            code => Verdict::undetermined(format!("atexit: {code}"), "atexit"),
+        }
+    }
+    // SAFETY: this program has one thread.
+    unsafe { one_thread() };
+    for index in 0..HOOKED {
+        let name = format!("hooked {index}").leak();
+        let answer = Here.ask(Question::Probe(Probe { name, run: hooked }));
+        assert!(matches!(answer.finding, Finding::Is(_)), "{answer:?}");
+    }
+}
+
+/// Coverage counters are written by such a hook.
+#[kata_test]
+fn the_exit_hooks_of_a_probe_run_to_their_end() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let asks = Command::new(this_program())
+        .env("HOOKS", folder.path())
+        .status();
+    assert!(asks.expect("it starts").success());
+    let marks = std::fs::read_dir(folder.path()).expect("the folder");
+    assert_eq!(marks.count(), HOOKED);
+}
+
+#[kata_test]
+fn nothing_that_was_asked_is_kept_over_a_change_of_user() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("config");
+    // SAFETY: this test has a process of its own with one thread.
+    unsafe {
+        std::env::set_var("KCONFIG_PATH", &config);
+    }
+    let symbol = |value: &str| {
+        std::fs::write(&config, format!("CONFIG_A={value}\n")).expect("a file");
+        Here.ask(Question::Kconfig("CONFIG_A")).finding.clone()
+    };
+    assert_eq!(symbol("y"), Finding::Is("y".into()));
+    let _ = kvm();
+    forget();
+    assert_eq!(asked(), Vec::<String>::new());
+    assert_eq!(symbol("m"), Finding::Is("m".into()));
+    let _ = kvm();
+    assert!(asked().contains(&Question::Kvm.to_string()));
 }

@@ -11,11 +11,10 @@ use crate::need;
 /// Expands `require!`.
 pub(crate) fn check(args: TokenStream) -> TokenStream {
     let (args, mut errors) = Args::read(args);
-    for (key, text) in [("issue", &args.issue), ("reason", &args.reason)] {
-        if let Some(text) = text {
-            let message = format!("`{key}` belongs to the test: state it in its attribute");
-            errors.push(Error::new(text.span(), message));
-        }
+    for key in &args.metadata {
+        let message =
+            format!("`{key}` is metadata of the test, not a constraint: state it in its attribute");
+        errors.push(Error::new(key.span(), message));
     }
     if args.needs.is_empty() && errors.is_empty() {
         let message = "nothing is required: state a constraint, such as `kernel_ge = \"5.10\"`";

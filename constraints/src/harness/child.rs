@@ -1,4 +1,8 @@
 //! A running test: a forked process, its output, and what it reports.
+#![expect(
+    unsafe_code,
+    reason = "only a process with one thread may fork for any code"
+)]
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -22,8 +26,8 @@ use crate::halt::{self, Halt};
 use crate::measure::{self, Measures};
 use crate::registry::Test;
 use crate::sys::{
-    Standard, become_leader, close_private_descriptors, default_signals, fork, mark_owner, pipe,
-    redirect, set_nonblocking, stderr,
+    Standard, become_leader, close_private_descriptors, default_signals, fork, has_ended,
+    mark_owner, pipe, redirect, set_nonblocking, stderr,
 };
 use crate::verdict::Reason;
 
@@ -106,7 +110,8 @@ impl Child {
         let (reports, to_reports) = pipe()?;
         let reports = (Stream::new(reports)?, Reports::default());
         let started = Instant::now();
-        let pid = fork(|parent| live(parent, test, &how, to_output, to_reports))?;
+        // SAFETY: the harness has one thread.
+        let pid = unsafe { fork(|parent| live(parent, test, &how, to_output, to_reports)) }?;
         // The child does the same: whoever comes first, the group exists before it is needed.
         let _ = setpgid(pid, pid);
         Ok(Self {
@@ -295,19 +300,6 @@ fn judge(status: Result<WaitStatus, Errno>, reported: Option<How>) -> How {
         (Ok(WaitStatus::Exited(_, code)), _) => How::Exited(code),
         _ => How::Failed,
     }
-}
-
-#[cfg(target_os = "linux")]
-pub(super) fn has_ended(pid: Pid) -> bool {
-    use nix::sys::wait::{Id, WaitPidFlag, waitid};
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn has_ended(pid: Pid) -> bool {
-    // Without a look that does not reap, a signal 0 cannot tell a zombie; the group is asked for.
-    nix::unistd::getpgid(Some(pid)).is_err()
 }
 
 /// The life of the child.

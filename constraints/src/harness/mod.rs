@@ -50,6 +50,7 @@ const FAILURE: u8 = 101;
 
 /// The `main` of a test binary.
 #[must_use]
+#[expect(unsafe_code, reason = "that a process has one thread is a promise")]
 pub fn main(target: Target) -> ExitCode {
     if let Err(problem) = elsewhere::take_environment() {
         return refuse(&format!("error: {problem}\n"));
@@ -74,7 +75,8 @@ pub fn main(target: Target) -> ExitCode {
         threads::problem()
     };
     if !options.in_process && threads.is_none() {
-        facts::one_thread();
+        // SAFETY: this process has one thread, as was just seen, and the harness starts none.
+        unsafe { facts::one_thread() };
     }
     if let Some(problem) = threads
         && !options.list

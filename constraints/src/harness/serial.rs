@@ -4,6 +4,10 @@
 //! test's: the test's process closes it before anything else, so that nothing a test leaves behind
 //! can keep a lock, and the kernel frees the lock of a harness that was killed. The order of tests
 //! in other processes is the kernel's.
+#![expect(
+    unsafe_code,
+    reason = "only a process with one thread may fork for any code"
+)]
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -16,10 +20,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::child::has_ended;
 use super::clock::slow_after;
 use crate::record::{self, Folder};
-use crate::sys::{become_leader, default_signals, fork, in_thread_within, stderr};
+use crate::sys::{become_leader, default_signals, fork, has_ended, in_thread_within, stderr};
 
 /// The groups of which a test runs or is waited for here.
 #[derive(Default)]
@@ -129,13 +132,15 @@ impl Group {
 }
 
 fn wait_for(file: &File) -> nix::Result<Pid> {
-    fork(|parent| {
+    let wait = |parent| {
         become_leader(parent);
         default_signals();
         if file.lock().is_err() {
             std::process::exit(1);
         }
-    })
+    };
+    // SAFETY: the harness has one thread.
+    unsafe { fork(wait) }
 }
 
 /// How long a test waits for the others of its group before that is a failure.

@@ -11,7 +11,7 @@ fn values() {
 }
 
 fn metadata() {
-    require!(root, issue = "x/1");
+    require!(root, issue = "x/1", reason = "r", timeout = "soon", serial = "disk", own_machine);
 }
 
 fn nothing() {

@@ -6,7 +6,7 @@ mod needs;
 #[cfg(test)]
 mod tests;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Ident, TokenStream};
 use syn::ext::IdentExt;
 use syn::{Error, LitStr};
 
@@ -33,6 +33,8 @@ pub(crate) struct Args {
     pub(crate) timeout: Option<LitStr>,
     pub(crate) serial: Option<LitStr>,
     pub(crate) own_machine: bool,
+    /// The metadata keys that were stated, without `crate`.
+    pub(crate) metadata: Vec<Ident>,
     pub(crate) krate: Option<TokenStream>,
 }
 
@@ -52,7 +54,11 @@ impl Args {
     }
 
     fn add(&mut self, Argument { name, value }: Argument, errors: &mut Vec<Error>) {
-        let result = match name.unraw().to_string().as_str() {
+        let key = name.unraw().to_string();
+        if METADATA.contains(&key.as_str()) && key != "crate" {
+            self.metadata.push(name.clone());
+        }
+        let result = match key.as_str() {
             "issue" => value.text(&name).map(|text| self.issue = Some(text)),
             "reason" => value.text(&name).map(|text| self.reason = Some(text)),
             "timeout" => value.text(&name).map(|text| self.timeout = Some(text)),

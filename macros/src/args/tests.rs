@@ -65,6 +65,8 @@ fn atoms_keep_their_order_and_metadata_is_taken_out() {
         shown(&args.needs),
         r#"root(), kernel_ge("5.0"), when("a::b" , a :: b)"#
     );
+    let keys: Vec<String> = args.metadata.iter().map(ToString::to_string).collect();
+    assert_eq!(keys, ["issue", "own_machine", "reason"]);
     assert_eq!(args.issue.map(|text| text.value()).as_deref(), Some("x/1"));
     assert_eq!(args.reason.map(|text| text.value()).as_deref(), Some("r"));
     assert!(args.krate.is_some() && args.own_machine);
@@ -93,6 +95,11 @@ fn all_errors_are_reported_at_once() {
 fn a_range_is_no_duplicate() {
     let (args, errors) = read(r#"kernel_ge = "5.0", kernel_ge = "6.0""#);
     assert_eq!((args.needs.len(), errors.len()), (2, 0));
+}
+
+#[test]
+fn the_metadata_keys_are_those_of_the_table() {
+    assert_eq!(METADATA[..], *kata_test_host::constraint::METADATA);
 }
 
 #[test]

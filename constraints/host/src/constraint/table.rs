@@ -116,6 +116,19 @@ macro_rules! build {
     };
 }
 
+/// The keys of the attribute that describe the test and are not constraints.
+///
+/// The attribute's macro cannot depend on this crate, so it has a list of its own; its tests compare
+/// the two.
+pub const METADATA: &[&str] = &[
+    "issue",
+    "reason",
+    "timeout",
+    "serial",
+    "own_machine",
+    "crate",
+];
+
 /// Makes a bad literal a compile error at the place of the constructor's caller.
 #[track_caller]
 const fn accept(atom: Result<Atom, &'static str>) -> Constraint {
@@ -267,8 +280,11 @@ table! {
     cpus_ge "cpus_ge = 2" number(count) => Ok(Atom::CpusGe(count));
     /// At least so much memory can still be had.
     ///
-    /// MemAvailable of /proc/meminfo or, if less, what the limits of this process's cgroups leave; the
-    /// page cache counts as used there.
+    /// MemAvailable of /proc/meminfo or, if less, what the limits of this process's cgroups leave
+    /// (`memory.max` and `memory.high`, under v1 `memory.limit_in_bytes`). Inactive page cache
+    /// (`inactive_file` of memory.stat) counts as available there, as it does for kubelet and docker.
+    /// If the process was moved out of its cgroup namespace, so that its limits cannot be read, it is
+    /// undetermined.
     mem_available_ge r#"mem_available_ge = "2GiB""# text(size) => match Size::parse(size) {
         Ok(size) => Ok(Atom::MemAvailableGe(size)),
         Err(problem) => Err(problem),
@@ -286,7 +302,9 @@ table! {
     cpu_feature r#"cpu_feature = "avx2""# text(name) => need::cpu::feature(name);
     /// An environment variable that is set and not empty, or that has a certain value.
     ///
-    /// It is read once, before tests can change it. Its value is not shown.
+    /// It is read once in each process: with `harness = false` before tests can change it, under
+    /// Rust's own harness when a test that asks for it begins, which is after what other tests have
+    /// changed. Its value is not shown.
     env r#"env = "CI=true""# text(text) => need::env::variable(text);
     /// Something that the user has to allow, by naming it in `KATA_TEST_ALLOW=slow,destructive`.
     opt_in r#"opt_in = "slow""# text(name) => need::env::opt_in(name);

@@ -47,7 +47,11 @@ pub(super) fn controllers(system: &dyn System) -> Answer {
     let Some(path) = groups.lines().find_map(|line| line.strip_prefix("0::")) else {
         return Answer::unknown("it names no group of the unified hierarchy", OWN);
     };
-    let file = format!("{ROOT}{}/cgroup.controllers", path.trim_end_matches('/'));
+    let path = match below_root(path) {
+        Ok(path) => path,
+        Err(problem) => return Answer::unknown(problem, OWN),
+    };
+    let file = format!("{ROOT}{path}/cgroup.controllers");
     match text(system, &file) {
         Ok(list) => Answer::is(
             list.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
@@ -57,35 +61,74 @@ pub(super) fn controllers(system: &dyn System) -> Answer {
     }
 }
 
+/// A group's path without the slash at its end. A process that was moved out of its cgroup namespace
+/// has a path that begins with `/..`: no mount shows its group.
+fn below_root(path: &str) -> Result<&str, String> {
+    if path.split('/').any(|part| part == "..") {
+        return Err(format!(
+            "the group {path} is outside of this process's cgroup namespace"
+        ));
+    }
+    Ok(path.trim_end_matches('/'))
+}
+
+/// The files of a memory controller.
+struct MemoryFiles {
+    limits: &'static [&'static str],
+    used: &'static str,
+    /// The line of memory.stat with the page cache that the kernel gives up first.
+    cache: &'static str,
+}
+
+const MEMORY_V1: MemoryFiles = MemoryFiles {
+    limits: &["memory.limit_in_bytes"],
+    used: "memory.usage_in_bytes",
+    cache: "total_inactive_file ",
+};
+const MEMORY_V2: MemoryFiles = MemoryFiles {
+    limits: &["memory.max", "memory.high"],
+    used: "memory.current",
+    cache: "inactive_file ",
+};
+
 /// How many bytes the memory controllers above this process leave it; `None` if they set no limit.
-pub(super) fn memory_headroom(system: &dyn System) -> Option<u64> {
-    let groups = text(system, OWN).ok()?;
-    let own = |line: &str, controller: &str| {
+pub(super) fn memory_headroom(system: &dyn System) -> Result<Option<u64>, String> {
+    let Ok(groups) = text(system, OWN) else {
+        return Ok(None);
+    };
+    let unified = matches!(system.magic(ROOT), Ok(CGROUP2));
+    let (controller, root, files) = if unified {
+        ("", ROOT.to_owned(), MEMORY_V2)
+    } else {
+        ("memory", format!("{ROOT}/memory"), MEMORY_V1)
+    };
+    let own = groups.lines().find_map(|line| {
         let (list, path) = line.split_once(':')?.1.split_once(':')?;
         let found = list.split(',').any(|name| name == controller);
-        found.then(|| path.trim_end_matches('/').to_owned())
+        found.then_some(path)
+    });
+    let Some(own) = own else {
+        return Ok(None);
     };
-    let find = |controller| groups.lines().find_map(|line| own(line, controller));
-    let unified = matches!(system.magic(ROOT), Ok(CGROUP2));
-    let (mut path, root, files) = if unified {
-        (find("")?, ROOT.to_owned(), ["memory.max", "memory.current"])
-    } else {
-        let files = ["memory.limit_in_bytes", "memory.usage_in_bytes"];
-        (find("memory")?, format!("{ROOT}/memory"), files)
-    };
-    let mut least = None;
-    loop {
-        let number = |file: &str| -> Option<u64> {
-            let value = text(system, &format!("{root}{path}/{file}")).ok()?;
-            value.trim().parse().ok()
-        };
-        if let (Some(limit), Some(used)) = (number(files[0]), number(files[1])) {
-            let left = limit.saturating_sub(used);
-            least = Some(least.map_or(left, |least: u64| least.min(left)));
-        }
-        match path.rfind('/') {
-            Some(slash) => path.truncate(slash),
-            None => return least,
-        }
-    }
+    let own = below_root(own)?;
+    // From the group itself up to the root.
+    let ancestors = own.rmatch_indices('/').map(|(slash, _)| &own[..slash]);
+    let left = std::iter::once(own)
+        .chain(ancestors)
+        .filter_map(|group| left_in(&format!("{root}{group}"), &files, system));
+    Ok(left.min())
+}
+
+/// How many bytes are left in one group, if it has a limit. Inactive page cache counts as free, as it
+/// does for kubelet and docker: the kernel gives it up before it refuses anything.
+fn left_in(group: &str, files: &MemoryFiles, system: &dyn System) -> Option<u64> {
+    let read = |file: &str| text(system, &format!("{group}/{file}")).ok();
+    let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
+    let limit = files.limits.iter().filter_map(|file| number(file)).min()?;
+    let cache = read("memory.stat").and_then(|stat| {
+        let line = stat.lines().find_map(|line| line.strip_prefix(files.cache));
+        line?.trim().parse().ok()
+    });
+    let used = number(files.used)?.saturating_sub(cache.unwrap_or(0));
+    Some(limit.saturating_sub(used))
 }

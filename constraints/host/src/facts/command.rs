@@ -245,6 +245,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_command_ends_without_the_daemon_that_it_leaves() {
+        let root = tempfile::tempdir().expect("a directory");
+        let text = "#!/bin/sh\nsetsid sleep 60 &\necho $! > \"$0.pid\"\necho tool 1.2";
+        let tool = script(root.path(), text);
+        let start = std::time::Instant::now();
+        let finding = version(&tool).finding;
+        assert_eq!(finding, Finding::Is("1.2".into()));
+        assert!(start.elapsed() < LIMIT);
+        // The daemon has left the group and still has the command's output.
+        let pid = fs::read_to_string(format!("{tool}.pid")).expect("a pid");
+        let pid = nix::unistd::Pid::from_raw(pid.trim().parse().expect("a pid"));
+        let killed = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        assert_eq!(killed, Ok(()), "it lives on");
+    }
+
     proptest::proptest! {
         #[test]
         fn no_output_panics(said in proptest::prelude::any::<String>()) {

@@ -1,4 +1,5 @@
 //! The host we are on: each question is asked once, and its answer kept.
+#![expect(unsafe_code, reason = "that a process has one thread is a promise")]
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -59,7 +60,15 @@ impl Hasher for Fnv {
 static ONE_THREAD: AtomicBool = AtomicBool::new(false);
 
 /// Promises that this process has one thread, so that a forked child may run any code.
-pub fn one_thread() {
+///
+/// ```compile_fail,E0133
+/// kata_test_host::facts::one_thread();
+/// ```
+///
+/// # Safety
+///
+/// This process has one thread, and starts no other before [`many_threads`] is called.
+pub unsafe fn one_thread() {
     ONE_THREAD.store(true, Ordering::Relaxed);
 }
 
@@ -69,6 +78,7 @@ pub fn forget() {
         .write()
         .unwrap_or_else(PoisonError::into_inner)
         .clear();
+    Live::forget();
 }
 
 /// Takes that promise back, for a child in which a test may start threads.

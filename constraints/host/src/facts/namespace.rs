@@ -1,5 +1,9 @@
 //! Namespaces, judged by creating one in a child that ends at once: switches of the kernel, limits
 //! and security modules decide, and none of them is the file in /proc/self/ns.
+#![expect(
+    unsafe_code,
+    reason = "a child of a process with threads may do no more than unshare"
+)]
 
 use std::time::Duration;
 
@@ -21,15 +25,17 @@ pub(super) fn look(kind: &'static str) -> Answer {
     let Some(flag) = flag(kind) else {
         return Answer::unknown(format!("{kind:?} is no kind of namespace"), source);
     };
-    let ended = answer_within(LIMIT, |send| {
+    let look = || {
         let first = unshare(flag);
         let then = match first {
             Ok(()) if flag == CloneFlags::CLONE_NEWUSER => unshare(CloneFlags::CLONE_NEWUTS),
             _ => Ok(()),
         };
         let code = |result: nix::Result<()>| result.map_or_else(|errno| errno as u8, |()| 0);
-        send(&[code(first), code(then)]);
-    });
+        [code(first), code(then)]
+    };
+    // SAFETY: the child makes system calls only.
+    let ended = unsafe { answer_within(LIMIT, |send| send(&look())) };
     match ended {
         Ok(Bounded::Answer(codes)) => match codes[..] {
             [first, then] => outcome(kind, first.into(), then.into(), source),

@@ -1,4 +1,8 @@
 //! Probes of the user: any code, so it runs where it can neither hang nor kill the harness.
+#![expect(
+    unsafe_code,
+    reason = "only a process with one thread may fork for any code"
+)]
 
 use std::any::Any;
 use std::panic::catch_unwind;
@@ -6,7 +10,7 @@ use std::time::Duration;
 
 use super::question::Probe;
 use super::{Answer, Finding};
-use crate::sys::{Bounded, Standard, answer_within, in_thread_within, redirect};
+use crate::sys::{Bounded, Sends, Standard, answer_within, in_thread_within, redirect};
 use crate::verdict::Verdict;
 
 /// How long a probe may take.
@@ -14,9 +18,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Calls the probe, in a child if this process has one thread, else in a thread of its own: a child
 /// forked beside other threads could inherit a lock that nobody will ever release.
-pub(super) fn look(probe: Probe, one_thread: bool) -> Answer {
+///
+/// # Safety
+///
+/// This process has one thread, if `one_thread` says so.
+pub(super) unsafe fn look(probe: Probe, one_thread: bool) -> Answer {
     let ended = if one_thread {
-        in_child(probe)
+        // SAFETY: this process has one thread.
+        unsafe { in_child(probe) }
     } else {
         in_thread(probe)
     };
@@ -39,14 +48,19 @@ fn too_late() -> String {
     format!("the probe did not answer within {} s", LIMIT.as_secs())
 }
 
-fn in_child(probe: Probe) -> Result<Verdict, String> {
-    let ended = answer_within(LIMIT, |send| {
+/// # Safety
+///
+/// This process has one thread.
+unsafe fn in_child(probe: Probe) -> Result<Verdict, String> {
+    let work = |send: &Sends<'_>| {
         // What a probe prints must not get into a list of tests.
         let _ = redirect(Standard::Output, std::io::stderr());
         send(&encode(&call(probe)));
         // Coverage counters are written by the ordinary way out.
         std::process::exit(0);
-    });
+    };
+    // SAFETY: this process has one thread, so the child may run any code.
+    let ended = unsafe { answer_within(LIMIT, work) };
     match ended.map_err(|errno| format!("fork: {errno}"))? {
         Bounded::Answer(bytes) => decode(&bytes).ok_or("the probe's answer was cut".to_owned())?,
         Bounded::Died(how) => Err(format!("the probe {how}")),
@@ -144,7 +158,8 @@ mod tests {
             name: "breaks",
             run: || panic!("no {}", "luck"),
         };
-        let answer = look(probe, false);
+        // SAFETY: it is not said that there is one thread.
+        let answer = unsafe { look(probe, false) };
         assert_eq!(
             answer.finding,
             Finding::Unknown("the probe panicked: no luck".into())

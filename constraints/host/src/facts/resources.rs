@@ -28,8 +28,11 @@ pub(super) fn memory(system: &dyn System) -> Answer {
     };
     let available = kib.saturating_mul(1024);
     match memory_headroom(system) {
-        Some(left) if left < available => Answer::is(left.to_string(), "the cgroup's memory limit"),
-        _ => Answer::is(available.to_string(), FILE),
+        Ok(Some(left)) if left < available => {
+            Answer::is(left.to_string(), "the cgroup's memory limit")
+        }
+        Ok(_) => Answer::is(available.to_string(), FILE),
+        Err(problem) => Answer::unknown(problem, "/proc/self/cgroup"),
     }
 }
 

@@ -15,6 +15,10 @@ pub(super) fn hosts() -> Vec<MadeUp> {
         masked(),
         systemd_nspawn(),
         old_kernel(),
+        limited_memory(),
+        limited_memory_v1(),
+        moved_out_of_its_cgroup_namespace(),
+        moved_out_of_its_cgroup_namespace_v1(),
     ]
 }
 
@@ -231,5 +235,110 @@ fn old_kernel() -> MadeUp {
         unmet: &["caps = \"CAP_BPF\"", "kernel_ge = \"4.10\""],
         undetermined: &["kconfig = \"CONFIG_KVM\""],
         ..MadeUp::new("a kernel before CAP_BPF", "4.4.302+", "#1 SMP")
+    }
+}
+
+/// 900 MiB used, of which 300 MiB are inactive page cache, of 1 GiB before the group is throttled.
+fn limited_memory() -> MadeUp {
+    MadeUp {
+        files: vec![
+            ("/proc/meminfo", "MemAvailable:    8388608 kB\n"),
+            ("/proc/self/cgroup", "0::/job\n"),
+            ("/sys/fs/cgroup/job/memory.max", "2147483648\n"),
+            ("/sys/fs/cgroup/job/memory.high", "1073741824\n"),
+            ("/sys/fs/cgroup/job/memory.current", "943718400\n"),
+            (
+                "/sys/fs/cgroup/job/memory.stat",
+                "anon 600000000\ninactive_file 314572800\nactive_file 20000000\n",
+            ),
+        ],
+        met: &["mem_available_ge = \"424MiB\""],
+        unmet: &["mem_available_ge = \"425MiB\""],
+        ..MadeUp::new(
+            "a group that is throttled, with page cache",
+            "6.8.0",
+            "#1 SMP",
+        )
+    }
+}
+
+/// 1000 MiB used, of which 500 MiB are inactive page cache, of 1 GiB.
+fn limited_memory_v1() -> MadeUp {
+    MadeUp {
+        files: vec![
+            ("/proc/meminfo", "MemAvailable:    8388608 kB\n"),
+            ("/proc/self/cgroup", "5:cpu:/\n4:memory:/job\n"),
+            (
+                "/sys/fs/cgroup/memory/job/memory.limit_in_bytes",
+                "1073741824\n",
+            ),
+            (
+                "/sys/fs/cgroup/memory/job/memory.usage_in_bytes",
+                "1048576000\n",
+            ),
+            (
+                "/sys/fs/cgroup/memory/job/memory.stat",
+                "inactive_file 1\ntotal_inactive_file 524288000\n",
+            ),
+            // The root of a container's view has no limit of its own.
+            (
+                "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+                "9223372036854771712\n",
+            ),
+            (
+                "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+                "1048576000\n",
+            ),
+        ],
+        cgroup: TMPFS,
+        met: &["mem_available_ge = \"524MiB\""],
+        unmet: &["mem_available_ge = \"525MiB\""],
+        ..MadeUp::new("cgroup v1 with page cache", "4.18.0", "#1 SMP")
+    }
+}
+
+fn moved_out_of_its_cgroup_namespace() -> MadeUp {
+    MadeUp {
+        files: vec![
+            ("/proc/meminfo", "MemAvailable:    8388608 kB\n"),
+            ("/proc/self/cgroup", "0::/../other\n"),
+            ("/sys/fs/cgroup/../other/cgroup.controllers", "memory\n"),
+            ("/sys/fs/cgroup/../other/memory.max", "1048576\n"),
+            ("/sys/fs/cgroup/../other/memory.current", "0\n"),
+        ],
+        undetermined: &[
+            "cgroup_controller = \"memory\"",
+            "mem_available_ge = \"1KiB\"",
+        ],
+        ..MadeUp::new(
+            "a process outside of its cgroup namespace",
+            "6.8.0",
+            "#1 SMP",
+        )
+    }
+}
+
+fn moved_out_of_its_cgroup_namespace_v1() -> MadeUp {
+    MadeUp {
+        files: vec![
+            ("/proc/meminfo", "MemAvailable:    8388608 kB\n"),
+            ("/proc/self/cgroup", "4:memory:/../other\n"),
+            (
+                "/sys/fs/cgroup/memory/../other/memory.limit_in_bytes",
+                "1048576\n",
+            ),
+            (
+                "/sys/fs/cgroup/memory/../other/memory.usage_in_bytes",
+                "0\n",
+            ),
+        ],
+        cgroup: TMPFS,
+        met: &["cgroup_controller = \"memory\""],
+        undetermined: &["mem_available_ge = \"1KiB\""],
+        ..MadeUp::new(
+            "a process outside of its cgroup v1 namespace",
+            "4.18.0",
+            "#1 SMP",
+        )
     }
 }

@@ -4,24 +4,29 @@
     reason = "fork(2), _exit(2) and setenv(3) have no safe form"
 )]
 
-use std::ffi::OsStr;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{ForkResult, Pid, getpid, getppid, setpgid};
 
 use super::pipe::pipe;
+use super::wait::{Child, readable};
 
 /// Forks; the child runs `work` and, if that does not end the process, leaves at once.
 ///
-/// `work` may do anything if the process has one thread. Otherwise it has to keep to what is safe
-/// in a signal handler: another thread may hold any lock for ever.
-pub fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
+/// ```compile_fail,E0133
+/// kata_test_host::sys::fork(|_| {});
+/// ```
+///
+/// # Safety
+///
+/// `work` may do anything if this process has one thread. Otherwise it has to keep to what is safe
+/// in a signal handler, and must not allocate: another thread may hold any lock for ever.
+pub unsafe fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
     let parent = getpid();
     // SAFETY: the parent goes on unchanged; what the child may do is the caller's duty above.
     match unsafe { nix::unistd::fork() }? {
@@ -60,15 +65,6 @@ pub fn die_with(parent: Pid) {
     }
 }
 
-/// Sets variables of a forked child.
-pub fn set_variables(variables: &[(&str, &OsStr)]) {
-    for (name, value) in variables {
-        // SAFETY: a child that was forked from a process with one thread has one thread, so that
-        // nobody reads the environment meanwhile.
-        unsafe { std::env::set_var(name, value) };
-    }
-}
-
 /// Leaves at once, running nothing that was registered for the end of the process.
 fn leave(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.
@@ -87,39 +83,46 @@ pub enum Bounded {
 }
 
 /// Sends an answer.
-type Sends<'a> = dyn Fn(&[u8]) + 'a;
+pub type Sends<'a> = dyn Fn(&[u8]) + 'a;
 
 /// Runs `work` in a child for at most `limit` and returns what it answers.
 ///
-/// `work` gets a function that sends the answer. In a process with several threads it has to keep
-/// to what is safe in a signal handler, as in [`fork`].
-pub fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
-    answer(limit, &work)
+/// `work` gets a function that sends the answer. A child that has answered still has until the
+/// deadline to end by itself, as its exit hooks (coverage counters among them) need.
+///
+/// ```compile_fail,E0133
+/// kata_test_host::sys::answer_within(std::time::Duration::ZERO, |_| {});
+/// ```
+///
+/// # Safety
+///
+/// As for [`fork`]: if this process has several threads, `work` has to keep to what is safe in a
+/// signal handler, and must not allocate.
+pub unsafe fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
+    // SAFETY: the caller's duty is the same.
+    unsafe { answer(limit, &work) }
 }
 
 /// Compiled once, not for each question.
-fn answer(limit: Duration, work: &dyn Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
+unsafe fn answer(limit: Duration, work: &dyn Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
     let deadline = Instant::now() + limit;
     let (read, write) = pipe()?;
-    let child = fork(|parent| {
+    let run = |parent| {
         become_leader(parent);
         work(&|answer| send(write.as_fd(), answer));
-    })?;
-    let _ = setpgid(child, child);
+    };
+    // SAFETY: `work` keeps to what the caller promises, and beside it there are system calls only.
+    let pid = unsafe { fork(run) }?;
+    let _ = setpgid(pid, pid);
     drop(write);
+    let child = Child::of(pid);
     let answer = receive(read, deadline);
-    let _ = killpg(child, Signal::SIGKILL);
+    child.wait(deadline);
+    let status = child.kill_and_reap();
     Ok(match answer {
-        Some(Ok(answer)) => {
-            let _ = waitpid(child, None);
-            Bounded::Answer(answer)
-        }
-        Some(Err(())) => Bounded::Died(ending(waitpid(child, None))),
-        // A child that hangs inside the kernel outlives SIGKILL: it is not waited for.
-        None => {
-            let _ = waitpid(child, Some(WaitPidFlag::WNOHANG));
-            Bounded::TooLate
-        }
+        Some(Ok(answer)) => Bounded::Answer(answer),
+        Some(Err(())) => Bounded::Died(ending(status)),
+        None => Bounded::TooLate,
     })
 }
 
@@ -147,7 +150,7 @@ fn receive(from: OwnedFd, deadline: Instant) -> Option<Result<Vec<u8>, ()>> {
         {
             return Some(Ok(answer.to_vec()));
         }
-        if !readable(from.as_fd(), deadline) {
+        if !readable(&[from.as_fd()], deadline) {
             return None;
         }
         let mut chunk = [0; 4096];
@@ -160,40 +163,45 @@ fn receive(from: OwnedFd, deadline: Instant) -> Option<Result<Vec<u8>, ()>> {
     }
 }
 
-/// Waits until there is something to read; `false` at the deadline.
-pub(super) fn readable(fd: BorrowedFd<'_>, deadline: Instant) -> bool {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last millisecond is no busy loop.
-        let left =
-            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], left) {
-            Ok(0) if Instant::now() >= deadline => return false,
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return true,
-            Err(_) => return false,
-        }
-    }
-}
-
-fn ending(status: Result<WaitStatus, Errno>) -> String {
+/// How a process ended, in words.
+pub(super) fn ending(status: Option<WaitStatus>) -> String {
     match status {
-        Ok(WaitStatus::Signaled(_, signal, _)) => format!("died of {signal}"),
-        Ok(WaitStatus::Exited(_, code)) => format!("left with exit code {code}"),
+        Some(WaitStatus::Signaled(_, signal, _)) => format!("died of {signal}"),
+        Some(WaitStatus::Exited(_, code)) => format!("left with exit code {code}"),
         _ => "ended".to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    //! Scope: the three ways to end. The children do nothing but raw calls: libtest has threads.
+    //! Scope: the ways to end. The children do nothing but raw calls: libtest has threads.
+
+    use std::io::Write;
+
+    use nix::sys::wait::waitpid;
 
     use super::*;
+
+    const AMPLE: Duration = Duration::from_secs(60);
+    const SHORT: Duration = Duration::from_millis(50);
+
+    fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
+        // SAFETY: the work of every test below is system calls and loops.
+        unsafe { super::answer_within(limit, work) }
+    }
+
+    fn hang() {
+        loop {
+            std::hint::spin_loop();
+        }
+    }
 
     #[test]
     fn a_child_never_unwinds_into_its_parents_frames() {
         // Without a panic hook, which another thread may be in.
-        let child = fork(|_| std::panic::resume_unwind(Box::new(()))).expect("a child");
+        let unwind = |_| std::panic::resume_unwind(Box::new(()));
+        // SAFETY: what unwinds takes no lock before the child aborts.
+        let child = unsafe { fork(unwind) }.expect("a child");
         let status = waitpid(child, None).expect("its end");
         let aborted = matches!(status, WaitStatus::Signaled(_, Signal::SIGABRT, _));
         assert!(aborted, "{status:?}");
@@ -201,31 +209,63 @@ mod tests {
 
     #[test]
     fn an_answer_arrives_whole() {
-        let answer = answer_within(Duration::from_secs(10), |send| send(b"forty-two"));
+        let answer = answer_within(AMPLE, |send| send(b"forty-two"));
         assert_eq!(answer, Ok(Bounded::Answer(b"forty-two".to_vec())));
     }
 
     #[test]
     fn an_empty_answer_is_an_answer() {
-        let answer = answer_within(Duration::from_secs(10), |send| send(b""));
+        let answer = answer_within(AMPLE, |send| send(b""));
         assert_eq!(answer, Ok(Bounded::Answer(Vec::new())));
     }
 
     #[test]
     fn a_silent_end_is_told_from_an_answer() {
-        let answer = answer_within(Duration::from_secs(10), |_| {});
-        assert!(matches!(answer, Ok(Bounded::Died(_))), "{answer:?}");
+        let died = |how: &str| Ok(Bounded::Died(how.to_owned()));
+        let answer = answer_within(AMPLE, |_| {});
+        assert_eq!(answer, died("left with exit code 0"));
+        let answer = answer_within(AMPLE, |_| leave(7));
+        assert_eq!(answer, died("left with exit code 7"));
     }
 
     #[test]
     fn a_child_that_hangs_is_killed_at_its_deadline() {
         let start = Instant::now();
-        let answer = answer_within(Duration::from_millis(50), |_| {
-            loop {
-                std::hint::spin_loop();
-            }
-        });
+        let answer = answer_within(SHORT, |_| hang());
         assert_eq!(answer, Ok(Bounded::TooLate));
-        assert!(start.elapsed() < Duration::from_secs(10));
+        assert!(start.elapsed() < AMPLE);
+    }
+
+    #[test]
+    fn a_child_that_has_answered_and_hangs_is_killed_at_its_deadline() {
+        let start = Instant::now();
+        let answer = answer_within(SHORT, |send| {
+            send(b"yes");
+            hang();
+        });
+        assert_eq!(answer, Ok(Bounded::Answer(b"yes".to_vec())));
+        assert!(start.elapsed() >= SHORT && start.elapsed() < AMPLE);
+    }
+
+    #[test]
+    fn no_child_stays_a_zombie() {
+        for answers in [true, false] {
+            for hangs in [true, false] {
+                let (mut read, write) = std::io::pipe().expect("a pipe");
+                let ended = answer_within(SHORT, |send| {
+                    let _ = (&write).write_all(&getpid().as_raw().to_ne_bytes());
+                    if answers {
+                        send(b"");
+                    }
+                    if hangs {
+                        hang();
+                    }
+                });
+                let mut pid = [0; 4];
+                read.read_exact(&mut pid).expect("a process id");
+                let reaped = waitpid(Pid::from_raw(i32::from_ne_bytes(pid)), None);
+                assert_eq!(reaped, Err(Errno::ECHILD), "{ended:?}");
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! as long to compile as the rest of it.)
 #![expect(unsafe_code, reason = "calls of the C library that have no safe form")]
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -22,8 +22,8 @@ pub fn may_execute(path: &Path) -> Result<(), Errno> {
 }
 
 /// How many bytes an unprivileged user can still write below this folder, from statvfs(3).
-pub(crate) fn free_bytes(folder: &Path) -> Result<u64, Errno> {
-    let folder = c_string(folder)?;
+/// Nothing is allocated.
+pub(crate) fn free_bytes(folder: &CStr) -> Result<u64, Errno> {
     let mut stat = MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: the path ends with a NUL, and both it and the structure outlive the call.
     Errno::result(unsafe { libc::statvfs(folder.as_ptr(), stat.as_mut_ptr()) })?;
@@ -57,13 +57,6 @@ pub fn set_nonblocking(pipe: impl AsFd) -> Result<(), Errno> {
     let descriptor = pipe.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as `pipe` lives.
     Errno::result(unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
-}
-
-/// Lets the programs that this process becomes keep the descriptor.
-pub(crate) fn keep_over_exec(file: impl AsFd) -> Result<(), Errno> {
-    let descriptor = file.as_fd().as_raw_fd();
-    // SAFETY: the descriptor is open as long as `file` lives.
-    Errno::result(unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) }).map(drop)
 }
 
 /// One of the three descriptors that every program begins with.

@@ -7,8 +7,9 @@ mod pipe;
 mod run;
 mod target;
 mod thread;
+mod wait;
 
-pub use child::{Bounded, answer_within, become_leader, die_with, fork, set_variables};
+pub use child::{Bounded, Sends, answer_within, become_leader, die_with, fork};
 #[cfg(target_os = "linux")]
 pub(crate) use file::file_system;
 pub(crate) use file::free_bytes;
@@ -17,3 +18,4 @@ pub use pipe::pipe;
 pub use run::{Ran, command_within, run_within};
 pub use target::{is_target, target_folder_of};
 pub use thread::in_thread_within;
+pub use wait::has_ended;

@@ -6,21 +6,24 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::WaitStatus;
 use nix::unistd::{Pid, getpid};
 
-use super::child::{become_leader, readable};
-use super::file::keep_over_exec;
+use super::child::{become_leader, ending};
+use super::file::set_nonblocking;
 use super::pipe::pipe;
+use super::wait::{Child, has_ended};
 
 /// What a program prints beyond this is not read.
 const LARGEST: usize = 16 << 20;
+/// As much as a pipe can hold: what was printed by then is read at once, however fast more comes.
+const AT_ONCE: usize = 1 << 20;
 
 /// How a program that was run ended.
 #[derive(Debug)]
@@ -38,9 +41,7 @@ pub enum Ran {
     TooLate,
 }
 
-/// Runs a program without input, in a process group and, as far as texts go, in no language.
-///
-/// When the deadline comes, or this process dies, the group is killed.
+/// Runs a program without input, with `LC_ALL=C`; the rest is as for [`command_within`].
 pub fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran {
     let mut command = Command::new(program);
     command.args(args).env("LC_ALL", "C");
@@ -49,7 +50,9 @@ pub fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran {
 
 /// Runs a command without input, in a process group.
 ///
-/// When the deadline comes, or this process dies, the group is killed.
+/// It has ended when its first process has, even if a daemon that this has left still has its
+/// output. Then, or when the deadline comes, the rest of the group is killed; when this process dies,
+/// the first process is.
 pub fn command_within(limit: Duration, command: Command) -> Ran {
     let deadline = Instant::now() + limit;
     match start(command) {
@@ -59,108 +62,100 @@ pub fn command_within(limit: Duration, command: Command) -> Ran {
 }
 
 struct Running {
-    child: std::process::Child,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-    /// Closed by the kernel when the last process of the program has ended.
-    alive: OwnedFd,
+    pid: Pid,
+    stdout: Output,
+    stderr: Output,
 }
 
 fn start(mut command: Command) -> io::Result<Running> {
     let (stdout, out) = pipe()?;
     let (stderr, err) = pipe()?;
-    let (alive, held) = pipe()?;
     let parent = getpid();
     command.stdin(Stdio::null()).stdout(out).stderr(err);
-    let keep = held.as_raw_fd();
-    // SAFETY: the closure makes system calls only, and `keep` is open until the child has its copy.
+    // SAFETY: the closure makes system calls only.
     unsafe {
         command.pre_exec(move || {
             become_leader(parent);
-            keep_over_exec(std::os::fd::BorrowedFd::borrow_raw(keep))?;
             Ok(())
         });
     }
     let child = command.spawn()?;
-    drop(held);
     Ok(Running {
-        child,
-        stdout,
-        stderr,
-        alive,
+        pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),
+        stdout: Output::of(stdout)?,
+        stderr: Output::of(stderr)?,
     })
 }
 
 impl Running {
     fn end(mut self, deadline: Instant) -> Ran {
-        let stdout = self.collect(deadline);
-        if let Some([stdout, stderr]) = stdout
-            && let Ok(status) = self.child.wait()
-        {
-            let how = match (status.code(), status.signal()) {
-                (Some(code), _) => format!("left with exit code {code}"),
-                (None, Some(signal)) => format!("died of signal {signal}"),
-                (None, None) => "ended".to_owned(),
-            };
-            return Ran::Ended {
-                success: status.success(),
-                how,
-                stdout,
-                stderr,
-            };
+        let child = Child::of(self.pid);
+        let in_time = loop {
+            if has_ended(self.pid) {
+                break true;
+            }
+            if Instant::now() >= deadline {
+                break false;
+            }
+            let outputs = [&self.stdout, &self.stderr];
+            let open: Vec<_> = outputs.into_iter().filter_map(Output::fd).collect();
+            child.wait_or_read(&open, deadline);
+            self.read();
+        };
+        let status = child.kill_and_reap();
+        if !in_time {
+            return Ran::TooLate;
         }
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+        self.read();
+        Ran::Ended {
+            success: matches!(status, Some(WaitStatus::Exited(_, 0))),
+            how: ending(status),
+            stdout: self.stdout.bytes,
+            stderr: self.stderr.bytes,
         }
-        // A process that hangs inside the kernel outlives SIGKILL: it is not waited for.
-        let gone = Instant::now() + Duration::from_millis(500);
-        if readable(self.alive.as_fd(), gone) {
-            let _ = self.child.wait();
-        }
-        Ran::TooLate
     }
 
-    /// Reads both outputs until the last process has ended; `None` at the deadline.
-    fn collect(&self, deadline: Instant) -> Option<[Vec<u8>; 2]> {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-        let output = |fd| (fd, Vec::new(), true);
-        let mut outputs = [output(&self.stdout), output(&self.stderr)];
-        while outputs.iter().any(|(_, _, open)| *open) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            let left = PollTimeout::try_from(left + Duration::from_millis(1));
-            let open = outputs.iter_mut().filter(|(_, _, open)| *open);
-            let (mut fds, open): (Vec<_>, Vec<_>) = open
-                .map(|output| (PollFd::new(output.0.as_fd(), PollFlags::POLLIN), output))
-                .unzip();
-            if poll(&mut fds, left.unwrap_or(PollTimeout::MAX)).is_err() {
-                continue;
-            }
-            let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-            for ((fd, bytes, open), ready) in open.into_iter().zip(ready) {
-                if ready {
-                    *open = read_some(fd, bytes)?;
-                }
-            }
-        }
-        readable(self.alive.as_fd(), deadline).then(|| outputs.map(|(_, bytes, _)| bytes))
+    fn read(&mut self) {
+        self.stdout.read();
+        self.stderr.read();
     }
 }
 
-/// Reads what is there; says whether more may come.
-fn read_some(fd: &OwnedFd, bytes: &mut Vec<u8>) -> Option<bool> {
-    let mut chunk = [0; 8192];
-    let mut file = File::from(fd.try_clone().ok()?);
-    match file.read(&mut chunk) {
-        Ok(0) => Some(false),
-        Ok(count) => {
-            let room = LARGEST.saturating_sub(bytes.len());
-            bytes.extend_from_slice(&chunk[..count.min(room)]);
-            Some(true)
+/// What a program prints to one of its outputs.
+struct Output {
+    /// Nothing once the other end is closed.
+    pipe: Option<File>,
+    bytes: Vec<u8>,
+}
+
+impl Output {
+    fn of(pipe: OwnedFd) -> io::Result<Self> {
+        set_nonblocking(&pipe)?;
+        Ok(Self {
+            pipe: Some(pipe.into()),
+            bytes: Vec::new(),
+        })
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads what is there.
+    fn read(&mut self) {
+        let mut chunk = [0; 8192];
+        for _ in 0..AT_ONCE / chunk.len() {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut chunk) {
+                Ok(0) => self.pipe = None,
+                Ok(count) => {
+                    let room = LARGEST.saturating_sub(self.bytes.len());
+                    self.bytes.extend_from_slice(&chunk[..count.min(room)]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.pipe = None,
+            }
         }
-        Err(error) => Some(error.kind() == io::ErrorKind::Interrupted),
     }
 }

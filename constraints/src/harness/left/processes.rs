@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use super::Suspect;
-use crate::harness::child::has_ended;
+use crate::sys::has_ended;
 use crate::sys::{OWNER, ends_within};
 
 /// How long a killed process may take to end before it is said to live on.

@@ -1,4 +1,8 @@
 //! Verdicts as another user has them: in a child that became that user, and asks everything anew.
+#![expect(
+    unsafe_code,
+    reason = "only a process with one thread may fork for any code"
+)]
 
 use std::time::Duration;
 
@@ -6,7 +10,7 @@ use super::{Home, User, needed, out_of_reach};
 use crate::constraint::{Judgement, Standing, judge};
 use crate::facts::{self, Here};
 use crate::registry::Test;
-use crate::sys::{Bounded, answer_within};
+use crate::sys::{Bounded, Sends, answer_within};
 use crate::verdict::Reason;
 
 /// How long the questions of one test may take: a probe has ten seconds, and there can be some.
@@ -24,7 +28,7 @@ pub(in crate::harness) fn judge_all(user: User, tests: &[&Test]) -> Vec<Judgemen
             return undetermined(tests.len(), &observed);
         }
     };
-    let answer = answer_within(limit, |send| {
+    let work = |send: &Sends<'_>| {
         let parent = nix::unistd::getppid();
         let mut text = String::new();
         let blocked = match user.become_it(parent) {
@@ -41,7 +45,9 @@ pub(in crate::harness) fn judge_all(user: User, tests: &[&Test]) -> Vec<Judgemen
         send(text.as_bytes());
         // Coverage counters are written by the ordinary way out.
         std::process::exit(0);
-    });
+    };
+    // SAFETY: the harness has one thread.
+    let answer = unsafe { answer_within(limit, work) };
     let problem = match answer {
         Ok(Bounded::Answer(bytes)) => {
             let judgements = decode(&String::from_utf8_lossy(&bytes));

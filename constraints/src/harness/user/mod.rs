@@ -85,8 +85,10 @@ impl User {
     }
 
     /// Gives the calling child, which has become this user, that user's variables and this home.
+    #[expect(unsafe_code, reason = "the environment is changed")]
     pub(super) fn enter_session(self, home: &Home) {
-        session::enter(self.0, home.path());
+        // SAFETY: a child that the harness has just forked has one thread.
+        unsafe { session::enter(self.0, home.path()) };
     }
 
     /// Makes the calling child this user, for good.

@@ -16,14 +16,18 @@ const FOLDERS: [&str; 2] = ["CARGO_HOME", "RUSTUP_HOME"];
 
 /// Gives the calling child, which has become this user, the variables of that user's session, and a
 /// folder as HOME and TMPDIR.
-pub(super) fn enter(account: &Account, home: &Path) {
+///
+/// # Safety
+///
+/// The process has one thread, so that nobody reads the environment meanwhile.
+pub(super) unsafe fn enter(account: &Account, home: &Path) {
     let is_closed = |name: &OsStr| {
         FOLDERS.iter().any(|folder| name == *folder)
             && env::var_os(name).is_some_and(|path| may_execute(Path::new(&path)).is_err())
     };
     let names = env::vars_os().map(|(name, _)| name);
     for name in names.filter(|name| is_of_a_session(name) || is_closed(name)) {
-        // SAFETY: a child that was just forked has one thread.
+        // SAFETY: the caller's process has one thread.
         unsafe { env::remove_var(name) };
     }
     for (name, value) in variables(account, home) {

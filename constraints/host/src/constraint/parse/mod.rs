@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use super::nearest::nearest;
-use super::table::{Build, NAMES, TABLE};
+use super::table::{Build, METADATA, NAMES, TABLE};
 use super::{Constraint, Entry};
 use crate::names::Names;
 use lex::{Lexer, Token};
@@ -17,8 +17,6 @@ use lex::{Lexer, Token};
 const DEEPEST: usize = 32;
 /// What groups constraints.
 const LISTS: [&str; 3] = ["all", "any", "not"];
-/// What the attribute takes beside constraints.
-const METADATA: [&str; 3] = ["issue", "reason", "crate"];
 
 /// Why a text is no list of constraints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,9 +176,7 @@ fn entry(name: &str) -> Result<&'static Entry, String> {
         return Ok(entry);
     }
     if METADATA.contains(&name) {
-        return Err(format!(
-            "`{name}` says something about a test and is no constraint"
-        ));
+        return Err(format!("`{name}` is metadata of a test, not a constraint"));
     }
     let meant = suggest(name).map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
     Err(format!("no constraint is called `{name}`{meant}"))

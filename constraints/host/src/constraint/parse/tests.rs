@@ -62,7 +62,11 @@ fn errors_name_the_place_and_the_nearest_name() {
         ),
         (
             "issue = \"x\"",
-            "`issue` says something about a test and is no constraint at \"issue = \\\"x\\\"\"",
+            "`issue` is metadata of a test, not a constraint at \"issue = \\\"x\\\"\"",
+        ),
+        (
+            "root, timeout = \"5s\"",
+            "`timeout` is metadata of a test, not a constraint at \"timeout = \\\"5s\\\"\"",
         ),
         ("root = \"x\"", "`root` takes no value at \"\\\"x\\\"\""),
         (

@@ -3,12 +3,18 @@
 //! There are hosts whose /dev/kvm opens, makes a VM, and runs a guest to its `hlt`, and yet
 //! interprets ordinary code a thousand times slower than hardware would run it. So neither the node
 //! nor the ioctls decide, but the speed.
+#![cfg_attr(
+    all(target_os = "linux", target_arch = "x86_64"),
+    expect(
+        unsafe_code,
+        reason = "a child of a process with threads may do no more than ask KVM"
+    )
+)]
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod guest;
 mod stage;
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use super::{Answer, Finding, Here, Host, Question};
@@ -48,15 +54,11 @@ impl Kvm {
 /// Returns whether KVM is worth using here. Measured once a process, for at most three seconds.
 #[must_use]
 pub fn kvm() -> Kvm {
-    static KVM: LazyLock<Kvm> = LazyLock::new(|| {
-        let verdict = judge(Here.ask(Question::Kvm).into_owned());
-        let usable = matches!(verdict, Verdict::Met(_));
-        Kvm {
-            usable,
-            reason: verdict.evidence().to_string(),
-        }
-    });
-    KVM.clone()
+    let verdict = judge(Here.ask(Question::Kvm).into_owned());
+    Kvm {
+        usable: matches!(verdict, Verdict::Met(_)),
+        reason: verdict.evidence().to_string(),
+    }
 }
 
 /// The text of an answer that measured something.
@@ -100,10 +102,13 @@ fn parse(text: &str) -> Option<(u64, u64)> {
 pub(super) fn look() -> Answer {
     use crate::sys::{Bounded, answer_within};
 
-    let ended = answer_within(LIMIT, |send| {
-        let ended = guest::fastest_loop(ITERATIONS, u64::from(ITERATIONS) * SLOWEST);
-        send(&stage::encode(ended));
-    });
+    // SAFETY: the child makes system calls only.
+    let ended = unsafe {
+        answer_within(LIMIT, |send| {
+            let ended = guest::fastest_loop(ITERATIONS, u64::from(ITERATIONS) * SLOWEST);
+            send(&stage::encode(ended));
+        })
+    };
     let finding = match ended {
         Ok(Bounded::Answer(bytes)) => match stage::decode(&bytes) {
             Some(Ok(nanoseconds)) => Finding::Is(measured(nanoseconds)),

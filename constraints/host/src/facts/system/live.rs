@@ -1,9 +1,15 @@
 //! The host that this process runs on.
+#![expect(
+    unsafe_code,
+    reason = "a child of a process with threads may do no more than statvfs(3)"
+)]
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Hypervisor, Loaded, System, Uname};
@@ -20,8 +26,18 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long a file system may take to say what is free.
 const DISK_LIMIT: Duration = Duration::from_secs(3);
 
+/// The kernel's configuration, which every symbol is looked up in.
+static CONFIG: Mutex<Option<Loaded>> = Mutex::new(None);
+
 /// The host that this process runs on.
 pub(in crate::facts) struct Live;
+
+impl Live {
+    /// Forgets what it has kept.
+    pub(in crate::facts) fn forget() {
+        *CONFIG.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
 
 impl System for Live {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
@@ -81,8 +97,8 @@ impl System for Live {
     }
 
     fn kconfig(&self, load: &dyn Fn() -> Loaded) -> Loaded {
-        static CONFIG: OnceLock<Loaded> = OnceLock::new();
-        CONFIG.get_or_init(load).clone()
+        let mut config = CONFIG.lock().unwrap_or_else(PoisonError::into_inner);
+        config.get_or_insert_with(load).clone()
     }
 
     fn gunzip(&self, path: &str) -> Result<Vec<u8>, String> {
@@ -107,7 +123,8 @@ impl System for Live {
             Question::Device(path) => device::look(path),
             #[cfg(target_os = "linux")]
             Question::Namespace(kind) => namespace::look(kind),
-            Question::Probe(user) => probe::look(user, has_one_thread()),
+            // SAFETY: whoever called `one_thread` has promised so.
+            Question::Probe(user) => unsafe { probe::look(user, has_one_thread()) },
             other => Answer::unknown("nothing is done to answer this", other.to_string()),
         }
     }
@@ -115,16 +132,20 @@ impl System for Live {
 
 /// Asks in a child: a file system on a server that is gone does not answer.
 fn disk_free(folder: &Path) -> io::Result<u64> {
-    let ended = answer_within(DISK_LIMIT, |send| {
-        let (code, bytes) = match free_bytes(folder) {
-            Ok(bytes) => (0, bytes),
-            Err(errno) => (errno as i32, 0),
-        };
-        let mut answer = [0; 12];
-        answer[..4].copy_from_slice(&code.to_le_bytes());
-        answer[4..].copy_from_slice(&bytes.to_le_bytes());
-        send(&answer);
-    })?;
+    let folder = CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: the child makes system calls only.
+    let ended = unsafe {
+        answer_within(DISK_LIMIT, |send| {
+            let (code, bytes) = match free_bytes(&folder) {
+                Ok(bytes) => (0, bytes),
+                Err(errno) => (errno as i32, 0),
+            };
+            let mut answer = [0; 12];
+            answer[..4].copy_from_slice(&code.to_le_bytes());
+            answer[4..].copy_from_slice(&bytes.to_le_bytes());
+            send(&answer);
+        })
+    }?;
     let answer = match ended {
         Bounded::Answer(answer) => answer,
         Bounded::Died(how) => return Err(io::Error::other(format!("the probe {how}"))),
