@@ -220,8 +220,8 @@ fn a_main_of_another_kind_is_not_started_by_a_plan() {
         executable,
         ..Binary::default()
     };
-    let sample = binary(&Sample::build("taken"), "p::taken");
-    let plan = planned(&[foreign, sample], &mut [Site::Here], records.path());
+    let taken = Sample::build("taken");
+    let plan = planned(&[foreign, binary(&taken, "p::taken")], &mut [Site::Here], records.path());
     assert_eq!(plan.opaque, ["p::foreign"]);
     assert!(!plan.tests.is_empty(), "the others are planned");
     assert!(!trace.exists(), "it was started");
