@@ -70,7 +70,12 @@
 //! What became of each test stands, with every reason and with what it [`measure`]d, as JSON lines in
 //! `kata-test/runs/<run>/` below Cargo's target folder; `kata-test/latest` is the newest run.
 //! `KATA_TEST_RECORD_DIR` names another folder, and `KATA_TEST_RUN` another run than that of nextest
-//! or of the `cargo test` that started the binary. The feature `runner` reads them.
+//! or of the `cargo test` that started the binary; a binary that is started by hand is a run of its
+//! own. Of many runs the oldest are removed: folders with a file `kata-test-run` that holds their own
+//! name, and no others. The feature `runner` reads the records.
+//!
+//! The id of a binary is nextest's. A runner states it (`KATA_TEST_BINARY_ID`, or a file with those of
+//! all binaries in `KATA_TEST_BINARY_IDS`), as does nextest; a binary that is started by hand guesses it.
 
 mod contract;
 mod elsewhere;
