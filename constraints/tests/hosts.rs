@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let Ok(text) = std::env::var("ASK") else {
-        return kata_test::__private::main(kata_test::__target!());
+        return kata_test::__private_0_1_0::main(kata_test::__target!());
     };
     for constraint in text.split(';') {
         let constraints = parse(constraint).expect("constraints");

@@ -16,4 +16,5 @@ mod plan;
 mod run;
 #[cfg(feature = "runner")]
 mod runner;
+mod two_versions;
 mod ui;
