@@ -163,8 +163,11 @@ pub use kata_test_host::{Evidence, Reason, Verdict, constraint, facts};
 use kata_test_host::{names, verdict};
 
 /// What the macros expand to. Not for use by hand, and without any promise of stability.
+///
+/// A release renames it: the attribute, which can be of another version if `crate = path` leads here,
+/// writes the name that its own version has.
 #[doc(hidden)]
-pub mod __private {
+pub mod __private_0_1_0 {
     pub use crate::constraint::agree;
     pub use crate::halt::{require, skip};
     pub use crate::harness::main;
@@ -200,7 +203,7 @@ macro_rules! main {
     () => {
         fn main() -> ::std::process::ExitCode {
             $crate::__register!(main);
-            $crate::__private::main($crate::__target!())
+            $crate::__private_0_1_0::main($crate::__target!())
         }
     };
 }
@@ -230,7 +233,7 @@ macro_rules! main {
 #[macro_export]
 macro_rules! require {
     ($($constraint:tt)*) => {
-        $crate::__private::require_in! { crate = $crate, $($constraint)* }
+        $crate::__private_0_1_0::require_in! { crate = $crate, $($constraint)* }
     };
 }
 
@@ -256,7 +259,7 @@ macro_rules! skip {
         ::core::compile_error!("say why the test is skipped: `skip!(\"no disk\")`")
     };
     ($($reason:tt)+) => {
-        $crate::__private::skip(::core::format_args!($($reason)+))
+        $crate::__private_0_1_0::skip(::core::format_args!($($reason)+))
     };
 }
 
@@ -265,7 +268,7 @@ macro_rules! skip {
 #[macro_export]
 macro_rules! __target {
     () => {
-        $crate::__private::Target {
+        $crate::__private_0_1_0::Target {
             package: ::core::option_env!("CARGO_PKG_NAME"),
             krate: ::core::option_env!("CARGO_CRATE_NAME"),
             bin: ::core::option_env!("CARGO_BIN_NAME"),

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
     let Ok(text) = std::env::var("ASK") else {
         kata_test::__register!(main);
-        return kata_test::__private::main(kata_test::__target!());
+        return kata_test::__private_0_1_0::main(kata_test::__target!());
     };
     for constraint in text.split(';') {
         let constraints = parse(constraint).expect("constraints");

@@ -14,6 +14,7 @@ mod function;
 mod need;
 mod require;
 mod tokens;
+mod version;
 
 use proc_macro::TokenStream;
 

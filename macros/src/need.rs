@@ -3,6 +3,8 @@
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 
+use crate::version::private;
+
 /// A constraint, or several of them in one of the lists.
 pub(crate) enum Need {
     /// The constructor's name as the user wrote it, and what to call it with.
@@ -136,9 +138,9 @@ impl Writer<'_> {
             Need::Value { place, .. } => *place,
             Need::Group(..) => Span::mixed_site(),
         };
-        let krate = at(span, self.krate);
+        let private = private(&at(span, self.krate), span);
         self.consts.extend(quote_spanned! { span =>
-            const _: () = #krate::__private::agree(#all, #index);
+            const _: () = #private::agree(#all, #index);
         });
     }
 }

@@ -7,6 +7,7 @@ use syn::Error;
 use crate::args::Args;
 use crate::expand::{krate, with_errors};
 use crate::need;
+use crate::version::{REQUIRED, private};
 
 /// Expands `require!`.
 pub(crate) fn check(args: TokenStream) -> TokenStream {
@@ -25,9 +26,10 @@ pub(crate) fn check(args: TokenStream) -> TokenStream {
     if !errors.is_empty() {
         return with_errors(quote!({ #consts }), errors);
     }
+    let private = private(&krate, Span::mixed_site());
     quote_spanned! { Span::mixed_site() => {
         #consts
-        #krate::__register! { required #required }
-        #krate::__private::require(#required);
+        #krate::__register! { #REQUIRED required #required }
+        #private::require(#required);
     } }
 }

@@ -4,6 +4,9 @@
 //! static and no function, of which a thousand would be felt in every build. `#[used]` makes the
 //! linker keep the section whatever it collects. Where that is not so (Miri, and systems with
 //! another form of programs), a function for each test registers it before `main`.
+//!
+//! The section's name has the version, in which a `Test` has one layout: another version of this crate
+//! in the same program has its tests in a section of its own.
 #![cfg_attr(
     all(target_os = "linux", not(miri)),
     expect(unsafe_code, reason = "the ends of a section have no safe form")
@@ -25,20 +28,35 @@ mod by_section {
     use super::Required;
     use crate::registry::Test;
 
+    /// A name with the version of this crate, as the attribute writes it too.
+    macro_rules! versioned {
+        ($name:literal) => {
+            concat!(
+                $name,
+                "_",
+                env!("CARGO_PKG_VERSION_MAJOR"),
+                "_",
+                env!("CARGO_PKG_VERSION_MINOR"),
+                "_",
+                env!("CARGO_PKG_VERSION_PATCH")
+            )
+        };
+    }
+
     macro_rules! section {
         ($(#[$doc:meta])+ $all:ident: $type:ty, $section:literal) => {
             $(#[$doc])+
             pub(crate) fn $all() -> impl Iterator<Item = &'static $type> {
                 #[expect(improper_ctypes, reason = "only their addresses are asked for")]
                 unsafe extern "C" {
-                    #[link_name = concat!("__start_", $section)]
+                    #[link_name = concat!("__start_", versioned!($section))]
                     static START: $type;
-                    #[link_name = concat!("__stop_", $section)]
+                    #[link_name = concat!("__stop_", versioned!($section))]
                     static STOP: $type;
                 }
                 /// The ends are there even if the program has none of it.
                 #[used]
-                #[unsafe(link_section = $section)]
+                #[unsafe(link_section = versioned!($section))]
                 static NONE: [$type; 0] = [];
 
                 let (start, stop) = (&raw const START, &raw const STOP);
@@ -62,7 +80,8 @@ mod by_section {
         required: Required, "kata_required"
     }
 
-    /// Registers a test, or what is required in the middle of one. The user's crate sees no `unsafe`.
+    /// Registers a test, or what is required in the middle of one, in the section of that name. The
+    /// user's crate sees no `unsafe`.
     #[doc(hidden)]
     #[macro_export]
     macro_rules! __register {
@@ -72,16 +91,16 @@ mod by_section {
             #[unsafe(link_section = "kata_main")]
             static MAIN: u8 = 1;
         };
-        (required $constraints:expr) => {
+        ($section:literal required $constraints:expr) => {
             #[used]
-            #[unsafe(link_section = "kata_required")]
-            static REQUIRED: $crate::__private::Required =
-                $crate::__private::Required($constraints);
+            #[unsafe(link_section = $section)]
+            static REQUIRED: $crate::__private_0_1_0::Required =
+                $crate::__private_0_1_0::Required($constraints);
         };
-        ($test:expr) => {
+        ($section:literal $test:expr) => {
             #[used]
-            #[unsafe(link_section = "kata_tests")]
-            static TEST: $crate::__private::Test = $test;
+            #[unsafe(link_section = $section)]
+            static TEST: $crate::__private_0_1_0::Test = $test;
         };
     }
 }
@@ -99,11 +118,11 @@ mod by_constructors {
     #[macro_export]
     macro_rules! __register {
         (main) => {};
-        (required $constraints:expr) => {
-            $crate::__private::inventory::submit! { $crate::__private::Required($constraints) }
+        ($section:literal required $constraints:expr) => {
+            $crate::__private_0_1_0::inventory::submit! { $crate::__private_0_1_0::Required($constraints) }
         };
-        ($test:expr) => {
-            $crate::__private::inventory::submit! { $test }
+        ($section:literal $test:expr) => {
+            $crate::__private_0_1_0::inventory::submit! { $test }
         };
     }
 

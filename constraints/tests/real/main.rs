@@ -15,4 +15,5 @@ mod plan;
 mod run;
 mod runner;
 mod stop;
+mod two_versions;
 mod ui;

@@ -221,7 +221,11 @@ fn a_main_of_another_kind_is_not_started_by_a_plan() {
         ..Binary::default()
     };
     let taken = Sample::build("taken");
-    let plan = planned(&[foreign, binary(&taken, "p::taken")], &mut [Site::Here], records.path());
+    let plan = planned(
+        &[foreign, binary(&taken, "p::taken")],
+        &mut [Site::Here],
+        records.path(),
+    );
     assert_eq!(plan.opaque, ["p::foreign"]);
     assert!(!plan.tests.is_empty(), "the others are planned");
     assert!(!trace.exists(), "it was started");

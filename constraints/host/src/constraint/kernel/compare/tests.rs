@@ -2,12 +2,17 @@
 //!
 //! Scope: comparing. Reading the running version is the business of `facts`.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use proptest::prelude::*;
 
 use super::compare;
-use crate::constraint::kernel::{Operator, Release, Requirement};
+use crate::constraint::kernel::{Release, Requirement};
+use crate::constraint::{
+    Standing, judge, kernel_eq, kernel_ge, kernel_gt, kernel_le, kernel_lt, kernel_ne,
+};
+use crate::facts::{Answer, Finding, Host, Question};
 
 fn ordering(running: &str, required: &str) -> Option<Ordering> {
     let required = leak(required);
@@ -116,16 +121,12 @@ fn malformed_requirements_are_refused() {
     }
 }
 
-/// Releases of the shapes that vendors build, and a fair share of nonsense.
-fn releases() -> impl Strategy<Value = String> {
-    prop_oneof![
-        4 => "[0-9]{1,2}\\.[0-9]{1,2}(\\.[0-9]{1,3}){0,2}(-(rc[0-9]|[0-9]{1,4}|[a-z]{2,5}|el[89]_1)){0,3}\\+?",
-        1 => any::<String>(),
-    ]
-}
-
 fn requirements() -> impl Strategy<Value = String> {
-    "(0|[1-9][0-9]?)(\\.(0|[1-9][0-9]?)){0,3}(-(rc[1-9]|[0-9]{1,4}(-[a-z]{2,5})?|fc-v[0-9]))?"
+    prop_oneof![
+        "(0|[1-9][0-9]?)(\\.(0|[1-9][0-9]?)){0,3}(-(rc[1-9]|[0-9]{1,4}(-[a-z]{2,5})?|fc-v[0-9]))?",
+        // Near the versions that are compared with it.
+        "[0-2]\\.[0-2](\\.[0-2](-(rc[1-5]|[1-2]?[0-9](-amd64)?))?)?",
+    ]
 }
 
 proptest! {
@@ -136,30 +137,69 @@ proptest! {
         let _ = Release::parse(text);
     }
 
-    /// The operators agree with each other: exactly one of less, equal, greater, undetermined.
+    /// Of plain versions the numbers decide, as far as the requirement states them.
     #[test]
-    fn exactly_one_holds(running in releases(), required in requirements()) {
-        if let Some(ordering) = ordering(&running, &required) {
-            let holds = |operator: Operator| operator.holds(ordering);
-            let count = [Operator::Lt, Operator::Eq, Operator::Gt].map(holds);
-            prop_assert_eq!(count.iter().filter(|held| **held).count(), 1);
-            prop_assert_eq!(holds(Operator::Le), !holds(Operator::Gt));
-            prop_assert_eq!(holds(Operator::Ge), !holds(Operator::Lt));
-            prop_assert_eq!(holds(Operator::Ne), !holds(Operator::Eq));
+    fn every_operator_holds_as_the_numbers_say(
+        running in prop::array::uniform3(0..4_u8), required in prop::collection::vec(0..4_u8, 1..=3),
+    ) {
+        let host = Running(dotted(&running));
+        let version = leak(&dotted(&required));
+        let numbers = running[..required.len()].cmp(&required);
+        for (constraint, expected) in [
+            (kernel_lt(version), numbers.is_lt()),
+            (kernel_le(version), numbers.is_le()),
+            (kernel_eq(version), numbers.is_eq()),
+            (kernel_ne(version), numbers.is_ne()),
+            (kernel_ge(version), numbers.is_ge()),
+            (kernel_gt(version), numbers.is_gt()),
+        ] {
+            let expected = if expected { Standing::Met } else { Standing::Unmet };
+            prop_assert_eq!(judge(&[constraint], &host).standing, expected, "{}", constraint);
         }
     }
 
-    /// A newer plain kernel never compares as older.
+    /// A newer kernel of one series never compares as older: neither a later candidate, nor the
+    /// release after its candidates, nor a later build of the release.
     #[test]
     fn monotone_in_the_running_version(
-        a in any::<(u8, u8, u8)>(), b in any::<(u8, u8, u8)>(), required in requirements(),
+        a in versions(), b in versions(), has_builds: bool, required in requirements(),
     ) {
         let (older, newer) = if a <= b { (a, b) } else { (b, a) };
-        let text = |(x, y, z): (u8, u8, u8)| format!("{x}.{y}.{z}");
+        let text = |(base, candidate, build): ([u8; 3], u8, u8)| match (candidate, has_builds) {
+            (RELEASED, true) => format!("{}-{build}-amd64", dotted(&base)),
+            (RELEASED, false) => dotted(&base),
+            (candidate, _) => format!("{}-rc{candidate}", dotted(&base)),
+        };
         if let (Some(older), Some(newer)) =
             (ordering(&text(older), &required), ordering(&text(newer), &required))
         {
             prop_assert!(older <= newer);
         }
+    }
+}
+
+/// In the place of a candidate's number.
+const RELEASED: u8 = 9;
+
+/// The components, the candidate's number, and that of a vendor's build.
+fn versions() -> impl Strategy<Value = ([u8; 3], u8, u8)> {
+    let candidate = prop_oneof![1..5_u8, Just(RELEASED)];
+    (prop::array::uniform3(0..3_u8), candidate, 1..30_u8)
+}
+
+fn dotted(numbers: &[u8]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u8::to_string).collect();
+    numbers.join(".")
+}
+
+/// A host with a kernel of this release, and nothing else.
+struct Running(String);
+
+impl Host for Running {
+    fn ask(&self, question: Question) -> Cow<'_, Answer> {
+        Cow::Owned(match question {
+            Question::KernelRelease => Answer::new(Finding::Is(self.0.clone()), "uname"),
+            _ => Answer::new(Finding::Unknown("not recorded".into()), "a made-up host"),
+        })
     }
 }

@@ -1,0 +1,30 @@
+//! What carries the version of kata-test, which is this crate's too: each pins the other's.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::quote_spanned;
+
+/// A name with the version, as kata-test has it too.
+macro_rules! versioned {
+    ($name:literal) => {
+        concat!(
+            $name,
+            "_",
+            env!("CARGO_PKG_VERSION_MAJOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_MINOR"),
+            "_",
+            env!("CARGO_PKG_VERSION_PATCH")
+        )
+    };
+}
+
+/// The section that the linker collects tests in.
+pub(crate) const TESTS: &str = versioned!("kata_tests");
+/// The section that the linker collects the constraints of `require!` in.
+pub(crate) const REQUIRED: &str = versioned!("kata_required");
+
+/// The path to kata-test's hidden module.
+pub(crate) fn private(krate: &TokenStream, span: Span) -> TokenStream {
+    let module = Ident::new(versioned!("__private"), span);
+    quote_spanned!(span => #krate::#module)
+}
