@@ -74,6 +74,17 @@ fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
             let bound = allowed_cpus(&format!("/proc/{process}/task/{number}/status"))?;
             ensure!(bound == cpus[position % 2], "{id} may run on {bound}");
         }
+        // What a thread starts for `aio=threads` inherits its CPUs; the main loop has workers too.
+        bench.still_works()?;
+        let process = bench.vm.process().pid();
+        let mut workers = Vec::new();
+        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            let task = task?.path();
+            if std::fs::read_to_string(task.join("comm"))?.trim() == "worker" {
+                workers.push(allowed_cpus(&task.join("status").to_string_lossy())?);
+            }
+        }
+        ensure!(workers.iter().any(|bound| bound == first), "{workers:?}");
         Ok(())
     })
 }

@@ -11,7 +11,7 @@
 //! | `indep_iothreads_placement` | `"first"`, `"round-robin"`, `"least-loaded"`, `"dedicated"`, `"spread:N"` | `"first"` |
 //! | `indep_iothreads_poll_max_ns` | nanoseconds that an idle thread polls at the most; 0: it sleeps | QEMU's |
 //! | `indep_iothreads_poll_grow`, `indep_iothreads_poll_shrink` | QEMU's factors | QEMU's |
-//! | `indep_iothreads_cpus` | a list of CPU lists, such as `["0", "2-3"]`, for one thread after the other | not bound |
+//! | `indep_iothreads_cpus` | a list of CPU lists, such as `["0", "2-3"]`, for one thread after the other; with `block_device_aio = "threads"` its worker threads run there too | not bound |
 
 mod annotations;
 mod cpus;
