@@ -7,8 +7,10 @@ use super::plug::{carried_out, nothing_done};
 use super::removal::remove_node;
 use super::{AttachError, DetachError, DiskSpec, Hotplug, MoveError, Step, StepError, reply_by};
 use crate::pool::{DeviceId, Holding, IoThreadId, Placement, ThreadLease};
-use crate::qmp::command::{BlockExportAdd, BlockExportDel, XBlockdevSetIothread};
-use crate::qmp::{Command, Cursor, Qmp, QmpError};
+use crate::qmp::command::{
+    BlockExportAdd, BlockExportDel, QueryBlockExports, XBlockdevSetIothread,
+};
+use crate::qmp::{Command, Qmp, QmpError};
 use crate::wait::Deadline;
 
 /// What QEMU has of a node.
@@ -16,8 +18,8 @@ use crate::wait::Deadline;
 pub(super) enum Node {
     /// The node alone.
     Bare,
-    /// An export of it, whose events come from here on.
-    Exported(Cursor),
+    /// An export of it.
+    Exported,
 }
 
 impl Hotplug {
@@ -103,10 +105,9 @@ impl Hotplug {
             iothread: thread,
             fixed_iothread: thread.is_some(),
         };
-        let since = qmp.cursor();
         let added = qmp.execute(&export, reply_by(deadline));
         let added = carried_out(added, || {
-            self.nodes.insert(id.clone(), Node::Exported(since));
+            self.nodes.insert(id.clone(), Node::Exported);
         });
         self.or_close(
             qmp,
@@ -137,8 +138,8 @@ impl Hotplug {
             step,
             source,
         };
-        if let Some(Node::Exported(since)) = self.nodes.get(id).copied() {
-            end_export(qmp, id, since, deadline).map_err(|(step, source)| failed(step, source))?;
+        if self.nodes.get(id) == Some(&Node::Exported) {
+            end_export(qmp, id, deadline).map_err(|(step, source)| failed(step, source))?;
             self.nodes.insert(id.clone(), Node::Bare);
         }
         if self.nodes.contains_key(id) {
@@ -214,18 +215,20 @@ fn set_iothread(
 }
 
 /// Ends an export and waits until QEMU has let go of its node.
-fn end_export(
-    qmp: &Qmp,
-    id: &DeviceId,
-    since: Cursor,
-    deadline: Deadline,
-) -> Result<(), (Step, QmpError)> {
+fn end_export(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), (Step, QmpError)> {
+    let since = qmp.cursor();
     let command = BlockExportDel { id: id.as_str() };
-    match qmp.execute(&command, reply_by(deadline)) {
-        Ok(_) => {}
-        // It was never made, or an earlier call ended it and its reply was lost.
-        Err(QmpError::Refused { desc, .. }) if desc.contains("is not found") => return Ok(()),
-        Err(error) => return Err((Step::BlockExportDel, error)),
+    if let Err(error) = qmp.execute(&command, reply_by(deadline)) {
+        // Perhaps it was never made, or an earlier call ended it and its reply was lost.
+        let ending = match error {
+            QmpError::Refused { .. } => is_exported(qmp, id, deadline),
+            _ => return Err((Step::BlockExportDel, error)),
+        };
+        match ending.map_err(|error| (Step::BlockExportDel, error))? {
+            Exported::No => return Ok(()),
+            Exported::Ending => {}
+            Exported::Yes => return Err((Step::BlockExportDel, error)),
+        }
     }
     let awaited = format!("BLOCK_EXPORT_DELETED of {id}");
     qmp.wait_event(&awaited, since, deadline, |event| {
@@ -233,4 +236,22 @@ fn end_export(
         deleted.then_some(())
     })
     .map_err(|error| (Step::BlockExportDeleted, error))
+}
+
+/// What QEMU says of an export.
+enum Exported {
+    Yes,
+    /// It was asked to end.
+    Ending,
+    No,
+}
+
+fn is_exported(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<Exported, QmpError> {
+    let exports = qmp.execute(&QueryBlockExports {}, reply_by(deadline))?;
+    let export = exports.iter().find(|export| export.id == id.as_str());
+    Ok(match export {
+        None => Exported::No,
+        Some(export) if export.shutting_down => Exported::Ending,
+        Some(_) => Exported::Yes,
+    })
 }

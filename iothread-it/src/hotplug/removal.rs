@@ -7,8 +7,8 @@
 use super::state::{Disk, DiskState};
 use super::{DetachError, Hotplug, Step, reply_by};
 use crate::pool::DeviceId;
-use crate::qmp::command::{BlockdevDel, DeviceDel, QomList};
-use crate::qmp::{Cursor, Event, Qmp, QmpError};
+use crate::qmp::command::{BlockNode, BlockdevDel, DeviceDel, QomList, QueryNamedBlockNodes};
+use crate::qmp::{Event, Qmp, QmpError};
 use crate::wait::Deadline;
 
 /// What became of removals, and of disks that the guest gave back unasked.
@@ -42,14 +42,6 @@ impl News {
             _ => None,
         }
     }
-}
-
-/// QEMU's answer to `device_del`.
-enum Request {
-    /// The guest is asked, or was before.
-    Heard,
-    /// There is no such device.
-    Gone,
 }
 
 impl Hotplug {
@@ -132,9 +124,20 @@ impl Hotplug {
             ..disk
         };
         self.disks.insert(id.clone(), pending);
-        match request_removal(qmp, id, deadline) {
-            Ok(Request::Heard) => self.await_removal(qmp, id, deadline),
-            Ok(Request::Gone) => Ok(()),
+        let command = DeviceDel { id: id.as_str() };
+        match qmp.execute(&command, reply_by(deadline)) {
+            Ok(_) => self.await_removal(qmp, id, deadline),
+            Err(source) if source.class() == Some("DeviceNotFound") => Ok(()),
+            // QEMU takes no second request while the first is on its way, which still counts.
+            Err(refusal @ QmpError::Refused { .. }) if disk.state == DiskState::Pending => {
+                match self.await_removal(qmp, id, deadline) {
+                    Err(DetachError::Pending { device, .. }) => Err(DetachError::Pending {
+                        device,
+                        source: refusal,
+                    }),
+                    other => other,
+                }
+            }
             Err(source) => {
                 if matches!(source, QmpError::Refused { .. }) {
                     self.disks.insert(id.clone(), disk);
@@ -249,12 +252,10 @@ impl Hotplug {
         let Some(disk) = self.disks.get_mut(id) else {
             return Ok(());
         };
+        let before = *disk;
         disk.state = DiskState::NodeOnly;
-        let Disk {
-            has_node, since, ..
-        } = *disk;
-        if has_node {
-            close_node(qmp, id, since, deadline)?;
+        if before.has_node {
+            close_node(qmp, id, before, deadline)?;
         }
         self.disks.remove(id);
         self.pool.release(id);
@@ -262,20 +263,20 @@ impl Hotplug {
     }
 }
 
-/// Closes the image of a disk that had a device.
+/// Closes the image of a disk.
 fn close_node(
     qmp: &Qmp,
     id: &DeviceId,
-    since: Cursor,
+    before: Disk,
     deadline: Deadline,
 ) -> Result<(), DetachError> {
     let mut closed = remove_node(qmp, id, deadline);
-    if matches!(&closed, Err(QmpError::Refused { desc, .. }) if desc.contains("is in use")) {
+    if matches!(closed, Err(QmpError::Refused { .. })) && before.state.has_device() {
         // A device leaves QEMU's list a moment before it lets go of its node.
         let awaited = format!("DEVICE_DELETED of {id}");
         let deleted = |event: &Event| News::of(event, id).filter(|news| *news == News::Deleted);
         if qmp
-            .wait_event(&awaited, since, reply_by(deadline), deleted)
+            .wait_event(&awaited, before.since, deadline, deleted)
             .is_ok()
         {
             closed = remove_node(qmp, id, deadline);
@@ -292,20 +293,6 @@ fn failed(id: &DeviceId, step: Step, source: QmpError) -> DetachError {
     }
 }
 
-/// Asks the guest to let go. That it was asked before is no error, nor that the device is gone.
-fn request_removal(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<Request, QmpError> {
-    let command = DeviceDel { id: id.as_str() };
-    match qmp.execute(&command, reply_by(deadline)) {
-        Ok(_) => Ok(Request::Heard),
-        Err(QmpError::Refused { class, .. }) if class == "DeviceNotFound" => Ok(Request::Gone),
-        // QEMU has no class of its own for this.
-        Err(QmpError::Refused { desc, .. }) if desc.contains("in the process of unplug") => {
-            Ok(Request::Heard)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Removes a block node. That there is none is no error: it was never made, or an earlier call
 /// removed it and its reply was lost.
 pub(super) fn remove_node(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), QmpError> {
@@ -314,7 +301,15 @@ pub(super) fn remove_node(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Resul
     };
     match qmp.execute(&command, reply_by(deadline)) {
         Ok(_) => Ok(()),
-        Err(QmpError::Refused { desc, .. }) if desc.contains("Failed to find node") => Ok(()),
+        Err(refusal @ QmpError::Refused { .. }) => {
+            let nodes = QueryNamedBlockNodes { flat: true };
+            let nodes = qmp.execute(&nodes, reply_by(deadline))?;
+            let is_there = |node: &BlockNode| node.node_name.as_deref() == Some(id.as_str());
+            if nodes.iter().any(is_there) {
+                return Err(refusal);
+            }
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }

@@ -1,6 +1,9 @@
 //! **Scope**: what a monitor can say to a detach, played by a mock. That QEMU says it is the
 //! suite's to show.
 
+mod fake;
+mod lost_answers;
+
 use super::*;
 use crate::config::HypervisorConfig;
 use crate::pool::SlotTable;
@@ -126,16 +129,27 @@ fn a_disk_that_the_guest_ejected_unasked_is_let_go_of() {
 #[test]
 fn a_repeated_request_may_be_in_progress_already() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
-        ("device_del", 1) => Some(
-            refuses(
-                id,
-                "GenericError",
-                "Device disk0 is already in the process of unplug",
-            ) + &event("DEVICE_DELETED", "disk0"),
-        ),
+        ("device_del", 0) => None,
+        ("device_del", 1) => Some(refuses(id, "GenericError", "once is enough")),
+        ("device_del", _) => {
+            let refusal = refuses(id, "GenericError", "once is enough");
+            Some(refusal + &event("DEVICE_DELETED", "disk0"))
+        }
         _ => None,
     });
     hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
+    let error = hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            DetachError::Pending {
+                source: QmpError::Refused { .. },
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    keeps(&hotplug, DiskState::Pending);
     hotplug.detach(&qmp, &id(), soon()).unwrap();
     is_gone(&hotplug);
 }
@@ -182,8 +196,11 @@ fn a_device_that_leaves_its_node_a_moment_later_is_waited_for() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("device_del", _) => Some(refuses(id, "DeviceNotFound", "Device 'disk0' not found")),
         ("blockdev-del", 0) => {
-            let refusal = refuses(id, "GenericError", "Node disk0 is in use");
-            Some(refusal + &event("DEVICE_DELETED", "disk0"))
+            Some(refuses(id, "GenericError", "not yet"))
+        }
+        ("query-named-block-nodes", 0) => {
+            let nodes = returns(id, "[{\"node-name\":\"disk0\"}]");
+            Some(nodes + &event("DEVICE_DELETED", "disk0"))
         }
         _ => None,
     });
