@@ -5,7 +5,7 @@
 
 use super::plug::{carried_out, nothing_done};
 use super::removal::remove_node;
-use super::{AttachError, DetachError, DiskSpec, Hotplug, MoveError, Step, StepError, reply_by};
+use super::{AttachError, DetachError, DiskSpec, Hotplug, MoveError, Step, StepError};
 use crate::pool::{DeviceId, Holding, IoThreadId, Placement, ThreadLease};
 use crate::qmp::command::{
     BlockExportAdd, BlockExportDel, QueryBlockExports, XBlockdevSetIothread,
@@ -55,7 +55,8 @@ impl Hotplug {
     /// Moves a node that no device and no export uses to another thread.
     ///
     /// # Errors
-    /// If the pool cannot place it so, or QEMU refuses: it then stays where it was.
+    /// If the pool cannot place it so, or QEMU refuses: it then stays where it was. If QEMU does not
+    /// answer, it holds both threads until it is moved again or closed: no query tells where it is.
     pub fn move_node(
         &mut self,
         qmp: &Qmp,
@@ -69,8 +70,17 @@ impl Hotplug {
         let mut after = self.pool.clone();
         after.release(id);
         let lease = after.lease_thread(id, placement)?;
-        set_iothread(qmp, id, lease.assignment.thread(), deadline)?;
-        self.pool = after;
+        let before = self.pool.clone();
+        self.pool.may_be_on(id, &lease, placement);
+        match set_iothread(qmp, id, lease.assignment.thread(), deadline) {
+            Ok(()) => self.pool = after,
+            Err(error) => {
+                if matches!(error, QmpError::Refused { .. }) {
+                    self.pool = before;
+                }
+                return Err(error.into());
+            }
+        }
         Ok(lease)
     }
 
@@ -105,7 +115,7 @@ impl Hotplug {
             iothread: thread,
             fixed_iothread: thread.is_some(),
         };
-        let added = qmp.execute(&export, reply_by(deadline));
+        let added = qmp.execute(&export, deadline);
         let added = carried_out(added, || {
             self.nodes.insert(id.clone(), Node::Exported);
         });
@@ -166,7 +176,7 @@ impl Hotplug {
             .pool
             .lease_thread(id, placement)
             .map_err(|source| nothing_done(id, Step::Lease, source))?;
-        let added = qmp.execute(&node, reply_by(deadline));
+        let added = qmp.execute(&node, deadline);
         let added = carried_out(added, || {
             self.nodes.insert(id.clone(), Node::Bare);
         });
@@ -196,7 +206,7 @@ impl Hotplug {
     }
 
     fn must_have<C: Command>(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<(), StepError> {
-        Ok(self.capabilities.command::<C>(qmp, reply_by(deadline))?)
+        Ok(self.capabilities.command::<C>(qmp, deadline)?)
     }
 }
 
@@ -211,14 +221,14 @@ fn set_iothread(
         iothread: thread.map(IoThreadId::as_str),
         force: false,
     };
-    qmp.execute(&command, reply_by(deadline)).map(|_| ())
+    qmp.execute(&command, deadline).map(|_| ())
 }
 
 /// Ends an export and waits until QEMU has let go of its node.
 fn end_export(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), (Step, QmpError)> {
     let since = qmp.cursor();
     let command = BlockExportDel { id: id.as_str() };
-    if let Err(error) = qmp.execute(&command, reply_by(deadline)) {
+    if let Err(error) = qmp.execute(&command, deadline) {
         // Perhaps it was never made, or an earlier call ended it and its reply was lost.
         let ending = match error {
             QmpError::Refused { .. } => is_exported(qmp, id, deadline),
@@ -247,7 +257,7 @@ enum Exported {
 }
 
 fn is_exported(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<Exported, QmpError> {
-    let exports = qmp.execute(&QueryBlockExports {}, reply_by(deadline))?;
+    let exports = qmp.execute(&QueryBlockExports {}, deadline)?;
     let export = exports.iter().find(|export| export.id == id.as_str());
     Ok(match export {
         None => Exported::No,

@@ -5,7 +5,7 @@
 //! is up it is pending, and whoever comes next goes on with it.
 
 use super::state::{Disk, DiskState};
-use super::{DetachError, Hotplug, Step, reply_by};
+use super::{DetachError, Hotplug, Step};
 use crate::pool::DeviceId;
 use crate::qmp::command::{BlockNode, BlockdevDel, DeviceDel, QomList, QueryNamedBlockNodes};
 use crate::qmp::{Event, Qmp, QmpError};
@@ -18,6 +18,19 @@ pub struct Settled {
     pub gone: Vec<DeviceId>,
     /// Disks that the guest does not give back. They are plugged in as before.
     pub refused: Vec<DeviceId>,
+}
+
+/// What could not be completed, and what could.
+#[derive(Debug, thiserror::Error)]
+#[error("{} of the removals could not be completed; the first", failed.len() + 1)]
+pub struct SettleError {
+    /// What was completed all the same.
+    pub settled: Settled,
+    /// Why the first was not.
+    #[source]
+    pub first: Box<DetachError>,
+    /// Why the others were not.
+    pub failed: Vec<DetachError>,
 }
 
 /// What an event says about a device.
@@ -49,36 +62,61 @@ impl Hotplug {
     /// any that has not. A disk that the guest ejected unasked is let go of too.
     ///
     /// # Errors
-    /// If a step fails. What was completed before it stays so, and the call can be repeated.
-    pub fn settle(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<Settled, DetachError> {
+    /// If a step fails for one of them. The others are completed all the same, and the error has
+    /// what was. The call can be repeated.
+    pub fn settle(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<Settled, SettleError> {
         let mut settled = Settled::default();
-        let disks: Vec<_> = self.disks.iter().map(|(id, d)| (id.clone(), *d)).collect();
-        for (id, disk) in disks {
-            if settled.gone.contains(&id) {
-                continue;
-            }
-            let news = match disk.state {
-                DiskState::NodeOnly => Some(News::Deleted),
-                DiskState::Plugged | DiskState::Pending => {
-                    let news = self.news(qmp, &id, disk, deadline);
-                    news.map_err(|source| failed(&id, Step::DeviceDeleted, source))?
-                }
-            };
-            match news {
-                Some(News::Deleted) => {
-                    let on_it: Vec<_> = self.pool.disks_on(&id).cloned().collect();
-                    self.close(qmp, &id, deadline)?;
-                    settled.gone.extend(on_it);
-                    settled.gone.push(id);
-                }
-                Some(News::Refused) => {
-                    self.note_refusal(qmp, &id);
-                    settled.refused.push(id);
-                }
-                None => {}
+        let mut failed = Vec::new();
+        let disks: Vec<_> = self.disks.keys().cloned().collect();
+        for id in disks {
+            if let Err(error) = self.settle_one(qmp, &id, deadline, &mut settled) {
+                failed.push(error);
             }
         }
-        Ok(settled)
+        if failed.is_empty() {
+            return Ok(settled);
+        }
+        Err(SettleError {
+            settled,
+            first: Box::new(failed.remove(0)),
+            failed,
+        })
+    }
+
+    fn settle_one(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+        settled: &mut Settled,
+    ) -> Result<(), DetachError> {
+        // It may have gone with its controller.
+        let Some(disk) = self.disks.get(id).copied() else {
+            return Ok(());
+        };
+        let news = match disk.state {
+            DiskState::NodeOnly => Some(News::Deleted),
+            DiskState::Plugged | DiskState::Pending => {
+                let news = self.news(qmp, id, disk, deadline);
+                news.map_err(|source| failed(id, Step::DeviceDeleted, source))?
+            }
+        };
+        match news {
+            Some(News::Deleted) => {
+                let mut going: Vec<_> = self.pool.disks_on(id).cloned().collect();
+                going.push(id.clone());
+                let closed = self.close(qmp, id, deadline);
+                going.retain(|id| !self.disks.contains_key(id));
+                settled.gone.extend(going);
+                closed
+            }
+            Some(News::Refused) => {
+                self.note_refusal(qmp, id);
+                settled.refused.push(id.clone());
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Takes away what QEMU has of a disk, from whatever state, and then its lease.
@@ -125,7 +163,7 @@ impl Hotplug {
         };
         self.disks.insert(id.clone(), pending);
         let command = DeviceDel { id: id.as_str() };
-        match qmp.execute(&command, reply_by(deadline)) {
+        match qmp.execute(&command, deadline) {
             Ok(_) => self.await_removal(qmp, id, deadline),
             Err(source) if source.class() == Some("DeviceNotFound") => Ok(()),
             // QEMU takes no second request while the first is on its way, which still counts.
@@ -224,7 +262,7 @@ impl Hotplug {
         let list = QomList {
             path: "/machine/peripheral",
         };
-        let devices = qmp.execute(&list, reply_by(deadline))?;
+        let devices = qmp.execute(&list, deadline)?;
         let gone = devices.iter().all(|device| device.name != id.as_str());
         if !gone {
             self.disks.insert(id.clone(), Disk { since, ..disk });
@@ -299,11 +337,11 @@ pub(super) fn remove_node(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Resul
     let command = BlockdevDel {
         node_name: id.as_str(),
     };
-    match qmp.execute(&command, reply_by(deadline)) {
+    match qmp.execute(&command, deadline) {
         Ok(_) => Ok(()),
         Err(refusal @ QmpError::Refused { .. }) => {
             let nodes = QueryNamedBlockNodes { flat: true };
-            let nodes = qmp.execute(&nodes, reply_by(deadline))?;
+            let nodes = qmp.execute(&nodes, deadline)?;
             let is_there = |node: &BlockNode| node.node_name.as_deref() == Some(id.as_str());
             if nodes.iter().any(is_there) {
                 return Err(refusal);

@@ -61,6 +61,10 @@ impl Guest for Ejecting<'_> {
         }
         self.agent.await_present(disk, deadline)
     }
+
+    fn await_absent(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+        self.agent.await_absent(disk, deadline)
+    }
 }
 
 /// How often. Whether the host is between two ejects with its next disk is up to both: they are
@@ -102,6 +106,10 @@ impl Guest for Halted<'_> {
     fn await_present(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
         self.qmp.execute(&Cont {}, soon())?;
         self.agent.await_present(disk, deadline)
+    }
+
+    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Has {
     pub(super) exports: BTreeMap<String, String>,
     /// Threads that were deleted while something used them.
     pub(super) deleted_in_use: Vec<String>,
+    /// Commands that came.
+    pub(super) heard: usize,
     /// The fault, and how many commands come before it.
     fault: Option<(usize, Fault)>,
 }
@@ -92,6 +94,7 @@ const REFUSED: Refusal = ("GenericError", "no");
 impl Has {
     fn answer(&mut self, call: &Value, id: u64) -> Option<String> {
         let name = call["execute"].as_str().unwrap();
+        self.heard += 1;
         let fault = match &mut self.fault {
             Some((0, fault)) => Some(*fault),
             Some((after, _)) => {
@@ -195,9 +198,8 @@ impl Has {
                 *events += &format!("{deleted}\n");
             }
             "object-add" => {
-                if !self.threads.insert(text("id").unwrap()) {
-                    return Err(REFUSED);
-                }
+                let new = self.threads.insert(text("id").unwrap());
+                new.then_some(()).ok_or(REFUSED)?;
             }
             "object-del" => {
                 let id = text("id").unwrap();

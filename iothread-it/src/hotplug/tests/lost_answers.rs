@@ -9,14 +9,14 @@ type Operation = fn(&mut Hotplug, &Qmp, Deadline) -> Result<(), anyhow::Error>;
 
 const THREADS: usize = 3;
 
-struct Stage {
-    fake: Fake,
-    hotplug: Hotplug,
-    qmp: Qmp,
+pub(super) struct Stage {
+    pub(super) fake: Fake,
+    pub(super) hotplug: Hotplug,
+    pub(super) qmp: Qmp,
 }
 
 impl Stage {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let threads: Vec<_> = (0..THREADS).map(IoThreadId::indep).collect();
         let fake = Fake::with_threads(threads.iter().map(ToString::to_string));
         let qmp = fake.connect();
@@ -45,6 +45,10 @@ impl Stage {
             assert!(pool.clone().retire(thread).is_err(), "{thread} of {id}");
         }
         assert!(has.deleted_in_use.is_empty(), "{:?}", has.deleted_in_use);
+        for thread in &has.threads {
+            let mut known = pool.threads().iter().chain(self.hotplug.stray_threads());
+            assert!(known.any(|known| known.as_str() == thread), "{thread}");
+        }
     }
 
     /// Takes away all that is left.
@@ -58,7 +62,18 @@ impl Stage {
             }
             .unwrap();
         }
+        let stray: Vec<_> = self.hotplug.stray_threads().cloned().collect();
+        for thread in stray {
+            self.hotplug.retire_thread(&self.qmp, &thread).unwrap();
+        }
         let has = self.fake.has();
+        let threads = self.hotplug.pool().threads().iter();
+        let threads: Vec<_> = threads.map(IoThreadId::as_str).collect();
+        assert!(
+            has.threads.iter().eq(&threads),
+            "{threads:?}: {:?}",
+            has.threads
+        );
         assert!(has.nodes.is_empty() && has.devices.is_empty() && has.exports.is_empty());
         let pool = self.hotplug.pool();
         for thread in pool.threads() {
@@ -68,30 +83,38 @@ impl Stage {
     }
 }
 
-fn name(id: impl AsRef<str>) -> DeviceId {
+pub(super) fn name(id: impl AsRef<str>) -> DeviceId {
     DeviceId::new(id.as_ref()).unwrap()
 }
 
-fn disk(id: &str) -> DiskSpec {
+pub(super) fn disk(id: &str) -> DiskSpec {
     DiskSpec::new(name(id), "/image")
 }
 
 /// Strikes each command of an operation with each fault.
 fn strikes(before: &[Operation], operation: Operation) {
+    let prepared = || {
+        let mut stage = Stage::new();
+        for step in before {
+            stage.run(*step, soon()).unwrap();
+        }
+        stage.fake.has().heard = 0;
+        stage
+    };
+    let mut undisturbed = prepared();
+    undisturbed.run(operation, soon()).unwrap();
+    let commands = undisturbed.fake.has().heard;
+    assert!(commands > 0, "nothing can be disturbed");
     for fault in Fault::ALL {
-        for command in 0.. {
-            let mut stage = Stage::new();
-            for step in before {
-                stage.run(*step, soon()).unwrap();
-            }
+        for command in 0..commands {
+            let mut stage = prepared();
             stage.fake.arm(command, fault);
             let outcome = stage.run(operation, Deadline::after(Duration::from_millis(50)));
-            if !stage.fake.disarm() {
-                outcome.unwrap();
-                assert!(command > 0, "nothing was disturbed");
-                break;
-            }
-            eprintln!("{fault:?} at command {command}: {outcome:?}");
+            eprintln!(
+                "{fault:?} at command {command}: {:?}",
+                outcome.map_err(|e| e.to_string())
+            );
+            stage.fake.disarm();
             stage.nothing_is_forgotten();
             stage.recovers();
         }
@@ -140,7 +163,9 @@ const EXPORT: Operation = |hotplug, qmp, by| {
 #[test]
 fn a_virtio_blk_disk() {
     strikes(&[], ATTACH);
-    strikes(&[ATTACH], |h, qmp, by| Ok(h.detach(qmp, &name("disk0"), by)?));
+    strikes(&[ATTACH], |h, qmp, by| {
+        Ok(h.detach(qmp, &name("disk0"), by)?)
+    });
     strikes(&[ATTACH], |h, qmp, by| {
         let place = Placement::Pinned(IoThreadId::indep(2));
         h.move_disk(qmp, &Quick, &disk("disk0"), &place, by)?;
@@ -182,5 +207,16 @@ fn an_export() {
     strikes(&[], EXPORT);
     strikes(&[EXPORT], |h, qmp, by| {
         Ok(h.close_node(qmp, &name("export0"), by)?)
+    });
+}
+
+#[test]
+fn a_thread() {
+    strikes(&[], |h, qmp, _| {
+        h.add_thread(qmp, Polling::default())?;
+        Ok(())
+    });
+    strikes(&[], |h, qmp, _| {
+        Ok(h.retire_thread(qmp, &IoThreadId::indep(1))?)
     });
 }

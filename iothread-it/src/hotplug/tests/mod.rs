@@ -2,6 +2,7 @@
 //! suite's to show.
 
 mod fake;
+mod limits;
 mod lost_answers;
 
 use super::*;
@@ -15,6 +16,10 @@ struct Quick;
 
 impl Guest for Quick {
     fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
+    }
+
+    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
 }
@@ -195,9 +200,7 @@ fn a_removal_that_a_flood_washed_away_is_asked_for() {
 fn a_device_that_leaves_its_node_a_moment_later_is_waited_for() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("device_del", _) => Some(refuses(id, "DeviceNotFound", "Device 'disk0' not found")),
-        ("blockdev-del", 0) => {
-            Some(refuses(id, "GenericError", "not yet"))
-        }
+        ("blockdev-del", 0) => Some(refuses(id, "GenericError", "not yet")),
         ("query-named-block-nodes", 0) => {
             let nodes = returns(id, "[{\"node-name\":\"disk0\"}]");
             Some(nodes + &event("DEVICE_DELETED", "disk0"))
@@ -290,6 +293,10 @@ impl Guest for Slow {
         }
         std::thread::sleep(deadline.remaining());
         Err("it is not there".into())
+    }
+
+    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
     }
 }
 
