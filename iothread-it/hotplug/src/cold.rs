@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::plug::mapping_of;
 use super::state::{Disk, DiskState};
-use super::{BlockOptions, DiskSpec, Hotplug, ScsiController, StepError, mapping, reply_by};
+use super::{BlockOptions, DiskSpec, Hotplug, ScsiController, StepError, mapping};
 use iothread_pool::{DeviceId, Lease, Placement, Pool, ScsiAddress};
 use qmp_client::QemuVersion;
 use qmp_client::Qmp;
@@ -146,7 +146,7 @@ impl Hotplug {
         for id in self.disks.keys() {
             let lease = self.pool.lease_of(id);
             if let Some(mapping) = lease.and_then(|lease| mapping_of(&lease.assignment)) {
-                mapping::prove(qmp, id, mapping, reply_by(deadline))?;
+                mapping::prove(qmp, id, mapping, deadline)?;
             }
         }
         Ok(())

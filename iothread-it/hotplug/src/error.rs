@@ -16,6 +16,8 @@ pub enum Step {
     Lease,
     /// QEMU opens the image.
     BlockdevAdd,
+    /// The guest has no disk with that serial yet.
+    GuestHasNoDisk,
     /// QEMU makes the device.
     DeviceAdd,
     /// The device has the mapping of queues that was asked for.
@@ -43,6 +45,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Lease => "the pool's lease",
             Self::BlockdevAdd => "blockdev-add",
+            Self::GuestHasNoDisk => "the guest's removal of the disk that had this serial before",
             Self::DeviceAdd => "device_add",
             Self::MappingProof => "the proof of its iothread-vq-mapping",
             Self::GuestHasDisk => "the guest's discovery",
@@ -92,6 +95,18 @@ pub enum StepError {
         /// How often it was plugged in.
         times: u32,
     },
+    /// The controller is on its way out.
+    #[error("SCSI controller `{controller}` is being removed; detach it again before you use it")]
+    ControllerLeaves {
+        /// The controller.
+        controller: DeviceId,
+    },
+    /// The configuration names a driver that is not attached here.
+    #[error(
+        "no disk can be attached with the configured block_device_driver; set it to \
+         \"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\""
+    )]
+    OtherDriver,
     /// The path cannot be written in QMP.
     #[error("the path {} is no valid UTF-8", path.display())]
     PathNotText {

@@ -5,6 +5,8 @@
 //! that was reached. A detach that did not come to its end can be called again and goes on where
 //! it was: until then the device keeps its thread and its slot.
 //!
+//! A deadline is for all of an operation, what undoes a failure included.
+//!
 //! | what a thread serves | file | queues on several threads |
 //! |---|---|---|
 //! | a virtio-blk disk | `disk` | from QEMU 9.2 on |
@@ -34,7 +36,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use cold::ColdPlugged;
@@ -43,21 +45,21 @@ pub use error::{AttachError, DetachError, RetireError, Step, StepError};
 pub use guest::{Guest, GuestError};
 pub use iothread::{Polling, object as iothread_object};
 pub use moving::MoveError;
-pub use removal::Settled;
+pub use removal::{SettleError, Settled};
 pub use scsi::ScsiController;
 pub use state::DiskState;
 
 use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
 use node::Node;
 use plug::{Plug, mapping_of, nothing_done};
-use qmp_client::command::ObjectDel;
+use qmp_client::command::{ObjectDel, QueryIothreads};
 use qmp_client::wait::Deadline;
 use qmp_client::{Capabilities, Driver, QemuVersion};
 use qmp_client::{Qmp, QmpError};
 use state::Disk;
 
-/// How long a single QMP reply may take. QEMU answers at once, if its main loop is not blocked.
-const REPLY_SPAN: Duration = Duration::from_secs(10);
+/// How long QEMU may take to make or delete a thread.
+const THREAD_SPAN: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
 
 /// The disks of one VM, and the pool that they draw from.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ pub struct Hotplug {
     capabilities: Capabilities,
     disks: BTreeMap<DeviceId, Disk>,
     nodes: BTreeMap<DeviceId, Node>,
+    /// Threads that QEMU may have, and that are not in the pool.
+    stray_threads: BTreeSet<IoThreadId>,
 }
 
 impl Hotplug {
@@ -78,6 +82,7 @@ impl Hotplug {
             capabilities: Capabilities::new(qemu),
             disks: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            stray_threads: BTreeSet::new(),
         }
     }
 
@@ -100,31 +105,66 @@ impl Hotplug {
     /// host can bind it, by its number in `query-iothreads`.
     ///
     /// # Errors
-    /// If QEMU refuses. Its id is then spent.
+    /// If QEMU refuses. Its id is then spent. If QEMU does not answer, the thread is among the
+    /// [stray ones](Self::stray_threads).
     pub fn add_thread(&mut self, qmp: &Qmp, polling: Polling) -> Result<IoThreadId, QmpError> {
         let new = self.pool.new_thread();
-        qmp.execute(&iothread::object(new.id(), polling), reply_deadline())?;
+        self.stray_threads.insert(new.id().clone());
+        let added = qmp.execute(&iothread::object(new.id(), polling), thread_deadline());
+        if matches!(added, Ok(_) | Err(QmpError::Refused { .. })) {
+            self.stray_threads.remove(new.id());
+        }
+        added?;
         Ok(self.pool.admit(new))
     }
 
-    /// Takes a thread that serves nobody out of the pool, and then out of QEMU.
+    /// Takes a thread that serves nobody out of the pool, and then out of QEMU. Also removes a
+    /// [stray thread](Self::stray_threads).
     ///
     /// # Errors
-    /// If it serves a device, or QEMU refuses. It is out of the pool in the second case: nobody
-    /// can tell whether it is there.
+    /// If it serves a device, or QEMU refuses. If QEMU does not answer, the thread is out of the pool
+    /// and among the stray ones, and the call can be repeated.
     pub fn retire_thread(&mut self, qmp: &Qmp, thread: &IoThreadId) -> Result<(), RetireError> {
-        self.pool.retire(thread)?;
+        let before = self.pool.clone();
+        if !self.stray_threads.contains(thread) {
+            self.pool.retire(thread)?;
+            self.stray_threads.insert(thread.clone());
+        }
+        let deadline = thread_deadline();
         let command = ObjectDel {
             id: thread.as_str(),
         };
-        qmp.execute(&command, reply_deadline())?;
+        match qmp.execute(&command, deadline) {
+            Ok(_) => {}
+            // It was never made, an earlier call deleted it, or it stays.
+            Err(refusal @ QmpError::Refused { .. }) => {
+                let threads = qmp.execute(&QueryIothreads {}, deadline)?;
+                if threads.iter().any(|info| info.id == thread.as_str()) {
+                    if before.threads().contains(thread) {
+                        self.stray_threads.remove(thread);
+                        self.pool = before;
+                    }
+                    return Err(refusal.into());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.stray_threads.remove(thread);
         Ok(())
+    }
+
+    /// Returns the threads that QEMU may have though the pool has not: its answer to `object-add` or
+    /// `object-del` was lost. They serve nobody; [`retire_thread`](Self::retire_thread) removes them.
+    pub fn stray_threads(&self) -> impl Iterator<Item = &IoThreadId> {
+        self.stray_threads.iter()
     }
 
     /// Attaches a disk and waits until the guest has it.
     ///
     /// # Errors
-    /// If a step fails. What was done until then is undone, and the error says if that failed too.
+    /// If a step fails. What was done until then is undone by the same deadline, and the error says
+    /// if that failed too. When the time is up QEMU is still asked to undo it, but not waited for:
+    /// [`settle`](Self::settle) or [`detach`](Self::detach) completes it.
     pub fn attach(
         &mut self,
         qmp: &Qmp,
@@ -193,17 +233,12 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<(), StepError> {
         if matches!(placement, Placement::Spread(_) | Placement::Mapped(_)) {
-            self.capabilities.mapping(qmp, driver, reply_by(deadline))?;
+            self.capabilities.mapping(qmp, driver, deadline)?;
         }
         Ok(())
     }
 }
 
-/// A reply's deadline: the caller's, unless QEMU must have answered before.
-fn reply_by(deadline: Deadline) -> Deadline {
-    deadline.or_after(REPLY_SPAN)
-}
-
-fn reply_deadline() -> Deadline {
-    Deadline::after(REPLY_SPAN)
+fn thread_deadline() -> Deadline {
+    Deadline::after(THREAD_SPAN)
 }

@@ -32,7 +32,8 @@ pub enum MoveError {
     /// QEMU cannot do this. The disk is where it was.
     #[error(transparent)]
     Gate(StepError),
-    /// QEMU refused, or did not answer.
+    /// QEMU refused, and the node is where it was; or it did not answer, and the node may be at
+    /// either place.
     #[error(transparent)]
     Qmp(#[from] QmpError),
     /// The guest did not let go. If it refused, the disk is where it was; if it did not answer, its
@@ -58,7 +59,8 @@ fn whereabouts(back: &Result<Lease, Box<AttachError>>) -> String {
 
 impl Hotplug {
     /// Moves a disk to where a placement wants it: detaches it and attaches it again, its data
-    /// intact. Nothing is done unless the pool can place it so.
+    /// intact. Nothing is done unless the pool can place it so. The deadline is for all of it, with
+    /// the way back.
     ///
     /// # Errors
     /// If a step fails; each says where the disk is then.
@@ -83,8 +85,7 @@ impl Hotplug {
         self.detach(qmp, id, deadline)?;
         let attached = self.attach(qmp, guest, disk, placement, deadline);
         attached.map_err(|source| {
-            let again = Deadline::after(deadline.span());
-            let back = self.attach(qmp, guest, disk, &as_it_was(&before), again);
+            let back = self.attach(qmp, guest, disk, &as_it_was(&before), deadline);
             MoveError::Attach {
                 source: Box::new(source),
                 back: back.map_err(Box::new),

@@ -5,19 +5,21 @@
 
 use super::plug::{carried_out, nothing_done};
 use super::removal::remove_node;
-use super::{AttachError, DetachError, DiskSpec, Hotplug, MoveError, Step, StepError, reply_by};
+use super::{AttachError, DetachError, DiskSpec, Hotplug, MoveError, Step, StepError};
 use iothread_pool::{DeviceId, Holding, IoThreadId, Placement, ThreadLease};
-use qmp_client::command::{BlockExportAdd, BlockExportDel, XBlockdevSetIothread};
+use qmp_client::command::{
+    BlockExportAdd, BlockExportDel, QueryBlockExports, XBlockdevSetIothread,
+};
 use qmp_client::wait::Deadline;
-use qmp_client::{Command, Cursor, Qmp, QmpError};
+use qmp_client::{Command, Qmp, QmpError};
 
 /// What QEMU has of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Node {
     /// The node alone.
     Bare,
-    /// An export of it, whose events come from here on.
-    Exported(Cursor),
+    /// An export of it.
+    Exported,
 }
 
 impl Hotplug {
@@ -53,7 +55,8 @@ impl Hotplug {
     /// Moves a node that no device and no export uses to another thread.
     ///
     /// # Errors
-    /// If the pool cannot place it so, or QEMU refuses: it then stays where it was.
+    /// If the pool cannot place it so, or QEMU refuses: it then stays where it was. If QEMU does not
+    /// answer, it holds both threads until it is moved again or closed: no query tells where it is.
     pub fn move_node(
         &mut self,
         qmp: &Qmp,
@@ -67,8 +70,17 @@ impl Hotplug {
         let mut after = self.pool.clone();
         after.release(id)?;
         let lease = after.lease_thread(id, placement)?;
-        set_iothread(qmp, id, lease.assignment.thread(), deadline)?;
-        self.pool = after;
+        let before = self.pool.clone();
+        self.pool.may_be_on(id, &lease, placement);
+        match set_iothread(qmp, id, lease.assignment.thread(), deadline) {
+            Ok(()) => self.pool = after,
+            Err(error) => {
+                if matches!(error, QmpError::Refused { .. }) {
+                    self.pool = before;
+                }
+                return Err(error.into());
+            }
+        }
         Ok(lease)
     }
 
@@ -103,10 +115,9 @@ impl Hotplug {
             iothread: thread,
             fixed_iothread: thread.is_some(),
         };
-        let since = qmp.cursor();
-        let added = qmp.execute(&export, reply_by(deadline));
+        let added = qmp.execute(&export, deadline);
         let added = carried_out(added, || {
-            self.nodes.insert(id.clone(), Node::Exported(since));
+            self.nodes.insert(id.clone(), Node::Exported);
         });
         self.or_close(
             qmp,
@@ -137,8 +148,8 @@ impl Hotplug {
             step,
             source,
         };
-        if let Some(Node::Exported(since)) = self.nodes.get(id).copied() {
-            end_export(qmp, id, since, deadline).map_err(|(step, source)| failed(step, source))?;
+        if self.nodes.get(id) == Some(&Node::Exported) {
+            end_export(qmp, id, deadline).map_err(|(step, source)| failed(step, source))?;
             self.nodes.insert(id.clone(), Node::Bare);
         }
         if self.nodes.contains_key(id) {
@@ -165,7 +176,7 @@ impl Hotplug {
             .pool
             .lease_thread(id, placement)
             .map_err(|source| nothing_done(id, Step::Lease, source))?;
-        let added = qmp.execute(&node, reply_by(deadline));
+        let added = qmp.execute(&node, deadline);
         let added = carried_out(added, || {
             self.nodes.insert(id.clone(), Node::Bare);
         });
@@ -195,7 +206,7 @@ impl Hotplug {
     }
 
     fn must_have<C: Command>(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<(), StepError> {
-        Ok(self.capabilities.command::<C>(qmp, reply_by(deadline))?)
+        Ok(self.capabilities.command::<C>(qmp, deadline)?)
     }
 }
 
@@ -210,22 +221,24 @@ fn set_iothread(
         iothread: thread.map(IoThreadId::as_str),
         force: false,
     };
-    qmp.execute(&command, reply_by(deadline)).map(|_| ())
+    qmp.execute(&command, deadline).map(|_| ())
 }
 
 /// Ends an export and waits until QEMU has let go of its node.
-fn end_export(
-    qmp: &Qmp,
-    id: &DeviceId,
-    since: Cursor,
-    deadline: Deadline,
-) -> Result<(), (Step, QmpError)> {
+fn end_export(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), (Step, QmpError)> {
+    let since = qmp.cursor();
     let command = BlockExportDel { id: id.as_str() };
-    match qmp.execute(&command, reply_by(deadline)) {
-        Ok(_) => {}
-        // It was never made, or an earlier call ended it and its reply was lost.
-        Err(QmpError::Refused { desc, .. }) if desc.contains("is not found") => return Ok(()),
-        Err(error) => return Err((Step::BlockExportDel, error)),
+    if let Err(error) = qmp.execute(&command, deadline) {
+        // Perhaps it was never made, or an earlier call ended it and its reply was lost.
+        let ending = match error {
+            QmpError::Refused { .. } => is_exported(qmp, id, deadline),
+            _ => return Err((Step::BlockExportDel, error)),
+        };
+        match ending.map_err(|error| (Step::BlockExportDel, error))? {
+            Exported::No => return Ok(()),
+            Exported::Ending => {}
+            Exported::Yes => return Err((Step::BlockExportDel, error)),
+        }
     }
     let awaited = format!("BLOCK_EXPORT_DELETED of {id}");
     qmp.wait_event(&awaited, since, deadline, |event| {
@@ -233,4 +246,22 @@ fn end_export(
         deleted.then_some(())
     })
     .map_err(|error| (Step::BlockExportDeleted, error))
+}
+
+/// What QEMU says of an export.
+enum Exported {
+    Yes,
+    /// It was asked to end.
+    Ending,
+    No,
+}
+
+fn is_exported(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<Exported, QmpError> {
+    let exports = qmp.execute(&QueryBlockExports {}, deadline)?;
+    let export = exports.iter().find(|export| export.id == id.as_str());
+    Ok(match export {
+        None => Exported::No,
+        Some(export) if export.shutting_down => Exported::Ending,
+        Some(_) => Exported::Yes,
+    })
 }

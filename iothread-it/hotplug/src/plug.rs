@@ -3,15 +3,11 @@
 use std::time::Duration;
 
 use super::state::{Disk, DiskState};
-use super::{AttachError, Guest, Hotplug, Step, StepError, mapping, reply_by};
+use super::{AttachError, Guest, Hotplug, Step, StepError, mapping};
 use iothread_pool::{Assignment, DeviceId, Mapping};
 use qmp_client::command::{BlockdevAdd, DeviceAdd};
 use qmp_client::wait::Deadline;
 use qmp_client::{Cursor, Qmp, QmpError};
-
-/// How long the guest may take at the most to let go of a device whose attach failed. It has no
-/// longer than the attach itself had.
-const ROLLBACK_SPAN: Duration = Duration::from_secs(15);
 
 /// How often a device is plugged in at the most, if the guest ejects it each time.
 const PLUGS: u32 = 3;
@@ -69,8 +65,7 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<(), AttachError> {
         self.plug(qmp, plug, deadline).map_err(|(step, source)| {
-            let span = deadline.span().min(ROLLBACK_SPAN);
-            let rollback = self.remove(qmp, plug.id, Deadline::after(span));
+            let rollback = self.remove(qmp, plug.id, deadline);
             AttachError {
                 device: plug.id.clone(),
                 step,
@@ -93,7 +88,7 @@ impl Hotplug {
     ) -> Result<(), (Step, StepError)> {
         if let Some(node) = &plug.node {
             let since = qmp.cursor();
-            let added = qmp.execute(node, reply_by(deadline));
+            let added = qmp.execute(node, deadline);
             carried_out(added, || self.reached(plug, DiskState::NodeOnly, since))
                 .map_err(|source| (Step::BlockdevAdd, source))?;
         }
@@ -117,12 +112,19 @@ impl Hotplug {
         plug: &Plug<'_>,
         deadline: Deadline,
     ) -> Result<(), (Step, StepError)> {
+        if let Some(guest) = plug.guest {
+            // Else the guest would seem to have found the device that had this id before: QEMU is
+            // done with a SCSI disk before the guest has heard of it.
+            guest
+                .await_absent(plug.id, deadline)
+                .map_err(|source| (Step::GuestHasNoDisk, StepError::Guest(source)))?;
+        }
         let since = qmp.cursor();
-        let added = qmp.execute(&plug.device, reply_by(deadline));
+        let added = qmp.execute(&plug.device, deadline);
         carried_out(added, || self.reached(plug, DiskState::Plugged, since))
             .map_err(|source| (Step::DeviceAdd, source))?;
         if let Some(mapping) = plug.mapping {
-            mapping::prove(qmp, plug.id, mapping, reply_by(deadline))
+            mapping::prove(qmp, plug.id, mapping, deadline)
                 .map_err(|source| (Step::MappingProof, source))?;
         }
         Ok(())

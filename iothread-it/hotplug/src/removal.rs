@@ -5,11 +5,11 @@
 //! is up it is pending, and whoever comes next goes on with it.
 
 use super::state::{Disk, DiskState};
-use super::{DetachError, Hotplug, Step, reply_by};
+use super::{DetachError, Hotplug, Step};
 use iothread_pool::DeviceId;
-use qmp_client::command::{BlockdevDel, DeviceDel, QomList};
+use qmp_client::command::{BlockNode, BlockdevDel, DeviceDel, QomList, QueryNamedBlockNodes};
 use qmp_client::wait::Deadline;
-use qmp_client::{Cursor, Event, Qmp, QmpError};
+use qmp_client::{Event, Qmp, QmpError};
 
 /// What became of removals, and of disks that the guest gave back unasked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,19 @@ pub struct Settled {
     pub gone: Vec<DeviceId>,
     /// Disks that the guest does not give back. They are plugged in as before.
     pub refused: Vec<DeviceId>,
+}
+
+/// What could not be completed, and what could.
+#[derive(Debug, thiserror::Error)]
+#[error("{} of the removals could not be completed; the first", failed.len() + 1)]
+pub struct SettleError {
+    /// What was completed all the same.
+    pub settled: Settled,
+    /// Why the first was not.
+    #[source]
+    pub first: Box<DetachError>,
+    /// Why the others were not.
+    pub failed: Vec<DetachError>,
 }
 
 /// What an event says about a device.
@@ -44,49 +57,66 @@ impl News {
     }
 }
 
-/// QEMU's answer to `device_del`.
-enum Request {
-    /// The guest is asked, or was before.
-    Heard,
-    /// There is no such device.
-    Gone,
-}
-
 impl Hotplug {
     /// Completes the removals whose end has come since somebody last looked, without waiting for
     /// any that has not. A disk that the guest ejected unasked is let go of too.
     ///
     /// # Errors
-    /// If a step fails. What was completed before it stays so, and the call can be repeated.
-    pub fn settle(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<Settled, DetachError> {
+    /// If a step fails for one of them. The others are completed all the same, and the error has
+    /// what was. The call can be repeated.
+    pub fn settle(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<Settled, SettleError> {
         let mut settled = Settled::default();
-        let disks: Vec<_> = self.disks.iter().map(|(id, d)| (id.clone(), *d)).collect();
-        for (id, disk) in disks {
-            if settled.gone.contains(&id) {
-                continue;
-            }
-            let news = match disk.state {
-                DiskState::NodeOnly => Some(News::Deleted),
-                DiskState::Plugged | DiskState::Pending => {
-                    let news = self.news(qmp, &id, disk, deadline);
-                    news.map_err(|source| failed(&id, Step::DeviceDeleted, source))?
-                }
-            };
-            match news {
-                Some(News::Deleted) => {
-                    let on_it: Vec<_> = self.pool.disks_on(&id).cloned().collect();
-                    self.close(qmp, &id, deadline)?;
-                    settled.gone.extend(on_it);
-                    settled.gone.push(id);
-                }
-                Some(News::Refused) => {
-                    self.note_refusal(qmp, &id);
-                    settled.refused.push(id);
-                }
-                None => {}
+        let mut failed = Vec::new();
+        let disks: Vec<_> = self.disks.keys().cloned().collect();
+        for id in disks {
+            if let Err(error) = self.settle_one(qmp, &id, deadline, &mut settled) {
+                failed.push(error);
             }
         }
-        Ok(settled)
+        if failed.is_empty() {
+            return Ok(settled);
+        }
+        Err(SettleError {
+            settled,
+            first: Box::new(failed.remove(0)),
+            failed,
+        })
+    }
+
+    fn settle_one(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+        settled: &mut Settled,
+    ) -> Result<(), DetachError> {
+        // It may have gone with its controller.
+        let Some(disk) = self.disks.get(id).copied() else {
+            return Ok(());
+        };
+        let news = match disk.state {
+            DiskState::NodeOnly => Some(News::Deleted),
+            DiskState::Plugged | DiskState::Pending => {
+                let news = self.news(qmp, id, disk, deadline);
+                news.map_err(|source| failed(id, Step::DeviceDeleted, source))?
+            }
+        };
+        match news {
+            Some(News::Deleted) => {
+                let mut going: Vec<_> = self.pool.disks_on(id).cloned().collect();
+                going.push(id.clone());
+                let closed = self.close(qmp, id, deadline);
+                going.retain(|id| !self.disks.contains_key(id));
+                settled.gone.extend(going);
+                closed
+            }
+            Some(News::Refused) => {
+                self.note_refusal(qmp, id);
+                settled.refused.push(id.clone());
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Takes away what QEMU has of a disk, from whatever state, and then its lease.
@@ -132,9 +162,20 @@ impl Hotplug {
             ..disk
         };
         self.disks.insert(id.clone(), pending);
-        match request_removal(qmp, id, deadline) {
-            Ok(Request::Heard) => self.await_removal(qmp, id, deadline),
-            Ok(Request::Gone) => Ok(()),
+        let command = DeviceDel { id: id.as_str() };
+        match qmp.execute(&command, deadline) {
+            Ok(_) => self.await_removal(qmp, id, deadline),
+            Err(source) if source.class() == Some("DeviceNotFound") => Ok(()),
+            // QEMU takes no second request while the first is on its way, which still counts.
+            Err(refusal @ QmpError::Refused { .. }) if disk.state == DiskState::Pending => {
+                match self.await_removal(qmp, id, deadline) {
+                    Err(DetachError::Pending { device, .. }) => Err(DetachError::Pending {
+                        device,
+                        source: refusal,
+                    }),
+                    other => other,
+                }
+            }
             Err(source) => {
                 if matches!(source, QmpError::Refused { .. }) {
                     self.disks.insert(id.clone(), disk);
@@ -221,7 +262,7 @@ impl Hotplug {
         let list = QomList {
             path: "/machine/peripheral",
         };
-        let devices = qmp.execute(&list, reply_by(deadline))?;
+        let devices = qmp.execute(&list, deadline)?;
         let gone = devices.iter().all(|device| device.name != id.as_str());
         if !gone {
             self.disks.insert(id.clone(), Disk { since, ..disk });
@@ -249,12 +290,10 @@ impl Hotplug {
         let Some(disk) = self.disks.get_mut(id) else {
             return Ok(());
         };
+        let before = *disk;
         disk.state = DiskState::NodeOnly;
-        let Disk {
-            has_node, since, ..
-        } = *disk;
-        if has_node {
-            close_node(qmp, id, since, deadline)?;
+        if before.has_node {
+            close_node(qmp, id, before, deadline)?;
         }
         self.disks.remove(id);
         self.pool.release(id)?;
@@ -262,20 +301,20 @@ impl Hotplug {
     }
 }
 
-/// Closes the image of a disk that had a device.
+/// Closes the image of a disk.
 fn close_node(
     qmp: &Qmp,
     id: &DeviceId,
-    since: Cursor,
+    before: Disk,
     deadline: Deadline,
 ) -> Result<(), DetachError> {
     let mut closed = remove_node(qmp, id, deadline);
-    if matches!(&closed, Err(QmpError::Refused { desc, .. }) if desc.contains("is in use")) {
+    if matches!(closed, Err(QmpError::Refused { .. })) && before.state.has_device() {
         // A device leaves QEMU's list a moment before it lets go of its node.
         let awaited = format!("DEVICE_DELETED of {id}");
         let deleted = |event: &Event| News::of(event, id).filter(|news| *news == News::Deleted);
         if qmp
-            .wait_event(&awaited, since, reply_by(deadline), deleted)
+            .wait_event(&awaited, before.since, deadline, deleted)
             .is_ok()
         {
             closed = remove_node(qmp, id, deadline);
@@ -292,29 +331,23 @@ fn failed(id: &DeviceId, step: Step, source: QmpError) -> DetachError {
     }
 }
 
-/// Asks the guest to let go. That it was asked before is no error, nor that the device is gone.
-fn request_removal(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<Request, QmpError> {
-    let command = DeviceDel { id: id.as_str() };
-    match qmp.execute(&command, reply_by(deadline)) {
-        Ok(_) => Ok(Request::Heard),
-        Err(QmpError::Refused { class, .. }) if class == "DeviceNotFound" => Ok(Request::Gone),
-        // QEMU has no class of its own for this.
-        Err(QmpError::Refused { desc, .. }) if desc.contains("in the process of unplug") => {
-            Ok(Request::Heard)
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Removes a block node. That there is none is no error: it was never made, or an earlier call
 /// removed it and its reply was lost.
 pub(super) fn remove_node(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), QmpError> {
     let command = BlockdevDel {
         node_name: id.as_str(),
     };
-    match qmp.execute(&command, reply_by(deadline)) {
+    match qmp.execute(&command, deadline) {
         Ok(_) => Ok(()),
-        Err(QmpError::Refused { desc, .. }) if desc.contains("Failed to find node") => Ok(()),
+        Err(refusal @ QmpError::Refused { .. }) => {
+            let nodes = QueryNamedBlockNodes { flat: true };
+            let nodes = qmp.execute(&nodes, deadline)?;
+            let is_there = |node: &BlockNode| node.node_name.as_deref() == Some(id.as_str());
+            if nodes.iter().any(is_there) {
+                return Err(refusal);
+            }
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }

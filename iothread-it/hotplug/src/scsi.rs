@@ -4,7 +4,7 @@
 //! the guest, whose event may come after QEMU's DEVICE_DELETED.
 
 use super::plug::{Plug, mapping_of, nothing_done};
-use super::{AttachError, DiskSpec, Guest, Hotplug, Step, wire};
+use super::{AttachError, DiskSpec, DiskState, Guest, Hotplug, Step, StepError, wire};
 use iothread_pool::{DeviceId, Lease, Placement, ScsiAddress};
 use qmp_client::Driver;
 use qmp_client::Qmp;
@@ -97,6 +97,12 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<ScsiAddress, AttachError> {
         let id = &disk.id;
+        let state = self.state_of(controller);
+        if state.is_some_and(|state| state != DiskState::Plugged) {
+            let controller = controller.clone();
+            let leaves = StepError::ControllerLeaves { controller };
+            return Err(nothing_done(id, Step::Lease, leaves));
+        }
         let options = self.options;
         let node = disk
             .node(&options)

@@ -43,12 +43,20 @@ fn must_have_queues(queues: u16, limit: u16) -> Result<(), PoolError> {
     }
 }
 
+fn on_thread(device: &DeviceId, thread: &IoThreadId) -> (DeviceId, Assignment) {
+    (device.clone(), Assignment::Thread(thread.clone()))
+}
+
 /// The threads and slots of one VM, and the leases on them.
 #[derive(Debug, Clone)]
 pub struct Pool {
     threads: Threads,
     slots: SlotTable,
     holdings: BTreeMap<DeviceId, Holding>,
+    /// Beside their own, threads that devices may be on: see [`may_be_on`](Pool::may_be_on).
+    elsewhere: Vec<(DeviceId, Assignment)>,
+    /// The target that each controller gave last.
+    last_targets: BTreeMap<DeviceId, u8>,
 }
 
 impl Pool {
@@ -65,6 +73,8 @@ impl Pool {
             threads: Threads::new(threads)?,
             slots,
             holdings: BTreeMap::new(),
+            elsewhere: Vec::new(),
+            last_targets: BTreeMap::new(),
         })
     }
 
@@ -132,7 +142,14 @@ impl Pool {
             .addresses(controller)
             .map(|(_, address)| address.target)
             .collect();
-        let free = (0..=u8::MAX).find(|target| !taken.contains(target));
+        // A target that has just been left is given last: the guest may still see the disk that was
+        // there, and would take the new one for it.
+        let after = self
+            .last_targets
+            .get(controller)
+            .map_or(0, |last| last.wrapping_add(1));
+        let mut in_turn = (after..=u8::MAX).chain(0..after);
+        let free = in_turn.find(|target| !taken.contains(target));
         let address = ScsiAddress {
             controller: controller.clone(),
             target: free.ok_or_else(|| PoolError::NoFreeTarget {
@@ -140,6 +157,7 @@ impl Pool {
                 total: taken.len(),
             })?,
         };
+        self.last_targets.insert(controller.clone(), address.target);
         self.hold(disk, Holding::Scsi(address.clone()));
         Ok(address)
     }
@@ -163,6 +181,14 @@ impl Pool {
         let lease = ThreadLease { assignment, why };
         self.hold(id, Holding::Thread(lease.clone()));
         Ok(lease)
+    }
+
+    /// Notes that something that holds a thread may also be on another: QEMU is asked to move it
+    /// there, and until QEMU has answered nobody knows. Both threads are in use until it is
+    /// [released](Self::release).
+    pub fn may_be_on(&mut self, id: &DeviceId, lease: &ThreadLease, placement: &Placement) {
+        self.threads.take(id, placement, &lease.assignment, 1);
+        self.elsewhere.push((id.clone(), lease.assignment.clone()));
     }
 
     fn make_lease(
@@ -218,9 +244,13 @@ impl Pool {
         if let Some((assignment, queues)) = holding.assignment() {
             self.threads.give_back(device, assignment, queues);
         }
+        for (_, assignment) in self.elsewhere.extract_if(.., |(id, _)| id == device) {
+            self.threads.give_back(device, &assignment, 1);
+        }
         if let Some(lease) = holding.lease() {
             self.slots.give_back(lease.slot.clone());
         }
+        self.last_targets.remove(device);
         Ok(holding)
     }
 
@@ -263,9 +293,9 @@ impl Pool {
         };
         self.holdings
             .iter()
-            .filter(move |(_, holding)| match holding {
+            .filter(move |(device, holding)| match holding {
                 Holding::Scsi(address) => self.holding_of(&address.controller).is_some_and(serves),
-                own => serves(own),
+                own => serves(own) || self.elsewhere.contains(&on_thread(device, thread)),
             })
             .map(|(device, _)| device)
     }

@@ -114,6 +114,10 @@ pub enum Missing {
 
 fn no_mapping(driver: Driver, qemu: QemuVersion) -> String {
     match driver.maps_queues_since() {
+        // From then on `device_add` refuses what it does not know.
+        Some(oldest) if qemu >= QemuVersion::MAPS_QUEUES => format!(
+            "the {driver} of QEMU {qemu} has no iothread-vq-mapping; it takes {oldest} or newer"
+        ),
         Some(oldest) => format!(
             "QEMU {qemu} would drop the iothread-vq-mapping of a {driver} without a word; it takes \
              {oldest} or newer"
@@ -235,5 +239,24 @@ fn properties(
         Ok(properties) => Ok(Some(properties.into_iter().map(|p| p.name).collect())),
         Err(error) if error.class() == Some("DeviceNotFound") => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_qemu_that_drops_a_mapping_is_said_to() {
+        let no_mapping = |version: &str| Missing::Mapping {
+            driver: Driver::VirtioScsi,
+            qemu: QemuVersion::parse(&format!("version {version}")).unwrap(),
+        };
+        let told = no_mapping("9.1.2").to_string();
+        assert!(told.starts_with("QEMU 9.1.2 would drop the"), "{told}");
+        assert_eq!(
+            no_mapping("9.2.3").to_string(),
+            "the virtio-scsi-pci of QEMU 9.2.3 has no iothread-vq-mapping; it takes 10.0.0 or newer"
+        );
     }
 }

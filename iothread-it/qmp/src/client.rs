@@ -16,10 +16,6 @@ use super::wire::{self, Line, Outcome};
 use crate::lines::Lines;
 use crate::wait::{Board, Deadline};
 
-/// How long QEMU may leave a command unread. It reads even while it is busy, so only a stopped
-/// QEMU with a full socket comes near it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// A negotiated connection to one QEMU.
 #[derive(Debug)]
 pub struct Qmp {
@@ -62,7 +58,7 @@ impl Qmp {
         let lines = Lines::open(
             stream,
             "qmp-reader",
-            WRITE_TIMEOUT,
+            deadline.remaining().max(Duration::from_millis(1)),
             move |line| taken.with(|state| take_line(state, line)),
             move |why| ended.with(|state| state.end(why)),
         );
@@ -127,7 +123,7 @@ impl Qmp {
         })?;
         line.push(b'\n');
         self.board.with(|state| state.calls.insert(id, None));
-        let outcome = self.send(C::NAME, &line, passed).and_then(|()| {
+        let outcome = self.send(C::NAME, &line, passed, deadline).and_then(|()| {
             self.wait(&format!("the reply to {}", C::NAME), deadline, |state| {
                 state.calls.get_mut(&id).and_then(Option::take)
             })
@@ -201,17 +197,27 @@ impl Qmp {
         command: &str,
         line: &[u8],
         passed: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
     ) -> Result<(), QmpError> {
-        let sent = match passed {
-            None => self.lines.send(line),
-            Some(descriptor) => self.lines.send_with(line, descriptor),
-        };
-        sent.map_err(|error| {
-            // QEMU would read the next command as the rest of this one.
-            let why = format!("cannot write to it: {error}");
-            self.board.with(|state| state.end(why.clone()));
-            closed(command, why)
-        })
+        match self.lines.send_by(line, passed, deadline) {
+            Ok(true) => Ok(()),
+            // QEMU reads even while it is busy: it is stopped, and the socket is full.
+            Ok(false) => Err(self.timed_out(&format!("room for {command}"), deadline)),
+            Err(error) => {
+                // QEMU would read the next command as the rest of this one.
+                let why = format!("cannot write to it: {error}");
+                self.board.with(|state| state.end(why.clone()));
+                Err(closed(command, why))
+            }
+        }
+    }
+
+    fn timed_out(&self, awaited: &str, deadline: Deadline) -> QmpError {
+        QmpError::TimedOut {
+            awaited: awaited.to_owned(),
+            deadline,
+            last_events: self.board.with(|state| state.events.newest_names()),
+        }
     }
 
     /// Waits for something that the reader brings. What it brought before the end counts.
@@ -228,13 +234,7 @@ impl Qmp {
             let why = state.closed.clone()?;
             Some(Err(closed(awaited, why)))
         });
-        result.unwrap_or_else(|| {
-            Err(QmpError::TimedOut {
-                awaited: awaited.to_owned(),
-                deadline,
-                last_events: self.board.with(|state| state.events.newest_names()),
-            })
-        })
+        result.unwrap_or_else(|| Err(self.timed_out(awaited, deadline)))
     }
 }
 
@@ -263,7 +263,7 @@ fn take_line(state: &mut State, line: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{BufRead, BufReader, Write};
 
     use super::*;
     use crate::command::{Cont, Stop};
@@ -297,6 +297,34 @@ mod tests {
             (event.name == "NEVER_HEARD_OF").then_some(())
         });
         assert!(seen.is_ok());
+    }
+
+    /// As a stopped QEMU does whose socket is full.
+    #[test]
+    fn a_peer_that_reads_nothing_costs_no_more_than_the_deadline() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (&theirs).write_all(b"{\"QMP\":{}}\n").unwrap();
+        let mut peer = theirs.try_clone().unwrap();
+        let negotiates = std::thread::spawn(move || {
+            let mut line = String::new();
+            BufReader::new(&peer).read_line(&mut line).unwrap();
+            peer.write_all(done(1).as_bytes()).unwrap();
+        });
+        let mut filler = ours.try_clone().unwrap();
+        let qmp = Qmp::negotiate(ours, soon()).unwrap();
+        negotiates.join().unwrap();
+        filler.set_nonblocking(true).unwrap();
+        for size in [4096, 1] {
+            while filler.write(&vec![b' '; size]).is_ok() {}
+        }
+        filler.set_nonblocking(false).unwrap();
+        let start = Instant::now();
+        for _ in 0..2 {
+            let error = qmp.execute(&Stop {}, Deadline::after(Duration::from_millis(50)));
+            let error = error.unwrap_err();
+            assert!(matches!(error, QmpError::TimedOut { .. }), "{error}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(5));
     }
 
     #[test]

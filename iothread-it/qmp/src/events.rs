@@ -11,7 +11,7 @@ const CAPACITY: usize = 16_384;
 
 /// Bytes of their lines that are kept at the most. In memory an event takes up to sixteen times as
 /// much.
-const BYTES: usize = 2 << 20;
+const BYTES: usize = 4 << 20;
 
 /// An event of QEMU's.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use crate::wait::Deadline;
+
 /// The longest line that is read, in bytes. QEMU's longest is its schema with 250 kB, the guest
 /// agent's a piece of a file with some 400 kB.
-pub(crate) const LONGEST: usize = 1 << 20;
+pub(crate) const LONGEST: usize = 2 << 20;
 
 /// Our end of the channel. When it is dropped, the reading thread ends.
 #[derive(Debug)]
@@ -64,19 +66,42 @@ impl Lines {
         writer.write_all(line)
     }
 
-    /// Writes a line, and passes a descriptor along.
-    pub fn send_with(&self, line: &[u8], passed: BorrowedFd<'_>) -> io::Result<()> {
+    /// Writes a line by a deadline, and passes a descriptor along if there is one. Returns whether
+    /// the line is out; if not, nothing of it is, and the channel can be used on.
+    pub fn send_by(
+        &self,
+        line: &[u8],
+        passed: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
+    ) -> io::Result<bool> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = [passed.as_raw_fd()];
-        let sent = sendmsg::<()>(
-            writer.as_raw_fd(),
-            &[IoSlice::new(line)],
-            &[ControlMessage::ScmRights(&passed)],
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        )?;
-        // The descriptor went with the first byte.
-        writer.write_all(&line[sent..])
+        let mut sent = 0;
+        while sent < line.len() {
+            // What fits is written even when the time is up. Zero would be no limit.
+            let limit = deadline.remaining().max(Duration::from_millis(1));
+            writer.set_write_timeout(Some(limit))?;
+            let written = match passed {
+                // The descriptor goes with the first byte.
+                Some(passed) if sent == 0 => sendmsg::<()>(
+                    writer.as_raw_fd(),
+                    &[IoSlice::new(line)],
+                    &[ControlMessage::ScmRights(&[passed.as_raw_fd()])],
+                    MsgFlags::MSG_NOSIGNAL,
+                    None,
+                )
+                .map_err(io::Error::from),
+                _ => writer.write(&line[sent..]),
+            };
+            match written {
+                Ok(bytes) => sent += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock && sent == 0 => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 }
 

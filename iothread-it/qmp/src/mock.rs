@@ -4,23 +4,35 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+use serde_json::Value;
+
 const GREETING: &[u8] = b"{\"event\":\"EARLY\"}\n{\"QMP\":{}}\n";
 
 /// A peer that answers the negotiation. Then `reply` is asked, with a command's name and id, for
 /// the lines that follow it.
 pub fn peer(mut reply: impl FnMut(&str, u64) -> String + Send + 'static) -> UnixStream {
+    peer_until(move |call, id| Some(reply(call["execute"].as_str().unwrap(), id)))
+}
+
+/// The same with the whole command. `None` closes the channel.
+pub fn peer_until(
+    mut reply: impl FnMut(&Value, u64) -> Option<String> + Send + 'static,
+) -> UnixStream {
     let (ours, theirs) = UnixStream::pair().unwrap();
     thread::spawn(move || {
         let mut writer = theirs.try_clone().unwrap();
         writer.write_all(GREETING).unwrap();
         for line in BufReader::new(theirs).lines() {
-            let call: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let call: Value = serde_json::from_str(&line.unwrap()).unwrap();
             let id = call["id"].as_u64().unwrap();
             let answer = match call["execute"].as_str().unwrap() {
-                "qmp_capabilities" => done(id),
-                name => reply(name, id),
+                "qmp_capabilities" => Some(done(id)),
+                _ => reply(&call, id),
             };
-            writer.write_all(answer.as_bytes()).unwrap();
+            match answer {
+                Some(answer) => writer.write_all(answer.as_bytes()).unwrap(),
+                None => return,
+            }
         }
     });
     ours

@@ -57,6 +57,10 @@ impl Guest for Ejecting<'_> {
         }
         self.agent.await_present(disk, deadline)
     }
+
+    fn await_absent(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+        self.agent.await_absent(disk, deadline)
+    }
 }
 
 /// How often QEMU said that a disk is gone.

@@ -130,6 +130,10 @@ fn a_guest_that_sees_nothing(topology: Topology) -> Result<()> {
         fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
             Err("no disk to be seen".into())
         }
+
+        fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+            Ok(())
+        }
     }
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;

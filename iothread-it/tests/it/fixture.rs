@@ -227,12 +227,11 @@ impl Bench {
 
     /// Boots a VM whose monitor is reached through something that stands between.
     pub(crate) fn boot_through(
-        topology: Topology,
+        shape: &Shape,
         between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
     ) -> Result<Self> {
         let (manifest, accelerator) = (Manifest::find()?, Accelerator::probe());
-        let shape = shape(topology)?;
-        Self::with(Vm::boot_through(&manifest, &shape, accelerator, between)?)
+        Self::with(Vm::boot_through(&manifest, shape, accelerator, between)?)
     }
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.

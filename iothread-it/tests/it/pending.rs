@@ -33,6 +33,10 @@ impl Guest for Told {
     fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
+
+    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
+    }
 }
 
 /// The attach fails since the guest sees nothing, and its rollback is pending.

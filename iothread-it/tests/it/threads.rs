@@ -84,7 +84,7 @@ fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
                 workers.push(allowed_cpus(&task.join("status").to_string_lossy())?);
             }
         }
-        ensure!(workers.iter().any(|bound| bound == first), "{workers:?}");
+        ensure!(workers.contains(&cpus[0]), "{workers:?}");
         Ok(())
     })
 }

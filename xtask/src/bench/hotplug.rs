@@ -126,6 +126,10 @@ impl Two {
                 self.1.set(known_for);
                 Ok(())
             }
+
+            fn await_absent(&self, disk: &DeviceId, by: Deadline) -> Result<(), GuestError> {
+                self.0.await_absent(disk, by)
+            }
         }
         let mut hotplug = self.hotplug.borrow_mut();
         let guest = Watched(&self.agent, Cell::default());

@@ -133,7 +133,7 @@ fn disks_on_a_controller_have_targets_and_follow_its_thread() {
     assert_eq!([target(1), target(2)], [Ok(0), Ok(1)]);
     pool.release(&device(1)).unwrap();
     let again = pool.lease_address(&device(3), &controller).unwrap();
-    assert_eq!(again.to_string(), "target 0 of disk0");
+    assert_eq!(again.to_string(), "target 2 of disk0");
     assert_eq!(pool.free_slots(), 3, "a disk on a controller takes no slot");
 
     let busy = pool.retire(&IoThreadId::indep(1)).unwrap_err();
@@ -247,4 +247,51 @@ fn a_pool_that_is_built_again_uses_no_id_again() {
     assert_eq!(next(&mut pool), "indep_iothread_4");
     pool.skip_thread_numbers_below(0);
     assert_eq!(next(&mut pool), "indep_iothread_5");
+}
+
+#[test]
+fn a_target_that_has_just_been_left_is_given_last() {
+    let mut pool = pool(1, 1);
+    let controller = DeviceId::new("scsi0").unwrap();
+    pool.lease_controller(&controller, 1, &Placement::First)
+        .unwrap();
+    let target = |pool: &mut Pool, n| pool.lease_address(&device(n), &controller).unwrap().target;
+    assert_eq!([0, 1].map(|n| target(&mut pool, n)), [0, 1]);
+    let _ = pool.release(&device(1));
+    assert_eq!(target(&mut pool, 2), 2);
+    for n in 3..257 {
+        target(&mut pool, n);
+    }
+    assert_eq!(
+        pool.lease_address(&device(1), &controller)
+            .map(|a| a.target)
+            .ok(),
+        None
+    );
+    let _ = pool.release(&device(0));
+    assert_eq!(target(&mut pool, 1), 0);
+}
+
+#[test]
+fn something_that_may_be_on_two_threads_keeps_both_until_it_is_released() {
+    let mut pool = pool(3, 0);
+    let [first, second] = [0, 1].map(IoThreadId::indep);
+    pool.lease_thread(&device(0), &Placement::Dedicated)
+        .unwrap();
+    let lease = ThreadLease {
+        assignment: Assignment::Thread(second.clone()),
+        why: "it moves".into(),
+    };
+    pool.may_be_on(&device(0), &lease, &Placement::Dedicated);
+    for thread in [&first, &second] {
+        assert!(pool.clone().retire(thread).is_err());
+        assert!(
+            pool.lease_thread(&device(1), &Placement::Pinned(thread.clone()))
+                .is_err()
+        );
+    }
+    let _ = pool.release(&device(0));
+    for thread in [&first, &second] {
+        pool.retire(thread).unwrap();
+    }
 }

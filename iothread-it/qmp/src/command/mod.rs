@@ -100,6 +100,9 @@ commands! {
         flat: bool,
     }
 
+    /// Lists the exports of block nodes.
+    "query-block-exports": QueryBlockExports -> Vec<BlockExport> {}
+
     /// Reads a property.
     "qom-get": QomGet<'a> -> Value {
         /// The object's path, such as `/machine/peripheral/disk0`.
@@ -294,4 +297,14 @@ pub struct QomProperty {
 pub struct BlockNode {
     /// Its name. QEMU makes up one, starting with `#`, for a node that was given none.
     pub node_name: Option<String>,
+}
+
+/// An export, as `query-block-exports` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct BlockExport {
+    /// Its id.
+    pub id: String,
+    /// Whether it was asked to end, and has not yet.
+    pub shutting_down: bool,
 }

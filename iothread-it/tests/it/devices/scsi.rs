@@ -14,7 +14,9 @@ use crate::fixture::{Bench, extent, on_each_machine, record_thread, serial, shap
 on_each_machine!(
     a_controller_s_thread_serves_its_disks,
     a_controller_with_disks_stays,
-    the_configured_driver_puts_disks_on_one_controller;
+    the_configured_driver_puts_disks_on_one_controller,
+    a_disk_that_comes_back_at_once_is_the_new_one,
+    a_configured_driver_that_is_not_attached_here_is_an_error;
     needs (when = crate::fixture::maps_scsi_queues): queues_of_a_controller_are_mapped;
     needs (when = crate::fixture::lacks_scsi_mappings):
         a_controller_s_mapping_is_refused_where_qemu_has_none,
@@ -167,6 +169,46 @@ fn the_configured_driver_puts_disks_on_one_controller(topology: Topology) -> Res
             ensure!(held == Holding::Scsi(address), "{held:?}");
             only(&thread, &under_load(&bench.vm, &disk, 0)?)?;
         }
+        Ok(())
+    })
+}
+
+/// QEMU has removed a disk some milliseconds before the guest hears of it: who looks for the next one
+/// with the same serial must not find the one that is going.
+fn a_disk_that_comes_back_at_once_is_the_new_one(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let (scsi0, _) = controller(bench, &Placement::First)?;
+        let disk = attach_on(bench, &scsi0, "disk0")?;
+        for _ in 0..5 {
+            bench.vm.detach(&disk.id)?;
+            // Nothing waits for the guest here.
+            attach_on(bench, &scsi0, "disk0")?;
+            let extent = extent(&disk.id, 1 << 20);
+            bench.vm.agent().write(&extent, soon())?;
+            bench.vm.agent().verify(&extent, soon())?;
+        }
+        detach(bench, &disk)?;
+        bench.vm.detach(&scsi0)?;
+        bench.still_works()
+    })
+}
+
+/// And not attached by another driver.
+fn a_configured_driver_that_is_not_attached_here_is_an_error(topology: Topology) -> Result<()> {
+    let text = "[hypervisor.qemu]\nblock_device_aio = \"threads\"\n\
+                block_device_driver = \"nvdimm\"";
+    let shape = Shape {
+        topology,
+        ..Shape::new(config::read(text)?)
+    };
+    Bench::run_shape(&shape, |bench| {
+        let disk = bench.disk("disk0")?;
+        let refused = bench.vm.attach_as_configured(&disk).err();
+        let refused = anyhow::Error::from(refused.context("it was attached")?);
+        let told = format!("{refused:#}");
+        ensure!(told.contains("block_device_driver; set it to"), "{told}");
+        ensure!(!bench.nodes()?.contains(&disk.id.to_string()));
+        ensure!(bench.vm.pool().holding_of(&disk.id).is_none());
         Ok(())
     })
 }

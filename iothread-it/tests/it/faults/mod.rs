@@ -5,6 +5,7 @@
 //! Each fault strikes at every step of an attach and of a detach. What QEMU has is then asked past
 //! the client that was disturbed.
 
+mod operations;
 mod proxy;
 mod rig;
 

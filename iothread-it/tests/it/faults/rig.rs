@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use guest_vm::qemu::Topology;
-use iothread_hotplug::{AttachError, DetachError, DiskSpec, DiskState, Step, StepError};
+use guest_vm::guest::Agent;
+use guest_vm::qemu::{Shape, Topology};
+use iothread_hotplug::{AttachError, DetachError, DiskSpec, DiskState, Hotplug, Step, StepError};
 use iothread_pool::Placement;
 use nix::unistd::Pid;
 use qmp_client::wait::Deadline;
@@ -12,7 +13,7 @@ use qmp_client::{Qmp, QmpError};
 use serde_json::json;
 
 use super::proxy::{Fault, Point, Proxy};
-use crate::fixture::{Bench, soon};
+use crate::fixture::{Bench, shape, soon};
 
 /// How long a disturbed attach or detach has. An undisturbed one takes a few tenths.
 const SHORT: Duration = Duration::from_secs(3);
@@ -24,7 +25,7 @@ pub(super) struct Rig {
     pub(super) disk: DiskSpec,
     /// The monitor, once the VM's own has ended.
     second: Option<Qmp>,
-    free_slots: usize,
+    pub(super) free_slots: usize,
 }
 
 /// How an attach or a detach failed.
@@ -48,8 +49,12 @@ impl Failed {
 
 impl Rig {
     pub(super) fn boot(topology: Topology) -> Result<Self> {
+        Self::boot_shape(&shape(topology)?)
+    }
+
+    fn boot_shape(shape: &Shape) -> Result<Self> {
         let mut proxy = None;
-        let bench = Bench::boot_through(topology, |qemu| {
+        let bench = Bench::boot_through(shape, |qemu| {
             let (started, client) = Proxy::start(qemu)?;
             proxy = Some(started);
             Ok(client)
@@ -67,7 +72,14 @@ impl Rig {
         topology: Topology,
         case: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
-        let mut rig = Self::boot(topology)?;
+        Self::run_shape(&shape(topology)?, case)
+    }
+
+    pub(super) fn run_shape(
+        shape: &Shape,
+        case: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        let mut rig = Self::boot_shape(shape)?;
         let outcome = case(&mut rig);
         outcome.with_context(|| format!("the case failed{}", rig.bench.vm.last_words()))
     }
@@ -76,18 +88,24 @@ impl Rig {
         Pid::from_raw(self.bench.vm.process().pid())
     }
 
-    pub(super) fn attach(&mut self, deadline: Deadline) -> Result<(), AttachError> {
+    /// Returns what attaches, the monitor and the agent.
+    pub(super) fn parts(&mut self) -> (&mut Hotplug, &Qmp, &Agent) {
         let (hotplug, qmp, agent) = self.bench.vm.parts();
-        let qmp = self.second.as_ref().unwrap_or(qmp);
+        (hotplug, self.second.as_ref().unwrap_or(qmp), agent)
+    }
+
+    pub(super) fn attach(&mut self, deadline: Deadline) -> Result<(), AttachError> {
+        let disk = self.disk.clone();
+        let (hotplug, qmp, agent) = self.parts();
         hotplug
-            .attach(qmp, agent, &self.disk, &Placement::First, deadline)
+            .attach(qmp, agent, &disk, &Placement::First, deadline)
             .map(|_| ())
     }
 
     pub(super) fn detach(&mut self, deadline: Deadline) -> Result<(), DetachError> {
-        let (hotplug, qmp, _) = self.bench.vm.parts();
-        let qmp = self.second.as_ref().unwrap_or(qmp);
-        hotplug.detach(qmp, &self.disk.id, deadline)
+        let id = self.disk.id.clone();
+        let (hotplug, qmp, _) = self.parts();
+        hotplug.detach(qmp, &id, deadline)
     }
 
     pub(super) fn reconnect(&mut self) -> Result<()> {

@@ -66,6 +66,29 @@ pub enum VmError {
     },
 }
 
+impl VmError {
+    /// Whether a restore that ended so shows that its template is of no use. A host that is slow or
+    /// out of memory, or a QEMU that somebody killed, does not.
+    pub(super) fn shows_a_bad_template(&self) -> bool {
+        let failed_by_itself =
+            |words: &LastWords| matches!(words.exit.map(|exit| exit.code()), Some(Some(1..)));
+        match self {
+            Self::Migration { status, .. } => status == "failed",
+            Self::Qmp {
+                source: QmpError::Closed { .. },
+                words,
+            } => failed_by_itself(words),
+            Self::Guest { source, words } => match source {
+                AgentError::Closed { .. } => failed_by_itself(words),
+                AgentError::TimedOut { .. } => false,
+                // It came up, and is not what was saved.
+                _ => true,
+            },
+            _ => false,
+        }
+    }
+}
+
 /// How QEMU ended, and the end of what it and its guest said.
 #[derive(Debug, Default)]
 pub struct LastWords {
@@ -85,5 +108,73 @@ impl std::fmt::Display for LastWords {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ended(raw: Option<i32>) -> Box<LastWords> {
+        Box::new(LastWords {
+            exit: raw.map(ExitStatus::from_raw),
+            ..LastWords::default()
+        })
+    }
+
+    fn closed(raw: Option<i32>) -> VmError {
+        VmError::Qmp {
+            source: QmpError::Closed {
+                awaited: "the end of the migration".into(),
+                why: "the other end closed it".into(),
+            },
+            words: ended(raw),
+        }
+    }
+
+    #[test]
+    fn a_restore_that_is_slow_or_killed_does_not_blame_the_template() {
+        const EXIT_1: i32 = 1 << 8;
+        const SIGKILL: i32 = 9;
+        let deadline = Deadline::after(Duration::ZERO);
+        let awaited = || "something".to_owned();
+        let slow_qemu = VmError::Qmp {
+            source: QmpError::TimedOut {
+                awaited: awaited(),
+                deadline,
+                last_events: String::new(),
+            },
+            words: ended(None),
+        };
+        let slow_guest = VmError::Guest {
+            source: AgentError::TimedOut {
+                awaited: awaited(),
+                deadline,
+            },
+            words: ended(None),
+        };
+        let cancelled = VmError::Migration {
+            status: "cancelled".into(),
+            words: ended(None),
+        };
+        for error in [
+            slow_qemu,
+            slow_guest,
+            cancelled,
+            closed(Some(SIGKILL)),
+            closed(None),
+        ] {
+            assert!(!error.shows_a_bad_template(), "{error}");
+        }
+        let rejected = VmError::Migration {
+            status: "failed".into(),
+            words: ended(None),
+        };
+        for error in [rejected, closed(Some(EXIT_1))] {
+            assert!(error.shows_a_bad_template(), "{error}");
+        }
     }
 }

@@ -21,7 +21,8 @@ use crate::process::{OwnedProcess, ProcessId};
 use crate::qemu::{self, Accelerator, Memory, Shape};
 use crate::warm::{Key, WarmError, WarmStore};
 use iothread_hotplug::{
-    AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, Settled,
+    AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, SettleError,
+    Settled, Step, StepError,
 };
 use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
 use qmp_client::command::{QueryIothreads, QueryVersion};
@@ -143,14 +144,18 @@ impl Vm {
         let template = store.template(&key, ram_size, |ram| {
             restore::boot_and_save(guest, ram).map_err(|error| WarmError::Make(Box::new(error)))
         })?;
-        let restored = restore::restore(guest, &template);
-        let vm = restored.and_then(|(launched, greeting)| {
-            Self::assemble(guest.plan(), launched, greeting, Start::Restored)
-        });
-        vm.map_err(|error| {
-            store.forget(&key);
+        let memory = Memory::Template(&template.ram);
+        let launched = Launched::start(guest.plan(), &memory);
+        let launched = launched.map_err(|error| WarmError::Restore(Box::new(error)))?;
+        let greeting = restore::restore(&launched, &template).map_err(|error| {
+            // Others use it too: only one that is shown to be bad goes.
+            if error.shows_a_bad_template() {
+                store.forget(&key, &template);
+            }
             WarmError::Restore(Box::new(error))
-        })
+        })?;
+        Self::assemble(guest.plan(), launched, greeting, Start::Restored)
+            .map_err(|error| WarmError::Restore(Box::new(error)))
     }
 
     fn assemble(
@@ -201,16 +206,20 @@ impl Vm {
     /// main loop serves it.
     ///
     /// # Errors
-    /// If a step fails; see [`Hotplug::attach`] and [`Hotplug::attach_on`].
+    /// If the configuration names another driver, or a step fails; see [`Hotplug::attach`] and [`Hotplug::attach_on`].
     pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Holding, AttachError> {
         let placement = match self.iothreads.count {
             0 => Placement::MainLoop,
             _ => self.iothreads.placement.clone(),
         };
         match self.driver {
-            DiskDriver::VirtioBlk | DiskDriver::Other => {
-                self.attach(disk, &placement).map(Holding::Device)
-            }
+            DiskDriver::Other => Err(AttachError {
+                device: disk.id.clone(),
+                step: Step::Lease,
+                source: StepError::OtherDriver,
+                rollback: Ok(()),
+            }),
+            DiskDriver::VirtioBlk => self.attach(disk, &placement).map(Holding::Device),
             DiskDriver::VirtioScsi => {
                 let id = DeviceId::new(CONTROLLER).expect("it is an id");
                 let (hotplug, qmp) = (&mut self.hotplug, &self.qmp);
@@ -273,7 +282,7 @@ impl Vm {
     ///
     /// # Errors
     /// If a step fails; see [`Hotplug::settle`].
-    pub fn settle(&mut self) -> Result<Settled, DetachError> {
+    pub fn settle(&mut self) -> Result<Settled, SettleError> {
         self.hotplug.settle(&self.qmp, Deadline::after(DETACH_SPAN))
     }
 

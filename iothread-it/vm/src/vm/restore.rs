@@ -58,12 +58,9 @@ pub(super) fn boot_and_save(guest: &Savable<'_>, ram: &DraftRam) -> Result<Saved
     Ok(Saved { greeting, devices })
 }
 
-/// Restores a guest, and makes it another than all those restored from the same template.
-pub(super) fn restore(
-    guest: &Savable<'_>,
-    template: &Template,
-) -> Result<(Launched, Greeting), VmError> {
-    let launched = Launched::start(guest.plan(), &Memory::Template(&template.ram))?;
+/// Restores a guest in a QEMU that was started on the template's memory, and makes it another than
+/// all those restored from the same template.
+pub(super) fn restore(launched: &Launched, template: &Template) -> Result<Greeting, VmError> {
     let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
     let devices = &template.saved.devices;
     thread::scope(|scope| {
@@ -84,11 +81,10 @@ pub(super) fn restore(
     let epoch = &template.saved.greeting.epoch;
     let deadline = Deadline::after(RENEWAL_SPAN);
     let renewed = launched.agent.renew(epoch, &renewal, deadline);
-    let greeting = renewed.map_err(|source| VmError::Guest {
+    renewed.map_err(|source| VmError::Guest {
         source,
         words: last_words(&launched.process),
-    })?;
-    Ok((launched, greeting))
+    })
 }
 
 /// The time now, and bytes from the host's own random number generator.

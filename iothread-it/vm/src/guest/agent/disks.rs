@@ -13,4 +13,10 @@ impl Guest for Agent {
         self.await_disk(&serial, Presence::Present, deadline)?;
         Ok(())
     }
+
+    fn await_absent(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+        let serial = Serial(disk.as_str().to_owned());
+        self.await_disk(&serial, Presence::Absent, deadline)?;
+        Ok(())
+    }
 }

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use guest_agent::protocol::{
-    self, Command, Disk, Epoch, Extent, Greeting, Identity, Load, Presence, Renewal, Reply,
-    Request, RequestId, Serial,
+    self, Command, Disk, Epoch, Extent, FailureKind, Greeting, Identity, Load, Presence, Renewal,
+    Reply, Request, RequestId, Serial,
 };
 
 pub use error::AgentError;
@@ -33,6 +33,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the agent's own deadline gets on top before the host gives up: a slow guest shall still
 /// be able to say that time is up.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long an answer of the agent's may be on its way.
+const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
 /// The channel to the agent of one VM.
 #[derive(Debug)]
@@ -178,16 +181,27 @@ impl Agent {
             Presence::Present => format!("disk {serial} in the guest"),
             Presence::Absent => format!("the end of disk {serial} in the guest"),
         };
-        let timeout = deadline.remaining();
-        let command = Command::AwaitDisk {
-            serial: serial.clone(),
-            presence,
-            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
-        };
-        let deadline = Deadline::after(timeout.saturating_add(GRACE));
-        match self.ask(&awaited, command, deadline)? {
-            Reply::Awaited { known_for_ns } => Ok(Duration::from_nanos(known_for_ns)),
-            _ => Err(AgentError::wrong_reply(&awaited)),
+        let mut last = None;
+        loop {
+            // The agent gives up a little sooner, so that it can still tell what it sees instead.
+            let left = deadline.remaining();
+            let timeout = left - (left / 4).min(ANSWER_MARGIN);
+            let command = Command::AwaitDisk {
+                serial: serial.clone(),
+                presence,
+                timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            };
+            match self.ask(&awaited, command, deadline) {
+                Ok(Reply::Awaited { known_for_ns }) => {
+                    return Ok(Duration::from_nanos(known_for_ns));
+                }
+                Ok(_) => return Err(AgentError::wrong_reply(&awaited)),
+                Err(AgentError::Failed(failure)) if failure.kind == FailureKind::TimedOut => {
+                    last = Some(AgentError::Failed(failure));
+                }
+                Err(error @ AgentError::TimedOut { .. }) => return Err(last.unwrap_or(error)),
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -228,3 +228,51 @@ fn a_line_without_an_end_closes_the_channel() {
     let error = agent.disks(soon()).unwrap_err();
     assert!(error.to_string().contains("longer than"), "{error}");
 }
+
+#[test]
+fn a_guest_that_does_not_answer_has_no_longer_than_the_deadline() {
+    let (agent, mut guest) = channel();
+    guest.write_all(&greeting("one")).unwrap();
+    agent.greeting(soon()).unwrap();
+    let (start, serial) = (Instant::now(), Serial("disk0".into()));
+    let short = Deadline::after(Duration::from_millis(100));
+    let error = agent.await_disk(&serial, Presence::Present, short);
+    assert!(
+        matches!(error, Err(AgentError::TimedOut { .. })),
+        "{error:?}"
+    );
+    assert!(start.elapsed() < Duration::from_secs(5));
+}
+
+/// What the guest sees instead is told, also if that came before the deadline.
+#[test]
+fn an_agent_that_sees_no_disk_says_so_at_the_deadline() {
+    let (agent, mut guest) = channel();
+    guest.write_all(&greeting("one")).unwrap();
+    agent.greeting(soon()).unwrap();
+    thread::scope(|scope| {
+        let short = Deadline::after(Duration::from_millis(200));
+        let asking = scope.spawn(move || {
+            let serial = Serial("disk0".into());
+            (agent.await_disk(&serial, Presence::Present, short), short)
+        });
+        let mut lines = BufReader::new(guest.try_clone().unwrap());
+        let mut request = String::new();
+        while lines.read_line(&mut request).unwrap_or(0) > 0 {
+            let asked: Request = protocol::decode(request.as_bytes()).unwrap();
+            let answer = Message::Answer {
+                id: asked.id,
+                outcome: Err(Failure {
+                    kind: FailureKind::TimedOut,
+                    message: "it is not there".into(),
+                }),
+            };
+            // Nobody listens any more at the end.
+            let _ = guest.write_all(&protocol::encode(&answer));
+            request.clear();
+        }
+        let (result, deadline) = asking.join().unwrap();
+        assert!(deadline.has_passed());
+        assert!(result.unwrap_err().to_string().ends_with("it is not there"));
+    });
+}

@@ -114,9 +114,13 @@ impl WarmStore {
         })
     }
 
-    /// Removes a template that turned out to be of no use.
-    pub(crate) fn forget(&self, key: &Key) {
-        if let Ok(_lock) = self.lock(key) {
+    /// Removes a template that turned out to be of no use, and no later one of the same key. While
+    /// another process makes one there is nothing to remove, so nobody is waited for.
+    pub(crate) fn forget(&self, key: &Key, template: &Template) {
+        let path = key::file(&self.folder, key, "lock");
+        let Ok(lock) = open_lock(&path) else { return };
+        let ours = lock.try_lock().is_ok() && is_still(&lock, &path);
+        if ours && is_still(template.ram.file(), &self.ram_of(key)) {
             let _ = self.remove(key);
         }
     }

@@ -265,10 +265,22 @@ fn what_was_used_longest_ago_goes_first() {
 fn what_is_in_use_outlives_its_removal() {
     let place = Place::new();
     let (template, _) = place.ask(&key('a'));
-    place.store.forget(&key('a'));
+    place.store.forget(&key('a'), &template);
     assert!(!place.file(&key('a'), "ram").exists());
     assert_is_of(&template, &key('a'));
     assert!(place.is_made_anew(&key('a')));
+    // Whoever hears later that the first was bad leaves the second alone.
+    place.store.forget(&key('a'), &template);
+    assert!(!place.ask(&key('a')).1);
+}
+
+#[test]
+fn a_template_that_is_being_made_is_not_waited_for_to_be_forgotten() {
+    let place = Place::new();
+    let (template, _) = place.ask(&key('a'));
+    let _maker = place.store.lock(&key('a')).unwrap();
+    place.store.forget(&key('a'), &template);
+    assert!(place.file(&key('a'), "ram").exists());
 }
 
 #[test]

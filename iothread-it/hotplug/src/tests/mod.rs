@@ -1,6 +1,10 @@
 //! **Scope**: what a monitor can say to a detach, played by a mock. That QEMU says it is the
 //! suite's to show.
 
+mod fake;
+mod limits;
+mod lost_answers;
+
 use super::*;
 use iothread_pool::SlotTable;
 use qmp_client::command::QueryIothreads;
@@ -12,6 +16,19 @@ struct Quick;
 impl Guest for Quick {
     fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
         Ok(())
+    }
+
+    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
+    }
+}
+
+fn options() -> BlockOptions {
+    BlockOptions {
+        aio: "io_uring",
+        cache_direct: false,
+        cache_no_flush: false,
+        queues: 1,
     }
 }
 
@@ -41,12 +58,7 @@ fn attached(
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
     let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
-    let options = BlockOptions {
-        aio: "io_uring",
-        cache_direct: false,
-        cache_no_flush: false,
-        queues: 1,
-    };
+    let options = options();
     let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
     let disk = DiskSpec::new(id(), "/image");
     hotplug
@@ -130,16 +142,27 @@ fn a_disk_that_the_guest_ejected_unasked_is_let_go_of() {
 #[test]
 fn a_repeated_request_may_be_in_progress_already() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
-        ("device_del", 1) => Some(
-            refuses(
-                id,
-                "GenericError",
-                "Device disk0 is already in the process of unplug",
-            ) + &event("DEVICE_DELETED", "disk0"),
-        ),
+        ("device_del", 0) => None,
+        ("device_del", 1) => Some(refuses(id, "GenericError", "once is enough")),
+        ("device_del", _) => {
+            let refusal = refuses(id, "GenericError", "once is enough");
+            Some(refusal + &event("DEVICE_DELETED", "disk0"))
+        }
         _ => None,
     });
     hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
+    let error = hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            DetachError::Pending {
+                source: QmpError::Refused { .. },
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    keeps(&hotplug, DiskState::Pending);
     hotplug.detach(&qmp, &id(), soon()).unwrap();
     is_gone(&hotplug);
 }
@@ -185,9 +208,10 @@ fn a_removal_that_a_flood_washed_away_is_asked_for() {
 fn a_device_that_leaves_its_node_a_moment_later_is_waited_for() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("device_del", _) => Some(refuses(id, "DeviceNotFound", "Device 'disk0' not found")),
-        ("blockdev-del", 0) => {
-            let refusal = refuses(id, "GenericError", "Node disk0 is in use");
-            Some(refusal + &event("DEVICE_DELETED", "disk0"))
+        ("blockdev-del", 0) => Some(refuses(id, "GenericError", "not yet")),
+        ("query-named-block-nodes", 0) => {
+            let nodes = returns(id, "[{\"node-name\":\"disk0\"}]");
+            Some(nodes + &event("DEVICE_DELETED", "disk0"))
         }
         _ => None,
     });
@@ -236,12 +260,7 @@ fn a_controller_that_the_guest_ejected_takes_its_disks_along() {
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
     let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
-    let options = BlockOptions {
-        aio: "io_uring",
-        cache_direct: false,
-        cache_no_flush: false,
-        queues: 1,
-    };
+    let options = options();
     let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
     let controller = ScsiController::new(DeviceId::new("scsi0").unwrap());
     hotplug
@@ -283,6 +302,10 @@ impl Guest for Slow {
         std::thread::sleep(deadline.remaining());
         Err("it is not there".into())
     }
+
+    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
+    }
 }
 
 /// What an attach comes to with a guest that ejects a device as soon as it is there, so many times,
@@ -302,12 +325,7 @@ fn attached_after(
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
     let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(1)).unwrap();
-    let options = BlockOptions {
-        aio: "io_uring",
-        cache_direct: false,
-        cache_no_flush: false,
-        queues: 1,
-    };
+    let options = options();
     let mut hotplug = Hotplug::new(pool, options, QemuVersion::OLDEST);
     let disk = DiskSpec::new(id(), "/image");
     let guest = Slow(looks.into());

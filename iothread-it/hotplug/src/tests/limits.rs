@@ -1,0 +1,131 @@
+//! **Scope**: deadlines, partial results, and what must not be taken for something else.
+
+use std::time::Instant;
+
+use super::fake::Fault;
+use super::lost_answers::{Stage, disk, name};
+use super::*;
+
+/// A disk that goes away, up to its last step.
+fn loses_its_device(stage: &mut Stage, id: &str) {
+    let place = Placement::First;
+    let (hotplug, qmp) = (&mut stage.hotplug, &stage.qmp);
+    hotplug
+        .attach(qmp, &Quick, &disk(id), &place, soon())
+        .unwrap();
+    stage.fake.arm(1, Fault::NotHeard);
+    let error = hotplug.detach(qmp, &name(id), at_once()).unwrap_err();
+    assert!(stage.fake.disarm(), "{error}");
+    assert_eq!(hotplug.state_of(&name(id)), Some(DiskState::NodeOnly));
+}
+
+#[test]
+fn a_disk_that_cannot_be_settled_does_not_hide_those_that_can() {
+    let mut stage = Stage::new();
+    for id in ["disk0", "disk1"] {
+        loses_its_device(&mut stage, id);
+    }
+    stage.fake.arm(0, Fault::Refused);
+    let error = stage.hotplug.settle(&stage.qmp, soon()).unwrap_err();
+    assert_eq!(error.settled.gone, [name("disk1")]);
+    assert!(error.first.to_string().contains("`disk0`"), "{error:?}");
+    assert!(error.failed.is_empty());
+    let settled = stage.hotplug.settle(&stage.qmp, soon()).unwrap();
+    assert_eq!(settled.gone, [name("disk0")]);
+}
+
+/// A guest that never finds a disk, and a QEMU that then does not hear `device_del`.
+#[test]
+fn what_undoes_an_attach_has_no_time_of_its_own() {
+    let stream = peer(|name, id| match name {
+        "device_del" => String::new(),
+        _ => done(id),
+    });
+    let qmp = Qmp::negotiate(stream, soon()).unwrap();
+    let mut stage = Stage::new();
+    let guest = Slow(usize::MAX.into());
+    let span = Duration::from_secs(2);
+    let start = Instant::now();
+    let attached = stage.hotplug.attach(
+        &qmp,
+        &guest,
+        &disk("disk0"),
+        &Placement::First,
+        Deadline::after(span),
+    );
+    let took = start.elapsed();
+    assert!(attached.unwrap_err().rollback.is_err());
+    assert!(took < span * 3 / 2, "{took:?}");
+    // QEMU was asked, and `settle` goes on from there.
+    assert_eq!(
+        stage.hotplug.state_of(&name("disk0")),
+        Some(DiskState::Pending)
+    );
+}
+
+/// A guest that still sees a disk which QEMU has removed.
+struct Late;
+
+impl Guest for Late {
+    fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Ok(())
+    }
+
+    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        Err("the old one is there".into())
+    }
+}
+
+#[test]
+fn a_disk_is_not_found_through_the_one_before_it() {
+    let mut stage = Stage::new();
+    let controller = ScsiController::new(name("scsi0"));
+    let (hotplug, qmp) = (&mut stage.hotplug, &stage.qmp);
+    hotplug
+        .attach_controller(qmp, &controller, &Placement::First, soon())
+        .unwrap();
+    let error = hotplug
+        .attach_on(qmp, &Late, &controller.id, &disk("hd0"), soon())
+        .unwrap_err();
+    assert_eq!(error.step, Step::GuestHasNoDisk, "{error}");
+    assert!(error.rollback.is_ok());
+    assert!(!stage.fake.has().devices.contains_key("hd0"));
+}
+
+#[test]
+fn a_controller_that_leaves_takes_no_disk() {
+    let mut stage = Stage::new();
+    let controller = ScsiController::new(name("scsi0"));
+    let (hotplug, qmp) = (&mut stage.hotplug, &stage.qmp);
+    hotplug
+        .attach_controller(qmp, &controller, &Placement::First, soon())
+        .unwrap();
+    stage.fake.arm(0, Fault::NotHeard);
+    hotplug.detach(qmp, &controller.id, at_once()).unwrap_err();
+    let error = hotplug
+        .attach_on(qmp, &Quick, &controller.id, &disk("hd0"), soon())
+        .unwrap_err();
+    let leaves = matches!(error.source, StepError::ControllerLeaves { .. });
+    assert!(leaves, "{error}: {:?}", error.source);
+    hotplug.detach(qmp, &controller.id, soon()).unwrap();
+}
+
+/// Its refusal says nothing of whether it is there, but the list of threads does.
+#[test]
+fn a_thread_that_qemu_does_not_delete_stays_in_the_pool() {
+    let mut stage = Stage::new();
+    let thread = IoThreadId::indep(1);
+    stage.fake.arm(0, Fault::Refused);
+    stage
+        .hotplug
+        .retire_thread(&stage.qmp, &thread)
+        .unwrap_err();
+    assert!(stage.hotplug.pool().threads().contains(&thread));
+    assert_eq!(stage.hotplug.stray_threads().count(), 0);
+    stage.hotplug.retire_thread(&stage.qmp, &thread).unwrap();
+    // One that somebody else has deleted is gone.
+    let deleted = IoThreadId::indep(2);
+    stage.fake.has().threads.remove(deleted.as_str());
+    stage.hotplug.retire_thread(&stage.qmp, &deleted).unwrap();
+    assert!(!stage.hotplug.pool().threads().contains(&deleted));
+}

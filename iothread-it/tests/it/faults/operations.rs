@@ -1,0 +1,332 @@
+//! Lost commands and lost replies, at each command of each operation that is not about a virtio-blk
+//! disk: what QEMU has afterwards is known here, its threads are held, and all of it goes.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use guest_vm::artifacts::Manifest;
+use guest_vm::config::Polling;
+use guest_vm::qemu::Topology;
+use iothread_hotplug::{DiskSpec, ScsiController};
+use iothread_pool::{DeviceId, Holding, IoThreadId, Placement};
+use qmp_client::QemuVersion;
+use qmp_client::wait::Deadline;
+use serde_json::{Value, json};
+
+use super::proxy::{Fault, Point};
+use super::rig::Rig;
+use crate::fixture::{cases, empty_disk, scratch, shape, soon};
+
+cases!(q35 Q35
+    a_scsi_controller_and_its_disk
+    a_balloon
+    devices_from_the_start
+    a_block_node
+    an_export
+    a_thread
+);
+
+/// How long a disturbed operation has.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// All that the cases make, in the order in which it goes.
+const IDS: [&str; 5] = ["hd0", "scsi0", "balloon0", "node0", "export0"];
+
+/// An operation, and the commands of it that are disturbed.
+struct Operation {
+    commands: &'static [&'static str],
+    run: fn(&mut Rig, Deadline) -> Result<()>,
+}
+
+/// Strikes each command of each operation. Those before it are not disturbed.
+fn strikes(rig: &mut Rig, operations: &[Operation]) -> Result<()> {
+    for (place, operation) in operations.iter().enumerate() {
+        for command in operation.commands {
+            for point in [Point::Request(command), Point::Reply(command)] {
+                for fault in [Fault::Drop, Fault::Close] {
+                    let what = format!("{point:?}, {fault:?}");
+                    for before in &operations[..place] {
+                        (before.run)(rig, soon()).context(what.clone())?;
+                    }
+                    rig.proxy.arm(point, fault);
+                    let outcome = (operation.run)(rig, Deadline::after(SHORT));
+                    recovers(rig, outcome).context(what)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Checks what is left of a disturbed operation, and takes it off.
+fn recovers(rig: &mut Rig, outcome: Result<()>) -> Result<()> {
+    ensure!(rig.proxy.struck(), "nothing was disturbed: {outcome:?}");
+    ensure!(outcome.is_err(), "it came to nothing, and nobody said so");
+    rig.reconnect()?;
+    nothing_is_forgotten(rig)?;
+    for id in IDS {
+        let (id, by) = (DeviceId::new(id)?, soon());
+        let (hotplug, qmp, _) = rig.parts();
+        match hotplug.pool().holding_of(&id) {
+            Some(Holding::Thread(_)) => hotplug.close_node(qmp, &id, by)?,
+            Some(_) => hotplug.detach(qmp, &id, by)?,
+            None => {}
+        }
+    }
+    let (hotplug, qmp, _) = rig.parts();
+    let stray: Vec<_> = hotplug.stray_threads().cloned().collect();
+    for thread in stray {
+        hotplug.retire_thread(qmp, &thread)?;
+    }
+    let left = has(rig)?;
+    ensure!(left.is_empty(), "QEMU has {left:?}");
+    let pool = rig.bench.vm.pool();
+    for thread in pool.threads() {
+        ensure!(pool.served_by(thread).count() == 0, "{}", pool.state());
+    }
+    ensure!(pool.free_slots() == rig.free_slots, "{}", pool.state());
+    let (threads, known) = (threads(rig)?, pool.threads().len());
+    ensure!(threads.len() == known, "QEMU has {threads:?}");
+    Ok(())
+}
+
+fn nothing_is_forgotten(rig: &mut Rig) -> Result<()> {
+    for id in has(rig)? {
+        let id = DeviceId::new(id)?;
+        let pool = rig.bench.vm.pool();
+        ensure!(pool.holding_of(&id).is_some(), "{id} is forgotten");
+        let link = json!({"path": format!("/machine/peripheral/{id}"), "property": "iothread"});
+        // Nodes, exports and SCSI disks have no such property.
+        let Ok(Value::String(link)) = rig.proxy.ask("qom-get", &link) else {
+            continue;
+        };
+        let thread = link.strip_prefix("/objects/").unwrap_or_default();
+        let pool = rig.bench.vm.pool();
+        let thread = pool.threads().iter().find(|known| known.as_str() == thread);
+        let thread = thread.with_context(|| format!("{id} is served by {link}"))?;
+        ensure!(pool.served_by(thread).any(|served| *served == id), "{id}");
+    }
+    let threads = threads(rig)?;
+    let (hotplug, _, _) = rig.parts();
+    for thread in threads {
+        let mut known = hotplug
+            .pool()
+            .threads()
+            .iter()
+            .chain(hotplug.stray_threads());
+        ensure!(known.any(|known| known.as_str() == thread), "{thread}");
+    }
+    Ok(())
+}
+
+/// Asks QEMU, past the client, what it has of ours.
+fn has(rig: &Rig) -> Result<Vec<&'static str>> {
+    let devices = json!({"path": "/machine/peripheral"});
+    let (devices, nodes) = (rig.proxy.ask("qom-list", &devices)?, json!({"flat": true}));
+    let nodes = rig.proxy.ask("query-named-block-nodes", &nodes)?;
+    let exports = rig.proxy.ask("query-block-exports", &json!({}))?;
+    let lists = [(devices, "name"), (nodes, "node-name"), (exports, "id")];
+    let has = |id: &&str| {
+        lists.iter().any(|(list, key)| {
+            let mut items = list.as_array().into_iter().flatten();
+            items.any(|item| item[key] == **id)
+        })
+    };
+    Ok(IDS.into_iter().filter(has).collect())
+}
+
+fn threads(rig: &Rig) -> Result<Vec<String>> {
+    let threads = rig.proxy.ask("query-iothreads", &json!({}))?;
+    let ids = threads.as_array().into_iter().flatten();
+    Ok(ids
+        .filter_map(|thread| thread["id"].as_str().map(str::to_owned))
+        .collect())
+}
+
+/// Returns a disk, whose image there may be already.
+fn disk(rig: &Rig, name: &str) -> Result<DiskSpec> {
+    rig.bench.disk(name)
+}
+
+fn detach(rig: &mut Rig, id: &str, by: Deadline) -> Result<()> {
+    let (hotplug, qmp, _) = rig.parts();
+    Ok(hotplug.detach(qmp, &DeviceId::new(id)?, by)?)
+}
+
+fn close(rig: &mut Rig, id: &str, by: Deadline) -> Result<()> {
+    let (hotplug, qmp, _) = rig.parts();
+    Ok(hotplug.close_node(qmp, &DeviceId::new(id)?, by)?)
+}
+
+fn attach_controller(rig: &mut Rig, by: Deadline) -> Result<()> {
+    let controller = ScsiController::new(DeviceId::new("scsi0")?);
+    let (hotplug, qmp, _) = rig.parts();
+    hotplug.attach_controller(qmp, &controller, &Placement::Dedicated, by)?;
+    Ok(())
+}
+
+fn attach_on(rig: &mut Rig, by: Deadline) -> Result<()> {
+    let disk = disk(rig, "hd0")?;
+    let (hotplug, qmp, agent) = rig.parts();
+    hotplug.attach_on(qmp, agent, &DeviceId::new("scsi0")?, &disk, by)?;
+    Ok(())
+}
+
+fn a_scsi_controller_and_its_disk(topology: Topology) -> Result<()> {
+    Rig::run(topology, |rig| {
+        let operations = [
+            Operation {
+                commands: &["device_add"],
+                run: attach_controller,
+            },
+            Operation {
+                commands: &["blockdev-add", "device_add"],
+                run: attach_on,
+            },
+            Operation {
+                commands: &["device_del", "blockdev-del"],
+                run: |rig, by| detach(rig, "hd0", by),
+            },
+            Operation {
+                commands: &["device_del"],
+                run: |rig, by| detach(rig, "scsi0", by),
+            },
+        ];
+        strikes(rig, &operations)
+    })
+}
+
+fn a_balloon(topology: Topology) -> Result<()> {
+    Rig::run(topology, |rig| {
+        let operations = [
+            Operation {
+                commands: &["device_add"],
+                run: |rig, by| {
+                    let id = DeviceId::new("balloon0")?;
+                    let (hotplug, qmp, _) = rig.parts();
+                    hotplug.attach_balloon(qmp, &id, &Placement::Dedicated, by)?;
+                    Ok(())
+                },
+            },
+            Operation {
+                commands: &["device_del"],
+                run: |rig, by| detach(rig, "balloon0", by),
+            },
+        ];
+        strikes(rig, &operations)
+    })
+}
+
+/// Each of them goes once only.
+fn devices_from_the_start(topology: Topology) -> Result<()> {
+    let images = scratch()?;
+    let points = [Point::Reply("device_del"), Point::Reply("blockdev-del")];
+    for (point, fault) in points.into_iter().zip([Fault::Drop, Fault::Close]) {
+        let mut shape = shape(topology)?;
+        let controller = ScsiController::new(DeviceId::new("scsi0")?);
+        shape.plug_controller(&controller, &Placement::Dedicated)?;
+        shape.plug_on(&controller.id, &empty_disk(&images, "hd0")?)?;
+        Rig::run_shape(&shape, |rig| {
+            nothing_is_forgotten(rig)?;
+            // What is free without them.
+            rig.free_slots += 1;
+            rig.proxy.arm(point, fault);
+            let outcome = detach(rig, "hd0", Deadline::after(SHORT));
+            recovers(rig, outcome)
+        })?;
+    }
+    Ok(())
+}
+
+fn open(rig: &mut Rig, by: Deadline) -> Result<()> {
+    let disk = disk(rig, "node0")?;
+    let (hotplug, qmp, _) = rig.parts();
+    hotplug.open_node(qmp, &disk, &Placement::Dedicated, by)?;
+    Ok(())
+}
+
+/// After a lost answer QEMU does not tell which of two threads a node has, so both are in use.
+fn a_block_node(topology: Topology) -> Result<()> {
+    Rig::run(topology, |rig| {
+        let operations = [
+            Operation {
+                commands: &["blockdev-add", "x-blockdev-set-iothread"],
+                run: open,
+            },
+            Operation {
+                commands: &["x-blockdev-set-iothread"],
+                run: |rig, by| {
+                    let id = DeviceId::new("node0")?;
+                    let [from, to] = [0, 1].map(IoThreadId::indep);
+                    let place = Placement::Pinned(to.clone());
+                    let (hotplug, qmp, _) = rig.parts();
+                    let Err(error) = hotplug.move_node(qmp, &id, &place, by) else {
+                        return Ok(());
+                    };
+                    for thread in [from, to] {
+                        let mut served = hotplug.pool().served_by(&thread);
+                        ensure!(served.any(|served| *served == id), "{thread} is idle");
+                    }
+                    Err(error.into())
+                },
+            },
+            Operation {
+                commands: &["blockdev-del"],
+                run: |rig, by| close(rig, "node0", by),
+            },
+        ];
+        strikes(rig, &operations)
+    })
+}
+
+fn an_export(topology: Topology) -> Result<()> {
+    Rig::run(topology, |rig| {
+        let socket = rig.bench.path("nbd");
+        let addr = json!({"type": "unix", "data": {"path": socket.to_str()}});
+        rig.proxy.ask("nbd-server-start", &json!({"addr": addr}))?;
+        let operations = [
+            Operation {
+                commands: &["blockdev-add", "block-export-add"],
+                run: |rig, by| {
+                    let version = Manifest::find()?.qemu.numbers();
+                    let on_threads = version >= Some(QemuVersion::EXPORTS_ON_THREADS);
+                    let place = match on_threads {
+                        true => Placement::Dedicated,
+                        false => Placement::MainLoop,
+                    };
+                    let disk = disk(rig, "export0")?;
+                    let (hotplug, qmp, _) = rig.parts();
+                    hotplug.export(qmp, &disk, &place, by)?;
+                    Ok(())
+                },
+            },
+            Operation {
+                commands: &["block-export-del", "blockdev-del"],
+                run: |rig, by| close(rig, "export0", by),
+            },
+        ];
+        strikes(rig, &operations)
+    })
+}
+
+/// Each has the time that QEMU has for a thread.
+fn a_thread(topology: Topology) -> Result<()> {
+    Rig::run(topology, |rig| {
+        for point in [Point::Request("object-add"), Point::Reply("object-add")] {
+            rig.proxy.arm(point, Fault::Close);
+            let (hotplug, qmp, _) = rig.parts();
+            let added = hotplug.add_thread(qmp, Polling::default());
+            let stray = hotplug.stray_threads().count();
+            ensure!(stray == 1, "{stray} threads are stray");
+            recovers(rig, added.map(drop).map_err(Into::into)).context(format!("{point:?}"))?;
+        }
+        for point in [Point::Request("object-del"), Point::Reply("object-del")] {
+            rig.proxy.arm(point, Fault::Close);
+            let (hotplug, qmp, _) = rig.parts();
+            let thread = hotplug.pool().threads().last().cloned();
+            let retired = hotplug.retire_thread(qmp, &thread.context("no thread is left")?);
+            recovers(rig, retired.map_err(Into::into)).context(format!("{point:?}"))?;
+        }
+        Ok(())
+    })
+}
