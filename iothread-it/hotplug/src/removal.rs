@@ -250,7 +250,7 @@ impl Hotplug {
         }
     }
 
-    /// Asks QEMU whether a device is gone. If not, its events are those from now on.
+    /// Asks QEMU whether a device is gone. Its events are those from now on.
     fn look_again(
         &mut self,
         qmp: &Qmp,
@@ -264,9 +264,8 @@ impl Hotplug {
         };
         let devices = qmp.execute(&list, deadline)?;
         let gone = devices.iter().all(|device| device.name != id.as_str());
-        if !gone {
-            self.disks.insert(id.clone(), Disk { since, ..disk });
-        }
+        // Also of one that is gone: it may yet have to let go of its node, which that event tells.
+        self.disks.insert(id.clone(), Disk { since, ..disk });
         Ok(gone)
     }
 
@@ -308,11 +307,15 @@ fn close_node(
     before: Disk,
     deadline: Deadline,
 ) -> Result<(), DetachError> {
+    let deleted = |event: &Event| News::of(event, id).filter(|news| *news == News::Deleted);
+    let is_deleted = qmp.events_since(before.since, |events| {
+        events.filter_map(deleted).next().is_some()
+    });
     let mut closed = remove_node(qmp, id, deadline);
-    if matches!(closed, Err(QmpError::Refused { .. })) && before.state.has_device() {
+    let may_leave = before.state.has_device() && is_deleted == Ok(false);
+    if may_leave && matches!(closed, Err(QmpError::Refused { .. })) {
         // A device leaves QEMU's list a moment before it lets go of its node.
         let awaited = format!("DEVICE_DELETED of {id}");
-        let deleted = |event: &Event| News::of(event, id).filter(|news| *news == News::Deleted);
         if qmp
             .wait_event(&awaited, before.since, deadline, deleted)
             .is_ok()
