@@ -2,10 +2,9 @@
 //! given are kept, in a file that is named here, and their number and length are bounded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
 
 use kata_test_runner::{Outcome, OutcomeKind, Phase};
 
@@ -40,7 +39,7 @@ pub(super) struct Expected {
 pub(super) struct Records {
     expected: Expected,
     /// Where they are kept.
-    path: PathBuf,
+    file: File,
     /// The tests that began and have not ended.
     began: BTreeSet<String>,
     /// The tests that have ended, in whatever way.
@@ -54,10 +53,10 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub(super) fn new(expected: Expected, path: PathBuf) -> Self {
+    pub(super) fn new(expected: Expected, file: File) -> Self {
         Self {
             expected,
-            path,
+            file,
             began: BTreeSet::new(),
             ended: BTreeSet::new(),
             unended: BTreeMap::new(),
@@ -74,10 +73,9 @@ impl Records {
         self.ended.contains(test)
     }
 
-    /// Returns the error of a record that could not be kept, with its path.
-    pub(super) fn unwritten(&mut self) -> Option<(PathBuf, io::Error)> {
-        let error = self.unwritten.take()?;
-        Some((self.path.clone(), error))
+    /// Returns the error of a record that could not be kept.
+    pub(super) fn unwritten(&mut self) -> Option<io::Error> {
+        self.unwritten.take()
     }
 
     /// Takes what was appended to a file in the guest's folder of records. Breaks with the reason if
@@ -120,11 +118,7 @@ impl Records {
         if self.kept > limit {
             return ControlFlow::Break(format!("records have more than {limit} bytes"));
         }
-        let open = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path);
-        if let Err(error) = open.and_then(|mut file| file.write_all(line)) {
+        if let Err(error) = self.file.write_all(line) {
             self.unwritten.get_or_insert(error);
         }
         if record.outcome == OutcomeKind::Lost {
@@ -167,7 +161,8 @@ mod tests {
             binary: "pkg::it".into(),
             tests: ["a", "b"].map(str::to_owned).into(),
         };
-        let records = Records::new(expected, folder.path().join("kept.jsonl"));
+        let file = File::create(folder.path().join("kept.jsonl")).unwrap();
+        let records = Records::new(expected, file);
         Stage { records, folder }
     }
 

@@ -60,7 +60,7 @@ pub(super) fn run(
             tests: names(&now).collect(),
         };
         let file = format!("{}-{runs}.jsonl", file_name(&name));
-        let mut records = Records::new(expected, job.run.dir().join(file));
+        let mut records = Records::new(expected, job.run.append(&file)?);
         let program = program(guest, job, &now, &name, runs, scale);
         let mut written = 0;
         let ended = guest.run_until(job.stop, &program, &mut |notice| {
@@ -81,7 +81,8 @@ pub(super) fn run(
             return Ok(());
         }
         guest.tests_have_run();
-        if let Some((path, error)) = records.unwritten() {
+        if let Some(error) = records.unwritten() {
+            let path = job.run.dir().join(&file);
             return Err(format!("cannot write {}: {error}", path.display()).into());
         }
         let mut fail = |tests: &[String], observed: &str| -> Result<(), PlaceError> {
