@@ -229,7 +229,12 @@ mod tests {
             let mut stage = new_stage();
             let refused = stage.append(name, &record("a", "passed"));
             assert!(refused.is_break(), "{name}");
-            assert_eq!(std::fs::read_dir(stage.folder.path()).unwrap().count(), 0);
+            assert_eq!(
+                std::fs::read_dir(stage.folder.path()).unwrap().count(),
+                1,
+                "{name}"
+            );
+            assert_eq!(stage.kept(), "", "{name}");
         }
         let mut stage = new_stage();
         let endless = "x".repeat(LONGEST / 2 + 1);
