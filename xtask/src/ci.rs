@@ -46,12 +46,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         cargo::cargo().args([
             "clippy",
             "--package=kata-test",
-            // All targets, also tests that `cargo test` leaves out.
-            "--lib",
-            "--bins",
-            "--examples",
-            "--benches",
-            "--test=*",
+            "--all-targets",
             "--",
             "-Dwarnings",
         ]),
