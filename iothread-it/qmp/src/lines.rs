@@ -1,6 +1,6 @@
 //! A channel of lines: one thread reads what comes, and any may write, a whole line at a time.
 //!
-//! The peer is not trusted: a line that is longer than [`LONGEST`] ends the channel.
+//! The peer is not trusted: a line that is longer than 2 MiB ends the channel.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, IoSlice, Read, Write};
 use std::net::Shutdown;

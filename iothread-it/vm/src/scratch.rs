@@ -5,8 +5,8 @@
 //! which ends with the process however that ends.
 //!
 //! Below a folder that a caller names there may be anything. What is removed lies in a folder of our
-//! own ([`HOME`]), which belongs to this user and has a file that marks it ([`MARK`]), and its name
-//! has a prefix ([`PREFIX`]). What is not known for certain to have lost its owner stays.
+//! own (`HOME`), which belongs to this user and has a file that marks it (`MARK`), and its name
+//! has a prefix (`PREFIX`). What is not known for certain to have lost its owner stays.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
