@@ -61,7 +61,10 @@ pub(crate) fn take_environment() -> Result<(), String> {
         // A name is never empty, but it can begin with `=`.
         if let Some(end) = bytes.iter().skip(1).position(|&byte| byte == b'=') {
             let (name, value) = bytes.split_at(end + 1);
-            command.env(OsStr::from_bytes(name), OsStr::from_bytes(&value[1..]));
+            // Taking it once more would go on for ever.
+            if name != ENVIRONMENT.as_bytes() {
+                command.env(OsStr::from_bytes(name), OsStr::from_bytes(&value[1..]));
+            }
         }
     }
     Err(failed(command.exec()))

@@ -32,7 +32,7 @@
 //! | `KATA_TEST_MAY_SKIP='kvm'` | A test may be skipped for lack of this alone; any other skip fails. Set and empty, it allows none. It can name a probe as the attribute does (`when = path::of::probe`), and `skip!` for what tests say by [`skip!`]. |
 //! | `KATA_TEST_ALLOW=slow,destructive` | Runs the tests that ask for it by `opt_in`. |
 //! | `KATA_TEST_UNSKIP=1` | Runs unmet tests too. One that passes is reported as having a stale constraint; one that does not stays skipped (under nextest it fails). |
-//! | `KATA_TEST_FACTS=FILE` | `--list` judges the host whose answers are in the file, as `cargo xtask facts --json` prints them: each test with its verdict, `?` where that depends on what is not recorded. Nothing is run. |
+//! | `KATA_TEST_FACTS=FILE` | `--list` judges the host whose answers are in the file, as `cargo kata-test facts --json` prints them: each test with its verdict, `?` where that depends on what is not recorded. Nothing is run. |
 //!
 //! A runner that has other places than this one speaks with the binaries too: `--verdicts` lists tests
 //! with their verdicts as JSON lines, `KATA_TEST_PLACE` names the place that a binary is in,
@@ -72,7 +72,7 @@
 //! `KATA_TEST_RECORD_DIR` names another folder, and `KATA_TEST_RUN` another run than that of nextest
 //! or of the `cargo test` that started the binary; a binary that is started by hand is a run of its
 //! own. Of many runs the oldest are removed: folders with a file `kata-test-run` that holds their own
-//! name, and no others. The feature `runner` reads the records.
+//! name, and no others. The package kata-test-runner reads the records.
 //!
 //! The id of a binary is nextest's. A runner states it (`KATA_TEST_BINARY_ID`, or a file with those of
 //! all binaries in `KATA_TEST_BINARY_IDS`), as does nextest; a binary that is started by hand guesses it.

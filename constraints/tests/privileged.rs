@@ -74,6 +74,31 @@ fn the_records_of_a_user_are_reached_by_no_link() {
     assert_eq!(found, 0);
 }
 
+/// Also below folders that are made on the way, and in root's own that others can write.
+#[kata_test(root)]
+fn folders_above_records_are_the_users_and_links_of_others_are_not_followed() {
+    let folder = folder_of_the_owner();
+    let sample = Sample::build("sample");
+    let pass = |records: &Path| {
+        let mut command = sample.command(&["--exact", "cases::passes::with_a_result"]);
+        command.env("KATA_TEST_RECORD_DIR", records);
+        Said::by(command)
+    };
+    pass(&folder.path().join("a/b/c"));
+    for made in ["a", "a/b", "a/b/c", "a/b/c/runs"] {
+        let data = fs::metadata(folder.path().join(made)).expect(made);
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&data), OWNER, "{made}");
+    }
+    let shared = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(shared.path(), fs::Permissions::from_mode(0o775)).expect("chmod");
+    let elsewhere = folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).expect("a folder");
+    std::os::unix::fs::symlink(&elsewhere, shared.path().join("records")).expect("a link");
+    let said = pass(&shared.path().join("records"));
+    assert!(said.stderr.contains("symbolic link"), "{said:?}");
+    assert_eq!(fs::read_dir(&elsewhere).expect("a folder").count(), 0);
+}
+
 mod of_the_runner {
     use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};

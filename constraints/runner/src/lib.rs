@@ -13,6 +13,7 @@
 
 mod about;
 mod allowed;
+mod attend;
 mod binary;
 mod cargo;
 mod conclusion;

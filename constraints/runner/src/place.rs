@@ -144,7 +144,7 @@ pub struct RecordedHost {
 }
 
 impl RecordedHost {
-    /// Takes a host by what `cargo xtask facts --json` has printed there. The file's name without
+    /// Takes a host by what `cargo kata-test facts --json` has printed there. The file's name without
     /// its ending is the host's.
     #[must_use]
     pub fn new(facts: &Path) -> Self {

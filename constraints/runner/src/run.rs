@@ -41,8 +41,8 @@ pub struct Run {
 struct Lifeline {
     /// Handed down to every child.
     read: OwnedFd,
-    /// Kept here alone, and never written to.
-    _write: OwnedFd,
+    /// Kept here alone, and never written to. `None` once the run is to stop.
+    write: Option<OwnedFd>,
 }
 
 impl Lifeline {
@@ -51,7 +51,7 @@ impl Lifeline {
         fcntl(&read, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(Self {
             read,
-            _write: write,
+            write: Some(write),
         })
     }
 }
@@ -109,6 +109,11 @@ impl Run {
             (LIFELINE, self.lifeline.read.as_raw_fd().to_string().into()),
         ]
         .into_iter()
+    }
+
+    /// Makes the harnesses of this run end their tests.
+    pub(super) fn hang_up(&mut self) {
+        self.lifeline.write = None;
     }
 
     /// Returns the folder of this run's records.

@@ -27,7 +27,7 @@ impl Recorded {
             .map_err(|problem| format!("{FACTS}: {}: {problem}", path.display()))
     }
 
-    /// Reads what `cargo xtask facts --json` prints, or its facts alone, as a list or a line each:
+    /// Reads what `cargo kata-test facts --json` prints, or its facts alone, as a list or a line each:
     /// `{"question":"kernel release","finding":"is","text":"6.1.0","source":"uname"}`.
     fn parse(text: &str, path: &Path) -> Result<Self, String> {
         let values = Json::read_all(text).map_err(|at| {

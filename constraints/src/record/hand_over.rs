@@ -26,11 +26,11 @@ impl Folder {
     /// Opens a folder, or makes it for the owner of the folder that it is in. Says whether it was not
     /// there.
     pub fn make(path: &Path) -> io::Result<(Self, bool)> {
-        let parent = Self::open(path.parent().unwrap_or(path), true)?;
-        match path.file_name() {
-            Some(name) => parent.folder(name),
-            None => Ok((parent, false)),
-        }
+        // Without a name it is `..` or the root, which are there.
+        let Some((parent, name)) = path.parent().zip(path.file_name()) else {
+            return Ok((Self::open(path, true)?, false));
+        };
+        Self::open(parent, true)?.folder(name)
     }
 
     /// The same for a folder in this one.
@@ -43,11 +43,11 @@ impl Folder {
             Err(error) => return Err(error),
         };
         // A user may have put a link to a larger disk among that user's own folders.
-        let follow = !is_new && self.foreign_owner()?.is_none();
+        let follow = !is_new && !self.may_hold_links_of_others()?;
         let mut folder = match Self::open(&path, follow) {
             Err(_) if !follow && path.is_symlink() => {
                 return Err(io::Error::other(
-                    "it is a symbolic link, and root follows none in another user's folder",
+                    "it is a symbolic link, and root follows none in a folder that another user can write",
                 ));
             }
             opened => opened?,
@@ -120,6 +120,15 @@ impl Folder {
             Some((uid, gid)) => fchown(made, Some(uid), Some(gid)),
             None => Ok(()),
         }
+    }
+
+    /// Whether this process is root's and another user can put links into the folder.
+    fn may_hold_links_of_others(&self) -> io::Result<bool> {
+        if !geteuid().is_root() {
+            return Ok(false);
+        }
+        let data = self.handle.metadata()?;
+        Ok(data.uid() != 0 || data.mode() & 0o022 != 0)
     }
 
     /// The folder's owner, if this process is root's and the folder is not.

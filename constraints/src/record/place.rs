@@ -74,9 +74,15 @@ pub(super) fn folder(run: &str) -> io::Result<Folder> {
     Ok(folder)
 }
 
-/// Makes the folder for all records, if it is not there.
+/// Makes the folder for all records and those above it, as far as they are not there, each for the
+/// owner of the folder that it is in.
 pub fn make_root(root: &Path) -> io::Result<Folder> {
-    root.parent().map_or(Ok(()), fs::create_dir_all)?;
+    match root.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
+            make_root(parent)?;
+        }
+        _ => {}
+    }
     Ok(Folder::make(root)?.0)
 }
 

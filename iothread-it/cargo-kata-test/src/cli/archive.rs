@@ -1,4 +1,4 @@
-//! `cargo xtask archive`: the tests, built once, for machines that are unlike this one. nextest packs
+//! `cargo kata-test archive`: the tests, built once, for machines that are unlike this one. nextest packs
 //! them; each machine runs a part, and `report --merge` joins what they recorded.
 
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! `cargo xtask facts`: what this host is, for a person and for machines.
+//! `cargo kata-test facts`: what this host is, for a person and for machines.
 
 use std::process::ExitCode;
 

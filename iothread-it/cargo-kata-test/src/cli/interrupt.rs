@@ -33,6 +33,13 @@ impl Interrupts {
         let (told, tell) = std::io::pipe()?;
         let mut handlers = Vec::new();
         for signal in [SIGINT, SIGTERM] {
+            // The second one ends this process at once; its processes then end as if it was killed.
+            let code = i32::from(EXIT_CODE);
+            handlers.push(flag::register_conditional_shutdown(
+                signal,
+                code,
+                Arc::clone(&seen),
+            )?);
             handlers.push(flag::register(signal, Arc::clone(&seen))?);
             handlers.push(pipe::register(signal, OwnedFd::from(tell.try_clone()?))?);
         }

@@ -1,4 +1,4 @@
-//! `cargo xtask plan`: which test would run where. No test runs.
+//! `cargo kata-test plan`: which test would run where. No test runs.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ pub struct Options {
     #[command(flatten)]
     pub build: Build,
 
-    /// Judges a host that is not here, by what `cargo xtask facts --json` printed there. The host is
+    /// Judges a host that is not here, by what `cargo kata-test facts --json` printed there. The host is
     /// called as the file.
     #[arg(long, value_name = "FILE")]
     facts: Vec<PathBuf>,

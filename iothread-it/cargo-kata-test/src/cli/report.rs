@@ -1,4 +1,4 @@
-//! `cargo xtask report --merge DIR`: the records of several machines or shards as one run.
+//! `cargo kata-test report --merge DIR`: the records of several machines or shards as one run.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

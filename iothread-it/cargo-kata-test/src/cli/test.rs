@@ -10,7 +10,8 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
-    Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Workspace, conclude, scan,
+    Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Stop, Workspace, conclude,
+    scan,
 };
 
 use super::build::Build;
@@ -45,7 +46,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     no_test_is_lost()?;
     let allowed = options.expected.read()?;
     let workspace = Workspace::here()?;
-    let run = Run::start(&workspace.target.join("kata-test"))?;
+    let mut run = Run::start(&workspace.target.join("kata-test"))?;
     let interrupts = Interrupts::watch()?;
     let binaries = plan::binaries(&workspace, &options.build, env)?;
     let mut env = env.to_vec();
@@ -59,7 +60,12 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         elsewhere.plan.note(&run)?;
         env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
     }
-    let passed_here = !options.places.is_here() || run_here(options, &env, &run)?;
+    // A plan can take minutes. Nothing has run yet, so there is nothing to report.
+    if interrupts.seen() {
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    }
+    let passed_here =
+        !options.places.is_here() || run_here(options, &env, &mut run, interrupts.stop())?;
     if let Some(elsewhere) = &mut elsewhere {
         elsewhere.run(&run, &interrupts)?;
     }
@@ -99,17 +105,21 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
 
 /// Has cargo run the tests here, those under other harnesses and those in documentation too. Returns
 /// whether all was well.
-fn run_here(options: &Options, env: &[(&str, OsString)], run: &Run) -> Result<bool> {
-    let status = cargo::cargo()
+fn run_here(
+    options: &Options,
+    env: &[(&str, OsString)],
+    run: &mut Run,
+    stop: Stop<'_>,
+) -> Result<bool> {
+    let mut command = cargo::cargo();
+    command
         .arg("test")
         .args(options.build.arguments())
         .args(["--no-fail-fast", "--"])
         .args(&options.filters)
-        .envs(run.env())
         .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot run cargo")?;
+        .stdin(Stdio::null());
+    let status = run.attend(command, stop).context("cannot run cargo")?;
     Ok(status.success())
 }
 

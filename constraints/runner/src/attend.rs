@@ -1,0 +1,135 @@
+//! Cargo as it runs the tests here: it ends when it is done, or soon after the run is to stop.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Run, Stop};
+
+/// How long processes may take to end after the run is to stop: a grace period for tests, and a
+/// harness that then kills.
+const ENDING: Duration = Duration::from_secs(30);
+
+impl Run {
+    /// Runs a command with [what test processes need](Self::env) to its end.
+    ///
+    /// If `stop` asks meanwhile, the harnesses below the command end their tests, as they do when
+    /// this process is killed, and the command gets SIGTERM: cargo hands no signal on. The call
+    /// returns when all processes below the command have ended, or after 30 s.
+    ///
+    /// # Errors
+    ///
+    /// If the command cannot be run.
+    pub fn attend(&mut self, mut command: Command, stop: Stop<'_>) -> io::Result<ExitStatus> {
+        // Every process below the command has the writing end, so the pipe hangs up after the last.
+        let (below, held) = io::pipe()?;
+        fcntl(&held, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        let mut child = command.envs(self.env()).spawn()?;
+        drop(held);
+        let pid = child.id();
+        let (ended, end) = io::pipe()?;
+        thread::scope(|scope| {
+            let waiting = scope.spawn(move || wait(&mut child, end));
+            wait_for_either(&ended, stop)?;
+            if stop.is_asked() {
+                self.hang_up();
+                if !waiting.is_finished() {
+                    // It may have ended just now, but then nobody else has its id yet.
+                    let _ = kill(
+                        Pid::from_raw(i32::try_from(pid).unwrap_or(0)),
+                        Signal::SIGTERM,
+                    );
+                }
+                hangs_up_within(&below, ENDING);
+            }
+            waiting
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the waiting thread panicked")))
+        })
+    }
+}
+
+/// Waits for a child; the pipe hangs up then.
+fn wait(child: &mut Child, end: PipeWriter) -> io::Result<ExitStatus> {
+    let status = child.wait();
+    drop(end);
+    status
+}
+
+/// Waits until `ended` hangs up or `stop` asks.
+fn wait_for_either(ended: &PipeReader, stop: Stop<'_>) -> io::Result<()> {
+    let mut fds = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+    fds.extend(stop.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// Waits until nobody has the writing end of a pipe any more, or until the time is up.
+fn hangs_up_within(pipe: &PipeReader, limit: Duration) {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
+        if poll(&mut fds, left) != Err(Errno::EINTR) {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what stands between. That harnesses end is shown by the tests of places.
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_stops_ends_the_command_and_waits_for_what_is_below_it() {
+        let records = tempfile::tempdir().expect("a folder");
+        let mut run = Run::start(records.path()).expect("a run");
+        let late = records.path().join("late");
+        let mut command = Command::new("sh");
+        // As cargo, it hands the signal on to nobody; what is below it ends a little later.
+        let script = "(trap '' TERM; read -r _ <&\"$KATA_TEST_LIFELINE\"; sleep 0.2; echo > \"$0\") & \
+                      echo > \"$1\"; wait";
+        let began = records.path().join("began");
+        command.args(["-c", script]).arg(&late).arg(&began);
+        let (read, mut write) = io::pipe().expect("a pipe");
+        let stopper = thread::spawn(move || {
+            while !began.exists() {
+                thread::sleep(Duration::from_millis(5));
+            }
+            io::Write::write_all(&mut write, b"!").expect("a word");
+            write
+        });
+        let status = run
+            .attend(command, Stop::when_readable(read.as_fd()))
+            .expect("a command");
+        assert!(!status.success(), "{status}");
+        assert!(late.exists(), "a process below still runs");
+        drop(stopper.join());
+    }
+
+    #[test]
+    fn a_command_that_ends_by_itself_is_not_disturbed() {
+        let records = tempfile::tempdir().expect("a folder");
+        let mut run = Run::start(records.path()).expect("a run");
+        let mut command = Command::new("sh");
+        command.args(["-c", "test -n \"$KATA_TEST_RUN\" && exit 3"]);
+        let status = run.attend(command, Stop::NEVER).expect("a command");
+        assert_eq!(status.code(), Some(3));
+    }
+}
