@@ -106,7 +106,7 @@ fn main() {
 ];
 
 fn write_workspace(folder: &Path) -> Result<()> {
-    let kata_test = concat!(env!("CARGO_MANIFEST_DIR"), "/../constraints");
+    let kata_test = concat!(env!("CARGO_MANIFEST_DIR"), "/../../constraints");
     for (name, text) in FILES {
         let path = folder.join(name);
         fs::create_dir_all(path.parent().expect("a folder"))?;

@@ -137,9 +137,7 @@ fn kata_test_command(arguments: &[&str]) -> Command {
 
 /// In this workspace, as if no runner ran this test.
 fn in_workspace(command: &mut Command) -> &mut Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("a workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let ours = |name: &OsStr| {
         let name = name.to_string_lossy();
         name.starts_with("NEXTEST")
@@ -149,7 +147,7 @@ fn in_workspace(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os().filter(|(name, _)| ours(name)) {
         command.env_remove(name);
     }
-    command.current_dir(root)
+    command.current_dir(root.expect("a workspace"))
 }
 
 /// What a command said, and how it ended.
