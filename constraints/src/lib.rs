@@ -84,6 +84,7 @@ mod harness;
 mod libtest;
 mod measure;
 mod metadata;
+mod one_version;
 mod record;
 mod registry;
 mod session;

@@ -5,8 +5,8 @@
 //! linker keep the section whatever it collects. Where that is not so (Miri, and systems with
 //! another form of programs), a function for each test registers it before `main`.
 //!
-//! The section's name has the version, in which a `Test` has one layout: another version of this crate
-//! in the same program has its tests in a section of its own.
+//! The section's name has the version, in which a `Test` has one layout. A program with two versions
+//! does not link; should one do so all the same, each version has a section of its own.
 #![cfg_attr(
     all(target_os = "linux", not(miri)),
     expect(unsafe_code, reason = "the ends of a section have no safe form")

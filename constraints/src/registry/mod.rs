@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::constraint::Constraint;
 use crate::elsewhere::scaled;
 use crate::names::Names;
+use crate::one_version::there_is_one_version;
 
 pub use collected::Required;
 pub(crate) use collected::tests;
@@ -258,6 +259,7 @@ impl Test {
 
 /// Says whether what a test returned is a success; prints the error if it is one.
 pub fn succeeded(returned: impl Termination) -> bool {
+    there_is_one_version();
     returned.report() == ExitCode::SUCCESS
 }
 
