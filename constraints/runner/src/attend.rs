@@ -102,16 +102,15 @@ mod tests {
         let mut run = Run::start(records.path()).expect("a run");
         let late = records.path().join("late");
         let mut command = Command::new("sh");
-        // As cargo, it hands the signal on to nobody; what is below it ends a little later.
-        let script = "(trap '' TERM; read -r _ <&\"$KATA_TEST_LIFELINE\"; sleep 0.2; echo > \"$0\") & \
-                      echo > \"$1\"; wait";
-        let began = records.path().join("began");
-        command.args(["-c", script]).arg(&late).arg(&began);
+        // Like cargo, the shell forwards no signal. The process below it ends a little after the
+        // lifeline has hung up.
+        let script = "(cat \"/proc/self/fd/$KATA_TEST_LIFELINE\"; sleep 0.2; echo > \"$0\") & \
+                      echo; wait";
+        let (mut began, output) = io::pipe().expect("a pipe");
+        command.args(["-c", script]).arg(&late).stdout(output);
         let (read, mut write) = io::pipe().expect("a pipe");
         let stopper = thread::spawn(move || {
-            while !began.exists() {
-                thread::sleep(Duration::from_millis(5));
-            }
+            io::Read::read_exact(&mut began, &mut [0]).expect("the shell has started");
             io::Write::write_all(&mut write, b"!").expect("a word");
             write
         });

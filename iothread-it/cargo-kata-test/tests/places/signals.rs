@@ -1,4 +1,4 @@
-//! A runner that is told to end, or killed, while its VM runs a test.
+//! A runner that gets SIGINT, SIGTERM or SIGKILL while its VM runs a test.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -61,7 +61,10 @@ fn strikes(rig: &mut Rig, operations: &[Operation]) -> Result<()> {
 /// Checks what is left of a disturbed operation, and takes it off.
 fn recovers(rig: &mut Rig, outcome: Result<()>) -> Result<()> {
     ensure!(rig.proxy.struck(), "nothing was disturbed: {outcome:?}");
-    ensure!(outcome.is_err(), "it came to nothing, and nobody said so");
+    ensure!(
+        outcome.is_err(),
+        "the operation had no effect, but it reported success"
+    );
     rig.reconnect()?;
     nothing_is_forgotten(rig)?;
     for id in IDS {

@@ -2,7 +2,7 @@
 //! restored from it.
 //!
 //! Which of the two it is, is a type. Only a [`DraftRam`] makes QEMU map the file shared, and it
-//! ends, in [`Draft::commit`](super::entry::Draft::commit), before there is a [`TemplateRam`] of
+//! ends, in [`Draft::commit`](crate::warm), before there is a [`TemplateRam`] of
 //! the same file.
 
 use std::fs::File;

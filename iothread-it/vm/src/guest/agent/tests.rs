@@ -244,7 +244,7 @@ fn a_guest_that_does_not_answer_has_no_longer_than_the_deadline() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
-/// What the guest sees instead is told, also if that came before the deadline.
+/// The error says what the guest sees instead, also if that answer came before the deadline.
 #[test]
 fn an_agent_that_sees_no_disk_says_so_at_the_deadline() {
     let (agent, mut guest) = channel();
