@@ -127,7 +127,8 @@ mod sys;
 /// - `timeout = "30s"` (`ms`, `s`, `m`, `h`): when that time is up, the test's process group is
 ///   terminated, after a grace period killed, and the test has failed; without one a test is only spoken of after a minute;
 /// - `serial = "group"`: no two tests of a group run at the same time, in whatever binary or process
-///   of nextest; waiting for its turn does not count for a test's `timeout`;
+///   of nextest; waiting for its turn does not count for a test's `timeout`. The wait is announced
+///   after a minute (`KATA_TEST_SLOW_AFTER`) and fails the test after an hour;
 /// - `own_machine`: where a runner makes a VM for tests, this one gets a VM for itself alone, and what it
 ///   does to the kernel meets no other test; on a host that is there anyway it changes nothing;
 /// - `crate = path`: where kata-test is, if not at `::kata_test`.

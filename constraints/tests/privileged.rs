@@ -14,9 +14,10 @@ mod folder;
 mod run;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kata_test::kata_test;
@@ -339,32 +340,54 @@ fn a_test_that_cannot_be_killed_does_not_hang_the_harness() {
     assert!(said.stdout.contains(&why), "{}", said.stdout);
 }
 
-/// As it is by a timeout, so by Ctrl-C.
-#[kata_test(root, command("cargo", "setpriv", "timeout"))]
+#[kata_test(root, command("cargo", "setpriv"))]
 fn an_interrupted_test_that_cannot_be_killed_does_not_hang_the_harness() {
     let sample = Sample::build("hostile");
-    let inner = without_cap_kill(&sample, &["--exact", "stops::as_another_user"]);
-    let mut command = Command::new("timeout");
-    command.args(["--signal=INT", "1"]);
-    command.arg(inner.get_program()).args(inner.get_args());
-    command.current_dir(inner.get_current_dir().expect("a folder"));
-    for (name, value) in inner
-        .get_envs()
-        .filter_map(|(name, value)| Some((name, value?)))
-    {
-        command.env(name, value);
-    }
-    command.env("SAMPLE", "hang");
+    let args = ["--exact", "stops::as_another_user", "--nocapture"];
+    let mut command = without_cap_kill(&sample, &args);
+    // A file: the test outlives the harness and would keep a pipe open.
+    let mut stdout = tempfile::tempfile().expect("a file");
+    command
+        .env("SAMPLE", "hang")
+        .stdout(stdout.try_clone().expect("a descriptor"))
+        .stderr(Stdio::piped());
+    let mut harness = command.spawn().expect("setpriv");
+    let mut stderr = BufReader::new(harness.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    stderr.read_line(&mut line).expect("text");
+    let pid = number_after(&line, "waiting as ");
     let start = Instant::now();
-    let said = Said::by(command);
-    let pid = number_after(&said.stdout, "waiting as ");
-    assert!(end(pid), "process {pid} is gone");
+    let harness_pid = Pid::from_raw(i32::try_from(harness.id()).expect("a pid"));
+    kill(harness_pid, Signal::SIGINT).expect("kill");
+    harness.wait().expect("an end");
     assert!(start.elapsed() < Duration::from_secs(30), "it hung");
+    assert!(end(pid), "process {pid} is gone");
+    let mut text = String::new();
+    stdout.rewind().expect("the start of the file");
+    stdout.read_to_string(&mut text).expect("text");
     let why = format!(
         "note: interrupted by SIGINT; process {pid} cannot be killed (Operation not permitted) and \
          still runs\n"
     );
-    assert!(said.stdout.contains(&why), "{}", said.stdout);
+    assert!(text.contains(&why), "{text}");
+}
+
+/// Evaluating constraints as another user takes a fork, which a process with threads must not do.
+#[kata_test(root, command = "cargo")]
+fn a_list_of_a_binary_with_threads_forks_nothing() {
+    let sample = Sample::build("hostile");
+    for (allow, verdict) in [("0", "undetermined"), ("1", "met")] {
+        let mut command = sample.command(&["--verdicts", "--exact", "unprivileged::has_a_home"]);
+        command
+            .env("SAMPLE", "thread")
+            .env("KATA_TEST_ALLOW_THREADS", allow);
+        let said = Said::by(command);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        let verdict = format!("\"verdict\":\"{verdict}\"");
+        assert!(said.stdout.contains(&verdict), "{}", said.stdout);
+        let names_threads = said.stdout.contains("has 2 threads");
+        assert_eq!(names_threads, allow == "0", "{}", said.stdout);
+    }
 }
 
 #[kata_test(root, command("cargo", "setpriv"))]

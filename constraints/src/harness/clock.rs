@@ -220,7 +220,7 @@ impl Clock {
 }
 
 /// A time that is no longer to be thought of rather than one that no clock has.
-fn later(at: Instant, by: Duration) -> Instant {
+pub(super) fn later(at: Instant, by: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     at.checked_add(by).unwrap_or(at + YEAR)
 }

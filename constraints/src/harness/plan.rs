@@ -123,21 +123,25 @@ impl Plan {
     pub(super) fn judge(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Judged> {
         let mut judged: Vec<Option<Judged>> = Vec::new();
         let mut elsewhere: Vec<(usize, User)> = Vec::new();
+        let own_users = !self.options.in_process && self.contract.recorded.is_none();
         for (index, test) in tests.iter().enumerate() {
-            let user = User::for_test(test)
-                .filter(|_| !self.options.in_process && self.contract.recorded.is_none());
-            judged.push(match (test.ignore, user) {
+            let user = || match own_users {
+                true => User::for_test(test),
+                false => Ok(None),
+            };
+            judged.push(match (test.ignore, &self.contract.recorded) {
                 (Some(reason), _) if self.options.which == Which::NotIgnored => {
                     Some(Judged::Ignored(reason))
                 }
-                (_, Some(user)) => {
-                    elsewhere.push((index, user));
-                    None
-                }
-                (_, None) => Some(match &self.contract.recorded {
-                    Some(recorded) => recorded::judge(test, recorded),
-                    None => Judged::As(None, judge(test.constraints, host)),
-                }),
+                (_, Some(recorded)) => Some(recorded::judge(test, recorded)),
+                (_, None) => match user() {
+                    Ok(Some(user)) => {
+                        elsewhere.push((index, user));
+                        None
+                    }
+                    Ok(None) => Some(Judged::As(None, judge(test.constraints, host))),
+                    Err(problem) => Some(Judged::As(None, user::unknown_user(&problem))),
+                },
             });
         }
         while let Some((_, user)) = elsewhere.first().copied() {

@@ -4,7 +4,6 @@
 mod descriptors;
 mod exit;
 mod owner;
-mod pidfd;
 mod print;
 mod signals;
 
@@ -12,6 +11,5 @@ pub(crate) use descriptors::close_private_descriptors;
 pub(crate) use exit::at_exit;
 pub(crate) use kata_test_host::sys::*;
 pub(crate) use owner::{OWNER, make_room_for_owner, mark_owner};
-pub(crate) use pidfd::ends_within;
 pub(crate) use print::{stderr, stdout};
 pub(crate) use signals::{Signals, default_signals};

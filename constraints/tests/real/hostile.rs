@@ -1,6 +1,7 @@
 //! Tests that do their worst: each is one outcome, and nobody else's.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -235,25 +236,34 @@ fn a_lock_dies_with_its_holder_and_waiting_is_not_limited() {
     assert!(!is_alive(test));
 }
 
+/// The lock is released only after the notice has been read.
 #[test]
 fn a_wait_for_a_serial_group_is_announced() {
     let sample = Sample::build("hostile");
-    // Makes the lock's file.
+    // Creates the lock file.
     assert_eq!(sample.run(&["--exact", "serial::a"]).code, Some(0));
-    let lock = sample.serial_lock("one");
-    lock.lock().expect("the lock");
-    let mut command = sample.command(&["--in-process", "--exact", "serial::a"]);
-    command.env("KATA_TEST_SLOW_AFTER", "50ms");
-    let holder = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(1));
-        lock.unlock().expect("unlock");
-    });
-    let said = Said::by(command);
-    holder.join().expect("a thread");
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let notice = "waiting for serial group one, of which another test runs (it holds ";
-    assert_eq!(said.stderr.matches(notice).count(), 1, "{}", said.stderr);
-    assert!(said.stderr.contains("one.lock)\n"), "{}", said.stderr);
+    for in_process in [&["--in-process"][..], &[]] {
+        let lock = sample.serial_lock("one");
+        lock.lock().expect("the lock");
+        let mut command = sample.command(&[in_process, &["--exact", "serial::a"]].concat());
+        command
+            .env("KATA_TEST_SLOW_AFTER", "50ms")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut harness = command.spawn().expect("a process");
+        let mut lines = BufReader::new(harness.stderr.take().expect("a pipe")).lines();
+        let notice = lines.next().expect("a notice").expect("text");
+        let start = format!(
+            "waiting for serial group one: process {} (",
+            std::process::id()
+        );
+        assert!(notice.starts_with(&start), "{notice}");
+        assert!(notice.ends_with("/serial/one.lock"), "{notice}");
+        lock.unlock().expect("unlocked");
+        let rest: Vec<_> = lines.map_while(Result::ok).collect();
+        assert_eq!(rest, [""; 0], "{in_process:?}");
+        assert!(harness.wait().expect("an end").success());
+    }
 }
 
 #[test]

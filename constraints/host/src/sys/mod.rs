@@ -18,4 +18,4 @@ pub use pipe::pipe;
 pub use run::{Ran, command_within, run_within};
 pub use target::{is_target, target_folder_of};
 pub use thread::in_thread_within;
-pub use wait::has_ended;
+pub use wait::{ends_within, has_ended};

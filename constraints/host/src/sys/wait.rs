@@ -65,6 +65,11 @@ impl Child {
     }
 }
 
+/// Waits for the end of a child, which stays a zombie; `false` if it has not ended in time.
+pub fn ends_within(pid: Pid, limit: Duration) -> bool {
+    Child::of(pid).wait(Instant::now() + limit)
+}
+
 /// Says whether a child has ended, and leaves it a zombie.
 #[cfg(target_os = "linux")]
 pub fn has_ended(pid: Pid) -> bool {

@@ -14,6 +14,7 @@ use nix::unistd::Pid;
 
 use crate::verdict::Reason;
 use mounts::{Mount, Mounts};
+pub(super) use processes::command_line;
 use processes::{Process, Processes};
 
 /// How long a process may outlive its test: one that ends by itself at once was not left behind.

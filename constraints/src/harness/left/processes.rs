@@ -15,7 +15,6 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, getpid};
 
 use super::Suspect;
-use crate::sys::has_ended;
 use crate::sys::{OWNER, ends_within};
 
 /// How long a killed process may take to end before it is said to live on.
@@ -44,11 +43,8 @@ impl Process {
         let alive = match kill(self.pid, Signal::SIGKILL) {
             Err(Errno::ESRCH) => None,
             Err(errno) => Some(format!("kill: {}", errno.desc())),
-            Ok(()) => match ends_within(self.pid, DYING) {
-                Ok(true) => None,
-                _ if has_ended(self.pid) => None,
-                _ => Some("not seen to end on SIGKILL".to_owned()),
-            },
+            Ok(()) if ends_within(self.pid, DYING) => None,
+            Ok(()) => Some("not seen to end on SIGKILL".to_owned()),
         };
         match alive {
             None => format!("process {self}, killed"),
@@ -175,7 +171,7 @@ fn owner(pid: Pid) -> Option<Pid> {
 }
 
 /// The words that a program was started with, as far as they tell it from others.
-fn command_line(pid: Pid) -> Option<String> {
+pub(in crate::harness) fn command_line(pid: Pid) -> Option<String> {
     let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = String::from_utf8_lossy(&words).replace('\0', " ");
     let words: String = words.trim().chars().take(80).collect();

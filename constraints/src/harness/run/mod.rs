@@ -18,7 +18,7 @@ use super::left::Left;
 use super::lifeline::Lifeline;
 use super::plan::{Decided, Decision, Plan};
 use super::select::Selected;
-use super::serial::{Serial, Turn};
+use super::serial::{Serial, Turn, longest_wait};
 use super::shuffle::shuffle;
 use super::stop::Cause;
 use super::user::Home;
@@ -39,7 +39,7 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
         report: Report::new(plan, selected.filtered_out)?,
         signals,
         lifeline: Lifeline::here(),
-        serial: Serial::default(),
+        serial: Serial::new(periods.slow_after, longest_wait()),
         left: Left::watch(),
         running: Vec::new(),
         no_input: File::open("/dev/null").ok(),
@@ -105,6 +105,9 @@ impl Run<'_> {
         loop {
             let fail_fast = self.plan.options.fail_fast && self.report.has_failures();
             let stop = self.interrupt.is_some() || fail_fast;
+            for notice in self.serial.overdue(Instant::now()) {
+                stderr(&format!("{notice}\n"));
+            }
             if !stop {
                 self.begin_some(&mut waiting);
             }
@@ -190,6 +193,7 @@ impl Run<'_> {
         for child in &mut self.running {
             child.resume(suspended);
         }
+        self.serial.pause(suspended);
     }
 
     /// Waits for output, for the end of a child, for a signal, for the end of the runner, for a
@@ -211,7 +215,8 @@ impl Run<'_> {
         if let Some(fd) = self.left.fd() {
             fds.push(PollFd::new(fd, PollFlags::POLLPRI));
         }
-        let next = self.running.iter().filter_map(Child::next).min();
+        let next = self.running.iter().filter_map(Child::next);
+        let next = next.chain(self.serial.next()).min();
         let limit = next.map_or(PollTimeout::NONE, |next| {
             timeout(next.saturating_duration_since(Instant::now()))
         });
@@ -243,7 +248,7 @@ impl Run<'_> {
             index -= 1;
             let next = &waiting[index];
             let turn = match (&next.decision, next.test.serial) {
-                (Decision::Run, Some(group)) => self.serial.ask(group),
+                (Decision::Run, Some(group)) => self.serial.ask(group, Instant::now()),
                 _ => Turn::Granted,
             };
             match turn {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{Home, User, needed, out_of_reach};
 use crate::constraint::{Judgement, Standing, judge};
 use crate::facts::{self, Here};
+use crate::harness::threads;
 use crate::registry::Test;
 use crate::sys::{Bounded, Sends, answer_within};
 use crate::verdict::Reason;
@@ -18,6 +19,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// Judges the constraints of some tests as a user.
 pub(in crate::harness) fn judge_all(user: User, tests: &[&Test]) -> Vec<Judgement> {
+    // A list does not refuse a process with threads as a run does: nothing but this is forked for it.
+    if let Some(problem) = threads::problem().filter(|_| !threads::are_allowed()) {
+        return undetermined(tests.len(), &problem);
+    }
     let limit = LIMIT.saturating_mul(u32::try_from(tests.len()).unwrap_or(u32::MAX));
     // Who is shut out of a folder cannot even ask for its name.
     let needed = needed();
@@ -46,7 +51,7 @@ pub(in crate::harness) fn judge_all(user: User, tests: &[&Test]) -> Vec<Judgemen
         // Coverage counters are written by the ordinary way out.
         std::process::exit(0);
     };
-    // SAFETY: the harness has one thread.
+    // SAFETY: the harness has one thread, or its user has accepted the risk.
     let answer = unsafe { answer_within(limit, work) };
     let problem = match answer {
         Ok(Bounded::Answer(bytes)) => {
@@ -61,6 +66,11 @@ pub(in crate::harness) fn judge_all(user: User, tests: &[&Test]) -> Vec<Judgemen
         Err(errno) => format!("fork: {errno}"),
     };
     undetermined(tests.len(), &format!("as uid {}, {problem}", user.uid()))
+}
+
+/// The verdict on a test whose user cannot be looked up.
+pub(in crate::harness) fn unknown_user(problem: &str) -> Judgement {
+    standing(Standing::Undetermined, problem, "user database")
 }
 
 fn undetermined(count: usize, observed: &str) -> Vec<Judgement> {

@@ -20,7 +20,7 @@ use crate::sys::{die_with, may_execute};
 
 use account::Account;
 pub(super) use home::Home;
-pub(super) use judge::judge_all;
+pub(super) use judge::{judge_all, unknown_user};
 
 /// The user that is nobody almost everywhere.
 const NOBODY: u32 = 65534;
@@ -36,48 +36,31 @@ impl PartialEq for User {
 }
 
 impl User {
-    /// The user that this test is to be given, if it needs another one than this process's.
-    pub(super) fn for_test(test: &Test) -> Option<Self> {
-        Self::wanted(test).filter(|_| cfg!(target_os = "linux") && geteuid().is_root())
+    /// The user that a test gets, if this process is root's and the test needs another one.
+    pub(super) fn for_test(test: &Test) -> Result<Option<Self>, String> {
+        if cfg!(target_os = "linux") && geteuid().is_root() {
+            Self::wanted(test)
+        } else {
+            Ok(None)
+        }
     }
 
-    /// The user that this test is to be given wherever the process is root's.
-    pub(super) fn wanted(test: &Test) -> Option<Self> {
-        let wanted = |need: &Constraint| match need {
-            Constraint::Atom(Atom::Uid(uid)) if *uid != 0 => Some(Self::of(*uid)),
-            Constraint::Atom(Atom::NonRoot) => Some(Self::unprivileged()),
+    /// The user that a test gets wherever the process is root's. A uid comes before `non_root`.
+    pub(super) fn wanted(test: &Test) -> Result<Option<Self>, String> {
+        let uid = test.constraints.iter().find_map(|need| match need {
+            Constraint::Atom(Atom::Uid(uid)) if *uid != 0 => Some(*uid),
             _ => None,
+        });
+        let is_non_root = |need| matches!(need, &Constraint::Atom(Atom::NonRoot));
+        let account = match uid {
+            Some(uid) => Account::of(Uid::from_raw(uid), None),
+            None if test.constraints.iter().any(is_non_root) => {
+                let (uid, gid) = unprivileged();
+                Account::of(uid, Some(gid))
+            }
+            None => return Ok(None),
         };
-        let mut users = test.constraints.iter().filter_map(wanted);
-        let first = users.next()?;
-        // Whoever asks for a user by number means that one; two of them nobody can be.
-        Some(
-            users
-                .find(|user| *user != first)
-                .filter(|_| first == Self::unprivileged())
-                .unwrap_or(first),
-        )
-    }
-
-    /// A user by number.
-    fn of(uid: u32) -> Self {
-        Self(Account::of(Uid::from_raw(uid), None))
-    }
-
-    /// Whoever became root by sudo, else nobody.
-    fn unprivileged() -> Self {
-        let number = |name| {
-            env::var(name)
-                .ok()?
-                .parse()
-                .ok()
-                .filter(|id: &u32| *id != 0)
-        };
-        let (uid, gid) = match (number("SUDO_UID"), number("SUDO_GID")) {
-            (Some(uid), Some(gid)) => (uid, gid),
-            _ => (NOBODY, NOBODY),
-        };
-        Self(Account::of(Uid::from_raw(uid), Some(Gid::from_raw(gid))))
+        account.map(|account| Some(Self(account)))
     }
 
     pub(super) fn uid(self) -> u32 {
@@ -115,6 +98,18 @@ impl User {
         die_with(parent);
         Ok(())
     }
+}
+
+/// The user who became root by sudo, else nobody.
+fn unprivileged() -> (Uid, Gid) {
+    let number = |name| {
+        let number: Option<u32> = env::var(name).ok()?.parse().ok();
+        number.filter(|id| *id != 0)
+    };
+    let (uid, gid) = number("SUDO_UID")
+        .zip(number("SUDO_GID"))
+        .unwrap_or((NOBODY, NOBODY));
+    (Uid::from_raw(uid), Gid::from_raw(gid))
 }
 
 /// What a test needs to reach: the folder of its package, and its own executable.

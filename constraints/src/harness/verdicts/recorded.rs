@@ -6,19 +6,20 @@ use crate::constraint::{Judgement, judge as judge_all};
 use crate::contract::Recorded;
 use crate::facts::{Answer, Finding, Host, Question};
 use crate::harness::judged::Judged;
-use crate::harness::user::User;
+use crate::harness::user::{User, unknown_user};
 use crate::registry::Test;
 
 /// Judges a test. Where the host was recorded as root, a test that needs another user gets one.
 pub(in crate::harness) fn judge(test: &Test, host: &Recorded) -> Judged {
     let root = Finding::Is("0".to_owned());
     let is_root = || host.ask(Question::EffectiveUid).finding == root;
-    match User::wanted(test).filter(|_| is_root()) {
-        Some(user) => {
+    match User::wanted(test) {
+        Err(problem) => Judged::As(None, unknown_user(&problem)),
+        Ok(Some(user)) if is_root() => {
             let judgement = judge_all(test.constraints, &AsUser { host, user });
             Judged::As(Some(user), judgement)
         }
-        None => Judged::As(None, judge_all(test.constraints, host)),
+        Ok(_) => Judged::As(None, judge_all(test.constraints, host)),
     }
 }
 
