@@ -190,7 +190,7 @@ pub mod __runner {
     pub use crate::measure::Measures;
     pub use crate::record::opt_ins::ENDING;
     pub use crate::record::{
-        Ending, Folder, LIFELINE, Phase, Record, SCHEMA, UNFINISHED, file_name, make_root,
+        Folder, LIFELINE, Outcome, Phase, RecordLine, SCHEMA, UNFINISHED, file_name, make_root,
         point_latest, prune, run_folder, start_time,
     };
     pub use crate::registry::{BINARY_ID, BINARY_IDS};

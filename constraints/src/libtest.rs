@@ -15,7 +15,7 @@ use crate::harness::{Ended, Missing, run_body, serial_lock};
 use crate::measure::{self, Measures};
 use crate::names::Names;
 use crate::record::opt_ins;
-use crate::record::{self, Ending, Phase, Record};
+use crate::record::{self, Outcome, Phase, RecordLine};
 use crate::registry::{self, Target, Test};
 use crate::sys::{at_exit, in_thread_within, stderr};
 use crate::verdict::{Reason, explain, join};
@@ -43,7 +43,7 @@ pub fn libtest(path: &str, target: Target) {
     match judgement.standing {
         Standing::Met => case.run(Vec::new()),
         Standing::Undetermined => {
-            case.write(Ending::Undetermined, reasons, 0.0, &Measures::new());
+            case.write(Outcome::Undetermined, reasons, 0.0, &Measures::new());
             panic!("not run, since it is undetermined: {}", join(reasons));
         }
         Standing::Unmet if contract.unskip => case.run(judgement.reasons),
@@ -77,15 +77,15 @@ impl Case {
     fn run(self, mut unmet: Vec<Reason>) {
         let lock = self.test.serial.map(serial_lock).transpose();
         let _lock = lock.unwrap_or_else(|problem| {
-            self.write(Ending::Failed, &[], 0.0, &Measures::new());
+            self.write(Outcome::Failed, &[], 0.0, &Measures::new());
             panic!("not run: {problem}")
         });
-        self.write(Ending::Lost, &[], 0.0, &Measures::new());
+        self.write(Outcome::Lost, &[], 0.0, &Measures::new());
         let start = Instant::now();
         let finished = run_within(self.test);
         let millis = start.elapsed().as_secs_f64() * 1000.0;
         let Some(((ended, waived), measures)) = finished else {
-            self.write(Ending::TimedOut, &unmet, millis, &Measures::new());
+            self.write(Outcome::TimedOut, &unmet, millis, &Measures::new());
             panic!(
                 "timed out after {:?}",
                 self.test.time_limit().unwrap_or_default()
@@ -100,12 +100,12 @@ impl Case {
         {
             return self.skip(&halt.reasons, "stopped half-way", millis, &measures);
         }
-        let (ending, reasons) = match &ended {
-            Ended::Passed => (Ending::Passed, &[][..]),
-            Ended::Failed(_) | Ended::Panicked(_) => (Ending::Failed, &[][..]),
-            Ended::Halted(halt) => (Ending::Undetermined, &halt.reasons[..]),
+        let (outcome, reasons) = match &ended {
+            Ended::Passed => (Outcome::Passed, &[][..]),
+            Ended::Failed(_) | Ended::Panicked(_) => (Outcome::Failed, &[][..]),
+            Ended::Halted(halt) => (Outcome::Undetermined, &halt.reasons[..]),
         };
-        self.write(ending, reasons, millis, &measures);
+        self.write(outcome, reasons, millis, &measures);
         match ended {
             Ended::Passed => {}
             Ended::Failed(why) => panic!("{why}"),
@@ -118,7 +118,7 @@ impl Case {
     /// Ends a test that was run though it is unmet.
     fn end_unmet(self, ended: &Ended, unmet: &[Reason], millis: f64, measures: &Measures) {
         if matches!(ended, Ended::Passed) {
-            self.write(Ending::Passed, unmet, millis, measures);
+            self.write(Outcome::Passed, unmet, millis, measures);
             stderr(&format!(
                 "test {} passed with a stale constraint: {}\n",
                 self.test.name(),
@@ -139,27 +139,27 @@ impl Case {
         if !self.contract.unskip
             && let Some(forbidden) = forbidden
         {
-            self.write(Ending::Failed, reasons, millis, measures);
+            self.write(Outcome::Failed, reasons, millis, measures);
             panic!("{what}: {}\n{forbidden}", join(reasons));
         }
         if under_nextest() {
-            self.write(Ending::Failed, reasons, millis, measures);
+            self.write(Outcome::Failed, reasons, millis, measures);
             panic!(
                 "{what}: {}\nRust's own harness cannot show nextest a skip. Set `harness = false` \
                  for this target in Cargo.toml and write `kata_test::main!();` at its root.",
                 join(reasons)
             );
         }
-        self.write(Ending::Skipped, reasons, millis, measures);
+        self.write(Outcome::Skipped, reasons, millis, measures);
         announce(self.test, reasons);
     }
 
-    fn write(self, ending: Ending, reasons: &[Reason], duration_ms: f64, measures: &Measures) {
-        record::write(&Record {
+    fn write(self, outcome: Outcome, reasons: &[Reason], duration_ms: f64, measures: &Measures) {
+        record::write(&RecordLine {
             binary: &self.target.binary_id(),
             test: self.test.name(),
             phase: Phase::Run,
-            ending,
+            outcome,
             reasons,
             issue: self.test.issue,
             reason: self.test.reason,

@@ -10,7 +10,7 @@ use guest_vm::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice,
 use guest_vm::config::{self, HypervisorConfig};
 use guest_vm::qemu::{Accelerator, NoTopology, Topology};
 use guest_vm::warm::WarmStore;
-use kata_test_runner::{Outcome, OutcomeKind, Run};
+use kata_test_runner::{Outcome, Record, Run};
 
 use crate::interrupt::{self, Interrupts};
 use crate::{cargo, provision, room, table};
@@ -250,17 +250,14 @@ fn origin(origin: &Origin) -> String {
 /// All asked for have passed, but for those that this QEMU or host cannot run, or the command fails
 /// and says how many have not.
 fn verdict(
-    outcomes: &[Outcome],
+    outcomes: &[Record],
     asked: usize,
     status: std::process::ExitStatus,
 ) -> Result<ExitCode> {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
-    let passed = count(OutcomeKind::Passed);
-    let skipped = count(OutcomeKind::Skipped);
-    for outcome in outcomes
-        .iter()
-        .filter(|o| o.outcome == OutcomeKind::Skipped)
-    {
+    let passed = count(Outcome::Passed);
+    let skipped = count(Outcome::Skipped);
+    for outcome in outcomes.iter().filter(|o| o.outcome == Outcome::Skipped) {
         for reason in &outcome.reasons {
             println!("skipped: {}: {reason}", outcome.test);
         }

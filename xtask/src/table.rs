@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use guest_vm::qemu::Topology;
-use kata_test_runner::{Outcome, OutcomeKind};
+use kata_test_runner::{Outcome, Record};
 
 /// Returns the topology that a test's name has among its modules: `module::topology::case`.
 pub(crate) fn topology(test: &str) -> Option<Topology> {
@@ -22,7 +22,7 @@ fn case(test: &str) -> String {
 }
 
 /// Lays out the outcomes.
-pub(crate) fn of(outcomes: &[Outcome]) -> Table {
+pub(crate) fn of(outcomes: &[Record]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
         "case",
@@ -56,7 +56,7 @@ pub(crate) fn of(outcomes: &[Outcome]) -> Table {
 }
 
 /// A case that guards against a bug passes, too, by failing on a QEMU that is known to have it.
-fn what_came_of(outcome: &Outcome) -> String {
+fn what_came_of(outcome: &Record) -> String {
     match is_expected_failure(outcome) {
         true => "failed as expected".to_owned(),
         false => outcome.outcome.to_string(),
@@ -64,8 +64,8 @@ fn what_came_of(outcome: &Outcome) -> String {
 }
 
 /// Returns whether a case passed since it failed in the way that its mark says.
-pub(crate) fn is_expected_failure(outcome: &Outcome) -> bool {
-    outcome.outcome == OutcomeKind::Passed && outcome.measures.contains_key("expected_failure")
+pub(crate) fn is_expected_failure(outcome: &Record) -> bool {
+    outcome.outcome == Outcome::Passed && outcome.measures.contains_key("expected_failure")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::{Outcome, RunnerError, TestId};
+use super::{Record, RunnerError, TestId};
 
 /// Tests that may run nowhere, a line each: the binary's id, a space, and the test's name. What
 /// follows a `#` is a comment.
@@ -47,18 +47,18 @@ impl AllowedNowhere {
 
     /// The tests that ran nowhere and are not on the list.
     #[must_use]
-    pub fn missing(&self, outcomes: &[Outcome]) -> Vec<TestId> {
+    pub fn missing(&self, outcomes: &[Record]) -> Vec<TestId> {
         nowhere(outcomes).difference(&self.tests).cloned().collect()
     }
 
     /// The tests on the list that did run somewhere, or are not there any more.
     #[must_use]
-    pub fn stale(&self, outcomes: &[Outcome]) -> Vec<TestId> {
+    pub fn stale(&self, outcomes: &[Record]) -> Vec<TestId> {
         self.tests.difference(&nowhere(outcomes)).cloned().collect()
     }
 }
 
-fn nowhere(outcomes: &[Outcome]) -> BTreeSet<TestId> {
+fn nowhere(outcomes: &[Record]) -> BTreeSet<TestId> {
     let nowhere = outcomes.iter().filter(|one| one.outcome.is_nowhere());
     nowhere.map(TestId::of).collect()
 }
@@ -67,7 +67,7 @@ fn nowhere(outcomes: &[Outcome]) -> BTreeSet<TestId> {
 mod tests {
     use super::*;
 
-    fn outcome(test: &str, outcome: &str) -> Outcome {
+    fn outcome(test: &str, outcome: &str) -> Record {
         let line = format!(
             r#"{{"schema":1,"run":"r","binary":"p::it","test":"{test}","place":"here","phase":"run","attempt":1,"as_uid":0,"outcome":"{outcome}","reasons":[],"issue":null,"reason":null,"signal":null,"duration_ms":0,"measures":{{}}}}"#
         );

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Outcome, OutcomeKind};
+use super::{Outcome, Record};
 
 /// Whether a run as a whole is good, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub enum Conclusion {
 /// Concludes from the outcomes of a run. A single binary may run nothing: a filter can lead past
 /// it. A run may not.
 #[must_use]
-pub fn conclude(outcomes: &[Outcome]) -> Conclusion {
+pub fn conclude(outcomes: &[Record]) -> Conclusion {
     let failures = outcomes.iter().filter(|o| o.outcome.is_failure()).count();
-    let passed = outcomes.iter().any(|o| o.outcome == OutcomeKind::Passed);
+    let passed = outcomes.iter().any(|o| o.outcome == Outcome::Passed);
     match (failures, passed) {
         (0, true) => Conclusion::Good,
         (0, false) => Conclusion::NothingRan,

@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use super::merge::{ABOUT_TO_RUN, read};
 use super::plan::chain;
 use super::{
-    Binary, Job, JobTest, Outcome, OutcomeKind, Outlook, Phase, Plan, PlannedTest, Run,
-    RunnerError, Site, Stop, TestId,
+    Binary, Job, JobTest, Outcome, Outlook, Phase, Plan, PlannedTest, Record, Run, RunnerError,
+    Site, Stop, TestId,
 };
 use kata_test::__runner::{HERE, LEAVE};
 use kata_test_host::verdict::Reason;
@@ -200,10 +200,10 @@ impl Pending<'_> {
     }
 
     /// Takes in what came of it in a place.
-    fn learn(&mut self, place: usize, record: Option<&OutcomeKind>, broken: Option<&String>) {
+    fn learn(&mut self, place: usize, record: Option<&Outcome>, broken: Option<&String>) {
         match (record, broken) {
             // The answers that were known have changed, or an open question has got its answer.
-            (Some(OutcomeKind::Skipped), _) => drop(self.places.pop_front()),
+            (Some(Outcome::Skipped), _) => drop(self.places.pop_front()),
             (Some(_), _) => {
                 self.places.clear();
                 self.broken = None;
@@ -235,15 +235,15 @@ pub(super) fn records_of(
     run: &Run,
     place: &str,
     binary: &str,
-) -> Result<BTreeMap<String, OutcomeKind>, RunnerError> {
-    let is_of = |record: &Outcome| {
+) -> Result<BTreeMap<String, Outcome>, RunnerError> {
+    let is_of = |record: &Record| {
         record.place == place
             && record.binary == binary
             && record.phase == Phase::Run
             && record.attempt != ABOUT_TO_RUN
     };
     let records = read(run.dir())?.into_iter().filter(is_of);
-    let mut kinds: BTreeMap<String, OutcomeKind> = BTreeMap::new();
+    let mut kinds: BTreeMap<String, Outcome> = BTreeMap::new();
     for record in records {
         let kind = kinds.entry(record.test).or_insert(record.outcome);
         *kind = record.outcome.min(*kind);

@@ -2,7 +2,7 @@
 
 use super::merge::MERGED;
 use super::report::Report;
-use super::{Outcome, RunnerError, html, junit, summary};
+use super::{Record, RunnerError, html, junit, summary};
 use kata_test::__runner::Folder;
 
 const JUNIT: &str = "junit.xml";
@@ -31,7 +31,7 @@ pub(super) fn replace(folder: &Folder, name: &str, content: &[u8]) -> Result<(),
     written.map_err(RunnerError::io("write", &folder.path().join(name)))
 }
 
-fn lines(outcomes: &[Outcome]) -> String {
+fn lines(outcomes: &[Record]) -> String {
     let line = |outcome| {
         let line = serde_json::to_string(outcome);
         line.expect("an outcome has text keys and finite numbers") + "\n"

@@ -5,11 +5,11 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::merge::ABOUT_TO_RUN;
-use super::{Outcome, OutcomeKind, RunnerError};
+use super::{Outcome, Record, RunnerError};
 use kata_test_host::verdict::join;
 
 /// A suite for each binary, a case for each test.
-pub(super) fn of(outcomes: &[Outcome]) -> Result<String, RunnerError> {
+pub(super) fn of(outcomes: &[Record]) -> Result<String, RunnerError> {
     let mut report = Report::new("kata-test");
     for binary in outcomes.chunk_by(|a, b| a.binary == b.binary) {
         let mut suite = TestSuite::new(binary[0].binary.as_str());
@@ -19,7 +19,7 @@ pub(super) fn of(outcomes: &[Outcome]) -> Result<String, RunnerError> {
     report.to_string().map_err(RunnerError::Junit)
 }
 
-fn case(outcome: &Outcome) -> TestCase {
+fn case(outcome: &Record) -> TestCase {
     let mut case = TestCase::new(outcome.test.as_str(), status(outcome));
     case.set_classname(outcome.binary.as_str());
     // A duration from a record may be anything that is a number.
@@ -41,18 +41,12 @@ fn case(outcome: &Outcome) -> TestCase {
     case
 }
 
-fn status(outcome: &Outcome) -> TestCaseStatus {
+fn status(outcome: &Record) -> TestCaseStatus {
     let mut status = match outcome.outcome {
-        OutcomeKind::Passed => return TestCaseStatus::success(),
-        OutcomeKind::Skipped | OutcomeKind::Ignored | OutcomeKind::Nowhere => {
-            TestCaseStatus::skipped()
-        }
-        OutcomeKind::Failed | OutcomeKind::TimedOut => {
-            TestCaseStatus::non_success(NonSuccessKind::Failure)
-        }
-        OutcomeKind::Undetermined | OutcomeKind::Lost => {
-            TestCaseStatus::non_success(NonSuccessKind::Error)
-        }
+        Outcome::Passed => return TestCaseStatus::success(),
+        Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere => TestCaseStatus::skipped(),
+        Outcome::Failed | Outcome::TimedOut => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Outcome::Undetermined | Outcome::Lost => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
     status.set_type(outcome.outcome.to_string());
     status.set_message(why(outcome));
@@ -60,16 +54,16 @@ fn status(outcome: &Outcome) -> TestCaseStatus {
 }
 
 /// Why a test has not passed, as one line.
-pub(super) fn why(outcome: &Outcome) -> String {
+pub(super) fn why(outcome: &Record) -> String {
     let reasons = join(&outcome.reasons);
     match (&outcome.signal, outcome.outcome) {
         (Some(signal), _) => signal.clone(),
         (None, _) if !reasons.is_empty() => reasons,
-        (None, OutcomeKind::Ignored) => outcome.reason.clone().unwrap_or_default(),
-        (None, OutcomeKind::Lost) if outcome.attempt == ABOUT_TO_RUN => {
+        (None, Outcome::Ignored) => outcome.reason.clone().unwrap_or_default(),
+        (None, Outcome::Lost) if outcome.attempt == ABOUT_TO_RUN => {
             "it was to run, and nothing more is known".to_owned()
         }
-        (None, OutcomeKind::Lost) => "it began, and its process vanished".to_owned(),
+        (None, Outcome::Lost) => "it began, and its process vanished".to_owned(),
         (None, kind) => kind.to_string(),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::elf::has_section;
-use super::outcome::reasons;
+use super::record::reasons;
 use super::{Binary, RunnerError};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
 use kata_test_host::sys::{Ran, command_within};

@@ -16,11 +16,11 @@ use super::forms::{self, replace};
 use super::ledger::NOWHERE;
 use super::merge::ABOUT_TO_RUN;
 use super::report::Report;
-use super::{Binary, Outcome, PlannedTest, RunnerError, UnknownOptIn, opt_ins, summary};
+use super::{Binary, PlannedTest, Record, RunnerError, UnknownOptIn, opt_ins, summary};
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
 use kata_test::__runner::{
-    Ending, Folder, LIFELINE, Phase, Record, make_root, point_latest, prune, run_folder,
+    Folder, LIFELINE, Outcome, Phase, RecordLine, make_root, point_latest, prune, run_folder,
 };
 use kata_test_host::sys::pipe;
 use kata_test_host::verdict::Reason;
@@ -201,8 +201,8 @@ impl Run {
         self.tell(
             place,
             1,
-            &Record {
-                ending: Ending::Failed,
+            &RecordLine {
+                outcome: Outcome::Failed,
                 reasons: &[why],
                 ..nothing_of(binary, test)
             },
@@ -214,8 +214,8 @@ impl Run {
         self.tell(
             NOWHERE,
             1,
-            &Record {
-                ending: Ending::Nowhere,
+            &RecordLine {
+                outcome: Outcome::Nowhere,
                 reasons: why,
                 issue: test.issue.as_deref(),
                 reason: test.reason.as_deref(),
@@ -234,9 +234,9 @@ impl Run {
         self.tell(
             place,
             1,
-            &Record {
+            &RecordLine {
                 phase: Phase::List,
-                ending: Ending::Skipped,
+                outcome: Outcome::Skipped,
                 reasons: why,
                 issue: test.issue.as_deref(),
                 reason: test.reason.as_deref(),
@@ -255,7 +255,7 @@ impl Run {
         self.tell(place, ABOUT_TO_RUN, &nothing_of(binary, test))
     }
 
-    fn tell(&self, place: &str, attempt: u32, record: &Record<'_>) -> Result<(), RunnerError> {
+    fn tell(&self, place: &str, attempt: u32, record: &RecordLine<'_>) -> Result<(), RunnerError> {
         const FILE: &str = "told-by-the-runner.jsonl";
         let line = record.to_line(&self.id, place, attempt, 0);
         let written = self.append(FILE)?.write_all(line.as_bytes());
@@ -280,7 +280,7 @@ impl Run {
     /// # Errors
     ///
     /// If a file cannot be read or written, or if a line other than a file's last is no record.
-    pub fn merge(&self) -> Result<Vec<Outcome>, RunnerError> {
+    pub fn merge(&self) -> Result<Vec<Record>, RunnerError> {
         let report = Report::of_run(self.dir(), &[self.root.join(FIGURES)])?;
         forms::write(&report, &self.folder)?;
         if !self.told.replace(true) {
@@ -291,12 +291,12 @@ impl Run {
 }
 
 /// A record that says nothing yet.
-fn nothing_of<'a>(binary: &'a str, test: &'a str) -> Record<'a> {
-    Record {
+fn nothing_of<'a>(binary: &'a str, test: &'a str) -> RecordLine<'a> {
+    RecordLine {
         binary,
         test,
         phase: Phase::Run,
-        ending: Ending::Lost,
+        outcome: Outcome::Lost,
         reasons: &[],
         issue: None,
         reason: None,

@@ -15,7 +15,7 @@ use super::forms;
 use super::ledger::{Ledger, NOWHERE};
 use super::merge::{ABOUT_TO_RUN, files, read};
 use super::report::Report;
-use super::{Outcome, OutcomeKind, Phase, RunnerError, summary};
+use super::{Outcome, Phase, Record, RunnerError, summary};
 use kata_test::__runner::make_root;
 use kata_test_host::verdict::Reason;
 
@@ -29,7 +29,7 @@ pub struct TestId {
 }
 
 impl TestId {
-    pub(super) fn of(record: &Outcome) -> Self {
+    pub(super) fn of(record: &Record) -> Self {
         Self {
             binary: record.binary.clone(),
             test: record.test.clone(),
@@ -51,7 +51,7 @@ pub struct Shards {
     pub folders: Vec<PathBuf>,
     /// One outcome for each test that has one: of several, the one a person should see first. A test
     /// that ran in no shard though one could run it is lost.
-    pub outcomes: Vec<Outcome>,
+    pub outcomes: Vec<Record>,
     /// Tests that could have run, and ran in no shard.
     pub lost: Vec<TestId>,
     /// Tests that ran in several shards, with their number.
@@ -130,10 +130,10 @@ impl Shards {
 }
 
 /// Says whether this is what came of running a test, in whatever way it ended.
-fn has_run(record: &Outcome) -> bool {
+fn has_run(record: &Record) -> bool {
     let left_out = matches!(
         record.outcome,
-        OutcomeKind::Skipped | OutcomeKind::Ignored | OutcomeKind::Nowhere
+        Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere
     );
     record.phase == Phase::Run && record.attempt != ABOUT_TO_RUN && !left_out
 }
@@ -146,12 +146,12 @@ fn lose(ledger: &mut Ledger) -> Vec<TestId> {
         let listed = test.listed.iter().map(|place| places[*place].name.as_str());
         let source = listed.collect::<Vec<_>>().join(", ");
         lost.push(test.id.clone());
-        test.outcome = Some(Outcome::lost_between_shards(&test.id, source));
+        test.outcome = Some(Record::lost_between_shards(&test.id, source));
     }
     lost
 }
 
-impl Outcome {
+impl Record {
     fn lost_between_shards(id: &TestId, listed: String) -> Self {
         Self {
             schema: kata_test::__runner::SCHEMA,
@@ -162,7 +162,7 @@ impl Outcome {
             phase: Phase::Run,
             attempt: ABOUT_TO_RUN,
             as_uid: 0,
-            outcome: OutcomeKind::Lost,
+            outcome: Outcome::Lost,
             reasons: vec![Reason {
                 constraint: "a shard that runs it".to_owned(),
                 observed: "it can run, and ran in no shard".to_owned(),

@@ -19,7 +19,7 @@ use super::cargo::LIBRARY_PATH;
 use super::elsewhere::records_of;
 use super::listing::LIST_LIMIT;
 use super::relay::{Relayed, relay};
-use super::{Binary, Job, LIST_ARGUMENTS, OutcomeKind, Place, PlaceError, Stop};
+use super::{Binary, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Stop};
 use kata_test::__runner::LIFELINE;
 use kata_test::__runner::{ENVIRONMENT, LEAVE, PLACE, is_of_a_session};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
@@ -133,11 +133,7 @@ impl Place for SudoPlace {
             return Ok(());
         }
         let records = records_of(job.run, NAME, &job.binary.id)?;
-        let silent = |name: &str| {
-            records
-                .get(name)
-                .is_none_or(|kind| *kind == OutcomeKind::Lost)
-        };
+        let silent = |name: &str| records.get(name).is_none_or(|kind| *kind == Outcome::Lost);
         for test in job.tests.iter().filter(|test| silent(&test.name)) {
             let reason = Reason {
                 constraint: "the harness tells what became of its tests".to_owned(),

@@ -9,14 +9,14 @@ use std::path::PathBuf;
 
 use super::junit::why;
 use super::ledger::{Ledger, and, attempts, names, plural};
-use super::{Outcome, OutcomeKind, RunnerError, TestId, conclude};
+use super::{Outcome, Record, RunnerError, TestId, conclude};
 use kata_test::__runner::Missing;
 use kata_test_host::verdict::{Reason, join};
 
 /// The page.
 pub(super) fn of(ledger: &Ledger) -> String {
     let outcomes = &ledger.outcomes()[..];
-    let mut kinds: BTreeMap<OutcomeKind, Vec<&Outcome>> = BTreeMap::new();
+    let mut kinds: BTreeMap<Outcome, Vec<&Record>> = BTreeMap::new();
     for outcome in outcomes {
         kinds.entry(outcome.outcome).or_default().push(outcome);
     }
@@ -26,13 +26,13 @@ pub(super) fn of(ledger: &Ledger) -> String {
         let _ = writeln!(page, "| {kind} | {} |", of_kind.len());
     }
     let mut needs = Missing::new();
-    let skipped = kinds.get(&OutcomeKind::Skipped).into_iter().flatten();
+    let skipped = kinds.get(&Outcome::Skipped).into_iter().flatten();
     skipped.for_each(|outcome| needs.count(&outcome.reasons));
     if let Some(missing) = needs.line() {
         let _ = writeln!(page, "\nNeeded and missing: {}", escape(&missing));
     }
     for (kind, of_kind) in &kinds {
-        if *kind != OutcomeKind::Passed {
+        if *kind != Outcome::Passed {
             let _ = writeln!(
                 page,
                 "\n## {kind}\n\n| binary | test | why | issue |\n|---|---|---|---|"
@@ -42,8 +42,8 @@ pub(super) fn of(ledger: &Ledger) -> String {
                 .for_each(|outcome| page += &row(outcome, &why(outcome)));
         }
     }
-    let passed = kinds.get(&OutcomeKind::Passed).into_iter().flatten();
-    let is_left = |outcome: &&&Outcome| outcome.reasons.iter().any(|one| !one.is_a_need());
+    let passed = kinds.get(&Outcome::Passed).into_iter().flatten();
+    let is_left = |outcome: &&&Record| outcome.reasons.iter().any(|one| !one.is_a_need());
     let mut left = passed.filter(is_left).peekable();
     if left.peek().is_some() {
         page +=
@@ -115,7 +115,7 @@ fn list(page: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     }
 }
 
-fn row(outcome: &Outcome, why: &str) -> String {
+fn row(outcome: &Record, why: &str) -> String {
     let issue = outcome.issue.as_deref().unwrap_or_default();
     let cells = [outcome.binary.as_str(), outcome.test.as_str(), why, issue].map(escape);
     format!("| {} |\n", cells.join(" | "))

@@ -4,32 +4,32 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{Conclusion, OutcomeKind, Run, RunnerError, Shards, conclude};
+use crate::{Conclusion, Outcome, Run, RunnerError, Shards, conclude};
 use kata_test::__runner::Measures;
-use kata_test::__runner::{Ending, Phase, Record};
+use kata_test::__runner::{Phase, RecordLine};
 use kata_test_host::verdict::Reason;
 
-fn line(test: &str, phase: Phase, ending: Ending) -> String {
+fn line(test: &str, phase: Phase, outcome: Outcome) -> String {
     let unmet = Reason {
         constraint: "kernel >= 6.12".into(),
         observed: "kernel is <6.1> & \"old\" | older".into(),
         source: "uname".into(),
     };
     let left = Reason::left_behind("process 7 (sleep 60), killed".into(), "/proc");
-    let reasons = match (ending, test) {
-        (Ending::Skipped, _) => vec![unmet],
-        (Ending::Passed, "leaks") => vec![left],
+    let reasons = match (outcome, test) {
+        (Outcome::Skipped, _) => vec![unmet],
+        (Outcome::Passed, "leaks") => vec![left],
         _ => Vec::new(),
     };
-    let record = Record {
+    let record = RecordLine {
         binary: "pkg::it",
         test,
         phase,
-        ending,
+        outcome,
         reasons: &reasons,
-        issue: (ending == Ending::Skipped).then_some("x/1"),
-        reason: (ending == Ending::Ignored).then_some("takes a week"),
-        signal: (ending == Ending::Failed).then_some("SIGSEGV"),
+        issue: (outcome == Outcome::Skipped).then_some("x/1"),
+        reason: (outcome == Outcome::Ignored).then_some("takes a week"),
+        signal: (outcome == Outcome::Failed).then_some("SIGSEGV"),
         as_uid: None,
         duration_ms: 1500.0,
         measures: &Measures::from([("attach_ms".to_owned(), 12.5)]),
@@ -37,14 +37,14 @@ fn line(test: &str, phase: Phase, ending: Ending) -> String {
     record.to_line("run", "here", 1, 1000)
 }
 
-const ALL: [(&str, Ending); 7] = [
-    ("passes", Ending::Passed),
-    ("leaks", Ending::Passed),
-    ("crashes", Ending::Failed),
-    ("hangs", Ending::TimedOut),
-    ("vanishes", Ending::Lost),
-    ("needs_much", Ending::Skipped),
-    ("is_ignored", Ending::Ignored),
+const ALL: [(&str, Outcome); 7] = [
+    ("passes", Outcome::Passed),
+    ("leaks", Outcome::Passed),
+    ("crashes", Outcome::Failed),
+    ("hangs", Outcome::TimedOut),
+    ("vanishes", Outcome::Lost),
+    ("needs_much", Outcome::Skipped),
+    ("is_ignored", Outcome::Ignored),
 ];
 
 #[test]
@@ -53,7 +53,7 @@ fn reports_have_every_outcome_with_its_reason() {
     let run = Run::start(root.path()).expect("a run");
     let lines: String = ALL
         .iter()
-        .map(|(test, ending)| line(test, Phase::Run, *ending))
+        .map(|(test, outcome)| line(test, Phase::Run, *outcome))
         .collect();
     fs::write(run.dir().join("pkg-1.jsonl"), lines).expect("a file");
     run.merge().expect("outcomes");
@@ -64,43 +64,43 @@ fn reports_have_every_outcome_with_its_reason() {
 
 #[test]
 fn a_run_in_which_nothing_ran_is_no_good_run() {
-    let concluded = |endings: &[Ending]| {
+    let concluded = |outcomes: &[Outcome]| {
         let root = tempfile::tempdir().expect("a folder");
         let run = Run::start(root.path()).expect("a run");
-        let lines = endings.iter().enumerate();
+        let lines = outcomes.iter().enumerate();
         let lines: String = lines
-            .map(|(at, ending)| line(&at.to_string(), Phase::Run, *ending))
+            .map(|(at, outcome)| line(&at.to_string(), Phase::Run, *outcome))
             .collect();
         fs::write(run.dir().join("pkg-1.jsonl"), lines).expect("a file");
         conclude(&run.merge().expect("outcomes"))
     };
     assert_eq!(concluded(&[]), Conclusion::NothingRan);
     assert_eq!(
-        concluded(&[Ending::Skipped, Ending::Ignored]),
+        concluded(&[Outcome::Skipped, Outcome::Ignored]),
         Conclusion::NothingRan
     );
     assert_eq!(
-        concluded(&[Ending::Skipped, Ending::Passed]),
+        concluded(&[Outcome::Skipped, Outcome::Passed]),
         Conclusion::Good
     );
     let bad = [
-        Ending::Failed,
-        Ending::TimedOut,
-        Ending::Lost,
-        Ending::Undetermined,
-        Ending::Passed,
+        Outcome::Failed,
+        Outcome::TimedOut,
+        Outcome::Lost,
+        Outcome::Undetermined,
+        Outcome::Passed,
     ];
     assert_eq!(concluded(&bad), Conclusion::Failures(4));
 }
 
 /// A shard's folder, with what it lists and what it runs.
-fn shard(root: &Path, name: &str, listed: &[(&str, Ending)], ran: &[(&str, Ending)]) {
+fn shard(root: &Path, name: &str, listed: &[(&str, Outcome)], ran: &[(&str, Outcome)]) {
     let folder = root.join(name).join("runs/7-8");
     fs::create_dir_all(&folder).expect("a folder");
     for (file, phase, tests) in [("list", Phase::List, listed), ("run", Phase::Run, ran)] {
         let lines: String = tests
             .iter()
-            .map(|(test, ending)| line(test, phase, *ending))
+            .map(|(test, outcome)| line(test, phase, *outcome))
             .collect();
         fs::write(folder.join(format!("pkg-{file}.jsonl")), lines).expect("a file");
     }
@@ -110,7 +110,7 @@ fn shard(root: &Path, name: &str, listed: &[(&str, Ending)], ran: &[(&str, Endin
 
 #[test]
 fn shards_are_joined_and_what_fell_between_them_is_named() {
-    let (runnable, skipped, passed) = (Ending::Lost, Ending::Skipped, Ending::Passed);
+    let (runnable, skipped, passed) = (Outcome::Lost, Outcome::Skipped, Outcome::Passed);
     let root = tempfile::tempdir().expect("a folder");
     let all = [
         ("a", runnable),
@@ -123,7 +123,7 @@ fn shards_are_joined_and_what_fell_between_them_is_named() {
         root.path(),
         "one",
         &all,
-        &[("a", passed), ("c", passed), ("e", Ending::Failed)],
+        &[("a", passed), ("c", passed), ("e", Outcome::Failed)],
     );
     shard(root.path(), "two", &all, &[("c", passed), ("e", passed)]);
     // Merging twice changes nothing: what was written before is no record.
@@ -147,11 +147,11 @@ fn shards_are_joined_and_what_fell_between_them_is_named() {
         assert_eq!(
             outcomes,
             [
-                ("a", OutcomeKind::Passed),
-                ("b", OutcomeKind::Lost),
-                ("c", OutcomeKind::Passed),
-                ("d", OutcomeKind::Skipped),
-                ("e", OutcomeKind::Failed),
+                ("a", Outcome::Passed),
+                ("b", Outcome::Lost),
+                ("c", Outcome::Passed),
+                ("d", Outcome::Skipped),
+                ("e", Outcome::Failed),
             ]
         );
     }
@@ -164,7 +164,7 @@ fn what_ran_on_several_machines_is_told_from_what_one_repeats() {
     let passed = |tests: &[&'static str]| {
         tests
             .iter()
-            .map(|test| (*test, Ending::Passed))
+            .map(|test| (*test, Outcome::Passed))
             .collect::<Vec<_>>()
     };
     shard(root.path(), "old/1", &[], &passed(&["a", "twice"]));

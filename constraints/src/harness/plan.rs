@@ -15,7 +15,7 @@ use crate::contract::Contract;
 use crate::elsewhere::{is_elsewhere, left_to};
 use crate::facts::Host;
 use crate::measure::Measures;
-use crate::record::{self, Ending, Phase, Record};
+use crate::record::{self, Outcome, Phase, RecordLine};
 use crate::registry::{Target, Test};
 use crate::verdict::{Reason, join};
 
@@ -207,22 +207,22 @@ impl Plan {
             let is_skipped = standing == Standing::Unmet
                 && !self.contract.unskip
                 && self.contract.forbids(reasons).is_none();
-            let ending = match (is_skipped, ignore) {
-                (true, _) => Ending::Skipped,
-                (_, Some(_)) => Ending::Ignored,
-                (_, None) => Ending::Lost,
+            let outcome = match (is_skipped, ignore) {
+                (true, _) => Outcome::Skipped,
+                (_, Some(_)) => Outcome::Ignored,
+                (_, None) => Outcome::Lost,
             };
-            left_out.push(ending != Ending::Lost);
-            let reasons = if ending == Ending::Skipped {
+            left_out.push(outcome != Outcome::Lost);
+            let reasons = if outcome == Outcome::Skipped {
                 reasons
             } else {
                 &[]
             };
-            lines.push(Record {
+            lines.push(RecordLine {
                 binary: &binary,
                 test: test.name(),
                 phase: Phase::List,
-                ending,
+                outcome,
                 reasons,
                 issue: test.issue,
                 reason: test.reason,

@@ -9,6 +9,7 @@ mod hand_over;
 pub(crate) mod json;
 mod latest;
 pub(crate) mod opt_ins;
+mod outcome;
 mod place;
 mod prune;
 mod start;
@@ -21,6 +22,7 @@ use json::{integer, number, quote, quote_or_null};
 pub(crate) use hand_over::open_folder;
 pub use hand_over::{Folder, UNFINISHED};
 pub use latest::point_latest;
+pub use outcome::{Outcome, Phase};
 pub(crate) use place::serial_folder;
 pub use place::{LIFELINE, file_name, make_root, run_folder};
 pub use prune::prune;
@@ -30,65 +32,9 @@ pub(crate) use write::{Lines, write, write_all};
 /// The version of the lines' form.
 pub const SCHEMA: u32 = 1;
 
-/// The harness lists tests, or runs them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Tests were listed.
-    List,
-    /// Tests were run.
-    Run,
-}
-
-/// What became of a test.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It ended without a failure.
-    Passed,
-    /// It panicked, returned an error, or its process died.
-    Failed,
-    /// A constraint is unmet.
-    Skipped,
-    /// `#[ignore]`.
-    Ignored,
-    /// A constraint could not be decided.
-    Undetermined,
-    /// Its time was up.
-    TimedOut,
-    /// It began, and nothing more is known.
-    Lost,
-    /// No place could run it, which only a runner knows.
-    Nowhere,
-}
-
-impl Phase {
-    /// Returns its name in a record.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::List => "list",
-            Self::Run => "run",
-        }
-    }
-}
-
-impl Ending {
-    /// Returns its name in a record.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::Skipped => "skipped",
-            Self::Ignored => "ignored",
-            Self::Undetermined => "undetermined",
-            Self::TimedOut => "timed_out",
-            Self::Lost => "lost",
-            Self::Nowhere => "nowhere",
-        }
-    }
-}
-
 /// One line.
 #[derive(Debug)]
-pub struct Record<'a> {
+pub struct RecordLine<'a> {
     /// The binary's id, in nextest's form.
     pub binary: &'a str,
     /// The test's name.
@@ -96,7 +42,7 @@ pub struct Record<'a> {
     /// Whether it was listed or run.
     pub phase: Phase,
     /// Its outcome.
-    pub ending: Ending,
+    pub outcome: Outcome,
     /// Why it was not run, or what it left behind; of one that passed, the constraints that are unmet
     /// and that it therefore does not need.
     pub reasons: &'a [Reason],
@@ -114,7 +60,7 @@ pub struct Record<'a> {
     pub measures: &'a Measures,
 }
 
-impl Record<'_> {
+impl RecordLine<'_> {
     /// Writes the line with its line break behind a text. A list has a thousand of them, in programs
     /// without optimisation, so punctuation stands in few and long pieces.
     pub fn write_line(&self, to: &mut String, process: &Process) {
@@ -126,7 +72,7 @@ impl Record<'_> {
             None => to.push_str(&process.uid),
         }
         to.push_str(r#","outcome":""#);
-        to.push_str(self.ending.word());
+        to.push_str(self.outcome.word());
         to.push_str(r#"","reasons":["#);
         self.write_reasons(to);
         to.push_str(r#"],"issue":"#);
@@ -208,7 +154,7 @@ impl Process {
     }
 }
 
-impl Record<'_> {
+impl RecordLine<'_> {
     /// The line alone.
     pub fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
         let process = Process::new(run, self.binary, place, attempt, uid);
@@ -231,11 +177,11 @@ mod tests {
             observed: "effective uid is \"1000\"".into(),
             source: "geteuid".into(),
         }];
-        let record = Record {
+        let record = RecordLine {
             binary: "pkg::it",
             test: "a::b",
             phase: Phase::Run,
-            ending: Ending::Skipped,
+            outcome: Outcome::Skipped,
             reasons: &reasons,
             issue: Some("x/1"),
             reason: None,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::hand_over::Folder;
 use super::place::at;
-use super::{Process, Record, place};
+use super::{Process, RecordLine, place};
 use crate::elsewhere;
 use crate::sys::stderr;
 
@@ -25,7 +25,7 @@ pub(crate) struct Lines(String);
 impl Lines {
     /// Adds a record. It is of use only when it is [written](Self::flush): before anything happens
     /// that may end the process.
-    pub(crate) fn add(&mut self, record: &Record<'_>) {
+    pub(crate) fn add(&mut self, record: &RecordLine<'_>) {
         if let Some(writer) = writer(record.binary) {
             record.write_line(&mut self.0, &writer.process);
         }
@@ -48,12 +48,12 @@ impl Lines {
 }
 
 /// Writes a record.
-pub(crate) fn write(record: &Record<'_>) {
+pub(crate) fn write(record: &RecordLine<'_>) {
     write_all(std::slice::from_ref(record));
 }
 
 /// Writes records of one binary in one go.
-pub(crate) fn write_all(records: &[Record<'_>]) {
+pub(crate) fn write_all(records: &[RecordLine<'_>]) {
     let mut lines = Lines::default();
     records.iter().for_each(|record| lines.add(record));
     lines.flush();

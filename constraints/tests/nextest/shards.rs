@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kata_test::kata_test;
-use kata_test_runner::{OutcomeKind, Shards};
+use kata_test_runner::{Outcome, Shards};
 
 use crate::said::nextest_in;
 
@@ -30,7 +30,7 @@ fn shards_by_hash_run_every_test_once() {
     let passed = shards
         .outcomes
         .iter()
-        .filter(|o| o.outcome == OutcomeKind::Passed);
+        .filter(|o| o.outcome == Outcome::Passed);
     let (known, passed) = (shards.outcomes.len(), passed.count());
     // The one that machine b cannot run may have been in its shard.
     assert!(known == 9 && passed >= 8, "{shards:?}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kata_test::kata_test;
 use kata_test_runner::{
-    Binary, Job, LIST_ARGUMENTS, OutcomeKind, Outlook, Place, PlaceError, Plan, RecordedHost, Run,
+    Binary, Job, LIST_ARGUMENTS, Outcome, Outlook, Place, PlaceError, Plan, RecordedHost, Run,
     Site, plan,
 };
 
@@ -94,7 +94,7 @@ fn what_a_plan_knows_of_places_is_in_the_report() {
     let much = much.expect("an outcome");
     assert_eq!(
         (much.outcome, much.place.as_str()),
-        (OutcomeKind::Skipped, "here")
+        (Outcome::Skipped, "here")
     );
     assert_eq!(much.reasons.len(), 2);
     let summary = fs::read_to_string(run.dir().join("summary.md")).expect("a summary");

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
 
-use kata_test_runner::{OutcomeKind, Run};
+use kata_test_runner::{Outcome, Run};
 use nix::sys::prctl::set_child_subreaper;
 
 use crate::harness::{is_alive, start_hanging};
@@ -31,23 +31,23 @@ fn what_the_harnesses_write_is_merged() {
     let kind = |binary, test| of[&(binary, test)].outcome;
     assert_eq!(
         kind("kata-test::sample", "cases::needs::much"),
-        OutcomeKind::Skipped
+        Outcome::Skipped
     );
     assert_eq!(
         kind("kata-test::plain", "cases::needs::much"),
-        OutcomeKind::Skipped
+        Outcome::Skipped
     );
     assert_eq!(
         kind("kata-test::sample", "cases::fails::by_panicking"),
-        OutcomeKind::Passed
+        Outcome::Passed
     );
     assert_eq!(
         kind("kata-test::plain", "cases::fails::by_panicking"),
-        OutcomeKind::Failed
+        Outcome::Failed
     );
     assert_eq!(
         kind("kata-test::plain", "cases::needs::a_broken_probe"),
-        OutcomeKind::Undetermined
+        Outcome::Undetermined
     );
 
     let measured = of[&("kata-test::sample", "cases::passes::with_measures")];

@@ -6,12 +6,12 @@ use super::header::capital;
 use super::{issue, section, symbol};
 use crate::junit::why;
 use crate::ledger::{Nowhere, and};
-use crate::{Outcome, OutcomeKind};
+use crate::{Outcome, Record};
 use kata_test_host::verdict::Reason;
 
 /// Every failure with what is known of it.
-pub(super) fn failures(outcomes: &[Outcome]) -> Markup {
-    let mut failures: Vec<&Outcome> = outcomes
+pub(super) fn failures(outcomes: &[Record]) -> Markup {
+    let mut failures: Vec<&Record> = outcomes
         .iter()
         .filter(|one| one.outcome.is_failure())
         .collect();
@@ -29,8 +29,8 @@ pub(super) fn failures(outcomes: &[Outcome]) -> Markup {
                     }
                     @match one.outcome {
                         _ if !one.reasons.is_empty() => {}
-                        OutcomeKind::Failed => p.quiet { "Its output has the reason." },
-                        OutcomeKind::Lost => p.quiet { (capital(&why(one))) "." },
+                        Outcome::Failed => p.quiet { "Its output has the reason." },
+                        Outcome::Lost => p.quiet { (capital(&why(one))) "." },
                         _ => {}
                     }
                     (reasons(one.reasons.iter().map(|reason| (reason, &[][..]))))
@@ -54,7 +54,7 @@ pub(super) fn nowhere(tests: &[Nowhere]) -> Markup {
                 @let one = alike[0];
                 li.nowhere {
                     @for Nowhere { test, .. } in alike {
-                        h3 { (symbol::bare(OutcomeKind::Nowhere)) " " (name(&test.binary, &test.test)) }
+                        h3 { (symbol::bare(Outcome::Nowhere)) " " (name(&test.binary, &test.test)) }
                     }
                     (reasons(one.missing.iter().map(|(reason, places)| (reason, &places[..]))))
                     @if !one.left_by.is_empty() {

@@ -9,18 +9,18 @@ use super::{symbol, time};
 use crate::about::About;
 use crate::ledger::plural;
 use crate::report::Report;
-use crate::{Conclusion, Outcome, OutcomeKind, conclude};
+use crate::{Conclusion, Outcome, Record, conclude};
 
-pub(super) fn title(outcomes: &[Outcome]) -> String {
+pub(super) fn title(outcomes: &[Record]) -> String {
     format!("Tests: {}", conclude(outcomes))
 }
 
-pub(super) fn of(report: &Report, outcomes: &[Outcome]) -> Markup {
+pub(super) fn of(report: &Report, outcomes: &[Record]) -> Markup {
     let conclusion = conclude(outcomes);
     let mark = match conclusion {
-        Conclusion::Good => OutcomeKind::Passed,
-        Conclusion::Failures(_) => OutcomeKind::Failed,
-        Conclusion::NothingRan => OutcomeKind::Nowhere,
+        Conclusion::Good => Outcome::Passed,
+        Conclusion::Failures(_) => Outcome::Failed,
+        Conclusion::NothingRan => Outcome::Nowhere,
     };
     let counts = counts(outcomes);
     html! {
@@ -36,9 +36,9 @@ pub(super) fn of(report: &Report, outcomes: &[Outcome]) -> Markup {
 }
 
 /// The run in a sentence or two.
-fn lede(report: &Report, outcomes: &[Outcome]) -> Markup {
+fn lede(report: &Report, outcomes: &[Record]) -> Markup {
     let ran = outcomes.iter().filter(|one| {
-        one.outcome == OutcomeKind::Passed || (one.outcome.is_failure() && one.duration_ms > 0.0)
+        one.outcome == Outcome::Passed || (one.outcome.is_failure() && one.duration_ms > 0.0)
     });
     let ran = ran.count();
     let places = report.ledger.places.len();
@@ -49,7 +49,7 @@ fn lede(report: &Report, outcomes: &[Outcome]) -> Markup {
     }
 }
 
-fn counts(outcomes: &[Outcome]) -> BTreeMap<OutcomeKind, usize> {
+fn counts(outcomes: &[Record]) -> BTreeMap<Outcome, usize> {
     let mut counts = BTreeMap::new();
     for outcome in outcomes {
         *counts.entry(outcome.outcome).or_default() += 1;
@@ -58,7 +58,7 @@ fn counts(outcomes: &[Outcome]) -> BTreeMap<OutcomeKind, usize> {
 }
 
 /// How the outcomes share the whole.
-fn share(counts: &BTreeMap<OutcomeKind, usize>, all: usize) -> Markup {
+fn share(counts: &BTreeMap<Outcome, usize>, all: usize) -> Markup {
     html! {
         @if all > 0 {
             div.share aria-hidden="true" {
@@ -73,7 +73,7 @@ fn share(counts: &BTreeMap<OutcomeKind, usize>, all: usize) -> Markup {
 }
 
 /// A count and a meaning for each outcome; pressed, only these tests are shown.
-fn switches(counts: &BTreeMap<OutcomeKind, usize>) -> Markup {
+fn switches(counts: &BTreeMap<Outcome, usize>) -> Markup {
     html! {
         ul.counts aria-label="Outcomes: press one to see its tests only" {
             @for kind in symbol::ALL {

@@ -5,13 +5,13 @@ use maud::{Markup, html};
 use super::attention::name;
 use super::{issue, section};
 use crate::ledger::{Findings, attempts, names, plural};
-use crate::{Outcome, OutcomeKind};
+use crate::{Outcome, Record};
 use kata_test_host::verdict::Reason;
 
-pub(super) fn of(findings: &Findings, outcomes: &[Outcome]) -> Markup {
-    let left: Vec<&Outcome> = outcomes
+pub(super) fn of(findings: &Findings, outcomes: &[Record]) -> Markup {
+    let left: Vec<&Record> = outcomes
         .iter()
-        .filter(|one| one.outcome == OutcomeKind::Passed && one.reasons.iter().any(is_left))
+        .filter(|one| one.outcome == Outcome::Passed && one.reasons.iter().any(is_left))
         .collect();
     let parts = html! {
         (part("Missing everywhere", "constraints that kept tests from running in every place that looked",

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::attention::milliseconds;
 use super::{issue, place, section, symbol};
 use crate::ledger::{Column, Ledger, Seen, Story, attempts, plural};
-use crate::{Outcome, OutcomeKind};
+use crate::{Outcome, Record};
 use kata_test_host::verdict::join;
 
 /// Of more tests than this, a binary's table is closed until it is asked for.
@@ -73,7 +73,7 @@ fn tally(tests: &[Story]) -> Markup {
 }
 
 fn is_failure(test: &Story) -> bool {
-    test.kind().is_some_and(OutcomeKind::is_failure)
+    test.kind().is_some_and(Outcome::is_failure)
 }
 
 fn row(places: &[Column], test: &Story) -> Markup {
@@ -92,11 +92,11 @@ fn row(places: &[Column], test: &Story) -> Markup {
 }
 
 /// What is to be said of a test beside its sign.
-fn note(outcome: &Outcome) -> Markup {
+fn note(outcome: &Record) -> Markup {
     let why = join(&outcome.reasons);
     let own = outcome.reason.as_deref();
     html! {
-        @if outcome.outcome == OutcomeKind::Nowhere {
+        @if outcome.outcome == Outcome::Nowhere {
             small.why { (symbol::of(outcome.outcome)) " nowhere: " (why) }
         } @else if !why.is_empty() {
             small.why { (why) }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 
 use super::{place, section, symbol};
-use crate::OutcomeKind;
+use crate::Outcome;
 use crate::ledger::{Ledger, Story, plural};
 
 pub(super) fn of(ledger: &Ledger) -> Markup {
@@ -47,7 +47,7 @@ fn row(ledger: &Ledger, tests: &[Story]) -> Markup {
 }
 
 fn cell(tests: &[Story], at: usize, all: usize) -> Markup {
-    let mut counts: BTreeMap<OutcomeKind, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
     for seen in tests.iter().filter_map(|test| test.seen[at].as_ref()) {
         *counts.entry(seen.outcome.outcome).or_default() += 1;
     }

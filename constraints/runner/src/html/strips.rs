@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::scale::{Scale, number};
 use super::section;
-use crate::Outcome;
+use crate::Record;
 
 /// What a measure's name ends with if it is a latency.
 const UNIT: &str = "_ms";
@@ -18,7 +18,7 @@ type Point<'a> = (f64, &'a str);
 /// The points of one measure, by where they were measured.
 type Strips<'a> = BTreeMap<String, Vec<Point<'a>>>;
 
-pub(super) fn of(outcomes: &[Outcome]) -> Markup {
+pub(super) fn of(outcomes: &[Record]) -> Markup {
     let measures = collect(outcomes);
     let plots = html! {
         @for (measure, strips) in &measures { (plot(measure, strips)) }
@@ -33,7 +33,7 @@ pub(super) fn of(outcomes: &[Outcome]) -> Markup {
     }
 }
 
-fn collect(outcomes: &[Outcome]) -> BTreeMap<&str, Strips<'_>> {
+fn collect(outcomes: &[Record]) -> BTreeMap<&str, Strips<'_>> {
     let mut measures: BTreeMap<&str, Strips<'_>> = BTreeMap::new();
     let has_places = outcomes
         .iter()

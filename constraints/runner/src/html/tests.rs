@@ -7,13 +7,13 @@ use crate::about::About;
 use crate::figures::{Figure, Figures};
 use crate::ledger::Ledger;
 use crate::report::Report;
-use crate::{Outcome, OutcomeKind, Phase, Reason};
+use crate::{Outcome, Phase, Reason, Record};
 
-const KINDS: [OutcomeKind; 8] = super::symbol::ALL;
+const KINDS: [Outcome; 8] = super::symbol::ALL;
 
 /// A report in which one text stands wherever a text of somebody else's can.
 fn report(text: &str) -> Report {
-    let records: Vec<Outcome> = KINDS.iter().map(|kind| outcome(text, *kind)).collect();
+    let records: Vec<Record> = KINDS.iter().map(|kind| outcome(text, *kind)).collect();
     let about = About {
         started: 1,
         machine: text.to_owned(),
@@ -44,8 +44,8 @@ fn report(text: &str) -> Report {
     }
 }
 
-fn outcome(text: &str, kind: OutcomeKind) -> Outcome {
-    Outcome {
+fn outcome(text: &str, kind: Outcome) -> Record {
+    Record {
         schema: 1,
         run: text.to_owned(),
         binary: text.to_owned(),
@@ -145,10 +145,10 @@ fn numbers_that_cannot_be_drawn_are_left_out() {
 #[test]
 fn many_tests_make_no_huge_page() {
     let places = ["here", "root", "vm:a", "vm:b", "vm:c", "vm:d"];
-    let records = (0..12_000).map(|index| Outcome {
+    let records = (0..12_000).map(|index| Record {
         place: places[index % 6].to_owned(),
         reasons: Vec::new(),
-        ..outcome(&format!("t{}", index / 6), OutcomeKind::Passed)
+        ..outcome(&format!("t{}", index / 6), Outcome::Passed)
     });
     let report = Report {
         ledger: Ledger::of(records.collect(), &[]),

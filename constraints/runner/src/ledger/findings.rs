@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Column, Ledger, Seen, Story};
-use crate::{OutcomeKind, TestId};
+use crate::{Outcome, TestId};
 use kata_test_host::verdict::Reason;
 
 /// What a ledger tells that no single outcome does. Each list may be empty.
@@ -89,7 +89,7 @@ pub struct Retried {
     /// Where.
     pub place: String,
     /// What became of each attempt.
-    pub attempts: Vec<OutcomeKind>,
+    pub attempts: Vec<Outcome>,
 }
 
 impl Nowhere {
@@ -195,8 +195,8 @@ impl Ledger {
             let mut skipped = 0;
             for seen in seen {
                 match seen.outcome.outcome {
-                    OutcomeKind::Skipped => skipped += 1,
-                    OutcomeKind::Ignored => {}
+                    Outcome::Skipped => skipped += 1,
+                    Outcome::Ignored => {}
                     _ => return None,
                 }
             }
@@ -225,7 +225,7 @@ impl Ledger {
 fn stale(test: &TestId, place: &str, seen: &Seen) -> Option<Stale> {
     let needs = seen.outcome.reasons.iter().filter(|one| one.is_a_need());
     let unmet: Vec<Reason> = needs.cloned().collect();
-    let is_stale = seen.outcome.outcome == OutcomeKind::Passed && !unmet.is_empty();
+    let is_stale = seen.outcome.outcome == Outcome::Passed && !unmet.is_empty();
     is_stale.then(|| Stale {
         test: test.clone(),
         unmet,

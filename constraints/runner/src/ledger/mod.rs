@@ -10,7 +10,7 @@ pub(super) use text::{and, attempts, names, plural};
 
 use super::about::About;
 use super::merge::{ABOUT_TO_RUN, is_inventory, settle};
-use super::{Outcome, OutcomeKind, Phase, TestId};
+use super::{Outcome, Phase, Record, TestId};
 
 /// What stands for a place in the record of a test that none could run.
 pub(super) const NOWHERE: &str = "nowhere";
@@ -43,7 +43,7 @@ pub struct Story {
     pub id: TestId,
     /// What became of it, from the place that a person should see first; `None` if it was listed, and
     /// nobody knows whether it was to run.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<Record>,
     /// What each of the places has to say of it.
     pub seen: Vec<Option<Seen>>,
     /// The places, by their index, that listed it as one that can run there.
@@ -55,21 +55,21 @@ pub struct Story {
 #[non_exhaustive]
 pub struct Seen {
     /// What became of it there.
-    pub outcome: Outcome,
+    pub outcome: Record,
     /// What became of its attempts, the last of which counts.
-    pub attempts: Vec<OutcomeKind>,
+    pub attempts: Vec<Outcome>,
 }
 
 impl Ledger {
     /// Makes it of all records, inventories included.
-    pub(super) fn of(records: Vec<Outcome>, runs: &[About]) -> Self {
+    pub(super) fn of(records: Vec<Record>, runs: &[About]) -> Self {
         let places = columns(&records, runs);
         let index: BTreeMap<String, usize> = places
             .iter()
             .enumerate()
             .map(|(index, place)| (place.name.clone(), index))
             .collect();
-        let mut tests: BTreeMap<TestId, Vec<Outcome>> = BTreeMap::new();
+        let mut tests: BTreeMap<TestId, Vec<Record>> = BTreeMap::new();
         for record in records {
             tests.entry(TestId::of(&record)).or_default().push(record);
         }
@@ -79,23 +79,23 @@ impl Ledger {
     }
 
     /// One outcome for each test that has one, in the order of binary and test.
-    pub(super) fn outcomes(&self) -> Vec<Outcome> {
+    pub(super) fn outcomes(&self) -> Vec<Record> {
         let outcomes = self.tests.iter().filter_map(|test| test.outcome.clone());
         outcomes.collect()
     }
 }
 
 impl Story {
-    fn of(id: TestId, records: Vec<Outcome>, index: &BTreeMap<String, usize>) -> Self {
+    fn of(id: TestId, records: Vec<Record>, index: &BTreeMap<String, usize>) -> Self {
         let (inventory, records): (Vec<_>, Vec<_>) = records.into_iter().partition(is_inventory);
         let listed = inventory
             .iter()
             .filter_map(|record| index.get(&record.place).copied());
-        let is_meant = |record: &Outcome| record.attempt == ABOUT_TO_RUN;
+        let is_meant = |record: &Record| record.attempt == ABOUT_TO_RUN;
         let has_run = records
             .iter()
             .any(|record| record.phase == Phase::Run && !is_meant(record));
-        let mut by_place: Vec<Vec<Outcome>> = vec![Vec::new(); index.len()];
+        let mut by_place: Vec<Vec<Record>> = vec![Vec::new(); index.len()];
         for record in &records {
             let counts = !(has_run && is_meant(record));
             if let (Some(at), true) = (index.get(&record.place), counts) {
@@ -112,23 +112,23 @@ impl Story {
 
     /// What became of it.
     #[must_use]
-    pub fn kind(&self) -> Option<OutcomeKind> {
+    pub fn kind(&self) -> Option<Outcome> {
         self.outcome.as_ref().map(|outcome| outcome.outcome)
     }
 
     /// Says whether there is no place in which it ran. One that is to be ignored is none of these.
     #[must_use]
     pub fn ran_nowhere(&self) -> bool {
-        self.kind().is_some_and(OutcomeKind::is_nowhere)
+        self.kind().is_some_and(Outcome::is_nowhere)
     }
 
     /// The places where it was skipped, by their index.
-    fn skipped(&self) -> impl Iterator<Item = (usize, &Outcome)> {
-        self.with(|kind| kind == OutcomeKind::Skipped)
+    fn skipped(&self) -> impl Iterator<Item = (usize, &Record)> {
+        self.with(|kind| kind == Outcome::Skipped)
     }
 
     /// The places of certain outcomes, by their index.
-    fn with(&self, is: fn(OutcomeKind) -> bool) -> impl Iterator<Item = (usize, &Outcome)> {
+    fn with(&self, is: fn(Outcome) -> bool) -> impl Iterator<Item = (usize, &Record)> {
         let seen = self.seen.iter().enumerate();
         seen.filter_map(move |(at, seen)| {
             let outcome = &seen.as_ref()?.outcome;
@@ -138,8 +138,8 @@ impl Story {
 }
 
 impl Seen {
-    fn of(records: Vec<Outcome>) -> Option<Self> {
-        let mut attempts: BTreeMap<u32, OutcomeKind> = BTreeMap::new();
+    fn of(records: Vec<Record>) -> Option<Self> {
+        let mut attempts: BTreeMap<u32, Outcome> = BTreeMap::new();
         let ran = records.iter().filter(|record| record.phase == Phase::Run);
         for record in ran {
             let kind = attempts.entry(record.attempt).or_insert(record.outcome);
@@ -154,7 +154,7 @@ impl Seen {
 }
 
 /// All places that are named anywhere. This host stands first.
-fn columns(records: &[Outcome], runs: &[About]) -> Vec<Column> {
+fn columns(records: &[Record], runs: &[About]) -> Vec<Column> {
     let mut about: BTreeMap<&str, &str> = BTreeMap::new();
     for record in records {
         about.entry(&record.place).or_default();

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{AllowedNowhere, OutcomeKind, Run, Shards};
+use crate::{AllowedNowhere, Outcome, Run, Shards};
 use kata_test::__runner::Measures;
-use kata_test::__runner::{Ending, Phase, Record};
+use kata_test::__runner::{Phase, RecordLine};
 use kata_test_host::verdict::Reason;
 
 fn reason(constraint: &str, observed: &str) -> Reason {
@@ -28,8 +28,15 @@ impl Machine {
         Self { name, lines }
     }
 
-    fn tell(&mut self, test: &str, place: &str, attempt: u32, ending: Ending, reasons: &[Reason]) {
-        self.line(test, place, Phase::Run, attempt, ending, reasons);
+    fn tell(
+        &mut self,
+        test: &str,
+        place: &str,
+        attempt: u32,
+        outcome: Outcome,
+        reasons: &[Reason],
+    ) {
+        self.line(test, place, Phase::Run, attempt, outcome, reasons);
     }
 
     fn line(
@@ -38,14 +45,14 @@ impl Machine {
         place: &str,
         phase: Phase,
         attempt: u32,
-        ending: Ending,
+        outcome: Outcome,
         reasons: &[Reason],
     ) {
-        let record = Record {
+        let record = RecordLine {
             binary: "pkg::it",
             test,
             phase,
-            ending,
+            outcome,
             reasons,
             issue: test.starts_with("cites").then_some("https://example.com/1"),
             reason: None,
@@ -77,15 +84,15 @@ fn two_machines(below: &Path) {
     let mut laptop = Machine::new("laptop");
     let mut ci = Machine::new("ci");
     for machine in [&mut laptop, &mut ci] {
-        machine.tell("plain", "here", 1, Ending::Passed, &[]);
+        machine.tell("plain", "here", 1, Outcome::Passed, &[]);
         machine.tell(
             "needs_arm",
             "here",
             1,
-            Ending::Skipped,
+            Outcome::Skipped,
             &[arm.clone(), user.clone()],
         );
-        machine.tell("is_ignored", "here", 1, Ending::Ignored, &[]);
+        machine.tell("is_ignored", "here", 1, Outcome::Ignored, &[]);
     }
     ci.lines = ci
         .lines
@@ -94,37 +101,37 @@ fn two_machines(below: &Path) {
         "cites_root",
         "here",
         1,
-        Ending::Skipped,
+        Outcome::Skipped,
         std::slice::from_ref(&user),
     );
-    ci.tell("cites_root", "here", 1, Ending::Passed, &[]);
+    ci.tell("cites_root", "here", 1, Outcome::Passed, &[]);
     laptop.tell(
         "cites_new",
         "here",
         1,
-        Ending::Skipped,
+        Outcome::Skipped,
         &[old.clone(), user.clone()],
     );
     ci.tell(
         "cites_new",
         "here",
         1,
-        Ending::Skipped,
+        Outcome::Skipped,
         std::slice::from_ref(&old),
     );
     laptop.tell(
         "old_only",
         "vm:bookworm",
         1,
-        Ending::Skipped,
+        Outcome::Skipped,
         std::slice::from_ref(&old),
     );
-    ci.tell("unskipped", "here", 1, Ending::Passed, &[old]);
-    ci.tell("flaky", "here", 1, Ending::TimedOut, &[]);
-    ci.tell("flaky", "here", 2, Ending::Passed, &[]);
+    ci.tell("unskipped", "here", 1, Outcome::Passed, &[old]);
+    ci.tell("flaky", "here", 1, Outcome::TimedOut, &[]);
+    ci.tell("flaky", "here", 2, Outcome::Passed, &[]);
     // Listed by the laptop as one that can run there, and then not in its shard.
-    laptop.line("cut_off", "here", Phase::List, 1, Ending::Lost, &[]);
-    ci.line("cut_off", "here", Phase::List, 1, Ending::Skipped, &[user]);
+    laptop.line("cut_off", "here", Phase::List, 1, Outcome::Lost, &[]);
+    ci.line("cut_off", "here", Phase::List, 1, Outcome::Skipped, &[user]);
     laptop.leave(below);
     ci.leave(below);
 }
@@ -160,13 +167,13 @@ fn one_process_may_tell_of_many_places_and_binaries() {
     let below = tempfile::tempdir().expect("a folder");
     let mut machine = Machine::new("m");
     let why = [reason("root", "no")];
-    machine.tell("a", "here", 1, Ending::Skipped, &why);
-    machine.tell("a", "vm:sid", 1, Ending::Passed, &[]);
+    machine.tell("a", "here", 1, Outcome::Skipped, &why);
+    machine.tell("a", "vm:sid", 1, Outcome::Passed, &[]);
     let other = machine.lines.replace("pkg::it", "pkg::other");
     machine.lines += &other;
     machine.leave(below.path());
     let ledger = Shards::merge(below.path()).expect("shards").ledger;
-    let kinds: Vec<Vec<Option<OutcomeKind>>> = ledger
+    let kinds: Vec<Vec<Option<Outcome>>> = ledger
         .tests
         .iter()
         .map(|test| {
@@ -175,7 +182,7 @@ fn one_process_may_tell_of_many_places_and_binaries() {
                 .collect()
         })
         .collect();
-    let both = vec![Some(OutcomeKind::Skipped), Some(OutcomeKind::Passed)];
+    let both = vec![Some(Outcome::Skipped), Some(Outcome::Passed)];
     assert_eq!(kinds, [both.clone(), both]);
     // What one place has skipped is no use of it.
     let unused = ledger.findings().unused;

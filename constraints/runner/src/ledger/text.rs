@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Findings;
-use crate::{OutcomeKind, TestId};
+use crate::{Outcome, TestId};
 use kata_test_host::verdict::join;
 
 /// Of more tests than this, only the number is told.
@@ -68,7 +68,7 @@ fn section<T>(
 }
 
 /// What became of each attempt, in their order.
-pub(crate) fn attempts(attempts: &[OutcomeKind]) -> String {
+pub(crate) fn attempts(attempts: &[Outcome]) -> String {
     let words: Vec<String> = attempts.iter().map(ToString::to_string).collect();
     words.join(", then ")
 }

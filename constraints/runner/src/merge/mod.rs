@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, OutcomeKind, Phase, RunnerError};
+use super::{Outcome, Phase, Record, RunnerError};
 
 /// The file with one line for each test, which no process of the run has written.
 pub(super) const MERGED: &str = "outcomes.jsonl";
@@ -20,7 +20,7 @@ pub(super) const MERGED: &str = "outcomes.jsonl";
 pub(super) const ABOUT_TO_RUN: u32 = 0;
 
 /// Reads what every process of a run has recorded, inventories included.
-pub(super) fn read(dir: &Path) -> Result<Vec<Outcome>, RunnerError> {
+pub(super) fn read(dir: &Path) -> Result<Vec<Record>, RunnerError> {
     let mut records = Vec::new();
     for path in files(dir)? {
         let text = fs::read(&path).map_err(RunnerError::io("read", &path))?;
@@ -48,7 +48,7 @@ pub(super) fn files(dir: &Path) -> Result<Vec<PathBuf>, RunnerError> {
 }
 
 /// Reads a file's lines. A last line without a line break was cut by the death of its process.
-fn parse(path: &Path, text: &str) -> Result<Vec<Outcome>, RunnerError> {
+fn parse(path: &Path, text: &str) -> Result<Vec<Record>, RunnerError> {
     let complete = text.rfind('\n').map_or("", |end| &text[..end]);
     let read = |(index, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|source| RunnerError::Line {
@@ -62,14 +62,14 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Outcome>, RunnerError> {
 
 /// Says whether a record only says that a test exists: whether it was to run is not known, since
 /// nextest does not tell a binary of its filters.
-pub(super) fn is_inventory(record: &Outcome) -> bool {
-    record.phase == Phase::List && record.outcome == OutcomeKind::Lost
+pub(super) fn is_inventory(record: &Record) -> bool {
+    record.phase == Phase::List && record.outcome == Outcome::Lost
 }
 
-fn last_of_each(records: Vec<Outcome>) -> impl Iterator<Item = Outcome> {
+fn last_of_each(records: Vec<Record>) -> impl Iterator<Item = Record> {
     // A runner tells of many binaries and places.
-    let key = |record: &Outcome| {
-        let Outcome {
+    let key = |record: &Record| {
+        let Record {
             binary,
             test,
             place,
@@ -92,21 +92,21 @@ fn last_of_each(records: Vec<Outcome>) -> impl Iterator<Item = Outcome> {
     last.into_values()
 }
 
-pub(super) fn settle(records: Vec<Outcome>) -> Vec<Outcome> {
-    let is_only_meant = |record: &Outcome| record.attempt == ABOUT_TO_RUN;
+pub(super) fn settle(records: Vec<Record>) -> Vec<Record> {
+    let is_only_meant = |record: &Record| record.attempt == ABOUT_TO_RUN;
     let (meant, mut records): (Vec<_>, Vec<_>) = records.into_iter().partition(is_only_meant);
     // Newest first within one place and user, then only the newest of each stays.
-    let newest = |record: &Outcome| Reverse((record.phase, record.attempt));
+    let newest = |record: &Record| Reverse((record.phase, record.attempt));
     records.sort_by(|a, b| {
         where_from(a)
             .cmp(&where_from(b))
             .then(newest(a).cmp(&newest(b)))
     });
-    let superseded = |record: &mut Outcome, kept: &mut Outcome| {
+    let superseded = |record: &mut Record, kept: &mut Record| {
         where_from(record) == where_from(kept) && newest(record) != newest(kept)
     };
     records.dedup_by(superseded);
-    let mut outcomes: BTreeMap<(String, String), Outcome> = BTreeMap::new();
+    let mut outcomes: BTreeMap<(String, String), Record> = BTreeMap::new();
     for record in records {
         let key = (record.binary.clone(), record.test.clone());
         match outcomes.get(&key) {
@@ -125,11 +125,11 @@ pub(super) fn settle(records: Vec<Outcome>) -> Vec<Outcome> {
 }
 
 /// Two records from the same source supersede each other.
-fn where_from(record: &Outcome) -> (&str, &str, &str, u32) {
+fn where_from(record: &Record) -> (&str, &str, &str, u32) {
     (&record.binary, &record.test, &record.place, record.as_uid)
 }
 
-fn rank(record: &Outcome) -> (OutcomeKind, Reverse<Phase>) {
+fn rank(record: &Record) -> (Outcome, Reverse<Phase>) {
     (record.outcome, Reverse(record.phase))
 }
 

@@ -4,16 +4,16 @@ use std::fs;
 
 use proptest::prelude::*;
 
-use crate::{OutcomeKind, Run};
+use crate::{Outcome, Run};
 use kata_test::__runner::Measures;
-use kata_test::__runner::{Ending, Phase as Wrote, Record};
+use kata_test::__runner::{Phase, RecordLine};
 
-fn line(test: &str, phase: Wrote, attempt: u32, uid: u32, ending: Ending) -> String {
-    let record = Record {
+fn line(test: &str, phase: Phase, attempt: u32, uid: u32, outcome: Outcome) -> String {
+    let record = RecordLine {
         binary: "pkg::it",
         test,
         phase,
-        ending,
+        outcome,
         reasons: &[],
         issue: None,
         reason: None,
@@ -26,7 +26,7 @@ fn line(test: &str, phase: Wrote, attempt: u32, uid: u32, ending: Ending) -> Str
 }
 
 /// Merges files of the given contents and returns test and outcome of each.
-fn merged(files: &[String]) -> Vec<(String, OutcomeKind)> {
+fn merged(files: &[String]) -> Vec<(String, Outcome)> {
     let root = tempfile::tempdir().expect("a directory");
     let run = Run::start(root.path()).expect("a run");
     for (index, text) in files.iter().enumerate() {
@@ -43,7 +43,7 @@ fn merged(files: &[String]) -> Vec<(String, OutcomeKind)> {
         .collect()
 }
 
-fn settled(files: &[String]) -> OutcomeKind {
+fn settled(files: &[String]) -> Outcome {
     let merged = merged(files);
     assert_eq!(merged.len(), 1, "{merged:?}");
     merged[0].1
@@ -51,61 +51,52 @@ fn settled(files: &[String]) -> OutcomeKind {
 
 #[test]
 fn within_a_process_the_last_line_counts() {
-    let began = line("t", Wrote::Run, 1, 0, Ending::Lost);
-    let ended = line("t", Wrote::Run, 1, 0, Ending::Passed);
-    assert_eq!(settled(&[began.clone() + &ended]), OutcomeKind::Passed);
-    assert_eq!(settled(std::slice::from_ref(&began)), OutcomeKind::Lost);
-    assert_eq!(
-        settled(&[began + &ended[..ended.len() / 2]]),
-        OutcomeKind::Lost
-    );
+    let began = line("t", Phase::Run, 1, 0, Outcome::Lost);
+    let ended = line("t", Phase::Run, 1, 0, Outcome::Passed);
+    assert_eq!(settled(&[began.clone() + &ended]), Outcome::Passed);
+    assert_eq!(settled(std::slice::from_ref(&began)), Outcome::Lost);
+    assert_eq!(settled(&[began + &ended[..ended.len() / 2]]), Outcome::Lost);
 }
 
 #[test]
 fn running_beats_listing_and_a_retry_what_it_retries() {
-    let listed = line("t", Wrote::List, 1, 0, Ending::Skipped);
-    let passed = line("t", Wrote::Run, 1, 0, Ending::Passed);
-    assert_eq!(
-        settled(&[listed.clone(), passed.clone()]),
-        OutcomeKind::Passed
-    );
-    assert_eq!(settled(&[listed.clone(), listed]), OutcomeKind::Skipped);
-    let failed = line("t", Wrote::Run, 1, 0, Ending::Failed);
-    let retried = line("t", Wrote::Run, 2, 0, Ending::Passed);
-    assert_eq!(settled(&[retried, failed.clone()]), OutcomeKind::Passed);
-    assert_eq!(settled(&[passed, failed]), OutcomeKind::Failed);
+    let listed = line("t", Phase::List, 1, 0, Outcome::Skipped);
+    let passed = line("t", Phase::Run, 1, 0, Outcome::Passed);
+    assert_eq!(settled(&[listed.clone(), passed.clone()]), Outcome::Passed);
+    assert_eq!(settled(&[listed.clone(), listed]), Outcome::Skipped);
+    let failed = line("t", Phase::Run, 1, 0, Outcome::Failed);
+    let retried = line("t", Phase::Run, 2, 0, Outcome::Passed);
+    assert_eq!(settled(&[retried, failed.clone()]), Outcome::Passed);
+    assert_eq!(settled(&[passed, failed]), Outcome::Failed);
 }
 
 #[test]
 fn of_two_users_the_one_who_ran_it_counts() {
-    let skipped = line("t", Wrote::Run, 1, 1000, Ending::Skipped);
-    let passed = line("t", Wrote::Run, 1, 0, Ending::Passed);
-    assert_eq!(settled(&[skipped.clone(), passed]), OutcomeKind::Passed);
-    let failed = line("t", Wrote::Run, 1, 0, Ending::Undetermined);
-    assert_eq!(settled(&[skipped, failed]), OutcomeKind::Undetermined);
+    let skipped = line("t", Phase::Run, 1, 1000, Outcome::Skipped);
+    let passed = line("t", Phase::Run, 1, 0, Outcome::Passed);
+    assert_eq!(settled(&[skipped.clone(), passed]), Outcome::Passed);
+    let failed = line("t", Phase::Run, 1, 0, Outcome::Undetermined);
+    assert_eq!(settled(&[skipped, failed]), Outcome::Undetermined);
 }
 
 #[test]
 fn what_was_to_run_is_lost_unless_it_has_run() {
-    let meant = line("t", Wrote::Run, 0, 0, Ending::Lost);
-    assert_eq!(settled(std::slice::from_ref(&meant)), OutcomeKind::Lost);
+    let meant = line("t", Phase::Run, 0, 0, Outcome::Lost);
+    assert_eq!(settled(std::slice::from_ref(&meant)), Outcome::Lost);
     // That it cannot run in one place does not tell what became of it in another.
-    let unmet = line("t", Wrote::List, 1, 0, Ending::Skipped);
-    assert_eq!(settled(&[meant.clone(), unmet.clone()]), OutcomeKind::Lost);
-    let passed = line("t", Wrote::Run, 1, 0, Ending::Passed);
-    assert_eq!(
-        settled(&[meant.clone(), unmet, passed]),
-        OutcomeKind::Passed
-    );
-    let failed = line("t", Wrote::Run, 1, 0, Ending::Failed);
-    assert_eq!(settled(&[meant, failed]), OutcomeKind::Failed);
+    let unmet = line("t", Phase::List, 1, 0, Outcome::Skipped);
+    assert_eq!(settled(&[meant.clone(), unmet.clone()]), Outcome::Lost);
+    let passed = line("t", Phase::Run, 1, 0, Outcome::Passed);
+    assert_eq!(settled(&[meant.clone(), unmet, passed]), Outcome::Passed);
+    let failed = line("t", Phase::Run, 1, 0, Outcome::Failed);
+    assert_eq!(settled(&[meant, failed]), Outcome::Failed);
 }
 
 #[test]
 fn a_broken_line_in_the_middle_is_named() {
     let root = tempfile::tempdir().expect("a directory");
     let run = Run::start(root.path()).expect("a run");
-    let good = line("t", Wrote::Run, 1, 0, Ending::Passed);
+    let good = line("t", Phase::Run, 1, 0, Outcome::Passed);
     fs::write(run.dir().join("x.jsonl"), format!("{good}garbage\n{good}")).expect("a file");
     let error = run.merge().expect_err("an error").to_string();
     assert!(error.starts_with("line 2 of ") && error.ends_with("x.jsonl is no record of a test"));
@@ -130,7 +121,7 @@ proptest! {
     #[test]
     fn any_cut_is_tolerated(at in 0usize..2000) {
         let whole: String = ["a", "b", "c"]
-            .map(|test| line(test, Wrote::Run, 1, 0, Ending::Passed))
+            .map(|test| line(test, Phase::Run, 1, 0, Outcome::Passed))
             .concat();
         let cut = &whole[..at.min(whole.len())];
         prop_assert_eq!(merged(&[cut.to_owned()]).len(), cut.matches('\n').count());

@@ -8,12 +8,12 @@ use crate::harness::Caller;
 use crate::harness::child::How;
 use crate::harness::plan::Decision;
 use crate::harness::print::Result as Shown;
-use crate::record::Ending;
+use crate::record::Outcome;
 use crate::registry::Test;
 use crate::verdict::{Reason, join};
 
 /// What became of a test, what the line says of it, what its output does not say, and its reasons.
-type Judged = (Ending, Shown, Option<String>, Vec<Reason>);
+type Judged = (Outcome, Shown, Option<String>, Vec<Reason>);
 
 impl Report<'_> {
     /// Judges a test that stopped half-way: what it required is unmet, or cannot be decided.
@@ -22,11 +22,11 @@ impl Report<'_> {
         if halt.undetermined {
             let why = format!("stopped, since it is undetermined: {text}");
             let shown = Shown::Failed(Some("undetermined".to_owned()));
-            return (Ending::Undetermined, shown, Some(why), halt.reasons);
+            return (Outcome::Undetermined, shown, Some(why), halt.reasons);
         }
         let failed = |why: String, reasons| {
             let why = format!("stopped half-way: {text}\n{why}");
-            (Ending::Failed, Shown::Failed(None), Some(why), reasons)
+            (Outcome::Failed, Shown::Failed(None), Some(why), reasons)
         };
         match self.plan().skip(test, halt.reasons) {
             Decision::Refuse(reasons, refusal) => {
@@ -35,7 +35,7 @@ impl Report<'_> {
             Decision::Forbid(reasons, why) => failed(why, reasons),
             skip => {
                 let reasons = skip.reasons().to_vec();
-                (Ending::Skipped, Shown::Ignored(text), None, reasons)
+                (Outcome::Skipped, Shown::Ignored(text), None, reasons)
             }
         }
     }
@@ -46,13 +46,13 @@ impl Report<'_> {
         let text = join(&unmet);
         if how == How::Passed {
             self.stale(test, &unmet);
-            (Ending::Passed, Shown::Stale(text), None, unmet)
+            (Outcome::Passed, Shown::Stale(text), None, unmet)
         } else if self.plan().caller == Caller::NextestRun {
             let why = format!("run for {UNSKIP}=1, though unmet: {text}");
-            (Ending::Failed, Shown::Failed(None), Some(why), unmet)
+            (Outcome::Failed, Shown::Failed(None), Some(why), unmet)
         } else {
             let shown = Shown::Ignored(format!("{text}; run all the same, it did not pass"));
-            (Ending::Skipped, shown, None, unmet)
+            (Outcome::Skipped, shown, None, unmet)
         }
     }
 }

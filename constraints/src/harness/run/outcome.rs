@@ -16,7 +16,7 @@ use crate::harness::stop::Cause;
 use crate::harness::summary::Summary;
 use crate::harness::user::User;
 use crate::measure::Measures;
-use crate::record::{Ending, Lines, Phase, Record};
+use crate::record::{Lines, Outcome, Phase, RecordLine};
 use crate::registry::{ShouldPanic, Test};
 use crate::verdict::{Reason, explain, join};
 
@@ -34,8 +34,8 @@ pub(in crate::harness) struct Report<'a> {
 }
 
 /// What became of one test.
-pub(in crate::harness) struct Outcome<'a> {
-    pub(in crate::harness) ending: Ending,
+pub(in crate::harness) struct TestResult<'a> {
+    pub(in crate::harness) outcome: Outcome,
     pub(in crate::harness) shown: Shown,
     pub(in crate::harness) signal: Option<&'static str>,
     pub(in crate::harness) as_uid: Option<u32>,
@@ -46,10 +46,10 @@ pub(in crate::harness) struct Outcome<'a> {
     pub(in crate::harness) measures: &'a Measures,
 }
 
-impl<'a> Outcome<'a> {
-    pub(in crate::harness) fn new(ending: Ending, shown: Shown) -> Self {
+impl<'a> TestResult<'a> {
+    pub(in crate::harness) fn new(outcome: Outcome, shown: Shown) -> Self {
         Self {
-            ending,
+            outcome,
             shown,
             signal: None,
             as_uid: None,
@@ -90,7 +90,7 @@ impl<'a> Report<'a> {
 
     /// If this process dies, the record says what it was at.
     pub(in crate::harness) fn began(&mut self, next: &Decided) {
-        let mut outcome = Outcome::new(Ending::Lost, Shown::Ok);
+        let mut outcome = TestResult::new(Outcome::Lost, Shown::Ok);
         outcome.as_uid = next.user.map(User::uid);
         self.record(next.test, &outcome);
         self.flush();
@@ -107,41 +107,41 @@ impl<'a> Report<'a> {
     /// A test that is not to run.
     pub(in crate::harness) fn not_run(&mut self, next: &Decided) {
         let reasons = next.decision.reasons();
-        let (ending, shown, why) = match &next.decision {
+        let (outcome, shown, why) = match &next.decision {
             Decision::Run => unreachable!("whoever runs a test says how it ended"),
             Decision::Ignored(reason) => {
-                (Ending::Ignored, Shown::Ignored((*reason).to_owned()), None)
+                (Outcome::Ignored, Shown::Ignored((*reason).to_owned()), None)
             }
             Decision::Left(place) => {
                 let shown = Shown::Ignored(format!("runs in {place}"));
                 // Its record comes from there.
                 self.printer.started(next.test.name());
-                self.show(next.test, &Outcome::new(Ending::Ignored, shown));
+                self.show(next.test, &TestResult::new(Outcome::Ignored, shown));
                 self.summary.ignored();
                 return;
             }
             Decision::Skip(reasons) => {
                 let why = explain(reasons, next.test.issue, next.test.reason);
-                (Ending::Skipped, Shown::Ignored(why), None)
+                (Outcome::Skipped, Shown::Ignored(why), None)
             }
             Decision::Refuse(reasons, refusal) => (
-                Ending::Failed,
+                Outcome::Failed,
                 Shown::Failed(None),
                 Some(refusal.text(reasons)),
             ),
             Decision::Forbid(reasons, why) => {
                 let why = format!("not run: {}\n{why}\n", join(reasons));
-                (Ending::Failed, Shown::Failed(None), Some(why))
+                (Outcome::Failed, Shown::Failed(None), Some(why))
             }
             Decision::Undetermined(reasons) => {
                 let why = explain(reasons, next.test.issue, next.test.reason);
                 let why = format!("not run, since it is undetermined: {why}\n");
                 let shown = Shown::Failed(Some("undetermined".to_owned()));
-                (Ending::Undetermined, shown, Some(why))
+                (Outcome::Undetermined, shown, Some(why))
             }
         };
         let note = next.decision.note(next.test);
-        let mut outcome = Outcome::new(ending, shown);
+        let mut outcome = TestResult::new(outcome, shown);
         outcome.reasons = reasons;
         outcome.note = note.as_deref();
         outcome.as_uid = next.user.map(User::uid);
@@ -152,7 +152,7 @@ impl<'a> Report<'a> {
 
     /// A test that was to run, and could not be started.
     pub(in crate::harness) fn not_started(&mut self, next: &Decided, problem: &str) {
-        let mut outcome = Outcome::new(Ending::Failed, Shown::Failed(None));
+        let mut outcome = TestResult::new(Outcome::Failed, Shown::Failed(None));
         outcome.output = format!("this test was not started: {problem}\n").into_bytes();
         self.settle(next.test, outcome);
     }
@@ -184,18 +184,18 @@ impl<'a> Report<'a> {
         let mut unmet = its.map_or_else(Vec::new, |index| self.unmet.swap_remove(index).1);
         unmet.extend(waived);
         let interrupted = matches!(how, How::Stopped(Cause::Interrupt(_), _));
-        let (ending, shown, why, mut reasons) = match halt {
+        let (outcome, shown, why, mut reasons) = match halt {
             _ if !unmet.is_empty() && !interrupted => self.judge_unmet(test, how, unmet),
             Some(halt) if how == How::Halted => self.judge_halted(test, halt),
             _ => {
-                let (ending, shown, why) = judge(how, reported, test);
-                (ending, shown, why, Vec::new())
+                let (outcome, shown, why) = judge(how, reported, test);
+                (outcome, shown, why, Vec::new())
             }
         };
         if let Some(why) = why {
             add_note(&mut output, &why);
         }
-        let mut outcome = Outcome::new(ending, shown);
+        let mut outcome = TestResult::new(outcome, shown);
         if let How::Signal(signal) = how {
             outcome.signal = Some(signal.as_str());
         }
@@ -222,21 +222,21 @@ impl<'a> Report<'a> {
     }
 
     /// Prints, records and counts.
-    pub(in crate::harness) fn settle(&mut self, test: &'static Test, outcome: Outcome<'_>) {
+    pub(in crate::harness) fn settle(&mut self, test: &'static Test, outcome: TestResult<'_>) {
         // Of a test that is lost that has been recorded when it began.
-        if outcome.ending != Ending::Lost {
+        if outcome.outcome != Outcome::Lost {
             self.record(test, &outcome);
         }
         self.show(test, &outcome);
-        match outcome.ending {
-            Ending::Passed => self.summary.passed(test.name(), outcome.output),
-            Ending::Ignored => self.summary.ignored(),
-            Ending::Skipped => self.summary.skipped(outcome.reasons),
+        match outcome.outcome {
+            Outcome::Passed => self.summary.passed(test.name(), outcome.output),
+            Outcome::Ignored => self.summary.ignored(),
+            Outcome::Skipped => self.summary.skipped(outcome.reasons),
             _ => self.summary.failed(test.name(), outcome.output),
         }
     }
 
-    fn show(&mut self, test: &Test, outcome: &Outcome<'_>) {
+    fn show(&mut self, test: &Test, outcome: &TestResult<'_>) {
         if let Some(log) = &mut self.log {
             let mut line = String::new();
             let _ = writeln!(line, "{} {}", outcome.shown.log_word(), test.name());
@@ -257,12 +257,12 @@ impl<'a> Report<'a> {
         self.records.flush();
     }
 
-    fn record(&mut self, test: &Test, outcome: &Outcome<'_>) {
-        self.records.add(&Record {
+    fn record(&mut self, test: &Test, outcome: &TestResult<'_>) {
+        self.records.add(&RecordLine {
             binary: &self.binary,
             test: test.name(),
             phase: Phase::Run,
-            ending: outcome.ending,
+            outcome: outcome.outcome,
             reasons: outcome.reasons,
             issue: test.issue,
             reason: outcome.note.or(test.reason),
@@ -299,11 +299,11 @@ impl<'a> Report<'a> {
 }
 
 /// What the end of a process means, what the line says of it, and what its output does not say.
-fn judge(how: How, reported: Option<How>, test: &Test) -> (Ending, Shown, Option<String>) {
+fn judge(how: How, reported: Option<How>, test: &Test) -> (Outcome, Shown, Option<String>) {
     let failed =
-        |detail: Option<String>, why: Option<String>| (Ending::Failed, Shown::Failed(detail), why);
+        |detail: Option<String>, why: Option<String>| (Outcome::Failed, Shown::Failed(detail), why);
     match how {
-        How::Passed => (Ending::Passed, Shown::Ok, None),
+        How::Passed => (Outcome::Passed, Shown::Ok, None),
         // Without its reasons a halt is a failure.
         How::Failed | How::Halted => failed(None, None),
         How::Signal(signal) => {
@@ -320,17 +320,18 @@ fn judge(how: How, reported: Option<How>, test: &Test) -> (Ending, Shown, Option
             failed(None, Some(why))
         }
         How::Stopped(cause, fate) => {
-            let (ending, cause) = match cause {
+            let (outcome, cause) = match cause {
                 Cause::Timeout => {
                     let limit = test.time_limit().unwrap_or_default();
-                    (Ending::TimedOut, format!("timed out after {limit:?}"))
+                    (Outcome::TimedOut, format!("timed out after {limit:?}"))
                 }
-                Cause::Interrupt(interrupt) => {
-                    (Ending::Lost, format!("interrupted by {}", interrupt.name()))
-                }
+                Cause::Interrupt(interrupt) => (
+                    Outcome::Lost,
+                    format!("interrupted by {}", interrupt.name()),
+                ),
             };
             let why = format!("{cause}; {fate}");
-            (ending, Shown::Failed(Some(cause)), Some(why))
+            (outcome, Shown::Failed(Some(cause)), Some(why))
         }
     }
 }

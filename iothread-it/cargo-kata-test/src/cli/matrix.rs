@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::Reason;
-use kata_test_runner::{Outcome, OutcomeKind, Outlook, Plan, PlannedTest};
+use kata_test_runner::{Outcome, Outlook, Plan, PlannedTest, Record};
 
 /// The plan for a person: each test with what it needs, how it would fare in each place, and where
 /// it is to run.
@@ -51,7 +51,7 @@ pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
 }
 
 /// The outcomes: for each binary what became of its tests in each place.
-pub(super) fn of_outcomes(outcomes: &[Outcome]) -> Table {
+pub(super) fn of_outcomes(outcomes: &[Record]) -> Table {
     let places: BTreeSet<&str> = outcomes
         .iter()
         .map(|outcome| outcome.place.as_str())
@@ -67,7 +67,7 @@ pub(super) fn of_outcomes(outcomes: &[Outcome]) -> Table {
     for binary in outcomes.chunk_by(|one, other| one.binary == other.binary) {
         let cell = |place: &&str| {
             let there = binary.iter().filter(|outcome| outcome.place == **place);
-            let mut counts: BTreeMap<OutcomeKind, usize> = BTreeMap::new();
+            let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
             there.for_each(|outcome| *counts.entry(outcome.outcome).or_default() += 1);
             let texts: Vec<String> = counts
                 .iter()

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use kata_test_runner::{AllowedNowhere, Outcome};
+use kata_test_runner::{AllowedNowhere, Record};
 
 /// Whether tests may run nowhere, and which.
 #[derive(Clone, Default, clap::Args)]
@@ -32,7 +32,7 @@ impl Expected {
     pub(super) fn complaints(
         &self,
         list: Option<&AllowedNowhere>,
-        outcomes: &[Outcome],
+        outcomes: &[Record],
         is_part: bool,
     ) -> Vec<String> {
         let Some(list) = list else {

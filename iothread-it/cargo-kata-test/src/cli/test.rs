@@ -10,8 +10,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
-    Audience, Binary, Conclusion, Outcome, OutcomeKind, Plan, Run, Site, Stop, Workspace, conclude,
-    scan,
+    Audience, Binary, Conclusion, Outcome, Plan, Record, Run, Site, Stop, Workspace, conclude, scan,
 };
 
 use super::build::Build;
@@ -182,20 +181,19 @@ fn no_test_is_lost() -> Result<()> {
 
 /// What did not run, and why: a skip must not drown in the output of many binaries. Of what passed,
 /// some is worth a line.
-pub(super) fn summarise(outcomes: &[Outcome], is_worth_a_line: fn(&Outcome) -> bool) {
+pub(super) fn summarise(outcomes: &[Record], is_worth_a_line: fn(&Record) -> bool) {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
     println!(
         "\nannotated tests: {} passed, {} skipped, {} nowhere, {} in all",
-        count(OutcomeKind::Passed),
-        count(OutcomeKind::Skipped),
-        count(OutcomeKind::Nowhere),
+        count(Outcome::Passed),
+        count(Outcome::Skipped),
+        count(Outcome::Nowhere),
         outcomes.len()
     );
     for outcome in outcomes {
         match (outcome.outcome, outcome.place.as_str()) {
-            (OutcomeKind::Passed, _) if outcome.reasons.is_empty() && !is_worth_a_line(outcome) => {
-            }
-            (OutcomeKind::Nowhere, _) => println!("  {} {}: nowhere", outcome.binary, outcome.test),
+            (Outcome::Passed, _) if outcome.reasons.is_empty() && !is_worth_a_line(outcome) => {}
+            (Outcome::Nowhere, _) => println!("  {} {}: nowhere", outcome.binary, outcome.test),
             (kind, "here") => println!("  {} {}: {kind}", outcome.binary, outcome.test),
             (kind, place) => println!("  {} {}: {kind} in {place}", outcome.binary, outcome.test),
         }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
-use kata_test_runner::{Outcome, OutcomeKind, Phase};
+use kata_test_runner::{Outcome, Phase, Record};
 
 /// The longest record, in bytes. Most have some 300.
 const LONGEST: usize = 64 << 10;
@@ -121,7 +121,7 @@ impl Records {
         if let Err(error) = self.file.write_all(line) {
             self.unwritten.get_or_insert(error);
         }
-        if record.outcome == OutcomeKind::Lost {
+        if record.outcome == Outcome::Lost {
             self.began.insert(record.test);
         } else {
             self.began.remove(&record.test);
@@ -132,8 +132,8 @@ impl Records {
 }
 
 impl Expected {
-    fn read(&self, line: &[u8]) -> Option<Outcome> {
-        let record: Outcome = serde_json::from_slice(line).ok()?;
+    fn read(&self, line: &[u8]) -> Option<Record> {
+        let record: Record = serde_json::from_slice(line).ok()?;
         let is_ours = record.phase == Phase::Run
             && record.run == self.run
             && record.place == self.place

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use guest_vm::artifacts::Store;
 use kata_test::kata_test;
-use kata_test_runner::Outcome;
+use kata_test_runner::Record;
 
 /// A target directory for other packages, which lasts. What was provisioned for this workspace is
 /// there too.
@@ -67,7 +67,7 @@ pub(crate) fn xtask() -> Result<PathBuf> {
 }
 
 /// What became of the tests of the last run there.
-pub(crate) fn outcomes() -> Result<Vec<Outcome>> {
+pub(crate) fn outcomes() -> Result<Vec<Record>> {
     let path = target()?.join("kata-test/latest/outcomes.jsonl");
     let text = fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
     let lines = text.lines().map(serde_json::from_str);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use kata_test::kata_test;
-use kata_test_runner::{Binary, Job, JobTest, Outcome, OutcomeKind, Place, Run, Stop};
+use kata_test_runner::{Binary, Job, JobTest, Outcome, Place, Record, Run, Stop};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
@@ -22,7 +22,7 @@ const SCREEN: usize = 256 << 10;
 
 /// Runs tests of the target `disasters` in a guest, on stage. Returns what became of them, and what
 /// was on the screen. `meanwhile` gets the folder of the records, in a thread of its own.
-pub(crate) fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Outcome>, String)> {
+pub(crate) fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Record>, String)> {
     run_until(Stop::NEVER, tests, meanwhile)
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn run_until(
     stop: Stop<'_>,
     tests: &[&str],
     meanwhile: impl FnOnce(&Path) + Send,
-) -> Result<(Vec<Outcome>, String)> {
+) -> Result<(Vec<Record>, String)> {
     let mut binary: Binary = build(env!("CARGO_MANIFEST_DIR").into(), "disasters")?;
     binary
         .env
@@ -77,11 +77,11 @@ fn a_panic_of_the_kernel_fails_the_test_that_caused_it() -> Result<()> {
     ];
     let (outcomes, screen) = run(&tests, |_| {})?;
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
-    assert_eq!(kind(&outcomes, "a_calm_before"), OutcomeKind::Passed);
-    assert_eq!(kind(&outcomes, "c_calm_between"), OutcomeKind::Passed);
-    assert_eq!(kind(&outcomes, "i_fails"), OutcomeKind::Failed);
+    assert_eq!(kind(&outcomes, "a_calm_before"), Outcome::Passed);
+    assert_eq!(kind(&outcomes, "c_calm_between"), Outcome::Passed);
+    assert_eq!(kind(&outcomes, "i_fails"), Outcome::Failed);
     let panicked = outcome(&outcomes, "b_panics_the_kernel");
-    assert_eq!(panicked.outcome, OutcomeKind::Failed);
+    assert_eq!(panicked.outcome, Outcome::Failed);
     assert_eq!(panicked.place, "vm:bookworm");
     let console = &panicked.reasons[0].observed;
     assert!(console.contains("Kernel panic - not syncing"), "{console}");
@@ -95,7 +95,7 @@ fn a_test_that_asks_for_a_machine_of_its_own_gets_one() -> Result<()> {
     let (outcomes, _) = run(&tests, |_| {})?;
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
     for test in tests {
-        assert_eq!(kind(&outcomes, test), OutcomeKind::Passed, "{test}");
+        assert_eq!(kind(&outcomes, test), Outcome::Passed, "{test}");
     }
     Ok(())
 }
@@ -103,9 +103,9 @@ fn a_test_that_asks_for_a_machine_of_its_own_gets_one() -> Result<()> {
 #[kata_test(when = crate::supplied, timeout = "10m")]
 fn a_kernel_that_hangs_is_noticed() -> Result<()> {
     let (outcomes, _) = run(&["d_hangs_the_kernel", "e_calm_after"], |_| {})?;
-    assert_eq!(kind(&outcomes, "e_calm_after"), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, "e_calm_after"), Outcome::Passed);
     let hung = outcome(&outcomes, "d_hangs_the_kernel");
-    assert_eq!(hung.outcome, OutcomeKind::Failed);
+    assert_eq!(hung.outcome, Outcome::Failed);
     let console = &hung.reasons[0].observed;
     assert!(console.contains("Kernel panic"), "{console}");
     Ok(())
@@ -125,10 +125,10 @@ fn a_killed_qemu_fails_the_test_it_ran_and_leaves_nothing() -> Result<()> {
         }
     })?;
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
-    assert_eq!(kind(&outcomes, tests[0]), OutcomeKind::Passed);
-    assert_eq!(kind(&outcomes, tests[2]), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, tests[0]), Outcome::Passed);
+    assert_eq!(kind(&outcomes, tests[2]), Outcome::Passed);
     let waited = outcome(&outcomes, tests[1]);
-    assert_eq!(waited.outcome, OutcomeKind::Failed);
+    assert_eq!(waited.outcome, Outcome::Failed);
     assert!(
         waited.reasons[0].observed.contains("signal: 9"),
         "{waited:?}"
@@ -146,7 +146,7 @@ fn a_run_that_is_to_stop_ends_its_guest_and_blames_no_test() -> Result<()> {
         await_record(records, tests[0]);
         ask.write_all(b"!").expect("a word");
     })?;
-    assert_eq!(kind(&outcomes, tests[0]), OutcomeKind::Lost);
+    assert_eq!(kind(&outcomes, tests[0]), Outcome::Lost);
     assert_eq!(outcomes.len(), 1, "nothing more was begun: {outcomes:#?}");
     assert_eq!(vms(), [], "QEMU is left");
     Ok(())
@@ -200,8 +200,8 @@ fn has_begun(folder: &Path, test: &str) -> bool {
 #[kata_test(when = crate::supplied, timeout = "10m")]
 fn time_limits_are_as_long_as_the_place_is_slow() -> Result<()> {
     let (outcomes, _) = run(&["g_takes_its_time", "h_never_ends"], |_| {})?;
-    assert_eq!(kind(&outcomes, "g_takes_its_time"), OutcomeKind::Passed);
-    assert_eq!(kind(&outcomes, "h_never_ends"), OutcomeKind::TimedOut);
+    assert_eq!(kind(&outcomes, "g_takes_its_time"), Outcome::Passed);
+    assert_eq!(kind(&outcomes, "h_never_ends"), Outcome::TimedOut);
     Ok(())
 }
 

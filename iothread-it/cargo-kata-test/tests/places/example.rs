@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use cargo_kata_test::place::SUITES;
 use kata_test::kata_test;
-use kata_test_runner::{Audience, Binary, Outcome, OutcomeKind, Run, Site, Stop, plan};
+use kata_test_runner::{Audience, Binary, Outcome, Record, Run, Site, Stop, plan};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
 use crate::{build, commands, folder, kind, outcome, place, room};
@@ -16,7 +16,7 @@ fn example() -> Result<Binary> {
 }
 
 /// What the commands do, but for cargo: not every user has one.
-fn run_everywhere(binary: Binary) -> Result<Vec<Outcome>> {
+fn run_everywhere(binary: Binary) -> Result<Vec<Record>> {
     let folder = folder()?;
     let records = folder.path().join("records");
     let run = Run::start(&records)?;
@@ -59,7 +59,7 @@ pub(crate) fn become_nobody() -> Result<()> {
 }
 
 /// Every test where it has to be, by what this host is not.
-pub(crate) fn check(outcomes: &[Outcome]) {
+pub(crate) fn check(outcomes: &[Record]) {
     for (test, place) in [
         ("needs_an_old_kernel", "vm:bookworm"),
         ("loads_a_module_itself", "vm:bookworm"),
@@ -72,7 +72,7 @@ pub(crate) fn check(outcomes: &[Outcome]) {
     }
     let nowhere = ["needs_arm", "needs_kvm"];
     for found in outcomes {
-        if nowhere.contains(&found.test.as_str()) && found.outcome == OutcomeKind::Nowhere {
+        if nowhere.contains(&found.test.as_str()) && found.outcome == Outcome::Nowhere {
             let told = |place: &str| {
                 found
                     .reasons
@@ -82,11 +82,11 @@ pub(crate) fn check(outcomes: &[Outcome]) {
             let all = ["here", "vm:bookworm", "vm:trixie", "vm:sid"];
             assert!(all.iter().all(|place| told(place)), "{found:?}");
         } else {
-            assert_eq!(found.outcome, OutcomeKind::Passed, "{found:#?}");
+            assert_eq!(found.outcome, Outcome::Passed, "{found:#?}");
         }
     }
     if cfg!(target_arch = "x86_64") {
-        assert_eq!(kind(outcomes, "needs_arm"), OutcomeKind::Nowhere);
+        assert_eq!(kind(outcomes, "needs_arm"), Outcome::Nowhere);
     }
     assert_eq!(outcomes.len(), 13);
 }

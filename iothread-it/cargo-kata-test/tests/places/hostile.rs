@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
-use kata_test_runner::{OutcomeKind, Stop};
+use kata_test_runner::{Outcome, Stop};
 
 use crate::disasters::{await_record, run, run_until};
 use crate::{kind, outcome};
@@ -34,9 +34,9 @@ fn costs_itself(hostile: &str, words: &str) -> Result<()> {
     let growth = memory("VmHWM:")?.saturating_sub(before?);
     kata_test::measure("growth_mib", (growth >> 20) as f64);
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
-    assert_eq!(kind(&outcomes, "a_calm_before"), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, "a_calm_before"), Outcome::Passed);
     let failed = outcome(&outcomes, hostile);
-    assert_eq!(failed.outcome, OutcomeKind::Failed);
+    assert_eq!(failed.outcome, Outcome::Failed);
     let observed = &failed.reasons[0].observed;
     assert!(observed.contains(words), "{observed}");
     ensure!(
@@ -74,9 +74,9 @@ fn records_of_other_tests_do_not_count() -> Result<()> {
     let tests = ["hostile::records_are_forged", "hostile::victim_fails_alone"];
     let (outcomes, _) = run(&tests, |_| {})?;
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
-    assert_eq!(kind(&outcomes, tests[0]), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, tests[0]), Outcome::Passed);
     let failed = outcome(&outcomes, tests[1]);
-    assert_eq!(failed.outcome, OutcomeKind::Failed, "{failed:#?}");
+    assert_eq!(failed.outcome, Outcome::Failed, "{failed:#?}");
     let wild = outcomes.iter().find(|outcome| outcome.duration_ms > 1e6);
     assert_eq!(wild, None);
     Ok(())
@@ -91,9 +91,9 @@ fn the_tests_after_a_hostile_one_run() -> Result<()> {
         let tests = ["a_calm_before", hostile, "i_fails", "m_meets_the_mark"];
         let (outcomes, _) = run(&tests, |_| {})?;
         let kinds = tests.map(|test| (test, kind(&outcomes, test)));
-        let failed = OutcomeKind::Failed;
+        let failed = Outcome::Failed;
         // The mark of a guest that went with the hostile test is not there.
-        let expected = [OutcomeKind::Passed, failed, failed, failed];
+        let expected = [Outcome::Passed, failed, failed, failed];
         assert_eq!(kinds.map(|(_, kind)| kind), expected, "{kinds:?}");
         assert!(outcome(&outcomes, "i_fails").reasons.is_empty());
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use kata_test::kata_test;
-use kata_test_runner::{Outcome, Shards};
+use kata_test_runner::{Record, Shards};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -96,7 +96,7 @@ fn a_killed_qemu_costs_no_more_than_what_it_ran() -> Result<()> {
         let failed = outcomes
             .iter()
             .filter(|outcome| outcome.outcome.is_failure());
-        let failed: Vec<&Outcome> = failed.collect();
+        let failed: Vec<&Record> = failed.collect();
         println!("{what}: {status}, {} failed, hit: {hit}", failed.len());
         assert_eq!(status.success(), failed.is_empty(), "{what}");
         assert!(failed.len() <= 1, "{what}: {failed:#?}");
@@ -124,7 +124,7 @@ fn a_guest_that_dies_takes_one_test_with_it() -> Result<()> {
         let what = format!("guest dead a second after {dog:?}, round {round}");
         let outcomes = outcomes()?;
         check(&outcomes, &what);
-        let failed: Vec<&Outcome> = outcomes
+        let failed: Vec<&Record> = outcomes
             .iter()
             .filter(|outcome| outcome.outcome.is_failure())
             .collect();

@@ -21,7 +21,7 @@ use guest_vm::artifacts::Store;
 use guest_vm::scratch::Scratch;
 use guest_vm::warm::WarmStore;
 use kata_test::Verdict;
-use kata_test_runner::{Binary, Outcome, OutcomeKind, Workspace};
+use kata_test_runner::{Binary, Outcome, Record, Workspace};
 
 /// Whether there is what VMs with every suite's kernel are made of.
 fn supplied() -> Verdict {
@@ -71,12 +71,12 @@ fn build(package: PathBuf, target: &str) -> Result<Binary> {
     binaries.into_iter().next().context("cargo builds one")
 }
 
-fn outcome<'a>(outcomes: &'a [Outcome], test: &str) -> &'a Outcome {
+fn outcome<'a>(outcomes: &'a [Record], test: &str) -> &'a Record {
     let found = outcomes.iter().find(|outcome| outcome.test == test);
     found.unwrap_or_else(|| panic!("nothing is known of {test}: {outcomes:#?}"))
 }
 
-fn kind(outcomes: &[Outcome], test: &str) -> OutcomeKind {
+fn kind(outcomes: &[Record], test: &str) -> Outcome {
     outcome(outcomes, test).outcome
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
-use kata_test_runner::{OutcomeKind, Shards};
+use kata_test_runner::{Outcome, Shards};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
@@ -59,7 +59,7 @@ fn a_runner_that_ends_while_its_vm_runs_a_test_leaves_nothing() -> Result<()> {
         let shards = Shards::merge(&records).with_context(|| signal.to_string())?;
         check(&shards.outcomes, signal.as_str());
         let passed = crate::kind(&shards.outcomes, "b_lasts");
-        assert_eq!(passed, OutcomeKind::Passed, "{signal}");
+        assert_eq!(passed, Outcome::Passed, "{signal}");
         assert_eq!(lasting(temporary.path())?, before, "{signal}");
         if signal == Signal::SIGKILL {
             assert_eq!(status.signal(), Some(9));

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use kata_test_runner::{Outcome, OutcomeKind};
+use kata_test_runner::{Outcome, Record};
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -169,10 +169,10 @@ fn is_in_use(folder: &Path) -> bool {
 }
 
 /// Every test has an outcome, and what did not pass has failed.
-pub(crate) fn check(outcomes: &[Outcome], what: &str) {
+pub(crate) fn check(outcomes: &[Record], what: &str) {
     assert_eq!(outcomes.len(), TESTS, "{what}: {outcomes:#?}");
     for outcome in outcomes {
-        let is_told = outcome.outcome == OutcomeKind::Passed || outcome.outcome.is_failure();
+        let is_told = outcome.outcome == Outcome::Passed || outcome.outcome.is_failure();
         assert!(is_told, "{what}: {outcome:#?}");
     }
 }

@@ -7,9 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use kata_test::kata_test;
-use kata_test_runner::{
-    Audience, Binary, Job, OutcomeKind, Place, Run, Site, Stop, SudoPlace, plan,
-};
+use kata_test_runner::{Audience, Binary, Job, Outcome, Place, Run, Site, Stop, SudoPlace, plan};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_child_subreaper;
@@ -81,9 +79,9 @@ fn root_s_tests_run_as_root_and_leave_nothing_of_root_s() -> Result<()> {
     assert!(seen.contains("test needs_root ... ok"), "{seen}");
     let outcomes = run.merge()?;
     let root = outcome(&outcomes, "needs_root");
-    assert_eq!((root.outcome, root.as_uid), (OutcomeKind::Passed, 0));
+    assert_eq!((root.outcome, root.as_uid), (Outcome::Passed, 0));
     assert_eq!(root.place, "here:root");
-    assert_eq!(kind(&outcomes, "needs_arm"), OutcomeKind::Nowhere);
+    assert_eq!(kind(&outcomes, "needs_arm"), Outcome::Nowhere);
     all_are_nobodys(&records)
 }
 
@@ -216,7 +214,7 @@ fn a_run_by_a_fake_sudo_on_stage() -> Result<()> {
     });
     ran.map_err(|error| anyhow!("{error}"))?;
     let outcomes = run.merge()?;
-    assert_eq!(kind(&outcomes, "needs_root"), OutcomeKind::Passed);
+    assert_eq!(kind(&outcomes, "needs_root"), Outcome::Passed);
     Ok(())
 }
 

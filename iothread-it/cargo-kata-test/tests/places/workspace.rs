@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use kata_test::kata_test;
-use kata_test_runner::{Outcome, OutcomeKind};
+use kata_test_runner::{Outcome, Record};
 
 use crate::commands::{in_package, outcomes};
 use crate::folder;
@@ -118,7 +118,7 @@ fn write_workspace(folder: &Path) -> Result<()> {
 }
 
 /// Runs the command and returns what became of each test.
-fn run(folder: &Path, arguments: &[&str]) -> Result<Vec<Outcome>> {
+fn run(folder: &Path, arguments: &[&str]) -> Result<Vec<Record>> {
     let mut command = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), folder)?;
     // What cargo has set for this program is not about that workspace.
     command.env_remove("LD_LIBRARY_PATH");
@@ -139,7 +139,7 @@ fn every_test_of_an_odd_workspace_has_its_outcome() -> Result<()> {
     let outcomes = run(folder.path(), &["--places", "here,vm:bookworm"])?;
     let mut found: Vec<(&str, &str)> = Vec::new();
     for outcome in &outcomes {
-        assert_eq!(outcome.outcome, OutcomeKind::Passed, "{outcome:#?}");
+        assert_eq!(outcome.outcome, Outcome::Passed, "{outcome:#?}");
         if outcome.test == "needs_an_old_kernel" {
             // A host of that very kernel runs it itself.
             assert!(

@@ -1,16 +1,16 @@
-//! What became of a test, as read from a record.
+//! A record: what one process wrote about one test.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use kata_test::__runner::{Outcome, Phase};
 use kata_test_host::verdict::Reason;
 
-/// What became of one test.
+/// What one process recorded about one test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Outcome {
+pub struct Record {
     /// The version of the record's form.
     pub schema: u32,
     /// The id of the run.
@@ -22,13 +22,15 @@ pub struct Outcome {
     /// Where it ran.
     pub place: String,
     /// Whether a harness listed it or ran it.
+    #[serde(with = "phase")]
     pub phase: Phase,
     /// Which attempt this was, from 1.
     pub attempt: u32,
     /// The effective uid it ran with.
     pub as_uid: u32,
     /// What became of it.
-    pub outcome: OutcomeKind,
+    #[serde(with = "outcome")]
+    pub outcome: Outcome,
     /// Every constraint that kept it from running, or that could not be decided; and what it left
     /// behind.
     #[serde(with = "reasons")]
@@ -45,69 +47,31 @@ pub struct Outcome {
     pub measures: BTreeMap<String, f64>,
 }
 
-/// What can become of a test. The order is that of what a person should see first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum OutcomeKind {
-    /// It failed.
-    Failed,
-    /// Its time was up.
-    TimedOut,
-    /// It began and its process vanished.
-    Lost,
-    /// A constraint could not be decided.
-    Undetermined,
-    /// It passed.
-    Passed,
-    /// No place could run it.
-    Nowhere,
-    /// A constraint is unmet.
-    Skipped,
-    /// It is marked `#[ignore]`.
-    Ignored,
+/// The names of [`Outcome`]s and [`Phase`]s in records, for serde, which kata-test goes without.
+macro_rules! by_word {
+    ($module:ident: $type:ty) => {
+        mod $module {
+            use serde::de::{Deserialize, Deserializer, Error};
+            use serde::ser::Serializer;
+
+            pub(super) fn serialize<S: Serializer>(one: &$type, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(one.word())
+            }
+
+            pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+                from: D,
+            ) -> Result<$type, D::Error> {
+                let word = std::borrow::Cow::<str>::deserialize(from)?;
+                <$type>::from_word(&word).ok_or_else(|| {
+                    D::Error::custom(format!("unknown {} {word:?}", stringify!($module)))
+                })
+            }
+        }
+    };
 }
 
-impl OutcomeKind {
-    /// Says whether the run as a whole fails by this.
-    #[must_use]
-    pub fn is_failure(self) -> bool {
-        matches!(
-            self,
-            Self::Failed | Self::TimedOut | Self::Lost | Self::Undetermined
-        )
-    }
-
-    /// Says whether a place is missing where the test could have run.
-    pub(super) fn is_nowhere(self) -> bool {
-        matches!(self, Self::Nowhere | Self::Skipped)
-    }
-}
-
-impl fmt::Display for OutcomeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Failed => "failed",
-            Self::TimedOut => "timed out",
-            Self::Lost => "lost",
-            Self::Undetermined => "undetermined",
-            Self::Passed => "passed",
-            Self::Skipped => "skipped",
-            Self::Ignored => "ignored",
-            Self::Nowhere => "nowhere",
-        })
-    }
-}
-
-/// What the harness was doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Listing tests, where nextest is told what is skipped.
-    List,
-    /// Running tests.
-    Run,
-}
+by_word!(outcome: kata_test::__runner::Outcome);
+by_word!(phase: kata_test::__runner::Phase);
 
 /// The form of a reason, kept out of the core, which has no serde.
 pub(super) mod reasons {

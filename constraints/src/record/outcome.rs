@@ -1,0 +1,114 @@
+//! What became of a test, and the words for it in records.
+
+use std::fmt;
+
+/// What became of a test, in the order in which a reader should see it.
+///
+/// Exhaustive, so that no report can overlook an outcome that is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// It panicked, returned an error, or its process died.
+    Failed,
+    /// It exceeded its timeout.
+    TimedOut,
+    /// It started, and its process disappeared.
+    Lost,
+    /// A constraint could not be decided.
+    Undetermined,
+    /// It ended without a failure.
+    Passed,
+    /// No place meets its requirement.
+    Nowhere,
+    /// A constraint is unmet.
+    Skipped,
+    /// It is marked `#[ignore]`.
+    Ignored,
+}
+
+impl Outcome {
+    /// All outcomes, in their order.
+    pub const ALL: [Self; 8] = [
+        Self::Failed,
+        Self::TimedOut,
+        Self::Lost,
+        Self::Undetermined,
+        Self::Passed,
+        Self::Nowhere,
+        Self::Skipped,
+        Self::Ignored,
+    ];
+
+    /// Returns its name in a record.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
+            Self::Undetermined => "undetermined",
+            Self::Passed => "passed",
+            Self::Nowhere => "nowhere",
+            Self::Skipped => "skipped",
+            Self::Ignored => "ignored",
+        }
+    }
+
+    /// Returns the outcome with this name in a record.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.word() == word)
+    }
+
+    /// Whether it fails the run.
+    #[must_use]
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::Failed | Self::TimedOut | Self::Lost | Self::Undetermined
+        )
+    }
+
+    /// Whether the test did not run because no place met its requirement.
+    #[must_use]
+    pub const fn is_nowhere(self) -> bool {
+        matches!(self, Self::Nowhere | Self::Skipped)
+    }
+}
+
+/// Writes the name for a reader: `timed out`.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::TimedOut => "timed out",
+            other => other.word(),
+        })
+    }
+}
+
+/// What the harness was doing when it wrote a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// It listed tests.
+    List,
+    /// It ran tests.
+    Run,
+}
+
+impl Phase {
+    /// Returns its name in a record.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::List => "list",
+            Self::Run => "run",
+        }
+    }
+
+    /// Returns the phase with this name in a record.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::List, Self::Run]
+            .into_iter()
+            .find(|one| one.word() == word)
+    }
+}
