@@ -60,12 +60,13 @@ impl Plan {
                 run.about_to_run(HERE, binary, test)?;
             }
         }
-        Ok((LEAVE, run.keep("left-to-places", &list)?))
+        Ok((LEAVE, run.keep("left-to-places", list.as_bytes())?))
     }
 
     /// Runs the tests that the plan has not here, in their places, with their records in the run's
     /// folder. A test that turns out to be unmet in a place is tried in the next; one that is met in
-    /// none is recorded as run nowhere, with what is missing where.
+    /// none is recorded as run nowhere, with what is missing where. So is a binary under another
+    /// harness, as one test, if this host is not among the sites.
     ///
     /// `sites` and `binaries` are those that the plan was made of.
     ///
@@ -124,6 +125,11 @@ impl Plan {
         }
         for pending in &pending {
             self.settle(pending, run)?;
+        }
+        if !sites.iter().any(|site| matches!(site, Site::Here)) {
+            for binary in &self.opaque {
+                run.binary_nowhere(binary)?;
+            }
         }
         Ok(())
     }

@@ -57,6 +57,9 @@ pub enum RunnerError {
         /// What happened.
         problem: String,
     },
+    /// The run was stopped while it was planned.
+    #[error("stopped before any test ran")]
+    Stopped,
     /// A line of a list of tests names none.
     #[error("line {line} of {} is not a binary's id, a space and a test's name", path.display())]
     NoTest {

@@ -2,7 +2,7 @@
 //! has said there.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,7 @@ use super::forms::replace;
 use super::listing::Fact;
 use super::{Binary, Listing, RunnerError};
 use kata_test::__runner::{Folder, UNFINISHED, file_name, make_root, start_time};
+use kata_test_host::sys::in_thread_within;
 
 /// A list that was not needed for so long is of a binary that is no more.
 const LIST_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -22,6 +23,11 @@ const SAID: &str = "said-";
 /// The answers themselves, and the copy of them that a binary judges.
 const FACTS: &str = "facts.jsonl";
 const RECORDING: &str = "recording.jsonl";
+
+const LOCK: &str = "lock";
+
+/// How long another run may hold the lock, which it needs for writing two files.
+const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The folder of a place's answers.
 pub(super) struct Known {
@@ -62,10 +68,8 @@ impl Known {
         text: &str,
         listing: &Listing,
     ) -> Result<(), RunnerError> {
-        // Two runs can learn at the same time. The lock goes with the file.
-        let lock = self.folder.append("lock");
-        let lock = lock.and_then(|file| file.lock().map(|()| file));
-        let _lock = lock.map_err(RunnerError::io("lock", self.folder.path()))?;
+        // Two runs can learn at the same time.
+        let _lock = self.lock(LOCK_LIMIT)?;
         let mut facts = self.facts()?;
         for fact in listing.facts.iter().filter(|fact| !fact.is_of_the_run()) {
             facts.insert(fact.question.clone(), fact.clone());
@@ -82,6 +86,17 @@ impl Known {
         let (of, lines) = text.split_once('\n')?;
         let is_same = of == head(binary, wishes);
         is_same.then(|| Listing::parse(lines).ok()).flatten()
+    }
+
+    /// Locks the folder against other runs, until the file is closed.
+    fn lock(&self, limit: Duration) -> Result<File, RunnerError> {
+        let locked = self.folder.append(LOCK).and_then(|file| {
+            // A thread that waits longer gives the lock back as soon as it gets it.
+            let lock = move || file.lock().map(|()| file);
+            let too_late = || io::Error::other(format!("another process held it for {limit:?}"));
+            in_thread_within("lock", limit, lock)?.unwrap_or_else(|| Err(too_late()))
+        });
+        locked.map_err(RunnerError::io("lock", &self.folder.path().join(LOCK)))
     }
 
     fn facts(&self) -> Result<BTreeMap<String, Fact>, RunnerError> {
@@ -192,11 +207,26 @@ mod tests {
             assert!(known.said(&binary, &["a wish".to_owned()]).is_none());
         }
         let path = root.path().join("places/key/said-p__it.jsonl");
-        let file = fs::File::open(&path).expect("the one list");
+        let file = File::open(&path).expect("the one list");
         let old = SystemTime::now() - LIST_AGE - Duration::from_secs(60);
         file.set_modified(old).expect("its time");
         Known::open(root.path(), "key").expect("a folder");
         assert!(!path.exists());
         assert!(root.path().join("places/key/facts.jsonl").exists());
+    }
+
+    #[test]
+    fn a_lock_that_another_run_holds_is_waited_for_until_a_deadline() {
+        let root = tempfile::tempdir().expect("a folder");
+        let known = Known::open(root.path(), "key").expect("a folder");
+        let held = known.lock(Duration::from_secs(60)).expect("a lock");
+        let error = known.lock(Duration::from_millis(20));
+        let error = error.expect_err("another has it");
+        let source = std::error::Error::source(&error).expect("a cause");
+        let path = root.path().join("places/key/lock");
+        assert_eq!(error.to_string(), format!("cannot lock {}", path.display()));
+        assert_eq!(source.to_string(), "another process held it for 20ms");
+        drop(held);
+        known.lock(Duration::from_secs(60)).expect("a lock");
     }
 }

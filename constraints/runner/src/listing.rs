@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::elf::has_section;
 use super::record::reasons;
-use super::{Binary, RunnerError};
+use super::{Binary, RunnerError, Stop};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
-use kata_test_host::sys::{Ran, command_within};
+use kata_test_host::sys::{Ran, command_until};
 use kata_test_host::verdict::Reason;
 
 /// What a runner asks a test binary with that has kata-test's harness.
@@ -163,8 +163,12 @@ impl Listing {
     ///
     /// # Errors
     ///
-    /// If the binary cannot be run or does not answer.
-    pub fn of(binary: &Binary, recorded: Option<&Path>) -> Result<Option<Self>, RunnerError> {
+    /// If the binary cannot be run or does not answer, or if the run is to stop meanwhile.
+    pub fn of(
+        binary: &Binary,
+        recorded: Option<&Path>,
+        stop: Stop<'_>,
+    ) -> Result<Option<Self>, RunnerError> {
         let failed = |problem: String| RunnerError::List {
             binary: binary.id.clone(),
             problem,
@@ -186,7 +190,7 @@ impl Listing {
                 .env_remove(MAY_SKIP)
                 .env(FACTS, path);
         }
-        match command_within(LIST_LIMIT, command) {
+        match command_until(LIST_LIMIT, stop.fd(), command) {
             Ran::Ended {
                 success: true,
                 stdout,
@@ -203,6 +207,7 @@ impl Listing {
                 Err(failed(format!("it {how}: {}", said.trim())))
             }
             Ran::NotStarted(error) => Err(failed(format!("it cannot be started: {error}"))),
+            Ran::Stopped => Err(RunnerError::Stopped),
             Ran::TooLate => {
                 let seconds = LIST_LIMIT.as_secs();
                 Err(failed(format!("it did not answer within {seconds} s")))

@@ -31,12 +31,17 @@ pub trait Place {
     /// [`LIST_ARGUMENTS`](super::LIST_ARGUMENTS). No test runs.
     ///
     /// `wishes` are the questions that the binary's tests lead to, such as `module dummy`, so that
-    /// the place can provide what it has.
+    /// the place can provide what it has. When the run is to `stop` it returns soon.
     ///
     /// # Errors
     ///
     /// If the place does not come up, or the binary does not end there with success.
-    fn list(&mut self, binary: &Binary, wishes: &[String]) -> Result<String, PlaceError>;
+    fn list(
+        &mut self,
+        binary: &Binary,
+        wishes: &[String],
+        stop: Stop<'_>,
+    ) -> Result<String, PlaceError>;
 
     /// Runs tests there, with their records put into the run's folder, each as it comes. A test that
     /// takes the place with it has failed, and a record says so; the tests after it run all the same.

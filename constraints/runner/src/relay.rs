@@ -124,6 +124,13 @@ impl Output {
                 Ok(_) => {}
             }
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
+            // A child that writes without end always has output ready: it comes last.
+            if ready.get(1).is_some_and(|ready| *ready) {
+                return Ok(Event::Stop);
+            }
+            if left.is_zero() {
+                return Ok(Event::Deadline);
+            }
             if ready[0] {
                 let mut bytes = vec![0; 16 << 10];
                 let count = self.0.read(&mut bytes)?;
@@ -133,12 +140,6 @@ impl Output {
                 } else {
                     Event::Bytes(bytes)
                 });
-            }
-            if ready.get(1).is_some_and(|ready| *ready) {
-                return Ok(Event::Stop);
-            }
-            if left.is_zero() {
-                return Ok(Event::Deadline);
             }
         }
     }
@@ -201,5 +202,24 @@ mod tests {
         let stop = Stop::when_readable(asked.as_fd());
         let ended = relay(shell(script), Duration::from_secs(60), stop, &mut |_| {});
         assert_eq!(ended.expect("an end"), Relayed::Stopped);
+    }
+
+    /// A program that writes without end always has output ready.
+    #[test]
+    fn stop_and_deadline_come_before_output() {
+        let (output, mut writer) = io::pipe().expect("a pipe");
+        writer.write_all(b"more").expect("output");
+        let mut output = Output(output);
+        let (asked, mut ask) = io::pipe().expect("a pipe");
+        let stop = Stop::when_readable(asked.as_fd());
+        let later = Instant::now() + Duration::from_secs(60);
+        let event = output.wait(stop, later).expect("an event");
+        assert!(matches!(event, Event::Bytes(bytes) if bytes == b"more"));
+        writer.write_all(b"more").expect("output");
+        ask.write_all(b"!").expect("a request");
+        let event = output.wait(stop, later).expect("an event");
+        assert!(matches!(event, Event::Stop));
+        let event = output.wait(Stop::NEVER, Instant::now());
+        assert!(matches!(event, Ok(Event::Deadline)));
     }
 }

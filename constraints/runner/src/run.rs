@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -134,8 +135,8 @@ impl Run {
     }
 
     /// Writes a file for the test processes, and returns its path.
-    pub(super) fn keep(&self, name: &str, text: &str) -> Result<OsString, RunnerError> {
-        replace(&self.folder, name, text.as_bytes())?;
+    pub(super) fn keep(&self, name: &str, content: &[u8]) -> Result<OsString, RunnerError> {
+        replace(&self.folder, name, content)?;
         Ok(self.dir().join(name).into_os_string())
     }
 
@@ -144,16 +145,18 @@ impl Run {
     ///
     /// # Errors
     ///
-    /// If they cannot be written.
+    /// If an executable is not there, or they cannot be written.
     pub fn name_binaries(
         &self,
         binaries: &[Binary],
     ) -> Result<(&'static str, OsString), RunnerError> {
-        let line = |binary: &Binary| {
-            let executable = fs::canonicalize(&binary.executable).ok()?;
-            Some(format!("{}\t{}\n", binary.id, executable.to_str()?))
-        };
-        let lines: String = binaries.iter().filter_map(line).collect();
+        let mut lines = Vec::new();
+        for binary in binaries {
+            let executable = fs::canonicalize(&binary.executable);
+            let executable = executable.map_err(RunnerError::io("find", &binary.executable))?;
+            let path = executable.as_os_str().as_bytes();
+            lines.extend([binary.id.as_bytes(), b"\t", path, b"\0"].concat());
+        }
         Ok((BINARY_IDS, self.keep("binary-ids", &lines)?))
     }
 
@@ -220,6 +223,25 @@ impl Run {
                 issue: test.issue.as_deref(),
                 reason: test.reason.as_deref(),
                 ..nothing_of(&test.id.binary, &test.id.test)
+            },
+        )
+    }
+
+    /// Records that nothing ran a binary under another harness, which only this host can.
+    pub(super) fn binary_nowhere(&self, binary: &str) -> Result<(), RunnerError> {
+        let why = Reason {
+            constraint: "this host".to_owned(),
+            observed: "it has another harness, and the places to run in leave this host out"
+                .to_owned(),
+            source: "plan".to_owned(),
+        };
+        self.tell(
+            NOWHERE,
+            1,
+            &RecordLine {
+                outcome: Outcome::Nowhere,
+                reasons: &[why],
+                ..nothing_of(binary, "main")
             },
         )
     }

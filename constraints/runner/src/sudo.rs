@@ -79,7 +79,9 @@ impl SudoPlace {
                 refused(said.to_owned())
             }
             Ran::NotStarted(error) => Err(SudoError::NotThere(error)),
-            Ran::TooLate => refused(format!("no answer within {} s", ASKED_LIMIT.as_secs())),
+            Ran::TooLate | Ran::Stopped => {
+                refused(format!("no answer within {} s", ASKED_LIMIT.as_secs()))
+            }
         }
     }
 }
@@ -101,19 +103,17 @@ impl Place for SudoPlace {
         None
     }
 
-    fn list(&mut self, binary: &Binary, _: &[String]) -> Result<String, PlaceError> {
+    fn list(
+        &mut self,
+        binary: &Binary,
+        _: &[String],
+        stop: Stop<'_>,
+    ) -> Result<String, PlaceError> {
         let mut listed = Vec::new();
         let arguments = LIST_ARGUMENTS.map(str::to_owned);
-        let ended = as_root(
-            binary,
-            &arguments,
-            &[],
-            LIST_LIMIT,
-            Stop::NEVER,
-            &mut |out| {
-                listed.extend_from_slice(out);
-            },
-        )?;
+        let ended = as_root(binary, &arguments, &[], LIST_LIMIT, stop, &mut |out| {
+            listed.extend_from_slice(out);
+        })?;
         match ended {
             Relayed::Ended(status) if status.success() => {
                 Ok(String::from_utf8_lossy(&listed).into_owned())

@@ -3,14 +3,14 @@
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
 /// The id of a binary that a runner has started itself.
 pub const BINARY_ID: &str = "KATA_TEST_BINARY_ID";
 
 /// A file with the ids of all binaries that cargo starts for a runner. Cargo gives every binary the
-/// same variables, so each line has an executable's real path behind the id and a tab.
+/// same variables, so each entry has an executable's real path behind the id and a tab. A NUL ends it.
 pub const BINARY_IDS: &str = "KATA_TEST_BINARY_IDS";
 
 /// The ids that may be this binary's. A process that a test starts inherits its test's variables, so
@@ -25,10 +25,11 @@ pub(super) fn given_ids() -> &'static [String] {
 }
 
 fn id_in_file() -> Option<String> {
-    let lines = fs::read_to_string(env::var_os(BINARY_IDS)?).ok()?;
+    let entries = fs::read(env::var_os(BINARY_IDS)?).ok()?;
     let executable = env::current_exe().and_then(fs::canonicalize).ok()?;
-    lines.lines().find_map(|line| {
-        let (id, path) = line.split_once('\t')?;
-        (Path::new(path) == executable).then(|| id.to_owned())
+    entries.split(|byte| *byte == 0).find_map(|entry| {
+        let tab = entry.iter().position(|byte| *byte == b'\t')?;
+        let is_this = entry[tab + 1..] == *executable.as_os_str().as_bytes();
+        is_this.then(|| String::from_utf8_lossy(&entry[..tab]).into_owned())
     })
 }

@@ -1,7 +1,7 @@
 //! What a runner says to a binary about places.
 
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
 use crate::harness::start_hanging;
@@ -54,9 +54,12 @@ fn a_binary_has_the_id_that_its_runner_states_if_it_fits() {
     let sample = Sample::build("sample");
     let list = tempfile::NamedTempFile::new().expect("a file");
     let executable = sample.command(&[]).get_program().to_owned();
-    let executable = Path::new(&executable).display();
-    let lines = format!("other::it\t/other\nkata-test::example/sample\t{executable}\n");
-    fs::write(list.path(), lines).expect("a list");
+    let entries = [
+        b"other::it\t/other\n\xff\0kata-test::example/sample\t",
+        executable.as_bytes(),
+        b"\0",
+    ];
+    fs::write(list.path(), entries.concat()).expect("a list");
     let list = list.path().to_str().expect("text");
     for (run, variables, id) in [
         ("guessed", vec![], "kata-test::sample"),
@@ -122,7 +125,7 @@ fn variables_that_cannot_be_handed_down_come_from_a_file() {
     let folder = fs::read_link(format!("/proc/{}/cwd", harness.id())).expect("a process");
     harness.kill().expect("it goes");
     harness.wait().expect("an end");
-    assert_eq!(folder, Path::new("/"));
+    assert_eq!(folder, std::path::Path::new("/"));
     let all: Vec<&str> = environment.split('\0').collect();
     for variable in variables.iter().chain(&["KEPT=1"]) {
         assert!(all.contains(variable), "{variable}: {environment}");

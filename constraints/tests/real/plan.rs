@@ -1,6 +1,7 @@
 //! Plans for the sample binaries: nothing runs, and every place is asked no more than it has to be.
 
 use std::fs::{self, Permissions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use kata_test::kata_test;
 use kata_test_runner::{
-    Binary, Job, LIST_ARGUMENTS, Outcome, Outlook, Place, PlaceError, Plan, RecordedHost, Run,
-    Site, plan,
+    Audience, Binary, Job, LIST_ARGUMENTS, Outcome, Outlook, Place, PlaceError, Plan, RecordedHost,
+    Run, RunnerError, Site, Stop, plan,
 };
 
 use crate::run::{Said, Sample, copy, is_root};
@@ -27,7 +28,7 @@ fn binary(sample: &Sample, id: &str) -> Binary {
 
 fn planned(binaries: &[Binary], sites: &mut [Site], records: &Path) -> Plan {
     let told = &mut |text: &str| println!("{text}");
-    plan(binaries, sites, records, told).expect("a plan")
+    plan(binaries, sites, records, Stop::NEVER, told).expect("a plan")
 }
 
 fn outlook<'a>(plan: &'a Plan, test: &str, place: usize) -> &'a Outlook {
@@ -123,7 +124,12 @@ impl Place for Elsewhere {
         Some("elsewhere".to_owned())
     }
 
-    fn list(&mut self, binary: &Binary, wishes: &[String]) -> Result<String, PlaceError> {
+    fn list(
+        &mut self,
+        binary: &Binary,
+        wishes: &[String],
+        _: Stop<'_>,
+    ) -> Result<String, PlaceError> {
         self.asked.set(self.asked.get() + 1);
         assert!(
             wishes.iter().any(|wish| wish.starts_with("opt-in ")),
@@ -197,7 +203,9 @@ fn another_harness_is_told_as_such_and_a_broken_promise_stops_the_plan() {
     broken
         .env
         .push(("KATA_TEST_EXPECT".into(), "kernel_ge = \"99\"".into()));
-    let error = kata_test_runner::plan(&[broken], &mut [Site::Here], records.path(), &mut |_| {});
+    let sites = &mut [Site::Here];
+    let told = &mut |_: &str| {};
+    let error = kata_test_runner::plan(&[broken], sites, records.path(), Stop::NEVER, told);
     let error = error.expect_err("a broken promise").to_string();
     assert!(
         error.contains("p::wishes") && error.contains("KATA_TEST_EXPECT"),
@@ -205,21 +213,25 @@ fn another_harness_is_told_as_such_and_a_broken_promise_stops_the_plan() {
     );
 }
 
+fn another_main(folder: &Path, script: &str) -> Binary {
+    let executable = folder.join("main");
+    fs::write(&executable, script).expect("a script");
+    fs::set_permissions(&executable, Permissions::from_mode(0o755)).expect("chmod");
+    Binary {
+        id: "p::foreign".to_owned(),
+        folder: folder.to_owned(),
+        executable,
+        ..Binary::default()
+    }
+}
+
 /// A `main` that ignores its arguments would run its tests instead of listing them.
 #[test]
 fn a_main_of_another_kind_is_not_started_by_a_plan() {
     let records = tempfile::tempdir().expect("a folder");
-    let executable = records.path().join("main");
     let trace = records.path().join("trace");
     let script = format!("#!/bin/sh\necho started >> {}\n", trace.display());
-    fs::write(&executable, script).expect("a script");
-    fs::set_permissions(&executable, Permissions::from_mode(0o755)).expect("chmod");
-    let foreign = Binary {
-        id: "p::foreign".to_owned(),
-        folder: records.path().to_owned(),
-        executable,
-        ..Binary::default()
-    };
+    let foreign = another_main(records.path(), &script);
     let taken = Sample::build("taken");
     let plan = planned(
         &[foreign, binary(&taken, "p::taken")],
@@ -229,4 +241,60 @@ fn a_main_of_another_kind_is_not_started_by_a_plan() {
     assert_eq!(plan.opaque, ["p::foreign"]);
     assert!(!plan.tests.is_empty(), "the others are planned");
     assert!(!trace.exists(), "it was started");
+}
+
+#[test]
+fn a_main_of_another_kind_runs_nowhere_if_this_host_is_left_out() {
+    let records = tempfile::tempdir().expect("a folder");
+    let binaries = [another_main(records.path(), "#!/bin/sh\n")];
+    let elsewhere = || {
+        Site::Place(Box::new(Elsewhere {
+            asked: std::rc::Rc::default(),
+        }))
+    };
+    for (mut sites, count) in [(vec![Site::Here, elsewhere()], 0), (vec![elsewhere()], 1)] {
+        let plan = planned(&binaries, &mut sites, records.path());
+        let run = Run::start(records.path()).expect("a run");
+        let mut audience = Audience {
+            told: &mut |_| {},
+            screen: &mut |_| {},
+            stop: Stop::NEVER,
+        };
+        plan.run_elsewhere(&binaries, &mut sites, &run, &mut audience)
+            .expect("records");
+        let outcomes = run.merge().expect("outcomes");
+        assert_eq!(outcomes.len(), count, "{outcomes:#?}");
+        for outcome in outcomes {
+            assert_eq!(outcome.outcome, Outcome::Nowhere);
+            assert_eq!((&*outcome.binary, &*outcome.test), ("p::foreign", "main"));
+        }
+    }
+}
+
+#[test]
+fn a_stop_ends_the_binary_that_lists_its_tests() {
+    let wishes = Sample::build("wishes");
+    let records = tempfile::tempdir().expect("a folder");
+    let mut binary = binary(&wishes, "p::wishes");
+    let fifo = records.path().join("wait");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    // Opening it for reading lasts until another opens it for writing: nothing does.
+    binary.env.push(("KATA_TEST_FACTS".into(), fifo.into()));
+    let (asked, write) = std::io::pipe().expect("a pipe");
+    drop(write);
+    let stop = Stop::when_readable(asked.as_fd());
+    let began = std::time::Instant::now();
+    let stopped = plan(
+        &[binary],
+        &mut [Site::Here],
+        records.path(),
+        stop,
+        &mut |_| {},
+    );
+    assert!(matches!(stopped, Err(RunnerError::Stopped)), "{stopped:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
 }

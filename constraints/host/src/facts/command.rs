@@ -71,7 +71,7 @@ pub(super) fn version(name: &str) -> Answer {
                 source,
             );
         }
-        Ran::TooLate => {
+        Ran::TooLate | Ran::Stopped => {
             let seconds = LIMIT.as_secs();
             return Answer::unknown(
                 format!("{path} is there, but --version had not ended after {seconds} s"),

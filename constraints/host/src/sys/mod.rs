@@ -15,7 +15,7 @@ pub(crate) use file::file_system;
 pub(crate) use file::free_bytes;
 pub use file::{Standard, may_execute, redirect, set_nonblocking};
 pub use pipe::pipe;
-pub use run::{Ran, command_within, run_within};
+pub use run::{Ran, command_until, command_within, run_within};
 pub use target::{is_target, target_folder_of};
 pub use thread::in_thread_within;
 pub use wait::{ends_within, has_ended};

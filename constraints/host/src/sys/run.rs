@@ -18,7 +18,7 @@ use nix::unistd::{Pid, getpid};
 use super::child::{become_leader, ending};
 use super::file::set_nonblocking;
 use super::pipe::pipe;
-use super::wait::{Child, has_ended};
+use super::wait::{Child, has_ended, is_readable};
 
 /// What a program prints beyond this is not read.
 const LARGEST: usize = 16 << 20;
@@ -39,6 +39,8 @@ pub enum Ran {
     NotStarted(io::Error),
     /// It was killed at its deadline, with all that it had started.
     TooLate,
+    /// It was killed in the same way because the caller is to stop.
+    Stopped,
 }
 
 /// Runs a program without input, with `LC_ALL=C`; the rest is as for [`command_within`].
@@ -54,9 +56,14 @@ pub fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran {
 /// output. Then, or when the deadline comes, the rest of the group is killed; when this process dies,
 /// the first process is.
 pub fn command_within(limit: Duration, command: Command) -> Ran {
+    command_until(limit, None, command)
+}
+
+/// Runs a command as [`command_within`] does, and kills it as soon as `stop` can be read.
+pub fn command_until(limit: Duration, stop: Option<BorrowedFd<'_>>, command: Command) -> Ran {
     let deadline = Instant::now() + limit;
     match start(command) {
-        Ok(running) => running.end(deadline),
+        Ok(running) => running.end(deadline, stop),
         Err(error) => Ran::NotStarted(error),
     }
 }
@@ -88,23 +95,27 @@ fn start(mut command: Command) -> io::Result<Running> {
 }
 
 impl Running {
-    fn end(mut self, deadline: Instant) -> Ran {
+    fn end(mut self, deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Ran {
         let child = Child::of(self.pid);
-        let in_time = loop {
+        let given_up = loop {
             if has_ended(self.pid) {
-                break true;
+                break None;
+            }
+            if stop.is_some_and(is_readable) {
+                break Some(Ran::Stopped);
             }
             if Instant::now() >= deadline {
-                break false;
+                break Some(Ran::TooLate);
             }
             let outputs = [&self.stdout, &self.stderr];
-            let open: Vec<_> = outputs.into_iter().filter_map(Output::fd).collect();
-            child.wait_or_read(&open, deadline);
+            let open = outputs.into_iter().filter_map(Output::fd);
+            let watched: Vec<_> = open.chain(stop).collect();
+            child.wait_or_read(&watched, deadline);
             self.read();
         };
         let status = child.kill_and_reap();
-        if !in_time {
-            return Ran::TooLate;
+        if let Some(given_up) = given_up {
+            return given_up;
         }
         self.read();
         Ran::Ended {
@@ -157,5 +168,21 @@ impl Output {
                 Err(_) => self.pipe = None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that prints without end always has output ready.
+    #[test]
+    fn a_stop_ends_a_program_that_prints_without_end() {
+        let (asked, write) = pipe().expect("a pipe");
+        drop(write);
+        let mut command = Command::new("sh");
+        command.args(["-c", "while :; do echo more; done"]);
+        let ran = command_until(Duration::from_secs(60), Some(asked.as_fd()), command);
+        assert!(matches!(ran, Ran::Stopped), "{ran:?}");
     }
 }

@@ -101,6 +101,12 @@ fn pidfd(_: Pid) -> Option<OwnedFd> {
     None
 }
 
+/// Says whether this can be read now.
+pub(super) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 /// Waits until one of these can be read; `false` at the deadline.
 pub(super) fn readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> bool {
     let polled = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::known::Known;
 use super::listing::Outlook;
-use super::{Binary, Listing, Place, RunnerError, Site, TestId};
+use super::{Binary, Listing, Place, RunnerError, Site, Stop, TestId};
 
 /// How each test would fare in each place.
 #[derive(Debug)]
@@ -91,16 +91,19 @@ impl PlannedTest {
     }
 }
 
-/// Makes a plan. `sites` are sorted by their cost; `told` hears what is being done.
+/// Makes a plan. `sites` are sorted by their cost; `told` hears what is being done. When `stop` asks,
+/// the binary that lists its tests is killed.
 ///
 /// # Errors
 ///
 /// If a binary does not answer, or what is known cannot be read or written. A place that does not
-/// come up is told, and what it has not answered stays open.
+/// come up is told, and what it has not answered stays open. [`RunnerError::Stopped`] if it was to
+/// stop.
 pub fn plan(
     binaries: &[Binary],
     sites: &mut [Site],
     record_root: &Path,
+    stop: Stop<'_>,
     told: &mut dyn FnMut(&str),
 ) -> Result<Plan, RunnerError> {
     // Hosts that are not here cost nothing, and are asked for by name. A few seconds more or less, as
@@ -111,12 +114,13 @@ pub fn plan(
     let mut opaque = Vec::new();
     let mut asked_here = BTreeMap::new();
     for binary in binaries {
-        match Listing::of(binary, None)? {
+        match Listing::of(binary, None, stop)? {
             Some(here) => {
                 let asked = Asked {
                     binary,
                     here: &here,
                     record_root,
+                    stop,
                 };
                 tests.extend(asked.in_all(sites, told)?);
                 let said = Here {
@@ -146,6 +150,7 @@ struct Asked<'a> {
     binary: &'a Binary,
     here: &'a Listing,
     record_root: &'a Path,
+    stop: Stop<'a>,
 }
 
 impl Asked<'_> {
@@ -176,7 +181,9 @@ impl Asked<'_> {
             };
             let listing = match site {
                 Site::Here => None,
-                Site::Recorded(host) => Some(Listing::of(self.binary, Some(&host.facts))?),
+                Site::Recorded(host) => {
+                    Some(Listing::of(self.binary, Some(&host.facts), self.stop)?)
+                }
                 Site::Place(place) => Some(self.in_place(place.as_mut(), &settled, told)?),
             };
             let outlook = |test: &PlannedTest| match &listing {
@@ -209,7 +216,7 @@ impl Asked<'_> {
             None => None,
         };
         let kept = match recording {
-            Some(recording) => Listing::of(self.binary, Some(&recording))?,
+            Some(recording) => Listing::of(self.binary, Some(&recording), self.stop)?,
             None => None,
         };
         let is_open = |test: &&super::Listed| {
@@ -230,8 +237,9 @@ impl Asked<'_> {
             place.name(),
             self.binary.id
         ));
-        let text = match place.list(self.binary, &wishes) {
+        let text = match place.list(self.binary, &wishes, self.stop) {
             Ok(text) => text,
+            Err(_) if self.stop.is_asked() => return Err(RunnerError::Stopped),
             Err(error) => {
                 told(&format!(
                     "{} cannot be asked: {}",

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::RunnerError;
 pub use returns::{EarlyReturn, early_returns};
-use source::Source;
+use source::{Module, Source};
 
 /// A function that looks like a test, and that nothing runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,18 +65,22 @@ pub fn scan(manifest: &Path) -> Result<Vec<Stray>, RunnerError> {
     let mut strays = BTreeSet::new();
     for target in targets::without_harness(manifest)? {
         let mut seen = BTreeSet::new();
-        let mut files = vec![target.root.clone()];
+        let mut modules = vec![Module {
+            file: target.root.clone(),
+            outer_is_ours: false,
+        }];
         let mut takes_over = None;
-        while let Some(file) = files.pop() {
+        while let Some(module) = modules.pop() {
+            let file = &module.file;
             if !file.is_file() || !seen.insert(file.clone()) {
                 continue;
             }
-            let text = fs::read_to_string(&file).map_err(RunnerError::io("read", &file))?;
-            let source = Source::read(&file, &text, file == target.root)?;
+            let text = fs::read_to_string(file).map_err(RunnerError::io("read", file))?;
+            let source = Source::read(&module, &text, *file == target.root)?;
             // The first file is the root, where the line stands that makes plain tests ours.
             let takes_over = *takes_over.get_or_insert(source.takes_over);
             for found in source.found {
-                if found.attribute == "test" && (takes_over || source.imports_ours) {
+                if found.attribute == "test" && takes_over {
                     continue;
                 }
                 strays.insert(Stray {
@@ -87,7 +91,7 @@ pub fn scan(manifest: &Path) -> Result<Vec<Stray>, RunnerError> {
                     target: target.name.clone(),
                 });
             }
-            files.extend(source.modules);
+            modules.extend(source.modules);
         }
     }
     Ok(strays.into_iter().collect())

@@ -6,7 +6,7 @@ use std::fs;
 use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree, token_stream};
+use proc_macro2::{Delimiter, TokenStream, TokenTree, token_stream};
 
 use super::source::{self, Attribute};
 use crate::RunnerError;
@@ -35,8 +35,9 @@ impl fmt::Display for EarlyReturn {
     }
 }
 
-/// Finds the tests of a source file that return success on a condition: `return` or `return Ok(())`
-/// in an `if`, a `match` or the `else` of a `let`, as a statement of the test itself.
+/// Finds the tests of a source file that return success on a condition, in an `if`, a `match` or the
+/// `else` of a `let`, as a statement of the test itself: any `return` of a test that returns `()`
+/// (`return println!("not here")` too), and `return Ok(…)` of one that returns a `Result`.
 ///
 /// Tests are functions with a test's attribute, and those that are named in a macro call beside them,
 /// as tests are that a macro declares. A return from a loop is none of these: it ends a wait.
@@ -55,7 +56,7 @@ pub fn early_returns(file: &Path) -> Result<Vec<EarlyReturn>, RunnerError> {
     let mut found = Vec::new();
     for function in tests {
         let mut lines = Vec::new();
-        statements(function.body.clone(), false, &mut lines);
+        function.statements(function.body.clone(), false, &mut lines);
         found.extend(lines.into_iter().map(|line| EarlyReturn {
             file: file.to_owned(),
             line,
@@ -68,6 +69,7 @@ pub fn early_returns(file: &Path) -> Result<Vec<EarlyReturn>, RunnerError> {
 struct Function {
     name: String,
     is_test: bool,
+    returns_unit: bool,
     body: TokenStream,
 }
 
@@ -129,13 +131,23 @@ impl Items {
             TokenTree::Punct(punct) => punct.as_char() == ';',
             _ => false,
         };
-        let Some(TokenTree::Group(body)) = tokens.find(ends) else {
+        let mut signature = Vec::new();
+        let body = loop {
+            match tokens.next() {
+                None => return,
+                Some(token) if ends(&token) => break token,
+                Some(token) => signature.push(token.to_string()),
+            }
+        };
+        let TokenTree::Group(body) = body else {
             return;
         };
+        let arrow = signature.windows(2).position(|pair| pair == ["-", ">"]);
         let is_test = |a: &Attribute| a.is_ours() || source::makes_a_test(&a.path);
         self.functions.push(Function {
             name: name.to_string(),
             is_test: attributes.iter().any(is_test),
+            returns_unit: arrow.is_none_or(|at| signature[at + 2..] == ["()"]),
             body: body.stream(),
         });
     }
@@ -155,54 +167,84 @@ fn words(tokens: TokenStream, named: &mut BTreeSet<String>) {
     }
 }
 
-/// Goes through a block's statements and notes the lines of returns that depend on a condition.
-fn statements(tokens: TokenStream, on_condition: bool, lines: &mut Vec<usize>) {
-    let mut tokens = tokens.into_iter().peekable();
-    // What the next block in braces is.
-    let mut opens = Block::Other;
-    while let Some(token) = tokens.next() {
-        match token {
-            TokenTree::Ident(word) => match word.to_string().as_str() {
-                "if" | "else" | "match" => opens = Block::Condition,
-                "for" | "while" | "loop" => opens = Block::Loop,
-                "return" if on_condition && returns_success(&tokens) => {
-                    lines.push(word.span().start().line);
+impl Function {
+    /// Notes the lines of a block's statements that return success on a condition.
+    fn statements(&self, tokens: TokenStream, on_condition: bool, lines: &mut Vec<usize>) {
+        let mut tokens = tokens.into_iter();
+        // What the next block in braces is.
+        let mut opens = Block::Other;
+        while let Some(token) = tokens.next() {
+            match token {
+                TokenTree::Ident(word) => match word.to_string().as_str() {
+                    "if" | "else" | "match" => opens = Block::Condition,
+                    "for" | "while" | "loop" | "async" | "move" => opens = Block::Separate,
+                    "return" if on_condition && self.is_success(tokens.clone()) => {
+                        lines.push(word.span().start().line);
+                    }
+                    _ => {}
+                },
+                TokenTree::Group(block) if block.delimiter() == Delimiter::Brace => {
+                    match std::mem::take(&mut opens) {
+                        Block::Condition => self.statements(block.stream(), true, lines),
+                        Block::Other if on_condition => {
+                            self.statements(block.stream(), true, lines);
+                        }
+                        Block::Separate | Block::Other => {}
+                    }
                 }
-                _ => {}
-            },
-            TokenTree::Group(block) if block.delimiter() == Delimiter::Brace => {
-                match std::mem::take(&mut opens) {
-                    Block::Condition => statements(block.stream(), true, lines),
-                    Block::Other if on_condition => statements(block.stream(), true, lines),
-                    Block::Loop | Block::Other => {}
+                // The body of a closure.
+                TokenTree::Punct(bar) if bar.as_char() == '|' => {
+                    let next = tokens.clone().next();
+                    if matches!(next, Some(TokenTree::Group(body)) if body.delimiter() == Delimiter::Brace)
+                    {
+                        opens = Block::Separate;
+                    }
                 }
+                TokenTree::Punct(end) if end.as_char() == ';' => opens = Block::Other,
+                TokenTree::Group(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => {}
             }
-            TokenTree::Group(_) | TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
     }
+
+    /// Says whether what follows `return` ends the test as passed.
+    fn is_success(&self, mut rest: token_stream::IntoIter) -> bool {
+        if self.returns_unit {
+            let value: Vec<TokenTree> = rest.take_while(|token| !ends_value(token)).collect();
+            let mut pairs = value.windows(2);
+            return !pairs.any(|pair| {
+                let [TokenTree::Ident(name), TokenTree::Punct(bang)] = pair else {
+                    return false;
+                };
+                bang.as_char() == '!' && DIVERGING.iter().any(|macro_name| name == macro_name)
+            });
+        }
+        match rest.next() {
+            Some(TokenTree::Ident(ok)) if ok == "Ok" => {}
+            other => return other.is_none_or(|token| ends_value(&token)),
+        }
+        // `Ok(())`, or `Ok::<(), Error>(())`.
+        let mut before = None;
+        let is_argument = |token: TokenTree| {
+            let is_first = before.as_deref().is_none_or(|before| before == ">");
+            before = Some(token.to_string());
+            is_first && is_group(&token)
+        };
+        rest.any(is_argument) && rest.next().is_none_or(|token| ends_value(&token))
+    }
 }
+
+/// Macros that end a test otherwise than as passed.
+const DIVERGING: [&str; 5] = ["panic", "unreachable", "todo", "unimplemented", "skip"];
 
 #[derive(Default)]
 enum Block {
     Condition,
-    Loop,
+    /// A `return` in it ends a loop or a closure.
+    Separate,
     #[default]
     Other,
 }
 
-/// Says whether nothing or `Ok(())` is returned.
-fn returns_success(rest: &Peekable<token_stream::IntoIter>) -> bool {
-    let is_end = |token: Option<&TokenTree>| match token {
-        None => true,
-        Some(TokenTree::Punct(punct)) => matches!(punct.as_char(), ';' | ','),
-        Some(_) => false,
-    };
-    let is_unit = |group: &Group| group.stream().to_string() == "()";
-    let next: Vec<TokenTree> = rest.clone().take(3).collect();
-    match next.as_slice() {
-        [TokenTree::Ident(ok), TokenTree::Group(value), ..] if ok == "Ok" && is_unit(value) => {
-            is_end(next.get(2))
-        }
-        _ => is_end(next.first()),
-    }
+fn ends_value(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Punct(punct) if matches!(punct.as_char(), ';' | ','))
 }

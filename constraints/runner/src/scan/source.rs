@@ -23,11 +23,16 @@ pub(super) struct Source {
     /// Tests that are not ours.
     pub(super) found: Vec<Found>,
     /// Where modules may lie whose text is not in this file.
-    pub(super) modules: Vec<PathBuf>,
+    pub(super) modules: Vec<Module>,
     /// `#[macro_use(test)] extern crate kata_test;` stands in it.
     pub(super) takes_over: bool,
-    /// `use kata_test::test;` stands in it, alone or in a group.
-    pub(super) imports_ours: bool,
+}
+
+/// The file of a module.
+pub(super) struct Module {
+    pub(super) file: PathBuf,
+    /// Whether `test` is kata-test's in the module that declares it.
+    pub(super) outer_is_ours: bool,
 }
 
 pub(super) struct Found {
@@ -55,7 +60,8 @@ impl Attribute {
 }
 
 impl Source {
-    pub(super) fn read(file: &Path, text: &str, is_root: bool) -> Result<Self, RunnerError> {
+    pub(super) fn read(module: &Module, text: &str, is_root: bool) -> Result<Self, RunnerError> {
+        let file = module.file.as_path();
         let tokens = tokens(file, text)?;
         let parent = file.parent().unwrap_or(Path::new(""));
         let stem = file.file_stem().unwrap_or_default();
@@ -66,11 +72,24 @@ impl Source {
             parent.join(stem)
         };
         let mut source = Self::default();
-        source.walk(tokens, &folder, parent);
+        source.module_items(tokens, module.outer_is_ours, &folder, parent);
         Ok(source)
     }
 
-    fn walk(&mut self, tokens: TokenStream, folder: &Path, beside: &Path) {
+    fn module_items(
+        &mut self,
+        tokens: TokenStream,
+        outer_is_ours: bool,
+        folder: &Path,
+        beside: &Path,
+    ) {
+        let is_ours = imports(&tokens, &["kata_test", "test"])
+            || outer_is_ours && imports(&tokens, &["super", "test"]);
+        self.walk(tokens, is_ours, folder, beside);
+    }
+
+    /// Goes through items. `is_ours`: `test` is kata-test's here.
+    fn walk(&mut self, tokens: TokenStream, is_ours: bool, folder: &Path, beside: &Path) {
         let mut tokens = tokens.into_iter().peekable();
         let mut attributes: Vec<Attribute> = Vec::new();
         while let Some(token) = tokens.next() {
@@ -82,7 +101,7 @@ impl Source {
                     }
                 }
                 TokenTree::Ident(word) if word == "mod" => {
-                    self.module(&mut tokens, &attributes, folder, beside);
+                    self.module(&mut tokens, &attributes, is_ours, folder, beside);
                 }
                 TokenTree::Ident(word) if word == "extern" => {
                     let macro_use =
@@ -91,14 +110,10 @@ impl Source {
                     self.takes_over |=
                         next == ["crate", "kata_test"] && attributes.iter().any(macro_use);
                 }
-                TokenTree::Ident(word) if word == "use" => {
-                    let tree: Vec<TokenTree> = tokens.clone().take_while(not(';')).collect();
-                    self.imports_ours |= imports(&tree, &["kata_test", "test"]);
-                }
                 // Between an attribute and its function stand only words such as `pub async`.
                 TokenTree::Ident(word) if word == "fn" => {
                     let name = tokens.peek().map(ToString::to_string);
-                    self.function(&attributes, name);
+                    self.function(&attributes, is_ours, name);
                 }
                 TokenTree::Ident(_) => continue,
                 TokenTree::Group(group) => {
@@ -107,7 +122,7 @@ impl Source {
                     {
                         continue;
                     }
-                    self.walk(group.stream(), folder, beside);
+                    self.walk(group.stream(), is_ours, folder, beside);
                 }
                 _ => {}
             }
@@ -115,21 +130,24 @@ impl Source {
         }
     }
 
-    fn function(&mut self, attributes: &[Attribute], name: Option<String>) {
+    fn function(&mut self, attributes: &[Attribute], is_ours: bool, name: Option<String>) {
         if attributes.iter().any(Attribute::is_ours) {
             return;
         }
         let first = attributes
             .iter()
             .find(|attribute| makes_a_test(&attribute.path));
-        self.found.extend(first.map(|attribute| Found {
+        let Some(attribute) = first else { return };
+        let path = match attribute.path.as_str() {
+            "core::prelude::v1::test" | "std::prelude::v1::test" => "test",
+            path if path == "test" && is_ours => return,
+            path => path.trim_start_matches("::"),
+        };
+        self.found.push(Found {
             line: attribute.line,
-            attribute: match attribute.path.as_str() {
-                "core::prelude::v1::test" | "std::prelude::v1::test" => "test".to_owned(),
-                path => path.trim_start_matches("::").to_owned(),
-            },
+            attribute: path.to_owned(),
             test: name,
-        }));
+        });
     }
 
     /// A module, here or in a file.
@@ -137,6 +155,7 @@ impl Source {
         &mut self,
         tokens: &mut Peekable<token_stream::IntoIter>,
         attributes: &[Attribute],
+        outer_is_ours: bool,
         folder: &Path,
         beside: &Path,
     ) {
@@ -155,18 +174,24 @@ impl Source {
                 .to_owned()
         });
         match tokens.peek() {
-            Some(TokenTree::Punct(punct)) if punct.as_char() == ';' => match path {
-                Some(path) => self.modules.push(beside.join(path)),
-                None => {
-                    self.modules.push(folder.join(format!("{name}.rs")));
-                    self.modules.push(folder.join(name).join("mod.rs"));
-                }
-            },
+            Some(TokenTree::Punct(punct)) if punct.as_char() == ';' => {
+                let files = match path {
+                    Some(path) => vec![beside.join(path)],
+                    None => vec![
+                        folder.join(format!("{name}.rs")),
+                        folder.join(name).join("mod.rs"),
+                    ],
+                };
+                self.modules.extend(files.into_iter().map(|file| Module {
+                    file,
+                    outer_is_ours,
+                }));
+            }
             Some(TokenTree::Group(group)) => {
                 let group = group.clone();
                 tokens.next();
                 let inner = folder.join(path.as_deref().unwrap_or(name));
-                self.walk(group.stream(), &inner, &inner);
+                self.module_items(group.stream(), outer_is_ours, &inner, &inner);
             }
             _ => {}
         }
@@ -238,8 +263,35 @@ fn words(text: &str) -> Vec<&str> {
         .collect()
 }
 
+/// Says whether a `use` of a module, not of a module or function in it, brings in what has this path,
+/// under its own name.
+fn imports(items: &TokenStream, path: &[&str]) -> bool {
+    let mut tokens = items.clone().into_iter();
+    // Whether the next block in braces has a scope of its own.
+    let mut is_scope = false;
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Ident(word) if word == "use" => {
+                let tree: Vec<TokenTree> = tokens.by_ref().take_while(not(';')).collect();
+                if tree_imports(&tree, path) {
+                    return true;
+                }
+            }
+            TokenTree::Ident(word) if word == "fn" || word == "mod" => is_scope = true,
+            TokenTree::Punct(end) if end.as_char() == ';' => is_scope = false,
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
+                if !std::mem::take(&mut is_scope) && imports(&group.stream(), path) {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
 /// Says whether a tree of `use` brings in what has this path, under its own name.
-fn imports(tree: &[TokenTree], path: &[&str]) -> bool {
+fn tree_imports(tree: &[TokenTree], path: &[&str]) -> bool {
     let is_colon = |token: &&TokenTree| !not(':')(token);
     let colons = tree.iter().take_while(is_colon).count();
     match (&tree[colons..], path) {
@@ -247,13 +299,13 @@ fn imports(tree: &[TokenTree], path: &[&str]) -> bool {
             let trees: Vec<TokenTree> = group.stream().into_iter().collect();
             trees
                 .split(|token| !not(',')(token))
-                .any(|tree| imports(tree, path))
+                .any(|tree| tree_imports(tree, path))
         }
         ([TokenTree::Punct(star)], [_]) => star.as_char() == '*',
         ([TokenTree::Ident(name), rest @ ..], [first, others @ ..]) if name == first => {
             match others {
                 [] => rest.is_empty(),
-                others => imports(rest, others),
+                others => tree_imports(rest, others),
             }
         }
         _ => false,

@@ -124,6 +124,31 @@ fn an_import_makes_plain_tests_ours() {
 }
 
 #[test]
+fn an_import_counts_in_its_own_module() {
+    let root = package(&[
+        ("Cargo.toml", MANIFEST),
+        (
+            "tests/it.rs",
+            "mod ours {\n    use kata_test::*;\n    #[test]\n    fn a() {}\n    mod inner {\n        use super::*;\n        #[test]\n        fn b() {}\n    }\n    mod other {\n        #[test]\n        fn c() {}\n    }\n}\n\
+             fn body() { use kata_test::test; }\n#[test]\nfn d() {}\nmod file;",
+        ),
+        ("tests/file.rs", "use super::*;\n#[test]\nfn e() {}"),
+        (
+            "tests/taken.rs",
+            "mod file;\n#[test]\nfn f() {}\nuse kata_test::test;",
+        ),
+    ]);
+    assert_eq!(
+        strays(root.path()),
+        [
+            "tests/file.rs:2 test e (test it)",
+            "tests/it.rs:11 test c (test it)",
+            "tests/it.rs:16 test d (test it)",
+        ]
+    );
+}
+
+#[test]
 fn a_stray_says_what_to_write() {
     let root = package(&[
         ("Cargo.toml", MANIFEST),
@@ -205,6 +230,34 @@ fn declared(topology: Topology) -> Result<()> {
             "26 declared"
         ]
     );
+}
+
+/// Of a test that returns nothing every return is a pass; of one that returns a `Result` every `Ok` is.
+#[test]
+fn a_test_that_returns_a_unit_value_early_is_found() {
+    let text = r#"
+#[test]
+fn prints() {
+    if old() { return println!("not here"); }
+    if older() { return eprintln!("no {}", x); }
+    match y { None => return drop(z), Some(_) => {} }
+    let Some(x) = y else { return note("why") };
+    if broken() { return panic!("no"); }
+    if there() { return std::unimplemented!(); }
+    if skipped() { return kata_test::skip!("why"); }
+    let f = || { if a { return 3; } 4 };
+}
+#[test]
+fn is_fine() -> Result<(), Error> {
+    if old() { return Ok(println!("not here")); }
+    if older() { return Ok::<(), Error>(()); }
+    if oldest() { return Err(x); }
+    Ok(())
+}
+"#;
+    let lines = [4, 5, 6, 7].map(|line| format!("{line} prints"));
+    let more = [15, 16].map(|line| format!("{line} is_fine"));
+    assert_eq!(returned(text), [&lines[..], &more].concat());
 }
 
 #[test]

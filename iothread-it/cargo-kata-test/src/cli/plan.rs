@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kata_test_runner::{Binary, Plan, RecordedHost, Site, Workspace, plan};
+use kata_test_runner::{Binary, Plan, RecordedHost, Site, Stop, Workspace, plan};
 
 use super::build::Build;
 use super::{matrix, places};
@@ -50,7 +50,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             .map(|file| Site::Recorded(RecordedHost::new(file))),
     );
     let records = workspace.target.join("kata-test");
-    let mut made = plan(&binaries, &mut sites, &records, &mut |text| {
+    let mut made = plan(&binaries, &mut sites, &records, Stop::NEVER, &mut |text| {
         eprintln!("{text}");
     })?;
     retain(&mut made, &options.filters);

@@ -51,7 +51,11 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let mut env = env.to_vec();
     env.push(run.name_binaries(&binaries)?);
     let mut elsewhere = if options.places.is_elsewhere() {
-        Some(Elsewhere::plan(options, binaries, &workspace)?)
+        match Elsewhere::plan(options, binaries, &workspace, interrupts.stop()) {
+            // Nothing has run yet, so there is nothing to report.
+            Err(_) if interrupts.seen() => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
+            planned => Some(planned?),
+        }
     } else {
         None
     };
@@ -59,7 +63,6 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         elsewhere.plan.note(&run)?;
         env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
     }
-    // A plan can take minutes. Nothing has run yet, so there is nothing to report.
     if interrupts.seen() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
@@ -130,12 +133,21 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    fn plan(options: &Options, binaries: Vec<Binary>, workspace: &Workspace) -> Result<Self> {
+    fn plan(
+        options: &Options,
+        binaries: Vec<Binary>,
+        workspace: &Workspace,
+        stop: Stop<'_>,
+    ) -> Result<Self> {
         let mut sites = options.places.sites()?;
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
-        let mut plan = kata_test_runner::plan(&binaries, &mut sites, &records, told)?;
+        let mut plan = kata_test_runner::plan(&binaries, &mut sites, &records, stop, told)?;
         plan::retain(&mut plan, &options.filters);
+        if !options.filters.is_empty() {
+            // Whether a filter matches one of their tests is not known.
+            plan.opaque.clear();
+        }
         if options.places.is_here() {
             // What runs here first may want the memory.
             sites.iter_mut().for_each(Site::rest);

@@ -36,7 +36,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kata_test_runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError};
+use kata_test_runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError, Stop};
 
 use guest::Guest;
 use guest_vm::artifacts::Store;
@@ -101,9 +101,14 @@ impl VmPlace {
 
     /// The guest, with what the binary needs in it. One that dies before any test runs, as when its
     /// QEMU is killed, is no test's doing: there is a second try.
-    fn occupied(&mut self, binary: &Binary, wishes: &[String]) -> Result<&Guest, GuestError> {
+    fn occupied(
+        &mut self,
+        binary: &Binary,
+        wishes: &[String],
+        stop: Stop<'_>,
+    ) -> Result<&Guest, GuestError> {
         match self.occupy(binary, wishes) {
-            Err(error) if error.is_of_the_guest() => {
+            Err(error) if error.is_of_the_guest() && !stop.is_asked() => {
                 self.guest = None;
                 self.occupy(binary, wishes)?;
             }
@@ -143,12 +148,13 @@ impl VmPlace {
         &mut self,
         binary: &Binary,
         wishes: &[String],
+        stop: Stop<'_>,
     ) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
         let name = self.name.clone();
-        let guest = self.occupied(binary, wishes)?;
+        let guest = self.occupied(binary, wishes, stop)?;
         let mut program = guest.program(binary, &LIST_ARGUMENTS.map(str::to_owned), LIST_SPAN);
         environment::name_place(&mut program.environment, &name);
-        collect(guest, &program)
+        collect(guest, &program, stop)
     }
 }
 
@@ -170,12 +176,16 @@ impl Place for VmPlace {
         Some(self.supply.key())
     }
 
-    fn list(&mut self, binary: &Binary, wishes: &[String]) -> Result<String, PlaceError> {
-        let asked = match self.ask(binary, wishes) {
+    fn list(
+        &mut self,
+        binary: &Binary,
+        wishes: &[String],
+        stop: Stop<'_>,
+    ) -> Result<String, PlaceError> {
+        let is_gone = |guest: &Guest| !guest.is_well() && !stop.is_asked();
+        let asked = match self.ask(binary, wishes, stop) {
             // No test ran, so there is a second try here too.
-            Err(_) if self.guest.as_ref().is_some_and(|guest| !guest.is_well()) => {
-                self.ask(binary, wishes)
-            }
+            Err(_) if self.guest.as_ref().is_some_and(is_gone) => self.ask(binary, wishes, stop),
             asked => asked,
         };
         let (exit, [stdout, stderr]) = asked?;
@@ -205,9 +215,13 @@ impl Place for VmPlace {
 }
 
 /// Runs a program and keeps what it says: standard output, and standard error.
-fn collect(guest: &Guest, program: &Program) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
+fn collect(
+    guest: &Guest,
+    program: &Program,
+    stop: Stop<'_>,
+) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
     let mut said = [Vec::new(), Vec::new()];
-    let exit = guest.run(program, &mut |notice| {
+    let exit = guest.run_until(stop, program, &mut |notice| {
         if let Notice::Output { stream, bytes } = notice {
             let index = usize::from(stream == Stream::Stderr);
             said[index].extend(bytes.0);

@@ -52,7 +52,7 @@ pub(super) fn run(
         place.runs += 1;
         let runs = place.runs;
         let name = place.name.clone();
-        let guest = place.occupied(job.binary, job.wishes)?;
+        let guest = place.occupied(job.binary, job.wishes, job.stop)?;
         let expected = Expected {
             run: job.run.id().to_owned(),
             place: name.clone(),
@@ -137,7 +137,7 @@ fn scale(place: &mut VmPlace, job: &Job<'_>) -> Result<f64, PlaceError> {
     let executable = &job.binary.executable;
     if !place.speeds.contains_key(executable) {
         // The list is short, and measures.
-        place.list(job.binary, job.wishes)?;
+        place.list(job.binary, job.wishes, job.stop)?;
     }
     let there = place.speeds.get(executable).copied().unwrap_or_default();
     Ok(MARGIN * slowness(job.steps_per_ms, there))

@@ -26,7 +26,7 @@ fn run_everywhere(binary: Binary) -> Result<Vec<Record>> {
     }
     let binaries = [binary];
     let told = &mut |text: &str| println!("{text}");
-    let plan = plan(&binaries, &mut sites, &records, told)?;
+    let plan = plan(&binaries, &mut sites, &records, Stop::NEVER, told)?;
     let leave = plan.leave_elsewhere(&sites, &run)?;
     let status = Command::new(&binaries[0].executable)
         .current_dir(&binaries[0].folder)

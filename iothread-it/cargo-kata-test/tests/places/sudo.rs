@@ -61,7 +61,7 @@ fn root_s_tests_run_as_root_and_leave_nothing_of_root_s() -> Result<()> {
     let run = Run::start(&records)?;
     let mut sites = [Site::Here, Site::Place(Box::new(SudoPlace::new()?))];
     let told = &mut |text: &str| println!("{text}");
-    let plan = plan(&binaries, &mut sites, &records, told)?;
+    let plan = plan(&binaries, &mut sites, &records, Stop::NEVER, told)?;
     let chosen = |name: &str| {
         let test = plan.tests.iter().find(|test| test.id.test == name);
         test.and_then(|test| test.chosen())
@@ -206,7 +206,7 @@ fn a_run_by_a_fake_sudo_on_stage() -> Result<()> {
     };
     let mut place = SudoPlace::new()?;
     let listed = place
-        .list(&binary, &[])
+        .list(&binary, &[], Stop::NEVER)
         .map_err(|error| anyhow!("{error}"))?;
     assert!(listed.contains("needs_root"), "{listed}");
     let ran = place.run(&job, &mut |bytes| {

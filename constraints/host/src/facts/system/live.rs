@@ -110,7 +110,7 @@ impl System for Live {
             } => Ok(stdout),
             Ran::Ended { how, .. } => Err(format!("gzip {how}")),
             Ran::NotStarted(error) => Err(format!("gzip: {}", super::why(&error))),
-            Ran::TooLate => Err("gzip did not end in time".to_owned()),
+            Ran::TooLate | Ran::Stopped => Err("gzip did not end in time".to_owned()),
         }
     }
 
