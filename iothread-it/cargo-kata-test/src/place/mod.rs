@@ -11,8 +11,17 @@
 //! 4. `run` runs the very same harness there, with `--exact`. Its output and its records come back
 //!    while it runs, so that a guest that dies or hangs takes one test with it: the one it was at.
 //!
-//! Tests of a binary share a VM, but for those that ask for an `own_machine`. A VM that dies before any
-//! test runs is started a second time.
+//! # Isolation
+//!
+//! A test that is root in a guest can take over the guest with its agent. It can leave a process, a
+//! core handler or a forged program behind, and end what runs in any way that it likes.
+//! So a VM serves one binary only: it lists the binary's tests, runs one batch of them, and is thrown
+//! away. A batch is all tests of a binary but those that ask for an `own_machine`, each of which is one
+//! of its own. Whatever such a test does, it can forge the outcomes of its own batch and no others:
+//! `records` drops every record of a test that was not in the batch, and no error of a guest counts for
+//! more than the batch that ran there.
+//!
+//! A VM that dies before any test runs is started a second time.
 //!
 //! | a test finds | what |
 //! |---|---|
@@ -55,8 +64,8 @@ const LIST_SPAN: Duration = Duration::from_secs(300);
 /// How much a binary may print for its list, in bytes. A test takes some 300.
 const LIST_LIMIT: usize = 4 << 20;
 
-/// A VM in which tests are run. It is started when it is first needed, and again when a test has
-/// taken it with it.
+/// A VM in which tests are run: one after the other, restored from the same template, each for one
+/// binary.
 #[derive(Debug)]
 pub struct VmPlace {
     name: String,
@@ -64,7 +73,8 @@ pub struct VmPlace {
     warm: WarmStore,
     /// Where disks are made.
     scratch: PathBuf,
-    guest: Option<Guest>,
+    /// The guest of the binary that was last listed. No test has run in it.
+    listed: Option<Guest>,
     /// How fast each binary runs here.
     speeds: HashMap<PathBuf, f64>,
     /// How many programs have run here, so that records have names of their own.
@@ -80,7 +90,7 @@ impl VmPlace {
             supply,
             warm,
             scratch,
-            guest: None,
+            listed: None,
             speeds: HashMap::new(),
             runs: 0,
         }
@@ -99,47 +109,12 @@ impl VmPlace {
         )
     }
 
-    /// The guest, with what the binary needs in it. One that dies before any test runs, as when its
-    /// QEMU is killed, is no test's doing: there is a second try.
-    fn occupied(
-        &mut self,
-        binary: &Binary,
-        wishes: &[String],
-        stop: Stop<'_>,
-    ) -> Result<&Guest, GuestError> {
-        match self.occupy(binary, wishes) {
-            Err(error) if error.is_of_the_guest() && !stop.is_asked() => {
-                self.guest = None;
-                self.occupy(binary, wishes)?;
-            }
-            other => other?,
-        }
-        Ok(self.guest.as_ref().expect("it was started just now"))
-    }
-
-    fn occupy(&mut self, binary: &Binary, wishes: &[String]) -> Result<(), GuestError> {
-        self.leave_if(|guest| !guest.is_well());
-        if !self.started()?.deliver(binary)? {
-            self.guest = None;
-            self.started()?.deliver(binary)?;
-        }
-        self.started()?.load_modules(wishes);
-        Ok(())
-    }
-
-    /// The guest, which is started if there is none. An old one has to go first: two need twice the
-    /// memory.
-    fn started(&mut self) -> Result<&mut Guest, GuestError> {
-        match &mut self.guest {
+    /// Returns a guest with what the binary needs in it, in which no test has run.
+    fn guest_for(&mut self, binary: &Binary, wishes: &[String]) -> Result<Guest, GuestError> {
+        // An old one has to go first: two need twice the memory.
+        match self.listed.take().filter(|guest| guest.can_run(binary)) {
             Some(guest) => Ok(guest),
-            none => Ok(none.insert(Guest::start(&self.supply, &self.warm, &self.scratch)?)),
-        }
-    }
-
-    /// Parts with the guest, if there is one of this kind.
-    fn leave_if(&mut self, is_wanted: impl FnOnce(&Guest) -> bool) {
-        if self.guest.as_ref().is_some_and(is_wanted) {
-            self.guest = None;
+            None => Guest::start(&self.supply, &self.warm, &self.scratch, binary, wishes),
         }
     }
 
@@ -150,11 +125,12 @@ impl VmPlace {
         wishes: &[String],
         stop: Stop<'_>,
     ) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
-        let name = self.name.clone();
-        let guest = self.occupied(binary, wishes, stop)?;
-        let mut program = guest.program(binary, &LIST_ARGUMENTS.map(str::to_owned), LIST_SPAN);
-        environment::name_place(&mut program.environment, &name);
-        collect(guest, &program, stop)
+        let guest = self.guest_for(binary, wishes)?;
+        let mut program = guest.program(&LIST_ARGUMENTS.map(str::to_owned), LIST_SPAN);
+        environment::name_place(&mut program.environment, &self.name);
+        let said = collect(&guest, &program, stop)?;
+        self.listed = Some(guest);
+        Ok(said)
     }
 }
 
@@ -182,13 +158,7 @@ impl Place for VmPlace {
         wishes: &[String],
         stop: Stop<'_>,
     ) -> Result<String, PlaceError> {
-        let is_gone = |guest: &Guest| !guest.is_well() && !stop.is_asked();
-        let asked = match self.ask(binary, wishes, stop) {
-            // No test ran, so there is a second try here too.
-            Err(_) if self.guest.as_ref().is_some_and(is_gone) => self.ask(binary, wishes, stop),
-            asked => asked,
-        };
-        let (exit, [stdout, stderr]) = asked?;
+        let (exit, [stdout, stderr]) = with_second_try(stop, || self.ask(binary, wishes, stop))?;
         if exit != Exit::Code(0) {
             let said = String::from_utf8_lossy(&stderr).trim().to_owned();
             return Err(format!(
@@ -210,7 +180,19 @@ impl Place for VmPlace {
     }
 
     fn rest(&mut self) {
-        self.guest = None;
+        self.listed = None;
+    }
+}
+
+/// Does something with a guest before tests run in it. One that dies then, as when its QEMU is killed,
+/// dies by no test: there is a second try.
+fn with_second_try<T>(
+    stop: Stop<'_>,
+    mut attempt: impl FnMut() -> Result<T, GuestError>,
+) -> Result<T, GuestError> {
+    match attempt() {
+        Err(error) if error.is_of_the_guest() && !stop.is_asked() => attempt(),
+        other => other,
     }
 }
 

@@ -10,10 +10,10 @@ use std::time::Duration;
 use kata_test::Reason;
 use kata_test_runner::{Job, JobTest, Place, PlaceError};
 
-use super::VmPlace;
 use super::environment::{RECORDS, name_place, set};
 use super::guest::{Guest, GuestError};
 use super::records::{Expected, Records};
+use super::{VmPlace, with_second_try};
 use guest_vm::guest::protocol::{Exit, Notice, Program};
 
 /// How long a test may take that has no limit of its own: none is waited for without end.
@@ -47,12 +47,11 @@ pub(super) fn run(
         let sharing = left.iter().take_while(|test| !test.own_machine).count();
         let count = if one_by_one { 1 } else { sharing.max(1) };
         let now = left[..count].to_vec();
-        let alone = now[0].own_machine;
-        place.leave_if(|guest| alone && guest.has_run_tests());
         place.runs += 1;
         let runs = place.runs;
         let name = place.name.clone();
-        let guest = place.occupied(job.binary, job.wishes, job.stop)?;
+        // Dropped after this batch: it may be in a test's hands.
+        let guest = with_second_try(job.stop, || place.guest_for(job.binary, job.wishes))?;
         let expected = Expected {
             run: job.run.id().to_owned(),
             place: name.clone(),
@@ -61,7 +60,7 @@ pub(super) fn run(
         };
         let file = format!("{}-{runs}.jsonl", file_name(&name));
         let mut records = Records::new(expected, job.run.append(&file)?);
-        let program = program(guest, job, &now, &name, runs, scale);
+        let program = program(&guest, job, &now, &name, runs, scale);
         let mut written = 0;
         let ended = guest.run_until(job.stop, &program, &mut |notice| {
             let (Notice::Output { bytes, .. } | Notice::Appended { bytes, .. }) = &notice else {
@@ -80,7 +79,6 @@ pub(super) fn run(
         if job.stop.is_asked() {
             return Ok(());
         }
-        guest.tests_have_run();
         if let Some(error) = records.unwritten() {
             let path = job.run.dir().join(&file);
             return Err(format!("cannot write {}: {error}", path.display()).into());
@@ -116,18 +114,18 @@ pub(super) fn run(
                 );
                 (observed, if has_told { began } else { silent })
             }
-            Err(error) if guest.is_well() => return Err(error.into()),
+            // No harness was sent.
+            Err(error @ GuestError::Io { .. }) => return Err(error.into()),
+            // Whatever the agent or its channel reports, a test of this batch can have forged it.
             Err(error) => {
                 let is_plain = began.is_empty() && count == 1;
                 let culprits = if is_plain { silent } else { began };
                 one_by_one = is_broken && culprits.is_empty();
-                (describe(&error, guest), culprits)
+                (describe(&error, &guest), culprits)
             }
         };
         fail(&culprits, &observed)?;
         left.retain(|test| !records.has_ended(&test.name) && !culprits.contains(&test.name));
-        // Who ends the harness may have done more.
-        place.leave_if(|_| alone || is_broken);
     }
     Ok(())
 }
@@ -173,7 +171,7 @@ fn program(
     // One after the other: who takes the guest with it is known then.
     let arguments = ["--exact".to_owned(), "--test-threads=1".to_owned()];
     let arguments: Vec<String> = arguments.into_iter().chain(names(tests)).collect();
-    let mut program = guest.program(job.binary, &arguments, span);
+    let mut program = guest.program(&arguments, span);
     let environment = &mut program.environment;
     name_place(environment, place);
     set(environment, "KATA_TEST_RUN", job.run.id());

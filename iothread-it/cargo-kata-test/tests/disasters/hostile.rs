@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::process::parent_id;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -99,6 +99,82 @@ fn a_file_is_named_elsewhere() {
                 .expect("to write");
         }
         sleep(Duration::from_secs(600));
+    }
+}
+
+/// Answers the request that runs this test, in the agent's name.
+#[kata_test]
+fn an_answer_is_forged() {
+    if on_stage() {
+        let mut port = port_of_init();
+        for id in 0..64 {
+            let line = format!(
+                r#"{{"answer":{{"id":{id},"outcome":{{"Err":{{"kind":"bad-request","message":"forged"}}}}}}}}"#
+            );
+            port.write_all(format!("\n{line}\n").as_bytes())
+                .expect("to write");
+        }
+        sleep(Duration::from_secs(600));
+    }
+}
+
+/// The program that the kernel starts for a process that dumps core.
+const CORE_HANDLER: &str = "/tmp/core-handler";
+
+/// Leaves a program that the kernel starts later, when nobody looks for what this test has left.
+#[kata_test]
+fn a_core_handler_is_left() {
+    if on_stage() {
+        fs::copy("/proc/self/exe", CORE_HANDLER).expect("a copy");
+        let command = format!("|{CORE_HANDLER} --exact hostile::core_handler");
+        fs::write("/proc/sys/kernel/core_pattern", command).expect("a setting");
+    }
+}
+
+/// Forges records of all tests of the harness that runs, as the core handler.
+#[kata_test]
+fn core_handler() {
+    if std::env::current_exe().expect("a path") != Path::new(CORE_HANDLER) {
+        return;
+    }
+    for process in fs::read_dir("/proc").expect("processes").flatten() {
+        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&environment);
+        let value = |name: &str| {
+            let mut variables = environment.split('\0');
+            variables.find_map(|variable| variable.strip_prefix(name)?.strip_prefix('='))
+        };
+        let (Some(folder), Some(run)) = (value("KATA_TEST_RECORD_DIR"), value("KATA_TEST_RUN"))
+        else {
+            continue;
+        };
+        let root = process.path().join("root");
+        let folder = root
+            .join(folder.trim_start_matches('/'))
+            .join("runs")
+            .join(run);
+        let files = fs::read_dir(&folder).into_iter().flatten().flatten();
+        for file in files {
+            let records = fs::read_to_string(file.path()).unwrap_or_default();
+            let forged = records.replace("\"lost\"", "\"passed\"");
+            let forged = forged.replace("\"attempt\":1", "\"attempt\":9");
+            fs::write(folder.join("forged.jsonl"), forged).expect("to write");
+        }
+    }
+}
+
+/// Puts this program, which has tests of the same names, in the place of another.
+#[kata_test]
+fn the_next_binary_is_replaced() {
+    if on_stage() {
+        let folder = std::env::current_exe().expect("a path");
+        let folder = folder.parent().expect("a folder");
+        for file in fs::read_dir(folder).expect("a folder").flatten() {
+            if file.file_name().to_string_lossy().starts_with("bystander-") {
+                fs::remove_file(file.path()).expect("to remove");
+                fs::copy("/proc/self/exe", file.path()).expect("a copy");
+            }
+        }
     }
 }
 

@@ -120,4 +120,18 @@ fn m_meets_the_mark() {
     }
 }
 
+/// Passes where the test of this name in `bystander` crashes.
+#[kata_test]
+fn crashes() {}
+
+/// Passes where the test of this name in `bystander` fails.
+#[kata_test]
+fn fails() {}
+
+/// Fails where the test of this name in `bystander` passes.
+#[kata_test]
+fn passes() {
+    assert!(!on_stage(), "this is another binary");
+}
+
 kata_test::main!();

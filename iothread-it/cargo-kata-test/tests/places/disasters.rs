@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use kata_test::kata_test;
-use kata_test_runner::{Binary, Job, JobTest, Outcome, Place, Record, Run, Stop};
+use kata_test_runner::{Job, JobTest, Outcome, Place, Record, Run, Stop};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
@@ -20,8 +20,11 @@ use crate::{build, folder, kind, outcome, place};
 /// How much of what is on the screen is kept, in bytes. Tests can write without end.
 const SCREEN: usize = 256 << 10;
 
-/// Runs tests of the target `disasters` in a guest, on stage. Returns what became of them, and what
-/// was on the screen. `meanwhile` gets the folder of the records, in a thread of its own.
+/// A test binary that finds itself in a guest, and tests of it.
+type Batch<'a> = (&'a str, &'a [&'a str]);
+
+/// Runs tests of the target `disasters` in a guest, on stage. Returns their outcomes and what was on
+/// the screen. `meanwhile` gets the folder of the records, in a thread of its own.
 pub(crate) fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Record>, String)> {
     run_until(Stop::NEVER, tests, meanwhile)
 }
@@ -31,40 +34,64 @@ pub(crate) fn run_until(
     tests: &[&str],
     meanwhile: impl FnOnce(&Path) + Send,
 ) -> Result<(Vec<Record>, String)> {
-    let mut binary: Binary = build(env!("CARGO_MANIFEST_DIR").into(), "disasters")?;
-    binary
-        .env
-        .push(("IOTHREAD_IT_DISASTERS".into(), "1".into()));
+    run_binaries(stop, &[("disasters", tests)], meanwhile)
+}
+
+/// Runs tests of several targets in one place, one target after the other, like [`run`]. Every target
+/// lists its tests first, as for a plan.
+pub(crate) fn run_binaries(
+    stop: Stop<'_>,
+    batches: &[Batch<'_>],
+    meanwhile: impl FnOnce(&Path) + Send,
+) -> Result<(Vec<Record>, String)> {
+    let binary = |(target, _): &Batch<'_>| {
+        let mut binary = build(env!("CARGO_MANIFEST_DIR").into(), target)?;
+        let on_stage = ("IOTHREAD_IT_DISASTERS".into(), "1".into());
+        binary.env.push(on_stage);
+        Ok(binary)
+    };
+    let binaries = batches.iter().map(binary).collect::<Result<Vec<_>>>()?;
     let folder = folder()?;
     let run = Run::start(&folder.path().join("records"))?;
     let mut place = place("bookworm", &folder)?;
-    let test = |name: &&str| JobTest {
-        name: (*name).to_owned(),
-        limit: None,
-        own_machine: name.contains("alone"),
-    };
-    let job = Job {
-        tests: tests.iter().map(test).collect(),
-        binary: &binary,
-        run: &run,
-        wishes: &[],
-        steps_per_ms: 0.0,
-        stop,
-    };
     let mut screen = Vec::new();
     let records = run.dir().to_owned();
     let ran = thread::scope(|scope| {
         scope.spawn(|| meanwhile(&records));
-        place.run(&job, &mut |bytes| {
-            if screen.len() < SCREEN {
-                screen.extend_from_slice(bytes);
-            }
-        })
+        for binary in &binaries {
+            place.list(binary, &[], stop)?;
+        }
+        batches
+            .iter()
+            .zip(&binaries)
+            .try_for_each(|((_, tests), binary)| {
+                let job = Job {
+                    tests: tests.iter().map(job_test).collect(),
+                    binary,
+                    run: &run,
+                    wishes: &[],
+                    steps_per_ms: 0.0,
+                    stop,
+                };
+                place.run(&job, &mut |bytes| {
+                    if screen.len() < SCREEN {
+                        screen.extend_from_slice(bytes);
+                    }
+                })
+            })
     });
     ran.map_err(|error| anyhow::anyhow!("{error}"))?;
     let screen = String::from_utf8_lossy(&screen).into_owned();
     println!("{screen}");
     Ok((run.merge()?, screen))
+}
+
+fn job_test(name: &&str) -> JobTest {
+    JobTest {
+        name: (*name).to_owned(),
+        limit: None,
+        own_machine: name.contains("alone"),
+    }
 }
 
 #[kata_test(when = crate::supplied, timeout = "10m")]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
 use kata_test_runner::{Outcome, Stop};
 
-use crate::disasters::{await_record, run, run_until};
+use crate::disasters::{await_record, run, run_binaries, run_until};
 use crate::{kind, outcome};
 
 /// How much the runner's memory may grow, in bytes.
@@ -79,6 +79,53 @@ fn records_of_other_tests_do_not_count() -> Result<()> {
     assert_eq!(failed.outcome, Outcome::Failed, "{failed:#?}");
     let wild = outcomes.iter().find(|outcome| outcome.duration_ms > 1e6);
     assert_eq!(wild, None);
+    Ok(())
+}
+
+/// Runs a hostile test, then the tests of another binary, and expects their real outcomes.
+fn spares_the_next_binary(hostile: &str) -> Result<()> {
+    let (outcomes, screen) = run_binaries(
+        Stop::NEVER,
+        &[
+            ("disasters", &[hostile]),
+            ("bystander", &["crashes", "fails", "passes"]),
+        ],
+        |_| {},
+    )?;
+    assert_eq!(outcomes.len(), 4, "{outcomes:#?}");
+    let kinds = ["crashes", "fails", "passes"].map(|test| kind(&outcomes, test));
+    let (failed, passed) = (Outcome::Failed, Outcome::Passed);
+    assert_eq!(kinds, [failed, failed, passed], "{screen}");
+    Ok(())
+}
+
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn a_process_left_behind_forges_no_record_of_the_next_binary() -> Result<()> {
+    spares_the_next_binary("hostile::a_core_handler_is_left")
+}
+
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn a_replaced_executable_is_not_run_as_the_next_binary() -> Result<()> {
+    spares_the_next_binary("hostile::the_next_binary_is_replaced")
+}
+
+#[kata_test(when = crate::supplied, timeout = "10m")]
+fn a_forged_failure_of_the_agent_fails_the_test_that_forged_it() -> Result<()> {
+    let tests = ["a_calm_before", "hostile::an_answer_is_forged", "i_fails"];
+    let (outcomes, _) = run_binaries(
+        Stop::NEVER,
+        &[("disasters", &tests), ("bystander", &["passes"])],
+        |_| {},
+    )?;
+    assert_eq!(outcomes.len(), 4, "{outcomes:#?}");
+    let forged = outcome(&outcomes, tests[1]);
+    assert_eq!(forged.outcome, Outcome::Failed, "{forged:#?}");
+    let observed = &forged.reasons[0].observed;
+    assert!(observed.contains("forged"), "{observed}");
+    assert_eq!(kind(&outcomes, tests[0]), Outcome::Passed);
+    assert_eq!(kind(&outcomes, tests[2]), Outcome::Failed);
+    assert!(outcome(&outcomes, tests[2]).reasons.is_empty());
+    assert_eq!(kind(&outcomes, "passes"), Outcome::Passed);
     Ok(())
 }
 
