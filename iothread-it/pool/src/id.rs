@@ -67,7 +67,7 @@ impl IoThreadId {
 
     /// Returns *n* if this is the id of Kata's *n*th independent IOThread. A number that no pool
     /// reaches is none of these.
-    pub(super) fn indep_number(&self) -> Option<u32> {
+    pub fn indep_number(&self) -> Option<u32> {
         self.0.strip_prefix(INDEP)?.parse().ok()
     }
 

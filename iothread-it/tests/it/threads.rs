@@ -52,7 +52,8 @@ fn are_not_made_unless_asked_for(topology: Topology) -> Result<()> {
     Ok(())
 }
 
-/// In turn on two of the CPUs that this test itself may use; also one that comes later.
+/// In turn on two of the CPUs that this test itself may use; also one that is added later, after
+/// another was removed.
 fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
     let mut shape = shape(topology)?;
     let allowed: CpuList = allowed_cpus("/proc/self/status")?.parse()?;
@@ -65,14 +66,23 @@ fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
     Bench::run_shape(&shape, |bench| {
         let added = bench.vm.add_thread()?;
         ensure!(added == IoThreadId::indep(4), "it is called {added}");
+        let (hotplug, qmp, _) = bench.vm.parts();
+        hotplug.retire_thread(qmp, &IoThreadId::indep(1))?;
+        let added = bench.vm.add_thread()?;
+        ensure!(added == IoThreadId::indep(5), "it is called {added}");
         let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
-        for (position, id) in bench.vm.pool().threads().iter().enumerate() {
+        for id in bench.vm.pool().threads() {
+            let number = id.indep_number().context("an id without a number")?;
+            let configured = &cpus[usize::try_from(number)? % 2];
             let thread = threads.iter().find(|thread| thread.id == id.as_str());
             let thread = thread.with_context(|| format!("QEMU has no {id}"))?;
             ensure!(thread.poll_max_ns == 0, "{thread:?}");
             let (process, number) = (bench.vm.process().pid(), thread.thread_id);
             let bound = allowed_cpus(&format!("/proc/{process}/task/{number}/status"))?;
-            ensure!(bound == cpus[position % 2], "{id} may run on {bound}");
+            ensure!(
+                bound == *configured,
+                "{id} may run on {bound}, not on {configured}"
+            );
         }
         // What a thread starts for `aio=threads` inherits its CPUs; the main loop has workers too.
         bench.still_works()?;

@@ -48,6 +48,12 @@ impl QemuInstall {
     pub fn numbers(&self) -> Option<QemuVersion> {
         QemuVersion::parse(&format!("version {}", self.version))
     }
+
+    /// Returns whether this QEMU can open a file that it maps privately for reading only.
+    pub(crate) fn opens_ram_read_only(&self) -> bool {
+        self.numbers()
+            .is_some_and(|version| version >= QemuVersion::OPENS_RAM_READ_ONLY)
+    }
 }
 
 /// Where a QEMU or a kernel came from.

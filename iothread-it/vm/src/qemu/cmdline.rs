@@ -12,7 +12,6 @@ use crate::artifacts::{GuestImage, Manifest, SANDBOX};
 use crate::config::HypervisorConfig;
 use iothread_hotplug::ColdPlugged;
 use iothread_pool::{IoThreadId, root_port_id};
-use qmp_client::QemuVersion;
 
 /// Where the first root port goes on q35's own bus. The slots below hold what is always there.
 const FIRST_ROOT_PORT: usize = 0x08;
@@ -113,7 +112,7 @@ pub fn arguments(
     let mut line = CommandLine::default();
     line.option("sandbox", SANDBOX);
     line.machine(shape, accelerator, memory);
-    line.memory(shape, wiring, memory, manifest.qemu.numbers());
+    line.memory(shape, wiring, memory, manifest.qemu.opens_ram_read_only());
     line.guest(&manifest.guest);
     line.channels(wiring);
     line.iothreads(shape);
@@ -163,7 +162,7 @@ impl CommandLine {
         shape: &Shape,
         wiring: Wiring,
         memory: &Memory<'_>,
-        version: Option<QemuVersion>,
+        opens_read_only: bool,
     ) {
         let share = match memory {
             Memory::Own => return,
@@ -177,8 +176,8 @@ impl CommandLine {
             "size": shape.memory_bytes(),
             "share": share,
         });
-        // An older one makes memory that the guest cannot write to of it.
-        if !share && version.is_some_and(|version| version >= QemuVersion::OPENS_RAM_READ_ONLY) {
+        // Before QEMU 8.2, `readonly=on` makes guest memory that the guest cannot write to.
+        if !share && opens_read_only {
             backend["readonly"] = true.into();
             backend["rom"] = "off".into();
         }

@@ -5,9 +5,9 @@
 //! ends, in [`Draft::commit`](crate::warm), before there is a [`TemplateRam`] of
 //! the same file.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -24,6 +24,15 @@ impl DraftRam {
         let file = options.open(path)?;
         file.set_len(size)?;
         Ok(Self(file))
+    }
+
+    /// Makes the file read-only for its owner too. Its writer must have ended.
+    ///
+    /// Only for a QEMU from 8.2 on, which opens the memory of a clone for reading only. An older one
+    /// always opens it for reading and writing; what it writes then shows in the file's state, which
+    /// every use of the template compares.
+    pub(crate) fn make_read_only(&self) -> io::Result<()> {
+        self.0.set_permissions(Permissions::from_mode(0o400))
     }
 
     /// Waits until all that was written is on the disk.

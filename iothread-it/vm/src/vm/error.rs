@@ -5,6 +5,7 @@ use std::process::ExitStatus;
 use crate::config::CpuList;
 use crate::guest::AgentError;
 use crate::process::ProcessError;
+use crate::warm::RestoreOutcome;
 use iothread_hotplug::StepError;
 use iothread_pool::IoThreadId;
 use qmp_client::QmpError;
@@ -67,24 +68,29 @@ pub enum VmError {
 }
 
 impl VmError {
-    /// Whether a restore that ended so shows that its template is of no use. A host that is slow or
-    /// out of memory, or a QEMU that somebody killed, does not.
-    pub(super) fn shows_a_bad_template(&self) -> bool {
-        let failed_by_itself =
+    /// Returns what a restore that failed so tells about its template.
+    ///
+    /// A host that is slow or out of memory, or a QEMU that was killed, tells nothing.
+    pub(super) fn restore_outcome(&self) -> RestoreOutcome {
+        let exited_by_itself =
             |words: &LastWords| matches!(words.exit.map(|exit| exit.code()), Some(Some(1..)));
-        match self {
+        let is_unusable = match self {
             Self::Migration { status, .. } => status == "failed",
             Self::Qmp {
                 source: QmpError::Closed { .. },
                 words,
-            } => failed_by_itself(words),
+            } => exited_by_itself(words),
             Self::Guest { source, words } => match source {
-                AgentError::Closed { .. } => failed_by_itself(words),
-                AgentError::TimedOut { .. } => false,
-                // It came up, and is not what was saved.
+                AgentError::Closed { .. } => exited_by_itself(words),
+                AgentError::TimedOut { .. } => return RestoreOutcome::Hung,
+                // The guest runs, and is not the one that was saved.
                 _ => true,
             },
             _ => false,
+        };
+        match is_unusable {
+            true => RestoreOutcome::Rejected,
+            false => RestoreOutcome::Unknown,
         }
     }
 }
@@ -160,21 +166,16 @@ mod tests {
             status: "cancelled".into(),
             words: ended(None),
         };
-        for error in [
-            slow_qemu,
-            slow_guest,
-            cancelled,
-            closed(Some(SIGKILL)),
-            closed(None),
-        ] {
-            assert!(!error.shows_a_bad_template(), "{error}");
+        assert_eq!(slow_guest.restore_outcome(), RestoreOutcome::Hung);
+        for error in [slow_qemu, cancelled, closed(Some(SIGKILL)), closed(None)] {
+            assert_eq!(error.restore_outcome(), RestoreOutcome::Unknown, "{error}");
         }
         let rejected = VmError::Migration {
             status: "failed".into(),
             words: ended(None),
         };
         for error in [rejected, closed(Some(EXIT_1))] {
-            assert!(error.shows_a_bad_template(), "{error}");
+            assert_eq!(error.restore_outcome(), RestoreOutcome::Rejected, "{error}");
         }
     }
 }

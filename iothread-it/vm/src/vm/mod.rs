@@ -5,6 +5,8 @@
 mod error;
 mod launch;
 mod restore;
+#[cfg(test)]
+mod tests;
 
 use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 pub use error::{LastWords, VmError};
 use launch::{Launched, Plan, QEMU_SPAN, Savable, last_words, quit};
+use restore::RENEWAL_SPAN;
 
 use crate::artifacts::{Manifest, with_causes};
 use crate::config::{DiskDriver, IoThreads};
@@ -19,7 +22,7 @@ use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
 use crate::process::{OwnedProcess, ProcessId};
 use crate::qemu::{self, Accelerator, Memory, Shape};
-use crate::warm::{Key, WarmError, WarmStore};
+use crate::warm::{Key, RestoreOutcome, WarmError, WarmStore};
 use iothread_hotplug::{
     AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, SettleError,
     Settled, Step, StepError,
@@ -114,10 +117,20 @@ impl Vm {
         store: &WarmStore,
     ) -> Result<Self, VmError> {
         let accelerator = Accelerator::probe();
+        Self::restore_or_boot_within(manifest, shape, store, accelerator, RENEWAL_SPAN)
+    }
+
+    fn restore_or_boot_within(
+        manifest: &Manifest,
+        shape: &Shape,
+        store: &WarmStore,
+        accelerator: Accelerator,
+        renewal_span: Duration,
+    ) -> Result<Self, VmError> {
         let Some(guest) = Plan::new(manifest, shape, &accelerator).savable() else {
             return Self::boot_with(manifest, shape, accelerator);
         };
-        match Self::restore(&guest, store) {
+        match Self::restore(&guest, store, renewal_span) {
             Ok(vm) => Ok(vm),
             Err(why) => {
                 store.note(&with_causes(&why));
@@ -138,7 +151,11 @@ impl Vm {
         guest.map(|guest| guest.key()).transpose()
     }
 
-    fn restore(guest: &Savable<'_>, store: &WarmStore) -> Result<Self, WarmError> {
+    fn restore(
+        guest: &Savable<'_>,
+        store: &WarmStore,
+        renewal_span: Duration,
+    ) -> Result<Self, WarmError> {
         let key = guest.key()?;
         let ram_size = guest.plan().shape.memory_bytes();
         let template = store.template(&key, ram_size, |ram| {
@@ -147,13 +164,13 @@ impl Vm {
         let memory = Memory::Template(&template.ram);
         let launched = Launched::start(guest.plan(), &memory);
         let launched = launched.map_err(|error| WarmError::Restore(Box::new(error)))?;
-        let greeting = restore::restore(&launched, &template).map_err(|error| {
-            // Others use it too: only one that is shown to be bad goes.
-            if error.shows_a_bad_template() {
-                store.forget(&key, &template);
-            }
-            WarmError::Restore(Box::new(error))
-        })?;
+        let restored = restore::restore(&launched, &template, renewal_span);
+        let outcome = match &restored {
+            Ok(_) => RestoreOutcome::Restored,
+            Err(error) => error.restore_outcome(),
+        };
+        store.record_restore(&key, &template, outcome);
+        let greeting = restored.map_err(|error| WarmError::Restore(Box::new(error)))?;
         Self::assemble(guest.plan(), launched, greeting, Start::Restored)
             .map_err(|error| WarmError::Restore(Box::new(error)))
     }
@@ -172,7 +189,7 @@ impl Vm {
         let version = qmp.execute(&QueryVersion {}, Deadline::after(QEMU_SPAN));
         let version = version.map_err(|source| qmp_failed(&process, source))?;
         let config = &plan.shape.config;
-        let threads = (0..config.iothreads.count).map(|n| (n, IoThreadId::indep(n)));
+        let threads = plan.shape.threads();
         bind_threads(&process, &qmp, &config.iothreads, threads)?;
         let hotplug = plan.shape.hotplug(version.qemu, &qmp);
         let proved = hotplug.prove_mappings(&qmp, Deadline::after(QEMU_SPAN));
@@ -240,11 +257,9 @@ impl Vm {
     /// # Errors
     /// If QEMU refuses, or the thread cannot be bound. It is in the pool in the second case.
     pub fn add_thread(&mut self) -> Result<IoThreadId, VmError> {
-        let position = self.hotplug.pool().threads().len();
         let added = self.hotplug.add_thread(&self.qmp, self.iothreads.polling);
         let thread = added.map_err(|source| qmp_failed(&self.process, source))?;
-        let threads = [(position, thread.clone())];
-        bind_threads(&self.process, &self.qmp, &self.iothreads, threads)?;
+        bind_threads(&self.process, &self.qmp, &self.iothreads, [thread.clone()])?;
         Ok(thread)
     }
 
@@ -354,21 +369,21 @@ impl Vm {
     }
 }
 
-/// Binds threads, each with its position in the pool, to their CPUs before they have anything to do.
+/// Binds threads to the CPUs that the configuration names for them, before they serve a disk.
 fn bind_threads(
     process: &OwnedProcess,
     qmp: &Qmp,
     config: &IoThreads,
-    threads: impl IntoIterator<Item = (usize, IoThreadId)>,
+    threads: impl IntoIterator<Item = IoThreadId>,
 ) -> Result<(), VmError> {
     if config.cpus.is_empty() {
         return Ok(());
     }
     let found = qmp.execute(&QueryIothreads {}, Deadline::after(QEMU_SPAN));
     let found = found.map_err(|source| qmp_failed(process, source))?;
-    for (position, thread) in threads {
+    for thread in threads {
         let info = found.iter().find(|info| info.id == thread.as_str());
-        if let (Some(info), Some(cpus)) = (info, config.cpus_of(position)) {
+        if let (Some(info), Some(cpus)) = (info, config.cpus_of(&thread)) {
             qemu::iothread::bind(info.thread_id, cpus).map_err(|source| VmError::Bind {
                 thread,
                 cpus: cpus.clone(),

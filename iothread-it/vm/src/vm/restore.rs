@@ -27,8 +27,8 @@ use qmp_client::{Cursor, QmpError};
 /// How long the devices' state may take. It is small, but the host may be busy.
 const MIGRATION_SPAN: Duration = Duration::from_secs(30);
 
-/// How long the restored guest may take to renew itself.
-const RENEWAL_SPAN: Duration = Duration::from_secs(30);
+/// How long the agent of a restored guest may take to answer.
+pub(super) const RENEWAL_SPAN: Duration = Duration::from_secs(30);
 
 /// What the channel of the state is called in QEMU.
 const CHANNEL: &str = "state";
@@ -55,12 +55,19 @@ pub(super) fn boot_and_save(guest: &Savable<'_>, ram: &DraftRam) -> Result<Saved
     sent?;
     let devices = devices.map_err(VmError::Channel)?;
     quit(&launched.qmp, &launched.process)?;
+    if guest.plan().manifest.qemu.opens_ram_read_only() {
+        ram.make_read_only().map_err(VmError::Channel)?;
+    }
     Ok(Saved { greeting, devices })
 }
 
 /// Restores a guest in a QEMU that was started on the template's memory, and makes it another than
 /// all those restored from the same template.
-pub(super) fn restore(launched: &Launched, template: &Template) -> Result<Greeting, VmError> {
+pub(super) fn restore(
+    launched: &Launched,
+    template: &Template,
+    renewal_span: Duration,
+) -> Result<Greeting, VmError> {
     let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
     let devices = &template.saved.devices;
     thread::scope(|scope| {
@@ -79,7 +86,7 @@ pub(super) fn restore(launched: &Launched, template: &Template) -> Result<Greeti
     })?;
     let renewal = renewal().map_err(VmError::Channel)?;
     let epoch = &template.saved.greeting.epoch;
-    let deadline = Deadline::after(RENEWAL_SPAN);
+    let deadline = Deadline::after(renewal_span);
     let renewed = launched.agent.renew(epoch, &renewal, deadline);
     renewed.map_err(|source| VmError::Guest {
         source,

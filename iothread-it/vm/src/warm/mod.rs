@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `KEY.state` | header and devices; it makes a template of the two, so it is put there last |
 //! | `KEY.ram` | memory |
+//! | `KEY.hangs` | made by the first restore that succeeds; one byte for each that hung since |
 //! | `KEY.lock` | locked by the process that makes, or removes, this template |
 //! | `drafts/` | what is being made; what a killed process left goes with the next one made |
 //!
@@ -21,9 +22,11 @@ mod entry;
 mod error;
 mod key;
 mod notes;
+mod restores;
 mod store;
 
 pub(crate) use entry::{Saved, Template};
 pub use error::WarmError;
 pub use key::Key;
+pub(crate) use restores::RestoreOutcome;
 pub use store::WarmStore;

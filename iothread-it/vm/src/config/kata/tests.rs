@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Polling, Problem};
-use iothread_pool::Placement;
+use iothread_pool::{IoThreadId, Placement};
 use proptest::prelude::*;
 
 fn problems(body: &str) -> Vec<String> {
@@ -248,7 +248,7 @@ fn our_keys_default_to_what_kata_does() {
     let threads = read(on).unwrap().iothreads;
     assert_eq!(threads.placement, Placement::First);
     assert_eq!(
-        (threads.polling, threads.cpus_of(0)),
+        (threads.polling, threads.cpus_of(&IoThreadId::indep(0))),
         (Polling::default(), None)
     );
 
@@ -257,7 +257,7 @@ fn our_keys_default_to_what_kata_does() {
     let threads = read(&format!("{on}{ours}")).unwrap().iothreads;
     assert!(matches!(threads.placement, Placement::Spread(n) if n.get() == 2));
     assert_eq!(threads.polling.max_ns, Some(0));
-    let cpus = [0, 1, 2].map(|n| threads.cpus_of(n).unwrap().to_string());
+    let cpus = [0, 1, 2].map(|n| threads.cpus_of(&IoThreadId::indep(n)).unwrap().to_string());
     assert_eq!(cpus, ["0", "1,2", "0"]);
 }
 

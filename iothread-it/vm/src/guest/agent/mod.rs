@@ -27,15 +27,19 @@ use state::{End, OtherVersion, Progress, State};
 use qmp_client::lines::Lines;
 use qmp_client::wait::{Board, Deadline};
 
-/// How long the guest may leave a request unread.
+/// How long the guest may leave a request unread that has no deadline of its own.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What the agent's own deadline gets on top before the host gives up: a slow guest shall still
 /// be able to say that time is up.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long an answer of the agent's may be on its way.
+/// How long an answer of the agent may take to arrive.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
+
+/// The shortest interval between two requests for the same disk. The agent waits for the disk itself,
+/// but a guest that answers at once must not keep the host busy.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The channel to the agent of one VM.
 #[derive(Debug)]
@@ -51,16 +55,12 @@ impl Agent {
     /// # Errors
     /// If the reading thread cannot be started.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
-        Self::with_write_timeout(stream, WRITE_TIMEOUT)
-    }
-
-    fn with_write_timeout(stream: UnixStream, timeout: Duration) -> io::Result<Self> {
         let board = Arc::new(Board::new(State::default()));
         let [taken, ended] = [(); 2].map(|()| Arc::clone(&board));
         let lines = Lines::open(
             stream,
             "agent-reader",
-            timeout,
+            WRITE_TIMEOUT,
             move |line| {
                 taken.with(|state| state.take_line(line));
                 // As long as it takes: who runs the program decides about that.
@@ -124,7 +124,7 @@ impl Agent {
     ) -> Result<Greeting, AgentError> {
         const AWAITED: &str = "the greeting of the restored guest";
         let command = Command::Renew(renewal.clone());
-        let id = self.send_in(Some(saved), AWAITED, command, Progress::default())?;
+        let id = self.send_in(Some(saved), AWAITED, command, Progress::default(), deadline)?;
         let ended = self.wait(AWAITED, deadline, |state| {
             if let Some(End::Answered(outcome)) = state.requests.get_mut(&id)?.end.take() {
                 return Some(Err(End::Answered(outcome)));
@@ -183,7 +183,8 @@ impl Agent {
         };
         let mut last = None;
         loop {
-            // The agent gives up a little sooner, so that it can still tell what it sees instead.
+            let asked = Deadline::after(RETRY_INTERVAL);
+            // The agent gives up a little sooner, so that its answer tells what the guest has instead.
             let left = deadline.remaining();
             let timeout = left - (left / 4).min(ANSWER_MARGIN);
             let command = Command::AwaitDisk {
@@ -200,6 +201,14 @@ impl Agent {
                     last = Some(AgentError::Failed(failure));
                 }
                 Err(error @ AgentError::TimedOut { .. }) => return Err(last.unwrap_or(error)),
+                Err(error) => return Err(error),
+            }
+            let next = deadline.or_after(asked.remaining());
+            match self.wait(&awaited, next, |_| None::<()>) {
+                Err(error @ AgentError::TimedOut { .. }) if deadline.has_passed() => {
+                    return Err(last.unwrap_or(error));
+                }
+                Err(AgentError::TimedOut { .. }) | Ok(()) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -233,7 +242,7 @@ impl Agent {
         deadline: Deadline,
     ) -> Result<RunningLoad<'_>, AgentError> {
         const AWAITED: &str = "the start of the load";
-        let id = self.send(AWAITED, Command::Load(load.clone()))?;
+        let id = self.send(AWAITED, Command::Load(load.clone()), deadline)?;
         let running = RunningLoad { agent: self, id };
         let ended = self.wait(AWAITED, deadline, |state| {
             let progress = state.requests.get_mut(&id)?;
@@ -305,7 +314,7 @@ impl Agent {
         command: Command,
         deadline: Deadline,
     ) -> Result<Reply, AgentError> {
-        let id = self.send(awaited, command)?;
+        let id = self.send(awaited, command, deadline)?;
         self.answer(awaited, id, deadline)
     }
 
@@ -325,8 +334,13 @@ impl Agent {
         }
     }
 
-    fn send(&self, awaited: &str, command: Command) -> Result<RequestId, AgentError> {
-        self.send_in(None, awaited, command, Progress::default())
+    fn send(
+        &self,
+        awaited: &str,
+        command: Command,
+        deadline: Deadline,
+    ) -> Result<RequestId, AgentError> {
+        self.send_in(None, awaited, command, Progress::default(), deadline)
     }
 
     /// Sends a request, in the epoch of the last greeting unless another is named.
@@ -336,6 +350,7 @@ impl Agent {
         awaited: &str,
         command: Command,
         progress: Progress,
+        deadline: Deadline,
     ) -> Result<RequestId, AgentError> {
         let closed = |why: String| AgentError::Closed {
             awaited: awaited.to_owned(),
@@ -354,16 +369,22 @@ impl Agent {
         });
         let epoch = epoch.map_err(closed)?;
         let line = protocol::encode(&Request { epoch, id, command });
-        self.lines.send(&line).map_err(|error| {
-            // Half of the line may be out, and the agent would read the next one as its rest.
-            let why = format!("cannot write to it: {error}");
-            self.board.with(|state| {
-                state.requests.remove(&id);
-                state.close(why.clone());
-            });
-            closed(why)
-        })?;
-        Ok(id)
+        let failed = match self.lines.send_by(&line, None, deadline) {
+            Ok(true) => return Ok(id),
+            // Nothing of the line is written, so the channel can be used on.
+            Ok(false) => AgentError::TimedOut {
+                awaited: awaited.to_owned(),
+                deadline,
+            },
+            Err(error) => {
+                // Half of the line may be written, and the agent would read the next one as its rest.
+                let why = format!("cannot write to it: {error}");
+                self.board.with(|state| state.close(why.clone()));
+                closed(why)
+            }
+        };
+        self.board.with(|state| state.requests.remove(&id));
+        Err(failed)
     }
 
     fn wait<T>(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use guest_agent::protocol::{Command, Exit, Notice, Program, Reply, RequestId, Serial};
 
 use super::state::{End, Progress};
-use super::{Agent, AgentError, GRACE};
+use super::{Agent, AgentError, GRACE, WRITE_TIMEOUT};
 use qmp_client::wait::Deadline;
 
 /// How long a guest may be silent before it is asked whether it is still there.
@@ -53,8 +53,11 @@ impl Agent {
     ) -> Result<Exit, AgentError> {
         let awaited = format!("the end of {}", program.path);
         let command = Command::Run(program.clone());
-        let id = self.send_in(None, &awaited, command, Progress::of_program())?;
-        let ended = self.follow(&awaited, program, id, on_notice);
+        let time = Duration::from_millis(program.timeout_ms);
+        let deadline = Deadline::after(time.saturating_add(GRACE));
+        let written = deadline.or_after(WRITE_TIMEOUT);
+        let id = self.send_in(None, &awaited, command, Progress::of_program(), written)?;
+        let ended = self.follow(&awaited, deadline, id, on_notice);
         self.board.with(|state| state.requests.remove(&id));
         ended
     }
@@ -62,12 +65,10 @@ impl Agent {
     fn follow(
         &self,
         awaited: &str,
-        program: &Program,
+        deadline: Deadline,
         id: RequestId,
         on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
     ) -> Result<Exit, AgentError> {
-        let time = Duration::from_millis(program.timeout_ms);
-        let deadline = Deadline::after(time.saturating_add(GRACE));
         loop {
             let step = deadline.or_after(SILENCE);
             let heard = self.wait(awaited, step, |state| {
@@ -102,8 +103,9 @@ impl Agent {
     /// Asks the guest something. Anything that the program says meanwhile is an answer too.
     fn sign_of_life(&self, program: RequestId) -> Result<(), AgentError> {
         const AWAITED: &str = "a sign of life";
-        let id = self.send(AWAITED, Command::Disks)?;
-        let heard = self.wait(AWAITED, Deadline::after(SIGN_OF_LIFE), |state| {
+        let deadline = Deadline::after(SIGN_OF_LIFE);
+        let id = self.send(AWAITED, Command::Disks, deadline)?;
+        let heard = self.wait(AWAITED, deadline, |state| {
             let is_answered = state.requests.get(&id)?.end.is_some();
             let is_heard = state.requests.get(&program)?.has_news();
             (is_answered || is_heard).then_some(())

@@ -12,6 +12,7 @@ use super::entry::{self, Draft, Saved, Template};
 use super::error::{WarmError, at};
 use super::key::{self, Key};
 use super::notes;
+use super::restores::{self, RestoreOutcome};
 use crate::artifacts::{Store, lock_by};
 use crate::qemu::DraftRam;
 use crate::scratch::{Scratch, sweep_in};
@@ -114,9 +115,19 @@ impl WarmStore {
         })
     }
 
-    /// Removes a template that turned out to be of no use, and no later one of the same key. While
-    /// another process makes one there is nothing to remove, so nobody is waited for.
-    pub(crate) fn forget(&self, key: &Key, template: &Template) {
+    /// Notes how a restore from a template ended, and drops a template that is shown to be of no use.
+    pub(crate) fn record_restore(&self, key: &Key, template: &Template, outcome: RestoreOutcome) {
+        // What was restored from an earlier one of this key tells nothing about this one.
+        if is_still(template.ram.file(), &self.ram_of(key))
+            && restores::note(&key::file(&self.folder, key, "hangs"), outcome)
+        {
+            self.forget(key, template);
+        }
+    }
+
+    /// Removes a template, and no later one of the same key. While another process makes one there is
+    /// nothing to remove, so its lock is not waited for.
+    fn forget(&self, key: &Key, template: &Template) {
         let path = key::file(&self.folder, key, "lock");
         let Ok(lock) = open_lock(&path) else { return };
         let ours = lock.try_lock().is_ok() && is_still(&lock, &path);
@@ -180,7 +191,7 @@ impl WarmStore {
     /// Removes the files of a key, whoever's they are: the folder is ours. Its lock must be held.
     fn remove(&self, key: &Key) -> Result<(), WarmError> {
         // The state first: without it the memory is no template.
-        for kind in ["state", "ram"] {
+        for kind in ["state", "ram", "hangs"] {
             let path = key::file(&self.folder, key, kind);
             let gone = match path.symlink_metadata() {
                 Ok(data) if data.is_dir() => fs::remove_dir_all(&path),

@@ -284,6 +284,53 @@ fn a_template_that_is_being_made_is_not_waited_for_to_be_forgotten() {
 }
 
 #[test]
+fn a_template_that_never_worked_is_dropped_by_one_hang() {
+    let place = Place::new();
+    let key = key('a');
+    let (template, _) = place.ask(&key);
+    let hung = |template: &Template| {
+        place
+            .store
+            .record_restore(&key, template, RestoreOutcome::Hung);
+    };
+    hung(&template);
+    let (next, made) = place.ask(&key);
+    assert!(made);
+    // Another clone of the first one hangs too, and leaves the second alone.
+    hung(&template);
+    assert!(!place.ask(&key).1);
+    hung(&next);
+    assert!(place.is_made_anew(&key));
+}
+
+#[test]
+fn a_template_that_worked_is_dropped_only_by_hangs_in_a_row() {
+    let place = Place::new();
+    let key = key('a');
+    let (template, _) = place.ask(&key);
+    let end = |outcome| place.store.record_restore(&key, &template, outcome);
+    for _ in 0..2 {
+        end(RestoreOutcome::Restored);
+        end(RestoreOutcome::Hung);
+        end(RestoreOutcome::Unknown);
+        end(RestoreOutcome::Hung);
+        assert!(!place.ask(&key).1, "a slow host dropped it");
+    }
+    end(RestoreOutcome::Hung);
+    assert!(place.is_made_anew(&key));
+}
+
+#[test]
+fn a_template_that_qemu_rejects_is_dropped_although_it_worked() {
+    let place = Place::new();
+    let (template, _) = place.ask(&key('a'));
+    for outcome in [RestoreOutcome::Restored, RestoreOutcome::Rejected] {
+        place.store.record_restore(&key('a'), &template, outcome);
+    }
+    assert!(place.is_made_anew(&key('a')));
+}
+
+#[test]
 fn the_memory_of_a_killed_process_goes_with_the_others() {
     let mut place = Place::new();
     let left = place.file(&key('a'), "ram");

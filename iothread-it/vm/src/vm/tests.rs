@@ -1,0 +1,126 @@
+//! **Scope**: restore or boot, with a script in QEMU's place. That a real QEMU restores a guest is
+//! the suite's to show.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::artifacts::{GuestImage, Origin, QemuInstall};
+use crate::config::HypervisorConfig;
+use guest_agent::protocol::{Epoch, Message, VERSION, encode};
+
+/// Completes every migration. Its guest greets if it boots, and hangs if it is restored.
+const SCRIPT: &str = r#"#!/bin/sh
+case "$*" in
+*-incoming*) ;;
+*) cat "$0.greeting" >&4 ;;
+esac
+printf '{"QMP":{"version":{"qemu":{"micro":0,"minor":2,"major":8},"package":""},"capabilities":[]}}\n' >&3
+while read -r line <&3; do
+    id=${line##*\"id\":}
+    id=${id%%[!0-9]*}
+    value='{}'
+    case "$line" in
+    *query-version*) value='{"qemu":{"micro":0,"minor":2,"major":8},"package":""}' ;;
+    esac
+    printf '{"return":%s,"id":%s}\n' "$value" "$id" >&3
+    case "$line" in
+    *'"migrate"'* | *'"migrate-incoming"'*)
+        printf '{"event":"MIGRATION","data":{"status":"completed"}}\n' >&3 ;;
+    *'"quit"'*) exit 0 ;;
+    esac
+done
+"#;
+
+struct Fake {
+    manifest: Manifest,
+    shape: Shape,
+    store: WarmStore,
+}
+
+impl Fake {
+    fn new(directory: &Path) -> Self {
+        let file = |name: &str, content: &[u8]| -> PathBuf {
+            let path = directory.join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let program = file("qemu", SCRIPT.as_bytes());
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let greeting = Message::Greeting(Greeting {
+            protocol: VERSION,
+            epoch: Epoch("saved".into()),
+            kernel: "6.1".into(),
+            cpus: 1,
+        });
+        file("qemu.greeting", &encode(&greeting));
+        let manifest = Manifest {
+            qemu: QemuInstall {
+                program,
+                prefix_args: Vec::new(),
+                env: std::collections::BTreeMap::new(),
+                version: "8.2.0".into(),
+                origin: Origin::Host,
+            },
+            guest: GuestImage {
+                kernel: file("vmlinuz", b"kernel"),
+                vmlinux: None,
+                kernel_release: "6.1".into(),
+                initramfs: file("initramfs", b"initramfs"),
+                agent_sha256: String::new(),
+                origin: Origin::Host,
+            },
+        };
+        Self {
+            manifest,
+            shape: Shape::new(HypervisorConfig::default()),
+            store: WarmStore::at(directory.join("warm")),
+        }
+    }
+
+    fn accelerator() -> Accelerator {
+        Accelerator::Tcg {
+            why: "a test".into(),
+        }
+    }
+
+    fn start(&self) -> Vm {
+        let span = Duration::from_millis(200);
+        let (manifest, shape, accelerator) = (&self.manifest, &self.shape, Self::accelerator());
+        Vm::restore_or_boot_within(manifest, shape, &self.store, accelerator, span).unwrap()
+    }
+
+    fn ram(&self) -> PathBuf {
+        let accelerator = Self::accelerator();
+        let plan = Plan::new(&self.manifest, &self.shape, &accelerator);
+        self.store.ram_of(&plan.savable().unwrap().key().unwrap())
+    }
+}
+
+#[test]
+fn a_clone_that_hangs_is_replaced_by_a_booted_guest_and_its_template_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    let vm = fake.start();
+    let Start::ColdInstead(WarmError::Restore(why)) = vm.start() else {
+        panic!("{:?}", vm.start());
+    };
+    let why = with_causes(why.as_ref());
+    assert!(why.contains("the restored guest"), "{why}");
+    assert!(!fake.ram().exists(), "the template is kept");
+}
+
+/// From QEMU 8.2 on, nobody needs to open it for writing.
+#[test]
+fn the_memory_of_a_template_is_read_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let fake = Fake::new(directory.path());
+    let accelerator = Fake::accelerator();
+    let plan = Plan::new(&fake.manifest, &fake.shape, &accelerator);
+    let guest = plan.savable().unwrap();
+    let make = |ram: &_| Ok(restore::boot_and_save(&guest, ram).unwrap());
+    let key = guest.key().unwrap();
+    let template = fake.store.template(&key, 1 << 20, make).unwrap();
+    let mode = template.ram.file().metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o400);
+}
