@@ -45,7 +45,10 @@ pub(crate) fn take_environment() -> Result<(), String> {
     let Some(path) = env::var_os(ENVIRONMENT).filter(|path| !path.is_empty()) else {
         return Ok(());
     };
-    let failed = |error| format!("cannot take {ENVIRONMENT} from {}: {error}", path.display());
+    let failed = |error| {
+        let path = path.to_string_lossy();
+        format!("cannot take {ENVIRONMENT} from {path}: {error}")
+    };
     let text = fs::read(&path).map_err(failed)?;
     let mut parts = text.split(|&byte| byte == 0).map(OsStr::from_bytes);
     let folder = parts.next().unwrap_or_default();

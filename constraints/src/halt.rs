@@ -173,7 +173,10 @@ fn parse(line: &str) -> Option<(&str, Reason)> {
 
 /// One part of a line: cut to its length, and without what separates parts and lines.
 fn escape(text: &str) -> String {
-    let cut = text.floor_char_boundary(LONGEST);
+    let mut cut = text.len().min(LONGEST);
+    while !text.is_char_boundary(cut) {
+        cut -= 1;
+    }
     let ellipsis = if cut < text.len() { "…" } else { "" };
     let escaped = text[..cut].replace('\\', "\\\\");
     escaped

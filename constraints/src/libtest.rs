@@ -95,10 +95,11 @@ impl Case {
         if !unmet.is_empty() {
             return self.end_unmet(&ended, &unmet, millis, &measures);
         }
-        if let Ended::Halted(halt) = &ended
-            && !halt.undetermined
-        {
-            return self.skip(&halt.reasons, "stopped half-way", millis, &measures);
+        match &ended {
+            Ended::Halted(halt) if !halt.undetermined => {
+                return self.skip(&halt.reasons, "stopped half-way", millis, &measures);
+            }
+            _ => {}
         }
         let (outcome, reasons) = match &ended {
             Ended::Passed => (Outcome::Passed, &[][..]),
@@ -136,9 +137,7 @@ impl Case {
     /// hidden or is not allowed, by a failure.
     fn skip(self, reasons: &[Reason], what: &str, millis: f64, measures: &Measures) {
         let forbidden = self.contract.forbids(reasons);
-        if !self.contract.unskip
-            && let Some(forbidden) = forbidden
-        {
+        if let Some(forbidden) = forbidden.filter(|_| !self.contract.unskip) {
             self.write(Outcome::Failed, reasons, millis, measures);
             panic!("{what}: {}\n{forbidden}", join(reasons));
         }

@@ -19,9 +19,9 @@ macro_rules! versioned {
 }
 
 /// The section that the linker collects tests in.
-pub(crate) const TESTS: &str = versioned!("kata_tests");
+pub(crate) const TESTS: &str = versioned!("__libc_kata_tests");
 /// The section that the linker collects the constraints of `require!` in.
-pub(crate) const REQUIRED: &str = versioned!("kata_required");
+pub(crate) const REQUIRED: &str = versioned!("__libc_kata_required");
 
 /// The path to kata-test's hidden module.
 pub(crate) fn private(krate: &TokenStream, span: Span) -> TokenStream {

@@ -17,15 +17,27 @@
 //!
 //! [kata-test]: https://docs.rs/kata-test
 
+#[cfg(not(unix))]
+compile_error!(
+    "kata-test needs a Unix: move the dependency to `[target.'cfg(unix)'.dev-dependencies]` and \
+     put `#[cfg(unix)]` before the tests"
+);
+
+#[cfg(unix)]
 pub mod constraint;
+#[cfg(unix)]
 pub mod facts;
-#[cfg(test)]
+#[cfg(all(unix, test))]
 mod hosts;
 #[doc(hidden)]
+#[cfg(unix)]
 pub mod names;
 #[doc(hidden)]
+#[cfg(unix)]
 pub mod sys;
 #[doc(hidden)]
+#[cfg(unix)]
 pub mod verdict;
 
+#[cfg(unix)]
 pub use verdict::{Evidence, Reason, Verdict};

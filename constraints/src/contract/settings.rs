@@ -16,7 +16,7 @@ pub(crate) const UNSKIP: &str = "KATA_TEST_UNSKIP";
 /// A variable's text, if it is set.
 pub(super) fn text(name: &str, value: Option<OsString>) -> Result<Option<String>, String> {
     let text = value.map(OsString::into_string).transpose();
-    text.map_err(|value| format!("{name} is no text: {}", value.display()))
+    text.map_err(|value| format!("{name} is no text: {}", value.to_string_lossy()))
 }
 
 /// Constraints in the attribute's grammar.

@@ -369,7 +369,7 @@ const READS_IN_A_ROW: usize = 64;
 
 /// Where every pipe is read into. On the stack it would be zeroed for each read, and its pages
 /// copied for each fork.
-static CHUNK: Mutex<[u8; 64 * 1024]> = Mutex::new([0; _]);
+static CHUNK: Mutex<[u8; 64 * 1024]> = Mutex::new([0; 64 * 1024]);
 
 impl Stream {
     fn new(read: OwnedFd) -> Result<Self, Errno> {

@@ -78,9 +78,7 @@ pub fn main(target: Target) -> ExitCode {
         // SAFETY: this process has one thread, as was just seen, and the harness starts none.
         unsafe { facts::one_thread() };
     }
-    if let Some(problem) = threads
-        && !options.list
-    {
+    if let Some(problem) = threads.filter(|_| !options.list) {
         if !threads::are_allowed() {
             return refuse(&format!(
                 "error: {problem}. Start threads in tests and not before `main` (in `#[ctor]` \
@@ -96,8 +94,9 @@ pub fn main(target: Target) -> ExitCode {
     }
     let tests: Vec<&'static Test> = registry::tests().collect();
     let tests = in_order(&tests, |test| test.name());
-    if let Some([first, _]) = tests.array_windows().find(|[a, b]| a.name() == b.name()) {
-        let name = first.name();
+    let mut pairs = tests.windows(2);
+    if let Some(pair) = pairs.find(|pair| pair[0].name() == pair[1].name()) {
+        let name = pair[0].name();
         return refuse(&format!(
             "error: two tests are called {name}: rename one of them\n"
         ));

@@ -71,16 +71,14 @@ impl Plan {
         let decide = |(test, judged): (&&'static Test, Judged)| {
             let left = left_to(&binary, test.name());
             let (user, decision, unmet) = match judged {
-                Judged::As(..) if let Some(place) = left => {
-                    (None, Decision::Left(place), Vec::new())
-                }
                 Judged::Ignored(reason) => (None, Decision::Ignored(reason), Vec::new()),
-                Judged::As(user, judgement)
-                    if judgement.standing == Standing::Unmet && self.contract.unskip =>
-                {
-                    (user, Decision::Run, judgement.reasons)
-                }
-                Judged::As(user, judgement) => (user, self.follow(test, judgement), Vec::new()),
+                Judged::As(user, judgement) => match left {
+                    Some(place) => (None, Decision::Left(place), Vec::new()),
+                    None if judgement.standing == Standing::Unmet && self.contract.unskip => {
+                        (user, Decision::Run, judgement.reasons)
+                    }
+                    None => (user, self.follow(test, judgement), Vec::new()),
+                },
             };
             Decided {
                 test,

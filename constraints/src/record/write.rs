@@ -37,11 +37,11 @@ impl Lines {
             return;
         }
         // Lines were made, so there is a writer, whatever the binary is called.
-        if let Some(writer) = writer("")
+        if let Some(writer) = writer("") {
             // One call of write(2), so that lines are whole whatever other threads do.
-            && let Err(error) = (&writer.file).write_all(self.0.as_bytes())
-        {
-            complain(&error);
+            if let Err(error) = (&writer.file).write_all(self.0.as_bytes()) {
+                complain(&error);
+            }
         }
         self.0.clear();
     }

@@ -2,8 +2,12 @@
 //!
 //! A section whose name is a C identifier gets its two ends from the linker, so a test costs one
 //! static and no function, of which a thousand would be felt in every build. `#[used]` makes the
-//! linker keep the section whatever it collects. Where that is not so (Miri, and systems with
-//! another form of programs), a function for each test registers it before `main`.
+//! linker keep the section. Where that is not so (Miri, and systems with another form of programs), a
+//! function for each test registers it before `main`.
+//!
+//! Before Rust 1.89 `#[used]` reached the compiler only (rust-lang/rust#140872), and lld then drops a
+//! section whose ends alone are referred to, unless its name begins with `__libc_`: glibc before 2.34
+//! depends on that (<https://sourceware.org/PR27492>). Without this prefix all tests vanish there.
 //!
 //! The section's name has the version, in which a `Test` has one layout. A program with two versions
 //! does not link; should one do so all the same, each version has a section of its own.
@@ -72,12 +76,12 @@ mod by_section {
 
     section! {
         /// Every test of this program, in no order.
-        tests: Test, "kata_tests"
+        tests: Test, "__libc_kata_tests"
     }
 
     section! {
         /// What is required in the middle of this program's tests.
-        required: Required, "kata_required"
+        required: Required, "__libc_kata_required"
     }
 
     /// Registers a test, or what is required in the middle of one, in the section of that name. The
@@ -90,6 +94,8 @@ mod by_section {
             #[used]
             #[unsafe(link_section = "kata_main")]
             static MAIN: u8 = 1;
+            // With compilers before Rust 1.89, `#[used]` alone does not keep it under lld.
+            ::std::hint::black_box(&MAIN);
         };
         ($section:literal required $constraints:expr) => {
             #[used]

@@ -207,7 +207,7 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // It has nothing to save, and its helpers are of its group.
-        let group = Pid::from_raw(self.child.id().cast_signed());
+        let group = Pid::from_raw(self.child.id() as i32);
         let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
     }

@@ -170,9 +170,7 @@ impl<'a> Outside<'a> {
             return vec![rstest.error(message)];
         }
         let mut errors = Vec::new();
-        if let Some(asyncness) = self.asyncness
-            && runtime == Runtime::None
-        {
+        if let Some(asyncness) = self.asyncness.filter(|_| runtime == Runtime::None) {
             errors.push(Error::new(
                 asyncness.span(),
                 "an async test needs a runtime: enable the feature `tokio` of kata-test in Cargo.toml",

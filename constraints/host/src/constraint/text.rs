@@ -2,7 +2,12 @@
 
 /// The bytes from `start` to `end` of a text, both on the border of a character.
 pub(crate) const fn cut(text: &'static str, start: usize, end: usize) -> &'static str {
-    text.split_at(end).0.split_at(start).1
+    let (before_end, _) = text.as_bytes().split_at(end);
+    let (_, piece) = before_end.split_at(start);
+    match std::str::from_utf8(piece) {
+        Ok(piece) => piece,
+        Err(_) => panic!("a character is cut"),
+    }
 }
 
 /// The text without ASCII space around it.

@@ -39,14 +39,10 @@ const DMI: [&str; 3] = [
 /// User mode Linux and Xen say so themselves; then the CPU is asked, then the firmware.
 pub(super) fn look(system: &dyn System) -> Answer {
     let cpuinfo = text(system, "/proc/cpuinfo");
-    if let Ok(info) = &cpuinfo
-        && info.contains("User Mode Linux")
-    {
+    if matches!(&cpuinfo, Ok(info) if info.contains("User Mode Linux")) {
         return Answer::is("uml", "/proc/cpuinfo");
     }
-    if let Ok(kind) = text(system, "/sys/hypervisor/type")
-        && kind.trim() == "xen"
-    {
+    if text(system, "/sys/hypervisor/type").is_ok_and(|kind| kind.trim() == "xen") {
         return Answer::is("xen", "/sys/hypervisor/type");
     }
     match system.hypervisor() {

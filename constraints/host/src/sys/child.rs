@@ -145,10 +145,11 @@ fn receive(from: OwnedFd, deadline: Instant) -> Option<Result<Vec<u8>, ()>> {
     let mut from = std::fs::File::from(from);
     let mut received = Vec::new();
     loop {
-        if let Some((length, answer)) = received.split_first_chunk::<4>()
-            && answer.len() >= u32::from_le_bytes(*length) as usize
-        {
-            return Some(Ok(answer.to_vec()));
+        match received.split_first_chunk::<4>() {
+            Some((length, answer)) if answer.len() >= u32::from_le_bytes(*length) as usize => {
+                return Some(Ok(answer.to_vec()));
+            }
+            _ => {}
         }
         if !readable(&[from.as_fd()], deadline) {
             return None;

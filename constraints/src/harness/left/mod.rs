@@ -123,16 +123,16 @@ impl Left {
             .filter(|suspect| suspect.pid == test)
             .copied()
             .collect();
+        if !its.is_empty() {
+            return its;
+        }
         // What was told of can still have had children, which come to light when it is gone.
-        if its.is_empty()
-            && let Some(ended) = self
-                .ended
-                .iter_mut()
-                .rfind(|ended| ended.suspect.pid == test)
-            && !std::mem::replace(&mut ended.told, true)
-        {
-            let name = ended.suspect.name;
-            self.unclear.push(format!("{name}: {}", process.end()));
+        let mut ended = self.ended.iter_mut();
+        if let Some(ended) = ended.rfind(|ended| ended.suspect.pid == test) {
+            if !std::mem::replace(&mut ended.told, true) {
+                let name = ended.suspect.name;
+                self.unclear.push(format!("{name}: {}", process.end()));
+            }
         }
         its
     }

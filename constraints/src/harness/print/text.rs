@@ -62,7 +62,7 @@ pub(super) fn terse(result: &Result, colored: bool, column: &mut usize) -> Strin
 }
 
 pub(super) fn ends_line(column: usize) -> bool {
-    column.is_multiple_of(TERSE_WIDTH)
+    column % TERSE_WIDTH == 0
 }
 
 pub(super) fn paint(text: &str, color: Paint, colored: bool) -> String {

@@ -1,6 +1,6 @@
 //! The lock file of a serial group.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,7 +14,7 @@ use crate::elsewhere::scaled;
 use crate::harness::clock::slow_after;
 use crate::harness::left::command_line;
 use crate::record::{self, Folder};
-use crate::sys::{in_thread_within, stderr};
+use crate::sys::{self, in_thread_within, stderr};
 
 /// How long a test waits for its serial group before it fails.
 const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
@@ -50,13 +50,11 @@ fn wait_within(name: &str, file: &File, notice: Duration, limit: Duration) -> Re
 /// Returns whether the file could be locked in time. If not, a thread goes on waiting, which holds
 /// nothing: the lock belongs to the open file and goes when every descriptor of it is closed.
 fn lock_within(file: &File, limit: Duration) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => return Ok(true),
-        Err(TryLockError::WouldBlock) => {}
-        Err(TryLockError::Error(error)) => return Err(error),
+    if sys::try_lock(file)? {
+        return Ok(true);
     }
     let same = file.try_clone()?;
-    let locked = in_thread_within("serial lock", limit, move || same.lock())?;
+    let locked = in_thread_within("serial lock", limit, move || sys::lock(&same))?;
     locked.transpose().map(|locked| locked.is_some())
 }
 
@@ -146,7 +144,7 @@ mod tests {
     #[test]
     fn a_wait_fails_at_its_deadline_and_names_group_and_holder() {
         let temp = tempfile::NamedTempFile::new().expect("a file");
-        temp.as_file().lock().expect("a lock");
+        sys::lock(temp.as_file()).expect("a lock");
         let other = File::open(temp.path()).expect("the same file");
         let short = Duration::from_millis(20);
         let problem = wait_within("disks", &other, short, short).expect_err("no lock");
@@ -155,7 +153,7 @@ mod tests {
             std::process::id()
         );
         assert!(problem.starts_with(&expected), "{problem}");
-        temp.as_file().unlock().expect("unlocked");
+        sys::unlock(temp.as_file()).expect("unlocked");
         assert_eq!(wait_within("disks", &other, short, LONGEST_WAIT), Ok(()));
     }
 }

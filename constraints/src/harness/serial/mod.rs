@@ -11,7 +11,7 @@
 
 mod lock;
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::clock::later;
-use crate::sys::{become_leader, default_signals, fork, has_ended};
+use crate::sys::{self, become_leader, default_signals, fork, has_ended};
 pub(crate) use lock::lock;
 pub(super) use lock::longest_wait;
 use lock::{cannot_lock, open, waiting_for};
@@ -95,7 +95,7 @@ impl Serial {
         self.groups.retain(|group| {
             let keep = group.name != name;
             if !keep {
-                let _ = group.file.unlock();
+                let _ = sys::unlock(&group.file);
             }
             keep
         });
@@ -174,9 +174,9 @@ impl Drop for Serial {
 impl Group {
     fn open(name: &'static str, now: Instant) -> Result<(Self, Turn), String> {
         let file = open(name)?;
-        let (state, turn) = match file.try_lock() {
-            Ok(()) => (State::Held, Turn::Granted),
-            Err(TryLockError::WouldBlock) => {
+        let (state, turn) = match sys::try_lock(&file) {
+            Ok(true) => (State::Held, Turn::Granted),
+            Ok(false) => {
                 let waiter = start_waiter(&file).map_err(|errno| {
                     format!("cannot fork to wait for serial group {name}: {errno}")
                 })?;
@@ -187,7 +187,7 @@ impl Group {
                 };
                 (state, Turn::NotYet)
             }
-            Err(TryLockError::Error(error)) => return Err(cannot_lock(name, &error)),
+            Err(error) => return Err(cannot_lock(name, &error)),
         };
         Ok((Self { name, file, state }, turn))
     }
@@ -225,7 +225,7 @@ fn start_waiter(file: &File) -> nix::Result<Pid> {
     let wait = |parent| {
         become_leader(parent);
         default_signals();
-        if file.lock().is_err() {
+        if sys::lock(file).is_err() {
             std::process::exit(1);
         }
     };
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn a_wait_is_announced_once_and_fails_at_its_deadline() {
         let temp = tempfile::NamedTempFile::new().expect("a file");
-        temp.as_file().lock().expect("a lock");
+        sys::lock(temp.as_file()).expect("a lock");
         let file = File::open(temp.path()).expect("the same file");
         // The child makes system calls only.
         let waiter = start_waiter(&file).expect("a child");

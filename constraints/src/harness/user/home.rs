@@ -17,6 +17,7 @@ use nix::unistd::geteuid;
 
 use super::User;
 use crate::record::open_folder;
+use crate::sys;
 
 /// How the folders' names begin; the pid of the harness and a number follow.
 const PREFIX: &str = "kata-test-home-";
@@ -80,7 +81,7 @@ fn mark(outer: &Path) -> io::Result<File> {
     let unlocked = outer.join("new");
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).open(&unlocked)?;
-    file.lock()?;
+    sys::lock(&file)?;
     let name = outer.file_name().unwrap_or_default();
     file.write_all(name.as_encoded_bytes())?;
     fs::rename(unlocked, outer.join(MARKER))?;
@@ -123,7 +124,7 @@ fn left_over(folder: &Path, name: &OsStr) -> Option<File> {
     options.read(true).custom_flags(O_NOFOLLOW);
     let mut marker = options.open(folder.join(MARKER)).ok()?;
     let mut text = Vec::new();
-    marker.try_lock().ok()?;
+    sys::try_lock(&marker).ok().filter(|taken| *taken)?;
     let read = (&mut marker).take(1024).read_to_end(&mut text).is_ok();
     (read && own(&marker.metadata().ok()?) && text == name.as_encoded_bytes()).then_some(marker)
 }
@@ -170,7 +171,7 @@ mod tests {
         let left = killed.outer.clone();
         // As it is when its process has been killed.
         let Home { _locked: lock, .. } = &killed;
-        lock.unlock().expect("unlocked");
+        sys::unlock(lock).expect("unlocked");
         let link = at(&format!("{PREFIX}link"));
         symlink(&left, &link).expect("a link");
         sweep(temp.path());

@@ -129,20 +129,15 @@ fn decode_one(text: &str) -> Option<Judgement> {
         "?" => Standing::Undetermined,
         _ => return None,
     };
-    let fields: Vec<&str> = fields.collect();
-    let (reasons, rest) = fields.as_chunks::<3>();
-    let reason = |texts: &[&str; 3]| {
-        let [constraint, observed, source] = texts.map(str::to_owned);
-        Reason {
-            constraint,
-            observed,
-            source,
-        }
-    };
-    rest.is_empty().then(|| Judgement {
-        standing,
-        reasons: reasons.iter().map(reason).collect(),
-    })
+    let mut reasons = Vec::new();
+    while let Some(constraint) = fields.next() {
+        reasons.push(Reason {
+            constraint: constraint.to_owned(),
+            observed: fields.next()?.to_owned(),
+            source: fields.next()?.to_owned(),
+        });
+    }
+    Some(Judgement { standing, reasons })
 }
 
 #[cfg(test)]

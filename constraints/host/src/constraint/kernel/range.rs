@@ -35,9 +35,10 @@ impl Range {
         };
         let mut bounds = [None; MOST];
         let mut at = 0;
-        while at < MOST
-            && let Some(Bound { operator, version }) = given[at]
-        {
+        while at < MOST {
+            let Some(Bound { operator, version }) = given[at] else {
+                break;
+            };
             match Requirement::parse(version) {
                 Ok(requirement) => bounds[at] = Some((operator, requirement)),
                 Err(problem) => return Err(problem),

@@ -29,9 +29,10 @@ impl Versions {
         };
         let mut bounds = [None; MOST];
         let mut at = 0;
-        while at < MOST
-            && let Some(Bound { operator, version }) = given[at]
-        {
+        while at < MOST {
+            let Some(Bound { operator, version }) = given[at] else {
+                break;
+            };
             match numbers(version) {
                 Ok(numbers) => bounds[at] = Some((operator, numbers)),
                 Err(problem) => return Err(problem),

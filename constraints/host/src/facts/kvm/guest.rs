@@ -170,7 +170,7 @@ fn run(vcpu: RawFd, shared: *mut u8) -> Result<u64, Failure> {
     if reason != EXIT_HLT {
         return Err(Failure {
             stage: Stage::Exit,
-            code: reason.cast_signed(),
+            code: reason as i32,
         });
     }
     Ok(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX))

@@ -97,7 +97,7 @@ impl Stage {
 pub(super) fn encode(ended: Result<u64, Failure>) -> [u8; 9] {
     let (tag, value) = match ended {
         Ok(nanoseconds) => (u8::MAX, nanoseconds),
-        Err(Failure { stage, code }) => (stage as u8, u64::from(code.cast_unsigned())),
+        Err(Failure { stage, code }) => (stage as u8, u64::from(code as u32)),
     };
     let mut bytes = [tag; 9];
     bytes[1..].copy_from_slice(&value.to_le_bytes());
@@ -113,7 +113,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Result<u64, Failure>> {
     let stage = *STAGES.get(usize::from(*tag))?;
     Some(Err(Failure {
         stage,
-        code: u32::try_from(value).ok()?.cast_signed(),
+        code: u32::try_from(value).ok()? as i32,
     }))
 }
 

@@ -174,13 +174,17 @@ fn magic(_: &str) -> io::Result<u64> {
 
 #[cfg(target_arch = "x86_64")]
 fn hypervisor() -> Hypervisor {
-    use std::arch::x86_64::__cpuid;
+    use std::arch::x86_64::{__cpuid, CpuidResult};
 
-    let present = __cpuid(1).ecx >> 31 == 1;
+    // It is an unsafe function up to Rust 1.93, and a safe one since.
+    let cpuid: unsafe fn(u32) -> CpuidResult = __cpuid;
+    // SAFETY: every x86_64 CPU has the instruction.
+    let cpuid = |leaf| unsafe { cpuid(leaf) };
+    let present = cpuid(1).ecx >> 31 == 1;
     if !present {
         return Hypervisor::None;
     }
-    let leaf = __cpuid(0x4000_0000);
+    let leaf = cpuid(0x4000_0000);
     let letters: Vec<u8> = [leaf.ebx, leaf.ecx, leaf.edx]
         .iter()
         .flat_map(|register| register.to_le_bytes())
