@@ -1,11 +1,11 @@
 //! What a guest that is restored from a file shares with all others restored from it, until it is
-//! renewed: the clock, the state of the random number generator, and the boot's id.
+//! reseeded: the clock, the state of the random number generator, and the boot's id.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use guest_agent::protocol::{Failure, Identity, Renewal};
+use guest_agent::protocol::{Failure, Identity, Reseed};
 use nix::mount::{MsFlags, mount};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
@@ -32,11 +32,11 @@ pub(crate) fn boot_id() -> io::Result<String> {
 }
 
 /// Gives the guest a clock, randomness and an id of its own. Returns the id.
-pub(crate) fn renew(renewal: &Renewal) -> Result<String, Failure> {
-    let now = TimeSpec::from_duration(Duration::from_nanos(renewal.realtime_ns));
+pub(crate) fn reseed(reseed: &Reseed) -> Result<String, Failure> {
+    let now = TimeSpec::from_duration(Duration::from_nanos(reseed.realtime_ns));
     clock_settime(ClockId::CLOCK_REALTIME, now)
         .map_err(|errno| failure::io("set the clock", &errno.into()))?;
-    entropy::add(&renewal.entropy).map_err(|error| failure::io("add entropy", &error))?;
+    entropy::add(&reseed.entropy).map_err(|error| failure::io("add entropy", &error))?;
     // Last, since it is made of the new randomness.
     new_boot_id().map_err(|error| failure::io("replace the boot's id", &error))
 }

@@ -1,11 +1,11 @@
 //! The messages between host and agent: JSON, one message a line.
 //!
-//! The agent speaks first, with a [`Greeting`]. It names the protocol's version, so that a stale
-//! boot image is an error and not a riddle, and the [`Epoch`]: the guest's boot. A reset starts
-//! the agent anew, and its new greeting ends whatever the host still waited for. Requests carry
-//! the epoch that they were meant for, and the agent drops those of an earlier one.
+//! The agent sends the first message, a [`Greeting`]. It contains the protocol's version, so that an
+//! outdated boot image is reported as such, and the [`BootId`]. After a reset of the guest the agent
+//! starts again, and its new greeting ends every request that is still open. A request carries the
+//! boot ID that it is meant for; the agent drops requests for an earlier boot.
 //!
-//! Requests run side by side and are answered as they end, in any order.
+//! Requests run concurrently and are answered in the order in which they end.
 
 use std::fmt;
 
@@ -13,17 +13,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
 
-/// One boot of a guest: the kernel's `boot_id`, or of a restored guest the one that it got instead.
+/// Identifies one boot of a guest: the kernel's `boot_id`, or the one that replaced it in a clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Epoch(pub String);
+pub struct BootId(pub String);
 
-impl fmt::Display for Epoch {
+impl fmt::Display for BootId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -45,39 +45,39 @@ impl fmt::Display for Serial {
     }
 }
 
-/// The agent's first line after each boot, and after each [renewal](Command::Renew).
+/// The agent's first message after each boot, and after each [reseed](Command::Reseed).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Greeting {
-    /// [`VERSION`] as the agent was built with.
+    /// The [`VERSION`] that the agent was built with.
     pub protocol: u32,
-    /// This boot.
-    pub epoch: Epoch,
+    /// The current boot.
+    pub boot_id: BootId,
     /// The guest kernel's release, from `uname`(2).
     pub kernel: String,
     /// CPUs that are online in the guest.
     pub cpus: u32,
 }
 
-/// What the host asks.
+/// A message from the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
     /// The boot that this is meant for.
-    pub epoch: Epoch,
-    /// Chosen by the host, unique within an epoch.
+    pub boot_id: BootId,
+    /// Chosen by the host; unique within a boot.
     pub id: RequestId,
     /// What to do.
     pub command: Command,
 }
 
-/// What the agent can do.
+/// What the agent is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// Lists the block devices that have a serial. Answered by [`Reply::Disks`].
     Disks,
-    /// Waits, by kernel uevents, until a disk is there or gone. Answered by [`Reply::Awaited`],
+    /// Waits, by kernel uevents, until a disk is present or absent. Answered by [`Reply::Awaited`],
     /// or [`FailureKind::TimedOut`].
     AwaitDisk {
         /// The disk.
@@ -100,59 +100,59 @@ pub enum Command {
         /// What to write.
         text: String,
     },
-    /// Resets a SCSI disk: it gives up what it was asked to do, and is asked again. Answered by
-    /// [`Reply::Done`].
+    /// Resets a SCSI disk (`SG_SCSI_RESET`): the kernel aborts and retries its outstanding commands.
+    /// Answered by [`Reply::Done`].
     ResetDisk {
         /// The disk.
         serial: Serial,
     },
-    /// Reads and writes for a while. Says [`Notice::LoadRunning`] once every thread has
-    /// completed an operation, and ends with [`Reply::Load`].
+    /// Generates I/O load. Sends [`Notice::LoadRunning`] once every thread has completed an operation.
+    /// Answered by [`Reply::Load`].
     Load(Load),
-    /// Makes the guest a place for programs that know nothing of it: a root file system that can be
-    /// pivoted, users, cgroups, a program that loads modules. Answered by [`Reply::Done`]; asked
-    /// again, nothing is done again.
-    Furnish,
-    /// Unpacks the cpio archive (form `newc`) that a disk holds from its first byte on. Answered by
-    /// [`Reply::Unpacked`].
+    /// Switches to a tmpfs root with `/proc`, `/sys`, cgroup v2, devpts, users, the kernel's modules
+    /// and `/sbin/modprobe`, as test programs expect. Answered by [`Reply::Done`]; a second request
+    /// does nothing.
+    SetUpRootfs,
+    /// Unpacks the cpio archive (`newc` format) that starts at a disk's first byte, into `/`. Answered
+    /// by [`Reply::Unpacked`].
     Unpack {
         /// The disk.
         serial: Serial,
     },
-    /// Runs a program to its end, with [`Notice::Output`] and [`Notice::Appended`] as it goes.
+    /// Runs a program until it ends, and sends [`Notice::Output`] and [`Notice::Appended`] meanwhile.
     /// Answered by [`Reply::Exited`], or [`FailureKind::TimedOut`].
     Run(Program),
-    /// Makes a restored guest another than those restored from the same file. Answered by a new
-    /// [`Greeting`] with a new epoch, which ends whatever was asked in the old one.
-    Renew(Renewal),
-    /// Tells by what the guest differs from others. Answered by [`Reply::Identity`].
+    /// Gives a clone a clock, entropy and boot ID that differ from its template's. Answered by a
+    /// [`Greeting`] with the new boot ID, which ends every open request.
+    Reseed(Reseed),
+    /// Reads what [`Command::Reseed`] sets. Answered by [`Reply::Identity`].
     Identity,
 }
 
-/// What a restored guest cannot have of itself.
+/// The state that a clone must not share with its template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Renewal {
+pub struct Reseed {
     /// The time, in nanoseconds since 1970 (CLOCK_REALTIME).
     pub realtime_ns: u64,
-    /// Bytes that nobody can guess, for the kernel's random number generator.
+    /// Entropy for the kernel's random number generator.
     pub entropy: [u8; 32],
 }
 
-/// By what a guest differs from others.
+/// The state that differs from clone to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
-    /// The next bytes of the kernel's random number generator.
+    /// 32 bytes read from `/dev/urandom`.
     pub random: [u8; 32],
     /// CLOCK_REALTIME, in nanoseconds since 1970.
     pub realtime_ns: u64,
 }
 
-/// A program to be run. It has a session and a mount namespace of its own, and no standard input;
-/// whatever processes it leaves behind are killed. Texts are as the kernel takes them, in UTF-8.
+/// A program to run, in a session and a mount namespace of its own, with standard input at
+/// `/dev/null`. Processes that it leaves behind are killed. All texts are UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
@@ -160,19 +160,20 @@ pub struct Program {
     pub path: String,
     /// Its arguments, without its own name.
     pub arguments: Vec<String>,
-    /// All of its variables.
+    /// All of its environment variables.
     pub environment: Vec<(String, String)>,
     /// Its working directory.
     pub directory: String,
-    /// The uid and gid that it runs with; root's if `None`.
+    /// Its uid, gid and only group; root if `None`.
     pub user: Option<u32>,
-    /// After so many milliseconds it is killed.
+    /// The time after which it is killed, in milliseconds.
     pub timeout_ms: u64,
-    /// A folder: whatever is appended to files in it is said as it comes. Made if it is not there.
+    /// A directory, created if it does not exist. What is appended to files in it is sent as
+    /// [`Notice::Appended`].
     pub follow: Option<String>,
 }
 
-/// Whether a disk is there.
+/// Whether the guest has a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Presence {
@@ -182,14 +183,14 @@ pub enum Presence {
     Absent,
 }
 
-/// A stretch of a disk and the pattern that belongs there. Offset and length are in bytes, and
-/// multiples of 4096.
+/// A range of a disk and the [pattern](crate::pattern) that it holds. Offset and length are in bytes,
+/// and multiples of 4096.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Extent {
     /// The disk.
     pub serial: Serial,
-    /// Which pattern.
+    /// The pattern's seed.
     pub seed: u64,
     /// The first byte.
     pub offset: u64,
@@ -197,30 +198,30 @@ pub struct Extent {
     pub length: u64,
 }
 
-/// A bounded load. It ends at the first of its limits, or, for each thread, at its first error.
+/// An I/O load. It ends at the first of its limits; a thread also ends at its first error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// What is read, or where the pattern is written.
+    /// The range that is read, or that the pattern is written to.
     pub extent: Extent,
     /// Read or write.
     pub direction: Direction,
-    /// Threads that work at once.
+    /// The number of threads.
     pub threads: u32,
-    /// The guest CPUs to run on: thread *n* is bound to entry *n* modulo their number. Empty: not
-    /// bound.
+    /// The guest CPUs to run on: thread *n* is pinned to entry *n* modulo their number. If empty, no
+    /// thread is pinned.
     pub cpus: Vec<u32>,
-    /// Operations that each thread keeps outstanding.
+    /// The queue depth of each thread.
     pub depth: u32,
-    /// Bytes an operation, a multiple of 512.
+    /// The bytes of an operation, a multiple of 512.
     pub block_size: u32,
-    /// Ends the load after so many milliseconds.
+    /// The time after which the load ends, in milliseconds.
     pub duration_ms: u64,
-    /// Ends each thread after so many operations.
+    /// The operations after which each thread ends.
     pub operations: Option<u64>,
 }
 
-/// Which way a load goes.
+/// The direction of a load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -230,17 +231,17 @@ pub enum Direction {
     Write,
 }
 
-/// What the agent says.
+/// A message from the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Message {
     /// The agent has started.
     Greeting(Greeting),
-    /// Something happened within a request that goes on.
+    /// An intermediate result of an open request.
     Notice {
         /// The request.
         id: RequestId,
-        /// What happened.
+        /// The result.
         notice: Notice,
     },
     /// A request has ended.
@@ -252,29 +253,29 @@ pub enum Message {
     },
 }
 
-/// A step within a request.
+/// An intermediate result of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Notice {
     /// Every thread of a load has completed at least one operation.
     LoadRunning,
-    /// A program has written to its standard output or error.
+    /// Output of a program.
     Output {
-        /// Which of the two.
+        /// Where the program wrote it.
         stream: Stream,
-        /// What it wrote.
+        /// The output.
         bytes: Bytes,
     },
-    /// A file in the followed folder has grown.
+    /// Bytes that were appended to a file in [`Program::follow`].
     Appended {
         /// The file's name.
         file: String,
-        /// What was appended.
+        /// The bytes.
         bytes: Bytes,
     },
 }
 
-/// A program's output.
+/// An output stream of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stream {
@@ -284,7 +285,7 @@ pub enum Stream {
     Stderr,
 }
 
-/// Bytes as a text of the characters U+0000 to U+00FF: most of what programs write stays readable.
+/// Bytes, serialized as a string of the characters U+0000 to U+00FF, so that text stays readable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
@@ -303,13 +304,13 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// A request that succeeded.
+/// The result of a request that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
-    /// The disks that are there, by serial.
+    /// The disks that have a serial, sorted by it.
     Disks(Vec<Disk>),
-    /// What [`Command::AwaitDisk`] waited for has happened.
+    /// The disk of [`Command::AwaitDisk`] is present or absent.
     Awaited {
         /// How long the agent has known, in nanoseconds of the guest's CLOCK_MONOTONIC: since it
         /// read the kernel's uevent, or the request if that came later.
@@ -320,20 +321,20 @@ pub enum Reply {
         /// SHA-256 of the bytes written or read, in hexadecimal.
         sha256: String,
     },
-    /// What was asked for is done.
+    /// The request has no result.
     Done,
-    /// A load that has ended. Errors of single operations are counted, not fatal.
+    /// The result of a load. It counts errors of single operations.
     Load(LoadReport),
-    /// What [`Command::Identity`] asks for.
+    /// The result of [`Command::Identity`].
     Identity(Identity),
-    /// An archive unpacked.
+    /// An archive was unpacked.
     Unpacked {
-        /// Its entries.
+        /// The number of its entries.
         entries: u64,
         /// The bytes of its files.
         bytes: u64,
     },
-    /// A program that has ended by itself.
+    /// A program ended.
     Exited(Exit),
 }
 
@@ -359,7 +360,7 @@ pub struct Disk {
     pub size: u64,
 }
 
-/// What a load did.
+/// The result of a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadReport {
@@ -369,37 +370,37 @@ pub struct LoadReport {
     pub bytes: u64,
     /// Operations that failed or came back short.
     pub errors: u64,
-    /// The first of these.
+    /// The message of the first error.
     pub first_error: Option<String>,
-    /// How long before the end of the load that one was started which, of those that failed, was
-    /// started first. In milliseconds of the guest's CLOCK_MONOTONIC, rounded down.
+    /// The time from the start of the first failed operation to the end of the load, in milliseconds
+    /// of the guest's CLOCK_MONOTONIC, rounded down.
     pub failed_for_ms: Option<u64>,
-    /// How long the operations took that completed in full.
+    /// The latencies of the operations that completed in full.
     pub latencies: Latencies,
-    /// How long it took, in milliseconds of the guest's CLOCK_MONOTONIC.
+    /// The duration of the load, in milliseconds of the guest's CLOCK_MONOTONIC.
     pub elapsed_ms: u64,
 }
 
-/// How long operations took, in microseconds of the guest's CLOCK_MONOTONIC. The percentiles are
-/// up to a sixteenth too long.
+/// Latencies of operations, in microseconds of the guest's CLOCK_MONOTONIC. The percentiles are
+/// rounded up by at most a sixteenth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latencies {
     /// The median.
     pub p50_us: u64,
-    /// What 99 of 100 stayed below.
+    /// The 99th percentile.
     pub p99_us: u64,
-    /// The longest.
+    /// The maximum.
     pub longest_us: u64,
 }
 
-/// A request that failed.
+/// The result of a request that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failure {
     /// Which kind of failure.
     pub kind: FailureKind,
-    /// What happened, for a person.
+    /// A message for people.
     pub message: String,
 }
 
@@ -411,29 +412,29 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// What a program can tell about a failure.
+/// A kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
-    /// The request asks for something that cannot be done as asked.
+    /// The request is invalid.
     BadRequest,
     /// No disk has that serial.
     NoSuchDisk,
-    /// What was awaited did not come in time.
+    /// The request's timeout passed.
     TimedOut,
     /// Reading or writing failed.
     Io {
-        /// The error number, if the kernel gave one.
+        /// The error number, if the kernel returned one.
         errno: Option<i32>,
     },
-    /// The data on the disk is not the pattern.
+    /// The data on the disk differs from the pattern.
     Mismatch {
-        /// The first wrong byte.
+        /// The first byte that differs.
         offset: u64,
     },
 }
 
-/// Writes a message as its line, the newline included.
+/// Serializes a message as a line, with its newline.
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     let mut line =
         serde_json::to_vec(message).expect("a message has only string keys and finite numbers");
@@ -441,10 +442,10 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     line
 }
 
-/// Reads a message from its line.
+/// Deserializes a message from a line.
 ///
 /// # Errors
-/// If the line is no message of this type.
+/// If the line is not a message of this type.
 pub fn decode<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(line)
 }
@@ -454,7 +455,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_one_line_and_comes_back() {
+    fn a_message_is_one_line_and_round_trips() {
         let message = Message::Answer {
             id: RequestId(7),
             outcome: Err(Failure {
@@ -468,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_any_kind_come_back() {
+    fn all_byte_values_round_trip() {
         let bytes = Bytes((0..=255).collect());
         let line = encode(&bytes);
         assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
@@ -477,8 +478,8 @@ mod tests {
     }
 
     #[test]
-    fn a_field_this_version_does_not_know_is_refused() {
-        let line = br#"{"protocol":2,"epoch":"e","kernel":"6.1","cpus":1,"colour":"red"}"#;
+    fn an_unknown_field_is_refused() {
+        let line = br#"{"protocol":2,"boot_id":"e","kernel":"6.1","cpus":1,"colour":"red"}"#;
         assert!(decode::<Greeting>(line).is_err());
     }
 }

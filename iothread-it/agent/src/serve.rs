@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use guest_agent::protocol::{
-    Command, Epoch, Failure, Greeting, Message, Notice, Renewal, Reply, Request, RequestId,
+    BootId, Command, Failure, Greeting, Message, Notice, Reply, Request, RequestId, Reseed,
     VERSION, decode,
 };
 use nix::sys::utsname::uname;
@@ -17,19 +17,19 @@ use serde::Deserialize;
 use crate::children::Children;
 use crate::disks::Disks;
 use crate::fatal::{Fatal, OrFatal};
-use crate::furnish::Furnished;
 use crate::lines::{Line, Lines};
 use crate::outbox::Outbox;
 use crate::port::Port;
+use crate::rootfs::Rootfs;
 use crate::{console, cpus, data, extent, failure, identity, load, scsi, sysfs, unpack};
 
 /// What the requests share.
 struct Server {
-    /// Its epoch changes when a restored guest is renewed.
+    /// Its boot_id changes when a restored guest is reseeded.
     greeting: Mutex<Greeting>,
     disks: Arc<Disks>,
     outbox: Outbox,
-    furnished: Furnished,
+    rootfs: Rootfs,
     children: Arc<Children>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn serve(port: Port, disks: Arc<Disks>) -> Result<Infallible, Fatal> 
         greeting: Mutex::new(greeting.clone()),
         disks,
         outbox: Outbox::new(Arc::clone(&port)),
-        furnished: Furnished::default(),
+        rootfs: Rootfs::default(),
         children: Children::reaped()?,
     });
     server.outbox.end_cut_line();
@@ -67,11 +67,11 @@ fn read(port: &Port, take: impl Fn(Line)) -> io::Result<Infallible> {
 }
 
 fn take(server: &Arc<Server>, line: &Line) {
-    let epoch = server.greeting().epoch.clone();
-    match understand(line, &epoch) {
+    let boot_id = server.greeting().boot_id.clone();
+    match understand(line, &boot_id) {
         Understood::Request(request) => match &request.command {
             // At once: to start a thread takes longer than this, in a guest just restored.
-            Command::Renew(renewal) => match server.renew(renewal) {
+            Command::Reseed(reseed) => match server.reseed(reseed) {
                 Ok(greeting) => server.outbox.send(&greeting),
                 Err(failure) => server.outbox.answer(request.id, Err(failure)),
             },
@@ -106,7 +106,7 @@ fn greeting() -> Result<Greeting, Fatal> {
     let cpus = cpus::online().map_err(Fatal::new)?.len();
     Ok(Greeting {
         protocol: VERSION,
-        epoch: Epoch(boot_id),
+        boot_id: BootId(boot_id),
         kernel: system.release().to_string_lossy().into_owned(),
         cpus: u32::try_from(cpus).or_fatal(|| "count the CPUs".into())?,
     })
@@ -118,17 +118,17 @@ impl Server {
         self.greeting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Renews the guest, and greets in the new epoch: nobody waits for an answer in the old one.
-    fn renew(&self, renewal: &Renewal) -> Result<Message, Failure> {
-        let boot_id = identity::renew(renewal)?;
+    /// Reseeds the guest, and greets in the new boot_id: nobody waits for an answer in the old one.
+    fn reseed(&self, reseed: &Reseed) -> Result<Message, Failure> {
+        let boot_id = identity::reseed(reseed)?;
         let mut greeting = self.greeting();
-        greeting.epoch = Epoch(boot_id);
+        greeting.boot_id = BootId(boot_id);
         Ok(Message::Greeting(greeting.clone()))
     }
 
     fn perform(&self, id: RequestId, command: &Command) -> Result<Reply, Failure> {
         Ok(match command {
-            Command::Renew(_) => return Err(failure::bad_request("a renewal has no answer")),
+            Command::Reseed(_) => return Err(failure::bad_request("a reseed has no answer")),
             Command::Identity => Reply::Identity(identity::tell()?),
             Command::Disks => Reply::Disks(self.disks.all()),
             Command::AwaitDisk {
@@ -169,8 +169,8 @@ impl Server {
                 let running = || self.outbox.notice(id, Notice::LoadRunning);
                 Reply::Load(load::run(load, &disk, running)?)
             }
-            Command::Furnish => {
-                self.furnished.furnish()?;
+            Command::SetUpRootfs => {
+                self.rootfs.set_up()?;
                 Reply::Done
             }
             Command::Unpack { serial } => {
@@ -202,11 +202,11 @@ enum Understood {
 /// The part of a request that suffices to answer it. Whatever else it has may be wrong.
 #[derive(Deserialize)]
 struct Envelope {
-    epoch: Epoch,
+    boot_id: BootId,
     id: RequestId,
 }
 
-fn understand(line: &Line, epoch: &Epoch) -> Understood {
+fn understand(line: &Line, boot_id: &BootId) -> Understood {
     let line = match line {
         Line::Whole(line) if line.trim_ascii().is_empty() => return Understood::Nothing,
         Line::Whole(line) => line,
@@ -215,12 +215,12 @@ fn understand(line: &Line, epoch: &Epoch) -> Understood {
         }
     };
     let error = match decode::<Request>(line) {
-        Ok(request) if request.epoch == *epoch => return Understood::Request(request),
+        Ok(request) if request.boot_id == *boot_id => return Understood::Request(request),
         Ok(_) => return Understood::Nothing,
         Err(error) => error,
     };
     match decode::<Envelope>(line) {
-        Ok(envelope) if envelope.epoch == *epoch => {
+        Ok(envelope) if envelope.boot_id == *boot_id => {
             Understood::Refused(envelope.id, format!("the request makes no sense: {error}"))
         }
         Ok(_) => Understood::Nothing,
@@ -236,20 +236,20 @@ mod tests {
     use super::*;
 
     fn understood(line: &str) -> Understood {
-        understand(&Line::Whole(line.into()), &Epoch("now".into()))
+        understand(&Line::Whole(line.into()), &BootId("now".into()))
     }
 
     #[test]
     fn a_request_of_this_boot_is_taken_and_of_another_dropped() {
-        let now = understood(r#"{"epoch":"now","id":1,"command":"disks"}"#);
+        let now = understood(r#"{"boot_id":"now","id":1,"command":"disks"}"#);
         assert!(matches!(now, Understood::Request(_)));
-        let before = understood(r#"{"epoch":"before","id":1,"command":"disks"}"#);
+        let before = understood(r#"{"boot_id":"before","id":1,"command":"disks"}"#);
         assert_eq!(before, Understood::Nothing);
     }
 
     #[test]
     fn an_unknown_command_is_refused_by_its_id() {
-        let line = r#"{"epoch":"now","id":7,"command":{"dance":{"steps":3}},"colour":"red"}"#;
+        let line = r#"{"boot_id":"now","id":7,"command":{"dance":{"steps":3}},"colour":"red"}"#;
         let Understood::Refused(RequestId(7), why) = understood(line) else {
             panic!("{:?}", understood(line));
         };
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn an_unknown_command_of_another_boot_is_not_answered() {
-        let line = r#"{"epoch":"before","id":7,"command":"dance"}"#;
+        let line = r#"{"boot_id":"before","id":7,"command":"dance"}"#;
         assert_eq!(understood(line), Understood::Nothing);
     }
 

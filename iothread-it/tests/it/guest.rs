@@ -12,7 +12,7 @@ on_each_machine!(a_reset_ends_what_was_outstanding);
 
 fn a_reset_ends_what_was_outstanding(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
-        let before = bench.vm.greeting().epoch.clone();
+        let before = bench.vm.greeting().boot_id.clone();
         let (agent, qmp) = (bench.vm.agent(), bench.vm.qmp());
         let outcome = std::thread::scope(|scope| -> Result<_> {
             let never = Serial("never".into());
@@ -27,7 +27,7 @@ fn a_reset_ends_what_was_outstanding(topology: Topology) -> Result<()> {
             "{outcome:?}"
         );
         let after = agent.greeting_after(&before, soon())?;
-        ensure!(after.epoch != before, "the same boot greets again");
+        ensure!(after.boot_id != before, "the same boot greets again");
         bench.still_works()
     })
 }

@@ -131,7 +131,7 @@ fn nothing_is_left(hotplug: &Hotplug, bench: &mut Bench, disk: &DiskSpec) -> Res
 }
 
 fn reset(vm: &Vm) -> Result<()> {
-    let before = vm.greeting().epoch.clone();
+    let before = vm.greeting().boot_id.clone();
     vm.qmp().execute(&SystemReset {}, soon())?;
     vm.agent().greeting_after(&before, soon())?;
     Ok(())

@@ -36,7 +36,7 @@ fn a_stopped_guest_lets_go_once_it_goes_on(topology: Topology) -> Result<()> {
 fn a_reset_completes_a_removal(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = stuck_disk(bench)?;
-        let before = bench.vm.greeting().epoch.clone();
+        let before = bench.vm.greeting().boot_id.clone();
         bench.vm.qmp().execute(&SystemReset {}, soon())?;
         bench.vm.qmp().execute(&Cont {}, soon())?;
         bench.vm.agent().greeting_after(&before, soon())?;

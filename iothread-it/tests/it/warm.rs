@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use guest_vm::artifacts::{Manifest, Store};
-use guest_vm::guest::protocol::{Epoch, Renewal};
+use guest_vm::guest::protocol::{BootId, Reseed};
 use guest_vm::process::ProcessId;
 use guest_vm::qemu::Topology;
 use guest_vm::vm::{Start, Vm};
@@ -43,7 +43,7 @@ fn guests_of_one_template_differ(topology: Topology) -> Result<()> {
         // The template's clock stood still since it was saved.
         let clock = u128::from(told.realtime_ns);
         ensure!(clock >= before, "the guest is {} ns behind", before - clock);
-        ensure!(told.boot_id == vm.greeting().epoch.0, "{told:?}");
+        ensure!(told.boot_id == vm.greeting().boot_id.0, "{told:?}");
         // What comes next differs too.
         let next = vm.agent().identity(soon())?;
         ensure!(next.boot_id == told.boot_id, "{told:?}, then {next:?}");
@@ -67,12 +67,12 @@ fn takes_the_host_s_clock(vm: &Vm) -> Result<()> {
     const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
     let today = vm.agent().identity(soon())?;
     let tomorrow = today.realtime_ns + DAY_NS;
-    let renewal = Renewal {
+    let reseed = Reseed {
         realtime_ns: tomorrow,
         entropy: [0; 32],
     };
-    let epoch = Epoch(today.boot_id);
-    vm.agent().renew(&epoch, &renewal, soon())?;
+    let boot_id = BootId(today.boot_id);
+    vm.agent().reseed(&boot_id, &reseed, soon())?;
     let told = vm.agent().identity(soon())?;
     ensure!(told.realtime_ns >= tomorrow, "{told:?}, and not {tomorrow}");
     Ok(())
@@ -91,9 +91,9 @@ fn no_guest_writes_into_its_template(topology: Topology) -> Result<()> {
     ensure!(writable == expected, "{writable} can be written to");
     let before = sha256(&ram)?;
     bench.still_works()?;
-    let epoch = bench.vm.greeting().epoch.clone();
+    let boot_id = bench.vm.greeting().boot_id.clone();
     bench.vm.qmp().execute(&SystemReset {}, soon())?;
-    bench.vm.agent().greeting_after(&epoch, soon())?;
+    bench.vm.agent().greeting_after(&boot_id, soon())?;
     bench.still_works()?;
     bench.vm.shutdown()?;
     ensure!(sha256(&ram)? == before, "{} was written to", ram.display());

@@ -100,7 +100,7 @@ impl Guest {
             directory: binary.folder.clone(),
             environment: Vec::new(),
         };
-        guest.vm.agent().furnish(Deadline::after(SPAN))?;
+        guest.vm.agent().set_up_rootfs(Deadline::after(SPAN))?;
         let scratch_node = guest.plug_scratch_disk()?;
         supply.note_start(began.elapsed());
         guest.environment = guest.deliver(binary)?;

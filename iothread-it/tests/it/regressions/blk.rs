@@ -115,7 +115,7 @@ fn a_removal_that_came_before_the_guest_is_carried_out(topology: Topology) -> Re
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::First)?;
-        let before = bench.vm.greeting().epoch.clone();
+        let before = bench.vm.greeting().boot_id.clone();
         bench.vm.qmp().execute(&Stop {}, soon())?;
         bench.vm.qmp().execute(&SystemReset {}, soon())?;
         let moment = Deadline::after(Duration::from_secs(1));
@@ -329,7 +329,7 @@ fn a_loaded_disk_comes_off_at_a_reset(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::First)?;
-        let before = bench.vm.greeting().epoch.clone();
+        let before = bench.vm.greeting().boot_id.clone();
         let (hotplug, qmp, agent) = bench.vm.parts();
         let _ = agent.start_load(&load(&disk, 600_000), soon())?;
         qmp.execute(&raw::DeviceDel(json!({"id": "disk0"})), soon())?;

@@ -42,7 +42,7 @@
 use super::Accelerator;
 
 /// The kernel's command line. `quiet` keeps an emulated serial line from slowing the boot, and
-/// `panic=-1` restarts at once, which ends the channel's epoch.
+/// `panic=-1` restarts at once, which gives the channel a new boot ID.
 pub(super) const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr \
      cryptomgr.notests audit=0 apparmor=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 \
      noreplace-smp init_on_alloc=0 \

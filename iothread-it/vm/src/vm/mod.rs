@@ -125,12 +125,12 @@ impl Vm {
         shape: &Shape,
         store: &WarmStore,
         accelerator: Accelerator,
-        renewal_span: Duration,
+        reseed_timeout: Duration,
     ) -> Result<Self, VmError> {
         let Some(guest) = Plan::new(manifest, shape, &accelerator).savable() else {
             return Self::boot_with(manifest, shape, accelerator);
         };
-        match Self::restore(&guest, store, renewal_span) {
+        match Self::restore(&guest, store, reseed_timeout) {
             Ok(vm) => Ok(vm),
             Err(why) => {
                 store.note(&with_causes(&why));
@@ -154,7 +154,7 @@ impl Vm {
     fn restore(
         guest: &Savable<'_>,
         store: &WarmStore,
-        renewal_span: Duration,
+        reseed_timeout: Duration,
     ) -> Result<Self, WarmError> {
         let key = guest.key()?;
         let ram_size = guest.plan().shape.memory_bytes();
@@ -164,7 +164,7 @@ impl Vm {
         let memory = Memory::Template(&template.ram);
         let launched = Launched::start(guest.plan(), &memory);
         let launched = launched.map_err(|error| WarmError::Restore(Box::new(error)))?;
-        let restored = restore::restore(&launched, &template, renewal_span);
+        let restored = restore::restore(&launched, &template, reseed_timeout);
         let outcome = match &restored {
             Ok(_) => RestoreOutcome::Restored,
             Err(error) => error.restore_outcome(),

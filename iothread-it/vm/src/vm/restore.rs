@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use guest_agent::protocol::{Greeting, Renewal};
+use guest_agent::protocol::{Greeting, Reseed};
 
 use super::error::VmError;
 use super::launch::{Launched, QEMU_SPAN, Savable, last_words, quit};
@@ -66,7 +66,7 @@ pub(super) fn boot_and_save(guest: &Savable<'_>, ram: &DraftRam) -> Result<Saved
 pub(super) fn restore(
     launched: &Launched,
     template: &Template,
-    renewal_span: Duration,
+    reseed_timeout: Duration,
 ) -> Result<Greeting, VmError> {
     let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
     let devices = &template.saved.devices;
@@ -84,23 +84,23 @@ pub(super) fn restore(
         }
         received
     })?;
-    let renewal = renewal().map_err(VmError::Channel)?;
-    let epoch = &template.saved.greeting.epoch;
-    let deadline = Deadline::after(renewal_span);
-    let renewed = launched.agent.renew(epoch, &renewal, deadline);
-    renewed.map_err(|source| VmError::Guest {
+    let reseed = reseed().map_err(VmError::Channel)?;
+    let boot_id = &template.saved.greeting.boot_id;
+    let deadline = Deadline::after(reseed_timeout);
+    let reseeded = launched.agent.reseed(boot_id, &reseed, deadline);
+    reseeded.map_err(|source| VmError::Guest {
         source,
         words: last_words(&launched.process),
     })
 }
 
 /// The time now, and bytes from the host's own random number generator.
-fn renewal() -> std::io::Result<Renewal> {
+fn reseed() -> std::io::Result<Reseed> {
     let mut entropy = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut entropy)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_err(std::io::Error::other)?;
-    Ok(Renewal {
+    Ok(Reseed {
         realtime_ns: u64::try_from(now.as_nanos()).map_err(std::io::Error::other)?,
         entropy,
     })

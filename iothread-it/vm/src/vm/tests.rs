@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 use crate::artifacts::{GuestImage, Origin, QemuInstall};
 use crate::config::HypervisorConfig;
-use guest_agent::protocol::{Epoch, Message, VERSION, encode};
+use guest_agent::protocol::{BootId, Message, VERSION, encode};
 
 /// Completes every migration. Its guest greets if it boots, and hangs if it is restored.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -49,7 +49,7 @@ impl Fake {
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let greeting = Message::Greeting(Greeting {
             protocol: VERSION,
-            epoch: Epoch("saved".into()),
+            boot_id: BootId("saved".into()),
             kernel: "6.1".into(),
             cpus: 1,
         });

@@ -20,7 +20,7 @@ const SCHEMA: u32 = 1;
 /// What a guest said and was when it was stopped.
 #[derive(Debug)]
 pub(crate) struct Saved {
-    /// Its agent's greeting. It serves in this epoch until it is renewed.
+    /// Its agent's greeting. A clone has this boot ID until it is reseeded.
     pub(crate) greeting: Greeting,
     /// The state of its devices, as QEMU wrote it.
     pub(crate) devices: Vec<u8>,

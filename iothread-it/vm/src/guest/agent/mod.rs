@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use guest_agent::protocol::{
-    self, Command, Disk, Epoch, Extent, FailureKind, Greeting, Identity, Load, Presence, Renewal,
-    Reply, Request, RequestId, Serial,
+    self, BootId, Command, Disk, Extent, FailureKind, Greeting, Identity, Load, Presence, Reply,
+    Request, RequestId, Reseed, Serial,
 };
 
 pub use error::AgentError;
@@ -97,40 +97,40 @@ impl Agent {
     /// If it does not come in time.
     pub fn greeting_after(
         &self,
-        before: &Epoch,
+        before: &BootId,
         deadline: Deadline,
     ) -> Result<Greeting, AgentError> {
         self.wait(
             "the greeting after a reset",
             deadline,
             |state| match state.greeting.clone()? {
-                Ok(greeting) if greeting.epoch == *before => None,
+                Ok(greeting) if greeting.boot_id == *before => None,
                 other => Some(other),
             },
         )?
         .map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
     }
 
-    /// Makes a restored guest another than those restored from the same file, and waits for the
-    /// greeting of the new epoch.
+    /// Gives a clone a clock, entropy and boot ID of its own, and waits for the
+    /// greeting with the new boot ID.
     ///
     /// # Errors
-    /// If the guest cannot renew itself, or not in time.
-    pub fn renew(
+    /// If the guest cannot be reseeded, or not in time.
+    pub fn reseed(
         &self,
-        saved: &Epoch,
-        renewal: &Renewal,
+        saved: &BootId,
+        reseed: &Reseed,
         deadline: Deadline,
     ) -> Result<Greeting, AgentError> {
         const AWAITED: &str = "the greeting of the restored guest";
-        let command = Command::Renew(renewal.clone());
+        let command = Command::Reseed(reseed.clone());
         let id = self.send_in(Some(saved), AWAITED, command, Progress::default(), deadline)?;
         let ended = self.wait(AWAITED, deadline, |state| {
             if let Some(End::Answered(outcome)) = state.requests.get_mut(&id)?.end.take() {
                 return Some(Err(End::Answered(outcome)));
             }
             let greeting = state.greeting.clone()?;
-            let is_new = !matches!(&greeting, Ok(greeting) if greeting.epoch == *saved);
+            let is_new = !matches!(&greeting, Ok(greeting) if greeting.boot_id == *saved);
             is_new.then_some(Ok(greeting))
         });
         self.board.with(|state| state.requests.remove(&id));
@@ -343,10 +343,10 @@ impl Agent {
         self.send_in(None, awaited, command, Progress::default(), deadline)
     }
 
-    /// Sends a request, in the epoch of the last greeting unless another is named.
+    /// Sends a request for the boot of the last greeting, unless `boot_id` names another.
     fn send_in(
         &self,
-        epoch: Option<&Epoch>,
+        boot_id: Option<&BootId>,
         awaited: &str,
         command: Command,
         progress: Progress,
@@ -357,18 +357,24 @@ impl Agent {
             why,
         };
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let epoch = self.board.with(|state| {
+        let boot_id = self.board.with(|state| {
             if let Some(why) = &state.closed {
                 return Err(why.clone());
             }
             let greeting = state.greeting.as_ref().and_then(|g| g.as_ref().ok());
-            let epoch = epoch.or(greeting.map(|greeting| &greeting.epoch)).cloned();
-            let epoch = epoch.ok_or("the agent has not greeted yet")?;
+            let boot_id = boot_id
+                .or(greeting.map(|greeting| &greeting.boot_id))
+                .cloned();
+            let boot_id = boot_id.ok_or("the agent has not greeted yet")?;
             state.requests.insert(id, progress);
-            Ok(epoch)
+            Ok(boot_id)
         });
-        let epoch = epoch.map_err(closed)?;
-        let line = protocol::encode(&Request { epoch, id, command });
+        let boot_id = boot_id.map_err(closed)?;
+        let line = protocol::encode(&Request {
+            boot_id,
+            id,
+            command,
+        });
         let failed = match self.lines.send_by(&line, None, deadline) {
             Ok(true) => return Ok(id),
             // Nothing of the line is written, so the channel can be used on.

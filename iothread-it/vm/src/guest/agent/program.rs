@@ -17,13 +17,17 @@ const SILENCE: Duration = Duration::from_secs(15);
 const SIGN_OF_LIFE: Duration = Duration::from_secs(40);
 
 impl Agent {
-    /// Makes the guest a place for programs; see [`Command::Furnish`].
+    /// Sets up the root file system that programs expect; see [`Command::SetUpRootfs`].
     ///
     /// # Errors
     /// If something cannot be made or mounted, or not in time.
-    pub fn furnish(&self, deadline: Deadline) -> Result<(), AgentError> {
-        self.ask("the guest's furnishing", Command::Furnish, deadline)
-            .map(drop)
+    pub fn set_up_rootfs(&self, deadline: Deadline) -> Result<(), AgentError> {
+        self.ask(
+            "the guest's root file system",
+            Command::SetUpRootfs,
+            deadline,
+        )
+        .map(drop)
     }
 
     /// Unpacks the archive that a disk holds. Returns its entries and the bytes of its files.

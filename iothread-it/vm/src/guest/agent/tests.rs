@@ -14,10 +14,10 @@ fn channel() -> (Agent, UnixStream) {
     (Agent::new(ours).unwrap(), theirs)
 }
 
-fn greeting(epoch: &str) -> Vec<u8> {
+fn greeting(boot_id: &str) -> Vec<u8> {
     protocol::encode(&Message::Greeting(Greeting {
         protocol: protocol::VERSION,
-        epoch: Epoch(epoch.into()),
+        boot_id: BootId(boot_id.into()),
         kernel: "6.1".into(),
         cpus: 1,
     }))
@@ -46,8 +46,8 @@ fn a_reset_ends_what_was_outstanding_even_in_mid_line() {
         matches!(result, Err(AgentError::Reset { .. })),
         "{result:?}"
     );
-    let second = agent.greeting_after(&Epoch("one".into()), soon()).unwrap();
-    assert_eq!(second.epoch, Epoch("two".into()));
+    let second = agent.greeting_after(&BootId("one".into()), soon()).unwrap();
+    assert_eq!(second.boot_id, BootId("two".into()));
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn fill(agent: &Agent) {
             text: String::new(),
         };
         let line = protocol::encode(&Request {
-            epoch: Epoch("one".into()),
+            boot_id: BootId("one".into()),
             id: RequestId(0),
             command,
         });

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use guest_agent::protocol::{Epoch, Greeting, VERSION};
+use guest_agent::protocol::{BootId, Greeting, VERSION};
 
 use super::*;
 
@@ -42,7 +42,7 @@ impl Place {
         Saved {
             greeting: Greeting {
                 protocol: VERSION,
-                epoch: Epoch(key.to_string()),
+                boot_id: BootId(key.to_string()),
                 kernel: "6.1".into(),
                 cpus: 1,
             },
@@ -66,7 +66,7 @@ fn assert_is_of(template: &Template, key: &Key) {
     let mut ram = [0; 64];
     template.ram.file().read_exact_at(&mut ram, 0).unwrap();
     assert_eq!(ram, key.as_str().as_bytes());
-    assert_eq!(template.saved.greeting.epoch.0, key.as_str());
+    assert_eq!(template.saved.greeting.boot_id.0, key.as_str());
     assert!(template.saved.devices.ends_with(key.as_str().as_bytes()));
 }
 

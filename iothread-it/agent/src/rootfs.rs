@@ -59,21 +59,21 @@ const MOUNTS: [(&str, &str, &str); 4] = [
 
 /// Whether it was done.
 #[derive(Default)]
-pub(crate) struct Furnished(Mutex<bool>);
+pub(crate) struct Rootfs(Mutex<bool>);
 
-impl Furnished {
+impl Rootfs {
     /// Does it, once.
-    pub(crate) fn furnish(&self) -> Result<(), Failure> {
+    pub(crate) fn set_up(&self) -> Result<(), Failure> {
         let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !*done {
-            furnish().map_err(|(what, error)| failure::io(&what, &error))?;
+            set_up().map_err(|(what, error)| failure::io(&what, &error))?;
             *done = true;
         }
         Ok(())
     }
 }
 
-fn furnish() -> Result<(), (String, io::Error)> {
+fn set_up() -> Result<(), (String, io::Error)> {
     fn tried<T, E: Into<io::Error>>(
         what: String,
         done: Result<T, E>,
