@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: what decides about a change.
+//! `cargo xtask ci`: all checks of a change.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,7 @@ use crate::{cargo, it, test};
 /// The suite on one machine type: `test` runs it on all of them already.
 const IT: [&str; 2] = ["it", "--machine=q35"];
 
-/// Enough cycles for a leak to show.
+/// Enough cycles for a leak to show up.
 const SOAK: [&str; 2] = ["it", "--soak=100"];
 
 #[derive(Parser)]
@@ -56,6 +56,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         cargo::cargo()
             .args(["doc", "--workspace", "--all-features", "--no-deps"])
             .env("RUSTDOCFLAGS", "-Dwarnings"),
+    )?;
+    step(
+        "tests of kata-test's default features",
+        cargo::cargo().args(["test", "--package=kata-test", "--lib", "--quiet"]),
     )?;
     announce("test");
     let tests = test::run(&cargo_kata_test::cli::test::Options::default())?;

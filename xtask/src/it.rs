@@ -1,4 +1,4 @@
-//! `cargo xtask it`: provisions, runs the suite, and says what came of it.
+//! `cargo xtask it`: provisions QEMU and a guest, runs the suite, and prints the outcomes.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use guest_vm::warm::WarmStore;
 use kata_test_runner::{Outcome, Record, Run};
 
 use crate::interrupt::{self, Interrupts};
-use crate::{cargo, provision, room, table};
+use crate::{cargo, it_table, provision, vm_capacity};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -32,16 +32,16 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// VMs at once. The default is as many as there are CPUs and as memory has room for.
+    /// Number of VMs at once. The default is the number of CPUs, or fewer if memory is short.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
-    /// Boots a guest for each case, instead of restoring one that has booted before.
+    /// Boots a guest for each case instead of restoring a template.
     #[arg(long)]
     cold: bool,
 
-    /// Runs so many attaches and detaches in one VM, while a neighbour on the same thread does
-    /// checksummed I/O, and nothing else.
+    /// Runs only the soak case: N attaches and detaches in one VM, while another disk on the same
+    /// thread does checksummed I/O.
     #[arg(
         long,
         value_name = "N",
@@ -57,10 +57,10 @@ pub(crate) struct Options {
     filters: Vec<String>,
 }
 
-/// The suites of Debian whose QEMUs `--qemu all` means.
+/// The Debian suites whose QEMUs `--qemu all` selects.
 const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 
-/// A choice of QEMUs. (A type of its own, since clap takes a bare `Vec` for repetition.)
+/// The QEMUs to run with. A newtype, because clap reads a plain `Vec` as a repeatable option.
 #[derive(Clone)]
 pub(crate) struct Qemus(pub(crate) Vec<QemuChoice>);
 
@@ -72,7 +72,7 @@ pub(crate) fn qemus(text: &str) -> Result<Qemus, BadChoice> {
     Ok(Qemus(vec![text.parse()?]))
 }
 
-/// A choice of machines.
+/// The machine types to run on.
 #[derive(Clone, Copy)]
 enum Machines {
     All,
@@ -90,7 +90,7 @@ impl Machines {
     fn has(self, test: &str) -> bool {
         match self {
             Self::All => true,
-            Self::One(topology) => table::topology(test) == Some(topology),
+            Self::One(topology) => it_table::topology(test) == Some(topology),
         }
     }
 }
@@ -98,15 +98,15 @@ impl Machines {
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let config = options.config.as_deref().map(checked).transpose()?;
-    let mut worst = ExitCode::SUCCESS;
+    let mut exit = ExitCode::SUCCESS;
     for qemu in &options.qemu.0 {
         match run_with(qemu, config.as_deref(), options)? {
             code if code == ExitCode::SUCCESS => {}
             code if code == ExitCode::from(interrupt::EXIT_CODE) => return Ok(code),
-            code => worst = code,
+            code => exit = code,
         }
     }
-    Ok(worst)
+    Ok(exit)
 }
 
 fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Result<ExitCode> {
@@ -121,7 +121,7 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
     let mut command = Command::new(&suite);
     command
         .arg("--exact")
-        // By a name of its own, a case would have to run: one that cannot run here is a skip.
+        // A case that is selected by its exact name may not be skipped, so the others are excluded.
         .args(tests.others.iter().map(|name| format!("--skip={name}")))
         .arg(format!("--test-threads={}", jobs(config, options)?))
         .envs(run.env())
@@ -131,7 +131,7 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
         command.env("IOTHREAD_IT_CONFIG", config);
     }
     if let Some(cycles) = options.soak {
-        // What it says on its way is for the person who waits.
+        // Shows its progress.
         command
             .arg("--nocapture")
             .env("IOTHREAD_IT_SOAK", cycles.to_string());
@@ -141,33 +141,33 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
     }
     let store = WarmStore::of(&Store::in_target(&target));
     if let Err(error) = store.sweep() {
-        println!("note: what an earlier run left half made is still there: {error}");
+        println!("note: cannot remove unfinished templates of an earlier run: {error}");
     }
-    // What an earlier run noted is no news.
+    // Discards the notes of earlier runs.
     drop(store.take_notes());
     let interrupts = Interrupts::watch()?;
     let status = command.status().context("cannot run the suite")?;
 
     let outcomes = run.merge()?;
-    println!("{}", table::of(&outcomes));
+    println!("{}", it_table::of(&outcomes));
     println!("{}", environment(&manifest));
     for why in store.take_notes() {
-        println!("note: guests were booted that were to be restored: {why}");
+        println!("note: guests were booted cold instead of restored: {why}");
     }
     say_files(run.dir());
     if interrupts.seen() {
         println!(
             "interrupted: {} of {} cases have an outcome",
             outcomes.len(),
-            tests.asked
+            tests.selected
         );
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
-    verdict(&outcomes, tests.asked, status)
+    exit_code(&outcomes, tests.selected, status)
 }
 
-/// Reads a configuration before anything long begins, and makes its path absolute, since the suite
-/// has another working directory.
+/// Checks a configuration early, and makes its path absolute: the suite has another working
+/// directory.
 fn checked(path: &Path) -> Result<PathBuf> {
     read_config(path)?;
     Ok(std::path::absolute(path)?)
@@ -184,24 +184,28 @@ fn jobs(config: Option<&Path>, options: &Options) -> Result<NonZeroUsize> {
         return Ok(jobs);
     }
     let config = config.map(read_config).transpose()?.unwrap_or_default();
-    Ok(room::vms(config.memory_mib))
+    Ok(vm_capacity::vms(config.memory_mib))
 }
 
 fn build_suite() -> Result<PathBuf> {
     let mut command = cargo::cargo();
     command.args(["test", "--no-run", "--package=iothread-it", "--test=it"]);
-    cargo::executable(&mut command).context("the suite cannot be built")
+    cargo::executable(&mut command).context("cannot build the suite")
 }
 
-/// The suite's cases.
+/// The selected cases.
 struct Selection {
-    /// How many are asked for.
-    asked: usize,
-    /// The names of those that are not.
+    /// The number of selected cases.
+    selected: usize,
+    /// The names of all other cases.
     others: Vec<String>,
 }
 
-/// Finds the cases that are asked for. There must be one.
+/// Selects cases by machine and filter.
+///
+/// # Errors
+///
+/// If no case matches.
 fn select(suite: &Path, options: &Options) -> Result<Selection> {
     let output = Command::new(suite)
         .args(["--list", "--format=terse"])
@@ -210,25 +214,25 @@ fn select(suite: &Path, options: &Options) -> Result<Selection> {
         .context("cannot list the suite")?;
     ensure!(output.status.success(), "listing the suite failed");
     let list = String::from_utf8(output.stdout)?;
-    let filter_asked = |name: &str| match options.soak {
+    let matches = |name: &str| match options.soak {
         Some(_) => name.starts_with("soak::"),
         None => {
             options.filters.is_empty() || options.filters.iter().any(|f| name.contains(f.as_str()))
         }
     };
     let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
-    let (asked, others): (Vec<_>, Vec<_>) =
-        names.partition(|name| options.machine.has(name) && filter_asked(name));
-    if asked.is_empty() {
-        bail!("no case of the suite is called so; the cases are:\n{list}");
+    let (selected, others): (Vec<_>, Vec<_>) =
+        names.partition(|name| options.machine.has(name) && matches(name));
+    if selected.is_empty() {
+        bail!("no case of the suite matches; the cases are:\n{list}");
     }
     Ok(Selection {
-        asked: asked.len(),
+        selected: selected.len(),
         others: others.into_iter().map(str::to_owned).collect(),
     })
 }
 
-/// With what the suite runs.
+/// Describes QEMU, kernel and accelerator.
 fn environment(manifest: &Manifest) -> String {
     format!(
         "QEMU {} ({}), kernel {} ({}), {}",
@@ -247,11 +251,10 @@ fn origin(origin: &Origin) -> String {
     }
 }
 
-/// All asked for have passed, but for those that this QEMU or host cannot run, or the command fails
-/// and says how many have not.
-fn verdict(
+/// Prints the totals. The command succeeds if each case has passed or was skipped and one has passed.
+fn exit_code(
     outcomes: &[Record],
-    asked: usize,
+    selected: usize,
     status: std::process::ExitStatus,
 ) -> Result<ExitCode> {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
@@ -262,14 +265,14 @@ fn verdict(
             println!("skipped: {}: {reason}", outcome.test);
         }
     }
-    if passed > 0 && passed + skipped == asked && status.success() {
+    if passed > 0 && passed + skipped == selected && status.success() {
         let expected = outcomes
             .iter()
-            .filter(|o| table::is_expected_failure(o))
+            .filter(|o| it_table::is_expected_failure(o))
             .count();
         let skipped = match skipped {
             0 => String::new(),
-            _ => format!("; {skipped} of {asked} were skipped"),
+            _ => format!("; {skipped} of {selected} were skipped"),
         };
         match expected {
             0 => println!("all {passed} cases passed{skipped}"),
@@ -279,6 +282,8 @@ fn verdict(
         }
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{passed} of {asked} cases passed, {skipped} skipped; the suite ended with {status}");
+    println!(
+        "{passed} of {selected} cases passed, {skipped} skipped; the suite ended with {status}"
+    );
     Ok(ExitCode::FAILURE)
 }

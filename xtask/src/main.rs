@@ -3,12 +3,14 @@
 mod bench;
 mod ci;
 mod it;
+mod it_table;
+#[cfg(test)]
+mod packages;
 mod plan;
-mod room;
 #[cfg(test)]
 mod structure;
-mod table;
 mod test;
+mod vm_capacity;
 
 use std::process::ExitCode;
 
@@ -25,13 +27,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Boots QEMU with a guest and proves hotplug on IOThreads, with a table at the end.
+    /// Boots QEMU with a guest, runs the hotplug suite, and prints a table of the outcomes.
     It(it::Options),
     #[command(flatten)]
     Kata(cli::Command),
-    /// Measures figures beside their peers or floors, and prints ratios.
+    /// Runs benchmarks, each interleaved with its peer or lower bound, and prints ratios.
     Bench(bench::Options),
-    /// Runs what decides about a change: formatting, lints, documentation, `test` and `it`.
+    /// Runs all checks of a change: formatting, lints, documentation, `test` and `it`.
     Ci,
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask plan`: what `cargo xtask test` would do.
+//! `cargo xtask plan`: lists which test `cargo xtask test` would run in which place.
 
 use std::process::ExitCode;
 

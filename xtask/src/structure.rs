@@ -1,5 +1,5 @@
-//! The structure of this workspace, checked: no modules that use each other in a circle, and no long
-//! files.
+//! Checks of the source tree: no dependency cycles between modules, no long files, no syntax that is
+//! newer than a package's `rust-version`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,15 +9,19 @@ use anyhow::{Context as _, Result, ensure};
 
 use cargo_kata_test::cli::cargo;
 
-/// The most lines of a file of source code.
+/// The most lines of a source file.
 const LONGEST: usize = 500;
 
-/// The modules at the root of a package, each with those that it names in `crate::` paths.
+/// The median of all source files stays below this number of lines.
+const MEDIAN: usize = 150;
+
+/// The root modules of a package, each with the modules that its `crate::` paths name.
 type Uses = BTreeMap<String, BTreeSet<String>>;
 
 #[test]
-fn no_circle_of_modules_and_no_long_file() -> Result<()> {
+fn no_module_cycles_and_no_long_files() -> Result<()> {
     let mut problems = Vec::new();
+    let mut lengths = Vec::new();
     for manifest in cargo::manifests()? {
         let source = manifest.with_file_name("src");
         if !source.is_dir() {
@@ -26,6 +30,7 @@ fn no_circle_of_modules_and_no_long_file() -> Result<()> {
         let files = files_below(&source)?;
         for (path, text) in &files {
             let lines = text.lines().count();
+            lengths.push(lines);
             if lines > LONGEST {
                 problems.push(format!(
                     "{} has {lines} lines; split it, at most {LONGEST} are allowed",
@@ -33,16 +38,74 @@ fn no_circle_of_modules_and_no_long_file() -> Result<()> {
                 ));
             }
         }
-        for circle in circles(&uses(&source, &files)) {
+        for cycle in cycles(&uses(&source, &files)) {
             problems.push(format!(
-                "{}: modules that use each other: {}",
+                "{}: cycle of modules: {}",
                 source.display(),
-                circle.join(" → ")
+                cycle.join(" → ")
             ));
         }
     }
+    lengths.sort_unstable();
+    let median = lengths[lengths.len() / 2];
+    println!("{} files, median {median} lines", lengths.len());
+    if median >= MEDIAN {
+        problems.push(format!(
+            "the median of source files is {median} lines, not below {MEDIAN}"
+        ));
+    }
     ensure!(problems.is_empty(), "\n{}", problems.join("\n"));
     Ok(())
+}
+
+/// Clippy's `incompatible_msrv` finds library calls that are too new, but no lint finds syntax: let
+/// chains need Rust 1.88, and `if let` guards Rust 1.95.
+#[test]
+fn packages_for_old_compilers_use_no_let_chains() -> Result<()> {
+    let mut checked = 0;
+    let mut problems = Vec::new();
+    for manifest in cargo::manifests()? {
+        let text = fs::read_to_string(&manifest)?;
+        if text.contains("rust-version.workspace = true") {
+            continue;
+        }
+        checked += 1;
+        for (path, text) in files_below(&manifest.with_file_name("src"))? {
+            for (index, line) in text.lines().enumerate() {
+                if has_let_chain(line) {
+                    problems.push(format!("{}:{}: {line}", path.display(), index + 1));
+                }
+            }
+        }
+    }
+    ensure!(
+        checked >= 4,
+        "only {checked} packages state a `rust-version`"
+    );
+    ensure!(problems.is_empty(), "\n{}", problems.join("\n"));
+    Ok(())
+}
+
+fn has_let_chain(line: &str) -> bool {
+    let line = line.trim_start();
+    let is_chain = line.starts_with("&& let ") || line.contains(" && let ");
+    let is_guard =
+        line.contains(") if let ") || line.starts_with("if let ") && line.contains(" => ");
+    !line.starts_with("//") && (is_chain || is_guard)
+}
+
+#[test]
+fn let_chains_and_guards_are_found() {
+    for line in [
+        "    && let Some(x) = y",
+        "if a && let Some(x) = y {",
+        "Some(_) if let Some(x) = y => {",
+    ] {
+        assert!(has_let_chain(line), "{line}");
+    }
+    for line in ["if let Some(x) = y {", "// a && let b", "let a = b && c;"] {
+        assert!(!has_let_chain(line), "{line}");
+    }
 }
 
 fn files_below(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
@@ -64,7 +127,7 @@ fn files_below(folder: &Path) -> Result<Vec<(PathBuf, String)>> {
     Ok(files)
 }
 
-/// Which module at the root of a package uses which. Tests are left out: they may look anywhere.
+/// Returns which root module uses which. Tests are exempt.
 fn uses(source: &Path, files: &[(PathBuf, String)]) -> Uses {
     let mut uses = Uses::new();
     let modules = || files.iter().filter_map(|(path, _)| module(source, path));
@@ -83,7 +146,7 @@ fn uses(source: &Path, files: &[(PathBuf, String)]) -> Uses {
     uses
 }
 
-/// The module at the root of the package that a file belongs to. `None`: to none, or to tests.
+/// Returns the root module that a file belongs to; `None` for tests, `lib.rs` and `main.rs`.
 fn module(source: &Path, file: &Path) -> Option<String> {
     let below = file.strip_prefix(source).ok()?;
     let is_test = below
@@ -94,7 +157,7 @@ fn module(source: &Path, file: &Path) -> Option<String> {
     (!is_test && !matches!(&*name, "lib" | "main")).then_some(name)
 }
 
-/// What follows `crate::` outside of comments and of the unit tests at the end of a file.
+/// Returns the names after `crate::` outside of comments and unit tests.
 fn named_modules(text: &str) -> impl Iterator<Item = &str> {
     let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
     code.lines()
@@ -106,23 +169,23 @@ fn named_modules(text: &str) -> impl Iterator<Item = &str> {
         })
 }
 
-/// One circle through each module that is in one.
-fn circles(uses: &Uses) -> Vec<Vec<String>> {
+/// Returns one cycle for each module that is part of any.
+fn cycles(uses: &Uses) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut done = BTreeSet::new();
     for start in uses.keys() {
         if done.contains(start) {
             continue;
         }
-        if let Some(circle) = path_back(uses, start) {
-            done.extend(circle.iter().cloned());
-            found.push(circle);
+        if let Some(cycle) = path_back(uses, start) {
+            done.extend(cycle.iter().cloned());
+            found.push(cycle);
         }
     }
     found
 }
 
-/// A shortest path from a module to itself.
+/// Returns a shortest path from a module to itself.
 fn path_back(uses: &Uses, start: &str) -> Option<Vec<String>> {
     let mut paths = std::collections::VecDeque::from([vec![start.to_owned()]]);
     let mut seen = BTreeSet::new();
@@ -145,12 +208,12 @@ fn file(path: &str, text: &str) -> (PathBuf, String) {
     (Path::new("src").join(path), text.to_owned())
 }
 
-fn circles_in(files: &[(PathBuf, String)]) -> Vec<Vec<String>> {
-    circles(&uses(Path::new("src"), files))
+fn cycles_in(files: &[(PathBuf, String)]) -> Vec<Vec<String>> {
+    cycles(&uses(Path::new("src"), files))
 }
 
 #[test]
-fn a_circle_of_three_is_found_once() {
+fn a_cycle_of_three_modules_is_reported_once() {
     let files = [
         file("lib.rs", "mod a;\nmod b;\nmod c;\nuse crate::a::A;"),
         file("a/mod.rs", "use crate::b::B;"),
@@ -158,11 +221,11 @@ fn a_circle_of_three_is_found_once() {
         file("b.rs", "fn f() { crate::c::g() }"),
         file("c.rs", "use crate::{x, y};\nuse crate::a;"),
     ];
-    assert_eq!(circles_in(&files), [["a", "b", "c", "a"]]);
+    assert_eq!(cycles_in(&files), [["a", "b", "c", "a"]]);
 }
 
 #[test]
-fn tests_and_comments_make_no_circle() {
+fn tests_and_comments_are_exempt_from_cycles() {
     let files = [
         file("a.rs", "use crate::b;\n"),
         file(
@@ -171,5 +234,5 @@ fn tests_and_comments_make_no_circle() {
         ),
         file("b/tests.rs", "use crate::a;"),
     ];
-    assert_eq!(circles_in(&files), Vec::<Vec<String>>::new());
+    assert_eq!(cycles_in(&files), Vec::<Vec<String>>::new());
 }

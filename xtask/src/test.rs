@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every test of the workspace, in all places. The suite's tests need something
-//! to boot, which is provided first.
+//! `cargo xtask test`: runs every test of the workspace, in all places. QEMU and the guest's kernel,
+//! which the suite boots, are provisioned first.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     test::run(&options, &[prepare()?])
 }
 
-/// Provides what the suite boots, and returns the variable that names it.
+/// Provisions what the suite boots, and returns the variable that names the manifest.
 pub(crate) fn prepare() -> Result<(&'static str, OsString)> {
     provision::provision(&QemuChoice::Auto)?;
     let manifest = Manifest::path_in(&cargo::target_directory()?);
@@ -31,12 +31,12 @@ mod tests {
 
     use kata_test_runner::early_returns;
 
-    /// Every Rust source below a folder, but for what cargo makes and for other workspaces.
+    /// Finds every Rust source below a folder, except target folders and other workspaces.
     fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let is_made = path.ends_with("target") || path.ends_with(".git");
-            if path.is_dir() && !is_made && !path.join("Cargo.lock").exists() {
+            let is_generated = path.ends_with("target") || path.ends_with(".git");
+            if path.is_dir() && !is_generated && !path.join("Cargo.lock").exists() {
                 sources(&path, found);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 found.push(path);

@@ -1,5 +1,5 @@
-//! From nothing to a guest whose agent answers: booted as QEMU's manual has it, booted as we do,
-//! and restored.
+//! Time until the guest's agent answers: booted as in QEMU's manual, booted by us, and restored from a
+//! template.
 
 use std::ffi::OsString;
 use std::time::Instant;
@@ -10,18 +10,18 @@ use guest_vm::qemu::{Memory, Topology, Wiring, arguments};
 use guest_vm::vm::{Start, Vm};
 use guest_vm::warm::WarmStore;
 
-use super::bare::Bare;
 use super::figure::{Figure, Goal, Peer};
+use super::raw_qemu::RawQemu;
 use super::vms::{self, Vms, shape, since};
-use super::{Bench, Lab};
+use super::{Bench, Setup};
 use crate::cargo;
 
 pub(super) const BENCHES: &[Bench] = &[Bench {
     name: "boot: cold and warm",
-    measure: |lab| vms::each(lab, |vms| cold_and_warm(lab, vms)),
+    measure: |setup| vms::each(setup, |vms| cold_and_warm(setup, vms)),
 }];
 
-fn cold_and_warm(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
+fn cold_and_warm(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
     let shape = shape(Topology::Q35, 1);
     let restore = || {
@@ -30,16 +30,16 @@ fn cold_and_warm(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
         let took = since(start);
         match vm.start() {
             Start::Restored => Ok(took),
-            other => bail!("a guest was not restored: {other:?}"),
+            other => bail!("the guest was not restored: {other:?}"),
         }
     };
-    // The first makes what the others are restored from.
+    // Creates the template.
     restore()?;
-    let [plain, cold, warm] = lab.rounds.alternate([
+    let [plain, cold, warm] = setup.rounds.interleave([
         &mut || {
             let start = Instant::now();
-            let vm = Bare::start(&vms.manifest.qemu, plain(vms))?;
-            vm.greeted()?;
+            let vm = RawQemu::start(&vms.manifest.qemu, plain(vms))?;
+            vm.wait_for_greeting()?;
             Ok(since(start))
         },
         &mut || {
@@ -87,7 +87,7 @@ fn cold_and_warm(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Our command line without what makes the boot short.
+/// Returns our command line without its optimizations for a fast boot.
 fn plain(vms: &Vms) -> Vec<OsString> {
     let guest = &vms.manifest.guest;
     let shape = shape(Topology::Q35, 1);

@@ -1,8 +1,8 @@
-//! A figure beside what it is compared with, and what may be said of the two.
+//! A measured figure, its peer, and the ratio of the two.
 
-use super::samples::Samples;
+use super::stats::Samples;
 
-/// What was measured of ours and of something else, in the same run.
+/// Samples of ours and of a peer from the same run.
 #[derive(Debug)]
 pub(super) struct Figure {
     /// `family: what`.
@@ -10,7 +10,7 @@ pub(super) struct Figure {
     pub(super) unit: &'static str,
     pub(super) ours: Samples,
     pub(super) peer: Peer,
-    /// What no way of doing it can go below, where that is known.
+    /// The lower bound of any implementation, where it is known.
     pub(super) floor: Option<Peer>,
     pub(super) goal: Option<Goal>,
 }
@@ -22,31 +22,32 @@ pub(super) struct Peer {
     pub(super) samples: Samples,
 }
 
-/// The ratio that is aimed at.
+/// The ratio to reach.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Goal {
     AtMost(f64),
-    /// Of what is the better, the more of it there is.
+    /// For figures where more is better.
     AtLeast(f64),
 }
 
-/// Ours in terms of the peer's.
+/// Ours divided by the peer's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ratio {
     /// Of the medians.
     pub(super) value: f64,
-    /// From the one's lower quartile over the other's upper to the opposite.
+    /// Our lower quartile divided by the peer's upper quartile.
     pub(super) low: f64,
+    /// Our upper quartile divided by the peer's lower quartile.
     pub(super) high: f64,
 }
 
-/// What the spread lets one say about a goal.
+/// Whether a goal is reached, as far as the spread allows to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Kept,
+pub(super) enum GoalStatus {
+    Met,
     Missed,
     /// The goal lies within the spread.
-    Open,
+    Inconclusive,
 }
 
 impl Ratio {
@@ -60,8 +61,7 @@ impl Ratio {
         }
     }
 
-    /// The ratio, unless its spread is larger than what it would tell: that one differs from the
-    /// other.
+    /// Returns the ratio, or `None` if its spread is larger than its distance from 1.
     pub(super) fn quotable(&self) -> Option<f64> {
         let spread = (self.high - self.low) / 2.0;
         let effect = (self.value - 1.0).abs();
@@ -70,15 +70,15 @@ impl Ratio {
 }
 
 impl Goal {
-    pub(super) fn judge(self, ratio: Ratio) -> Verdict {
-        let (kept, missed) = match self {
+    pub(super) fn judge(self, ratio: Ratio) -> GoalStatus {
+        let (met, missed) = match self {
             Self::AtMost(goal) => (ratio.high <= goal, ratio.low > goal),
             Self::AtLeast(goal) => (ratio.low >= goal, ratio.high < goal),
         };
-        match (kept, missed) {
-            (true, _) => Verdict::Kept,
-            (_, true) => Verdict::Missed,
-            _ => Verdict::Open,
+        match (met, missed) {
+            (true, _) => GoalStatus::Met,
+            (_, true) => GoalStatus::Missed,
+            _ => GoalStatus::Inconclusive,
         }
     }
 }
@@ -88,7 +88,7 @@ impl Figure {
         Ratio::of(&self.ours, &self.peer.samples)
     }
 
-    pub(super) fn verdict(&self) -> Option<Verdict> {
+    pub(super) fn goal_status(&self) -> Option<GoalStatus> {
         Some(self.goal?.judge(self.ratio()))
     }
 }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_quoted_only_if_it_tells_more_than_its_spread() {
+    fn a_ratio_is_quoted_only_if_its_spread_is_smaller_than_the_effect() {
         let clear = ratio(&[1.9, 2.0, 2.1], &[0.99, 1.0, 1.01]);
         assert_eq!(clear.quotable(), Some(2.0));
         let noise = ratio(&[0.8, 1.1, 1.4], &[0.8, 1.0, 1.3]);
@@ -111,11 +111,25 @@ mod tests {
     }
 
     #[test]
-    fn a_goal_within_the_spread_is_neither_kept_nor_missed() {
+    fn a_goal_within_the_spread_is_inconclusive() {
         let about_two = ratio(&[1.8, 2.0, 2.2], &[1.0, 1.0, 1.0]);
         let judged = [1.5, 2.0, 2.5].map(|goal| Goal::AtMost(goal).judge(about_two));
-        assert_eq!(judged, [Verdict::Missed, Verdict::Open, Verdict::Kept]);
+        assert_eq!(
+            judged,
+            [
+                GoalStatus::Missed,
+                GoalStatus::Inconclusive,
+                GoalStatus::Met
+            ]
+        );
         let judged = [1.5, 2.0, 2.5].map(|goal| Goal::AtLeast(goal).judge(about_two));
-        assert_eq!(judged, [Verdict::Kept, Verdict::Open, Verdict::Missed]);
+        assert_eq!(
+            judged,
+            [
+                GoalStatus::Met,
+                GoalStatus::Inconclusive,
+                GoalStatus::Missed
+            ]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Disks that come and go, beside a bare script on the same VM, and beside Kata's way of waiting.
+//! Attach and detach, compared with raw QMP on the same VM and with the way Kata's runtime waits.
 
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
@@ -19,42 +19,42 @@ use qmp_client::command::QueryVersion;
 use qmp_client::wait::Deadline;
 use serde_json::json;
 
-use super::bare::{Bare, Script};
 use super::figure::{Figure, Goal, Peer};
-use super::samples::Samples;
+use super::raw_qemu::{RawQemu, Script};
+use super::stats::Samples;
 use super::vms::{self, Vms, millis, shape, since};
-use super::{Bench, Lab};
+use super::{Bench, Setup};
 use crate::cargo;
 
 pub(super) const BENCHES: &[Bench] = &[
     Bench {
         name: "hotplug: attach and detach",
-        measure: |lab| vms::each(lab, |vms| attach_and_detach(lab, vms)),
+        measure: |setup| vms::each(setup, |vms| attach_and_detach(setup, vms)),
     },
     Bench {
-        name: "hotplug: native beside ACPI",
-        measure: |lab| vms::each(lab, |vms| native(lab, vms)),
+        name: "hotplug: native and ACPI",
+        measure: |setup| vms::each(setup, |vms| native(setup, vms)),
     },
     Bench {
         name: "qmp: round trip",
-        measure: |lab| vms::each(lab, |vms| round_trip(lab, vms)),
+        measure: |setup| vms::each(setup, |vms| round_trip(setup, vms)),
     },
 ];
 
-/// Round trips that are measured together: one alone is shorter than a change of threads.
+/// Round trips per sample: one alone is shorter than a context switch.
 const ROUND_TRIPS: u32 = 200;
 
-/// How often Kata's runtime looks whether DEVICE_DELETED has come.
+/// The interval in which Kata's runtime polls for DEVICE_DELETED.
 const KATA_POLL: Duration = Duration::from_millis(100);
 
 const DISK: &str = "disk0";
 
-/// The script's name for the same disk. Our client is told of what the script does too, perhaps
-/// only after its own next attach has begun.
+/// The script's id for the same disk. Our client receives the script's events too, perhaps only
+/// after its own next attach has begun.
 const SCRIPTED: &str = "script0";
 
-/// A VM with two monitors: one for our client, and one for a script.
-struct Two {
+/// A VM with two monitors: one for our client and one for a script.
+struct TwoMonitors {
     qmp: Qmp,
     agent: Agent,
     script: RefCell<Script>,
@@ -65,32 +65,32 @@ struct Two {
     _process: guest_vm::process::OwnedProcess,
 }
 
-/// What a cycle of ours tells beside its time, each a number of milliseconds.
+/// Further times of our cycles, in milliseconds.
 #[derive(Default)]
-struct Told {
+struct Timings {
     detach: Vec<f64>,
     cycle: Vec<f64>,
     /// From DEVICE_DELETED's timestamp to our log.
     event: Vec<f64>,
     /// From the last reply to the end of the detach.
     after_reply: Vec<f64>,
-    /// From the agent's reading the uevent to its report.
+    /// From the agent's read of the uevent to its report.
     report: Vec<f64>,
-    /// From the report's being read to the end of the attach.
+    /// From our read of the report to the end of the attach.
     after_report: Vec<f64>,
 }
 
-impl Two {
-    fn boot(lab: &Lab, vms: &Vms) -> Result<Self> {
+impl TwoMonitors {
+    fn boot(setup: &Setup, vms: &Vms) -> Result<Self> {
         let shape = shape(Topology::Q35, 1);
         let wiring = Wiring::default();
         let manifest = &vms.manifest;
         let arguments = arguments(&shape, &vms.accelerator, manifest, wiring, &Memory::Own);
-        let Bare {
+        let RawQemu {
             monitors: [ours, other],
             agent,
             process,
-        } = Bare::start(&vms.manifest.qemu, arguments)?;
+        } = RawQemu::start(&vms.manifest.qemu, arguments)?;
         agent.set_read_timeout(None)?;
         ours.set_read_timeout(None)?;
         let qmp = Qmp::negotiate(ours, soon())?;
@@ -99,7 +99,7 @@ impl Two {
         agent.greeting(soon())?;
         let version = qmp.execute(&QueryVersion {}, soon())?;
         let pool = Pool::new(shape.threads(), slots(&shape))?;
-        let scratch = Scratch::new_in(&lab.folder.join("disks"))?;
+        let scratch = Scratch::new_in(&setup.folder.join("disks"))?;
         let disk = disk(&scratch)?;
         Ok(Self {
             hotplug: RefCell::new(Hotplug::new(
@@ -116,8 +116,8 @@ impl Two {
         })
     }
 
-    /// Attaches and detaches by our library. Returns the milliseconds of the attach.
-    fn ours(&self, told: &mut Told) -> Result<f64> {
+    /// Attaches and detaches with our library. Returns the milliseconds of the attach.
+    fn ours(&self, timings: &mut Timings) -> Result<f64> {
         struct Watched<'a>(&'a Agent, Cell<Duration>);
         impl Guest for Watched<'_> {
             fn await_present(&self, disk: &DeviceId, by: Deadline) -> Result<(), GuestError> {
@@ -136,18 +136,21 @@ impl Two {
         let start = Instant::now();
         hotplug.attach(&self.qmp, &guest, &self.disk, &Placement::First, soon())?;
         let attach = since(start);
-        let read = self.agent.newest_line().context("no line of the agent's")?;
-        told.after_report.push(since(read));
-        told.report.push(millis(guest.1.get()));
+        let read = self
+            .agent
+            .newest_line()
+            .context("the agent has written no line")?;
+        timings.after_report.push(since(read));
+        timings.report.push(millis(guest.1.get()));
 
         let events = self.qmp.cursor();
         let start = Instant::now();
         hotplug.detach(&self.qmp, &self.disk.id, soon())?;
         let detach = since(start);
-        let read = self.qmp.newest_line().context("no line of QEMU's")?;
-        told.after_reply.push(since(read));
-        told.detach.push(detach);
-        told.cycle.push(attach + detach);
+        let read = self.qmp.newest_line().context("QEMU has written no line")?;
+        timings.after_reply.push(since(read));
+        timings.detach.push(detach);
+        timings.cycle.push(attach + detach);
         let lag = self.qmp.events_since(events, |events| {
             let mut deleted = events.filter(|event| event.name == "DEVICE_DELETED");
             let event = deleted.find(|event| event.str("device") == Some(DISK))?;
@@ -155,12 +158,13 @@ impl Two {
         });
         let lag = lag.map_err(|lost| anyhow::anyhow!("{lost}"))?;
         #[expect(clippy::cast_precision_loss, reason = "a few milliseconds")]
-        told.event
+        timings
+            .event
             .push(lag.context("no DEVICE_DELETED")? as f64 / 1e3);
         Ok(attach)
     }
 
-    /// Attaches and detaches by a script. `removed` waits for the end of the device. Returns the
+    /// Attaches and detaches with raw QMP. `removed` waits for the removal of the device. Returns the
     /// milliseconds of the attach.
     fn scripted(
         &self,
@@ -184,7 +188,7 @@ impl Two {
         let serial = Serial(SCRIPTED.into());
         self.agent.await_disk(&serial, Presence::Present, soon())?;
         let attach = since(start);
-        script.forget();
+        script.clear_events();
         let start = Instant::now();
         script.command("device_del", &json!({ "id": SCRIPTED }))?;
         removed(script)?;
@@ -194,22 +198,24 @@ impl Two {
     }
 }
 
-fn attach_and_detach(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
-    let two = Two::boot(lab, vms)?;
-    let mut told = Told::default();
+fn attach_and_detach(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
+    let two = TwoMonitors::boot(setup, vms)?;
+    let mut timings = Timings::default();
     let (floor_detach, kata_detach) = (RefCell::default(), RefCell::default());
-    // The first of each translates the guest's code, under emulation.
-    two.ours(&mut Told::default())?;
-    two.scripted(&RefCell::default(), |script| script.removed(SCRIPTED))?;
-    let [attach, floor_attach, kata_attach] = lab.rounds.alternate([
-        &mut || two.ours(&mut told),
-        &mut || two.scripted(&floor_detach, |script| script.removed(SCRIPTED)),
+    // Warm up: TCG translates the guest's code in the first cycle of each.
+    two.ours(&mut Timings::default())?;
+    two.scripted(&RefCell::default(), |script| {
+        script.wait_for_removal(SCRIPTED)
+    })?;
+    let [attach, floor_attach, kata_attach] = setup.rounds.interleave([
+        &mut || two.ours(&mut timings),
+        &mut || two.scripted(&floor_detach, |script| script.wait_for_removal(SCRIPTED)),
         &mut || two.scripted(&kata_detach, kata_waits),
     ])?;
     let samples = |of: RefCell<Vec<f64>>| Samples::new(of.into_inner());
     let (floor_detach, kata_detach) = (samples(floor_detach)?, samples(kata_detach)?);
     let script = |samples| Peer {
-        name: "a bare script",
+        name: "raw QMP",
         samples,
     };
     let kata = |samples| Peer {
@@ -219,7 +225,7 @@ fn attach_and_detach(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
     let rate = |cycles: &[f64]| Samples::new(cycles.iter().map(|ms| 1e3 / ms).collect());
     let script_rate = Samples::new(vec![1e3 / (floor_attach.median() + floor_detach.median())])?;
     let kata_rate = Samples::new(vec![1e3 / (kata_attach.median() + kata_detach.median())])?;
-    let cycles = rate(&told.cycle)?;
+    let cycles = rate(&timings.cycle)?;
     let mut figures = vec![
         figure(
             vms,
@@ -232,7 +238,7 @@ fn attach_and_detach(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
             ..figure(
                 vms,
                 "hotplug: detach to done",
-                Samples::new(told.detach)?,
+                Samples::new(timings.detach)?,
                 kata(kata_detach),
             )
         },
@@ -248,22 +254,26 @@ fn attach_and_detach(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
         },
     ];
     let limits = [
-        ("hotplug: DEVICE_DELETED to our log", told.event, 5.0),
+        ("hotplug: DEVICE_DELETED to our log", timings.event, 5.0),
         (
             "hotplug: last reply to the end of detach",
-            told.after_reply,
+            timings.after_reply,
             2.0,
         ),
-        ("hotplug: uevent to the agent's report", told.report, 10.0),
+        (
+            "hotplug: uevent to the agent's report",
+            timings.report,
+            10.0,
+        ),
         (
             "hotplug: agent's report to the end of attach",
-            told.after_report,
+            timings.after_report,
             2.0,
         ),
     ];
     for (what, ours, limit) in limits {
         let peer = Peer {
-            name: "what it may take",
+            name: "limit",
             samples: Samples::new(vec![limit])?,
         };
         figures.push(Figure {
@@ -274,8 +284,7 @@ fn attach_and_detach(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Asks something harmless and looks at the events that came with the answer, as Kata's Rust
-/// runtime does.
+/// Sends a query and looks at the events that came with the reply, as Kata's Rust runtime does.
 fn kata_waits(script: &mut Script) -> Result<()> {
     loop {
         script.command("query-version", &json!({}))?;
@@ -286,19 +295,19 @@ fn kata_waits(script: &mut Script) -> Result<()> {
     }
 }
 
-/// With PCI Express's own hotplug the guest waits five seconds before it lets go.
-fn native(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
+/// With native PCI Express hotplug the guest waits five seconds before it releases the device.
+fn native(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
-    let scratch = Scratch::new_in(&lab.folder.join("disks"))?;
+    let scratch = Scratch::new_in(&setup.folder.join("disks"))?;
     let disk = disk(&scratch)?;
     let start = |topology| Vm::restore_or_boot(&vms.manifest, &shape(topology, 1), &store);
-    let vms_of_both = [
+    let both = [
         RefCell::new(start(Topology::Q35Native)?),
         RefCell::new(start(Topology::Q35)?),
     ];
     let detaches = [const { RefCell::new(Vec::new()) }; 2];
     let cycle = |which: usize| {
-        let mut vm = vms_of_both[which].borrow_mut();
+        let mut vm = both[which].borrow_mut();
         let start = Instant::now();
         vm.attach(&disk, &Placement::First)?;
         let attach = since(start);
@@ -307,11 +316,11 @@ fn native(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
         detaches[which].borrow_mut().push(since(start));
         Ok(attach)
     };
-    // Six seconds each, so a few runs have to do.
-    let [attach, acpi_attach] = lab
+    // Six seconds each: few runs.
+    let [attach, acpi_attach] = setup
         .rounds
         .few()
-        .alternate([&mut || cycle(0), &mut || cycle(1)])?;
+        .interleave([&mut || cycle(0), &mut || cycle(1)])?;
     let [detach, acpi_detach] = detaches.map(RefCell::into_inner).map(Samples::new);
     let acpi = |samples| Peer {
         name: "ACPI hotplug",
@@ -323,10 +332,10 @@ fn native(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
     ])
 }
 
-fn round_trip(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
-    let two = Two::boot(lab, vms)?;
+fn round_trip(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
+    let two = TwoMonitors::boot(setup, vms)?;
     let script = &mut *two.script.borrow_mut();
-    let [ours, raw] = lab.rounds.alternate([
+    let [ours, raw] = setup.rounds.interleave([
         &mut || {
             let start = Instant::now();
             for _ in 0..ROUND_TRIPS {
@@ -363,7 +372,7 @@ fn figure(vms: &Vms, what: &str, ours: Samples, peer: Peer) -> Figure {
     }
 }
 
-/// Makes an empty disk.
+/// Creates an empty disk.
 fn disk(scratch: &Scratch) -> Result<DiskSpec> {
     let path: PathBuf = scratch.path().join(DISK);
     std::fs::File::create(&path)?.set_len(64 << 20)?;

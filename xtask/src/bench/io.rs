@@ -1,9 +1,8 @@
-//! What the guest gets of its disks, by who serves them: the main loop, a thread, or several.
+//! IOPS and latencies of disks that the main loop, one IOThread or several IOThreads serve.
 //!
-//! The load is the agent's own: each vCPU reads a file that the host has
-//! in memory, 4 KiB at a time and 32 at once. Under emulation every completion's
-//! interrupt crosses the main loop (TCG has no irqfd), so what is measured with a busy main loop is
-//! reported and not judged there.
+//! The agent generates the load: each vCPU reads a disk that is in the host's page cache, 4 KiB at a
+//! time with 32 requests in flight. TCG has no irqfd, so the interrupt of each completion crosses the
+//! main loop: figures with a busy main loop have no goal there.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -25,14 +24,14 @@ use qmp_client::command::QueryVersion;
 use qmp_client::wait::Deadline;
 
 use super::figure::{Figure, Goal, Peer};
-use super::samples::Samples;
+use super::stats::Samples;
 use super::vms::{self, Vms, shape};
-use super::{Bench, Lab};
+use super::{Bench, Setup};
 use crate::cargo;
 
 pub(super) const BENCHES: &[Bench] = &[Bench {
     name: "io: placement",
-    measure: |lab| vms::each(lab, |vms| placement(lab, vms)),
+    measure: |setup| vms::each(setup, |vms| placement(setup, vms)),
 }];
 
 /// Bytes of a disk.
@@ -43,7 +42,7 @@ const VCPUS: u32 = 2;
 /// How long one load runs.
 const RUN: Duration = Duration::from_millis(800);
 
-/// A VM whose disks differ in who serves them.
+/// A VM whose disks are served by different threads.
 struct Placed {
     vm: RefCell<Vm>,
     scratch: Scratch,
@@ -52,22 +51,23 @@ struct Placed {
 /// The 99th percentiles of latencies, in milliseconds, in the order of the runs.
 type P99 = RefCell<Vec<f64>>;
 
-fn placement(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
-    let placed = Placed::start(lab, vms)?;
+fn placement(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
+    let placed = Placed::start(setup, vms)?;
     let pinned = |n| Placement::Pinned(IoThreadId::indep(n));
     let main = [placed.attach("main", &Placement::MainLoop)?];
     let one = [placed.attach("one", &pinned(0))?];
     let together = placed.four("together", |_| pinned(1))?;
     let apart = placed.four("apart", pinned)?;
     let [main_p99, one_p99, busy_main_p99, busy_one_p99] = [const { P99::new(Vec::new()) }; 4];
-    let [in_main, in_one, busy_main, busy_one, in_together, in_apart] = lab.rounds.alternate([
-        &mut || placed.load(&main, &main_p99),
-        &mut || placed.load(&one, &one_p99),
-        &mut || placed.load_while_busy(&main, &busy_main_p99),
-        &mut || placed.load_while_busy(&one, &busy_one_p99),
-        &mut || placed.load(&together, &P99::default()),
-        &mut || placed.load(&apart, &P99::default()),
-    ])?;
+    let [in_main, in_one, busy_main, busy_one, in_together, in_apart] =
+        setup.rounds.interleave([
+            &mut || placed.load(&main, &main_p99),
+            &mut || placed.load(&one, &one_p99),
+            &mut || placed.load_while_busy(&main, &busy_main_p99),
+            &mut || placed.load_while_busy(&one, &busy_one_p99),
+            &mut || placed.load(&together, &P99::default()),
+            &mut || placed.load(&apart, &P99::default()),
+        ])?;
     let beside_main = |samples| Peer {
         name: "main loop",
         samples,
@@ -119,12 +119,12 @@ fn placement(lab: &Lab, vms: &Vms) -> Result<Vec<Figure>> {
             None,
         ),
     ];
-    figures.extend(placed.spread(lab, vms, &one)?);
+    figures.extend(placed.spread(setup, vms, &one)?);
     Ok(figures)
 }
 
 impl Placed {
-    fn start(lab: &Lab, vms: &Vms) -> Result<Self> {
+    fn start(setup: &Setup, vms: &Vms) -> Result<Self> {
         let mut shape = Shape {
             root_ports: 12,
             ..shape(Topology::Q35, VCPUS)
@@ -135,11 +135,11 @@ impl Placed {
         let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
         Ok(Self {
             vm: RefCell::new(Vm::restore_or_boot(&vms.manifest, &shape, &store)?),
-            scratch: Scratch::new_in(&lab.folder.join("disks"))?,
+            scratch: Scratch::new_in(&setup.folder.join("disks"))?,
         })
     }
 
-    /// Attaches a disk that the host has in memory.
+    /// Attaches a disk that is in the page cache.
     fn attach(&self, name: &str, placement: &Placement) -> Result<Serial> {
         let path = self.scratch.path().join(name);
         std::fs::write(&path, vec![0x5a; usize::try_from(SIZE)?])?;
@@ -155,8 +155,8 @@ impl Placed {
         Ok(disks.try_into().expect("there are four"))
     }
 
-    /// Loads disks, all vCPUs between them. Returns operations a second, and notes the worst 99th
-    /// percentile of the latencies.
+    /// Loads disks with all vCPUs. Returns operations per second, and records the worst 99th percentile
+    /// of the latencies.
     fn load(&self, disks: &[Serial], p99: &P99) -> Result<f64> {
         let vm = self.vm.borrow();
         let threads = VCPUS.div_ceil(u32::try_from(disks.len())?);
@@ -185,7 +185,7 @@ impl Placed {
         Ok(rate)
     }
 
-    /// The same while the monitor, which the main loop serves, is kept busy.
+    /// Loads disks while QMP traffic keeps the main loop busy.
     fn load_while_busy(&self, disks: &[Serial], p99: &P99) -> Result<f64> {
         let ended = AtomicBool::new(false);
         let vm = self.vm.borrow();
@@ -204,8 +204,8 @@ impl Placed {
         })
     }
 
-    /// A disk whose queues are spread over two threads, beside one on one thread.
-    fn spread(&self, lab: &Lab, vms: &Vms, one: &[Serial]) -> Result<Vec<Figure>> {
+    /// Compares a disk with queues on two threads and one with all queues on one thread.
+    fn spread(&self, setup: &Setup, vms: &Vms, one: &[Serial]) -> Result<Vec<Figure>> {
         if vms.manifest.qemu.numbers() < Some(QemuVersion::MAPS_QUEUES) {
             eprintln!("  this QEMU spreads no queues over threads");
             return Ok(Vec::new());
@@ -213,9 +213,9 @@ impl Placed {
         let two = NonZeroUsize::new(2).context("two is not zero")?;
         let spread = [self.attach("spread", &Placement::Spread(two))?];
         let [spread_p99, one_p99] = [const { P99::new(Vec::new()) }; 2];
-        let [spread, one] = lab
+        let [spread, one] = setup
             .rounds
-            .alternate([&mut || self.load(&spread, &spread_p99), &mut || {
+            .interleave([&mut || self.load(&spread, &spread_p99), &mut || {
                 self.load(one, &one_p99)
             }])?;
         let peer = |samples| Peer {

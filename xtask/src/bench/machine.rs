@@ -1,8 +1,8 @@
-//! What was measured on.
+//! The machine that benchmarks run on.
 
 use std::fs;
 
-/// The processors, the memory and the kernel, as a line.
+/// Describes processors, memory and kernel in one line.
 pub(super) fn describe() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -18,14 +18,13 @@ pub(super) fn describe() -> String {
     )
 }
 
-/// What to tell whoever measures while others work.
+/// Returns a warning if the machine is busy.
 pub(super) fn busy() -> Option<String> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     let load: f64 = load.split(' ').next()?.parse().ok()?;
     #[expect(clippy::cast_precision_loss, reason = "a count of processors")]
     let many = cpus() as f64 / 2.0;
-    (load > many)
-        .then(|| format!("this machine is at work already (load {load}): spreads will be wide"))
+    (load > many).then(|| format!("this machine is busy (load {load}): expect wide spreads"))
 }
 
 fn cpus() -> usize {

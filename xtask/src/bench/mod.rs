@@ -1,21 +1,21 @@
-//! `cargo xtask bench`: each figure beside its peer's or its floor, measured in the same run.
+//! `cargo xtask bench`: benchmarks, each compared with a peer or a lower bound in the same run.
 //!
-//! A file or folder a family says what is measured; the others are the frame: `rounds` measures
-//! sides in turn, so that noise meets all of them, `samples` has the median and the spread, `figure`
-//! the ratio and whether it may be quoted, and `table` and `written` show the outcome.
+//! `boot`, `harness`, `hotplug` and `io` are families of benchmarks. `interleave` alternates what is
+//! compared, so that noise affects both; `stats` has median and quartiles, `figure` the ratio and its
+//! goal, and `table` and `json` are the output.
 
-mod bare;
 mod boot;
 mod figure;
 mod harness;
 mod hotplug;
+mod interleave;
 mod io;
+mod json;
 mod machine;
-mod rounds;
-mod samples;
+mod raw_qemu;
+mod stats;
 mod table;
 mod vms;
-mod written;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,32 +27,32 @@ use guest_vm::artifacts::QemuChoice;
 use crate::cargo;
 use crate::it::{Qemus, qemus};
 use figure::Figure;
-use rounds::Rounds;
+use interleave::Rounds;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Measures those whose name contains one of these.
+    /// Runs the benchmarks whose name contains one of these.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
-    /// Measures as few times as a median takes: a first look, in minutes.
+    /// Takes fewer samples: a first impression in minutes.
     #[arg(long)]
     quick: bool,
-    /// With which QEMU what needs one is measured: as for `cargo xtask it`.
+    /// Which QEMU the VM benchmarks use, as for `cargo xtask it`.
     #[arg(long, default_value = "auto", value_parser = qemus, value_name = "QEMU")]
     qemu: Qemus,
-    /// Prints the names, and measures nothing.
+    /// Lists the benchmarks and runs none.
     #[arg(long)]
     list: bool,
 }
 
-/// What is measured at a time, and how.
+/// A benchmark.
 struct Bench {
     /// `family: what`.
     name: &'static str,
-    measure: fn(&Lab) -> Result<Vec<Figure>>,
+    measure: fn(&Setup) -> Result<Vec<Figure>>,
 }
 
-/// Every family's.
+/// All benchmarks.
 const FAMILIES: [&[Bench]; 4] = [
     harness::BENCHES,
     boot::BENCHES,
@@ -60,9 +60,9 @@ const FAMILIES: [&[Bench]; 4] = [
     io::BENCHES,
 ];
 
-/// What a measurement works with.
-struct Lab {
-    /// A folder below Cargo's target folder, which lasts.
+/// What a benchmark works with.
+struct Setup {
+    /// A folder below Cargo's target folder, kept between runs.
     folder: PathBuf,
     rounds: Rounds,
     qemus: Vec<QemuChoice>,
@@ -76,7 +76,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let target = cargo::target_directory()?.join("kata-test");
-    let lab = Lab {
+    let setup = Setup {
         folder: target.join("bench"),
         rounds: Rounds::new(options.quick),
         qemus: options.qemu.0.clone(),
@@ -89,12 +89,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut figures = Vec::new();
     for bench in chosen {
         eprintln!("measuring {}", bench.name);
-        let measured = (bench.measure)(&lab);
+        let measured = (bench.measure)(&setup);
         figures.extend(measured.with_context(|| format!("cannot measure {}", bench.name))?);
     }
     println!("{}", table::of(&figures));
     let path = target.join("bench.json");
-    written::update(&path, &figures, &machine)?;
+    json::update(&path, &figures, &machine)?;
     println!("figures: {}", path.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -108,7 +108,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Bench>> {
     let there: Vec<_> = all().map(|bench| bench.name).collect();
     ensure!(
         !chosen.is_empty(),
-        "no figure is called so; there are: {}",
+        "no benchmark matches; the benchmarks are: {}",
         there.join(", ")
     );
     Ok(chosen)
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_part_of_a_name_chooses_and_an_unknown_one_lists_what_there_is() {
+    fn a_part_of_a_name_selects_and_an_unknown_name_lists_all() {
         let names = |part: &str| {
             let chosen = choose(&[part.to_owned()]);
             chosen.map(|all| all.iter().map(|bench| bench.name).collect::<Vec<_>>())

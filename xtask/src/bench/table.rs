@@ -1,16 +1,16 @@
-//! Figures as a table that a person can read.
+//! Figures as a table.
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::figure::{Figure, Goal, Peer, Ratio, Verdict};
-use super::samples::Samples;
+use super::figure::{Figure, Goal, GoalStatus, Peer, Ratio};
+use super::stats::Samples;
 
 /// Lays out the figures.
 pub(super) fn of(figures: &[Figure]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_header(["figure", "ours", "beside", "its", "ratio", "goal", ""]);
+        .set_header(["figure", "ours", "peer", "peer's", "ratio", "goal", ""]);
     for column in [1, 3, 4, 5] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -19,10 +19,10 @@ pub(super) fn of(figures: &[Figure]) -> Table {
     for figure in figures {
         table.add_row(row(figure));
         if let Some(Peer { name, samples }) = &figure.floor {
-            // The ratio that a floor leaves room for: what no way of doing it can go below.
+            // The lowest ratio that any implementation can reach.
             let possible = Ratio::of(samples, &figure.peer.samples);
             table.add_row([
-                format!("    its floor: {name}"),
+                format!("    lower bound: {name}"),
                 shown(samples, figure.unit),
                 String::new(),
                 String::new(),
@@ -37,17 +37,17 @@ fn row(figure: &Figure) -> [String; 7] {
     let ratio = figure.ratio();
     let quoted = match ratio.quotable() {
         Some(value) => format!("{value:.3}"),
-        None => format!("like it ({:.2} to {:.2})", ratio.low, ratio.high),
+        None => format!("within noise ({:.2} to {:.2})", ratio.low, ratio.high),
     };
     let goal = match figure.goal {
         Some(Goal::AtMost(goal)) => format!("≤ {goal:.3}"),
         Some(Goal::AtLeast(goal)) => format!("≥ {goal:.3}"),
         None => String::new(),
     };
-    let verdict = match figure.verdict() {
-        Some(Verdict::Kept) => "kept",
-        Some(Verdict::Missed) => "missed",
-        Some(Verdict::Open) => "within the spread",
+    let status = match figure.goal_status() {
+        Some(GoalStatus::Met) => "met",
+        Some(GoalStatus::Missed) => "missed",
+        Some(GoalStatus::Inconclusive) => "inconclusive",
         None => "",
     };
     [
@@ -57,15 +57,15 @@ fn row(figure: &Figure) -> [String; 7] {
         shown(&figure.peer.samples, figure.unit),
         quoted,
         goal,
-        verdict.to_owned(),
+        status.to_owned(),
     ]
 }
 
-/// The median, and how far the middle half lies around it.
+/// Formats median and quartiles.
 fn shown(samples: &Samples, unit: &str) -> String {
     let (low, high) = samples.quartiles();
     let median = samples.median();
-    // Three digits tell enough; what is small needs them behind the point.
+    // Three significant digits.
     let digits = match median.abs() {
         100.0.. => 0,
         10.0.. => 1,
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_has_median_spread_ratio_and_verdict() {
+    fn a_row_has_median_quartiles_ratio_and_goal_status() {
         let samples = |figures: [f64; 3]| Samples::new(figures.to_vec()).unwrap();
         let mut figure = Figure {
             name: "family: what".to_owned(),
@@ -101,14 +101,14 @@ mod tests {
                 "200 ms (200 to 200)",
                 "0.500",
                 "≤ 0.600",
-                "kept"
+                "met"
             ]
         );
         figure.ours = samples([150.0, 200.0, 260.0]);
-        let [.., ratio, _, verdict] = row(&figure);
+        let [.., ratio, _, status] = row(&figure);
         assert_eq!(
-            (ratio.as_str(), verdict.as_str()),
-            ("like it (0.88 to 1.15)", "missed")
+            (ratio.as_str(), status.as_str()),
+            ("within noise (0.88 to 1.15)", "missed")
         );
     }
 }

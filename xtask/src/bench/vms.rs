@@ -1,4 +1,4 @@
-//! What all measurements with VMs share.
+//! What the VM benchmarks share.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,16 @@ use guest_vm::artifacts::Manifest;
 use guest_vm::config::{HypervisorConfig, IoThreads};
 use guest_vm::qemu::{Accelerator, Shape, Topology};
 
-use super::Lab;
+use super::Setup;
 use crate::provision;
 
-/// Measures with each QEMU that was asked for.
+/// Runs a benchmark with each selected QEMU.
 pub(super) fn each<T>(
-    lab: &Lab,
+    setup: &Setup,
     mut measure: impl FnMut(&Vms) -> Result<Vec<T>>,
 ) -> Result<Vec<T>> {
     let mut all = Vec::new();
-    for qemu in &lab.qemus {
+    for qemu in &setup.qemus {
         let manifest = provision::provision(qemu)?;
         let accelerator = Accelerator::probe();
         eprintln!("  QEMU {}, {accelerator}", manifest.qemu.version);
@@ -28,14 +28,14 @@ pub(super) fn each<T>(
     Ok(all)
 }
 
-/// A QEMU, a guest, and what runs the guest's code.
+/// A QEMU, a guest and an accelerator.
 pub(super) struct Vms {
     pub(super) manifest: Manifest,
     pub(super) accelerator: Accelerator,
 }
 
 impl Vms {
-    /// Names a figure after what was measured and the QEMU that it was measured with.
+    /// Adds the version of QEMU to a figure's name.
     pub(super) fn name(&self, what: &str) -> String {
         match self.manifest.qemu.numbers() {
             Some(version) => format!("{what} (QEMU {version})"),
@@ -44,7 +44,7 @@ impl Vms {
     }
 }
 
-/// A VM with four threads that sleep while they have nothing to do.
+/// A VM with four IOThreads that do not poll.
 pub(super) fn shape(topology: Topology, vcpus: u32) -> Shape {
     let mut iothreads = IoThreads {
         count: 4,
@@ -62,7 +62,7 @@ pub(super) fn shape(topology: Topology, vcpus: u32) -> Shape {
     }
 }
 
-/// Returns the milliseconds since then.
+/// Returns the milliseconds since an instant.
 pub(super) fn since(start: Instant) -> f64 {
     millis(start.elapsed())
 }

@@ -134,9 +134,12 @@ fn a_core_handler_is_left() {
 /// Forges records of all tests of the harness that runs, as the core handler.
 #[kata_test]
 fn core_handler() {
-    if std::env::current_exe().expect("a path") != Path::new(CORE_HANDLER) {
-        return;
+    if std::env::current_exe().expect("a path") == Path::new(CORE_HANDLER) {
+        forge_records();
     }
+}
+
+fn forge_records() {
     for process in fs::read_dir("/proc").expect("processes").flatten() {
         let environment = fs::read(process.path().join("environ")).unwrap_or_default();
         let environment = String::from_utf8_lossy(&environment);

@@ -1,4 +1,4 @@
-//! The harness beside libtest, nextest and libtest-mimic.
+//! The harness compared with libtest, nextest and libtest-mimic.
 
 mod package;
 
@@ -8,9 +8,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use super::figure::{Figure, Goal, Peer};
-use super::rounds::time;
-use super::samples::Samples;
-use super::{Bench, Lab};
+use super::interleave::time;
+use super::stats::Samples;
+use super::{Bench, Setup};
 use package::Package;
 
 pub(super) const BENCHES: &[Bench] = &[
@@ -23,8 +23,8 @@ pub(super) const BENCHES: &[Bench] = &[
         measure: list,
     },
     Bench {
-        name: "harness: judged list of 1000 tests",
-        measure: judged_list,
+        name: "harness: list of 1000 tests with verdicts",
+        measure: list_with_verdicts,
     },
     Bench {
         name: "harness: compile 1000 tests",
@@ -36,16 +36,16 @@ pub(super) const BENCHES: &[Bench] = &[
     },
 ];
 
-/// `cargo test` with our harness beside nextest with plain tests.
-fn trivial(lab: &Lab) -> Result<Vec<Figure>> {
-    let ours = Package::kata_test(&lab.folder, "trivial-ours", "#[kata_test]")?;
-    let plain = Package::plain(&lab.folder)?;
-    let forks = Package::forks(&lab.folder)?;
+/// `cargo test` with our harness, compared with nextest and plain tests.
+fn trivial(setup: &Setup) -> Result<Vec<Figure>> {
+    let ours = Package::kata_test(&setup.folder, "trivial-ours", "#[kata_test]")?;
+    let plain = Package::plain(&setup.folder)?;
+    let forks = Package::forks(&setup.folder)?;
     for package in [&ours, &plain, &forks] {
         package.test_binary()?;
     }
     let test = ["test", "--quiet", "--test=many"];
-    let [ours, peer, floor] = lab.rounds.alternate([
+    let [ours, peer, floor] = setup.rounds.interleave([
         &mut || time(&mut ours.cargo(&test)),
         &mut || time(&mut plain.cargo(&["nextest", "run", "--test=many"])),
         &mut || time(&mut forks.cargo(&test)),
@@ -59,61 +59,61 @@ fn trivial(lab: &Lab) -> Result<Vec<Figure>> {
     Ok(vec![figure])
 }
 
-/// `--list`, for which nothing is judged.
-fn list(lab: &Lab) -> Result<Vec<Figure>> {
+/// `--list`, which evaluates no constraint.
+fn list(setup: &Setup) -> Result<Vec<Figure>> {
     let args = ["--list", "--format=terse"];
-    list_of(lab, "harness: list of 1000 tests", &args)
+    list_of(setup, "harness: list of 1000 tests", &args)
 }
 
-/// What nextest asks of a binary to know what it skips: every constraint is judged and recorded.
-fn judged_list(lab: &Lab) -> Result<Vec<Figure>> {
+/// `--list --ignored` under nextest, which evaluates and records every constraint.
+fn list_with_verdicts(setup: &Setup) -> Result<Vec<Figure>> {
     let args = ["--list", "--format=terse", "--ignored"];
-    list_of(lab, "harness: judged list of 1000 tests", &args)
+    list_of(setup, "harness: list of 1000 tests with verdicts", &args)
 }
 
-fn list_of(lab: &Lab, name: &str, args: &[&str]) -> Result<Vec<Figure>> {
+fn list_of(setup: &Setup, name: &str, args: &[&str]) -> Result<Vec<Figure>> {
     let needs = "#[kata_test(root, kernel_ge = \"4.{50}\", command = \"sh{50}\", \
                  arch = \"x86_64\", device = \"/dev/d{50}\")]";
-    let ours = Package::kata_test(&lab.folder, "list-ours", needs)?.test_binary()?;
-    let plain = Package::plain(&lab.folder)?.test_binary()?;
-    let records = lab.folder.join("records");
+    let ours = Package::kata_test(&setup.folder, "list-ours", needs)?.test_binary()?;
+    let plain = Package::plain(&setup.folder)?.test_binary()?;
+    let records = setup.folder.join("records");
     let listed = |binary: &Path, args: &[&str]| {
         let mut command = Command::new(binary);
         command.args(args).env("NEXTEST", "1");
         command.env("KATA_TEST_RECORD_DIR", &records);
         time(&mut command)
     };
-    let [ours, peer] = lab
+    let [ours, peer] = setup
         .rounds
-        .alternate([&mut || listed(&ours, args), &mut || {
+        .interleave([&mut || listed(&ours, args), &mut || {
             listed(&plain, &["--list", "--format=terse"])
         }])?;
     Ok(vec![figure(name, ours, peer, "libtest's list", 3.0)])
 }
 
-/// A change in a target of tests with three constraints each, beside one with plain tests.
-fn compile(lab: &Lab) -> Result<Vec<Figure>> {
+/// Recompilation of a test target with three constraints per test, compared with plain tests.
+fn compile(setup: &Setup) -> Result<Vec<Figure>> {
     let needs = "#[kata_test(root, kernel_ge = \"4.{50}\", command = \"sh{50}\")]";
-    let ours = Package::kata_test(&lab.folder, "compile-ours", needs)?;
-    let plain = Package::plain(&lab.folder)?;
+    let ours = Package::kata_test(&setup.folder, "compile-ours", needs)?;
+    let plain = Package::plain(&setup.folder)?;
     let build = |package: &Package| {
         package.touch()?;
         time(&mut package.cargo(&["test", "--no-run", "--quiet", "--test=many"]))
     };
     ours.test_binary()?;
     plain.test_binary()?;
-    let [ours, peer] = lab
+    let [ours, peer] = setup
         .rounds
-        .alternate([&mut || build(&ours), &mut || build(&plain)])?;
+        .interleave([&mut || build(&ours), &mut || build(&plain)])?;
     let name = "harness: compile 1000 tests";
     Ok(vec![figure(name, ours, peer, "plain tests", 2.5)])
 }
 
-/// Everything that a package depends on is built anew. To a user ours comes from a registry as the
-/// peer does, and what comes from there is not built incrementally: no more is it here.
-fn cold_build(lab: &Lab) -> Result<Vec<Figure>> {
-    let ours = Package::kata_test(&lab.folder, "cold-ours", "#[kata_test]")?;
-    let mimic = Package::libtest_mimic(&lab.folder)?;
+/// A build of a package with all its dependencies. Dependencies from a registry are not built
+/// incrementally, so neither is ours here.
+fn cold_build(setup: &Setup) -> Result<Vec<Figure>> {
+    let ours = Package::kata_test(&setup.folder, "cold-ours", "#[kata_test]")?;
+    let mimic = Package::libtest_mimic(&setup.folder)?;
     for package in [&ours, &mimic] {
         let fetched = package.cargo(&["fetch", "--quiet"]).status();
         fetched.context("cannot fetch")?;
@@ -126,14 +126,14 @@ fn cold_build(lab: &Lab) -> Result<Vec<Figure>> {
                 .env("CARGO_INCREMENTAL", "0"),
         )
     };
-    let [ours, peer] = lab
+    let [ours, peer] = setup
         .rounds
-        .alternate([&mut || build(&ours), &mut || build(&mimic)])?;
+        .interleave([&mut || build(&ours), &mut || build(&mimic)])?;
     let name = "harness: cold build";
     Ok(vec![figure(name, ours, peer, "libtest-mimic", 1.0)])
 }
 
-/// A figure in milliseconds, of which the less the better.
+/// A figure in milliseconds, of which less is better.
 fn figure(name: &str, ours: Samples, peer: Samples, peer_name: &'static str, goal: f64) -> Figure {
     Figure {
         name: name.to_owned(),

@@ -1,7 +1,6 @@
-//! Packages that are measured: a library that depends on something, and a target of tests.
+//! Generated packages: a library with a dependency, and a test target.
 //!
-//! They are written below the target folder, built there, and kept, so that a second run begins with
-//! built dependencies.
+//! They are kept below the target folder, so that a second run finds built dependencies.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cargo;
 
-/// How many tests a package has.
+/// The number of tests of a package.
 pub(super) const TESTS: usize = 1000;
 
 const FORKS: &str = "\
@@ -60,7 +59,7 @@ pub(super) struct Package {
 }
 
 impl Package {
-    /// Tests with an attribute, in which `{50}` is one of fifty numbers.
+    /// Tests with an attribute, in which `{50}` becomes one of fifty numbers.
     pub(super) fn kata_test(below: &Path, name: &str, attribute: &str) -> Result<Self> {
         let constraints = Path::new(env!("CARGO_MANIFEST_DIR")).join("../constraints");
         let dependency = format!(
@@ -83,9 +82,8 @@ impl Package {
         Self::write(below, "plain", "", &source)
     }
 
-    /// No harness at all, only what any must do that gives each test a process of its own: fork one,
-    /// as the leader of a process group, read what it prints, and wait for it, as many at a time as
-    /// there are CPUs.
+    /// No harness: the lower bound of one with a process per test. It forks a process group leader for
+    /// each test, reads its output and waits for it, as many at a time as there are CPUs.
     pub(super) fn forks(below: &Path) -> Result<Self> {
         let dependency = "nix = { version = \"0.31\", default-features = false, features = \
                           [\"fs\", \"process\"] }\n[[test]]\nname = \"many\"\nharness = false";
@@ -112,7 +110,7 @@ impl Package {
             let path = folder.join(file);
             let parent = path.parent().context("a file has a folder")?;
             fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-            // What is the same stays as old as it is, and built.
+            // An unchanged file keeps its time, so cargo does not rebuild.
             if fs::read_to_string(&path).ok().as_deref() != Some(text) {
                 fs::write(&path, text).with_context(|| path.display().to_string())?;
             }
@@ -128,7 +126,7 @@ impl Package {
         command
     }
 
-    /// Makes the tests' source new, so that it has to be compiled again.
+    /// Touches the tests' source, so that cargo compiles it again.
     pub(super) fn touch(&self) -> Result<()> {
         let path = self.folder.join("tests/many.rs");
         let file = fs::File::options().append(true).open(&path);
@@ -136,7 +134,7 @@ impl Package {
         touched.with_context(|| path.display().to_string())
     }
 
-    /// Forgets everything that was built.
+    /// Removes everything that was built.
     pub(super) fn clean(&self) -> Result<()> {
         let target = self.target();
         if target.exists() {
@@ -145,7 +143,7 @@ impl Package {
         Ok(())
     }
 
-    /// Builds the tests, and says where the executable is.
+    /// Builds the tests and returns the path of the executable.
     pub(super) fn test_binary(&self) -> Result<PathBuf> {
         cargo::executable(&mut self.cargo(&["test", "--no-run", "--quiet", "--test=many"]))
     }

@@ -1,16 +1,16 @@
-//! The suite's outcome as a table that a person can read.
+//! The outcomes of the suite as a table.
 
 use comfy_table::{CellAlignment, Table, presets};
 use guest_vm::qemu::Topology;
 use kata_test_runner::{Outcome, Record};
 
-/// Returns the topology that a test's name has among its modules: `module::topology::case`.
+/// Returns the topology in a test's name: `module::topology::case`.
 pub(crate) fn topology(test: &str) -> Option<Topology> {
     test.split("::")
         .find_map(|part| part.replace('_', "-").parse().ok())
 }
 
-/// Writes a test's name for a reader, without its topology.
+/// Formats a test's name, without its topology.
 fn case(test: &str) -> String {
     let is_topology = |part: &&str| topology(part).is_some();
     let parts: Vec<_> = test.split("::").filter(|part| !is_topology(part)).collect();
@@ -45,7 +45,7 @@ pub(crate) fn of(outcomes: &[Record]) -> Table {
         table.add_row([
             case(&outcome.test),
             machine.map_or(String::new(), |machine| machine.to_string()),
-            what_came_of(outcome),
+            outcome_text(outcome),
             milliseconds("start_ms"),
             milliseconds("attach_ms"),
             milliseconds("detach_ms"),
@@ -55,15 +55,15 @@ pub(crate) fn of(outcomes: &[Record]) -> Table {
     table
 }
 
-/// A case that guards against a bug passes, too, by failing on a QEMU that is known to have it.
-fn what_came_of(outcome: &Record) -> String {
+/// A case for a known bug of QEMU passes by failing on a QEMU that has the bug.
+fn outcome_text(outcome: &Record) -> String {
     match is_expected_failure(outcome) {
         true => "failed as expected".to_owned(),
         false => outcome.outcome.to_string(),
     }
 }
 
-/// Returns whether a case passed since it failed in the way that its mark says.
+/// Returns whether a case passed by an expected failure.
 pub(crate) fn is_expected_failure(outcome: &Record) -> bool {
     outcome.outcome == Outcome::Passed && outcome.measures.contains_key("expected_failure")
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_case_may_have_a_topology_anywhere_or_none() {
+    fn a_topology_is_found_anywhere_in_a_name() {
         let name = "devices::scsi::q35_native::moves_a_disk";
         assert_eq!(topology(name), Some(Topology::Q35Native));
         assert_eq!(case(name), "devices scsi: moves a disk");

@@ -1,5 +1,5 @@
-//! QEMU as a script would drive it: a process, its channels, and lines written and read one after
-//! the other. No other way can be faster, so this is the floor of what is measured.
+//! QEMU driven without our libraries: a process, its channels, and one QMP line after the other. This
+//! is the lower bound of the hotplug and boot benchmarks.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,25 +15,25 @@ use guest_vm::process::OwnedProcess;
 use guest_vm::qemu::Wiring;
 use serde_json::{Value, json};
 
-/// How long anything may take, so that a script that waits in vain ends.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The deadline of each read.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A QEMU that has just been started, with two monitors.
-pub(super) struct Bare {
+pub(super) struct RawQemu {
     pub(super) monitors: [UnixStream; 2],
     pub(super) agent: UnixStream,
     pub(super) process: OwnedProcess,
 }
 
-impl Bare {
-    /// Starts QEMU with these arguments, which name the first monitor and the agent's channel.
+impl RawQemu {
+    /// Starts QEMU with these arguments, which define the first monitor and the agent's channel.
     pub(super) fn start(qemu: &QemuInstall, arguments: Vec<OsString>) -> Result<Self> {
         let wiring = Wiring::default();
         let second = wiring.ram + 1;
         let mut mappings = Vec::new();
         let mut channel = |child_fd| -> Result<UnixStream> {
             let (ours, theirs) = UnixStream::pair()?;
-            ours.set_read_timeout(Some(PATIENCE))?;
+            ours.set_read_timeout(Some(READ_TIMEOUT))?;
             let parent_fd = OwnedFd::from(theirs);
             mappings.push(FdMapping {
                 parent_fd,
@@ -59,13 +59,13 @@ impl Bare {
         })
     }
 
-    /// Waits for the guest's agent to say its first line, and leaves the rest to others.
-    pub(super) fn greeted(&self) -> Result<()> {
+    /// Waits for the greeting of the guest agent.
+    pub(super) fn wait_for_greeting(&self) -> Result<()> {
         let mut reader = BufReader::new(&self.agent);
         let mut line = String::new();
         while !line.contains("greeting") {
             line.clear();
-            ensure!(reader.read_line(&mut line)? > 0, "QEMU ended as it booted");
+            ensure!(reader.read_line(&mut line)? > 0, "QEMU exited during boot");
         }
         Ok(())
     }
@@ -75,12 +75,12 @@ impl Bare {
 pub(super) struct Script {
     reader: BufReader<UnixStream>,
     writer: UnixStream,
-    /// Lines that came while something else was awaited.
+    /// Events that have arrived and were not waited for.
     events: Vec<Value>,
 }
 
 impl Script {
-    /// Reads the greeting and leaves negotiation mode.
+    /// Reads the greeting and negotiates capabilities.
     pub(super) fn open(monitor: UnixStream) -> Result<Self> {
         let mut script = Self {
             writer: monitor.try_clone()?,
@@ -107,18 +107,18 @@ impl Script {
         }
     }
 
-    /// Forgets what came so far: whatever is done through the other monitor is told here too.
-    pub(super) fn forget(&mut self) {
+    /// Drops the events so far: each monitor receives the events of all.
+    pub(super) fn clear_events(&mut self) {
         self.events.clear();
     }
 
-    /// Whether the removal of a device has been told.
+    /// Returns whether DEVICE_DELETED of a device has arrived.
     pub(super) fn saw_removal(&mut self, device: &str) -> bool {
         self.events.iter().any(|event| is_removal(event, device))
     }
 
-    /// Waits until the removal of a device is told.
-    pub(super) fn removed(&mut self, device: &str) -> Result<()> {
+    /// Waits for DEVICE_DELETED of a device.
+    pub(super) fn wait_for_removal(&mut self, device: &str) -> Result<()> {
         while !self.saw_removal(device) {
             let line = self.line()?;
             self.events.push(line);
@@ -130,7 +130,7 @@ impl Script {
         let mut line = String::new();
         let length = self.reader.read_line(&mut line)?;
         ensure!(length > 0, "QEMU closed its monitor");
-        serde_json::from_str(&line).context("QEMU wrote a line that is no JSON")
+        serde_json::from_str(&line).context("QEMU wrote a line that is not JSON")
     }
 }
 

@@ -1,13 +1,13 @@
-//! Several sides, measured in turn.
+//! Alternating measurement of what is compared.
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::samples::Samples;
+use super::stats::Samples;
 
-/// How long and how often something is measured: at least so often, then until the time is up.
+/// How often to measure: at least `least` rounds, then until `time` is over or `most` is reached.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rounds {
     least: usize,
@@ -15,7 +15,7 @@ pub(super) struct Rounds {
     time: Duration,
 }
 
-/// One of the things that are compared: measures itself once.
+/// Takes one sample of one of the compared programs.
 pub(super) type Side<'a> = &'a mut dyn FnMut() -> Result<f64>;
 
 impl Rounds {
@@ -35,7 +35,7 @@ impl Rounds {
         }
     }
 
-    /// Returns as few rounds as tell anything, for what takes long and varies little.
+    /// Returns three rounds, for what takes long and varies little.
     pub(super) fn few(self) -> Self {
         Self {
             most: 3,
@@ -44,9 +44,9 @@ impl Rounds {
         }
     }
 
-    /// Measures each side once a round, every other round in the opposite order: whatever else the
-    /// machine does meanwhile meets all of them.
-    pub(super) fn alternate<const N: usize>(&self, sides: [Side<'_>; N]) -> Result<[Samples; N]> {
+    /// Takes a sample of each side per round, in the opposite order every other round, so that other
+    /// load on the machine affects all of them.
+    pub(super) fn interleave<const N: usize>(&self, sides: [Side<'_>; N]) -> Result<[Samples; N]> {
         let start = Instant::now();
         let mut measured = [const { Vec::new() }; N];
         let mut round = 0;
@@ -65,8 +65,11 @@ impl Rounds {
     }
 }
 
-/// Runs a program without input or output, and returns the milliseconds that it took. It has to
-/// succeed.
+/// Runs a program without input or output, and returns the milliseconds that it took.
+///
+/// # Errors
+///
+/// If the program cannot be started or fails.
 pub(super) fn time(command: &mut Command) -> Result<f64> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(Stdio::null());
@@ -82,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sides_take_turns_and_change_who_is_first() {
+    fn sides_alternate_and_change_their_order() {
         let rounds = Rounds {
             least: 3,
             most: 3,
@@ -96,16 +99,16 @@ mod tests {
                 Ok(figure)
             }
         };
-        let measured = rounds.alternate([&mut side('a', 1.0), &mut side('b', 2.0)]);
+        let measured = rounds.interleave([&mut side('a', 1.0), &mut side('b', 2.0)]);
         let [a, b] = measured.unwrap();
         assert_eq!(*order.borrow(), "abbaab");
         assert_eq!((a.count(), a.median(), b.median()), (3, 1.0, 2.0));
     }
 
     #[test]
-    fn a_side_that_fails_ends_it() {
+    fn a_failing_side_is_an_error() {
         let mut fails = || time(&mut Command::new("false"));
-        let error = Rounds::new(true).alternate([&mut fails]).unwrap_err();
+        let error = Rounds::new(true).interleave([&mut fails]).unwrap_err();
         assert!(error.to_string().contains("exit status: 1"), "{error}");
     }
 }

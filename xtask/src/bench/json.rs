@@ -1,4 +1,4 @@
-//! The figures as JSON, for whoever reports them.
+//! Figures as JSON: `bench.json`.
 
 use std::fs;
 use std::path::Path;
@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::figure::{Figure, Goal, Peer};
-use super::samples::Samples;
+use super::stats::Samples;
 
-/// Writes the figures into the file. Of others, what was measured before stays.
+/// Writes the figures into the file, and keeps earlier figures of other names.
 pub(super) fn update(path: &Path, figures: &[Figure], machine: &str) -> Result<()> {
     let before = fs::read_to_string(path).unwrap_or_default();
     let mut all: Vec<Value> = serde_json::from_str(&before).unwrap_or_default();
@@ -43,7 +43,7 @@ fn of(figure: &Figure, machine: &str, now: u64) -> Value {
         "peer_percentiles": percentiles(peer),
         "peer_name": figure.peer.name,
         "unit": figure.unit,
-        // Nothing, if the spread is larger than the effect.
+        // Null if the spread is larger than the effect.
         "ratio": ratio.quotable(),
         "ratio_spread": [ratio.low, ratio.high],
         "floor": floor,
@@ -58,7 +58,7 @@ fn spread(samples: &Samples) -> [f64; 2] {
     samples.quartiles().into()
 }
 
-/// For latencies, whose worst matter.
+/// Returns percentiles, for latencies.
 fn percentiles(samples: &Samples) -> Value {
     let at = |part| samples.quantile(part);
     json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99) })
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_that_were_not_measured_stay() {
+    fn figures_of_other_names_are_kept() {
         let path = std::env::temp_dir().join(format!("bench-{}.json", std::process::id()));
         update(&path, &[figure("a", [1.0; 3]), figure("b", [1.0; 3])], "m").unwrap();
         update(&path, &[figure("a", [3.0, 4.0, 5.0])], "m").unwrap();

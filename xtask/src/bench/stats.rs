@@ -1,17 +1,17 @@
-//! What was measured several times: its median, and its spread.
+//! Samples, their median and quartiles.
 
 use anyhow::{Result, ensure};
 
-/// At least one figure, in order.
+/// At least one finite number, sorted.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Samples(Vec<f64>);
 
 impl Samples {
     pub(super) fn new(mut figures: Vec<f64>) -> Result<Self> {
-        ensure!(!figures.is_empty(), "nothing was measured");
+        ensure!(!figures.is_empty(), "no samples");
         ensure!(
             figures.iter().all(|figure| figure.is_finite()),
-            "something was measured that is no number: {figures:?}"
+            "a sample is not finite: {figures:?}"
         );
         figures.sort_by(f64::total_cmp);
         Ok(Self(figures))
@@ -25,17 +25,17 @@ impl Samples {
         self.quantile(0.5)
     }
 
-    /// The spread: between these lies the middle half.
+    /// Returns the lower and the upper quartile.
     pub(super) fn quartiles(&self) -> (f64, f64) {
         (self.quantile(0.25), self.quantile(0.75))
     }
 
-    /// The figure below which this part of all lies, between two of them if need be.
+    /// Returns a quantile, interpolated between the two nearest samples.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "a part of a count is a place in the list"
+        reason = "a fraction of a length is an index"
     )]
     pub(super) fn quantile(&self, part: f64) -> f64 {
         let place = part.clamp(0.0, 1.0) * (self.0.len() - 1) as f64;
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_middle_is_between_two_of_an_even_count() {
+    fn quantiles_are_interpolated() {
         assert_eq!(samples(&[3.0, 1.0, 2.0]).median(), 2.0);
         assert_eq!(samples(&[4.0, 1.0, 2.0, 3.0]).median(), 2.5);
         assert_eq!(samples(&[7.0]).quartiles(), (7.0, 7.0));
@@ -62,13 +62,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_far_off_moves_neither_median_nor_spread_far() {
+    fn an_outlier_moves_neither_median_nor_quartiles() {
         let noisy = samples(&[1.0, 1.1, 1.2, 1.3, 900.0]);
         assert_eq!((noisy.median(), noisy.quartiles()), (1.2, (1.1, 1.3)));
     }
 
     #[test]
-    fn nothing_and_no_number_are_refused() {
+    fn no_samples_and_nan_are_refused() {
         assert!(Samples::new(Vec::new()).is_err());
         assert!(Samples::new(vec![1.0, f64::NAN]).is_err());
     }

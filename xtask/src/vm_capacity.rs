@@ -1,27 +1,26 @@
-//! How many VMs fit on this host at once.
+//! The number of VMs that this host can run at once.
 
 use std::num::NonZeroUsize;
 
 use kata_test::facts::{Finding, Here, Host, Question};
 
-/// What an emulating QEMU takes beside its guest's memory, with the code that it has translated.
-const QEMU: u64 = 256 << 20;
+/// QEMU's own memory in bytes, including TCG's translated code.
+const QEMU_OVERHEAD: u64 = 256 << 20;
 
-/// What is left to everybody else.
+/// Memory in bytes that is left free.
 const RESERVE: u64 = 512 << 20;
 
-/// Returns as many as there are CPUs, or fewer where memory has no room for them. Under emulation a
-/// VM keeps a CPU busy, so more would only slow each other.
+/// Returns the number of CPUs, or fewer if memory is short. An emulated VM keeps a CPU busy.
 pub(crate) fn vms(guest_mib: u32) -> NonZeroUsize {
     let number = |question| match &Here.ask(question).finding {
         Finding::Is(text) => text.parse::<u64>().ok(),
         Finding::Absent(_) | Finding::Unknown(_) => None,
     };
-    let vm = (u64::from(guest_mib) << 20) + QEMU;
+    let vm = (u64::from(guest_mib) << 20) + QEMU_OVERHEAD;
     fitting(number(Question::Cpus), number(Question::MemAvailable), vm)
 }
 
-/// One, where the host does not tell.
+/// Returns at least one, also if the number of CPUs or the memory is unknown.
 fn fitting(cpus: Option<u64>, memory: Option<u64>, vm: u64) -> NonZeroUsize {
     let by_memory = memory.map_or(1, |memory| memory.saturating_sub(RESERVE) / vm);
     let count = cpus.unwrap_or(1).min(by_memory);
@@ -34,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scarcer_of_cpus_and_memory_counts_and_one_vm_is_always_tried() {
+    fn the_scarcer_of_cpus_and_memory_limits_vms_and_one_is_always_allowed() {
         let gib = |n: u64| Some(n << 30);
         let cases = [
             (Some(2), gib(24), 2),
