@@ -6,9 +6,9 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use cargo_kata_test::cli::test::say_files;
-use guest_vm::artifacts::{BadChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
+use guest_vm::artifacts::{InvalidQemuChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
 use guest_vm::config::{self, HypervisorConfig};
-use guest_vm::qemu::{Accelerator, NoTopology, Topology};
+use guest_vm::qemu::{Accelerator, Topology, UnknownTopology};
 use guest_vm::warm::WarmStore;
 use kata_test_runner::{Outcome, Record, Run};
 
@@ -64,7 +64,7 @@ const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 #[derive(Clone)]
 pub(crate) struct Qemus(pub(crate) Vec<QemuChoice>);
 
-pub(crate) fn qemus(text: &str) -> Result<Qemus, BadChoice> {
+pub(crate) fn qemus(text: &str) -> Result<Qemus, InvalidQemuChoice> {
     if text == "all" {
         let suites = SUITES.map(|suite| QemuChoice::Suite(suite.to_owned()));
         return Ok(Qemus(suites.to_vec()));
@@ -79,7 +79,7 @@ enum Machines {
     One(Topology),
 }
 
-fn machines(text: &str) -> Result<Machines, NoTopology> {
+fn machines(text: &str) -> Result<Machines, UnknownTopology> {
     match text {
         "all" => Ok(Machines::All),
         _ => text.parse().map(Machines::One),
@@ -144,14 +144,14 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
         println!("note: cannot remove unfinished templates of an earlier run: {error}");
     }
     // Discards the notes of earlier runs.
-    drop(store.take_notes());
+    drop(store.take_fallback_notes());
     let interrupts = Interrupts::watch()?;
     let status = command.status().context("cannot run the suite")?;
 
     let outcomes = run.merge()?;
     println!("{}", it_table::of(&outcomes));
     println!("{}", environment(&manifest));
-    for why in store.take_notes() {
+    for why in store.take_fallback_notes() {
         println!("note: guests were booted cold instead of restored: {why}");
     }
     say_files(run.dir());

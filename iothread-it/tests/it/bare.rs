@@ -40,7 +40,7 @@ impl Bare {
     }
 
     /// Returns how QEMU ended, if it has, and what it said.
-    pub(crate) fn last_words(&self) -> String {
+    pub(crate) fn exit_report(&self) -> String {
         let moment = Deadline::after(Duration::from_secs(1));
         let exit = self.process.wait(moment);
         let exit = exit.map(|exit| format!("QEMU ended with {exit}; "));

@@ -24,7 +24,8 @@ impl Command for Fly {
 
 fn version() -> Result<QemuVersion> {
     let qemu = Manifest::find()?.qemu;
-    qemu.numbers().context("the manifest's QEMU has no version")
+    qemu.parsed_version()
+        .context("the manifest's QEMU has no version")
 }
 
 /// The schema is one line of some 250 kB.

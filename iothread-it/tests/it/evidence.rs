@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use guest_vm::guest::protocol::{Direction, Load};
 use guest_vm::process::ProcessId;
 use guest_vm::qemu::Trace;
-use guest_vm::qemu::evidence::Ticks;
+use guest_vm::qemu::cpu_time::CpuTicks;
 use guest_vm::vm::Vm;
 use iothread_hotplug::DiskSpec;
 use iothread_pool::{Assignment, DeviceId, IoThreadId, Lease};
@@ -44,7 +44,7 @@ pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
         duration_ms: SLICE_MS,
         operations: None,
     };
-    let main_loop = || Ticks::of(vm.process(), vm.process().pid());
+    let main_loop = || CpuTicks::of(vm.process(), vm.process().pid());
     let (before, main_before) = (ticks(vm.qmp(), vm.process())?, main_loop()?);
     let patience = soon();
     loop {
@@ -73,8 +73,8 @@ pub(crate) fn during(
     Ok(since(&before, ticks(qmp, qemu)?))
 }
 
-fn since(before: &BTreeMap<IoThreadId, Ticks>, now: BTreeMap<IoThreadId, Ticks>) -> Gained {
-    let gained = |(thread, ticks): (IoThreadId, Ticks)| {
+fn since(before: &BTreeMap<IoThreadId, CpuTicks>, now: BTreeMap<IoThreadId, CpuTicks>) -> Gained {
+    let gained = |(thread, ticks): (IoThreadId, CpuTicks)| {
         let gained = ticks.since(before[&thread]);
         (thread, gained)
     };
@@ -196,12 +196,12 @@ fn traced(vm: &Vm, trace: &Trace) -> Result<BTreeMap<Option<IoThreadId>, usize>>
     std::iter::once(Ok(main_loop)).chain(threads).collect()
 }
 
-fn ticks(qmp: &Qmp, qemu: ProcessId) -> Result<BTreeMap<IoThreadId, Ticks>> {
+fn ticks(qmp: &Qmp, qemu: ProcessId) -> Result<BTreeMap<IoThreadId, CpuTicks>> {
     let threads = qmp.execute(&QueryIothreads {}, soon())?;
     threads
         .into_iter()
         .map(|thread| {
-            let ticks = Ticks::of(qemu, thread.thread_id)?;
+            let ticks = CpuTicks::of(qemu, thread.thread_id)?;
             Ok((IoThreadId::new(thread.id)?, ticks))
         })
         .collect()

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, ensure};
 use guest_vm::artifacts::{Manifest, Store};
 use guest_vm::config::{self, HypervisorConfig};
 use guest_vm::guest::protocol::{Extent, Serial};
-use guest_vm::qemu::{Accelerator, Shape, Topology, Trace};
-use guest_vm::scratch::Scratch;
+use guest_vm::qemu::{Accelerator, Topology, Trace, VmSpec};
+use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{Start, Vm};
 use guest_vm::warm::WarmStore;
 use iothread_hotplug::{DiskSpec, DiskState};
@@ -84,12 +84,12 @@ fn scratch_root() -> Result<PathBuf> {
 }
 
 /// Makes a folder for a case's files.
-pub(crate) fn scratch() -> Result<Scratch> {
-    Ok(Scratch::new_in(&scratch_root()?)?)
+pub(crate) fn scratch() -> Result<ScratchDir> {
+    Ok(ScratchDir::new_in(&scratch_root()?)?)
 }
 
 /// Makes an empty disk in a folder.
-pub(crate) fn empty_disk(folder: &Scratch, name: &str) -> Result<DiskSpec> {
+pub(crate) fn empty_disk(folder: &ScratchDir, name: &str) -> Result<DiskSpec> {
     let path = folder.path().join(name);
     std::fs::File::create(&path)?.set_len(DISK_SIZE)?;
     Ok(DiskSpec::new(DeviceId::new(name)?, path))
@@ -144,7 +144,7 @@ fn qemu_is(what: &str, is_so: impl Fn(QemuVersion) -> bool) -> Verdict {
         Err(error) => return Verdict::unmet(error.to_string(), SOURCE),
     };
     let version = format!("QEMU {}", qemu.version);
-    match qemu.numbers().map(is_so) {
+    match qemu.parsed_version().map(is_so) {
         Some(true) => Verdict::met(version, SOURCE),
         Some(false) => Verdict::unmet(format!("{version} is not {what}"), SOURCE),
         None => Verdict::undetermined(format!("{version} has no numbers"), SOURCE),
@@ -162,25 +162,25 @@ pub(crate) fn configuration() -> Result<HypervisorConfig> {
 }
 
 /// Returns the shape of this run. Idle threads sleep, so that CPU time shows who worked.
-pub(crate) fn shape(topology: Topology) -> Result<Shape> {
+pub(crate) fn shape(topology: Topology) -> Result<VmSpec> {
     let mut config = configuration()?;
     config.iothreads.polling.max_ns = Some(0);
-    Ok(Shape {
+    Ok(VmSpec {
         topology,
-        ..Shape::new(config)
+        ..VmSpec::new(config)
     })
 }
 
 /// Restores a VM of a shape, or boots it if this run is to go without. Either way the time that it
 /// takes is recorded.
-fn start(shape: &Shape) -> Result<Vm> {
+fn start(shape: &VmSpec) -> Result<Vm> {
     let manifest = Manifest::find()?;
     let start = Instant::now();
     let vm = match std::env::var_os(COLD_ENV) {
         Some(_) => Vm::boot(&manifest, shape)?,
         None => Vm::restore_or_boot(&manifest, shape, &WarmStore::of(&Store::find()?))?,
     };
-    if let Start::ColdInstead(why) = vm.start() {
+    if let Start::ColdFallback(why) = vm.start() {
         eprintln!("booted, and not restored: {why}");
     }
     kata_test::measure("start_ms", start.elapsed().as_secs_f64() * 1e3);
@@ -191,7 +191,7 @@ fn start(shape: &Shape) -> Result<Vm> {
 pub(crate) struct Bench {
     /// The VM.
     pub(crate) vm: Vm,
-    scratch: Scratch,
+    scratch: ScratchDir,
 }
 
 impl Bench {
@@ -201,18 +201,18 @@ impl Bench {
     }
 
     /// Boots a VM of another shape.
-    pub(crate) fn boot_shape(shape: &Shape) -> Result<Self> {
+    pub(crate) fn boot_shape(shape: &VmSpec) -> Result<Self> {
         Self::with(start(shape)?)
     }
 
     /// Runs a case with a VM whose requests are traced.
     pub(crate) fn run_traced(
-        shape: &Shape,
+        shape: &VmSpec,
         case: impl FnOnce(&mut Self, &Trace) -> Result<()>,
     ) -> Result<()> {
         let traces = scratch()?;
         let trace = Trace::of_requests(traces.path().to_owned());
-        let shape = Shape {
+        let shape = VmSpec {
             trace: Some(trace.clone()),
             ..shape.clone()
         };
@@ -226,12 +226,17 @@ impl Bench {
     }
 
     /// Boots a VM whose monitor is reached through something that stands between.
-    pub(crate) fn boot_through(
-        shape: &Shape,
+    pub(crate) fn boot_with_monitor(
+        shape: &VmSpec,
         between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
     ) -> Result<Self> {
         let (manifest, accelerator) = (Manifest::find()?, Accelerator::probe());
-        Self::with(Vm::boot_through(&manifest, shape, accelerator, between)?)
+        Self::with(Vm::boot_with_monitor(
+            &manifest,
+            shape,
+            accelerator,
+            between,
+        )?)
     }
 
     /// Runs a case and ends the VM. A case that fails shows the guest's console.
@@ -244,7 +249,7 @@ impl Bench {
 
     /// Runs a case with a VM of another shape than this run's.
     pub(crate) fn run_shape(
-        shape: &Shape,
+        shape: &VmSpec,
         case: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         Self::run_with(start(shape)?, case)
@@ -253,7 +258,7 @@ impl Bench {
     /// Runs a case with a VM that was started otherwise.
     pub(crate) fn run_with(vm: Vm, case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let mut bench = Self::with(vm)?;
-        case(&mut bench).with_context(|| format!("the case failed{}", bench.vm.last_words()))?;
+        case(&mut bench).with_context(|| format!("the case failed{}", bench.vm.exit_report()))?;
         bench.vm.shutdown()?;
         Ok(())
     }

@@ -96,7 +96,7 @@ fn a_reset_lets_a_later_detach_complete_it(topology: Topology) -> Result<()> {
 /// Disks that go to a place where the guest does not look.
 fn out_of_sight(topology: Topology) -> Result<Hotplug> {
     let slots = SlotTable::on_bus("rp3", 1..=1);
-    let version = Manifest::find()?.qemu.numbers();
+    let version = Manifest::find()?.qemu.parsed_version();
     Ok(Hotplug::new(
         Pool::new(vec![IoThreadId::indep(0)], slots)?,
         BlockOptions::from(&shape(topology)?.config),

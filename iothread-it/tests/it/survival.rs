@@ -128,7 +128,7 @@ fn a_killed_qemu_is_told_at_once(topology: Topology) -> Result<()> {
         bail!("{error}");
     };
     ensure!(matches!(source, QmpError::Closed { .. }), "{source}");
-    let words = bench.vm.last_words().to_string();
+    let words = bench.vm.exit_report().to_string();
     ensure!(
         words.contains("signal: 9 (SIGKILL)"),
         "it ended so: {words}"

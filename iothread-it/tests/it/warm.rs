@@ -81,7 +81,7 @@ fn takes_the_host_s_clock(vm: &Vm) -> Result<()> {
 /// A disk's data goes through the guest's memory, and a reset fills all of it anew.
 fn no_guest_writes_into_its_template(topology: Topology) -> Result<()> {
     let store = store()?;
-    let key = Vm::key(&Manifest::find()?, &shape(topology)?)?;
+    let key = Vm::template_key(&Manifest::find()?, &shape(topology)?)?;
     let ram = store.ram_of(&key.context("it has a disk from the start")?);
     let mut bench = Bench::with(restored(topology, &store)?)?;
     let qemu = bench.vm.qmp().execute(&QueryVersion {}, soon())?.qemu;
@@ -177,11 +177,11 @@ fn a_store_of_others_costs_a_boot(topology: Topology) -> Result<()> {
     std::fs::set_permissions(store.folder(), Permissions::from_mode(0o777))?;
     let vm = Vm::restore_or_boot(&Manifest::find()?, &shape(topology)?, &store)?;
     ensure!(
-        matches!(vm.start(), Start::ColdInstead(WarmError::Foreign { .. })),
+        matches!(vm.start(), Start::ColdFallback(WarmError::Foreign { .. })),
         "{:?}",
         vm.start()
     );
-    let notes = store.take_notes();
+    let notes = store.take_fallback_notes();
     ensure!(
         notes
             .iter()
@@ -203,7 +203,7 @@ fn restored(topology: Topology, store: &WarmStore) -> Result<Vm> {
     let vm = Vm::restore_or_boot(&Manifest::find()?, &shape(topology)?, store)?;
     match vm.start() {
         Start::Restored => Ok(vm),
-        Start::ColdInstead(why) => bail!("it was booted: {why:?}"),
+        Start::ColdFallback(why) => bail!("it was booted: {why:?}"),
         Start::Cold => bail!("it was booted"),
     }
 }

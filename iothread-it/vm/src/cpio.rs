@@ -1,12 +1,11 @@
-//! The archive format that Linux unpacks at boot, and our agent from a disk: cpio, in its `newc`
-//! form.
+//! Writes cpio archives in the `newc` format, which Linux unpacks at boot and the agent from a disk.
 
 use std::collections::BTreeMap;
 
-/// Files for an archive, in a fixed order and without a trace of who made them when.
+/// An archive. Its bytes depend only on the entries: no owner, no time, sorted by path.
 #[derive(Debug, Default)]
 pub struct Archive {
-    // Sorted, so that a directory comes before what is in it.
+    // Sorted, so that a directory precedes its entries.
     entries: BTreeMap<String, Entry>,
 }
 
@@ -23,7 +22,7 @@ const LINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 impl Archive {
-    /// Adds a directory; its parents have to be added as well.
+    /// Adds a directory. Its parents must be added too.
     pub fn directory(&mut self, path: &str, permissions: u32) {
         self.insert(path, DIRECTORY | permissions, (0, 0), Vec::new());
     }
@@ -33,13 +32,13 @@ impl Archive {
         self.insert(path, FILE | permissions, (0, 0), content);
     }
 
-    /// Adds a file with the folders above it that are not there yet.
+    /// Adds a file and its missing parent directories.
     pub fn file_below(&mut self, path: &str, permissions: u32, content: Vec<u8>) {
         self.parents(path);
         self.file(path, permissions, content);
     }
 
-    /// Adds a directory with those above it, as far as they are not there yet.
+    /// Adds a directory and its missing parents.
     pub fn directory_below(&mut self, path: &str) {
         self.parents(&format!("{path}/"));
     }
@@ -75,7 +74,7 @@ impl Archive {
         );
     }
 
-    /// Returns the archive's bytes, the same for the same files.
+    /// Returns the archive as bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut inode = 0;
@@ -116,7 +115,7 @@ fn append(bytes: &mut Vec<u8>, inode: u32, path: &str, entry: &Entry) {
         entry.device.0,
         entry.device.1,
         length(path.len() + 1),
-        0, // checksum, which this form does not use
+        0, // checksum, unused in this format
     ];
     bytes.extend(b"070701");
     for field in fields {
@@ -129,19 +128,19 @@ fn append(bytes: &mut Vec<u8>, inode: u32, path: &str, entry: &Entry) {
     pad(bytes);
 }
 
-/// Nothing that we pack comes near 4 GiB, where this format ends.
+/// The format has 32-bit sizes; boot images are far smaller.
 fn length(length: usize) -> u32 {
     u32::try_from(length).expect("a file in a boot image is below 4 GiB")
 }
 
-/// Names and contents start at a multiple of four.
+/// Pads to a multiple of four, where names and contents start.
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: the bytes; that Linux unpacks them is shown by every guest that boots.
+    //! **Scope**: the bytes. Every guest that boots shows that Linux unpacks them.
 
     use super::*;
 
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_brings_its_folders_and_leaves_those_that_are_there() {
+    fn missing_parents_are_added_and_existing_ones_are_kept() {
         let mut archive = Archive::default();
         archive.directory("a", 0o700);
         archive.file_below("a/b/c", 0o644, Vec::new());
@@ -167,7 +166,7 @@ mod tests {
         assert_eq!(modes, ["000041C0", "000041ED", "000081A4", "00000000"]);
     }
 
-    /// Laid out by hand after the format's description.
+    /// Written by hand from the description of the format.
     const GOLDEN: &str = "\
         07070100000001000041ED000000000000000000000002000000000000000000000000000000000000000000000000\
         0000000400000000dev\0\0\0\
@@ -179,13 +178,13 @@ mod tests {
         000000000B00000000TRAILER!!!\0\0\0\0";
 
     #[test]
-    fn the_bytes_are_these() {
+    fn the_bytes_match_the_format() {
         let bytes = archive().to_bytes();
         assert_eq!(String::from_utf8(bytes).unwrap(), GOLDEN);
     }
 
     #[test]
-    fn the_order_of_adding_does_not_show() {
+    fn the_bytes_do_not_depend_on_the_order_of_adding() {
         let mut other = Archive::default();
         other.directory("dev", 0o755);
         other.character_device("dev/console", 0o600, (5, 1));

@@ -1,12 +1,27 @@
-//! A QEMU with a guest in it, for tests: from packages or files to a running VM whose agent answers.
+//! Boots QEMU with a guest agent for tests, without root, KVM or an installed QEMU.
 //!
-//! - [`artifacts`] finds or fetches QEMU and the kernel; [`guest`] is the agent in the guest and the
-//!   image that it boots from.
-//! - [`config`] reads what Kata's configuration says about threads and disks.
-//! - [`qemu`] makes the command line and reads what each thread did; [`process`] owns what it
-//!   starts.
-//! - [`warm`] keeps guests that have booted, so that the next ones need not.
-//! - [`vm`] puts them together; [`scratch`] is where it has its files.
+//! - [`artifacts`] finds QEMU and the kernel on the host or unpacks them from packages, and writes the
+//!   result to a [`Manifest`](artifacts::Manifest).
+//! - [`guest`] builds the boot image and talks to the agent in the guest.
+//! - [`config`] reads Kata's configuration of threads and disks.
+//! - [`qemu`] makes the command line and reads the CPU time and the trace of each thread.
+//! - [`process`] runs child processes that end with their parent.
+//! - [`warm`] stores booted guests as templates and restores clones from them.
+//! - [`vm`] combines these: a [`Vm`](vm::Vm) is a running QEMU with its monitor, agent and disks.
+//! - [`scratch`] makes temporary folders and removes those of killed processes.
+//!
+//! ```no_run
+//! use guest_vm::{artifacts::Manifest, config::HypervisorConfig, qemu::VmSpec, vm::Vm};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // `cargo xtask it` or `cargo xtask plan --places vm:bookworm` writes the manifest.
+//! let manifest = Manifest::find()?;
+//! let vm = Vm::boot(&manifest, &VmSpec::new(HypervisorConfig::default()))?;
+//! println!("Linux {}", vm.greeting().kernel);
+//! vm.shutdown()?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod artifacts;
 pub mod config;

@@ -1,12 +1,12 @@
-//! Folders for what a VM needs on disk and nobody needs afterwards.
+//! Temporary folders that are removed even if their owner is killed.
 //!
-//! A folder is removed with its owner. An owner that is killed cannot do that, so whoever makes
-//! the next folder removes those that have lost their owner: each owner holds a lock in its folder,
-//! which ends with the process however that ends.
+//! A [`ScratchDir`] removes its folder when it is dropped. Its owner holds a lock on a file in the
+//! folder, which the kernel releases when the process ends. Each new [`ScratchDir`] removes the folders
+//! whose lock is free.
 //!
-//! Below a folder that a caller names there may be anything. What is removed lies in a folder of our
-//! own (`HOME`), which belongs to this user and has a file that marks it (`MARK`), and its name
-//! has a prefix (`PREFIX`). What is not known for certain to have lost its owner stays.
+//! The caller's folder may contain anything. Only folders with the prefix `PREFIX` are removed, and only
+//! inside `DIRECTORY_NAME`, which must belong to this user and contain the file `MARKER`. If the state
+//! of a lock is unknown, the folder is kept.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -16,48 +16,48 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::artifacts::lock_by;
+use crate::artifacts::lock_within;
 
-/// The folder that all folders are made in.
-const HOME: &str = "iothread-it-scratch";
+/// Name of the folder that contains the scratch folders.
+const DIRECTORY_NAME: &str = "iothread-it-scratch";
 
-/// The file that marks it as ours, and that is locked while a folder in it is made or removed.
-const MARK: &str = ".iothread-it-scratch";
+/// Marks that folder as ours, and is locked while a scratch folder is made or removed.
+const MARKER: &str = ".iothread-it-scratch";
 
-/// How the names of the folders begin.
+/// Prefix of the names of scratch folders.
 const PREFIX: &str = "scratch-";
 
-/// The file in each folder that its owner has locked.
-const LOCK: &str = ".lock";
+/// The file in each scratch folder that its owner locks.
+const LOCK_FILE: &str = ".lock";
 
-/// How long others may take to make or remove folders.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long to wait for another process that makes or removes folders.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A folder that goes with this value.
+/// A temporary folder, removed when this value is dropped.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct ScratchDir {
     directory: TempDir,
     _owned: File,
 }
 
-impl Scratch {
-    /// Makes a folder below `root`, in a folder `iothread-it-scratch` there, and removes those in it
-    /// whose owners are gone.
+impl ScratchDir {
+    /// Makes a folder in `ROOT/iothread-it-scratch`, and removes the folders there whose owners have
+    /// ended.
     ///
     /// # Errors
-    /// If `root` cannot be written, or `iothread-it-scratch` is there and was not made by this
-    /// user's [`Scratch::new_in`].
+    /// If `root` cannot be written, or if `iothread-it-scratch` exists and was not made by this
+    /// function for this user.
     pub fn new_in(root: &Path) -> io::Result<Self> {
-        let home = root.join(HOME);
+        let home = root.join(DIRECTORY_NAME);
         fs::create_dir_all(root)?;
         match DirBuilder::new().mode(0o700).create(&home) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let _turn = Home::at(&home)?.turn()?;
+        let _lock = ScratchRoot::at(&home)?.lock()?;
         sweep(&home)?;
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&home)?;
-        let owned = File::create(directory.path().join(LOCK))?;
+        let owned = File::create(directory.path().join(LOCK_FILE))?;
         owned.lock()?;
         Ok(Self {
             directory,
@@ -65,67 +65,67 @@ impl Scratch {
         })
     }
 
-    /// Returns where it is.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }
 
-/// Removes the folders that [`Scratch::new_in`] has made below `root` and whose owners are gone.
+/// Removes the folders below `root` that [`ScratchDir::new_in`] made and whose owners have ended.
 ///
 /// # Errors
 /// If `root` cannot be read or written.
-pub fn sweep_in(root: &Path) -> io::Result<()> {
-    let home = root.join(HOME);
+pub fn remove_orphans(root: &Path) -> io::Result<()> {
+    let home = root.join(DIRECTORY_NAME);
     if home.symlink_metadata().is_ok() {
-        let _turn = Home::at(&home)?.turn()?;
+        let _lock = ScratchRoot::at(&home)?.lock()?;
         sweep(&home)?;
     }
     Ok(())
 }
 
-/// A folder that is ours.
-struct Home(PathBuf);
+/// The marked folder that contains the scratch folders.
+struct ScratchRoot(PathBuf);
 
-impl Home {
-    /// Looks whether a folder is ours. One that is empty becomes it: who made it was killed.
+impl ScratchRoot {
+    /// Checks that the folder is ours. An empty one is taken: its maker was killed before it wrote the
+    /// marker.
     fn at(path: &Path) -> io::Result<Self> {
         let refused = |why| {
             let path = path.display();
             io::Error::other(format!(
-                "{path} {why}: name another folder for scratch files"
+                "{path} {why}; name another folder for scratch files"
             ))
         };
         let data = path.symlink_metadata()?;
         if !data.is_dir() || data.uid() != rustix::process::geteuid().as_raw() {
             return Err(refused("is not a folder of this user"));
         }
-        let mark = path.join(MARK);
-        let is_marked = mark.symlink_metadata().is_ok_and(|data| data.is_file());
+        let marker = path.join(MARKER);
+        let is_marked = marker.symlink_metadata().is_ok_and(|data| data.is_file());
         if !is_marked && fs::read_dir(path)?.next().is_some() {
-            return Err(refused("holds files of something else"));
+            return Err(refused("contains other files"));
         }
-        Ok(Self(mark))
+        Ok(Self(marker))
     }
 
-    /// Waits for the right to make and remove folders.
-    fn turn(&self) -> io::Result<File> {
+    /// Locks the marker.
+    fn lock(&self) -> io::Result<File> {
         let mut options = File::options();
-        let mark = options.create(true).truncate(false).write(true);
-        let mark = lock_by(mark.open(&self.0)?, PATIENCE)?;
-        mark.ok_or_else(|| {
+        let marker = options.create(true).truncate(false).write(true);
+        let marker = lock_within(marker.open(&self.0)?, LOCK_TIMEOUT)?;
+        marker.ok_or_else(|| {
             let text = format!(
-                "another process has held {} for {} s",
+                "{} is still locked by another process after {} s",
                 self.0.display(),
-                PATIENCE.as_secs()
+                LOCK_TIMEOUT.as_secs()
             );
             io::Error::new(ErrorKind::TimedOut, text)
         })
     }
 }
 
-/// Removes the folders whose owners are gone. The turn must be held, so that none is just being
-/// made.
+/// Removes the folders whose owners have ended. The caller holds the lock, so none is being made.
 fn sweep(home: &Path) -> io::Result<()> {
     for entry in fs::read_dir(home)? {
         let entry = entry?;
@@ -133,22 +133,22 @@ fn sweep(home: &Path) -> io::Result<()> {
             .file_name()
             .as_encoded_bytes()
             .starts_with(PREFIX.as_bytes());
-        if is_ours && entry.file_type()?.is_dir() && has_lost_its_owner(&entry.path()) {
-            // Whatever cannot be removed stays for the next sweep.
+        if is_ours && entry.file_type()?.is_dir() && is_orphaned(&entry.path()) {
+            // A folder that cannot be removed is left for the next sweep.
             drop(fs::remove_dir_all(entry.path()));
         }
     }
     Ok(())
 }
 
-/// Whether nobody has locked a folder. If that cannot be told, somebody may have.
-fn has_lost_its_owner(folder: &Path) -> bool {
-    match File::open(folder.join(LOCK)) {
+/// Returns whether the lock of a folder is free. If that is unknown, it is not.
+fn is_orphaned(folder: &Path) -> bool {
+    match File::open(folder.join(LOCK_FILE)) {
         Ok(lock) => match lock.try_lock() {
             Ok(()) => true,
             Err(TryLockError::WouldBlock | TryLockError::Error(_)) => false,
         },
-        // Its owner was killed before it could lock.
+        // Its owner was killed before it made the lock file.
         Err(error) => error.kind() == ErrorKind::NotFound,
     }
 }
@@ -160,10 +160,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_goes_with_its_owner_and_stays_as_long() {
+    fn a_folder_is_removed_on_drop_and_not_before() {
         let root = tempfile::tempdir().unwrap();
-        let first = Scratch::new_in(root.path()).unwrap();
-        let second = Scratch::new_in(root.path()).unwrap();
+        let first = ScratchDir::new_in(root.path()).unwrap();
+        let second = ScratchDir::new_in(root.path()).unwrap();
         let kept = first.path().to_owned();
         assert!(kept.exists() && second.path().exists());
         drop(first);
@@ -171,25 +171,25 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_owner_left_is_swept() {
+    fn the_folder_of_a_killed_owner_is_removed() {
         let root = tempfile::tempdir().unwrap();
-        let mut killed = Scratch::new_in(root.path()).unwrap();
-        // A killed process removes nothing, and the kernel takes its lock away.
+        let mut killed = ScratchDir::new_in(root.path()).unwrap();
+        // A killed process removes nothing, and the kernel releases its lock.
         killed.directory.disable_cleanup(true);
         let left = killed.path().to_owned();
         drop(killed);
-        let unlocked = root.path().join(HOME).join("scratch-unlocked");
+        let unlocked = root.path().join(DIRECTORY_NAME).join("scratch-unlocked");
         fs::create_dir(&unlocked).unwrap();
         assert!(left.exists());
-        let next = Scratch::new_in(root.path()).unwrap();
+        let next = ScratchDir::new_in(root.path()).unwrap();
         assert!(!left.exists() && !unlocked.exists() && next.path().exists());
     }
 
     #[test]
-    fn what_others_have_beside_it_stays() {
+    fn other_files_are_kept() {
         let root = tempfile::tempdir().unwrap();
-        let home = root.path().join(HOME);
-        drop(Scratch::new_in(root.path()).unwrap());
+        let home = root.path().join(DIRECTORY_NAME);
+        drop(ScratchDir::new_in(root.path()).unwrap());
         let kept = [
             root.path().join("projects/kept"),
             root.path().join(".tmpAbCdEf"),
@@ -201,47 +201,47 @@ mod tests {
             fs::write(folder.join("file"), "kept").unwrap();
         }
         symlink(&kept[0], home.join("scratch-link")).unwrap();
-        drop(Scratch::new_in(root.path()).unwrap());
-        sweep_in(root.path()).unwrap();
+        drop(ScratchDir::new_in(root.path()).unwrap());
+        remove_orphans(root.path()).unwrap();
         for folder in &kept {
             assert!(folder.join("file").exists(), "{}", folder.display());
         }
     }
 
     #[test]
-    fn a_folder_whose_lock_cannot_be_opened_stays() {
+    fn a_folder_whose_lock_cannot_be_opened_is_kept() {
         let root = tempfile::tempdir().unwrap();
-        let mut owner = Scratch::new_in(root.path()).unwrap();
+        let mut owner = ScratchDir::new_in(root.path()).unwrap();
         owner.directory.disable_cleanup(true);
         let folder = owner.path().to_owned();
         drop(owner);
-        // As with too many open files, the lock is there and cannot be looked at.
-        fs::remove_file(folder.join(LOCK)).unwrap();
-        symlink(LOCK, folder.join(LOCK)).unwrap();
-        sweep_in(root.path()).unwrap();
+        // The lock exists and cannot be opened, as with too many open files.
+        fs::remove_file(folder.join(LOCK_FILE)).unwrap();
+        symlink(LOCK_FILE, folder.join(LOCK_FILE)).unwrap();
+        remove_orphans(root.path()).unwrap();
         assert!(folder.exists());
     }
 
     #[test]
-    fn a_folder_of_something_else_is_refused() {
+    fn an_unmarked_folder_with_other_files_is_refused() {
         for make in [
             |home: &Path| fs::create_dir_all(home.join("src")),
             |home: &Path| symlink("/", home),
             |home: &Path| fs::write(home, ""),
         ] {
             let root = tempfile::tempdir().unwrap();
-            let home = root.path().join(HOME);
+            let home = root.path().join(DIRECTORY_NAME);
             make(&home).unwrap();
-            let error = Scratch::new_in(root.path()).unwrap_err().to_string();
+            let error = ScratchDir::new_in(root.path()).unwrap_err().to_string();
             assert!(error.contains("name another folder"), "{error}");
-            assert!(sweep_in(root.path()).is_err());
+            assert!(remove_orphans(root.path()).is_err());
         }
     }
 
     #[test]
-    fn who_is_killed_before_the_mark_is_made_blocks_nobody() {
+    fn an_empty_unmarked_folder_is_taken_over() {
         let root = tempfile::tempdir().unwrap();
-        fs::create_dir(root.path().join(HOME)).unwrap();
-        assert!(Scratch::new_in(root.path()).is_ok());
+        fs::create_dir(root.path().join(DIRECTORY_NAME)).unwrap();
+        assert!(ScratchDir::new_in(root.path()).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use guest_vm::artifacts::Store;
-use guest_vm::qemu::{Memory, Topology, Wiring, arguments};
+use guest_vm::qemu::{GuestMemory, InheritedFds, Topology, arguments};
 use guest_vm::vm::{Start, Vm};
 use guest_vm::warm::WarmStore;
 
@@ -45,7 +45,7 @@ fn cold_and_warm(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
         &mut || {
             let start = Instant::now();
             let accelerator = vms.accelerator.clone();
-            let _vm = Vm::boot_with(&vms.manifest, &shape, accelerator)?;
+            let _vm = Vm::boot_with_accelerator(&vms.manifest, &shape, accelerator)?;
             Ok(since(start))
         },
         &mut || restore(),
@@ -95,8 +95,8 @@ fn plain(vms: &Vms) -> Vec<OsString> {
         &shape,
         &vms.accelerator,
         &vms.manifest,
-        Wiring::default(),
-        &Memory::Own,
+        InheritedFds::default(),
+        &GuestMemory::Anonymous,
     );
     let cpu = match vms.accelerator {
         guest_vm::qemu::Accelerator::Kvm => "host",

@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result};
 use guest_vm::artifacts::Store;
 use guest_vm::guest::Agent;
 use guest_vm::guest::protocol::{Presence, Serial};
-use guest_vm::qemu::{Memory, Topology, Wiring, arguments, slots};
-use guest_vm::scratch::Scratch;
+use guest_vm::qemu::{GuestMemory, InheritedFds, Topology, arguments, slots};
+use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::Vm;
 use guest_vm::warm::WarmStore;
 use iothread_hotplug::{BlockOptions, DiskSpec, Guest, GuestError, Hotplug};
@@ -61,7 +61,7 @@ struct TwoMonitors {
     hotplug: RefCell<Hotplug>,
     disk: DiskSpec,
     // Last, so that the channels end first.
-    _scratch: Scratch,
+    _scratch: ScratchDir,
     _process: guest_vm::process::OwnedProcess,
 }
 
@@ -83,9 +83,15 @@ struct Timings {
 impl TwoMonitors {
     fn boot(setup: &Setup, vms: &Vms) -> Result<Self> {
         let shape = shape(Topology::Q35, 1);
-        let wiring = Wiring::default();
+        let wiring = InheritedFds::default();
         let manifest = &vms.manifest;
-        let arguments = arguments(&shape, &vms.accelerator, manifest, wiring, &Memory::Own);
+        let arguments = arguments(
+            &shape,
+            &vms.accelerator,
+            manifest,
+            wiring,
+            &GuestMemory::Anonymous,
+        );
         let RawQemu {
             monitors: [ours, other],
             agent,
@@ -99,7 +105,7 @@ impl TwoMonitors {
         agent.greeting(soon())?;
         let version = qmp.execute(&QueryVersion {}, soon())?;
         let pool = Pool::new(shape.threads(), slots(&shape))?;
-        let scratch = Scratch::new_in(&setup.folder.join("disks"))?;
+        let scratch = ScratchDir::new_in(&setup.folder.join("disks"))?;
         let disk = disk(&scratch)?;
         Ok(Self {
             hotplug: RefCell::new(Hotplug::new(
@@ -298,7 +304,7 @@ fn kata_waits(script: &mut Script) -> Result<()> {
 /// With native PCI Express hotplug the guest waits five seconds before it releases the device.
 fn native(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
-    let scratch = Scratch::new_in(&setup.folder.join("disks"))?;
+    let scratch = ScratchDir::new_in(&setup.folder.join("disks"))?;
     let disk = disk(&scratch)?;
     let start = |topology| Vm::restore_or_boot(&vms.manifest, &shape(topology, 1), &store);
     let both = [
@@ -373,7 +379,7 @@ fn figure(vms: &Vms, what: &str, ours: Samples, peer: Peer) -> Figure {
 }
 
 /// Creates an empty disk.
-fn disk(scratch: &Scratch) -> Result<DiskSpec> {
+fn disk(scratch: &ScratchDir) -> Result<DiskSpec> {
     let path: PathBuf = scratch.path().join(DISK);
     std::fs::File::create(&path)?.set_len(64 << 20)?;
     Ok(DiskSpec::new(DeviceId::new(DISK)?, path))

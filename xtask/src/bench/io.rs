@@ -13,8 +13,8 @@ use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::Store;
 use guest_vm::config::{Aio, Polling};
 use guest_vm::guest::protocol::{Direction, Extent, Load, LoadReport, Serial};
-use guest_vm::qemu::{Shape, Topology};
-use guest_vm::scratch::Scratch;
+use guest_vm::qemu::{Topology, VmSpec};
+use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::Vm;
 use guest_vm::warm::WarmStore;
 use iothread_hotplug::DiskSpec;
@@ -45,7 +45,7 @@ const RUN: Duration = Duration::from_millis(800);
 /// A VM whose disks are served by different threads.
 struct Placed {
     vm: RefCell<Vm>,
-    scratch: Scratch,
+    scratch: ScratchDir,
 }
 
 /// The 99th percentiles of latencies, in milliseconds, in the order of the runs.
@@ -125,7 +125,7 @@ fn placement(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
 
 impl Placed {
     fn start(setup: &Setup, vms: &Vms) -> Result<Self> {
-        let mut shape = Shape {
+        let mut shape = VmSpec {
             root_ports: 12,
             ..shape(Topology::Q35, VCPUS)
         };
@@ -135,7 +135,7 @@ impl Placed {
         let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
         Ok(Self {
             vm: RefCell::new(Vm::restore_or_boot(&vms.manifest, &shape, &store)?),
-            scratch: Scratch::new_in(&setup.folder.join("disks"))?,
+            scratch: ScratchDir::new_in(&setup.folder.join("disks"))?,
         })
     }
 
@@ -206,7 +206,7 @@ impl Placed {
 
     /// Compares a disk with queues on two threads and one with all queues on one thread.
     fn spread(&self, setup: &Setup, vms: &Vms, one: &[Serial]) -> Result<Vec<Figure>> {
-        if vms.manifest.qemu.numbers() < Some(QemuVersion::MAPS_QUEUES) {
+        if vms.manifest.qemu.parsed_version() < Some(QemuVersion::MAPS_QUEUES) {
             eprintln!("  this QEMU spreads no queues over threads");
             return Ok(Vec::new());
         }

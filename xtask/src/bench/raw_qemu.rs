@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use command_fds::{CommandFdExt as _, FdMapping};
 use guest_vm::artifacts::QemuInstall;
 use guest_vm::process::OwnedProcess;
-use guest_vm::qemu::Wiring;
+use guest_vm::qemu::InheritedFds;
 use serde_json::{Value, json};
 
 /// The deadline of each read.
@@ -28,7 +28,7 @@ pub(super) struct RawQemu {
 impl RawQemu {
     /// Starts QEMU with these arguments, which define the first monitor and the agent's channel.
     pub(super) fn start(qemu: &QemuInstall, arguments: Vec<OsString>) -> Result<Self> {
-        let wiring = Wiring::default();
+        let wiring = InheritedFds::default();
         let second = wiring.ram + 1;
         let mut mappings = Vec::new();
         let mut channel = |child_fd| -> Result<UnixStream> {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use guest_vm::artifacts::Manifest;
 use guest_vm::config::{HypervisorConfig, IoThreads};
-use guest_vm::qemu::{Accelerator, Shape, Topology};
+use guest_vm::qemu::{Accelerator, Topology, VmSpec};
 
 use super::Setup;
 use crate::provision;
@@ -37,7 +37,7 @@ pub(super) struct Vms {
 impl Vms {
     /// Adds the version of QEMU to a figure's name.
     pub(super) fn name(&self, what: &str) -> String {
-        match self.manifest.qemu.numbers() {
+        match self.manifest.qemu.parsed_version() {
             Some(version) => format!("{what} (QEMU {version})"),
             None => what.to_owned(),
         }
@@ -45,7 +45,7 @@ impl Vms {
 }
 
 /// A VM with four IOThreads that do not poll.
-pub(super) fn shape(topology: Topology, vcpus: u32) -> Shape {
+pub(super) fn shape(topology: Topology, vcpus: u32) -> VmSpec {
     let mut iothreads = IoThreads {
         count: 4,
         ..IoThreads::default()
@@ -56,9 +56,9 @@ pub(super) fn shape(topology: Topology, vcpus: u32) -> Shape {
         iothreads,
         ..HypervisorConfig::default()
     };
-    Shape {
+    VmSpec {
         topology,
-        ..Shape::new(config)
+        ..VmSpec::new(config)
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::build::Build;
 use super::cargo;
-use guest_vm::process::Run;
+use guest_vm::process::BoundedCommand;
 
 /// What to pack.
 #[derive(Clone, Default, clap::Args)]
@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 fn nextest_is_there() -> Result<()> {
     let mut command = cargo::cargo();
     command.args(["nextest", "--version"]);
-    let asked = Run {
+    let asked = BoundedCommand {
         what: "cargo nextest --version",
         command,
         deadline: cargo::QUERY_DEADLINE,

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guest_vm::process::Run;
+use guest_vm::process::BoundedCommand;
 use serde_json::Value;
 
 /// Ample for a question that needs no build.
@@ -79,7 +79,7 @@ pub fn manifests() -> Result<Vec<PathBuf>> {
 fn metadata() -> Result<Value> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps"]);
-    let run = Run {
+    let run = BoundedCommand {
         what: "cargo metadata",
         command,
         deadline: QUERY_DEADLINE,

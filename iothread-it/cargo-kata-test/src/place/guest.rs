@@ -14,8 +14,8 @@ use super::parcel::{Parcel, ParcelError};
 use super::{Supply, environment};
 use guest_vm::artifacts::FileState;
 use guest_vm::guest::AgentError;
-use guest_vm::guest::protocol::{Exit, Notice, Program, Serial};
-use guest_vm::scratch::Scratch;
+use guest_vm::guest::protocol::{Exit, FailureKind, Notice, Program, Serial};
+use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{Vm, VmError};
 use guest_vm::warm::WarmStore;
 use iothread_hotplug::{AttachError, DetachError, DiskSpec};
@@ -70,12 +70,20 @@ impl GuestError {
 #[derive(Debug)]
 pub(super) struct Guest {
     vm: Vm,
-    scratch: Scratch,
-    /// The binary, as it was when it was delivered.
-    executable: (PathBuf, FileState),
-    /// Its folder.
-    directory: PathBuf,
-    /// The variables of its programs.
+    scratch: ScratchDir,
+    /// The test binaries that are there, as they were, with their programs' variables.
+    delivered: HashMap<PathBuf, Delivered>,
+    /// The bytes of all deliveries.
+    delivered_bytes: u64,
+    disks: usize,
+    scratch_node: Option<String>,
+    well: Cell<bool>,
+    has_run_tests: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Delivered {
+    state: FileState,
     environment: Vec<(String, String)>,
 }
 
@@ -89,7 +97,7 @@ impl Guest {
         wishes: &[String],
     ) -> Result<Self, GuestError> {
         let began = Instant::now();
-        let scratch_folder = Scratch::new_in(scratch).map_err(at(scratch))?;
+        let scratch_folder = ScratchDir::new_in(scratch).map_err(at(scratch))?;
         let vm = Vm::restore_or_boot(&supply.manifest, &supply.shape(), warm)?;
         let executable = &binary.executable;
         let state = FileState::of(executable).map_err(at(executable))?;
@@ -120,8 +128,8 @@ impl Guest {
     }
 
     /// The end of what QEMU and the guest's console have said.
-    pub(super) fn last_words(&self) -> String {
-        self.vm.last_words().to_string()
+    pub(super) fn exit_report(&self) -> String {
+        self.vm.exit_report().to_string()
     }
 
     /// Brings a binary with all that it needs. Returns the variables of its programs.

@@ -50,7 +50,7 @@ use kata_test_runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError, 
 use guest::Guest;
 use guest_vm::artifacts::Store;
 use guest_vm::guest::protocol::{Exit, Notice, Program, Stream};
-use guest_vm::scratch::sweep_in;
+use guest_vm::scratch::remove_orphans;
 use guest_vm::warm::WarmStore;
 
 pub use closure::ClosureError;
@@ -100,7 +100,7 @@ impl VmPlace {
     pub fn of_suite(suite: &str, supply: Supply, store: &Store) -> Self {
         let scratch = store.base().join("place-scratch");
         // What a killed run left goes now, whether or not this one starts a guest. It can also go later.
-        let _ = sweep_in(&scratch);
+        let _ = remove_orphans(&scratch);
         Self::new(
             &format!("vm:{suite}"),
             supply,

@@ -202,7 +202,7 @@ fn describe(error: &GuestError, guest: &Guest) -> String {
     let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
     // An error that passes its cause on says the same.
     texts.dedup();
-    format!("{}{}", texts.join(": "), guest.last_words())
+    format!("{}{}", texts.join(": "), guest.exit_report())
 }
 
 fn first_line(text: &str) -> &str {

@@ -13,7 +13,7 @@ use guest_vm::artifacts::{
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
 use guest_vm::guest::image::{self, ImageError};
 use guest_vm::guest::kernel;
-use guest_vm::qemu::Shape;
+use guest_vm::qemu::VmSpec;
 use guest_vm::vm::Vm;
 
 /// The suites of Debian whose kernels make places: 6.1, 6.12, and the newest.
@@ -106,8 +106,8 @@ impl Supply {
     }
 
     /// The VM's shape: one IOThread, which all disks are plugged to.
-    pub(super) fn shape(&self) -> Shape {
-        Shape::new(HypervisorConfig {
+    pub(super) fn shape(&self) -> VmSpec {
+        VmSpec::new(HypervisorConfig {
             vcpus: VCPUS,
             memory_mib: MEMORY_MIB,
             // Works wherever QEMU does.
@@ -123,7 +123,7 @@ impl Supply {
     /// A name for everything that the guest's answers depend on: the same as for its saved memory.
     pub(super) fn key(&self) -> String {
         let release = &self.manifest.guest.kernel_release;
-        match Vm::key(&self.manifest, &self.shape()) {
+        match Vm::template_key(&self.manifest, &self.shape()) {
             Ok(Some(key)) => format!("vm-{release}-{}", &key.as_str()[..16]),
             // This shape can be saved, and without its files it does not start either.
             Ok(None) | Err(_) => format!("vm-{release}"),

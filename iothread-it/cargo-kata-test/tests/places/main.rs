@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cargo_kata_test::place::{SUITES, Supply, VmPlace};
 use guest_vm::artifacts::Store;
-use guest_vm::scratch::Scratch;
+use guest_vm::scratch::ScratchDir;
 use guest_vm::warm::WarmStore;
 use kata_test::Verdict;
 use kata_test_runner::{Binary, Outcome, Record, Workspace};
@@ -40,8 +40,8 @@ fn supplied() -> Verdict {
 }
 
 /// A folder for records and disks, the user's own.
-fn folder() -> Result<Scratch> {
-    Ok(Scratch::new_in(&room(nix::unistd::geteuid()))?)
+fn folder() -> Result<ScratchDir> {
+    Ok(ScratchDir::new_in(&room(nix::unistd::geteuid()))?)
 }
 
 /// Where a user has such folders. Whoever is not the owner of the target directory needs somebody to
@@ -52,7 +52,7 @@ fn room(user: nix::unistd::Uid) -> PathBuf {
 
 /// The place with a suite's kernel, with its disks below `folder`. Whoever cannot use the store's own
 /// templates has others.
-fn place(suite: &str, folder: &Scratch) -> Result<VmPlace> {
+fn place(suite: &str, folder: &ScratchDir) -> Result<VmPlace> {
     let store = Store::find()?;
     let supply = Supply::find(&store, suite)?;
     let warm = match nix::unistd::geteuid().is_root() {

@@ -151,7 +151,7 @@ pub(crate) fn unfinished() -> Result<BTreeSet<PathBuf>> {
                     .iter()
                     .any(|start| name.starts_with(start))
                     && !name.contains("unfinished");
-            // Scratch folders of others that work at this moment are locked.
+            // ScratchDir folders of others that work at this moment are locked.
             if !is_good && !is_in_use(&path) {
                 left.insert(path.clone());
             }

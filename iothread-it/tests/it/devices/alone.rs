@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use guest_vm::artifacts::Manifest;
 use guest_vm::config::{Aio, HypervisorConfig};
 use guest_vm::qemu::Trace;
-use guest_vm::scratch::Scratch;
+use guest_vm::scratch::ScratchDir;
 use iothread_hotplug::{BlockOptions, DiskSpec, Hotplug};
 use iothread_pool::{IoThreadId, Pool, SlotTable};
 
@@ -17,10 +17,10 @@ const THREADS: usize = 3;
 pub(super) struct Alone {
     pub(super) qemu: Bare,
     pub(super) hotplug: Hotplug,
-    pub(super) scratch: Scratch,
+    pub(super) scratch: ScratchDir,
     /// Of reads from block nodes.
     pub(super) trace: Trace,
-    _traces: Scratch,
+    _traces: ScratchDir,
 }
 
 impl Alone {
@@ -28,7 +28,7 @@ impl Alone {
     pub(super) fn run(case: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let mut alone = Self::start()?;
         case(&mut alone)
-            .with_context(|| format!("the case failed; {}", alone.qemu.last_words()))?;
+            .with_context(|| format!("the case failed; {}", alone.qemu.exit_report()))?;
         alone.qemu.quit()
     }
 
@@ -53,7 +53,7 @@ impl Alone {
             aio: Aio::Threads,
             ..HypervisorConfig::default()
         };
-        let version = Manifest::find()?.qemu.numbers();
+        let version = Manifest::find()?.qemu.parsed_version();
         let version = version.context("the manifest's QEMU has no version")?;
         let pool = Pool::new(threads, SlotTable::root_ports(0))?;
         Ok(Self {

@@ -19,9 +19,9 @@ fn disks_from_the_start_have_their_threads_and_go(topology: Topology) -> Result<
     let (blk, on_scsi) = (blk?, on_scsi?);
     let controller = ScsiController::new(DeviceId::new("scsi0")?);
     let [first, second] = [0, 1].map(IoThreadId::indep);
-    shape.plug(&blk, &Placement::LeastLoaded)?;
-    shape.plug_controller(&controller, &Placement::LeastLoaded)?;
-    shape.plug_on(&controller.id, &on_scsi)?;
+    shape.cold_plug(&blk, &Placement::LeastLoaded)?;
+    shape.cold_plug_controller(&controller, &Placement::LeastLoaded)?;
+    shape.cold_plug_on(&controller.id, &on_scsi)?;
     Bench::run_shape(&shape, |bench| {
         let free_slots = bench.vm.pool().free_slots();
         for (disk, thread) in [(&blk, &first), (&on_scsi, &second)] {

@@ -25,7 +25,7 @@ const BLOCK: u32 = 64 << 10;
 
 /// Whether this QEMU survives the clients of an export on a thread.
 pub(super) fn can_be_on_threads() -> Result<bool> {
-    let version = Manifest::find()?.qemu.numbers();
+    let version = Manifest::find()?.qemu.parsed_version();
     let version = version.context("the manifest's QEMU has no version")?;
     Ok(version >= QemuVersion::EXPORTS_ON_THREADS)
 }
@@ -174,7 +174,7 @@ fn qemu_7_2_does_not_survive_the_client_of_a_thread() -> Result<()> {
         qmp.execute(&raw::BlockdevAdd(node), soon())?;
         qmp.execute(&raw::BlockExportAdd(export), soon())?;
         Nbd::connect(&socket, "node0")?.disconnect()?;
-        told = alone.qemu.last_words();
+        told = alone.qemu.exit_report();
         qmp.execute(&QueryVersion {}, soon())?;
         Ok(())
     });

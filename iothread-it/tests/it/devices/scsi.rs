@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use guest_vm::config;
 use guest_vm::guest::protocol::Presence;
-use guest_vm::qemu::{Shape, Topology};
+use guest_vm::qemu::{Topology, VmSpec};
 use iothread_hotplug::{DetachError, DiskSpec, ScsiController};
 use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Mapping, Placement, ScsiAddress};
 use qmp_client::command::QomGet;
@@ -153,9 +153,9 @@ fn a_controller_with_disks_stays(topology: Topology) -> Result<()> {
 fn the_configured_driver_puts_disks_on_one_controller(topology: Topology) -> Result<()> {
     let text = "[hypervisor.qemu]\nenable_iothreads = true\nblock_device_aio = \"threads\"\n\
                 block_device_driver = \"virtio-scsi\"\nindep_iothreads_poll_max_ns = 0";
-    let shape = Shape {
+    let shape = VmSpec {
         topology,
-        ..Shape::new(config::read(text)?)
+        ..VmSpec::new(config::read(text)?)
     };
     Bench::run_shape(&shape, |bench| {
         let thread = IoThreadId::indep(0);
@@ -197,9 +197,9 @@ fn a_disk_that_comes_back_at_once_is_the_new_one(topology: Topology) -> Result<(
 fn a_configured_driver_that_is_not_attached_here_is_an_error(topology: Topology) -> Result<()> {
     let text = "[hypervisor.qemu]\nblock_device_aio = \"threads\"\n\
                 block_device_driver = \"nvdimm\"";
-    let shape = Shape {
+    let shape = VmSpec {
         topology,
-        ..Shape::new(config::read(text)?)
+        ..VmSpec::new(config::read(text)?)
     };
     Bench::run_shape(&shape, |bench| {
         let disk = bench.disk("disk0")?;

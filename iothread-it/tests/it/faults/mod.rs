@@ -241,7 +241,7 @@ fn killed(topology: Topology, point: Point, step: Step) -> Result<()> {
     // Nobody is there to ask, so nothing is given away.
     ensure!(rig.bench.vm.state_of(&rig.disk.id).is_some());
     ensure!(rig.bench.vm.pool().lease_of(&rig.disk.id).is_some());
-    let words = rig.bench.vm.last_words().to_string();
+    let words = rig.bench.vm.exit_report().to_string();
     ensure!(words.contains("SIGKILL"), "it ended so: {words}");
     let qemu = rig.bench.vm.process();
     drop(rig);

@@ -227,8 +227,8 @@ fn devices_from_the_start(topology: Topology) -> Result<()> {
     for (point, fault) in points.into_iter().zip([Fault::Drop, Fault::Close]) {
         let mut shape = shape(topology)?;
         let controller = ScsiController::new(DeviceId::new("scsi0")?);
-        shape.plug_controller(&controller, &Placement::Dedicated)?;
-        shape.plug_on(&controller.id, &empty_disk(&images, "hd0")?)?;
+        shape.cold_plug_controller(&controller, &Placement::Dedicated)?;
+        shape.cold_plug_on(&controller.id, &empty_disk(&images, "hd0")?)?;
         Rig::run_shape(&shape, |rig| {
             nothing_is_forgotten(rig)?;
             // What is free without them.
@@ -291,7 +291,7 @@ fn an_export(topology: Topology) -> Result<()> {
             Operation {
                 commands: &["blockdev-add", "block-export-add"],
                 run: |rig, by| {
-                    let version = Manifest::find()?.qemu.numbers();
+                    let version = Manifest::find()?.qemu.parsed_version();
                     let on_threads = version >= Some(QemuVersion::EXPORTS_ON_THREADS);
                     let place = match on_threads {
                         true => Placement::Dedicated,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use guest_vm::guest::Agent;
-use guest_vm::qemu::{Shape, Topology};
+use guest_vm::qemu::{Topology, VmSpec};
 use iothread_hotplug::{AttachError, DetachError, DiskSpec, DiskState, Hotplug, Step, StepError};
 use iothread_pool::Placement;
 use nix::unistd::Pid;
@@ -52,9 +52,9 @@ impl Rig {
         Self::boot_shape(&shape(topology)?)
     }
 
-    fn boot_shape(shape: &Shape) -> Result<Self> {
+    fn boot_shape(shape: &VmSpec) -> Result<Self> {
         let mut proxy = None;
-        let bench = Bench::boot_through(shape, |qemu| {
+        let bench = Bench::boot_with_monitor(shape, |qemu| {
             let (started, client) = Proxy::start(qemu)?;
             proxy = Some(started);
             Ok(client)
@@ -76,12 +76,12 @@ impl Rig {
     }
 
     pub(super) fn run_shape(
-        shape: &Shape,
+        shape: &VmSpec,
         case: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         let mut rig = Self::boot_shape(shape)?;
         let outcome = case(&mut rig);
-        outcome.with_context(|| format!("the case failed{}", rig.bench.vm.last_words()))
+        outcome.with_context(|| format!("the case failed{}", rig.bench.vm.exit_report()))
     }
 
     pub(super) fn qemu(&self) -> Pid {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use guest_vm::config::{Aio, Polling};
 use guest_vm::guest::protocol::Presence;
-use guest_vm::qemu::{Shape, Topology};
+use guest_vm::qemu::{Topology, VmSpec};
 use iothread_hotplug::{DetachError, DiskSpec};
 use iothread_pool::{IoThreadId, Placement};
 use qmp_client::Qmp;
@@ -79,7 +79,7 @@ fn with_a_disk(
 }
 
 fn with_a_disk_of(
-    shape: &Shape,
+    shape: &VmSpec,
     case: impl FnOnce(&mut Bench, &DiskSpec) -> Result<()>,
 ) -> Result<()> {
     Bench::run_shape(shape, |bench| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use guest_vm::guest::Agent;
 use guest_vm::guest::protocol::{Direction, Load, LoadReport};
-use guest_vm::qemu::evidence::Ticks;
+use guest_vm::qemu::cpu_time::CpuTicks;
 use iothread_hotplug::{DiskSpec, Hotplug};
 use iothread_pool::IoThreadId;
 use qmp_client::Qmp;
@@ -49,7 +49,7 @@ pub(crate) fn is_idle(bench: &Bench, thread: &IoThreadId) -> Result<()> {
     let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
     let found = threads.iter().find(|found| found.id == thread.as_str());
     let number = found.context("the thread is gone")?.thread_id;
-    let used = || Ticks::of(bench.vm.process(), number);
+    let used = || CpuTicks::of(bench.vm.process(), number);
     let before = used()?;
     std::thread::sleep(SPAN);
     let gained = used()?.since(before);

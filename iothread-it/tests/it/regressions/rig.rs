@@ -2,7 +2,7 @@
 //! guest hears of.
 
 use anyhow::{Context, Result};
-use guest_vm::scratch::Scratch;
+use guest_vm::scratch::ScratchDir;
 use qmp_client::Qmp;
 use qmp_client::command::QueryIothreads;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ const PC: [&str; 6] = [
 /// QEMU on `pc` with two threads, and a folder.
 pub(super) struct Rig {
     qemu: Bare,
-    scratch: Scratch,
+    scratch: ScratchDir,
 }
 
 impl Rig {
@@ -33,7 +33,7 @@ impl Rig {
             qemu: Bare::start(&PC)?,
             scratch: scratch()?,
         };
-        case(&rig).with_context(|| rig.qemu.last_words())?;
+        case(&rig).with_context(|| rig.qemu.exit_report())?;
         rig.qemu.quit()
     }
 

@@ -1,39 +1,39 @@
-//! Which QEMU a person asks for.
+//! Parses the choice of a QEMU, such as the option `--qemu`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Where QEMU is to come from.
+/// The source of QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QemuChoice {
-    /// The host's if it is new enough, else the one in the packages of the host's release.
+    /// `auto`: the one on `PATH` if it is new enough, else that of the packages of the host's release.
     Auto,
-    /// The one on `PATH`, and no other.
+    /// `host`: the one on `PATH`.
     Host,
-    /// The one in the packages of this suite, such as `trixie`.
+    /// `suite:NAME`: the one in the packages of a suite, such as `trixie`.
     Suite(String),
-    /// This file.
+    /// `PATH`: an executable.
     Path(PathBuf),
 }
 
-/// A text that names no QEMU.
+/// The choice of a QEMU is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` {reason}; say `auto`, `host`, `suite:NAME` (such as `suite:bookworm`), or the path \
+    "`{text}` {reason}; expected `auto`, `host`, `suite:NAME` (such as `suite:bookworm`), or the path \
      of a QEMU with at least one `/`"
 )]
-pub struct BadChoice {
+pub struct InvalidQemuChoice {
     text: String,
     reason: &'static str,
 }
 
 impl FromStr for QemuChoice {
-    type Err = BadChoice;
+    type Err = InvalidQemuChoice;
 
-    fn from_str(text: &str) -> Result<Self, BadChoice> {
+    fn from_str(text: &str) -> Result<Self, InvalidQemuChoice> {
         let bad = |reason| {
-            Err(BadChoice {
+            Err(InvalidQemuChoice {
                 text: text.to_owned(),
                 reason,
             })
@@ -42,15 +42,15 @@ impl FromStr for QemuChoice {
             None if text == "auto" => Ok(Self::Auto),
             None if text == "host" => Ok(Self::Host),
             Some(("suite", name)) if is_suite_name(name) => Ok(Self::Suite(name.to_owned())),
-            Some(("suite", _)) => bad("is no name of a suite"),
-            // A word alone is more likely a slip of the hand than a file in this directory.
+            Some(("suite", _)) => bad("is not a valid name of a suite"),
+            // A single word is more likely a typing error than a file in this directory.
             _ if text.contains('/') => Ok(Self::Path(PathBuf::from(text))),
-            _ => bad("names no QEMU"),
+            _ => bad("is not a choice of QEMU"),
         }
     }
 }
 
-/// Whether a name can stand in an apt source and be a directory's name.
+/// Returns whether a name is valid in an apt source and as the name of a directory.
 pub(crate) fn is_suite_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name
@@ -71,14 +71,14 @@ impl fmt::Display for QemuChoice {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: texts only; whether the QEMU is there is found out later.
+    //! **Scope**: parsing. Provisioning checks that the QEMU exists.
 
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
-    fn each_form_is_read_and_shown_alike() {
+    fn each_form_is_parsed_and_displayed() {
         let cases = [
             ("auto", QemuChoice::Auto),
             ("host", QemuChoice::Host),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_refused_with_the_forms_there_are() {
+    fn an_invalid_choice_lists_the_forms() {
         for text in [
             "",
             "hots",
@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_suite_never_leaves_its_directory(name in "\\PC{0,12}") {
+        fn a_suite_name_is_one_path_component(name in "\\PC{0,12}") {
             if let Ok(QemuChoice::Suite(name)) = format!("suite:{name}").parse() {
                 prop_assert!(!name.contains('/') && !name.starts_with('.'));
             }

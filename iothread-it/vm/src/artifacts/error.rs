@@ -1,39 +1,39 @@
-//! Why there is nothing to boot from.
+//! Errors of provisioning.
 
 use super::apt::AptError;
-use super::host::HostQemuError;
+use super::host_qemu::HostQemuError;
 use super::store::StoreError;
-use crate::process::ChildError;
+use crate::process::CommandError;
 
-/// Why QEMU or a kernel could not be provided.
+/// Why QEMU or a kernel could not be provisioned.
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactError {
-    /// Neither the host nor packages have what is needed.
+    /// QEMU or the kernel is neither on the host nor available as a package.
     #[error("{}", instructions(.qemu.as_deref(), *.kernel))]
-    NothingThere {
-        /// Why the host's QEMU is of no use, if QEMU is missing.
+    Missing {
+        /// Why the QEMU on the host cannot be used, if QEMU is missing.
         qemu: Option<String>,
-        /// Whether a kernel is missing.
+        /// Whether the kernel is missing.
         kernel: bool,
     },
-    /// The QEMU that was asked for is of no use.
+    /// The chosen QEMU cannot be used.
     #[error(
-        "the QEMU asked for is of no use; install QEMU {} or newer, or choose `auto`",
+        "the chosen QEMU cannot be used; install QEMU {} or newer, or choose `auto`",
         qmp_client::QemuVersion::OLDEST
     )]
     HostQemu(#[from] HostQemuError),
-    /// Packages could not be had.
+    /// Packages could not be fetched or unpacked.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// The store cannot be used.
+    /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A program failed.
     #[error(transparent)]
-    Child(#[from] ChildError),
+    Child(#[from] CommandError),
 }
 
-/// Names everything that is missing and to be installed, at once.
+/// Lists what is missing and how to provide it.
 fn instructions(qemu: Option<&str>, kernel: bool) -> String {
     let mut missing = Vec::new();
     let mut steps = Vec::new();
@@ -49,14 +49,13 @@ fn instructions(qemu: Option<&str>, kernel: bool) -> String {
         ));
     }
     format!(
-        "there is {} for the guest, and no apt (`apt-get`, `apt-config`, `dpkg-deb`) to fetch \
-         packages with; {}",
+        "{} found for the guest, and no apt (`apt-get`, `apt-config`, `dpkg-deb`) to fetch packages; {}",
         missing.join(" and "),
         steps.join(", and "),
     )
 }
 
-/// Writes an error with its causes in one line, for where it is only told and not returned.
+/// Formats an error and its sources in one line.
 pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
@@ -64,14 +63,14 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: the texts.
+    //! **Scope**: messages.
 
     use super::*;
 
     #[test]
-    fn one_message_names_all_that_is_missing() {
+    fn one_message_lists_everything_missing() {
         let said = |qemu: Option<&str>, kernel| {
-            ArtifactError::NothingThere {
+            ArtifactError::Missing {
                 qemu: qemu.map(str::to_owned),
                 kernel,
             }
@@ -91,8 +90,8 @@ mod tests {
     }
 
     #[test]
-    fn causes_follow_in_one_line() {
-        let source = ChildError::Spawn {
+    fn sources_are_appended_in_one_line() {
+        let source = CommandError::Spawn {
             what: "qemu".into(),
             source: std::io::ErrorKind::NotFound.into(),
         };
@@ -102,7 +101,7 @@ mod tests {
         };
         assert_eq!(
             with_causes(&error),
-            "/q is broken: qemu cannot be started: entity not found"
+            "cannot get the version of /q: cannot start qemu: entity not found"
         );
     }
 }

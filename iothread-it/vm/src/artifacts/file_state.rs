@@ -1,4 +1,4 @@
-//! Which file it is and whether it is still as it was, without reading it.
+//! Detects changes of a file without reading it.
 
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
@@ -11,19 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use qmp_client::wait::Deadline;
 
-/// How long a file's last change may be ahead of the clock until it is looked at as it is: the
-/// clock has been set back, or is another host's. A tick takes 10 ms at the most, or 1 s on a file
-/// system that stores whole seconds.
-const TICK_SPAN: Duration = Duration::from_secs(2);
+/// The longest wait for the tick of the last change to end. A tick takes up to 10 ms, or 1 s on file
+/// systems that store whole seconds. It is exceeded if the clock was set back or is another host's.
+const SETTLE_TIME: Duration = Duration::from_secs(2);
 
 const SECOND: i128 = 1_000_000_000;
 
-/// A file as it was when it was looked at.
+/// The identity, size and times of a file at one moment.
 ///
-/// A program can set the time of modification, but not that of the last change, so together they
-/// miss nothing that was done to the file. The kernel takes the latter from a clock that goes in
-/// ticks (before Linux 6.13 always), so a look waits until the tick of the last change is over:
-/// whatever is done afterwards has another time.
+/// Programs can set the modification time (mtime) but not the change time (ctime), so any change shows.
+/// Before Linux 6.13 the ctime has the resolution of a clock tick. Therefore the state is taken after
+/// the tick of the last change has ended, so that every later change has another ctime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileState {
@@ -36,19 +34,25 @@ pub struct FileState {
 }
 
 impl FileState {
-    /// Looks at a file, through links.
+    /// Takes the state of a file, following symbolic links.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
     pub fn of(path: &Path) -> std::io::Result<Self> {
         Self::settled(|| Ok(Self::from_data(path, &path.metadata()?)))
     }
 
-    /// Looks at a file that was opened by this path.
+    /// Takes the state of an open file.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
     pub fn of_open(path: &Path, file: &File) -> std::io::Result<Self> {
         Self::settled(|| Ok(Self::from_data(path, &file.metadata()?)))
     }
 
-    /// Looks again until the tick of the last change is over.
+    /// Repeats `look` until the tick of the last change has ended.
     fn settled(look: impl Fn() -> std::io::Result<Self>) -> std::io::Result<Self> {
-        let deadline = Deadline::after(TICK_SPAN);
+        let deadline = Deadline::after(SETTLE_TIME);
         loop {
             let clock = clock_gettime(ClockId::RealtimeCoarse);
             let now = nanoseconds(clock.tv_sec, clock.tv_nsec);
@@ -61,7 +65,7 @@ impl FileState {
             if seen.changed_ns + tick <= now || deadline.has_passed() {
                 return Ok(seen);
             }
-            // No event tells of a tick.
+            // There is no event for a tick.
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -77,8 +81,8 @@ impl FileState {
         }
     }
 
-    /// Whether the file is still there and nothing was done to it.
-    pub fn still_holds(&self) -> bool {
+    /// Returns whether the file at this path exists and is unchanged.
+    pub fn is_unchanged(&self) -> bool {
         Self::of(&self.path).is_ok_and(|now| now == *self)
     }
 }
@@ -92,35 +96,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_content_shows_even_with_the_old_size_and_time() {
+    fn new_content_of_the_same_size_and_mtime_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         std::fs::write(&path, "one").unwrap();
         let before = FileState::of(&path).unwrap();
-        assert!(before.still_holds());
+        assert!(before.is_unchanged());
         let modified = path.metadata().unwrap().modified().unwrap();
         std::fs::write(&path, "two").unwrap();
         let file = File::options().write(true).open(&path).unwrap();
         file.set_modified(modified).unwrap();
-        assert!(!before.still_holds());
+        assert!(!before.is_unchanged());
     }
 
     #[test]
-    fn a_file_that_took_another_s_place_is_another() {
+    fn a_replaced_file_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         let [path, other] = ["file", "other"].map(|name| directory.path().join(name));
         std::fs::write(&path, "one").unwrap();
         std::fs::write(&other, "one").unwrap();
         let before = FileState::of(&path).unwrap();
         std::fs::rename(&other, &path).unwrap();
-        assert!(!before.still_holds());
+        assert!(!before.is_unchanged());
         std::fs::remove_file(&path).unwrap();
-        assert!(!before.still_holds());
+        assert!(!before.is_unchanged());
     }
 
-    /// Two changes within one tick of the kernel's clock have the same time before Linux 6.13.
+    /// Before Linux 6.13, two changes within one clock tick have the same ctime.
     #[test]
-    fn what_is_changed_after_a_look_has_a_later_time() {
+    fn the_state_is_taken_after_the_tick_of_the_last_change() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("file");
         for _ in 0..20 {

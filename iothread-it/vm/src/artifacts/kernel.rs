@@ -1,4 +1,4 @@
-//! The guest's kernel: its image and its modules.
+//! Finds the guest's kernel: its image and its modules.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,31 +6,31 @@ use std::path::{Path, PathBuf};
 use super::apt::AptError;
 use super::manifest::Origin;
 
-/// Where packages put modules: newer ones below `usr`.
+/// Module directories in packages. Newer ones use `usr`.
 const MODULE_DIRECTORIES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
 
-/// A kernel that a guest can boot.
+/// A kernel with its modules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KernelInstall {
-    /// The image for `-kernel`.
+    /// The image (`vmlinuz`).
     pub image: PathBuf,
-    /// The release, as `uname -r` says once it runs.
+    /// The release, as `uname -r` prints it.
     pub release: String,
-    /// The directory with its modules, `…/lib/modules/RELEASE`.
+    /// The module directory, `…/lib/modules/RELEASE`.
     pub modules: PathBuf,
-    /// Where it came from.
+    /// Its source.
     pub origin: Origin,
 }
 
 impl KernelInstall {
-    /// Finds the kernel below a root directory that holds just one.
+    /// Finds the kernel below a root directory.
     pub(crate) fn below(root: &Path, origin: Origin) -> Option<Self> {
         let directories = MODULE_DIRECTORIES.iter().map(|place| root.join(place));
         let entries = directories
             .filter_map(|path| std::fs::read_dir(path).ok())
             .flatten()
             .flatten();
-        // Sorted, so that the same kernel is found each time should there be several.
+        // Sorted, so that the result is the same if there are several.
         let releases: BTreeSet<_> = entries
             .filter_map(|entry| entry.file_name().into_string().ok())
             .collect();
@@ -45,12 +45,12 @@ impl KernelInstall {
         let modules = modules
             .into_iter()
             .find(|path| path.join("modules.builtin").is_file())?;
-        // Newer packages leave it to their installation to copy the image to `/boot`.
+        // Newer packages copy the image to `/boot` only during installation.
         let images = [
             root.join("boot").join(format!("vmlinuz-{release}")),
             modules.join("vmlinuz"),
         ];
-        // Some distributions let only root read their kernels.
+        // On some distributions only root can read the image.
         let image = images
             .into_iter()
             .find(|image| std::fs::File::open(image).is_ok())?;
@@ -62,7 +62,7 @@ impl KernelInstall {
         })
     }
 
-    /// Finds the kernel that this host runs, if its files can be read.
+    /// Finds the running kernel of the host if its files can be read.
     pub(crate) fn of_host() -> Option<Self> {
         Self::of(Path::new("/"), &running_release()?, Origin::Host)
     }
@@ -73,7 +73,7 @@ fn running_release() -> Option<String> {
     Some(release.trim().to_owned())
 }
 
-/// Returns where the running kernel's image would be, for messages.
+/// Returns the path of the running kernel's image, for messages.
 pub(crate) fn host_image_name() -> String {
     format!(
         "/boot/vmlinuz-{}",
@@ -81,7 +81,7 @@ pub(crate) fn host_image_name() -> String {
     )
 }
 
-/// Returns the release of the kernel that was unpacked from packages.
+/// Checks that the unpacked packages contain a kernel, and returns its release.
 pub(crate) fn check(root: &Path) -> Result<String, AptError> {
     let kernel = KernelInstall::below(root, Origin::Host);
     let suite = "this release".to_owned();
@@ -92,7 +92,7 @@ pub(crate) fn check(root: &Path) -> Result<String, AptError> {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: where files are looked for; that the kernel boots is the suite's to show.
+    //! **Scope**: the search for files. The suite boots the kernel.
 
     use super::*;
 
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn both_places_of_modules_are_known() {
+    fn both_module_directories_are_searched() {
         for modules in ["lib/modules", "usr/lib/modules"] {
             let root = tempfile::tempdir().unwrap();
             put(root.path(), "boot/vmlinuz-6.1.0");
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_may_lie_beside_its_modules_and_must_have_some() {
+    fn an_image_beside_its_modules_is_found_and_modules_are_required() {
         let root = tempfile::tempdir().unwrap();
         put(root.path(), "lib/modules/6.1.0/vmlinuz");
         assert_eq!(KernelInstall::of(root.path(), "6.1.0", Origin::Host), None);

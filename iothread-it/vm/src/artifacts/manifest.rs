@@ -1,7 +1,7 @@
-//! What a VM is started from, as a file: written by whoever provisions, read by whoever boots.
+//! The manifest: a JSON file that names the QEMU, kernel and initramfs to use.
 //!
-//! `cargo xtask` writes it; the suite only reads it. So a plain `cargo test` never downloads, and
-//! without the file its tests can say what to run.
+//! `cargo xtask` provisions them and writes the file. The suite only reads it, so a plain `cargo test`
+//! never downloads anything, and without the file its error names the command to run.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -13,79 +13,79 @@ use serde::{Deserialize, Serialize};
 use super::store::{Store, write_atomically};
 use qmp_client::QemuVersion;
 
-/// The variable that names the manifest's file.
+/// Environment variable with the path of the manifest.
 pub const MANIFEST_ENV: &str = "IOTHREAD_IT_ARTIFACTS";
 
-/// A QEMU and a guest that fit each other.
+/// A QEMU and a guest to boot with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The emulator.
+    /// QEMU.
     pub qemu: QemuInstall,
-    /// The guest that it boots.
+    /// The guest.
     pub guest: GuestImage,
 }
 
-/// A QEMU and how to start it.
+/// A QEMU, and how to start it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QemuInstall {
-    /// The file to execute: QEMU itself, or the loader that a private QEMU came with.
+    /// The program: QEMU, or the dynamic loader of an unpacked QEMU.
     pub program: PathBuf,
-    /// Arguments that go before all others: a loader's, and the firmware directories.
+    /// Arguments before all others: those of the loader, and firmware directories.
     pub prefix_args: Vec<String>,
-    /// Variables that QEMU needs, such as its own module directory.
+    /// Environment variables for QEMU, such as its module directory.
     pub env: BTreeMap<String, String>,
-    /// The version as `-version` prints it, with the distribution's suffix.
+    /// The version as printed by `-version`, with the suffix of the distribution.
     pub version: String,
-    /// Where it came from.
+    /// Its source.
     pub origin: Origin,
 }
 
 impl QemuInstall {
-    /// Returns the version's numbers, if [`version`](Self::version) starts with some.
+    /// Parses [`version`](Self::version).
     #[must_use]
-    pub fn numbers(&self) -> Option<QemuVersion> {
+    pub fn parsed_version(&self) -> Option<QemuVersion> {
         QemuVersion::parse(&format!("version {}", self.version))
     }
 
-    /// Returns whether this QEMU can open a file that it maps privately for reading only.
+    /// Returns whether this QEMU can open a privately mapped memory file for reading only.
     pub(crate) fn opens_ram_read_only(&self) -> bool {
-        self.numbers()
+        self.parsed_version()
             .is_some_and(|version| version >= QemuVersion::OPENS_RAM_READ_ONLY)
     }
 }
 
-/// Where a QEMU or a kernel came from.
+/// The source of a QEMU or a kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
-    /// Already on this host.
+    /// Installed on this host.
     Host,
     /// Unpacked from the distribution's packages.
     Packages {
-        /// The suite they were taken from, such as `bookworm`.
+        /// The suite, such as `bookworm`.
         suite: String,
-        /// The main package's version.
+        /// The version of the package.
         version: String,
     },
 }
 
-/// A kernel and the initramfs with our agent.
+/// A kernel and an initramfs with the guest agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuestImage {
-    /// The kernel image as the distribution ships it.
+    /// The image of the distribution (`vmlinuz`).
     pub kernel: PathBuf,
-    /// The same kernel uncompressed, if QEMU can enter it without its unpacking itself.
+    /// The decompressed kernel, if QEMU can enter it (PVH).
     pub vmlinux: Option<PathBuf>,
-    /// Its release, as `uname -r` says in the guest.
+    /// The release, as `uname -r` prints it in the guest.
     pub kernel_release: String,
-    /// The initramfs for `-initrd`.
+    /// The initramfs.
     pub initramfs: PathBuf,
-    /// SHA-256 of the agent in it, in hexadecimal.
+    /// SHA-256 of the agent in the initramfs, in hexadecimal digits.
     pub agent_sha256: String,
-    /// Where the kernel came from.
+    /// The source of the kernel.
     pub origin: Origin,
 }
 
@@ -97,15 +97,15 @@ impl GuestImage {
     }
 }
 
-/// The form of the file; a manifest of another form is made anew rather than guessed at.
+/// Version of the file.
 const SCHEMA: u64 = 2;
 
 impl Manifest {
-    /// Reads the manifest that [`MANIFEST_ENV`] names, or else the one in the target directory
-    /// that this executable lies in.
+    /// Reads the manifest named by [`MANIFEST_ENV`], or else the one in the target directory of the
+    /// running executable.
     ///
     /// # Errors
-    /// If there is none, or as for [`Manifest::read`].
+    /// If the target directory is not found, and as for [`Manifest::read`].
     pub fn find() -> Result<Self, ManifestError> {
         match std::env::var_os(MANIFEST_ENV) {
             Some(path) if !path.is_empty() => Self::read(Path::new(&path)),
@@ -113,7 +113,7 @@ impl Manifest {
         }
     }
 
-    /// Returns where the manifest lies in a target directory.
+    /// Returns the path of the manifest in a target directory.
     #[must_use]
     pub fn path_in(target: &Path) -> PathBuf {
         Self::path_of(&Store::in_target(target))
@@ -126,7 +126,7 @@ impl Manifest {
     /// Reads a manifest.
     ///
     /// # Errors
-    /// If the file cannot be read, is no manifest of this version, or names a file that is gone.
+    /// If the file cannot be read, is not a manifest of this version, or names a missing file.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let text = match std::fs::read(path) {
             Ok(text) => text,
@@ -153,7 +153,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Writes the manifest so that a reader sees the old one or the new one, and nothing between.
+    /// Writes the manifest atomically.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -188,17 +188,17 @@ impl Manifest {
 }
 
 impl Store {
-    /// Returns the store in the target directory that this executable lies in.
+    /// Returns the store in the target directory of the running executable.
     ///
     /// # Errors
-    /// If it lies in none.
+    /// If the executable is not in a target directory.
     pub fn find() -> Result<Self, ManifestError> {
         let executable = std::env::current_exe().map_err(ManifestError::NoExecutable)?;
         Ok(Self::in_target(&target_directory_of(&executable)?))
     }
 }
 
-/// Finds the target directory of cargo that an executable lies in.
+/// Returns the target directory of an executable.
 fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
     target_folder_of(executable)
         .map(Path::to_path_buf)
@@ -207,67 +207,67 @@ fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
         })
 }
 
-/// Why a manifest cannot be used.
+/// Why there is no usable manifest.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// Nobody has provisioned yet.
+    /// The manifest does not exist.
     #[error(
-        "no QEMU and guest have been provisioned ({} is absent); run `cargo xtask it`",
+        "QEMU and the guest are not provisioned: {} does not exist; run `cargo xtask it`",
         path.display()
     )]
     Absent {
-        /// Where the manifest was looked for.
+        /// Path of the manifest.
         path: PathBuf,
     },
-    /// The file is there and cannot be read.
-    #[error("the manifest {} cannot be read", path.display())]
+    /// The manifest cannot be read.
+    #[error("cannot read the manifest {}", path.display())]
     Unreadable {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// The file is something else.
-    #[error("{} is no manifest of ours; run `cargo xtask it` to make it anew", path.display())]
+    /// The manifest cannot be parsed.
+    #[error("cannot parse the manifest {}; run `cargo xtask it` to write it again", path.display())]
     Foreign {
-        /// The file.
+        /// Path of the manifest.
         path: PathBuf,
-        /// Where it differs.
+        /// The parse error.
         source: serde_json::Error,
     },
-    /// The file was written by another version of this crate.
+    /// The manifest was written by another version of this crate.
     #[error(
-        "the manifest {} is of another version; run `cargo xtask it` to make it anew",
+        "the manifest {} has another version; run `cargo xtask it` to write it again",
         path.display()
     )]
     OtherSchema {
-        /// The file.
+        /// Path of the manifest.
         path: PathBuf,
     },
-    /// The manifest names a file that is not there any more.
+    /// A file named in the manifest does not exist.
     #[error(
-        "the manifest {} names {}, which is gone; run `cargo xtask it` to provision it again",
+        "the manifest {} names {}, which does not exist; run `cargo xtask it` to provision it again",
         path.display(),
         file.display()
     )]
     FileGone {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
-        /// What is gone.
+        /// The missing file.
         file: PathBuf,
     },
-    /// The file cannot be written.
-    #[error("the manifest {} cannot be written", path.display())]
+    /// The manifest cannot be written.
+    #[error("cannot write the manifest {}", path.display())]
     Unwritable {
-        /// The manifest.
+        /// Path of the manifest.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// The system does not say which file is being executed.
-    #[error("the running executable is unknown; name the manifest in {MANIFEST_ENV}")]
+    /// The path of the running executable is unknown.
+    #[error("the path of the running executable is unknown; set {MANIFEST_ENV}")]
     NoExecutable(#[source] std::io::Error),
-    /// The executable was moved out of cargo's target directory.
+    /// The running executable is not in a target directory of cargo.
     #[error(
         "{} lies in no target directory of cargo; name the manifest in {MANIFEST_ENV}",
         executable.display()
@@ -280,7 +280,7 @@ pub enum ManifestError {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: the file; that what it names boots is the suite's to show.
+    //! **Scope**: the file. The suite boots what it names.
 
     use super::*;
 
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn write_and_read_round_trip() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/artifacts.json");
         let written = manifest(directory.path());
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_manifest_says_what_to_run() {
+    fn an_absent_manifest_names_the_command_to_run() {
         let error = Manifest::read(Path::new("/nonexistent/artifacts.json")).unwrap_err();
         assert!(matches!(error, ManifestError::Absent { .. }));
         assert!(
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_of_another_form_is_refused() {
+    fn a_manifest_of_another_version_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("artifacts.json");
         manifest(directory.path()).write(&path).unwrap();
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_target_directory_is_found_from_a_test_binary() {
-        // The second is all that there is if the directory was there before cargo.
+        // A directory that existed before cargo has only the second.
         for mark in ["CACHEDIR.TAG", ".rustc_info.json"] {
             let target = tempfile::tempdir().unwrap();
             std::fs::write(target.path().join(mark), "").unwrap();

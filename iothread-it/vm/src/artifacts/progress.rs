@@ -1,21 +1,21 @@
-//! What provisioning tells the person who waits for it.
+//! Progress of provisioning.
 
-/// Receives the steps of a provisioning as they happen.
+/// Receives the progress of provisioning.
 pub trait Progress {
-    /// A step has started, such as `downloading qemu-system-x86`.
+    /// A step started, such as `downloading qemu-system-x86`.
     fn started(&mut self, step: &str);
 
-    /// The running step is done up to this fraction, between 0 and 1.
+    /// The fraction of the current step that is done, from 0 to 1.
     fn advanced(&mut self, fraction: f64);
 
-    /// Something worth a line of its own has happened, such as a damaged file that is fetched again.
+    /// An event for a line of its own, such as a damaged file that is fetched again.
     fn noted(&mut self, text: &str);
 
-    /// The running step is over.
+    /// The current step finished.
     fn finished(&mut self);
 }
 
-/// Tells nobody.
+/// Ignores the progress.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Silent;
 

@@ -1,4 +1,4 @@
-//! The choice between what the host has and what packages have.
+//! Chooses between the host and packages as the source of QEMU and kernel.
 
 use super::apt::{AptError, PackageSet, Unpacked, ensure};
 use super::choice::QemuChoice;
@@ -7,16 +7,16 @@ use super::kernel::KernelInstall;
 use super::manifest::{Origin, QemuInstall};
 use super::progress::Progress;
 use super::store::StoreLock;
-use super::{host, kernel, private};
+use super::{host_qemu, kernel, unpacked_qemu};
 
 const QEMU: PackageSet = PackageSet {
     name: "qemu",
     candidates: &["qemu-system-x86"],
     needs: |_| true,
-    check: |root| Ok(private::check(root)?),
+    check: |root| Ok(unpacked_qemu::check(root)?),
 };
 
-/// Kernels made for virtual machines first: they are small and have what a guest needs built in.
+/// Kernels for virtual machines first: they are small and have the needed drivers.
 const KERNEL: PackageSet = PackageSet {
     name: "kernel",
     candidates: &[
@@ -25,40 +25,40 @@ const KERNEL: PackageSet = PackageSet {
         "linux-image-amd64",
         "linux-image-generic",
     ],
-    // The rest is there to make the kernel's own boot image, which we do not use.
+    // The other packages make an initramfs, which is not used.
     needs: |package| package.name().starts_with("linux-"),
     check: kernel::check,
 };
 
-/// Provides QEMU and a kernel, and if neither can be had, says so in one message.
+/// Provisions QEMU and a kernel. If both are missing, one error lists both.
 ///
 /// # Errors
-/// If the QEMU that was asked for is of no use, or something is neither on the host nor in
-/// packages that can be fetched.
+/// If the chosen QEMU cannot be used, or QEMU or the kernel is neither on the host nor available as a
+/// package.
 pub fn provision(
     choice: &QemuChoice,
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<(QemuInstall, KernelInstall), ArtifactError> {
-    // Any other failure would only be repeated for the kernel, after a longer wait.
+    // The kernel would have any other failure too, after a longer wait.
     let qemu = match provision_qemu(choice, lock, progress) {
-        Err(ArtifactError::NothingThere { qemu, .. }) => Err(qemu),
+        Err(ArtifactError::Missing { qemu, .. }) => Err(qemu),
         result => Ok(result?),
     };
     let kernel = match provision_kernel(lock, progress) {
-        Err(ArtifactError::NothingThere { .. }) => None,
+        Err(ArtifactError::Missing { .. }) => None,
         result => Some(result?),
     };
     match (qemu, kernel) {
         (Ok(qemu), Some(kernel)) => Ok((qemu, kernel)),
-        (qemu, kernel) => Err(ArtifactError::NothingThere {
+        (qemu, kernel) => Err(ArtifactError::Missing {
             qemu: qemu.err().flatten(),
             kernel: kernel.is_none(),
         }),
     }
 }
 
-/// Provides QEMU as chosen.
+/// Provisions the chosen QEMU.
 ///
 /// # Errors
 /// As for [`provision`].
@@ -68,21 +68,21 @@ pub fn provision_qemu(
     progress: &mut dyn Progress,
 ) -> Result<QemuInstall, ArtifactError> {
     let suite = match choice {
-        QemuChoice::Host => return Ok(host::find()?),
-        QemuChoice::Path(path) => return Ok(host::probe(path)?),
+        QemuChoice::Host => return Ok(host_qemu::find()?),
+        QemuChoice::Path(path) => return Ok(host_qemu::probe(path)?),
         QemuChoice::Suite(suite) => return qemu_of_packages(Some(suite), lock, progress),
         QemuChoice::Auto => None,
     };
-    let useless = match host::find() {
+    let useless = match host_qemu::find() {
         Ok(qemu) => return Ok(qemu),
         Err(useless) => useless,
     };
-    if !matches!(useless, host::HostQemuError::Absent) {
+    if !matches!(useless, host_qemu::HostQemuError::Absent) {
         let why = with_causes(&useless);
-        progress.noted(&format!("{why}; QEMU is taken from packages instead"));
+        progress.noted(&format!("{why}; using QEMU from packages instead"));
     }
     match qemu_of_packages(suite, lock, progress) {
-        Err(ArtifactError::Apt(AptError::NoApt { .. })) => Err(ArtifactError::NothingThere {
+        Err(ArtifactError::Apt(AptError::NoApt { .. })) => Err(ArtifactError::Missing {
             qemu: Some(with_causes(&useless)),
             kernel: false,
         }),
@@ -96,7 +96,7 @@ fn qemu_of_packages(
     progress: &mut dyn Progress,
 ) -> Result<QemuInstall, ArtifactError> {
     let unpacked = ensure(lock, suite, &QEMU, progress)?;
-    let launch = private::Launch::below(&unpacked.root).map_err(AptError::from)?;
+    let launch = unpacked_qemu::UnpackedQemu::below(&unpacked.root).map_err(AptError::from)?;
     Ok(QemuInstall {
         program: launch.program,
         prefix_args: launch.prefix_args,
@@ -106,7 +106,7 @@ fn qemu_of_packages(
     })
 }
 
-/// Provides a kernel: from packages, or without apt the one that this host runs.
+/// Provisions a kernel from packages, or if that fails, the running kernel of the host.
 ///
 /// # Errors
 /// As for [`provision`].
@@ -121,11 +121,11 @@ pub fn provision_kernel(
     match (KernelInstall::of_host(), error) {
         (Some(kernel), error) => {
             progress.noted(&format!(
-                "{error}; the guest boots this host's own kernel instead"
+                "{error}; using the running kernel of the host instead"
             ));
             Ok(kernel)
         }
-        (None, AptError::NoApt { .. }) => Err(ArtifactError::NothingThere {
+        (None, AptError::NoApt { .. }) => Err(ArtifactError::Missing {
             qemu: None,
             kernel: true,
         }),
@@ -133,10 +133,10 @@ pub fn provision_kernel(
     }
 }
 
-/// Provides the kernel in the packages of a suite, such as `trixie`.
+/// Provisions the kernel of a suite, such as `trixie`.
 ///
 /// # Errors
-/// If it cannot be fetched.
+/// If the packages cannot be fetched or unpacked.
 pub fn provision_kernel_of(
     suite: &str,
     lock: &StoreLock,

@@ -1,4 +1,4 @@
-//! The directory below cargo's target directory that holds all that is provisioned.
+//! The store: the folder with packages, kernels, QEMU and images in a target directory.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -9,54 +9,54 @@ use std::time::Duration;
 
 use super::progress::Progress;
 
-/// How long another process may provision before we give up: a slow line takes minutes.
-const PATIENCE: Duration = Duration::from_secs(40 * 60);
+/// How long to wait for another process that provisions: slow downloads take minutes.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 
-/// What half-written files are called until they are whole.
+/// Prefix of the names of unfinished files.
 pub(super) const UNFINISHED_PREFIX: &str = ".unfinished-";
 
-/// Where provisioned files lie.
+/// A folder of provisioned files.
 #[derive(Debug, Clone)]
 pub struct Store {
     base: PathBuf,
 }
 
-/// The right to change a [`Store`], held by one process at a time.
+/// The lock on a [`Store`], which is needed to change it.
 ///
-/// The kernel takes it back when its holder dies, so a killed run locks nobody out.
+/// The kernel releases it when the process ends.
 #[derive(Debug)]
-#[must_use = "the store is free for others as soon as this is dropped"]
+#[must_use = "the lock is released when this is dropped"]
 pub struct StoreLock {
     store: Store,
     _file: File,
 }
 
-/// Why the store cannot be used.
+/// Why the store cannot be read, written or locked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A file or directory of the store is out of reach.
-    #[error("{} cannot be used", path.display())]
+    /// A file or directory of the store cannot be read or written.
+    #[error("cannot access {}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// Another process has held the lock for too long.
+    /// Another process holds the lock.
     #[error(
-        "another process ({holder}) has held {} for {} minutes; stop it and try again",
+        "another process ({holder}) has locked {} for {} minutes; stop it and try again",
         path.display(),
-        PATIENCE.as_secs() / 60
+        LOCK_TIMEOUT.as_secs() / 60
     )]
     Busy {
         /// The lock file.
         path: PathBuf,
-        /// What the holder wrote into it.
+        /// The process, as written to the lock file.
         holder: String,
     },
 }
 
-/// Turns a system's error into one that names the path.
+/// Adds the path to an error of a system call.
 pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
     move |source| StoreError::Io {
         path: path.into(),
@@ -65,7 +65,7 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
 }
 
 impl Store {
-    /// Returns the store in cargo's target directory.
+    /// Returns the store in a target directory of cargo.
     #[must_use]
     pub fn in_target(target: &Path) -> Self {
         Self {
@@ -73,13 +73,13 @@ impl Store {
         }
     }
 
-    /// Returns the store's directory.
+    /// Returns the folder.
     #[must_use]
     pub fn base(&self) -> &Path {
         &self.base
     }
 
-    /// Takes the lock, and waits for whoever holds it.
+    /// Locks the store. Waits if another process holds the lock.
     pub(super) fn take(&self, progress: &mut dyn Progress) -> Result<StoreLock, StoreError> {
         std::fs::create_dir_all(&self.base).map_err(at(&self.base))?;
         let path = self.base.join("lock");
@@ -108,7 +108,7 @@ impl Store {
     }
 }
 
-/// Waits for whoever has the lock, and says so.
+/// Waits for the lock and reports that as progress.
 fn wait_for(mut file: File, path: &Path, progress: &mut dyn Progress) -> Result<File, StoreError> {
     let mut holder = String::new();
     let _ = file.read_to_string(&mut holder);
@@ -117,7 +117,7 @@ fn wait_for(mut file: File, path: &Path, progress: &mut dyn Progress) -> Result<
         path.display()
     );
     progress.started(&step);
-    let outcome = lock_by(file, PATIENCE);
+    let outcome = lock_within(file, LOCK_TIMEOUT);
     progress.finished();
     outcome.map_err(at(path))?.ok_or_else(|| StoreError::Busy {
         path: path.into(),
@@ -125,38 +125,38 @@ fn wait_for(mut file: File, path: &Path, progress: &mut dyn Progress) -> Result<
     })
 }
 
-/// Locks a file, and waits so long for whoever has it. Returns nothing if that was not enough.
-pub(crate) fn lock_by(file: File, patience: Duration) -> std::io::Result<Option<File>> {
+/// Locks a file. Returns `None` if another process still holds the lock after `timeout`.
+pub(crate) fn lock_within(file: File, timeout: Duration) -> std::io::Result<Option<File>> {
     match file.try_lock() {
         Ok(()) => return Ok(Some(file)),
         Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(error)) => return Err(error),
     }
     let (sender, locked) = channel();
-    // In a thread, since only a wait for a channel has an end.
+    // In a thread, because `flock` has no timeout.
     std::thread::spawn(move || {
         let result = file.lock();
-        // Without a receiver the file is closed here, and the lock with it.
+        // After the timeout the file is closed here, which releases the lock.
         let _ = sender.send((file, result));
     });
-    match locked.recv_timeout(patience) {
+    match locked.recv_timeout(timeout) {
         Ok((file, result)) => result.map(|()| Some(file)),
         Err(_) => Ok(None),
     }
 }
 
 impl StoreLock {
-    /// Returns the store that is locked.
+    /// Returns the locked store.
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Makes a directory for work in progress, which the next run sweeps if this one is killed.
+    /// Makes a directory for unfinished files. If this process is killed, the next one removes it.
     pub(crate) fn staging(&self) -> Result<tempfile::TempDir, StoreError> {
         let path = self.staging_root();
         std::fs::create_dir_all(&path).map_err(at(&path))?;
-        // Programs from packages are started from here, by other users' tests too.
+        // Tests of other users also start programs from here.
         let directory = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o755))
             .tempdir_in(&path);
@@ -167,13 +167,13 @@ impl StoreLock {
         self.store.base.join("staging")
     }
 
-    /// Where downloaded packages are kept, for all suites.
+    /// Returns the directory of downloaded packages of all suites.
     pub(crate) fn downloads(&self) -> PathBuf {
         self.store.base.join("debs")
     }
 }
 
-/// Writes a file so that its path holds the old content or the new one, never a part.
+/// Writes a file atomically: readers see the old or the new content.
 pub fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let parent = path
         .parent()
@@ -191,14 +191,14 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: one process with two open files, which flock keeps apart like two processes.
+    //! **Scope**: two open files of one process, which `flock` treats like two processes.
 
     use std::sync::mpsc::Sender;
 
     use super::super::progress::Silent;
     use super::*;
 
-    /// Passes on each step that starts.
+    /// Sends each started step.
     struct Tell(Sender<String>);
 
     impl Progress for Tell {
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_holder_waits_and_says_for_whom() {
+    fn a_second_lock_waits_and_names_the_holder() {
         let target = tempfile::tempdir().unwrap();
         let store = Store::in_target(target.path());
         let first = store.lock(&mut Silent).unwrap();
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn an_atomic_write_leaves_one_file_that_others_may_read() {
+    fn an_atomic_write_leaves_one_file_readable_by_others() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/b");
         write_atomically(&path, b"old").unwrap();
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_cannot_be_made_is_named() {
+    fn the_error_names_a_store_that_cannot_be_made() {
         let error = Store::in_target(Path::new("/proc"))
             .lock(&mut Silent)
             .unwrap_err();

@@ -1,6 +1,6 @@
-//! Clears away what a killed run left half done.
+//! Removes unfinished files of killed processes from the store.
 //!
-//! Only the holder of the store's lock sweeps, so nothing here belongs to a run that still lives.
+//! The caller holds the lock of the store, so no unfinished file belongs to a running process.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::store::{Store, StoreError, StoreLock, UNFINISHED_PREFIX, at};
 
 impl Store {
-    /// Takes the lock, waits for whoever holds it, and sweeps away what killed runs left.
+    /// Locks the store, waiting for other processes, and removes unfinished files of killed ones.
     ///
     /// # Errors
     /// If the store cannot be written, or another process holds it for too long.
@@ -20,7 +20,7 @@ impl Store {
     }
 }
 
-/// Removes staging directories, partial downloads and half-written files.
+/// Removes staging directories, partial downloads and unfinished files.
 fn sweep(lock: &StoreLock) -> Result<(), StoreError> {
     remove_tree(&lock.staging_root())?;
     remove_tree(&lock.downloads().join("partial"))?;
@@ -28,7 +28,7 @@ fn sweep(lock: &StoreLock) -> Result<(), StoreError> {
     remove_unfinished(&lock.store().base().join("images"))
 }
 
-/// Removes a directory with all in it, if it is there.
+/// Removes a directory and its content if it exists.
 pub(super) fn remove_tree(path: &Path) -> Result<(), StoreError> {
     match std::fs::remove_dir_all(path) {
         Err(source) if source.kind() != ErrorKind::NotFound => Err(at(path)(source)),
@@ -36,7 +36,7 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Removes the half-written files in one directory.
+/// Removes the unfinished files in a directory.
 fn remove_unfinished(directory: &Path) -> Result<(), StoreError> {
     let entries = match std::fs::read_dir(directory) {
         Err(source) if source.kind() == ErrorKind::NotFound => return Ok(()),
@@ -57,14 +57,14 @@ fn remove_unfinished(directory: &Path) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: what is swept and what is kept; that nothing unfinished is *used* is shown where
-    //! it is unpacked.
+    //! **Scope**: which files are removed and kept. The tests of `apt` show that unfinished files are not
+    //! used.
 
     use super::super::progress::Silent;
     use super::super::store::Store;
 
     #[test]
-    fn leftovers_go_and_finished_work_stays() {
+    fn unfinished_files_are_removed_and_others_kept() {
         let target = tempfile::tempdir().unwrap();
         let store = Store::in_target(target.path());
         let leftovers = [

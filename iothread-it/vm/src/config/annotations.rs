@@ -1,4 +1,4 @@
-//! Kata's pod annotations, which override the configuration's keys.
+//! Kata's pod annotations, which override keys of the configuration.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ const PREFIX: &str = "io.katacontainers.config.hypervisor.";
 const ENABLE: &str = "io.katacontainers.config.hypervisor.enable_iothreads";
 const COUNT: &str = "io.katacontainers.config.hypervisor.indep_iothreads";
 
-/// The file's key that lists, as regular expressions, the annotations a pod may have.
+/// The key that lists the permitted annotations as regular expressions.
 pub(super) const ALLOW_LIST: &str = "enable_annotations";
 
-/// What the annotations say of the keys that can be overridden.
+/// Values from annotations.
 #[derive(Debug, Default)]
 pub(super) struct Overrides {
     pub(super) enable_iothreads: Option<bool>,
@@ -21,8 +21,8 @@ pub(super) struct Overrides {
 }
 
 impl Overrides {
-    /// Reads them. Annotations that are not ours to read are left alone. One that the file does not
-    /// allow is a problem, as in Kata: a pod must not choose what its host did not offer.
+    /// Reads the annotations that this crate uses and ignores others. As in Kata, an annotation that the
+    /// file does not allow is an error.
     pub(super) fn read(
         annotations: &BTreeMap<String, String>,
         allowed: &[String],
@@ -35,7 +35,7 @@ impl Overrides {
         };
         Self {
             enable_iothreads: reader.value(ENABLE, "\"true\" or \"false\""),
-            indep_iothreads: reader.value(COUNT, "a whole number"),
+            indep_iothreads: reader.value(COUNT, "an integer"),
         }
     }
 }
@@ -52,19 +52,19 @@ impl Reader<'_> {
         if !self.is_allowed(name) {
             self.wrong(
                 name,
-                format!("is not allowed: no entry of `{ALLOW_LIST}` matches it"),
+                format!("is not allowed: it matches no entry of `{ALLOW_LIST}`"),
             );
             return None;
         }
         let value = text.trim().parse().ok();
         if value.is_none() {
-            self.wrong(name, format!("is \"{text}\"; it takes {takes}"));
+            self.wrong(name, format!("is \"{text}\"; expected {takes}"));
         }
         value
     }
 
-    /// An entry matches anywhere in the annotation's name behind its prefix. One that is no
-    /// expression matches nothing, in Kata too.
+    /// An entry matches anywhere in the annotation's name after the prefix. An invalid expression
+    /// matches nothing, as in Kata.
     fn is_allowed(&self, name: &str) -> bool {
         let name = name.strip_prefix(PREFIX).unwrap_or(name);
         let matches = |entry: &String| Regex::new(entry).is_ok_and(|entry| entry.is_match(name));

@@ -1,33 +1,32 @@
-//! Sets of host CPUs, as the kernel writes them: `0,2-3`.
+//! Lists of host CPUs in the format of the kernel, such as `0,2-3`.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-/// The highest CPU number that `sched_setaffinity`(2) takes through the C library's type
-/// (`CPU_SETSIZE` less one).
-const HIGHEST: usize = 1023;
+/// The highest CPU number in the C library's `cpu_set_t` (`CPU_SETSIZE - 1`).
+const MAX_CPU: usize = 1023;
 
-/// CPUs that a thread may run on. Never empty.
+/// Host CPUs that a thread may run on, at least one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CpuList(BTreeSet<usize>);
 
-/// Why a text is no list of CPUs.
+/// Why a CPU list is invalid.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum BadCpuList {
-    /// No CPU at all.
-    #[error("it names no CPU")]
+pub enum InvalidCpuList {
+    /// The list is empty.
+    #[error("no CPU is listed")]
     Empty,
-    /// A part that is neither a number nor a range.
+    /// An item is neither a number nor a range.
     #[error("`{part}` is neither a CPU number nor a range such as 2-3")]
     Part {
-        /// The part.
+        /// The item.
         part: String,
     },
-    /// A number that no CPU can have.
-    #[error("CPU {cpu} is out of range; the highest is {HIGHEST}")]
+    /// A CPU number is too high.
+    #[error("CPU {cpu} is out of range; the highest is {MAX_CPU}")]
     OutOfRange {
-        /// The number.
+        /// The CPU number.
         cpu: usize,
     },
 }
@@ -40,16 +39,16 @@ impl CpuList {
 }
 
 impl FromStr for CpuList {
-    type Err = BadCpuList;
+    type Err = InvalidCpuList;
 
-    fn from_str(text: &str) -> Result<Self, BadCpuList> {
+    fn from_str(text: &str) -> Result<Self, InvalidCpuList> {
         let mut cpus = BTreeSet::new();
         for part in text
             .split(',')
             .map(str::trim)
             .filter(|part| !part.is_empty())
         {
-            let bad = || BadCpuList::Part {
+            let bad = || InvalidCpuList::Part {
                 part: part.to_owned(),
             };
             let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -58,13 +57,13 @@ impl FromStr for CpuList {
             if first > last {
                 return Err(bad());
             }
-            if last > HIGHEST {
-                return Err(BadCpuList::OutOfRange { cpu: last });
+            if last > MAX_CPU {
+                return Err(InvalidCpuList::OutOfRange { cpu: last });
             }
             cpus.extend(first..=last);
         }
         if cpus.is_empty() {
-            Err(BadCpuList::Empty)
+            Err(InvalidCpuList::Empty)
         } else {
             Ok(Self(cpus))
         }
@@ -84,11 +83,11 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn numbers_and_ranges() {
+    fn numbers_and_ranges_are_parsed() {
         let list: CpuList = "5, 0-2,1".parse().unwrap();
         assert_eq!(list.to_string(), "0,1,2,5");
         for (text, error) in [
-            ("", "it names no CPU"),
+            ("", "no CPU is listed"),
             (
                 "3-1",
                 "`3-1` is neither a CPU number nor a range such as 2-3",
@@ -102,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_reads_back(text in "[0-9,-]{0,12}") {
+        fn display_and_parse_round_trip(text in "[0-9,-]{0,12}") {
             if let Ok(list) = text.parse::<CpuList>() {
                 prop_assert_eq!(list.to_string().parse(), Ok(list));
             }

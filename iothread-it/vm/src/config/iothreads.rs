@@ -1,4 +1,4 @@
-//! How the pool's threads are made and chosen.
+//! The configuration of the IOThread pool.
 
 use std::num::NonZeroUsize;
 
@@ -7,23 +7,25 @@ use iothread_hotplug::Polling;
 use super::CpuList;
 use iothread_pool::{IoThreadId, Placement};
 
-/// `enable_iothreads`, `indep_iothreads` and the keys that are ours. What is not said is as in Kata.
+/// `enable_iothreads`, `indep_iothreads` and our own keys. The defaults are those of Kata.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IoThreads {
-    /// How many threads there are: `indep_iothreads`, if `enable_iothreads` is on.
+    /// The number of threads: `indep_iothreads` if `enable_iothreads` is true, else 0.
     pub count: usize,
-    /// `indep_iothreads_placement`: where a disk goes that does not say. Kata's is `first`.
+    /// `indep_iothreads_placement`: the placement of disks without one of their own. Kata uses `first`.
     pub placement: Placement,
-    /// How the threads poll.
+    /// The polling parameters of the threads.
     pub polling: Polling,
     /// `indep_iothreads_cpus`: the host CPUs of each thread. `indep_iothread_`*n* takes entry *n*
-    /// modulo their number, also if `Vm::add_thread` added it. Empty: not bound.
+    /// modulo their number, also if `Vm::add_thread` added it. If empty, threads are not pinned.
     pub cpus: Vec<CpuList>,
 }
 
 impl IoThreads {
-    /// Returns the CPUs of a thread, if it is bound: by the number in its id, not by its position in
-    /// the pool, which changes when another thread is removed.
+    /// Returns the CPUs of a thread if it is pinned.
+    ///
+    /// They depend on the number in its id. Its position in the pool changes when another thread is
+    /// removed.
     pub fn cpus_of(&self, thread: &IoThreadId) -> Option<&CpuList> {
         let number = usize::try_from(thread.indep_number()?).ok()?;
         let entry = number.checked_rem(self.cpus.len())?;
@@ -31,11 +33,11 @@ impl IoThreads {
     }
 }
 
-/// The placements that a configuration can ask for, as it writes them.
+/// The values of `indep_iothreads_placement`, for messages.
 pub(super) const PLACEMENTS: &str =
     "\"first\", \"round-robin\", \"least-loaded\", \"dedicated\" or \"spread:N\"";
 
-/// Reads a placement as a configuration writes it.
+/// Parses the value of `indep_iothreads_placement`.
 pub(super) fn placement(text: &str) -> Option<Placement> {
     match text {
         "first" => Some(Placement::First),

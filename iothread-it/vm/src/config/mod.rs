@@ -1,17 +1,17 @@
-//! Kata's configuration of a QEMU hypervisor: the part that shapes threads and disks.
+//! Reads the keys for threads and disks from Kata's configuration of a QEMU hypervisor.
 //!
-//! Read from TOML in Kata's form, `[hypervisor.qemu]`, and from those of its pod annotations that
-//! the file allows. Keys that this crate has no use for are left alone. What would silently do nothing
-//! is an error that names its key, and one error lists all that is wrong.
+//! The sources are the table `[hypervisor.qemu]` of Kata's TOML file, and the pod annotations that this
+//! file allows. Unused keys are ignored. A key that would have no effect is an error, and one error
+//! lists every problem.
 //!
-//! Beside Kata's keys there are some of our own, which default to what Kata does:
+//! There are four keys that Kata does not have. Their defaults are Kata's behaviour:
 //!
-//! | key | takes | default |
+//! | key | values | default |
 //! |---|---|---|
 //! | `indep_iothreads_placement` | `"first"`, `"round-robin"`, `"least-loaded"`, `"dedicated"`, `"spread:N"` | `"first"` |
-//! | `indep_iothreads_poll_max_ns` | nanoseconds that an idle thread polls at the most; 0: it sleeps | QEMU's |
+//! | `indep_iothreads_poll_max_ns` | how long an idle thread polls, in nanoseconds; 0: no polling | QEMU's |
 //! | `indep_iothreads_poll_grow`, `indep_iothreads_poll_shrink` | QEMU's factors | QEMU's |
-//! | `indep_iothreads_cpus` | a list of CPU lists, such as `["0", "2-3"]`, for one thread after the other; with `block_device_aio = "threads"` its worker threads run there too | not bound |
+//! | `indep_iothreads_cpus` | a list of CPU lists, such as `["0", "2-3"]`, one per thread; with `block_device_aio = "threads"` the worker threads are pinned too | not pinned |
 
 mod annotations;
 mod cpus;
@@ -19,7 +19,7 @@ mod iothreads;
 mod kata;
 mod problem;
 
-pub use cpus::{BadCpuList, CpuList};
+pub use cpus::{CpuList, InvalidCpuList};
 pub use iothread_hotplug::Polling;
 pub use iothreads::IoThreads;
 pub use kata::{read, read_annotated};
@@ -29,7 +29,7 @@ use std::fmt;
 
 use iothread_hotplug::BlockOptions;
 
-/// What shapes a VM's threads and disks.
+/// The configuration of a VM's threads and disks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HypervisorConfig {
     /// `machine_type`.
@@ -38,7 +38,7 @@ pub struct HypervisorConfig {
     pub vcpus: u32,
     /// `default_memory`, in MiB.
     pub memory_mib: u32,
-    /// The pool's threads.
+    /// The IOThread pool.
     pub iothreads: IoThreads,
     /// `block_device_driver`.
     pub driver: DiskDriver,
@@ -65,12 +65,12 @@ impl Default for HypervisorConfig {
     }
 }
 
-/// A machine type that can hot-plug PCI disks.
+/// A machine type with PCI hotplug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Machine {
-    /// PCI Express, with ACPI hotplug at root ports.
+    /// `q35`: PCI Express, with ACPI hotplug at root ports.
     Q35,
-    /// Conventional PCI (i440FX), with ACPI hotplug on its root bus.
+    /// `pc`: conventional PCI (i440FX), with ACPI hotplug on the root bus.
     Pc,
 }
 
@@ -78,7 +78,7 @@ impl Machine {
     /// Every machine type.
     pub const ALL: [Self; 2] = [Self::Q35, Self::Pc];
 
-    /// Returns QEMU's name for it.
+    /// Returns QEMU's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Q35 => "q35",
@@ -93,24 +93,24 @@ impl fmt::Display for Machine {
     }
 }
 
-/// How a disk reaches the guest.
+/// The bus and device type of disks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DiskDriver {
-    /// A PCI device of its own: `virtio-blk-pci` in Kata's Rust runtime, `virtio-blk` in its Go
+    /// One PCI device per disk: `virtio-blk-pci` in Kata's Rust runtime, `virtio-blk` in its Go
     /// runtime.
     VirtioBlk,
-    /// A disk on the VM's one SCSI controller, whose thread serves all of them. Kata's default.
+    /// All disks on one SCSI controller, served by its IOThread. Kata's default.
     #[default]
     VirtioScsi,
-    /// Another of Kata's. No IOThread serves it.
+    /// Another driver of Kata, without IOThread support.
     Other,
 }
 
 impl DiskDriver {
-    /// Those that a thread can serve.
-    const SERVED: &str = "\"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\"";
+    /// The drivers with IOThread support, for messages.
+    const SUPPORTED: &str = "\"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\"";
 
-    /// Reads Kata's name for it.
+    /// Parses Kata's name.
     fn of(name: &str) -> Option<Self> {
         match name {
             "virtio-blk-pci" | "virtio-blk" => Some(Self::VirtioBlk),
@@ -123,23 +123,23 @@ impl DiskDriver {
     }
 }
 
-/// How QEMU does a disk's I/O on the host.
+/// QEMU's `aio` mode of a disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Aio {
-    /// With a pool of worker threads.
+    /// `threads`: a pool of worker threads.
     Threads,
-    /// With Linux AIO.
+    /// `native`: Linux AIO.
     Native,
-    /// With io_uring. Kata's default.
+    /// `io_uring`. Kata's default.
     #[default]
     IoUring,
 }
 
 impl Aio {
-    /// Every way.
+    /// Every mode.
     pub const ALL: [Self; 3] = [Self::Threads, Self::Native, Self::IoUring];
 
-    /// Returns QEMU's and Kata's name for it.
+    /// Returns the name, which QEMU and Kata share.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Threads => "threads",

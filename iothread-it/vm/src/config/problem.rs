@@ -1,15 +1,15 @@
-//! What is wrong with a configuration, all of it at once.
+//! Errors of a configuration, collected so that one error lists all.
 
 use std::fmt;
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The line, from 1. `None` for a key that is missing.
+    /// The line, counted from 1. `None` if the key is missing.
     pub line: Option<usize>,
     /// The key.
     pub key: &'static str,
-    /// What is wrong, and what to write.
+    /// The problem and the permitted values.
     pub message: String,
 }
 
@@ -25,11 +25,11 @@ impl fmt::Display for Problem {
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It is no TOML, or a value is of the wrong type.
-    #[error("the configuration cannot be read")]
+    /// The text is not valid TOML.
+    #[error("cannot parse the configuration")]
     Toml(#[from] toml::de::Error),
-    /// It can be read and would not do what it says.
-    #[error("the configuration is wrong: {}", list(.0))]
+    /// Keys are invalid or would have no effect.
+    #[error("the configuration is invalid: {}", list(.0))]
     Wrong(Vec<Problem>),
 }
 

@@ -1,4 +1,4 @@
-//! The guest: the agent that answers in it, and the image that it boots.
+//! The guest: client of its agent, boot image and kernel.
 
 mod agent;
 pub mod image;

@@ -1,4 +1,4 @@
-//! A process by number and start time: a number alone can have passed to another process.
+//! Identifies a process by pid and start time, since pids are reused.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use qmp_client::wait::Deadline;
 
-/// Identifies one process of this host, also after it is gone.
+/// A process of this host. It stays unique after the process has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProcessId {
     pid: i32,
@@ -17,7 +17,7 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
-    /// Looks a running process up.
+    /// Looks up a running process.
     ///
     /// # Errors
     /// If there is no such process, or `/proc` is masked.
@@ -29,7 +29,7 @@ impl ProcessId {
         Ok(Self { pid, start_time })
     }
 
-    /// Looks this process up.
+    /// Looks up the calling process.
     ///
     /// # Errors
     /// If `/proc` is masked.
@@ -37,12 +37,12 @@ impl ProcessId {
         Self::of(nix::unistd::getpid().as_raw())
     }
 
-    /// Puts together what [`pid`](Self::pid) and [`start_time`](Self::start_time) gave.
+    /// Restores an identity from [`pid`](Self::pid) and [`start_time`](Self::start_time).
     pub fn from_parts(pid: i32, start_time: u64) -> Self {
         Self { pid, start_time }
     }
 
-    /// Returns its number.
+    /// Returns its pid.
     pub fn pid(self) -> i32 {
         self.pid
     }
@@ -52,15 +52,15 @@ impl ProcessId {
         self.start_time
     }
 
-    /// Returns whether it still runs, or is a zombie.
+    /// Returns whether the process exists. A zombie does.
     pub fn is_alive(self) -> bool {
         Self::of(self.pid).is_ok_and(|now| now == self)
     }
 
-    /// Waits until it has exited, whoever's child it is. Returns whether it has; a zombie has.
+    /// Waits until the process has exited; it need not be a child. Returns whether it has. A zombie has.
     ///
     /// # Errors
-    /// If the kernel cannot tell.
+    /// If the process cannot be observed.
     pub fn wait_exit(self, deadline: Deadline) -> io::Result<bool> {
         let Some(pid) = Pid::from_raw(self.pid) else {
             return Ok(true);
@@ -69,7 +69,7 @@ impl ProcessId {
             Err(rustix::io::Errno::SRCH) => return Ok(true),
             pidfd => pidfd?,
         };
-        // The number may have passed to another process before it was opened.
+        // The pid may have been reused before it was opened.
         if !self.is_alive() {
             return Ok(true);
         }
@@ -83,7 +83,7 @@ impl ProcessId {
     }
 }
 
-/// Reads field 22. The second field is the command in parentheses, and may itself hold spaces and
+/// Reads field 22. The second field is the command in parentheses and may contain spaces and
 /// parentheses.
 fn start_time(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;

@@ -1,18 +1,18 @@
-//! Processes that never outlive their owner: [`Run`] for what comes to an end, [`OwnedProcess`] for
-//! what goes on.
+//! Child processes that never outlive their parent: [`BoundedCommand`] runs a program to its end,
+//! [`OwnedProcess`] keeps one running.
 //!
-//! A child dies with this process, also when this process is killed with SIGKILL: the kernel sends
-//! it SIGKILL (`PR_SET_PDEATHSIG`). The kernel does so when the *thread* ends that forked, so all
-//! children are forked by one thread that lasts as long as the process.
+//! If this process ends, also by SIGKILL, the kernel sends SIGKILL to its children
+//! (`PR_SET_PDEATHSIG`). The kernel does so when the *thread* that forked ends. Therefore one thread,
+//! which lasts as long as the process, forks all children.
 
+mod command;
 mod identity;
 mod owned;
 mod parent_death;
-mod run;
 mod spawner;
 mod tail;
 
+pub use command::{BoundedCommand, CommandError, CommandOutput};
 pub use identity::ProcessId;
 pub use owned::{OwnedProcess, ProcessError};
-pub use run::{ChildError, Finished, Run};
-pub(crate) use tail::Tail;
+pub(crate) use tail::OutputTail;

@@ -1,4 +1,4 @@
-//! A child with its exit awaited by a thread and its last words kept.
+//! A child process that is reaped by a thread and killed on drop.
 
 use std::io;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,15 +10,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-use super::{ProcessId, Tail, spawner};
+use super::{OutputTail, ProcessId, spawner};
 use qmp_client::wait::{Board, Deadline};
 
-/// How long a killed process may take to be gone. The kernel needs longer only while the process
-/// is stuck in the kernel itself.
-const KILL_SPAN: Duration = Duration::from_secs(10);
+/// How long to wait for the exit of a killed process. It takes longer only if the process is stuck in
+/// a system call.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long to wait for the rest of a process's output after it has ended.
-const OUTPUT_SPAN: Duration = Duration::from_secs(2);
+/// How long to wait for the rest of the output after the exit.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why a process could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -28,27 +28,28 @@ pub struct ProcessError {
     source: io::Error,
 }
 
-/// A running child, killed when this value is dropped or its owner ends.
+/// A child process, killed when this value is dropped or when this process ends.
 #[derive(Debug)]
 pub struct OwnedProcess {
     id: ProcessId,
     exit: Arc<Board<Exit>>,
-    stdout: Tail,
-    stderr: Tail,
+    stdout: OutputTail,
+    stderr: OutputTail,
 }
 
 #[derive(Debug)]
 enum Exit {
-    /// Not reaped, so the number is still this child's and can be signalled.
+    /// Not reaped, so the pid is valid and can be signalled.
     Running(Child),
     Exited(ExitStatus),
 }
 
 impl OwnedProcess {
-    /// Starts a command. Its standard output and error are kept; it has no standard input.
+    /// Starts a command. The end of its standard output and error is kept; its standard input is
+    /// `/dev/null`.
     ///
     /// # Errors
-    /// If it cannot be executed.
+    /// If the program cannot be executed.
     pub fn spawn(mut command: Command) -> Result<Self, ProcessError> {
         command
             .stdin(Stdio::null())
@@ -68,29 +69,29 @@ impl OwnedProcess {
             })
             .map(|(id, stdout, stderr)| Self {
                 id,
-                exit: await_exit(child),
+                exit: spawn_reaper(child),
                 stdout,
                 stderr,
             })
     }
 
-    fn adopt(child: &mut Child) -> io::Result<(ProcessId, Tail, Tail)> {
+    fn adopt(child: &mut Child) -> io::Result<(ProcessId, OutputTail, OutputTail)> {
         let missing = || io::Error::other("its output is not a pipe");
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
         Ok((
             ProcessId::of(pid_of(child).as_raw())?,
-            Tail::of("stdout", stdout)?,
-            Tail::of("stderr", stderr)?,
+            OutputTail::of("stdout", stdout)?,
+            OutputTail::of("stderr", stderr)?,
         ))
     }
 
-    /// Returns which process it is.
+    /// Returns the identity of the process.
     pub fn id(&self) -> ProcessId {
         self.id
     }
 
-    /// Waits until it has ended by itself.
+    /// Waits until the process has ended. Returns `None` at the deadline.
     pub fn wait(&self, deadline: Deadline) -> Option<ExitStatus> {
         self.exit.wait(deadline, |exit| match exit {
             Exit::Running(_) => None,
@@ -98,20 +99,20 @@ impl OwnedProcess {
         })
     }
 
-    /// Sends it a signal, if it still runs.
+    /// Sends a signal if the process has not ended.
     pub fn signal(&self, signal: Signal) {
         self.exit.with(|exit| {
             if let Exit::Running(child) = exit {
-                // It has not been reaped, so the number is its own.
+                // It has not been reaped, so the pid is valid.
                 let _ = kill(pid_of(child), signal);
             }
         });
     }
 
-    /// Kills it and waits until it is gone. Returns whether it is.
+    /// Kills the process and waits for its exit. Returns whether it has exited.
     pub fn kill(&self) -> bool {
         self.signal(Signal::SIGKILL);
-        self.wait(Deadline::after(KILL_SPAN)).is_some()
+        self.wait(Deadline::after(KILL_TIMEOUT)).is_some()
     }
 
     /// Returns the end of its standard output.
@@ -124,10 +125,14 @@ impl OwnedProcess {
         self.output(&self.stderr)
     }
 
-    /// Of an ended process all there is, of a running one what there is now.
-    fn output(&self, tail: &Tail) -> String {
+    /// Waits for the rest of the output if the process has ended.
+    fn output(&self, tail: &OutputTail) -> String {
         let ended = self.wait(Deadline::after(Duration::ZERO)).is_some();
-        let span = if ended { OUTPUT_SPAN } else { Duration::ZERO };
+        let span = if ended {
+            OUTPUT_TIMEOUT
+        } else {
+            Duration::ZERO
+        };
         tail.text(Deadline::after(span))
     }
 }
@@ -138,9 +143,9 @@ impl Drop for OwnedProcess {
     }
 }
 
-/// Waits for the exit without reaping, and reaps under the lock: so a signal never goes to a
-/// number that has passed to another process.
-fn await_exit(child: Child) -> Arc<Board<Exit>> {
+/// Waits for the exit without reaping, then reaps under the lock, so that a signal never goes to a
+/// reused pid.
+fn spawn_reaper(child: Child) -> Arc<Board<Exit>> {
     let pid = pid_of(&child);
     let board = Arc::new(Board::new(Exit::Running(child)));
     let reaper = Arc::clone(&board);
@@ -158,12 +163,12 @@ fn await_exit(child: Child) -> Arc<Board<Exit>> {
     thread::Builder::new()
         .name("reaper".into())
         .spawn(waiter)
-        .expect("a thread can be started where several just were");
+        .expect("cannot start the reaper thread");
     board
 }
 
 fn pid_of(child: &Child) -> Pid {
-    Pid::from_raw(i32::try_from(child.id()).expect("Linux numbers processes within an i32"))
+    Pid::from_raw(i32::try_from(child.id()).expect("a pid fits into an i32"))
 }
 
 #[cfg(test)]
@@ -177,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_status_and_last_words_are_kept() {
+    fn exit_status_and_output_are_kept() {
         let process = shell("echo out; echo err >&2; exit 3");
         let status = process.wait(Deadline::after(Duration::from_secs(30)));
         assert_eq!(status.unwrap().code(), Some(3));
@@ -186,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_process_is_gone() {
+    fn a_dropped_process_is_killed() {
         let process = shell("exec sleep 1000");
         let id = process.id();
         assert!(id.is_alive());
@@ -195,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_outlives_the_thread_that_asked_for_it() {
+    fn a_child_outlives_the_thread_that_spawned_it() {
         let process = thread::spawn(|| shell("exec sleep 1000")).join().unwrap();
         assert!(
             process
@@ -205,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_named() {
+    fn the_error_names_the_missing_program() {
         let error = OwnedProcess::spawn(Command::new("no-such-program")).unwrap_err();
         assert_eq!(error.to_string(), "cannot start no-such-program");
     }

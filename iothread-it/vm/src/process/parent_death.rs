@@ -1,4 +1,4 @@
-//! Ties a child's life to ours.
+//! Sets the parent-death signal of a child.
 #![expect(
     unsafe_code,
     reason = "code between fork and exec can only be given through pre_exec"
@@ -11,14 +11,14 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{getpid, getppid};
 
-/// Has the kernel kill the child when the *thread* that spawns it ends, however it ends.
+/// Makes the kernel kill the child when the *thread* that spawns it ends.
 ///
-/// The command must therefore be spawned by a thread that lasts.
-pub(super) fn parent_dies_first(command: &mut Command) -> &mut Command {
+/// Spawn the command from a thread that lasts.
+pub(super) fn set_parent_death_signal(command: &mut Command) -> &mut Command {
     let parent = getpid();
     let tie = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // If we died before the line above took effect, no signal will ever come.
+        // If the parent ended before the line above took effect, no signal is sent.
         if getppid() != parent {
             return Err(std::io::Error::from(nix::errno::Errno::ESRCH));
         }
@@ -31,7 +31,7 @@ pub(super) fn parent_dies_first(command: &mut Command) -> &mut Command {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: a thread that ends; a process that is killed ends all of its threads.
+    //! **Scope**: a thread that ends. A killed process ends all of its threads.
 
     use std::os::unix::process::ExitStatusExt as _;
     use std::process::Stdio;
@@ -44,7 +44,7 @@ mod tests {
     fn the_child_dies_with_the_thread_that_spawned_it() {
         let spawn = || {
             let mut command = Command::new("sleep");
-            parent_dies_first(command.arg("60").stdin(Stdio::null()))
+            set_parent_death_signal(command.arg("60").stdin(Stdio::null()))
                 .spawn()
                 .unwrap()
         };

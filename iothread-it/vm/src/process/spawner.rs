@@ -1,4 +1,4 @@
-//! The one thread that forks.
+//! The thread that forks all children.
 
 use std::io;
 use std::process::{Child, Command};
@@ -8,20 +8,20 @@ use std::thread;
 
 use nix::unistd::{Pid, getpid};
 
-use super::parent_death::parent_dies_first;
+use super::parent_death::set_parent_death_signal;
 
 type Job = (Command, Sender<io::Result<Child>>);
 
-/// The thread of this process. A forked child inherits the value but no thread, so the process is
-/// remembered with it.
+/// The channel to the thread, with the pid of the process that started it: a forked child inherits
+/// the value but not the thread.
 static SPAWNER: Mutex<Option<(Pid, Sender<Job>)>> = Mutex::new(None);
 
-/// Starts a command as a child that gets SIGKILL when this process ends in whatever way.
+/// Starts a command as a child that gets SIGKILL when this process ends.
 ///
 /// # Errors
 /// If the command cannot be executed.
 pub(super) fn spawn(mut command: Command) -> io::Result<Child> {
-    parent_dies_first(&mut command);
+    set_parent_death_signal(&mut command);
     let (answer, answered) = channel();
     spawner()?
         .send((command, answer))
@@ -41,7 +41,7 @@ fn spawner() -> io::Result<Sender<Job>> {
                 .name("spawner".into())
                 .spawn(move || {
                     for (mut command, answer) in inbox {
-                        // The caller waits for the answer as long as this thread lives.
+                        // The caller waits for the answer.
                         let _ = answer.send(command.spawn());
                     }
                 })?;

@@ -1,4 +1,4 @@
-//! The end of what a child has written.
+//! Keeps the end of the output of a child.
 
 use std::io::{ErrorKind, Read};
 use std::sync::Arc;
@@ -6,25 +6,25 @@ use std::thread;
 
 use qmp_client::wait::{Board, Deadline};
 
-/// Bytes kept at the most.
-const KEPT: usize = 64 * 1024;
+/// Number of bytes that are kept.
+const MAX_BYTES: usize = 64 * 1024;
 
-/// A stream read by a thread of its own, so that the child never blocks on it. The newest bytes
-/// are kept.
+/// A stream that a thread reads to its end, so that the child never blocks. The newest bytes are
+/// kept.
 #[derive(Debug, Clone)]
-pub(crate) struct Tail {
-    board: Arc<Board<Kept>>,
+pub(crate) struct OutputTail {
+    board: Arc<Board<Bytes>>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Bytes {
     bytes: Vec<u8>,
     ended: bool,
 }
 
-impl Tail {
+impl OutputTail {
     pub(crate) fn of(name: &str, mut stream: impl Read + Send + 'static) -> std::io::Result<Self> {
-        let board = Arc::new(Board::new(Kept::default()));
+        let board = Arc::new(Board::new(Bytes::default()));
         let filled = Arc::clone(&board);
         thread::Builder::new().name(name.into()).spawn(move || {
             let mut buffer = [0; 4096];
@@ -41,7 +41,7 @@ impl Tail {
         Ok(Self { board })
     }
 
-    /// Returns what is kept, once the stream has ended or the deadline has passed.
+    /// Waits for the end of the stream or the deadline, and returns the kept bytes as text.
     pub(crate) fn text(&self, deadline: Deadline) -> String {
         self.board.wait(deadline, |kept| kept.ended.then_some(()));
         self.board
@@ -49,10 +49,10 @@ impl Tail {
     }
 }
 
-impl Kept {
+impl Bytes {
     fn push(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
-        let excess = self.bytes.len().saturating_sub(KEPT);
+        let excess = self.bytes.len().saturating_sub(MAX_BYTES);
         self.bytes.drain(..excess);
     }
 }
@@ -64,11 +64,11 @@ mod tests {
 
     #[test]
     fn the_newest_bytes_are_kept() {
-        let mut written = vec![b'a'; KEPT];
+        let mut written = vec![b'a'; MAX_BYTES];
         written.extend_from_slice(b"the end");
-        let tail = Tail::of("tail", std::io::Cursor::new(written)).unwrap();
+        let tail = OutputTail::of("tail", std::io::Cursor::new(written)).unwrap();
         let text = tail.text(Deadline::after(Duration::from_secs(30)));
-        assert_eq!(text.len(), KEPT);
+        assert_eq!(text.len(), MAX_BYTES);
         assert!(text.ends_with("aathe end"));
     }
 }

@@ -1,22 +1,22 @@
-//! Which accelerator a VM uses on this host.
+//! Selects the accelerator.
 
 use std::fmt;
 
-/// QEMU's accelerator, and for the slow one why not the other.
+/// QEMU's accelerator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accelerator {
-    /// The CPU's own virtualisation, by `/dev/kvm`.
+    /// Hardware virtualisation by `/dev/kvm`.
     Kvm,
     /// Emulation.
     Tcg {
-        /// Why KVM is not used, for a person.
+        /// Why KVM is not used.
         why: String,
     },
 }
 
 impl Accelerator {
-    /// Returns what this host is good for, by a probe that runs guest code and judges its speed: a
-    /// `/dev/kvm` that opens proves nothing.
+    /// Returns KVM if a probe shows that it works and is fast, else TCG. The probe runs guest code,
+    /// because `/dev/kvm` may exist and not work.
     pub fn probe() -> Self {
         let kvm = kata_test_host::facts::kvm();
         if kvm.usable() {
@@ -40,7 +40,7 @@ impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kvm => f.write_str("KVM"),
-            Self::Tcg { why } => write!(f, "TCG since KVM is not usable: {why}"),
+            Self::Tcg { why } => write!(f, "TCG, because KVM is not usable: {why}"),
         }
     }
 }

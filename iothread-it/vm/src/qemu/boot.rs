@@ -1,11 +1,11 @@
-//! What keeps a cold boot short.
+//! Options that shorten a cold boot, with measurements.
 //!
-//! Each choice was left out of the boot in turn, the rest kept: q35, one vCPU, TCG, QEMU 11.1,
-//! Linux 6.1 of Debian for clouds. Medians of nine, in seconds of CPU time to the agent's greeting,
-//! on a busy machine; all but the first few differ by little more than the noise. `cargo xtask
-//! bench boot` measures the whole beside a plain boot of the same kernel and image.
+//! Each option was left out in turn: q35, one vCPU, TCG, QEMU 11.1, Debian's cloud kernel 6.1. The values
+//! are medians of nine, in seconds of CPU time to the greeting of the agent, on a busy machine. All but
+//! the first few differ by little more than the noise. `cargo xtask bench boot` compares all options with
+//! a plain boot of the same kernel and image.
 //!
-//! | choice | without it | why |
+//! | option | without it | reason |
 //! |---|---|---|
 //! | none of them: `vmlinuz`, `quiet panic=-1` | 3.10 | |
 //! | all of them | 1.86 | |
@@ -20,39 +20,39 @@
 //! | `rcupdate.rcu_expedited=1` | 1.92 | no grace periods to wait for |
 //! | `mitigations=off` | 1.90 | |
 //!
-//! What came later was measured in instructions of the guest's, which no noise moves: `-icount
-//! shift=0,sleep=off`, up to the last module's message, where one without any of these has 820 million
-//! of them and one with all has 572. (Linux for clouds as above; QEMU 7.2 for the signatures, 10.0 for
-//! the rest.)
+//! The following options were measured in guest instructions, which have no noise: `-icount
+//! shift=0,sleep=off`, up to the message of the last module. Without these options there are 820 million
+//! instructions, with all of them 572 million (same kernel; QEMU 7.2 for the signatures, 10.0 for the
+//! rest).
 //!
-//! | choice | without it | why |
+//! | option | without it | reason |
 //! |---|---|---|
 //! | modules without signatures (`guest/image/signature.rs`) | 141 more | hashes and RSA for eleven modules |
 //! | `initcall_blacklist=ftrace_check_for_weak_functions` | 78 more | the name of each traceable function is looked up, only to list fewer of them |
 //! | `initcall_blacklist=trace_eval_init` | 35 more | names of enums in trace formats |
 //!
-//! Of the whole they made 0.54 to 0.58 of a plain boot, which was 0.49 to 0.68, as the three QEMUs go.
+//! With them a boot took 0.54 to 0.58 of a plain boot, before 0.49 to 0.68, depending on the QEMU.
 //!
-//! Tried and left out, since they gained less than the noise: qboot for SeaBIOS, no SCSI modules at
-//! first, `ipv6.disable=1`, `hpet=off`, less memory, a smaller translation buffer. Left out for what
-//! they cost: `noapictimer` saves a wait of 0.1 s, and leaves several vCPUs with one timer;
-//! `tracer_init_tracefs` and what reads BTF are a guest's tracing. `lpj=` and `tsc_early_khz=` would
-//! have to be right for the host's own CPU.
+//! Not used, since they gained less than the noise: qboot for SeaBIOS, no SCSI modules at
+//! first, `ipv6.disable=1`, `hpet=off`, less memory, a smaller translation buffer. Not used
+//! because of their cost: `noapictimer` saves 0.1 s, but several vCPUs then share one timer; without
+//! `tracer_init_tracefs` and BTF, guests have no tracing. `lpj=` and `tsc_early_khz=` depend on the CPU
+//! of the host.
 
 use super::Accelerator;
 
-/// The kernel's command line. `quiet` keeps an emulated serial line from slowing the boot, and
-/// `panic=-1` restarts at once, which gives the channel a new boot ID.
+/// The kernel's command line. `quiet`, because output on an emulated serial line is slow. `panic=-1`
+/// reboots at once, so that the agent sends a new greeting.
 pub(super) const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigations=off nokaslr \
      cryptomgr.notests audit=0 apparmor=0 tsc=reliable no_timer_check rcupdate.rcu_expedited=1 \
      noreplace-smp init_on_alloc=0 \
      initcall_blacklist=ftrace_check_for_weak_functions,trace_eval_init";
 
-/// What both machine types have and no guest of ours needs.
+/// Disables devices of both machine types that our guests do not use.
 pub(super) const MACHINE_OPTIONS: &str = "smm=off,sata=off,smbus=off,i8042=off,vmport=off";
 
-/// The CPU model. An emulated one that has all that QEMU can emulate (`max`) has more to set up;
-/// without RDRAND the guest would wait for entropy.
+/// Returns the CPU model. Under emulation `max` boots more slowly. Without RDRAND the guest would wait
+/// for entropy.
 pub(super) fn cpu(accelerator: &Accelerator) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "host",

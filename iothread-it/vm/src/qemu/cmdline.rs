@@ -1,4 +1,4 @@
-//! QEMU's command line, made from what the VM shall be.
+//! Makes QEMU's command line.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,27 +13,27 @@ use crate::config::HypervisorConfig;
 use iothread_hotplug::ColdPlugged;
 use iothread_pool::{IoThreadId, root_port_id};
 
-/// Where the first root port goes on q35's own bus. The slots below hold what is always there.
+/// Slot of the first root port on `pcie.0`. Built-in devices have the lower slots.
 const FIRST_ROOT_PORT: usize = 0x08;
 
-/// Everything that a VM is started with.
+/// The configuration of a VM. Set its fields before the VM is started.
 #[derive(Debug, Clone)]
-pub struct Shape {
-    /// Kata's keys.
+pub struct VmSpec {
+    /// The keys of Kata's configuration.
     pub config: HypervisorConfig,
-    /// Where devices are plugged in. It brings its own machine type: that of the configuration
-    /// chose it, if nobody else did.
+    /// The machine type and its buses. By default that of the configured machine type, which is not used
+    /// otherwise.
     pub topology: Topology,
-    /// How many root ports there are, where the topology has some.
+    /// The number of root ports, if the topology has root ports.
     pub root_ports: usize,
-    /// The devices that are there from the start.
+    /// The cold-plugged devices.
     pub cold: ColdPlugged,
-    /// What QEMU is to trace.
+    /// The trace events to record.
     pub trace: Option<Trace>,
 }
 
-impl Shape {
-    /// Makes the shape that a configuration asks for.
+impl VmSpec {
+    /// Makes the spec of a configuration, with four root ports and no cold-plugged devices.
     pub fn new(config: HypervisorConfig) -> Self {
         Self {
             topology: config.machine.into(),
@@ -44,12 +44,12 @@ impl Shape {
         }
     }
 
-    /// Returns the size of the guest's memory.
+    /// Returns the size of the guest's memory in bytes.
     pub fn memory_bytes(&self) -> u64 {
         u64::from(self.config.memory_mib) << 20
     }
 
-    /// Returns the ids of the pool's threads.
+    /// Returns the ids of the IOThreads.
     pub fn threads(&self) -> Vec<IoThreadId> {
         (0..self.config.iothreads.count)
             .map(IoThreadId::indep)
@@ -57,18 +57,18 @@ impl Shape {
     }
 }
 
-/// The numbers that descriptors have in QEMU's process, behind its standard streams.
+/// Numbers of the descriptors that QEMU inherits, after its standard streams.
 #[derive(Debug, Clone, Copy)]
-pub struct Wiring {
-    /// The monitor.
+pub struct InheritedFds {
+    /// The QMP socket.
     pub qmp: i32,
-    /// The guest agent's port.
+    /// The socket of the guest agent.
     pub agent: i32,
-    /// The guest's memory, if it is a file.
+    /// The memory file, if there is one.
     pub ram: i32,
 }
 
-impl Default for Wiring {
+impl Default for InheritedFds {
     fn default() -> Self {
         Self {
             qmp: 3,
@@ -78,50 +78,49 @@ impl Default for Wiring {
     }
 }
 
-/// Where the guest's memory is.
+/// The backend of the guest's memory.
 #[derive(Debug)]
-pub enum Memory<'a> {
-    /// In QEMU's own process.
-    Own,
-    /// In a file that the guest writes to: it is going to be a template.
+pub enum GuestMemory<'a> {
+    /// Anonymous memory of the QEMU process.
+    Anonymous,
+    /// A shared mapping of a file, to make a template.
     Draft(&'a DraftRam),
-    /// In a file that the guest does not write to: QEMU maps it privately, and waits for the state
-    /// of the devices before the guest goes on.
+    /// A private mapping of the memory of a template. QEMU waits for an incoming migration.
     Template(&'a TemplateRam),
 }
 
-impl Memory<'_> {
-    /// Returns the file, if it is one.
+impl GuestMemory<'_> {
+    /// Returns the memory file, if there is one.
     pub(crate) fn file(&self) -> Option<&File> {
         match self {
-            Self::Own => None,
+            Self::Anonymous => None,
             Self::Draft(ram) => Some(ram.file()),
             Self::Template(ram) => Some(ram.file()),
         }
     }
 }
 
-/// Returns QEMU's arguments, but for those of a trace, which make no other VM of it.
+/// Returns QEMU's arguments without those of the trace, which do not change the VM.
 pub fn arguments(
-    shape: &Shape,
+    spec: &VmSpec,
     accelerator: &Accelerator,
     manifest: &Manifest,
-    wiring: Wiring,
-    memory: &Memory<'_>,
+    wiring: InheritedFds,
+    memory: &GuestMemory<'_>,
 ) -> Vec<OsString> {
     let mut line = CommandLine::default();
     line.option("sandbox", SANDBOX);
-    line.machine(shape, accelerator, memory);
-    line.memory(shape, wiring, memory, manifest.qemu.opens_ram_read_only());
+    line.machine(spec, accelerator, memory);
+    line.memory(spec, wiring, memory, manifest.qemu.opens_ram_read_only());
     line.guest(&manifest.guest);
     line.channels(wiring);
-    line.iothreads(shape);
-    line.hotplug_buses(shape);
-    line.0.extend_from_slice(shape.cold.arguments());
+    line.iothreads(spec);
+    line.hotplug_buses(spec);
+    line.0.extend_from_slice(spec.cold.arguments());
     line.0
 }
 
-/// The arguments so far: one method for each group.
+/// Collects the arguments, with one method for each group.
 #[derive(Default)]
 struct CommandLine(Vec<OsString>);
 
@@ -135,48 +134,48 @@ impl CommandLine {
         self.0.push(value.into());
     }
 
-    fn machine(&mut self, shape: &Shape, accelerator: &Accelerator, memory: &Memory<'_>) {
+    fn machine(&mut self, spec: &VmSpec, accelerator: &Accelerator, memory: &GuestMemory<'_>) {
         self.flag("no-user-config");
         self.flag("nodefaults");
         self.option("display", "none");
-        // Names the threads, as far as the kernel's 15 characters go.
+        // Sets the names of threads, up to 15 characters.
         self.option("name", "iothread-it,debug-threads=on");
         let backend = match memory {
-            Memory::Own => "",
-            Memory::Draft(_) | Memory::Template(_) => ",memory-backend=ram",
+            GuestMemory::Anonymous => "",
+            GuestMemory::Draft(_) | GuestMemory::Template(_) => ",memory-backend=ram",
         };
-        let machine = shape.topology.machine();
+        let machine = spec.topology.machine();
         self.option(
             "machine",
             format!("{machine},{}{backend}", boot::MACHINE_OPTIONS),
         );
         self.option("accel", accelerator.name());
         self.option("cpu", boot::cpu(accelerator));
-        self.option("smp", shape.config.vcpus.to_string());
-        self.option("m", format!("{}M", shape.config.memory_mib));
+        self.option("smp", spec.config.vcpus.to_string());
+        self.option("m", format!("{}M", spec.config.memory_mib));
     }
 
-    /// By its descriptor, so that it is the very file that was looked at.
+    /// Opens the memory by its descriptor, so that it is the file that was checked.
     fn memory(
         &mut self,
-        shape: &Shape,
-        wiring: Wiring,
-        memory: &Memory<'_>,
+        spec: &VmSpec,
+        wiring: InheritedFds,
+        memory: &GuestMemory<'_>,
         opens_read_only: bool,
     ) {
         let share = match memory {
-            Memory::Own => return,
-            Memory::Draft(_) => true,
-            Memory::Template(_) => false,
+            GuestMemory::Anonymous => return,
+            GuestMemory::Draft(_) => true,
+            GuestMemory::Template(_) => false,
         };
         let mut backend = json!({
             "qom-type": "memory-backend-file",
             "id": "ram",
             "mem-path": format!("/proc/self/fd/{}", wiring.ram),
-            "size": shape.memory_bytes(),
+            "size": spec.memory_bytes(),
             "share": share,
         });
-        // Before QEMU 8.2, `readonly=on` makes guest memory that the guest cannot write to.
+        // Before QEMU 8.2, `readonly=on` makes the memory read-only for the guest.
         if !share && opens_read_only {
             backend["readonly"] = true.into();
             backend["rom"] = "off".into();
@@ -193,9 +192,9 @@ impl CommandLine {
         self.option("append", boot::KERNEL_ARGUMENTS);
     }
 
-    /// Channels are descriptors, not paths: nothing of them is left on disk, and nobody else can
-    /// connect. The console goes to standard output, which the owner keeps.
-    fn channels(&mut self, wiring: Wiring) {
+    /// Channels are inherited descriptors: they leave no files, and no other process can connect. The
+    /// console is standard output.
+    fn channels(&mut self, wiring: InheritedFds) {
         self.option("chardev", "stdio,id=console,signal=off");
         self.option("serial", "chardev:console");
         self.option("chardev", format!("socket,id=qmp,fd={}", wiring.qmp));
@@ -209,25 +208,25 @@ impl CommandLine {
         );
     }
 
-    fn iothreads(&mut self, shape: &Shape) {
-        let polling = shape.config.iothreads.polling;
-        for thread in shape.threads() {
+    fn iothreads(&mut self, spec: &VmSpec) {
+        let polling = spec.config.iothreads.polling;
+        for thread in spec.threads() {
             let object = iothread_hotplug::iothread_object(&thread, polling);
             self.option("object", json!(object).to_string());
         }
     }
 
-    /// `pcie.0` itself never hot-plugs, so the ports and the bridge are there from the start.
-    fn hotplug_buses(&mut self, shape: &Shape) {
-        match shape.topology {
+    /// `pcie.0` has no hotplug, so root ports and bridge are cold-plugged.
+    fn hotplug_buses(&mut self, spec: &VmSpec) {
+        match spec.topology {
             Topology::Pc => {}
-            Topology::Q35 => self.root_ports(shape.root_ports),
+            Topology::Q35 => self.root_ports(spec.root_ports),
             Topology::Q35Native => {
                 self.option(
                     "global",
                     "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off",
                 );
-                self.root_ports(shape.root_ports);
+                self.root_ports(spec.root_ports);
             }
             Topology::Q35Bridge => {
                 self.root_ports(1);
@@ -276,10 +275,10 @@ mod tests {
             },
             ..HypervisorConfig::default()
         };
-        let shape = Shape {
+        let spec = VmSpec {
             topology,
             root_ports: 2,
-            ..Shape::new(config)
+            ..VmSpec::new(config)
         };
         let manifest = Manifest {
             qemu: QemuInstall {
@@ -301,8 +300,14 @@ mod tests {
         let accelerator = Accelerator::Tcg {
             why: "a test".into(),
         };
-        let wiring = Wiring::default();
-        let arguments = arguments(&shape, &accelerator, &manifest, wiring, &Memory::Own);
+        let wiring = InheritedFds::default();
+        let arguments = arguments(
+            &spec,
+            &accelerator,
+            &manifest,
+            wiring,
+            &GuestMemory::Anonymous,
+        );
         let mut text = String::new();
         for argument in &arguments {
             let argument = argument.to_string_lossy();

@@ -1,4 +1,4 @@
-//! An IOThread as QEMU makes it and as the host's kernel runs it.
+//! Pins IOThreads to host CPUs.
 
 use std::io;
 
@@ -7,11 +7,10 @@ use nix::unistd::Pid;
 
 use crate::config::CpuList;
 
-/// Binds a thread, by its number on the host, to CPUs of the host.
+/// Pins a thread, given by its thread id on the host.
 ///
-/// With `aio=threads` the worker threads that do its disks' I/O, up to 64, are started by it and
-/// inherit its CPUs: one CPU for a thread is one for all of these.
-pub(crate) fn bind(thread_id: i32, cpus: &CpuList) -> io::Result<()> {
+/// With `aio=threads` the IOThread starts up to 64 worker threads, which inherit its CPUs.
+pub(crate) fn pin(thread_id: i32, cpus: &CpuList) -> io::Result<()> {
     let mut set = CpuSet::new();
     cpus.iter().try_for_each(|cpu| set.set(cpu))?;
     Ok(sched_setaffinity(Pid::from_raw(thread_id), &set)?)

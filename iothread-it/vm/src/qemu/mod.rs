@@ -1,18 +1,18 @@
-//! QEMU itself: how it is started, and which threads did the work.
+//! QEMU: command line, topology, accelerator, and measurements of its threads.
 
 pub mod accel;
 mod boot;
 mod cmdline;
 mod cold;
-pub mod evidence;
+pub mod cpu_time;
 pub(crate) mod iothread;
 mod ram;
 mod topology;
 pub mod trace;
 
 pub use accel::Accelerator;
-pub use cmdline::{Memory, Shape, Wiring, arguments};
+pub use cmdline::{GuestMemory, InheritedFds, VmSpec, arguments};
 pub(crate) use ram::open_regular;
 pub use ram::{DraftRam, TemplateRam};
-pub use topology::{NoTopology, Topology, slots};
+pub use topology::{Topology, UnknownTopology, slots};
 pub use trace::Trace;

@@ -1,9 +1,7 @@
-//! A guest's memory as a file: written by the one guest that boots on it, and read by all that are
-//! restored from it.
+//! The memory file of a template, as two types.
 //!
-//! Which of the two it is, is a type. Only a [`DraftRam`] makes QEMU map the file shared, and it
-//! ends, in [`Draft::commit`](crate::warm), before there is a [`TemplateRam`] of
-//! the same file.
+//! The guest that boots writes a [`DraftRam`], a shared mapping. It is consumed when the template is
+//! committed; clones get a [`TemplateRam`], a private mapping.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -12,12 +10,12 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// The memory of a guest that boots to become a template. What the guest writes is in the file.
+/// The memory of a guest that boots to become a template.
 #[derive(Debug)]
 pub struct DraftRam(File);
 
 impl DraftRam {
-    /// Makes the file, which must not be there yet.
+    /// Makes the file, which must not exist.
     pub(crate) fn create(path: &Path, size: u64) -> io::Result<Self> {
         let mut options = File::options();
         options.read(true).write(true).create_new(true).mode(0o600);
@@ -26,16 +24,16 @@ impl DraftRam {
         Ok(Self(file))
     }
 
-    /// Makes the file read-only for its owner too. Its writer must have ended.
+    /// Sets mode 0400. The QEMU that writes the file must have exited.
     ///
-    /// Only for a QEMU from 8.2 on, which opens the memory of a clone for reading only. An older one
-    /// always opens it for reading and writing; what it writes then shows in the file's state, which
-    /// every use of the template compares.
+    /// Only QEMU 8.2 or newer can then restore a clone without being root: older versions open the
+    /// memory for writing. If such a QEMU changes the file, [`FileState`](crate::artifacts::FileState)
+    /// differs and the template is not used again.
     pub(crate) fn make_read_only(&self) -> io::Result<()> {
         self.0.set_permissions(Permissions::from_mode(0o400))
     }
 
-    /// Waits until all that was written is on the disk.
+    /// Flushes the data to disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.0.sync_data()
     }
@@ -45,7 +43,7 @@ impl DraftRam {
     }
 }
 
-/// The memory of a template. What a guest writes that is restored from it is its own.
+/// The memory of a template. Clones map it privately.
 #[derive(Debug)]
 pub struct TemplateRam(File);
 
@@ -59,7 +57,7 @@ impl TemplateRam {
     }
 }
 
-/// Opens a file for reading, and no link to one.
+/// Opens a file for reading without following a symbolic link.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     let no_link = OFlags::NOFOLLOW.bits().cast_signed();
     File::options().read(true).custom_flags(no_link).open(path)

@@ -1,42 +1,39 @@
-//! Where a VM's hot-plugged devices go: the machine type, its buses, and who tells the guest.
+//! The machine type and the PCI buses with hotplug.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::Shape;
+use super::VmSpec;
 use crate::config::Machine;
 use iothread_pool::SlotTable;
 
-/// The bus of the `pc` machine that takes hot-plugged devices, and its slots that nothing of
-/// ours or the machine's own occupies.
+/// The bus with hotplug of the `pc` machine, and its slots that are free at the start.
 const PC_BUS: &str = "pci.0";
 const PC_SLOTS: std::ops::RangeInclusive<u8> = 0x08..=0x1f;
 
-/// The bridge, and its slots. Slot 0 is that of its own hotplug controller (SHPC).
+/// The bridge and its slots. Slot 0 is its hotplug controller (SHPC).
 pub(super) const BRIDGE: &str = "br0";
 const BRIDGE_SLOTS: std::ops::RangeInclusive<u8> = 0x01..=0x1f;
 
-/// How the PCI buses of a VM are laid out, and so how its guest learns of a hot-plugged device.
+/// The PCI buses of a VM, which determine the hotplug method.
 ///
-/// | topology | slots | told by | a detach takes |
+/// | topology | slots | hotplug method | duration of a detach |
 /// |---|---|---|---|
-/// | `pc` | `pci.0` | ACPI | a tenth of a second |
-/// | `q35` | root ports | ACPI | a tenth of a second |
-/// | `q35-native` | root ports | PCI Express itself: the attention button | 6 s, 5 of which the guest waits for a second press that takes the first back |
-/// | `q35-bridge` | a conventional bus behind a `pcie-pci-bridge` | ACPI | a tenth of a second |
+/// | `pc` | `pci.0` | ACPI | 0.1 s |
+/// | `q35` | root ports | ACPI | 0.1 s |
+/// | `q35-native` | root ports | native PCIe: attention button | 6 s, of which the guest waits 5 s for a second press, which cancels the first |
+/// | `q35-bridge` | a conventional bus behind a `pcie-pci-bridge` | ACPI | 0.1 s |
 ///
-/// There is no `microvm`: that machine has no slot that takes a device, and QEMU refuses both
-/// `device_add` and `device_del` on it.
+/// `microvm` is not supported: it has no slots, and QEMU refuses `device_add` and `device_del`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topology {
-    /// i440FX: conventional PCI, with ACPI hotplug on its root bus.
+    /// i440FX: conventional PCI, with ACPI hotplug on the root bus.
     Pc,
-    /// PCI Express: root ports for one device each, with ACPI hotplug, QEMU's default since 6.1.
+    /// PCI Express root ports with ACPI hotplug, QEMU's default since 6.1.
     Q35,
-    /// PCI Express: root ports with their own, native hotplug.
+    /// PCI Express root ports with native hotplug.
     Q35Native,
-    /// PCI Express with a conventional bus, as Kata has it: a `pcie-pci-bridge` that is there from
-    /// the start, with ACPI hotplug.
+    /// A conventional bus behind a cold-plugged `pcie-pci-bridge`, as in Kata, with ACPI hotplug.
     Q35Bridge,
 }
 
@@ -44,7 +41,7 @@ impl Topology {
     /// Every topology.
     pub const ALL: [Self; 4] = [Self::Q35, Self::Pc, Self::Q35Native, Self::Q35Bridge];
 
-    /// Returns its name here.
+    /// Returns the name, such as `q35-native`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pc => "pc",
@@ -64,7 +61,7 @@ impl Topology {
 }
 
 impl From<Machine> for Topology {
-    /// Returns what QEMU makes of a machine type by default.
+    /// Returns the default topology of a machine type.
     fn from(machine: Machine) -> Self {
         match machine {
             Machine::Pc => Self::Pc,
@@ -79,25 +76,25 @@ impl fmt::Display for Topology {
     }
 }
 
-/// There is no topology of that name.
+/// The name of the topology is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no topology; there are q35, pc, q35-native and q35-bridge")]
-pub struct NoTopology(String);
+#[error("unknown topology `{0}`; expected q35, pc, q35-native or q35-bridge")]
+pub struct UnknownTopology(String);
 
 impl FromStr for Topology {
-    type Err = NoTopology;
+    type Err = UnknownTopology;
 
-    fn from_str(text: &str) -> Result<Self, NoTopology> {
+    fn from_str(text: &str) -> Result<Self, UnknownTopology> {
         let known = Self::ALL.into_iter().find(|known| known.as_str() == text);
-        known.ok_or_else(|| NoTopology(text.to_owned()))
+        known.ok_or_else(|| UnknownTopology(text.to_owned()))
     }
 }
 
-/// Returns the hotplug slots that a VM of this shape has.
-pub fn slots(shape: &Shape) -> SlotTable {
-    match shape.topology {
+/// Returns the hotplug slots of a VM.
+pub fn slots(spec: &VmSpec) -> SlotTable {
+    match spec.topology {
         Topology::Pc => SlotTable::on_bus(PC_BUS, PC_SLOTS),
-        Topology::Q35 | Topology::Q35Native => SlotTable::root_ports(shape.root_ports),
+        Topology::Q35 | Topology::Q35Native => SlotTable::root_ports(spec.root_ports),
         Topology::Q35Bridge => SlotTable::on_bus(BRIDGE, BRIDGE_SLOTS),
     }
 }

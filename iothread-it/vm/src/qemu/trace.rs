@@ -1,8 +1,6 @@
-//! Which thread did the work, by QEMU's own trace: one file for each thread.
+//! Records QEMU's trace events by thread, which shows which IOThread serves a disk.
 //!
-//! With `-d tid` QEMU puts a thread's lines into a file of its own, whose name has the thread's
-//! number. That is how the log backend of tracing tells who was there, on every version; the names
-//! of some events differ.
+//! With `-d tid` QEMU's log backend writes one file per thread, named by the thread id.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// QEMU's trace of some events.
+/// A trace of some of QEMU's events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     folder: PathBuf,
@@ -18,7 +16,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Traces events, named as this QEMU names them, into a folder of its own.
+    /// Traces the given events to files in `folder`. Names of events depend on the version of QEMU.
     pub fn new(folder: PathBuf, events: Vec<&'static str>) -> Self {
         Self { folder, events }
     }
@@ -33,16 +31,16 @@ impl Trace {
         Self::new(folder, events)
     }
 
-    /// Returns QEMU's arguments for it.
+    /// Returns QEMU's arguments.
     pub fn arguments(&self) -> [OsString; 4] {
         let mut log = self.folder.as_os_str().to_owned();
-        // `%d` becomes the thread's number.
+        // QEMU replaces `%d` by the thread id.
         log.push("/%d");
         let events: String = self.events.iter().map(|e| format!(",trace:{e}")).collect();
         ["-D".into(), log, "-d".into(), format!("tid{events}").into()]
     }
 
-    /// Returns how many events each thread has had so far, by its number on the host.
+    /// Returns the number of events of each thread so far, by thread id on the host.
     ///
     /// # Errors
     /// If a file cannot be read.
@@ -72,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_s_events_are_the_lines_of_its_file() {
+    fn events_are_counted_by_thread() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
         write(

@@ -1,4 +1,4 @@
-//! Why there is no VM, and what QEMU said of it.
+//! Errors of a VM, with the exit status and the output of QEMU.
 
 use std::process::ExitStatus;
 
@@ -11,79 +11,79 @@ use iothread_pool::IoThreadId;
 use qmp_client::QmpError;
 use qmp_client::wait::Deadline;
 
-/// Why there is no VM, or no orderly end of one.
+/// Why a VM did not start, is not as requested, or did not shut down.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
     /// QEMU could not be executed.
-    #[error("QEMU does not start")]
+    #[error("cannot start QEMU")]
     Spawn(#[from] ProcessError),
-    /// The channels could not be made.
+    /// A socket or file for QEMU could not be made.
     #[error("cannot make a channel to QEMU")]
     Channel(#[source] std::io::Error),
-    /// QEMU ended, or did not speak QMP.
-    #[error("QEMU does not come up{words}")]
+    /// QEMU exited, or a QMP command failed.
+    #[error("QEMU failed{report}")]
     Qmp {
         /// Why.
         source: QmpError,
-        /// How it ended and what it said, for a person.
-        words: Box<LastWords>,
+        /// Exit status and output of QEMU.
+        report: Box<ExitReport>,
     },
-    /// The guest did not come up.
-    #[error("the guest does not come up{words}")]
+    /// The guest agent did not report in.
+    #[error("the guest agent did not report in{report}")]
     Guest {
         /// Why.
         source: AgentError,
-        /// How QEMU ended and what the console said, for a person.
-        words: Box<LastWords>,
+        /// Exit status of QEMU and output of the guest's console.
+        report: Box<ExitReport>,
     },
-    /// The guest's state could not be saved, or not restored.
-    #[error("the migration of the guest's state ended as `{status}`{words}")]
+    /// The state of the guest could not be saved or restored.
+    #[error("the migration of the guest's state ended with status `{status}`{report}")]
     Migration {
-        /// QEMU's word for it.
+        /// QEMU's `MigrationStatus`.
         status: String,
-        /// How QEMU ended and what it said.
-        words: Box<LastWords>,
+        /// Exit status and output of QEMU.
+        report: Box<ExitReport>,
     },
-    /// A device that is there from the start has another mapping than it was to have.
-    #[error("a device does not have the IOThreads that it was to have")]
+    /// A cold-plugged device has another vq-mapping than configured.
+    #[error("a cold-plugged device does not have the configured IOThreads")]
     Mapping(#[source] StepError),
-    /// A thread of the pool could not be bound to the CPUs that the configuration names.
-    #[error("cannot bind IOThread `{thread}` to CPU {cpus}")]
-    Bind {
+    /// An IOThread could not be pinned to the configured CPUs.
+    #[error("cannot pin IOThread `{thread}` to CPU {cpus}")]
+    Pin {
         /// The thread.
         thread: IoThreadId,
         /// Its CPUs.
         cpus: CpuList,
-        /// Why.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// QEMU did not end in time and was killed.
-    #[error("QEMU did not end within {deadline} after `quit` and was killed")]
-    Lingers {
-        /// How long it had.
+    /// QEMU did not exit in time and was killed.
+    #[error("QEMU did not exit within {deadline} after `quit` and was killed")]
+    QuitTimeout {
+        /// The deadline.
         deadline: Deadline,
-        /// What was missed, if not only its end: the reply.
+        /// The error of `quit`, if its reply was missing too.
         source: Option<QmpError>,
     },
 }
 
 impl VmError {
-    /// Returns what a restore that failed so tells about its template.
+    /// Returns how a restore with this error ended.
     ///
-    /// A host that is slow or out of memory, or a QEMU that was killed, tells nothing.
+    /// If the host is slow or out of memory, or QEMU was killed, the template may be intact.
     pub(super) fn restore_outcome(&self) -> RestoreOutcome {
         let exited_by_itself =
-            |words: &LastWords| matches!(words.exit.map(|exit| exit.code()), Some(Some(1..)));
+            |report: &ExitReport| matches!(report.exit.map(|exit| exit.code()), Some(Some(1..)));
         let is_unusable = match self {
             Self::Migration { status, .. } => status == "failed",
             Self::Qmp {
                 source: QmpError::Closed { .. },
-                words,
-            } => exited_by_itself(words),
-            Self::Guest { source, words } => match source {
-                AgentError::Closed { .. } => exited_by_itself(words),
+                report,
+            } => exited_by_itself(report),
+            Self::Guest { source, report } => match source {
+                AgentError::Closed { .. } => exited_by_itself(report),
                 AgentError::TimedOut { .. } => return RestoreOutcome::Hung,
-                // The guest runs, and is not the one that was saved.
+                // The guest runs, but is not the one that was saved.
                 _ => true,
             },
             _ => false,
@@ -95,22 +95,25 @@ impl VmError {
     }
 }
 
-/// How QEMU ended, and the end of what it and its guest said.
+/// The exit status of QEMU, and the end of its standard error and of the guest's console.
 #[derive(Debug, Default)]
-pub struct LastWords {
+pub struct ExitReport {
     pub(super) exit: Option<ExitStatus>,
     pub(super) stderr: String,
     pub(super) console: String,
 }
 
-impl std::fmt::Display for LastWords {
+impl std::fmt::Display for ExitReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let Some(exit) = self.exit {
-            write!(f, "; it ended with {exit}")?;
+            write!(f, "; QEMU exited with {exit}")?;
         }
-        for (name, text) in [("QEMU", &self.stderr), ("the console", &self.console)] {
+        for (name, text) in [
+            ("QEMU stderr", &self.stderr),
+            ("guest console", &self.console),
+        ] {
             if !text.trim().is_empty() {
-                write!(f, "\n--- {name} said ---\n{}", text.trim_end())?;
+                write!(f, "\n--- {name} ---\n{}", text.trim_end())?;
             }
         }
         Ok(())
@@ -124,10 +127,10 @@ mod tests {
 
     use super::*;
 
-    fn ended(raw: Option<i32>) -> Box<LastWords> {
-        Box::new(LastWords {
+    fn ended(raw: Option<i32>) -> Box<ExitReport> {
+        Box::new(ExitReport {
             exit: raw.map(ExitStatus::from_raw),
-            ..LastWords::default()
+            ..ExitReport::default()
         })
     }
 
@@ -137,12 +140,12 @@ mod tests {
                 awaited: "the end of the migration".into(),
                 why: "the other end closed it".into(),
             },
-            words: ended(raw),
+            report: ended(raw),
         }
     }
 
     #[test]
-    fn a_restore_that_is_slow_or_killed_does_not_blame_the_template() {
+    fn only_a_rejected_state_or_an_exit_shows_a_bad_template() {
         const EXIT_1: i32 = 1 << 8;
         const SIGKILL: i32 = 9;
         let deadline = Deadline::after(Duration::ZERO);
@@ -153,18 +156,18 @@ mod tests {
                 deadline,
                 last_events: String::new(),
             },
-            words: ended(None),
+            report: ended(None),
         };
         let slow_guest = VmError::Guest {
             source: AgentError::TimedOut {
                 awaited: awaited(),
                 deadline,
             },
-            words: ended(None),
+            report: ended(None),
         };
         let cancelled = VmError::Migration {
             status: "cancelled".into(),
-            words: ended(None),
+            report: ended(None),
         };
         assert_eq!(slow_guest.restore_outcome(), RestoreOutcome::Hung);
         for error in [slow_qemu, cancelled, closed(Some(SIGKILL)), closed(None)] {
@@ -172,7 +175,7 @@ mod tests {
         }
         let rejected = VmError::Migration {
             status: "failed".into(),
-            words: ended(None),
+            report: ended(None),
         };
         for error in [rejected, closed(Some(EXIT_1))] {
             assert_eq!(error.restore_outcome(), RestoreOutcome::Rejected, "{error}");

@@ -1,4 +1,4 @@
-//! QEMU as a process with its channels, before anybody knows what its guest does.
+//! Starts QEMU with its monitor and agent channels, and ends it.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -8,103 +8,106 @@ use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
 
-use super::error::{LastWords, VmError};
+use super::error::{ExitReport, VmError};
 use crate::artifacts::{Manifest, QemuInstall};
 use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
 use crate::process::OwnedProcess;
-use crate::qemu::{self, Accelerator, Memory, Shape, Wiring};
-use crate::warm::{Key, WarmError};
+use crate::qemu::{self, Accelerator, GuestMemory, InheritedFds, VmSpec};
+use crate::warm::{TemplateKey, WarmError};
 use qmp_client::command::Quit;
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
 
-/// How long QEMU may take to greet. It loads its modules and firmware before that.
-pub(super) const QEMU_SPAN: Duration = Duration::from_secs(30);
+/// How long QEMU may take to send its greeting, after it has loaded modules and firmware.
+pub(super) const QEMU_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the guest may take to boot, under emulation on a busy host.
-const BOOT_SPAN: Duration = Duration::from_secs(120);
+/// How long the guest may take to boot, also under emulation on a busy host.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// How long QEMU may take to end after `quit`.
-const QUIT_SPAN: Duration = Duration::from_secs(20);
+/// How long QEMU may take to exit after `quit`.
+const QUIT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is started.
+/// What QEMU is started with.
 #[derive(Clone, Copy)]
-pub(super) struct Plan<'a> {
+pub(super) struct LaunchSpec<'a> {
     pub(super) manifest: &'a Manifest,
-    pub(super) shape: &'a Shape,
+    pub(super) spec: &'a VmSpec,
     pub(super) accelerator: &'a Accelerator,
 }
 
-impl<'a> Plan<'a> {
+impl<'a> LaunchSpec<'a> {
     pub(super) fn new(
         manifest: &'a Manifest,
-        shape: &'a Shape,
+        spec: &'a VmSpec,
         accelerator: &'a Accelerator,
     ) -> Self {
         Self {
             manifest,
-            shape,
+            spec,
             accelerator,
         }
     }
 
-    fn arguments(&self, memory: &Memory<'_>) -> Vec<OsString> {
+    fn arguments(&self, memory: &GuestMemory<'_>) -> Vec<OsString> {
         qemu::arguments(
-            self.shape,
+            self.spec,
             self.accelerator,
             self.manifest,
-            Wiring::default(),
+            InheritedFds::default(),
             memory,
         )
     }
 
-    /// Returns it as one of which copies can be made, if they can.
-    pub(super) fn savable(self) -> Option<Savable<'a>> {
-        self.shape.cold.is_empty().then_some(Savable(self))
+    /// Returns the part that a template can be made of, or `None` if there are cold-plugged devices.
+    pub(super) fn snapshottable(self) -> Option<Snapshottable<'a>> {
+        self.spec.cold.is_empty().then_some(Snapshottable(self))
     }
 }
 
-/// What is started, and has no device from the start: its image would be one test's own, and a
-/// template would know it as it was.
-pub(super) struct Savable<'a>(Plan<'a>);
+/// A launch without cold-plugged devices. Their images belong to one test, so a template cannot contain
+/// them.
+pub(super) struct Snapshottable<'a>(LaunchSpec<'a>);
 
-impl<'a> Savable<'a> {
-    pub(super) fn plan(&self) -> &Plan<'a> {
+impl<'a> Snapshottable<'a> {
+    pub(super) fn launch(&self) -> &LaunchSpec<'a> {
         &self.0
     }
 
-    /// Returns what a template of this guest is found by.
-    pub(super) fn key(&self) -> Result<Key, WarmError> {
-        let arguments = self.0.arguments(&Memory::Own);
-        Key::of(self.0.manifest, &arguments).map_err(WarmError::Key)
+    /// Returns the key of the template of this guest.
+    pub(super) fn key(&self) -> Result<TemplateKey, WarmError> {
+        let arguments = self.0.arguments(&GuestMemory::Anonymous);
+        TemplateKey::of(self.0.manifest, &arguments).map_err(WarmError::TemplateKey)
     }
 }
 
-/// A QEMU that has greeted, and a channel to an agent that may not have.
-pub(super) struct Launched {
-    // Dropped in this order: the channels first, so that their readers end in peace.
+/// A QEMU whose monitor is ready, and the channel to the agent of a guest that may still boot.
+pub(super) struct RunningQemu {
+    // Dropped in this order: the channels close before QEMU is killed.
     pub(super) qmp: Qmp,
     pub(super) agent: Agent,
     pub(super) process: OwnedProcess,
 }
 
-impl Launched {
-    /// Starts QEMU and waits for it to greet.
-    pub(super) fn start(plan: &Plan<'_>, memory: &Memory<'_>) -> Result<Self, VmError> {
-        Self::start_through(plan, memory, Ok)
+impl RunningQemu {
+    /// Starts QEMU and waits until its monitor is ready.
+    pub(super) fn start(
+        launch: &LaunchSpec<'_>,
+        memory: &GuestMemory<'_>,
+    ) -> Result<Self, VmError> {
+        Self::start_with_monitor(launch, memory, Ok)
     }
 
-    /// Starts QEMU, puts something between it and us, and waits for it to greet.
-    pub(super) fn start_through(
-        plan: &Plan<'_>,
-        memory: &Memory<'_>,
-        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+    /// Like [`RunningQemu::start`]; `wrap_monitor` replaces the socket of the monitor.
+    pub(super) fn start_with_monitor(
+        launch: &LaunchSpec<'_>,
+        memory: &GuestMemory<'_>,
+        wrap_monitor: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
     ) -> Result<Self, VmError> {
         let (qmp, qmp_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-        let qmp = between(qmp).map_err(VmError::Channel)?;
+        let qmp = wrap_monitor(qmp).map_err(VmError::Channel)?;
         let (agent, agent_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-        let wiring = Wiring::default();
+        let wiring = InheritedFds::default();
         let mut passed = vec![
             (OwnedFd::from(qmp_theirs), wiring.qmp),
             (OwnedFd::from(agent_theirs), wiring.agent),
@@ -113,16 +116,18 @@ impl Launched {
             let file = file.try_clone().map_err(VmError::Channel)?;
             passed.push((file.into(), wiring.ram));
         }
-        let mut arguments = plan.arguments(memory);
-        if let (Some(trace), Memory::Own | Memory::Template(_)) = (&plan.shape.trace, memory) {
+        let mut arguments = launch.arguments(memory);
+        if let (Some(trace), GuestMemory::Anonymous | GuestMemory::Template(_)) =
+            (&launch.spec.trace, memory)
+        {
             arguments.extend(trace.arguments());
         }
-        let command = command(&plan.manifest.qemu, arguments, passed);
+        let command = command(&launch.manifest.qemu, arguments, passed);
         let process = OwnedProcess::spawn(command)?;
         let qmp =
-            Qmp::negotiate(qmp, Deadline::after(QEMU_SPAN)).map_err(|source| VmError::Qmp {
+            Qmp::negotiate(qmp, Deadline::after(QEMU_TIMEOUT)).map_err(|source| VmError::Qmp {
                 source,
-                words: last_words(&process),
+                report: exit_report(&process),
             })?;
         let agent = Agent::new(agent).map_err(VmError::Channel)?;
         Ok(Self {
@@ -132,21 +137,21 @@ impl Launched {
         })
     }
 
-    /// Waits until the guest has booted.
-    pub(super) fn booted(&self) -> Result<Greeting, VmError> {
+    /// Waits until the agent of a booting guest reports in.
+    pub(super) fn wait_for_boot(&self) -> Result<Greeting, VmError> {
         self.agent
-            .greeting(Deadline::after(BOOT_SPAN))
+            .greeting(Deadline::after(BOOT_TIMEOUT))
             .map_err(|source| VmError::Guest {
                 source,
-                words: last_words(&self.process),
+                report: exit_report(&self.process),
             })
     }
 
-    /// Adds to an error of the monitor what QEMU said.
-    pub(super) fn told(&self, source: QmpError) -> VmError {
+    /// Adds the exit status and the output of QEMU to an error.
+    pub(super) fn qmp_error(&self, source: QmpError) -> VmError {
         VmError::Qmp {
             source,
-            words: last_words(&self.process),
+            report: exit_report(&self.process),
         }
     }
 }
@@ -163,33 +168,33 @@ fn command(qemu: &QemuInstall, arguments: Vec<OsString>, passed: Vec<(OwnedFd, i
     });
     command
         .fd_mappings(mappings.collect())
-        .expect("the numbers differ");
+        .expect("the descriptor numbers differ");
     command
 }
 
-/// Ends QEMU in an orderly way.
+/// Shuts QEMU down by `quit`.
 pub(super) fn quit(qmp: &Qmp, process: &OwnedProcess) -> Result<ExitStatus, VmError> {
-    let deadline = Deadline::after(QUIT_SPAN);
+    let deadline = Deadline::after(QUIT_TIMEOUT);
     let missed = match qmp.execute(&Quit {}, deadline) {
-        // The end of the channel can overtake the reply.
+        // QEMU may exit before the reply is read.
         Ok(_) | Err(QmpError::Closed { .. }) => None,
         Err(timed_out @ QmpError::TimedOut { .. }) => Some(timed_out),
         Err(source) => {
             return Err(VmError::Qmp {
                 source,
-                words: last_words(process),
+                report: exit_report(process),
             });
         }
     };
-    process.wait(deadline).ok_or(VmError::Lingers {
+    process.wait(deadline).ok_or(VmError::QuitTimeout {
         deadline,
         source: missed,
     })
 }
 
-/// Of a QEMU that has ended, its exit is awaited a moment: its channels close first.
-pub(super) fn last_words(process: &OwnedProcess) -> Box<LastWords> {
-    Box::new(LastWords {
+/// Waits up to one second for the exit: the channels of an exiting QEMU close first.
+pub(super) fn exit_report(process: &OwnedProcess) -> Box<ExitReport> {
+    Box::new(ExitReport {
         exit: process.wait(Deadline::after(Duration::from_secs(1))),
         stderr: process.stderr(),
         console: process.stdout(),

@@ -1,6 +1,6 @@
-//! One VM: its process, its channels and its disks, with one owner.
+//! A running VM: QEMU's process, its monitor, the guest agent and the disks.
 //!
-//! `launch` starts QEMU with its channels, and `restore` makes a running guest of a saved one.
+//! `launch` starts and ends QEMU, `restore` saves and restores guests.
 
 mod error;
 mod launch;
@@ -12,17 +12,17 @@ use std::os::unix::net::UnixStream;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-pub use error::{LastWords, VmError};
-use launch::{Launched, Plan, QEMU_SPAN, Savable, last_words, quit};
-use restore::RENEWAL_SPAN;
+pub use error::{ExitReport, VmError};
+use launch::{LaunchSpec, QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, quit};
+use restore::RESEED_TIMEOUT;
 
 use crate::artifacts::{Manifest, with_causes};
 use crate::config::{DiskDriver, IoThreads};
 use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
 use crate::process::{OwnedProcess, ProcessId};
-use crate::qemu::{self, Accelerator, Memory, Shape};
-use crate::warm::{Key, RestoreOutcome, WarmError, WarmStore};
+use crate::qemu::{self, Accelerator, GuestMemory, VmSpec};
+use crate::warm::{RestoreOutcome, TemplateKey, WarmError, WarmStore};
 use iothread_hotplug::{
     AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, SettleError,
     Settled, Step, StepError,
@@ -32,19 +32,20 @@ use qmp_client::command::{QueryIothreads, QueryVersion};
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
 
-/// How long an attach may take from the first step to the last.
-const ATTACH_SPAN: Duration = Duration::from_secs(30);
+/// How long an attach may take.
+const ATTACH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a guest may take to let go of a disk. With native PCIe hotplug it is 6 s by design.
-const DETACH_SPAN: Duration = Duration::from_secs(30);
+/// How long the guest may take to release a disk. With native PCIe hotplug it takes 6 s by design.
+const DETACH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The id of the SCSI controller that the configuration asks for, as Kata calls it.
+/// The id of the SCSI controller, as in Kata.
 const CONTROLLER: &str = "scsi0";
 
-/// A running VM, whose guest has booted. It ends when this value is dropped, or its process does.
+/// A VM whose guest agent has reported in. QEMU is killed when this value is dropped or this process
+/// ends.
 #[derive(Debug)]
 pub struct Vm {
-    // Dropped in this order: the channels first, so that their readers end in peace.
+    // Dropped in this order: the channels close before QEMU is killed.
     qmp: Qmp,
     agent: Agent,
     process: OwnedProcess,
@@ -56,143 +57,148 @@ pub struct Vm {
     start: Start,
 }
 
-/// How a VM came to run.
+/// How a VM was started.
 #[derive(Debug)]
 pub enum Start {
-    /// Its guest booted.
+    /// The guest booted.
     Cold,
-    /// Its guest booted, since it could not be restored.
-    ColdInstead(WarmError),
-    /// Its guest was restored.
+    /// The guest booted, because the restore failed.
+    ColdFallback(WarmError),
+    /// The guest was restored from a template.
     Restored,
 }
 
 impl Vm {
-    /// Boots a guest and waits until its agent greets.
+    /// Boots a guest and waits until its agent reports in.
     ///
     /// # Errors
-    /// If QEMU or the guest does not come up.
-    pub fn boot(manifest: &Manifest, shape: &Shape) -> Result<Self, VmError> {
-        Self::boot_with(manifest, shape, Accelerator::probe())
+    /// If QEMU fails or the agent does not report in.
+    pub fn boot(manifest: &Manifest, spec: &VmSpec) -> Result<Self, VmError> {
+        Self::boot_with_accelerator(manifest, spec, Accelerator::probe())
     }
 
-    /// Boots a guest with this accelerator.
+    /// Like [`Vm::boot`], with the given accelerator.
     ///
     /// # Errors
-    /// If QEMU or the guest does not come up.
-    pub fn boot_with(
+    /// As for [`Vm::boot`].
+    pub fn boot_with_accelerator(
         manifest: &Manifest,
-        shape: &Shape,
+        spec: &VmSpec,
         accelerator: Accelerator,
     ) -> Result<Self, VmError> {
-        Self::boot_through(manifest, shape, accelerator, Ok)
+        Self::boot_with_monitor(manifest, spec, accelerator, Ok)
     }
 
-    /// Boots a guest and reaches its monitor through something that stands between: a recorder, or
-    /// a proxy that disturbs. `between` gets QEMU's monitor and returns what to speak with instead.
+    /// Like [`Vm::boot_with_accelerator`], with a proxy or recorder on the monitor: `wrap_monitor` gets
+    /// QEMU's socket and returns the socket to use instead.
     ///
     /// # Errors
-    /// If QEMU or the guest does not come up, or there is nothing between.
-    pub fn boot_through(
+    /// As for [`Vm::boot`], and if `wrap_monitor` fails.
+    pub fn boot_with_monitor(
         manifest: &Manifest,
-        shape: &Shape,
+        spec: &VmSpec,
         accelerator: Accelerator,
-        between: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
+        wrap_monitor: impl FnOnce(UnixStream) -> std::io::Result<UnixStream>,
     ) -> Result<Self, VmError> {
-        let plan = Plan::new(manifest, shape, &accelerator);
-        let launched = Launched::start_through(&plan, &Memory::Own, between)?;
-        let greeting = launched.booted()?;
-        Self::assemble(&plan, launched, greeting, Start::Cold)
+        let launch = LaunchSpec::new(manifest, spec, &accelerator);
+        let qemu_process =
+            RunningQemu::start_with_monitor(&launch, &GuestMemory::Anonymous, wrap_monitor)?;
+        let greeting = qemu_process.wait_for_boot()?;
+        Self::assemble(&launch, qemu_process, greeting, Start::Cold)
     }
 
-    /// Restores a guest of this shape, which boots once for all that are restored from it. Where
-    /// that fails, boots one and notes why: see [`Start`]. A shape with devices from the start is
-    /// booted.
+    /// Restores a guest from the template of this spec, which is made first if there is none.
+    ///
+    /// If the restore fails, boots a guest instead and notes the reason; see [`Start`]. A spec with
+    /// cold-plugged devices is always booted.
     ///
     /// # Errors
-    /// If neither comes up.
+    /// As for [`Vm::boot`].
     pub fn restore_or_boot(
         manifest: &Manifest,
-        shape: &Shape,
+        spec: &VmSpec,
         store: &WarmStore,
     ) -> Result<Self, VmError> {
         let accelerator = Accelerator::probe();
-        Self::restore_or_boot_within(manifest, shape, store, accelerator, RENEWAL_SPAN)
+        Self::restore_or_boot_within(manifest, spec, store, accelerator, RESEED_TIMEOUT)
     }
 
     fn restore_or_boot_within(
         manifest: &Manifest,
-        shape: &Shape,
+        spec: &VmSpec,
         store: &WarmStore,
         accelerator: Accelerator,
         reseed_timeout: Duration,
     ) -> Result<Self, VmError> {
-        let Some(guest) = Plan::new(manifest, shape, &accelerator).savable() else {
-            return Self::boot_with(manifest, shape, accelerator);
+        let Some(guest) = LaunchSpec::new(manifest, spec, &accelerator).snapshottable() else {
+            return Self::boot_with_accelerator(manifest, spec, accelerator);
         };
         match Self::restore(&guest, store, reseed_timeout) {
             Ok(vm) => Ok(vm),
             Err(why) => {
-                store.note(&with_causes(&why));
-                let mut vm = Self::boot_with(manifest, shape, accelerator)?;
-                vm.start = Start::ColdInstead(why);
+                store.note_fallback(&with_causes(&why));
+                let mut vm = Self::boot_with_accelerator(manifest, spec, accelerator)?;
+                vm.start = Start::ColdFallback(why);
                 Ok(vm)
             }
         }
     }
 
-    /// Returns by what the template of such a guest is found, if there can be one.
+    /// Returns the key of the template of this spec, or `None` if it has cold-plugged devices.
     ///
     /// # Errors
-    /// If a file that it is made of cannot be looked at.
-    pub fn key(manifest: &Manifest, shape: &Shape) -> Result<Option<Key>, WarmError> {
+    /// If the kernel, the initramfs or QEMU cannot be read.
+    pub fn template_key(
+        manifest: &Manifest,
+        spec: &VmSpec,
+    ) -> Result<Option<TemplateKey>, WarmError> {
         let accelerator = Accelerator::probe();
-        let guest = Plan::new(manifest, shape, &accelerator).savable();
+        let guest = LaunchSpec::new(manifest, spec, &accelerator).snapshottable();
         guest.map(|guest| guest.key()).transpose()
     }
 
     fn restore(
-        guest: &Savable<'_>,
+        guest: &Snapshottable<'_>,
         store: &WarmStore,
         reseed_timeout: Duration,
     ) -> Result<Self, WarmError> {
         let key = guest.key()?;
-        let ram_size = guest.plan().shape.memory_bytes();
+        let ram_size = guest.launch().spec.memory_bytes();
         let template = store.template(&key, ram_size, |ram| {
-            restore::boot_and_save(guest, ram).map_err(|error| WarmError::Make(Box::new(error)))
+            restore::boot_and_save(guest, ram).map_err(|error| WarmError::Create(Box::new(error)))
         })?;
-        let memory = Memory::Template(&template.ram);
-        let launched = Launched::start(guest.plan(), &memory);
-        let launched = launched.map_err(|error| WarmError::Restore(Box::new(error)))?;
-        let restored = restore::restore(&launched, &template, reseed_timeout);
+        let memory = GuestMemory::Template(&template.ram);
+        let qemu_process = RunningQemu::start(guest.launch(), &memory);
+        let qemu_process = qemu_process.map_err(|error| WarmError::Restore(Box::new(error)))?;
+        let restored = restore::restore(&qemu_process, &template, reseed_timeout);
         let outcome = match &restored {
             Ok(_) => RestoreOutcome::Restored,
             Err(error) => error.restore_outcome(),
         };
         store.record_restore(&key, &template, outcome);
         let greeting = restored.map_err(|error| WarmError::Restore(Box::new(error)))?;
-        Self::assemble(guest.plan(), launched, greeting, Start::Restored)
+        Self::assemble(guest.launch(), qemu_process, greeting, Start::Restored)
             .map_err(|error| WarmError::Restore(Box::new(error)))
     }
 
     fn assemble(
-        plan: &Plan<'_>,
-        launched: Launched,
+        launch: &LaunchSpec<'_>,
+        qemu_process: RunningQemu,
         greeting: Greeting,
         start: Start,
     ) -> Result<Self, VmError> {
-        let Launched {
+        let RunningQemu {
             qmp,
             agent,
             process,
-        } = launched;
-        let version = qmp.execute(&QueryVersion {}, Deadline::after(QEMU_SPAN));
+        } = qemu_process;
+        let version = qmp.execute(&QueryVersion {}, Deadline::after(QEMU_TIMEOUT));
         let version = version.map_err(|source| qmp_failed(&process, source))?;
-        let config = &plan.shape.config;
-        let threads = plan.shape.threads();
-        bind_threads(&process, &qmp, &config.iothreads, threads)?;
-        let hotplug = plan.shape.hotplug(version.qemu, &qmp);
-        let proved = hotplug.prove_mappings(&qmp, Deadline::after(QEMU_SPAN));
+        let config = &launch.spec.config;
+        let threads = launch.spec.threads();
+        pin_threads(&process, &qmp, &config.iothreads, threads)?;
+        let hotplug = launch.spec.hotplug(version.qemu, &qmp);
+        let proved = hotplug.prove_mappings(&qmp, Deadline::after(QEMU_TIMEOUT));
         proved.map_err(VmError::Mapping)?;
         Ok(Self {
             qmp,
@@ -202,7 +208,7 @@ impl Vm {
             iothreads: config.iothreads.clone(),
             driver: config.driver,
             greeting,
-            accelerator: plan.accelerator.clone(),
+            accelerator: launch.accelerator.clone(),
             start,
         })
     }
@@ -212,18 +218,20 @@ impl Vm {
     /// # Errors
     /// If a step fails; see [`Hotplug::attach`].
     pub fn attach(&mut self, disk: &DiskSpec, placement: &Placement) -> Result<Lease, AttachError> {
-        let deadline = Deadline::after(ATTACH_SPAN);
+        let deadline = Deadline::after(ATTACH_TIMEOUT);
         self.hotplug
             .attach(&self.qmp, &self.agent, disk, placement, deadline)
     }
 
-    /// Attaches a disk as the configuration wants one that has no wish of its own: as a PCI device,
-    /// placed by `indep_iothreads_placement`, or with `block_device_driver = "virtio-scsi"` on the
-    /// VM's one SCSI controller, which is placed so when the first disk comes. Without threads the
-    /// main loop serves it.
+    /// Attaches a disk with the driver and the placement of the configuration.
+    ///
+    /// With `block_device_driver = "virtio-scsi"` the disk is on the VM's SCSI controller, which is
+    /// attached with the first disk; `indep_iothreads_placement` is then the placement of the controller.
+    /// Without IOThreads the main loop serves the disk.
     ///
     /// # Errors
-    /// If the configuration names another driver, or a step fails; see [`Hotplug::attach`] and [`Hotplug::attach_on`].
+    /// If the driver is not supported, or a step fails; see [`Hotplug::attach`] and
+    /// [`Hotplug::attach_on`].
     pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Holding, AttachError> {
         let placement = match self.iothreads.count {
             0 => Placement::MainLoop,
@@ -238,9 +246,9 @@ impl Vm {
             }),
             DiskDriver::VirtioBlk => self.attach(disk, &placement).map(Holding::Device),
             DiskDriver::VirtioScsi => {
-                let id = DeviceId::new(CONTROLLER).expect("it is an id");
+                let id = DeviceId::new(CONTROLLER).expect("a valid device id");
                 let (hotplug, qmp) = (&mut self.hotplug, &self.qmp);
-                let deadline = Deadline::after(ATTACH_SPAN);
+                let deadline = Deadline::after(ATTACH_TIMEOUT);
                 if hotplug.pool().holding_of(&id).is_none() {
                     let controller = ScsiController::new(id.clone());
                     hotplug.attach_controller(qmp, &controller, &placement, deadline)?;
@@ -251,28 +259,27 @@ impl Vm {
         }
     }
 
-    /// Adds a thread to the pool, which polls and is bound as the configuration wants it of its
-    /// threads.
+    /// Adds an IOThread to the pool, with the configured polling and CPUs.
     ///
     /// # Errors
-    /// If QEMU refuses, or the thread cannot be bound. It is in the pool in the second case.
+    /// If QEMU refuses, or the thread cannot be pinned. In the second case it is in the pool.
     pub fn add_thread(&mut self) -> Result<IoThreadId, VmError> {
         let added = self.hotplug.add_thread(&self.qmp, self.iothreads.polling);
         let thread = added.map_err(|source| qmp_failed(&self.process, source))?;
-        bind_threads(&self.process, &self.qmp, &self.iothreads, [thread.clone()])?;
+        pin_threads(&self.process, &self.qmp, &self.iothreads, [thread.clone()])?;
         Ok(thread)
     }
 
-    /// Moves a disk to another thread, through the guest; see [`Hotplug::move_disk`].
+    /// Moves a disk to another thread by detach and attach; see [`Hotplug::move_disk`].
     ///
     /// # Errors
-    /// If a step fails; each says where the disk is then.
+    /// If a step fails. The error tells where the disk is.
     pub fn move_disk(
         &mut self,
         disk: &DiskSpec,
         placement: &Placement,
     ) -> Result<Lease, MoveError> {
-        let deadline = Deadline::after(DETACH_SPAN + ATTACH_SPAN);
+        let deadline = Deadline::after(DETACH_TIMEOUT + ATTACH_TIMEOUT);
         self.hotplug
             .move_disk(&self.qmp, &self.agent, disk, placement, deadline)
     }
@@ -282,7 +289,7 @@ impl Vm {
     /// # Errors
     /// If a step fails; see [`Hotplug::detach`].
     pub fn detach(&mut self, disk: &DeviceId) -> Result<(), DetachError> {
-        self.detach_by(disk, Deadline::after(DETACH_SPAN))
+        self.detach_by(disk, Deadline::after(DETACH_TIMEOUT))
     }
 
     /// Detaches a disk by a deadline.
@@ -298,10 +305,11 @@ impl Vm {
     /// # Errors
     /// If a step fails; see [`Hotplug::settle`].
     pub fn settle(&mut self) -> Result<Settled, SettleError> {
-        self.hotplug.settle(&self.qmp, Deadline::after(DETACH_SPAN))
+        self.hotplug
+            .settle(&self.qmp, Deadline::after(DETACH_TIMEOUT))
     }
 
-    /// Returns what QEMU has of a disk.
+    /// Returns the state of a disk in QEMU.
     pub fn state_of(&self, disk: &DeviceId) -> Option<DiskState> {
         self.hotplug.state_of(disk)
     }
@@ -321,56 +329,56 @@ impl Vm {
         &self.agent
     }
 
-    /// Returns the disks, the monitor and the agent, for what takes all three.
+    /// Returns the hotplug state, the monitor and the agent, to call [`Hotplug`] directly.
     pub fn parts(&mut self) -> (&mut Hotplug, &Qmp, &Agent) {
         (&mut self.hotplug, &self.qmp, &self.agent)
     }
 
-    /// Returns the agent's first greeting.
+    /// Returns the first greeting of the agent.
     pub fn greeting(&self) -> &Greeting {
         &self.greeting
     }
 
-    /// Returns what runs the guest's code.
+    /// Returns the accelerator.
     pub fn accelerator(&self) -> &Accelerator {
         &self.accelerator
     }
 
-    /// Returns how it came to run.
+    /// Returns how the VM was started.
     pub fn start(&self) -> &Start {
         &self.start
     }
 
-    /// Returns which process QEMU is.
+    /// Returns the identity of the QEMU process.
     pub fn process(&self) -> ProcessId {
         self.process.id()
     }
 
-    /// Ends QEMU at once. Whoever waits for an answer of the guest's hears that it is gone.
+    /// Kills QEMU. Pending requests to the agent fail.
     pub fn kill(&self) {
         self.process.kill();
     }
 
-    /// Returns how QEMU ended, if it has, and the end of what it and the guest's console said.
-    pub fn last_words(&self) -> LastWords {
-        *last_words(&self.process)
+    /// Returns the exit status of QEMU if it has exited, and the end of its output.
+    pub fn exit_report(&self) -> ExitReport {
+        *exit_report(&self.process)
     }
 
-    /// Ends QEMU in an orderly way.
+    /// Shuts QEMU down by `quit` and returns its exit status.
     ///
-    /// QEMU before 8.1 can block itself for ever if a guest uses a disk on an IOThread meanwhile
-    /// (QEMU's commit ca2a5e63): its main thread waits for the thread, which waits for the main
-    /// thread's lock. Whoever has to end such a guest lets it rest before, or calls [`Vm::kill`].
+    /// QEMU before 8.1 can deadlock if the guest uses a disk on an IOThread during `quit` (QEMU commit
+    /// ca2a5e63): the main thread waits for the IOThread, which waits for the main thread's lock. Stop
+    /// the guest's I/O first, or call [`Vm::kill`].
     ///
     /// # Errors
-    /// If it does not end in time. It is killed then.
+    /// If QEMU does not exit in time. It is then killed.
     pub fn shutdown(self) -> Result<ExitStatus, VmError> {
         quit(&self.qmp, &self.process)
     }
 }
 
-/// Binds threads to the CPUs that the configuration names for them, before they serve a disk.
-fn bind_threads(
+/// Pins threads to the configured CPUs, before they serve a disk.
+fn pin_threads(
     process: &OwnedProcess,
     qmp: &Qmp,
     config: &IoThreads,
@@ -379,12 +387,12 @@ fn bind_threads(
     if config.cpus.is_empty() {
         return Ok(());
     }
-    let found = qmp.execute(&QueryIothreads {}, Deadline::after(QEMU_SPAN));
+    let found = qmp.execute(&QueryIothreads {}, Deadline::after(QEMU_TIMEOUT));
     let found = found.map_err(|source| qmp_failed(process, source))?;
     for thread in threads {
         let info = found.iter().find(|info| info.id == thread.as_str());
         if let (Some(info), Some(cpus)) = (info, config.cpus_of(&thread)) {
-            qemu::iothread::bind(info.thread_id, cpus).map_err(|source| VmError::Bind {
+            qemu::iothread::pin(info.thread_id, cpus).map_err(|source| VmError::Pin {
                 thread,
                 cpus: cpus.clone(),
                 source,
@@ -395,6 +403,6 @@ fn bind_threads(
 }
 
 fn qmp_failed(process: &OwnedProcess, source: QmpError) -> VmError {
-    let words = last_words(process);
-    VmError::Qmp { source, words }
+    let report = exit_report(process);
+    VmError::Qmp { source, report }
 }

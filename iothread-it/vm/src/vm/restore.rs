@@ -1,7 +1,7 @@
-//! A guest that has booted, saved; and a running guest made of a saved one.
+//! Saves a booted guest to a template, and restores guests from it.
 //!
-//! QEMU does both by a migration that leaves out memory which is in a file (`x-ignore-shared`), so
-//! that only the devices' state goes through the channel: less than a megabyte.
+//! Both are migrations without the memory (`x-ignore-shared`), which is a file. Only the state of the
+//! devices goes through the channel, less than 1 MB.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -14,57 +14,60 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use guest_agent::protocol::{Greeting, Reseed};
 
 use super::error::VmError;
-use super::launch::{Launched, QEMU_SPAN, Savable, last_words, quit};
+use super::launch::{QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, quit};
 use crate::qemu::DraftRam;
-use crate::qemu::Memory;
-use crate::warm::{Saved, Template};
+use crate::qemu::GuestMemory;
+use crate::warm::{SavedState, Template};
 use qmp_client::command::{
     Cont, Migrate, MigrateIncoming, MigrateSetCapabilities, MigrationCapability, Stop,
 };
 use qmp_client::wait::Deadline;
 use qmp_client::{Cursor, QmpError};
 
-/// How long the devices' state may take. It is small, but the host may be busy.
-const MIGRATION_SPAN: Duration = Duration::from_secs(30);
+/// How long a migration may take. The state is small, but the host may be busy.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the agent of a restored guest may take to answer.
-pub(super) const RENEWAL_SPAN: Duration = Duration::from_secs(30);
+pub(super) const RESEED_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the channel of the state is called in QEMU.
+/// The name of the migration channel in QEMU.
 const CHANNEL: &str = "state";
 const CHANNEL_URI: &str = "fd:state";
 
-/// Boots a guest on the memory of a template, stops and saves it. Its QEMU has ended then.
-pub(super) fn boot_and_save(guest: &Savable<'_>, ram: &DraftRam) -> Result<Saved, VmError> {
-    let launched = Launched::start(guest.plan(), &Memory::Draft(ram))?;
-    let greeting = launched.booted()?;
+/// Boots a guest on the memory of a template, saves it, and shuts QEMU down.
+pub(super) fn boot_and_save(
+    guest: &Snapshottable<'_>,
+    ram: &DraftRam,
+) -> Result<SavedState, VmError> {
+    let qemu_process = RunningQemu::start(guest.launch(), &GuestMemory::Draft(ram))?;
+    let greeting = qemu_process.wait_for_boot()?;
     let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-    ours.set_read_timeout(Some(MIGRATION_SPAN))
+    ours.set_read_timeout(Some(MIGRATION_TIMEOUT))
         .map_err(VmError::Channel)?;
-    // Reads while QEMU writes, which is more than a socket holds.
+    // Reads while QEMU writes: the state is larger than the buffer of the socket.
     let reader = thread::spawn(move || {
         let mut devices = Vec::new();
         ours.read_to_end(&mut devices).map(|_| devices)
     });
-    let sent = launched.send_state(theirs.into());
+    let sent = qemu_process.send_state(theirs.into());
     if sent.is_err() {
-        launched.process.kill();
+        qemu_process.process.kill();
     }
-    // QEMU has closed its end in any case, so this comes to its end.
+    // QEMU has closed the channel, so the reader ends.
     let devices = reader.join().expect("the reader does not panic");
     sent?;
     let devices = devices.map_err(VmError::Channel)?;
-    quit(&launched.qmp, &launched.process)?;
-    if guest.plan().manifest.qemu.opens_ram_read_only() {
+    quit(&qemu_process.qmp, &qemu_process.process)?;
+    if guest.launch().manifest.qemu.opens_ram_read_only() {
         ram.make_read_only().map_err(VmError::Channel)?;
     }
-    Ok(Saved { greeting, devices })
+    Ok(SavedState { greeting, devices })
 }
 
-/// Restores a guest in a QEMU that was started on the template's memory, and makes it another than
-/// all those restored from the same template.
+/// Restores a guest in a QEMU that was started on the memory of the template, and gives it a time,
+/// entropy and boot id of its own.
 pub(super) fn restore(
-    launched: &Launched,
+    qemu_process: &RunningQemu,
     template: &Template,
     reseed_timeout: Duration,
 ) -> Result<Greeting, VmError> {
@@ -72,14 +75,14 @@ pub(super) fn restore(
     let devices = &template.saved.devices;
     thread::scope(|scope| {
         let shut = ours.try_clone().map_err(VmError::Channel)?;
-        // What it meets is a QEMU that has ended, which `receive_state` tells better.
+        // An error means that QEMU has exited; `receive_state` reports that.
         scope.spawn(move || {
             let _ = ours.write_all(devices);
             let _ = ours.shutdown(Shutdown::Write);
         });
-        let received = launched.receive_state(theirs.into());
+        let received = qemu_process.receive_state(theirs.into());
         if received.is_err() {
-            // Ends a writer whose reader does not read.
+            // Ends the writer, which may be blocked.
             let _ = shut.shutdown(Shutdown::Both);
         }
         received
@@ -87,14 +90,14 @@ pub(super) fn restore(
     let reseed = reseed().map_err(VmError::Channel)?;
     let boot_id = &template.saved.greeting.boot_id;
     let deadline = Deadline::after(reseed_timeout);
-    let reseeded = launched.agent.reseed(boot_id, &reseed, deadline);
+    let reseeded = qemu_process.agent.reseed(boot_id, &reseed, deadline);
     reseeded.map_err(|source| VmError::Guest {
         source,
-        words: last_words(&launched.process),
+        report: exit_report(&qemu_process.process),
     })
 }
 
-/// The time now, and bytes from the host's own random number generator.
+/// Returns the current time, and bytes from the host's random number generator.
 fn reseed() -> std::io::Result<Reseed> {
     let mut entropy = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut entropy)?;
@@ -106,9 +109,9 @@ fn reseed() -> std::io::Result<Reseed> {
     })
 }
 
-impl Launched {
+impl RunningQemu {
     fn send_state(&self, channel: OwnedFd) -> Result<(), VmError> {
-        let deadline = Deadline::after(QEMU_SPAN);
+        let deadline = Deadline::after(QEMU_TIMEOUT);
         let result = (|| {
             self.qmp.execute(&Stop {}, deadline)?;
             let since = self.prepare(channel, deadline)?;
@@ -120,7 +123,7 @@ impl Launched {
     }
 
     fn receive_state(&self, channel: OwnedFd) -> Result<(), VmError> {
-        let deadline = Deadline::after(QEMU_SPAN);
+        let deadline = Deadline::after(QEMU_TIMEOUT);
         let result = (|| {
             let since = self.prepare(channel, deadline)?;
             let incoming = MigrateIncoming { uri: CHANNEL_URI };
@@ -144,9 +147,9 @@ impl Launched {
         Ok(self.qmp.cursor())
     }
 
-    /// Waits for the end and returns QEMU's word for it.
+    /// Waits for the end of the migration and returns QEMU's status.
     fn migrated(&self, since: Cursor) -> Result<String, QmpError> {
-        let deadline = Deadline::after(MIGRATION_SPAN);
+        let deadline = Deadline::after(MIGRATION_TIMEOUT);
         let awaited = "the end of the migration";
         self.qmp.wait_event(awaited, since, deadline, |event| {
             let status = event.str("status").filter(|_| event.name == "MIGRATION")?;
@@ -155,11 +158,11 @@ impl Launched {
     }
 
     fn completed(&self, result: Result<String, QmpError>) -> Result<(), VmError> {
-        match result.map_err(|source| self.told(source))? {
+        match result.map_err(|source| self.qmp_error(source))? {
             status if status == "completed" => Ok(()),
             status => Err(VmError::Migration {
                 status,
-                words: last_words(&self.process),
+                report: exit_report(&self.process),
             }),
         }
     }

@@ -1,5 +1,4 @@
-//! **Scope**: restore or boot, with a script in QEMU's place. That a real QEMU restores a guest is
-//! the suite's to show.
+//! **Scope**: restore and boot with a script in place of QEMU. The suite uses a real QEMU.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -34,7 +33,7 @@ done
 
 struct Fake {
     manifest: Manifest,
-    shape: Shape,
+    spec: VmSpec,
     store: WarmStore,
 }
 
@@ -73,7 +72,7 @@ impl Fake {
         };
         Self {
             manifest,
-            shape: Shape::new(HypervisorConfig::default()),
+            spec: VmSpec::new(HypervisorConfig::default()),
             store: WarmStore::at(directory.join("warm")),
         }
     }
@@ -86,14 +85,15 @@ impl Fake {
 
     fn start(&self) -> Vm {
         let span = Duration::from_millis(200);
-        let (manifest, shape, accelerator) = (&self.manifest, &self.shape, Self::accelerator());
-        Vm::restore_or_boot_within(manifest, shape, &self.store, accelerator, span).unwrap()
+        let (manifest, spec, accelerator) = (&self.manifest, &self.spec, Self::accelerator());
+        Vm::restore_or_boot_within(manifest, spec, &self.store, accelerator, span).unwrap()
     }
 
     fn ram(&self) -> PathBuf {
         let accelerator = Self::accelerator();
-        let plan = Plan::new(&self.manifest, &self.shape, &accelerator);
-        self.store.ram_of(&plan.savable().unwrap().key().unwrap())
+        let launch = LaunchSpec::new(&self.manifest, &self.spec, &accelerator);
+        self.store
+            .ram_of(&launch.snapshottable().unwrap().key().unwrap())
     }
 }
 
@@ -102,7 +102,7 @@ fn a_clone_that_hangs_is_replaced_by_a_booted_guest_and_its_template_dropped() {
     let directory = tempfile::tempdir().unwrap();
     let fake = Fake::new(directory.path());
     let vm = fake.start();
-    let Start::ColdInstead(WarmError::Restore(why)) = vm.start() else {
+    let Start::ColdFallback(WarmError::Restore(why)) = vm.start() else {
         panic!("{:?}", vm.start());
     };
     let why = with_causes(why.as_ref());
@@ -110,14 +110,14 @@ fn a_clone_that_hangs_is_replaced_by_a_booted_guest_and_its_template_dropped() {
     assert!(!fake.ram().exists(), "the template is kept");
 }
 
-/// From QEMU 8.2 on, nobody needs to open it for writing.
+/// From QEMU 8.2 on, the memory is opened only for reading.
 #[test]
 fn the_memory_of_a_template_is_read_only() {
     let directory = tempfile::tempdir().unwrap();
     let fake = Fake::new(directory.path());
     let accelerator = Fake::accelerator();
-    let plan = Plan::new(&fake.manifest, &fake.shape, &accelerator);
-    let guest = plan.savable().unwrap();
+    let launch = LaunchSpec::new(&fake.manifest, &fake.spec, &accelerator);
+    let guest = launch.snapshottable().unwrap();
     let make = |ram: &_| Ok(restore::boot_and_save(&guest, ram).unwrap());
     let key = guest.key().unwrap();
     let template = fake.store.template(&key, 1 << 20, make).unwrap();

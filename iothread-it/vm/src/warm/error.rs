@@ -1,34 +1,34 @@
-//! Why a guest is booted that was to be restored.
+//! Errors of templates and restores.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Why there is no restored guest.
+/// Why a guest could not be restored from a template.
 #[derive(Debug, thiserror::Error)]
 pub enum WarmError {
-    /// A file or folder of the store is out of reach.
-    #[error("{} cannot be used", path.display())]
+    /// A file or folder of the store cannot be read or written.
+    #[error("cannot access {}", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// A file that the guest is made of is out of reach.
-    #[error("cannot tell what the guest is made of")]
-    Key(#[source] std::io::Error),
-    /// Somebody else could change what our guests start from.
+    /// An input of the guest cannot be read.
+    #[error("cannot read the inputs of the guest")]
+    TemplateKey(#[source] std::io::Error),
+    /// Another user owns the folder or can write to it.
     #[error(
-        "{} belongs to another user, or others may write to it; remove it, or run with `--cold`",
+        "{} belongs to another user, or others can write to it; remove it, or run with `--cold`",
         path.display()
     )]
-    Foreign {
+    NotPrivate {
         /// The folder.
         path: PathBuf,
     },
-    /// A template would fill the disk.
+    /// The disk has no room for a template.
     #[error(
-        "a warm VM takes up to {} MiB in {}, where {} MiB are free",
+        "a template needs up to {} MiB in {}, but only {} MiB are free",
         needed >> 20,
         path.display(),
         free >> 20
@@ -36,32 +36,32 @@ pub enum WarmError {
     NoRoom {
         /// The store.
         path: PathBuf,
-        /// Bytes that are needed.
+        /// Needed bytes.
         needed: u64,
-        /// Bytes that are there.
+        /// Free bytes.
         free: u64,
     },
-    /// Another process has not made the template in time.
+    /// Another process is still making the template.
     #[error(
-        "another process has been making the same warm VM for {} s (lock: {})",
-        patience.as_secs(),
+        "another process did not finish the same template within {} s (lock: {})",
+        timeout.as_secs(),
         path.display()
     )]
-    Busy {
+    LockTimeout {
         /// The lock.
         path: PathBuf,
-        /// How long was waited.
-        patience: Duration,
+        /// How long it was waited for.
+        timeout: Duration,
     },
-    /// The guest did not boot, or could not be saved.
-    #[error("a warm VM cannot be made")]
-    Make(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The guest could not be booted or saved.
+    #[error("cannot make a template")]
+    Create(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The guest could not be restored.
-    #[error("a warm VM cannot be restored")]
+    #[error("cannot restore a guest from its template")]
     Restore(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Turns a system's error into one that names the path.
+/// Adds the path to an error of a system call.
 pub(super) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> WarmError {
     let path = path.to_owned();
     move |source| WarmError::Io { path, source }

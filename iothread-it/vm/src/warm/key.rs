@@ -1,4 +1,4 @@
-//! By what a template is found: all that the guest in it was made of.
+//! The key of a template: a hash of every input of its guest.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -10,37 +10,36 @@ use sha2::{Digest as _, Sha256};
 
 use crate::artifacts::{FileState, Manifest, QemuInstall, hex};
 
-/// The layout of a template's files; those of another are never found.
+/// Version of the layout of a template's files.
 const LAYOUT: u32 = 1;
 
-/// Stands for all that a guest was made of. Two that differ in anything have different keys.
+/// Identifies the inputs of a guest. Guests that differ in any input have different keys.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Key(String);
+pub struct TemplateKey(String);
 
-/// What a key is made of.
+/// The inputs.
 #[derive(Serialize)]
 struct Parts<'a> {
     layout: u32,
-    /// Path, version and origin, and the environment that it runs in.
+    /// Path, arguments, environment, version and origin.
     qemu: &'a QemuInstall,
-    /// The build: QEMU's own file, and the loader's if it has one.
+    /// The build: the file of QEMU, and of its loader if it has one.
     programs: Vec<FileState>,
     /// Topology, threads, memory, CPUs, accelerator, kernel arguments.
     command_line: &'a [OsString],
     kernel: FileState,
     initramfs: FileState,
     agent: &'a str,
-    /// A guest that runs on the host's own CPU cannot go on on another, nor an emulated one of
-    /// `-cpu max` if the host changes what is emulated.
+    /// The CPU and kernel of the host: a guest with the host's CPU model cannot be restored on another.
     host: String,
 }
 
-impl Key {
-    /// Makes the key of the guest that this command line, of this manifest, starts.
+impl TemplateKey {
+    /// Makes the key of the guest that this command line starts.
     ///
     /// # Errors
-    /// If a file that it is made of cannot be looked at.
+    /// If an input cannot be read.
     pub(crate) fn of(manifest: &Manifest, command_line: &[OsString]) -> std::io::Result<Self> {
         let parts = Parts {
             layout: LAYOUT,
@@ -56,26 +55,26 @@ impl Key {
         Ok(Self(hex(&Sha256::digest(text))))
     }
 
-    /// Reads a key that is the name of a file.
+    /// Parses the name of a file.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         let is_key = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_key.then(|| Self(name.to_owned()))
     }
 
-    /// Returns it as the name that its files have in common.
+    /// Returns the common prefix of the names of its files.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for TemplateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-/// A private QEMU is an argument of the loader that it came with.
+/// Returns the files of QEMU. An unpacked QEMU is an argument of its loader.
 fn programs(qemu: &QemuInstall) -> std::io::Result<Vec<FileState>> {
     let arguments = qemu.prefix_args.iter().map(PathBuf::from);
     let files = arguments.filter(|path| path.is_absolute() && path.is_file());
@@ -85,7 +84,7 @@ fn programs(qemu: &QemuInstall) -> std::io::Result<Vec<FileState>> {
         .collect()
 }
 
-/// The host's CPU and kernel.
+/// Describes the CPU and the kernel of the host.
 fn host() -> std::io::Result<String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
@@ -95,31 +94,30 @@ fn host() -> std::io::Result<String> {
     Ok(cpu.fold(release, |text, line| text + line + "\n"))
 }
 
-/// Returns the file of a kind that belongs to a key.
-pub(super) fn file(folder: &Path, key: &Key, kind: &str) -> PathBuf {
+/// Returns the path of a file of a template.
+pub(super) fn file(folder: &Path, key: &TemplateKey, kind: &str) -> PathBuf {
     folder.join(format!("{key}.{kind}"))
 }
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: files that are made up; that a restored guest is of the right shape is the
-    //! suite's to show.
+    //! **Scope**: made-up files. The suite restores real guests.
 
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::artifacts::{GuestImage, Origin};
     use crate::config::{HypervisorConfig, IoThreads, Machine};
-    use crate::qemu::{Accelerator, Memory, Shape, Topology, Wiring, arguments};
+    use crate::qemu::{Accelerator, GuestMemory, InheritedFds, Topology, VmSpec, arguments};
 
-    struct Place {
+    struct Fixture {
         directory: tempfile::TempDir,
         manifest: Manifest,
-        shape: Shape,
+        spec: VmSpec,
         accelerator: Accelerator,
     }
 
-    impl Place {
+    impl Fixture {
         fn new() -> Self {
             let directory = tempfile::tempdir().unwrap();
             let file = |name: &str| {
@@ -147,25 +145,25 @@ mod tests {
             Self {
                 manifest,
                 directory,
-                shape: Shape::new(HypervisorConfig::default()),
+                spec: VmSpec::new(HypervisorConfig::default()),
                 accelerator: Accelerator::Kvm,
             }
         }
 
-        fn key(&self) -> Key {
-            let wiring = Wiring::default();
+        fn key(&self) -> TemplateKey {
+            let wiring = InheritedFds::default();
             let manifest = &self.manifest;
             let line = arguments(
-                &self.shape,
+                &self.spec,
                 &self.accelerator,
                 manifest,
                 wiring,
-                &Memory::Own,
+                &GuestMemory::Anonymous,
             );
-            Key::of(&self.manifest, &line).unwrap()
+            TemplateKey::of(&self.manifest, &line).unwrap()
         }
 
-        /// Writes other bytes of the same length into a file, and sets its time back.
+        /// Changes the content of a file, but not its size and modification time.
         fn rewrite(&self, name: &str) {
             let path = self.directory.path().join(name);
             let modified = path.metadata().unwrap().modified().unwrap();
@@ -176,15 +174,15 @@ mod tests {
     }
 
     #[test]
-    fn the_same_has_the_same_key() {
-        let place = Place::new();
+    fn equal_inputs_have_the_same_key() {
+        let place = Fixture::new();
         assert_eq!(place.key(), place.key());
         assert_eq!(place.key().as_str().len(), 64);
     }
 
     #[test]
-    fn each_component_alone_makes_another_key() {
-        type Change = fn(&mut Place);
+    fn each_input_changes_the_key() {
+        type Change = fn(&mut Fixture);
         let changes: [(&str, Change); 20] = [
             ("QEMU's version", |p| p.manifest.qemu.version.push('1')),
             ("QEMU's build", |p| p.rewrite("qemu")),
@@ -219,18 +217,18 @@ mod tests {
             ("the accelerator", |p| {
                 p.accelerator = Accelerator::Tcg { why: String::new() };
             }),
-            ("the machine", |p| p.shape.topology = Topology::Pc),
-            ("the hotplug", |p| p.shape.topology = Topology::Q35Native),
-            ("the slots", |p| p.shape.root_ports += 1),
-            ("the vCPUs", |p| p.shape.config.vcpus += 1),
-            ("the memory", |p| p.shape.config.memory_mib += 1),
-            ("the threads", |p| p.shape.config.iothreads.count += 1),
+            ("the machine", |p| p.spec.topology = Topology::Pc),
+            ("the hotplug", |p| p.spec.topology = Topology::Q35Native),
+            ("the slots", |p| p.spec.root_ports += 1),
+            ("the vCPUs", |p| p.spec.config.vcpus += 1),
+            ("the memory", |p| p.spec.config.memory_mib += 1),
+            ("the threads", |p| p.spec.config.iothreads.count += 1),
             ("the polling", |p| {
-                p.shape.config.iothreads.polling.max_ns = Some(1);
+                p.spec.config.iothreads.polling.max_ns = Some(1);
             }),
         ];
-        let mut place = Place::new();
-        place.shape.topology = Machine::Q35.into();
+        let mut place = Fixture::new();
+        place.spec.topology = Machine::Q35.into();
         let mut keys = vec![place.key()];
         for (what, change) in changes {
             change(&mut place);
@@ -241,12 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn where_threads_are_bound_makes_no_difference() {
-        let mut place = Place::new();
+    fn pinning_does_not_change_the_key() {
+        let mut place = Fixture::new();
         let unbound = place.key();
-        place.shape.config.iothreads = IoThreads {
+        place.spec.config.iothreads = IoThreads {
             cpus: vec!["0".parse().unwrap()],
-            ..place.shape.config.iothreads
+            ..place.spec.config.iothreads
         };
         assert_eq!(place.key(), unbound);
     }

@@ -1,32 +1,31 @@
-//! Guests that have booted once: each test restores a copy of its own, in a tenth of the time.
+//! Warm VMs: a guest boots once, is saved as a template, and is restored in a tenth of the boot time.
 //!
-//! A template is two files. One is the guest's memory, written by the guest that booted
-//! (`memory-backend-file`, `share=on`) and mapped privately by every guest restored from it
-//! (`share=off`), so that what a guest writes stays its own and what it does not write is shared.
-//! The other is the state of the devices, small, behind a header: what a migration sends if it may
-//! leave out memory that is in a file (`x-ignore-shared`). Kata makes its VM templates so.
+//! A template is two files. The first is the memory of the guest, written by the guest that booted
+//! (`memory-backend-file`, `share=on`) and mapped privately by each clone (`share=off`), so that clones
+//! share the pages that they do not write. The second is the state of the devices: a migration stream
+//! without the memory (`x-ignore-shared`). Kata makes its VM templates in the same way.
 //!
-//! | file in `target/iothread-it/warm` | what |
+//! | file in `target/iothread-it/warm` | content |
 //! |---|---|
-//! | `KEY.state` | header and devices; it makes a template of the two, so it is put there last |
-//! | `KEY.ram` | memory |
-//! | `KEY.hangs` | made by the first restore that succeeds; one byte for each that hung since |
-//! | `KEY.lock` | locked by the process that makes, or removes, this template |
-//! | `drafts/` | what is being made; what a killed process left goes with the next one made |
+//! | `KEY.state` | header and state of the devices; written last, because it makes the template valid |
+//! | `KEY.ram` | memory of the guest |
+//! | `KEY.hangs` | made by the first successful restore; one byte for each hang since the last one |
+//! | `KEY.lock` | locked by the process that makes or removes the template |
+//! | `drafts/` | unfinished templates; those of killed processes are removed when the next one is made |
 //!
-//! Why guests were booted that were to be restored is noted in `warm-notes` beside it.
+//! The folder `warm-notes` beside it contains the reasons why guests were booted instead of restored.
 //!
-//! [`Key`] covers everything that shapes a guest, so a template of another shape is never found.
+//! [`TemplateKey`] covers every input of a guest, so a template is never used for another spec.
 
-mod entry;
 mod error;
+mod fallback_notes;
 mod key;
-mod notes;
 mod restores;
 mod store;
+mod template;
 
-pub(crate) use entry::{Saved, Template};
 pub use error::WarmError;
-pub use key::Key;
+pub use key::TemplateKey;
 pub(crate) use restores::RestoreOutcome;
 pub use store::WarmStore;
+pub(crate) use template::{SavedState, Template};

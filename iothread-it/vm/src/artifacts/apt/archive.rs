@@ -1,4 +1,4 @@
-//! An apt of our own: its lists, what it knows of a package, and its downloads.
+//! Runs apt with a configuration and state of its own: package lists, dependencies, downloads.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,30 +9,30 @@ use super::super::store::{at, write_atomically};
 use super::closure::{Closure, Package};
 use super::error::AptError;
 use super::sources::{Source, render};
-use super::{config, debs};
-use crate::process::{ChildError, Run};
+use super::{config, downloads};
+use crate::process::{BoundedCommand, CommandError};
 
-/// How often a file is downloaded before we give up on it.
-const TRIES: u32 = 3;
+/// How many times a download is attempted.
+const MAX_ATTEMPTS: u32 = 3;
 
-/// Generous for slow lines, yet an end to a server that answers no more.
-const UPDATE_DEADLINE: Duration = Duration::from_secs(10 * 60);
-const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(30 * 60);
-const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
+/// Long enough for slow connections.
+const UPDATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
-/// Some archives, and where their lists and packages are kept.
+/// An apt configuration for some archives, with its lists and packages.
 pub(super) struct Archive {
     suite: String,
     config: PathBuf,
     downloads: PathBuf,
-    /// A directory without packages.
+    /// An empty package cache.
     nothing: PathBuf,
-    /// What apt complained about while it fetched the lists.
+    /// The warnings of `apt-get update`.
     complaint: String,
 }
 
 impl Archive {
-    /// Sets up an apt for these sources, with its state in `state` and packages in `downloads`.
+    /// Writes a configuration for these sources, with the lists in `state` and packages in `downloads`.
     pub(super) fn open(
         suite: &str,
         sources: &[Source],
@@ -51,7 +51,7 @@ impl Archive {
         }
         let config = state.join("apt.conf");
         let files = [
-            // As far as this apt knows, nothing is installed.
+            // No package is installed.
             (state.join("status"), String::new()),
             (state.join("archive.sources"), render(sources)),
             (config.clone(), config::render(state, downloads)?),
@@ -69,25 +69,25 @@ impl Archive {
         })
     }
 
-    /// Fetches the lists of packages.
+    /// Fetches the package lists.
     pub(super) fn refresh(&mut self, progress: &mut dyn Progress) -> Result<(), AptError> {
         progress.started(&format!("fetching the package lists of {}", self.suite));
         let mut command = self.apt_get();
         command.arg("update");
-        let run = Run {
+        let run = BoundedCommand {
             what: "apt-get update",
             command,
-            deadline: UPDATE_DEADLINE,
+            deadline: UPDATE_TIMEOUT,
             input: b"",
         };
         let result = run.succeed(|line| show(line, progress));
         progress.finished();
-        // An archive out of reach is only a warning to apt; it matters if a package is then unknown.
+        // apt only warns if an archive is out of reach. The warning matters if a package is not found.
         self.complaint = result?.stderr.join("\n");
         Ok(())
     }
 
-    /// Returns the first of these packages that the archive has, with what it depends on.
+    /// Returns the first available candidate with its dependencies.
     pub(super) fn closure(
         &self,
         candidates: &[&str],
@@ -101,7 +101,7 @@ impl Archive {
             }
         }
         Err(match first_error {
-            Some(source @ ChildError::Failed { .. }) => AptError::Unknown {
+            Some(source @ CommandError::Failed { .. }) => AptError::PackageNotFound {
                 wanted: candidates.iter().map(|&name| name.to_owned()).collect(),
                 suite: self.suite.clone(),
                 update: self.complaint.clone(),
@@ -123,25 +123,25 @@ impl Archive {
         let closure = Closure::parse(uris, wanted)?;
         if closure.packages().is_empty() {
             let (package, suite) = (package.to_owned(), self.suite.clone());
-            return Err(AptError::Empty { package, suite });
+            return Err(AptError::NothingToDownload { package, suite });
         }
         Ok(closure)
     }
 
-    /// Returns the lines in which apt describes what it would download for a package.
-    fn describe(&self, package: &str) -> Result<Vec<String>, ChildError> {
+    /// Returns the lines that `--print-uris` prints for a package and its dependencies.
+    fn describe(&self, package: &str) -> Result<Vec<String>, CommandError> {
         let mut command = self.apt_get();
-        // apt leaves out what it finds downloaded, though we need to know the whole closure.
+        // With an empty cache, since apt omits downloaded packages.
         command
             .arg("-o")
             .arg(format!("Dir::Cache::archives={}", self.nothing.display()));
         command.args(["--print-uris", "install", package]);
         let what = format!("apt-get install --print-uris {package}");
         let mut uris = Vec::new();
-        let run = Run {
+        let run = BoundedCommand {
             what: &what,
             command,
-            deadline: QUERY_DEADLINE,
+            deadline: QUERY_TIMEOUT,
             input: b"",
         };
         run.succeed(|line| {
@@ -152,24 +152,24 @@ impl Archive {
         Ok(uris)
     }
 
-    /// Downloads what is absent, and again what turns out to be wrong.
+    /// Downloads missing and damaged packages.
     pub(super) fn fetch(
         &self,
         closure: &Closure,
         progress: &mut dyn Progress,
     ) -> Result<(), AptError> {
         let all: Vec<_> = closure.packages().iter().collect();
-        let mut left = debs::to_fetch(&all, &self.downloads, progress)?;
+        let mut left = downloads::to_fetch(&all, &self.downloads, progress)?;
         let mut complaint = None;
-        for attempt in 1..=TRIES {
+        for attempt in 1..=MAX_ATTEMPTS {
             if left.is_empty() {
                 return Ok(());
             }
             complaint = self.download(&left, progress).err();
-            if let Some(error) = complaint.as_ref().filter(|_| attempt < TRIES) {
+            if let Some(error) = complaint.as_ref().filter(|_| attempt < MAX_ATTEMPTS) {
                 progress.noted(&format!("{error}; trying again"));
             }
-            left = debs::to_fetch(&left, &self.downloads, progress)?;
+            left = downloads::to_fetch(&left, &self.downloads, progress)?;
         }
         if left.is_empty() {
             return Ok(());
@@ -177,7 +177,7 @@ impl Archive {
         let files = left.iter().map(|package| package.file.clone()).collect();
         Err(AptError::Incomplete {
             files,
-            tries: TRIES,
+            tries: MAX_ATTEMPTS,
             source: complaint,
         })
     }
@@ -186,7 +186,7 @@ impl Archive {
         &self,
         packages: &[&Package],
         progress: &mut dyn Progress,
-    ) -> Result<(), ChildError> {
+    ) -> Result<(), CommandError> {
         let bytes: u64 = packages.iter().map(|package| package.size).sum();
         progress.started(&format!(
             "downloading {} packages of {}, {}.{} MB",
@@ -196,15 +196,15 @@ impl Archive {
             bytes / 100_000 % 10,
         ));
         let mut command = self.apt_get();
-        // This command of apt's needs no lock and no root, and takes exactly what it is asked for.
+        // This command needs neither lock nor root, and downloads exactly these packages.
         command
             .arg("download")
             .args(packages.iter().map(|package| package.request()));
         command.current_dir(&self.downloads);
-        let run = Run {
+        let run = BoundedCommand {
             what: "apt-get download",
             command,
-            deadline: DOWNLOAD_DEADLINE,
+            deadline: DOWNLOAD_TIMEOUT,
             input: b"",
         };
         let result = run.succeed(|line| show(line, progress));
@@ -223,7 +223,7 @@ impl Archive {
     }
 }
 
-/// Shows a line of apt's status, such as `dlstatus:3:41.9:Retrieving file 3 of 72`.
+/// Reports a status line of apt, such as `dlstatus:3:41.9:Retrieving file 3 of 72`.
 fn show(line: &str, progress: &mut dyn Progress) {
     let mut parts = line.splitn(4, ':');
     let is_status = parts.next() == Some("dlstatus");

@@ -1,10 +1,10 @@
-//! A package with all that it depends on, as apt describes it.
+//! A package and its dependencies, parsed from `apt-get --print-uris`.
 
 use serde::{Deserialize, Serialize};
 
 use super::error::AptError;
 
-/// One package's file.
+/// A package file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Package {
@@ -16,13 +16,13 @@ pub(crate) struct Package {
     pub(crate) sha256: String,
 }
 
-/// Packages that need no others, sorted.
+/// Packages with all their dependencies, sorted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Closure(Vec<Package>);
 
 impl Package {
-    /// Reads a line of `--print-uris`: `'URI' FILE SIZE SHA256:DIGITS`.
+    /// Parses a line of `--print-uris`: `'URI' FILE SIZE SHA256:DIGITS`.
     fn parse(line: &str) -> Option<Self> {
         let (_, after_uri) = line.strip_prefix('\'')?.split_once("' ")?;
         let mut words = after_uri.split_whitespace();
@@ -37,7 +37,7 @@ impl Package {
         (is_hash && package.has_plain_name()).then_some(package)
     }
 
-    /// Whether the name has three parts and stays in its directory.
+    /// Returns whether the name has three parts and is one path component.
     fn has_plain_name(&self) -> bool {
         let plain = |part: &str| {
             part.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -59,14 +59,14 @@ impl Package {
         self.part(0)
     }
 
-    /// Returns the package's version, with its epoch.
+    /// Returns the package's version, with its boot_id.
     pub(crate) fn version(&self) -> String {
         self.part(1).replace("%3a", ":").replace("%3A", ":")
     }
 
-    /// Returns how apt is asked for exactly this package.
+    /// Returns the argument of `apt-get download` for exactly this package.
     pub(crate) fn request(&self) -> String {
-        // apt knows a package for all architectures by the native one.
+        // apt treats packages for all architectures as native.
         let architecture = match self.part(2) {
             "all" => String::new(),
             other => format!(":{other}"),
@@ -76,12 +76,12 @@ impl Package {
 }
 
 impl Closure {
-    /// Reads what `--print-uris` printed, and leaves out what `wanted` does not want.
+    /// Parses the output of `--print-uris` and keeps the packages for which `wanted` is true.
     pub(crate) fn parse(
         printed: &[String],
         wanted: impl Fn(&Package) -> bool,
     ) -> Result<Self, AptError> {
-        let odd = |line: &String| AptError::OddLine { line: line.clone() };
+        let odd = |line: &String| AptError::UnexpectedLine { line: line.clone() };
         let mut packages = Vec::new();
         for line in printed.iter().filter(|line| line.starts_with('\'')) {
             packages.push(Package::parse(line).ok_or_else(|| odd(line))?);
@@ -97,7 +97,7 @@ impl Closure {
         &self.0
     }
 
-    /// Returns the first package with one of these beginnings of a name.
+    /// Returns the first package whose name starts with `prefix`.
     pub(crate) fn named(&self, prefix: &str) -> Option<&Package> {
         self.0
             .iter()
@@ -107,7 +107,7 @@ impl Closure {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: lines; that apt prints such lines is shown in `archive`.
+    //! **Scope**: parsing. `tests` uses a real apt.
 
     use proptest::prelude::*;
 
@@ -116,7 +116,7 @@ mod tests {
     const HASH: &str = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855";
 
     #[test]
-    fn a_line_gives_name_version_size_and_hash() {
+    fn name_version_size_and_hash_are_parsed() {
         let file = "libqemu+x_1%3a7.2+dfsg-7+b3_amd64.deb";
         let line = format!("'http://a.example/it%27s' {file} 9281168 SHA256:{HASH}");
         let closure =
@@ -130,13 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn a_package_for_all_architectures_is_asked_for_by_name() {
+    fn a_package_for_all_architectures_is_requested_without_architecture() {
         let line = format!("'x' seabios_1.16.2-1_all.deb 1 SHA256:{HASH}");
         assert_eq!(Package::parse(&line).unwrap().request(), "seabios=1.16.2-1");
     }
 
     #[test]
-    fn weak_hashes_and_names_that_leave_the_directory_are_refused() {
+    fn weak_hashes_and_invalid_names_are_refused() {
         let lines = [
             format!("'x' a_1_all.deb 1 MD5Sum:{}", &HASH[..32]),
             format!("'x' a_1_all.deb 1 SHA256:{}", &HASH[..32]),
@@ -149,13 +149,13 @@ mod tests {
         ];
         for line in lines {
             let error = Closure::parse(&[line], |_| true).unwrap_err();
-            assert!(matches!(error, AptError::OddLine { .. }), "{error}");
+            assert!(matches!(error, AptError::UnexpectedLine { .. }), "{error}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_line_makes_it_panic(line in "'(\\PC{0,9}|' |_|\\.deb|SHA256:){0,20}") {
+        fn no_line_causes_a_panic(line in "'(\\PC{0,9}|' |_|\\.deb|SHA256:){0,20}") {
             let _ = Closure::parse(&[line], |_| true);
         }
     }

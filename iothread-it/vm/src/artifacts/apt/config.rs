@@ -1,11 +1,11 @@
-//! The configuration that keeps our apt apart from the host's.
+//! The apt configuration that separates our apt from the host's.
 
 use std::path::Path;
 
 use super::error::AptError;
 
-/// What the host may have told its apt to run, or to prefer, and ours must not.
-const CLEARED: [&str; 14] = [
+/// Options of the host that are cleared: hooks and preferences.
+const CLEARED_OPTIONS: [&str; 14] = [
     "APT::Architectures",
     "APT::Default-Release",
     "APT::NeverAutoRemove",
@@ -22,13 +22,15 @@ const CLEARED: [&str; 14] = [
     "Acquire::IndexTargets::deb::Contents-deb",
 ];
 
-/// Returns the text of a configuration that is read after the host's own.
+/// Returns a configuration that apt reads after the host's.
 ///
-/// Proxies, certificates, timeouts and trusted keys stay as the host has them.
+/// Proxies, certificates, timeouts and trusted keys of the host stay in effect.
 pub(super) fn render(state: &Path, downloads: &Path) -> Result<String, AptError> {
     let state = quotable(state)?;
     let downloads = quotable(downloads)?;
-    let mut text: String = CLEARED.map(|name| format!("#clear {name};\n")).concat();
+    let mut text: String = CLEARED_OPTIONS
+        .map(|name| format!("#clear {name};\n"))
+        .concat();
     let ours = [
         ("APT::Architecture", "amd64".to_owned()),
         ("APT::Architectures::", "amd64".to_owned()),
@@ -36,7 +38,7 @@ pub(super) fn render(state: &Path, downloads: &Path) -> Result<String, AptError>
         ("APT::Install-Suggests", "false".to_owned()),
         ("APT::Get::Assume-Yes", "true".to_owned()),
         ("APT::Keep-Downloaded-Packages", "true".to_owned()),
-        // Under root apt would drop to a user who may not be able to reach the target directory.
+        // As root, apt would drop privileges to a user without access to the target directory.
         ("APT::Sandbox::User", "root".to_owned()),
         ("Acquire::ForceHash", "SHA256".to_owned()),
         ("Acquire::Languages", "none".to_owned()),
@@ -60,25 +62,25 @@ pub(super) fn render(state: &Path, downloads: &Path) -> Result<String, AptError>
     Ok(text)
 }
 
-/// Refuses a path that would end its own quotes: apt has no way to write it.
+/// Refuses a path with a quote, which apt cannot escape.
 fn quotable(path: &Path) -> Result<&str, AptError> {
     path.to_str()
         .filter(|text| !text.contains(['"', '\n', ';', ':']))
-        .ok_or_else(|| AptError::OddPath { path: path.into() })
+        .ok_or_else(|| AptError::UnquotablePath { path: path.into() })
 }
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: the text; what apt makes of it is shown in `archive`.
+    //! **Scope**: the text. `tests` uses a real apt.
 
     use super::*;
 
     #[test]
-    fn hooks_of_the_host_are_cleared_and_a_quote_is_refused() {
+    fn hooks_are_cleared_and_a_quote_is_refused() {
         let text = render(Path::new("/a b"), Path::new("/c")).unwrap();
         assert!(text.contains("#clear APT::Update::Post-Invoke;\n"));
         assert!(text.contains("Dir::State::status \"/a b/status\";\n"));
         let error = render(Path::new("/a\"; x"), Path::new("/c")).unwrap_err();
-        assert!(matches!(error, AptError::OddPath { .. }));
+        assert!(matches!(error, AptError::UnquotablePath { .. }));
     }
 }

@@ -1,88 +1,88 @@
-//! Why packages could not be had.
+//! Errors of fetching and unpacking packages.
 
 use std::path::PathBuf;
 
-use super::super::private::PrivateQemuError;
 use super::super::store::StoreError;
-use crate::process::ChildError;
+use super::super::unpacked_qemu::UnpackedQemuError;
+use crate::process::CommandError;
 
 /// Why packages could not be fetched or unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum AptError {
-    /// The host has another way of installing things.
+    /// apt is not installed.
     #[error(
-        "`{program}` is not on PATH, so no packages can be fetched; name a QEMU that is already there"
+        "`{program}` is not on PATH, so packages cannot be fetched; install it, or choose an installed QEMU"
     )]
     NoApt {
-        /// The program that was looked for.
+        /// The missing program.
         program: &'static str,
     },
-    /// The host's apt knows no archive.
-    #[error("apt on this host has no archive configured for {suite}; add one to its sources")]
+    /// apt has no source for the suite.
+    #[error("apt has no source for {suite}; add one to `/etc/apt/sources.list.d`")]
     NoSource {
-        /// What was wanted.
+        /// The suite.
         suite: String,
     },
-    /// A path that apt's configuration, or a list of library directories, has no way to write.
+    /// apt's configuration, or a list of library directories, cannot contain the path.
     #[error(
-        "apt cannot be given the path {}; use a target directory without quotes, colons and semicolons",
+        "apt does not support the path {}; use a target directory without quotes, colons and semicolons",
         path.display()
     )]
-    OddPath {
+    UnquotablePath {
         /// The path.
         path: PathBuf,
     },
     /// One of apt's programs failed.
     #[error(transparent)]
-    Child(#[from] ChildError),
-    /// The package lists could not be fetched, and without them a package is unknown.
-    #[error("none of {} can be had from {suite}{}", wanted.join(", "), also(update))]
-    Unknown {
-        /// The packages, any of which would have done.
+    Child(#[from] CommandError),
+    /// None of the packages is in the package lists.
+    #[error("no package {} in {suite}{}", wanted.join(" or "), also(update))]
+    PackageNotFound {
+        /// The alternative packages.
         wanted: Vec<String>,
-        /// Where they were looked for.
+        /// The suite.
         suite: String,
-        /// What apt said while it fetched the lists.
+        /// The warnings of `apt-get update`.
         update: String,
-        /// What apt said about the first package.
-        source: Box<ChildError>,
+        /// The failure of apt for the first package.
+        source: Box<CommandError>,
     },
-    /// apt knows the package and would download nothing that is of use to us.
+    /// apt would download no needed package.
     #[error(
-        "apt lists nothing to download for {package} of {suite}; is it another distribution's?"
+        "apt lists nothing to download for {package} in {suite}; check that the suite is one of this distribution"
     )]
-    Empty {
+    NothingToDownload {
         /// The package.
         package: String,
-        /// Where it was looked for.
+        /// The suite.
         suite: String,
     },
-    /// apt printed something else than expected.
-    #[error("apt described a package as `{line}`, which is not understood")]
-    OddLine {
-        /// Its line.
+    /// apt printed an unexpected line.
+    #[error("unexpected line in the output of `apt-get --print-uris`: `{line}`")]
+    UnexpectedLine {
+        /// The line.
         line: String,
     },
-    /// Files were still absent or wrong after several downloads.
-    #[error("{} could not be downloaded intact in {tries} tries", files.join(", "))]
+    /// Packages are still missing or damaged after several downloads.
+    #[error("cannot download {}: missing or damaged after {tries} attempts", files.join(", "))]
     Incomplete {
-        /// What is missing.
+        /// The package files.
         files: Vec<String>,
-        /// How often it was tried.
+        /// The number of attempts.
         tries: u32,
-        /// What apt said the last time, if it failed.
-        source: Option<ChildError>,
+        /// The failure of the last download, if apt failed.
+        source: Option<CommandError>,
     },
-    /// The packages were unpacked, but what they hold does not work.
-    #[error("what was unpacked from the packages does not work")]
-    Unusable(#[from] PrivateQemuError),
-    /// The packages hold no kernel.
-    #[error("the packages of {suite} hold no kernel with modules")]
+    /// The unpacked QEMU does not work.
+    #[error("the packages were unpacked, but cannot be used")]
+    CheckFailed(#[from] UnpackedQemuError),
+    /// The packages contain no kernel.
+    #[error("the packages of {suite} contain no kernel with modules")]
     NoKernel {
-        /// Where they came from.
+        /// The suite.
         suite: String,
     },
-    /// The store cannot be used.
+    /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -91,6 +91,6 @@ fn also(update: &str) -> String {
     if update.is_empty() {
         String::new()
     } else {
-        format!(" (its lists: {update})")
+        format!(" (apt-get update: {update})")
     }
 }

@@ -1,21 +1,21 @@
-//! Packages of the distribution, fetched and unpacked without root by an apt of our own.
+//! Fetches packages of the distribution with apt, and unpacks them without root.
 //!
-//! The host's apt says where its archive is and how to reach it; everything that apt writes goes
-//! below the store, so the host's package lists, caches and hooks are neither used nor touched.
+//! Archives, keys and proxies are those of the host's apt. All files that apt writes are in the store, so
+//! the host's package lists, caches and hooks are neither used nor changed.
 
 mod archive;
 mod closure;
 mod config;
-mod debs;
+mod downloads;
 mod error;
-#[cfg(test)]
-mod fake;
-mod host;
-mod install;
+mod host_sources;
+mod package_set;
 mod sources;
 mod stamp;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
-pub(crate) use debs::hex;
+pub(crate) use downloads::hex;
 pub use error::AptError;
-pub(crate) use install::{PackageSet, Unpacked, ensure};
+pub(crate) use package_set::{PackageSet, Unpacked, ensure};

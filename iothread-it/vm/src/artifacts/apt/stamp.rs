@@ -1,4 +1,4 @@
-//! The mark of an unpacked directory: what it was made from and what must be in it.
+//! The stamp of an unpacked directory: its packages and the sizes of its files.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -12,35 +12,35 @@ use super::closure::Closure;
 const STAMP: &str = "stamp.json";
 const ROOT: &str = "root";
 
-/// The form of a stamp and of what is unpacked; another form is unpacked anew.
+/// Version of the stamp and of the unpacked files. Others are unpacked again.
 const SCHEMA: u32 = 1;
 
-/// Says that a directory is complete.
+/// Marks a directory as complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stamp {
     schema: u32,
-    /// The packages that were unpacked.
+    /// The unpacked packages.
     pub(super) closure: Closure,
-    /// What the check of the unpacked files found, such as a version.
+    /// The finding of the check, such as a version.
     pub(super) finding: String,
-    /// Each file below the root, with its size.
+    /// The size of each file below the root.
     files: BTreeMap<String, u64>,
 }
 
-/// What an unpacked directory is like.
+/// The state of an unpacked directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum State {
-    /// As it was when it was unpacked.
+    /// All files exist with their sizes.
     Intact(Stamp),
-    /// Not there, or never finished.
+    /// The directory is missing or incomplete.
     Absent,
-    /// Something has happened to it.
+    /// A file is missing or has another size.
     Damaged(String),
 }
 
 impl Stamp {
-    /// Describes a directory as it is now.
+    /// Makes the stamp of a directory.
     pub(super) fn of(
         directory: &Path,
         closure: &Closure,
@@ -76,7 +76,7 @@ impl Stamp {
             Err(error) => return State::Damaged(format!("its stamp is damaged: {error}")),
         };
         if stamp.schema != SCHEMA {
-            return State::Damaged("it was unpacked by another version".to_owned());
+            return State::Damaged("its stamp has another version".to_owned());
         }
         let root = directory.join(ROOT);
         match stamp
@@ -98,16 +98,16 @@ fn fault(root: &Path, file: &str, size: u64) -> Option<String> {
             metadata.len()
         )),
         Err(error) if error.kind() == ErrorKind::NotFound => Some(format!("{file} is missing")),
-        Err(error) => Some(format!("{file} is out of reach: {error}")),
+        Err(error) => Some(format!("{file} cannot be read: {error}")),
     }
 }
 
-/// Notes the size of each file and link below a directory.
+/// Lists the size of each file and link below a directory.
 fn list(directory: &Path, prefix: &str, files: &mut BTreeMap<String, u64>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name();
-        // A name that is no text cannot be in a stamp, and none that we need is.
+        // Names that are not UTF-8 are skipped; no needed file has one.
         let Some(name) = name.to_str() else { continue };
         let path = format!("{prefix}{name}");
         let metadata = entry.metadata()?;
@@ -122,7 +122,7 @@ fn list(directory: &Path, prefix: &str, files: &mut BTreeMap<String, u64>) -> st
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: sizes and presence; a file changed in place at the same size goes unnoticed.
+    //! **Scope**: presence and size. A change of the content with the same size is not detected.
 
     use super::*;
 
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_unpacked_is_intact() {
+    fn an_unchanged_directory_is_intact() {
         let directory = stamped();
         let State::Intact(stamp) = Stamp::check(directory.path()) else {
             panic!("not intact")
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_or_missing_file_is_named() {
+    fn truncated_and_missing_files_are_named() {
         for (file, expected) in [
             ("qemu", "usr/bin/qemu is missing"),
             ("link", "usr/bin/link is missing"),
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_whole_stamp_nothing_counts() {
+    fn without_a_complete_stamp_a_directory_is_not_used() {
         let directory = stamped();
         let path = directory.path().join(STAMP);
         let text = std::fs::read(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Packages into a directory: beside its place first, then in one step at it.
+//! Unpacks packages to a staging directory and renames it.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,12 +10,12 @@ use super::super::sweep::remove_tree;
 use super::closure::Closure;
 use super::error::AptError;
 use super::stamp::Stamp;
-use crate::process::Run;
+use crate::process::BoundedCommand;
 
-const DEADLINE: Duration = Duration::from_secs(10 * 60);
+const UNPACK_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
-/// Parts of packages that nobody runs, and that make up much of their files.
-const UNUSED: [&str; 7] = [
+/// Paths in packages that are not needed, which are many of their files.
+const EXCLUDED_PATHS: [&str; 7] = [
     "usr/share/bug",
     "usr/share/doc",
     "usr/share/info",
@@ -25,9 +25,9 @@ const UNUSED: [&str; 7] = [
     "usr/share/xml",
 ];
 
-/// Unpacks packages, has `check` try the result, and puts it at `target` with its stamp.
+/// Unpacks packages, checks the result, and moves it to `target` with its stamp.
 ///
-/// Whatever was at `target` is replaced; a program that still runs from there keeps its files.
+/// An existing `target` is replaced. Programs that run from it keep their open files.
 pub(super) fn unpack(
     lock: &StoreLock,
     closure: &Closure,
@@ -63,31 +63,28 @@ fn unpack_all(
             .arg(lock.downloads().join(&package.file))
             .arg(root);
         let what = format!("dpkg-deb -x {}", package.file);
-        Run {
+        BoundedCommand {
             what: &what,
             command,
-            deadline: DEADLINE,
+            deadline: UNPACK_TIMEOUT,
             input: b"",
         }
         .succeed(|_| {})?;
         done += package.size;
         progress.advanced(fraction(done, total));
     }
-    for unused in UNUSED {
+    for unused in EXCLUDED_PATHS {
         remove_tree(&root.join(unused))?;
     }
     Ok(())
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a fraction for people needs no more precision"
-)]
+#[expect(clippy::cast_precision_loss, reason = "the fraction is only displayed")]
 fn fraction(done: u64, total: u64) -> f64 {
     done as f64 / total.max(1) as f64
 }
 
-/// Puts a finished directory in its place.
+/// Replaces `target` with a complete directory.
 fn replace(lock: &StoreLock, finished: &Path, target: &Path) -> Result<(), AptError> {
     if let Some(parent) = target.parent() {
         std::fs::create_dir_all(parent).map_err(at(parent))?;

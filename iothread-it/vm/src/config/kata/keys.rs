@@ -1,5 +1,4 @@
-//! The keys of one TOML table, taken one by one. What is wrong with one of them is noted, and the
-//! next is taken: so one error lists it all.
+//! Reads the keys of one TOML table and collects the problems, so that one error lists all.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +6,24 @@ use toml::{Spanned, Value};
 
 use crate::config::Problem;
 
-/// A table and what is wrong with it so far.
+/// A table and the problems found so far.
 pub(super) struct Keys<'a> {
     text: &'a str,
     table: BTreeMap<String, Spanned<Value>>,
     pub(super) problems: Vec<Problem>,
 }
 
-/// A key's value and where it stands.
+/// The value of a key and its line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct At<T> {
     pub(super) key: &'static str,
-    /// From 1. `None`: not in the file.
+    /// The line, counted from 1. `None` if the value is not from the file.
     pub(super) line: Option<usize>,
     pub(super) value: T,
 }
 
 impl<'a> Keys<'a> {
-    /// Takes the table that was read from this text.
+    /// Wraps a table that was parsed from `text`.
     pub(super) fn new(text: &'a str, table: BTreeMap<String, Spanned<Value>>) -> Self {
         Self {
             text,
@@ -33,7 +32,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Returns a key's value. `None` if it is not there, or of another type, which is noted.
+    /// Removes and returns the value of a key. Returns `None` if the key is absent, or if its type is
+    /// wrong, which is a problem.
     pub(super) fn take<T: FromToml>(&mut self, key: &'static str) -> Option<At<T>> {
         let found = self.table.get(key)?;
         let line = Some(line_of(self.text, found.span().start));
@@ -41,14 +41,14 @@ impl<'a> Keys<'a> {
         match T::from_toml(value) {
             Some(value) => Some(At { key, line, value }),
             None => {
-                let message = format!("is of type {}; it takes {}", value.type_str(), T::TAKES);
+                let message = format!("is of type {}; expected {}", value.type_str(), T::EXPECTED);
                 self.problems.push(Problem { line, key, message });
                 None
             }
         }
     }
 
-    /// Notes what is wrong with a value.
+    /// Adds a problem with a value.
     pub(super) fn wrong<T>(&mut self, at: &At<T>, message: impl Into<String>) {
         self.problems.push(Problem {
             line: at.line,
@@ -57,7 +57,7 @@ impl<'a> Keys<'a> {
         });
     }
 
-    /// Notes what is wrong with a key that is not there.
+    /// Adds a problem with an absent key.
     pub(super) fn missing(&mut self, key: &'static str, message: impl Into<String>) {
         self.problems.push(Problem {
             line: None,
@@ -67,17 +67,17 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// What a key's value can be.
+/// A type that a value can have.
 pub(super) trait FromToml: Sized {
-    /// What it takes, for a person.
-    const TAKES: &'static str;
+    /// Description of the type for messages.
+    const EXPECTED: &'static str;
 
-    /// Reads it, if it is of this type.
+    /// Converts a value of this type.
     fn from_toml(value: &Value) -> Option<Self>;
 }
 
 impl FromToml for bool {
-    const TAKES: &'static str = "true or false";
+    const EXPECTED: &'static str = "true or false";
 
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_bool()
@@ -85,24 +85,24 @@ impl FromToml for bool {
 }
 
 impl FromToml for i64 {
-    const TAKES: &'static str = "a whole number";
+    const EXPECTED: &'static str = "an integer";
 
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_integer()
     }
 }
 
-/// A number, and its fraction rounded up: Kata's runtimes read `default_vcpus` so.
+/// A number, rounded up, as Kata's runtimes read `default_vcpus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RoundedUp(pub(super) i64);
 
 impl FromToml for RoundedUp {
-    const TAKES: &'static str = "a number";
+    const EXPECTED: &'static str = "a number";
 
     fn from_toml(value: &Value) -> Option<Self> {
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "saturates, and is checked by whoever takes it"
+            reason = "saturates; the caller checks the range"
         )]
         let rounded = |number: f64| number.ceil() as i64;
         let whole = value.as_integer();
@@ -111,7 +111,7 @@ impl FromToml for RoundedUp {
 }
 
 impl FromToml for String {
-    const TAKES: &'static str = "a text";
+    const EXPECTED: &'static str = "a string";
 
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_str().map(str::to_owned)
@@ -119,7 +119,7 @@ impl FromToml for String {
 }
 
 impl FromToml for Vec<String> {
-    const TAKES: &'static str = "a list of texts";
+    const EXPECTED: &'static str = "a list of strings";
 
     fn from_toml(value: &Value) -> Option<Self> {
         value.as_array()?.iter().map(String::from_toml).collect()

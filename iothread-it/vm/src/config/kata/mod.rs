@@ -1,4 +1,4 @@
-//! From Kata's TOML to [`HypervisorConfig`].
+//! Reads [`HypervisorConfig`] from Kata's TOML.
 
 mod keys;
 mod threads;
@@ -22,16 +22,16 @@ struct Hypervisors {
     qemu: Option<BTreeMap<String, Spanned<Value>>>,
 }
 
-/// Reads a configuration in Kata's form.
+/// Reads a configuration file of Kata.
 ///
 /// # Errors
-/// If it is no TOML, or says what cannot be done, or what would do nothing.
+/// If the text is not valid TOML, or a key is invalid or would have no effect.
 pub fn read(text: &str) -> Result<HypervisorConfig, ConfigError> {
     read_annotated(text, &BTreeMap::new())
 }
 
-/// Reads a configuration in Kata's form, and the pod annotations that override it, as far as its
-/// `enable_annotations` allows them: `io.katacontainers.config.hypervisor.enable_iothreads` and
+/// Reads a configuration file of Kata, and the pod annotations that override it. The key
+/// `enable_annotations` must allow them. They are `io.katacontainers.config.hypervisor.enable_iothreads` and
 /// `….indep_iothreads`.
 ///
 /// # Errors
@@ -45,10 +45,7 @@ pub fn read_annotated(
     let is_there = table.is_some();
     let mut keys = Keys::new(text, table.unwrap_or_default());
     if !is_there {
-        keys.missing(
-            "hypervisor.qemu",
-            "is missing: that table is what is read here",
-        );
+        keys.missing("hypervisor.qemu", "is missing: add the table");
     }
     let allowed = keys.take::<Vec<String>>(ALLOW_LIST);
     let allowed = allowed.map(|at| at.value).unwrap_or_default();
@@ -63,7 +60,7 @@ pub fn read_annotated(
     Err(ConfigError::Wrong(problems))
 }
 
-/// Goes through the keys that are used here. Kata's file has many more.
+/// Reads and checks the keys that this crate uses.
 struct Check<'a> {
     keys: Keys<'a>,
     overrides: Overrides,
@@ -97,21 +94,19 @@ impl Check<'_> {
         let known = Machine::ALL.into_iter().find(|m| m.as_str() == named);
         known.unwrap_or_else(|| {
             let message = match named {
-                "microvm" => {
-                    "is \"microvm\", which hot-plugs nothing: QEMU refuses device_add and \
-                              device_del there; use \"q35\" or \"pc\""
-                        .to_owned()
+                "microvm" => "is \"microvm\", which has no hotplug: QEMU refuses device_add and \
+                              device_del; use \"q35\" or \"pc\""
+                    .to_owned(),
+                _ => {
+                    format!("is \"{named}\"; expected \"q35\" or \"pc\", which hot-plug PCI disks")
                 }
-                _ => format!(
-                    "is \"{named}\"; machine types that hot-plug PCI disks here: \"q35\", \"pc\""
-                ),
             };
             self.keys.wrong(&at, message);
             Machine::Q35
         })
     }
 
-    /// Kata takes a negative number as "all CPUs of the host", and zero as its default.
+    /// In Kata, a negative number means all CPUs of the host, and 0 the default.
     fn vcpus(&mut self) -> u32 {
         let Some(at) = self.keys.take::<RoundedUp>("default_vcpus") else {
             return 1;
@@ -123,7 +118,8 @@ impl Check<'_> {
             _ => {}
         }
         u32::try_from(count).unwrap_or_else(|_| {
-            let message = format!("is {count}; it takes a number of CPUs, or -1 for the host's");
+            let message =
+                format!("is {count}; expected a number of CPUs, or -1 for all CPUs of the host");
             self.keys.wrong(&at, message);
             1
         })
@@ -136,7 +132,7 @@ impl Check<'_> {
         match u32::try_from(at.value) {
             Ok(number) if number > 0 => number,
             _ => {
-                let message = format!("is {}; it takes 1 to {}", at.value, u32::MAX);
+                let message = format!("is {}; expected 1 to {}", at.value, u32::MAX);
                 self.keys.wrong(&at, message);
                 default
             }
@@ -147,7 +143,7 @@ impl Check<'_> {
         let at = self.keys.take::<String>("block_device_driver")?;
         let driver = DiskDriver::of(&at.value);
         if driver.is_none() {
-            let message = format!("is \"{}\"; it takes {}", at.value, DiskDriver::SERVED);
+            let message = format!("is \"{}\"; expected {}", at.value, DiskDriver::SUPPORTED);
             self.keys.wrong(&at, message);
         }
         Some(At {
@@ -157,20 +153,20 @@ impl Check<'_> {
         })
     }
 
-    /// QEMU refuses Linux AIO through the page cache, where it would block.
+    /// QEMU refuses Linux AIO without direct I/O.
     fn aio(&mut self, cache_direct: bool) -> Aio {
         let Some(at) = self.keys.take::<String>("block_device_aio") else {
             return Aio::default();
         };
         let known = Aio::ALL.into_iter().find(|aio| aio.as_str() == at.value);
         if known == Some(Aio::Native) && !cache_direct {
-            let message = "is \"native\", which QEMU takes only with `block_device_cache_set = true` \
+            let message = "is \"native\", which QEMU accepts only with `block_device_cache_set = true` \
                            and `block_device_cache_direct = true`";
             self.keys.wrong(&at, message);
         }
         known.unwrap_or_else(|| {
             let message = format!(
-                "is \"{}\"; it takes \"threads\", \"native\" or \"io_uring\"",
+                "is \"{}\"; expected \"threads\", \"native\" or \"io_uring\"",
                 at.value
             );
             self.keys.wrong(&at, message);
@@ -183,7 +179,7 @@ impl Check<'_> {
             return false;
         };
         if !set {
-            let message = "is true, and does nothing without `block_device_cache_set = true`";
+            let message = "is true, and has no effect without `block_device_cache_set = true`";
             self.keys.wrong(&at, message);
         }
         true

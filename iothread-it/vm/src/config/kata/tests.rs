@@ -13,7 +13,7 @@ fn problems(body: &str) -> Vec<String> {
 }
 
 #[test]
-fn keys_of_kata_s_that_are_not_used_here_are_left_alone() {
+fn unused_keys_are_ignored() {
     let text = r#"
         [hypervisor.qemu]
         path = "/usr/bin/qemu-system-x86_64"
@@ -31,7 +31,7 @@ fn keys_of_kata_s_that_are_not_used_here_are_left_alone() {
 
 /// As in Kata: zero is its default, and a negative number the host's CPUs.
 #[test]
-fn vcpus_can_be_left_to_kata_or_to_the_host() {
+fn zero_and_negative_vcpus_mean_the_default_and_the_host() {
     let vcpus = |number: &str| {
         let text = format!("[hypervisor.qemu]\ndefault_vcpus = {number}");
         read(&text).unwrap().vcpus
@@ -47,7 +47,7 @@ const RUST: &str = include_str!("data/rust-runtime.toml");
 /// Every key of Kata's files, with what Kata's builds put there. Those that are of no use here are
 /// passed over.
 #[test]
-fn kata_s_whole_files_load() {
+fn complete_kata_files_load() {
     for (file, driver) in [(GO, DiskDriver::VirtioScsi), (RUST, DiskDriver::VirtioBlk)] {
         let expected = HypervisorConfig {
             memory_mib: 2048,
@@ -60,7 +60,7 @@ fn kata_s_whole_files_load() {
 
 /// And what a user changes in them is read.
 #[test]
-fn kata_s_whole_files_load_with_a_pool_switched_on() {
+fn complete_kata_files_load_with_a_pool() {
     for file in [GO, RUST] {
         let file = file
             .replace("enable_iothreads = false", "enable_iothreads = true")
@@ -93,7 +93,7 @@ fn kata_s_whole_files_load_with_a_pool_switched_on() {
 }
 
 #[test]
-fn threads_need_the_switch_the_number_and_a_driver_that_they_serve() {
+fn threads_need_enable_iothreads_a_number_and_a_supported_driver() {
     for driver in ["virtio-blk-pci", "virtio-blk"] {
         let config = read(&format!(
             "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 4\nblock_device_driver = \"{driver}\""
@@ -107,7 +107,7 @@ fn threads_need_the_switch_the_number_and_a_driver_that_they_serve() {
 
 /// As Kata: that thread is the controller's.
 #[test]
-fn the_switch_alone_makes_one_thread_for_a_scsi_controller() {
+fn enable_iothreads_alone_makes_one_thread_for_a_scsi_controller() {
     for driver in ["", "block_device_driver = \"virtio-scsi\"\n"] {
         let config = read(&format!(
             "[hypervisor.qemu]\nenable_iothreads = true\n{driver}"
@@ -121,18 +121,18 @@ fn the_switch_alone_makes_one_thread_for_a_scsi_controller() {
 }
 
 #[test]
-fn what_would_do_nothing_is_refused_with_line_and_key() {
+fn keys_without_an_effect_are_refused_with_line_and_key() {
     assert_eq!(
         problems("indep_iothreads = 4\nblock_device_driver = \"nvdimm\""),
         [
-            "line 2: `indep_iothreads` is 4, and does nothing without `enable_iothreads = true`",
+            "line 2: `indep_iothreads` is 4, and has no effect without `enable_iothreads = true`",
             "line 3: `block_device_driver` is one that no IOThread serves, but `indep_iothreads = 4`; use \"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\"",
         ]
     );
     assert_eq!(
         problems("block_device_cache_direct = true"),
         [
-            "line 2: `block_device_cache_direct` is true, and does nothing without `block_device_cache_set = true`"
+            "line 2: `block_device_cache_direct` is true, and has no effect without `block_device_cache_set = true`"
         ]
     );
 }
@@ -147,7 +147,7 @@ fn keys_of_threads_are_refused_without_threads() {
         ("indep_iothreads_poll_shrink", "2"),
     ];
     for (key, value) in keys {
-        let expected = format!("`{key}` does nothing without threads: set `indep_iothreads`");
+        let expected = format!("`{key}` has no effect without threads; set `indep_iothreads`");
         assert_eq!(
             problems(&format!("{key} = {value}")),
             [format!("line 2: {expected}")]
@@ -175,7 +175,7 @@ fn a_spread_over_more_threads_than_queues_is_refused() {
 }
 
 #[test]
-fn threads_that_no_scsi_disk_can_use_are_refused() {
+fn more_threads_than_a_scsi_controller_uses_are_refused() {
     let on = "enable_iothreads = true\ndefault_vcpus = 4\nindep_iothreads = ";
     assert_eq!(
         problems(&format!("{on}4")),
@@ -194,7 +194,7 @@ fn threads_that_no_scsi_disk_can_use_are_refused() {
 }
 
 #[test]
-fn linux_aio_is_refused_without_direct_io() {
+fn native_aio_without_direct_io_is_refused() {
     let native = "block_device_aio = \"native\"\n";
     assert_eq!(
         problems(native),
@@ -215,34 +215,34 @@ fn counts_out_of_range_are_refused() {
         assert_eq!(
             problems(&format!("{on}indep_iothreads = {count}")),
             [format!(
-                "line 4: `indep_iothreads` is {count}; it takes 1 to 64, or 0 for no threads"
+                "line 4: `indep_iothreads` is {count}; expected 1 to 64, or 0 for no threads"
             )]
         );
     }
 }
 
 #[test]
-fn a_broken_file_shows_where() {
+fn a_syntax_error_has_its_line() {
     let error = read("[hypervisor.qemu]\nindep_iothreads = 4 4").unwrap_err();
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("line 2"), "{source}");
 }
 
 #[test]
-fn a_file_without_the_table_is_refused() {
+fn a_file_without_the_qemu_table_is_refused() {
     let error = read("[hypervisor.clh]\n").unwrap_err().to_string();
     assert!(error.contains("`hypervisor.qemu` is missing"), "{error}");
 }
 
 proptest! {
     #[test]
-    fn no_text_makes_it_panic(text in "(\\[hypervisor.qemu\\]\n)?(indep_iothreads = )?.{0,80}") {
+    fn no_text_causes_a_panic(text in "(\\[hypervisor.qemu\\]\n)?(indep_iothreads = )?.{0,80}") {
         let _ = read(&text);
     }
 }
 
 #[test]
-fn our_keys_default_to_what_kata_does() {
+fn own_keys_default_to_the_behaviour_of_kata() {
     let on = "[hypervisor.qemu]\nenable_iothreads = true\nindep_iothreads = 4\n\
               block_device_driver = \"virtio-blk\"\ndefault_vcpus = 2\n";
     let threads = read(on).unwrap().iothreads;
@@ -262,7 +262,7 @@ fn our_keys_default_to_what_kata_does() {
 }
 
 #[test]
-fn all_that_is_wrong_is_told_at_once() {
+fn one_error_lists_every_problem() {
     let text = "machine_type = \"microvm\"\nindep_iothreads_placement = \"best\"\n\
                 indep_iothreads_poll_grow = -1\nindep_iothreads_cpus = [\"0\", \"x\"]\n\
                 block_device_aio = \"fast\"\nblock_device_driver = \"virtio-blk-pic\"\n\
@@ -272,7 +272,7 @@ fn all_that_is_wrong_is_told_at_once() {
 
 const PREFIX: &str = "io.katacontainers.config.hypervisor.";
 
-/// Reads a file whose pod has these annotations.
+/// Reads a file with the annotations of a pod.
 fn annotated(file: &str, values: &[(&str, &str)]) -> Result<HypervisorConfig, ConfigError> {
     let annotations = values
         .iter()
@@ -293,21 +293,21 @@ fn annotations_override_the_file() {
     assert_eq!(annotated(file, &both).unwrap().iothreads.count, 3);
     let told = |values: &[_]| annotated(file, values).unwrap_err().to_string();
     let alone = told(&[("indep_iothreads", "3")]);
-    let expected = "`indep_iothreads` is 3, and does nothing without `enable_iothreads = true`";
+    let expected = "`indep_iothreads` is 3, and has no effect without `enable_iothreads = true`";
     assert!(alone.ends_with(expected), "{alone}");
     let bad = told(&[("enable_iothreads", "yes")]);
     let expected = format!("`{PREFIX}enable_iothreads` is \"yes\"");
     assert!(bad.contains(&expected), "{bad}");
 }
 
-/// As in Kata, whose files allow neither of the two.
+/// Kata's files allow neither of the two.
 #[test]
-fn an_annotation_that_the_file_does_not_allow_is_refused() {
+fn an_annotation_that_is_not_allowed_is_refused() {
     for file in [GO, RUST, "[hypervisor.qemu]\nenable_annotations = [\"(\"]"] {
         let told = annotated(file, &[("indep_iothreads", "3")]).unwrap_err();
         let expected = format!(
-            "the configuration is wrong: `{PREFIX}indep_iothreads` is not allowed: no entry of \
-             `enable_annotations` matches it"
+            "the configuration is invalid: `{PREFIX}indep_iothreads` is not allowed: it matches no \
+             entry of `enable_annotations`"
         );
         assert_eq!(told.to_string(), expected);
     }

@@ -1,4 +1,4 @@
-//! The keys of the pool's threads, and what makes them do nothing.
+//! Reads the keys of the IOThread pool and refuses those without an effect.
 
 use std::ops::RangeInclusive;
 
@@ -8,8 +8,8 @@ use crate::config::iothreads::{PLACEMENTS, placement};
 use crate::config::{CpuList, DiskDriver, IoThreads, Polling};
 use iothread_pool::Placement;
 
-/// How many threads a pool can have. More than this is a slip of the finger: advice elsewhere is
-/// one or two a host CPU.
+/// The permitted number of threads. One or two per host CPU are usual, so a higher number is a typing
+/// error.
 const INDEP_IOTHREADS: RangeInclusive<i64> = 1..=64;
 
 impl Check<'_> {
@@ -33,7 +33,7 @@ impl Check<'_> {
         }
     }
 
-    /// All disks are on one controller. One thread serves it, or those that it is spread over.
+    /// One SCSI controller uses one thread, or as many as it is spread over.
     fn controller_uses(&mut self, asked: &At<i64>, placement: &Placement) {
         let used = match placement {
             Placement::Spread(count) => count.get(),
@@ -50,20 +50,19 @@ impl Check<'_> {
         }
     }
 
-    /// Notes a key that does nothing, since there are no threads.
+    /// Adds a problem for a key that has no effect without threads.
     fn needs_threads<T>(&mut self, at: &At<T>, threads: usize) {
         if threads == 0 {
-            let message = "does nothing without threads: set `indep_iothreads`";
+            let message = "has no effect without threads; set `indep_iothreads`";
             self.keys.wrong(at, message);
         }
     }
 
-    /// Threads are made only if the switch is on, there is a number of them, and the driver can
-    /// use them. Kata ignores the number otherwise; here that is an error.
+    /// Returns the number of threads, and the value of `indep_iothreads` if it is set.
     ///
-    /// With the switch alone, Kata gives a virtio-scsi controller a thread, and so does this.
-    ///
-    /// Returns the number and, if it was asked for, where.
+    /// Threads need `enable_iothreads`, a number, and a driver that supports them. Kata ignores the
+    /// number otherwise; here that is an error. With `enable_iothreads` alone, Kata gives a virtio-scsi
+    /// controller one thread, and so does this function.
     fn thread_count(&mut self, driver: Option<&At<DiskDriver>>) -> (usize, Option<At<i64>>) {
         let enabled = self.keys.take("enable_iothreads").map(|at| at.value);
         let enabled = self.overrides.enable_iothreads.or(enabled).unwrap_or(false);
@@ -83,20 +82,21 @@ impl Check<'_> {
         let count = asked.value;
         if !INDEP_IOTHREADS.contains(&count) {
             let message = format!(
-                "is {count}; it takes {} to {}, or 0 for no threads",
+                "is {count}; expected {} to {}, or 0 for no threads",
                 INDEP_IOTHREADS.start(),
                 INDEP_IOTHREADS.end()
             );
             self.keys.wrong(&asked, message);
         }
         if !enabled {
-            let message = format!("is {count}, and does nothing without `enable_iothreads = true`");
+            let message =
+                format!("is {count}, and has no effect without `enable_iothreads = true`");
             self.keys.wrong(&asked, message);
         }
         if let (Some(driver), DiskDriver::Other) = (driver, driven) {
             let message = format!(
-                "is one that no IOThread serves, but `indep_iothreads = {count}`; use {}",
-                DiskDriver::SERVED
+                "does not support IOThreads, but `indep_iothreads = {count}`; use {}",
+                DiskDriver::SUPPORTED
             );
             self.keys.wrong(driver, message);
         }
@@ -111,7 +111,7 @@ impl Check<'_> {
         let placement = placement(text);
         match &placement {
             None => {
-                let message = format!("is \"{text}\"; it takes {PLACEMENTS}");
+                let message = format!("is \"{text}\"; expected {PLACEMENTS}");
                 self.keys.wrong(&at, message);
             }
             Some(_) if threads == 0 => self.needs_threads(&at, threads),
@@ -135,7 +135,7 @@ impl Check<'_> {
         let at = self.keys.take::<i64>(key)?;
         let count = u64::try_from(at.value).ok();
         if count.is_none() {
-            let message = format!("is {}; it takes 0 or more", at.value);
+            let message = format!("is {}; expected 0 or more", at.value);
             self.keys.wrong(&at, message);
         } else {
             self.needs_threads(&at, threads);
@@ -150,7 +150,8 @@ impl Check<'_> {
         let mut read = |list: &String| match list.parse() {
             Ok(list) => Some(list),
             Err(error) => {
-                self.keys.wrong(&at, format!("has \"{list}\": {error}"));
+                self.keys
+                    .wrong(&at, format!("contains \"{list}\": {error}"));
                 None
             }
         };

@@ -1,4 +1,4 @@
-//! What the agent sees of the guest's disks, for hotplug.
+//! Implements [`Guest`] with the agent: hotplug waits for a disk in the guest.
 
 use guest_agent::protocol::{Presence, Serial};
 use iothread_hotplug::{Guest, GuestError};

@@ -1,4 +1,4 @@
-//! What can go wrong between the guest's agent and us.
+//! Errors of requests to the guest agent.
 
 use guest_agent::protocol::{self, Failure};
 
@@ -7,51 +7,51 @@ use qmp_client::wait::Deadline;
 /// Why a request to the agent has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// The agent could not do it.
-    #[error("the guest's agent failed: {0}")]
+    /// The agent reported a failure.
+    #[error("guest agent: {0}")]
     Failed(#[from] Failure),
-    /// No answer.
-    #[error("{awaited} did not come from the guest's agent within {deadline}")]
+    /// The agent did not answer in time.
+    #[error("guest agent: timed out after {deadline} waiting for {awaited}")]
     TimedOut {
         /// What was awaited.
         awaited: String,
-        /// How long.
+        /// The deadline.
         deadline: Deadline,
     },
-    /// The guest has started again, so the answer will never come.
-    #[error("the guest was reset while waiting for {awaited}")]
+    /// The guest was reset, so there will be no answer.
+    #[error("guest agent: the guest was reset while waiting for {awaited}")]
     Reset {
         /// What was awaited.
         awaited: String,
     },
-    /// The channel has ended, mostly because QEMU has.
-    #[error("the agent's channel ended while waiting for {awaited}: {why}")]
+    /// The channel is closed, usually because QEMU has exited.
+    #[error("guest agent: the channel closed while waiting for {awaited}: {why}")]
     Closed {
         /// What was awaited.
         awaited: String,
-        /// How it ended.
+        /// Why it is closed.
         why: String,
     },
-    /// The boot image has another version's agent.
+    /// The agent in the boot image has another protocol version.
     #[error(
-        "the guest's agent speaks version {theirs} of the protocol and this host version {}; \
-         `cargo xtask it` makes a new boot image",
+        "the guest agent has protocol version {theirs}, the host has {}; rebuild the boot image with \
+         `cargo xtask it`",
         protocol::VERSION
     )]
-    OtherVersion {
-        /// The agent's version.
+    VersionMismatch {
+        /// The version of the agent.
         theirs: u32,
     },
-    /// What a program said is not taken any more, so the program was given up.
-    #[error("{awaited} is not waited for any more: {why}")]
-    GivenUp {
+    /// The receiver of a program's output refused more of it.
+    #[error("guest agent: stopped waiting for {awaited}: {why}")]
+    OutputRefused {
         /// What was awaited.
         awaited: String,
-        /// What was said.
+        /// The reason of the receiver.
         why: String,
     },
-    /// An answer to another question.
-    #[error("the guest's agent answered {awaited} with something else")]
+    /// The answer has another type than the request.
+    #[error("guest agent: wrong answer while waiting for {awaited}")]
     WrongReply {
         /// What was awaited.
         awaited: String,

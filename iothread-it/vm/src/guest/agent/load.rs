@@ -1,23 +1,23 @@
-//! A load that goes on in the guest while the host does something else.
+//! I/O load in the guest that runs in the background.
 
 use guest_agent::protocol::{LoadReport, Reply, RequestId};
 
 use super::{Agent, AgentError};
 use qmp_client::wait::Deadline;
 
-/// A load that runs in the guest.
+/// I/O load that runs in the guest.
 #[derive(Debug)]
-#[must_use = "a load ends by itself, but only `finish` tells what it did"]
+#[must_use = "only `finish` returns the report of the load"]
 pub struct RunningLoad<'a> {
     pub(super) agent: &'a Agent,
     pub(super) id: RequestId,
 }
 
 impl RunningLoad<'_> {
-    /// Waits for the load's end.
+    /// Waits for the end of the load and returns its report.
     ///
     /// # Errors
-    /// If it does not end in time.
+    /// If the load fails or does not end in time.
     pub fn finish(self, deadline: Deadline) -> Result<LoadReport, AgentError> {
         const AWAITED: &str = "the end of the load";
         match self.agent.answer(AWAITED, self.id, deadline)? {

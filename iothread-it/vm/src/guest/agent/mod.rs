@@ -1,4 +1,4 @@
-//! The host's end of the agent's channel.
+//! The client of the guest agent.
 
 mod disks;
 mod error;
@@ -22,23 +22,23 @@ use guest_agent::protocol::{
 
 pub use error::AgentError;
 pub use load::RunningLoad;
-use state::{End, OtherVersion, Progress, State};
+use state::{PendingRequest, RequestEnd, State, VersionMismatch};
 
 use qmp_client::lines::Lines;
 use qmp_client::wait::{Board, Deadline};
 
-/// How long the guest may leave a request unread that has no deadline of its own.
+/// How long the guest may take to read the request to run a program.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the agent's own deadline gets on top before the host gives up: a slow guest shall still
-/// be able to say that time is up.
-const GRACE: Duration = Duration::from_secs(10);
+/// Added to the time limit of a program before the host stops waiting, so that the agent can report
+/// the timeout.
+const REPLY_MARGIN: Duration = Duration::from_secs(10);
 
-/// How long an answer of the agent may take to arrive.
+/// The part of a deadline that is left for the answer of the agent to arrive.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
 
-/// The shortest interval between two requests for the same disk. The agent waits for the disk itself,
-/// but a guest that answers at once must not keep the host busy.
+/// The shortest interval between two requests to wait for a disk. The agent is expected to wait, but a
+/// guest that answers at once must not keep the host busy.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The channel to the agent of one VM.
@@ -50,7 +50,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Takes the host's end of the channel. The agent greets once the guest has booted.
+    /// Takes the host's end of the channel. The agent sends a greeting when the guest has booted.
     ///
     /// # Errors
     /// If the reading thread cannot be started.
@@ -63,7 +63,7 @@ impl Agent {
             WRITE_TIMEOUT,
             move |line| {
                 taken.with(|state| state.take_line(line));
-                // As long as it takes: who runs the program decides about that.
+                // Without a deadline: the caller of `run` has one.
                 taken.wait(Deadline::after(Duration::MAX), |state| {
                     state.has_room().then_some(())
                 });
@@ -77,7 +77,7 @@ impl Agent {
         })
     }
 
-    /// Returns when the newest line of the agent's had been read, before anybody saw it.
+    /// Returns when the newest line of the agent was read.
     pub fn newest_line(&self) -> Option<Instant> {
         self.lines.newest()
     }
@@ -85,16 +85,16 @@ impl Agent {
     /// Waits for the greeting of the current boot.
     ///
     /// # Errors
-    /// If it does not come in time or is of another version.
+    /// If the agent does not send it in time, or has another protocol version.
     pub fn greeting(&self, deadline: Deadline) -> Result<Greeting, AgentError> {
         self.wait("the greeting", deadline, |state| state.greeting.clone())?
-            .map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
+            .map_err(|VersionMismatch(theirs)| AgentError::VersionMismatch { theirs })
     }
 
-    /// Waits for the greeting of another boot than `before`, as after a reset.
+    /// Waits for the greeting of a boot after `before`, as after a reset.
     ///
     /// # Errors
-    /// If it does not come in time.
+    /// As for [`Agent::greeting`].
     pub fn greeting_after(
         &self,
         before: &BootId,
@@ -108,14 +108,14 @@ impl Agent {
                 other => Some(other),
             },
         )?
-        .map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
+        .map_err(|VersionMismatch(theirs)| AgentError::VersionMismatch { theirs })
     }
 
-    /// Gives a clone a clock, entropy and boot ID of its own, and waits for the
-    /// greeting with the new boot ID.
+    /// Gives a restored guest the current time, new entropy and a new boot id, and waits for its
+    /// greeting.
     ///
     /// # Errors
-    /// If the guest cannot be reseeded, or not in time.
+    /// If the agent reports a failure or does not answer in time.
     pub fn reseed(
         &self,
         saved: &BootId,
@@ -124,10 +124,16 @@ impl Agent {
     ) -> Result<Greeting, AgentError> {
         const AWAITED: &str = "the greeting of the restored guest";
         let command = Command::Reseed(reseed.clone());
-        let id = self.send_in(Some(saved), AWAITED, command, Progress::default(), deadline)?;
+        let id = self.send_in(
+            Some(saved),
+            AWAITED,
+            command,
+            PendingRequest::default(),
+            deadline,
+        )?;
         let ended = self.wait(AWAITED, deadline, |state| {
-            if let Some(End::Answered(outcome)) = state.requests.get_mut(&id)?.end.take() {
-                return Some(Err(End::Answered(outcome)));
+            if let Some(RequestEnd::Answered(outcome)) = state.requests.get_mut(&id)?.end.take() {
+                return Some(Err(RequestEnd::Answered(outcome)));
             }
             let greeting = state.greeting.clone()?;
             let is_new = !matches!(&greeting, Ok(greeting) if greeting.boot_id == *saved);
@@ -136,13 +142,13 @@ impl Agent {
         self.board.with(|state| state.requests.remove(&id));
         match ended? {
             Ok(greeting) => {
-                greeting.map_err(|OtherVersion(theirs)| AgentError::OtherVersion { theirs })
+                greeting.map_err(|VersionMismatch(theirs)| AgentError::VersionMismatch { theirs })
             }
             Err(end) => Err(end.into_error(AWAITED)),
         }
     }
 
-    /// Asks by what the guest differs from others.
+    /// Returns what distinguishes the guest from other clones: boot id, clock and random numbers.
     ///
     /// # Errors
     /// If the agent does not answer in time.
@@ -166,11 +172,11 @@ impl Agent {
         }
     }
 
-    /// Waits until the guest has a disk, or has it no more. Returns how long the agent took to say
-    /// so, by the guest's own clock: from reading the kernel's uevent to its answer.
+    /// Waits until a disk is present or absent in the guest. Returns the time from the kernel's uevent
+    /// to the answer of the agent, by the clock of the guest.
     ///
     /// # Errors
-    /// If that does not happen in time.
+    /// If the disk is not in that state by the deadline.
     pub fn await_disk(
         &self,
         serial: &Serial,
@@ -179,12 +185,12 @@ impl Agent {
     ) -> Result<Duration, AgentError> {
         let awaited = match presence {
             Presence::Present => format!("disk {serial} in the guest"),
-            Presence::Absent => format!("the end of disk {serial} in the guest"),
+            Presence::Absent => format!("the removal of disk {serial} in the guest"),
         };
         let mut last = None;
         loop {
             let asked = Deadline::after(RETRY_INTERVAL);
-            // The agent gives up a little sooner, so that its answer tells what the guest has instead.
+            // The agent times out earlier, so that its answer can report what the guest has instead.
             let left = deadline.remaining();
             let timeout = left - (left / 4).min(ANSWER_MARGIN);
             let command = Command::AwaitDisk {
@@ -214,28 +220,28 @@ impl Agent {
         }
     }
 
-    /// Writes the pattern. Returns the SHA-256 of what was written.
+    /// Writes the pattern to an extent. Returns the SHA-256 of the data.
     ///
     /// # Errors
-    /// If the guest cannot write it, or not in time.
+    /// If the agent reports a failure or does not answer in time.
     pub fn write(&self, extent: &Extent, deadline: Deadline) -> Result<String, AgentError> {
-        let awaited = format!("the writing of {} bytes", extent.length);
+        let awaited = format!("a write of {} bytes", extent.length);
         self.extent(&awaited, Command::Write(extent.clone()), deadline)
     }
 
-    /// Reads back and compares with the pattern. Returns the SHA-256 of what was read.
+    /// Reads an extent and compares it with the pattern. Returns the SHA-256 of the data.
     ///
     /// # Errors
-    /// If the data is wrong, or cannot be read, or not in time.
+    /// If the data differs, or the agent reports a failure or does not answer in time.
     pub fn verify(&self, extent: &Extent, deadline: Deadline) -> Result<String, AgentError> {
-        let awaited = format!("the reading of {} bytes", extent.length);
+        let awaited = format!("a read of {} bytes", extent.length);
         self.extent(&awaited, Command::Verify(extent.clone()), deadline)
     }
 
-    /// Starts a load and returns once every thread of it has completed an operation.
+    /// Starts a load and waits until each of its threads has completed one operation.
     ///
     /// # Errors
-    /// If it cannot be started, or does not run in time.
+    /// If the agent reports a failure, or the load does not start in time.
     pub fn start_load(
         &self,
         load: &Load,
@@ -245,15 +251,15 @@ impl Agent {
         let id = self.send(AWAITED, Command::Load(load.clone()), deadline)?;
         let running = RunningLoad { agent: self, id };
         let ended = self.wait(AWAITED, deadline, |state| {
-            let progress = state.requests.get_mut(&id)?;
-            if progress.running {
+            let pending = state.requests.get_mut(&id)?;
+            if pending.running {
                 return Some(None);
             }
-            progress.end.take().map(Some)
+            pending.end.take().map(Some)
         })?;
         match ended {
-            // A load that ended at once still has its report to give.
-            None | Some(End::Answered(Ok(_))) => {
+            // The report of a load that has already ended is for `finish`.
+            None | Some(RequestEnd::Answered(Ok(_))) => {
                 if let Some(end) = ended {
                     self.board.with(|state| {
                         state.requests.entry(id).or_default().end = Some(end);
@@ -265,11 +271,10 @@ impl Agent {
         }
     }
 
-    /// Writes a text into every file below the guest's `/sys` that a path names, `*` standing for
-    /// any name.
+    /// Writes a text to every file below `/sys` that matches `path`, where `*` matches any name.
     ///
     /// # Errors
-    /// If it names none, or one cannot be written.
+    /// If no file matches, one cannot be written, or the agent does not answer in time.
     pub fn set_attribute(
         &self,
         path: &str,
@@ -280,14 +285,14 @@ impl Agent {
             path: path.to_owned(),
             text: text.to_owned(),
         };
-        self.ask(&format!("the writing of {path}"), command, deadline)
+        self.ask(&format!("a write to {path}"), command, deadline)
             .map(|_| ())
     }
 
     /// Resets a SCSI disk.
     ///
     /// # Errors
-    /// If the guest cannot, or not in time.
+    /// If the agent reports a failure or does not answer in time.
     pub fn reset_disk(&self, serial: &Serial, deadline: Deadline) -> Result<(), AgentError> {
         let command = Command::ResetDisk {
             serial: serial.clone(),
@@ -329,7 +334,7 @@ impl Agent {
         });
         self.board.with(|state| state.requests.remove(&id));
         match end? {
-            End::Answered(Ok(reply)) => Ok(reply),
+            RequestEnd::Answered(Ok(reply)) => Ok(reply),
             end => Err(end.into_error(awaited)),
         }
     }
@@ -340,16 +345,16 @@ impl Agent {
         command: Command,
         deadline: Deadline,
     ) -> Result<RequestId, AgentError> {
-        self.send_in(None, awaited, command, Progress::default(), deadline)
+        self.send_in(None, awaited, command, PendingRequest::default(), deadline)
     }
 
-    /// Sends a request for the boot of the last greeting, unless `boot_id` names another.
+    /// Sends a request with the given boot id, or else the one of the last greeting.
     fn send_in(
         &self,
         boot_id: Option<&BootId>,
         awaited: &str,
         command: Command,
-        progress: Progress,
+        pending: PendingRequest,
         deadline: Deadline,
     ) -> Result<RequestId, AgentError> {
         let closed = |why: String| AgentError::Closed {
@@ -365,8 +370,8 @@ impl Agent {
             let boot_id = boot_id
                 .or(greeting.map(|greeting| &greeting.boot_id))
                 .cloned();
-            let boot_id = boot_id.ok_or("the agent has not greeted yet")?;
-            state.requests.insert(id, progress);
+            let boot_id = boot_id.ok_or("no greeting has been received")?;
+            state.requests.insert(id, pending);
             Ok(boot_id)
         });
         let boot_id = boot_id.map_err(closed)?;
@@ -377,14 +382,14 @@ impl Agent {
         });
         let failed = match self.lines.send_by(&line, None, deadline) {
             Ok(true) => return Ok(id),
-            // Nothing of the line is written, so the channel can be used on.
+            // No byte is written, so the channel stays usable.
             Ok(false) => AgentError::TimedOut {
                 awaited: awaited.to_owned(),
                 deadline,
             },
             Err(error) => {
-                // Half of the line may be written, and the agent would read the next one as its rest.
-                let why = format!("cannot write to it: {error}");
+                // Part of the line may be written, and the agent would read the next line as its rest.
+                let why = format!("cannot write to the channel: {error}");
                 self.board.with(|state| state.close(why.clone()));
                 closed(why)
             }
@@ -420,7 +425,7 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        // The reading thread may wait for room.
+        // The reader may be waiting for room.
         self.board.with(|state| state.abandoned = true);
     }
 }

@@ -1,41 +1,42 @@
-//! Programs that run in the guest, and what they are delivered with.
+//! Runs programs in the guest.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use guest_agent::protocol::{Command, Exit, Notice, Program, Reply, RequestId, Serial};
 
-use super::state::{End, Progress};
-use super::{Agent, AgentError, GRACE, WRITE_TIMEOUT};
+use super::state::{PendingRequest, RequestEnd};
+use super::{Agent, AgentError, REPLY_MARGIN, WRITE_TIMEOUT};
 use qmp_client::wait::Deadline;
 
-/// How long a guest may be silent before it is asked whether it is still there.
-const SILENCE: Duration = Duration::from_secs(15);
+/// How long a program may be silent before the agent is checked.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long it may take to answer that. An emulated guest that shares its CPU takes well under a
+/// How long the agent may take to answer that check. An emulated guest on a busy CPU takes less than a
 /// second.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(40);
+const LIVENESS_TIMEOUT: Duration = Duration::from_secs(40);
 
 impl Agent {
-    /// Sets up the root file system that programs expect; see [`Command::SetUpRootfs`].
+    /// Prepares the root file system for programs; see [`Command::SetUpRootfs`].
     ///
     /// # Errors
-    /// If something cannot be made or mounted, or not in time.
+    /// If the agent reports a failure or does not answer in time.
     pub fn set_up_rootfs(&self, deadline: Deadline) -> Result<(), AgentError> {
         self.ask(
-            "the guest's root file system",
+            "the setup of the root file system",
             Command::SetUpRootfs,
             deadline,
         )
         .map(drop)
     }
 
-    /// Unpacks the archive that a disk holds. Returns its entries and the bytes of its files.
+    /// Unpacks the cpio archive on a disk. Returns the number of entries and the size of the files in
+    /// bytes.
     ///
     /// # Errors
-    /// If the disk holds none, or it cannot be unpacked in time.
+    /// If the agent reports a failure or does not answer in time.
     pub fn unpack(&self, serial: &Serial, deadline: Deadline) -> Result<(u64, u64), AgentError> {
-        let awaited = format!("the unpacking of disk {serial}");
+        let awaited = format!("the archive on disk {serial} to be unpacked");
         let serial = serial.clone();
         match self.ask(&awaited, Command::Unpack { serial }, deadline)? {
             Reply::Unpacked { entries, bytes } => Ok((entries, bytes)),
@@ -43,13 +44,15 @@ impl Agent {
         }
     }
 
-    /// Runs a program to its end; `on_notice` hears what it says as it says it, and may give the
-    /// program up, with the reason: the guest goes on with it then. The time that it may take is the
-    /// program's own; a guest that is silent is asked for a sign of life.
+    /// Runs a program and returns its exit status.
+    ///
+    /// `on_notice` gets the output as it arrives. If it breaks, the call returns with that reason, and
+    /// the program goes on in the guest. The time limit is part of `program`. While the program is
+    /// silent, the agent is checked regularly.
     ///
     /// # Errors
-    /// If it cannot be started, if its time is up, if it is given up, or if the guest is gone or
-    /// hangs.
+    /// If the program cannot be started or exceeds its time limit, if `on_notice` breaks, or if the
+    /// agent does not answer.
     pub fn run(
         &self,
         program: &Program,
@@ -58,9 +61,15 @@ impl Agent {
         let awaited = format!("the end of {}", program.path);
         let command = Command::Run(program.clone());
         let time = Duration::from_millis(program.timeout_ms);
-        let deadline = Deadline::after(time.saturating_add(GRACE));
+        let deadline = Deadline::after(time.saturating_add(REPLY_MARGIN));
         let written = deadline.or_after(WRITE_TIMEOUT);
-        let id = self.send_in(None, &awaited, command, Progress::of_program(), written)?;
+        let id = self.send_in(
+            None,
+            &awaited,
+            command,
+            PendingRequest::of_program(),
+            written,
+        )?;
         let ended = self.follow(&awaited, deadline, id, on_notice);
         self.board.with(|state| state.requests.remove(&id));
         ended
@@ -74,40 +83,40 @@ impl Agent {
         on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
     ) -> Result<Exit, AgentError> {
         loop {
-            let step = deadline.or_after(SILENCE);
+            let step = deadline.or_after(SILENCE_TIMEOUT);
             let heard = self.wait(awaited, step, |state| {
-                let progress = state.requests.get_mut(&id)?;
-                let is_news = progress.has_news();
-                is_news.then(|| (progress.take_notices(), progress.end.take()))
+                let pending = state.requests.get_mut(&id)?;
+                let is_news = pending.has_news();
+                is_news.then(|| (pending.take_notices(), pending.end.take()))
             });
             let (notices, end) = match heard {
                 Ok(heard) => heard,
                 Err(AgentError::TimedOut { .. }) if !deadline.has_passed() => {
-                    self.sign_of_life(id)?;
+                    self.check_alive(id)?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            // The reading thread waits for room.
+            // Wakes the reader, which may be waiting for room.
             self.board.with(|_| ());
             for notice in notices {
                 if let ControlFlow::Break(why) = on_notice(notice) {
                     let awaited = awaited.to_owned();
-                    return Err(AgentError::GivenUp { awaited, why });
+                    return Err(AgentError::OutputRefused { awaited, why });
                 }
             }
             match end {
                 None => {}
-                Some(End::Answered(Ok(Reply::Exited(exit)))) => return Ok(exit),
+                Some(RequestEnd::Answered(Ok(Reply::Exited(exit)))) => return Ok(exit),
                 Some(end) => return Err(end.into_error(awaited)),
             }
         }
     }
 
-    /// Asks the guest something. Anything that the program says meanwhile is an answer too.
-    fn sign_of_life(&self, program: RequestId) -> Result<(), AgentError> {
-        const AWAITED: &str = "a sign of life";
-        let deadline = Deadline::after(SIGN_OF_LIFE);
+    /// Sends a request to the agent. Output of the program counts as an answer.
+    fn check_alive(&self, program: RequestId) -> Result<(), AgentError> {
+        const AWAITED: &str = "an answer to a liveness check";
+        let deadline = Deadline::after(LIVENESS_TIMEOUT);
         let id = self.send(AWAITED, Command::Disks, deadline)?;
         let heard = self.wait(AWAITED, deadline, |state| {
             let is_answered = state.requests.get(&id)?.end.is_some();

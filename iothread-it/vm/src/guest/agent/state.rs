@@ -1,7 +1,7 @@
-//! What the reading thread knows, and the callers wait on.
+//! The state of the channel: the reader changes it, and callers wait for changes.
 //!
-//! The guest is not trusted, so all that is kept of it is bounded: notices are kept for a running
-//! program alone, [`QUEUE`] bytes of them, and messages are cut.
+//! The guest is not trusted, so its data is bounded: only notices of running programs are queued, up
+//! to [`MAX_QUEUED_BYTES`], and messages are truncated.
 
 use std::collections::HashMap;
 
@@ -10,37 +10,37 @@ use serde::Deserialize;
 
 use super::AgentError;
 
-/// How many bytes of a program's notices are kept until they are taken. The reading thread waits
-/// then, and QEMU and the guest with it.
-const QUEUE: usize = 1 << 20;
+/// Maximum size of the queued notices of a program. If it is reached, the reader stops, which blocks
+/// the guest's writes.
+const MAX_QUEUED_BYTES: usize = 1 << 20;
 
-/// How much is kept of the text of a failure, in bytes.
-const LONGEST_MESSAGE: usize = 4096;
+/// Maximum length of a failure message, in bytes.
+const MAX_MESSAGE_BYTES: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) greeting: Option<Result<Greeting, OtherVersion>>,
-    pub(super) requests: HashMap<RequestId, Progress>,
+    pub(super) greeting: Option<Result<Greeting, VersionMismatch>>,
+    pub(super) requests: HashMap<RequestId, PendingRequest>,
     pub(super) closed: Option<String>,
-    /// Nobody takes notices any more.
+    /// The agent is dropped, so notices are discarded.
     pub(super) abandoned: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OtherVersion(pub(super) u32);
+pub(super) struct VersionMismatch(pub(super) u32);
 
 #[derive(Debug, Default)]
-pub(super) struct Progress {
+pub(super) struct PendingRequest {
     pub(super) running: bool,
-    /// What a running program has said and nobody has taken yet. `None`: this is no program.
+    /// The queued notices of a program. `None` for other requests.
     pub(super) notices: Option<Vec<Notice>>,
-    /// The bytes of these.
+    /// The size of the queued notices, in bytes.
     queued: usize,
-    pub(super) end: Option<End>,
+    pub(super) end: Option<RequestEnd>,
 }
 
-impl Progress {
-    /// Of a program whose notices are taken.
+impl PendingRequest {
+    /// Makes the state of a request to run a program.
     pub(super) fn of_program() -> Self {
         Self {
             notices: Some(Vec::new()),
@@ -69,7 +69,7 @@ impl Progress {
     }
 }
 
-/// The memory that a notice takes, in bytes.
+/// Returns the memory that a notice takes, in bytes.
 fn size(notice: &Notice) -> usize {
     let text = match notice {
         Notice::LoadRunning => 0,
@@ -80,12 +80,12 @@ fn size(notice: &Notice) -> usize {
 }
 
 #[derive(Debug)]
-pub(super) enum End {
+pub(super) enum RequestEnd {
     Answered(Result<Reply, Failure>),
     Reset,
 }
 
-impl End {
+impl RequestEnd {
     pub(super) fn into_error(self, awaited: &str) -> AgentError {
         match self {
             Self::Answered(Err(failure)) => AgentError::Failed(failure),
@@ -98,66 +98,65 @@ impl End {
 }
 
 impl State {
-    /// Whether another line can be taken.
+    /// Returns whether the queues have room for another line.
     pub(super) fn has_room(&self) -> bool {
         self.abandoned
             || self
                 .requests
                 .values()
-                .all(|progress| progress.queued < QUEUE)
+                .all(|pending| pending.queued < MAX_QUEUED_BYTES)
     }
 
-    /// Puts a line where it belongs. A line that a reset cut is passed over: the greeting that
-    /// follows ends what it belonged to.
+    /// Handles a line. A line truncated by a reset is ignored: the next greeting ends its request.
     pub(super) fn take_line(&mut self, line: &[u8]) {
         match protocol::decode::<Message>(line) {
             Ok(Message::Greeting(greeting)) if greeting.protocol == protocol::VERSION => {
                 self.greet(Ok(greeting));
             }
-            Ok(Message::Greeting(greeting)) => self.greet(Err(OtherVersion(greeting.protocol))),
+            Ok(Message::Greeting(greeting)) => self.greet(Err(VersionMismatch(greeting.protocol))),
             Ok(Message::Notice { id, notice }) => {
-                if let Some(progress) = self.requests.get_mut(&id) {
+                if let Some(pending) = self.requests.get_mut(&id) {
                     match notice {
-                        Notice::LoadRunning => progress.running = true,
-                        notice => progress.push(notice),
+                        Notice::LoadRunning => pending.running = true,
+                        notice => pending.push(notice),
                     }
                 }
             }
             Ok(Message::Answer { id, outcome }) => {
-                if let Some(progress) = self.requests.get_mut(&id) {
-                    progress.end = Some(End::Answered(outcome.map_err(shortened)));
+                if let Some(pending) = self.requests.get_mut(&id) {
+                    pending.end = Some(RequestEnd::Answered(outcome.map_err(shortened)));
                 }
             }
             Err(_) => {
                 if let Some(version) = foreign_version(line) {
-                    self.greet(Err(OtherVersion(version)));
+                    self.greet(Err(VersionMismatch(version)));
                 }
             }
         }
     }
 
-    /// Notes why the channel is of no use any more. The first reason counts.
+    /// Closes the channel. The first reason is kept.
     pub(super) fn close(&mut self, why: String) {
         self.closed.get_or_insert(why);
     }
 
-    fn greet(&mut self, greeting: Result<Greeting, OtherVersion>) {
-        for progress in self.requests.values_mut() {
-            progress.end.get_or_insert(End::Reset);
+    fn greet(&mut self, greeting: Result<Greeting, VersionMismatch>) {
+        for pending in self.requests.values_mut() {
+            pending.end.get_or_insert(RequestEnd::Reset);
         }
         self.greeting = Some(greeting);
     }
 }
 
 fn shortened(mut failure: Failure) -> Failure {
-    let end = failure.message.floor_char_boundary(LONGEST_MESSAGE);
+    let end = failure.message.floor_char_boundary(MAX_MESSAGE_BYTES);
     failure.message.truncate(end);
     failure
 }
 
-/// Reads the version of a greeting whose other fields this version does not know.
+/// Reads the protocol version of a greeting with unknown fields.
 fn foreign_version(line: &[u8]) -> Option<u32> {
-    // Not as a `Value`, which takes many times the memory of its text.
+    // A `Value` would take many times the memory of the text.
     #[derive(Deserialize)]
     struct Line {
         greeting: Versioned,

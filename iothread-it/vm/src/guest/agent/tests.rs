@@ -1,4 +1,4 @@
-//! The channel's rules, with a guest's end that the tests play.
+//! **Scope**: the protocol, with the test as the guest.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::ops::ControlFlow;
@@ -28,7 +28,7 @@ fn soon() -> Deadline {
 }
 
 #[test]
-fn a_reset_ends_what_was_outstanding_even_in_mid_line() {
+fn a_reset_fails_pending_requests_even_within_a_line() {
     let (agent, mut guest) = channel();
     guest.write_all(&greeting("one")).unwrap();
     agent.greeting(soon()).unwrap();
@@ -51,27 +51,27 @@ fn a_reset_ends_what_was_outstanding_even_in_mid_line() {
 }
 
 #[test]
-fn an_agent_of_another_version_is_told_as_such() {
+fn another_protocol_version_is_an_error() {
     let (agent, mut guest) = channel();
     guest
         .write_all(b"\n{\"greeting\":{\"protocol\":9,\"boot\":\"x\"}}\n")
         .unwrap();
     let error = agent.greeting(soon()).unwrap_err();
     assert!(
-        matches!(error, AgentError::OtherVersion { theirs: 9 }),
+        matches!(error, AgentError::VersionMismatch { theirs: 9 }),
         "{error}"
     );
 }
 
 #[test]
-fn a_closed_channel_ends_the_wait() {
+fn a_closed_channel_fails_pending_requests() {
     let (agent, guest) = channel();
     drop(guest);
     let error = agent.greeting(soon()).unwrap_err();
     assert!(matches!(error, AgentError::Closed { .. }), "{error}");
 }
 
-/// A channel to a guest that has greeted.
+/// Returns a channel after the greeting.
 fn greeted() -> (Agent, UnixStream) {
     let (agent, mut guest) = channel();
     guest.write_all(&greeting("one")).unwrap();
@@ -79,7 +79,7 @@ fn greeted() -> (Agent, UnixStream) {
     (agent, guest)
 }
 
-/// Reads a request of the host's.
+/// Reads a request.
 fn request(guest: &UnixStream) -> Request {
     let mut line = Vec::new();
     let mut guest = BufReader::with_capacity(1, guest);
@@ -98,16 +98,22 @@ fn output(id: RequestId, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn after_half_a_request_nothing_more_is_written() {
+fn a_partly_written_request_closes_the_channel() {
     let (agent, mut guest) = greeted();
-    // More than a socket holds, and the guest does not read.
+    // More than a socket buffers, and the guest does not read.
     let text = "x".repeat(4 << 20);
     let (start, short) = (Instant::now(), Deadline::after(Duration::from_millis(100)));
     let error = agent.set_attribute("class/x", &text, short).unwrap_err();
     assert!(start.elapsed() < Duration::from_secs(5));
-    assert!(error.to_string().contains("cannot write to it"), "{error}");
+    assert!(
+        error.to_string().contains("cannot write to the channel"),
+        "{error}"
+    );
     let error = agent.disks(soon()).unwrap_err();
-    assert!(error.to_string().contains("cannot write to it"), "{error}");
+    assert!(
+        error.to_string().contains("cannot write to the channel"),
+        "{error}"
+    );
     drop(agent);
     let mut read = Vec::new();
     guest.read_to_end(&mut read).unwrap();
@@ -123,7 +129,7 @@ fn a_request_to_a_guest_that_reads_nothing_ends_at_the_deadline() {
     assert!(matches!(error, AgentError::TimedOut { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(5));
     assert!(agent.board.with(|state| state.requests.is_empty()));
-    // Nothing of that request was written, so the channel works once the guest reads.
+    // No byte of that request was written, so the channel works when the guest reads again.
     thread::scope(|scope| {
         let asking = scope.spawn(|| agent.disks(soon()));
         let mut lines = BufReader::new(guest.try_clone().unwrap());
@@ -161,7 +167,7 @@ fn fill(agent: &Agent) {
 }
 
 #[test]
-fn a_program_whose_output_is_not_taken_has_to_wait() {
+fn output_is_queued_up_to_a_limit() {
     const PIECE: usize = 64 << 10;
     const PIECES: usize = 512;
     let (agent, mut guest) = greeted();
@@ -214,7 +220,7 @@ fn a_program_whose_output_is_not_taken_has_to_wait() {
 }
 
 #[test]
-fn a_program_is_given_up_by_who_takes_its_output() {
+fn a_receiver_that_refuses_output_ends_the_request() {
     let (agent, mut guest) = greeted();
     thread::scope(|scope| {
         let running = scope.spawn(|| {
@@ -224,13 +230,13 @@ fn a_program_is_given_up_by_who_takes_its_output() {
         let id = request(&guest).id;
         guest.write_all(&output(id, 1)).unwrap();
         let error = running.join().unwrap().unwrap_err();
-        assert!(matches!(error, AgentError::GivenUp { .. }), "{error}");
+        assert!(matches!(error, AgentError::OutputRefused { .. }), "{error}");
     });
     assert!(agent.board.with(|state| state.requests.is_empty()));
 }
 
 #[test]
-fn output_of_what_is_no_program_is_not_kept() {
+fn output_of_other_requests_is_discarded() {
     let (agent, mut guest) = greeted();
     let id = agent.send("a list", Command::Disks, soon()).unwrap();
     for _ in 0..64 {
@@ -238,15 +244,15 @@ fn output_of_what_is_no_program_is_not_kept() {
     }
     guest.write_all(&answer(id, Ok(Reply::Done))).unwrap();
     let kept = agent.wait("the answer", soon(), |state| {
-        let progress = state.requests.get_mut(&id)?;
-        progress.end.as_ref()?;
-        Some(progress.take_notices())
+        let pending = state.requests.get_mut(&id)?;
+        pending.end.as_ref()?;
+        Some(pending.take_notices())
     });
     assert_eq!(kept.unwrap(), []);
 }
 
 #[test]
-fn a_failure_of_any_length_is_a_short_text() {
+fn long_failure_messages_are_truncated() {
     let (agent, mut guest) = greeted();
     thread::scope(|scope| {
         let asking = scope.spawn(|| agent.disks(soon()));
@@ -262,7 +268,7 @@ fn a_failure_of_any_length_is_a_short_text() {
 }
 
 #[test]
-fn a_line_without_an_end_closes_the_channel() {
+fn an_endless_line_closes_the_channel() {
     let (agent, mut guest) = greeted();
     thread::spawn(move || while guest.write_all(&[b'x'; 4096]).is_ok() {});
     let error = agent.disks(soon()).unwrap_err();
@@ -270,7 +276,7 @@ fn a_line_without_an_end_closes_the_channel() {
 }
 
 #[test]
-fn a_guest_that_does_not_answer_has_no_longer_than_the_deadline() {
+fn a_silent_guest_times_out_at_the_deadline() {
     let (agent, mut guest) = channel();
     guest.write_all(&greeting("one")).unwrap();
     agent.greeting(soon()).unwrap();
@@ -284,8 +290,7 @@ fn a_guest_that_does_not_answer_has_no_longer_than_the_deadline() {
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
-/// The error names what the guest has instead, also if that answer came before the deadline. A guest
-/// that answers at once does not keep the host busy.
+/// The error is the last answer of the agent. A guest that answers at once does not keep the host busy.
 #[test]
 fn a_disk_that_does_not_appear_is_an_error_at_the_deadline() {
     let (agent, mut guest) = channel();
@@ -310,7 +315,7 @@ fn a_disk_that_does_not_appear_is_an_error_at_the_deadline() {
                     message: "it is not there".into(),
                 }),
             };
-            // Nobody listens any more at the end.
+            // The host may have closed the channel.
             let _ = guest.write_all(&protocol::encode(&answer));
             request.clear();
         }

@@ -1,12 +1,10 @@
-//! The boot image of a guest that is a place for programs: behind what every guest boots from, the
-//! whole of the kernel's modules, with the lists that `modprobe` reads. Packages do not bring these: a
-//! distribution makes them when it installs one.
+//! Appends all modules of a kernel to a boot image, with the lists for `modprobe`.
 //!
-//! Linux unpacks one archive after the other. So the modules are there from the start, and in the
-//! memory that guests are restored with.
+//! Places use this image. Packages do not contain `modules.dep` and `modules.alias`: distributions make
+//! them during installation. Linux unpacks concatenated archives one after the other, so that the
+//! modules are in the initial root file system, and in the memory of templates.
 //!
-//! Modules are unpacked from their compression here, once: no kernel of a guest has to know it, and
-//! no emulated CPU to do it.
+//! Modules are decompressed here once, because not every kernel can, and emulated CPUs are slow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -20,23 +18,23 @@ use super::modules::{ModuleError, Tree, uncompressed};
 use crate::artifacts::{FileState, GuestImage, KernelInstall, Progress, write_atomically};
 use crate::cpio::Archive;
 
-/// What an archive was made from, noted beside it.
+/// The inputs of an image, stored beside it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
     layout: u32,
-    /// A package's list of its modules: another package has another file.
+    /// `modules.builtin` stands for all files of the kernel package.
     kernel: FileState,
-    /// What every guest boots from.
+    /// The boot image without these modules.
     plain: FileState,
     image: FileState,
 }
 
-/// The layout of the archive; another one is made anew.
+/// Version of the layout. Images of another version are rebuilt.
 const LAYOUT: u32 = 1;
 
-/// Makes the boot image `out` of `plain`, which is that of the same kernel, with all modules, unless
-/// the one that is there was made of the same.
+/// Writes the boot image `out`: that of `plain` and all modules of the same kernel. An image from the
+/// same inputs is kept.
 ///
 /// # Errors
 /// If a module cannot be read, or the image cannot be written.
@@ -63,7 +61,7 @@ pub fn with_modules(
         note.layout == LAYOUT
             && note.kernel == kernel_state
             && note.plain == plain_state
-            && note.image.still_holds()
+            && note.image.is_unchanged()
     };
     if note.as_ref().is_some_and(is_current) {
         return Ok(made);
@@ -72,7 +70,7 @@ pub fn with_modules(
     let packed = pack(kernel);
     progress.finished();
     let mut bytes = std::fs::read(&plain.initramfs).map_err(unusable)?;
-    // Where an archive may begin.
+    // Archives start at a multiple of four.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes.extend(packed?.to_bytes());
     let written = write_atomically(out, &bytes).and_then(|()| {
@@ -82,7 +80,7 @@ pub fn with_modules(
             plain: plain_state,
             image: FileState::of(out)?,
         };
-        // The note last: without one that holds, an image does not count.
+        // Written last: without a matching note, an image is not used.
         write_atomically(&note_path, &serde_json::to_vec_pretty(&note)?)
     });
     written.map_err(unusable)?;
@@ -97,9 +95,9 @@ fn pack(kernel: &KernelInstall) -> Result<Archive, ImageError> {
     let mut alias_list = String::new();
     for (name, path) in &tree.files {
         let content = uncompressed(path)?;
-        let no_module = |source| ModuleError::NoModule {
+        let no_module = |source: object::Error| ModuleError::NotAModule {
             path: path.clone(),
-            source,
+            source: source.into(),
         };
         needs.insert(name.clone(), depends(&content).map_err(no_module)?);
         for alias in aliases(&content).map_err(no_module)? {
@@ -117,7 +115,7 @@ fn pack(kernel: &KernelInstall) -> Result<Archive, ImageError> {
     for name in needs.keys() {
         let mut order = Vec::new();
         visit(name, &needs, &mut BTreeSet::new(), &mut order);
-        // Whatever a module needs stands behind it, so that the list is loaded from its end.
+        // `modprobe` loads the list from its end.
         let mut files = order.iter().rev().filter_map(file);
         let own = files.next().unwrap_or_default();
         let _ = writeln!(
@@ -148,7 +146,7 @@ fn pack(kernel: &KernelInstall) -> Result<Archive, ImageError> {
     Ok(archive)
 }
 
-/// A module's file below the kernel's folder, without its compression.
+/// Returns the path of a module in the kernel's folder, without the suffix of its compression.
 fn file_of(modules: &Path, path: &Path) -> String {
     let path = path.strip_prefix(modules).unwrap_or(path);
     let path = path.to_string_lossy();
@@ -157,7 +155,7 @@ fn file_of(modules: &Path, path: &Path) -> String {
         .to_owned()
 }
 
-/// Appends a module after those that it needs.
+/// Appends a module after its dependencies.
 fn visit(
     name: &ModuleName,
     needs: &BTreeMap<ModuleName, Vec<ModuleName>>,
@@ -167,7 +165,7 @@ fn visit(
     if !seen.insert(name.clone()) {
         return;
     }
-    // What is no module is built in.
+    // A dependency that is not a module is built in.
     let Some(needed) = needs.get(name) else {
         return;
     };
@@ -179,14 +177,14 @@ fn visit(
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: the lists; that a kernel takes the modules is shown by guests that load them.
+    //! **Scope**: the lists. Guests show that a kernel loads the modules.
 
     use super::super::modules::made_up::tree;
     use super::*;
     use crate::artifacts::{Origin, Silent};
 
     #[test]
-    fn the_lists_name_every_module_with_what_it_needs() {
+    fn the_lists_contain_every_module_and_its_dependencies() {
         let modules = tree(
             &[("a-b.ko", "c,built-in"), ("c.ko", "d"), ("d.ko", "")],
             "kernel/built_in.ko\n",
@@ -223,7 +221,7 @@ mod tests {
 
         let state = FileState::of(&out).unwrap();
         make();
-        assert!(state.still_holds(), "made again of the same");
+        assert!(state.is_unchanged(), "rebuilt from the same inputs");
         std::fs::write(&plain.initramfs, "second").unwrap();
         make();
         assert!(std::fs::read(&out).unwrap().starts_with(b"second"));

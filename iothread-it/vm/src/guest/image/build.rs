@@ -1,4 +1,4 @@
-//! Puts the image together, and leaves one that still fits alone.
+//! Builds the boot image, unless it is up to date.
 
 use std::path::{Path, PathBuf};
 
@@ -12,9 +12,7 @@ use super::signature;
 use crate::artifacts::{GuestImage, KernelInstall, hex, write_atomically};
 use crate::cpio::Archive;
 
-/// What the guest loads: its disks on either bus, and the port that the agent speaks through.
-///
-/// `virtio_scsi` finds disks, and `sd_mod` makes them block devices.
+/// The modules that the guest loads: drivers of both kinds of disks and of the port of the agent.
 const MODULES: [&str; 5] = [
     "virtio_pci",
     "virtio_blk",
@@ -23,44 +21,42 @@ const MODULES: [&str; 5] = [
     "sd_mod",
 ];
 
-/// Why there is no image.
+/// Why a boot image could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The agent cannot be read.
-    #[error("the agent {} cannot be read", path.display())]
+    #[error("cannot read the guest agent {}", path.display())]
     Agent {
-        /// The agent.
+        /// Path of the agent.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// The agent would not start in an image that holds nothing else.
-    #[error("the agent {} {reason}; build it with `cargo xtask it`", path.display())]
+    /// The agent is not a static x86-64 executable.
+    #[error("the guest agent {} {reason}; build it with `cargo xtask it`", path.display())]
     UnfitAgent {
-        /// The agent.
+        /// Path of the agent.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         reason: &'static str,
     },
     /// The kernel's modules cannot be used.
     #[error(transparent)]
     Modules(#[from] ModuleError),
     /// The image cannot be written.
-    #[error("the boot image {} cannot be written", path.display())]
+    #[error("cannot write the boot image {}", path.display())]
     Unwritable {
-        /// The image.
+        /// Path of the image.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
 }
 
-/// Makes the boot image `out` for a kernel, unless the one that is there was made from the same.
-///
-/// The image comes into being in one step, so a reader never sees a part of it.
+/// Builds the boot image `out` for a kernel, unless it is up to date. The file is replaced atomically.
 ///
 /// # Errors
-/// If the agent is no static executable, the kernel lacks a module, or the image cannot be written.
+/// If the agent is not a static executable, the kernel lacks a module, or the image cannot be written.
 pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestImage, ImageError> {
     let program = std::fs::read(agent).map_err(|source| ImageError::Agent {
         path: agent.into(),
@@ -89,9 +85,10 @@ pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestIm
     })
 }
 
-/// Says what keeps a file from running as the first process of an empty system.
+/// Checks that a file can run as init without libraries.
 fn check_agent(program: &[u8]) -> Result<(), &'static str> {
-    let file: ElfFile64<'_> = ElfFile64::parse(program).map_err(|_| "is no 64-bit executable")?;
+    let file: ElfFile64<'_> =
+        ElfFile64::parse(program).map_err(|_| "is not a 64-bit executable")?;
     let header = file.elf_header();
     let endian = file.endian();
     if header.e_machine(endian) != EM_X86_64 {
@@ -99,7 +96,7 @@ fn check_agent(program: &[u8]) -> Result<(), &'static str> {
     }
     let mut segments = file.elf_program_headers().iter();
     if segments.any(|segment| segment.p_type(endian) == PT_INTERP) {
-        return Err("is not static, and the image holds no libraries");
+        return Err("is not static, but the image contains no libraries");
     }
     Ok(())
 }
@@ -113,7 +110,7 @@ fn note_of(out: &Path) -> PathBuf {
 fn is_current(wanted: &Wanted<'_>, out: &Path) -> bool {
     let note = std::fs::read(note_of(out)).ok();
     let note = note.and_then(|text| serde_json::from_slice::<Inputs>(&text).ok());
-    // The whole image is small enough to be hashed each time, so that no damage is booted.
+    // The image is small enough to hash it each time, so that a damaged one is not booted.
     let image = std::fs::read(out)
         .ok()
         .map(|bytes| hex(&Sha256::digest(bytes)));
@@ -126,7 +123,7 @@ fn make(agent: Vec<u8>, wanted: &Wanted<'_>, out: &Path) -> Result<(), ImageErro
     read.push(wanted.modules.join("modules.builtin"));
     let image = pack(agent, modules);
     let inputs = Inputs::of(wanted, &read, hex(&Sha256::digest(&image)));
-    // The note last: without one that fits, an image does not count.
+    // Written last: without a matching note, an image is not used.
     let note = serde_json::to_vec_pretty(&inputs).map_err(std::io::Error::from);
     let written = note.and_then(|note| {
         write_atomically(out, &image)?;
@@ -138,7 +135,7 @@ fn make(agent: Vec<u8>, wanted: &Wanted<'_>, out: &Path) -> Result<(), ImageErro
     })
 }
 
-/// Lays the image out; see the table of this folder's module.
+/// Packs the files; see the table in the documentation of [`super`].
 fn pack(agent: Vec<u8>, modules: Vec<Module>) -> Vec<u8> {
     let mut archive = Archive::default();
     for directory in ["dev", "lib", "lib/modules", "proc", "sys"] {
@@ -161,7 +158,7 @@ fn pack(agent: Vec<u8>, modules: Vec<Module>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: what is packed and when; that it boots is the suite's to show.
+    //! **Scope**: the content, and when it is rebuilt. The suite shows that it boots.
 
     use std::os::unix::fs::MetadataExt as _;
 
@@ -169,12 +166,12 @@ mod tests {
     use super::*;
     use crate::artifacts::Origin;
 
-    struct Place {
+    struct Fixture {
         directory: tempfile::TempDir,
         modules: tempfile::TempDir,
     }
 
-    impl Place {
+    impl Fixture {
         fn new() -> Self {
             let files = MODULES.map(|name| (format!("{name}.ko"), ""));
             let files: Vec<_> = files
@@ -185,7 +182,7 @@ mod tests {
                 directory: tempfile::tempdir().unwrap(),
                 modules: tree(&files, ""),
             };
-            // Nothing in a module asks for a loader, so one passes for a static program.
+            // A module has no program interpreter, so it passes for a static program.
             place.set_agent("one");
             place
         }
@@ -198,7 +195,7 @@ mod tests {
             self.directory.path().join("images/initramfs")
         }
 
-        /// Builds, and returns which file the image is: a new one has another inode.
+        /// Builds the image and returns its inode, which differs if it was rebuilt.
         fn build(&self) -> u64 {
             let kernel = KernelInstall {
                 image: "vmlinuz".into(),
@@ -206,7 +203,7 @@ mod tests {
                 modules: self.modules.path().into(),
                 origin: Origin::Host,
             };
-            // Kept open, so that the old inode cannot be handed out again.
+            // Kept open, so that the old inode is not reused.
             let _old = std::fs::File::open(self.out());
             build(&self.directory.path().join("agent"), &kernel, &self.out()).unwrap();
             self.out().metadata().unwrap().ino()
@@ -214,8 +211,8 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_made_again_only_if_something_changed() {
-        let place = Place::new();
+    fn an_image_is_rebuilt_only_if_an_input_changed() {
+        let place = Fixture::new();
         let first = place.build();
         let bytes = std::fs::read(place.out()).unwrap();
         assert_eq!(place.build(), first);
@@ -236,7 +233,7 @@ mod tests {
         let fourth = place.build();
         assert!(
             place.out().metadata().unwrap().len() > bytes.len() as u64 / 2,
-            "a cut image"
+            "a truncated image"
         );
 
         std::fs::remove_file(note_of(&place.out())).unwrap();
@@ -244,8 +241,8 @@ mod tests {
     }
 
     #[test]
-    fn signatures_of_modules_stay_behind() {
-        let place = Place::new();
+    fn modules_are_packed_without_signatures() {
+        let place = Fixture::new();
         let mut signed = module("signed");
         signed.extend([&[0; 11][..], &[4], b"~Module signature appended~\n"].concat());
         let path = place.modules.path().join("kernel/drivers/sd_mod.ko");
@@ -256,8 +253,8 @@ mod tests {
     }
 
     #[test]
-    fn the_same_inputs_give_the_same_bytes() {
-        let (one, other) = (Place::new(), Place::new());
+    fn builds_are_reproducible() {
+        let (one, other) = (Fixture::new(), Fixture::new());
         one.build();
         other.build();
         assert_eq!(
@@ -267,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_can_run_alone_is_taken_for_an_agent() {
-        // This very test needs a loader.
+    fn an_agent_must_be_a_static_x86_64_executable() {
+        // This test binary is dynamically linked.
         let this = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert_eq!(
             check_agent(&this),
-            Err("is not static, and the image holds no libraries")
+            Err("is not static, but the image contains no libraries")
         );
-        assert_eq!(check_agent(b"#!/bin/sh"), Err("is no 64-bit executable"));
+        assert_eq!(check_agent(b"#!/bin/sh"), Err("is not a 64-bit executable"));
         let mut foreign = module("");
         foreign[18] = 183;
         assert_eq!(check_agent(&foreign), Err("is not for x86-64"));

@@ -1,4 +1,4 @@
-//! What an image was made from, noted beside it, so that it is made again only if that changes.
+//! The inputs of a boot image, stored beside it: it is rebuilt only if one of them changes.
 
 use std::path::{Path, PathBuf};
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifacts::FileState;
 
-/// The layout of the image; another one is made anew.
+/// Version of the layout. Images of another version are rebuilt.
 const LAYOUT: u32 = 3;
 
-/// The note.
+/// The inputs and the hash of an existing image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Inputs {
     layout: u32,
-    /// The agent, by content: it is small, and a new build of the same source changes nothing.
+    /// The hash of the agent. A rebuild of the same source does not change it.
     agent_sha256: String,
-    /// Which modules were asked for.
+    /// The requested modules.
     wanted: Vec<String>,
-    /// The module directory and the files in it that were read.
+    /// The module directory, and the files that were read from it.
     modules: PathBuf,
     files: Vec<FileState>,
     image_sha256: String,
 }
 
-/// What an image is to be made from.
+/// The requested inputs of an image.
 pub(super) struct Wanted<'a> {
     pub(super) agent_sha256: &'a str,
     pub(super) modules: &'a Path,
@@ -32,14 +32,14 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Inputs {
-    /// Describes an image that has just been made.
+    /// Describes an image that was just built.
     pub(super) fn of(wanted: &Wanted<'_>, read: &[PathBuf], image_sha256: String) -> Self {
         Self {
             layout: LAYOUT,
             agent_sha256: wanted.agent_sha256.to_owned(),
             wanted: wanted.names.iter().map(|&name| name.to_owned()).collect(),
             modules: wanted.modules.into(),
-            // A file that is gone already leaves a note that never fits again, which is right.
+            // Without the state of a file that has vanished, the note never matches again.
             files: read
                 .iter()
                 .filter_map(|path| FileState::of(path).ok())
@@ -48,13 +48,13 @@ impl Inputs {
         }
     }
 
-    /// Whether an image with this note is what would be made now.
+    /// Returns whether a build would make the same image.
     pub(super) fn fit(&self, wanted: &Wanted<'_>, image_sha256: &str) -> bool {
         self.layout == LAYOUT
             && self.agent_sha256 == wanted.agent_sha256
             && self.wanted == wanted.names
             && self.modules == wanted.modules
             && self.image_sha256 == image_sha256
-            && self.files.iter().all(FileState::still_holds)
+            && self.files.iter().all(FileState::is_unchanged)
     }
 }

@@ -1,17 +1,15 @@
-//! The boot image: our agent as init, and the few kernel modules that it loads.
+//! Builds the boot image: an initramfs with the guest agent as init and the kernel modules it needs.
 //!
-//! | path | what |
+//! | path | content |
 //! |---|---|
-//! | `/init` | the agent |
+//! | `/init` | the guest agent |
 //! | `/dev`, `/proc`, `/sys`, `/tmp` | directories |
-//! | `/dev/console` | so that init has somewhere to write before it mounts anything |
+//! | `/dev/console` | the output of init before it mounts `/dev` |
 //! | `/lib/modules/NAME.ko` | modules, uncompressed and unsigned |
-//! | `/lib/modules/load-order` | their file names, one a line, each after those that it needs |
+//! | `/lib/modules/load-order` | their file names, one per line, dependencies first |
 //!
-//! A guest that is a place for programs has the whole of its kernel's modules beside that, in
-//! `/lib/modules/RELEASE` ([`with_modules`]).
-//!
-//! The archive itself is not compressed: an emulated CPU reads faster than it inflates.
+//! The image of a place also has all modules of the kernel in `/lib/modules/RELEASE`
+//! ([`with_modules`]). The archive is not compressed, because decompression is slow on emulated CPUs.
 
 mod archive;
 mod build;

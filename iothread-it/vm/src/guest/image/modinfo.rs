@@ -1,9 +1,9 @@
-//! What a kernel module says about itself, in its section `.modinfo`.
+//! Reads the section `.modinfo` of kernel modules.
 
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSection as _};
 
-/// The name of a module, in which `-` and `_` mean the same.
+/// The name of a module. `-` is equivalent to `_`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ModuleName(String);
 
@@ -12,7 +12,7 @@ impl ModuleName {
         Self(name.replace('-', "_"))
     }
 
-    /// Takes the name out of a path such as `kernel/fs/ext4/ext4.ko.xz`.
+    /// Returns the name in a path such as `kernel/fs/ext4/ext4.ko.xz`.
     pub(super) fn of_path(path: &str) -> Option<Self> {
         let file = path.rsplit('/').next()?;
         let (name, compression) = file.split_once(".ko")?;
@@ -24,12 +24,12 @@ impl ModuleName {
     }
 }
 
-/// Returns the modules that a module needs, in the order in which it names them.
+/// Returns the dependencies of a module, in their order.
 pub(super) fn depends(module: &[u8]) -> Result<Vec<ModuleName>, object::Error> {
     Ok(depends_in(section(module)?))
 }
 
-/// Returns the other names that a module is asked for by, with `*` for anything.
+/// Returns the aliases of a module, which may contain `*`.
 pub(super) fn aliases(module: &[u8]) -> Result<Vec<&str>, object::Error> {
     Ok(texts_of("alias=", section(module)?).collect())
 }
@@ -40,7 +40,7 @@ fn section(module: &[u8]) -> Result<&[u8], object::Error> {
     section.map_or(Ok(&[][..]), |section| section.data())
 }
 
-/// The values of a field that can be there several times.
+/// Returns the values of a field that may be repeated.
 fn texts_of<'a>(field: &'a str, modinfo: &'a [u8]) -> impl Iterator<Item = &'a str> {
     let texts = modinfo.split(|byte| *byte == 0);
     let texts = texts.filter_map(|text| std::str::from_utf8(text).ok());
@@ -58,7 +58,7 @@ fn depends_in(modinfo: &[u8]) -> Vec<ModuleName> {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: the section's text; real modules are read when an image is built.
+    //! **Scope**: the text of the section. Builds of images read real modules.
 
     use proptest::prelude::*;
 
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_comes_from_its_path_whatever_its_compression() {
+    fn the_name_does_not_depend_on_the_compression() {
         let name = |path| ModuleName::of_path(path).map(|name| name.as_str().to_owned());
         assert_eq!(
             name("kernel/x/virtio-rng.ko").as_deref(),

@@ -1,4 +1,4 @@
-//! The modules that the guest loads, with all that they need, in the order of loading.
+//! Finds the modules that the guest loads, with their dependencies, in load order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read};
@@ -6,31 +6,31 @@ use std::path::{Path, PathBuf};
 
 use super::modinfo::{ModuleName, depends};
 
-/// A module that goes into the image.
+/// A module for the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Module {
     pub(super) name: ModuleName,
-    /// Where it came from.
+    /// The file it was read from.
     pub(super) path: PathBuf,
-    /// Its content, uncompressed.
+    /// The decompressed file.
     pub(super) content: Vec<u8>,
 }
 
 /// Why a kernel's modules cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ModuleError {
-    /// A file or directory is out of reach.
-    #[error("{} cannot be read", path.display())]
+    /// A file or directory cannot be read.
+    #[error("cannot read {}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// The kernel has no such module, and nothing built in by that name.
+    /// The kernel has no module and no built-in driver of this name.
     #[error(
-        "the kernel in {} has neither a module nor a built-in `{name}`, which the guest needs; use \
-         another kernel",
+        "the kernel in {} has no module or built-in driver `{name}`, which the guest needs; use another \
+         kernel",
         directory.display()
     )]
     Missing {
@@ -39,25 +39,23 @@ pub enum ModuleError {
         /// The kernel's module directory.
         directory: PathBuf,
     },
-    /// The file is compressed in a way that we do not know.
-    #[error("{} is compressed in a way that is not known here", path.display())]
+    /// The compression of the file is not supported.
+    #[error("the compression of {} is not supported; use a kernel with `.ko`, `.ko.xz` or `.ko.zst` modules", path.display())]
     Compression {
         /// The module.
         path: PathBuf,
     },
-    /// The file is no module.
-    #[error("{} is no kernel module", path.display())]
-    NoModule {
+    /// The file is not a kernel module.
+    #[error("{} is not a kernel module", path.display())]
+    NotAModule {
         /// The file.
         path: PathBuf,
-        /// What is odd about it.
-        source: object::Error,
+        /// Why the ELF file cannot be parsed.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Returns the modules wanted and those that they need, each after those that it needs.
-///
-/// What is built into the kernel is left out.
+/// Returns the wanted modules and their dependencies, dependencies first, without built-in ones.
 pub(super) fn closure(directory: &Path, wanted: &[&str]) -> Result<Vec<Module>, ModuleError> {
     let tree = Tree::read(directory)?;
     let mut order = Vec::new();
@@ -89,7 +87,7 @@ impl Tree {
         let built_in = text.lines().filter_map(ModuleName::of_path).collect();
         let mut files = BTreeMap::new();
         let kernel = directory.join("kernel");
-        // A kernel may have everything built in.
+        // A kernel may have no modules.
         if kernel.is_dir() {
             find_modules(&kernel, &mut files)?;
         }
@@ -100,7 +98,7 @@ impl Tree {
         })
     }
 
-    /// Depth first, so that a module is appended after those that it needs.
+    /// Appends a module after its dependencies (depth first).
     fn visit(
         &self,
         name: &ModuleName,
@@ -115,9 +113,9 @@ impl Tree {
             directory: self.directory.clone(),
         })?;
         let content = uncompressed(path)?;
-        let needed = depends(&content).map_err(|source| ModuleError::NoModule {
+        let needed = depends(&content).map_err(|source| ModuleError::NotAModule {
             path: path.clone(),
-            source,
+            source: source.into(),
         })?;
         for needed in needed {
             self.visit(&needed, seen, order)?;
@@ -147,7 +145,7 @@ fn find_modules(
     Ok(())
 }
 
-/// Reads a module in any of the forms that distributions ship.
+/// Reads a module and decompresses it.
 pub(super) fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
     let file = std::fs::File::open(path).map_err(at(path))?;
     let file = BufReader::new(file);
@@ -166,7 +164,7 @@ pub(super) fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
 
 #[cfg(test)]
 pub(super) mod made_up {
-    //! **Scope**: kernels that exist only for tests.
+    //! Makes kernels for tests.
 
     /// The smallest ELF file with a section `.modinfo`.
     pub(in super::super) fn module(modinfo: &str) -> Vec<u8> {
@@ -214,7 +212,7 @@ pub(super) mod made_up {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: made-up modules, with the section that matters and nothing else.
+    //! **Scope**: modules that consist of the section `.modinfo`.
 
     use super::made_up::tree;
     use super::*;
@@ -231,7 +229,7 @@ mod tests {
     ];
 
     #[test]
-    fn each_module_comes_once_and_after_what_it_needs() {
+    fn each_module_follows_its_dependencies_once() {
         let tree = tree(&VIRTIO, "kernel/x/built_in.ko\n");
         let modules = closure(tree.path(), &["virtio_pci", "virtio_blk", "virtio-blk"]).unwrap();
         assert_eq!(
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_in_is_left_out() {
+    fn built_in_modules_are_left_out() {
         let tree = tree(
             &[("virtio_blk.ko", "virtio")],
             "kernel/virtio/virtio.ko\nkernel/x/virtio-pci.ko\n",
@@ -251,13 +249,13 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_ends() {
+    fn circular_dependencies_are_accepted() {
         let tree = tree(&[("a.ko", "b"), ("b.ko", "a")], "");
         assert_eq!(names(&closure(tree.path(), &["a"]).unwrap()), ["b", "a"]);
     }
 
     #[test]
-    fn a_missing_module_is_named() {
+    fn the_error_names_the_missing_module() {
         let tree = tree(&[("a.ko", "gone")], "");
         let error = closure(tree.path(), &["a"]).unwrap_err();
         assert!(
@@ -267,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_of_an_unknown_kind_is_refused() {
+    fn unsupported_files_are_refused() {
         let tree = tree(&[("a.ko.br", "")], "");
         assert!(matches!(
             closure(tree.path(), &["a"]),
@@ -276,7 +274,7 @@ mod tests {
         std::fs::write(tree.path().join("kernel/drivers/b.ko"), "text").unwrap();
         assert!(matches!(
             closure(tree.path(), &["b"]),
-            Err(ModuleError::NoModule { .. })
+            Err(ModuleError::NotAModule { .. })
         ));
         std::fs::write(tree.path().join("kernel/drivers/c.ko.xz"), "text").unwrap();
         assert!(matches!(
@@ -286,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn compressed_modules_are_unpacked() {
+    fn compressed_modules_are_decompressed() {
         for (extension, bytes) in [("xz", XZ), ("zst", ZST)] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(format!("a.ko.{extension}"));

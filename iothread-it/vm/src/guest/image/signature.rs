@@ -1,16 +1,17 @@
-//! Modules without the signature that their distribution put behind them.
+//! Removes the signatures of modules.
 //!
-//! A kernel checks a signature that is there and, unless it was built to insist
-//! (`CONFIG_MODULE_SIG_FORCE`, which Debian's are not), loads a module that has none. An emulated
-//! CPU spends millions of instructions on each: what that gains is in `qemu/boot.rs`.
+//! A kernel without `CONFIG_MODULE_SIG_FORCE`, such as Debian's, loads modules without a signature.
+//! The check of a signature takes an emulated CPU millions of instructions; `qemu/boot.rs` has the
+//! measured gain.
 
-/// How a signed module ends.
-const MARK: &[u8] = b"~Module signature appended~\n";
+/// The last bytes of a signed module.
+const SIGNATURE_MARKER: &[u8] = b"~Module signature appended~\n";
 
-/// What stands before the mark: eight bytes about the signature, and its length, high byte first.
-const TRAILER: usize = 12;
+/// Length of `struct module_signature` before the marker. Its last four bytes are the length of the
+/// signature, big endian.
+const TRAILER_LEN: usize = 12;
 
-/// Cuts the signature off, if there is a whole one.
+/// Removes the signature if it is complete.
 pub(super) fn cut(module: &mut Vec<u8>) {
     if let Some(length) = unsigned_length(module) {
         module.truncate(length);
@@ -18,8 +19,8 @@ pub(super) fn cut(module: &mut Vec<u8>) {
 }
 
 fn unsigned_length(module: &[u8]) -> Option<usize> {
-    let signed = module.strip_suffix(MARK)?;
-    let (rest, trailer) = signed.split_at_checked(signed.len().checked_sub(TRAILER)?)?;
+    let signed = module.strip_suffix(SIGNATURE_MARKER)?;
+    let (rest, trailer) = signed.split_at_checked(signed.len().checked_sub(TRAILER_LEN)?)?;
     let length = trailer.last_chunk::<4>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
     rest.len().checked_sub(length)
@@ -31,11 +32,11 @@ mod tests {
 
     fn signed(length: u32) -> Vec<u8> {
         let trailer = [&[0; 8][..], &length.to_be_bytes()].concat();
-        [b"code", &b"signature"[..], &trailer, MARK].concat()
+        [b"code", &b"signature"[..], &trailer, SIGNATURE_MARKER].concat()
     }
 
     #[test]
-    fn the_signature_goes_and_the_rest_stays() {
+    fn only_the_signature_is_removed() {
         let mut module = signed(9);
         cut(&mut module);
         assert_eq!(module, b"code");
@@ -44,8 +45,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_signature_stays() {
-        for odd in [signed(14), signed(u32::MAX), MARK.to_vec(), Vec::new()] {
+    fn incomplete_signatures_are_kept() {
+        for odd in [
+            signed(14),
+            signed(u32::MAX),
+            SIGNATURE_MARKER.to_vec(),
+            Vec::new(),
+        ] {
             let mut module = odd.clone();
             cut(&mut module);
             assert_eq!(module, odd);

@@ -1,24 +1,24 @@
-//! A distribution's `vmlinuz`: a small program, and the kernel that it unpacks.
+//! Extracts the kernel from a bzImage (`vmlinuz`).
 //!
 //! The header is described in the kernel's `Documentation/arch/x86/boot.rst`.
 
 use std::io::Read as _;
 
-/// Why no kernel could be taken out of a file.
+/// Why a kernel cannot be extracted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnpackError {
-    /// The file has no boot header, or one from before payloads were told (2.08, Linux 2.6.26).
-    #[error("it is no bzImage whose header names a payload")]
+    /// The file has no boot header of version 2.08 (Linux 2.6.26) or newer.
+    #[error("it has no bzImage header with a payload")]
     NoBzImage,
-    /// The payload reaches past the end of the file.
-    #[error("its header names a payload that is not in the file")]
+    /// The payload exceeds the file.
+    #[error("its payload is truncated")]
     Cut,
-    /// The payload is packed by some other method, or damaged.
+    /// The compression of the payload is not supported, or the payload is damaged.
     #[error("its payload {0}")]
     Payload(String),
 }
 
-/// What `scripts/Makefile.lib` may pack a kernel with and is known here, by its first bytes.
+/// The supported compression methods of `scripts/Makefile.lib`, by their first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packing {
     Lz4Legacy,
@@ -32,18 +32,18 @@ const MAGICS: [(&[u8], Packing); 3] = [
     (b"\x28\xb5\x2f\xfd", Packing::Zstd),
 ];
 
-/// The most that one block of LZ4's legacy format unpacks to.
+/// Maximum decompressed size of a block in LZ4's legacy format.
 const LZ4_BLOCK: usize = 8 << 20;
 
-/// Takes the kernel's ELF file out of a bzImage.
+/// Extracts the kernel's ELF file from a bzImage.
 pub(super) fn unpack(image: &[u8]) -> Result<Vec<u8>, UnpackError> {
     let payload = payload(image)?;
-    // The build puts the unpacked size behind what it packed.
+    // The kernel build appends the decompressed size.
     let (packed, size) = payload.split_last_chunk::<4>().ok_or(UnpackError::Cut)?;
     let size = u32::from_le_bytes(*size) as usize;
     let bad = |what: String| UnpackError::Payload(what);
     let known = MAGICS.iter().find(|(magic, _)| packed.starts_with(magic));
-    let (_, packing) = known.ok_or_else(|| bad("is packed in a way not known here".into()))?;
+    let (_, packing) = known.ok_or_else(|| bad("has an unsupported compression".into()))?;
     let unpacked = match packing {
         Packing::Lz4Legacy => lz4_legacy(&packed[4..], size),
         Packing::Xz => read(lzma_rust2::XzReader::new(packed, false), size),
@@ -51,10 +51,12 @@ pub(super) fn unpack(image: &[u8]) -> Result<Vec<u8>, UnpackError> {
             .map_err(|error| error.to_string())
             .and_then(|decoder| read(decoder, size)),
     };
-    let unpacked = unpacked.map_err(|why| bad(format!("does not unpack: {why}")))?;
+    let unpacked = unpacked.map_err(|why| bad(format!("cannot be decompressed: {why}")))?;
     if unpacked.len() != size {
         let found = unpacked.len();
-        return Err(bad(format!("unpacks to {found} bytes instead of {size}")));
+        return Err(bad(format!(
+            "decompresses to {found} bytes instead of {size}"
+        )));
     }
     Ok(unpacked)
 }
@@ -77,12 +79,12 @@ fn payload(image: &[u8]) -> Result<&[u8], UnpackError> {
     image.get(start..start + length).ok_or(UnpackError::Cut)
 }
 
-/// Blocks, each behind its packed size. The format has no end mark.
+/// Decompresses blocks, each after its compressed size. The format has no end marker.
 fn lz4_legacy(mut packed: &[u8], size: usize) -> Result<Vec<u8>, String> {
     let mut unpacked = Vec::with_capacity(size);
     while let Some((length, rest)) = packed.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
-        let block = rest.get(..length).ok_or("a block is cut")?;
+        let block = rest.get(..length).ok_or("a block is truncated")?;
         let block = lz4_flex::block::decompress(block, LZ4_BLOCK).map_err(|e| e.to_string())?;
         unpacked.extend(block);
         packed = &rest[length..];
@@ -90,7 +92,7 @@ fn lz4_legacy(mut packed: &[u8], size: usize) -> Result<Vec<u8>, String> {
     Ok(unpacked)
 }
 
-/// Reads no more than is needed to tell that it is too much.
+/// Reads at most one byte more than `size`.
 fn read(reader: impl std::io::Read, size: usize) -> Result<Vec<u8>, String> {
     let mut unpacked = Vec::with_capacity(size);
     let mut reader = reader.take(size as u64 + 1);
@@ -100,7 +102,7 @@ fn read(reader: impl std::io::Read, size: usize) -> Result<Vec<u8>, String> {
 
 #[cfg(test)]
 pub(super) mod made_up {
-    //! **Scope**: images that exist only for tests.
+    //! Makes images for tests.
 
     /// A bzImage around a payload that claims to unpack to `size` bytes.
     pub(in super::super) fn image(packed: &[u8], size: usize) -> Vec<u8> {
@@ -142,7 +144,7 @@ pub(super) mod made_up {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: made-up images; a distribution's own is unpacked whenever a guest is provisioned.
+    //! **Scope**: images made by the tests. Provisioning extracts the kernel of a distribution.
 
     use proptest::prelude::*;
 
@@ -150,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_known_packing_gives_back_what_was_packed() {
+    fn each_supported_compression_is_decompressed() {
         // More than a block, so that the second one is read too.
         let content: Vec<u8> = (0..LZ4_BLOCK + 300).map(|n| n as u8).collect();
         assert_eq!(
@@ -163,16 +165,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_or_not_known_is_refused() {
+    fn truncated_and_unsupported_images_are_refused() {
         let whole = image(XZ, 9);
         for end in [0, 0x202, 0x24a, 1024, whole.len() - 1] {
-            assert!(unpack(&whole[..end]).is_err(), "cut at {end}");
+            assert!(unpack(&whole[..end]).is_err(), "truncated at {end}");
         }
         let refusals = [
             (image(XZ, 8), "instead of 8"),
             (image(XZ, 10), "instead of 10"),
-            (image(b"\x1f\x8b\x08\0", 9), "not known here"),
-            (image(&XZ[..40], 9), "does not unpack"),
+            (image(b"\x1f\x8b\x08\0", 9), "unsupported compression"),
+            (image(&XZ[..40], 9), "cannot be decompressed"),
         ];
         for (image, text) in refusals {
             let error = unpack(&image).unwrap_err().to_string();

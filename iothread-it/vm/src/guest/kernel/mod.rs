@@ -1,7 +1,7 @@
-//! The kernel without its packing: QEMU enters it at once (PVH), where a `vmlinuz` would first
-//! unpack itself, which an emulated CPU feels.
+//! Decompresses the kernel so that QEMU can enter it directly (PVH).
 //!
-//! What each choice about the boot gains is in `qemu/boot.rs`.
+//! A `vmlinuz` decompresses itself, which is slow on emulated CPUs. `qemu/boot.rs` has the measured
+//! gain.
 
 mod bzimage;
 mod pvh;
@@ -14,34 +14,34 @@ pub use bzimage::UnpackError;
 
 use crate::artifacts::{FileState, write_atomically};
 
-/// Why a kernel is booted as it was shipped.
+/// Why a kernel cannot be booted decompressed.
 #[derive(Debug, thiserror::Error)]
 pub enum UncompressedError {
-    /// The file has another form.
-    #[error("{} cannot be unpacked: {source}", path.display())]
+    /// The file is not a supported bzImage.
+    #[error("cannot decompress the kernel {}: {source}", path.display())]
     Unpack {
         /// The kernel.
         path: PathBuf,
-        /// What is odd about it.
+        /// The problem.
         source: UnpackError,
     },
     /// Built without `CONFIG_PVH`.
-    #[error("{} has no PVH entry", path.display())]
+    #[error("the kernel {} has no PVH entry", path.display())]
     NoPvh {
         /// The kernel.
         path: PathBuf,
     },
-    /// A file is out of reach.
-    #[error("{} cannot be used", path.display())]
+    /// A file cannot be read or written.
+    #[error("cannot access {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
 }
 
-/// What a kernel was unpacked from and to, noted beside it.
+/// The input and output files of a decompression, stored beside the output.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
@@ -49,10 +49,10 @@ struct Note {
     unpacked: FileState,
 }
 
-/// Unpacks the kernel `image` to `out`, unless that was done before.
+/// Decompresses the kernel `image` to `out`, unless `out` is up to date.
 ///
 /// # Errors
-/// If it cannot be unpacked, or QEMU could not enter it. The image itself boots then as ever.
+/// If the kernel cannot be decompressed or has no PVH entry. `image` itself can still be booted.
 pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
     let io = |path: &Path| {
         let path = path.to_owned();
@@ -76,7 +76,7 @@ pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
     write_atomically(out, &kernel).map_err(io(out))?;
     let unpacked = FileState::of(out).map_err(io(out))?;
     let note = serde_json::to_vec_pretty(&Note { packed, unpacked });
-    // The note last: without one that holds, a file does not count.
+    // Written last: without a matching note, a file is not used.
     let written = note.map_err(Into::into);
     let written = written.and_then(|note| write_atomically(&note_path, &note));
     written.map_err(io(&note_path))
@@ -104,11 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_is_unpacked_once_and_again_if_something_changed() {
+    fn a_kernel_is_decompressed_again_only_if_a_file_changed() {
         let place = tempfile::tempdir().unwrap();
         let [vmlinuz, vmlinux] = ["vmlinuz", "vmlinux"].map(|name| place.path().join(name));
         let unpack = || {
-            // Kept open, so that the old inode cannot be handed out again.
+            // Kept open, so that the old inode is not reused.
             let _old = std::fs::File::open(&vmlinux);
             uncompressed(&vmlinuz, &vmlinux).unwrap();
             vmlinux.metadata().unwrap().ino()
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_qemu_cannot_enter_is_left_packed() {
+    fn a_kernel_without_pvh_entry_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let [vmlinuz, vmlinux] = ["vmlinuz", "vmlinux"].map(|name| place.path().join(name));
         std::fs::write(&vmlinuz, packed(b"this is no kernel at all")).unwrap();

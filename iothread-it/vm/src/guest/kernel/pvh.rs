@@ -1,11 +1,11 @@
-//! Where QEMU enters a kernel that is no bzImage: the address in one of its ELF notes.
+//! Finds the PVH entry of a kernel: QEMU enters an ELF kernel at the address in this ELF note.
 
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 
 /// `XEN_ELFNOTE_PHYS32_ENTRY`, of owner `Xen` (the kernel's `include/xen/interface/elfnote.h`).
 const PHYS32_ENTRY: u32 = 18;
 
-/// Whether a kernel has the note.
+/// Returns whether a kernel has the note.
 pub(super) fn has_entry(kernel: &[u8]) -> bool {
     let Ok(file) = ElfFile64::<object::Endianness>::parse(kernel) else {
         return false;
@@ -22,7 +22,7 @@ pub(super) fn has_entry(kernel: &[u8]) -> bool {
 
 #[cfg(test)]
 pub(super) mod made_up {
-    //! **Scope**: kernels that exist only for tests.
+    //! **Scope**: kernels made by the tests.
 
     /// The smallest ELF file with a note of this owner and kind.
     pub(super) fn with_note(owner: &[u8; 4], kind: u32, rest: &[u8]) -> Vec<u8> {
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_note_with_the_address_counts() {
+    fn only_the_xen_note_with_an_address_is_an_entry() {
         assert!(has_entry(&kernel(b"")));
         assert!(!has_entry(&with_note(b"Xen\0", 6, b"")));
         assert!(!has_entry(&with_note(b"GNU\0", PHYS32_ENTRY, b"")));

@@ -1,5 +1,5 @@
-//! Where templates lie: one process makes each, all use it, and the oldest go when there are too
-//! many.
+//! Stores templates. One process makes each template, all processes use it, and the least recently
+//! used ones are removed when the store is full.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -8,27 +8,26 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::entry::{self, Draft, Saved, Template};
 use super::error::{WarmError, at};
-use super::key::{self, Key};
-use super::notes;
+use super::fallback_notes;
+use super::key::{self, TemplateKey};
 use super::restores::{self, RestoreOutcome};
-use crate::artifacts::{Store, lock_by};
+use super::template::{self, SavedState, Template, TemplateDraft};
+use crate::artifacts::{Store, lock_within};
 use crate::qemu::DraftRam;
-use crate::scratch::{Scratch, sweep_in};
+use crate::scratch::{ScratchDir, remove_orphans};
 
-/// How long another process may take to make the template that this one needs too. On a busy host
-/// an emulated guest boots for a minute.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long to wait for another process that makes the same template. On a busy host an emulated guest
+/// boots for a minute.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Bytes on disk that all templates together may take. A suite has a dozen shapes, and a template
-/// takes about 100 MB.
-const LIMIT: u64 = 4 << 30;
+/// Maximum size of all templates on disk. A suite has about a dozen templates of 100 MB.
+const MAX_BYTES: u64 = 4 << 30;
 
-/// What must be left on the disk beside a template.
-const MARGIN: u64 = 256 << 20;
+/// Free space to leave on the disk.
+const MIN_FREE_BYTES: u64 = 256 << 20;
 
-/// The templates of one target directory.
+/// A folder of templates.
 #[derive(Debug, Clone)]
 pub struct WarmStore {
     folder: PathBuf,
@@ -36,7 +35,7 @@ pub struct WarmStore {
 }
 
 impl WarmStore {
-    /// Returns the templates of a store. Nothing is made until one is needed.
+    /// Returns the templates of a store. The folder is made with the first template.
     #[must_use]
     pub fn of(store: &Store) -> Self {
         Self::at(store.base().join("warm"))
@@ -47,87 +46,92 @@ impl WarmStore {
     pub fn at(folder: PathBuf) -> Self {
         Self {
             folder,
-            limit: LIMIT,
+            limit: MAX_BYTES,
         }
     }
 
-    /// Returns where they are.
+    /// Returns the folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Returns where the memory of a key's template is, if there is one.
+    /// Returns the path of the memory file of a template, which may not exist.
     #[must_use]
-    pub fn ram_of(&self, key: &Key) -> PathBuf {
+    pub fn ram_of(&self, key: &TemplateKey) -> PathBuf {
         key::file(&self.folder, key, "ram")
     }
 
-    /// Removes what a killed process has left half made.
+    /// Removes unfinished templates of killed processes.
     ///
     /// # Errors
     /// If the folder cannot be written.
     pub fn sweep(&self) -> Result<(), WarmError> {
         let drafts = self.drafts();
-        sweep_in(&drafts).map_err(at(&drafts))
+        remove_orphans(&drafts).map_err(at(&drafts))
     }
 
-    /// Notes why a guest was booted that was to be restored.
-    pub fn note(&self, why: &str) {
-        notes::add(&self.notes(), why);
+    /// Records why a guest was booted instead of restored.
+    pub fn note_fallback(&self, why: &str) {
+        fallback_notes::add(&self.notes(), why);
     }
 
-    /// Returns what was noted since the last time.
+    /// Removes and returns the recorded reasons.
     #[must_use]
-    pub fn take_notes(&self) -> BTreeSet<String> {
-        notes::take(&self.notes())
+    pub fn take_fallback_notes(&self) -> BTreeSet<String> {
+        fallback_notes::take(&self.notes())
     }
 
-    /// Returns the template of a key. If there is none, or none that can be trusted, one is made,
-    /// by this process or by another that does so already.
+    /// Returns the template of a key. If there is no usable one, this process makes it, or waits for
+    /// another process that does.
     pub(crate) fn template(
         &self,
-        key: &Key,
+        key: &TemplateKey,
         ram_size: u64,
-        make: impl FnOnce(&DraftRam) -> Result<Saved, WarmError>,
+        make: impl FnOnce(&DraftRam) -> Result<SavedState, WarmError>,
     ) -> Result<Template, WarmError> {
         self.prepare()?;
-        if let Ok(template) = entry::open(&self.folder, key) {
+        if let Ok(template) = template::open(&self.folder, key) {
             return Ok(template);
         }
         let _lock = self.lock(key)?;
-        // Whoever had the lock before has made it.
-        if let Ok(template) = entry::open(&self.folder, key) {
+        // Another process may have made it before it released the lock.
+        if let Ok(template) = template::open(&self.folder, key) {
             return Ok(template);
         }
         self.remove(key)?;
-        self.make_room_on_disk(ram_size)?;
+        self.check_free_space(ram_size)?;
         let drafts = self.drafts();
-        let scratch = Scratch::new_in(&drafts).map_err(at(&drafts))?;
-        let draft = Draft::new(scratch.path(), ram_size).map_err(at(scratch.path()))?;
+        let scratch = ScratchDir::new_in(&drafts).map_err(at(&drafts))?;
+        let draft = TemplateDraft::new(scratch.path(), ram_size).map_err(at(scratch.path()))?;
         let saved = make(draft.ram())?;
         let committed = draft.commit(&self.folder, key, &saved);
         committed.map_err(at(&self.folder))?;
         self.evict(key);
-        entry::open(&self.folder, key).map_err(|refusal| WarmError::Io {
+        template::open(&self.folder, key).map_err(|refusal| WarmError::Io {
             path: key::file(&self.folder, key, "state"),
-            source: io::Error::other(format!("it was just made: {refusal:?}")),
+            source: io::Error::other(format!("unusable although just made: {refusal:?}")),
         })
     }
 
-    /// Notes how a restore from a template ended, and drops a template that is shown to be of no use.
-    pub(crate) fn record_restore(&self, key: &Key, template: &Template, outcome: RestoreOutcome) {
-        // What was restored from an earlier one of this key tells nothing about this one.
+    /// Records how a restore ended, and drops the template if it does not work.
+    pub(crate) fn record_restore(
+        &self,
+        key: &TemplateKey,
+        template: &Template,
+        outcome: RestoreOutcome,
+    ) {
+        // A clone of an earlier template of this key tells nothing about the current one.
         if is_still(template.ram.file(), &self.ram_of(key))
             && restores::note(&key::file(&self.folder, key, "hangs"), outcome)
         {
-            self.forget(key, template);
+            self.remove_if_same(key, template);
         }
     }
 
-    /// Removes a template, and no later one of the same key. While another process makes one there is
-    /// nothing to remove, so its lock is not waited for.
-    fn forget(&self, key: &Key, template: &Template) {
+    /// Removes this template, but not a later one of the same key. If the lock is held, another process
+    /// is replacing it.
+    fn remove_if_same(&self, key: &TemplateKey, template: &Template) {
         let path = key::file(&self.folder, key, "lock");
         let Ok(lock) = open_lock(&path) else { return };
         let ours = lock.try_lock().is_ok() && is_still(&lock, &path);
@@ -136,7 +140,7 @@ impl WarmStore {
         }
     }
 
-    /// Beside the folder: that somebody else has made it may be what there is to note.
+    /// Beside the folder, because a reason can be that the folder belongs to another user.
     fn notes(&self) -> PathBuf {
         let mut name = self.folder.as_os_str().to_owned();
         name.push("-notes");
@@ -147,7 +151,7 @@ impl WarmStore {
         self.folder.join("drafts")
     }
 
-    /// Makes the folder, which nobody else may look into: it holds a guest's memory.
+    /// Makes the folder, readable only by this user, since it contains the memory of guests.
     fn prepare(&self) -> Result<(), WarmError> {
         if let Some(parent) = self.folder.parent() {
             fs::create_dir_all(parent).map_err(at(parent))?;
@@ -163,24 +167,23 @@ impl WarmStore {
 
     fn is_ours(&self) -> Result<(), WarmError> {
         let data = self.folder.symlink_metadata().map_err(at(&self.folder))?;
-        match data.is_dir() && entry::is_ours(&data) {
+        match data.is_dir() && template::is_ours(&data) {
             true => Ok(()),
-            false => Err(WarmError::Foreign {
+            false => Err(WarmError::NotPrivate {
                 path: self.folder.clone(),
             }),
         }
     }
 
-    /// Waits for the right to make, or remove, the template of a key. The kernel takes it back
-    /// from a process that dies.
-    fn lock(&self, key: &Key) -> Result<File, WarmError> {
+    /// Locks the template of a key. The kernel releases the lock when the process ends.
+    fn lock(&self, key: &TemplateKey) -> Result<File, WarmError> {
         let path = key::file(&self.folder, key, "lock");
         loop {
             let file = open_lock(&path).map_err(at(&path))?;
-            let file = lock_by(file, PATIENCE).map_err(at(&path))?;
-            let file = file.ok_or_else(|| WarmError::Busy {
+            let file = lock_within(file, LOCK_TIMEOUT).map_err(at(&path))?;
+            let file = file.ok_or_else(|| WarmError::LockTimeout {
                 path: path.clone(),
-                patience: PATIENCE,
+                timeout: LOCK_TIMEOUT,
             })?;
             if is_still(&file, &path) {
                 return Ok(file);
@@ -188,9 +191,9 @@ impl WarmStore {
         }
     }
 
-    /// Removes the files of a key, whoever's they are: the folder is ours. Its lock must be held.
-    fn remove(&self, key: &Key) -> Result<(), WarmError> {
-        // The state first: without it the memory is no template.
+    /// Removes the files of a key, also those of other users. The caller holds the lock.
+    fn remove(&self, key: &TemplateKey) -> Result<(), WarmError> {
+        // The state first: without it the template is invalid.
         for kind in ["state", "ram", "hangs"] {
             let path = key::file(&self.folder, key, kind);
             let gone = match path.symlink_metadata() {
@@ -207,12 +210,12 @@ impl WarmStore {
         Ok(())
     }
 
-    /// A guest whose memory does not fit on the disk would be killed when it writes to it.
-    fn make_room_on_disk(&self, ram_size: u64) -> Result<(), WarmError> {
+    /// Checks the free space. QEMU gets SIGBUS if the memory file does not fit on the disk.
+    fn check_free_space(&self, ram_size: u64) -> Result<(), WarmError> {
         let stat = rustix::fs::statvfs(&self.folder).map_err(io::Error::from);
         let stat = stat.map_err(at(&self.folder))?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        let needed = ram_size + MARGIN;
+        let needed = ram_size + MIN_FREE_BYTES;
         match free >= needed {
             true => Ok(()),
             false => Err(WarmError::NoRoom {
@@ -223,9 +226,9 @@ impl WarmStore {
         }
     }
 
-    /// Removes what was used longest ago until the rest is small enough. What is being made is
-    /// left alone, and what is in use goes on: its files are open.
-    fn evict(&self, keep: &Key) {
+    /// Removes the least recently used templates until the rest is small enough, except those that are
+    /// being made. A template in use stays valid, because its files are open.
+    fn evict(&self, keep: &TemplateKey) {
         let mut entries = self.entries();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
         let mut total = 0;
@@ -248,8 +251,8 @@ impl WarmStore {
         files
             .filter_map(|file| {
                 let name = file.file_name().into_string().ok()?;
-                // A key whose state is gone has its memory left, if a process was killed there.
-                let key = Key::from_name(name.strip_suffix(".ram")?)?;
+                // A process that was killed during a removal leaves the memory without the state.
+                let key = TemplateKey::from_name(name.strip_suffix(".ram")?)?;
                 let state = key::file(&self.folder, &key, "state").metadata().ok();
                 let on_disk = |data: fs::Metadata| data.blocks() * 512;
                 Some(Entry {
@@ -262,10 +265,10 @@ impl WarmStore {
     }
 }
 
-/// What is known of a template without looking into it.
+/// The size and the time of use of a template.
 struct Entry {
-    key: Key,
-    /// Nothing, if there is no state: it goes first.
+    key: TemplateKey,
+    /// `None` without a state file: it is removed first.
     used: Option<SystemTime>,
     size: u64,
 }
@@ -276,7 +279,8 @@ fn open_lock(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Whether a locked file is the one at its path: whoever had the lock before may have removed it.
+/// Returns whether an open file is still the one at this path. A previous holder of a lock may have
+/// removed the file.
 fn is_still(file: &File, path: &Path) -> bool {
     match (file.metadata(), path.metadata()) {
         (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),

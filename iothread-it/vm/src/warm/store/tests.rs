@@ -1,5 +1,4 @@
-//! **Scope**: files, made by a closure in place of a guest. That guests come of them is the
-//! suite's to show.
+//! **Scope**: files made by a closure in place of a guest. The suite restores real guests.
 
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::sync::Barrier;
@@ -11,13 +10,13 @@ use super::*;
 
 const RAM: u64 = 1 << 20;
 
-struct Place {
+struct Fixture {
     directory: tempfile::TempDir,
     store: WarmStore,
     made: AtomicUsize,
 }
 
-impl Place {
+impl Fixture {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         Self {
@@ -27,8 +26,8 @@ impl Place {
         }
     }
 
-    /// Returns what the template of a key holds, and whether it had to be made for that.
-    fn ask(&self, key: &Key) -> (Template, bool) {
+    /// Returns the template of a key, and whether it was made by this call.
+    fn ask(&self, key: &TemplateKey) -> (Template, bool) {
         let before = self.made.load(Ordering::SeqCst);
         let template = self.store.template(key, RAM, |ram| Ok(self.make(key, ram)));
         let made = self.made.load(Ordering::SeqCst) - before;
@@ -36,10 +35,10 @@ impl Place {
         (template.unwrap(), made == 1)
     }
 
-    fn make(&self, key: &Key, ram: &DraftRam) -> Saved {
+    fn make(&self, key: &TemplateKey, ram: &DraftRam) -> SavedState {
         self.made.fetch_add(1, Ordering::SeqCst);
         ram.file().write_all_at(key.as_str().as_bytes(), 0).unwrap();
-        Saved {
+        SavedState {
             greeting: Greeting {
                 protocol: VERSION,
                 boot_id: BootId(key.to_string()),
@@ -50,19 +49,19 @@ impl Place {
         }
     }
 
-    fn is_made_anew(&self, key: &Key) -> bool {
+    fn is_made_again(&self, key: &TemplateKey) -> bool {
         let (template, made) = self.ask(key);
         assert_is_of(&template, key);
         assert!(!self.ask(key).1, "it does not last");
         made
     }
 
-    fn file(&self, key: &Key, kind: &str) -> PathBuf {
+    fn file(&self, key: &TemplateKey, kind: &str) -> PathBuf {
         key::file(&self.store.folder, key, kind)
     }
 }
 
-fn assert_is_of(template: &Template, key: &Key) {
+fn assert_is_of(template: &Template, key: &TemplateKey) {
     let mut ram = [0; 64];
     template.ram.file().read_exact_at(&mut ram, 0).unwrap();
     assert_eq!(ram, key.as_str().as_bytes());
@@ -70,26 +69,26 @@ fn assert_is_of(template: &Template, key: &Key) {
     assert!(template.saved.devices.ends_with(key.as_str().as_bytes()));
 }
 
-fn key(digit: char) -> Key {
-    Key::from_name(&digit.to_string().repeat(64)).unwrap()
+fn key(digit: char) -> TemplateKey {
+    TemplateKey::from_name(&digit.to_string().repeat(64)).unwrap()
 }
 
 #[test]
 fn a_template_is_made_once_for_each_key() {
-    let place = Place::new();
-    assert!(place.is_made_anew(&key('a')));
-    assert!(place.is_made_anew(&key('b')));
-    assert!(!place.is_made_anew(&key('a')));
+    let place = Fixture::new();
+    assert!(place.is_made_again(&key('a')));
+    assert!(place.is_made_again(&key('b')));
+    assert!(!place.is_made_again(&key('a')));
     let mode = place.store.folder.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700, "it holds a guest's memory");
 }
 
-/// Each of these would start a guest from something else than what was saved.
+/// Each of these would restore another state than the saved one.
 #[test]
-fn what_is_not_as_it_was_saved_is_made_anew() {
-    type Damage = fn(&Place, &Key);
+fn a_changed_template_is_made_again() {
+    type Damage = fn(&Fixture, &TemplateKey);
     let damages: [(&str, Damage); 12] = [
-        ("cut memory", |p, k| {
+        ("truncated memory", |p, k| {
             let ram = File::options().write(true).open(p.file(k, "ram")).unwrap();
             ram.set_len(RAM / 2).unwrap();
         }),
@@ -112,7 +111,7 @@ fn what_is_not_as_it_was_saved_is_made_anew() {
             fs::rename(p.file(k, "ram"), &elsewhere).unwrap();
             symlink(elsewhere, p.file(k, "ram")).unwrap();
         }),
-        ("cut state", |p, k| {
+        ("truncated state", |p, k| {
             let state = File::options()
                 .write(true)
                 .open(p.file(k, "state"))
@@ -149,58 +148,58 @@ fn what_is_not_as_it_was_saved_is_made_anew() {
             fs::write(p.file(k, "state").join("x"), "").unwrap();
         }),
     ];
-    let place = Place::new();
+    let place = Fixture::new();
     let key = key('a');
     place.ask(&key);
     for (what, damage) in damages {
         damage(&place, &key);
-        assert!(place.is_made_anew(&key), "{what} was taken");
+        assert!(place.is_made_again(&key), "{what} was taken");
     }
 }
 
 #[test]
-fn a_template_under_the_name_of_another_key_is_made_anew() {
-    let place = Place::new();
+fn a_template_of_another_key_is_made_again() {
+    let place = Fixture::new();
     let (one, other) = (key('a'), key('b'));
     place.ask(&one);
     for kind in ["ram", "state"] {
         fs::copy(place.file(&one, kind), place.file(&other, kind)).unwrap();
     }
-    assert!(place.is_made_anew(&other));
-    // Also if only one of the two files is another's.
+    assert!(place.is_made_again(&other));
+    // Also if only one of the two files is of another key.
     fs::copy(place.file(&one, "state"), place.file(&other, "state")).unwrap();
-    assert!(place.is_made_anew(&other));
-    assert!(!place.is_made_anew(&one));
+    assert!(place.is_made_again(&other));
+    assert!(!place.is_made_again(&one));
 }
 
-/// Root alone can give files away; see also the files that others may write.
+/// Only root can change the owner of a file.
 #[kata_test::kata_test(root)]
-fn a_template_of_somebody_else_is_made_anew() {
-    let place = Place::new();
+fn a_template_of_another_user_is_made_again() {
+    let place = Fixture::new();
     let key = key('a');
     for kind in ["ram", "state"] {
         place.ask(&key);
         std::os::unix::fs::chown(place.file(&key, kind), Some(65534), None).unwrap();
-        assert!(place.is_made_anew(&key), "{kind}");
+        assert!(place.is_made_again(&key), "{kind}");
     }
     std::os::unix::fs::chown(&place.store.folder, Some(65534), None).unwrap();
     let refused = place.store.template(&key, RAM, |_| unreachable!());
-    assert!(matches!(refused, Err(WarmError::Foreign { .. })));
+    assert!(matches!(refused, Err(WarmError::NotPrivate { .. })));
 }
 
 #[test]
-fn a_folder_that_others_may_write_is_refused() {
-    let place = Place::new();
+fn a_folder_writable_by_others_is_refused() {
+    let place = Fixture::new();
     place.ask(&key('a'));
     let open = fs::Permissions::from_mode(0o777);
     fs::set_permissions(&place.store.folder, open).unwrap();
     let refused = place.store.template(&key('a'), RAM, |_| unreachable!());
-    assert!(matches!(refused, Err(WarmError::Foreign { .. })));
+    assert!(matches!(refused, Err(WarmError::NotPrivate { .. })));
 }
 
 #[test]
-fn of_many_that_ask_at_once_one_makes_it() {
-    let place = Place::new();
+fn concurrent_callers_make_a_template_once() {
+    let place = Fixture::new();
     let key = key('a');
     let start = Barrier::new(8);
     std::thread::scope(|scope| {
@@ -208,7 +207,7 @@ fn of_many_that_ask_at_once_one_makes_it() {
             scope.spawn(|| {
                 start.wait();
                 let template = place.store.template(&key, RAM, |ram| {
-                    // The others come to the lock meanwhile, or find what is made.
+                    // Lets the others wait for the lock or find the template.
                     std::thread::yield_now();
                     Ok(place.make(&key, ram))
                 });
@@ -220,12 +219,12 @@ fn of_many_that_ask_at_once_one_makes_it() {
 }
 
 #[test]
-fn a_template_that_cannot_be_made_leaves_nothing() {
-    let place = Place::new();
+fn a_failed_template_leaves_no_files() {
+    let place = Fixture::new();
     let key = key('a');
     let failed = place.store.template(&key, RAM, |ram| {
         ram.file().write_all_at(b"half", 0).unwrap();
-        Err(WarmError::Foreign {
+        Err(WarmError::NotPrivate {
             path: PathBuf::new(),
         })
     });
@@ -235,57 +234,57 @@ fn a_template_that_cannot_be_made_leaves_nothing() {
     let entries = fs::read_dir(drafts).unwrap().flatten();
     let folders = entries.filter(|entry| entry.path().is_dir()).count();
     assert_eq!(folders, 0);
-    assert!(place.is_made_anew(&key));
+    assert!(place.is_made_again(&key));
 }
 
 #[test]
-fn what_was_used_longest_ago_goes_first() {
-    let mut place = Place::new();
+fn the_least_recently_used_template_is_removed_first() {
+    let mut place = Fixture::new();
     let [a, b, c] = ['a', 'b', 'c'].map(key);
     place.ask(&a);
     place.ask(&b);
-    let used = |key: &Key, seconds| {
+    let used = |key: &TemplateKey, seconds| {
         let state = File::open(place.file(key, "state")).unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         state.set_modified(time).unwrap();
     };
     used(&a, 1);
     used(&b, 2);
-    // Looking at it is using it.
-    assert!(!place.is_made_anew(&a));
+    // This uses it.
+    assert!(!place.is_made_again(&a));
     let each = place.store.entries().iter().map(|entry| entry.size).max();
     place.store.limit = each.unwrap() * 2;
     place.ask(&c);
     assert!(!place.file(&b, "ram").exists() && !place.file(&b, "lock").exists());
-    assert!(!place.is_made_anew(&a));
-    assert!(!place.is_made_anew(&c));
+    assert!(!place.is_made_again(&a));
+    assert!(!place.is_made_again(&c));
 }
 
 #[test]
-fn what_is_in_use_outlives_its_removal() {
-    let place = Place::new();
+fn a_template_in_use_stays_valid_after_its_removal() {
+    let place = Fixture::new();
     let (template, _) = place.ask(&key('a'));
-    place.store.forget(&key('a'), &template);
+    place.store.remove_if_same(&key('a'), &template);
     assert!(!place.file(&key('a'), "ram").exists());
     assert_is_of(&template, &key('a'));
-    assert!(place.is_made_anew(&key('a')));
-    // Whoever hears later that the first was bad leaves the second alone.
-    place.store.forget(&key('a'), &template);
+    assert!(place.is_made_again(&key('a')));
+    // A second removal of the first template keeps the second one.
+    place.store.remove_if_same(&key('a'), &template);
     assert!(!place.ask(&key('a')).1);
 }
 
 #[test]
-fn a_template_that_is_being_made_is_not_waited_for_to_be_forgotten() {
-    let place = Place::new();
+fn removal_does_not_wait_for_a_locked_template() {
+    let place = Fixture::new();
     let (template, _) = place.ask(&key('a'));
     let _maker = place.store.lock(&key('a')).unwrap();
-    place.store.forget(&key('a'), &template);
+    place.store.remove_if_same(&key('a'), &template);
     assert!(place.file(&key('a'), "ram").exists());
 }
 
 #[test]
-fn a_template_that_never_worked_is_dropped_by_one_hang() {
-    let place = Place::new();
+fn a_template_without_a_successful_restore_is_dropped_by_one_hang() {
+    let place = Fixture::new();
     let key = key('a');
     let (template, _) = place.ask(&key);
     let hung = |template: &Template| {
@@ -296,16 +295,16 @@ fn a_template_that_never_worked_is_dropped_by_one_hang() {
     hung(&template);
     let (next, made) = place.ask(&key);
     assert!(made);
-    // Another clone of the first one hangs too, and leaves the second alone.
+    // A hang of another clone of the first template keeps the second one.
     hung(&template);
     assert!(!place.ask(&key).1);
     hung(&next);
-    assert!(place.is_made_anew(&key));
+    assert!(place.is_made_again(&key));
 }
 
 #[test]
-fn a_template_that_worked_is_dropped_only_by_hangs_in_a_row() {
-    let place = Place::new();
+fn a_template_that_worked_is_dropped_by_consecutive_hangs() {
+    let place = Fixture::new();
     let key = key('a');
     let (template, _) = place.ask(&key);
     let end = |outcome| place.store.record_restore(&key, &template, outcome);
@@ -317,22 +316,22 @@ fn a_template_that_worked_is_dropped_only_by_hangs_in_a_row() {
         assert!(!place.ask(&key).1, "a slow host dropped it");
     }
     end(RestoreOutcome::Hung);
-    assert!(place.is_made_anew(&key));
+    assert!(place.is_made_again(&key));
 }
 
 #[test]
-fn a_template_that_qemu_rejects_is_dropped_although_it_worked() {
-    let place = Place::new();
+fn a_rejected_template_is_dropped_although_it_worked() {
+    let place = Fixture::new();
     let (template, _) = place.ask(&key('a'));
     for outcome in [RestoreOutcome::Restored, RestoreOutcome::Rejected] {
         place.store.record_restore(&key('a'), &template, outcome);
     }
-    assert!(place.is_made_anew(&key('a')));
+    assert!(place.is_made_again(&key('a')));
 }
 
 #[test]
-fn the_memory_of_a_killed_process_goes_with_the_others() {
-    let mut place = Place::new();
+fn memory_without_a_state_is_removed() {
+    let mut place = Fixture::new();
     let left = place.file(&key('a'), "ram");
     place.ask(&key('b'));
     fs::write(&left, vec![1; 4096]).unwrap();
@@ -342,8 +341,8 @@ fn the_memory_of_a_killed_process_goes_with_the_others() {
 }
 
 #[test]
-fn a_disk_without_room_is_told() {
-    let place = Place::new();
+fn too_little_free_space_is_an_error() {
+    let place = Fixture::new();
     let refused = place
         .store
         .template(&key('a'), u64::MAX / 2, |_| unreachable!());

@@ -1,12 +1,12 @@
-//! The newer form, `*.sources`: fields in paragraphs.
+//! Parses and writes the deb822 format (`*.sources`).
 
 use std::fmt::Write as _;
 
 use super::{Fields, Source};
 
-/// Reads the entries of a file that are enabled and hold binary packages for us.
+/// Parses the enabled entries with binary packages for our architecture.
 ///
-/// A line that makes no sense is passed over: apt complains about it in its own words.
+/// Invalid lines are skipped: apt itself warns about them.
 pub(in super::super) fn parse(text: &str) -> Vec<Source> {
     let mut sources = Vec::new();
     let mut paragraph: Vec<(String, String)> = Vec::new();
@@ -36,12 +36,12 @@ fn entry(paragraph: Vec<(String, String)>) -> Option<Source> {
     fields.finish()
 }
 
-/// Writes entries in this form, for both it and the older one.
+/// Formats entries.
 pub(in super::super) fn render(sources: &[Source]) -> String {
     let mut text = String::new();
     for source in sources {
         let mut field = |name: &str, value: &str| {
-            // A value of several lines, such as a key, starts on the line after its name.
+            // A value of several lines, such as a key, starts on the next line.
             let space = if value.starts_with('\n') { "" } else { " " };
             let _ = writeln!(text, "{name}:{space}{value}");
         };
@@ -61,7 +61,7 @@ pub(in super::super) fn render(sources: &[Source]) -> String {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: texts; that apt accepts what is rendered is shown with a real apt in `archive`.
+    //! **Scope**: parsing and formatting. The tests of `apt` use a real apt.
 
     use proptest::prelude::*;
 
@@ -71,7 +71,7 @@ mod tests {
         "\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mDMEY\n -----END PGP PUBLIC KEY BLOCK-----";
 
     #[test]
-    fn a_file_as_distributions_ship_it() {
+    fn all_fields_of_a_file_are_parsed() {
         let text = format!(
             "# comment\n\nTypes: deb deb-src\n# see: inside\nURIs: http://a.example/x http://b.example/x\n\
              suites: bookworm\n bookworm-updates\nComponents: main contrib\nArchitectures: i386 amd64\n\
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_are_not_for_us_are_passed_over() {
+    fn disabled_and_foreign_entries_are_skipped() {
         let rest = "URIs: http://a.example\nSuites: bookworm\nComponents: main\n";
         let with = |fields: &str| parse(&format!("{fields}\n{rest}")).len();
         assert_eq!(with("Types: deb"), 1);
@@ -115,12 +115,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "((Types|URIs|Suites|Enabled|#|:| |\\n|deb)|\\PC){0,60}") {
+        fn no_text_causes_a_panic(text in "((Types|URIs|Suites|Enabled|#|:| |\\n|deb)|\\PC){0,60}") {
             let _ = parse(&text);
         }
 
         #[test]
-        fn what_is_rendered_is_read_back(
+        fn render_and_parse_round_trip(
             uris in prop::collection::vec("[a-z]{1,4}:/[a-z/]{1,8}", 1..3),
             suites in prop::collection::vec("[a-z]{1,8}(-updates)?", 1..3),
             components in prop::collection::vec("[a-z]{1,8}", 0..3),

@@ -1,4 +1,4 @@
-//! The host's list of package archives, in both of the forms that apt reads.
+//! The sources of apt, in both formats.
 
 mod deb822;
 mod one_line;
@@ -8,23 +8,23 @@ pub(super) use deb822::{parse as parse_deb822, render};
 pub(super) use one_line::parse as parse_one_line;
 pub(super) use select::{of_release, of_suite};
 
-/// One entry: some suites of some archives.
+/// An entry: suites of archives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Source {
-    /// Where the archive is; several are tried in turn.
+    /// URIs of the archive, tried in order.
     pub(super) uris: Vec<String>,
-    /// Its suites, such as `bookworm-updates`; with a final `/` a directory without components.
+    /// Suites, such as `bookworm-updates`. With a final `/`, a directory without components.
     pub(super) suites: Vec<String>,
-    /// Its components, such as `main`.
+    /// Components, such as `main`.
     pub(super) components: Vec<String>,
-    /// Every other field that matters to us, such as `signed-by`, with its value as written.
+    /// Other fields, such as `signed-by`, with their unparsed values.
     pub(super) options: Vec<(String, String)>,
 }
 
-/// The only architecture that is provisioned.
+/// The architecture of the provisioned packages.
 const ARCHITECTURE: &str = "amd64";
 
-/// What an entry says beside its archives.
+/// The parsed fields of an entry.
 struct Fields {
     packages: bool,
     enabled: bool,
@@ -46,14 +46,13 @@ impl Fields {
         }
     }
 
-    /// Takes one field in the terms of the deb822 form, where names differ by case only.
+    /// Adds a field in deb822 terms. Names are case-insensitive.
     fn take(&mut self, name: &str, value: &str) {
         let words = || value.split_whitespace().map(str::to_owned);
         let name = name.to_ascii_lowercase();
         match name.as_str() {
             "types" => self.packages = words().any(|word| word == "deb"),
-            // A disc cannot be asked for while nobody sits in front of the drive; the name of one
-            // holds blanks.
+            // Discs need a user at the drive. The name of one may contain spaces.
             "uris" if value.trim_start().starts_with("cdrom:") => {}
             "uris" => self.source.uris = words().filter(|uri| !uri.starts_with("cdrom:")).collect(),
             "suites" => self.source.suites = words().collect(),
@@ -63,7 +62,7 @@ impl Fields {
                 self.enabled = !no.contains(&value.trim().to_ascii_lowercase().as_str());
             }
             "architectures" => self.enabled &= words().any(|word| word == ARCHITECTURE),
-            // We choose these ourselves, for apt as a whole.
+            // Set in our configuration of apt.
             name if ["languages", "targets", "architectures"]
                 .iter()
                 .any(|own| name.starts_with(own)) => {}

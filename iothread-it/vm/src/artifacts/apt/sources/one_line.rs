@@ -1,15 +1,15 @@
-//! The older form, `sources.list`: an entry a line.
+//! Parses the one-line format (`sources.list`).
 
 use super::{Fields, Source};
 
-/// Reads the entries of a file that hold binary packages for us.
+/// Parses the entries with binary packages for our architecture.
 pub(in super::super) fn parse(text: &str) -> Vec<Source> {
     text.lines()
         .filter_map(|line| entry(&words(line)))
         .collect()
 }
 
-/// Splits a line at blanks, but not inside brackets, up to a comment.
+/// Splits a line at spaces outside brackets, up to a comment.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut in_brackets = false;
@@ -52,9 +52,9 @@ fn entry(words: &[String]) -> Option<Source> {
     fields.finish()
 }
 
-/// Gives the newer form's name for an option, where the two differ.
+/// Returns the deb822 name of an option.
 fn long_name(option: &str) -> &str {
-    // `arch+=` and the like change a default that we do not use.
+    // `arch+=` and `arch-=` change a default that is not used here.
     match option.to_ascii_lowercase().trim_end_matches(['+', '-']) {
         "arch" if option.ends_with(['+', '-']) => "architectures-changed",
         "arch" => "architectures",
@@ -66,14 +66,14 @@ fn long_name(option: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: texts.
+    //! **Scope**: parsing.
 
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
-    fn lines_as_people_write_them() {
+    fn lines_with_options_comments_and_tabs_are_parsed() {
         let text = "# a comment\n\
             deb http://a.example/debian bookworm main contrib # why\n\
             \t deb\t[ arch=amd64,arm64 signed-by=/usr/share/k#y.gpg lang=en ]  https://b.example  bookworm-updates  main\n\
@@ -110,7 +110,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "((deb|\\[|\\]|#|=|arch|,|\\n| )|\\PC){0,60}") {
+        fn no_text_causes_a_panic(text in "((deb|\\[|\\]|#|=|arch|,|\\n| )|\\PC){0,60}") {
             let _ = parse(&text);
         }
     }

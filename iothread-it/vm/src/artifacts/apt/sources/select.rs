@@ -1,10 +1,10 @@
-//! Which of the host's archives are asked.
+//! Selects sources of the host for a suite.
 
 use super::Source;
 
-/// Returns the entries for one release: its own suite, its updates and its security fixes.
+/// Returns the entries of a release: its suite, updates and security updates.
 ///
-/// If none is for it, as on a derived distribution with names of its own, all are taken.
+/// If there are none, as on a derived distribution with other suite names, returns all entries.
 pub(in super::super) fn of_release(sources: &[Source], release: &str) -> Vec<Source> {
     let suites = [
         release.to_owned(),
@@ -23,7 +23,7 @@ pub(in super::super) fn of_release(sources: &[Source], release: &str) -> Vec<Sou
     }
 }
 
-/// Cuts an entry down to the suites given and to `main`, which everything we need is in.
+/// Restricts an entry to the given suites and to `main`, which has all needed packages.
 fn only(source: &Source, suites: &[String]) -> Option<Source> {
     let mut cut = source.clone();
     cut.suites.retain(|suite| suites.contains(suite));
@@ -31,11 +31,11 @@ fn only(source: &Source, suites: &[String]) -> Option<Source> {
     (!cut.suites.is_empty() && !cut.components.is_empty()).then_some(cut)
 }
 
-/// Returns the release's main archive, with another suite of it in place of the release's.
+/// Returns the main archive of the release with another suite.
 pub(in super::super) fn of_suite(sources: &[Source], release: &str, suite: &str) -> Vec<Source> {
     let own = of_release(sources, release);
-    // Vendors also publish suites named after a release, but only the distribution's own archive
-    // has its updates beside it.
+    // Vendors also name suites after a release, but only the archive of the distribution also has its
+    // updates.
     let suites_at = |uris: &[String]| -> usize {
         own.iter()
             .filter(|other| other.uris == uris)
@@ -49,7 +49,7 @@ pub(in super::super) fn of_suite(sources: &[Source], release: &str, suite: &str)
     } else {
         named
     };
-    // The last of equals would win, so they are looked at backwards.
+    // `max_by_key` returns the last of equals, so the order is reversed.
     let base = candidates
         .into_iter()
         .rev()
@@ -63,7 +63,7 @@ pub(in super::super) fn of_suite(sources: &[Source], release: &str, suite: &str)
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: made-up hosts.
+    //! **Scope**: made-up sources.
 
     use super::super::{parse_deb822, parse_one_line};
     use super::*;
@@ -92,7 +92,7 @@ mod tests {
         deb http://a.example/security bookworm-security main non-free\n";
 
     #[test]
-    fn a_release_is_its_suite_its_updates_and_its_security_fixes() {
+    fn a_release_includes_updates_and_security_updates() {
         let sources = of_release(&parse_one_line(DEBIAN), "bookworm");
         assert_eq!(
             shown(&sources),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn another_suite_is_looked_for_in_the_distributions_archive() {
+    fn another_suite_uses_the_archive_of_the_distribution() {
         let sources = of_suite(&parse_one_line(DEBIAN), "bookworm", "sid");
         assert_eq!(shown(&sources), ["http://a.example/debian sid main"]);
         let text = "Types: deb\nURIs: http://v.example\nSuites: trixie\nComponents: main\n\n\
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_distribution_gives_all_it_has() {
+    fn all_sources_of_a_derived_distribution_are_used() {
         let list = parse_one_line(
             "deb http://m.example wilma main upstream\ndeb http://u.example noble main\n",
         );

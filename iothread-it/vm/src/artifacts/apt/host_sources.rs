@@ -1,4 +1,4 @@
-//! What the host's apt and its release say about where packages come from.
+//! Reads apt's sources and the release of the host.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::super::store::at;
 use super::error::AptError;
 use super::sources::{Source, parse_deb822, parse_one_line};
-use crate::process::Run;
+use crate::process::BoundedCommand;
 
-/// The programs that fetching and unpacking needs.
+/// The programs that are needed to fetch and unpack packages.
 const PROGRAMS: [&str; 3] = ["apt-get", "apt-config", "dpkg-deb"];
 
-/// Reads the archives that the host's apt is configured with.
+/// Reads the sources of the host's apt.
 pub(super) fn sources() -> Result<Vec<Source>, AptError> {
     for program in PROGRAMS {
-        if super::super::host::on_path(program).is_none() {
+        if super::super::host_qemu::on_path(program).is_none() {
             return Err(AptError::NoApt { program });
         }
     }
@@ -28,7 +28,7 @@ pub(super) fn sources() -> Result<Vec<Source>, AptError> {
         "Dir::Etc::sourceparts/d",
     ]);
     let deadline = Duration::from_secs(60);
-    let said = Run {
+    let said = BoundedCommand {
         what: "apt-config",
         command,
         deadline,
@@ -63,7 +63,7 @@ pub(super) fn sources() -> Result<Vec<Source>, AptError> {
     Ok(sources)
 }
 
-/// Reads `NAME='value'`, as `apt-config shell` prints it.
+/// Parses `NAME='value'`, as printed by `apt-config shell`.
 fn shell_value(line: &str, name: &str) -> Option<String> {
     let value = line
         .strip_prefix(name)?
@@ -72,7 +72,7 @@ fn shell_value(line: &str, name: &str) -> Option<String> {
     Some(value.replace(r"'\''", "'"))
 }
 
-/// Lists the files of a directory that apt would read, in its order.
+/// Lists the source files that apt reads in a directory, in its order.
 fn parts(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut files: Vec<_> = entries
@@ -113,12 +113,12 @@ fn code_name(os_release: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: texts; this host's own files are read by the provisioning itself.
+    //! **Scope**: parsing. Provisioning reads the host's files.
 
     use super::*;
 
     #[test]
-    fn only_files_that_apt_reads_are_read() {
+    fn files_that_apt_ignores_are_ignored() {
         let directory = tempfile::tempdir().unwrap();
         for name in [
             "b.list",
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn quoted_values_are_read() {
+    fn quoted_values_are_parsed() {
         assert_eq!(
             shell_value("FILE='/a b/it'\\''s'", "FILE").as_deref(),
             Some("/a b/it's")

@@ -1,6 +1,6 @@
-//! Which thread did the work, by what the kernel counted for it.
+//! Reads the CPU time of threads, which shows which IOThread serves a disk.
 //!
-//! A property says what QEMU was told. The CPU time of a thread says what the thread did.
+//! A property in QEMU shows only the configuration.
 
 use std::io;
 
@@ -9,13 +9,13 @@ use crate::process::ProcessId;
 /// CPU time of one thread, in clock ticks (`sysconf(_SC_CLK_TCK)`, a hundredth of a second on
 /// Linux).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticks(pub u64);
+pub struct CpuTicks(pub u64);
 
-impl Ticks {
-    /// Reads what a thread has used so far, from `/proc/PID/task/TID/stat`.
+impl CpuTicks {
+    /// Reads the CPU time of a thread from `/proc/PID/task/TID/stat`.
     ///
     /// # Errors
-    /// If there is no such thread.
+    /// If the thread does not exist.
     pub fn of(process: ProcessId, thread: i32) -> io::Result<Self> {
         let path = format!("/proc/{}/task/{thread}/stat", process.pid());
         let stat = std::fs::read_to_string(path)?;
@@ -24,13 +24,13 @@ impl Ticks {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "malformed stat file"))
     }
 
-    /// Returns what was used since an earlier reading.
+    /// Returns the difference to an earlier reading, in clock ticks.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// Fields 14 and 15, counted behind the command's closing parenthesis.
+/// Adds fields 14 (`utime`) and 15 (`stime`), counted after the closing parenthesis of the command.
 fn user_and_system(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
@@ -50,9 +50,9 @@ mod tests {
     }
 
     #[test]
-    fn this_thread_has_a_time_and_no_other_process_s_thread_has() {
+    fn the_thread_must_exist() {
         let own = ProcessId::own().unwrap();
-        assert!(Ticks::of(own, own.pid()).is_ok());
-        assert!(Ticks::of(own, 1 << 30).is_err());
+        assert!(CpuTicks::of(own, own.pid()).is_ok());
+        assert!(CpuTicks::of(own, 1 << 30).is_err());
     }
 }

@@ -1,7 +1,6 @@
-//! **Scope**: a real apt and real packages, in an archive on disk that a test makes and breaks.
+//! **Scope**: a real apt with a local archive that the tests make and damage.
 //!
-//! These tests need apt's programs, as any Debian has, and fail without them. They use no network
-//! and no root.
+//! The tests need the programs of apt, and neither network nor root.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -12,12 +11,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::progress::{Progress, Silent};
 use super::super::store::{Store, StoreLock};
-use super::debs::hex;
+use super::downloads::hex;
 use super::error::AptError;
-use super::install::{Job, PackageSet, Unpacked};
+use super::package_set::{PackageInstall, PackageSet, Unpacked};
 use super::sources::Source;
 
-/// What the package `thing` contains.
+/// Content of the package `thing`.
 const CONTENT: &str = "the content\n";
 
 const SET: PackageSet = PackageSet {
@@ -46,7 +45,7 @@ impl Progress for Notes {
     fn finished(&mut self) {}
 }
 
-/// Makes a package with one file, and returns its entry in the archive's list.
+/// Makes a package with one file and returns its entry in the package list.
 fn make_package(archive: &Path, name: &str, depends: &str) -> String {
     let tree = tempfile::tempdir().unwrap();
     let put = |file: &str, text: &str| {
@@ -66,7 +65,7 @@ fn make_package(archive: &Path, name: &str, depends: &str) -> String {
         .args(["--root-owner-group", "-b"])
         .args([tree.path(), &file])
         .output()
-        .expect("dpkg-deb can be started: these tests need a Debian with apt");
+        .expect("cannot start dpkg-deb: these tests need Debian with apt");
     assert!(made.status.success(), "{made:?}");
     let bytes = std::fs::read(&file).unwrap();
     let (size, hash) = (bytes.len(), hex(&Sha256::digest(&bytes)));
@@ -108,7 +107,7 @@ impl Fake {
         self.run_set(&SET, || Ok(self.sources()))
     }
 
-    /// Runs where asking for sources, and so using apt, is a mistake.
+    /// Runs and panics if apt is needed.
     fn run_without_apt(&self) -> Unpacked {
         self.run_set(&SET, || panic!("apt is not needed here"))
             .unwrap()
@@ -119,7 +118,7 @@ impl Fake {
         set: &PackageSet,
         sources: impl FnOnce() -> Result<Vec<Source>, AptError>,
     ) -> Result<Unpacked, AptError> {
-        let job = Job {
+        let job = PackageInstall {
             lock: &self.lock,
             set,
             suite: "made-up".into(),
@@ -154,7 +153,7 @@ fn cut(path: &Path) {
 }
 
 #[test]
-fn a_package_comes_with_what_it_depends_on_and_is_unpacked_once() {
+fn a_package_and_its_dependencies_are_unpacked_once() {
     let fake = Fake::new();
     let first = fake.run().unwrap();
     assert_eq!(first.finding, CONTENT);
@@ -196,14 +195,14 @@ fn a_damaged_download_is_fetched_again() {
             notes.contains("thing_1%3a2.0_all.deb") && notes.contains(said),
             "{notes}"
         );
-        // What came instead is right, so that the next run need not ask apt.
+        // The new download is intact, so the next run does not need apt.
         std::fs::remove_dir_all(fake.unpacked()).unwrap();
         fake.run_without_apt();
     }
 }
 
 #[test]
-fn what_is_downloaded_already_still_belongs_to_the_closure() {
+fn downloaded_packages_stay_in_the_closure() {
     let fake = Fake::new();
     fake.run().unwrap();
     std::fs::remove_dir_all(fake.lock.store().base().join("suites")).unwrap();
@@ -211,7 +210,7 @@ fn what_is_downloaded_already_still_belongs_to_the_closure() {
 }
 
 #[test]
-fn an_archive_with_a_wrong_file_is_an_error_until_it_is_right() {
+fn a_damaged_file_in_the_archive_is_an_error_until_it_is_repaired() {
     let fake = Fake::new();
     let served = fake.directory.path().join("archive/thing_2.0_all.deb");
     flip(&served);
@@ -233,7 +232,7 @@ fn an_archive_with_a_wrong_file_is_an_error_until_it_is_right() {
 }
 
 #[test]
-fn a_package_that_nobody_has_is_named_with_apts_words() {
+fn the_error_for_an_unknown_package_has_the_message_of_apt() {
     const UNKNOWN: PackageSet = PackageSet {
         candidates: &["no-such-package", "nor-this"],
         ..SET
@@ -242,7 +241,7 @@ fn a_package_that_nobody_has_is_named_with_apts_words() {
     let error = fake.run_set(&UNKNOWN, || Ok(fake.sources())).unwrap_err();
     let said = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     for words in [
-        "no-such-package, nor-this",
+        "no-such-package or nor-this",
         "made-up",
         "Unable to locate package no-such-package",
     ] {
@@ -251,7 +250,7 @@ fn a_package_that_nobody_has_is_named_with_apts_words() {
 }
 
 #[test]
-fn what_fails_its_check_is_not_taken_for_good() {
+fn packages_that_fail_the_check_are_not_used() {
     const PICKY: PackageSet = PackageSet {
         check: |_| {
             Err(AptError::NoKernel {
@@ -264,12 +263,12 @@ fn what_fails_its_check_is_not_taken_for_good() {
     let error = fake.run_set(&PICKY, || Ok(fake.sources())).unwrap_err();
     assert!(matches!(error, AptError::NoKernel { .. }));
     assert!(!fake.unpacked().exists());
-    // The downloads were right, so they are kept.
+    // The downloads are intact and kept.
     assert_eq!(fake.run_without_apt().finding, CONTENT);
 }
 
 #[test]
-fn a_kept_root_is_left_alone_until_its_successor_is_whole() {
+fn an_old_root_is_kept_until_the_new_one_is_complete() {
     const PICKY: PackageSet = PackageSet {
         check: |_| {
             Err(AptError::NoKernel {
@@ -286,14 +285,14 @@ fn a_kept_root_is_left_alone_until_its_successor_is_whole() {
 }
 
 #[test]
-fn without_an_archive_the_error_says_so() {
+fn without_an_archive_there_is_an_error() {
     let fake = Fake::new();
     let error = fake.run_set(&SET, || Ok(Vec::new())).unwrap_err();
     assert!(matches!(error, AptError::NoSource { .. }), "{error}");
     std::fs::remove_file(fake.directory.path().join("archive/Packages")).unwrap();
     let error = fake.run().unwrap_err();
     assert!(
-        matches!(error, AptError::Unknown { .. } | AptError::Child(_)),
+        matches!(error, AptError::PackageNotFound { .. } | AptError::Child(_)),
         "{error}"
     );
 }

@@ -1,4 +1,4 @@
-//! Downloaded packages: whether each is the one that the archive's signed list describes.
+//! Checks downloaded packages against the size and hash in the signed package list.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
@@ -10,7 +10,7 @@ use super::super::progress::Progress;
 use super::super::store::{StoreError, at};
 use super::closure::Package;
 
-/// What is wrong with a downloaded file.
+/// Why a package must be downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fault {
     Absent,
@@ -18,8 +18,7 @@ enum Fault {
     Hash,
 }
 
-/// Returns the packages that have to be downloaded, and removes files that are not what they
-/// should be.
+/// Returns the packages to download, and removes damaged files.
 pub(super) fn to_fetch<'a>(
     packages: &[&'a Package],
     directory: &Path,
@@ -65,7 +64,7 @@ fn fault_of(package: &Package, path: &Path) -> std::io::Result<Option<Fault>> {
     Ok((hex(&hasher.finalize()) != package.sha256).then_some(Fault::Hash))
 }
 
-/// Writes bytes as lower-case hexadecimal digits.
+/// Formats bytes as lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,5 @@
-//! Why guests were booted that were to be restored: said by each test to nobody, so noted for
-//! whoever ran them all, once for each reason.
+//! Collects the reasons why guests were booted instead of restored, so that the runner can report each
+//! reason once.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,13 +8,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::artifacts::{hex, write_atomically};
 
-/// Notes a reason. That it cannot be noted is no further reason to fail.
+/// Adds a reason. Errors are ignored.
 pub(super) fn add(folder: &Path, why: &str) {
     let name = hex(&Sha256::digest(why));
     let _ = write_atomically(&folder.join(name), why.as_bytes());
 }
 
-/// Takes all reasons away and returns them.
+/// Removes and returns all reasons.
 pub(super) fn take(folder: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_is_told_once() {
+    fn each_reason_is_reported_once() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("notes");
         assert!(take(&folder).is_empty());

@@ -1,4 +1,4 @@
-//! Runs a program to its end, under a deadline, with its output read line by line.
+//! Runs a program with a time limit and reads its output line by line.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -11,31 +11,31 @@ use nix::unistd::Pid;
 
 use super::spawner;
 
-/// How many lines of each stream are kept for an error's text.
-const KEPT_LINES: usize = 200;
+/// Number of lines of each stream that are kept for the error message.
+const MAX_LINES: usize = 200;
 
-/// How long output may lag behind the exit of the program that wrote it.
+/// How long to read the output after the program has exited.
 ///
-/// Only a grandchild that keeps the pipe open makes use of it all.
-const DRAIN: Duration = Duration::from_secs(2);
+/// It is used up only if a grandchild keeps the pipe open.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A program about to be run.
+/// A program with a time limit.
 #[derive(Debug)]
-pub struct Run<'a> {
-    /// What is run and why, for error texts: `apt-get update`.
+pub struct BoundedCommand<'a> {
+    /// Name for error messages, such as `apt-get update`.
     pub what: &'a str,
-    /// The program with its arguments; its streams are set up here.
+    /// The program with its arguments. Its standard streams are replaced.
     pub command: Command,
-    /// After this long it is killed.
+    /// The program is killed after this time.
     pub deadline: Duration,
-    /// What it reads from its standard input.
+    /// Bytes for its standard input.
     pub input: &'a [u8],
 }
 
-/// A program that has ended by itself.
+/// The exit status and the output of a program.
 #[derive(Debug)]
-pub struct Finished {
-    /// How it ended.
+pub struct CommandOutput {
+    /// The exit status.
     pub status: ExitStatus,
     /// The last lines of its standard output.
     pub stdout: Vec<String>,
@@ -43,38 +43,38 @@ pub struct Finished {
     pub stderr: Vec<String>,
 }
 
-/// Why a program did not do its work.
+/// Why a program has no result.
 #[derive(Debug, thiserror::Error)]
-pub enum ChildError {
-    /// It could not be started.
-    #[error("{what} cannot be started")]
+pub enum CommandError {
+    /// The program could not be started.
+    #[error("cannot start {what}")]
     Spawn {
-        /// What was to run.
+        /// Name of the program.
         what: String,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// It ran for too long and was killed.
-    #[error("{what} was still running after {} s and was killed", after.as_secs())]
+    /// The program exceeded its time limit and was killed.
+    #[error("{what} did not finish within {} s and was killed", after.as_secs())]
     TimedOut {
-        /// What ran.
+        /// Name of the program.
         what: String,
-        /// The deadline.
+        /// The time limit.
         after: Duration,
     },
-    /// It ended with a failure.
+    /// The program exited with a failure.
     #[error("{what} failed ({status}){}", quoted(output))]
     Failed {
-        /// What ran.
+        /// Name of the program.
         what: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// What it said.
+        /// The last lines of its standard error, or else of its standard output.
         output: String,
     },
 }
 
-/// Puts a program's own words behind a message, if it said any.
+/// Formats the output of a program as the end of a message.
 fn quoted(output: &str) -> String {
     if output.trim().is_empty() {
         String::new()
@@ -90,24 +90,24 @@ enum Event {
     Exited,
 }
 
-impl Run<'_> {
-    /// Runs the program and returns how it ended, with each line of standard output also given to
-    /// `on_line` as it comes.
+impl BoundedCommand<'_> {
+    /// Runs the program and returns its exit status and output. `on_line` gets each line of standard
+    /// output as it arrives.
     ///
     /// # Errors
-    /// If it cannot be started, or is killed at its deadline.
-    pub fn finish(mut self, mut on_line: impl FnMut(&str)) -> Result<Finished, ChildError> {
+    /// If the program cannot be started, or exceeds its time limit.
+    pub fn finish(mut self, mut on_line: impl FnMut(&str)) -> Result<CommandOutput, CommandError> {
         self.command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = spawner::spawn(self.command).map_err(|source| ChildError::Spawn {
+        let mut child = spawner::spawn(self.command).map_err(|source| CommandError::Spawn {
             what: self.what.into(),
             source,
         })?;
         let events = watch(&mut child, self.input);
-        let mut stdout = Tail::default();
-        let mut stderr = Tail::default();
+        let mut stdout = LastLines::default();
+        let mut stderr = LastLines::default();
         let in_time = collect(
             &events,
             Instant::now() + self.deadline,
@@ -121,39 +121,39 @@ impl Run<'_> {
             },
         );
         if !in_time {
-            // Nobody else reaps it, so the pid is still its own.
+            // Only this function reaps it, so the pid is still valid.
             let _ = child.kill();
         }
         let status = child.wait();
         match status {
-            Ok(status) if in_time => Ok(Finished {
+            Ok(status) if in_time => Ok(CommandOutput {
                 status,
                 stdout: stdout.lines(),
                 stderr: stderr.lines(),
             }),
-            Ok(_) => Err(ChildError::TimedOut {
+            Ok(_) => Err(CommandError::TimedOut {
                 what: self.what.into(),
                 after: self.deadline,
             }),
-            Err(source) => Err(ChildError::Spawn {
+            Err(source) => Err(CommandError::Spawn {
                 what: self.what.into(),
                 source,
             }),
         }
     }
 
-    /// Like [`Run::finish`], but an exit status other than 0 is an error.
+    /// Like [`BoundedCommand::finish`], but an exit status other than 0 is an error.
     ///
     /// # Errors
-    /// As for [`Run::finish`], and if it fails.
-    pub fn succeed(self, on_line: impl FnMut(&str)) -> Result<Finished, ChildError> {
+    /// As for [`BoundedCommand::finish`], and if the exit status is not 0.
+    pub fn succeed(self, on_line: impl FnMut(&str)) -> Result<CommandOutput, CommandError> {
         let what = self.what.to_owned();
         let finished = self.finish(on_line)?;
         if finished.status.success() {
             Ok(finished)
         } else {
-            let output = finished.complaint();
-            Err(ChildError::Failed {
+            let output = finished.error_output();
+            Err(CommandError::Failed {
                 what,
                 status: finished.status,
                 output,
@@ -162,9 +162,9 @@ impl Run<'_> {
     }
 }
 
-impl Finished {
-    /// What it said on standard error, or if nothing, on standard output.
-    pub(crate) fn complaint(&self) -> String {
+impl CommandOutput {
+    /// Returns its standard error, or if that is empty, its standard output.
+    pub(crate) fn error_output(&self) -> String {
         let said = if self.stderr.is_empty() {
             &self.stdout
         } else {
@@ -174,12 +174,12 @@ impl Finished {
     }
 }
 
-/// Starts the threads that turn the child's life into events.
+/// Starts the threads that report the output and the exit of the child.
 fn watch(child: &mut Child, input: &[u8]) -> Receiver<Event> {
     let (sender, events) = channel();
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
-        // A program that does not read its input closes the pipe, which is no concern of ours.
+        // A program that does not read its input closes the pipe; that is no error.
         std::thread::spawn(move || stdin.write_all(&input));
     }
     if let Some(stdout) = child.stdout.take() {
@@ -190,7 +190,7 @@ fn watch(child: &mut Child, input: &[u8]) -> Receiver<Event> {
     }
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
     std::thread::spawn(move || {
-        // Waits without reaping, so that the owner can still kill without hitting another process.
+        // Waits without reaping, so that the pid stays valid for a kill.
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         while waitid(Id::Pid(pid), flags) == Err(nix::errno::Errno::EINTR) {}
         let _ = sender.send(Event::Exited);
@@ -198,7 +198,7 @@ fn watch(child: &mut Child, input: &[u8]) -> Receiver<Event> {
     events
 }
 
-/// Sends each line of a stream, then that it is closed.
+/// Sends each line of a stream, then its end.
 fn forward(
     stream: impl Read + Send + 'static,
     as_event: fn(String) -> Event,
@@ -218,7 +218,8 @@ fn forward(
     });
 }
 
-/// Takes events until the child has exited and its streams are closed; false at the deadline.
+/// Receives events until the child has exited and its streams are closed. Returns false at the
+/// deadline.
 fn collect(events: &Receiver<Event>, deadline: Instant, mut take: impl FnMut(Event)) -> bool {
     let (mut exited, mut closed) = (false, 0);
     let mut until = deadline;
@@ -228,7 +229,7 @@ fn collect(events: &Receiver<Event>, deadline: Instant, mut take: impl FnMut(Eve
                 match event {
                     Event::Exited => {
                         exited = true;
-                        until = Instant::now() + DRAIN;
+                        until = Instant::now() + DRAIN_TIMEOUT;
                     }
                     Event::Closed => closed += 1,
                     Event::Stdout(_) | Event::Stderr(_) => {}
@@ -243,11 +244,11 @@ fn collect(events: &Receiver<Event>, deadline: Instant, mut take: impl FnMut(Eve
 
 /// The last lines of a stream.
 #[derive(Default)]
-struct Tail(VecDeque<String>);
+struct LastLines(VecDeque<String>);
 
-impl Tail {
+impl LastLines {
     fn push(&mut self, line: String) {
-        if self.0.len() == KEPT_LINES {
+        if self.0.len() == MAX_LINES {
             self.0.pop_front();
         }
         self.0.push_back(line);
@@ -260,14 +261,14 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: real children; that they die with a killed parent is shown by the whole command.
+    //! **Scope**: real children. `parent_death` tests that they die with their parent.
 
     use super::*;
 
-    fn shell(script: &str, deadline: Duration) -> Run<'static> {
+    fn shell(script: &str, deadline: Duration) -> BoundedCommand<'static> {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        Run {
+        BoundedCommand {
             what: "a script",
             command,
             deadline,
@@ -283,12 +284,12 @@ mod tests {
         let error = shell("sleep 60", Duration::from_millis(200))
             .finish(|_| {})
             .unwrap_err();
-        assert!(matches!(error, ChildError::TimedOut { .. }), "{error}");
+        assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
         assert!(start.elapsed() < LONG);
     }
 
     #[test]
-    fn a_grandchild_with_the_pipe_does_not_hold_us_up() {
+    fn a_grandchild_that_keeps_the_pipe_open_does_not_block() {
         let start = Instant::now();
         let finished = shell("sleep 30 & echo here", LONG).finish(|_| {}).unwrap();
         assert_eq!(finished.stdout, ["here"]);
@@ -296,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_quotes_what_the_child_said() {
+    fn a_failure_quotes_standard_error() {
         let error = shell("echo no such thing >&2; exit 3", LONG)
             .succeed(|_| {})
             .unwrap_err();
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn input_reaches_the_child_and_every_line_the_caller() {
+    fn input_reaches_the_child_and_lines_reach_the_caller() {
         let mut run = shell("cat", LONG);
         run.input = b"one\ntwo";
         let mut seen = Vec::new();
@@ -316,9 +317,9 @@ mod tests {
     }
 
     #[test]
-    fn a_child_may_say_more_than_a_pipe_holds() {
+    fn output_may_exceed_the_size_of_a_pipe() {
         let finished = shell("seq 100000", LONG).succeed(|_| {}).unwrap();
-        assert_eq!(finished.stdout.len(), KEPT_LINES);
+        assert_eq!(finished.stdout.len(), MAX_LINES);
         assert_eq!(finished.stdout.last().map(String::as_str), Some("100000"));
     }
 }

@@ -1,4 +1,4 @@
-//! The two files of a template: written once, and looked at closely before every use.
+//! The two files of a template: written once, and checked before each use.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -10,62 +10,62 @@ use guest_agent::protocol::Greeting;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::key::{self, Key};
+use super::key::{self, TemplateKey};
 use crate::artifacts::{FileState, hex};
 use crate::qemu::{DraftRam, TemplateRam, open_regular};
 
-/// The form of the header.
+/// Version of the header.
 const SCHEMA: u32 = 1;
 
-/// What a guest said and was when it was stopped.
+/// The state of a guest when it was saved.
 #[derive(Debug)]
-pub(crate) struct Saved {
-    /// Its agent's greeting. A clone has this boot ID until it is reseeded.
+pub(crate) struct SavedState {
+    /// The greeting of its agent.
     pub(crate) greeting: Greeting,
-    /// The state of its devices, as QEMU wrote it.
+    /// The migration stream with the state of the devices.
     pub(crate) devices: Vec<u8>,
 }
 
-/// What a guest can be restored from, however many times.
+/// A saved guest. Any number of clones can be restored from it.
 ///
-/// The files are open, so that they stay as they are while somebody else makes or removes others.
+/// The files are open, so they stay valid if another process removes or replaces the template.
 #[derive(Debug)]
 pub(crate) struct Template {
     pub(crate) ram: TemplateRam,
-    pub(crate) saved: Saved,
+    pub(crate) saved: SavedState,
 }
 
-/// The first line of the state file. What follows is the state of the devices.
+/// The first line of the state file, followed by the state of the devices.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     schema: u32,
-    key: Key,
+    key: TemplateKey,
     greeting: Greeting,
-    /// The memory, as it was when the template was made.
+    /// The state of the memory file when the template was made.
     ram: FileState,
     devices_size: usize,
     devices_sha256: String,
 }
 
-/// Why what lies there is no template of a key.
+/// Why there is no usable template.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// Nothing lies there.
+pub(super) enum Unusable {
+    /// A file is missing.
     Absent,
-    /// Something does, and is not what was put there.
+    /// A file is not the one that was written.
     Damaged(&'static str),
 }
 
-/// A template that is being made, in a folder of its own.
+/// An unfinished template in a folder of its own.
 #[derive(Debug)]
-pub(super) struct Draft<'a> {
+pub(super) struct TemplateDraft<'a> {
     folder: &'a Path,
     ram: DraftRam,
 }
 
-impl<'a> Draft<'a> {
-    /// Makes memory of so many bytes.
+impl<'a> TemplateDraft<'a> {
+    /// Makes the memory file with this size in bytes.
     pub(super) fn new(folder: &'a Path, ram_size: u64) -> io::Result<Self> {
         let ram = DraftRam::create(&folder.join("ram"), ram_size)?;
         Ok(Self { folder, ram })
@@ -75,10 +75,16 @@ impl<'a> Draft<'a> {
         &self.ram
     }
 
-    /// Puts both files where they are found. The guest that wrote the memory must have ended.
-    pub(super) fn commit(self, store: &Path, key: &Key, saved: &Saved) -> io::Result<()> {
+    /// Writes the state and moves both files into the store. The QEMU that wrote the memory must have
+    /// exited.
+    pub(super) fn commit(
+        self,
+        store: &Path,
+        key: &TemplateKey,
+        saved: &SavedState,
+    ) -> io::Result<()> {
         self.ram.sync()?;
-        // Nobody can write to it from here on.
+        // Closes the writable descriptor.
         drop(self.ram);
         let ram = key::file(store, key, "ram");
         fs::rename(self.folder.join("ram"), &ram)?;
@@ -105,31 +111,32 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Opens the template of a key, if it is whole, ours, and of this key. Notes that it was used.
-pub(super) fn open(store: &Path, key: &Key) -> Result<Template, Refusal> {
+/// Opens the template of a key after checking that it is complete, unchanged and owned by this user.
+/// Updates its time of use.
+pub(super) fn open(store: &Path, key: &TemplateKey) -> Result<Template, Unusable> {
     let path = key::file(store, key, "state");
     let mut file = open_ours(&path, open_regular)?;
     let mut content = Vec::new();
     file.read_to_end(&mut content)
-        .map_err(|_| Refusal::Damaged("it cannot be read"))?;
+        .map_err(|_| Unusable::Damaged("the state cannot be read"))?;
     let end = content.iter().position(|byte| *byte == b'\n');
-    let end = end.ok_or(Refusal::Damaged("it has no header"))?;
+    let end = end.ok_or(Unusable::Damaged("the state has no header"))?;
     let header: Header = serde_json::from_slice(&content[..end])
-        .map_err(|_| Refusal::Damaged("its header is of another form"))?;
+        .map_err(|_| Unusable::Damaged("the header cannot be parsed"))?;
     content.drain(..=end);
-    header.check(key, &content).map_err(Refusal::Damaged)?;
+    header.check(key, &content).map_err(Unusable::Damaged)?;
     let path = key::file(store, key, "ram");
     let ram = open_ours(&path, TemplateRam::open)?;
-    // Of the path first and of the open file then, so that both are the file that was saved.
+    // Checks the path and the open file, so that both are the file that was saved.
     let known = |file: &TemplateRam| FileState::of_open(&path, file.file());
-    if !header.ram.still_holds() || known(&ram).ok().as_ref() != Some(&header.ram) {
-        return Err(Refusal::Damaged("its memory is not as it was saved"));
+    if !header.ram.is_unchanged() || known(&ram).ok().as_ref() != Some(&header.ram) {
+        return Err(Unusable::Damaged("the memory was changed"));
     }
-    // What was used longest ago is removed first. A wrong order does no harm.
+    // The least recently used templates are removed first. A wrong order does no harm.
     let _ = file.set_modified(SystemTime::now());
     Ok(Template {
         ram,
-        saved: Saved {
+        saved: SavedState {
             greeting: header.greeting,
             devices: content,
         },
@@ -137,37 +144,39 @@ pub(super) fn open(store: &Path, key: &Key) -> Result<Template, Refusal> {
 }
 
 impl Header {
-    fn check(&self, key: &Key, devices: &[u8]) -> Result<(), &'static str> {
+    fn check(&self, key: &TemplateKey, devices: &[u8]) -> Result<(), &'static str> {
         if self.schema != SCHEMA {
-            return Err("its header is of another version");
+            return Err("the header has another version");
         }
         if self.key != *key {
-            return Err("it is of another key");
+            return Err("the key differs");
         }
         if self.devices_size != devices.len() {
-            return Err("it is cut");
+            return Err("the state is truncated");
         }
         if self.devices_sha256 != hex(&Sha256::digest(devices)) {
-            return Err("it was changed");
+            return Err("the state was changed");
         }
         Ok(())
     }
 }
 
-/// Opens a file that nobody else could have written.
-fn open_ours<T: AsFile>(path: &Path, open: fn(&Path) -> io::Result<T>) -> Result<T, Refusal> {
+/// Opens a file that no other user can write.
+fn open_ours<T: AsFile>(path: &Path, open: fn(&Path) -> io::Result<T>) -> Result<T, Unusable> {
     let file = open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => Refusal::Absent,
-        _ => Refusal::Damaged("it cannot be opened"),
+        io::ErrorKind::NotFound => Unusable::Absent,
+        _ => Unusable::Damaged("a file cannot be opened"),
     })?;
     let data = file.as_file().metadata();
     match data {
         Ok(data) if data.is_file() && is_ours(&data) => Ok(file),
-        _ => Err(Refusal::Damaged("it belongs to another user")),
+        _ => Err(Unusable::Damaged(
+            "a file belongs to another user or is writable by others",
+        )),
     }
 }
 
-/// Whether this user made it and no other can write to it.
+/// Returns whether this user owns a file and no other user can write to it.
 pub(super) fn is_ours(data: &fs::Metadata) -> bool {
     data.uid() == rustix::process::geteuid().as_raw() && data.mode() & 0o022 == 0
 }

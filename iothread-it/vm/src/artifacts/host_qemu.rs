@@ -1,4 +1,4 @@
-//! A QEMU that is already on the host.
+//! Finds and checks a QEMU on the host.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,54 +6,54 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::manifest::{Origin, QemuInstall};
-use crate::process::{ChildError, Run};
+use crate::process::{BoundedCommand, CommandError};
 use qmp_client::{QemuVersion, version_text};
 
-/// System calls that QEMU needs none of, so that whoever breaks out of a guest cannot use them: it may
-/// neither start programs, nor get other privileges, nor change priorities and affinities. Those of
-/// its threads are set from outside. A QEMU that was built without seccomp says so and ends.
+/// Value of `-sandbox`: after a VM escape, QEMU can neither start programs, nor elevate privileges, nor
+/// change priorities and affinities. This process sets those of its threads. A QEMU without seccomp
+/// support refuses the option and exits.
 pub(crate) const SANDBOX: &str =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// The emulator's name on `PATH`.
-pub(crate) const PROGRAM: &str = "qemu-system-x86_64";
+/// Name of the program on `PATH`.
+pub(crate) const QEMU_PROGRAM: &str = "qemu-system-x86_64";
 
-/// Ample for a program that prints two lines, also on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// How long QEMU may take to print its version.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Why a QEMU on the host is of no use.
+/// Why a QEMU on the host cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HostQemuError {
-    /// There is none.
-    #[error("`{PROGRAM}` is not on PATH")]
+    /// There is no QEMU on `PATH`.
+    #[error("`{QEMU_PROGRAM}` is not on PATH")]
     Absent,
-    /// It does not even say its version.
-    #[error("{} is broken", path.display())]
+    /// QEMU failed to print its version.
+    #[error("cannot get the version of {}", path.display())]
     Broken {
-        /// The file.
+        /// Path of the program.
         path: PathBuf,
-        /// What happened.
-        source: ChildError,
+        /// The failure.
+        source: CommandError,
     },
-    /// What it says is no version.
-    #[error("{} says no version of QEMU: `{printed}`", path.display())]
+    /// The output contains no version.
+    #[error("{} is not QEMU: it printed `{printed}` as its version", path.display())]
     NoVersion {
-        /// The file.
+        /// Path of the program.
         path: PathBuf,
-        /// What it printed.
+        /// The first line of the output.
         printed: String,
     },
-    /// It lacks what is needed.
+    /// QEMU is too old.
     #[error("{} is QEMU {found}, which is older than {}", path.display(), QemuVersion::OLDEST)]
     TooOld {
-        /// The file.
+        /// Path of the program.
         path: PathBuf,
-        /// Its version.
+        /// The version.
         found: QemuVersion,
     },
 }
 
-/// Finds a program as a shell would.
+/// Finds an executable on `PATH`.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let path = std::env::var_os("PATH")?;
@@ -66,24 +66,24 @@ pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
         .find(executable)
 }
 
-/// Returns the QEMU on `PATH`, if it can be used.
+/// Returns the QEMU on `PATH` if it can be used.
 pub(crate) fn find() -> Result<QemuInstall, HostQemuError> {
-    probe(&on_path(PROGRAM).ok_or(HostQemuError::Absent)?)
+    probe(&on_path(QEMU_PROGRAM).ok_or(HostQemuError::Absent)?)
 }
 
-/// Asks a QEMU for its version, and refuses one that is too old.
+/// Reads the version of a QEMU and checks that it is new enough.
 pub(crate) fn probe(path: &Path) -> Result<QemuInstall, HostQemuError> {
-    probe_within(path, DEADLINE)
+    probe_within(path, VERSION_TIMEOUT)
 }
 
 fn probe_within(path: &Path, deadline: Duration) -> Result<QemuInstall, HostQemuError> {
-    // A path without a slash would be looked for on PATH instead.
+    // A path without a slash would be searched on PATH.
     let program = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut command = Command::new(&program);
-    // One that was built without seccomp refuses the first option.
+    // A QEMU without seccomp support refuses the first option.
     command.args(["-sandbox", SANDBOX, "-version"]);
-    let what = format!("{PROGRAM} -sandbox {SANDBOX} -version");
-    let finished = Run {
+    let what = format!("{QEMU_PROGRAM} -sandbox {SANDBOX} -version");
+    let finished = BoundedCommand {
         what: &what,
         command,
         deadline,
@@ -119,7 +119,7 @@ fn probe_within(path: &Path, deadline: Duration) -> Result<QemuInstall, HostQemu
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: scripts in QEMU's place; a real QEMU is what the suite boots.
+    //! **Scope**: scripts in place of QEMU. The suite uses a real QEMU.
 
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -128,7 +128,7 @@ mod tests {
 
     fn script(body: &str) -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(PROGRAM);
+        let path = directory.path().join(QEMU_PROGRAM);
         std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         (directory, path)
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_enough_qemu_is_taken_with_its_suffix() {
+    fn the_version_is_read_with_its_suffix() {
         let qemu =
             probed("[ \"$3\" = -version ] && echo 'QEMU emulator version 7.2.0 (Own 1)'").unwrap();
         assert_eq!(qemu.version, "7.2.0 (Own 1)");
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_qemu_without_seccomp_says_so() {
+    fn a_qemu_without_seccomp_is_refused() {
         const SAYS: &str = "-sandbox support is not enabled in this QEMU binary";
         let script = format!(
             "[ \"$1\" = -sandbox ] && {{ echo '{SAYS}' >&2; exit 1; }}\n\
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn each_useless_qemu_is_told_apart() {
+    fn each_unusable_qemu_has_an_error_of_its_own() {
         let error = |body| probed(body).unwrap_err();
         assert!(matches!(
             error("echo QEMU emulator version 7.1.9"),
@@ -177,7 +177,7 @@ mod tests {
         assert!(matches!(
             absent,
             HostQemuError::Broken {
-                source: ChildError::Spawn { .. },
+                source: CommandError::Spawn { .. },
                 ..
             }
         ));

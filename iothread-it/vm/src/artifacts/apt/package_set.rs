@@ -1,4 +1,4 @@
-//! From the name of a package to a directory that holds it, with as little work as is left.
+//! Provides a set of packages as an unpacked directory, doing only the work that is left.
 
 use std::path::{Path, PathBuf};
 
@@ -10,51 +10,51 @@ use super::error::AptError;
 use super::sources::{Source, of_release, of_suite};
 use super::stamp::{Stamp, State};
 use super::unpack::unpack;
-use super::{debs, host};
+use super::{downloads, host_sources};
 
-/// Some packages that are unpacked together.
+/// Packages that are unpacked together.
 pub(crate) struct PackageSet {
-    /// What the set is called, for its directory.
+    /// Name of the set and of its directory.
     pub(crate) name: &'static str,
-    /// Packages any of which will do, best first.
+    /// Alternative packages, the preferred one first.
     pub(crate) candidates: &'static [&'static str],
-    /// Whether a package of the closure is needed.
+    /// Returns whether a package of the closure is needed.
     pub(crate) needs: fn(&Package) -> bool,
-    /// Tries what was unpacked, and says what it found, such as a version.
+    /// Checks the unpacked directory and returns a finding, such as a version.
     pub(crate) check: fn(&Path) -> Result<String, AptError>,
 }
 
-/// A set that is unpacked and intact.
+/// An unpacked set.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
-    /// The directory that the packages were unpacked into.
+    /// The root directory.
     pub(crate) root: PathBuf,
-    /// What the check found when it was unpacked.
+    /// The finding of the check.
     pub(crate) finding: String,
     /// The packages.
     pub(crate) closure: Closure,
-    /// The suite they are from.
+    /// Their suite.
     pub(crate) suite: String,
 }
 
-/// Provides a set from the host's release, or from another suite of the same archive.
+/// Provides a set from the host's release or from another suite of the same archive.
 pub(crate) fn ensure(
     lock: &StoreLock,
     suite: Option<&str>,
     set: &PackageSet,
     progress: &mut dyn Progress,
 ) -> Result<Unpacked, AptError> {
-    let release = host::release_name();
+    let release = host_sources::release_name();
     let label = suite.or(release.as_deref()).unwrap_or("host").to_owned();
     let sources = || {
-        let all = host::sources()?;
+        let all = host_sources::sources()?;
         let release = release.as_deref().unwrap_or_default();
         Ok(match suite {
             Some(suite) if suite != release => of_suite(&all, release, suite),
             _ => of_release(&all, release),
         })
     };
-    Job {
+    PackageInstall {
         lock,
         set,
         suite: label,
@@ -62,15 +62,15 @@ pub(crate) fn ensure(
     .run(sources, progress)
 }
 
-/// A set to provide, and where.
-pub(super) struct Job<'a> {
+/// A set to provide from a suite.
+pub(super) struct PackageInstall<'a> {
     pub(super) lock: &'a StoreLock,
     pub(super) set: &'a PackageSet,
     pub(super) suite: String,
 }
 
-impl Job<'_> {
-    /// Does what is left to do; apt is used, and `sources` called, only if packages are missing.
+impl PackageInstall<'_> {
+    /// Does the work that is left. Calls `sources` and apt only if packages are missing.
     pub(super) fn run(
         &self,
         sources: impl FnOnce() -> Result<Vec<Source>, AptError>,
@@ -102,18 +102,18 @@ impl Job<'_> {
         })
     }
 
-    /// Returns what an earlier run meant to unpack, if all of it is there.
+    /// Returns the closure of an earlier run if all of its packages are downloaded.
     fn downloaded(&self, progress: &mut dyn Progress) -> Result<Option<Closure>, AptError> {
         let Ok(text) = std::fs::read(self.closure_file()) else {
             return Ok(None);
         };
-        // A damaged note costs a question to apt, no more.
+        // If the file is damaged, apt is asked again.
         let Ok(closure) = serde_json::from_slice::<Closure>(&text) else {
             return Ok(None);
         };
         let all: Vec<_> = closure.packages().iter().collect();
-        let complete =
-            !all.is_empty() && debs::to_fetch(&all, &self.lock.downloads(), progress)?.is_empty();
+        let complete = !all.is_empty()
+            && downloads::to_fetch(&all, &self.lock.downloads(), progress)?.is_empty();
         Ok(complete.then_some(closure))
     }
 

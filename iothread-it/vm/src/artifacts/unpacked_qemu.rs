@@ -1,18 +1,18 @@
-//! A QEMU out of packages that nobody installed: started by the loader it came with.
+//! Starts a QEMU from unpacked packages with the dynamic loader and the libraries of these packages.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use super::host::{PROGRAM, SANDBOX};
-use crate::process::{ChildError, Run};
+use super::host_qemu::{QEMU_PROGRAM, SANDBOX};
+use crate::process::{BoundedCommand, CommandError};
 use qmp_client::{QemuVersion, version_text};
 
-/// Ample for a QEMU without a machine, also on a busy host.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a QEMU without a machine may run.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where packages put the loader; a link at one of these places may lead out of the root.
+/// Paths of the loader in packages. Some are links that lead out of the root.
 const LOADERS: [&str; 4] = [
     "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
     "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
@@ -20,7 +20,7 @@ const LOADERS: [&str; 4] = [
     "lib64/ld-linux-x86-64.so.2",
 ];
 
-/// Where packages put libraries, some of them in directories that only an rpath names.
+/// Library directories in packages, including those that only an rpath names.
 const LIBRARIES: [&str; 6] = [
     "usr/lib/x86_64-linux-gnu",
     "lib/x86_64-linux-gnu",
@@ -30,7 +30,7 @@ const LIBRARIES: [&str; 6] = [
     "lib",
 ];
 
-/// Where packages put firmware and option ROMs.
+/// Directories of firmware and option ROMs in packages.
 const FIRMWARE: [&str; 4] = [
     "usr/share/qemu",
     "usr/share/seabios",
@@ -38,52 +38,52 @@ const FIRMWARE: [&str; 4] = [
     "usr/share/OVMF",
 ];
 
-/// Where packages put QEMU's modules.
+/// Directories of QEMU's modules in packages.
 const MODULES: [&str; 2] = ["usr/lib/x86_64-linux-gnu/qemu", "usr/lib/qemu"];
 
 /// Why an unpacked QEMU does not work.
 #[derive(Debug, thiserror::Error)]
-pub enum PrivateQemuError {
-    /// The packages lack a file that is needed to start it.
-    #[error("the packages hold no {what}")]
+pub enum UnpackedQemuError {
+    /// A file is missing in the packages.
+    #[error("the packages contain no {what}")]
     Lacks {
-        /// What is missing.
+        /// The missing file.
         what: &'static str,
     },
-    /// It fails when it is started.
-    #[error("the unpacked QEMU does not run")]
-    Fails(#[from] ChildError),
-    /// It is older than what is needed.
+    /// QEMU failed.
+    #[error("the unpacked QEMU failed")]
+    Fails(#[from] CommandError),
+    /// QEMU is too old.
     #[error(
-        "the packages hold QEMU {found}, which is older than {}",
+        "the packages contain QEMU {found}, which is older than {}",
         QemuVersion::OLDEST
     )]
     TooOld {
-        /// Its version.
+        /// The version.
         found: QemuVersion,
     },
-    /// It starts and says something else than QEMU does.
-    #[error("the unpacked QEMU says `{printed}` to {asked}")]
+    /// The output is not that of QEMU.
+    #[error("the unpacked QEMU printed `{printed}` for {asked}")]
     Odd {
-        /// What it was asked.
+        /// The arguments.
         asked: &'static str,
-        /// What it said.
+        /// The output.
         printed: String,
     },
 }
 
-/// How a QEMU below some root is started.
+/// A QEMU below a root directory, and how to start it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Launch {
+pub(crate) struct UnpackedQemu {
     pub(crate) program: PathBuf,
     pub(crate) prefix_args: Vec<String>,
     pub(crate) env: BTreeMap<String, String>,
 }
 
-impl Launch {
-    /// Works out how to start the QEMU below `root`.
-    pub(crate) fn below(root: &Path) -> Result<Self, PrivateQemuError> {
-        let missing = |what| PrivateQemuError::Lacks { what };
+impl UnpackedQemu {
+    /// Finds QEMU, its loader and its directories below `root`.
+    pub(crate) fn below(root: &Path) -> Result<Self, UnpackedQemuError> {
+        let missing = |what| UnpackedQemuError::Lacks { what };
         let stays_inside = |path: &PathBuf| {
             let real = (path.canonicalize(), root.canonicalize());
             matches!(real, (Ok(path), Ok(root)) if path.is_file() && path.starts_with(&root))
@@ -92,11 +92,11 @@ impl Launch {
             .iter()
             .map(|loader| root.join(loader))
             .find(stays_inside);
-        let qemu = Some(root.join("usr/bin").join(PROGRAM)).filter(stays_inside);
+        let qemu = Some(root.join("usr/bin").join(QEMU_PROGRAM)).filter(stays_inside);
         let mut prefix_args = vec![
             "--library-path".to_owned(),
             directories(root, &LIBRARIES).join(":"),
-            shown(&qemu.ok_or(missing(PROGRAM))?),
+            shown(&qemu.ok_or(missing(QEMU_PROGRAM))?),
         ];
         for directory in directories(root, &FIRMWARE) {
             prefix_args.extend(["-L".to_owned(), directory]);
@@ -113,13 +113,13 @@ impl Launch {
         })
     }
 
-    fn run(&self, what: &str, args: &[&str], input: &[u8]) -> Result<Vec<String>, ChildError> {
+    fn run(&self, what: &str, args: &[&str], input: &[u8]) -> Result<Vec<String>, CommandError> {
         let mut command = Command::new(&self.program);
         command.args(&self.prefix_args).args(args).envs(&self.env);
-        Ok(Run {
+        Ok(BoundedCommand {
             what,
             command,
-            deadline: DEADLINE,
+            deadline: START_TIMEOUT,
             input,
         }
         .succeed(|_| {})?
@@ -139,19 +139,18 @@ fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Tries a QEMU out of packages and returns its version: that it starts, that it is new enough,
-/// that it has an emulating accelerator, which on some releases is a module of its own, and that it was
-/// built with seccomp.
-pub(crate) fn check(root: &Path) -> Result<String, PrivateQemuError> {
-    let launch = Launch::below(root)?;
+/// Checks an unpacked QEMU and returns its version: it must start, be new enough, have TCG (a module on
+/// some releases) and seccomp support.
+pub(crate) fn check(root: &Path) -> Result<String, UnpackedQemuError> {
+    let launch = UnpackedQemu::below(root)?;
     let printed = launch.run("qemu -version", &["-version"], b"")?.join("\n");
-    let odd = |asked, printed: &str| PrivateQemuError::Odd {
+    let odd = |asked, printed: &str| UnpackedQemuError::Odd {
         asked,
         printed: printed.to_owned(),
     };
     let found = QemuVersion::parse(&printed).ok_or_else(|| odd("-version", &printed))?;
     if found < QemuVersion::OLDEST {
-        return Err(PrivateQemuError::TooOld { found });
+        return Err(UnpackedQemuError::TooOld { found });
     }
     let args = "-machine none -accel tcg -nodefaults -display none -no-user-config -qmp stdio";
     let sandbox = ["-sandbox", SANDBOX];
@@ -173,8 +172,7 @@ pub(crate) fn check(root: &Path) -> Result<String, PrivateQemuError> {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: where files are looked for; that an unpacked QEMU runs is checked whenever one is
-    //! unpacked.
+    //! **Scope**: the search for files. Provisioning checks that an unpacked QEMU runs.
 
     use super::*;
 
@@ -185,23 +183,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outside_the_root_is_started() {
+    fn links_out_of_the_root_are_not_followed() {
         let root = tempfile::tempdir().unwrap();
         let root = root.path();
         put(root, "usr/bin/qemu-system-x86_64");
-        // Packages make this link for a system that they are the root of.
+        // A link as in packages, relative to the root of an installed system.
         std::fs::create_dir(root.join("lib64")).unwrap();
         std::os::unix::fs::symlink("/bin/sh", root.join("lib64/ld-linux-x86-64.so.2")).unwrap();
-        let lacks = Launch::below(root).unwrap_err();
+        let lacks = UnpackedQemu::below(root).unwrap_err();
         assert!(
-            matches!(lacks, PrivateQemuError::Lacks { what: "loader" }),
+            matches!(lacks, UnpackedQemuError::Lacks { what: "loader" }),
             "{lacks}"
         );
 
         put(root, "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
         put(root, "usr/share/seabios/bios.bin");
         put(root, "usr/lib/x86_64-linux-gnu/qemu/accel-tcg.so");
-        let launch = Launch::below(root).unwrap();
+        let launch = UnpackedQemu::below(root).unwrap();
         assert_eq!(
             launch.program,
             root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
@@ -220,9 +218,9 @@ mod tests {
     fn packages_without_qemu_are_refused() {
         let root = tempfile::tempdir().unwrap();
         put(root.path(), "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2");
-        let lacks = Launch::below(root.path()).unwrap_err();
+        let lacks = UnpackedQemu::below(root.path()).unwrap_err();
         assert!(
-            matches!(lacks, PrivateQemuError::Lacks { what: PROGRAM }),
+            matches!(lacks, UnpackedQemuError::Lacks { what: QEMU_PROGRAM }),
             "{lacks}"
         );
     }
