@@ -177,7 +177,10 @@ fn a_store_of_others_costs_a_boot(topology: Topology) -> Result<()> {
     std::fs::set_permissions(store.folder(), Permissions::from_mode(0o777))?;
     let vm = Vm::restore_or_boot(&Manifest::find()?, &shape(topology)?, &store)?;
     ensure!(
-        matches!(vm.start(), Start::ColdFallback(WarmError::Foreign { .. })),
+        matches!(
+            vm.start(),
+            Start::ColdFallback(WarmError::NotPrivate { .. })
+        ),
         "{:?}",
         vm.start()
     );

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use guest_vm::artifacts::Store;
-use guest_vm::qemu::{GuestMemory, InheritedFds, Topology, arguments};
+use guest_vm::qemu::{GuestMemory, Topology, arguments};
 use guest_vm::vm::{Start, Vm};
 use guest_vm::warm::WarmStore;
 
@@ -95,7 +95,6 @@ fn plain(vms: &Vms) -> Vec<OsString> {
         &shape,
         &vms.accelerator,
         &vms.manifest,
-        InheritedFds::default(),
         &GuestMemory::Anonymous,
     );
     let cpu = match vms.accelerator {

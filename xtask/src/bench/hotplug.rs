@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use guest_vm::artifacts::Store;
 use guest_vm::guest::Agent;
 use guest_vm::guest::protocol::{Presence, Serial};
-use guest_vm::qemu::{GuestMemory, InheritedFds, Topology, arguments, slots};
+use guest_vm::qemu::{GuestMemory, Topology, arguments, slots};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::Vm;
 use guest_vm::warm::WarmStore;
@@ -83,15 +83,8 @@ struct Timings {
 impl TwoMonitors {
     fn boot(setup: &Setup, vms: &Vms) -> Result<Self> {
         let shape = shape(Topology::Q35, 1);
-        let wiring = InheritedFds::default();
         let manifest = &vms.manifest;
-        let arguments = arguments(
-            &shape,
-            &vms.accelerator,
-            manifest,
-            wiring,
-            &GuestMemory::Anonymous,
-        );
+        let arguments = arguments(&shape, &vms.accelerator, manifest, &GuestMemory::Anonymous);
         let RawQemu {
             monitors: [ours, other],
             agent,

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use command_fds::{CommandFdExt as _, FdMapping};
 use guest_vm::artifacts::QemuInstall;
 use guest_vm::process::OwnedProcess;
-use guest_vm::qemu::InheritedFds;
+use guest_vm::qemu::inherited_fds;
 use serde_json::{Value, json};
 
 /// The deadline of each read.
@@ -28,8 +28,7 @@ pub(super) struct RawQemu {
 impl RawQemu {
     /// Starts QEMU with these arguments, which define the first monitor and the agent's channel.
     pub(super) fn start(qemu: &QemuInstall, arguments: Vec<OsString>) -> Result<Self> {
-        let wiring = InheritedFds::default();
-        let second = wiring.ram + 1;
+        let second = inherited_fds::RAM + 1;
         let mut mappings = Vec::new();
         let mut channel = |child_fd| -> Result<UnixStream> {
             let (ours, theirs) = UnixStream::pair()?;
@@ -41,8 +40,8 @@ impl RawQemu {
             });
             Ok(ours)
         };
-        let monitors = [channel(wiring.qmp)?, channel(second)?];
-        let agent = channel(wiring.agent)?;
+        let monitors = [channel(inherited_fds::QMP)?, channel(second)?];
+        let agent = channel(inherited_fds::AGENT)?;
         let mut command = Command::new(&qemu.program);
         command
             .args(&qemu.prefix_args)

@@ -7,6 +7,7 @@ use crate::process::CommandError;
 
 /// Why QEMU or a kernel could not be provisioned.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ArtifactError {
     /// QEMU or the kernel is neither on the host nor available as a package.
     #[error("{}", instructions(.qemu.as_deref(), *.kernel))]

@@ -23,6 +23,7 @@ const VERSION_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a QEMU on the host cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum HostQemuError {
     /// There is no QEMU on `PATH`.
     #[error("`{QEMU_PROGRAM}` is not on PATH")]

@@ -209,6 +209,7 @@ fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
 
 /// Why there is no usable manifest.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManifestError {
     /// The manifest does not exist.
     #[error(

@@ -33,6 +33,7 @@ pub struct StoreLock {
 
 /// Why the store cannot be read, written or locked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// A file or directory of the store cannot be read or written.
     #[error("cannot access {}", path.display())]

@@ -43,6 +43,7 @@ const MODULES: [&str; 2] = ["usr/lib/x86_64-linux-gnu/qemu", "usr/lib/qemu"];
 
 /// Why an unpacked QEMU does not work.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnpackedQemuError {
     /// A file is missing in the packages.
     #[error("the packages contain no {what}")]

@@ -24,6 +24,7 @@ impl fmt::Display for Problem {
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The text is not valid TOML.
     #[error("cannot parse the configuration")]

@@ -1,6 +1,7 @@
 //! The guest: client of its agent, boot image and kernel.
 
 mod agent;
+mod built_file;
 pub mod image;
 pub mod kernel;
 

@@ -45,6 +45,7 @@ pub struct CommandOutput {
 
 /// Why a program has no result.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommandError {
     /// The program could not be started.
     #[error("cannot start {what}")]

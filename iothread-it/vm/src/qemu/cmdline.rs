@@ -58,24 +58,13 @@ impl VmSpec {
 }
 
 /// Numbers of the descriptors that QEMU inherits, after its standard streams.
-#[derive(Debug, Clone, Copy)]
-pub struct InheritedFds {
+pub mod inherited_fds {
     /// The QMP socket.
-    pub qmp: i32,
+    pub const QMP: i32 = 3;
     /// The socket of the guest agent.
-    pub agent: i32,
+    pub const AGENT: i32 = 4;
     /// The memory file, if there is one.
-    pub ram: i32,
-}
-
-impl Default for InheritedFds {
-    fn default() -> Self {
-        Self {
-            qmp: 3,
-            agent: 4,
-            ram: 5,
-        }
-    }
+    pub const RAM: i32 = 5;
 }
 
 /// The backend of the guest's memory.
@@ -105,15 +94,14 @@ pub fn arguments(
     spec: &VmSpec,
     accelerator: &Accelerator,
     manifest: &Manifest,
-    wiring: InheritedFds,
     memory: &GuestMemory<'_>,
 ) -> Vec<OsString> {
     let mut line = CommandLine::default();
     line.option("sandbox", SANDBOX);
     line.machine(spec, accelerator, memory);
-    line.memory(spec, wiring, memory, manifest.qemu.opens_ram_read_only());
+    line.memory(spec, memory, manifest.qemu.opens_ram_read_only());
     line.guest(&manifest.guest);
-    line.channels(wiring);
+    line.channels();
     line.iothreads(spec);
     line.hotplug_buses(spec);
     line.0.extend_from_slice(spec.cold.arguments());
@@ -156,13 +144,7 @@ impl CommandLine {
     }
 
     /// Opens the memory by its descriptor, so that it is the file that was checked.
-    fn memory(
-        &mut self,
-        spec: &VmSpec,
-        wiring: InheritedFds,
-        memory: &GuestMemory<'_>,
-        opens_read_only: bool,
-    ) {
+    fn memory(&mut self, spec: &VmSpec, memory: &GuestMemory<'_>, opens_read_only: bool) {
         let share = match memory {
             GuestMemory::Anonymous => return,
             GuestMemory::Draft(_) => true,
@@ -171,7 +153,7 @@ impl CommandLine {
         let mut backend = json!({
             "qom-type": "memory-backend-file",
             "id": "ram",
-            "mem-path": format!("/proc/self/fd/{}", wiring.ram),
+            "mem-path": format!("/proc/self/fd/{}", inherited_fds::RAM),
             "size": spec.memory_bytes(),
             "share": share,
         });
@@ -194,12 +176,18 @@ impl CommandLine {
 
     /// Channels are inherited descriptors: they leave no files, and no other process can connect. The
     /// console is standard output.
-    fn channels(&mut self, wiring: InheritedFds) {
+    fn channels(&mut self) {
         self.option("chardev", "stdio,id=console,signal=off");
         self.option("serial", "chardev:console");
-        self.option("chardev", format!("socket,id=qmp,fd={}", wiring.qmp));
+        self.option(
+            "chardev",
+            format!("socket,id=qmp,fd={}", inherited_fds::QMP),
+        );
         self.option("mon", "chardev=qmp,mode=control");
-        self.option("chardev", format!("socket,id=agent,fd={}", wiring.agent));
+        self.option(
+            "chardev",
+            format!("socket,id=agent,fd={}", inherited_fds::AGENT),
+        );
         self.option("device", "virtio-serial-pci,id=serial0");
         let port = guest_agent::protocol::PORT_NAME;
         self.option(
@@ -300,14 +288,7 @@ mod tests {
         let accelerator = Accelerator::Tcg {
             why: "a test".into(),
         };
-        let wiring = InheritedFds::default();
-        let arguments = arguments(
-            &spec,
-            &accelerator,
-            &manifest,
-            wiring,
-            &GuestMemory::Anonymous,
-        );
+        let arguments = arguments(&spec, &accelerator, &manifest, &GuestMemory::Anonymous);
         let mut text = String::new();
         for argument in &arguments {
             let argument = argument.to_string_lossy();

@@ -11,7 +11,7 @@ mod topology;
 pub mod trace;
 
 pub use accel::Accelerator;
-pub use cmdline::{GuestMemory, InheritedFds, VmSpec, arguments};
+pub use cmdline::{GuestMemory, VmSpec, arguments, inherited_fds};
 pub(crate) use ram::open_regular;
 pub use ram::{DraftRam, TemplateRam};
 pub use topology::{Topology, UnknownTopology, slots};

@@ -13,6 +13,7 @@ use qmp_client::wait::Deadline;
 
 /// Why a VM did not start, is not as requested, or did not shut down.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VmError {
     /// QEMU could not be executed.
     #[error("cannot start QEMU")]

@@ -13,7 +13,7 @@ use crate::artifacts::{Manifest, QemuInstall};
 use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
 use crate::process::OwnedProcess;
-use crate::qemu::{self, Accelerator, GuestMemory, InheritedFds, VmSpec};
+use crate::qemu::{self, Accelerator, GuestMemory, VmSpec, inherited_fds};
 use crate::warm::{TemplateKey, WarmError};
 use qmp_client::command::Quit;
 use qmp_client::wait::Deadline;
@@ -50,13 +50,7 @@ impl<'a> LaunchSpec<'a> {
     }
 
     fn arguments(&self, memory: &GuestMemory<'_>) -> Vec<OsString> {
-        qemu::arguments(
-            self.spec,
-            self.accelerator,
-            self.manifest,
-            InheritedFds::default(),
-            memory,
-        )
+        qemu::arguments(self.spec, self.accelerator, self.manifest, memory)
     }
 
     /// Returns the part that a template can be made of, or `None` if there are cold-plugged devices.
@@ -107,14 +101,13 @@ impl RunningQemu {
         let (qmp, qmp_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
         let qmp = wrap_monitor(qmp).map_err(VmError::Channel)?;
         let (agent, agent_theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-        let wiring = InheritedFds::default();
         let mut passed = vec![
-            (OwnedFd::from(qmp_theirs), wiring.qmp),
-            (OwnedFd::from(agent_theirs), wiring.agent),
+            (OwnedFd::from(qmp_theirs), inherited_fds::QMP),
+            (OwnedFd::from(agent_theirs), inherited_fds::AGENT),
         ];
         if let Some(file) = memory.file() {
             let file = file.try_clone().map_err(VmError::Channel)?;
-            passed.push((file.into(), wiring.ram));
+            passed.push((file.into(), inherited_fds::RAM));
         }
         let mut arguments = launch.arguments(memory);
         if let (Some(trace), GuestMemory::Anonymous | GuestMemory::Template(_)) =

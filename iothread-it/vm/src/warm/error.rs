@@ -5,6 +5,7 @@ use std::time::Duration;
 
 /// Why a guest could not be restored from a template.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WarmError {
     /// A file or folder of the store cannot be read or written.
     #[error("cannot access {}", path.display())]

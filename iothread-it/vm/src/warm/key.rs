@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::artifacts::{GuestImage, Origin};
     use crate::config::{HypervisorConfig, IoThreads, Machine};
-    use crate::qemu::{Accelerator, GuestMemory, InheritedFds, Topology, VmSpec, arguments};
+    use crate::qemu::{Accelerator, GuestMemory, Topology, VmSpec, arguments};
 
     struct Fixture {
         directory: tempfile::TempDir,
@@ -151,13 +151,11 @@ mod tests {
         }
 
         fn key(&self) -> TemplateKey {
-            let wiring = InheritedFds::default();
             let manifest = &self.manifest;
             let line = arguments(
                 &self.spec,
                 &self.accelerator,
                 manifest,
-                wiring,
                 &GuestMemory::Anonymous,
             );
             TemplateKey::of(&self.manifest, &line).unwrap()

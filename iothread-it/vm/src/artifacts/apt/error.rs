@@ -8,6 +8,7 @@ use crate::process::CommandError;
 
 /// Why packages could not be fetched or unpacked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AptError {
     /// apt is not installed.
     #[error(

@@ -126,7 +126,7 @@ fn keys_without_an_effect_are_refused_with_line_and_key() {
         problems("indep_iothreads = 4\nblock_device_driver = \"nvdimm\""),
         [
             "line 2: `indep_iothreads` is 4, and has no effect without `enable_iothreads = true`",
-            "line 3: `block_device_driver` is one that no IOThread serves, but `indep_iothreads = 4`; use \"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\"",
+            "line 3: `block_device_driver` is a driver without IOThread support, but `indep_iothreads = 4`; use \"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\"",
         ]
     );
     assert_eq!(
@@ -199,7 +199,7 @@ fn native_aio_without_direct_io_is_refused() {
     assert_eq!(
         problems(native),
         [
-            "line 2: `block_device_aio` is \"native\", which QEMU takes only with \
+            "line 2: `block_device_aio` is \"native\", which QEMU accepts only with \
              `block_device_cache_set = true` and `block_device_cache_direct = true`"
         ]
     );

@@ -95,7 +95,7 @@ impl Check<'_> {
         }
         if let (Some(driver), DiskDriver::Other) = (driver, driven) {
             let message = format!(
-                "does not support IOThreads, but `indep_iothreads = {count}`; use {}",
+                "is a driver without IOThread support, but `indep_iothreads = {count}`; use {}",
                 DiskDriver::SUPPORTED
             );
             self.keys.wrong(driver, message);

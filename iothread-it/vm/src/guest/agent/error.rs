@@ -6,6 +6,7 @@ use qmp_client::wait::Deadline;
 
 /// Why a request to the agent has no result.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AgentError {
     /// The agent reported a failure.
     #[error("guest agent: {0}")]

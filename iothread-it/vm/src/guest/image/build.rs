@@ -6,11 +6,14 @@ use object::elf::{EM_X86_64, PT_INTERP};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use sha2::{Digest as _, Sha256};
 
-use super::inputs::{Inputs, Wanted};
 use super::modules::{Module, ModuleError, closure};
 use super::signature;
-use crate::artifacts::{GuestImage, KernelInstall, hex, write_atomically};
+use crate::artifacts::{FileState, GuestImage, KernelInstall, hex};
 use crate::cpio::Archive;
+use crate::guest::built_file;
+
+/// Version of the layout. Images of another version are rebuilt.
+const LAYOUT: u32 = 4;
 
 /// The modules that the guest loads: drivers of both kinds of disks and of the port of the agent.
 const MODULES: [&str; 5] = [
@@ -23,6 +26,7 @@ const MODULES: [&str; 5] = [
 
 /// Why a boot image could not be built.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImageError {
     /// The agent cannot be read.
     #[error("cannot read the guest agent {}", path.display())]
@@ -67,13 +71,19 @@ pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestIm
         reason,
     })?;
     let agent_sha256 = hex(&Sha256::digest(&program));
-    let wanted = Wanted {
-        agent_sha256: &agent_sha256,
-        modules: &kernel.modules,
-        names: &MODULES,
-    };
-    if !is_current(&wanted, out) {
-        make(program, &wanted, out)?;
+    let names = MODULES.map(str::to_owned);
+    let key = (LAYOUT, agent_sha256.clone(), names, kernel.modules.clone());
+    if !built_file::is_current(out, &key) {
+        let modules = closure(&kernel.modules, &MODULES)?;
+        let unwritable = |source| ImageError::Unwritable {
+            path: out.into(),
+            source,
+        };
+        let list = kernel.modules.join("modules.builtin");
+        let inputs = modules.iter().map(|module| &module.path).chain([&list]);
+        let inputs = inputs.map(|path| FileState::of(path));
+        let inputs = inputs.collect::<Result<_, _>>().map_err(unwritable)?;
+        built_file::write(out, &pack(program, modules), key, inputs).map_err(unwritable)?;
     }
     Ok(GuestImage {
         kernel: kernel.image.clone(),
@@ -99,40 +109,6 @@ fn check_agent(program: &[u8]) -> Result<(), &'static str> {
         return Err("is not static, but the image contains no libraries");
     }
     Ok(())
-}
-
-fn note_of(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".inputs.json");
-    name.into()
-}
-
-fn is_current(wanted: &Wanted<'_>, out: &Path) -> bool {
-    let note = std::fs::read(note_of(out)).ok();
-    let note = note.and_then(|text| serde_json::from_slice::<Inputs>(&text).ok());
-    // The image is small enough to hash it each time, so that a damaged one is not booted.
-    let image = std::fs::read(out)
-        .ok()
-        .map(|bytes| hex(&Sha256::digest(bytes)));
-    matches!((note, image), (Some(note), Some(image)) if note.fit(wanted, &image))
-}
-
-fn make(agent: Vec<u8>, wanted: &Wanted<'_>, out: &Path) -> Result<(), ImageError> {
-    let modules = closure(wanted.modules, wanted.names)?;
-    let mut read: Vec<_> = modules.iter().map(|module| module.path.clone()).collect();
-    read.push(wanted.modules.join("modules.builtin"));
-    let image = pack(agent, modules);
-    let inputs = Inputs::of(wanted, &read, hex(&Sha256::digest(&image)));
-    // Written last: without a matching note, an image is not used.
-    let note = serde_json::to_vec_pretty(&inputs).map_err(std::io::Error::from);
-    let written = note.and_then(|note| {
-        write_atomically(out, &image)?;
-        write_atomically(&note_of(out), &note)
-    });
-    written.map_err(|source| ImageError::Unwritable {
-        path: out.into(),
-        source,
-    })
 }
 
 /// Packs the files; see the table in the documentation of [`super`].
@@ -236,7 +212,7 @@ mod tests {
             "a truncated image"
         );
 
-        std::fs::remove_file(note_of(&place.out())).unwrap();
+        std::fs::remove_file(built_file::note_path(&place.out())).unwrap();
         assert_ne!(place.build(), fourth, "an image of unknown origin");
     }
 

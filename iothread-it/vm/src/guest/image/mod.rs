@@ -11,13 +11,12 @@
 //! The image of a place also has all modules of the kernel in `/lib/modules/RELEASE`
 //! ([`with_modules`]). The archive is not compressed, because decompression is slow on emulated CPUs.
 
-mod archive;
+mod all_modules;
 mod build;
-mod inputs;
 mod modinfo;
 mod modules;
 mod signature;
 
-pub use archive::with_modules;
+pub use all_modules::with_modules;
 pub use build::{ImageError, build};
 pub use modules::ModuleError;

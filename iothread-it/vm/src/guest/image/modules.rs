@@ -18,6 +18,7 @@ pub(super) struct Module {
 
 /// Why a kernel's modules cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ModuleError {
     /// A file or directory cannot be read.
     #[error("cannot read {}", path.display())]

@@ -6,6 +6,7 @@ use std::io::Read as _;
 
 /// Why a kernel cannot be extracted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnpackError {
     /// The file has no boot header of version 2.08 (Linux 2.6.26) or newer.
     #[error("it has no bzImage header with a payload")]

@@ -8,14 +8,14 @@ mod pvh;
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 pub use bzimage::UnpackError;
 
-use crate::artifacts::{FileState, write_atomically};
+use super::built_file;
+use crate::artifacts::FileState;
 
 /// Why a kernel cannot be booted decompressed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum UncompressedError {
     /// The file is not a supported bzImage.
     #[error("cannot decompress the kernel {}: {source}", path.display())]
@@ -41,13 +41,8 @@ pub enum UncompressedError {
     },
 }
 
-/// The input and output files of a decompression, stored beside the output.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    packed: FileState,
-    unpacked: FileState,
-}
+/// Version of the output. Files of another version are rebuilt.
+const LAYOUT: u32 = 1;
 
 /// Decompresses the kernel `image` to `out`, unless `out` is up to date.
 ///
@@ -58,10 +53,8 @@ pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
         let path = path.to_owned();
         move |source| UncompressedError::Io { path, source }
     };
-    let mut note_path = out.as_os_str().to_owned();
-    note_path.push(".inputs.json");
-    let note_path = PathBuf::from(note_path);
-    if is_current(&note_path, image, out) {
+    let key = (LAYOUT, image.to_owned());
+    if built_file::is_current(out, &key) {
         return Ok(());
     }
     let packed = FileState::of(image).map_err(io(image))?;
@@ -73,22 +66,7 @@ pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
     if !pvh::has_entry(&kernel) {
         return Err(UncompressedError::NoPvh { path: image.into() });
     }
-    write_atomically(out, &kernel).map_err(io(out))?;
-    let unpacked = FileState::of(out).map_err(io(out))?;
-    let note = serde_json::to_vec_pretty(&Note { packed, unpacked });
-    // Written last: without a matching note, a file is not used.
-    let written = note.map_err(Into::into);
-    let written = written.and_then(|note| write_atomically(&note_path, &note));
-    written.map_err(io(&note_path))
-}
-
-fn is_current(note: &Path, image: &Path, out: &Path) -> bool {
-    let note = std::fs::read(note).ok();
-    let note = note.and_then(|text| serde_json::from_slice::<Note>(&text).ok());
-    note.is_some_and(|note| {
-        FileState::of(image).is_ok_and(|packed| packed == note.packed)
-            && FileState::of(out).is_ok_and(|unpacked| unpacked == note.unpacked)
-    })
+    built_file::write(out, &kernel, key, vec![packed]).map_err(io(out))
 }
 
 #[cfg(test)]

@@ -10,25 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::ImageError;
 use super::modinfo::{ModuleName, aliases, depends};
 use super::modules::{ModuleError, Tree, uncompressed};
-use crate::artifacts::{FileState, GuestImage, KernelInstall, Progress, write_atomically};
+use crate::artifacts::{FileState, GuestImage, KernelInstall, Progress};
 use crate::cpio::Archive;
-
-/// The inputs of an image, stored beside it.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    layout: u32,
-    /// `modules.builtin` stands for all files of the kernel package.
-    kernel: FileState,
-    /// The boot image without these modules.
-    plain: FileState,
-    image: FileState,
-}
+use crate::guest::built_file;
 
 /// Version of the layout. Images of another version are rebuilt.
 const LAYOUT: u32 = 1;
@@ -52,20 +39,14 @@ pub fn with_modules(
         initramfs: out.to_owned(),
         ..plain.clone()
     };
-    let note_path = out.with_added_extension("inputs.json");
-    let kernel_state = FileState::of(&kernel.modules.join("modules.builtin")).map_err(unusable)?;
-    let plain_state = FileState::of(&plain.initramfs).map_err(unusable)?;
-    let note = std::fs::read(&note_path).ok();
-    let note = note.and_then(|text| serde_json::from_slice::<Note>(&text).ok());
-    let is_current = |note: &Note| {
-        note.layout == LAYOUT
-            && note.kernel == kernel_state
-            && note.plain == plain_state
-            && note.image.is_unchanged()
-    };
-    if note.as_ref().is_some_and(is_current) {
+    let key = (LAYOUT, kernel.modules.clone(), plain.initramfs.clone());
+    if built_file::is_current(out, &key) {
         return Ok(made);
     }
+    // `modules.builtin` stands for all files of the kernel package.
+    let inputs = [&kernel.modules.join("modules.builtin"), &plain.initramfs];
+    let inputs = inputs.map(|path| FileState::of(path).map_err(unusable));
+    let inputs = inputs.into_iter().collect::<Result<_, _>>()?;
     progress.started(&format!("packing the modules of {}", kernel.release));
     let packed = pack(kernel);
     progress.finished();
@@ -73,17 +54,7 @@ pub fn with_modules(
     // Archives start at a multiple of four.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes.extend(packed?.to_bytes());
-    let written = write_atomically(out, &bytes).and_then(|()| {
-        let note = Note {
-            layout: LAYOUT,
-            kernel: kernel_state,
-            plain: plain_state,
-            image: FileState::of(out)?,
-        };
-        // Written last: without a matching note, an image is not used.
-        write_atomically(&note_path, &serde_json::to_vec_pretty(&note)?)
-    });
-    written.map_err(unusable)?;
+    built_file::write(out, &bytes, key, inputs).map_err(unusable)?;
     Ok(made)
 }
 
