@@ -14,7 +14,7 @@ use super::parcel::{Parcel, ParcelError};
 use super::{Supply, environment};
 use guest_vm::artifacts::FileState;
 use guest_vm::guest::AgentError;
-use guest_vm::guest::protocol::{Exit, FailureKind, Notice, Program, Serial};
+use guest_vm::guest::protocol::{Exit, Notice, Program, Serial};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{Vm, VmError};
 use guest_vm::warm::WarmStore;
@@ -71,19 +71,11 @@ impl GuestError {
 pub(super) struct Guest {
     vm: Vm,
     scratch: ScratchDir,
-    /// The test binaries that are there, as they were, with their programs' variables.
-    delivered: HashMap<PathBuf, Delivered>,
-    /// The bytes of all deliveries.
-    delivered_bytes: u64,
-    disks: usize,
-    scratch_node: Option<String>,
-    well: Cell<bool>,
-    has_run_tests: Cell<bool>,
-}
-
-#[derive(Debug)]
-struct Delivered {
-    state: FileState,
+    /// The binary, as it was when it was delivered.
+    executable: (PathBuf, FileState),
+    /// Its folder.
+    directory: PathBuf,
+    /// The variables of its programs.
     environment: Vec<(String, String)>,
 }
 
