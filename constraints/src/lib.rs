@@ -36,7 +36,7 @@
 //!
 //! A runner that has other places than this one speaks with the binaries too: `--verdicts` lists tests
 //! with their verdicts as JSON lines, `KATA_TEST_PLACE` names the place that a binary is in,
-//! `KATA_TEST_TIME_SCALE` makes time limits longer there, and `KATA_TEST_LEAVE` is a file with the
+//! `KATA_TEST_TIME_SCALE` makes time limits longer there, and `KATA_TEST_EXCLUDE_FILE` is a file with the
 //! tests that are left to other places.
 //!
 //! # What becomes of a test
@@ -78,15 +78,17 @@
 //! all binaries in `KATA_TEST_BINARY_IDS`), as does nextest; a binary that is started by hand guesses it.
 
 mod contract;
-mod elsewhere;
-mod halt;
 mod harness;
+mod json;
 mod libtest;
 mod measure;
 mod metadata;
 mod one_version;
 mod record;
 mod registry;
+mod report;
+mod runner_env;
+mod runtime_skip;
 mod session;
 mod sys;
 
@@ -161,8 +163,8 @@ pub use kata_test_macros::test;
 
 pub use crate::measure::measure;
 #[doc(inline)]
-pub use kata_test_host::{Evidence, Reason, Verdict, constraint, facts};
-use kata_test_host::{names, verdict};
+pub use kata_test_host::{Evidence, Reason, ReasonKind, Verdict, constraint, facts};
+use kata_test_host::{names, reason};
 
 /// What the macros expand to. Not for use by hand, and without any promise of stability.
 ///
@@ -171,11 +173,11 @@ use kata_test_host::{names, verdict};
 #[doc(hidden)]
 pub mod __private_0_1_0 {
     pub use crate::constraint::agree;
-    pub use crate::halt::{require, skip};
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
     pub use crate::metadata::{serial, timeout};
     pub use crate::registry::{Required, Target, Test, succeeded};
+    pub use crate::runtime_skip::{require, skip};
     #[cfg(not(all(target_os = "linux", not(miri))))]
     pub use inventory;
     pub use kata_test_macros::require as require_in;
@@ -185,8 +187,7 @@ pub mod __private_0_1_0 {
 #[doc(hidden)]
 pub mod __runner {
     pub use crate::contract::{EXPECT, FACTS, MAY_SKIP};
-    pub use crate::elsewhere::{ENVIRONMENT, HERE, LEAVE, PLACE};
-    pub use crate::harness::Missing;
+    pub use crate::harness::UnmetCounts;
     pub use crate::measure::Measures;
     pub use crate::record::opt_ins::ENDING;
     pub use crate::record::{
@@ -194,6 +195,7 @@ pub mod __runner {
         point_latest, prune, run_folder, start_time,
     };
     pub use crate::registry::{BINARY_ID, BINARY_IDS};
+    pub use crate::runner_env::{ENVIRONMENT, EXCLUDE_FILE, HERE, PLACE};
     pub use crate::session::is_of_a_session;
 }
 

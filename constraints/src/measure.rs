@@ -1,23 +1,21 @@
-//! Figures that a running test reports about itself.
+//! Figures that a running test reports.
 //!
-//! In a forked test they go up a pipe to the harness; under libtest they are kept by the thread
-//! that runs the test.
+//! A forked test reports them to its harness; under libtest and `--in-process`, the thread that runs
+//! the test keeps them.
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::sync::OnceLock;
 
-use nix::errno::Errno;
-use nix::unistd::{Pid, getpid};
+use crate::report;
+use crate::sys::Message;
 
 /// Named figures in the order in which they were first reported.
 pub type Measures = Vec<(String, f64)>;
 
-/// The longest name: a report has to fit into one atomic write.
+/// The longest name, in bytes.
 const LONGEST_NAME: usize = 200;
 
-/// Where a forked test reports to, and its process.
-static REPORTS: OnceLock<(OwnedFd, Pid)> = OnceLock::new();
+/// The kind of the message.
+const KIND: &str = "measure";
 
 thread_local! {
     static HERE: RefCell<Option<Measures>> = const { RefCell::new(None) };
@@ -42,8 +40,8 @@ pub fn measure(name: &str, value: f64) {
         !name.is_empty() && name.len() <= LONGEST_NAME && !name.contains(['\n', '\r']),
         "{name:?} cannot name a measure: it takes one line of 1 to {LONGEST_NAME} bytes"
     );
-    if REPORTS.get().is_some() {
-        send(&format!("measure {value} {name}"));
+    if report::is_open() {
+        report::send(Message::new(KIND, &[name, &value.to_string()]));
     } else {
         HERE.with_borrow_mut(|measures| {
             if let Some(measures) = measures {
@@ -53,31 +51,6 @@ pub fn measure(name: &str, value: f64) {
     }
 }
 
-/// Tells the harness what becomes of the test, if this is the process that was forked for it. What
-/// that has forked itself has the pipe too, and can be about to leave the test's body.
-pub(crate) fn report(line: &str) {
-    if REPORTS.get().is_some_and(|(_, test)| *test == getpid()) {
-        send(line);
-    }
-}
-
-fn send(line: &str) {
-    let Some((to, _)) = REPORTS.get() else { return };
-    let line = format!("{line}\n");
-    // A report is short enough for one write to be whole; a harness that is gone needs none.
-    while nix::unistd::write(to.as_fd(), line.as_bytes()) == Err(Errno::EINTR) {}
-}
-
-/// Makes this process a forked test that reports there.
-pub(crate) fn report_to(pipe: OwnedFd) {
-    let _ = REPORTS.set((pipe, getpid()));
-}
-
-/// The descriptor that leads there.
-pub(crate) fn report_fd() -> Option<RawFd> {
-    REPORTS.get().map(|(pipe, _)| pipe.as_raw_fd())
-}
-
 /// Runs `work` and returns what this thread measured meanwhile.
 pub(crate) fn collect<T>(work: impl FnOnce() -> T) -> (T, Measures) {
     HERE.set(Some(Measures::new()));
@@ -85,13 +58,13 @@ pub(crate) fn collect<T>(work: impl FnOnce() -> T) -> (T, Measures) {
     (result, HERE.take().unwrap_or_default())
 }
 
-/// Reads a line that [`measure`] sent.
-pub(crate) fn parse(line: &str) -> Option<(&str, f64)> {
-    let (value, name) = line.strip_prefix("measure ")?.split_once(' ')?;
-    Some((
-        name,
-        value.parse().ok().filter(|value: &f64| value.is_finite())?,
-    ))
+/// Reads a report of [`measure`].
+pub(crate) fn parse(message: &Message) -> Option<(&str, f64)> {
+    let [name, value] = &message.texts[..] else {
+        return None;
+    };
+    let value = value.parse().ok().filter(|value: &f64| value.is_finite())?;
+    (message.kind == KIND).then_some((name, value))
 }
 
 /// Keeps the newest value of each name.
@@ -104,7 +77,7 @@ pub(crate) fn put(measures: &mut Measures, name: &str, value: f64) {
 
 #[cfg(test)]
 mod tests {
-    //! Scope: one thread's measures and the line's form. The pipe is covered by the sample binary.
+    //! Scope: one thread's measures and the message. The sample binaries cover the pipe.
 
     use proptest::prelude::*;
 
@@ -128,15 +101,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lines_survive(value in any::<f64>(), name in "[^\r\n]{1,50}") {
-            let line = format!("measure {value} {name}");
+        fn reports_are_read_back(value in any::<f64>(), name in "[^\r\n]{1,50}") {
+            let message = Message::new(KIND, &[&name, &value.to_string()]);
             let expected = value.is_finite().then_some((name.as_str(), value));
-            prop_assert_eq!(parse(&line), expected);
+            prop_assert_eq!(parse(&message), expected);
         }
+    }
 
-        #[test]
-        fn garbage_never_panics(line in any::<String>()) {
-            let _ = parse(&line);
+    #[test]
+    fn other_messages_are_no_measures() {
+        for message in [
+            Message::new("passed", &["a", "1"]),
+            Message::new(KIND, &["a", "inf"]),
+            Message::new(KIND, &["a"]),
+        ] {
+            assert_eq!(parse(&message), None);
         }
     }
 }

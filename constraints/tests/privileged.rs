@@ -37,7 +37,7 @@ fn as_root() {
 
 /// A test that was given another user asks about the host as that user.
 #[kata_test(root, command = "cargo")]
-fn what_is_required_half_way_is_judged_as_the_tests_own_user() {
+fn require_is_evaluated_as_the_tests_user() {
     let said = Sample::build("halfway").run(&["users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(
@@ -57,7 +57,7 @@ fn folder_of_the_owner() -> tempfile::TempDir {
 }
 
 #[kata_test(root)]
-fn the_records_of_a_user_are_reached_by_no_link() {
+fn root_follows_no_link_to_a_users_records() {
     let folder = folder_of_the_owner();
     let [records, elsewhere] = ["records", "elsewhere"].map(|name| folder.path().join(name));
     for path in [&records, &elsewhere] {
@@ -77,7 +77,7 @@ fn the_records_of_a_user_are_reached_by_no_link() {
 
 /// Also below folders that are made on the way, and in root's own that others can write.
 #[kata_test(root)]
-fn folders_above_records_are_the_users_and_links_of_others_are_not_followed() {
+fn new_folders_above_records_belong_to_the_user() {
     let folder = folder_of_the_owner();
     let sample = Sample::build("sample");
     let pass = |records: &Path| {
@@ -111,18 +111,19 @@ mod of_the_runner {
     use super::{OWNER, folder_of_the_owner};
 
     #[kata_test(root)]
-    fn a_run_of_root_s_leaves_nothing_of_root_s_in_a_user_s_folder() {
+    fn a_run_of_root_leaves_no_file_of_root_in_a_users_folder() {
         let folder = folder_of_the_owner();
         let records = folder.path().join("kata-test");
         let run = Run::start(&records).expect("a run");
         run.describe("something").expect("run.json");
-        let why = Reason {
-            constraint: "a".to_owned(),
-            observed: "b".to_owned(),
-            source: "c".to_owned(),
-        };
+        let why = Reason::infrastructure("a", "b");
         run.fail("here", "p::it", "a", why).expect("a record");
-        run.name_binaries(&[Binary::default()]).expect("a list");
+        let executable = std::env::current_exe().expect("a path");
+        let binary = Binary {
+            executable,
+            ..Binary::default()
+        };
+        run.name_binaries(&[binary]).expect("a list");
         run.append("vm-1-p.jsonl").expect("records of a place");
         run.merge().expect("outcomes");
         all_are_the_owners(&records);
@@ -142,7 +143,7 @@ mod of_the_runner {
     }
 
     #[kata_test(root)]
-    fn root_writes_through_no_link_in_a_user_s_run() {
+    fn root_follows_no_link_in_a_users_run() {
         let folder = folder_of_the_owner();
         let precious = folder.path().join("precious");
         fs::write(&precious, "precious").expect("a file");
@@ -391,7 +392,7 @@ fn a_list_of_a_binary_with_threads_forks_nothing() {
 }
 
 #[kata_test(root, command("cargo", "setpriv"))]
-fn a_process_left_behind_is_killed_or_said_to_live_on() {
+fn a_leaked_process_that_cannot_be_killed_is_reported_as_running() {
     let sample = Sample::build("hostile");
     let args = ["--exact", "stops::leaving_another_users_process"];
     let mut command = without_cap_kill(&sample, &args);

@@ -34,10 +34,15 @@ mod hosts;
 pub mod names;
 #[doc(hidden)]
 #[cfg(unix)]
+pub mod reason;
+#[doc(hidden)]
+#[cfg(unix)]
 pub mod sys;
 #[doc(hidden)]
 #[cfg(unix)]
 pub mod verdict;
 
 #[cfg(unix)]
-pub use verdict::{Evidence, Reason, Verdict};
+pub use reason::{Reason, ReasonKind};
+#[cfg(unix)]
+pub use verdict::{Evidence, Verdict};

@@ -9,8 +9,8 @@ use super::{
     Binary, Job, JobTest, Outcome, Outlook, Phase, Plan, PlannedTest, Record, Run, RunnerError,
     Site, Stop, TestId,
 };
-use kata_test::__runner::{HERE, LEAVE};
-use kata_test_host::verdict::Reason;
+use kata_test::__runner::{EXCLUDE_FILE, HERE};
+use kata_test_host::reason::Reason;
 
 /// A test that has not run yet, and the places left to try.
 struct Pending<'a> {
@@ -60,7 +60,7 @@ impl Plan {
                 run.about_to_run(HERE, binary, test)?;
             }
         }
-        Ok((LEAVE, run.keep("left-to-places", list.as_bytes())?))
+        Ok((EXCLUDE_FILE, run.keep("left-to-places", list.as_bytes())?))
     }
 
     /// Runs the tests that the plan has not here, in their places, with their records in the run's
@@ -156,11 +156,7 @@ impl Plan {
         match &pending.broken {
             Some((index, why)) if pending.places.is_empty() => {
                 let place = &self.places[*index].name;
-                let reason = Reason {
-                    constraint: "the place comes up".to_owned(),
-                    observed: why.clone(),
-                    source: place.clone(),
-                };
+                let reason = Reason::infrastructure(why, place);
                 run.fail(place, &test.id.binary, &test.id.test, reason)
             }
             None if pending.places.is_empty() && !pending.ran => {
@@ -184,9 +180,9 @@ impl Plan {
                 }
             }
         }
-        let told = |(reason, places): (Reason, Vec<&str>)| Reason {
-            source: format!("{}; {}", reason.source, places.join(", ")),
-            ..reason
+        let told = |(mut reason, places): (Reason, Vec<&str>)| {
+            reason.source = format!("{}; {}", reason.source, places.join(", "));
+            reason
         };
         missing.into_iter().map(told).collect()
     }

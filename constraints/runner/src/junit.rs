@@ -6,7 +6,7 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::merge::ABOUT_TO_RUN;
 use super::{Outcome, Record, RunnerError};
-use kata_test_host::verdict::join;
+use kata_test_host::reason::join;
 
 /// A suite for each binary, a case for each test.
 pub(super) fn of(outcomes: &[Record]) -> Result<String, RunnerError> {

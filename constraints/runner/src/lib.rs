@@ -50,8 +50,8 @@ pub use conclusion::{Conclusion, conclude};
 pub use elsewhere::Audience;
 pub use error::RunnerError;
 pub use kata_test::__runner::{Outcome, Phase};
+pub use kata_test_host::reason::{Reason, ReasonKind};
 pub use kata_test_host::sys::{is_target, target_folder_of};
-pub use kata_test_host::verdict::Reason;
 pub use ledger::{
     Cited, Column, Findings, Ledger, Nowhere, Retried, Seen, Shared, Stale, Story, Unused,
 };

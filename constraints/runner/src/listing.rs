@@ -10,8 +10,8 @@ use super::elf::has_section;
 use super::record::reasons;
 use super::{Binary, RunnerError, Stop};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
+use kata_test_host::reason::Reason;
 use kata_test_host::sys::{Ran, command_until};
-use kata_test_host::verdict::Reason;
 
 /// What a runner asks a test binary with that has kata-test's harness.
 pub const LIST_ARGUMENTS: [&str; 2] = ["--list", "--verdicts"];
@@ -228,7 +228,7 @@ mod tests {
             r#"{"binary":"p::it","steps_per_ms":12.5}"#,
             "\n",
             r#"{"test":"a","verdict":"undetermined","open":true,"as_uid":null,"needs":"root","#,
-            r#""reasons":[{"constraint":"root","observed":"not recorded","source":"x"}],"#,
+            r#""reasons":[{"kind":"constraint","constraint":"root","observed":"not recorded","source":"x"}],"#,
             r#""issue":null,"reason":null,"timeout_ms":null}"#,
             "\n",
             r#"{"question":"env HOME","finding":"is","text":"/","source":"env"}"#,

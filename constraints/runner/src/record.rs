@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use kata_test::__runner::{Outcome, Phase};
-use kata_test_host::verdict::Reason;
+use kata_test_host::reason::Reason;
 
 /// What one process recorded about one test.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,32 +73,51 @@ macro_rules! by_word {
 by_word!(outcome: kata_test::__runner::Outcome);
 by_word!(phase: kata_test::__runner::Phase);
 
-/// The form of a reason, kept out of the core, which has no serde.
+/// Reasons in records, for serde.
 pub(super) mod reasons {
+    use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use kata_test_host::verdict::Reason;
+    use kata_test_host::reason::{Reason, ReasonKind};
 
     #[derive(Serialize, Deserialize)]
-    #[serde(remote = "Reason")]
     struct Form {
-        constraint: String,
+        kind: String,
+        constraint: Option<String>,
         observed: String,
         source: String,
     }
 
-    #[derive(Deserialize)]
-    struct Read(#[serde(with = "Form")] Reason);
-
-    #[derive(Serialize)]
-    struct Written<'a>(#[serde(with = "Form")] &'a Reason);
-
     pub(crate) fn serialize<S: Serializer>(reasons: &[Reason], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(reasons.iter().map(Written))
+        to.collect_seq(reasons.iter().map(|reason| Form {
+            kind: reason.kind.word().to_owned(),
+            constraint: reason.is_constraint().then(|| reason.constraint.clone()),
+            observed: reason.observed.clone(),
+            source: reason.source.clone(),
+        }))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Reason>, D::Error> {
-        let read = Vec::<Read>::deserialize(from)?;
-        Ok(read.into_iter().map(|Read(reason)| reason).collect())
+        let read = Vec::<Form>::deserialize(from)?;
+        let reason = |form: Form| {
+            let Form {
+                kind,
+                constraint,
+                observed,
+                source,
+            } = form;
+            match ReasonKind::from_word(&kind) {
+                Some(ReasonKind::Constraint) => {
+                    let constraint =
+                        constraint.ok_or_else(|| D::Error::missing_field("constraint"));
+                    Ok(Reason::constraint(constraint?, observed, source))
+                }
+                Some(ReasonKind::RuntimeSkip) => Ok(Reason::runtime_skip(observed, source)),
+                Some(ReasonKind::Leak) => Ok(Reason::leak(observed, source)),
+                Some(ReasonKind::Infrastructure) => Ok(Reason::infrastructure(observed, source)),
+                _ => Err(D::Error::custom(format!("unknown kind of reason {kind:?}"))),
+            }
+        };
+        read.into_iter().map(reason).collect()
     }
 }

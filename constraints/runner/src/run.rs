@@ -23,8 +23,8 @@ use kata_test::__runner::Measures;
 use kata_test::__runner::{
     Folder, LIFELINE, Outcome, Phase, RecordLine, make_root, point_latest, prune, run_folder,
 };
+use kata_test_host::reason::Reason;
 use kata_test_host::sys::pipe;
-use kata_test_host::verdict::Reason;
 
 /// A run about to happen: its id, and where its records go.
 #[derive(Debug)]
@@ -229,12 +229,10 @@ impl Run {
 
     /// Records that nothing ran a binary under another harness, which only this host can.
     pub(super) fn binary_nowhere(&self, binary: &str) -> Result<(), RunnerError> {
-        let why = Reason {
-            constraint: "this host".to_owned(),
-            observed: "it has another harness, and the places to run in leave this host out"
-                .to_owned(),
-            source: "plan".to_owned(),
-        };
+        let why = Reason::infrastructure(
+            "the binary has another harness, and the places to run in exclude this host",
+            "plan",
+        );
         self.tell(
             NOWHERE,
             1,

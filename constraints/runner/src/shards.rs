@@ -17,7 +17,7 @@ use super::merge::{ABOUT_TO_RUN, files, read};
 use super::report::Report;
 use super::{Outcome, Phase, Record, RunnerError, summary};
 use kata_test::__runner::make_root;
-use kata_test_host::verdict::Reason;
+use kata_test_host::reason::Reason;
 
 /// A test, by its binary's id and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -163,11 +163,10 @@ impl Record {
             attempt: ABOUT_TO_RUN,
             as_uid: 0,
             outcome: Outcome::Lost,
-            reasons: vec![Reason {
-                constraint: "a shard that runs it".to_owned(),
-                observed: "it can run, and ran in no shard".to_owned(),
-                source: listed,
-            }],
+            reasons: vec![Reason::infrastructure(
+                "it can run, and no shard ran it",
+                listed,
+            )],
             issue: None,
             reason: None,
             signal: None,

@@ -21,10 +21,10 @@ use super::listing::LIST_LIMIT;
 use super::relay::{Relayed, relay};
 use super::{Binary, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Stop};
 use kata_test::__runner::LIFELINE;
-use kata_test::__runner::{ENVIRONMENT, LEAVE, PLACE, is_of_a_session};
+use kata_test::__runner::{ENVIRONMENT, EXCLUDE_FILE, PLACE, is_of_a_session};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
+use kata_test_host::reason::Reason;
 use kata_test_host::sys::{Ran, command_within};
-use kata_test_host::verdict::Reason;
 
 /// The place's name, which stands in the records.
 const NAME: &str = "here:root";
@@ -37,7 +37,7 @@ const UNLIMITED: Duration = Duration::from_secs(10 * 60);
 const AROUND: Duration = Duration::from_secs(120);
 
 /// What a runner says to the harnesses that cargo runs, and not to those elsewhere.
-const SAID_TO_OTHERS: [&str; 4] = [LEAVE, EXPECT, MAY_SKIP, FACTS];
+const SAID_TO_OTHERS: [&str; 4] = [EXCLUDE_FILE, EXPECT, MAY_SKIP, FACTS];
 
 /// Why nobody becomes root.
 #[derive(Debug, thiserror::Error)]
@@ -135,11 +135,8 @@ impl Place for SudoPlace {
         let records = records_of(job.run, NAME, &job.binary.id)?;
         let silent = |name: &str| records.get(name).is_none_or(|kind| *kind == Outcome::Lost);
         for test in job.tests.iter().filter(|test| silent(&test.name)) {
-            let reason = Reason {
-                constraint: "the harness tells what became of its tests".to_owned(),
-                observed: ended.to_string(),
-                source: NAME.to_owned(),
-            };
+            let observed = format!("no record of this test: {ended}");
+            let reason = Reason::infrastructure(observed, NAME);
             job.run.fail(NAME, &job.binary.id, &test.name, reason)?;
         }
         Ok(())

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use super::junit::why;
 use super::ledger::{Ledger, and, attempts, names, plural};
 use super::{Outcome, Record, RunnerError, TestId, conclude};
-use kata_test::__runner::Missing;
-use kata_test_host::verdict::{Reason, join};
+use kata_test::__runner::UnmetCounts;
+use kata_test_host::reason::{Reason, ReasonKind, join};
 
 /// The page.
 pub(super) fn of(ledger: &Ledger) -> String {
@@ -25,11 +25,11 @@ pub(super) fn of(ledger: &Ledger) -> String {
     for (kind, of_kind) in &kinds {
         let _ = writeln!(page, "| {kind} | {} |", of_kind.len());
     }
-    let mut needs = Missing::new();
+    let mut needs = UnmetCounts::new();
     let skipped = kinds.get(&Outcome::Skipped).into_iter().flatten();
     skipped.for_each(|outcome| needs.count(&outcome.reasons));
     if let Some(missing) = needs.line() {
-        let _ = writeln!(page, "\nNeeded and missing: {}", escape(&missing));
+        let _ = writeln!(page, "\nUnmet requirements: {}", escape(&missing));
     }
     for (kind, of_kind) in &kinds {
         if *kind != Outcome::Passed {
@@ -43,7 +43,12 @@ pub(super) fn of(ledger: &Ledger) -> String {
         }
     }
     let passed = kinds.get(&Outcome::Passed).into_iter().flatten();
-    let is_left = |outcome: &&&Record| outcome.reasons.iter().any(|one| !one.is_a_need());
+    let is_left = |outcome: &&&Record| {
+        outcome
+            .reasons
+            .iter()
+            .any(|one| one.kind == ReasonKind::Leak)
+    };
     let mut left = passed.filter(is_left).peekable();
     if left.peek().is_some() {
         page +=

@@ -7,15 +7,15 @@ use std::path::Path;
 use crate::{Conclusion, Outcome, Run, RunnerError, Shards, conclude};
 use kata_test::__runner::Measures;
 use kata_test::__runner::{Phase, RecordLine};
-use kata_test_host::verdict::Reason;
+use kata_test_host::reason::Reason;
 
 fn line(test: &str, phase: Phase, outcome: Outcome) -> String {
-    let unmet = Reason {
-        constraint: "kernel >= 6.12".into(),
-        observed: "kernel is <6.1> & \"old\" | older".into(),
-        source: "uname".into(),
-    };
-    let left = Reason::left_behind("process 7 (sleep 60), killed".into(), "/proc");
+    let unmet = Reason::constraint(
+        "kernel >= 6.12",
+        "kernel is <6.1> & \"old\" | older",
+        "uname",
+    );
+    let left = Reason::leak("process 7 (sleep 60), killed", "/proc");
     let reasons = match (outcome, test) {
         (Outcome::Skipped, _) => vec![unmet],
         (Outcome::Passed, "leaks") => vec![left],

@@ -1,22 +1,21 @@
-//! The only constraints for which a test may be skipped.
+//! The allowance (`KATA_TEST_MAY_SKIP`): the only constraints for which a test may be skipped.
 
 use super::{MAY_SKIP, settings};
 use crate::constraint::keep;
 use crate::names::Names;
-use crate::verdict::{Reason, SAID};
+use crate::reason::{Reason, ReasonKind};
 
-/// The only constraints for which a test may be skipped.
+/// The constraints for which a test may be skipped.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     /// As it was written.
     text: String,
-    /// The constraints as reasons name them, which is atom by atom.
+    /// The names of the constraints in reasons.
     allowed: Names<'static>,
 }
 
 impl Allowance {
-    /// Reads a list of constraints, of probes (`when = path::of::probe`), and of `skip!`, by which
-    /// tests speak for themselves.
+    /// Reads a list of constraints, probes (`when = path::of::probe`) and `skip!`.
     pub(super) fn read(text: String) -> Result<Self, String> {
         let (constraints, mut allowed) = take_own(&text);
         for constraint in settings::constraints(MAY_SKIP, &constraints)? {
@@ -25,13 +24,15 @@ impl Allowance {
         Ok(Self { text, allowed })
     }
 
-    /// Says why a skip for these reasons is not allowed. Each of them has to be: a test that lacks
-    /// something else as well would hide that.
+    /// Why a skip for these reasons is not allowed, if it is not: every reason has to be allowed.
     pub(super) fn forbids(&self, reasons: &[Reason]) -> Option<String> {
         let mut forbidden = Names::new();
         for reason in reasons {
-            if !self.allows(&reason.constraint) {
-                forbidden.insert(&reason.constraint);
+            if !self.allows(reason) {
+                forbidden.insert(match reason.kind {
+                    ReasonKind::RuntimeSkip => RUNTIME_SKIP,
+                    _ => &reason.constraint,
+                });
             }
         }
         if forbidden.all().is_empty() {
@@ -50,35 +51,25 @@ impl Allowance {
 }
 
 impl Allowance {
-    /// Says whether a constraint as a reason names it is allowed: itself, or, if all of `any(…)` is
-    /// unmet, every part.
-    fn allows(&self, constraint: &str) -> bool {
-        if self.allowed.get(constraint).is_some() {
-            return true;
-        }
-        let Some(inner) = constraint.strip_prefix("any(") else {
-            return false;
-        };
-        let Some(inner) = inner.strip_suffix(')') else {
-            return false;
-        };
-        // A part can have commas of its own, as a range of versions has.
-        let mut part = String::new();
-        for piece in inner.split(", ") {
-            if !part.is_empty() {
-                part.push_str(", ");
-            }
-            part.push_str(piece);
-            if self.allows(&part) {
-                part.clear();
+    /// Whether a reason is allowed: its constraint, or every alternative of an unmet `any(…)`.
+    fn allows(&self, reason: &Reason) -> bool {
+        let is_allowed = |name: &String| self.allowed.get(name).is_some();
+        match reason.kind {
+            ReasonKind::RuntimeSkip => self.allowed.get(RUNTIME_SKIP).is_some(),
+            _ => {
+                let alternatives = reason.alternatives();
+                is_allowed(&reason.constraint)
+                    || !alternatives.is_empty() && alternatives.iter().all(is_allowed)
             }
         }
-        part.is_empty()
     }
 }
 
-/// Takes out what is no constraint that a text can name, and returns the rest, in which all else
-/// stands where it stood.
+/// The name of runtime skips in `KATA_TEST_MAY_SKIP`.
+const RUNTIME_SKIP: &str = "skip!";
+
+/// Removes `when = …` and `skip!` entries, replacing them with spaces so that error positions stay
+/// valid.
 fn take_own(text: &str) -> (String, Names<'static>) {
     let mut rest = String::new();
     let mut own = Names::new();
@@ -104,10 +95,10 @@ fn take_own(text: &str) -> (String, Names<'static>) {
     (rest, own)
 }
 
-/// What reasons call a probe or `skip!`.
+/// The name in reasons of a `when = …` or `skip!` entry.
 fn named(piece: &str) -> Option<String> {
-    if piece == SAID {
-        return Some(SAID.to_owned());
+    if piece == RUNTIME_SKIP {
+        return Some(RUNTIME_SKIP.to_owned());
     }
     let path = piece.strip_prefix("when")?.trim_start();
     let path = path.strip_prefix('=')?.trim().trim_matches('"');

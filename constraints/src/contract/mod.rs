@@ -1,10 +1,9 @@
-//! What the runner promises about this host, and what it allows: read from the environment.
+//! The contract (`KATA_TEST_EXPECT`) and the allowance (`KATA_TEST_MAY_SKIP`).
 //!
-//! A skip is honest only if somebody would notice that a host has rotted. So a host can be held to
-//! constraints that it promises, and skips can be confined to constraints that are known.
+//! A skip is honest only if a degraded host is noticed. So a host can be checked against constraints
+//! that it promises, and skips can be limited to known constraints.
 
 mod allowance;
-mod json;
 mod recorded;
 mod settings;
 
@@ -17,17 +16,17 @@ use std::ffi::OsString;
 
 use crate::constraint::{Constraint, Standing, judge};
 use crate::facts::{Here, Host};
-use crate::verdict::{Reason, join};
+use crate::reason::{Reason, join};
 
-/// What holds for every test of this process.
+/// The settings that hold for every test of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Contract {
-    /// What this host promises, as it was written and as it is meant.
+    /// The constraints that this host promises, with their text.
     expect: Option<(String, Vec<Constraint>)>,
     may_skip: Option<Allowance>,
     /// Whether unmet tests are run as well.
     pub(crate) unskip: bool,
-    /// The host to judge instead of this one.
+    /// The recorded host to evaluate instead of this one.
     pub(crate) recorded: Option<Recorded>,
 }
 
@@ -55,7 +54,7 @@ impl Contract {
         })
     }
 
-    /// The host that is judged: this one, or a recorded one.
+    /// The host to evaluate: this one, or a recorded one.
     pub(crate) fn host(&self) -> &dyn Host {
         match &self.recorded {
             Some(recorded) => recorded,
@@ -63,35 +62,35 @@ impl Contract {
         }
     }
 
-    /// Refuses to run anything where a recorded host is judged.
+    /// Returns an error if the host is a recorded one.
     pub(crate) fn may_run(&self) -> Result<(), String> {
         match self.recorded {
             None => Ok(()),
             Some(_) => Err(format!(
-                "{FACTS} is for lists (--list), and tests run on this host: unset it to run them"
+                "{FACTS} applies to lists (--list) only: unset it to run tests"
             )),
         }
     }
 
-    /// Holds a host to what it promises; the error says all that it does not keep.
-    pub(crate) fn hold(&self, host: &dyn Host) -> Result<(), String> {
+    /// Checks a host against the contract; the error lists every unmet constraint.
+    pub(crate) fn check(&self, host: &dyn Host) -> Result<(), String> {
         let Some((text, expected)) = &self.expect else {
             return Ok(());
         };
         let judgement = judge(expected, host);
         let what = match judgement.standing {
             Standing::Met => return Ok(()),
-            Standing::Unmet => "does not keep",
-            Standing::Undetermined => "cannot be shown to keep",
+            Standing::Unmet => "does not meet",
+            Standing::Undetermined => "cannot be shown to meet",
         };
         Err(format!(
-            "this host {what} what {EXPECT} promises ({text}), so no test was run: {}\n\
-             mend the host, or promise less",
+            "this host {what} {EXPECT} ({text}), so no test was run: {}\n\
+             fix the host or relax {EXPECT}",
             join(&judgement.reasons)
         ))
     }
 
-    /// Says why a skip for these reasons is not allowed, if it is not.
+    /// Why a skip for these reasons is not allowed, if it is not.
     pub(crate) fn forbids(&self, reasons: &[Reason]) -> Option<String> {
         self.may_skip.as_ref()?.forbids(reasons)
     }

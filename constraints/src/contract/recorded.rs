@@ -1,22 +1,22 @@
-//! A host that somebody has recorded, to be judged instead of the one we are on.
+//! A recorded host, which `KATA_TEST_FACTS` puts in the place of this one.
 
 use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::FACTS;
-use super::json::Json;
 use crate::facts::{Answer, Finding, Host, Question};
+use crate::json::Json;
 use crate::names::place;
 
-/// The words of an answer that was not recorded.
-const NOT_RECORDED: &str = "not recorded";
-
-/// Recorded answers, in the order of the texts of their questions.
+/// A recorded host: its answers, in the order of the texts of their questions.
 #[derive(Debug)]
 pub(crate) struct Recorded {
     answers: Vec<(String, Answer)>,
     missing: Answer,
+    /// How often an answer was missing.
+    missing_count: AtomicUsize,
 }
 
 impl Recorded {
@@ -32,7 +32,7 @@ impl Recorded {
     fn parse(text: &str, path: &Path) -> Result<Self, String> {
         let values = Json::read_all(text).map_err(|at| {
             let line = 1 + text[..at].matches('\n').count();
-            format!("line {line} is no JSON")
+            format!("line {line} is not JSON")
         })?;
         let mut answers = Vec::new();
         for value in &values {
@@ -43,7 +43,7 @@ impl Recorded {
             };
             for fact in facts {
                 let (question, answer) = read_fact(fact)?;
-                // Of two answers to one question the later counts.
+                // The last answer to a question counts.
                 match place(&answers, &question) {
                     Ok(at) => answers[at].1 = answer,
                     Err(at) => answers.insert(at, (question, answer)),
@@ -51,24 +51,26 @@ impl Recorded {
             }
         }
         if answers.is_empty() {
-            return Err("it has no facts".to_owned());
+            return Err("no facts".to_owned());
         }
-        let missing = Finding::Unknown(NOT_RECORDED.to_owned());
+        let missing = Finding::Unknown("not recorded".to_owned());
         let file = PathBuf::from(path.file_name().unwrap_or_default());
         Ok(Self {
             answers,
             missing: Answer::new(missing, file.display().to_string()),
+            missing_count: AtomicUsize::new(0),
         })
     }
 
-    /// The answer to what was not recorded.
+    /// The answer to a question that was not recorded.
     pub(crate) fn missing(&self) -> &Answer {
+        self.missing_count.fetch_add(1, Ordering::Relaxed);
         &self.missing
     }
 
-    /// Says whether an answer is only missing, so that another host than this may still give it.
-    pub(crate) fn is_missing(observed: &str) -> bool {
-        observed.contains(NOT_RECORDED)
+    /// How many questions had no recorded answer so far.
+    pub(crate) fn missing_count(&self) -> usize {
+        self.missing_count.load(Ordering::Relaxed)
     }
 }
 
@@ -97,7 +99,10 @@ fn read_fact(fact: &Json) -> Result<(String, Answer), String> {
 impl Host for Recorded {
     fn ask(&self, question: Question) -> Cow<'_, Answer> {
         let known = place(&self.answers, &question.to_string());
-        Cow::Borrowed(known.map_or(&self.missing, |at| &self.answers[at].1))
+        Cow::Borrowed(match known {
+            Ok(at) => &self.answers[at].1,
+            Err(_) => self.missing(),
+        })
     }
 }
 
@@ -135,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_refused() {
+    fn a_file_without_facts_is_refused() {
         for (text, problem) in [
-            ("", "it has no facts"),
-            ("[]", "it has no facts"),
+            ("", "no facts"),
+            ("[]", "no facts"),
             ("{}\n", "a fact has no text for `question`"),
-            (&format!("{FACT}\n{{"), "line 2 is no JSON"),
+            (&format!("{FACT}\n{{"), "line 2 is not JSON"),
             (
                 &FACT.replace("\"is\"", "\"was\""),
                 "the finding about \"kernel release\" is \"was\", not is, absent or unknown",

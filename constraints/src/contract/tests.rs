@@ -4,9 +4,8 @@ use std::borrow::Cow;
 
 use super::*;
 use crate::facts::{Answer, Finding, Question};
-use crate::verdict::Evidence;
 
-/// An unprivileged user on a Debian whose KVM cannot be told.
+/// An unprivileged user on a Debian whose KVM is unknown.
 struct MadeUp;
 
 impl Host for MadeUp {
@@ -14,7 +13,7 @@ impl Host for MadeUp {
         let (finding, source) = match question {
             Question::EffectiveUid => (Finding::Is("1000".into()), "geteuid"),
             Question::KernelRelease => (Finding::Is("6.1.0-18-amd64".into()), "uname"),
-            _ => (Finding::Unknown("nobody knows".into()), "a made-up host"),
+            _ => (Finding::Unknown("unknown".into()), "a made-up host"),
         };
         Cow::Owned(Answer::new(finding, source))
     }
@@ -33,10 +32,10 @@ fn reasons(constraints: &str) -> Vec<Reason> {
 }
 
 #[test]
-fn nothing_set_asks_for_nothing() {
+fn unset_variables_have_no_effect() {
     for variables in [&[][..], &[(EXPECT, " "), (UNSKIP, "0")], &[(UNSKIP, "")]] {
         let contract = read(variables).expect("a contract");
-        assert_eq!(contract.hold(&MadeUp), Ok(()));
+        assert_eq!(contract.check(&MadeUp), Ok(()));
         assert_eq!(contract.forbids(&reasons("root")), None);
         assert!(!contract.unskip);
     }
@@ -44,28 +43,28 @@ fn nothing_set_asks_for_nothing() {
 }
 
 #[test]
-fn a_host_is_held_to_every_promise() {
-    let hold = |text| read(&[(EXPECT, text)]).expect("a contract").hold(&MadeUp);
-    assert_eq!(hold("non_root, kernel_ge = \"6.1\""), Ok(()));
+fn a_host_is_checked_against_every_promise() {
+    let check = |text| read(&[(EXPECT, text)]).expect("a contract").check(&MadeUp);
+    assert_eq!(check("non_root, kernel_ge = \"6.1\""), Ok(()));
     assert_eq!(
-        hold("root, kernel_ge = \"6.1\", kernel_ge = \"6.2\""),
+        check("root, kernel_ge = \"6.1\", kernel_ge = \"6.2\""),
         Err(
-            "this host does not keep what KATA_TEST_EXPECT promises (root, kernel_ge = \"6.1\", \
+            "this host does not meet KATA_TEST_EXPECT (root, kernel_ge = \"6.1\", \
              kernel_ge = \"6.2\"), so no test was run: needs root: effective uid is 1000 (geteuid); \
-             needs kernel >= 6.2: kernel is 6.1.0-18-amd64 (uname)\nmend the host, or promise less"
+             needs kernel >= 6.2: kernel is 6.1.0-18-amd64 (uname)\nfix the host or relax KATA_TEST_EXPECT"
                 .to_owned()
         )
     );
-    let undetermined = hold("non_root, kvm").expect_err("nobody knows");
+    let undetermined = check("non_root, kvm").expect_err("an unknown fact");
     assert!(
-        undetermined.starts_with("this host cannot be shown to keep what")
-            && undetermined.contains("needs kvm: nobody knows"),
+        undetermined.starts_with("this host cannot be shown to meet KATA_TEST_EXPECT")
+            && undetermined.contains("needs kvm: unknown"),
         "{undetermined}"
     );
 }
 
 #[test]
-fn what_cannot_be_read_names_its_variable() {
+fn errors_name_their_variable() {
     let problem = |name, text| read(&[(name, text)]).expect_err(text);
     assert_eq!(
         problem(EXPECT, "rot"),
@@ -78,12 +77,12 @@ fn what_cannot_be_read_names_its_variable() {
     );
     assert_eq!(
         problem(UNSKIP, "yes"),
-        "KATA_TEST_UNSKIP is 1 or 0, not \"yes\""
+        "KATA_TEST_UNSKIP must be 0 or 1, got \"yes\""
     );
     let no_text = Contract::read(|_| Some(std::os::unix::ffi::OsStringExt::from_vec(vec![0xff])));
     let no_text = no_text.expect_err("no text");
     assert!(
-        no_text.starts_with("KATA_TEST_EXPECT is no text"),
+        no_text.starts_with("KATA_TEST_EXPECT is not valid UTF-8"),
         "{no_text}"
     );
 }
@@ -130,22 +129,25 @@ fn every_reason_of_a_skip_has_to_be_allowed() {
 }
 
 #[test]
-fn probes_and_what_tests_say_themselves_can_be_allowed() {
-    let said = [Reason::said_by_the_test("no disk".into(), "a.rs:1".into())];
-    let seen = Evidence::new("there is none", "/dev/loop0");
-    let probed = [Reason::new("when disks::has_loop".to_owned(), &seen)];
+fn probes_and_runtime_skips_can_be_allowed() {
+    let skipped = [Reason::runtime_skip("no disk", "a.rs:1")];
+    let probed = [Reason::constraint(
+        "when disks::has_loop",
+        "there is none",
+        "/dev/loop0",
+    )];
     let allows = |may_skip: &str, reasons: &[Reason]| {
         let contract = read(&[(MAY_SKIP, may_skip)]).expect("a contract");
         contract.forbids(reasons).is_none()
     };
-    // No constraint stands behind what a test says itself, so none can allow it.
-    assert!(!allows("root", &said));
+    // No constraint allows a runtime skip.
+    assert!(!allows("root", &skipped));
     for list in [
         "skip!",
         "root, skip!",
         "skip! , any(root, kvm), kernel_ge = \"6.1\"",
     ] {
-        assert!(allows(list, &said), "{list}");
+        assert!(allows(list, &skipped), "{list}");
         assert!(!allows(list, &probed), "{list}");
     }
     for list in [
@@ -153,10 +155,10 @@ fn probes_and_what_tests_say_themselves_can_be_allowed() {
         "kvm, when = \"disks::has_loop\", root",
     ] {
         assert!(allows(list, &probed), "{list}");
-        assert!(!allows(list, &said), "{list}");
+        assert!(!allows(list, &skipped), "{list}");
     }
     assert!(!allows("when = has_loop", &probed));
-    // What is left is read as ever, and told of at its place.
+    // Positions of errors in the rest stay valid.
     assert_eq!(
         read(&[(MAY_SKIP, "skip!, rot")]).expect_err("a problem"),
         "KATA_TEST_MAY_SKIP: no constraint is called `rot`; did you mean `root`? at \"rot\""

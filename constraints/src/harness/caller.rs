@@ -1,15 +1,15 @@
-//! Who started this binary: a person or cargo, or nextest in one of its two phases.
+//! The caller of this binary: a person or cargo, or nextest in one of its two phases.
 
 use std::env;
 
-/// The caller, as far as it changes what is honest.
+/// The caller, which decides how a skip can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// A person, cargo, or an editor: they read what is printed.
+    /// A person, cargo, or an editor, which show what is printed.
     Direct,
-    /// nextest asks which tests there are, and which of them are ignored.
+    /// nextest lists the tests.
     NextestList,
-    /// nextest runs one test and looks at the exit code alone.
+    /// nextest runs one test, of which it sees only the exit code.
     NextestRun,
 }
 
@@ -18,9 +18,8 @@ impl Caller {
         if env::var_os("NEXTEST").is_none_or(|nextest| nextest != "1") {
             return Self::Direct;
         }
-        // A test that itself starts a test binary hands its environment down, so that what nextest
-        // says about its own phase does not fit what this binary was asked to do: then the
-        // arguments count.
+        // The arguments and not nextest's variable for its phase: a test that starts another test
+        // binary passes that on.
         if list {
             Self::NextestList
         } else {

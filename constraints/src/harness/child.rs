@@ -1,4 +1,4 @@
-//! A running test: a forked process, its output, and what it reports.
+//! A running test: its forked process, its output and its reports.
 #![expect(
     unsafe_code,
     reason = "only a process with one thread may fork for any code"
@@ -15,31 +15,33 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, close, setpgid};
 
-use super::body::{self, Ended};
+use super::body;
 use super::clock::{Clock, Due, Periods};
-use super::left::{GRACE, Suspect};
+use super::leaks::{GRACE, TestProcess};
 use super::output::Output;
 use super::stop::{Cause, Fate};
+use super::test_end::TestEnd;
 use super::user::{Home, User};
 use crate::facts;
-use crate::halt::{self, Halt};
 use crate::measure::{self, Measures};
+use crate::reason::Reason;
 use crate::registry::Test;
+use crate::report;
+use crate::runtime_skip::{self, RuntimeSkip};
 use crate::sys::{
-    Standard, become_leader, close_private_descriptors, default_signals, fork, has_ended,
+    Message, Standard, become_leader, close_private_descriptors, default_signals, fork, has_ended,
     mark_owner, pipe, redirect, set_nonblocking, stderr,
 };
-use crate::verdict::Reason;
 
 /// How to start a test.
 pub(super) struct Start<'a> {
     pub(super) capture: bool,
     pub(super) periods: Periods,
-    /// What a test reads that reads its standard input.
+    /// The standard input of the test.
     pub(super) no_input: Option<&'a File>,
-    /// Descriptors that are the harness's alone.
+    /// Descriptors that the child closes.
     pub(super) close: &'a [RawFd],
-    /// Whom to become first, and where that user lives.
+    /// The user to run as, with its home.
     pub(super) user: Option<(User, Home)>,
 }
 
@@ -49,9 +51,9 @@ pub(super) struct Child {
     pid: Pid,
     started: Instant,
     clock: Clock,
-    /// Why it could not be signalled, if so.
+    /// Why the last signal could not be sent.
     refused: Option<Errno>,
-    /// Kept while the test's user needs it.
+    /// Kept until the test has ended.
     user: Option<(User, Home)>,
     /// When the process was found to have ended.
     ended: Option<Instant>,
@@ -60,42 +62,16 @@ pub(super) struct Child {
     reports: (Stream, Reports),
 }
 
-/// How a test's process ended.
+/// What is known of a test that has ended.
 pub(super) struct Exit {
-    pub(super) how: How,
+    pub(super) end: TestEnd,
+    /// When its process failed, if that was after the test had reported its end.
+    pub(super) after: &'static str,
     pub(super) took: Duration,
     pub(super) output: Vec<u8>,
     pub(super) measures: Measures,
-    /// Why it stopped half-way, if it did.
-    pub(super) halt: Option<Halt>,
-    /// What it required, is unmet, and did not stop it.
+    /// Unmet constraints of `require!` that did not end it.
     pub(super) waived: Vec<Reason>,
-    /// How the test ended by its own word, whatever its process did then.
-    pub(super) reported: Option<How>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum How {
-    Passed,
-    Failed,
-    /// It stopped half-way and said why.
-    Halted,
-    /// A signal ended it.
-    Signal(Signal),
-    /// Its process exited with this code, which does not fit what the test reported, if it did.
-    Exited(i32),
-    /// The harness ended it.
-    Stopped(Cause, Fate),
-}
-
-/// Where a test stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Running,
-    /// It runs for long, which is to be said once.
-    Slow,
-    /// Its process has ended, or is given up.
-    Ended,
 }
 
 impl Child {
@@ -111,8 +87,8 @@ impl Child {
         let reports = (Stream::new(reports)?, Reports::default());
         let started = Instant::now();
         // SAFETY: the harness has one thread.
-        let pid = unsafe { fork(|parent| live(parent, test, &how, to_output, to_reports)) }?;
-        // The child does the same: whoever comes first, the group exists before it is needed.
+        let pid = unsafe { fork(|parent| run_child(parent, test, &how, to_output, to_reports)) }?;
+        // The child does the same: the group has to exist before either needs it.
         let _ = setpgid(pid, pid);
         Ok(Self {
             test,
@@ -127,8 +103,8 @@ impl Child {
         })
     }
 
-    pub(super) fn suspect(&self) -> Suspect {
-        Suspect {
+    pub(super) fn process(&self) -> TestProcess {
+        TestProcess {
             pid: self.pid,
             name: self.test.name(),
         }
@@ -138,13 +114,13 @@ impl Child {
         self.user.as_ref().map(|(user, _)| user.uid())
     }
 
-    /// What to poll for. The end of the process comes as a signal.
+    /// The descriptors to poll. The end of the process comes as SIGCHLD.
     pub(super) fn fds(&self) -> [Option<BorrowedFd<'_>>; 2] {
         let output = self.output.as_ref().and_then(|(stream, _)| stream.fd());
         [output, self.reports.0.fd()]
     }
 
-    /// When to look again, whatever happens before.
+    /// When something is due, at the latest.
     pub(super) fn next(&self) -> Option<Instant> {
         match self.ended {
             Some(ended) => Some(self.linger(ended)),
@@ -152,7 +128,7 @@ impl Child {
         }
     }
 
-    /// Takes what the pipes hold.
+    /// Reads the pipes.
     pub(super) fn read(&mut self) {
         let (stream, reports) = &mut self.reports;
         stream.drain(|bytes| reports.push(bytes));
@@ -161,18 +137,27 @@ impl Child {
         }
     }
 
-    /// Does what is due, and says where the test stands. The kernel told of an end if it may have
-    /// ended. A process that has ended is not reaped, so its group's id stays taken.
-    pub(super) fn step(&mut self, now: Instant, may_have_ended: bool) -> Step {
+    /// Sends the signals that are due, and returns whether the process has ended or is given up.
+    /// `may_have_ended` saves a look at a process that cannot have ended. One that has ended is not
+    /// reaped, so the id of its group stays taken.
+    pub(super) fn step(
+        &mut self,
+        now: Instant,
+        may_have_ended: bool,
+        mut on_slow: impl FnMut(&Test),
+    ) -> bool {
         if self.ended.is_some() || may_have_ended && has_ended(self.pid) {
             self.ended.get_or_insert(now);
-            return Step::Ended;
+            return true;
         }
         loop {
             let signal = match self.clock.due(now) {
-                Due::Nothing => return Step::Running,
-                Due::Notice => return Step::Slow,
-                Due::GiveUp => return Step::Ended,
+                Due::Nothing => return false,
+                Due::Notice => {
+                    on_slow(self.test);
+                    continue;
+                }
+                Due::GiveUp => return true,
                 Due::Terminate => Signal::SIGTERM,
                 Due::Kill => Signal::SIGKILL,
             };
@@ -204,25 +189,25 @@ impl Child {
         let _ = self.signal(Signal::SIGSTOP);
     }
 
-    /// Lets the test go on that was suspended for this long.
+    /// Continues the test, which was suspended for this long.
     pub(super) fn resume(&mut self, suspended: Duration) {
         let _ = self.signal(Signal::SIGCONT);
         self.started += suspended;
         self.clock.pause(suspended);
     }
 
-    /// Says whether what the ended test has started may still end by itself.
+    /// Whether processes that the ended test has started may still end by themselves.
     pub(super) fn may_linger(&self, now: Instant) -> bool {
         self.ended.is_some_and(|ended| now < self.linger(ended))
     }
 
-    /// Until when that may be: of a test that was terminated, its processes are too.
+    /// The end of that time. Those of a terminated test got SIGTERM too.
     fn linger(&self, ended: Instant) -> Instant {
         self.clock.linger(ended).unwrap_or(ended + GRACE)
     }
 
-    /// Ends what is left of the test's process group, and takes stock. The process itself has ended,
-    /// or is given up.
+    /// Kills the rest of the test's process group and reaps the process, which has ended or is given
+    /// up.
     pub(super) fn finish(mut self) -> Exit {
         let ended = self.ended.unwrap_or_else(Instant::now);
         let took = ended.saturating_duration_since(self.started);
@@ -231,34 +216,33 @@ impl Child {
         self.read();
         let reports = self.reports.1;
         let output = self.output.map(|(_, output)| output.into_bytes());
-        let how = match (self.clock.ended(), status) {
+        let after = reports.end.as_ref().map_or("", TestEnd::after);
+        let end = match (self.clock.ended(), status) {
             (Some((cause, _)), Ok(WaitStatus::StillAlive)) => {
                 let (pid, refused) = (self.pid, self.refused);
-                How::Stopped(cause, Fate::Alive { pid, refused })
+                TestEnd::Stopped(cause, Fate::Alive { pid, refused })
             }
-            (Some((cause, fate)), _) => How::Stopped(cause, fate),
-            (None, status) => judge(status, reports.ended),
+            (Some((cause, fate)), _) => TestEnd::Stopped(cause, fate),
+            (None, status) => test_end(status, reports.end),
         };
         Exit {
-            how,
+            end,
+            after,
             took,
             output: output.unwrap_or_default(),
             measures: reports.measures,
-            halt: reports.halt,
             waived: reports.waived,
-            reported: reports.ended,
         }
     }
 }
 
-/// What a test says about itself, a line each.
+/// What a test's process has reported.
 #[derive(Default)]
 struct Reports {
-    /// A line that has not yet come whole.
+    /// The start of a line.
     rest: Vec<u8>,
-    ended: Option<How>,
+    end: Option<TestEnd>,
     measures: Measures,
-    halt: Option<Halt>,
     waived: Vec<Reason>,
 }
 
@@ -267,51 +251,65 @@ impl Reports {
         self.rest.extend_from_slice(bytes);
         while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = self.rest.drain(..=end).collect();
-            self.line(String::from_utf8_lossy(&line[..end]).as_ref());
+            self.message(&Message::decode(&String::from_utf8_lossy(&line[..end])));
         }
-        // No report is that long: whoever wrote this has found our pipe by chance.
+        // No report is that long: these bytes come from a program that took the pipe for its own.
         if self.rest.len() > 64 * 1024 {
             self.rest.clear();
         }
     }
 
-    fn line(&mut self, line: &str) {
-        match line {
-            "passed" => self.ended = Some(How::Passed),
-            "failed" => self.ended = Some(How::Failed),
-            line if Halt::read(line, &mut self.halt) => self.ended = Some(How::Halted),
-            line => {
-                if let Some((name, value)) = measure::parse(line) {
-                    measure::put(&mut self.measures, name, value);
-                }
-                self.waived.extend(halt::read_waived(line));
+    fn message(&mut self, message: &Message) {
+        if let Some(skip) = RuntimeSkip::read(message) {
+            match &mut self.end {
+                Some(TestEnd::Skipped(known)) => known.reasons.extend(skip.reasons),
+                end => *end = Some(TestEnd::Skipped(skip)),
+            }
+        } else if let Some((name, value)) = measure::parse(message) {
+            measure::put(&mut self.measures, name, value);
+        } else {
+            match message.kind.as_str() {
+                PASSED => self.end = Some(TestEnd::Passed),
+                FAILED => self.end = Some(TestEnd::Failed(None)),
+                runtime_skip::WAIVED_KIND => self.waived.extend(message.reason()),
+                _ => {}
             }
         }
     }
 }
 
-/// A test has passed if it said so *and* its process left in peace: a destructor of a static, or
-/// the test's own exit hook, can still fail after the body.
-fn judge(status: Result<WaitStatus, Errno>, reported: Option<How>) -> How {
+/// The kinds of the messages about the end of a test that was not skipped.
+const PASSED: &str = "passed";
+const FAILED: &str = "failed";
+
+/// A test has passed if it reported so *and* its process exited with 0: a destructor of a static, or
+/// the test's own exit hook, can fail after the body.
+fn test_end(status: Result<WaitStatus, Errno>, reported: Option<TestEnd>) -> TestEnd {
     match (status, reported) {
-        (Ok(WaitStatus::Signaled(_, signal, _)), _) => How::Signal(signal),
-        (Ok(WaitStatus::Exited(_, 0)), Some(how @ (How::Passed | How::Halted))) => how,
-        (Ok(WaitStatus::Exited(..)), Some(How::Failed)) => How::Failed,
-        (Ok(WaitStatus::Exited(_, code)), _) => How::Exited(code),
-        _ => How::Failed,
+        (Ok(WaitStatus::Signaled(_, signal, _)), _) => TestEnd::Signal(signal),
+        (Ok(WaitStatus::Exited(_, 0)), Some(end @ (TestEnd::Passed | TestEnd::Skipped(_)))) => end,
+        (Ok(WaitStatus::Exited(..)), Some(TestEnd::Failed(why))) => TestEnd::Failed(why),
+        (Ok(WaitStatus::Exited(_, code)), _) => TestEnd::Exited(code),
+        _ => TestEnd::Failed(None),
     }
 }
 
-/// The life of the child.
-fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, reports: OwnedFd) -> ! {
+/// Runs in the child: prepares its process, runs the test and exits.
+fn run_child(
+    parent: Pid,
+    test: &Test,
+    how: &Start<'_>,
+    output: Option<OwnedFd>,
+    reports: OwnedFd,
+) -> ! {
     become_leader(parent);
     default_signals();
-    mark_owner();
-    // Locks among them: what the test leaves behind must not keep one.
+    mark_owner(parent);
+    // Among them are locks, which a process left behind must not keep.
     for fd in how.close {
         let _ = close(*fd);
     }
-    // A process group in the background that reads the terminal would be stopped.
+    // The kernel stops a background process group that reads the terminal.
     if let Some(null) = how.no_input {
         let _ = redirect(Standard::Input, null);
         let _ = close(null.as_raw_fd());
@@ -320,42 +318,42 @@ fn live(parent: Pid, test: &Test, how: &Start<'_>, output: Option<OwnedFd>, repo
         let _ = redirect(Standard::Output, &output);
         let _ = redirect(Standard::Error, &output);
     }
-    measure::report_to(reports);
+    report::open(reports);
     if let Some((user, home)) = &how.user {
-        // What the harness reads and writes as root is not for this user.
-        close_private_descriptors(measure::report_fd().as_slice());
-        if let Err(problem) = user.become_it(parent) {
+        // The harness's own files, opened as root, are none of this user's.
+        close_private_descriptors(report::fd().as_slice());
+        if let Err(problem) = user.drop_privileges(parent) {
             stderr(&format!("{problem}\n"));
-            measure::report("failed");
+            report::send_own(Message::new(FAILED, &[]));
             std::process::exit(i32::from(super::FAILURE));
         }
         user.enter_session(home);
-        // To this user other things are true than to the harness, whose answers came along.
+        // The harness's facts are those of root.
         facts::forget();
     }
     // The test may start threads, and then ask about the host.
     facts::many_threads();
-    let ended = body::run(test);
-    halt::report_waived();
-    let passed = match ended {
-        Ended::Passed => true,
-        Ended::Panicked(payload) => {
-            // Dropping a payload can itself panic, and nobody needs it any more.
-            std::mem::forget(payload);
-            false
+    let end = body::run(test);
+    runtime_skip::report_waived();
+    let code = match end {
+        TestEnd::Skipped(skip) => {
+            skip.report();
+            0
         }
-        Ended::Failed(why) => {
-            stderr(&format!("note: {why}\n"));
-            false
+        TestEnd::Passed => {
+            report::send_own(Message::new(PASSED, &[]));
+            0
         }
-        Ended::Halted(halt) => {
-            halt.report();
-            std::process::exit(0)
+        end => {
+            if let TestEnd::Failed(Some(why)) = end {
+                stderr(&format!("note: {why}\n"));
+            }
+            report::send_own(Message::new(FAILED, &[]));
+            i32::from(super::FAILURE)
         }
     };
-    measure::report(if passed { "passed" } else { "failed" });
-    // The ordinary way out: coverage counters are written there.
-    std::process::exit(if passed { 0 } else { i32::from(super::FAILURE) })
+    // By way of exit hooks, which write coverage counters.
+    std::process::exit(code)
 }
 
 /// The reading end of a pipe.
@@ -364,11 +362,11 @@ struct Stream {
     open: bool,
 }
 
-/// How often one pipe is read before the others get their turn: a test can print without end.
+/// How often one pipe is read in a row: a test can print without end.
 const READS_IN_A_ROW: usize = 64;
 
-/// Where every pipe is read into. On the stack it would be zeroed for each read, and its pages
-/// copied for each fork.
+/// The buffer for all pipes. On the stack it would be zeroed for each read, and its pages copied for
+/// each fork.
 static CHUNK: Mutex<[u8; 64 * 1024]> = Mutex::new([0; 64 * 1024]);
 
 impl Stream {
@@ -380,12 +378,12 @@ impl Stream {
         })
     }
 
-    /// What to poll for, until nobody can write any more.
+    /// The descriptor to poll, until every writer has closed it.
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.open.then(|| self.file.as_fd())
     }
 
-    /// Reads what is there.
+    /// Reads what is available.
     fn drain(&mut self, mut take: impl FnMut(&[u8])) {
         if !self.open {
             return;
@@ -399,7 +397,7 @@ impl Stream {
                 }
                 Ok(count) => {
                     take(&chunk[..count]);
-                    // A pipe gives all that it holds.
+                    // The pipe is empty.
                     if count < chunk.len() {
                         return;
                     }

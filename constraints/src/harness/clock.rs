@@ -1,20 +1,20 @@
-//! When something is due about a running test: the notice that it is slow, its end, giving up.
+//! The clock of a running test: when it is announced as slow, gets SIGTERM, SIGKILL, or is given up.
 
 use std::time::{Duration, Instant};
 
 use super::stop::{Cause, Fate};
-use crate::elsewhere::scaled;
+use crate::runner_env::scaled;
 
-/// When libtest speaks of a test that is still running.
+/// When libtest announces a test that is still running.
 const SLOW_AFTER: Duration = Duration::from_secs(60);
 
 /// How long a test may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a killed process may take to end: one that hangs inside the kernel is given up.
+/// How long a killed process may take to end. One that hangs in the kernel is given up.
 const DYING: Duration = Duration::from_secs(10);
 
-/// The same where the harness is to end at once.
+/// The same after a second signal.
 pub(super) const DYING_AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The variables that change the first two.
@@ -29,7 +29,7 @@ pub(super) struct Periods {
 }
 
 impl Periods {
-    /// The usual ones, or what the environment says.
+    /// The defaults, or the values of the environment.
     pub(super) fn here() -> Result<Self, String> {
         Ok(Self {
             slow_after: slow_after()?,
@@ -53,7 +53,7 @@ fn period(variable: &str, usual: Duration) -> Result<Duration, String> {
     })
 }
 
-/// The times that matter to one running test.
+/// The times of one running test.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     grace: Duration,
@@ -82,7 +82,7 @@ enum State {
     },
 }
 
-/// What is to be done now.
+/// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     Nothing,
@@ -103,7 +103,7 @@ impl Clock {
         Self {
             grace,
             state: State::Running {
-                // What is about to be ended needs no notice.
+                // A test that is about to time out needs no notice.
                 notice: notice.filter(|_| timeout.is_none_or(|timeout| timeout > slow_after)),
                 end: timeout
                     .and_then(|timeout| now.checked_add(timeout))
@@ -112,7 +112,7 @@ impl Clock {
         }
     }
 
-    /// Says what is due, each thing once.
+    /// Returns what is due, each thing once.
     pub(super) fn due(&mut self, now: Instant) -> Due {
         let passed = |at: Instant| at <= now;
         match &mut self.state {
@@ -165,7 +165,7 @@ impl Clock {
         }
     }
 
-    /// Cuts all waiting short of a test that is to end.
+    /// Cuts short the waits for a test that is to end.
     pub(super) fn hurry(&mut self, now: Instant) {
         match &mut self.state {
             State::Running { end: None, .. } => {}
@@ -184,7 +184,7 @@ impl Clock {
         }
     }
 
-    /// Leaves out a time during which the test was stopped.
+    /// Excludes a time during which the test was suspended.
     pub(super) fn pause(&mut self, paused: Duration) {
         match &mut self.state {
             State::Running { notice, end } => {
@@ -198,7 +198,7 @@ impl Clock {
         }
     }
 
-    /// Until when what an ended test has started may end by itself, if that is not for the usual time.
+    /// Until when processes of an ended test may end by themselves, if not for the usual time.
     pub(super) fn linger(&self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Running { .. } => None,
@@ -207,7 +207,7 @@ impl Clock {
         }
     }
 
-    /// Why the test was ended, and by which signal, if it was.
+    /// Why and how the harness ended the test, if it did.
     pub(super) fn ended(&self) -> Option<(Cause, Fate)> {
         match self.state {
             State::Running { .. } => None,
@@ -219,7 +219,7 @@ impl Clock {
     }
 }
 
-/// A time that is no longer to be thought of rather than one that no clock has.
+/// Adds to a time; a sum that no clock has becomes a year.
 pub(super) fn later(at: Instant, by: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
     at.checked_add(by).unwrap_or(at + YEAR)
@@ -227,7 +227,7 @@ pub(super) fn later(at: Instant, by: Duration) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    //! Scope: the order of what is due, on made-up times.
+    //! Scope: the order of events, on made-up times.
 
     use nix::sys::signal::Signal;
 
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_in_a_hurry_waits_for_nothing() {
+    fn a_second_signal_cuts_all_waits_short() {
         let start = Instant::now();
         let mut clock = Clock::start(start, PERIODS, None);
         let cause = Cause::Interrupt(Interrupt::by(Signal::SIGINT).expect("a stop"));

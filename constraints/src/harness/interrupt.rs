@@ -1,27 +1,27 @@
-//! Being asked to stop: what Ctrl-C and its kin do to a run.
+//! The interruption of a run, by Ctrl-C, SIGTERM or SIGHUP.
 
 use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
-/// The signal that asked this run to stop.
+/// The signal that interrupted this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Interrupt(Signal);
+pub(crate) struct Interrupt(Signal);
 
 impl Interrupt {
-    /// A signal that asks to stop.
+    /// The interruption by a signal, if it is one that interrupts.
     pub(super) fn by(signal: Signal) -> Option<Self> {
         let stops = matches!(signal, Signal::SIGINT | Signal::SIGTERM | Signal::SIGHUP);
         stops.then_some(Self(signal))
     }
 
-    /// The end of the runner: as at the end of a terminal, nobody is left to work for.
+    /// The end of the runner, which has the effect of a closed terminal.
     pub(super) fn runner_gone() -> Self {
         Self(Signal::SIGHUP)
     }
 
-    /// Whether it means that a run that is already stopping is to end at once. A terminal that closes
-    /// can send SIGHUP twice: by the kernel and by the shell.
+    /// Whether it ends a run at once that is already stopping. A terminal that closes can send SIGHUP
+    /// twice: by the kernel and by the shell.
     pub(super) fn is_urgent(self) -> bool {
         self.0 != Signal::SIGHUP
     }
@@ -30,7 +30,7 @@ impl Interrupt {
         self.0.as_str()
     }
 
-    /// What a shell reports for a program that such a signal ended.
+    /// The exit code that a shell reports for a program ended by this signal.
     pub(super) fn exit_code(self) -> ExitCode {
         ExitCode::from(128 + (self.0 as i32).to_le_bytes()[0])
     }

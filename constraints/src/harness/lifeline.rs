@@ -1,8 +1,7 @@
-//! The runner's end of life, noticed also when it was killed.
+//! The lifeline: a pipe whose hang-up shows that the runner has ended, even if it was killed.
 //!
-//! Between a runner and this process stand others, such as cargo, that do not hand a signal on. So
-//! the runner keeps the writing end of a pipe and every process below it has the reading end: when
-//! the runner is gone, however that came, the pipe hangs up.
+//! Processes between the runner and this one, such as cargo, do not forward signals. So the runner
+//! keeps the writing end of a pipe, and every process below it has the reading end.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,22 +17,22 @@ use crate::record::LIFELINE;
 pub(super) struct Lifeline(Option<File>);
 
 impl Lifeline {
-    /// Takes the pipe that the environment names. One that is not there any more is no reason to
-    /// stop: some program between closed what it does not know.
+    /// Opens the pipe that the environment names. It may be closed: a program in between may close
+    /// descriptors that it does not know.
     pub(super) fn here() -> Self {
         let number = std::env::var(LIFELINE).ok();
         let number = number.and_then(|text| text.parse::<u32>().ok());
-        // Opened anew instead of taken over: the number may be closed, or somebody else's file by
-        // now, and a new descriptor is not handed on to the tests.
+        // Opened again: the number may be another file by now, and tests do not inherit a new
+        // descriptor.
         Self(number.and_then(|number| open_pipe(&format!("/proc/self/fd/{number}"))))
     }
 
-    /// What to poll for.
+    /// The descriptor to poll.
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.0.as_ref().map(AsFd::as_fd)
     }
 
-    /// Says whether the runner is gone.
+    /// Whether the runner has ended.
     pub(super) fn is_cut(&self) -> bool {
         let Some(fd) = self.fd() else { return false };
         let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];

@@ -1,8 +1,8 @@
-//! One test binary under `harness = false`: list, run, print, record.
+//! The harness of a test binary with `harness = false`: lists, runs, prints and records tests.
 //!
-//! The process stays single-threaded and forks a child for each test, so a test has its own uid,
-//! environment, working directory and namespaces, and a crash is one failure. The command line and
-//! the output are libtest's.
+//! The process has one thread and forks a child for each test, so a test has its own uid, environment,
+//! working directory and namespaces, and a crash is one failure. The command line and the output are
+//! libtest's.
 
 mod body;
 mod caller;
@@ -11,10 +11,8 @@ mod cli;
 mod clock;
 mod in_process;
 mod interrupt;
-mod judged;
-mod left;
+mod leaks;
 mod lifeline;
-mod missing;
 mod output;
 mod plan;
 mod print;
@@ -24,26 +22,29 @@ mod serial;
 mod shuffle;
 mod stop;
 mod summary;
+mod test_end;
 mod threads;
+mod unmet_counts;
 mod user;
 mod verdicts;
 
 use std::process::ExitCode;
 
 use crate::contract::Contract;
-use crate::elsewhere;
 use crate::facts;
 use crate::names::in_order;
 use crate::record::opt_ins;
 use crate::registry::{self, Target, Test};
+use crate::runner_env;
 use crate::sys::{stderr, stdout};
 use caller::Caller;
 use cli::{Command, Options};
 use plan::Plan;
 
-pub(crate) use body::{Ended, run as run_body};
-pub use missing::Missing;
+pub(crate) use body::run as run_body;
 pub(crate) use serial::lock as serial_lock;
+pub(crate) use test_end::TestEnd;
+pub use unmet_counts::UnmetCounts;
 
 /// What libtest exits with when a test fails or an argument is wrong.
 const FAILURE: u8 = 101;
@@ -52,7 +53,7 @@ const FAILURE: u8 = 101;
 #[must_use]
 #[expect(unsafe_code, reason = "that a process has one thread is a promise")]
 pub fn main(target: Target) -> ExitCode {
-    if let Err(problem) = elsewhere::take_environment() {
+    if let Err(problem) = runner_env::take_environment() {
         return refuse(&format!("error: {problem}\n"));
     }
     let command = match cli::parse(std::env::args().skip(1), cli::Environment::here()) {
@@ -64,11 +65,10 @@ pub fn main(target: Target) -> ExitCode {
             stdout(cli::HELP.as_bytes());
             return ExitCode::SUCCESS;
         }
-        // Nothing here is a benchmark: `cargo bench` asks every target with a main of its own.
+        // There are no benchmarks: `cargo bench` runs every target that has its own main.
         Command::Bench => return ExitCode::SUCCESS,
         Command::Tests(options) => options,
     };
-    // In this process a debugger looks on, and tests may leave threads behind.
     let threads = if options.in_process {
         None
     } else {
@@ -98,12 +98,12 @@ pub fn main(target: Target) -> ExitCode {
     if let Some(pair) = pairs.find(|pair| pair[0].name() == pair[1].name()) {
         let name = pair[0].name();
         return refuse(&format!(
-            "error: two tests are called {name}: rename one of them\n"
+            "error: two tests have the name {name}: rename one of them\n"
         ));
     }
-    // Here for lists too: nextest stops at a list that fails, and shows why.
+    // For lists too: nextest stops at a list that fails, and shows the error.
     let contract = match Contract::here().and_then(|contract| {
-        contract.hold(contract.host())?;
+        contract.check(contract.host())?;
         Ok(contract)
     }) {
         Ok(contract) => contract,
@@ -157,7 +157,7 @@ fn refuse(text: &str) -> ExitCode {
 }
 
 impl Options {
-    /// Says whether colours are wanted for what goes to standard output.
+    /// Whether to color standard output.
     fn colored(&self) -> bool {
         use std::io::IsTerminal;
         match self.color {

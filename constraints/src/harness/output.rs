@@ -1,8 +1,8 @@
-//! What a test printed, as much as is worth keeping: the beginning and the end.
+//! The captured output of a test: its beginning and its end.
 
 use std::collections::VecDeque;
 
-/// How much of the beginning, and how much of the end, is kept.
+/// How many bytes of the beginning, and of the end, are kept.
 const KEPT: usize = 256 * 1024;
 
 /// Output of any length in bounded memory.
@@ -17,7 +17,7 @@ impl Output {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         let (head, rest) = bytes.split_at(bytes.len().min(KEPT - self.head.len()));
         self.head.extend_from_slice(head);
-        // Of what is longer than the whole tail only the end can stay.
+        // Of more bytes than the tail holds, only the end stays.
         let (skipped, rest) = rest.split_at(rest.len().saturating_sub(KEPT));
         let surplus = (self.tail.len() + rest.len()).saturating_sub(KEPT);
         self.tail.drain(..surplus.min(self.tail.len()));
@@ -25,7 +25,7 @@ impl Output {
         self.dropped += (skipped.len() + surplus) as u64;
     }
 
-    /// The bytes, with a line where some are missing.
+    /// The bytes, with a line where some were dropped.
     pub(super) fn into_bytes(mut self) -> Vec<u8> {
         if self.dropped > 0 {
             let note = format!("\n[{} bytes of output dropped here]\n", self.dropped);

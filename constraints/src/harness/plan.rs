@@ -1,25 +1,23 @@
-//! What to do with each test: run it, or say why not.
+//! Decides about each test before it runs: run, skip or fail.
 
-use std::borrow::Cow;
 use std::fmt::Write;
 
 use super::caller::Caller;
 use super::cli::{Format, Options, Which};
-use super::judged::Judged;
 use super::print;
 use super::select::{Selected, select};
 use super::user::{self, User};
 use super::verdicts::recorded;
 use crate::constraint::{Judgement, Standing, judge};
 use crate::contract::Contract;
-use crate::elsewhere::{is_elsewhere, left_to};
 use crate::facts::Host;
 use crate::measure::Measures;
+use crate::reason::{Reason, explain};
 use crate::record::{self, Outcome, Phase, RecordLine};
 use crate::registry::{Target, Test};
-use crate::verdict::{Reason, join};
+use crate::runner_env::{is_elsewhere, other_place};
 
-/// What this process was asked to do, and by whom.
+/// The command line and the environment of this process.
 pub(super) struct Plan {
     pub(super) target: Target,
     pub(super) caller: Caller,
@@ -30,147 +28,188 @@ pub(super) struct Plan {
 /// What to do with one test.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    Run,
-    /// `#[ignore]`, with its reason.
-    Ignored(&'static str),
-    /// A runner runs it in the place of this name.
-    Left(&'static str),
-    /// Some constraints are unmet.
+    /// Run it, though these constraints are unmet (`KATA_TEST_UNSKIP`).
+    Run(Vec<Reason>),
+    /// Leave it out, since it is `#[ignore]`d for this reason.
+    Ignore(&'static str),
+    /// Leave it to the place of this name.
+    Elsewhere(&'static str),
+    /// Skip it, since constraints are unmet.
     Skip(Vec<Reason>),
-    /// Some constraints are unmet, and a skip would not be honest.
-    Refuse(Vec<Reason>, Refusal),
-    /// Some constraints are unmet, and a skip for these is not allowed here.
-    Forbid(Vec<Reason>, String),
-    /// Some constraints could not be decided.
-    Undetermined(Vec<Reason>),
+    /// Fail it without running it, with this text.
+    Fail {
+        outcome: Outcome,
+        reasons: Vec<Reason>,
+        why: String,
+    },
 }
 
-/// Why a skip would not be honest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// nextest would show it as a pass.
-    Nextest,
-    /// Somebody asked for exactly this test.
-    AskedFor,
-}
-
-/// A test, whom it runs as if not as this process, and what to do with it.
+/// A test, the user to run it as if not as this process, and the decision.
 pub(super) struct Decided {
     pub(super) test: &'static Test,
     pub(super) user: Option<User>,
     pub(super) decision: Decision,
-    /// What is unmet, though the test is to run.
-    pub(super) unmet: Vec<Reason>,
+}
+
+/// The verdict on a test's requirement, as the user that it would run as.
+pub(super) struct Evaluated {
+    pub(super) user: Option<User>,
+    pub(super) judgement: Judgement,
 }
 
 impl Plan {
-    /// Decides about tests that were selected. A test that is ignored anyway is not looked into.
+    /// Decides about tests.
     pub(super) fn decide(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Decided> {
-        let judged = self.judge(tests, host);
+        let evaluated = self.evaluate(tests, host);
         let binary = self.target.binary_id();
-        let decide = |(test, judged): (&&'static Test, Judged)| {
-            let left = left_to(&binary, test.name());
-            let (user, decision, unmet) = match judged {
-                Judged::Ignored(reason) => (None, Decision::Ignored(reason), Vec::new()),
-                Judged::As(user, judgement) => match left {
-                    Some(place) => (None, Decision::Left(place), Vec::new()),
-                    None if judgement.standing == Standing::Unmet && self.contract.unskip => {
-                        (user, Decision::Run, judgement.reasons)
-                    }
-                    None => (user, self.follow(test, judgement), Vec::new()),
-                },
+        let decide = |(test, evaluated): (&&'static Test, Option<Evaluated>)| {
+            let test = *test;
+            let Some(Evaluated { user, judgement }) = evaluated else {
+                return Decided {
+                    test,
+                    user: None,
+                    decision: Decision::Ignore(test.ignore.unwrap_or_default()),
+                };
+            };
+            let decision = match other_place(&binary, test.name()) {
+                Some(place) => Decision::Elsewhere(place),
+                None => self.decide_one(test, judgement),
             };
             Decided {
                 test,
                 user,
                 decision,
-                unmet,
             }
         };
-        tests.iter().zip(judged).map(decide).collect()
+        tests.iter().zip(evaluated).map(decide).collect()
     }
 
-    fn follow(&self, test: &Test, judgement: Judgement) -> Decision {
-        let Judgement { standing, reasons } = judgement;
-        match standing {
-            Standing::Met => Decision::Run,
-            Standing::Undetermined => Decision::Undetermined(reasons),
-            Standing::Unmet => self.skip(test, reasons),
+    fn decide_one(&self, test: &Test, judgement: Judgement) -> Decision {
+        let reasons = judgement.reasons;
+        let explained = || explain(&reasons, test.issue, test.reason);
+        let (outcome, why) = match judgement.standing {
+            Standing::Met => return Decision::Run(Vec::new()),
+            Standing::Unmet if self.contract.unskip => return Decision::Run(reasons),
+            Standing::Undetermined => (
+                Outcome::Undetermined,
+                format!("not run: its constraints are undetermined: {}", explained()),
+            ),
+            Standing::Unmet => match self.forbids_skip(test, &reasons, false) {
+                Some(why) => (Outcome::Failed, format!("not run: {}\n{why}", explained())),
+                None => return Decision::Skip(reasons),
+            },
+        };
+        Decision::Fail {
+            outcome,
+            reasons,
+            why: why + "\n",
         }
     }
 
-    /// A skip for these reasons, if it is allowed and honest.
-    pub(super) fn skip(&self, test: &Test, reasons: Vec<Reason>) -> Decision {
-        if let Some(why) = self.contract.forbids(&reasons) {
-            Decision::Forbid(reasons, why)
-        } else if self.caller == Caller::NextestRun {
-            Decision::Refuse(reasons, Refusal::Nextest)
-        } else if self.is_asked_for(test) {
-            Decision::Refuse(reasons, Refusal::AskedFor)
-        } else {
-            Decision::Skip(reasons)
+    /// Why a test that lacks this fails instead of being skipped, if it does. It may have run until
+    /// it called `require!` or `skip!`.
+    pub(super) fn forbids_skip(
+        &self,
+        test: &Test,
+        reasons: &[Reason],
+        ran: bool,
+    ) -> Option<String> {
+        if let Some(why) = self.contract.forbids(reasons) {
+            return Some(why);
         }
+        let why = match self.caller {
+            Caller::NextestRun if ran => {
+                "nextest would show this skip as a pass: it shows SKIP only for constraints of the \
+                 test's attribute"
+            }
+            Caller::NextestRun => {
+                "nextest would show this skip as a pass. Either the test was forced \
+                 (--run-ignored), or it was listed in another environment than it runs in: wrappers \
+                 and runners must apply to both phases"
+            }
+            _ if self.is_requested(test) => {
+                "the test was requested by its full name, so it fails instead of being skipped"
+            }
+            _ => return None,
+        };
+        Some(why.to_owned())
     }
 
-    /// Says whether a person asked for just this test. A runner that asks has other places to try.
-    fn is_asked_for(&self, test: &Test) -> bool {
+    /// Whether the command line names just this test. A runner that does so has other places to try.
+    fn is_requested(&self, test: &Test) -> bool {
         !is_elsewhere() && self.options.filters.iter().any(|name| name == test.name())
     }
 
-    /// Judges tests, those that are given another user all at once in one child.
-    pub(super) fn judge(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Judged> {
-        let mut judged: Vec<Option<Judged>> = Vec::new();
-        let mut elsewhere: Vec<(usize, User)> = Vec::new();
-        let own_users = !self.options.in_process && self.contract.recorded.is_none();
+    /// Evaluates the constraints of tests; nothing for those that stay ignored. All tests that run as
+    /// the same other user are evaluated in one child.
+    pub(super) fn evaluate(
+        &self,
+        tests: &[&'static Test],
+        host: &dyn Host,
+    ) -> Vec<Option<Evaluated>> {
+        let mut evaluated: Vec<Option<Evaluated>> = Vec::new();
+        let mut as_others: Vec<(usize, User)> = Vec::new();
         for (index, test) in tests.iter().enumerate() {
-            let user = || match own_users {
-                true => User::for_test(test),
-                false => Ok(None),
-            };
-            judged.push(match (test.ignore, &self.contract.recorded) {
-                (Some(reason), _) if self.options.which == Which::NotIgnored => {
-                    Some(Judged::Ignored(reason))
+            let is_ignored = test.ignore.is_some() && self.options.which == Which::NotIgnored;
+            evaluated.push(match &self.contract.recorded {
+                _ if is_ignored => None,
+                Some(recorded) => Some(recorded::evaluate(test, recorded)),
+                None => {
+                    let user = if self.options.in_process {
+                        Ok(None)
+                    } else {
+                        User::for_test(test)
+                    };
+                    let judgement = match user {
+                        Ok(Some(user)) => {
+                            as_others.push((index, user));
+                            Judgement {
+                                standing: Standing::Met,
+                                reasons: Vec::new(),
+                            }
+                        }
+                        Ok(None) => judge(test.constraints, host),
+                        Err(problem) => user::unknown_user(problem),
+                    };
+                    Some(Evaluated {
+                        user: None,
+                        judgement,
+                    })
                 }
-                (_, Some(recorded)) => Some(recorded::judge(test, recorded)),
-                (_, None) => match user() {
-                    Ok(Some(user)) => {
-                        elsewhere.push((index, user));
-                        None
-                    }
-                    Ok(None) => Some(Judged::As(None, judge(test.constraints, host))),
-                    Err(problem) => Some(Judged::As(None, user::unknown_user(&problem))),
-                },
             });
         }
-        while let Some((_, user)) = elsewhere.first().copied() {
-            let (theirs, others): (Vec<_>, Vec<_>) =
-                elsewhere.into_iter().partition(|(_, other)| *other == user);
-            elsewhere = others;
-            let of_them: Vec<&Test> = theirs.iter().map(|(index, _)| tests[*index]).collect();
-            let judgements = user::judge_all(user, &of_them);
-            for ((index, user), judgement) in theirs.into_iter().zip(judgements) {
-                judged[index] = Some(Judged::As(Some(user), judgement));
+        while let Some((_, user)) = as_others.first().copied() {
+            let (same, others): (Vec<_>, Vec<_>) =
+                as_others.into_iter().partition(|(_, other)| *other == user);
+            as_others = others;
+            let of_them: Vec<&Test> = same.iter().map(|(index, _)| tests[*index]).collect();
+            let judgements = user::evaluate_as(user, &of_them);
+            for ((index, _), judgement) in same.into_iter().zip(judgements) {
+                evaluated[index] = Some(Evaluated {
+                    user: Some(user),
+                    judgement,
+                });
             }
         }
-        judged.into_iter().flatten().collect()
+        evaluated
     }
 
-    /// Says whether a list is read by a person, to whom more can be said than names.
+    /// Whether a person reads the list.
     pub(super) fn is_for_a_person(&self) -> bool {
         self.caller == Caller::Direct && self.options.format == Format::Pretty
     }
 
-    /// The tests that the command line asks for.
+    /// The tests that the command line selects.
     pub(super) fn select(&self, tests: &[&'static Test]) -> Selected {
         select(tests, &self.options, self.caller)
     }
 
-    /// The list, as libtest prints it. To nextest an unmet test is an ignored one, which it shows as
-    /// skipped; the reasons go to the record.
+    /// The list, as libtest prints it. nextest is given unmet tests as ignored ones, which it shows as
+    /// skipped; the reasons are in the record.
     pub(super) fn list(&self, tests: &[&'static Test], host: &dyn Host) -> String {
         let Selected { mut tests, .. } = self.select(tests);
         if self.caller == Caller::NextestList && self.options.which == Which::OnlyIgnored {
-            let mut listed = self.ignored_or_unmet(&tests, host).into_iter();
+            let mut listed = self.record_list(&tests, host).into_iter();
             tests.retain(|_| listed.next().unwrap_or_default());
         }
         if self.options.format == Format::Json {
@@ -189,39 +228,31 @@ impl Plan {
         text
     }
 
-    /// Says of each test whether nextest is to leave it out, and writes down what is known of it:
-    /// also that a test is here at all, so that one which no shard runs can be missed.
-    fn ignored_or_unmet(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<bool> {
+    /// Records each test, also those that are not skipped: a test that no shard runs is missed by that.
+    /// Returns for each whether nextest is to skip it.
+    fn record_list(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<bool> {
         let binary = self.target.binary_id();
-        let ignores: Vec<_> = tests.iter().map(|test| test.ignore).collect();
-        let judged = self.judge(tests, host);
+        let evaluated = self.evaluate(tests, host);
         let mut lines = Vec::new();
-        let mut left_out = Vec::new();
-        for ((test, ignore), judged) in tests.iter().zip(ignores).zip(&judged) {
-            let (user, standing, reasons) = match judged {
-                Judged::As(user, judgement) => (*user, judgement.standing, &judgement.reasons[..]),
-                Judged::Ignored(_) => (None, Standing::Met, &[][..]),
+        for (test, evaluated) in tests.iter().zip(&evaluated) {
+            let unmet = evaluated.as_ref().filter(|evaluated| {
+                let Judgement { standing, reasons } = &evaluated.judgement;
+                *standing == Standing::Unmet
+                    && !self.contract.unskip
+                    && self.contract.forbids(reasons).is_none()
+            });
+            let outcome = match (unmet, test.ignore) {
+                (Some(_), _) => Outcome::Skipped,
+                (None, Some(_)) => Outcome::Ignored,
+                (None, None) => Outcome::Lost,
             };
-            let is_skipped = standing == Standing::Unmet
-                && !self.contract.unskip
-                && self.contract.forbids(reasons).is_none();
-            let outcome = match (is_skipped, ignore) {
-                (true, _) => Outcome::Skipped,
-                (_, Some(_)) => Outcome::Ignored,
-                (_, None) => Outcome::Lost,
-            };
-            left_out.push(outcome != Outcome::Lost);
-            let reasons = if outcome == Outcome::Skipped {
-                reasons
-            } else {
-                &[]
-            };
+            let user = evaluated.as_ref().and_then(|evaluated| evaluated.user);
             lines.push(RecordLine {
                 binary: &binary,
                 test: test.name(),
                 phase: Phase::List,
                 outcome,
-                reasons,
+                reasons: unmet.map_or(&[], |unmet| &unmet.judgement.reasons),
                 issue: test.issue,
                 reason: test.reason,
                 signal: None,
@@ -231,57 +262,9 @@ impl Plan {
             });
         }
         record::write_all(&lines);
-        left_out
-    }
-}
-
-impl Decision {
-    /// The reasons that stand in the record.
-    pub(super) fn reasons(&self) -> &[Reason] {
-        match self {
-            Self::Run | Self::Ignored(_) | Self::Left(_) => &[],
-            Self::Skip(reasons)
-            | Self::Refuse(reasons, _)
-            | Self::Forbid(reasons, _)
-            | Self::Undetermined(reasons) => reasons,
-        }
-    }
-
-    /// What the reason field of the record says: why the test has its constraints, or is ignored.
-    pub(super) fn note(&self, test: &Test) -> Option<Cow<'static, str>> {
-        match self {
-            Self::Ignored(reason) if !reason.is_empty() => Some(Cow::Borrowed(reason)),
-            _ => test.reason.map(Cow::Borrowed),
-        }
-    }
-}
-
-impl Refusal {
-    /// Why a test was not run and fails.
-    pub(super) fn text(self, reasons: &[Reason]) -> String {
-        let why = match self {
-            Self::Nextest => {
-                "nextest would show a skip in this phase as a pass. Either the test was forced \
-                 (--run-ignored), or it was listed in another environment than it runs in: let \
-                 wrappers and runners act on both."
-            }
-            Self::AskedFor => {
-                "it was asked for by its whole name, so a skip would not be what was asked for."
-            }
-        };
-        format!("not run: {}\n{why}\n", join(reasons))
-    }
-
-    /// Why a test that stopped half-way fails.
-    pub(super) fn text_half_way(self) -> &'static str {
-        match self {
-            Self::Nextest => {
-                "nextest would show this skip as a pass: only what stands in the test's attribute \
-                 is decided in time for it to show SKIP."
-            }
-            Self::AskedFor => {
-                "it was asked for by its whole name, so a skip would not be what was asked for."
-            }
-        }
+        lines
+            .iter()
+            .map(|line| line.outcome != Outcome::Lost)
+            .collect()
     }
 }

@@ -1,10 +1,10 @@
-//! Which tests the command line asks for.
+//! Selects the tests of the command line.
 
 use super::caller::Caller;
 use super::cli::{Options, Which};
 use crate::registry::{ShouldPanic, Test};
 
-/// The tests asked for, and how many were not.
+/// The selected tests, and the number of the others.
 pub(super) struct Selected {
     pub(super) tests: Vec<&'static Test>,
     pub(super) filtered_out: usize,
@@ -37,8 +37,8 @@ fn of_kind(test: &Test, options: &Options, caller: Caller) -> bool {
         return false;
     }
     match options.which {
-        // To nextest an unmet test is an ignored one: which tests are unmet is decided later, and
-        // dropping one here would be a run of nothing that exits with success.
+        // nextest is given unmet tests as ignored ones. They are found later: a test that is left out
+        // here would be a run of no test that exits with success.
         Which::OnlyIgnored => test.ignore.is_some() || caller != Caller::Direct,
         Which::NotIgnored | Which::All => true,
     }

@@ -1,4 +1,4 @@
-//! Tests in another order, the same for the same seed.
+//! Shuffles tests, in the same way for the same seed.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ pub(super) fn shuffle<T>(items: &mut [T], seed: u64) {
     }
 }
 
-/// A seed for whoever gave none: in libtest, too, it is the time.
+/// The default seed, which is the time, as in libtest.
 pub(super) fn seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| now.as_secs() ^ u64::from(now.subsec_nanos()) << 20)

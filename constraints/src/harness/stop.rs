@@ -1,4 +1,4 @@
-//! Why the harness ends a test, and how that went.
+//! Why the harness ends a test, and with what result.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use super::interrupt::Interrupt;
 
 /// Why the harness ends a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The test's `timeout` is up.
+pub(crate) enum Cause {
+    /// The test has exceeded its `timeout`.
     Timeout,
-    /// The whole run is to stop.
+    /// The run is interrupted.
     Interrupt(Interrupt),
 }
 
-/// How a test ended that the harness was to end.
+/// The result of ending a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// Within the grace period.
+pub(crate) enum Fate {
+    /// It ended within the grace period.
     Terminated,
-    /// By SIGKILL, after this grace period; without one it was not granted to its end.
+    /// SIGKILL ended it, after this grace period; `None` if that was cut short.
     Killed(Option<Duration>),
     /// It has not ended.
     Alive {
@@ -51,7 +51,7 @@ impl fmt::Display for Fate {
             ),
             Self::Alive { pid, refused: None } => write!(
                 f,
-                "process {pid} has not ended on SIGKILL (it may hang in the kernel)"
+                "process {pid} did not end on SIGKILL (it may hang in the kernel)"
             ),
         }
     }

@@ -1,30 +1,30 @@
-//! What a run says at its end: the failures, what was needed and missing, the totals.
+//! The summary of a run: failures, unmet requirements, leaks, totals.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use super::cli::Options;
 use super::interrupt::Interrupt;
-use super::missing::Missing;
 use super::print::{Paint, Printer, Totals};
+use super::unmet_counts::UnmetCounts;
 use crate::names::in_order;
-use crate::verdict::Reason;
+use crate::reason::Reason;
 
 /// A test's name and its captured output.
 type Output = (&'static str, Vec<u8>);
 
-/// Counts, and the outputs worth showing.
+/// Counts, and the outputs to show.
 pub(super) struct Summary {
     passed: Vec<Output>,
     failed: Vec<Output>,
     ignored: usize,
     filtered_out: usize,
-    missing: Missing,
-    /// The tests that passed though their constraints are unmet, and these constraints, a line each.
+    unmet: UnmetCounts,
+    /// A line for each test that passed although constraints are unmet.
     stale: Vec<String>,
-    /// What tests left behind, a line each.
-    left: Vec<String>,
-    /// Whether outputs of passed tests are worth memory.
+    /// A line for each leak.
+    leaks: Vec<String>,
+    /// Whether to keep the output of passed tests.
     keep_passed: bool,
 }
 
@@ -35,9 +35,9 @@ impl Summary {
             failed: Vec::new(),
             ignored: 0,
             filtered_out,
-            missing: Missing::new(),
+            unmet: UnmetCounts::new(),
             stale: Vec::new(),
-            left: Vec::new(),
+            leaks: Vec::new(),
             keep_passed: options.show_output,
         }
     }
@@ -63,17 +63,17 @@ impl Summary {
 
     pub(super) fn skipped(&mut self, reasons: &[Reason]) {
         self.ignored += 1;
-        self.missing.count(reasons);
+        self.unmet.count(reasons);
     }
 
-    pub(super) fn left_behind(&mut self, name: &str, things: &[Reason]) {
-        let line = |thing: &Reason| format!("{name}: {}", thing.observed);
-        self.left.extend(things.iter().map(line));
+    pub(super) fn leaks(&mut self, name: &str, leaks: &[Reason]) {
+        let line = |leak: &Reason| format!("{name}: {}", leak.observed);
+        self.leaks.extend(leaks.iter().map(line));
     }
 
-    /// Things that nobody can say who left.
-    pub(super) fn left_by_someone(&mut self, things: &[String]) {
-        self.left.extend_from_slice(things);
+    /// Adds leaks of which the test is not certain.
+    pub(super) fn unattributed_leaks(&mut self, leaks: &[String]) {
+        self.leaks.extend_from_slice(leaks);
     }
 
     pub(super) fn totals(&self, interrupted: bool, took: Duration) -> Totals {
@@ -91,7 +91,7 @@ impl Summary {
         !self.failed.is_empty()
     }
 
-    /// All that is printed behind the last test's line.
+    /// The text after the last test's line.
     pub(super) fn text(
         &self,
         options: &Options,
@@ -100,7 +100,6 @@ impl Summary {
         interrupt: Option<Interrupt>,
         totals: &Totals,
     ) -> Vec<u8> {
-        // Tests end in any order; a report has one.
         let mut text = Vec::new();
         if options.show_output {
             section(&mut text, "successes", &self.passed);
@@ -116,18 +115,18 @@ impl Summary {
                 interrupt.name()
             );
         }
-        if let Some(missing) = self.missing.line() {
-            let _ = writeln!(end, "needed and missing: {missing}\n");
+        if let Some(unmet) = self.unmet.line() {
+            let _ = writeln!(end, "unmet requirements: {unmet}\n");
         }
         if !self.stale.is_empty() {
             let _ = writeln!(
                 end,
-                "stale constraints, without which these tests passed:\n    {}\n",
+                "stale constraints (these tests passed although they are unmet):\n    {}\n",
                 lines(&self.stale)
             );
         }
-        if !self.left.is_empty() {
-            let _ = writeln!(end, "left behind:\n    {}\n", lines(&self.left));
+        if !self.leaks.is_empty() {
+            let _ = writeln!(end, "left behind:\n    {}\n", lines(&self.leaks));
         }
         let (word, paint) = if totals.ok {
             ("ok", Paint::Green)

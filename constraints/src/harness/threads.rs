@@ -1,14 +1,14 @@
-//! Threads that are there before the first fork.
+//! Threads that exist before the first fork.
 //!
-//! A forked child has only the thread that forked it. If another one held a lock at that moment, an
-//! allocator's or the loader's, the child waits for it for ever.
+//! A forked child has only the thread that forked it. If another one held a lock at that moment, such
+//! as an allocator's, the child deadlocks.
 
 use std::fs;
 
-/// The variable that lets tests be forked all the same.
+/// The variable that allows tests to be forked anyway.
 pub(super) const ALLOW: &str = "KATA_TEST_ALLOW_THREADS";
 
-/// What is wrong with this process as one that forks, if it has more than one thread.
+/// Why this process must not fork, if it has more than one thread.
 pub(super) fn problem() -> Option<String> {
     let mut names: Vec<String> = fs::read_dir("/proc/self/task")
         .ok()?
@@ -27,7 +27,7 @@ pub(super) fn problem() -> Option<String> {
     ))
 }
 
-/// Whether that has been allowed.
+/// Whether forking anyway is allowed.
 pub(super) fn are_allowed() -> bool {
     std::env::var_os(ALLOW).is_some_and(|value| value == "1")
 }

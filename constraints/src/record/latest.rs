@@ -5,8 +5,8 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::hand_over::Folder;
-use super::start::start_time;
+use super::folder::Folder;
+use super::start_time::start_time;
 
 /// What the link is called, before its maker's pid, until it is the latest.
 pub(super) const NEW_LINK: &str = ".latest-";

@@ -3,7 +3,7 @@
 
 use std::env;
 
-use super::place::{self, at};
+use super::paths::{self, at};
 use super::write::complain;
 use crate::facts::ALLOW;
 use crate::names::Names;
@@ -17,8 +17,8 @@ pub(crate) fn declare(binary: &str, names: &Names<'_>) {
         return;
     }
     let write = || {
-        let folder = place::folder(&place::run())?;
-        let name = format!("{}.{ENDING}", place::file_name(binary));
+        let folder = paths::folder(&paths::run())?;
+        let name = format!("{}.{ENDING}", paths::file_name(binary));
         let lines: String = names.all().iter().map(|name| format!("{name}\n")).collect();
         // Every process of the binary writes the same.
         let written = folder.replace(&name, lines.as_bytes());

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::hand_over::Folder;
+use super::folder::Folder;
 use super::latest::remove_links;
-use super::place::file_name;
+use super::paths::file_name;
 
 /// How many runs are kept, whatever their age.
 const KEPT: usize = 50;

@@ -6,39 +6,48 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::hand_over::Folder;
-use super::place::at;
-use super::{Process, RecordLine, place};
-use crate::elsewhere;
+use super::folder::Folder;
+use super::paths::at;
+use super::{RecordLine, paths};
+use crate::runner_env;
 use crate::sys::stderr;
 
-/// The open file of this process, and what all of its lines have in common.
+/// The file of this process, and the fields that its lines share.
 struct Writer {
     file: File,
-    process: Process,
+    run: String,
+    place: String,
+    attempt: u32,
+    uid: u32,
 }
 
-/// Lines that are yet to be written.
+/// Lines that are not written yet.
 #[derive(Default)]
 pub(crate) struct Lines(String);
 
 impl Lines {
-    /// Adds a record. It is of use only when it is [written](Self::flush): before anything happens
-    /// that may end the process.
+    /// Adds a record. [Write](Self::flush) it before anything that may end the process.
     pub(crate) fn add(&mut self, record: &RecordLine<'_>) {
         if let Some(writer) = writer(record.binary) {
-            record.write_line(&mut self.0, &writer.process);
+            let Writer {
+                run,
+                place,
+                attempt,
+                uid,
+                ..
+            } = writer;
+            self.0.push_str(&record.to_line(run, place, *attempt, *uid));
         }
     }
 
-    /// Writes what there is. What cannot be written is said once, on stderr, and fails no test.
+    /// Writes the lines. An error is printed once and fails no test.
     pub(crate) fn flush(&mut self) {
         if self.0.is_empty() {
             return;
         }
-        // Lines were made, so there is a writer, whatever the binary is called.
+        // Lines were added, so there is a writer, whatever the binary's id.
         if let Some(writer) = writer("") {
-            // One call of write(2), so that lines are whole whatever other threads do.
+            // One write(2), so that lines of several threads do not mix.
             if let Err(error) = (&writer.file).write_all(self.0.as_bytes()) {
                 complain(&error);
             }
@@ -68,25 +77,22 @@ fn writer(binary: &str) -> Option<&'static Writer> {
 
 impl Writer {
     fn open(binary: &str) -> io::Result<Self> {
-        let run = place::run();
-        let folder = place::folder(&run)?;
+        let run = paths::run();
+        let folder = paths::folder(&run)?;
         Ok(Self {
             file: own_file(&folder, binary)?,
-            process: Process::new(
-                &run,
-                binary,
-                &elsewhere::name(),
-                attempt(),
-                nix::unistd::geteuid().as_raw(),
-            ),
+            run,
+            place: runner_env::place(),
+            attempt: attempt(),
+            uid: nix::unistd::geteuid().as_raw(),
         })
     }
 }
 
-/// Creates a file that nobody else writes to. One of the same name is of an earlier process with this
-/// id, or was put there for root to write into.
+/// Creates a file of this process's own. An existing one belongs to an earlier process with this pid,
+/// or another user has put it there for root to write into.
 fn own_file(folder: &Folder, binary: &str) -> io::Result<File> {
-    let (binary, pid) = (place::file_name(binary), std::process::id());
+    let (binary, pid) = (paths::file_name(binary), std::process::id());
     let mut count = 0;
     loop {
         let name = match count {
@@ -108,12 +114,12 @@ fn attempt() -> u32 {
         .unwrap_or(1)
 }
 
-/// Says once that something cannot be written.
+/// Prints the first error of writing.
 pub(super) fn complain(error: &io::Error) {
-    static SAID: AtomicBool = AtomicBool::new(false);
-    if !SAID.swap(true, Ordering::Relaxed) {
+    static PRINTED: AtomicBool = AtomicBool::new(false);
+    if !PRINTED.swap(true, Ordering::Relaxed) {
         stderr(&format!(
-            "kata-test: no record of this test run can be written: {error}\n"
+            "kata-test: cannot write the records of this run: {error}\n"
         ));
     }
 }

@@ -1,20 +1,20 @@
 //! The tests of one binary: what the attribute registers and the harnesses read.
 
+mod binary_id;
 mod collected;
-mod given_id;
 
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
 
 use crate::constraint::Constraint;
-use crate::elsewhere::scaled;
 use crate::names::Names;
 use crate::one_version::there_is_one_version;
+use crate::runner_env::scaled;
 
 pub use collected::Required;
 pub(crate) use collected::tests;
 
-pub use given_id::{BINARY_ID, BINARY_IDS};
+pub use binary_id::{BINARY_ID, BINARY_IDS};
 
 /// The target that a test was compiled into, as Cargo named it.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ impl Target {
     /// `pkg::bin/name` for a program, `pkg::example/name` for an example, `pkg::bench/name` for a
     /// benchmark. It is guessed only if no runner states it.
     pub(crate) fn binary_id(&self) -> String {
-        let given = given_id::given_ids().iter().find(|id| self.fits(id));
+        let given = binary_id::given_ids().iter().find(|id| self.fits(id));
         given.cloned().unwrap_or_else(|| self.guessed_id())
     }
 
@@ -242,13 +242,8 @@ impl Test {
 
     /// The name that libtest gives it: the path without the crate.
     pub(crate) fn name(&self) -> &'static str {
-        // By bytes: without optimisation a search for a text is slow, and names are asked for often.
-        let bytes = self.path.as_bytes();
-        let mut at = 0;
-        while at < bytes.len() && bytes[at] != b':' {
-            at += 1;
-        }
-        self.path.get(at + 2..).unwrap_or(self.path)
+        let (_, name) = self.path.split_once("::").unwrap_or(("", self.path));
+        name
     }
 
     /// The test registered under this path, crate included.

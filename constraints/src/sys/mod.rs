@@ -1,5 +1,4 @@
-//! The few things for which Rust has no safe call. All `unsafe` of the harness lives below here, and
-//! in the same module of what it judges by.
+//! System calls that Rust has no safe form of.
 
 mod descriptors;
 mod exit;
@@ -12,6 +11,6 @@ pub(crate) use descriptors::close_private_descriptors;
 pub(crate) use exit::at_exit;
 pub(crate) use flock::{lock, try_lock, unlock};
 pub(crate) use kata_test_host::sys::*;
-pub(crate) use owner::{OWNER, make_room_for_owner, mark_owner};
+pub(crate) use owner::{OWNER, mark_owner};
 pub(crate) use print::{stderr, stdout};
 pub(crate) use signals::{Signals, default_signals};

@@ -98,33 +98,6 @@ fn a_list_in_json() {
     assert_eq!(events[3]["total"], 2);
 }
 
-#[test]
-fn junit_has_skips_with_their_reasons() {
-    let said = failing(&[
-        "needs::much",
-        "by_a_result",
-        "with_a_result",
-        "--format=junit",
-    ]);
-    let text = said.stdout.as_str();
-    assert!(
-        text.starts_with("<?xml version=\"1.0\"") && text.lines().count() == 1,
-        "{text}"
-    );
-    assert!(
-        text.contains("failures=\"1\" tests=\"3\" skipped=\"1\""),
-        "{text}"
-    );
-    assert!(
-        text.contains("name=\"much\" time=\"0\"><skipped message=\"needs kernel &gt;= 99.1: "),
-        "{text}"
-    );
-    assert!(
-        text.contains("<system-out>Error: &quot;the error's own text&quot;"),
-        "{text}"
-    );
-}
-
 /// The order of the lines when one test runs at a time.
 fn order(args: &[&str]) -> Vec<String> {
     let said = SAMPLE.run(&[args, &["passes::", "fails::", "--test-threads=1"]].concat());
@@ -136,7 +109,7 @@ fn order(args: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn shuffled_tests_run_in_another_order_that_the_seed_gives_again() {
+fn a_seed_gives_one_shuffled_order() {
     let (sorted, seventh, eighth) = (
         order(&[]),
         order(&["--shuffle-seed=7"]),

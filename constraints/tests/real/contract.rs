@@ -38,7 +38,7 @@ fn a_broken_promise_stops_the_run_before_any_test() {
             "{args:?}"
         );
         for text in [
-            "error: this host does not keep what KATA_TEST_EXPECT promises (kernel_ge",
+            "error: this host does not meet KATA_TEST_EXPECT (kernel_ge",
             "needs kernel >= 99.1: kernel is ",
             "needs command no-such-command: ",
         ] {
@@ -65,7 +65,7 @@ fn a_broken_promise_stops_the_run_before_any_test() {
         said.stdout
     );
     assert!(
-        said.stdout.contains("this host does not keep what"),
+        said.stdout.contains("this host does not meet"),
         "{}",
         said.stdout
     );
@@ -163,12 +163,12 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
     let much = said.line("cases::needs::much");
     assert!(
         much.contains("... ignored, needs kernel >= 99.1: ")
-            && much.ends_with("; run all the same, it did not pass"),
+            && much.ends_with("; ran anyway (KATA_TEST_UNSKIP) and failed"),
         "{much}"
     );
     assert!(
         said.stdout.contains(
-            "stale constraints, without which these tests passed:\n    \
+            "stale constraints (these tests passed although they are unmet):\n    \
              cases::needs::a_probe: when hearsay\n"
         ) && said.stdout.contains("1 passed; 0 failed; 1 ignored"),
         "{}",
@@ -201,7 +201,9 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
     assert!(
         said.stderr
             .contains("in_a_helper passed with a stale constraint: needs command")
-            && said.stderr.contains("1 test shown as ok was skipped"),
+            && said
+                .stderr
+                .contains("1 test reported as \"ok\" was skipped"),
         "{}",
         said.stderr
     );
@@ -213,7 +215,9 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
     assert!(
         said.stderr
             .contains("a_probe passed with a stale constraint: needs when hearsay")
-            && said.stderr.contains("1 test shown as ok was skipped"),
+            && said
+                .stderr
+                .contains("1 test reported as \"ok\" was skipped"),
         "{}",
         said.stderr
     );
@@ -273,12 +277,12 @@ fn a_list_can_be_judged_for_a_recorded_host() {
     let said = run(&OURS, &[variable, ("NEXTEST", "1")], &args);
     assert_eq!(said.stdout, "cases::passes::under_the_other_name: test\n");
 
-    // No test runs by another host's answers, and promises are that host's.
+    // Tests run on this host only, and the contract applies to the recorded one.
     for sample in [&OURS, &PLAIN] {
         let said = run(sample, &[variable], &["passes::with_a_result"]);
         assert_eq!(said.code, Some(101));
         let text = said.stdout + &said.stderr;
-        assert!(text.contains("KATA_TEST_FACTS is for lists"), "{text}");
+        assert!(text.contains("KATA_TEST_FACTS applies to lists"), "{text}");
     }
     let said = run(&OURS, &[variable, KEPT], &["--list"]);
     assert_eq!(said.code, Some(101));

@@ -21,7 +21,7 @@ fn last<'a>(recorded: &'a str, test: &str) -> &'a str {
 }
 
 #[test]
-fn they_are_ignored_with_every_reason() {
+fn runtime_skips_are_ignored_with_every_reason() {
     let sample = Sample::build("halfway");
     let said = sample.run(&["--skip", "users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -47,7 +47,7 @@ fn they_are_ignored_with_every_reason() {
     }
     assert!(
         said.stdout
-            .contains("needed and missing: command no-such-command ×2, kernel >= 99.1 ×1\n")
+            .contains("unmet requirements: command no-such-command (2), kernel >= 99.1 (1)\n")
             && said.stdout.contains("7 passed; 0 failed; 5 ignored"),
         "{}",
         said.stdout
@@ -58,8 +58,8 @@ fn they_are_ignored_with_every_reason() {
     for part in [
         "\"phase\":\"run\"",
         "\"outcome\":\"skipped\"",
-        "{\"constraint\":\"kernel >= 99.1\",",
-        "{\"constraint\":\"command no-such-command\",",
+        "{\"kind\":\"constraint\",\"constraint\":\"kernel >= 99.1\",",
+        "{\"kind\":\"constraint\",\"constraint\":\"command no-such-command\",",
         "\"issue\":\"x/1\"",
         "\"measures\":{\"before\":1}",
     ] {
@@ -67,20 +67,22 @@ fn they_are_ignored_with_every_reason() {
     }
     let by_a_reason = last(&recorded, "cases::skips::by_a_reason");
     assert!(
-        by_a_reason.contains("\"constraint\":\"skip!\",\"observed\":\"0 disks\\tof\\n3 GiB\""),
+        by_a_reason.contains(
+            "\"kind\":\"runtime_skip\",\"constraint\":null,\"observed\":\"0 disks\\tof\\n3 GiB\"",
+        ),
         "{by_a_reason}"
     );
 }
 
 #[test]
-fn they_clean_up_and_print_no_panic() {
+fn a_runtime_skip_runs_destructors_and_prints_no_panic() {
     let said = OURS.run(&["and_cleans_up", "--nocapture"]);
     assert!(said.stdout.contains("the disk is given back"), "{said:?}");
     assert_eq!(said.stderr, "");
 }
 
 #[test]
-fn what_is_no_skip_fails() {
+fn a_skip_that_is_caught_or_undetermined_fails() {
     let sample = Sample::build("halfway");
     let said = on_stage(&sample, &["fails::"]);
     assert_eq!(said.code, Some(101));
@@ -95,7 +97,7 @@ fn what_is_no_skip_fails() {
         "{undetermined}"
     );
     for text in [
-        "stopped, since it is undetermined: needs when broken: the probe panicked: the probe broke",
+        "a constraint is undetermined: needs when broken: the probe panicked: the probe broke",
         "something caught the unwinding",
         "from another thread (",
         "exited with code 3 before the test had ended",
@@ -117,7 +119,7 @@ fn what_is_no_skip_fails() {
 
 /// nextest looks at the exit code alone, and would take a skip in this phase for a pass.
 #[test]
-fn under_nextest_they_fail() {
+fn a_runtime_skip_fails_under_nextest() {
     for sample in ["halfway", "halfway_plain"].map(Sample::build) {
         let mut command = sample.command(&["--exact", "cases::skips::by_needs", "--nocapture"]);
         command.env("NEXTEST", "1");
@@ -125,7 +127,7 @@ fn under_nextest_they_fail() {
         assert_eq!(said.code, Some(101), "{said:?}");
         let text = said.stdout + &said.stderr;
         assert!(
-            text.contains("stopped half-way: needs kernel >= 99.1: "),
+            text.contains("skipped at run time: needs kernel >= 99.1: "),
             "{text}"
         );
         let recorded = sample.recorded();
@@ -138,16 +140,19 @@ fn under_nextest_they_fail() {
 }
 
 #[test]
-fn under_rusts_harness_they_are_announced_and_counted() {
+fn libtest_announces_and_counts_runtime_skips() {
     let sample = Sample::build("halfway_plain");
     let said = sample.run(&["cases::", "--skip", "users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    let announced = said.stderr.matches("is SKIPPED, whatever").count();
+    let announced = said
+        .stderr
+        .matches("was SKIPPED (libtest prints it as \"ok\")")
+        .count();
     assert_eq!(announced, 5, "{}", said.stderr);
     assert!(
         said.stderr.ends_with(
-            "5 tests shown as ok were skipped; needed and missing: command no-such-command ×2, \
-             kernel >= 99.1 ×1\n"
+            "5 tests reported as \"ok\" were skipped; unmet requirements: command no-such-command \
+             (2), kernel >= 99.1 (1)\n"
         ),
         "{}",
         said.stderr
@@ -156,7 +161,8 @@ fn under_rusts_harness_they_are_announced_and_counted() {
     assert_eq!(recorded.matches("\"outcome\":\"skipped\"").count(), 5);
     let said = PLAIN.run(&["and_cleans_up"]);
     assert!(
-        said.stderr.ends_with("1 test shown as ok was skipped\n"),
+        said.stderr
+            .ends_with("1 test reported as \"ok\" was skipped\n"),
         "{}",
         said.stderr
     );
@@ -174,7 +180,7 @@ fn under_rusts_harness_they_are_announced_and_counted() {
 }
 
 #[test]
-fn a_test_that_is_made_twice_is_found_out() {
+fn a_function_with_both_attributes_runs_once() {
     let said = PLAIN.run(&["twice"]);
     assert!(
         said.stdout.contains("1 passed; 1 failed"),
@@ -183,20 +189,22 @@ fn a_test_that_is_made_twice_is_found_out() {
     );
     assert!(
         said.stdout
-            .contains("remove the `#[test]` above our attribute"),
+            .contains("remove the `#[test]` above the attribute"),
         "{}",
         said.stdout
     );
 }
 
 #[test]
-fn a_test_asked_for_by_its_whole_name_is_not_skipped_in_silence() {
+fn a_runtime_skip_of_a_test_requested_by_name_fails() {
     let said = OURS.run(&["--exact", "cases::skips::in_a_helper"]);
     assert_eq!(said.code, Some(101));
     assert!(
         said.stdout
-            .contains("stopped half-way: needs command no-such-command: ")
-            && said.stdout.contains("it was asked for by its whole name"),
+            .contains("skipped at run time: needs command no-such-command: ")
+            && said
+                .stdout
+                .contains("the test was requested by its full name"),
         "{}",
         said.stdout
     );

@@ -168,7 +168,7 @@ fn a_test_that_ends_the_harness_is_recorded_as_lost() {
 }
 
 #[test]
-fn records_say_what_became_of_each_test() {
+fn records_have_every_outcome() {
     let sample = Sample::build("sample");
     let mut command = sample.command(&["needs::", "passes::with_measures", "fails::by_abort"]);
     command.env("SAMPLE", "fail");
@@ -185,7 +185,7 @@ fn records_say_what_became_of_each_test() {
     let start = format!(
         "{{\"schema\":1,\"run\":\"this\",\"binary\":\"kata-test::sample\",\
          \"test\":\"cases::needs::much\",\"place\":\"here\",\"phase\":\"run\",\"attempt\":1,\
-         \"as_uid\":{uid},\"outcome\":\"skipped\",\"reasons\":[{{\"constraint\":\"kernel >= 99.1\","
+         \"as_uid\":{uid},\"outcome\":\"skipped\",\"reasons\":[{{\"kind\":\"constraint\",\"constraint\":\"kernel >= 99.1\","
     );
     assert!(much.starts_with(&start), "{much}");
     let end = "\"constraint\":\"command no-such-command\",\"observed\":\"no executable file \
@@ -211,13 +211,15 @@ fn records_say_what_became_of_each_test() {
 }
 
 #[test]
-fn a_run_without_a_place_for_records_says_so_once_and_goes_on() {
+fn a_run_that_cannot_write_records_prints_it_once() {
     let mut command = SAMPLE.command(&["passes::"]);
     command.env("KATA_TEST_RECORD_DIR", "/proc/no-such-folder");
     let said = Said::by(command);
     assert_eq!(said.code, Some(0));
     assert_eq!(
-        said.stderr.matches("no record of this test run").count(),
+        said.stderr
+            .matches("cannot write the records of this run")
+            .count(),
         1,
         "{}",
         said.stderr
@@ -286,7 +288,7 @@ pub(crate) fn start_hanging(mut command: Command) -> (std::process::Child, i32) 
 }
 
 #[test]
-fn a_skip_is_no_failure_unless_the_test_was_asked_for_by_name() {
+fn only_a_test_requested_by_name_fails_instead_of_being_skipped() {
     let said = SAMPLE.run(&["needs::muc"]);
     assert_eq!(said.code, Some(0));
     assert!(
@@ -303,7 +305,7 @@ fn a_skip_is_no_failure_unless_the_test_was_asked_for_by_name() {
         assert!(
             said.stdout
                 .contains("not run: needs kernel >= 99.1: kernel is ")
-                && said.stdout.contains("asked for by its whole name"),
+                && said.stdout.contains("requested by its full name"),
             "{}",
             said.stdout
         );

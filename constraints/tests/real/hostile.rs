@@ -34,7 +34,7 @@ fn in_little_memory(command: &Command) -> Command {
 }
 
 #[test]
-fn the_worst_is_one_outcome_each() {
+fn each_hostile_test_is_one_outcome() {
     set_child_subreaper(true).expect("orphans");
     let sample = Sample::build("hostile");
     let mut command = sample.command(&["worst", "z_untouched", "--test-threads=2"]);
@@ -134,7 +134,7 @@ fn threads_before_the_first_fork_are_refused_unless_allowed() {
 }
 
 #[test]
-fn what_is_left_behind_is_said_by_name() {
+fn leaks_are_reported_under_the_tests_name() {
     set_child_subreaper(true).expect("orphans");
     let sample = Sample::build("hostile");
     // One after the other and then at the same time: whose a daemon is must show in itself.
@@ -164,12 +164,12 @@ fn what_is_left_behind_is_said_by_name() {
     assert!(
         sample
             .recorded()
-            .contains("\"constraint\":\"nothing left behind\",\"observed\":\"process ")
+            .contains("\"kind\":\"leak\",\"constraint\":null,\"observed\":\"process ")
     );
 }
 
 #[kata_test(root)]
-fn a_mount_that_a_test_leaves_is_named() {
+fn a_leaked_mount_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = HOSTILE.command(&["--exact", "leaves::a_mount"]);
     command.env("MOUNT_ON", folder.path());
@@ -267,7 +267,7 @@ fn a_wait_for_a_serial_group_is_announced() {
 }
 
 #[test]
-fn a_slow_test_is_spoken_of_once_and_goes_on() {
+fn a_slow_test_is_announced_once_and_runs_on() {
     let mut command = HOSTILE.command(&["slow::"]);
     command
         .env("SAMPLE", "slow")
@@ -352,7 +352,7 @@ fn an_unprivileged_test_under_root_runs_as_somebody_else() {
 }
 
 #[kata_test(root)]
-fn a_user_who_cannot_reach_the_test_is_told_the_path() {
+fn a_user_without_access_skips_the_test_and_names_the_path() {
     let sample = Sample::build("hostile");
     let closed = tempfile::tempdir().expect("a folder");
     fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
@@ -362,7 +362,7 @@ fn a_user_who_cannot_reach_the_test_is_told_the_path() {
     let line = said.line("unprivileged::has_a_home");
     let path = fs::canonicalize(closed.path()).expect("a path");
     let reason = format!(
-        "ignored, needs non_root: uid 65534 cannot reach {}: Permission denied",
+        "ignored, needs non_root: uid 65534 has no access to {}: Permission denied",
         path.display()
     );
     assert!(line.contains(&reason), "{line}");

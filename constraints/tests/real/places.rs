@@ -35,7 +35,9 @@ fn a_test_that_is_left_to_another_place_does_not_run() {
     let test = "cases::fails::by_panicking";
     fs::write(&list, format!("kata-test::sample\t{test}\tvm:far\n")).expect("a list");
     let mut command = sample.command(&["by_panicking"]);
-    command.env("SAMPLE", "fail").env("KATA_TEST_LEAVE", &list);
+    command
+        .env("SAMPLE", "fail")
+        .env("KATA_TEST_EXCLUDE_FILE", &list);
     let said = Said::by(command);
     assert!(
         said.line(test).ends_with("... ignored, runs in vm:far"),

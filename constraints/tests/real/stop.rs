@@ -155,7 +155,7 @@ fn a_second_ctrl_c_ends_at_once() {
     let test = waiting.test;
     waiting.signal(Signal::SIGINT);
     let line = waiting.stderr.next().expect("a line").expect("text");
-    let notice = "SIGINT: terminating the running tests (once more to kill them)";
+    let notice = "SIGINT: terminating the running tests (a second signal kills them)";
     assert_eq!(line, notice);
     waiting.signal(Signal::SIGINT);
     let start = Instant::now();

@@ -38,7 +38,7 @@ fn every_host_gives_the_verdicts_that_it_should() {
         ] {
             for constraint in constraints {
                 let judgement = judged(constraint, &host);
-                let why = crate::verdict::join(&judgement.reasons);
+                let why = crate::reason::join(&judgement.reasons);
                 assert_eq!(
                     judgement.standing, expected,
                     "{}: {constraint}: {why}",

@@ -3,6 +3,7 @@
 
 mod child;
 mod file;
+mod message;
 mod pipe;
 mod run;
 mod target;
@@ -14,6 +15,7 @@ pub use child::{Bounded, Sends, answer_within, become_leader, die_with, fork};
 pub(crate) use file::file_system;
 pub(crate) use file::free_bytes;
 pub use file::{Standard, may_execute, redirect, set_nonblocking};
+pub use message::Message;
 pub use pipe::pipe;
 pub use run::{Ran, command_until, command_within, run_within};
 pub use target::{is_target, target_folder_of};

@@ -7,7 +7,7 @@ use super::{issue, section, symbol};
 use crate::junit::why;
 use crate::ledger::{Nowhere, and};
 use crate::{Outcome, Record};
-use kata_test_host::verdict::Reason;
+use kata_test_host::reason::{Reason, ReasonKind};
 
 /// Every failure with what is known of it.
 pub(super) fn failures(outcomes: &[Record]) -> Markup {
@@ -99,10 +99,14 @@ fn reasons<'a>(reasons: impl Iterator<Item = (&'a Reason, &'a [String])>) -> Mar
             dl {
                 @for (reason, places) in reasons {
                     dt {
-                        @if reason.is_a_need() {
+                        @if reason.is_constraint() {
                             "needs " code { (reason.constraint) }
                         } @else {
-                            "found out by itself"
+                            (match reason.kind {
+                                ReasonKind::RuntimeSkip => "reported by the test (skip!)",
+                                ReasonKind::Leak => "left behind",
+                                _ => "infrastructure",
+                            })
                         }
                     }
                     dd {

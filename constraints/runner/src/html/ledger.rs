@@ -6,7 +6,7 @@ use super::attention::name;
 use super::{issue, section};
 use crate::ledger::{Findings, attempts, names, plural};
 use crate::{Outcome, Record};
-use kata_test_host::verdict::Reason;
+use kata_test_host::reason::{Reason, ReasonKind};
 
 pub(super) fn of(findings: &Findings, outcomes: &[Record]) -> Markup {
     let left: Vec<&Record> = outcomes
@@ -70,7 +70,7 @@ pub(super) fn of(findings: &Findings, outcomes: &[Record]) -> Markup {
 }
 
 fn is_left(reason: &Reason) -> bool {
-    !reason.is_a_need()
+    reason.kind == ReasonKind::Leak
 }
 
 fn part<T>(title: &str, about: &str, of: &[T], each: impl Fn(&T) -> Markup) -> Markup {

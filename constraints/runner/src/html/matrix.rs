@@ -6,7 +6,7 @@ use super::attention::milliseconds;
 use super::{issue, place, section, symbol};
 use crate::ledger::{Column, Ledger, Seen, Story, attempts, plural};
 use crate::{Outcome, Record};
-use kata_test_host::verdict::join;
+use kata_test_host::reason::join;
 
 /// Of more tests than this, a binary's table is closed until it is asked for.
 const OPEN: usize = 40;

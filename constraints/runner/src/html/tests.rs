@@ -55,11 +55,7 @@ fn outcome(text: &str, kind: Outcome) -> Record {
         attempt: 2,
         as_uid: 0,
         outcome: kind,
-        reasons: vec![Reason {
-            constraint: text.to_owned(),
-            observed: text.to_owned(),
-            source: text.to_owned(),
-        }],
+        reasons: vec![Reason::constraint(text, text, text)],
         issue: Some(text.to_owned()),
         reason: Some(text.to_owned()),
         signal: Some(text.to_owned()),

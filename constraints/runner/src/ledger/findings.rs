@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Column, Ledger, Seen, Story};
 use crate::{Outcome, TestId};
-use kata_test_host::verdict::Reason;
+use kata_test_host::reason::Reason;
 
 /// What a ledger tells that no single outcome does. Each list may be empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,7 +149,10 @@ impl Ledger {
         let mut shared: BTreeMap<&str, Vec<TestId>> = BTreeMap::new();
         for test in self.tests.iter().filter(|test| test.ran_nowhere()) {
             let needs = test.skipped().map(|(_, outcome)| {
-                let needs = outcome.reasons.iter().filter(|reason| reason.is_a_need());
+                let needs = outcome
+                    .reasons
+                    .iter()
+                    .filter(|reason| reason.is_constraint());
                 needs
                     .map(|reason| reason.constraint.as_str())
                     .collect::<BTreeSet<_>>()
@@ -223,7 +226,11 @@ impl Ledger {
 }
 
 fn stale(test: &TestId, place: &str, seen: &Seen) -> Option<Stale> {
-    let needs = seen.outcome.reasons.iter().filter(|one| one.is_a_need());
+    let needs = seen
+        .outcome
+        .reasons
+        .iter()
+        .filter(|one| one.is_constraint());
     let unmet: Vec<Reason> = needs.cloned().collect();
     let is_stale = seen.outcome.outcome == Outcome::Passed && !unmet.is_empty();
     is_stale.then(|| Stale {

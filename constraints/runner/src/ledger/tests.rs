@@ -6,14 +6,10 @@ use std::path::Path;
 use crate::{AllowedNowhere, Outcome, Run, Shards};
 use kata_test::__runner::Measures;
 use kata_test::__runner::{Phase, RecordLine};
-use kata_test_host::verdict::Reason;
+use kata_test_host::reason::Reason;
 
 fn reason(constraint: &str, observed: &str) -> Reason {
-    Reason {
-        constraint: constraint.to_owned(),
-        observed: observed.to_owned(),
-        source: "uname".to_owned(),
-    }
+    Reason::constraint(constraint, observed, "uname")
 }
 
 /// A machine that leaves records.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Findings;
 use crate::{Outcome, TestId};
-use kata_test_host::verdict::join;
+use kata_test_host::reason::join;
 
 /// Of more tests than this, only the number is told.
 const NAMED: usize = 5;

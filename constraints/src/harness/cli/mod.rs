@@ -1,4 +1,5 @@
-//! libtest's command line. What libtest accepts is never refused; what has no effect yet is said.
+//! libtest's command line. An option of libtest that has no effect here is accepted with a note; its
+//! JUnit output alone is not: nextest and the runner write it.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -15,35 +16,35 @@ Options:
     --include-ignored       Run ignored and not ignored tests
     --ignored               Run only ignored tests
     --exact                 Filters are whole names
-    --skip FILTER           Leave out tests that match FILTER
+    --skip FILTER           Exclude tests that match FILTER
     --list                  List tests instead of running them
-    --verdicts              List them with their verdicts and what these rest on, as JSON lines
+    --verdicts              List them with their verdicts and facts, as JSON lines
     --test-threads N        Tests at a time (or RUST_TEST_THREADS)
     --no-capture            Do not capture output (or RUST_TEST_NOCAPTURE)
     --show-output           Show the output of passed tests too
-    --format pretty|terse|json|junit
+    --format pretty|terse|json
                             Form of the output
     -q, --quiet             The same as --format terse
     --color auto|always|never
     --report-time           Show how long each test took
     --shuffle               Run tests in another order (or RUST_TEST_SHUFFLE)
     --shuffle-seed SEED     ... in this one (or RUST_TEST_SHUFFLE_SEED)
-    --in-process            Run tests in this process, one by one, without capture, timeouts
-                            or another user: for debuggers
+    --in-process            Run tests in this process, one after the other, without capture,
+                            timeouts or another user: for debuggers
     --fail-fast             Start no test after the first failure
-    --exclude-should-panic  Leave out tests that should panic
+    --exclude-should-panic  Exclude tests that should panic
     --logfile PATH          Write the outcome of each test to PATH
     --test                  Run tests (they are all there is)
     --bench                 Run benchmarks (there are none)
     -h, --help              Show this
 
 Environment:
-    KATA_TEST_GRACE=2s      How long a test that is to end, by its timeout or by Ctrl-C, may take to
-                            do so after SIGTERM; then its process group gets SIGKILL
+    KATA_TEST_GRACE=2s      Time between SIGTERM and SIGKILL for a test that times out or is
+                            interrupted
     KATA_TEST_SLOW_AFTER=60s
-                            When a test that is still running is announced
+                            Announce a test that still runs, or waits, after this time
     KATA_TEST_ALLOW_THREADS=1
-                            Run tests though this process has threads before it forks the first
+                            Run tests although this process has threads before the first fork
 ";
 
 /// What to do.
@@ -62,7 +63,7 @@ pub(super) struct Options {
     pub(super) exact: bool,
     pub(super) which: Which,
     pub(super) list: bool,
-    /// Whether the list is for a runner that plans.
+    /// Whether a runner reads the list.
     pub(super) verdicts: bool,
     pub(super) format: Format,
     pub(super) capture: bool,
@@ -76,7 +77,7 @@ pub(super) struct Options {
     /// The order to run tests in, if not by name.
     pub(super) shuffle: Option<u64>,
     pub(super) in_process: bool,
-    /// What was accepted and has no effect.
+    /// Notes on options that have no effect.
     pub(super) notes: Vec<String>,
 }
 
@@ -93,7 +94,6 @@ pub(super) enum Format {
     Pretty,
     Terse,
     Json,
-    Junit,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub(super) enum Color {
     Never,
 }
 
-/// The variables and the machine, as far as they are defaults of options.
+/// The defaults of options.
 pub(super) struct Environment {
     pub(super) threads: Option<String>,
     pub(super) no_capture: bool,
@@ -118,7 +118,7 @@ impl Environment {
     }
 
     fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
-        // What is 0 is off, as libtest has it.
+        // As in libtest, 0 is off.
         let is_on = |name| variable(name).is_some_and(|value| value != "0");
         Self {
             threads: variable("RUST_TEST_THREADS"),
@@ -299,11 +299,10 @@ impl Parsed {
                     "pretty" => Format::Pretty,
                     "terse" => Format::Terse,
                     "json" => Format::Json,
-                    "junit" => Format::Junit,
-                    _ => return Err(expected("--format", "pretty, terse, json or junit", &value)),
+                    _ => return Err(expected("--format", "pretty, terse or json", &value)),
                 }
             }
-            // What is left of the options that take a value.
+            // The last of the options that take a value.
             _ => options.shuffle = Some(whole("--shuffle-seed", &value)?),
         }
         Ok(())
@@ -324,7 +323,7 @@ impl Parsed {
         if self.help {
             return Ok(Command::Help);
         }
-        // `--bench --list` asks for the benchmarks, of which there are none.
+        // `--bench --list` lists benchmarks, of which there are none.
         if self.bench && !self.test {
             return Ok(Command::Bench);
         }

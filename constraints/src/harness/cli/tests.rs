@@ -1,4 +1,4 @@
-//! Scope: the command line alone. That the options do what they say shows in the sample's tests.
+//! Scope: parsing. The tests of the sample binaries cover what the options do.
 
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ fn error(args: &[&str]) -> String {
 }
 
 #[test]
-fn nothing_asked_runs_all() {
+fn the_default_is_to_run_all() {
     let options = options(&[]);
     assert_eq!(
         (options.which, options.format),
@@ -67,7 +67,7 @@ fn filters_and_values_in_every_form() {
 }
 
 #[test]
-fn what_nextest_says() {
+fn nextests_arguments() {
     let list = options(&["--list", "--format", "terse", "--ignored"]);
     assert!(list.list && list.format == Format::Terse && list.which == Which::OnlyIgnored);
     let run = options(&["--exact", "a::b", "--nocapture", "--include-ignored"]);
@@ -75,7 +75,7 @@ fn what_nextest_says() {
 }
 
 #[test]
-fn benchmarks_are_none_unless_tests_are_asked_for_too() {
+fn bench_alone_runs_nothing() {
     assert_eq!(parse_all(&["--bench"], None), Ok(Command::Bench));
     assert_eq!(parse_all(&["--bench", "--list"], None), Ok(Command::Bench));
     assert!(matches!(
@@ -119,7 +119,7 @@ fn switches_of_the_environment_are_off_at_0() {
 }
 
 #[test]
-fn what_has_no_effect_is_said() {
+fn options_without_effect_have_a_note() {
     assert_eq!(
         options(&["--ensure-time"]).notes,
         ["--ensure-time has no effect here: give tests a `timeout`"]
@@ -128,7 +128,7 @@ fn what_has_no_effect_is_said() {
 }
 
 #[test]
-fn everything_of_libtest_is_accepted() {
+fn libtests_options_are_accepted() {
     for arg in [
         "--include-ignored",
         "--ignored",
@@ -146,7 +146,6 @@ fn everything_of_libtest_is_accepted() {
         "--exact",
         "--color=auto",
         "--format=json",
-        "--format=junit",
         "--show-output",
         "-Zunstable-options",
         "--report-time",
@@ -162,20 +161,23 @@ fn everything_of_libtest_is_accepted() {
     assert_eq!(options(&["--shuffle", "--shuffle-seed=7"]).shuffle, Some(7));
     assert_eq!(options(&["--shuffle-seed=7", "--shuffle"]).shuffle, Some(7));
     assert!(options(&["--shuffle"]).shuffle.is_some());
-    assert_eq!(options(&["--format=junit"]).format, Format::Junit);
     assert_eq!(options(&["-q"]).format, Format::Terse);
     assert_eq!(options(&["--quiet"]).format, Format::Terse);
     assert!(options(&["--force-run-in-process"]).in_process);
 }
 
 #[test]
-fn mistakes_are_named() {
+fn errors_name_the_option() {
     assert_eq!(error(&["--nope"]), "unrecognized option: 'nope'");
     assert_eq!(error(&["-x"]), "unrecognized option: 'x'");
     assert_eq!(error(&["--skip"]), "argument to option 'skip' missing");
     assert_eq!(
         error(&["--exact=1"]),
         "option 'exact' does not take an argument"
+    );
+    assert_eq!(
+        error(&["--format=junit"]),
+        "argument for --format must be pretty, terse or json (was junit)"
     );
     assert_eq!(
         error(&["--color=blue"]),
@@ -193,7 +195,7 @@ fn mistakes_are_named() {
 
 proptest! {
     #[test]
-    fn any_arguments_are_an_answer(args in any::<Vec<String>>()) {
+    fn no_arguments_panic(args in any::<Vec<String>>()) {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         let _ = parse_all(&args, None);
     }

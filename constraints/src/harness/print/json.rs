@@ -1,14 +1,15 @@
 //! libtest's JSON lines (`--format json`, unstable there), with the reason of a skip as message.
 
-use super::{Line, Result, Totals};
-use crate::record::json::Object;
+use super::{Line, Totals, word};
+use crate::json::Object;
+use crate::record::Outcome;
 
 fn event(kind: &str, event: &str, fill: impl FnOnce(&mut Object)) -> String {
     let mut object = Object::new();
     object.text("type", kind);
     object.text("event", event);
     fill(&mut object);
-    object.finish() + "\n"
+    object.finish_line()
 }
 
 pub(super) fn head(count: usize, seed: Option<u64>) -> String {
@@ -29,26 +30,21 @@ pub(super) fn slow(name: &str) -> String {
 }
 
 pub(super) fn line(line: &Line<'_>, report_time: bool) -> String {
-    let word = match line.result {
-        Result::Ok | Result::Stale(_) => "ok",
-        Result::Failed(_) => "failed",
-        Result::Ignored(_) => "ignored",
-    };
-    event("test", word, |object| {
+    event("test", word(line.outcome), |object| {
         object.text("name", line.name);
         if let Some(took) = line.took.filter(|_| report_time) {
             object.number("exec_time", took.as_secs_f64());
         }
-        match &line.result {
-            Result::Failed(how) => {
-                object.text("stdout", &String::from_utf8_lossy(line.output));
-                if let Some(how) = how {
-                    object.text("reason", how);
-                }
+        if line.outcome.is_failure() {
+            object.text("stdout", &String::from_utf8_lossy(line.output));
+        }
+        match line.detail {
+            "" => {}
+            cause if line.outcome.is_failure() => object.text("reason", cause),
+            unmet if line.outcome == Outcome::Passed => {
+                object.text("message", &format!("stale constraint: {unmet}"));
             }
-            Result::Ignored(reason) if !reason.is_empty() => object.text("message", reason),
-            Result::Stale(unmet) => object.text("message", &format!("stale constraint: {unmet}")),
-            Result::Ok | Result::Ignored(_) => {}
+            reason => object.text("message", reason),
         }
     })
 }
@@ -68,7 +64,7 @@ pub(super) fn end(totals: &Totals) -> String {
     })
 }
 
-/// What `--list --format json` says, each test with the reason of its `#[ignore]`.
+/// The list of `--list --format json`, each test with the reason of its `#[ignore]`.
 pub(in crate::harness) fn list<'a>(
     tests: impl Iterator<Item = (&'a str, Option<&'a str>)>,
 ) -> String {

@@ -1,45 +1,37 @@
-//! What is printed while tests run: for a person, or in libtest's forms for programs.
+//! Prints results while tests run: for a person, or in libtest's forms for programs.
 
 mod json;
-mod junit;
 mod text;
 
 use std::time::Duration;
 
 use super::cli::{Format, Options};
+use crate::record::Outcome;
 use crate::sys::stdout;
 pub(super) use json::list as list_json;
 pub(super) use text::Paint;
 
-/// What is said about one test when it has ended.
+/// The line about a test that has ended.
 pub(super) struct Line<'a> {
     pub(super) name: &'a str,
     pub(super) should_panic: bool,
-    pub(super) result: &'a Result,
-    /// How long it ran; nothing if it did not.
+    pub(super) outcome: Outcome,
+    /// What the line says beside the outcome: stale constraints of a test that passed, the cause of a
+    /// failure (`SIGSEGV`), the reason of a skip; may be empty.
+    pub(super) detail: &'a str,
+    /// How long it ran; `None` if it did not.
     pub(super) took: Option<Duration>,
-    /// The user it ran as, if it was given one.
+    /// The user it ran as, if not as this process.
     pub(super) as_uid: Option<u32>,
     pub(super) output: &'a [u8],
 }
 
-pub(super) enum Result {
-    Ok,
-    /// It passed, though this is unmet.
-    Stale(String),
-    /// With what is worth saying in the line itself: `SIGSEGV`.
-    Failed(Option<String>),
-    /// With the reason, which may be empty.
-    Ignored(String),
-}
-
-impl Result {
-    pub(super) fn log_word(&self) -> &'static str {
-        match self {
-            Self::Ok | Self::Stale(_) => "ok",
-            Self::Failed(_) => "failed",
-            Self::Ignored(_) => "ignored",
-        }
+/// libtest's word for an outcome.
+pub(super) fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "ok",
+        Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere => "ignored",
+        Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::Undetermined => "failed",
     }
 }
 
@@ -67,8 +59,6 @@ enum Form {
     /// With the number of dots printed so far.
     Terse(usize),
     Json,
-    /// With the test cases so far: the file's head holds their counts.
-    Junit(String),
 }
 
 impl Printer {
@@ -78,7 +68,6 @@ impl Printer {
                 Format::Pretty => Form::Pretty,
                 Format::Terse => Form::Terse(0),
                 Format::Json => Form::Json,
-                Format::Junit => Form::Junit(String::new()),
             },
             colored: options.colored(),
             report_time: options.report_time,
@@ -90,7 +79,6 @@ impl Printer {
         match self.form {
             Form::Pretty | Form::Terse(_) => self.put(&text::head(count, seed)),
             Form::Json => self.put(&json::head(count, seed)),
-            Form::Junit(_) => {}
         }
     }
 
@@ -100,7 +88,7 @@ impl Printer {
         }
     }
 
-    /// Says that a test runs for long.
+    /// Prints that a test is slow.
     pub(super) fn slow(&mut self, name: &str, after: Duration) {
         match self.form {
             Form::Pretty | Form::Terse(_) => {
@@ -110,25 +98,20 @@ impl Printer {
                 ));
             }
             Form::Json => self.put(&json::slow(name)),
-            Form::Junit(_) => {}
         }
     }
 
     pub(super) fn line(&mut self, line: &Line<'_>) {
         let text = match &mut self.form {
             Form::Pretty => text::pretty(line, self.colored, self.report_time),
-            Form::Terse(column) => text::terse(line.result, self.colored, column),
+            Form::Terse(column) => text::terse(line.outcome, self.colored, column),
             Form::Json => json::line(line, self.report_time),
-            Form::Junit(cases) => {
-                cases.push_str(&junit::case(line));
-                return;
-            }
         };
         self.put(&text);
     }
 
-    /// Prints what comes after the last test; says whether all could be printed. A person gets
-    /// `text`, a program the totals.
+    /// Prints the end, for a person `text` and for a program the totals; returns whether everything
+    /// could be printed.
     pub(super) fn end(&mut self, text: &[u8], totals: &Totals) -> bool {
         match &self.form {
             Form::Pretty => self.printed &= stdout(text),
@@ -139,10 +122,6 @@ impl Printer {
                 self.printed &= stdout(text);
             }
             Form::Json => self.put(&json::end(totals)),
-            Form::Junit(cases) => {
-                let file = junit::file(cases, totals);
-                self.put(&file);
-            }
         }
         self.printed
     }
@@ -156,7 +135,7 @@ impl Printer {
     }
 }
 
-/// What a probe observed can hold anything; a line of output holds no line break.
+/// Joins the lines of a text: observations of probes can have several.
 fn one_line(text: &str) -> String {
     text.split(['\n', '\r'])
         .filter(|line| !line.is_empty())

@@ -1,8 +1,9 @@
 //! Lines for a person, in libtest's form.
 
-use super::{Line, Result, one_line};
+use super::{Line, one_line, word};
+use crate::record::Outcome;
 
-/// How wide a line of dots is.
+/// The length of a line of dots.
 const TERSE_WIDTH: usize = 88;
 
 #[derive(Clone, Copy)]
@@ -27,18 +28,15 @@ pub(super) fn pretty(line: &Line<'_>, colored: bool, report_time: bool) -> Strin
     } else {
         ""
     };
-    let (word, color, detail) = match &line.result {
-        Result::Ok => ("ok", Paint::Green, String::new()),
-        Result::Stale(unmet) => {
-            let detail = format!(", with a stale constraint: {}", one_line(unmet));
-            ("ok", Paint::Green, detail)
-        }
-        Result::Failed(None) => ("FAILED", Paint::Red, String::new()),
-        Result::Failed(Some(how)) => ("FAILED", Paint::Red, format!(" ({how})")),
-        Result::Ignored(reason) if reason.is_empty() => ("ignored", Paint::Yellow, String::new()),
-        Result::Ignored(reason) => ("ignored", Paint::Yellow, format!(", {}", one_line(reason))),
+    let detail = one_line(line.detail);
+    let (word, detail) = match (line.outcome, detail.is_empty()) {
+        (outcome, true) => (word(outcome), String::new()),
+        (Outcome::Passed, _) => ("ok", format!(", with a stale constraint: {detail}")),
+        (outcome, _) if outcome.is_failure() => ("failed", format!(" ({detail})")),
+        (outcome, _) => (word(outcome), format!(", {detail}")),
     };
-    let word = paint(word, color, colored);
+    let word = if word == "failed" { "FAILED" } else { word };
+    let word = paint(word, color(line.outcome), colored);
     let took = line.took.filter(|_| report_time);
     let took = took.map(|took| format!(" <{:.3}s>", took.as_secs_f64()));
     let user = line.as_uid.map(|uid| format!(" (as uid {uid})"));
@@ -49,13 +47,22 @@ pub(super) fn pretty(line: &Line<'_>, colored: bool, report_time: bool) -> Strin
     )
 }
 
+fn color(outcome: Outcome) -> Paint {
+    match word(outcome) {
+        "ok" => Paint::Green,
+        "ignored" => Paint::Yellow,
+        _ => Paint::Red,
+    }
+}
+
 /// One character, and a line break behind a full line.
-pub(super) fn terse(result: &Result, colored: bool, column: &mut usize) -> String {
-    let dot = match result {
-        Result::Ok | Result::Stale(_) => paint(".", Paint::Green, colored),
-        Result::Failed(_) => paint("F", Paint::Red, colored),
-        Result::Ignored(_) => paint("i", Paint::Yellow, colored),
+pub(super) fn terse(outcome: Outcome, colored: bool, column: &mut usize) -> String {
+    let dot = match word(outcome) {
+        "ok" => ".",
+        "ignored" => "i",
+        _ => "F",
     };
+    let dot = paint(dot, color(outcome), colored);
     *column += 1;
     let end = if ends_line(*column) { "\n" } else { "" };
     format!("{dot}{end}")

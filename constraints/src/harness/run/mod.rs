@@ -1,7 +1,7 @@
-//! The run: as many children as asked for at a time, one poll(2) for all that can happen.
+//! Runs tests: up to `--test-threads` children at a time, with one poll(2) for all events.
 
-mod half;
-mod outcome;
+mod report;
+mod runtime_skip;
 
 use std::fs::File;
 use std::process::ExitCode;
@@ -11,10 +11,10 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 
-use super::child::{Child, Start, Step};
+use super::child::{Child, Start};
 use super::clock::{DYING_AT_ONCE, Periods};
 use super::interrupt::Interrupt;
-use super::left::Left;
+use super::leaks::LeakDetector;
 use super::lifeline::Lifeline;
 use super::plan::{Decided, Decision, Plan};
 use super::select::Selected;
@@ -24,23 +24,23 @@ use super::stop::Cause;
 use super::user::Home;
 use crate::facts::Here;
 use crate::registry::Test;
-use crate::sys::{Signals, make_room_for_owner, stderr};
+use crate::sys::{Signals, stderr};
 
-pub(super) use outcome::Report;
+pub(super) use report::Report;
 
 /// Runs the selected tests and returns the exit code.
 pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, String> {
     let selected = select(plan, tests)?;
     let periods = Periods::here()?;
-    let signals = Signals::install().map_err(|errno| format!("no signals: {errno}"))?;
-    make_room_for_owner();
+    let signals = Signals::install()
+        .map_err(|errno| format!("cannot install signal handlers: {}", errno.desc()))?;
     let run = Run {
         plan,
         report: Report::new(plan, selected.filtered_out)?,
         signals,
         lifeline: Lifeline::here(),
         serial: Serial::new(periods.slow_after, longest_wait()),
-        left: Left::watch(),
+        leaks: LeakDetector::watch(),
         running: Vec::new(),
         no_input: File::open("/dev/null").ok(),
         periods,
@@ -50,11 +50,11 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
     Ok(run.all(&selected.tests))
 }
 
-/// The tests to run, in their order.
+/// The selected tests, in the order to run them.
 pub(super) fn select(plan: &Plan, tests: &[&'static Test]) -> Result<Selected, String> {
     let mut selected = plan.select(tests);
     if selected.tests.is_empty() && plan.caller == super::Caller::NextestRun {
-        return Err("nextest asked for a test that is not here".to_owned());
+        return Err("this binary has no test that matches the arguments".to_owned());
     }
     if let Some(seed) = plan.options.shuffle {
         shuffle(&mut selected.tests, seed);
@@ -65,7 +65,7 @@ pub(super) fn select(plan: &Plan, tests: &[&'static Test]) -> Result<Selected, S
 /// How long killed processes may take to be gone.
 const DYING: Duration = Duration::from_secs(2);
 
-/// Rounded up, so that the last millisecond is no busy loop.
+/// Rounds up, so that the last millisecond is no busy loop.
 fn timeout(left: Duration) -> PollTimeout {
     PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
 }
@@ -76,19 +76,19 @@ struct Run<'a> {
     signals: Signals,
     lifeline: Lifeline,
     serial: Serial,
-    left: Left,
+    leaks: LeakDetector,
     running: Vec<Child>,
     no_input: Option<File>,
     periods: Periods,
-    /// What asked this run to stop.
+    /// Why this run stops.
     interrupt: Option<Interrupt>,
-    /// It was asked again, and waits for nothing any more.
+    /// A second signal ends it at once.
     at_once: bool,
 }
 
-/// What a wait ended with.
+/// The events of one wait.
 struct Woken {
-    /// For each running test, whether its pipes have something.
+    /// For each running test, whether its pipes are readable.
     readable: Vec<bool>,
     /// A child has ended.
     ended: bool,
@@ -97,10 +97,10 @@ struct Woken {
 impl Run<'_> {
     fn all(mut self, tests: &[&'static Test]) -> ExitCode {
         self.report.head(tests.len());
-        // Verdicts come before tests: a test may change what the host is, and a probe must not
-        // keep the loop from the tests that run.
+        // All verdicts come before the first test: a test may change the host, and a probe must not
+        // block the loop while tests run.
         let mut waiting = self.plan.decide(tests, &Here);
-        // The next one is the last: so each can be taken out without moving the others.
+        // The next one is the last, so that removing it moves no others.
         waiting.reverse();
         loop {
             let fail_fast = self.plan.options.fail_fast && self.report.has_failures();
@@ -123,23 +123,23 @@ impl Run<'_> {
             if signals.contains(&Signal::SIGTSTP) {
                 self.suspend();
             }
-            self.heed(&signals);
-            self.look(&woken);
+            self.interrupt(&signals);
+            self.handle(&woken);
         }
         self.wait_for_killed();
-        self.report.left_by_someone(self.left.unclear());
+        self.report.unattributed_leaks(self.leaks.unattributed());
         self.report.finish(waiting.len(), self.interrupt)
     }
 
-    /// Waits until what was killed is gone: nothing of a test outlives its harness.
+    /// Waits until killed processes are gone: no process of a test outlives its harness.
     fn wait_for_killed(&mut self) {
         let dying = if self.at_once { DYING_AT_ONCE } else { DYING };
         let deadline = Instant::now() + dying;
         loop {
             let waiters: Vec<_> = self.serial.waiters().collect();
-            self.left.look(&[], &waiters);
+            self.leaks.update(&[], &waiters);
             let left = deadline.saturating_duration_since(Instant::now());
-            if !self.left.has_orphans(&waiters) || left.is_zero() {
+            if !self.leaks.has_orphans(&waiters) || left.is_zero() {
                 return;
             }
             let mut fds = [PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
@@ -151,12 +151,12 @@ impl Run<'_> {
         }
     }
 
-    /// Ends the running tests if something asks this run to stop: the first time by SIGTERM and,
-    /// after a grace period, SIGKILL, and the second time by SIGKILL at once.
-    fn heed(&mut self, signals: &[Signal]) {
+    /// Ends the running tests on a signal or the end of the runner: with SIGTERM and, after a grace
+    /// period, SIGKILL; on a second signal with SIGKILL at once.
+    fn interrupt(&mut self, signals: &[Signal]) {
         let mut asked: Vec<_> = signals.iter().copied().filter_map(Interrupt::by).collect();
         if self.lifeline.is_cut() {
-            // It stays cut, which is to be heard once.
+            // It stays cut.
             self.lifeline = Lifeline::default();
             asked.push(Interrupt::runner_gone());
         }
@@ -169,7 +169,7 @@ impl Run<'_> {
                 }
                 if !self.running.is_empty() {
                     stderr(&format!(
-                        "{}: terminating the running tests (once more to kill them)\n",
+                        "{}: terminating the running tests (a second signal kills them)\n",
                         asked.name()
                     ));
                 }
@@ -182,7 +182,7 @@ impl Run<'_> {
         }
     }
 
-    /// Stops the tests and this process, until somebody lets it continue.
+    /// Stops the tests and this process until SIGCONT.
     fn suspend(&mut self) {
         let start = Instant::now();
         for child in &self.running {
@@ -196,9 +196,8 @@ impl Run<'_> {
         self.serial.pause(suspended);
     }
 
-    /// Waits for output, for the end of a child, for a signal, for the end of the runner, for a
-    /// change of the mounts, or for the next time that something is due. Says of each running test
-    /// whether there is something to read.
+    /// Waits for output, a signal, the end of the runner, a change of the mounts, or until something is
+    /// due. Returns for each running test whether its pipes are readable.
     fn wait(&mut self) -> Vec<bool> {
         self.report.flush();
         let mut fds = Vec::with_capacity(2 * self.running.len() + 3);
@@ -212,7 +211,7 @@ impl Run<'_> {
             fds.push(PollFd::new(fd, PollFlags::POLLIN));
         }
         let others = fds.len();
-        if let Some(fd) = self.left.fd() {
+        if let Some(fd) = self.leaks.fd() {
             fds.push(PollFd::new(fd, PollFlags::POLLPRI));
         }
         let next = self.running.iter().filter_map(Child::next);
@@ -222,11 +221,11 @@ impl Run<'_> {
         });
         match poll(&mut fds, limit) {
             Ok(_) | Err(Errno::EINTR) => {}
-            // Nothing but a programming error or a kernel without memory leads here.
+            // A programming error, or the kernel is out of memory.
             Err(errno) => panic!("poll: {errno}"),
         }
         let is_ready = |at: usize| fds.get(at).and_then(PollFd::any).unwrap_or_default();
-        // The kernel says it once only.
+        // The kernel reports it only once.
         let mounts = is_ready(others);
         let mut at = 0;
         let mut readable = Vec::with_capacity(self.running.len());
@@ -236,19 +235,19 @@ impl Run<'_> {
             at = end;
         }
         if mounts {
-            self.left.mounts_changed();
+            self.leaks.mounts_changed();
         }
         readable
     }
 
-    /// Begins as many tests as there is room for. One that waits for its turn lets others pass.
+    /// Starts tests up to the limit. A test that waits for its serial group does not hold up others.
     fn begin_some(&mut self, waiting: &mut Vec<Decided>) {
         let mut index = waiting.len();
         while self.running.len() < self.plan.options.threads.get() && index > 0 {
             index -= 1;
             let next = &waiting[index];
             let turn = match (&next.decision, next.test.serial) {
-                (Decision::Run, Some(group)) => self.serial.ask(group, Instant::now()),
+                (Decision::Run(_), Some(group)) => self.serial.ask(group, Instant::now()),
                 _ => Turn::Granted,
             };
             match turn {
@@ -265,9 +264,9 @@ impl Run<'_> {
         }
     }
 
-    /// Starts a test, or settles what becomes of it without starting.
+    /// Starts a test, or reports that it does not run.
     fn begin(&mut self, next: Decided) {
-        if next.decision != Decision::Run {
+        if !matches!(next.decision, Decision::Run(_)) {
             self.report.not_run(&next);
             return;
         }
@@ -281,7 +280,10 @@ impl Run<'_> {
     fn start(&mut self, next: &Decided) -> Result<(), String> {
         let home = |user| match Home::make(user) {
             Ok(home) => Ok((user, home)),
-            Err(error) => Err(format!("no home for uid {}: {error}", user.uid())),
+            Err(error) => Err(format!(
+                "cannot create a home for uid {}: {error}",
+                user.uid()
+            )),
         };
         let start = Start {
             capture: self.plan.options.capture,
@@ -291,16 +293,16 @@ impl Run<'_> {
             user: next.user.map(home).transpose()?,
         };
         let child = Child::start(next.test, start);
-        let child = child.map_err(|errno| format!("no process could be started: {errno}"))?;
+        let child = child.map_err(|errno| format!("fork: {}", errno.desc()))?;
         self.running.push(child);
         Ok(())
     }
 
-    /// Looks at every running test, and ends those that have ended or are to end.
-    fn look(&mut self, woken: &Woken) {
-        // Who runs while a mount appears may have made it. Processes matter when a test ends.
-        if self.left.has_new_mounts() {
-            self.take_stock();
+    /// Handles the events of every running test.
+    fn handle(&mut self, woken: &Woken) {
+        // Any test that runs while a mount appears may have made it. Processes matter when a test ends.
+        if self.leaks.has_new_mounts() {
+            self.update_leaks();
         }
         let now = Instant::now();
         let mut index = 0;
@@ -309,37 +311,36 @@ impl Run<'_> {
             if *is_readable {
                 child.read();
             }
-            let step = child.step(now, woken.ended || *is_readable);
-            if step == Step::Slow {
-                self.report.slow(child.test, self.periods.slow_after);
-            }
-            if step != Step::Ended || !self.end(index, now) {
+            let (report, after) = (&mut self.report, self.periods.slow_after);
+            let may_have_ended = woken.ended || *is_readable;
+            let has_ended = child.step(now, may_have_ended, |test| report.slow(test, after));
+            if !has_ended || !self.end(index, now) {
                 index += 1;
             }
         }
     }
 
-    /// Ends a test that has ended, unless what it started may yet end too.
+    /// Reports a test that has ended, unless processes that it started may still end by themselves.
     fn end(&mut self, index: usize, now: Instant) -> bool {
-        // What it left may have come to this process only now.
-        self.take_stock();
+        // This process may have adopted its orphans only now.
+        self.update_leaks();
         let child = &self.running[index];
-        let test = child.suspect();
-        if self.left.lingers(test.pid) && child.may_linger(now) {
+        let test = child.process();
+        if self.leaks.has_processes(test.pid) && child.may_linger(now) {
             return false;
         }
         let child = self.running.remove(index);
-        let left = self.left.settle(test);
+        let leaks = self.leaks.finish(test);
         self.release(child.test);
-        self.report.ended(child, left);
+        self.report.ended(child, leaks);
         true
     }
 
-    /// Looks at what there is of the running tests, and of those that have just ended.
-    fn take_stock(&mut self) {
-        let suspects: Vec<_> = self.running.iter().map(Child::suspect).collect();
+    /// Updates the leaks of the running tests and of those that have just ended.
+    fn update_leaks(&mut self) {
+        let tests: Vec<_> = self.running.iter().map(Child::process).collect();
         let waiters: Vec<_> = self.serial.waiters().collect();
-        self.left.look(&suspects, &waiters);
+        self.leaks.update(&tests, &waiters);
     }
 
     fn release(&mut self, test: &Test) {

@@ -10,10 +10,10 @@ use std::time::Duration;
 use nix::libc::O_NOFOLLOW;
 use nix::unistd::Pid;
 
-use crate::elsewhere::scaled;
 use crate::harness::clock::slow_after;
-use crate::harness::left::command_line;
+use crate::harness::leaks::command_line;
 use crate::record::{self, Folder};
+use crate::runner_env::scaled;
 use crate::sys::{self, in_thread_within, stderr};
 
 /// How long a test waits for its serial group before it fails.

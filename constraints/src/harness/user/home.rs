@@ -124,7 +124,9 @@ fn left_over(folder: &Path, name: &OsStr) -> Option<File> {
     options.read(true).custom_flags(O_NOFOLLOW);
     let mut marker = options.open(folder.join(MARKER)).ok()?;
     let mut text = Vec::new();
-    sys::try_lock(&marker).ok().filter(|taken| *taken)?;
+    if !sys::try_lock(&marker).ok()? {
+        return None;
+    }
     let read = (&mut marker).take(1024).read_to_end(&mut text).is_ok();
     (read && own(&marker.metadata().ok()?) && text == name.as_encoded_bytes()).then_some(marker)
 }

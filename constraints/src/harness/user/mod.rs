@@ -1,11 +1,11 @@
-//! Another user for a test that needs to be unprivileged, where this process is root.
+//! Drops privileges for a test that needs to be unprivileged, where this process is root.
 //!
-//! Only a need that stands by itself is provided: `not(root)` or `any(non_root, …)` ask how things
-//! are, and get that answer.
+//! Only `non_root` and `uid` by themselves have this effect: `not(root)` and `any(non_root, …)` are
+//! evaluated as root.
 
 mod account;
+mod evaluate;
 mod home;
-mod judge;
 mod session;
 
 use std::env;
@@ -19,13 +19,13 @@ use crate::registry::Test;
 use crate::sys::{die_with, may_execute};
 
 use account::Account;
+pub(super) use evaluate::{evaluate_as, unknown_user};
 pub(super) use home::Home;
-pub(super) use judge::{judge_all, unknown_user};
 
-/// The user that is nobody almost everywhere.
+/// The uid and gid of nobody on almost every system.
 const NOBODY: u32 = 65534;
 
-/// Whom a test runs as.
+/// The user that a test runs as.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct User(&'static Account);
 
@@ -67,17 +67,24 @@ impl User {
         self.0.uid.as_raw()
     }
 
-    /// Gives the calling child, which has become this user, that user's variables and this home.
+    /// Sets the variables of this user's session and this home, in the calling child, which has dropped
+    /// its privileges.
     #[expect(unsafe_code, reason = "the environment is changed")]
     pub(super) fn enter_session(self, home: &Home) {
         // SAFETY: a child that the harness has just forked has one thread.
         unsafe { session::enter(self.0, home.path()) };
     }
 
-    /// Makes the calling child this user, for good.
-    pub(super) fn become_it(self, parent: Pid) -> Result<(), String> {
+    /// Makes the calling child this user's, for good.
+    pub(super) fn drop_privileges(self, parent: Pid) -> Result<(), String> {
         let failed = |call: &'static str| {
-            move |errno: Errno| format!("cannot become uid {}: {call}: {errno}", self.0.uid)
+            move |errno: Errno| {
+                format!(
+                    "cannot drop privileges to uid {}: {call}: {}",
+                    self.0.uid,
+                    errno.desc()
+                )
+            }
         };
         #[cfg(target_os = "linux")]
         {
@@ -88,13 +95,12 @@ impl User {
             setgroups(groups).map_err(failed("setgroups"))?;
             setresgid(*gid, *gid, *gid).map_err(failed("setresgid"))?;
             setresuid(*uid, *uid, *uid).map_err(failed("setresuid"))?;
-            // A process that changed its user is nobody's to look at, not even its own: it could
-            // not write the maps of its user namespace.
+            // After setuid the process is not dumpable, so it could not write its own uid_map.
             nix::sys::prctl::set_dumpable(true).map_err(failed("prctl"))?;
         }
         #[cfg(not(target_os = "linux"))]
         return Err(failed("setresuid")(Errno::ENOSYS));
-        // The change of user has taken this away.
+        // setresuid has cleared this.
         die_with(parent);
         Ok(())
     }
@@ -112,20 +118,24 @@ fn unprivileged() -> (Uid, Gid) {
     (Uid::from_raw(uid), Gid::from_raw(gid))
 }
 
-/// What a test needs to reach: the folder of its package, and its own executable.
-pub(super) fn needed() -> Vec<PathBuf> {
+/// The paths that a test needs access to: the folder of its package and its own executable.
+fn required_paths() -> Vec<PathBuf> {
     let paths = [env::current_dir(), env::current_exe()];
     paths.into_iter().flatten().collect()
 }
 
-/// The first folder or file on the way to these that the calling process cannot use.
-pub(super) fn out_of_reach(needed: &[PathBuf]) -> Option<String> {
-    needed.iter().find_map(|path| {
+/// Names the first folder or file on the way to these that the calling process has no access to.
+fn inaccessible(paths: &[PathBuf]) -> Option<String> {
+    paths.iter().find_map(|path| {
         let mut way: Vec<_> = path.ancestors().collect();
         way.reverse();
         way.into_iter().find_map(|step| {
             let errno = may_execute(step).err()?;
-            Some(format!("cannot reach {}: {}", step.display(), errno.desc()))
+            Some(format!(
+                "has no access to {}: {}",
+                step.display(),
+                errno.desc()
+            ))
         })
     })
 }

@@ -1,10 +1,10 @@
-//! Lists with verdicts: for a person who asks how a recorded host would fare, and for a runner that
-//! looks for places.
+//! Lists of tests with their verdicts: for a person, on a recorded host, and for a runner, as JSON
+//! lines.
 
-mod lines;
+mod json_lines;
 pub(super) mod recorded;
 mod speed;
 mod text;
 
-pub(super) use lines::lines;
+pub(super) use json_lines::lines;
 pub(super) use text::list;

@@ -1,35 +1,66 @@
-//! A test's verdict on a host that somebody has recorded, as the user that it would run as there.
+//! A test's verdict on a recorded host, as the user that it would run as there.
 
 use std::borrow::Cow;
 
-use crate::constraint::{Judgement, judge as judge_all};
+use crate::constraint::{Constraint, Standing, judge};
 use crate::contract::Recorded;
 use crate::facts::{Answer, Finding, Host, Question};
-use crate::harness::judged::Judged;
+use crate::harness::plan::Evaluated;
 use crate::harness::user::{User, unknown_user};
 use crate::registry::Test;
 
-/// Judges a test. Where the host was recorded as root, a test that needs another user gets one.
-pub(in crate::harness) fn judge(test: &Test, host: &Recorded) -> Judged {
-    let root = Finding::Is("0".to_owned());
-    let is_root = || host.ask(Question::EffectiveUid).finding == root;
-    match User::wanted(test) {
-        Err(problem) => Judged::As(None, unknown_user(&problem)),
-        Ok(Some(user)) if is_root() => {
-            let judgement = judge_all(test.constraints, &AsUser { host, user });
-            Judged::As(Some(user), judgement)
+/// Evaluates a test. Where root recorded the host, a test that needs another user gets one.
+pub(in crate::harness) fn evaluate(test: &Test, host: &Recorded) -> Evaluated {
+    let (user, judgement) = match user(test, host) {
+        Err(problem) => (None, unknown_user(problem)),
+        Ok(None) => (None, judge(test.constraints, host)),
+        Ok(Some(user)) => {
+            let judgement = judge(test.constraints, &AsUser { host, user });
+            (Some(user), judgement)
         }
-        Ok(_) => Judged::As(None, judge_all(test.constraints, host)),
+    };
+    Evaluated { user, judgement }
+}
+
+fn user(test: &Test, host: &Recorded) -> Result<Option<User>, String> {
+    let root = Finding::Is("0".to_owned());
+    let wanted = User::wanted(test)?;
+    Ok(wanted.filter(|_| host.ask(Question::EffectiveUid).finding == root))
+}
+
+/// Whether an undetermined verdict rests on facts that were not recorded, so that the host itself may
+/// give another.
+pub(super) fn is_open(test: &Test, host: &Recorded, standing: Standing) -> bool {
+    if standing != Standing::Undetermined {
+        return false;
+    }
+    let rests_on_missing = |host: &dyn Host, missing: &dyn Fn() -> usize| {
+        let atoms = test.constraints.iter().flat_map(atoms);
+        let mut undetermined = atoms.map(|atom| {
+            let before = missing();
+            let standing = judge(std::slice::from_ref(atom), host).standing;
+            standing == Standing::Undetermined && missing() > before
+        });
+        undetermined.any(|is_missing| is_missing)
+    };
+    let missing = || host.missing_count();
+    match user(test, host) {
+        Ok(Some(user)) => rests_on_missing(&AsUser { host, user }, &missing),
+        Ok(None) => rests_on_missing(host, &missing),
+        Err(_) => false,
     }
 }
 
-/// Says whether a verdict rests on what was not recorded, so that the host itself may give another.
-pub(super) fn is_open(judgement: &Judgement) -> bool {
-    let mut observed = judgement.reasons.iter().map(|reason| &reason.observed);
-    observed.any(|observed| Recorded::is_missing(observed))
+/// The constraints without operators.
+fn atoms(constraint: &Constraint) -> Vec<&Constraint> {
+    match constraint {
+        Constraint::All(of) | Constraint::Any(of) => of.iter().flat_map(atoms).collect(),
+        Constraint::Not(of) => atoms(of),
+        _ => vec![constraint],
+    }
 }
 
-/// A host that was recorded by root, as another user sees it.
+/// A host that root recorded, as another user sees it.
 struct AsUser<'a> {
     host: &'a Recorded,
     user: User,
@@ -42,7 +73,7 @@ impl Host for AsUser<'_> {
         match question {
             Question::EffectiveUid => is(self.user.uid().to_string()),
             Question::Capabilities => is("CapEff 0000000000000000".to_owned()),
-            // What root may use says nothing about others.
+            // These facts depend on the user.
             Question::Device(_)
             | Question::Kvm
             | Question::Namespace(_)

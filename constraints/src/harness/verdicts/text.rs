@@ -1,27 +1,24 @@
-//! A list for a person who asks how a recorded host would fare: each test with its verdict.
+//! The list for a person: each test with its verdict on a recorded host.
 
 use std::fmt::Write;
 
-use super::recorded::{is_open, judge};
+use super::recorded::{evaluate, is_open};
 use crate::constraint::Standing;
 use crate::contract::Recorded;
-use crate::harness::judged::Judged;
 use crate::harness::plan::Plan;
+use crate::reason::join;
 use crate::registry::Test;
-use crate::verdict::join;
 
-/// Each test and where it stands; a question mark where that depends on what was not recorded.
+/// Each test with its verdict, which is `?` if it rests on facts that were not recorded.
 pub(in crate::harness) fn list(plan: &Plan, tests: &[&'static Test], host: &Recorded) -> String {
     let mut text = String::new();
     let mut counts = [0; 4];
     for test in &plan.select(tests).tests {
-        let Judged::As(_, judgement) = judge(test, host) else {
-            continue;
-        };
+        let judgement = evaluate(test, host).judgement;
         let (kind, word) = match judgement.standing {
             Standing::Met => (0, "met"),
             Standing::Unmet => (1, "unmet"),
-            Standing::Undetermined if is_open(&judgement) => (2, "?"),
+            standing @ Standing::Undetermined if is_open(test, host, standing) => (2, "?"),
             Standing::Undetermined => (3, "undetermined"),
         };
         counts[kind] += 1;

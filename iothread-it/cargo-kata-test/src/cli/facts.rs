@@ -104,7 +104,7 @@ fn document(facts: &[(Question, Answer)], verdicts: &[Judged]) -> Value {
         json!({"question": question.to_string(), "finding": kind, "text": text, "source": answer.source})
     };
     let verdict = |judged: &Judged| {
-        let reason = |reason: &kata_test::Reason| json!({"constraint": reason.constraint, "observed": reason.observed, "source": reason.source});
+        let reason = |reason: &kata_test::Reason| json!({"kind": reason.kind.word(), "constraint": reason.constraint, "observed": reason.observed, "source": reason.source});
         let reasons: Vec<Value> = judged.reasons.iter().map(reason).collect();
         json!({"constraint": judged.constraint, "verdict": judged.word(), "reasons": reasons})
     };

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use kata_test::Reason;
 use kata_test_runner::{Outcome, Outlook, Plan, PlannedTest, Record};
 
 /// The plan for a person: each test with what it needs, how it would fare in each place, and where
@@ -138,7 +137,7 @@ fn nowhere(plan: &Plan) -> String {
         }
         let _ = writeln!(text, "  {}{}", names(alike), issue(alike[0]));
         for reason in plan.missing(alike[0]) {
-            let _ = writeln!(text, "    {}", sentence(&reason));
+            let _ = writeln!(text, "    {reason}");
         }
     }
     text
@@ -148,13 +147,6 @@ fn issue(test: &PlannedTest) -> String {
     test.issue
         .as_ref()
         .map_or(String::new(), |issue| format!(" [issue {issue}]"))
-}
-
-fn sentence(reason: &Reason) -> String {
-    format!(
-        "needs {}: {} ({})",
-        reason.constraint, reason.observed, reason.source
-    )
 }
 
 fn chosen(plan: &Plan, test: &PlannedTest) -> String {

@@ -33,7 +33,7 @@ const LEFT_OUT: [&str; 20] = [
 const LEFT_OUT_PREFIXES: [&str; 5] = ["NEXTEST", "SSH_", "SYSTEMD_", "XDG_", "RUST_TEST_"];
 /// What a runner says to the harness here, and not to that in the guest.
 const LEFT_OUT_OF_OURS: [&str; 9] = [
-    "KATA_TEST_LEAVE",
+    "KATA_TEST_EXCLUDE_FILE",
     "KATA_TEST_EXPECT",
     "KATA_TEST_MAY_SKIP",
     "KATA_TEST_FACTS",

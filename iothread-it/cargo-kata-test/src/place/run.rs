@@ -86,11 +86,7 @@ pub(super) fn run(
         let mut fail = |tests: &[String], observed: &str| -> Result<(), PlaceError> {
             for test in tests {
                 screen(format!("test {test} ... FAILED: {}\n", first_line(observed)).as_bytes());
-                let reason = Reason {
-                    constraint: "the guest stays up".to_owned(),
-                    observed: observed.to_owned(),
-                    source: name.clone(),
-                };
+                let reason = Reason::infrastructure(observed, &name);
                 job.run.fail(&name, &job.binary.id, test, reason)?;
             }
             Ok(())

@@ -10,7 +10,8 @@ mod tests;
 use super::asked::Asked;
 use super::{Atom, Constraint};
 use crate::facts::Host;
-use crate::verdict::{Reason, Verdict};
+use crate::reason::Reason;
+use crate::verdict::Verdict;
 use decide::decide;
 use reasons::reasons_of;
 

@@ -4,7 +4,8 @@ use super::decide::decide;
 use super::{Judgement, Standing, all_of, any, is_paired, is_vendor, paired};
 use crate::constraint::asked::Asked;
 use crate::constraint::{Atom, Constraint};
-use crate::verdict::{Reason, Verdict};
+use crate::reason::Reason;
+use crate::verdict::Verdict;
 
 /// The reasons of a list whose parts must all hold.
 fn all_reasons(of: &[Constraint], asked: &Asked<'_>) -> Judgement {
@@ -47,7 +48,7 @@ pub(super) fn reasons_of(
 fn atom_reason(atom: &Atom, verdict: &Verdict) -> Judgement {
     Judgement {
         standing: Standing::of(verdict),
-        reasons: vec![Reason::new(atom.to_string(), verdict.evidence())],
+        reasons: vec![Reason::of(atom.to_string(), verdict.evidence())],
     }
 }
 
@@ -105,20 +106,31 @@ fn joined(standing: Standing, list: &str, of: &[Constraint], parts: Vec<Judgemen
         }
     }
     observed.push(last.observed);
+    let alternatives = match list {
+        "any" => alternatives(of),
+        _ => Vec::new(),
+    };
+    let constraint = format!("{list}({})", names.join(", "));
+    let reason = Reason::constraint(constraint, observed.join(", "), last.source);
     Judgement {
         standing,
-        reasons: vec![Reason {
-            constraint: format!("{list}({})", names.join(", ")),
-            observed: observed.join(", "),
-            source: last.source,
-        }],
+        reasons: vec![reason.with_alternatives(alternatives)],
     }
 }
 
+/// The constraints of which one is enough, those of an inner `any` included.
+fn alternatives(of: &[Constraint]) -> Vec<String> {
+    let each = of.iter().flat_map(|one| match one {
+        Constraint::Any(of) => alternatives(of),
+        other => vec![other.to_string()],
+    });
+    each.collect()
+}
+
 fn not(inner: Judgement) -> Judgement {
-    let negated = |reason: Reason| Reason {
-        constraint: format!("not({})", reason.constraint),
-        ..reason
+    let negated = |mut reason: Reason| {
+        reason.constraint = format!("not({})", reason.constraint);
+        reason.with_alternatives(Vec::new())
     };
     Judgement {
         standing: inner.standing.opposite(),

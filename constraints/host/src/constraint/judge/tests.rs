@@ -32,7 +32,7 @@ const DEBIAN: MadeUp = MadeUp {
 
 fn standing(constraints: &[Constraint]) -> (Standing, String) {
     let judgement = judge(constraints, &DEBIAN);
-    (judgement.standing, crate::verdict::join(&judgement.reasons))
+    (judgement.standing, crate::reason::join(&judgement.reasons))
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Writing JSON, as much as records and lists need: texts, numbers, and objects of them.
+//! Writes JSON: objects of texts, numbers and lists of objects.
 
 use std::fmt::Write;
 
@@ -20,8 +20,13 @@ impl Object {
     }
 
     pub(crate) fn text_or_null(&mut self, key: &'static str, value: Option<&str>) {
-        self.key(key);
-        quote_or_null(&mut self.text, value);
+        match value {
+            Some(value) => self.text(key, value),
+            None => {
+                self.key(key);
+                self.text.push_str("null");
+            }
+        }
     }
 
     pub(crate) fn number(&mut self, key: &'static str, value: f64) {
@@ -32,7 +37,7 @@ impl Object {
     /// Writes a whole number, whatever its size.
     pub(crate) fn integer(&mut self, key: &'static str, value: u64) {
         self.key(key);
-        integer(&mut self.text, value);
+        let _ = write!(self.text, "{value}");
     }
 
     pub(crate) fn boolean(&mut self, key: &'static str, value: bool) {
@@ -50,6 +55,24 @@ impl Object {
             self.text.push('}');
         }
         self.text.push(']');
+    }
+
+    /// Writes an object of numbers, whose keys can be any text.
+    pub(crate) fn numbers(&mut self, key: &'static str, of: &[(String, f64)]) {
+        self.key(key);
+        self.text.push('{');
+        for (name, value) in of {
+            self.comma();
+            quote(&mut self.text, name);
+            self.text.push(':');
+            number(&mut self.text, *value);
+        }
+        self.text.push('}');
+    }
+
+    /// Returns the object as a line.
+    pub(crate) fn finish_line(self) -> String {
+        self.finish() + "\n"
     }
 
     pub(crate) fn finish(mut self) -> String {
@@ -73,7 +96,7 @@ impl Object {
 }
 
 /// Writes a number; one that JSON cannot express becomes `null`.
-pub(super) fn number(to: &mut String, value: f64) {
+fn number(to: &mut String, value: f64) {
     // Either form reads back as the same number; without an exponent the extremes are long.
     let _ = match value.abs() {
         0.0 | 1e-6..1e16 => write!(to, "{value}"),
@@ -82,72 +105,24 @@ pub(super) fn number(to: &mut String, value: f64) {
     };
 }
 
-pub(super) fn integer(to: &mut String, value: u64) {
-    let _ = write!(to, "{value}");
-}
-
-pub(super) fn quote_or_null(to: &mut String, text: Option<&str>) {
-    match text {
-        Some(text) => quote(to, text),
-        None => to.push_str("null"),
-    }
-}
-
-pub(super) fn quote(to: &mut String, text: &str) {
+fn quote(to: &mut String, text: &str) {
     to.push('"');
-    let mut rest = text;
-    while let Some((at, special)) = special_in(rest) {
-        to.push_str(&rest[..at]);
-        escape(to, special);
-        rest = &rest[at + special.len_utf8()..];
-    }
-    to.push_str(rest);
+    text.chars().for_each(|c| escape(to, c));
     to.push('"');
-}
-
-/// The bytes that stand in a text as they are, and are characters by themselves.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0x20;
-    while byte < 0x7f {
-        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
-        byte += 1;
-    }
-    plain
-};
-
-/// The first character that cannot stand in a text as it is. Nearly every text is plain, and a list
-/// has thousands: that is found out by a loop over bytes, which is fast without optimisation too.
-fn special_in(text: &str) -> Option<(usize, char)> {
-    let bytes = text.as_bytes();
-    let mut index = 0;
-    while index < bytes.len() && PLAIN[bytes[index] as usize] {
-        index += 1;
-    }
-    if index == bytes.len() {
-        return None;
-    }
-    // What is left begins with a whole character: all before it are of one byte.
-    let (plain, rest) = text.split_at(index);
-    let mut found = rest.char_indices().filter(|(_, c)| is_special(*c));
-    found.next().map(|(at, c)| (plain.len() + at, c))
 }
 
 /// U+2028 and U+2029 end a line for some readers of JSON lines.
-fn is_special(c: char) -> bool {
-    c < ' ' || matches!(c, '"' | '\\' | '\u{7f}' | '\u{2028}' | '\u{2029}')
-}
-
-fn escape(to: &mut String, special: char) {
-    match special {
+fn escape(to: &mut String, c: char) {
+    match c {
         '"' => to.push_str("\\\""),
         '\\' => to.push_str("\\\\"),
         '\n' => to.push_str("\\n"),
         '\r' => to.push_str("\\r"),
         '\t' => to.push_str("\\t"),
-        c => {
+        '\0'..' ' | '\u{7f}' | '\u{2028}' | '\u{2029}' => {
             let _ = write!(to, "\\u{:04x}", u32::from(c));
         }
+        c => to.push(c),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Processes that outlive the test that started them.
 //!
-//! This process adopts orphans, so each is among its children. Whose it was shows in its process
-//! group, in its session, or, if it was started as a program of its own, in its environment.
+//! This process adopts orphans, so each is among its children. The test is found by the process
+//! group, the session, or, after exec, a variable in the environment.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -14,13 +14,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, getpid};
 
-use super::Suspect;
+use super::TestProcess;
 use crate::sys::{OWNER, ends_within};
 
-/// How long a killed process may take to end before it is said to live on.
+/// How long a killed process may take to end before it is reported as running.
 const DYING: Duration = Duration::from_millis(500);
 
-/// A process that is not this one's own.
+/// An orphan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pid: Pid,
@@ -38,7 +38,7 @@ impl Process {
         let _ = kill(self.pid, Signal::SIGKILL);
     }
 
-    /// Kills the process and says whether that was seen to work.
+    /// Kills the process, and describes it with the result.
     pub(super) fn end(&self) -> String {
         let alive = match kill(self.pid, Signal::SIGKILL) {
             Err(Errno::ESRCH) => None,
@@ -54,7 +54,7 @@ impl Process {
 }
 
 pub(super) struct Processes {
-    /// Children from before, which whoever was here before exec(2) knows about.
+    /// Children of this process from before exec(2).
     before: Vec<Pid>,
     list: Option<File>,
 }
@@ -70,18 +70,21 @@ impl Processes {
         }
     }
 
-    /// The orphans that live, each with the process id of its test if that shows. The dead ones are
-    /// waited for.
-    pub(super) fn orphans(&self, running: &[Suspect], ours: &[Pid]) -> Vec<(Process, Option<Pid>)> {
-        let is_ours = |pid: &Pid| {
-            ours.contains(pid)
+    /// The live orphans, each with the process id of its test if that is known. Dead ones are reaped.
+    pub(super) fn orphans(
+        &self,
+        running: &[TestProcess],
+        own: &[Pid],
+    ) -> Vec<(Process, Option<Pid>)> {
+        let is_own = |pid: &Pid| {
+            own.contains(pid)
                 || self.before.contains(pid)
                 || running.iter().any(|test| test.pid == *pid)
         };
         let mut found = Vec::new();
         for pid in children(self.list.as_ref())
             .into_iter()
-            .filter(|pid| !is_ours(pid))
+            .filter(|pid| !is_own(pid))
         {
             let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
             let Some(stat) = Stat::of(pid) else { continue };
@@ -96,14 +99,14 @@ impl Processes {
 }
 
 impl Processes {
-    /// Says whether there are children besides `ours`, dying ones included.
-    pub(super) fn has_orphans(&self, ours: &[Pid]) -> bool {
-        let is_ours = |pid: &Pid| ours.contains(pid) || self.before.contains(pid);
-        children(self.list.as_ref()).iter().any(|pid| !is_ours(pid))
+    /// Whether there are children besides `own`, dying ones included.
+    pub(super) fn has_orphans(&self, own: &[Pid]) -> bool {
+        let is_own = |pid: &Pid| own.contains(pid) || self.before.contains(pid);
+        children(self.list.as_ref()).iter().any(|pid| !is_own(pid))
     }
 }
 
-/// What /proc/PID/stat says.
+/// Fields of /proc/PID/stat.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     name: String,
@@ -135,13 +138,13 @@ impl Stat {
         })
     }
 
-    fn test(&self, running: &[Suspect]) -> Option<Pid> {
-        let leads = |test: &&Suspect| [self.group, self.session].contains(&test.pid.as_raw());
+    fn test(&self, running: &[TestProcess]) -> Option<Pid> {
+        let leads = |test: &&TestProcess| [self.group, self.session].contains(&test.pid.as_raw());
         running.iter().find(leads).map(|test| test.pid)
     }
 }
 
-/// Says whether SIGKILL is on its way to a process: whoever sent it meant to leave nothing.
+/// Whether SIGKILL is pending for a process.
 fn is_killed(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let pending = |line: &str| {
@@ -157,7 +160,7 @@ fn is_killed(pid: Pid) -> bool {
         .any(|mask| mask & bit != 0)
 }
 
-/// The test that a program was started by, directly or not.
+/// The test that started a program, directly or not.
 fn owner(pid: Pid) -> Option<Pid> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut entries = environment.split(|byte| *byte == 0);
@@ -170,7 +173,7 @@ fn owner(pid: Pid) -> Option<Pid> {
         .flatten()
 }
 
-/// The words that a program was started with, as far as they tell it from others.
+/// The start of a process's command line.
 pub(in crate::harness) fn command_line(pid: Pid) -> Option<String> {
     let words = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words = String::from_utf8_lossy(&words).replace('\0', " ");
@@ -178,12 +181,12 @@ pub(in crate::harness) fn command_line(pid: Pid) -> Option<String> {
     (!words.is_empty()).then_some(words)
 }
 
-/// The kernel's own list of this process's children, if the kernel was built with it.
+/// The kernel's list of this process's children, if it was built with one.
 fn list_of_children() -> Option<File> {
     File::open(format!("/proc/self/task/{}/children", getpid())).ok()
 }
 
-/// The children in the kernel's list, or else by a look at every process.
+/// The children in the kernel's list, or else in the list of all processes.
 fn children(list: Option<&File>) -> Vec<Pid> {
     if let Some(Ok(children)) = list.map(read_list) {
         return children;
@@ -203,7 +206,7 @@ fn children(list: Option<&File>) -> Vec<Pid> {
     pids.filter(is_child).map(Pid::from_raw).collect()
 }
 
-/// Reads pids with a space behind each. This happens at the end of every test, when there are few.
+/// Reads pids, each with a space behind it.
 fn read_list(list: &File) -> io::Result<Vec<Pid>> {
     let mut pids = Vec::new();
     let (mut pid, mut at) = (0, 0);
@@ -230,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_can_hold_anything() {
+    fn names_with_parentheses_are_read() {
         let line =
             |state: &str, flags: u64| format!("12 (a) b (c) {state} 1 34 56 0 -1 {flags} 0 0");
         let stat = Stat::parse(&line("S", 0)).expect("fields");

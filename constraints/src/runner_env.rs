@@ -1,5 +1,5 @@
-//! What a runner tells a test binary of places: the name of the one that it has put it in, how much
-//! slower than the runner's own that is, and which tests it has meant for others.
+//! The variables by which a runner tells a test binary about places: the one it runs in, how much
+//! slower that is, and which tests run in other places.
 
 use std::env;
 use std::ffi::OsStr;
@@ -12,35 +12,35 @@ use std::time::Duration;
 
 use crate::names::Names;
 
-/// The place's name, which stands in every record. Unset: `here`.
+/// The name of the place, for the records; `here` if unset.
 pub const PLACE: &str = "KATA_TEST_PLACE";
-/// By how much time limits are longer in this place, from 1.
+/// The factor by which time limits are longer in this place, at least 1.
 pub(crate) const TIME_SCALE: &str = "KATA_TEST_TIME_SCALE";
 
-/// A file with the tests that this binary is to leave to other places.
-pub const LEAVE: &str = "KATA_TEST_LEAVE";
+/// A file with the tests that run in other places: binary, test and place, separated by tabs.
+pub const EXCLUDE_FILE: &str = "KATA_TEST_EXCLUDE_FILE";
 
-/// A file that holds the folder and the variables of this process, from a runner that could hand
-/// down neither: the folder, and behind it a NUL and `NAME=value` for each variable.
+/// A file with the folder and the variables of this process, from a runner that could pass down
+/// neither: the folder, then a NUL and `NAME=value` for each variable.
 pub const ENVIRONMENT: &str = "KATA_TEST_ENVIRONMENT";
 
-/// The place that nobody has to name.
+/// The place that the runner itself runs in.
 pub const HERE: &str = "here";
 
-/// The name of the place that this process is in.
-pub(crate) fn name() -> String {
+/// The place that this process runs in.
+pub(crate) fn place() -> String {
     let named = env::var(PLACE).ok().filter(|name| !name.is_empty());
     named.unwrap_or_else(|| HERE.to_owned())
 }
 
-/// Says whether a runner has put this process into another place. If a test turns out to be unmet
-/// there, that runner has others to try.
+/// Whether a runner started this process in another place. If a test is unmet there, the runner has
+/// others to try.
 pub(crate) fn is_elsewhere() -> bool {
-    name() != HERE
+    place() != HERE
 }
 
-/// Starts this program anew with what that file holds, if there is one: what reads variables before
-/// `main`, such as the loader, is then told them too.
+/// Starts this program again with the contents of that file, if there is one: the loader reads
+/// variables too, before `main`.
 pub(crate) fn take_environment() -> Result<(), String> {
     let Some(path) = env::var_os(ENVIRONMENT).filter(|path| !path.is_empty()) else {
         return Ok(());
@@ -64,7 +64,7 @@ pub(crate) fn take_environment() -> Result<(), String> {
         // A name is never empty, but it can begin with `=`.
         if let Some(end) = bytes.iter().skip(1).position(|&byte| byte == b'=') {
             let (name, value) = bytes.split_at(end + 1);
-            // Taking it once more would go on for ever.
+            // It would start this program for ever.
             if name != ENVIRONMENT.as_bytes() {
                 command.env(OsStr::from_bytes(name), OsStr::from_bytes(&value[1..]));
             }
@@ -73,13 +73,13 @@ pub(crate) fn take_environment() -> Result<(), String> {
     Err(failed(command.exec()))
 }
 
-/// The place that a test of a binary is left to, if a runner says so.
-pub(crate) fn left_to(binary: &str, test: &str) -> Option<&'static str> {
+/// The other place that runs a test of a binary, if the runner has excluded it here.
+pub(crate) fn other_place(binary: &str, test: &str) -> Option<&'static str> {
     // The lines of that file: binary, test and place.
-    static LEFT: OnceLock<Names<'static>> = OnceLock::new();
-    let left = LEFT.get_or_init(|| {
-        let path = env::var_os(LEAVE).filter(|path| !path.is_empty());
-        // Without the list the tests run here too, and show what they lack.
+    static EXCLUDED: OnceLock<Names<'static>> = OnceLock::new();
+    let excluded = EXCLUDED.get_or_init(|| {
+        let path = env::var_os(EXCLUDE_FILE).filter(|path| !path.is_empty());
+        // Without the file the tests run here too.
         let text = path.and_then(|path| fs::read_to_string(path).ok());
         let mut lines = Names::new();
         for line in text.unwrap_or_default().leak().lines() {
@@ -87,21 +87,21 @@ pub(crate) fn left_to(binary: &str, test: &str) -> Option<&'static str> {
         }
         lines
     });
-    if left.all().is_empty() {
+    if excluded.all().is_empty() {
         return None;
     }
     let start = format!("{binary}\t{test}\t");
-    left.from(&start).first()?.strip_prefix(&*start)
+    excluded.from(&start).first()?.strip_prefix(&*start)
 }
 
-/// A time limit as long as it is to be in this place.
+/// Scales a time limit for this place.
 pub(crate) fn scaled(limit: Duration) -> Duration {
     let scale = env::var(TIME_SCALE).ok();
     let scale = scale.and_then(|text| text.parse().ok());
     stretch(limit, scale.unwrap_or(1.0))
 }
 
-/// A limit never gets shorter, and what is out of any bounds is the longest there is.
+/// A limit never gets shorter, and saturates.
 fn stretch(limit: Duration, scale: f64) -> Duration {
     let seconds = limit.as_secs_f64() * scale.max(1.0);
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)

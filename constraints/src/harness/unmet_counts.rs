@@ -1,14 +1,14 @@
-//! What tests needed and missed, counted.
+//! Counts unmet constraints for the summary.
 
 use crate::names::{Names, place};
-use crate::verdict::Reason;
+use crate::reason::Reason;
 
-/// For each unmet constraint, how many tests miss it.
+/// The number of tests for each unmet constraint.
 #[derive(Debug, Default)]
-pub struct Missing(Vec<(String, usize)>);
+pub struct UnmetCounts(Vec<(String, usize)>);
 
-impl Missing {
-    /// Starts with none.
+impl UnmetCounts {
+    /// No constraints.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -16,7 +16,7 @@ impl Missing {
     /// Counts the unmet constraints of a test, each once.
     pub fn count(&mut self, reasons: &[Reason]) {
         let mut constraints = Names::new();
-        for reason in reasons.iter().filter(|reason| reason.is_a_need()) {
+        for reason in reasons.iter().filter(|reason| reason.is_constraint()) {
             constraints.insert(&reason.constraint);
         }
         for constraint in constraints.all() {
@@ -31,7 +31,7 @@ impl Missing {
         }
     }
 
-    /// One line, most missed first; nothing if nothing is missing.
+    /// The line, highest count first; `None` if there is none.
     pub fn line(&self) -> Option<String> {
         let mut counted: Vec<&(String, usize)> = Vec::new();
         for one in &self.0 {
@@ -40,7 +40,7 @@ impl Missing {
         }
         let list: Vec<_> = counted
             .iter()
-            .map(|(name, count)| format!("{name} ×{count}"))
+            .map(|(name, count)| format!("{name} ({count})"))
             .collect();
         (!list.is_empty()).then(|| list.join(", "))
     }
@@ -49,19 +49,18 @@ impl Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verdict::Evidence;
 
-    fn lacks(constraint: &str) -> Reason {
-        Reason::new(constraint.to_owned(), &Evidence::new("absent", "nowhere"))
+    fn unmet(constraint: &str) -> Reason {
+        Reason::constraint(constraint, "absent", "nowhere")
     }
 
     #[test]
-    fn the_most_missed_comes_first_and_a_test_counts_once() {
-        let mut missing = Missing::new();
-        assert_eq!(missing.line(), None);
-        missing.count(&[lacks("root"), lacks("kvm"), lacks("root")]);
-        missing.count(&[lacks("kvm"), lacks("arch aarch64")]);
-        let line = "kvm ×2, arch aarch64 ×1, root ×1";
-        assert_eq!(missing.line().as_deref(), Some(line));
+    fn the_highest_count_is_first_and_a_test_counts_once() {
+        let mut counts = UnmetCounts::new();
+        assert_eq!(counts.line(), None);
+        counts.count(&[unmet("root"), unmet("kvm"), unmet("root")]);
+        counts.count(&[unmet("kvm"), unmet("arch aarch64")]);
+        let line = "kvm (2), arch aarch64 (1), root (1)";
+        assert_eq!(counts.line().as_deref(), Some(line));
     }
 }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use kata_test_host::sys::target_folder_of;
 
-use super::hand_over::Folder;
+use super::folder::Folder;
 use super::latest::point_latest;
 use super::prune::{mark, prune};
-use super::start::start_time;
+use super::start_time::start_time;
 
 /// The variable in which a runner names the descriptor of its pipe.
 pub const LIFELINE: &str = "KATA_TEST_LIFELINE";

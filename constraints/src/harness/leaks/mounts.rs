@@ -1,4 +1,4 @@
-//! The table of mounts, read again whenever the kernel says that it has changed.
+//! The table of mounts, read again whenever the kernel reports a change.
 
 use std::fmt;
 use std::fs::File;
@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 const TABLE: &str = "/proc/self/mountinfo";
 
-/// A mount: its id, which another mount can get when it is gone, and its place and kind.
+/// A mount. Its id can be used again when it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
     id: String,
@@ -24,10 +24,10 @@ impl fmt::Display for Mount {
 }
 
 pub(super) struct Mounts {
-    /// Absent where there is no such table.
+    /// `None` if the system has no such table.
     file: Option<File>,
     known: Vec<Mount>,
-    /// What is there and not known. It is asked for in every round of the run.
+    /// Mounts that are not known.
     new: Vec<Mount>,
 }
 
@@ -47,7 +47,7 @@ impl Mounts {
         self.file.as_ref().map(AsFd::as_fd)
     }
 
-    /// Says whether the table has changed since it was last asked.
+    /// Whether the table has changed since the last call.
     pub(super) fn changed(&self) -> bool {
         let Some(fd) = self.fd() else { return false };
         let mut fds = [PollFd::new(fd, PollFlags::POLLPRI)];
@@ -57,7 +57,7 @@ impl Mounts {
     pub(super) fn read(&mut self) {
         let Some(file) = &mut self.file else { return };
         let mut text = Vec::new();
-        // A table that cannot be read again shows nothing new.
+        // On an error no mount is new.
         if file
             .rewind()
             .and_then(|()| file.read_to_end(&mut text))
@@ -68,13 +68,13 @@ impl Mounts {
         }
     }
 
-    /// Mounts that were not there at the beginning, and that nobody was told of yet.
+    /// Mounts that have appeared and are not ignored.
     pub(super) fn new_ones(&self) -> impl Iterator<Item = &Mount> {
         self.new.iter()
     }
 
-    /// Takes a mount as given from now on.
-    pub(super) fn known(&mut self, mount: Mount) {
+    /// Ignores a mount from now on.
+    pub(super) fn ignore(&mut self, mount: Mount) {
         self.new.retain(|new| *new != mount);
         self.known.push(mount);
     }

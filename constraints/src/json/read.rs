@@ -1,11 +1,11 @@
-//! Reading JSON, as much as recorded answers need: texts, lists and objects. Numbers and the rest
-//! are passed over.
+//! Reads JSON: texts, lists and objects. The values of numbers, of `true`, `false` and `null` are not
+//! kept.
 
 /// How deep values may be nested.
 const DEEPEST: usize = 32;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Text(String),
     List(Vec<Json>),
     Object(Vec<(String, Json)>),
@@ -16,7 +16,7 @@ pub(super) enum Json {
 impl Json {
     /// Reads values that follow one another, as JSON lines do. The error is the byte at which the
     /// text is no JSON.
-    pub(super) fn read_all(text: &str) -> Result<Vec<Self>, usize> {
+    pub(crate) fn read_all(text: &str) -> Result<Vec<Self>, usize> {
         let mut reader = Reader { text, at: 0 };
         let mut values = Vec::new();
         while reader.peek().is_some() {
@@ -26,14 +26,14 @@ impl Json {
     }
 
     /// A text of an object.
-    pub(super) fn text(&self, key: &str) -> Option<&str> {
+    pub(crate) fn text(&self, key: &str) -> Option<&str> {
         match self.get(key) {
             Some(Self::Text(text)) => Some(text),
             _ => None,
         }
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<&Self> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         let Self::Object(pairs) = self else {
             return None;
         };

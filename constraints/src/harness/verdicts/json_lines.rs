@@ -1,4 +1,4 @@
-//! A list for a runner: a line of JSON for the binary, for each test, and for each answer that the
+//! The list for a runner: a JSON line for the binary, one for each test, and one for each fact that the
 //! verdicts rest on.
 //!
 //! | line | fields |
@@ -9,23 +9,22 @@
 
 use super::recorded::is_open;
 use super::speed::steps_per_ms;
-use crate::constraint::{Judgement, Standing};
+use crate::constraint::Standing;
 use crate::facts::{Answer, Finding, Here, Question};
-use crate::harness::judged::Judged;
-use crate::harness::plan::Plan;
-use crate::harness::user::User;
-use crate::record::json::Object;
+use crate::harness::plan::{Evaluated, Plan};
+use crate::json::Object;
+use crate::record::write_reason;
 use crate::registry::Test;
 
 /// The lines of the selected tests.
 pub(in crate::harness) fn lines(plan: &Plan, tests: &[&'static Test]) -> String {
     let tests = plan.select(tests).tests;
-    let judged = plan.judge(&tests, plan.contract.host());
+    let evaluated = plan.evaluate(&tests, plan.contract.host());
     let mut text = binary(&plan.target.binary_id());
-    for (test, judged) in tests.iter().zip(&judged) {
-        text.push_str(&line(test, judged));
+    for (test, evaluated) in tests.iter().zip(&evaluated) {
+        text.push_str(&line(plan, test, evaluated.as_ref()));
     }
-    // Of a recorded host nothing new is learnt.
+    // A recorded host has no new facts.
     if plan.contract.recorded.is_none() {
         for (question, answer) in Here::asked() {
             text.push_str(&fact(question, &answer));
@@ -38,41 +37,34 @@ fn binary(id: &str) -> String {
     let mut line = Object::new();
     line.text("binary", id);
     line.number("steps_per_ms", steps_per_ms());
-    end(line)
+    line.finish_line()
 }
 
-fn line(test: &Test, judged: &Judged) -> String {
-    const NOTHING: &Judgement = &Judgement {
-        standing: Standing::Met,
-        reasons: Vec::new(),
+fn line(plan: &Plan, test: &Test, evaluated: Option<&Evaluated>) -> String {
+    let standing = evaluated.map(|evaluated| evaluated.judgement.standing);
+    let word = match standing {
+        None => "ignored",
+        Some(Standing::Met) => "met",
+        Some(Standing::Unmet) => "unmet",
+        Some(Standing::Undetermined) => "undetermined",
     };
-    let (word, user, judgement) = match judged {
-        Judged::Ignored(_) => ("ignored", None, NOTHING),
-        Judged::As(user, judgement) => {
-            let word = match judgement.standing {
-                Standing::Met => "met",
-                Standing::Unmet => "unmet",
-                Standing::Undetermined => "undetermined",
-            };
-            (word, *user, judgement)
-        }
-    };
-    let needs: Vec<String> = test.constraints.iter().map(ToString::to_string).collect();
+    let recorded = plan.contract.recorded.as_ref();
+    let open = recorded.zip(standing);
+    let constraints: Vec<String> = test.constraints.iter().map(ToString::to_string).collect();
     let mut line = Object::new();
     line.text("test", test.name());
     line.text("verdict", word);
-    let is_undetermined = judgement.standing == Standing::Undetermined;
-    line.boolean("open", is_undetermined && is_open(judgement));
-    match user.map(User::uid) {
-        Some(uid) => line.number("as_uid", f64::from(uid)),
+    line.boolean(
+        "open",
+        open.is_some_and(|(host, standing)| is_open(test, host, standing)),
+    );
+    match evaluated.and_then(|evaluated| evaluated.user) {
+        Some(user) => line.integer("as_uid", u64::from(user.uid())),
         None => line.text_or_null("as_uid", None),
     }
-    line.text("needs", &needs.join(", "));
-    line.objects("reasons", &judgement.reasons, |object, reason| {
-        object.text("constraint", &reason.constraint);
-        object.text("observed", &reason.observed);
-        object.text("source", &reason.source);
-    });
+    line.text("needs", &constraints.join(", "));
+    let reasons = evaluated.map_or(&[][..], |evaluated| &evaluated.judgement.reasons);
+    line.objects("reasons", reasons, write_reason);
     line.text_or_null("issue", test.issue);
     line.text_or_null("reason", test.reason);
     match test.time_limit() {
@@ -80,7 +72,7 @@ fn line(test: &Test, judged: &Judged) -> String {
         None => line.text_or_null("timeout_ms", None),
     }
     line.boolean("own_machine", test.own_machine);
-    end(line)
+    line.finish_line()
 }
 
 fn fact(question: Question, answer: &Answer) -> String {
@@ -94,11 +86,5 @@ fn fact(question: Question, answer: &Answer) -> String {
     line.text("finding", finding);
     line.text("text", text);
     line.text("source", &answer.source);
-    end(line)
-}
-
-fn end(line: Object) -> String {
-    let mut line = line.finish();
-    line.push('\n');
-    line
+    line.finish_line()
 }

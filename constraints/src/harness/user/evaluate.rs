@@ -1,0 +1,169 @@
+//! Evaluates constraints as another user: in a child that drops its privileges and observes every fact
+//! anew.
+#![expect(
+    unsafe_code,
+    reason = "only a process with one thread may fork for any code"
+)]
+
+use std::time::Duration;
+
+use super::{Home, User, inaccessible, required_paths};
+use crate::constraint::{Judgement, Standing, judge};
+use crate::facts::{self, Here};
+use crate::harness::threads;
+use crate::reason::Reason;
+use crate::registry::Test;
+use crate::sys::{Bounded, Message, Sends, answer_within};
+
+/// The time limit for one test: a probe has ten seconds, and there can be several.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Evaluates the constraints of tests as a user.
+pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Judgement> {
+    let failed = |problem: String| {
+        let uid = user.uid();
+        let reason = Reason::infrastructure(
+            format!("cannot evaluate constraints as uid {uid}: {problem}"),
+            "fork",
+        );
+        vec![undetermined(reason); tests.len()]
+    };
+    // A run refuses a process with threads; a list does not, and forks for nothing else.
+    if let Some(problem) = threads::problem().filter(|_| !threads::are_allowed()) {
+        return failed(problem);
+    }
+    let limit = LIMIT.saturating_mul(u32::try_from(tests.len()).unwrap_or(u32::MAX));
+    // The user may have no access to the current folder, not even to its name.
+    let required = required_paths();
+    let home = match Home::make(user) {
+        Ok(home) => home,
+        Err(error) => return failed(format!("cannot create its home: {error}")),
+    };
+    let work = |send: &Sends<'_>| {
+        let parent = nix::unistd::getppid();
+        let judgements: Vec<Judgement> = match user.drop_privileges(parent) {
+            Err(problem) => {
+                let reason = Reason::infrastructure(problem, "setresuid");
+                vec![undetermined(reason); tests.len()]
+            }
+            Ok(()) => {
+                user.enter_session(&home);
+                facts::forget();
+                match inaccessible(&required) {
+                    Some(problem) => vec![unmet(user, &problem); tests.len()],
+                    None => {
+                        let judge = |test: &&Test| judge(test.constraints, &Here);
+                        tests.iter().map(judge).collect()
+                    }
+                }
+            }
+        };
+        let lines: String = judgements.iter().map(encode).collect();
+        send(lines.as_bytes());
+        // By way of exit hooks, which write coverage counters.
+        std::process::exit(0);
+    };
+    // SAFETY: the harness has one thread, or its user has accepted the risk.
+    let answer = unsafe { answer_within(limit, work) };
+    match answer {
+        Ok(Bounded::Answer(bytes)) => decode(&bytes)
+            .filter(|judgements| judgements.len() == tests.len())
+            .unwrap_or_else(|| failed("the reply of the child is truncated".to_owned())),
+        Ok(Bounded::Died(how)) => failed(format!("the child {how}")),
+        Ok(Bounded::TooLate) => failed(format!("no reply within {} s", limit.as_secs())),
+        Err(errno) => failed(format!("fork: {}", errno.desc())),
+    }
+}
+
+/// The verdict on a test whose user cannot be looked up.
+pub(in crate::harness) fn unknown_user(problem: String) -> Judgement {
+    undetermined(Reason::infrastructure(problem, "user database"))
+}
+
+fn undetermined(reason: Reason) -> Judgement {
+    Judgement {
+        standing: Standing::Undetermined,
+        reasons: vec![reason],
+    }
+}
+
+fn unmet(user: User, problem: &str) -> Judgement {
+    let observed = format!("uid {} {problem}", user.uid());
+    Judgement {
+        standing: Standing::Unmet,
+        reasons: vec![Reason::constraint(
+            "non_root",
+            observed,
+            "setresuid, access",
+        )],
+    }
+}
+
+/// The kind of the message about a reason of the judgement before it.
+const REASON: &str = "reason";
+
+fn encode(judgement: &Judgement) -> String {
+    let kind = match judgement.standing {
+        Standing::Met => "met",
+        Standing::Unmet => "unmet",
+        Standing::Undetermined => "undetermined",
+    };
+    let reasons = judgement.reasons.iter();
+    let reasons = reasons.map(|reason| Message::with_reason(REASON, reason).encode());
+    std::iter::once(Message::new(kind, &[]).encode())
+        .chain(reasons)
+        .collect()
+}
+
+fn decode(bytes: &[u8]) -> Option<Vec<Judgement>> {
+    let mut judgements: Vec<Judgement> = Vec::new();
+    for message in Message::decode_all(bytes)? {
+        let standing = match message.kind.as_str() {
+            REASON => {
+                judgements.last_mut()?.reasons.push(message.reason()?);
+                continue;
+            }
+            "met" => Standing::Met,
+            "unmet" => Standing::Unmet,
+            "undetermined" => Standing::Undetermined,
+            _ => return None,
+        };
+        judgements.push(Judgement {
+            standing,
+            reasons: Vec::new(),
+        });
+    }
+    Some(judgements)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what crosses the pipe. Real users are in the sample's tests, as root.
+
+    use super::*;
+
+    #[test]
+    fn judgements_are_read_back() {
+        let reason = |text: &str| Reason::constraint(text, "a\tb\n", "c");
+        let judgements = vec![
+            Judgement {
+                standing: Standing::Met,
+                reasons: Vec::new(),
+            },
+            Judgement {
+                standing: Standing::Unmet,
+                reasons: vec![reason("x"), Reason::infrastructure("y", "z")],
+            },
+            undetermined(reason("y").with_alternatives(vec!["a".to_owned(), "b".to_owned()])),
+        ];
+        let lines: String = judgements.iter().map(encode).collect();
+        assert_eq!(decode(lines.as_bytes()), Some(judgements));
+        for bad in [
+            &lines.as_bytes()[..lines.len() - 1],
+            b"other\n",
+            b"reason\ta\n",
+        ] {
+            assert_eq!(decode(bad), None);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `require!` and `skip!`: a test that finds out at run time that it cannot do its work ends here.
+//!
+//! It ends by unwinding past the panic hook, so `panic = "abort"` is not supported.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{Location, resume_unwind};
+
+use crate::constraint::{Constraint, Standing, judge};
+use crate::contract::unskip;
+use crate::facts::Here;
+use crate::reason::{Reason, join};
+use crate::report;
+use crate::sys::Message;
+
+/// Why a test ended by `require!` or `skip!`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RuntimeSkip {
+    /// Whether a constraint could not be decided; else it is unmet.
+    pub(crate) undetermined: bool,
+    pub(crate) reasons: Vec<Reason>,
+}
+
+/// The state of the test on this thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No test of ours runs on this thread.
+    None,
+    Running,
+    /// It is unwinding from `require!` or `skip!`.
+    Skipping,
+}
+
+thread_local! {
+    static STATE: Cell<State> = const { Cell::new(State::None) };
+    /// Unmet constraints of `require!` that did not end the test, because of `KATA_TEST_UNSKIP`.
+    static WAIVED: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The function behind `require!`: returns only if the constraints are met.
+#[track_caller]
+pub fn require(constraints: &[Constraint]) {
+    let judgement = judge(constraints, &Here);
+    let reasons = judgement.reasons;
+    match judgement.standing {
+        Standing::Met => {}
+        Standing::Unmet if unskip() => WAIVED.with_borrow_mut(|waived| waived.extend(reasons)),
+        standing => end(RuntimeSkip {
+            undetermined: standing == Standing::Undetermined,
+            reasons,
+        }),
+    }
+}
+
+/// The function behind `skip!`.
+#[track_caller]
+pub fn skip(why: fmt::Arguments<'_>) -> ! {
+    let caller = Location::caller();
+    let line = format!("{}:{}", caller.file(), caller.line());
+    end(RuntimeSkip {
+        undetermined: false,
+        reasons: vec![Reason::runtime_skip(why.to_string(), line)],
+    })
+}
+
+#[track_caller]
+fn end(skip: RuntimeSkip) -> ! {
+    assert!(
+        STATE.get() != State::None,
+        "{}\nnot a skip but a failure: only the thread that runs a test made by `kata_test` can skip it",
+        join(&skip.reasons)
+    );
+    STATE.set(State::Skipping);
+    // Past the panic hook, which would print this as a panic.
+    resume_unwind(Box::new(skip))
+}
+
+/// Runs a test's body on this thread, and returns whether it called `require!` or `skip!` in vain,
+/// even if something caught the unwinding.
+pub(crate) fn watch<T>(body: impl FnOnce() -> T) -> (T, bool) {
+    let before = STATE.replace(State::Running);
+    let result = body();
+    (result, STATE.replace(before) == State::Skipping)
+}
+
+/// Takes the waived constraints of this thread's test.
+pub(crate) fn take_waived() -> Vec<Reason> {
+    WAIVED.take()
+}
+
+/// Reports the waived constraints to the harness.
+pub(crate) fn report_waived() {
+    for reason in take_waived() {
+        report::send_own(Message::with_reason(WAIVED_KIND, &reason));
+    }
+}
+
+/// The kind of the message about a waived constraint.
+pub(crate) const WAIVED_KIND: &str = "waived";
+
+impl RuntimeSkip {
+    /// Reports to the harness, one message for each reason.
+    pub(crate) fn report(&self) {
+        for reason in &self.reasons {
+            report::send_own(Message::with_reason(self.kind(), reason));
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.undetermined {
+            "undetermined"
+        } else {
+            "unmet"
+        }
+    }
+
+    /// Reads a message of [`report`](Self::report): one reason.
+    pub(crate) fn read(message: &Message) -> Option<Self> {
+        let undetermined = match message.kind.as_str() {
+            "unmet" => false,
+            "undetermined" => true,
+            _ => return None,
+        };
+        Some(Self {
+            undetermined,
+            reasons: vec![message.reason()?],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: the message, and who may skip a test. The rest runs in the sample binaries.
+
+    use super::*;
+
+    #[test]
+    fn messages_are_read_back() {
+        for undetermined in [false, true] {
+            let skip = RuntimeSkip {
+                undetermined,
+                reasons: vec![Reason::runtime_skip("no\tdisk", "a.rs:1")],
+            };
+            let message = Message::with_reason(skip.kind(), &skip.reasons[0]);
+            assert_eq!(RuntimeSkip::read(&message), Some(skip));
+        }
+        let reason = Reason::runtime_skip("a", "b");
+        let waived = Message::with_reason(WAIVED_KIND, &reason);
+        assert_eq!(RuntimeSkip::read(&waived), None);
+        assert_eq!(waived.reason(), Some(reason));
+        assert_eq!(RuntimeSkip::read(&Message::new("unmet", &["a"])), None);
+    }
+
+    #[test]
+    fn only_a_tests_own_thread_can_skip_it() {
+        let caught = std::panic::catch_unwind(|| skip(format_args!("no disk")));
+        let payload = caught.expect_err("a panic");
+        let text = crate::facts::panic_text(&*payload).expect("a text");
+        assert!(text.starts_with("no disk ("), "{text}");
+        assert!(text.contains("not a skip but a failure"), "{text}");
+    }
+}
