@@ -1,6 +1,6 @@
 //! A balloon whose free page hints have a thread.
 
-use super::plug::{Plug, nothing_done};
+use super::plug::{Plug, not_started};
 use super::{AttachError, Hotplug, Step, wire};
 use iothread_pool::{DeviceId, Lease, Placement};
 use qmp_client::Driver;
@@ -22,8 +22,8 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
     ) -> Result<Lease, AttachError> {
-        let refused = |source| nothing_done(id, Step::Lease, source);
-        self.must_map(qmp, Driver::VirtioBalloon, placement, deadline)
+        let refused = |source| not_started(id, Step::Lease, source);
+        self.require_vq_mapping(qmp, Driver::VirtioBalloon, placement, deadline)
             .map_err(refused)?;
         let lease = self
             .pool
@@ -42,7 +42,7 @@ impl Hotplug {
             mapping: None,
             guest: None,
         };
-        self.plug_or_undo(qmp, &plug, deadline)?;
+        self.plug_or_roll_back(qmp, &plug, deadline)?;
         Ok(lease)
     }
 }

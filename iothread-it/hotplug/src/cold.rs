@@ -115,7 +115,7 @@ impl ColdPlugged {
 impl Hotplug {
     /// Takes over a VM that has started, with the devices that it has from the start. `fresh` is the
     /// pool of a VM without devices.
-    pub fn started(
+    pub fn with_cold_plugged(
         fresh: Pool,
         cold: &ColdPlugged,
         options: BlockOptions,
@@ -126,7 +126,7 @@ impl Hotplug {
         let since = qmp.cursor();
         let disk = |(id, has_node): &(DeviceId, bool)| {
             let disk = Disk {
-                state: DiskState::Plugged,
+                state: DiskState::Attached,
                 has_node: *has_node,
                 since,
             };
@@ -142,11 +142,11 @@ impl Hotplug {
     ///
     /// # Errors
     /// If one has another, or QEMU does not say.
-    pub fn prove_mappings(&self, qmp: &Qmp, deadline: Deadline) -> Result<(), StepError> {
+    pub fn verify_vq_mappings(&self, qmp: &Qmp, deadline: Deadline) -> Result<(), StepError> {
         for id in self.disks.keys() {
             let lease = self.pool.lease_of(id);
             if let Some(mapping) = lease.and_then(|lease| mapping_of(&lease.assignment)) {
-                mapping::prove(qmp, id, mapping, deadline)?;
+                mapping::verify(qmp, id, mapping, deadline)?;
             }
         }
         Ok(())

@@ -33,7 +33,7 @@ impl DiskSpec {
     /// The block node.
     pub(super) fn node(&self, options: &BlockOptions) -> Result<BlockdevAdd<'_>, StepError> {
         // QMP is JSON, so a path must be text.
-        let filename = self.path.to_str().ok_or_else(|| StepError::PathNotText {
+        let filename = self.path.to_str().ok_or_else(|| StepError::PathNotUtf8 {
             path: self.path.clone(),
         })?;
         Ok(BlockdevAdd {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::GuestError;
 use iothread_pool::{DeviceId, PoolError};
 use qmp_client::QmpError;
-use qmp_client::capabilities::{Gate, Missing};
+use qmp_client::capabilities::{CapabilityError, Unsupported};
 use qmp_client::wait::Deadline;
 
 /// A step of an attach or a detach.
@@ -17,13 +17,13 @@ pub enum Step {
     /// QEMU opens the image.
     BlockdevAdd,
     /// The guest has no disk with that serial yet.
-    GuestHasNoDisk,
+    AwaitAbsent,
     /// QEMU makes the device.
     DeviceAdd,
     /// The device has the mapping of queues that was asked for.
-    MappingProof,
+    VerifyVqMapping,
     /// The guest finds the disk.
-    GuestHasDisk,
+    AwaitPresent,
     /// QEMU asks the guest to let go.
     DeviceDel,
     /// The guest has let go, and QEMU has removed the device.
@@ -45,10 +45,10 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Lease => "the pool's lease",
             Self::BlockdevAdd => "blockdev-add",
-            Self::GuestHasNoDisk => "the guest's removal of the disk that had this serial before",
+            Self::AwaitAbsent => "the guest's removal of the disk that had this serial before",
             Self::DeviceAdd => "device_add",
-            Self::MappingProof => "the proof of its iothread-vq-mapping",
-            Self::GuestHasDisk => "the guest's discovery",
+            Self::VerifyVqMapping => "the proof of its iothread-vq-mapping",
+            Self::AwaitPresent => "the guest's discovery",
             Self::DeviceDel => "device_del",
             Self::DeviceDeleted => "DEVICE_DELETED",
             Self::BlockdevDel => "blockdev-del",
@@ -71,10 +71,10 @@ pub enum StepError {
     Qmp(#[from] QmpError),
     /// QEMU cannot do what is asked.
     #[error(transparent)]
-    Missing(#[from] Missing),
+    Unsupported(#[from] Unsupported),
     /// The device has another mapping than was asked for.
     #[error("the device has the mapping {found}")]
-    OtherMapping {
+    VqMappingMismatch {
         /// What `qom-get` says.
         found: String,
     },
@@ -97,7 +97,7 @@ pub enum StepError {
     },
     /// The controller is on its way out.
     #[error("SCSI controller `{controller}` is being removed; detach it again before you use it")]
-    ControllerLeaves {
+    ControllerRemovalPending {
         /// The controller.
         controller: DeviceId,
     },
@@ -106,20 +106,20 @@ pub enum StepError {
         "no disk can be attached with the configured block_device_driver; set it to \
          \"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\""
     )]
-    OtherDriver,
+    UnsupportedDriver,
     /// The path cannot be written in QMP.
     #[error("the path {} is no valid UTF-8", path.display())]
-    PathNotText {
+    PathNotUtf8 {
         /// The path.
         path: PathBuf,
     },
 }
 
-impl From<Gate> for StepError {
-    fn from(gate: Gate) -> Self {
-        match gate {
-            Gate::Missing(missing) => Self::Missing(missing),
-            Gate::Qmp(error) => Self::Qmp(error),
+impl From<CapabilityError> for StepError {
+    fn from(error: CapabilityError) -> Self {
+        match error {
+            CapabilityError::Unsupported(missing) => Self::Unsupported(missing),
+            CapabilityError::Qmp(error) => Self::Qmp(error),
         }
     }
 }
@@ -168,7 +168,7 @@ pub enum DetachError {
     Pool(#[from] PoolError),
     /// The guest said no (DEVICE_UNPLUG_GUEST_ERROR).
     #[error("the guest refused to let go of `{device}`")]
-    GuestRefused {
+    GuestRejected {
         /// The disk.
         device: DeviceId,
     },
@@ -194,7 +194,7 @@ pub enum DetachError {
 
 /// A thread that could not be retired.
 #[derive(Debug, thiserror::Error)]
-pub enum RetireError {
+pub enum RemoveThreadError {
     /// The pool does not let it go.
     #[error(transparent)]
     Pool(#[from] PoolError),

@@ -41,17 +41,17 @@ use std::time::Duration;
 
 pub use cold::ColdPlugged;
 pub use disk::{BlockOptions, DiskSpec};
-pub use error::{AttachError, DetachError, RetireError, Step, StepError};
+pub use error::{AttachError, DetachError, RemoveThreadError, Step, StepError};
 pub use guest::{Guest, GuestError};
 pub use iothread::{Polling, object as iothread_object};
 pub use moving::MoveError;
-pub use removal::{SettleError, Settled};
+pub use removal::{UnplugEventsError, UnplugProgress};
 pub use scsi::ScsiController;
 pub use state::DiskState;
 
-use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
+use iothread_pool::{Allocation, DeviceId, IoThreadId, Lease, Placement, Pool};
 use node::Node;
-use plug::{Plug, mapping_of, nothing_done};
+use plug::{Plug, mapping_of, not_started};
 use qmp_client::command::{ObjectDel, QueryIothreads};
 use qmp_client::wait::Deadline;
 use qmp_client::{Capabilities, Driver, QemuVersion};
@@ -115,7 +115,7 @@ impl Hotplug {
             self.stray_threads.remove(new.id());
         }
         added?;
-        Ok(self.pool.admit(new))
+        Ok(self.pool.commit_thread(new))
     }
 
     /// Takes a thread that serves nobody out of the pool, and then out of QEMU. Also removes a
@@ -124,10 +124,14 @@ impl Hotplug {
     /// # Errors
     /// If it serves a device, or QEMU refuses. If QEMU does not answer, the thread is out of the pool
     /// and among the stray ones, and the call can be repeated.
-    pub fn retire_thread(&mut self, qmp: &Qmp, thread: &IoThreadId) -> Result<(), RetireError> {
+    pub fn remove_thread(
+        &mut self,
+        qmp: &Qmp,
+        thread: &IoThreadId,
+    ) -> Result<(), RemoveThreadError> {
         let before = self.pool.clone();
         if !self.stray_threads.contains(thread) {
-            self.pool.retire(thread)?;
+            self.pool.remove_thread(thread)?;
             self.stray_threads.insert(thread.clone());
         }
         let deadline = thread_deadline();
@@ -154,7 +158,7 @@ impl Hotplug {
     }
 
     /// Returns the threads that QEMU may have though the pool has not: its answer to `object-add` or
-    /// `object-del` was lost. They serve nobody; [`retire_thread`](Self::retire_thread) removes them.
+    /// `object-del` was lost. They serve nobody; [`remove_thread`](Self::remove_thread) removes them.
     pub fn stray_threads(&self) -> impl Iterator<Item = &IoThreadId> {
         self.stray_threads.iter()
     }
@@ -164,7 +168,7 @@ impl Hotplug {
     /// # Errors
     /// If a step fails. What was done until then is undone by the same deadline, and the error says
     /// if that failed too. When the time is up QEMU is still asked to undo it, but not waited for:
-    /// [`settle`](Self::settle) or [`detach`](Self::detach) completes it.
+    /// [`process_unplug_events`](Self::process_unplug_events) or [`detach`](Self::detach) completes it.
     pub fn attach(
         &mut self,
         qmp: &Qmp,
@@ -174,12 +178,12 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<Lease, AttachError> {
         let id = &disk.id;
-        let refused = |source| nothing_done(id, Step::Lease, source);
+        let refused = |source| not_started(id, Step::Lease, source);
         let options = self.options;
         let node = disk
             .node(&options)
-            .map_err(|source| nothing_done(id, Step::BlockdevAdd, source))?;
-        self.must_map(qmp, Driver::VirtioBlk, placement, deadline)
+            .map_err(|source| not_started(id, Step::BlockdevAdd, source))?;
+        self.require_vq_mapping(qmp, Driver::VirtioBlk, placement, deadline)
             .map_err(refused)?;
         let queues = disk.queues.unwrap_or(options.queues);
         let lease = self
@@ -193,7 +197,7 @@ impl Hotplug {
             mapping: mapping_of(&lease.assignment),
             guest: Some(guest),
         };
-        self.plug_or_undo(qmp, &plug, deadline)?;
+        self.plug_or_roll_back(qmp, &plug, deadline)?;
         Ok(lease)
     }
 
@@ -208,9 +212,9 @@ impl Hotplug {
         id: &DeviceId,
         deadline: Deadline,
     ) -> Result<(), DetachError> {
-        match self.pool.holding_of(id) {
-            Some(Holding::Device(_) | Holding::Controller(_) | Holding::Scsi(_)) => {}
-            Some(Holding::Thread(_)) | None => {
+        match self.pool.allocation_of(id) {
+            Some(Allocation::Device(_) | Allocation::Controller(_) | Allocation::Scsi(_)) => {}
+            Some(Allocation::Thread(_)) | None => {
                 return Err(DetachError::NotAttached { device: id.clone() });
             }
         }
@@ -225,7 +229,7 @@ impl Hotplug {
     }
 
     /// Checks that QEMU can do what a placement asks of a kind of device.
-    fn must_map(
+    fn require_vq_mapping(
         &mut self,
         qmp: &Qmp,
         driver: Driver,

@@ -7,16 +7,16 @@ use serde::Deserialize;
 
 use super::StepError;
 use super::wire::vq_mapping;
-use iothread_pool::{DeviceId, Mapping};
+use iothread_pool::{DeviceId, VqMapping};
 use qmp_client::Qmp;
-use qmp_client::command::{QomGet, VqMapping};
+use qmp_client::command::{IoThreadVirtQueueMapping, QomGet};
 use qmp_client::wait::Deadline;
 
 /// Reads the device's property and compares.
-pub(super) fn prove(
+pub(super) fn verify(
     qmp: &Qmp,
     device: &DeviceId,
-    mapping: &Mapping,
+    mapping: &VqMapping,
     deadline: Deadline,
 ) -> Result<(), StepError> {
     let property = QomGet {
@@ -24,11 +24,12 @@ pub(super) fn prove(
         property: "iothread-vq-mapping",
     };
     let found = qmp.execute(&property, deadline)?;
-    let same = Vec::<VqMapping>::deserialize(&found).is_ok_and(|f| f == vq_mapping(mapping));
+    let same = Vec::<IoThreadVirtQueueMapping>::deserialize(&found)
+        .is_ok_and(|f| f == vq_mapping(mapping));
     if same {
         Ok(())
     } else {
-        Err(StepError::OtherMapping {
+        Err(StepError::VqMappingMismatch {
             found: found.to_string(),
         })
     }

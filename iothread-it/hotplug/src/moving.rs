@@ -6,7 +6,7 @@
 //! the disk for that time: what it wrote is there afterwards, what it has open or mounted is not.
 
 use super::{AttachError, DetachError, DiskSpec, Guest, Hotplug, StepError};
-use iothread_pool::{Assignment, DeviceId, Holding, Lease, Placement, PoolError};
+use iothread_pool::{Allocation, Assignment, DeviceId, Lease, Placement, PoolError};
 use qmp_client::Driver;
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
@@ -22,7 +22,7 @@ pub enum MoveError {
     },
     /// There is no such node, or something uses it.
     #[error("`{id}` is no block node that nothing uses")]
-    NoBareNode {
+    NoFreeNode {
         /// The node.
         id: DeviceId,
     },
@@ -31,7 +31,7 @@ pub enum MoveError {
     Pool(#[from] PoolError),
     /// QEMU cannot do this. The disk is where it was.
     #[error(transparent)]
-    Gate(StepError),
+    Unsupported(StepError),
     /// QEMU refused, and the node is where it was; or it did not answer, and the node may be at
     /// either place.
     #[error(transparent)]
@@ -73,11 +73,11 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<Lease, MoveError> {
         let id = &disk.id;
-        let Some(Holding::Device(before)) = self.pool.holding_of(id).cloned() else {
+        let Some(Allocation::Device(before)) = self.pool.allocation_of(id).cloned() else {
             return Err(MoveError::NotAttached { device: id.clone() });
         };
-        self.must_map(qmp, Driver::VirtioBlk, placement, deadline)
-            .map_err(MoveError::Gate)?;
+        self.require_vq_mapping(qmp, Driver::VirtioBlk, placement, deadline)
+            .map_err(MoveError::Unsupported)?;
         let mut trial = self.pool.clone();
         trial.release(id)?;
         trial.lease(id, before.queues, placement)?;

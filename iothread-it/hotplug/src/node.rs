@@ -3,10 +3,10 @@
 //! A bare node moves from thread to thread, which a device's does not. An export has its thread
 //! from the start to the end.
 
-use super::plug::{carried_out, nothing_done};
-use super::removal::remove_node;
+use super::plug::{not_started, note_unless_refused};
+use super::removal::blockdev_del;
 use super::{AttachError, DetachError, DiskSpec, Hotplug, MoveError, Step, StepError};
-use iothread_pool::{DeviceId, Holding, IoThreadId, Placement, ThreadLease};
+use iothread_pool::{Allocation, DeviceId, IoThreadId, Placement, ThreadLease};
 use qmp_client::command::{
     BlockExportAdd, BlockExportDel, QueryBlockExports, XBlockdevSetIothread,
 };
@@ -39,8 +39,8 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<ThreadLease, AttachError> {
         let id = &disk.id;
-        self.must_have::<XBlockdevSetIothread<'_>>(qmp, deadline)
-            .map_err(|source| nothing_done(id, Step::Lease, source))?;
+        self.require_command::<XBlockdevSetIothread<'_>>(qmp, deadline)
+            .map_err(|source| not_started(id, Step::Lease, source))?;
         let lease = self.lease_and_open(qmp, disk, placement, deadline)?;
         let set = set_iothread(qmp, id, lease.assignment.thread(), deadline);
         self.or_close(
@@ -65,7 +65,7 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<ThreadLease, MoveError> {
         if self.nodes.get(id) != Some(&Node::Bare) {
-            return Err(MoveError::NoBareNode { id: id.clone() });
+            return Err(MoveError::NoFreeNode { id: id.clone() });
         }
         let mut after = self.pool.clone();
         after.release(id)?;
@@ -99,11 +99,11 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<ThreadLease, AttachError> {
         let id = &disk.id;
-        self.must_have::<BlockExportAdd<'_>>(qmp, deadline)
-            .map_err(|source| nothing_done(id, Step::Lease, source))?;
+        self.require_command::<BlockExportAdd<'_>>(qmp, deadline)
+            .map_err(|source| not_started(id, Step::Lease, source))?;
         if *placement != Placement::MainLoop {
             let can = self.capabilities.export_on_thread();
-            can.map_err(|gate| nothing_done(id, Step::Lease, gate))?;
+            can.map_err(|error| not_started(id, Step::Lease, error))?;
         }
         let lease = self.lease_and_open(qmp, disk, placement, deadline)?;
         let thread = lease.assignment.thread().map(IoThreadId::as_str);
@@ -116,7 +116,7 @@ impl Hotplug {
             fixed_iothread: thread.is_some(),
         };
         let added = qmp.execute(&export, deadline);
-        let added = carried_out(added, || {
+        let added = note_unless_refused(added, || {
             self.nodes.insert(id.clone(), Node::Exported);
         });
         self.or_close(
@@ -140,7 +140,7 @@ impl Hotplug {
         id: &DeviceId,
         deadline: Deadline,
     ) -> Result<(), DetachError> {
-        if !matches!(self.pool.holding_of(id), Some(Holding::Thread(_))) {
+        if !matches!(self.pool.allocation_of(id), Some(Allocation::Thread(_))) {
             return Err(DetachError::NotAttached { device: id.clone() });
         }
         let failed = |step, source| DetachError::Failed {
@@ -153,7 +153,7 @@ impl Hotplug {
             self.nodes.insert(id.clone(), Node::Bare);
         }
         if self.nodes.contains_key(id) {
-            remove_node(qmp, id, deadline).map_err(|source| failed(Step::BlockdevDel, source))?;
+            blockdev_del(qmp, id, deadline).map_err(|source| failed(Step::BlockdevDel, source))?;
             self.nodes.remove(id);
         }
         self.pool.release(id)?;
@@ -171,13 +171,13 @@ impl Hotplug {
         let options = self.options;
         let node = disk
             .node(&options)
-            .map_err(|source| nothing_done(id, Step::BlockdevAdd, source))?;
+            .map_err(|source| not_started(id, Step::BlockdevAdd, source))?;
         let lease = self
             .pool
             .lease_thread(id, placement)
-            .map_err(|source| nothing_done(id, Step::Lease, source))?;
+            .map_err(|source| not_started(id, Step::Lease, source))?;
         let added = qmp.execute(&node, deadline);
-        let added = carried_out(added, || {
+        let added = note_unless_refused(added, || {
             self.nodes.insert(id.clone(), Node::Bare);
         });
         self.or_close(
@@ -205,7 +205,11 @@ impl Hotplug {
         })
     }
 
-    fn must_have<C: Command>(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<(), StepError> {
+    fn require_command<C: Command>(
+        &mut self,
+        qmp: &Qmp,
+        deadline: Deadline,
+    ) -> Result<(), StepError> {
         Ok(self.capabilities.command::<C>(qmp, deadline)?)
     }
 }

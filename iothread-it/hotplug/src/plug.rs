@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::state::{Disk, DiskState};
 use super::{AttachError, Guest, Hotplug, Step, StepError, mapping};
-use iothread_pool::{Assignment, DeviceId, Mapping};
+use iothread_pool::{Assignment, DeviceId, VqMapping};
 use qmp_client::command::{BlockdevAdd, DeviceAdd};
 use qmp_client::wait::Deadline;
 use qmp_client::{Cursor, Qmp, QmpError};
@@ -18,9 +18,9 @@ const LOOK_SPAN: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 10
 
 /// What became of a device that was plugged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum GuestView {
     /// The guest has it.
-    Yes,
+    Present,
     /// The guest ejected it.
     Ejected,
 }
@@ -32,13 +32,13 @@ pub(super) struct Plug<'a> {
     pub(super) node: Option<BlockdevAdd<'a>>,
     pub(super) device: DeviceAdd<'a>,
     /// The mapping that it must turn out to have.
-    pub(super) mapping: Option<&'a Mapping>,
+    pub(super) mapping: Option<&'a VqMapping>,
     /// Who sees it in the guest, if it can be seen there.
     pub(super) guest: Option<&'a dyn Guest>,
 }
 
 /// Returns the mapping among what serves a device.
-pub(super) fn mapping_of(assignment: &Assignment) -> Option<&Mapping> {
+pub(super) fn mapping_of(assignment: &Assignment) -> Option<&VqMapping> {
     match assignment {
         Assignment::Mapped(mapping) => Some(mapping),
         Assignment::MainLoop | Assignment::Thread(_) => None,
@@ -46,7 +46,7 @@ pub(super) fn mapping_of(assignment: &Assignment) -> Option<&Mapping> {
 }
 
 /// An attach that failed before anything was done.
-pub(super) fn nothing_done(id: &DeviceId, step: Step, source: impl Into<StepError>) -> AttachError {
+pub(super) fn not_started(id: &DeviceId, step: Step, source: impl Into<StepError>) -> AttachError {
     AttachError {
         device: id.clone(),
         step,
@@ -58,7 +58,7 @@ pub(super) fn nothing_done(id: &DeviceId, step: Step, source: impl Into<StepErro
 impl Hotplug {
     /// Plugs a device in. If a step fails, what was done is undone, and what the pool gave it is
     /// given back.
-    pub(super) fn plug_or_undo(
+    pub(super) fn plug_or_roll_back(
         &mut self,
         qmp: &Qmp,
         plug: &Plug<'_>,
@@ -89,7 +89,7 @@ impl Hotplug {
         if let Some(node) = &plug.node {
             let since = qmp.cursor();
             let added = qmp.execute(node, deadline);
-            carried_out(added, || self.reached(plug, DiskState::NodeOnly, since))
+            note_unless_refused(added, || self.reached(plug, DiskState::NodeOnly, since))
                 .map_err(|source| (Step::BlockdevAdd, source))?;
         }
         for _ in 0..PLUGS {
@@ -98,12 +98,12 @@ impl Hotplug {
                 return Ok(());
             };
             let found = self.await_guest(qmp, plug.id, guest, deadline);
-            if found.map_err(|source| (Step::GuestHasDisk, source))? == Found::Yes {
+            if found.map_err(|source| (Step::AwaitPresent, source))? == GuestView::Present {
                 return Ok(());
             }
             self.reached(plug, DiskState::NodeOnly, qmp.cursor());
         }
-        Err((Step::GuestHasDisk, StepError::Ejected { times: PLUGS }))
+        Err((Step::AwaitPresent, StepError::Ejected { times: PLUGS }))
     }
 
     fn plug_device(
@@ -117,15 +117,15 @@ impl Hotplug {
             // done with a SCSI disk before the guest has heard of it.
             guest
                 .await_absent(plug.id, deadline)
-                .map_err(|source| (Step::GuestHasNoDisk, StepError::Guest(source)))?;
+                .map_err(|source| (Step::AwaitAbsent, StepError::Guest(source)))?;
         }
         let since = qmp.cursor();
         let added = qmp.execute(&plug.device, deadline);
-        carried_out(added, || self.reached(plug, DiskState::Plugged, since))
+        note_unless_refused(added, || self.reached(plug, DiskState::Attached, since))
             .map_err(|source| (Step::DeviceAdd, source))?;
         if let Some(mapping) = plug.mapping {
-            mapping::prove(qmp, plug.id, mapping, deadline)
-                .map_err(|source| (Step::MappingProof, source))?;
+            mapping::verify(qmp, plug.id, mapping, deadline)
+                .map_err(|source| (Step::VerifyVqMapping, source))?;
         }
         Ok(())
     }
@@ -136,17 +136,17 @@ impl Hotplug {
         id: &DeviceId,
         guest: &dyn Guest,
         deadline: Deadline,
-    ) -> Result<Found, StepError> {
+    ) -> Result<GuestView, StepError> {
         loop {
-            let look = deadline.or_after(LOOK_SPAN);
+            let look = deadline.capped_at(LOOK_SPAN);
             let Err(source) = guest.await_present(id, look) else {
-                return Ok(Found::Yes);
+                return Ok(GuestView::Present);
             };
             if !look.has_passed() {
                 return Err(StepError::Guest(source));
             }
             if self.was_ejected(qmp, id, deadline)? {
-                return Ok(Found::Ejected);
+                return Ok(GuestView::Ejected);
             }
             if deadline.has_passed() {
                 let within = deadline;
@@ -168,7 +168,7 @@ impl Hotplug {
 }
 
 /// Notes that a command may have been carried out. Only a refusal tells that it was not.
-pub(super) fn carried_out<T>(
+pub(super) fn note_unless_refused<T>(
     outcome: Result<T, QmpError>,
     note: impl FnOnce(),
 ) -> Result<(), StepError> {

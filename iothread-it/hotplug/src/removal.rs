@@ -13,36 +13,36 @@ use qmp_client::{Event, Qmp, QmpError};
 
 /// What became of removals, and of disks that the guest gave back unasked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settled {
+pub struct UnplugProgress {
     /// Disks that are gone. Their threads and slots are free.
-    pub gone: Vec<DeviceId>,
+    pub removed: Vec<DeviceId>,
     /// Disks that the guest does not give back. They are plugged in as before.
-    pub refused: Vec<DeviceId>,
+    pub rejected: Vec<DeviceId>,
 }
 
 /// What could not be completed, and what could.
 #[derive(Debug, thiserror::Error)]
-#[error("{} of the removals could not be completed; the first", failed.len() + 1)]
-pub struct SettleError {
+#[error("{} of the removals could not be completed; the first", others.len() + 1)]
+pub struct UnplugEventsError {
     /// What was completed all the same.
-    pub settled: Settled,
+    pub progress: UnplugProgress,
     /// Why the first was not.
     #[source]
     pub first: Box<DetachError>,
     /// Why the others were not.
-    pub failed: Vec<DetachError>,
+    pub others: Vec<DetachError>,
 }
 
 /// What an event says about a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum News {
+enum UnplugEvent {
     /// DEVICE_UNPLUG_GUEST_ERROR.
-    Refused,
+    Rejected,
     /// DEVICE_DELETED.
     Deleted,
 }
 
-impl News {
+impl UnplugEvent {
     /// QEMU sends two DEVICE_DELETED for a PCI device: the first, of the device's child, carries a
     /// path only.
     fn of(event: &Event, id: &DeviceId) -> Option<Self> {
@@ -51,7 +51,7 @@ impl News {
         }
         match event.name.as_str() {
             "DEVICE_DELETED" => Some(Self::Deleted),
-            "DEVICE_UNPLUG_GUEST_ERROR" => Some(Self::Refused),
+            "DEVICE_UNPLUG_GUEST_ERROR" => Some(Self::Rejected),
             _ => None,
         }
     }
@@ -64,55 +64,59 @@ impl Hotplug {
     /// # Errors
     /// If a step fails for one of them. The others are completed all the same, and the error has
     /// what was. The call can be repeated.
-    pub fn settle(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<Settled, SettleError> {
-        let mut settled = Settled::default();
+    pub fn process_unplug_events(
+        &mut self,
+        qmp: &Qmp,
+        deadline: Deadline,
+    ) -> Result<UnplugProgress, UnplugEventsError> {
+        let mut progress = UnplugProgress::default();
         let mut failed = Vec::new();
         let disks: Vec<_> = self.disks.keys().cloned().collect();
         for id in disks {
-            if let Err(error) = self.settle_one(qmp, &id, deadline, &mut settled) {
+            if let Err(error) = self.process_unplug_event(qmp, &id, deadline, &mut progress) {
                 failed.push(error);
             }
         }
         if failed.is_empty() {
-            return Ok(settled);
+            return Ok(progress);
         }
-        Err(SettleError {
-            settled,
+        Err(UnplugEventsError {
+            progress,
             first: Box::new(failed.remove(0)),
-            failed,
+            others: failed,
         })
     }
 
-    fn settle_one(
+    fn process_unplug_event(
         &mut self,
         qmp: &Qmp,
         id: &DeviceId,
         deadline: Deadline,
-        settled: &mut Settled,
+        progress: &mut UnplugProgress,
     ) -> Result<(), DetachError> {
         // It may have gone with its controller.
         let Some(disk) = self.disks.get(id).copied() else {
             return Ok(());
         };
         let news = match disk.state {
-            DiskState::NodeOnly => Some(News::Deleted),
-            DiskState::Plugged | DiskState::Pending => {
-                let news = self.news(qmp, id, disk, deadline);
+            DiskState::NodeOnly => Some(UnplugEvent::Deleted),
+            DiskState::Attached | DiskState::RemovalPending => {
+                let news = self.unplug_event(qmp, id, disk, deadline);
                 news.map_err(|source| failed(id, Step::DeviceDeleted, source))?
             }
         };
         match news {
-            Some(News::Deleted) => {
+            Some(UnplugEvent::Deleted) => {
                 let mut going: Vec<_> = self.pool.disks_on(id).cloned().collect();
                 going.push(id.clone());
                 let closed = self.close(qmp, id, deadline);
                 going.retain(|id| !self.disks.contains_key(id));
-                settled.gone.extend(going);
+                progress.removed.extend(going);
                 closed
             }
-            Some(News::Refused) => {
+            Some(UnplugEvent::Rejected) => {
                 self.note_refusal(qmp, id);
-                settled.refused.push(id.clone());
+                progress.rejected.push(id.clone());
                 Ok(())
             }
             None => Ok(()),
@@ -149,13 +153,13 @@ impl Hotplug {
     ) -> Result<(), DetachError> {
         // An earlier request may have been refused by now: that is no answer to this one.
         let since = qmp.cursor();
-        let news = self.news(qmp, id, disk, deadline);
+        let news = self.unplug_event(qmp, id, disk, deadline);
         let news = news.map_err(|source| failed(id, Step::DeviceDeleted, source))?;
-        if news == Some(News::Deleted) {
+        if news == Some(UnplugEvent::Deleted) {
             return Ok(());
         }
         // Noted before the request: its answer may be lost, and the guest may have it.
-        let state = DiskState::Pending;
+        let state = DiskState::RemovalPending;
         let pending = Disk {
             state,
             since,
@@ -167,7 +171,7 @@ impl Hotplug {
             Ok(_) => self.await_removal(qmp, id, deadline),
             Err(source) if source.class() == Some("DeviceNotFound") => Ok(()),
             // QEMU takes no second request while the first is on its way, which still counts.
-            Err(refusal @ QmpError::Refused { .. }) if disk.state == DiskState::Pending => {
+            Err(refusal @ QmpError::Refused { .. }) if disk.state == DiskState::RemovalPending => {
                 match self.await_removal(qmp, id, deadline) {
                     Err(DetachError::Pending { device, .. }) => Err(DetachError::Pending {
                         device,
@@ -196,11 +200,11 @@ impl Hotplug {
             let Some(disk) = self.disks.get(id).copied() else {
                 return Ok(());
             };
-            match qmp.wait_event(&awaited, disk.since, deadline, |e| News::of(e, id)) {
-                Ok(News::Deleted) => return Ok(()),
-                Ok(News::Refused) => {
+            match qmp.wait_event(&awaited, disk.since, deadline, |e| UnplugEvent::of(e, id)) {
+                Ok(UnplugEvent::Deleted) => return Ok(()),
+                Ok(UnplugEvent::Rejected) => {
                     self.note_refusal(qmp, id);
-                    return Err(DetachError::GuestRefused { device: id.clone() });
+                    return Err(DetachError::GuestRejected { device: id.clone() });
                 }
                 // A flood washed it away, perhaps. QEMU knows.
                 Err(QmpError::EventsLost { .. }) => {
@@ -226,26 +230,28 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<bool, QmpError> {
         match self.disks.get(id).copied() {
-            Some(disk) => Ok(self.news(qmp, id, disk, deadline)? == Some(News::Deleted)),
+            Some(disk) => {
+                Ok(self.unplug_event(qmp, id, disk, deadline)? == Some(UnplugEvent::Deleted))
+            }
             None => Ok(false),
         }
     }
 
     /// Returns the last word about a disk's device. If events were lost, QEMU is asked.
-    fn news(
+    fn unplug_event(
         &mut self,
         qmp: &Qmp,
         id: &DeviceId,
         disk: Disk,
         deadline: Deadline,
-    ) -> Result<Option<News>, QmpError> {
+    ) -> Result<Option<UnplugEvent>, QmpError> {
         match qmp.events_since(disk.since, |events| {
-            events.filter_map(|event| News::of(event, id)).max()
+            events.filter_map(|event| UnplugEvent::of(event, id)).max()
         }) {
             Ok(news) => Ok(news),
             Err(_) => {
                 let gone = self.look_again(qmp, id, disk, deadline)?;
-                Ok(gone.then_some(News::Deleted))
+                Ok(gone.then_some(UnplugEvent::Deleted))
             }
         }
     }
@@ -273,7 +279,7 @@ impl Hotplug {
     fn note_refusal(&mut self, qmp: &Qmp, id: &DeviceId) {
         let since = qmp.cursor();
         if let Some(disk) = self.disks.get_mut(id) {
-            disk.state = DiskState::Plugged;
+            disk.state = DiskState::Attached;
             disk.since = since;
         }
     }
@@ -292,7 +298,7 @@ impl Hotplug {
         let before = *disk;
         disk.state = DiskState::NodeOnly;
         if before.has_node {
-            close_node(qmp, id, before, deadline)?;
+            delete_block_node(qmp, id, before, deadline)?;
         }
         self.disks.remove(id);
         self.pool.release(id)?;
@@ -301,17 +307,18 @@ impl Hotplug {
 }
 
 /// Closes the image of a disk.
-fn close_node(
+fn delete_block_node(
     qmp: &Qmp,
     id: &DeviceId,
     before: Disk,
     deadline: Deadline,
 ) -> Result<(), DetachError> {
-    let deleted = |event: &Event| News::of(event, id).filter(|news| *news == News::Deleted);
+    let deleted =
+        |event: &Event| UnplugEvent::of(event, id).filter(|news| *news == UnplugEvent::Deleted);
     let is_deleted = qmp.events_since(before.since, |events| {
         events.filter_map(deleted).next().is_some()
     });
-    let mut closed = remove_node(qmp, id, deadline);
+    let mut closed = blockdev_del(qmp, id, deadline);
     let may_leave = before.state.has_device() && is_deleted == Ok(false);
     if may_leave && matches!(closed, Err(QmpError::Refused { .. })) {
         // A device leaves QEMU's list a moment before it lets go of its node.
@@ -320,7 +327,7 @@ fn close_node(
             .wait_event(&awaited, before.since, deadline, deleted)
             .is_ok()
         {
-            closed = remove_node(qmp, id, deadline);
+            closed = blockdev_del(qmp, id, deadline);
         }
     }
     closed.map_err(|source| failed(id, Step::BlockdevDel, source))
@@ -336,7 +343,7 @@ fn failed(id: &DeviceId, step: Step, source: QmpError) -> DetachError {
 
 /// Removes a block node. That there is none is no error: it was never made, or an earlier call
 /// removed it and its reply was lost.
-pub(super) fn remove_node(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), QmpError> {
+pub(super) fn blockdev_del(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), QmpError> {
     let command = BlockdevDel {
         node_name: id.as_str(),
     };

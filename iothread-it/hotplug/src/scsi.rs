@@ -3,7 +3,7 @@
 //! A disk on a controller asks the guest for nothing when it leaves: QEMU takes it away and tells
 //! the guest, whose event may come after QEMU's DEVICE_DELETED.
 
-use super::plug::{Plug, mapping_of, nothing_done};
+use super::plug::{Plug, mapping_of, not_started};
 use super::{AttachError, DiskSpec, DiskState, Guest, Hotplug, Step, StepError, wire};
 use iothread_pool::{DeviceId, Lease, Placement, ScsiAddress};
 use qmp_client::Driver;
@@ -64,8 +64,8 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<Lease, AttachError> {
         let id = &controller.id;
-        let refused = |source| nothing_done(id, Step::Lease, source);
-        self.must_map(qmp, Driver::VirtioScsi, placement, deadline)
+        let refused = |source| not_started(id, Step::Lease, source);
+        self.require_vq_mapping(qmp, Driver::VirtioScsi, placement, deadline)
             .map_err(refused)?;
         let queues = controller.queues.unwrap_or(self.options.queues);
         let lease = self
@@ -79,7 +79,7 @@ impl Hotplug {
             mapping: mapping_of(&lease.assignment),
             guest: None,
         };
-        self.plug_or_undo(qmp, &plug, deadline)?;
+        self.plug_or_roll_back(qmp, &plug, deadline)?;
         Ok(lease)
     }
 
@@ -98,19 +98,19 @@ impl Hotplug {
     ) -> Result<ScsiAddress, AttachError> {
         let id = &disk.id;
         let state = self.state_of(controller);
-        if state.is_some_and(|state| state != DiskState::Plugged) {
+        if state.is_some_and(|state| state != DiskState::Attached) {
             let controller = controller.clone();
-            let leaves = StepError::ControllerLeaves { controller };
-            return Err(nothing_done(id, Step::Lease, leaves));
+            let leaves = StepError::ControllerRemovalPending { controller };
+            return Err(not_started(id, Step::Lease, leaves));
         }
         let options = self.options;
         let node = disk
             .node(&options)
-            .map_err(|source| nothing_done(id, Step::BlockdevAdd, source))?;
+            .map_err(|source| not_started(id, Step::BlockdevAdd, source))?;
         let address = self
             .pool
             .lease_address(id, controller)
-            .map_err(|source| nothing_done(id, Step::Lease, source))?;
+            .map_err(|source| not_started(id, Step::Lease, source))?;
         let plug = Plug {
             id,
             node: Some(node),
@@ -118,7 +118,7 @@ impl Hotplug {
             mapping: None,
             guest: Some(guest),
         };
-        self.plug_or_undo(qmp, &plug, deadline)?;
+        self.plug_or_roll_back(qmp, &plug, deadline)?;
         Ok(address)
     }
 }

@@ -9,11 +9,11 @@ pub enum DiskState {
     /// Its block node, and no device on it.
     NodeOnly,
     /// A device on its node.
-    Plugged,
+    Attached,
     /// The same, but the guest was asked to let go and has not yet. DEVICE_DELETED may come at any
-    /// time: [`settle`](super::Hotplug::settle) and [`detach`](super::Hotplug::detach) go on from
+    /// time: [`process_unplug_events`](super::Hotplug::process_unplug_events) and [`detach`](super::Hotplug::detach) go on from
     /// there.
-    Pending,
+    RemovalPending,
 }
 
 impl DiskState {
@@ -21,7 +21,7 @@ impl DiskState {
     pub(super) fn has_device(self) -> bool {
         match self {
             Self::NodeOnly => false,
-            Self::Plugged | Self::Pending => true,
+            Self::Attached | Self::RemovalPending => true,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the pool gave, as QEMU is told of it.
 
-use iothread_pool::{Assignment, IoThreadId, Mapping, PciSlot};
-use qmp_client::command::{PciAddress, ServedBy, VqMapping};
+use iothread_pool::{Assignment, IoThreadId, PciSlot, VqMapping};
+use qmp_client::command::{IoThreadVirtQueueMapping, PciAddress, ServedBy};
 
 /// Writes a slot.
 pub(super) fn address(slot: &PciSlot) -> PciAddress<'_> {
@@ -23,10 +23,10 @@ pub(super) fn served_by(assignment: &Assignment) -> ServedBy<'_> {
 }
 
 /// Writes a mapping.
-pub(super) fn vq_mapping(mapping: &Mapping) -> Vec<VqMapping> {
+pub(super) fn vq_mapping(mapping: &VqMapping) -> Vec<IoThreadVirtQueueMapping> {
     mapping
         .entries()
-        .map(|(thread, queues)| VqMapping {
+        .map(|(thread, queues)| IoThreadVirtQueueMapping {
             iothread: thread.to_string(),
             vqs: queues.map(<[u16]>::to_vec),
         })

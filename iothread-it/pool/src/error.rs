@@ -123,12 +123,12 @@ pub enum PoolError {
     },
     /// A mapping that breaks one of QEMU's rules.
     #[error(transparent)]
-    Mapping(#[from] MappingError),
+    Mapping(#[from] VqMappingError),
 }
 
 /// A mapping of queues to threads that QEMU would refuse, in QEMU's words, or take for another.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum MappingError {
+pub enum VqMappingError {
     /// Nothing is mapped.
     #[error("an iothread-vq-mapping names at least one IOThread")]
     Empty,

@@ -4,29 +4,29 @@
 //! is the place that knows what is in use: QEMU deletes an IOThread under a running device, and
 //! 7.2 puts a second device on an occupied root port.
 
+mod allocation;
 mod error;
-mod holding;
 mod id;
-mod mapping;
 mod placement;
 mod slot;
 mod state;
 mod threads;
+mod vq_mapping;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use error::{MappingError, PoolError};
-pub use holding::{Holding, Lease, ScsiAddress, ThreadLease};
+pub use allocation::{Allocation, Lease, ScsiAddress, ThreadLease};
+pub use error::{PoolError, VqMappingError};
 pub use id::{DeviceId, IdError, IoThreadId};
-pub use mapping::Mapping;
 pub use placement::{Assignment, Placement};
 pub use slot::{PciSlot, SlotTable, root_port_id};
 pub use state::{Served, State, ThreadState};
 pub use threads::NewThread;
 use threads::{Choice, Threads};
+pub use vq_mapping::VqMapping;
 
 /// Queues of a virtio device at the most (`VIRTIO_QUEUE_MAX`).
 const DEVICE_QUEUES: u16 = 1024;
@@ -35,7 +35,7 @@ const DEVICE_QUEUES: u16 = 1024;
 const CONTROLLER_QUEUES: u16 = DEVICE_QUEUES - 2;
 
 /// Checks what QEMU refuses, or, where a disk has too many, ends by.
-fn must_have_queues(queues: u16, limit: u16) -> Result<(), PoolError> {
+fn check_queues(queues: u16, limit: u16) -> Result<(), PoolError> {
     if (1..=limit).contains(&queues) {
         Ok(())
     } else {
@@ -52,7 +52,7 @@ fn on_thread(device: &DeviceId, thread: &IoThreadId) -> (DeviceId, Assignment) {
 pub struct Pool {
     threads: Threads,
     slots: SlotTable,
-    holdings: BTreeMap<DeviceId, Holding>,
+    allocations: BTreeMap<DeviceId, Allocation>,
     /// Beside their own, threads that devices may be on: see [`may_be_on`](Pool::may_be_on).
     elsewhere: Vec<(DeviceId, Assignment)>,
     /// The target that each controller gave last.
@@ -63,7 +63,7 @@ impl Pool {
     /// Makes a pool of the threads and slots of a VM.
     ///
     /// The threads can also be those that `query-iothreads` lists, when a manager starts anew while
-    /// its VM runs. Such a list does not tell which ids retired threads had, so pass the number of
+    /// its VM runs. Such a list does not tell which ids removed threads had, so pass the number of
     /// the earlier pool to [`skip_thread_numbers_below`](Self::skip_thread_numbers_below) too.
     ///
     /// # Errors
@@ -72,7 +72,7 @@ impl Pool {
         Ok(Self {
             threads: Threads::new(threads)?,
             slots,
-            holdings: BTreeMap::new(),
+            allocations: BTreeMap::new(),
             elsewhere: Vec::new(),
             last_targets: BTreeMap::new(),
         })
@@ -85,7 +85,7 @@ impl Pool {
     }
 
     /// Makes no id with a number below this: an earlier pool of the same VM used them. QEMU may still
-    /// refer to a retired thread by its id, and would mix it up with a new one.
+    /// refer to a removed thread by its id, and would mix it up with a new one.
     pub fn skip_thread_numbers_below(&mut self, number: usize) {
         self.threads.skip_numbers_below(number);
     }
@@ -101,9 +101,9 @@ impl Pool {
         queues: u16,
         placement: &Placement,
     ) -> Result<Lease, PoolError> {
-        must_have_queues(queues, DEVICE_QUEUES)?;
+        check_queues(queues, DEVICE_QUEUES)?;
         let lease = self.make_lease(device, queues, placement)?;
-        self.hold(device, Holding::Device(lease.clone()));
+        self.hold(device, Allocation::Device(lease.clone()));
         Ok(lease)
     }
 
@@ -117,9 +117,9 @@ impl Pool {
         queues: u16,
         placement: &Placement,
     ) -> Result<Lease, PoolError> {
-        must_have_queues(queues, CONTROLLER_QUEUES)?;
+        check_queues(queues, CONTROLLER_QUEUES)?;
         let lease = self.make_lease(controller, queues, placement)?;
-        self.hold(controller, Holding::Controller(lease.clone()));
+        self.hold(controller, Allocation::Controller(lease.clone()));
         Ok(lease)
     }
 
@@ -132,8 +132,11 @@ impl Pool {
         disk: &DeviceId,
         controller: &DeviceId,
     ) -> Result<ScsiAddress, PoolError> {
-        self.must_be_new(disk)?;
-        if !matches!(self.holdings.get(controller), Some(Holding::Controller(_))) {
+        self.check_not_leased(disk)?;
+        if !matches!(
+            self.allocations.get(controller),
+            Some(Allocation::Controller(_))
+        ) {
             return Err(PoolError::NoSuchController {
                 wanted: controller.clone(),
             });
@@ -158,7 +161,7 @@ impl Pool {
             })?,
         };
         self.last_targets.insert(controller.clone(), address.target);
-        self.hold(disk, Holding::Scsi(address.clone()));
+        self.hold(disk, Allocation::Scsi(address.clone()));
         Ok(address)
     }
 
@@ -172,14 +175,14 @@ impl Pool {
         id: &DeviceId,
         placement: &Placement,
     ) -> Result<ThreadLease, PoolError> {
-        self.must_be_new(id)?;
+        self.check_not_leased(id)?;
         if matches!(placement, Placement::Spread(_) | Placement::Mapped(_)) {
             return Err(PoolError::OneThread { id: id.clone() });
         }
         let Choice { assignment, why } = self.threads.choose(placement, 1)?;
         self.threads.take(id, placement, &assignment, 1);
         let lease = ThreadLease { assignment, why };
-        self.hold(id, Holding::Thread(lease.clone()));
+        self.hold(id, Allocation::Thread(lease.clone()));
         Ok(lease)
     }
 
@@ -197,7 +200,7 @@ impl Pool {
         queues: u16,
         placement: &Placement,
     ) -> Result<Lease, PoolError> {
-        self.must_be_new(device)?;
+        self.check_not_leased(device)?;
         let Choice { assignment, why } = self.threads.choose(placement, queues)?;
         let slot = self.slots.take().ok_or(PoolError::NoFreeSlot {
             total: self.slots.total(),
@@ -211,8 +214,8 @@ impl Pool {
         })
     }
 
-    fn must_be_new(&self, device: &DeviceId) -> Result<(), PoolError> {
-        if self.holdings.contains_key(device) {
+    fn check_not_leased(&self, device: &DeviceId) -> Result<(), PoolError> {
+        if self.allocations.contains_key(device) {
             return Err(PoolError::AlreadyLeased {
                 device: device.clone(),
             });
@@ -220,15 +223,15 @@ impl Pool {
         Ok(())
     }
 
-    fn hold(&mut self, device: &DeviceId, holding: Holding) {
-        self.holdings.insert(device.clone(), holding);
+    fn hold(&mut self, device: &DeviceId, allocation: Allocation) {
+        self.allocations.insert(device.clone(), allocation);
     }
 
     /// Takes back what a device holds. Only for a device that QEMU has let go of.
     ///
     /// # Errors
     /// If it holds nothing, or is a controller that still has disks.
-    pub fn release(&mut self, device: &DeviceId) -> Result<Holding, PoolError> {
+    pub fn release(&mut self, device: &DeviceId) -> Result<Allocation, PoolError> {
         let disks: Vec<&str> = self.disks_on(device).map(DeviceId::as_str).collect();
         if !disks.is_empty() {
             return Err(PoolError::HasDisks {
@@ -236,32 +239,32 @@ impl Pool {
                 disks: disks.join(", "),
             });
         }
-        let Some(holding) = self.holdings.remove(device) else {
+        let Some(allocation) = self.allocations.remove(device) else {
             return Err(PoolError::NotLeased {
                 device: device.clone(),
             });
         };
-        if let Some((assignment, queues)) = holding.assignment() {
+        if let Some((assignment, queues)) = allocation.assignment() {
             self.threads.give_back(device, assignment, queues);
         }
         for (_, assignment) in self.elsewhere.extract_if(.., |(id, _)| id == device) {
             self.threads.give_back(device, &assignment, 1);
         }
-        if let Some(lease) = holding.lease() {
+        if let Some(lease) = allocation.lease() {
             self.slots.give_back(lease.slot.clone());
         }
         self.last_targets.remove(device);
-        Ok(holding)
+        Ok(allocation)
     }
 
     /// Returns what a device holds.
-    pub fn holding_of(&self, device: &DeviceId) -> Option<&Holding> {
-        self.holdings.get(device)
+    pub fn allocation_of(&self, device: &DeviceId) -> Option<&Allocation> {
+        self.allocations.get(device)
     }
 
     /// Returns a PCI device's lease.
     pub fn lease_of(&self, device: &DeviceId) -> Option<&Lease> {
-        self.holding_of(device)?.lease()
+        self.allocation_of(device)?.lease()
     }
 
     /// Returns the disks on a controller.
@@ -271,11 +274,11 @@ impl Pool {
 
     fn addresses(&self, controller: &DeviceId) -> impl Iterator<Item = (&DeviceId, &ScsiAddress)> {
         let on_it = move |address: &&ScsiAddress| address.controller == *controller;
-        self.holdings
+        self.allocations
             .iter()
-            .filter_map(move |(disk, holding)| match holding {
-                Holding::Scsi(address) => Some((disk, address)).filter(|(_, a)| on_it(a)),
-                Holding::Device(_) | Holding::Controller(_) | Holding::Thread(_) => None,
+            .filter_map(move |(disk, allocation)| match allocation {
+                Allocation::Scsi(address) => Some((disk, address)).filter(|(_, a)| on_it(a)),
+                Allocation::Device(_) | Allocation::Controller(_) | Allocation::Thread(_) => None,
             })
     }
 
@@ -287,14 +290,16 @@ impl Pool {
     /// Returns the devices that a thread serves: also the disks of a controller that it serves, and
     /// devices whose mapping names it without giving it a queue, since QEMU refers to it then.
     pub fn served_by(&self, thread: &IoThreadId) -> impl Iterator<Item = &DeviceId> {
-        let serves = move |holding: &Holding| {
-            let own = holding.assignment();
+        let serves = move |allocation: &Allocation| {
+            let own = allocation.assignment();
             own.is_some_and(|(assignment, queues)| assignment.queues_of(thread, queues).is_some())
         };
-        self.holdings
+        self.allocations
             .iter()
-            .filter(move |(device, holding)| match holding {
-                Holding::Scsi(address) => self.holding_of(&address.controller).is_some_and(serves),
+            .filter(move |(device, allocation)| match allocation {
+                Allocation::Scsi(address) => {
+                    self.allocation_of(&address.controller).is_some_and(serves)
+                }
                 own => serves(own) || self.elsewhere.contains(&on_thread(device, thread)),
             })
             .map(|(device, _)| device)
@@ -306,14 +311,14 @@ impl Pool {
     }
 
     /// Returns an id for one more thread. Make it with `object-add`, and then
-    /// [admit](Self::admit) it.
+    /// [commit](Self::commit_thread) it.
     pub fn new_thread(&mut self) -> NewThread {
         self.threads.make()
     }
 
     /// Takes in a thread that QEMU has made.
-    pub fn admit(&mut self, new: NewThread) -> IoThreadId {
-        self.threads.admit(new)
+    pub fn commit_thread(&mut self, new: NewThread) -> IoThreadId {
+        self.threads.commit_thread(new)
     }
 
     /// Takes out a thread that serves nobody. Only then delete it with `object-del`: QEMU does not
@@ -321,8 +326,8 @@ impl Pool {
     ///
     /// # Errors
     /// If it serves a device, or is not in the pool.
-    pub fn retire(&mut self, thread: &IoThreadId) -> Result<(), PoolError> {
-        self.threads.must_exist(thread)?;
+    pub fn remove_thread(&mut self, thread: &IoThreadId) -> Result<(), PoolError> {
+        self.threads.check_exists(thread)?;
         let devices: Vec<&str> = self.served_by(thread).map(DeviceId::as_str).collect();
         if !devices.is_empty() {
             return Err(PoolError::InUse {

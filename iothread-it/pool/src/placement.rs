@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use super::{IoThreadId, Mapping};
+use super::{IoThreadId, VqMapping};
 
 /// What an attach asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Placement {
     /// without `vqs`). Needs QEMU 9.2, and as many queues as threads.
     Spread(NonZeroUsize),
     /// Each queue to the thread named for it (`iothread-vq-mapping` with `vqs`). Needs QEMU 9.2.
-    Mapped(Mapping),
+    Mapped(VqMapping),
     /// QEMU's main loop, and no thread of the pool.
     MainLoop,
 }
@@ -35,7 +35,7 @@ pub enum Assignment {
     /// One thread for all queues: the device's `iothread` property.
     Thread(IoThreadId),
     /// Several threads: the device's `iothread-vq-mapping` property.
-    Mapped(Mapping),
+    Mapped(VqMapping),
 }
 
 impl Assignment {

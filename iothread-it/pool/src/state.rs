@@ -65,14 +65,14 @@ impl State {
 /// The devices that are served here, each with the disks behind it.
 fn served(pool: &Pool, queues: impl Fn(&Assignment, u16) -> Option<usize>) -> Vec<Served> {
     let mut all = Vec::new();
-    for (device, holding) in &pool.holdings {
-        let Some(here) = holding.assignment().and_then(|(a, q)| queues(a, q)) else {
+    for (device, allocation) in &pool.allocations {
+        let Some(here) = allocation.assignment().and_then(|(a, q)| queues(a, q)) else {
             continue;
         };
         all.push(Served {
             device: device.clone(),
             queues: here,
-            why: holding.why(),
+            why: allocation.why(),
         });
         all.extend(pool.addresses(device).map(|(disk, address)| Served {
             device: disk.clone(),

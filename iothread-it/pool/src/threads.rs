@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
-use super::{Assignment, DeviceId, IoThreadId, Mapping, Placement, PoolError};
+use super::{Assignment, DeviceId, IoThreadId, Placement, PoolError, VqMapping};
 
 /// An id that no thread of this pool had before, for a thread that QEMU is yet to make.
 ///
-/// It cannot be copied: whoever has it can admit one thread.
+/// It cannot be copied: each value commits one thread.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "admit the thread once QEMU has made it"]
+#[must_use = "commit the thread with `Pool::commit_thread` once QEMU has made it"]
 pub struct NewThread(IoThreadId);
 
 impl NewThread {
@@ -90,7 +90,7 @@ impl Threads {
         NewThread(id)
     }
 
-    pub(super) fn admit(&mut self, new: NewThread) -> IoThreadId {
+    pub(super) fn commit_thread(&mut self, new: NewThread) -> IoThreadId {
         self.threads.push(new.0.clone());
         new.0
     }
@@ -147,12 +147,12 @@ impl Threads {
                 Ok(thread(idle, "idle, and dedicated from now on".into()))
             }
             Placement::Pinned(pinned) => {
-                self.must_be_shared(pinned)?;
+                self.check_shared(pinned)?;
                 Ok(thread(pinned, "it was asked for".into()))
             }
             Placement::Spread(count) => self.spread(*count, queues),
             Placement::Mapped(mapping) => {
-                mapping.threads().try_for_each(|t| self.must_be_shared(t))?;
+                mapping.threads().try_for_each(|t| self.check_shared(t))?;
                 mapping.check(queues)?;
                 Ok(Choice {
                     assignment: Assignment::Mapped(mapping.clone()),
@@ -243,13 +243,13 @@ impl Threads {
             });
         }
         Ok(Choice {
-            assignment: Assignment::Mapped(Mapping::dealt(threads)?),
+            assignment: Assignment::Mapped(VqMapping::round_robin(threads)?),
             why: format!("the {count} least loaded"),
         })
     }
 
-    fn must_be_shared(&self, thread: &IoThreadId) -> Result<(), PoolError> {
-        self.must_exist(thread)?;
+    fn check_shared(&self, thread: &IoThreadId) -> Result<(), PoolError> {
+        self.check_exists(thread)?;
         match self.dedicated.get(thread) {
             Some(device) => Err(PoolError::Dedicated {
                 thread: thread.clone(),
@@ -259,7 +259,7 @@ impl Threads {
         }
     }
 
-    pub(super) fn must_exist(&self, thread: &IoThreadId) -> Result<(), PoolError> {
+    pub(super) fn check_exists(&self, thread: &IoThreadId) -> Result<(), PoolError> {
         if self.threads.contains(thread) {
             return Ok(());
         }

@@ -66,7 +66,7 @@ impl fmt::Display for Driver {
 
 /// What this QEMU cannot do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Missing {
+pub enum Unsupported {
     /// A command.
     #[error("QEMU {qemu} has no command {command}")]
     Command {
@@ -128,10 +128,10 @@ fn no_mapping(driver: Driver, qemu: QemuVersion) -> String {
 
 /// Why something is not to be done: it cannot be, or nobody could tell.
 #[derive(Debug, thiserror::Error)]
-pub enum Gate {
+pub enum CapabilityError {
     /// This QEMU cannot.
     #[error(transparent)]
-    Missing(#[from] Missing),
+    Unsupported(#[from] Unsupported),
     /// QEMU did not say whether it can.
     #[error(transparent)]
     Qmp(#[from] QmpError),
@@ -151,7 +151,11 @@ impl Capabilities {
     ///
     /// # Errors
     /// If there is not, or QEMU does not say.
-    pub fn command<C: Command>(&mut self, qmp: &Qmp, deadline: Deadline) -> Result<(), Gate> {
+    pub fn command<C: Command>(
+        &mut self,
+        qmp: &Qmp,
+        deadline: Deadline,
+    ) -> Result<(), CapabilityError> {
         if self.commands.is_none() {
             let schema = qmp.execute(&QueryQmpSchema {}, deadline)?;
             let commands = schema
@@ -163,7 +167,7 @@ impl Capabilities {
         if known {
             return Ok(());
         }
-        Err(Gate::Missing(Missing::Command {
+        Err(CapabilityError::Unsupported(Unsupported::Command {
             command: C::NAME,
             qemu: self.version,
         }))
@@ -173,10 +177,10 @@ impl Capabilities {
     ///
     /// # Errors
     /// If it cannot.
-    pub fn export_on_thread(&self) -> Result<(), Gate> {
+    pub fn export_on_thread(&self) -> Result<(), CapabilityError> {
         let qemu = self.version;
         if qemu < QemuVersion::EXPORTS_ON_THREADS {
-            return Err(Missing::ExportOnThread { qemu }.into());
+            return Err(Unsupported::ExportOnThread { qemu }.into());
         }
         Ok(())
     }
@@ -191,7 +195,7 @@ impl Capabilities {
         driver: Driver,
         property: &'static str,
         deadline: Deadline,
-    ) -> Result<(), Gate> {
+    ) -> Result<(), CapabilityError> {
         let qemu = self.version;
         let known = match self.devices.entry(driver) {
             Entry::Occupied(known) => known.into_mut(),
@@ -199,12 +203,12 @@ impl Capabilities {
         };
         let missing = match known {
             Some(properties) if properties.contains(property) => return Ok(()),
-            Some(_) => Missing::Property {
+            Some(_) => Unsupported::Property {
                 driver,
                 property,
                 qemu,
             },
-            None => Missing::Device { driver, qemu },
+            None => Unsupported::Device { driver, qemu },
         };
         Err(missing.into())
     }
@@ -214,13 +218,18 @@ impl Capabilities {
     ///
     /// # Errors
     /// If they cannot, or QEMU does not say.
-    pub fn mapping(&mut self, qmp: &Qmp, driver: Driver, deadline: Deadline) -> Result<(), Gate> {
+    pub fn mapping(
+        &mut self,
+        qmp: &Qmp,
+        driver: Driver,
+        deadline: Deadline,
+    ) -> Result<(), CapabilityError> {
         let qemu = self.version;
         if driver
             .maps_queues_since()
             .is_none_or(|oldest| qemu < oldest)
         {
-            return Err(Missing::Mapping { driver, qemu }.into());
+            return Err(Unsupported::Mapping { driver, qemu }.into());
         }
         self.property(qmp, driver, "iothread-vq-mapping", deadline)
     }
@@ -248,7 +257,7 @@ mod tests {
 
     #[test]
     fn only_a_qemu_that_drops_a_mapping_is_said_to() {
-        let no_mapping = |version: &str| Missing::Mapping {
+        let no_mapping = |version: &str| Unsupported::Mapping {
             driver: Driver::VirtioScsi,
             qemu: QemuVersion::parse(&format!("version {version}")).unwrap(),
         };

@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Command, GetFd, QmpCapabilities};
 use super::error::QmpError;
-use super::events::{Cursor, Event, EventLog, Lost};
+use super::events::{Cursor, Event, EventLog, LostEvents};
 use super::wire::{self, Line, Outcome};
 use crate::lines::Lines;
-use crate::wait::{Board, Deadline};
+use crate::wait::{Deadline, Watched};
 
 /// A negotiated connection to one QEMU.
 #[derive(Debug)]
 pub struct Qmp {
     lines: Lines,
-    board: Arc<Board<State>>,
+    board: Arc<Watched<State>>,
     next_id: AtomicU64,
 }
 
@@ -53,7 +53,7 @@ impl Qmp {
     /// # Errors
     /// If QEMU does not greet in time, ends, or refuses.
     pub fn negotiate(stream: UnixStream, deadline: Deadline) -> Result<Self, QmpError> {
-        let board = Arc::new(Board::new(State::default()));
+        let board = Arc::new(Watched::new(State::default()));
         let [taken, ended] = [(); 2].map(|()| Arc::clone(&board));
         let lines = Lines::open(
             stream,
@@ -94,7 +94,7 @@ impl Qmp {
     ///
     /// # Errors
     /// As for [`Qmp::execute`].
-    pub fn pass(
+    pub fn send_fd(
         &self,
         name: &str,
         descriptor: OwnedFd,
@@ -183,7 +183,7 @@ impl Qmp {
         &self,
         since: Cursor,
         look: impl FnOnce(&mut dyn Iterator<Item = &Event>) -> T,
-    ) -> Result<T, Lost> {
+    ) -> Result<T, LostEvents> {
         self.board.with(|state| {
             state
                 .events

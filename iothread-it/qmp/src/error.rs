@@ -1,6 +1,6 @@
 //! What can go wrong between QEMU's monitor and us.
 
-use super::Lost;
+use super::LostEvents;
 use crate::wait::Deadline;
 
 /// Why a QMP call or wait ended without its result.
@@ -52,7 +52,7 @@ pub enum QmpError {
         /// What was awaited.
         awaited: String,
         /// Which.
-        lost: Lost,
+        lost: LostEvents,
     },
 }
 

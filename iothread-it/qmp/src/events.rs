@@ -42,14 +42,14 @@ pub struct Cursor {
 
 /// Why events from some place on are not to be had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lost {
+pub enum LostEvents {
     /// So many were dropped, since too many came after them.
     Dropped(u64),
     /// The place is in the log of another connection.
     OtherConnection,
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for LostEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dropped(count) => write!(f, "{count} events were dropped unseen"),
@@ -109,16 +109,16 @@ impl EventLog {
     ///
     /// # Errors
     /// If some of them are gone already, or the place is in another log.
-    pub fn since(&self, cursor: Cursor) -> Result<impl Iterator<Item = &Event>, Lost> {
+    pub fn since(&self, cursor: Cursor) -> Result<impl Iterator<Item = &Event>, LostEvents> {
         if cursor.log != self.log {
-            return Err(Lost::OtherConnection);
+            return Err(LostEvents::OtherConnection);
         }
         match cursor.number.checked_sub(self.first) {
             Some(skip) => {
                 let skip = usize::try_from(skip).unwrap_or(usize::MAX);
                 Ok(self.kept.iter().skip(skip).map(|(event, _)| event))
             }
-            None => Err(Lost::Dropped(self.first - cursor.number)),
+            None => Err(LostEvents::Dropped(self.first - cursor.number)),
         }
     }
 
@@ -174,7 +174,7 @@ mod tests {
         let mut log = EventLog::default();
         let cursor = log.end();
         (0..CAPACITY + 3).for_each(|n| log.push(event(n), 1));
-        assert_eq!(log.since(cursor).err(), Some(Lost::Dropped(3)));
+        assert_eq!(log.since(cursor).err(), Some(LostEvents::Dropped(3)));
         let second = log.end();
         log.push(event(0), 1);
         assert_eq!(log.since(second).unwrap().count(), 1);
@@ -185,7 +185,7 @@ mod tests {
         let cursor = EventLog::default().end();
         let mut log = EventLog::default();
         log.push(event(0), 1);
-        assert_eq!(log.since(cursor).err(), Some(Lost::OtherConnection));
+        assert_eq!(log.since(cursor).err(), Some(LostEvents::OtherConnection));
     }
 
     #[test]
@@ -193,9 +193,9 @@ mod tests {
         let mut log = EventLog::default();
         let cursor = log.end();
         (0..3).for_each(|n| log.push(event(n), BYTES / 2));
-        assert_eq!(log.since(cursor).err(), Some(Lost::Dropped(1)));
+        assert_eq!(log.since(cursor).err(), Some(LostEvents::Dropped(1)));
         let second = log.end();
         log.push(event(3), BYTES + 1);
-        assert_eq!(log.since(second).err(), Some(Lost::Dropped(1)));
+        assert_eq!(log.since(second).err(), Some(LostEvents::Dropped(1)));
     }
 }

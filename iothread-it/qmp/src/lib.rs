@@ -22,5 +22,5 @@ pub use capabilities::{Capabilities, Driver};
 pub use client::Qmp;
 pub use command::Command;
 pub use error::QmpError;
-pub use events::{Cursor, Event, EventLog, Lost};
+pub use events::{Cursor, Event, EventLog, LostEvents};
 pub use version::{QemuVersion, version_text};

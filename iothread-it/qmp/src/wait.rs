@@ -35,7 +35,7 @@ impl Deadline {
 
     /// Returns the sooner of this deadline and one after a span from now.
     #[must_use]
-    pub fn or_after(self, span: Duration) -> Self {
+    pub fn capped_at(self, span: Duration) -> Self {
         let other = Self::after(span);
         match (other.at, self.at) {
             (Some(theirs), Some(ours)) if ours <= theirs => self,
@@ -58,12 +58,12 @@ impl fmt::Display for Deadline {
 
 /// State that one thread changes and others wait on.
 #[derive(Debug, Default)]
-pub struct Board<S> {
+pub struct Watched<S> {
     state: Mutex<S>,
     changed: Condvar,
 }
 
-impl<S> Board<S> {
+impl<S> Watched<S> {
     /// Starts with this state.
     pub fn new(state: S) -> Self {
         Self {
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_change_wakes_the_waiter() {
-        let board = Arc::new(Board::new(0));
+        let board = Arc::new(Watched::new(0));
         let waiter = Arc::clone(&board);
         let thread = std::thread::spawn(move || {
             waiter.wait(Deadline::after(Duration::from_secs(30)), |n| {
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_passed_deadline_still_looks_once() {
-        let board = Board::new(7);
+        let board = Watched::new(7);
         let passed = Deadline::after(Duration::ZERO);
         assert_eq!(board.wait(passed, |n| Some(*n)), Some(7));
         assert_eq!(board.wait(passed, |_| None::<()>), None);
@@ -142,11 +142,11 @@ mod tests {
         let never = Deadline::after(Duration::MAX);
         assert!(!never.has_passed());
         assert_eq!(never.span(), Duration::MAX);
-        let soon = never.or_after(Duration::ZERO);
+        let soon = never.capped_at(Duration::ZERO);
         assert!(soon.has_passed());
-        assert!(soon.or_after(Duration::MAX).has_passed());
+        assert!(soon.capped_at(Duration::MAX).has_passed());
         // The clock takes no such time either.
-        let board = Arc::new(Board::new(0));
+        let board = Arc::new(Watched::new(0));
         let waiter = Arc::clone(&board);
         let thread = std::thread::spawn(move || waiter.wait(never, |n| (*n == 1).then_some(*n)));
         board.with(|state| *state = 1);

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use guest_vm::artifacts::Manifest;
 use kata_test::kata_test;
 use qmp_client::Command;
-use qmp_client::capabilities::Gate;
+use qmp_client::capabilities::CapabilityError;
 use qmp_client::command::{QueryQmpSchema, XBlockdevSetIothread};
 use qmp_client::{Capabilities, Driver, QemuVersion};
 use serde::Serialize;
@@ -57,8 +57,8 @@ fn mappings_are_told_by_version_and_property() -> Result<()> {
         let can = oldest.is_some_and(|oldest| version >= oldest);
         match capabilities.mapping(&qemu.qmp, driver, soon()) {
             Ok(()) => ensure!(can, "{driver} of {version} maps queues"),
-            Err(Gate::Missing(missing)) => ensure!(!can, "{missing}"),
-            Err(Gate::Qmp(error)) => return Err(error.into()),
+            Err(CapabilityError::Unsupported(missing)) => ensure!(!can, "{missing}"),
+            Err(CapabilityError::Qmp(error)) => return Err(error.into()),
         }
         // By the property alone: what QEMU lists agrees with the table of versions.
         let listed = capabilities.property(&qemu.qmp, driver, "iothread-vq-mapping", soon());

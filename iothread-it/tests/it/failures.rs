@@ -143,7 +143,7 @@ fn a_guest_that_sees_nothing(topology: Topology) -> Result<()> {
             bench,
             outcome.err(),
             &disk,
-            Step::GuestHasDisk,
+            Step::AwaitPresent,
             "no disk to be seen",
         )?;
         bench.still_works()

@@ -39,7 +39,7 @@ fn a_disk_moves_with_its_data(topology: Topology) -> Result<()> {
         only(&thread, &under_load(&bench.vm, &disk, 0)?)?;
         // The one that it left is free.
         let (hotplug, qmp, _) = bench.vm.parts();
-        hotplug.retire_thread(qmp, &IoThreadId::indep(1))?;
+        hotplug.remove_thread(qmp, &IoThreadId::indep(1))?;
         bench.detach(&disk)?;
         Ok(())
     })
@@ -65,7 +65,7 @@ fn a_guest_that_keeps_its_disk_keeps_it_where_it_is(topology: Topology) -> Resul
             "its lease changed"
         );
         ensure!(
-            hotplug.state_of(&disk.id) == Some(DiskState::Pending),
+            hotplug.state_of(&disk.id) == Some(DiskState::RemovalPending),
             "it is not pending"
         );
         qmp.execute(&Cont {}, soon())?;

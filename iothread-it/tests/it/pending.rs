@@ -12,7 +12,8 @@ use guest_vm::artifacts::Manifest;
 use guest_vm::qemu::Topology;
 use guest_vm::vm::Vm;
 use iothread_hotplug::{
-    BlockOptions, DetachError, DiskSpec, DiskState, Guest, GuestError, Hotplug, Settled, Step,
+    BlockOptions, DetachError, DiskSpec, DiskState, Guest, GuestError, Hotplug, Step,
+    UnplugProgress,
 };
 use iothread_pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable};
 use qmp_client::command::{BlockdevDel, QomList, SystemReset};
@@ -47,7 +48,7 @@ fn a_guest_that_sees_no_disk_cannot_let_go_of_it(topology: Topology) -> Result<(
         let (qmp, agent) = (bench.vm.qmp(), bench.vm.agent());
         let outcome = out_of_sight.attach(qmp, agent, &disk, &Placement::First, short());
         let error = outcome.err().context("the guest saw it")?;
-        ensure!(error.step == Step::GuestHasDisk, "{error}");
+        ensure!(error.step == Step::AwaitPresent, "{error}");
         let Err(rollback) = error.rollback else {
             bail!("the guest let go of what it never saw");
         };
@@ -62,13 +63,13 @@ fn a_guest_that_sees_no_disk_cannot_let_go_of_it(topology: Topology) -> Result<(
         ensure!(is_under_way, "{rollback}");
         is_pending(&out_of_sight, &bench.vm, &disk)?;
 
-        let settled = out_of_sight.settle(qmp, soon())?;
-        ensure!(settled == Settled::default(), "{settled:?}");
+        let progress = out_of_sight.process_unplug_events(qmp, soon())?;
+        ensure!(progress == UnplugProgress::default(), "{progress:?}");
         is_pending(&out_of_sight, &bench.vm, &disk)?;
 
         reset(&bench.vm)?;
-        let settled = out_of_sight.settle(bench.vm.qmp(), soon())?;
-        ensure!(settled.gone == [disk.id.clone()], "{settled:?}");
+        let progress = out_of_sight.process_unplug_events(bench.vm.qmp(), soon())?;
+        ensure!(progress.removed == [disk.id.clone()], "{progress:?}");
         nothing_is_left(&out_of_sight, bench, &disk)
     })
 }
@@ -106,7 +107,7 @@ fn out_of_sight(topology: Topology) -> Result<Hotplug> {
 
 fn is_pending(hotplug: &Hotplug, vm: &Vm, disk: &DiskSpec) -> Result<()> {
     let state = hotplug.state_of(&disk.id);
-    ensure!(state == Some(DiskState::Pending), "{state:?}");
+    ensure!(state == Some(DiskState::RemovalPending), "{state:?}");
     ensure!(hotplug.pool().lease_of(&disk.id).is_some(), "no lease");
     ensure!(hotplug.pool().free_slots() == 0, "its slot is free");
     let thread = hotplug.pool().served_by(&IoThreadId::indep(0)).count();

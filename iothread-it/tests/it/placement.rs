@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use guest_vm::config::Polling;
 use guest_vm::qemu::Topology;
 use iothread_hotplug::Step;
-use iothread_pool::{IoThreadId, Mapping, Placement};
+use iothread_pool::{IoThreadId, Placement, VqMapping};
 use qmp_client::command::QueryIothreads;
 
 use crate::evidence::{only, under_load};
@@ -74,7 +74,7 @@ fn spread_over_two() -> Placement {
 }
 
 fn mapped_by_name() -> Result<Placement> {
-    let mapping = Mapping::named(vec![
+    let mapping = VqMapping::explicit(vec![
         (IoThreadId::indep(3), vec![0]),
         (IoThreadId::indep(1), vec![1]),
     ])?;
@@ -140,13 +140,13 @@ fn a_thread_added_at_run_time_serves(topology: Topology) -> Result<()> {
 
         // QEMU would delete it under the disk.
         let (hotplug, qmp, _) = bench.vm.parts();
-        let refused = hotplug.retire_thread(qmp, &added).err();
+        let refused = hotplug.remove_thread(qmp, &added).err();
         let refused = refused.context("a busy thread was retired")?.to_string();
         ensure!(refused.contains("still serves disk0"), "{refused}");
 
         bench.detach(&disk)?;
         let (hotplug, qmp, _) = bench.vm.parts();
-        hotplug.retire_thread(qmp, &added)?;
+        hotplug.remove_thread(qmp, &added)?;
         let threads = qmp.execute(&QueryIothreads {}, soon())?;
         ensure!(
             threads.iter().all(|thread| thread.id != added.as_str()),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use guest_vm::guest::protocol::{Direction, Load};
 use guest_vm::qemu::Topology;
 use iothread_hotplug::DiskSpec;
-use iothread_pool::{IoThreadId, Mapping, Placement};
+use iothread_pool::{IoThreadId, Placement, VqMapping};
 use qmp_client::command::QomGet;
 
 use crate::evidence::{Gained, IDLE, SERVING, during, only};
@@ -31,7 +31,7 @@ fn four_threads_serve_four_queues_at_once(topology: Topology) -> Result<()> {
 }
 
 fn two_threads_serve_four_queues_at_once(topology: Topology) -> Result<()> {
-    let mapping = Mapping::named(vec![
+    let mapping = VqMapping::explicit(vec![
         (IoThreadId::indep(3), vec![0, 2, 3]),
         (IoThreadId::indep(1), vec![1]),
     ])?;

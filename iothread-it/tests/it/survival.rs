@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use guest_vm::qemu::Topology;
-use iothread_hotplug::{DetachError, DiskSpec, DiskState, Settled, Step};
+use iothread_hotplug::{DetachError, DiskSpec, DiskState, Step, UnplugProgress};
 use iothread_pool::Placement;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -52,8 +52,8 @@ fn a_stopped_vm_settles_once_it_goes_on(topology: Topology) -> Result<()> {
         bench.attach(&disk, &Placement::First)?;
         let since = bench.vm.qmp().cursor();
         in_vain(bench, &disk)?;
-        let settled = bench.vm.settle()?;
-        ensure!(settled == Settled::default(), "{settled:?}");
+        let progress = bench.vm.process_unplug_events()?;
+        ensure!(progress == UnplugProgress::default(), "{progress:?}");
 
         bench.vm.qmp().execute(&Cont {}, soon())?;
         bench
@@ -63,8 +63,8 @@ fn a_stopped_vm_settles_once_it_goes_on(topology: Topology) -> Result<()> {
                 (event.name == "DEVICE_DELETED" && event.str("device") == Some("disk0"))
                     .then_some(())
             })?;
-        let settled = bench.vm.settle()?;
-        ensure!(settled.gone == [disk.id.clone()], "{settled:?}");
+        let progress = bench.vm.process_unplug_events()?;
+        ensure!(progress.removed == [disk.id.clone()], "{progress:?}");
         ensure!(!bench.nodes()?.contains(&disk.id.to_string()));
         bench.still_works()
     })
@@ -94,7 +94,7 @@ fn in_vain(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
     let Err(DetachError::Pending { .. }) = outcome else {
         bail!("a stopped guest let go: {outcome:?}");
     };
-    bench.holds(disk, DiskState::Pending)
+    bench.holds(disk, DiskState::RemovalPending)
 }
 
 /// SIGSTOP: what was asked is answered later, and by then nobody waits for it.

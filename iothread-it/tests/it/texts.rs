@@ -1,7 +1,7 @@
 //! QEMU's own words for what it refuses, and that we say no before QEMU does, in the same words.
 
 use anyhow::{Context, Result, ensure};
-use iothread_pool::{DeviceId, IoThreadId, Mapping, Placement, Pool, SlotTable};
+use iothread_pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable, VqMapping};
 use kata_test::kata_test;
 use serde_json::{Value, json};
 
@@ -125,7 +125,7 @@ fn a_bad_mapping_is_refused_in_qemu_s_words_before_qemu_sees_it() -> Result<()> 
             .iter()
             .map(|(thread, queues)| Ok((id(thread)?, queues.clone())))
             .collect();
-        let ours = Mapping::named(ours?).and_then(|mapping| mapping.check(QUEUES));
+        let ours = VqMapping::explicit(ours?).and_then(|mapping| mapping.check(QUEUES));
         let ours = ours.err().context("we took it")?.to_string();
         ensure!(ours == words, "we say {ours}");
         let theirs: Vec<_> = mapping
@@ -143,12 +143,12 @@ fn a_bad_mapping_is_refused_in_qemu_s_words_before_qemu_sees_it() -> Result<()> 
 #[kata_test(when = crate::fixture::maps_queues)]
 fn what_qemu_says_of_mappings_that_cannot_be_written_here() -> Result<()> {
     let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1))?;
-    let unknown = Placement::Mapped(Mapping::dealt(vec![id("nope")?])?);
+    let unknown = Placement::Mapped(VqMapping::round_robin(vec![id("nope")?])?);
     let ours = pool.lease(&DeviceId::new("d0")?, QUEUES, &unknown);
     let ours = ours.err().context("we took it")?.to_string();
     ensure!(ours.contains("no IOThread `nope`"), "we say {ours}");
     ensure!(
-        Mapping::dealt(Vec::new()).is_err(),
+        VqMapping::round_robin(Vec::new()).is_err(),
         "an empty one was taken"
     );
     let either =

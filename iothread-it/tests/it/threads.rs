@@ -67,7 +67,7 @@ fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
         let added = bench.vm.add_thread()?;
         ensure!(added == IoThreadId::indep(4), "it is called {added}");
         let (hotplug, qmp, _) = bench.vm.parts();
-        hotplug.retire_thread(qmp, &IoThreadId::indep(1))?;
+        hotplug.remove_thread(qmp, &IoThreadId::indep(1))?;
         let added = bench.vm.add_thread()?;
         ensure!(added == IoThreadId::indep(5), "it is called {added}");
         let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;

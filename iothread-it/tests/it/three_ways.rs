@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::qemu::Topology;
-use iothread_pool::{IoThreadId, Mapping, Placement};
+use iothread_pool::{IoThreadId, Placement, VqMapping};
 
 use crate::evidence::three_ways;
 use crate::fixture::{Bench, on_each_machine, shape};
@@ -50,7 +50,7 @@ fn for_each_policy(topology: Topology) -> Result<()> {
 fn for_each_queue_of_a_mapped_disk(topology: Topology) -> Result<()> {
     let mut shape = shape(topology)?;
     shape.config.vcpus = 2;
-    let named = Mapping::named(vec![
+    let named = VqMapping::explicit(vec![
         (IoThreadId::indep(3), vec![0]),
         (IoThreadId::indep(1), vec![1]),
     ])?;

@@ -26,12 +26,18 @@ fn a_disk_that_cannot_be_settled_does_not_hide_those_that_can() {
         loses_its_device(&mut stage, id);
     }
     stage.fake.arm(0, Fault::Refused);
-    let error = stage.hotplug.settle(&stage.qmp, soon()).unwrap_err();
-    assert_eq!(error.settled.gone, [name("disk1")]);
+    let error = stage
+        .hotplug
+        .process_unplug_events(&stage.qmp, soon())
+        .unwrap_err();
+    assert_eq!(error.progress.removed, [name("disk1")]);
     assert!(error.first.to_string().contains("`disk0`"), "{error:?}");
-    assert!(error.failed.is_empty());
-    let settled = stage.hotplug.settle(&stage.qmp, soon()).unwrap();
-    assert_eq!(settled.gone, [name("disk0")]);
+    assert!(error.others.is_empty());
+    let progress = stage
+        .hotplug
+        .process_unplug_events(&stage.qmp, soon())
+        .unwrap();
+    assert_eq!(progress.removed, [name("disk0")]);
 }
 
 /// A guest that never finds a disk, and a QEMU that then does not hear `device_del`.
@@ -56,10 +62,10 @@ fn what_undoes_an_attach_has_no_time_of_its_own() {
     let took = start.elapsed();
     assert!(attached.unwrap_err().rollback.is_err());
     assert!(took < span * 3 / 2, "{took:?}");
-    // QEMU was asked, and `settle` goes on from there.
+    // QEMU was asked, and `process_unplug_events` goes on from there.
     assert_eq!(
         stage.hotplug.state_of(&name("disk0")),
-        Some(DiskState::Pending)
+        Some(DiskState::RemovalPending)
     );
 }
 
@@ -87,7 +93,7 @@ fn a_disk_is_not_found_through_the_one_before_it() {
     let error = hotplug
         .attach_on(qmp, &Late, &controller.id, &disk("hd0"), soon())
         .unwrap_err();
-    assert_eq!(error.step, Step::GuestHasNoDisk, "{error}");
+    assert_eq!(error.step, Step::AwaitAbsent, "{error}");
     assert!(error.rollback.is_ok());
     assert!(!stage.fake.has().devices.contains_key("hd0"));
 }
@@ -105,7 +111,7 @@ fn a_controller_that_leaves_takes_no_disk() {
     let error = hotplug
         .attach_on(qmp, &Quick, &controller.id, &disk("hd0"), soon())
         .unwrap_err();
-    let leaves = matches!(error.source, StepError::ControllerLeaves { .. });
+    let leaves = matches!(error.source, StepError::ControllerRemovalPending { .. });
     assert!(leaves, "{error}: {:?}", error.source);
     hotplug.detach(qmp, &controller.id, soon()).unwrap();
 }
@@ -118,14 +124,14 @@ fn a_thread_that_qemu_does_not_delete_stays_in_the_pool() {
     stage.fake.arm(0, Fault::Refused);
     stage
         .hotplug
-        .retire_thread(&stage.qmp, &thread)
+        .remove_thread(&stage.qmp, &thread)
         .unwrap_err();
     assert!(stage.hotplug.pool().threads().contains(&thread));
     assert_eq!(stage.hotplug.stray_threads().count(), 0);
-    stage.hotplug.retire_thread(&stage.qmp, &thread).unwrap();
+    stage.hotplug.remove_thread(&stage.qmp, &thread).unwrap();
     // One that somebody else has deleted is gone.
     let deleted = IoThreadId::indep(2);
     stage.fake.has().threads.remove(deleted.as_str());
-    stage.hotplug.retire_thread(&stage.qmp, &deleted).unwrap();
+    stage.hotplug.remove_thread(&stage.qmp, &deleted).unwrap();
     assert!(!stage.hotplug.pool().threads().contains(&deleted));
 }

@@ -33,7 +33,7 @@ impl Stage {
     /// Checks that all that QEMU has is known, and that no thread in use can be given away.
     fn nothing_is_forgotten(&self) {
         let (has, pool) = (self.fake.has(), self.hotplug.pool());
-        let known = |id: &String| pool.holding_of(&name(id)).is_some();
+        let known = |id: &String| pool.allocation_of(&name(id)).is_some();
         for id in has.nodes.keys().chain(has.devices.keys()) {
             assert!(known(id), "{id} is forgotten");
         }
@@ -42,7 +42,10 @@ impl Stage {
             let thread = thread.unwrap_or_else(|| panic!("the thread of {id} is out of the pool"));
             let served = pool.served_by(thread).any(|served| *served == name(&id));
             assert!(served, "{id} is on {thread}, and the pool has it elsewhere");
-            assert!(pool.clone().retire(thread).is_err(), "{thread} of {id}");
+            assert!(
+                pool.clone().remove_thread(thread).is_err(),
+                "{thread} of {id}"
+            );
         }
         assert!(has.deleted_in_use.is_empty(), "{:?}", has.deleted_in_use);
         for thread in &has.threads {
@@ -55,8 +58,8 @@ impl Stage {
     fn recovers(&mut self) {
         self.qmp = self.fake.connect();
         for id in ["disk0", "hd0", "scsi0", "balloon0", "node0", "export0"].map(name) {
-            match self.hotplug.pool().holding_of(&id) {
-                Some(Holding::Thread(_)) => self.hotplug.close_node(&self.qmp, &id, soon()),
+            match self.hotplug.pool().allocation_of(&id) {
+                Some(Allocation::Thread(_)) => self.hotplug.close_node(&self.qmp, &id, soon()),
                 Some(_) => self.hotplug.detach(&self.qmp, &id, soon()),
                 None => Ok(()),
             }
@@ -64,7 +67,7 @@ impl Stage {
         }
         let stray: Vec<_> = self.hotplug.stray_threads().cloned().collect();
         for thread in stray {
-            self.hotplug.retire_thread(&self.qmp, &thread).unwrap();
+            self.hotplug.remove_thread(&self.qmp, &thread).unwrap();
         }
         let has = self.fake.has();
         let threads = self.hotplug.pool().threads().iter();
@@ -217,6 +220,6 @@ fn a_thread() {
         Ok(())
     });
     strikes(&[], |h, qmp, _| {
-        Ok(h.retire_thread(qmp, &IoThreadId::indep(1))?)
+        Ok(h.remove_thread(qmp, &IoThreadId::indep(1))?)
     });
 }

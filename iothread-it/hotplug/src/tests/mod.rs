@@ -90,7 +90,7 @@ fn a_guest_that_refuses_keeps_its_disk_until_it_does_not() {
     });
     let error = hotplug.detach(&qmp, &id(), soon()).unwrap_err();
     assert_eq!(error.to_string(), "the guest refused to let go of `disk0`");
-    keeps(&hotplug, DiskState::Plugged);
+    keeps(&hotplug, DiskState::Attached);
     hotplug.detach(&qmp, &id(), soon()).unwrap();
     is_gone(&hotplug);
 }
@@ -106,7 +106,7 @@ fn a_late_refusal_is_no_answer_to_the_next_request() {
     });
     let error = hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
     assert!(matches!(error, DetachError::Pending { .. }), "{error}");
-    keeps(&hotplug, DiskState::Pending);
+    keeps(&hotplug, DiskState::RemovalPending);
     qmp.execute(&QueryIothreads {}, soon()).unwrap();
     hotplug.detach(&qmp, &id(), soon()).unwrap();
     is_gone(&hotplug);
@@ -118,13 +118,16 @@ fn settling_tells_refusals_from_removals_and_waits_for_neither() {
         let news = ["DEVICE_UNPLUG_GUEST_ERROR", "DEVICE_DELETED"];
         (name == "query-iothreads").then(|| event(news[before], "disk0") + &returns(id, "[]"))
     });
-    for (refused, gone) in [(vec![id()], vec![]), (vec![], vec![id()])] {
+    for (rejected, removed) in [(vec![id()], vec![]), (vec![], vec![id()])] {
         hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
-        assert_eq!(hotplug.settle(&qmp, soon()).unwrap(), Settled::default());
-        keeps(&hotplug, DiskState::Pending);
+        assert_eq!(
+            hotplug.process_unplug_events(&qmp, soon()).unwrap(),
+            UnplugProgress::default()
+        );
+        keeps(&hotplug, DiskState::RemovalPending);
         qmp.execute(&QueryIothreads {}, soon()).unwrap();
-        let settled = hotplug.settle(&qmp, soon()).unwrap();
-        assert_eq!(settled, Settled { gone, refused });
+        let progress = hotplug.process_unplug_events(&qmp, soon()).unwrap();
+        assert_eq!(progress, UnplugProgress { removed, rejected });
     }
     is_gone(&hotplug);
 }
@@ -135,7 +138,10 @@ fn a_disk_that_the_guest_ejected_unasked_is_let_go_of() {
         (name == "query-iothreads").then(|| event("DEVICE_DELETED", "disk0") + &returns(id, "[]"))
     });
     qmp.execute(&QueryIothreads {}, soon()).unwrap();
-    assert_eq!(hotplug.settle(&qmp, soon()).unwrap().gone, [id()]);
+    assert_eq!(
+        hotplug.process_unplug_events(&qmp, soon()).unwrap().removed,
+        [id()]
+    );
     is_gone(&hotplug);
 }
 
@@ -162,7 +168,7 @@ fn a_repeated_request_may_be_in_progress_already() {
         ),
         "{error:?}"
     );
-    keeps(&hotplug, DiskState::Pending);
+    keeps(&hotplug, DiskState::RemovalPending);
     hotplug.detach(&qmp, &id(), soon()).unwrap();
     is_gone(&hotplug);
 }
@@ -185,7 +191,7 @@ fn a_request_that_is_refused_leaves_the_disk_as_it_was() {
         ),
         "{error}"
     );
-    keeps(&hotplug, DiskState::Plugged);
+    keeps(&hotplug, DiskState::Attached);
     hotplug.detach(&qmp, &id(), soon()).unwrap();
 }
 
@@ -229,7 +235,13 @@ fn another_connection_goes_on_where_the_first_was() {
         _ => done(id),
     });
     let second = Qmp::negotiate(stream, soon()).unwrap();
-    assert_eq!(hotplug.settle(&second, soon()).unwrap().gone, [id()]);
+    assert_eq!(
+        hotplug
+            .process_unplug_events(&second, soon())
+            .unwrap()
+            .removed,
+        [id()]
+    );
     is_gone(&hotplug);
 }
 
@@ -244,11 +256,11 @@ fn a_guest_that_refuses_keeps_the_disk_that_was_to_move() {
     let moved = hotplug.move_disk(&qmp, &Quick, &disk, &Placement::MainLoop, soon());
     let refused = matches!(
         moved,
-        Err(MoveError::Detach(DetachError::GuestRefused { .. }))
+        Err(MoveError::Detach(DetachError::GuestRejected { .. }))
     );
     assert!(refused, "{moved:?}");
     assert_eq!(hotplug.pool().lease_of(&id()).cloned(), before);
-    keeps(&hotplug, DiskState::Plugged);
+    keeps(&hotplug, DiskState::Attached);
 }
 
 /// As when the guest powers a controller's slot off: its disks go with it.
@@ -271,9 +283,9 @@ fn a_controller_that_the_guest_ejected_takes_its_disks_along() {
         .attach_on(&qmp, &Quick, &controller.id, &disk, soon())
         .unwrap();
     qmp.execute(&QueryIothreads {}, soon()).unwrap();
-    let settled = hotplug.settle(&qmp, soon()).unwrap();
-    assert_eq!(settled.gone, [id(), controller.id.clone()]);
-    assert!(hotplug.pool().holding_of(&controller.id).is_none());
+    let progress = hotplug.process_unplug_events(&qmp, soon()).unwrap();
+    assert_eq!(progress.removed, [id(), controller.id.clone()]);
+    assert!(hotplug.pool().allocation_of(&controller.id).is_none());
     is_gone(&hotplug);
 }
 
@@ -286,7 +298,7 @@ fn a_mapping_that_this_qemu_cannot_do_takes_nothing() {
     let error = hotplug.attach_controller(&qmp, &controller, &spread, soon());
     let error = error.unwrap_err();
     assert_eq!((error.step, error.rollback.is_ok()), (Step::Lease, true));
-    assert!(hotplug.pool().holding_of(&controller.id).is_none());
+    assert!(hotplug.pool().allocation_of(&controller.id).is_none());
 }
 
 /// A guest that finds a disk at the *n*th look, and until then looks as long as it may.
@@ -337,7 +349,7 @@ fn attached_after(
 fn a_device_that_the_guest_ejects_before_it_has_it_is_plugged_in_again() {
     let (hotplug, lease) = attached_after(1, 1, soon());
     assert_eq!(lease.ok(), hotplug.pool().lease_of(&id()).cloned());
-    keeps(&hotplug, DiskState::Plugged);
+    keeps(&hotplug, DiskState::Attached);
 }
 
 #[test]
@@ -357,5 +369,5 @@ fn a_guest_that_finds_nothing_says_what_it_sees() {
     let told = format!("{error:#}");
     let expected = "the guest has not found it within 0.1 s; the last look says: it is not there";
     assert!(told.contains(expected), "{told}");
-    keeps(&hotplug, DiskState::Pending);
+    keeps(&hotplug, DiskState::RemovalPending);
 }

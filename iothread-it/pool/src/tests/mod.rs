@@ -59,7 +59,7 @@ fn turns_go_round_and_past_a_retired_thread() {
     for n in [1, 4] {
         pool.release(&device(n)).unwrap();
     }
-    pool.retire(&IoThreadId::indep(1)).unwrap();
+    pool.remove_thread(&IoThreadId::indep(1)).unwrap();
     assert_eq!(served(&mut pool, 5, &turn), "indep_iothread_2");
 }
 
@@ -91,16 +91,16 @@ fn a_thread_in_use_is_not_retired_and_an_id_is_not_used_again() {
     let mut pool = pool(2, 10);
     let second = Placement::Pinned(IoThreadId::indep(1));
     pool.lease(&device(0), 1, &second).unwrap();
-    let error = pool.retire(&IoThreadId::indep(1)).unwrap_err();
+    let error = pool.remove_thread(&IoThreadId::indep(1)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "IOThread `indep_iothread_1` still serves disk0; detach first"
     );
     pool.release(&device(0)).unwrap();
-    pool.retire(&IoThreadId::indep(1)).unwrap();
+    pool.remove_thread(&IoThreadId::indep(1)).unwrap();
     let new = pool.new_thread();
     assert_eq!(new.id(), &IoThreadId::indep(2));
-    pool.admit(new);
+    pool.commit_thread(new);
     assert_eq!(pool.threads(), [0, 2].map(IoThreadId::indep));
 }
 
@@ -136,7 +136,7 @@ fn disks_on_a_controller_have_targets_and_follow_its_thread() {
     assert_eq!(again.to_string(), "target 2 of disk0");
     assert_eq!(pool.free_slots(), 3, "a disk on a controller takes no slot");
 
-    let busy = pool.retire(&IoThreadId::indep(1)).unwrap_err();
+    let busy = pool.remove_thread(&IoThreadId::indep(1)).unwrap_err();
     assert_eq!(
         busy.to_string(),
         "IOThread `indep_iothread_1` still serves disk0, disk2, disk3; detach first"
@@ -152,7 +152,7 @@ fn disks_on_a_controller_have_targets_and_follow_its_thread() {
         pool.release(&controller).unwrap_err().to_string(),
         "device `disk0` has no lease"
     );
-    assert_eq!(pool.retire(&IoThreadId::indep(1)), Ok(()));
+    assert_eq!(pool.remove_thread(&IoThreadId::indep(1)), Ok(()));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn what_has_no_queues_has_one_thread_and_no_slot() {
 #[test]
 fn a_thread_that_a_mapping_gives_no_queue_is_busy() {
     let mut pool = pool(2, 5);
-    let both = Mapping::dealt([0, 1].map(IoThreadId::indep).to_vec()).unwrap();
+    let both = VqMapping::round_robin([0, 1].map(IoThreadId::indep).to_vec()).unwrap();
     pool.lease(&device(0), 1, &Placement::Mapped(both)).unwrap();
     let second = IoThreadId::indep(1);
     let served: Vec<_> = pool.served_by(&second).collect();
@@ -201,9 +201,12 @@ fn a_thread_that_a_mapping_gives_no_queue_is_busy() {
         pool.lease(&device(1), 1, &Placement::Dedicated),
         Err(PoolError::NoIdleThread { total: 2 })
     );
-    assert!(matches!(pool.retire(&second), Err(PoolError::InUse { .. })));
+    assert!(matches!(
+        pool.remove_thread(&second),
+        Err(PoolError::InUse { .. })
+    ));
     pool.release(&device(0)).unwrap();
-    assert_eq!(pool.retire(&second), Ok(()));
+    assert_eq!(pool.remove_thread(&second), Ok(()));
 }
 
 #[test]
@@ -238,9 +241,9 @@ fn a_pool_that_is_built_again_uses_no_id_again() {
     };
     let next = |pool: &mut Pool| pool.new_thread().id().to_string();
     let mut pool = built(&["other_9", "indep_iothread_2", "indep_iothread_1x"]);
-    pool.retire(&IoThreadId::indep(2)).unwrap();
+    pool.remove_thread(&IoThreadId::indep(2)).unwrap();
     assert_eq!(next(&mut pool), "indep_iothread_3");
-    // Its thread 3 was retired too, which no list shows.
+    // Its thread 3 was removed too, which no list shows.
     let kept = pool.next_thread_number();
     let mut pool = built(&["other_9"]);
     pool.skip_thread_numbers_below(kept);
@@ -284,7 +287,7 @@ fn something_that_may_be_on_two_threads_keeps_both_until_it_is_released() {
     };
     pool.may_be_on(&device(0), &lease, &Placement::Dedicated);
     for thread in [&first, &second] {
-        assert!(pool.clone().retire(thread).is_err());
+        assert!(pool.clone().remove_thread(thread).is_err());
         assert!(
             pool.lease_thread(&device(1), &Placement::Pinned(thread.clone()))
                 .is_err()
@@ -292,6 +295,6 @@ fn something_that_may_be_on_two_threads_keeps_both_until_it_is_released() {
     }
     let _ = pool.release(&device(0));
     for thread in [&first, &second] {
-        pool.retire(thread).unwrap();
+        pool.remove_thread(thread).unwrap();
     }
 }

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 
-use crate::{Assignment, DeviceId, Holding, IoThreadId, Mapping, PciSlot, Placement, Pool, Served};
+use crate::{
+    Allocation, Assignment, DeviceId, IoThreadId, PciSlot, Placement, Pool, Served, VqMapping,
+};
 
 /// What a test asks for. Threads are numbers: [`name`] has their ids.
 #[derive(Debug, Clone)]
@@ -18,9 +20,9 @@ pub(super) enum Wish {
     Pinned(usize),
     Spread(usize),
     /// A mapping without `vqs`.
-    Dealt(Vec<usize>),
+    MappedRoundRobin(Vec<usize>),
     /// A mapping with `vqs`: the thread of each queue.
-    Named(Vec<usize>),
+    MappedExplicit(Vec<usize>),
 }
 
 /// Returns a thread's id. Number 8 and up are ids that no pool makes.
@@ -41,23 +43,26 @@ impl Wish {
             Self::MainLoop => Placement::MainLoop,
             Self::Pinned(number) => Placement::Pinned(name(*number)),
             Self::Spread(count) => Placement::Spread(NonZeroUsize::new(*count).unwrap()),
-            Self::Dealt(numbers) => {
+            Self::MappedRoundRobin(numbers) => {
                 let threads = numbers.iter().copied().map(name).collect();
-                Placement::Mapped(Mapping::dealt(threads).unwrap())
+                Placement::Mapped(VqMapping::round_robin(threads).unwrap())
             }
-            Self::Named(numbers) => {
+            Self::MappedExplicit(numbers) => {
                 let mut queues: BTreeMap<usize, Vec<u16>> = BTreeMap::new();
                 for (queue, number) in (0..).zip(numbers) {
                     queues.entry(*number).or_default().push(queue);
                 }
                 let named = queues.into_iter().map(|(n, queues)| (name(n), queues));
-                Placement::Mapped(Mapping::named(named.collect()).unwrap())
+                Placement::Mapped(VqMapping::explicit(named.collect()).unwrap())
             }
         }
     }
 
     pub(super) fn is_mapping(&self) -> bool {
-        matches!(self, Self::Spread(_) | Self::Dealt(_) | Self::Named(_))
+        matches!(
+            self,
+            Self::Spread(_) | Self::MappedRoundRobin(_) | Self::MappedExplicit(_)
+        )
     }
 }
 
@@ -157,16 +162,18 @@ impl Model {
                 let threads = by_load[..*count].iter();
                 Expected::Shares(in_turn(threads.map(|thread| (*thread).clone()), queues))
             }
-            Wish::Dealt(numbers) | Wish::Named(numbers)
+            Wish::MappedRoundRobin(numbers) | Wish::MappedExplicit(numbers)
                 if !numbers.iter().all(|n| shared.contains(&&name(*n))) =>
             {
                 Expected::Refused
             }
-            Wish::Dealt(numbers) => {
+            Wish::MappedRoundRobin(numbers) => {
                 Expected::Shares(in_turn(numbers.iter().copied().map(name), queues))
             }
-            Wish::Named(numbers) if numbers.len() != usize::from(queues) => Expected::Refused,
-            Wish::Named(numbers) => {
+            Wish::MappedExplicit(numbers) if numbers.len() != usize::from(queues) => {
+                Expected::Refused
+            }
+            Wish::MappedExplicit(numbers) => {
                 let mut shares = Shares::new();
                 for number in numbers {
                     *shares.entry(name(*number)).or_default() += 1;
@@ -182,14 +189,14 @@ impl Model {
         device: DeviceId,
         wish: &Wish,
         expected: &Expected,
-        held: &Holding,
+        held: &Allocation,
     ) {
         let (assignment, queues, slot) = match held {
-            Holding::Device(lease) | Holding::Controller(lease) => {
+            Allocation::Device(lease) | Allocation::Controller(lease) => {
                 (&lease.assignment, lease.queues, Some(lease.slot.clone()))
             }
-            Holding::Thread(lease) => (&lease.assignment, 1, None),
-            Holding::Scsi(address) => panic!("{address} is no wish"),
+            Allocation::Thread(lease) => (&lease.assignment, 1, None),
+            Allocation::Scsi(address) => panic!("{address} is no wish"),
         };
         let shares = told(assignment, queues);
         match expected {
@@ -205,7 +212,7 @@ impl Model {
             shares,
             on_main_loop: *assignment == Assignment::MainLoop,
             slot,
-            is_controller: matches!(held, Holding::Controller(_)),
+            is_controller: matches!(held, Allocation::Controller(_)),
             on: None,
             is_dedicated: matches!(wish, Wish::Dedicated),
         };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::model::{Expected, Model, Wish, name};
 use super::{device, pool};
-use crate::{Holding, IoThreadId, Placement, Pool, PoolError, SlotTable};
+use crate::{Allocation, IoThreadId, Placement, Pool, PoolError, SlotTable};
 
 const SLOTS: usize = 5;
 
@@ -19,7 +19,7 @@ enum Step {
     Address(usize, usize),
     Release(usize),
     AddThread,
-    Retire(usize),
+    RemoveThread(usize),
 }
 
 fn wishes() -> impl Strategy<Value = Wish> {
@@ -33,8 +33,8 @@ fn wishes() -> impl Strategy<Value = Wish> {
         1 => Just(Wish::MainLoop),
         1 => (0usize..9).prop_map(Wish::Pinned),
         1 => (1usize..5).prop_map(Wish::Spread),
-        2 => some(1..4).prop_map(Wish::Dealt),
-        2 => prop::collection::vec(0usize..9, 1..4).prop_map(Wish::Named),
+        2 => some(1..4).prop_map(Wish::MappedRoundRobin),
+        2 => prop::collection::vec(0usize..9, 1..4).prop_map(Wish::MappedExplicit),
     ]
 }
 
@@ -46,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0usize..8, 0usize..8).prop_map(|(disk, on)| Step::Address(disk, on)),
         4 => (0usize..8).prop_map(Step::Release),
         1 => Just(Step::AddThread),
-        2 => (0usize..9).prop_map(Step::Retire),
+        2 => (0usize..9).prop_map(Step::RemoveThread),
     ];
     prop::collection::vec(step, 0..120)
 }
@@ -64,7 +64,7 @@ fn wished(
     n: usize,
     (queues, wish): (u16, &Wish),
     takes_slot: bool,
-    lease: impl FnOnce(&mut Pool, &Placement) -> Result<Holding, PoolError>,
+    lease: impl FnOnce(&mut Pool, &Placement) -> Result<Allocation, PoolError>,
 ) {
     let before = pool.state();
     let is_held = model.records.contains_key(&device(n));
@@ -97,7 +97,7 @@ fn act(pool: &mut Pool, model: &mut Model, step: Step) {
                 true,
                 |pool, placement| {
                     pool.lease(&device(n), queues, placement)
-                        .map(Holding::Device)
+                        .map(Allocation::Device)
                 },
             );
         }
@@ -109,14 +109,14 @@ fn act(pool: &mut Pool, model: &mut Model, step: Step) {
                 true,
                 |pool, placement| {
                     let lease = pool.lease_controller(&device(n), queues, placement);
-                    lease.map(Holding::Controller)
+                    lease.map(Allocation::Controller)
                 },
             );
         }
         Step::Thread(n, wish) => {
             wished((pool, model), n, (1, &wish), false, |pool, placement| {
                 pool.lease_thread(&device(n), placement)
-                    .map(Holding::Thread)
+                    .map(Allocation::Thread)
             });
         }
         Step::Address(n, on) => {
@@ -146,13 +146,13 @@ fn act(pool: &mut Pool, model: &mut Model, step: Step) {
                 new.id()
             );
             model.threads.push(new.id().clone());
-            pool.admit(new);
+            pool.commit_thread(new);
         }
-        Step::Retire(n) => {
+        Step::RemoveThread(n) => {
             let thread = name(n);
             let expected = model.threads.contains(&thread) && !model.is_named(&thread);
-            let retired = pool.retire(&thread);
-            assert_eq!(retired.is_ok(), expected, "{retired:?}: {model:?}");
+            let removed = pool.remove_thread(&thread);
+            assert_eq!(removed.is_ok(), expected, "{removed:?}: {model:?}");
             if expected {
                 model.threads.retain(|known| *known != thread);
             }
@@ -183,15 +183,15 @@ proptest! {
     fn no_id_is_used_twice(threads in threads(), lives in prop::collection::vec((0usize..4, 0usize..6), 0..8)) {
         let mut used: BTreeSet<IoThreadId> = threads.iter().cloned().collect();
         let mut pool = Pool::new(threads, SlotTable::root_ports(0)).unwrap();
-        for (add, retire) in lives {
+        for (add, remove) in lives {
             for _ in 0..add {
                 let new = pool.new_thread();
                 prop_assert!(used.insert(new.id().clone()), "{:?} is used again", new.id());
-                pool.admit(new);
+                pool.commit_thread(new);
             }
-            for _ in 0..retire {
+            for _ in 0..remove {
                 if let Some(last) = pool.threads().last().cloned() {
-                    pool.retire(&last).unwrap();
+                    pool.remove_thread(&last).unwrap();
                 }
             }
             let kept = pool.next_thread_number();

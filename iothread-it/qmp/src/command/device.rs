@@ -46,12 +46,12 @@ pub struct ServedBy<'a> {
     pub iothread: Option<&'a str>,
     /// The IOThreads that its queues go to. QEMU before 9.2 drops it without a word.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub iothread_vq_mapping: Vec<VqMapping>,
+    pub iothread_vq_mapping: Vec<IoThreadVirtQueueMapping>,
 }
 
 /// QEMU's `IOThreadVirtQueueMapping`: one thread of a mapping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VqMapping {
+pub struct IoThreadVirtQueueMapping {
     /// The thread's id.
     pub iothread: String,
     /// Its queues. Without them all queues are dealt out in turn.
@@ -147,7 +147,7 @@ mod tests {
             num_queues: 2,
             served_by: ServedBy {
                 iothread: None,
-                iothread_vq_mapping: vec![VqMapping {
+                iothread_vq_mapping: vec![IoThreadVirtQueueMapping {
                     iothread: "t".into(),
                     vqs: Some(vec![0, 1]),
                 }],

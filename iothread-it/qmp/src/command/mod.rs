@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use device::{
-    DeviceAdd, PciAddress, ScsiHd, ServedBy, VirtioBalloon, VirtioBlk, VirtioScsi, VqMapping,
+    DeviceAdd, IoThreadVirtQueueMapping, PciAddress, ScsiHd, ServedBy, VirtioBalloon, VirtioBlk,
+    VirtioScsi,
 };
 
 use crate::QemuVersion;

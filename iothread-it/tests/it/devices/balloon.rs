@@ -36,7 +36,7 @@ fn comes_with_its_thread_and_goes(topology: Topology) -> Result<()> {
         let link = qmp.execute(&property, soon())?;
         ensure!(link == "/objects/indep_iothread_2", "QEMU says {link}");
         // QEMU would delete the thread under it.
-        let busy = hotplug.retire_thread(qmp, &IoThreadId::indep(2)).err();
+        let busy = hotplug.remove_thread(qmp, &IoThreadId::indep(2)).err();
         let busy = busy.context("a busy thread was retired")?.to_string();
         ensure!(busy.contains("still serves balloon0"), "{busy}");
 

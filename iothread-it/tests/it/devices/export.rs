@@ -149,13 +149,13 @@ fn with_a_client_it_keeps_what_serves_it() -> Result<()> {
         let state = alone.hotplug.pool().state().to_string();
         ensure!(state.contains("export0 (1 queue"), "{state}");
         if on_threads {
-            let busy = alone.hotplug.retire_thread(qmp, &thread).err();
+            let busy = alone.hotplug.remove_thread(qmp, &thread).err();
             let busy = busy.context("a busy thread was retired")?.to_string();
             ensure!(busy.contains("still serves export0"), "{busy}");
         }
         client.disconnect()?;
         close(alone, &disk)?;
-        Ok(alone.hotplug.retire_thread(&alone.qemu.qmp, &thread)?)
+        Ok(alone.hotplug.remove_thread(&alone.qemu.qmp, &thread)?)
     })
 }
 

@@ -104,11 +104,11 @@ fn keeps_its_thread_from_being_retired() -> Result<()> {
             .hotplug
             .open_node(qmp, &disk, &Placement::First, soon())?;
         let thread = IoThreadId::indep(0);
-        let busy = alone.hotplug.retire_thread(qmp, &thread).err();
+        let busy = alone.hotplug.remove_thread(qmp, &thread).err();
         let busy = busy.context("a busy thread was retired")?.to_string();
         ensure!(busy.contains("still serves node0"), "{busy}");
         alone.hotplug.close_node(qmp, &disk.id, soon())?;
-        alone.hotplug.retire_thread(qmp, &thread)?;
+        alone.hotplug.remove_thread(qmp, &thread)?;
         Ok(())
     })
 }
@@ -140,7 +140,7 @@ fn stays_where_it_is_if_qemu_refuses() -> Result<()> {
         let place = Placement::MainLoop;
         let refused = alone.hotplug.move_node(qmp, &nothing, &place, soon());
         ensure!(
-            matches!(refused, Err(MoveError::NoBareNode { .. })),
+            matches!(refused, Err(MoveError::NoFreeNode { .. })),
             "{refused:?}"
         );
         alone.hotplug.close_node(qmp, &disk.id, soon())?;

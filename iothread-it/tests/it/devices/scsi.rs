@@ -5,7 +5,7 @@ use guest_vm::config;
 use guest_vm::guest::protocol::Presence;
 use guest_vm::qemu::{Topology, VmSpec};
 use iothread_hotplug::{DetachError, DiskSpec, ScsiController};
-use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Mapping, Placement, ScsiAddress};
+use iothread_pool::{Allocation, DeviceId, IoThreadId, Lease, Placement, ScsiAddress, VqMapping};
 use qmp_client::command::QomGet;
 
 use crate::evidence::{only, under_load};
@@ -93,7 +93,7 @@ fn a_controller_s_thread_serves_its_disks(topology: Topology) -> Result<()> {
 }
 
 fn mapped() -> Result<Placement> {
-    let mapping = Mapping::named(vec![
+    let mapping = VqMapping::explicit(vec![
         (IoThreadId::indep(3), vec![0]),
         (IoThreadId::indep(1), vec![1]),
     ])?;
@@ -166,7 +166,7 @@ fn the_configured_driver_puts_disks_on_one_controller(topology: Topology) -> Res
                 controller: DeviceId::new("scsi0")?,
                 target,
             };
-            ensure!(held == Holding::Scsi(address), "{held:?}");
+            ensure!(held == Allocation::Scsi(address), "{held:?}");
             only(&thread, &under_load(&bench.vm, &disk, 0)?)?;
         }
         Ok(())
@@ -208,7 +208,7 @@ fn a_configured_driver_that_is_not_attached_here_is_an_error(topology: Topology)
         let told = format!("{refused:#}");
         ensure!(told.contains("block_device_driver; set it to"), "{told}");
         ensure!(!bench.nodes()?.contains(&disk.id.to_string()));
-        ensure!(bench.vm.pool().holding_of(&disk.id).is_none());
+        ensure!(bench.vm.pool().allocation_of(&disk.id).is_none());
         Ok(())
     })
 }

@@ -159,7 +159,7 @@ fn an_error_of_an_unknown_class_is_a_refusal(topology: Topology) -> Result<()> {
             // What was not carried out is not noted either.
             let state = rig.bench.vm.state_of(&rig.disk.id);
             let expected = match step {
-                Step::DeviceDel => Some(DiskState::Plugged),
+                Step::DeviceDel => Some(DiskState::Attached),
                 Step::BlockdevDel => Some(DiskState::NodeOnly),
                 _ => None,
             };
@@ -181,11 +181,11 @@ fn a_guest_s_refusal_keeps_the_disk(topology: Topology) -> Result<()> {
         rig.proxy
             .arm(Point::Request("device_del"), Fault::Instead(REFUSAL));
         match rig.detach(soon()) {
-            Err(DetachError::GuestRefused { .. }) => {}
+            Err(DetachError::GuestRejected { .. }) => {}
             other => bail!("a refusal is {other:?}"),
         }
-        rig.bench.holds(&disk, DiskState::Plugged)?;
-        ensure!(rig.has()? == Some(DiskState::Plugged));
+        rig.bench.holds(&disk, DiskState::Attached)?;
+        ensure!(rig.has()? == Some(DiskState::Attached));
         rig.recovers()
     })
 }

@@ -8,7 +8,7 @@ use guest_vm::artifacts::Manifest;
 use guest_vm::config::Polling;
 use guest_vm::qemu::Topology;
 use iothread_hotplug::{DiskSpec, ScsiController};
-use iothread_pool::{DeviceId, Holding, IoThreadId, Placement};
+use iothread_pool::{Allocation, DeviceId, IoThreadId, Placement};
 use qmp_client::QemuVersion;
 use qmp_client::wait::Deadline;
 use serde_json::{Value, json};
@@ -70,8 +70,8 @@ fn recovers(rig: &mut Rig, outcome: Result<()>) -> Result<()> {
     for id in IDS {
         let (id, by) = (DeviceId::new(id)?, soon());
         let (hotplug, qmp, _) = rig.parts();
-        match hotplug.pool().holding_of(&id) {
-            Some(Holding::Thread(_)) => hotplug.close_node(qmp, &id, by)?,
+        match hotplug.pool().allocation_of(&id) {
+            Some(Allocation::Thread(_)) => hotplug.close_node(qmp, &id, by)?,
             Some(_) => hotplug.detach(qmp, &id, by)?,
             None => {}
         }
@@ -79,7 +79,7 @@ fn recovers(rig: &mut Rig, outcome: Result<()>) -> Result<()> {
     let (hotplug, qmp, _) = rig.parts();
     let stray: Vec<_> = hotplug.stray_threads().cloned().collect();
     for thread in stray {
-        hotplug.retire_thread(qmp, &thread)?;
+        hotplug.remove_thread(qmp, &thread)?;
     }
     let left = has(rig)?;
     ensure!(left.is_empty(), "QEMU has {left:?}");
@@ -97,7 +97,7 @@ fn nothing_is_forgotten(rig: &mut Rig) -> Result<()> {
     for id in has(rig)? {
         let id = DeviceId::new(id)?;
         let pool = rig.bench.vm.pool();
-        ensure!(pool.holding_of(&id).is_some(), "{id} is forgotten");
+        ensure!(pool.allocation_of(&id).is_some(), "{id} is forgotten");
         let link = json!({"path": format!("/machine/peripheral/{id}"), "property": "iothread"});
         // Nodes, exports and SCSI disks have no such property.
         let Ok(Value::String(link)) = rig.proxy.ask("qom-get", &link) else {
@@ -327,7 +327,7 @@ fn a_thread(topology: Topology) -> Result<()> {
             rig.proxy.arm(point, Fault::Close);
             let (hotplug, qmp, _) = rig.parts();
             let thread = hotplug.pool().threads().last().cloned();
-            let retired = hotplug.retire_thread(qmp, &thread.context("no thread is left")?);
+            let retired = hotplug.remove_thread(qmp, &thread.context("no thread is left")?);
             recovers(rig, retired.map_err(Into::into)).context(format!("{point:?}"))?;
         }
         Ok(())

@@ -170,7 +170,7 @@ impl Rig {
 
     pub(super) fn comes_and_goes(&mut self) -> Result<()> {
         self.attach(soon())?;
-        ensure!(self.has()? == Some(DiskState::Plugged));
+        ensure!(self.has()? == Some(DiskState::Attached));
         self.detach(soon())?;
         self.nothing_is_left()
     }
@@ -196,7 +196,7 @@ impl Rig {
         let node = has(&nodes, "node-name");
         Ok(if has(&devices, "name") {
             ensure!(node, "a device without its node");
-            Some(DiskState::Plugged)
+            Some(DiskState::Attached)
         } else {
             node.then_some(DiskState::NodeOnly)
         })
@@ -208,6 +208,6 @@ fn rank(state: Option<DiskState>) -> u8 {
     match state {
         None => 0,
         Some(DiskState::NodeOnly) => 1,
-        Some(DiskState::Plugged | DiskState::Pending) => 2,
+        Some(DiskState::Attached | DiskState::RemovalPending) => 2,
     }
 }

@@ -45,11 +45,11 @@ regressions!(with a guest:
     ]);
     ["qemu-project/qemu#4079"] a_device_that_the_guest_ejects_leaves_its_thread: guard(
         "QEMU 10.0.3 to 11.1-rc with a balloon's driver in the guest",
-        "if `settle` passes over `Plugged`",
+        "if `process_unplug_events` ignores `Attached`",
     );
     ["tp-qemu block_hotplug_negative"] a_disk_that_the_guest_ejects_is_let_go_of: guard(
-        "a pool that waits for its own requests only (drop `Plugged` from `settle`)",
-        "if `settle` passes over `Plugged`",
+        "a pool that waits for its own requests only (drop `Attached` from `process_unplug_events`)",
+        "if `process_unplug_events` ignores `Attached`",
     );
 );
 
@@ -234,10 +234,10 @@ fn a_device_that_the_guest_ejects_leaves_its_thread(topology: Topology) -> Resul
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::First)?;
         eject_all(bench, "balloon0")?;
-        let settled = bench.vm.settle()?;
-        ensure!(settled.gone.contains(&balloon), "{settled:?}");
+        let progress = bench.vm.process_unplug_events()?;
+        ensure!(progress.removed.contains(&balloon), "{progress:?}");
         let (hotplug, qmp, _) = bench.vm.parts();
-        hotplug.retire_thread(qmp, &thread)?;
+        hotplug.remove_thread(qmp, &thread)?;
         bench.still_works()
     })
 }
@@ -248,8 +248,8 @@ fn a_disk_that_the_guest_ejects_is_let_go_of(topology: Topology) -> Result<()> {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::First)?;
         eject_all(bench, "disk0")?;
-        let settled = bench.vm.settle()?;
-        ensure!(settled.gone == [disk.id.clone()], "{settled:?}");
+        let progress = bench.vm.process_unplug_events()?;
+        ensure!(progress.removed == [disk.id.clone()], "{progress:?}");
         ensure!(bench.vm.pool().free_slots() == free_slots, "a slot is lost");
         ensure!(
             !bench.nodes()?.contains(&disk.id.to_string()),

@@ -67,9 +67,9 @@ mod tests {
         };
         let threads = (0..3).map(IoThreadId::indep).collect();
         let mut pool = Pool::new(threads, SlotTable::root_ports(1)).unwrap();
-        pool.retire(&IoThreadId::indep(0)).unwrap();
+        pool.remove_thread(&IoThreadId::indep(0)).unwrap();
         let added = pool.new_thread();
-        pool.admit(added);
+        pool.commit_thread(added);
         let bound: Vec<_> = pool.threads().iter().map(|id| config.cpus_of(id)).collect();
         assert_eq!(bound, [1, 2, 0].map(|n| config.cpus.get(n)));
     }

@@ -11,7 +11,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
 use super::{OutputTail, ProcessId, spawner};
-use qmp_client::wait::{Board, Deadline};
+use qmp_client::wait::{Deadline, Watched};
 
 /// How long to wait for the exit of a killed process. It takes longer only if the process is stuck in
 /// a system call.
@@ -32,7 +32,7 @@ pub struct ProcessError {
 #[derive(Debug)]
 pub struct OwnedProcess {
     id: ProcessId,
-    exit: Arc<Board<Exit>>,
+    exit: Arc<Watched<Exit>>,
     stdout: OutputTail,
     stderr: OutputTail,
 }
@@ -145,9 +145,9 @@ impl Drop for OwnedProcess {
 
 /// Waits for the exit without reaping, then reaps under the lock, so that a signal never goes to a
 /// reused pid.
-fn spawn_reaper(child: Child) -> Arc<Board<Exit>> {
+fn spawn_reaper(child: Child) -> Arc<Watched<Exit>> {
     let pid = pid_of(&child);
-    let board = Arc::new(Board::new(Exit::Running(child)));
+    let board = Arc::new(Watched::new(Exit::Running(child)));
     let reaper = Arc::clone(&board);
     let waiter = move || {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::sync::Arc;
 use std::thread;
 
-use qmp_client::wait::{Board, Deadline};
+use qmp_client::wait::{Deadline, Watched};
 
 /// Number of bytes that are kept.
 const MAX_BYTES: usize = 64 * 1024;
@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 64 * 1024;
 /// kept.
 #[derive(Debug, Clone)]
 pub(crate) struct OutputTail {
-    board: Arc<Board<Bytes>>,
+    board: Arc<Watched<Bytes>>,
 }
 
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ struct Bytes {
 
 impl OutputTail {
     pub(crate) fn of(name: &str, mut stream: impl Read + Send + 'static) -> std::io::Result<Self> {
-        let board = Arc::new(Board::new(Bytes::default()));
+        let board = Arc::new(Watched::new(Bytes::default()));
         let filled = Arc::clone(&board);
         thread::Builder::new().name(name.into()).spawn(move || {
             let mut buffer = [0; 4096];

@@ -50,7 +50,7 @@ impl VmSpec {
     /// Makes the hotplug state of a running VM of this spec, including the cold-plugged devices.
     pub fn hotplug(&self, qemu: QemuVersion, qmp: &Qmp) -> Hotplug {
         let options = BlockOptions::from(&self.config);
-        Hotplug::started(self.fresh_pool(), &self.cold, options, qemu, qmp)
+        Hotplug::with_cold_plugged(self.fresh_pool(), &self.cold, options, qemu, qmp)
     }
 
     fn fresh_pool(&self) -> Pool {

@@ -24,10 +24,10 @@ use crate::process::{OwnedProcess, ProcessId};
 use crate::qemu::{self, Accelerator, GuestMemory, VmSpec};
 use crate::warm::{RestoreOutcome, TemplateKey, WarmError, WarmStore};
 use iothread_hotplug::{
-    AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, SettleError,
-    Settled, Step, StepError,
+    AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, Step,
+    StepError, UnplugEventsError, UnplugProgress,
 };
-use iothread_pool::{DeviceId, Holding, IoThreadId, Lease, Placement, Pool};
+use iothread_pool::{Allocation, DeviceId, IoThreadId, Lease, Placement, Pool};
 use qmp_client::command::{QueryIothreads, QueryVersion};
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
@@ -198,7 +198,7 @@ impl Vm {
         let threads = launch.spec.threads();
         pin_threads(&process, &qmp, &config.iothreads, threads)?;
         let hotplug = launch.spec.hotplug(version.qemu, &qmp);
-        let proved = hotplug.prove_mappings(&qmp, Deadline::after(QEMU_TIMEOUT));
+        let proved = hotplug.verify_vq_mappings(&qmp, Deadline::after(QEMU_TIMEOUT));
         proved.map_err(VmError::Mapping)?;
         Ok(Self {
             qmp,
@@ -232,7 +232,7 @@ impl Vm {
     /// # Errors
     /// If the driver is not supported, or a step fails; see [`Hotplug::attach`] and
     /// [`Hotplug::attach_on`].
-    pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Holding, AttachError> {
+    pub fn attach_as_configured(&mut self, disk: &DiskSpec) -> Result<Allocation, AttachError> {
         let placement = match self.iothreads.count {
             0 => Placement::MainLoop,
             _ => self.iothreads.placement.clone(),
@@ -241,20 +241,20 @@ impl Vm {
             DiskDriver::Other => Err(AttachError {
                 device: disk.id.clone(),
                 step: Step::Lease,
-                source: StepError::OtherDriver,
+                source: StepError::UnsupportedDriver,
                 rollback: Ok(()),
             }),
-            DiskDriver::VirtioBlk => self.attach(disk, &placement).map(Holding::Device),
+            DiskDriver::VirtioBlk => self.attach(disk, &placement).map(Allocation::Device),
             DiskDriver::VirtioScsi => {
                 let id = DeviceId::new(CONTROLLER).expect("a valid device id");
                 let (hotplug, qmp) = (&mut self.hotplug, &self.qmp);
                 let deadline = Deadline::after(ATTACH_TIMEOUT);
-                if hotplug.pool().holding_of(&id).is_none() {
+                if hotplug.pool().allocation_of(&id).is_none() {
                     let controller = ScsiController::new(id.clone());
                     hotplug.attach_controller(qmp, &controller, &placement, deadline)?;
                 }
                 let address = hotplug.attach_on(qmp, &self.agent, &id, disk, deadline);
-                address.map(Holding::Scsi)
+                address.map(Allocation::Scsi)
             }
         }
     }
@@ -303,10 +303,10 @@ impl Vm {
     /// Completes what came of pending removals, without waiting.
     ///
     /// # Errors
-    /// If a step fails; see [`Hotplug::settle`].
-    pub fn settle(&mut self) -> Result<Settled, SettleError> {
+    /// If a step fails; see [`Hotplug::process_unplug_events`].
+    pub fn process_unplug_events(&mut self) -> Result<UnplugProgress, UnplugEventsError> {
         self.hotplug
-            .settle(&self.qmp, Deadline::after(DETACH_TIMEOUT))
+            .process_unplug_events(&self.qmp, Deadline::after(DETACH_TIMEOUT))
     }
 
     /// Returns the state of a disk in QEMU.

@@ -143,7 +143,7 @@ impl RunningQemu {
         let capabilities = vec![on("x-ignore-shared"), on("events")];
         self.qmp
             .execute(&MigrateSetCapabilities { capabilities }, deadline)?;
-        self.qmp.pass(CHANNEL, channel, deadline)?;
+        self.qmp.send_fd(CHANNEL, channel, deadline)?;
         Ok(self.qmp.cursor())
     }
 

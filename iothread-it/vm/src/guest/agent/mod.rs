@@ -25,7 +25,7 @@ pub use load::RunningLoad;
 use state::{PendingRequest, RequestEnd, State, VersionMismatch};
 
 use qmp_client::lines::Lines;
-use qmp_client::wait::{Board, Deadline};
+use qmp_client::wait::{Deadline, Watched};
 
 /// How long the guest may take to read the request to run a program.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Agent {
     lines: Lines,
-    board: Arc<Board<State>>,
+    board: Arc<Watched<State>>,
     next_id: AtomicU64,
 }
 
@@ -55,7 +55,7 @@ impl Agent {
     /// # Errors
     /// If the reading thread cannot be started.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
-        let board = Arc::new(Board::new(State::default()));
+        let board = Arc::new(Watched::new(State::default()));
         let [taken, ended] = [(); 2].map(|()| Arc::clone(&board));
         let lines = Lines::open(
             stream,
@@ -209,7 +209,7 @@ impl Agent {
                 Err(error @ AgentError::TimedOut { .. }) => return Err(last.unwrap_or(error)),
                 Err(error) => return Err(error),
             }
-            let next = deadline.or_after(asked.remaining());
+            let next = deadline.capped_at(asked.remaining());
             match self.wait(&awaited, next, |_| None::<()>) {
                 Err(error @ AgentError::TimedOut { .. }) if deadline.has_passed() => {
                     return Err(last.unwrap_or(error));

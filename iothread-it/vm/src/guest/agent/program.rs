@@ -62,7 +62,7 @@ impl Agent {
         let command = Command::Run(program.clone());
         let time = Duration::from_millis(program.timeout_ms);
         let deadline = Deadline::after(time.saturating_add(REPLY_MARGIN));
-        let written = deadline.or_after(WRITE_TIMEOUT);
+        let written = deadline.capped_at(WRITE_TIMEOUT);
         let id = self.send_in(
             None,
             &awaited,
@@ -83,7 +83,7 @@ impl Agent {
         on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
     ) -> Result<Exit, AgentError> {
         loop {
-            let step = deadline.or_after(SILENCE_TIMEOUT);
+            let step = deadline.capped_at(SILENCE_TIMEOUT);
             let heard = self.wait(awaited, step, |state| {
                 let pending = state.requests.get_mut(&id)?;
                 let is_news = pending.has_news();

@@ -2,28 +2,28 @@
 
 use std::collections::BTreeSet;
 
-use super::{IoThreadId, MappingError};
+use super::{IoThreadId, VqMappingError};
 
 /// The value of a device's `iothread-vq-mapping`. Either every thread has its queues named or none
 /// has, as QEMU demands; a mixture cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mapping(Kind);
+pub struct VqMapping(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Kind {
     /// Queue *i* goes to thread *i* modulo their number.
-    Dealt(Vec<IoThreadId>),
-    Named(Vec<(IoThreadId, Vec<u16>)>),
+    RoundRobin(Vec<IoThreadId>),
+    Explicit(Vec<(IoThreadId, Vec<u16>)>),
 }
 
-impl Mapping {
+impl VqMapping {
     /// Deals queues out to threads in turn.
     ///
     /// # Errors
     /// If there is no thread, or one twice.
-    pub fn dealt(threads: Vec<IoThreadId>) -> Result<Self, MappingError> {
+    pub fn round_robin(threads: Vec<IoThreadId>) -> Result<Self, VqMappingError> {
         check_threads(threads.iter())?;
-        Ok(Self(Kind::Dealt(threads)))
+        Ok(Self(Kind::RoundRobin(threads)))
     }
 
     /// Names the queues of each thread. Which queues there are is known once the device is:
@@ -31,14 +31,14 @@ impl Mapping {
     ///
     /// # Errors
     /// If there is no thread, one twice, or one without queues.
-    pub fn named(threads: Vec<(IoThreadId, Vec<u16>)>) -> Result<Self, MappingError> {
+    pub fn explicit(threads: Vec<(IoThreadId, Vec<u16>)>) -> Result<Self, VqMappingError> {
         check_threads(threads.iter().map(|(thread, _)| thread))?;
         if let Some((thread, _)) = threads.iter().find(|(_, queues)| queues.is_empty()) {
-            return Err(MappingError::NoQueues {
+            return Err(VqMappingError::NoQueues {
                 thread: thread.clone(),
             });
         }
-        Ok(Self(Kind::Named(threads)))
+        Ok(Self(Kind::Explicit(threads)))
     }
 
     /// Returns the threads, in order.
@@ -49,8 +49,8 @@ impl Mapping {
     /// Returns each thread with the queues that are named for it, if they are named.
     pub fn entries(&self) -> impl Iterator<Item = (&IoThreadId, Option<&[u16]>)> {
         let (dealt, named): (&[_], &[_]) = match &self.0 {
-            Kind::Dealt(threads) => (threads, &[]),
-            Kind::Named(threads) => (&[], threads),
+            Kind::RoundRobin(threads) => (threads, &[]),
+            Kind::Explicit(threads) => (&[], threads),
         };
         let dealt = dealt.iter().map(|thread| (thread, None));
         let named = named
@@ -62,11 +62,11 @@ impl Mapping {
     /// Returns how many of `queues` queues a thread serves. `None`: it is not named.
     pub fn queues_of(&self, thread: &IoThreadId, queues: u16) -> Option<usize> {
         match &self.0 {
-            Kind::Named(threads) => {
+            Kind::Explicit(threads) => {
                 let entry = threads.iter().find(|(named, _)| named == thread);
                 entry.map(|(_, queues)| queues.len())
             }
-            Kind::Dealt(threads) => {
+            Kind::RoundRobin(threads) => {
                 let turn = threads.iter().position(|dealt| dealt == thread)?;
                 Some((turn..usize::from(queues)).step_by(threads.len()).count())
             }
@@ -77,8 +77,8 @@ impl Mapping {
     ///
     /// # Errors
     /// At the first queue that is not, as QEMU would say it.
-    pub fn check(&self, queues: u16) -> Result<(), MappingError> {
-        let Kind::Named(threads) = &self.0 else {
+    pub fn check(&self, queues: u16) -> Result<(), VqMappingError> {
+        let Kind::Explicit(threads) = &self.0 else {
             return Ok(());
         };
         let mut mapped = BTreeSet::new();
@@ -86,35 +86,35 @@ impl Mapping {
             for &queue in named {
                 let thread = thread.clone();
                 if queue >= queues {
-                    return Err(MappingError::QueueOutOfRange {
+                    return Err(VqMappingError::QueueOutOfRange {
                         queue,
                         thread,
                         queues,
                     });
                 }
                 if !mapped.insert(queue) {
-                    return Err(MappingError::QueueTwice { queue, thread });
+                    return Err(VqMappingError::QueueTwice { queue, thread });
                 }
             }
         }
         match (0..queues).find(|queue| !mapped.contains(queue)) {
-            Some(queue) => Err(MappingError::QueueMissing { queue }),
+            Some(queue) => Err(VqMappingError::QueueMissing { queue }),
             None => Ok(()),
         }
     }
 }
 
-fn check_threads<'a>(threads: impl Iterator<Item = &'a IoThreadId>) -> Result<(), MappingError> {
+fn check_threads<'a>(threads: impl Iterator<Item = &'a IoThreadId>) -> Result<(), VqMappingError> {
     let mut seen = BTreeSet::new();
     for thread in threads {
         if !seen.insert(thread) {
-            return Err(MappingError::DuplicateThread {
+            return Err(VqMappingError::DuplicateThread {
                 thread: thread.clone(),
             });
         }
     }
     if seen.is_empty() {
-        Err(MappingError::Empty)
+        Err(VqMappingError::Empty)
     } else {
         Ok(())
     }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn queues_are_dealt_in_turn() {
-        let mapping = Mapping::dealt(vec![thread(0), thread(1), thread(2)]).unwrap();
+        let mapping = VqMapping::round_robin(vec![thread(0), thread(1), thread(2)]).unwrap();
         let counts = |queues| [0, 1, 2, 3].map(|n| mapping.queues_of(&thread(n), queues));
         assert_eq!(counts(1), [Some(1), Some(0), Some(0), None]);
         assert_eq!(counts(5), [Some(2), Some(2), Some(1), None]);
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn qemu_s_rules_are_told_in_qemu_s_words() {
         let text = |threads: Vec<(IoThreadId, Vec<u16>)>| {
-            let checked = Mapping::named(threads).and_then(|mapping| mapping.check(2));
+            let checked = VqMapping::explicit(threads).and_then(|mapping| mapping.check(2));
             checked.unwrap_err().to_string()
         };
         assert_eq!(

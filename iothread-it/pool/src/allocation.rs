@@ -7,7 +7,7 @@ use super::{Assignment, DeviceId, PciSlot};
 /// Anything that a device can hold. Each kind of device has its own, so a disk behind a controller
 /// cannot be mistaken for one that has a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holding {
+pub enum Allocation {
     /// A PCI device has a slot, and what serves it: a virtio-blk disk, a balloon.
     Device(Lease),
     /// So has a SCSI controller, and there are addresses on it.
@@ -62,7 +62,7 @@ impl fmt::Display for ScsiAddress {
     }
 }
 
-impl Holding {
+impl Allocation {
     /// Returns the lease of a PCI device.
     pub fn lease(&self) -> Option<&Lease> {
         match self {
