@@ -20,7 +20,6 @@ mod conclusion;
 mod elf;
 mod elsewhere;
 mod error;
-mod figures;
 mod forms;
 mod html;
 mod junit;

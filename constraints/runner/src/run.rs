@@ -12,7 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::about::About;
-use super::figures::FIGURES;
 use super::forms::{self, replace};
 use super::ledger::NOWHERE;
 use super::merge::ABOUT_TO_RUN;
@@ -294,14 +293,13 @@ impl Run {
 
     /// Reads every record of the run, settles on one outcome for each test, in the order of binary
     /// and test, and writes these to `outcomes.jsonl`, `junit.xml`, `summary.md` and `report.html` in
-    /// the run's folder, the last with the figures of `bench.json` in the folder of all records. On
-    /// GitHub the summary is also added to the job's own.
+    /// the run's folder. On GitHub the summary is also added to the job's own.
     ///
     /// # Errors
     ///
     /// If a file cannot be read or written, or if a line other than a file's last is no record.
     pub fn merge(&self) -> Result<Vec<Record>, RunnerError> {
-        let report = Report::of_run(self.dir(), &[self.root.join(FIGURES)])?;
+        let report = Report::of_run(self.dir())?;
         forms::write(&report, &self.folder)?;
         if !self.told.replace(true) {
             summary::tell_github(&report.ledger)?;

@@ -10,7 +10,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::about::{About, name_of_place};
-use super::figures::{FIGURES, Figures};
 use super::forms;
 use super::ledger::{Ledger, NOWHERE};
 use super::merge::{ABOUT_TO_RUN, files, read};
@@ -71,17 +70,17 @@ impl Shards {
     ///
     /// If a file cannot be read or written, if a line is no record, or if there are no records.
     pub fn merge(below: &Path) -> Result<Self, RunnerError> {
-        let mut found = Found::default();
-        found.look(below)?;
-        if found.folders.is_empty() {
+        let mut folders = Vec::new();
+        find_records(below, &mut folders)?;
+        if folders.is_empty() {
             return Err(RunnerError::NoRecords(below.to_owned()));
         }
         let mut records = Vec::new();
         let mut runs = Vec::new();
         let mut ran: BTreeMap<TestId, BTreeSet<usize>> = BTreeMap::new();
-        let machines = machines(below, &found.folders);
-        for (shard, label) in labels(below, &found.folders).into_iter().enumerate() {
-            let folder = &found.folders[shard];
+        let machines = machines(below, &folders);
+        for (shard, label) in labels(below, &folders).into_iter().enumerate() {
+            let folder = &folders[shard];
             runs.push(About::read(folder)?.of_machine(label.as_deref()));
             for mut record in read(folder)? {
                 if has_run(&record) {
@@ -102,18 +101,14 @@ impl Shards {
             }
             counts.into_values().max().unwrap_or_default()
         };
-        let report = Report {
-            ledger,
-            runs,
-            figures: Figures::read(&found.figures)?,
-        };
+        let report = Report { ledger, runs };
         let opened = make_root(below).map_err(RunnerError::io("open", below))?;
         forms::write(&report, &opened)?;
         Ok(Self {
             lost,
             repeated: several(&ran, BTreeSet::len),
             repeated_on_one: several(&ran, on_one),
-            folders: found.folders,
+            folders,
             outcomes: report.ledger.outcomes(),
             ledger: report.ledger,
         })
@@ -238,34 +233,25 @@ fn machine(path: &Path) -> PathBuf {
     path.to_owned()
 }
 
-/// What lies below a folder.
-#[derive(Default)]
-struct Found {
-    folders: Vec<PathBuf>,
-    figures: Vec<PathBuf>,
-}
-
-impl Found {
-    /// Collects the folders that hold records. `latest` is a link to one of the others, or the copy
-    /// that an archiver has made of it.
-    fn look(&mut self, below: &Path) -> Result<(), RunnerError> {
-        if !files(below)?.is_empty() {
-            self.folders.push(below.to_owned());
-        }
-        let mut inner = Vec::new();
-        for entry in fs::read_dir(below).map_err(RunnerError::io("read", below))? {
-            let entry = entry.map_err(RunnerError::io("read", below))?;
-            let kind = entry
-                .file_type()
-                .map_err(RunnerError::io("read", &entry.path()))?;
-            let is_copy = entry.file_name() == "latest" && below.join("runs").is_dir();
-            if kind.is_dir() && !is_copy {
-                inner.push(entry.path());
-            } else if entry.file_name() == FIGURES {
-                self.figures.push(entry.path());
-            }
-        }
-        inner.sort();
-        inner.iter().try_for_each(|folder| self.look(folder))
+/// Collects the folders that hold records. `latest` is a link to one of the others, or the copy that
+/// an archiver has made of it.
+fn find_records(below: &Path, found: &mut Vec<PathBuf>) -> Result<(), RunnerError> {
+    if !files(below)?.is_empty() {
+        found.push(below.to_owned());
     }
+    let mut inner = Vec::new();
+    for entry in fs::read_dir(below).map_err(RunnerError::io("read", below))? {
+        let entry = entry.map_err(RunnerError::io("read", below))?;
+        let kind = entry
+            .file_type()
+            .map_err(RunnerError::io("read", &entry.path()))?;
+        let is_copy = entry.file_name() == "latest" && below.join("runs").is_dir();
+        if kind.is_dir() && !is_copy {
+            inner.push(entry.path());
+        }
+    }
+    inner.sort();
+    inner
+        .iter()
+        .try_for_each(|folder| find_records(folder, found))
 }

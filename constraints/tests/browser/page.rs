@@ -35,15 +35,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Every outcome, in two places, with measures and figures.
+    /// Every outcome, in two places.
     pub(crate) fn of_every_outcome() -> Self {
         let lines = CELLS.iter().map(|cell| record(*cell));
-        let figures = json!([{
-            "name": "boot: warm", "ours": 10, "ours_spread": [9, 11], "peer": 100,
-            "peer_name": "<i>theirs</i>", "unit": "ms", "ratio": 0.1, "ratio_spread": [0.09, 0.12],
-            "goal": { "at_most": 0.5 }, "machine": "m", "measured_at": 1_795_579_358,
-        }]);
-        Self::merge(lines, Some(figures))
+        Self::merge(lines)
     }
 
     /// So many tests.
@@ -53,17 +48,14 @@ impl Report {
             record["test"] = format!("module::t_{index}").into();
             record
         };
-        Self::merge((0..count).map(line), None)
+        Self::merge((0..count).map(line))
     }
 
-    fn merge(records: impl Iterator<Item = Value>, figures: Option<Value>) -> Self {
+    fn merge(records: impl Iterator<Item = Value>) -> Self {
         let root = tempfile::tempdir().expect("a folder");
         let run = Run::start(root.path()).expect("a run");
         let lines: String = records.map(|record| format!("{record}\n")).collect();
         fs::write(run.dir().join("p-1.jsonl"), lines).expect("records");
-        if let Some(figures) = figures {
-            fs::write(root.path().join("bench.json"), figures.to_string()).expect("figures");
-        }
         run.merge().expect("outcomes");
         Self { root, run }
     }
@@ -94,15 +86,10 @@ fn record([binary, test, place, outcome]: Cell) -> Value {
         }]),
         _ => json!([]),
     };
-    let measures = if ["q35::a", "q35::b", "q35::c"].contains(&test) {
-        json!({ "attach_ms": test.as_bytes()[5] })
-    } else {
-        json!({})
-    };
     json!({
         "schema": 1, "run": "r", "binary": binary, "test": test, "place": place, "phase": "run",
         "attempt": 1, "as_uid": 0, "outcome": outcome.replace(' ', "_"), "reasons": reasons,
         "issue": "https://example.com/1", "reason": null, "signal": null, "duration_ms": 1.5,
-        "measures": measures,
+        "measures": {},
     })
 }

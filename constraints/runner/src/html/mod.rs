@@ -5,13 +5,10 @@
 //! for a text into the page. Without script everything is there but the filter.
 
 mod attention;
-mod bars;
 mod header;
 mod ledger;
 mod matrix;
 mod overview;
-mod scale;
-mod strips;
 mod symbol;
 mod time;
 
@@ -51,8 +48,6 @@ pub(super) fn of(report: &Report) -> String {
                     (attention::nowhere(&findings.nowhere))
                     (ledger::of(&findings, &outcomes))
                     (matrix::of(&report.ledger))
-                    (strips::of(&outcomes))
-                    (bars::of(&report.figures))
                 }
                 footer {
                     p { "Made by kata-test from the records of the run. This page needs no network." }

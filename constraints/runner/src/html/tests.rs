@@ -4,7 +4,6 @@ use proptest::prelude::*;
 
 use super::of;
 use crate::about::About;
-use crate::figures::{Figure, Figures};
 use crate::ledger::Ledger;
 use crate::report::Report;
 use crate::{Outcome, Phase, Reason, Record};
@@ -21,26 +20,10 @@ fn report(text: &str) -> Report {
         with: text.to_owned(),
         places: [(text.to_owned(), text.to_owned())].into(),
     };
-    let figure = Figure {
-        name: format!("{text}: {text}"),
-        ours: 1.0,
-        peer: 2.0,
-        peer_name: text.to_owned(),
-        unit: text.to_owned(),
-        ratio: Some(0.5),
-        ratio_spread: None,
-        goal: None,
-        machine: text.to_owned(),
-        measured_at: 1,
-    };
     let runs = vec![about];
     Report {
         ledger: Ledger::of(records, &runs),
         runs,
-        figures: Figures {
-            figures: vec![figure],
-            broken: vec![text.to_owned()],
-        },
     }
 }
 
@@ -121,22 +104,6 @@ fn every_outcome_has_a_sign_of_its_own() {
     }
 }
 
-#[test]
-fn numbers_that_cannot_be_drawn_are_left_out() {
-    let mut broken = report("plain");
-    broken.figures.figures[0].peer = 0.0;
-    broken.figures.figures[0].ratio = None;
-    for test in &mut broken.ledger.tests {
-        if let Some(outcome) = &mut test.outcome {
-            outcome.measures.insert("attach_ms".to_owned(), f64::NAN);
-            outcome.measures.insert("detach_ms".to_owned(), -1.0);
-        }
-    }
-    let page = of(&broken);
-    assert!(!page.contains("NaN") && !page.contains("inf%"));
-    assert!(!page.contains("class=\"strip\""));
-}
-
 /// Two thousand tests in six places are a page that a browser opens at once.
 #[test]
 fn many_tests_make_no_huge_page() {
@@ -149,7 +116,6 @@ fn many_tests_make_no_huge_page() {
     let report = Report {
         ledger: Ledger::of(records.collect(), &[]),
         runs: Vec::new(),
-        figures: Figures::default(),
     };
     assert_eq!(report.ledger.tests.len(), 2000);
     let page = of(&report);
