@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use kata_test::constraint::{
-    Constraint, Standing, arch, command, cpus_ge, judge, kernel_ge, non_root, root,
+    Constraint, Status, arch, command, cpus_ge, evaluate, kernel_ge, non_root, root,
 };
 use kata_test::facts::Here;
 
@@ -22,8 +22,8 @@ const FIVE: &[Constraint] = &[
 ];
 
 fn main() -> ExitCode {
-    let met = judge(FIVE, &Here);
-    assert_eq!(met.standing, Standing::Met, "{:?}", met.reasons);
+    let met = evaluate(FIVE, &Here);
+    assert_eq!(met.status, Status::Met, "{:?}", met.reasons);
     // `cargo test` runs this too, unoptimised: then it only has to work.
     if !std::env::args().any(|arg| arg == "--bench") {
         return ExitCode::SUCCESS;
@@ -41,8 +41,8 @@ fn main() -> ExitCode {
 fn round() -> Duration {
     let start = Instant::now();
     for _ in 0..ROUNDS {
-        let judgement = judge(black_box(FIVE), &Here);
-        assert_eq!(black_box(judgement).standing, Standing::Met);
+        let evaluation = evaluate(black_box(FIVE), &Here);
+        assert_eq!(black_box(evaluation).status, Status::Met);
     }
     start.elapsed() / ROUNDS
 }

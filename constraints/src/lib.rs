@@ -172,7 +172,7 @@ use kata_test_host::{names, reason};
 /// writes the name that its own version has.
 #[doc(hidden)]
 pub mod __private_0_1_0 {
-    pub use crate::constraint::agree;
+    pub use crate::constraint::assert_consistent;
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
     pub use crate::metadata::{serial, timeout};

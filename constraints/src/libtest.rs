@@ -7,7 +7,7 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use crate::constraint::{Standing, judge};
+use crate::constraint::{Status, evaluate};
 use crate::contract::Contract;
 use crate::facts::Here;
 use crate::harness::{TestEnd, UnmetCounts, run_body, serial_lock};
@@ -38,19 +38,19 @@ pub fn libtest(path: &str, target: Target) {
         target,
         contract,
     };
-    let judgement = judge(test.constraints, &Here);
-    let reasons = judgement.reasons;
-    match judgement.standing {
-        Standing::Met => case.run(Vec::new()),
-        Standing::Undetermined => {
+    let evaluation = evaluate(test.constraints, &Here);
+    let reasons = evaluation.reasons;
+    match evaluation.status {
+        Status::Met => case.run(Vec::new()),
+        Status::Undetermined => {
             case.write(Outcome::Undetermined, &reasons, 0.0, &Measures::new());
             panic!(
                 "not run: its constraints are undetermined: {}",
                 join(&reasons)
             );
         }
-        Standing::Unmet if contract.unskip => case.run(reasons),
-        Standing::Unmet => case.skip(&reasons, "not run", 0.0, &Measures::new()),
+        Status::Unmet if contract.unskip => case.run(reasons),
+        Status::Unmet => case.skip(&reasons, "not run", 0.0, &Measures::new()),
     }
 }
 

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{Location, resume_unwind};
 
-use crate::constraint::{Constraint, Standing, judge};
+use crate::constraint::{Constraint, Status, evaluate};
 use crate::contract::unskip;
 use crate::facts::Here;
 use crate::reason::{Reason, join};
@@ -40,13 +40,13 @@ thread_local! {
 /// The function behind `require!`: returns only if the constraints are met.
 #[track_caller]
 pub fn require(constraints: &[Constraint]) {
-    let judgement = judge(constraints, &Here);
-    let reasons = judgement.reasons;
-    match judgement.standing {
-        Standing::Met => {}
-        Standing::Unmet if unskip() => WAIVED.with_borrow_mut(|waived| waived.extend(reasons)),
-        standing => end(RuntimeSkip {
-            undetermined: standing == Standing::Undetermined,
+    let evaluation = evaluate(constraints, &Here);
+    let reasons = evaluation.reasons;
+    match evaluation.status {
+        Status::Met => {}
+        Status::Unmet if unskip() => WAIVED.with_borrow_mut(|waived| waived.extend(reasons)),
+        status => end(RuntimeSkip {
+            undetermined: status == Status::Undetermined,
             reasons,
         }),
     }

@@ -13,7 +13,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use kata_test::constraint::{Probe, judge, parse};
+use kata_test::constraint::{Probe, evaluate, parse};
 use kata_test::facts::{Finding, Here, Host, Question, forget, kvm, one_thread};
 use kata_test::{Verdict, kata_test};
 
@@ -31,9 +31,9 @@ fn main() -> ExitCode {
     };
     for constraint in text.split(';') {
         let constraints = parse(constraint).expect("constraints");
-        let judgement = judge(&constraints, &Here);
-        let reasons: Vec<String> = judgement.reasons.iter().map(ToString::to_string).collect();
-        println!("{:?} {}", judgement.standing, reasons.join("; "));
+        let evaluation = evaluate(&constraints, &Here);
+        let reasons: Vec<String> = evaluation.reasons.iter().map(ToString::to_string).collect();
+        println!("{:?} {}", evaluation.status, reasons.join("; "));
     }
     ExitCode::SUCCESS
 }
@@ -251,14 +251,14 @@ fn the_kernels_own_configuration_is_read() {
     let said = ask(
         &mut Command::new(this_program()),
         &[
-            "kconfig = \"CONFIG_IKCONFIG_PROC=y & CONFIG_PROC_FS\"",
-            "kconfig = \"!CONFIG_PROC_FS\"",
+            "kconfig(\"CONFIG_IKCONFIG_PROC=y\", \"CONFIG_PROC_FS\")",
+            "not(kconfig = \"CONFIG_PROC_FS\")",
         ],
     );
     assert_eq!(said[0], "Met ");
     assert_eq!(
         said[1],
-        "Unmet needs kconfig !CONFIG_PROC_FS: CONFIG_PROC_FS=y (/proc/config.gz)"
+        "Unmet needs not(kconfig CONFIG_PROC_FS): CONFIG_PROC_FS=y (/proc/config.gz)"
     );
     // Without gzip on PATH the source is named, and the others are tried.
     let mut command = Command::new(this_program());
@@ -306,7 +306,7 @@ fn opt_ins_and_variables_come_from_the_environment() {
 fn only_what_is_needed_is_asked() {
     let constraints = parse("any(root, non_root), kernel_ge = \"2.6\"").expect("constraints");
     let before: Vec<String> = asked();
-    let _ = judge(&constraints, &Here);
+    let _ = evaluate(&constraints, &Here);
     let mut expected = before;
     expected.extend(["effective uid", "kernel release"].map(str::to_owned));
     expected.sort();

@@ -140,7 +140,7 @@ impl Writer<'_> {
         };
         let private = private(&at(span, self.krate), span);
         self.consts.extend(quote_spanned! { span =>
-            const _: () = #private::agree(#all, #index);
+            const _: () = #private::assert_consistent(#all, #index);
         });
     }
 }

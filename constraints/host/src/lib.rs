@@ -1,19 +1,19 @@
-//! What a test needs, what the host is, and the verdict. This is what [kata-test] judges by, without
-//! its harness: whoever wants to know whether a host has a usable KVM can ask here.
+//! Constraints on a host, the facts that decide them, and verdicts: met, unmet or undetermined.
+//!
+//! [kata-test] decides with it which tests to run. It does not depend on the test harness, so that other
+//! programs can use it.
 //!
 //! ```
-//! use kata_test_host::constraint::{Standing, judge, parse};
+//! use kata_test_host::constraint::{Status, evaluate, parse};
 //! use kata_test_host::facts::Here;
 //!
-//! let needs = parse(r#"kvm, kernel_ge = "6.1""#).expect("constraints");
-//! let judgement = judge(&needs, &Here);
-//! for reason in &judgement.reasons {
+//! let constraints = parse(r#"kvm, kernel_ge = "6.1""#).expect("constraints");
+//! let evaluation = evaluate(&constraints, &Here);
+//! for reason in &evaluation.reasons {
 //!     println!("{reason}"); // needs kvm: there is no /dev/kvm (…)
 //! }
-//! assert_eq!(judgement.standing == Standing::Met, judgement.reasons.is_empty());
+//! assert_eq!(evaluation.status == Status::Met, evaluation.reasons.is_empty());
 //! ```
-//!
-//! A crate of its own, so that the compiler makes code of it while it reads the harness.
 //!
 //! [kata-test]: https://docs.rs/kata-test
 

@@ -48,7 +48,7 @@ fn no_probe_allocates_in_its_child() {
     let limit = std::time::Duration::from_secs(60);
     // SAFETY: the child ends when it allocates.
     let caught = unsafe { answer_within(limit, |_| drop(std::hint::black_box(Box::new(1)))) };
-    let died = Bounded::Died(format!("left with exit code {ALLOCATED}"));
+    let died = Bounded::Died(format!("exited with code {ALLOCATED}"));
     assert_eq!(caught, Ok(died), "this test sees an allocation");
 
     // Longer than what the standard library turns into a C string without allocating.

@@ -1,8 +1,7 @@
 //! The constraints of the Go package, and how each is checked.
 
 use super::Operator;
-use kata_test::constraint::kernel::Range;
-use kata_test::constraint::{Atom, Constraint as Tree, Standing, judge, keep};
+use kata_test::constraint::{Constraint as Tree, Status, evaluate, parse};
 use kata_test::facts::{Finding, Host, Question};
 
 /// Something that [`TestConstraint::not_valid`](super::TestConstraint::not_valid) checks or records.
@@ -12,7 +11,7 @@ pub struct Constraint(Need);
 #[derive(Clone, Debug)]
 enum Need {
     Uid(u32, Operator),
-    Kernel(&'static str, Operator, Box<Range>),
+    Kernel(String, Operator, Vec<Tree>),
     Issue(String),
 }
 
@@ -52,10 +51,9 @@ pub fn need_non_root() -> Constraint {
 #[track_caller]
 #[must_use = "hand it to not_valid"]
 pub fn need_kernel_version_with_op(version: &str, op: Operator) -> Constraint {
-    let version = keep(version);
-    match Range::one(op.into(), version) {
-        Ok(range) => Constraint(Need::Kernel(version, op, Box::new(range))),
-        Err(problem) => panic!("{version:?} is no kernel version to ask for: {problem}"),
+    match parse(&format!("{} = \"{version}\"", op.kernel_constraint())) {
+        Ok(constraints) => Constraint(Need::Kernel(version.to_owned(), op, constraints)),
+        Err(error) => panic!("{version:?} is not a kernel version: {error}"),
     }
 }
 
@@ -107,16 +105,16 @@ impl Constraint {
     }
 
     /// Checks what there is to check: where it stands, and what Go's package says about it.
-    pub(super) fn check(&self, host: &dyn Host) -> Option<(Standing, String)> {
+    pub(super) fn check(&self, host: &dyn Host) -> Option<(Status, String)> {
         match &self.0 {
             Need::Uid(uid, op) => Some(check_uid(*uid, *op, host)),
-            Need::Kernel(version, op, range) => {
-                let standing = judge(&[Tree::Atom(Atom::Kernel(**range))], host).standing;
+            Need::Kernel(version, op, constraints) => {
+                let status = evaluate(constraints, host).status;
                 let got = found(host, Question::KernelRelease, |release| {
                     format!("got version {release:?}")
                 });
                 Some((
-                    standing,
+                    status,
                     format!("need kernel version {op} {version:?}, {got}"),
                 ))
             }
@@ -125,16 +123,16 @@ impl Constraint {
     }
 }
 
-fn check_uid(uid: u32, op: Operator, host: &dyn Host) -> (Standing, String) {
-    let standing = match &host.ask(Question::EffectiveUid).finding {
-        Finding::Is(euid) if (*euid == uid.to_string()) == (op == Operator::Eq) => Standing::Met,
-        Finding::Is(_) | Finding::Absent(_) => Standing::Unmet,
-        Finding::Unknown(_) => Standing::Undetermined,
+fn check_uid(uid: u32, op: Operator, host: &dyn Host) -> (Status, String) {
+    let status = match &host.ask(Question::EffectiveUid).finding {
+        Finding::Is(euid) if (*euid == uid.to_string()) == (op == Operator::Eq) => Status::Met,
+        Finding::Is(_) | Finding::Absent(_) => Status::Unmet,
+        Finding::Unknown(_) => Status::Undetermined,
     };
     let got = found(host, Question::EffectiveUid, |euid| {
         format!("got euid {euid}")
     });
-    (standing, format!("need uid {op} {uid}, {got}"))
+    (status, format!("need uid {op} {uid}, {got}"))
 }
 
 /// What a host says, in Go's words where it is known.

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use kata_test::constraint::kernel;
-
 /// The comparison that a constraint asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
@@ -34,15 +32,16 @@ impl fmt::Display for Operator {
     }
 }
 
-impl From<Operator> for kernel::Operator {
-    fn from(operator: Operator) -> Self {
-        match operator {
-            Operator::Eq => Self::Eq,
-            Operator::Ge => Self::Ge,
-            Operator::Gt => Self::Gt,
-            Operator::Le => Self::Le,
-            Operator::Lt => Self::Lt,
-            Operator::Ne => Self::Ne,
+impl Operator {
+    /// The constraint of the running kernel's version by this comparison.
+    pub(super) fn kernel_constraint(self) -> &'static str {
+        match self {
+            Self::Eq => "kernel_eq",
+            Self::Ge => "kernel_ge",
+            Self::Gt => "kernel_gt",
+            Self::Le => "kernel_le",
+            Self::Lt => "kernel_lt",
+            Self::Ne => "kernel_ne",
         }
     }
 }

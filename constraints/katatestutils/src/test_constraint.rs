@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Constraint;
-use kata_test::constraint::Standing;
+use kata_test::constraint::Status;
 use kata_test::facts::{Here, Host};
 
 /// One constraint that was checked.
@@ -61,9 +61,9 @@ impl TestConstraint {
         let mut undetermined = Vec::new();
         for constraint in constraints {
             match constraint.check(host) {
-                Some((Standing::Met, description)) => self.keep(description, true),
-                Some((Standing::Unmet, description)) => self.keep(description, false),
-                Some((Standing::Undetermined, description)) => undetermined.push(description),
+                Some((Status::Met, description)) => self.keep(description, true),
+                Some((Status::Unmet, description)) => self.keep(description, false),
+                Some((Status::Undetermined, description)) => undetermined.push(description),
                 None => {}
             }
         }

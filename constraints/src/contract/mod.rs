@@ -14,7 +14,7 @@ pub(crate) use settings::{UNSKIP, unskip};
 
 use std::ffi::OsString;
 
-use crate::constraint::{Constraint, Standing, judge};
+use crate::constraint::{Constraint, Status, evaluate};
 use crate::facts::{Here, Host};
 use crate::reason::{Reason, join};
 
@@ -77,16 +77,16 @@ impl Contract {
         let Some((text, expected)) = &self.expect else {
             return Ok(());
         };
-        let judgement = judge(expected, host);
-        let what = match judgement.standing {
-            Standing::Met => return Ok(()),
-            Standing::Unmet => "does not meet",
-            Standing::Undetermined => "cannot be shown to meet",
+        let evaluation = evaluate(expected, host);
+        let what = match evaluation.status {
+            Status::Met => return Ok(()),
+            Status::Unmet => "does not meet",
+            Status::Undetermined => "cannot be shown to meet",
         };
         Err(format!(
             "this host {what} {EXPECT} ({text}), so no test was run: {}\n\
              fix the host or relax {EXPECT}",
-            join(&judgement.reasons)
+            join(&evaluation.reasons)
         ))
     }
 

@@ -28,7 +28,7 @@ fn read(variables: &[(&str, &str)]) -> Result<Contract, String> {
 
 fn reasons(constraints: &str) -> Vec<Reason> {
     let constraints = crate::constraint::parse(constraints).expect("constraints");
-    judge(&constraints, &MadeUp).reasons
+    evaluate(&constraints, &MadeUp).reasons
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn errors_name_their_variable() {
     let problem = |name, text| read(&[(name, text)]).expect_err(text);
     assert_eq!(
         problem(EXPECT, "rot"),
-        "KATA_TEST_EXPECT: no constraint is called `rot`; did you mean `root`? at \"rot\""
+        "KATA_TEST_EXPECT: unknown constraint `rot`; did you mean `root`? at \"rot\""
     );
     assert_eq!(
         problem(MAY_SKIP, "kernel_gee = \"6.1\""),
-        "KATA_TEST_MAY_SKIP: no constraint is called `kernel_gee`; did you mean `kernel_ge`? at \
+        "KATA_TEST_MAY_SKIP: unknown constraint `kernel_gee`; did you mean `kernel_ge`? at \
          \"kernel_gee = \\\"6.1\\\"\""
     );
     assert_eq!(
@@ -161,7 +161,7 @@ fn probes_and_runtime_skips_can_be_allowed() {
     // Positions of errors in the rest stay valid.
     assert_eq!(
         read(&[(MAY_SKIP, "skip!, rot")]).expect_err("a problem"),
-        "KATA_TEST_MAY_SKIP: no constraint is called `rot`; did you mean `root`? at \"rot\""
+        "KATA_TEST_MAY_SKIP: unknown constraint `rot`; did you mean `root`? at \"rot\""
     );
     assert!(read(&[(MAY_SKIP, "skip")]).is_err());
     assert!(read(&[(MAY_SKIP, "when = f()")]).is_err());

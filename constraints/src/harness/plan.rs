@@ -8,7 +8,7 @@ use super::print;
 use super::select::{Selected, select};
 use super::user::{self, User};
 use super::verdicts::recorded;
-use crate::constraint::{Judgement, Standing, judge};
+use crate::constraint::{Evaluation, Status, evaluate};
 use crate::contract::Contract;
 use crate::facts::Host;
 use crate::measure::Measures;
@@ -54,7 +54,7 @@ pub(super) struct Decided {
 /// The verdict on a test's requirement, as the user that it would run as.
 pub(super) struct Evaluated {
     pub(super) user: Option<User>,
-    pub(super) judgement: Judgement,
+    pub(super) evaluation: Evaluation,
 }
 
 impl Plan {
@@ -64,7 +64,7 @@ impl Plan {
         let binary = self.target.binary_id();
         let decide = |(test, evaluated): (&&'static Test, Option<Evaluated>)| {
             let test = *test;
-            let Some(Evaluated { user, judgement }) = evaluated else {
+            let Some(Evaluated { user, evaluation }) = evaluated else {
                 return Decided {
                     test,
                     user: None,
@@ -73,7 +73,7 @@ impl Plan {
             };
             let decision = match other_place(&binary, test.name()) {
                 Some(place) => Decision::Elsewhere(place),
-                None => self.decide_one(test, judgement),
+                None => self.decide_one(test, evaluation),
             };
             Decided {
                 test,
@@ -84,17 +84,17 @@ impl Plan {
         tests.iter().zip(evaluated).map(decide).collect()
     }
 
-    fn decide_one(&self, test: &Test, judgement: Judgement) -> Decision {
-        let reasons = judgement.reasons;
+    fn decide_one(&self, test: &Test, evaluation: Evaluation) -> Decision {
+        let reasons = evaluation.reasons;
         let explained = || explain(&reasons, test.issue, test.reason);
-        let (outcome, why) = match judgement.standing {
-            Standing::Met => return Decision::Run(Vec::new()),
-            Standing::Unmet if self.contract.unskip => return Decision::Run(reasons),
-            Standing::Undetermined => (
+        let (outcome, why) = match evaluation.status {
+            Status::Met => return Decision::Run(Vec::new()),
+            Status::Unmet if self.contract.unskip => return Decision::Run(reasons),
+            Status::Undetermined => (
                 Outcome::Undetermined,
                 format!("not run: its constraints are undetermined: {}", explained()),
             ),
-            Standing::Unmet => match self.forbids_skip(test, &reasons, false) {
+            Status::Unmet => match self.forbids_skip(test, &reasons, false) {
                 Some(why) => (Outcome::Failed, format!("not run: {}\n{why}", explained())),
                 None => return Decision::Skip(reasons),
             },
@@ -160,20 +160,20 @@ impl Plan {
                     } else {
                         User::for_test(test)
                     };
-                    let judgement = match user {
+                    let evaluation = match user {
                         Ok(Some(user)) => {
                             as_others.push((index, user));
-                            Judgement {
-                                standing: Standing::Met,
+                            Evaluation {
+                                status: Status::Met,
                                 reasons: Vec::new(),
                             }
                         }
-                        Ok(None) => judge(test.constraints, host),
+                        Ok(None) => evaluate(test.constraints, host),
                         Err(problem) => user::unknown_user(problem),
                     };
                     Some(Evaluated {
                         user: None,
-                        judgement,
+                        evaluation,
                     })
                 }
             });
@@ -183,11 +183,11 @@ impl Plan {
                 as_others.into_iter().partition(|(_, other)| *other == user);
             as_others = others;
             let of_them: Vec<&Test> = same.iter().map(|(index, _)| tests[*index]).collect();
-            let judgements = user::evaluate_as(user, &of_them);
-            for ((index, _), judgement) in same.into_iter().zip(judgements) {
+            let evaluations = user::evaluate_as(user, &of_them);
+            for ((index, _), evaluation) in same.into_iter().zip(evaluations) {
                 evaluated[index] = Some(Evaluated {
                     user: Some(user),
-                    judgement,
+                    evaluation,
                 });
             }
         }
@@ -236,8 +236,8 @@ impl Plan {
         let mut lines = Vec::new();
         for (test, evaluated) in tests.iter().zip(&evaluated) {
             let unmet = evaluated.as_ref().filter(|evaluated| {
-                let Judgement { standing, reasons } = &evaluated.judgement;
-                *standing == Standing::Unmet
+                let Evaluation { status, reasons } = &evaluated.evaluation;
+                *status == Status::Unmet
                     && !self.contract.unskip
                     && self.contract.forbids(reasons).is_none()
             });
@@ -252,7 +252,7 @@ impl Plan {
                 test: test.name(),
                 phase: Phase::List,
                 outcome,
-                reasons: unmet.map_or(&[], |unmet| &unmet.judgement.reasons),
+                reasons: unmet.map_or(&[], |unmet| &unmet.evaluation.reasons),
                 issue: test.issue,
                 reason: test.reason,
                 signal: None,

@@ -79,9 +79,7 @@ fn an_unknown_name_stops_the_run() {
         assert_eq!((said.code, said.stdout.as_str()), (Some(101), ""));
         assert_eq!(
             said.stderr,
-            format!(
-                "error: {name}: no constraint is called `rot`; did you mean `root`? at \"rot\"\n"
-            )
+            format!("error: {name}: unknown constraint `rot`; did you mean `root`? at \"rot\"\n")
         );
     }
     let said = run(&OURS, &[("KATA_TEST_UNSKIP", "maybe")], &["passes::"]);

@@ -29,8 +29,8 @@ fn distributions() {}
 #[kata_test(kernel_ge = "6.1", kernel_lt = "6.9", any(root, non_root), not(all(root, kvm)))]
 fn none() {}
 
-#[kata_test(kernel_ge = "6.3", vendor_kernel("rhel9 >= 5.14.0-441"), kernel_lt = "6.0")]
-fn none_beside_a_backport() {}
+#[kata_test(vendor_kernel("rhel9 >= 5.14.0-441", "rhel8 >= 4.18.0-553"))]
+fn two_vendors() {}
 
 #[kata_test(any(arch = "x86_64", arch = "aarch64"), distro = "ubuntu >= 20", distro = "ubuntu < 24")]
 fn none_in_lists() {}

@@ -43,10 +43,10 @@ fn paths_and_words() {}
 #[kata_test(
     kconfig = "KVM=y",
     kconfig = "CONFIG_KVM &",
-    kconfig = "(CONFIG_KVM | CONFIG_USER_NS=y",
+    kconfig = "CONFIG_KVM=y | CONFIG_USER_NS=y",
     kconfig = "CONFIG_KVM CONFIG_USER_NS",
     kconfig = "CONFIG_HZ=",
 )]
-fn expressions() {}
+fn symbols() {}
 
 fn main() {}

@@ -1,8 +1,9 @@
 //! The one table of constraints. A row makes a constructor, what the run-time parser does with the
 //! name, an entry for suggestions and listings, and the reference documentation.
 
-use super::kernel::{Operator, Range};
-use super::{Atom, Constraint, Probe, Size, need};
+use super::atom::{self, Kind, size::Size};
+use super::range::{Operator, Range};
+use super::{Atom, Constraint, Probe};
 use crate::verdict::Verdict;
 
 /// A row of the table.
@@ -10,23 +11,23 @@ use crate::verdict::Verdict;
 pub struct Entry {
     /// The name as it stands in the attribute.
     pub name: &'static str,
-    /// What it asks for, in Markdown.
+    /// What it requires, in Markdown.
     pub doc: &'static str,
     /// How it is used, in the attribute's grammar.
     pub example: &'static str,
     pub(crate) build: Build,
 }
 
-/// What stands behind a name, and what becomes of it.
+/// The value that follows a name, and the atom that it makes.
 #[derive(Clone, Copy, Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "a constant cannot be boxed, and these live in read-only data"
 )]
 pub(crate) enum Build {
-    Flag(Atom),
-    Text(fn(&'static str) -> Result<Atom, &'static str>),
-    Number(fn(u32) -> Result<Atom, &'static str>),
+    Flag(Kind),
+    Text(fn(&'static str) -> Result<Kind, &'static str>),
+    Number(fn(u32) -> Result<Kind, &'static str>),
     /// The path of a function, which a text at run time cannot name.
     Function,
 }
@@ -72,7 +73,7 @@ macro_rules! constructor {
         $(#[doc = $doc])+
         #[must_use]
         pub const fn $name() -> Constraint {
-            Constraint::Atom($atom)
+            Constraint::Atom(Atom($atom))
         }
     };
     ($(#[doc = $doc:expr])+ text $name:ident($arg:ident) $atom:expr) => {
@@ -96,7 +97,7 @@ macro_rules! constructor {
         #[must_use]
         pub const fn $name(name: &'static str, run: fn() -> Verdict) -> Constraint {
             let $arg = Probe { name, run };
-            Constraint::Atom($atom)
+            Constraint::Atom(Atom($atom))
         }
     };
 }
@@ -131,9 +132,9 @@ pub const METADATA: &[&str] = &[
 
 /// Makes a bad literal a compile error at the place of the constructor's caller.
 #[track_caller]
-const fn accept(atom: Result<Atom, &'static str>) -> Constraint {
+const fn accept(atom: Result<Kind, &'static str>) -> Constraint {
     match atom {
-        Ok(atom) => Constraint::Atom(atom),
+        Ok(kind) => Constraint::Atom(Atom(kind)),
         Err(problem) => panic!("{}", problem),
     }
 }
@@ -143,31 +144,31 @@ table! {
     ///
     /// Read by geteuid(2). It says nothing about capabilities or about the user namespace: root in a
     /// container may lack both. See [`real_root`] and [`caps`].
-    root "root" flag() => Atom::Root;
+    root "root" flag() => Kind::Root;
     /// The effective uid is not 0.
     ///
     /// Read by geteuid(2).
-    non_root "non_root" flag() => Atom::NonRoot;
+    non_root "non_root" flag() => Kind::NonRoot;
     /// The effective uid is this one.
     ///
     /// Read by geteuid(2).
-    uid "uid = 1000" number(uid) => Ok(Atom::Uid(uid));
+    uid "uid = 1000" number(uid) => Ok(Kind::Uid(uid));
     /// The effective uid is 0, in the user namespace that the kernel starts with.
     ///
     /// Read by geteuid(2) and from /proc/self/ns/user. Where that link cannot be read, a map of uids
     /// that is no identity shows another namespace; an identity shows nothing, so it is undetermined.
     /// Real root in a container may still lack capabilities.
-    real_root "real_root" flag() => Atom::RealRoot;
+    real_root "real_root" flag() => Kind::RealRoot;
     /// This thread has the capability in its effective set.
     ///
     /// Read from CapEff in /proc/thread-self/status. In a user namespace of its own a capability does
     /// not reach what belongs to the initial one, and a device cgroup or seccomp can still deny: ask
     /// for the operation itself where you can.
-    caps r#"caps("CAP_SYS_ADMIN", "CAP_NET_ADMIN")"# text(name) => need::user::capability(name);
+    caps r#"caps("CAP_SYS_ADMIN", "CAP_NET_ADMIN")"# text(name) => atom::user::capability(name);
     /// The running kernel is in a range.
     ///
     /// Read by uname(2). Each version is compared as far as it is stated.
-    kernel r#"kernel = ">= 5.10, < 6.9""# text(range) => in_range(Range::parse(range));
+    kernel r#"kernel = ">= 5.10, < 6.9""# text(range) => in_range(Range::of_kernels(range));
     /// The running kernel is that version as far as the requirement states it: any 6.1.x.
     ///
     /// Read by uname(2). A suffix, such as `-18-amd64`, counts only if one is stated.
@@ -190,94 +191,94 @@ table! {
     kernel_gt r#"kernel_gt = "6.1""# text(version) => in_range(Range::one(Operator::Gt, version));
     /// The running kernel is a 6.1 or newer.
     ///
-    /// Read by uname(2). Distributions port features back without changing the version: prefer to
-    /// ask for the feature itself, or state the vendors' kernels too: see [`vendor_kernel`]. A
-    /// release candidate counts as its release, unless the requirement states `-rcN`.
+    /// Read by uname(2). Distributions backport features without changing the version: prefer to
+    /// require the feature itself, or add the vendors' kernels, see [`vendor_kernel`]. A release
+    /// candidate counts as its release, unless the requirement states `-rcN`.
     kernel_ge r#"kernel_ge = "6.1""# text(version) => in_range(Range::one(Operator::Ge, version));
-    /// A vendor's kernel that has the feature although its base version is older.
+    /// The running kernel is a certain vendor's, in a range of versions.
     ///
-    /// In one list, the minimum versions (`kernel_ge`, `kernel_gt`) and every `vendor_kernel` are one
-    /// need: it is met if the version is new enough, *or* if one of the vendors' kernels is running.
-    /// A maximum (`kernel_lt`) still has to hold. Alone in its list it asks for that vendor's kernel.
+    /// For a feature that was backported: `any(kernel_ge = "6.3", vendor_kernel = "rhel9 >=
+    /// 5.14.0-441")`.
     ///
-    /// Vendors are told by the kernel, not by the distribution, which in a container is another: by
-    /// `.el9`, `.fc40`, `.amzn2023`, `.azl3`, `.oe2403` and `.el8uek` in uname(2)'s release for
-    /// `rhel9` (and all that is built from it), `fedora40`, `amzn2023`, `azl3`, `openeuler2403` and
-    /// `uek8`, and by the name in uname(2)'s version for `ubuntu` and `debian`.
-    vendor_kernel r#"kernel_ge = "6.3", vendor_kernel("rhel9 >= 5.14.0-441")"# text(text) => need::vendor::vendor(text);
+    /// The vendor is read from the kernel, not from the distribution, which differs in a container:
+    /// from `.el9`, `.fc40`, `.amzn2023`, `.azl3`, `.oe2403` and `.el8uek` in uname(2)'s release for
+    /// `rhel9` (and its rebuilds), `fedora40`, `amzn2023`, `azl3`, `openeuler2403` and `uek8`, and
+    /// from the name in uname(2)'s version for `ubuntu` and `debian`.
+    vendor_kernel r#"any(kernel_ge = "6.3", vendor_kernel = "rhel9 >= 5.14.0-441")"# text(text) => atom::vendor::vendor(text);
     /// /dev/kvm runs guest code at the speed of hardware.
     ///
     /// Shown by a bounded loop in a tiny guest. A node that opens, and even a guest that halts,
     /// prove nothing; nor do the CPU's flags.
-    kvm "kvm" flag() => Atom::Kvm;
+    kvm "kvm" flag() => Kind::Kvm;
     /// PATH leads to an executable regular file of that name, possibly of a certain version.
     ///
     /// The version is the first that `--version` prints within five seconds. A command that is there
     /// but fails to state one is broken, not absent: that is undetermined.
-    command r#"command = "qemu-img >= 8.0""# text(text) => need::tool::tool(text);
+    command r#"command = "qemu-img >= 8.0""# text(text) => atom::command::command(text);
     /// A device node that this process can open for reading and writing.
     ///
     /// It is opened without blocking, in a child with a deadline, and closed at once; each error has
     /// its own text. Neither the node's mode nor its group is looked at. A watchdog is refused, since
     /// opening starts it, and a node that has no driver yet is not opened, since that would load one.
-    device r#"device = "/dev/vhost-vsock""# text(path) => need::device::device(path);
+    device r#"device = "/dev/vhost-vsock""# text(path) => atom::device::device(path);
     /// A kernel module that is loaded or built in.
     ///
     /// Read from /sys/module, then from modules.builtin of the running kernel, since something built
     /// in without parameters does not show in the first. `-` and `_` are the same. Nothing is loaded.
-    module r#"module = "vhost_net""# text(name) => need::module::module(name);
-    /// An expression over the kernel's configuration: `&`, `|`, `!`, brackets, `=` and `!=`.
+    module r#"module = "vhost_net""# text(name) => atom::module::module(name);
+    /// A symbol of the kernel's configuration, possibly with its value.
     ///
-    /// A symbol alone asks for `y` or `m`; `=n` asks that it is not set. Read from the first of
-    /// `$KCONFIG_PATH`, /proc/config.gz, `/lib/modules/$release/{build/.config,config}`,
-    /// `/boot/config-$release` and `/lib/kernel/config-$release`; without any it is undetermined.
-    /// The compressed one is read by the command gzip. What is `=m` may not be installed, and what is
-    /// `=y` may be switched off on the command line.
-    kconfig r#"kconfig = "CONFIG_USER_NS=y & (CONFIG_KVM_INTEL | CONFIG_KVM_AMD)""# text(text) => need::kconfig::kconfig(text);
+    /// A symbol alone is met by `y` and `m`; `=n` requires that it is not set. Combine symbols by
+    /// `all(…)`, `any(…)` and `not(…)`. Read from the first of `$KCONFIG_PATH`, /proc/config.gz,
+    /// `/lib/modules/$release/{build/.config,config}`, `/boot/config-$release` and
+    /// `/lib/kernel/config-$release`; without any it is undetermined. The compressed one is read by
+    /// the command gzip. A module (`=m`) may not be installed, and what is built in (`=y`) may be
+    /// disabled on the kernel command line.
+    kconfig r#"kconfig = "CONFIG_USER_NS=y""# text(text) => atom::kconfig::kconfig(text);
     /// The version of the cgroup hierarchy at /sys/fs/cgroup.
     ///
     /// Read by statfs(2). A unified hierarchy that is mounted beside the others counts as `v1`.
-    cgroup r#"cgroup = "v2""# text(version) => need::cgroup::version(version);
+    cgroup r#"cgroup = "v2""# text(version) => atom::cgroup::version(version);
     /// A cgroup controller that this process's own group has.
     ///
     /// Read from `cgroup.controllers` of the group that /proc/self/cgroup names, or under v1 from
     /// that file itself. To have one is not yet to be allowed to write to it.
-    cgroup_controller r#"cgroup_controller = "memory""# text(name) => need::cgroup::controller(name);
+    cgroup_controller r#"cgroup_controller = "memory""# text(name) => atom::cgroup::controller(name);
     /// A namespace of this kind can be created by this process.
     ///
     /// Shown by unshare(2) in a child that ends at once. A user namespace has to come with
     /// capabilities: where a security module withholds them, it counts as none.
-    namespace r#"namespace = "time""# text(kind) => need::namespace::namespace(kind);
+    namespace r#"namespace = "time""# text(kind) => atom::namespace::namespace(kind);
     /// The architecture that this program was compiled for, by Rust's name for it.
     ///
     /// It is the program's, not the kernel's, which may run programs of several.
-    arch r#"arch = "x86_64""# text(name) => need::cpu::arch(name);
+    arch r#"arch = "x86_64""# text(name) => atom::cpu::arch(name);
     /// The distribution, possibly of certain versions.
     ///
     /// Read from /etc/os-release, else from /usr/lib/os-release. In a container it is the image's, not
     /// the kernel's. Without a version, as on rolling distributions, or with one that says too little
     /// (`9` against `>= 9.2`), a comparison is undetermined.
-    distro r#"distro = "ubuntu >= 22.04""# text(text) => need::distro::distro(text);
+    distro r#"distro = "ubuntu >= 22.04""# text(text) => atom::distro::distro(text);
     /// The distribution, or one of those that it says it is like.
     ///
     /// Read from ID and ID_LIKE of the same file as [`distro`].
-    distro_like r#"distro_like = "rhel""# text(id) => need::distro::like(id);
+    distro_like r#"distro_like = "rhel""# text(id) => atom::distro::like(id);
     /// This process is in a container.
     ///
     /// Told by the kernel's name (gVisor, WSL), by the marks that container managers leave
     /// (/.dockerenv, /run/.containerenv, /run/systemd/container, /run/host/container-manager), and by
     /// a PID namespace that is not the initial one. A mark outlives the manager that left it: an image
     /// that was made of a container and boots as a VM may still have it.
-    container "container" flag() => Atom::Container;
+    container "container" flag() => Kind::Container;
     /// The hypervisor that this host runs on, or `none`.
     ///
     /// Told by CPUID, by the firmware's tables in /sys/class/dmi/id, and elsewhere than on x86 by the
     /// device tree. A KVM that poses as Hyper-V is `microsoft`.
-    virt r#"virt = "none""# text(kind) => need::place::virt(kind);
+    virt r#"virt = "none""# text(kind) => atom::virt::virt(kind);
     /// This process may use at least so many CPUs.
     ///
     /// Its affinity, bounded by the cgroup's quota.
-    cpus_ge "cpus_ge = 2" number(count) => Ok(Atom::CpusGe(count));
+    cpus_ge "cpus_ge = 2" number(count) => Ok(Kind::CpusGe(count));
     /// At least so much memory can still be had.
     ///
     /// MemAvailable of /proc/meminfo or, if less, what the limits of this process's cgroups leave
@@ -286,37 +287,37 @@ table! {
     /// If the process was moved out of its cgroup namespace, so that its limits cannot be read, it is
     /// undetermined.
     mem_available_ge r#"mem_available_ge = "2GiB""# text(size) => match Size::parse(size) {
-        Ok(size) => Ok(Atom::MemAvailableGe(size)),
+        Ok(size) => Ok(Kind::MemAvailableGe(size)),
         Err(problem) => Err(problem),
     };
     /// At least so much is free where temporary files go.
     ///
     /// Read by statvfs(2) of the folder that `TMPDIR` names, or of /tmp.
     disk_free_ge r#"disk_free_ge = "1GiB""# text(size) => match Size::parse(size) {
-        Ok(size) => Ok(Atom::DiskFreeGe(size)),
+        Ok(size) => Ok(Kind::DiskFreeGe(size)),
         Err(problem) => Err(problem),
     };
     /// A feature that every CPU has, by its name in /proc/cpuinfo.
     ///
     /// The names are the kernel's, `sse4_2`, not those of Rust or of CPUID.
-    cpu_feature r#"cpu_feature = "avx2""# text(name) => need::cpu::feature(name);
+    cpu_feature r#"cpu_feature = "avx2""# text(name) => atom::cpu::feature(name);
     /// An environment variable that is set and not empty, or that has a certain value.
     ///
     /// It is read once in each process: with `harness = false` before tests can change it, under
     /// Rust's own harness when a test that asks for it begins, which is after what other tests have
     /// changed. Its value is not shown.
-    env r#"env = "CI=true""# text(text) => need::env::variable(text);
+    env r#"env = "CI=true""# text(text) => atom::env::variable(text);
     /// Something that the user has to allow, by naming it in `KATA_TEST_ALLOW=slow,destructive`.
-    opt_in r#"opt_in = "slow""# text(name) => need::env::opt_in(name);
+    opt_in r#"opt_in = "slow""# text(name) => atom::env::opt_in(name);
     /// What a function of yours, `fn() -> kata_test::Verdict`, says.
     ///
     /// It is called in a child process, once in each test process, and has ten seconds.
-    when "when = path::to::probe" function(probe) => Atom::When(probe);
+    when "when = path::to::probe" function(probe) => Kind::When(probe);
 }
 
-const fn in_range(range: Result<Range, &'static str>) -> Result<Atom, &'static str> {
+const fn in_range(range: Result<Range, &'static str>) -> Result<Kind, &'static str> {
     match range {
-        Ok(range) => Ok(Atom::Kernel(range)),
+        Ok(range) => Ok(Kind::Kernel(range)),
         Err(problem) => Err(problem),
     }
 }

@@ -15,6 +15,25 @@ pub(crate) const fn trim(text: &'static str) -> &'static str {
     text.trim_ascii()
 }
 
+/// The decimal number at this place, and where it ends: at this place itself if no digit is there.
+/// `None` if it is too large.
+pub(crate) const fn number(bytes: &[u8], start: usize) -> Option<(u64, usize)> {
+    let mut at = start;
+    let mut value: u64 = 0;
+    while at < bytes.len() && bytes[at].is_ascii_digit() {
+        value = match value.checked_mul(10) {
+            Some(value) => value,
+            None => return None,
+        };
+        value = match value.checked_add((bytes[at] - b'0') as u64) {
+            Some(value) => value,
+            None => return None,
+        };
+        at += 1;
+    }
+    Some((value, at))
+}
+
 /// Says whether two texts are the same.
 pub(crate) const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
@@ -87,7 +106,7 @@ pub(crate) const fn one_of(
 ) -> Result<&'static str, &'static str> {
     match position(name, names) {
         Some(index) => Ok(names[index]),
-        None => match super::nearest::nearest(name, names) {
+        None => match super::suggest::nearest(name, names) {
             Some(index) => Err(meant[index]),
             None => Err(unknown),
         },
@@ -99,7 +118,7 @@ macro_rules! names {
     ($names:ident, $meant:ident, $what:literal: $($name:literal)+) => {
         pub(crate) const $names: &[&str] = &[$($name),+];
         const $meant: &[&str] = &[
-            $(concat!("no ", $what, " has this name; did you mean \"", $name, "\"?")),+
+            $(concat!("unknown ", $what, "; did you mean \"", $name, "\"?")),+
         ];
     };
 }

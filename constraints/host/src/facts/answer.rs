@@ -1,4 +1,4 @@
-//! Answers, and whoever gives them.
+//! Answers, and hosts that give them.
 
 use std::borrow::Cow;
 
@@ -7,11 +7,11 @@ use super::Question;
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It is there; this is its text.
+    /// It is present; this is its text.
     Is(String),
-    /// It is not there, or not usable; this is how that showed.
+    /// It is absent or unusable, for this reason.
     Absent(String),
-    /// It could not be found out; this is why.
+    /// It could not be determined, for this reason.
     Unknown(String),
 }
 
@@ -25,7 +25,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// This was found there.
+    /// An answer with its source.
     pub fn new(finding: Finding, source: impl Into<Cow<'static, str>>) -> Self {
         Self {
             finding,
@@ -46,7 +46,7 @@ impl Answer {
     }
 }
 
-/// Whoever answers questions: the host we are on, a recorded one, or a made-up one.
+/// A host: this one, a recorded one, or a made-up one.
 pub trait Host {
     /// Answers one question.
     fn ask(&self, question: Question) -> Cow<'_, Answer>;

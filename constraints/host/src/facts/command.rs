@@ -9,11 +9,11 @@ use super::system::why;
 use super::{Answer, Finding};
 use crate::sys::{Ran, may_execute, run_within};
 
-/// How long a command may take to state its version.
+/// How long `--version` may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Searches PATH the way execvp(3) does.
-pub(super) fn look(name: &str) -> Answer {
+pub(super) fn answer(name: &str) -> Answer {
     let finding = match env::var_os("PATH") {
         Some(path) => search(name, &path),
         None => Finding::Absent("PATH is not set".to_owned()),
@@ -43,7 +43,7 @@ fn search(name: &str, path: &OsStr) -> Finding {
 
 /// Runs the command with `--version` and reads the first version that it prints.
 pub(super) fn version(name: &str) -> Answer {
-    let path = match look(name) {
+    let path = match answer(name) {
         Answer {
             finding: Finding::Is(path),
             ..
@@ -63,33 +63,27 @@ pub(super) fn version(name: &str) -> Answer {
             format!("{stdout}\n{stderr}")
         }
         Ran::Ended { how, .. } => {
-            return Answer::unknown(format!("{path} is there, but --version {how}"), source);
+            return Answer::unknown(format!("{path} --version {how}"), source);
         }
         Ran::NotStarted(error) => {
-            return Answer::unknown(
-                format!("{path} is there, but does not start: {}", why(&error)),
-                source,
-            );
+            return Answer::unknown(format!("cannot start {path}: {}", why(&error)), source);
         }
         Ran::TooLate | Ran::Stopped => {
             let seconds = LIMIT.as_secs();
             return Answer::unknown(
-                format!("{path} is there, but --version had not ended after {seconds} s"),
+                format!("{path} --version did not exit within {seconds} s"),
                 source,
             );
         }
     };
-    match stated(&said) {
+    match first_version(&said) {
         Some(version) => Answer::is(version, source),
-        None => Answer::unknown(
-            format!("{path} is there, but --version states no version"),
-            source,
-        ),
+        None => Answer::unknown(format!("{path} --version prints no version"), source),
     }
 }
 
 /// The first version in what a command said: numbers with dots, or else a number in the first line.
-fn stated(said: &str) -> Option<&str> {
+fn first_version(said: &str) -> Option<&str> {
     let said = said.trim();
     let first = said.lines().next()?;
     let dotted = |text| numbers(text).find(|number: &&str| number.contains('.'));
@@ -166,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_as_commands_state_them() {
+    fn the_first_version_is_found() {
         for (said, expected) in [
             (
                 "qemu-img version 8.2.2 (Debian 1:8.2.2+ds-0ubuntu1)\nCopyright (c) 2003-2023",
@@ -185,7 +179,7 @@ mod tests {
             ("usage: tool [-x86]", None),
             ("", None),
         ] {
-            assert_eq!(stated(said), expected, "{said}");
+            assert_eq!(first_version(said), expected, "{said}");
         }
     }
 
@@ -198,7 +192,7 @@ mod tests {
 
     /// A name with a slash is no command of an attribute, but PATH leads to it all the same.
     #[test]
-    fn a_command_that_is_there_but_broken_is_unknown() {
+    fn a_broken_command_is_undetermined() {
         let root = tempfile::tempdir().expect("a directory");
         let name = |text| script(root.path(), text);
         let said = |name: String| version(&name).finding;
@@ -208,15 +202,18 @@ mod tests {
         let Finding::Unknown(text) = said(name("#!/bin/sh\nexit 3")) else {
             panic!("exit 3")
         };
-        assert!(text.ends_with("--version left with exit code 3"), "{text}");
+        assert!(text.ends_with("--version exited with code 3"), "{text}");
         let Finding::Unknown(text) = said(name("#!/bin/sh\necho hello")) else {
             panic!("hello")
         };
-        assert!(text.ends_with("states no version"), "{text}");
+        assert!(text.ends_with("prints no version"), "{text}");
         let Finding::Unknown(text) = said(name("#!/no/such/interpreter")) else {
             panic!("exec")
         };
-        assert!(text.contains("does not start: ENOENT"), "{text}");
+        assert!(
+            text.starts_with("cannot start ") && text.contains("ENOENT"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -227,7 +224,7 @@ mod tests {
         let Finding::Unknown(text) = version(&script(root.path(), &text)).finding else {
             panic!("it hangs")
         };
-        assert!(text.ends_with("had not ended after 5 s"), "{text}");
+        assert!(text.ends_with("did not exit within 5 s"), "{text}");
         let pid: i32 = fs::read_to_string(pid)
             .expect("a pid")
             .trim()
@@ -264,7 +261,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_output_panics(said in proptest::prelude::any::<String>()) {
-            let _ = stated(&said);
+            let _ = first_version(&said);
         }
     }
 }

@@ -16,7 +16,7 @@ const INITIAL: &str = "pid:[4026531836]";
 
 /// Asks the kernel for its name, then for the marks that container managers leave, then whether
 /// the PID namespace is the initial one.
-pub(super) fn look(system: &dyn System) -> Answer {
+pub(super) fn answer(system: &dyn System) -> Answer {
     if let Ok(uname) = system.uname() {
         let release = uname.release.to_lowercase();
         if release.contains("gvisor") {
@@ -44,13 +44,16 @@ pub(super) fn look(system: &dyn System) -> Answer {
     }
     match system.link(PID_NAMESPACE) {
         Ok(link) if link == INITIAL => Answer::absent(
-            "no container manager left a mark",
-            "/.dockerenv and its like",
+            "no marker of a container manager",
+            "/.dockerenv and other markers",
         ),
-        Ok(link) => Answer::is(format!("a PID namespace of its own, {link}"), PID_NAMESPACE),
+        Ok(link) => Answer::is(
+            format!("{link} is not the initial PID namespace"),
+            PID_NAMESPACE,
+        ),
         Err(error) => {
             let text = format!(
-                "no container manager left a mark, and {PID_NAMESPACE}: {}",
+                "no marker of a container manager, and {PID_NAMESPACE}: {}",
                 why(&error)
             );
             Answer::unknown(text, PID_NAMESPACE)

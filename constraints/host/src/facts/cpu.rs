@@ -12,7 +12,7 @@ pub(super) fn feature(name: &str, system: &dyn System) -> Answer {
     };
     let lists: Vec<&str> = info.lines().filter_map(features).collect();
     if lists.is_empty() {
-        return Answer::unknown("it lists no features", FILE);
+        return Answer::unknown("no feature list", FILE);
     }
     let has = |list: &&&str| list.split_ascii_whitespace().any(|feature| feature == name);
     let (with, all) = (lists.iter().filter(has).count(), lists.len());

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 /// Opens a node for reading and writing, and closes it again. A watchdog is never opened, since
 /// that starts it, nor a node without a driver, since that makes the kernel load one.
-pub(super) fn look(path: &'static str) -> Answer {
+pub(super) fn answer(path: &'static str) -> Answer {
     let refuse = match fs::metadata(path) {
         Ok(stat) => refusal(path, &stat),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -146,12 +146,12 @@ mod tests {
 
     #[test]
     fn only_a_device_counts() {
-        assert!(matches!(look("/dev/null").finding, Finding::Is(_)));
+        assert!(matches!(answer("/dev/null").finding, Finding::Is(_)));
         assert!(matches!(
-            look("/dev/no-such-node").finding,
+            answer("/dev/no-such-node").finding,
             Finding::Absent(_)
         ));
-        let folder = look("/dev/fd");
+        let folder = answer("/dev/fd");
         assert_eq!(
             folder.finding,
             Finding::Absent("/dev/fd is no device".into())

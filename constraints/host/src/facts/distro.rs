@@ -44,7 +44,7 @@ fn read(system: &dyn System) -> Result<(String, &'static str), Answer> {
             }
         }
     }
-    Err(Answer::unknown("there is no os-release", FILES[0]))
+    Err(Answer::unknown("no os-release file", FILES[0]))
 }
 
 /// A variable's value; a later assignment wins over an earlier one, an empty one is none.
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_unquoted_as_a_shell_does() {
+    fn values_are_unquoted_like_a_shell() {
         for (line, expected) in [
             ("ID=debian", Some("debian")),
             ("ID='debian'", Some("debian")),

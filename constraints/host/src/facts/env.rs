@@ -1,9 +1,9 @@
-//! The environment, and what the user allows by it.
+//! Environment variables and opt-ins.
 
 use super::Answer;
 use super::system::System;
 
-/// What the user allows, separated by commas.
+/// The opt-ins of the user, separated by commas.
 pub const ALLOW: &str = "KATA_TEST_ALLOW";
 
 pub(super) fn variable(name: &str, system: &dyn System) -> Answer {
@@ -17,15 +17,12 @@ pub(super) fn variable(name: &str, system: &dyn System) -> Answer {
 pub(super) fn opt_in(name: &str, system: &dyn System) -> Answer {
     match system.env(ALLOW) {
         Some(list) if list.split(',').any(|allowed| allowed.trim() == name) => {
-            Answer::is("it is allowed", ALLOW)
+            Answer::is("opted in", ALLOW)
         }
         Some(list) if !list.is_empty() => Answer::absent(
-            format!("only {list:?} is allowed: set {ALLOW}={list},{name} to run it"),
+            format!("only {list:?} is opted in; set {ALLOW}={list},{name}"),
             ALLOW,
         ),
-        _ => Answer::absent(
-            format!("nobody asked for it: set {ALLOW}={name} to run it"),
-            ALLOW,
-        ),
+        _ => Answer::absent(format!("not opted in; set {ALLOW}={name}"), ALLOW),
     }
 }

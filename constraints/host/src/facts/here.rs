@@ -1,16 +1,14 @@
-//! The host we are on: each question is asked once, and its answer kept.
+//! The host this process runs on: each question is answered once, and its answer kept.
 #![expect(unsafe_code, reason = "that a process has one thread is a promise")]
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
 
-use super::look::look;
+use super::dispatch;
 use super::system::Live;
 use super::{Answer, Host, Question};
-use crate::names::in_order;
 
 /// The host this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,42 +18,7 @@ pub struct Here;
 /// last as long as the process, so an answer is handed out without being copied.
 type Cell = &'static OnceLock<Answer>;
 
-type Answers = HashMap<Question, Cell, BuildHasherDefault<Fnv>>;
-
-static ANSWERS: LazyLock<RwLock<Answers>> = LazyLock::new(RwLock::default);
-
-/// FNV-1a. Questions are the tests' own, so nobody chooses them to collide, and the hash that guards
-/// against that takes a good part of a long list's time.
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        let mut at = 0;
-        while at < bytes.len() {
-            self.0 = (self.0 ^ u64::from(bytes[at])).wrapping_mul(0x100_0000_01b3);
-            at += 1;
-        }
-    }
-
-    /// Which question it is, and the end of a text: a number in one step, not a byte in each.
-    fn write_isize(&mut self, number: isize) {
-        self.write_u8(number.to_le_bytes()[0]);
-    }
-
-    fn write_u8(&mut self, byte: u8) {
-        self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+static ANSWERS: LazyLock<RwLock<HashMap<Question, Cell>>> = LazyLock::new(RwLock::default);
 
 static ONE_THREAD: AtomicBool = AtomicBool::new(false);
 
@@ -72,7 +35,7 @@ pub unsafe fn one_thread() {
     ONE_THREAD.store(true, Ordering::Relaxed);
 }
 
-/// Forgets every answer: the calling child has become another user, to whom other things are true.
+/// Forgets every answer, after the calling child has become another user.
 pub fn forget() {
     ANSWERS
         .write()
@@ -81,7 +44,7 @@ pub fn forget() {
     Live::forget();
 }
 
-/// Takes that promise back, for a child in which a test may start threads.
+/// Withdraws that promise, for a child in which a test may start threads.
 pub fn many_threads() {
     ONE_THREAD.store(false, Ordering::Relaxed);
 }
@@ -95,17 +58,12 @@ impl Here {
     #[must_use]
     pub fn asked() -> Vec<(Question, Answer)> {
         let answers = ANSWERS.read().unwrap_or_else(PoisonError::into_inner);
-        let mut asked = Vec::new();
-        for (question, cell) in answers.iter() {
-            if let Some(answer) = cell.get() {
-                asked.push((question.to_string(), *question, answer));
-            }
-        }
-        let asked: Vec<_> = asked.iter().collect();
-        in_order(&asked, |(text, ..)| text)
-            .into_iter()
-            .map(|(_, question, answer)| (*question, (*answer).clone()))
-            .collect()
+        let answered = answers
+            .iter()
+            .filter_map(|(question, cell)| Some((*question, cell.get()?.clone())));
+        let mut asked: Vec<_> = answered.collect();
+        asked.sort_by_cached_key(|(question, _)| question.to_string());
+        asked
     }
 }
 
@@ -129,10 +87,10 @@ fn cell(question: Question) -> Cell {
 
 #[cfg(target_os = "linux")]
 fn answer(question: Question) -> Answer {
-    look(question, &Live)
+    dispatch::answer(question, &Live)
 }
 
-/// Elsewhere only what is not about the kernel can be there.
+/// On other systems only questions that are not about the kernel have answers.
 #[cfg(not(target_os = "linux"))]
 fn answer(question: Question) -> Answer {
     match question {
@@ -144,8 +102,8 @@ fn answer(question: Question) -> Answer {
         | Question::DiskFree
         | Question::Env(_)
         | Question::OptIn(_)
-        | Question::Probe(_) => look(question, &Live),
-        _ => Answer::absent("this is no Linux", "the target's system"),
+        | Question::Probe(_) => dispatch::answer(question, &Live),
+        _ => Answer::absent("not Linux", "compile target"),
     }
 }
 

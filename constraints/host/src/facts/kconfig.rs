@@ -1,4 +1,4 @@
-//! The kernel's configuration, from the first place that has it.
+//! The kernel's configuration, from the first file that has it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::Answer;
 use super::system::{Config, Loaded, System, text, why};
 
 /// The value of a symbol. What the file does not name is not set.
-pub(super) fn look(symbol: &str, system: &dyn System) -> Answer {
+pub(super) fn answer(symbol: &str, system: &dyn System) -> Answer {
     let config = match system.kconfig(&|| load(system)) {
         Ok(config) => config,
         Err(problem) => return Answer::unknown(problem, "the kernel's configuration"),
@@ -42,16 +42,16 @@ fn load(system: &dyn System) -> Loaded {
                         source: place,
                     }));
                 }
-                Ok(_) => problems.push(format!("{place} sets nothing")),
-                Err(problem) => problems.push(format!("{place} is there, but {problem}")),
+                Ok(_) => problems.push(format!("{place} has no CONFIG_ lines")),
+                Err(problem) => problems.push(format!("{place}: {problem}")),
             },
-            Err(error) => problems.push(format!("{place} cannot be looked for: {}", why(&error))),
+            Err(error) => problems.push(format!("{place}: lookup failed: {}", why(&error))),
         }
     }
     if !missing.is_empty() {
-        problems.push(format!("there is no {}", missing.join(", ")));
+        problems.push(format!("not found: {}", missing.join(", ")));
     }
-    Err(format!("it cannot be read: {}", problems.join("; ")))
+    Err(problems.join("; "))
 }
 
 fn read(system: &dyn System, place: &str) -> Result<String, String> {

@@ -13,12 +13,12 @@ mod container;
 mod cpu;
 #[cfg(target_os = "linux")]
 mod device;
+mod dispatch;
 mod distro;
 mod env;
 mod here;
 mod kconfig;
 mod kvm;
-mod look;
 mod module;
 #[cfg(target_os = "linux")]
 mod namespace;
@@ -30,17 +30,17 @@ mod user;
 mod virt;
 
 pub use answer::{Answer, Finding, Host};
+#[cfg(test)]
+pub(crate) use dispatch::answer;
 #[doc(hidden)]
 pub use env::ALLOW;
 pub use here::Here;
 #[doc(hidden)]
 pub use here::{forget, many_threads, one_thread};
-pub(crate) use kvm::judge as judge_kvm;
 #[cfg(test)]
 pub(crate) use kvm::measured as measured_kvm;
+pub(crate) use kvm::verdict as kvm_verdict;
 pub use kvm::{Kvm, kvm};
-#[cfg(test)]
-pub(crate) use look::look;
 #[doc(hidden)]
 pub use probe::panic_text;
 pub use question::{Probe, Question};

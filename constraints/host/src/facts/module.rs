@@ -3,8 +3,8 @@
 use super::Answer;
 use super::system::{System, text, why};
 
-/// Looks among the loaded modules, then among those built in, then at what could be loaded.
-pub(super) fn look(name: &str, system: &dyn System) -> Answer {
+/// Whether a module is loaded, built in, or could be loaded.
+pub(super) fn answer(name: &str, system: &dyn System) -> Answer {
     let name = name.replace('-', "_");
     let sys = format!("/sys/module/{name}");
     let loaded = system.exists(&sys);
@@ -24,7 +24,7 @@ pub(super) fn look(name: &str, system: &dyn System) -> Answer {
         Err(error) => Err(why(&error)),
     };
     if let Err(error) = loaded {
-        return Answer::unknown(format!("it cannot be looked for: {}", why(&error)), sys);
+        return Answer::unknown(format!("lookup failed: {}", why(&error)), sys);
     }
     if !system.exists("/sys/module").unwrap_or(false) {
         return Answer::unknown("there is no /sys/module", "/sys/module");
@@ -32,18 +32,18 @@ pub(super) fn look(name: &str, system: &dyn System) -> Answer {
     // Something built in that has no parameters does not show in /sys/module.
     if let Err(problem) = listed {
         let text = format!(
-            "it is not loaded, and {builtin}, which would tell whether it is built in, cannot be \
-             read: {problem}"
+            "not loaded, and {builtin}, which lists built-in modules, cannot be read: \
+             {problem}"
         );
         return Answer::unknown(text, sys);
     }
     let dep = format!("/lib/modules/{release}/modules.dep");
     match text(system, &dep) {
         Ok(list) if lists(&list, &name) => Answer::absent(
-            format!("it is installed but not loaded: run modprobe {name}"),
+            format!("installed but not loaded; run modprobe {name}"),
             dep,
         ),
-        _ => Answer::absent("it is neither loaded nor built in", sys),
+        _ => Answer::absent("neither loaded nor built in", sys),
     }
 }
 

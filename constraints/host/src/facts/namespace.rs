@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Creates the namespace in a child. In a new user namespace another one is created too: where
 /// an unprivileged one is made without any capability, it is of no use.
-pub(super) fn look(kind: &'static str) -> Answer {
+pub(super) fn answer(kind: &'static str) -> Answer {
     let source = format!("unshare of a {kind} namespace");
     let Some(flag) = flag(kind) else {
         return Answer::unknown(format!("{kind:?} is no kind of namespace"), source);
@@ -98,7 +98,7 @@ mod tests {
     fn every_kind_is_answered_and_this_process_stays_where_it_is() {
         let before = std::fs::read_link("/proc/self/ns/uts").expect("a namespace");
         for kind in crate::constraint::NAMESPACES {
-            let answer = look(kind);
+            let answer = answer(kind);
             let text = match &answer.finding {
                 Finding::Is(text) | Finding::Absent(text) => text,
                 Finding::Unknown(text) => panic!("{kind}: {text}"),

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// # Safety
 ///
 /// This process has one thread, if `one_thread` says so.
-pub(super) unsafe fn look(probe: Probe, one_thread: bool) -> Answer {
+pub(super) unsafe fn answer(probe: Probe, one_thread: bool) -> Answer {
     let ended = if one_thread {
         // SAFETY: this process has one thread.
         unsafe { in_child(probe) }
@@ -145,7 +145,7 @@ mod tests {
             run: || panic!("no {}", "luck"),
         };
         // SAFETY: it is not said that there is one thread.
-        let answer = unsafe { look(probe, false) };
+        let answer = unsafe { answer(probe, false) };
         assert_eq!(
             answer.finding,
             Finding::Unknown("the probe panicked: no luck".into())

@@ -24,7 +24,7 @@ pub(super) fn memory(system: &dyn System) -> Answer {
         .find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     let Some(kib) = kib else {
-        return Answer::unknown("it has no MemAvailable", FILE);
+        return Answer::unknown("no MemAvailable field", FILE);
     };
     let available = kib.saturating_mul(1024);
     match memory_headroom(system) {

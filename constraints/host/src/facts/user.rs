@@ -20,11 +20,11 @@ pub(super) fn namespace(system: &dyn System) -> Answer {
             return Answer::is(format!("uid_map {words}"), "/proc/self/uid_map");
         }
     }
-    Answer::unknown(format!("it cannot be read: {}", why(&error)), NAMESPACE)
+    Answer::unknown(format!("cannot be read: {}", why(&error)), NAMESPACE)
 }
 
-/// Reads the effective set, the last capability that the kernel knows, and what may deny all the
-/// same.
+/// Reads the effective set, the last capability that the kernel has, and what else may deny an
+/// operation.
 pub(super) fn capabilities(system: &dyn System) -> Answer {
     let status = match text(system, STATUS) {
         Ok(status) => status,
@@ -35,10 +35,10 @@ pub(super) fn capabilities(system: &dyn System) -> Answer {
         line.and_then(|rest| rest.strip_prefix(':')).map(str::trim)
     };
     let Some(effective) = field("CapEff") else {
-        return Answer::unknown("it has no CapEff", STATUS);
+        return Answer::unknown("no CapEff field", STATUS);
     };
     if u64::from_str_radix(effective, 16).is_err() {
-        return Answer::unknown(format!("CapEff {effective:?} is no number"), STATUS);
+        return Answer::unknown(format!("CapEff {effective:?} is not a number"), STATUS);
     }
     let mut answer = format!("CapEff {effective}");
     for name in ["NoNewPrivs", "Seccomp"] {

@@ -37,7 +37,7 @@ const DMI: [&str; 3] = [
 ];
 
 /// User mode Linux and Xen say so themselves; then the CPU is asked, then the firmware.
-pub(super) fn look(system: &dyn System) -> Answer {
+pub(super) fn answer(system: &dyn System) -> Answer {
     let cpuinfo = text(system, "/proc/cpuinfo");
     if matches!(&cpuinfo, Ok(info) if info.contains("User Mode Linux")) {
         return Answer::is("uml", "/proc/cpuinfo");

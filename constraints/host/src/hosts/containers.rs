@@ -36,7 +36,7 @@ fn user_namespace() -> MadeUp {
             ("/proc/self/ns/user", "user:[4026532177]"),
             ("/proc/self/ns/pid", "pid:[4026532180]"),
         ],
-        acts: vec![
+        probes: vec![
             (
                 "device /dev/kvm",
                 Finding::Absent(

@@ -76,7 +76,7 @@ fn interpreting() -> MadeUp {
         ],
         links: &[INITIAL_USER, INITIAL_PID],
         signature: "KVMKVMKVM",
-        acts: vec![
+        probes: vec![
             ("kvm", Finding::Is(measured_kvm(34_000_000))),
             (
                 "device /dev/kvm",

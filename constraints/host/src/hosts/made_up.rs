@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use crate::facts::{Answer, Finding, Host, Hypervisor, Question, System, Uname, look};
+use crate::facts::{Answer, Finding, Host, Hypervisor, Question, System, Uname, answer};
 
 /// What the kernel calls its own namespaces.
 pub(super) const INITIAL_USER: (&str, &str) = ("/proc/self/ns/user", "user:[4026531837]");
@@ -32,7 +32,7 @@ pub(super) struct MadeUp {
     pub(super) cpus: usize,
     pub(super) disk_free: u64,
     /// What doing would show, by the question's text.
-    pub(super) acts: Vec<(&'static str, Finding)>,
+    pub(super) probes: Vec<(&'static str, Finding)>,
     pub(super) met: &'static [&'static str],
     pub(super) unmet: &'static [&'static str],
     pub(super) undetermined: &'static [&'static str],
@@ -56,7 +56,7 @@ impl MadeUp {
             cgroup: CGROUP2,
             cpus: 8,
             disk_free: 20 << 30,
-            acts: Vec::new(),
+            probes: Vec::new(),
             met: &[],
             unmet: &[],
             undetermined: &[],
@@ -154,9 +154,9 @@ impl System for MadeUp {
         self.read(path).map_err(|_| "there is no gzip".to_owned())
     }
 
-    fn act(&self, question: Question) -> Answer {
+    fn probe(&self, question: Question) -> Answer {
         let key = question.to_string();
-        let outcome = self.acts.iter().find(|(name, _)| *name == key);
+        let outcome = self.probes.iter().find(|(name, _)| *name == key);
         let unknown = || Finding::Unknown("nobody tried".to_owned());
         Answer::new(
             outcome.map_or_else(unknown, |(_, finding)| finding.clone()),
@@ -167,6 +167,6 @@ impl System for MadeUp {
 
 impl Host for MadeUp {
     fn ask(&self, question: Question) -> Cow<'_, Answer> {
-        Cow::Owned(look(question, self))
+        Cow::Owned(answer(question, self))
     }
 }

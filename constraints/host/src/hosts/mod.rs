@@ -13,7 +13,7 @@ use made_up::MadeUp;
 
 use proptest::prelude::*;
 
-use crate::constraint::{Judgement, Standing, judge, parse};
+use crate::constraint::{Evaluation, Status, evaluate, parse};
 
 /// All of them.
 fn hosts() -> Vec<MadeUp> {
@@ -23,24 +23,24 @@ fn hosts() -> Vec<MadeUp> {
     hosts
 }
 
-fn judged(constraint: &str, host: &MadeUp) -> Judgement {
+fn evaluated(constraint: &str, host: &MadeUp) -> Evaluation {
     let constraints = parse(constraint).unwrap_or_else(|error| panic!("{constraint}: {error}"));
-    judge(&constraints, host)
+    evaluate(&constraints, host)
 }
 
 #[test]
-fn every_host_gives_the_verdicts_that_it_should() {
+fn every_host_has_the_expected_verdicts() {
     for host in hosts() {
         for (expected, constraints) in [
-            (Standing::Met, host.met),
-            (Standing::Unmet, host.unmet),
-            (Standing::Undetermined, host.undetermined),
+            (Status::Met, host.met),
+            (Status::Unmet, host.unmet),
+            (Status::Undetermined, host.undetermined),
         ] {
             for constraint in constraints {
-                let judgement = judged(constraint, &host);
-                let why = crate::reason::join(&judgement.reasons);
+                let evaluation = evaluated(constraint, &host);
+                let why = crate::reason::join(&evaluation.reasons);
                 assert_eq!(
-                    judgement.standing, expected,
+                    evaluation.status, expected,
                     "{}: {constraint}: {why}",
                     host.name
                 );
@@ -51,14 +51,14 @@ fn every_host_gives_the_verdicts_that_it_should() {
 
 /// Every reason as a person reads it.
 #[test]
-fn reasons_read_like_sentences() {
+fn reasons_of_every_host() {
     use std::fmt::Write;
 
     let mut text = String::new();
     for host in hosts() {
         let _ = writeln!(text, "{}", host.name);
         for constraint in host.unmet.iter().chain(host.undetermined) {
-            for reason in judged(constraint, &host).reasons {
+            for reason in evaluated(constraint, &host).reasons {
                 let _ = writeln!(text, "  {reason}");
             }
         }
@@ -68,22 +68,22 @@ fn reasons_read_like_sentences() {
 
 /// Whatever is asked of whatever host, there is a verdict and words for it.
 #[test]
-fn every_example_is_judged_on_every_host() {
+fn every_example_has_a_verdict_on_every_host() {
     for host in hosts() {
         for entry in crate::constraint::TABLE {
             if entry.name == "when" {
                 continue;
             }
-            let judgement = judged(entry.example, &host);
-            let met = judgement.standing == Standing::Met;
+            let evaluation = evaluated(entry.example, &host);
+            let met = evaluation.status == Status::Met;
             assert_eq!(
                 met,
-                judgement.reasons.is_empty(),
+                evaluation.reasons.is_empty(),
                 "{}: {}",
                 host.name,
                 entry.name
             );
-            for reason in judgement.reasons {
+            for reason in evaluation.reasons {
                 assert!(!reason.observed.is_empty(), "{}: {reason}", host.name);
                 assert!(!reason.source.is_empty(), "{}: {reason}", host.name);
             }
@@ -93,7 +93,7 @@ fn every_example_is_judged_on_every_host() {
 
 /// A host of which nothing at all can be read.
 #[test]
-fn nothing_to_read_is_undetermined_and_no_panic() {
+fn an_unreadable_host_is_undetermined() {
     let host = MadeUp {
         uid: 0,
         denied: &["/"],
@@ -114,11 +114,11 @@ fn nothing_to_read_is_undetermined_and_no_panic() {
         "cpu_feature = \"avx2\"",
         "virt = \"none\"",
     ] {
-        let judgement = judged(constraint, &host);
+        let evaluation = evaluated(constraint, &host);
         assert_eq!(
-            judgement.standing,
-            Standing::Undetermined,
-            "{constraint}: {judgement:?}"
+            evaluation.status,
+            Status::Undetermined,
+            "{constraint}: {evaluation:?}"
         );
     }
 }
@@ -145,9 +145,9 @@ proptest! {
                 ..MadeUp::new("noise", "6.1.0", "")
             };
             for entry in crate::constraint::TABLE.iter().filter(|entry| entry.name != "when") {
-                let judgement = judged(entry.example, &host);
-                let met = judgement.standing == Standing::Met;
-                prop_assert_eq!(met, judgement.reasons.is_empty());
+                let evaluation = evaluated(entry.example, &host);
+                let met = evaluation.status == Status::Met;
+                prop_assert_eq!(met, evaluation.reasons.is_empty());
             }
         }
     }

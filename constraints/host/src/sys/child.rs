@@ -48,30 +48,31 @@ impl Drop for AbortOnUnwind {
     }
 }
 
-/// Makes the calling child the leader of its own process group, and mortal.
+/// Makes the calling child the leader of a new process group, and sets PR_SET_PDEATHSIG.
 pub fn become_leader(parent: Pid) {
-    // The parent does the same, so whoever comes first wins and the other's failure is no matter.
+    // The parent does the same; whichever comes second may fail.
     let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
     die_with(parent);
 }
 
-/// Makes the calling child mortal: when its parent dies, it dies too. A change of user undoes this.
+/// Sets PR_SET_PDEATHSIG for the calling child, so that it is killed when its parent dies. A change of
+/// user clears this.
 pub fn die_with(parent: Pid) {
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-    // The parent may have died before the line above; then nobody waits for this process.
+    // The parent may have died before the call above.
     if getppid() != parent {
         leave(1);
     }
 }
 
-/// Leaves at once, running nothing that was registered for the end of the process.
+/// Exits at once, without running exit handlers.
 fn leave(code: i32) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { nix::libc::_exit(code) }
 }
 
-/// How a child that was asked something ended.
+/// How a child that was to answer ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Bounded {
     /// It answered.
@@ -167,8 +168,8 @@ fn receive(from: OwnedFd, deadline: Instant) -> Option<Result<Vec<u8>, ()>> {
 /// How a process ended, in words.
 pub(super) fn ending(status: Option<WaitStatus>) -> String {
     match status {
-        Some(WaitStatus::Signaled(_, signal, _)) => format!("died of {signal}"),
-        Some(WaitStatus::Exited(_, code)) => format!("left with exit code {code}"),
+        Some(WaitStatus::Signaled(_, signal, _)) => format!("was killed by {signal}"),
+        Some(WaitStatus::Exited(_, code)) => format!("exited with code {code}"),
         _ => "ended".to_owned(),
     }
 }
@@ -221,12 +222,12 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_end_is_told_from_an_answer() {
+    fn exit_without_an_answer_is_reported() {
         let died = |how: &str| Ok(Bounded::Died(how.to_owned()));
         let answer = answer_within(AMPLE, |_| {});
-        assert_eq!(answer, died("left with exit code 0"));
+        assert_eq!(answer, died("exited with code 0"));
         let answer = answer_within(AMPLE, |_| leave(7));
-        assert_eq!(answer, died("left with exit code 7"));
+        assert_eq!(answer, died("exited with code 7"));
     }
 
     #[test]

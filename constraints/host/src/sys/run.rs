@@ -20,7 +20,7 @@ use super::file::set_nonblocking;
 use super::pipe::pipe;
 use super::wait::{Child, has_ended, is_readable};
 
-/// What a program prints beyond this is not read.
+/// How much of a program's output is kept.
 const LARGEST: usize = 16 << 20;
 /// As much as a pipe can hold: what was printed by then is read at once, however fast more comes.
 const AT_ONCE: usize = 1 << 20;
@@ -43,7 +43,7 @@ pub enum Ran {
     Stopped,
 }
 
-/// Runs a program without input, with `LC_ALL=C`; the rest is as for [`command_within`].
+/// Runs a program with `LC_ALL=C`, otherwise like [`command_within`].
 pub fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran {
     let mut command = Command::new(program);
     command.args(args).env("LC_ALL", "C");

@@ -63,7 +63,7 @@ mod tests {
     const AMPLE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_result_comes_and_a_panic_is_not_waited_for() {
+    fn a_result_is_returned_and_a_panic_is_none() {
         assert_eq!(
             in_thread_within("a", AMPLE, || 3).expect("a thread"),
             Some(3)
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_end_is_left_alone() {
+    fn a_thread_that_does_not_end_is_abandoned() {
         let forever = || {
             loop {
                 thread::park();

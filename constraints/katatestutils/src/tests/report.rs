@@ -121,7 +121,7 @@ fn mistakes_panic_where_they_are_made() {
     );
     assert!(
         text_of(|| drop(need_kernel_version_lt("version")))
-            .starts_with("\"version\" is no kernel version to ask for: expected")
+            .starts_with("\"version\" is not a kernel version: ")
     );
     assert_eq!(
         text_of(|| drop(need_uid(0, Operator::Lt))),

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::{Home, User, inaccessible, required_paths};
-use crate::constraint::{Judgement, Standing, judge};
+use crate::constraint::{Evaluation, Status, evaluate};
 use crate::facts::{self, Here};
 use crate::harness::threads;
 use crate::reason::Reason;
@@ -19,7 +19,7 @@ use crate::sys::{Bounded, Message, Sends, answer_within};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Evaluates the constraints of tests as a user.
-pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Judgement> {
+pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Evaluation> {
     let failed = |problem: String| {
         let uid = user.uid();
         let reason = Reason::infrastructure(
@@ -41,7 +41,7 @@ pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Judgem
     };
     let work = |send: &Sends<'_>| {
         let parent = nix::unistd::getppid();
-        let judgements: Vec<Judgement> = match user.drop_privileges(parent) {
+        let evaluations: Vec<Evaluation> = match user.drop_privileges(parent) {
             Err(problem) => {
                 let reason = Reason::infrastructure(problem, "setresuid");
                 vec![undetermined(reason); tests.len()]
@@ -52,13 +52,13 @@ pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Judgem
                 match inaccessible(&required) {
                     Some(problem) => vec![unmet(user, &problem); tests.len()],
                     None => {
-                        let judge = |test: &&Test| judge(test.constraints, &Here);
-                        tests.iter().map(judge).collect()
+                        let evaluate = |test: &&Test| evaluate(test.constraints, &Here);
+                        tests.iter().map(evaluate).collect()
                     }
                 }
             }
         };
-        let lines: String = judgements.iter().map(encode).collect();
+        let lines: String = evaluations.iter().map(encode).collect();
         send(lines.as_bytes());
         // By way of exit hooks, which write coverage counters.
         std::process::exit(0);
@@ -67,7 +67,7 @@ pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Judgem
     let answer = unsafe { answer_within(limit, work) };
     match answer {
         Ok(Bounded::Answer(bytes)) => decode(&bytes)
-            .filter(|judgements| judgements.len() == tests.len())
+            .filter(|evaluations| evaluations.len() == tests.len())
             .unwrap_or_else(|| failed("the reply of the child is truncated".to_owned())),
         Ok(Bounded::Died(how)) => failed(format!("the child {how}")),
         Ok(Bounded::TooLate) => failed(format!("no reply within {} s", limit.as_secs())),
@@ -76,21 +76,21 @@ pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Judgem
 }
 
 /// The verdict on a test whose user cannot be looked up.
-pub(in crate::harness) fn unknown_user(problem: String) -> Judgement {
+pub(in crate::harness) fn unknown_user(problem: String) -> Evaluation {
     undetermined(Reason::infrastructure(problem, "user database"))
 }
 
-fn undetermined(reason: Reason) -> Judgement {
-    Judgement {
-        standing: Standing::Undetermined,
+fn undetermined(reason: Reason) -> Evaluation {
+    Evaluation {
+        status: Status::Undetermined,
         reasons: vec![reason],
     }
 }
 
-fn unmet(user: User, problem: &str) -> Judgement {
+fn unmet(user: User, problem: &str) -> Evaluation {
     let observed = format!("uid {} {problem}", user.uid());
-    Judgement {
-        standing: Standing::Unmet,
+    Evaluation {
+        status: Status::Unmet,
         reasons: vec![Reason::constraint(
             "non_root",
             observed,
@@ -99,41 +99,41 @@ fn unmet(user: User, problem: &str) -> Judgement {
     }
 }
 
-/// The kind of the message about a reason of the judgement before it.
+/// The kind of the message about a reason of the evaluation before it.
 const REASON: &str = "reason";
 
-fn encode(judgement: &Judgement) -> String {
-    let kind = match judgement.standing {
-        Standing::Met => "met",
-        Standing::Unmet => "unmet",
-        Standing::Undetermined => "undetermined",
+fn encode(evaluation: &Evaluation) -> String {
+    let kind = match evaluation.status {
+        Status::Met => "met",
+        Status::Unmet => "unmet",
+        Status::Undetermined => "undetermined",
     };
-    let reasons = judgement.reasons.iter();
+    let reasons = evaluation.reasons.iter();
     let reasons = reasons.map(|reason| Message::with_reason(REASON, reason).encode());
     std::iter::once(Message::new(kind, &[]).encode())
         .chain(reasons)
         .collect()
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<Judgement>> {
-    let mut judgements: Vec<Judgement> = Vec::new();
+fn decode(bytes: &[u8]) -> Option<Vec<Evaluation>> {
+    let mut evaluations: Vec<Evaluation> = Vec::new();
     for message in Message::decode_all(bytes)? {
-        let standing = match message.kind.as_str() {
+        let status = match message.kind.as_str() {
             REASON => {
-                judgements.last_mut()?.reasons.push(message.reason()?);
+                evaluations.last_mut()?.reasons.push(message.reason()?);
                 continue;
             }
-            "met" => Standing::Met,
-            "unmet" => Standing::Unmet,
-            "undetermined" => Standing::Undetermined,
+            "met" => Status::Met,
+            "unmet" => Status::Unmet,
+            "undetermined" => Status::Undetermined,
             _ => return None,
         };
-        judgements.push(Judgement {
-            standing,
+        evaluations.push(Evaluation {
+            status,
             reasons: Vec::new(),
         });
     }
-    Some(judgements)
+    Some(evaluations)
 }
 
 #[cfg(test)]
@@ -145,19 +145,19 @@ mod tests {
     #[test]
     fn judgements_are_read_back() {
         let reason = |text: &str| Reason::constraint(text, "a\tb\n", "c");
-        let judgements = vec![
-            Judgement {
-                standing: Standing::Met,
+        let evaluations = vec![
+            Evaluation {
+                status: Status::Met,
                 reasons: Vec::new(),
             },
-            Judgement {
-                standing: Standing::Unmet,
+            Evaluation {
+                status: Status::Unmet,
                 reasons: vec![reason("x"), Reason::infrastructure("y", "z")],
             },
             undetermined(reason("y").with_alternatives(vec!["a".to_owned(), "b".to_owned()])),
         ];
-        let lines: String = judgements.iter().map(encode).collect();
-        assert_eq!(decode(lines.as_bytes()), Some(judgements));
+        let lines: String = evaluations.iter().map(encode).collect();
+        assert_eq!(decode(lines.as_bytes()), Some(evaluations));
         for bad in [
             &lines.as_bytes()[..lines.len() - 1],
             b"other\n",

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Pid, Uid, geteuid};
 
-use crate::constraint::{Atom, Constraint};
+use crate::constraint::Constraint;
 use crate::registry::Test;
 use crate::sys::{die_with, may_execute};
 
@@ -47,14 +47,11 @@ impl User {
 
     /// The user that a test gets wherever the process is root's. A uid comes before `non_root`.
     pub(super) fn wanted(test: &Test) -> Result<Option<Self>, String> {
-        let uid = test.constraints.iter().find_map(|need| match need {
-            Constraint::Atom(Atom::Uid(uid)) if *uid != 0 => Some(*uid),
-            _ => None,
-        });
-        let is_non_root = |need| matches!(need, &Constraint::Atom(Atom::NonRoot));
+        let mut uids = test.constraints.iter().filter_map(Constraint::required_uid);
+        let uid = uids.find(|uid| *uid != 0);
         let account = match uid {
             Some(uid) => Account::of(Uid::from_raw(uid), None),
-            None if test.constraints.iter().any(is_non_root) => {
+            None if test.constraints.iter().any(Constraint::is_non_root) => {
                 let (uid, gid) = unprivileged();
                 Account::of(uid, Some(gid))
             }

@@ -9,7 +9,7 @@
 
 use super::recorded::is_open;
 use super::speed::steps_per_ms;
-use crate::constraint::Standing;
+use crate::constraint::Status;
 use crate::facts::{Answer, Finding, Here, Question};
 use crate::harness::plan::{Evaluated, Plan};
 use crate::json::Object;
@@ -41,29 +41,29 @@ fn binary(id: &str) -> String {
 }
 
 fn line(plan: &Plan, test: &Test, evaluated: Option<&Evaluated>) -> String {
-    let standing = evaluated.map(|evaluated| evaluated.judgement.standing);
-    let word = match standing {
+    let status = evaluated.map(|evaluated| evaluated.evaluation.status);
+    let word = match status {
         None => "ignored",
-        Some(Standing::Met) => "met",
-        Some(Standing::Unmet) => "unmet",
-        Some(Standing::Undetermined) => "undetermined",
+        Some(Status::Met) => "met",
+        Some(Status::Unmet) => "unmet",
+        Some(Status::Undetermined) => "undetermined",
     };
     let recorded = plan.contract.recorded.as_ref();
-    let open = recorded.zip(standing);
+    let open = recorded.zip(status);
     let constraints: Vec<String> = test.constraints.iter().map(ToString::to_string).collect();
     let mut line = Object::new();
     line.text("test", test.name());
     line.text("verdict", word);
     line.boolean(
         "open",
-        open.is_some_and(|(host, standing)| is_open(test, host, standing)),
+        open.is_some_and(|(host, status)| is_open(test, host, status)),
     );
     match evaluated.and_then(|evaluated| evaluated.user) {
         Some(user) => line.integer("as_uid", u64::from(user.uid())),
         None => line.text_or_null("as_uid", None),
     }
     line.text("needs", &constraints.join(", "));
-    let reasons = evaluated.map_or(&[][..], |evaluated| &evaluated.judgement.reasons);
+    let reasons = evaluated.map_or(&[][..], |evaluated| &evaluated.evaluation.reasons);
     line.objects("reasons", reasons, write_reason);
     line.text_or_null("issue", test.issue);
     line.text_or_null("reason", test.reason);

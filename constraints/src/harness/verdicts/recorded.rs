@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::constraint::{Constraint, Standing, judge};
+use crate::constraint::{self, Constraint, Status};
 use crate::contract::Recorded;
 use crate::facts::{Answer, Finding, Host, Question};
 use crate::harness::plan::Evaluated;
@@ -11,15 +11,15 @@ use crate::registry::Test;
 
 /// Evaluates a test. Where root recorded the host, a test that needs another user gets one.
 pub(in crate::harness) fn evaluate(test: &Test, host: &Recorded) -> Evaluated {
-    let (user, judgement) = match user(test, host) {
+    let (user, evaluation) = match user(test, host) {
         Err(problem) => (None, unknown_user(problem)),
-        Ok(None) => (None, judge(test.constraints, host)),
+        Ok(None) => (None, constraint::evaluate(test.constraints, host)),
         Ok(Some(user)) => {
-            let judgement = judge(test.constraints, &AsUser { host, user });
-            (Some(user), judgement)
+            let evaluation = constraint::evaluate(test.constraints, &AsUser { host, user });
+            (Some(user), evaluation)
         }
     };
-    Evaluated { user, judgement }
+    Evaluated { user, evaluation }
 }
 
 fn user(test: &Test, host: &Recorded) -> Result<Option<User>, String> {
@@ -30,16 +30,16 @@ fn user(test: &Test, host: &Recorded) -> Result<Option<User>, String> {
 
 /// Whether an undetermined verdict rests on facts that were not recorded, so that the host itself may
 /// give another.
-pub(super) fn is_open(test: &Test, host: &Recorded, standing: Standing) -> bool {
-    if standing != Standing::Undetermined {
+pub(super) fn is_open(test: &Test, host: &Recorded, status: Status) -> bool {
+    if status != Status::Undetermined {
         return false;
     }
     let rests_on_missing = |host: &dyn Host, missing: &dyn Fn() -> usize| {
         let atoms = test.constraints.iter().flat_map(atoms);
         let mut undetermined = atoms.map(|atom| {
             let before = missing();
-            let standing = judge(std::slice::from_ref(atom), host).standing;
-            standing == Standing::Undetermined && missing() > before
+            let status = constraint::evaluate(std::slice::from_ref(atom), host).status;
+            status == Status::Undetermined && missing() > before
         });
         undetermined.any(|is_missing| is_missing)
     };

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::recorded::{evaluate, is_open};
-use crate::constraint::Standing;
+use crate::constraint::Status;
 use crate::contract::Recorded;
 use crate::harness::plan::Plan;
 use crate::reason::join;
@@ -14,20 +14,20 @@ pub(in crate::harness) fn list(plan: &Plan, tests: &[&'static Test], host: &Reco
     let mut text = String::new();
     let mut counts = [0; 4];
     for test in &plan.select(tests).tests {
-        let judgement = evaluate(test, host).judgement;
-        let (kind, word) = match judgement.standing {
-            Standing::Met => (0, "met"),
-            Standing::Unmet => (1, "unmet"),
-            standing @ Standing::Undetermined if is_open(test, host, standing) => (2, "?"),
-            Standing::Undetermined => (3, "undetermined"),
+        let evaluation = evaluate(test, host).evaluation;
+        let (kind, word) = match evaluation.status {
+            Status::Met => (0, "met"),
+            Status::Unmet => (1, "unmet"),
+            status @ Status::Undetermined if is_open(test, host, status) => (2, "?"),
+            Status::Undetermined => (3, "undetermined"),
         };
         counts[kind] += 1;
-        let comma = if judgement.reasons.is_empty() {
+        let comma = if evaluation.reasons.is_empty() {
             ""
         } else {
             ", "
         };
-        let reasons = join(&judgement.reasons).replace('\n', " ");
+        let reasons = join(&evaluation.reasons).replace('\n', " ");
         let _ = writeln!(text, "{}: {word}{comma}{reasons}", test.name());
     }
     let [met, unmet, missing, undetermined] = counts;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
-use kata_test::constraint::{Constraint, Standing, judge, parse};
+use kata_test::constraint::{Constraint, Status, evaluate, parse};
 use kata_test::facts::{Answer, Finding, Here, Host, Question};
 use serde_json::{Value, json};
 
@@ -44,9 +44,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             println!("{verdict}");
         }
     }
-    let met = verdicts
-        .iter()
-        .all(|judged| judged.standing == Standing::Met);
+    let met = verdicts.iter().all(|judged| judged.status == Status::Met);
     Ok(if met {
         ExitCode::SUCCESS
     } else {
@@ -57,25 +55,25 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// A constraint, and where it stands here.
 struct Judged {
     constraint: String,
-    standing: Standing,
+    status: Status,
     reasons: Vec<kata_test::Reason>,
 }
 
 impl Judged {
     fn of(constraint: Constraint) -> Self {
-        let judgement = judge(&[constraint], &Here);
+        let evaluation = evaluate(&[constraint], &Here);
         Self {
             constraint: constraint.to_string(),
-            standing: judgement.standing,
-            reasons: judgement.reasons,
+            status: evaluation.status,
+            reasons: evaluation.reasons,
         }
     }
 
     fn word(&self) -> &'static str {
-        match self.standing {
-            Standing::Met => "met",
-            Standing::Unmet => "unmet",
-            Standing::Undetermined => "undetermined",
+        match self.status {
+            Status::Met => "met",
+            Status::Unmet => "unmet",
+            Status::Undetermined => "undetermined",
         }
     }
 }

@@ -1,17 +1,186 @@
 //! Kernel versions: the requirement sets the precision.
 //!
-//! `kernel_ge = "6.1"` compares two components of the running kernel, whatever the third is and
-//! whatever a distribution appended. A suffix counts only if the requirement states one. Semver's
-//! own rule, by which `6.1.0-18-amd64` is a pre-release older than `6.1.0`, is wrong for kernels.
+//! `kernel_ge = "6.1"` compares two numbers of the running kernel, whatever the third is and whatever
+//! a distribution appended. A suffix counts only if the requirement states one. Semver's own rule, by
+//! which `6.1.0-18-amd64` is a pre-release older than `6.1.0`, is wrong for kernels.
 
-mod compare;
-mod range;
-mod release;
-mod requirement;
+use std::cmp::Ordering;
 
-pub use super::operator::Operator;
-pub(crate) use compare::compare;
-pub use range::Range;
-pub(crate) use range::{Span, span_of};
-pub(crate) use release::Release;
-pub use requirement::Requirement;
+use super::text::number;
+use super::version::Version;
+
+/// A kernel's release as uname(2) returns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Release<'a> {
+    /// Major, minor, patch; a missing patch level is 0.
+    numbers: [u64; 3],
+    /// The `N` of a `-rcN`.
+    candidate: Option<u64>,
+    /// All that follows the numbers.
+    suffix: &'a str,
+}
+
+impl<'a> Release<'a> {
+    /// Parses a release; `None` if it does not begin with two numbers.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let (major, rest) = leading(text)?;
+        let (minor, rest) = leading(rest.strip_prefix('.')?)?;
+        let patch = rest.strip_prefix('.').and_then(leading);
+        let (patch, suffix) = patch.unwrap_or((0, rest));
+        let candidate = suffix.strip_prefix("-rc").and_then(leading);
+        Some(Self {
+            numbers: [major, minor, patch],
+            candidate: candidate.map(|(number, _)| number),
+            suffix,
+        })
+    }
+
+    /// Compares with a required version as far as that is stated; `None` where the suffixes of two
+    /// vendors are not comparable.
+    pub(crate) fn compare(&self, required: &Version) -> Option<Ordering> {
+        // A version with a suffix means all three numbers: 6.8-rc4 is the candidate of 6.8.0.
+        let all = required.candidate.is_some() || !required.is_plain();
+        let precision = if all { 3 } else { required.stated };
+        match self.numbers[..precision].cmp(&required.numbers[..precision]) {
+            Ordering::Equal => {}
+            unequal => return Some(unequal),
+        }
+        if let Some(candidate) = required.candidate {
+            // A release is newer than all of its candidates.
+            return Some(self.candidate.unwrap_or(u64::MAX).cmp(&candidate));
+        }
+        compare_rest(self.suffix, required.suffix())
+    }
+}
+
+/// The leading number, and what follows it.
+fn leading(text: &str) -> Option<(u64, &str)> {
+    let (value, end) = number(text.as_bytes(), 0)?;
+    (end > 0).then(|| (value, &text[end..]))
+}
+
+/// Compares further components, then the suffix, as far as the requirement states them.
+fn compare_rest(running: &str, required: &str) -> Option<Ordering> {
+    let (running_dots, running) = dotted(running);
+    let (required_dots, required) = dotted(required);
+    for (index, required) in required_dots.iter().enumerate() {
+        let running = running_dots.get(index).copied().unwrap_or("0");
+        match compare_digits(running, required) {
+            Ordering::Equal => {}
+            unequal => return Some(unequal),
+        }
+    }
+    if required.is_empty() {
+        Some(Ordering::Equal)
+    } else {
+        compare_suffix(running, required)
+    }
+}
+
+/// The leading `.1.2.3` as numbers, and what follows.
+fn dotted(mut text: &str) -> (Vec<&str>, &str) {
+    let mut numbers = Vec::new();
+    while let Some(rest) = text.strip_prefix('.') {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        if end == 0 {
+            break;
+        }
+        numbers.push(&rest[..end]);
+        text = &rest[end..];
+    }
+    (numbers, text)
+}
+
+/// Compares two distribution suffixes field by field, each the way rpm compares.
+///
+/// The words that open the fields (`aws`, `fc`, `amd64`) name a vendor or a flavour. Two different
+/// ones count in different series, and no order between these means anything.
+fn compare_suffix(running: &str, required: &str) -> Option<Ordering> {
+    let fields = |text| str::split(text, '-').filter(|field: &&str| !field.is_empty());
+    let running: Vec<Vec<Segment<'_>>> = fields(running).map(segments).collect();
+    let required: Vec<Vec<Segment<'_>>> = fields(required).map(segments).collect();
+    for (index, required) in required.iter().enumerate() {
+        let word = required.first().and_then(Segment::word);
+        match running.get(index) {
+            Some(running) if running.first().and_then(Segment::word) != word => return None,
+            None if index == 0 || word.is_some() => return None,
+            _ => {}
+        }
+    }
+    for (index, required) in required.iter().enumerate() {
+        let running = running.get(index).map_or(&[][..], Vec::as_slice);
+        match compare_segments(running, required)? {
+            Ordering::Equal => {}
+            unequal => return Some(unequal),
+        }
+    }
+    Some(Ordering::Equal)
+}
+
+/// A run of digits or of letters.
+#[derive(Clone, Copy)]
+enum Segment<'a> {
+    Number(&'a str),
+    Word(&'a str),
+}
+
+impl<'a> Segment<'a> {
+    fn word(&self) -> Option<&'a str> {
+        match self {
+            Self::Number(_) => None,
+            Self::Word(word) => Some(word),
+        }
+    }
+}
+
+fn segments(field: &str) -> Vec<Segment<'_>> {
+    let mut segments = Vec::new();
+    let mut rest = field;
+    while let Some(first) = rest.chars().next() {
+        let digits = first.is_ascii_digit();
+        if !digits && !first.is_alphanumeric() {
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let same = |c: char| c.is_ascii_digit() == digits && (digits || c.is_alphanumeric());
+        let end = rest.find(|c| !same(c)).unwrap_or(rest.len());
+        let (segment, tail) = rest.split_at(end);
+        segments.push(if digits {
+            Segment::Number(segment)
+        } else {
+            Segment::Word(segment)
+        });
+        rest = tail;
+    }
+    segments
+}
+
+/// rpm's rule for the stated segments: numbers by value, a number is newer than a word, and what
+/// the running side lacks counts as 0. Different words in one place are different vendors.
+fn compare_segments(running: &[Segment<'_>], required: &[Segment<'_>]) -> Option<Ordering> {
+    for (index, required) in required.iter().enumerate() {
+        let ordering = match (running.get(index), required) {
+            (Some(Segment::Number(a)), Segment::Number(b)) => compare_digits(a, b),
+            (Some(Segment::Word(a)), Segment::Word(b)) if a == b => Ordering::Equal,
+            (Some(Segment::Number(_)), Segment::Word(_)) => Ordering::Greater,
+            (Some(Segment::Word(_)), Segment::Number(_)) => Ordering::Less,
+            (None, Segment::Number(b)) => compare_digits("0", b),
+            (Some(Segment::Word(_)) | None, Segment::Word(_)) => return None,
+        };
+        if ordering.is_ne() {
+            return Some(ordering);
+        }
+    }
+    Some(Ordering::Equal)
+}
+
+/// Compares digits by value, of any length.
+fn compare_digits(a: &str, b: &str) -> Ordering {
+    let (a, b) = (a.trim_start_matches('0'), b.trim_start_matches('0'));
+    a.len().cmp(&b.len()).then_with(|| a.cmp(b))
+}
+
+#[cfg(test)]
+mod tests;

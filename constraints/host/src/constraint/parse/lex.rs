@@ -1,6 +1,6 @@
-//! The words of the grammar.
+//! The tokens of the grammar.
 
-/// One word.
+/// A token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
     Name(&'a str),
@@ -13,7 +13,7 @@ pub(super) enum Token<'a> {
     End,
 }
 
-/// Cuts a text into words.
+/// Splits a text into tokens.
 #[derive(Clone)]
 pub(super) struct Lexer<'a> {
     text: &'a str,
@@ -25,7 +25,7 @@ impl<'a> Lexer<'a> {
         Self { text, at: 0 }
     }
 
-    /// The next word and where it begins.
+    /// The next token and its offset.
     pub(super) fn next(&mut self) -> Result<(Token<'a>, usize), (String, usize)> {
         let rest = self.text[self.at..].trim_start();
         let at = self.text.len() - rest.len();
@@ -41,13 +41,10 @@ impl<'a> Lexer<'a> {
             ')' => (Token::Close, 1),
             '"' => {
                 let Some(length) = rest[1..].find('"') else {
-                    return Err(("this text has no closing quote".into(), at));
+                    return Err(("unterminated string".into(), at));
                 };
                 if rest[1..=length].contains('\\') {
-                    return Err((
-                        "a text here has no escapes: write it without `\\`".into(),
-                        at,
-                    ));
+                    return Err(("escapes are not supported in strings".into(), at));
                 }
                 (Token::Text(&rest[1..=length]), length + 2)
             }
@@ -56,20 +53,20 @@ impl<'a> Lexer<'a> {
                 let digits = rest[..length].replace('_', "");
                 match digits.parse() {
                     Ok(number) => (Token::Number(number), length),
-                    Err(_) => return Err(("this number is too large".into(), at)),
+                    Err(_) => return Err(("number too large".into(), at)),
                 }
             }
             'a'..='z' | 'A'..='Z' | '_' => {
                 let length = run(|c| c.is_ascii_alphanumeric() || c == '_');
                 (Token::Name(&rest[..length]), length)
             }
-            other => return Err((format!("{other:?} has no place here"), at)),
+            other => return Err((format!("unexpected character {other:?}"), at)),
         };
         self.at = at + length;
         Ok((token, at))
     }
 
-    /// The next word, which stays the next.
+    /// The next token, without consuming it.
     pub(super) fn peek(&self) -> Result<Token<'a>, (String, usize)> {
         self.clone().next().map(|(token, _)| token)
     }

@@ -1,4 +1,4 @@
-//! The attribute's grammar, read at run time: contracts, allowances, recorded needs.
+//! The attribute's grammar, parsed at run time: contracts, allowances, recorded requirements.
 //!
 //! The names, and what each makes of its value, come from the same table as the constructors.
 
@@ -7,9 +7,9 @@ mod lex;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::nearest::nearest;
+use super::suggest::nearest;
 use super::table::{Build, METADATA, NAMES, TABLE};
-use super::{Constraint, Entry};
+use super::{Atom, Constraint, Entry};
 use crate::names::Names;
 use lex::{Lexer, Token};
 
@@ -18,7 +18,7 @@ const DEEPEST: usize = 32;
 /// What groups constraints.
 const LISTS: [&str; 3] = ["all", "any", "not"];
 
-/// Why a text is no list of constraints.
+/// Why a text cannot be parsed as constraints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
     message: String,
@@ -48,14 +48,14 @@ impl fmt::Display for ParseError {
 
 impl std::error::Error for ParseError {}
 
-/// Reads constraints as they stand in the attribute: `root, kernel_ge = "6.1", any(kvm, not(root))`.
+/// Parses constraints in the attribute's grammar: `root, kernel_ge = "6.1", any(kvm, not(root))`.
 ///
 /// `when` is not possible here, since a text cannot name a function. The values are kept for the
 /// life of the process, each once.
 ///
 /// # Errors
 ///
-/// The first problem and where it is; for a name that does not exist, the nearest that does.
+/// The first problem with its position; for an unknown name, a suggestion.
 pub fn parse(text: &str) -> Result<Vec<Constraint>, ParseError> {
     let mut parser = Parser {
         lexer: Lexer::new(text),
@@ -80,7 +80,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    /// Reads up to the closing bracket, or up to the end where there was none to open.
+    /// Parses up to the closing bracket, or to the end if none was opened.
     fn list(&mut self, opened: Option<usize>, depth: usize) -> Result<Vec<Constraint>, Problem> {
         let mut list = Vec::new();
         loop {
@@ -88,17 +88,17 @@ impl Parser<'_> {
             match (token, opened) {
                 (Token::End, None) | (Token::Close, Some(_)) => return Ok(list),
                 (Token::End, Some(opened)) => {
-                    return Err(("this bracket is not closed".into(), opened));
+                    return Err(("unclosed bracket".into(), opened));
                 }
                 (Token::Name(name), _) => list.push(self.constraint(name, at, depth)?),
-                _ => return Err(("expected the name of a constraint".into(), at)),
+                _ => return Err(("expected a constraint name".into(), at)),
             }
             let (token, at) = self.lexer.next()?;
             match (token, opened) {
                 (Token::Comma, _) => {}
                 (Token::End, None) | (Token::Close, Some(_)) => return Ok(list),
                 (Token::End, Some(opened)) => {
-                    return Err(("this bracket is not closed".into(), opened));
+                    return Err(("unclosed bracket".into(), opened));
                 }
                 _ => return Err(("expected `,`".into(), at)),
             }
@@ -130,7 +130,7 @@ impl Parser<'_> {
         };
         let list = self.list(Some(opened), depth + 1)?;
         match (name, &list[..]) {
-            (_, []) => Err((format!("`{name}()` has nothing in it"), at)),
+            (_, []) => Err((format!("`{name}()` is empty"), at)),
             ("not", [one]) => Ok(Constraint::Not(Box::leak(Box::new(*one)))),
             ("not", _) => Err((
                 "`not` takes one constraint: write `not(all(…))` or `not(any(…))`".into(),
@@ -160,7 +160,7 @@ impl Parser<'_> {
             match self.lexer.next()? {
                 (Token::Comma, _) => {}
                 (Token::Close, _) => break,
-                (Token::End, _) => return Err(("this bracket is not closed".into(), opened)),
+                (Token::End, _) => return Err(("unclosed bracket".into(), opened)),
                 (_, at) => return Err(("expected `,`".into(), at)),
             }
         }
@@ -179,25 +179,25 @@ fn entry(name: &str) -> Result<&'static Entry, String> {
         return Err(format!("`{name}` is metadata of a test, not a constraint"));
     }
     let meant = suggest(name).map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
-    Err(format!("no constraint is called `{name}`{meant}"))
+    Err(format!("unknown constraint `{name}`{meant}"))
 }
 
-/// Makes a constraint of a row and what stands behind its `=`; nothing is `Token::End`.
+/// Makes a constraint of a row and the value after its `=`; `Token::End` if there is none.
 fn value(entry: &Entry, value: Token<'_>) -> Result<Constraint, String> {
     let name = entry.name;
     let accept = |atom: Result<_, &str>| {
-        atom.map(Constraint::Atom)
+        atom.map(|kind| Constraint::Atom(Atom(kind)))
             .map_err(|problem| format!("`{name}`: {problem}"))
     };
     match (entry.build, value) {
-        (Build::Flag(atom), Token::End) => Ok(Constraint::Atom(atom)),
+        (Build::Flag(atom), Token::End) => Ok(Constraint::Atom(Atom(atom))),
         (Build::Flag(_), _) => Err(format!("`{name}` takes no value")),
         (Build::Text(make), Token::Text(text)) => accept(make(keep(text))),
-        (Build::Text(_), _) => Err(format!("`{name}` needs a text: `{}`", entry.example)),
+        (Build::Text(_), _) => Err(format!("`{name}` takes a string: `{}`", entry.example)),
         (Build::Number(make), Token::Number(number)) => accept(make(number)),
-        (Build::Number(_), _) => Err(format!("`{name}` needs a number: `{}`", entry.example)),
+        (Build::Number(_), _) => Err(format!("`{name}` takes a number: `{}`", entry.example)),
         (Build::Function, _) => Err(format!(
-            "`{name}` names a function, which only an attribute can"
+            "`{name}` takes a function, which only the attribute accepts"
         )),
     }
 }

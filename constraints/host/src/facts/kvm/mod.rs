@@ -54,7 +54,7 @@ impl Kvm {
 /// Returns whether KVM is worth using here. Measured once a process, for at most three seconds.
 #[must_use]
 pub fn kvm() -> Kvm {
-    let verdict = judge(Here.ask(Question::Kvm).into_owned());
+    let verdict = verdict(Here.ask(Question::Kvm).into_owned());
     Kvm {
         usable: matches!(verdict, Verdict::Met(_)),
         reason: verdict.evidence().to_string(),
@@ -66,8 +66,8 @@ pub(crate) fn measured(nanoseconds: u64) -> String {
     format!("{ITERATIONS} iterations in {nanoseconds} ns")
 }
 
-/// Judges a measured answer by its speed.
-pub(crate) fn judge(answer: Answer) -> Verdict {
+/// The verdict on a measured answer, by its speed.
+pub(crate) fn verdict(answer: Answer) -> Verdict {
     let Answer { finding, source } = answer;
     let text = match finding {
         Finding::Is(text) => text,
@@ -75,7 +75,7 @@ pub(crate) fn judge(answer: Answer) -> Verdict {
         Finding::Unknown(observed) => return Verdict::undetermined(observed, source),
     };
     let Some((iterations, nanoseconds)) = parse(&text) else {
-        return Verdict::undetermined(format!("{text:?} is no measurement"), source);
+        return Verdict::undetermined(format!("{text:?} is not a measurement"), source);
     };
     let each = nanoseconds / iterations;
     let took = nanoseconds as f64 / 1e6;
@@ -99,7 +99,7 @@ fn parse(text: &str) -> Option<(u64, u64)> {
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(super) fn look() -> Answer {
+pub(super) fn answer() -> Answer {
     use crate::sys::{Bounded, answer_within};
 
     // SAFETY: the child makes system calls only.
@@ -126,7 +126,7 @@ pub(super) fn look() -> Answer {
 }
 
 #[cfg(all(target_os = "linux", not(target_arch = "x86_64")))]
-pub(super) fn look() -> Answer {
+pub(super) fn answer() -> Answer {
     let finding = match std::fs::OpenOptions::new()
         .read(true)
         .write(true)
@@ -139,7 +139,7 @@ pub(super) fn look() -> Answer {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn look() -> Answer {
+pub(super) fn answer() -> Answer {
     Answer::new(
         Finding::Absent("KVM is a part of Linux".to_owned()),
         "the target's system",
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn the_speed_decides() {
-        let judged = |finding| judge(Answer::new(finding, SOURCE));
-        let at = |each: u64| judged(Finding::Is(measured(u64::from(ITERATIONS) * each)));
+        let of = |finding| verdict(Answer::new(finding, SOURCE));
+        let at = |each: u64| of(Finding::Is(measured(u64::from(ITERATIONS) * each)));
         assert!(matches!(at(1), Verdict::Met(_)));
         assert!(matches!(at(SLOWEST), Verdict::Met(_)));
         let Verdict::Unmet(evidence) = at(SLOWEST + 1) else {
@@ -180,9 +180,9 @@ mod tests {
              about 1)"
         );
         let text = || "fast".to_owned();
-        assert!(matches!(judged(Finding::Absent(text())), Verdict::Unmet(_)));
+        assert!(matches!(of(Finding::Absent(text())), Verdict::Unmet(_)));
         for undetermined in [Finding::Unknown(text()), Finding::Is(text())] {
-            assert!(matches!(judged(undetermined), Verdict::Undetermined(_)));
+            assert!(matches!(of(undetermined), Verdict::Undetermined(_)));
         }
     }
 
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn the_real_probe_says_why() {
         let start = std::time::Instant::now();
-        let finding = look().finding;
+        let finding = answer().finding;
         let took = start.elapsed();
         assert!(took < LIMIT + Duration::from_secs(2), "{took:?}");
         let opened = std::fs::OpenOptions::new()

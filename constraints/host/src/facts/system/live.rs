@@ -114,17 +114,17 @@ impl System for Live {
         }
     }
 
-    fn act(&self, question: Question) -> Answer {
+    fn probe(&self, question: Question) -> Answer {
         match question {
-            Question::Kvm => kvm::look(),
-            Question::Command(name) => command::look(name),
+            Question::Kvm => kvm::answer(),
+            Question::Command(name) => command::answer(name),
             Question::CommandVersion(name) => command::version(name),
             #[cfg(target_os = "linux")]
-            Question::Device(path) => device::look(path),
+            Question::Device(path) => device::answer(path),
             #[cfg(target_os = "linux")]
-            Question::Namespace(kind) => namespace::look(kind),
+            Question::Namespace(kind) => namespace::answer(kind),
             // SAFETY: whoever called `one_thread` has promised so.
-            Question::Probe(user) => unsafe { probe::look(user, has_one_thread()) },
+            Question::Probe(user) => unsafe { probe::answer(user, has_one_thread()) },
             other => Answer::unknown("nothing is done to answer this", other.to_string()),
         }
     }

@@ -42,7 +42,7 @@ pub(crate) struct Config {
 /// A configuration that every question about a host shares, or why there is none.
 pub(crate) type Loaded = Result<Arc<Config>, String>;
 
-/// A host as far as facts look at it.
+/// The part of a host that facts are read from.
 pub(crate) trait System {
     /// A file's bytes, up to some megabytes.
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;
@@ -72,15 +72,15 @@ pub(crate) trait System {
     }
     /// Decompresses a gzip file.
     fn gunzip(&self, path: &str) -> Result<Vec<u8>, String>;
-    /// Answers what only doing shows: running, opening, creating.
-    fn act(&self, question: Question) -> Answer;
+    /// Answers a question by an active check: running, opening, creating.
+    fn probe(&self, question: Question) -> Answer;
 }
 
 /// A file as text, whatever its encoding.
 pub(super) fn text(system: &dyn System, path: &str) -> Result<String, String> {
     match system.read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) => Err(format!("it cannot be read: {}", why(&error))),
+        Err(error) => Err(format!("cannot be read: {}", why(&error))),
     }
 }
 

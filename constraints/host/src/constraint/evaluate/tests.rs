@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::*;
+use crate::constraint::atom::{Atom, Kind};
 use crate::constraint::{command, kernel_ge, kernel_lt, kvm, non_root, root};
 use crate::facts::{Answer, Finding, Question};
 
@@ -30,20 +31,20 @@ const DEBIAN: MadeUp = MadeUp {
     kvm: Finding::Absent(String::new()),
 };
 
-fn standing(constraints: &[Constraint]) -> (Standing, String) {
-    let judgement = judge(constraints, &DEBIAN);
-    (judgement.standing, crate::reason::join(&judgement.reasons))
+fn status(constraints: &[Constraint]) -> (Status, String) {
+    let evaluation = evaluate(constraints, &DEBIAN);
+    (evaluation.status, crate::reason::join(&evaluation.reasons))
 }
 
 #[test]
-fn nothing_asked_is_met() {
-    assert_eq!(standing(&[]), (Standing::Met, String::new()));
+fn no_constraints_are_met() {
+    assert_eq!(status(&[]), (Status::Met, String::new()));
 }
 
 #[test]
-fn every_unmet_reason_is_listed_and_no_met_one() {
-    let (is, reasons) = standing(&[root(), kernel_ge("6.1"), kernel_ge("6.12"), command("x")]);
-    assert_eq!(is, Standing::Unmet);
+fn every_unmet_constraint_is_a_reason() {
+    let (is, reasons) = status(&[root(), kernel_ge("6.1"), kernel_ge("6.12"), command("x")]);
+    assert_eq!(is, Status::Unmet);
     assert_eq!(
         reasons,
         "needs root: effective uid is 1000 (geteuid); \
@@ -53,35 +54,35 @@ fn every_unmet_reason_is_listed_and_no_met_one() {
 
 #[test]
 fn undetermined_beats_met() {
-    let (is, reasons) = standing(&[non_root(), command("x")]);
-    assert_eq!(is, Standing::Undetermined);
+    let (is, reasons) = status(&[non_root(), command("x")]);
+    assert_eq!(is, Status::Undetermined);
     assert_eq!(reasons, "needs command x: not recorded (a made-up host)");
-    let (is, _) = standing(&[kernel_ge("6.1.0-fc-v1")]);
-    assert_eq!(is, Standing::Undetermined);
+    let (is, _) = status(&[kernel_ge("6.1.0-fc-v1")]);
+    assert_eq!(is, Status::Undetermined);
 }
 
 #[test]
 fn kleene() {
-    const MET: Constraint = Constraint::Atom(Atom::NonRoot);
-    const UNMET: Constraint = Constraint::Atom(Atom::Root);
+    const MET: Constraint = Constraint::Atom(Atom(Kind::NonRoot));
+    const UNMET: Constraint = Constraint::Atom(Atom(Kind::Root));
     const UNKNOWN: Constraint = command("x");
     use Constraint::{All, Any, Not};
     for (tree, expected) in [
-        (Any(&[UNMET, UNKNOWN, MET]), Standing::Met),
-        (Any(&[UNMET, UNKNOWN]), Standing::Undetermined),
-        (Any(&[UNMET, UNMET]), Standing::Unmet),
-        (Any(&[]), Standing::Unmet),
-        (All(&[UNKNOWN, UNMET]), Standing::Unmet),
-        (All(&[UNKNOWN, MET]), Standing::Undetermined),
-        (All(&[]), Standing::Met),
-        (Not(&MET), Standing::Unmet),
-        (Not(&UNMET), Standing::Met),
-        (Not(&UNKNOWN), Standing::Undetermined),
-        (Not(&Any(&[UNMET, UNKNOWN])), Standing::Undetermined),
+        (Any(&[UNMET, UNKNOWN, MET]), Status::Met),
+        (Any(&[UNMET, UNKNOWN]), Status::Undetermined),
+        (Any(&[UNMET, UNMET]), Status::Unmet),
+        (Any(&[]), Status::Unmet),
+        (All(&[UNKNOWN, UNMET]), Status::Unmet),
+        (All(&[UNKNOWN, MET]), Status::Undetermined),
+        (All(&[]), Status::Met),
+        (Not(&MET), Status::Unmet),
+        (Not(&UNMET), Status::Met),
+        (Not(&UNKNOWN), Status::Undetermined),
+        (Not(&Any(&[UNMET, UNKNOWN])), Status::Undetermined),
     ] {
-        assert_eq!(standing(&[tree]).0, expected, "{tree}");
+        assert_eq!(status(&[tree]).0, expected, "{tree}");
     }
-    let (_, reasons) = standing(&[Not(&MET)]);
+    let (_, reasons) = status(&[Not(&MET)]);
     assert_eq!(
         reasons,
         "needs not(non_root): effective uid is 1000 (geteuid)"
@@ -89,19 +90,16 @@ fn kleene() {
 }
 
 #[test]
-fn a_range_needs_both_ends() {
+fn both_bounds_of_a_range_must_hold() {
+    assert_eq!(status(&[kernel_ge("6.0"), kernel_lt("6.2")]).0, Status::Met);
     assert_eq!(
-        standing(&[kernel_ge("6.0"), kernel_lt("6.2")]).0,
-        Standing::Met
-    );
-    assert_eq!(
-        standing(&[kernel_ge("5.0"), kernel_lt("6.1")]).0,
-        Standing::Unmet
+        status(&[kernel_ge("5.0"), kernel_lt("6.1")]).0,
+        Status::Unmet
     );
 }
 
 #[test]
-fn kvm_is_judged_by_its_speed() {
+fn kvm_is_decided_by_its_speed() {
     let host = |finding| MadeUp {
         kvm: finding,
         ..DEBIAN
@@ -109,10 +107,10 @@ fn kvm_is_judged_by_its_speed() {
     let fast = host(Finding::Is(crate::facts::measured_kvm(30_000)));
     let slow = host(Finding::Is(crate::facts::measured_kvm(34_000_000)));
     let broken = host(Finding::Unknown("it broke".into()));
-    assert_eq!(judge(&[kvm()], &fast).standing, Standing::Met);
-    assert_eq!(judge(&[kvm()], &broken).standing, Standing::Undetermined);
-    let slow = judge(&[kvm()], &slow);
-    assert_eq!(slow.standing, Standing::Unmet);
+    assert_eq!(evaluate(&[kvm()], &fast).status, Status::Met);
+    assert_eq!(evaluate(&[kvm()], &broken).status, Status::Undetermined);
+    let slow = evaluate(&[kvm()], &slow);
+    assert_eq!(slow.status, Status::Unmet);
     assert_eq!(
         slow.reasons[0].observed,
         "too slow: 20000 loop iterations in a guest took 34.0 ms (1700 ns each, hardware needs about 1)"

@@ -1,25 +1,26 @@
-//! Kernels into which a vendor ported something back, which their base version does not show.
+//! Kernels of a vendor, whose backports the base version does not show.
 
 use std::fmt;
 
-use crate::constraint::Atom;
-use crate::constraint::asked::Asked;
-use crate::constraint::kernel::{Range, Release};
+use crate::constraint::atom::Kind;
+use crate::constraint::evaluator::Evaluator;
+use crate::constraint::kernel::Release;
+use crate::constraint::range::Range;
 use crate::constraint::text::{cut, same, trim};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// A vendor's kernels of certain versions: `rhel9 >= 5.14.0-441`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Vendor {
-    name: &'static str,
+pub(crate) struct Vendor {
+    pub(crate) name: &'static str,
     /// The vendor's release, as far as its kernels carry one.
-    release: &'static str,
+    pub(crate) release: &'static str,
     range: Range,
 }
 
-/// What each vendor's kernels carry: a word in front of its release in uname's release, or a word
-/// in uname's version.
+/// The marker of each vendor's kernels: a word before the vendor's release in uname(2)'s release, or a
+/// word in uname(2)'s version.
 const TAGGED: [(&str, &str); 6] = [
     ("rhel", "el"),
     ("fedora", "fc"),
@@ -30,7 +31,7 @@ const TAGGED: [(&str, &str); 6] = [
 ];
 const BUILT: [(&str, &str); 2] = [("ubuntu", "Ubuntu"), ("debian", "Debian")];
 
-pub(crate) const fn vendor(text: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn vendor(text: &'static str) -> Result<Kind, &'static str> {
     let bytes = text.as_bytes();
     let mut letters = 0;
     while letters < bytes.len() && bytes[letters].is_ascii_lowercase() {
@@ -41,13 +42,13 @@ pub(crate) const fn vendor(text: &'static str) -> Result<Atom, &'static str> {
         digits += 1;
     }
     let (name, release) = (cut(text, 0, letters), cut(text, letters, digits));
-    let range = match Range::parse(trim(cut(text, digits, bytes.len()))) {
+    let range = match Range::of_kernels(trim(cut(text, digits, bytes.len()))) {
         Ok(range) => range,
         Err(problem) => return Err(problem),
     };
     let (tagged, built) = (find(name, &TAGGED).is_some(), find(name, &BUILT).is_some());
     if tagged && release.is_empty() {
-        return Err("this vendor needs its release, such as \"rhel9 >= 5.14.0-441\"");
+        return Err("state the vendor's release, such as \"rhel9 >= 5.14.0-441\"");
     }
     if built && !release.is_empty() {
         return Err(
@@ -56,10 +57,10 @@ pub(crate) const fn vendor(text: &'static str) -> Result<Atom, &'static str> {
     }
     if !tagged && !built {
         return Err(
-            "expected one of the vendors rhel, fedora, amzn, azl, openeuler, uek, ubuntu and debian",
+            "unknown vendor; expected rhel, fedora, amzn, azl, openeuler, uek, ubuntu or debian",
         );
     }
-    Ok(Atom::VendorKernel(Vendor {
+    Ok(Kind::VendorKernel(Vendor {
         name,
         release,
         range,
@@ -78,11 +79,11 @@ const fn find(name: &str, list: &[(&'static str, &'static str)]) -> Option<&'sta
 }
 
 impl Vendor {
-    /// Met by a kernel of this vendor that is in the range, and by no other's.
-    pub(crate) fn judge(&self, asked: &Asked<'_>) -> Verdict {
+    /// Met by a kernel of this vendor that is in the range.
+    pub(crate) fn decide(&self, evaluator: &Evaluator<'_>) -> Verdict {
         if let Some(word) = find(self.name, &BUILT) {
-            let built = asked.judge(Question::KernelBuild, |seen| {
-                seen.is(seen.text.contains(word), || {
+            let built = evaluator.decide(Question::KernelBuild, |seen| {
+                seen.met_if(seen.text.contains(word), || {
                     format!("the kernel was not built by {}: {}", self.name, seen.text)
                 })
             });
@@ -90,20 +91,26 @@ impl Vendor {
                 return built;
             }
         }
-        asked.judge(Question::KernelRelease, |seen| {
+        evaluator.decide(Question::KernelRelease, |seen| {
             if !self.carries(seen.text) {
                 return seen.unmet(|| {
                     format!(
-                        "kernel {} is not {}{}'s",
+                        "kernel {} is not a {}{} kernel",
                         seen.text, self.name, self.release
                     )
                 });
             }
-            let holds = Release::parse(seen.text).and_then(|running| self.range.holds(&running));
-            seen.may_be(
+            let holds = Release::parse(seen.text)
+                .and_then(|running| self.range.contains(|version| running.compare(version)));
+            seen.met_if_known(
                 holds,
                 || format!("kernel is {}", seen.text),
-                || format!("kernel {} has another numbering", seen.text),
+                || {
+                    format!(
+                        "the suffix of kernel {} is not comparable with that of the requirement",
+                        seen.text
+                    )
+                },
             )
         })
     }
@@ -141,13 +148,13 @@ mod tests {
 
     fn read(text: &'static str) -> Result<Vendor, &'static str> {
         match vendor(text)? {
-            Atom::VendorKernel(vendor) => Ok(vendor),
+            Kind::VendorKernel(vendor) => Ok(vendor),
             other => panic!("{other}"),
         }
     }
 
     #[test]
-    fn the_mark_is_a_field_of_the_release() {
+    fn the_vendor_marker_is_a_field_of_the_release() {
         let carries = |vendor, release| read(vendor).expect(vendor).carries(release);
         assert!(carries("rhel9 >= 5.14", "5.14.0-427.el9.x86_64"));
         assert!(carries("rhel8 >= 4.18", "4.18.0-553.el8_10.x86_64"));

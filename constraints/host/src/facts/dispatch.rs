@@ -1,11 +1,11 @@
-//! Which file answers which question.
+//! Dispatches each question to the file that answers it.
 
 use super::system::System;
 use super::{Answer, Question};
 use super::{cgroup, container, cpu, distro, env, kconfig, module, resources, user, virt};
 
-/// Answers a question by looking at a host.
-pub(crate) fn look(question: Question, system: &dyn System) -> Answer {
+/// Answers a question about a host.
+pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
     match question {
         Question::EffectiveUid => Answer::is(system.effective_uid().to_string(), "geteuid"),
         Question::UserNamespace => user::namespace(system),
@@ -18,15 +18,15 @@ pub(crate) fn look(question: Question, system: &dyn System) -> Answer {
             Ok(uname) => Answer::is(uname.version, "uname"),
             Err(error) => Answer::unknown(super::system::why(&error), "uname"),
         },
-        Question::Module(name) => module::look(name, system),
-        Question::Kconfig(symbol) => kconfig::look(symbol, system),
+        Question::Module(name) => module::answer(name, system),
+        Question::Kconfig(symbol) => kconfig::answer(symbol, system),
         Question::Cgroup => cgroup::version(system),
         Question::CgroupControllers => cgroup::controllers(system),
-        Question::Arch => Answer::is(system.arch(), "the target of this program"),
+        Question::Arch => Answer::is(system.arch(), "compile target"),
         Question::Distro => distro::id(system),
         Question::DistroLike => distro::like(system),
-        Question::Container => container::look(system),
-        Question::Virt => virt::look(system),
+        Question::Container => container::answer(system),
+        Question::Virt => virt::answer(system),
         Question::Cpus => resources::cpus(system),
         Question::MemAvailable => resources::memory(system),
         Question::DiskFree => resources::disk(system),
@@ -38,6 +38,6 @@ pub(crate) fn look(question: Question, system: &dyn System) -> Answer {
         | Question::CommandVersion(_)
         | Question::Device(_)
         | Question::Namespace(_)
-        | Question::Probe(_) => system.act(question),
+        | Question::Probe(_) => system.probe(question),
     }
 }

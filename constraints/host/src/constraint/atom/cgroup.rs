@@ -1,38 +1,38 @@
 //! Control groups.
 
-use crate::constraint::Atom;
-use crate::constraint::asked::Asked;
+use crate::constraint::atom::Kind;
+use crate::constraint::evaluator::Evaluator;
 use crate::constraint::text::{is_word, names, one_of};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
 names! { VERSIONS, MEANT, "cgroup hierarchy": "v1" "v2" }
 
-pub(crate) const fn version(version: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn version(version: &'static str) -> Result<Kind, &'static str> {
     match one_of(version, VERSIONS, MEANT, "expected \"v1\" or \"v2\"") {
-        Ok(version) => Ok(Atom::Cgroup(version)),
+        Ok(version) => Ok(Kind::Cgroup(version)),
         Err(problem) => Err(problem),
     }
 }
 
-pub(crate) const fn controller(name: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn controller(name: &'static str) -> Result<Kind, &'static str> {
     if is_word(name, b"_") {
-        Ok(Atom::CgroupController(name))
+        Ok(Kind::CgroupController(name))
     } else {
         Err("expected the name of a cgroup controller, such as \"memory\"")
     }
 }
 
-pub(crate) fn judge_controller(name: &str, asked: &Asked<'_>) -> Verdict {
-    asked.judge(Question::CgroupControllers, |seen| {
+pub(crate) fn decide_controller(name: &str, evaluator: &Evaluator<'_>) -> Verdict {
+    evaluator.decide(Question::CgroupControllers, |seen| {
         let has = seen.text.split(' ').any(|controller| controller == name);
-        seen.is(has, || {
+        seen.met_if(has, || {
             let list = if seen.text.is_empty() {
                 "none"
             } else {
                 seen.text
             };
-            format!("the controllers of this process's group are {list}")
+            format!("controllers of this process's cgroup: {list}")
         })
     })
 }

@@ -2,22 +2,22 @@
 
 use std::fmt;
 
-use super::Versions;
-use crate::constraint::Atom;
-use crate::constraint::asked::Asked;
+use crate::constraint::atom::Kind;
+use crate::constraint::evaluator::Evaluator;
+use crate::constraint::range::Range;
 use crate::constraint::text::{cut, trim};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// A command on PATH, possibly of certain versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tool {
+pub(crate) struct Command {
     name: &'static str,
-    versions: Option<Versions>,
+    versions: Option<Range>,
 }
 
 /// Reads a name, and a comparison if one follows it.
-pub(crate) const fn tool(text: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn command(text: &'static str) -> Result<Kind, &'static str> {
     let bytes = text.as_bytes();
     let mut end = 0;
     while end < bytes.len() && !matches!(bytes[end], b' ' | b'<' | b'>' | b'=' | b'!') {
@@ -31,7 +31,7 @@ pub(crate) const fn tool(text: &'static str) -> Result<Atom, &'static str> {
         return Err("a command is one name, without spaces around it");
     }
     if rest.is_empty() {
-        return Ok(Atom::Command(Tool {
+        return Ok(Kind::Command(Command {
             name,
             versions: None,
         }));
@@ -41,8 +41,8 @@ pub(crate) const fn tool(text: &'static str) -> Result<Atom, &'static str> {
             "a command is one name without arguments; only a comparison may follow, such as \"qemu-img >= 8.0\"",
         );
     }
-    match Versions::parse(rest) {
-        Ok(versions) => Ok(Atom::Command(Tool {
+    match Range::of_numbers(rest) {
+        Ok(versions) => Ok(Kind::Command(Command {
             name,
             versions: Some(versions),
         })),
@@ -69,15 +69,15 @@ const fn check(name: &'static str) -> Result<(), &'static str> {
     Ok(())
 }
 
-impl Tool {
-    pub(crate) fn judge(&self, asked: &Asked<'_>) -> Verdict {
-        let found = asked.is_there(Question::Command(self.name));
+impl Command {
+    pub(crate) fn decide(&self, evaluator: &Evaluator<'_>) -> Verdict {
+        let found = evaluator.require_present(Question::Command(self.name));
         let (Verdict::Met(_), Some(versions)) = (&found, &self.versions) else {
             return found;
         };
-        asked.judge(Question::CommandVersion(self.name), |seen| {
-            seen.may_be(
-                versions.holds(seen.text, true),
+        evaluator.decide(Question::CommandVersion(self.name), |seen| {
+            seen.met_if_known(
+                versions.contains(|required| required.compare_numbers(seen.text, true)),
                 || format!("{} is version {}", self.name, seen.text),
                 || {
                     format!(
@@ -90,7 +90,7 @@ impl Tool {
     }
 }
 
-impl fmt::Display for Tool {
+impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "command {}", self.name)?;
         match &self.versions {

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use crate::constraint::asked::Asked;
-use crate::constraint::text::{cut, same, trim};
+use crate::constraint::evaluator::Evaluator;
+use crate::constraint::text::{cut, number, same, trim};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// An amount of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size {
+pub(crate) struct Size {
     text: &'static str,
     bytes: u64,
 }
@@ -21,28 +21,17 @@ impl Size {
         const EXPECTED: &str =
             "expected a size in KiB, MiB, GiB or TiB, such as \"512MiB\" or \"2GiB\"";
         let bytes = text.as_bytes();
-        let mut value: u64 = 0;
-        let mut at = 0;
-        while at < bytes.len() && bytes[at].is_ascii_digit() {
-            value = match value.checked_mul(10) {
-                Some(value) => value,
-                None => return Err("this size is too large"),
-            };
-            value = match value.checked_add((bytes[at] - b'0') as u64) {
-                Some(value) => value,
-                None => return Err("this size is too large"),
-            };
-            at += 1;
-        }
-        if at == 0 {
-            return Err(EXPECTED);
-        }
+        let (value, at) = match number(bytes, 0) {
+            Some((_, 0)) => return Err(EXPECTED),
+            Some(found) => found,
+            None => return Err("this size is too large"),
+        };
         let unit = trim(cut(text, at, bytes.len()));
         let mut index = 0;
         while index < UNITS.len() {
             if same(unit, UNITS[index].0) {
                 return match value.checked_mul(1 << UNITS[index].1) {
-                    Some(0) => Err("a size of nothing is always there"),
+                    Some(0) => Err("a size of 0 is always satisfied"),
                     Some(bytes) => Ok(Self { text, bytes }),
                     None => Err("this size is too large"),
                 };
@@ -52,13 +41,13 @@ impl Size {
         Err(EXPECTED)
     }
 
-    /// Judges an answer that is a number of bytes.
-    pub(crate) fn judge(&self, question: Question, asked: &Asked<'_>) -> Verdict {
-        asked.judge(question, |seen| match seen.text.parse::<u64>() {
-            Ok(bytes) => seen.is(bytes >= self.bytes, || {
-                format!("there is {}", amount(bytes))
+    /// Decides by an answer that is a number of bytes.
+    pub(crate) fn decide(&self, question: Question, evaluator: &Evaluator<'_>) -> Verdict {
+        evaluator.decide(question, |seen| match seen.text.parse::<u64>() {
+            Ok(bytes) => seen.met_if(bytes >= self.bytes, || {
+                format!("{} available", amount(bytes))
             }),
-            Err(_) => seen.undetermined(|| format!("{:?} is no number of bytes", seen.text)),
+            Err(_) => seen.undetermined(|| format!("{:?} is not a number of bytes", seen.text)),
         })
     }
 }
@@ -69,7 +58,7 @@ impl fmt::Display for Size {
     }
 }
 
-/// Bytes in the largest unit of which there is a whole one.
+/// Formats bytes in the largest unit that is not larger.
 fn amount(bytes: u64) -> String {
     let unit = UNITS.iter().rev().find(|(_, shift)| bytes >> shift > 0);
     match unit {
@@ -81,14 +70,14 @@ fn amount(bytes: u64) -> String {
     }
 }
 
-/// Judges an answer that is a number.
-pub(crate) fn judge_count(least: u32, question: Question, asked: &Asked<'_>) -> Verdict {
-    asked.judge(question, |seen| match seen.text.parse::<u64>() {
-        Ok(count) => seen.is(count >= u64::from(least), || match count {
+/// Decides by an answer that is a number.
+pub(crate) fn decide_count(least: u32, question: Question, evaluator: &Evaluator<'_>) -> Verdict {
+    evaluator.decide(question, |seen| match seen.text.parse::<u64>() {
+        Ok(count) => seen.met_if(count >= u64::from(least), || match count {
             1 => "this process may use 1 CPU".to_owned(),
             count => format!("this process may use {count} CPUs"),
         }),
-        Err(_) => seen.undetermined(|| format!("{:?} is no number", seen.text)),
+        Err(_) => seen.undetermined(|| format!("{:?} is not a number", seen.text)),
     })
 }
 
@@ -99,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_have_units() {
+    fn sizes_need_a_unit() {
         let bytes = |text| Size::parse(text).map(|size| size.bytes);
         assert_eq!(bytes("1KiB"), Ok(1024));
         assert_eq!(bytes("512 MiB"), Ok(512 << 20));
@@ -121,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_for_people() {
+    fn amounts_have_the_largest_unit() {
         assert_eq!(amount(900), "900 bytes");
         assert_eq!(amount(1536), "1.5 KiB");
         assert_eq!(amount(3 << 30), "3.0 GiB");

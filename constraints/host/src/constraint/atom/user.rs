@@ -1,14 +1,14 @@
 //! Who this process is, and what it may do.
 
-use crate::constraint::Atom;
-use crate::constraint::asked::Asked;
+use crate::constraint::atom::Kind;
+use crate::constraint::evaluator::Evaluator;
 use crate::constraint::text::{names, one_of, position};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// A capability of capabilities(7), by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capability(usize);
+pub(crate) struct Capability(usize);
 
 names! {
     CAPABILITIES, MEANT, "capability":
@@ -22,11 +22,11 @@ names! {
     "CAP_BLOCK_SUSPEND" "CAP_AUDIT_READ" "CAP_PERFMON" "CAP_BPF" "CAP_CHECKPOINT_RESTORE"
 }
 
-pub(crate) const fn capability(name: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn capability(name: &'static str) -> Result<Kind, &'static str> {
     let unknown = "expected a capability of capabilities(7), such as \"CAP_SYS_ADMIN\"";
     match one_of(name, CAPABILITIES, MEANT, unknown) {
         Ok(name) => match position(name, CAPABILITIES) {
-            Some(number) => Ok(Atom::Cap(Capability(number))),
+            Some(number) => Ok(Kind::Cap(Capability(number))),
             None => Err(unknown),
         },
         Err(problem) => Err(problem),
@@ -38,8 +38,8 @@ impl Capability {
         CAPABILITIES[self.0]
     }
 
-    pub(crate) fn judge(self, asked: &Asked<'_>) -> Verdict {
-        asked.judge(Question::Capabilities, |seen| {
+    pub(crate) fn decide(self, evaluator: &Evaluator<'_>) -> Verdict {
+        evaluator.decide(Question::Capabilities, |seen| {
             let field = |name: &str| {
                 seen.text
                     .split(", ")
@@ -48,22 +48,24 @@ impl Capability {
             let effective = field("CapEff ").and_then(|hex| u64::from_str_radix(hex, 16).ok());
             let last: Option<usize> = field("last ").and_then(|last| last.parse().ok());
             let Some(effective) = effective else {
-                return seen.undetermined(|| format!("{:?} is no set of capabilities", seen.text));
+                return seen.undetermined(|| format!("{:?} is not a capability set", seen.text));
             };
             if last.is_some_and(|last| self.0 > last) {
-                return seen.unmet(|| format!("this kernel knows no {}", self.name()));
+                return seen.unmet(|| format!("this kernel does not have {}", self.name()));
             }
             let has = effective >> self.0 & 1 == 1;
-            let word = if has { "has" } else { "lacks" };
-            seen.is(has, || format!("this thread {word} it: {}", seen.text))
+            let word = if has { "in" } else { "not in" };
+            seen.met_if(has, || {
+                format!("{word} this thread's effective set: {}", seen.text)
+            })
         })
     }
 }
 
-/// What geteuid(2) says, of which `wanted` is asked for.
-pub(crate) fn uid(asked: &Asked<'_>, wanted: impl Fn(&str) -> bool) -> Verdict {
-    asked.judge(Question::EffectiveUid, |seen| {
-        seen.is(wanted(seen.text), || {
+/// Decides by the effective uid.
+pub(crate) fn uid(evaluator: &Evaluator<'_>, wanted: impl Fn(&str) -> bool) -> Verdict {
+    evaluator.decide(Question::EffectiveUid, |seen| {
+        seen.met_if(wanted(seen.text), || {
             format!("effective uid is {}", seen.text)
         })
     })
@@ -72,20 +74,20 @@ pub(crate) fn uid(asked: &Asked<'_>, wanted: impl Fn(&str) -> bool) -> Verdict {
 /// The user namespace that the kernel starts with, PROC_USER_INIT_INO.
 const INITIAL: &str = "user:[4026531837]";
 
-/// Root outside of any container's user namespace: inside of one, root lacks what it seems to have.
-pub(crate) fn real_root(asked: &Asked<'_>) -> Verdict {
-    let root = uid(asked, |uid| uid == "0");
+/// Root in the initial user namespace.
+pub(crate) fn real_root(evaluator: &Evaluator<'_>) -> Verdict {
+    let root = uid(evaluator, |uid| uid == "0");
     if !matches!(root, Verdict::Met(_)) {
         return root;
     }
-    asked.judge(Question::UserNamespace, |seen| {
+    evaluator.decide(Question::UserNamespace, |seen| {
         let initial = seen.text == INITIAL;
-        seen.is(initial, || {
+        seen.met_if(initial, || {
             if initial {
                 "effective uid is 0 in the initial user namespace".to_owned()
             } else {
                 format!(
-                    "effective uid is 0, but in a user namespace of its own, {}",
+                    "effective uid is 0, but not in the initial user namespace: {}",
                     seen.text
                 )
             }

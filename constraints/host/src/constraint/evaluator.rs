@@ -1,47 +1,51 @@
-//! A host as a need asks it: verdicts with words where somebody will read them, and without where
-//! nobody will, since most constraints are met and met ones are not shown.
+//! What atoms are evaluated with: a host, and whether to make texts. Most constraints are met, and the
+//! texts of met ones are not shown.
 
 use std::borrow::Cow;
 
 use crate::facts::{Answer, Finding, Host, Question};
 use crate::verdict::{Evidence, Verdict};
 
-/// A host, and whether words are wanted.
+/// A host, and whether verdicts need texts.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked<'h> {
+pub(crate) struct Evaluator<'h> {
     pub(crate) host: &'h dyn Host,
-    pub(crate) words: bool,
+    pub(crate) with_texts: bool,
 }
 
-/// What a host answered, if it answered.
-pub(crate) struct Seen<'a> {
+/// The text of an answer, and its source.
+pub(crate) struct Observation<'a> {
     pub(crate) text: &'a str,
     source: &'a Cow<'static, str>,
-    words: bool,
+    with_texts: bool,
 }
 
-impl Asked<'_> {
-    /// The same where nobody reads the words.
-    pub(crate) fn silent(&self) -> Self {
+impl Evaluator<'_> {
+    /// The same without texts.
+    pub(crate) fn without_texts(&self) -> Self {
         Self {
-            words: false,
+            with_texts: false,
             ..*self
         }
     }
 
-    /// Judges by what is there; what is absent is unmet, what is unknown undetermined.
-    pub(crate) fn judge(&self, question: Question, is: impl Fn(&Seen<'_>) -> Verdict) -> Verdict {
-        self.judge_by(question, &is)
+    /// Decides by the text of an answer; an absent one is unmet, an unknown one undetermined.
+    pub(crate) fn decide(
+        &self,
+        question: Question,
+        is: impl Fn(&Observation<'_>) -> Verdict,
+    ) -> Verdict {
+        self.decide_by(question, &is)
     }
 
-    /// Compiled once, not for each kind of need.
-    fn judge_by(&self, question: Question, is: &dyn Fn(&Seen<'_>) -> Verdict) -> Verdict {
+    /// Compiled once, not for each kind of atom.
+    fn decide_by(&self, question: Question, is: &dyn Fn(&Observation<'_>) -> Verdict) -> Verdict {
         let answer = self.host.ask(question);
         let Answer { finding, source } = &*answer;
-        let seen = |text| Seen {
+        let seen = |text| Observation {
             text,
             source,
-            words: self.words,
+            with_texts: self.with_texts,
         };
         match finding {
             Finding::Is(text) => is(&seen(text)),
@@ -50,13 +54,13 @@ impl Asked<'_> {
         }
     }
 
-    /// A need that is met if what it asks for is there at all.
-    pub(crate) fn is_there(&self, question: Question) -> Verdict {
-        self.judge(question, |seen| seen.met(|| seen.text.to_owned()))
+    /// A constraint that is met if the question has an answer.
+    pub(crate) fn require_present(&self, question: Question) -> Verdict {
+        self.decide(question, |seen| seen.met(|| seen.text.to_owned()))
     }
 }
 
-impl Seen<'_> {
+impl Observation<'_> {
     pub(crate) fn met(&self, observed: impl Fn() -> String) -> Verdict {
         self.say(Verdict::Met, &observed)
     }
@@ -69,27 +73,27 @@ impl Seen<'_> {
         self.say(Verdict::Undetermined, &observed)
     }
 
-    /// Met or unmet, with the same words.
-    pub(crate) fn is(&self, met: bool, observed: impl Fn() -> String) -> Verdict {
+    /// Met or unmet, with the same text.
+    pub(crate) fn met_if(&self, met: bool, observed: impl Fn() -> String) -> Verdict {
         let verdict = if met { Verdict::Met } else { Verdict::Unmet };
         self.say(verdict, &observed)
     }
 
-    /// Met, unmet or, without an answer, undetermined: then with other words.
-    pub(crate) fn may_be(
+    /// Met, unmet or, if not comparable, undetermined with another text.
+    pub(crate) fn met_if_known(
         &self,
         met: Option<bool>,
         observed: impl Fn() -> String,
         why: impl Fn() -> String,
     ) -> Verdict {
         match met {
-            Some(met) => self.is(met, observed),
+            Some(met) => self.met_if(met, observed),
             None => self.say(Verdict::Undetermined, &why),
         }
     }
 
     fn say(&self, verdict: fn(Evidence) -> Verdict, observed: &dyn Fn() -> String) -> Verdict {
-        verdict(if self.words {
+        verdict(if self.with_texts {
             Evidence::new(observed(), self.source.clone())
         } else {
             Evidence::new("", "")

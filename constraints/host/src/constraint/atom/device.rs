@@ -1,13 +1,13 @@
 //! Device nodes that a test is going to use.
 
-use crate::constraint::Atom;
+use crate::constraint::atom::Kind;
 use crate::constraint::text::{is_word, starts_with};
 
 /// The path of a device node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Device(pub(crate) &'static str);
+pub(crate) struct Device(pub(crate) &'static str);
 
-pub(crate) const fn device(path: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn device(path: &'static str) -> Result<Kind, &'static str> {
     if !starts_with(path, "/dev/") || path.len() == 5 {
         return Err("expected the path of a device, such as \"/dev/vhost-vsock\"");
     }
@@ -25,5 +25,5 @@ pub(crate) const fn device(path: &'static str) -> Result<Atom, &'static str> {
     if starts_with(path, "/dev/watchdog") {
         return Err("opening a watchdog starts it, so a probe cannot: use `module` or `when`");
     }
-    Ok(Atom::Device(Device(path)))
+    Ok(Kind::Device(Device(path)))
 }

@@ -1,6 +1,6 @@
 //! The nearest valid name to a mistyped one, also while a test is being compiled.
 
-/// The longest name that is compared; longer ones are nobody's typing error.
+/// The longest name that is compared.
 const LONGEST: usize = 40;
 
 /// Returns the place of the name that needs the fewest edits, if that is few enough to be meant.
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_is_meant_and_the_far_are_not() {
+    fn only_near_names_are_suggested() {
         let names = ["root", "non_root", "kernel_ge", "kvm"];
         let near = |written| nearest(written, &names).map(|index| names[index]);
         assert_eq!(near("nonroot"), Some("non_root"));

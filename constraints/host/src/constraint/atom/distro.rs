@@ -2,23 +2,23 @@
 
 use std::fmt;
 
-use super::Versions;
-use crate::constraint::Atom;
-use crate::constraint::asked::Asked;
+use crate::constraint::atom::Kind;
+use crate::constraint::evaluator::Evaluator;
+use crate::constraint::range::Range;
 use crate::constraint::text::{cut, trim};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// A distribution, possibly of certain versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Distro {
+pub(crate) struct Distro {
     pub(crate) id: &'static str,
-    versions: Option<Versions>,
+    versions: Option<Range>,
 }
 
 const ID: &str = "expected the ID of an os-release file, such as \"ubuntu\" or \"opensuse-leap\"";
 
-pub(crate) const fn distro(text: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn distro(text: &'static str) -> Result<Kind, &'static str> {
     let bytes = text.as_bytes();
     let end = id_end(bytes);
     let (id, rest) = (cut(text, 0, end), trim(cut(text, end, bytes.len())));
@@ -27,18 +27,18 @@ pub(crate) const fn distro(text: &'static str) -> Result<Atom, &'static str> {
     }
     if rest.is_empty() {
         return if end == bytes.len() {
-            Ok(Atom::Distro(Distro { id, versions: None }))
+            Ok(Kind::Distro(Distro { id, versions: None }))
         } else {
             Err(ID)
         };
     }
     if !matches!(rest.as_bytes()[0], b'<' | b'>' | b'=' | b'!') {
         return Err(
-            "behind the id of a distribution only a comparison may stand, such as \"ubuntu >= 22.04\"",
+            "only a comparison may follow the ID of a distribution, such as \"ubuntu >= 22.04\"",
         );
     }
-    match Versions::parse(rest) {
-        Ok(versions) => Ok(Atom::Distro(Distro {
+    match Range::of_numbers(rest) {
+        Ok(versions) => Ok(Kind::Distro(Distro {
             id,
             versions: Some(versions),
         })),
@@ -46,9 +46,9 @@ pub(crate) const fn distro(text: &'static str) -> Result<Atom, &'static str> {
     }
 }
 
-pub(crate) const fn like(id: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn like(id: &'static str) -> Result<Kind, &'static str> {
     if id_end(id.as_bytes()) == id.len() && !id.is_empty() {
-        Ok(Atom::DistroLike(id))
+        Ok(Kind::DistroLike(id))
     } else {
         Err(ID)
     }
@@ -65,31 +65,35 @@ const fn id_end(bytes: &[u8]) -> usize {
 }
 
 impl Distro {
-    pub(crate) fn judge(&self, asked: &Asked<'_>) -> Verdict {
-        asked.judge(Question::Distro, |seen| {
+    pub(crate) fn decide(&self, evaluator: &Evaluator<'_>) -> Verdict {
+        evaluator.decide(Question::Distro, |seen| {
             let (id, version) = seen.text.split_once(' ').unwrap_or((seen.text, ""));
             let observed = || format!("this is {}", seen.text);
             match &self.versions {
                 _ if id != self.id => seen.unmet(observed),
                 None => seen.met(observed),
-                Some(versions) => {
-                    seen.may_be(versions.holds(version, false), observed, || match version {
-                        "" => format!("{id} states no version"),
-                        version => format!("{id}'s version {version} says too little to compare"),
-                    })
-                }
+                Some(versions) => seen.met_if_known(
+                    versions.contains(|required| required.compare_numbers(version, false)),
+                    observed,
+                    || match version {
+                        "" => format!("{id} has no VERSION_ID"),
+                        version => {
+                            format!("VERSION_ID {version} is less precise than the requirement")
+                        }
+                    },
+                ),
             }
         })
     }
 }
 
-pub(crate) fn judge_like(id: &str, asked: &Asked<'_>) -> Verdict {
-    asked.judge(Question::DistroLike, |seen| {
+pub(crate) fn decide_like(id: &str, evaluator: &Evaluator<'_>) -> Verdict {
+    evaluator.decide(Question::DistroLike, |seen| {
         let (own, like) = seen.text.split_once(' ').unwrap_or((seen.text, ""));
         let is = seen.text.split_ascii_whitespace().any(|word| word == id);
-        seen.is(is, || match like {
-            "" => format!("this is {own}, which is like no other"),
-            like => format!("this is {own}, which is like {like}"),
+        seen.met_if(is, || match like {
+            "" => format!("this is {own} (no ID_LIKE)"),
+            like => format!("this is {own} (ID_LIKE {like})"),
         })
     })
 }

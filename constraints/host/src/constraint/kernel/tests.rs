@@ -7,19 +7,15 @@ use std::cmp::Ordering;
 
 use proptest::prelude::*;
 
-use super::compare;
-use crate::constraint::kernel::{Release, Requirement};
+use super::{Release, Version};
 use crate::constraint::{
-    Standing, judge, kernel_eq, kernel_ge, kernel_gt, kernel_le, kernel_lt, kernel_ne,
+    Status, evaluate, kernel_eq, kernel_ge, kernel_gt, kernel_le, kernel_lt, kernel_ne,
 };
 use crate::facts::{Answer, Finding, Host, Question};
 
 fn ordering(running: &str, required: &str) -> Option<Ordering> {
     let required = leak(required);
-    compare(
-        &Release::parse(running)?,
-        &Requirement::parse(required).expect("a requirement"),
-    )
+    Release::parse(running)?.compare(&Version::kernel(required).expect("a version"))
 }
 
 fn leak(text: &str) -> &'static str {
@@ -115,7 +111,7 @@ fn malformed_requirements_are_refused() {
         "6.1.0-ä",
     ] {
         assert!(
-            Requirement::parse(leak(text)).is_err(),
+            Version::kernel(leak(text)).is_err(),
             "{text:?} was accepted"
         );
     }
@@ -133,7 +129,7 @@ proptest! {
     #[test]
     fn parsing_never_panics(text in any::<String>()) {
         let text = leak(&text);
-        let _ = Requirement::parse(text);
+        let _ = Version::kernel(text);
         let _ = Release::parse(text);
     }
 
@@ -153,8 +149,8 @@ proptest! {
             (kernel_ge(version), numbers.is_ge()),
             (kernel_gt(version), numbers.is_gt()),
         ] {
-            let expected = if expected { Standing::Met } else { Standing::Unmet };
-            prop_assert_eq!(judge(&[constraint], &host).standing, expected, "{}", constraint);
+            let expected = if expected { Status::Met } else { Status::Unmet };
+            prop_assert_eq!(evaluate(&[constraint], &host).status, expected, "{}", constraint);
         }
     }
 

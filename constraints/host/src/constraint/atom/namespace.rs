@@ -1,6 +1,6 @@
 //! Kinds of namespaces.
 
-use crate::constraint::Atom;
+use crate::constraint::atom::Kind;
 use crate::constraint::text::{names, one_of};
 
 names! {
@@ -8,10 +8,10 @@ names! {
     "cgroup" "ipc" "mnt" "net" "pid" "time" "user" "uts"
 }
 
-pub(crate) const fn namespace(kind: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn namespace(kind: &'static str) -> Result<Kind, &'static str> {
     let unknown = "expected one of cgroup, ipc, mnt, net, pid, time, user and uts";
     match one_of(kind, NAMESPACES, MEANT, unknown) {
-        Ok(kind) => Ok(Atom::Namespace(kind)),
+        Ok(kind) => Ok(Kind::Namespace(kind)),
         Err(problem) => Err(problem),
     }
 }

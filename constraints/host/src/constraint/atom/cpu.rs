@@ -1,6 +1,6 @@
 //! Architectures and features of CPUs.
 
-use crate::constraint::Atom;
+use crate::constraint::atom::Kind;
 use crate::constraint::text::{is_word, names, one_of};
 
 names! {
@@ -9,17 +9,17 @@ names! {
     "powerpc64" "riscv32" "riscv64" "s390x" "sparc" "sparc64" "wasm32" "x86" "x86_64"
 }
 
-pub(crate) const fn arch(name: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn arch(name: &'static str) -> Result<Kind, &'static str> {
     let unknown = "expected one of Rust's architectures, such as \"x86_64\" or \"aarch64\"";
     match one_of(name, ARCHS, MEANT, unknown) {
-        Ok(name) => Ok(Atom::Arch(name)),
+        Ok(name) => Ok(Kind::Arch(name)),
         Err(problem) => Err(problem),
     }
 }
 
-pub(crate) const fn feature(name: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn feature(name: &'static str) -> Result<Kind, &'static str> {
     if is_word(name, b"_") {
-        Ok(Atom::CpuFeature(name))
+        Ok(Kind::CpuFeature(name))
     } else {
         Err("expected a CPU feature as /proc/cpuinfo names it, such as \"avx2\" or \"sse4_2\"")
     }

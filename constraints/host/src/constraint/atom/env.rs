@@ -2,20 +2,20 @@
 
 use std::fmt;
 
-use crate::constraint::Atom;
-use crate::constraint::asked::Asked;
+use crate::constraint::atom::Kind;
+use crate::constraint::evaluator::Evaluator;
 use crate::constraint::text::{cut, is_word};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// An environment variable that is set, possibly to a certain value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Variable {
+pub(crate) struct Variable {
     name: &'static str,
     value: Option<&'static str>,
 }
 
-pub(crate) const fn variable(text: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn variable(text: &'static str) -> Result<Kind, &'static str> {
     let bytes = text.as_bytes();
     let mut end = 0;
     while end < bytes.len() && bytes[end] != b'=' {
@@ -32,30 +32,30 @@ pub(crate) const fn variable(text: &'static str) -> Result<Atom, &'static str> {
     } else {
         Some(cut(text, end + 1, bytes.len()))
     };
-    Ok(Atom::Env(Variable { name, value }))
+    Ok(Kind::Env(Variable { name, value }))
 }
 
-pub(crate) const fn opt_in(name: &'static str) -> Result<Atom, &'static str> {
+pub(crate) const fn opt_in(name: &'static str) -> Result<Kind, &'static str> {
     if is_word(name, b"_-") {
-        Ok(Atom::OptIn(name))
+        Ok(Kind::OptIn(name))
     } else {
         Err("expected the name of an opt-in, such as \"slow\"")
     }
 }
 
 impl Variable {
-    pub(crate) fn judge(&self, asked: &Asked<'_>) -> Verdict {
-        asked.judge(Question::Env(self.name), |seen| match self.value {
-            // Its value may be a secret, and nobody asked for it.
-            None => seen.is(!seen.text.is_empty(), || {
+    pub(crate) fn decide(&self, evaluator: &Evaluator<'_>) -> Verdict {
+        evaluator.decide(Question::Env(self.name), |seen| match self.value {
+            // Its value may be a secret.
+            None => seen.met_if(!seen.text.is_empty(), || {
                 let how = if seen.text.is_empty() { "empty" } else { "set" };
                 format!("{} is {how}", self.name)
             }),
-            Some(value) => seen.is(seen.text == value, || {
+            Some(value) => seen.met_if(seen.text == value, || {
                 let how = if seen.text == value {
-                    "so"
+                    "set to that value"
                 } else {
-                    "set to something else"
+                    "set to another value"
                 };
                 format!("{} is {how}", self.name)
             }),

@@ -1,0 +1,133 @@
+//! Atoms: constraints without operators. Each file has one subject: what a value means, how it reads
+//! in a reason, and how a host's answers decide it.
+
+pub(crate) mod cgroup;
+pub(crate) mod command;
+pub(crate) mod cpu;
+pub(crate) mod device;
+pub(crate) mod distro;
+pub(crate) mod env;
+pub(crate) mod kconfig;
+pub(crate) mod module;
+pub(crate) mod namespace;
+pub(crate) mod size;
+pub(crate) mod user;
+pub(crate) mod vendor;
+pub(crate) mod virt;
+
+use std::fmt;
+
+use super::range::Range;
+use crate::facts::Probe;
+use command::Command;
+use device::Device;
+use distro::Distro;
+use env::Variable;
+use kconfig::Kconfig;
+use size::Size;
+use user::Capability;
+use vendor::Vendor;
+
+/// A constraint without operators, such as `root` or `kernel >= 6.1`. Its text, as in reasons, is
+/// made by `Display`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Atom(pub(crate) Kind);
+
+impl fmt::Display for Atom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What an atom requires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The effective uid is 0.
+    Root,
+    /// The effective uid is not 0.
+    NonRoot,
+    /// The effective uid is this.
+    Uid(u32),
+    /// The effective uid is 0 in the initial user namespace.
+    RealRoot,
+    /// This thread has the capability in its effective set.
+    Cap(Capability),
+    /// The running kernel's version is in that range.
+    Kernel(Range),
+    /// The running kernel is that vendor's, and its version is in that range.
+    VendorKernel(Vendor),
+    /// KVM runs guests at the speed of hardware.
+    Kvm,
+    /// An executable file of this name on PATH.
+    Command(Command),
+    /// A device node that can be opened for reading and writing.
+    Device(Device),
+    /// A kernel module that is loaded or built in.
+    Module(&'static str),
+    /// A symbol of the kernel's configuration is set, or has a value.
+    Kconfig(Kconfig),
+    /// The cgroup hierarchy is of this version.
+    Cgroup(&'static str),
+    /// A cgroup controller that this process's group has.
+    CgroupController(&'static str),
+    /// A kind of namespace that can be created.
+    Namespace(&'static str),
+    /// The architecture that this program was compiled for.
+    Arch(&'static str),
+    /// The distribution.
+    Distro(Distro),
+    /// The distribution, or one that it is like.
+    DistroLike(&'static str),
+    /// This process is in a container.
+    Container,
+    /// The hypervisor beneath this host.
+    Virt(&'static str),
+    /// At least so many CPUs.
+    CpusGe(u32),
+    /// At least so much memory.
+    MemAvailableGe(Size),
+    /// At least so much room for temporary files.
+    DiskFreeGe(Size),
+    /// A feature that every CPU has.
+    CpuFeature(&'static str),
+    /// An environment variable.
+    Env(Variable),
+    /// Something that the user has to allow.
+    OptIn(&'static str),
+    /// What the user's own function says.
+    When(Probe),
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root"),
+            Self::NonRoot => f.write_str("non_root"),
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::RealRoot => f.write_str("real_root"),
+            Self::Cap(capability) => f.write_str(capability.name()),
+            Self::Kernel(range) => write!(f, "kernel {range}"),
+            Self::VendorKernel(vendor) => vendor.fmt(f),
+            Self::Kvm => f.write_str("kvm"),
+            Self::Command(command) => command.fmt(f),
+            Self::Device(Device(path)) => write!(f, "device {path}"),
+            Self::Module(name) => write!(f, "module {name}"),
+            Self::Kconfig(kconfig) => kconfig.fmt(f),
+            Self::Cgroup(version) => write!(f, "cgroup {version}"),
+            Self::CgroupController(name) => write!(f, "cgroup_controller {name}"),
+            Self::Namespace(kind) => write!(f, "namespace {kind}"),
+            Self::Arch(name) => write!(f, "arch {name}"),
+            Self::Distro(distro) => distro.fmt(f),
+            Self::DistroLike(id) => write!(f, "distro_like {id}"),
+            Self::Container => f.write_str("container"),
+            Self::Virt(kind) => write!(f, "virt {kind}"),
+            Self::CpusGe(count) => write!(f, "cpus >= {count}"),
+            Self::MemAvailableGe(size) => write!(f, "mem_available >= {size}"),
+            Self::DiskFreeGe(size) => write!(f, "disk_free >= {size}"),
+            Self::CpuFeature(name) => write!(f, "cpu_feature {name}"),
+            Self::Env(variable) => variable.fmt(f),
+            Self::OptIn(name) => write!(f, "opt_in {name}"),
+            Self::When(probe) => write!(f, "when {}", probe.name),
+        }
+    }
+}

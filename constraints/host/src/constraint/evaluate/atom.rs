@@ -1,0 +1,76 @@
+//! The verdict on one atom.
+
+use crate::constraint::atom::{Atom, Kind};
+use crate::constraint::atom::{cgroup, distro, size, user, virt};
+use crate::constraint::evaluator::Evaluator;
+use crate::constraint::kernel::Release;
+use crate::constraint::range::Range;
+use crate::facts::{Question, kvm_verdict};
+use crate::verdict::Verdict;
+
+pub(super) fn decide(Atom(kind): &Atom, evaluator: &Evaluator<'_>) -> Verdict {
+    match kind {
+        Kind::Root => user::uid(evaluator, |uid| uid == "0"),
+        Kind::NonRoot => user::uid(evaluator, |uid| uid != "0"),
+        Kind::Uid(wanted) => user::uid(evaluator, |uid| uid.parse() == Ok(*wanted)),
+        Kind::RealRoot => user::real_root(evaluator),
+        Kind::Cap(capability) => capability.decide(evaluator),
+        Kind::Kernel(range) => kernel(evaluator, range),
+        Kind::VendorKernel(vendor) => vendor.decide(evaluator),
+        Kind::Kvm => kvm(evaluator),
+        Kind::Command(command) => command.decide(evaluator),
+        Kind::Device(device) => evaluator.require_present(Question::Device(device.0)),
+        Kind::Module(name) => evaluator.require_present(Question::Module(name)),
+        Kind::Kconfig(kconfig) => kconfig.decide(evaluator),
+        Kind::Cgroup(version) => evaluator.decide(Question::Cgroup, |seen| {
+            seen.met_if(seen.text == *version, || {
+                format!("the cgroup hierarchy is {}", seen.text)
+            })
+        }),
+        Kind::CgroupController(name) => cgroup::decide_controller(name, evaluator),
+        Kind::Namespace(kind) => evaluator.require_present(Question::Namespace(kind)),
+        Kind::Arch(name) => evaluator.decide(Question::Arch, |seen| {
+            seen.met_if(seen.text == *name, || {
+                format!("this program was compiled for {}", seen.text)
+            })
+        }),
+        Kind::Distro(distro) => distro.decide(evaluator),
+        Kind::DistroLike(id) => distro::decide_like(id, evaluator),
+        Kind::Container => virt::decide_container(evaluator),
+        Kind::Virt(kind) => virt::decide_virt(kind, evaluator),
+        Kind::CpusGe(count) => size::decide_count(*count, Question::Cpus, evaluator),
+        Kind::MemAvailableGe(size) => size.decide(Question::MemAvailable, evaluator),
+        Kind::DiskFreeGe(size) => size.decide(Question::DiskFree, evaluator),
+        Kind::CpuFeature(name) => evaluator.require_present(Question::CpuFeature(name)),
+        Kind::Env(variable) => variable.decide(evaluator),
+        Kind::OptIn(name) => evaluator.require_present(Question::OptIn(name)),
+        Kind::When(probe) => evaluator.require_present(Question::Probe(*probe)),
+    }
+}
+
+fn kvm(evaluator: &Evaluator<'_>) -> Verdict {
+    kvm_verdict(evaluator.host.ask(Question::Kvm).into_owned())
+}
+
+fn kernel(evaluator: &Evaluator<'_>, range: &Range) -> Verdict {
+    evaluator.decide(Question::KernelRelease, |seen| {
+        let Some(running) = Release::parse(seen.text) else {
+            return seen.undetermined(|| {
+                format!(
+                    "kernel release {:?} does not begin with a version",
+                    seen.text
+                )
+            });
+        };
+        seen.met_if_known(
+            range.contains(|version| running.compare(version)),
+            || format!("kernel is {}", seen.text),
+            || {
+                format!(
+                    "the suffix of kernel {} is not comparable with that of the requirement",
+                    seen.text
+                )
+            },
+        )
+    })
+}
