@@ -1,81 +1,117 @@
-//! Tests that say what they need.
+//! Tests that state their requirements. A test whose requirement is unmet is skipped, and a skip is
+//! never reported as a pass.
+//!
+//! A requirement in the attribute:
 //!
 //! ```
 //! # mod unit {
 //! use kata_test::kata_test;
 //!
-//! #[kata_test(root, kernel_ge = "5.0.10", issue = "kata-containers/runtime#1234")]
+//! #[kata_test(root, kernel_ge = "5.10", issue = "owner/project#1234")]
 //! fn mounts_a_tmpfs() {
-//!     // Runs only where it can; elsewhere it is skipped, with every reason on screen.
+//!     // Runs as root on Linux 5.10 and later.
 //! }
 //! # }
 //! ```
 //!
-//! A test target with `harness = false` in its `Cargo.toml` and `kata_test::main!();` at its root
-//! shows a skip as `ignored, needs root: effective uid is 1000 (geteuid)`, under `cargo test` and
-//! under nextest. Without `harness = false` the same attribute works under Rust's own harness, which
-//! knows no skip at run time: there it is announced on the terminal and counted at the end.
+//! A test that runs without privileges, also when root runs the tests, with a time limit:
 //!
-//! A constraint is [met](Verdict::Met), [unmet](Verdict::Unmet), or
-//! [undetermined](Verdict::Undetermined): met runs, unmet skips, and undetermined fails, since
-//! neither running nor skipping by guess would be honest.
+//! ```
+//! # mod unit {
+//! # use kata_test::kata_test;
+//! #[kata_test(non_root, command = "qemu-img", timeout = "30s")]
+//! fn creates_an_image() {}
+//! # }
+//! ```
 //!
-//! # What the environment asks of a run
+//! A requirement that only the running test knows:
 //!
-//! A skip is honest only if somebody would notice that a host has rotted, so a CI job says what its
-//! host has. Constraints are written as in the attribute; a name that does not exist stops the run
-//! with the nearest that does.
+//! ```
+//! # mod unit {
+//! # use kata_test::kata_test;
+//! #[kata_test]
+//! fn mounts_the_image() {
+//!     let Ok(image) = std::env::var("IMAGE") else {
+//!         kata_test::skip!("IMAGE names no image to mount");
+//!     };
+//!     kata_test::require!(root);
+//!     println!("{image}");
+//! }
+//! # }
+//! ```
+//!
+//! Set `harness = false` for the test target in `Cargo.toml` and write `kata_test::main!();` at its
+//! root: `cargo test` and nextest then show a skip as `ignored, needs root: effective uid is 1000
+//! (geteuid)`. Without it the attribute works under Rust's own harness, which cannot skip at run time:
+//! a skip is printed to the terminal and counted at the end, and fails under nextest.
+//!
+//! # Constraints
+//!
+//! | about | constraints |
+//! |---|---|
+//! | the user | `root`, `non_root`, `uid`, `real_root`, `caps` |
+//! | the kernel | `kernel`, `kernel_eq`, `kernel_ne`, `kernel_lt`, `kernel_le`, `kernel_gt`, `kernel_ge`, `vendor_kernel`, `kconfig`, `module`, `namespace`, `cgroup`, `cgroup_controller` |
+//! | the machine | `arch`, `virt`, `container`, `kvm`, `device`, `cpus_ge`, `cpu_feature`, `mem_available_ge`, `disk_free_ge` |
+//! | the system | `distro`, `distro_like`, `command`, `env`, `opt_in` |
+//! | anything else | `when = path::of::probe` |
+//! | operators | `all(…)`, `any(…)`, `not(…)` |
+//!
+//! [`constraint`] documents every one. A constraint is [met](Verdict::Met), [unmet](Verdict::Unmet) or
+//! [undetermined](Verdict::Undetermined). A test runs if all are met, is skipped if one is unmet, and
+//! fails if one is undetermined.
+//!
+//! # Features
+//!
+//! - `tokio`: runs `async fn` tests on tokio.
+//!
+//! # Environment
 //!
 //! | variable | effect |
 //! |---|---|
-//! | `KATA_TEST_EXPECT='root, kernel_ge = "6.1"'` | The host promises this. If it does not keep it, the run fails before any test, and nextest at its list. |
-//! | `KATA_TEST_MAY_SKIP='kvm'` | A test may be skipped for lack of this alone; any other skip fails. Set and empty, it allows none. It can name a probe as the attribute does (`when = path::of::probe`), and `skip!` for what tests say by [`skip!`]. |
-//! | `KATA_TEST_ALLOW=slow,destructive` | Runs the tests that ask for it by `opt_in`. |
-//! | `KATA_TEST_UNSKIP=1` | Runs unmet tests too. One that passes is reported as having a stale constraint; one that does not stays skipped (under nextest it fails). |
-//! | `KATA_TEST_FACTS=FILE` | `--list` judges the host whose answers are in the file, as `cargo kata-test facts --json` prints them: each test with its verdict, `?` where that depends on what is not recorded. Nothing is run. |
+//! | `KATA_TEST_EXPECT='root, kernel_ge = "6.1"'` | The contract: constraints that this host promises. If one is not met, the run fails before any test, and so does nextest's list. |
+//! | `KATA_TEST_MAY_SKIP='kvm'` | The allowance: a skip for any other constraint fails. An empty value allows none. `when = path::of::probe` names a probe, and `skip!` allows [`skip!`]. |
+//! | `KATA_TEST_ALLOW=slow,destructive` | Runs the tests with these `opt_in`s. |
+//! | `KATA_TEST_UNSKIP=1` | Runs unmet tests too. A test that passes has a stale constraint; one that fails counts as skipped (under nextest it fails). |
+//! | `KATA_TEST_FACTS=FILE` | `--list` evaluates a recorded host (`cargo kata-test facts --json`) instead of this one. A verdict is `?` if it rests on a fact that was not recorded. |
+//! | `KATA_TEST_GRACE=2s` | The time between SIGTERM and SIGKILL. |
+//! | `KATA_TEST_SLOW_AFTER=60s` | Announces a test that still runs, or waits for its serial group, after this time. |
+//! | `KATA_TEST_ALLOW_THREADS=1` | Forks tests although the process has threads. |
+//! | `KATA_TEST_RECORD_DIR=DIR` | The folder for records. |
+//! | `KATA_TEST_RUN=ID` | The run id. |
 //!
-//! A runner that has other places than this one speaks with the binaries too: `--verdicts` lists tests
-//! with their verdicts as JSON lines, `KATA_TEST_PLACE` names the place that a binary is in,
-//! `KATA_TEST_TIME_SCALE` makes time limits longer there, and `KATA_TEST_EXCLUDE_FILE` is a file with the
-//! tests that are left to other places.
+//! A runner sets `KATA_TEST_PLACE` (the name of the place), `KATA_TEST_TIME_SCALE` (a factor for time
+//! limits), `KATA_TEST_EXCLUDE_FILE` (tests that run in other places), and `KATA_TEST_BINARY_ID` or
+//! `KATA_TEST_BINARY_IDS` (nextest's ids of binaries).
 //!
-//! # What becomes of a test
+//! # Processes
 //!
-//! With `harness = false` each test has a process of its own, so what it does to itself is its own
-//! failure: a signal, a hang beyond its `timeout`, a change of user, folder, variables or namespaces.
-//! Processes that it leaves behind are killed. They, and mounts that it leaves, are listed at the end
-//! of the run under its name and stand in its record, and fail no test: of a mount nobody can say for
-//! certain who made it. `--in-process` does without all this, for debuggers.
+//! With `harness = false` each test runs in a forked process. A signal, a timeout, a change of user,
+//! folder, variables or namespaces affects that test only. Processes that it leaves behind are killed.
+//! They and leaked mounts are printed at the end of the run and recorded, and fail no test, since the
+//! owner of a mount is never certain. `--in-process` runs tests without a fork, for debuggers.
 //!
-//! Under root a test that states `non_root` or `uid = N` by itself runs as such a user: as whoever
-//! called sudo, else as nobody. It has all groups of that user, the variables of that user's session
-//! (`USER`, `LOGNAME`, `MAIL`, `SHELL`, `XDG_RUNTIME_DIR`) instead of root's and sudo's, and an empty
-//! HOME and TMPDIR. Its other constraints are judged as that user. If the user cannot reach the package or the executable, the test is unmet, for that path.
+//! Under root, a test with `non_root` or `uid = N` runs as that user: for `non_root` the one who called
+//! sudo, else nobody. It has all groups of the user, the variables of the user's session (`USER`,
+//! `LOGNAME`, `MAIL`, `SHELL`, `XDG_RUNTIME_DIR`), and an empty HOME and TMPDIR. Its other constraints
+//! are evaluated as that user. If the user has no access to the package or the executable, the test is
+//! unmet.
 //!
-//! A test whose time is up, or that runs when Ctrl-C, SIGTERM or SIGHUP ends the run, gets SIGTERM with
-//! its whole process group, and SIGKILL if it has not ended after a grace period of two seconds
-//! (`KATA_TEST_GRACE`). A second Ctrl-C kills at once. Ctrl-Z stops the tests with the harness, and the
-//! time until they continue counts for no limit.
+//! On a timeout, Ctrl-C, SIGTERM or SIGHUP, a test's process group gets SIGTERM, and SIGKILL after the
+//! grace period. A second Ctrl-C kills at once. Ctrl-Z stops the tests with the harness; the time until
+//! they continue does not count.
 //!
-//! Tests are forked from a process with one thread, for a child would inherit the locks of others, held
-//! for ever. A binary that has threads before `main` (a `#[ctor]`, an allocator, the runtime of another
-//! language) is refused: `--in-process` runs its tests without fork, and `KATA_TEST_ALLOW_THREADS=1`
-//! takes the risk.
+//! A process that forks must have one thread: a child would inherit locks held by other threads. A
+//! binary that has threads before `main` (`#[ctor]`, an allocator, the runtime of another language) is
+//! refused unless `KATA_TEST_ALLOW_THREADS=1` is set.
 //!
-//! A test that runs for a minute (`KATA_TEST_SLOW_AFTER`) is announced. An unmet test whose whole name
-//! was given on the command line fails: it was asked for.
+//! A test that is named in full on the command line fails instead of being skipped.
 //!
 //! # Records
 //!
-//! What became of each test stands, with every reason and with what it [`measure`]d, as JSON lines in
-//! `kata-test/runs/<run>/` below Cargo's target folder; `kata-test/latest` is the newest run.
-//! `KATA_TEST_RECORD_DIR` names another folder, and `KATA_TEST_RUN` another run than that of nextest
-//! or of the `cargo test` that started the binary; a binary that is started by hand is a run of its
-//! own. Of many runs the oldest are removed: folders with a file `kata-test-run` that holds their own
-//! name, and no others. The package kata-test-runner reads the records.
-//!
-//! The id of a binary is nextest's. A runner states it (`KATA_TEST_BINARY_ID`, or a file with those of
-//! all binaries in `KATA_TEST_BINARY_IDS`), as does nextest; a binary that is started by hand guesses it.
+//! The outcome of each test, with its reasons and [measures](measure), is a JSON line in
+//! `kata-test/runs/<run>/` below Cargo's target folder; `kata-test/latest` is the newest run. All
+//! binaries of one `cargo test` or one run of nextest share a run. Of more than fifty runs the oldest
+//! are removed. The package kata-test-runner reads records.
 
 mod contract;
 mod harness;
@@ -92,7 +128,7 @@ mod runtime_skip;
 mod session;
 mod sys;
 
-/// Makes a function a test that says what it needs.
+/// Makes a function a test that states its requirement.
 ///
 /// ```
 /// # mod unit {
@@ -119,29 +155,27 @@ mod sys;
 /// # }
 /// ```
 ///
-/// Every constraint stated has to hold; [`constraint`] documents each under its own name. `all(…)`,
-/// `any(…)` and `not(…)` group them, `name("a", "b")` states one of them for each value. A name
-/// that does not exist, or a value that is no version, is a compile error at its place. Beside
-/// constraints the attribute takes
+/// Every constraint has to be met; [`constraint`] documents each. `all(…)`, `any(…)` and `not(…)`
+/// group them, and `name("a", "b")` is short for `name = "a", name = "b"`. An unknown name or an
+/// invalid value is a compile error. The attribute also takes
 ///
-/// - `issue = "…"`: the issue that explains the constraints, kept in the record;
-/// - `reason = "…"`: the same in words;
-/// - `timeout = "30s"` (`ms`, `s`, `m`, `h`): when that time is up, the test's process group is
-///   terminated, after a grace period killed, and the test has failed; without one a test is only spoken of after a minute;
-/// - `serial = "group"`: no two tests of a group run at the same time, in whatever binary or process
-///   of nextest; waiting for its turn does not count for a test's `timeout`. The wait is announced
-///   after a minute (`KATA_TEST_SLOW_AFTER`) and fails the test after an hour;
-/// - `own_machine`: where a runner makes a VM for tests, this one gets a VM for itself alone, and what it
-///   does to the kernel meets no other test; on a host that is there anyway it changes nothing;
-/// - `crate = path`: where kata-test is, if not at `::kata_test`.
+/// - `issue = "…"`: the issue that explains the constraints; it is recorded;
+/// - `reason = "…"`: why the test has its constraints; it is recorded;
+/// - `timeout = "30s"` (`ms`, `s`, `m`, `h`): the time limit, after which the test's process group gets
+///   SIGTERM, then SIGKILL, and the test fails; the default is none;
+/// - `serial = "group"`: of a group's tests one runs at a time, across binaries and processes. The
+///   wait does not count for `timeout`, is announced after a minute (`KATA_TEST_SLOW_AFTER`), and
+///   fails the test after an hour;
+/// - `own_machine`: a runner that boots VMs runs this test in a VM of its own;
+/// - `crate = path`: the path of kata-test, by default `::kata_test`.
 ///
-/// The function takes nothing and returns `()`, a `Result`, or anything else that a `main` can
-/// return. `#[ignore]` and `#[should_panic]` keep their meaning, and so does every other attribute.
-/// [`require!`] and [`skip!`] end a test that finds out half-way what it lacks.
+/// The function takes no parameters and returns what a `main` can return. `#[ignore]`,
+/// `#[should_panic]` and other attributes keep their meaning. [`require!`] and [`skip!`] skip a test
+/// at run time.
 ///
-/// An `async fn` takes the feature `tokio`: it runs on a runtime of its own with one thread.
+/// An `async fn` needs the feature `tokio`: it runs on a runtime of its own with one thread.
 ///
-/// Cases of [rstest](https://docs.rs/rstest) take this attribute under its other name, below theirs:
+/// Below `#[rstest]`, use the attribute's other name:
 ///
 /// ```
 /// # mod unit {
@@ -157,7 +191,7 @@ mod sys;
 /// # }
 /// ```
 pub use kata_test_macros::kata_test;
-/// The same attribute as [`kata_test`], under the name that other test macros and editors look for:
+/// The same attribute as [`kata_test`], under the name that other macros and editors recognize:
 /// `#[kata_test::test(root)]`.
 pub use kata_test_macros::test;
 
@@ -166,10 +200,10 @@ pub use crate::measure::measure;
 pub use kata_test_host::{Evidence, Reason, ReasonKind, Verdict, constraint, facts};
 use kata_test_host::{names, reason};
 
-/// What the macros expand to. Not for use by hand, and without any promise of stability.
+/// The items that the macros expand to. They are not stable.
 ///
-/// A release renames it: the attribute, which can be of another version if `crate = path` leads here,
-/// writes the name that its own version has.
+/// Each release renames this module, so that an attribute of another version, by `crate = path`, does
+/// not compile.
 #[doc(hidden)]
 pub mod __private_0_1_0 {
     pub use crate::constraint::assert_consistent;
@@ -183,7 +217,7 @@ pub mod __private_0_1_0 {
     pub use kata_test_macros::require as require_in;
 }
 
-/// What kata-test-runner shares with the harness, without any promise of stability.
+/// The items that kata-test-runner shares with the harness. They are not stable.
 #[doc(hidden)]
 pub mod __runner {
     pub use crate::contract::{EXPECT, FACTS, MAY_SKIP};
@@ -212,7 +246,7 @@ macro_rules! main {
     };
 }
 
-/// Goes on with the running test only if these constraints hold, which are those of the attribute.
+/// Skips the running test unless these constraints are met. They are those of the attribute.
 ///
 /// ```
 /// # mod unit {
@@ -230,10 +264,12 @@ macro_rules! main {
 /// # }
 /// ```
 ///
-/// If one is unmet, the test ends here by unwinding and is shown as ignored, with every reason; what
-/// cannot be decided fails it. Prefer the attribute: under nextest, which learns before any test
-/// runs what is skipped, ending half-way is a failure. It works in functions that the test calls,
-/// whatever these return, but only on the test's own thread: elsewhere it is a panic.
+/// If one is unmet, the test ends here and is shown as ignored, with every reason; if one is
+/// undetermined, it fails. Prefer the attribute: nextest learns before any test runs which ones are
+/// skipped, so under nextest this fails.
+///
+/// It ends the test by unwinding, so it works in functions that the test calls, and not with `panic =
+/// "abort"`. On another thread than the test's it panics.
 #[macro_export]
 macro_rules! require {
     ($($constraint:tt)*) => {
@@ -241,8 +277,8 @@ macro_rules! require {
     };
 }
 
-/// Ends the running test here, as skipped, for a reason that no constraint expresses. The reason
-/// takes the form of [`format!`].
+/// Skips the running test, for a reason that no constraint expresses. Takes the arguments of
+/// [`format!`].
 ///
 /// ```
 /// # mod unit {
@@ -256,18 +292,18 @@ macro_rules! require {
 /// # }
 /// ```
 ///
-/// As with [`require!`], it is a failure under nextest, and a panic on another thread.
+/// As [`require!`], it fails under nextest and panics on another thread.
 #[macro_export]
 macro_rules! skip {
     () => {
-        ::core::compile_error!("say why the test is skipped: `skip!(\"no disk\")`")
+        ::core::compile_error!("state why the test is skipped: `skip!(\"no disk\")`")
     };
     ($($reason:tt)+) => {
         $crate::__private_0_1_0::skip(::core::format_args!($($reason)+))
     };
 }
 
-/// The target being compiled, as Cargo tells it to the compiler.
+/// The target being compiled, from Cargo's variables.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __target {

@@ -1,4 +1,4 @@
-//! The metadata of a test whose form is checked while the test is being compiled.
+//! Metadata of a test that is checked at compile time.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub const fn serial(group: &str) -> &str {
     group
 }
 
-/// Reads a duration in the form of a timeout; nothing if it has another form, is 0, or too long.
+/// Parses a duration in the form of a timeout; `None` if it has another form, is 0, or too long.
 pub(crate) const fn parse_duration(text: &str) -> Option<Duration> {
     let bytes = text.as_bytes();
     let mut number: u64 = 0;

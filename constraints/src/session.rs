@@ -1,5 +1,4 @@
-//! The variables of a user's session. What they say of one user is wrong for another, so they are
-//! left out wherever a process becomes another user.
+//! The variables of a user's session, which are removed when a process changes its user.
 
 use std::ffi::OsStr;
 
@@ -8,7 +7,7 @@ const NAMES: [&str; 10] = [
 ];
 const PREFIXES: [&str; 4] = ["SUDO_", "XDG_", "DBUS_", "SSH_"];
 
-/// Says whether a variable is about the session of a user.
+/// Whether a variable belongs to a user's session.
 pub fn is_of_a_session(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     NAMES.contains(&&*name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))

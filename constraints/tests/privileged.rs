@@ -38,7 +38,7 @@ fn as_root() {
 /// A test that was given another user asks about the host as that user.
 #[kata_test(root, command = "cargo")]
 fn require_is_evaluated_as_the_tests_user() {
-    let said = Sample::build("halfway").run(&["users::"]);
+    let said = Sample::build("runtime_skips").run(&["users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(
         said.stdout.contains("2 passed; 0 failed; 0 ignored"),

@@ -1,4 +1,4 @@
-//! Writes the expansion: one that works under libtest and, with `harness = false`, under ours.
+//! Writes the expansion, which works under libtest and, with `harness = false`, under kata-test.
 //!
 //! The user's function goes into an anonymous `const`, from where it still sees everything its
 //! module sees. Under its own name stands a `#[test]` shim: libtest runs it, editors show it, and
@@ -13,11 +13,11 @@ use crate::function::{Function, Runtime};
 use crate::need::{at, consts};
 use crate::version::{TESTS, private};
 
-/// Expands the attribute; what it could not accept becomes `compile_error!`s beside the function.
+/// Expands the attribute; errors become `compile_error!`s beside the function.
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     let (args, mut errors) = Args::read(args);
     let Some((function, refused)) = Function::read(item.clone(), Runtime::BUILT_IN) else {
-        let message = "`kata_test` stands on a function, and this is none";
+        let message = "`#[kata_test]` can only be applied to a function";
         errors.push(Error::new(Span::call_site(), message));
         return with_errors(item, errors);
     };

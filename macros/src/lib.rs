@@ -1,12 +1,12 @@
-//! The attribute of kata-test, and nothing else.
+//! The attribute of kata-test.
 //!
-//! The macro maps: it turns each atom of the attribute into a call of the constructor of the same
-//! name and leaves it to rustc to find unknown names and bad values. It never looks at the host,
-//! and it knows no constraint by name, only what groups them.
+//! The macro maps each atom of the attribute to a call of the constructor of the same name, so that
+//! rustc reports unknown names and invalid values. It observes nothing of the host and has no list of
+//! constraints.
 //!
-//! The files are the pipeline: `args` (what the attribute says, `need` being what it asks for) and
-//! `function` (what it stands on) are read, each collecting all its errors, and `expand` writes the
-//! result. `require` writes the same constraints into the middle of a test.
+//! The files are the pipeline: `args` reads the arguments, with a `need` for each constraint, and
+//! `function` reads the function; both collect all errors. `expand` writes the result, and `require`
+//! expands `require!`.
 
 mod args;
 mod expand;
@@ -18,7 +18,7 @@ mod version;
 
 use proc_macro::TokenStream;
 
-// Both are documented where kata-test re-exports them: only there do the links lead anywhere.
+// kata-test documents the macros, where links to its items work.
 #[expect(missing_docs, reason = "see above")]
 #[proc_macro_attribute]
 pub fn kata_test(args: TokenStream, item: TokenStream) -> TokenStream {

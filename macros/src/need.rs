@@ -1,4 +1,4 @@
-//! What a test needs, as the attribute states it, and the constants it becomes.
+//! A constraint as the attribute states it, and the constants for it.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -38,7 +38,7 @@ impl Group {
     }
 }
 
-/// Several needs as one.
+/// Several constraints as one.
 pub(crate) fn many(mut needs: Vec<Need>) -> Option<Need> {
     match needs.len() {
         0 => None,
@@ -47,7 +47,7 @@ pub(crate) fn many(mut needs: Vec<Need>) -> Option<Need> {
     }
 }
 
-/// Declares one constant for each need, and returns the name of the list of those on the top level,
+/// Declares a constant for each constraint, and returns the name of the list of those on the top level,
 /// if there are any.
 ///
 /// rustc reports the first panic of a constant only, so a bad value in one of them hides no other.
@@ -121,7 +121,7 @@ impl Writer<'_> {
         constant
     }
 
-    /// The list of all needs.
+    /// The list of all constraints.
     fn all(&mut self, names: &[Ident]) -> Ident {
         let all = Ident::new("_ALL", Span::mixed_site());
         let krate = self.krate;
@@ -131,7 +131,7 @@ impl Writer<'_> {
         all
     }
 
-    /// A contradiction between a need and those before it is reported at the need.
+    /// A contradiction between a constraint and those before it is reported at the constraint.
     fn agree(&mut self, all: &Ident, index: usize, need: &Need) {
         let span = match need {
             Need::Atom { name, .. } => name.span(),

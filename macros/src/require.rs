@@ -1,4 +1,4 @@
-//! Writes the check of constraints in the middle of a test.
+//! Expands `require!`: a check of constraints at run time.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -18,7 +18,7 @@ pub(crate) fn check(args: TokenStream) -> TokenStream {
         errors.push(Error::new(key.span(), message));
     }
     if args.needs.is_empty() && errors.is_empty() {
-        let message = "nothing is required: state a constraint, such as `kernel_ge = \"5.10\"`";
+        let message = "`require!` needs a constraint, such as `kernel_ge = \"5.10\"`";
         errors.push(Error::new(Span::call_site(), message));
     }
     let krate = krate(&args);

@@ -1,12 +1,9 @@
-//! Looking at tokens without a grammar of Rust.
-//!
-//! The attribute needs only the outside of a function, and an argument is a name and a literal or a
-//! path. A parser for all of Rust would be most of what a user of kata-test compiles.
+//! Reads tokens without a parser of Rust, which would be most of what a user of kata-test compiles.
+//! The attribute needs only the signature of a function, names, literals and paths.
 
 use proc_macro2::{Delimiter, Group, Ident, Punct, TokenStream, TokenTree};
 
-/// The trees of a stream. What a `macro_rules!` hands through comes in invisible groups, of which
-/// only the contents count.
+/// The trees of a stream, with the contents of the invisible groups of `macro_rules!`.
 pub(crate) fn trees(stream: TokenStream) -> Vec<TokenTree> {
     let mut trees = Vec::new();
     collect(stream, &mut trees);
@@ -29,7 +26,7 @@ fn collect(stream: TokenStream, trees: &mut Vec<TokenTree>) {
 pub(crate) struct Reader<'a>(pub(crate) &'a [TokenTree]);
 
 impl<'a> Reader<'a> {
-    /// Takes the next tree if it is what is looked for.
+    /// Takes the next tree if it matches.
     fn take<T>(&mut self, look: impl FnOnce(&'a TokenTree) -> Option<T>) -> Option<T> {
         let (first, rest) = self.0.split_first()?;
         let found = look(first)?;
@@ -69,7 +66,7 @@ impl<'a> Reader<'a> {
         self.take(|tree| matches!(tree, TokenTree::Literal(_)).then_some(tree))
     }
 
-    /// Takes `<…>`, in which an arrow closes nothing.
+    /// Takes `<…>`, in which `->` closes nothing.
     pub(crate) fn angles(&mut self) -> Option<&'a [TokenTree]> {
         let all = self.0;
         self.punct('<')?;

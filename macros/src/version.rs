@@ -1,9 +1,9 @@
-//! What carries the version of kata-test, which is this crate's too: each pins the other's.
+//! Names with the version of kata-test, which is this crate's too.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote_spanned;
 
-/// A name with the version, as kata-test has it too.
+/// Adds the version to a name, as kata-test does.
 macro_rules! versioned {
     ($name:literal) => {
         concat!(

@@ -70,6 +70,7 @@ impl Reason {
     }
 
     /// A constraint that is unmet or undetermined.
+    #[doc(hidden)]
     pub fn constraint(
         constraint: impl Into<String>,
         observed: impl Into<String>,
@@ -87,16 +88,19 @@ impl Reason {
     }
 
     /// A call of `skip!`, with its text and the line it is in.
+    #[doc(hidden)]
     pub fn runtime_skip(why: impl Into<String>, line: impl Into<String>) -> Self {
         Self::new(ReasonKind::RuntimeSkip, why, line)
     }
 
     /// A process or a mount that a test left behind.
+    #[doc(hidden)]
     pub fn leak(what: impl Into<String>, source: impl Into<String>) -> Self {
         Self::new(ReasonKind::Leak, what, source)
     }
 
     /// A failure of a place or of kata-test itself.
+    #[doc(hidden)]
     pub fn infrastructure(observed: impl Into<String>, source: impl Into<String>) -> Self {
         Self::new(ReasonKind::Infrastructure, observed, source)
     }

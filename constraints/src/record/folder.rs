@@ -1,8 +1,8 @@
-//! Writing into folders that may be another user's.
+//! Writes into folders that may be another user's.
 //!
-//! What root writes there becomes that user's: records made under sudo must not stand in the way of
-//! the next run without it. And root follows no link there, not even one that is put there meanwhile:
-//! a folder is opened once, and what is in it is reached by its descriptor.
+//! Root gives its files there to that user, so that records made under sudo do not obstruct a run
+//! without it. Root follows no links there, not even ones made meanwhile: a folder is opened once and
+//! used by its descriptor.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -23,8 +23,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder, or makes it for the owner of the folder that it is in. Says whether it was not
-    /// there.
+    /// Opens a folder, or makes it for the owner of its parent. Returns whether it is new.
     pub fn make(path: &Path) -> io::Result<(Self, bool)> {
         // Without a name it is `..` or the root, which are there.
         let Some((parent, name)) = path.parent().zip(path.file_name()) else {
@@ -73,8 +72,7 @@ impl Folder {
         &self.path
     }
 
-    /// The path of what is in it, whatever becomes of the folder's own path. Only this process can
-    /// use it.
+    /// The path of an entry, by the folder's descriptor. Only this process can use it.
     pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
         if cfg!(target_os = "linux") {
             let handle = self.handle.as_raw_fd();
@@ -84,7 +82,7 @@ impl Folder {
         }
     }
 
-    /// Creates a file that is not there yet, to be appended to.
+    /// Creates a new file to append to.
     pub fn create(&self, name: impl AsRef<Path>) -> io::Result<File> {
         let mut options = OpenOptions::new();
         let file = options.append(true).create_new(true).open(self.at(name))?;
@@ -92,7 +90,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// Opens a file to be appended to, and creates it if need be.
+    /// Opens a file to append to, and creates it if necessary.
     pub fn append(&self, name: impl AsRef<Path> + Copy) -> io::Result<File> {
         match self.create(name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new()
@@ -103,7 +101,7 @@ impl Folder {
         }
     }
 
-    /// Writes a file in one step: a reader sees the old content or the new one, never a part.
+    /// Replaces a file atomically.
     pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let (count, pid) = (COUNT.fetch_add(1, Ordering::Relaxed), std::process::id());
@@ -114,7 +112,7 @@ impl Folder {
         fs::rename(self.at(&unfinished), self.at(name))
     }
 
-    /// Gives what this process has made in this folder to the folder's owner.
+    /// Gives a file of this process to the folder's owner.
     pub fn hand_over(&self, made: impl AsFd) -> io::Result<()> {
         match self.foreign_owner()? {
             Some((uid, gid)) => fchown(made, Some(uid), Some(gid)),
@@ -141,7 +139,7 @@ impl Folder {
     }
 }
 
-/// Opens a folder, and no link that somebody has put in its place.
+/// Opens a folder, and no link in its place.
 pub(crate) fn open_folder(path: &Path) -> io::Result<File> {
     open(path, false)
 }
@@ -155,5 +153,5 @@ fn open(path: &Path, follow: bool) -> io::Result<File> {
         .open(path)
 }
 
-/// The ending of a file that is being written, before the writer's pid.
+/// The extension of a file that is being written, before the writer's pid.
 pub const UNFINISHED: &str = "unfinished-";

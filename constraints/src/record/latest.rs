@@ -8,10 +8,10 @@ use std::path::Path;
 use super::folder::Folder;
 use super::start_time::start_time;
 
-/// What the link is called, before its maker's pid, until it is the latest.
+/// The name of the new link, before its maker's pid.
 pub(super) const NEW_LINK: &str = ".latest-";
 
-/// Makes `latest` point at this run, in one step, so that it never dangles.
+/// Points `latest` at a run, atomically.
 pub fn point_latest(root: &Folder, run: &str) -> io::Result<()> {
     let link = root.at(format!("{NEW_LINK}{}", std::process::id()));
     let _ = fs::remove_file(&link);
@@ -19,7 +19,7 @@ pub fn point_latest(root: &Folder, run: &str) -> io::Result<()> {
     fs::rename(&link, root.at("latest"))
 }
 
-/// Removes the links of those who were killed while they made them.
+/// Removes new links of processes that were killed.
 pub(super) fn remove_links(root: &Folder) {
     for entry in fs::read_dir(root.at("")).into_iter().flatten().flatten() {
         let name = entry.file_name();

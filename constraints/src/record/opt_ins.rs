@@ -1,5 +1,5 @@
-//! The opt-ins that a binary's tests know. What the user allows is checked against those of all
-//! binaries together, which only a runner can do.
+//! Records the opt-ins of a binary's tests. A runner checks `KATA_TEST_ALLOW` against those of all
+//! binaries.
 
 use std::env;
 
@@ -8,10 +8,10 @@ use super::write::complain;
 use crate::facts::ALLOW;
 use crate::names::Names;
 
-/// The ending of a file that holds a binary's opt-ins, a line each.
+/// The extension of a file with a binary's opt-ins, one a line.
 pub const ENDING: &str = "opt-ins";
 
-/// Writes down the opt-ins of a binary, if the user allows any.
+/// Records the opt-ins of a binary, if the user allows any.
 pub(crate) fn declare(binary: &str, names: &Names<'_>) {
     if env::var_os(ALLOW).is_none_or(|allowed| allowed.is_empty()) {
         return;

@@ -1,4 +1,4 @@
-//! Where the records of this process go.
+//! The paths of this process's records, and its run id.
 
 use std::env;
 use std::fs;
@@ -12,7 +12,7 @@ use super::latest::point_latest;
 use super::prune::{mark, prune};
 use super::start_time::start_time;
 
-/// The variable in which a runner names the descriptor of its pipe.
+/// The variable with the descriptor of the runner's lifeline.
 pub const LIFELINE: &str = "KATA_TEST_LIFELINE";
 
 /// The folder for all records: `KATA_TEST_RECORD_DIR`, else `kata-test` below Cargo's target folder.
@@ -30,8 +30,8 @@ pub(crate) fn serial_folder() -> Option<PathBuf> {
     root().map(|root| root.join("serial"))
 }
 
-/// The run this process belongs to: what the runner or nextest says, else the cargo that has started
-/// it, so that all test binaries of one `cargo test` share it, else this process alone.
+/// The run id: that of the runner or nextest, else one for the cargo that started this process, which
+/// all binaries of one `cargo test` share, else one for this process.
 pub(super) fn run() -> String {
     let named = ["KATA_TEST_RUN", "NEXTEST_RUN_ID"];
     let named = named
@@ -52,21 +52,21 @@ pub(super) fn run() -> String {
     }
 }
 
-/// Says whether a process is the cargo that has set this process's variables. A person's shell is not
-/// one run, though it starts many test binaries.
+/// Whether a process is the cargo that has set this process's variables. A shell is none: it starts
+/// binaries of many runs.
 fn is_cargo(process: nix::unistd::Pid) -> bool {
     let cargo = env::var_os("CARGO").and_then(|cargo| fs::canonicalize(cargo).ok());
     cargo.is_some() && cargo == fs::read_link(format!("/proc/{process}/exe")).ok()
 }
 
-/// The folder of a run's records, made if it is not there.
+/// Opens or makes the folder of a run's records.
 pub(super) fn folder(run: &str) -> io::Result<Folder> {
     let root = root().ok_or_else(|| {
         io::Error::other("no target folder lies above this executable; set KATA_TEST_RECORD_DIR")
     })?;
     let root = make_root(&root).map_err(|error| at(&root, &error))?;
     let (folder, is_new) = run_folder(&root, run)?;
-    // Whoever opens the run points at it; the others find it pointed at.
+    // The process that makes the run's folder points the link at it.
     if is_new {
         point_latest(&root, run).map_err(|error| at(root.path(), &error))?;
         prune(&root);
@@ -74,8 +74,7 @@ pub(super) fn folder(run: &str) -> io::Result<Folder> {
     Ok(folder)
 }
 
-/// Makes the folder for all records and those above it, as far as they are not there, each for the
-/// owner of the folder that it is in.
+/// Opens or makes the folder for all records and those above it, each for the owner of its parent.
 pub fn make_root(root: &Path) -> io::Result<Folder> {
     match root.parent() {
         Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
@@ -86,7 +85,7 @@ pub fn make_root(root: &Path) -> io::Result<Folder> {
     Ok(Folder::make(root)?.0)
 }
 
-/// Makes the folder of a run, if it is not there, and says whether it was not.
+/// Opens or makes the folder of a run, and returns whether it is new.
 pub fn run_folder(root: &Folder, run: &str) -> io::Result<(Folder, bool)> {
     let runs = root.path().join("runs");
     let make = || {
@@ -100,12 +99,12 @@ pub fn run_folder(root: &Folder, run: &str) -> io::Result<(Folder, bool)> {
     make().map_err(|error| at(&runs, &error))
 }
 
-/// An error with the path that it is about.
+/// Adds a path to an error.
 pub(super) fn at(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// A text as the name of one file, on any file system and in any archive.
+/// Turns a text into a file name for any file system and archive.
 pub fn file_name(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name: String = text

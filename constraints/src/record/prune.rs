@@ -1,4 +1,4 @@
-//! Old runs, which nobody looks at any more.
+//! Removes old runs.
 
 use std::fs::{self, DirEntry};
 use std::io::{self, Write};
@@ -12,20 +12,19 @@ use super::paths::file_name;
 /// How many runs are kept, whatever their age.
 const KEPT: usize = 50;
 
-/// A run that has written nothing for so long is over.
+/// How long a run has written nothing before it is over.
 const QUIET: Duration = Duration::from_secs(60 * 60);
 
-/// The file by which a run's folder is known as such. It holds the run's id: the folder of records can
-/// be one that has a `runs` of somebody else's.
+/// The marker file of a run's folder, which holds the run id: the record folder can have a `runs` of
+/// another program.
 const MARK: &str = "kata-test-run";
 
-/// Marks a folder as that of a run.
+/// Writes the marker.
 pub(super) fn mark(folder: &Folder, run: &str) -> io::Result<()> {
     folder.create(MARK)?.write_all(run.as_bytes())
 }
 
-/// Removes the oldest runs below this folder of records if there are many. What cannot be removed
-/// stays, which harms nobody.
+/// Removes the oldest runs below a record folder if there are many. Errors are ignored.
 pub fn prune(root: &Folder) {
     remove_links(root);
     let Ok((folder, _)) = root.folder("runs") else {
@@ -54,7 +53,7 @@ pub fn prune(root: &Folder) {
     }
 }
 
-/// Says whether a folder is a run's: it is marked with its own name, which is one that a run can have.
+/// Whether a folder is a run's: its marker holds its own name, which is a valid run id.
 fn is_run(folder: &DirEntry) -> bool {
     let mark = fs::read_to_string(folder.path().join(MARK));
     mark.is_ok_and(|run| folder.file_name() == *run && file_name(&run) == run)
@@ -65,7 +64,7 @@ fn modified(path: &Path) -> SystemTime {
     metadata.unwrap_or_else(|_| SystemTime::now())
 }
 
-/// Says whether neither the run's folder nor a file in it was changed of late.
+/// Whether neither the run's folder nor a file in it has changed recently.
 fn is_quiet(run: &Path) -> bool {
     let is_old = |path: &Path| {
         let age = SystemTime::now().duration_since(modified(path));

@@ -1,8 +1,8 @@
-//! Processes, each known for good.
+//! The start time of a process.
 
 use std::fs;
 
-/// When a process started, in clock ticks since boot: with its pid this names it for good.
+/// The start time of a process, in clock ticks since boot. With the pid it identifies the process.
 pub fn start_time(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field, the command in parentheses, can hold anything; the rest are words. The

@@ -1,20 +1,20 @@
-//! The binary's id, as whoever started it states it. Only cargo knows what a target is called: an
-//! executable sees its crate's name, which has no dashes, and a path that need not agree with it.
+//! The binary id, as the runner or nextest states it. Only cargo knows a target's name: an executable
+//! has its crate's name, which has no dashes, and a path that can differ.
 
 use std::env;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
-/// The id of a binary that a runner has started itself.
+/// The id of a binary that a runner starts itself.
 pub const BINARY_ID: &str = "KATA_TEST_BINARY_ID";
 
 /// A file with the ids of all binaries that cargo starts for a runner. Cargo gives every binary the
 /// same variables, so each entry has an executable's real path behind the id and a tab. A NUL ends it.
 pub const BINARY_IDS: &str = "KATA_TEST_BINARY_IDS";
 
-/// The ids that may be this binary's. A process that a test starts inherits its test's variables, so
-/// an id can be another binary's: the caller has to check it.
+/// The ids that may be this binary's. Processes inherit the variables of the test that starts them, so
+/// the caller has to check an id.
 pub(super) fn given_ids() -> &'static [String] {
     static IDS: OnceLock<Vec<String>> = OnceLock::new();
     IDS.get_or_init(|| {

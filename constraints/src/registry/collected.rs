@@ -1,4 +1,4 @@
-//! How what stands anywhere in a program comes together: the linker joins it to one slice.
+//! Collects the tests of a program: the linker joins their statics to one slice.
 //!
 //! A section whose name is a C identifier gets its two ends from the linker, so a test costs one
 //! static and no function, of which a thousand would be felt in every build. `#[used]` makes the
@@ -23,7 +23,7 @@ pub(crate) use by_section::{required, tests};
 
 use crate::constraint::Constraint;
 
-/// What a `require!` somewhere in the program requires.
+/// The constraints of a `require!`.
 #[derive(Debug)]
 pub struct Required(pub &'static [Constraint]);
 
@@ -32,7 +32,7 @@ mod by_section {
     use super::Required;
     use crate::registry::Test;
 
-    /// A name with the version of this crate, as the attribute writes it too.
+    /// Adds the version of this crate to a name, as the attribute does.
     macro_rules! versioned {
         ($name:literal) => {
             concat!(
@@ -58,7 +58,7 @@ mod by_section {
                     #[link_name = concat!("__stop_", versioned!($section))]
                     static STOP: $type;
                 }
-                /// The ends are there even if the program has none of it.
+                /// Defines the ends of an empty section too.
                 #[used]
                 #[unsafe(link_section = versioned!($section))]
                 static NONE: [$type; 0] = [];
@@ -80,12 +80,12 @@ mod by_section {
     }
 
     section! {
-        /// What is required in the middle of this program's tests.
+        /// The constraints of every `require!` of this program.
         required: Required, "__libc_kata_required"
     }
 
-    /// Registers a test, or what is required in the middle of one, in the section of that name. The
-    /// user's crate sees no `unsafe`.
+    /// Registers a test or the constraints of a `require!` in a section. The user's crate has no
+    /// `unsafe`.
     #[doc(hidden)]
     #[macro_export]
     macro_rules! __register {
@@ -119,7 +119,7 @@ mod by_constructors {
     inventory::collect!(Test);
     inventory::collect!(Required);
 
-    /// Registers a test, or what is required in the middle of one.
+    /// Registers a test or the constraints of a `require!`.
     #[doc(hidden)]
     #[macro_export]
     macro_rules! __register {
@@ -137,7 +137,7 @@ mod by_constructors {
         inventory::iter::<Test>.into_iter()
     }
 
-    /// What is required in the middle of this program's tests.
+    /// The constraints of every `require!` of this program.
     pub(crate) fn required() -> impl Iterator<Item = &'static Required> {
         inventory::iter::<Required>.into_iter()
     }

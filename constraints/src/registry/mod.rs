@@ -1,4 +1,4 @@
-//! The tests of one binary: what the attribute registers and the harnesses read.
+//! The tests of one binary, which the attribute registers.
 
 mod binary_id;
 mod collected;
@@ -40,7 +40,7 @@ impl Target {
         given.cloned().unwrap_or_else(|| self.guessed_id())
     }
 
-    /// Says whether an id can be that of this target.
+    /// Whether an id can be that of this target.
     fn fits(&self, id: &str) -> bool {
         let package = self.package.unwrap_or("unknown");
         match id.strip_prefix(package) {
@@ -70,7 +70,7 @@ impl Target {
     }
 
     /// The target's name, which can have dashes where the crate has underscores, and whether the
-    /// target is a benchmark. Both show in the file's path only.
+    /// target is a benchmark. Only the file's path has both.
     fn integration_target(&self) -> (&str, bool) {
         let krate = self.krate.unwrap_or("unknown");
         let mut parts = self.file.split(['/', '\\']).rev();
@@ -89,7 +89,7 @@ impl Target {
     }
 }
 
-/// Whether and how a test has to panic.
+/// Whether and how a test should panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShouldPanic {
     No,
@@ -97,7 +97,7 @@ pub(crate) enum ShouldPanic {
     With(&'static str),
 }
 
-/// What a test does; it says whether what it returned is a success.
+/// The function of a test; it returns whether the test succeeded.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Body {
     /// It returns nothing, so it succeeds unless it panics.
@@ -122,11 +122,11 @@ pub struct Test {
     timeout: Option<Duration>,
     /// The group of tests of which one at a time may run.
     pub(crate) serial: Option<&'static str>,
-    /// Whether no other test may run before it in a machine that was made for tests.
+    /// Whether a runner that boots VMs gives it one of its own.
     pub(crate) own_machine: bool,
 }
 
-/// The opt-ins that this binary's tests need, also in their middle.
+/// The opt-ins of this binary's tests, those of `require!` included.
 pub(crate) fn opt_ins() -> Names<'static> {
     let stated = tests().map(|test| test.constraints);
     let required = collected::required().map(|required| required.0);
@@ -138,7 +138,7 @@ pub(crate) fn opt_ins() -> Names<'static> {
 }
 
 impl Test {
-    /// A test that asks for nothing. `path` begins with the crate's name.
+    /// A test without constraints. `path` begins with the crate's name.
     #[must_use]
     pub const fn new(path: &'static str, run: fn() -> bool) -> Self {
         Self::with_body(path, Body::Plain(run))
@@ -150,7 +150,7 @@ impl Test {
         Self::with_body(path, Body::Unit(run))
     }
 
-    /// The same for an `async fn`, which is given the runtime to block on.
+    /// The same for an `async fn`, with the runtime to block on.
     #[cfg(feature = "tokio")]
     #[must_use]
     pub const fn new_async(path: &'static str, run: fn(&tokio::runtime::Runtime) -> bool) -> Self {
@@ -172,7 +172,7 @@ impl Test {
         }
     }
 
-    /// States what the test needs.
+    /// Sets its constraints.
     #[must_use]
     pub const fn constraints(mut self, constraints: &'static [Constraint]) -> Self {
         self.constraints = constraints;
@@ -186,56 +186,56 @@ impl Test {
         self
     }
 
-    /// Makes a panic the success.
+    /// Makes it succeed only if it panics.
     #[must_use]
     pub const fn should_panic(mut self) -> Self {
         self.should_panic = ShouldPanic::Yes;
         self
     }
 
-    /// Makes a panic with this text the success.
+    /// Makes it succeed only if it panics with this text.
     #[must_use]
     pub const fn should_panic_with(mut self, expected: &'static str) -> Self {
         self.should_panic = ShouldPanic::With(expected);
         self
     }
 
-    /// Cites an issue.
+    /// Sets its issue.
     #[must_use]
     pub const fn issue(mut self, issue: &'static str) -> Self {
         self.issue = Some(issue);
         self
     }
 
-    /// Says why the test needs what it needs.
+    /// Sets why it has its constraints.
     #[must_use]
     pub const fn reason(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
         self
     }
 
-    /// Limits how long the test may run.
+    /// Sets its time limit.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Puts the test into a group of which one at a time may run.
+    /// Sets its serial group.
     #[must_use]
     pub const fn serial(mut self, group: &'static str) -> Self {
         self.serial = Some(group);
         self
     }
 
-    /// Gives the test a machine of its own, where machines are made for tests.
+    /// Gives it a VM of its own, if a runner boots VMs.
     #[must_use]
     pub const fn own_machine(mut self) -> Self {
         self.own_machine = true;
         self
     }
 
-    /// How long the test may run in the place that it is in.
+    /// Its time limit in this place.
     pub(crate) fn time_limit(&self) -> Option<Duration> {
         self.timeout.map(scaled)
     }
@@ -252,7 +252,7 @@ impl Test {
     }
 }
 
-/// Says whether what a test returned is a success; prints the error if it is one.
+/// Whether a test's return value is a success; prints an error.
 pub fn succeeded(returned: impl Termination) -> bool {
     there_is_one_version();
     returned.report() == ExitCode::SUCCESS

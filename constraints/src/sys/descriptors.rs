@@ -1,4 +1,4 @@
-//! Descriptors that a process has for itself.
+//! Closes descriptors.
 #![expect(
     unsafe_code,
     reason = "fcntl(2) and close(2) of what somebody else owns"
@@ -8,8 +8,8 @@ use std::os::fd::RawFd;
 
 use nix::libc::{F_GETFD, FD_CLOEXEC, close, fcntl};
 
-/// Closes what exec(3) would close, but these. Whoever owns one of them must not use it afterwards:
-/// this is for a forked child that runs nothing of its parent's any more.
+/// Closes the descriptors that exec(3) would close, except these. It is for a forked child, which no
+/// longer uses its parent's files.
 pub(crate) fn close_private_descriptors(keep: &[RawFd]) {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return;

@@ -21,7 +21,7 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Gives the lock back, also for other processes that have the same open file.
+/// Releases the lock, also for other processes that share the open file.
 pub(crate) fn unlock(file: &File) -> io::Result<()> {
     Ok(flock(file, libc::LOCK_UN)?)
 }

@@ -1,5 +1,5 @@
-//! Printing with write(2): past the buffers of Rust, which a forked child would print again, and
-//! past the capture of libtest.
+//! Prints with write(2): past Rust's buffers, which a forked child would print again, and past
+//! libtest's capture.
 
 use std::os::fd::BorrowedFd;
 
@@ -10,7 +10,7 @@ pub(crate) fn stdout(text: &[u8]) -> bool {
     write_all(std::io::stdout(), text)
 }
 
-/// Writes to the real standard error. There is nobody to tell if that fails.
+/// Writes to the real standard error, and ignores errors.
 pub(crate) fn stderr(text: &str) {
     write_all(std::io::stderr(), text.as_bytes());
 }
@@ -28,7 +28,7 @@ fn write_all(to: impl std::os::fd::AsFd, mut text: &[u8]) -> bool {
     true
 }
 
-/// A terminal that another program made non-blocking: wait for room.
+/// Waits until the file is writable: another program may have made a terminal non-blocking.
 fn wait(to: BorrowedFd<'_>) {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let _ = poll(

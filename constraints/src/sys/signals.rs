@@ -1,7 +1,7 @@
-//! Signals as something to poll for: a handler writes each one's number into a pipe.
+//! Makes signals pollable: a handler writes each signal's number to a pipe.
 //!
-//! SIGCHLD comes the same way, so one poll(2) waits for output, for the end of any child, and for
-//! Ctrl-C. A pipe instead of a pidfd: it works on old kernels, which are the ones under test.
+//! So one poll(2) waits for output, for the end of any child (SIGCHLD), and for Ctrl-C. A pidfd would
+//! not work on old kernels.
 #![expect(unsafe_code, reason = "sigaction(2) has no safe form")]
 
 use std::io::Read;
@@ -23,10 +23,10 @@ const HANDLED: [Signal; 5] = [
 
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
-/// Which of them have our handler.
+/// The signals with this handler, as bits.
 static INSTALLED: AtomicU8 = AtomicU8::new(0);
 
-/// The signals of this process, from now on read from here.
+/// The signals of this process.
 pub(crate) struct Signals {
     read: std::fs::File,
     _write: OwnedFd,
@@ -70,12 +70,12 @@ impl Signals {
         let _ = unsafe { sigaction(Signal::SIGTSTP, &noting()) };
     }
 
-    /// What to poll for.
+    /// The descriptor to poll.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.read.as_fd()
     }
 
-    /// Takes what has arrived.
+    /// Reads the signals that have arrived.
     pub(crate) fn take(&mut self) -> Vec<Signal> {
         let mut taken = Vec::new();
         let mut bytes = [0; 64];
@@ -91,13 +91,13 @@ impl Signals {
     }
 }
 
-/// What notes a signal in the pipe.
+/// The action that writes a signal to the pipe.
 fn noting() -> SigAction {
     let handler = SigHandler::Handler(note);
     SigAction::new(handler, SaFlags::SA_RESTART, SigSet::empty())
 }
 
-/// Gives a forked child the signals that a program starts with.
+/// Restores the default actions in a forked child.
 pub(crate) fn default_signals() {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     let installed = INSTALLED.load(Ordering::Relaxed);
@@ -113,7 +113,7 @@ pub(crate) fn default_signals() {
 extern "C" fn note(signal: i32) {
     let errno = Errno::last_raw();
     let byte = [signal.to_le_bytes()[0]];
-    // A full pipe loses nothing: whoever reads it will look at every child anyway.
+    // A full pipe loses nothing: the reader checks every child anyway.
     // SAFETY: write(2) may be called from a handler, and the byte lives on this stack.
     unsafe { nix::libc::write(PIPE.load(Ordering::Relaxed), byte.as_ptr().cast(), 1) };
     Errno::set_raw(errno);

@@ -3,12 +3,12 @@
 //! Where there is no nextest these tests are skipped, and say so: they stand under our own harness.
 
 mod many;
-mod said;
+mod output;
 mod shards;
 mod table;
 
 use kata_test::kata_test;
-use said::{nextest, nextest_with};
+use output::{nextest, nextest_with};
 
 kata_test::main!();
 
@@ -113,7 +113,7 @@ fn under_the_other_harness_no_skip_is_a_pass() {
 
 #[kata_test(command = "cargo-nextest")]
 fn a_skip_half_way_is_a_failure_with_its_reason() {
-    let said = nextest("halfway", "", &["skips::", "goes_on::"]);
+    let said = nextest("runtime_skips", "", &["skips::", "goes_on::"]);
     assert_eq!(said.code, Some(100), "{}", said.text);
     assert_eq!(said.word("skips::by_needs"), "FAIL");
     assert_eq!(said.word("goes_on::where_needs_are_met"), "PASS");
@@ -131,13 +131,13 @@ fn a_skip_half_way_is_a_failure_with_its_reason() {
 }
 
 #[kata_test(command = "cargo-nextest")]
-fn a_broken_promise_ends_nextest_at_the_list() {
+fn an_unmet_contract_fails_the_list_of_nextest() {
     let promise = ("KATA_TEST_EXPECT", "command = \"no-such-command\"");
     let said = nextest_with(promise, "sample", &[]);
     assert_eq!(said.code, Some(104), "{}", said.text);
     assert!(
         said.text
-            .contains("this host does not keep what KATA_TEST_EXPECT promises")
+            .contains("this host does not meet KATA_TEST_EXPECT")
             && said.text.contains("needs command no-such-command"),
         "{}",
         said.text

@@ -2,7 +2,7 @@
 
 use kata_test::kata_test;
 
-use crate::said::nextest;
+use crate::output::nextest;
 
 #[kata_test(command = "cargo-nextest")]
 fn a_thousand_processes_lose_no_record() {

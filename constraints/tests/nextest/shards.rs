@@ -5,7 +5,7 @@ use std::path::Path;
 use kata_test::kata_test;
 use kata_test_runner::{Outcome, Shards};
 
-use crate::said::nextest_in;
+use crate::output::nextest_in;
 
 /// Runs both halves, each on a machine of its own, and joins their records.
 fn two_machines(kind: &str, below: &Path) -> Shards {

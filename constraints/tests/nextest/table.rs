@@ -7,7 +7,7 @@ use std::process::Output;
 
 use kata_test::kata_test;
 
-use crate::said::{Said, cargo, nextest};
+use crate::output::{Said, cargo, nextest};
 
 /// A row: the target, its `SAMPLE`, the test, and what is shown.
 struct Row {
@@ -30,7 +30,7 @@ const TABLE: [Row; 12] = [
     Row { target: "sample", sample: "", test: "ignored::with_a_reason_and_unmet", cargo: "ignored, takes a week", nextest: "SKIP", junit: Some("skipped") },
     Row { target: "sample", sample: "fail", test: "needs::a_broken_probe", cargo: "FAILED (undetermined)", nextest: "FAIL", junit: Some("failure") },
     Row { target: "sample", sample: "fail", test: "fails::by_a_result", cargo: "FAILED", nextest: "FAIL", junit: Some("failure") },
-    Row { target: "halfway", sample: "", test: "skips::by_needs", cargo: "ignored, needs kernel >= 99.1: ", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "runtime_skips", sample: "", test: "skips::by_needs", cargo: "ignored, needs kernel >= 99.1: ", nextest: "FAIL", junit: Some("failure") },
     Row { target: "plain", sample: "", test: "passes::with_a_result", cargo: "ok", nextest: "PASS", junit: None },
     // The only pass that is none; see below.
     Row { target: "plain", sample: "", test: "needs::much", cargo: "ok", nextest: "FAIL", junit: Some("failure") },
@@ -78,7 +78,7 @@ fn every_cell_shows_what_happened() {
     for (target, sample) in [
         ("sample", ""),
         ("sample", "fail"),
-        ("halfway", ""),
+        ("runtime_skips", ""),
         ("plain", ""),
         ("plain", "fail"),
     ] {

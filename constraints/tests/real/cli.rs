@@ -181,7 +181,7 @@ fn fail_fast_starts_no_more() {
 
 #[test]
 fn plain_tests_are_taken_over_by_one_line() {
-    let said = Sample::build("taken").run(&["--test-threads=1"]);
+    let said = Sample::build("adopted").run(&["--test-threads=1"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     for (test, shown) in [
         ("plainly", "ok"),

@@ -147,7 +147,7 @@ impl Place for Elsewhere {
 
 #[test]
 fn a_place_is_asked_once_for_what_its_kept_answers_lack() {
-    let wishes = Sample::build("wishes");
+    let wishes = Sample::build("opt_ins");
     let records = tempfile::tempdir().expect("a folder");
     let asked = std::rc::Rc::default();
     let elsewhere = Elsewhere {
@@ -191,7 +191,7 @@ fn what_is_met_here_is_not_asked_elsewhere() {
 #[test]
 fn another_harness_is_told_as_such_and_a_broken_promise_stops_the_plan() {
     let records = tempfile::tempdir().expect("a folder");
-    let [plain, wishes] = ["plain", "wishes"].map(Sample::build);
+    let [plain, wishes] = ["plain", "opt_ins"].map(Sample::build);
     let plain = binary(&plain, "p::plain");
     let plan = planned(&[plain], &mut [Site::Here], records.path());
     assert_eq!(
@@ -232,7 +232,7 @@ fn a_main_of_another_kind_is_not_started_by_a_plan() {
     let trace = records.path().join("trace");
     let script = format!("#!/bin/sh\necho started >> {}\n", trace.display());
     let foreign = another_main(records.path(), &script);
-    let taken = Sample::build("taken");
+    let taken = Sample::build("adopted");
     let plan = planned(
         &[foreign, binary(&taken, "p::taken")],
         &mut [Site::Here],
@@ -273,7 +273,7 @@ fn a_main_of_another_kind_runs_nowhere_if_this_host_is_left_out() {
 
 #[test]
 fn a_stop_ends_the_binary_that_lists_its_tests() {
-    let wishes = Sample::build("wishes");
+    let wishes = Sample::build("opt_ins");
     let records = tempfile::tempdir().expect("a folder");
     let mut binary = binary(&wishes, "p::wishes");
     let fifo = records.path().join("wait");

@@ -102,7 +102,7 @@ fn an_opt_in_that_no_test_needs_is_told() {
     const ALLOWED: &str = "slow, gentel,holiday";
     let root = tempfile::tempdir().expect("a folder");
     let run = Run::start(root.path()).expect("a run");
-    let wishes = Sample::build("wishes");
+    let wishes = Sample::build("opt_ins");
     let mut command = wishes.command(&[]);
     command.envs(run.env()).env("KATA_TEST_ALLOW", ALLOWED);
     let said = Said::by(command);

@@ -1,4 +1,4 @@
-//! One argument, and a list of them: how they are written, before anybody asks what they mean.
+//! The syntax of one argument and of a list of arguments.
 
 use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -8,7 +8,7 @@ use syn::{Error, Lit, LitStr};
 use super::METADATA;
 use crate::tokens::{Reader, stream, trees};
 
-/// Reads one list, and refuses what stands in it twice.
+/// Reads a list, and refuses duplicates.
 pub(super) fn arguments(tokens: TokenStream) -> Vec<syn::Result<Argument>> {
     let mut seen: Vec<(String, TokenStream)> = Vec::new();
     let mut once = |argument: Argument| {
@@ -21,7 +21,7 @@ pub(super) fn arguments(tokens: TokenStream) -> Vec<syn::Result<Argument>> {
                     || other_value.to_string() == value.to_string())
         };
         if seen.iter().any(is_same) {
-            let message = format!("`{key}` is stated twice");
+            let message = format!("duplicate `{key}`");
             return Err(Error::new(argument.name.span(), message));
         }
         seen.push((key, value));
@@ -39,14 +39,14 @@ pub(super) struct Argument {
     pub(super) value: Value,
 }
 
-/// What an argument has behind its name.
+/// The value of an argument.
 pub(super) enum Value {
     /// Nothing: the atom is a flag.
     None,
     Text(LitStr),
     Number(Lit),
     Path(Vec<TokenTree>),
-    /// What stands in brackets: constraints, or the values of one.
+    /// Constraints in brackets, or the values of one.
     List(TokenStream),
 }
 
@@ -85,7 +85,7 @@ fn span(trees: &[TokenTree]) -> Span {
 }
 
 impl Value {
-    /// Reads a literal or a path, and leaves what stands behind it.
+    /// Reads a literal or a path, and leaves the rest.
     fn read(reader: &mut Reader<'_>) -> syn::Result<Self> {
         let all = reader.0;
         let literal = literal(&all[..1]);
@@ -116,7 +116,7 @@ impl Value {
             Self::Text(text) => Ok(text),
             _ => Err(Error::new(
                 name.span(),
-                format!("`{name}` needs a text: `{name} = \"…\"`"),
+                format!("`{name}` needs a string: `{name} = \"…\"`"),
             )),
         }
     }
@@ -162,7 +162,7 @@ impl ToTokens for Value {
     }
 }
 
-/// Splits at the commas that stand outside of any bracket.
+/// Splits at the commas outside of brackets.
 pub(super) fn split_at_commas(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
     let mut pieces = Vec::new();
     let mut piece = Vec::new();

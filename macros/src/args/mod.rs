@@ -1,4 +1,4 @@
-//! What stands between the attribute's parentheses: atoms to pass on, and a few keys of our own.
+//! The arguments of the attribute: constraints, and metadata of the test.
 
 mod argument;
 mod needs;
@@ -14,7 +14,7 @@ use crate::need::Need;
 use argument::{Argument, arguments};
 use needs::need;
 
-/// The keys that say something about a test instead of asking something of the host.
+/// The keys of metadata.
 const METADATA: [&str; 6] = [
     "issue",
     "reason",
@@ -24,7 +24,7 @@ const METADATA: [&str; 6] = [
     "crate",
 ];
 
-/// Everything the attribute said.
+/// The arguments.
 #[derive(Default)]
 pub(crate) struct Args {
     pub(crate) needs: Vec<Need>,
@@ -39,8 +39,8 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Reads the arguments one by one, so that one bad argument hides no other. What could be read
-    /// is returned beside the errors: the rest of the expansion is built from it.
+    /// Reads the arguments one by one, and reports every error. What could be read is returned too, for
+    /// the rest of the expansion.
     pub(crate) fn read(tokens: TokenStream) -> (Self, Vec<Error>) {
         let mut args = Self::default();
         let mut errors = Vec::new();

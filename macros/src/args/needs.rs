@@ -1,4 +1,4 @@
-//! From an argument to what the test needs.
+//! Reads constraints from arguments.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
@@ -10,7 +10,7 @@ use super::argument::{Argument, Value, arguments, literal, split_at_commas};
 use crate::need::{Group, Need, many};
 use crate::tokens::{path_text, stream};
 
-/// Maps an argument to what it needs; a list to what each of its parts needs.
+/// Maps an argument to a constraint, and the parts of a list.
 pub(super) fn need(name: Ident, value: Value, errors: &mut Vec<Error>) -> Option<Need> {
     if let Value::List(list) = value {
         return match Group::of(&name) {
@@ -33,8 +33,9 @@ fn grouped(group: Group, name: Ident, list: TokenStream, errors: &mut Vec<Error>
     for argument in arguments(list) {
         match argument {
             Ok(Argument { name, .. }) if METADATA.contains(&name.unraw().to_string().as_str()) => {
-                let message =
-                    format!("`{name}` is about the whole test: state it outside of any list");
+                let message = format!(
+                    "`{name}` is metadata of the test: state it outside of `all(…)`, `any(…)` and `not(…)`"
+                );
                 errors.push(Error::new(name.span(), message));
             }
             Ok(Argument { name, value }) => of.extend(need(name, value, errors)),
@@ -47,7 +48,7 @@ fn grouped(group: Group, name: Ident, list: TokenStream, errors: &mut Vec<Error>
     }
     match (group, of.len()) {
         (_, 0) => {
-            let message = format!("`{name}()` has nothing in it");
+            let message = format!("`{name}()` is empty");
             errors.push(Error::new(name.span(), message));
             None
         }
@@ -75,7 +76,7 @@ fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Ne
             );
             errors.push(Error::new_spanned(value, message));
         } else if seen.contains(&written) {
-            errors.push(Error::new_spanned(value, "this value is stated twice"));
+            errors.push(Error::new_spanned(value, "duplicate value"));
         } else {
             seen.push(written);
             let name = name.clone();
@@ -84,14 +85,14 @@ fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Ne
         }
     }
     if atoms.is_empty() && errors.len() == before {
-        let message = format!("`{name}()` has nothing in it");
+        let message = format!("`{name}()` is empty");
         errors.push(Error::new(name.span(), message));
     }
     many(atoms)
 }
 
-/// Maps an argument to a constructor's call. A path is passed with its own text before it, since a
-/// function cannot be asked for its name.
+/// Maps an argument to a constructor's call. A path is passed with its text, since a function does not
+/// know its name.
 fn atom(name: Ident, value: Value) -> syn::Result<Need> {
     if let Some(meant) = mistyped_metadata(&name) {
         let message = format!("no constraint is called `{name}`; did you mean `{meant}`?");

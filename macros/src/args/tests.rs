@@ -43,14 +43,14 @@ fn bad_lists_are_reported_and_their_good_parts_kept() {
     assert_eq!(
         errors,
         [
-            "`any()` has nothing in it",
+            "`any()` is empty",
             "`not` takes one constraint: write `not(all(…))` or `not(any(…))`",
-            "`kvm` is stated twice",
-            "`issue` is about the whole test: state it outside of any list",
-            "this value is stated twice",
+            "duplicate `kvm`",
+            "`issue` is metadata of the test: state it outside of `all(…)`, `any(…)` and `not(…)`",
+            "duplicate value",
             "expected the values of `al` here: constraints are grouped by `all(…)`, `any(…)` and `not(…)`",
             "`all` needs a list: `all(…)`",
-            "`caps()` has nothing in it",
+            "`caps()` is empty",
         ]
     );
 }
@@ -83,8 +83,8 @@ fn all_errors_are_reported_at_once() {
         [
             "expected a constraint: `name` or `name = value`",
             "expected `,` or `= value` after `kvm`",
-            "`issue` needs a text: `issue = \"…\"`",
-            "`root` is stated twice",
+            "`issue` needs a string: `issue = \"…\"`",
+            "duplicate `root`",
             "`command =` has no value",
             "no constraint is called `isue`; did you mean `issue`?",
         ]

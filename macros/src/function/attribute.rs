@@ -1,4 +1,4 @@
-//! An attribute of the function, as far as a harness cares.
+//! An attribute of the function.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use syn::{Error, LitStr};
@@ -7,9 +7,9 @@ use crate::tokens::{Reader, path_text, stream, trees};
 
 /// `#[path …]`.
 pub(super) struct Attribute<'a> {
-    /// As it is written, without space.
+    /// The path as written, without spaces.
     pub(super) path: String,
-    /// What stands behind the path.
+    /// The tokens after the path.
     value: Vec<TokenTree>,
     pub(super) all: &'a [TokenTree],
 }
@@ -75,7 +75,7 @@ impl<'a> Attribute<'a> {
         Ok(Some(stream(value)))
     }
 
-    /// What stands behind a `=`.
+    /// The tokens after a `=`.
     fn assigned(&self) -> Option<&[TokenTree]> {
         let mut value = Reader(&self.value);
         value.punct('=')?;
@@ -85,5 +85,5 @@ impl<'a> Attribute<'a> {
 
 fn text(value: &[TokenTree]) -> syn::Result<LitStr> {
     let tokens = stream(value);
-    syn::parse2(tokens.clone()).map_err(|_| Error::new_spanned(tokens, "expected a text"))
+    syn::parse2(tokens.clone()).map_err(|_| Error::new_spanned(tokens, "expected a string"))
 }

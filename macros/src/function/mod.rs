@@ -1,4 +1,4 @@
-//! The function below the attribute: what it may look like, and the attributes we take off it.
+//! The function below the attribute, and the attributes of it that the harness uses.
 
 mod attribute;
 
@@ -8,11 +8,11 @@ use syn::Error;
 use crate::tokens::{Reader, stream, trees};
 use attribute::Attribute;
 
-/// A test function, its harness attributes taken off and read.
+/// A test function without the attributes that the harness uses.
 pub(crate) struct Function {
     pub(crate) ident: Ident,
     pub(crate) visibility: TokenStream,
-    /// The attributes that are nobody's business here, the signature, and the body.
+    /// Other attributes, the signature and the body.
     pub(crate) item: TokenStream,
     pub(crate) is_async: bool,
     /// It can be called as a `fn()`.
@@ -41,7 +41,7 @@ impl Runtime {
     };
 }
 
-/// The parts of a function that something depends on.
+/// The parts of a function that matter here.
 struct Outside<'a> {
     attributes: Vec<Attribute<'a>>,
     visibility: &'a [TokenTree],
@@ -82,7 +82,7 @@ impl Function {
         Some((function, errors))
     }
 
-    /// Reads an attribute that is the harness's business; says whether it was one.
+    /// Reads an attribute that the harness uses; returns whether it is one.
     fn take(&mut self, attribute: &Attribute<'_>, errors: &mut Vec<Error>) -> bool {
         match (&attribute.path[..], attribute.name()) {
             ("ignore", _) => {
@@ -161,7 +161,7 @@ impl<'a> Outside<'a> {
         })
     }
 
-    /// Why the function cannot be a test, each reason at the tokens that cause it.
+    /// The errors of a function that cannot be a test, each at its tokens.
     fn refusals(&self, runtime: Runtime) -> Vec<Error> {
         let is_rstest = |attribute: &&Attribute<'_>| attribute.name() == "rstest";
         if let Some(rstest) = self.attributes.iter().find(is_rstest) {
@@ -179,19 +179,19 @@ impl<'a> Outside<'a> {
         if let Some(generics) = self.generics.filter(|generics| generics.len() > 2) {
             errors.push(Error::new_spanned(
                 stream(generics),
-                "a test function cannot be generic: nothing would choose the type",
+                "a test function cannot be generic",
             ));
         }
         if !self.parameters.is_empty() {
             errors.push(Error::new_spanned(
                 &self.parameters,
-                "a test function takes no parameters: the harness has nothing to pass",
+                "a test function cannot have parameters",
             ));
         }
         if let Some(unsafety) = self.unsafety {
             errors.push(Error::new(
                 unsafety.span(),
-                "a test function cannot be unsafe: put the block into its body",
+                "a test function cannot be unsafe: use an `unsafe` block in its body",
             ));
         }
         errors

@@ -1,6 +1,6 @@
 //! The same under Rust's own harness.
 
-#[path = "halfway/cases.rs"]
+#[path = "runtime_skips/cases.rs"]
 mod cases;
 
 /// Made a test twice, and so run twice: that it is found out is tested elsewhere.

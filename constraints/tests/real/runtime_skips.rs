@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use crate::run::{Said, Sample};
 
-static OURS: LazyLock<Sample> = LazyLock::new(|| Sample::build("halfway"));
-static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("halfway_plain"));
+static OURS: LazyLock<Sample> = LazyLock::new(|| Sample::build("runtime_skips"));
+static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("runtime_skips_libtest"));
 
 fn on_stage(sample: &Sample, args: &[&str]) -> Said {
     let mut command = sample.command(args);
@@ -22,7 +22,7 @@ fn last<'a>(recorded: &'a str, test: &str) -> &'a str {
 
 #[test]
 fn runtime_skips_are_ignored_with_every_reason() {
-    let sample = Sample::build("halfway");
+    let sample = Sample::build("runtime_skips");
     let said = sample.run(&["--skip", "users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let by_needs = said.line("cases::skips::by_needs");
@@ -83,7 +83,7 @@ fn a_runtime_skip_runs_destructors_and_prints_no_panic() {
 
 #[test]
 fn a_skip_that_is_caught_or_undetermined_fails() {
-    let sample = Sample::build("halfway");
+    let sample = Sample::build("runtime_skips");
     let said = on_stage(&sample, &["fails::"]);
     assert_eq!(said.code, Some(101));
     assert!(
@@ -120,7 +120,7 @@ fn a_skip_that_is_caught_or_undetermined_fails() {
 /// nextest looks at the exit code alone, and would take a skip in this phase for a pass.
 #[test]
 fn a_runtime_skip_fails_under_nextest() {
-    for sample in ["halfway", "halfway_plain"].map(Sample::build) {
+    for sample in ["runtime_skips", "runtime_skips_libtest"].map(Sample::build) {
         let mut command = sample.command(&["--exact", "cases::skips::by_needs", "--nocapture"]);
         command.env("NEXTEST", "1");
         let said = Said::by(command);
@@ -141,7 +141,7 @@ fn a_runtime_skip_fails_under_nextest() {
 
 #[test]
 fn libtest_announces_and_counts_runtime_skips() {
-    let sample = Sample::build("halfway_plain");
+    let sample = Sample::build("runtime_skips_libtest");
     let said = sample.run(&["cases::", "--skip", "users::"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     let announced = said
