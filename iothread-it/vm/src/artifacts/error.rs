@@ -70,14 +70,14 @@ mod tests {
 
     #[test]
     fn one_message_lists_everything_missing() {
-        let said = |qemu: Option<&str>, kernel| {
+        let message = |qemu: Option<&str>, kernel| {
             ArtifactError::Missing {
                 qemu: qemu.map(str::to_owned),
                 kernel,
             }
             .to_string()
         };
-        let both = said(Some("it is broken"), true);
+        let both = message(Some("it is broken"), true);
         for words in [
             "it is broken",
             "QEMU 7.2 or newer",
@@ -86,8 +86,8 @@ mod tests {
         ] {
             assert!(both.contains(words), "{both}");
         }
-        assert!(!said(Some("x"), false).contains("vmlinuz"));
-        assert!(!said(None, true).contains("QEMU 7.2"));
+        assert!(!message(Some("x"), false).contains("vmlinuz"));
+        assert!(!message(None, true).contains("QEMU 7.2"));
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl FileState {
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn of_open(path: &Path, file: &File) -> std::io::Result<Self> {
+    pub(crate) fn of_open(path: &Path, file: &File) -> std::io::Result<Self> {
         Self::settled(|| Ok(Self::from_data(path, &file.metadata()?)))
     }
 
@@ -56,14 +56,14 @@ impl FileState {
         loop {
             let clock = clock_gettime(ClockId::RealtimeCoarse);
             let now = nanoseconds(clock.tv_sec, clock.tv_nsec);
-            let seen = look()?;
-            let tick = if seen.changed_ns % SECOND == 0 {
+            let state = look()?;
+            let tick = if state.changed_ns % SECOND == 0 {
                 SECOND
             } else {
                 1
             };
-            if seen.changed_ns + tick <= now || deadline.has_passed() {
-                return Ok(seen);
+            if state.changed_ns + tick <= now || deadline.has_passed() {
+                return Ok(state);
             }
             // There is no event for a tick.
             thread::sleep(Duration::from_millis(1));
@@ -129,10 +129,13 @@ mod tests {
         let path = directory.path().join("file");
         for _ in 0..20 {
             std::fs::write(&path, "one").unwrap();
-            let seen = FileState::of(&path).unwrap();
+            let state = FileState::of(&path).unwrap();
             let tick = clock_gettime(ClockId::RealtimeCoarse);
             let tick = nanoseconds(tick.tv_sec, tick.tv_nsec);
-            assert!(tick > seen.changed_ns, "a change could still get this time");
+            assert!(
+                tick > state.changed_ns,
+                "a change could still get this time"
+            );
         }
     }
 }

@@ -223,10 +223,10 @@ mod tests {
                 drop(store.lock(&mut Tell(sender)).unwrap());
             })
         };
-        let said = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
+        let step = receiver.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(
-            said.contains(&format!("process {}", std::process::id())),
-            "{said}"
+            step.contains(&format!("process {}", std::process::id())),
+            "{step}"
         );
         assert!(!second.is_finished());
         drop(first);

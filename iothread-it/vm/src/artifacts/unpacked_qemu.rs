@@ -157,11 +157,11 @@ pub(crate) fn check(root: &Path) -> Result<String, UnpackedQemuError> {
     let sandbox = ["-sandbox", SANDBOX];
     let args: Vec<_> = args.split(' ').chain(sandbox).collect();
     let talk = b"{\"execute\":\"qmp_capabilities\"}\n{\"execute\":\"quit\"}\n";
-    let said = launch
+    let output = launch
         .run("qemu -machine none -accel tcg", &args, talk)?
         .join("\n");
-    if !said.contains("SHUTDOWN") {
-        return Err(odd("`quit`", &said));
+    if !output.contains("SHUTDOWN") {
+        return Err(odd("`quit`", &output));
     }
     let machines = launch.run("qemu -machine help", &["-machine", "help"], b"")?;
     if !machines.iter().any(|line| line.starts_with("q35 ")) {

@@ -312,9 +312,9 @@ mod tests {
     fn input_reaches_the_child_and_lines_reach_the_caller() {
         let mut run = shell("cat", LONG);
         run.input = b"one\ntwo";
-        let mut seen = Vec::new();
-        run.succeed(|line| seen.push(line.to_owned())).unwrap();
-        assert_eq!(seen, ["one", "two"]);
+        let mut lines = Vec::new();
+        run.succeed(|line| lines.push(line.to_owned())).unwrap();
+        assert_eq!(lines, ["one", "two"]);
     }
 
     #[test]

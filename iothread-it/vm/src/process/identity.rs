@@ -37,19 +37,9 @@ impl ProcessId {
         Self::of(nix::unistd::getpid().as_raw())
     }
 
-    /// Restores an identity from [`pid`](Self::pid) and [`start_time`](Self::start_time).
-    pub fn from_parts(pid: i32, start_time: u64) -> Self {
-        Self { pid, start_time }
-    }
-
     /// Returns its pid.
     pub fn pid(self) -> i32 {
         self.pid
-    }
-
-    /// Returns its start time, in clock ticks since the host's boot.
-    pub fn start_time(self) -> u64 {
-        self.start_time
     }
 
     /// Returns whether the process exists. A zombie does.
@@ -98,7 +88,11 @@ mod tests {
     fn this_process_is_alive_and_one_with_another_start_time_is_not() {
         let own = ProcessId::own().unwrap();
         assert!(own.is_alive());
-        assert!(!ProcessId::from_parts(own.pid(), own.start_time() + 1).is_alive());
+        let other = ProcessId {
+            start_time: own.start_time + 1,
+            ..own
+        };
+        assert!(!other.is_alive());
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
@@ -99,19 +98,14 @@ impl OwnedProcess {
         })
     }
 
-    /// Sends a signal if the process has not ended.
-    pub fn signal(&self, signal: Signal) {
+    /// Kills the process and waits for its exit. Returns whether it has exited.
+    pub fn kill(&self) -> bool {
         self.exit.with(|exit| {
             if let Exit::Running(child) = exit {
                 // It has not been reaped, so the pid is valid.
-                let _ = kill(pid_of(child), signal);
+                let _ = child.kill();
             }
         });
-    }
-
-    /// Kills the process and waits for its exit. Returns whether it has exited.
-    pub fn kill(&self) -> bool {
-        self.signal(Signal::SIGKILL);
         self.wait(Deadline::after(KILL_TIMEOUT)).is_some()
     }
 

@@ -10,7 +10,7 @@
 //! | none of them: `vmlinuz`, `quiet panic=-1` | 3.10 | |
 //! | all of them | 1.86 | |
 //! | `init_on_alloc=0` (of another run, 2.04 without it) | 1.77 | memory is not cleared twice |
-//! | `cryptomgr.notests audit=0 apparmor=0` | 2.34 | self-tests of ciphers, and policies that nobody uses |
+//! | `cryptomgr.notests audit=0 apparmor=0` | 2.34 | self-tests of ciphers, and unused policies |
 //! | the kernel uncompressed ([`crate::guest::kernel`]) | 2.27 | an emulated CPU unpacks slowly |
 //! | `noreplace-smp` | 2.05 | patching locks in and out retranslates the kernel |
 //! | no SMM, SATA, SMBus, i8042, VMware port | 1.99 | firmware and kernel look for each |

@@ -45,7 +45,7 @@ impl VmSpec {
     }
 
     /// Returns the size of the guest's memory in bytes.
-    pub fn memory_bytes(&self) -> u64 {
+    pub(crate) fn memory_bytes(&self) -> u64 {
         u64::from(self.config.memory_mib) << 20
     }
 

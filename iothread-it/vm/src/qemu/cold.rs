@@ -48,7 +48,7 @@ impl VmSpec {
     }
 
     /// Makes the hotplug state of a running VM of this spec, including the cold-plugged devices.
-    pub fn hotplug(&self, qemu: QemuVersion, qmp: &Qmp) -> Hotplug {
+    pub(crate) fn hotplug(&self, qemu: QemuVersion, qmp: &Qmp) -> Hotplug {
         let options = BlockOptions::from(&self.config);
         Hotplug::with_cold_plugged(self.fresh_pool(), &self.cold, options, qemu, qmp)
     }

@@ -88,9 +88,9 @@ fn programs(qemu: &QemuInstall) -> std::io::Result<Vec<FileState>> {
 fn host() -> std::io::Result<String> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let cpus = fs::read_to_string("/proc/cpuinfo")?;
-    let told = ["vendor_id", "cpu family", "model", "stepping", "flags"];
+    let fields = ["vendor_id", "cpu family", "model", "stepping", "flags"];
     let cpu = cpus.lines().take_while(|line| !line.is_empty());
-    let cpu = cpu.filter(|line| told.iter().any(|name| line.starts_with(name)));
+    let cpu = cpu.filter(|line| fields.iter().any(|name| line.starts_with(name)));
     Ok(cpu.fold(release, |text, line| text + line + "\n"))
 }
 

@@ -82,7 +82,7 @@ impl Archive {
         };
         let result = run.succeed(|line| show(line, progress));
         progress.finished();
-        // apt only warns if an archive is out of reach. The warning matters if a package is not found.
+        // apt only warns if an archive cannot be reached. The warning matters if a package is not found.
         self.complaint = result?.stderr.join("\n");
         Ok(())
     }

@@ -28,7 +28,7 @@ pub(super) fn sources() -> Result<Vec<Source>, AptError> {
         "Dir::Etc::sourceparts/d",
     ]);
     let deadline = Duration::from_secs(60);
-    let said = BoundedCommand {
+    let output = BoundedCommand {
         what: "apt-config",
         command,
         deadline,
@@ -37,7 +37,8 @@ pub(super) fn sources() -> Result<Vec<Source>, AptError> {
     .succeed(|_| {})?
     .stdout;
     let path = |name: &str| {
-        said.iter()
+        output
+            .iter()
             .find_map(|line| shell_value(line, name))
             .map(PathBuf::from)
     };

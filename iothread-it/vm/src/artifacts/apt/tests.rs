@@ -181,7 +181,7 @@ fn a_damaged_unpacked_file_is_unpacked_again_without_apt() {
 
 #[test]
 fn a_damaged_download_is_fetched_again() {
-    for (damage, said) in [
+    for (damage, message) in [
         (flip as fn(&Path), "differs from its SHA-256"),
         (cut, "bytes instead of"),
     ] {
@@ -192,7 +192,7 @@ fn a_damaged_download_is_fetched_again() {
         assert_eq!(fake.run().unwrap().finding, CONTENT);
         let notes = fake.notes();
         assert!(
-            notes.contains("thing_1%3a2.0_all.deb") && notes.contains(said),
+            notes.contains("thing_1%3a2.0_all.deb") && notes.contains(message),
             "{notes}"
         );
         // The new download is intact, so the next run does not need apt.
@@ -239,13 +239,13 @@ fn the_error_for_an_unknown_package_has_the_message_of_apt() {
     };
     let fake = Fake::new();
     let error = fake.run_set(&UNKNOWN, || Ok(fake.sources())).unwrap_err();
-    let said = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+    let message = format!("{error}: {}", std::error::Error::source(&error).unwrap());
     for words in [
         "no-such-package or nor-this",
         "made-up",
         "Unable to locate package no-such-package",
     ] {
-        assert!(said.contains(words), "{said}");
+        assert!(message.contains(words), "{message}");
     }
 }
 

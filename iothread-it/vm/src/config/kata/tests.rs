@@ -163,14 +163,14 @@ fn keys_of_threads_are_refused_without_threads() {
 fn a_spread_over_more_threads_than_queues_is_refused() {
     let on = "enable_iothreads = true\nindep_iothreads = 4\nblock_device_driver = \"virtio-blk\"\n\
               indep_iothreads_placement = \"spread:4\"\n";
-    let told = |vcpus| {
+    let message = |vcpus| {
         format!(
             "line 5: `indep_iothreads_placement` is \"spread:4\", but a disk has one queue for each \
              of {vcpus} vCPUs; set `default_vcpus` to 4 or more, or spread over fewer threads"
         )
     };
-    assert_eq!(problems(on), [told(1)]);
-    assert_eq!(problems(&format!("{on}default_vcpus = 3")), [told(3)]);
+    assert_eq!(problems(on), [message(1)]);
+    assert_eq!(problems(&format!("{on}default_vcpus = 3")), [message(3)]);
     assert!(read(&format!("[hypervisor.qemu]\n{on}default_vcpus = 4")).is_ok());
 }
 
@@ -291,11 +291,11 @@ fn annotations_override_the_file() {
         ("default_vcpus", "x"),
     ];
     assert_eq!(annotated(file, &both).unwrap().iothreads.count, 3);
-    let told = |values: &[_]| annotated(file, values).unwrap_err().to_string();
-    let alone = told(&[("indep_iothreads", "3")]);
+    let message = |values: &[_]| annotated(file, values).unwrap_err().to_string();
+    let alone = message(&[("indep_iothreads", "3")]);
     let expected = "`indep_iothreads` is 3, and has no effect without `enable_iothreads = true`";
     assert!(alone.ends_with(expected), "{alone}");
-    let bad = told(&[("enable_iothreads", "yes")]);
+    let bad = message(&[("enable_iothreads", "yes")]);
     let expected = format!("`{PREFIX}enable_iothreads` is \"yes\"");
     assert!(bad.contains(&expected), "{bad}");
 }
@@ -304,11 +304,11 @@ fn annotations_override_the_file() {
 #[test]
 fn an_annotation_that_is_not_allowed_is_refused() {
     for file in [GO, RUST, "[hypervisor.qemu]\nenable_annotations = [\"(\"]"] {
-        let told = annotated(file, &[("indep_iothreads", "3")]).unwrap_err();
+        let message = annotated(file, &[("indep_iothreads", "3")]).unwrap_err();
         let expected = format!(
             "the configuration is invalid: `{PREFIX}indep_iothreads` is not allowed: it matches no \
              entry of `enable_annotations`"
         );
-        assert_eq!(told.to_string(), expected);
+        assert_eq!(message.to_string(), expected);
     }
 }

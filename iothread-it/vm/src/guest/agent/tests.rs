@@ -171,14 +171,14 @@ fn output_is_queued_up_to_a_limit() {
     const PIECE: usize = 64 << 10;
     const PIECES: usize = 512;
     let (agent, mut guest) = greeted();
-    let (told, hear) = queue::<()>();
+    let (release, released) = queue::<()>();
     let agent = &agent;
     thread::scope(|scope| {
         let running = scope.spawn(move || {
             let mut taken = 0;
             let mut take = |notice| {
                 if taken == 0 {
-                    hear.recv_timeout(Duration::from_secs(30)).unwrap();
+                    released.recv_timeout(Duration::from_secs(30)).unwrap();
                 }
                 if let Notice::Output { bytes, .. } = notice {
                     taken += bytes.0.len();
@@ -206,7 +206,7 @@ fn output_is_queued_up_to_a_limit() {
             }
         }
         assert!(written < 6 << 20, "{written} bytes were taken");
-        told.send(()).unwrap();
+        release.send(()).unwrap();
         guest.set_write_timeout(None).unwrap();
         guest.write_all(rest).unwrap();
         while written < PIECES * PIECE {

@@ -130,10 +130,10 @@ fn file_of(modules: &Path, path: &Path) -> String {
 fn visit(
     name: &ModuleName,
     needs: &BTreeMap<ModuleName, Vec<ModuleName>>,
-    seen: &mut BTreeSet<ModuleName>,
+    visited: &mut BTreeSet<ModuleName>,
     order: &mut Vec<ModuleName>,
 ) {
-    if !seen.insert(name.clone()) {
+    if !visited.insert(name.clone()) {
         return;
     }
     // A dependency that is not a module is built in.
@@ -142,7 +142,7 @@ fn visit(
     };
     needed
         .iter()
-        .for_each(|needed| visit(needed, needs, seen, order));
+        .for_each(|needed| visit(needed, needs, visited, order));
     order.push(name.clone());
 }
 
@@ -150,7 +150,7 @@ fn visit(
 mod tests {
     //! **Scope**: the lists. Guests show that a kernel loads the modules.
 
-    use super::super::modules::made_up::tree;
+    use super::super::modules::fixtures::tree;
     use super::*;
     use crate::artifacts::{Origin, Silent};
 

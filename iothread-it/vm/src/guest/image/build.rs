@@ -138,7 +138,7 @@ mod tests {
 
     use std::os::unix::fs::MetadataExt as _;
 
-    use super::super::modules::made_up::{module, tree};
+    use super::super::modules::fixtures::{module, tree};
     use super::*;
     use crate::artifacts::Origin;
 

@@ -60,9 +60,9 @@ pub enum ModuleError {
 pub(super) fn closure(directory: &Path, wanted: &[&str]) -> Result<Vec<Module>, ModuleError> {
     let tree = Tree::read(directory)?;
     let mut order = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut visited = BTreeSet::new();
     for name in wanted {
-        tree.visit(&ModuleName::new(name), &mut seen, &mut order)?;
+        tree.visit(&ModuleName::new(name), &mut visited, &mut order)?;
     }
     Ok(order)
 }
@@ -103,10 +103,10 @@ impl Tree {
     fn visit(
         &self,
         name: &ModuleName,
-        seen: &mut BTreeSet<ModuleName>,
+        visited: &mut BTreeSet<ModuleName>,
         order: &mut Vec<Module>,
     ) -> Result<(), ModuleError> {
-        if self.built_in.contains(name) || !seen.insert(name.clone()) {
+        if self.built_in.contains(name) || !visited.insert(name.clone()) {
             return Ok(());
         }
         let path = self.files.get(name).ok_or_else(|| ModuleError::Missing {
@@ -119,7 +119,7 @@ impl Tree {
             source: source.into(),
         })?;
         for needed in needed {
-            self.visit(&needed, seen, order)?;
+            self.visit(&needed, visited, order)?;
         }
         order.push(Module {
             name: name.clone(),
@@ -164,7 +164,7 @@ pub(super) fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
 }
 
 #[cfg(test)]
-pub(super) mod made_up {
+pub(super) mod fixtures {
     //! Makes kernels for tests.
 
     /// The smallest ELF file with a section `.modinfo`.
@@ -215,7 +215,7 @@ pub(super) mod made_up {
 mod tests {
     //! **Scope**: modules that consist of the section `.modinfo`.
 
-    use super::made_up::tree;
+    use super::fixtures::tree;
     use super::*;
 
     fn names(modules: &[Module]) -> Vec<&str> {

@@ -102,7 +102,7 @@ fn read(reader: impl std::io::Read, size: usize) -> Result<Vec<u8>, String> {
 }
 
 #[cfg(test)]
-pub(super) mod made_up {
+pub(super) mod fixtures {
     //! Makes images for tests.
 
     /// A bzImage around a payload that claims to unpack to `size` bytes.
@@ -149,7 +149,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::made_up::{image, lz4};
+    use super::fixtures::{image, lz4};
     use super::*;
 
     #[test]

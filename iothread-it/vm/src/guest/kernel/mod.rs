@@ -73,8 +73,8 @@ pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
-    use super::bzimage::made_up::{image, lz4};
-    use super::pvh::made_up::kernel;
+    use super::bzimage::fixtures::{image, lz4};
+    use super::pvh::fixtures::kernel;
     use super::*;
 
     fn packed(kernel: &[u8]) -> Vec<u8> {
@@ -107,7 +107,7 @@ mod tests {
     fn a_kernel_without_pvh_entry_is_refused() {
         let place = tempfile::tempdir().unwrap();
         let [vmlinuz, vmlinux] = ["vmlinuz", "vmlinux"].map(|name| place.path().join(name));
-        std::fs::write(&vmlinuz, packed(b"this is no kernel at all")).unwrap();
+        std::fs::write(&vmlinuz, packed(b"this is not a kernel")).unwrap();
         let error = uncompressed(&vmlinuz, &vmlinux).unwrap_err();
         assert!(matches!(error, UncompressedError::NoPvh { .. }), "{error}");
         assert!(!vmlinux.exists());

@@ -21,7 +21,7 @@ pub(super) fn has_entry(kernel: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod made_up {
+pub(super) mod fixtures {
     //! **Scope**: kernels made by the tests.
 
     /// The smallest ELF file with a note of this owner and kind.
@@ -58,7 +58,7 @@ pub(super) mod made_up {
 
 #[cfg(test)]
 mod tests {
-    use super::made_up::{kernel, with_note};
+    use super::fixtures::{kernel, with_note};
     use super::*;
 
     #[test]

@@ -72,7 +72,7 @@ impl WarmStore {
     }
 
     /// Records why a guest was booted instead of restored.
-    pub fn note_fallback(&self, why: &str) {
+    pub(crate) fn note_fallback(&self, why: &str) {
         fallback_notes::add(&self.notes(), why);
     }
 
