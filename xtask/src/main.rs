@@ -8,6 +8,8 @@ mod it_table;
 mod packages;
 mod plan;
 #[cfg(test)]
+mod public_api;
+#[cfg(test)]
 mod structure;
 mod test;
 mod vm_capacity;
