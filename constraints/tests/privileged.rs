@@ -117,7 +117,8 @@ mod of_the_runner {
         let run = Run::start(&records).expect("a run");
         run.describe("something").expect("run.json");
         let why = Reason::infrastructure("a", "b");
-        run.fail("here", "p::it", "a", why).expect("a record");
+        run.record_failure("here", "p::it", "a", why)
+            .expect("a record");
         let executable = std::env::current_exe().expect("a path");
         let binary = Binary {
             executable,

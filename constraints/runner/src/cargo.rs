@@ -19,17 +19,17 @@ pub(super) const LIBRARY_PATH: &str = if cfg!(target_os = "macos") {
     "LD_LIBRARY_PATH"
 };
 
-/// Why cargo did not build or did not answer.
+/// Why a build or a query of cargo failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CargoError {
     /// It could not be run.
     #[error("cannot run cargo")]
     Spawn(#[source] io::Error),
-    /// rustc could not be asked.
-    #[error("cannot ask rustc where its libraries are: put it on PATH, or name it in RUSTC")]
+    /// rustc could not be run.
+    #[error("cannot find the libraries of rustc; put rustc on PATH or set RUSTC")]
     Rustc(#[source] io::Error),
-    /// It failed; what it said is on the screen.
+    /// It failed, and has printed why.
     #[error("cargo {what} failed with {status}")]
     Failed {
         /// Which of its commands.
@@ -37,13 +37,13 @@ pub enum CargoError {
         /// How it ended.
         status: ExitStatus,
     },
-    /// What it printed is not what is known of it.
-    #[error("cargo {what} prints what is not understood")]
+    /// Its output cannot be parsed.
+    #[error("cannot parse the output of cargo {what}")]
     Answer {
         /// Which of its commands.
         what: &'static str,
         /// The parser's reason.
-        source: serde_json::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -108,8 +108,11 @@ impl Workspace {
             WHAT,
             cargo().args([WHAT, "--format-version=1", "--no-deps"]),
         )?;
-        let metadata: Metadata = serde_json::from_str(&text)
-            .map_err(|source| CargoError::Answer { what: WHAT, source })?;
+        let metadata: Metadata =
+            serde_json::from_str(&text).map_err(|source| CargoError::Answer {
+                what: WHAT,
+                source: source.into(),
+            })?;
         let packages = metadata.packages.into_iter();
         Ok(Self {
             target: metadata.target_directory,
@@ -151,8 +154,8 @@ impl Workspace {
         Ok(binaries)
     }
 
-    /// The folder that a build script has told rustc to link from, if it lies where cargo builds: of
-    /// the others cargo does not tell programs either.
+    /// The folder that a build script passes to rustc, if it is in the target folder: others are not in
+    /// cargo's search path either.
     fn native_folder(&self, linked_path: &str) -> Option<PathBuf> {
         let path = match linked_path.split_once('=') {
             Some(("native" | "crate" | "dependency" | "framework" | "all", path)) => path,

@@ -1,9 +1,13 @@
-//! What can go wrong with a run's files.
+//! Errors of a run.
 
+use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A run's files could not be made, read or written.
+/// An error of a parser or serializer.
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A run failed for another reason than a test.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunnerError {
@@ -17,29 +21,29 @@ pub enum RunnerError {
         /// The system's reason.
         source: io::Error,
     },
-    /// The pipe that tells test processes of this one's end could not be made.
-    #[error("cannot make the pipe that ends the tests with their runner")]
+    /// The pipe that ends the tests of a killed runner could not be created.
+    #[error("cannot create the pipe that ends the tests when the runner is killed")]
     Lifeline(#[source] io::Error),
     /// The outcomes cannot be written as JUnit.
     #[error("cannot write the outcomes as JUnit")]
-    Junit(#[source] quick_junit::SerializeError),
-    /// A manifest is none.
-    #[error("{} is no manifest", path.display())]
+    Junit(#[source] BoxError),
+    /// A manifest cannot be parsed.
+    #[error("cannot parse manifest {}", path.display())]
     Manifest {
         /// The file.
         path: PathBuf,
         /// The parser's reason.
-        source: Box<toml::de::Error>,
+        source: BoxError,
     },
-    /// What a runner has noted of its run cannot be understood.
-    #[error("{} does not say what its run was", path.display())]
-    About {
+    /// The metadata of a run cannot be parsed.
+    #[error("cannot parse run metadata {}", path.display())]
+    RunInfo {
         /// The file.
         path: PathBuf,
         /// The parser's reason.
-        source: serde_json::Error,
+        source: BoxError,
     },
-    /// A source file has no tokens of Rust.
+    /// A source file cannot be tokenized.
     #[error("{}:{line}: {problem}", path.display())]
     Source {
         /// The file.
@@ -49,8 +53,8 @@ pub enum RunnerError {
         /// The reason.
         problem: String,
     },
-    /// A test binary does not say which tests it has.
-    #[error("{binary} does not list its tests: {problem}")]
+    /// A test binary did not list its tests.
+    #[error("{binary} did not list its tests: {problem}")]
     List {
         /// The binary's id.
         binary: String,
@@ -60,26 +64,26 @@ pub enum RunnerError {
     /// The run was stopped while it was planned.
     #[error("stopped before any test ran")]
     Stopped,
-    /// A line of a list of tests names none.
-    #[error("line {line} of {} is not a binary's id, a space and a test's name", path.display())]
+    /// A line of a list of tests is malformed.
+    #[error("{}:{line}: expected a binary id, a space and a test name", path.display())]
     NoTest {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
     },
-    /// There is nothing to merge.
-    #[error("no records lie in or below {}: state the folder that the shards' records were put into", .0.display())]
+    /// There are no records.
+    #[error("no records in or below {}; pass the folder with the records of the shards", .0.display())]
     NoRecords(PathBuf),
-    /// A line that is complete is no record.
-    #[error("line {line} of {} is no record of a test", path.display())]
+    /// A line is not a record.
+    #[error("{}:{line}: not a record of a test", path.display())]
     Line {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
         /// The parser's reason.
-        source: serde_json::Error,
+        source: BoxError,
     },
 }
 

@@ -1,10 +1,10 @@
-//! The outcomes as JUnit, which CI systems show, with the reason of each skip.
+//! Writes the outcomes as JUnit, with the reason of each skip.
 
 use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
-use super::merge::ABOUT_TO_RUN;
+use super::merge::SCHEDULED;
 use super::{Outcome, Record, RunnerError};
 use kata_test_host::reason::join;
 
@@ -16,7 +16,9 @@ pub(super) fn of(outcomes: &[Record]) -> Result<String, RunnerError> {
         suite.add_test_cases(binary.iter().map(case));
         report.add_test_suite(suite);
     }
-    report.to_string().map_err(RunnerError::Junit)
+    report
+        .to_string()
+        .map_err(|error| RunnerError::Junit(error.into()))
 }
 
 fn case(outcome: &Record) -> TestCase {
@@ -60,10 +62,10 @@ pub(super) fn why(outcome: &Record) -> String {
         (Some(signal), _) => signal.clone(),
         (None, _) if !reasons.is_empty() => reasons,
         (None, Outcome::Ignored) => outcome.reason.clone().unwrap_or_default(),
-        (None, Outcome::Lost) if outcome.attempt == ABOUT_TO_RUN => {
-            "it was to run, and nothing more is known".to_owned()
+        (None, Outcome::Lost) if outcome.attempt == SCHEDULED => {
+            "scheduled but never started".to_owned()
         }
-        (None, Outcome::Lost) => "it began, and its process vanished".to_owned(),
+        (None, Outcome::Lost) => "started but its process disappeared".to_owned(),
         (None, kind) => kind.to_string(),
     }
 }

@@ -11,58 +11,58 @@
 //! # }
 //! ```
 
-mod about;
-mod allowed;
-mod attend;
+mod allow_nowhere;
+mod answer_cache;
 mod binary;
 mod cargo;
-mod conclusion;
+mod child_io;
+mod dispatch;
 mod elf;
-mod elsewhere;
 mod error;
-mod forms;
 mod html;
 mod junit;
-mod known;
 mod ledger;
 mod listing;
 mod merge;
-mod noted;
 mod opt_ins;
+mod outputs;
 mod place;
 mod plan;
 mod record;
-mod relay;
 mod report;
 mod run;
+mod run_command;
+mod run_info;
+mod run_status;
 mod scan;
 mod shards;
-mod stop;
+mod stop_token;
 #[cfg(target_os = "linux")]
 mod sudo;
 mod summary;
 
-pub use allowed::AllowedNowhere;
+pub use allow_nowhere::AllowedNowhere;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
-pub use conclusion::{Conclusion, conclude};
-pub use elsewhere::Audience;
+pub use dispatch::Reporter;
 pub use error::RunnerError;
 pub use kata_test::__runner::{Outcome, Phase};
 pub use kata_test_host::reason::{Reason, ReasonKind};
 pub use kata_test_host::sys::{is_target, target_folder_of};
 pub use ledger::{
-    Cited, Column, Findings, Ledger, Nowhere, Retried, Seen, Shared, Stale, Story, Unused,
+    CitedIssue, Findings, Ledger, LedgerPlace, PlaceOutcome, RetriedTest, SharedConstraint,
+    StaleConstraint, TestEntry, UnrunTest, UnusedPlace,
 };
-pub use listing::{Fact, LIST_ARGUMENTS, Listed, Listing, Outlook};
+pub use listing::{Eligibility, Fact, LIST_ARGUMENTS, Listed, Listing, ListingError};
 pub use opt_ins::UnknownOptIn;
-pub use place::{Job, JobTest, Place, PlaceError, RecordedHost, Site};
+pub use place::{CandidatePlace, Job, JobTest, Place, PlaceError, RecordedHost};
 pub use plan::{Plan, PlannedPlace, PlannedTest, plan};
 pub use record::Record;
 pub use run::Run;
-pub use scan::{EarlyReturn, Stray, early_returns, scan};
+pub use run_status::{RunStatus, run_status};
+pub use scan::{EarlyReturn, UnregisteredTest, early_returns, unregistered_tests};
 pub use shards::{Shards, TestId};
-pub use stop::Stop;
+pub use stop_token::StopToken;
 #[cfg(target_os = "linux")]
 pub use sudo::{SudoError, SudoPlace};
 

@@ -1,4 +1,4 @@
-//! What a test binary says of its tests when it is asked for verdicts.
+//! The list of a test binary's tests with their verdicts.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,22 +8,23 @@ use serde::{Deserialize, Serialize};
 
 use super::elf::has_section;
 use super::record::reasons;
-use super::{Binary, RunnerError, Stop};
+use super::{Binary, RunnerError, StopToken};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
 use kata_test_host::reason::Reason;
 use kata_test_host::sys::{Ran, command_until};
 
-/// What a runner asks a test binary with that has kata-test's harness.
+/// The arguments with which a test binary of kata-test's harness lists its tests and their verdicts.
 pub const LIST_ARGUMENTS: [&str; 2] = ["--list", "--verdicts"];
 
 /// The section that `kata_test::main!` puts into an executable.
 const MAIN_SECTION: &str = "kata_main";
 
-/// How long a binary may take to look at its host: a probe has ten seconds, and there can be some.
+/// How long a binary may take to list its tests. Each probe of its host has ten seconds.
 pub(super) const LIST_LIMIT: Duration = Duration::from_secs(120);
 
 /// The tests of one binary, each with its verdict in one place.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Listing {
     /// How many steps of work the place does in a millisecond.
     pub steps_per_ms: f64,
@@ -33,8 +34,9 @@ pub struct Listing {
     pub facts: Vec<Fact>,
 }
 
-/// A test and where it stands.
+/// A test and its verdict.
 #[derive(Clone, Debug, Deserialize)]
+#[non_exhaustive]
 pub struct Listed {
     /// The test, by libtest's name.
     pub test: String,
@@ -66,43 +68,43 @@ enum Word {
     Ignored,
 }
 
-/// How a test would fare in a place.
+/// Whether a test can run in a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outlook {
+pub enum Eligibility {
     /// It would run.
     Met,
     /// It would be skipped.
     Unmet(Vec<Reason>),
-    /// That depends on what nobody has asked there yet.
-    Open(Vec<Reason>),
-    /// It would fail, since something cannot be told there.
+    /// That depends on facts of the place that are not known yet.
+    Unknown(Vec<Reason>),
+    /// It would fail, since a constraint cannot be determined there.
     Undetermined(Vec<Reason>),
     /// It is marked `#[ignore]`.
     Ignored,
 }
 
-impl Outlook {
-    /// Why it would not run there for certain.
+impl Eligibility {
+    /// Why it does not certainly run there.
     #[must_use]
     pub fn reasons(&self) -> &[Reason] {
         match self {
             Self::Met | Self::Ignored => &[],
-            Self::Unmet(reasons) | Self::Open(reasons) | Self::Undetermined(reasons) => reasons,
+            Self::Unmet(reasons) | Self::Unknown(reasons) | Self::Undetermined(reasons) => reasons,
         }
     }
 }
 
 impl Listed {
-    /// How the test would fare.
+    /// Whether the test can run.
     #[must_use]
-    pub fn outlook(&self) -> Outlook {
+    pub fn eligibility(&self) -> Eligibility {
         let reasons = self.reasons.clone();
         match self.verdict {
-            Word::Met => Outlook::Met,
-            Word::Ignored => Outlook::Ignored,
-            Word::Unmet => Outlook::Unmet(reasons),
-            Word::Undetermined if self.open => Outlook::Open(reasons),
-            Word::Undetermined => Outlook::Undetermined(reasons),
+            Word::Met => Eligibility::Met,
+            Word::Ignored => Eligibility::Ignored,
+            Word::Unmet => Eligibility::Unmet(reasons),
+            Word::Undetermined if self.open => Eligibility::Unknown(reasons),
+            Word::Undetermined => Eligibility::Undetermined(reasons),
         }
     }
 }
@@ -139,16 +141,21 @@ enum Line {
     Fact(Fact),
 }
 
+/// A text is not a list of tests.
+#[derive(Debug, thiserror::Error)]
+#[error("not a list of tests: {0}")]
+pub struct ListingError(serde_json::Error);
+
 impl Listing {
-    /// Reads what a binary has printed.
+    /// Parses what a binary has printed.
     ///
     /// # Errors
     ///
-    /// If a line is none of a list.
-    pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
+    /// If a line is not of that form.
+    pub fn parse(text: &str) -> Result<Self, ListingError> {
         let mut listing = Self::default();
         for line in text.lines() {
-            match serde_json::from_str(line)? {
+            match serde_json::from_str(line).map_err(ListingError)? {
                 Line::Binary { steps_per_ms } => listing.steps_per_ms = steps_per_ms,
                 Line::Test(test) => listing.tests.push(test),
                 Line::Fact(fact) => listing.facts.push(fact),
@@ -157,9 +164,8 @@ impl Listing {
         Ok(listing)
     }
 
-    /// Asks a binary, about this host or about a recorded one. `None`: it has another harness, so
-    /// that what its tests need is not known before they run. Such a binary is not even started: a
-    /// `main` that ignores its arguments would run its tests.
+    /// Lists a binary's tests with verdicts for this host or for a recorded one. `None`: it has another
+    /// harness. Such a binary is not started: a `main` that ignores its arguments would run its tests.
     ///
     /// # Errors
     ///
@@ -167,7 +173,7 @@ impl Listing {
     pub fn of(
         binary: &Binary,
         recorded: Option<&Path>,
-        stop: Stop<'_>,
+        stop: StopToken<'_>,
     ) -> Result<Option<Self>, RunnerError> {
         let failed = |problem: String| RunnerError::List {
             binary: binary.id.clone(),
@@ -200,7 +206,7 @@ impl Listing {
                 let listing = Self::parse(&text);
                 listing
                     .map(Some)
-                    .map_err(|error| failed(format!("it prints no list: {error}")))
+                    .map_err(|error| failed(format!("its output is not a list: {error}")))
             }
             Ran::Ended { how, stderr, .. } => {
                 let said = String::from_utf8_lossy(&stderr);
@@ -210,7 +216,7 @@ impl Listing {
             Ran::Stopped => Err(RunnerError::Stopped),
             Ran::TooLate => {
                 let seconds = LIST_LIMIT.as_secs();
-                Err(failed(format!("it did not answer within {seconds} s")))
+                Err(failed(format!("it did not exit within {seconds} s")))
             }
         }
     }
@@ -223,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_read_and_anything_else_is_not() {
+    fn a_list_is_parsed_and_other_output_is_refused() {
         let text = concat!(
             r#"{"binary":"p::it","steps_per_ms":12.5}"#,
             "\n",
@@ -236,7 +242,9 @@ mod tests {
         );
         let listing = Listing::parse(text).expect("a list");
         assert_eq!(listing.steps_per_ms, 12.5);
-        assert!(matches!(listing.tests[0].outlook(), Outlook::Open(reasons) if reasons.len() == 1));
+        assert!(
+            matches!(listing.tests[0].eligibility(), Eligibility::Unknown(reasons) if reasons.len() == 1)
+        );
         assert!(listing.facts[0].is_of_the_run());
         assert!(Listing::parse("running 3 tests\n").is_err());
     }

@@ -1,5 +1,4 @@
-//! What the user allows, against what any test knows: a mistyped opt-in runs nothing, and would do
-//! so in silence.
+//! Finds opt-ins in `KATA_TEST_ALLOW` that no test requires, such as mistyped ones.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,11 +22,11 @@ impl fmt::Display for UnknownOptIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "KATA_TEST_ALLOW names {:?}, which no test needs",
+            "KATA_TEST_ALLOW has {:?}, which no test requires",
             self.name
         )?;
         match &self.nearest {
-            Some(nearest) => write!(f, "; the nearest is {nearest:?}"),
+            Some(nearest) => write!(f, "; did you mean {nearest:?}?"),
             None => Ok(()),
         }
     }

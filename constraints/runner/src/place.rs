@@ -1,36 +1,35 @@
-//! Where a test binary can be run, or at least judged.
+//! Places where test binaries can run.
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Binary, Run, Stop};
+use super::{Binary, Run, StopToken};
 use kata_test::__runner::HERE;
 
 /// Why a place could not be used.
 pub type PlaceError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Another place than this host as its user finds it: a set of answers, and a way to run a test
-/// binary there.
-pub trait Place {
-    /// Its name, which stands in the records: `vm:bookworm`.
+/// A place other than this host as the current user: facts, and a way to run a test binary there.
+pub trait Place: Send {
+    /// Returns its name, as in records: `vm:bookworm`.
     fn name(&self) -> &str;
 
-    /// What it is, in words: `a VM with kernel 6.1.0-56-cloud-amd64, as root`.
+    /// Describes it: `a VM with kernel 6.1.0-56-cloud-amd64, as root`.
     fn about(&self) -> String;
 
-    /// About how long it takes until a first test runs there.
+    /// Returns about how long it takes until the first test runs there.
     fn cost(&self) -> Duration;
 
-    /// What its answers depend on, all of it, as the name of a file: they are asked in the place once
-    /// and kept under this name. `None`: on more than can be named, so each plan asks again.
+    /// Returns the file name under which its facts are cached. It has to change whenever they may. `None`:
+    /// they are not cached.
     fn key(&self) -> Option<String>;
 
-    /// Has a binary list its tests there, with their verdicts: what it prints for
+    /// Lists a binary's tests there with their verdicts: what it prints for
     /// [`LIST_ARGUMENTS`](super::LIST_ARGUMENTS). No test runs.
     ///
-    /// `wishes` are the questions that the binary's tests lead to, such as `module dummy`, so that
+    /// `questions` are the questions that the binary's tests lead to, such as `module dummy`, so that
     /// the place can provide what it has. When the run is to `stop` it returns soon.
     ///
     /// # Errors
@@ -39,8 +38,8 @@ pub trait Place {
     fn list(
         &mut self,
         binary: &Binary,
-        wishes: &[String],
-        stop: Stop<'_>,
+        questions: &[String],
+        stop: StopToken<'_>,
     ) -> Result<String, PlaceError>;
 
     /// Runs tests there, with their records put into the run's folder, each as it comes. A test that
@@ -53,7 +52,7 @@ pub trait Place {
     /// When the run is [to stop](Job::stop) it returns soon, with whatever records there are.
     fn run(&mut self, job: &Job<'_>, screen: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError>;
 
-    /// Gives back what it holds of this host, such as memory: nothing is asked of it for a while.
+    /// Releases resources of this host, such as memory, until the next call.
     fn rest(&mut self) {}
 }
 
@@ -67,12 +66,12 @@ pub struct Job<'a> {
     /// The run that they belong to.
     pub run: &'a Run,
     /// The questions that the binary's tests lead to.
-    pub wishes: &'a [String],
+    pub questions: &'a [String],
     /// How many steps of work are done in a millisecond by this binary where its time limits are
     /// meant.
     pub steps_per_ms: f64,
     /// Tells it to stop.
-    pub stop: Stop<'a>,
+    pub stop: StopToken<'a>,
 }
 
 /// A test to be run.
@@ -82,12 +81,12 @@ pub struct JobTest {
     pub name: String,
     /// Its own time limit, as it is meant.
     pub limit: Option<Duration>,
-    /// Whether a place that makes machines is to make one for it alone.
+    /// Whether it needs a VM of its own.
     pub own_machine: bool,
 }
 
-/// What a plan chooses from.
-pub enum Site {
+/// A place that a plan can choose.
+pub enum CandidatePlace {
     /// This host, as the user that we are. Cargo runs the tests.
     Here,
     /// A host that is not here, by its recorded answers. No test runs there.
@@ -96,7 +95,7 @@ pub enum Site {
     Place(Box<dyn Place>),
 }
 
-impl Site {
+impl CandidatePlace {
     /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -111,13 +110,13 @@ impl Site {
     #[must_use]
     pub fn about(&self) -> String {
         match self {
-            Self::Here => "this host, as the user who asks".to_owned(),
+            Self::Here => "this host, as the current user".to_owned(),
             Self::Recorded(host) => format!("a host recorded in {}", host.facts.display()),
             Self::Place(place) => place.about(),
         }
     }
 
-    /// Nothing is asked of it for a while.
+    /// Releases its resources until the next call.
     pub fn rest(&mut self) {
         if let Self::Place(place) = self {
             place.rest();
@@ -135,7 +134,7 @@ impl Site {
     }
 }
 
-impl fmt::Debug for Site {
+impl fmt::Debug for CandidatePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }

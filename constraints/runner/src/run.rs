@@ -11,11 +11,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::about::About;
-use super::forms::{self, replace};
 use super::ledger::NOWHERE;
-use super::merge::ABOUT_TO_RUN;
+use super::merge::SCHEDULED;
+use super::outputs::{self, replace};
 use super::report::Report;
+use super::run_info::RunInfo;
 use super::{Binary, PlannedTest, Record, RunnerError, UnknownOptIn, opt_ins, summary};
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
@@ -87,7 +87,7 @@ impl Run {
         let latest = root.path().join("latest");
         point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
         prune(&root);
-        About::now().write(&folder)?;
+        RunInfo::now().write(&folder)?;
         let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
         Ok(Self {
             id,
@@ -165,13 +165,13 @@ impl Run {
         &self.id
     }
 
-    /// Notes with what the tests are run, for whoever reads the report: `QEMU 9.2.4, kernel 6.12`.
+    /// Records the environment of the tests for the report: `QEMU 9.2.4, kernel 6.12`.
     ///
     /// # Errors
     ///
     /// If it cannot be written.
     pub fn describe(&self, with: &str) -> Result<(), RunnerError> {
-        let mut about = About::read(self.dir())?;
+        let mut about = RunInfo::read(self.dir())?;
         with.clone_into(&mut about.with);
         about.write(&self.folder)
     }
@@ -181,8 +181,8 @@ impl Run {
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn has_place(&self, name: &str, what: &str) -> Result<(), RunnerError> {
-        let mut about = About::read(self.dir())?;
+    pub fn record_place(&self, name: &str, what: &str) -> Result<(), RunnerError> {
+        let mut about = RunInfo::read(self.dir())?;
         about.places.insert(name.to_owned(), what.to_owned());
         about.write(&self.folder)
     }
@@ -193,14 +193,14 @@ impl Run {
     /// # Errors
     ///
     /// If the record cannot be written.
-    pub fn fail(
+    pub fn record_failure(
         &self,
         place: &str,
         binary: &str,
         test: &str,
         why: Reason,
     ) -> Result<(), RunnerError> {
-        self.tell(
+        self.write_record(
             place,
             1,
             &RecordLine {
@@ -212,8 +212,12 @@ impl Run {
     }
 
     /// Records that no place could run a test, for these reasons.
-    pub(super) fn nowhere(&self, test: &PlannedTest, why: &[Reason]) -> Result<(), RunnerError> {
-        self.tell(
+    pub(super) fn record_nowhere(
+        &self,
+        test: &PlannedTest,
+        why: &[Reason],
+    ) -> Result<(), RunnerError> {
+        self.write_record(
             NOWHERE,
             1,
             &RecordLine {
@@ -227,12 +231,12 @@ impl Run {
     }
 
     /// Records that nothing ran a binary under another harness, which only this host can.
-    pub(super) fn binary_nowhere(&self, binary: &str) -> Result<(), RunnerError> {
+    pub(super) fn record_binary_nowhere(&self, binary: &str) -> Result<(), RunnerError> {
         let why = Reason::infrastructure(
             "the binary has another harness, and the places to run in exclude this host",
             "plan",
         );
-        self.tell(
+        self.write_record(
             NOWHERE,
             1,
             &RecordLine {
@@ -244,13 +248,13 @@ impl Run {
     }
 
     /// Records that a test cannot run in a place, as its binary has said without running it.
-    pub(super) fn passed_over(
+    pub(super) fn record_skip(
         &self,
         place: &str,
         test: &PlannedTest,
         why: &[Reason],
     ) -> Result<(), RunnerError> {
-        self.tell(
+        self.write_record(
             place,
             1,
             &RecordLine {
@@ -265,17 +269,22 @@ impl Run {
     }
 
     /// Records that a test is about to run in a place.
-    pub(super) fn about_to_run(
+    pub(super) fn record_scheduled(
         &self,
         place: &str,
         binary: &str,
         test: &str,
     ) -> Result<(), RunnerError> {
-        self.tell(place, ABOUT_TO_RUN, &nothing_of(binary, test))
+        self.write_record(place, SCHEDULED, &nothing_of(binary, test))
     }
 
-    fn tell(&self, place: &str, attempt: u32, record: &RecordLine<'_>) -> Result<(), RunnerError> {
-        const FILE: &str = "told-by-the-runner.jsonl";
+    fn write_record(
+        &self,
+        place: &str,
+        attempt: u32,
+        record: &RecordLine<'_>,
+    ) -> Result<(), RunnerError> {
+        const FILE: &str = "runner.jsonl";
         let line = record.to_line(&self.id, place, attempt, 0);
         let written = self.append(FILE)?.write_all(line.as_bytes());
         written.map_err(RunnerError::io("write", &self.dir().join(FILE)))
@@ -300,9 +309,9 @@ impl Run {
     /// If a file cannot be read or written, or if a line other than a file's last is no record.
     pub fn merge(&self) -> Result<Vec<Record>, RunnerError> {
         let report = Report::of_run(self.dir())?;
-        forms::write(&report, &self.folder)?;
+        outputs::write(&report, &self.folder)?;
         if !self.told.replace(true) {
-            summary::tell_github(&report.ledger)?;
+            summary::append_github_summary(&report.ledger)?;
         }
         Ok(report.ledger.outcomes())
     }

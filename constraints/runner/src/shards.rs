@@ -9,11 +9,11 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::about::{About, name_of_place};
-use super::forms;
 use super::ledger::{Ledger, NOWHERE};
-use super::merge::{ABOUT_TO_RUN, files, read};
+use super::merge::{SCHEDULED, files, read};
+use super::outputs;
 use super::report::Report;
+use super::run_info::{RunInfo, name_of_place};
 use super::{Outcome, Phase, Record, RunnerError, summary};
 use kata_test::__runner::make_root;
 use kata_test_host::reason::Reason;
@@ -81,7 +81,7 @@ impl Shards {
         let machines = machines(below, &folders);
         for (shard, label) in labels(below, &folders).into_iter().enumerate() {
             let folder = &folders[shard];
-            runs.push(About::read(folder)?.of_machine(label.as_deref()));
+            runs.push(RunInfo::read(folder)?.of_machine(label.as_deref()));
             for mut record in read(folder)? {
                 if has_run(&record) {
                     ran.entry(TestId::of(&record)).or_default().insert(shard);
@@ -103,7 +103,7 @@ impl Shards {
         };
         let report = Report { ledger, runs };
         let opened = make_root(below).map_err(RunnerError::io("open", below))?;
-        forms::write(&report, &opened)?;
+        outputs::write(&report, &opened)?;
         Ok(Self {
             lost,
             repeated: several(&ran, BTreeSet::len),
@@ -119,8 +119,8 @@ impl Shards {
     /// # Errors
     ///
     /// If it cannot be written.
-    pub fn tell_github(&self) -> Result<(), RunnerError> {
-        summary::tell_github(&self.ledger)
+    pub fn append_github_summary(&self) -> Result<(), RunnerError> {
+        summary::append_github_summary(&self.ledger)
     }
 }
 
@@ -130,7 +130,7 @@ fn has_run(record: &Record) -> bool {
         record.outcome,
         Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere
     );
-    record.phase == Phase::Run && record.attempt != ABOUT_TO_RUN && !left_out
+    record.phase == Phase::Run && record.attempt != SCHEDULED && !left_out
 }
 
 /// Gives each test that every shard took for another's work the outcome that it is lost.
@@ -155,7 +155,7 @@ impl Record {
             test: id.test.clone(),
             place: NOWHERE.to_owned(),
             phase: Phase::Run,
-            attempt: ABOUT_TO_RUN,
+            attempt: SCHEDULED,
             as_uid: 0,
             outcome: Outcome::Lost,
             reasons: vec![Reason::infrastructure(

@@ -16,10 +16,10 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::cargo::LIBRARY_PATH;
-use super::elsewhere::records_of;
+use super::child_io::{ChildEnd, run_child};
+use super::dispatch::records_of;
 use super::listing::LIST_LIMIT;
-use super::relay::{Relayed, relay};
-use super::{Binary, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Stop};
+use super::{Binary, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, StopToken};
 use kata_test::__runner::LIFELINE;
 use kata_test::__runner::{ENVIRONMENT, EXCLUDE_FILE, PLACE, is_of_a_session};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
@@ -39,17 +39,17 @@ const AROUND: Duration = Duration::from_secs(120);
 /// What a runner says to the harnesses that cargo runs, and not to those elsewhere.
 const SAID_TO_OTHERS: [&str; 4] = [EXCLUDE_FILE, EXPECT, MAY_SKIP, FACTS];
 
-/// Why nobody becomes root.
+/// Why sudo cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SudoError {
     /// sudo cannot be run.
-    #[error("sudo cannot be run: install it, or leave tests that need root to other places")]
+    #[error("cannot run sudo; install it, or run tests that require root in other places")]
     NotThere(#[source] io::Error),
     /// sudo does not do it, or not without a password.
     #[error(
-        "sudo does not make this user root without a password ({said}): allow it, type `sudo -v` \
-         first, or leave tests that need root to other places"
+        "sudo refused to run without a password ({said}); allow it, run `sudo -v` first, or run \
+         tests that require root in other places"
     )]
     Refused {
         /// What it said.
@@ -107,7 +107,7 @@ impl Place for SudoPlace {
         &mut self,
         binary: &Binary,
         _: &[String],
-        stop: Stop<'_>,
+        stop: StopToken<'_>,
     ) -> Result<String, PlaceError> {
         let mut listed = Vec::new();
         let arguments = LIST_ARGUMENTS.map(str::to_owned);
@@ -115,7 +115,7 @@ impl Place for SudoPlace {
             listed.extend_from_slice(out);
         })?;
         match ended {
-            Relayed::Ended(status) if status.success() => {
+            ChildEnd::Ended(status) if status.success() => {
                 Ok(String::from_utf8_lossy(&listed).into_owned())
             }
             ended => Err(format!("{} does not list its tests as root: {ended}", binary.id).into()),
@@ -129,7 +129,7 @@ impl Place for SudoPlace {
         let limit = limits.sum::<Duration>() + AROUND;
         let env: Vec<_> = job.run.env().collect();
         let ended = as_root(job.binary, &arguments, &env, limit, job.stop, screen)?;
-        if job.stop.is_asked() {
+        if job.stop.is_requested() {
             return Ok(());
         }
         let records = records_of(job.run, NAME, &job.binary.id)?;
@@ -137,7 +137,8 @@ impl Place for SudoPlace {
         for test in job.tests.iter().filter(|test| silent(&test.name)) {
             let observed = format!("no record of this test: {ended}");
             let reason = Reason::infrastructure(observed, NAME);
-            job.run.fail(NAME, &job.binary.id, &test.name, reason)?;
+            job.run
+                .record_failure(NAME, &job.binary.id, &test.name, reason)?;
         }
         Ok(())
     }
@@ -149,9 +150,9 @@ fn as_root(
     arguments: &[String],
     env: &[(&str, OsString)],
     limit: Duration,
-    stop: Stop<'_>,
+    stop: StopToken<'_>,
     screen: &mut dyn FnMut(&[u8]),
-) -> io::Result<Relayed> {
+) -> io::Result<ChildEnd> {
     let variables = variables(binary, env);
     let file = environment_file(&binary.folder, &variables)?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
@@ -167,7 +168,7 @@ fn as_root(
         .args(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    relay(command, limit, stop, screen)
+    run_child(command, limit, stop, screen)
 }
 
 /// The variables of the harness. The later of two stands.

@@ -1,4 +1,4 @@
-//! The outcomes as a page that a person reads, in Markdown.
+//! Writes the outcomes as Markdown.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::junit::why;
 use super::ledger::{Ledger, and, attempts, names, plural};
-use super::{Outcome, Record, RunnerError, TestId, conclude};
+use super::{Outcome, Record, RunnerError, TestId, run_status};
 use kata_test::__runner::UnmetCounts;
 use kata_test_host::reason::{Reason, ReasonKind, join};
 
@@ -20,7 +20,7 @@ pub(super) fn of(ledger: &Ledger) -> String {
     for outcome in outcomes {
         kinds.entry(outcome.outcome).or_default().push(outcome);
     }
-    let mut page = format!("# Tests: {}\n\n", conclude(outcomes));
+    let mut page = format!("# Tests: {}\n\n", run_status(outcomes));
     page += "| outcome | tests |\n|---|---:|\n";
     for (kind, of_kind) in &kinds {
         let _ = writeln!(page, "| {kind} | {} |", of_kind.len());
@@ -51,8 +51,7 @@ pub(super) fn of(ledger: &Ledger) -> String {
     };
     let mut left = passed.filter(is_left).peekable();
     if left.peek().is_some() {
-        page +=
-            "\n## left something behind\n\n| binary | test | what | issue |\n|---|---|---|---|\n";
+        page += "\n## leaks\n\n| binary | test | what | issue |\n|---|---|---|---|\n";
         left.for_each(|outcome| page += &row(outcome, &why(outcome)));
     }
     page + &across(ledger)
@@ -72,14 +71,17 @@ fn across(ledger: &Ledger) -> String {
         let missing: Vec<String> = nowhere.missing.iter().map(told).collect();
         let left = match nowhere.left_by.as_slice() {
             [] => String::new(),
-            places => format!("; it can run in {}, which left it to others", and(places)),
+            places => format!(
+                "; {} could have run it, but it was in another shard",
+                and(places)
+            ),
         };
         format!("{}: {}{left}", nowhere.test, missing.join("; "))
     });
-    list(&mut page, "ran in no place", nowhere);
+    list(&mut page, "ran nowhere", nowhere);
     let shared = findings.shared.iter().filter(|_| is_many);
     let shared = shared.map(|shared| format!("{}: {}", shared.constraint, names(&shared.tests)));
-    list(&mut page, "missing everywhere", shared);
+    list(&mut page, "unmet in every place", shared);
     let cited = findings.cited.iter().map(|cited| {
         let told = |(test, skipped, ran): &(TestId, usize, bool)| {
             let elsewhere = if *ran { ", ran elsewhere" } else { "" };
@@ -98,7 +100,7 @@ fn across(ledger: &Ledger) -> String {
     let stale = findings.stale.iter().map(|stale| {
         let (test, place) = (&stale.test, &stale.place);
         format!(
-            "{test}: passed in {place}, though it {}",
+            "{test}: passed in {place} although unmet: {}",
             join(&stale.unmet)
         )
     });
@@ -107,7 +109,7 @@ fn across(ledger: &Ledger) -> String {
         let (test, place) = (&retried.test, &retried.place);
         format!("{test} in {place}: {}", attempts(&retried.attempts))
     });
-    list(&mut page, "tried more than once", retried);
+    list(&mut page, "retried", retried);
     page
 }
 
@@ -142,7 +144,7 @@ fn escape(text: &str) -> String {
 }
 
 /// Adds the page to the summary of a job on GitHub, if this is one.
-pub(super) fn tell_github(ledger: &Ledger) -> Result<(), RunnerError> {
+pub(super) fn append_github_summary(ledger: &Ledger) -> Result<(), RunnerError> {
     let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
         return Ok(());
     };

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{Conclusion, Outcome, Run, RunnerError, Shards, conclude};
+use crate::{Outcome, Run, RunStatus, RunnerError, Shards, run_status};
 use kata_test::__runner::Measures;
 use kata_test::__runner::{Phase, RecordLine};
 use kata_test_host::reason::Reason;
@@ -72,16 +72,16 @@ fn a_run_in_which_nothing_ran_is_no_good_run() {
             .map(|(at, outcome)| line(&at.to_string(), Phase::Run, *outcome))
             .collect();
         fs::write(run.dir().join("pkg-1.jsonl"), lines).expect("a file");
-        conclude(&run.merge().expect("outcomes"))
+        run_status(&run.merge().expect("outcomes"))
     };
-    assert_eq!(concluded(&[]), Conclusion::NothingRan);
+    assert_eq!(concluded(&[]), RunStatus::NothingRan);
     assert_eq!(
         concluded(&[Outcome::Skipped, Outcome::Ignored]),
-        Conclusion::NothingRan
+        RunStatus::NothingRan
     );
     assert_eq!(
         concluded(&[Outcome::Skipped, Outcome::Passed]),
-        Conclusion::Good
+        RunStatus::Passed
     );
     let bad = [
         Outcome::Failed,
@@ -90,7 +90,7 @@ fn a_run_in_which_nothing_ran_is_no_good_run() {
         Outcome::Undetermined,
         Outcome::Passed,
     ];
-    assert_eq!(concluded(&bad), Conclusion::Failures(4));
+    assert_eq!(concluded(&bad), RunStatus::Failed(4));
 }
 
 /// A shard's folder, with what it lists and what it runs.

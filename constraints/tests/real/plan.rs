@@ -5,12 +5,14 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kata_test::kata_test;
 use kata_test_runner::{
-    Audience, Binary, Job, LIST_ARGUMENTS, Outcome, Outlook, Place, PlaceError, Plan, RecordedHost,
-    Run, RunnerError, Site, Stop, plan,
+    Binary, CandidatePlace, Eligibility, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Plan,
+    RecordedHost, Reporter, Run, RunnerError, StopToken, plan,
 };
 
 use crate::run::{Said, Sample, copy, is_root};
@@ -26,20 +28,20 @@ fn binary(sample: &Sample, id: &str) -> Binary {
     }
 }
 
-fn planned(binaries: &[Binary], sites: &mut [Site], records: &Path) -> Plan {
+fn planned(binaries: &[Binary], candidates: &mut [CandidatePlace], records: &Path) -> Plan {
     let told = &mut |text: &str| println!("{text}");
-    plan(binaries, sites, records, Stop::NEVER, told).expect("a plan")
+    plan(binaries, candidates, records, StopToken::NEVER, told).expect("a plan")
 }
 
-fn outlook<'a>(plan: &'a Plan, test: &str, place: usize) -> &'a Outlook {
+fn eligibility<'a>(plan: &'a Plan, test: &str, place: usize) -> &'a Eligibility {
     let found = plan.tests.iter().find(|planned| planned.id.test == test);
     &found
         .unwrap_or_else(|| panic!("no {test} in {plan:?}"))
-        .outlooks[place]
+        .eligibilities[place]
 }
 
 #[test]
-fn a_recorded_host_is_judged_and_what_it_lacks_stays_open() {
+fn what_a_recorded_host_lacks_is_unknown() {
     let sample = Sample::build("sample");
     let records = tempfile::tempdir().expect("a folder");
     let facts = records.path().join("far-away.json");
@@ -48,27 +50,37 @@ fn a_recorded_host_is_judged_and_what_it_lacks_stays_open() {
     };
     let lines = [fact("kernel release", "99.2.0"), fact("effective uid", "0")];
     fs::write(&facts, lines.join("\n")).expect("facts");
-    let mut sites = [Site::Here, Site::Recorded(RecordedHost::new(&facts))];
-    let plan = planned(&[binary(&sample, "p::sample")], &mut sites, records.path());
+    let mut candidates = [
+        CandidatePlace::Here,
+        CandidatePlace::Recorded(RecordedHost::new(&facts)),
+    ];
+    let plan = planned(
+        &[binary(&sample, "p::sample")],
+        &mut candidates,
+        records.path(),
+    );
 
     assert_eq!(plan.places[1].name, "far-away");
-    let there = |test| outlook(&plan, test, 1);
-    assert_eq!(*there("cases::passes::under_the_other_name"), Outlook::Met);
-    assert_eq!(*there("cases::needs::root"), Outlook::Met);
+    let there = |test| eligibility(&plan, test, 1);
+    assert_eq!(
+        *there("cases::passes::under_the_other_name"),
+        Eligibility::Met
+    );
+    assert_eq!(*there("cases::needs::root"), Eligibility::Met);
     // Root can become somebody else.
-    assert_eq!(*there("cases::needs::non_root"), Outlook::Met);
+    assert_eq!(*there("cases::needs::non_root"), Eligibility::Met);
     for test in ["cases::needs::much", "cases::needs::a_probe"] {
         assert!(
-            matches!(there(test), Outlook::Open(_)),
+            matches!(there(test), Eligibility::Unknown(_)),
             "{test}: {:?}",
             there(test)
         );
         assert!(
-            matches!(outlook(&plan, test, 0), Outlook::Unmet(_)),
+            matches!(eligibility(&plan, test, 0), Eligibility::Unmet(_)),
             "{test}"
         );
     }
-    assert_eq!(*there("cases::ignored::plainly"), Outlook::Ignored);
+    assert_eq!(*there("cases::ignored::plainly"), Eligibility::Ignored);
     let root = plan
         .tests
         .iter()
@@ -84,11 +96,18 @@ fn what_a_plan_knows_of_places_is_in_the_report() {
     let facts = records.path().join("far-away.json");
     let uid = r#"{"question":"effective uid","finding":"is","text":"0","source":"x"}"#;
     fs::write(&facts, uid).expect("facts");
-    let mut sites = [Site::Here, Site::Recorded(RecordedHost::new(&facts))];
-    let plan = planned(&[binary(&sample, "p::sample")], &mut sites, records.path());
+    let mut candidates = [
+        CandidatePlace::Here,
+        CandidatePlace::Recorded(RecordedHost::new(&facts)),
+    ];
+    let plan = planned(
+        &[binary(&sample, "p::sample")],
+        &mut candidates,
+        records.path(),
+    );
     let run = Run::start(records.path()).expect("a run");
-    plan.note(&run).expect("notes");
-    plan.leave_elsewhere(&sites, &run).expect("a list");
+    plan.record(&run).expect("notes");
+    plan.exclude_elsewhere(&candidates, &run).expect("a list");
     let outcomes = run.merge().expect("outcomes");
 
     let much = outcomes.iter().find(|one| one.test == "cases::needs::much");
@@ -104,7 +123,7 @@ fn what_a_plan_knows_of_places_is_in_the_report() {
 
 /// This host, as if it were another.
 struct Elsewhere {
-    asked: std::rc::Rc<std::cell::Cell<usize>>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Place for Elsewhere {
@@ -128,9 +147,9 @@ impl Place for Elsewhere {
         &mut self,
         binary: &Binary,
         wishes: &[String],
-        _: Stop<'_>,
+        _: StopToken<'_>,
     ) -> Result<String, PlaceError> {
-        self.asked.set(self.asked.get() + 1);
+        self.asked.fetch_add(1, Ordering::Relaxed);
         assert!(
             wishes.iter().any(|wish| wish.starts_with("opt-in ")),
             "{wishes:?}"
@@ -146,54 +165,68 @@ impl Place for Elsewhere {
 }
 
 #[test]
-fn a_place_is_asked_once_for_what_its_kept_answers_lack() {
+fn a_place_lists_a_binary_once() {
     let wishes = Sample::build("opt_ins");
     let records = tempfile::tempdir().expect("a folder");
-    let asked = std::rc::Rc::default();
+    let asked = Arc::<AtomicUsize>::default();
     let elsewhere = Elsewhere {
-        asked: std::rc::Rc::clone(&asked),
+        asked: Arc::clone(&asked),
     };
-    let mut sites = [Site::Place(Box::new(elsewhere))];
+    let mut candidates = [CandidatePlace::Place(Box::new(elsewhere))];
     let binary = binary(&wishes, "p::wishes");
     for _ in 0..2 {
-        let plan = planned(std::slice::from_ref(&binary), &mut sites, records.path());
+        let plan = planned(
+            std::slice::from_ref(&binary),
+            &mut candidates,
+            records.path(),
+        );
         assert!(
-            matches!(outlook(&plan, "breaks_things", 0), Outlook::Unmet(_)),
+            matches!(
+                eligibility(&plan, "breaks_things", 0),
+                Eligibility::Unmet(_)
+            ),
             "{plan:?}"
         );
-        assert_eq!(asked.get(), 1);
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
     // Another build of the binary asks nothing new, so what is known of the place suffices.
     let new = binary.executable.with_extension("new");
     copy(&binary.executable, &new);
     fs::rename(&new, &binary.executable).expect("a new build");
-    planned(std::slice::from_ref(&binary), &mut sites, records.path());
-    assert_eq!(asked.get(), 1);
+    planned(
+        std::slice::from_ref(&binary),
+        &mut candidates,
+        records.path(),
+    );
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 /// The sample needs root.
 #[kata_test(root)]
-fn what_is_met_here_is_not_asked_elsewhere() {
+fn tests_that_can_run_here_are_not_listed_elsewhere() {
     let sample = Sample::build("privileged");
     let records = tempfile::tempdir().expect("a folder");
-    let asked = std::rc::Rc::default();
+    let asked = Arc::<AtomicUsize>::default();
     let elsewhere = Elsewhere {
-        asked: std::rc::Rc::clone(&asked),
+        asked: Arc::clone(&asked),
     };
     let plan = planned(
         &[binary(&sample, "p::privileged")],
-        &mut [Site::Here, Site::Place(Box::new(elsewhere))],
+        &mut [
+            CandidatePlace::Here,
+            CandidatePlace::Place(Box::new(elsewhere)),
+        ],
         records.path(),
     );
-    assert_eq!(asked.get(), 0, "{plan:?}");
+    assert_eq!(asked.load(Ordering::Relaxed), 0, "{plan:?}");
 }
 
 #[test]
-fn another_harness_is_told_as_such_and_a_broken_promise_stops_the_plan() {
+fn another_harness_is_opaque_and_an_unmet_contract_stops_the_plan() {
     let records = tempfile::tempdir().expect("a folder");
     let [plain, wishes] = ["plain", "opt_ins"].map(Sample::build);
     let plain = binary(&plain, "p::plain");
-    let plan = planned(&[plain], &mut [Site::Here], records.path());
+    let plan = planned(&[plain], &mut [CandidatePlace::Here], records.path());
     assert_eq!(
         (plan.opaque, plan.tests.len()),
         (vec!["p::plain".to_owned()], 0)
@@ -203,9 +236,15 @@ fn another_harness_is_told_as_such_and_a_broken_promise_stops_the_plan() {
     broken
         .env
         .push(("KATA_TEST_EXPECT".into(), "kernel_ge = \"99\"".into()));
-    let sites = &mut [Site::Here];
+    let candidates = &mut [CandidatePlace::Here];
     let told = &mut |_: &str| {};
-    let error = kata_test_runner::plan(&[broken], sites, records.path(), Stop::NEVER, told);
+    let error = kata_test_runner::plan(
+        &[broken],
+        candidates,
+        records.path(),
+        StopToken::NEVER,
+        told,
+    );
     let error = error.expect_err("a broken promise").to_string();
     assert!(
         error.contains("p::wishes") && error.contains("KATA_TEST_EXPECT"),
@@ -227,7 +266,7 @@ fn another_main(folder: &Path, script: &str) -> Binary {
 
 /// A `main` that ignores its arguments would run its tests instead of listing them.
 #[test]
-fn a_main_of_another_kind_is_not_started_by_a_plan() {
+fn a_foreign_main_is_not_started_by_a_plan() {
     let records = tempfile::tempdir().expect("a folder");
     let trace = records.path().join("trace");
     let script = format!("#!/bin/sh\necho started >> {}\n", trace.display());
@@ -235,7 +274,7 @@ fn a_main_of_another_kind_is_not_started_by_a_plan() {
     let taken = Sample::build("adopted");
     let plan = planned(
         &[foreign, binary(&taken, "p::taken")],
-        &mut [Site::Here],
+        &mut [CandidatePlace::Here],
         records.path(),
     );
     assert_eq!(plan.opaque, ["p::foreign"]);
@@ -244,23 +283,26 @@ fn a_main_of_another_kind_is_not_started_by_a_plan() {
 }
 
 #[test]
-fn a_main_of_another_kind_runs_nowhere_if_this_host_is_left_out() {
+fn a_foreign_main_runs_nowhere_if_this_host_is_left_out() {
     let records = tempfile::tempdir().expect("a folder");
     let binaries = [another_main(records.path(), "#!/bin/sh\n")];
     let elsewhere = || {
-        Site::Place(Box::new(Elsewhere {
-            asked: std::rc::Rc::default(),
+        CandidatePlace::Place(Box::new(Elsewhere {
+            asked: Arc::default(),
         }))
     };
-    for (mut sites, count) in [(vec![Site::Here, elsewhere()], 0), (vec![elsewhere()], 1)] {
-        let plan = planned(&binaries, &mut sites, records.path());
+    for (mut candidates, count) in [
+        (vec![CandidatePlace::Here, elsewhere()], 0),
+        (vec![elsewhere()], 1),
+    ] {
+        let plan = planned(&binaries, &mut candidates, records.path());
         let run = Run::start(records.path()).expect("a run");
-        let mut audience = Audience {
-            told: &mut |_| {},
-            screen: &mut |_| {},
-            stop: Stop::NEVER,
+        let mut reporter = Reporter {
+            progress: &mut |_| {},
+            output: &mut |_| {},
+            stop: StopToken::NEVER,
         };
-        plan.run_elsewhere(&binaries, &mut sites, &run, &mut audience)
+        plan.run_in_places(&binaries, &mut candidates, &run, &mut reporter)
             .expect("records");
         let outcomes = run.merge().expect("outcomes");
         assert_eq!(outcomes.len(), count, "{outcomes:#?}");
@@ -282,11 +324,11 @@ fn a_stop_ends_the_binary_that_lists_its_tests() {
     binary.env.push(("KATA_TEST_FACTS".into(), fifo.into()));
     let (asked, write) = std::io::pipe().expect("a pipe");
     drop(write);
-    let stop = Stop::when_readable(asked.as_fd());
+    let stop = StopToken::when_readable(asked.as_fd());
     let began = std::time::Instant::now();
     let stopped = plan(
         &[binary],
-        &mut [Site::Here],
+        &mut [CandidatePlace::Here],
         records.path(),
         stop,
         &mut |_| {},

@@ -113,8 +113,8 @@ fn an_opt_in_that_no_test_needs_is_told() {
     assert_eq!(
         told,
         [
-            "KATA_TEST_ALLOW names \"gentel\", which no test needs; the nearest is \"gentle\"",
-            "KATA_TEST_ALLOW names \"holiday\", which no test needs",
+            "KATA_TEST_ALLOW has \"gentel\", which no test requires; did you mean \"gentle\"?",
+            "KATA_TEST_ALLOW has \"holiday\", which no test requires",
         ]
     );
     assert_eq!(

@@ -17,7 +17,7 @@ pub enum Question {
     Capabilities,
     /// The kernel's release, by uname(2).
     KernelRelease,
-    /// The text that whoever built the kernel gave it, uname(2)'s version.
+    /// The build of the kernel, uname(2)'s version.
     KernelBuild,
     /// What a bounded loop in a guest took.
     Kvm,

@@ -5,28 +5,28 @@ use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{symbol, time};
-use crate::about::About;
+use super::{date, icon};
 use crate::ledger::plural;
 use crate::report::Report;
-use crate::{Conclusion, Outcome, Record, conclude};
+use crate::run_info::RunInfo;
+use crate::{Outcome, Record, RunStatus, run_status};
 
 pub(super) fn title(outcomes: &[Record]) -> String {
-    format!("Tests: {}", conclude(outcomes))
+    format!("Tests: {}", run_status(outcomes))
 }
 
 pub(super) fn of(report: &Report, outcomes: &[Record]) -> Markup {
-    let conclusion = conclude(outcomes);
+    let conclusion = run_status(outcomes);
     let mark = match conclusion {
-        Conclusion::Good => Outcome::Passed,
-        Conclusion::Failures(_) => Outcome::Failed,
-        Conclusion::NothingRan => Outcome::Nowhere,
+        RunStatus::Passed => Outcome::Passed,
+        RunStatus::Failed(_) => Outcome::Failed,
+        RunStatus::NothingRan => Outcome::Nowhere,
     };
     let counts = counts(outcomes);
     html! {
         header {
             p.kicker { "Test report" }
-            h1 { (symbol::bare(mark)) " " span { (capital(&conclusion.to_string())) } }
+            h1 { (icon::bare(mark)) " " span { (capital(&conclusion.to_string())) } }
             p.lede { (lede(report, outcomes)) }
             (share(&counts, outcomes.len()))
             (switches(&counts))
@@ -44,8 +44,8 @@ fn lede(report: &Report, outcomes: &[Record]) -> Markup {
     let places = report.ledger.places.len();
     html! {
         (plural(outcomes.len(), "test")) ", of which " (ran) " ran, in "
-        (plural(places, "place")) ". A test says what it needs, such as root or a kernel. A place is "
-        "where it can be run: the host itself (“here”), or a virtual machine."
+        (plural(places, "place")) ". A test states its requirements, such as root or a kernel version. A "
+        "place is where tests run: this host (“here”) or a virtual machine."
     }
 }
 
@@ -62,9 +62,9 @@ fn share(counts: &BTreeMap<Outcome, usize>, all: usize) -> Markup {
     html! {
         @if all > 0 {
             div.share aria-hidden="true" {
-                @for kind in symbol::ALL {
+                @for kind in icon::ALL {
                     @if let Some(count) = counts.get(&kind) {
-                        span class=(symbol::class(kind)) style={ "flex-grow:" (count) } {}
+                        span class=(icon::class(kind)) style={ "flex-grow:" (count) } {}
                     }
                 }
             }
@@ -76,15 +76,15 @@ fn share(counts: &BTreeMap<Outcome, usize>, all: usize) -> Markup {
 fn switches(counts: &BTreeMap<Outcome, usize>) -> Markup {
     html! {
         ul.counts aria-label="Outcomes: press one to see its tests only" {
-            @for kind in symbol::ALL {
+            @for kind in icon::ALL {
                 @let count = counts.get(&kind).copied().unwrap_or_default();
                 li {
-                    button type="button" data-outcome=(symbol::class(kind)) aria-pressed="false"
+                    button type="button" data-outcome=(icon::class(kind)) aria-pressed="false"
                         disabled[count == 0] {
-                        (symbol::bare(kind))
+                        (icon::bare(kind))
                         b { (count) }
                         span.word { (kind) }
-                        small { (symbol::meaning(kind)) }
+                        small { (icon::meaning(kind)) }
                     }
                 }
             }
@@ -93,15 +93,15 @@ fn switches(counts: &BTreeMap<Outcome, usize>) -> Markup {
 }
 
 /// What the runs were.
-fn runs(runs: &[About]) -> Markup {
-    let is_known = |run: &&About| run.started > 0 || !run.host.is_empty() || !run.with.is_empty();
+fn runs(runs: &[RunInfo]) -> Markup {
+    let is_known = |run: &&RunInfo| run.started > 0 || !run.host.is_empty() || !run.with.is_empty();
     let known = runs.iter().filter(is_known);
     html! {
         ul.runs {
             @for run in known {
                 li {
                     @if !run.machine.is_empty() { b { (run.machine) } }
-                    @if run.started > 0 { (time::of(run.started)) }
+                    @if run.started > 0 { (date::of(run.started)) }
                     @for text in [&run.host, &run.with] {
                         @if !text.is_empty() { span { (text) } }
                     }

@@ -1,8 +1,8 @@
-//! What the ledger tells that no single outcome does.
+//! The ledger's findings across all places.
 
 use maud::{Markup, html};
 
-use super::attention::name;
+use super::failures::name;
 use super::{issue, section};
 use crate::ledger::{Findings, attempts, names, plural};
 use crate::{Outcome, Record};
@@ -14,12 +14,12 @@ pub(super) fn of(findings: &Findings, outcomes: &[Record]) -> Markup {
         .filter(|one| one.outcome == Outcome::Passed && one.reasons.iter().any(is_left))
         .collect();
     let parts = html! {
-        (part("Missing everywhere", "constraints that kept tests from running in every place that looked",
+        (part("Missing everywhere", "constraints that are unmet in every place",
             &findings.shared, |shared| html! {
                 code { (shared.constraint) } " "
                 span.quiet title=(names(&shared.tests)) { (plural(shared.tests.len(), "test")) }
             }))
-        (part("Skipped for an issue", "tests that are waiting for somebody",
+        (part("Skipped for an issue", "tests that cite an issue and were skipped",
             &findings.cited, |cited| html! {
                 (issue(&cited.issue))
                 ul {
@@ -34,28 +34,28 @@ pub(super) fn of(findings: &Findings, outcomes: &[Record]) -> Markup {
                     }
                 }
             }))
-        (part("Places that ran nothing", "they cost, and prove nothing",
+        (part("Places that ran nothing", "set up but ran no test",
             &findings.unused, |unused| html! {
                 b { (unused.place.name) } " "
                 span.quiet {
                     @if !unused.place.about.is_empty() { "(" (unused.place.about) ") " }
                     @match unused.skipped {
-                        0 => "had nothing to do",
+                        0 => "no test",
                         count => { "skipped " (plural(count, "test")) },
                     }
                 }
             }))
-        (part("Stale constraints", "the test passes without what it says it needs",
+        (part("StaleConstraint constraints", "the test passed although they are unmet",
             &findings.stale, |stale| html! {
                 (name(&stale.test.binary, &stale.test.test)) " passed in " (stale.place) " without "
                 @for reason in &stale.unmet { code { (reason.constraint) } " " }
             }))
-        (part("Tried more than once", "a test that passes at times tells little",
+        (part("Retried", "tests with several attempts",
             &findings.retried, |retried| html! {
                 (name(&retried.test.binary, &retried.test.test)) " in " (retried.place) ": "
                 (attempts(&retried.attempts))
             }))
-        (part("Left something behind", "processes or mounts that outlived their test",
+        (part("Leaks", "processes or mounts that outlived their test",
             &left, |one| html! {
                 (name(&one.binary, &one.test))
                 @for reason in one.reasons.iter().filter(|one| is_left(one)) { " " span.quiet { (reason.observed) } }

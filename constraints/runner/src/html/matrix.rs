@@ -2,13 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::attention::milliseconds;
-use super::{issue, place, section, symbol};
-use crate::ledger::{Column, Ledger, Seen, Story, attempts, plural};
+use super::failures::milliseconds;
+use super::{icon, issue, place, section};
+use crate::ledger::{Ledger, LedgerPlace, PlaceOutcome, TestEntry, attempts, plural};
 use crate::{Outcome, Record};
 use kata_test_host::reason::join;
 
-/// Of more tests than this, a binary's table is closed until it is asked for.
+/// The table of a binary with more tests than this is closed at first.
 const OPEN: usize = 40;
 
 pub(super) fn of(ledger: &Ledger) -> Markup {
@@ -19,7 +19,7 @@ pub(super) fn of(ledger: &Ledger) -> Markup {
         div.filter role="search" {
             label for="filter" { "Filter" }
             input #filter type="search" autocomplete="off" spellcheck="false"
-                placeholder="a name, a need, a place, an issue";
+                placeholder="name, requirement, place or issue";
             kbd aria-hidden="true" { "/" }
             output #shown for="filter" aria-live="polite" {
                 (plural(ledger.tests.len(), "test"))
@@ -27,12 +27,11 @@ pub(super) fn of(ledger: &Ledger) -> Markup {
         }
         @for tests in binaries { (table(ledger, tests)) }
     };
-    let about = "A sign stands where a test ran, or where it was found out that it cannot. A dot: that \
-                 place was not asked.";
+    let about = "The outcome of each test in each place. A dot: nothing was recorded there.";
     section("tests", "Every test", about, &tables)
 }
 
-fn table(ledger: &Ledger, tests: &[Story]) -> Markup {
+fn table(ledger: &Ledger, tests: &[TestEntry]) -> Markup {
     let binary = &tests[0].id.binary;
     let is_open = tests.len() <= OPEN || tests.iter().any(is_failure);
     html! {
@@ -61,23 +60,23 @@ fn table(ledger: &Ledger, tests: &[Story]) -> Markup {
     }
 }
 
-fn tally(tests: &[Story]) -> Markup {
+fn tally(tests: &[TestEntry]) -> Markup {
     html! {
         span.tally {
-            @for kind in symbol::ALL {
+            @for kind in icon::ALL {
                 @let count = tests.iter().filter(|test| test.kind() == Some(kind)).count();
-                @if count > 0 { span { (symbol::of(kind)) " " (count) } }
+                @if count > 0 { span { (icon::of(kind)) " " (count) } }
             }
         }
     }
 }
 
-fn is_failure(test: &Story) -> bool {
+fn is_failure(test: &TestEntry) -> bool {
     test.kind().is_some_and(Outcome::is_failure)
 }
 
-fn row(places: &[Column], test: &Story) -> Markup {
-    let class = test.kind().map_or("", symbol::class);
+fn row(places: &[LedgerPlace], test: &TestEntry) -> Markup {
+    let class = test.kind().map_or("", icon::class);
     let took = test.outcome.as_ref().map_or(0.0, |one| one.duration_ms);
     html! {
         tr data-outcome=(class) {
@@ -97,7 +96,7 @@ fn note(outcome: &Record) -> Markup {
     let own = outcome.reason.as_deref();
     html! {
         @if outcome.outcome == Outcome::Nowhere {
-            small.why { (symbol::of(outcome.outcome)) " nowhere: " (why) }
+            small.why { (icon::of(outcome.outcome)) " nowhere: " (why) }
         } @else if !why.is_empty() {
             small.why { (why) }
         }
@@ -106,23 +105,23 @@ fn note(outcome: &Record) -> Markup {
     }
 }
 
-fn cell(place: &Column, seen: Option<&Seen>) -> Markup {
+fn cell(place: &LedgerPlace, seen: Option<&PlaceOutcome>) -> Markup {
     html! {
         @if let Some(seen) = seen {
             @let kind = seen.outcome.outcome;
-            td.cell data-place=(place.name) data-outcome=(symbol::class(kind)) title=(tip(place, seen)) {
-                (symbol::of(kind))
+            td.cell data-place=(place.name) data-outcome=(icon::class(kind)) title=(tip(place, seen)) {
+                (icon::of(kind))
                 @if seen.attempts.len() > 1 {
                     sup title=(attempts(&seen.attempts)) { (seen.attempts.len()) "×" }
                 }
             }
         } @else {
-            td.cell.none { span aria-label="not asked" { "·" } }
+            td.cell.none { span aria-label="nothing recorded" { "·" } }
         }
     }
 }
 
-fn tip(place: &Column, seen: &Seen) -> String {
+fn tip(place: &LedgerPlace, seen: &PlaceOutcome) -> String {
     let why = join(&seen.outcome.reasons);
     let colon = if why.is_empty() { "" } else { ": " };
     format!("{} in {}{colon}{why}", seen.outcome.outcome, place.name)

@@ -1,20 +1,19 @@
-//! `report.html`: what ran where, as a page for a person who never saw the project.
+//! `report.html`: what ran where.
 //!
-//! One file that asks nobody for anything: style and script stand in it, and its policy forbids the
-//! rest. Whatever comes from a record passes through `maud`, which escapes it; there is no other way
+//! One file without external resources: style and script are inline, and its policy forbids others. Whatever comes from a record passes through `maud`, which escapes it; there is no other way
 //! for a text into the page. Without script everything is there but the filter.
 
-mod attention;
+mod date;
+mod failures;
 mod header;
+mod icon;
 mod ledger;
 mod matrix;
 mod overview;
-mod symbol;
-mod time;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::ledger::Column;
+use super::ledger::LedgerPlace;
 use super::report::Report;
 
 const STYLE: &str = include_str!("style.css");
@@ -43,14 +42,14 @@ pub(super) fn of(report: &Report) -> String {
                 a.skip-link href="#tests" { "Skip to the tests" }
                 (header::of(report, &outcomes))
                 main {
-                    (attention::failures(&outcomes))
+                    (failures::failures(&outcomes))
                     (overview::of(&report.ledger))
-                    (attention::nowhere(&findings.nowhere))
+                    (failures::nowhere(&findings.nowhere))
                     (ledger::of(&findings, &outcomes))
                     (matrix::of(&report.ledger))
                 }
                 footer {
-                    p { "Made by kata-test from the records of the run. This page needs no network." }
+                    p { "Written by kata-test from the records of the run. This page needs no network." }
                 }
                 script { (PreEscaped(SCRIPT)) }
             }
@@ -71,7 +70,7 @@ fn section(id: &str, title: &str, about: &str, content: &Markup) -> Markup {
 }
 
 /// A place at the head of a column; among several machines, below its machine's name.
-fn place(place: &Column) -> Markup {
+fn place(place: &LedgerPlace) -> Markup {
     html! {
         @if let Some((machine, place)) = place.name.split_once('/') {
             small { (machine) "/" } " " (place)

@@ -1,12 +1,12 @@
-//! The run as a picture: what became of each binary's tests in each place.
+//! The outcomes of each binary's tests in each place, as bars.
 
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use super::{place, section, symbol};
+use super::{icon, place, section};
 use crate::Outcome;
-use crate::ledger::{Ledger, Story, plural};
+use crate::ledger::{Ledger, TestEntry, plural};
 
 pub(super) fn of(ledger: &Ledger) -> Markup {
     let binaries = ledger
@@ -29,12 +29,12 @@ pub(super) fn of(ledger: &Ledger) -> Markup {
             }
         }
     };
-    let about = "Each row is a program with tests, each column a place. A bar shows what became of \
-                 the tests there, as wide as their number.";
+    let about = "Each row is a test binary, each column a place. A bar shows the outcomes of the \
+                 tests there.";
     section("overview", "What ran where", about, &table)
 }
 
-fn row(ledger: &Ledger, tests: &[Story]) -> Markup {
+fn row(ledger: &Ledger, tests: &[TestEntry]) -> Markup {
     let widest = tests.len();
     html! {
         tr {
@@ -46,7 +46,7 @@ fn row(ledger: &Ledger, tests: &[Story]) -> Markup {
     }
 }
 
-fn cell(tests: &[Story], at: usize, all: usize) -> Markup {
+fn cell(tests: &[TestEntry], at: usize, all: usize) -> Markup {
     let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
     for seen in tests.iter().filter_map(|test| test.seen[at].as_ref()) {
         *counts.entry(seen.outcome.outcome).or_default() += 1;
@@ -58,17 +58,17 @@ fn cell(tests: &[Story], at: usize, all: usize) -> Markup {
                 span.none aria-label="nothing recorded" { "·" }
             } @else {
                 div.share aria-hidden="true" {
-                    @for kind in symbol::ALL {
+                    @for kind in icon::ALL {
                         @if let Some(count) = counts.get(&kind) {
-                            span class=(symbol::class(kind)) style={ "flex-grow:" (count) } {}
+                            span class=(icon::class(kind)) style={ "flex-grow:" (count) } {}
                         }
                     }
                     @if rest > 0 { span.rest style={ "flex-grow:" (rest) } {} }
                 }
                 ul.tally {
-                    @for kind in symbol::ALL {
+                    @for kind in icon::ALL {
                         @if let Some(count) = counts.get(&kind) {
-                            li { (symbol::of(kind)) " " (count) }
+                            li { (icon::of(kind)) " " (count) }
                         }
                     }
                 }

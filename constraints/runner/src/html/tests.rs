@@ -3,17 +3,17 @@
 use proptest::prelude::*;
 
 use super::of;
-use crate::about::About;
 use crate::ledger::Ledger;
 use crate::report::Report;
+use crate::run_info::RunInfo;
 use crate::{Outcome, Phase, Reason, Record};
 
-const KINDS: [Outcome; 8] = super::symbol::ALL;
+const KINDS: [Outcome; 8] = super::icon::ALL;
 
 /// A report in which one text stands wherever a text of somebody else's can.
 fn report(text: &str) -> Report {
     let records: Vec<Record> = KINDS.iter().map(|kind| outcome(text, *kind)).collect();
-    let about = About {
+    let about = RunInfo {
         started: 1,
         machine: text.to_owned(),
         host: text.to_owned(),
@@ -95,7 +95,7 @@ fn the_page_asks_nobody_for_anything() {
 fn every_outcome_has_a_sign_of_its_own() {
     let signs: std::collections::BTreeSet<String> = KINDS
         .iter()
-        .map(|kind| super::symbol::of(*kind).into_string())
+        .map(|kind| super::icon::of(*kind).into_string())
         .collect();
     assert_eq!(signs.len(), KINDS.len());
     let page = of(&report("plain"));

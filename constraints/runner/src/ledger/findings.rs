@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Column, Ledger, Seen, Story};
+use super::{Ledger, LedgerPlace, PlaceOutcome, TestEntry};
 use crate::{Outcome, TestId};
 use kata_test_host::reason::Reason;
 
@@ -11,23 +11,23 @@ use kata_test_host::reason::Reason;
 #[non_exhaustive]
 pub struct Findings {
     /// Tests that ran in no place.
-    pub nowhere: Vec<Nowhere>,
+    pub nowhere: Vec<UnrunTest>,
     /// Constraints that kept tests from running in every place that looked at them.
-    pub shared: Vec<Shared>,
+    pub shared: Vec<SharedConstraint>,
     /// Issues that skipped tests cite.
-    pub cited: Vec<Cited>,
+    pub cited: Vec<CitedIssue>,
     /// Places that ran nothing.
-    pub unused: Vec<Unused>,
+    pub unused: Vec<UnusedPlace>,
     /// Tests that pass without what they say they need, as a run with `KATA_TEST_UNSKIP` has shown.
-    pub stale: Vec<Stale>,
+    pub stale: Vec<StaleConstraint>,
     /// Tests that took more than one attempt.
-    pub retried: Vec<Retried>,
+    pub retried: Vec<RetriedTest>,
 }
 
 /// A test that ran in no place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Nowhere {
+pub struct UnrunTest {
     /// Which test.
     pub test: TestId,
     /// The issue it cites.
@@ -41,7 +41,7 @@ pub struct Nowhere {
 /// A constraint that kept tests from running in every place that looked at them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Shared {
+pub struct SharedConstraint {
     /// The constraint.
     pub constraint: String,
     /// The tests.
@@ -51,7 +51,7 @@ pub struct Shared {
 /// An issue that skipped tests cite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Cited {
+pub struct CitedIssue {
     /// The issue.
     pub issue: String,
     /// The tests with the number of places that skipped each, and whether another ran it.
@@ -61,9 +61,9 @@ pub struct Cited {
 /// A place that ran nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Unused {
+pub struct UnusedPlace {
     /// The place.
-    pub place: Column,
+    pub place: LedgerPlace,
     /// How many tests were skipped there.
     pub skipped: usize,
 }
@@ -71,7 +71,7 @@ pub struct Unused {
 /// A test that passes without what it says it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Stale {
+pub struct StaleConstraint {
     /// Which test.
     pub test: TestId,
     /// What it does not need, with what was seen.
@@ -83,7 +83,7 @@ pub struct Stale {
 /// A test that took more than one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Retried {
+pub struct RetriedTest {
     /// Which test.
     pub test: TestId,
     /// Where.
@@ -92,8 +92,8 @@ pub struct Retried {
     pub attempts: Vec<Outcome>,
 }
 
-impl Nowhere {
-    /// Says whether two tests could be told in one breath.
+impl UnrunTest {
+    /// Whether two tests have the same cause.
     pub(crate) fn lacks_what(&self, other: &Self) -> bool {
         let what = |one: &Self| (one.missing.clone(), one.issue.clone(), one.left_by.clone());
         what(self) == what(other)
@@ -114,9 +114,9 @@ impl Ledger {
         }
     }
 
-    fn nowhere(&self) -> Vec<Nowhere> {
+    fn nowhere(&self) -> Vec<UnrunTest> {
         let nowhere = self.tests.iter().filter(|test| test.ran_nowhere());
-        let tell = |test: &Story| Nowhere {
+        let tell = |test: &TestEntry| UnrunTest {
             test: test.id.clone(),
             issue: test.outcome.as_ref().and_then(|one| one.issue.clone()),
             missing: self.missing(test),
@@ -127,7 +127,7 @@ impl Ledger {
 
     /// What a test lacks: the same in several places is said once. A runner that knew of no place has
     /// told it already.
-    fn missing(&self, test: &Story) -> Vec<(Reason, Vec<String>)> {
+    fn missing(&self, test: &TestEntry) -> Vec<(Reason, Vec<String>)> {
         let mut missing: Vec<(Reason, Vec<usize>)> = Vec::new();
         for (place, outcome) in test.skipped() {
             for reason in &outcome.reasons {
@@ -145,7 +145,7 @@ impl Ledger {
         missing.into_iter().map(named).collect()
     }
 
-    fn shared(&self) -> Vec<Shared> {
+    fn shared(&self) -> Vec<SharedConstraint> {
         let mut shared: BTreeMap<&str, Vec<TestId>> = BTreeMap::new();
         for test in self.tests.iter().filter(|test| test.ran_nowhere()) {
             let needs = test.skipped().map(|(_, outcome)| {
@@ -162,16 +162,16 @@ impl Ledger {
                 shared.entry(constraint).or_default().push(test.id.clone());
             }
         }
-        let told = |(constraint, tests): (&str, Vec<TestId>)| Shared {
+        let told = |(constraint, tests): (&str, Vec<TestId>)| SharedConstraint {
             constraint: constraint.to_owned(),
             tests,
         };
-        let mut shared: Vec<Shared> = shared.into_iter().map(told).collect();
+        let mut shared: Vec<SharedConstraint> = shared.into_iter().map(told).collect();
         shared.sort_by_key(|shared| std::cmp::Reverse(shared.tests.len()));
         shared
     }
 
-    fn cited(&self) -> Vec<Cited> {
+    fn cited(&self) -> Vec<CitedIssue> {
         let mut cited: BTreeMap<&str, Vec<(TestId, usize, bool)>> = BTreeMap::new();
         for test in &self.tests {
             let Some(issue) = test.outcome.as_ref().and_then(|one| one.issue.as_deref()) else {
@@ -184,16 +184,16 @@ impl Ledger {
                 cited.push((test.id.clone(), skipped, ran));
             }
         }
-        let told = |(issue, tests): (&str, _)| Cited {
+        let told = |(issue, tests): (&str, _)| CitedIssue {
             issue: issue.to_owned(),
             tests,
         };
         cited.into_iter().map(told).collect()
     }
 
-    fn unused(&self) -> Vec<Unused> {
+    fn unused(&self) -> Vec<UnusedPlace> {
         let places = self.places.iter().enumerate();
-        let told = |(at, place): (usize, &Column)| {
+        let told = |(at, place): (usize, &LedgerPlace)| {
             let seen = self.tests.iter().filter_map(|test| test.seen[at].as_ref());
             let mut skipped = 0;
             for seen in seen {
@@ -204,14 +204,14 @@ impl Ledger {
                 }
             }
             let place = place.clone();
-            Some(Unused { place, skipped })
+            Some(UnusedPlace { place, skipped })
         };
         places.filter_map(told).collect()
     }
 
-    /// What is to be told of each test in each place.
-    fn each<T>(&self, tell: fn(&TestId, &str, &Seen) -> Option<T>) -> Vec<T> {
-        let of_test = |test: &Story| {
+    /// Collects a finding of each test in each place.
+    fn each<T>(&self, tell: fn(&TestId, &str, &PlaceOutcome) -> Option<T>) -> Vec<T> {
+        let of_test = |test: &TestEntry| {
             let seen = self.places.iter().zip(&test.seen);
             let told = seen.filter_map(|(place, seen)| tell(&test.id, &place.name, seen.as_ref()?));
             told.collect::<Vec<_>>()
@@ -225,7 +225,7 @@ impl Ledger {
     }
 }
 
-fn stale(test: &TestId, place: &str, seen: &Seen) -> Option<Stale> {
+fn stale(test: &TestId, place: &str, seen: &PlaceOutcome) -> Option<StaleConstraint> {
     let needs = seen
         .outcome
         .reasons
@@ -233,16 +233,16 @@ fn stale(test: &TestId, place: &str, seen: &Seen) -> Option<Stale> {
         .filter(|one| one.is_constraint());
     let unmet: Vec<Reason> = needs.cloned().collect();
     let is_stale = seen.outcome.outcome == Outcome::Passed && !unmet.is_empty();
-    is_stale.then(|| Stale {
+    is_stale.then(|| StaleConstraint {
         test: test.clone(),
         unmet,
         place: place.to_owned(),
     })
 }
 
-fn retried(test: &TestId, place: &str, seen: &Seen) -> Option<Retried> {
+fn retried(test: &TestId, place: &str, seen: &PlaceOutcome) -> Option<RetriedTest> {
     let is_retried = seen.attempts.len() > 1;
-    is_retried.then(|| Retried {
+    is_retried.then(|| RetriedTest {
         test: test.clone(),
         place: place.to_owned(),
         attempts: seen.attempts.clone(),

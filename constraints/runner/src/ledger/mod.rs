@@ -5,11 +5,13 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use findings::{Cited, Findings, Nowhere, Retried, Shared, Stale, Unused};
+pub use findings::{
+    CitedIssue, Findings, RetriedTest, SharedConstraint, StaleConstraint, UnrunTest, UnusedPlace,
+};
 pub(super) use text::{and, attempts, names, plural};
 
-use super::about::About;
-use super::merge::{ABOUT_TO_RUN, is_inventory, settle};
+use super::merge::{SCHEDULED, is_inventory, settle};
+use super::run_info::RunInfo;
 use super::{Outcome, Phase, Record, TestId};
 
 /// What stands for a place in the record of a test that none could run.
@@ -20,32 +22,32 @@ pub(super) const NOWHERE: &str = "nowhere";
 #[non_exhaustive]
 pub struct Ledger {
     /// The places, this host first.
-    pub places: Vec<Column>,
+    pub places: Vec<LedgerPlace>,
     /// The tests, by binary and name.
-    pub tests: Vec<Story>,
+    pub tests: Vec<TestEntry>,
 }
 
 /// A place, of one machine or of many.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Column {
+pub struct LedgerPlace {
     /// Its name. Among several machines it begins with the machine's.
     pub name: String,
-    /// What it is, if its runner has told.
+    /// What it is, if its runner has recorded that.
     pub about: String,
 }
 
 /// One test in all places.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Story {
+pub struct TestEntry {
     /// Which test.
     pub id: TestId,
     /// What became of it, from the place that a person should see first; `None` if it was listed, and
     /// nobody knows whether it was to run.
     pub outcome: Option<Record>,
     /// What each of the places has to say of it.
-    pub seen: Vec<Option<Seen>>,
+    pub seen: Vec<Option<PlaceOutcome>>,
     /// The places, by their index, that listed it as one that can run there.
     pub listed: BTreeSet<usize>,
 }
@@ -53,7 +55,7 @@ pub struct Story {
 /// A test in one place.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Seen {
+pub struct PlaceOutcome {
     /// What became of it there.
     pub outcome: Record,
     /// What became of its attempts, the last of which counts.
@@ -62,7 +64,7 @@ pub struct Seen {
 
 impl Ledger {
     /// Makes it of all records, inventories included.
-    pub(super) fn of(records: Vec<Record>, runs: &[About]) -> Self {
+    pub(super) fn of(records: Vec<Record>, runs: &[RunInfo]) -> Self {
         let places = columns(&records, runs);
         let index: BTreeMap<String, usize> = places
             .iter()
@@ -73,7 +75,7 @@ impl Ledger {
         for record in records {
             tests.entry(TestId::of(&record)).or_default().push(record);
         }
-        let story = |(id, records)| Story::of(id, records, &index);
+        let story = |(id, records)| TestEntry::of(id, records, &index);
         let tests = tests.into_iter().map(story).collect();
         Self { places, tests }
     }
@@ -85,13 +87,13 @@ impl Ledger {
     }
 }
 
-impl Story {
+impl TestEntry {
     fn of(id: TestId, records: Vec<Record>, index: &BTreeMap<String, usize>) -> Self {
         let (inventory, records): (Vec<_>, Vec<_>) = records.into_iter().partition(is_inventory);
         let listed = inventory
             .iter()
             .filter_map(|record| index.get(&record.place).copied());
-        let is_meant = |record: &Record| record.attempt == ABOUT_TO_RUN;
+        let is_meant = |record: &Record| record.attempt == SCHEDULED;
         let has_run = records
             .iter()
             .any(|record| record.phase == Phase::Run && !is_meant(record));
@@ -104,7 +106,7 @@ impl Story {
         }
         Self {
             id,
-            seen: by_place.into_iter().map(Seen::of).collect(),
+            seen: by_place.into_iter().map(PlaceOutcome::of).collect(),
             outcome: settle(records).pop(),
             listed: listed.collect(),
         }
@@ -116,7 +118,7 @@ impl Story {
         self.outcome.as_ref().map(|outcome| outcome.outcome)
     }
 
-    /// Says whether there is no place in which it ran. One that is to be ignored is none of these.
+    /// Whether it ran in no place. Ignored tests do not count.
     #[must_use]
     pub fn ran_nowhere(&self) -> bool {
         self.kind().is_some_and(Outcome::is_nowhere)
@@ -137,7 +139,7 @@ impl Story {
     }
 }
 
-impl Seen {
+impl PlaceOutcome {
     fn of(records: Vec<Record>) -> Option<Self> {
         let mut attempts: BTreeMap<u32, Outcome> = BTreeMap::new();
         let ran = records.iter().filter(|record| record.phase == Phase::Run);
@@ -154,7 +156,7 @@ impl Seen {
 }
 
 /// All places that are named anywhere. This host stands first.
-fn columns(records: &[Record], runs: &[About]) -> Vec<Column> {
+fn columns(records: &[Record], runs: &[RunInfo]) -> Vec<LedgerPlace> {
     let mut about: BTreeMap<&str, &str> = BTreeMap::new();
     for record in records {
         about.entry(&record.place).or_default();
@@ -163,11 +165,11 @@ fn columns(records: &[Record], runs: &[About]) -> Vec<Column> {
         about.insert(name, what);
     }
     about.remove(NOWHERE);
-    let column = |(name, about): (&str, &str)| Column {
+    let column = |(name, about): (&str, &str)| LedgerPlace {
         name: name.to_owned(),
         about: about.to_owned(),
     };
-    let mut columns: Vec<Column> = about.into_iter().map(column).collect();
+    let mut columns: Vec<LedgerPlace> = about.into_iter().map(column).collect();
     columns.sort_by_key(|column| column.name != "here");
     columns
 }

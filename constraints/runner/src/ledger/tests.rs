@@ -64,7 +64,7 @@ impl Machine {
         let root = below.join(self.name);
         fs::create_dir_all(&root).expect("a folder");
         let run = Run::start(&root).expect("a run");
-        run.has_place("vm:sid", "the newest kernel")
+        run.record_place("vm:sid", "the newest kernel")
             .expect("a note");
         fs::write(run.dir().join("it-1.jsonl"), &self.lines).expect("records");
     }

@@ -6,7 +6,7 @@ use super::Findings;
 use crate::{Outcome, TestId};
 use kata_test_host::reason::join;
 
-/// Of more tests than this, only the number is told.
+/// More tests than this are only counted.
 const NAMED: usize = 5;
 
 impl fmt::Display for Findings {
@@ -22,12 +22,12 @@ impl fmt::Display for Findings {
                 [] => Ok(()),
                 places => writeln!(
                     f,
-                    "    it can run in {}, which left it to others",
+                    "    {} could have run it, but it was in another shard",
                     and(places)
                 ),
             }
         })?;
-        section(f, "missing everywhere", &self.shared, |f, shared| {
+        section(f, "unmet in every place", &self.shared, |f, shared| {
             let names = names(&shared.tests);
             writeln!(f, "  {}: {names}", shared.constraint)
         })?;
@@ -43,11 +43,15 @@ impl fmt::Display for Findings {
             let skipped = plural(unused.skipped, "test");
             writeln!(f, "  {}: {skipped} skipped there", unused.place.name)
         })?;
-        section(f, "constraints that are stale", &self.stale, |f, stale| {
+        section(f, "stale constraints", &self.stale, |f, stale| {
             let (place, unmet) = (&stale.place, join(&stale.unmet));
-            writeln!(f, "  {}: passed in {place}, though it {unmet}", stale.test)
+            writeln!(
+                f,
+                "  {}: passed in {place} although unmet: {unmet}",
+                stale.test
+            )
         })?;
-        section(f, "tried more than once", &self.retried, |f, retried| {
+        section(f, "retried", &self.retried, |f, retried| {
             let attempts = attempts(&retried.attempts);
             writeln!(f, "  {} in {}: {attempts}", retried.test, retried.place)
         })

@@ -17,7 +17,7 @@ pub(super) const MERGED: &str = "outcomes.jsonl";
 
 /// The attempt of a record that only says that a runner is about to have a test run somewhere. Any
 /// other of a run counts instead; that it cannot run in some place says nothing of this one.
-pub(super) const ABOUT_TO_RUN: u32 = 0;
+pub(super) const SCHEDULED: u32 = 0;
 
 /// Reads what every process of a run has recorded, inventories included.
 pub(super) fn read(dir: &Path) -> Result<Vec<Record>, RunnerError> {
@@ -54,7 +54,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Record>, RunnerError> {
         serde_json::from_str(line).map_err(|source| RunnerError::Line {
             path: path.to_owned(),
             line: index + 1,
-            source,
+            source: source.into(),
         })
     };
     complete.lines().enumerate().map(read).collect()
@@ -93,7 +93,7 @@ fn last_of_each(records: Vec<Record>) -> impl Iterator<Item = Record> {
 }
 
 pub(super) fn settle(records: Vec<Record>) -> Vec<Record> {
-    let is_only_meant = |record: &Record| record.attempt == ABOUT_TO_RUN;
+    let is_only_meant = |record: &Record| record.attempt == SCHEDULED;
     let (meant, mut records): (Vec<_>, Vec<_>) = records.into_iter().partition(is_only_meant);
     // Newest first within one place and user, then only the newest of each stays.
     let newest = |record: &Record| Reverse((record.phase, record.attempt));

@@ -4,13 +4,15 @@
 //! for any other place it judges the answers that were recorded or kept. What these lack is asked in
 //! the place itself, once, and only if no cheaper place is known to do.
 
+mod record;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::known::Known;
-use super::listing::Outlook;
-use super::{Binary, Listing, Place, RunnerError, Site, Stop, TestId};
+use super::answer_cache::AnswerCache;
+use super::listing::Eligibility;
+use super::{Binary, CandidatePlace, Listing, Place, RunnerError, StopToken, TestId};
 
 /// How each test would fare in each place.
 #[derive(Debug)]
@@ -21,17 +23,17 @@ pub struct Plan {
     /// The tests of which something is known before they run.
     pub tests: Vec<PlannedTest>,
     /// What the binaries of these tests say here, by their ids.
-    pub(super) asked: BTreeMap<String, Here>,
+    pub(super) asked: BTreeMap<String, BinaryInfo>,
     /// Binaries under another harness: what their tests need is not known before they run.
     pub opaque: Vec<String>,
 }
 
 /// What a binary says here beside verdicts.
 #[derive(Debug)]
-pub(super) struct Here {
+pub(super) struct BinaryInfo {
     pub(super) steps_per_ms: f64,
     /// The questions that its tests lead to.
-    pub(super) wishes: Vec<String>,
+    pub(super) questions: Vec<String>,
 }
 
 /// A place in a plan.
@@ -61,21 +63,22 @@ pub struct PlannedTest {
     /// Whether it asks for a machine of its own.
     pub own_machine: bool,
     /// How it would fare in each of the plan's places.
-    pub outlooks: Vec<Outlook>,
+    pub eligibilities: Vec<Eligibility>,
 }
 
 impl PlannedTest {
     /// The places to try, by their index: those where it would run, then those where it might, each
     /// cheapest first.
     pub fn candidates(&self) -> impl Iterator<Item = usize> {
-        let of = |wanted: fn(&Outlook) -> bool| {
-            let outlooks = self.outlooks.iter().enumerate();
-            outlooks
-                .filter(move |(_, outlook)| wanted(outlook))
+        let of = |wanted: fn(&Eligibility) -> bool| {
+            let eligibilities = self.eligibilities.iter().enumerate();
+            eligibilities
+                .filter(move |(_, eligibility)| wanted(eligibility))
                 .map(|(index, _)| index)
         };
-        of(|outlook| *outlook == Outlook::Met)
-            .chain(of(|outlook| matches!(outlook, Outlook::Open(_))))
+        of(|eligibility| *eligibility == Eligibility::Met).chain(of(|eligibility| {
+            matches!(eligibility, Eligibility::Unknown(_))
+        }))
     }
 
     /// The place where it is to run, by its index.
@@ -87,29 +90,29 @@ impl PlannedTest {
     /// Says whether it is marked `#[ignore]`.
     #[must_use]
     pub fn is_ignored(&self) -> bool {
-        self.outlooks.contains(&Outlook::Ignored)
+        self.eligibilities.contains(&Eligibility::Ignored)
     }
 }
 
-/// Makes a plan. `sites` are sorted by their cost; `told` hears what is being done. When `stop` asks,
-/// the binary that lists its tests is killed.
+/// Makes a plan. `candidates` are sorted by their cost; `progress` gets a line for each step. When `stop`
+/// is requested, the binary that lists its tests is killed.
 ///
 /// # Errors
 ///
 /// If a binary does not answer, or what is known cannot be read or written. A place that does not
-/// come up is told, and what it has not answered stays open. [`RunnerError::Stopped`] if it was to
+/// come up is reported through `progress`, and what it lacks stays unknown. [`RunnerError::Stopped`] if it was to
 /// stop.
 pub fn plan(
     binaries: &[Binary],
-    sites: &mut [Site],
+    candidates: &mut [CandidatePlace],
     record_root: &Path,
-    stop: Stop<'_>,
-    told: &mut dyn FnMut(&str),
+    stop: StopToken<'_>,
+    progress: &mut dyn FnMut(&str),
 ) -> Result<Plan, RunnerError> {
     // Hosts that are not here cost nothing, and are asked for by name. A few seconds more or less, as
     // they are measured from run to run, are no reason to send a test somewhere else.
     let tens_of_seconds = |cost: Duration| cost.as_secs() / 10 + u64::from(!cost.is_zero());
-    sites.sort_by_key(|site| tens_of_seconds(site.cost().unwrap_or_default()));
+    candidates.sort_by_key(|candidate| tens_of_seconds(candidate.cost().unwrap_or_default()));
     let mut tests = Vec::new();
     let mut opaque = Vec::new();
     let mut asked_here = BTreeMap::new();
@@ -122,23 +125,23 @@ pub fn plan(
                     record_root,
                     stop,
                 };
-                tests.extend(asked.in_all(sites, told)?);
-                let said = Here {
+                tests.extend(asked.in_all(candidates, progress)?);
+                let said = BinaryInfo {
                     steps_per_ms: here.steps_per_ms,
-                    wishes: asked.wishes(),
+                    questions: asked.questions(),
                 };
                 asked_here.insert(binary.id.clone(), said);
             }
             None => opaque.push(binary.id.clone()),
         }
     }
-    let place = |site: &Site| PlannedPlace {
-        name: site.name().to_owned(),
-        about: site.about(),
-        cost: site.cost(),
+    let place = |candidate: &CandidatePlace| PlannedPlace {
+        name: candidate.name().to_owned(),
+        about: candidate.about(),
+        cost: candidate.cost(),
     };
     Ok(Plan {
-        places: sites.iter().map(place).collect(),
+        places: candidates.iter().map(place).collect(),
         tests,
         asked: asked_here,
         opaque,
@@ -150,13 +153,13 @@ struct Asked<'a> {
     binary: &'a Binary,
     here: &'a Listing,
     record_root: &'a Path,
-    stop: Stop<'a>,
+    stop: StopToken<'a>,
 }
 
 impl Asked<'_> {
     fn in_all(
         &self,
-        sites: &mut [Site],
+        candidates: &mut [CandidatePlace],
         told: &mut dyn FnMut(&str),
     ) -> Result<Vec<PlannedTest>, RunnerError> {
         let planned = |test: &super::Listed| PlannedTest {
@@ -171,29 +174,31 @@ impl Asked<'_> {
                 .timeout_ms
                 .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()),
             own_machine: test.own_machine,
-            outlooks: Vec::new(),
+            eligibilities: Vec::new(),
         };
         let mut tests: Vec<PlannedTest> = self.here.tests.iter().map(planned).collect();
-        for site in sites {
+        for candidate in candidates {
             let settled = |name: &str| {
                 let known = tests.iter().find(|test| test.id.test == name);
-                known.is_some_and(|test| test.outlooks.contains(&Outlook::Met))
+                known.is_some_and(|test| test.eligibilities.contains(&Eligibility::Met))
             };
-            let listing = match site {
-                Site::Here => None,
-                Site::Recorded(host) => {
+            let listing = match candidate {
+                CandidatePlace::Here => None,
+                CandidatePlace::Recorded(host) => {
                     Some(Listing::of(self.binary, Some(&host.facts), self.stop)?)
                 }
-                Site::Place(place) => Some(self.in_place(place.as_mut(), &settled, told)?),
+                CandidatePlace::Place(place) => {
+                    Some(self.in_place(place.as_mut(), &settled, told)?)
+                }
             };
-            let outlook = |test: &PlannedTest| match &listing {
-                None => outlook_in(self.here, &test.id.test),
-                Some(Some(listing)) => outlook_in(listing, &test.id.test),
-                Some(None) => Outlook::Open(Vec::new()),
+            let eligibility = |test: &PlannedTest| match &listing {
+                None => eligibility_in(self.here, &test.id.test),
+                Some(Some(listing)) => eligibility_in(listing, &test.id.test),
+                Some(None) => Eligibility::Unknown(Vec::new()),
             };
-            let outlooks: Vec<Outlook> = tests.iter().map(outlook).collect();
-            for (test, outlook) in tests.iter_mut().zip(outlooks) {
-                test.outlooks.push(outlook);
+            let eligibilities: Vec<Eligibility> = tests.iter().map(eligibility).collect();
+            for (test, eligibility) in tests.iter_mut().zip(eligibilities) {
+                test.eligibilities.push(eligibility);
             }
         }
         Ok(tests)
@@ -207,10 +212,10 @@ impl Asked<'_> {
         told: &mut dyn FnMut(&str),
     ) -> Result<Option<Listing>, RunnerError> {
         let known = match place.key() {
-            Some(key) => Some(Known::open(self.record_root, &key)?),
+            Some(key) => Some(AnswerCache::open(self.record_root, &key)?),
             None => None,
         };
-        let wishes = self.wishes();
+        let questions = self.questions();
         let recording = match &known {
             Some(known) => known.recording(&self.here.facts)?,
             None => None,
@@ -220,16 +225,17 @@ impl Asked<'_> {
             None => None,
         };
         let is_open = |test: &&super::Listed| {
-            let outlook = kept.as_ref().map(|kept| outlook_in(kept, &test.test));
+            let eligibility = kept.as_ref().map(|kept| eligibility_in(kept, &test.test));
             !settled(&test.test)
-                && !matches!(test.outlook(), Outlook::Ignored)
-                && outlook.is_none_or(|outlook| matches!(outlook, Outlook::Open(_)))
+                && !matches!(test.eligibility(), Eligibility::Ignored)
+                && eligibility
+                    .is_none_or(|eligibility| matches!(eligibility, Eligibility::Unknown(_)))
         };
         if !self.here.tests.iter().any(|test| is_open(&test)) {
             return Ok(kept);
         }
         let said = known.as_ref();
-        if let Some(said) = said.and_then(|known| known.said(self.binary, &wishes)) {
+        if let Some(said) = said.and_then(|known| known.said(self.binary, &questions)) {
             return Ok(Some(said));
         }
         told(&format!(
@@ -237,9 +243,9 @@ impl Asked<'_> {
             place.name(),
             self.binary.id
         ));
-        let text = match place.list(self.binary, &wishes, self.stop) {
+        let text = match place.list(self.binary, &questions, self.stop) {
             Ok(text) => text,
-            Err(_) if self.stop.is_asked() => return Err(RunnerError::Stopped),
+            Err(_) if self.stop.is_requested() => return Err(RunnerError::Stopped),
             Err(error) => {
                 told(&format!(
                     "{} cannot be asked: {}",
@@ -254,21 +260,21 @@ impl Asked<'_> {
             problem: format!("in {} it prints no list: {error}", place.name()),
         })?;
         if let Some(known) = known {
-            known.learn(self.binary, &wishes, &text, &listing)?;
+            known.learn(self.binary, &questions, &text, &listing)?;
         }
         Ok(Some(listing))
     }
 
     /// The questions that the tests lead to here.
-    fn wishes(&self) -> Vec<String> {
+    fn questions(&self) -> Vec<String> {
         let questions = self.here.facts.iter().map(|fact| fact.question.clone());
         questions.collect()
     }
 }
 
-fn outlook_in(listing: &Listing, test: &str) -> Outlook {
+fn eligibility_in(listing: &Listing, test: &str) -> Eligibility {
     let listed = listing.tests.iter().find(|listed| listed.test == test);
-    listed.map_or(Outlook::Open(Vec::new()), super::Listed::outlook)
+    listed.map_or(Eligibility::Unknown(Vec::new()), super::Listed::eligibility)
 }
 
 /// An error with its causes.

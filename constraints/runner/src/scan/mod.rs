@@ -1,5 +1,5 @@
-//! Looks for tests that nothing runs: in a target with `harness = false` rustc drops every plain
-//! `#[test]`, and with it whatever expands to one, without a word.
+//! Finds tests that no harness runs: in a target with `harness = false` rustc silently drops every plain
+//! `#[test]`, and every attribute that expands to one.
 
 mod returns;
 mod source;
@@ -17,7 +17,7 @@ use source::{Module, Source};
 /// A function that looks like a test, and that nothing runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
-pub struct Stray {
+pub struct UnregisteredTest {
     /// The source file.
     pub file: PathBuf,
     /// The attribute's line, from 1.
@@ -30,7 +30,7 @@ pub struct Stray {
     pub target: String,
 }
 
-impl fmt::Display for Stray {
+impl fmt::Display for UnregisteredTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (file, test) = (
             self.file.display(),
@@ -61,8 +61,8 @@ impl fmt::Display for Stray {
 /// # Errors
 ///
 /// If the manifest or a source file cannot be read, or is none.
-pub fn scan(manifest: &Path) -> Result<Vec<Stray>, RunnerError> {
-    let mut strays = BTreeSet::new();
+pub fn unregistered_tests(manifest: &Path) -> Result<Vec<UnregisteredTest>, RunnerError> {
+    let mut unregistered = BTreeSet::new();
     for target in targets::without_harness(manifest)? {
         let mut seen = BTreeSet::new();
         let mut modules = vec![Module {
@@ -83,7 +83,7 @@ pub fn scan(manifest: &Path) -> Result<Vec<Stray>, RunnerError> {
                 if found.attribute == "test" && takes_over {
                     continue;
                 }
-                strays.insert(Stray {
+                unregistered.insert(UnregisteredTest {
                     file: file.clone(),
                     line: found.line,
                     attribute: found.attribute,
@@ -94,7 +94,7 @@ pub fn scan(manifest: &Path) -> Result<Vec<Stray>, RunnerError> {
             modules.extend(source.modules);
         }
     }
-    Ok(strays.into_iter().collect())
+    Ok(unregistered.into_iter().collect())
 }
 
 #[cfg(test)]

@@ -16,10 +16,12 @@ pub(super) struct Target {
 
 pub(super) fn without_harness(manifest: &Path) -> Result<Vec<Target>, RunnerError> {
     let text = fs::read_to_string(manifest).map_err(RunnerError::io("read", manifest))?;
-    let table: Table = text.parse().map_err(|source| RunnerError::Manifest {
-        path: manifest.to_owned(),
-        source: Box::new(source),
-    })?;
+    let table: Table = text
+        .parse()
+        .map_err(|source: toml::de::Error| RunnerError::Manifest {
+            path: manifest.to_owned(),
+            source: source.into(),
+        })?;
     let package = manifest.parent().unwrap_or(Path::new(""));
     let mut targets = Vec::new();
     if let Some(lib) = table.get("lib").and_then(Value::as_table)

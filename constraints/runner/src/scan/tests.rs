@@ -15,21 +15,21 @@ fn package(files: &[(&str, &str)]) -> tempfile::TempDir {
     root
 }
 
-fn strays(root: &Path) -> Vec<String> {
-    let strays = scan(&root.join("Cargo.toml")).expect("a package");
-    let shown = |stray: &Stray| {
-        let file = stray
+fn unregistered(root: &Path) -> Vec<String> {
+    let unregistered = unregistered_tests(&root.join("Cargo.toml")).expect("a package");
+    let shown = |found: &UnregisteredTest| {
+        let file = found
             .file
             .strip_prefix(root)
             .expect("a file of the package")
             .display();
-        let test = stray.test.as_deref().unwrap_or("?");
+        let test = found.test.as_deref().unwrap_or("?");
         format!(
             "{file}:{} {} {test} ({})",
-            stray.line, stray.attribute, stray.target
+            found.line, found.attribute, found.target
         )
     };
-    strays.iter().map(shown).collect()
+    unregistered.iter().map(shown).collect()
 }
 
 const MANIFEST: &str = r#"
@@ -84,7 +84,7 @@ fn every_kind_is_found_where_it_stands() {
         ("tests/other.rs", "#[test]\nfn libtest_has_it() {}"),
     ]);
     assert_eq!(
-        strays(root.path()),
+        unregistered(root.path()),
         [
             "src/elsewhere.rs:1 test conditional (lib)",
             "src/lib.rs:3 test inline (lib)",
@@ -119,7 +119,7 @@ fn an_import_makes_plain_tests_ours() {
     ] {
         let text = format!("{import}\n#[test]\nfn a() {{}}");
         let root = package(&[("Cargo.toml", MANIFEST), ("tests/it.rs", &text)]);
-        assert_eq!(strays(root.path()).is_empty(), is_ours, "{import}");
+        assert_eq!(unregistered(root.path()).is_empty(), is_ours, "{import}");
     }
 }
 
@@ -139,7 +139,7 @@ fn an_import_counts_in_its_own_module() {
         ),
     ]);
     assert_eq!(
-        strays(root.path()),
+        unregistered(root.path()),
         [
             "tests/file.rs:2 test e (test it)",
             "tests/it.rs:11 test c (test it)",
@@ -154,8 +154,8 @@ fn a_stray_says_what_to_write() {
         ("Cargo.toml", MANIFEST),
         ("tests/it.rs", "#[test]\nfn a() {}"),
     ]);
-    let strays = scan(&root.path().join("Cargo.toml")).expect("a package");
-    let said = strays[0].to_string();
+    let unregistered = unregistered_tests(&root.path().join("Cargo.toml")).expect("a package");
+    let said = unregistered[0].to_string();
     assert!(
         said.contains(
             "it.rs:1: nothing runs a: `#[test]` is dropped, for the target `test it` has"
@@ -171,13 +171,13 @@ fn a_stray_says_what_to_write() {
 #[test]
 fn what_cannot_be_read_is_named() {
     let root = package(&[("Cargo.toml", MANIFEST), ("tests/it.rs", "fn a() {\n \"")]);
-    let error = scan(&root.path().join("Cargo.toml")).expect_err("no source");
+    let error = unregistered_tests(&root.path().join("Cargo.toml")).expect_err("no source");
     assert!(error.to_string().contains("it.rs"), "{error}");
-    let error = scan(&root.path().join("no/Cargo.toml")).expect_err("no manifest");
+    let error = unregistered_tests(&root.path().join("no/Cargo.toml")).expect_err("no manifest");
     assert!(error.to_string().contains("no/Cargo.toml"), "{error}");
     fs::write(root.path().join("Cargo.toml"), "[lib").expect("a file");
     assert!(matches!(
-        scan(&root.path().join("Cargo.toml")),
+        unregistered_tests(&root.path().join("Cargo.toml")),
         Err(RunnerError::Manifest { .. })
     ));
 }

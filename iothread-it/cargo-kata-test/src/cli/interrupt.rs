@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
-use kata_test_runner::Stop;
+use kata_test_runner::StopToken;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::{pipe, unregister};
@@ -51,8 +51,8 @@ impl Interrupts {
     }
 
     /// Tells a run to stop once there was one.
-    pub fn stop(&self) -> Stop<'_> {
-        Stop::when_readable(self.told.as_fd())
+    pub fn stop(&self) -> StopToken<'_> {
+        StopToken::when_readable(self.told.as_fd())
     }
 
     /// Returns whether there was one.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use kata_test_runner::{Outcome, Outlook, Plan, PlannedTest, Record};
+use kata_test_runner::{Eligibility, Outcome, Plan, PlannedTest, Record};
 
 /// The plan for a person: each test with what it needs, how it would fare in each place, and where
 /// it is to run.
@@ -21,7 +21,7 @@ pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
     let is_shown = |test: &&PlannedTest| all || !test.needs.is_empty() || test.chosen() != Some(0);
     let tests: Vec<&PlannedTest> = plan.tests.iter().filter(is_shown).collect();
     for alike in tests.chunk_by(|one, other| !all && are_alike(one, other)) {
-        let marks = alike[0].outlooks.iter().map(mark).map(str::to_owned);
+        let marks = alike[0].eligibilities.iter().map(mark).map(str::to_owned);
         let row = [names(alike), alike[0].needs.clone()]
             .into_iter()
             .chain(marks);
@@ -82,7 +82,7 @@ pub(super) fn of_outcomes(outcomes: &[Record]) -> Table {
 
 /// Whether two neighbours differ in nothing but their names.
 fn are_alike(one: &PlannedTest, other: &PlannedTest) -> bool {
-    let marks = |test: &PlannedTest| test.outlooks.iter().map(mark).collect::<Vec<_>>();
+    let marks = |test: &PlannedTest| test.eligibilities.iter().map(mark).collect::<Vec<_>>();
     one.id.binary == other.id.binary && one.needs == other.needs && marks(one) == marks(other)
 }
 
@@ -129,7 +129,7 @@ fn nowhere(plan: &Plan) -> String {
     let lacks_the_same = |one: &&PlannedTest, other: &&PlannedTest| {
         one.id.binary == other.id.binary
             && one.issue == other.issue
-            && one.outlooks == other.outlooks
+            && one.eligibilities == other.eligibilities
     };
     for (count, alike) in without.chunk_by(lacks_the_same).enumerate() {
         if count == 0 {
@@ -157,12 +157,12 @@ fn chosen(plan: &Plan, test: &PlannedTest) -> String {
     }
 }
 
-fn mark(outlook: &Outlook) -> &'static str {
-    match outlook {
-        Outlook::Met => "✓",
-        Outlook::Unmet(_) => "–",
-        Outlook::Open(_) => "?",
-        Outlook::Undetermined(_) => "!",
-        Outlook::Ignored => "ignored",
+fn mark(eligibility: &Eligibility) -> &'static str {
+    match eligibility {
+        Eligibility::Met => "✓",
+        Eligibility::Unmet(_) => "–",
+        Eligibility::Unknown(_) => "?",
+        Eligibility::Undetermined(_) => "!",
+        Eligibility::Ignored => "ignored",
     }
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use crate::place::SUITES;
 use anyhow::Result;
-use kata_test_runner::{Site, SudoPlace};
+use kata_test_runner::{CandidatePlace, SudoPlace};
 
 use super::provision;
 
@@ -72,13 +72,13 @@ impl Choice {
     ///
     /// # Errors
     /// If that cannot be had.
-    pub fn sites(&self) -> Result<Vec<Site>> {
-        let mut sites = Vec::new();
+    pub fn candidates(&self) -> Result<Vec<CandidatePlace>> {
+        let mut candidates = Vec::new();
         if self.is_here() {
-            sites.push(Site::Here);
+            candidates.push(CandidatePlace::Here);
         }
         if self.by_sudo() {
-            sites.push(Site::Place(Box::new(SudoPlace::new()?)));
+            candidates.push(CandidatePlace::Place(Box::new(SudoPlace::new()?)));
         }
         let suites: Vec<&str> = SUITES
             .into_iter()
@@ -86,10 +86,10 @@ impl Choice {
             .collect();
         if !suites.is_empty() {
             for place in provision::vm_places(&suites)? {
-                sites.push(Site::Place(Box::new(place)));
+                candidates.push(CandidatePlace::Place(Box::new(place)));
             }
         }
-        Ok(sites)
+        Ok(candidates)
     }
 
     fn by_sudo(&self) -> bool {

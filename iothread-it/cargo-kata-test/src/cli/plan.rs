@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kata_test_runner::{Binary, Plan, RecordedHost, Site, Stop, Workspace, plan};
+use kata_test_runner::{Binary, CandidatePlace, Plan, RecordedHost, StopToken, Workspace, plan};
 
 use super::build::Build;
 use super::{matrix, places};
@@ -42,17 +42,23 @@ pub struct Options {
 pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let workspace = Workspace::here()?;
     let binaries = binaries(&workspace, &options.build, env)?;
-    let mut sites = options.places.sites()?;
-    sites.extend(
+    let mut candidates = options.places.candidates()?;
+    candidates.extend(
         options
             .facts
             .iter()
-            .map(|file| Site::Recorded(RecordedHost::new(file))),
+            .map(|file| CandidatePlace::Recorded(RecordedHost::new(file))),
     );
     let records = workspace.target.join("kata-test");
-    let mut made = plan(&binaries, &mut sites, &records, Stop::NEVER, &mut |text| {
-        eprintln!("{text}");
-    })?;
+    let mut made = plan(
+        &binaries,
+        &mut candidates,
+        &records,
+        StopToken::NEVER,
+        &mut |text| {
+            eprintln!("{text}");
+        },
+    )?;
     retain(&mut made, &options.filters);
     print!("{}", matrix::of_plan(&made, options.all));
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kata_test_runner::{Conclusion, Shards, conclude};
+use kata_test_runner::{RunStatus, Shards, run_status};
 
 use super::matrix;
 use super::nowhere::Expected;
@@ -35,7 +35,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let allowed = options.expected.read()?;
     let shards = Shards::merge(&options.merge)?;
-    shards.tell_github()?;
+    shards.append_github_summary()?;
     summarise(&shards.outcomes, |_| false);
     println!("{}", matrix::of_outcomes(&shards.outcomes));
     print!("{}", shards.ledger.findings());
@@ -53,16 +53,18 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let outcomes = &shards.outcomes;
     let expected = &options.expected;
     complaints.extend(expected.complaints(allowed.as_ref(), outcomes, false));
-    let conclusion = conclude(outcomes);
+    let conclusion = run_status(outcomes);
     println!("{conclusion}");
     for complaint in &complaints {
         eprintln!("error: {complaint}");
     }
-    Ok(if conclusion == Conclusion::Good && complaints.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(
+        if conclusion == RunStatus::Passed && complaints.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        },
+    )
 }
 
 /// What has gone wrong between the shards.

@@ -10,7 +10,8 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
-    Audience, Binary, Conclusion, Outcome, Plan, Record, Run, Site, Stop, Workspace, conclude, scan,
+    Binary, CandidatePlace, Outcome, Plan, Record, Reporter, Run, RunStatus, StopToken, Workspace,
+    run_status, unregistered_tests,
 };
 
 use super::build::Build;
@@ -60,8 +61,12 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         None
     };
     if let Some(elsewhere) = &elsewhere {
-        elsewhere.plan.note(&run)?;
-        env.push(elsewhere.plan.leave_elsewhere(&elsewhere.sites, &run)?);
+        elsewhere.plan.record(&run)?;
+        env.push(
+            elsewhere
+                .plan
+                .exclude_elsewhere(&elsewhere.candidates, &run)?,
+        );
     }
     if interrupts.seen() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
@@ -76,12 +81,12 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     summarise(&outcomes, |passed| passed.place != "here");
     println!("{}", matrix::of_outcomes(&outcomes));
     say_files(run.dir());
-    let conclusion = conclude(&outcomes);
+    let conclusion = run_status(&outcomes);
     // A filter leaves out tests that the list rightly has.
     let is_part = !options.filters.is_empty();
     let expected = &options.expected;
     let mut complaints = expected.complaints(allowed.as_ref(), &outcomes, is_part);
-    if passed_here || conclusion != Conclusion::Good {
+    if passed_here || conclusion != RunStatus::Passed {
         println!("{conclusion}");
     } else {
         complaints.push("a test without a record failed: see what cargo printed above".to_owned());
@@ -97,7 +102,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     }
     // Tests without the attribute leave no records: whether a filter matched one is not known.
     let unknown = outcomes.is_empty() && !options.filters.is_empty();
-    let good = passed_here && complaints.is_empty() && (unknown || conclusion == Conclusion::Good);
+    let good = passed_here && complaints.is_empty() && (unknown || conclusion == RunStatus::Passed);
     Ok(match (interrupts.seen(), good) {
         (true, _) => ExitCode::from(interrupt::EXIT_CODE),
         (false, true) => ExitCode::SUCCESS,
@@ -111,7 +116,7 @@ fn run_here(
     options: &Options,
     env: &[(&str, OsString)],
     run: &mut Run,
-    stop: Stop<'_>,
+    stop: StopToken<'_>,
 ) -> Result<bool> {
     let mut command = cargo::cargo();
     command
@@ -121,14 +126,14 @@ fn run_here(
         .args(&options.filters)
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null());
-    let status = run.attend(command, stop).context("cannot run cargo")?;
+    let status = run.run_command(command, stop).context("cannot run cargo")?;
     Ok(status.success())
 }
 
 /// What cannot be run here, and where it goes.
 struct Elsewhere {
     binaries: Vec<Binary>,
-    sites: Vec<Site>,
+    candidates: Vec<CandidatePlace>,
     plan: Plan,
 }
 
@@ -137,12 +142,12 @@ impl Elsewhere {
         options: &Options,
         binaries: Vec<Binary>,
         workspace: &Workspace,
-        stop: Stop<'_>,
+        stop: StopToken<'_>,
     ) -> Result<Self> {
-        let mut sites = options.places.sites()?;
+        let mut candidates = options.places.candidates()?;
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
-        let mut plan = kata_test_runner::plan(&binaries, &mut sites, &records, stop, told)?;
+        let mut plan = kata_test_runner::plan(&binaries, &mut candidates, &records, stop, told)?;
         plan::retain(&mut plan, &options.filters);
         if !options.filters.is_empty() {
             // Whether a filter matches one of their tests is not known.
@@ -150,24 +155,24 @@ impl Elsewhere {
         }
         if options.places.is_here() {
             // What runs here first may want the memory.
-            sites.iter_mut().for_each(Site::rest);
+            candidates.iter_mut().for_each(CandidatePlace::rest);
         }
         Ok(Self {
             binaries,
-            sites,
+            candidates,
             plan,
         })
     }
 
     fn run(&mut self, run: &Run, interrupts: &Interrupts) -> Result<()> {
-        let mut audience = Audience {
-            told: &mut |text: &str| eprintln!("{text}"),
+        let mut reporter = Reporter {
+            progress: &mut |text: &str| eprintln!("{text}"),
             // Output that nobody reads is no reason to stop.
-            screen: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
+            output: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
             stop: interrupts.stop(),
         };
         self.plan
-            .run_elsewhere(&self.binaries, &mut self.sites, run, &mut audience)?;
+            .run_in_places(&self.binaries, &mut self.candidates, run, &mut reporter)?;
         Ok(())
     }
 }
@@ -182,8 +187,8 @@ pub fn say_files(dir: &Path) {
 fn no_test_is_lost() -> Result<()> {
     let mut count = 0;
     for manifest in cargo::manifests()? {
-        for stray in scan(&manifest)? {
-            eprintln!("{stray}");
+        for test in unregistered_tests(&manifest)? {
+            eprintln!("{test}");
             count += 1;
         }
     }

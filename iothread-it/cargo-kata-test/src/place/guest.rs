@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-use kata_test_runner::{Binary, Stop};
+use kata_test_runner::{Binary, StopToken};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -86,7 +86,7 @@ impl Guest {
         warm: &WarmStore,
         scratch: &Path,
         binary: &Binary,
-        wishes: &[String],
+        questions: &[String],
     ) -> Result<Self, GuestError> {
         let began = Instant::now();
         let scratch_folder = ScratchDir::new_in(scratch).map_err(at(scratch))?;
@@ -107,7 +107,7 @@ impl Guest {
         if let Some(node) = scratch_node {
             environment::set(&mut guest.environment, "KATA_TEST_SCRATCH_DISK", &node);
         }
-        guest.load_modules(wishes)?;
+        guest.load_modules(questions)?;
         Ok(guest)
     }
 
@@ -135,10 +135,10 @@ impl Guest {
     }
 
     /// Loads the modules that tests ask for. One that this kernel does not have is their business.
-    fn load_modules(&self, wishes: &[String]) -> Result<(), GuestError> {
-        let names = wishes
+    fn load_modules(&self, questions: &[String]) -> Result<(), GuestError> {
+        let names = questions
             .iter()
-            .filter_map(|wish| wish.strip_prefix("module "));
+            .filter_map(|question| question.strip_prefix("module "));
         let names: Vec<String> = names.map(str::to_owned).collect();
         if names.is_empty() {
             return Ok(());
@@ -178,7 +178,7 @@ impl Guest {
     /// Runs a program, and ends the guest if it is to stop before that.
     pub(super) fn run_until(
         &self,
-        stop: Stop<'_>,
+        stop: StopToken<'_>,
         program: &Program,
         on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
     ) -> Result<Exit, GuestError> {
@@ -191,7 +191,7 @@ impl Guest {
             scope.spawn(move || {
                 let mut fds = [asked, over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
                 while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-                if stop.is_asked() {
+                if stop.is_requested() {
                     vm.kill();
                 }
             });

@@ -45,7 +45,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kata_test_runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError, Stop};
+use kata_test_runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError, StopToken};
 
 use guest::Guest;
 use guest_vm::artifacts::Store;
@@ -110,11 +110,11 @@ impl VmPlace {
     }
 
     /// Returns a guest with what the binary needs in it, in which no test has run.
-    fn guest_for(&mut self, binary: &Binary, wishes: &[String]) -> Result<Guest, GuestError> {
+    fn guest_for(&mut self, binary: &Binary, questions: &[String]) -> Result<Guest, GuestError> {
         // An old one has to go first: two need twice the memory.
         match self.listed.take().filter(|guest| guest.can_run(binary)) {
             Some(guest) => Ok(guest),
-            None => Guest::start(&self.supply, &self.warm, &self.scratch, binary, wishes),
+            None => Guest::start(&self.supply, &self.warm, &self.scratch, binary, questions),
         }
     }
 
@@ -122,10 +122,10 @@ impl VmPlace {
     fn ask(
         &mut self,
         binary: &Binary,
-        wishes: &[String],
-        stop: Stop<'_>,
+        questions: &[String],
+        stop: StopToken<'_>,
     ) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
-        let guest = self.guest_for(binary, wishes)?;
+        let guest = self.guest_for(binary, questions)?;
         let mut program = guest.program(&LIST_ARGUMENTS.map(str::to_owned), LIST_SPAN);
         environment::name_place(&mut program.environment, &self.name);
         let said = collect(&guest, &program, stop)?;
@@ -155,10 +155,10 @@ impl Place for VmPlace {
     fn list(
         &mut self,
         binary: &Binary,
-        wishes: &[String],
-        stop: Stop<'_>,
+        questions: &[String],
+        stop: StopToken<'_>,
     ) -> Result<String, PlaceError> {
-        let (exit, [stdout, stderr]) = with_second_try(stop, || self.ask(binary, wishes, stop))?;
+        let (exit, [stdout, stderr]) = with_second_try(stop, || self.ask(binary, questions, stop))?;
         if exit != Exit::Code(0) {
             let said = String::from_utf8_lossy(&stderr).trim().to_owned();
             return Err(format!(
@@ -187,11 +187,11 @@ impl Place for VmPlace {
 /// Does something with a guest before tests run in it. One that dies then, as when its QEMU is killed,
 /// dies by no test: there is a second try.
 fn with_second_try<T>(
-    stop: Stop<'_>,
+    stop: StopToken<'_>,
     mut attempt: impl FnMut() -> Result<T, GuestError>,
 ) -> Result<T, GuestError> {
     match attempt() {
-        Err(error) if error.is_of_the_guest() && !stop.is_asked() => attempt(),
+        Err(error) if error.is_of_the_guest() && !stop.is_requested() => attempt(),
         other => other,
     }
 }
@@ -200,7 +200,7 @@ fn with_second_try<T>(
 fn collect(
     guest: &Guest,
     program: &Program,
-    stop: Stop<'_>,
+    stop: StopToken<'_>,
 ) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
     let mut said = [Vec::new(), Vec::new()];
     let exit = guest.run_until(stop, program, &mut |notice| {

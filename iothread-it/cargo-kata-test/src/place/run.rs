@@ -43,7 +43,7 @@ pub(super) fn run(
     // Those that share a machine go first.
     left.sort_by_key(|test| test.own_machine);
     let mut one_by_one = false;
-    while !left.is_empty() && !job.stop.is_asked() {
+    while !left.is_empty() && !job.stop.is_requested() {
         let sharing = left.iter().take_while(|test| !test.own_machine).count();
         let count = if one_by_one { 1 } else { sharing.max(1) };
         let now = left[..count].to_vec();
@@ -51,7 +51,7 @@ pub(super) fn run(
         let runs = place.runs;
         let name = place.name.clone();
         // Dropped after this batch: it may be in a test's hands.
-        let guest = with_second_try(job.stop, || place.guest_for(job.binary, job.wishes))?;
+        let guest = with_second_try(job.stop, || place.guest_for(job.binary, job.questions))?;
         let expected = Expected {
             run: job.run.id().to_owned(),
             place: name.clone(),
@@ -76,7 +76,7 @@ pub(super) fn run(
             screen(&bytes.0);
             ControlFlow::Continue(())
         });
-        if job.stop.is_asked() {
+        if job.stop.is_requested() {
             return Ok(());
         }
         if let Some(error) = records.unwritten() {
@@ -87,7 +87,8 @@ pub(super) fn run(
             for test in tests {
                 screen(format!("test {test} ... FAILED: {}\n", first_line(observed)).as_bytes());
                 let reason = Reason::infrastructure(observed, &name);
-                job.run.fail(&name, &job.binary.id, test, reason)?;
+                job.run
+                    .record_failure(&name, &job.binary.id, test, reason)?;
             }
             Ok(())
         };
@@ -131,7 +132,7 @@ fn scale(place: &mut VmPlace, job: &Job<'_>) -> Result<f64, PlaceError> {
     let executable = &job.binary.executable;
     if !place.speeds.contains_key(executable) {
         // The list is short, and measures.
-        place.list(job.binary, job.wishes, job.stop)?;
+        place.list(job.binary, job.questions, job.stop)?;
     }
     let there = place.speeds.get(executable).copied().unwrap_or_default();
     Ok(MARGIN * slowness(job.steps_per_ms, there))

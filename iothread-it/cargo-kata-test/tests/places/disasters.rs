@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use kata_test::kata_test;
-use kata_test_runner::{Job, JobTest, Outcome, Place, Record, Run, Stop};
+use kata_test_runner::{Job, JobTest, Outcome, Place, Record, Run, StopToken};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
@@ -26,11 +26,11 @@ type Batch<'a> = (&'a str, &'a [&'a str]);
 /// Runs tests of the target `disasters` in a guest, on stage. Returns their outcomes and what was on
 /// the screen. `meanwhile` gets the folder of the records, in a thread of its own.
 pub(crate) fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Record>, String)> {
-    run_until(Stop::NEVER, tests, meanwhile)
+    run_until(StopToken::NEVER, tests, meanwhile)
 }
 
 pub(crate) fn run_until(
-    stop: Stop<'_>,
+    stop: StopToken<'_>,
     tests: &[&str],
     meanwhile: impl FnOnce(&Path) + Send,
 ) -> Result<(Vec<Record>, String)> {
@@ -40,7 +40,7 @@ pub(crate) fn run_until(
 /// Runs tests of several targets in one place, one target after the other, like [`run`]. Every target
 /// lists its tests first, as for a plan.
 pub(crate) fn run_binaries(
-    stop: Stop<'_>,
+    stop: StopToken<'_>,
     batches: &[Batch<'_>],
     meanwhile: impl FnOnce(&Path) + Send,
 ) -> Result<(Vec<Record>, String)> {
@@ -69,7 +69,7 @@ pub(crate) fn run_binaries(
                     tests: tests.iter().map(job_test).collect(),
                     binary,
                     run: &run,
-                    wishes: &[],
+                    questions: &[],
                     steps_per_ms: 0.0,
                     stop,
                 };
@@ -168,7 +168,7 @@ fn a_killed_qemu_fails_the_test_it_ran_and_leaves_nothing() -> Result<()> {
 fn a_run_that_is_to_stop_ends_its_guest_and_blames_no_test() -> Result<()> {
     let tests = ["f_waits_for_the_end_of_qemu", "j_has_a_disk_of_its_own"];
     let (asked, mut ask) = std::io::pipe()?;
-    let stop = Stop::when_readable(asked.as_fd());
+    let stop = StopToken::when_readable(asked.as_fd());
     let (outcomes, _) = run_until(stop, &tests, move |records| {
         await_record(records, tests[0]);
         ask.write_all(b"!").expect("a word");

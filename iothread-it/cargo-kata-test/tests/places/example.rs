@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use cargo_kata_test::place::SUITES;
 use kata_test::kata_test;
-use kata_test_runner::{Audience, Binary, Outcome, Record, Run, Site, Stop, plan};
+use kata_test_runner::{Binary, CandidatePlace, Outcome, Record, Reporter, Run, StopToken, plan};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
 use crate::{build, commands, folder, kind, outcome, place, room};
@@ -20,14 +20,14 @@ fn run_everywhere(binary: Binary) -> Result<Vec<Record>> {
     let folder = folder()?;
     let records = folder.path().join("records");
     let run = Run::start(&records)?;
-    let mut sites = vec![Site::Here];
+    let mut candidates = vec![CandidatePlace::Here];
     for suite in SUITES {
-        sites.push(Site::Place(Box::new(place(suite, &folder)?)));
+        candidates.push(CandidatePlace::Place(Box::new(place(suite, &folder)?)));
     }
     let binaries = [binary];
     let told = &mut |text: &str| println!("{text}");
-    let plan = plan(&binaries, &mut sites, &records, Stop::NEVER, told)?;
-    let leave = plan.leave_elsewhere(&sites, &run)?;
+    let plan = plan(&binaries, &mut candidates, &records, StopToken::NEVER, told)?;
+    let leave = plan.exclude_elsewhere(&candidates, &run)?;
     let status = Command::new(&binaries[0].executable)
         .current_dir(&binaries[0].folder)
         .envs(binaries[0].env.iter().map(|(name, value)| (name, value)))
@@ -37,12 +37,12 @@ fn run_everywhere(binary: Binary) -> Result<Vec<Record>> {
         .status()
         .context("the tests cannot be run here")?;
     ensure!(status.success(), "the tests failed here: {status}");
-    let mut audience = Audience {
-        told,
-        screen: &mut |bytes| print!("{}", String::from_utf8_lossy(bytes)),
-        stop: Stop::NEVER,
+    let mut reporter = Reporter {
+        progress: told,
+        output: &mut |bytes| print!("{}", String::from_utf8_lossy(bytes)),
+        stop: StopToken::NEVER,
     };
-    plan.run_elsewhere(&binaries, &mut sites, &run, &mut audience)?;
+    plan.run_in_places(&binaries, &mut candidates, &run, &mut reporter)?;
     Ok(run.merge()?)
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
-use kata_test_runner::{Outcome, Stop};
+use kata_test_runner::{Outcome, StopToken};
 
 use crate::disasters::{await_record, run, run_binaries, run_until};
 use crate::{kind, outcome};
@@ -24,7 +24,7 @@ fn memory(name: &str) -> Result<usize> {
 fn costs_itself(hostile: &str, words: &str) -> Result<()> {
     let tests = ["a_calm_before", hostile];
     let mut before = Ok(0);
-    let (outcomes, _) = run_until(Stop::NEVER, &tests, |records| {
+    let (outcomes, _) = run_until(StopToken::NEVER, &tests, |records| {
         // All that the test needs has been sent then, which takes memory too.
         await_record(records, hostile);
         before = fs::write("/proc/self/clear_refs", "5")
@@ -85,7 +85,7 @@ fn records_of_other_tests_do_not_count() -> Result<()> {
 /// Runs a hostile test, then the tests of another binary, and expects their real outcomes.
 fn spares_the_next_binary(hostile: &str) -> Result<()> {
     let (outcomes, screen) = run_binaries(
-        Stop::NEVER,
+        StopToken::NEVER,
         &[
             ("disasters", &[hostile]),
             ("bystander", &["crashes", "fails", "passes"]),
@@ -113,7 +113,7 @@ fn a_replaced_executable_is_not_run_as_the_next_binary() -> Result<()> {
 fn a_forged_failure_of_the_agent_fails_the_test_that_forged_it() -> Result<()> {
     let tests = ["a_calm_before", "hostile::an_answer_is_forged", "i_fails"];
     let (outcomes, _) = run_binaries(
-        Stop::NEVER,
+        StopToken::NEVER,
         &[("disasters", &tests), ("bystander", &["passes"])],
         |_| {},
     )?;

@@ -7,7 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use kata_test::kata_test;
-use kata_test_runner::{Audience, Binary, Job, Outcome, Place, Run, Site, Stop, SudoPlace, plan};
+use kata_test_runner::{
+    Binary, CandidatePlace, Job, Outcome, Place, Reporter, Run, StopToken, SudoPlace, plan,
+};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_child_subreaper;
@@ -59,9 +61,12 @@ fn root_s_tests_run_as_root_and_leave_nothing_of_root_s() -> Result<()> {
     let folder = folder()?;
     let records = folder.path().join("records");
     let run = Run::start(&records)?;
-    let mut sites = [Site::Here, Site::Place(Box::new(SudoPlace::new()?))];
+    let mut candidates = [
+        CandidatePlace::Here,
+        CandidatePlace::Place(Box::new(SudoPlace::new()?)),
+    ];
     let told = &mut |text: &str| println!("{text}");
-    let plan = plan(&binaries, &mut sites, &records, Stop::NEVER, told)?;
+    let plan = plan(&binaries, &mut candidates, &records, StopToken::NEVER, told)?;
     let chosen = |name: &str| {
         let test = plan.tests.iter().find(|test| test.id.test == name);
         test.and_then(|test| test.chosen())
@@ -69,12 +74,12 @@ fn root_s_tests_run_as_root_and_leave_nothing_of_root_s() -> Result<()> {
     assert_eq!(chosen("needs_root"), Some(1));
     assert_eq!(chosen("needs_another_user"), Some(0));
     let mut seen = Vec::new();
-    let mut audience = Audience {
-        told,
-        screen: &mut |bytes| seen.extend_from_slice(bytes),
-        stop: Stop::NEVER,
+    let mut reporter = Reporter {
+        progress: told,
+        output: &mut |bytes| seen.extend_from_slice(bytes),
+        stop: StopToken::NEVER,
     };
-    plan.run_elsewhere(&binaries, &mut sites, &run, &mut audience)?;
+    plan.run_in_places(&binaries, &mut candidates, &run, &mut reporter)?;
     let seen = String::from_utf8_lossy(&seen);
     assert!(seen.contains("test needs_root ... ok"), "{seen}");
     let outcomes = run.merge()?;
@@ -124,9 +129,9 @@ fn a_runner_on_stage() -> Result<()> {
         }],
         binary: &binary,
         run: &run,
-        wishes: &[],
+        questions: &[],
         steps_per_ms: 0.0,
-        stop: Stop::NEVER,
+        stop: StopToken::NEVER,
     };
     let ran = SudoPlace::new()?.run(&job, &mut |_| {});
     ran.map_err(|error| anyhow!("{error}"))
@@ -200,13 +205,13 @@ fn a_run_by_a_fake_sudo_on_stage() -> Result<()> {
         }],
         binary: &binary,
         run: &run,
-        wishes: &[],
+        questions: &[],
         steps_per_ms: 0.0,
-        stop: Stop::NEVER,
+        stop: StopToken::NEVER,
     };
     let mut place = SudoPlace::new()?;
     let listed = place
-        .list(&binary, &[], Stop::NEVER)
+        .list(&binary, &[], StopToken::NEVER)
         .map_err(|error| anyhow!("{error}"))?;
     assert!(listed.contains("needs_root"), "{listed}");
     let ran = place.run(&job, &mut |bytes| {

@@ -1,4 +1,4 @@
-//! Every form in which a report is written.
+//! The files that a report is written to.
 
 use super::merge::MERGED;
 use super::report::Report;

@@ -1,4 +1,4 @@
-//! Cargo as it runs the tests here: it ends when it is done, or soon after the run is to stop.
+//! Runs a command such as cargo to its end, or until the run is to stop.
 
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Run, Stop};
+use super::{Run, StopToken};
 
 /// How long processes may take to end after the run is to stop: a grace period for tests, and a
 /// harness that then kills.
@@ -28,7 +28,11 @@ impl Run {
     /// # Errors
     ///
     /// If the command cannot be run.
-    pub fn attend(&mut self, mut command: Command, stop: Stop<'_>) -> io::Result<ExitStatus> {
+    pub fn run_command(
+        &mut self,
+        mut command: Command,
+        stop: StopToken<'_>,
+    ) -> io::Result<ExitStatus> {
         // Every process below the command has the writing end, so the pipe hangs up after the last.
         let (below, held) = io::pipe()?;
         fcntl(&held, FcntlArg::F_SETFD(FdFlag::empty()))?;
@@ -39,10 +43,10 @@ impl Run {
         thread::scope(|scope| {
             let waiting = scope.spawn(move || wait(&mut child, end));
             wait_for_either(&ended, stop)?;
-            if stop.is_asked() {
+            if stop.is_requested() {
                 self.hang_up();
                 if !waiting.is_finished() {
-                    // It may have ended just now, but then nobody else has its id yet.
+                    // If it has ended just now, its id is not in use again yet.
                     let _ = kill(
                         Pid::from_raw(i32::try_from(pid).unwrap_or(0)),
                         Signal::SIGTERM,
@@ -65,7 +69,7 @@ fn wait(child: &mut Child, end: PipeWriter) -> io::Result<ExitStatus> {
 }
 
 /// Waits until `ended` hangs up or `stop` asks.
-fn wait_for_either(ended: &PipeReader, stop: Stop<'_>) -> io::Result<()> {
+fn wait_for_either(ended: &PipeReader, stop: StopToken<'_>) -> io::Result<()> {
     let mut fds = vec![PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
     fds.extend(stop.fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     loop {
@@ -77,7 +81,7 @@ fn wait_for_either(ended: &PipeReader, stop: Stop<'_>) -> io::Result<()> {
     }
 }
 
-/// Waits until nobody has the writing end of a pipe any more, or until the time is up.
+/// Waits until every writing end of a pipe is closed, or until the time is up.
 fn hangs_up_within(pipe: &PipeReader, limit: Duration) {
     let deadline = Instant::now() + limit;
     loop {
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_that_stops_ends_the_command_and_waits_for_what_is_below_it() {
+    fn a_stop_ends_the_command_and_waits_for_its_descendants() {
         let records = tempfile::tempdir().expect("a folder");
         let mut run = Run::start(records.path()).expect("a run");
         let late = records.path().join("late");
@@ -115,7 +119,7 @@ mod tests {
             write
         });
         let status = run
-            .attend(command, Stop::when_readable(read.as_fd()))
+            .run_command(command, StopToken::when_readable(read.as_fd()))
             .expect("a command");
         assert!(!status.success(), "{status}");
         assert!(late.exists(), "a process below still runs");
@@ -123,12 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_ends_by_itself_is_not_disturbed() {
+    fn the_exit_status_of_a_command_is_returned() {
         let records = tempfile::tempdir().expect("a folder");
         let mut run = Run::start(records.path()).expect("a run");
         let mut command = Command::new("sh");
         command.args(["-c", "test -n \"$KATA_TEST_RUN\" && exit 3"]);
-        let status = run.attend(command, Stop::NEVER).expect("a command");
+        let status = run
+            .run_command(command, StopToken::NEVER)
+            .expect("a command");
         assert_eq!(status.code(), Some(3));
     }
 }

@@ -1,13 +1,13 @@
-//! Running what cannot be run here, each test in the first of its places that takes it.
+//! Runs tests in other places than this host, each in the first of its places where it can run.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 
-use super::merge::{ABOUT_TO_RUN, read};
+use super::merge::{SCHEDULED, read};
 use super::plan::chain;
 use super::{
-    Binary, Job, JobTest, Outcome, Outlook, Phase, Plan, PlannedTest, Record, Run, RunnerError,
-    Site, Stop, TestId,
+    Binary, CandidatePlace, Eligibility, Job, JobTest, Outcome, Phase, Plan, PlannedTest, Record,
+    Run, RunnerError, StopToken, TestId,
 };
 use kata_test::__runner::{EXCLUDE_FILE, HERE};
 use kata_test_host::reason::Reason;
@@ -22,14 +22,14 @@ struct Pending<'a> {
     broken: Option<(usize, String)>,
 }
 
-/// Who hears of what happens.
-pub struct Audience<'a> {
-    /// Hears what is done, a line at a time.
-    pub told: &'a mut dyn FnMut(&str),
-    /// Gets what test binaries print, as they print it.
-    pub screen: &'a mut dyn FnMut(&[u8]),
-    /// Tells it to stop. What a place is at then ends.
-    pub stop: Stop<'a>,
+/// Gets the progress of a run, and can stop it.
+pub struct Reporter<'a> {
+    /// Gets a line for each step.
+    pub progress: &'a mut dyn FnMut(&str),
+    /// Gets the output of test binaries as they write it.
+    pub output: &'a mut dyn FnMut(&[u8]),
+    /// Stops the run, together with what runs in a place.
+    pub stop: StopToken<'a>,
 }
 
 impl Plan {
@@ -40,78 +40,79 @@ impl Plan {
     /// # Errors
     ///
     /// If the records cannot be written.
-    pub fn leave_elsewhere(
+    pub fn exclude_elsewhere(
         &self,
-        sites: &[Site],
+        candidates: &[CandidatePlace],
         run: &Run,
     ) -> Result<(&'static str, OsString), RunnerError> {
         let mut list = String::new();
-        for pending in self.pending(sites) {
+        for pending in self.pending(candidates) {
             if let Some(place) = pending.places.front() {
                 let TestId { binary, test } = &pending.test.id;
                 let place = &self.places[*place].name;
-                run.about_to_run(place, binary, test)?;
+                run.record_scheduled(place, binary, test)?;
                 list += &format!("{binary}\t{test}\t{place}\n");
             }
         }
         for test in &self.tests {
-            if !test.is_ignored() && runs_here(test, sites) {
+            if !test.is_ignored() && runs_here(test, candidates) {
                 let TestId { binary, test } = &test.id;
-                run.about_to_run(HERE, binary, test)?;
+                run.record_scheduled(HERE, binary, test)?;
             }
         }
         Ok((EXCLUDE_FILE, run.keep("left-to-places", list.as_bytes())?))
     }
 
-    /// Runs the tests that the plan has not here, in their places, with their records in the run's
-    /// folder. A test that turns out to be unmet in a place is tried in the next; one that is met in
+    /// Runs the tests that the plan assigns to other places, with their records in the run's folder. A test that turns out to be unmet in a place is tried in the next; one that is met in
     /// none is recorded as run nowhere, with what is missing where. So is a binary under another
-    /// harness, as one test, if this host is not among the sites.
+    /// harness, as one test, if this host is not among the candidates.
     ///
-    /// `sites` and `binaries` are those that the plan was made of.
+    /// `candidates` and `binaries` are those that the plan was made of.
     ///
     /// # Errors
     ///
     /// If records cannot be read or written. A place that does not come up fails the tests that have
     /// no other.
-    pub fn run_elsewhere(
+    pub fn run_in_places(
         &self,
         binaries: &[Binary],
-        sites: &mut [Site],
+        candidates: &mut [CandidatePlace],
         run: &Run,
-        audience: &mut Audience<'_>,
+        reporter: &mut Reporter<'_>,
     ) -> Result<(), RunnerError> {
-        let mut pending = self.pending(sites);
-        while pending.iter().any(|test| !test.places.is_empty()) && !audience.stop.is_asked() {
-            for (index, site) in sites.iter_mut().enumerate() {
-                let Site::Place(place) = site else { continue };
+        let mut pending = self.pending(candidates);
+        while pending.iter().any(|test| !test.places.is_empty()) && !reporter.stop.is_requested() {
+            for (index, candidate) in candidates.iter_mut().enumerate() {
+                let CandidatePlace::Place(place) = candidate else {
+                    continue;
+                };
                 for binary in binaries {
                     let tests = pending
                         .iter()
                         .filter(|pending| pending.is_for(index, binary));
                     let tests: Vec<JobTest> = tests.map(Pending::job).collect();
-                    if tests.is_empty() || audience.stop.is_asked() {
+                    if tests.is_empty() || reporter.stop.is_requested() {
                         continue;
                     }
                     let name = place.name().to_owned();
-                    (audience.told)(&format!("{name}: {}", count(&tests, &binary.id)));
+                    (reporter.progress)(&format!("{name}: {}", count(&tests, &binary.id)));
                     let asked = self.asked.get(&binary.id);
                     let job = Job {
                         binary,
                         tests,
                         run,
-                        wishes: asked.map_or(&[], |asked| &asked.wishes),
+                        questions: asked.map_or(&[], |asked| &asked.questions),
                         steps_per_ms: asked.map_or(0.0, |asked| asked.steps_per_ms),
-                        stop: audience.stop,
+                        stop: reporter.stop,
                     };
-                    let broken = place.run(&job, audience.screen).err();
-                    if audience.stop.is_asked() {
+                    let broken = place.run(&job, reporter.output).err();
+                    if reporter.stop.is_requested() {
                         // What it was at is recorded as begun, and the rest as about to run.
                         return Ok(());
                     }
                     let broken = broken.map(|error| chain(&*error));
                     if let Some(broken) = &broken {
-                        (audience.told)(&format!("{name} cannot be used: {broken}"));
+                        (reporter.progress)(&format!("{name} cannot be used: {broken}"));
                     }
                     let records = records_of(run, &name, &binary.id)?;
                     for pending in pending
@@ -126,21 +127,25 @@ impl Plan {
         for pending in &pending {
             self.settle(pending, run)?;
         }
-        if !sites.iter().any(|site| matches!(site, Site::Here)) {
+        if !candidates
+            .iter()
+            .any(|candidate| matches!(candidate, CandidatePlace::Here))
+        {
             for binary in &self.opaque {
-                run.binary_nowhere(binary)?;
+                run.record_binary_nowhere(binary)?;
             }
         }
         Ok(())
     }
 
     /// The tests that do not run here, with the places to try.
-    fn pending(&self, sites: &[Site]) -> Vec<Pending<'_>> {
-        let can_run = |index: &usize| matches!(sites.get(*index), Some(Site::Place(_)));
+    fn pending(&self, candidates: &[CandidatePlace]) -> Vec<Pending<'_>> {
+        let can_run =
+            |index: &usize| matches!(candidates.get(*index), Some(CandidatePlace::Place(_)));
         let others = self
             .tests
             .iter()
-            .filter(|test| !test.is_ignored() && !runs_here(test, sites));
+            .filter(|test| !test.is_ignored() && !runs_here(test, candidates));
         let pending = |test| Pending {
             test,
             places: PlannedTest::candidates(test).filter(can_run).collect(),
@@ -157,10 +162,10 @@ impl Plan {
             Some((index, why)) if pending.places.is_empty() => {
                 let place = &self.places[*index].name;
                 let reason = Reason::infrastructure(why, place);
-                run.fail(place, &test.id.binary, &test.id.test, reason)
+                run.record_failure(place, &test.id.binary, &test.id.test, reason)
             }
             None if pending.places.is_empty() && !pending.ran => {
-                run.nowhere(test, &self.missing(test))
+                run.record_nowhere(test, &self.missing(test))
             }
             // It ran, or the run was stopped.
             _ => Ok(()),
@@ -172,8 +177,8 @@ impl Plan {
     #[must_use]
     pub fn missing(&self, test: &PlannedTest) -> Vec<Reason> {
         let mut missing: Vec<(Reason, Vec<&str>)> = Vec::new();
-        for (place, outlook) in self.places.iter().zip(&test.outlooks) {
-            for reason in outlook.reasons() {
+        for (place, eligibility) in self.places.iter().zip(&test.eligibilities) {
+            for reason in eligibility.reasons() {
                 match missing.iter_mut().find(|(known, _)| known == reason) {
                     Some((_, places)) => places.push(&place.name),
                     None => missing.push((reason.clone(), vec![&place.name])),
@@ -212,7 +217,7 @@ impl Pending<'_> {
                 self.ran = true;
             }
             (None, broken) => {
-                let silent = || "no record came from it".to_owned();
+                let silent = || "it returned no record".to_owned();
                 self.broken = Some((place, broken.cloned().unwrap_or_else(silent)));
                 self.places.pop_front();
             }
@@ -221,13 +226,13 @@ impl Pending<'_> {
 }
 
 /// Whether cargo runs a test here.
-fn runs_here(test: &PlannedTest, sites: &[Site]) -> bool {
-    let is_here = |index: usize| matches!(sites.get(index), Some(Site::Here));
+fn runs_here(test: &PlannedTest, candidates: &[CandidatePlace]) -> bool {
+    let is_here = |index: usize| matches!(candidates.get(index), Some(CandidatePlace::Here));
     match test.chosen() {
         Some(chosen) => is_here(chosen),
         // What cannot be told here, and is met nowhere, has failed here.
-        None => (0..sites.len()).any(|index| {
-            is_here(index) && matches!(test.outlooks[index], Outlook::Undetermined(_))
+        None => (0..candidates.len()).any(|index| {
+            is_here(index) && matches!(test.eligibilities[index], Eligibility::Undetermined(_))
         }),
     }
 }
@@ -242,7 +247,7 @@ pub(super) fn records_of(
         record.place == place
             && record.binary == binary
             && record.phase == Phase::Run
-            && record.attempt != ABOUT_TO_RUN
+            && record.attempt != SCHEDULED
     };
     let records = read(run.dir())?.into_iter().filter(is_of);
     let mut kinds: BTreeMap<String, Outcome> = BTreeMap::new();

@@ -1,5 +1,5 @@
-//! A child whose output is shown as it comes, and which can be told to end without a signal: the
-//! pipe at its standard input hangs up then, as it does when this process is killed.
+//! A child whose output is shown while it runs. It is ended without a signal: the pipe at its standard
+//! input hangs up, as it does when this process is killed.
 
 use std::fmt;
 use std::io::{self, PipeReader, Read};
@@ -12,29 +12,29 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Stop;
+use super::StopToken;
 
-/// How long a child that was told to end may take to.
+/// How long a child may take to exit after its standard input was closed.
 const ENDING: Duration = Duration::from_secs(20);
 
 /// What became of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relayed {
+pub(super) enum ChildEnd {
     /// It ended by itself.
     Ended(ExitStatus),
-    /// It was told to end since the run is to stop.
+    /// It was ended because the run is to stop.
     Stopped,
-    /// It was told to end when its time was up.
+    /// It was ended because its time was up.
     TooLate(Duration),
 }
 
-impl fmt::Display for Relayed {
+impl fmt::Display for ChildEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ended(status) => write!(f, "it ended with {status}"),
-            Self::Stopped => f.write_str("it was told to stop"),
+            Self::Ended(status) => write!(f, "{status}"),
+            Self::Stopped => f.write_str("stopped"),
             Self::TooLate(limit) => {
-                write!(f, "its time was up after {:.0} s", limit.as_secs_f64())
+                write!(f, "timed out after {:.0} s", limit.as_secs_f64())
             }
         }
     }
@@ -44,13 +44,13 @@ impl fmt::Display for Relayed {
 ///
 /// # Errors
 ///
-/// If it cannot be run, or does not end though it was told to.
-pub(super) fn relay(
+/// If it cannot be run, or does not exit after its standard input was closed.
+pub(super) fn run_child(
     mut command: Command,
     limit: Duration,
-    stop: Stop<'_>,
+    stop: StopToken<'_>,
     screen: &mut dyn FnMut(&[u8]),
-) -> io::Result<Relayed> {
+) -> io::Result<ChildEnd> {
     let (input, lifeline) = io::pipe()?;
     let (output, written) = io::pipe()?;
     command
@@ -66,18 +66,22 @@ pub(super) fn relay(
     let mut told = None;
     let mut output = Output(output);
     loop {
-        let watched = if told.is_none() { stop } else { Stop::NEVER };
+        let watched = if told.is_none() {
+            stop
+        } else {
+            StopToken::NEVER
+        };
         match output.wait(watched, deadline)? {
             Event::Bytes(bytes) => screen(&bytes),
             Event::Closed => {
                 drop(lifeline);
-                return end(child).map(|status| told.unwrap_or(Relayed::Ended(status)));
+                return end(child).map(|status| told.unwrap_or(ChildEnd::Ended(status)));
             }
-            Event::Stop | Event::Deadline if told.is_some() => return Err(goes_on(id)),
+            Event::StopToken | Event::Deadline if told.is_some() => return Err(goes_on(id)),
             event => {
                 told = Some(match event {
-                    Event::Stop => Relayed::Stopped,
-                    _ => Relayed::TooLate(limit),
+                    Event::StopToken => ChildEnd::Stopped,
+                    _ => ChildEnd::TooLate(limit),
                 });
                 lifeline.take();
                 deadline = Instant::now() + ENDING;
@@ -90,7 +94,7 @@ pub(super) fn relay(
 fn end(mut child: Child) -> io::Result<ExitStatus> {
     let id = child.id();
     let (say, said) = channel();
-    // This thread is as long-lived as the child, which nobody else may signal.
+    // This thread lives as long as the child.
     thread::spawn(move || say.send(child.wait()));
     said.recv_timeout(ENDING).map_err(|_| goes_on(id))?
 }
@@ -98,21 +102,21 @@ fn end(mut child: Child) -> io::Result<ExitStatus> {
 fn goes_on(id: u32) -> io::Error {
     let seconds = ENDING.as_secs();
     io::Error::other(format!(
-        "process {id} was told to end and did not within {seconds} s"
+        "process {id} did not exit within {seconds} s after its standard input was closed"
     ))
 }
 
 enum Event {
     Bytes(Vec<u8>),
     Closed,
-    Stop,
+    StopToken,
     Deadline,
 }
 
 struct Output(PipeReader);
 
 impl Output {
-    fn wait(&mut self, stop: Stop<'_>, deadline: Instant) -> io::Result<Event> {
+    fn wait(&mut self, stop: StopToken<'_>, deadline: Instant) -> io::Result<Event> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let mut fds = vec![PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
@@ -126,7 +130,7 @@ impl Output {
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(true)).collect();
             // A child that writes without end always has output ready: it comes last.
             if ready.get(1).is_some_and(|ready| *ready) {
-                return Ok(Event::Stop);
+                return Ok(Event::StopToken);
             }
             if left.is_zero() {
                 return Ok(Event::Deadline);
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn output_comes_while_it_runs_and_the_end_is_told() {
+    fn output_is_shown_while_the_child_runs() {
         let mut seen = String::new();
         // It goes on only when what it said was shown: the screen answers.
         let folder = tempfile::tempdir().expect("a folder");
@@ -168,10 +172,10 @@ mod tests {
             "echo one; read answer < {}; echo $answer >&2; exit 3",
             fifo.display()
         );
-        let ended = relay(
+        let ended = run_child(
             shell(&script),
             Duration::from_secs(60),
-            Stop::NEVER,
+            StopToken::NEVER,
             &mut |bytes| {
                 let text = String::from_utf8_lossy(bytes).into_owned();
                 if text == "one\n" {
@@ -180,28 +184,28 @@ mod tests {
                 seen += &text;
             },
         );
-        let Ok(Relayed::Ended(status)) = ended else {
+        let Ok(ChildEnd::Ended(status)) = ended else {
             panic!("{ended:?}")
         };
         assert_eq!((status.code(), seen.as_str()), (Some(3), "one\ntwo\n"));
     }
 
     #[test]
-    fn whoever_waits_for_its_input_ends_at_the_limit_and_when_told() {
+    fn a_child_ends_at_the_limit_and_at_a_stop() {
         let script = "cat > /dev/null; echo done";
         let mut seen = Vec::new();
         let limit = Duration::from_millis(50);
-        let ended = relay(shell(script), limit, Stop::NEVER, &mut |bytes| {
+        let ended = run_child(shell(script), limit, StopToken::NEVER, &mut |bytes| {
             seen.extend_from_slice(bytes);
         });
-        assert_eq!(ended.expect("an end"), Relayed::TooLate(limit));
+        assert_eq!(ended.expect("an end"), ChildEnd::TooLate(limit));
         assert_eq!(seen, b"done\n");
 
         let (asked, mut ask) = io::pipe().expect("a pipe");
         ask.write_all(b"!").expect("a word");
-        let stop = Stop::when_readable(asked.as_fd());
-        let ended = relay(shell(script), Duration::from_secs(60), stop, &mut |_| {});
-        assert_eq!(ended.expect("an end"), Relayed::Stopped);
+        let stop = StopToken::when_readable(asked.as_fd());
+        let ended = run_child(shell(script), Duration::from_secs(60), stop, &mut |_| {});
+        assert_eq!(ended.expect("an end"), ChildEnd::Stopped);
     }
 
     /// A program that writes without end always has output ready.
@@ -211,15 +215,15 @@ mod tests {
         writer.write_all(b"more").expect("output");
         let mut output = Output(output);
         let (asked, mut ask) = io::pipe().expect("a pipe");
-        let stop = Stop::when_readable(asked.as_fd());
+        let stop = StopToken::when_readable(asked.as_fd());
         let later = Instant::now() + Duration::from_secs(60);
         let event = output.wait(stop, later).expect("an event");
         assert!(matches!(event, Event::Bytes(bytes) if bytes == b"more"));
         writer.write_all(b"more").expect("output");
         ask.write_all(b"!").expect("a request");
         let event = output.wait(stop, later).expect("an event");
-        assert!(matches!(event, Event::Stop));
-        let event = output.wait(Stop::NEVER, Instant::now());
+        assert!(matches!(event, Event::StopToken));
+        let event = output.wait(StopToken::NEVER, Instant::now());
         assert!(matches!(event, Ok(Event::Deadline)));
     }
 }

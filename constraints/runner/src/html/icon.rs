@@ -1,4 +1,4 @@
-//! How an outcome looks: a sign, a shape and a colour, so that each alone tells it.
+//! The icon of an outcome: a letter, a shape and a colour, each of which is unique.
 
 use maud::{Markup, html};
 
@@ -43,17 +43,17 @@ fn sign(kind: Outcome) -> &'static str {
     }
 }
 
-/// What it means, for a person who never heard of it.
+/// Explains the outcome.
 pub(super) fn meaning(kind: Outcome) -> &'static str {
     match kind {
-        Outcome::Failed => "ran, and something was wrong",
-        Outcome::TimedOut => "ran longer than it may, and was ended",
-        Outcome::Lost => "was to run, and nothing more is known",
-        Outcome::Undetermined => "whether it can run could not be told",
-        Outcome::Passed => "ran, and all was well",
-        Outcome::Nowhere => "needs what no place at hand has",
-        Outcome::Skipped => "needs what is missing, so it did not run",
-        Outcome::Ignored => "is marked to be left out",
+        Outcome::Failed => "ran and failed",
+        Outcome::TimedOut => "exceeded its time limit",
+        Outcome::Lost => "was scheduled or started, but has no result",
+        Outcome::Undetermined => "a constraint could not be decided",
+        Outcome::Passed => "ran and passed",
+        Outcome::Nowhere => "no available place meets its requirements",
+        Outcome::Skipped => "requirements are unmet",
+        Outcome::Ignored => "marked `#[ignore]`",
     }
 }
 

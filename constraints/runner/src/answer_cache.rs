@@ -1,5 +1,4 @@
-//! What is known about places from earlier runs: answers by the place's key, and what each binary
-//! has said there.
+//! Caches facts of places by their key, and the lists of binaries there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -8,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::forms::replace;
 use super::listing::Fact;
+use super::outputs::replace;
 use super::{Binary, Listing, RunnerError};
 use kata_test::__runner::{Folder, UNFINISHED, file_name, make_root, start_time};
 use kata_test_host::sys::in_thread_within;
@@ -30,11 +29,11 @@ const LOCK: &str = "lock";
 const LOCK_LIMIT: Duration = Duration::from_secs(60);
 
 /// The folder of a place's answers.
-pub(super) struct Known {
+pub(super) struct AnswerCache {
     folder: Folder,
 }
 
-impl Known {
+impl AnswerCache {
     /// Opens the answers of the place with this key, below the folder for all records.
     pub(super) fn open(record_root: &Path, key: &str) -> Result<Self, RunnerError> {
         let open = || {
@@ -64,7 +63,7 @@ impl Known {
     pub(super) fn learn(
         &self,
         binary: &Binary,
-        wishes: &[String],
+        questions: &[String],
         text: &str,
         listing: &Listing,
     ) -> Result<(), RunnerError> {
@@ -76,15 +75,15 @@ impl Known {
         }
         let facts = lines(facts.values());
         replace(&self.folder, FACTS, facts.as_bytes())?;
-        let said = format!("{}\n{text}", head(binary, wishes));
+        let said = format!("{}\n{text}", head(binary, questions));
         replace(&self.folder, &said_file(binary), said.as_bytes())
     }
 
     /// What a binary has said in the place, if it is still the same and was asked the same.
-    pub(super) fn said(&self, binary: &Binary, wishes: &[String]) -> Option<Listing> {
+    pub(super) fn said(&self, binary: &Binary, questions: &[String]) -> Option<Listing> {
         let text = fs::read_to_string(self.folder.at(said_file(binary))).ok()?;
         let (of, lines) = text.split_once('\n')?;
-        let is_same = of == head(binary, wishes);
+        let is_same = of == head(binary, questions);
         is_same.then(|| Listing::parse(lines).ok()).flatten()
     }
 
@@ -120,9 +119,9 @@ fn said_file(binary: &Binary) -> String {
 }
 
 /// What a binary's list depends on beside the place. Its tests may ask for any variable.
-fn head(binary: &Binary, wishes: &[String]) -> String {
+fn head(binary: &Binary, questions: &[String]) -> String {
     let mut hasher = DefaultHasher::new();
-    wishes.hash(&mut hasher);
+    questions.hash(&mut hasher);
     for (name, value) in std::env::vars_os() {
         (name, value).hash(&mut hasher);
     }
@@ -139,7 +138,7 @@ fn lines<'a>(facts: impl Iterator<Item = &'a Fact>) -> String {
 }
 
 /// Removes what killed runners have left half written, and the lists of binaries that are no more.
-/// What cannot be removed harms nobody.
+/// Failures to remove are ignored.
 fn sweep(folder: &Folder) {
     for entry in fs::read_dir(folder.at("")).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -171,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn what_several_runs_learn_at_once_is_all_kept() {
+    fn concurrent_runs_lose_no_fact() {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path();
         let learn = |name: usize| {
-            let known = Known::open(root, "key").expect("a folder");
+            let known = AnswerCache::open(root, "key").expect("a folder");
             let binary = Binary {
                 id: name.to_string(),
                 ..Binary::default()
@@ -188,14 +187,14 @@ mod tests {
                 scope.spawn(move || learn(name));
             }
         });
-        let known = Known::open(root, "key").expect("a folder");
+        let known = AnswerCache::open(root, "key").expect("a folder");
         assert_eq!(known.facts().expect("facts").len(), 16);
     }
 
     #[test]
-    fn builds_of_a_binary_share_one_list_and_old_lists_go() {
+    fn builds_of_a_binary_share_one_list_and_old_lists_are_removed() {
         let root = tempfile::tempdir().expect("a folder");
-        let known = Known::open(root.path(), "key").expect("a folder");
+        let known = AnswerCache::open(root.path(), "key").expect("a folder");
         for build in ["it-1", "it-2"] {
             let binary = Binary {
                 id: "p::it".to_owned(),
@@ -204,21 +203,21 @@ mod tests {
             };
             known.learn(&binary, &[], "", &listing("a")).expect("files");
             assert!(known.said(&binary, &[]).is_some());
-            assert!(known.said(&binary, &["a wish".to_owned()]).is_none());
+            assert!(known.said(&binary, &["a question".to_owned()]).is_none());
         }
         let path = root.path().join("places/key/said-p__it.jsonl");
         let file = File::open(&path).expect("the one list");
         let old = SystemTime::now() - LIST_AGE - Duration::from_secs(60);
         file.set_modified(old).expect("its time");
-        Known::open(root.path(), "key").expect("a folder");
+        AnswerCache::open(root.path(), "key").expect("a folder");
         assert!(!path.exists());
         assert!(root.path().join("places/key/facts.jsonl").exists());
     }
 
     #[test]
-    fn a_lock_that_another_run_holds_is_waited_for_until_a_deadline() {
+    fn a_wait_for_the_lock_has_a_deadline() {
         let root = tempfile::tempdir().expect("a folder");
-        let known = Known::open(root.path(), "key").expect("a folder");
+        let known = AnswerCache::open(root.path(), "key").expect("a folder");
         let held = known.lock(Duration::from_secs(60)).expect("a lock");
         let error = known.lock(Duration::from_millis(20));
         let error = error.expect_err("another has it");

@@ -1,15 +1,15 @@
-//! What a person should look at: failures, and tests without a place.
+//! Failures, and tests that ran nowhere.
 
 use maud::{Markup, html};
 
 use super::header::capital;
-use super::{issue, section, symbol};
+use super::{icon, issue, section};
 use crate::junit::why;
-use crate::ledger::{Nowhere, and};
+use crate::ledger::{UnrunTest, and};
 use crate::{Outcome, Record};
 use kata_test_host::reason::{Reason, ReasonKind};
 
-/// Every failure with what is known of it.
+/// Every failure with its reasons.
 pub(super) fn failures(outcomes: &[Record]) -> Markup {
     let mut failures: Vec<&Record> = outcomes
         .iter()
@@ -19,8 +19,8 @@ pub(super) fn failures(outcomes: &[Record]) -> Markup {
     let list = html! {
         ul.cards {
             @for one in &failures {
-                li class=(symbol::class(one.outcome)) {
-                    h3 { (symbol::bare(one.outcome)) " " (name(&one.binary, &one.test)) }
+                li class=(icon::class(one.outcome)) {
+                    h3 { (icon::bare(one.outcome)) " " (name(&one.binary, &one.test)) }
                     p {
                         (one.outcome) " in " (one.place)
                         @if one.attempt > 1 { ", at attempt " (one.attempt) }
@@ -29,7 +29,7 @@ pub(super) fn failures(outcomes: &[Record]) -> Markup {
                     }
                     @match one.outcome {
                         _ if !one.reasons.is_empty() => {}
-                        Outcome::Failed => p.quiet { "Its output has the reason." },
+                        Outcome::Failed => p.quiet { "See the captured output of the test, which is not part of the record." },
                         Outcome::Lost => p.quiet { (capital(&why(one))) "." },
                         _ => {}
                     }
@@ -41,32 +41,31 @@ pub(super) fn failures(outcomes: &[Record]) -> Markup {
     };
     html! {
         @if !failures.is_empty() {
-            (section("failures", "What went wrong", "", &list))
+            (section("failures", "Failures", "", &list))
         }
     }
 }
 
 /// Every test that ran nowhere, with what is missing where.
-pub(super) fn nowhere(tests: &[Nowhere]) -> Markup {
+pub(super) fn nowhere(tests: &[UnrunTest]) -> Markup {
     let list = html! {
         ul.cards {
             @for alike in alike(tests) {
                 @let one = alike[0];
                 li.nowhere {
-                    @for Nowhere { test, .. } in alike {
-                        h3 { (symbol::bare(Outcome::Nowhere)) " " (name(&test.binary, &test.test)) }
+                    @for UnrunTest { test, .. } in alike {
+                        h3 { (icon::bare(Outcome::Nowhere)) " " (name(&test.binary, &test.test)) }
                     }
                     (reasons(one.missing.iter().map(|(reason, places)| (reason, &places[..]))))
                     @if !one.left_by.is_empty() {
-                        p { "It can run in " (and(&one.left_by)) ", which left it to others." }
+                        p { (and(&one.left_by)) " could have run it, but it was in another shard." }
                     }
                     (cited(one.issue.as_deref()))
                 }
             }
         }
     };
-    let about =
-        "No place at hand has what these tests need, so nobody knows whether they still pass.";
+    let about = "No available place meets the requirements of these tests.";
     html! {
         @if !tests.is_empty() {
             (section("nowhere", "Ran nowhere", about, &list))
@@ -75,8 +74,8 @@ pub(super) fn nowhere(tests: &[Nowhere]) -> Markup {
 }
 
 /// Tests that lack the same stand together, where the first of them does.
-fn alike(tests: &[Nowhere]) -> Vec<Vec<&Nowhere>> {
-    let mut alike: Vec<Vec<&Nowhere>> = Vec::new();
+fn alike(tests: &[UnrunTest]) -> Vec<Vec<&UnrunTest>> {
+    let mut alike: Vec<Vec<&UnrunTest>> = Vec::new();
     for test in tests {
         match alike.iter_mut().find(|known| test.lacks_what(known[0])) {
             Some(known) => known.push(test),
@@ -123,7 +122,7 @@ fn cited(cited: Option<&str>) -> Markup {
     html! { @if let Some(cited) = cited { p { "Issue " (issue(cited)) } } }
 }
 
-/// A duration as a person says it.
+/// Formats a duration.
 pub(super) fn milliseconds(ms: f64) -> String {
     match ms {
         60_000.0.. => format!(

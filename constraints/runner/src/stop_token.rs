@@ -1,33 +1,33 @@
-//! How a run that goes on is told to stop.
+//! A token that stops a run.
 
 use std::os::fd::BorrowedFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// Tells a run to stop: a descriptor that can be read once it is to. So whoever waits for something
-/// else can wait for this too.
+/// Stops a run: a descriptor that becomes readable once the run is to stop, so that it can be polled
+/// together with others.
 #[derive(Clone, Copy, Debug)]
-pub struct Stop<'a>(Option<BorrowedFd<'a>>);
+pub struct StopToken<'a>(Option<BorrowedFd<'a>>);
 
-impl<'a> Stop<'a> {
-    /// Nobody tells it to.
+impl<'a> StopToken<'a> {
+    /// Never stops.
     pub const NEVER: Self = Self(None);
 
-    /// It is to stop once this can be read.
+    /// Stops once this descriptor is readable.
     #[must_use]
     pub fn when_readable(fd: BorrowedFd<'a>) -> Self {
         Self(Some(fd))
     }
 
-    /// What to poll for.
+    /// The descriptor to poll.
     #[must_use]
     pub fn fd(self) -> Option<BorrowedFd<'a>> {
         self.0
     }
 
-    /// Says whether it is to stop by now.
+    /// Whether the run is to stop.
     #[must_use]
-    pub fn is_asked(self) -> bool {
+    pub fn is_requested(self) -> bool {
         self.0.is_some_and(|fd| {
             let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
             poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
@@ -43,14 +43,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_or_the_end_of_its_writer_stops() {
+    fn a_byte_or_a_hang_up_stops() {
         let (read, mut write) = std::io::pipe().expect("a pipe");
-        let stop = Stop::when_readable(read.as_fd());
-        assert!(!stop.is_asked() && !Stop::NEVER.is_asked());
+        let stop = StopToken::when_readable(read.as_fd());
+        assert!(!stop.is_requested() && !StopToken::NEVER.is_requested());
         write.write_all(b"!").expect("a word");
-        assert!(stop.is_asked());
+        assert!(stop.is_requested());
         let (read, write) = std::io::pipe().expect("a pipe");
         drop(write);
-        assert!(Stop::when_readable(read.as_fd()).is_asked());
+        assert!(StopToken::when_readable(read.as_fd()).is_requested());
     }
 }

@@ -1,5 +1,4 @@
-//! What is known of a run beside its tests: when, on what, and which places it had. It lies in the
-//! run's folder, for whoever reports it there or on another machine.
+//! Metadata of a run: when and on which host it started, and its places. Stored in the run's folder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::RunnerError;
-use super::forms::replace;
+use super::outputs::replace;
 use kata_test::__runner::Folder;
 use kata_test_host::facts::{Finding, Here, Host, Question};
 
@@ -19,7 +18,7 @@ const FILE: &str = "run.json";
 /// What a run was, for a person. What is not known is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct About {
+pub(super) struct RunInfo {
     /// The name of the machine, among several.
     #[serde(skip)]
     pub(super) machine: String,
@@ -33,7 +32,7 @@ pub(super) struct About {
     pub(super) places: BTreeMap<String, String>,
 }
 
-impl About {
+impl RunInfo {
     /// A run that begins now, on this host.
     pub(super) fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -51,7 +50,10 @@ impl About {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             text => text.map_err(RunnerError::io("read", &path))?,
         };
-        serde_json::from_slice(&text).map_err(|source| RunnerError::About { path, source })
+        serde_json::from_slice(&text).map_err(|source| RunnerError::RunInfo {
+            path,
+            source: source.into(),
+        })
     }
 
     pub(super) fn write(&self, folder: &Folder) -> Result<(), RunnerError> {
