@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use cargo_kata_test::cli::test::say_files;
+use cargo_kata_test::cli::test::print_paths;
 use guest_vm::artifacts::{InvalidQemuChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
 use guest_vm::config::{self, HypervisorConfig};
 use guest_vm::qemu::{Accelerator, Topology, UnknownTopology};
@@ -154,8 +154,8 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
     for why in store.take_fallback_notes() {
         println!("note: guests were booted cold instead of restored: {why}");
     }
-    say_files(run.dir());
-    if interrupts.seen() {
+    print_paths(run.dir());
+    if interrupts.received() {
         println!(
             "interrupted: {} of {} cases have an outcome",
             outcomes.len(),

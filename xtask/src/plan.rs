@@ -11,6 +11,6 @@ use crate::test::prepare;
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
     options.build.all_features = true;
-    options.places.or_all();
+    options.places.default_to_all();
     plan::run(&options, &[prepare()?])
 }

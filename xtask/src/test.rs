@@ -14,7 +14,7 @@ use crate::{cargo, provision};
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
     options.build.all_features = true;
-    options.places.or_all();
+    options.places.default_to_all();
     test::run(&options, &[prepare()?])
 }
 

@@ -1,7 +1,7 @@
 //! Virtual machines as places of kata-test's runner, and the commands of `cargo kata-test`.
 //!
-//! [`place`] makes a VM a [`Place`](kata_test_runner::Place); [`cli`] has the commands, which any
-//! workspace can have under a name of its own.
+//! [`place`] implements [`Place`](kata_test_runner::Place) with VMs. [`cli`] implements the commands,
+//! which a workspace can also offer under another name, such as `cargo xtask`.
 
 pub mod cli;
 pub mod place;

@@ -1,4 +1,4 @@
-//! `cargo kata-test`: the tests of a workspace that say what they need, run where they can be.
+//! `cargo kata-test` runs the tests of a workspace where their requirements are met.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! `cargo kata-test archive`: the tests, built once, for machines that are unlike this one. nextest packs
-//! them; each machine runs a part, and `report --merge` joins what they recorded.
+//! `cargo kata-test archive`: packs the built tests for other machines, with nextest. Each machine runs a
+//! shard, and `report --merge` merges the records.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,18 +11,18 @@ use super::build::Build;
 use super::cargo;
 use guest_vm::process::BoundedCommand;
 
-/// What to pack.
+/// Options of the command.
 #[derive(Clone, Default, clap::Args)]
 pub struct Options {
-    /// What to build.
+    /// The test binaries.
     #[command(flatten)]
     pub build: Build,
 
-    /// Where the archive goes: `kata-test/tests.tar.zst` below the target directory, if not stated.
+    /// The archive's path. Default: `kata-test/tests.tar.zst` in the target directory.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
-    /// What `cargo nextest archive` is told beside this: `-- --test integration`.
+    /// Further arguments for `cargo nextest archive`, such as `-- --test integration`.
     #[arg(last = true, value_name = "ARGUMENTS")]
     arguments: Vec<OsString>,
 }
@@ -30,9 +30,9 @@ pub struct Options {
 /// Runs the command.
 ///
 /// # Errors
-/// If nextest is not there, or cannot build or pack the tests.
+/// If nextest is not installed, or cannot build or pack the tests.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    nextest_is_there()?;
+    require_nextest()?;
     let out = match &options.out {
         Some(out) => std::path::absolute(out)?,
         None => cargo::target_directory()?.join("kata-test/tests.tar.zst"),
@@ -51,7 +51,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let out = out.display();
     println!(
         "archive: {out}\n\
-         on each machine, in a checkout of this workspace, with its own NAME and its number M of N:\n  \
+         on each machine, in a checkout of this workspace, with a unique NAME and shard number M of N:\n  \
          KATA_TEST_RECORD_DIR=$PWD/records/NAME cargo nextest run --archive-file {out} \\\n      \
          --workspace-remap . --no-fail-fast --no-tests pass --partition hash:M/N\n\
          then, with the records of all machines in one folder:\n  \
@@ -60,7 +60,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn nextest_is_there() -> Result<()> {
+fn require_nextest() -> Result<()> {
     let mut command = cargo::cargo();
     command.args(["nextest", "--version"]);
     let asked = BoundedCommand {
@@ -72,8 +72,8 @@ fn nextest_is_there() -> Result<()> {
     let mut version = String::new();
     if let Err(error) = asked.succeed(|line| version.push_str(line)) {
         bail!(
-            "nextest, which packs the tests, cannot be run: {error}; \
-             `cargo install --locked cargo-nextest` installs it"
+            "cannot run cargo-nextest, which packs the tests: {error}; \
+             install it with `cargo install --locked cargo-nextest`"
         );
     }
     Ok(())

@@ -1,25 +1,25 @@
-//! Which test binaries there are.
+//! Options that select the test binaries to build.
 
 use std::ffi::OsString;
 
-/// What cargo is to build, as `cargo test` takes it.
+/// Options of `cargo test` that select what is built.
 #[derive(Clone, Default, clap::Args)]
 pub struct Build {
-    /// Takes the tests of these packages only, not of the whole workspace.
+    /// Selects the tests of these packages, not of the whole workspace.
     #[arg(short, long, value_name = "PACKAGE")]
     pub package: Vec<String>,
 
-    /// Turns these features on.
+    /// Enables these features.
     #[arg(short = 'F', long, value_name = "FEATURES")]
     pub features: Vec<String>,
 
-    /// Turns every feature on.
+    /// Enables all features.
     #[arg(long)]
     pub all_features: bool,
 }
 
 impl Build {
-    /// The arguments for cargo.
+    /// Returns the arguments for cargo.
     pub(super) fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();
         let with = |name: &str, value: &String| [name.into(), value.into()];

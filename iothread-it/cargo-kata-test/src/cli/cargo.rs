@@ -1,4 +1,4 @@
-//! Cargo, as a child.
+//! Running cargo.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,19 +9,19 @@ use anyhow::{Context as _, Result, bail, ensure};
 use guest_vm::process::BoundedCommand;
 use serde_json::Value;
 
-/// Ample for a question that needs no build.
+/// The time limit for commands that build nothing.
 pub(super) const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
 
-/// Returns the cargo that runs this program. It works in the caller's directory, which a relative
-/// `CARGO_TARGET_DIR` is meant from.
+/// Returns a command for the cargo that runs this program (`CARGO`), in the current directory: a relative
+/// `CARGO_TARGET_DIR` is resolved there.
 pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 
-/// Runs a step with its output on the screen, and fails if it does.
+/// Runs a command with inherited output.
 ///
 /// # Errors
-/// If it does, or cannot be run.
+/// If it fails, or cannot be run.
 pub fn must_pass(command: &mut Command, what: &str) -> Result<()> {
     let status = command
         .status()
@@ -30,7 +30,7 @@ pub fn must_pass(command: &mut Command, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Runs a build of one executable and returns where that is. Cargo shows its own progress.
+/// Runs a build of one executable and returns the executable's path. Cargo prints its progress.
 ///
 /// # Errors
 /// If the build fails.
@@ -48,11 +48,11 @@ pub fn executable(command: &mut Command) -> Result<PathBuf> {
     let messages = String::from_utf8_lossy(&output.stdout);
     match messages.lines().filter_map(executable_in).next_back() {
         Some(executable) => Ok(executable),
-        None => bail!("cargo names no executable that it built"),
+        None => bail!("cargo built no executable"),
     }
 }
 
-/// Asks cargo where it builds, since a variable or a configuration may have moved it.
+/// Returns the workspace's target directory, as `cargo metadata` reports it.
 ///
 /// # Errors
 /// If there is no workspace, or cargo cannot be run.
@@ -60,18 +60,18 @@ pub fn target_directory() -> Result<PathBuf> {
     let metadata = metadata()?;
     let directory = metadata["target_directory"].as_str();
     Ok(directory
-        .context("cargo metadata names no target directory")?
+        .context("cargo metadata reports no target directory")?
         .into())
 }
 
-/// Asks cargo for the manifests of the workspace's packages.
+/// Returns the manifests of the workspace's packages, as `cargo metadata` reports them.
 ///
 /// # Errors
 /// If there is no workspace, or cargo cannot be run.
 pub fn manifests() -> Result<Vec<PathBuf>> {
     let metadata = metadata()?;
     let packages = metadata["packages"].as_array();
-    let packages = packages.context("cargo metadata names no packages")?;
+    let packages = packages.context("cargo metadata reports no packages")?;
     let manifest = |package: &Value| package["manifest_path"].as_str().map(PathBuf::from);
     Ok(packages.iter().filter_map(manifest).collect())
 }
@@ -87,10 +87,10 @@ fn metadata() -> Result<Value> {
     };
     let mut metadata = String::new();
     run.succeed(|line| metadata.push_str(line))?;
-    serde_json::from_str(&metadata).context("cargo metadata is no JSON")
+    serde_json::from_str(&metadata).context("cargo metadata printed invalid JSON")
 }
 
-/// Takes the executable's path out of one of cargo's messages, if it is about one.
+/// Returns the executable's path if one of cargo's messages has one.
 fn executable_in(message: &str) -> Option<PathBuf> {
     let message: Value = serde_json::from_str(message).ok()?;
     message["executable"].as_str().map(PathBuf::from)
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executable_is_found_among_cargos_messages() {
+    fn the_executable_is_read_from_cargos_messages() {
         let artifact = r#"{"reason":"compiler-artifact","executable":"/t/agent"}"#;
         assert_eq!(executable_in(artifact), Some("/t/agent".into()));
         let others = [
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn cargo_says_where_it_builds() {
+    fn the_target_directory_contains_this_executable() {
         let directory = target_directory().unwrap();
         assert!(std::env::current_exe().unwrap().starts_with(directory));
     }

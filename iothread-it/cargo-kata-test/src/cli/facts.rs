@@ -1,4 +1,4 @@
-//! `cargo kata-test facts`: what this host is, for a person and for machines.
+//! `cargo kata-test facts`: prints the facts of this host, or verdicts.
 
 use std::process::ExitCode;
 
@@ -8,25 +8,26 @@ use kata_test::constraint::{Constraint, Status, evaluate, parse};
 use kata_test::facts::{Answer, Finding, Here, Host, Question};
 use serde_json::{Value, json};
 
-/// What to do.
+/// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Prints JSON: the facts, and a verdict for each constraint.
+    /// Prints the facts and verdicts as JSON.
     #[arg(long)]
     json: bool,
-    /// Judges these instead, in the grammar of the attribute: `kvm`, `command = "qemu-img >= 8.0"`.
+    /// Evaluates these constraints, in the grammar of the attribute: `kvm`,
+    /// `command = "qemu-img >= 8.0"`.
     #[arg(value_name = "CONSTRAINT")]
     constraints: Vec<String>,
 }
 
-/// Runs the command: fails if a constraint is not met.
+/// Runs the command. The exit code is a failure if a constraint is not met.
 ///
 /// # Errors
-/// If what is asked makes no sense, or a file cannot be read or written.
+/// If a constraint is invalid.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let mut verdicts = Vec::new();
     for text in &options.constraints {
-        for constraint in parse(text).with_context(|| format!("{text:?} is no constraint"))? {
+        for constraint in parse(text).with_context(|| format!("{text:?} is not a constraint"))? {
             verdicts.push(Judged::of(constraint));
         }
     }
@@ -52,7 +53,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     })
 }
 
-/// A constraint, and where it stands here.
+/// A constraint and its verdict on this host.
 struct Judged {
     constraint: String,
     status: Status,
@@ -87,7 +88,7 @@ impl std::fmt::Display for Judged {
     }
 }
 
-/// How a finding is called, and its text.
+/// Returns the name of a finding's kind in JSON, and its text.
 fn finding(answer: &Answer) -> (&'static str, &str) {
     match &answer.finding {
         Finding::Is(text) => ("is", text),
@@ -118,9 +119,9 @@ fn table(facts: &[(Question, Answer)]) -> Table {
     table
         .load_style(presets::UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["fact", "", "what was found", "where"]);
+        .set_header(["fact", "", "finding", "source"]);
     for (question, answer) in facts {
-        let (mark, text) = told(*question, answer);
+        let (mark, text) = displayed(*question, answer);
         table.add_row([
             question.to_string(),
             mark.to_owned(),
@@ -131,8 +132,8 @@ fn table(facts: &[(Question, Answer)]) -> Table {
     table
 }
 
-/// A fact as a person wants it: a speed as what it means, bytes in a larger unit.
-fn told(question: Question, answer: &Answer) -> (&'static str, String) {
+/// Formats a fact for people: KVM as a verdict, bytes in MiB.
+fn displayed(question: Question, answer: &Answer) -> (&'static str, String) {
     match (question, &answer.finding) {
         (Question::Kvm, Finding::Is(_)) => {
             let kvm = kata_test::facts::kvm();
@@ -151,12 +152,12 @@ fn told(question: Question, answer: &Answer) -> (&'static str, String) {
 
 #[cfg(test)]
 mod tests {
-    //! Scope: what is printed. What is found is the business of kata-test's own tests.
+    //! **Scope**: output; kata-test tests the facts.
 
     use super::*;
 
     #[test]
-    fn machines_and_people_are_told_the_same() {
+    fn table_and_json_have_the_same_facts() {
         let facts = [
             (Question::EffectiveUid, answer(Finding::Is("0".into()))),
             (
@@ -165,7 +166,7 @@ mod tests {
             ),
             (
                 Question::Container,
-                answer(Finding::Unknown("who knows".into())),
+                answer(Finding::Unknown("cannot be read".into())),
             ),
         ];
         let text = table(&facts).to_string();

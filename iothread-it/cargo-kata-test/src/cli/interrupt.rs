@@ -1,5 +1,5 @@
-//! Ctrl-C while a test binary runs: the binary ends its tests and says what it has, and then we
-//! say what we have.
+//! SIGINT and SIGTERM: the first one ends the running tests, and the command still prints its results;
+//! the second one ends the process.
 
 use std::io::PipeReader;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -12,28 +12,28 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::{pipe, unregister};
 
-/// The exit code of a command that was interrupted, as shells have it.
+/// The exit code of a command that was interrupted (128 + SIGINT).
 pub const EXIT_CODE: u8 = 130;
 
-/// Keeps this process alive at Ctrl-C until its child has ended, and tells whether there was one.
+/// A handler of SIGINT and SIGTERM.
 pub struct Interrupts {
     seen: Arc<AtomicBool>,
-    /// Gets a byte with each.
-    told: PipeReader,
+    /// Gets a byte with each signal.
+    pipe: PipeReader,
     handlers: Vec<signal_hook::SigId>,
 }
 
 impl Interrupts {
-    /// Starts to look out.
+    /// Installs the handler.
     ///
     /// # Errors
-    /// If the signals cannot be handled.
+    /// If it cannot be installed.
     pub fn watch() -> Result<Self> {
         let seen = Arc::new(AtomicBool::new(false));
-        let (told, tell) = std::io::pipe()?;
+        let (reader, writer) = std::io::pipe()?;
         let mut handlers = Vec::new();
         for signal in [SIGINT, SIGTERM] {
-            // The second one ends this process at once; its processes then end as if it was killed.
+            // The second signal ends this process immediately; lifelines end its children.
             let code = i32::from(EXIT_CODE);
             handlers.push(flag::register_conditional_shutdown(
                 signal,
@@ -41,22 +41,22 @@ impl Interrupts {
                 Arc::clone(&seen),
             )?);
             handlers.push(flag::register(signal, Arc::clone(&seen))?);
-            handlers.push(pipe::register(signal, OwnedFd::from(tell.try_clone()?))?);
+            handlers.push(pipe::register(signal, OwnedFd::from(writer.try_clone()?))?);
         }
         Ok(Self {
             seen,
-            told,
+            pipe: reader,
             handlers,
         })
     }
 
-    /// Tells a run to stop once there was one.
+    /// Returns a [`StopToken`] that a signal triggers.
     pub fn stop(&self) -> StopToken<'_> {
-        StopToken::when_readable(self.told.as_fd())
+        StopToken::when_readable(self.pipe.as_fd())
     }
 
-    /// Returns whether there was one.
-    pub fn seen(&self) -> bool {
+    /// Says whether a signal was received.
+    pub fn received(&self) -> bool {
         self.seen.load(Ordering::Relaxed)
     }
 }

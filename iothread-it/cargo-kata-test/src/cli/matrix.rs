@@ -1,4 +1,4 @@
-//! Tests and places as a table.
+//! Tables of tests and places.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test_runner::{Eligibility, Outcome, Plan, PlannedTest, Record};
 
-/// The plan for a person: each test with what it needs, how it would fare in each place, and where
-/// it is to run.
+/// Formats a plan: each test's requirement, its decision in each place, and where it runs.
 pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
     let mut table = Table::new();
     let places = plan.places.iter().map(|place| place.name.clone());
@@ -33,29 +32,29 @@ pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
     }
     let _ = writeln!(
         text,
-        "✓ would run, – would be skipped, ? not recorded, ! cannot be told\n"
+        "✓ met, – unmet, ? a fact is not known, ! undetermined\n"
     );
     if tests.len() < plan.tests.len() {
         let more = plan.tests.len() - tests.len();
-        let _ = writeln!(text, "{more} more tests need nothing and run here");
+        let _ = writeln!(text, "{more} more tests have no requirement and run here");
     }
     text += &places_of(plan);
     for binary in &plan.opaque {
         let _ = writeln!(
             text,
-            "{binary}: under another harness, so its tests tell what they need only as they run, here"
+            "{binary}: has another harness, so its requirements are not known; it runs here"
         );
     }
     text + &nowhere(plan)
 }
 
-/// The outcomes: for each binary what became of its tests in each place.
+/// Formats outcomes: their counts for each binary and place.
 pub(super) fn of_outcomes(outcomes: &[Record]) -> Table {
     let places: BTreeSet<&str> = outcomes
         .iter()
         .map(|outcome| outcome.place.as_str())
         .collect();
-    // The two that are no machine of their own stand at the sides.
+    // `here` comes first and `nowhere` last.
     let mut places: Vec<&str> = places.into_iter().collect();
     places.sort_by_key(|place| (*place == "nowhere", *place != "here", *place));
     let mut table = Table::new();
@@ -80,13 +79,13 @@ pub(super) fn of_outcomes(outcomes: &[Record]) -> Table {
     table
 }
 
-/// Whether two neighbours differ in nothing but their names.
+/// Says whether two tests of a binary differ only in their names.
 fn are_alike(one: &PlannedTest, other: &PlannedTest) -> bool {
     let marks = |test: &PlannedTest| test.eligibilities.iter().map(mark).collect::<Vec<_>>();
     one.id.binary == other.id.binary && one.needs == other.needs && marks(one) == marks(other)
 }
 
-/// Tests in one row: the first of them, and how many more.
+/// Formats the tests of a row: the first name and the number of others.
 fn names(alike: &[&PlannedTest]) -> String {
     match alike.len() {
         1 => alike[0].id.to_string(),
@@ -94,7 +93,7 @@ fn names(alike: &[&PlannedTest]) -> String {
     }
 }
 
-/// What each place is, what it costs, and how many tests it gets.
+/// Formats the places: number of tests, cost and description.
 fn places_of(plan: &Plan) -> String {
     let mut text = String::new();
     for (index, place) in plan.places.iter().enumerate() {
@@ -104,9 +103,9 @@ fn places_of(plan: &Plan) -> String {
             .filter(|test| test.chosen() == Some(index))
             .count();
         let cost = match place.cost {
-            Some(cost) if cost.is_zero() => "at once".to_owned(),
-            Some(cost) => format!("after about {:.1} s", cost.as_secs_f64()),
-            None => "not at hand".to_owned(),
+            Some(cost) if cost.is_zero() => "no start-up time".to_owned(),
+            Some(cost) => format!("starts in about {:.1} s", cost.as_secs_f64()),
+            None => "recorded facts only".to_owned(),
         };
         let plural = if tests == 1 { "" } else { "s" };
         let _ = writeln!(
@@ -118,7 +117,7 @@ fn places_of(plan: &Plan) -> String {
     text
 }
 
-/// The tests without a place, and what is missing where.
+/// Formats the tests that no place can run, with the unmet constraints.
 fn nowhere(plan: &Plan) -> String {
     let mut text = String::new();
     let without = plan

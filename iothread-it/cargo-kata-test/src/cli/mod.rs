@@ -1,4 +1,4 @@
-//! The commands of `cargo kata-test`, which any workspace can have under a name of its own:
+//! The commands of `cargo kata-test`, which a workspace can also offer under another name:
 //!
 //! ```no_run
 //! fn main() -> std::process::ExitCode {
@@ -6,8 +6,8 @@
 //! }
 //! ```
 //!
-//! Each command is a file here. Those beside them ([`cargo`], [`provision`], [`progress`],
-//! [`interrupt`]) are for an `xtask` with further commands.
+//! Each command is a module. The modules [`cargo`], [`provision`], [`progress`] and [`interrupt`] help
+//! to write an `xtask` with further commands.
 
 pub mod archive;
 mod build;
@@ -30,33 +30,33 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-/// Tests that say what they need, run where they can be.
+/// Runs the tests of a workspace where their requirements are met.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-/// What can be done with the tests of a workspace.
+/// A command.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Says which test would run where, without running any.
+    /// Shows which test would run where, and runs none.
     Plan(plan::Options),
-    /// Runs every test of the workspace, in the places at hand.
+    /// Runs the tests of the workspace, each in the first place where its requirement is met.
     Test(test::Options),
-    /// Packs the tests, built once, for machines that are unlike this one.
+    /// Packs the built tests into an archive for other machines.
     Archive(archive::Options),
-    /// Joins the records of several machines or shards, and fails on tests that were lost.
+    /// Merges the records of several machines or shards, and fails if a test was lost.
     Report(report::Options),
-    /// Prints what this host is, or judges constraints on it.
+    /// Prints the facts of this host, or the verdicts of constraints.
     Facts(facts::Options),
 }
 
 impl Command {
-    /// Does it.
+    /// Runs the command. A failed test is an exit code, not an error.
     ///
     /// # Errors
-    /// If it cannot be done. That a test failed is an exit code.
+    /// If the command fails.
     pub fn run(&self) -> Result<ExitCode> {
         match self {
             Self::Plan(options) => plan::run(options, &[]),
@@ -68,7 +68,7 @@ impl Command {
     }
 }
 
-/// The `main` of a program that has these commands and no others. `name` is how a person calls it.
+/// Runs a program that has these commands only. `name` is its name in the help.
 pub fn main(name: &'static str) -> ExitCode {
     let mut arguments: Vec<_> = std::env::args_os().collect();
     // Cargo runs `cargo-kata-test kata-test …` for `cargo kata-test …`.
@@ -81,9 +81,9 @@ pub fn main(name: &'static str) -> ExitCode {
     exit(cli.command.run())
 }
 
-/// Says an error, and turns an outcome into an exit code.
-pub fn exit(outcome: Result<ExitCode>) -> ExitCode {
-    outcome.unwrap_or_else(|error| {
+/// Prints an error, and converts a result to an exit code.
+pub fn exit(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })

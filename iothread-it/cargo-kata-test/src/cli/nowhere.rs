@@ -1,25 +1,25 @@
-//! What is expected of tests that could run nowhere.
+//! The options `--require-all` and `--allow-nowhere`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use kata_test_runner::{AllowedNowhere, Record};
 
-/// Whether tests may run nowhere, and which.
+/// Options that restrict which tests may run nowhere.
 #[derive(Clone, Default, clap::Args)]
-pub(super) struct Expected {
-    /// Fails if a test could run nowhere.
+pub(super) struct NowhereOptions {
+    /// Fails if a test runs nowhere.
     #[arg(long, conflicts_with = "allow_nowhere")]
     require_all: bool,
 
-    /// Fails if a test could run nowhere that this list has not, or if the list is stale: a binary's
-    /// id, a space and a test's name a line, and `#` before a comment.
+    /// Fails if a test runs nowhere that is not in this file, or if the file has a test that runs
+    /// somewhere. A line has a binary id, a space and a test name; `#` starts a comment.
     #[arg(long, value_name = "FILE")]
     allow_nowhere: Option<PathBuf>,
 }
 
-impl Expected {
-    /// Reads the list, before anything long begins. `None`: nothing is expected.
+impl NowhereOptions {
+    /// Reads the list. Returns `None` if tests may run nowhere.
     pub(super) fn read(&self) -> Result<Option<AllowedNowhere>> {
         match &self.allow_nowhere {
             Some(path) => Ok(Some(AllowedNowhere::read(path)?)),
@@ -27,9 +27,9 @@ impl Expected {
         }
     }
 
-    /// What the outcomes are not to be. Of a part of the tests it is not known whether the list is
-    /// stale.
-    pub(super) fn complaints(
+    /// Returns an error message for each unexpected outcome. If `is_part`, a filter selected the tests,
+    /// and lines of the list for other tests are no errors.
+    pub(super) fn errors(
         &self,
         list: Option<&AllowedNowhere>,
         outcomes: &[Record],
@@ -39,16 +39,13 @@ impl Expected {
             return Vec::new();
         };
         let missing = list.missing(outcomes).into_iter();
-        let mut complaints: Vec<String> = missing
-            .map(|test| format!("{test} could run nowhere"))
-            .collect();
+        let mut errors: Vec<String> = missing.map(|test| format!("{test} runs nowhere")).collect();
         if !is_part {
             let file = self.allow_nowhere.as_deref();
             let file = file.unwrap_or(Path::new("the list")).display();
             let stale = list.stale(outcomes).into_iter();
-            complaints
-                .extend(stale.map(|test| format!("{file} is stale: {test} did not run nowhere")));
+            errors.extend(stale.map(|test| format!("{file} is outdated: {test} runs somewhere")));
         }
-        complaints
+        errors
     }
 }

@@ -1,4 +1,4 @@
-//! The places that a person chooses from.
+//! The options `--places` and `--sudo`.
 
 use std::str::FromStr;
 
@@ -8,31 +8,30 @@ use kata_test_runner::{CandidatePlace, SudoPlace};
 
 use super::provision;
 
-/// Some places.
+/// Options that select places.
 #[derive(Clone, Default, clap::Args)]
-pub struct Choice {
-    /// Where tests may run: `here`, `all`, or some of `here`, `vm:bookworm`, `vm:trixie` and `vm:sid`
-    /// (VMs with the kernels of these suites), separated by commas. What VMs are made of is fetched
-    /// from the distribution's packages when it is first needed.
+pub struct PlaceOptions {
+    /// Where tests may run: `all`, or a comma-separated list of `here`, `vm:bookworm`, `vm:trixie` and
+    /// `vm:sid` (VMs with the kernels of these suites). The first use of a VM downloads QEMU and the
+    /// kernel from the distribution's packages. Default: `here`.
     #[arg(long, value_delimiter = ',', value_name = "PLACES")]
-    places: Vec<Wanted>,
+    places: Vec<PlaceArgument>,
 
-    /// Runs tests that need root here too, by `sudo -n`, where this user may have that without a
-    /// password. Root does not need it.
+    /// Also runs tests as root on this host, with `sudo -n`. Ignored if this user is root.
     #[arg(long)]
     sudo: bool,
 }
 
-/// A place, or all of them.
+/// An item of `--places`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Wanted {
+enum PlaceArgument {
     Here,
     All,
     /// A VM with the kernel of this suite.
     Vm(&'static str),
 }
 
-impl FromStr for Wanted {
+impl FromStr for PlaceArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -43,46 +42,50 @@ impl FromStr for Wanted {
             ("all", _) => Ok(Self::All),
             (_, Some(suite)) => Ok(Self::Vm(suite)),
             _ => Err(format!(
-                "it takes here, all, or vm: and one of {}",
+                "expected here, all, or vm:SUITE, where SUITE is one of {}",
                 SUITES.join(", ")
             )),
         }
     }
 }
 
-impl Choice {
-    /// Takes all places where none was named. Otherwise that is here alone, which fetches nothing.
-    pub fn or_all(&mut self) {
+impl PlaceOptions {
+    /// Makes `all` the default instead of `here`.
+    pub fn default_to_all(&mut self) {
         if self.places.is_empty() {
-            self.places.push(Wanted::All);
+            self.places.push(PlaceArgument::All);
         }
     }
 
     /// Says whether tests may run here.
-    pub fn is_here(&self) -> bool {
-        self.places.is_empty() || self.has(&Wanted::Here)
+    pub fn has_here(&self) -> bool {
+        self.places.is_empty() || self.has(&PlaceArgument::Here)
     }
 
-    /// Says whether there are other places than here.
-    pub fn is_elsewhere(&self) -> bool {
-        self.by_sudo() || self.places.iter().any(|place| *place != Wanted::Here)
+    /// Says whether tests may run in other places.
+    pub fn has_others(&self) -> bool {
+        self.uses_sudo()
+            || self
+                .places
+                .iter()
+                .any(|place| *place != PlaceArgument::Here)
     }
 
-    /// The places, each ready to be asked. What a VM is made of is provided first.
+    /// Returns the places. Provides the artifacts of VMs first.
     ///
     /// # Errors
-    /// If that cannot be had.
+    /// If artifacts cannot be fetched or built.
     pub fn candidates(&self) -> Result<Vec<CandidatePlace>> {
         let mut candidates = Vec::new();
-        if self.is_here() {
+        if self.has_here() {
             candidates.push(CandidatePlace::Here);
         }
-        if self.by_sudo() {
+        if self.uses_sudo() {
             candidates.push(CandidatePlace::Place(Box::new(SudoPlace::new()?)));
         }
         let suites: Vec<&str> = SUITES
             .into_iter()
-            .filter(|suite| self.has(&Wanted::Vm(suite)))
+            .filter(|suite| self.has(&PlaceArgument::Vm(suite)))
             .collect();
         if !suites.is_empty() {
             for place in provision::vm_places(&suites)? {
@@ -92,12 +95,12 @@ impl Choice {
         Ok(candidates)
     }
 
-    fn by_sudo(&self) -> bool {
+    fn uses_sudo(&self) -> bool {
         self.sudo && !nix::unistd::geteuid().is_root()
     }
 
-    fn has(&self, wanted: &Wanted) -> bool {
-        self.places.contains(&Wanted::All) || self.places.contains(wanted)
+    fn has(&self, wanted: &PlaceArgument) -> bool {
+        self.places.contains(&PlaceArgument::All) || self.places.contains(wanted)
     }
 }
 
@@ -106,11 +109,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_and_slips_are_told() {
-        assert_eq!("vm:trixie".parse(), Ok(Wanted::Vm("trixie")));
-        assert_eq!("all".parse(), Ok(Wanted::All));
-        for slip in ["", "there", "vm:", "vm:woody"] {
-            let problem = slip.parse::<Wanted>().unwrap_err();
+    fn places_are_parsed_and_unknown_ones_are_refused() {
+        assert_eq!("vm:trixie".parse(), Ok(PlaceArgument::Vm("trixie")));
+        assert_eq!("all".parse(), Ok(PlaceArgument::All));
+        for unknown in ["", "there", "vm:", "vm:woody"] {
+            let problem = unknown.parse::<PlaceArgument>().unwrap_err();
             assert!(problem.contains("bookworm"), "{problem}");
         }
     }

@@ -1,4 +1,4 @@
-//! `cargo kata-test plan`: which test would run where. No test runs.
+//! `cargo kata-test plan`: shows which test would run where.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,34 +8,35 @@ use anyhow::Result;
 use kata_test_runner::{Binary, CandidatePlace, Plan, RecordedHost, StopToken, Workspace, plan};
 
 use super::build::Build;
-use super::{matrix, places};
+use super::matrix;
+use super::places::PlaceOptions;
 
-/// What to plan for.
+/// Options of the command.
 #[derive(Clone, clap::Args)]
 pub struct Options {
-    /// Where tests may run.
+    /// The places.
     #[command(flatten)]
-    pub places: places::Choice,
+    pub places: PlaceOptions,
 
-    /// What to build.
+    /// The test binaries.
     #[command(flatten)]
     pub build: Build,
 
-    /// Judges a host that is not here, by what `cargo kata-test facts --json` printed there. The host is
-    /// called as the file.
+    /// Adds a host by its facts: the output of `cargo kata-test facts --json` there. The file's name
+    /// becomes the place's.
     #[arg(long, value_name = "FILE")]
     facts: Vec<PathBuf>,
 
-    /// Shows the tests that need nothing too.
+    /// Also shows tests without a requirement.
     #[arg(long)]
     all: bool,
 
-    /// Plans the tests whose name contains one of these.
+    /// Selects the tests whose names contain one of these.
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
 }
 
-/// Runs the command, with further variables for the tests.
+/// Runs the command. `env` are additional variables for the tests.
 ///
 /// # Errors
 /// If the tests cannot be built, or a binary does not list its tests.
@@ -59,12 +60,12 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             eprintln!("{text}");
         },
     )?;
-    retain(&mut made, &options.filters);
+    filter(&mut made, &options.filters);
     print!("{}", matrix::of_plan(&made, options.all));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the workspace's test binaries, each to be run with further variables.
+/// Builds the selected test binaries. `env` are additional variables for them.
 pub(super) fn binaries(
     workspace: &Workspace,
     build: &Build,
@@ -78,8 +79,8 @@ pub(super) fn binaries(
     Ok(binaries)
 }
 
-/// Keeps the tests that the filters name, as libtest understands them.
-pub(super) fn retain(plan: &mut Plan, filters: &[String]) {
+/// Removes the tests that match none of the filters, as libtest does.
+pub(super) fn filter(plan: &mut Plan, filters: &[String]) {
     if !filters.is_empty() {
         plan.tests.retain(|test| {
             filters

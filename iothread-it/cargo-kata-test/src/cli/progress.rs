@@ -1,13 +1,13 @@
-//! Shows a provisioning to the person who waits for it.
+//! Progress of provisioning on standard error.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::time::Instant;
 
 use guest_vm::artifacts::Progress;
 
-/// Writes to standard error: one line that keeps changing on a terminal, whole lines elsewhere.
+/// Prints progress to standard error: one line that is updated on a terminal, otherwise whole lines.
 #[derive(Debug)]
-pub struct Shown {
+pub struct PrintedProgress {
     terminal: bool,
     step: Option<Step>,
 }
@@ -19,8 +19,8 @@ struct Step {
     percent: u8,
 }
 
-impl Default for Shown {
-    /// Shows nothing yet.
+impl Default for PrintedProgress {
+    /// Creates it without a step.
     fn default() -> Self {
         Self {
             terminal: stderr().is_terminal(),
@@ -29,8 +29,8 @@ impl Default for Shown {
     }
 }
 
-impl Shown {
-    /// Shows the running step again, over what is on the line.
+impl PrintedProgress {
+    /// Prints the current step over the line.
     fn redraw(&self) {
         if let Some(step) = self.step.as_ref().filter(|_| self.terminal) {
             let percent = step.percent;
@@ -39,14 +39,14 @@ impl Shown {
             } else {
                 format!(" {percent} %")
             };
-            // Standard error that nobody reads is no reason to stop.
+            // A closed standard error is no reason to stop.
             let _ = write!(stderr(), "\r\x1b[K{}{percent}", step.text);
             let _ = stderr().flush();
         }
     }
 }
 
-impl Progress for Shown {
+impl Progress for PrintedProgress {
     fn started(&mut self, step: &str) {
         self.step = Some(Step {
             text: step.to_owned(),

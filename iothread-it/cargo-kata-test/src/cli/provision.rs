@@ -1,19 +1,19 @@
-//! Everything that a guest is booted from: QEMU, a kernel, our agent, and the image of both.
+//! Provides the artifacts that VMs are booted from: QEMU, a kernel, the guest agent and the boot image.
 
 use std::path::{Path, PathBuf};
 
-use crate::place::{Supply, VmPlace};
+use crate::place::{VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{Manifest, Progress, QemuChoice, Store};
 use guest_vm::guest;
 
 use super::cargo;
-use super::progress::Shown;
+use super::progress::PrintedProgress;
 
-/// The only target of the agent, and so of a host that can run it.
+/// The target of the guest agent.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Small, since it travels in the boot image and is unpacked by an emulated CPU.
+/// A profile for small size: an emulated CPU unpacks the agent with the boot image.
 const PROFILE: [&str; 6] = [
     "profile.agent.inherits=\"release\"",
     "profile.agent.opt-level=\"s\"",
@@ -23,18 +23,18 @@ const PROFILE: [&str; 6] = [
     "profile.agent.strip=true",
 ];
 
-/// Provides what is missing, and writes down in the manifest what a VM is started from.
+/// Provides the artifacts of a VM and writes their manifest to the target directory.
 ///
-/// Nothing that is there and whole is made again, so without changes this takes a fraction of a
+/// Artifacts that exist and are complete are reused: if nothing changed, this takes a fraction of a
 /// second and no network.
 ///
 /// # Errors
-/// If the agent cannot be built, or QEMU and a kernel cannot be had.
+/// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
 pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
-    let progress: &mut dyn Progress = &mut Shown::default();
+    let progress: &mut dyn Progress = &mut PrintedProgress::default();
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
-        "guests are booted on x86_64 Linux only, and this is {} {}",
+        "VMs need an x86_64 Linux host; this is {} {}",
         std::env::consts::ARCH,
         std::env::consts::OS,
     );
@@ -49,39 +49,41 @@ pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
     let vmlinux = file("vmlinux");
     match guest::kernel::uncompressed(&kernel.image, &vmlinux) {
         Ok(()) => guest.vmlinux = Some(vmlinux),
-        Err(why) => progress.noted(&format!("the kernel is booted packed: {why}")),
+        Err(why) => progress.noted(&format!(
+            "the kernel cannot be uncompressed, and boots more slowly: {why}"
+        )),
     }
     let manifest = Manifest { qemu, guest };
     manifest.write(&Manifest::path_in(&target))?;
     Ok(manifest)
 }
 
-/// Provides places with the kernels of these suites.
+/// Provides VM places with the kernels of these suites.
 ///
 /// # Errors
-/// If the agent cannot be built, or QEMU and the kernels cannot be had.
+/// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
 pub fn vm_places(suites: &[&str]) -> Result<Vec<VmPlace>> {
-    let progress: &mut dyn Progress = &mut Shown::default();
+    let progress: &mut dyn Progress = &mut PrintedProgress::default();
     let target = cargo::target_directory()?;
     let agent = build_agent(&target)?;
     let store = Store::in_target(&target);
     let lock = store.lock(progress)?;
     let qemu = guest_vm::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
     let place = |suite: &&str| {
-        let supply = Supply::of_suite(suite, &qemu, &agent, &lock, progress)?;
-        Ok(VmPlace::of_suite(suite, supply, &store))
+        let artifacts = VmArtifacts::provide(suite, &qemu, &agent, &lock, progress)?;
+        Ok(VmPlace::of_suite(suite, artifacts, &store))
     };
     suites.iter().map(place).collect()
 }
 
-/// Builds the agent as a static program, apart from everything else.
+/// Builds the guest agent as a static program, from the sources of its package.
 fn build_agent(target: &Path) -> Result<PathBuf> {
-    // A directory of its own, so that its flags do not make cargo build the workspace anew.
+    // A target directory of its own: its flags would make cargo rebuild the workspace.
     let directory = Store::in_target(target).base().join("agent");
     let manifest = Path::new(guest_agent::SOURCES).join("Cargo.toml");
     ensure!(
         manifest.is_file(),
-        "the sources of the guest agent are not in {} any more; install cargo-kata-test again",
+        "cannot find the sources of the guest agent in {}; reinstall cargo-kata-test",
         guest_agent::SOURCES
     );
     let mut command = cargo::cargo();
@@ -92,8 +94,8 @@ fn build_agent(target: &Path) -> Result<PathBuf> {
         .args(["--profile=agent", "--target", TARGET])
         .arg("--target-dir")
         .arg(&directory)
-        // Flags from outside would take the place of ours, or ask for a sanitizer, or for coverage.
+        // The caller's flags may enable a sanitizer or coverage, or replace these.
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    cargo::executable(&mut command).context("the guest agent cannot be built")
+    cargo::executable(&mut command).context("cannot build the guest agent")
 }

@@ -1,4 +1,4 @@
-//! `cargo kata-test report --merge DIR`: the records of several machines or shards as one run.
+//! `cargo kata-test report --merge DIR`: merges the records of several machines or shards.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,68 +7,64 @@ use anyhow::Result;
 use kata_test_runner::{RunStatus, Shards, run_status};
 
 use super::matrix;
-use super::nowhere::Expected;
-use super::test::{say_files, summarise};
+use super::nowhere::NowhereOptions;
+use super::test::{print_paths, print_summary};
 
-/// What to do.
+/// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {
-    /// The folder below which the shards' records lie, each as its machine has written it, in a folder
-    /// with the machine's name.
+    /// The folder with the records of each shard, in a subfolder with the machine's name.
     #[arg(long, value_name = "DIR")]
     merge: PathBuf,
 
-    /// Accepts tests that ran on several machines: each folder in DIR is a machine of its own, with its
-    /// shards below it, not a part of one run.
+    /// Accepts tests that ran on several machines: each subfolder of DIR is a machine with shards of
+    /// its own.
     #[arg(long)]
     repeats: bool,
 
     #[command(flatten)]
-    expected: Expected,
+    nowhere: NowhereOptions,
 }
 
-/// Runs the command. It fails if a test failed, was lost, or ran twice, or if one ran nowhere that is
-/// expected to run somewhere.
+/// Runs the command. The exit code is a failure if a test failed, was lost, ran twice, or ran nowhere
+/// against the options.
 ///
 /// # Errors
-/// If what is asked makes no sense, or a file cannot be read or written.
+/// If a file cannot be read or written.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let allowed = options.expected.read()?;
+    let allowed = options.nowhere.read()?;
     let shards = Shards::merge(&options.merge)?;
     shards.append_github_summary()?;
-    summarise(&shards.outcomes, |_| false);
+    print_summary(&shards.outcomes, |_| false);
     println!("{}", matrix::of_outcomes(&shards.outcomes));
     print!("{}", shards.ledger.findings());
     let count = shards.folders.len();
     let plural = if count == 1 { "" } else { "s" };
     println!("{count} shard{plural} in {}", options.merge.display());
-    say_files(&options.merge);
-    let mut complaints = complaints(options, &shards);
-    if !complaints.is_empty() {
+    print_paths(&options.merge);
+    let mut errors = shard_errors(options, &shards);
+    if !errors.is_empty() {
         println!(
-            "shards of unlike machines have to be cut by hash, `--partition hash:1/2`; if each machine \
-             was to run everything, there is --repeats"
+            "partition shards for different machines by hash: `--partition hash:1/2`; use --repeats if each \
+             machine runs all tests"
         );
     }
     let outcomes = &shards.outcomes;
-    let expected = &options.expected;
-    complaints.extend(expected.complaints(allowed.as_ref(), outcomes, false));
+    errors.extend(options.nowhere.errors(allowed.as_ref(), outcomes, false));
     let conclusion = run_status(outcomes);
     println!("{conclusion}");
-    for complaint in &complaints {
-        eprintln!("error: {complaint}");
+    for error in &errors {
+        eprintln!("error: {error}");
     }
-    Ok(
-        if conclusion == RunStatus::Passed && complaints.is_empty() {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
-        },
-    )
+    Ok(if conclusion == RunStatus::Passed && errors.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-/// What has gone wrong between the shards.
-fn complaints(options: &Options, shards: &Shards) -> Vec<String> {
+/// Returns an error message for each test that no shard or several shards ran.
+fn shard_errors(options: &Options, shards: &Shards) -> Vec<String> {
     let lost = shards.lost.iter();
     let lost = lost.map(|test| format!("lost: {test}: it could run, and ran in no shard"));
     let repeated = if options.repeats {

@@ -1,7 +1,7 @@
-//! `cargo kata-test test`: every test, in the first place that takes it.
+//! `cargo kata-test test`: runs every test in the first place where its requirement is met.
 //!
-//! First there is a plan. Cargo then runs the tests that can run here, with all that it does for
-//! them, and the others go where the plan has them.
+//! It makes a plan, then `cargo test` runs the tests that can run here, and the runner runs the others in
+//! the plan's places.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -16,45 +16,47 @@ use kata_test_runner::{
 
 use super::build::Build;
 use super::interrupt::{self, Interrupts};
-use super::nowhere::Expected;
-use super::{cargo, matrix, places, plan};
+use super::nowhere::NowhereOptions;
+use super::places::PlaceOptions;
+use super::{cargo, matrix, plan};
 
-/// What to run, where, and what is expected of it.
+/// Options of the command.
 #[derive(Clone, Default, clap::Args)]
 pub struct Options {
-    /// Where tests may run.
+    /// The places.
     #[command(flatten)]
-    pub places: places::Choice,
+    pub places: PlaceOptions,
 
-    /// What to build.
+    /// The test binaries.
     #[command(flatten)]
     pub build: Build,
 
     #[command(flatten)]
-    expected: Expected,
+    nowhere: NowhereOptions,
 
-    /// Runs the tests whose name contains one of these.
+    /// Selects the tests whose names contain one of these.
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
 }
 
-/// Runs the command, with further variables for the tests here.
+/// Runs the command. `env` are additional variables for the tests here. A failed test is an exit code,
+/// not an error.
 ///
 /// # Errors
-/// If the tests cannot be built, or their records cannot be read. That one failed is an exit code.
+/// If the tests cannot be built, or their records cannot be read.
 pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
-    no_test_is_lost()?;
-    let allowed = options.expected.read()?;
+    refuse_unrun_tests()?;
+    let allowed = options.nowhere.read()?;
     let workspace = Workspace::here()?;
     let mut run = Run::start(&workspace.target.join("kata-test"))?;
     let interrupts = Interrupts::watch()?;
     let binaries = plan::binaries(&workspace, &options.build, env)?;
     let mut env = env.to_vec();
     env.push(run.name_binaries(&binaries)?);
-    let mut elsewhere = if options.places.is_elsewhere() {
+    let mut elsewhere = if options.places.has_others() {
         match Elsewhere::plan(options, binaries, &workspace, interrupts.stop()) {
             // Nothing has run yet, so there is nothing to report.
-            Err(_) if interrupts.seen() => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
+            Err(_) if interrupts.received() => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
             planned => Some(planned?),
         }
     } else {
@@ -68,50 +70,48 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
                 .exclude_elsewhere(&elsewhere.candidates, &run)?,
         );
     }
-    if interrupts.seen() {
+    if interrupts.received() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
     let passed_here =
-        !options.places.is_here() || run_here(options, &env, &mut run, interrupts.stop())?;
+        !options.places.has_here() || run_here(options, &env, &mut run, interrupts.stop())?;
     if let Some(elsewhere) = &mut elsewhere {
         elsewhere.run(&run, &interrupts)?;
     }
 
     let outcomes = run.merge()?;
-    summarise(&outcomes, |passed| passed.place != "here");
+    print_summary(&outcomes, |passed| passed.place != "here");
     println!("{}", matrix::of_outcomes(&outcomes));
-    say_files(run.dir());
+    print_paths(run.dir());
     let conclusion = run_status(&outcomes);
-    // A filter leaves out tests that the list rightly has.
     let is_part = !options.filters.is_empty();
-    let expected = &options.expected;
-    let mut complaints = expected.complaints(allowed.as_ref(), &outcomes, is_part);
+    let mut errors = options.nowhere.errors(allowed.as_ref(), &outcomes, is_part);
     if passed_here || conclusion != RunStatus::Passed {
         println!("{conclusion}");
     } else {
-        complaints.push("a test without a record failed: see what cargo printed above".to_owned());
+        errors.push("cargo test failed: see its output above".to_owned());
     }
     let opt_ins = std::env::var("KATA_TEST_ALLOW").unwrap_or_default();
-    complaints.extend(
+    errors.extend(
         run.unknown_opt_ins(&opt_ins)?
             .iter()
             .map(ToString::to_string),
     );
-    for complaint in &complaints {
-        eprintln!("error: {complaint}");
+    for error in &errors {
+        eprintln!("error: {error}");
     }
-    // Tests without the attribute leave no records: whether a filter matched one is not known.
+    // Tests without the attribute write no records, so a filter may have matched some of those.
     let unknown = outcomes.is_empty() && !options.filters.is_empty();
-    let good = passed_here && complaints.is_empty() && (unknown || conclusion == RunStatus::Passed);
-    Ok(match (interrupts.seen(), good) {
+    let good = passed_here && errors.is_empty() && (unknown || conclusion == RunStatus::Passed);
+    Ok(match (interrupts.received(), good) {
         (true, _) => ExitCode::from(interrupt::EXIT_CODE),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::FAILURE,
     })
 }
 
-/// Has cargo run the tests here, those under other harnesses and those in documentation too. Returns
-/// whether all was well.
+/// Runs `cargo test`, which also runs other harnesses and documentation tests. Returns whether it
+/// succeeded.
 fn run_here(
     options: &Options,
     env: &[(&str, OsString)],
@@ -130,7 +130,7 @@ fn run_here(
     Ok(status.success())
 }
 
-/// What cannot be run here, and where it goes.
+/// The tests that run in other places.
 struct Elsewhere {
     binaries: Vec<Binary>,
     candidates: Vec<CandidatePlace>,
@@ -148,13 +148,13 @@ impl Elsewhere {
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
         let mut plan = kata_test_runner::plan(&binaries, &mut candidates, &records, stop, told)?;
-        plan::retain(&mut plan, &options.filters);
+        plan::filter(&mut plan, &options.filters);
         if !options.filters.is_empty() {
             // Whether a filter matches one of their tests is not known.
             plan.opaque.clear();
         }
-        if options.places.is_here() {
-            // What runs here first may want the memory.
+        if options.places.has_here() {
+            // Frees memory for the tests that run here first.
             candidates.iter_mut().for_each(CandidatePlace::rest);
         }
         Ok(Self {
@@ -167,7 +167,7 @@ impl Elsewhere {
     fn run(&mut self, run: &Run, interrupts: &Interrupts) -> Result<()> {
         let mut reporter = Reporter {
             progress: &mut |text: &str| eprintln!("{text}"),
-            // Output that nobody reads is no reason to stop.
+            // A closed standard output is no reason to stop.
             output: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
             stop: interrupts.stop(),
         };
@@ -177,14 +177,14 @@ impl Elsewhere {
     }
 }
 
-/// Where the outcomes are written, for machines and for a person.
-pub fn say_files(dir: &Path) {
+/// Prints the paths of the outcomes and the report.
+pub fn print_paths(dir: &Path) {
     println!("records: {}", dir.join("outcomes.jsonl").display());
     println!("report: {}", dir.join("report.html").display());
 }
 
-/// Fails if a source has a test that nothing runs.
-fn no_test_is_lost() -> Result<()> {
+/// Fails if a source file has a test that no harness runs.
+fn refuse_unrun_tests() -> Result<()> {
     let mut count = 0;
     for manifest in cargo::manifests()? {
         for test in unregistered_tests(&manifest)? {
@@ -192,13 +192,13 @@ fn no_test_is_lost() -> Result<()> {
             count += 1;
         }
     }
-    ensure!(count == 0, "{count} tests are run by nothing");
+    ensure!(count == 0, "no harness runs {count} tests");
     Ok(())
 }
 
-/// What did not run, and why: a skip must not drown in the output of many binaries. Of what passed,
-/// some is worth a line.
-pub(super) fn summarise(outcomes: &[Record], is_worth_a_line: fn(&Record) -> bool) {
+/// Prints the tests that did not run, with their reasons, after the output of all binaries, and those
+/// passed tests that `lists_passed` selects.
+pub(super) fn print_summary(outcomes: &[Record], lists_passed: fn(&Record) -> bool) {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
     println!(
         "\nannotated tests: {} passed, {} skipped, {} nowhere, {} in all",
@@ -209,7 +209,7 @@ pub(super) fn summarise(outcomes: &[Record], is_worth_a_line: fn(&Record) -> boo
     );
     for outcome in outcomes {
         match (outcome.outcome, outcome.place.as_str()) {
-            (Outcome::Passed, _) if outcome.reasons.is_empty() && !is_worth_a_line(outcome) => {}
+            (Outcome::Passed, _) if outcome.reasons.is_empty() && !lists_passed(outcome) => {}
             (Outcome::Nowhere, _) => println!("  {} {}: nowhere", outcome.binary, outcome.test),
             (kind, "here") => println!("  {} {}: {kind}", outcome.binary, outcome.test),
             (kind, place) => println!("  {} {}: {kind} in {place}", outcome.binary, outcome.test),
@@ -225,8 +225,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_workspace_loses_no_test() {
-        no_test_is_lost().unwrap();
+    fn every_test_of_this_workspace_has_a_harness() {
+        refuse_unrun_tests().unwrap();
         assert!(cargo::manifests().unwrap().len() > 4);
     }
 }

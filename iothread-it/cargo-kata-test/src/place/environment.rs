@@ -1,14 +1,14 @@
-//! The variables that a program gets in a guest.
+//! The environment variables of programs in a guest.
 
 use kata_test_runner::Binary;
 
-use super::parcel::Parcel;
+use super::bundle::TestBundle;
 
-/// Where records are written in the guest.
+/// The folder for records in the guest.
 pub(super) const RECORDS: &str = "/run/kata-test";
 
-/// What names things of the host, or is said anew.
-const LEFT_OUT: [&str; 20] = [
+/// Variables that refer to the host, or are set below.
+const HOST_VARIABLES: [&str; 20] = [
     "_",
     "DBUS_SESSION_BUS_ADDRESS",
     "DISPLAY",
@@ -30,9 +30,9 @@ const LEFT_OUT: [&str; 20] = [
     "LLVM_PROFILE_FILE",
     "HOSTNAME",
 ];
-const LEFT_OUT_PREFIXES: [&str; 5] = ["NEXTEST", "SSH_", "SYSTEMD_", "XDG_", "RUST_TEST_"];
-/// What a runner says to the harness here, and not to that in the guest.
-const LEFT_OUT_OF_OURS: [&str; 9] = [
+const HOST_PREFIXES: [&str; 5] = ["NEXTEST", "SSH_", "SYSTEMD_", "XDG_", "RUST_TEST_"];
+/// Variables of the runner for harnesses on this host.
+const RUNNER_VARIABLES: [&str; 9] = [
     "KATA_TEST_EXCLUDE_FILE",
     "KATA_TEST_EXPECT",
     "KATA_TEST_MAY_SKIP",
@@ -44,7 +44,7 @@ const LEFT_OUT_OF_OURS: [&str; 9] = [
     "KATA_TEST_TIME_SCALE",
 ];
 
-/// Words in the names of variables that hold secrets. Tests in a guest are not trusted with them.
+/// Words in the names of variables that hold secrets, which tests in a guest do not get.
 const SECRET_WORDS: [&str; 9] = [
     "AUTH",
     "CREDENTIAL",
@@ -57,22 +57,22 @@ const SECRET_WORDS: [&str; 9] = [
     "TOKEN",
 ];
 
-/// The variables of a program of a parcel. Those that are no text stay here.
-pub(super) fn of(binary: &Binary, parcel: &Parcel) -> Vec<(String, String)> {
+/// Returns the variables of a bundle's programs. Variables that are not UTF-8 are left out.
+pub(super) fn of(binary: &Binary, bundle: &TestBundle) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !is_left_out(name) && !is_secret(name))
+        .filter(|(name, _)| !names_the_host(name) && !is_secret(name))
         .collect();
     let own = binary.env.iter();
     let own = own.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    let own: Vec<_> = own.filter(|(name, _)| !is_left_out(name)).collect();
-    let folders: Vec<_> = parcel
+    let own: Vec<_> = own.filter(|(name, _)| !names_the_host(name)).collect();
+    let folders: Vec<_> = bundle
         .library_folders
         .iter()
         .filter_map(|folder| folder.to_str())
         .collect();
     let folders = folders.join(":");
-    let said = [
+    let fixed = [
         (
             "PATH",
             "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -82,14 +82,14 @@ pub(super) fn of(binary: &Binary, parcel: &Parcel) -> Vec<(String, String)> {
         ("LD_LIBRARY_PATH", &folders),
         ("KATA_TEST_RECORD_DIR", RECORDS),
     ];
-    for (name, value) in own.into_iter().chain(said) {
+    for (name, value) in own.into_iter().chain(fixed) {
         set(&mut all, name, value);
     }
     all
 }
 
-/// Says where the program is.
-pub(super) fn name_place(environment: &mut Vec<(String, String)>, place: &str) {
+/// Sets the variable that names the place.
+pub(super) fn set_place(environment: &mut Vec<(String, String)>, place: &str) {
     set(environment, "KATA_TEST_PLACE", place);
 }
 
@@ -99,12 +99,10 @@ pub(super) fn set(environment: &mut Vec<(String, String)>, name: &str, value: &s
     environment.push((name.to_owned(), value.to_owned()));
 }
 
-fn is_left_out(name: &str) -> bool {
-    LEFT_OUT.contains(&name)
-        || LEFT_OUT_OF_OURS.contains(&name)
-        || LEFT_OUT_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+fn names_the_host(name: &str) -> bool {
+    HOST_VARIABLES.contains(&name)
+        || RUNNER_VARIABLES.contains(&name)
+        || HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn is_secret(name: &str) -> bool {
@@ -121,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_known_by_a_word_of_their_name() {
+    fn secrets_are_recognized_by_a_word_in_their_names() {
         for name in [
             "GITHUB_TOKEN",
             "CARGO_REGISTRIES_MINE_TOKEN",

@@ -1,4 +1,4 @@
-//! A running VM, and what has been delivered to it.
+//! A running VM with a test binary.
 
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
@@ -10,8 +10,8 @@ use kata_test_runner::{Binary, StopToken};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::parcel::{Parcel, ParcelError};
-use super::{Supply, environment};
+use super::bundle::{BundleError, TestBundle};
+use super::{VmArtifacts, environment};
 use guest_vm::artifacts::FileState;
 use guest_vm::guest::AgentError;
 use guest_vm::guest::protocol::{Exit, Notice, Program, Serial};
@@ -22,67 +22,67 @@ use iothread_hotplug::{AttachError, DetachError, DiskSpec};
 use iothread_pool::{DeviceId, Placement};
 use qmp_client::wait::Deadline;
 
-/// How long the guest may take for what takes seconds at the most.
-const SPAN: Duration = Duration::from_secs(120);
+/// The time limit of requests to the agent that take seconds at most.
+const AGENT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The size of the disk that tests may use as they like.
-const SCRATCH_SIZE: u64 = 64 << 20;
+/// The size of the scratch disk.
+const SCRATCH_DISK_BYTES: u64 = 64 << 20;
 
-/// Why a guest cannot be used, or is gone.
+/// An error of a guest, or of the files that it needs.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
-    /// It does not start.
+    /// The VM cannot be started.
     #[error(transparent)]
     Vm(#[from] VmError),
-    /// A file on the host is out of reach.
-    #[error("{} cannot be used", path.display())]
+    /// A file on the host cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// What the binary needs cannot be packed.
+    /// The test bundle cannot be created.
     #[error(transparent)]
-    Parcel(#[from] ParcelError),
-    /// A disk does not come.
+    Bundle(#[from] BundleError),
+    /// A disk cannot be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// A disk does not go.
+    /// A disk cannot be detached.
     #[error(transparent)]
     Detach(#[from] DetachError),
-    /// The agent failed, or is gone.
+    /// A request to the guest agent failed.
     #[error(transparent)]
     Agent(#[from] AgentError),
 }
 
 impl GuestError {
-    /// Whether another guest may do better: it is not about what it was to be given.
+    /// Says whether another guest may succeed.
     pub(super) fn is_of_the_guest(&self) -> bool {
         match self {
             Self::Vm(_) | Self::Attach(_) | Self::Detach(_) | Self::Agent(_) => true,
-            Self::Io { .. } | Self::Parcel(_) => false,
+            Self::Io { .. } | Self::Bundle(_) => false,
         }
     }
 }
 
-/// A VM that has what the tests of one binary need.
+/// A VM with one test binary and all that it needs.
 #[derive(Debug)]
 pub(super) struct Guest {
     vm: Vm,
     scratch: ScratchDir,
-    /// The binary, as it was when it was delivered.
+    /// The binary, and the state of its file when it was packed.
     executable: (PathBuf, FileState),
-    /// Its folder.
+    /// The working directory of its programs.
     directory: PathBuf,
-    /// The variables of its programs.
+    /// The environment variables of its programs.
     environment: Vec<(String, String)>,
 }
 
 impl Guest {
-    /// Starts the VM and brings a binary with all that it needs.
+    /// Starts a VM, delivers a binary to it, and loads the modules that its tests require.
     pub(super) fn start(
-        supply: &Supply,
+        artifacts: &VmArtifacts,
         warm: &WarmStore,
         scratch: &Path,
         binary: &Binary,
@@ -90,7 +90,7 @@ impl Guest {
     ) -> Result<Self, GuestError> {
         let began = Instant::now();
         let scratch_folder = ScratchDir::new_in(scratch).map_err(at(scratch))?;
-        let vm = Vm::restore_or_boot(&supply.manifest, &supply.shape(), warm)?;
+        let vm = Vm::restore_or_boot(&artifacts.manifest, &artifacts.shape(), warm)?;
         let executable = &binary.executable;
         let state = FileState::of(executable).map_err(at(executable))?;
         let mut guest = Self {
@@ -100,9 +100,12 @@ impl Guest {
             directory: binary.folder.clone(),
             environment: Vec::new(),
         };
-        guest.vm.agent().set_up_rootfs(Deadline::after(SPAN))?;
-        let scratch_node = guest.plug_scratch_disk()?;
-        supply.note_start(began.elapsed());
+        guest
+            .vm
+            .agent()
+            .set_up_rootfs(Deadline::after(AGENT_TIMEOUT))?;
+        let scratch_node = guest.attach_scratch_disk()?;
+        artifacts.record_start(began.elapsed());
         guest.environment = guest.deliver(binary)?;
         if let Some(node) = scratch_node {
             environment::set(&mut guest.environment, "KATA_TEST_SCRATCH_DISK", &node);
@@ -111,30 +114,35 @@ impl Guest {
         Ok(guest)
     }
 
-    /// Whether it has this binary, as it is now, and answers.
+    /// Says whether the guest has this version of the binary and its agent responds.
     pub(super) fn can_run(&self, binary: &Binary) -> bool {
         let (executable, state) = &self.executable;
         *executable == binary.executable
             && FileState::of(executable).is_ok_and(|now| now == *state)
-            && self.vm.agent().disks(Deadline::after(SPAN)).is_ok()
+            && self
+                .vm
+                .agent()
+                .disks(Deadline::after(AGENT_TIMEOUT))
+                .is_ok()
     }
 
-    /// The end of what QEMU and the guest's console have said.
+    /// Returns the end of QEMU's standard error and of the guest's console.
     pub(super) fn exit_report(&self) -> String {
         self.vm.exit_report().to_string()
     }
 
-    /// Brings a binary with all that it needs. Returns the variables of its programs.
+    /// Packs a binary and unpacks it in the guest. Returns the environment variables of its programs.
     fn deliver(&mut self, binary: &Binary) -> Result<Vec<(String, String)>, GuestError> {
-        let parcel = Parcel::pack(binary)?;
-        let file = self.scratch.path().join("parcel");
-        fs::write(&file, &parcel.bytes).map_err(at(&file))?;
+        let bundle = TestBundle::pack(binary)?;
+        let file = self.scratch.path().join("bundle");
+        fs::write(&file, &bundle.bytes).map_err(at(&file))?;
         self.unpack(&file)?;
         let _ = fs::remove_file(&file);
-        Ok(environment::of(binary, &parcel))
+        Ok(environment::of(binary, &bundle))
     }
 
-    /// Loads the modules that tests ask for. One that this kernel does not have is their business.
+    /// Loads the modules that tests require. A missing module is no error: the tests' constraints
+    /// report it.
     fn load_modules(&self, questions: &[String]) -> Result<(), GuestError> {
         let names = questions
             .iter()
@@ -147,21 +155,21 @@ impl Guest {
             path: "/sbin/modprobe".to_owned(),
             arguments: std::iter::once("-qa".to_owned()).chain(names).collect(),
             directory: "/".to_owned(),
-            timeout_ms: millis(SPAN),
+            timeout_ms: millis(AGENT_TIMEOUT),
             ..Program::default()
         };
         self.run(&program, &mut |_| ControlFlow::Continue(()))?;
         Ok(())
     }
 
-    /// The binary as a program with arguments.
-    pub(super) fn program(&self, arguments: &[String], span: Duration) -> Program {
+    /// Returns the binary as a program with arguments and a time limit.
+    pub(super) fn program(&self, arguments: &[String], timeout: Duration) -> Program {
         Program {
             path: self.executable.0.to_string_lossy().into_owned(),
             arguments: arguments.to_vec(),
             environment: self.environment.clone(),
             directory: self.directory.to_string_lossy().into_owned(),
-            timeout_ms: millis(span),
+            timeout_ms: millis(timeout),
             ..Program::default()
         }
     }
@@ -175,7 +183,7 @@ impl Guest {
         Ok(self.vm.agent().run(program, on_notice)?)
     }
 
-    /// Runs a program, and ends the guest if it is to stop before that.
+    /// Runs a program, and kills the VM if the run is stopped meanwhile.
     pub(super) fn run_until(
         &self,
         stop: StopToken<'_>,
@@ -196,34 +204,37 @@ impl Guest {
                 }
             });
             let ended = self.run(program, on_notice);
-            // The thread waits for this too.
+            // Ends the thread.
             drop(end);
             ended
         })
     }
 
-    /// Plugs a disk with an archive in, has it unpacked, and takes the disk out.
+    /// Attaches an archive as a disk, has the agent unpack it, and detaches the disk.
     fn unpack(&mut self, archive: &Path) -> Result<(), GuestError> {
         let disk = DiskSpec {
             read_only: true,
-            ..DiskSpec::new(id("delivery"), archive)
+            ..DiskSpec::new(id("bundle"), archive)
         };
         self.vm.attach(&disk, &Placement::First)?;
         let serial = Serial(disk.id.as_str().to_owned());
-        let unpacked = self.vm.agent().unpack(&serial, Deadline::after(SPAN));
+        let unpacked = self
+            .vm
+            .agent()
+            .unpack(&serial, Deadline::after(AGENT_TIMEOUT));
         self.vm.detach(&disk.id)?;
         unpacked?;
         Ok(())
     }
 
-    /// Plugs in a disk that tests may use as they like. Returns its node.
-    fn plug_scratch_disk(&mut self) -> Result<Option<String>, GuestError> {
+    /// Attaches an empty disk for tests. Returns its device node.
+    fn attach_scratch_disk(&mut self) -> Result<Option<String>, GuestError> {
         let path = self.scratch.path().join("disk");
         let file = fs::File::create(&path).map_err(at(&path))?;
-        file.set_len(SCRATCH_SIZE).map_err(at(&path))?;
+        file.set_len(SCRATCH_DISK_BYTES).map_err(at(&path))?;
         let disk = DiskSpec::new(id("scratch"), path);
         self.vm.attach(&disk, &Placement::First)?;
-        let disks = self.vm.agent().disks(Deadline::after(SPAN))?;
+        let disks = self.vm.agent().disks(Deadline::after(AGENT_TIMEOUT))?;
         let found = disks
             .iter()
             .find(|found| found.serial.0 == disk.id.as_str());
@@ -232,7 +243,7 @@ impl Guest {
 }
 
 fn id(word: &str) -> DeviceId {
-    DeviceId::new(word).expect("a short word is an id")
+    DeviceId::new(word).expect("a valid id")
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> GuestError {
@@ -242,6 +253,6 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> GuestError {
     }
 }
 
-fn millis(span: Duration) -> u64 {
-    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

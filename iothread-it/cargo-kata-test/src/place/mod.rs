@@ -1,44 +1,46 @@
-//! A VM as a place of kata-test's runner: tests that this host cannot run are run in a guest whose
-//! kernel is that of a Debian suite, as root, without a network.
+//! A VM as a place of kata-test's runner: the tests run as root, without a network, under the kernel
+//! of a Debian suite.
 //!
-//! 1. [`Supply`] is what such a VM is made of, by suite: the kernel, and a boot image with all of its
+//! 1. [`VmArtifacts`] are what a suite's VM is booted from: a kernel, and a boot image with all of its
 //!    modules.
-//! 2. `parcel` packs what a test binary needs: itself with its libraries (`closure`), the programs of
-//!    its package, and the files of its package's folder. The archive is a raw disk.
-//! 3. `guest` restores the VM (or boots it, the first time), plugs the disk to an IOThread of it, and
-//!    has the agent unpack it. Files
-//!    have the paths that they have on the host, and are copies: what a test writes to them is lost.
-//! 4. `run` runs the very same harness there, with `--exact`. Its output and its records come back
-//!    while it runs, so that a guest that dies or hangs takes one test with it: the one it was at.
+//! 2. `bundle` packs what a test binary needs: the binary with its shared `libraries`, the programs of
+//!    its package, and the files in its package's folder. The archive is attached as a raw disk.
+//! 3. `guest` restores a clone of the template (or boots the VM, if there is no template yet), attaches
+//!    the disk, and has the guest agent unpack it. Files have the same paths as on the host, and are
+//!    copies: what a test writes to them is lost.
+//! 4. `run` runs the test binary there, with `--exact`. Output and records are sent to the host
+//!    immediately, so that a guest that crashes or hangs fails only the test that was running.
 //!
 //! # Isolation
 //!
-//! A test that is root in a guest can take over the guest with its agent. It can leave a process, a
-//! core handler or a forged program behind, and end what runs in any way that it likes.
-//! So a VM serves one binary only: it lists the binary's tests, runs one batch of them, and is thrown
-//! away. A batch is all tests of a binary but those that ask for an `own_machine`, each of which is one
-//! of its own. Whatever such a test does, it can forge the outcomes of its own batch and no others:
-//! `records` drops every record of a test that was not in the batch, and no error of a guest counts for
-//! more than the batch that ran there.
+//! A test that is root in a guest can take over the whole guest: it can forge records and messages of
+//! the guest agent, replace programs, and leave a process or a core handler behind. So a VM serves one
+//! binary only: it lists the binary's tests, runs one batch of them, and is dropped. A batch is all
+//! tests of a binary that may share a machine, or one that requires an `own_machine`. A hostile test
+//! can forge the outcomes of its own batch, and no others:
+//! `records` drops every record of a test that is not in the batch, and an error of the guest is
+//! attributed to the batch that ran there.
 //!
-//! A VM that dies before any test runs is started a second time.
+//! A VM that fails before a test runs is started a second time.
 //!
-//! | a test finds | what |
+//! # What a test finds
+//!
+//! | what | how it is provided |
 //! |---|---|
-//! | `/` | a file system in memory, which can be pivoted; mounts are private to each binary's run |
+//! | `/` | a tmpfs, which supports `pivot_root`; each run of a binary has a mount namespace of its own |
 //! | `/sys/fs/cgroup` | cgroup v2 |
-//! | `/lib/modules` | all modules of the kernel, and `/sbin/modprobe`, which the kernel uses too |
-//! | its working directory | a copy of its package's folder, without build outputs and hidden folders |
-//! | its variables | those of the caller, but for what names things of the host (`PATH`, `HOME`, `TMPDIR`, …) and what sounds like a secret (`GITHUB_TOKEN`, `API_KEY`, …) |
-//! | `KATA_TEST_SCRATCH_DISK` | the node of an empty disk of 64 MiB |
+//! | `/lib/modules` | all modules of the kernel; `/sbin/modprobe` loads them, also for the kernel |
+//! | working directory | a copy of the package's folder, without build outputs and hidden folders |
+//! | environment variables | the caller's, except those that refer to the host (`PATH`, `HOME`, `TMPDIR`, …) and those whose names suggest a secret (`GITHUB_TOKEN`, `API_KEY`, …) |
+//! | `KATA_TEST_SCRATCH_DISK` | the device node of an empty disk of 64 MiB |
 
-mod closure;
+mod artifacts;
+mod bundle;
 mod environment;
 mod guest;
-mod parcel;
+mod libraries;
 mod records;
 mod run;
-mod supply;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -53,57 +55,57 @@ use guest_vm::guest::protocol::{Exit, Notice, Program, Stream};
 use guest_vm::scratch::remove_orphans;
 use guest_vm::warm::WarmStore;
 
-pub use closure::ClosureError;
+pub use artifacts::{SUITES, VmArtifacts, VmArtifactsError};
+pub use bundle::BundleError;
 pub use guest::GuestError;
-pub use parcel::ParcelError;
-pub use supply::{SUITES, Supply, SupplyError};
+pub use libraries::LibraryError;
 
-/// How long a binary may take to list its tests, on a CPU that may be emulated.
-const LIST_SPAN: Duration = Duration::from_secs(300);
+/// The time limit for a binary to list its tests, on a CPU that may be emulated.
+const LIST_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How much a binary may print for its list, in bytes. A test takes some 300.
-const LIST_LIMIT: usize = 4 << 20;
+/// The maximum size of a binary's list, in bytes. A test takes about 300.
+const MAX_LIST_BYTES: usize = 4 << 20;
 
-/// A VM in which tests are run: one after the other, restored from the same template, each for one
-/// binary.
+/// A place that runs each batch of tests in a VM of its own. All VMs are restored from the same
+/// template.
 #[derive(Debug)]
 pub struct VmPlace {
     name: String,
-    supply: Supply,
+    artifacts: VmArtifacts,
     warm: WarmStore,
-    /// Where disks are made.
+    /// The folder for disk images.
     scratch: PathBuf,
     /// The guest of the binary that was last listed. No test has run in it.
     listed: Option<Guest>,
-    /// How fast each binary runs here.
+    /// The measured speed of each binary in this place, in steps per millisecond.
     speeds: HashMap<PathBuf, f64>,
-    /// How many programs have run here, so that records have names of their own.
-    runs: usize,
+    /// The number of batches so far, for unique names of record files.
+    batches: usize,
 }
 
 impl VmPlace {
-    /// Makes a place called `name` of these supplies, with its disks below `scratch`. Its VMs are
-    /// restored from what `warm` has, or gets by the first of them.
-    pub fn new(name: &str, supply: Supply, warm: WarmStore, scratch: PathBuf) -> Self {
+    /// Creates a place named `name` whose VMs are booted from `artifacts`. Disk images are created below
+    /// `scratch`; `warm` holds the template, which the first VM creates if it is missing.
+    pub fn new(name: &str, artifacts: VmArtifacts, warm: WarmStore, scratch: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
-            supply,
+            artifacts,
             warm,
             scratch,
             listed: None,
             speeds: HashMap::new(),
-            runs: 0,
+            batches: 0,
         }
     }
 
-    /// Makes the place `vm:SUITE`, with its files in a store.
-    pub fn of_suite(suite: &str, supply: Supply, store: &Store) -> Self {
+    /// Creates the place `vm:SUITE`, with its files in `store`.
+    pub fn of_suite(suite: &str, artifacts: VmArtifacts, store: &Store) -> Self {
         let scratch = store.base().join("place-scratch");
-        // What a killed run left goes now, whether or not this one starts a guest. It can also go later.
+        // Removes what a killed run left behind. A failure is harmless: the next run tries again.
         let _ = remove_orphans(&scratch);
         Self::new(
             &format!("vm:{suite}"),
-            supply,
+            artifacts,
             WarmStore::of(store),
             scratch,
         )
@@ -111,26 +113,33 @@ impl VmPlace {
 
     /// Returns a guest with what the binary needs in it, in which no test has run.
     fn guest_for(&mut self, binary: &Binary, questions: &[String]) -> Result<Guest, GuestError> {
-        // An old one has to go first: two need twice the memory.
+        // Drops another guest before one is started: two need twice the memory.
         match self.listed.take().filter(|guest| guest.can_run(binary)) {
             Some(guest) => Ok(guest),
-            None => Guest::start(&self.supply, &self.warm, &self.scratch, binary, questions),
+            None => Guest::start(
+                &self.artifacts,
+                &self.warm,
+                &self.scratch,
+                binary,
+                questions,
+            ),
         }
     }
 
-    /// What a binary prints for [`LIST_ARGUMENTS`], and how it ends.
-    fn ask(
+    /// Runs a binary with [`LIST_ARGUMENTS`] and returns its exit status, standard output and standard
+    /// error.
+    fn run_list(
         &mut self,
         binary: &Binary,
         questions: &[String],
         stop: StopToken<'_>,
     ) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
         let guest = self.guest_for(binary, questions)?;
-        let mut program = guest.program(&LIST_ARGUMENTS.map(str::to_owned), LIST_SPAN);
-        environment::name_place(&mut program.environment, &self.name);
-        let said = collect(&guest, &program, stop)?;
+        let mut program = guest.program(&LIST_ARGUMENTS.map(str::to_owned), LIST_TIMEOUT);
+        environment::set_place(&mut program.environment, &self.name);
+        let ended = run_captured(&guest, &program, stop)?;
         self.listed = Some(guest);
-        Ok(said)
+        Ok(ended)
     }
 }
 
@@ -140,16 +149,16 @@ impl Place for VmPlace {
     }
 
     fn about(&self) -> String {
-        let kernel = &self.supply.manifest.guest.kernel_release;
+        let kernel = &self.artifacts.manifest.guest.kernel_release;
         format!("a VM with kernel {kernel}, as root")
     }
 
     fn cost(&self) -> Duration {
-        self.supply.start_estimate()
+        self.artifacts.start_estimate()
     }
 
     fn key(&self) -> Option<String> {
-        Some(self.supply.key())
+        Some(self.artifacts.key())
     }
 
     fn list(
@@ -158,12 +167,15 @@ impl Place for VmPlace {
         questions: &[String],
         stop: StopToken<'_>,
     ) -> Result<String, PlaceError> {
-        let (exit, [stdout, stderr]) = with_second_try(stop, || self.ask(binary, questions, stop))?;
+        let (exit, [stdout, stderr]) =
+            with_second_try(stop, || self.run_list(binary, questions, stop))?;
         if exit != Exit::Code(0) {
-            let said = String::from_utf8_lossy(&stderr).trim().to_owned();
+            let stderr = String::from_utf8_lossy(&stderr).trim().to_owned();
             return Err(format!(
-                "{} does not list its tests there ({exit:?}): {said}",
-                binary.id
+                "{} cannot list its tests in {}: {}: {stderr}",
+                binary.id,
+                self.name,
+                run::exit_text(exit)
             )
             .into());
         }
@@ -184,8 +196,8 @@ impl Place for VmPlace {
     }
 }
 
-/// Does something with a guest before tests run in it. One that dies then, as when its QEMU is killed,
-/// dies by no test: there is a second try.
+/// Calls `attempt`, which uses a guest before tests run in it, and once more if the guest failed: no
+/// test is the cause then.
 fn with_second_try<T>(
     stop: StopToken<'_>,
     mut attempt: impl FnMut() -> Result<T, GuestError>,
@@ -196,22 +208,24 @@ fn with_second_try<T>(
     }
 }
 
-/// Runs a program and keeps what it says: standard output, and standard error.
-fn collect(
+/// Runs a program and returns its exit status, standard output and standard error.
+fn run_captured(
     guest: &Guest,
     program: &Program,
     stop: StopToken<'_>,
 ) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
-    let mut said = [Vec::new(), Vec::new()];
+    let mut output = [Vec::new(), Vec::new()];
     let exit = guest.run_until(stop, program, &mut |notice| {
         if let Notice::Output { stream, bytes } = notice {
             let index = usize::from(stream == Stream::Stderr);
-            said[index].extend(bytes.0);
+            output[index].extend(bytes.0);
         }
-        match said.iter().map(Vec::len).sum::<usize>() > LIST_LIMIT {
-            true => ControlFlow::Break(format!("its list has more than {LIST_LIMIT} bytes")),
+        match output.iter().map(Vec::len).sum::<usize>() > MAX_LIST_BYTES {
+            true => ControlFlow::Break(format!(
+                "the list of tests is longer than {MAX_LIST_BYTES} bytes"
+            )),
             false => ControlFlow::Continue(()),
         }
     })?;
-    Ok((exit, said))
+    Ok((exit, output))
 }

@@ -1,5 +1,8 @@
-//! Records that come from a guest. The guest is not trusted: only records of the tests that it was
-//! given are kept, in a file that is named here, and their number and length are bounded.
+//! Records from a guest. The guest is not trusted: only records of the batch's tests are kept, in a
+//! file whose name is chosen here, and their number and length are bounded.
+//!
+//! Within the batch nothing is proven: a test that is root in the guest can write a record of any test
+//! of its batch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -8,130 +11,132 @@ use std::ops::ControlFlow;
 
 use kata_test_runner::{Outcome, Phase, Record};
 
-/// The longest record, in bytes. Most have some 300.
-const LONGEST: usize = 64 << 10;
+/// The maximum length of a record, in bytes. Most take about 300.
+const MAX_RECORD: usize = 64 << 10;
 
-/// The longest name of a file that Linux takes, in bytes.
-const LONGEST_NAME: usize = 255;
+/// The maximum length of a file name on Linux, in bytes.
+const MAX_FILE_NAME: usize = 255;
 
-/// How many files may have a record without its end at one time. A harness writes one file; tests
-/// that run test binaries of their own have others.
-const UNENDED: usize = 16;
+/// The maximum number of files with an incomplete record at one time. A harness writes one file; a
+/// test that runs test binaries has more.
+const MAX_PARTIAL_FILES: usize = 16;
 
-/// Bytes of records that each test may have on average, and that all have on top.
-const FOR_EACH: usize = 4 << 10;
-const FOR_ALL: usize = 1 << 20;
+/// The maximum size of all records, in bytes: per test, and in addition.
+const BYTES_PER_TEST: usize = 4 << 10;
+const BASE_BYTES: usize = 1 << 20;
 
-/// The longest time that a test can have taken, in milliseconds: some thirty years.
-const LONGEST_DURATION: f64 = 1e12;
+/// The maximum duration of a test, in milliseconds: about thirty years.
+const MAX_DURATION_MS: f64 = 1e12;
 
-/// What the records of one run of a test binary must name.
+/// The fields that a record of a batch must have.
 #[derive(Debug)]
-pub(super) struct Expected {
+pub(super) struct RecordFilter {
     pub(super) run: String,
     pub(super) place: String,
     pub(super) binary: String,
     pub(super) tests: BTreeSet<String>,
 }
 
-/// The records of one run of a test binary.
+/// The records of a batch.
 #[derive(Debug)]
 pub(super) struct Records {
-    expected: Expected,
-    /// Where they are kept.
+    filter: RecordFilter,
+    /// The file that they are written to.
     file: File,
-    /// The tests that began and have not ended.
-    began: BTreeSet<String>,
-    /// The tests that have ended, in whatever way.
+    /// The tests that have started and not ended.
+    started: BTreeSet<String>,
+    /// The tests that have ended.
     ended: BTreeSet<String>,
-    /// The records whose end has not come yet, by the guest's file.
-    unended: BTreeMap<String, Vec<u8>>,
-    /// The bytes that are kept.
+    /// Incomplete records, by the name of the guest's file.
+    partial: BTreeMap<String, Vec<u8>>,
+    /// The size of the kept records, in bytes.
     kept: usize,
-    /// Why a record could not be kept.
-    unwritten: Option<io::Error>,
+    /// The first error of writing a record.
+    write_error: Option<io::Error>,
 }
 
 impl Records {
-    pub(super) fn new(expected: Expected, file: File) -> Self {
+    pub(super) fn new(filter: RecordFilter, file: File) -> Self {
         Self {
-            expected,
+            filter,
             file,
-            began: BTreeSet::new(),
+            started: BTreeSet::new(),
             ended: BTreeSet::new(),
-            unended: BTreeMap::new(),
+            partial: BTreeMap::new(),
             kept: 0,
-            unwritten: None,
+            write_error: None,
         }
     }
 
-    pub(super) fn has_begun(&self, test: &str) -> bool {
-        self.began.contains(test)
+    pub(super) fn has_started(&self, test: &str) -> bool {
+        self.started.contains(test)
     }
 
     pub(super) fn has_ended(&self, test: &str) -> bool {
         self.ended.contains(test)
     }
 
-    /// Returns the error of a record that could not be kept.
-    pub(super) fn unwritten(&mut self) -> Option<io::Error> {
-        self.unwritten.take()
+    /// Returns the first error of writing a record.
+    pub(super) fn write_error(&mut self) -> Option<io::Error> {
+        self.write_error.take()
     }
 
-    /// Takes what was appended to a file in the guest's folder of records. Breaks with the reason if
-    /// no harness writes so.
+    /// Adds bytes that were appended to a file in the guest's folder of records. Breaks with a reason if
+    /// no harness writes such bytes.
     pub(super) fn append(&mut self, file: &str, bytes: &[u8]) -> ControlFlow<String> {
-        if file.is_empty() || file.len() > LONGEST_NAME || file.contains(['/', '\0']) {
+        if file.is_empty() || file.len() > MAX_FILE_NAME || file.contains(['/', '\0']) {
             let start: String = file.chars().take(40).collect();
-            return ControlFlow::Break(format!("{start:?} is not a name of a file"));
+            return ControlFlow::Break(format!("{start:?} is not a file name"));
         }
         if !file.ends_with(".jsonl") {
             return ControlFlow::Continue(());
         }
-        let mut line = self.unended.remove(file).unwrap_or_default();
+        let mut line = self.partial.remove(file).unwrap_or_default();
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            if line.len() + piece.len() > LONGEST {
-                return ControlFlow::Break(format!("a record is longer than {LONGEST} bytes"));
+            if line.len() + piece.len() > MAX_RECORD {
+                return ControlFlow::Break(format!("a record is longer than {MAX_RECORD} bytes"));
             }
             line.extend_from_slice(piece);
             if line.ends_with(b"\n") {
-                self.take(&line)?;
+                self.add(&line)?;
                 line.clear();
             }
         }
         if !line.is_empty() {
-            self.unended.insert(file.to_owned(), line);
+            self.partial.insert(file.to_owned(), line);
         }
-        if self.unended.len() > UNENDED {
-            return ControlFlow::Break(format!("more than {UNENDED} files have half a record"));
+        if self.partial.len() > MAX_PARTIAL_FILES {
+            return ControlFlow::Break(format!(
+                "more than {MAX_PARTIAL_FILES} files have an incomplete record"
+            ));
         }
         ControlFlow::Continue(())
     }
 
-    /// Keeps a line if it is a record of a test that was given to the guest.
-    fn take(&mut self, line: &[u8]) -> ControlFlow<String> {
-        let Some(record) = self.expected.read(line) else {
+    /// Keeps a line if it is a record of a test of the batch.
+    fn add(&mut self, line: &[u8]) -> ControlFlow<String> {
+        let Some(record) = self.filter.read(line) else {
             return ControlFlow::Continue(());
         };
         self.kept += line.len();
-        let limit = FOR_ALL + FOR_EACH * self.expected.tests.len();
+        let limit = BASE_BYTES + BYTES_PER_TEST * self.filter.tests.len();
         if self.kept > limit {
-            return ControlFlow::Break(format!("records have more than {limit} bytes"));
+            return ControlFlow::Break(format!("records take more than {limit} bytes"));
         }
         if let Err(error) = self.file.write_all(line) {
-            self.unwritten.get_or_insert(error);
+            self.write_error.get_or_insert(error);
         }
         if record.outcome == Outcome::Lost {
-            self.began.insert(record.test);
+            self.started.insert(record.test);
         } else {
-            self.began.remove(&record.test);
+            self.started.remove(&record.test);
             self.ended.insert(record.test);
         }
         ControlFlow::Continue(())
     }
 }
 
-impl Expected {
+impl RecordFilter {
     fn read(&self, line: &[u8]) -> Option<Record> {
         let record: Record = serde_json::from_slice(line).ok()?;
         let is_ours = record.phase == Phase::Run
@@ -139,7 +144,7 @@ impl Expected {
             && record.place == self.place
             && record.binary == self.binary
             && self.tests.contains(&record.test)
-            && (0.0..=LONGEST_DURATION).contains(&record.duration_ms);
+            && (0.0..=MAX_DURATION_MS).contains(&record.duration_ms);
         is_ours.then_some(record)
     }
 }
@@ -155,14 +160,14 @@ mod tests {
 
     fn new_stage() -> Stage {
         let folder = tempfile::tempdir().unwrap();
-        let expected = Expected {
+        let filter = RecordFilter {
             run: "run".into(),
             place: "vm:sid".into(),
             binary: "pkg::it".into(),
             tests: ["a", "b"].map(str::to_owned).into(),
         };
         let file = File::create(folder.path().join("kept.jsonl")).unwrap();
-        let records = Records::new(expected, file);
+        let records = Records::new(filter, file);
         Stage { records, folder }
     }
 
@@ -182,26 +187,29 @@ mod tests {
         ) + "\n"
     }
 
-    const GO_ON: ControlFlow<String> = ControlFlow::Continue(());
+    const CONTINUE: ControlFlow<String> = ControlFlow::Continue(());
 
     #[test]
-    fn records_of_the_tests_that_were_sent_are_kept_as_they_come() {
+    fn records_of_the_batch_are_kept_in_order() {
         let mut stage = new_stage();
         let (began, ended) = (record("a", "lost"), record("a", "passed"));
         let (half, rest) = ended.split_at(40);
-        assert_eq!(stage.append("it-7.jsonl", &(began.clone() + half)), GO_ON);
-        assert!(stage.records.has_begun("a") && !stage.records.has_ended("a"));
+        assert_eq!(
+            stage.append("it-7.jsonl", &(began.clone() + half)),
+            CONTINUE
+        );
+        assert!(stage.records.has_started("a") && !stage.records.has_ended("a"));
         assert_eq!(stage.kept(), began);
         // Another file's records do not mix with it.
         let other = record("b", "skipped");
-        assert_eq!(stage.append("it-8.jsonl", &other), GO_ON);
-        assert_eq!(stage.append("it-7.jsonl", rest), GO_ON);
-        assert!(!stage.records.has_begun("a") && stage.records.has_ended("a"));
+        assert_eq!(stage.append("it-8.jsonl", &other), CONTINUE);
+        assert_eq!(stage.append("it-7.jsonl", rest), CONTINUE);
+        assert!(!stage.records.has_started("a") && stage.records.has_ended("a"));
         assert_eq!(stage.kept(), began + &other + &ended);
     }
 
     #[test]
-    fn a_record_of_something_else_does_not_count() {
+    fn a_record_that_is_not_of_the_batch_is_dropped() {
         let good = record("a", "passed");
         let forged = [
             record("c", "passed"),
@@ -215,7 +223,7 @@ mod tests {
         ];
         for line in forged {
             let mut stage = new_stage();
-            assert_eq!(stage.append("it-7.jsonl", &line), GO_ON);
+            assert_eq!(stage.append("it-7.jsonl", &line), CONTINUE);
             assert_eq!(stage.kept(), "", "{line}");
             let ended = ["a", "c"].map(|test| stage.records.has_ended(test));
             assert_eq!(ended, [false, false], "{line}");
@@ -223,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_harness_writes_is_refused() {
+    fn bad_file_names_and_long_records_are_refused() {
         let long = "x".repeat(300) + ".jsonl";
         for name in ["../../it-7.jsonl", "/it.jsonl", "", long.as_str()] {
             let mut stage = new_stage();
@@ -237,27 +245,27 @@ mod tests {
             assert_eq!(stage.kept(), "", "{name}");
         }
         let mut stage = new_stage();
-        let endless = "x".repeat(LONGEST / 2 + 1);
-        assert_eq!(stage.append("it-7.jsonl", &endless), GO_ON);
+        let endless = "x".repeat(MAX_RECORD / 2 + 1);
+        assert_eq!(stage.append("it-7.jsonl", &endless), CONTINUE);
         assert!(stage.append("it-7.jsonl", &endless).is_break());
     }
 
     #[test]
-    fn neither_files_nor_records_are_without_number() {
+    fn partial_files_and_records_are_bounded() {
         let mut stage = new_stage();
         let mut files = (0..).map(|n| format!("{n}.jsonl"));
         let half = |stage: &mut Stage, file: String| stage.append(&file, "x");
         assert!(
             files
                 .by_ref()
-                .take(UNENDED)
+                .take(MAX_PARTIAL_FILES)
                 .all(|file| half(&mut stage, file).is_continue())
         );
         assert!(half(&mut stage, files.next().unwrap()).is_break());
 
         let mut stage = new_stage();
         let line = record("a", "passed");
-        let most = (FOR_ALL + 2 * FOR_EACH) / line.len();
+        let most = (BASE_BYTES + 2 * BYTES_PER_TEST) / line.len();
         let refused = (0..=most).find(|_| stage.append("it-7.jsonl", &line).is_break());
         assert_eq!(refused, Some(most));
     }

@@ -1,4 +1,4 @@
-//! The commands, as a person types them in a package of their own.
+//! The commands, in a package outside of this workspace.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,8 +11,8 @@ use guest_vm::artifacts::Store;
 use kata_test::kata_test;
 use kata_test_runner::Record;
 
-/// A target directory for other packages, which lasts. What was provisioned for this workspace is
-/// there too.
+/// Returns a target directory for other packages, which is kept. It contains the artifacts of this
+/// workspace.
 pub(crate) fn target() -> Result<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("places-packages");
     fs::create_dir_all(&target)?;
@@ -25,7 +25,7 @@ pub(crate) fn target() -> Result<PathBuf> {
     Ok(target)
 }
 
-/// A program in a package of its own, as if no test called it.
+/// Returns a command in another package, without the variables of cargo and of the runner.
 pub(crate) fn in_package(program: impl AsRef<OsStr>, package: &Path) -> Result<Command> {
     const OURS: [&str; 5] = [
         "CARGO_PKG_",
@@ -48,25 +48,25 @@ pub(crate) fn in_package(program: impl AsRef<OsStr>, package: &Path) -> Result<C
     Ok(command)
 }
 
-/// Cargo in the example.
+/// Returns cargo in the example package.
 fn cargo() -> Result<Command> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     in_package(cargo, &example())
 }
 
-/// The package of `examples/places`.
+/// Returns the folder of the package `examples/places`.
 pub(crate) fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/places")
 }
 
-/// Builds the example's `xtask`, and returns where it is.
+/// Builds the example's `xtask` and returns its path.
 pub(crate) fn xtask() -> Result<PathBuf> {
     let built = cargo()?.args(["build", "--package", "xtask"]).status();
     ensure!(built.context("cargo cannot be run")?.success(), "no xtask");
     Ok(target()?.join("debug/xtask"))
 }
 
-/// What became of the tests of the last run there.
+/// Reads the outcomes of the last run in [`target`].
 pub(crate) fn outcomes() -> Result<Vec<Record>> {
     let path = target()?.join("kata-test/latest/outcomes.jsonl");
     let text = fs::read_to_string(&path).with_context(|| format!("no {}", path.display()))?;
@@ -74,9 +74,9 @@ pub(crate) fn outcomes() -> Result<Vec<Record>> {
     Ok(lines.collect::<Result<_, _>>()?)
 }
 
-/// What a person types first, in a package that is not of this workspace.
-#[kata_test(when = crate::supplied, serial = "places-packages", timeout = "15m")]
-fn the_example_runs_by_its_own_xtask() -> Result<()> {
+/// The commands of the example's README.
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
+fn the_example_runs_with_its_own_xtask() -> Result<()> {
     let mut arguments = vec!["run", "--package", "xtask", "--", "test", "--places", "all"];
     let mut nowhere = 1;
     // The list was written where there is no KVM.

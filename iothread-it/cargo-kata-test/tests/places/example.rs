@@ -1,5 +1,4 @@
-//! The package of `examples/places`, whose tests no single host runs: all but two of them run and
-//! pass, whoever asks.
+//! The package `examples/places`: all of its tests but two run and pass, for root and other users.
 
 use std::process::{Command, Stdio};
 
@@ -9,13 +8,13 @@ use kata_test::kata_test;
 use kata_test_runner::{Binary, CandidatePlace, Outcome, Record, Reporter, Run, StopToken, plan};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
-use crate::{build, commands, folder, kind, outcome, place, room};
+use crate::{build, commands, folder, kind, outcome, place, user_folder};
 
 fn example() -> Result<Binary> {
     build(commands::example(), "needs")
 }
 
-/// What the commands do, but for cargo: not every user has one.
+/// Plans and runs as the command does, but without cargo, which an unprivileged user may not have.
 fn run_everywhere(binary: Binary) -> Result<Vec<Record>> {
     let folder = folder()?;
     let records = folder.path().join("records");
@@ -46,11 +45,11 @@ fn run_everywhere(binary: Binary) -> Result<Vec<Record>> {
     Ok(run.merge()?)
 }
 
-/// Makes the rest of this process nobody's. It has no threads yet.
-pub(crate) fn become_nobody() -> Result<()> {
+/// Changes this process's user to nobody. It has no threads yet.
+pub(crate) fn become_unprivileged() -> Result<()> {
     let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
-    std::fs::create_dir_all(room(uid))?;
-    std::os::unix::fs::chown(room(uid), Some(uid.as_raw()), Some(gid.as_raw()))?;
+    std::fs::create_dir_all(user_folder(uid))?;
+    std::os::unix::fs::chown(user_folder(uid), Some(uid.as_raw()), Some(gid.as_raw()))?;
     setgroups(&[gid])?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
@@ -58,7 +57,7 @@ pub(crate) fn become_nobody() -> Result<()> {
     Ok(())
 }
 
-/// Every test where it has to be, by what this host is not.
+/// Checks that every test ran where its requirement is met.
 pub(crate) fn check(outcomes: &[Record]) {
     for (test, place) in [
         ("needs_an_old_kernel", "vm:bookworm"),
@@ -91,8 +90,8 @@ pub(crate) fn check(outcomes: &[Record]) {
     assert_eq!(outcomes.len(), 13);
 }
 
-#[kata_test(when = crate::supplied, timeout = "15m")]
-fn all_but_two_run_whoever_asks() -> Result<()> {
+#[kata_test(when = crate::artifacts_provided, timeout = "15m")]
+fn the_example_runs_as_this_user() -> Result<()> {
     let outcomes = run_everywhere(example()?)?;
     check(&outcomes);
     let other_user = outcome(&outcomes, "needs_another_user");
@@ -101,10 +100,10 @@ fn all_but_two_run_whoever_asks() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(root, when = crate::supplied, timeout = "15m")]
-fn all_but_two_run_for_nobody() -> Result<()> {
+#[kata_test(root, when = crate::artifacts_provided, timeout = "15m")]
+fn the_example_runs_as_an_unprivileged_user() -> Result<()> {
     let binary = example()?;
-    become_nobody()?;
+    become_unprivileged()?;
     let outcomes = run_everywhere(binary)?;
     check(&outcomes);
     assert_eq!(outcome(&outcomes, "needs_root").place, "vm:bookworm");

@@ -1,4 +1,4 @@
-//! Tests that attack the runner cost themselves, and little of the runner's memory.
+//! Tests that attack the runner fail, affect no other test, and cost little of the runner's memory.
 
 use std::fs;
 
@@ -6,13 +6,13 @@ use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
 use kata_test_runner::{Outcome, StopToken};
 
-use crate::disasters::{await_record, run, run_binaries, run_until};
+use crate::crashes::{await_record, run, run_binaries, run_until};
 use crate::{kind, outcome};
 
-/// How much the runner's memory may grow, in bytes.
-const GROWTH: usize = 64 << 20;
+/// The maximum growth of the runner's memory, in bytes.
+const MAX_GROWTH: usize = 64 << 20;
 
-/// Returns a figure of this process's memory, in bytes.
+/// Reads a field of `/proc/self/status`, in bytes.
 fn memory(name: &str) -> Result<usize> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(name));
@@ -20,12 +20,13 @@ fn memory(name: &str) -> Result<usize> {
     Ok(kib.with_context(|| format!("no {name} in {status}"))? << 10)
 }
 
-/// Runs a hostile test after a calm one, and expects that only the former fails, with these words.
-fn costs_itself(hostile: &str, words: &str) -> Result<()> {
-    let tests = ["a_calm_before", hostile];
+/// Runs a hostile test after one that passes. Only the hostile test may fail, with `words` in its
+/// reason.
+fn fails_only_itself(hostile: &str, words: &str) -> Result<()> {
+    let tests = ["a_passes", hostile];
     let mut before = Ok(0);
     let (outcomes, _) = run_until(StopToken::NEVER, &tests, |records| {
-        // All that the test needs has been sent then, which takes memory too.
+        // The bundle, which takes memory too, has been delivered by then.
         await_record(records, hostile);
         before = fs::write("/proc/self/clear_refs", "5")
             .map_err(Into::into)
@@ -34,44 +35,50 @@ fn costs_itself(hostile: &str, words: &str) -> Result<()> {
     let growth = memory("VmHWM:")?.saturating_sub(before?);
     kata_test::measure("growth_mib", (growth >> 20) as f64);
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
-    assert_eq!(kind(&outcomes, "a_calm_before"), Outcome::Passed);
+    assert_eq!(kind(&outcomes, "a_passes"), Outcome::Passed);
     let failed = outcome(&outcomes, hostile);
     assert_eq!(failed.outcome, Outcome::Failed);
     let observed = &failed.reasons[0].observed;
     assert!(observed.contains(words), "{observed}");
     ensure!(
-        growth <= GROWTH,
+        growth <= MAX_GROWTH,
         "the runner's memory grew by {growth} bytes"
     );
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_line_without_an_end() -> Result<()> {
-    costs_itself("hostile::a_line_has_no_end", "a line that is longer than")
-}
-
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_record_without_an_end() -> Result<()> {
-    costs_itself("hostile::a_record_has_no_end", "a record is longer than")
-}
-
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn output_without_an_end() -> Result<()> {
-    costs_itself("hostile::output_has_no_end", "tests wrote more than")
-}
-
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_file_elsewhere() -> Result<()> {
-    costs_itself(
-        "hostile::a_file_is_named_elsewhere",
-        "is not a name of a file",
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn an_endless_line_fails_its_test() -> Result<()> {
+    fails_only_itself(
+        "hostile::writes_an_endless_line",
+        "a line that is longer than",
     )
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn records_of_other_tests_do_not_count() -> Result<()> {
-    let tests = ["hostile::records_are_forged", "hostile::victim_fails_alone"];
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn an_endless_record_fails_its_test() -> Result<()> {
+    fails_only_itself(
+        "hostile::writes_an_endless_record",
+        "a record is longer than",
+    )
+}
+
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn endless_output_fails_its_test() -> Result<()> {
+    fails_only_itself("hostile::writes_endless_output", "tests wrote more than")
+}
+
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn a_record_file_outside_fails_its_test() -> Result<()> {
+    fails_only_itself("hostile::names_a_file_outside", "is not a file name")
+}
+
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn records_of_other_batches_are_dropped() -> Result<()> {
+    let tests = [
+        "hostile::forges_records",
+        "hostile::victim_fails_on_own_machine",
+    ];
     let (outcomes, _) = run(&tests, |_| {})?;
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
     assert_eq!(kind(&outcomes, tests[0]), Outcome::Passed);
@@ -82,12 +89,12 @@ fn records_of_other_tests_do_not_count() -> Result<()> {
     Ok(())
 }
 
-/// Runs a hostile test, then the tests of another binary, and expects their real outcomes.
-fn spares_the_next_binary(hostile: &str) -> Result<()> {
+/// Runs a hostile test, then the tests of another binary, which must have their real outcomes.
+fn check_next_binary(hostile: &str) -> Result<()> {
     let (outcomes, screen) = run_binaries(
         StopToken::NEVER,
         &[
-            ("disasters", &[hostile]),
+            ("destructive", &[hostile]),
             ("bystander", &["crashes", "fails", "passes"]),
         ],
         |_| {},
@@ -99,22 +106,22 @@ fn spares_the_next_binary(hostile: &str) -> Result<()> {
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_process_left_behind_forges_no_record_of_the_next_binary() -> Result<()> {
-    spares_the_next_binary("hostile::a_core_handler_is_left")
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn a_process_left_behind_cannot_forge_records_of_the_next_binary() -> Result<()> {
+    check_next_binary("hostile::leaves_a_core_handler")
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
 fn a_replaced_executable_is_not_run_as_the_next_binary() -> Result<()> {
-    spares_the_next_binary("hostile::the_next_binary_is_replaced")
+    check_next_binary("hostile::replaces_the_next_binary")
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
 fn a_forged_failure_of_the_agent_fails_the_test_that_forged_it() -> Result<()> {
-    let tests = ["a_calm_before", "hostile::an_answer_is_forged", "i_fails"];
+    let tests = ["a_passes", "hostile::forges_an_answer", "i_fails"];
     let (outcomes, _) = run_binaries(
         StopToken::NEVER,
-        &[("disasters", &tests), ("bystander", &["passes"])],
+        &[("destructive", &tests), ("bystander", &["passes"])],
         |_| {},
     )?;
     assert_eq!(outcomes.len(), 4, "{outcomes:#?}");
@@ -129,17 +136,17 @@ fn a_forged_failure_of_the_agent_fails_the_test_that_forged_it() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn the_tests_after_a_hostile_one_run() -> Result<()> {
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn tests_after_a_hostile_one_run() -> Result<()> {
     for hostile in [
-        "hostile::a_line_has_no_end",
-        "hostile::the_harness_is_killed",
+        "hostile::writes_an_endless_line",
+        "hostile::kills_the_harness",
     ] {
-        let tests = ["a_calm_before", hostile, "i_fails", "m_meets_the_mark"];
+        let tests = ["a_passes", hostile, "i_fails", "m_reads_the_mark"];
         let (outcomes, _) = run(&tests, |_| {})?;
         let kinds = tests.map(|test| (test, kind(&outcomes, test)));
         let failed = Outcome::Failed;
-        // The mark of a guest that went with the hostile test is not there.
+        // The new guest does not have the mark.
         let expected = [Outcome::Passed, failed, failed, failed];
         assert_eq!(kinds.map(|(_, kind)| kind), expected, "{kinds:?}");
         assert!(outcome(&outcomes, "i_fails").reasons.is_empty());

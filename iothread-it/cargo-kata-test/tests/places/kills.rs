@@ -1,5 +1,5 @@
-//! A run that is hit at random moments: its runner, its QEMU or its guest. `PLACES_SEED` repeats a
-//! run of these tests; each says its own.
+//! The runner, QEMU or the guest is killed at a random time. Each test prints its seed; `PLACES_SEED`
+//! repeats it.
 
 use std::fs;
 use std::thread;
@@ -12,15 +12,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::commands::outcomes;
-use crate::stage::{Stage, check, end, qemu_of};
+use crate::runner_process::{Fixture, check, end, qemu_of};
 
-/// About as long as QEMU runs for them.
-const LIFE: Duration = Duration::from_millis(2400);
+/// About the lifetime of QEMU in a run.
+const QEMU_LIFETIME: Duration = Duration::from_millis(2400);
 
-/// How often each victim is hit.
+/// The number of kills per test.
 const ROUNDS: usize = 2;
 
-/// Numbers that a seed decides.
+/// A seeded random number generator.
 struct Random(u64);
 
 impl Random {
@@ -38,7 +38,7 @@ impl Random {
         Self(seed)
     }
 
-    /// A time below a limit.
+    /// Returns a random duration below a limit.
     fn below(&mut self, limit: Duration) -> Duration {
         // Vigna's splitmix64: alike seeds have unlike numbers.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -51,9 +51,9 @@ impl Random {
     }
 }
 
-#[kata_test(when = crate::supplied, serial = "places-packages", timeout = "15m")]
-fn a_killed_runner_leaves_records_and_nothing_else() -> Result<()> {
-    let stage = Stage::new()?;
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
+fn a_killed_runner_leaves_valid_records_only() -> Result<()> {
+    let stage = Fixture::new()?;
     let mut random = Random::seeded();
     stage.clean_run()?;
     let span = stage.clean_run()?;
@@ -78,15 +78,15 @@ fn a_killed_runner_leaves_records_and_nothing_else() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, serial = "places-packages", timeout = "15m")]
-fn a_killed_qemu_costs_no_more_than_what_it_ran() -> Result<()> {
-    let stage = Stage::new()?;
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
+fn a_qemu_killed_at_a_random_time_fails_one_test() -> Result<()> {
+    let stage = Fixture::new()?;
     let mut random = Random::seeded();
     stage.clean_run()?;
     for round in 0..ROUNDS {
         let runner = stage.start(None)?;
         let qemu = qemu_of(&runner)?;
-        let moment = random.below(LIFE);
+        let moment = random.below(QEMU_LIFETIME);
         thread::sleep(moment);
         let hit = kill(qemu, Signal::SIGKILL).is_ok();
         let status = end(runner)?;
@@ -113,15 +113,15 @@ fn a_killed_qemu_costs_no_more_than_what_it_ran() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, serial = "places-packages", timeout = "15m")]
-fn a_guest_that_dies_takes_one_test_with_it() -> Result<()> {
-    let stage = Stage::new()?;
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
+fn a_guest_that_panics_at_a_random_time_fails_one_test() -> Result<()> {
+    let stage = Fixture::new()?;
     let mut random = Random::seeded();
     let mut bitten = 0;
     for round in 0..ROUNDS {
-        let dog = random.below(Duration::from_secs(1));
-        let status = end(stage.start(Some(dog))?)?;
-        let what = format!("guest dead a second after {dog:?}, round {round}");
+        let panic_after = random.below(Duration::from_secs(1));
+        let status = end(stage.start(Some(panic_after))?)?;
+        let what = format!("guest dead a second after {panic_after:?}, round {round}");
         let outcomes = outcomes()?;
         check(&outcomes, &what);
         let failed: Vec<&Record> = outcomes

@@ -13,13 +13,13 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::commands::target;
-use crate::disasters::await_record;
-use crate::stage::{Stage, check, end, qemu_of, unfinished};
+use crate::crashes::await_record;
+use crate::runner_process::{Fixture, check, end, qemu_of, unfinished};
 
-/// How long a run may take to end that is to.
-const SOON: Duration = Duration::from_secs(20);
+/// The time limit of a run that is stopped.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What can outlive a process: mounts, sockets with a name, temporary files.
+/// Returns what can outlive a process: mounts, named sockets, temporary files.
 fn lasting(temporary: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     for list in ["/proc/self/mountinfo", "/proc/net/unix"] {
@@ -34,10 +34,10 @@ fn lasting(temporary: &Path) -> Result<BTreeSet<String>> {
     Ok(found)
 }
 
-/// Ctrl-C reaches all of the terminal's foreground group, the others the runner alone.
-#[kata_test(when = crate::supplied, serial = "places-packages", timeout = "15m")]
-fn a_runner_that_ends_while_its_vm_runs_a_test_leaves_nothing() -> Result<()> {
-    let stage = Stage::new()?;
+/// Ctrl-C signals the foreground process group; the other signals are sent to the runner.
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
+fn a_signalled_runner_leaves_nothing_behind() -> Result<()> {
+    let stage = Fixture::new()?;
     stage.clean_run()?;
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGKILL] {
         let temporary = tempfile::tempdir()?;
@@ -55,7 +55,11 @@ fn a_runner_that_ends_while_its_vm_runs_a_test_leaves_nothing() -> Result<()> {
         }
         let began = Instant::now();
         let status = end(runner)?;
-        ensure!(began.elapsed() < SOON, "{signal}: {:?}", began.elapsed());
+        ensure!(
+            began.elapsed() < STOP_TIMEOUT,
+            "{signal}: {:?}",
+            began.elapsed()
+        );
         let shards = Shards::merge(&records).with_context(|| signal.to_string())?;
         check(&shards.outcomes, signal.as_str());
         let passed = crate::kind(&shards.outcomes, "b_lasts");

@@ -1,4 +1,4 @@
-//! This host as root, by sudo. The rule that allows it is seen in these tests' own namespace only.
+//! The place `sudo`. The rule that allows sudo exists in the mount namespace of these tests only.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,12 +17,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::disasters::await_record;
-use crate::example::become_nobody;
-use crate::{build, folder, kind, outcome, room};
+use crate::crashes::await_record;
+use crate::example::become_unprivileged;
+use crate::{build, folder, kind, outcome, user_folder};
 
-/// Puts a test on stage that never ends, as root.
-const ON_STAGE: &str = "PLACES_SUDO_ON_STAGE";
+/// Enables a test that blocks, as root.
+const BLOCK: &str = "PLACES_SUDO_BLOCK";
 
 const RULES: &str = "\
 Defaults env_reset, use_pty, secure_path=/usr/sbin:/usr/bin:/sbin:/bin
@@ -30,8 +30,8 @@ root ALL=(ALL:ALL) ALL
 #65534 ALL=(ALL:ALL) NOPASSWD: ALL
 ";
 
-/// Makes this process nobody's, and lets nobody become root.
-fn become_nobody_who_may() -> Result<()> {
+/// Changes this process's user to nobody, which may use sudo.
+fn become_unprivileged_with_sudo() -> Result<()> {
     let nothing = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -47,7 +47,7 @@ fn become_nobody_who_may() -> Result<()> {
         MsFlags::MS_BIND,
         nothing,
     )?;
-    become_nobody()
+    become_unprivileged()
 }
 
 fn example() -> Result<Binary> {
@@ -55,9 +55,9 @@ fn example() -> Result<Binary> {
 }
 
 #[kata_test(root, namespace = "mnt", command = "sudo", timeout = "5m")]
-fn root_s_tests_run_as_root_and_leave_nothing_of_root_s() -> Result<()> {
+fn tests_run_as_root_and_leave_no_files_of_root() -> Result<()> {
     let binaries = [example()?];
-    become_nobody_who_may()?;
+    become_unprivileged_with_sudo()?;
     let folder = folder()?;
     let records = folder.path().join("records");
     let run = Run::start(&records)?;
@@ -87,10 +87,10 @@ fn root_s_tests_run_as_root_and_leave_nothing_of_root_s() -> Result<()> {
     assert_eq!((root.outcome, root.as_uid), (Outcome::Passed, 0));
     assert_eq!(root.place, "here:root");
     assert_eq!(kind(&outcomes, "needs_arm"), Outcome::Nowhere);
-    all_are_nobodys(&records)
+    belongs_to_nobody(&records)
 }
 
-fn all_are_nobodys(folder: &Path) -> Result<()> {
+fn belongs_to_nobody(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let data = path.symlink_metadata()?;
@@ -101,29 +101,29 @@ fn all_are_nobodys(folder: &Path) -> Result<()> {
             path.display()
         );
         if data.is_dir() {
-            all_are_nobodys(&path)?;
+            belongs_to_nobody(&path)?;
         }
     }
     Ok(())
 }
 
-/// What a runner does that is then killed.
+/// The runner that another test kills.
 #[kata_test]
 #[ignore = "another test runs it"]
-fn a_runner_on_stage() -> Result<()> {
-    let records = std::env::var_os(ON_STAGE).context("no folder for the records")?;
+fn runner_that_is_killed() -> Result<()> {
+    let records = std::env::var_os(BLOCK).context("no folder for the records")?;
     let executable = std::env::var_os("PLACES_SUDO_BINARY").context("a binary")?;
     let binary = Binary {
-        id: "cargo-kata-test::disasters".to_owned(),
+        id: "cargo-kata-test::destructive".to_owned(),
         executable: executable.into(),
         folder: env!("CARGO_MANIFEST_DIR").into(),
-        env: vec![("IOTHREAD_IT_DISASTERS".into(), "1".into())],
+        env: vec![("PLACES_DESTRUCTIVE".into(), "1".into())],
         ..Binary::default()
     };
     let run = Run::start(Path::new(&records))?;
     let job = Job {
         tests: vec![kata_test_runner::JobTest {
-            name: "f_waits_for_the_end_of_qemu".to_owned(),
+            name: "f_blocks".to_owned(),
             limit: None,
             own_machine: false,
         }],
@@ -138,9 +138,9 @@ fn a_runner_on_stage() -> Result<()> {
 }
 
 #[kata_test(root, namespace = "mnt", command = "sudo", timeout = "5m")]
-fn a_killed_runner_takes_root_s_processes_with_it() -> Result<()> {
-    let disasters = build(env!("CARGO_MANIFEST_DIR").into(), "disasters")?;
-    become_nobody_who_may()?;
+fn a_killed_runner_ends_the_processes_of_root() -> Result<()> {
+    let destructive = build(env!("CARGO_MANIFEST_DIR").into(), "destructive")?;
+    become_unprivileged_with_sudo()?;
     // Whatever loses its parent below comes here.
     set_child_subreaper(true)?;
     let folder = folder()?;
@@ -150,16 +150,16 @@ fn a_killed_runner_takes_root_s_processes_with_it() -> Result<()> {
         .args([
             "--exact",
             "--include-ignored",
-            "sudo::a_runner_on_stage",
+            "sudo::runner_that_is_killed",
             "--nocapture",
         ])
         .env_remove("KATA_TEST_RUN")
         .env("KATA_TEST_RECORD_DIR", folder.path().join("own"))
-        .env("PLACES_SUDO_BINARY", &disasters.executable)
-        .env(ON_STAGE, &records);
+        .env("PLACES_SUDO_BINARY", &destructive.executable)
+        .env(BLOCK, &records);
     let runner = runner.spawn()?;
     let latest = records.join("latest");
-    await_record(&latest, "f_waits_for_the_end_of_qemu");
+    await_record(&latest, "f_blocks");
     kill(Pid::from_raw(i32::try_from(runner.id())?), Signal::SIGKILL)?;
     // They end one after the other, root's at last. One that stays runs into this test's limit.
     let mut ended = Vec::new();
@@ -172,11 +172,11 @@ fn a_killed_runner_takes_root_s_processes_with_it() -> Result<()> {
     // The next run is not in the way of what was left.
     Run::start(&records)?;
     fs::remove_dir_all(&records).context("what root left cannot be removed")?;
-    assert!(room(nix::unistd::geteuid()).exists());
+    assert!(user_folder(nix::unistd::geteuid()).exists());
     Ok(())
 }
 
-/// sudo without its rules, which gives root's variables only.
+/// A sudo without rules that sets root's variables only.
 const FAKE_SUDO: &str = "\
 #!/usr/bin/env bash
 [ \"$1\" = -n ] && shift
@@ -184,16 +184,18 @@ const FAKE_SUDO: &str = "\
 exec env -i PATH=/usr/bin:/bin HOME=/root USER=root LOGNAME=root \"$@\"
 ";
 
-/// Puts a run by a fake sudo on stage, with that binary.
-const FAKE_STAGE: &str = "PLACES_FAKE_SUDO_BINARY";
+/// Enables a run with the fake sudo, of this binary.
+const FAKE_SUDO_BINARY: &str = "PLACES_FAKE_SUDO_BINARY";
 
 #[kata_test(root, env = "PLACES_FAKE_SUDO_BINARY")]
-fn a_run_by_a_fake_sudo_on_stage() -> Result<()> {
+fn run_with_fake_sudo() -> Result<()> {
     let folder = folder()?;
     let run = Run::start(folder.path())?;
     let binary = Binary {
         id: "places::needs".to_owned(),
-        executable: std::env::var_os(FAKE_STAGE).context("a binary")?.into(),
+        executable: std::env::var_os(FAKE_SUDO_BINARY)
+            .context("a binary")?
+            .into(),
         folder: crate::commands::example(),
         ..Binary::default()
     };
@@ -223,9 +225,9 @@ fn a_run_by_a_fake_sudo_on_stage() -> Result<()> {
     Ok(())
 }
 
-/// To bash some variables are constants: a script that exports one ends there.
+/// Some variables are read-only in bash: a script that assigns one ends.
 #[kata_test(root, namespace = "mnt", command = "bash", timeout = "5m")]
-fn any_variable_may_be_exported_and_sh_may_be_bash() -> Result<()> {
+fn read_only_variables_of_bash_may_be_exported() -> Result<()> {
     let binary = example()?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let nothing = None::<&str>;
@@ -245,10 +247,10 @@ fn any_variable_may_be_exported_and_sh_may_be_bash() -> Result<()> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let paths = std::iter::once(folder.path().to_owned()).chain(std::env::split_paths(&path));
     let status = Command::new(std::env::current_exe()?)
-        .args(["--exact", "sudo::a_run_by_a_fake_sudo_on_stage"])
+        .args(["--exact", "sudo::run_with_fake_sudo"])
         .env("PATH", std::env::join_paths(paths)?)
         .env("KATA_TEST_RECORD_DIR", folder.path().join("own"))
-        .env(FAKE_STAGE, &binary.executable)
+        .env(FAKE_SUDO_BINARY, &binary.executable)
         .envs(["UID", "EUID", "PPID", "SHELLOPTS"].map(|name| (name, "1000")))
         .env("no name-of.a shell", "it's \"x\"\nand `more` $Z")
         .env("BASH_FUNC_f%%", "() {  echo\n}")

@@ -1,5 +1,5 @@
-//! A workspace with what makes trouble: targets that are not called as their files, shared libraries
-//! that only cargo knows of, and a `main` that takes no arguments.
+//! An unusual workspace: targets with other names than their files, shared libraries that only cargo
+//! finds, and a `main` that ignores its arguments.
 
 use std::fs;
 use std::path::Path;
@@ -117,7 +117,7 @@ fn write_workspace(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command and returns what became of each test.
+/// Runs the command and returns the outcomes.
 fn run(folder: &Path, arguments: &[&str]) -> Result<Vec<Record>> {
     let mut command = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), folder)?;
     // What cargo has set for this program is not about that workspace.
@@ -132,8 +132,8 @@ fn run(folder: &Path, arguments: &[&str]) -> Result<Vec<Record>> {
     outcomes()
 }
 
-#[kata_test(when = crate::supplied, serial = "places-packages", timeout = "15m")]
-fn every_test_of_an_odd_workspace_has_its_outcome() -> Result<()> {
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
+fn every_test_of_an_unusual_workspace_has_an_outcome() -> Result<()> {
     let folder = folder()?;
     write_workspace(folder.path())?;
     let outcomes = run(folder.path(), &["--places", "here,vm:bookworm"])?;

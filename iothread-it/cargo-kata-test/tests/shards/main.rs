@@ -1,5 +1,5 @@
-//! An archive of tests, its parts on two machines of which one can run less than the other, and what
-//! their records come to: all with the real nextest and the commands that a person types.
+//! An archive of tests, run in shards on two machines that meet different requirements, and merged. Uses
+//! cargo-nextest and the commands.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use tempfile::TempDir;
 
 kata_test::main!();
 
-/// The sample: `t0` needs what machine `b` has not, and `t1` to `t7` need nothing.
+/// The sample: only machine `a` meets the requirement of `t0`; `t1` to `t7` have none.
 const SAMPLE: [&str; 4] = ["--package=kata-test", "--", "--test", "shards"];
 
 #[kata_test(command = "cargo-nextest", timeout = "600s")]
-fn parts_by_hash_are_whole_and_others_are_not() {
+fn hash_shards_are_complete_and_others_are_not() {
     let packed = Packed::new();
-    let whole = packed.run_parts("hash");
-    let said = report(&whole, &[]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stdout.contains("2 shards in"), "{}", said.stdout);
-    assert!(!said.stdout.contains("lost"), "{}", said.stdout);
-    // Each machine is a place.
-    let outcomes = std::fs::read_to_string(whole.join("outcomes.jsonl")).expect("outcomes");
+    let complete = packed.run_parts("hash");
+    let ended = report(&complete, &[]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("2 shards in"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("lost"), "{}", ended.stdout);
+    // Each machine counts as a place.
+    let outcomes = std::fs::read_to_string(complete.join("outcomes.jsonl")).expect("outcomes");
     assert_eq!(outcomes.lines().count(), 9, "{outcomes}");
     for machine in ["a", "b"] {
         assert!(
@@ -30,48 +30,50 @@ fn parts_by_hash_are_whole_and_others_are_not() {
             "{outcomes}"
         );
     }
-    assert!(whole.join("report.html").is_file());
+    assert!(complete.join("report.html").is_file());
 
     for kind in ["slice", "count"] {
-        let torn = packed.run_parts(kind);
-        let said = report(&torn, &["--require-all"]);
-        assert_eq!(said.code, Some(1), "{said:?}");
+        let incomplete = packed.run_parts(kind);
+        let ended = report(&incomplete, &["--require-all"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
         for test in ["t1", "t3", "t5", "t7"] {
             let lost = format!("lost: kata-test::shards {test}: it could run");
-            assert!(said.stderr.contains(&lost), "{kind}: {}", said.stderr);
+            assert!(ended.stderr.contains(&lost), "{kind}: {}", ended.stderr);
         }
         for test in ["t2", "t4", "t6"] {
             let repeated = format!("repeated: kata-test::shards {test}: it ran in 2 shards");
-            assert!(said.stderr.contains(&repeated), "{kind}: {}", said.stderr);
+            assert!(ended.stderr.contains(&repeated), "{kind}: {}", ended.stderr);
         }
         assert!(
-            said.stdout.contains("--partition hash:1/2"),
+            ended.stdout.contains("--partition hash:1/2"),
             "{}",
-            said.stdout
+            ended.stdout
         );
     }
 }
 
 #[kata_test]
-fn without_nextest_its_absence_is_told() {
+fn missing_nextest_is_reported() {
     let empty = tempfile::tempdir().expect("a folder");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // A cargo that has no further commands: they are found in PATH and in its home.
+    // Cargo finds further commands in PATH and in its home folder.
     let mut command = kata_test_command(&["archive"]);
     command
         .env("CARGO", cargo)
         .env("PATH", empty.path())
         .env("CARGO_HOME", empty.path());
-    let said = Said::of(command);
-    assert_eq!(said.code, Some(1), "{said:?}");
+    let ended = Ended::of(command);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(
-        said.stderr.contains("cargo install --locked cargo-nextest"),
+        ended
+            .stderr
+            .contains("cargo install --locked cargo-nextest"),
         "{}",
-        said.stderr
+        ended.stderr
     );
 }
 
-/// An archive of the sample.
+/// The sample's archive.
 struct Packed {
     folder: TempDir,
 }
@@ -83,17 +85,17 @@ impl Packed {
         command
             .arg(folder.path().join("tests.tar.zst"))
             .args(SAMPLE);
-        let said = Said::of(command);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let ended = Ended::of(command);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(
-            said.stdout.contains("--partition hash:M/N"),
+            ended.stdout.contains("--partition hash:M/N"),
             "{}",
-            said.stdout
+            ended.stdout
         );
         Self { folder }
     }
 
-    /// Runs a part on each machine, and returns the folder of their records.
+    /// Runs a shard on each machine, and returns the folder of their records.
     fn run_parts(&self, kind: &str) -> PathBuf {
         let records = self.folder.path().join(kind);
         for (number, machine) in [(1, "a"), (2, "b")] {
@@ -114,20 +116,20 @@ impl Packed {
             in_workspace(&mut command)
                 .env("KATA_TEST_RECORD_DIR", records.join(machine))
                 .env("MACHINE", machine);
-            let said = Said::of(command);
-            assert_eq!(said.code, Some(0), "{said:?}");
+            let ended = Ended::of(command);
+            assert_eq!(ended.code, Some(0), "{ended:?}");
         }
         records
     }
 }
 
-fn report(records: &Path, arguments: &[&str]) -> Said {
+fn report(records: &Path, arguments: &[&str]) -> Ended {
     let mut command = kata_test_command(&["report", "--merge"]);
     command.arg(records).args(arguments);
-    Said::of(command)
+    Ended::of(command)
 }
 
-/// `cargo kata-test`, as cargo finds it.
+/// Returns a command for `cargo-kata-test`.
 fn kata_test_command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kata-test"));
     command.args(arguments);
@@ -135,7 +137,7 @@ fn kata_test_command(arguments: &[&str]) -> Command {
     command
 }
 
-/// In this workspace, as if no runner ran this test.
+/// Sets the workspace as the directory, and removes the variables of nextest and of the runner.
 fn in_workspace(command: &mut Command) -> &mut Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     let ours = |name: &OsStr| {
@@ -150,15 +152,15 @@ fn in_workspace(command: &mut Command) -> &mut Command {
     command.current_dir(root.expect("a workspace"))
 }
 
-/// What a command said, and how it ended.
+/// The output and exit code of a command.
 #[derive(Debug)]
-struct Said {
+struct Ended {
     stdout: String,
     stderr: String,
     code: Option<i32>,
 }
 
-impl Said {
+impl Ended {
     fn of(mut command: Command) -> Self {
         let Output {
             status,

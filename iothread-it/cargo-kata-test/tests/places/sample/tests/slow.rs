@@ -1,4 +1,4 @@
-//! Half a dozen tests that need an old kernel and last a moment each, and one for every host.
+//! Six slow tests that need an old kernel, and one that runs on every host.
 
 use std::fs;
 use std::thread::sleep;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kata_test::kata_test;
 
-/// Has the kernel panic a second after so many milliseconds, whatever runs then.
-const DOG: &str = "PLACES_SAMPLE_DOG";
+/// The variable with the time after which the kernel panics, in milliseconds.
+const PANIC_AFTER_MS: &str = "PLACES_SAMPLE_PANIC_AFTER_MS";
 
 fn moment() {
     sleep(Duration::from_millis(400));
@@ -17,8 +17,8 @@ fn moment() {
 fn anywhere() {}
 
 #[kata_test(kernel_lt = "6.5", root)]
-fn a_lets_the_dog_loose() {
-    let Ok(delay) = std::env::var(DOG) else {
+fn a_schedules_a_panic() {
+    let Ok(delay) = std::env::var(PANIC_AFTER_MS) else {
         return;
     };
     sleep(Duration::from_millis(delay.parse().expect("a number")));

@@ -1,4 +1,4 @@
-//! What a test binary needs in a guest, as an archive on a raw disk.
+//! What a test binary needs in a guest, as a cpio archive on a raw disk.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -8,79 +8,79 @@ use std::{fs, io};
 
 use kata_test_runner::{Binary, is_target, target_folder_of};
 
-use super::closure::{Closure, ClosureError};
+use super::libraries::{LibraryError, SharedLibraries};
 use guest_vm::cpio::Archive;
 
-/// How much of a package's folder goes along, in bytes. More is hardly sources.
-const FOLDER_LIMIT: u64 = 64 << 20;
+/// The maximum size of a package's folder, in bytes.
+const MAX_PACKAGE_BYTES: u64 = 64 << 20;
 
-/// Why a binary cannot be sent.
+/// An error of creating a test bundle.
 #[derive(Debug, thiserror::Error)]
-pub enum ParcelError {
-    /// Its libraries are not known.
+pub enum BundleError {
+    /// The shared libraries cannot be found.
     #[error(transparent)]
-    Closure(#[from] ClosureError),
-    /// A file is out of reach.
-    #[error("{} cannot be packed", path.display())]
+    Libraries(#[from] LibraryError),
+    /// A file cannot be read.
+    #[error("cannot pack {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// A path is no text.
-    #[error("{} is no text, which a path in an archive has to be", .0.display())]
-    NoText(PathBuf),
+    /// A path is not UTF-8, or has `..` in it.
+    #[error("cannot pack {}: the path must be UTF-8 and without `..`", .0.display())]
+    BadPath(PathBuf),
     /// The package's folder is too large.
     #[error(
-        "the folder {} holds more than {} MiB beside build outputs and hidden folders, and a guest \
-         gets a copy of it: move the package into a folder of its own",
+        "{} has more than {} MiB of files beside build outputs and hidden folders, too much to copy \
+         into a guest: move the package to a folder of its own",
         .0.display(),
-        FOLDER_LIMIT >> 20
+        MAX_PACKAGE_BYTES >> 20
     )]
     TooLarge(PathBuf),
 }
 
-/// The archive, and how programs in it find their libraries.
-pub(super) struct Parcel {
+/// A test binary with the files that it needs.
+pub(super) struct TestBundle {
+    /// The cpio archive, padded to whole sectors.
     pub(super) bytes: Vec<u8>,
-    /// For `LD_LIBRARY_PATH`.
+    /// The folders for `LD_LIBRARY_PATH`.
     pub(super) library_folders: BTreeSet<PathBuf>,
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> ParcelError {
-    move |source| ParcelError::Io {
+fn at(path: &Path) -> impl FnOnce(io::Error) -> BundleError {
+    move |source| BundleError::Io {
         path: path.into(),
         source,
     }
 }
 
-impl Parcel {
-    /// Packs a binary. Every file keeps the path that it has here.
-    pub(super) fn pack(binary: &Binary) -> Result<Self, ParcelError> {
-        let mut packing = Packing::default();
-        packing.folder(&binary.folder)?;
+impl TestBundle {
+    /// Packs a binary. Every file keeps its path.
+    pub(super) fn pack(binary: &Binary) -> Result<Self, BundleError> {
+        let mut builder = BundleBuilder::default();
+        builder.folder(&binary.folder)?;
         let search = search_path(binary);
-        let mut closure = Closure::default();
+        let mut libraries = SharedLibraries::default();
         for executable in std::iter::once(&binary.executable).chain(&binary.programs) {
-            closure.add(executable, &search)?;
-            packing.file(executable)?;
+            libraries.add(executable, &search)?;
+            builder.file(executable)?;
         }
-        for file in &closure.files {
-            packing.file(file)?;
+        for file in &libraries.files {
+            builder.file(file)?;
         }
-        packing.target_folder(&binary.executable)?;
-        let mut bytes = packing.archive.to_bytes();
-        // A disk has whole sectors.
+        builder.target_folder(&binary.executable)?;
+        let mut bytes = builder.archive.to_bytes();
         bytes.resize(bytes.len().next_multiple_of(4096), 0);
         Ok(Self {
             bytes,
-            library_folders: closure.folders,
+            library_folders: libraries.folders,
         })
     }
 }
 
-/// The folders of the binary's `LD_LIBRARY_PATH`, or of this process's.
+/// Returns the folders in the binary's `LD_LIBRARY_PATH`, or else in this process's.
 fn search_path(binary: &Binary) -> Vec<PathBuf> {
     const NAME: &str = "LD_LIBRARY_PATH";
     let own = binary.env.iter().find(|(name, _)| name == NAME);
@@ -93,22 +93,22 @@ fn search_path(binary: &Binary) -> Vec<PathBuf> {
 }
 
 #[derive(Default)]
-struct Packing {
+struct BundleBuilder {
     archive: Archive,
     folder_bytes: u64,
 }
 
-impl Packing {
-    fn file(&mut self, path: &Path) -> Result<(), ParcelError> {
+impl BundleBuilder {
+    fn file(&mut self, path: &Path) -> Result<(), BundleError> {
         let mode = path.metadata().map_err(at(path))?.permissions().mode() & 0o7777;
         let content = fs::read(path).map_err(at(path))?;
-        // Whoever could not read it here is not the test: a guest's users are others.
+        // Readable for all: the guest has other users than the host.
         self.archive.file_below(&name(path)?, mode | 0o444, content);
         Ok(())
     }
 
-    /// Packs the files below a folder, without hidden folders and without what cargo has built.
-    fn folder(&mut self, folder: &Path) -> Result<(), ParcelError> {
+    /// Packs the files below a folder, without hidden folders and target directories.
+    fn folder(&mut self, folder: &Path) -> Result<(), BundleError> {
         self.archive.directory_below(&name(folder)?);
         for entry in fs::read_dir(folder).map_err(at(folder))? {
             let entry = entry.map_err(at(folder))?;
@@ -121,12 +121,14 @@ impl Packing {
                 }
             } else if kind.is_symlink() {
                 let to = fs::read_link(&path).map_err(at(&path))?;
-                let to = to.to_str().ok_or_else(|| ParcelError::NoText(to.clone()))?;
+                let to = to
+                    .to_str()
+                    .ok_or_else(|| BundleError::BadPath(to.clone()))?;
                 self.archive.link(&name(&path)?, to);
             } else if kind.is_file() {
                 self.folder_bytes += entry.metadata().map_err(at(&path))?.len();
-                if self.folder_bytes > FOLDER_LIMIT {
-                    return Err(ParcelError::TooLarge(folder.into()));
+                if self.folder_bytes > MAX_PACKAGE_BYTES {
+                    return Err(BundleError::TooLarge(folder.into()));
                 }
                 self.file(&path)?;
             }
@@ -134,8 +136,8 @@ impl Packing {
         Ok(())
     }
 
-    /// Cargo promises integration tests a folder for their files.
-    fn target_folder(&mut self, executable: &Path) -> Result<(), ParcelError> {
+    /// Packs the empty folder of `CARGO_TARGET_TMPDIR`.
+    fn target_folder(&mut self, executable: &Path) -> Result<(), BundleError> {
         if let Some(target) = target_folder_of(executable) {
             self.archive.directory_below(&name(&target.join("tmp"))?);
         }
@@ -143,24 +145,24 @@ impl Packing {
     }
 }
 
-/// A path as a name in the archive.
-fn name(path: &Path) -> Result<String, ParcelError> {
+/// Converts a path to a name in the archive.
+fn name(path: &Path) -> Result<String, BundleError> {
     let text = path
         .to_str()
         .map(|text| text.trim_start_matches('/').to_owned());
     let is_plain = |text: &String| Path::new(text).iter().all(|part| part != OsStr::new(".."));
     text.filter(is_plain)
-        .ok_or_else(|| ParcelError::NoText(path.into()))
+        .ok_or_else(|| BundleError::BadPath(path.into()))
 }
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: what is packed; that it runs is shown by guests.
+    //! **Scope**: which files are packed; `tests/places` runs them in guests.
 
     use super::*;
 
     #[test]
-    fn a_packages_files_go_along_and_build_outputs_stay() {
+    fn a_package_is_packed_without_build_outputs_and_hidden_folders() {
         let folder = tempfile::tempdir().unwrap();
         for (file, text) in [
             ("Cargo.toml", "manifest"),
@@ -173,9 +175,9 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        let mut packing = Packing::default();
-        packing.folder(folder.path()).unwrap();
-        let bytes = packing.archive.to_bytes();
+        let mut builder = BundleBuilder::default();
+        builder.folder(folder.path()).unwrap();
+        let bytes = builder.archive.to_bytes();
         let text = String::from_utf8_lossy(&bytes);
         let packed = |file: &str| {
             let name = name(&folder.path().join(file)).unwrap();
@@ -186,11 +188,11 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_could_lead_elsewhere_is_refused() {
+    fn a_path_with_parent_components_is_refused() {
         assert_eq!(name(Path::new("/a/b")).unwrap(), "a/b");
         assert!(matches!(
             name(Path::new("/a/../b")),
-            Err(ParcelError::NoText(_))
+            Err(BundleError::BadPath(_))
         ));
     }
 }

@@ -1,4 +1,4 @@
-//! Tests that attack the runner from their guest, as root.
+//! Tests that attack the runner from a guest, as root.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use kata_test::kata_test;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use crate::on_stage;
+use crate::is_enabled;
 
 const GIB: usize = 1 << 30;
 
-/// Takes the channel to the host from the guest's init process.
+/// Duplicates the virtio-serial port of the guest agent.
 fn port_of_init() -> File {
     let fds = fs::read_dir("/proc/1/fd").expect("init's descriptors");
     let port = fds.flatten().find(|fd| {
@@ -28,11 +28,11 @@ fn port_of_init() -> File {
     port.expect("the port").into()
 }
 
-/// Writes so many bytes, none of which ends a line, and waits for the end.
+/// Writes bytes without a newline, then blocks.
 fn flood(mut to: File, bytes: usize) -> ! {
     let block = [b'x'; 64 << 10];
     for _ in 0..bytes / block.len() {
-        // Who refuses it has closed the way.
+        // The reader has closed the channel.
         if to.write_all(&block).is_err() {
             break;
         }
@@ -42,7 +42,7 @@ fn flood(mut to: File, bytes: usize) -> ! {
     }
 }
 
-/// The harness's file of records.
+/// Returns the harness's record file.
 fn record_file() -> PathBuf {
     let folder = std::env::var("KATA_TEST_RECORD_DIR").expect("a folder");
     let run = std::env::var("KATA_TEST_RUN").expect("a run");
@@ -52,7 +52,7 @@ fn record_file() -> PathBuf {
     paths.find(is_record).expect("a file of records")
 }
 
-/// The record that says that a test has begun.
+/// Reads the record of the start of a test.
 fn own_record(test: &str) -> String {
     let text = fs::read_to_string(record_file()).expect("records");
     let mut lines = text.lines();
@@ -61,23 +61,23 @@ fn own_record(test: &str) -> String {
 }
 
 #[kata_test]
-fn a_line_has_no_end() {
-    if on_stage() {
+fn writes_an_endless_line() {
+    if is_enabled() {
         flood(port_of_init(), GIB);
     }
 }
 
 #[kata_test]
-fn a_record_has_no_end() {
-    if on_stage() {
+fn writes_an_endless_record() {
+    if is_enabled() {
         let path = record_file().with_file_name("more.jsonl");
         flood(File::create(path).expect("a file"), GIB / 4);
     }
 }
 
 #[kata_test]
-fn output_has_no_end() {
-    if on_stage() {
+fn writes_endless_output() {
+    if is_enabled() {
         // Past the capture of the test's output.
         let path = format!("/proc/{}/fd/1", parent_id());
         let harness = OpenOptions::new().write(true).open(path);
@@ -86,11 +86,11 @@ fn output_has_no_end() {
 }
 
 #[kata_test]
-fn a_file_is_named_elsewhere() {
-    if on_stage() {
+fn names_a_file_outside() {
+    if is_enabled() {
         let mut port = port_of_init();
-        let record = own_record("a_file_is_named_elsewhere").replace('"', "\\\"");
-        // One of these numbers is that of the request.
+        let record = own_record("names_a_file_outside").replace('"', "\\\"");
+        // One of these is the id of the open request.
         for id in 0..64 {
             let line = format!(
                 r#"{{"notice":{{"id":{id},"notice":{{"appended":{{"file":"../../elsewhere.jsonl","bytes":"{record}\n"}}}}}}}}"#
@@ -102,10 +102,10 @@ fn a_file_is_named_elsewhere() {
     }
 }
 
-/// Answers the request that runs this test, in the agent's name.
+/// Forges the agent's answer to the request that runs this test.
 #[kata_test]
-fn an_answer_is_forged() {
-    if on_stage() {
+fn forges_an_answer() {
+    if is_enabled() {
         let mut port = port_of_init();
         for id in 0..64 {
             let line = format!(
@@ -118,20 +118,20 @@ fn an_answer_is_forged() {
     }
 }
 
-/// The program that the kernel starts for a process that dumps core.
+/// The program that the kernel starts when a process dumps core.
 const CORE_HANDLER: &str = "/tmp/core-handler";
 
-/// Leaves a program that the kernel starts later, when nobody looks for what this test has left.
+/// Installs a core handler, which the kernel starts after this test's processes have been killed.
 #[kata_test]
-fn a_core_handler_is_left() {
-    if on_stage() {
+fn leaves_a_core_handler() {
+    if is_enabled() {
         fs::copy("/proc/self/exe", CORE_HANDLER).expect("a copy");
         let command = format!("|{CORE_HANDLER} --exact hostile::core_handler");
         fs::write("/proc/sys/kernel/core_pattern", command).expect("a setting");
     }
 }
 
-/// Forges records of all tests of the harness that runs, as the core handler.
+/// As the core handler, forges records of all tests of the running harness.
 #[kata_test]
 fn core_handler() {
     if std::env::current_exe().expect("a path") == Path::new(CORE_HANDLER) {
@@ -166,10 +166,10 @@ fn forge_records() {
     }
 }
 
-/// Puts this program, which has tests of the same names, in the place of another.
+/// Replaces the next binary by this one, which has tests of the same names.
 #[kata_test]
-fn the_next_binary_is_replaced() {
-    if on_stage() {
+fn replaces_the_next_binary() {
+    if is_enabled() {
         let folder = std::env::current_exe().expect("a path");
         let folder = folder.parent().expect("a folder");
         for file in fs::read_dir(folder).expect("a folder").flatten() {
@@ -181,20 +181,20 @@ fn the_next_binary_is_replaced() {
     }
 }
 
-/// Says of a test that is to run later that it has passed, and of all that it took for ever.
+/// Forges records of a test that runs later, and records with extreme durations.
 #[kata_test]
-fn records_are_forged() {
-    if on_stage() {
-        let own = own_record("records_are_forged").replace("\"lost\"", "\"passed\"");
-        let victim = own.replace("records_are_forged", "victim_fails_alone");
-        let nobody = own.replace("records_are_forged", "nobody");
+fn forges_records() {
+    if is_enabled() {
+        let own = own_record("forges_records").replace("\"lost\"", "\"passed\"");
+        let victim = own.replace("forges_records", "victim_fails_on_own_machine");
+        let nobody = own.replace("forges_records", "nobody");
         let wild = |record: &str, number| {
             let start = record.split("\"duration_ms\":").next().expect("a start");
             format!("{start}\"duration_ms\":{number},\"measures\":{{\"x\":1e308}}}}\n")
         };
         let mut lines = format!(
             "{victim}\n{nobody}\n{}\n",
-            victim.replace("disasters", "it")
+            victim.replace("destructive", "it")
         );
         for record in [&own, &victim] {
             lines += &wild(record, "1e308");
@@ -210,14 +210,14 @@ fn records_are_forged() {
 }
 
 #[kata_test]
-fn victim_fails_alone() {
-    assert!(!on_stage(), "as it was told to");
+fn victim_fails_on_own_machine() {
+    assert!(!is_enabled(), "expected failure");
 }
 
-/// Ends its harness, and so itself.
+/// Kills its harness.
 #[kata_test]
-fn the_harness_is_killed() {
-    if on_stage() {
+fn kills_the_harness() {
+    if is_enabled() {
         let harness = i32::try_from(parent_id()).ok().and_then(Pid::from_raw);
         let killed = rustix::process::kill_process(
             harness.expect("a parent"),

@@ -1,5 +1,8 @@
-//! The files that an executable needs to be started: its loader, and the libraries that the loader
-//! would take, found where it would find them.
+//! The shared libraries of an executable, and its loader, found as the dynamic loader of glibc finds
+//! them (ld.so(8)): `DT_RPATH`, `LD_LIBRARY_PATH`, `DT_RUNPATH`, the configured folders, the defaults.
+//!
+//! The crate `lddtree` searches `DT_RUNPATH` before `LD_LIBRARY_PATH`, reads that variable from its own
+//! process only, and panics at paths that are not UTF-8.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -8,8 +11,8 @@ use std::{fs, io};
 use object::elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH};
 use object::read::elf::{ElfFile64, ProgramHeader};
 
-/// Where every loader looks in the end.
-const DEFAULT: [&str; 6] = [
+/// The folders that the loader searches last.
+const DEFAULT_FOLDERS: [&str; 6] = [
     "/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu",
     "/lib64",
@@ -18,63 +21,67 @@ const DEFAULT: [&str; 6] = [
     "/usr/lib",
 ];
 
-/// Where distributions name further folders.
+/// The loader's configuration files, each with a folder a line.
 const CONFIGURATION: &str = "/etc/ld.so.conf.d";
 
-/// Why it is not known what an executable needs.
+/// An error of finding an executable's shared libraries.
 #[derive(Debug, thiserror::Error)]
-pub enum ClosureError {
-    /// A file is out of reach.
-    #[error("{} cannot be read", path.display())]
+pub enum LibraryError {
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
-    /// A file is no executable that can be understood.
-    #[error("{} is no 64-bit ELF file", path.display())]
+    /// A file is not a 64-bit ELF file.
+    #[error("{} is not a 64-bit ELF file", path.display())]
     Elf {
         /// The file.
         path: PathBuf,
-        /// What is odd about it.
+        /// The parser's error.
         source: object::Error,
     },
-    /// A library is nowhere.
-    #[error("{} needs {library}, which is in none of the folders that a loader looks in", path.display())]
+    /// A library cannot be found.
+    #[error("cannot find {library}, which {} needs, in the loader's folders", path.display())]
     Missing {
-        /// Who needs it.
+        /// The file that needs it.
         path: PathBuf,
-        /// Its name.
+        /// The library's name.
         library: String,
     },
 }
 
-/// The files that an executable needs beside itself.
+/// The shared libraries of executables.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Closure {
-    /// Loader and libraries, by the paths at which they were found.
+pub(super) struct SharedLibraries {
+    /// The paths of the loader and of the libraries.
     pub(super) files: BTreeSet<PathBuf>,
-    /// The folders of the libraries, for a loader that has no cache of them.
+    /// The folders of the libraries: the guest has no cache for its loader.
     pub(super) folders: BTreeSet<PathBuf>,
 }
 
-impl Closure {
-    /// Adds what an executable needs. `first` are the folders of `LD_LIBRARY_PATH`.
-    pub(super) fn add(&mut self, executable: &Path, first: &[PathBuf]) -> Result<(), ClosureError> {
+impl SharedLibraries {
+    /// Adds the libraries of an executable. `library_path` are the folders of `LD_LIBRARY_PATH`.
+    pub(super) fn add(
+        &mut self,
+        executable: &Path,
+        library_path: &[PathBuf],
+    ) -> Result<(), LibraryError> {
         let further = configured();
         let mut open = VecDeque::from([executable.to_owned()]);
         while let Some(path) = open.pop_front() {
-            let needs = Needs::of(&path)?;
+            let needs = Dynamic::of(&path)?;
             if let Some(loader) = needs.loader {
                 self.files.insert(loader);
             }
             for library in needs.libraries {
                 let own = needs.own_folders.iter().filter(|_| !needs.own_last);
                 let own_last = needs.own_folders.iter().filter(|_| needs.own_last);
-                let default = DEFAULT.iter().map(Path::new);
+                let default = DEFAULT_FOLDERS.iter().map(Path::new);
                 let mut folders = own
-                    .chain(first)
+                    .chain(library_path)
                     .chain(own_last)
                     .chain(&further)
                     .map(PathBuf::as_path)
@@ -87,7 +94,7 @@ impl Closure {
                         file.is_file().then_some(file)
                     })
                 };
-                let found = found.ok_or_else(|| ClosureError::Missing {
+                let found = found.ok_or_else(|| LibraryError::Missing {
                     path: path.clone(),
                     library: library.clone(),
                 })?;
@@ -101,22 +108,22 @@ impl Closure {
     }
 }
 
-/// What one file says that it needs.
-struct Needs {
+/// The dynamic section of a file.
+struct Dynamic {
     loader: Option<PathBuf>,
     libraries: Vec<String>,
     own_folders: Vec<PathBuf>,
-    /// `DT_RUNPATH` comes after `LD_LIBRARY_PATH`, and the older `DT_RPATH` before.
+    /// Whether these are searched after `LD_LIBRARY_PATH`, as `DT_RUNPATH` is, and not before.
     own_last: bool,
 }
 
-impl Needs {
-    fn of(path: &Path) -> Result<Self, ClosureError> {
-        let bytes = fs::read(path).map_err(|source| ClosureError::Io {
+impl Dynamic {
+    fn of(path: &Path) -> Result<Self, LibraryError> {
+        let bytes = fs::read(path).map_err(|source| LibraryError::Io {
             path: path.into(),
             source,
         })?;
-        Self::read(&bytes, path).map_err(|source| ClosureError::Elf {
+        Self::read(&bytes, path).map_err(|source| LibraryError::Elf {
             path: path.into(),
             source,
         })
@@ -163,7 +170,7 @@ impl Needs {
     }
 }
 
-/// The folders that the host's configuration of its loader names.
+/// Returns the folders in the loader's configuration files.
 fn configured() -> Vec<PathBuf> {
     let files = fs::read_dir(CONFIGURATION).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
@@ -183,14 +190,16 @@ fn configured() -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    //! **Scope**: this host's own files; that they suffice is shown by guests that start them.
+    //! **Scope**: files of this host; `tests/places` starts programs with these libraries in guests.
 
     use super::*;
 
     #[test]
-    fn this_test_needs_its_loader_and_its_libraries() {
-        let mut closure = Closure::default();
-        closure.add(&std::env::current_exe().unwrap(), &[]).unwrap();
+    fn loader_and_libraries_of_this_executable_are_found() {
+        let mut libraries = SharedLibraries::default();
+        libraries
+            .add(&std::env::current_exe().unwrap(), &[])
+            .unwrap();
         let named = |start: &str| {
             let name = |file: &PathBuf| {
                 file.file_name()
@@ -198,17 +207,19 @@ mod tests {
                     .to_string_lossy()
                     .starts_with(start)
             };
-            closure.files.iter().any(name)
+            libraries.files.iter().any(name)
         };
-        assert!(named("ld-linux") && named("libc.so"), "{closure:?}");
-        assert!(closure.files.iter().all(|file| file.is_file()));
+        assert!(named("ld-linux") && named("libc.so"), "{libraries:?}");
+        assert!(libraries.files.iter().all(|file| file.is_file()));
     }
 
     #[test]
-    fn what_is_no_executable_is_an_error() {
+    fn a_file_that_is_not_elf_is_an_error() {
         let script = tempfile::NamedTempFile::new().unwrap();
         fs::write(script.path(), "#!/bin/sh\n").unwrap();
-        let error = Closure::default().add(script.path(), &[]).unwrap_err();
-        assert!(matches!(error, ClosureError::Elf { .. }), "{error}");
+        let error = SharedLibraries::default()
+            .add(script.path(), &[])
+            .unwrap_err();
+        assert!(matches!(error, LibraryError::Elf { .. }), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! A runner in a package of its own, watched from outside.
+//! A runner in a child process, for the sample package.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,21 +17,21 @@ use nix::unistd::Pid;
 
 use crate::commands::{in_package, outcomes, target, xtask};
 
-/// The tests of `sample/tests/slow.rs`.
+/// The number of tests in `sample/tests/slow.rs`.
 const TESTS: usize = 7;
 
-/// No run takes so long.
-const ENDLESS: Duration = Duration::from_secs(180);
+/// The time limit of a run.
+const RUN_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// The package, and the runner that is to run its tests.
-pub(crate) struct Stage {
+/// The sample package and the runner of its tests.
+pub(crate) struct Fixture {
     runner: PathBuf,
     package: PathBuf,
 }
 
-impl Stage {
+impl Fixture {
     pub(crate) fn new() -> Result<Self> {
-        // Whatever loses its parent comes here, so that nothing can be left unseen.
+        // Orphans become children of this process, so that none is missed.
         set_child_subreaper(true)?;
         Ok(Self {
             runner: xtask()?,
@@ -39,25 +39,28 @@ impl Stage {
         })
     }
 
-    pub(crate) fn start(&self, dog: Option<Duration>) -> Result<Child> {
-        Ok(self.command(dog)?.spawn()?)
+    pub(crate) fn start(&self, panic_after: Option<Duration>) -> Result<Child> {
+        Ok(self.command(panic_after)?.spawn()?)
     }
 
-    pub(crate) fn command(&self, dog: Option<Duration>) -> Result<Command> {
+    pub(crate) fn command(&self, panic_after: Option<Duration>) -> Result<Command> {
         let mut command = in_package(&self.runner, &self.package)?;
-        if let Some(dog) = dog {
-            command.env("PLACES_SAMPLE_DOG", dog.as_millis().to_string());
+        if let Some(panic_after) = panic_after {
+            command.env(
+                "PLACES_SAMPLE_PANIC_AFTER_MS",
+                panic_after.as_millis().to_string(),
+            );
         }
         command.args(["test", "--places", "here,vm:bookworm"]);
         Ok(command)
     }
 
-    /// Where the newest run's records lie.
+    /// Returns the folder of the newest run's records.
     pub(crate) fn records(&self) -> Result<PathBuf> {
         Ok(fs::canonicalize(target()?.join("kata-test/latest"))?)
     }
 
-    /// A run that nothing happens to, after which nothing of those before it is left.
+    /// Runs the tests without a fault. Afterwards, nothing of earlier runs may be left.
     pub(crate) fn clean_run(&self) -> Result<Duration> {
         let began = Instant::now();
         let status = end(self.start(None)?)?;
@@ -70,10 +73,10 @@ impl Stage {
     }
 }
 
-/// Waits for a child's end, and for the end of all that it has left to us.
+/// Waits until a child and all of its orphans have ended.
 pub(crate) fn end(mut child: Child) -> Result<ExitStatus> {
     let pid = Pid::from_raw(i32::try_from(child.id())?);
-    let deadline = Instant::now() + ENDLESS;
+    let deadline = Instant::now() + RUN_TIMEOUT;
     let mut status = None;
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -83,13 +86,13 @@ pub(crate) fn end(mut child: Child) -> Result<ExitStatus> {
             Ok(WaitStatus::Signaled(ended, signal, _)) if ended == pid => {
                 status = Some(ExitStatus::from_raw(signal as i32));
             }
-            Err(Errno::ECHILD) => return status.context("it was reaped before"),
+            Err(Errno::ECHILD) => return status.context("the child was reaped before"),
             Ok(WaitStatus::StillAlive) => {
                 if Instant::now() > deadline {
                     let _ = child.kill();
                     anyhow::bail!("processes are left: {:?}", below(Pid::this()));
                 }
-                // Any of them may be the next to end, and not all are ours yet.
+                // Not all of them are children yet, so no blocking wait covers them.
                 thread::sleep(Duration::from_millis(10));
             }
             _ => {}
@@ -97,7 +100,7 @@ pub(crate) fn end(mut child: Child) -> Result<ExitStatus> {
     }
 }
 
-/// The processes below one, with their command lines.
+/// Returns the descendants of a process, with their command lines.
 fn below(pid: Pid) -> Vec<(Pid, String)> {
     let mut found = Vec::new();
     let tasks = fs::read_dir(format!("/proc/{pid}/task"));
@@ -116,7 +119,7 @@ fn below(pid: Pid) -> Vec<(Pid, String)> {
 /// Waits for the QEMU of a runner.
 pub(crate) fn qemu_of(runner: &Child) -> Result<Pid> {
     let runner = Pid::from_raw(i32::try_from(runner.id())?);
-    let deadline = Instant::now() + ENDLESS;
+    let deadline = Instant::now() + RUN_TIMEOUT;
     while Instant::now() < deadline {
         let vm = below(runner)
             .into_iter()
@@ -124,13 +127,13 @@ pub(crate) fn qemu_of(runner: &Child) -> Result<Pid> {
         if let Some((pid, _)) = vm {
             return Ok(pid);
         }
-        // Of a grandchild nobody tells.
+        // The start of a grandchild is no event here.
         thread::sleep(Duration::from_millis(5));
     }
-    anyhow::bail!("no QEMU comes")
+    anyhow::bail!("no QEMU was started")
 }
 
-/// What a killed runner may leave, and a later one has to remove.
+/// Returns the files that a killed runner may leave behind and a later one must remove.
 pub(crate) fn unfinished() -> Result<BTreeSet<PathBuf>> {
     let target = target()?;
     let mut left = BTreeSet::new();
@@ -151,7 +154,7 @@ pub(crate) fn unfinished() -> Result<BTreeSet<PathBuf>> {
                     .iter()
                     .any(|start| name.starts_with(start))
                     && !name.contains("unfinished");
-            // ScratchDir folders of others that work at this moment are locked.
+            // Scratch folders in use are locked.
             if !is_good && !is_in_use(&path) {
                 left.insert(path.clone());
             }
@@ -168,11 +171,11 @@ fn is_in_use(folder: &Path) -> bool {
     lock.is_ok_and(|lock| lock.try_lock().is_err())
 }
 
-/// Every test has an outcome, and what did not pass has failed.
+/// Checks that every test has an outcome and has passed or failed.
 pub(crate) fn check(outcomes: &[Record], what: &str) {
     assert_eq!(outcomes.len(), TESTS, "{what}: {outcomes:#?}");
     for outcome in outcomes {
-        let is_told = outcome.outcome == Outcome::Passed || outcome.outcome.is_failure();
-        assert!(is_told, "{what}: {outcome:#?}");
+        let is_valid = outcome.outcome == Outcome::Passed || outcome.outcome.is_failure();
+        assert!(is_valid, "{what}: {outcome:#?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Tests that end their guest end themselves, and no other.
+//! Tests that crash their guest fail, and no others.
 
 use std::fs;
 use std::io::Write;
@@ -17,14 +17,14 @@ use nix::unistd::Pid;
 
 use crate::{build, folder, kind, outcome, place};
 
-/// How much of what is on the screen is kept, in bytes. Tests can write without end.
-const SCREEN: usize = 256 << 10;
+/// The maximum size of the output that is kept, in bytes.
+const MAX_SCREEN_BYTES: usize = 256 << 10;
 
-/// A test binary that finds itself in a guest, and tests of it.
+/// A test target and the names of its tests.
 type Batch<'a> = (&'a str, &'a [&'a str]);
 
-/// Runs tests of the target `disasters` in a guest, on stage. Returns their outcomes and what was on
-/// the screen. `meanwhile` gets the folder of the records, in a thread of its own.
+/// Runs tests of the target `destructive` in a guest. Returns their outcomes and output. `meanwhile` runs
+/// in another thread and gets the folder of the records.
 pub(crate) fn run(tests: &[&str], meanwhile: fn(&Path)) -> Result<(Vec<Record>, String)> {
     run_until(StopToken::NEVER, tests, meanwhile)
 }
@@ -34,11 +34,11 @@ pub(crate) fn run_until(
     tests: &[&str],
     meanwhile: impl FnOnce(&Path) + Send,
 ) -> Result<(Vec<Record>, String)> {
-    run_binaries(stop, &[("disasters", tests)], meanwhile)
+    run_binaries(stop, &[("destructive", tests)], meanwhile)
 }
 
-/// Runs tests of several targets in one place, one target after the other, like [`run`]. Every target
-/// lists its tests first, as for a plan.
+/// Runs tests of several targets in one place, like [`run`]. First, every target lists its tests, as for
+/// a plan.
 pub(crate) fn run_binaries(
     stop: StopToken<'_>,
     batches: &[Batch<'_>],
@@ -46,8 +46,8 @@ pub(crate) fn run_binaries(
 ) -> Result<(Vec<Record>, String)> {
     let binary = |(target, _): &Batch<'_>| {
         let mut binary = build(env!("CARGO_MANIFEST_DIR").into(), target)?;
-        let on_stage = ("IOTHREAD_IT_DISASTERS".into(), "1".into());
-        binary.env.push(on_stage);
+        let enabled = ("PLACES_DESTRUCTIVE".into(), "1".into());
+        binary.env.push(enabled);
         Ok(binary)
     };
     let binaries = batches.iter().map(binary).collect::<Result<Vec<_>>>()?;
@@ -74,7 +74,7 @@ pub(crate) fn run_binaries(
                     stop,
                 };
                 place.run(&job, &mut |bytes| {
-                    if screen.len() < SCREEN {
+                    if screen.len() < MAX_SCREEN_BYTES {
                         screen.extend_from_slice(bytes);
                     }
                 })
@@ -90,35 +90,30 @@ fn job_test(name: &&str) -> JobTest {
     JobTest {
         name: (*name).to_owned(),
         limit: None,
-        own_machine: name.contains("alone"),
+        own_machine: name.contains("own_machine"),
     }
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_panic_of_the_kernel_fails_the_test_that_caused_it() -> Result<()> {
-    let tests = [
-        "a_calm_before",
-        "b_panics_the_kernel",
-        "c_calm_between",
-        "i_fails",
-    ];
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn a_kernel_panic_fails_the_test_that_caused_it() -> Result<()> {
+    let tests = ["a_passes", "b_panics_the_kernel", "c_passes", "i_fails"];
     let (outcomes, screen) = run(&tests, |_| {})?;
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
-    assert_eq!(kind(&outcomes, "a_calm_before"), Outcome::Passed);
-    assert_eq!(kind(&outcomes, "c_calm_between"), Outcome::Passed);
+    assert_eq!(kind(&outcomes, "a_passes"), Outcome::Passed);
+    assert_eq!(kind(&outcomes, "c_passes"), Outcome::Passed);
     assert_eq!(kind(&outcomes, "i_fails"), Outcome::Failed);
     let panicked = outcome(&outcomes, "b_panics_the_kernel");
     assert_eq!(panicked.outcome, Outcome::Failed);
     assert_eq!(panicked.place, "vm:bookworm");
     let console = &panicked.reasons[0].observed;
     assert!(console.contains("Kernel panic - not syncing"), "{console}");
-    assert!(screen.contains("as it was told to"), "{screen}");
+    assert!(screen.contains("expected failure"), "{screen}");
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_test_that_asks_for_a_machine_of_its_own_gets_one() -> Result<()> {
-    let tests = ["k_marks_the_machine", "l_is_alone", "m_meets_the_mark"];
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn an_own_machine_is_not_shared() -> Result<()> {
+    let tests = ["k_writes_a_mark", "l_needs_own_machine", "m_reads_the_mark"];
     let (outcomes, _) = run(&tests, |_| {})?;
     assert_eq!(outcomes.len(), tests.len(), "{outcomes:#?}");
     for test in tests {
@@ -127,10 +122,10 @@ fn a_test_that_asks_for_a_machine_of_its_own_gets_one() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_kernel_that_hangs_is_noticed() -> Result<()> {
-    let (outcomes, _) = run(&["d_hangs_the_kernel", "e_calm_after"], |_| {})?;
-    assert_eq!(kind(&outcomes, "e_calm_after"), Outcome::Passed);
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn a_hung_kernel_fails_the_running_test() -> Result<()> {
+    let (outcomes, _) = run(&["d_hangs_the_kernel", "e_passes"], |_| {})?;
+    assert_eq!(kind(&outcomes, "e_passes"), Outcome::Passed);
     let hung = outcome(&outcomes, "d_hangs_the_kernel");
     assert_eq!(hung.outcome, Outcome::Failed);
     let console = &hung.reasons[0].observed;
@@ -138,15 +133,11 @@ fn a_kernel_that_hangs_is_noticed() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_killed_qemu_fails_the_test_it_ran_and_leaves_nothing() -> Result<()> {
-    let tests = [
-        "a_calm_before",
-        "f_waits_for_the_end_of_qemu",
-        "j_has_a_disk_of_its_own",
-    ];
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn a_killed_qemu_fails_the_running_test() -> Result<()> {
+    let tests = ["a_passes", "f_blocks", "j_writes_the_scratch_disk"];
     let (outcomes, _) = run(&tests, |records| {
-        await_record(records, "f_waits_for_the_end_of_qemu");
+        await_record(records, "f_blocks");
         for qemu in vms() {
             kill(qemu, Signal::SIGKILL).expect("a signal");
         }
@@ -164,9 +155,9 @@ fn a_killed_qemu_fails_the_test_it_ran_and_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn a_run_that_is_to_stop_ends_its_guest_and_blames_no_test() -> Result<()> {
-    let tests = ["f_waits_for_the_end_of_qemu", "j_has_a_disk_of_its_own"];
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn a_stopped_run_ends_its_guest_and_fails_no_test() -> Result<()> {
+    let tests = ["f_blocks", "j_writes_the_scratch_disk"];
     let (asked, mut ask) = std::io::pipe()?;
     let stop = StopToken::when_readable(asked.as_fd());
     let (outcomes, _) = run_until(stop, &tests, move |records| {
@@ -179,24 +170,24 @@ fn a_run_that_is_to_stop_ends_its_guest_and_blames_no_test() -> Result<()> {
     Ok(())
 }
 
-/// Waits until a record says that a test has begun. The folder may yet have to be made.
+/// Waits until a record shows that a test has started. The folder may not exist yet.
 pub(crate) fn await_record(folder: &Path, test: &str) {
     let deadline = Instant::now() + Duration::from_secs(300);
     loop {
-        // Watched before it is looked at: what comes between is an event.
+        // Watched first, so that no change is missed.
         let changes = watch(folder);
-        if has_begun(folder, test) {
+        if has_started(folder, test) {
             return;
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let left = PollTimeout::try_from(left).expect("a short time");
         let mut fds = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
         let changed = poll(&mut fds, left).expect("events");
-        assert!(changed > 0, "{test} does not begin");
+        assert!(changed > 0, "{test} does not start");
     }
 }
 
-/// Watches a folder, or what there is of the way to it.
+/// Watches a folder, or its nearest ancestor that exists.
 fn watch(folder: &Path) -> Inotify {
     let nearest = || folder.ancestors().find(|folder| folder.is_dir());
     loop {
@@ -211,28 +202,28 @@ fn watch(folder: &Path) -> Inotify {
     }
 }
 
-fn has_begun(folder: &Path, test: &str) -> bool {
-    let begun = |file: fs::DirEntry| {
+fn has_started(folder: &Path, test: &str) -> bool {
+    let started = |file: fs::DirEntry| {
         let text = fs::read_to_string(file.path()).unwrap_or_default();
-        // A runner notes all that is about to run, as attempt 0.
+        // Attempt 0 is the runner's record of a test that is going to run.
         text.lines().any(|line| {
             let is_own = !line.contains("\"attempt\":0");
             is_own && line.contains(test) && line.contains("\"lost\"")
         })
     };
     let mut files = fs::read_dir(folder).into_iter().flatten().flatten();
-    files.any(begun)
+    files.any(started)
 }
 
-#[kata_test(when = crate::supplied, timeout = "10m")]
-fn time_limits_are_as_long_as_the_place_is_slow() -> Result<()> {
-    let (outcomes, _) = run(&["g_takes_its_time", "h_never_ends"], |_| {})?;
-    assert_eq!(kind(&outcomes, "g_takes_its_time"), Outcome::Passed);
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn time_limits_scale_with_slowness() -> Result<()> {
+    let (outcomes, _) = run(&["g_is_slow", "h_never_ends"], |_| {})?;
+    assert_eq!(kind(&outcomes, "g_is_slow"), Outcome::Passed);
     assert_eq!(kind(&outcomes, "h_never_ends"), Outcome::TimedOut);
     Ok(())
 }
 
-/// The children of this process that are VMs.
+/// Returns the child processes that are QEMU.
 fn vms() -> Vec<Pid> {
     let mut children: Vec<i32> = Vec::new();
     for task in fs::read_dir("/proc/self/task")

@@ -1,5 +1,5 @@
-//! Tests that take the machine with them, for `tests/places` to run in a guest. Without the variable
-//! that puts them on stage they do nothing, so that plain `cargo test` can run them too.
+//! Tests that crash or attack their machine, for `tests/places` to run in a guest. They do nothing unless
+//! `PLACES_DESTRUCTIVE` is set, so that `cargo test` can run them too.
 
 mod hostile;
 
@@ -9,46 +9,46 @@ use std::time::Duration;
 
 use kata_test::kata_test;
 
-fn on_stage() -> bool {
-    std::env::var_os("IOTHREAD_IT_DISASTERS").is_some()
+fn is_enabled() -> bool {
+    std::env::var_os("PLACES_DESTRUCTIVE").is_some()
 }
 
-/// Has the kernel do at once what a letter stands for.
+/// Executes a SysRq command.
 fn sysrq(letter: &str) {
     fs::write("/proc/sysrq-trigger", letter).expect("sysrq");
 }
 
 #[kata_test]
-fn a_calm_before() {
-    println!("calm before");
+fn a_passes() {
+    println!("passed");
 }
 
 #[kata_test]
 fn b_panics_the_kernel() {
-    if on_stage() {
+    if is_enabled() {
         sysrq("c");
     }
 }
 
 #[kata_test]
-fn c_calm_between() {}
+fn c_passes() {}
 
-/// A kernel that neither goes on nor restarts.
+/// Hangs the kernel: it neither continues nor reboots.
 #[kata_test]
 fn d_hangs_the_kernel() {
-    if on_stage() {
+    if is_enabled() {
         fs::write("/proc/sys/kernel/panic", "0").expect("a setting");
         sysrq("c");
     }
 }
 
 #[kata_test]
-fn e_calm_after() {}
+fn e_passes() {}
 
-/// Whoever reads this on the screen kills QEMU.
+/// Runs until QEMU is killed.
 #[kata_test]
-fn f_waits_for_the_end_of_qemu() {
-    if on_stage() {
+fn f_blocks() {
+    if is_enabled() {
         // Past the capture of the test's output.
         fs::write("/proc/self/oom_score_adj", "0").expect("a setting");
         kata_test::measure("waits", 1.0);
@@ -56,29 +56,29 @@ fn f_waits_for_the_end_of_qemu() {
     }
 }
 
-/// Longer than its limit, as it is meant for a machine that is as fast as the host.
+/// Runs longer than its limit on a machine that is as fast as the host.
 #[kata_test(timeout = "1s")]
-fn g_takes_its_time() {
-    if on_stage() {
+fn g_is_slow() {
+    if is_enabled() {
         sleep(Duration::from_millis(1200));
     }
 }
 
 #[kata_test(timeout = "200ms")]
 fn h_never_ends() {
-    if on_stage() {
+    if is_enabled() {
         sleep(Duration::from_secs(600));
     }
 }
 
 #[kata_test]
 fn i_fails() {
-    assert!(!on_stage(), "as it was told to");
+    assert!(!is_enabled(), "expected failure");
 }
 
 #[kata_test]
-fn j_has_a_disk_of_its_own() {
-    if on_stage() {
+fn j_writes_the_scratch_disk() {
+    if is_enabled() {
         use std::os::unix::fs::FileExt;
         let node = std::env::var("KATA_TEST_SCRATCH_DISK").expect("a disk");
         let disk = fs::File::options()
@@ -94,27 +94,27 @@ fn j_has_a_disk_of_its_own() {
     }
 }
 
-/// What a test does to the kernel the next one sees.
+/// A setting of the kernel, which the tests of a guest share.
 const MARK: &str = "/proc/sys/kernel/domainname";
 
 #[kata_test]
-fn k_marks_the_machine() {
-    if on_stage() {
+fn k_writes_a_mark() {
+    if is_enabled() {
         fs::write(MARK, "marked").expect("a setting");
     }
 }
 
 #[kata_test(own_machine)]
-fn l_is_alone() {
-    if on_stage() {
+fn l_needs_own_machine() {
+    if is_enabled() {
         let mark = fs::read_to_string(MARK).expect("a setting");
-        assert_ne!(mark.trim(), "marked", "others were here before");
+        assert_ne!(mark.trim(), "marked", "another test ran here");
     }
 }
 
 #[kata_test]
-fn m_meets_the_mark() {
-    if on_stage() {
+fn m_reads_the_mark() {
+    if is_enabled() {
         let mark = fs::read_to_string(MARK).expect("a setting");
         assert_eq!(mark.trim(), "marked", "the machine is shared");
     }
@@ -131,7 +131,7 @@ fn fails() {}
 /// Fails where the test of this name in `bystander` passes.
 #[kata_test]
 fn passes() {
-    assert!(!on_stage(), "this is another binary");
+    assert!(!is_enabled(), "this is another binary");
 }
 
 kata_test::main!();
