@@ -185,7 +185,11 @@ fn output_is_queued_up_to_a_limit() {
                 }
                 ControlFlow::Continue(())
             };
-            let exit = agent.run(&Program::default(), &mut take).unwrap();
+            let program = Program {
+                timeout_ms: 120_000,
+                ..Program::default()
+            };
+            let exit = agent.run(&program, &mut take).unwrap();
             (exit, taken)
         });
         let id = request(&guest).id;
