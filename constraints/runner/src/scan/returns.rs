@@ -157,9 +157,12 @@ fn is_group(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(_))
 }
 
+/// Collects words up to the first `fn`: functions in a macro call, as in `proptest!`, are tests by their
+/// attribute, and call helpers.
 fn words(tokens: TokenStream, named: &mut BTreeSet<String>) {
     for token in tokens {
         match token {
+            TokenTree::Ident(word) if word == "fn" => return,
             TokenTree::Ident(word) => drop(named.insert(word.to_string())),
             TokenTree::Group(group) => words(group.stream(), named),
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}

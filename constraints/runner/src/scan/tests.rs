@@ -265,6 +265,7 @@ fn what_does_not_end_a_test_as_passed_is_no_early_return() {
     let text = r#"
 macro_rules! cases { ($case:ident) => { #[test] fn $case() { if a { return; } } }; }
 fn helper() { if a { return; } }
+proptest! { #[test] fn uses(x in 0..9) { helper(); } }
 #[test]
 fn waits() {
     loop { if is_there() { return; } }
