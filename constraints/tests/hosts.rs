@@ -61,7 +61,7 @@ fn this_program() -> std::path::PathBuf {
 }
 
 #[kata_test(command = "unshare", namespace = "user")]
-fn root_of_a_user_namespace_is_no_real_root() {
+fn real_root_is_unmet_in_a_user_namespace() {
     let mut command = Command::new("unshare");
     command
         .args(["--user", "--map-root-user"])
@@ -88,9 +88,9 @@ fn real_root_follows_the_namespace() {
     assert_eq!(said[0] == "Met ", initial, "{}", said[0]);
 }
 
-#[kata_test(caps("CAP_SETUID", "CAP_SETGID"), device = "/dev/kvm", when = kvm_is_not_for_all)]
-fn nobody_is_told_that_kvm_is_not_for_him() {
-    // A user who cannot reach this program by its path can still be given it.
+#[kata_test(caps("CAP_SETUID", "CAP_SETGID"), device = "/dev/kvm", when = kvm_is_restricted)]
+fn kvm_is_unmet_for_an_unprivileged_user() {
+    // By descriptor: this user may have no access to the path.
     let mut command = Command::new("/proc/self/exe");
     command.uid(NOBODY).gid(NOBODY);
     let said = ask(
@@ -116,12 +116,14 @@ fn nobody_is_told_that_kvm_is_not_for_him() {
     );
 }
 
-fn kvm_is_not_for_all() -> Verdict {
+fn kvm_is_restricted() -> Verdict {
     use std::os::unix::fs::PermissionsExt;
     const NODE: &str = "/dev/kvm";
     match std::fs::metadata(NODE) {
-        Ok(node) if node.permissions().mode() & 0o006 == 0 => Verdict::met("others may not", NODE),
-        Ok(_) => Verdict::unmet("everybody may open it", NODE),
+        Ok(node) if node.permissions().mode() & 0o006 == 0 => {
+            Verdict::met("others have no access", NODE)
+        }
+        Ok(_) => Verdict::unmet("every user has access", NODE),
         Err(error) => Verdict::unmet(error.to_string(), NODE),
     }
 }
@@ -214,7 +216,7 @@ fn masked_files_are_undetermined() {
     namespace = "mnt",
     command("unshare", "mount", "mknod")
 )]
-fn what_opening_would_change_is_not_opened() {
+fn devices_that_opening_would_change_are_not_opened() {
     let mut command = Command::new("unshare");
     let program = this_program();
     command
@@ -303,7 +305,7 @@ fn opt_ins_and_variables_come_from_the_environment() {
 }
 
 #[kata_test]
-fn only_what_is_needed_is_asked() {
+fn only_needed_facts_are_observed() {
     let constraints = parse("any(root, non_root), kernel_ge = \"2.6\"").expect("constraints");
     let before: Vec<String> = asked();
     let _ = evaluate(&constraints, &Here);
@@ -402,7 +404,7 @@ fn the_exit_hooks_of_a_probe_run_to_their_end() {
 }
 
 #[kata_test]
-fn nothing_that_was_asked_is_kept_over_a_change_of_user() {
+fn facts_are_forgotten_after_a_change_of_user() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("config");
     // SAFETY: this test has a process of its own with one thread.

@@ -158,7 +158,7 @@ mod tests {
     /// rust-analyzer offers to run a function whose attribute is `core::prelude::v1::test`; below
     /// `kata_test` itself it offers nothing.
     #[test]
-    fn the_function_that_is_left_is_a_test_of_the_prelude() {
+    fn the_expansion_has_a_test_function() {
         for item in ["fn f() {}", "fn f() -> Result<(), String> { Ok(()) }"] {
             let expanded = attribute(quote!(root), item.parse().expect("tokens"));
             let first: Vec<String> = trees(expanded)

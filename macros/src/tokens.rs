@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_ends_where_it_cannot_go_on() {
+    fn a_path_ends_at_the_first_other_token() {
         let rest = |text| read(text, |reader| reader.path().is_some());
         assert_eq!(rest("a"), Some(String::new()));
         assert_eq!(rest("::a::b::<u8, Vec<u8>>::c + 1"), Some("+1".to_owned()));

@@ -41,7 +41,7 @@ pub struct Listed {
     /// The test, by libtest's name.
     pub test: String,
     /// The verdict.
-    verdict: Word,
+    verdict: String,
     /// Whether the verdict rests on what was not recorded.
     open: bool,
     /// Its constraints, in the grammar of the attribute.
@@ -57,15 +57,6 @@ pub struct Listed {
     /// Whether it asks for a machine of its own.
     #[serde(default)]
     pub own_machine: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Met,
-    Unmet,
-    Undetermined,
-    Ignored,
 }
 
 /// Whether a test can run in a place.
@@ -99,12 +90,12 @@ impl Listed {
     #[must_use]
     pub fn eligibility(&self) -> Eligibility {
         let reasons = self.reasons.clone();
-        match self.verdict {
-            Word::Met => Eligibility::Met,
-            Word::Ignored => Eligibility::Ignored,
-            Word::Unmet => Eligibility::Unmet(reasons),
-            Word::Undetermined if self.open => Eligibility::Unknown(reasons),
-            Word::Undetermined => Eligibility::Undetermined(reasons),
+        match self.verdict.as_str() {
+            "met" => Eligibility::Met,
+            "ignored" => Eligibility::Ignored,
+            "unmet" => Eligibility::Unmet(reasons),
+            _ if self.open => Eligibility::Unknown(reasons),
+            _ => Eligibility::Undetermined(reasons),
         }
     }
 }

@@ -201,7 +201,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_others_write_is_read(texts in any::<Vec<(String, String)>>(), number in any::<f64>()) {
+        fn output_of_serde_json_is_read(texts in any::<Vec<(String, String)>>(), number in any::<f64>()) {
             let object: serde_json::Map<_, _> = texts
                 .iter()
                 .map(|(key, value)| (key.clone(), serde_json::json!([value, number, null, true])))
@@ -222,7 +222,7 @@ mod tests {
 
         /// What is one value for us is one for serde_json, and the other way round.
         #[test]
-        fn what_is_json_is_what_others_call_json(
+        fn serde_json_accepts_the_same_texts(
             text in any::<String>(),
             like in r#"[\[\]{}",:\\u0-9a-fé ]{0,40}"#,
             number in r"[+-]{0,2}[0-9]{0,2}\.?[0-9]{0,2}([eE][+-]{0,2}[0-9]{0,3})?",

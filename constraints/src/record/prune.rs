@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_unless_they_live_or_are_the_latest() {
+    fn the_oldest_quiet_runs_are_removed() {
         let root = tempfile::tempdir().expect("a folder");
         let run = |name: usize| root.path().join("runs").join(name.to_string());
         let count = KEPT + 5;
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_marked_as_a_run_stays() {
+    fn folders_without_a_marker_are_kept() {
         let root = tempfile::tempdir().expect("a folder");
         let runs = root.path().join("runs");
         for name in 0..KEPT + 3 {

@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_known_by_its_start() {
+    fn a_process_has_a_start_time() {
         let me = i32::try_from(std::process::id()).expect("a pid");
         assert!(start_time(me) >= start_time(1));
         assert!(start_time(me).is_some());

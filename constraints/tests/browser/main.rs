@@ -57,7 +57,7 @@ fn a_hostile_name_stays_a_text() {
 }
 
 #[kata_test(command = "chromium", timeout = "120s")]
-fn the_filter_leaves_what_fits() {
+fn the_filter_keeps_matching_rows() {
     let report = Report::of_every_outcome();
     let mut browser = Browser::start();
     browser.open(&report.file());

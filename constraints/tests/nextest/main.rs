@@ -104,7 +104,7 @@ fn an_undetermined_test_is_a_failure() {
 }
 
 #[kata_test(command = "cargo-nextest")]
-fn under_the_other_harness_no_skip_is_a_pass() {
+fn under_libtest_no_skip_is_a_pass() {
     let said = nextest("plain", "", &["needs::much", "with_a_result"]);
     assert_eq!(said.word("needs::much"), "FAIL");
     assert_eq!(said.word("passes::with_a_result"), "PASS");
@@ -112,7 +112,7 @@ fn under_the_other_harness_no_skip_is_a_pass() {
 }
 
 #[kata_test(command = "cargo-nextest")]
-fn a_skip_half_way_is_a_failure_with_its_reason() {
+fn a_runtime_skip_fails_with_its_reason() {
     let said = nextest("runtime_skips", "", &["skips::", "goes_on::"]);
     assert_eq!(said.code, Some(100), "{}", said.text);
     assert_eq!(said.word("skips::by_needs"), "FAIL");

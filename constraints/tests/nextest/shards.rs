@@ -37,7 +37,7 @@ fn shards_by_hash_run_every_test_once() {
 }
 
 #[kata_test(command = "cargo-nextest")]
-fn what_other_shards_lose_or_repeat_is_found() {
+fn tests_lost_or_repeated_by_shards_are_found() {
     for kind in ["slice", "count"] {
         let below = tempfile::tempdir().expect("a folder");
         let shards = two_machines(kind, below.path());

@@ -74,7 +74,7 @@ fn junit_element<'a>(said: &'a Said, test: &str) -> Option<&'a str> {
 }
 
 #[kata_test(command = "cargo-nextest")]
-fn every_cell_shows_what_happened() {
+fn every_harness_and_runner_shows_each_outcome() {
     for (target, sample) in [
         ("sample", ""),
         ("sample", "fail"),

@@ -131,7 +131,7 @@ fn a_seed_gives_one_shuffled_order() {
 }
 
 #[test]
-fn times_are_reported_when_asked_for() {
+fn times_are_reported_on_request() {
     let test = "cases::passes::with_a_result";
     let said = SAMPLE.run(&[test, "--report-time", "-Zunstable-options"]);
     let line = said.line(test);
@@ -170,7 +170,7 @@ fn the_log_has_a_line_for_each_test() {
 }
 
 #[test]
-fn fail_fast_starts_no_more() {
+fn fail_fast_starts_no_test_after_a_failure() {
     let said = failing(&["fails::", "--fail-fast", "--test-threads=1"]);
     assert!(
         said.stdout.contains("0 passed; 1 failed"),
@@ -180,7 +180,7 @@ fn fail_fast_starts_no_more() {
 }
 
 #[test]
-fn plain_tests_are_taken_over_by_one_line() {
+fn plain_tests_run_with_one_added_line() {
     let said = Sample::build("adopted").run(&["--test-threads=1"]);
     assert_eq!(said.code, Some(0), "{said:?}");
     for (test, shown) in [

@@ -34,7 +34,7 @@ impl Folder {
 }
 
 #[test]
-fn a_folder_goes_with_its_process() {
+fn a_folder_is_removed_with_its_process() {
     let Folder { path, mut remover } = Folder::make();
     assert!(path.is_dir());
     drop(remover.stdin.take());

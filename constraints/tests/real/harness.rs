@@ -32,7 +32,7 @@ fn as_an_unprivileged_user() {
 }
 
 #[test]
-fn failures_show_what_was_said_and_what_happened() {
+fn failures_show_output_and_cause() {
     let mut command = SAMPLE.command(&["fails::", "broken", "--test-threads=1"]);
     command.env("SAMPLE", "fail");
     let said = Said::by(command);
@@ -40,9 +40,9 @@ fn failures_show_what_was_said_and_what_happened() {
     insta::assert_snapshot!(said.stable());
 }
 
-/// What the test leaves behind holds our pipes, so that they end no sooner than it does.
+/// The leaked process holds these pipes, so they end only with it.
 #[test]
-fn nothing_is_left_behind() {
+fn a_leaked_process_is_killed() {
     set_child_subreaper(true).expect("orphans");
     let args = [
         "--exact",
@@ -130,7 +130,7 @@ fn ignored_tests_are_forced_and_unmet_ones_are_not() {
 }
 
 #[test]
-fn colours_only_when_asked_for() {
+fn output_is_colored_only_on_request() {
     let args = ["--exact", "cases::passes::with_a_result"];
     let line = |said: &Said| said.line("cases::passes::with_a_result").to_owned();
     assert!(line(&SAMPLE.run(&args)).ends_with("... ok"));
@@ -139,7 +139,7 @@ fn colours_only_when_asked_for() {
 }
 
 #[test]
-fn output_goes_where_it_is_wanted() {
+fn nocapture_and_show_output_show_output() {
     let args = ["--exact", "cases::passes::with_measures"];
     let text = "captured, and thrown away";
     assert!(!SAMPLE.run(&args).stdout.contains(text));

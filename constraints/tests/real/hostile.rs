@@ -203,7 +203,7 @@ fn a_serial_group_has_one_test_at_a_time_in_all_processes() {
 /// The lock goes with a harness that was killed, though a process that its test forked lives on;
 /// and whoever waits for it meanwhile waits outside of its timeout.
 #[test]
-fn a_lock_dies_with_its_holder_and_waiting_is_not_limited() {
+fn a_killed_holder_frees_the_lock_and_waiting_has_no_timeout() {
     set_child_subreaper(true).expect("orphans");
     let sample = Sample::build("hostile");
     let mut command = sample.command(&["--exact", "serial::hangs", "--nocapture"]);
@@ -310,7 +310,7 @@ fn in_process_runs_without_children() {
 
 /// What other tests of this file do shows in the run as a whole: green by itself.
 #[test]
-fn a_caller_who_is_not_root_runs_an_unprivileged_test_as_is() {
+fn an_unprivileged_caller_runs_non_root_tests_itself() {
     let sample = Sample::build("hostile");
     let said = sample.run_unprivileged(&["cannot_be_root"]);
     assert_eq!(said.code, Some(0), "{said:?}");
@@ -322,7 +322,7 @@ fn a_caller_who_is_not_root_runs_an_unprivileged_test_as_is() {
 }
 
 #[kata_test(root)]
-fn an_unprivileged_test_under_root_runs_as_somebody_else() {
+fn a_non_root_test_under_root_runs_as_another_user() {
     let sample = Sample::build("hostile");
     let said = sample.run(&["unprivileged::", "--show-output"]);
     assert_eq!(said.code, Some(0), "{said:?}");

@@ -28,7 +28,7 @@ fn in_a_place_a_named_test_may_be_skipped_and_its_record_says_where() {
 }
 
 #[test]
-fn a_test_that_is_left_to_another_place_does_not_run() {
+fn an_excluded_test_does_not_run() {
     let sample = Sample::build("sample");
     let folder = tempfile::tempdir().expect("a folder");
     let list = folder.path().join("list");

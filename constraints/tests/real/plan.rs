@@ -90,7 +90,7 @@ fn what_a_recorded_host_lacks_is_unknown() {
 }
 
 #[test]
-fn what_a_plan_knows_of_places_is_in_the_report() {
+fn the_report_has_the_verdicts_of_the_plan() {
     let sample = Sample::build("sample");
     let records = tempfile::tempdir().expect("a folder");
     let facts = records.path().join("far-away.json");

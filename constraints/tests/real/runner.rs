@@ -12,7 +12,7 @@ use crate::harness::{is_alive, start_hanging};
 use crate::run::{Said, Sample};
 
 #[test]
-fn what_the_harnesses_write_is_merged() {
+fn records_of_both_harnesses_are_merged() {
     let root = tempfile::tempdir().expect("a folder");
     let run = Run::start(root.path()).expect("a run");
     let [sample, plain] = ["sample", "plain"].map(Sample::build);
@@ -98,7 +98,7 @@ fn the_end_of_the_runner_ends_the_harness_below_others() {
 
 /// Each binary declares its opt-ins; what none of them knows was mistyped.
 #[test]
-fn an_opt_in_that_no_test_needs_is_told() {
+fn an_unknown_opt_in_is_reported() {
     const ALLOWED: &str = "slow, gentel,holiday";
     let root = tempfile::tempdir().expect("a folder");
     let run = Run::start(root.path()).expect("a run");

@@ -104,7 +104,7 @@ fn a_timeout_terminates_and_then_kills() {
 }
 
 #[test]
-fn a_grace_period_that_is_no_duration_is_refused() {
+fn an_invalid_grace_period_is_refused() {
     let mut command = HOSTILE.command(&["--exact", "stops::handling_sigterm"]);
     command.env("KATA_TEST_GRACE", "5");
     let said = Said::by(command);

@@ -56,7 +56,7 @@ fn bad_lists_are_reported_and_their_good_parts_kept() {
 }
 
 #[test]
-fn atoms_keep_their_order_and_metadata_is_taken_out() {
+fn atoms_keep_their_order_and_metadata_is_separate() {
     let (args, errors) = read(
         r#"root, issue = "x/1", kernel_ge = "5.0", own_machine, when = a::b, crate = ::k, reason = "r","#,
     );

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn async_takes_a_runtime() {
+    fn async_needs_a_runtime() {
         let refused = |runtime| read("async fn f() {}", runtime).expect("a function").1;
         assert_eq!(refused(Runtime::Tokio), Vec::<String>::new());
         assert_eq!(
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_function_with_a_body_is_none() {
+    fn items_without_a_body_are_refused() {
         for item in [
             "struct S;",
             "fn f();",

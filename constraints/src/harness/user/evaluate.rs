@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn judgements_are_read_back() {
+    fn evaluations_are_read_back() {
         let reason = |text: &str| Reason::constraint(text, "a\tb\n", "c");
         let evaluations = vec![
             Evaluation {
