@@ -21,8 +21,8 @@ thread_local! {
     static HERE: RefCell<Option<Measures>> = const { RefCell::new(None) };
 }
 
-/// Reports a figure of the running test, such as `measure("attach_ms", 12.5)`; it stands in the
-/// test's record. A name reported again replaces its value. Put the unit into the name.
+/// Reports a figure of the running test, such as `measure("attach_ms", 12.5)`; it is
+/// recorded. A name that is reported again replaces its value. Put the unit into the name.
 ///
 /// Without `harness = false` only calls on the test's own thread count: Rust's harness does not say
 /// which test another thread works for.

@@ -1,7 +1,7 @@
 //! Writes the expansion, which works under libtest and, with `harness = false`, under kata-test.
 //!
 //! The user's function goes into an anonymous `const`, from where it still sees everything its
-//! module sees. Under its own name stands a `#[test]` shim: libtest runs it, editors show it, and
+//! module sees. Its own name belongs to a `#[test]` function: libtest runs it, editors show it, and
 //! rustc drops it where libtest is switched off. There the registration takes over.
 
 use proc_macro2::{Span, TokenStream};

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::{env, fs};
 
-/// What nextest said, and how it ended.
+/// The output and the exit code of nextest.
 pub(crate) struct Said {
     pub(crate) text: String,
     pub(crate) code: Option<i32>,

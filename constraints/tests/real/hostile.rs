@@ -1,4 +1,4 @@
-//! Tests that do their worst: each is one outcome, and nobody else's.
+//! Hostile tests: each affects only its own outcome.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -278,7 +278,7 @@ fn a_slow_test_is_announced_once_and_runs_on() {
     assert_eq!(said.stdout.matches(notice).count(), 1, "{}", said.stdout);
 }
 
-/// What is typed is for whoever runs the tests, and a group in the background may not read it.
+/// The kernel stops a background process group that reads the terminal.
 #[test]
 fn tests_have_no_input() {
     let mut command = HOSTILE.command(&["worst::read_input"]);

@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use super::folder::Folder;
 
-/// Whoever is nobody almost everywhere.
+/// The uid and gid of nobody on almost every system.
 pub(crate) const NOBODY: u32 = 65534;
 
 /// A sample in a folder of its own, where any user can reach it and leave records.
@@ -87,7 +87,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     assert!(copied.expect("cp").success());
 }
 
-/// What a process said and how it ended.
+/// The output and the exit code of a process.
 #[derive(Debug)]
 pub(crate) struct Said {
     pub(crate) stdout: String,

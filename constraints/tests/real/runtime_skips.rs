@@ -1,4 +1,4 @@
-//! Tests that stop half-way, under both harnesses.
+//! Runtime skips, under both harnesses.
 
 use std::sync::LazyLock;
 

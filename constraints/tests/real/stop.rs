@@ -1,4 +1,4 @@
-//! Tests that are told to end: by their timeout, and with the harness by Ctrl-C and Ctrl-Z.
+//! The end of tests: by their timeout, by Ctrl-C and by Ctrl-Z.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Lines, Read};

@@ -1,7 +1,6 @@
-//! What the compiler says to mistakes in an attribute.
+//! The compiler's errors for mistakes in an attribute.
 
-/// trybuild fails by itself when a case has no expectation or rustc cannot be run; that it found
-/// every case is checked here, since a pattern that matches nothing would be silence.
+/// trybuild does not notice a pattern that matches no file, so the cases are counted.
 #[test]
 fn mistakes_are_reported_at_their_place() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ui");
@@ -12,7 +11,7 @@ fn mistakes_are_reported_at_their_place() {
             path.extension().is_some_and(|extension| extension == "rs")
         })
         .count();
-    assert_eq!(cases, 15, "say here how many cases there are");
+    assert_eq!(cases, 15, "update this count");
     let expected = trybuild::TestCases::new();
     expected.compile_fail("tests/ui/*.rs");
     if !cfg!(feature = "tokio") {

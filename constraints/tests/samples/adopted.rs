@@ -1,4 +1,4 @@
-//! Plain tests that one line makes ours: without it nothing would run them here.
+//! Plain tests that run under this harness by one added line.
 
 #[macro_use(test)]
 extern crate kata_test;

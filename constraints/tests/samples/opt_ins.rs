@@ -1,4 +1,4 @@
-//! Tests that run only where somebody asked for them, at several depths of a constraint.
+//! Tests with opt-ins, at several depths of a constraint.
 
 use kata_test::kata_test;
 

@@ -3,7 +3,7 @@
 #[path = "runtime_skips/cases.rs"]
 mod cases;
 
-/// Made a test twice, and so run twice: that it is found out is tested elsewhere.
+/// Has both attributes, so that libtest runs it twice.
 #[test]
 #[kata_test::kata_test(kernel_ge = "2.6")]
 fn twice() {}

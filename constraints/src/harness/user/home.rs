@@ -2,8 +2,7 @@
 //!
 //! The user's folder lies in one that belongs to the harness, with a marker file that the harness
 //! keeps locked. So a later harness can tell which folders in the shared temporary folder are left
-//! over from killed ones: those that its own user has made, that carry the marker, and that nobody
-//! has locked.
+//! over from killed ones: those of its own user that have the marker, unlocked.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -133,7 +132,7 @@ fn left_over(folder: &Path, name: &OsStr) -> Option<File> {
 
 #[cfg(test)]
 mod tests {
-    //! Scope: what is handed over and what is swept. Users of their own are in the tests of root.
+    //! Scope: the owner and the sweep. Tests of root cover other users.
 
     use std::os::unix::fs::symlink;
 

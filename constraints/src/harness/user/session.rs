@@ -19,7 +19,7 @@ const FOLDERS: [&str; 2] = ["CARGO_HOME", "RUSTUP_HOME"];
 ///
 /// # Safety
 ///
-/// The process has one thread, so that nobody reads the environment meanwhile.
+/// The process has one thread: no other may read the environment meanwhile.
 pub(super) unsafe fn enter(account: &Account, home: &Path) {
     let is_closed = |name: &OsStr| {
         FOLDERS.iter().any(|folder| name == *folder)

@@ -190,7 +190,7 @@ mod leaves {
         }
     }
 
-    /// In a session of its own, with nobody's process group.
+    /// In a session of its own.
     #[kata_test]
     fn a_daemon() {
         if on_stage() {

@@ -1,4 +1,4 @@
-//! Tests that find out half-way what they lack, compiled under both harnesses.
+//! Tests that skip at run time, compiled under both harnesses.
 //!
 //! By themselves they are green: what has to go wrong does so only when `SAMPLE` asks for it.
 
@@ -10,7 +10,7 @@ fn on_stage() -> bool {
     std::env::var_os("SAMPLE").is_some_and(|sample| sample == "fail")
 }
 
-/// A need that cannot be told, if asked to.
+/// A constraint that is undetermined.
 fn broken() -> Verdict {
     assert!(!on_stage(), "the probe broke");
     Verdict::met("nothing to see", "the sample")

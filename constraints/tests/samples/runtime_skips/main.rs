@@ -1,4 +1,4 @@
-//! Tests that stop half-way. The tests in `tests/real/` run them and look at what is said.
+//! Tests that skip at run time. The tests in `tests/real/` run them.
 
 mod cases;
 
