@@ -72,7 +72,9 @@ fn real_root_is_unmet_in_a_user_namespace() {
     );
     assert_eq!(said[0], "Met ");
     assert!(
-        said[1].starts_with("Unmet needs real_root: effective uid is 0, but in a user namespace"),
+        said[1].starts_with(
+            "Unmet needs real_root: effective uid is 0, but not in the initial user namespace"
+        ),
         "{}",
         said[1]
     );
@@ -110,7 +112,7 @@ fn kvm_is_unmet_for_an_unprivileged_user() {
     }
     assert_eq!(said[2], "Met ");
     assert!(
-        said[3].starts_with("Unmet needs CAP_KILL: this thread lacks it"),
+        said[3].starts_with("Unmet needs CAP_KILL: not in this thread's effective set"),
         "{}",
         said[3]
     );
@@ -267,8 +269,7 @@ fn the_kernels_own_configuration_is_read() {
     command.env("PATH", "/nowhere");
     let said = ask(&mut command, &["kconfig = \"CONFIG_PROC_FS\""]);
     assert!(
-        said[0] == "Met "
-            || said[0].contains("/proc/config.gz is there, but compressed: gzip: ENOENT"),
+        said[0] == "Met " || said[0].contains("/proc/config.gz: compressed: gzip: ENOENT"),
         "{}",
         said[0]
     );
@@ -297,7 +298,7 @@ fn opt_ins_and_variables_come_from_the_environment() {
     let said = ask(&mut command, &asked);
     assert_eq!(said[0], "Met ");
     assert!(
-        said[1].contains("set KATA_TEST_ALLOW=slow,huge,big to run it"),
+        said[1].contains("set KATA_TEST_ALLOW=slow,huge,big"),
         "{}",
         said[1]
     );

@@ -279,10 +279,12 @@ fn imports(items: &TokenStream, path: &[&str]) -> bool {
             }
             TokenTree::Ident(word) if word == "fn" || word == "mod" => is_scope = true,
             TokenTree::Punct(end) if end.as_char() == ';' => is_scope = false,
-            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
-                if !std::mem::take(&mut is_scope) && imports(&group.stream(), path) {
-                    return true;
-                }
+            TokenTree::Group(group)
+                if group.delimiter() == Delimiter::Brace
+                    && !std::mem::take(&mut is_scope)
+                    && imports(&group.stream(), path) =>
+            {
+                return true;
             }
             _ => {}
         }
