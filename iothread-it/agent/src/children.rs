@@ -1,7 +1,7 @@
-//! The processes that run here, and whatever they leave to this init.
+//! Child processes, and the orphans that init inherits.
 //!
-//! One thread reaps them all, since an orphan can come at any time; whoever has started a child hears
-//! of its end from that thread.
+//! One thread reaps all of them, since an orphan can end at any time, and passes the exit status of a child
+//! to the thread that started it.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,10 +18,10 @@ use nix::unistd::Pid;
 
 use crate::fatal::{Fatal, OrFatal};
 
-/// The children that somebody waits for, and how those ended that have.
+/// The children that a thread waits for, with the exit status of those that ended.
 type Table = HashMap<i32, Option<Exit>>;
 
-/// The processes that were started here.
+/// The processes that this agent started.
 #[derive(Default)]
 pub(crate) struct Children {
     table: Mutex<Table>,
@@ -29,19 +29,19 @@ pub(crate) struct Children {
 }
 
 impl Children {
-    /// Starts to reap, for as long as the guest runs.
-    pub(crate) fn reaped() -> Result<Arc<Self>, Fatal> {
+    /// Starts the thread that reaps.
+    pub(crate) fn start_reaper() -> Result<Arc<Self>, Fatal> {
         let children = Arc::new(Self::default());
-        let reaped = Arc::clone(&children);
+        let reaper = Arc::clone(&children);
         thread::Builder::new()
             .name("reaper".into())
-            .spawn(move || reaped.reap())
+            .spawn(move || reaper.reap())
             .or_fatal(|| "start the thread that reaps".into())?;
         Ok(children)
     }
 
-    /// Starts a child. While this goes on nothing is reaped: a child whose program cannot be executed
-    /// is awaited by the call itself.
+    /// Starts a child. Nothing is reaped meanwhile: the call itself waits for a child whose program cannot
+    /// be executed.
     pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<(Child, Pid)> {
         let mut table = self.lock();
         let child = command.spawn()?;
@@ -51,7 +51,7 @@ impl Children {
         Ok((child, Pid::from_raw(pid)))
     }
 
-    /// Waits for the end of a child that was started here. `None`: it still runs.
+    /// Waits until a child ends. Returns `None` if it still runs after the timeout.
     pub(crate) fn wait(&self, pid: Pid, timeout: Duration) -> Option<Exit> {
         let runs = |table: &mut Table| matches!(table.get(&pid.as_raw()), Some(None));
         let (mut table, _) = self
@@ -63,10 +63,10 @@ impl Children {
         Some(exit)
     }
 
-    /// Kills what is left behind, if nobody waits for a child.
+    /// Kills all other processes, unless a thread waits for a child.
     pub(crate) fn sweep(&self) {
         self.sweep_by(|| {
-            // From init this reaches every process but itself.
+            // Sent by init, this reaches every other process.
             let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
         });
     }
@@ -74,14 +74,14 @@ impl Children {
     fn sweep_by(&self, kill_all: impl FnOnce()) {
         let table = self.lock();
         if table.is_empty() {
-            // Under the lock, so that none is started which nobody waits for yet.
+            // Under the lock, so that no child is started meanwhile.
             kill_all();
         }
     }
 
     fn reap(&self) {
         loop {
-            // Only looked at here, and taken below, when nobody is about to start one.
+            // Reaped below, under the lock.
             let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
             match waitid(Id::All, flags) {
                 Ok(status) => self.take(status),
@@ -97,7 +97,7 @@ impl Children {
         let exit = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => Exit::Code(code),
             Ok(WaitStatus::Signaled(_, signal, _)) => Exit::Signal(signal as i32),
-            // Whoever started it has awaited it already.
+            // `spawn` has reaped it already.
             _ => return,
         };
         if let Some(known) = table.get_mut(&pid.as_raw()) {
@@ -106,13 +106,13 @@ impl Children {
         }
     }
 
-    /// Without children there are no orphans to come either.
+    /// Without children, no orphans can appear.
     fn wait_for_a_child(&self) {
         let none = |table: &mut Table| table.values().all(Option::is_some);
         drop(self.changed.wait_while(self.lock(), none));
     }
 
-    /// A thread that panics ends the guest, so that nobody is left to meet a poisoned table.
+    /// Ignores poisoning: a panic powers the guest off.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_started_while_what_is_left_is_killed() {
+    fn no_child_is_started_during_a_sweep() {
         let children = Children::default();
         let (started, hears) = channel();
         thread::scope(|scope| {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn while_a_child_is_awaited_nothing_is_killed() {
+    fn a_sweep_kills_nothing_while_a_child_runs() {
         let children = Children::default();
         let (mut child, _) = children.spawn(&mut Command::new("true")).unwrap();
         children.sweep_by(|| panic!("the child would have been killed"));

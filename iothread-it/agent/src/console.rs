@@ -1,4 +1,4 @@
-//! The guest's console, the last resort of an agent that the host cannot hear, and the way out.
+//! Messages on the guest's console, and powering off.
 //!
 //! The kernel opens `/dev/console` for its init as the three standard streams.
 
@@ -9,25 +9,25 @@ use std::process::ExitCode;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::termios::tcdrain;
 
-/// Says a line on the console.
-pub(crate) fn say(line: &str) {
-    // Nobody is left to tell that the console does not work.
+/// Prints a line to the console.
+pub(crate) fn log(line: &str) {
+    // A failure of the console cannot be reported.
     let _ = writeln!(stderr(), "guest-agent: {line}");
 }
 
-/// Says why, and powers the guest off. Returns only where that is refused; then the kernel
-/// panics, because its init ends.
+/// Prints a reason and powers the guest off. Returns only if that fails; the kernel then panics, because
+/// init ends.
 pub(crate) fn power_off(reason: &str) -> ExitCode {
-    say(reason);
-    // A serial line still holds the reason when the power goes, unless it is drained.
+    log(reason);
+    // Waits until the serial line has transmitted the reason.
     let _ = tcdrain(stderr());
     let Err(error) = reboot(RebootMode::RB_POWER_OFF);
-    say(&format!("cannot power off: {error}"));
+    log(&format!("cannot power off: {error}"));
     ExitCode::FAILURE
 }
 
-/// Makes a panic of any thread power the guest off. Otherwise a request whose thread panicked
-/// would never be answered.
+/// Makes a panic of any thread power the guest off. Otherwise the thread's request would never be
+/// answered.
 pub(crate) fn power_off_on_panic() {
     std::panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         power_off(&info.to_string());

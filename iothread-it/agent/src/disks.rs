@@ -1,4 +1,4 @@
-//! The disks that are there, as the kernel announces them.
+//! The guest's disks, tracked by kernel uevents.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,25 +13,25 @@ use crate::netlink::{MESSAGE, Next, Uevents};
 use crate::uevent::{Action, Uevent};
 use crate::{console, failure, sysfs};
 
-/// By the kernel's name: while one disk goes, another with its serial may come.
+/// Disks by kernel name: two can have the same serial while one replaces the other.
 type Table = BTreeMap<String, Disk>;
 
-/// What is there, and whoever waits for a change of it.
+/// The disks, and a condition variable for changes.
 #[derive(Default)]
 pub(crate) struct Disks {
     table: Mutex<Table>,
     changed: Condvar,
-    /// When the newest announcement about a disk was read.
+    /// When the newest uevent of a disk was read.
     announced: Mutex<Option<Instant>>,
 }
 
 impl Disks {
-    /// All disks that have a serial, by serial.
+    /// Returns the disks that have a serial, sorted by it.
     pub(crate) fn all(&self) -> Vec<Disk> {
         sorted(&self.table())
     }
 
-    /// The one disk with a serial.
+    /// Finds the disk with a serial.
     pub(crate) fn find(&self, serial: &Serial) -> Result<Disk, Failure> {
         let table = self.table();
         let mut found = table.values().filter(|disk| disk.serial == *serial);
@@ -45,8 +45,8 @@ impl Disks {
         }
     }
 
-    /// Waits until a disk is there or gone, and returns since when that is known: since the newest
-    /// announcement was read, unless it is asked only now.
+    /// Waits until a disk is present or absent, and returns when that was known: when the newest uevent
+    /// was read, or at the call if that is later.
     pub(crate) fn wait(
         &self,
         serial: &Serial,
@@ -63,8 +63,8 @@ impl Disks {
             Err(table) => table,
         };
         let awaited = match presence {
-            Presence::Present => "did not come",
-            Presence::Absent => "did not go",
+            Presence::Present => "did not appear",
+            Presence::Absent => "did not disappear",
         };
         Err(Failure {
             kind: FailureKind::TimedOut,
@@ -76,8 +76,8 @@ impl Disks {
         })
     }
 
-    /// Waits while something holds, and returns the table of that moment: as an error if it still
-    /// holds at the end.
+    /// Waits while a condition holds. Returns the table, as an error if the condition still holds at the
+    /// timeout.
     fn wait_while(
         &self,
         mut holds: impl FnMut(&Table) -> bool,
@@ -109,27 +109,27 @@ impl Disks {
                 Ok(())
             }
             Next::Lost => {
-                console::say("uevents were lost; looking at all disks anew");
+                console::log("uevents were lost; rescanning all disks");
                 self.scan()
             }
             Next::Nothing => Ok(()),
         }
     }
 
-    /// A partition has its disk's serial nowhere in its own folder, so only disks matter.
+    /// Ignores partitions, whose folders have no serial.
     fn apply(&self, event: &Uevent<'_>, read_at: Instant) {
         if event.subsystem != "block" || event.device_type != Some("disk") {
             return;
         }
         *self.announced() = Some(read_at);
         match event.action {
-            // The disk's folder may still be there when its removal is announced.
+            // The disk's folder may still exist at its remove event.
             Action::Remove => {
                 self.table().remove(event.name);
             }
-            // Another action may tell a new size.
+            // Other actions may change the size.
             Action::Add | Action::Other => {
-                // Read before the lock is taken: reading may wait for the device.
+                // Read without the lock: reading may block.
                 if let Some(disk) = sysfs::disk(event.name) {
                     self.table().insert(event.name.to_owned(), disk);
                 }
@@ -150,13 +150,13 @@ impl Disks {
         Ok(())
     }
 
-    /// A thread that panics ends the guest, so that nobody is left to meet a poisoned table.
+    /// Ignores poisoning: a panic powers the guest off.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Looks which disks are there, and from then on follows the subscription in a thread of its own.
+/// Scans the disks, then tracks uevents in a thread.
 pub(crate) fn follow(uevents: Uevents, disks: Arc<Disks>) -> Result<(), Fatal> {
     disks.scan()?;
     let follow = move || {
@@ -197,9 +197,9 @@ fn list(table: &Table) -> String {
         .map(|disk| format!("{} ({})", disk.serial, disk.name))
         .collect();
     if disks.is_empty() {
-        return "no disk is there".into();
+        return "the guest has no disks".into();
     }
-    format!("there are {}", disks.join(", "))
+    format!("the guest has {}", disks.join(", "))
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! How a request fails.
+//! Constructors of [`Failure`].
 
 use std::io;
 
 use guest_agent::protocol::{Failure, FailureKind};
 
-/// The request cannot be done as asked.
+/// The request is invalid.
 pub(crate) fn bad_request(message: impl Into<String>) -> Failure {
     Failure {
         kind: FailureKind::BadRequest,
@@ -12,7 +12,7 @@ pub(crate) fn bad_request(message: impl Into<String>) -> Failure {
     }
 }
 
-/// Something could not be done: "cannot `what`: error".
+/// A system call failed: "cannot `what`: error".
 pub(crate) fn io(what: &str, error: &io::Error) -> Failure {
     Failure {
         kind: FailureKind::Io {
@@ -22,11 +22,11 @@ pub(crate) fn io(what: &str, error: &io::Error) -> Failure {
     }
 }
 
-/// An operation moved fewer bytes than asked, and the kernel gave no error number for it: so ends
-/// what is done to a disk that goes.
+/// An operation transferred fewer bytes than requested, without an error number, as for a disk that is
+/// being removed.
 pub(crate) fn short(what: &str, moved: usize, asked: usize) -> Failure {
     Failure {
         kind: FailureKind::Io { errno: None },
-        message: format!("cannot {what}: only {moved} of {asked} bytes were moved"),
+        message: format!("cannot {what}: only {moved} of {asked} bytes were transferred"),
     }
 }

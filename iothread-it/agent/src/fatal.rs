@@ -1,8 +1,8 @@
-//! What the agent cannot go on from.
+//! Fatal errors of the agent.
 
 use std::fmt;
 
-/// The reason for which the guest powers off.
+/// An error that powers the guest off.
 #[derive(Debug)]
 pub(crate) struct Fatal(String);
 
@@ -18,9 +18,9 @@ impl fmt::Display for Fatal {
     }
 }
 
-/// Makes an error fatal by saying what was tried.
+/// Converts errors to [`Fatal`].
 pub(crate) trait OrFatal<T> {
-    /// Turns an error into "cannot `what`: error".
+    /// Converts an error to "cannot `what`: error".
     fn or_fatal(self, what: impl FnOnce() -> String) -> Result<T, Fatal>;
 }
 

@@ -1,5 +1,5 @@
-//! Files that grow in a folder, said as they do: if the guest ends at any moment, the host has all
-//! that was written before, but for the last few.
+//! Sends what is appended to the files of a folder, like `tail -f`, so that the host has the records of a
+//! guest that crashes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,66 +12,66 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// Bytes that are said at once.
+/// The maximum size of a notice, in bytes.
 const CHUNK: u64 = 64 * 1024;
 
 /// A folder that is watched.
 pub(crate) struct Follow {
     folder: PathBuf,
     inotify: Inotify,
-    told: EventFd,
+    stop: EventFd,
 }
 
 impl Follow {
     /// Watches a folder, from now on.
     pub(crate) fn start(folder: &str) -> io::Result<Self> {
-        make_open(folder)?;
+        create_for_all(folder)?;
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         inotify.add_watch(folder, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MODIFY)?;
         Ok(Self {
             folder: folder.into(),
             inotify,
-            told: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
+            stop: EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?,
         })
     }
 
-    /// Has [`Follow::until_told`] say what is left, and end.
-    pub(crate) fn tell(&self) {
-        let _ = self.told.write(1);
+    /// Makes [`Follow::until_stopped`] send what is left, and return.
+    pub(crate) fn stop(&self) {
+        let _ = self.stop.write(1);
     }
 
-    /// Says what is appended to the files of the folder.
-    pub(crate) fn until_told(&self, say: &(dyn Fn(Notice) + Sync)) {
-        let mut said = BTreeMap::new();
+    /// Sends what is appended to the files of the folder.
+    pub(crate) fn until_stopped(&self, send: &(dyn Fn(Notice) + Sync)) {
+        let mut sent = BTreeMap::new();
         loop {
             let mut fds = [
                 PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.told.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
             ];
             let _ = poll(&mut fds, PollTimeout::NONE);
-            let told = fds[1].any().unwrap_or(true);
-            // Which files these events are about does not matter: there are few, and all are looked at.
+            let stopped = fds[1].any().unwrap_or(true);
+            // All files are read, whichever the events are about: there are few.
             let _ = self.inotify.read_events();
-            let _ = look(&self.folder, &mut said, say);
-            if told {
+            let _ = send_new(&self.folder, &mut sent, send);
+            if stopped {
                 return;
             }
         }
     }
 }
 
-/// Makes a folder that programs of any user may write to.
-fn make_open(folder: &str) -> io::Result<()> {
+/// Creates a folder that all users may write to.
+fn create_for_all(folder: &str) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::create_dir_all(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(0o1777))
 }
 
-/// Says what the files have that was not said yet. `said` has each file's length so far.
-fn look(
+/// Sends the new bytes of each file. `sent` has the number of bytes sent of each.
+fn send_new(
     folder: &Path,
-    said: &mut BTreeMap<String, u64>,
-    say: &(dyn Fn(Notice) + Sync),
+    sent: &mut BTreeMap<String, u64>,
+    send: &(dyn Fn(Notice) + Sync),
 ) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -81,7 +81,7 @@ fn look(
         if !entry.file_type()?.is_file() {
             continue;
         }
-        let length = said.entry(name.clone()).or_default();
+        let length = sent.entry(name.clone()).or_default();
         let mut file = File::open(entry.path())?;
         file.seek(SeekFrom::Start(*length))?;
         loop {
@@ -91,7 +91,7 @@ fn look(
                 break;
             }
             *length += bytes.len() as u64;
-            say(Notice::Appended {
+            send(Notice::Appended {
                 file: name.clone(),
                 bytes: Bytes(bytes),
             });
@@ -109,13 +109,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_appended_is_said_once_and_in_order() {
+    fn appended_bytes_are_sent_once_and_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.jsonl");
         fs::write(&path, "before\n").unwrap();
         let follow = Follow::start(folder.path().to_str().unwrap()).unwrap();
         let heard = Mutex::new(Vec::new());
-        let say = |notice| match notice {
+        let send = |notice| match notice {
             Notice::Appended { file, bytes } => {
                 assert_eq!(file, "a.jsonl");
                 heard.lock().unwrap().extend(bytes.0);
@@ -123,12 +123,12 @@ mod tests {
             other => panic!("{other:?}"),
         };
         thread::scope(|scope| {
-            scope.spawn(|| follow.until_told(&say));
+            scope.spawn(|| follow.until_stopped(&send));
             let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
             for line in ["one\n", "two\n"] {
                 file.write_all(line.as_bytes()).unwrap();
             }
-            follow.tell();
+            follow.stop();
         });
         assert_eq!(heard.into_inner().unwrap(), b"before\none\ntwo\n");
     }

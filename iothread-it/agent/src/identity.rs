@@ -1,5 +1,5 @@
-//! What a guest that is restored from a file shares with all others restored from it, until it is
-//! reseeded: the clock, the state of the random number generator, and the boot's id.
+//! The state that clones of a template share until they are reseeded: the clock, the state of the random
+//! number generator, and the boot ID.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,11 +14,11 @@ use crate::{entropy, failure};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Lies over [`BOOT_ID`], since the kernel's own id cannot be changed.
+/// The file that is mounted over [`BOOT_ID`], since the kernel's ID cannot be changed.
 const OUR_BOOT_ID: &str = "/tmp/boot_id";
 
-/// Puts a file with the boot's id over the kernel's own. Done before it is needed: in a guest that
-/// has just been restored, everything that runs for the first time takes long under emulation.
+/// Mounts a file with the boot ID over the kernel's. This is done at boot, since it would take long in an
+/// emulated clone.
 pub(crate) fn cover_boot_id() -> io::Result<()> {
     fs::copy(BOOT_ID, OUR_BOOT_ID)?;
     let bind = MsFlags::MS_BIND;
@@ -26,19 +26,19 @@ pub(crate) fn cover_boot_id() -> io::Result<()> {
     Ok(())
 }
 
-/// Reads the id of this boot.
+/// Reads the boot ID.
 pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string(BOOT_ID)?.trim().to_owned())
 }
 
-/// Gives the guest a clock, randomness and an id of its own. Returns the id.
+/// Sets the clock, adds entropy, and generates a boot ID. Returns the ID.
 pub(crate) fn reseed(reseed: &Reseed) -> Result<String, Failure> {
     let now = TimeSpec::from_duration(Duration::from_nanos(reseed.realtime_ns));
     clock_settime(ClockId::CLOCK_REALTIME, now)
         .map_err(|errno| failure::io("set the clock", &errno.into()))?;
     entropy::add(&reseed.entropy).map_err(|error| failure::io("add entropy", &error))?;
-    // Last, since it is made of the new randomness.
-    new_boot_id().map_err(|error| failure::io("replace the boot's id", &error))
+    // Last, since it depends on the new entropy.
+    new_boot_id().map_err(|error| failure::io("replace boot_id", &error))
 }
 
 fn new_boot_id() -> io::Result<String> {
@@ -47,9 +47,9 @@ fn new_boot_id() -> io::Result<String> {
     Ok(id)
 }
 
-/// Tells them all.
-pub(crate) fn tell() -> Result<Identity, Failure> {
-    let tell = || {
+/// Reads all of it.
+pub(crate) fn read() -> Result<Identity, Failure> {
+    let read = || {
         let realtime = SystemTime::now().duration_since(UNIX_EPOCH);
         let realtime = realtime.map_err(io::Error::other)?.as_nanos();
         Ok::<_, io::Error>(Identity {
@@ -58,7 +58,7 @@ pub(crate) fn tell() -> Result<Identity, Failure> {
             realtime_ns: u64::try_from(realtime).map_err(io::Error::other)?,
         })
     };
-    tell().map_err(|error| failure::io("tell the guest's identity", &error))
+    read().map_err(|error| failure::io("read the guest's identity", &error))
 }
 
 fn random<const N: usize>() -> io::Result<[u8; N]> {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_has_the_form_of_the_kernels() {
+    fn a_uuid_has_the_kernels_format() {
         assert_eq!(uuid([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
         assert_eq!(uuid([0; 16]), "00000000-0000-4000-8000-000000000000");
     }

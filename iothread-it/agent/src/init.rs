@@ -1,4 +1,4 @@
-//! The file systems that everything else looks at.
+//! Mounts the first file systems.
 
 use std::fs;
 
@@ -6,8 +6,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::fatal::{Fatal, OrFatal};
 
-/// Kind and place of each. `devtmpfs` holds a node for each device before the kernel announces
-/// it.
+/// Type and target of each. The kernel creates a device's node in `devtmpfs` before it sends the uevent.
 const MOUNTS: [(&str, &str); 4] = [
     ("devtmpfs", "/dev"),
     ("proc", "/proc"),

@@ -1,12 +1,11 @@
-//! What host and guest share: the protocol they speak, and the pattern that proves data.
+//! The protocol between host and guest agent, and the pattern that verifies data.
 //!
-//! The binary of this package is the guest's init process. It is built statically, packed into
-//! the boot image, and answers on a virtio-serial port.
+//! The binary of this package is the guest's init process. It is built as a static program, packed into
+//! the boot image, and serves requests on a virtio-serial port.
 
 pub mod pattern;
 pub mod protocol;
 
-/// The folder with the sources of this package at the time of compilation. The agent of a guest is
-/// built from them, apart from the program that depends on this library: statically, and with a
-/// profile of its own.
+/// The folder with the sources of this package, as of compilation. The guest agent is built from them
+/// as a static program with a profile of its own.
 pub const SOURCES: &str = env!("CARGO_MANIFEST_DIR");

@@ -1,16 +1,15 @@
-//! The guest's init process: it mounts, loads modules, greets the host and does what it is asked.
+//! The guest's init process: it mounts file systems, loads modules, sends a greeting to the host and
+//! serves its requests.
 //!
-//! The guest has nothing but this program and the kernel's modules. So whatever cannot go on ends
-//! here: its reason goes to the console and the guest powers off, which the host sees as QEMU's
-//! exit and not as silence.
+//! The guest has no other programs. On a fatal error the agent prints the reason to the console and powers
+//! the guest off, which the host detects as the exit of QEMU.
 //!
-//! Under the name `modprobe` it is another program: the one that the kernel asks for a module.
+//! Started as `modprobe`, the program loads a module and its dependencies.
 
 mod buffer;
 mod children;
 mod console;
 mod cpus;
-mod data;
 mod disks;
 mod entropy;
 mod extent;
@@ -24,12 +23,13 @@ mod load;
 mod modprobe;
 mod modules;
 mod netlink;
-mod outbox;
+mod pattern_io;
 mod port;
+mod port_writer;
 mod program;
 mod rootfs;
 mod scsi;
-mod serve;
+mod server;
 mod sysfs;
 mod uevent;
 mod unpack;
@@ -41,18 +41,17 @@ use std::time::Duration;
 
 use fatal::{Fatal, OrFatal};
 
-/// How long the host's port may take to appear once the modules are loaded. An emulated machine
-/// that shares its CPU needs well under a second.
+/// The time limit for the host's port to appear after the modules are loaded. A slow emulated machine
+/// needs less than a second.
 const PORT_DEADLINE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     if let Some(arguments) = modprobe::arguments(std::env::args()) {
         return modprobe::main(&arguments);
     }
-    // Everything below is for a machine of its own: it would mount over, and switch off, whatever
-    // it is started on.
+    // Everything below needs a machine of its own: it mounts over existing folders and powers off.
     if std::process::id() != 1 {
-        console::say("this is the init process of a guest, and only runs as process 1");
+        console::log("guest-agent is the init process of a guest and runs as process 1 only");
         return ExitCode::FAILURE;
     }
     console::power_off_on_panic();
@@ -62,12 +61,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<Infallible, Fatal> {
     init::mount_all()?;
-    identity::cover_boot_id().or_fatal(|| "cover the boot's id".into())?;
-    // Subscribed before the first device can appear, so that nothing comes unnoticed.
+    identity::cover_boot_id().or_fatal(|| "mount over boot_id".into())?;
+    // Subscribes before the first device can appear, so that no event is missed.
     let uevents = netlink::Uevents::subscribe()?;
     modules::load_all()?;
     let port = port::find(&uevents, PORT_DEADLINE)?;
     let disks = Arc::new(disks::Disks::default());
     disks::follow(uevents, Arc::clone(&disks))?;
-    serve::serve(port, disks)
+    server::serve(port, disks)
 }

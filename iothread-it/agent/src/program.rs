@@ -1,4 +1,4 @@
-//! Running a program that the host names, and saying what it says.
+//! Runs a program for the host and forwards its output.
 #![expect(
     unsafe_code,
     reason = "code between fork and exec can only be given through pre_exec"
@@ -19,19 +19,18 @@ use crate::children::Children;
 use crate::failure;
 use crate::follow::Follow;
 
-/// Bytes of output that are said at once.
+/// The maximum size of a notice, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// How long a killed program may take to be gone. It needs longer only while it is stuck in the
-/// kernel.
-const DYING: Duration = Duration::from_secs(10);
+/// The time limit for a killed program to end. It takes longer only if it is blocked in the kernel.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Children {
     /// Runs a program to its end.
     pub(crate) fn run(
         &self,
         program: &Program,
-        say: &(dyn Fn(Notice) + Sync),
+        send: &(dyn Fn(Notice) + Sync),
     ) -> Result<Exit, Failure> {
         let follow = program.follow.as_deref().map(Follow::start).transpose();
         let follow = follow.map_err(|error| failure::io("follow a folder", &error))?;
@@ -41,22 +40,22 @@ impl Children {
             .map_err(|error| failure::io(&what, &error))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         thread::scope(|scope| {
-            scope.spawn(|| forward(stdout, Stream::Stdout, say));
-            scope.spawn(|| forward(stderr, Stream::Stderr, say));
+            scope.spawn(|| forward(stdout, Stream::Stdout, send));
+            scope.spawn(|| forward(stderr, Stream::Stderr, send));
             let following = follow
                 .as_ref()
-                .map(|follow| scope.spawn(|| follow.until_told(say)));
+                .map(|follow| scope.spawn(|| follow.until_stopped(send)));
             let timeout = Duration::from_millis(program.timeout_ms);
             let exit = self.wait(pid, timeout);
             if exit.is_none() {
                 let group = nix::unistd::Pid::from_raw(-pid.as_raw());
                 let _ = nix::sys::signal::kill(group, nix::sys::signal::Signal::SIGKILL);
-                let _ = self.wait(pid, DYING);
+                let _ = self.wait(pid, KILL_TIMEOUT);
             }
-            // Whoever is left has the program's output open, and may write to the files.
+            // Processes that are left keep the pipes open, and may write to the files.
             self.sweep();
             if let (Some(follow), Some(following)) = (&follow, following) {
-                follow.tell();
+                follow.stop();
                 let _ = following.join();
             }
             exit.ok_or_else(|| Failure {
@@ -83,12 +82,12 @@ fn command(program: &Program) -> Command {
         .stderr(Stdio::piped());
     let user = program.user;
     // SAFETY: the closure makes system calls only, and allocates nothing.
-    unsafe { command.pre_exec(move || alone(user)) };
+    unsafe { command.pre_exec(move || isolate(user)) };
     command
 }
 
-/// Gives the calling process a session and mounts of its own, and its user.
-fn alone(user: Option<u32>) -> io::Result<()> {
+/// Moves the calling process to a new session and mount namespace, and sets its user.
+fn isolate(user: Option<u32>) -> io::Result<()> {
     setsid()?;
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -102,14 +101,14 @@ fn alone(user: Option<u32>) -> io::Result<()> {
     Ok(())
 }
 
-/// Says what comes out of a pipe until its last writer has closed it.
-fn forward(pipe: Option<impl Read>, stream: Stream, say: &(dyn Fn(Notice) + Sync)) {
+/// Sends what is read from a pipe until its last writer closes it.
+fn forward(pipe: Option<impl Read>, stream: Stream, send: &(dyn Fn(Notice) + Sync)) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = [0; CHUNK];
     loop {
         match pipe.read(&mut buffer) {
             Ok(0) => return,
-            Ok(length) => say(Notice::Output {
+            Ok(length) => send(Notice::Output {
                 stream,
                 bytes: Bytes(buffer[..length].to_vec()),
             }),

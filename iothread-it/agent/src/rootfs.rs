@@ -1,8 +1,7 @@
-//! A guest made fit for programs that know nothing of it.
+//! The root file system that test programs expect.
 //!
-//! The kernel's first root file system can neither be pivoted nor hidden, so another one is moved
-//! onto it, as every distribution does at boot. The kernel looks for `/sbin/modprobe` where this
-//! process has its root, since its own threads share that.
+//! The initramfs supports no `pivot_root`, so a tmpfs is moved onto it, as `switch_root` does. The kernel's
+//! threads share this process's root, and find `/sbin/modprobe` there.
 
 use std::fs;
 use std::io;
@@ -16,13 +15,13 @@ use nix::unistd::{chdir, chroot};
 
 use crate::failure;
 
-/// Where the new root is put together.
+/// Where the new root is built.
 const NEW: &str = "/new-root";
 
-/// Mounts that are taken along.
+/// Mounts that are moved to the new root.
 const MOVED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 
-/// Folders of the new root, beside those that are mounted.
+/// Folders of the new root, except mount points.
 const FOLDERS: [(&str, u32); 9] = [
     ("bin", 0o755),
     ("etc", 0o755),
@@ -35,7 +34,7 @@ const FOLDERS: [(&str, u32); 9] = [
     ("var/tmp", 0o1777),
 ];
 
-/// Files that programs and libraries look for.
+/// Files that programs and libraries read.
 const FILES: [(&str, &str); 4] = [
     (
         "etc/passwd",
@@ -49,7 +48,7 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Kind, place and options of what is mounted in the new root.
+/// Type, target and options of the mounts in the new root.
 const MOUNTS: [(&str, &str, &str); 4] = [
     ("cgroup2", "/sys/fs/cgroup", ""),
     ("devpts", "/dev/pts", "ptmxmode=0666"),
@@ -57,12 +56,12 @@ const MOUNTS: [(&str, &str, &str); 4] = [
     ("tmpfs", "/run", "mode=0755"),
 ];
 
-/// Whether it was done.
+/// Whether the root file system was set up.
 #[derive(Default)]
 pub(crate) struct Rootfs(Mutex<bool>);
 
 impl Rootfs {
-    /// Does it, once.
+    /// Sets it up, unless that was done before.
     pub(crate) fn set_up(&self) -> Result<(), Failure> {
         let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !*done {
@@ -92,11 +91,11 @@ fn set_up() -> Result<(), (String, io::Error)> {
     for (file, text) in FILES {
         tried(format!("write /{file}"), fs::write(new.join(file), text))?;
     }
-    // The kernel's modules came with the boot image, if they did.
+    // The modules of the boot image.
     let modules = Some("/lib/modules");
     let new_modules = new.join("lib/modules");
     let bound = mount(modules, &new_modules, nothing, MsFlags::MS_BIND, nothing);
-    tried("bring the modules along".into(), bound)?;
+    tried("bind the modules".into(), bound)?;
     tried(
         "copy this program".into(),
         fs::copy("/init", new.join("sbin/modprobe")),
@@ -144,7 +143,7 @@ fn set_up() -> Result<(), (String, io::Error)> {
             _ => {}
         }
     }
-    // Private, so that what one program mounts no other sees.
+    // Private, so that programs do not see each other's mounts.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     tried(
         "make mounts private".into(),

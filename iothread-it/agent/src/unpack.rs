@@ -36,7 +36,7 @@ fn unpack(mut from: impl Read, below: &Path) -> io::Result<(u64, u64)> {
         from.read_exact(&mut name)?;
         skip(&mut from, padding(HEADER + header.name_length))?;
         let name = name.strip_suffix(b"\0").unwrap_or(&name);
-        let name = std::str::from_utf8(name).map_err(|_| bad("a name is no text"))?;
+        let name = std::str::from_utf8(name).map_err(|_| bad("a name is not UTF-8"))?;
         if name == LAST {
             return Ok((entries, bytes));
         }
@@ -61,12 +61,13 @@ impl Header {
         let mut header = [0; HEADER];
         from.read_exact(&mut header)?;
         if !header.starts_with(b"070701") {
-            return Err(bad("an entry does not begin as it has to"));
+            return Err(bad("an entry has no newc magic"));
         }
         let field = |index: usize| {
             let digits = &header[6 + 8 * index..][..8];
-            let digits = std::str::from_utf8(digits).map_err(|_| bad("a number is no text"))?;
-            u32::from_str_radix(digits, 16).map_err(|_| bad("a number has other digits"))
+            let digits =
+                std::str::from_utf8(digits).map_err(|_| bad("a header field is not UTF-8"))?;
+            u32::from_str_radix(digits, 16).map_err(|_| bad("a header field is not hexadecimal"))
         };
         let name_length = field(11)? as usize;
         // The kernel's longest path.
@@ -84,12 +85,12 @@ impl Header {
         let mut content = from.take(self.length as u64);
         match self.mode & KIND {
             DIRECTORY => match fs::create_dir(path) {
-                // A folder that is there keeps what it is.
+                // An existing folder keeps its permissions.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
                 made => made?,
             },
             FILE => {
-                // Another file of that name may be running.
+                // An existing file may be running.
                 let _ = fs::remove_file(path);
                 let mut file = File::create(path)?;
                 let copied = io::copy(&mut content, &mut file)?;
@@ -104,20 +105,24 @@ impl Header {
                 let _ = fs::remove_file(path);
                 return symlink(to, path);
             }
-            _ => return Err(bad("it is neither a folder, a file nor a link")),
+            _ => {
+                return Err(bad(
+                    "the entry is not a directory, regular file or symbolic link",
+                ));
+            }
         }
         fs::set_permissions(path, Permissions::from_mode(self.mode & 0o7777))
     }
 }
 
-/// The path of an entry, which has to stay below the folder.
+/// Returns the path of an entry, which must be below the folder.
 fn inside(below: &Path, name: &str) -> io::Result<PathBuf> {
     let path = Path::new(name);
     let stays = path
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
     if name.is_empty() || !stays {
-        return Err(bad(&format!("{name:?} is no path below the root")));
+        return Err(bad(&format!("{name:?} is not a path below the root")));
     }
     Ok(below.join(path))
 }
@@ -158,14 +163,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut bytes: Vec<u8> = entries.concat();
         bytes.extend(entry(LAST, 0, ""));
-        // A disk has more than the archive.
+        // A disk is longer than the archive.
         bytes.resize(bytes.len() + 512, 0);
         let result = unpack(&bytes[..], folder.path());
         (folder, result)
     }
 
     #[test]
-    fn folders_files_and_links_come_with_their_permissions() {
+    fn folders_files_and_links_are_unpacked_with_their_permissions() {
         let (folder, result) = unpacked(&[
             entry("a", DIRECTORY | 0o750, ""),
             entry("a/b", FILE | 0o755, "hello"),
@@ -179,19 +184,19 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_the_folder() {
+    fn a_path_outside_of_the_folder_is_refused() {
         for name in ["/etc/passwd", "../x", "a/../../x", "", "."] {
             let (_folder, result) = unpacked(&[entry(name, FILE | 0o644, "x")]);
             let error = result.unwrap_err();
             assert!(
-                error.to_string().contains("no path below"),
+                error.to_string().contains("not a path below"),
                 "{name}: {error}"
             );
         }
     }
 
     #[test]
-    fn a_cut_archive_is_an_error() {
+    fn a_truncated_archive_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let bytes = entry("a", FILE | 0o644, "hello");
         assert!(unpack(&bytes[..bytes.len() - 4], folder.path()).is_err());
@@ -199,7 +204,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_do_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let folder = tempfile::tempdir().unwrap();
             let mut archive = b"070701".to_vec();
             archive.extend(bytes);

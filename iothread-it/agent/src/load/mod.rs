@@ -185,7 +185,7 @@ mod tests {
             // Only what was outstanding at the first error fails too.
             assert!((3..=3 * 5).contains(&report.errors), "{report:?}");
             let first = report.first_error.as_deref();
-            assert_eq!(first, Some("only 0 of 4096 bytes were moved"));
+            assert_eq!(first, Some("only 0 of 4096 bytes were transferred"));
             assert_eq!((report.operations, told.into_inner()), (0, 1));
         }
     }

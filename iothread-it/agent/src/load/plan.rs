@@ -9,7 +9,7 @@ use guest_agent::protocol::{Direction, Disk, Failure, Load};
 
 use super::share::{self, Share};
 use crate::failure::bad_request;
-use crate::{data, extent, failure};
+use crate::{extent, failure, pattern_io};
 
 const THREADS: RangeInclusive<u32> = 1..=64;
 const DEPTH: RangeInclusive<u32> = 1..=256;
@@ -44,7 +44,7 @@ impl<'a> Plan<'a> {
         check_ends(load)?;
         let plan = Self {
             load,
-            node: data::node(&disk.name),
+            node: pattern_io::node(&disk.name),
         };
         plan.check_blocks()?;
         plan.check_memory(memory)?;

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::ring::{Completion, Ring};
 use super::running::Arrival;
 use super::share::Share;
-use crate::{data, failure};
+use crate::{failure, pattern_io};
 
 /// How long operations may take to end once no more are started. Those that do not are counted
 /// as errors.
@@ -34,7 +34,7 @@ pub(crate) struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     pub(crate) fn new(plan: &'a Plan<'a>, index: u32) -> Result<Self, Failure> {
-        let file = data::open(plan.node(), plan.direction())?;
+        let file = pattern_io::open(plan.node(), plan.direction())?;
         let ring = Ring::new(file, plan.depth(), plan.block_size() as usize).map_err(|error| {
             failure::io(
                 "set up io_uring, which a load needs in the guest's kernel",
@@ -114,7 +114,7 @@ impl<'a> Worker<'a> {
         match &completion.result {
             Ok(moved) if *moved == asked => self.tally.succeed(asked, started.elapsed()),
             Ok(moved) => self.tally.fail(1, started, || {
-                format!("only {moved} of {asked} bytes were moved")
+                format!("only {moved} of {asked} bytes were transferred")
             }),
             Err(error) => self.tally.fail(1, started, || error.to_string()),
         }

@@ -1,4 +1,4 @@
-//! Reading requests and having each done by a thread of its own.
+//! Reads requests and executes each in a thread of its own.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,46 +18,46 @@ use crate::children::Children;
 use crate::disks::Disks;
 use crate::fatal::{Fatal, OrFatal};
 use crate::lines::{Line, Lines};
-use crate::outbox::Outbox;
 use crate::port::Port;
+use crate::port_writer::PortWriter;
 use crate::rootfs::Rootfs;
-use crate::{console, cpus, data, extent, failure, identity, load, scsi, sysfs, unpack};
+use crate::{console, cpus, extent, failure, identity, load, pattern_io, scsi, sysfs, unpack};
 
-/// What the requests share.
+/// The state that requests share.
 struct Server {
-    /// Its boot_id changes when a restored guest is reseeded.
+    /// A reseed changes its boot ID.
     greeting: Mutex<Greeting>,
     disks: Arc<Disks>,
-    outbox: Outbox,
+    writer: PortWriter,
     rootfs: Rootfs,
     children: Arc<Children>,
 }
 
-/// Greets the host and serves it for as long as the guest runs.
+/// Sends the greeting, then serves requests for as long as the guest runs.
 pub(crate) fn serve(port: Port, disks: Arc<Disks>) -> Result<Infallible, Fatal> {
     let greeting = greeting()?;
     let port = Arc::new(port);
     let server = Arc::new(Server {
         greeting: Mutex::new(greeting.clone()),
         disks,
-        outbox: Outbox::new(Arc::clone(&port)),
+        writer: PortWriter::new(Arc::clone(&port)),
         rootfs: Rootfs::default(),
-        children: Children::reaped()?,
+        children: Children::start_reaper()?,
     });
-    server.outbox.end_cut_line();
-    server.outbox.send(&Message::Greeting(greeting));
+    server.writer.end_truncated_line();
+    server.writer.send(&Message::Greeting(greeting));
     let Err(error) = read(&port, |line| take(&server, &line));
     Err(error).or_fatal(|| "read the host's port".into())
 }
 
-/// Hands each line that the host sends to `take`.
+/// Passes each line from the host to `take`.
 fn read(port: &Port, take: impl Fn(Line)) -> io::Result<Infallible> {
     let mut lines = Lines::default();
     let mut buffer = [0; 4096];
     loop {
         match port.read(&mut buffer)? {
             0 => {
-                // Whoever comes next does not end the line that this host began.
+                // The next host does not continue this host's line.
                 lines.clear();
                 port.wait_for_host()?;
             }
@@ -68,41 +68,41 @@ fn read(port: &Port, take: impl Fn(Line)) -> io::Result<Infallible> {
 
 fn take(server: &Arc<Server>, line: &Line) {
     let boot_id = server.greeting().boot_id.clone();
-    match understand(line, &boot_id) {
-        Understood::Request(request) => match &request.command {
-            // At once: to start a thread takes longer than this, in a guest just restored.
+    match parse(line, &boot_id) {
+        ParsedLine::Request(request) => match &request.command {
+            // In this thread: starting one takes longer in a guest that was just restored.
             Command::Reseed(reseed) => match server.reseed(reseed) {
-                Ok(greeting) => server.outbox.send(&greeting),
-                Err(failure) => server.outbox.answer(request.id, Err(failure)),
+                Ok(greeting) => server.writer.send(&greeting),
+                Err(failure) => server.writer.answer(request.id, Err(failure)),
             },
-            _ => start(server, request),
+            _ => spawn(server, request),
         },
-        Understood::Refused(id, why) => {
-            server.outbox.answer(id, Err(failure::bad_request(why)));
+        ParsedLine::Invalid(id, why) => {
+            server.writer.answer(id, Err(failure::bad_request(why)));
         }
-        Understood::Noise(what) => console::say(&what),
-        Understood::Nothing => {}
+        ParsedLine::Garbage(what) => console::log(&what),
+        ParsedLine::Ignored => {}
     }
 }
 
-/// Has a request done. Its thread is never joined: its answer says that it ended.
-fn start(server: &Arc<Server>, request: Request) {
+/// Executes a request in a thread, which sends the answer and is never joined.
+fn spawn(server: &Arc<Server>, request: Request) {
     let id = request.id;
-    let done_by = Arc::clone(server);
+    let executor = Arc::clone(server);
     let work = move || {
-        let outcome = done_by.perform(id, &request.command);
-        done_by.outbox.answer(id, outcome);
+        let outcome = executor.perform(id, &request.command);
+        executor.writer.answer(id, outcome);
     };
     let thread = thread::Builder::new().name(format!("request {}", id.0));
     if let Err(error) = thread.spawn(work) {
         let failure = failure::io("start a thread for the request", &error);
-        server.outbox.answer(id, Err(failure));
+        server.writer.answer(id, Err(failure));
     }
 }
 
 fn greeting() -> Result<Greeting, Fatal> {
-    let boot_id = identity::boot_id().or_fatal(|| "read the boot's id".into())?;
-    let system = uname().or_fatal(|| "ask for the kernel's release".into())?;
+    let boot_id = identity::boot_id().or_fatal(|| "read boot_id".into())?;
+    let system = uname().or_fatal(|| "read the kernel's release".into())?;
     let cpus = cpus::online().map_err(Fatal::new)?.len();
     Ok(Greeting {
         protocol: VERSION,
@@ -113,12 +113,12 @@ fn greeting() -> Result<Greeting, Fatal> {
 }
 
 impl Server {
-    /// A thread that panics ends the guest, so that nobody is left to meet a poisoned greeting.
+    /// Ignores poisoning: a panic powers the guest off.
     fn greeting(&self) -> MutexGuard<'_, Greeting> {
         self.greeting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reseeds the guest, and greets in the new boot_id: nobody waits for an answer in the old one.
+    /// Reseeds the guest and returns the greeting with the new boot ID.
     fn reseed(&self, reseed: &Reseed) -> Result<Message, Failure> {
         let boot_id = identity::reseed(reseed)?;
         let mut greeting = self.greeting();
@@ -128,8 +128,10 @@ impl Server {
 
     fn perform(&self, id: RequestId, command: &Command) -> Result<Reply, Failure> {
         Ok(match command {
-            Command::Reseed(_) => return Err(failure::bad_request("a reseed has no answer")),
-            Command::Identity => Reply::Identity(identity::tell()?),
+            Command::Reseed(_) => {
+                return Err(failure::bad_request("a reseed is answered by a greeting"));
+            }
+            Command::Identity => Reply::Identity(identity::read()?),
             Command::Disks => Reply::Disks(self.disks.all()),
             Command::AwaitDisk {
                 serial,
@@ -146,13 +148,13 @@ impl Server {
             Command::Write(extent) => {
                 let disk = self.disks.find(&extent.serial)?;
                 extent::check(extent, disk.size)?;
-                let sha256 = data::write(&data::node(&disk.name), extent)?;
+                let sha256 = pattern_io::write(&pattern_io::node(&disk.name), extent)?;
                 Reply::Extent { sha256 }
             }
             Command::Verify(extent) => {
                 let disk = self.disks.find(&extent.serial)?;
                 extent::check(extent, disk.size)?;
-                let sha256 = data::verify(&data::node(&disk.name), extent)?;
+                let sha256 = pattern_io::verify(&pattern_io::node(&disk.name), extent)?;
                 Reply::Extent { sha256 }
             }
             Command::SetAttribute { path, text } => {
@@ -161,12 +163,12 @@ impl Server {
             }
             Command::ResetDisk { serial } => {
                 let disk = self.disks.find(serial)?;
-                scsi::reset(&data::node(&disk.name))?;
+                scsi::reset(&pattern_io::node(&disk.name))?;
                 Reply::Done
             }
             Command::Load(load) => {
                 let disk = self.disks.find(&load.extent.serial)?;
-                let running = || self.outbox.notice(id, Notice::LoadRunning);
+                let running = || self.writer.notice(id, Notice::LoadRunning);
                 Reply::Load(load::run(load, &disk, running)?)
             }
             Command::SetUpRootfs => {
@@ -175,57 +177,57 @@ impl Server {
             }
             Command::Unpack { serial } => {
                 let disk = self.disks.find(serial)?;
-                let (entries, bytes) = unpack::disk(&data::node(&disk.name), Path::new("/"))?;
+                let (entries, bytes) = unpack::disk(&pattern_io::node(&disk.name), Path::new("/"))?;
                 Reply::Unpacked { entries, bytes }
             }
             Command::Run(program) => {
-                let say = |notice| self.outbox.notice(id, notice);
-                Reply::Exited(self.children.run(program, &say)?)
+                let send = |notice| self.writer.notice(id, notice);
+                Reply::Exited(self.children.run(program, &send)?)
             }
         })
     }
 }
 
-/// What a line turned out to be.
+/// A parsed line.
 #[derive(Debug, PartialEq)]
-enum Understood {
+enum ParsedLine {
     /// A request for this boot.
     Request(Request),
-    /// A request for this boot that does not make sense, and why.
-    Refused(RequestId, String),
-    /// Something that cannot be answered.
-    Noise(String),
-    /// An empty line, or what was meant for another boot.
-    Nothing,
+    /// An invalid request for this boot, and the reason.
+    Invalid(RequestId, String),
+    /// A line that cannot be answered.
+    Garbage(String),
+    /// An empty line, or a request for another boot.
+    Ignored,
 }
 
-/// The part of a request that suffices to answer it. Whatever else it has may be wrong.
+/// The fields of a request that an answer needs. Its other fields may be invalid.
 #[derive(Deserialize)]
 struct Envelope {
     boot_id: BootId,
     id: RequestId,
 }
 
-fn understand(line: &Line, boot_id: &BootId) -> Understood {
+fn parse(line: &Line, boot_id: &BootId) -> ParsedLine {
     let line = match line {
-        Line::Whole(line) if line.trim_ascii().is_empty() => return Understood::Nothing,
+        Line::Whole(line) if line.trim_ascii().is_empty() => return ParsedLine::Ignored,
         Line::Whole(line) => line,
         Line::TooLong(length) => {
-            return Understood::Noise(format!("dropped a line of {length} bytes from the host"));
+            return ParsedLine::Garbage(format!("dropped a line of {length} bytes from the host"));
         }
     };
     let error = match decode::<Request>(line) {
-        Ok(request) if request.boot_id == *boot_id => return Understood::Request(request),
-        Ok(_) => return Understood::Nothing,
+        Ok(request) if request.boot_id == *boot_id => return ParsedLine::Request(request),
+        Ok(_) => return ParsedLine::Ignored,
         Err(error) => error,
     };
     match decode::<Envelope>(line) {
         Ok(envelope) if envelope.boot_id == *boot_id => {
-            Understood::Refused(envelope.id, format!("the request makes no sense: {error}"))
+            ParsedLine::Invalid(envelope.id, format!("invalid request: {error}"))
         }
-        Ok(_) => Understood::Nothing,
-        Err(_) => Understood::Noise(format!(
-            "dropped a line from the host that is no request: {error}: {}",
+        Ok(_) => ParsedLine::Ignored,
+        Err(_) => ParsedLine::Garbage(format!(
+            "dropped an invalid line from the host: {error}: {}",
             line.escape_ascii()
         )),
     }
@@ -235,23 +237,23 @@ fn understand(line: &Line, boot_id: &BootId) -> Understood {
 mod tests {
     use super::*;
 
-    fn understood(line: &str) -> Understood {
-        understand(&Line::Whole(line.into()), &BootId("now".into()))
+    fn parsed(line: &str) -> ParsedLine {
+        parse(&Line::Whole(line.into()), &BootId("now".into()))
     }
 
     #[test]
-    fn a_request_of_this_boot_is_taken_and_of_another_dropped() {
-        let now = understood(r#"{"boot_id":"now","id":1,"command":"disks"}"#);
-        assert!(matches!(now, Understood::Request(_)));
-        let before = understood(r#"{"boot_id":"before","id":1,"command":"disks"}"#);
-        assert_eq!(before, Understood::Nothing);
+    fn a_request_for_another_boot_is_dropped() {
+        let now = parsed(r#"{"boot_id":"now","id":1,"command":"disks"}"#);
+        assert!(matches!(now, ParsedLine::Request(_)));
+        let before = parsed(r#"{"boot_id":"before","id":1,"command":"disks"}"#);
+        assert_eq!(before, ParsedLine::Ignored);
     }
 
     #[test]
-    fn an_unknown_command_is_refused_by_its_id() {
+    fn an_unknown_command_is_answered_with_its_id() {
         let line = r#"{"boot_id":"now","id":7,"command":{"dance":{"steps":3}},"colour":"red"}"#;
-        let Understood::Refused(RequestId(7), why) = understood(line) else {
-            panic!("{:?}", understood(line));
+        let ParsedLine::Invalid(RequestId(7), why) = parsed(line) else {
+            panic!("{:?}", parsed(line));
         };
         assert!(why.contains("dance"), "{why}");
     }
@@ -259,19 +261,19 @@ mod tests {
     #[test]
     fn an_unknown_command_of_another_boot_is_not_answered() {
         let line = r#"{"boot_id":"before","id":7,"command":"dance"}"#;
-        assert_eq!(understood(line), Understood::Nothing);
+        assert_eq!(parsed(line), ParsedLine::Ignored);
     }
 
     #[test]
-    fn the_rest_of_a_cut_line_goes_to_the_console() {
-        let Understood::Noise(what) = understood(r#"d":7,"command":"disks"}"#) else {
-            panic!("half a line is no request");
+    fn a_truncated_line_is_logged_to_the_console() {
+        let ParsedLine::Garbage(what) = parsed(r#"d":7,"command":"disks"}"#) else {
+            panic!("a truncated line is not a request");
         };
         assert!(what.contains("disks"), "{what}");
     }
 
     #[test]
-    fn an_empty_line_is_nothing() {
-        assert_eq!(understood("\r"), Understood::Nothing);
+    fn an_empty_line_is_ignored() {
+        assert_eq!(parsed("\r"), ParsedLine::Ignored);
     }
 }

@@ -1,4 +1,4 @@
-//! What the agent says to the host: one message at a time, from any thread.
+//! Writes messages to the host, one at a time, from any thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,14 +7,14 @@ use guest_agent::protocol::{Failure, Message, Notice, Reply, RequestId, encode};
 use crate::console;
 use crate::port::Port;
 
-/// The one writer of the port.
-pub(crate) struct Outbox {
+/// Serializes the writes of all threads to the port.
+pub(crate) struct PortWriter {
     port: Arc<Port>,
-    /// Held while a line is written, so that lines do not mix.
+    /// Locked while a line is written, so that lines are not interleaved.
     turn: Mutex<()>,
 }
 
-impl Outbox {
+impl PortWriter {
     pub(crate) fn new(port: Arc<Port>) -> Self {
         Self {
             port,
@@ -22,22 +22,22 @@ impl Outbox {
         }
     }
 
-    /// Ends the line that a guest before this boot may have begun.
-    pub(crate) fn end_cut_line(&self) {
+    /// Ends a line that was truncated by a reset of the guest.
+    pub(crate) fn end_truncated_line(&self) {
         self.write(b"\n");
     }
 
-    /// Sends a message. Without a port that takes it there is nobody to serve.
+    /// Sends a message. Powers the guest off if that fails.
     pub(crate) fn send(&self, message: &Message) {
         self.write(&encode(message));
     }
 
-    /// Says a step within a request.
+    /// Sends an intermediate result of a request.
     pub(crate) fn notice(&self, id: RequestId, notice: Notice) {
         self.send(&Message::Notice { id, notice });
     }
 
-    /// Ends a request.
+    /// Sends the result of a request.
     pub(crate) fn answer(&self, id: RequestId, outcome: Result<Reply, Failure>) {
         self.send(&Message::Answer { id, outcome });
     }
