@@ -1,69 +1,84 @@
-//! A disk goes from one thread to another.
+//! Moves a disk from one thread to another.
 //!
-//! No released QEMU moves a disk that the guest has: `x-blockdev-set-iothread` is refused for a
-//! node that a device uses, with and without `force`, running and stopped (7.2, 10.0 and 11.1 say
-//! so alike). So the disk goes out of the guest and comes back, and the guest must agree. It loses
-//! the disk for that time: what it wrote is there afterwards, what it has open or mounted is not.
+//! No released QEMU moves an attached disk: `x-blockdev-set-iothread` fails for a node that a device
+//! uses, with and without `force`, running and stopped (7.2, 10.0 and 11.1). So the disk is
+//! hot-unplugged and hot-plugged again, and the guest must cooperate. It loses the disk meanwhile:
+//! the data is kept, open files and mounts are not.
 
 use super::{AttachError, DetachError, DiskSpec, Guest, Hotplug, StepError};
-use iothread_pool::{Allocation, Assignment, DeviceId, Lease, Placement, PoolError};
+use iothread_pool::{Allocation, Assignment, DeviceId, Lease, Placement, Pool, PoolError};
 use qmp_client::Driver;
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
 
-/// Something that did not move.
+/// Why a disk or a node was not moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
-    /// There is no such disk with threads of its own.
-    #[error("`{device}` is no attached virtio-blk disk")]
+    /// The disk is not attached, or is not a virtio-blk disk.
+    #[error("`{device}` is not an attached virtio-blk disk")]
     NotAttached {
         /// The disk.
         device: DeviceId,
     },
-    /// There is no such node, or something uses it.
-    #[error("`{id}` is no block node that nothing uses")]
+    /// The node does not exist, or an export uses it.
+    #[error("block node `{id}` does not exist or is in use")]
     NoFreeNode {
         /// The node.
         id: DeviceId,
     },
-    /// The pool cannot place it so. It is where it was.
+    /// The pool refused the placement. Nothing was changed.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// QEMU cannot do this. The disk is where it was.
+    /// This QEMU does not support the placement, or the path is not valid UTF-8. Nothing was changed.
     #[error(transparent)]
     Unsupported(StepError),
-    /// QEMU refused, and the node is where it was; or it did not answer, and the node may be at
-    /// either place.
+    /// `x-blockdev-set-iothread` failed: if QEMU refused it, the node was not moved; if the reply was
+    /// lost, the node may be on either thread.
     #[error(transparent)]
     Qmp(#[from] QmpError),
-    /// The guest did not let go. If it refused, the disk is where it was; if it did not answer, its
-    /// removal is pending.
-    #[error("the disk does not come out of the guest")]
+    /// The disk could not be detached. If the guest refused, it is attached as before; if the guest did
+    /// not answer, its removal is pending.
+    #[error("cannot detach the disk")]
     Detach(#[from] DetachError),
-    /// The disk is out of the guest and does not come back on its new thread.
-    #[error("the disk does not come back{}", whereabouts(.back))]
+    /// The disk was detached. Its attach to the new threads failed, and the deadline passed before
+    /// that was undone. The disk holds its new lease until it is detached; then it can be attached.
+    #[error(
+        "the disk was detached, and its failed attach to the new IOThreads is not undone yet; detach \
+         it, then attach it"
+    )]
+    RollbackPending(#[source] Box<AttachError>),
+    /// The disk was detached, and its attach to the new threads failed and was undone.
+    #[error("cannot attach the disk to its new IOThreads; {}", outcome_of(.back))]
     Attach {
         /// Why.
         source: Box<AttachError>,
-        /// Whether it came back to where it was.
+        /// The result of attaching it to its former threads.
         back: Result<Lease, Box<AttachError>>,
     },
 }
 
-fn whereabouts(back: &Result<Lease, Box<AttachError>>) -> String {
+fn outcome_of(back: &Result<Lease, Box<AttachError>>) -> String {
     match back {
-        Ok(lease) => format!(" as asked, and is at {}, served as before", lease.slot),
-        Err(error) => format!(", nor to where it was ({error})"),
+        Ok(lease) => format!("it is attached to its former ones, in slot {}", lease.slot),
+        Err(error) => format!("nor to its former ones ({error})"),
     }
 }
 
 impl Hotplug {
-    /// Moves a disk to where a placement wants it: detaches it and attaches it again, its data
-    /// intact. Nothing is done unless the pool can place it so. The deadline is for all of it, with
-    /// the way back.
+    /// Moves a virtio-blk disk to other threads: detaches it and attaches it again. Its data is kept.
+    /// `disk` describes the disk as it is attached; only its number of queues may differ, and is kept
+    /// if it is not stated. Nothing is sent to QEMU unless the pool can place the disk. The deadline
+    /// covers all of it, the way back included.
     ///
     /// # Errors
-    /// If a step fails; each says where the disk is then.
+    ///
+    /// | error | where the disk is |
+    /// |---|---|
+    /// | `NotAttached`, `Pool`, `Unsupported` | where it was |
+    /// | `Detach` | where it was, or its removal is pending: see [`DetachError`] |
+    /// | `Attach`, `back` is `Ok` | on its former threads, with its former queues, in another slot; a dedicated disk may get another idle thread |
+    /// | `Attach`, `back` is `Err` | detached; if the `rollback` in `back` failed, it holds a lease of its former threads until it is detached |
+    /// | `RollbackPending` | in QEMU with its new lease, until [`process_unplug_events`](Self::process_unplug_events) or [`detach`](Self::detach) completes the removal |
     pub fn move_disk(
         &mut self,
         qmp: &Qmp,
@@ -73,31 +88,50 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<Lease, MoveError> {
         let id = &disk.id;
-        let Some(Allocation::Device(before)) = self.pool.allocation_of(id).cloned() else {
-            return Err(MoveError::NotAttached { device: id.clone() });
+        let is_disk = self.disks.get(id).is_some_and(|known| known.has_node);
+        let before = match self.pool.allocation_of(id) {
+            Some(Allocation::Device(lease)) if is_disk => lease.clone(),
+            _ => return Err(MoveError::NotAttached { device: id.clone() }),
         };
         self.require_vq_mapping(qmp, Driver::VirtioBlk, placement, deadline)
             .map_err(MoveError::Unsupported)?;
+        let options = self.options;
+        disk.node(&options).map_err(MoveError::Unsupported)?;
+        let with_queues = |queues| DiskSpec {
+            queues: Some(queues),
+            ..disk.clone()
+        };
+        let queues = disk.queues.unwrap_or(before.queues);
         let mut trial = self.pool.clone();
         trial.release(id)?;
-        trial.lease(id, before.queues, placement)?;
+        trial.lease(id, queues, placement)?;
 
+        let former = former_placement(&self.pool, id, &before);
         self.detach(qmp, id, deadline)?;
-        let attached = self.attach(qmp, guest, disk, placement, deadline);
-        attached.map_err(|source| {
-            let back = self.attach(qmp, guest, disk, &as_it_was(&before), deadline);
-            MoveError::Attach {
-                source: Box::new(source),
-                back: back.map_err(Box::new),
-            }
+        let source = match self.attach(qmp, guest, &with_queues(queues), placement, deadline) {
+            Ok(lease) => return Ok(lease),
+            Err(error) => Box::new(error),
+        };
+        if source.rollback.is_err() {
+            return Err(MoveError::RollbackPending(source));
+        }
+        let back = self.attach(qmp, guest, &with_queues(before.queues), &former, deadline);
+        Err(MoveError::Attach {
+            source,
+            back: back.map_err(Box::new),
         })
     }
 }
 
-/// The placement that leads to what served a disk.
-fn as_it_was(lease: &Lease) -> Placement {
+/// Returns the placement that chooses what serves a disk now.
+fn former_placement(pool: &Pool, disk: &DeviceId, lease: &Lease) -> Placement {
+    let dedicated = || {
+        let mut threads = pool.state().threads.into_iter();
+        threads.any(|thread| thread.dedicated_to.as_ref() == Some(disk))
+    };
     match &lease.assignment {
         Assignment::MainLoop => Placement::MainLoop,
+        Assignment::Thread(_) if dedicated() => Placement::Dedicated,
         Assignment::Thread(thread) => Placement::Pinned(thread.clone()),
         Assignment::Mapped(mapping) => Placement::Mapped(mapping.clone()),
     }

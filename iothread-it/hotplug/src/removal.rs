@@ -4,6 +4,8 @@
 //! guest that is reset answers for good. So a removal has no end of its own: when the caller's time
 //! is up it is pending, and whoever comes next goes on with it.
 
+use std::time::Duration;
+
 use super::state::{Disk, DiskState};
 use super::{DetachError, Hotplug, Step};
 use iothread_pool::DeviceId;
@@ -109,7 +111,8 @@ impl Hotplug {
             Some(UnplugEvent::Deleted) => {
                 let mut going: Vec<_> = self.pool.disks_on(id).cloned().collect();
                 going.push(id.clone());
-                let closed = self.close(qmp, id, deadline);
+                let no_wait = Deadline::after(Duration::ZERO);
+                let closed = self.close(qmp, id, deadline, no_wait);
                 going.retain(|id| !self.disks.contains_key(id));
                 progress.removed.extend(going);
                 closed
@@ -133,9 +136,9 @@ impl Hotplug {
         match self.disks.get(id).copied() {
             Some(disk) if disk.state.has_device() => {
                 self.unplug(qmp, id, disk, deadline)?;
-                self.close(qmp, id, deadline)
+                self.close(qmp, id, deadline, deadline)
             }
-            Some(_) => self.close(qmp, id, deadline),
+            Some(_) => self.close(qmp, id, deadline, deadline),
             None => {
                 self.pool.release(id)?;
                 Ok(())
@@ -286,11 +289,19 @@ impl Hotplug {
 
     /// Closes the image behind a device that is gone, if it has one, and gives back its thread and
     /// its slot.
-    fn close(&mut self, qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), DetachError> {
+    ///
+    /// A device may still use its node: its DEVICE_DELETED is awaited until `event_deadline`.
+    fn close(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+        event_deadline: Deadline,
+    ) -> Result<(), DetachError> {
         // What was on a controller went with it.
         let on_it: Vec<_> = self.pool.disks_on(id).cloned().collect();
         for disk in on_it {
-            self.close(qmp, &disk, deadline)?;
+            self.close(qmp, &disk, deadline, event_deadline)?;
         }
         let Some(disk) = self.disks.get_mut(id) else {
             return Ok(());
@@ -298,7 +309,7 @@ impl Hotplug {
         let before = *disk;
         disk.state = DiskState::NodeOnly;
         if before.has_node {
-            delete_block_node(qmp, id, before, deadline)?;
+            delete_block_node(qmp, id, before, deadline, event_deadline)?;
         }
         self.disks.remove(id);
         self.pool.release(id)?;
@@ -312,6 +323,7 @@ fn delete_block_node(
     id: &DeviceId,
     before: Disk,
     deadline: Deadline,
+    event_deadline: Deadline,
 ) -> Result<(), DetachError> {
     let deleted =
         |event: &Event| UnplugEvent::of(event, id).filter(|news| *news == UnplugEvent::Deleted);
@@ -324,7 +336,7 @@ fn delete_block_node(
         // A device leaves QEMU's list a moment before it lets go of its node.
         let awaited = format!("DEVICE_DELETED of {id}");
         if qmp
-            .wait_event(&awaited, before.since, deadline, deleted)
+            .wait_event(&awaited, before.since, event_deadline, deleted)
             .is_ok()
         {
             closed = blockdev_del(qmp, id, deadline);

@@ -147,6 +147,17 @@ pub enum VqMappingError {
         /// The thread.
         thread: IoThreadId,
     },
+    /// More threads than queues to distribute round-robin, so some would have none.
+    #[error(
+        "iothread-vq-mapping names {threads} IOThreads for {}; name at most one per queue",
+        queues_text(usize::from(*queues))
+    )]
+    TooFewQueues {
+        /// How many threads are named.
+        threads: usize,
+        /// How many queues there are.
+        queues: u16,
+    },
     /// A queue that the device does not have.
     #[error(
         "vq index {queue} for IOThread \"{thread}\" must be less than num_queues {queues} in \

@@ -43,10 +43,6 @@ fn check_queues(queues: u16, limit: u16) -> Result<(), PoolError> {
     }
 }
 
-fn on_thread(device: &DeviceId, thread: &IoThreadId) -> (DeviceId, Assignment) {
-    (device.clone(), Assignment::Thread(thread.clone()))
-}
-
 /// The threads and slots of one VM, and the leases on them.
 #[derive(Debug, Clone)]
 pub struct Pool {
@@ -54,7 +50,7 @@ pub struct Pool {
     slots: SlotTable,
     allocations: BTreeMap<DeviceId, Allocation>,
     /// Beside their own, threads that devices may be on: see [`may_be_on`](Pool::may_be_on).
-    elsewhere: Vec<(DeviceId, Assignment)>,
+    possible: Vec<(DeviceId, Assignment)>,
     /// The target that each controller gave last.
     last_targets: BTreeMap<DeviceId, u8>,
 }
@@ -73,7 +69,7 @@ impl Pool {
             threads: Threads::new(threads)?,
             slots,
             allocations: BTreeMap::new(),
-            elsewhere: Vec::new(),
+            possible: Vec::new(),
             last_targets: BTreeMap::new(),
         })
     }
@@ -191,7 +187,7 @@ impl Pool {
     /// [released](Self::release).
     pub fn may_be_on(&mut self, id: &DeviceId, lease: &ThreadLease, placement: &Placement) {
         self.threads.take(id, placement, &lease.assignment, 1);
-        self.elsewhere.push((id.clone(), lease.assignment.clone()));
+        self.possible.push((id.clone(), lease.assignment.clone()));
     }
 
     fn make_lease(
@@ -247,7 +243,7 @@ impl Pool {
         if let Some((assignment, queues)) = allocation.assignment() {
             self.threads.give_back(device, assignment, queues);
         }
-        for (_, assignment) in self.elsewhere.extract_if(.., |(id, _)| id == device) {
+        for (_, assignment) in self.possible.extract_if(.., |(id, _)| id == device) {
             self.threads.give_back(device, &assignment, 1);
         }
         if let Some(lease) = allocation.lease() {
@@ -290,19 +286,30 @@ impl Pool {
     /// Returns the devices that a thread serves: also the disks of a controller that it serves, and
     /// devices whose mapping names it without giving it a queue, since QEMU refers to it then.
     pub fn served_by(&self, thread: &IoThreadId) -> impl Iterator<Item = &DeviceId> {
-        let serves = move |allocation: &Allocation| {
-            let own = allocation.assignment();
-            own.is_some_and(|(assignment, queues)| assignment.queues_of(thread, queues).is_some())
+        let serves = move |device: &DeviceId| {
+            self.assignments_of(device)
+                .any(|(assignment, queues)| assignment.queues_of(thread, queues).is_some())
         };
         self.allocations
             .iter()
             .filter(move |(device, allocation)| match allocation {
-                Allocation::Scsi(address) => {
-                    self.allocation_of(&address.controller).is_some_and(serves)
+                Allocation::Scsi(address) => serves(&address.controller),
+                Allocation::Device(_) | Allocation::Controller(_) | Allocation::Thread(_) => {
+                    serves(device)
                 }
-                own => serves(own) || self.elsewhere.contains(&on_thread(device, thread)),
             })
             .map(|(device, _)| device)
+    }
+
+    /// Returns what serves a device, and what [may](Self::may_be_on), each with the number of queues.
+    fn assignments_of(&self, device: &DeviceId) -> impl Iterator<Item = (&Assignment, u16)> {
+        let own = self
+            .allocations
+            .get(device)
+            .and_then(Allocation::assignment);
+        let possible = self.possible.iter().filter(move |(id, _)| id == device);
+        own.into_iter()
+            .chain(possible.map(|(_, assignment)| (assignment, 1)))
     }
 
     /// Returns the number of free slots.

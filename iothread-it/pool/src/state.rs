@@ -66,12 +66,14 @@ impl State {
 fn served(pool: &Pool, queues: impl Fn(&Assignment, u16) -> Option<usize>) -> Vec<Served> {
     let mut all = Vec::new();
     for (device, allocation) in &pool.allocations {
-        let Some(here) = allocation.assignment().and_then(|(a, q)| queues(a, q)) else {
+        let assignments = pool.assignments_of(device);
+        let here: Vec<usize> = assignments.filter_map(|(a, q)| queues(a, q)).collect();
+        if here.is_empty() {
             continue;
-        };
+        }
         all.push(Served {
             device: device.clone(),
-            queues: here,
+            queues: here.iter().sum(),
             why: allocation.why(),
         });
         all.extend(pool.addresses(device).map(|(disk, address)| Served {

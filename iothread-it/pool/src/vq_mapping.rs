@@ -78,8 +78,15 @@ impl VqMapping {
     /// # Errors
     /// At the first queue that is not, as QEMU would say it.
     pub fn check(&self, queues: u16) -> Result<(), VqMappingError> {
-        let Kind::Explicit(threads) = &self.0 else {
-            return Ok(());
+        let threads = match &self.0 {
+            Kind::RoundRobin(threads) if threads.len() > usize::from(queues) => {
+                return Err(VqMappingError::TooFewQueues {
+                    threads: threads.len(),
+                    queues,
+                });
+            }
+            Kind::RoundRobin(_) => return Ok(()),
+            Kind::Explicit(threads) => threads,
         };
         let mut mapped = BTreeSet::new();
         for (thread, named) in threads {
@@ -129,12 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn queues_are_dealt_in_turn() {
+    fn round_robin_distributes_queues_over_at_most_as_many_threads() {
         let mapping = VqMapping::round_robin(vec![thread(0), thread(1), thread(2)]).unwrap();
         let counts = |queues| [0, 1, 2, 3].map(|n| mapping.queues_of(&thread(n), queues));
         assert_eq!(counts(1), [Some(1), Some(0), Some(0), None]);
         assert_eq!(counts(5), [Some(2), Some(2), Some(1), None]);
-        assert_eq!(mapping.check(5), Ok(()));
+        assert_eq!(mapping.check(3), Ok(()));
+        assert_eq!(
+            mapping.check(2).unwrap_err().to_string(),
+            "iothread-vq-mapping names 3 IOThreads for 2 queues; name at most one per queue"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +58,6 @@ impl Qmp {
         let lines = Lines::open(
             stream,
             "qmp-reader",
-            deadline.remaining().max(Duration::from_millis(1)),
             move |line| taken.with(|state| take_line(state, line)),
             move |why| ended.with(|state| state.end(why)),
         );
@@ -250,7 +249,7 @@ fn closed(awaited: &str, why: String) -> QmpError {
 fn take_line(state: &mut State, line: &[u8]) {
     match wire::parse(line) {
         Ok(Line::Greeting) => state.greeted = true,
-        Ok(Line::Event(event)) => state.events.push(event, line.len()),
+        Ok(Line::Event(event)) => state.events.push(event),
         Ok(Line::Reply { id, outcome }) => {
             if let Some(call) = state.calls.get_mut(&id) {
                 // Should one come twice, the first counts.
@@ -264,6 +263,7 @@ fn take_line(state: &mut State, line: &[u8]) {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
+    use std::time::Duration;
 
     use super::*;
     use crate::command::{Cont, Stop};

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-/// Events kept at the most. A flood drops the oldest, and whoever still wanted them is told.
+/// Number of events that are kept. A flood drops the oldest, and a reader of them gets
+/// [`LostEvents`].
 const CAPACITY: usize = 16_384;
 
-/// Bytes of their lines that are kept at the most. In memory an event takes up to sixteen times as
-/// much.
-const BYTES: usize = 4 << 20;
+/// Bytes of memory that kept events may use. Short JSON values take up to 80 times the size of their
+/// text, so the length of the lines is no measure.
+const BYTES: usize = 16 << 20;
 
 /// An event of QEMU's.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,9 +66,9 @@ pub struct EventLog {
     log: u64,
     /// The number of the oldest event that is kept.
     first: u64,
-    /// Each with the length of its line.
+    /// Each with the memory that it uses, in bytes.
     kept: VecDeque<(Event, usize)>,
-    /// The sum of the lengths.
+    /// Their sum.
     bytes: usize,
 }
 
@@ -92,10 +93,11 @@ impl EventLog {
         }
     }
 
-    /// Adds an event that came in a line of this length.
-    pub(super) fn push(&mut self, event: Event, length: usize) {
-        self.kept.push_back((event, length));
-        self.bytes += length;
+    /// Adds an event.
+    pub(super) fn push(&mut self, event: Event) {
+        let bytes = size_of::<Event>() + event.name.capacity() + heap_bytes(&event.data);
+        self.kept.push_back((event, bytes));
+        self.bytes += bytes;
         while self.kept.len() > CAPACITY || self.bytes > BYTES {
             let Some((_, oldest)) = self.kept.pop_front() else {
                 return;
@@ -140,6 +142,28 @@ impl EventLog {
     }
 }
 
+/// Returns the memory that a value uses beside itself, rounded up.
+fn heap_bytes(value: &Value) -> usize {
+    /// A leaf of a `BTreeMap`, which holds up to 11 members and is at least half full unless it is the
+    /// only one.
+    const LEAF: usize = 12 * (size_of::<String>() + size_of::<Value>());
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.capacity(),
+        Value::Array(items) => {
+            let own = items.capacity() * size_of::<Value>();
+            own + items.iter().map(heap_bytes).sum::<usize>()
+        }
+        Value::Object(members) => {
+            let own = members.len().div_ceil(5) * LEAF;
+            let each = members
+                .iter()
+                .map(|(key, value)| key.capacity() + heap_bytes(value));
+            own + each.sum::<usize>()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,10 +180,10 @@ mod tests {
     #[test]
     fn a_cursor_sees_what_comes_after_it_and_nothing_before() {
         let mut log = EventLog::default();
-        log.push(event(0), 1);
+        log.push(event(0));
         let cursor = log.end();
-        log.push(event(1), 1);
-        log.push(event(2), 1);
+        log.push(event(1));
+        log.push(event(2));
         let names: Vec<_> = log
             .since(cursor)
             .unwrap()
@@ -173,10 +197,10 @@ mod tests {
     fn a_flood_drops_the_oldest_and_says_how_many() {
         let mut log = EventLog::default();
         let cursor = log.end();
-        (0..CAPACITY + 3).for_each(|n| log.push(event(n), 1));
+        (0..CAPACITY + 3).for_each(|n| log.push(event(n)));
         assert_eq!(log.since(cursor).err(), Some(LostEvents::Dropped(3)));
         let second = log.end();
-        log.push(event(0), 1);
+        log.push(event(0));
         assert_eq!(log.since(second).unwrap().count(), 1);
     }
 
@@ -184,18 +208,36 @@ mod tests {
     fn a_cursor_of_another_connection_shows_nothing() {
         let cursor = EventLog::default().end();
         let mut log = EventLog::default();
-        log.push(event(0), 1);
+        log.push(event(0));
         assert_eq!(log.since(cursor).err(), Some(LostEvents::OtherConnection));
     }
 
     #[test]
     fn long_events_drop_the_oldest_too() {
         let mut log = EventLog::default();
+        let long = |bytes| Event {
+            data: Value::String("x".repeat(bytes)),
+            ..event(0)
+        };
         let cursor = log.end();
-        (0..3).for_each(|n| log.push(event(n), BYTES / 2));
+        (0..3).for_each(|_| log.push(long(BYTES / 2 - 1024)));
         assert_eq!(log.since(cursor).err(), Some(LostEvents::Dropped(1)));
         let second = log.end();
-        log.push(event(3), BYTES + 1);
+        log.push(long(BYTES));
         assert_eq!(log.since(second).err(), Some(LostEvents::Dropped(1)));
+    }
+
+    /// Its text has 8 bytes for each object, and memory more than 600.
+    #[test]
+    fn events_of_many_small_objects_are_counted_by_their_memory() {
+        let mut log = EventLog::default();
+        let cursor = log.end();
+        let data: Value = std::iter::repeat_n(serde_json::json!({"a": 0}), 10_000).collect();
+        for _ in 0..4 {
+            let data = data.clone();
+            log.push(Event { data, ..event(0) });
+        }
+        let lost = log.since(cursor).err();
+        assert!(matches!(lost, Some(LostEvents::Dropped(2..))), "{lost:?}");
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
-use crate::wait::Deadline;
+use crate::wait::{Deadline, Watched};
 
 /// The longest line that is read, in bytes. QEMU's longest is its schema with 250 kB, the guest
 /// agent's a piece of a file with some 400 kB.
@@ -21,7 +21,9 @@ pub(crate) const LONGEST: usize = 2 << 20;
 /// Our end of the channel. When it is dropped, the reading thread ends.
 #[derive(Debug)]
 pub struct Lines {
-    writer: Mutex<UnixStream>,
+    writer: UnixStream,
+    /// Whether a line is being written.
+    writing: Watched<bool>,
     /// When the newest line had been read.
     newest: Arc<Mutex<Option<Instant>>>,
 }
@@ -31,11 +33,9 @@ impl Lines {
     pub fn open(
         stream: UnixStream,
         name: &str,
-        write_timeout: Duration,
         mut on_line: impl FnMut(&[u8]) + Send + 'static,
         on_end: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<Self> {
-        stream.set_write_timeout(Some(write_timeout))?;
         let mut reader = BufReader::new(stream.try_clone()?);
         let newest = Arc::new(Mutex::new(None));
         let noted = Arc::clone(&newest);
@@ -50,7 +50,8 @@ impl Lines {
             let _ = reader.get_ref().shutdown(Shutdown::Both);
         })?;
         Ok(Self {
-            writer: Mutex::new(stream),
+            writer: stream,
+            writing: Watched::new(false),
             newest,
         })
     }
@@ -60,21 +61,31 @@ impl Lines {
         *self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a line. After an error half of it may be out, and the channel is of no use.
-    pub fn send(&self, line: &[u8]) -> io::Result<()> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.write_all(line)
-    }
-
-    /// Writes a line by a deadline, and passes a descriptor along if there is one. Returns whether
-    /// the line is out; if not, nothing of it is, and the channel can be used on.
+    /// Writes a line by a deadline, and passes a descriptor along if there is one. Returns `false` if
+    /// the deadline passed before a byte was written. After an error a part of the line may have been
+    /// written, and the channel can no longer be used.
     pub fn send_by(
         &self,
         line: &[u8],
         passed: Option<BorrowedFd<'_>>,
         deadline: Deadline,
     ) -> io::Result<bool> {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = |writing: &mut bool| (!std::mem::replace(writing, true)).then_some(());
+        if self.writing.wait(deadline, is_free).is_none() {
+            return Ok(false);
+        }
+        let written = self.write(line, passed, deadline);
+        self.writing.with(|writing| *writing = false);
+        written
+    }
+
+    fn write(
+        &self,
+        line: &[u8],
+        passed: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
+    ) -> io::Result<bool> {
+        let mut writer = &self.writer;
         let mut sent = 0;
         while sent < line.len() {
             // What fits is written even when the time is up. Zero would be no limit.
@@ -108,11 +119,7 @@ impl Lines {
 impl Drop for Lines {
     fn drop(&mut self) {
         // The reading thread holds a descriptor of its own.
-        let writer = self
-            .writer
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        let _ = writer.shutdown(Shutdown::Both);
+        let _ = self.writer.shutdown(Shutdown::Both);
     }
 }
 
@@ -142,6 +149,24 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
+    /// The first write waits for room, and the peer makes none.
+    #[test]
+    fn a_write_behind_another_ends_at_its_own_deadline() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let lines = Lines::open(ours, "test", |_| (), |_| ()).unwrap();
+        let long = vec![b'x'; 64 << 20];
+        thread::scope(|scope| {
+            let first = scope.spawn(|| lines.send_by(&long, None, Deadline::after(SOON)));
+            theirs.read_exact(&mut [0]).unwrap();
+            let (start, span) = (Instant::now(), Duration::from_millis(50));
+            let second = lines.send_by(b"y\n", None, Deadline::after(span));
+            assert!(start.elapsed() < SOON / 2, "{:?}", start.elapsed());
+            assert!(matches!(second, Ok(false)), "{second:?}");
+            drop(theirs);
+            assert!(first.join().unwrap().is_err());
+        });
+    }
+
     #[test]
     fn a_line_without_an_end_closes_the_channel() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
@@ -149,7 +174,6 @@ mod tests {
         let _open = Lines::open(
             ours,
             "test",
-            SOON,
             move |bytes| line.send(bytes.len()).unwrap(),
             move |why| end.send(why).unwrap(),
         )

@@ -135,6 +135,7 @@ impl Has {
                 let entry = |name| json!({"name": name, "meta-type": "command"});
                 return Ok(commands.map(entry).as_slice().into());
             }
+            "device-list-properties" => return Ok(json!([{"name": "iothread-vq-mapping"}])),
             "qom-list" => return Ok(names("name", self.devices.keys().collect())),
             "query-named-block-nodes" => {
                 return Ok(names("node-name", self.nodes.keys().collect()));

@@ -40,6 +40,24 @@ fn a_disk_that_cannot_be_settled_does_not_hide_those_that_can() {
     assert_eq!(progress.removed, [name("disk0")]);
 }
 
+/// Events were lost, QEMU lists the device no more, and the device still uses its node.
+#[test]
+fn processing_unplug_events_does_not_wait_for_a_node_in_use() {
+    let (mut hotplug, qmp) = attached(|name, _, id| match name {
+        "query-iothreads" => Some(event("NOISE", "other").repeat(20_000) + &returns(id, "[]")),
+        "qom-list" => Some(returns(id, "[]")),
+        "blockdev-del" => Some(refuses(id, "GenericError", "in use")),
+        "query-named-block-nodes" => Some(returns(id, "[{\"node-name\":\"disk0\"}]")),
+        _ => None,
+    });
+    qmp.execute(&QueryIothreads {}, soon()).unwrap();
+    let (start, span) = (Instant::now(), Duration::from_secs(10));
+    let error = hotplug.process_unplug_events(&qmp, Deadline::after(span));
+    assert!(start.elapsed() < span / 2, "it waited");
+    assert_eq!(error.unwrap_err().progress, UnplugProgress::default());
+    keeps(&hotplug, DiskState::NodeOnly);
+}
+
 /// A guest that never finds a disk, and a QEMU that then does not hear `device_del`.
 #[test]
 fn what_undoes_an_attach_has_no_time_of_its_own() {

@@ -4,6 +4,7 @@
 mod fake;
 mod limits;
 mod lost_answers;
+mod moving;
 
 use super::*;
 use iothread_pool::SlotTable;

@@ -188,12 +188,23 @@ fn what_has_no_queues_has_one_thread_and_no_slot() {
     );
 }
 
-/// QEMU refers to every thread of a mapping until the device is gone.
+/// QEMU refers to every thread of a mapping until the device is deleted, so a thread without a queue
+/// would be busy and idle at once.
 #[test]
-fn a_thread_that_a_mapping_gives_no_queue_is_busy() {
+fn a_mapping_of_more_threads_than_queues_is_refused() {
     let mut pool = pool(2, 5);
     let both = VqMapping::round_robin([0, 1].map(IoThreadId::indep).to_vec()).unwrap();
-    pool.lease(&device(0), 1, &Placement::Mapped(both)).unwrap();
+    let both = Placement::Mapped(both);
+    let refused = VqMappingError::TooFewQueues {
+        threads: 2,
+        queues: 1,
+    };
+    assert_eq!(
+        pool.lease(&device(0), 1, &both),
+        Err(PoolError::Mapping(refused))
+    );
+    assert_eq!(pool.free_slots(), 5);
+    pool.lease(&device(0), 2, &both).unwrap();
     let second = IoThreadId::indep(1);
     let served: Vec<_> = pool.served_by(&second).collect();
     assert_eq!(served, [&device(0)]);

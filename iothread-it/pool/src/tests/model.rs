@@ -88,7 +88,8 @@ pub(super) struct Record {
     pub(super) is_controller: bool,
     /// The controller that it is on, and its target there.
     pub(super) on: Option<(DeviceId, u8)>,
-    is_dedicated: bool,
+    /// The threads that are dedicated to it.
+    dedicated: BTreeSet<IoThreadId>,
 }
 
 #[derive(Debug)]
@@ -130,7 +131,7 @@ impl Model {
     }
 
     fn owner(&self, thread: &IoThreadId) -> Option<&DeviceId> {
-        let owns = |r: &Record| r.is_dedicated && r.shares.contains_key(thread);
+        let owns = |record: &Record| record.dedicated.contains(thread);
         let owner = self.records.iter().find(|(_, record)| owns(record));
         owner.map(|(device, _)| device)
     }
@@ -165,6 +166,9 @@ impl Model {
             Wish::MappedRoundRobin(numbers) | Wish::MappedExplicit(numbers)
                 if !numbers.iter().all(|n| shared.contains(&&name(*n))) =>
             {
+                Expected::Refused
+            }
+            Wish::MappedRoundRobin(numbers) if numbers.len() > usize::from(queues) => {
                 Expected::Refused
             }
             Wish::MappedRoundRobin(numbers) => {
@@ -208,13 +212,17 @@ impl Model {
                 assert_eq!(self.owner(thread.0), None, "{wish:?} was given {held:?}");
             }
         }
+        let dedicated = match wish {
+            Wish::Dedicated => shares.keys().cloned().collect(),
+            _ => BTreeSet::new(),
+        };
         let record = Record {
             shares,
             on_main_loop: *assignment == Assignment::MainLoop,
             slot,
             is_controller: matches!(held, Allocation::Controller(_)),
             on: None,
-            is_dedicated: matches!(wish, Wish::Dedicated),
+            dedicated,
         };
         assert!(self.records.insert(device, record).is_none());
     }
@@ -226,9 +234,19 @@ impl Model {
             slot: None,
             is_controller: false,
             on: Some((controller, target)),
-            is_dedicated: false,
+            dedicated: BTreeSet::new(),
         };
         assert!(self.records.insert(device, record).is_none());
+    }
+
+    /// Notes that a device may still be where it was before.
+    pub(super) fn note_former(&mut self, device: &DeviceId, former: Record) {
+        let record = self.records.get_mut(device).expect("a device");
+        for (thread, queues) in former.shares {
+            *record.shares.entry(thread).or_default() += queues;
+        }
+        record.on_main_loop |= former.on_main_loop;
+        record.dedicated.extend(former.dedicated);
     }
 
     /// The devices of which this holds, and the disks on them.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::model::{Expected, Model, Wish, name};
 use super::{device, pool};
-use crate::{Allocation, IoThreadId, Placement, Pool, PoolError, SlotTable};
+use crate::{Allocation, DeviceId, IoThreadId, Placement, Pool, PoolError, SlotTable};
 
 const SLOTS: usize = 5;
 
@@ -16,6 +16,7 @@ enum Step {
     Lease(usize, u16, Wish),
     Controller(usize, u16, Wish),
     Thread(usize, Wish),
+    MayBeOn(usize, Wish),
     Address(usize, usize),
     Release(usize),
     AddThread,
@@ -43,6 +44,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0usize..8, 1u16..4, wishes()).prop_map(|(n, q, w)| Step::Lease(n, q, w)),
         2 => (0usize..8, 1u16..4, wishes()).prop_map(|(n, q, w)| Step::Controller(n, q, w)),
         2 => (0usize..8, wishes()).prop_map(|(n, w)| Step::Thread(n, w)),
+        2 => (0usize..8, wishes()).prop_map(|(n, w)| Step::MayBeOn(n, w)),
         3 => (0usize..8, 0usize..8).prop_map(|(disk, on)| Step::Address(disk, on)),
         4 => (0usize..8).prop_map(Step::Release),
         1 => Just(Step::AddThread),
@@ -87,6 +89,32 @@ fn wished(
     }
 }
 
+/// A move whose reply is lost: what holds a thread may be on that one and on another.
+fn may_be_on(pool: &mut Pool, model: &mut Model, id: &DeviceId, wish: &Wish) {
+    if !matches!(pool.allocation_of(id), Some(Allocation::Thread(_))) {
+        return;
+    }
+    let mut after = pool.clone();
+    after.release(id).unwrap();
+    let lease = after.lease_thread(id, &wish.placement());
+    let former = model.records.remove(id).unwrap();
+    let expected = match wish.is_mapping() {
+        true => Expected::Refused,
+        false => model.expect(wish, 1),
+    };
+    match lease {
+        Ok(lease) => {
+            pool.may_be_on(id, &lease, &wish.placement());
+            model.note(id.clone(), wish, &expected, &Allocation::Thread(lease));
+            model.note_former(id, former);
+        }
+        Err(error) => {
+            assert!(matches!(expected, Expected::Refused), "{wish:?}: {error}");
+            model.records.insert(id.clone(), former);
+        }
+    }
+}
+
 fn act(pool: &mut Pool, model: &mut Model, step: Step) {
     match step {
         Step::Lease(n, queues, wish) => {
@@ -119,6 +147,7 @@ fn act(pool: &mut Pool, model: &mut Model, step: Step) {
                     .map(Allocation::Thread)
             });
         }
+        Step::MayBeOn(n, wish) => may_be_on(pool, model, &device(n), &wish),
         Step::Address(n, on) => {
             let controller = model.records.get(&device(on));
             let expected = controller.is_some_and(|record| record.is_controller)

@@ -60,7 +60,6 @@ impl Agent {
         let lines = Lines::open(
             stream,
             "agent-reader",
-            WRITE_TIMEOUT,
             move |line| {
                 taken.with(|state| state.take_line(line));
                 // Without a deadline: the caller of `run` has one.
