@@ -178,7 +178,7 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
     };
     assert!(recorded.lines().any(stale), "{recorded}");
 
-    // What is required half-way counts too.
+    // Constraints of `require!` count too.
     let said = run(
         &SKIPS,
         &[UNSKIP],

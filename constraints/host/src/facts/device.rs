@@ -86,7 +86,7 @@ fn opened(path: &'static str) -> Answer {
     match ended {
         Ok(Bounded::Answer(bytes)) => match <[u8; 4]>::try_from(&bytes[..]) {
             Ok(code) => outcome(path, i32::from_le_bytes(code)),
-            Err(_) => Answer::unknown("the probe's answer was cut", path),
+            Err(_) => Answer::unknown("the reply of the probe is truncated", path),
         },
         Ok(Bounded::Died(how)) => Answer::unknown(format!("the probe {how}"), path),
         Ok(Bounded::TooLate) => {

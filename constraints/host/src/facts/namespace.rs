@@ -39,7 +39,7 @@ pub(super) fn answer(kind: &'static str) -> Answer {
     match ended {
         Ok(Bounded::Answer(codes)) => match codes[..] {
             [first, then] => outcome(kind, first.into(), then.into(), source),
-            _ => Answer::unknown("the probe's answer was cut", source),
+            _ => Answer::unknown("the reply of the probe is truncated", source),
         },
         Ok(Bounded::Died(how)) => Answer::unknown(format!("the probe {how}"), source),
         Ok(Bounded::TooLate) => {

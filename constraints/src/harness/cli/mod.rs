@@ -15,7 +15,7 @@ A test whose constraints are unmet is shown as ignored, with its reasons.
 Options:
     --include-ignored       Run ignored and not ignored tests
     --ignored               Run only ignored tests
-    --exact                 Filters are whole names
+    --exact                 Filters match full names
     --skip FILTER           Exclude tests that match FILTER
     --list                  List tests instead of running them
     --verdicts              List them with their verdicts and facts, as JSON lines

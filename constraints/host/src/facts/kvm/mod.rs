@@ -113,7 +113,7 @@ pub(super) fn answer() -> Answer {
         Ok(Bounded::Answer(bytes)) => match stage::decode(&bytes) {
             Some(Ok(nanoseconds)) => Finding::Is(measured(nanoseconds)),
             Some(Err(failure)) => failure.finding(),
-            None => Finding::Unknown("the probe's answer was cut".to_owned()),
+            None => Finding::Unknown("the reply of the probe is truncated".to_owned()),
         },
         Ok(Bounded::Died(how)) => Finding::Unknown(format!("the probe {how}")),
         Ok(Bounded::TooLate) => Finding::Absent(format!(

@@ -154,7 +154,7 @@ fn disk_free(folder: &Path) -> io::Result<u64> {
             return Err(io::Error::other(format!("no answer within {seconds} s")));
         }
     };
-    let cut = || io::Error::other("the probe's answer was cut");
+    let cut = || io::Error::other("the reply of the probe is truncated");
     let (code, bytes) = answer.split_first_chunk::<4>().ok_or_else(cut)?;
     match i32::from_le_bytes(*code) {
         0 => Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| cut())?)),

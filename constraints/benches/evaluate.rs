@@ -1,5 +1,5 @@
-//! What it costs to judge five constraints that are met, once their facts are known: at most a
-//! microsecond, so that a thousand tests are judged in one millisecond.
+//! The cost of evaluating five met constraints whose facts are known: at most a microsecond, so that
+//! a thousand tests are evaluated in one millisecond.
 
 use std::hint::black_box;
 use std::process::ExitCode;
@@ -24,13 +24,13 @@ const FIVE: &[Constraint] = &[
 fn main() -> ExitCode {
     let met = evaluate(FIVE, &Here);
     assert_eq!(met.status, Status::Met, "{:?}", met.reasons);
-    // `cargo test` runs this too, unoptimised: then it only has to work.
+    // `cargo test` runs this too, without optimization: then it only has to work.
     if !std::env::args().any(|arg| arg == "--bench") {
         return ExitCode::SUCCESS;
     }
-    // The best of several rounds: others use this machine too.
+    // The best of several rounds: other programs use this machine too.
     let best = (0..10).map(|_| round()).min().unwrap_or_default();
-    println!("judging five met constraints on known facts: {best:?} (limit {LIMIT:?})");
+    println!("evaluating five met constraints on known facts: {best:?} (limit {LIMIT:?})");
     if best <= LIMIT {
         ExitCode::SUCCESS
     } else {
