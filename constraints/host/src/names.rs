@@ -1,9 +1,8 @@
-//! Names in order, and names without their doubles.
+//! Sorted names.
 //!
-//! The sorts, sets and maps of the standard library are compiled anew for each type that they hold,
-//! and that by every user of this library. So what has to be in order is put in order here.
+//! The sets and maps of the standard library are compiled anew by every user of this library.
 
-/// Names, each once, in their order.
+/// A sorted list of names without duplicates.
 #[derive(Debug, Default)]
 pub struct Names<'a>(Vec<&'a str>);
 
@@ -12,7 +11,7 @@ impl<'a> Names<'a> {
         Self(Vec::new())
     }
 
-    /// Adds a name; says whether it was not there.
+    /// Adds a name. Returns whether it was new.
     pub fn insert(&mut self, name: &'a str) -> bool {
         match self.0.binary_search(&name) {
             Ok(_) => false,
@@ -23,7 +22,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The name as it was added.
+    /// Returns the name as it was added.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.from(name)
             .first()
@@ -31,38 +30,26 @@ impl<'a> Names<'a> {
             .filter(|found| *found == name)
     }
 
-    /// The names that do not come before this one.
+    /// Returns this name and those after it.
     pub fn from(&self, name: &str) -> &[&'a str] {
         let start = self.0.partition_point(|other| *other < name);
         &self.0[start..]
     }
 
-    /// All names.
+    /// Returns all names.
     pub fn all(&self) -> &[&'a str] {
         &self.0
     }
 }
 
-/// These, in the order of their names.
+/// Returns these sorted by name; equal names keep their order.
 pub fn in_order<T: Copy>(items: &[T], name: impl Fn(&T) -> &str) -> Vec<T> {
-    let names: Vec<&str> = items.iter().map(name).collect();
-    order(&names)
-        .into_iter()
-        .map(|place| items[place])
-        .collect()
+    let mut sorted = items.to_vec();
+    sorted.sort_by(|one, other| name(one).cmp(name(other)));
+    sorted
 }
 
-/// Where the names stand, in the order of the names.
-fn order(names: &[&str]) -> Vec<usize> {
-    let mut places: Vec<(&str, usize)> = Vec::with_capacity(names.len());
-    for (place, name) in names.iter().enumerate() {
-        places.push((name, place));
-    }
-    places.sort_unstable();
-    places.into_iter().map(|(_, place)| place).collect()
-}
-
-/// Where a name is among names in order, or else where it belongs.
+/// Binary search: the index of a name, or the index at which to insert it.
 pub fn place<T>(among: &[(String, T)], name: &str) -> Result<usize, usize> {
     among.binary_search_by(|(known, _)| (**known).cmp(name))
 }
@@ -91,7 +78,7 @@ mod tests {
         }
 
         #[test]
-        fn the_order_is_that_of_a_stable_sort(given in prop::collection::vec("[a-c]{0,2}", 0..20)) {
+        fn sorting_is_stable(given in prop::collection::vec("[a-c]{0,2}", 0..20)) {
             let given: Vec<(usize, &str)> = given.iter().map(String::as_str).enumerate().collect();
             let mut sorted = given.clone();
             sorted.sort_by_key(|(_, name)| *name);
@@ -99,7 +86,7 @@ mod tests {
         }
 
         #[test]
-        fn a_name_put_where_it_belongs_is_found_there(given in prop::collection::vec("[a-c]{0,2}", 0..20)) {
+        fn an_inserted_name_is_found(given in prop::collection::vec("[a-c]{0,2}", 0..20)) {
             let mut among: Vec<(String, ())> = Vec::new();
             for name in &given {
                 if let Err(at) = place(&among, name) {

@@ -1,59 +1,26 @@
-//! Work on a thread of its own, waited for no longer than a limit.
-//!
-//! Not by a channel: std's would be several per cent of what a user of kata-test compiles.
+//! Runs a function on a thread of its own under a deadline.
 
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// What a thread has come to.
-struct Outcome<T> {
-    ended: bool,
-    result: Option<T>,
-}
-
-type Shared<T> = (Mutex<Outcome<T>>, Condvar);
-
-/// Tells of the end of a thread, however it comes.
-struct Ends<T>(Arc<Shared<T>>);
-
-impl<T> Drop for Ends<T> {
-    fn drop(&mut self) {
-        let (outcome, told) = &*self.0;
-        outcome.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
-        told.notify_one();
-    }
-}
-
-/// Returns what `work` returns; nothing if it panicked, or had not ended by then: a thread cannot be
-/// killed, so that it then goes on.
+/// Returns what `work` returns, or `None` if it panicked or did not return in time. A thread cannot be
+/// killed: then it goes on.
+///
+/// # Errors
+///
+/// If no thread can be started.
 pub fn in_thread_within<T: Send + 'static>(
     name: &str,
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
-    let outcome = Outcome {
-        ended: false,
-        result: None,
-    };
-    let shared = Arc::new((Mutex::new(outcome), Condvar::new()));
-    let ends = Ends(Arc::clone(&shared));
+    let (sender, receiver) = channel();
     thread::Builder::new()
         .name(name.to_owned())
-        .spawn(move || {
-            let result = work();
-            ends.0
-                .0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .result = Some(result);
-        })?;
-    let (outcome, told) = &*shared;
-    let outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
-    let waited = told.wait_timeout_while(outcome, limit, |outcome| !outcome.ended);
-    let (mut outcome, _) = waited.unwrap_or_else(PoisonError::into_inner);
-    Ok(outcome.result.take())
+        .spawn(move || drop(sender.send(work())))?;
+    Ok(receiver.recv_timeout(limit).ok())
 }
 
 #[cfg(test)]

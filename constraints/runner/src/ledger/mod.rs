@@ -1,4 +1,4 @@
-//! Every test in every place that has recorded something about it: of one run, or of many machines.
+//! Every test in every place: of one run, or of several machines.
 
 mod findings;
 mod text;
@@ -14,7 +14,7 @@ use super::merge::{SCHEDULED, is_inventory, settle};
 use super::run_info::RunInfo;
 use super::{Outcome, Phase, Record, TestId};
 
-/// What stands for a place in the record of a test that none could run.
+/// The place in the record of a test that ran nowhere.
 pub(super) const NOWHERE: &str = "nowhere";
 
 /// Every test in every place.
@@ -43,12 +43,11 @@ pub struct LedgerPlace {
 pub struct TestEntry {
     /// Which test.
     pub id: TestId,
-    /// What became of it, from the place that a person should see first; `None` if it was listed, and
-    /// nobody knows whether it was to run.
+    /// Its most severe outcome; `None` if it was listed only.
     pub outcome: Option<Record>,
-    /// What each of the places has to say of it.
+    /// Its outcome in each of the places.
     pub seen: Vec<Option<PlaceOutcome>>,
-    /// The places, by their index, that listed it as one that can run there.
+    /// The indices of the places that listed it as one that can run there.
     pub listed: BTreeSet<usize>,
 }
 
@@ -56,9 +55,9 @@ pub struct TestEntry {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PlaceOutcome {
-    /// What became of it there.
+    /// The outcome there.
     pub outcome: Record,
-    /// What became of its attempts, the last of which counts.
+    /// The outcomes of its attempts, the last of which counts.
     pub attempts: Vec<Outcome>,
 }
 
@@ -112,7 +111,7 @@ impl TestEntry {
         }
     }
 
-    /// What became of it.
+    /// The outcome.
     #[must_use]
     pub fn kind(&self) -> Option<Outcome> {
         self.outcome.as_ref().map(|outcome| outcome.outcome)
@@ -155,7 +154,7 @@ impl PlaceOutcome {
     }
 }
 
-/// All places that are named anywhere. This host stands first.
+/// All places of the records and the runs, this host first.
 fn columns(records: &[Record], runs: &[RunInfo]) -> Vec<LedgerPlace> {
     let mut about: BTreeMap<&str, &str> = BTreeMap::new();
     for record in records {

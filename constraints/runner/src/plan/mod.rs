@@ -1,8 +1,8 @@
-//! Which test runs where, before any test runs.
+//! Plans which test runs where, before any test runs.
 //!
-//! Each binary is asked about its tests: it alone has their constraints. Here it looks at this host;
-//! for any other place it judges the answers that were recorded or kept. What these lack is asked in
-//! the place itself, once, and only if no cheaper place is known to do.
+//! Each binary lists its tests with verdicts, since only it has their constraints: for this host, and for
+//! other places from recorded or cached facts. It is listed in the place itself only if these do not
+//! suffice and no cheaper place can run the test, and once.
 
 mod record;
 
@@ -14,25 +14,25 @@ use super::answer_cache::AnswerCache;
 use super::listing::Eligibility;
 use super::{Binary, CandidatePlace, Listing, Place, RunnerError, StopToken, TestId};
 
-/// How each test would fare in each place.
+/// Whether each test can run in each place.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Plan {
     /// The places, cheapest first.
     pub places: Vec<PlannedPlace>,
-    /// The tests of which something is known before they run.
+    /// The tests that are known before they run.
     pub tests: Vec<PlannedTest>,
-    /// What the binaries of these tests say here, by their ids.
+    /// What the binaries of these tests list here, by their ids.
     pub(super) asked: BTreeMap<String, BinaryInfo>,
-    /// Binaries under another harness: what their tests need is not known before they run.
+    /// Binaries with another harness: the requirements of their tests are not known.
     pub opaque: Vec<String>,
 }
 
-/// What a binary says here beside verdicts.
+/// What a binary lists here besides verdicts.
 #[derive(Debug)]
 pub(super) struct BinaryInfo {
     pub(super) steps_per_ms: f64,
-    /// The questions that its tests lead to.
+    /// The questions that its constraints ask about a host.
     pub(super) questions: Vec<String>,
 }
 
@@ -60,15 +60,15 @@ pub struct PlannedTest {
     pub reason: Option<String>,
     /// Its own time limit.
     pub limit: Option<Duration>,
-    /// Whether it asks for a machine of its own.
+    /// Whether it needs a VM of its own.
     pub own_machine: bool,
-    /// How it would fare in each of the plan's places.
+    /// Whether it can run, for each of the plan's places.
     pub eligibilities: Vec<Eligibility>,
 }
 
 impl PlannedTest {
-    /// The places to try, by their index: those where it would run, then those where it might, each
-    /// cheapest first.
+    /// The indices of the places to try, cheapest first: those where it can run, then those where that is
+    /// unknown.
     pub fn candidates(&self) -> impl Iterator<Item = usize> {
         let of = |wanted: fn(&Eligibility) -> bool| {
             let eligibilities = self.eligibilities.iter().enumerate();
@@ -81,13 +81,13 @@ impl PlannedTest {
         }))
     }
 
-    /// The place where it is to run, by its index.
+    /// The index of the place where it is to run.
     #[must_use]
     pub fn chosen(&self) -> Option<usize> {
         self.candidates().next()
     }
 
-    /// Says whether it is marked `#[ignore]`.
+    /// Whether it is marked `#[ignore]`.
     #[must_use]
     pub fn is_ignored(&self) -> bool {
         self.eligibilities.contains(&Eligibility::Ignored)
@@ -148,7 +148,7 @@ pub fn plan(
     })
 }
 
-/// A binary, and what it says here.
+/// A binary and its list here.
 struct Asked<'a> {
     binary: &'a Binary,
     here: &'a Listing,
@@ -160,7 +160,7 @@ impl Asked<'_> {
     fn in_all(
         &self,
         candidates: &mut [CandidatePlace],
-        told: &mut dyn FnMut(&str),
+        progress: &mut dyn FnMut(&str),
     ) -> Result<Vec<PlannedTest>, RunnerError> {
         let planned = |test: &super::Listed| PlannedTest {
             id: TestId {
@@ -188,7 +188,7 @@ impl Asked<'_> {
                     Some(Listing::of(self.binary, Some(&host.facts), self.stop)?)
                 }
                 CandidatePlace::Place(place) => {
-                    Some(self.in_place(place.as_mut(), &settled, told)?)
+                    Some(self.in_place(place.as_mut(), &settled, progress)?)
                 }
             };
             let eligibility = |test: &PlannedTest| match &listing {
@@ -204,12 +204,12 @@ impl Asked<'_> {
         Ok(tests)
     }
 
-    /// Judges the answers that are known, and asks in the place for what they lack.
+    /// Lists the tests for a place: from cached facts, or in the place if these do not suffice.
     fn in_place(
         &self,
         place: &mut dyn Place,
         settled: &dyn Fn(&str) -> bool,
-        told: &mut dyn FnMut(&str),
+        progress: &mut dyn FnMut(&str),
     ) -> Result<Option<Listing>, RunnerError> {
         let known = match place.key() {
             Some(key) => Some(AnswerCache::open(self.record_root, &key)?),
@@ -238,8 +238,8 @@ impl Asked<'_> {
         if let Some(said) = said.and_then(|known| known.said(self.binary, &questions)) {
             return Ok(Some(said));
         }
-        told(&format!(
-            "asking in {} about the tests of {}",
+        progress(&format!(
+            "listing in {} the tests of {}",
             place.name(),
             self.binary.id
         ));
@@ -247,8 +247,8 @@ impl Asked<'_> {
             Ok(text) => text,
             Err(_) if self.stop.is_requested() => return Err(RunnerError::Stopped),
             Err(error) => {
-                told(&format!(
-                    "{} cannot be asked: {}",
+                progress(&format!(
+                    "{} cannot list tests: {}",
                     place.name(),
                     chain(&*error)
                 ));
@@ -257,7 +257,7 @@ impl Asked<'_> {
         };
         let listing = Listing::parse(&text).map_err(|error| RunnerError::List {
             binary: self.binary.id.clone(),
-            problem: format!("in {} it prints no list: {error}", place.name()),
+            problem: format!("in {} its output is not a list: {error}", place.name()),
         })?;
         if let Some(known) = known {
             known.learn(self.binary, &questions, &text, &listing)?;
@@ -265,7 +265,7 @@ impl Asked<'_> {
         Ok(Some(listing))
     }
 
-    /// The questions that the tests lead to here.
+    /// The questions that the constraints ask here.
     fn questions(&self) -> Vec<String> {
         let questions = self.here.facts.iter().map(|fact| fact.question.clone());
         questions.collect()
@@ -277,7 +277,7 @@ fn eligibility_in(listing: &Listing, test: &str) -> Eligibility {
     listed.map_or(Eligibility::Unknown(Vec::new()), super::Listed::eligibility)
 }
 
-/// An error with its causes.
+/// Formats an error with its causes.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let texts: Vec<String> = causes.map(ToString::to_string).collect();
