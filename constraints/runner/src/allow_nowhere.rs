@@ -1,4 +1,4 @@
-//! The reviewed list of tests that may run nowhere.
+//! A reviewed list of tests that may run nowhere.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_allowed_and_what_is_stale_are_told() {
+    fn missing_and_stale_tests_are_found() {
         let allowed = AllowedNowhere::parse("# reviewed\np::it a  # no such CPU\np::it b\n\n");
         let allowed = allowed.expect("a list");
         let outcomes = [
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_names_no_test_is_told_by_its_number() {
+    fn a_malformed_line_has_a_number() {
         assert_eq!(AllowedNowhere::parse("p::it a\n\np::it\n"), Err(3));
     }
 }

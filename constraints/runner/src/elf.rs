@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Says whether an executable of this host has a section of this name. What is no ELF file has none.
+/// Returns whether an executable of this host has a section of this name. What is no ELF file has none.
 pub(super) fn has_section(executable: &Path, name: &str) -> io::Result<bool> {
     let file = Elf::open(executable)?;
     let Some(elf) = file else { return Ok(false) };

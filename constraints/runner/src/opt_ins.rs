@@ -9,12 +9,12 @@ use super::RunnerError;
 use kata_test::__runner::ENDING;
 use kata_test_host::constraint::nearest;
 
-/// An opt-in that no test of the run knows.
+/// An opt-in that no test of the run requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownOptIn {
-    /// What the user wrote.
+    /// The opt-in as written.
     pub name: String,
-    /// The nearest that a test knows, if one is near.
+    /// A similar opt-in that a test requires, if there is one.
     pub nearest: Option<String>,
 }
 

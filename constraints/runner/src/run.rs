@@ -1,4 +1,4 @@
-//! A run about to happen: its id, and where its records go.
+//! A run: its id and its folder of records.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -25,7 +25,7 @@ use kata_test::__runner::{
 use kata_test_host::reason::Reason;
 use kata_test_host::sys::pipe;
 
-/// A run about to happen: its id, and where its records go.
+/// A run: its id and its folder of records.
 #[derive(Debug)]
 pub struct Run {
     id: String,
@@ -98,7 +98,7 @@ impl Run {
         })
     }
 
-    /// Returns what the test processes have to find in their environment.
+    /// Returns the environment variables of the test processes.
     ///
     /// With it they also end when this value is dropped, or this process is killed: whatever
     /// stands between, such as cargo, would let them go on.
@@ -111,7 +111,7 @@ impl Run {
         .into_iter()
     }
 
-    /// Makes the harnesses of this run end their tests.
+    /// Closes the lifeline, so that the harnesses of this run end their tests.
     pub(super) fn hang_up(&mut self) {
         self.lifeline.write = None;
     }
@@ -187,8 +187,7 @@ impl Run {
         about.write(&self.folder)
     }
 
-    /// Records that a test has failed, of which its own harness could not tell more than that it
-    /// began, if that.
+    /// Records that a test has failed whose harness has recorded no result.
     ///
     /// # Errors
     ///
@@ -317,7 +316,7 @@ impl Run {
     }
 }
 
-/// A record that says nothing yet.
+/// A record without a result.
 fn nothing_of<'a>(binary: &'a str, test: &'a str) -> RecordLine<'a> {
     RecordLine {
         binary,

@@ -1,4 +1,4 @@
-//! The records of several machines or shards as one: what ran somewhere, what nowhere, what twice.
+//! Merges the records of several machines or shards.
 //!
 //! A shard is a folder with records. Each lists the tests that its machine could run, so a test that
 //! every part of a run took for another's work is known, and missed.
@@ -124,7 +124,7 @@ impl Shards {
     }
 }
 
-/// Says whether this is what came of running a test, in whatever way it ended.
+/// Returns whether this is what came of running a test, in whatever way it ended.
 fn has_run(record: &Record) -> bool {
     let left_out = matches!(
         record.outcome,

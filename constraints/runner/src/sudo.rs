@@ -36,7 +36,7 @@ const ASKED_LIMIT: Duration = Duration::from_secs(30);
 const UNLIMITED: Duration = Duration::from_secs(10 * 60);
 const AROUND: Duration = Duration::from_secs(120);
 
-/// What a runner says to the harnesses that cargo runs, and not to those elsewhere.
+/// Variables for the harnesses that cargo runs, not for those elsewhere.
 const SAID_TO_OTHERS: [&str; 4] = [EXCLUDE_FILE, EXPECT, MAY_SKIP, FACTS];
 
 /// Why sudo cannot be used.

@@ -34,7 +34,7 @@ pub(crate) const fn number(bytes: &[u8], start: usize) -> Option<(u64, usize)> {
     Some((value, at))
 }
 
-/// Says whether two texts are the same.
+/// Returns whether two texts are the same.
 pub(crate) const fn same(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     if a.len() != b.len() {
@@ -62,7 +62,7 @@ pub(crate) const fn position(name: &str, names: &[&str]) -> Option<usize> {
     None
 }
 
-/// Says whether a text begins with another.
+/// Returns whether a text begins with another.
 pub(crate) const fn starts_with(text: &str, start: &str) -> bool {
     let (text, start) = (text.as_bytes(), start.as_bytes());
     if text.len() < start.len() {
@@ -78,7 +78,7 @@ pub(crate) const fn starts_with(text: &str, start: &str) -> bool {
     true
 }
 
-/// Says whether a text has letters, digits and the given characters only, and at least one.
+/// Returns whether a text has letters, digits and the given characters only, and at least one.
 pub(crate) const fn is_word(text: &str, others: &[u8]) -> bool {
     let bytes = text.as_bytes();
     let mut index = 0;

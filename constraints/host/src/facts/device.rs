@@ -61,7 +61,7 @@ fn refusal(path: &'static str, stat: &fs::Metadata) -> Option<Answer> {
     None
 }
 
-/// Says whether the numbers belong to the kernel's memory devices or terminals, which have drivers
+/// Returns whether the numbers belong to the kernel's memory devices or terminals, which have drivers
 /// wherever there is a kernel; sandboxes leave them out of their sysfs.
 fn is_unlisted(numbers: &str) -> bool {
     numbers.starts_with("1:") || numbers.starts_with("5:")

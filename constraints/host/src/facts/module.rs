@@ -47,7 +47,7 @@ pub(super) fn answer(name: &str, system: &dyn System) -> Answer {
     }
 }
 
-/// Says whether a list names the module's file: `kernel/drivers/vhost/vhost_net.ko.xz: …`.
+/// Returns whether a list names the module's file: `kernel/drivers/vhost/vhost_net.ko.xz: …`.
 fn lists(list: &str, name: &str) -> bool {
     list.lines().any(|line| {
         let path = line.split(':').next().unwrap_or(line);

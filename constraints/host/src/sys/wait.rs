@@ -70,7 +70,7 @@ pub fn ends_within(pid: Pid, limit: Duration) -> bool {
     Child::of(pid).wait(Instant::now() + limit)
 }
 
-/// Says whether a child has ended, and leaves it a zombie.
+/// Returns whether a child has ended, and leaves it a zombie.
 #[cfg(target_os = "linux")]
 pub fn has_ended(pid: Pid) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -78,7 +78,7 @@ pub fn has_ended(pid: Pid) -> bool {
     !matches!(waitid(Id::Pid(pid), flags), Ok(WaitStatus::StillAlive))
 }
 
-/// Says whether a child has ended, and leaves it a zombie.
+/// Returns whether a child has ended, and leaves it a zombie.
 #[cfg(not(target_os = "linux"))]
 pub fn has_ended(pid: Pid) -> bool {
     // Without a look that does not reap, a signal 0 cannot tell a zombie; the group is asked for.
@@ -101,7 +101,7 @@ fn pidfd(_: Pid) -> Option<OwnedFd> {
     None
 }
 
-/// Says whether this can be read now.
+/// Returns whether this can be read now.
 pub(super) fn is_readable(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)

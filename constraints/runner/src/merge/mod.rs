@@ -1,4 +1,4 @@
-//! From the lines of many processes to one outcome for each test.
+//! Merges the records of many processes to one outcome for each test.
 //!
 //! Within a process the last line about a test counts: a test is written down as lost before it
 //! runs. Among processes, running beats listing and a later attempt beats an earlier one; of what is
@@ -60,7 +60,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Record>, RunnerError> {
     complete.lines().enumerate().map(read).collect()
 }
 
-/// Says whether a record only says that a test exists: whether it was to run is not known, since
+/// Returns whether a record only says that a test exists: whether it was to run is not known, since
 /// nextest does not tell a binary of its filters.
 pub(super) fn is_inventory(record: &Record) -> bool {
     record.phase == Phase::List && record.outcome == Outcome::Lost

@@ -209,7 +209,7 @@ impl Function {
         }
     }
 
-    /// Says whether what follows `return` ends the test as passed.
+    /// Returns whether what follows `return` ends the test as passed.
     fn is_success(&self, mut rest: token_stream::IntoIter) -> bool {
         if self.returns_unit {
             let value: Vec<TokenTree> = rest.take_while(|token| !ends_value(token)).collect();

@@ -49,7 +49,7 @@ pub(super) struct Attribute {
 }
 
 impl Attribute {
-    /// Says whether this is kata-test's, also if that is known by another name.
+    /// Returns whether this is kata-test's, also if that is known by another name.
     pub(super) fn is_ours(&self) -> bool {
         let krate = self.path.trim_start_matches("::").split("::").next();
         let renamed = krate.map(|krate| format!("crate={krate}"));
@@ -263,7 +263,7 @@ fn words(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Says whether a `use` of a module, not of a module or function in it, brings in what has this path,
+/// Returns whether a `use` of a module, not of a module or function in it, brings in what has this path,
 /// under its own name.
 fn imports(items: &TokenStream, path: &[&str]) -> bool {
     let mut tokens = items.clone().into_iter();
@@ -292,7 +292,7 @@ fn imports(items: &TokenStream, path: &[&str]) -> bool {
     false
 }
 
-/// Says whether a tree of `use` brings in what has this path, under its own name.
+/// Returns whether a tree of `use` brings in what has this path, under its own name.
 fn tree_imports(tree: &[TokenTree], path: &[&str]) -> bool {
     let is_colon = |token: &&TokenTree| !not(':')(token);
     let colons = tree.iter().take_while(is_colon).count();
@@ -319,7 +319,7 @@ fn not(sign: char) -> impl Fn(&TokenTree) -> bool {
     move |token| !matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
 }
 
-/// Says whether what follows a parenthesis makes it the end of `pub(crate)`.
+/// Returns whether what follows a parenthesis makes it the end of `pub(crate)`.
 fn is_visibility(next: &Option<TokenTree>) -> bool {
     let words = ["fn", "async", "const", "unsafe", "extern", "mod"];
     matches!(next, Some(TokenTree::Ident(word)) if words.iter().any(|w| word == w))

@@ -115,7 +115,7 @@ impl Vendor {
         })
     }
 
-    /// Says whether a release has the vendor's mark: `.el9`, `.el9_2`, but not Oracle's `.el9uek`.
+    /// Returns whether a release has the vendor's mark: `.el9`, `.el9_2`, but not Oracle's `.el9uek`.
     fn carries(&self, release: &str) -> bool {
         let Some(word) = find(self.name, &TAGGED) else {
             return true;

@@ -38,7 +38,7 @@ pub struct Kvm {
 }
 
 impl Kvm {
-    /// Says whether KVM runs guests at the speed of hardware.
+    /// Returns whether KVM runs guests at the speed of hardware.
     #[must_use]
     pub fn usable(&self) -> bool {
         self.usable
