@@ -1,5 +1,6 @@
-//! Lost commands and lost replies, at each command of each operation that is not about a virtio-blk
-//! disk: what QEMU has afterwards is known here, its threads are held, and all of it goes.
+//! Lost commands and lost replies, at each command of a move and of each operation on something other
+//! than a virtio-blk disk. Afterwards the pool and `Hotplug` know all that QEMU has, no thread in use
+//! is free, and everything can be detached.
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::rig::Rig;
 use crate::fixture::{cases, empty_disk, scratch, shape, soon};
 
 cases!(q35 Q35
+    a_moved_disk
     a_scsi_controller_and_its_disk
     a_balloon
     devices_from_the_start
@@ -29,8 +31,14 @@ cases!(q35 Q35
 /// How long a disturbed operation has.
 const SHORT: Duration = Duration::from_secs(2);
 
-/// All that the cases make, in the order in which it goes.
-const IDS: [&str; 5] = ["hd0", "scsi0", "balloon0", "node0", "export0"];
+/// All that the cases create. Disks come before their controllers, since they are detached first.
+const IDS: [&str; 16] = [
+    "disk0", "hd0", "hd1", "hd2", "hd3", "hd4", "hd5", "hd6", "hd7", "scsi0", "scsi1", "scsi2",
+    "scsi3", "balloon0", "node0", "export0",
+];
+
+/// Longer than the commands before the disturbed one take, with a guest that releases the disk.
+const MOVE_SPAN: Duration = Duration::from_secs(5);
 
 /// An operation, and the commands of it that are disturbed.
 struct Operation {
@@ -58,15 +66,20 @@ fn strikes(rig: &mut Rig, operations: &[Operation]) -> Result<()> {
     Ok(())
 }
 
-/// Checks what is left of a disturbed operation, and takes it off.
-fn recovers(rig: &mut Rig, outcome: Result<()>) -> Result<()> {
+/// Checks that a disturbed operation failed, and that what QEMU has is known.
+fn fails_and_forgets_nothing(rig: &mut Rig, outcome: Result<()>) -> Result<()> {
     ensure!(rig.proxy.struck(), "nothing was disturbed: {outcome:?}");
     ensure!(
         outcome.is_err(),
         "the operation had no effect, but it reported success"
     );
     rig.reconnect()?;
-    nothing_is_forgotten(rig)?;
+    nothing_is_forgotten(rig)
+}
+
+/// Checks what is left of a disturbed operation, and detaches it.
+fn recovers(rig: &mut Rig, outcome: Result<()>) -> Result<()> {
+    fails_and_forgets_nothing(rig, outcome)?;
     for id in IDS {
         let (id, by) = (DeviceId::new(id)?, soon());
         let (hotplug, qmp, _) = rig.parts();
@@ -81,6 +94,10 @@ fn recovers(rig: &mut Rig, outcome: Result<()>) -> Result<()> {
     for thread in stray {
         hotplug.remove_thread(qmp, &thread)?;
     }
+    nothing_is_left(rig)
+}
+
+fn nothing_is_left(rig: &Rig) -> Result<()> {
     let left = has(rig)?;
     ensure!(left.is_empty(), "QEMU has {left:?}");
     let pool = rig.bench.vm.pool();
@@ -220,25 +237,62 @@ fn a_balloon(topology: Topology) -> Result<()> {
     })
 }
 
-/// Each of them goes once only.
+fn a_moved_disk(topology: Topology) -> Result<()> {
+    Rig::run(topology, |rig| {
+        let operations = [
+            Operation {
+                commands: &[],
+                run: |rig, by| Ok(rig.attach(by)?),
+            },
+            Operation {
+                commands: &["device_del", "blockdev-del", "blockdev-add", "device_add"],
+                run: |rig, _| {
+                    let disk = rig.disk.clone();
+                    let place = Placement::Pinned(IoThreadId::indep(1));
+                    let (hotplug, qmp, agent) = rig.parts();
+                    let by = Deadline::after(MOVE_SPAN);
+                    hotplug.move_disk(qmp, agent, &disk, &place, by)?;
+                    Ok(())
+                },
+            },
+        ];
+        strikes(rig, &operations)
+    })
+}
+
+/// A device on QEMU's command line is detached once only, so each fault has a device of its own.
 fn devices_from_the_start(topology: Topology) -> Result<()> {
     let images = scratch()?;
-    let points = [Point::Reply("device_del"), Point::Reply("blockdev-del")];
-    for (point, fault) in points.into_iter().zip([Fault::Drop, Fault::Close]) {
-        let mut shape = shape(topology)?;
-        let controller = ScsiController::new(DeviceId::new("scsi0")?);
-        shape.cold_plug_controller(&controller, &Placement::Dedicated)?;
-        shape.cold_plug_on(&controller.id, &empty_disk(&images, "hd0")?)?;
-        Rig::run_shape(&shape, |rig| {
-            nothing_is_forgotten(rig)?;
-            // What is free without them.
-            rig.free_slots += 1;
-            rig.proxy.arm(point, fault);
-            let outcome = detach(rig, "hd0", Deadline::after(SHORT));
-            recovers(rig, outcome)
-        })?;
+    let mut spec = shape(topology)?;
+    for n in 0..4 {
+        let controller = ScsiController::new(DeviceId::new(format!("scsi{n}"))?);
+        spec.cold_plug_controller(&controller, &Placement::First)?;
+        for n in [2 * n, 2 * n + 1] {
+            spec.cold_plug_on(&controller.id, &empty_disk(&images, &format!("hd{n}"))?)?;
+        }
     }
-    Ok(())
+    Rig::run_shape(&spec, |rig| {
+        nothing_is_forgotten(rig)?;
+        // The slots that are free without the controllers.
+        rig.free_slots += 4;
+        let mut strike = |kind: &str, commands: &[&'static str]| -> Result<()> {
+            let points = commands
+                .iter()
+                .flat_map(|&command| [Point::Request(command), Point::Reply(command)]);
+            let faults = points.flat_map(|point| [(point, Fault::Drop), (point, Fault::Close)]);
+            for (n, (point, fault)) in faults.enumerate() {
+                let (what, id) = (format!("{point:?}, {fault:?}"), format!("{kind}{n}"));
+                rig.proxy.arm(point, fault);
+                let outcome = detach(rig, &id, Deadline::after(SHORT));
+                fails_and_forgets_nothing(rig, outcome).context(what.clone())?;
+                detach(rig, &id, soon()).context(what)?;
+            }
+            Ok(())
+        };
+        strike("hd", &["device_del", "blockdev-del"])?;
+        strike("scsi", &["device_del"])?;
+        nothing_is_left(rig)
+    })
 }
 
 fn open(rig: &mut Rig, by: Deadline) -> Result<()> {
