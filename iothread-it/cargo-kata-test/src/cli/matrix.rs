@@ -39,10 +39,14 @@ pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
         let _ = writeln!(text, "{more} more tests have no requirement and run here");
     }
     text += &places_of(plan);
+    let run = match plan.places.iter().any(|place| place.name == "here") {
+        true => "it runs here",
+        false => "it does not run: add `here` to --places",
+    };
     for binary in &plan.opaque {
         let _ = writeln!(
             text,
-            "{binary}: has another harness, so its requirements are not known; it runs here"
+            "{binary}: has another harness, so its requirements are not known; {run}"
         );
     }
     text + &nowhere(plan)
