@@ -18,6 +18,10 @@ use crate::wait::{Deadline, Watched};
 /// agent's a piece of a file with some 400 kB.
 pub(crate) const LONGEST: usize = 2 << 20;
 
+/// The maximum size of one write(2), in bytes. The kernel's time limit (`SO_SNDTIMEO`) holds for each
+/// buffer that it allocates for the write, not for the whole of it, and no buffer is smaller than this.
+const WRITE_SIZE: usize = 16 << 10;
+
 /// Our end of the channel. When it is dropped, the reading thread ends.
 #[derive(Debug)]
 pub struct Lines {
@@ -88,20 +92,26 @@ impl Lines {
         let mut writer = &self.writer;
         let mut sent = 0;
         while sent < line.len() {
+            // A peer that reads slowly gets no more time than one that reads nothing.
+            if sent > 0 && deadline.has_passed() {
+                return Err(ErrorKind::TimedOut.into());
+            }
             // What fits is written even when the time is up. Zero would be no limit.
             let limit = deadline.remaining().max(Duration::from_millis(1));
             writer.set_write_timeout(Some(limit))?;
+            let rest = &line[sent..];
+            let part = &rest[..rest.len().min(WRITE_SIZE)];
             let written = match passed {
                 // The descriptor goes with the first byte.
                 Some(passed) if sent == 0 => sendmsg::<()>(
                     writer.as_raw_fd(),
-                    &[IoSlice::new(line)],
+                    &[IoSlice::new(part)],
                     &[ControlMessage::ScmRights(&[passed.as_raw_fd()])],
                     MsgFlags::MSG_NOSIGNAL,
                     None,
                 )
                 .map_err(io::Error::from),
-                _ => writer.write(&line[sent..]),
+                _ => writer.write(part),
             };
             match written {
                 Ok(bytes) => sent += bytes,
@@ -164,6 +174,30 @@ mod tests {
             assert!(matches!(second, Ok(false)), "{second:?}");
             drop(theirs);
             assert!(first.join().unwrap().is_err());
+        });
+    }
+
+    #[test]
+    fn a_write_to_a_slow_reader_ends_at_its_deadline() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let lines = Lines::open(ours, "test", |_| (), |_| ()).unwrap();
+        let long = vec![b'x'; 64 << 20];
+        thread::scope(|scope| {
+            let write = scope.spawn(|| {
+                let written =
+                    lines.send_by(&long, None, Deadline::after(Duration::from_millis(50)));
+                drop(lines);
+                written
+            });
+            let mut read = 0;
+            let mut part = [0; 4096];
+            while let bytes @ 1.. = theirs.read(&mut part).unwrap() {
+                read += bytes;
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert!(read < long.len(), "all was written");
+            let error = write.join().unwrap().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TimedOut);
         });
     }
 

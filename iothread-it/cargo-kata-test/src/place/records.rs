@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
+use kata_test::__runner::SCHEMA;
 use kata_test_runner::{Outcome, Phase, Record};
 
 /// The maximum length of a record, in bytes. Most take about 300.
@@ -139,7 +140,10 @@ impl Records {
 impl RecordFilter {
     fn read(&self, line: &[u8]) -> Option<Record> {
         let record: Record = serde_json::from_slice(line).ok()?;
-        let is_ours = record.phase == Phase::Run
+        // A guest runs each test of a batch once.
+        let is_ours = record.schema == SCHEMA
+            && record.attempt == 1
+            && record.phase == Phase::Run
             && record.run == self.run
             && record.place == self.place
             && record.binary == self.binary
@@ -217,6 +221,9 @@ mod tests {
             good.replace("vm:sid", "here"),
             good.replace("\"run\":\"run\"", "\"run\":\"other\""),
             good.replace("\"phase\":\"run\"", "\"phase\":\"list\""),
+            good.replace("\"schema\":1", "\"schema\":2"),
+            good.replace("\"attempt\":1", "\"attempt\":0"),
+            good.replace("\"attempt\":1", "\"attempt\":9"),
             good.replace("1.5", "-1.0"),
             good.replace("1.5", "1e300"),
             "not json\n".to_owned(),

@@ -26,7 +26,7 @@ const HARNESS_OVERHEAD: Duration = Duration::from_secs(120);
 const SLOWNESS_MARGIN: f64 = 2.0;
 
 /// The maximum slowness of a place: its own measurement is not trusted.
-const MAX_SLOWNESS: f64 = 1000.0;
+const MAX_SLOWNESS: f64 = 100.0;
 
 /// The maximum size of output and records of a batch, in bytes. The harness prints the output of failed
 /// tests only, and truncates it.

@@ -75,7 +75,7 @@ impl Agent {
         ended
     }
 
-    fn follow(
+    pub(super) fn follow(
         &self,
         awaited: &str,
         deadline: Deadline,
@@ -92,7 +92,7 @@ impl Agent {
             let (notices, end) = match heard {
                 Ok(heard) => heard,
                 Err(AgentError::TimedOut { .. }) if !deadline.has_passed() => {
-                    self.check_alive(id)?;
+                    self.check_alive(id, deadline)?;
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -106,6 +106,11 @@ impl Agent {
                 }
             }
             match end {
+                // A program that writes without end is not silent, so its deadline is checked here too.
+                None if deadline.has_passed() => {
+                    let awaited = awaited.to_owned();
+                    return Err(AgentError::TimedOut { awaited, deadline });
+                }
                 None => {}
                 Some(RequestEnd::Answered(Ok(Reply::Exited(exit)))) => return Ok(exit),
                 Some(end) => return Err(end.into_error(awaited)),
@@ -114,9 +119,9 @@ impl Agent {
     }
 
     /// Sends a request to the agent. Output of the program counts as an answer.
-    fn check_alive(&self, program: RequestId) -> Result<(), AgentError> {
+    fn check_alive(&self, program: RequestId, deadline: Deadline) -> Result<(), AgentError> {
         const AWAITED: &str = "an answer to a liveness check";
-        let deadline = Deadline::after(LIVENESS_TIMEOUT);
+        let deadline = deadline.capped_at(LIVENESS_TIMEOUT);
         let id = self.send(AWAITED, Command::Disks, deadline)?;
         let heard = self.wait(AWAITED, deadline, |state| {
             let is_answered = state.requests.get(&id)?.end.is_some();

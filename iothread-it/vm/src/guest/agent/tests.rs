@@ -240,6 +240,34 @@ fn a_receiver_that_refuses_output_ends_the_request() {
 }
 
 #[test]
+fn a_program_that_writes_without_end_times_out() {
+    let (agent, mut guest) = greeted();
+    let time = Duration::from_millis(1);
+    let deadline = Deadline::after(time);
+    let pending = PendingRequest::of_program();
+    let id = agent
+        .send_in(None, "a test", Command::Disks, pending, soon())
+        .unwrap();
+    let flood = output(id, 0).repeat(100);
+    thread::scope(|scope| {
+        let following = scope.spawn(|| {
+            let on_notice = &mut |_| {
+                thread::sleep(time);
+                ControlFlow::Continue(())
+            };
+            let ended = agent.follow("the end of a test", deadline, id, on_notice);
+            agent.board.with(|state| state.requests.remove(&id));
+            ended
+        });
+        while !following.is_finished() {
+            guest.write_all(&flood).unwrap();
+        }
+        let error = following.join().unwrap().unwrap_err();
+        assert!(matches!(error, AgentError::TimedOut { .. }), "{error}");
+    });
+}
+
+#[test]
 fn output_of_other_requests_is_discarded() {
     let (agent, mut guest) = greeted();
     let id = agent.send("a list", Command::Disks, soon()).unwrap();
