@@ -2,7 +2,7 @@
 
 /// The longest line that is kept. A request takes some hundred bytes, with a program's variables
 /// and arguments up to what the kernel hands to one.
-const LONGEST: usize = 2 << 20;
+const MAX_LINE_LENGTH: usize = 2 << 20;
 
 /// A piece of the stream that has ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,14 +43,14 @@ impl Lines {
     }
 
     fn gather(&mut self, piece: &[u8]) {
-        let room = LONGEST - self.kept.len();
+        let room = MAX_LINE_LENGTH - self.kept.len();
         self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
         self.came = self.came.saturating_add(piece.len());
     }
 
     fn end(&mut self) -> Line {
         let line = std::mem::take(self);
-        if line.came > LONGEST {
+        if line.came > MAX_LINE_LENGTH {
             Line::TooLong(line.came)
         } else {
             Line::Whole(line.kept)
@@ -67,20 +67,23 @@ mod tests {
     #[test]
     fn a_line_too_long_does_not_take_the_next_with_it() {
         let mut lines = Lines::default();
-        assert!(lines.feed(&vec![b'x'; LONGEST]).is_empty());
+        assert!(lines.feed(&vec![b'x'; MAX_LINE_LENGTH]).is_empty());
         assert_eq!(
             lines.feed(b"x\nnext\n"),
-            [Line::TooLong(LONGEST + 1), Line::Whole(b"next".to_vec())]
+            [
+                Line::TooLong(MAX_LINE_LENGTH + 1),
+                Line::Whole(b"next".to_vec())
+            ]
         );
     }
 
     #[test]
     fn the_longest_line_is_kept() {
-        let mut bytes = vec![b'x'; LONGEST];
+        let mut bytes = vec![b'x'; MAX_LINE_LENGTH];
         bytes.push(b'\n');
         assert_eq!(
             Lines::default().feed(&bytes),
-            [Line::Whole(vec![b'x'; LONGEST])]
+            [Line::Whole(vec![b'x'; MAX_LINE_LENGTH])]
         );
     }
 

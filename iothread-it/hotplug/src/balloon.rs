@@ -13,7 +13,7 @@ impl Hotplug {
     /// them out. Its thread takes the hints: it has nothing to do unless the VM is migrated.
     ///
     /// # Errors
-    /// If a step fails, or several threads are asked for: one at the most serves a balloon. What
+    /// If a step fails, or several threads are asked for: a balloon can use only one. What
     /// was done until then is undone, and the error says if that failed too.
     pub fn attach_balloon(
         &mut self,

@@ -1,4 +1,4 @@
-//! A disk as QEMU is told of it: a block node, and a device on it.
+//! A disk's block node and device, as QMP arguments.
 
 use std::path::{Path, PathBuf};
 
@@ -79,7 +79,7 @@ pub struct BlockOptions {
     pub queues: u16,
 }
 
-/// QEMU has a driver of its own for the host's block devices.
+/// QEMU has a separate driver for the host's block devices.
 fn file_driver(path: &Path) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
     let is_block_device =

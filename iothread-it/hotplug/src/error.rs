@@ -1,4 +1,4 @@
-//! Which step of an attach or detach failed, and what is left of it.
+//! Errors of attach and detach, with the step that failed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,24 +9,24 @@ use qmp_client::QmpError;
 use qmp_client::capabilities::{CapabilityError, Unsupported};
 use qmp_client::wait::Deadline;
 
-/// A step of an attach or a detach.
+/// A step of an attach, a detach, a move or an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// The pool gives a thread and a slot.
+    /// The pool allocates threads and a slot.
     Lease,
     /// QEMU opens the image.
     BlockdevAdd,
-    /// The guest has no disk with that serial yet.
+    /// The guest removes an earlier disk with the same serial.
     AwaitAbsent,
-    /// QEMU makes the device.
+    /// QEMU creates the device.
     DeviceAdd,
-    /// The device has the mapping of queues that was asked for.
+    /// The device's `iothread-vq-mapping` is compared with the requested one.
     VerifyVqMapping,
-    /// The guest finds the disk.
+    /// The guest discovers the disk.
     AwaitPresent,
-    /// QEMU asks the guest to let go.
+    /// QEMU requests the unplug from the guest.
     DeviceDel,
-    /// The guest has let go, and QEMU has removed the device.
+    /// The guest completes the unplug, and QEMU removes the device.
     DeviceDeleted,
     /// QEMU closes the image.
     BlockdevDel,
@@ -34,21 +34,21 @@ pub enum Step {
     SetIothread,
     /// QEMU exports a block node.
     BlockExportAdd,
-    /// QEMU is asked to end an export.
+    /// QEMU starts the removal of an export.
     BlockExportDel,
-    /// QEMU has ended an export.
+    /// QEMU completes the removal of an export.
     BlockExportDeleted,
 }
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Lease => "the pool's lease",
+            Self::Lease => "the pool's allocation",
             Self::BlockdevAdd => "blockdev-add",
-            Self::AwaitAbsent => "the guest's removal of the disk that had this serial before",
+            Self::AwaitAbsent => "the guest's removal of an earlier disk with this serial",
             Self::DeviceAdd => "device_add",
-            Self::VerifyVqMapping => "the proof of its iothread-vq-mapping",
-            Self::AwaitPresent => "the guest's discovery",
+            Self::VerifyVqMapping => "the check of its iothread-vq-mapping",
+            Self::AwaitPresent => "the discovery in the guest",
             Self::DeviceDel => "device_del",
             Self::DeviceDeleted => "DEVICE_DELETED",
             Self::BlockdevDel => "blockdev-del",
@@ -60,55 +60,59 @@ impl fmt::Display for Step {
     }
 }
 
-/// Why a step of an attach failed.
+/// The error of one step of an attach.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StepError {
-    /// The pool has nothing to give.
+    /// The pool refused the allocation.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// QEMU refused, or did not answer.
+    /// A QMP command failed.
     #[error(transparent)]
     Qmp(#[from] QmpError),
-    /// QEMU cannot do what is asked.
+    /// This QEMU does not support the request.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// The device has another mapping than was asked for.
-    #[error("the device has the mapping {found}")]
+    /// The device's mapping differs from the requested one.
+    #[error("the device's iothread-vq-mapping differs from the requested one: {found}")]
     VqMappingMismatch {
-        /// What `qom-get` says.
+        /// The value that `qom-get` returned.
         found: String,
     },
-    /// Nobody could look into the guest.
+    /// The guest's disks could not be read.
     #[error(transparent)]
     Guest(GuestError),
-    /// The guest did not find the disk in time.
-    #[error("the guest has not found it within {within}; the last look says")]
+    /// The guest did not discover the disk before the deadline.
+    #[error("the disk did not appear in the guest within {within}")]
     NotInGuest {
-        /// How long it had.
+        /// The deadline.
         within: Deadline,
-        /// What was seen instead.
+        /// The guest's last reply.
         source: GuestError,
     },
-    /// The guest ejected the device before it had found it, each time.
-    #[error("the guest ejected it {times} times before it had found it")]
+    /// The guest ejected the device before it discovered the disk, at each attempt.
+    #[error("the guest ejected the device before it discovered the disk, {times} times")]
     Ejected {
-        /// How often it was plugged in.
+        /// The number of attempts.
         times: u32,
     },
-    /// The controller is on its way out.
-    #[error("SCSI controller `{controller}` is being removed; detach it again before you use it")]
+    /// The controller's removal is pending.
+    #[error(
+        "the removal of SCSI controller `{controller}` is pending; \
+         complete its detach, then attach it again"
+    )]
     ControllerRemovalPending {
         /// The controller.
         controller: DeviceId,
     },
-    /// The configuration names a driver that is not attached here.
+    /// The configured `block_device_driver` is not supported.
     #[error(
-        "no disk can be attached with the configured block_device_driver; set it to \
+        "the configured block_device_driver is not supported; set it to \
          \"virtio-blk-pci\", \"virtio-blk\" or \"virtio-scsi\""
     )]
     UnsupportedDriver,
-    /// The path cannot be written in QMP.
-    #[error("the path {} is no valid UTF-8", path.display())]
+    /// QMP cannot carry the path.
+    #[error("the path {} is not valid UTF-8", path.display())]
     PathNotUtf8 {
         /// The path.
         path: PathBuf,
@@ -130,54 +134,56 @@ impl From<CapabilityError> for StepError {
 pub struct AttachError {
     /// The disk.
     pub device: DeviceId,
-    /// Where it failed.
+    /// The step that failed.
     pub step: Step,
-    /// Why.
+    /// The error of that step.
     pub source: StepError,
-    /// Whether what was done before that step could be undone. If not, the disk keeps its thread
-    /// and slot until a detach succeeds.
+    /// The result of the rollback of the earlier steps. If it failed, the disk keeps its threads and
+    /// slot until a detach succeeds.
     pub rollback: Result<(), Box<DetachError>>,
 }
 
 fn left(rollback: &Result<(), Box<DetachError>>) -> String {
     match rollback {
         Ok(()) => String::new(),
-        Err(error) => format!(", and what was done before is not undone ({error})"),
+        Err(error) => format!(", and the rollback is not complete ({error})"),
     }
 }
 
 /// A detach that failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DetachError {
-    /// There is nothing to detach.
+    /// QEMU has nothing of this device.
     #[error("`{device}` is not attached")]
     NotAttached {
         /// The disk.
         device: DeviceId,
     },
-    /// A controller has disks: they go first.
-    #[error("`{device}` has the disks {disks}; detach them first")]
+    /// The controller has disks, which must be detached first.
+    #[error("SCSI controller `{device}` still has disks ({disks}); detach them first")]
     HasDisks {
         /// The controller.
         device: DeviceId,
-        /// Its disks, for a person.
+        /// Its disks, as text.
         disks: String,
     },
-    /// The pool does not release what the device holds.
+    /// The pool refused the release.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// The guest said no (DEVICE_UNPLUG_GUEST_ERROR).
-    #[error("the guest refused to let go of `{device}`")]
+    /// The guest rejected the unplug (DEVICE_UNPLUG_GUEST_ERROR). The device stays attached.
+    #[error("the guest rejected the unplug of `{device}`")]
     GuestRejected {
         /// The disk.
         device: DeviceId,
     },
-    /// The guest has not let go in time. It was asked and may still do so: the removal is pending.
-    #[error("`{device}` is still in the guest, and its removal is pending")]
+    /// The guest did not complete the unplug before the deadline. It may still do so: the removal is
+    /// pending.
+    #[error("the removal of `{device}` is pending in the guest")]
     Pending {
         /// The disk.
         device: DeviceId,
-        /// What was awaited, and how long.
+        /// The timeout.
         source: QmpError,
     },
     /// A step failed.
@@ -185,20 +191,21 @@ pub enum DetachError {
     Failed {
         /// The disk.
         device: DeviceId,
-        /// Where it failed.
+        /// The step that failed.
         step: Step,
-        /// Why.
+        /// The error of that step.
         source: QmpError,
     },
 }
 
-/// A thread that could not be retired.
+/// A thread that could not be removed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RemoveThreadError {
-    /// The pool does not let it go.
+    /// The pool refused the removal.
     #[error(transparent)]
     Pool(#[from] PoolError),
-    /// QEMU refused, or did not answer.
+    /// A QMP command failed.
     #[error(transparent)]
     Qmp(#[from] QmpError),
 }

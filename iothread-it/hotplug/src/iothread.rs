@@ -6,7 +6,7 @@ use qmp_client::command::IoThreadObject;
 /// QEMU's polling properties, its own defaults where `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Polling {
-    /// `indep_iothreads_poll_max_ns`: how long an idle thread polls at the most, in nanoseconds.
+    /// `indep_iothreads_poll_max_ns`: maximum polling time of an idle thread, in nanoseconds.
     /// Zero: it sleeps, and so its CPU time shows the work that it did.
     pub max_ns: Option<u64>,
     /// `indep_iothreads_poll_grow`: the factor by which the time grows.

@@ -2,7 +2,7 @@
 //!
 //! An attach goes through four steps, a detach back through three; how far a device has come is its
 //! [`DiskState`]. A failed attach is rolled back by the very code that detaches, from the state
-//! that was reached. A detach that did not come to its end can be called again and goes on where
+//! that was reached. An unfinished detach can be called again and continues where
 //! it was: until then the device keeps its thread and its slot.
 //!
 //! A deadline is for all of an operation, what undoes a failure included.
@@ -16,7 +16,7 @@
 //!
 //! `cold` has devices that are there from the start, and `moving` takes a disk to another thread.
 //! QEMU's own monitors take no thread of ours, and colo-compare is not here: it compares the network
-//! packets of two VMs, which are no disks, and nobody hot-plugs it.
+//! packets of two VMs, which are not disks, and is not hot-plugged.
 
 mod balloon;
 mod cold;
@@ -58,10 +58,10 @@ use qmp_client::{Capabilities, Driver, QemuVersion};
 use qmp_client::{Qmp, QmpError};
 use state::Disk;
 
-/// How long QEMU may take to make or delete a thread.
-const THREAD_SPAN: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
+/// Timeout for the creation or deletion of a thread.
+const THREAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
 
-/// The disks of one VM, and the pool that they draw from.
+/// The disks of one VM, and the pool that allocates their threads.
 #[derive(Debug)]
 pub struct Hotplug {
     pool: Pool,
@@ -118,7 +118,7 @@ impl Hotplug {
         Ok(self.pool.commit_thread(new))
     }
 
-    /// Takes a thread that serves nobody out of the pool, and then out of QEMU. Also removes a
+    /// Removes an idle thread from the pool, then from QEMU. Also removes a
     /// [stray thread](Self::stray_threads).
     ///
     /// # Errors
@@ -158,7 +158,7 @@ impl Hotplug {
     }
 
     /// Returns the threads that QEMU may have though the pool has not: its answer to `object-add` or
-    /// `object-del` was lost. They serve nobody; [`remove_thread`](Self::remove_thread) removes them.
+    /// `object-del` was lost. They serve no device; [`remove_thread`](Self::remove_thread) removes them.
     pub fn stray_threads(&self) -> impl Iterator<Item = &IoThreadId> {
         self.stray_threads.iter()
     }
@@ -244,5 +244,5 @@ impl Hotplug {
 }
 
 fn thread_deadline() -> Deadline {
-    Deadline::after(THREAD_SPAN)
+    Deadline::after(THREAD_TIMEOUT)
 }

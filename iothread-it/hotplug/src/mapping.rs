@@ -1,6 +1,6 @@
 //! The proof of a mapping of queues to threads.
 //!
-//! That QEMU took it proves nothing: versions before 9.2 drop it without a word. Only the device's
+//! A successful `device_add` proves nothing: QEMU before 9.2 silently ignores it. Only the device's
 //! own property does.
 
 use serde::Deserialize;

@@ -11,8 +11,9 @@ use qmp_client::Driver;
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
 
-/// Why a disk or a node was not moved.
+/// A move of a disk or a node that failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum MoveError {
     /// The disk is not attached, or is not a virtio-blk disk.
     #[error("`{device}` is not an attached virtio-blk disk")]

@@ -228,7 +228,7 @@ fn set_iothread(
     qmp.execute(&command, deadline).map(|_| ())
 }
 
-/// Ends an export and waits until QEMU has let go of its node.
+/// Deletes an export and waits until QEMU has released its node.
 fn end_export(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), (Step, QmpError)> {
     let since = qmp.cursor();
     let command = BlockExportDel { id: id.as_str() };

@@ -1,4 +1,4 @@
-//! The way there: into QEMU, and into the guest.
+//! Hot-plug: into QEMU, then into the guest.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use qmp_client::command::{BlockdevAdd, DeviceAdd};
 use qmp_client::wait::Deadline;
 use qmp_client::{Cursor, Qmp, QmpError};
 
-/// How often a device is plugged in at the most, if the guest ejects it each time.
-const PLUGS: u32 = 3;
+/// Maximum number of attempts if the guest ejects the device each time.
+const MAX_PLUG_ATTEMPTS: u32 = 3;
 
-/// How long the guest is watched before QEMU is asked whether the device is still there: no event
-/// of QEMU's ends the wait for the guest. (Our mocks answer at once.)
-const LOOK_SPAN: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
+/// Interval between checks that QEMU still has the device: the wait for the guest is not interrupted
+/// by QEMU's events. (Tests use mocks that reply at once.)
+const CHECK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
 
-/// What became of a device that was plugged in.
+/// The result of the wait for the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum GuestView {
     /// The guest has it.
@@ -92,7 +92,7 @@ impl Hotplug {
             note_unless_refused(added, || self.reached(plug, DiskState::NodeOnly, since))
                 .map_err(|source| (Step::BlockdevAdd, source))?;
         }
-        for _ in 0..PLUGS {
+        for _ in 0..MAX_PLUG_ATTEMPTS {
             self.plug_device(qmp, plug, deadline)?;
             let Some(guest) = plug.guest else {
                 return Ok(());
@@ -103,7 +103,12 @@ impl Hotplug {
             }
             self.reached(plug, DiskState::NodeOnly, qmp.cursor());
         }
-        Err((Step::AwaitPresent, StepError::Ejected { times: PLUGS }))
+        Err((
+            Step::AwaitPresent,
+            StepError::Ejected {
+                times: MAX_PLUG_ATTEMPTS,
+            },
+        ))
     }
 
     fn plug_device(
@@ -138,7 +143,7 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<GuestView, StepError> {
         loop {
-            let look = deadline.capped_at(LOOK_SPAN);
+            let look = deadline.capped_at(CHECK_INTERVAL);
             let Err(source) = guest.await_present(id, look) else {
                 return Ok(GuestView::Present);
             };

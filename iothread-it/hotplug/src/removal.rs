@@ -1,8 +1,8 @@
-//! The way back: out of the guest, out of QEMU, and then out of the pool.
+//! Hot-unplug: from the guest, then from QEMU, then from the pool.
 //!
-//! `device_del` is a request. The guest may answer it late, with a refusal, or not at all, and a
-//! guest that is reset answers for good. So a removal has no end of its own: when the caller's time
-//! is up it is pending, and whoever comes next goes on with it.
+//! `device_del` is a request. The guest may complete it late, reject it or never reply; a reset of
+//! the guest completes it. So a removal that misses the caller's deadline is pending, and the next
+//! call continues it.
 
 use std::time::Duration;
 
@@ -13,25 +13,25 @@ use qmp_client::command::{BlockNode, BlockdevDel, DeviceDel, QomList, QueryNamed
 use qmp_client::wait::Deadline;
 use qmp_client::{Event, Qmp, QmpError};
 
-/// What became of removals, and of disks that the guest gave back unasked.
+/// Completed and rejected hot-unplugs since the last call, including guest-initiated ejects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnplugProgress {
-    /// Disks that are gone. Their threads and slots are free.
+    /// Removed disks. Their threads and slots are free.
     pub removed: Vec<DeviceId>,
-    /// Disks that the guest does not give back. They are plugged in as before.
+    /// Disks whose unplug the guest rejected. They stay attached.
     pub rejected: Vec<DeviceId>,
 }
 
-/// What could not be completed, and what could.
+/// Removals that failed, beside those that completed.
 #[derive(Debug, thiserror::Error)]
-#[error("{} of the removals could not be completed; the first", others.len() + 1)]
+#[error("{} removals could not be completed; the first error", others.len() + 1)]
 pub struct UnplugEventsError {
-    /// What was completed all the same.
+    /// The removals that completed.
     pub progress: UnplugProgress,
-    /// Why the first was not.
+    /// The error of the first that failed.
     #[source]
     pub first: Box<DetachError>,
-    /// Why the others were not.
+    /// The errors of the others.
     pub others: Vec<DetachError>,
 }
 
@@ -60,12 +60,12 @@ impl UnplugEvent {
 }
 
 impl Hotplug {
-    /// Completes the removals whose end has come since somebody last looked, without waiting for
-    /// any that has not. A disk that the guest ejected unasked is let go of too.
+    /// Completes the removals whose events have arrived since the last call. Does not wait for other
+    /// removals. Disks that the guest ejected are removed too.
     ///
     /// # Errors
-    /// If a step fails for one of them. The others are completed all the same, and the error has
-    /// what was. The call can be repeated.
+    /// If a step fails for one of them. The others are still completed, and the error lists them. The
+    /// call can be repeated.
     pub fn process_unplug_events(
         &mut self,
         qmp: &Qmp,
@@ -146,7 +146,7 @@ impl Hotplug {
         }
     }
 
-    /// Asks the guest to let go, and waits until it has.
+    /// Requests the unplug and waits until it completes.
     fn unplug(
         &mut self,
         qmp: &Qmp,
@@ -225,7 +225,7 @@ impl Hotplug {
         }
     }
 
-    /// Returns whether a device that was plugged in has been ejected, though nobody asked.
+    /// Returns whether a device that was plugged in has been ejected by the guest.
     pub(super) fn was_ejected(
         &mut self,
         qmp: &Qmp,
@@ -273,7 +273,7 @@ impl Hotplug {
         };
         let devices = qmp.execute(&list, deadline)?;
         let gone = devices.iter().all(|device| device.name != id.as_str());
-        // Also of one that is gone: it may yet have to let go of its node, which that event tells.
+        // Also for a deleted device: it may still use its node until the event.
         self.disks.insert(id.clone(), Disk { since, ..disk });
         Ok(gone)
     }

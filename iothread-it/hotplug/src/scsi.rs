@@ -83,8 +83,8 @@ impl Hotplug {
         Ok(lease)
     }
 
-    /// Attaches a disk to a controller and waits until the guest has it. Whoever serves the
-    /// controller serves the disk.
+    /// Attaches a disk to a controller and waits until the guest has it. The threads of the
+    /// controller serve the disk.
     ///
     /// # Errors
     /// If a step fails. What was done until then is undone, and the error says if that failed too.

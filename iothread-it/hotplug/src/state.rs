@@ -1,18 +1,18 @@
-//! What QEMU has of a disk.
+//! State of a disk in QEMU.
 
 use qmp_client::Cursor;
 
-/// The most that QEMU has of a disk. It has less only where an answer was lost, or where an event
-/// has come that nobody has looked at yet.
+/// State of a disk in QEMU: an upper bound. QEMU has less only after a lost reply or before an event
+/// is processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskState {
-    /// Its block node, and no device on it.
+    /// A block node without a device.
     NodeOnly,
-    /// A device on its node.
+    /// A device on its block node.
     Attached,
-    /// The same, but the guest was asked to let go and has not yet. DEVICE_DELETED may come at any
-    /// time: [`process_unplug_events`](super::Hotplug::process_unplug_events) and [`detach`](super::Hotplug::detach) go on from
-    /// there.
+    /// Attached, with an unplug requested. DEVICE_DELETED may arrive at any time:
+    /// [`process_unplug_events`](super::Hotplug::process_unplug_events) and
+    /// [`detach`](super::Hotplug::detach) continue the removal.
     RemovalPending,
 }
 

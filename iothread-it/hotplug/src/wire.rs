@@ -1,4 +1,4 @@
-//! What the pool gave, as QEMU is told of it.
+//! The pool's allocations as QMP arguments.
 
 use iothread_pool::{Assignment, IoThreadId, PciSlot, VqMapping};
 use qmp_client::command::{IoThreadVirtQueueMapping, PciAddress, ServedBy};

@@ -1,164 +1,167 @@
-//! Why the pool gives nothing, or does not let go.
+//! Errors of the pool.
 
 use super::threads::queues_text;
 use super::{DeviceId, IoThreadId};
 
-/// What the pool refuses.
+/// A request that the pool refused. The pool is unchanged.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PoolError {
-    /// There is no such thread.
+    /// The pool has no thread with this id.
     #[error("the pool has no IOThread `{wanted}`; it has {have}")]
     NoSuchThread {
-        /// The thread that was asked for.
+        /// The requested thread.
         wanted: IoThreadId,
-        /// Those that there are, for a person.
+        /// The ids of the pool's threads, as text.
         have: String,
     },
-    /// No thread at all.
+    /// The pool is empty.
     #[error(
         "the pool has no IOThreads; set `enable_iothreads = true` and `indep_iothreads` to their number"
     )]
     NoThreads,
-    /// Each thread serves somebody or is dedicated, and an idle one is asked for.
-    #[error("none of the {total} IOThreads is free for a device of its own")]
+    /// `dedicated` placement needs an idle thread, and each thread is in use or dedicated.
+    #[error("no idle IOThread for `dedicated` placement ({total} in use or dedicated)")]
     NoIdleThread {
-        /// How many there are.
+        /// The number of threads.
         total: usize,
     },
-    /// Fewer threads than a disk is to be spread over.
-    #[error("a disk cannot be spread over {wanted} IOThreads: {have} can be shared")]
+    /// Fewer shareable threads than requested.
+    #[error("cannot spread a device over {wanted} IOThreads: only {have} are not dedicated")]
     TooFewThreads {
-        /// How many were asked for.
+        /// The requested number of threads.
         wanted: usize,
-        /// How many there are that are not dedicated to a device.
+        /// The number of threads that are not dedicated to a device.
         have: usize,
     },
-    /// The thread is there for one device alone.
+    /// The thread is dedicated to another device.
     #[error("IOThread `{thread}` is dedicated to `{device}`")]
     Dedicated {
         /// The thread.
         thread: IoThreadId,
-        /// Whose it is.
+        /// The device that it is dedicated to.
         device: DeviceId,
     },
-    /// The thread serves devices, and QEMU would delete it all the same.
+    /// The thread serves devices. (QEMU does not refuse `object-del` of every busy thread.)
     #[error("IOThread `{thread}` still serves {devices}; detach first")]
     InUse {
         /// The thread.
         thread: IoThreadId,
-        /// Its devices, for a person.
+        /// Its devices, as text.
         devices: String,
     },
-    /// Every slot is taken.
-    #[error("all {total} hotplug slots are taken")]
+    /// Every slot is in use.
+    #[error("all {total} hotplug slots are in use")]
     NoFreeSlot {
-        /// How many there are.
+        /// The number of slots.
         total: usize,
     },
-    /// A disk is to go to a controller that is none, or is not there.
+    /// The id is not that of a SCSI controller that holds a lease.
     #[error("there is no SCSI controller `{wanted}`")]
     NoSuchController {
-        /// The controller that was asked for.
+        /// The requested controller.
         wanted: DeviceId,
     },
-    /// A controller has as many disks as it can.
-    #[error("SCSI controller `{controller}` has {total} disks, which is all it can have")]
+    /// Every target of a controller is in use.
+    #[error("SCSI controller `{controller}` has no free target ({total} disks attached)")]
     NoFreeTarget {
         /// The controller.
         controller: DeviceId,
-        /// How many disks it has.
+        /// The number of its disks.
         total: usize,
     },
-    /// Fewer queues than threads that a device is to be spread over.
+    /// A spread over more threads than the device has queues.
     #[error(
-        "a device with {} cannot be spread over {wanted} IOThreads: at most one per queue would \
-         work; ask for fewer threads or more queues",
+        "cannot spread a device with {} over {wanted} IOThreads: each needs at least one queue; \
+         request fewer threads or more queues",
         queues_text(usize::from(*queues))
     )]
     TooFewQueues {
-        /// How many threads were asked for.
+        /// The requested number of threads.
         wanted: usize,
-        /// How many queues the device has.
+        /// The device's number of queues.
         queues: u16,
     },
-    /// A thread is named twice where a pool is made.
-    #[error("IOThread `{thread}` is listed twice; each id of a VM names one thread")]
+    /// The list of threads for a new pool has a duplicate.
+    #[error("duplicate IOThread `{thread}`: ids must be unique within a VM")]
     DuplicateThread {
         /// The thread.
         thread: IoThreadId,
     },
-    /// Several threads were asked for, where one at the most serves.
-    #[error("one IOThread at the most serves `{id}`: it has no queues to spread")]
+    /// Several threads for a device that can use only one.
+    #[error("`{id}` can use only one IOThread (no virtqueues to map)")]
     OneThread {
-        /// What was to be served.
+        /// The device.
         id: DeviceId,
     },
-    /// The device has a lease already.
-    #[error("device `{device}` is attached already")]
+    /// The device holds a lease.
+    #[error("device `{device}` is already attached")]
     AlreadyLeased {
         /// The device.
         device: DeviceId,
     },
-    /// The device has no lease.
+    /// The device holds no lease.
     #[error("device `{device}` has no lease")]
     NotLeased {
         /// The device.
         device: DeviceId,
     },
-    /// A controller's lease is to be released before those of its disks.
-    #[error("SCSI controller `{controller}` still has {disks}; release them first")]
+    /// The controller's disks hold leases, which must be released first.
+    #[error("SCSI controller `{controller}` still has disks ({disks}); release them first")]
     HasDisks {
         /// The controller.
         controller: DeviceId,
-        /// Its disks, for a person.
+        /// Its disks, as text.
         disks: String,
     },
-    /// Too many queues for a device, or none.
-    #[error("num-queues is {queues}; it must be larger than 0, and at most {limit}")]
+    /// A number of queues that QEMU rejects.
+    #[error("num-queues is {queues}; it must be between 1 and {limit}")]
     Queues {
-        /// How many were asked for.
+        /// The requested number of queues.
         queues: u16,
-        /// How many QEMU can make.
+        /// QEMU's limit for this device.
         limit: u16,
     },
-    /// A mapping that breaks one of QEMU's rules.
+    /// An invalid mapping of queues to threads.
     #[error(transparent)]
     Mapping(#[from] VqMappingError),
 }
 
-/// A mapping of queues to threads that QEMU would refuse, in QEMU's words, or take for another.
+/// A mapping of queues to threads that QEMU rejects or interprets differently. Messages are QEMU's
+/// own where it has one.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum VqMappingError {
-    /// Nothing is mapped.
-    #[error("an iothread-vq-mapping names at least one IOThread")]
+    /// The mapping is empty.
+    #[error("an iothread-vq-mapping must name at least one IOThread")]
     Empty,
-    /// A thread is named twice.
+    /// The mapping has two entries for one thread.
     #[error("duplicate IOThread name \"{thread}\" in iothread-vq-mapping")]
     DuplicateThread {
         /// The thread.
         thread: IoThreadId,
     },
-    /// A thread has an empty list of queues.
+    /// A thread's list of queues is empty.
     #[error(
-        "vqs of IOThread \"{thread}\" is empty in iothread-vq-mapping, which QEMU takes as not \
-         given; name at least one queue"
+        "vqs of IOThread \"{thread}\" is empty in iothread-vq-mapping, which QEMU treats as absent; \
+         name at least one queue"
     )]
     NoQueues {
         /// The thread.
         thread: IoThreadId,
     },
-    /// More threads than queues to distribute round-robin, so some would have none.
+    /// A round-robin mapping with more threads than queues.
     #[error(
         "iothread-vq-mapping names {threads} IOThreads for {}; name at most one per queue",
         queues_text(usize::from(*queues))
     )]
     TooFewQueues {
-        /// How many threads are named.
+        /// The number of threads.
         threads: usize,
-        /// How many queues there are.
+        /// The device's number of queues.
         queues: u16,
     },
-    /// A queue that the device does not have.
+    /// A queue index beyond the device's queues.
     #[error(
         "vq index {queue} for IOThread \"{thread}\" must be less than num_queues {queues} in \
          iothread-vq-mapping"
@@ -166,12 +169,12 @@ pub enum VqMappingError {
     QueueOutOfRange {
         /// The queue.
         queue: u16,
-        /// The thread that it is mapped to.
+        /// Its thread.
         thread: IoThreadId,
-        /// How many queues there are.
+        /// The device's number of queues.
         queues: u16,
     },
-    /// A queue is mapped twice.
+    /// Two threads for one queue.
     #[error("cannot assign vq {queue} to IOThread \"{thread}\" because it is already assigned")]
     QueueTwice {
         /// The queue.
@@ -179,7 +182,7 @@ pub enum VqMappingError {
         /// The second thread.
         thread: IoThreadId,
     },
-    /// A queue is not mapped.
+    /// A queue without a thread.
     #[error("missing vq {queue} IOThread assignment in iothread-vq-mapping")]
     QueueMissing {
         /// The queue.

@@ -2,25 +2,26 @@
 
 use std::fmt;
 
-/// Why a text is no id.
+/// An invalid id.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum IdError {
-    /// QEMU's rule for ids (`id_wellformed`) is broken.
+    /// The text breaks QEMU's rule for ids (`id_wellformed`).
     #[error(
-        "`{text}` is no id for QEMU: a letter first, then letters, digits, `-`, `.` and `_` only"
+        "`{text}` is not a valid QEMU id: it must be a letter followed by letters, digits, `-`, `.` or `_`"
     )]
     Malformed {
         /// The text.
         text: String,
     },
-    /// Longer than what QEMU keeps of it.
-    #[error("`{text}` has {} characters, and QEMU keeps {limit} of {what}", text.len())]
+    /// QEMU would truncate the id.
+    #[error("`{text}` has {} characters, and QEMU truncates {what} to {limit}", text.len())]
     TooLong {
         /// The text.
         text: String,
-        /// What the id is used for.
+        /// The use of the id.
         what: &'static str,
-        /// How many characters that may have.
+        /// The maximum number of characters.
         limit: usize,
     },
 }
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_serial_that_would_be_cut_is_refused() {
+    fn serial_that_would_be_truncated_is_refused() {
         assert!(DeviceId::new("a".repeat(20)).is_ok());
         let error = DeviceId::new("a".repeat(21)).unwrap_err();
         assert!(

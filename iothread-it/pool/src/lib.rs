@@ -1,6 +1,6 @@
 //! The pool of IOThreads and hotplug slots: who has what.
 //!
-//! It performs no I/O, so a VM manager can use it with a QMP client of its own. It, and not QEMU,
+//! It performs no I/O, so a VM manager can use it with its own QMP client. It, and not QEMU,
 //! is the place that knows what is in use: QEMU deletes an IOThread under a running device, and
 //! 7.2 puts a second device on an occupied root port.
 
@@ -28,7 +28,7 @@ pub use threads::NewThread;
 use threads::{Choice, Threads};
 pub use vq_mapping::VqMapping;
 
-/// Queues of a virtio device at the most (`VIRTIO_QUEUE_MAX`).
+/// Maximum number of queues of a virtio device (`VIRTIO_QUEUE_MAX`).
 const DEVICE_QUEUES: u16 = 1024;
 
 /// A SCSI controller needs two for itself.
@@ -182,9 +182,8 @@ impl Pool {
         Ok(lease)
     }
 
-    /// Notes that something that holds a thread may also be on another: QEMU is asked to move it
-    /// there, and until QEMU has answered nobody knows. Both threads are in use until it is
-    /// [released](Self::release).
+    /// Records that a device that holds a thread may also be on another: the reply to its move is
+    /// outstanding. Both threads are in use until it is [released](Self::release).
     pub fn may_be_on(&mut self, id: &DeviceId, lease: &ThreadLease, placement: &Placement) {
         self.threads.take(id, placement, &lease.assignment, 1);
         self.possible.push((id.clone(), lease.assignment.clone()));
@@ -223,10 +222,10 @@ impl Pool {
         self.allocations.insert(device.clone(), allocation);
     }
 
-    /// Takes back what a device holds. Only for a device that QEMU has let go of.
+    /// Releases a device's lease. Call it only after QEMU has removed the device.
     ///
     /// # Errors
-    /// If it holds nothing, or is a controller that still has disks.
+    /// If it holds no lease, or is a controller that still has disks.
     pub fn release(&mut self, device: &DeviceId) -> Result<Allocation, PoolError> {
         let disks: Vec<&str> = self.disks_on(device).map(DeviceId::as_str).collect();
         if !disks.is_empty() {
@@ -323,13 +322,13 @@ impl Pool {
         self.threads.make()
     }
 
-    /// Takes in a thread that QEMU has made.
+    /// Adds a thread that QEMU has created.
     pub fn commit_thread(&mut self, new: NewThread) -> IoThreadId {
         self.threads.commit_thread(new)
     }
 
-    /// Takes out a thread that serves nobody. Only then delete it with `object-del`: QEMU does not
-    /// look whether it is in use.
+    /// Removes an idle thread. Call this before `object-del`: QEMU does not check whether the thread
+    /// is in use.
     ///
     /// # Errors
     /// If it serves a device, or is not in the pool.

@@ -1,10 +1,10 @@
-//! Which thread, or which threads, are to serve a device.
+//! Placement policies and their results.
 
 use std::num::NonZeroUsize;
 
 use super::{IoThreadId, VqMapping};
 
-/// What an attach asks for.
+/// The policy that chooses the threads of a device.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Placement {
     /// The pool's first thread, as Kata does for every disk.
@@ -18,8 +18,8 @@ pub enum Placement {
     Dedicated,
     /// This thread.
     Pinned(IoThreadId),
-    /// The queues dealt out to so many threads, the least loaded ones (`iothread-vq-mapping`
-    /// without `vqs`). Needs QEMU 9.2, and as many queues as threads.
+    /// This many threads, the least loaded ones, with the queues assigned round-robin
+    /// (`iothread-vq-mapping` without `vqs`). Needs QEMU 9.2, and as many queues as threads.
     Spread(NonZeroUsize),
     /// Each queue to the thread named for it (`iothread-vq-mapping` with `vqs`). Needs QEMU 9.2.
     Mapped(VqMapping),
@@ -27,7 +27,7 @@ pub enum Placement {
     MainLoop,
 }
 
-/// What an attach gets.
+/// The threads that serve a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Assignment {
     /// QEMU's main loop.

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_has_just_been_left_is_taken_last() {
+    fn released_slot_is_reused_last() {
         let mut table = SlotTable::root_ports(3);
         let first = table.take().unwrap();
         assert_eq!(first.bus(), "rp0");

@@ -17,7 +17,7 @@ enum Kind {
 }
 
 impl VqMapping {
-    /// Deals queues out to threads in turn.
+    /// Assigns queues to threads round-robin.
     ///
     /// # Errors
     /// If there is no thread, or one twice.
@@ -48,15 +48,15 @@ impl VqMapping {
 
     /// Returns each thread with the queues that are named for it, if they are named.
     pub fn entries(&self) -> impl Iterator<Item = (&IoThreadId, Option<&[u16]>)> {
-        let (dealt, named): (&[_], &[_]) = match &self.0 {
+        let (round_robin, named): (&[_], &[_]) = match &self.0 {
             Kind::RoundRobin(threads) => (threads, &[]),
             Kind::Explicit(threads) => (&[], threads),
         };
-        let dealt = dealt.iter().map(|thread| (thread, None));
+        let round_robin = round_robin.iter().map(|thread| (thread, None));
         let named = named
             .iter()
             .map(|(thread, queues)| (thread, Some(queues.as_slice())));
-        dealt.chain(named)
+        round_robin.chain(named)
     }
 
     /// Returns how many of `queues` queues a thread serves. `None`: it is not named.
@@ -67,7 +67,7 @@ impl VqMapping {
                 entry.map(|(_, queues)| queues.len())
             }
             Kind::RoundRobin(threads) => {
-                let turn = threads.iter().position(|dealt| dealt == thread)?;
+                let turn = threads.iter().position(|entry| entry == thread)?;
                 Some((turn..usize::from(queues)).step_by(threads.len()).count())
             }
         }
@@ -76,7 +76,7 @@ impl VqMapping {
     /// Checks that each of `queues` queues is mapped once.
     ///
     /// # Errors
-    /// At the first queue that is not, as QEMU would say it.
+    /// For the first queue that is not, with QEMU's message.
     pub fn check(&self, queues: u16) -> Result<(), VqMappingError> {
         let threads = match &self.0 {
             Kind::RoundRobin(threads) if threads.len() > usize::from(queues) => {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn qemu_s_rules_are_told_in_qemu_s_words() {
+    fn errors_use_the_messages_of_qemu() {
         let text = |threads: Vec<(IoThreadId, Vec<u16>)>| {
             let checked = VqMapping::explicit(threads).and_then(|mapping| mapping.check(2));
             checked.unwrap_err().to_string()

@@ -1,7 +1,7 @@
 //! What a running QEMU can do, by its own account.
 //!
 //! Two of QEMU's commands tell: `query-qmp-schema` has the commands, in a line of some 250 kB, and
-//! `device-list-properties` the properties of a device. (The schema knows nothing of those: of
+//! `device-list-properties` the properties of a device. (The schema does not contain those: of
 //! `device_add` it says `driver`, `bus` and `id`.) Each is asked when it is needed first, and its
 //! answer kept.
 //!
@@ -64,23 +64,24 @@ impl fmt::Display for Driver {
     }
 }
 
-/// What this QEMU cannot do.
+/// A feature that this QEMU lacks.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Unsupported {
     /// A command.
     #[error("QEMU {qemu} has no command {command}")]
     Command {
         /// The command.
         command: &'static str,
-        /// Which QEMU.
+        /// QEMU's version.
         qemu: QemuVersion,
     },
-    /// A kind of device.
+    /// A device type.
     #[error("QEMU {qemu} has no device {driver}")]
     Device {
         /// The device.
         driver: Driver,
-        /// Which QEMU.
+        /// QEMU's version.
         qemu: QemuVersion,
     },
     /// A device's property.
@@ -90,16 +91,16 @@ pub enum Unsupported {
         driver: Driver,
         /// The property.
         property: &'static str,
-        /// Which QEMU.
+        /// QEMU's version.
         qemu: QemuVersion,
     },
     /// An export on a thread.
     #[error(
-        "QEMU {qemu} ends when a client of an export on an IOThread leaves; it takes {} or newer",
+        "QEMU {qemu} crashes when a client of an export on an IOThread disconnects; needs {} or newer",
         QemuVersion::EXPORTS_ON_THREADS
     )]
     ExportOnThread {
-        /// Which QEMU.
+        /// QEMU's version.
         qemu: QemuVersion,
     },
     /// A mapping of queues.
@@ -107,38 +108,38 @@ pub enum Unsupported {
     Mapping {
         /// The device.
         driver: Driver,
-        /// Which QEMU.
+        /// QEMU's version.
         qemu: QemuVersion,
     },
 }
 
 fn no_mapping(driver: Driver, qemu: QemuVersion) -> String {
     match driver.maps_queues_since() {
-        // From then on `device_add` refuses what it does not know.
+        // From 9.2 on `device_add` refuses unknown properties.
         Some(oldest) if qemu >= QemuVersion::MAPS_QUEUES => format!(
-            "the {driver} of QEMU {qemu} has no iothread-vq-mapping; it takes {oldest} or newer"
+            "the {driver} of QEMU {qemu} has no iothread-vq-mapping; needs {oldest} or newer"
         ),
         Some(oldest) => format!(
-            "QEMU {qemu} would drop the iothread-vq-mapping of a {driver} without a word; it takes \
+            "QEMU {qemu} silently ignores the iothread-vq-mapping of a {driver} in device_add; needs \
              {oldest} or newer"
         ),
-        None => format!("one IOThread at the most serves a {driver}"),
+        None => format!("a {driver} can use only one IOThread"),
     }
 }
 
-/// Why something is not to be done: it cannot be, or nobody could tell.
+/// A failed check of a capability.
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
-    /// This QEMU cannot.
+    /// This QEMU lacks the capability.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// QEMU did not say whether it can.
+    /// The query failed.
     #[error(transparent)]
     Qmp(#[from] QmpError),
 }
 
 impl Capabilities {
-    /// Starts with the version, and nothing asked.
+    /// Creates a cache without query results.
     pub fn new(version: QemuVersion) -> Self {
         Self {
             version,
@@ -147,10 +148,10 @@ impl Capabilities {
         }
     }
 
-    /// Checks that there is a command.
+    /// Checks that QEMU has a command.
     ///
     /// # Errors
-    /// If there is not, or QEMU does not say.
+    /// If QEMU lacks it, or the query fails.
     pub fn command<C: Command>(
         &mut self,
         qmp: &Qmp,
@@ -256,16 +257,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_qemu_that_drops_a_mapping_is_said_to() {
+    fn unsupported_mapping_message_depends_on_the_version() {
         let no_mapping = |version: &str| Unsupported::Mapping {
             driver: Driver::VirtioScsi,
             qemu: QemuVersion::parse(&format!("version {version}")).unwrap(),
         };
-        let told = no_mapping("9.1.2").to_string();
-        assert!(told.starts_with("QEMU 9.1.2 would drop the"), "{told}");
+        let message = no_mapping("9.1.2").to_string();
+        assert!(
+            message.starts_with("QEMU 9.1.2 silently ignores the"),
+            "{message}"
+        );
         assert_eq!(
             no_mapping("9.2.3").to_string(),
-            "the virtio-scsi-pci of QEMU 9.2.3 has no iothread-vq-mapping; it takes 10.0.0 or newer"
+            "the virtio-scsi-pci of QEMU 9.2.3 has no iothread-vq-mapping; needs 10.0.0 or newer"
         );
     }
 }

@@ -244,15 +244,15 @@ fn closed(awaited: &str, why: String) -> QmpError {
     }
 }
 
-/// Puts a line where it belongs. One that cannot be read is passed over: whoever waits for what
-/// it carried meets the deadline.
+/// Stores a line's event or reply. An unreadable line is ignored: the call that waits for it times
+/// out.
 fn take_line(state: &mut State, line: &[u8]) {
     match wire::parse(line) {
         Ok(Line::Greeting) => state.greeted = true,
         Ok(Line::Event(event)) => state.events.push(event),
         Ok(Line::Reply { id, outcome }) => {
             if let Some(call) = state.calls.get_mut(&id) {
-                // Should one come twice, the first counts.
+                // A duplicate is ignored.
                 call.get_or_insert(outcome);
             }
         }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_reply_goes_to_nobody_and_the_next_call_works() {
+    fn late_reply_is_dropped_and_the_next_call_works() {
         let mut late = String::new();
         let stream = peer(move |name, id| {
             if name == "stop" {
@@ -301,7 +301,7 @@ mod tests {
 
     /// As a stopped QEMU does whose socket is full.
     #[test]
-    fn a_peer_that_reads_nothing_costs_no_more_than_the_deadline() {
+    fn write_to_a_peer_that_does_not_read_ends_at_the_deadline() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (&theirs).write_all(b"{\"QMP\":{}}\n").unwrap();
         let mut peer = theirs.try_clone().unwrap();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_replies_the_first_counts() {
+    fn duplicate_reply_is_ignored() {
         let stream = peer(|_, id| done(id) + &refuses(id, "Second", ""));
         let qmp = Qmp::negotiate(stream, soon()).unwrap();
         for _ in 0..100 {
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_channel_ends_every_wait() {
+    fn closed_channel_ends_every_wait() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         (&theirs).write_all(b"{\"QMP\":{}}\n").unwrap();
         drop(theirs);

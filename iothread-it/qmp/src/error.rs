@@ -1,63 +1,64 @@
-//! What can go wrong between QEMU's monitor and us.
+//! Errors of QMP calls.
 
 use super::LostEvents;
 use crate::wait::Deadline;
 
 /// Why a QMP call or wait ended without its result.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum QmpError {
-    /// QEMU answered with an error of its own.
+    /// QEMU replied with an error.
     #[error("QEMU refused {command}: {desc}")]
     Refused {
         /// The command.
         command: &'static str,
         /// QEMU's error class, such as `GenericError` or `DeviceNotFound`.
         class: String,
-        /// QEMU's own words.
+        /// QEMU's description of the error.
         desc: String,
     },
 
-    /// Nothing came in time.
+    /// The reply or event did not arrive before the deadline.
     #[error("{awaited} did not come within {deadline} (last events: {last_events})")]
     TimedOut {
-        /// What was awaited.
+        /// The awaited reply or event.
         awaited: String,
-        /// How long.
+        /// The deadline.
         deadline: Deadline,
-        /// The names of the newest events, as a hint.
+        /// The names of the newest events.
         last_events: String,
     },
 
-    /// The channel ended, mostly because QEMU did.
-    #[error("the QMP channel ended while waiting for {awaited}: {why}")]
+    /// The connection was closed, in most cases because QEMU exited.
+    #[error("the QMP connection was closed while waiting for {awaited}: {why}")]
     Closed {
-        /// What was awaited.
+        /// The awaited reply or event.
         awaited: String,
-        /// How it ended.
+        /// The reason.
         why: String,
     },
 
-    /// A reply without the form that QEMU documents for it.
-    #[error("the reply to {command} is not of the expected form")]
+    /// A reply that does not match QEMU's documented type.
+    #[error("the reply to {command} does not have the documented type")]
     Unexpected {
         /// The command.
         command: &'static str,
-        /// What is wrong with it.
+        /// The error of deserialization.
         source: serde_json::Error,
     },
 
-    /// Events are gone from the log before they were looked at.
-    #[error("waited for {awaited} among events that are gone: {lost}")]
+    /// The log dropped events before they were read.
+    #[error("cannot wait for {awaited}: {lost}")]
     EventsLost {
-        /// What was awaited.
+        /// The awaited reply or event.
         awaited: String,
-        /// Which.
+        /// The dropped events.
         lost: LostEvents,
     },
 }
 
 impl QmpError {
-    /// Returns QEMU's error class, if QEMU itself refused.
+    /// Returns QEMU's error class, if QEMU replied with an error.
     pub fn class(&self) -> Option<&str> {
         match self {
             Self::Refused { class, .. } => Some(class),

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-/// Number of events that are kept. A flood drops the oldest, and a reader of them gets
+/// Maximum number of events in the log. Beyond it the oldest are dropped, and a reader of them gets
 /// [`LostEvents`].
-const CAPACITY: usize = 16_384;
+const MAX_EVENTS: usize = 16_384;
 
-/// Bytes of memory that kept events may use. Short JSON values take up to 80 times the size of their
+/// Maximum memory of the events in the log, in bytes. Short JSON values take up to 80 times the size of their
 /// text, so the length of the lines is no measure.
-const BYTES: usize = 16 << 20;
+const MAX_BYTES: usize = 16 << 20;
 
 /// An event of QEMU's.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,20 +41,20 @@ pub struct Cursor {
     number: u64,
 }
 
-/// Why events from some place on are not to be had.
+/// Why events after a cursor are not available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LostEvents {
-    /// So many were dropped, since too many came after them.
+    /// This many events were dropped because the log was full.
     Dropped(u64),
-    /// The place is in the log of another connection.
+    /// The cursor belongs to another connection.
     OtherConnection,
 }
 
 impl fmt::Display for LostEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Dropped(count) => write!(f, "{count} events were dropped unseen"),
-            Self::OtherConnection => f.write_str("they came by another connection"),
+            Self::Dropped(count) => write!(f, "the event log was full and dropped {count} events"),
+            Self::OtherConnection => f.write_str("the cursor belongs to another connection"),
         }
     }
 }
@@ -98,7 +98,7 @@ impl EventLog {
         let bytes = size_of::<Event>() + event.name.capacity() + heap_bytes(&event.data);
         self.kept.push_back((event, bytes));
         self.bytes += bytes;
-        while self.kept.len() > CAPACITY || self.bytes > BYTES {
+        while self.kept.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
             let Some((_, oldest)) = self.kept.pop_front() else {
                 return;
             };
@@ -194,10 +194,10 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_drops_the_oldest_and_says_how_many() {
+    fn full_log_drops_the_oldest_events_and_counts_them() {
         let mut log = EventLog::default();
         let cursor = log.end();
-        (0..CAPACITY + 3).for_each(|n| log.push(event(n)));
+        (0..MAX_EVENTS + 3).for_each(|n| log.push(event(n)));
         assert_eq!(log.since(cursor).err(), Some(LostEvents::Dropped(3)));
         let second = log.end();
         log.push(event(0));
@@ -220,10 +220,10 @@ mod tests {
             ..event(0)
         };
         let cursor = log.end();
-        (0..3).for_each(|_| log.push(long(BYTES / 2 - 1024)));
+        (0..3).for_each(|_| log.push(long(MAX_BYTES / 2 - 1024)));
         assert_eq!(log.since(cursor).err(), Some(LostEvents::Dropped(1)));
         let second = log.end();
-        log.push(long(BYTES));
+        log.push(long(MAX_BYTES));
         assert_eq!(log.since(second).err(), Some(LostEvents::Dropped(1)));
     }
 

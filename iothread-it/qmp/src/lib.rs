@@ -1,10 +1,10 @@
 //! A client of the QEMU Machine Protocol.
 //!
-//! One reader thread owns the receiving side. It hands each reply to the call that waits for it,
-//! by id, and drops those that nobody waits for any more. Events go to a numbered
+//! One reader thread owns the receiving side. It routes each reply to its call by id and
+//! drops late replies. Events go to a numbered
 //! [log](EventLog): a caller takes a [`Cursor`] *before* it acts and then waits for the event
-//! from there, so none is missed, whoever else waits. Unknown events, fields and error classes are
-//! as good as known ones.
+//! from there, so none is missed, even with several waiting callers. Unknown events, fields and error
+//! classes are accepted.
 
 pub mod capabilities;
 mod client;

@@ -14,9 +14,9 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
 use crate::wait::{Deadline, Watched};
 
-/// The longest line that is read, in bytes. QEMU's longest is its schema with 250 kB, the guest
+/// Maximum length of a line, in bytes. QEMU's longest is its schema with 250 kB, the guest
 /// agent's a piece of a file with some 400 kB.
-pub(crate) const LONGEST: usize = 2 << 20;
+pub(crate) const MAX_LINE_LENGTH: usize = 2 << 20;
 
 /// The maximum size of one write(2), in bytes. The kernel's time limit (`SO_SNDTIMEO`) holds for each
 /// buffer that it allocates for the write, not for the whole of it, and no buffer is smaller than this.
@@ -50,7 +50,7 @@ impl Lines {
         thread::Builder::new().name(name.into()).spawn(move || {
             let why = read_all(&mut reader, &mut on_line);
             on_end(why);
-            // Nobody reads any more, so a peer that goes on must not wait for it.
+            // The reader has stopped, so shut down the socket for the peer not to block.
             let _ = reader.get_ref().shutdown(Shutdown::Both);
         })?;
         Ok(Self {
@@ -128,7 +128,7 @@ impl Lines {
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // The reading thread holds a descriptor of its own.
+        // The reader thread holds a duplicated descriptor.
         let _ = self.writer.shutdown(Shutdown::Both);
     }
 }
@@ -137,11 +137,13 @@ fn read_all(reader: &mut impl BufRead, on_line: &mut impl FnMut(&[u8])) -> Strin
     let mut line = Vec::new();
     loop {
         line.clear();
-        let mut limited = reader.by_ref().take(LONGEST as u64);
+        let mut limited = reader.by_ref().take(MAX_LINE_LENGTH as u64);
         match limited.read_until(b'\n', &mut line) {
             Ok(0) => return "the other end closed it".to_owned(),
-            Ok(LONGEST) if line.last() != Some(&b'\n') => {
-                return format!("the other end sent a line that is longer than {LONGEST} bytes");
+            Ok(MAX_LINE_LENGTH) if line.last() != Some(&b'\n') => {
+                return format!(
+                    "the other end sent a line that is longer than {MAX_LINE_LENGTH} bytes"
+                );
             }
             Ok(_) => on_line(&line),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -161,7 +163,7 @@ mod tests {
 
     /// The first write waits for room, and the peer makes none.
     #[test]
-    fn a_write_behind_another_ends_at_its_own_deadline() {
+    fn queued_write_ends_at_its_own_deadline() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let lines = Lines::open(ours, "test", |_| (), |_| ()).unwrap();
         let long = vec![b'x'; 64 << 20];
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_to_a_slow_reader_ends_at_its_deadline() {
+    fn write_to_a_slow_reader_ends_at_its_deadline() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let lines = Lines::open(ours, "test", |_| (), |_| ()).unwrap();
         let long = vec![b'x'; 64 << 20];
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_closes_the_channel() {
+    fn overlong_line_closes_the_channel() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let ((line, lines), (end, ended)) = (channel(), channel());
         let _open = Lines::open(

@@ -11,7 +11,7 @@ pub struct QemuVersion {
     pub major: u32,
     /// The minor version, `2` in 7.2.22.
     pub minor: u32,
-    /// The third part, 0 if it is not said.
+    /// The third part, 0 if absent.
     pub micro: u32,
 }
 
@@ -23,8 +23,8 @@ impl QemuVersion {
         micro: 0,
     };
 
-    /// The oldest QEMU whose `device_add` takes an `iothread-vq-mapping`. Those before drop it
-    /// without a word, and the main loop serves the device.
+    /// The oldest QEMU whose `device_add` supports `iothread-vq-mapping`. Older ones silently
+    /// ignore it, and the main loop serves the device.
     pub const MAPS_QUEUES: Self = Self {
         major: 9,
         minor: 2,
@@ -46,9 +46,9 @@ impl QemuVersion {
         micro: 0,
     };
 
-    /// The oldest QEMU that survives a client of an export on a thread. 7.2.22 was seen to end when
-    /// that client leaves: an assertion that this is the main loop does not hold. From 9.0 on the
-    /// main loop lets go of clients.
+    /// The oldest QEMU that survives a client of an export on a thread. 7.2.22 crashes when
+    /// that client disconnects: an assertion that it runs in the main loop fails. From 9.0 on the
+    /// main loop releases clients.
     pub const EXPORTS_ON_THREADS: Self = Self {
         major: 9,
         minor: 0,
@@ -57,7 +57,7 @@ impl QemuVersion {
 
     /// Finds the version in what `-version` printed.
     ///
-    /// What stands behind the numbers, such as a distribution's suffix or `-rc1`, is left alone.
+    /// Text after the numbers, such as a distribution's suffix or `-rc1`, is ignored.
     #[must_use]
     pub fn parse(printed: &str) -> Option<Self> {
         let text = version_text(printed)?;
@@ -155,7 +155,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_shown_is_read_back(major in 0..99u32, minor in 0..99u32, micro in 0..99u32) {
+        fn display_output_parses_to_the_same_version(major in 0..99u32, minor in 0..99u32, micro in 0..99u32) {
             let shown = QemuVersion { major, minor, micro };
             prop_assert_eq!(QemuVersion::parse(&format!("version {shown}")), Some(shown));
         }

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passed_deadline_still_looks_once() {
+    fn expired_deadline_still_checks_once() {
         let board = Watched::new(7);
         let passed = Deadline::after(Duration::ZERO);
         assert_eq!(board.wait(passed, |n| Some(*n)), Some(7));
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_may_lie_beyond_every_clock() {
+    fn unrepresentable_deadline_does_not_panic() {
         let never = Deadline::after(Duration::MAX);
         assert!(!never.has_passed());
         assert_eq!(never.span(), Duration::MAX);

@@ -108,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn replies_events_and_the_greeting_are_told_apart() {
+    fn replies_events_and_the_greeting_are_distinguished() {
         let line = br#"{"QMP":{"version":{"qemu":{"micro":22}},"capabilities":["oob"]}}"#;
         assert!(matches!(parse(line).unwrap(), Line::Greeting));
         assert!(matches!(
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_without_an_id_is_nobodys_reply() {
+    fn error_without_an_id_is_ignored() {
         let line = br#"{"error":{"class":"GenericError","desc":"JSON parse error"}}"#;
         assert!(matches!(parse(line).unwrap(), Line::Other));
     }

@@ -35,17 +35,17 @@ impl Bare {
         let (ours, theirs) = UnixStream::pair()?;
         let process = OwnedProcess::spawn(command(theirs, arguments)?)?;
         let qmp = Qmp::negotiate(ours, soon())
-            .with_context(|| format!("QEMU said: {}", process.stderr()))?;
+            .with_context(|| format!("QEMU's stderr: {}", process.stderr()))?;
         Ok(Self { qmp, process })
     }
 
-    /// Returns how QEMU ended, if it has, and what it said.
+    /// Returns how QEMU ended, if it has, and its stderr.
     pub(crate) fn exit_report(&self) -> String {
         let moment = Deadline::after(Duration::from_secs(1));
         let exit = self.process.wait(moment);
         let exit = exit.map(|exit| format!("QEMU ended with {exit}; "));
         format!(
-            "{}QEMU said: {}",
+            "{}QEMU's stderr: {}",
             exit.unwrap_or_default(),
             self.process.stderr()
         )
@@ -67,7 +67,7 @@ impl Bare {
     }
 }
 
-/// Starts a QEMU that is to refuse its arguments, and returns what it said.
+/// Starts a QEMU that is to refuse its arguments, and returns its stderr.
 pub(crate) fn refused_arguments(arguments: &[&str]) -> Result<String> {
     let (ours, theirs) = UnixStream::pair()?;
     let process = OwnedProcess::spawn(command(theirs, arguments)?)?;
@@ -87,7 +87,7 @@ pub(crate) fn refusal<T>(outcome: Result<T, QmpError>) -> Result<String> {
     }
 }
 
-/// `device_add` as nobody of ours would write it.
+/// `device_add` with arguments that the libraries do not send.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub(crate) struct AnyDeviceAdd(pub(crate) Value);

@@ -47,7 +47,7 @@ fn commands_are_in_the_schema_or_refused() -> Result<()> {
 
 /// A mapping of a disk's queues takes 9.2, of a controller's 10.0, and of a balloon's there is none.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn mappings_are_told_by_version_and_property() -> Result<()> {
+fn mappings_are_detected_by_version_and_property() -> Result<()> {
     let qemu = Bare::start(&["-machine", "q35"])?;
     let version = version()?;
     let mut capabilities = Capabilities::new(version);

@@ -18,10 +18,10 @@ use crate::fixture::{Bench, cases, soon};
 use crate::raw::deleted;
 
 cases!(q35 Q35
-    a_disk_that_is_ejected_before_it_is_found_comes_again
+    disk_ejected_before_discovery_is_plugged_again
 );
 
-fn a_disk_that_is_ejected_before_it_is_found_comes_again(topology: Topology) -> Result<()> {
+fn disk_ejected_before_discovery_is_plugged_again(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let (hotplug, qmp, agent) = bench.vm.parts();
@@ -39,7 +39,7 @@ fn a_disk_that_is_ejected_before_it_is_found_comes_again(topology: Topology) -> 
     })
 }
 
-/// A guest that ejects the first disk that it gets, and tells nobody that it had it.
+/// A guest that ejects the first disk before it reports its discovery.
 struct Ejecting<'a> {
     qmp: &'a Qmp,
     agent: &'a Agent,
@@ -63,7 +63,7 @@ impl Guest for Ejecting<'_> {
     }
 }
 
-/// How often QEMU said that a disk is gone.
+/// The number of DEVICE_DELETED events of a disk.
 fn deletions(qmp: &Qmp, disk: &DeviceId, since: Cursor) -> Result<usize> {
     let count = qmp.events_since(since, |events| {
         events

@@ -17,16 +17,16 @@ use serde_json::{Value, json};
 
 use crate::fixture::{extent, soon};
 
-/// What a serving thread gains at the least. An idle one gains none, or one for a wake-up.
+/// Minimum ticks of a serving thread. An idle one gains none, or one for a wake-up.
 pub(crate) const SERVING: u64 = 5;
 pub(crate) const IDLE: u64 = 1;
 
-/// A load goes on until the pool's threads have gained so much, or the main loop so much more that
-/// they would have if they served: on a busy host that takes a while.
-const ENOUGH: u64 = SERVING + 3 * IDLE;
-const MAIN_LOOP_ENOUGH: u64 = 60;
+/// A load runs until the pool's threads have gained POOL_TICKS, or the main loop MAIN_LOOP_TICKS:
+/// by then serving threads would have gained theirs. On a busy host that takes a while.
+const POOL_TICKS: u64 = SERVING + 3 * IDLE;
+const MAIN_LOOP_TICKS: u64 = 60;
 
-/// How long a load is before it is looked whether that was enough.
+/// Length of a load between two checks of the ticks.
 const SLICE_MS: u64 = 500;
 
 /// What each thread of the pool gained.
@@ -52,12 +52,12 @@ pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
         ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
         let gained = since(&before, ticks(vm.qmp(), vm.process())?);
         let main = main_loop()?.since(main_before);
-        if gained.values().sum::<u64>() >= ENOUGH || main >= MAIN_LOOP_ENOUGH {
+        if gained.values().sum::<u64>() >= POOL_TICKS || main >= MAIN_LOOP_TICKS {
             return Ok(gained);
         }
         ensure!(
             !patience.has_passed(),
-            "nobody serves: {gained:?}, and the main loop {main}"
+            "no thread serves: {gained:?}, and the main loop {main}"
         );
     }
 }

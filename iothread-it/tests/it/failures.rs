@@ -15,8 +15,8 @@ on_each_machine!(
     an_image_in_use,
     a_node_in_use,
     a_thread_that_does_not_exist,
-    a_thread_that_qemu_lost,
-    a_guest_that_sees_nothing,
+    thread_deleted_in_qemu,
+    disk_not_seen_by_the_guest,
 );
 
 fn a_missing_file(topology: Topology) -> Result<()> {
@@ -102,9 +102,9 @@ fn a_thread_that_does_not_exist(topology: Topology) -> Result<()> {
     })
 }
 
-/// Somebody deletes an idle thread behind the pool's back. The block node of the attach that then
+/// An idle thread is deleted in QEMU without the pool. The block node of the attach that then
 /// fails must not stay.
-fn a_thread_that_qemu_lost(topology: Topology) -> Result<()> {
+fn thread_deleted_in_qemu(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let lost = IoThreadId::indep(1);
         let delete = ObjectDel { id: lost.as_str() };
@@ -122,9 +122,9 @@ fn a_thread_that_qemu_lost(topology: Topology) -> Result<()> {
     })
 }
 
-/// The disk is plugged in, and whoever watches the guest says that it is not there. All three
+/// The disk is plugged in, and the `Guest` reports it as absent. All three
 /// steps are undone.
-fn a_guest_that_sees_nothing(topology: Topology) -> Result<()> {
+fn disk_not_seen_by_the_guest(topology: Topology) -> Result<()> {
     struct Blind;
     impl Guest for Blind {
         fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {

@@ -8,9 +8,9 @@ use qmp_client::command::SystemReset;
 
 use crate::fixture::{Bench, on_each_machine, soon};
 
-on_each_machine!(a_reset_ends_what_was_outstanding);
+on_each_machine!(reset_fails_outstanding_requests);
 
-fn a_reset_ends_what_was_outstanding(topology: Topology) -> Result<()> {
+fn reset_fails_outstanding_requests(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let before = bench.vm.greeting().boot_id.clone();
         let (agent, qmp) = (bench.vm.agent(), bench.vm.qmp());

@@ -9,9 +9,9 @@ use crate::fixture::{Bench, extent, on_each_machine, record_times, soon};
 
 const DURATION_MS: u64 = 50_000;
 
-on_each_machine!(ends_with_the_detach_of_its_disk);
+on_each_machine!(hot_unplug_under_io);
 
-fn ends_with_the_detach_of_its_disk(topology: Topology) -> Result<()> {
+fn hot_unplug_under_io(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let (_, attach) = bench.attach(&disk, &Placement::First)?;

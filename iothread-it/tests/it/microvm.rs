@@ -52,7 +52,7 @@ fn disk(driver: &str) -> AnyDeviceAdd {
 }
 
 #[kata_test]
-fn the_configuration_refuses_it_and_says_why() -> Result<()> {
+fn configuration_rejects_microvm() -> Result<()> {
     let text = "[hypervisor.qemu]\nmachine_type = \"microvm\"\n";
     let error = config::read(text).err().context("it was taken")?;
     let told = error.to_string();

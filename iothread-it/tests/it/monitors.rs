@@ -20,7 +20,7 @@ fn refused(arguments: [&str; 2]) -> Result<String> {
 }
 
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn a_monitor_takes_no_thread_of_ours() -> Result<()> {
+fn monitor_thread_is_not_a_pool_thread() -> Result<()> {
     let monitor = "chardev=second,mode=control,iothread=indep_iothread_0";
     let told = refused(["-mon", monitor])?;
     ensure!(told.contains("Invalid parameter 'iothread'"), "{told}");

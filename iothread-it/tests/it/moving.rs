@@ -15,10 +15,10 @@ use crate::fixture::{Bench, extent, on_each_machine, soon};
 
 on_each_machine!(
     a_disk_moves_with_its_data,
-    a_guest_that_keeps_its_disk_keeps_it_where_it_is,
-    a_move_that_cannot_be_is_not_begun,
-    a_move_that_fails_goes_back,
-    qemu_does_not_move_an_attached_disk,
+    rejected_unplug_leaves_the_disk_on_its_thread,
+    impossible_move_is_refused_before_the_detach,
+    failed_move_is_rolled_back,
+    set_iothread_rejects_an_attached_disk,
 );
 
 fn pinned(number: usize) -> Placement {
@@ -45,9 +45,9 @@ fn a_disk_moves_with_its_data(topology: Topology) -> Result<()> {
     })
 }
 
-/// A stopped guest does not let go. It keeps its thread, and once it goes on, what was asked
+/// A stopped guest does not complete an unplug. It keeps its thread, and once it goes on, what was asked
 /// happens.
-fn a_guest_that_keeps_its_disk_keeps_it_where_it_is(topology: Topology) -> Result<()> {
+fn rejected_unplug_leaves_the_disk_on_its_thread(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let (lease, _) = bench.attach(&disk, &pinned(1))?;
@@ -58,7 +58,7 @@ fn a_guest_that_keeps_its_disk_keeps_it_where_it_is(topology: Topology) -> Resul
         let (hotplug, qmp, agent) = bench.vm.parts();
         match hotplug.move_disk(qmp, agent, &disk, &pinned(2), short) {
             Err(MoveError::Detach(DetachError::Pending { .. })) => {}
-            other => bail!("a stopped guest let go: {other:?}"),
+            other => bail!("a stopped guest completed an unplug: {other:?}"),
         }
         ensure!(
             hotplug.pool().lease_of(&disk.id) == Some(&lease),
@@ -81,7 +81,7 @@ fn a_guest_that_keeps_its_disk_keeps_it_where_it_is(topology: Topology) -> Resul
     })
 }
 
-fn a_move_that_cannot_be_is_not_begun(topology: Topology) -> Result<()> {
+fn impossible_move_is_refused_before_the_detach(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let (lease, _) = bench.attach(&disk, &pinned(1))?;
@@ -110,8 +110,8 @@ fn a_move_that_cannot_be_is_not_begun(topology: Topology) -> Result<()> {
     })
 }
 
-/// Somebody deleted the thread behind the pool's back: QEMU refuses the second half.
-fn a_move_that_fails_goes_back(topology: Topology) -> Result<()> {
+/// The thread is deleted in QEMU without the pool: QEMU refuses the second half.
+fn failed_move_is_rolled_back(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &pinned(1))?;
@@ -143,7 +143,7 @@ fn a_move_that_fails_goes_back(topology: Topology) -> Result<()> {
 }
 
 /// With and without force, running and stopped. The disk goes on all the same.
-fn qemu_does_not_move_an_attached_disk(topology: Topology) -> Result<()> {
+fn set_iothread_rejects_an_attached_disk(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &pinned(1))?;

@@ -1,5 +1,5 @@
 //! A removal that the guest has not carried out is pending: its disk keeps thread and slot, and
-//! what completes it later is found by whoever looks.
+//! a later call finds its completion.
 //!
 //! The guest that ignores a request is a real one: it looks for a device on a root port at address
 //! 0 only. At address 1 QEMU takes `device_add` and `device_del`, and the guest hears of neither.
@@ -23,11 +23,11 @@ use qmp_client::{QemuVersion, QmpError};
 use crate::fixture::{Bench, cases, shape, soon};
 
 cases!(q35 Q35
-    a_guest_that_sees_no_disk_cannot_let_go_of_it
-    a_reset_lets_a_later_detach_complete_it
+    unplug_before_guest_discovery_stays_pending
+    pending_removal_completes_after_reset
 );
 
-/// Somebody who says that the guest has the disk.
+/// A `Guest` that reports the disk as present.
 struct Told;
 
 impl Guest for Told {
@@ -41,7 +41,7 @@ impl Guest for Told {
 }
 
 /// The attach fails since the guest sees nothing, and its rollback is pending.
-fn a_guest_that_sees_no_disk_cannot_let_go_of_it(topology: Topology) -> Result<()> {
+fn unplug_before_guest_discovery_stays_pending(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let mut out_of_sight = out_of_sight(topology)?;
@@ -50,7 +50,7 @@ fn a_guest_that_sees_no_disk_cannot_let_go_of_it(topology: Topology) -> Result<(
         let error = outcome.err().context("the guest saw it")?;
         ensure!(error.step == Step::AwaitPresent, "{error}");
         let Err(rollback) = error.rollback else {
-            bail!("the guest let go of what it never saw");
+            bail!("the guest completed the unplug of a disk that it never discovered");
         };
         // The attach has used up the time: whether QEMU's reply to the request is still read is open.
         let is_under_way = match &*rollback {
@@ -74,7 +74,7 @@ fn a_guest_that_sees_no_disk_cannot_let_go_of_it(topology: Topology) -> Result<(
     })
 }
 
-fn a_reset_lets_a_later_detach_complete_it(topology: Topology) -> Result<()> {
+fn pending_removal_completes_after_reset(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let mut out_of_sight = out_of_sight(topology)?;
@@ -84,7 +84,9 @@ fn a_reset_lets_a_later_detach_complete_it(topology: Topology) -> Result<()> {
         for _ in 0..2 {
             let in_vain = out_of_sight.detach(qmp, &disk.id, short());
             let Err(DetachError::Pending { .. }) = in_vain else {
-                bail!("the guest let go of what it never saw: {in_vain:?}");
+                bail!(
+                    "the guest completed the unplug of a disk that it never discovered: {in_vain:?}"
+                );
             };
             is_pending(&out_of_sight, &bench.vm, &disk)?;
         }

@@ -12,25 +12,25 @@ use qmp_client::command::QueryIothreads;
 use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, on_each_machine, record_thread, shape, soon};
 
-/// An idle thread sleeps.
-const ASLEEP: Polling = Polling {
+/// An idle thread blocks at once.
+const NO_POLLING: Polling = Polling {
     max_ns: Some(0),
     grow: None,
     shrink: None,
 };
 
 on_each_machine!(
-    policies_choose_the_thread_that_works,
-    a_thread_added_at_run_time_serves;
+    policies_choose_the_serving_thread,
+    thread_added_at_run_time_serves;
     on every topology: the_configuration_s_policy_is_followed;
     needs (when = crate::fixture::maps_queues):
-        queues_dealt_out_to_two_threads,
+        queues_spread_over_two_threads,
         queues_mapped_by_name;
-    needs (when = crate::fixture::drops_mappings): mappings_are_refused_where_qemu_drops_them,
+    needs (when = crate::fixture::drops_mappings): mapping_is_refused_before_qemu_9_2,
 );
 
 /// Four disks, each by another policy: the threads 0 to 3 in order.
-fn policies_choose_the_thread_that_works(topology: Topology) -> Result<()> {
+fn policies_choose_the_serving_thread(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let policies = [
             Placement::RoundRobin,
@@ -81,7 +81,7 @@ fn mapped_by_name() -> Result<Placement> {
     Ok(Placement::Mapped(mapping))
 }
 
-fn queues_dealt_out_to_two_threads(topology: Topology) -> Result<()> {
+fn queues_spread_over_two_threads(topology: Topology) -> Result<()> {
     each_queue_has_its_thread(topology, &spread_over_two(), [0, 1])
 }
 
@@ -111,16 +111,16 @@ fn each_queue_has_its_thread(
 }
 
 /// The main loop would serve then.
-fn mappings_are_refused_where_qemu_drops_them(topology: Topology) -> Result<()> {
+fn mapping_is_refused_before_qemu_9_2(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         for placement in [spread_over_two(), mapped_by_name()?] {
             let Err(error) = bench.vm.attach(&disk, &placement) else {
-                bail!("a mapping that this QEMU drops was taken: {placement:?}");
+                bail!("QEMU ignores this mapping, but it was accepted: {placement:?}");
             };
             let told = format!("{:#}", anyhow::Error::from(error));
             ensure!(
-                told.contains("would drop the iothread-vq-mapping"),
+                told.contains("silently ignores the iothread-vq-mapping"),
                 "{told}"
             );
         }
@@ -128,10 +128,10 @@ fn mappings_are_refused_where_qemu_drops_them(topology: Topology) -> Result<()> 
     })
 }
 
-fn a_thread_added_at_run_time_serves(topology: Topology) -> Result<()> {
+fn thread_added_at_run_time_serves(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let (hotplug, qmp, _) = bench.vm.parts();
-        let added = hotplug.add_thread(qmp, ASLEEP)?;
+        let added = hotplug.add_thread(qmp, NO_POLLING)?;
         ensure!(added == IoThreadId::indep(4), "it is called {added}");
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::Pinned(added.clone()))?;
@@ -157,7 +157,7 @@ fn a_thread_added_at_run_time_serves(topology: Topology) -> Result<()> {
         ensure!(error.step == Step::Lease, "{error}");
         let (hotplug, qmp, _) = bench.vm.parts();
         ensure!(
-            hotplug.add_thread(qmp, ASLEEP)? == IoThreadId::indep(5),
+            hotplug.add_thread(qmp, NO_POLLING)? == IoThreadId::indep(5),
             "an id was used again"
         );
         Ok(())

@@ -11,9 +11,9 @@ use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, extent, on_each_machine, shape, soon};
 use crate::regressions::load::{self, is_idle, load};
 
-on_each_machine!(disks_come_and_go_beside_a_load);
+on_each_machine!(hotplug_beside_a_loaded_disk);
 
-fn disks_come_and_go_beside_a_load(topology: Topology) -> Result<()> {
+fn hotplug_beside_a_loaded_disk(topology: Topology) -> Result<()> {
     let mut shape = shape(topology)?;
     shape.config.iothreads.polling = Polling::default();
     Bench::run_shape(&shape, |bench| {

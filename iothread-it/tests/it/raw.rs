@@ -1,4 +1,4 @@
-//! Commands as nobody of ours sends them, their arguments written out, and what they set going.
+//! Commands with raw arguments, which the libraries do not send.
 
 use anyhow::Result;
 use qmp_client::{Command, Cursor, Qmp, QmpError};

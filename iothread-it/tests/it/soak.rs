@@ -22,33 +22,33 @@ use qmp_client::Qmp;
 
 use crate::fixture::{Bench, cases, extent, shape, soon};
 
-cases!(q35 Q35 many_cycles_leave_no_trace);
+cases!(q35 Q35 many_cycles_leak_nothing);
 
 /// The variable that says how many.
 const CYCLES_ENV: &str = "IOTHREAD_IT_SOAK";
 
-/// How many there are unless it does.
+/// Default number of cycles.
 const CYCLES: usize = 60;
 
-/// From here on QEMU's own memory may grow by so many KiB a cycle, and by as much as it goes up and
-/// down with what is at work when it is looked at.
-const WARMED_UP: usize = 20;
+/// After the warm-up QEMU's private memory may grow by GROWTH KiB a cycle, and by FLUCTUATION KiB for
+/// threads that are active during the measurement.
+const WARM_UP_CYCLES: usize = 20;
 const GROWTH: u64 = 8;
 const FLUCTUATION: u64 = 2048;
 
-/// A mapping of so many KiB is the guest's memory, or the buffer of translated code.
-const NOT_ITS_OWN: u64 = 128 << 10;
+/// A mapping of this size or larger is guest memory or the buffer of translated code.
+const MIN_GUEST_MAPPING_KIB: u64 = 128 << 10;
 
 const BLOCK: u32 = 4096;
 const EXTENT: u64 = 8 << 20;
 
-/// How often it is said how far it is.
-const SAID_EVERY: Duration = Duration::from_secs(5);
+/// Interval of progress messages.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long QEMU's workers may stay after their last request. They go after ten seconds.
-const WORKERS_SPAN: Duration = Duration::from_secs(60);
+const WORKERS_TIMEOUT: Duration = Duration::from_secs(60);
 
-fn many_cycles_leave_no_trace(topology: Topology) -> Result<()> {
+fn many_cycles_leak_nothing(topology: Topology) -> Result<()> {
     let cycles = match std::env::var(CYCLES_ENV) {
         Ok(text) => text
             .parse()
@@ -84,12 +84,12 @@ fn many_cycles_leave_no_trace(topology: Topology) -> Result<()> {
         bench.vm.detach(&neighbour.id)?;
         let end = start.came_back(qemu)?;
         if let Some(warm) = warm {
-            let limit = warm.own + FLUCTUATION + GROWTH * (cycles - WARMED_UP) as u64;
+            let limit = warm.own + FLUCTUATION + GROWTH * (cycles - WARM_UP_CYCLES) as u64;
             println!("QEMU's own memory: {} KiB, then {} KiB", warm.own, end.own);
             ensure!(
                 end.own <= limit,
-                "QEMU had {} KiB of its own after cycle {WARMED_UP}, and has {} after {cycles}, where \
-                 {limit} are expected at the most",
+                "QEMU used {} KiB of private memory after cycle {WARM_UP_CYCLES} and {} \
+                 after {cycles}; the limit is {limit}",
                 warm.own,
                 end.own
             );
@@ -127,16 +127,16 @@ impl Soak<'_> {
     /// Returns what QEMU had once it was warm, if it came to that.
     fn run(&mut self, cycles: usize, goes_on: impl Fn() -> bool) -> Result<Option<Footprint>> {
         let start = Instant::now();
-        let (mut said, mut warm) = (start, None);
+        let (mut reported, mut warm) = (start, None);
         for cycle in 1..=cycles {
             self.cycle(cycle)
                 .with_context(|| format!("cycle {cycle} of {cycles}"))?;
             ensure!(goes_on(), "the neighbour ended in cycle {cycle}");
-            if cycle == WARMED_UP {
+            if cycle == WARM_UP_CYCLES {
                 warm = Some(Footprint::of(self.qemu)?);
             }
-            if said.elapsed() >= SAID_EVERY {
-                said = Instant::now();
+            if reported.elapsed() >= PROGRESS_INTERVAL {
+                reported = Instant::now();
                 let rate = cycle as f64 / start.elapsed().as_secs_f64();
                 let now = Footprint::of(self.qemu)?;
                 println!("{cycle} of {cycles} cycles, {rate:.1} a second; QEMU has {now}");
@@ -240,8 +240,8 @@ impl Footprint {
                 return Ok(now);
             }
             ensure!(
-                start.elapsed() < WORKERS_SPAN,
-                "QEMU had {self}, and has {now} after {WORKERS_SPAN:?}"
+                start.elapsed() < WORKERS_TIMEOUT,
+                "QEMU had {self}, and has {now} after {WORKERS_TIMEOUT:?}"
             );
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -257,7 +257,7 @@ impl std::fmt::Display for Footprint {
         } = self;
         write!(
             f,
-            "{descriptors} descriptors, {threads} threads, {own} KiB of its own"
+            "{descriptors} descriptors, {threads} threads, {own} KiB of private memory"
         )
     }
 }
@@ -272,7 +272,7 @@ fn own_memory(smaps: &str) -> Result<u64> {
             continue;
         };
         match key {
-            "Size:" => counts = counts || value.parse::<u64>()? < NOT_ITS_OWN,
+            "Size:" => counts = counts || value.parse::<u64>()? < MIN_GUEST_MAPPING_KIB,
             "Rss:" if counts => own += value.parse::<u64>()?,
             // A mapping's first line: its range, and at the end its name.
             _ if !key.ends_with(':') => counts = line.ends_with("[heap]"),
@@ -284,14 +284,16 @@ fn own_memory(smaps: &str) -> Result<u64> {
 }
 
 #[kata_test::kata_test]
-fn what_a_guest_uses_is_not_qemu_s_own() -> Result<()> {
+fn guest_memory_is_not_counted_as_qemu_memory() -> Result<()> {
     let map = |name: &str, size: u64, rss: u64| {
         format!(
             "7f00-7f10 rw-p 00000000 00:00 0 {name}\nSize: {size} kB\nRss: {rss} kB\nPss: 1 kB\n"
         )
     };
-    let own = map("[heap]", 1 << 20, 1) + &map("", NOT_ITS_OWN - 4, 10) + &map("/lib", 100, 100);
-    let guest = map("", NOT_ITS_OWN, 1000) + &map("/memfd:ram", 1 << 20, 1000);
+    let own = map("[heap]", 1 << 20, 1)
+        + &map("", MIN_GUEST_MAPPING_KIB - 4, 10)
+        + &map("/lib", 100, 100);
+    let guest = map("", MIN_GUEST_MAPPING_KIB, 1000) + &map("/memfd:ram", 1 << 20, 1000);
     ensure!(own_memory(&(own + &guest))? == 111);
     Ok(())
 }

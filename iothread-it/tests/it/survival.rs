@@ -16,15 +16,15 @@ use qmp_client::wait::Deadline;
 use crate::fixture::{Bench, on_each_machine, soon};
 
 on_each_machine!(
-    a_stopped_vm_settles_once_it_goes_on,
-    a_reset_completes_a_removal,
-    a_stopped_qemu_goes_on_where_it_was,
-    a_killed_qemu_is_told_at_once;
-    on every topology: a_stopped_guest_lets_go_once_it_goes_on,
+    unplug_of_a_stopped_vm_completes_after_cont,
+    reset_completes_a_pending_removal,
+    stopped_qemu_continues_after_sigcont,
+    killed_qemu_is_reported_at_once;
+    on every topology: stopped_guest_completes_unplug_after_cont,
 );
 
 /// A guest whose CPUs are stopped hears no request.
-fn a_stopped_guest_lets_go_once_it_goes_on(topology: Topology) -> Result<()> {
+fn stopped_guest_completes_unplug_after_cont(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = stuck_disk(bench)?;
         bench.vm.qmp().execute(&Cont {}, soon())?;
@@ -33,7 +33,7 @@ fn a_stopped_guest_lets_go_once_it_goes_on(topology: Topology) -> Result<()> {
     })
 }
 
-fn a_reset_completes_a_removal(topology: Topology) -> Result<()> {
+fn reset_completes_a_pending_removal(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = stuck_disk(bench)?;
         let before = bench.vm.greeting().boot_id.clone();
@@ -45,8 +45,8 @@ fn a_reset_completes_a_removal(topology: Topology) -> Result<()> {
     })
 }
 
-/// The event comes when nobody waits, and is found.
-fn a_stopped_vm_settles_once_it_goes_on(topology: Topology) -> Result<()> {
+/// The event arrives while no call waits, and is processed later.
+fn unplug_of_a_stopped_vm_completes_after_cont(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::First)?;
@@ -92,13 +92,13 @@ fn in_vain(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
     let deadline = Deadline::after(Duration::from_secs(1));
     let outcome = bench.vm.detach_by(&disk.id, deadline);
     let Err(DetachError::Pending { .. }) = outcome else {
-        bail!("a stopped guest let go: {outcome:?}");
+        bail!("a stopped guest completed an unplug: {outcome:?}");
     };
     bench.holds(disk, DiskState::RemovalPending)
 }
 
-/// SIGSTOP: what was asked is answered later, and by then nobody waits for it.
-fn a_stopped_qemu_goes_on_where_it_was(topology: Topology) -> Result<()> {
+/// SIGSTOP: the reply arrives after its call has timed out.
+fn stopped_qemu_continues_after_sigcont(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let qemu = Pid::from_raw(bench.vm.process().pid());
@@ -109,7 +109,7 @@ fn a_stopped_qemu_goes_on_where_it_was(topology: Topology) -> Result<()> {
         kill(qemu, Signal::SIGCONT)?;
         let error = outcome.err().context("a stopped QEMU attached a disk")?;
         ensure!(error.step == Step::BlockdevAdd, "{error}");
-        // Whether the node is there nobody could tell, so the lease is kept until it is removed.
+        // Whether the node exists is unknown, so the lease is kept until it is removed.
         ensure!(error.rollback.is_err(), "{error}");
         bench.holds(&disk, DiskState::NodeOnly)?;
         bench.detach(&disk)?;
@@ -117,13 +117,13 @@ fn a_stopped_qemu_goes_on_where_it_was(topology: Topology) -> Result<()> {
     })
 }
 
-fn a_killed_qemu_is_told_at_once(topology: Topology) -> Result<()> {
+fn killed_qemu_is_reported_at_once(topology: Topology) -> Result<()> {
     let mut bench = Bench::boot(topology)?;
     let disk = bench.disk("disk0")?;
     bench.attach(&disk, &Placement::First)?;
     kill(Pid::from_raw(bench.vm.process().pid()), Signal::SIGKILL)?;
     let error = bench.vm.detach(&disk.id).err();
-    let error = error.context("a killed QEMU let go of a disk")?;
+    let error = error.context("detach from a killed QEMU succeeded")?;
     let DetachError::Failed { source, .. } = &error else {
         bail!("{error}");
     };

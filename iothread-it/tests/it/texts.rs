@@ -46,7 +46,7 @@ fn disk(more: &Value) -> raw::DeviceAdd {
 
 /// Of more than 1024, QEMU says nothing any more: `regressions::threads`.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn a_disk_has_queues_and_not_too_many() -> Result<()> {
+fn error_texts_of_num_queues() -> Result<()> {
     let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1))?;
     for bad in [0, 1025, u16::MAX] {
         let ours = pool.lease(&DeviceId::new("d0")?, bad, &Placement::First);
@@ -118,7 +118,7 @@ fn id(name: &str) -> Result<IoThreadId> {
 }
 
 #[kata_test(when = crate::fixture::maps_queues)]
-fn a_bad_mapping_is_refused_in_qemu_s_words_before_qemu_sees_it() -> Result<()> {
+fn invalid_mapping_is_refused_with_the_message_of_qemu() -> Result<()> {
     let qemu = start()?;
     for (words, mapping) in bad_mappings() {
         let ours: Result<Vec<_>> = mapping
@@ -141,7 +141,7 @@ fn a_bad_mapping_is_refused_in_qemu_s_words_before_qemu_sees_it() -> Result<()> 
 
 /// What QEMU refuses here cannot be written with our types, but for the thread's name.
 #[kata_test(when = crate::fixture::maps_queues)]
-fn what_qemu_says_of_mappings_that_cannot_be_written_here() -> Result<()> {
+fn error_texts_of_unrepresentable_mappings() -> Result<()> {
     let mut pool = Pool::new(vec![id("t0")?], SlotTable::root_ports(1))?;
     let unknown = Placement::Mapped(VqMapping::round_robin(vec![id("nope")?])?);
     let ours = pool.lease(&DeviceId::new("d0")?, QUEUES, &unknown);
@@ -182,7 +182,7 @@ fn what_qemu_says_of_mappings_that_cannot_be_written_here() -> Result<()> {
 }
 
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn what_qemu_says_of_threads() -> Result<()> {
+fn error_texts_of_threads() -> Result<()> {
     let qemu = start()?;
     let cases = [
         (
@@ -218,7 +218,7 @@ fn what_qemu_says_of_threads() -> Result<()> {
 }
 
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn what_qemu_says_of_nodes_and_their_threads() -> Result<()> {
+fn error_texts_of_nodes_and_their_threads() -> Result<()> {
     let qemu = start()?;
     let plugged = disk(&json!({"iothread": "t0"}));
     qemu.qmp.execute(&plugged, soon())?;
@@ -266,7 +266,7 @@ fn what_qemu_says_of_nodes_and_their_threads() -> Result<()> {
 
 /// A bridge that was hot-plugged itself, without a hotplug controller of its own.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn what_qemu_says_of_a_bus_that_acpi_does_not_know() -> Result<()> {
+fn error_texts_of_a_bus_without_acpi_hotplug() -> Result<()> {
     let qemu = Bare::start(&["-machine", "pc", "-blockdev", "null-co,node-name=n0"])?;
     let bridge = json!({"driver": "pci-bridge", "id": "br1", "chassis_nr": 1, "shpc": false});
     qemu.qmp.execute(&raw::DeviceAdd(bridge), soon())?;
@@ -281,7 +281,7 @@ fn what_qemu_says_of_a_bus_that_acpi_does_not_know() -> Result<()> {
 }
 
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn what_qemu_says_of_slots_and_ids() -> Result<()> {
+fn error_texts_of_slots_and_ids() -> Result<()> {
     let qemu = start()?;
     let cases = [
         (

@@ -12,7 +12,7 @@ use crate::fixture::{Bench, on_each_machine, shape, soon};
 
 on_each_machine!(
     exist_as_configured,
-    are_not_made_unless_asked_for;
+    are_not_created_by_default;
     // With one CPU, every thread is bound to it.
     needs (when = crate::fixture::qemu_and_guest, cpus_ge = 2):
         run_where_the_configuration_binds_them,
@@ -42,7 +42,7 @@ fn exist_as_configured(topology: Topology) -> Result<()> {
     })
 }
 
-fn are_not_made_unless_asked_for(topology: Topology) -> Result<()> {
+fn are_not_created_by_default(topology: Topology) -> Result<()> {
     let mut shape = shape(topology)?;
     shape.config.iothreads.count = 0;
     let bench = Bench::boot_shape(&shape)?;

@@ -29,8 +29,8 @@ const STORE_ENV: &str = "IOTHREAD_IT_TEST_STORE";
 on_each_machine!(
     guests_of_one_template_differ,
     no_guest_writes_into_its_template,
-    a_killed_maker_leaves_no_template,
-    a_store_of_others_costs_a_boot,
+    killed_creator_leaves_no_template,
+    store_of_another_user_causes_a_cold_boot,
 );
 
 fn guests_of_one_template_differ(topology: Topology) -> Result<()> {
@@ -120,8 +120,8 @@ fn writable_descriptors(file: &Path, process: ProcessId) -> Result<usize> {
 }
 
 /// The maker is this test, run once more in a harness of its own, which gets SIGKILL while a guest
-/// boots on the memory of a template. Whoever comes next takes nothing of it.
-fn a_killed_maker_leaves_no_template(topology: Topology) -> Result<()> {
+/// boots on the memory of a template. The next process uses nothing of it.
+fn killed_creator_leaves_no_template(topology: Topology) -> Result<()> {
     if let Some(folder) = std::env::var_os(STORE_ENV) {
         restored(topology, &WarmStore::at(folder.into()))?;
         bail!("nobody killed this process");
@@ -132,7 +132,7 @@ fn a_killed_maker_leaves_no_template(topology: Topology) -> Result<()> {
     let module = topology.as_str().replace('-', "_");
     let mut harness = Command::new(std::env::current_exe()?)
         .args(["--exact", "--nocapture"])
-        .arg(format!("warm::{module}::a_killed_maker_leaves_no_template"))
+        .arg(format!("warm::{module}::killed_creator_leaves_no_template"))
         .env(STORE_ENV, store.folder())
         .env("KATA_TEST_RECORD_DIR", records.path())
         .stdout(Stdio::null())
@@ -163,14 +163,14 @@ fn booting(store: &WarmStore, deadline: Deadline) -> Result<PathBuf> {
                 return Ok(draft.path());
             }
         }
-        // That a mapped file is written to, nobody is told.
+        // Writes to a mapped file cause no inotify event.
         std::thread::sleep(Duration::from_millis(20));
     }
     bail!("no guest booted within {deadline}")
 }
 
 /// Others could have put anything there.
-fn a_store_of_others_costs_a_boot(topology: Topology) -> Result<()> {
+fn store_of_another_user_causes_a_cold_boot(topology: Topology) -> Result<()> {
     let scratch = scratch()?;
     let store = WarmStore::at(scratch.path().join("warm"));
     std::fs::create_dir(store.folder())?;

@@ -20,7 +20,7 @@ fn loses_its_device(stage: &mut Stage, id: &str) {
 }
 
 #[test]
-fn a_disk_that_cannot_be_settled_does_not_hide_those_that_can() {
+fn failed_completion_does_not_hide_the_others() {
     let mut stage = Stage::new();
     for id in ["disk0", "disk1"] {
         loses_its_device(&mut stage, id);
@@ -60,7 +60,7 @@ fn processing_unplug_events_does_not_wait_for_a_node_in_use() {
 
 /// A guest that never finds a disk, and a QEMU that then does not hear `device_del`.
 #[test]
-fn what_undoes_an_attach_has_no_time_of_its_own() {
+fn rollback_ends_at_the_attach_deadline() {
     let stream = peer(|name, id| match name {
         "device_del" => String::new(),
         _ => done(id),
@@ -101,7 +101,7 @@ impl Guest for Late {
 }
 
 #[test]
-fn a_disk_is_not_found_through_the_one_before_it() {
+fn replugged_disk_is_not_confused_with_the_previous_one() {
     let mut stage = Stage::new();
     let controller = ScsiController::new(name("scsi0"));
     let (hotplug, qmp) = (&mut stage.hotplug, &stage.qmp);
@@ -117,7 +117,7 @@ fn a_disk_is_not_found_through_the_one_before_it() {
 }
 
 #[test]
-fn a_controller_that_leaves_takes_no_disk() {
+fn controller_with_pending_removal_refuses_disks() {
     let mut stage = Stage::new();
     let controller = ScsiController::new(name("scsi0"));
     let (hotplug, qmp) = (&mut stage.hotplug, &stage.qmp);
@@ -136,7 +136,7 @@ fn a_controller_that_leaves_takes_no_disk() {
 
 /// Its refusal says nothing of whether it is there, but the list of threads does.
 #[test]
-fn a_thread_that_qemu_does_not_delete_stays_in_the_pool() {
+fn thread_stays_in_the_pool_if_object_del_fails() {
     let mut stage = Stage::new();
     let thread = IoThreadId::indep(1);
     stage.fake.arm(0, Fault::Refused);
@@ -147,7 +147,7 @@ fn a_thread_that_qemu_does_not_delete_stays_in_the_pool() {
     assert!(stage.hotplug.pool().threads().contains(&thread));
     assert_eq!(stage.hotplug.stray_threads().count(), 0);
     stage.hotplug.remove_thread(&stage.qmp, &thread).unwrap();
-    // One that somebody else has deleted is gone.
+    // A thread that another client has deleted is removed from the pool too.
     let deleted = IoThreadId::indep(2);
     stage.fake.has().threads.remove(deleted.as_str());
     stage.hotplug.remove_thread(&stage.qmp, &deleted).unwrap();

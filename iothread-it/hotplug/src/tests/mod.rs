@@ -47,13 +47,13 @@ fn id() -> DeviceId {
 }
 
 /// An attached disk, and a monitor that answers with `reply`: with a command's name, how often it
-/// was said before, and its id. Where that is `None`, the command is done.
+/// was sent before, and its id. Where that is `None`, the command is done.
 fn attached(
     mut reply: impl FnMut(&str, usize, u64) -> Option<String> + Send + 'static,
 ) -> (Hotplug, Qmp) {
-    let mut said = BTreeMap::<String, usize>::new();
+    let mut counts = BTreeMap::<String, usize>::new();
     let stream = peer(move |name, id| {
-        let count = said.entry(name.to_owned()).or_default();
+        let count = counts.entry(name.to_owned()).or_default();
         *count += 1;
         reply(name, *count - 1, id).unwrap_or_else(|| done(id))
     });
@@ -82,7 +82,7 @@ fn is_gone(hotplug: &Hotplug) {
 }
 
 #[test]
-fn a_guest_that_refuses_keeps_its_disk_until_it_does_not() {
+fn rejected_unplug_can_be_retried() {
     let (mut hotplug, qmp) = attached(|name, before, id| {
         (name == "device_del").then(|| {
             let news = ["DEVICE_UNPLUG_GUEST_ERROR", "DEVICE_DELETED"][before];
@@ -90,14 +90,17 @@ fn a_guest_that_refuses_keeps_its_disk_until_it_does_not() {
         })
     });
     let error = hotplug.detach(&qmp, &id(), soon()).unwrap_err();
-    assert_eq!(error.to_string(), "the guest refused to let go of `disk0`");
+    assert_eq!(
+        error.to_string(),
+        "the guest rejected the unplug of `disk0`"
+    );
     keeps(&hotplug, DiskState::Attached);
     hotplug.detach(&qmp, &id(), soon()).unwrap();
     is_gone(&hotplug);
 }
 
 #[test]
-fn a_late_refusal_is_no_answer_to_the_next_request() {
+fn late_rejection_does_not_fail_the_next_unplug() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("query-iothreads", _) => {
             Some(event("DEVICE_UNPLUG_GUEST_ERROR", "disk0") + &returns(id, "[]"))
@@ -114,7 +117,7 @@ fn a_late_refusal_is_no_answer_to_the_next_request() {
 }
 
 #[test]
-fn settling_tells_refusals_from_removals_and_waits_for_neither() {
+fn processing_unplug_events_reports_removed_and_rejected_without_waiting() {
     let (mut hotplug, qmp) = attached(|name, before, id| {
         let news = ["DEVICE_UNPLUG_GUEST_ERROR", "DEVICE_DELETED"];
         (name == "query-iothreads").then(|| event(news[before], "disk0") + &returns(id, "[]"))
@@ -134,7 +137,7 @@ fn settling_tells_refusals_from_removals_and_waits_for_neither() {
 }
 
 #[test]
-fn a_disk_that_the_guest_ejected_unasked_is_let_go_of() {
+fn disk_ejected_by_the_guest_is_removed_from_the_pool() {
     let (mut hotplug, qmp) = attached(|name, _, id| {
         (name == "query-iothreads").then(|| event("DEVICE_DELETED", "disk0") + &returns(id, "[]"))
     });
@@ -147,7 +150,7 @@ fn a_disk_that_the_guest_ejected_unasked_is_let_go_of() {
 }
 
 #[test]
-fn a_repeated_request_may_be_in_progress_already() {
+fn repeated_device_del_accepts_unplug_in_progress() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("device_del", 0) => None,
         ("device_del", 1) => Some(refuses(id, "GenericError", "once is enough")),
@@ -175,7 +178,7 @@ fn a_repeated_request_may_be_in_progress_already() {
 }
 
 #[test]
-fn a_request_that_is_refused_leaves_the_disk_as_it_was() {
+fn refused_device_del_leaves_the_disk_attached() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("device_del", 0) => Some(refuses(id, "NeverHeardOf", "not while migrating")),
         ("device_del", 1) => Some(done(id) + &event("DEVICE_DELETED", "disk0")),
@@ -198,7 +201,7 @@ fn a_request_that_is_refused_leaves_the_disk_as_it_was() {
 
 /// More events than the log keeps, and the one that counts is the first of them.
 #[test]
-fn a_removal_that_a_flood_washed_away_is_asked_for() {
+fn removal_is_queried_if_its_event_was_dropped() {
     let (mut hotplug, qmp) = attached(|name, _, id| match name {
         "device_del" => {
             let flood = event("NOISE", "other").repeat(20_000);
@@ -212,7 +215,7 @@ fn a_removal_that_a_flood_washed_away_is_asked_for() {
 }
 
 #[test]
-fn a_device_that_leaves_its_node_a_moment_later_is_waited_for() {
+fn blockdev_del_is_retried_while_the_node_is_in_use() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("device_del", _) => Some(refuses(id, "DeviceNotFound", "Device 'disk0' not found")),
         ("blockdev-del", 0) => Some(refuses(id, "GenericError", "not yet")),
@@ -227,7 +230,7 @@ fn a_device_that_leaves_its_node_a_moment_later_is_waited_for() {
 }
 
 #[test]
-fn another_connection_goes_on_where_the_first_was() {
+fn pending_removal_completes_on_a_new_connection() {
     let (mut hotplug, first) = attached(|_, _, _| None);
     hotplug.detach(&first, &id(), at_once()).unwrap_err();
     drop(first);
@@ -247,7 +250,7 @@ fn another_connection_goes_on_where_the_first_was() {
 }
 
 #[test]
-fn a_guest_that_refuses_keeps_the_disk_that_was_to_move() {
+fn rejected_unplug_aborts_a_move() {
     let (mut hotplug, qmp) = attached(|name, _, id| {
         let refusal = || done(id) + &event("DEVICE_UNPLUG_GUEST_ERROR", "disk0");
         (name == "device_del").then(refusal)
@@ -266,7 +269,7 @@ fn a_guest_that_refuses_keeps_the_disk_that_was_to_move() {
 
 /// As when the guest powers a controller's slot off: its disks go with it.
 #[test]
-fn a_controller_that_the_guest_ejected_takes_its_disks_along() {
+fn ejected_controller_releases_its_disks() {
     let stream = peer(|name, id| match name {
         "query-iothreads" => event("DEVICE_DELETED", "scsi0") + &returns(id, "[]"),
         _ => done(id),
@@ -290,9 +293,9 @@ fn a_controller_that_the_guest_ejected_takes_its_disks_along() {
     is_gone(&hotplug);
 }
 
-/// What a controller of QEMU 7.2 would drop without a word is not even tried.
+/// QEMU 7.2 would silently ignore the mapping of a controller, so `device_add` is not sent.
 #[test]
-fn a_mapping_that_this_qemu_cannot_do_takes_nothing() {
+fn unsupported_mapping_allocates_nothing() {
     let (mut hotplug, qmp) = attached(|_, _, _| None);
     let controller = ScsiController::new(DeviceId::new("scsi0").unwrap());
     let spread = Placement::Spread(std::num::NonZeroUsize::MIN);
@@ -347,14 +350,14 @@ fn attached_after(
 }
 
 #[test]
-fn a_device_that_the_guest_ejects_before_it_has_it_is_plugged_in_again() {
+fn device_ejected_before_discovery_is_plugged_again() {
     let (hotplug, lease) = attached_after(1, 1, soon());
     assert_eq!(lease.ok(), hotplug.pool().lease_of(&id()).cloned());
     keeps(&hotplug, DiskState::Attached);
 }
 
 #[test]
-fn a_guest_that_ejects_every_time_is_not_asked_for_ever() {
+fn repeated_ejects_end_the_attach() {
     let (hotplug, lease) = attached_after(usize::MAX, usize::MAX, soon());
     let error = lease.unwrap_err();
     assert!(matches!(error.source, StepError::Ejected { times: 3 }));
@@ -362,13 +365,13 @@ fn a_guest_that_ejects_every_time_is_not_asked_for_ever() {
     is_gone(&hotplug);
 }
 
-/// The device stays, and what the guest sees instead is told.
+/// The device stays in QEMU, and the error includes the guest's last reply.
 #[test]
-fn a_guest_that_finds_nothing_says_what_it_sees() {
+fn missing_disk_error_includes_the_guest_view() {
     let (hotplug, lease) = attached_after(0, usize::MAX, at_once());
     let error = anyhow::Error::from(lease.unwrap_err());
     let told = format!("{error:#}");
-    let expected = "the guest has not found it within 0.1 s; the last look says: it is not there";
+    let expected = "the disk did not appear in the guest within 0.1 s: it is not there";
     assert!(told.contains(expected), "{told}");
     keeps(&hotplug, DiskState::RemovalPending);
 }

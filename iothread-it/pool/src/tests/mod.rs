@@ -29,7 +29,7 @@ fn served(pool: &mut Pool, n: usize, placement: &Placement) -> String {
 }
 
 #[test]
-fn a_thread_that_is_not_there_is_refused_and_takes_no_slot() {
+fn unknown_thread_is_refused_and_takes_no_slot() {
     let mut pool = pool(2, 1);
     let wanted = IoThreadId::new("nope").unwrap();
     let error = pool.lease(&device(0), 1, &Placement::Pinned(wanted));
@@ -47,7 +47,7 @@ fn a_pool_without_threads_says_which_keys_make_them() {
 }
 
 #[test]
-fn turns_go_round_and_past_a_retired_thread() {
+fn round_robin_skips_a_removed_thread() {
     let mut pool = pool(3, 10);
     let turn = Placement::RoundRobin;
     let names: Vec<_> = (0..4).map(|n| served(&mut pool, n, &turn)).collect();
@@ -87,7 +87,7 @@ fn a_dedicated_thread_serves_one_device_until_that_is_released() {
 }
 
 #[test]
-fn a_thread_in_use_is_not_retired_and_an_id_is_not_used_again() {
+fn thread_in_use_is_not_removed_and_ids_are_not_reused() {
     let mut pool = pool(2, 10);
     let second = Placement::Pinned(IoThreadId::indep(1));
     pool.lease(&device(0), 1, &second).unwrap();
@@ -105,7 +105,7 @@ fn a_thread_in_use_is_not_retired_and_an_id_is_not_used_again() {
 }
 
 #[test]
-fn the_state_says_which_thread_serves_what_and_why() {
+fn state_shows_threads_devices_and_placements() {
     let mut pool = pool(3, 4);
     pool.lease(&device(0), 4, &Placement::LeastLoaded).unwrap();
     pool.lease(&device(1), 3, &spread(2)).unwrap();
@@ -172,7 +172,7 @@ fn a_controller_has_256_targets() {
 }
 
 #[test]
-fn what_has_no_queues_has_one_thread_and_no_slot() {
+fn device_without_queues_has_one_thread_and_no_slot() {
     let mut pool = pool(2, 1);
     let export = pool
         .lease_thread(&device(0), &Placement::LeastLoaded)
@@ -226,7 +226,7 @@ fn a_device_is_not_spread_over_more_threads_than_it_has_queues() {
     let error = pool.lease(&device(0), 1, &spread(4)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "a device with 1 queue cannot be spread over 4 IOThreads: at most one per queue would \
+        "cannot spread a device with 1 queue over 4 IOThreads: each needs at least one queue; \
          work; ask for fewer threads or more queues"
     );
     assert_eq!(pool.free_slots(), 1);
@@ -234,18 +234,18 @@ fn a_device_is_not_spread_over_more_threads_than_it_has_queues() {
 }
 
 #[test]
-fn a_thread_that_is_listed_twice_is_refused() {
+fn duplicate_thread_is_refused() {
     let twice = [0, 1, 0].map(IoThreadId::indep).to_vec();
     let error = Pool::new(twice, SlotTable::root_ports(1)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "IOThread `indep_iothread_0` is listed twice; each id of a VM names one thread"
+        "duplicate IOThread `indep_iothread_0`: ids must be unique within a VM"
     );
 }
 
 /// A manager that starts anew has the list of `query-iothreads`, and the number that it kept.
 #[test]
-fn a_pool_that_is_built_again_uses_no_id_again() {
+fn rebuilt_pool_does_not_reuse_ids() {
     let built = |names: &[&str]| {
         let threads = names.iter().map(|name| IoThreadId::new(*name).unwrap());
         Pool::new(threads.collect(), SlotTable::root_ports(1)).unwrap()
@@ -264,7 +264,7 @@ fn a_pool_that_is_built_again_uses_no_id_again() {
 }
 
 #[test]
-fn a_target_that_has_just_been_left_is_given_last() {
+fn released_target_is_reused_last() {
     let mut pool = pool(1, 1);
     let controller = DeviceId::new("scsi0").unwrap();
     pool.lease_controller(&controller, 1, &Placement::First)
@@ -287,7 +287,7 @@ fn a_target_that_has_just_been_left_is_given_last() {
 }
 
 #[test]
-fn something_that_may_be_on_two_threads_keeps_both_until_it_is_released() {
+fn device_possibly_on_two_threads_keeps_both_until_released() {
     let mut pool = pool(3, 0);
     let [first, second] = [0, 1].map(IoThreadId::indep);
     pool.lease_thread(&device(0), &Placement::Dedicated)

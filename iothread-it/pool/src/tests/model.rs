@@ -1,4 +1,4 @@
-//! What the caller of a pool knows: what it asked for and what it was given, in records of its own.
+//! An independent model of the pool: the caller's requests and leases.
 //! It says what the pool must do next, and shares no code with the pool: it counts for itself, and
 //! only reads what QEMU would be told.
 
@@ -9,7 +9,7 @@ use crate::{
     Allocation, Assignment, DeviceId, IoThreadId, PciSlot, Placement, Pool, Served, VqMapping,
 };
 
-/// What a test asks for. Threads are numbers: [`name`] has their ids.
+/// A request of a test. Threads are numbers: [`name`] has their ids.
 #[derive(Debug, Clone)]
 pub(super) enum Wish {
     First,
@@ -74,7 +74,7 @@ pub(super) type Shares = BTreeMap<IoThreadId, usize>;
 pub(super) enum Expected {
     Refused,
     Shares(Shares),
-    /// All queues on one thread that is dedicated to nobody.
+    /// All queues on one thread that is not dedicated.
     AnyShared,
 }
 

@@ -191,7 +191,7 @@ fn act(pool: &mut Pool, model: &mut Model, step: Step) {
 
 proptest! {
     #[test]
-    fn the_pool_does_what_its_caller_s_records_say(threads in threads(), steps in steps()) {
+    fn pool_agrees_with_an_independent_model(threads in threads(), steps in steps()) {
         let mut pool = Pool::new(threads.clone(), SlotTable::root_ports(SLOTS)).unwrap();
         let mut model = Model::new(threads, SLOTS);
         for step in steps {

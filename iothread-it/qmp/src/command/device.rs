@@ -44,7 +44,7 @@ pub struct ServedBy<'a> {
     /// The IOThread that serves it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iothread: Option<&'a str>,
-    /// The IOThreads that its queues go to. QEMU before 9.2 drops it without a word.
+    /// The IOThreads of its virtqueues. QEMU before 9.2 silently ignores it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub iothread_vq_mapping: Vec<IoThreadVirtQueueMapping>,
 }
@@ -54,7 +54,7 @@ pub struct ServedBy<'a> {
 pub struct IoThreadVirtQueueMapping {
     /// The thread's id.
     pub iothread: String,
-    /// Its queues. Without them all queues are dealt out in turn.
+    /// Its virtqueues. If absent, QEMU assigns all virtqueues round-robin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vqs: Option<Vec<u16>>,
 }
@@ -70,9 +70,9 @@ pub struct VirtioBlk<'a> {
     pub address: PciAddress<'a>,
     /// The block node behind it.
     pub drive: &'a str,
-    /// The serial that the guest reads, 20 characters at the most.
+    /// The serial that the guest reads, at most 20 characters.
     pub serial: &'a str,
-    /// How many queues it has. The guest uses as many as it has CPUs, at the most.
+    /// The number of virtqueues. The guest uses at most one per CPU.
     pub num_queues: u16,
     /// What serves it.
     #[serde(flatten)]
@@ -94,7 +94,7 @@ pub struct VirtioScsi<'a> {
     pub served_by: ServedBy<'a>,
 }
 
-/// A disk on a SCSI controller, served by whoever serves that.
+/// A disk on a SCSI controller, served by the controller's threads.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ScsiHd<'a> {
@@ -108,7 +108,7 @@ pub struct ScsiHd<'a> {
     pub lun: u8,
     /// The block node behind it.
     pub drive: &'a str,
-    /// The serial that the guest reads from page 0x80, 36 characters at the most.
+    /// The serial that the guest reads from page 0x80, at most 36 characters.
     pub serial: &'a str,
 }
 

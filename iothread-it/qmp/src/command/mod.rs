@@ -54,7 +54,7 @@ commands! {
     /// Resets the guest, as the button would.
     "system_reset": SystemReset -> IgnoredAny {}
 
-    /// Asks for QEMU's version.
+    /// Queries QEMU's version.
     "query-version": QueryVersion -> VersionInfo {}
 
     /// Takes a descriptor that comes with the command.
@@ -119,13 +119,13 @@ commands! {
         path: &'a str,
     }
 
-    /// Makes an IOThread, with QEMU's own defaults where nothing is said.
+    /// Creates an IOThread, with QEMU's defaults for absent properties.
     "object-add": IoThreadObject<'a> -> IgnoredAny {
         /// Always `iothread`.
         qom_type: &'static str,
         /// Its id.
         id: &'a str,
-        /// How long it polls at the most, in nanoseconds.
+        /// Maximum polling time, in nanoseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         poll_max_ns: Option<u64>,
         /// The factor by which that time grows.
@@ -146,7 +146,7 @@ commands! {
     "blockdev-add": BlockdevAdd<'a> -> IgnoredAny {
         /// The format layer, always `raw` here.
         driver: &'static str,
-        /// The node's name, 31 characters at the most.
+        /// The node's name, at most 31 characters.
         node_name: &'a str,
         /// Whether writes are refused.
         read_only: bool,
@@ -206,7 +206,7 @@ commands! {
         force: bool,
     }
 
-    /// Asks the guest to let go of a device. The removal is done at DEVICE_DELETED.
+    /// Requests the hot-unplug of a device. DEVICE_DELETED reports its completion.
     "device_del": DeviceDel<'a> -> IgnoredAny {
         /// The device's id.
         id: &'a str,
@@ -219,7 +219,7 @@ commands! {
 pub enum SocketAddress<'a> {
     /// A Unix socket.
     Unix {
-        /// Its path, 107 bytes at the most.
+        /// Its path, at most 107 bytes.
         path: &'a str,
     },
 }
@@ -271,7 +271,7 @@ pub struct IoThreadInfo {
     pub id: String,
     /// The thread's id on the host.
     pub thread_id: i32,
-    /// How long the thread polls at the most, in nanoseconds.
+    /// The thread's maximum polling time, in nanoseconds.
     pub poll_max_ns: i64,
 }
 

@@ -9,9 +9,9 @@ use qmp_client::command::QomGet;
 
 use crate::fixture::{Bench, on_each_machine, soon};
 
-on_each_machine!(comes_with_its_thread_and_goes);
+on_each_machine!(attaches_on_its_thread_and_detaches);
 
-fn comes_with_its_thread_and_goes(topology: Topology) -> Result<()> {
+fn attaches_on_its_thread_and_detaches(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let free_slots = bench.vm.pool().free_slots();
         let balloon = DeviceId::new("balloon0")?;
@@ -23,7 +23,7 @@ fn comes_with_its_thread_and_goes(topology: Topology) -> Result<()> {
             anyhow::Error::from(refused.err().context("spread")?)
         );
         ensure!(
-            told.ends_with("one IOThread at the most serves a virtio-balloon-pci"),
+            told.ends_with("a virtio-balloon-pci can use only one IOThread"),
             "{told}"
         );
 

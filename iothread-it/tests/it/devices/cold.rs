@@ -9,10 +9,10 @@ use super::scsi;
 use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, empty_disk, extent, on_each_machine, scratch, shape, soon};
 
-on_each_machine!(disks_from_the_start_have_their_threads_and_go);
+on_each_machine!(cold_plugged_disks_have_their_threads_and_detach);
 
 /// A virtio-blk disk, and one on a SCSI controller.
-fn disks_from_the_start_have_their_threads_and_go(topology: Topology) -> Result<()> {
+fn cold_plugged_disks_have_their_threads_and_detach(topology: Topology) -> Result<()> {
     let images = scratch()?;
     let mut shape = shape(topology)?;
     let [blk, on_scsi] = ["blk0", "hd0"].map(|name| empty_disk(&images, name));

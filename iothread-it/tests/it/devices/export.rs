@@ -81,7 +81,7 @@ fn close(alone: &mut Alone, disk: &DiskSpec) -> Result<()> {
 
 /// With a negative control: an export of the main loop, which no thread of the pool serves.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn its_thread_serves_its_clients_and_no_other_does() -> Result<()> {
+fn only_its_thread_serves_its_clients() -> Result<()> {
     Alone::run(|alone| {
         let socket = server(alone)?;
         let control = alone.disk("export1")?;
@@ -126,7 +126,7 @@ fn its_thread_serves_its_clients_and_no_other_does() -> Result<()> {
 
 /// Its end is refused while it has a client, and can be tried again.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn with_a_client_it_keeps_what_serves_it() -> Result<()> {
+fn export_with_a_client_keeps_its_thread() -> Result<()> {
     let on_threads = can_be_on_threads()?;
     Alone::run(|alone| {
         let socket = server(alone)?;
@@ -188,7 +188,7 @@ fn qemu_7_2_does_not_survive_the_client_of_a_thread() -> Result<()> {
 
 /// What fails half-way is undone, and says where.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn one_that_fails_leaves_nothing() -> Result<()> {
+fn failed_export_leaks_nothing() -> Result<()> {
     Alone::run(|alone| {
         let qmp = &alone.qemu.qmp;
         // No server yet.

@@ -96,7 +96,7 @@ fn moves_from_thread_to_thread_and_to_the_main_loop() -> Result<()> {
 /// QEMU would delete the thread: 7.2 then ends when it closes the node ("Assertion
 /// `mutex->initialized' failed").
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn keeps_its_thread_from_being_retired() -> Result<()> {
+fn thread_with_a_node_is_not_removed() -> Result<()> {
     Alone::run(|alone| {
         let qmp = &alone.qemu.qmp;
         let disk = alone.disk("node0")?;
@@ -115,14 +115,14 @@ fn keeps_its_thread_from_being_retired() -> Result<()> {
 
 /// QEMU's own words, and what the pool has is what QEMU has.
 #[kata_test(when = crate::fixture::qemu_and_guest)]
-fn stays_where_it_is_if_qemu_refuses() -> Result<()> {
+fn node_keeps_its_thread_if_qemu_refuses_the_move() -> Result<()> {
     Alone::run(|alone| {
         let qmp = &alone.qemu.qmp;
         let disk = alone.disk("node0")?;
         alone
             .hotplug
             .open_node(qmp, &disk, &Placement::First, soon())?;
-        // Somebody deletes an idle thread behind the pool's back.
+        // An idle thread is deleted in QEMU without the pool.
         let lost = IoThreadId::indep(2);
         let delete = json!({"id": lost.as_str()});
         qmp.execute(&raw::ObjectDel(delete), soon())?;

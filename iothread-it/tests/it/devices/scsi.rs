@@ -13,13 +13,13 @@ use crate::fixture::{Bench, extent, on_each_machine, record_thread, serial, shap
 
 on_each_machine!(
     a_controller_s_thread_serves_its_disks,
-    a_controller_with_disks_stays,
+    controller_with_disks_is_not_detached,
     the_configured_driver_puts_disks_on_one_controller,
-    a_disk_that_comes_back_at_once_is_the_new_one,
-    a_configured_driver_that_is_not_attached_here_is_an_error;
+    replugged_disk_is_not_confused_with_its_predecessor,
+    unsupported_configured_driver_is_an_error;
     needs (when = crate::fixture::maps_scsi_queues): queues_of_a_controller_are_mapped;
     needs (when = crate::fixture::lacks_scsi_mappings):
-        a_controller_s_mapping_is_refused_where_qemu_has_none,
+        controller_mapping_is_refused_before_qemu_10_0,
 );
 
 fn controller(bench: &mut Bench, placement: &Placement) -> Result<(DeviceId, Lease)> {
@@ -101,7 +101,7 @@ fn mapped() -> Result<Placement> {
 }
 
 /// 7.2 would take the mapping and drop it.
-fn a_controller_s_mapping_is_refused_where_qemu_has_none(topology: Topology) -> Result<()> {
+fn controller_mapping_is_refused_before_qemu_10_0(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let error = controller(bench, &mapped()?).err();
         let told = error.context("a mapping was taken")?;
@@ -131,7 +131,7 @@ fn queues_of_a_controller_are_mapped(topology: Topology) -> Result<()> {
 }
 
 /// QEMU would take the disks away with it.
-fn a_controller_with_disks_stays(topology: Topology) -> Result<()> {
+fn controller_with_disks_is_not_detached(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let (scsi0, _) = controller(bench, &Placement::First)?;
         let disk = attach_on(bench, &scsi0, "disk0")?;
@@ -175,7 +175,7 @@ fn the_configured_driver_puts_disks_on_one_controller(topology: Topology) -> Res
 
 /// QEMU has removed a disk some milliseconds before the guest hears of it: who looks for the next one
 /// with the same serial must not find the one that is going.
-fn a_disk_that_comes_back_at_once_is_the_new_one(topology: Topology) -> Result<()> {
+fn replugged_disk_is_not_confused_with_its_predecessor(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let (scsi0, _) = controller(bench, &Placement::First)?;
         let disk = attach_on(bench, &scsi0, "disk0")?;
@@ -194,7 +194,7 @@ fn a_disk_that_comes_back_at_once_is_the_new_one(topology: Topology) -> Result<(
 }
 
 /// And not attached by another driver.
-fn a_configured_driver_that_is_not_attached_here_is_an_error(topology: Topology) -> Result<()> {
+fn unsupported_configured_driver_is_an_error(topology: Topology) -> Result<()> {
     let text = "[hypervisor.qemu]\nblock_device_aio = \"threads\"\n\
                 block_device_driver = \"nvdimm\"";
     let shape = VmSpec {

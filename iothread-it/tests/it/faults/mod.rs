@@ -23,18 +23,18 @@ use proxy::{Fault, Point};
 use rig::Rig;
 
 cases!(q35 Q35
-    a_delayed_line_is_waited_for
-    a_line_that_comes_too_late_is_nobody_s
-    a_dropped_line_leaves_nothing_behind
-    a_doubled_line_counts_once
-    a_very_long_event_is_read
-    ten_thousand_events_hide_nothing
-    an_event_of_an_unknown_kind_is_passed_over
-    an_error_of_an_unknown_class_is_a_refusal
-    a_guest_s_refusal_keeps_the_disk
-    a_cut_line_ends_the_channel_and_another_goes_on
-    a_closed_channel_is_told_and_another_goes_on
-    a_stopped_qemu_goes_on_from_every_step
+    delayed_line_is_awaited
+    late_reply_is_dropped
+    dropped_line_leaks_nothing
+    duplicated_line_is_ignored
+    very_long_event_is_read
+    ten_thousand_events_hide_no_reply
+    unknown_event_is_ignored
+    error_of_unknown_class_is_a_refusal
+    disk_stays_attached_if_guest_rejects_unplug
+    truncated_line_closes_the_channel_and_a_new_one_works
+    closed_channel_is_reported_and_a_new_one_works
+    stopped_qemu_continues_from_every_step
     qemu_killed_at_blockdev_add
     qemu_killed_at_device_add
     qemu_killed_at_device_del
@@ -55,28 +55,28 @@ const STEPS: [(Step, Point); 9] = [
     (Step::BlockdevDel, Point::Reply("blockdev-del")),
 ];
 
-/// Longer than a disturbed attach or detach has.
-const TOO_LONG: Duration = Duration::from_secs(4);
+/// Exceeds the deadline of a disturbed attach or detach.
+const LATE_DELAY: Duration = Duration::from_secs(4);
 
-fn a_delayed_line_is_waited_for(topology: Topology) -> Result<()> {
+fn delayed_line_is_awaited(topology: Topology) -> Result<()> {
     changes_nothing(topology, &Fault::Delay(Duration::from_millis(300)))
 }
 
-fn a_doubled_line_counts_once(topology: Topology) -> Result<()> {
+fn duplicated_line_is_ignored(topology: Topology) -> Result<()> {
     changes_nothing(topology, &Fault::Double)
 }
 
-fn a_very_long_event_is_read(topology: Topology) -> Result<()> {
+fn very_long_event_is_read(topology: Topology) -> Result<()> {
     let long = json!({"event": "LONG", "data": {"text": "x".repeat(1 << 20)}});
     changes_nothing(topology, &Fault::Before(format!("{long}\n").into()))
 }
 
-fn ten_thousand_events_hide_nothing(topology: Topology) -> Result<()> {
+fn ten_thousand_events_hide_no_reply(topology: Topology) -> Result<()> {
     let noise = "{\"event\":\"NOISE\",\"data\":{\"device\":\"other\"}}\n".repeat(10_000);
     changes_nothing(topology, &Fault::Before(noise.into()))
 }
 
-fn an_event_of_an_unknown_kind_is_passed_over(topology: Topology) -> Result<()> {
+fn unknown_event_is_ignored(topology: Topology) -> Result<()> {
     let unknown = [
         "{\"event\":\"NEVER_HEARD_OF\",\"data\":{\"device\":\"disk0\"},\"more\":[1]}",
         "{\"event\":\"DEVICE_DELETED\",\"data\":{\"path\":7}}",
@@ -103,20 +103,20 @@ fn changes_nothing(topology: Topology, fault: &Fault) -> Result<()> {
     })
 }
 
-fn a_dropped_line_leaves_nothing_behind(topology: Topology) -> Result<()> {
+fn dropped_line_leaks_nothing(topology: Topology) -> Result<()> {
     times_out(topology, &Fault::Drop)
 }
 
-/// What comes after its deadline goes to nobody, and least of all to the next call.
-fn a_line_that_comes_too_late_is_nobody_s(topology: Topology) -> Result<()> {
-    times_out(topology, &Fault::Delay(TOO_LONG))
+/// A reply after the deadline is dropped and is not taken for the reply to the next call.
+fn late_reply_is_dropped(topology: Topology) -> Result<()> {
+    times_out(topology, &Fault::Delay(LATE_DELAY))
 }
 
-fn a_stopped_qemu_goes_on_from_every_step(topology: Topology) -> Result<()> {
+fn stopped_qemu_continues_from_every_step(topology: Topology) -> Result<()> {
     Rig::run(topology, |rig| {
         let qemu = rig.qemu();
         for (step, point) in STEPS {
-            // What comes from QEMU is said before it stops, and that step succeeds.
+            // QEMU sends this line before it stops, so that step succeeds.
             if !matches!(point, Point::Request(_)) {
                 continue;
             }
@@ -146,7 +146,7 @@ fn times_out(topology: Topology, fault: &Fault) -> Result<()> {
 }
 
 /// QEMU adds classes as it likes. The command was not carried out, and the client knows.
-fn an_error_of_an_unknown_class_is_a_refusal(topology: Topology) -> Result<()> {
+fn error_of_unknown_class_is_a_refusal(topology: Topology) -> Result<()> {
     const REFUSAL: &str =
         "{\"error\":{\"class\":\"NeverHeardOf\",\"desc\":\"not today\",\"hint\":1},\"id\":ID}\n";
     Rig::run(topology, |rig| {
@@ -172,7 +172,7 @@ fn an_error_of_an_unknown_class_is_a_refusal(topology: Topology) -> Result<()> {
 }
 
 /// No PCI disk on x86 says so, but other devices and machines do.
-fn a_guest_s_refusal_keeps_the_disk(topology: Topology) -> Result<()> {
+fn disk_stays_attached_if_guest_rejects_unplug(topology: Topology) -> Result<()> {
     const REFUSAL: &str = "{\"return\":{},\"id\":ID}\n{\"event\":\"DEVICE_UNPLUG_GUEST_ERROR\",\
                            \"data\":{\"device\":\"disk0\",\"path\":\"/machine/peripheral/disk0\"}}\n";
     Rig::run(topology, |rig| {
@@ -190,11 +190,11 @@ fn a_guest_s_refusal_keeps_the_disk(topology: Topology) -> Result<()> {
     })
 }
 
-fn a_cut_line_ends_the_channel_and_another_goes_on(topology: Topology) -> Result<()> {
+fn truncated_line_closes_the_channel_and_a_new_one_works(topology: Topology) -> Result<()> {
     loses_its_channel(topology, &Fault::Cut)
 }
 
-fn a_closed_channel_is_told_and_another_goes_on(topology: Topology) -> Result<()> {
+fn closed_channel_is_reported_and_a_new_one_works(topology: Topology) -> Result<()> {
     loses_its_channel(topology, &Fault::Close)
 }
 
@@ -238,7 +238,7 @@ fn killed(topology: Topology, point: Point, step: Step) -> Result<()> {
     let kill = Fault::Signal(rig.qemu(), Signal::SIGKILL);
     rig.disturbed(point, kill)?
         .at(step, |error| matches!(error, QmpError::Closed { .. }))?;
-    // Nobody is there to ask, so nothing is given away.
+    // QEMU has exited and cannot be queried, so the lease is kept.
     ensure!(rig.bench.vm.state_of(&rig.disk.id).is_some());
     ensure!(rig.bench.vm.pool().lease_of(&rig.disk.id).is_some());
     let words = rig.bench.vm.exit_report().to_string();

@@ -22,7 +22,7 @@ cases!(q35 Q35
     a_moved_disk
     a_scsi_controller_and_its_disk
     a_balloon
-    devices_from_the_start
+    cold_plugged_devices
     a_block_node
     an_export
     a_thread
@@ -261,7 +261,7 @@ fn a_moved_disk(topology: Topology) -> Result<()> {
 }
 
 /// A device on QEMU's command line is detached once only, so each fault has a device of its own.
-fn devices_from_the_start(topology: Topology) -> Result<()> {
+fn cold_plugged_devices(topology: Topology) -> Result<()> {
     let images = scratch()?;
     let mut spec = shape(topology)?;
     for n in 0..4 {

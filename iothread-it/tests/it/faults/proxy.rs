@@ -1,7 +1,7 @@
 //! A proxy in front of QEMU's monitor, that lets one line pass otherwise than it came.
 //!
 //! It knows which command or event passes, so a fault strikes exactly there, and it can ask QEMU
-//! by itself, past whoever is disturbed.
+//! on a connection of its own, which is not disturbed.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -247,7 +247,7 @@ impl Proxy {
             .as_ref()
             .map(UnixStream::try_clone)
             .transpose()?;
-        // Nobody listens after the end of a channel. QEMU shall not be kept from speaking by that.
+        // After the channel is closed, keep reading so that QEMU's writes do not block.
         if let Some(mut client) = client {
             let _ = client.write_all(bytes);
         }

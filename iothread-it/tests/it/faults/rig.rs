@@ -62,7 +62,7 @@ impl Rig {
         Ok(Self {
             disk: bench.disk("disk0")?,
             free_slots: bench.vm.pool().free_slots(),
-            proxy: proxy.context("the VM asks for what stands between")?,
+            proxy: proxy.context("the VM has not started the proxy")?,
             bench,
             second: None,
         })

@@ -20,51 +20,51 @@ use crate::fixture::{Bench, DISK_SIZE, extent, serial, shape, soon};
 use crate::raw::{self, deleted, job};
 
 regressions!(with a guest:
-    ["qemu-project/qemu#1577"] a_request_that_was_ignored_is_taken_again: guard(
+    ["qemu-project/qemu#1577"] ignored_device_del_can_be_repeated: guard(
         "QEMU 6.2 to 8.0 as released; 7.2.22 has the repair",
         "with native hotplug, where QEMU lets go at once",
     );
-    ["qemu-project/qemu#1577"] a_removal_that_came_before_the_guest_is_carried_out: guard(
+    ["qemu-project/qemu#1577"] device_del_before_guest_boot_is_completed: guard(
         "QEMU 6.2 to 8.0 with a guest that clears what is pending when it begins",
         "if the guest is left stopped",
     );
-    ["RHEL-3934"] neighbours_on_a_thread_go_on_while_disks_come_and_go: guard(
+    ["RHEL-3934"] hotplug_does_not_disturb_other_disks_of_the_thread: guard(
         "QEMU that forgets a queue after a drained section, or polls for ever to remember it",
         "if the loaded disk itself goes and comes",
     );
-    ["qemu-iotests iothreads-resize"] a_loaded_disk_grows: guard(
+    ["qemu-iotests iothreads-resize"] loaded_disk_is_resized: guard(
         "QEMU whose block_resize waits for a thread that waits for it (8.1)",
         "without the last step",
     );
-    ["RHEL-15394"] a_vm_stops_and_goes_on_under_load: guard(
+    ["RHEL-15394"] stop_and_cont_under_load: guard(
         "QEMU without bfa36802: stop waits for requests of a thread that waits for stop",
         "without the last `cont`",
     );
-    ["qemu commit ca2a5e63"] quit_under_load_comes_to_an_end: Mark::Race(&[
-        Red { qemu: seen::BOOKWORM, told: LINGERS },
+    ["qemu commit ca2a5e63"] quit_under_load: Mark::Race(&[
+        Red { qemu: seen::BOOKWORM, told: QUIT_TIMEOUT_TEXT },
     ]);
     ["Proxmox VE: io_uring after hotplug"]
-    a_disk_on_io_uring_grows_under_load needs (when = crate::fixture::io_uring): guard(
+    loaded_io_uring_disk_is_resized needs (when = crate::fixture::io_uring): guard(
         "QEMU 9.0 that resizes a ring in the wrong thread, or 10.1 that leaves a request in it",
         "without the last step",
     );
-    ["qemu-iotests graph-changes-while-io"] snapshots_come_and_go_under_load: guard(
+    ["qemu-iotests graph-changes-while-io"] snapshot_and_commit_under_load: guard(
         "QEMU that changes a loaded disk's chain while its thread walks along it",
         "without the commits",
     );
-    ["qemu-project/qemu#1215"] two_disks_of_a_thread_are_streamed_under_load: guard(
+    ["qemu-project/qemu#1215"] two_disks_of_one_thread_are_streamed_under_load: guard(
         "QEMU whose stream job runs beside the thread of its disk",
         "without the second stream",
     );
-    ["qemu-iotests 155"] a_loaded_disk_is_mirrored_to_another: guard(
+    ["qemu-iotests 155"] loaded_disk_is_mirrored: guard(
         "QEMU that takes a mirror's target to another thread than its source",
         "if the mirror is cancelled and not completed",
     );
-    ["qemu-project/qemu#238"] a_throttled_disk_comes_off_under_load: guard(
+    ["qemu-project/qemu#238"] throttled_disk_is_unplugged_under_load: guard(
         "QEMU that throttles requests of a disk that is gone",
         "if the node goes before DEVICE_DELETED",
     );
-    ["tp-qemu unplug_block_during_io_reboot"] a_loaded_disk_comes_off_at_a_reset: guard(
+    ["tp-qemu unplug_block_during_io_reboot"] pending_unplug_completes_at_reset_under_load: guard(
         "QEMU that stops a thread at a reset before its requests are done",
         "without the reset",
     );
@@ -93,7 +93,7 @@ fn with_a_disk_of(
 
 /// QEMU 6.2 to 8.0 take one request, and then refuse all others for ever, though no guest ever heard
 /// of it. (The guest does not look at a root port's address 1.)
-fn a_request_that_was_ignored_is_taken_again(topology: Topology) -> Result<()> {
+fn ignored_device_del_can_be_repeated(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let qmp = bench.vm.qmp();
         let node = json!({"driver": "null-co", "node-name": "n0", "read-zeroes": true});
@@ -110,8 +110,8 @@ fn a_request_that_was_ignored_is_taken_again(topology: Topology) -> Result<()> {
     })
 }
 
-/// Asked for when the firmware had not run a single instruction.
-fn a_removal_that_came_before_the_guest_is_carried_out(topology: Topology) -> Result<()> {
+/// `device_del` before the firmware's first instruction.
+fn device_del_before_guest_boot_is_completed(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::First)?;
@@ -121,7 +121,7 @@ fn a_removal_that_came_before_the_guest_is_carried_out(topology: Topology) -> Re
         let moment = Deadline::after(Duration::from_secs(1));
         let early = bench.vm.detach_by(&disk.id, moment);
         let Err(DetachError::Pending { .. }) = early else {
-            bail!("nobody was there to let go: {early:?}");
+            bail!("no guest was running that could complete the unplug: {early:?}");
         };
         bench.vm.qmp().execute(&Cont {}, soon())?;
         bench.vm.agent().greeting_after(&before, soon())?;
@@ -133,7 +133,7 @@ fn a_removal_that_came_before_the_guest_is_carried_out(topology: Topology) -> Re
 }
 
 /// The bug took threads that poll.
-fn neighbours_on_a_thread_go_on_while_disks_come_and_go(topology: Topology) -> Result<()> {
+fn hotplug_does_not_disturb_other_disks_of_the_thread(topology: Topology) -> Result<()> {
     const NEIGHBOURS: usize = 5;
     let mut shape = shape(topology)?;
     shape.config.iothreads.polling = Polling::default();
@@ -151,7 +151,7 @@ fn neighbours_on_a_thread_go_on_while_disks_come_and_go(topology: Topology) -> R
     })
 }
 
-fn a_loaded_disk_grows(topology: Topology) -> Result<()> {
+fn loaded_disk_is_resized(topology: Topology) -> Result<()> {
     with_a_disk(topology, grows)
 }
 
@@ -176,7 +176,7 @@ fn grows(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
     }
 }
 
-fn a_vm_stops_and_goes_on_under_load(topology: Topology) -> Result<()> {
+fn stop_and_cont_under_load(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, disk| {
         under_load(bench, disk, |_, qmp, _| {
             for _ in 0..20 {
@@ -189,7 +189,7 @@ fn a_vm_stops_and_goes_on_under_load(topology: Topology) -> Result<()> {
     })
 }
 
-fn quit_under_load_comes_to_an_end(topology: Topology) -> Result<()> {
+fn quit_under_load(topology: Topology) -> Result<()> {
     let mut bench = Bench::boot(topology)?;
     let disk = bench.disk("disk0")?;
     bench.attach(&disk, &Placement::First)?;
@@ -200,14 +200,14 @@ fn quit_under_load_comes_to_an_end(topology: Topology) -> Result<()> {
     Ok(())
 }
 
-fn a_disk_on_io_uring_grows_under_load(topology: Topology) -> Result<()> {
+fn loaded_io_uring_disk_is_resized(topology: Topology) -> Result<()> {
     let mut shape = shape(topology)?;
     shape.config.aio = Aio::IoUring;
     with_a_disk_of(&shape, grows)
 }
 
 /// Two overlays above the disk, the lower taken out again, and then the upper committed.
-fn snapshots_come_and_go_under_load(topology: Topology) -> Result<()> {
+fn snapshot_and_commit_under_load(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, disk| {
         let paths = ["lower", "upper"].map(|name| bench.path(name));
         under_load(bench, disk, |_, qmp, _| {
@@ -249,7 +249,7 @@ fn complete(qmp: &Qmp, id: &str, since: qmp_client::Cursor) -> Result<()> {
     Ok(())
 }
 
-fn two_disks_of_a_thread_are_streamed_under_load(topology: Topology) -> Result<()> {
+fn two_disks_of_one_thread_are_streamed_under_load(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, disk| {
         let second = bench.disk("disk1")?;
         bench.attach(&second, &Placement::First)?;
@@ -272,7 +272,7 @@ fn two_disks_of_a_thread_are_streamed_under_load(topology: Topology) -> Result<(
     })
 }
 
-fn a_loaded_disk_is_mirrored_to_another(topology: Topology) -> Result<()> {
+fn loaded_disk_is_mirrored(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, disk| {
         let target = bench.disk("target")?.path;
         under_load(bench, disk, |_, qmp, _| {
@@ -296,8 +296,8 @@ fn a_loaded_disk_is_mirrored_to_another(topology: Topology) -> Result<()> {
     })
 }
 
-/// Past the pool, on a thread that it has given to nobody.
-fn a_throttled_disk_comes_off_under_load(topology: Topology) -> Result<()> {
+/// Without the pool, on an idle thread.
+fn throttled_disk_is_unplugged_under_load(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         let qmp = bench.vm.qmp();
@@ -325,7 +325,7 @@ fn a_throttled_disk_comes_off_under_load(topology: Topology) -> Result<()> {
     })
 }
 
-fn a_loaded_disk_comes_off_at_a_reset(topology: Topology) -> Result<()> {
+fn pending_unplug_completes_at_reset_under_load(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::First)?;

@@ -36,7 +36,7 @@ pub(crate) struct Red {
 }
 
 /// How a QEMU fails that blocks itself at its end.
-pub(crate) const LINGERS: &str = "QEMU did not end within 20.0 s after `quit`";
+pub(crate) const QUIT_TIMEOUT_TEXT: &str = "QEMU did not end within 20.0 s after `quit`";
 
 /// The packages that bugs were seen in.
 pub(crate) mod seen {
@@ -101,14 +101,14 @@ fn an_expected_failure_is_strict() {
     const RACE: Mark = Mark::Race(RED);
     let (old, new) = ("7.2.22 (Debian 1:7.2)", "10.0.2 (Debian 1:10)");
     let failed = |text: &str| Err(anyhow::anyhow!(text.to_owned()));
-    assert!(MARK.weigh(old, failed("QEMU said: Bail out!")).is_ok());
+    assert!(MARK.weigh(old, failed("QEMU's stderr: Bail out!")).is_ok());
     assert!(MARK.weigh(old, Ok(())).is_err());
     assert!(MARK.weigh(old, failed("no such file")).is_err());
     assert!(MARK.weigh(new, Ok(())).is_ok());
-    assert!(MARK.weigh(new, failed("QEMU said: Bail out!")).is_err());
-    assert!(RACE.weigh(old, failed("QEMU said: Bail out!")).is_ok());
+    assert!(MARK.weigh(new, failed("QEMU's stderr: Bail out!")).is_err());
+    assert!(RACE.weigh(old, failed("QEMU's stderr: Bail out!")).is_ok());
     assert!(RACE.weigh(old, Ok(())).is_ok());
     assert!(RACE.weigh(old, failed("no such file")).is_err());
-    assert!(RACE.weigh(new, failed("QEMU said: Bail out!")).is_err());
+    assert!(RACE.weigh(new, failed("QEMU's stderr: Bail out!")).is_err());
     assert!(guard("", "").weigh(old, failed("Bail out")).is_err());
 }

@@ -45,7 +45,7 @@ macro_rules! regressions {
 }
 pub(crate) use regressions;
 
-/// Each case's mark, for whoever compares them with the documents.
+/// Each case's mark, for the comparison with the documents.
 macro_rules! marks {
     ($($case:ident: $mark:expr;)*) => {
         pub(super) const MARKS: &[(&str, $crate::regressions::mark::Mark)] = {

@@ -10,60 +10,60 @@ use crate::fixture::soon;
 use crate::raw::{self, deleted, job};
 
 regressions!(without a guest:
-    ["qemu-project/qemu#802"] a_cold_plugged_device_says_that_it_is_gone: guard(
+    ["qemu-project/qemu#802"] cold_plugged_device_emits_device_deleted: guard(
         "QEMU without DEVICE_DELETED for a device of the command line, as 6.2 was with JSON",
         "if the node goes first",
     );
-    ["qemu-iotests 240"] a_disk_comes_back_to_another_thread: guard(
+    ["qemu-iotests 240"] disk_is_replugged_on_another_thread: guard(
         "QEMU that leaves a node with its last thread (a6f230c8)",
         "without the unplug in between",
     );
-    ["qemu-iotests 240"] a_node_is_one_device_s_unless_it_is_shared: guard(
+    ["qemu-iotests 240"] second_device_on_a_node_needs_share_rw: guard(
         "QEMU that lets a second writer share a node unasked",
         "if the first two share it",
     );
-    ["qemu-iotests 051"] a_device_takes_a_node_from_another_thread: Mark::Reproduced(&[
+    ["qemu-iotests 051"] device_add_moves_a_node_from_another_thread: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "qemu_mutex_unlock_impl: Operation not permitted" },
     ]);
-    ["qemu-iotests 307"] an_export_s_fixed_thread_is_not_the_device_s: guard(
+    ["qemu-iotests 307"] fixed_iothread_export_cannot_move_a_node_of_a_device: guard(
         "QEMU that moves an attached disk for an export",
         "without `fixed-iothread`",
     );
-    ["qemu-iotests iothreads-create"] an_image_is_made_on_a_node_of_a_thread: Mark::Reproduced(&[
+    ["qemu-iotests iothreads-create"] blockdev_create_on_a_node_of_a_thread: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "qemu_mutex_unlock_impl: Operation not permitted" },
     ]);
-    ["qemu-iotests 202"] two_nodes_of_a_thread_are_snapshotted_at_once: guard(
+    ["qemu-iotests 202"] two_nodes_of_a_thread_are_snapshotted_in_one_transaction: guard(
         "QEMU that takes one thread's lock twice in a transaction",
         "if it is one node twice",
     );
-    ["qemu-iotests 281"] a_bitmap_is_made_on_each_node_of_a_thread: guard(
+    ["qemu-iotests 281"] bitmap_is_added_to_each_node_of_a_thread: guard(
         "QEMU that drops a thread's lock between the parts of a transaction",
         "if it is one node twice",
     );
-    ["qemu-iotests 281"] a_throttled_node_of_a_thread_goes_with_its_timers: guard(
+    ["qemu-iotests 281"] throttled_node_on_a_thread_is_deleted: guard(
         "QEMU that leaves a throttle's timer in a thread after blockdev-del",
         "if the filter stays",
     );
-    ["qemu-iotests 068"] a_state_with_a_thread_is_saved_and_loaded: guard(
+    ["qemu-iotests 068"] savevm_and_loadvm_with_a_thread: guard(
         "QEMU that polls the wrong thread while it saves its state",
         "with a raw image",
     );
-    ["qemu-iotests 245"] a_node_of_a_thread_is_reopened: guard(
+    ["qemu-iotests 245"] node_on_a_thread_is_reopened: guard(
         "QEMU that reopens a node in the main loop's name",
         "with a file that is not there",
     );
-    ["qemu-iotests qom-set-drive"] another_drive_cannot_be_of_another_thread: guard(
+    ["qemu-iotests qom-set-drive"] qom_set_drive_rejects_other_aio_context: guard(
         "QEMU that swaps a device's node across threads",
         "if the other drive is in the main loop",
     );
-    ["tests/qtest/drive_del-test"] a_node_goes_after_its_device_and_not_before: guard(
+    ["tests/qtest/drive_del-test"] blockdev_del_fails_before_device_deleted: guard(
         "QEMU that removes a node under a device (GHSA-cp42-9j6q-v649)",
         "without the device",
     );
 );
 
 /// QEMU's device-plug-test: each machine, and each way to write the command line.
-fn a_cold_plugged_device_says_that_it_is_gone() -> Result<()> {
+fn cold_plugged_device_emits_device_deleted() -> Result<()> {
     const NODE: &str = "null-co,node-name=n0,read-zeroes=on";
     let cases = [
         ("pc", "virtio-blk-pci,id=d0,drive=n0,iothread=t0"),
@@ -92,7 +92,7 @@ fn a_cold_plugged_device_says_that_it_is_gone() -> Result<()> {
     Ok(())
 }
 
-fn a_disk_comes_back_to_another_thread() -> Result<()> {
+fn disk_is_replugged_on_another_thread() -> Result<()> {
     Rig::run(|rig| {
         rig.node("n0")?;
         for thread in ["t0", "t1", "t0", "t0"] {
@@ -103,7 +103,7 @@ fn a_disk_comes_back_to_another_thread() -> Result<()> {
     })
 }
 
-fn a_node_is_one_device_s_unless_it_is_shared() -> Result<()> {
+fn second_device_on_a_node_needs_share_rw() -> Result<()> {
     Rig::run(|rig| {
         rig.node("n0")?;
         rig.plug("d0", "n0", "t0")?;
@@ -125,7 +125,7 @@ fn a_node_is_one_device_s_unless_it_is_shared() -> Result<()> {
     })
 }
 
-fn a_device_takes_a_node_from_another_thread() -> Result<()> {
+fn device_add_moves_a_node_from_another_thread() -> Result<()> {
     Rig::run(|rig| {
         for (node, thread) in [("n0", "t1"), ("n1", "t0")] {
             rig.node(node)?;
@@ -136,7 +136,7 @@ fn a_device_takes_a_node_from_another_thread() -> Result<()> {
     })
 }
 
-fn an_export_s_fixed_thread_is_not_the_device_s() -> Result<()> {
+fn fixed_iothread_export_cannot_move_a_node_of_a_device() -> Result<()> {
     Rig::run(|rig| {
         let address = json!({"type": "unix", "data": {"path": rig.path("nbd")?}});
         let server = raw::NbdServerStart(json!({"addr": address}));
@@ -160,7 +160,7 @@ fn an_export_s_fixed_thread_is_not_the_device_s() -> Result<()> {
     })
 }
 
-fn an_image_is_made_on_a_node_of_a_thread() -> Result<()> {
+fn blockdev_create_on_a_node_of_a_thread() -> Result<()> {
     Rig::run(|rig| {
         let path = rig.path("image")?;
         std::fs::File::create(&path)?;
@@ -180,7 +180,7 @@ fn an_image_is_made_on_a_node_of_a_thread() -> Result<()> {
     })
 }
 
-fn two_nodes_of_a_thread_are_snapshotted_at_once() -> Result<()> {
+fn two_nodes_of_a_thread_are_snapshotted_in_one_transaction() -> Result<()> {
     Rig::run(|rig| {
         let mut actions = Vec::new();
         for node in ["n0", "n1"] {
@@ -197,7 +197,7 @@ fn two_nodes_of_a_thread_are_snapshotted_at_once() -> Result<()> {
     })
 }
 
-fn a_bitmap_is_made_on_each_node_of_a_thread() -> Result<()> {
+fn bitmap_is_added_to_each_node_of_a_thread() -> Result<()> {
     Rig::run(|rig| {
         let mut actions = Vec::new();
         for node in ["n0", "n1"] {
@@ -212,7 +212,7 @@ fn a_bitmap_is_made_on_each_node_of_a_thread() -> Result<()> {
     })
 }
 
-fn a_throttled_node_of_a_thread_goes_with_its_timers() -> Result<()> {
+fn throttled_node_on_a_thread_is_deleted() -> Result<()> {
     Rig::run(|rig| {
         let group = json!({"qom-type": "throttle-group", "id": "slow",
                            "limits": {"iops-total": 100}});
@@ -234,7 +234,7 @@ fn a_throttled_node_of_a_thread_goes_with_its_timers() -> Result<()> {
     })
 }
 
-fn a_state_with_a_thread_is_saved_and_loaded() -> Result<()> {
+fn savevm_and_loadvm_with_a_thread() -> Result<()> {
     Rig::run(|rig| {
         let path = rig.path("image")?;
         std::fs::File::create(&path)?;
@@ -258,7 +258,7 @@ fn a_state_with_a_thread_is_saved_and_loaded() -> Result<()> {
     })
 }
 
-fn a_node_of_a_thread_is_reopened() -> Result<()> {
+fn node_on_a_thread_is_reopened() -> Result<()> {
     Rig::run(|rig| {
         rig.node("n0")?;
         rig.plug("d0", "n0", "t0")?;
@@ -273,7 +273,7 @@ fn a_node_of_a_thread_is_reopened() -> Result<()> {
     })
 }
 
-fn another_drive_cannot_be_of_another_thread() -> Result<()> {
+fn qom_set_drive_rejects_other_aio_context() -> Result<()> {
     Rig::run(|rig| {
         rig.node("n0")?;
         rig.plug("d0", "n0", "t0")?;
@@ -290,7 +290,7 @@ fn another_drive_cannot_be_of_another_thread() -> Result<()> {
     })
 }
 
-fn a_node_goes_after_its_device_and_not_before() -> Result<()> {
+fn blockdev_del_fails_before_device_deleted() -> Result<()> {
     Rig::run(|rig| {
         rig.node("n0")?;
         rig.plug("d0", "n0", "t0")?;

@@ -14,40 +14,40 @@ use crate::fixture::{Bench, serial, soon};
 use crate::raw::deleted;
 
 regressions!(with a guest:
-    ["qemu commit a6f230c8"] a_scsi_disk_comes_back: guard(
+    ["qemu commit a6f230c8"] scsi_disk_is_replugged: guard(
         "QEMU before 4.0, that left a disk's node in its controller's thread",
         "without `blockdev-del` in a detach",
     );
-    ["qemu commit 9c5aad84"] a_scsi_disk_comes_off_under_load: guard(
+    ["qemu commit 9c5aad84"] scsi_disk_is_unplugged_under_load: guard(
         "QEMU 4.0, that looked for a disk's thread after it was gone",
         "without the detach",
     );
-    ["RHBZ#2155748"] a_scsi_reset_meets_an_unplug: Mark::Reproduced(&[
+    ["RHBZ#2155748"] scsi_reset_during_unplug: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
     ]);
     ["RHBZ#2079347"] an_idle_controller_uses_no_cpu: guard(
         "QEMU 7.0, that polled the event queue for ever",
         "if its disk is loaded",
     );
-    ["qemu-project/qemu#1272"] a_scsi_disk_s_cache_is_switched_under_load: guard(
+    ["qemu-project/qemu#1272"] scsi_write_cache_is_switched_under_load: guard(
         "QEMU 7.1, that switched a cache in the main loop without its thread's lock",
         "if the disk is detached meanwhile",
     );
-    ["qemu-project/qemu#1680"] a_controller_starts_again_and_again: guard(
+    ["qemu-project/qemu#1680"] scsi_controller_is_replugged_repeatedly: guard(
         "QEMU 8.0.50, that let a thread run before its controller's memory was mapped",
         "without the controller's detach",
     );
-    ["qemu commit ca2a5e63"] quit_under_scsi_load_comes_to_an_end: Mark::Race(&[
-        Red { qemu: seen::BOOKWORM, told: LINGERS },
+    ["qemu commit ca2a5e63"] quit_under_scsi_load: Mark::Race(&[
+        Red { qemu: seen::BOOKWORM, told: QUIT_TIMEOUT_TEXT },
     ]);
-    ["Proxmox VE #6810"] a_scsi_reset_under_load_comes_back: Mark::Reproduced(&[
+    ["Proxmox VE #6810"] scsi_reset_under_load_completes: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
     ]);
-    ["qemu-project/qemu#4079"] a_device_that_the_guest_ejects_leaves_its_thread: guard(
+    ["qemu-project/qemu#4079"] device_ejected_by_the_guest_releases_its_thread: guard(
         "QEMU 10.0.3 to 11.1-rc with a balloon's driver in the guest",
         "if `process_unplug_events` ignores `Attached`",
     );
-    ["tp-qemu block_hotplug_negative"] a_disk_that_the_guest_ejects_is_let_go_of: guard(
+    ["tp-qemu block_hotplug_negative"] disk_ejected_by_the_guest_is_released: guard(
         "a pool that waits for its own requests only (drop `Attached` from `process_unplug_events`)",
         "if `process_unplug_events` ignores `Attached`",
     );
@@ -89,7 +89,7 @@ fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
     Ok(())
 }
 
-fn a_scsi_disk_comes_back(topology: Topology) -> Result<()> {
+fn scsi_disk_is_replugged(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, scsi0, disk| {
         for _ in 0..3 {
             detach(bench, disk)?;
@@ -100,7 +100,7 @@ fn a_scsi_disk_comes_back(topology: Topology) -> Result<()> {
     })
 }
 
-fn a_scsi_disk_comes_off_under_load(topology: Topology) -> Result<()> {
+fn scsi_disk_is_unplugged_under_load(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, scsi0, disk| {
         let (hotplug, qmp, agent) = bench.vm.parts();
         let running = agent.start_load(&load(disk, 600_000), soon())?;
@@ -111,7 +111,7 @@ fn a_scsi_disk_comes_off_under_load(topology: Topology) -> Result<()> {
     })
 }
 
-fn a_scsi_reset_meets_an_unplug(topology: Topology) -> Result<()> {
+fn scsi_reset_during_unplug(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, scsi0, disk| {
         let other = bench.disk("disk1")?;
         for _ in 0..8 {
@@ -161,7 +161,7 @@ fn an_idle_controller_uses_no_cpu(topology: Topology) -> Result<()> {
     })
 }
 
-fn a_scsi_disk_s_cache_is_switched_under_load(topology: Topology) -> Result<()> {
+fn scsi_write_cache_is_switched_under_load(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, _, disk| {
         let disks = bench.vm.agent().disks(soon())?;
         let found = disks.iter().find(|d| d.serial == serial(&disk.id));
@@ -177,7 +177,7 @@ fn a_scsi_disk_s_cache_is_switched_under_load(topology: Topology) -> Result<()> 
     })
 }
 
-fn a_controller_starts_again_and_again(topology: Topology) -> Result<()> {
+fn scsi_controller_is_replugged_repeatedly(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         for _ in 0..5 {
@@ -190,7 +190,7 @@ fn a_controller_starts_again_and_again(topology: Topology) -> Result<()> {
     })
 }
 
-fn quit_under_scsi_load_comes_to_an_end(topology: Topology) -> Result<()> {
+fn quit_under_scsi_load(topology: Topology) -> Result<()> {
     let mut bench = Bench::boot(topology)?;
     let scsi0 = controller(&mut bench)?;
     let disk = bench.disk("disk0")?;
@@ -202,7 +202,7 @@ fn quit_under_scsi_load_comes_to_an_end(topology: Topology) -> Result<()> {
 }
 
 /// The guest gives up its requests and makes them again: none fails.
-fn a_scsi_reset_under_load_comes_back(topology: Topology) -> Result<()> {
+fn scsi_reset_under_load_completes(topology: Topology) -> Result<()> {
     with_a_disk(topology, |bench, _, disk| {
         under_load(bench, disk, |_, _, agent| {
             for _ in 0..3 {
@@ -214,7 +214,7 @@ fn a_scsi_reset_under_load_comes_back(topology: Topology) -> Result<()> {
     })
 }
 
-/// What the guest writes to a slot's `power` ejects what is in it, though nobody asked for that.
+/// What the guest writes to a slot's `power` ejects what is in it, without a `device_del`.
 fn eject_all(bench: &Bench, device: &str) -> Result<()> {
     let since = bench.vm.qmp().cursor();
     let agent = bench.vm.agent();
@@ -223,7 +223,7 @@ fn eject_all(bench: &Bench, device: &str) -> Result<()> {
     Ok(())
 }
 
-fn a_device_that_the_guest_ejects_leaves_its_thread(topology: Topology) -> Result<()> {
+fn device_ejected_by_the_guest_releases_its_thread(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let balloon = DeviceId::new("balloon0")?;
         let (hotplug, qmp, _) = bench.vm.parts();
@@ -242,7 +242,7 @@ fn a_device_that_the_guest_ejects_leaves_its_thread(topology: Topology) -> Resul
     })
 }
 
-fn a_disk_that_the_guest_ejects_is_let_go_of(topology: Topology) -> Result<()> {
+fn disk_ejected_by_the_guest_is_released(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let free_slots = bench.vm.pool().free_slots();
         let disk = bench.disk("disk0")?;

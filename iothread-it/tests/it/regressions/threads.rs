@@ -15,10 +15,10 @@ use crate::fixture::soon;
 use crate::raw;
 
 regressions!(without a guest:
-    ["RHEL-43412"] a_mapping_is_on_the_device_that_was_asked_to_have_it: Mark::Reproduced(&[
+    ["RHEL-43412"] vq_mapping_is_set_on_its_device: Mark::Reproduced(&[
         Red { qemu: seen::BOOKWORM, told: "Property 'virtio-blk-pci.iothread-vq-mapping' not found" },
     ]);
-    ["qemu-project/qemu#2069"] the_device_tree_is_shown_after_a_mapped_disk_is_gone: guard(
+    ["qemu-project/qemu#2069"] info_qtree_after_unplug_of_a_mapped_disk: guard(
         "QEMU that frees a device's mapping and shows it all the same",
         "without the unplug",
     );
@@ -28,7 +28,7 @@ regressions!(without a guest:
         Red { qemu: seen::SID, told: "QEMU deleted a busy thread" },
     ]);
     ["QEMU iothread-vq-mapping.c: cleanup by name"]
-    a_mapped_thread_that_was_made_anew_is_not_taken_for_the_old: Mark::Reproduced(&[
+    recreated_mapped_thread_is_not_confused_with_the_deleted_one: Mark::Reproduced(&[
         Red { qemu: seen::TRIXIE, told: "object_finalize: assertion failed: (obj->parent == NULL)" },
         Red { qemu: seen::SID, told: "object_finalize: assertion failed: (obj->parent == NULL)" },
     ]);
@@ -37,7 +37,7 @@ regressions!(without a guest:
         Red { qemu: seen::TRIXIE, told: "SIGABRT" },
         Red { qemu: seen::SID, told: "SIGABRT" },
     ]);
-    ["Proxmox VE: I/O pressure of idle IOThreads"] idle_threads_do_not_wait_for_io: Mark::Reproduced(&[
+    ["Proxmox VE: I/O pressure of idle IOThreads"] idle_threads_do_not_count_as_iowait: Mark::Reproduced(&[
         Red { qemu: seen::SID, told: "more tasks wait for I/O while QEMU is idle" },
     ]);
 );
@@ -55,7 +55,7 @@ fn mapped(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-fn a_mapping_is_on_the_device_that_was_asked_to_have_it() -> Result<()> {
+fn vq_mapping_is_set_on_its_device() -> Result<()> {
     Rig::run(|rig| {
         mapped(rig)?;
         let property = QomGet {
@@ -69,7 +69,7 @@ fn a_mapping_is_on_the_device_that_was_asked_to_have_it() -> Result<()> {
     })
 }
 
-fn the_device_tree_is_shown_after_a_mapped_disk_is_gone() -> Result<()> {
+fn info_qtree_after_unplug_of_a_mapped_disk() -> Result<()> {
     Rig::run(|rig| {
         mapped(rig)?;
         rig.unplug("d0")?;
@@ -88,7 +88,7 @@ fn mapped_again(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
-/// The pool does not let go of such a thread (`placement: a_thread_added_at_run_time_serves`).
+/// The pool refuses to remove such a thread (`placement: thread_added_at_run_time_serves`).
 fn a_busy_thread_is_not_deleted() -> Result<()> {
     Rig::run(|rig| {
         rig.node("n0")?;
@@ -102,7 +102,7 @@ fn a_busy_thread_is_not_deleted() -> Result<()> {
 }
 
 /// The pool never uses an id twice.
-fn a_mapped_thread_that_was_made_anew_is_not_taken_for_the_old() -> Result<()> {
+fn recreated_mapped_thread_is_not_confused_with_the_deleted_one() -> Result<()> {
     Rig::run(|rig| {
         mapped(rig)?;
         let delete = raw::ObjectDel(json!({"id": "t0"}));
@@ -129,7 +129,7 @@ fn too_many_queues_are_refused() -> Result<()> {
 
 /// From 10.2 on, QEMU waits for events in io_uring, and the kernel counts who waits there as one
 /// who waits for I/O: a pool that does nothing looks like a disk that does not keep up (PSI).
-fn idle_threads_do_not_wait_for_io() -> Result<()> {
+fn idle_threads_do_not_count_as_iowait() -> Result<()> {
     const THREADS: usize = 48;
     const ROUNDS: usize = 9;
     let objects: Vec<String> = (0..THREADS).map(|n| format!("iothread,id=t{n}")).collect();
