@@ -151,7 +151,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .ends_with("QEMU keeps 20 of a disk's serial")
+                .ends_with("QEMU truncates a disk's serial to 20")
         );
     }
 }

@@ -173,12 +173,12 @@ mod tests {
         );
         assert_eq!(
             text(vec![]),
-            "an iothread-vq-mapping names at least one IOThread"
+            "an iothread-vq-mapping must name at least one IOThread"
         );
         assert_eq!(
             text(vec![(thread(0), vec![0, 1]), (thread(1), vec![])]),
-            "vqs of IOThread \"indep_iothread_1\" is empty in iothread-vq-mapping, which QEMU takes \
-             as not given; name at least one queue"
+            "vqs of IOThread \"indep_iothread_1\" is empty in iothread-vq-mapping, which QEMU treats \
+             as absent; name at least one queue"
         );
     }
 }

@@ -51,7 +51,7 @@ fn error_texts_of_num_queues() -> Result<()> {
     for bad in [0, 1025, u16::MAX] {
         let ours = pool.lease(&DeviceId::new("d0")?, bad, &Placement::First);
         let ours = ours.err().context("we took it")?.to_string();
-        let words = format!("num-queues is {bad}; it must be larger than 0, and at most 1024");
+        let words = format!("num-queues is {bad}; it must be between 1 and 1024");
         ensure!(ours == words, "we say {ours}");
     }
     for bad in [0, 1023] {

@@ -143,7 +143,7 @@ fn disks_on_a_controller_have_targets_and_follow_its_thread() {
     );
     assert_eq!(
         pool.release(&controller).unwrap_err().to_string(),
-        "SCSI controller `disk0` still has disk2, disk3; release them first"
+        "SCSI controller `disk0` still has disks (disk2, disk3); release them first"
     );
     for n in [2, 3, 0] {
         pool.release(&device(n)).unwrap();
@@ -167,7 +167,7 @@ fn a_controller_has_256_targets() {
     let full = pool.lease_address(&device(257), &controller).unwrap_err();
     assert_eq!(
         full.to_string(),
-        "SCSI controller `disk0` has 256 disks, which is all it can have"
+        "SCSI controller `disk0` has no free target (256 disks attached)"
     );
 }
 
@@ -227,7 +227,7 @@ fn a_device_is_not_spread_over_more_threads_than_it_has_queues() {
     assert_eq!(
         error.to_string(),
         "cannot spread a device with 1 queue over 4 IOThreads: each needs at least one queue; \
-         work; ask for fewer threads or more queues"
+         request fewer threads or more queues"
     );
     assert_eq!(pool.free_slots(), 1);
     assert!(pool.lease(&device(0), 4, &spread(4)).is_ok());
