@@ -206,7 +206,10 @@ fn unsupported_configured_driver_is_an_error(topology: Topology) -> Result<()> {
         let refused = bench.vm.attach_as_configured(&disk).err();
         let refused = anyhow::Error::from(refused.context("it was attached")?);
         let told = format!("{refused:#}");
-        ensure!(told.contains("block_device_driver; set it to"), "{told}");
+        ensure!(
+            told.contains("block_device_driver is not supported; set it to"),
+            "{told}"
+        );
         ensure!(!bench.nodes()?.contains(&disk.id.to_string()));
         ensure!(bench.vm.pool().allocation_of(&disk.id).is_none());
         Ok(())
