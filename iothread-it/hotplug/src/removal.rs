@@ -333,7 +333,7 @@ fn delete_block_node(
     let mut closed = blockdev_del(qmp, id, deadline);
     let may_leave = before.state.has_device() && is_deleted == Ok(false);
     if may_leave && matches!(closed, Err(QmpError::Refused { .. })) {
-        // A device leaves QEMU's list a moment before it lets go of its node.
+        // QEMU removes a device from its list shortly before it releases the node.
         let awaited = format!("DEVICE_DELETED of {id}");
         if qmp
             .wait_event(&awaited, before.since, event_deadline, deleted)

@@ -28,7 +28,7 @@ pub struct Lease {
     pub queues: u16,
     /// Where it is plugged in.
     pub slot: PciSlot,
-    /// Why it is served so, for a person.
+    /// The reason for the choice, as text.
     pub why: String,
 }
 
@@ -37,7 +37,7 @@ pub struct Lease {
 pub struct ThreadLease {
     /// The main loop, or one thread.
     pub assignment: Assignment,
-    /// Why it is served so, for a person.
+    /// The reason for the choice, as text.
     pub why: String,
 }
 
@@ -83,7 +83,7 @@ impl Allocation {
         }
     }
 
-    /// Returns why it is served so, for a person.
+    /// Returns the reason for the choice, as text.
     pub(super) fn why(&self) -> String {
         match self {
             Self::Device(lease) | Self::Controller(lease) => lease.why.clone(),

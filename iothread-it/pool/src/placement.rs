@@ -39,7 +39,7 @@ pub enum Assignment {
 }
 
 impl Assignment {
-    /// Returns how many of `queues` queues a thread serves. `None`: QEMU is not told of that thread.
+    /// Returns how many of `queues` queues a thread serves. `None`: the mapping does not name it.
     /// `Some(0)`: a mapping names it, so QEMU refers to it, but it has no queue to serve.
     pub fn queues_of(&self, thread: &IoThreadId, queues: u16) -> Option<usize> {
         match self {

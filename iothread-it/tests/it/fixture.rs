@@ -315,7 +315,7 @@ impl Bench {
     }
 
     /// Checks that a disk, though it failed to come or to go, has its lease, and how much of it
-    /// QEMU has at the most.
+    /// QEMU has at most.
     pub(crate) fn holds(&self, disk: &DiskSpec, state: DiskState) -> Result<()> {
         let found = self.vm.state_of(&disk.id);
         ensure!(found == Some(state), "it is {found:?} and not {state:?}");

@@ -85,7 +85,7 @@ fn own_a_vm(topology: Topology) -> Result<()> {
     let bench = Bench::boot(topology)?;
     println!("{OWNS}{}", bench.vm.process().pid());
     std::thread::park_timeout(Duration::from_secs(600));
-    anyhow::bail!("nobody killed this process")
+    anyhow::bail!("this process was not killed")
 }
 
 fn open_descriptors() -> Result<usize> {

@@ -124,7 +124,7 @@ fn writable_descriptors(file: &Path, process: ProcessId) -> Result<usize> {
 fn killed_creator_leaves_no_template(topology: Topology) -> Result<()> {
     if let Some(folder) = std::env::var_os(STORE_ENV) {
         restored(topology, &WarmStore::at(folder.into()))?;
-        bail!("nobody killed this process");
+        bail!("this process was not killed");
     }
     let scratch = scratch()?;
     let store = WarmStore::at(scratch.path().join("warm"));

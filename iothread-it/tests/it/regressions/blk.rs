@@ -22,7 +22,7 @@ use crate::raw::{self, deleted, job};
 regressions!(with a guest:
     ["qemu-project/qemu#1577"] ignored_device_del_can_be_repeated: guard(
         "QEMU 6.2 to 8.0 as released; 7.2.22 has the repair",
-        "with native hotplug, where QEMU lets go at once",
+        "with native hotplug, where QEMU releases the device at once",
     );
     ["qemu-project/qemu#1577"] device_del_before_guest_boot_is_completed: guard(
         "QEMU 6.2 to 8.0 with a guest that clears what is pending when it begins",

@@ -19,7 +19,7 @@ regressions!(without a guest:
         "without the unplug in between",
     );
     ["qemu-iotests 240"] second_device_on_a_node_needs_share_rw: guard(
-        "QEMU that lets a second writer share a node unasked",
+        "QEMU that lets a second writer share a node without share-rw",
         "if the first two share it",
     );
     ["qemu-iotests 051"] device_add_moves_a_node_from_another_thread: Mark::Reproduced(&[

@@ -1,4 +1,4 @@
-//! SCSI disks on a controller that has a thread, and devices that the guest itself lets go of.
+//! SCSI disks on a controller that has a thread, and devices that the guest ejects.
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::guest::AgentError;
