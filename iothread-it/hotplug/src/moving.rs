@@ -5,7 +5,7 @@
 //! hot-unplugged and hot-plugged again, and the guest must cooperate. It loses the disk meanwhile:
 //! the data is kept, open files and mounts are not.
 
-use super::{AttachError, DetachError, DiskSpec, Guest, Hotplug, StepError};
+use super::{AttachError, DetachError, DiskSpec, DiskState, Guest, Hotplug, StepError};
 use iothread_pool::{Allocation, Assignment, DeviceId, Lease, Placement, Pool, PoolError};
 use qmp_client::Driver;
 use qmp_client::wait::Deadline;
@@ -15,7 +15,7 @@ use qmp_client::{Qmp, QmpError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MoveError {
-    /// The disk is not attached, or is not a virtio-blk disk.
+    /// The disk is not attached, its removal is pending, or it is not a virtio-blk disk.
     #[error("`{device}` is not an attached virtio-blk disk")]
     NotAttached {
         /// The disk.
@@ -38,7 +38,7 @@ pub enum MoveError {
     #[error(transparent)]
     Qmp(#[from] QmpError),
     /// The disk could not be detached. If the guest refused, it is attached as before; if the guest did
-    /// not answer, its removal is pending.
+    /// not answer, its removal is pending; if `blockdev-del` failed, its node is left.
     #[error("cannot detach the disk")]
     Detach(#[from] DetachError),
     /// The disk was detached. Its attach to the new threads failed, and the deadline passed before
@@ -76,7 +76,7 @@ impl Hotplug {
     /// | error | where the disk is |
     /// |---|---|
     /// | `NotAttached`, `Pool`, `Unsupported` | where it was |
-    /// | `Detach` | where it was, or its removal is pending: see [`DetachError`] |
+    /// | `Detach` | where it was, or its removal is pending, or only its node is left: see [`DetachError`] |
     /// | `Attach`, `back` is `Ok` | on its former threads, with its former queues, in another slot; a dedicated disk may get another idle thread |
     /// | `Attach`, `back` is `Err` | detached; if the `rollback` in `back` failed, it holds a lease of its former threads until it is detached |
     /// | `RollbackPending` | in QEMU with its new lease, until [`process_unplug_events`](Self::process_unplug_events) or [`detach`](Self::detach) completes the removal |
@@ -89,7 +89,10 @@ impl Hotplug {
         deadline: Deadline,
     ) -> Result<Lease, MoveError> {
         let id = &disk.id;
-        let is_disk = self.disks.get(id).is_some_and(|known| known.has_node);
+        let is_disk = self
+            .disks
+            .get(id)
+            .is_some_and(|known| known.has_node && matches!(known.state, DiskState::Attached));
         let before = match self.pool.allocation_of(id) {
             Some(Allocation::Device(lease)) if is_disk => lease.clone(),
             _ => return Err(MoveError::NotAttached { device: id.clone() }),
