@@ -38,7 +38,7 @@ const IDS: [&str; 16] = [
 ];
 
 /// Longer than the commands before the disturbed one take, with a guest that releases the disk.
-const MOVE_SPAN: Duration = Duration::from_secs(5);
+const MOVE_SPAN: Duration = Duration::from_secs(10);
 
 /// An operation, and the commands of it that are disturbed.
 struct Operation {
