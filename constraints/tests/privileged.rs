@@ -47,6 +47,26 @@ fn require_is_evaluated_as_the_tests_user() {
     );
 }
 
+/// sudo adds the umask of its caller to that of root.
+#[kata_test(root, command = "cargo")]
+fn a_home_is_reachable_under_any_umask() {
+    let sample = Sample::build("hostile");
+    let sample = sample.command(&["unprivileged::has_a_home"]);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "umask 077; exec \"$0\" \"$@\""])
+        .arg(sample.get_program())
+        .args(sample.get_args());
+    for (name, value) in sample.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let said = Said::by(command);
+    assert_eq!(said.code, Some(0), "{said:?}");
+}
+
 /// The user who owns a folder of records, and runs without root the next time.
 const OWNER: u32 = 65534;
 

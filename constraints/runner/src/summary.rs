@@ -71,10 +71,7 @@ fn across(ledger: &Ledger) -> String {
         let missing: Vec<String> = nowhere.missing.iter().map(told).collect();
         let left = match nowhere.left_by.as_slice() {
             [] => String::new(),
-            places => format!(
-                "; {} could have run it, but it was in another shard",
-                and(places)
-            ),
+            places => format!("; {} could have run it, but did not", and(places)),
         };
         format!("{}: {}{left}", nowhere.test, missing.join("; "))
     });

@@ -164,8 +164,8 @@ impl Plan {
                         Ok(Some(user)) => {
                             as_others.push((index, user));
                             Evaluation {
-                                status: Status::Met,
-                                reasons: Vec::new(),
+                                status: Status::Undetermined,
+                                reasons: vec![Reason::infrastructure("not evaluated", "harness")],
                             }
                         }
                         Ok(None) => evaluate(test.constraints, host),

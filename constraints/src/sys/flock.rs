@@ -10,7 +10,12 @@ use nix::libc;
 
 /// Waits until no other process has the lock, and takes it.
 pub(crate) fn lock(file: &File) -> io::Result<()> {
-    Ok(flock(file, libc::LOCK_EX)?)
+    loop {
+        match flock(file, libc::LOCK_EX) {
+            Err(Errno::EINTR) => {}
+            taken => return Ok(taken?),
+        }
+    }
 }
 
 /// Takes the lock if it is free, and returns whether it was.

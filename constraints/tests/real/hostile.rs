@@ -203,7 +203,7 @@ fn a_serial_group_has_one_test_at_a_time_in_all_processes() {
 /// The lock goes with a harness that was killed, though a process that its test forked lives on;
 /// and whoever waits for it meanwhile waits outside of its timeout.
 #[test]
-fn a_killed_holder_frees_the_lock_and_waiting_has_no_timeout() {
+fn a_killed_holder_frees_the_lock_and_waiting_does_not_count_for_the_timeout() {
     set_child_subreaper(true).expect("orphans");
     let sample = Sample::build("hostile");
     let mut command = sample.command(&["--exact", "serial::hangs", "--nocapture"]);

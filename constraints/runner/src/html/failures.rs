@@ -58,7 +58,7 @@ pub(super) fn nowhere(tests: &[UnrunTest]) -> Markup {
                     }
                     (reasons(one.missing.iter().map(|(reason, places)| (reason, &places[..]))))
                     @if !one.left_by.is_empty() {
-                        p { (and(&one.left_by)) " could have run it, but it was in another shard." }
+                        p { (and(&one.left_by)) " could have run it, but did not." }
                     }
                     (cited(one.issue.as_deref()))
                 }

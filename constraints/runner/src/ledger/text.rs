@@ -20,11 +20,7 @@ impl fmt::Display for Findings {
             }
             match &nowhere.left_by[..] {
                 [] => Ok(()),
-                places => writeln!(
-                    f,
-                    "    {} could have run it, but it was in another shard",
-                    and(places)
-                ),
+                places => writeln!(f, "    {} could have run it, but did not", and(places)),
             }
         })?;
         section(f, "unmet in every place", &self.shared, |f, shared| {

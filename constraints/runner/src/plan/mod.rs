@@ -243,8 +243,10 @@ impl Asked<'_> {
             place.name(),
             self.binary.id
         ));
-        let text = match place.list(self.binary, &questions, self.stop) {
-            Ok(text) => text,
+        let listed = place.list(self.binary, &questions, self.stop);
+        let listed = listed.and_then(|text| Ok((Listing::parse(&text)?, text)));
+        let (listing, text) = match listed {
+            Ok(listed) => listed,
             Err(_) if self.stop.is_requested() => return Err(RunnerError::Stopped),
             Err(error) => {
                 progress(&format!(
@@ -255,10 +257,6 @@ impl Asked<'_> {
                 return Ok(kept);
             }
         };
-        let listing = Listing::parse(&text).map_err(|error| RunnerError::List {
-            binary: self.binary.id.clone(),
-            problem: format!("in {} its output is not a list: {error}", place.name()),
-        })?;
         if let Some(known) = known {
             known.learn(self.binary, &questions, &text, &listing)?;
         }

@@ -132,6 +132,8 @@ impl Serial {
             if waited >= self.limit {
                 end_waiter(*waiter);
                 let what = waiting_for(group.name, &group.file);
+                // The waiter may have got the lock just before its end, for the file that both share.
+                let _ = sys::unlock(&group.file);
                 group.state = State::Failed(format!("timed out after {:?} {what}", self.limit));
             } else if waited >= self.notice && !*announced {
                 *announced = true;
@@ -212,10 +214,13 @@ impl Group {
         if has_ended(waiter) {
             self.state = match waitpid(waiter, None) {
                 Ok(WaitStatus::Exited(_, 0)) => State::Free,
-                status => State::Failed(format!(
-                    "the wait for serial group {} failed: {status:?}",
-                    self.name
-                )),
+                status => {
+                    let _ = sys::unlock(&self.file);
+                    State::Failed(format!(
+                        "the wait for serial group {} failed: {status:?}",
+                        self.name
+                    ))
+                }
             };
         }
     }

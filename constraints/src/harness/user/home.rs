@@ -5,9 +5,9 @@
 //! over from killed ones: those of its own user that have the marker, unlocked.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -44,16 +44,26 @@ impl Home {
             sweep(temp);
         }
         let outer = make_outer(temp, count)?;
-        let locked = mark(&outer)?;
+        let filled = Self::fill(&outer, user);
+        if filled.is_err() {
+            // Without its marker no sweep would take it.
+            let _ = fs::remove_dir_all(&outer);
+        }
+        filled
+    }
+
+    fn fill(outer: &Path, user: User) -> io::Result<Self> {
+        // The mode at its creation is subject to the umask.
+        open_folder(outer)?.set_permissions(Permissions::from_mode(0o711))?;
+        let locked = mark(outer)?;
         let home = outer.join("home");
         DirBuilder::new().mode(0o700).create(&home)?;
-        let made = Self {
-            outer,
+        hand_over(&home, user)?;
+        Ok(Self {
+            outer: outer.to_owned(),
             home,
             _locked: locked,
-        };
-        hand_over(&made.home, user)?;
-        Ok(made)
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
