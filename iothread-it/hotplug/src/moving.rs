@@ -5,7 +5,7 @@
 //! hot-unplugged and hot-plugged again, and the guest must cooperate. It loses the disk meanwhile:
 //! the data is kept, open files and mounts are not.
 
-use super::{AttachError, DetachError, DiskSpec, DiskState, Guest, Hotplug, StepError};
+use super::{AttachError, DetachError, DiskSpec, Guest, Hotplug, StepError};
 use iothread_pool::{Allocation, Assignment, DeviceId, Lease, Placement, Pool, PoolError};
 use qmp_client::Driver;
 use qmp_client::wait::Deadline;
@@ -15,7 +15,7 @@ use qmp_client::{Qmp, QmpError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MoveError {
-    /// The disk is not attached, its removal is pending, or it is not a virtio-blk disk.
+    /// The disk is not attached, only its node is left, or it is not a virtio-blk disk.
     #[error("`{device}` is not an attached virtio-blk disk")]
     NotAttached {
         /// The disk.
@@ -92,7 +92,7 @@ impl Hotplug {
         let is_disk = self
             .disks
             .get(id)
-            .is_some_and(|known| known.has_node && matches!(known.state, DiskState::Attached));
+            .is_some_and(|known| known.has_node && known.state.has_device());
         let before = match self.pool.allocation_of(id) {
             Some(Allocation::Device(lease)) if is_disk => lease.clone(),
             _ => return Err(MoveError::NotAttached { device: id.clone() }),

@@ -57,7 +57,7 @@ fn configuration_rejects_microvm() -> Result<()> {
     let error = config::read(text).err().context("it was taken")?;
     let told = error.to_string();
     ensure!(
-        told.contains("line 2: `machine_type` is \"microvm\", which hot-plugs nothing"),
+        told.contains("line 2: `machine_type` is \"microvm\", which has no hotplug"),
         "{told}"
     );
     Ok(())

@@ -101,8 +101,8 @@ fn only_its_thread_serves_its_clients() -> Result<()> {
             .export(&alone.qemu.qmp, &disk, &pinned, soon());
         if !can_be_on_threads()? {
             let told = anyhow::Error::from(exported.err().context("it was exported")?);
-            let expected = "ends when a client of an export on an IOThread leaves; it takes 9.0.0 \
-                            or newer";
+            let expected = "crashes when a client of an export on an IOThread disconnects; needs \
+                            9.0.0 or newer";
             ensure!(format!("{told:#}").ends_with(expected), "{told:#}");
             return close(alone, &control);
         }
