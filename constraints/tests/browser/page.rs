@@ -81,7 +81,7 @@ impl Report {
 fn record([binary, test, place, outcome]: Cell) -> Value {
     let reasons = match outcome {
         "skipped" | "nowhere" | "undetermined" => json!([{
-            "constraint": if test.contains("root") { "root" } else { "kernel >= 7.0" },
+            "kind": "constraint", "constraint": if test.contains("root") { "root" } else { "kernel >= 7.0" },
             "observed": "it is <another>", "source": "uname",
         }]),
         _ => json!([]),
