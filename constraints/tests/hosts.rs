@@ -169,7 +169,7 @@ fn without_proc_and_sys_nothing_panics() {
     ];
     let said = ask(&mut command, &asked);
     for (line, constraint) in said.iter().zip(asked).take(6) {
-        // A mark that a container manager left is told without /proc.
+        // The marker file of a container manager is found without /proc.
         let marked = constraint == "container" && line == "Met ";
         let built_in = constraint == "module = \"kvm\"" && line == "Met ";
         assert!(

@@ -89,7 +89,7 @@ impl Writer<'_> {
                 )
             }
             Need::Value { name, value, place } => {
-                // A bad value is told at the value, an unknown name at the name.
+                // The error points at a bad value, or at an unknown name.
                 let krate = at(name.span(), self.krate);
                 let path = quote_spanned!(name.span() => #krate::constraint::#name);
                 self.declare(

@@ -223,7 +223,7 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
         said.stderr
     );
 
-    // nextest can be told of no skip by now, and is told of none before.
+    // With KATA_TEST_UNSKIP the list for nextest marks no test as ignored: each of them runs.
     let nextest = |args: &[&str]| run(&OURS, &[UNSKIP, ("NEXTEST", "1")], args);
     let listed = nextest(&["--list", "--format=terse", "--ignored"]).stdout;
     assert!(!listed.contains("needs::"), "{listed}");

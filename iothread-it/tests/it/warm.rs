@@ -61,8 +61,8 @@ fn guests_of_one_template_differ(topology: Topology) -> Result<()> {
     Ok(())
 }
 
-/// A template that has just been made has almost the right time anyway, so the guest is told that
-/// it is tomorrow.
+/// The clock of a new template is almost right without being set, so the guest's clock is set to
+/// tomorrow.
 fn takes_the_host_s_clock(vm: &Vm) -> Result<()> {
     const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
     let today = vm.agent().identity(soon())?;

@@ -110,7 +110,7 @@ fn outcome(path: &'static str, code: i32) -> Answer {
         Errno::EACCES => absent("EACCES, this user has no permission"),
         Errno::EPERM => absent("EPERM, a cgroup or a security module forbids it"),
         Errno::ENODEV | Errno::ENXIO => absent("the node is there, but no driver is behind it"),
-        Errno::EBUSY => absent("EBUSY, somebody else has it"),
+        Errno::EBUSY => absent("EBUSY, another process uses it"),
         Errno::EROFS => absent("EROFS, it can only be read"),
         other => Answer::unknown(format!("opening {path}: {}", errno(other)), source),
     }

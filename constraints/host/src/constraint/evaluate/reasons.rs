@@ -79,7 +79,7 @@ fn joined(status: Status, list: &str, of: &[Constraint], parts: Vec<Evaluation>)
         ..
     } in reasons
     {
-        // One fact may decide several parts, and is told once.
+        // One fact may decide several parts, and is listed once.
         if seen != last.observed {
             observed.push(format!("{seen} ({source})"));
         }
