@@ -6,10 +6,11 @@ use std::ffi::OsString;
 use super::merge::{SCHEDULED, read};
 use super::plan::chain;
 use super::{
-    Binary, CandidatePlace, Eligibility, Job, JobTest, Outcome, Phase, Plan, PlannedTest, Record,
-    Run, RunnerError, StopToken, TestId,
+    Binary, CandidatePlace, Job, JobTest, Outcome, Phase, Plan, PlannedTest, Record, Run,
+    RunnerError, StopToken, TestId,
 };
 use kata_test::__runner::{EXCLUDE_FILE, HERE};
+use kata_test_host::constraint::Status;
 use kata_test_host::reason::Reason;
 
 /// A test that has not run yet, and the places left to try.
@@ -55,7 +56,7 @@ impl Plan {
             }
         }
         for test in &self.tests {
-            if !test.is_ignored() && runs_here(test, candidates) {
+            if !test.ignored && runs_here(test, candidates) {
                 let TestId { binary, test } = &test.id;
                 run.record_scheduled(HERE, binary, test)?;
             }
@@ -145,7 +146,7 @@ impl Plan {
         let others = self
             .tests
             .iter()
-            .filter(|test| !test.is_ignored() && !runs_here(test, candidates));
+            .filter(|test| !test.ignored && !runs_here(test, candidates));
         let pending = |test| Pending {
             test,
             places: PlannedTest::candidates(test).filter(can_run).collect(),
@@ -178,7 +179,7 @@ impl Plan {
     pub fn missing(&self, test: &PlannedTest) -> Vec<Reason> {
         let mut missing: Vec<(Reason, Vec<&str>)> = Vec::new();
         for (place, eligibility) in self.places.iter().zip(&test.eligibilities) {
-            for reason in eligibility.reasons() {
+            for reason in &eligibility.reasons {
                 match missing.iter_mut().find(|(known, _)| known == reason) {
                     Some((_, places)) => places.push(&place.name),
                     None => missing.push((reason.clone(), vec![&place.name])),
@@ -231,8 +232,8 @@ fn runs_here(test: &PlannedTest, candidates: &[CandidatePlace]) -> bool {
     match test.chosen() {
         Some(chosen) => is_here(chosen),
         // What cannot be told here, and is met nowhere, has failed here.
-        None => (0..candidates.len()).any(|index| {
-            is_here(index) && matches!(test.eligibilities[index], Eligibility::Undetermined(_))
+        None => test.eligibilities.iter().enumerate().any(|(index, there)| {
+            is_here(index) && there.status == Status::Undetermined && !there.is_open
         }),
     }
 }

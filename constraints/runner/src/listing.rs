@@ -4,12 +4,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde::de::{Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::elf::has_section;
 use super::record::reasons;
 use super::{Binary, RunnerError, StopToken};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
+use kata_test_host::constraint::Status;
 use kata_test_host::reason::Reason;
 use kata_test_host::sys::{Ran, command_until};
 
@@ -40,8 +42,9 @@ pub struct Listing {
 pub struct Listed {
     /// The test, by libtest's name.
     pub test: String,
-    /// The verdict.
-    verdict: String,
+    /// The verdict; none if the test is marked `#[ignore]`.
+    #[serde(rename = "verdict", deserialize_with = "status")]
+    status: Option<Status>,
     /// Whether the verdict rests on what was not recorded.
     open: bool,
     /// Its constraints, in the grammar of the attribute.
@@ -61,42 +64,52 @@ pub struct Listed {
 
 /// Whether a test can run in a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Eligibility {
-    /// It would run.
-    Met,
-    /// It would be skipped.
-    Unmet(Vec<Reason>),
-    /// That depends on facts of the place that are not known yet.
-    Unknown(Vec<Reason>),
-    /// It would fail, since a constraint cannot be determined there.
-    Undetermined(Vec<Reason>),
-    /// It is marked `#[ignore]`.
-    Ignored,
+pub struct Eligibility {
+    /// The verdict on its constraints there.
+    pub status: Status,
+    /// Whether facts of the place that are not known yet may change the verdict.
+    pub is_open: bool,
+    /// Why it does not certainly run there.
+    pub reasons: Vec<Reason>,
 }
 
 impl Eligibility {
-    /// Why it does not certainly run there.
-    #[must_use]
-    pub fn reasons(&self) -> &[Reason] {
-        match self {
-            Self::Met | Self::Ignored => &[],
-            Self::Unmet(reasons) | Self::Unknown(reasons) | Self::Undetermined(reasons) => reasons,
+    /// Nothing is known of the place.
+    pub(super) fn unknown() -> Self {
+        Self {
+            status: Status::Undetermined,
+            is_open: true,
+            reasons: Vec::new(),
         }
     }
 }
 
 impl Listed {
-    /// Whether the test can run.
+    /// Whether it is marked `#[ignore]`.
     #[must_use]
-    pub fn eligibility(&self) -> Eligibility {
-        let reasons = self.reasons.clone();
-        match self.verdict.as_str() {
-            "met" => Eligibility::Met,
-            "ignored" => Eligibility::Ignored,
-            "unmet" => Eligibility::Unmet(reasons),
-            _ if self.open => Eligibility::Unknown(reasons),
-            _ => Eligibility::Undetermined(reasons),
-        }
+    pub fn is_ignored(&self) -> bool {
+        self.status.is_none()
+    }
+
+    /// Returns whether the test can run; none if it is ignored.
+    #[must_use]
+    pub fn eligibility(&self) -> Option<Eligibility> {
+        self.status.map(|status| Eligibility {
+            status,
+            is_open: self.open,
+            reasons: self.reasons.clone(),
+        })
+    }
+}
+
+/// Reads the word for a verdict.
+fn status<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Status>, D::Error> {
+    match String::deserialize(source)?.as_str() {
+        "met" => Ok(Some(Status::Met)),
+        "unmet" => Ok(Some(Status::Unmet)),
+        "undetermined" => Ok(Some(Status::Undetermined)),
+        "ignored" => Ok(None),
+        other => Err(D::Error::custom(format_args!("unknown verdict {other:?}"))),
     }
 }
 
@@ -233,10 +246,15 @@ mod tests {
         );
         let listing = Listing::parse(text).expect("a list");
         assert_eq!(listing.steps_per_ms, 12.5);
-        assert!(
-            matches!(listing.tests[0].eligibility(), Eligibility::Unknown(reasons) if reasons.len() == 1)
-        );
+        let eligibility = listing.tests[0].eligibility().expect("not ignored");
+        assert_eq!(eligibility.status, Status::Undetermined);
+        assert!(eligibility.is_open);
+        assert_eq!(eligibility.reasons.len(), 1);
         assert!(listing.facts[0].is_of_the_run());
         assert!(Listing::parse("running 3 tests\n").is_err());
+        let ignored = text.replace("undetermined", "ignored");
+        let listing = Listing::parse(&ignored).expect("a list");
+        assert!(listing.tests[0].is_ignored());
+        assert!(Listing::parse(&text.replace("undetermined", "perhaps")).is_err());
     }
 }

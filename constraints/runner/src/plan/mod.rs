@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::answer_cache::AnswerCache;
 use super::listing::Eligibility;
 use super::{Binary, CandidatePlace, Listing, Place, RunnerError, StopToken, TestId};
+use kata_test_host::constraint::Status;
 
 /// Whether each test can run in each place.
 #[derive(Debug)]
@@ -62,7 +63,9 @@ pub struct PlannedTest {
     pub limit: Option<Duration>,
     /// Whether it needs a VM of its own.
     pub own_machine: bool,
-    /// Whether it can run, for each of the plan's places.
+    /// Whether it is marked `#[ignore]`.
+    pub ignored: bool,
+    /// Whether it can run, for each of the plan's places; empty if it is ignored.
     pub eligibilities: Vec<Eligibility>,
 }
 
@@ -76,21 +79,19 @@ impl PlannedTest {
                 .filter(move |(_, eligibility)| wanted(eligibility))
                 .map(|(index, _)| index)
         };
-        of(|eligibility| *eligibility == Eligibility::Met).chain(of(|eligibility| {
-            matches!(eligibility, Eligibility::Unknown(_))
-        }))
+        of(|eligibility| eligibility.status == Status::Met)
+            .chain(of(|eligibility| eligibility.is_open))
+    }
+
+    fn is_met_somewhere(&self) -> bool {
+        let mut eligibilities = self.eligibilities.iter();
+        eligibilities.any(|eligibility| eligibility.status == Status::Met)
     }
 
     /// The index of the place where it is to run.
     #[must_use]
     pub fn chosen(&self) -> Option<usize> {
         self.candidates().next()
-    }
-
-    /// Whether it is marked `#[ignore]`.
-    #[must_use]
-    pub fn is_ignored(&self) -> bool {
-        self.eligibilities.contains(&Eligibility::Ignored)
     }
 }
 
@@ -174,13 +175,14 @@ impl Asked<'_> {
                 .timeout_ms
                 .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()),
             own_machine: test.own_machine,
+            ignored: test.is_ignored(),
             eligibilities: Vec::new(),
         };
         let mut tests: Vec<PlannedTest> = self.here.tests.iter().map(planned).collect();
         for candidate in candidates {
             let settled = |name: &str| {
                 let known = tests.iter().find(|test| test.id.test == name);
-                known.is_some_and(|test| test.eligibilities.contains(&Eligibility::Met))
+                known.is_some_and(PlannedTest::is_met_somewhere)
             };
             let listing = match candidate {
                 CandidatePlace::Here => None,
@@ -191,13 +193,12 @@ impl Asked<'_> {
                     Some(self.in_place(place.as_mut(), &settled, progress)?)
                 }
             };
-            let eligibility = |test: &PlannedTest| match &listing {
-                None => eligibility_in(self.here, &test.id.test),
-                Some(Some(listing)) => eligibility_in(listing, &test.id.test),
-                Some(None) => Eligibility::Unknown(Vec::new()),
-            };
-            let eligibilities: Vec<Eligibility> = tests.iter().map(eligibility).collect();
-            for (test, eligibility) in tests.iter_mut().zip(eligibilities) {
+            for test in tests.iter_mut().filter(|test| !test.ignored) {
+                let eligibility = match &listing {
+                    None => eligibility_in(self.here, &test.id.test),
+                    Some(Some(listing)) => eligibility_in(listing, &test.id.test),
+                    Some(None) => Eligibility::unknown(),
+                };
                 test.eligibilities.push(eligibility);
             }
         }
@@ -227,9 +228,8 @@ impl Asked<'_> {
         let is_open = |test: &&super::Listed| {
             let eligibility = kept.as_ref().map(|kept| eligibility_in(kept, &test.test));
             !settled(&test.test)
-                && !matches!(test.eligibility(), Eligibility::Ignored)
-                && eligibility
-                    .is_none_or(|eligibility| matches!(eligibility, Eligibility::Unknown(_)))
+                && !test.is_ignored()
+                && eligibility.is_none_or(|eligibility| eligibility.is_open)
         };
         if !self.here.tests.iter().any(|test| is_open(&test)) {
             return Ok(kept);
@@ -272,7 +272,9 @@ impl Asked<'_> {
 
 fn eligibility_in(listing: &Listing, test: &str) -> Eligibility {
     let listed = listing.tests.iter().find(|listed| listed.test == test);
-    listed.map_or(Eligibility::Unknown(Vec::new()), super::Listed::eligibility)
+    listed
+        .and_then(super::Listed::eligibility)
+        .unwrap_or_else(Eligibility::unknown)
 }
 
 /// Formats an error with its causes.

@@ -1,6 +1,7 @@
 //! Records a plan with a run: the places, and why tests cannot run in each of them.
 
-use crate::{Eligibility, Plan, PlannedTest, Run, RunnerError};
+use crate::{Plan, PlannedTest, Run, RunnerError};
+use kata_test_host::constraint::Status;
 
 impl Plan {
     /// Notes the plan's places with a run, and why tests cannot run in those that are passed over.
@@ -12,11 +13,11 @@ impl Plan {
         for place in &self.places {
             run.record_place(&place.name, &place.about)?;
         }
-        let is_first = |test: &&PlannedTest| test.chosen() == Some(0) || test.is_ignored();
+        let is_first = |test: &&PlannedTest| test.chosen() == Some(0) || test.ignored;
         for test in self.tests.iter().filter(|test| !is_first(test)) {
             for (place, eligibility) in self.places.iter().zip(&test.eligibilities) {
-                if let Eligibility::Unmet(reasons) = eligibility {
-                    run.record_skip(&place.name, test, reasons)?;
+                if eligibility.status == Status::Unmet {
+                    run.record_skip(&place.name, test, &eligibility.reasons)?;
                 }
             }
         }

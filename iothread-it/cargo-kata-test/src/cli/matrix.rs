@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use kata_test::constraint::Status;
 use kata_test_runner::{Eligibility, Outcome, Plan, PlannedTest, Record};
 
 /// Formats a plan: each test's requirement, its decision in each place, and where it runs.
@@ -19,8 +20,14 @@ pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
         .set_header(header.chain(["runs".to_owned()]));
     let is_shown = |test: &&PlannedTest| all || !test.needs.is_empty() || test.chosen() != Some(0);
     let tests: Vec<&PlannedTest> = plan.tests.iter().filter(is_shown).collect();
+    // Two tests of a binary that differ only in their names share a row.
+    let are_alike = |one: &PlannedTest, other: &PlannedTest| {
+        one.id.binary == other.id.binary
+            && one.needs == other.needs
+            && marks(plan, one) == marks(plan, other)
+    };
     for alike in tests.chunk_by(|one, other| !all && are_alike(one, other)) {
-        let marks = alike[0].eligibilities.iter().map(mark).map(str::to_owned);
+        let marks = marks(plan, alike[0]).into_iter().map(str::to_owned);
         let row = [names(alike), alike[0].needs.clone()]
             .into_iter()
             .chain(marks);
@@ -83,12 +90,6 @@ pub(super) fn of_outcomes(outcomes: &[Record]) -> Table {
     table
 }
 
-/// Says whether two tests of a binary differ only in their names.
-fn are_alike(one: &PlannedTest, other: &PlannedTest) -> bool {
-    let marks = |test: &PlannedTest| test.eligibilities.iter().map(mark).collect::<Vec<_>>();
-    one.id.binary == other.id.binary && one.needs == other.needs && marks(one) == marks(other)
-}
-
 /// Formats the tests of a row: the first name and the number of others.
 fn names(alike: &[&PlannedTest]) -> String {
     match alike.len() {
@@ -127,7 +128,7 @@ fn nowhere(plan: &Plan) -> String {
     let without = plan
         .tests
         .iter()
-        .filter(|test| test.chosen().is_none() && !test.is_ignored());
+        .filter(|test| test.chosen().is_none() && !test.ignored);
     let without: Vec<&PlannedTest> = without.collect();
     let lacks_the_same = |one: &&PlannedTest, other: &&PlannedTest| {
         one.id.binary == other.id.binary
@@ -155,17 +156,24 @@ fn issue(test: &PlannedTest) -> String {
 fn chosen(plan: &Plan, test: &PlannedTest) -> String {
     match test.chosen() {
         Some(place) => plan.places[place].name.clone(),
-        None if test.is_ignored() => "ignored".to_owned(),
+        None if test.ignored => "ignored".to_owned(),
         None => "nowhere".to_owned(),
     }
 }
 
+/// Returns a mark for each place of the plan.
+fn marks(plan: &Plan, test: &PlannedTest) -> Vec<&'static str> {
+    if test.ignored {
+        return vec!["ignored"; plan.places.len()];
+    }
+    test.eligibilities.iter().map(mark).collect()
+}
+
 fn mark(eligibility: &Eligibility) -> &'static str {
-    match eligibility {
-        Eligibility::Met => "✓",
-        Eligibility::Unmet(_) => "–",
-        Eligibility::Unknown(_) => "?",
-        Eligibility::Undetermined(_) => "!",
-        Eligibility::Ignored => "ignored",
+    match eligibility.status {
+        Status::Met => "✓",
+        Status::Unmet => "–",
+        Status::Undetermined if eligibility.is_open => "?",
+        Status::Undetermined => "!",
     }
 }
