@@ -95,7 +95,7 @@ fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Ne
 /// know its name.
 fn atom(name: Ident, value: Value) -> syn::Result<Need> {
     if let Some(meant) = mistyped_metadata(&name) {
-        let message = format!("no constraint is called `{name}`; did you mean `{meant}`?");
+        let message = format!("unknown constraint `{name}`; did you mean `{meant}`?");
         return Err(Error::new(name.span(), message));
     }
     let args = match value {

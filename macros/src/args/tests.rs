@@ -86,7 +86,7 @@ fn all_errors_are_reported_at_once() {
             "`issue` needs a string: `issue = \"…\"`",
             "duplicate `root`",
             "`command =` has no value",
-            "no constraint is called `isue`; did you mean `issue`?",
+            "unknown constraint `isue`; did you mean `issue`?",
         ]
     );
 }
