@@ -35,6 +35,7 @@ mod run_command;
 mod run_info;
 mod run_status;
 mod scan;
+mod session;
 mod shards;
 mod stop_token;
 #[cfg(target_os = "linux")]
@@ -61,6 +62,7 @@ pub use record::Record;
 pub use run::Run;
 pub use run_status::{RunStatus, run_status};
 pub use scan::{EarlyReturn, UnregisteredTest, early_returns, unregistered_tests};
+pub use session::{LocalSession, ProcessEnd, Session, SessionCommand, UserKind};
 pub use shards::{Shards, TestId};
 pub use stop_token::StopToken;
 #[cfg(target_os = "linux")]

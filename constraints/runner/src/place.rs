@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Binary, Run, StopToken};
+use super::{Binary, Run, Session, StopToken, UserKind};
 use kata_test::__runner::HERE;
 
 /// Why a place could not be used.
@@ -51,6 +51,21 @@ pub trait Place: Send {
     ///
     /// When the run is [to stop](Job::stop) it returns soon, with whatever records there are.
     fn run(&mut self, job: &Job<'_>, screen: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError>;
+
+    /// Prepares the place for processes of one binary, which run as this kind of user.
+    ///
+    /// # Errors
+    ///
+    /// If the place does not come up, or cannot run processes as that user.
+    fn open<'a>(
+        &'a mut self,
+        binary: &'a Binary,
+        user: UserKind,
+        stop: StopToken<'a>,
+    ) -> Result<Box<dyn Session + 'a>, PlaceError> {
+        let _ = (binary, stop);
+        Err(format!("{} cannot run single processes as {user}", self.name()).into())
+    }
 
     /// Releases resources of this host, such as memory, until the next call.
     fn rest(&mut self) {}

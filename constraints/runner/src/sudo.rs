@@ -19,7 +19,10 @@ use super::cargo::LIBRARY_PATH;
 use super::child_io::{ChildEnd, run_child};
 use super::dispatch::records_of;
 use super::listing::LIST_LIMIT;
-use super::{Binary, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, StopToken};
+use super::session::SudoSession;
+use super::{
+    Binary, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Session, StopToken, UserKind,
+};
 use kata_test::__runner::LIFELINE;
 use kata_test::__runner::{ENVIRONMENT, EXCLUDE_FILE, PLACE, is_of_a_session};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
@@ -141,6 +144,20 @@ impl Place for SudoPlace {
                 .record_failure(NAME, &job.binary.id, &test.name, reason)?;
         }
         Ok(())
+    }
+
+    fn open<'a>(
+        &'a mut self,
+        binary: &'a Binary,
+        user: UserKind,
+        _: StopToken<'a>,
+    ) -> Result<Box<dyn Session + 'a>, PlaceError> {
+        match user {
+            UserKind::Root => Ok(Box::new(SudoSession::new(binary, variables(binary, &[])))),
+            UserKind::Unprivileged => {
+                Err(format!("{NAME} runs processes as root only, not as {user}").into())
+            }
+        }
     }
 }
 

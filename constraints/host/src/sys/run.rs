@@ -68,6 +68,19 @@ pub fn command_until(limit: Duration, stop: Option<BorrowedFd<'_>>, command: Com
     }
 }
 
+/// Makes the process of a command the leader of a process group, and lets it be killed when the thread
+/// that starts it ends.
+pub fn lead_group(command: &mut Command) {
+    let parent = getpid();
+    // SAFETY: the closure makes system calls only.
+    unsafe {
+        command.pre_exec(move || {
+            become_leader(parent);
+            Ok(())
+        });
+    }
+}
+
 struct Running {
     pid: Pid,
     stdout: Output,
@@ -77,15 +90,8 @@ struct Running {
 fn start(mut command: Command) -> io::Result<Running> {
     let (stdout, out) = pipe()?;
     let (stderr, err) = pipe()?;
-    let parent = getpid();
     command.stdin(Stdio::null()).stdout(out).stderr(err);
-    // SAFETY: the closure makes system calls only.
-    unsafe {
-        command.pre_exec(move || {
-            become_leader(parent);
-            Ok(())
-        });
-    }
+    lead_group(&mut command);
     let child = command.spawn()?;
     Ok(Running {
         pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),

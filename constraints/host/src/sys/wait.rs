@@ -20,14 +20,15 @@ const GONE: Duration = Duration::from_millis(500);
 
 /// A child that leads its process group. It stays a zombie until it is reaped, so that neither its
 /// id nor its group's is another's meanwhile.
-pub(super) struct Child {
+pub struct Child {
     pid: Pid,
     /// Readable when the child has ended.
     end: Option<OwnedFd>,
 }
 
 impl Child {
-    pub(super) fn of(pid: Pid) -> Self {
+    /// Observes a child that leads its process group.
+    pub fn of(pid: Pid) -> Self {
         Self {
             pid,
             end: pidfd(pid),
@@ -41,7 +42,7 @@ impl Child {
     }
 
     /// Waits until the child has ended, one of these can be read, or the deadline is there.
-    pub(super) fn wait_or_read(&self, others: &[BorrowedFd<'_>], deadline: Instant) {
+    pub fn wait_or_read(&self, others: &[BorrowedFd<'_>], deadline: Instant) {
         let mut fds = others.to_vec();
         fds.extend(self.end.as_ref().map(AsFd::as_fd));
         if self.end.is_some() {
@@ -58,7 +59,7 @@ impl Child {
 
     /// Kills what is left of the child's process group and reaps the child; nothing if it outlives
     /// that.
-    pub(super) fn kill_and_reap(self) -> Option<WaitStatus> {
+    pub fn kill_and_reap(self) -> Option<WaitStatus> {
         let _ = killpg(self.pid, Signal::SIGKILL);
         let gone = self.wait(Instant::now() + GONE);
         gone.then(|| waitpid(self.pid, None).ok())?

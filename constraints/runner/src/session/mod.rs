@@ -1,0 +1,136 @@
+//! Single processes in a place: one test of a plain test binary, or any other program.
+
+mod local;
+mod process;
+#[cfg(target_os = "linux")]
+mod sudo;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::{PlaceError, StopToken};
+
+pub use local::LocalSession;
+#[cfg(target_os = "linux")]
+pub(super) use sudo::SudoSession;
+
+/// Which kind of user a process runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UserKind {
+    /// A user without privileges.
+    Unprivileged,
+    /// Root.
+    Root,
+}
+
+impl UserKind {
+    /// Returns the kind of the user of this process.
+    #[must_use]
+    pub fn current() -> Self {
+        if nix::unistd::geteuid().is_root() {
+            Self::Root
+        } else {
+            Self::Unprivileged
+        }
+    }
+}
+
+impl fmt::Display for UserKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unprivileged => "an unprivileged user",
+            Self::Root => "root",
+        })
+    }
+}
+
+/// A place that is ready to run one binary, as one kind of user.
+pub trait Session {
+    /// Runs a program in a process of its own to its end, and passes on what it prints to standard
+    /// output and standard error as it comes. At the time limit, or when the run is to stop, the process
+    /// and those that it has started get SIGTERM, and after a grace period SIGKILL.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started.
+    fn run(
+        &mut self,
+        command: &SessionCommand<'_>,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<ProcessEnd, PlaceError>;
+
+    /// Returns whether another process may run in it: not if it has died, or a process has left something
+    /// behind.
+    fn is_clean(&mut self) -> bool {
+        true
+    }
+
+    /// Returns the user id of its processes.
+    fn uid(&self) -> u32;
+}
+
+/// A command for a session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionCommand<'a> {
+    /// The program. `None`: the binary that the session was opened for.
+    pub program: Option<&'a Path>,
+    /// Its arguments.
+    pub arguments: &'a [&'a OsStr],
+    /// Variables in addition to those of the binary and of the place.
+    pub env: &'a [(OsString, OsString)],
+    /// How long it may run.
+    pub limit: Duration,
+    /// Stops it.
+    pub stop: StopToken<'a>,
+}
+
+/// How a process in a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProcessEnd {
+    /// It exited with this status.
+    Exited(i32),
+    /// This signal ended it.
+    Signaled(i32),
+    /// It was ended at its time limit.
+    TimedOut(Duration),
+    /// It was ended because the run is to stop.
+    Stopped,
+    /// The place ended with it: the reason.
+    Crashed(String),
+}
+
+impl ProcessEnd {
+    /// Returns the end that a shell or sudo reports as this exit status.
+    pub(super) fn of_shell(status: i32) -> Self {
+        match status {
+            129..=192 => Self::Signaled(status - 128),
+            status => Self::Exited(status),
+        }
+    }
+
+    /// Returns the name of the signal that ended it: `SIGSEGV`.
+    #[must_use]
+    pub fn signal(&self) -> Option<String> {
+        let Self::Signaled(number) = self else {
+            return None;
+        };
+        let name = Signal::try_from(*number).map(Signal::as_str);
+        Some(name.map_or_else(|_| format!("signal {number}"), str::to_owned))
+    }
+}
+
+impl fmt::Display for ProcessEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "exit status {status}"),
+            Self::Signaled(_) => f.write_str(&self.signal().unwrap_or_default()),
+            Self::TimedOut(limit) => write!(f, "timed out after {} s", limit.as_secs_f64()),
+            Self::Stopped => f.write_str("stopped"),
+            Self::Crashed(why) => f.write_str(why),
+        }
+    }
+}
