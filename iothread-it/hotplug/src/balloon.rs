@@ -5,7 +5,7 @@ use super::{AttachError, Hotplug, Step, wire};
 use iothread_pool::{DeviceId, Lease, Placement};
 use qmp_client::Driver;
 use qmp_client::Qmp;
-use qmp_client::command::{DeviceAdd, VirtioBalloon};
+use qmp_client::command::{DeviceAdd, DeviceOptions, VirtioBalloon};
 use qmp_client::wait::Deadline;
 
 impl Hotplug {
@@ -34,6 +34,7 @@ impl Hotplug {
             address: wire::address(&lease.slot),
             free_page_hint: true,
             served_by: wire::served_by(&lease.assignment),
+            options: DeviceOptions::default(),
         });
         let plug = Plug {
             id,

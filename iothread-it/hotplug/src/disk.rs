@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::{StepError, wire};
 use iothread_pool::{DeviceId, Lease};
-use qmp_client::command::{BlockdevAdd, Cache, DeviceAdd, FileNode, VirtioBlk};
+use qmp_client::command::{
+    BlockdevAdd, Cache, DeviceAdd, DeviceOptions, FileNode, NodeOptions, VirtioBlk,
+};
 
 /// A disk to attach.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,19 +38,18 @@ impl DiskSpec {
         let filename = self.path.to_str().ok_or_else(|| StepError::PathNotUtf8 {
             path: self.path.clone(),
         })?;
-        Ok(BlockdevAdd {
-            driver: "raw",
-            node_name: self.id.as_str(),
-            read_only: self.read_only,
-            file: FileNode {
-                driver: file_driver(&self.path),
-                filename,
-                aio: options.aio,
-                cache: Cache {
-                    direct: options.cache_direct,
-                    no_flush: options.cache_no_flush,
-                },
+        let file = FileNode {
+            driver: file_driver(&self.path),
+            filename,
+            aio: options.aio,
+            cache: Cache {
+                direct: options.cache_direct,
+                no_flush: options.cache_no_flush,
             },
+        };
+        Ok(BlockdevAdd {
+            node_name: self.id.as_str(),
+            options: NodeOptions::raw(&file, self.read_only),
         })
     }
 
@@ -59,9 +60,10 @@ impl DiskSpec {
             id,
             address: wire::address(&lease.slot),
             drive: id,
-            serial: id,
+            serial: Some(id),
             num_queues: lease.queues,
             served_by: wire::served_by(&lease.assignment),
+            options: DeviceOptions::default(),
         })
     }
 }

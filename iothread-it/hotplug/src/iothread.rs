@@ -1,7 +1,7 @@
 //! An IOThread as QEMU makes it.
 
 use iothread_pool::IoThreadId;
-use qmp_client::command::IoThreadObject;
+use qmp_client::command::{IoThreadObject, IoThreadProperties};
 
 /// QEMU's polling properties, its own defaults where `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,11 +17,11 @@ pub struct Polling {
 
 /// The object that makes a thread which polls so: for `-object` and for `object-add`.
 pub fn object(id: &IoThreadId, polling: Polling) -> IoThreadObject<'_> {
-    IoThreadObject {
-        qom_type: "iothread",
-        id: id.as_str(),
+    let properties = IoThreadProperties {
         poll_max_ns: polling.max_ns,
         poll_grow: polling.grow,
         poll_shrink: polling.shrink,
-    }
+        ..IoThreadProperties::default()
+    };
+    IoThreadObject::new(id.as_str(), properties)
 }

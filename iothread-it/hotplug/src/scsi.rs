@@ -8,7 +8,7 @@ use super::{AttachError, DiskSpec, DiskState, Guest, Hotplug, Step, StepError, w
 use iothread_pool::{DeviceId, Lease, Placement, ScsiAddress};
 use qmp_client::Driver;
 use qmp_client::Qmp;
-use qmp_client::command::{DeviceAdd, ScsiHd, VirtioScsi};
+use qmp_client::command::{DeviceAdd, DeviceOptions, ScsiHd, VirtioScsi};
 use qmp_client::wait::Deadline;
 
 /// A SCSI controller to attach.
@@ -32,6 +32,7 @@ impl ScsiController {
             address: wire::address(&lease.slot),
             num_queues: lease.queues,
             served_by: wire::served_by(&lease.assignment),
+            options: DeviceOptions::default(),
         })
     }
 }
@@ -46,7 +47,8 @@ impl DiskSpec {
             scsi_id: address.target,
             lun: ScsiAddress::LUN,
             drive: id,
-            serial: id,
+            serial: Some(id),
+            options: DeviceOptions::default(),
         })
     }
 }

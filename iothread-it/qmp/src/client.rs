@@ -5,14 +5,15 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::command::{Command, GetFd, QmpCapabilities};
-use super::error::QmpError;
-use super::events::{Cursor, Event, EventLog, LostEvents};
-use super::wire::{self, Line, Outcome};
+use crate::codec::{self, ErrorReply, Message, Request};
+use crate::command::{Command, GetFd, QmpCapabilities};
+use crate::error::QmpError;
+use crate::event::Event;
+use crate::event_log::{Cursor, EventLog, LostEvents};
 use crate::lines::Lines;
 use crate::wait::{Deadline, Watched};
 
@@ -28,7 +29,7 @@ pub struct Qmp {
 struct State {
     greeted: bool,
     /// A call puts in its id, the reader its outcome. What is not in here is dropped.
-    calls: HashMap<u64, Option<Outcome>>,
+    calls: HashMap<u64, Option<Result<Value, ErrorReply>>>,
     events: EventLog,
     closed: Option<String>,
 }
@@ -38,13 +39,6 @@ impl State {
     fn end(&mut self, why: String) {
         self.closed.get_or_insert(why);
     }
-}
-
-#[derive(Serialize)]
-struct Call<'a, C> {
-    execute: &'static str,
-    arguments: &'a C,
-    id: u64,
 }
 
 impl Qmp {
@@ -89,6 +83,19 @@ impl Qmp {
         self.call(command, None, deadline)
     }
 
+    /// Runs a command that takes a descriptor, such as `add-fd` or `getfd`.
+    ///
+    /// # Errors
+    /// As for [`Qmp::execute`].
+    pub fn execute_with_fd<C: Command>(
+        &self,
+        command: &C,
+        descriptor: BorrowedFd<'_>,
+        deadline: Deadline,
+    ) -> Result<C::Return, QmpError> {
+        self.call(command, Some(descriptor), deadline)
+    }
+
     /// Gives QEMU a descriptor, by a name that a later command can use.
     ///
     /// # Errors
@@ -100,7 +107,7 @@ impl Qmp {
         deadline: Deadline,
     ) -> Result<(), QmpError> {
         let command = GetFd { fdname: name };
-        self.call(&command, Some(descriptor.as_fd()), deadline)
+        self.execute_with_fd(&command, descriptor.as_fd(), deadline)
             .map(|_| ())
     }
 
@@ -110,35 +117,44 @@ impl Qmp {
         passed: Option<BorrowedFd<'_>>,
         deadline: Deadline,
     ) -> Result<C::Return, QmpError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let call = Call {
-            execute: C::NAME,
-            arguments: command,
-            id,
-        };
-        let mut line = serde_json::to_vec(&call).map_err(|source| QmpError::Unexpected {
+        let unexpected = |source| QmpError::Unexpected {
             command: C::NAME,
             source,
-        })?;
-        line.push(b'\n');
+        };
+        let request = Request::new(command).map_err(unexpected)?;
+        let value = self.send_request(&request, passed, deadline)?;
+        codec::read_return::<C>(value).map_err(unexpected)
+    }
+
+    /// Runs a command of any type and returns what it returned, not converted to a type.
+    ///
+    /// # Errors
+    /// As for [`Qmp::execute`].
+    pub fn request(&self, request: &Request, deadline: Deadline) -> Result<Value, QmpError> {
+        self.send_request(request, None, deadline)
+    }
+
+    fn send_request(
+        &self,
+        request: &Request,
+        passed: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
+    ) -> Result<Value, QmpError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let command = request.name();
+        let line = request.encode(id);
         self.board.with(|state| state.calls.insert(id, None));
-        let outcome = self.send(C::NAME, &line, passed, deadline).and_then(|()| {
-            self.wait(&format!("the reply to {}", C::NAME), deadline, |state| {
+        let result = self.send(command, &line, passed, deadline).and_then(|()| {
+            self.wait(&format!("the reply to {command}"), deadline, |state| {
                 state.calls.get_mut(&id).and_then(Option::take)
             })
         });
         self.board.with(|state| state.calls.remove(&id));
-        match outcome? {
-            Ok(value) => C::Return::deserialize(value).map_err(|source| QmpError::Unexpected {
-                command: C::NAME,
-                source,
-            }),
-            Err(refusal) => Err(QmpError::Refused {
-                command: C::NAME,
-                class: refusal.class,
-                desc: refusal.desc,
-            }),
-        }
+        result?.map_err(|ErrorReply { class, desc }| QmpError::Refused {
+            command,
+            class,
+            desc,
+        })
     }
 
     /// Returns when the newest line of QEMU's had been read, before anybody saw it.
@@ -247,17 +263,25 @@ fn closed(awaited: &str, why: String) -> QmpError {
 /// Stores a line's event or reply. An unreadable line is ignored: the call that waits for it times
 /// out.
 fn take_line(state: &mut State, line: &[u8]) {
-    match wire::parse(line) {
-        Ok(Line::Greeting) => state.greeted = true,
-        Ok(Line::Event(event)) => state.events.push(event),
-        Ok(Line::Reply { id, outcome }) => {
-            if let Some(call) = state.calls.get_mut(&id) {
+    match codec::parse(line) {
+        Ok(Message::Greeting(_)) => state.greeted = true,
+        Ok(Message::Event(mut event)) => {
+            event.received_us = now_us();
+            state.events.push(event);
+        }
+        Ok(Message::Reply(reply)) => {
+            if let Some(call) = state.calls.get_mut(&reply.id) {
                 // A duplicate is ignored.
-                call.get_or_insert(outcome);
+                call.get_or_insert(reply.result);
             }
         }
-        Ok(Line::Other) | Err(_) => {}
+        Ok(Message::Error(_)) | Err(_) => {}
     }
+}
+
+fn now_us() -> Option<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(now.as_micros()).ok()
 }
 
 #[cfg(test)]

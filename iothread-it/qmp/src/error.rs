@@ -1,6 +1,6 @@
 //! Errors of QMP calls.
 
-use super::LostEvents;
+use crate::event_log::LostEvents;
 use crate::wait::Deadline;
 
 /// Why a QMP call or wait ended without its result.

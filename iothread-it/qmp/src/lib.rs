@@ -1,26 +1,42 @@
-//! A client of the QEMU Machine Protocol.
+//! The QEMU Machine Protocol: commands, events and errors, a codec without I/O, and a blocking client.
 //!
-//! One reader thread owns the receiving side. It routes each reply to its call by id and
-//! drops late replies. Events go to a numbered
-//! [log](EventLog): a caller takes a [`Cursor`] *before* it acts and then waits for the event
-//! from there, so none is missed, even with several waiting callers. Unknown events, fields and error
-//! classes are accepted.
+//! | part | feature | for |
+//! |---|---|---|
+//! | [`codec`], [`Decoder`], [`command`], [`Capabilities`], [`Event`] | none | a VM manager with a connection of its own, blocking or not |
+//! | `Qmp`, `EventLog`, `lines`, `QmpError` | `client` (default) | one that wants a connection |
+//!
+//! The client has one reader thread, which owns the receiving side. It routes each reply to its call
+//! by id and drops late replies. Events go to a numbered log: a caller takes a cursor *before* it acts
+//! and then waits for the event from there, so none is missed, even with several waiting callers.
+//! Unknown events, fields and error classes are accepted.
 
 pub mod capabilities;
+#[cfg(feature = "client")]
 mod client;
+pub mod codec;
 pub mod command;
+mod decoder;
+#[cfg(feature = "client")]
 mod error;
-mod events;
+mod event;
+#[cfg(feature = "client")]
+mod event_log;
+#[cfg(feature = "client")]
 pub mod lines;
-#[cfg(any(test, feature = "mock"))]
+#[cfg(any(all(test, feature = "client"), feature = "mock"))]
 pub mod mock;
 mod version;
 pub mod wait;
-mod wire;
 
 pub use capabilities::{Capabilities, Driver};
+#[cfg(feature = "client")]
 pub use client::Qmp;
+pub use codec::{ErrorReply, Request};
 pub use command::Command;
+pub use decoder::Decoder;
+#[cfg(feature = "client")]
 pub use error::QmpError;
-pub use events::{Cursor, Event, EventLog, LostEvents};
+pub use event::Event;
+#[cfg(feature = "client")]
+pub use event_log::{Cursor, EventLog, LostEvents};
 pub use version::{QemuVersion, version_text};

@@ -12,11 +12,8 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use crate::codec::MAX_LINE_LENGTH;
 use crate::wait::{Deadline, Watched};
-
-/// Maximum length of a line, in bytes. QEMU's longest is its schema with 250 kB, the guest
-/// agent's a piece of a file with some 400 kB.
-pub(crate) const MAX_LINE_LENGTH: usize = 2 << 20;
 
 /// The maximum size of one write(2), in bytes. The kernel's time limit (`SO_SNDTIMEO`) holds for each
 /// buffer that it allocates for the write, not for the whole of it, and no buffer is smaller than this.

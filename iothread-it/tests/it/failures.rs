@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use guest_vm::qemu::{Topology, slots};
 use iothread_hotplug::{AttachError, DiskSpec, Guest, GuestError, Step};
 use iothread_pool::{DeviceId, IoThreadId, Placement};
-use qmp_client::command::{DeviceAdd, ObjectDel, PciAddress, ServedBy, VirtioBlk};
+use qmp_client::command::{DeviceAdd, DeviceOptions, ObjectDel, PciAddress, ServedBy, VirtioBlk};
 use qmp_client::wait::Deadline;
 
 use crate::fixture::{Bench, on_each_machine, shape, soon};
@@ -70,7 +70,8 @@ fn a_node_in_use(topology: Topology) -> Result<()> {
                 addr: free.addr(),
             },
             drive: "disk0",
-            serial: "second",
+            serial: Some("second"),
+            options: DeviceOptions::default(),
             num_queues: 1,
             served_by: ServedBy {
                 iothread: Some("indep_iothread_1"),

@@ -3,7 +3,7 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::Command;
+use super::{Command, DeviceOptions};
 
 /// Adds a device.
 #[derive(Debug, Clone, Serialize)]
@@ -71,12 +71,16 @@ pub struct VirtioBlk<'a> {
     /// The block node behind it.
     pub drive: &'a str,
     /// The serial that the guest reads, at most 20 characters.
-    pub serial: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<&'a str>,
     /// The number of virtqueues. The guest uses at most one per CPU.
     pub num_queues: u16,
     /// What serves it.
     #[serde(flatten)]
     pub served_by: ServedBy<'a>,
+    /// Its other options.
+    #[serde(flatten)]
+    pub options: DeviceOptions,
 }
 
 /// A SCSI controller.
@@ -92,6 +96,9 @@ pub struct VirtioScsi<'a> {
     /// What serves them. Its two other queues stay in the main loop if they are mapped.
     #[serde(flatten)]
     pub served_by: ServedBy<'a>,
+    /// Its other options.
+    #[serde(flatten)]
+    pub options: DeviceOptions,
 }
 
 /// A disk on a SCSI controller, served by the controller's threads.
@@ -109,7 +116,11 @@ pub struct ScsiHd<'a> {
     /// The block node behind it.
     pub drive: &'a str,
     /// The serial that the guest reads from page 0x80, at most 36 characters.
-    pub serial: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub serial: Option<&'a str>,
+    /// Its other options.
+    #[serde(flatten)]
+    pub options: DeviceOptions,
 }
 
 /// A balloon.
@@ -126,6 +137,9 @@ pub struct VirtioBalloon<'a> {
     /// What serves the hints.
     #[serde(flatten)]
     pub served_by: ServedBy<'a>,
+    /// Its other options.
+    #[serde(flatten)]
+    pub options: DeviceOptions,
 }
 
 #[cfg(test)]
@@ -136,6 +150,8 @@ mod tests {
 
     #[test]
     fn a_device_is_one_flat_object() {
+        let options = [("queue-size".into(), json!(64))].into_iter().collect();
+        let options = DeviceOptions::new(options).unwrap();
         let device = DeviceAdd::VirtioBlk(VirtioBlk {
             id: "d",
             address: PciAddress {
@@ -143,7 +159,7 @@ mod tests {
                 addr: "0x0".into(),
             },
             drive: "d",
-            serial: "d",
+            serial: Some("d"),
             num_queues: 2,
             served_by: ServedBy {
                 iothread: None,
@@ -152,10 +168,11 @@ mod tests {
                     vqs: Some(vec![0, 1]),
                 }],
             },
+            options,
         });
         let expected = json!({
             "driver": "virtio-blk-pci", "id": "d", "bus": "rp0", "addr": "0x0", "drive": "d",
-            "serial": "d", "num-queues": 2,
+            "serial": "d", "num-queues": 2, "queue-size": 64,
             "iothread-vq-mapping": [{"iothread": "t", "vqs": [0, 1]}],
         });
         assert_eq!(json!(device), expected);

@@ -3,15 +3,19 @@
 //! Replies are read leniently: members that a version adds are passed over.
 
 mod device;
+mod iothread;
+mod options;
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 pub use device::{
     DeviceAdd, IoThreadVirtQueueMapping, PciAddress, ScsiHd, ServedBy, VirtioBalloon, VirtioBlk,
     VirtioScsi,
 };
+pub use iothread::{IoThreadInfo, IoThreadObject, IoThreadProperties, object_path, set_property};
+pub use options::{DeviceOptions, NodeOptions, ReservedOption};
 
 use crate::QemuVersion;
 
@@ -62,6 +66,25 @@ commands! {
         /// What to call it.
         fdname: &'a str,
     }
+
+    /// Adds a descriptor that comes with the command to a set. `/dev/fdset/N` is then a file name for
+    /// QEMU.
+    "add-fd": AddFd<'a> -> FdInfo {
+        /// The set's number.
+        fdset_id: i64,
+        /// Text that `query-fdsets` shows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        opaque: Option<&'a str>,
+    }
+
+    /// Removes a set of descriptors. QEMU closes those that nothing uses.
+    "remove-fd": RemoveFd -> IgnoredAny {
+        /// The set's number.
+        fdset_id: i64,
+    }
+
+    /// Lists the sets of descriptors.
+    "query-fdsets": QueryFdsets -> Vec<FdsetInfo> {}
 
     /// Sets how the machine is saved or restored.
     "migrate-set-capabilities": MigrateSetCapabilities -> IgnoredAny {
@@ -119,21 +142,25 @@ commands! {
         path: &'a str,
     }
 
-    /// Creates an IOThread, with QEMU's defaults for absent properties.
-    "object-add": IoThreadObject<'a> -> IgnoredAny {
-        /// Always `iothread`.
-        qom_type: &'static str,
+    /// Changes a property.
+    "qom-set": QomSet<'a> -> IgnoredAny {
+        /// The object's path, such as `/objects/indep_iothread_0`.
+        path: &'a str,
+        /// The property's name.
+        property: &'a str,
+        /// Its new value.
+        value: Value,
+    }
+
+    /// Creates an object of any type, such as `throttle-group`.
+    "object-add": ObjectAdd<'a> -> IgnoredAny {
+        /// Its type.
+        qom_type: &'a str,
         /// Its id.
         id: &'a str,
-        /// Maximum polling time, in nanoseconds.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        poll_max_ns: Option<u64>,
-        /// The factor by which that time grows.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        poll_grow: Option<u64>,
-        /// The divisor by which it shrinks.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        poll_shrink: Option<u64>,
+        /// Its properties.
+        #[serde(flatten)]
+        properties: Map<String, Value>,
     }
 
     /// Deletes an object. QEMU also deletes an IOThread that is in use.
@@ -144,14 +171,11 @@ commands! {
 
     /// Adds a block node.
     "blockdev-add": BlockdevAdd<'a> -> IgnoredAny {
-        /// The format layer, always `raw` here.
-        driver: &'static str,
         /// The node's name, at most 31 characters.
         node_name: &'a str,
-        /// Whether writes are refused.
-        read_only: bool,
-        /// The protocol layer.
-        file: FileNode<'a>,
+        /// All the rest.
+        #[serde(flatten)]
+        options: NodeOptions,
     }
 
     /// Removes a block node that nothing uses.
@@ -263,16 +287,22 @@ pub struct VersionInfo {
     pub qemu: QemuVersion,
 }
 
-/// An IOThread, as `query-iothreads` shows it.
+/// A descriptor that was added to a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct FdInfo {
+    /// The set's number.
+    pub fdset_id: i64,
+    /// The descriptor's number in QEMU.
+    pub fd: i32,
+}
+
+/// A set of descriptors, as `query-fdsets` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct IoThreadInfo {
-    /// The object's id.
-    pub id: String,
-    /// The thread's id on the host.
-    pub thread_id: i32,
-    /// The thread's maximum polling time, in nanoseconds.
-    pub poll_max_ns: i64,
+pub struct FdsetInfo {
+    /// Its number.
+    pub fdset_id: i64,
 }
 
 /// An entry of the schema.
@@ -290,6 +320,9 @@ pub struct SchemaInfo {
 pub struct QomProperty {
     /// Its name.
     pub name: String,
+    /// Its type, such as `child<virtio-blk-pci>` or `uint16`.
+    #[serde(default, rename = "type")]
+    pub property_type: String,
 }
 
 /// A block node, as `query-named-block-nodes` shows it.
@@ -298,6 +331,9 @@ pub struct QomProperty {
 pub struct BlockNode {
     /// Its name. QEMU makes up one, starting with `#`, for a node that was given none.
     pub node_name: Option<String>,
+    /// Its block driver, such as `raw` or `file`.
+    #[serde(default)]
+    pub drv: String,
 }
 
 /// An export, as `query-block-exports` shows it.
@@ -306,6 +342,9 @@ pub struct BlockNode {
 pub struct BlockExport {
     /// Its id.
     pub id: String,
+    /// The node that it exports.
+    #[serde(default)]
+    pub node_name: String,
     /// Whether it was asked to end, and has not yet.
     pub shutting_down: bool,
 }

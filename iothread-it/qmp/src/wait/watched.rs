@@ -1,60 +1,8 @@
-//! Waiting: every wait has a deadline, and is woken by what it waits for.
+//! State shared between threads, to wait on.
 
-use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-/// A point in time after which waiting is given up, and the span that was granted.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    /// `None`: later than the clock can count, so never.
-    at: Option<Instant>,
-    span: Duration,
-}
-
-impl Deadline {
-    /// Grants a span from now on. [`Duration::MAX`] never ends.
-    pub fn after(span: Duration) -> Self {
-        Self {
-            at: Instant::now().checked_add(span),
-            span,
-        }
-    }
-
-    /// Returns what is left, zero once it has passed.
-    pub fn remaining(&self) -> Duration {
-        self.at.map_or(Duration::MAX, |at| {
-            at.saturating_duration_since(Instant::now())
-        })
-    }
-
-    /// Returns whether it has passed.
-    pub fn has_passed(&self) -> bool {
-        self.remaining().is_zero()
-    }
-
-    /// Returns the sooner of this deadline and one after a span from now.
-    #[must_use]
-    pub fn capped_at(self, span: Duration) -> Self {
-        let other = Self::after(span);
-        match (other.at, self.at) {
-            (Some(theirs), Some(ours)) if ours <= theirs => self,
-            (None, _) => self,
-            _ => other,
-        }
-    }
-
-    /// Returns the span that was granted.
-    pub fn span(&self) -> Duration {
-        self.span
-    }
-}
-
-impl fmt::Display for Deadline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} s", self.span.as_secs_f64())
-    }
-}
+use super::Deadline;
 
 /// State that one thread changes and others wait on.
 #[derive(Debug, Default)]
@@ -111,8 +59,10 @@ impl<S> Watched<S> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
 
     #[test]
     fn a_change_wakes_the_waiter() {
@@ -138,14 +88,8 @@ mod tests {
     }
 
     #[test]
-    fn unrepresentable_deadline_does_not_panic() {
+    fn wait_without_an_end_does_not_panic() {
         let never = Deadline::after(Duration::MAX);
-        assert!(!never.has_passed());
-        assert_eq!(never.span(), Duration::MAX);
-        let soon = never.capped_at(Duration::ZERO);
-        assert!(soon.has_passed());
-        assert!(soon.capped_at(Duration::MAX).has_passed());
-        // The clock takes no such time either.
         let board = Arc::new(Watched::new(0));
         let waiter = Arc::clone(&board);
         let thread = std::thread::spawn(move || waiter.wait(never, |n| (*n == 1).then_some(*n)));

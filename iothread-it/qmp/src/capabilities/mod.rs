@@ -2,20 +2,23 @@
 //!
 //! Two of QEMU's commands tell: `query-qmp-schema` has the commands, in a line of some 250 kB, and
 //! `device-list-properties` the properties of a device. (The schema does not contain those: of
-//! `device_add` it says `driver`, `bus` and `id`.) Each is asked when it is needed first, and its
-//! answer kept.
+//! `device_add` it says `driver`, `bus` and `id`.) Each is sent when it is needed first, and its
+//! result kept.
 //!
 //! Neither tells of an `iothread-vq-mapping` that QEMU would drop, as 9.0 and 9.1 do with
 //! `device_add`: so the version counts too, and in the end the device's own property.
 
-use std::collections::btree_map::Entry;
+#[cfg(feature = "client")]
+mod query;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::QemuVersion;
-use crate::command::{DeviceListProperties, QueryQmpSchema};
-use crate::wait::Deadline;
-use crate::{Command, Qmp, QmpError};
+use crate::command::{Command, QomProperty, SchemaInfo};
+
+#[cfg(feature = "client")]
+pub use query::CapabilityError;
 
 /// What one QEMU can do, as far as it was asked.
 #[derive(Debug, Clone)]
@@ -127,17 +130,6 @@ fn no_mapping(driver: Driver, qemu: QemuVersion) -> String {
     }
 }
 
-/// A failed check of a capability.
-#[derive(Debug, thiserror::Error)]
-pub enum CapabilityError {
-    /// This QEMU lacks the capability.
-    #[error(transparent)]
-    Unsupported(#[from] Unsupported),
-    /// The query failed.
-    #[error(transparent)]
-    Qmp(#[from] QmpError),
-}
-
 impl Capabilities {
     /// Creates a cache without query results.
     pub fn new(version: QemuVersion) -> Self {
@@ -148,107 +140,75 @@ impl Capabilities {
         }
     }
 
-    /// Checks that QEMU has a command.
-    ///
-    /// # Errors
-    /// If QEMU lacks it, or the query fails.
-    pub fn command<C: Command>(
-        &mut self,
-        qmp: &Qmp,
-        deadline: Deadline,
-    ) -> Result<(), CapabilityError> {
-        if self.commands.is_none() {
-            let schema = qmp.execute(&QueryQmpSchema {}, deadline)?;
-            let commands = schema
-                .into_iter()
-                .filter(|entry| entry.meta_type == "command");
-            self.commands = Some(commands.map(|entry| entry.name).collect());
-        }
-        let known = self.commands.as_ref().is_some_and(|c| c.contains(C::NAME));
-        if known {
-            return Ok(());
-        }
-        Err(CapabilityError::Unsupported(Unsupported::Command {
+    /// Returns QEMU's version.
+    pub fn version(&self) -> QemuVersion {
+        self.version
+    }
+
+    /// Notes what [`QueryQmpSchema`](crate::command::QueryQmpSchema) returned.
+    pub fn note_schema(&mut self, schema: Vec<SchemaInfo>) {
+        let commands = schema
+            .into_iter()
+            .filter(|entry| entry.meta_type == "command");
+        self.commands = Some(commands.map(|entry| entry.name).collect());
+    }
+
+    /// Notes what [`DeviceListProperties`](crate::command::DeviceListProperties) returned for a kind of
+    /// device, or `None` if QEMU refused it with the class `DeviceNotFound`.
+    pub fn note_properties(&mut self, driver: Driver, properties: Option<Vec<QomProperty>>) {
+        let names = properties.map(|properties| properties.into_iter().map(|p| p.name).collect());
+        self.devices.insert(driver, names);
+    }
+
+    /// Checks that QEMU has a command. `None`: the schema is not known yet.
+    pub fn has_command<C: Command>(&self) -> Option<Result<(), Unsupported>> {
+        let known = self.commands.as_ref()?.contains(C::NAME);
+        let missing = Unsupported::Command {
             command: C::NAME,
             qemu: self.version,
-        }))
+        };
+        Some(known.then_some(()).ok_or(missing))
+    }
+
+    /// Checks that a kind of device has a property. `None`: its properties are not known yet.
+    pub fn has_property(
+        &self,
+        driver: Driver,
+        property: &'static str,
+    ) -> Option<Result<(), Unsupported>> {
+        let qemu = self.version;
+        Some(match self.devices.get(&driver)? {
+            Some(properties) if properties.contains(property) => Ok(()),
+            Some(_) => Err(Unsupported::Property {
+                driver,
+                property,
+                qemu,
+            }),
+            None => Err(Unsupported::Device { driver, qemu }),
+        })
+    }
+
+    /// Checks that the queues of a kind of device can be mapped to several threads with `device_add`.
+    /// `None`: its properties are not known yet.
+    pub fn maps_queues(&self, driver: Driver) -> Option<Result<(), Unsupported>> {
+        let qemu = self.version;
+        let oldest = driver.maps_queues_since();
+        if oldest.is_none_or(|oldest| qemu < oldest) {
+            return Some(Err(Unsupported::Mapping { driver, qemu }));
+        }
+        self.has_property(driver, "iothread-vq-mapping")
     }
 
     /// Checks that an export can be on a thread.
     ///
     /// # Errors
     /// If it cannot.
-    pub fn export_on_thread(&self) -> Result<(), CapabilityError> {
+    pub fn export_on_thread(&self) -> Result<(), Unsupported> {
         let qemu = self.version;
         if qemu < QemuVersion::EXPORTS_ON_THREADS {
-            return Err(Unsupported::ExportOnThread { qemu }.into());
+            return Err(Unsupported::ExportOnThread { qemu });
         }
         Ok(())
-    }
-
-    /// Checks that a kind of device has a property.
-    ///
-    /// # Errors
-    /// If it has not, or QEMU does not say.
-    pub fn property(
-        &mut self,
-        qmp: &Qmp,
-        driver: Driver,
-        property: &'static str,
-        deadline: Deadline,
-    ) -> Result<(), CapabilityError> {
-        let qemu = self.version;
-        let known = match self.devices.entry(driver) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(properties(qmp, driver, deadline)?),
-        };
-        let missing = match known {
-            Some(properties) if properties.contains(property) => return Ok(()),
-            Some(_) => Unsupported::Property {
-                driver,
-                property,
-                qemu,
-            },
-            None => Unsupported::Device { driver, qemu },
-        };
-        Err(missing.into())
-    }
-
-    /// Checks that the queues of a kind of device can be mapped to several threads with
-    /// `device_add`.
-    ///
-    /// # Errors
-    /// If they cannot, or QEMU does not say.
-    pub fn mapping(
-        &mut self,
-        qmp: &Qmp,
-        driver: Driver,
-        deadline: Deadline,
-    ) -> Result<(), CapabilityError> {
-        let qemu = self.version;
-        if driver
-            .maps_queues_since()
-            .is_none_or(|oldest| qemu < oldest)
-        {
-            return Err(Unsupported::Mapping { driver, qemu }.into());
-        }
-        self.property(qmp, driver, "iothread-vq-mapping", deadline)
-    }
-}
-
-/// `None` if there is no such device.
-fn properties(
-    qmp: &Qmp,
-    driver: Driver,
-    deadline: Deadline,
-) -> Result<Option<BTreeSet<String>>, QmpError> {
-    let command = DeviceListProperties {
-        typename: driver.as_str(),
-    };
-    match qmp.execute(&command, deadline) {
-        Ok(properties) => Ok(Some(properties.into_iter().map(|p| p.name).collect())),
-        Err(error) if error.class() == Some("DeviceNotFound") => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
+use crate::event::Event;
+
 /// Maximum number of events in the log. Beyond it the oldest are dropped, and a reader of them gets
 /// [`LostEvents`].
 const MAX_EVENTS: usize = 16_384;
@@ -13,26 +15,6 @@ const MAX_EVENTS: usize = 16_384;
 /// Maximum memory of the events in the log, in bytes. Short JSON values take up to 80 times the size of their
 /// text, so the length of the lines is no measure.
 const MAX_BYTES: usize = 16 << 20;
-
-/// An event of QEMU's.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Event {
-    /// Its name, such as `DEVICE_DELETED`.
-    pub name: String,
-    /// Its data, `null` if it has none.
-    pub data: Value,
-    /// When QEMU sent it, in microseconds since the epoch by the host's clock.
-    pub timestamp_us: Option<i64>,
-    /// When it was read here, by the same clock.
-    pub received_us: Option<i64>,
-}
-
-impl Event {
-    /// Returns a member of the data, if it is a string.
-    pub fn str(&self, member: &str) -> Option<&str> {
-        self.data.get(member)?.as_str()
-    }
-}
 
 /// A place in a connection's log. Events that come later are at or after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
