@@ -19,6 +19,7 @@ mod child_io;
 mod dispatch;
 mod elf;
 mod error;
+mod filter;
 mod html;
 mod junit;
 mod ledger;
@@ -35,18 +36,21 @@ mod run_command;
 mod run_info;
 mod run_status;
 mod scan;
+mod select;
 mod session;
 mod shards;
 mod stop_token;
 #[cfg(target_os = "linux")]
 mod sudo;
 mod summary;
+mod test_name;
 
 pub use allow_nowhere::AllowedNowhere;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
 pub use dispatch::Reporter;
 pub use error::RunnerError;
+pub use filter::{Filter, FilterError};
 pub use kata_test::__runner::{Outcome, Phase};
 pub use kata_test_host::reason::{Reason, ReasonKind};
 pub use kata_test_host::sys::{is_target, target_folder_of};
@@ -62,11 +66,14 @@ pub use record::Record;
 pub use run::Run;
 pub use run_status::{RunStatus, run_status};
 pub use scan::{EarlyReturn, UnregisteredTest, early_returns, unregistered_tests};
+pub use select::{Partition, PartitionError, RunIgnored, Selected, TestSelection};
 pub use session::{LocalSession, ProcessEnd, Session, SessionCommand, UserKind};
 pub use shards::{Shards, TestId};
 pub use stop_token::StopToken;
 #[cfg(target_os = "linux")]
 pub use sudo::{SudoError, SudoPlace};
+
+pub use test_name::TestName;
 
 #[cfg(test)]
 mod tests;
