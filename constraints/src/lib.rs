@@ -223,6 +223,7 @@ pub mod __runner {
     pub use crate::contract::{EXPECT, FACTS, MAY_SKIP};
     pub use crate::harness::UnmetCounts;
     pub use crate::measure::Measures;
+    pub use crate::metadata::parse_duration;
     pub use crate::record::opt_ins::ENDING;
     pub use crate::record::{
         Folder, LIFELINE, Outcome, Phase, RecordLine, SCHEMA, UNFINISHED, file_name, make_root,

@@ -33,7 +33,8 @@ pub const fn serial(group: &str) -> &str {
 }
 
 /// Parses a duration in the form of a timeout; `None` if it has another form, is 0, or too long.
-pub(crate) const fn parse_duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub const fn parse_duration(text: &str) -> Option<Duration> {
     let bytes = text.as_bytes();
     let mut number: u64 = 0;
     let mut index = 0;

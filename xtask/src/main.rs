@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Command::Kata(cli::Command::Test(options)) => test::run(&options),
         Command::Kata(cli::Command::Plan(options)) => plan::run(&options),
         Command::Kata(cli::Command::Archive(mut options)) => {
-            options.build.all_features = true;
+            options.build.enable_all_features();
             cli::archive::run(&options)
         }
         Command::Kata(command) => command.run(),

@@ -10,7 +10,7 @@ use crate::test::prepare;
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
-    options.build.all_features = true;
+    options.build.enable_all_features();
     options.places.default_to_all();
     plan::run(&options, &[prepare()?])
 }

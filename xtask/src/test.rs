@@ -13,7 +13,7 @@ use crate::{cargo, provision};
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
-    options.build.all_features = true;
+    options.build.enable_all_features();
     options.places.default_to_all();
     test::run(&options, &[prepare()?])
 }

@@ -51,6 +51,8 @@ pub enum CargoError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Workspace {
+    /// The folder of its `Cargo.toml`.
+    pub root: PathBuf,
     /// Where cargo builds.
     pub target: PathBuf,
     packages: HashMap<String, Package>,
@@ -67,6 +69,7 @@ struct Package {
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
+    workspace_root: PathBuf,
     target_directory: PathBuf,
 }
 
@@ -103,11 +106,26 @@ impl Workspace {
     ///
     /// If there is none, or cargo cannot be run.
     pub fn here() -> Result<Self, CargoError> {
+        Self::find(&[], None)
+    }
+
+    /// Asks cargo about the workspace that these arguments select, such as `--manifest-path`. `target_dir`
+    /// replaces the target directory.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or cargo cannot be run.
+    pub fn find(arguments: &[OsString], target_dir: Option<&Path>) -> Result<Self, CargoError> {
         const WHAT: &str = "metadata";
-        let text = answer(
-            WHAT,
-            cargo().args([WHAT, "--format-version=1", "--no-deps"]),
-        )?;
+        let mut command = cargo();
+        command
+            .args([WHAT, "--format-version=1", "--no-deps"])
+            .args(arguments);
+        if let Some(target_dir) = target_dir {
+            // `cargo metadata` does not take `--target-dir`.
+            command.env("CARGO_TARGET_DIR", target_dir);
+        }
+        let text = answer(WHAT, &mut command)?;
         let metadata: Metadata =
             serde_json::from_str(&text).map_err(|source| CargoError::Answer {
                 what: WHAT,
@@ -115,11 +133,18 @@ impl Workspace {
             })?;
         let packages = metadata.packages.into_iter();
         Ok(Self {
+            root: metadata.workspace_root,
             target: metadata.target_directory,
             packages: packages
                 .map(|package| (package.id.clone(), package))
                 .collect(),
         })
+    }
+
+    /// Returns the manifests of the packages.
+    pub fn manifests(&self) -> impl Iterator<Item = &Path> {
+        let packages = self.packages.values();
+        packages.map(|package| package.manifest_path.as_path())
     }
 
     /// Builds the test binaries that `cargo test` with these arguments would run, and returns them in

@@ -16,6 +16,7 @@ mod answer_cache;
 mod binary;
 mod cargo;
 mod child_io;
+mod config;
 mod dispatch;
 mod elf;
 mod error;
@@ -48,10 +49,14 @@ mod test_name;
 pub use allow_nowhere::AllowedNowhere;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
+pub use config::{
+    Config, ConfigError, Excludes, NamedPlace, SuspectPolicy, Suspects, TestSettings,
+    reference as config_reference,
+};
 pub use dispatch::Reporter;
 pub use error::RunnerError;
 pub use filter::{Filter, FilterError};
-pub use kata_test::__runner::{Outcome, Phase};
+pub use kata_test::__runner::{Outcome, Phase, parse_duration};
 pub use kata_test_host::reason::{Reason, ReasonKind};
 pub use kata_test_host::sys::{is_target, target_folder_of};
 pub use ledger::{

@@ -76,9 +76,24 @@ impl Filter {
     pub fn matches(&self, test: &TestName<'_>) -> bool {
         self.0.matches(test)
     }
+
+    /// Returns whether the expression has the predicate `ignored`.
+    #[must_use]
+    pub fn is_about_ignored(&self) -> bool {
+        self.0.has(Predicate::Ignored)
+    }
 }
 
 impl Expression {
+    fn has(&self, wanted: Predicate) -> bool {
+        match self {
+            Self::All | Self::None => false,
+            Self::Is(predicate, _) => *predicate == wanted,
+            Self::Not(inner) => inner.has(wanted),
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(|part| part.has(wanted)),
+        }
+    }
+
     fn matches(&self, test: &TestName<'_>) -> bool {
         match self {
             Self::All => true,

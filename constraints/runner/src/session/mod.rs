@@ -19,7 +19,8 @@ pub use local::LocalSession;
 pub(super) use sudo::SudoSession;
 
 /// Which kind of user a process runs as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum UserKind {
     /// A user without privileges.
     Unprivileged,

@@ -35,7 +35,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     require_nextest()?;
     let out = match &options.out {
         Some(out) => std::path::absolute(out)?,
-        None => cargo::target_directory()?.join("kata-test/tests.tar.zst"),
+        None => options
+            .build
+            .workspace()?
+            .target
+            .join("kata-test/tests.tar.zst"),
     };
     if let Some(folder) = out.parent() {
         std::fs::create_dir_all(folder)
@@ -45,7 +49,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     archive
         .args(["nextest", "archive", "--archive-file"])
         .arg(&out)
-        .args(options.build.arguments())
+        .args(options.build.nextest_arguments())
         .args(&options.arguments);
     cargo::must_pass(&mut archive, "cargo nextest archive")?;
     let out = out.display();

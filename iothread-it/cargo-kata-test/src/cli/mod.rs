@@ -12,6 +12,7 @@
 pub mod archive;
 mod build;
 pub mod cargo;
+pub mod exit_codes;
 pub mod facts;
 pub mod interrupt;
 mod matrix;
@@ -21,9 +22,11 @@ pub mod plan;
 pub mod progress;
 pub mod provision;
 pub mod report;
+mod selection;
 pub mod test;
 
 pub use build::Build;
+pub use selection::TestOptions;
 
 use std::process::ExitCode;
 
@@ -32,6 +35,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Runs the tests of a workspace where their requirements are met.
 #[derive(Parser)]
+#[command(after_help = exit_codes::HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -85,6 +89,6 @@ pub fn main(name: &'static str) -> ExitCode {
 pub fn exit(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        ExitCode::FAILURE
+        exit_codes::of(&error)
     })
 }

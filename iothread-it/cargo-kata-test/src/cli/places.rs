@@ -1,18 +1,19 @@
 //! The options `--places` and `--sudo`.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::place::SUITES;
-use anyhow::Result;
-use kata_test_runner::{CandidatePlace, SudoPlace};
+use anyhow::{Result, bail};
+use kata_test_runner::{CandidatePlace, NamedPlace, SudoPlace};
 
 use super::provision;
 
 /// Options that select places.
-#[derive(Clone, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub struct PlaceOptions {
     /// Where tests may run: `all`, or a comma-separated list of `here`, `vm:bookworm`, `vm:trixie` and
-    /// `vm:sid` (VMs with the kernels of these suites). The first use of a VM downloads QEMU and the
+    /// `vm:sid` (VMs with the kernels of these suites), and names from the configuration. The first use of a VM downloads QEMU and the
     /// kernel from the distribution's packages. Default: `here`.
     #[arg(long, value_delimiter = ',', value_name = "PLACES")]
     places: Vec<PlaceArgument>,
@@ -29,24 +30,37 @@ enum PlaceArgument {
     All,
     /// A VM with the kernel of this suite.
     Vm(&'static str),
+    /// A name that the configuration defines.
+    Named(String),
 }
 
 impl FromStr for PlaceArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let suite = text.strip_prefix("vm:");
-        let suite = suite.and_then(|name| SUITES.into_iter().find(|suite| *suite == name));
-        match (text, suite) {
+        let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let is_name = !text.is_empty() && text.chars().all(is_letter);
+        match (text, text.strip_prefix("vm:").and_then(suite)) {
             ("here", _) => Ok(Self::Here),
             ("all", _) => Ok(Self::All),
             (_, Some(suite)) => Ok(Self::Vm(suite)),
-            _ => Err(format!(
-                "expected here, all, or vm:SUITE, where SUITE is one of {}",
-                SUITES.join(", ")
-            )),
+            _ if is_name => Ok(Self::Named(text.to_owned())),
+            _ => Err(expected()),
         }
     }
+}
+
+/// Returns the suite of this name.
+fn suite(name: &str) -> Option<&'static str> {
+    SUITES.into_iter().find(|suite| *suite == name)
+}
+
+fn expected() -> String {
+    format!(
+        "expected here, all, a name from [places] in the configuration, or vm:SUITE, where SUITE is one \
+         of {}",
+        SUITES.join(", ")
+    )
 }
 
 impl PlaceOptions {
@@ -55,6 +69,30 @@ impl PlaceOptions {
         if self.places.is_empty() {
             self.places.push(PlaceArgument::All);
         }
+    }
+
+    /// Replaces the names that the configuration defines by the places that they stand for.
+    ///
+    /// # Errors
+    /// If the configuration does not define a name, or its place has an unknown suite.
+    pub fn with_names(mut self, named: &BTreeMap<String, NamedPlace>) -> Result<Self> {
+        for place in &mut self.places {
+            let PlaceArgument::Named(name) = place else {
+                continue;
+            };
+            let Some(definition) = named.get(name) else {
+                bail!("unknown place {name:?}: {}", expected());
+            };
+            match suite(&definition.suite) {
+                Some(suite) => *place = PlaceArgument::Vm(suite),
+                None => bail!(
+                    "[places.{name}] has the unknown suite {:?}; expected one of {}",
+                    definition.suite,
+                    SUITES.join(", ")
+                ),
+            }
+        }
+        Ok(self)
     }
 
     /// Says whether tests may run here.
@@ -71,11 +109,17 @@ impl PlaceOptions {
                 .any(|place| *place != PlaceArgument::Here)
     }
 
-    /// Returns the places. Provides the artifacts of VMs first.
+    /// Returns the places, whose names [`with_names`](Self::with_names) has replaced. Provides the
+    /// artifacts of VMs first.
     ///
     /// # Errors
     /// If artifacts cannot be fetched or built.
     pub fn candidates(&self) -> Result<Vec<CandidatePlace>> {
+        for place in &self.places {
+            if let PlaceArgument::Named(name) = place {
+                bail!("unknown place {name:?}: {}", expected());
+            }
+        }
         let mut candidates = Vec::new();
         if self.has_here() {
             candidates.push(CandidatePlace::Here);
@@ -112,9 +156,37 @@ mod tests {
     fn places_are_parsed_and_unknown_ones_are_refused() {
         assert_eq!("vm:trixie".parse(), Ok(PlaceArgument::Vm("trixie")));
         assert_eq!("all".parse(), Ok(PlaceArgument::All));
-        for unknown in ["", "there", "vm:", "vm:woody"] {
+        assert_eq!("old".parse(), Ok(PlaceArgument::Named("old".into())));
+        for unknown in ["", "a b", "vm:", "vm:woody"] {
             let problem = unknown.parse::<PlaceArgument>().unwrap_err();
             assert!(problem.contains("bookworm"), "{problem}");
         }
+    }
+
+    #[test]
+    fn names_of_the_configuration_are_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(".config")).unwrap();
+        let text = "[places.old]\nsuite = 'bookworm'\n[places.older]\nsuite = 'woody'\n";
+        std::fs::write(root.path().join(".config/kata-test.toml"), text).unwrap();
+        let named = kata_test_runner::Config::load(root.path()).unwrap().places;
+        let options = |names: &[&str]| PlaceOptions {
+            places: names.iter().map(|name| name.parse().unwrap()).collect(),
+            sudo: false,
+        };
+        let replaced = options(&["here", "old"]).with_names(&named).unwrap();
+        let expected = [PlaceArgument::Here, PlaceArgument::Vm("bookworm")];
+        assert_eq!(replaced.places, expected);
+
+        let problem = |name| options(&[name]).with_names(&named).unwrap_err().to_string();
+        assert_eq!(
+            problem("older"),
+            "[places.older] has the unknown suite \"woody\"; expected one of bookworm, trixie, sid"
+        );
+        assert!(problem("there").starts_with("unknown place \"there\": expected here"));
+        assert!(
+            options(&["old"]).candidates().is_err(),
+            "the name is not replaced"
+        );
     }
 }

@@ -41,7 +41,12 @@ pub struct Options {
 /// # Errors
 /// If the tests cannot be built, or a binary does not list its tests.
 pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
-    let workspace = Workspace::here()?;
+    let workspace = options.build.workspace()?;
+    let named = kata_test_runner::Config::load(&workspace.root)?.places;
+    let options = &Options {
+        places: options.places.clone().with_names(&named)?,
+        ..options.clone()
+    };
     let binaries = binaries(&workspace, &options.build, env)?;
     let mut candidates = options.places.candidates()?;
     candidates.extend(

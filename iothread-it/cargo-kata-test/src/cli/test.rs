@@ -45,9 +45,14 @@ pub struct Options {
 /// # Errors
 /// If the tests cannot be built, or their records cannot be read.
 pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
-    refuse_unrun_tests()?;
     let allowed = options.nowhere.read()?;
-    let workspace = Workspace::here()?;
+    let workspace = options.build.workspace()?;
+    refuse_unrun_tests(&workspace)?;
+    let named = kata_test_runner::Config::load(&workspace.root)?.places;
+    let options = &Options {
+        places: options.places.clone().with_names(&named)?,
+        ..options.clone()
+    };
     let mut run = Run::start(&workspace.target.join("kata-test"))?;
     let interrupts = Interrupts::watch()?;
     let binaries = plan::binaries(&workspace, &options.build, env)?;
@@ -184,10 +189,10 @@ pub fn print_paths(dir: &Path) {
 }
 
 /// Fails if a source file has a test that no harness runs.
-fn refuse_unrun_tests() -> Result<()> {
+fn refuse_unrun_tests(workspace: &Workspace) -> Result<()> {
     let mut count = 0;
-    for manifest in cargo::manifests()? {
-        for test in unregistered_tests(&manifest)? {
+    for manifest in workspace.manifests() {
+        for test in unregistered_tests(manifest)? {
             eprintln!("{test}");
             count += 1;
         }
@@ -226,7 +231,8 @@ mod tests {
 
     #[test]
     fn every_test_of_this_workspace_has_a_harness() {
-        refuse_unrun_tests().unwrap();
-        assert!(cargo::manifests().unwrap().len() > 4);
+        let workspace = Workspace::here().unwrap();
+        refuse_unrun_tests(&workspace).unwrap();
+        assert!(workspace.manifests().count() > 4);
     }
 }

@@ -1,0 +1,145 @@
+//! The configuration of a workspace: `.config/kata-test.toml`, or `[workspace.metadata.kata-test]` in
+//! `Cargo.toml`. [`keys`] lists what it may contain.
+
+mod error;
+mod excludes;
+mod file;
+mod keys;
+mod raw;
+mod rules;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use kata_test_host::constraint::Constraint;
+use regex_lite::Regex;
+
+use crate::{TestName, UserKind};
+pub use error::ConfigError;
+pub use excludes::Excludes;
+use file::Source;
+pub use keys::reference;
+use rules::Rule;
+
+/// The configuration of a workspace.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Config {
+    rules: Vec<Rule>,
+    /// The named places.
+    pub places: BTreeMap<String, NamedPlace>,
+    /// How output that reports a skip is recognized.
+    pub suspects: Suspects,
+    /// The ids of binaries with another `main` that takes libtest's arguments.
+    pub libtest_compatible: Vec<String>,
+    /// The files of packages that are not copied into VMs.
+    pub package_files: Excludes,
+}
+
+/// A place that the configuration defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NamedPlace {
+    /// The suite whose kernel a VM boots: `bookworm`.
+    pub suite: String,
+}
+
+impl NamedPlace {
+    /// Returns the name of the place that it stands for: `vm:bookworm`.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("vm:{}", self.suite)
+    }
+}
+
+/// How output of a passed test that reports a skip is recognized.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Suspects {
+    /// The pattern that replaces the default.
+    pub pattern: Option<Regex>,
+    /// What follows if no place runs the test without such output.
+    pub policy: SuspectPolicy,
+}
+
+/// What follows from a suspected skip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SuspectPolicy {
+    /// It is reported.
+    #[default]
+    Report,
+    /// It is reported, and the run fails.
+    Fail,
+}
+
+/// What the configuration states about a test.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TestSettings {
+    /// Its constraints, beside those of its attribute.
+    pub requires: Vec<Constraint>,
+    /// Whether a requirement for its reason to be ignored makes it run where that is met.
+    pub runs_ignored: bool,
+    /// The user that it runs as; by default one like the caller.
+    pub user: Option<UserKind>,
+    /// Its time limit.
+    pub timeout: Option<Duration>,
+    /// The only places where it may run; none of them is a name of the configuration.
+    pub places: Option<Vec<String>>,
+    /// Whether it may run together with others in one guest.
+    pub parallel: bool,
+}
+
+impl TestSettings {
+    /// Returns the constraints as a plan shows them.
+    #[must_use]
+    pub fn needs(&self) -> String {
+        let texts: Vec<String> = self.requires.iter().map(ToString::to_string).collect();
+        texts.join(", ")
+    }
+}
+
+impl Config {
+    /// Reads the configuration of a workspace. Without one, the default is returned.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or has a mistake; the error names file and line.
+    pub fn load(workspace_root: &Path) -> Result<Self, ConfigError> {
+        match Source::find(workspace_root)? {
+            Some(source) => source.config(),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Returns what is configured for a test. Of several `[[tests]]` that match, the first that has a key
+    /// counts, but all their requirements do.
+    #[must_use]
+    pub fn for_test(&self, test: &TestName<'_>) -> TestSettings {
+        let mut settings = TestSettings::default();
+        let mut parallel = None;
+        for rule in self.rules.iter().filter(|rule| rule.filter.matches(test)) {
+            settings.requires.extend(&rule.requires);
+            settings.runs_ignored |= !rule.requires.is_empty()
+                && test.ignored.is_some()
+                && rule.filter.is_about_ignored();
+            settings.user = settings.user.or(rule.user);
+            settings.timeout = settings.timeout.or(rule.timeout);
+            settings.places = settings.places.or_else(|| rule.places.clone());
+            parallel = parallel.or(rule.parallel);
+        }
+        settings.parallel = parallel.unwrap_or_default();
+        settings
+    }
+
+    /// Returns whether a binary with another `main` takes libtest's arguments.
+    #[must_use]
+    pub fn is_libtest_compatible(&self, binary_id: &str) -> bool {
+        self.libtest_compatible.iter().any(|id| id == binary_id)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,214 @@
+//! The configuration as it is written, and its conversion.
+
+use std::collections::BTreeMap;
+
+use kata_test::__runner::parse_duration;
+use kata_test_host::constraint::{Constraint, nearest, parse};
+use regex_lite::Regex;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::error::Mistake;
+use super::rules::Rule;
+use super::{Config, Excludes, NamedPlace, SuspectPolicy, Suspects};
+use crate::{Filter, UserKind};
+
+/// Places that need no definition, beside `vm:…`.
+const PLACES: [&str; 3] = ["here", "sudo", "userns"];
+
+type Text = Spanned<String>;
+type NamedPlaces = BTreeMap<String, NamedPlace>;
+
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Default)]
+pub(super) struct Raw {
+    requirements: BTreeMap<Text, Text>,
+    tests: Vec<RawRule>,
+    places: BTreeMap<Text, RawPlace>,
+    suspects: RawSuspects,
+    harness: RawHarness,
+    package_files: RawFiles,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawRule {
+    filter: Text,
+    requires: Option<Text>,
+    user: Option<UserKind>,
+    timeout: Option<Text>,
+    places: Option<Spanned<Vec<Text>>>,
+    parallel: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPlace {
+    suite: Text,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawSuspects {
+    pattern: Option<Text>,
+    policy: SuspectPolicy,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct RawHarness {
+    libtest_compatible: Vec<Text>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawFiles {
+    exclude: Vec<Text>,
+}
+
+impl Raw {
+    pub(super) fn config(self) -> Result<Config, Mistake> {
+        let places: NamedPlaces = self
+            .places
+            .iter()
+            .map(named_place)
+            .collect::<Result<_, _>>()?;
+        let mut rules = Vec::new();
+        for rule in &self.tests {
+            rules.push(rule.rule(&places)?);
+        }
+        for (filter, requires) in &self.requirements {
+            rules.push(Rule {
+                filter: parse_filter(filter)?,
+                requires: constraints(requires)?,
+                user: None,
+                timeout: None,
+                places: None,
+                parallel: None,
+            });
+        }
+        let pattern = self.suspects.pattern.as_ref().map(pattern).transpose()?;
+        let ids = self.harness.libtest_compatible.iter().map(binary_id);
+        Ok(Config {
+            rules,
+            suspects: Suspects {
+                pattern,
+                policy: self.suspects.policy,
+            },
+            libtest_compatible: ids.collect::<Result<_, _>>()?,
+            package_files: excludes(self.package_files.exclude)?,
+            places,
+        })
+    }
+}
+
+impl RawRule {
+    fn rule(&self, named: &NamedPlaces) -> Result<Rule, Mistake> {
+        let requires = self.requires.as_ref().map(constraints).transpose()?;
+        let timeout = self.timeout.as_ref().map(|text| {
+            parse_duration(text.get_ref()).ok_or_else(|| {
+                let problem = "a timeout is a whole number above 0 and a unit, such as \"500ms\", \
+                               \"30s\", \"5m\" or \"1h\"";
+                Mistake::at(text.span(), problem)
+            })
+        });
+        let places = self.places.as_ref().map(|list| {
+            if list.get_ref().is_empty() {
+                let problem = "the tests could run nowhere; name a place, or remove `places`";
+                return Err(Mistake::at(list.span(), problem));
+            }
+            let places = list.get_ref().iter();
+            places.map(|place| place_name(place, named)).collect()
+        });
+        Ok(Rule {
+            filter: parse_filter(&self.filter)?,
+            requires: requires.unwrap_or_default(),
+            user: self.user,
+            timeout: timeout.transpose()?,
+            places: places.transpose()?,
+            parallel: self.parallel,
+        })
+    }
+}
+
+fn parse_filter(text: &Text) -> Result<Filter, Mistake> {
+    let filter = text.get_ref().parse::<Filter>();
+    filter.map_err(|error| Mistake::at(text.span(), format!("invalid filter: {error}")))
+}
+
+fn constraints(text: &Text) -> Result<Vec<Constraint>, Mistake> {
+    match parse(text.get_ref()) {
+        Ok(list) if list.is_empty() => Err(Mistake::at(
+            text.span(),
+            "no constraint; write one as in the attribute, such as \"root\"",
+        )),
+        Ok(list) => Ok(list),
+        Err(error) => Err(Mistake::at(text.span(), error.to_string())),
+    }
+}
+
+/// Returns the name of an existing place, or the one that a name of the configuration stands for.
+fn place_name(place: &Text, named: &NamedPlaces) -> Result<String, Mistake> {
+    let name = place.get_ref();
+    if let Some(named) = named.get(name) {
+        return Ok(named.place());
+    }
+    let is_vm = name.strip_prefix("vm:").is_some_and(|vm| !vm.is_empty());
+    if is_vm || PLACES.contains(&name.as_str()) {
+        return Ok(name.clone());
+    }
+    let names = named.keys().map(String::as_str);
+    let known: Vec<&str> = PLACES.into_iter().chain(names).collect();
+    let problem = match nearest(name, &known) {
+        Some(index) => format!("unknown place {name:?}; did you mean {:?}?", known[index]),
+        None => format!(
+            "unknown place {name:?}; define it in [places.NAME], or use vm:SUITE or one of {}",
+            known.join(", ")
+        ),
+    };
+    Err(Mistake::at(place.span(), problem))
+}
+
+fn named_place((name, place): (&Text, &RawPlace)) -> Result<(String, NamedPlace), Mistake> {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let text = name.get_ref();
+    if PLACES.contains(&text.as_str()) || text == "all" {
+        return Err(Mistake::at(
+            name.span(),
+            format!("the place {text:?} exists; choose another name"),
+        ));
+    }
+    if text.is_empty() || !text.chars().all(is_letter) {
+        let problem = "the name of a place has letters, digits, `-`, `_` and `.`";
+        return Err(Mistake::at(name.span(), problem));
+    }
+    let suite = place.suite.get_ref();
+    if suite.is_empty() || !suite.chars().all(is_letter) {
+        let problem = "a suite is the name of a release, such as \"bookworm\"";
+        return Err(Mistake::at(place.suite.span(), problem));
+    }
+    let suite = suite.clone();
+    Ok((text.clone(), NamedPlace { suite }))
+}
+
+fn pattern(text: &Text) -> Result<Regex, Mistake> {
+    let invalid = |error| format!("invalid regular expression: {error}");
+    Regex::new(text.get_ref()).map_err(|error| Mistake::at(text.span(), invalid(error)))
+}
+
+fn binary_id(text: &Text) -> Result<String, Mistake> {
+    let id = text.get_ref();
+    if id.is_empty() || id.contains(char::is_whitespace) {
+        let problem =
+            "expected a binary id, such as \"package::target\" or \"package::bin/target\"";
+        return Err(Mistake::at(text.span(), problem));
+    }
+    Ok(id.clone())
+}
+
+fn excludes(patterns: Vec<Text>) -> Result<Excludes, Mistake> {
+    let spans: Vec<_> = patterns.iter().map(Spanned::span).collect();
+    let patterns = patterns.into_iter().map(Spanned::into_inner).collect();
+    Excludes::new(patterns).map_err(|(index, problem)| Mistake::at(spans[index].clone(), problem))
+}

@@ -1,0 +1,18 @@
+//! One `[[tests]]`, or one line of `[requirements]`.
+
+use std::time::Duration;
+
+use kata_test_host::constraint::Constraint;
+
+use crate::{Filter, UserKind};
+
+/// What is configured for the tests that match a filter.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) filter: Filter,
+    pub(super) requires: Vec<Constraint>,
+    pub(super) user: Option<UserKind>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) places: Option<Vec<String>>,
+    pub(super) parallel: Option<bool>,
+}
