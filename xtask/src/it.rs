@@ -139,7 +139,7 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
     if options.cold {
         command.env("IOTHREAD_IT_COLD", "1");
     }
-    let store = WarmStore::of(&Store::in_target(&target));
+    let store = WarmStore::of(&Store::of_user()?);
     if let Err(error) = store.sweep() {
         println!("note: cannot remove unfinished templates of an earlier run: {error}");
     }

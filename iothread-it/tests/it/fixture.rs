@@ -178,7 +178,7 @@ fn start(shape: &VmSpec) -> Result<Vm> {
     let start = Instant::now();
     let vm = match std::env::var_os(COLD_ENV) {
         Some(_) => Vm::boot(&manifest, shape)?,
-        None => Vm::restore_or_boot(&manifest, shape, &WarmStore::of(&Store::find()?))?,
+        None => Vm::restore_or_boot(&manifest, shape, &WarmStore::of(&Store::of_user()?))?,
     };
     if let Start::ColdFallback(why) = vm.start() {
         eprintln!("booted, and not restored: {why}");

@@ -197,9 +197,9 @@ fn store_of_another_user_causes_a_cold_boot(topology: Topology) -> Result<()> {
     Ok(())
 }
 
-/// The templates of this target directory, also in a run that goes without.
+/// The templates of this user, also in a run that goes without.
 fn store() -> Result<WarmStore> {
-    Ok(WarmStore::of(&Store::find()?))
+    Ok(WarmStore::of(&Store::of_user()?))
 }
 
 fn restored(topology: Topology, store: &WarmStore) -> Result<Vm> {

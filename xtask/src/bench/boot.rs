@@ -14,7 +14,6 @@ use super::figure::{Figure, Goal, Peer};
 use super::raw_qemu::RawQemu;
 use super::vms::{self, Vms, shape, since};
 use super::{Bench, Setup};
-use crate::cargo;
 
 pub(super) const BENCHES: &[Bench] = &[Bench {
     name: "boot: cold and warm",
@@ -22,7 +21,7 @@ pub(super) const BENCHES: &[Bench] = &[Bench {
 }];
 
 fn cold_and_warm(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
-    let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
+    let store = WarmStore::of(&Store::of_user()?);
     let shape = shape(Topology::Q35, 1);
     let restore = || {
         let start = Instant::now();

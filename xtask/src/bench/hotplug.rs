@@ -24,7 +24,6 @@ use super::raw_qemu::{RawQemu, Script};
 use super::stats::Samples;
 use super::vms::{self, Vms, millis, shape, since};
 use super::{Bench, Setup};
-use crate::cargo;
 
 pub(super) const BENCHES: &[Bench] = &[
     Bench {
@@ -296,7 +295,7 @@ fn kata_waits(script: &mut Script) -> Result<()> {
 
 /// With native PCI Express hotplug the guest waits five seconds before it releases the device.
 fn native(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
-    let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
+    let store = WarmStore::of(&Store::of_user()?);
     let scratch = ScratchDir::new_in(&setup.folder.join("disks"))?;
     let disk = disk(&scratch)?;
     let start = |topology| Vm::restore_or_boot(&vms.manifest, &shape(topology, 1), &store);

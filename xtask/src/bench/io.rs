@@ -27,7 +27,6 @@ use super::figure::{Figure, Goal, Peer};
 use super::stats::Samples;
 use super::vms::{self, Vms, shape};
 use super::{Bench, Setup};
-use crate::cargo;
 
 pub(super) const BENCHES: &[Bench] = &[Bench {
     name: "io: placement",
@@ -132,7 +131,7 @@ impl Placed {
         shape.config.aio = Aio::Threads;
         // As QEMU and Kata have it: threads poll before they sleep.
         shape.config.iothreads.polling = Polling::default();
-        let store = WarmStore::of(&Store::in_target(&cargo::target_directory()?));
+        let store = WarmStore::of(&Store::of_user()?);
         Ok(Self {
             vm: RefCell::new(Vm::restore_or_boot(&vms.manifest, &shape, &store)?),
             scratch: ScratchDir::new_in(&setup.folder.join("disks"))?,

@@ -9,6 +9,7 @@
 //! Each command is a module. The modules [`cargo`], [`provision`], [`progress`] and [`interrupt`] help
 //! to write an `xtask` with further commands.
 
+mod agent;
 pub mod archive;
 mod build;
 pub mod cargo;

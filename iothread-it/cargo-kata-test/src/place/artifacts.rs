@@ -7,7 +7,7 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use guest_vm::artifacts::{
-    ArtifactError, Manifest, Progress, QemuInstall, Store, StoreLock, provision_kernel_of,
+    ArtifactError, Manifest, Progress, QemuInstall, StoreLock, WorkFolder, provision_kernel_of,
     write_atomically,
 };
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
@@ -69,11 +69,12 @@ impl VmArtifacts {
         qemu: &QemuInstall,
         agent: &Path,
         lock: &StoreLock,
+        work: &WorkFolder,
         progress: &mut dyn Progress,
     ) -> Result<Self, VmArtifactsError> {
         let kernel = provision_kernel_of(suite, lock, progress)?;
-        let images = lock.store().base().join("images");
-        let file = |name: &str| images.join(format!("{name}-{}", kernel.release));
+        let images = image::folder(agent, &kernel, lock)?;
+        let file = |name: &str| images.join(name);
         let mut guest = image::build(agent, &kernel, &file("initramfs"))?;
         match kernel::uncompressed(&kernel.image, &file("vmlinux")) {
             Ok(()) => guest.vmlinux = Some(file("vmlinux")),
@@ -90,7 +91,7 @@ impl VmArtifacts {
             manifest,
             start_note: file("start-ms"),
         };
-        let path = list_of(lock.store(), suite);
+        let path = list_of(work, suite);
         let text = serde_json::to_vec_pretty(&artifacts).map_err(io::Error::from);
         let written = text.and_then(|text| write_atomically(&path, &text));
         written.map_err(|source| VmArtifactsError::List { path, source })?;
@@ -101,9 +102,13 @@ impl VmArtifacts {
     ///
     /// # Errors
     /// If none were provided, or by another version.
-    pub fn find(store: &Store, suite: &str) -> Result<Self, VmArtifactsError> {
-        let path = list_of(store, suite);
-        let read = || Ok(serde_json::from_slice(&fs::read(&path)?)?);
+    pub fn find(work: &WorkFolder, suite: &str) -> Result<Self, VmArtifactsError> {
+        let path = list_of(work, suite);
+        let read = || {
+            let found: Self = serde_json::from_slice(&fs::read(&path)?)?;
+            found.manifest.hold()?;
+            Ok(found)
+        };
         read().map_err(|source| VmArtifactsError::List {
             path: path.clone(),
             source,
@@ -148,6 +153,6 @@ impl VmArtifacts {
     }
 }
 
-fn list_of(store: &Store, suite: &str) -> PathBuf {
-    store.base().join("places").join(format!("{suite}.json"))
+fn list_of(work: &WorkFolder, suite: &str) -> PathBuf {
+    work.path().join("places").join(format!("{suite}.json"))
 }

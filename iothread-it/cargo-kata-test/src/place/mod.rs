@@ -50,7 +50,7 @@ use std::time::Duration;
 use kata_test_runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError, StopToken};
 
 use guest::Guest;
-use guest_vm::artifacts::Store;
+use guest_vm::artifacts::{Store, WorkFolder};
 use guest_vm::guest::protocol::{Exit, Notice, Program, Stream};
 use guest_vm::scratch::remove_orphans;
 use guest_vm::warm::WarmStore;
@@ -98,9 +98,9 @@ impl VmPlace {
         }
     }
 
-    /// Creates the place `vm:SUITE`, with its files in `store`.
-    pub fn of_suite(suite: &str, artifacts: VmArtifacts, store: &Store) -> Self {
-        let scratch = store.base().join("place-scratch");
+    /// Creates the place `vm:SUITE`, with its template in `store` and its disks in `work`.
+    pub fn of_suite(suite: &str, artifacts: VmArtifacts, store: &Store, work: &WorkFolder) -> Self {
+        let scratch = work.path().join("scratch");
         // Removes what a killed run left behind. A failure is harmless: the next run tries again.
         let _ = remove_orphans(&scratch);
         Self::new(

@@ -2,30 +2,23 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use guest_vm::artifacts::Store;
+use guest_vm::artifacts::CACHE_ENV;
 use kata_test::kata_test;
 use kata_test_runner::Record;
 
-/// Returns a target directory for other packages, which is kept. It contains the artifacts of this
-/// workspace.
+/// Returns a target directory for other packages, which is kept.
 pub(crate) fn target() -> Result<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("places-packages");
     fs::create_dir_all(&target)?;
-    let link = target.join("iothread-it");
-    let store = Store::find()?.base().to_owned();
-    if fs::read_link(&link).ok().as_ref() != Some(&store) {
-        let _ = fs::remove_file(&link);
-        symlink(&store, &link)?;
-    }
     Ok(target)
 }
 
-/// Returns a command in another package, without the variables of cargo and of the runner.
+/// Returns a command in another package, without the variables of cargo and of the runner, except the
+/// one that names the cache.
 pub(crate) fn in_package(program: impl AsRef<OsStr>, package: &Path) -> Result<Command> {
     const OURS: [&str; 5] = [
         "CARGO_PKG_",
@@ -41,7 +34,7 @@ pub(crate) fn in_package(program: impl AsRef<OsStr>, package: &Path) -> Result<C
         .stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if OURS.iter().any(|prefix| text.starts_with(prefix)) {
+        if text != CACHE_ENV && OURS.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }
     }

@@ -8,7 +8,7 @@ use kata_test::kata_test;
 use kata_test_runner::{Binary, CandidatePlace, Outcome, Record, Reporter, Run, StopToken, plan};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
-use crate::{build, commands, folder, kind, outcome, place, user_folder};
+use crate::{build, commands, folder, kind, outcome, place, shared, user_folder};
 
 fn example() -> Result<Binary> {
     build(commands::example(), "needs")
@@ -103,6 +103,7 @@ fn the_example_runs_as_this_user() -> Result<()> {
 #[kata_test(root, when = crate::artifacts_provided, timeout = "15m")]
 fn the_example_runs_as_an_unprivileged_user() -> Result<()> {
     let binary = example()?;
+    shared::share_with(Uid::from_raw(65534))?;
     become_unprivileged()?;
     let outcomes = run_everywhere(binary)?;
     check(&outcomes);

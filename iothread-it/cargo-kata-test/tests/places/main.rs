@@ -9,6 +9,7 @@ mod example;
 mod hostile;
 mod kills;
 mod runner_process;
+mod shared;
 mod signals;
 
 mod sudo;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use cargo_kata_test::place::{SUITES, VmArtifacts, VmPlace};
-use guest_vm::artifacts::Store;
+use guest_vm::artifacts::{Store, WorkFolder};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::warm::WarmStore;
 use kata_test::Verdict;
@@ -26,12 +27,12 @@ use kata_test_runner::{Binary, Outcome, Record, Workspace};
 
 /// Met if the artifacts of every suite's VM are provided.
 fn artifacts_provided() -> Verdict {
-    const SOURCE: &str = "target/iothread-it/places";
-    let found = Store::find()
+    const SOURCE: &str = "target/kata-test/vm/places";
+    let found = WorkFolder::find()
         .map_err(|error| error.to_string())
-        .and_then(|store| {
+        .and_then(|work| {
             let find =
-                |suite: &&str| VmArtifacts::find(&store, suite).map_err(|error| error.to_string());
+                |suite: &&str| VmArtifacts::find(&work, suite).map_err(|error| error.to_string());
             SUITES.iter().map(find).collect::<Result<Vec<_>, _>>()
         });
     match found {
@@ -53,10 +54,9 @@ fn user_folder(user: nix::unistd::Uid) -> PathBuf {
 /// Creates the place with a suite's kernel and disk images below `folder`. Users other than root have
 /// templates of their own.
 fn place(suite: &str, folder: &ScratchDir) -> Result<VmPlace> {
-    let store = Store::find()?;
-    let artifacts = VmArtifacts::find(&store, suite)?;
+    let artifacts = VmArtifacts::find(&shared::work_folder()?, suite)?;
     let warm = match nix::unistd::geteuid().is_root() {
-        true => WarmStore::of(&store),
+        true => WarmStore::of(&Store::of_user()?),
         false => WarmStore::at(user_folder(nix::unistd::geteuid()).join("warm")),
     };
     let scratch = folder.path().join("disks");

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use kata_test_host::sys::target_folder_of;
 use serde::{Deserialize, Serialize};
 
-use super::store::{Store, write_atomically};
+use super::held;
+use super::store::write_atomically;
+use super::work_folder::WorkFolder;
 use qmp_client::QemuVersion;
 
 /// Environment variable with the path of the manifest.
@@ -109,18 +110,18 @@ impl Manifest {
     pub fn find() -> Result<Self, ManifestError> {
         match std::env::var_os(MANIFEST_ENV) {
             Some(path) if !path.is_empty() => Self::read(Path::new(&path)),
-            _ => Self::read(&Self::path_of(&Store::find()?)),
+            _ => Self::read(&Self::path_of(&WorkFolder::find()?)),
         }
     }
 
     /// Returns the path of the manifest in a target directory.
     #[must_use]
     pub fn path_in(target: &Path) -> PathBuf {
-        Self::path_of(&Store::in_target(target))
+        Self::path_of(&WorkFolder::in_target(target))
     }
 
-    fn path_of(store: &Store) -> PathBuf {
-        store.base().join("artifacts.json")
+    fn path_of(folder: &WorkFolder) -> PathBuf {
+        folder.path().join("artifacts.json")
     }
 
     /// Reads a manifest.
@@ -170,14 +171,27 @@ impl Manifest {
         write_atomically(path, &text).map_err(unwritable)
     }
 
-    fn check_files(&self, path: &Path) -> Result<(), ManifestError> {
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let files = [
             &self.qemu.program,
             &self.guest.kernel,
             &self.guest.initramfs,
         ];
-        let mut files = files.into_iter().chain(&self.guest.vmlinux);
-        match files.find(|file| !file.is_file()) {
+        files.into_iter().chain(&self.guest.vmlinux)
+    }
+
+    /// Marks the files as in use until this process ends: no other process removes them from the cache.
+    ///
+    /// # Errors
+    /// If the cache cannot be read.
+    pub fn hold(&self) -> std::io::Result<()> {
+        self.files().try_for_each(|file| held::hold_entry_of(file))
+    }
+
+    /// Checks that the files exist, after marking them as in use.
+    fn check_files(&self, path: &Path) -> Result<(), ManifestError> {
+        let is_gone = |file: &&PathBuf| held::hold_entry_of(file).is_err() || !file.is_file();
+        match self.files().find(is_gone) {
             Some(file) => Err(ManifestError::FileGone {
                 path: path.into(),
                 file: file.clone(),
@@ -185,26 +199,6 @@ impl Manifest {
             None => Ok(()),
         }
     }
-}
-
-impl Store {
-    /// Returns the store in the target directory of the running executable.
-    ///
-    /// # Errors
-    /// If the executable is not in a target directory.
-    pub fn find() -> Result<Self, ManifestError> {
-        let executable = std::env::current_exe().map_err(ManifestError::NoExecutable)?;
-        Ok(Self::in_target(&target_directory_of(&executable)?))
-    }
-}
-
-/// Returns the target directory of an executable.
-fn target_directory_of(executable: &Path) -> Result<PathBuf, ManifestError> {
-    target_folder_of(executable)
-        .map(Path::to_path_buf)
-        .ok_or_else(|| ManifestError::NoTarget {
-            executable: executable.into(),
-        })
 }
 
 /// Why there is no usable manifest.
@@ -367,17 +361,5 @@ mod tests {
             Manifest::read(&path),
             Err(ManifestError::FileGone { .. })
         ));
-    }
-
-    #[test]
-    fn the_target_directory_is_found_from_a_test_binary() {
-        // A directory that existed before cargo has only the second.
-        for mark in ["CACHEDIR.TAG", ".rustc_info.json"] {
-            let target = tempfile::tempdir().unwrap();
-            std::fs::write(target.path().join(mark), "").unwrap();
-            let found = target_directory_of(&target.path().join("debug/deps/it-0123")).unwrap();
-            assert_eq!(found, target.path());
-        }
-        assert!(target_directory_of(Path::new("/usr/bin/it")).is_err());
     }
 }

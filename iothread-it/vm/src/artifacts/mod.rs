@@ -1,20 +1,36 @@
 //! Provisions QEMU and kernels: finds them on the host or unpacks them from packages, without root.
 //!
-//! [`provision_qemu`] and [`provision_kernel`] fill a [`Store`], a folder that is locked while it is
-//! changed. A [`Manifest`] names the result. Unfinished files of failed or killed runs are never used.
+//! [`provision_qemu`] and [`provision_kernel`] fill a [`Store`], the cache folder of a user, which is
+//! locked while it is changed. A [`Manifest`] names the result. Unfinished files of failed or killed runs
+//! are never used.
+//!
+//! | in the cache | content |
+//! |---|---|
+//! | `packages/SET-SUITE-KEY/` | packages that are unpacked together, such as QEMU with its libraries |
+//! | `indices/ARCHIVE/SUITE/` | the versions and hashes of these packages |
+//! | `images/RELEASE-KEY/` | the boot images and the decompressed kernel of a kernel's release |
+//! | `agents/KEY/` | a guest agent |
+//! | `warm/` | templates of VMs, see [`warm`](crate::warm) |
+//! | `debs/`, `staging/` | files in work; empty if no process provisions |
+//!
+//! A key is a hash of what the content is made from, so different versions of this crate can use one
+//! cache.
 
 pub mod apt;
 mod choice;
 mod error;
 mod file_state;
+mod held;
 mod host_qemu;
 mod kernel;
+mod location;
 mod manifest;
 mod progress;
 mod provision;
 mod store;
 mod sweep;
 mod unpacked_qemu;
+mod work_folder;
 
 pub(crate) use apt::hex;
 pub use choice::{InvalidQemuChoice, QemuChoice};
@@ -24,6 +40,7 @@ pub use file_state::FileState;
 pub use host_qemu::HostQemuError;
 pub(crate) use host_qemu::SANDBOX;
 pub use kernel::KernelInstall;
+pub use location::CACHE_ENV;
 pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
 pub use progress::{Progress, Silent};
 pub use provision::{provision, provision_kernel, provision_kernel_of, provision_qemu};
@@ -31,3 +48,4 @@ pub(crate) use store::lock_within;
 pub use store::write_atomically;
 pub use store::{Store, StoreError, StoreLock};
 pub use unpacked_qemu::UnpackedQemuError;
+pub use work_folder::WorkFolder;

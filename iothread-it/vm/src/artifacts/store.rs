@@ -1,4 +1,4 @@
-//! The store: the folder with packages, kernels, QEMU and images in a target directory.
+//! The store: the cache folder of a user, with packages, kernels, QEMU and images.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use super::held;
+use super::location::{self, CACHE_ENV};
 use super::progress::Progress;
 
 /// How long to wait for another process that provisions: slow downloads take minutes.
@@ -35,6 +37,43 @@ pub struct StoreLock {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
+    /// No variable names a folder for caches.
+    #[error(
+        "cannot find the cache folder: neither `HOME` nor `XDG_CACHE_HOME` is set to an absolute path; \
+         set {CACHE_ENV} to a folder of this user"
+    )]
+    NoHome,
+    /// The variable contains a relative path.
+    #[error("{CACHE_ENV} is `{}`; set it to an absolute path", path.display())]
+    Relative {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The cache folder, or the folder to make it in, belongs to another user.
+    #[error(
+        "{} belongs to user {owner}, and this is user {user}; set {CACHE_ENV} to a folder of this \
+         user, or `HOME` to this user's home",
+        path.display()
+    )]
+    OtherUser {
+        /// The folder.
+        path: PathBuf,
+        /// The user id of its owner.
+        owner: u32,
+        /// The user id of this process.
+        user: u32,
+    },
+    /// Other users can write to the cache folder.
+    #[error(
+        "other users can write to {}, and so could change what VMs run; run `chmod go-w {}`, or set \
+         {CACHE_ENV} to another folder",
+        path.display(),
+        path.display()
+    )]
+    WritableByOthers {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A file or directory of the store cannot be read or written.
     #[error("cannot access {}", path.display())]
     Io {
@@ -66,12 +105,21 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
 }
 
 impl Store {
-    /// Returns the store in a target directory of cargo.
+    /// Returns the store of this user: the folder in [`CACHE_ENV`], or else `kata-test` in the user's
+    /// folder for caches. It may not exist yet.
+    ///
+    /// # Errors
+    /// If no folder is known, or if another user owns it or can write to it.
+    pub fn of_user() -> Result<Self, StoreError> {
+        let base = location::folder(|name| std::env::var_os(name))?;
+        location::check(&base)?;
+        Ok(Self { base })
+    }
+
+    /// Returns the store in a folder.
     #[must_use]
-    pub fn in_target(target: &Path) -> Self {
-        Self {
-            base: target.join("iothread-it"),
-        }
+    pub fn at(base: &Path) -> Self {
+        Self { base: base.into() }
     }
 
     /// Returns the folder.
@@ -80,9 +128,25 @@ impl Store {
         &self.base
     }
 
+    pub(super) fn packages(&self) -> PathBuf {
+        self.base.join("packages")
+    }
+
+    /// Returns the folder with a folder for each kernel's images.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.base.join("images")
+    }
+
+    /// Returns the folder with a folder for each guest agent.
+    #[must_use]
+    pub fn agents(&self) -> PathBuf {
+        self.base.join("agents")
+    }
+
     /// Locks the store. Waits if another process holds the lock.
     pub(super) fn take(&self, progress: &mut dyn Progress) -> Result<StoreLock, StoreError> {
-        std::fs::create_dir_all(&self.base).map_err(at(&self.base))?;
+        location::make(&self.base)?;
+        location::check(&self.base)?;
         let path = self.base.join("lock");
         let file = OpenOptions::new()
             .create(true)
@@ -156,12 +220,21 @@ impl StoreLock {
     /// Makes a directory for unfinished files. If this process is killed, the next one removes it.
     pub(crate) fn staging(&self) -> Result<tempfile::TempDir, StoreError> {
         let path = self.staging_root();
-        std::fs::create_dir_all(&path).map_err(at(&path))?;
+        location::make(&path)?;
         // Tests of other users also start programs from here.
         let directory = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o755))
             .tempdir_in(&path);
         directory.map_err(at(&path))
+    }
+
+    /// Makes the folder of an entry if it is missing, and marks it as in use until this process ends.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn hold(&self, entry: &Path) -> Result<(), StoreError> {
+        location::make(entry)?;
+        held::hold(entry).map_err(at(entry))
     }
 
     pub(super) fn staging_root(&self) -> PathBuf {
@@ -183,7 +256,7 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let mut file = tempfile::Builder::new()
         .prefix(UNFINISHED_PREFIX)
-        .permissions(Permissions::from_mode(0o666))
+        .permissions(Permissions::from_mode(0o644))
         .tempfile_in(directory)?;
     file.write_all(content)?;
     file.persist(path)?;
@@ -214,7 +287,7 @@ mod tests {
     #[test]
     fn a_second_lock_waits_and_names_the_holder() {
         let target = tempfile::tempdir().unwrap();
-        let store = Store::in_target(target.path());
+        let store = Store::at(target.path());
         let first = store.lock(&mut Silent).unwrap();
         let (sender, receiver) = channel();
         let second = {
@@ -252,9 +325,9 @@ mod tests {
 
     #[test]
     fn the_error_names_a_store_that_cannot_be_made() {
-        let error = Store::in_target(Path::new("/proc"))
+        let error = Store::at(Path::new("/proc/cache"))
             .lock(&mut Silent)
             .unwrap_err();
-        assert!(error.to_string().contains("/proc/iothread-it"), "{error}");
+        assert!(error.to_string().contains("/proc/cache"), "{error}");
     }
 }

@@ -25,7 +25,11 @@ fn sweep(lock: &StoreLock) -> Result<(), StoreError> {
     remove_tree(&lock.staging_root())?;
     remove_tree(&lock.downloads().join("partial"))?;
     remove_unfinished(lock.store().base())?;
-    remove_unfinished(&lock.store().base().join("images"))
+    let images = lock.store().images();
+    for entry in std::fs::read_dir(&images).into_iter().flatten().flatten() {
+        remove_unfinished(&entry.path())?;
+    }
+    Ok(())
 }
 
 /// Removes a directory and its content if it exists.
@@ -66,18 +70,17 @@ mod tests {
     #[test]
     fn unfinished_files_are_removed_and_others_kept() {
         let target = tempfile::tempdir().unwrap();
-        let store = Store::in_target(target.path());
+        let store = Store::at(target.path());
         let leftovers = [
             "staging/x/root/file",
             "debs/partial/a.deb",
-            "images/.unfinished-1",
+            "images/6.1-0/.unfinished-1",
             ".unfinished-2",
         ];
         let finished = [
             "debs/a.deb",
-            "images/initramfs",
-            "artifacts.json",
-            "suites/bookworm/qemu/stamp.json",
+            "images/6.1-0/initramfs",
+            "packages/qemu-bookworm-0/stamp.json",
         ];
         for file in leftovers.iter().chain(&finished) {
             let path = store.base().join(file);

@@ -5,7 +5,7 @@
 //! share the pages that they do not write. The second is the state of the devices: a migration stream
 //! without the memory (`x-ignore-shared`). Kata makes its VM templates in the same way.
 //!
-//! | file in `target/iothread-it/warm` | content |
+//! | file in the cache's folder `warm` | content |
 //! |---|---|
 //! | `KEY.state` | header and state of the devices; written last, because it makes the template valid |
 //! | `KEY.ram` | memory of the guest |

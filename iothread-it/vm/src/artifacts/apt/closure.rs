@@ -1,8 +1,11 @@
 //! A package and its dependencies, parsed from `apt-get --print-uris`.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
+use super::downloads::hex;
 use super::error::AptError;
+use super::stamp;
 
 /// A package file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,6 +98,16 @@ impl Closure {
     /// Returns the packages, sorted by file name.
     pub(crate) fn packages(&self) -> &[Package] {
         &self.0
+    }
+
+    /// Returns a short hash of the packages' names, versions and contents, for the name of a directory.
+    pub(crate) fn key(&self) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update([stamp::SCHEMA]);
+        for Package { file, size, sha256 } in &self.0 {
+            hasher.update(format!("{file} {size} {sha256}\n"));
+        }
+        hex(&hasher.finalize()[..8])
     }
 
     /// Returns the first package whose name starts with `prefix`.

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::progress::Progress;
 use super::super::store::{StoreError, at};
-use super::closure::Package;
+use super::closure::{Closure, Package};
 
 /// Why a package must be downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,18 @@ pub(super) fn to_fetch<'a>(
         wanted.push(*package);
     }
     Ok(wanted)
+}
+
+/// Removes the packages, which are unpacked.
+pub(super) fn remove(closure: &Closure, directory: &Path) -> Result<(), StoreError> {
+    for package in closure.packages() {
+        let path = directory.join(&package.file);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(&path)(error)),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn fault_of(package: &Package, path: &Path) -> std::io::Result<Option<Fault>> {

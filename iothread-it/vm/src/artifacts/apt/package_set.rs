@@ -76,24 +76,22 @@ impl PackageInstall<'_> {
         sources: impl FnOnce() -> Result<Vec<Source>, AptError>,
         progress: &mut dyn Progress,
     ) -> Result<Unpacked, AptError> {
-        let directory = self.suite_directory().join(self.set.name);
-        let stamp = match Stamp::check(&directory) {
-            State::Intact(stamp) => stamp,
-            state => {
-                if let State::Damaged(fault) = state {
-                    let name = self.set.name;
-                    progress.noted(&format!(
-                        "the unpacked {name} of {} is damaged: {fault}",
-                        self.suite
-                    ));
-                }
+        let known = self.read_index();
+        let intact = known.and_then(|closure| self.unpacked(&closure, progress));
+        let (directory, stamp) = match intact {
+            Some(intact) => intact,
+            None => {
                 let closure = match self.downloaded(progress)? {
                     Some(closure) => closure,
                     None => self.download(&sources()?, progress)?,
                 };
-                unpack(self.lock, &closure, &directory, self.set.check, progress)?
+                let directory = self.directory_of(&closure);
+                let stamp = unpack(self.lock, &closure, &directory, self.set.check, progress)?;
+                downloads::remove(&closure, &self.lock.downloads())?;
+                (directory, stamp)
             }
         };
+        self.lock.hold(&directory)?;
         Ok(Unpacked {
             root: directory.join("root"),
             finding: stamp.finding,
@@ -102,13 +100,26 @@ impl PackageInstall<'_> {
         })
     }
 
-    /// Returns the closure of an earlier run if all of its packages are downloaded.
+    /// Returns the directory of unpacked packages if it is intact.
+    fn unpacked(&self, closure: &Closure, progress: &mut dyn Progress) -> Option<(PathBuf, Stamp)> {
+        let directory = self.directory_of(closure);
+        match Stamp::check(&directory) {
+            State::Intact(stamp) => Some((directory, stamp)),
+            State::Absent => None,
+            State::Damaged(fault) => {
+                let name = self.set.name;
+                progress.noted(&format!(
+                    "the unpacked {name} of {} is damaged: {fault}",
+                    self.suite
+                ));
+                None
+            }
+        }
+    }
+
+    /// Returns the closure of an earlier run if all of its packages are downloaded, but not unpacked.
     fn downloaded(&self, progress: &mut dyn Progress) -> Result<Option<Closure>, AptError> {
-        let Ok(text) = std::fs::read(self.closure_file()) else {
-            return Ok(None);
-        };
-        // If the file is damaged, apt is asked again.
-        let Ok(closure) = serde_json::from_slice::<Closure>(&text) else {
+        let Some(closure) = self.read_index() else {
             return Ok(None);
         };
         let all: Vec<_> = closure.packages().iter().collect();
@@ -122,23 +133,35 @@ impl PackageInstall<'_> {
         sources: &[Source],
         progress: &mut dyn Progress,
     ) -> Result<Closure, AptError> {
-        let state = self.suite_directory().join("apt");
+        let state = self.index_directory().join("apt");
         let mut archive = Archive::open(&self.suite, sources, &state, &self.lock.downloads())?;
         archive.refresh(progress)?;
         let closure = archive.closure(self.set.candidates, self.set.needs)?;
-        let path = self.closure_file();
+        let path = self.index_file();
         let text = serde_json::to_vec(&closure).map_err(|error| at(&path)(error.into()))?;
         write_atomically(&path, &text).map_err(at(&path))?;
         archive.fetch(&closure, progress)?;
         Ok(closure)
     }
 
-    fn suite_directory(&self) -> PathBuf {
-        self.lock.store().base().join("suites").join(&self.suite)
+    fn directory_of(&self, closure: &Closure) -> PathBuf {
+        let name = format!("{}-{}-{}", self.set.name, self.suite, closure.key());
+        self.lock.store().packages().join(name)
     }
 
-    fn closure_file(&self) -> PathBuf {
-        self.suite_directory()
-            .join(format!("{}.closure.json", self.set.name))
+    fn index_directory(&self) -> PathBuf {
+        let indices = self.lock.store().base().join("indices");
+        indices.join("host").join(&self.suite)
+    }
+
+    fn index_file(&self) -> PathBuf {
+        self.index_directory()
+            .join(format!("{}.json", self.set.name))
+    }
+
+    /// Returns the closure that was last found in the archive. If the file is damaged, apt is asked again.
+    fn read_index(&self) -> Option<Closure> {
+        let text = std::fs::read(self.index_file()).ok()?;
+        serde_json::from_slice(&text).ok()
     }
 }

@@ -13,13 +13,13 @@ const STAMP: &str = "stamp.json";
 const ROOT: &str = "root";
 
 /// Version of the stamp and of the unpacked files. Others are unpacked again.
-const SCHEMA: u32 = 1;
+pub(super) const SCHEMA: u8 = 1;
 
 /// Marks a directory as complete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stamp {
-    schema: u32,
+    schema: u8,
     /// The unpacked packages.
     pub(super) closure: Closure,
     /// The finding of the check, such as a version.

@@ -28,6 +28,16 @@ const SET: PackageSet = PackageSet {
     },
 };
 
+/// Refuses what was unpacked.
+const PICKY: PackageSet = PackageSet {
+    check: |_| {
+        Err(AptError::NoKernel {
+            suite: "made-up".into(),
+        })
+    },
+    ..SET
+};
+
 struct Fake {
     directory: tempfile::TempDir,
     lock: StoreLock,
@@ -80,7 +90,7 @@ impl Fake {
         let list = make_package(&archive, "thing", "Depends: part (>= 1:1)\n")
             + &make_package(&archive, "part", "");
         std::fs::write(archive.join("Packages"), list).unwrap();
-        let lock = Store::in_target(&directory.path().join("target"))
+        let lock = Store::at(&directory.path().join("cache"))
             .lock(&mut Silent)
             .unwrap();
         Self {
@@ -134,8 +144,15 @@ impl Fake {
         self.lock.downloads().join("thing_1%3a2.0_all.deb")
     }
 
-    fn unpacked(&self) -> PathBuf {
-        self.lock.store().base().join("suites/made-up/thing")
+    /// Returns the folders of unpacked sets.
+    fn unpacked(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(self.lock.store().packages());
+        let entries = entries.into_iter().flatten();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    fn is_downloaded(&self) -> bool {
+        self.downloaded().exists()
     }
 }
 
@@ -163,14 +180,15 @@ fn a_package_and_its_dependencies_are_unpacked_once() {
     assert_eq!(first.closure.named("thing").unwrap().version(), "1:2.0");
     assert_eq!(fake.run_without_apt().closure, first.closure);
     assert_eq!(fake.notes(), "");
+    assert!(!fake.is_downloaded(), "the unpacked files are enough");
 }
 
 #[test]
-fn a_damaged_unpacked_file_is_unpacked_again_without_apt() {
+fn packages_with_a_damaged_file_are_fetched_again() {
     let fake = Fake::new();
     let content = fake.run().unwrap().root.join("usr/share/thing/content");
     cut(&content);
-    fake.run_without_apt();
+    fake.run().unwrap();
     assert_eq!(std::fs::read_to_string(&content).unwrap(), CONTENT);
     let notes = fake.notes();
     assert!(
@@ -186,18 +204,15 @@ fn a_damaged_download_is_fetched_again() {
         (cut, "bytes instead of"),
     ] {
         let fake = Fake::new();
-        fake.run().unwrap();
+        // They are downloaded and not unpacked.
+        fake.run_set(&PICKY, || Ok(fake.sources())).unwrap_err();
         damage(&fake.downloaded());
-        std::fs::remove_dir_all(fake.unpacked()).unwrap();
         assert_eq!(fake.run().unwrap().finding, CONTENT);
         let notes = fake.notes();
         assert!(
             notes.contains("thing_1%3a2.0_all.deb") && notes.contains(message),
             "{notes}"
         );
-        // The new download is intact, so the next run does not need apt.
-        std::fs::remove_dir_all(fake.unpacked()).unwrap();
-        fake.run_without_apt();
     }
 }
 
@@ -205,7 +220,9 @@ fn a_damaged_download_is_fetched_again() {
 fn downloaded_packages_stay_in_the_closure() {
     let fake = Fake::new();
     fake.run().unwrap();
-    std::fs::remove_dir_all(fake.lock.store().base().join("suites")).unwrap();
+    for folder in ["indices", "packages"] {
+        std::fs::remove_dir_all(fake.lock.store().base().join(folder)).unwrap();
+    }
     assert_eq!(fake.run().unwrap().closure.packages().len(), 2);
 }
 
@@ -225,8 +242,8 @@ fn a_damaged_file_in_the_archive_is_an_error_until_it_is_repaired() {
     };
     assert_eq!(files, &["thing_1%3a2.0_all.deb"]);
     assert!(apt.to_string().contains("Hash Sum mismatch"), "{apt}");
-    assert!(!fake.unpacked().exists());
-    assert!(!fake.downloaded().exists());
+    assert!(fake.unpacked().is_empty());
+    assert!(!fake.is_downloaded());
     flip(&served);
     assert_eq!(fake.run().unwrap().finding, CONTENT);
 }
@@ -251,37 +268,37 @@ fn the_error_for_an_unknown_package_has_the_message_of_apt() {
 
 #[test]
 fn packages_that_fail_the_check_are_not_used() {
-    const PICKY: PackageSet = PackageSet {
-        check: |_| {
-            Err(AptError::NoKernel {
-                suite: "made-up".into(),
-            })
-        },
-        ..SET
-    };
     let fake = Fake::new();
     let error = fake.run_set(&PICKY, || Ok(fake.sources())).unwrap_err();
     assert!(matches!(error, AptError::NoKernel { .. }));
-    assert!(!fake.unpacked().exists());
+    assert!(fake.unpacked().is_empty());
     // The downloads are intact and kept.
     assert_eq!(fake.run_without_apt().finding, CONTENT);
 }
 
 #[test]
 fn an_old_root_is_kept_until_the_new_one_is_complete() {
-    const PICKY: PackageSet = PackageSet {
-        check: |_| {
-            Err(AptError::NoKernel {
-                suite: "made-up".into(),
-            })
-        },
-        ..SET
-    };
     let fake = Fake::new();
     let part = fake.run().unwrap().root.join("usr/share/part/content");
-    std::fs::remove_file(fake.unpacked().join("stamp.json")).unwrap();
+    std::fs::remove_file(fake.unpacked()[0].join("stamp.json")).unwrap();
     fake.run_set(&PICKY, || Ok(fake.sources())).unwrap_err();
     assert!(part.is_file());
+}
+
+/// Two workspaces with different archives, or of different times, use one cache.
+#[test]
+fn packages_of_another_version_have_a_folder_of_their_own() {
+    let fake = Fake::new();
+    let old = fake.run().unwrap();
+    let list = fake.directory.path().join("archive");
+    let entries = make_package(&list, "thing", "Depends: part (>= 1:1), extra\n")
+        + &make_package(&list, "part", "")
+        + &make_package(&list, "extra", "");
+    std::fs::write(list.join("Packages"), entries).unwrap();
+    std::fs::remove_dir_all(fake.lock.store().base().join("indices")).unwrap();
+    let new = fake.run().unwrap();
+    assert_ne!(new.root, old.root);
+    assert!(new.root.join("usr/share/extra").exists() && old.root.exists());
 }
 
 #[test]

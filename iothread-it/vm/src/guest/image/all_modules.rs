@@ -18,7 +18,7 @@ use crate::cpio::Archive;
 use crate::guest::built_file;
 
 /// Version of the layout. Images of another version are rebuilt.
-const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 1;
 
 /// Writes the boot image `out`: that of `plain` and all modules of the same kernel. An image from the
 /// same inputs is kept.

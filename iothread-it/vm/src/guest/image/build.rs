@@ -7,10 +7,10 @@ use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use sha2::{Digest as _, Sha256};
 
 use super::modules::{Module, ModuleError, closure};
-use super::signature;
-use crate::artifacts::{FileState, GuestImage, KernelInstall, hex};
+use super::{all_modules, signature};
+use crate::artifacts::{FileState, GuestImage, KernelInstall, StoreError, StoreLock, hex};
 use crate::cpio::Archive;
-use crate::guest::built_file;
+use crate::guest::{self, built_file};
 
 /// Version of the layout. Images of another version are rebuilt.
 const LAYOUT: u32 = 4;
@@ -47,6 +47,9 @@ pub enum ImageError {
     /// The kernel's modules cannot be used.
     #[error(transparent)]
     Modules(#[from] ModuleError),
+    /// The cache cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The image cannot be written.
     #[error("cannot write the boot image {}", path.display())]
     Unwritable {
@@ -57,15 +60,46 @@ pub enum ImageError {
     },
 }
 
+/// Returns the folder for the images of an agent and a kernel, which is in use until this process ends.
+///
+/// # Errors
+/// If the agent cannot be read, or the folder cannot be made.
+pub fn folder(
+    agent: &Path,
+    kernel: &KernelInstall,
+    lock: &StoreLock,
+) -> Result<PathBuf, ImageError> {
+    let program = read_agent(agent)?;
+    let mut hasher = Sha256::new();
+    hasher.update(Sha256::digest(program));
+    for layout in [LAYOUT, all_modules::LAYOUT, guest::kernel::LAYOUT] {
+        hasher.update(layout.to_le_bytes());
+    }
+    hasher.update(MODULES.join(" "));
+    // The paths of unpacked packages contain their versions.
+    for path in [&kernel.image, &kernel.modules] {
+        hasher.update(path.as_os_str().as_encoded_bytes());
+    }
+    let key = hex(&hasher.finalize()[..8]);
+    let name = format!("{}-{key}", kernel.release);
+    let folder = lock.store().images().join(name);
+    lock.hold(&folder)?;
+    Ok(folder)
+}
+
+fn read_agent(path: &Path) -> Result<Vec<u8>, ImageError> {
+    std::fs::read(path).map_err(|source| ImageError::Agent {
+        path: path.into(),
+        source,
+    })
+}
+
 /// Builds the boot image `out` for a kernel, unless it is up to date. The file is replaced atomically.
 ///
 /// # Errors
 /// If the agent is not a static executable, the kernel lacks a module, or the image cannot be written.
 pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestImage, ImageError> {
-    let program = std::fs::read(agent).map_err(|source| ImageError::Agent {
-        path: agent.into(),
-        source,
-    })?;
+    let program = read_agent(agent)?;
     check_agent(&program).map_err(|reason| ImageError::UnfitAgent {
         path: agent.into(),
         reason,

@@ -18,5 +18,5 @@ mod modules;
 mod signature;
 
 pub use all_modules::with_modules;
-pub use build::{ImageError, build};
+pub use build::{ImageError, build, folder};
 pub use modules::ModuleError;

@@ -42,7 +42,7 @@ pub enum UncompressedError {
 }
 
 /// Version of the output. Files of another version are rebuilt.
-const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 1;
 
 /// Decompresses the kernel `image` to `out`, unless `out` is up to date.
 ///
