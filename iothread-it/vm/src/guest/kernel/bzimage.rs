@@ -82,12 +82,16 @@ fn payload(image: &[u8]) -> Result<&[u8], UnpackError> {
 
 /// Decompresses blocks, each after its compressed size. The format has no end marker.
 fn lz4_legacy(mut packed: &[u8], size: usize) -> Result<Vec<u8>, String> {
-    let mut unpacked = Vec::with_capacity(size);
+    let mut unpacked = Vec::new();
     while let Some((length, rest)) = packed.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
         let block = rest.get(..length).ok_or("a block is truncated")?;
         let block = lz4_flex::block::decompress(block, LZ4_BLOCK).map_err(|e| e.to_string())?;
         unpacked.extend(block);
+        // Blocks shrink to a hundredth, so the image bounds nothing.
+        if unpacked.len() > size {
+            break;
+        }
         packed = &rest[length..];
     }
     Ok(unpacked)
@@ -95,7 +99,7 @@ fn lz4_legacy(mut packed: &[u8], size: usize) -> Result<Vec<u8>, String> {
 
 /// Reads at most one byte more than `size`.
 fn read(reader: impl std::io::Read, size: usize) -> Result<Vec<u8>, String> {
-    let mut unpacked = Vec::with_capacity(size);
+    let mut unpacked = Vec::new();
     let mut reader = reader.take(size as u64 + 1);
     let result = reader.read_to_end(&mut unpacked);
     result.map(|_| unpacked).map_err(|error| error.to_string())
@@ -181,6 +185,15 @@ mod tests {
             let error = unpack(&image).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn decompression_ends_soon_after_the_stated_size() {
+        let block = lz4(&vec![7; LZ4_BLOCK]);
+        let blocks = [&block[..], &block[4..], &block[4..]].concat();
+        let error = unpack(&image(&blocks, 10)).unwrap_err().to_string();
+        let expected = format!("decompresses to {LZ4_BLOCK} bytes instead of 10");
+        assert!(error.contains(&expected), "{error}");
     }
 
     proptest! {

@@ -24,6 +24,13 @@ pub(super) struct Source {
 /// The architecture of the provisioned packages.
 const ARCHITECTURE: &str = "amd64";
 
+/// Returns whether deb822 permits a name. An option of the one-line format can have any other, and would
+/// be another field when it is rendered.
+fn is_field(name: &str) -> bool {
+    let is_permitted = |c: char| c.is_ascii_graphic() && c != ':';
+    !name.is_empty() && !name.starts_with(['#', '-']) && name.chars().all(is_permitted)
+}
+
 /// The parsed fields of an entry.
 struct Fields {
     packages: bool,
@@ -67,10 +74,11 @@ impl Fields {
                 .iter()
                 .any(|own| name.starts_with(own)) => {}
             name if name.starts_with("x-") || name == "description" => {}
-            _ => self
+            name if is_field(name) => self
                 .source
                 .options
                 .push((name.to_owned(), value.to_owned())),
+            _ => {}
         }
     }
 

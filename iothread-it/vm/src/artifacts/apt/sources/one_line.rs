@@ -108,6 +108,14 @@ mod tests {
         assert!(sources[3].options.is_empty());
     }
 
+    /// Found by fuzzing: `trust:ed=yes` became the field `trust` with the value `ed: yes`.
+    #[test]
+    fn an_option_that_is_no_field_is_ignored() {
+        let text = "deb [trust:ed=yes #a=b -c=d trusted=yes] http://a.example bookworm main\n";
+        let options = [("trusted".to_owned(), "yes".to_owned())];
+        assert_eq!(parse(text)[0].options, options);
+    }
+
     proptest! {
         #[test]
         fn no_text_causes_a_panic(text in "((deb|\\[|\\]|#|=|arch|,|\\n| )|\\PC){0,60}") {
