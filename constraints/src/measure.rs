@@ -106,6 +106,20 @@ mod tests {
             let expected = value.is_finite().then_some((name.as_str(), value));
             prop_assert_eq!(parse(&message), expected);
         }
+
+        /// What a test sends is not trusted.
+        #[test]
+        fn any_message_is_refused_or_has_a_finite_value(
+            kind in "measure|\\PC{0,9}",
+            texts in prop::collection::vec("[-+]?[0-9]{0,3}(\\.[0-9]{0,3})?(e[0-9]{0,3})?|inf|NaN|\\PC{0,5}", 0..4),
+        ) {
+            let message = Message { kind, texts };
+            if let Some((name, value)) = parse(&message) {
+                prop_assert!(value.is_finite());
+                prop_assert_eq!(&message.kind, KIND);
+                prop_assert_eq!(&message.texts[..], &[name.to_owned(), message.texts[1].clone()]);
+            }
+        }
     }
 
     #[test]

@@ -124,17 +124,35 @@ fn decode(message: &Message) -> Option<Result<Verdict, String>> {
 mod tests {
     //! Scope: what crosses the pipe. Probes in real children run in the harness's own tests.
 
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn every_result_of_a_probe_is_read_back() {
-        for result in [
-            Ok(Verdict::met("a", "b")),
-            Ok(Verdict::unmet("a", "b")),
-            Ok(Verdict::undetermined("a", "b")),
-            Err("a".to_owned()),
-        ] {
-            assert_eq!(decode(&encode(&result)), Some(result));
+    proptest! {
+        #[test]
+        fn every_result_of_a_probe_is_read_back(observed in any::<String>(), source in any::<String>()) {
+            for result in [
+                Ok(Verdict::met(observed.clone(), source.clone())),
+                Ok(Verdict::unmet(observed.clone(), source.clone())),
+                Ok(Verdict::undetermined(observed.clone(), source)),
+                Err(observed),
+            ] {
+                prop_assert_eq!(decode(&encode(&result)), Some(result));
+            }
+        }
+
+        /// A probe can write what it likes to its pipe.
+        #[test]
+        fn any_message_is_a_result_if_it_has_a_text(
+            kind in "met|unmet|undetermined|failed|\\PC{0,9}",
+            texts in prop::collection::vec(any::<String>(), 0..4),
+        ) {
+            let result = decode(&Message { kind: kind.clone(), texts: texts.clone() });
+            prop_assert_eq!(result.is_some(), !texts.is_empty());
+            let is_verdict = matches!(&*kind, "met" | "unmet" | "undetermined");
+            if let Some(result) = result {
+                prop_assert_eq!(result.is_ok(), is_verdict);
+            }
         }
     }
 

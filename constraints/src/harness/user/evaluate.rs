@@ -140,7 +140,30 @@ fn decode(bytes: &[u8]) -> Option<Vec<Evaluation>> {
 mod tests {
     //! Scope: what crosses the pipe. Real users are in the sample's tests, as root.
 
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// What the child sends is not trusted. What is read of it is sent alike.
+        #[test]
+        fn any_lines_are_refused_or_read(
+            lines in prop::collection::vec("((met|unmet|undetermined|reason|\\PC{0,4})(\t(constraint|leak|\\PC{0,4})){0,5})", 0..6),
+        ) {
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            if let Some(evaluations) = decode(text.as_bytes()) {
+                let reasons: usize = evaluations.iter().map(|one| one.reasons.len()).sum();
+                prop_assert_eq!(evaluations.len() + reasons, lines.len());
+                let again: String = evaluations.iter().map(encode).collect();
+                prop_assert_eq!(decode(again.as_bytes()), Some(evaluations));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_read(bytes in any::<Vec<u8>>()) {
+            let _ = decode(&bytes);
+        }
+    }
 
     #[test]
     fn evaluations_are_read_back() {
