@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::{cargo, it, test};
+use crate::{cargo, fuzz, it, test};
 
 /// The suite on one machine type: `test` runs it on all of them already.
 const IT: [&str; 2] = ["it", "--machine=q35"];
@@ -61,6 +61,11 @@ pub(crate) fn run() -> Result<ExitCode> {
         "tests of kata-test's default features",
         cargo::cargo().args(["test", "--package=kata-test", "--lib", "--quiet"]),
     )?;
+    announce("fuzz");
+    let fuzzed = fuzz::check()?;
+    if fuzzed != ExitCode::SUCCESS {
+        return Ok(fuzzed);
+    }
     announce("test");
     let tests = test::run(&cargo_kata_test::cli::test::Options::default())?;
     if tests != ExitCode::SUCCESS {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod fuzz;
 mod it;
 mod it_table;
 #[cfg(test)]
@@ -35,7 +36,9 @@ enum Command {
     Kata(cli::Command),
     /// Runs benchmarks, each interleaved with its peer or lower bound, and prints ratios.
     Bench(bench::Options),
-    /// Runs all checks of a change: formatting, lints, documentation, `test` and `it`.
+    /// Fuzzes parsers of foreign input, guided by coverage, from a kept corpus.
+    Fuzz(fuzz::Options),
+    /// Runs all checks of a change: formatting, lints, documentation, `fuzz`, `test` and `it`.
     Ci,
 }
 
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         }
         Command::Kata(command) => command.run(),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Ci => ci::run(),
     })
 }

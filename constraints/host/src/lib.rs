@@ -27,6 +27,9 @@ compile_error!(
 pub mod constraint;
 #[cfg(unix)]
 pub mod facts;
+#[doc(hidden)]
+#[cfg(all(unix, feature = "fuzzing"))]
+pub mod fuzzing;
 #[cfg(all(unix, test))]
 mod hosts;
 #[doc(hidden)]

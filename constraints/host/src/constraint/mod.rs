@@ -24,6 +24,11 @@ use atom::Kind;
 #[cfg(test)]
 pub(crate) use atom::namespace::NAMESPACES;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use kernel::Release;
+#[cfg(feature = "fuzzing")]
+pub(crate) use version::Version;
+
 #[doc(hidden)]
 pub use contradictions::assert_consistent;
 #[doc(hidden)]

@@ -41,7 +41,7 @@ impl Answer {
         Self::new(Finding::Absent(text.into()), source)
     }
 
-    pub(super) fn unknown(text: impl Into<String>, source: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn unknown(text: impl Into<String>, source: impl Into<Cow<'static, str>>) -> Self {
         Self::new(Finding::Unknown(text.into()), source)
     }
 }

@@ -83,7 +83,7 @@ pub(super) fn version(name: &str) -> Answer {
 }
 
 /// The first version in what a command said: numbers with dots, or else a number in the first line.
-fn first_version(said: &str) -> Option<&str> {
+pub(crate) fn first_version(said: &str) -> Option<&str> {
     let said = said.trim();
     let first = said.lines().next()?;
     let dotted = |text| numbers(text).find(|number: &&str| number.contains('.'));

@@ -48,7 +48,7 @@ fn read(system: &dyn System) -> Result<(String, &'static str), Answer> {
 }
 
 /// A variable's value; a later assignment wins over an earlier one, an empty one is none.
-fn value(release: &str, name: &str) -> Option<String> {
+pub(crate) fn value(release: &str, name: &str) -> Option<String> {
     let assigned = release.lines().rev().find_map(|line| {
         let rest = line.trim().strip_prefix(name)?;
         rest.strip_prefix('=')

@@ -30,8 +30,12 @@ mod user;
 mod virt;
 
 pub use answer::{Answer, Finding, Host};
-#[cfg(test)]
+#[cfg(feature = "fuzzing")]
+pub(crate) use command::first_version;
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use dispatch::answer;
+#[cfg(feature = "fuzzing")]
+pub(crate) use distro::value as os_release_value;
 #[doc(hidden)]
 pub use env::ALLOW;
 pub use here::Here;
@@ -44,5 +48,5 @@ pub use kvm::{Kvm, kvm};
 #[doc(hidden)]
 pub use probe::panic_text;
 pub use question::{Probe, Question};
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use system::{Hypervisor, System, Uname};
