@@ -63,12 +63,24 @@ impl Children {
         Some(exit)
     }
 
-    /// Kills all other processes, unless a thread waits for a child.
-    pub(crate) fn sweep(&self) {
+    /// Kills all other processes and waits for their end, unless a thread waits for a child. Returns
+    /// whether one was running.
+    pub(crate) fn sweep(&self, timeout: Duration) -> bool {
+        let mut were_left = false;
         self.sweep_by(|| {
-            // Sent by init, this reaches every other process.
+            were_left = orphans() == Orphans::Running;
+            // Sent by init, this reaches every other process, also those that the kernel started.
             let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
         });
+        if were_left {
+            // The reaper reports each end.
+            let are_left = |_: &mut Table| orphans() != Orphans::None;
+            drop(
+                self.changed
+                    .wait_timeout_while(self.lock(), timeout, are_left),
+            );
+        }
+        were_left
     }
 
     fn sweep_by(&self, kill_all: impl FnOnce()) {
@@ -102,8 +114,8 @@ impl Children {
         };
         if let Some(known) = table.get_mut(&pid.as_raw()) {
             *known = Some(exit);
-            self.changed.notify_all();
         }
+        self.changed.notify_all();
     }
 
     /// Without children, no orphans can appear.
@@ -115,6 +127,24 @@ impl Children {
     /// Ignores poisoning: a panic powers the guest off.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The children that no thread waits for.
+#[derive(PartialEq)]
+enum Orphans {
+    None,
+    Running,
+}
+
+/// Finds orphans, and reaps those that have ended. No thread may be waiting for a child.
+fn orphans() -> Orphans {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return Orphans::Running,
+            Err(Errno::ECHILD) => return Orphans::None,
+            _ => {}
+        }
     }
 }
 

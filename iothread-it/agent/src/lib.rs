@@ -5,6 +5,7 @@
 
 pub mod pattern;
 pub mod protocol;
+pub mod speed;
 
 /// The folder with the sources of this package, as of compilation. The guest agent is built from them
 /// as a static program with a profile of its own.

@@ -4,26 +4,29 @@
     reason = "code between fork and exec can only be given through pre_exec"
 )]
 
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use guest_agent::protocol::{Bytes, Exit, Failure, FailureKind, Notice, Program, Stream};
+use guest_agent::protocol::{Exit, Failure, FailureKind, Notice, Program, Stream, User};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid, setsid};
 
 use crate::children::Children;
 use crate::failure;
 use crate::follow::Follow;
+use crate::output::forward;
+use crate::system_state::SystemState;
 
-/// The maximum size of a notice, in bytes.
-const CHUNK: usize = 16 * 1024;
+/// The time between SIGTERM and SIGKILL.
+const GRACE_PERIOD: Duration = Duration::from_secs(2);
 
-/// The time limit for a killed program to end. It takes longer only if it is blocked in the kernel.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time limit for killed processes to end. It takes longer only if one is blocked in the kernel.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Children {
     /// Runs a program to its end.
@@ -34,30 +37,33 @@ impl Children {
     ) -> Result<Exit, Failure> {
         let follow = program.follow.as_deref().map(Follow::start).transpose();
         let follow = follow.map_err(|error| failure::io("follow a folder", &error))?;
+        let before = SystemState::read(program.user.is_none());
         let what = format!("run {}", program.path);
         let (mut child, pid) = self
             .spawn(&mut command(program))
             .map_err(|error| failure::io(&what, &error))?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let limit = program.output_limit;
         thread::scope(|scope| {
-            scope.spawn(|| forward(stdout, Stream::Stdout, send));
-            scope.spawn(|| forward(stderr, Stream::Stderr, send));
+            scope.spawn(|| forward(stdout, Stream::Stdout, limit, send));
+            scope.spawn(|| forward(stderr, Stream::Stderr, limit, send));
             let following = follow
                 .as_ref()
                 .map(|follow| scope.spawn(|| follow.until_stopped(send)));
             let timeout = Duration::from_millis(program.timeout_ms);
             let exit = self.wait(pid, timeout);
             if exit.is_none() {
-                let group = nix::unistd::Pid::from_raw(-pid.as_raw());
-                let _ = nix::sys::signal::kill(group, nix::sys::signal::Signal::SIGKILL);
-                let _ = self.wait(pid, KILL_TIMEOUT);
+                self.end(pid);
             }
             // Processes that are left keep the pipes open, and may write to the files.
-            self.sweep();
+            if self.sweep(KILL_TIMEOUT) {
+                send(Notice::Left("processes".to_owned()));
+            }
             if let (Some(follow), Some(following)) = (&follow, following) {
                 follow.stop();
                 let _ = following.join();
             }
+            before.changes().for_each(|what| send(Notice::Left(what)));
             exit.ok_or_else(|| Failure {
                 kind: FailureKind::TimedOut,
                 message: format!(
@@ -66,6 +72,15 @@ impl Children {
                 ),
             })
         })
+    }
+
+    /// Ends a session that is late.
+    fn end(&self, leader: Pid) {
+        let _ = killpg(leader, Signal::SIGTERM);
+        if self.wait(leader, GRACE_PERIOD).is_none() {
+            let _ = killpg(leader, Signal::SIGKILL);
+            let _ = self.wait(leader, KILL_TIMEOUT);
+        }
     }
 }
 
@@ -86,34 +101,25 @@ fn command(program: &Program) -> Command {
     command
 }
 
-/// Moves the calling process to a new session and mount namespace, and sets its user.
-fn isolate(user: Option<u32>) -> io::Result<()> {
+/// Moves the calling process to a new session, and sets its user. The agent has no inheritable and no
+/// ambient capabilities, so another user than root has none. Such a user cannot mount, and needs no
+/// mount namespace: its end waits for all CPUs.
+fn isolate(user: Option<User>) -> io::Result<()> {
     setsid()?;
-    unshare(CloneFlags::CLONE_NEWNS)?;
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-    if let Some(id) = user {
-        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
-        setgroups(&[gid])?;
-        setresgid(gid, gid, gid)?;
-        setresuid(uid, uid, uid)?;
-    }
+    let Some(User { uid, gid }) = user else {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        return Ok(mount(
+            None::<&str>,
+            "/",
+            None::<&str>,
+            private,
+            None::<&str>,
+        )?);
+    };
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    setgroups(&[])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
     Ok(())
-}
-
-/// Sends what is read from a pipe until its last writer closes it.
-fn forward(pipe: Option<impl Read>, stream: Stream, send: &(dyn Fn(Notice) + Sync)) {
-    let Some(mut pipe) = pipe else { return };
-    let mut buffer = [0; CHUNK];
-    loop {
-        match pipe.read(&mut buffer) {
-            Ok(0) => return,
-            Ok(length) => send(Notice::Output {
-                stream,
-                bytes: Bytes(buffer[..length].to_vec()),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return,
-        }
-    }
 }

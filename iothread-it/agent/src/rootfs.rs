@@ -5,11 +5,11 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use guest_agent::protocol::Failure;
+use guest_agent::protocol::{Failure, HOME, User};
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 
@@ -22,9 +22,10 @@ const NEW: &str = "/new-root";
 const MOVED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 
 /// Folders of the new root, except mount points.
-const FOLDERS: [(&str, u32); 9] = [
+const FOLDERS: [(&str, u32); 10] = [
     ("bin", 0o755),
     ("etc", 0o755),
+    ("home", 0o755),
     ("lib/modules", 0o755),
     ("mnt", 0o755),
     ("root", 0o700),
@@ -62,17 +63,17 @@ pub(crate) struct Rootfs(Mutex<bool>);
 
 impl Rootfs {
     /// Sets it up, unless that was done before.
-    pub(crate) fn set_up(&self) -> Result<(), Failure> {
+    pub(crate) fn set_up(&self, user: User) -> Result<(), Failure> {
         let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !*done {
-            set_up().map_err(|(what, error)| failure::io(&what, &error))?;
+            set_up(user).map_err(|(what, error)| failure::io(&what, &error))?;
             *done = true;
         }
         Ok(())
     }
 }
 
-fn set_up() -> Result<(), (String, io::Error)> {
+fn set_up(user: User) -> Result<(), (String, io::Error)> {
     fn tried<T, E: Into<io::Error>>(
         what: String,
         done: Result<T, E>,
@@ -91,6 +92,7 @@ fn set_up() -> Result<(), (String, io::Error)> {
     for (file, text) in FILES {
         tried(format!("write /{file}"), fs::write(new.join(file), text))?;
     }
+    tried("add a user".into(), add_user(new, user))?;
     // The modules of the boot image.
     let modules = Some("/lib/modules");
     let new_modules = new.join("lib/modules");
@@ -151,6 +153,25 @@ fn set_up() -> Result<(), (String, io::Error)> {
     )?;
     let host_name = fs::write("/proc/sys/kernel/hostname", "guest");
     tried("set the host's name".into(), host_name)
+}
+
+/// Adds a user with a home folder, unless its id is already that of another name.
+fn add_user(root: &Path, User { uid, gid }: User) -> io::Result<()> {
+    let home = root.join(HOME.trim_start_matches('/'));
+    fs::create_dir(&home)?;
+    chown(&home, Some(uid), Some(gid))?;
+    let users = format!("user:x:{uid}:{gid}:user:{HOME}:/bin/sh\n");
+    for (file, id, line) in [
+        ("etc/passwd", uid, users),
+        ("etc/group", gid, format!("user:x:{gid}:\n")),
+    ] {
+        let mut text = fs::read_to_string(root.join(file))?;
+        if !text.contains(&format!(":x:{id}:")) {
+            text.push_str(&line);
+            fs::write(root.join(file), text)?;
+        }
+    }
+    Ok(())
 }
 
 fn make(folder: &Path, mode: u32) -> io::Result<()> {

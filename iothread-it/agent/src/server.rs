@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use guest_agent::protocol::{
     BootId, Command, Failure, Greeting, Message, Notice, Reply, Request, RequestId, Reseed,
     VERSION, decode,
 };
+use guest_agent::speed;
 use nix::sys::utsname::uname;
 use serde::Deserialize;
 
@@ -21,7 +21,7 @@ use crate::lines::{Line, Lines};
 use crate::port::Port;
 use crate::port_writer::PortWriter;
 use crate::rootfs::Rootfs;
-use crate::{console, cpus, extent, failure, identity, load, pattern_io, scsi, sysfs, unpack};
+use crate::{console, cpus, extent, failure, identity, load, mount, pattern_io, scsi, sysfs};
 
 /// The state that requests share.
 struct Server {
@@ -171,15 +171,18 @@ impl Server {
                 let running = || self.writer.notice(id, Notice::LoadRunning);
                 Reply::Load(load::run(load, &disk, running)?)
             }
-            Command::SetUpRootfs => {
-                self.rootfs.set_up()?;
+            Command::SetUpRootfs { user } => {
+                self.rootfs.set_up(*user)?;
                 Reply::Done
             }
-            Command::Unpack { serial } => {
+            Command::Mount { serial, target } => {
                 let disk = self.disks.find(serial)?;
-                let (entries, bytes) = unpack::disk(&pattern_io::node(&disk.name), Path::new("/"))?;
-                Reply::Unpacked { entries, bytes }
+                mount::image(&pattern_io::node(&disk.name), target)?;
+                Reply::Done
             }
+            Command::MeasureSpeed => Reply::Speed {
+                steps_per_s: speed::steps_per_s(),
+            },
             Command::Run(program) => {
                 let send = |notice| self.writer.notice(id, notice);
                 Reply::Exited(self.children.run(program, &send)?)

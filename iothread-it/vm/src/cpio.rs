@@ -1,4 +1,4 @@
-//! Writes cpio archives in the `newc` format, which Linux unpacks at boot and the agent from a disk.
+//! Writes cpio archives in the `newc` format, which Linux unpacks at boot.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,6 @@ struct Entry {
 
 const DIRECTORY: u32 = 0o040_000;
 const FILE: u32 = 0o100_000;
-const LINK: u32 = 0o120_000;
 const CHARACTER_DEVICE: u32 = 0o020_000;
 
 impl Archive {
@@ -38,11 +37,6 @@ impl Archive {
         self.file(path, permissions, content);
     }
 
-    /// Adds a directory and its missing parents.
-    pub fn directory_below(&mut self, path: &str) {
-        self.parents(&format!("{path}/"));
-    }
-
     fn parents(&mut self, path: &str) {
         for (at, _) in path.match_indices('/') {
             let folder = &path[..at];
@@ -50,12 +44,6 @@ impl Archive {
                 self.directory(folder, 0o755);
             }
         }
-    }
-
-    /// Adds a symbolic link.
-    pub fn link(&mut self, path: &str, to: &str) {
-        self.parents(path);
-        self.insert(path, LINK | 0o777, (0, 0), to.as_bytes().to_vec());
     }
 
     /// Adds a character device.

@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: benchmarks, each compared with a peer or a lower bound in the same run.
 //!
-//! `boot`, `harness`, `hotplug` and `io` are families of benchmarks. `interleave` alternates what is
+//! `boot`, `harness`, `hotplug`, `io` and `plain` are families of benchmarks. `interleave` alternates what is
 //! compared, so that noise affects both; `stats` has median and quartiles, `figure` the ratio and its
 //! goal, and `table` and `json` are the output.
 
@@ -12,6 +12,7 @@ mod interleave;
 mod io;
 mod json;
 mod machine;
+mod plain;
 mod raw_qemu;
 mod stats;
 mod table;
@@ -53,8 +54,9 @@ struct Bench {
 }
 
 /// All benchmarks.
-const FAMILIES: [&[Bench]; 4] = [
+const FAMILIES: [&[Bench]; 5] = [
     harness::BENCHES,
+    plain::BENCHES,
     boot::BENCHES,
     hotplug::BENCHES,
     io::BENCHES,

@@ -1,8 +1,9 @@
 //! The environment variables of programs in a guest.
 
-use kata_test_runner::Binary;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use super::bundle::TestBundle;
+use kata_test_runner::Binary;
 
 /// The folder for records in the guest.
 pub(super) const RECORDS: &str = "/run/kata-test";
@@ -57,8 +58,8 @@ const SECRET_WORDS: [&str; 9] = [
     "TOKEN",
 ];
 
-/// Returns the variables of a bundle's programs. Variables that are not UTF-8 are left out.
-pub(super) fn of(binary: &Binary, bundle: &TestBundle) -> Vec<(String, String)> {
+/// Returns the variables of a binary's programs, as root. Variables that are not UTF-8 are left out.
+pub(super) fn of(binary: &Binary, library_folders: &BTreeSet<PathBuf>) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| !names_the_host(name) && !is_secret(name))
@@ -66,8 +67,7 @@ pub(super) fn of(binary: &Binary, bundle: &TestBundle) -> Vec<(String, String)> 
     let own = binary.env.iter();
     let own = own.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     let own: Vec<_> = own.filter(|(name, _)| !names_the_host(name)).collect();
-    let folders: Vec<_> = bundle
-        .library_folders
+    let folders: Vec<_> = library_folders
         .iter()
         .filter_map(|folder| folder.to_str())
         .collect();

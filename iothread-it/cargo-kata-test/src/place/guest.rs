@@ -10,11 +10,11 @@ use kata_test_runner::{Binary, StopToken};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::bundle::{BundleError, TestBundle};
+use super::image::{self, BinaryFiles, ImageError, Owner};
 use super::{VmArtifacts, environment};
 use guest_vm::artifacts::FileState;
 use guest_vm::guest::AgentError;
-use guest_vm::guest::protocol::{Exit, Notice, Program, Serial};
+use guest_vm::guest::protocol::{Exit, MountTarget, Notice, Program, Serial, User};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{Vm, VmError};
 use guest_vm::warm::WarmStore;
@@ -27,6 +27,9 @@ const AGENT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The size of the scratch disk.
 const SCRATCH_DISK_BYTES: u64 = 64 << 20;
+
+/// The user and group without privileges.
+const NOBODY: u32 = 65_534;
 
 /// An error of a guest, or of the files that it needs.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +45,9 @@ pub enum GuestError {
         /// The system's error.
         source: io::Error,
     },
-    /// The test bundle cannot be created.
+    /// An image with the binary or its package cannot be created.
     #[error(transparent)]
-    Bundle(#[from] BundleError),
+    Image(#[from] ImageError),
     /// A disk cannot be attached.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -61,7 +64,7 @@ impl GuestError {
     pub(super) fn is_of_the_guest(&self) -> bool {
         match self {
             Self::Vm(_) | Self::Attach(_) | Self::Detach(_) | Self::Agent(_) => true,
-            Self::Io { .. } | Self::Bundle(_) => false,
+            Self::Io { .. } | Self::Image(_) => false,
         }
     }
 }
@@ -103,10 +106,10 @@ impl Guest {
         guest
             .vm
             .agent()
-            .set_up_rootfs(Deadline::after(AGENT_TIMEOUT))?;
+            .set_up_rootfs(user(), Deadline::after(AGENT_TIMEOUT))?;
         let scratch_node = guest.attach_scratch_disk()?;
         artifacts.record_start(began.elapsed());
-        guest.environment = guest.deliver(binary)?;
+        guest.environment = guest.deliver(binary, &scratch.join("packages"))?;
         if let Some(node) = scratch_node {
             environment::set(&mut guest.environment, "KATA_TEST_SCRATCH_DISK", &node);
         }
@@ -131,14 +134,23 @@ impl Guest {
         self.vm.exit_report().to_string()
     }
 
-    /// Packs a binary and unpacks it in the guest. Returns the environment variables of its programs.
-    fn deliver(&mut self, binary: &Binary) -> Result<Vec<(String, String)>, GuestError> {
-        let bundle = TestBundle::pack(binary)?;
-        let file = self.scratch.path().join("bundle");
-        fs::write(&file, &bundle.bytes).map_err(at(&file))?;
-        self.unpack(&file)?;
-        let _ = fs::remove_file(&file);
-        Ok(environment::of(binary, &bundle))
+    /// Brings a binary and the folder of its package into the guest. Returns the environment variables of
+    /// its programs.
+    fn deliver(
+        &mut self,
+        binary: &Binary,
+        cache: &Path,
+    ) -> Result<Vec<(String, String)>, GuestError> {
+        let User { uid, gid } = user();
+        let owner = Owner { uid, gid };
+        let [package, files] = ["package", "files"].map(|name| self.scratch.path().join(name));
+        image::package(&binary.folder, owner, cache, &package)?;
+        let folder = binary.folder.to_string_lossy().into_owned();
+        self.mount("package", &package, MountTarget::Folder(folder))?;
+        let binary_files = BinaryFiles::of(binary)?;
+        binary_files.write(owner, &files)?;
+        self.mount("files", &files, MountTarget::Files)?;
+        Ok(environment::of(binary, &binary_files.library_folders))
     }
 
     /// Loads the modules that tests require. A missing module is no error: the tests' constraints
@@ -160,6 +172,14 @@ impl Guest {
         };
         self.run(&program, &mut |_| ControlFlow::Continue(()))?;
         Ok(())
+    }
+
+    /// Measures the speed of the guest, in steps per second.
+    pub(super) fn steps_per_s(&self) -> Result<u64, GuestError> {
+        Ok(self
+            .vm
+            .agent()
+            .steps_per_s(Deadline::after(AGENT_TIMEOUT))?)
     }
 
     /// Returns the binary as a program with arguments and a time limit.
@@ -210,21 +230,16 @@ impl Guest {
         })
     }
 
-    /// Attaches an archive as a disk, has the agent unpack it, and detaches the disk.
-    fn unpack(&mut self, archive: &Path) -> Result<(), GuestError> {
+    /// Attaches an image as a disk, and has the agent mount it.
+    fn mount(&mut self, name: &str, image: &Path, target: MountTarget) -> Result<(), GuestError> {
         let disk = DiskSpec {
             read_only: true,
-            ..DiskSpec::new(id("bundle"), archive)
+            ..DiskSpec::new(id(name), image)
         };
         self.vm.attach(&disk, &Placement::First)?;
         let serial = Serial(disk.id.as_str().to_owned());
-        let unpacked = self
-            .vm
-            .agent()
-            .unpack(&serial, Deadline::after(AGENT_TIMEOUT));
-        self.vm.detach(&disk.id)?;
-        unpacked?;
-        Ok(())
+        let deadline = Deadline::after(AGENT_TIMEOUT);
+        Ok(self.vm.agent().mount(&serial, target, deadline)?)
     }
 
     /// Attaches an empty disk for tests. Returns its device node.
@@ -239,6 +254,21 @@ impl Guest {
             .iter()
             .find(|found| found.serial.0 == disk.id.as_str());
         Ok(found.map(|found| format!("/dev/{}", found.name)))
+    }
+}
+
+/// Returns the user that owns a package's files in a guest, and that programs without privileges run as:
+/// this user, or `nobody` for root.
+pub(super) fn user() -> User {
+    match nix::unistd::geteuid().is_root() {
+        true => User {
+            uid: NOBODY,
+            gid: NOBODY,
+        },
+        false => User {
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+        },
     }
 }
 

@@ -3,13 +3,15 @@
 //!
 //! 1. [`VmArtifacts`] are what a suite's VM is booted from: a kernel, and a boot image with all of its
 //!    modules.
-//! 2. `bundle` packs what a test binary needs: the binary with its shared `libraries`, the programs of
-//!    its package, and the files in its package's folder. The archive is attached as a raw disk.
+//! 2. `image` writes disk images with what a test binary needs: the binary with its shared `libraries`
+//!    and the programs of its package, and the package's folder.
 //! 3. `guest` restores a clone of the template (or boots the VM, if there is no template yet), attaches
-//!    the disk, and has the guest agent unpack it. Files have the same paths as on the host, and are
-//!    copies: what a test writes to them is lost.
+//!    the images as disks, and has the guest agent mount them. Files have the same paths as on the host.
+//!    Nothing is copied: the guest reads what its tests read. What a test writes to the package's folder
+//!    is in the guest's memory, and is lost.
 //! 4. `run` runs the test binary there, with `--exact`. Output and records are sent to the host
 //!    immediately, so that a guest that crashes or hangs fails only the test that was running.
+//! 5. `session` runs plain tests there, each in a process of its own.
 //!
 //! # Isolation
 //!
@@ -30,34 +32,42 @@
 //! | `/` | a tmpfs, which supports `pivot_root`; each run of a binary has a mount namespace of its own |
 //! | `/sys/fs/cgroup` | cgroup v2 |
 //! | `/lib/modules` | all modules of the kernel; `/sbin/modprobe` loads them, also for the kernel |
-//! | working directory | a copy of the package's folder, without build outputs and hidden folders |
+//! | working directory | the package's folder, without target directories, `.git` folders and special files; it can be written, up to half of the guest's memory |
+//! | `HOME`, `TMPDIR` | empty folders that the user can write |
+//! | user | root, or for plain tests without privileges the caller's user and group id, 65534 if that is root; the package's folder belongs to that user |
+//! | the binary, its shared libraries, the programs of its package | read-only mounts, at the same paths |
+//! | `CARGO_TARGET_TMPDIR` | an empty folder |
 //! | environment variables | the caller's, except those that refer to the host (`PATH`, `HOME`, `TMPDIR`, …) and those whose names suggest a secret (`GITHUB_TOKEN`, `API_KEY`, …) |
 //! | `KATA_TEST_SCRATCH_DISK` | the device node of an empty disk of 64 MiB |
 
 mod artifacts;
-mod bundle;
 mod environment;
 mod guest;
+mod image;
 mod libraries;
 mod records;
 mod run;
+mod session;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kata_test_runner::{Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError, StopToken};
+use kata_test_runner::{
+    Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError, Session, StopToken, UserKind,
+};
 
 use guest::Guest;
 use guest_vm::artifacts::{Store, WorkFolder};
 use guest_vm::guest::protocol::{Exit, Notice, Program, Stream};
 use guest_vm::scratch::remove_orphans;
 use guest_vm::warm::WarmStore;
+use session::VmSession;
 
 pub use artifacts::{SUITES, VmArtifacts, VmArtifactsError};
-pub use bundle::BundleError;
 pub use guest::GuestError;
+pub use image::ImageError;
 pub use libraries::LibraryError;
 
 /// The time limit for a binary to list its tests, on a CPU that may be emulated.
@@ -189,6 +199,16 @@ impl Place for VmPlace {
 
     fn run(&mut self, job: &Job<'_>, screen: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
         run::run(self, job, screen)
+    }
+
+    fn open<'a>(
+        &'a mut self,
+        binary: &'a Binary,
+        user: UserKind,
+        stop: StopToken<'a>,
+    ) -> Result<Box<dyn Session + 'a>, PlaceError> {
+        let session = with_second_try(stop, || VmSession::new(self.guest_for(binary, &[])?, user))?;
+        Ok(Box::new(session))
     }
 
     fn rest(&mut self) {

@@ -23,7 +23,7 @@ const DEFAULT_TEST_LIMIT: Duration = Duration::from_secs(10 * 60);
 const HARNESS_OVERHEAD: Duration = Duration::from_secs(120);
 
 /// A factor for work that a place slows down more than the measured work.
-const SLOWNESS_MARGIN: f64 = 2.0;
+pub(super) const SLOWNESS_MARGIN: f64 = 2.0;
 
 /// The maximum slowness of a place: its own measurement is not trusted.
 const MAX_SLOWNESS: f64 = 100.0;
@@ -141,7 +141,7 @@ fn scale(place: &mut VmPlace, job: &Job<'_>) -> Result<f64, PlaceError> {
 }
 
 /// Returns how many times slower a place is than here, by its own measurement, which is not trusted.
-fn slowness(here: f64, there: f64) -> f64 {
+pub(super) fn slowness(here: f64, there: f64) -> f64 {
     // NaN is not greater.
     if there > 0.0 && here > there {
         (here / there).min(MAX_SLOWNESS)
@@ -196,7 +196,7 @@ pub(super) fn exit_text(exit: Exit) -> String {
 }
 
 /// Describes why the guest failed, with the end of its console.
-fn describe(error: &GuestError, guest: &Guest) -> String {
+pub(super) fn describe(error: &GuestError, guest: &Guest) -> String {
     let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| {
         error.source()
     });

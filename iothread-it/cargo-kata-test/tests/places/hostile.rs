@@ -26,7 +26,7 @@ fn fails_only_itself(hostile: &str, words: &str) -> Result<()> {
     let tests = ["a_passes", hostile];
     let mut before = Ok(0);
     let (outcomes, _) = run_until(StopToken::NEVER, &tests, |records| {
-        // The bundle, which takes memory too, has been delivered by then.
+        // The binary has been delivered by then, which takes memory too.
         await_record(records, hostile);
         before = fs::write("/proc/self/clear_refs", "5")
             .map_err(Into::into)

@@ -8,6 +8,7 @@ mod crashes;
 mod example;
 mod hostile;
 mod kills;
+mod plain;
 mod runner_process;
 mod shared;
 mod signals;

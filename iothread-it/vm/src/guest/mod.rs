@@ -6,4 +6,4 @@ pub mod image;
 pub mod kernel;
 
 pub use agent::{Agent, AgentError, RunningLoad};
-pub use guest_agent::{pattern, protocol};
+pub use guest_agent::{pattern, protocol, speed};

@@ -3,7 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use guest_agent::protocol::{Command, Exit, Notice, Program, Reply, RequestId, Serial};
+use guest_agent::protocol::{
+    Command, Exit, MountTarget, Notice, Program, Reply, RequestId, Serial, User,
+};
 
 use super::state::{PendingRequest, RequestEnd};
 use super::{Agent, AgentError, REPLY_MARGIN, WRITE_TIMEOUT};
@@ -21,26 +23,40 @@ impl Agent {
     ///
     /// # Errors
     /// If the agent reports a failure or does not answer in time.
-    pub fn set_up_rootfs(&self, deadline: Deadline) -> Result<(), AgentError> {
+    pub fn set_up_rootfs(&self, user: User, deadline: Deadline) -> Result<(), AgentError> {
         self.ask(
             "the setup of the root file system",
-            Command::SetUpRootfs,
+            Command::SetUpRootfs { user },
             deadline,
         )
         .map(drop)
     }
 
-    /// Unpacks the cpio archive on a disk. Returns the number of entries and the size of the files in
-    /// bytes.
+    /// Mounts the image on a disk; see [`Command::Mount`].
     ///
     /// # Errors
     /// If the agent reports a failure or does not answer in time.
-    pub fn unpack(&self, serial: &Serial, deadline: Deadline) -> Result<(u64, u64), AgentError> {
-        let awaited = format!("the archive on disk {serial} to be unpacked");
+    pub fn mount(
+        &self,
+        serial: &Serial,
+        target: MountTarget,
+        deadline: Deadline,
+    ) -> Result<(), AgentError> {
+        let awaited = format!("the image on disk {serial} to be mounted");
         let serial = serial.clone();
-        match self.ask(&awaited, Command::Unpack { serial }, deadline)? {
-            Reply::Unpacked { entries, bytes } => Ok((entries, bytes)),
-            _ => Err(AgentError::wrong_reply(&awaited)),
+        self.ask(&awaited, Command::Mount { serial, target }, deadline)
+            .map(drop)
+    }
+
+    /// Measures the speed of the guest, in [steps](guest_agent::speed) per second.
+    ///
+    /// # Errors
+    /// If the agent does not answer in time.
+    pub fn steps_per_s(&self, deadline: Deadline) -> Result<u64, AgentError> {
+        const AWAITED: &str = "the speed of the guest";
+        match self.ask(AWAITED, Command::MeasureSpeed, deadline)? {
+            Reply::Speed { steps_per_s } => Ok(steps_per_s),
+            _ => Err(AgentError::wrong_reply(AWAITED)),
         }
     }
 

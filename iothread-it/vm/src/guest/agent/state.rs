@@ -73,6 +73,7 @@ impl PendingRequest {
 fn size(notice: &Notice) -> usize {
     let text = match notice {
         Notice::LoadRunning => 0,
+        Notice::Left(what) => what.len(),
         Notice::Output { bytes, .. } => bytes.0.len(),
         Notice::Appended { file, bytes } => file.len() + bytes.0.len(),
     };

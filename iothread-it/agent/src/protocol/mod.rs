@@ -7,13 +7,17 @@
 //!
 //! Requests run concurrently and are answered in the order in which they end.
 
+mod program;
+
 use std::fmt;
 
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+pub use program::{Bytes, Exit, HOME, MountTarget, Program, Stream, User};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
@@ -112,14 +116,22 @@ pub enum Command {
     /// Switches to a tmpfs root with `/proc`, `/sys`, cgroup v2, devpts, users, the kernel's modules
     /// and `/sbin/modprobe`, as test programs expect. Answered by [`Reply::Done`]; a second request
     /// does nothing.
-    SetUpRootfs,
-    /// Unpacks the cpio archive (`newc` format) that starts at a disk's first byte, into `/`. Answered
-    /// by [`Reply::Unpacked`].
-    Unpack {
+    SetUpRootfs {
+        /// The user of programs that do not run as root. It owns [`HOME`].
+        user: User,
+    },
+    /// Mounts the EROFS image on a disk, after [`Command::SetUpRootfs`]. The disk has to stay. Answered
+    /// by [`Reply::Done`].
+    Mount {
         /// The disk.
         serial: Serial,
+        /// How its files become visible.
+        target: MountTarget,
     },
-    /// Runs a program until it ends, and sends [`Notice::Output`] and [`Notice::Appended`] meanwhile.
+    /// Runs fixed work for some milliseconds. Answered by [`Reply::Speed`].
+    MeasureSpeed,
+    /// Runs a program until it ends, and sends [`Notice::Output`], [`Notice::Appended`] and
+    /// [`Notice::Left`] meanwhile.
     /// Answered by [`Reply::Exited`], or [`FailureKind::TimedOut`].
     Run(Program),
     /// Gives a clone a clock, entropy and boot ID that differ from its template's. Answered by a
@@ -149,28 +161,6 @@ pub struct Identity {
     pub random: [u8; 32],
     /// CLOCK_REALTIME, in nanoseconds since 1970.
     pub realtime_ns: u64,
-}
-
-/// A program to run, in a session and a mount namespace of its own, with standard input at
-/// `/dev/null`. Processes that it leaves behind are killed. All texts are UTF-8.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Program {
-    /// The executable's path.
-    pub path: String,
-    /// Its arguments, without its own name.
-    pub arguments: Vec<String>,
-    /// All of its environment variables.
-    pub environment: Vec<(String, String)>,
-    /// Its working directory.
-    pub directory: String,
-    /// Its uid, gid and only group; root if `None`.
-    pub user: Option<u32>,
-    /// The time after which it is killed, in milliseconds.
-    pub timeout_ms: u64,
-    /// A directory, created if it does not exist. What is appended to files in it is sent as
-    /// [`Notice::Appended`].
-    pub follow: Option<String>,
 }
 
 /// Whether the guest has a disk.
@@ -273,35 +263,8 @@ pub enum Notice {
         /// The bytes.
         bytes: Bytes,
     },
-}
-
-/// An output stream of a program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// Bytes, serialized as a string of the characters U+0000 to U+00FF, so that text stays readable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bytes(pub Vec<u8>);
-
-impl Serialize for Bytes {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let text: String = self.0.iter().copied().map(char::from).collect();
-        to.serialize_str(&text)
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let bytes: Result<_, _> = text.chars().map(u8::try_from).collect();
-        bytes.map(Self).map_err(serde::de::Error::custom)
-    }
+    /// What a program left behind, for people: `processes`, `mounts`.
+    Left(String),
 }
 
 /// The result of a request that succeeded.
@@ -327,25 +290,13 @@ pub enum Reply {
     Load(LoadReport),
     /// The result of [`Command::Identity`].
     Identity(Identity),
-    /// An archive was unpacked.
-    Unpacked {
-        /// The number of its entries.
-        entries: u64,
-        /// The bytes of its files.
-        bytes: u64,
+    /// The result of [`Command::MeasureSpeed`].
+    Speed {
+        /// Steps of [work](crate::speed) in a second.
+        steps_per_s: u64,
     },
     /// A program ended.
     Exited(Exit),
-}
-
-/// How a program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Exit {
-    /// With this exit code.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
 }
 
 /// A block device of the guest.

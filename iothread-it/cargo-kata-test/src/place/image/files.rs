@@ -1,0 +1,95 @@
+//! A test binary with its shared libraries and the programs of its package, each at its own path.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use kata_test_runner::{Binary, target_folder_of};
+
+use super::super::libraries::SharedLibraries;
+use super::erofs::{self, Kind, Node, Owner};
+use super::{ImageError, at, parts};
+
+/// The files of a test binary.
+pub(in crate::place) struct BinaryFiles {
+    root: Node,
+    /// The folders for `LD_LIBRARY_PATH`.
+    pub(in crate::place) library_folders: BTreeSet<PathBuf>,
+}
+
+impl BinaryFiles {
+    /// Finds the files of a binary, and adds the empty folder of `CARGO_TARGET_TMPDIR`.
+    pub(in crate::place) fn of(binary: &Binary) -> Result<Self, ImageError> {
+        let search = search_path(binary);
+        let mut libraries = SharedLibraries::default();
+        let mut root = Node::directory(0o755);
+        for executable in std::iter::once(&binary.executable).chain(&binary.programs) {
+            libraries.add(executable, &search)?;
+            add_file(&mut root, executable)?;
+        }
+        for file in &libraries.files {
+            add_file(&mut root, file)?;
+        }
+        if let Some(target) = target_folder_of(&binary.executable) {
+            folder(&mut root, &parts(&target.join("tmp"))?);
+        }
+        Ok(Self {
+            root,
+            library_folders: libraries.folders,
+        })
+    }
+
+    /// Writes an image of the files.
+    pub(in crate::place) fn write(&self, owner: Owner, image: &Path) -> Result<(), ImageError> {
+        let file = File::create(image).map_err(at(image))?;
+        erofs::write(&self.root, owner, &file, image)
+            .map_err(|(path, source)| ImageError::Io { path, source })
+    }
+}
+
+/// Returns the folders in the binary's `LD_LIBRARY_PATH`, or else in this process's.
+fn search_path(binary: &Binary) -> Vec<PathBuf> {
+    const NAME: &str = "LD_LIBRARY_PATH";
+    let own = binary.env.iter().find(|(name, _)| name == NAME);
+    let path = own
+        .map(|(_, value)| value.clone())
+        .or_else(|| std::env::var_os(NAME));
+    std::env::split_paths(&path.unwrap_or_default())
+        .filter(|folder| folder.is_absolute())
+        .collect()
+}
+
+/// Adds a file at its path.
+fn add_file(root: &mut Node, path: &Path) -> Result<(), ImageError> {
+    let data = path.metadata().map_err(at(path))?;
+    let parts = parts(path)?;
+    let (name, folders) = parts
+        .split_last()
+        .ok_or_else(|| ImageError::BadPath(path.into()))?;
+    let node = Node {
+        kind: Kind::File(path.into(), data.len()),
+        // Readable for all: the guest has other users than the host.
+        mode: (data.mode() & 0o7777 | 0o444) as u16,
+        modified: (data.mtime(), 0),
+    };
+    folder(root, folders).insert((*name).into(), node);
+    Ok(())
+}
+
+/// Returns the files of a folder, which is added if it is not there.
+fn folder<'a>(root: &'a mut Node, parts: &[&str]) -> &'a mut BTreeMap<std::ffi::OsString, Node> {
+    let mut node = root;
+    for part in parts {
+        let Kind::Directory(files) = &mut node.kind else {
+            unreachable!("only files have no files, and they are the last of their paths");
+        };
+        node = files
+            .entry(part.into())
+            .or_insert_with(|| Node::directory(0o755));
+    }
+    match &mut node.kind {
+        Kind::Directory(files) => files,
+        Kind::File(..) | Kind::Link(_) => unreachable!("a folder is no file on this host"),
+    }
+}

@@ -1,0 +1,151 @@
+//! Single processes of a test binary in a VM: plain tests, one process each.
+//!
+//! # Trust
+//!
+//! The tests of one session share a guest, as those of a batch do: one that is root there can forge the
+//! output and the exit status of every test that runs in the session after it. A session has its own
+//! clone, so nothing that it forges counts for a test of another session.
+//!
+//! After each process the agent reports what the process left behind: processes (which it kills) and,
+//! for root, changes of mounts, kernel modules, network interfaces, the host name and System V IPC
+//! objects. The session is then not clean, and the runner opens another. Files are no reason: tests of
+//! one binary share them on the host too.
+
+use std::ffi::OsStr;
+use std::ops::ControlFlow;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use kata_test_runner::{PlaceError, ProcessEnd, Session, SessionCommand, UserKind};
+
+use super::environment::set;
+use super::guest::{Guest, GuestError, user};
+use super::run::{SLOWNESS_MARGIN, describe, slowness};
+use guest_vm::guest::protocol::{Exit, FailureKind, HOME, Notice, User};
+use guest_vm::guest::{AgentError, speed};
+
+/// How many bytes of each output stream are kept, beside its end.
+const OUTPUT_LIMIT: u64 = 4 << 20;
+
+/// The maximum size of a process's output, in bytes: that of both streams and their ends. An agent that
+/// works sends less.
+const MAX_OUTPUT_BYTES: usize = 3 * OUTPUT_LIMIT as usize;
+
+/// A guest with one binary, in which tests run as one kind of user.
+pub(super) struct VmSession {
+    guest: Guest,
+    /// `None` is root.
+    user: Option<User>,
+    /// The factor by which time limits are longer.
+    scale: f64,
+    is_clean: bool,
+}
+
+impl VmSession {
+    /// Takes a guest in which no test has run.
+    pub(super) fn new(guest: Guest, kind: UserKind) -> Result<Self, GuestError> {
+        static HERE: OnceLock<u64> = OnceLock::new();
+        let here = *HERE.get_or_init(speed::steps_per_s);
+        let there = guest.steps_per_s()?;
+        Ok(Self {
+            guest,
+            user: (kind == UserKind::Unprivileged).then(user),
+            scale: SLOWNESS_MARGIN * slowness(here as f64, there as f64),
+            is_clean: true,
+        })
+    }
+
+    /// Returns the variables that differ from those of the guest's other programs.
+    fn variables(&self) -> [(&str, &str); 3] {
+        let (name, home) = match self.user {
+            None => ("root", "/root"),
+            Some(_) => ("user", HOME),
+        };
+        [("HOME", home), ("USER", name), ("LOGNAME", name)]
+    }
+}
+
+impl Session for VmSession {
+    fn run(
+        &mut self,
+        command: &SessionCommand<'_>,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<ProcessEnd, PlaceError> {
+        let arguments = command.arguments.iter().map(|argument| text(argument));
+        let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+        let mut program = self
+            .guest
+            .program(&arguments, scaled(command.limit, self.scale));
+        if let Some(path) = command.program {
+            program.path = text(path.as_os_str())?;
+        }
+        for (name, value) in self.variables() {
+            set(&mut program.environment, name, value);
+        }
+        for (name, value) in command.env {
+            set(&mut program.environment, &text(name)?, &text(value)?);
+        }
+        program.user = self.user;
+        program.output_limit = Some(OUTPUT_LIMIT);
+        let (mut printed, mut has_left) = (0, false);
+        let ended = self.guest.run_until(command.stop, &program, &mut |notice| {
+            match notice {
+                Notice::Output { bytes, .. } => {
+                    printed += bytes.0.len();
+                    output(&bytes.0);
+                }
+                Notice::Left(_) => has_left = true,
+                Notice::Appended { .. } | Notice::LoadRunning => {}
+            }
+            match printed > MAX_OUTPUT_BYTES {
+                true => {
+                    ControlFlow::Break(format!("more than {MAX_OUTPUT_BYTES} bytes were written"))
+                }
+                false => ControlFlow::Continue(()),
+            }
+        });
+        self.is_clean &= !has_left;
+        let error = match ended {
+            Ok(exit) => {
+                return Ok(match exit {
+                    Exit::Code(code) => ProcessEnd::Exited(code),
+                    Exit::Signal(signal) => ProcessEnd::Signaled(signal),
+                });
+            }
+            Err(error @ GuestError::Io { .. }) => return Err(error.into()),
+            Err(error) => error,
+        };
+        if command.stop.is_requested() {
+            self.is_clean = false;
+            return Ok(ProcessEnd::Stopped);
+        }
+        if let GuestError::Agent(AgentError::Failed(failure)) = &error {
+            if failure.kind == FailureKind::TimedOut {
+                return Ok(ProcessEnd::TimedOut(command.limit));
+            }
+            // It was not started, or a test before it has forged that.
+            self.is_clean = false;
+            return Err(failure.message.clone().into());
+        }
+        self.is_clean = false;
+        Ok(ProcessEnd::Crashed(describe(&error, &self.guest)))
+    }
+
+    fn is_clean(&mut self) -> bool {
+        self.is_clean
+    }
+
+    fn uid(&self) -> u32 {
+        self.user.map_or(0, |user| user.uid)
+    }
+}
+
+fn scaled(limit: Duration, scale: f64) -> Duration {
+    Duration::try_from_secs_f64(limit.as_secs_f64() * scale).unwrap_or(Duration::MAX)
+}
+
+fn text(value: &OsStr) -> Result<String, PlaceError> {
+    let text = value.to_str().map(str::to_owned);
+    text.ok_or_else(|| format!("cannot pass {value:?} to a guest: it is not UTF-8").into())
+}
