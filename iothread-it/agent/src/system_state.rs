@@ -1,24 +1,24 @@
 //! The state of the guest that a program may leave changed for the next one.
 //!
-//! A mount namespace of its own undoes what a program mounts, and left processes are killed. Of what else
-//! root can change, this finds the usual: it is a hint to replace the guest, not a proof that nothing
+//! A mount namespace of its own undoes what root mounts, and left processes are killed. Of what else a
+//! program can change, this finds the usual: it is a hint to replace the guest, not a proof that nothing
 //! changed. Files are not part of it: programs of one binary share them, as on the host.
 
-use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 
-/// What is compared for every program: description, file.
-const FILES: [(&str, &str); 5] = [
-    ("mounts", "/proc/self/mountinfo"),
-    ("the host name", "/proc/sys/kernel/hostname"),
+/// What every program can change: description, and file.
+const BY_ALL: [(&str, &str); 3] = [
     ("shared memory", "/proc/sysvipc/shm"),
     ("semaphores", "/proc/sysvipc/sem"),
     ("message queues", "/proc/sysvipc/msg"),
 ];
 
-/// The description, and folder with an entry for each of what root can add.
-const FOLDERS: [(&str, &str); 2] = [
+/// What root can change: description, and file or folder. A module that the kernel loads for another user
+/// is harmless.
+const BY_ROOT: [(&str, &str); 4] = [
+    ("mounts", "/proc/self/mountinfo"),
+    ("the host name", "/proc/sys/kernel/hostname"),
     ("network interfaces", "/sys/class/net"),
     ("kernel modules", "/sys/module"),
 ];
@@ -26,39 +26,68 @@ const FOLDERS: [(&str, &str); 2] = [
 /// The state at one moment.
 pub(crate) struct SystemState {
     as_root: bool,
-    files: [Vec<u8>; FILES.len()],
-    folders: [BTreeSet<std::ffi::OsString>; FOLDERS.len()],
+    /// The description and content of each part.
+    parts: Vec<(&'static str, Content)>,
 }
 
 impl SystemState {
-    /// Reads the state: of what root can change, too, if `as_root`. A module that the kernel loads for
-    /// another user is harmless.
+    /// Reads what a program can change.
     pub(crate) fn read(as_root: bool) -> Self {
+        let by_root = BY_ROOT.iter().filter(|_| as_root);
+        let all = BY_ALL.iter().chain(by_root);
         Self {
             as_root,
-            files: FILES.map(|(_, path)| fs::read(path).unwrap_or_default()),
-            folders: FOLDERS.map(|(_, path)| match as_root {
-                true => names(Path::new(path)),
-                false => BTreeSet::new(),
-            }),
+            parts: all.map(|(what, path)| (*what, Content::of(path))).collect(),
         }
     }
 
     /// Returns what has changed since.
     pub(crate) fn changes(self) -> impl Iterator<Item = String> {
         let now = Self::read(self.as_root);
-        let files = FILES.iter().zip(self.files.into_iter().zip(now.files));
-        let files = files.filter(|(_, (before, now))| before != now);
-        let folders = FOLDERS
-            .iter()
-            .zip(self.folders.into_iter().zip(now.folders));
-        let folders = folders.filter(|(_, (before, now))| before != now);
-        let files = files.map(|((what, _), _)| (*what).to_owned());
-        files.chain(folders.map(|((what, _), _)| (*what).to_owned()))
+        let pairs = self.parts.into_iter().zip(now.parts);
+        let changed = pairs.filter(|(before, now)| before != now);
+        changed.map(|((what, _), _)| what.to_owned())
     }
 }
 
-fn names(folder: &Path) -> BTreeSet<std::ffi::OsString> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name()).collect()
+/// The content of a file or a folder.
+#[derive(PartialEq)]
+enum Content {
+    File(Vec<u8>),
+    Folder(Vec<OsString>),
+    Unreadable,
+}
+
+impl Content {
+    fn of(path: &str) -> Self {
+        if let Ok(text) = fs::read(path) {
+            return Self::File(text);
+        }
+        let Ok(entries) = fs::read_dir(path) else {
+            return Self::Unreadable;
+        };
+        let mut names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+        names.sort();
+        Self::Folder(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_in_a_folder_and_new_text_of_a_file_are_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let before = Content::of(path);
+        assert!(before == Content::of(path));
+        let file = folder.path().join("file");
+        fs::write(&file, "one").unwrap();
+        assert!(before != Content::of(path));
+        let before = Content::of(file.to_str().unwrap());
+        fs::write(&file, "two").unwrap();
+        assert!(before != Content::of(file.to_str().unwrap()));
+        assert!(Content::of("/no/such/file") == Content::Unreadable);
+    }
 }
