@@ -5,25 +5,23 @@
 
 use std::ffi::OsString;
 
-use serde::Serialize;
-use serde_json::json;
-
-use super::plug::mapping_of;
-use super::state::{Disk, DiskState};
-use super::{BlockOptions, DiskSpec, Hotplug, ScsiController, StepError, mapping};
 use iothread_pool::{DeviceId, Lease, Placement, Pool, ScsiAddress};
 use qmp_client::QemuVersion;
-use qmp_client::Qmp;
-use qmp_client::command::{BlockdevAdd, DeviceAdd};
-use qmp_client::wait::Deadline;
+use serde_json::Value;
+
+use crate::disk::{BlockOptions, DiskSpec};
+use crate::error::StepError;
+use crate::machine::Hotplug;
+use crate::scsi::ScsiController;
+use crate::state::{Device, DiskState};
 
 /// The devices that a shape has from the start, and the pool that they draw from.
 #[derive(Debug, Clone, Default)]
 pub struct ColdPlugged {
     /// Made with the first device. The shape's threads and slots do not change from then on.
     pool: Option<Pool>,
-    /// Each with whether it has a block node.
-    devices: Vec<(DeviceId, bool)>,
+    /// Each with the arguments of its node, if it has one, and of its device.
+    devices: Vec<(DeviceId, Option<Value>, Value)>,
     arguments: Vec<OsString>,
 }
 
@@ -38,17 +36,13 @@ impl ColdPlugged {
         &self.arguments
     }
 
-    fn option(&mut self, flag: &str, value: impl Serialize) {
-        self.arguments.push(flag.into());
-        self.arguments.push(json!(value).to_string().into());
-    }
-
-    fn add(&mut self, id: &DeviceId, node: Option<BlockdevAdd<'_>>, device: DeviceAdd<'_>) {
-        self.devices.push((id.clone(), node.is_some()));
-        if let Some(node) = node {
-            self.option("-blockdev", node);
+    fn add(&mut self, id: &DeviceId, node: Option<Value>, device: Value) {
+        let options = node.iter().map(|node| ("-blockdev", node));
+        for (flag, value) in options.chain([("-device", &device)]) {
+            self.arguments.push(flag.into());
+            self.arguments.push(value.to_string().into());
         }
-        self.option("-device", device);
+        self.devices.push((id.clone(), node, device));
     }
 }
 
@@ -120,35 +114,13 @@ impl Hotplug {
         cold: &ColdPlugged,
         options: BlockOptions,
         qemu: QemuVersion,
-        qmp: &Qmp,
     ) -> Self {
         let pool = cold.pool.clone().unwrap_or(fresh);
-        let since = qmp.cursor();
-        let disk = |(id, has_node): &(DeviceId, bool)| {
-            let disk = Disk {
-                state: DiskState::Attached,
-                has_node: *has_node,
-                since,
-            };
-            (id.clone(), disk)
-        };
-        Self {
-            disks: cold.devices.iter().map(disk).collect(),
-            ..Self::new(pool, options, qemu)
+        let mut hotplug = Self::new(pool, options, qemu);
+        for (id, node, device) in &cold.devices {
+            let device = Device::new(DiskState::Attached, node.clone(), device.clone(), 0);
+            hotplug.core.devices.insert(id.clone(), device);
         }
-    }
-
-    /// Checks that QEMU gave the devices that are there the mappings that they were to have.
-    ///
-    /// # Errors
-    /// If one has another, or QEMU does not say.
-    pub fn verify_vq_mappings(&self, qmp: &Qmp, deadline: Deadline) -> Result<(), StepError> {
-        for id in self.disks.keys() {
-            let lease = self.pool.lease_of(id);
-            if let Some(mapping) = lease.and_then(|lease| mapping_of(&lease.assignment)) {
-                mapping::verify(qmp, id, mapping, deadline)?;
-            }
-        }
-        Ok(())
+        hotplug
     }
 }

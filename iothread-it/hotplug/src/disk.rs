@@ -2,38 +2,56 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{StepError, wire};
-use iothread_pool::{DeviceId, Lease};
+use iothread_pool::{DeviceId, Lease, PciSlot, ScsiAddress};
 use qmp_client::command::{
-    BlockdevAdd, Cache, DeviceAdd, DeviceOptions, FileNode, NodeOptions, VirtioBlk,
+    BlockdevAdd, Cache, DeviceAdd, DeviceOptions, FileNode, NodeOptions, ScsiHd, VirtioBlk,
 };
+use serde_json::Value;
+
+use crate::action::{GuestAddress, GuestDisk};
+use crate::error::StepError;
+use crate::wire;
 
 /// A disk to attach.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct DiskSpec {
-    /// Its id: of the device, of the block node, and the serial in the guest.
+    /// Its id: of the device and of the block node.
     pub id: DeviceId,
-    /// A raw image, or a block device of the host.
+    /// An image, or a block device of the host.
     pub path: PathBuf,
     /// Whether the guest may only read it.
     pub read_only: bool,
     /// How many queues it has. As many as the VM has CPUs if `None`, as with Kata.
     pub queues: Option<u16>,
+    /// The serial that the guest reads: 20 characters of a virtio-blk disk, 36 of a SCSI disk.
+    pub serial: Option<String>,
+    /// The block node, instead of a raw one on the path: any format, descriptors of `add-fd`, throttling
+    /// and so on. The path is then not used.
+    pub node: Option<NodeOptions>,
+    /// Further options of `device_add`, such as `share-rw`.
+    pub device_options: DeviceOptions,
 }
 
 impl DiskSpec {
-    /// A disk that the guest may write, with a queue for each CPU.
+    /// A raw image that the guest may write, with a queue for each CPU, and its id as the serial.
     pub fn new(id: DeviceId, path: impl Into<PathBuf>) -> Self {
         Self {
+            serial: Some(id.to_string()),
             id,
             path: path.into(),
             read_only: false,
             queues: None,
+            node: None,
+            device_options: DeviceOptions::default(),
         }
     }
 
-    /// The block node.
-    pub(super) fn node(&self, options: &BlockOptions) -> Result<BlockdevAdd<'_>, StepError> {
+    /// The arguments of `blockdev-add`.
+    pub(crate) fn node(&self, options: &BlockOptions) -> Result<Value, StepError> {
+        let node_name = self.id.as_str();
+        if let Some(options) = self.node.clone() {
+            return Ok(wire::json(&BlockdevAdd { node_name, options }));
+        }
         // QMP is JSON, so a path must be text.
         let filename = self.path.to_str().ok_or_else(|| StepError::PathNotUtf8 {
             path: self.path.clone(),
@@ -47,24 +65,56 @@ impl DiskSpec {
                 no_flush: options.cache_no_flush,
             },
         };
-        Ok(BlockdevAdd {
-            node_name: self.id.as_str(),
-            options: NodeOptions::raw(&file, self.read_only),
-        })
+        let options = NodeOptions::raw(&file, self.read_only);
+        Ok(wire::json(&BlockdevAdd { node_name, options }))
     }
 
-    /// The device on it.
-    pub(super) fn device<'a>(&'a self, lease: &'a Lease) -> DeviceAdd<'a> {
+    /// The arguments of `device_add`.
+    pub(crate) fn device(&self, lease: &Lease) -> Value {
         let id = self.id.as_str();
-        DeviceAdd::VirtioBlk(VirtioBlk {
+        let device = DeviceAdd::VirtioBlk(VirtioBlk {
             id,
             address: wire::address(&lease.slot),
             drive: id,
-            serial: Some(id),
+            serial: self.serial.as_deref(),
             num_queues: lease.queues,
             served_by: wire::served_by(&lease.assignment),
-            options: DeviceOptions::default(),
-        })
+            options: self.device_options.clone(),
+        });
+        wire::json(&device)
+    }
+
+    /// The arguments of `device_add` on a controller.
+    pub(crate) fn device_on(&self, address: &ScsiAddress) -> Value {
+        let id = self.id.as_str();
+        let device = DeviceAdd::ScsiHd(ScsiHd {
+            id,
+            bus: format!("{}.0", address.controller),
+            scsi_id: address.target,
+            lun: ScsiAddress::LUN,
+            drive: id,
+            serial: self.serial.as_deref(),
+            options: self.device_options.clone(),
+        });
+        wire::json(&device)
+    }
+
+    /// How the guest finds it.
+    pub(crate) fn in_guest(&self, address: GuestAddress) -> GuestDisk {
+        GuestDisk {
+            id: self.id.clone(),
+            serial: self.serial.clone(),
+            address,
+        }
+    }
+}
+
+/// Where the guest finds a disk on a controller in this slot.
+pub(crate) fn scsi_address(controller: PciSlot, address: &ScsiAddress) -> GuestAddress {
+    GuestAddress::Scsi {
+        controller,
+        target: address.target,
+        lun: ScsiAddress::LUN,
     }
 }
 

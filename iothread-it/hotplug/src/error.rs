@@ -3,11 +3,12 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::GuestError;
-use iothread_pool::{DeviceId, PoolError};
+use iothread_pool::{DeviceId, IoThreadId, Lease, PoolError};
 use qmp_client::QmpError;
 use qmp_client::capabilities::{CapabilityError, Unsupported};
 use qmp_client::wait::Deadline;
+
+use crate::action::GuestError;
 
 /// A step of an attach, a detach, a move or an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,12 @@ pub enum StepError {
         /// The number of attempts.
         times: u32,
     },
+    /// Another operation works on the device, or on its controller.
+    #[error("another operation on `{device}` has not ended; await or cancel it first")]
+    Busy {
+        /// The device or the controller.
+        device: DeviceId,
+    },
     /// The controller's removal is pending.
     #[error(
         "the removal of SCSI controller `{controller}` is pending; \
@@ -160,6 +167,12 @@ pub enum DetachError {
         /// The disk.
         device: DeviceId,
     },
+    /// Another operation works on the device, or on a disk behind it.
+    #[error("another operation on `{device}` has not ended; await or cancel it first")]
+    Busy {
+        /// The device.
+        device: DeviceId,
+    },
     /// The controller has disks, which must be detached first.
     #[error("SCSI controller `{device}` still has disks ({disks}); detach them first")]
     HasDisks {
@@ -198,6 +211,96 @@ pub enum DetachError {
     },
 }
 
+pub(crate) fn failed(id: &DeviceId, step: Step, source: QmpError) -> DetachError {
+    DetachError::Failed {
+        device: id.clone(),
+        step,
+        source,
+    }
+}
+
+/// A move of a disk or a node that failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// The disk is not attached, only its node is left, or it is not a virtio-blk disk.
+    #[error("`{device}` is not an attached virtio-blk disk")]
+    NotAttached {
+        /// The disk.
+        device: DeviceId,
+    },
+    /// The node does not exist, or an export uses it.
+    #[error("block node `{id}` does not exist or is in use")]
+    NoFreeNode {
+        /// The node.
+        id: DeviceId,
+    },
+    /// Another operation works on the disk or node.
+    #[error("another operation on `{device}` has not ended; await or cancel it first")]
+    Busy {
+        /// The disk or node.
+        device: DeviceId,
+    },
+    /// The pool refused the placement. Nothing was changed.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// This QEMU does not support the placement, or the path is not valid UTF-8. Nothing was changed.
+    #[error(transparent)]
+    Unsupported(StepError),
+    /// `x-blockdev-set-iothread` failed: if QEMU refused it, the node was not moved; if the reply was
+    /// lost, the node may be on either thread.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// The disk could not be detached. If the guest refused, it is attached as before; if the guest did
+    /// not answer, its removal is pending; if `blockdev-del` failed, its node is left.
+    #[error("cannot detach the disk")]
+    Detach(#[from] DetachError),
+    /// The disk was detached. Its attach to the new threads failed, and the deadline passed before
+    /// that was undone. The disk holds its new lease until it is detached; then it can be attached.
+    #[error(
+        "the disk was detached, and its failed attach to the new IOThreads is not undone yet; detach \
+         it, then attach it"
+    )]
+    RollbackPending(#[source] Box<AttachError>),
+    /// The disk was detached, and its attach to the new threads failed and was undone.
+    #[error("cannot attach the disk to its new IOThreads; {}", outcome_of(.back))]
+    Attach {
+        /// Why.
+        source: Box<AttachError>,
+        /// The result of attaching it to its former threads.
+        back: Result<Lease, Box<AttachError>>,
+    },
+}
+
+fn outcome_of(back: &Result<Lease, Box<AttachError>>) -> String {
+    match back {
+        Ok(lease) => format!("it is attached to its former ones, in slot {}", lease.slot),
+        Err(error) => format!("nor to its former ones ({error})"),
+    }
+}
+
+/// Removals that failed, beside those that completed.
+#[derive(Debug, thiserror::Error)]
+#[error("{} removals could not be completed; the first error", others.len() + 1)]
+pub struct UnplugEventsError {
+    /// The removals that completed.
+    pub progress: UnplugProgress,
+    /// The error of the first that failed.
+    #[source]
+    pub first: Box<DetachError>,
+    /// The errors of the others.
+    pub others: Vec<DetachError>,
+}
+
+/// Completed and rejected hot-unplugs since the last call, including guest-initiated ejects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnplugProgress {
+    /// Removed disks. Their threads and slots are free.
+    pub removed: Vec<DeviceId>,
+    /// Disks whose unplug the guest rejected. They stay attached.
+    pub rejected: Vec<DeviceId>,
+}
+
 /// A thread that could not be removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -208,4 +311,10 @@ pub enum RemoveThreadError {
     /// A QMP command failed.
     #[error(transparent)]
     Qmp(#[from] QmpError),
+    /// Another operation makes or removes the thread.
+    #[error("another operation on IOThread `{thread}` has not ended; await or cancel it first")]
+    Busy {
+        /// The thread.
+        thread: IoThreadId,
+    },
 }

@@ -3,29 +3,26 @@
 //! A successful `device_add` proves nothing: QEMU before 9.2 silently ignores it. Only the device's
 //! own property does.
 
-use serde::Deserialize;
-
-use super::StepError;
-use super::wire::vq_mapping;
-use iothread_pool::{DeviceId, VqMapping};
-use qmp_client::Qmp;
+use iothread_pool::VqMapping;
 use qmp_client::command::{IoThreadVirtQueueMapping, QomGet};
-use qmp_client::wait::Deadline;
+use serde::Deserialize;
+use serde_json::Value;
 
-/// Reads the device's property and compares.
-pub(super) fn verify(
-    qmp: &Qmp,
-    device: &DeviceId,
-    mapping: &VqMapping,
-    deadline: Deadline,
-) -> Result<(), StepError> {
-    let property = QomGet {
-        path: &format!("/machine/peripheral/{device}"),
+use crate::error::StepError;
+use crate::wire::vq_mapping;
+
+/// Returns the query for the property of the device at a path.
+pub(crate) fn query(path: &str) -> QomGet<'_> {
+    QomGet {
+        path,
         property: "iothread-vq-mapping",
-    };
-    let found = qmp.execute(&property, deadline)?;
-    let same = Vec::<IoThreadVirtQueueMapping>::deserialize(&found)
-        .is_ok_and(|f| f == vq_mapping(mapping));
+    }
+}
+
+/// Compares the device's property.
+pub(crate) fn compare(mapping: &VqMapping, found: &Value) -> Result<(), StepError> {
+    let same = Vec::<IoThreadVirtQueueMapping>::deserialize(found)
+        .is_ok_and(|found| found == vq_mapping(mapping));
     if same {
         Ok(())
     } else {

@@ -2,374 +2,165 @@
 //!
 //! `device_del` is a request. The guest may complete it late, reject it or never reply; a reset of
 //! the guest completes it. So a removal that misses the caller's deadline is pending, and the next
-//! call continues it.
+//! operation continues it.
 
-use std::time::Duration;
-
-use super::state::{Disk, DiskState};
-use super::{DetachError, Hotplug, Step};
 use iothread_pool::DeviceId;
-use qmp_client::command::{BlockNode, BlockdevDel, DeviceDel, QomList, QueryNamedBlockNodes};
-use qmp_client::wait::Deadline;
-use qmp_client::{Event, Qmp, QmpError};
+use qmp_client::QmpError;
+use qmp_client::command::DeviceDel;
 
-/// Completed and rejected hot-unplugs since the last call, including guest-initiated ejects.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UnplugProgress {
-    /// Removed disks. Their threads and slots are free.
-    pub removed: Vec<DeviceId>,
-    /// Disks whose unplug the guest rejected. They stay attached.
-    pub rejected: Vec<DeviceId>,
+use crate::close::Close;
+use crate::context::{Context, Input, Progress, Wait};
+use crate::error::{DetachError, Step, failed};
+use crate::plug::{PERIPHERAL, is_refusal, note_list};
+use crate::state::{Device, DiskState, News};
+
+type Outcome = Progress<Result<(), DetachError>>;
+
+/// Takes away what QEMU has of a device, from whatever state, and then its lease.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    id: DeviceId,
+    at: At,
 }
 
-/// Removals that failed, beside those that completed.
-#[derive(Debug, thiserror::Error)]
-#[error("{} removals could not be completed; the first error", others.len() + 1)]
-pub struct UnplugEventsError {
-    /// The removals that completed.
-    pub progress: UnplugProgress,
-    /// The error of the first that failed.
-    #[source]
-    pub first: Box<DetachError>,
-    /// The errors of the others.
-    pub others: Vec<DetachError>,
+#[derive(Debug)]
+enum At {
+    Start,
+    /// The list of devices, since events were lost before `device_del`.
+    List,
+    /// The reply to `device_del`, with what was known before.
+    Delete(Device),
+    /// DEVICE_DELETED, with the refusal of a repeated `device_del`.
+    Event(Option<QmpError>),
+    /// The list of devices, since events were lost after `device_del`.
+    ListAgain(Option<QmpError>),
+    Close(Close),
 }
 
-/// What an event says about a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum UnplugEvent {
-    /// DEVICE_UNPLUG_GUEST_ERROR.
-    Rejected,
-    /// DEVICE_DELETED.
-    Deleted,
-}
+impl Removal {
+    pub(crate) fn new(id: DeviceId) -> Self {
+        Self { id, at: At::Start }
+    }
 
-impl UnplugEvent {
-    /// QEMU sends two DEVICE_DELETED for a PCI device: the first, of the device's child, carries a
-    /// path only.
-    fn of(event: &Event, id: &DeviceId) -> Option<Self> {
-        if event.str("device") != Some(id.as_str()) {
-            return None;
-        }
-        match event.name.as_str() {
-            "DEVICE_DELETED" => Some(Self::Deleted),
-            "DEVICE_UNPLUG_GUEST_ERROR" => Some(Self::Rejected),
-            _ => None,
+    pub(crate) fn step(&mut self, cx: &mut Context<'_>, input: Input) -> Outcome {
+        match (std::mem::replace(&mut self.at, At::Start), input) {
+            (At::Start, _) => self.start(cx),
+            (At::List, Input::Reply(reply)) => match note_list(cx, &self.id, reply) {
+                Ok(()) => self.start(cx),
+                Err(error) => Progress::Done(Err(failed(&self.id, Step::DeviceDeleted, error))),
+            },
+            (At::Delete(before), Input::Reply(reply)) => self.requested(cx, before, reply),
+            (At::Event(refusal), Input::TimedOut) => self.pending(cx, refusal),
+            (At::Event(refusal), Input::Reply(Err(lost))) => {
+                // The connection has ended.
+                drop(refusal);
+                Progress::Done(Err(failed(&self.id, Step::DeviceDeleted, lost)))
+            }
+            (At::Event(refusal), _) => self.await_event(cx, refusal),
+            (At::ListAgain(refusal), Input::Reply(reply)) => match note_list(cx, &self.id, reply) {
+                Ok(()) => self.await_event(cx, refusal),
+                Err(error) => Progress::Done(Err(failed(&self.id, Step::DeviceDeleted, error))),
+            },
+            (At::Close(close), input) => self.close(cx, close, input),
+            (at, input) => unreachable!("{at:?} got {input:?}"),
         }
     }
-}
 
-impl Hotplug {
-    /// Completes the removals whose events have arrived since the last call. Does not wait for other
-    /// removals. Disks that the guest ejected are removed too.
-    ///
-    /// # Errors
-    /// If a step fails for one of them. The others are still completed, and the error lists them. The
-    /// call can be repeated.
-    pub fn process_unplug_events(
-        &mut self,
-        qmp: &Qmp,
-        deadline: Deadline,
-    ) -> Result<UnplugProgress, UnplugEventsError> {
-        let mut progress = UnplugProgress::default();
-        let mut failed = Vec::new();
-        let disks: Vec<_> = self.disks.keys().cloned().collect();
-        for id in disks {
-            if let Err(error) = self.process_unplug_event(qmp, &id, deadline, &mut progress) {
-                failed.push(error);
-            }
+    fn start(&mut self, cx: &mut Context<'_>) -> Outcome {
+        let Some(device) = cx.core.devices.get_mut(&self.id) else {
+            let released = cx.core.pool.release(&self.id);
+            return Progress::Done(released.map(drop).map_err(Into::into));
+        };
+        if !device.state.has_device() || device.is_gone() {
+            return self.begin_close(cx);
         }
-        if failed.is_empty() {
-            return Ok(progress);
+        if device.unsure {
+            device.unsure = false;
+            self.at = At::List;
+            return cx.send(&PERIPHERAL);
         }
-        Err(UnplugEventsError {
-            progress,
-            first: Box::new(failed.remove(0)),
-            others: failed,
+        // Recorded before the request: its reply may be lost, and the guest may have it. An earlier
+        // request may have been refused by now: that is no answer to this one.
+        let before = device.clone();
+        device.state = DiskState::RemovalPending;
+        device.news = None;
+        self.at = At::Delete(before);
+        cx.send(&DeviceDel {
+            id: self.id.as_str(),
         })
     }
 
-    fn process_unplug_event(
+    fn requested(
         &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        deadline: Deadline,
-        progress: &mut UnplugProgress,
-    ) -> Result<(), DetachError> {
-        // It may have gone with its controller.
-        let Some(disk) = self.disks.get(id).copied() else {
-            return Ok(());
-        };
-        let news = match disk.state {
-            DiskState::NodeOnly => Some(UnplugEvent::Deleted),
-            DiskState::Attached | DiskState::RemovalPending => {
-                let news = self.unplug_event(qmp, id, disk, deadline);
-                news.map_err(|source| failed(id, Step::DeviceDeleted, source))?
-            }
-        };
-        match news {
-            Some(UnplugEvent::Deleted) => {
-                let mut going: Vec<_> = self.pool.disks_on(id).cloned().collect();
-                going.push(id.clone());
-                let no_wait = Deadline::after(Duration::ZERO);
-                let closed = self.close(qmp, id, deadline, no_wait);
-                going.retain(|id| !self.disks.contains_key(id));
-                progress.removed.extend(going);
-                closed
-            }
-            Some(UnplugEvent::Rejected) => {
-                self.note_refusal(qmp, id);
-                progress.rejected.push(id.clone());
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Takes away what QEMU has of a disk, from whatever state, and then its lease.
-    pub(super) fn remove(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        deadline: Deadline,
-    ) -> Result<(), DetachError> {
-        match self.disks.get(id).copied() {
-            Some(disk) if disk.state.has_device() => {
-                self.unplug(qmp, id, disk, deadline)?;
-                self.close(qmp, id, deadline, deadline)
-            }
-            Some(_) => self.close(qmp, id, deadline, deadline),
-            None => {
-                self.pool.release(id)?;
-                Ok(())
-            }
-        }
-    }
-
-    /// Requests the unplug and waits until it completes.
-    fn unplug(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        disk: Disk,
-        deadline: Deadline,
-    ) -> Result<(), DetachError> {
-        // An earlier request may have been refused by now: that is no answer to this one.
-        let since = qmp.cursor();
-        let news = self.unplug_event(qmp, id, disk, deadline);
-        let news = news.map_err(|source| failed(id, Step::DeviceDeleted, source))?;
-        if news == Some(UnplugEvent::Deleted) {
-            return Ok(());
-        }
-        // Noted before the request: its answer may be lost, and the guest may have it.
-        let state = DiskState::RemovalPending;
-        let pending = Disk {
-            state,
-            since,
-            ..disk
-        };
-        self.disks.insert(id.clone(), pending);
-        let command = DeviceDel { id: id.as_str() };
-        match qmp.execute(&command, deadline) {
-            Ok(_) => self.await_removal(qmp, id, deadline),
-            Err(source) if source.class() == Some("DeviceNotFound") => Ok(()),
+        cx: &mut Context<'_>,
+        before: Device,
+        reply: Result<serde_json::Value, QmpError>,
+    ) -> Outcome {
+        match reply {
+            Ok(_) => self.await_event(cx, None),
+            Err(error) if error.class() == Some("DeviceNotFound") => self.begin_close(cx),
             // QEMU takes no second request while the first is on its way, which still counts.
-            Err(refusal @ QmpError::Refused { .. }) if disk.state == DiskState::RemovalPending => {
-                match self.await_removal(qmp, id, deadline) {
-                    Err(DetachError::Pending { device, .. }) => Err(DetachError::Pending {
-                        device,
-                        source: refusal,
-                    }),
-                    other => other,
-                }
+            Err(refusal) if is_refusal(&refusal) && before.state == DiskState::RemovalPending => {
+                self.await_event(cx, Some(refusal))
             }
-            Err(source) => {
-                if matches!(source, QmpError::Refused { .. }) {
-                    self.disks.insert(id.clone(), disk);
+            Err(error) => {
+                if is_refusal(&error)
+                    && let Some(device) = cx.core.devices.get_mut(&self.id)
+                {
+                    device.state = before.state;
                 }
-                Err(failed(id, Step::DeviceDel, source))
+                Progress::Done(Err(failed(&self.id, Step::DeviceDel, error)))
             }
         }
     }
 
-    fn await_removal(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        deadline: Deadline,
-    ) -> Result<(), DetachError> {
-        let awaited = format!("DEVICE_DELETED of {id}");
-        loop {
-            let Some(disk) = self.disks.get(id).copied() else {
-                return Ok(());
-            };
-            match qmp.wait_event(&awaited, disk.since, deadline, |e| UnplugEvent::of(e, id)) {
-                Ok(UnplugEvent::Deleted) => return Ok(()),
-                Ok(UnplugEvent::Rejected) => {
-                    self.note_refusal(qmp, id);
-                    return Err(DetachError::GuestRejected { device: id.clone() });
-                }
-                // A flood washed it away, perhaps. QEMU knows.
-                Err(QmpError::EventsLost { .. }) => {
-                    let gone = self.look_again(qmp, id, disk, deadline);
-                    if gone.map_err(|source| failed(id, Step::DeviceDeleted, source))? {
-                        return Ok(());
-                    }
-                }
-                Err(source @ QmpError::TimedOut { .. }) => {
-                    let device = id.clone();
-                    return Err(DetachError::Pending { device, source });
-                }
-                Err(source) => return Err(failed(id, Step::DeviceDeleted, source)),
-            }
-        }
-    }
-
-    /// Returns whether a device that was plugged in has been ejected by the guest.
-    pub(super) fn was_ejected(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        deadline: Deadline,
-    ) -> Result<bool, QmpError> {
-        match self.disks.get(id).copied() {
-            Some(disk) => {
-                Ok(self.unplug_event(qmp, id, disk, deadline)? == Some(UnplugEvent::Deleted))
-            }
-            None => Ok(false),
-        }
-    }
-
-    /// Returns the last word about a disk's device. If events were lost, QEMU is asked.
-    fn unplug_event(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        disk: Disk,
-        deadline: Deadline,
-    ) -> Result<Option<UnplugEvent>, QmpError> {
-        match qmp.events_since(disk.since, |events| {
-            events.filter_map(|event| UnplugEvent::of(event, id)).max()
-        }) {
-            Ok(news) => Ok(news),
-            Err(_) => {
-                let gone = self.look_again(qmp, id, disk, deadline)?;
-                Ok(gone.then_some(UnplugEvent::Deleted))
-            }
-        }
-    }
-
-    /// Asks QEMU whether a device is gone. Its events are those from now on.
-    fn look_again(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        disk: Disk,
-        deadline: Deadline,
-    ) -> Result<bool, QmpError> {
-        let since = qmp.cursor();
-        let list = QomList {
-            path: "/machine/peripheral",
+    fn await_event(&mut self, cx: &mut Context<'_>, refusal: Option<QmpError>) -> Outcome {
+        let Some(device) = cx.core.devices.get_mut(&self.id) else {
+            return Progress::Done(Ok(()));
         };
-        let devices = qmp.execute(&list, deadline)?;
-        let gone = devices.iter().all(|device| device.name != id.as_str());
-        // Also for a deleted device: it may still use its node until the event.
-        self.disks.insert(id.clone(), Disk { since, ..disk });
-        Ok(gone)
-    }
-
-    /// The guest keeps the disk. The next attempt must not meet this refusal again.
-    fn note_refusal(&mut self, qmp: &Qmp, id: &DeviceId) {
-        let since = qmp.cursor();
-        if let Some(disk) = self.disks.get_mut(id) {
-            disk.state = DiskState::Attached;
-            disk.since = since;
-        }
-    }
-
-    /// Closes the image behind a device that is gone, if it has one, and gives back its thread and
-    /// its slot.
-    ///
-    /// A device may still use its node: its DEVICE_DELETED is awaited until `event_deadline`.
-    fn close(
-        &mut self,
-        qmp: &Qmp,
-        id: &DeviceId,
-        deadline: Deadline,
-        event_deadline: Deadline,
-    ) -> Result<(), DetachError> {
-        // What was on a controller went with it.
-        let on_it: Vec<_> = self.pool.disks_on(id).cloned().collect();
-        for disk in on_it {
-            self.close(qmp, &disk, deadline, event_deadline)?;
-        }
-        let Some(disk) = self.disks.get_mut(id) else {
-            return Ok(());
-        };
-        let before = *disk;
-        disk.state = DiskState::NodeOnly;
-        if before.has_node {
-            delete_block_node(qmp, id, before, deadline, event_deadline)?;
-        }
-        self.disks.remove(id);
-        self.pool.release(id)?;
-        Ok(())
-    }
-}
-
-/// Closes the image of a disk.
-fn delete_block_node(
-    qmp: &Qmp,
-    id: &DeviceId,
-    before: Disk,
-    deadline: Deadline,
-    event_deadline: Deadline,
-) -> Result<(), DetachError> {
-    let deleted =
-        |event: &Event| UnplugEvent::of(event, id).filter(|news| *news == UnplugEvent::Deleted);
-    let is_deleted = qmp.events_since(before.since, |events| {
-        events.filter_map(deleted).next().is_some()
-    });
-    let mut closed = blockdev_del(qmp, id, deadline);
-    let may_leave = before.state.has_device() && is_deleted == Ok(false);
-    if may_leave && matches!(closed, Err(QmpError::Refused { .. })) {
-        // QEMU removes a device from its list shortly before it releases the node.
-        let awaited = format!("DEVICE_DELETED of {id}");
-        if qmp
-            .wait_event(&awaited, before.since, event_deadline, deleted)
-            .is_ok()
-        {
-            closed = blockdev_del(qmp, id, deadline);
-        }
-    }
-    closed.map_err(|source| failed(id, Step::BlockdevDel, source))
-}
-
-fn failed(id: &DeviceId, step: Step, source: QmpError) -> DetachError {
-    DetachError::Failed {
-        device: id.clone(),
-        step,
-        source,
-    }
-}
-
-/// Removes a block node. That there is none is no error: it was never made, or an earlier call
-/// removed it and its reply was lost.
-pub(super) fn blockdev_del(qmp: &Qmp, id: &DeviceId, deadline: Deadline) -> Result<(), QmpError> {
-    let command = BlockdevDel {
-        node_name: id.as_str(),
-    };
-    match qmp.execute(&command, deadline) {
-        Ok(_) => Ok(()),
-        Err(refusal @ QmpError::Refused { .. }) => {
-            let nodes = QueryNamedBlockNodes { flat: true };
-            let nodes = qmp.execute(&nodes, deadline)?;
-            let is_there = |node: &BlockNode| node.node_name.as_deref() == Some(id.as_str());
-            if nodes.iter().any(is_there) {
-                return Err(refusal);
+        match device.news {
+            Some(news) if news.is_gone() => self.begin_close(cx),
+            Some(_) => {
+                note_rejection(device);
+                let device = self.id.clone();
+                Progress::Done(Err(DetachError::GuestRejected { device }))
             }
-            Ok(())
+            None if device.unsure => {
+                device.unsure = false;
+                self.at = At::ListAgain(refusal);
+                cx.send(&PERIPHERAL)
+            }
+            None => {
+                self.at = At::Event(refusal);
+                Progress::Waits(Wait::Event)
+            }
         }
-        Err(error) => Err(error),
+    }
+
+    fn pending(&mut self, cx: &mut Context<'_>, refusal: Option<QmpError>) -> Outcome {
+        let awaited = format!("DEVICE_DELETED of {}", self.id);
+        Progress::Done(Err(DetachError::Pending {
+            device: self.id.clone(),
+            source: refusal.unwrap_or_else(|| cx.timed_out(awaited)),
+        }))
+    }
+
+    fn begin_close(&mut self, cx: &mut Context<'_>) -> Outcome {
+        let close = Close::new(&cx.core.pool, &self.id, true);
+        self.close(cx, close, Input::Start)
+    }
+
+    fn close(&mut self, cx: &mut Context<'_>, mut close: Close, input: Input) -> Outcome {
+        let progress = close.step(cx, input);
+        self.at = At::Close(close);
+        progress
+    }
+}
+
+/// The guest keeps the device. The next attempt must not meet this refusal again.
+pub(crate) fn note_rejection(device: &mut Device) {
+    if device.news == Some(News::Rejected) {
+        device.news = None;
+        device.state = DiskState::Attached;
     }
 }

@@ -1,6 +1,8 @@
-//! State of a disk in QEMU.
+//! What QEMU has, as far as is known.
 
-use qmp_client::Cursor;
+use iothread_pool::DeviceId;
+use qmp_client::Event;
+use serde_json::Value;
 
 /// State of a disk in QEMU: an upper bound. QEMU has less only after a lost reply or before an event
 /// is processed.
@@ -11,14 +13,13 @@ pub enum DiskState {
     /// A device on its block node.
     Attached,
     /// Attached, with an unplug requested. DEVICE_DELETED may arrive at any time:
-    /// [`process_unplug_events`](super::Hotplug::process_unplug_events) and
-    /// [`detach`](super::Hotplug::detach) continue the removal.
+    /// [`settle`](crate::Hotplug::settle) and [`detach`](crate::Hotplug::detach) continue the removal.
     RemovalPending,
 }
 
 impl DiskState {
     /// Returns whether a device is a part of it.
-    pub(super) fn has_device(self) -> bool {
+    pub(crate) fn has_device(self) -> bool {
         match self {
             Self::NodeOnly => false,
             Self::Attached | Self::RemovalPending => true,
@@ -26,13 +27,102 @@ impl DiskState {
     }
 }
 
-/// A disk that QEMU has something of.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Disk {
-    pub(super) state: DiskState,
-    /// Whether it has a block node. A controller and a balloon have none.
-    pub(super) has_node: bool,
-    /// From here on, events of a device with the disk's id are about this disk, and not about one
-    /// that had the id before.
-    pub(super) since: Cursor,
+/// What became of a device, in the order of what counts more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum News {
+    /// DEVICE_UNPLUG_GUEST_ERROR.
+    Rejected,
+    /// QEMU lists it no more. It may still use its node.
+    Unlisted,
+    /// DEVICE_DELETED.
+    Deleted,
+}
+
+impl News {
+    /// QEMU sends two DEVICE_DELETED for a PCI device: the first, of the device's child, carries a
+    /// path only.
+    pub(crate) fn of(event: &Event) -> Option<(&str, Self)> {
+        let news = match event.name.as_str() {
+            "DEVICE_DELETED" => Self::Deleted,
+            "DEVICE_UNPLUG_GUEST_ERROR" => Self::Rejected,
+            _ => return None,
+        };
+        Some((event.str("device")?, news))
+    }
+
+    /// Returns whether QEMU has the device no more.
+    pub(crate) fn is_gone(self) -> bool {
+        self > Self::Rejected
+    }
+}
+
+/// A device that QEMU has something of, with what it was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Device {
+    pub(crate) state: DiskState,
+    /// The arguments of `blockdev-add`. A controller and a balloon have no node.
+    pub(crate) node: Option<Value>,
+    /// The arguments of `device_add`.
+    pub(crate) device: Value,
+    /// What has come of it since the newest `device_add` or `device_del`.
+    pub(crate) news: Option<News>,
+    /// When it was made: a list that QEMU was asked for earlier does not have it yet.
+    pub(crate) since: u64,
+    /// Whether events may have been missed, so that QEMU's list is needed.
+    pub(crate) unsure: bool,
+}
+
+impl Device {
+    pub(crate) fn new(state: DiskState, node: Option<Value>, device: Value, since: u64) -> Self {
+        Self {
+            state,
+            node,
+            device,
+            news: None,
+            since,
+            unsure: false,
+        }
+    }
+
+    /// Keeps what counts more.
+    pub(crate) fn note(&mut self, news: News) {
+        self.news = self.news.max(Some(news));
+    }
+
+    /// Returns whether QEMU has the device no more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.news.is_some_and(News::is_gone)
+    }
+}
+
+/// A block node that the guest does not see.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) state: NodeState,
+    /// The arguments of `blockdev-add`.
+    pub(crate) node: Value,
+    /// The arguments of `block-export-add`.
+    pub(crate) export: Option<Value>,
+    /// As for a [`Device`].
+    pub(crate) since: u64,
+    /// Whether BLOCK_EXPORT_DELETED has come since the newest `block-export-del`.
+    pub(crate) export_deleted: bool,
+    /// Whether that event may have been missed.
+    pub(crate) unsure: bool,
+}
+
+/// What QEMU has of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NodeState {
+    /// The node alone.
+    Bare,
+    /// An export of it.
+    Exported,
+}
+
+/// Who an operation is for. One at a time has it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Subject {
+    Device(DeviceId),
+    Thread(iothread_pool::IoThreadId),
 }

@@ -1,10 +1,14 @@
 //! The pool's allocations as QMP arguments.
 
 use iothread_pool::{Assignment, IoThreadId, PciSlot, VqMapping};
+use qmp_client::codec::read_return;
 use qmp_client::command::{IoThreadVirtQueueMapping, PciAddress, ServedBy};
+use qmp_client::{Command, QmpError, Request};
+use serde::Serialize;
+use serde_json::Value;
 
 /// Writes a slot.
-pub(super) fn address(slot: &PciSlot) -> PciAddress<'_> {
+pub(crate) fn address(slot: &PciSlot) -> PciAddress<'_> {
     PciAddress {
         bus: slot.bus(),
         addr: slot.addr(),
@@ -12,7 +16,7 @@ pub(super) fn address(slot: &PciSlot) -> PciAddress<'_> {
 }
 
 /// Writes what serves a device.
-pub(super) fn served_by(assignment: &Assignment) -> ServedBy<'_> {
+pub(crate) fn served_by(assignment: &Assignment) -> ServedBy<'_> {
     ServedBy {
         iothread: assignment.thread().map(IoThreadId::as_str),
         iothread_vq_mapping: match assignment {
@@ -23,7 +27,7 @@ pub(super) fn served_by(assignment: &Assignment) -> ServedBy<'_> {
 }
 
 /// Writes a mapping.
-pub(super) fn vq_mapping(mapping: &VqMapping) -> Vec<IoThreadVirtQueueMapping> {
+pub(crate) fn vq_mapping(mapping: &VqMapping) -> Vec<IoThreadVirtQueueMapping> {
     mapping
         .entries()
         .map(|(thread, queues)| IoThreadVirtQueueMapping {
@@ -31,4 +35,22 @@ pub(super) fn vq_mapping(mapping: &VqMapping) -> Vec<IoThreadVirtQueueMapping> {
             vqs: queues.map(<[u16]>::to_vec),
         })
         .collect()
+}
+
+/// Writes a command.
+pub(crate) fn request<C: Command>(command: &C) -> Request {
+    Request::new(command).expect("a command is plain JSON")
+}
+
+/// Reads the reply to a command.
+pub(crate) fn read_reply<C: Command>(reply: Value) -> Result<C::Return, QmpError> {
+    read_return::<C>(reply).map_err(|source| QmpError::Unexpected {
+        command: C::NAME,
+        source,
+    })
+}
+
+/// Writes arguments.
+pub(crate) fn json(arguments: &impl Serialize) -> Value {
+    serde_json::to_value(arguments).expect("arguments are plain JSON")
 }

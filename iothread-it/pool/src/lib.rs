@@ -189,6 +189,34 @@ impl Pool {
         self.possible.push((id.clone(), lease.assignment.clone()));
     }
 
+    /// Records that a device that holds a thread [may be on](Self::may_be_on) this one no more: QEMU has
+    /// refused to move it there.
+    pub fn is_not_on(&mut self, id: &DeviceId, lease: &ThreadLease) {
+        let mut possible = self.possible.iter();
+        let found = possible.position(|(known, on)| known == id && *on == lease.assignment);
+        if let Some(found) = found {
+            self.possible.remove(found);
+            self.threads.give_one_back(id, &lease.assignment);
+        }
+    }
+
+    /// Records that a device that holds a thread has been moved to another, which it
+    /// [may be on](Self::may_be_on). Any other is free.
+    ///
+    /// # Errors
+    /// If it holds no lease.
+    pub fn is_on(
+        &mut self,
+        id: &DeviceId,
+        lease: ThreadLease,
+        placement: &Placement,
+    ) -> Result<(), PoolError> {
+        self.release(id)?;
+        self.threads.take(id, placement, &lease.assignment, 1);
+        self.hold(id, Allocation::Thread(lease));
+        Ok(())
+    }
+
     fn make_lease(
         &mut self,
         device: &DeviceId,
@@ -343,6 +371,11 @@ impl Pool {
         }
         self.threads.remove(thread);
         Ok(())
+    }
+
+    /// Puts a removed thread back where it was: QEMU has refused to delete it.
+    pub fn restore_thread(&mut self, thread: IoThreadId, position: usize) {
+        self.threads.restore(thread, position);
     }
 
     /// Returns who serves what, and why.

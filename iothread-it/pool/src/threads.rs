@@ -203,6 +203,29 @@ impl Threads {
         self.dedicated.retain(|_, owner| owner != device);
     }
 
+    /// Counts that a device is not on one of the threads that it may be on.
+    pub(super) fn give_one_back(&mut self, device: &DeviceId, assignment: &Assignment) {
+        let Some(thread) = assignment.thread() else {
+            return;
+        };
+        if let Some(load) = self.load.get_mut(thread) {
+            load.devices -= 1;
+            load.queues -= 1;
+        }
+        self.load.retain(|_, load| load.devices > 0);
+        let load = &self.load;
+        self.dedicated
+            .retain(|dedicated, owner| owner != device || load.contains_key(dedicated));
+    }
+
+    /// Puts a thread back in.
+    pub(super) fn restore(&mut self, thread: IoThreadId, position: usize) {
+        if !self.threads.contains(&thread) {
+            self.threads
+                .insert(position.min(self.threads.len()), thread);
+        }
+    }
+
     /// The threads that are not dedicated to a device.
     fn shared(&self) -> impl Iterator<Item = &IoThreadId> {
         let dedicated = |thread: &&IoThreadId| self.dedicated.contains_key(*thread);

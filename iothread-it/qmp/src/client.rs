@@ -189,6 +189,21 @@ impl Qmp {
         })
     }
 
+    /// Takes the events from a place in the log on, oldest first, and moves the place behind them.
+    ///
+    /// # Errors
+    /// If some of them are gone. The place is then behind the newest event.
+    pub fn take_events(&self, from: &mut Cursor) -> Result<Vec<Event>, LostEvents> {
+        self.board.with(|state| {
+            let taken = state
+                .events
+                .since(*from)
+                .map(|events| events.cloned().collect());
+            *from = state.events.end();
+            taken
+        })
+    }
+
     /// Looks at the events that have come at or after a place in the log, oldest first, without
     /// waiting for more.
     ///

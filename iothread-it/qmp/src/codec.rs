@@ -230,6 +230,12 @@ impl Request {
         })
     }
 
+    /// Takes arguments that were serialized before.
+    pub fn with_arguments<C: Command>(arguments: Value) -> Self {
+        let name = C::NAME;
+        Self { name, arguments }
+    }
+
     /// Returns QEMU's name of the command.
     pub fn name(&self) -> &'static str {
         self.name

@@ -9,7 +9,8 @@ use std::cell::Cell;
 use anyhow::{Result, ensure};
 use guest_vm::guest::Agent;
 use guest_vm::qemu::Topology;
-use iothread_hotplug::{Guest, GuestError};
+use iothread_hotplug::blocking::Guest;
+use iothread_hotplug::{GuestDisk, GuestError};
 use iothread_pool::{DeviceId, Placement};
 use qmp_client::wait::Deadline;
 use qmp_client::{Cursor, Qmp};
@@ -47,18 +48,18 @@ struct Ejecting<'a> {
 }
 
 impl Guest for Ejecting<'_> {
-    fn await_present(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+    fn await_present(&self, disk: &GuestDisk, deadline: Deadline) -> Result<(), GuestError> {
         if !self.done.replace(true) {
             let since = self.qmp.cursor();
             self.agent.await_present(disk, soon())?;
             let power = "/sys/bus/pci/slots/*/power";
             self.agent.set_attribute(power, "0", soon())?;
-            deleted(self.qmp, disk.as_str(), since)?;
+            deleted(self.qmp, disk.id.as_str(), since)?;
         }
         self.agent.await_present(disk, deadline)
     }
 
-    fn await_absent(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+    fn await_absent(&self, disk: &GuestDisk, deadline: Deadline) -> Result<(), GuestError> {
         self.agent.await_absent(disk, deadline)
     }
 }

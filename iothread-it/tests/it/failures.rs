@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use guest_vm::qemu::{Topology, slots};
-use iothread_hotplug::{AttachError, DiskSpec, Guest, GuestError, Step};
+use iothread_hotplug::blocking::Guest;
+use iothread_hotplug::{AttachError, DiskSpec, GuestDisk, GuestError, Step};
 use iothread_pool::{DeviceId, IoThreadId, Placement};
 use qmp_client::command::{DeviceAdd, DeviceOptions, ObjectDel, PciAddress, ServedBy, VirtioBlk};
 use qmp_client::wait::Deadline;
@@ -40,6 +41,7 @@ fn an_image_in_use(topology: Topology) -> Result<()> {
         bench.attach(&disk, &Placement::First)?;
         let second = DiskSpec {
             id: DeviceId::new("second")?,
+            serial: Some("second".into()),
             ..disk.clone()
         };
         fails(
@@ -128,11 +130,11 @@ fn thread_deleted_in_qemu(topology: Topology) -> Result<()> {
 fn disk_not_seen_by_the_guest(topology: Topology) -> Result<()> {
     struct Blind;
     impl Guest for Blind {
-        fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        fn await_present(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
             Err("no disk to be seen".into())
         }
 
-        fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+        fn await_absent(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
             Ok(())
         }
     }

@@ -11,11 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use guest_vm::artifacts::Manifest;
 use guest_vm::qemu::Topology;
 use guest_vm::vm::Vm;
+use iothread_hotplug::blocking::{Guest, Hotplug};
 use iothread_hotplug::{
-    BlockOptions, DetachError, DiskSpec, DiskState, Guest, GuestError, Hotplug, Step,
-    UnplugProgress,
+    BlockOptions, DetachError, DiskSpec, DiskState, GuestDisk, GuestError, Step, UnplugProgress,
 };
-use iothread_pool::{DeviceId, IoThreadId, Placement, Pool, SlotTable};
+use iothread_pool::{IoThreadId, Placement, Pool, SlotTable};
 use qmp_client::command::{BlockdevDel, QomList, SystemReset};
 use qmp_client::wait::Deadline;
 use qmp_client::{QemuVersion, QmpError};
@@ -31,11 +31,11 @@ cases!(q35 Q35
 struct Told;
 
 impl Guest for Told {
-    fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+    fn await_present(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
 
-    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+    fn await_absent(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
 }

@@ -16,7 +16,8 @@ use guest_vm::guest::{Agent, pattern};
 use guest_vm::process::ProcessId;
 use guest_vm::qemu::Topology;
 use guest_vm::vm::Vm;
-use iothread_hotplug::{DiskSpec, Hotplug};
+use iothread_hotplug::DiskSpec;
+use iothread_hotplug::blocking::Hotplug;
 use iothread_pool::Placement;
 use qmp_client::Qmp;
 

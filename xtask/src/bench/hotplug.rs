@@ -12,7 +12,8 @@ use guest_vm::qemu::{GuestMemory, Topology, arguments, slots};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::Vm;
 use guest_vm::warm::WarmStore;
-use iothread_hotplug::{BlockOptions, DiskSpec, Guest, GuestError, Hotplug};
+use iothread_hotplug::blocking::{Guest, Hotplug};
+use iothread_hotplug::{BlockOptions, DiskSpec, GuestDisk, GuestError};
 use iothread_pool::{DeviceId, Placement, Pool};
 use qmp_client::Qmp;
 use qmp_client::command::QueryVersion;
@@ -118,14 +119,14 @@ impl TwoMonitors {
     fn ours(&self, timings: &mut Timings) -> Result<f64> {
         struct Watched<'a>(&'a Agent, Cell<Duration>);
         impl Guest for Watched<'_> {
-            fn await_present(&self, disk: &DeviceId, by: Deadline) -> Result<(), GuestError> {
-                let serial = Serial(disk.as_str().to_owned());
+            fn await_present(&self, disk: &GuestDisk, by: Deadline) -> Result<(), GuestError> {
+                let serial = Serial(disk.id.to_string());
                 let known_for = self.0.await_disk(&serial, Presence::Present, by)?;
                 self.1.set(known_for);
                 Ok(())
             }
 
-            fn await_absent(&self, disk: &DeviceId, by: Deadline) -> Result<(), GuestError> {
+            fn await_absent(&self, disk: &GuestDisk, by: Deadline) -> Result<(), GuestError> {
                 self.0.await_absent(disk, by)
             }
         }

@@ -91,11 +91,11 @@ fn rollback_ends_at_the_attach_deadline() {
 struct Late;
 
 impl Guest for Late {
-    fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+    fn await_present(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
 
-    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+    fn await_absent(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
         Err("the old one is there".into())
     }
 }

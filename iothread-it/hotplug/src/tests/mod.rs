@@ -4,22 +4,32 @@
 mod fake;
 mod limits;
 mod lost_answers;
+mod model;
 mod moving;
 
-use super::*;
-use iothread_pool::SlotTable;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::blocking::{Guest, Hotplug};
+use super::{
+    AttachError, BlockOptions, DetachError, DiskSpec, DiskState, GuestDisk, GuestError, MoveError,
+    Polling, ScsiController, Step, StepError, UnplugProgress,
+};
+use iothread_pool::{Allocation, DeviceId, IoThreadId, Lease, Placement, Pool, SlotTable};
 use qmp_client::command::QueryIothreads;
 use qmp_client::mock::{done, event, peer, refuses, returns};
+use qmp_client::wait::Deadline;
+use qmp_client::{QemuVersion, Qmp, QmpError};
 
 /// A guest that has every disk at once.
 struct Quick;
 
 impl Guest for Quick {
-    fn await_present(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+    fn await_present(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
 
-    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+    fn await_absent(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
 }
@@ -309,7 +319,7 @@ fn unsupported_mapping_allocates_nothing() {
 struct Slow(std::cell::Cell<usize>);
 
 impl Guest for Slow {
-    fn await_present(&self, _: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
+    fn await_present(&self, _: &GuestDisk, deadline: Deadline) -> Result<(), GuestError> {
         let left = self.0.get();
         self.0.set(left.saturating_sub(1));
         if left == 0 {
@@ -319,7 +329,7 @@ impl Guest for Slow {
         Err("it is not there".into())
     }
 
-    fn await_absent(&self, _: &DeviceId, _: Deadline) -> Result<(), GuestError> {
+    fn await_absent(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
 }

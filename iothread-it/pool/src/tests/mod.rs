@@ -1,5 +1,6 @@
 //! What a pool does, step by step. [`property`] has what it promises over any order of steps.
 
+mod changes;
 mod limits;
 mod model;
 mod property;

@@ -20,10 +20,25 @@ pub struct Deadline {
 impl Deadline {
     /// Grants a span from now on. [`Duration::MAX`] never ends.
     pub fn after(span: Duration) -> Self {
+        Self::starting(Instant::now(), span)
+    }
+
+    /// Grants a span from a moment on, which need not be now.
+    pub fn starting(at: Instant, span: Duration) -> Self {
         Self {
-            at: Instant::now().checked_add(span),
+            at: at.checked_add(span),
             span,
         }
+    }
+
+    /// Returns the moment at which it passes. `None`: never.
+    pub fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// Returns whether it has passed by a moment.
+    pub fn has_passed_at(&self, now: Instant) -> bool {
+        self.at.is_some_and(|at| at <= now)
     }
 
     /// Returns what is left, zero once it has passed.

@@ -5,7 +5,8 @@ use guest_vm::artifacts::Manifest;
 use guest_vm::config::{Aio, HypervisorConfig};
 use guest_vm::qemu::Trace;
 use guest_vm::scratch::ScratchDir;
-use iothread_hotplug::{BlockOptions, DiskSpec, Hotplug};
+use iothread_hotplug::blocking::Hotplug;
+use iothread_hotplug::{BlockOptions, DiskSpec};
 use iothread_pool::{IoThreadId, Pool, SlotTable};
 
 use crate::bare::Bare;

@@ -1,6 +1,7 @@
 //! Cold-plugs devices: adds them to the command line.
 
-use iothread_hotplug::{BlockOptions, DiskSpec, Hotplug, ScsiController, StepError};
+use iothread_hotplug::blocking::Hotplug;
+use iothread_hotplug::{BlockOptions, DiskSpec, ScsiController, StepError};
 use iothread_pool::{DeviceId, Lease, Placement, Pool, ScsiAddress};
 use qmp_client::{QemuVersion, Qmp};
 

@@ -23,9 +23,10 @@ use crate::guest::protocol::Greeting;
 use crate::process::{OwnedProcess, ProcessId};
 use crate::qemu::{self, Accelerator, GuestMemory, VmSpec};
 use crate::warm::{RestoreOutcome, TemplateKey, WarmError, WarmStore};
+use iothread_hotplug::blocking::Hotplug;
 use iothread_hotplug::{
-    AttachError, DetachError, DiskSpec, DiskState, Hotplug, MoveError, ScsiController, Step,
-    StepError, UnplugEventsError, UnplugProgress,
+    AttachError, DetachError, DiskSpec, DiskState, MoveError, ScsiController, Step, StepError,
+    UnplugEventsError, UnplugProgress,
 };
 use iothread_pool::{Allocation, DeviceId, IoThreadId, Lease, Placement, Pool};
 use qmp_client::command::{QueryIothreads, QueryVersion};

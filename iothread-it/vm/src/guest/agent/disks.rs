@@ -1,22 +1,32 @@
 //! Implements [`Guest`] with the agent: hotplug waits for a disk in the guest.
 
 use guest_agent::protocol::{Presence, Serial};
-use iothread_hotplug::{Guest, GuestError};
-use iothread_pool::DeviceId;
+use iothread_hotplug::blocking::Guest;
+use iothread_hotplug::{GuestDisk, GuestError};
 use qmp_client::wait::Deadline;
 
 use super::Agent;
 
 impl Guest for Agent {
-    fn await_present(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
-        let serial = Serial(disk.as_str().to_owned());
-        self.await_disk(&serial, Presence::Present, deadline)?;
+    fn await_present(&self, disk: &GuestDisk, deadline: Deadline) -> Result<(), GuestError> {
+        self.await_disk(&serial(disk)?, Presence::Present, deadline)?;
         Ok(())
     }
 
-    fn await_absent(&self, disk: &DeviceId, deadline: Deadline) -> Result<(), GuestError> {
-        let serial = Serial(disk.as_str().to_owned());
-        self.await_disk(&serial, Presence::Absent, deadline)?;
+    fn await_absent(&self, disk: &GuestDisk, deadline: Deadline) -> Result<(), GuestError> {
+        self.await_disk(&serial(disk)?, Presence::Absent, deadline)?;
         Ok(())
     }
+}
+
+/// The agent finds disks by their serial.
+fn serial(disk: &GuestDisk) -> Result<Serial, GuestError> {
+    let serial = disk.serial.clone();
+    let missing = || {
+        format!(
+            "disk `{}` has no serial, by which the agent finds it",
+            disk.id
+        )
+    };
+    Ok(Serial(serial.ok_or_else(missing)?))
 }

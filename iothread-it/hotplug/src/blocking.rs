@@ -1,0 +1,537 @@
+//! The driver over the blocking QMP client: one operation at a time, each call waits for its end.
+
+use std::time::{Duration, Instant};
+
+use iothread_pool::{
+    Allocation, DeviceId, IoThreadId, Lease, Placement, Pool, ScsiAddress, ThreadLease,
+};
+use qmp_client::wait::Deadline;
+use qmp_client::{Cursor, Event, QemuVersion, Qmp, QmpError};
+
+use crate::action::{Action, Answer, GuestDisk, GuestError, OperationId, Presence};
+use crate::cold::ColdPlugged;
+use crate::disk::{BlockOptions, DiskSpec};
+use crate::error::{
+    AttachError, DetachError, MoveError, RemoveThreadError, StepError, UnplugEventsError,
+    UnplugProgress,
+};
+use crate::iothread::Polling;
+use crate::machine;
+use crate::mapping;
+use crate::plug::mapping_of;
+use crate::reconcile::Difference;
+use crate::scsi::ScsiController;
+use crate::state::{DiskState, News};
+use crate::task::Outcome;
+
+/// Timeout for the creation or deletion of a thread.
+const THREAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
+
+/// Interval between checks that QEMU still has the device: the wait for the guest is not interrupted
+/// by QEMU's events. (Tests use mocks that reply at once.)
+const CHECK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
+
+/// Access to the guest's view of its disks, such as a VM manager's guest agent.
+pub trait Guest {
+    /// Waits until the guest has the disk. The deadline is strict.
+    ///
+    /// # Errors
+    /// If it does not appear before the deadline. An error before the deadline ends the attach.
+    fn await_present(&self, disk: &GuestDisk, deadline: Deadline) -> Result<(), GuestError>;
+
+    /// Waits until the guest does not have the disk. The deadline is strict.
+    ///
+    /// # Errors
+    /// If it does not disappear before the deadline.
+    fn await_absent(&self, disk: &GuestDisk, deadline: Deadline) -> Result<(), GuestError>;
+}
+
+/// The [state machine](machine::Hotplug), driven by a [`Qmp`] that is given to each call. It can be
+/// another one than in the call before: QEMU is then queried for what may have been missed.
+#[derive(Debug)]
+pub struct Hotplug {
+    machine: machine::Hotplug,
+    /// The first event that the machine has not got.
+    cursor: Option<Cursor>,
+}
+
+/// What an operation is driven with.
+#[derive(Clone, Copy)]
+struct Driver<'a> {
+    qmp: &'a Qmp,
+    guest: Option<&'a dyn Guest>,
+    deadline: Deadline,
+}
+
+impl Hotplug {
+    /// Starts with no disk.
+    pub fn new(pool: Pool, options: BlockOptions, qemu: QemuVersion) -> Self {
+        Self::of(machine::Hotplug::new(pool, options, qemu))
+    }
+
+    /// Drives a machine, such as one from a [saved state](crate::Saved). Its operations that have not
+    /// ended are cancelled.
+    pub fn of(mut machine: machine::Hotplug) -> Self {
+        let operations: Vec<_> = machine.operations().collect();
+        for operation in operations {
+            machine.cancel(operation);
+        }
+        Self {
+            machine,
+            cursor: None,
+        }
+    }
+
+    /// Takes over a VM that has started, with the devices that it has from the start. `fresh` is the
+    /// pool of a VM without devices.
+    pub fn with_cold_plugged(
+        fresh: Pool,
+        cold: &ColdPlugged,
+        options: BlockOptions,
+        qemu: QemuVersion,
+        qmp: &Qmp,
+    ) -> Self {
+        Self {
+            machine: machine::Hotplug::with_cold_plugged(fresh, cold, options, qemu),
+            cursor: Some(qmp.cursor()),
+        }
+    }
+
+    /// Returns the machine.
+    pub fn machine(&self) -> &machine::Hotplug {
+        &self.machine
+    }
+
+    /// Returns the pool.
+    pub fn pool(&self) -> &Pool {
+        self.machine.pool()
+    }
+
+    /// Returns what QEMU has of a disk. `None`: nothing.
+    pub fn state_of(&self, id: &DeviceId) -> Option<DiskState> {
+        self.machine.state_of(id)
+    }
+
+    /// Returns the disks that QEMU has something of.
+    pub fn disks(&self) -> impl Iterator<Item = (&DeviceId, DiskState)> {
+        self.machine.disks()
+    }
+
+    /// Returns the threads that QEMU may have though the pool has not; see
+    /// [`stray_threads`](machine::Hotplug::stray_threads).
+    pub fn stray_threads(&self) -> impl Iterator<Item = &IoThreadId> {
+        self.machine.stray_threads()
+    }
+
+    /// Adds a thread; see [`add_thread`](machine::Hotplug::add_thread).
+    ///
+    /// # Errors
+    /// If QEMU refuses or does not answer.
+    pub fn add_thread(&mut self, qmp: &Qmp, polling: Polling) -> Result<IoThreadId, QmpError> {
+        let driver = Driver::new(qmp, None, Deadline::after(THREAD_TIMEOUT));
+        match self.drive(driver, |machine, now| {
+            machine.add_thread(polling, driver.deadline, now)
+        }) {
+            Outcome::AddThread(added) => added,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// Removes an idle or stray thread; see [`remove_thread`](machine::Hotplug::remove_thread).
+    ///
+    /// # Errors
+    /// If it serves a device, or QEMU refuses or does not answer.
+    pub fn remove_thread(
+        &mut self,
+        qmp: &Qmp,
+        thread: &IoThreadId,
+    ) -> Result<(), RemoveThreadError> {
+        let driver = Driver::new(qmp, None, Deadline::after(THREAD_TIMEOUT));
+        match self.drive(driver, |machine, now| {
+            machine.remove_thread(thread, driver.deadline, now)
+        }) {
+            Outcome::RemoveThread(removed) => removed,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// Attaches a disk and waits until the guest has it; see [`attach`](machine::Hotplug::attach).
+    ///
+    /// # Errors
+    /// If a step fails.
+    pub fn attach(
+        &mut self,
+        qmp: &Qmp,
+        guest: &dyn Guest,
+        disk: &DiskSpec,
+        placement: &Placement,
+        deadline: Deadline,
+    ) -> Result<Lease, AttachError> {
+        let driver = Driver::new(qmp, Some(guest), deadline);
+        let outcome = self.drive(driver, |machine, now| {
+            machine.attach(disk, placement, deadline, now)
+        });
+        attached(outcome).map(lease_of)
+    }
+
+    /// Attaches a SCSI controller; see [`attach_controller`](machine::Hotplug::attach_controller).
+    ///
+    /// # Errors
+    /// If a step fails.
+    pub fn attach_controller(
+        &mut self,
+        qmp: &Qmp,
+        controller: &ScsiController,
+        placement: &Placement,
+        deadline: Deadline,
+    ) -> Result<Lease, AttachError> {
+        let driver = Driver::new(qmp, None, deadline);
+        let outcome = self.drive(driver, |machine, now| {
+            machine.attach_controller(controller, placement, deadline, now)
+        });
+        attached(outcome).map(lease_of)
+    }
+
+    /// Attaches a disk to a controller and waits until the guest has it; see
+    /// [`attach_on`](machine::Hotplug::attach_on).
+    ///
+    /// # Errors
+    /// If a step fails.
+    pub fn attach_on(
+        &mut self,
+        qmp: &Qmp,
+        guest: &dyn Guest,
+        controller: &DeviceId,
+        disk: &DiskSpec,
+        deadline: Deadline,
+    ) -> Result<ScsiAddress, AttachError> {
+        let driver = Driver::new(qmp, Some(guest), deadline);
+        let outcome = self.drive(driver, |machine, now| {
+            machine.attach_on(controller, disk, deadline, now)
+        });
+        attached(outcome).map(|allocation| match allocation {
+            Allocation::Scsi(address) => address,
+            other => unreachable!("{other:?}"),
+        })
+    }
+
+    /// Attaches a balloon; see [`attach_balloon`](machine::Hotplug::attach_balloon).
+    ///
+    /// # Errors
+    /// If a step fails, or several threads are asked for.
+    pub fn attach_balloon(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        placement: &Placement,
+        deadline: Deadline,
+    ) -> Result<Lease, AttachError> {
+        let driver = Driver::new(qmp, None, deadline);
+        let outcome = self.drive(driver, |machine, now| {
+            machine.attach_balloon(id, placement, deadline, now)
+        });
+        attached(outcome).map(lease_of)
+    }
+
+    /// Detaches a disk, a controller without disks or a balloon; see
+    /// [`detach`](machine::Hotplug::detach).
+    ///
+    /// # Errors
+    /// If a step fails, or a controller has disks. The device then keeps what it has, and the call
+    /// can be repeated.
+    pub fn detach(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+    ) -> Result<(), DetachError> {
+        let driver = Driver::new(qmp, None, deadline);
+        detached(self.drive(driver, |machine, now| machine.detach(id, deadline, now)))
+    }
+
+    /// Moves a virtio-blk disk to other threads; see [`move_disk`](machine::Hotplug::move_disk).
+    ///
+    /// # Errors
+    ///
+    /// | error | where the disk is |
+    /// |---|---|
+    /// | `NotAttached`, `Pool`, `Unsupported` | where it was |
+    /// | `Detach` | where it was, or its removal is pending, or only its node is left: see [`DetachError`] |
+    /// | `Attach`, `back` is `Ok` | on its former threads, with its former queues, in another slot; a dedicated disk may get another idle thread |
+    /// | `Attach`, `back` is `Err` | detached; if the `rollback` in `back` failed, it holds a lease of its former threads until it is detached |
+    /// | `RollbackPending` | in QEMU with its new lease, until [`process_unplug_events`](Self::process_unplug_events) or [`detach`](Self::detach) completes the removal |
+    pub fn move_disk(
+        &mut self,
+        qmp: &Qmp,
+        guest: &dyn Guest,
+        disk: &DiskSpec,
+        placement: &Placement,
+        deadline: Deadline,
+    ) -> Result<Lease, MoveError> {
+        let driver = Driver::new(qmp, Some(guest), deadline);
+        let outcome = self.drive(driver, |machine, now| {
+            machine.move_disk(disk, placement, deadline, now)
+        });
+        moved(outcome).map(lease_of)
+    }
+
+    /// Opens an image as a block node that no device uses; see
+    /// [`open_node`](machine::Hotplug::open_node).
+    ///
+    /// # Errors
+    /// If a step fails.
+    pub fn open_node(
+        &mut self,
+        qmp: &Qmp,
+        disk: &DiskSpec,
+        placement: &Placement,
+        deadline: Deadline,
+    ) -> Result<ThreadLease, AttachError> {
+        let driver = Driver::new(qmp, None, deadline);
+        let outcome = self.drive(driver, |machine, now| {
+            machine.open_node(disk, placement, deadline, now)
+        });
+        attached(outcome).map(thread_of)
+    }
+
+    /// Moves a node that no device and no export uses; see
+    /// [`move_node`](machine::Hotplug::move_node).
+    ///
+    /// # Errors
+    /// If the pool cannot place it so, or QEMU refuses or does not answer.
+    pub fn move_node(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        placement: &Placement,
+        deadline: Deadline,
+    ) -> Result<ThreadLease, MoveError> {
+        let driver = Driver::new(qmp, None, deadline);
+        let outcome = self.drive(driver, |machine, now| {
+            machine.move_node(id, placement, deadline, now)
+        });
+        moved(outcome).map(thread_of)
+    }
+
+    /// Opens an image and exports it by NBD; see [`export`](machine::Hotplug::export).
+    ///
+    /// # Errors
+    /// If a step fails, or this QEMU would not survive its clients on a thread.
+    pub fn export(
+        &mut self,
+        qmp: &Qmp,
+        disk: &DiskSpec,
+        placement: &Placement,
+        deadline: Deadline,
+    ) -> Result<ThreadLease, AttachError> {
+        let driver = Driver::new(qmp, None, deadline);
+        let outcome = self.drive(driver, |machine, now| {
+            machine.export(disk, placement, deadline, now)
+        });
+        attached(outcome).map(thread_of)
+    }
+
+    /// Closes a node that the guest does not see; see [`close_node`](machine::Hotplug::close_node).
+    ///
+    /// # Errors
+    /// If a step fails. The node then keeps what it has, and the call can be repeated.
+    pub fn close_node(
+        &mut self,
+        qmp: &Qmp,
+        id: &DeviceId,
+        deadline: Deadline,
+    ) -> Result<(), DetachError> {
+        let driver = Driver::new(qmp, None, deadline);
+        detached(self.drive(driver, |machine, now| machine.close_node(id, deadline, now)))
+    }
+
+    /// Completes the removals whose events have arrived since the last call; see
+    /// [`settle`](machine::Hotplug::settle).
+    ///
+    /// # Errors
+    /// If a step fails for one of them. The others are still completed, and the error lists them. The
+    /// call can be repeated.
+    pub fn process_unplug_events(
+        &mut self,
+        qmp: &Qmp,
+        deadline: Deadline,
+    ) -> Result<UnplugProgress, UnplugEventsError> {
+        let driver = Driver::new(qmp, None, deadline);
+        match self.drive(driver, |machine, now| machine.settle(deadline, now)) {
+            Outcome::Settle(settled) => settled,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// Compares the records with what QEMU has; see [`reconcile`](machine::Hotplug::reconcile).
+    ///
+    /// # Errors
+    /// If a query fails.
+    pub fn reconcile(
+        &mut self,
+        qmp: &Qmp,
+        deadline: Deadline,
+    ) -> Result<Vec<Difference>, QmpError> {
+        let driver = Driver::new(qmp, None, deadline);
+        match self.drive(driver, |machine, now| machine.reconcile(deadline, now)) {
+            Outcome::Reconcile(found) => found,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    /// Checks that QEMU gave the devices that are there the mappings that they were to have.
+    ///
+    /// # Errors
+    /// If one has another, or QEMU does not say.
+    pub fn verify_vq_mappings(&self, qmp: &Qmp, deadline: Deadline) -> Result<(), StepError> {
+        for (id, _) in self.disks() {
+            let lease = self.pool().lease_of(id);
+            if let Some(mapping) = lease.and_then(|lease| mapping_of(&lease.assignment)) {
+                let path = format!("/machine/peripheral/{id}");
+                let found = qmp.execute(&mapping::query(&path), deadline)?;
+                mapping::compare(mapping, &found)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one operation to its end, and sends what it leaves behind.
+    fn drive(
+        &mut self,
+        driver: Driver<'_>,
+        start: impl FnOnce(&mut machine::Hotplug, Instant) -> OperationId,
+    ) -> Outcome {
+        self.machine.connection_resumed();
+        self.take_events(driver.qmp);
+        let operation = start(&mut self.machine, Instant::now());
+        loop {
+            while let Some(action) = self.machine.poll_action() {
+                self.perform(driver, action);
+            }
+            match self.machine.poll_outcome() {
+                Some((ended, outcome)) if ended == operation => return outcome,
+                Some(_) => {}
+                None => self.wait(driver),
+            }
+        }
+    }
+
+    fn perform(&mut self, driver: Driver<'_>, action: Action) {
+        match action {
+            Action::Send { id, command } => {
+                let reply = driver.qmp.request(&command, driver.deadline);
+                self.take_events(driver.qmp);
+                self.machine.reply(id, reply, Instant::now());
+            }
+            Action::AskGuest { id, disk, awaited } => {
+                let answer = driver.look(&disk, awaited);
+                self.take_events(driver.qmp);
+                self.machine.answer(id, answer, Instant::now());
+            }
+        }
+    }
+
+    /// Waits for an event that an operation may wait for.
+    fn wait(&mut self, driver: Driver<'_>) {
+        let since = self.cursor.unwrap_or_else(|| driver.qmp.cursor());
+        let deadline = driver.deadline;
+        let event = |event: &Event| {
+            let counts = News::of(event).is_some() || event.name == "BLOCK_EXPORT_DELETED";
+            counts.then_some(())
+        };
+        match driver.qmp.wait_event("an event", since, deadline, event) {
+            Ok(()) | Err(QmpError::EventsLost { .. }) => self.take_events(driver.qmp),
+            Err(QmpError::TimedOut { .. }) => {
+                self.take_events(driver.qmp);
+                self.machine.pass_time(Instant::now());
+            }
+            Err(QmpError::Closed { why, .. }) => {
+                self.machine.connection_lost(&why, Instant::now());
+            }
+            Err(error) => {
+                let why = error.to_string();
+                self.machine.connection_lost(&why, Instant::now());
+            }
+        }
+    }
+
+    /// Gives the machine the events that have come. It gets those before the reply to a command before
+    /// that reply.
+    fn take_events(&mut self, qmp: &Qmp) {
+        let now = Instant::now();
+        let cursor = self.cursor.get_or_insert_with(|| qmp.cursor());
+        match qmp.take_events(cursor) {
+            Ok(events) => {
+                for event in &events {
+                    self.machine.event(event, now);
+                }
+            }
+            Err(_) => self.machine.events_lost(now),
+        }
+    }
+}
+
+impl<'a> Driver<'a> {
+    fn new(qmp: &'a Qmp, guest: Option<&'a dyn Guest>, deadline: Deadline) -> Self {
+        Self {
+            qmp,
+            guest,
+            deadline,
+        }
+    }
+
+    fn look(&self, disk: &GuestDisk, awaited: Presence) -> Answer {
+        let Some(guest) = self.guest else {
+            return Answer::Failed("there is no access to the guest".into());
+        };
+        match awaited {
+            Presence::Absent => match guest.await_absent(disk, self.deadline) {
+                Ok(()) => Answer::Yes,
+                Err(error) => Answer::Failed(error),
+            },
+            Presence::Present => {
+                let look = self.deadline.capped_at(CHECK_INTERVAL);
+                match guest.await_present(disk, look) {
+                    Ok(()) => Answer::Yes,
+                    Err(error) if look.has_passed() => Answer::NotYet(error),
+                    Err(error) => Answer::Failed(error),
+                }
+            }
+        }
+    }
+}
+
+fn attached(outcome: Outcome) -> Result<Allocation, AttachError> {
+    match outcome {
+        Outcome::Attach(attached) => attached,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+fn detached(outcome: Outcome) -> Result<(), DetachError> {
+    match outcome {
+        Outcome::Detach(detached) => detached,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+fn moved(outcome: Outcome) -> Result<Allocation, MoveError> {
+    match outcome {
+        Outcome::Move(moved) => moved,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+fn lease_of(allocation: Allocation) -> Lease {
+    match allocation {
+        Allocation::Device(lease) | Allocation::Controller(lease) => lease,
+        other => unreachable!("{other:?}"),
+    }
+}
+
+fn thread_of(allocation: Allocation) -> ThreadLease {
+    match allocation {
+        Allocation::Thread(lease) => lease,
+        other => unreachable!("{other:?}"),
+    }
+}

@@ -1,0 +1,174 @@
+//! The end of a device that QEMU has removed: its image is closed, and its thread and slot are freed.
+
+use std::collections::VecDeque;
+
+use iothread_pool::{DeviceId, Pool};
+use qmp_client::QmpError;
+use qmp_client::command::{BlockdevDel, QueryNamedBlockNodes};
+use serde_json::Value;
+
+use crate::context::{Context, Input, Progress, Wait};
+use crate::error::{DetachError, Step, failed};
+use crate::plug::is_refusal;
+use crate::state::{DiskState, News};
+use crate::wire::read_reply;
+
+type Outcome = Progress<Result<(), DetachError>>;
+
+/// Closes the image behind a device that is gone, if it has one, and gives back its thread and its
+/// slot. What was on a controller went with it, and is closed first.
+#[derive(Debug)]
+pub(crate) struct Close {
+    left: VecDeque<DeviceId>,
+    /// Whether DEVICE_DELETED of a device that still uses its node is awaited.
+    awaits_event: bool,
+    /// Whether that event is to come for the one that is being closed.
+    may_come: bool,
+    at: At,
+}
+
+#[derive(Debug)]
+enum At {
+    Start,
+    Node(NodeDeletion),
+    /// DEVICE_DELETED, after this refusal.
+    Event(QmpError),
+}
+
+impl Close {
+    pub(crate) fn new(pool: &Pool, id: &DeviceId, awaits_event: bool) -> Self {
+        let on_it = pool.disks_on(id).cloned();
+        Self {
+            left: on_it.chain([id.clone()]).collect(),
+            awaits_event,
+            may_come: false,
+            at: At::Start,
+        }
+    }
+
+    pub(crate) fn step(&mut self, cx: &mut Context<'_>, input: Input) -> Outcome {
+        match (std::mem::replace(&mut self.at, At::Start), input) {
+            (At::Start, _) => self.next(cx),
+            (At::Node(deletion), input) => self.delete_node(cx, deletion, input),
+            (At::Event(refusal), Input::TimedOut) => self.fail(refusal),
+            (At::Event(_), Input::Reply(Err(lost))) => self.fail(lost),
+            (At::Event(refusal), _) => self.await_event(cx, refusal),
+        }
+    }
+
+    /// Begins with the next device.
+    fn next(&mut self, cx: &mut Context<'_>) -> Outcome {
+        let Some(id) = self.left.front().cloned() else {
+            return Progress::Done(Ok(()));
+        };
+        if !cx.claim(&id) {
+            return Progress::Done(Err(DetachError::Busy { device: id }));
+        }
+        let Some(device) = cx.core.devices.get_mut(&id) else {
+            // Its lease alone is left.
+            return self.release(cx, &id);
+        };
+        self.may_come = device.state.has_device() && device.news != Some(News::Deleted);
+        device.state = DiskState::NodeOnly;
+        if device.node.is_none() {
+            return self.release(cx, &id);
+        }
+        self.delete_node(cx, NodeDeletion::new(id), Input::Start)
+    }
+
+    fn delete_node(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut deletion: NodeDeletion,
+        input: Input,
+    ) -> Outcome {
+        match deletion.step(cx, input) {
+            Progress::Waits(wait) => {
+                self.at = At::Node(deletion);
+                Progress::Waits(wait)
+            }
+            Progress::Done(Ok(())) => self.release(cx, &deletion.id),
+            // QEMU removes a device from its list shortly before it releases the node.
+            Progress::Done(Err(refusal)) if is_refusal(&refusal) && self.may_come => {
+                self.await_event(cx, refusal)
+            }
+            Progress::Done(Err(error)) => self.fail(error),
+        }
+    }
+
+    fn await_event(&mut self, cx: &mut Context<'_>, refusal: QmpError) -> Outcome {
+        let Some(id) = self.left.front().cloned() else {
+            return Progress::Done(Ok(()));
+        };
+        let device = cx.core.devices.get(&id);
+        if device.is_some_and(|device| device.news == Some(News::Deleted)) {
+            self.may_come = false;
+            return self.delete_node(cx, NodeDeletion::new(id), Input::Start);
+        }
+        if !self.awaits_event {
+            return self.fail(refusal);
+        }
+        self.at = At::Event(refusal);
+        Progress::Waits(Wait::Event)
+    }
+
+    fn release(&mut self, cx: &mut Context<'_>, id: &DeviceId) -> Outcome {
+        cx.core.devices.remove(id);
+        if let Err(error) = cx.core.pool.release(id) {
+            return Progress::Done(Err(error.into()));
+        }
+        self.left.pop_front();
+        self.next(cx)
+    }
+
+    fn fail(&self, error: QmpError) -> Outcome {
+        let device = self.left.front();
+        Progress::Done(match device {
+            Some(id) => Err(failed(id, Step::BlockdevDel, error)),
+            None => Ok(()),
+        })
+    }
+}
+
+/// Removes a block node. That there is none is no error: it was never made, or an earlier command
+/// removed it and its reply was lost.
+#[derive(Debug)]
+pub(crate) struct NodeDeletion {
+    id: DeviceId,
+    /// Why QEMU did not remove it.
+    refusal: Option<QmpError>,
+}
+
+impl NodeDeletion {
+    pub(crate) fn new(id: DeviceId) -> Self {
+        Self { id, refusal: None }
+    }
+
+    pub(crate) fn step(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: Input,
+    ) -> Progress<Result<(), QmpError>> {
+        match (self.refusal.take(), input) {
+            (None, Input::Reply(Err(refusal))) if is_refusal(&refusal) => {
+                self.refusal = Some(refusal);
+                cx.send(&QueryNamedBlockNodes { flat: true })
+            }
+            (None, Input::Reply(reply)) => Progress::Done(reply.map(drop)),
+            (None, _) => cx.send(&BlockdevDel {
+                node_name: self.id.as_str(),
+            }),
+            (Some(refusal), Input::Reply(reply)) => Progress::Done(self.listed(refusal, reply)),
+            (Some(refusal), _) => Progress::Done(Err(refusal)),
+        }
+    }
+
+    fn listed(&self, refusal: QmpError, reply: Result<Value, QmpError>) -> Result<(), QmpError> {
+        let nodes = reply.and_then(read_reply::<QueryNamedBlockNodes>)?;
+        let name = Some(self.id.as_str());
+        if nodes.iter().any(|node| node.node_name.as_deref() == name) {
+            return Err(refusal);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,639 @@
+//! The state machine: operations are started, actions come out, and what they lead to goes in.
+//!
+//! It does no I/O and has no clock: the driver says what time it is. Each record is written before
+//! the command is given out, so what QEMU can have is known at every moment, also if an operation
+//! is cancelled, or the manager ends and goes on from its [saved state](crate::Saved).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use iothread_pool::{Allocation, DeviceId, IoThreadId, Placement, Pool};
+use qmp_client::wait::Deadline;
+use qmp_client::{Capabilities, Event, QemuVersion, QmpError};
+use serde_json::Value;
+
+use crate::action::{Action, Answer, CommandId, OperationId, QuestionId};
+use crate::close::Close;
+use crate::context::{Context, Core, Input, Progress, Wait};
+use crate::disk::{BlockOptions, DiskSpec};
+use crate::error::{DetachError, Step, UnplugEventsError, UnplugProgress, failed};
+use crate::iothread::Polling;
+use crate::reconcile::Reconcile;
+use crate::removal::{Removal, note_rejection};
+use crate::scsi::ScsiController;
+use crate::state::{DiskState, News, Subject};
+use crate::task::{
+    AddThread, Attach, CloseNode, Done, Move, MoveNode, OpenNode, Outcome, RemoveThread, Task,
+    Wanted,
+};
+
+/// How many names of events a message has.
+const NAMED_EVENTS: usize = 5;
+
+/// The devices of one VM, the pool that allocates their threads and slots, and the operations that
+/// have not ended.
+///
+/// Operations are independent: one that waits delays no other. One at a time works on a device.
+#[derive(Debug)]
+pub struct Hotplug {
+    pub(crate) core: Core,
+    operations: BTreeMap<OperationId, Operation>,
+    settles: BTreeMap<OperationId, Settle>,
+    outcomes: Vec<(OperationId, Outcome)>,
+}
+
+#[derive(Debug)]
+struct Operation {
+    deadline: Deadline,
+    task: Task,
+    wait: Wait,
+}
+
+/// The removals that a settle completes.
+#[derive(Debug)]
+struct Settle {
+    deadline: Deadline,
+    open: BTreeSet<OperationId>,
+    progress: UnplugProgress,
+    failed: Vec<DetachError>,
+}
+
+impl Hotplug {
+    /// Starts with no device.
+    pub fn new(pool: Pool, options: BlockOptions, qemu: QemuVersion) -> Self {
+        Self {
+            core: Core::new(pool, options, Capabilities::new(qemu)),
+            operations: BTreeMap::new(),
+            settles: BTreeMap::new(),
+            outcomes: Vec::new(),
+        }
+    }
+
+    /// Returns the pool.
+    pub fn pool(&self) -> &Pool {
+        &self.core.pool
+    }
+
+    /// Returns what QEMU has of a device at the most. `None`: nothing.
+    pub fn state_of(&self, id: &DeviceId) -> Option<DiskState> {
+        self.core.devices.get(id).map(|device| device.state)
+    }
+
+    /// Returns the devices that QEMU has something of.
+    pub fn disks(&self) -> impl Iterator<Item = (&DeviceId, DiskState)> {
+        self.core
+            .devices
+            .iter()
+            .map(|(id, device)| (id, device.state))
+    }
+
+    /// Returns the threads that QEMU may have though the pool has not: its answer to `object-add` or
+    /// `object-del` was lost. They serve no device; [`remove_thread`](Self::remove_thread) removes them.
+    pub fn stray_threads(&self) -> impl Iterator<Item = &IoThreadId> {
+        self.core.stray_threads.iter()
+    }
+
+    /// Returns the operations that have not ended.
+    pub fn operations(&self) -> impl Iterator<Item = OperationId> {
+        let hidden =
+            |id: &OperationId| self.settles.values().any(|settle| settle.open.contains(id));
+        let running = self.operations.keys().copied();
+        let settles = self.settles.keys().copied();
+        let running = running.filter(move |id| !hidden(id));
+        settles.chain(running).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// Attaches a disk: [`Outcome::Attach`] comes once the guest has it.
+    ///
+    /// If a step fails, what was done until then is undone by the same deadline, and the error says
+    /// if that failed too. When the time is up QEMU is still asked to undo it, but not waited for:
+    /// [`settle`](Self::settle) or [`detach`](Self::detach) completes it.
+    pub fn attach(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        self.start_attach(Wanted::Disk(disk.clone(), placement.clone()), deadline, now)
+    }
+
+    /// Attaches a SCSI controller. Its queues can be mapped to several threads from QEMU 10.0 on.
+    pub fn attach_controller(
+        &mut self,
+        controller: &ScsiController,
+        placement: &Placement,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let wanted = Wanted::Controller(controller.clone(), placement.clone());
+        self.start_attach(wanted, deadline, now)
+    }
+
+    /// Attaches a disk to a controller, whose threads then serve it.
+    pub fn attach_on(
+        &mut self,
+        controller: &DeviceId,
+        disk: &DiskSpec,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let wanted = Wanted::DiskOn(disk.clone(), controller.clone());
+        self.start_attach(wanted, deadline, now)
+    }
+
+    /// Attaches a balloon that hints at free pages (`free-page-hint=on`), so that a migration leaves
+    /// them out. Its thread takes the hints: it has nothing to do unless the VM is migrated.
+    pub fn attach_balloon(
+        &mut self,
+        id: &DeviceId,
+        placement: &Placement,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let wanted = Wanted::Balloon(id.clone(), placement.clone());
+        self.start_attach(wanted, deadline, now)
+    }
+
+    fn start_attach(&mut self, wanted: Wanted, deadline: Deadline, now: Instant) -> OperationId {
+        let id = wanted.id().clone();
+        self.start(Task::Attach(Attach::new(wanted), id), deadline, now)
+    }
+
+    /// Detaches a disk, a controller without disks or a balloon, and frees its thread and slot. If it
+    /// fails, the device keeps what it has, and the next detach continues.
+    pub fn detach(&mut self, id: &DeviceId, deadline: Deadline, now: Instant) -> OperationId {
+        let refused = match self.core.pool.allocation_of(id) {
+            Some(Allocation::Thread(_)) | None => {
+                Some(DetachError::NotAttached { device: id.clone() })
+            }
+            Some(_) => {
+                let disks: Vec<&str> = self.core.pool.disks_on(id).map(DeviceId::as_str).collect();
+                (!disks.is_empty()).then(|| DetachError::HasDisks {
+                    device: id.clone(),
+                    disks: disks.join(", "),
+                })
+            }
+        };
+        match refused {
+            Some(error) => self.refuse(Outcome::Detach(Err(error))),
+            None => self.start(
+                Task::Detach(Removal::new(id.clone()), id.clone()),
+                deadline,
+                now,
+            ),
+        }
+    }
+
+    /// Moves a virtio-blk disk to other threads: detaches it and attaches it again. Its data is kept.
+    /// `disk` describes the disk as it is attached; only its number of queues may differ, and is kept
+    /// if it is not stated. Nothing is changed unless the pool can place the disk. The deadline
+    /// covers all of it, the way back included.
+    pub fn move_disk(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let moving = Move::new(disk.clone(), placement.clone());
+        self.start(Task::Move(moving), deadline, now)
+    }
+
+    /// Opens an image as a block node that no device uses, and moves it to a thread
+    /// (`x-blockdev-set-iothread`). Until a device or an export uses it, the thread is its own. A
+    /// virtio-blk device takes its node along to its own thread.
+    pub fn open_node(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let open = OpenNode::new(disk.clone(), placement.clone(), false);
+        self.start(Task::Open(open), deadline, now)
+    }
+
+    /// Opens an image and exports it by NBD, served by a thread and by no other: with
+    /// `fixed-iothread`, since QEMU would otherwise pass over a thread that the node cannot move to.
+    /// The server must have been started (`nbd-server-start`); the export's name is the disk's id.
+    pub fn export(
+        &mut self,
+        disk: &DiskSpec,
+        placement: &Placement,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let open = OpenNode::new(disk.clone(), placement.clone(), true);
+        self.start(Task::Open(open), deadline, now)
+    }
+
+    /// Moves a node that no device and no export uses to another thread. If QEMU refuses, it stays
+    /// where it was. If QEMU does not answer, it holds both threads until it is moved again or closed:
+    /// no query tells where it is.
+    pub fn move_node(
+        &mut self,
+        id: &DeviceId,
+        placement: &Placement,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let moving = MoveNode::new(id.clone(), placement.clone());
+        self.start(Task::MoveNode(moving), deadline, now)
+    }
+
+    /// Closes a node that the guest does not see, ends its export if it has one, and frees its
+    /// thread. If it fails, as the end of an export does that still has clients, the node keeps what
+    /// it has.
+    pub fn close_node(&mut self, id: &DeviceId, deadline: Deadline, now: Instant) -> OperationId {
+        self.start(Task::Close(CloseNode::new(id.clone())), deadline, now)
+    }
+
+    /// Adds a thread to QEMU, and then to the pool. It may run on all of QEMU's CPUs: only the host
+    /// can bind it, by its number in `query-iothreads`. If QEMU refuses, its id is spent. If QEMU
+    /// does not answer, the thread is among the [stray ones](Self::stray_threads).
+    pub fn add_thread(
+        &mut self,
+        polling: Polling,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let new = self.core.pool.new_thread();
+        self.start(Task::AddThread(AddThread::new(new, polling)), deadline, now)
+    }
+
+    /// Removes an idle thread from the pool, then from QEMU. Also removes a
+    /// [stray thread](Self::stray_threads). If QEMU does not answer, the thread is out of the pool
+    /// and among the stray ones.
+    pub fn remove_thread(
+        &mut self,
+        thread: &IoThreadId,
+        deadline: Deadline,
+        now: Instant,
+    ) -> OperationId {
+        let remove = RemoveThread::new(thread.clone());
+        self.start(Task::RemoveThread(remove), deadline, now)
+    }
+
+    /// Completes the removals whose events have come, also of devices that the guest ejected, and of
+    /// attaches that were cancelled before `device_add`. Does not wait for other removals.
+    pub fn settle(&mut self, deadline: Deadline, now: Instant) -> OperationId {
+        let id = OperationId(self.core.next());
+        let settle = Settle {
+            deadline,
+            open: BTreeSet::new(),
+            progress: UnplugProgress::default(),
+            failed: Vec::new(),
+        };
+        self.settles.insert(id, settle);
+        let mut unsure = false;
+        for (id, device) in &mut self.core.devices {
+            if !self.core.busy.contains_key(&Subject::Device(id.clone())) {
+                unsure |= std::mem::take(&mut device.unsure);
+            }
+        }
+        if unsure {
+            let asked = self.core.next();
+            self.run(id, Task::List(asked), deadline, Input::Start, now);
+        } else {
+            self.complete(id, now);
+        }
+        id
+    }
+
+    /// Compares the records with what QEMU has, corrects them, and returns the differences. Call it
+    /// after a restart of the manager, or when somebody else has used the monitor.
+    pub fn reconcile(&mut self, deadline: Deadline, now: Instant) -> OperationId {
+        self.start(Task::Reconcile(Reconcile::default()), deadline, now)
+    }
+
+    /// Ends an operation without its outcome. What it has begun stays recorded: a device keeps its
+    /// thread and slot, and [`detach`](Self::detach) or [`settle`](Self::settle) takes away what
+    /// QEMU has of it. Commands that were given out must still be sent.
+    pub fn cancel(&mut self, operation: OperationId) {
+        if let Some(settle) = self.settles.remove(&operation) {
+            for child in settle.open {
+                self.cancel(child);
+            }
+        }
+        let Some(cancelled) = self.operations.remove(&operation) else {
+            return;
+        };
+        self.core.forget_question(cancelled.wait);
+        let (core, is_list) = (&mut self.core, cancelled.task.is_list());
+        let busy = std::mem::take(&mut core.busy);
+        let (owned, others) = busy.into_iter().partition(|(_, owner)| *owner == operation);
+        core.busy = others;
+        let owned: BTreeMap<Subject, OperationId> = owned;
+        if is_list {
+            core.note_missed_list();
+        }
+        // A list that it has asked for is not read.
+        for subject in owned.keys() {
+            if let Subject::Device(id) = subject
+                && let Some(device) = core.devices.get_mut(id)
+            {
+                device.unsure = device.state.has_device();
+            }
+        }
+    }
+
+    /// Returns what the driver has to do next.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.core.actions.pop_front()
+    }
+
+    /// Returns an operation that has ended.
+    pub fn poll_outcome(&mut self) -> Option<(OperationId, Outcome)> {
+        (!self.outcomes.is_empty()).then(|| self.outcomes.remove(0))
+    }
+
+    /// Returns the moment by which [`pass_time`](Self::pass_time) has to be called.
+    pub fn wake_at(&self) -> Option<Instant> {
+        let deadlines = self.operations.values();
+        deadlines
+            .filter_map(|operation| operation.deadline.at())
+            .min()
+    }
+
+    /// Ends the waits whose deadline has passed.
+    pub fn pass_time(&mut self, now: Instant) {
+        let late = self.operations.iter();
+        let late = late.filter(|(_, operation)| operation.deadline.has_passed_at(now));
+        let late: Vec<_> = late.map(|(id, _)| *id).collect();
+        for id in late {
+            if let Some(Operation {
+                deadline,
+                task,
+                wait,
+            }) = self.operations.remove(&id)
+            {
+                let input = self.expired(deadline, wait);
+                self.run(id, task, deadline, input, now);
+            }
+        }
+    }
+
+    /// Takes the reply to a command. Any error but [`QmpError::Refused`] means that QEMU may have
+    /// executed it. The reply to a command that nobody waits for any more is dropped.
+    pub fn reply(&mut self, command: CommandId, reply: Result<Value, QmpError>, now: Instant) {
+        let mut operations = self.operations.iter();
+        let awaited = operations
+            .find(|(_, operation)| matches!(operation.wait, Wait::Reply(id, _) if id == command));
+        if let Some(id) = awaited.map(|(id, _)| *id) {
+            self.resume(id, Input::Reply(reply), now);
+        }
+    }
+
+    /// Takes the answer to a question. One that nobody waits for any more is dropped.
+    pub fn answer(&mut self, question: QuestionId, answer: Answer, now: Instant) {
+        let mut operations = self.operations.iter();
+        let awaited = operations.find(|(_, operation)| operation.wait == Wait::Answer(question));
+        if let Some(id) = awaited.map(|(id, _)| *id) {
+            self.resume(id, Input::Answer(answer), now);
+        }
+    }
+
+    /// Takes an event. Give all of them, in their order among the replies.
+    pub fn event(&mut self, event: &Event, now: Instant) {
+        let names = &mut self.core.newest_events;
+        names.push_back(event.name.clone());
+        if names.len() > NAMED_EVENTS {
+            names.pop_front();
+        }
+        if let Some((id, news)) = News::of(event) {
+            let mut devices = self.core.devices.iter_mut();
+            let Some((id, device)) = devices.find(|(known, _)| known.as_str() == id) else {
+                return;
+            };
+            device.note(news);
+            let id = id.clone();
+            self.look(now, |operation| match operation.wait {
+                Wait::Event => true,
+                Wait::Answer(_) => news.is_gone() && operation.task.plugs(&id),
+                Wait::Reply(..) => false,
+            });
+        } else if event.name == "BLOCK_EXPORT_DELETED" {
+            let mut nodes = self.core.nodes.iter_mut();
+            let ended = nodes.find(|(known, _)| event.str("id") == Some(known.as_str()));
+            if let Some((_, node)) = ended {
+                node.export_deleted = true;
+                self.look(now, |operation| operation.wait == Wait::Event);
+            }
+        }
+    }
+
+    /// Notes that events may have been missed. What waits for one queries QEMU.
+    pub fn events_lost(&mut self, now: Instant) {
+        self.core.note_missed_events();
+        self.look(now, |operation| !matches!(operation.wait, Wait::Reply(..)));
+    }
+
+    /// Notes that the connection has ended. What waits for QEMU ends with an error, and so does
+    /// everything that is started before the connection is [resumed](Self::connection_resumed).
+    /// Nothing is forgotten: QEMU may have executed what was given out.
+    pub fn connection_lost(&mut self, why: &str, now: Instant) {
+        self.core.lost = Some(why.to_owned());
+        self.core.note_missed_events();
+        let actions = &mut self.core.actions;
+        actions.retain(|action| !matches!(action, Action::Send { .. }));
+        let waiting = self.operations.iter();
+        let waiting = waiting.filter(|(_, o)| !matches!(o.wait, Wait::Answer(_)));
+        let waiting: Vec<_> = waiting.map(|(id, o)| (*id, o.wait)).collect();
+        for (id, wait) in waiting {
+            let closed = self.core.closed(wait);
+            self.resume(id, Input::Reply(Err(closed)), now);
+        }
+    }
+
+    /// Notes that there is a connection again. Events may have been missed meanwhile, so QEMU is
+    /// queried before the next step of each device. [`reconcile`](Self::reconcile) finds more.
+    pub fn connection_resumed(&mut self) {
+        self.core.lost = None;
+    }
+
+    fn refuse(&mut self, outcome: Outcome) -> OperationId {
+        let id = OperationId(self.core.next());
+        self.outcomes.push((id, outcome));
+        id
+    }
+
+    fn start(&mut self, task: Task, deadline: Deadline, now: Instant) -> OperationId {
+        let id = OperationId(self.core.next());
+        self.run(id, task, deadline, Input::Start, now);
+        id
+    }
+
+    /// Gives an operation what it waits for.
+    fn resume(&mut self, id: OperationId, input: Input, now: Instant) {
+        if let Some(Operation {
+            deadline,
+            task,
+            wait,
+        }) = self.operations.remove(&id)
+        {
+            self.core.forget_question(wait);
+            self.run(id, task, deadline, input, now);
+        }
+    }
+
+    /// Has operations look at what has come.
+    fn look(&mut self, now: Instant, concerned: impl Fn(&Operation) -> bool) {
+        let looking = self.operations.iter();
+        let looking = looking.filter(|(_, operation)| concerned(operation));
+        let looking: Vec<_> = looking.map(|(id, _)| *id).collect();
+        for id in looking {
+            self.resume(id, Input::Look, now);
+        }
+    }
+
+    /// Runs an operation until it has to wait.
+    fn run(
+        &mut self,
+        id: OperationId,
+        mut task: Task,
+        deadline: Deadline,
+        mut input: Input,
+        now: Instant,
+    ) {
+        loop {
+            let mut cx = Context {
+                core: &mut self.core,
+                operation: id,
+                deadline,
+            };
+            let wait = match task.step(&mut cx, input) {
+                Progress::Waits(wait) => wait,
+                Progress::Done(done) => {
+                    self.core.busy.retain(|_, owner| *owner != id);
+                    return self.finish(id, done, now);
+                }
+            };
+            if self.core.lost.is_some() && !matches!(wait, Wait::Answer(_)) {
+                input = Input::Reply(Err(self.core.closed(wait)));
+            } else if deadline.has_passed_at(now) {
+                input = self.expired(deadline, wait);
+            } else {
+                let operation = Operation {
+                    deadline,
+                    task,
+                    wait,
+                };
+                self.operations.insert(id, operation);
+                return;
+            }
+        }
+    }
+
+    /// Returns what an operation gets when its time is up.
+    fn expired(&mut self, deadline: Deadline, wait: Wait) -> Input {
+        self.core.forget_question(wait);
+        match wait {
+            Wait::Reply(_, command) => Input::Reply(Err(QmpError::TimedOut {
+                awaited: format!("the reply to {command}"),
+                deadline,
+                last_events: self.core.event_names(),
+            })),
+            Wait::Answer(_) | Wait::Event => Input::TimedOut,
+        }
+    }
+
+    fn finish(&mut self, id: OperationId, done: Done, now: Instant) {
+        match done {
+            Done::Outcome(outcome) => self.outcomes.push((id, outcome)),
+            Done::Listed(Ok(())) => self.complete(id, now),
+            Done::Listed(Err(error)) => {
+                let mut devices = self.core.devices.iter();
+                let unsure = devices.find(|(_, device)| device.state.has_device());
+                let error = unsure.map(|(device, _)| failed(device, Step::DeviceDeleted, error));
+                if let Some(settle) = self.settles.get_mut(&id) {
+                    settle.failed.extend(error);
+                }
+                self.complete(id, now);
+            }
+            Done::Completed {
+                settle: of,
+                removed,
+                error,
+            } => {
+                if let Some(settle) = self.settles.get_mut(&of) {
+                    settle.open.remove(&id);
+                    settle.progress.removed.extend(removed);
+                    settle.failed.extend(error);
+                    if settle.open.is_empty() {
+                        self.end_settle(of);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts the removals of a settle.
+    fn complete(&mut self, settle: OperationId, now: Instant) {
+        let Some(deadline) = self.settles.get(&settle).map(|settle| settle.deadline) else {
+            return;
+        };
+        let (mut going, mut rejected) = (Vec::new(), Vec::new());
+        let free = self.core.devices.keys().filter(|id| !self.core.is_busy(id));
+        let free: Vec<_> = free.cloned().collect();
+        for id in free {
+            let Some(device) = self.core.devices.get_mut(&id) else {
+                continue;
+            };
+            if device.state == DiskState::NodeOnly || device.is_gone() {
+                going.push(id);
+            } else if device.news.is_some() {
+                note_rejection(device);
+                rejected.push(id);
+            }
+        }
+        // What is on a controller that goes is closed with it.
+        let with_controllers: BTreeSet<_> = going
+            .iter()
+            .flat_map(|id| self.core.pool.disks_on(id))
+            .cloned()
+            .collect();
+        going.retain(|id| !with_controllers.contains(id));
+        let children: Vec<_> = going
+            .into_iter()
+            .map(|id| (OperationId(self.core.next()), id))
+            .collect();
+        if let Some(settle) = self.settles.get_mut(&settle) {
+            settle.progress.rejected = rejected;
+            settle.open = children.iter().map(|(child, _)| *child).collect();
+        }
+        if children.is_empty() {
+            return self.end_settle(settle);
+        }
+        for (child, id) in children {
+            let on_it = self.core.pool.disks_on(&id).cloned();
+            let task = Task::Complete {
+                settle,
+                going: on_it.chain([id.clone()]).collect(),
+                close: Close::new(&self.core.pool, &id, false),
+            };
+            self.run(child, task, deadline, Input::Start, now);
+        }
+    }
+
+    fn end_settle(&mut self, id: OperationId) {
+        let Some(Settle {
+            progress,
+            mut failed,
+            ..
+        }) = self.settles.remove(&id)
+        else {
+            return;
+        };
+        let outcome = if failed.is_empty() {
+            Ok(progress)
+        } else {
+            Err(UnplugEventsError {
+                progress,
+                first: Box::new(failed.remove(0)),
+                others: failed,
+            })
+        };
+        self.outcomes.push((id, Outcome::Settle(outcome)));
+    }
+}
