@@ -73,3 +73,14 @@ impl fmt::Display for Evidence {
         write!(f, "{} ({})", self.observed, self.source)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_reads_as_what_was_observed_and_where() {
+        let evidence = Evidence::new("uid 1000", "geteuid");
+        assert_eq!(evidence.to_string(), "uid 1000 (geteuid)");
+    }
+}

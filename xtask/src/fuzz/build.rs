@@ -96,7 +96,8 @@ impl Package {
     pub(super) fn build(&self, targets: &[String]) -> Result<()> {
         let mut command = cargo::cargo();
         command
-            .args(["build", "--release", "--locked", "--target", &self.triple])
+            // Not `--locked`: the packages of the workspace get dependencies without changing this lock file.
+            .args(["build", "--release", "--target", &self.triple])
             .arg("--manifest-path")
             .arg(self.folder.join("Cargo.toml"))
             .arg("--target-dir")

@@ -19,7 +19,7 @@ pub(in super::super) fn parse(text: &str) -> Vec<Source> {
         } else if line.starts_with([' ', '\t']) {
             if let Some((_, value)) = paragraph.last_mut() {
                 value.push('\n');
-                value.push_str(line);
+                value.push_str(line.trim_end());
             }
         } else if let Some((name, value)) = line.split_once(':') {
             paragraph.push((name.trim().to_owned(), value.trim().to_owned()));
@@ -93,6 +93,18 @@ mod tests {
         );
         assert_eq!(sources[1].suites, ["./"]);
         assert!(sources[1].components.is_empty());
+    }
+
+    /// Found by fuzzing: of two `\r` each rendering and parsing took one away.
+    #[test]
+    fn space_at_the_end_of_a_line_is_ignored() {
+        let text = "Types: deb\nURIs: http://a.example\nSuites: ./\nSigned-By: \t\n a \r\r\n";
+        let sources = parse(text);
+        assert_eq!(
+            sources[0].options,
+            [("signed-by".to_owned(), "\n a".to_owned())]
+        );
+        assert_eq!(parse(&render(&sources)), sources);
     }
 
     #[test]
