@@ -18,7 +18,14 @@ pub struct Build {
     compilation: Compilation,
     #[command(flatten)]
     manifest: Manifest,
+    #[command(flatten)]
+    _end: EndOfHeadings,
 }
+
+/// Ends the last heading: otherwise it would also be that of options that are not cargo's.
+#[derive(Clone, Default, clap::Args)]
+#[command(next_help_heading = None::<&'static str>)]
+struct EndOfHeadings {}
 
 #[derive(Clone, Default, clap::Args)]
 #[command(next_help_heading = "Package selection")]

@@ -93,3 +93,6 @@ pub fn exit(result: Result<ExitCode>) -> ExitCode {
         exit_codes::of(&error)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! Scope: errors of arguments. What the commands print is tested with workspaces.
+
+use clap::CommandFactory as _;
+
+use super::Cli;
+
+fn command() -> clap::Command {
+    Cli::command()
+        .name("cargo kata-test")
+        .bin_name("cargo kata-test")
+}
+
+#[test]
+fn wrong_arguments_have_a_remedy() {
+    let lines = [
+        "tset",
+        "test --relase",
+        "test --places a:b",
+        "test --places vm:woody",
+        "test --package a --exclude b",
+        "test --release --profile fast",
+        "report",
+    ];
+    let problems = lines.map(|line| {
+        let arguments = ["cargo kata-test"]
+            .into_iter()
+            .chain(line.split_whitespace());
+        let error = command().try_get_matches_from(arguments).expect_err(line);
+        format!("$ cargo kata-test {line}\n{error}")
+    });
+    insta::assert_snapshot!(problems.join("\n"));
+}
