@@ -2,7 +2,11 @@
 
 #![no_main]
 
-#[allow(dead_code, unused_imports, reason = "the selection of suites parses nothing")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the selection of suites parses nothing"
+)]
 #[path = "../../../iothread-it/vm/src/artifacts/apt/sources/mod.rs"]
 mod sources;
 
