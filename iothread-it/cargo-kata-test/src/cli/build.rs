@@ -126,7 +126,7 @@ struct Manifest {
     #[arg(long)]
     locked: bool,
 
-    /// Uses no network: cargo builds from what it has, and VMs come from the cache.
+    /// Builds without a network.
     #[arg(long)]
     offline: bool,
 
