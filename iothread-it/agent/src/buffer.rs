@@ -1,6 +1,6 @@
-//! Memory that direct I/O accepts.
+//! Aligned memory for direct I/O.
 
-/// What offsets, lengths and addresses of direct I/O are aligned to. No disk asks for more.
+/// The alignment of offsets, lengths and addresses of direct I/O, in bytes. No disk requires more.
 pub(crate) const ALIGNMENT: usize = 4096;
 
 /// A buffer whose address is aligned.

@@ -4,17 +4,18 @@ use std::path::Path;
 
 use crate::sysfs;
 
-/// The kernel's list of the CPUs that run, such as `0-2,4`.
+/// The kernel's list of online CPUs, such as `0-2,4`.
 const ONLINE: &str = "/sys/devices/system/cpu/online";
 
-/// Reads which CPUs are online.
+/// Returns the online CPUs.
 ///
 /// # Errors
+///
 /// If the kernel's list cannot be read.
 pub(crate) fn online() -> Result<Vec<u32>, String> {
     let text = sysfs::attribute(Path::new(ONLINE))
         .map_err(|error| format!("cannot read {ONLINE}: {error}"))?;
-    parse(&text).ok_or_else(|| format!("{ONLINE} says `{text}`, which is no list of CPUs"))
+    parse(&text).ok_or_else(|| format!("{ONLINE} has `{text}`, which is not a list of CPUs"))
 }
 
 fn parse(list: &str) -> Option<Vec<u32>> {

@@ -1,4 +1,4 @@
-//! The kernel's random number generator, for a guest that must forget what it would say next.
+//! Reseeds the kernel's random number generator, whose state a clone shares with its template.
 #![expect(
     unsafe_code,
     reason = "the two requests of random(4) have no safe wrapper"
@@ -19,7 +19,7 @@ struct PoolInfo {
 }
 
 nix::ioctl_write_ptr!(
-    /// The number is that of a request with two integers; the bytes follow them.
+    /// The request is declared for two integers; the bytes follow them.
     rndaddentropy,
     b'R',
     0x03,
@@ -27,7 +27,7 @@ nix::ioctl_write_ptr!(
 );
 nix::ioctl_none!(rndreseedcrng, b'R', 0x07);
 
-/// Adds bytes to the pool, counts them as random, and has the generator use them at once.
+/// Adds bytes to the pool, credits them as entropy, and reseeds the generator.
 pub(crate) fn add(bytes: &[u8; 32]) -> io::Result<()> {
     let random = File::options().write(true).open("/dev/random")?;
     let info = PoolInfo {
@@ -35,10 +35,10 @@ pub(crate) fn add(bytes: &[u8; 32]) -> io::Result<()> {
         size: 32,
         bytes: *bytes,
     };
-    // SAFETY: the kernel reads the two integers and as many bytes as the second one says, all of
-    // which are in `info`.
+    // SAFETY: the kernel reads the two integers and as many bytes as the second one states, all of which
+    // are in `info`.
     unsafe { rndaddentropy(random.as_raw_fd(), (&raw const info).cast()) }?;
-    // SAFETY: this request takes nothing.
+    // SAFETY: this request has no argument.
     unsafe { rndreseedcrng(random.as_raw_fd()) }?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whether an extent can be used at all.
+//! Checks extents.
 
 use guest_agent::protocol::{Extent, Failure};
 
@@ -43,13 +43,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_byte_of_the_disk_is_its_own() {
+    fn an_extent_may_end_with_the_disk() {
         assert_eq!(checked(0, 16384), Ok(()));
         assert_eq!(checked(12288, 4096), Ok(()));
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_its_numbers() {
+    fn an_invalid_extent_is_refused_with_its_numbers() {
         for (offset, length) in [
             (0, 0),
             (512, 4096),

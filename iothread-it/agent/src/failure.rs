@@ -22,6 +22,18 @@ pub(crate) fn io(what: &str, error: &io::Error) -> Failure {
     }
 }
 
+/// Converts errors to [`Failure`].
+pub(crate) trait OrFailure<T> {
+    /// Converts an error to "cannot `what`: error".
+    fn or_failure(self, what: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<std::io::Error>> OrFailure<T> for Result<T, E> {
+    fn or_failure(self, what: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| io(&what(), &error.into()))
+    }
+}
+
 /// An operation transferred fewer bytes than requested, without an error number, as for a disk that is
 /// being removed.
 pub(crate) fn short(what: &str, moved: usize, asked: usize) -> Failure {

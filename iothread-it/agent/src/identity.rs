@@ -10,7 +10,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
-use crate::{entropy, failure};
+use crate::entropy;
+use crate::failure::OrFailure;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -34,11 +35,10 @@ pub(crate) fn boot_id() -> io::Result<String> {
 /// Sets the clock, adds entropy, and generates a boot ID. Returns the ID.
 pub(crate) fn reseed(reseed: &Reseed) -> Result<String, Failure> {
     let now = TimeSpec::from_duration(Duration::from_nanos(reseed.realtime_ns));
-    clock_settime(ClockId::CLOCK_REALTIME, now)
-        .map_err(|errno| failure::io("set the clock", &errno.into()))?;
-    entropy::add(&reseed.entropy).map_err(|error| failure::io("add entropy", &error))?;
+    clock_settime(ClockId::CLOCK_REALTIME, now).or_failure(|| "set the clock".into())?;
+    entropy::add(&reseed.entropy).or_failure(|| "add entropy".into())?;
     // Last, since it depends on the new entropy.
-    new_boot_id().map_err(|error| failure::io("replace boot_id", &error))
+    new_boot_id().or_failure(|| "replace boot_id".into())
 }
 
 fn new_boot_id() -> io::Result<String> {
@@ -58,7 +58,7 @@ pub(crate) fn read() -> Result<Identity, Failure> {
             realtime_ns: u64::try_from(realtime).map_err(io::Error::other)?,
         })
     };
-    read().map_err(|error| failure::io("read the guest's identity", &error))
+    read().or_failure(|| "read the guest's identity".into())
 }
 
 fn random<const N: usize>() -> io::Result<[u8; N]> {

@@ -1,28 +1,28 @@
-//! Lines out of a stream of bytes.
+//! Splits a stream of bytes into lines.
 
-/// The longest line that is kept. A request takes some hundred bytes, with a program's variables
-/// and arguments up to what the kernel hands to one.
+/// The longest line that is kept, in bytes. A request has some hundred bytes, or, with a program's
+/// variables and arguments, up to the kernel's limit for these.
 const MAX_LINE_LENGTH: usize = 2 << 20;
 
-/// A piece of the stream that has ended.
+/// A line that has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
-    /// A line without its end.
+    /// A line without its line break.
     Whole(Vec<u8>),
-    /// A line that was too long to keep: so many bytes.
+    /// A line that was too long to keep, with its length in bytes.
     TooLong(usize),
 }
 
-/// Gathers the line that is not complete yet.
+/// The line that has not ended yet.
 #[derive(Default)]
 pub(crate) struct Lines {
     kept: Vec<u8>,
-    /// Bytes of the line that came, kept or not.
-    came: usize,
+    /// The length of the line so far, whether kept or not.
+    length: usize,
 }
 
 impl Lines {
-    /// Takes what came and returns the lines that it ended.
+    /// Takes bytes, and returns the lines that end in them.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Line> {
         let mut pieces = bytes.split(|&byte| byte == b'\n');
         // `split` returns at least one piece, and the last one has no end yet.
@@ -37,7 +37,7 @@ impl Lines {
         lines
     }
 
-    /// Forgets the line that began: its rest will not come.
+    /// Drops the line that has begun, since its rest will not arrive.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -45,13 +45,13 @@ impl Lines {
     fn gather(&mut self, piece: &[u8]) {
         let room = MAX_LINE_LENGTH - self.kept.len();
         self.kept.extend_from_slice(&piece[..piece.len().min(room)]);
-        self.came = self.came.saturating_add(piece.len());
+        self.length = self.length.saturating_add(piece.len());
     }
 
     fn end(&mut self) -> Line {
         let line = std::mem::take(self);
-        if line.came > MAX_LINE_LENGTH {
-            Line::TooLong(line.came)
+        if line.length > MAX_LINE_LENGTH {
+            Line::TooLong(line.length)
         } else {
             Line::Whole(line.kept)
         }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_too_long_does_not_take_the_next_with_it() {
+    fn the_line_after_a_line_too_long_is_kept() {
         let mut lines = Lines::default();
         assert!(lines.feed(&vec![b'x'; MAX_LINE_LENGTH]).is_empty());
         assert_eq!(
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_whose_rest_will_not_come_does_not_spoil_the_next() {
+    fn a_line_is_dropped_by_clear() {
         let mut lines = Lines::default();
         lines.feed(b"cut");
         lines.clear();
@@ -96,9 +96,8 @@ mod tests {
     }
 
     proptest! {
-        /// How the stream is cut into reads makes no difference.
         #[test]
-        fn cuts_make_no_difference(
+        fn lines_do_not_depend_on_the_sizes_of_reads(
             pieces in proptest::collection::vec("[a\n]{0,5}", 0..8),
         ) {
             let mut cut = Lines::default();

@@ -1,6 +1,6 @@
-//! The program that the kernel runs for a module that it wants, and that tests may run too:
-//! `modprobe NAME [PARAMETER=VALUE…]`, `modprobe -a NAME…` and `modprobe -r NAME…`, with names and
-//! aliases as `modules.dep` and `modules.alias` have them.
+//! modprobe(8), which the kernel runs to load modules, and which tests may run:
+//! `modprobe NAME [PARAMETER=VALUE…]`, `modprobe -a NAME…` and `modprobe -r NAME…`, with names from
+//! `modules.dep` and aliases from `modules.alias`.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -13,16 +13,16 @@ use nix::errno::Errno;
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use nix::sys::utsname::uname;
 
-/// The arguments, if this program was called by that name.
+/// Returns the arguments if this program was started as `modprobe`.
 pub(crate) fn arguments(mut all: impl Iterator<Item = String>) -> Option<Vec<String>> {
     let name = all.next()?;
-    let called = Path::new(&name).file_name()? == "modprobe";
-    called.then(|| all.collect())
+    let is_modprobe = Path::new(&name).file_name()? == "modprobe";
+    is_modprobe.then(|| all.collect())
 }
 
-/// Does what the arguments say. What cannot be had is said, and is exit code 1.
+/// Loads or removes modules. Prints each failure, and then returns exit code 1.
 pub(crate) fn main(arguments: &[String]) -> ExitCode {
-    let wanted = Wanted::of(arguments);
+    let options = Options::parse(arguments);
     let tree = match Tree::of_this_kernel() {
         Ok(tree) => tree,
         Err(error) => {
@@ -31,13 +31,13 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
         }
     };
     let mut code = ExitCode::SUCCESS;
-    for name in wanted.names {
-        let done = match wanted.remove {
+    for name in options.names {
+        let done = match options.remove {
             true => remove(name),
-            false => tree.load(name, &wanted.parameters),
+            false => tree.load(name, &options.parameters),
         };
         if let Err(error) = done {
-            if !wanted.quiet {
+            if !options.quiet {
                 eprintln!("modprobe: {name}: {error}");
             }
             code = ExitCode::FAILURE;
@@ -46,18 +46,18 @@ pub(crate) fn main(arguments: &[String]) -> ExitCode {
     code
 }
 
-/// What is asked for.
+/// The parsed command line.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted<'a> {
+struct Options<'a> {
     names: &'a [String],
-    /// For the module itself, and not for those that it needs.
+    /// The parameters of the module itself, not of its dependencies.
     parameters: String,
     remove: bool,
     quiet: bool,
 }
 
-impl<'a> Wanted<'a> {
-    fn of(arguments: &'a [String]) -> Self {
+impl<'a> Options<'a> {
+    fn parse(arguments: &'a [String]) -> Self {
         let is_option = |argument: &&String| argument.starts_with('-') && *argument != "--";
         let options = arguments.iter().take_while(is_option);
         let words = &arguments[options.clone().count()..];
@@ -86,10 +86,10 @@ impl<'a> Wanted<'a> {
     }
 }
 
-/// The modules of a kernel.
+/// The modules of a kernel, from the files that depmod(8) writes.
 struct Tree {
     folder: PathBuf,
-    /// Each module's file, and those of the modules that it needs, in the order of their need.
+    /// Each module's file, followed by those of its dependencies.
     files: BTreeMap<String, Vec<String>>,
     aliases: Vec<(String, String)>,
     built_in: Vec<String>,
@@ -129,19 +129,20 @@ impl Tree {
         })
     }
 
-    fn load(&self, wanted: &str, parameters: &str) -> io::Result<()> {
-        let name = wanted.replace('-', "_");
+    /// Loads a module by name or alias, after its dependencies.
+    fn load(&self, module: &str, parameters: &str) -> io::Result<()> {
+        let name = module.replace('-', "_");
         if self.built_in.contains(&name) {
             return Ok(());
         }
         let by_alias = || {
-            let matching = |(pattern, _): &&(String, String)| matches(pattern, wanted);
-            let module = self.aliases.iter().find(matching)?;
-            self.files.get(&module.1.replace('-', "_"))
+            let matching = |(pattern, _): &&(String, String)| matches(pattern, module);
+            let (_, target) = self.aliases.iter().find(matching)?;
+            self.files.get(&target.replace('-', "_"))
         };
         let files = self.files.get(&name).or_else(by_alias);
         let files = files.ok_or_else(|| io::Error::other("this kernel has no such module"))?;
-        // The file stands first, and whatever it needs stands behind it.
+        // The module is first in the list and last to be loaded.
         for (index, file) in files.iter().enumerate().rev() {
             let parameters = if index == 0 { parameters } else { "" };
             insert(&self.folder.join(file), parameters)?;
@@ -164,14 +165,14 @@ fn insert(path: &Path, parameters: &str) -> io::Result<()> {
     }
 }
 
-/// `kernel/drivers/net/dummy.ko` is `dummy`.
+/// Returns the module's name: `dummy` for `kernel/drivers/net/dummy.ko`.
 fn name_of(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }
 
-/// Whether a text is what a pattern of `modules.alias` means: `*` is anything, `?` one character, and
-/// `[a-c]` one of these.
+/// Returns whether a text matches a pattern of `modules.alias`: `*` is any text, `?` any character, and
+/// `[a-c]` one of these characters.
 fn matches(pattern: &str, text: &str) -> bool {
     let mut rest = pattern.chars();
     let Some(first) = rest.next() else {
@@ -220,32 +221,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_called_by_its_name() {
-        let called = |all: &[&str]| arguments(all.iter().map(|&text| text.to_owned()));
-        assert_eq!(called(&["/init"]), None);
+    fn the_program_is_recognized_by_its_name() {
+        let parsed = |all: &[&str]| arguments(all.iter().map(|&text| text.to_owned()));
+        assert_eq!(parsed(&["/init"]), None);
         let expected = Some(vec!["-q".to_owned(), "--".to_owned(), "dummy".to_owned()]);
-        assert_eq!(called(&["/sbin/modprobe", "-q", "--", "dummy"]), expected);
+        assert_eq!(parsed(&["/sbin/modprobe", "-q", "--", "dummy"]), expected);
     }
 
     #[test]
-    fn parameters_stand_behind_one_name_and_names_behind_an_option() {
-        let wanted = |text: &str| {
+    fn one_name_takes_parameters_and_options_take_several_names() {
+        let parsed = |text: &str| {
             let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-            let wanted = Wanted::of(&words);
-            let names = wanted.names.join(" ");
-            (names, wanted.parameters, wanted.remove, wanted.quiet)
+            let options = Options::parse(&words);
+            let names = options.names.join(" ");
+            (names, options.parameters, options.remove, options.quiet)
         };
-        let told = |names: &str, parameters: &str, remove, quiet| {
+        let expected = |names: &str, parameters: &str, remove, quiet| {
             (names.to_owned(), parameters.to_owned(), remove, quiet)
         };
-        assert_eq!(wanted("-q -- fs-ext4"), told("fs-ext4", "", false, true));
         assert_eq!(
-            wanted("brd rd_nr=1 x"),
-            told("brd", "rd_nr=1 x", false, false)
+            parsed("-q -- fs-ext4"),
+            expected("fs-ext4", "", false, true)
         );
-        assert_eq!(wanted("-qa tun brd"), told("tun brd", "", false, true));
-        assert_eq!(wanted("--remove tun brd"), told("tun brd", "", true, false));
-        assert_eq!(wanted(""), told("", "", false, false));
+        assert_eq!(
+            parsed("brd rd_nr=1 x"),
+            expected("brd", "rd_nr=1 x", false, false)
+        );
+        assert_eq!(parsed("-qa tun brd"), expected("tun brd", "", false, true));
+        assert_eq!(
+            parsed("--remove tun brd"),
+            expected("tun brd", "", true, false)
+        );
+        assert_eq!(parsed(""), expected("", "", false, false));
     }
 
     #[test]
@@ -286,7 +293,7 @@ mod tests {
         tree.load("ext4", "").unwrap();
         let error = tree.load("nothing", "").unwrap_err().to_string();
         assert!(error.contains("no such module"), "{error}");
-        // What it needs comes first.
+        // Its dependency is loaded first.
         let error = tree.load("fs-a", "a=1").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert_eq!(tree.files["a_b"], ["kernel/a-b.ko", "kernel/c.ko"]);

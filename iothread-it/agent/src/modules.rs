@@ -1,4 +1,4 @@
-//! The kernel modules that the boot image brings.
+//! Loads the kernel modules of the boot image.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -8,20 +8,20 @@ use nix::kmod::{ModuleInitFlags, finit_module};
 
 use crate::fatal::{Fatal, OrFatal};
 
-/// Where the image has them, uncompressed and without folders.
+/// The folder of the modules in the image, uncompressed and without subfolders.
 const FOLDER: &str = "/lib/modules";
 
-/// The file in [`FOLDER`] that names them, one a line, each after those that it needs.
+/// The file in [`FOLDER`] with the modules, one a line, each after its dependencies.
 const ORDER: &str = "load-order";
 
-/// Loads them in their order.
+/// Loads all modules in their order.
 pub(crate) fn load_all() -> Result<(), Fatal> {
     let order = Path::new(FOLDER).join(ORDER);
     let text = fs::read_to_string(&order).or_fatal(|| format!("read {}", order.display()))?;
     names(&text).try_for_each(load)
 }
 
-/// The file names in a load order.
+/// Returns the file names in a load order.
 fn names(order: &str) -> impl Iterator<Item = &str> {
     order.lines().map(str::trim).filter(|name| !name.is_empty())
 }
@@ -30,10 +30,10 @@ fn load(name: &str) -> Result<(), Fatal> {
     let path = Path::new(FOLDER).join(name);
     let file = File::open(&path).or_fatal(|| format!("open module {}", path.display()))?;
     match finit_module(&file, c"", ModuleInitFlags::empty()) {
-        // Another kernel may have built in what this image's list still names.
+        // A kernel may have the module built in.
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(Errno::ENOENT) => Err(Fatal::new(format!(
-            "cannot load module {name}: it needs something that no module before it brings"
+            "cannot load module {name}: a symbol that it needs is in no module before it"
         ))),
         Err(error) => Err(error).or_fatal(|| format!("load module {name}")),
     }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blank_lines_name_no_module() {
+    fn blank_lines_are_skipped() {
         let order = "virtio.ko\n\n  virtio_ring.ko \r\n\n";
         assert!(names(order).eq(["virtio.ko", "virtio_ring.ko"]));
     }

@@ -1,4 +1,4 @@
-//! The socket on which the kernel announces devices.
+//! The netlink socket on which the kernel sends uevents.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
@@ -13,26 +13,26 @@ use nix::sys::socket::{
 
 use crate::fatal::{Fatal, OrFatal};
 
-/// The group to which the kernel sends. (Group 2 is udev's.)
+/// The multicast group of the kernel. (Group 2 is udev's.)
 const KERNEL: u32 = 1;
 
-/// Holds some thousand announcements, so that a storm of them is rarely lost.
+/// The size of the receive buffer, in bytes. It holds some thousand uevents, so that a burst is rarely lost.
 const QUEUE: usize = 1 << 20;
 
-/// More than the kernel's largest announcement: 2048 bytes of fields, and a path.
+/// The size of a buffer for one uevent, in bytes. The kernel's largest has 2048 bytes of fields, and a path.
 pub(crate) const MESSAGE: usize = 8192;
 
-/// A subscription to the kernel's announcements, from the moment it is made.
+/// A subscription to the kernel's uevents.
 pub(crate) struct Uevents(OwnedFd);
 
-/// What the subscription has next.
+/// The next item of the subscription.
 pub(crate) enum Next<'a> {
-    /// An announcement, still to be parsed.
+    /// A uevent, not yet parsed.
     Message(&'a [u8]),
-    /// More were announced than the queue holds. What is still in it is older than what was lost
-    /// and has been thrown away: only a new look can tell what is there.
+    /// Uevents were lost, because the receive buffer was full. The others, which are older, have been
+    /// discarded: the caller has to scan the devices.
     Lost,
-    /// Nothing came in time.
+    /// The deadline has passed.
     Nothing,
 }
 
@@ -52,8 +52,7 @@ impl Uevents {
         subscribe().or_fatal(|| "subscribe to the kernel's uevents".into())
     }
 
-    /// Waits for the next announcement, without a deadline for a follower that lives as long as
-    /// the guest.
+    /// Waits for the next uevent, until the deadline if there is one.
     pub(crate) fn next<'a>(
         &self,
         buffer: &'a mut [u8; MESSAGE],
@@ -73,7 +72,7 @@ impl Uevents {
         }
         match recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
             Ok(length) => Ok(Next::Message(&buffer[..length])),
-            Err(Errno::ENOBUFS) => self.throw_away().map(|()| Next::Lost),
+            Err(Errno::ENOBUFS) => self.discard().map(|()| Next::Lost),
             Err(error) => Err(error),
         }
     }
@@ -97,7 +96,7 @@ impl Uevents {
         }
     }
 
-    fn throw_away(&self) -> nix::Result<()> {
+    fn discard(&self) -> nix::Result<()> {
         let mut byte = [0];
         loop {
             match recv(self.0.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT) {

@@ -1,15 +1,16 @@
-//! Bytes that can be told from all others: each 8-byte word follows from a seed and its place.
+//! The pattern that verifies data: each 8-byte word is computed from a seed and the word's offset.
 //!
-//! So a block that was never written, was written elsewhere, or belongs to another disk shows as
-//! a mismatch, and both sides can compute what must be there without keeping it.
+//! So a block that was never written, was written elsewhere, or belongs to another disk is a mismatch,
+//! and both sides can compute the expected bytes without keeping them.
 
-/// Bytes in a word of the pattern. Offsets and lengths are multiples of it.
+/// The size of a word of the pattern, in bytes. Offsets and lengths are multiples of it.
 pub const WORD: usize = 8;
 
-/// Fills a buffer with what belongs at `offset`, in bytes.
+/// Fills a buffer with the pattern at `offset`, in bytes.
 ///
 /// # Panics
-/// If offset or length is no multiple of [`WORD`].
+///
+/// If offset or length is not a multiple of [`WORD`].
 pub fn fill(seed: u64, offset: u64, buffer: &mut [u8]) {
     check_aligned(offset, buffer.len());
     for (place, word) in (offset..).step_by(WORD).zip(buffer.chunks_exact_mut(WORD)) {
@@ -17,11 +18,12 @@ pub fn fill(seed: u64, offset: u64, buffer: &mut [u8]) {
     }
 }
 
-/// Returns the place of the first word of `buffer` that is not the pattern's, in bytes from the
-/// start of the disk.
+/// Returns the offset of the first word of `buffer` that differs from the pattern, in bytes from the start
+/// of the disk.
 ///
 /// # Panics
-/// If offset or length is no multiple of [`WORD`].
+///
+/// If offset or length is not a multiple of [`WORD`].
 pub fn first_mismatch(seed: u64, offset: u64, buffer: &[u8]) -> Option<u64> {
     check_aligned(offset, buffer.len());
     (offset..)
@@ -34,11 +36,11 @@ pub fn first_mismatch(seed: u64, offset: u64, buffer: &[u8]) -> Option<u64> {
 fn check_aligned(offset: u64, length: usize) {
     assert!(
         offset.is_multiple_of(WORD as u64) && length.is_multiple_of(WORD),
-        "the pattern is made of whole words"
+        "offset {offset} and length {length} are not multiples of {WORD}"
     );
 }
 
-/// One step of SplitMix64: neighbouring places give unrelated words.
+/// Computes a word by a step of SplitMix64, so that neighbouring offsets have unrelated words.
 fn word_at(seed: u64, place: u64) -> [u8; WORD] {
     let mut mixed = seed.wrapping_add(place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -62,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn another_seed_another_place_and_a_flipped_bit_all_show() {
+    fn another_seed_another_offset_and_a_flipped_bit_are_mismatches() {
         let mut buffer = [0; 64];
         fill(3, 0, &mut buffer);
         assert_eq!(first_mismatch(4, 0, &buffer), Some(0));
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_written_is_not_the_pattern() {
+    fn zeros_are_not_the_pattern() {
         assert_eq!(first_mismatch(0, 8, &[0; 8]), Some(8));
     }
 }

@@ -1,4 +1,4 @@
-//! Writing the pattern to a disk, and reading it back, both past the page cache.
+//! Writes the pattern to a disk and verifies it, both past the page cache.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -13,12 +13,12 @@ use nix::libc::O_DIRECT;
 use sha2::{Digest, Sha256};
 
 use crate::buffer::Buffer;
-use crate::failure;
+use crate::failure::{self, OrFailure};
 
-/// Bytes that are written or read at once.
+/// The size of one read or write, in bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// Opens a disk for direct I/O, so that what is read comes from the disk and not from memory.
+/// Opens a disk for direct I/O, so that reads come from the disk and not from the page cache.
 pub(crate) fn open(node: &Path, direction: Direction) -> Result<File, Failure> {
     let write = direction == Direction::Write;
     OpenOptions::new()
@@ -26,15 +26,15 @@ pub(crate) fn open(node: &Path, direction: Direction) -> Result<File, Failure> {
         .write(write)
         .custom_flags(O_DIRECT)
         .open(node)
-        .map_err(|error| failure::io(&format!("open {}", node.display()), &error))
+        .or_failure(|| format!("open {}", node.display()))
 }
 
-/// Where a disk's node is.
+/// Returns the path of a disk's device node.
 pub(crate) fn node(name: &str) -> PathBuf {
     Path::new("/dev").join(name)
 }
 
-/// Writes an extent's pattern and flushes it. Returns the SHA-256 of what was written.
+/// Writes the pattern of an extent and flushes it. Returns the SHA-256 of the bytes written.
 pub(crate) fn write(node: &Path, extent: &Extent) -> Result<String, Failure> {
     let file = open(node, Direction::Write)?;
     let mut buffer = Buffer::new(CHUNK);
@@ -48,11 +48,11 @@ pub(crate) fn write(node: &Path, extent: &Extent) -> Result<String, Failure> {
         sum.update(&*bytes);
     }
     file.sync_data()
-        .map_err(|error| failure::io(&format!("flush {}", node.display()), &error))?;
+        .or_failure(|| format!("flush {}", node.display()))?;
     Ok(hexadecimal(&sum.finalize()))
 }
 
-/// Reads an extent and compares it with its pattern. Returns the SHA-256 of what was read.
+/// Reads an extent and compares it with its pattern. Returns the SHA-256 of the bytes read.
 pub(crate) fn verify(node: &Path, extent: &Extent) -> Result<String, Failure> {
     let file = open(node, Direction::Read)?;
     let mut buffer = Buffer::new(CHUNK);
@@ -70,7 +70,7 @@ pub(crate) fn verify(node: &Path, extent: &Extent) -> Result<String, Failure> {
     Ok(hexadecimal(&sum.finalize()))
 }
 
-/// The places of an extent's chunks. Its end does not overflow: extents are checked before.
+/// Returns the ranges of an extent's chunks. The end does not overflow: extents are checked before.
 fn chunks(extent: &Extent) -> impl Iterator<Item = Range<u64>> {
     let end = extent.offset + extent.length;
     (extent.offset..end)
@@ -100,7 +100,8 @@ fn retried(mut operation: impl FnMut() -> io::Result<usize>) -> io::Result<usize
     }
 }
 
-/// Direct I/O within a disk is short only if the disk has trouble, so that is not retried.
+/// Checks that all bytes were transferred. Direct I/O within a disk is short only after an error of the
+/// disk, so it is not retried.
 fn whole(what: &str, moved: io::Result<usize>, asked: usize) -> Result<(), Failure> {
     match moved {
         Ok(moved) if moved == asked => Ok(()),
@@ -113,7 +114,7 @@ fn mismatch(extent: &Extent, offset: u64) -> Failure {
     Failure {
         kind: FailureKind::Mismatch { offset },
         message: format!(
-            "byte {offset} of disk {} and maybe more are not the pattern with seed {}",
+            "disk {} differs from the pattern with seed {} at byte {offset}",
             extent.serial, extent.seed
         ),
     }

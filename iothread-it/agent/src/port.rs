@@ -1,4 +1,4 @@
-//! The virtio-serial port that leads to the host.
+//! The virtio-serial port to the host.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,27 +16,27 @@ use crate::uevent::Uevent;
 
 const PORTS: &str = "/sys/class/virtio-ports";
 
-/// The open port. One thread reads it and any may write, one at a time.
+/// The open port. One thread reads; any thread may write, one at a time.
 pub(crate) struct Port {
     file: File,
     changes: Epoll,
 }
 
-/// Finds and opens the port. The kernel announces a port when it appears, and once more when the
-/// host has told its name.
+/// Finds and opens the port. The kernel sends a uevent when a port appears, and another one when the port
+/// gets its name from the host.
 pub(crate) fn find(uevents: &Uevents, deadline: Duration) -> Result<Port, Fatal> {
     let until = Instant::now() + deadline;
     let mut buffer = [0; MESSAGE];
     loop {
-        if let Some(node) = look()? {
+        if let Some(node) = find_node()? {
             return Port::open(&node);
         }
-        while !matters(&uevents.next(&mut buffer, Some(until))?, deadline)? {}
+        while !is_about_ports(&uevents.next(&mut buffer, Some(until))?, deadline)? {}
     }
 }
 
-/// Whether it is time to look again.
-fn matters(next: &Next<'_>, deadline: Duration) -> Result<bool, Fatal> {
+/// Returns whether a port may have changed.
+fn is_about_ports(next: &Next<'_>, deadline: Duration) -> Result<bool, Fatal> {
     match next {
         Next::Lost => Ok(true),
         Next::Message(message) => {
@@ -49,7 +49,7 @@ fn matters(next: &Next<'_>, deadline: Duration) -> Result<bool, Fatal> {
     }
 }
 
-fn look() -> Result<Option<PathBuf>, Fatal> {
+fn find_node() -> Result<Option<PathBuf>, Fatal> {
     let ports = Path::new(PORTS);
     let names = sysfs::names(ports).or_fatal(|| format!("list {PORTS}"))?;
     // A port without a name yet has no such attribute.
@@ -71,7 +71,7 @@ impl Port {
         open().or_fatal(|| format!("open {}", node.display()))
     }
 
-    /// Reads what the host sent, at least a byte, or nothing if the host has closed its end.
+    /// Reads at least one byte, or none if the host has closed its end.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match (&self.file).read(buffer) {
@@ -81,11 +81,11 @@ impl Port {
         }
     }
 
-    /// Waits for something to change after a read that returned nothing, for as long as it takes:
-    /// without a host there is nothing else to do.
+    /// Waits until the state of the port changes, after a read that returned nothing. There is no deadline:
+    /// without a host the agent has nothing else to do.
     ///
-    /// While the host's end is closed, a read returns at once, and the port's state is hung up,
-    /// which an ordinary poll would report again and again. Only an edge tells a change.
+    /// While the host's end is closed, a read returns at once, and a level-triggered poll would report
+    /// the hang-up again and again. So the wait is edge-triggered.
     pub(crate) fn wait_for_host(&self) -> io::Result<()> {
         let mut events = [EpollEvent::empty()];
         match self.changes.wait(&mut events, EpollTimeout::NONE) {
@@ -94,7 +94,7 @@ impl Port {
         }
     }
 
-    /// Writes all of it, and waits for the host to open its end if it has not.
+    /// Writes all bytes. Blocks until the host has opened its end.
     pub(crate) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         (&self.file).write_all(bytes)
     }

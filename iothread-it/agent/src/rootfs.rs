@@ -13,7 +13,7 @@ use guest_agent::protocol::{Failure, HOME, User};
 use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 
-use crate::failure;
+use crate::failure::OrFailure;
 
 /// Where the new root is built.
 const NEW: &str = "/new-root";
@@ -57,6 +57,14 @@ const MOUNTS: [(&str, &str, &str); 4] = [
     ("tmpfs", "/run", "mode=0755"),
 ];
 
+/// Links in `/dev`, and their targets.
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
 /// Whether the root file system was set up.
 #[derive(Default)]
 pub(crate) struct Rootfs(Mutex<bool>);
@@ -66,93 +74,60 @@ impl Rootfs {
     pub(crate) fn set_up(&self, user: User) -> Result<(), Failure> {
         let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !*done {
-            set_up(user).map_err(|(what, error)| failure::io(&what, &error))?;
+            set_up(user)?;
             *done = true;
         }
         Ok(())
     }
 }
 
-fn set_up(user: User) -> Result<(), (String, io::Error)> {
-    fn tried<T, E: Into<io::Error>>(
-        what: String,
-        done: Result<T, E>,
-    ) -> Result<(), (String, io::Error)> {
-        done.map(drop).map_err(|error| (what, error.into()))
-    }
+fn set_up(user: User) -> Result<(), Failure> {
     let nothing = None::<&str>;
+    let no_flags = MsFlags::empty();
     let new = Path::new(NEW);
-    tried(format!("make {NEW}"), fs::create_dir_all(NEW))?;
+    fs::create_dir_all(NEW).or_failure(|| format!("make {NEW}"))?;
     let options = Some("mode=0755,size=80%");
-    let mounted = mount(Some("tmpfs"), NEW, Some("tmpfs"), MsFlags::empty(), options);
-    tried(format!("mount {NEW}"), mounted)?;
+    mount(Some("tmpfs"), NEW, Some("tmpfs"), no_flags, options)
+        .or_failure(|| format!("mount {NEW}"))?;
     for (folder, mode) in FOLDERS {
-        tried(format!("make /{folder}"), make(&new.join(folder), mode))?;
+        make(&new.join(folder), mode).or_failure(|| format!("make /{folder}"))?;
     }
     for (file, text) in FILES {
-        tried(format!("write /{file}"), fs::write(new.join(file), text))?;
+        fs::write(new.join(file), text).or_failure(|| format!("write /{file}"))?;
     }
-    tried("add a user".into(), add_user(new, user))?;
+    add_user(new, user).or_failure(|| "add a user".into())?;
     // The modules of the boot image.
-    let modules = Some("/lib/modules");
-    let new_modules = new.join("lib/modules");
-    let bound = mount(modules, &new_modules, nothing, MsFlags::MS_BIND, nothing);
-    tried("bind the modules".into(), bound)?;
-    tried(
-        "copy this program".into(),
-        fs::copy("/init", new.join("sbin/modprobe")),
-    )?;
+    let modules = "lib/modules";
+    let (from, to) = (format!("/{modules}"), new.join(modules));
+    mount(Some(&*from), &to, nothing, MsFlags::MS_BIND, nothing)
+        .or_failure(|| "bind the modules".into())?;
+    fs::copy("/init", new.join("sbin/modprobe")).or_failure(|| "copy this program".into())?;
     for name in MOVED {
-        let to = new.join(name);
-        tried(format!("make /{name}"), fs::create_dir_all(&to))?;
-        let moved = mount(
-            Some(format!("/{name}").as_str()),
-            &to,
-            nothing,
-            MsFlags::MS_MOVE,
-            nothing,
-        );
-        tried(format!("move /{name}"), moved)?;
+        let (from, to) = (format!("/{name}"), new.join(name));
+        fs::create_dir_all(&to).or_failure(|| format!("make {from}"))?;
+        mount(Some(&*from), &to, nothing, MsFlags::MS_MOVE, nothing)
+            .or_failure(|| format!("move {from}"))?;
     }
-    tried("enter the new root".into(), chdir(NEW))?;
-    tried(
-        "move the new root".into(),
-        mount(Some("."), "/", nothing, MsFlags::MS_MOVE, nothing),
-    )?;
-    tried("change the root".into(), chroot("."))?;
-    tried("enter /".into(), chdir("/"))?;
+    chdir(NEW).or_failure(|| "enter the new root".into())?;
+    mount(Some("."), "/", nothing, MsFlags::MS_MOVE, nothing)
+        .or_failure(|| "move the new root".into())?;
+    chroot(".").or_failure(|| "change the root".into())?;
+    chdir("/").or_failure(|| "enter /".into())?;
     for (kind, place, options) in MOUNTS {
-        tried(format!("make {place}"), fs::create_dir_all(place))?;
-        let mounted = mount(
-            Some(kind),
-            place,
-            Some(kind),
-            MsFlags::empty(),
-            Some(options),
-        );
-        tried(format!("mount {kind} on {place}"), mounted)?;
+        fs::create_dir_all(place).or_failure(|| format!("make {place}"))?;
+        mount(Some(kind), place, Some(kind), no_flags, Some(options))
+            .or_failure(|| format!("mount {kind} on {place}"))?;
     }
-    for (link, to) in [
-        ("/dev/fd", "/proc/self/fd"),
-        ("/dev/stdin", "/proc/self/fd/0"),
-        ("/dev/stdout", "/proc/self/fd/1"),
-        ("/dev/stderr", "/proc/self/fd/2"),
-    ] {
+    for (link, to) in LINKS {
         match symlink(to, link) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err((format!("make {link}"), error));
-            }
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.or_failure(|| format!("make {link}"))?,
         }
     }
     // Private, so that programs do not see each other's mounts.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    tried(
-        "make mounts private".into(),
-        mount(nothing, "/", nothing, private, nothing),
-    )?;
-    let host_name = fs::write("/proc/sys/kernel/hostname", "guest");
-    tried("set the host's name".into(), host_name)
+    mount(nothing, "/", nothing, private, nothing).or_failure(|| "make mounts private".into())?;
+    fs::write("/proc/sys/kernel/hostname", "guest").or_failure(|| "set the host's name".into())
 }
 
 /// Adds a user with a home folder, unless its id is already that of another name.

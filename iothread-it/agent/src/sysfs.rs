@@ -1,21 +1,21 @@
-//! Small readers of `/sys`: one value a file.
+//! Reads and writes attributes in `/sys`, which has one value a file.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use guest_agent::protocol::{Disk, Failure, Serial};
 
-use crate::failure;
+use crate::failure::{self, OrFailure};
 
-/// Bytes in the sectors that `/sys/block/*/size` counts, whatever the disk's own are.
+/// The unit of `/sys/block/*/size`, in bytes, whatever the disk's sectors are.
 const SECTOR: u64 = 512;
 
-/// Reads an attribute without its line end.
+/// Reads an attribute without its line break.
 pub(crate) fn attribute(path: &Path) -> io::Result<String> {
     fs::read_to_string(path).map(|text| text.trim().to_owned())
 }
 
-/// The names in a folder, none if there is no such folder (yet).
+/// Returns the names in a folder, or none if there is no such folder (yet).
 pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -26,8 +26,8 @@ pub(crate) fn names(folder: &Path) -> io::Result<Vec<String>> {
         .collect()
 }
 
-/// Reads what `/sys/block` says about a disk. Returns nothing if it has no serial, or no node in
-/// `/dev`, or is gone by now: then it is announced, later or already, that it came or went.
+/// Reads a disk's attributes in `/sys/block`. Returns nothing if the disk has no serial, has no node in
+/// `/dev` yet, or is gone: a uevent follows, or has arrived, for each of these changes.
 pub(crate) fn disk(name: &str) -> Option<Disk> {
     let folder = Path::new("/sys/block").join(name);
     let serial = serial(&folder)?;
@@ -39,15 +39,14 @@ pub(crate) fn disk(name: &str) -> Option<Disk> {
     })
 }
 
-/// Writes a text into every file that a path names, `*` standing for any name.
+/// Writes a text to every file that matches a path, in which `*` is any name.
 pub(crate) fn set(path: &str, text: &str) -> Result<(), Failure> {
     let files = matching(path);
     if files.is_empty() {
         return Err(failure::bad_request(format!("there is no {path}")));
     }
     for file in files {
-        fs::write(&file, text)
-            .map_err(|error| failure::io(&format!("write to {}", file.display()), &error))?;
+        fs::write(&file, text).or_failure(|| format!("write to {}", file.display()))?;
     }
     Ok(())
 }
@@ -70,7 +69,7 @@ fn matching(path: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The serial of a disk: virtio's own attribute, or SCSI's page of product data.
+/// Returns the serial of a disk: virtio's attribute, or SCSI's page of product data.
 fn serial(folder: &Path) -> Option<Serial> {
     let text = match attribute(&folder.join("serial")) {
         Ok(text) => text,
@@ -79,7 +78,7 @@ fn serial(folder: &Path) -> Option<Serial> {
     (!text.is_empty()).then_some(Serial(text))
 }
 
-/// Reads SCSI's page 0x80: four bytes, the last of which counts the text after them.
+/// Parses SCSI's page 0x80: four bytes, the last of which is the length of the text after them.
 fn serial_of_page(page: &[u8]) -> Option<String> {
     let (head, text) = page.split_at_checked(4)?;
     let text = text.get(..usize::from(head[3]))?;
@@ -91,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scsi_page_ends_where_it_says() {
+    fn a_scsi_page_has_its_stated_length() {
         let page = b"\0\x80\0\x05 d7  trailing";
         assert_eq!(serial_of_page(page).as_deref(), Some("d7"));
         assert_eq!(serial_of_page(b"\0\x80\0\x09short"), None);
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_virtio_serial_loses_its_line_end_and_an_empty_one_is_none() {
+    fn a_virtio_serial_is_trimmed_and_an_empty_one_is_none() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("serial"), "disk-7\n").unwrap();
         assert_eq!(serial(folder.path()), Some(Serial("disk-7".into())));
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_name_and_for_none_that_is_not_there() {
+    fn a_star_matches_existing_names() {
         let folder = tempfile::tempdir().unwrap();
         for slot in ["1", "2"] {
             fs::create_dir(folder.path().join(slot)).unwrap();
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_has_no_names() {
+    fn a_missing_folder_has_no_names() {
         let folder = tempfile::tempdir().unwrap();
         assert!(names(&folder.path().join("none")).unwrap().is_empty());
     }

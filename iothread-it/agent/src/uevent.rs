@@ -1,38 +1,37 @@
-//! What the kernel announces: a device came, went or changed.
+//! Uevents: a device was added, removed or changed.
 
-/// What happened to a device.
+/// The action of a uevent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// It is there, its attributes and its node too.
+    /// The device was added; its attributes and its node exist.
     Add,
-    /// It is gone.
+    /// The device was removed.
     Remove,
-    /// It is there and something about it changed, or some other action on it.
+    /// Any other action, such as a change. The device exists.
     Other,
 }
 
-/// One announcement.
+/// A uevent of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Uevent<'a> {
-    /// What happened.
     pub(crate) action: Action,
-    /// The kind of device, such as `block`.
+    /// The subsystem, such as `block`.
     pub(crate) subsystem: &'a str,
-    /// The kind within the subsystem: a `disk` or a `partition`.
+    /// The type within the subsystem: `disk` or `partition`.
     pub(crate) device_type: Option<&'a str>,
-    /// The device's own name, such as `vda`.
+    /// The kernel's name of the device, such as `vda`.
     pub(crate) name: &'a str,
 }
 
 impl<'a> Uevent<'a> {
-    /// Reads a kernel's message: `ACTION@PATH`, then `KEY=VALUE` fields, all ended by NUL. Returns
-    /// nothing if it is none, as those that udev sends.
+    /// Parses a message of the kernel: `ACTION@PATH`, then `KEY=VALUE` fields, each ended by a NUL. Returns
+    /// `None` for other messages, such as those of udev.
     pub(crate) fn parse(message: &'a [u8]) -> Option<Self> {
         let mut fields = message.split(|&byte| byte == 0);
         let (action, path) = str::from_utf8(fields.next()?).ok()?.split_once('@')?;
         let mut subsystem = None;
         let mut device_type = None;
-        // A field that is no text is none of the two that matter.
+        // Neither of the two fields has a value that is not UTF-8.
         for field in fields.filter_map(|field| str::from_utf8(field).ok()) {
             match field.split_once('=') {
                 Some(("SUBSYSTEM", value)) => subsystem = Some(value),
@@ -64,7 +63,7 @@ mod tests {
         MINOR=0\0DEVNAME=vda\0DEVTYPE=disk\0DISKSEQ=9\0SEQNUM=812\0";
 
     #[test]
-    fn a_disk_that_came() {
+    fn an_added_disk() {
         let expected = Uevent {
             action: Action::Add,
             subsystem: "block",
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_got_its_name() {
+    fn a_port_with_a_new_name() {
         let message = b"change@/devices/virtio0/virtio-ports/vport0p1\0SUBSYSTEM=virtio-ports\0";
         let event = Uevent::parse(message).unwrap();
         assert_eq!(
@@ -85,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_udev_sends_is_not_the_kernels() {
+    fn messages_of_udev_are_not_parsed() {
         assert_eq!(
             Uevent::parse(b"libudev\0\xfe\xed\xca\xfeSUBSYSTEM=block\0"),
             None
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_that_is_no_text_does_not_hide_the_others() {
+    fn a_field_that_is_not_utf8_does_not_hide_the_others() {
         let message = b"remove@/block/vdb\0WWN=\xff\xfe\0SUBSYSTEM=block\0";
         assert_eq!(Uevent::parse(message).unwrap().subsystem, "block");
     }
@@ -104,9 +103,9 @@ mod tests {
             let _ = Uevent::parse(&message);
         }
 
-        /// A message cut short by a small buffer must not become one about another device.
+        /// A truncated message must not become one about another device.
         #[test]
-        fn a_cut_message_keeps_its_name_or_is_none(end in 0..VDA.len()) {
+        fn a_truncated_message_keeps_its_name_or_is_not_parsed(end in 0..VDA.len()) {
             if let Some(event) = Uevent::parse(&VDA[..end]) {
                 prop_assert_eq!(event.name, "vda");
             }

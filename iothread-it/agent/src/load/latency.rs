@@ -1,16 +1,16 @@
-//! How long operations took, counted in buckets, so that a long load takes no more memory.
+//! A histogram of latencies, whose size does not depend on the duration of the load.
 
 use std::time::Duration;
 
 use guest_agent::protocol::Latencies;
 
-/// Buckets for each doubling of the time: a bucket is a sixteenth wide.
+/// The number of buckets for each doubling of the time: a bucket is a sixteenth of it wide.
 const STEPS: u32 = 16;
 
-/// Enough for more than an hour in microseconds.
+/// The number of buckets: enough for more than an hour in microseconds.
 const BUCKETS: usize = 32 * STEPS as usize;
 
-/// How often each time was met.
+/// The number of operations for each latency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Histogram {
     counts: Vec<u64>,
@@ -49,7 +49,7 @@ impl Histogram {
         }
     }
 
-    /// The upper end of the bucket that the percentile is in.
+    /// Returns the upper end of the bucket that the percentile is in.
     fn percentile(&self, percent: u64) -> u64 {
         let total: u64 = self.counts.iter().sum();
         let wanted = (total * percent).div_ceil(100);
@@ -64,7 +64,8 @@ impl Histogram {
     }
 }
 
-/// The first buckets hold a microsecond each, later ones a sixteenth of a doubling.
+/// Returns the index of a latency's bucket. The first buckets are a microsecond wide, later ones a
+/// sixteenth of a doubling.
 fn bucket(us: u64) -> usize {
     let steps = u64::from(STEPS);
     if us < steps {
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_latency() {
+    fn an_empty_histogram_has_latency_zero() {
         let report = Histogram::default().report();
         assert_eq!((report.p50_us, report.p99_us, report.longest_us), (0, 0, 0));
     }

@@ -1,4 +1,4 @@
-//! A bounded load on a disk: what the host asks for to see which of its threads works.
+//! A bounded load on a disk. The host observes which of its threads serves it.
 
 mod latency;
 mod plan;
@@ -15,9 +15,10 @@ use plan::Plan;
 use running::Running;
 use worker::{Tally, Worker};
 
-use crate::{cpus, failure};
+use crate::cpus;
+use crate::failure::{self, OrFailure};
 
-/// Runs a load until it ends. Calls `running` once every thread has completed an operation.
+/// Runs a load to its end. Calls `running` once, when every thread has completed an operation.
 pub(crate) fn run(
     load: &Load,
     disk: &Disk,
@@ -25,8 +26,8 @@ pub(crate) fn run(
 ) -> Result<LoadReport, Failure> {
     let online = cpus::online().map_err(failure::bad_request)?;
     let plan = Plan::new(load, disk, &online, plan::memory()?)?;
-    // All of them are made before the first starts: what cannot be made is then said at once.
-    let workers: Vec<_> = (0..plan.threads())
+    // All are set up before the first one starts, so that an error of any is reported at once.
+    let workers: Vec<_> = (0..load.threads)
         .map(|index| Worker::new(&plan, index))
         .collect::<Result<_, _>>()?;
 
@@ -38,7 +39,7 @@ pub(crate) fn run(
             .into_iter()
             .map(|worker| spawn(scope, worker, end, &running))
             .collect();
-        // Every thread is joined by the scope, so an error of one hides nothing but its tally.
+        // The scope joins every thread, also after an error of one.
         started
             .into_iter()
             .map(|thread| thread?.join().expect("a thread that panics ends the guest"))
@@ -63,7 +64,7 @@ fn spawn<'scope>(
     thread::Builder::new()
         .name(format!("load {index}"))
         .spawn_scoped(scope, work)
-        .map_err(|error| failure::io("start a thread of the load", &error))
+        .or_failure(|| "start a thread of the load".into())
 }
 
 #[cfg(test)]
@@ -101,17 +102,17 @@ mod tests {
         }
     }
 
-    /// Runs a load on a file, and returns what the file holds then. A host may forbid io_uring:
-    /// then the load has to say that, and there is nothing to return.
+    /// Runs a load on a file, and returns the report and the content of the file. If the host forbids
+    /// io_uring, checks the error and returns nothing.
     fn run_on_file(load: &Load, running: impl Fn() + Sync) -> Option<(LoadReport, Vec<u8>)> {
         let folder = std::env::current_exe().unwrap();
         let file = NamedTempFile::new_in(folder.parent().unwrap()).unwrap();
         file.as_file().set_len(SIZE).unwrap();
         let disk = Disk {
             serial: load.extent.serial.clone(),
-            // An absolute path stays what it is below `/dev`.
+            // Joined to `/dev`, an absolute path stays the same.
             name: file.path().to_str().unwrap().into(),
-            // More than the file has, so that a test can leave it.
+            // More than the file has, so that a test can read beyond its end.
             size: 2 * SIZE,
         };
         match run(load, &disk, running) {
@@ -126,24 +127,24 @@ mod tests {
     }
 
     #[test]
-    fn a_load_of_writes_leaves_the_pattern_and_counts() {
-        let told = AtomicU32::new(0);
+    fn a_load_of_writes_writes_the_pattern_and_counts() {
+        let calls = AtomicU32::new(0);
         let running = || {
-            told.fetch_add(1, Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
         };
         // Each thread has 21 or 22 blocks, so that 30 operations reach all and wrap around.
         if let Some((report, bytes)) = run_on_file(&load(Direction::Write, 30), running) {
             assert_eq!(report.operations, 3 * 30);
             assert_eq!(report.bytes, 3 * 30 * 4096);
             assert_eq!((report.errors, report.first_error), (0, None));
-            assert_eq!(told.into_inner(), 1);
+            assert_eq!(calls.into_inner(), 1);
             assert_eq!(pattern::first_mismatch(9, 0, &bytes), None);
         }
     }
 
     #[test]
     fn a_load_of_reads_changes_nothing() {
-        // Fewer than are kept outstanding.
+        // Fewer than the depth.
         if let Some((report, bytes)) = run_on_file(&load(Direction::Read, 2), || ()) {
             assert_eq!((report.operations, report.errors), (6, 0));
             assert!(bytes.iter().all(|&byte| byte == 0));
@@ -151,47 +152,44 @@ mod tests {
     }
 
     #[test]
-    fn a_load_ends_with_its_time() {
-        // More than so little time is enough for, and few enough to end where time does not.
+    fn a_load_ends_after_its_duration() {
+        // More than can be done in this time, and few enough to end if the time limit has no effect.
         let operations = 400_000;
         let mut load = load(Direction::Read, operations);
         load.duration_ms = 400;
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let start = Instant::now();
-        let running = || tell.send(start.elapsed()).unwrap();
+        let running = || sender.send(start.elapsed()).unwrap();
         if let Some((report, _)) = run_on_file(&load, running) {
             assert!(report.elapsed_ms >= 400, "{report:?}");
             assert!(
                 (1..3 * operations).contains(&report.operations),
                 "{report:?}"
             );
-            let told = told.recv().unwrap().as_millis();
-            assert!(
-                told < 400,
-                "told to be running only after {told} ms, at the end"
-            );
+            let called = receiver.recv().unwrap().as_millis();
+            assert!(called < 400, "called only after {called} ms, at the end");
         }
     }
 
     #[test]
-    fn an_error_ends_a_thread_and_is_no_failure_of_the_load() {
+    fn an_error_ends_a_thread_and_not_the_load() {
         let mut load = load(Direction::Read, 30);
         load.extent.offset = SIZE;
-        let told = AtomicU32::new(0);
+        let calls = AtomicU32::new(0);
         let running = || {
-            told.fetch_add(1, Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
         };
         if let Some((report, _)) = run_on_file(&load, running) {
-            // Only what was outstanding at the first error fails too.
+            // After the first error, only the outstanding operations fail too.
             assert!((3..=3 * 5).contains(&report.errors), "{report:?}");
             let first = report.first_error.as_deref();
             assert_eq!(first, Some("only 0 of 4096 bytes were transferred"));
-            assert_eq!((report.operations, told.into_inner()), (0, 1));
+            assert_eq!((report.operations, calls.into_inner()), (0, 1));
         }
     }
 
     #[test]
-    fn a_thread_works_on_its_cpu() {
+    fn a_thread_runs_on_its_cpu() {
         let here = || sched_getaffinity(Pid::from_raw(0)).unwrap();
         let allowed = here();
         let last = (0..CpuSet::count())
@@ -201,7 +199,7 @@ mod tests {
         (load.threads, load.cpus) = (1, vec![u32::try_from(last).unwrap()]);
         let mut expected = CpuSet::new();
         expected.set(last).unwrap();
-        // The thread that completes an operation says so itself.
+        // It is called by the thread that completes the operation.
         run_on_file(&load, || assert_eq!(here(), expected));
     }
 }

@@ -1,4 +1,4 @@
-//! What each thread of a load does, found out, or refused, before any starts.
+//! Checks a load before any of its threads starts, and divides it among them.
 
 use std::fs;
 use std::ops::RangeInclusive;
@@ -8,28 +8,32 @@ use std::time::Duration;
 use guest_agent::protocol::{Direction, Disk, Failure, Load};
 
 use super::share::{self, Share};
-use crate::failure::bad_request;
-use crate::{extent, failure, pattern_io};
+use crate::failure::{OrFailure, bad_request};
+use crate::{extent, pattern_io};
 
 const THREADS: RangeInclusive<u32> = 1..=64;
 const DEPTH: RangeInclusive<u32> = 1..=256;
 
-/// At most an hour: a load that its host forgot ends.
+/// At most an hour, so that a load ends even if the host has lost track of it.
 const DURATION_MS: RangeInclusive<u64> = 1..=3_600_000;
 
 /// Block sizes are multiples of this, the smallest sector.
 const SECTOR: u32 = 512;
 const LARGEST_BLOCK: u32 = 1 << 20;
 
-/// A load that can be run.
+/// A checked load.
 pub(crate) struct Plan<'a> {
-    load: &'a Load,
-    node: PathBuf,
+    pub(crate) load: &'a Load,
+    /// The disk's device node.
+    pub(crate) node: PathBuf,
 }
 
 impl<'a> Plan<'a> {
-    /// Checks a load against its disk, the CPUs that are online, and the bytes of memory that are
-    /// free.
+    /// Checks a load. `online` are the CPUs that are online, `memory` is the number of available bytes.
+    ///
+    /// # Errors
+    ///
+    /// If a value is out of its range, or the disk or the memory is too small.
     pub(crate) fn new(
         load: &'a Load,
         disk: &Disk,
@@ -51,47 +55,23 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    pub(crate) fn node(&self) -> &PathBuf {
-        &self.node
-    }
-
-    pub(crate) fn threads(&self) -> u32 {
-        self.load.threads
-    }
-
-    pub(crate) fn depth(&self) -> u32 {
-        self.load.depth
-    }
-
-    pub(crate) fn direction(&self) -> Direction {
-        self.load.direction
-    }
-
-    pub(crate) fn seed(&self) -> u64 {
-        self.load.extent.seed
-    }
-
-    pub(crate) fn block_size(&self) -> u32 {
-        self.load.block_size
-    }
-
     pub(crate) fn duration(&self) -> Duration {
         Duration::from_millis(self.load.duration_ms)
     }
 
-    /// How many operations each thread does at most.
+    /// Returns the maximum number of operations of each thread.
     pub(crate) fn operations(&self) -> u64 {
         self.load.operations.unwrap_or(u64::MAX)
     }
 
-    /// The CPU that a thread is bound to, if any.
+    /// Returns the CPU that a thread is bound to, if any.
     pub(crate) fn cpu(&self, thread: u32) -> Option<u32> {
         let cpus = &self.load.cpus;
-        let turn = (thread as usize).checked_rem(cpus.len())?;
-        Some(cpus[turn])
+        let index = (thread as usize).checked_rem(cpus.len())?;
+        Some(cpus[index])
     }
 
-    /// The part of the extent that a thread works on.
+    /// Returns the part of the extent that a thread reads or writes.
     pub(crate) fn share(&self, thread: u32) -> Share {
         Share::new(self.load, thread)
     }
@@ -109,7 +89,8 @@ impl<'a> Plan<'a> {
         )))
     }
 
-    /// A guest without memory kills its init. Half of what is free is enough for one load.
+    /// Refuses a load that needs more than half of the available memory: without memory the kernel kills
+    /// its init.
     fn check_memory(&self, free: u64) -> Result<(), Failure> {
         let needed = u64::from(self.load.threads)
             * u64::from(self.load.depth)
@@ -118,8 +99,8 @@ impl<'a> Plan<'a> {
             return Ok(());
         }
         Err(bad_request(format!(
-            "{} threads with {} operations of {} bytes need {needed} bytes of memory; half of the \
-             guest's free memory is {}",
+            "{} threads with {} operations of {} bytes need {needed} bytes of memory; the limit is \
+             {}, half of the guest's available memory",
             self.load.threads,
             self.load.depth,
             self.load.block_size,
@@ -128,12 +109,11 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Bytes that could be allocated without swapping, as the kernel estimates.
+/// Returns the bytes that can be allocated without swapping, as the kernel estimates.
 pub(crate) fn memory() -> Result<u64, Failure> {
     const FILE: &str = "/proc/meminfo";
-    let text =
-        fs::read_to_string(FILE).map_err(|error| failure::io(&format!("read {FILE}"), &error))?;
-    available(&text).ok_or_else(|| bad_request(format!("{FILE} tells no available memory")))
+    let text = fs::read_to_string(FILE).or_failure(|| format!("read {FILE}"))?;
+    available(&text).ok_or_else(|| bad_request(format!("{FILE} has no MemAvailable")))
 }
 
 fn available(meminfo: &str) -> Option<u64> {
@@ -174,7 +154,7 @@ fn check_cpus(cpus: &[u32], online: &[u32]) -> Result<(), Failure> {
 
 fn check_ends(load: &Load) -> Result<(), Failure> {
     if load.operations == Some(0) {
-        return Err(bad_request("operations 0 ask for no load at all"));
+        return Err(bad_request("operations 0 is less than 1"));
     }
     if DURATION_MS.contains(&load.duration_ms) {
         return Ok(());
@@ -221,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_run_is_refused_with_its_number() {
+    fn an_invalid_load_is_refused_with_its_number() {
         type Spoil = fn(&mut Load);
         let cases: [(Spoil, &str); 12] = [
             (|load| load.threads = 0, "threads 0"),
@@ -255,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_the_guest_lacks_is_not_asked_for() {
+    fn a_load_that_needs_too_much_memory_is_refused() {
         let load = load();
         let needed = 3 * 2 * 4096;
         assert!(Plan::new(&load, &disk(65536), &[0, 1], 2 * needed).is_ok());
@@ -263,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_take_turns_on_the_cpus() {
+    fn threads_are_bound_to_cpus_in_turn() {
         let mut load = load();
         let cpus = |load: &Load| {
             let plan =
@@ -276,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn available_memory_is_what_the_kernel_says() {
+    fn available_memory_is_read_from_meminfo() {
         let text = "MemTotal:       100 kB\nMemAvailable:      64 kB\n";
         assert_eq!(available(text), Some(65536));
         assert_eq!(available("MemTotal: 1 kB\n"), None);

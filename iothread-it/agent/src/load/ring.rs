@@ -1,7 +1,7 @@
-//! Direct I/O with many operations outstanding, by io_uring.
+//! Direct I/O with many outstanding operations, by io_uring.
 #![expect(
     unsafe_code,
-    reason = "the kernel is given addresses of memory that it uses after the call"
+    reason = "the kernel uses addresses of memory after the call that passes them"
 )]
 
 use std::fs::File;
@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use crate::buffer::Buffer;
 
-/// A file, and slots with a buffer each, of which any number are with the kernel.
+/// A file, and slots that have a buffer and at most one outstanding operation each.
 pub(crate) struct Ring {
     ring: IoUring,
     file: File,
@@ -26,14 +26,14 @@ pub(crate) struct Ring {
 
 struct Slot {
     buffer: Buffer,
-    /// The kernel has the buffer's address, and nobody else may use it.
+    /// Whether the kernel uses the buffer.
     busy: bool,
 }
 
 /// An operation that has ended.
 pub(crate) struct Completion {
     pub(crate) slot: usize,
-    /// The bytes moved.
+    /// The number of bytes transferred.
     pub(crate) result: io::Result<usize>,
 }
 
@@ -51,16 +51,17 @@ impl Ring {
         })
     }
 
-    /// Operations that have not ended.
+    /// Returns the number of outstanding operations.
     pub(crate) fn outstanding(&self) -> usize {
         self.outstanding
     }
 
-    /// Gives an operation on a whole slot to the kernel, with the next [`Ring::wait`]. `fill`
-    /// puts into the buffer what a write is to move.
+    /// Queues an operation on a slot's whole buffer; the next [`Ring::wait`] submits it. `fill` fills the
+    /// buffer before.
     ///
     /// # Panics
-    /// If the slot's last operation has not ended.
+    ///
+    /// If the slot has an outstanding operation.
     pub(crate) fn issue(
         &mut self,
         slot: usize,
@@ -84,15 +85,15 @@ impl Ring {
         };
         *busy = true;
         self.outstanding += 1;
-        // SAFETY: the slot's memory is neither moved nor freed nor used while it is busy, which
-        // it is until its completion is taken: `issue` refuses, and `drop` leaks it. The file
-        // is open until then, or the kernel has its own reference.
+        // SAFETY: the slot is busy until its completion is taken. Until then its memory is neither moved
+        // nor freed nor used: `issue` refuses, and `drop` leaks it. The file is open until then, or the
+        // kernel has a reference of its own.
         let pushed = unsafe { self.ring.submission().push(&entry.user_data(slot as u64)) };
         pushed.expect("the queue has an entry for each slot");
     }
 
-    /// Submits what was issued and waits until an operation has ended, or until the deadline.
-    /// Returns those that have ended, none if the deadline came first.
+    /// Submits the queued operations, and waits until one has ended. Returns those that have ended, or none
+    /// at the deadline.
     pub(crate) fn wait(&mut self, deadline: Instant) -> io::Result<Vec<Completion>> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -100,14 +101,14 @@ impl Ring {
             let args = SubmitArgs::new().timespec(&timeout);
             let waited = self.ring.submitter().submit_with_args(1, &args);
             let ended = self.take_ended();
-            // Entries that the kernel had no room for stay in the queue for the next turn.
+            // Entries that the kernel has no room for stay in the queue.
             match waited
                 .map_err(|error| (Errno::from_raw(error.raw_os_error().unwrap_or(0)), error))
             {
                 _ if !ended.is_empty() => return Ok(ended),
                 Err((Errno::ETIME, _)) => return Ok(ended),
                 Ok(_) if left.is_zero() => return Ok(ended),
-                // After a submission the wait may end early without saying why.
+                // After a submission the wait may end early, without a reason.
                 Ok(_) | Err((Errno::EINTR, _)) => {}
                 Err((_, error)) => return Err(error),
             }
@@ -117,7 +118,7 @@ impl Ring {
     fn take_ended(&mut self) -> Vec<Completion> {
         let mut ended = Vec::new();
         for entry in self.ring.completion() {
-            let slot = usize::try_from(entry.user_data()).expect("it is a slot's index");
+            let slot = usize::try_from(entry.user_data()).expect("user data is a slot's index");
             self.slots[slot].busy = false;
             self.outstanding -= 1;
             let result = usize::try_from(entry.result())
@@ -129,7 +130,7 @@ impl Ring {
 }
 
 impl Drop for Ring {
-    /// What the kernel still has is lost to everybody else.
+    /// Leaks the buffers that the kernel still uses.
     fn drop(&mut self) {
         for slot in self.slots.drain(..) {
             if slot.busy {

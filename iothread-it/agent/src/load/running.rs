@@ -1,38 +1,37 @@
-//! Telling once that every thread of a load has completed an operation.
+//! Calls a function once every thread of a load has completed an operation.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts the threads that have not arrived yet.
+/// Counts the threads that have not arrived yet, and calls the function when there is none left.
 pub(crate) struct Running<'a> {
     missing: AtomicUsize,
-    tell: &'a (dyn Fn() + Sync),
+    call: &'a (dyn Fn() + Sync),
 }
 
 impl<'a> Running<'a> {
-    pub(crate) fn new(threads: usize, tell: &'a (dyn Fn() + Sync)) -> Self {
+    pub(crate) fn new(threads: usize, call: &'a (dyn Fn() + Sync)) -> Self {
         Self {
             missing: AtomicUsize::new(threads),
-            tell,
+            call,
         }
     }
 
-    /// What one thread arrives by.
+    /// Returns the arrival of one thread.
     pub(crate) fn arrival(&'a self) -> Arrival<'a> {
         Arrival(Some(self))
     }
 }
 
-/// Arrives once: when told to, or else when its thread ends, since nobody shall wait for a thread
-/// that failed.
+/// The arrival of one thread. Dropped, it arrives too, so that a thread that failed is not waited for.
 pub(crate) struct Arrival<'a>(Option<&'a Running<'a>>);
 
 impl Arrival<'_> {
-    /// Says that the thread has completed an operation. All times but the first do nothing.
+    /// Counts the thread. Only the first call has an effect.
     pub(crate) fn arrive(&mut self) {
         if let Some(running) = self.0.take()
             && running.missing.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            (running.tell)();
+            (running.call)();
         }
     }
 }
@@ -48,18 +47,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_thread_tells_once_whether_it_worked_or_ended() {
-        let told = AtomicUsize::new(0);
-        let tell = || {
-            told.fetch_add(1, Ordering::Relaxed);
+    fn the_last_arrival_calls_once_whether_its_thread_worked_or_ended() {
+        let calls = AtomicUsize::new(0);
+        let call = || {
+            calls.fetch_add(1, Ordering::Relaxed);
         };
-        let running = Running::new(2, &tell);
+        let running = Running::new(2, &call);
         let mut worked = running.arrival();
         worked.arrive();
         worked.arrive();
         drop(worked);
-        assert_eq!(told.load(Ordering::Relaxed), 0);
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
         drop(running.arrival());
-        assert_eq!(told.load(Ordering::Relaxed), 1);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     }
 }

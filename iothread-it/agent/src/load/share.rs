@@ -1,23 +1,23 @@
-//! How the threads of a load share its extent.
+//! Divides the extent of a load among its threads.
 
 use guest_agent::protocol::Load;
 
-/// The part of an extent that one thread walks through, again and again. Shares do not overlap,
-/// and differ by at most one block.
+/// The part of an extent that one thread reads or writes, again and again. Shares do not overlap, and
+/// their sizes differ by at most one block.
 ///
-/// The walk jumps about: the kernel makes one request of neighbours, and then a load of many small
-/// operations is one of few large ones.
+/// Consecutive operations are not on neighbouring blocks: the kernel would merge these, so that many
+/// small operations became few large ones.
 pub(crate) struct Share {
     start: u64,
     block_size: u64,
     blocks: u64,
-    /// In blocks, and without a common divisor with their number, so that all are visited.
+    /// In blocks. It is coprime to their number, so that every block is visited.
     stride: u64,
     next: u64,
 }
 
 impl Share {
-    /// The share of a thread of a load that has at least a block for each.
+    /// Returns the share of a thread. The load has at least one block for each thread.
     pub(crate) fn new(load: &Load, thread: u32) -> Self {
         let blocks = u128::from(blocks(load));
         let at = |thread: u32| {
@@ -35,7 +35,7 @@ impl Share {
         }
     }
 
-    /// Where the next operation goes.
+    /// Returns the offset of the next operation.
     pub(crate) fn advance(&mut self) -> u64 {
         let place = self.start + self.next * self.block_size;
         self.next = (self.next + self.stride) % self.blocks;
@@ -43,7 +43,7 @@ impl Share {
     }
 }
 
-/// Close to the golden section, whose multiples lie far from each other.
+/// A stride close to the golden section, whose multiples are far from each other.
 fn stride(blocks: u64) -> u64 {
     let golden = blocks / 2 + blocks / 8;
     let mut below = (1..=golden).rev();
@@ -58,7 +58,7 @@ fn gcd(one: u64, other: u64) -> u64 {
     }
 }
 
-/// Whole blocks in a load's extent. What is left at its end is not used.
+/// Returns the number of whole blocks in a load's extent. A rest at the end is not used.
 pub(crate) fn blocks(load: &Load) -> u64 {
     load.extent.length / u64::from(load.block_size)
 }
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    /// The places that a thread visits before it comes back to its first.
+    /// Returns the offsets that a thread visits before the first one comes again.
     fn round(load: &Load, thread: u32) -> Vec<u64> {
         let mut share = Share::new(load, thread);
         let first = share.advance();

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use guest_agent::pattern;
 use guest_agent::protocol::{Direction, Failure, LoadReport};
-use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -13,10 +12,11 @@ use super::plan::Plan;
 use super::ring::{Completion, Ring};
 use super::running::Arrival;
 use super::share::Share;
-use crate::{failure, pattern_io};
+use crate::failure::OrFailure;
+use crate::pattern_io;
 
-/// How long operations may take to end once no more are started. Those that do not are counted
-/// as errors.
+/// How long the outstanding operations may take after the last one has been started. The others count as
+/// errors.
 const GRACE: Duration = Duration::from_secs(30);
 
 /// A thread that is ready to start.
@@ -25,29 +25,26 @@ pub(crate) struct Worker<'a> {
     index: u32,
     share: Share,
     ring: Ring,
-    /// Operations that may still be started.
+    /// The number of operations that may still be started.
     left: u64,
-    /// When the operation of each slot was started.
+    /// The start time of each slot's operation.
     started: Vec<Instant>,
     tally: Tally,
 }
 
 impl<'a> Worker<'a> {
     pub(crate) fn new(plan: &'a Plan<'a>, index: u32) -> Result<Self, Failure> {
-        let file = pattern_io::open(plan.node(), plan.direction())?;
-        let ring = Ring::new(file, plan.depth(), plan.block_size() as usize).map_err(|error| {
-            failure::io(
-                "set up io_uring, which a load needs in the guest's kernel",
-                &error,
-            )
-        })?;
+        let load = plan.load;
+        let file = pattern_io::open(&plan.node, load.direction)?;
+        let ring = Ring::new(file, load.depth, load.block_size as usize)
+            .or_failure(|| "set up io_uring, which a load needs in the guest's kernel".into())?;
         Ok(Self {
             plan,
             index,
             share: plan.share(index),
             ring,
             left: plan.operations(),
-            started: vec![Instant::now(); plan.depth() as usize],
+            started: vec![Instant::now(); load.depth as usize],
             tally: Tally::default(),
         })
     }
@@ -56,22 +53,22 @@ impl<'a> Worker<'a> {
         self.index
     }
 
-    /// Works until the end, the last operation, or an error, and then waits for what is
-    /// outstanding.
+    /// Starts operations until `end`, the last operation, or an error, and then waits for the outstanding
+    /// ones.
     pub(crate) fn run(mut self, end: Instant, mut arrival: Arrival<'_>) -> Result<Tally, Failure> {
         self.bind()?;
-        for slot in 0..self.plan.depth() as usize {
+        for slot in 0..self.plan.load.depth as usize {
             self.start(slot, end);
         }
         let mut grace = None;
         while self.ring.outstanding() > 0 {
-            if grace.is_none() && !self.goes_on(end) {
+            if grace.is_none() && !self.may_start(end) {
                 grace = Some(Instant::now() + GRACE);
             }
             let ended = self
                 .ring
                 .wait(grace.unwrap_or(end))
-                .map_err(|error| failure::io("wait for io_uring", &error))?;
+                .or_failure(|| "wait for io_uring".into())?;
             if ended.is_empty() && grace.is_some() {
                 let lost = self.ring.outstanding();
                 let oldest = self.started.iter().min().copied();
@@ -89,18 +86,18 @@ impl<'a> Worker<'a> {
         Ok(self.tally)
     }
 
-    fn goes_on(&self, end: Instant) -> bool {
+    fn may_start(&self, end: Instant) -> bool {
         self.left > 0 && self.tally.errors == 0 && Instant::now() < end
     }
 
     fn start(&mut self, slot: usize, end: Instant) {
-        if !self.goes_on(end) {
+        if !self.may_start(end) {
             return;
         }
         self.left -= 1;
         self.started[slot] = Instant::now();
         let place = self.share.advance();
-        let (direction, seed) = (self.plan.direction(), self.plan.seed());
+        let (direction, seed) = (self.plan.load.direction, self.plan.load.extent.seed);
         self.ring.issue(slot, direction, place, |bytes| {
             if direction == Direction::Write {
                 pattern::fill(seed, place, bytes);
@@ -109,12 +106,12 @@ impl<'a> Worker<'a> {
     }
 
     fn count(&mut self, completion: &Completion) {
-        let asked = self.plan.block_size() as usize;
+        let expected = self.plan.load.block_size as usize;
         let started = self.started[completion.slot];
         match &completion.result {
-            Ok(moved) if *moved == asked => self.tally.succeed(asked, started.elapsed()),
+            Ok(moved) if *moved == expected => self.tally.succeed(expected, started.elapsed()),
             Ok(moved) => self.tally.fail(1, started, || {
-                format!("only {moved} of {asked} bytes were transferred")
+                format!("only {moved} of {expected} bytes were transferred")
             }),
             Err(error) => self.tally.fail(1, started, || error.to_string()),
         }
@@ -129,22 +126,20 @@ impl<'a> Worker<'a> {
             set.set(cpu as usize)?;
             sched_setaffinity(Pid::from_raw(0), &set)
         };
-        bind().map_err(|error: Errno| {
-            failure::io(&format!("bind a thread to cpu {cpu}"), &error.into())
-        })
+        bind().or_failure(|| format!("bind a thread to cpu {cpu}"))
     }
 }
 
-/// What a thread did, or several.
+/// The results of one or more threads.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     operations: u64,
     bytes: u64,
     errors: u64,
     latencies: Histogram,
-    /// With its time, so that the first of several threads can be told.
+    /// With its time, to find the first error of several threads.
     first_error: Option<(Instant, String)>,
-    /// When the first of those that failed was started.
+    /// The start time of the earliest operation that failed.
     first_failed: Option<Instant>,
 }
 
