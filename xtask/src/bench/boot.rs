@@ -12,6 +12,7 @@ use guest_vm::warm::WarmStore;
 
 use super::figure::{Figure, Goal, Peer};
 use super::raw_qemu::RawQemu;
+use super::stats::Samples;
 use super::vms::{self, Vms, shape, since};
 use super::{Bench, Setup};
 
@@ -49,39 +50,15 @@ fn cold_and_warm(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
         },
         &mut || restore(),
     ])?;
-    let figure = |what, ours, peer, goal| Figure {
-        name: vms.name(what),
-        unit: "ms",
-        ours,
-        peer,
-        floor: None,
-        goal,
-    };
-    let plain = Peer {
-        name: "-kernel vmlinuz, same initramfs",
-        samples: plain,
-    };
+    let plain = Peer::new("-kernel vmlinuz, same initramfs", plain);
+    let figure = |what, ours: &Samples, peer| vms.figure(what, "ms", ours.clone(), peer);
     Ok(vec![
-        figure(
-            "boot: cold boot to agent",
-            cold.clone(),
-            plain.clone(),
-            Some(Goal::AtMost(0.65)),
-        ),
-        figure(
-            "boot: warm restore to agent",
-            warm.clone(),
-            plain,
-            Some(Goal::AtMost(0.06)),
-        ),
+        figure("boot: cold boot to agent", &cold, plain.clone()).with_goal(Goal::AtMost(0.65)),
+        figure("boot: warm restore to agent", &warm, plain).with_goal(Goal::AtMost(0.06)),
         figure(
             "boot: warm restore instead of a boot",
-            warm,
-            Peer {
-                name: "our cold boot",
-                samples: cold,
-            },
-            None,
+            &warm,
+            Peer::new("our cold boot", cold.clone()),
         ),
     ])
 }

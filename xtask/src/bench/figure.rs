@@ -83,7 +83,39 @@ impl Goal {
     }
 }
 
+impl Peer {
+    pub(super) fn new(name: &'static str, samples: Samples) -> Self {
+        Self { name, samples }
+    }
+}
+
 impl Figure {
+    /// Returns a figure without a lower bound and a goal.
+    pub(super) fn new(name: String, unit: &'static str, ours: Samples, peer: Peer) -> Self {
+        Self {
+            name,
+            unit,
+            ours,
+            peer,
+            floor: None,
+            goal: None,
+        }
+    }
+
+    pub(super) fn with_floor(self, floor: Peer) -> Self {
+        Self {
+            floor: Some(floor),
+            ..self
+        }
+    }
+
+    pub(super) fn with_goal(self, goal: Goal) -> Self {
+        Self {
+            goal: Some(goal),
+            ..self
+        }
+    }
+
     pub(super) fn ratio(&self) -> Ratio {
         Ratio::of(&self.ours, &self.peer.samples)
     }

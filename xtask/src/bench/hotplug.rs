@@ -23,7 +23,7 @@ use serde_json::json;
 use super::figure::{Figure, Goal, Peer};
 use super::raw_qemu::{RawQemu, Script};
 use super::stats::Samples;
-use super::vms::{self, Vms, millis, shape, since};
+use super::vms::{self, Vms, millis, shape, since, soon};
 use super::{Bench, Setup};
 
 pub(super) const BENCHES: &[Bench] = &[
@@ -213,72 +213,44 @@ fn attach_and_detach(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     ])?;
     let samples = |of: RefCell<Vec<f64>>| Samples::new(of.into_inner());
     let (floor_detach, kata_detach) = (samples(floor_detach)?, samples(kata_detach)?);
-    let script = |samples| Peer {
-        name: "raw QMP",
-        samples,
-    };
-    let kata = |samples| Peer {
-        name: "Kata's poll every 100 ms",
-        samples,
-    };
+    let script = |samples| Peer::new("raw QMP", samples);
+    let kata = |samples| Peer::new("Kata's poll every 100 ms", samples);
     let rate = |cycles: &[f64]| Samples::new(cycles.iter().map(|ms| 1e3 / ms).collect());
-    let script_rate = Samples::new(vec![1e3 / (floor_attach.median() + floor_detach.median())])?;
-    let kata_rate = Samples::new(vec![1e3 / (kata_attach.median() + kata_detach.median())])?;
+    let script_rate = rate(&[floor_attach.median() + floor_detach.median()])?;
+    let kata_rate = rate(&[kata_attach.median() + kata_detach.median()])?;
     let cycles = rate(&timings.cycle)?;
+    let detach = Samples::new(timings.detach)?;
     let mut figures = vec![
-        figure(
-            vms,
+        vms.figure(
             "hotplug: attach to guest-visible",
+            "ms",
             attach,
             script(floor_attach),
         ),
-        Figure {
-            floor: Some(script(floor_detach)),
-            ..figure(
-                vms,
-                "hotplug: detach to done",
-                Samples::new(timings.detach)?,
-                kata(kata_detach),
-            )
-        },
-        Figure {
-            unit: "1/s",
-            floor: Some(script(script_rate)),
-            ..figure(
-                vms,
-                "hotplug: attach/detach cycles",
-                cycles,
-                kata(kata_rate),
-            )
-        },
+        vms.figure("hotplug: detach to done", "ms", detach, kata(kata_detach))
+            .with_floor(script(floor_detach)),
+        vms.figure(
+            "hotplug: attach/detach cycles",
+            "1/s",
+            cycles,
+            kata(kata_rate),
+        )
+        .with_floor(script(script_rate)),
     ];
-    let limits = [
-        ("hotplug: DEVICE_DELETED to our log", timings.event, 5.0),
+    for (what, ours, limit) in [
+        ("DEVICE_DELETED to our log", timings.event, 5.0),
+        ("last reply to the end of detach", timings.after_reply, 2.0),
+        ("uevent to the agent's report", timings.report, 10.0),
         (
-            "hotplug: last reply to the end of detach",
-            timings.after_reply,
-            2.0,
-        ),
-        (
-            "hotplug: uevent to the agent's report",
-            timings.report,
-            10.0,
-        ),
-        (
-            "hotplug: agent's report to the end of attach",
+            "agent's report to the end of attach",
             timings.after_report,
             2.0,
         ),
-    ];
-    for (what, ours, limit) in limits {
-        let peer = Peer {
-            name: "limit",
-            samples: Samples::new(vec![limit])?,
-        };
-        figures.push(Figure {
-            goal: Some(Goal::AtMost(1.0)),
-            ..figure(vms, what, Samples::new(ours)?, peer)
-        });
+    ] {
+        let what = format!("hotplug: {what}");
+        let peer = Peer::new("limit", Samples::new(vec![limit])?);
+        let figure = vms.figure(&what, "ms", Samples::new(ours)?, peer);
+        figures.push(figure.with_goal(Goal::AtMost(1.0)));
     }
     Ok(figures)
 }
@@ -321,13 +293,10 @@ fn native(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
         .few()
         .interleave([&mut || cycle(0), &mut || cycle(1)])?;
     let [detach, acpi_detach] = detaches.map(RefCell::into_inner).map(Samples::new);
-    let acpi = |samples| Peer {
-        name: "ACPI hotplug",
-        samples,
-    };
+    let figure = |what, ours, acpi| vms.figure(what, "ms", ours, Peer::new("ACPI hotplug", acpi));
     Ok(vec![
-        figure(vms, "hotplug: native attach", attach, acpi(acpi_attach)),
-        figure(vms, "hotplug: native detach", detach?, acpi(acpi_detach?)),
+        figure("hotplug: native attach", attach, acpi_attach),
+        figure("hotplug: native detach", detach?, acpi_detach?),
     ])
 }
 
@@ -350,25 +319,9 @@ fn round_trip(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
             Ok(since(start) / f64::from(ROUND_TRIPS))
         },
     ])?;
-    let peer = Peer {
-        name: "a raw socket",
-        samples: raw,
-    };
-    Ok(vec![Figure {
-        goal: Some(Goal::AtMost(1.25)),
-        ..figure(vms, "qmp: round trip", ours, peer)
-    }])
-}
-
-fn figure(vms: &Vms, what: &str, ours: Samples, peer: Peer) -> Figure {
-    Figure {
-        name: vms.name(what),
-        unit: "ms",
-        ours,
-        peer,
-        floor: None,
-        goal: None,
-    }
+    let peer = Peer::new("a raw socket", raw);
+    let figure = vms.figure("qmp: round trip", "ms", ours, peer);
+    Ok(vec![figure.with_goal(Goal::AtMost(1.25))])
 }
 
 /// Creates an empty disk.
@@ -376,8 +329,4 @@ fn disk(scratch: &ScratchDir) -> Result<DiskSpec> {
     let path: PathBuf = scratch.path().join(DISK);
     std::fs::File::create(&path)?.set_len(64 << 20)?;
     Ok(DiskSpec::new(DeviceId::new(DISK)?, path))
-}
-
-fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(60))
 }

@@ -21,17 +21,19 @@ use iothread_hotplug::DiskSpec;
 use iothread_pool::{DeviceId, IoThreadId, Placement};
 use qmp_client::QemuVersion;
 use qmp_client::command::QueryVersion;
-use qmp_client::wait::Deadline;
 
 use super::figure::{Figure, Goal, Peer};
 use super::stats::Samples;
-use super::vms::{self, Vms, shape};
+use super::vms::{self, Vms, shape, soon};
 use super::{Bench, Setup};
 
 pub(super) const BENCHES: &[Bench] = &[Bench {
     name: "io: placement",
     measure: |setup| vms::each(setup, |vms| placement(setup, vms)),
 }];
+
+/// The unit of operations per second.
+const IOPS: &str = "IOPS";
 
 /// Bytes of a disk.
 const SIZE: u64 = 32 << 20;
@@ -67,55 +69,30 @@ fn placement(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
             &mut || placed.load(&together, &P99::default()),
             &mut || placed.load(&apart, &P99::default()),
         ])?;
-    let beside_main = |samples| Peer {
-        name: "main loop",
-        samples,
+    let main_loop = |samples| Peer::new("main loop", samples);
+    let p99 = |what, ours: P99, main: P99| -> Result<Figure> {
+        let [ours, main] = [ours, main].map(|of| Samples::new(of.into_inner()));
+        Ok(vms.figure(what, "ms", ours?, main_loop(main?)))
     };
-    let p99 = |of: P99| Samples::new(of.into_inner());
     let mut figures = vec![
-        iops(
-            vms,
-            "io: one thread",
-            in_one.clone(),
-            beside_main(in_main),
-            None,
-        ),
-        Figure {
-            unit: "ms",
-            ..iops(
-                vms,
-                "io: one thread, p99",
-                p99(one_p99)?,
-                beside_main(p99(main_p99)?),
-                Some(Goal::AtMost(1.0)),
-            )
-        },
-        iops(
-            vms,
+        vms.figure("io: one thread", IOPS, in_one, main_loop(in_main)),
+        p99("io: one thread, p99", one_p99, main_p99)?.with_goal(Goal::AtMost(1.0)),
+        vms.figure(
             "io: one thread, main loop busy",
+            IOPS,
             busy_one,
-            beside_main(busy_main),
-            None,
+            main_loop(busy_main),
         ),
-        Figure {
-            unit: "ms",
-            ..iops(
-                vms,
-                "io: one thread, p99, main loop busy",
-                p99(busy_one_p99)?,
-                beside_main(p99(busy_main_p99)?),
-                None,
-            )
-        },
-        iops(
-            vms,
+        p99(
+            "io: one thread, p99, main loop busy",
+            busy_one_p99,
+            busy_main_p99,
+        )?,
+        vms.figure(
             "io: four disks on four threads",
+            IOPS,
             in_apart,
-            Peer {
-                name: "on one thread",
-                samples: in_together,
-            },
-            None,
+            Peer::new("on one thread", in_together),
         ),
     ];
     figures.extend(placed.spread(setup, vms, &one)?);
@@ -217,24 +194,17 @@ impl Placed {
             .interleave([&mut || self.load(&spread, &spread_p99), &mut || {
                 self.load(one, &one_p99)
             }])?;
-        let peer = |samples| Peer {
-            name: "one thread",
-            samples,
-        };
-        let p99 = |of: P99| Samples::new(of.into_inner());
-        let goal = Some(Goal::AtLeast(1.0));
+        let figure =
+            |what, unit, ours, one| vms.figure(what, unit, ours, Peer::new("one thread", one));
+        let [spread_p99, one_p99] = [spread_p99, one_p99].map(|of| Samples::new(of.into_inner()));
         Ok(vec![
-            iops(vms, "io: spread over two threads", spread, peer(one), goal),
-            Figure {
-                unit: "ms",
-                ..iops(
-                    vms,
-                    "io: spread over two threads, p99",
-                    p99(spread_p99)?,
-                    peer(p99(one_p99)?),
-                    None,
-                )
-            },
+            figure("io: spread over two threads", IOPS, spread, one).with_goal(Goal::AtLeast(1.0)),
+            figure(
+                "io: spread over two threads, p99",
+                "ms",
+                spread_p99?,
+                one_p99?,
+            ),
         ])
     }
 }
@@ -256,19 +226,4 @@ fn load(disk: &Serial, threads: u32, cpus: Vec<u32>) -> Load {
         duration_ms: RUN.as_millis().try_into().unwrap_or(u64::MAX),
         operations: None,
     }
-}
-
-fn iops(vms: &Vms, what: &str, ours: Samples, peer: Peer, goal: Option<Goal>) -> Figure {
-    Figure {
-        name: vms.name(what),
-        unit: "IOPS",
-        ours,
-        peer,
-        floor: None,
-        goal,
-    }
-}
-
-fn soon() -> Deadline {
-    Deadline::after(Duration::from_secs(60))
 }

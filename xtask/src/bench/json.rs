@@ -70,17 +70,8 @@ mod tests {
 
     fn figure(name: &str, ours: [f64; 3]) -> Figure {
         let samples = |figures: [f64; 3]| Samples::new(figures.to_vec()).unwrap();
-        Figure {
-            name: name.to_owned(),
-            unit: "ms",
-            ours: samples(ours),
-            peer: Peer {
-                name: "theirs",
-                samples: samples([4.0, 4.0, 4.0]),
-            },
-            floor: None,
-            goal: None,
-        }
+        let peer = Peer::new("theirs", samples([4.0, 4.0, 4.0]));
+        Figure::new(name.to_owned(), "ms", samples(ours), peer)
     }
 
     #[test]

@@ -81,17 +81,10 @@ mod tests {
     #[test]
     fn a_row_has_median_quartiles_ratio_and_goal_status() {
         let samples = |figures: [f64; 3]| Samples::new(figures.to_vec()).unwrap();
-        let mut figure = Figure {
-            name: "family: what".to_owned(),
-            unit: "ms",
-            ours: samples([99.0, 100.0, 101.0]),
-            peer: Peer {
-                name: "theirs",
-                samples: samples([200.0, 200.0, 200.0]),
-            },
-            floor: None,
-            goal: Some(Goal::AtMost(0.6)),
-        };
+        let peer = Peer::new("theirs", samples([200.0, 200.0, 200.0]));
+        let ours = samples([99.0, 100.0, 101.0]);
+        let figure = Figure::new("family: what".to_owned(), "ms", ours, peer);
+        let mut figure = figure.with_goal(Goal::AtMost(0.6));
         assert_eq!(
             row(&figure),
             [

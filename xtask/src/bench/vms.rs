@@ -6,8 +6,11 @@ use anyhow::Result;
 use guest_vm::artifacts::Manifest;
 use guest_vm::config::{HypervisorConfig, IoThreads};
 use guest_vm::qemu::{Accelerator, Topology, VmSpec};
+use qmp_client::wait::Deadline;
 
 use super::Setup;
+use super::figure::{Figure, Peer};
+use super::stats::Samples;
 use crate::provision;
 
 /// Runs a benchmark with each selected QEMU.
@@ -35,8 +38,18 @@ pub(super) struct Vms {
 }
 
 impl Vms {
-    /// Adds the version of QEMU to a figure's name.
-    pub(super) fn name(&self, what: &str) -> String {
+    /// Returns a figure whose name has the version of QEMU.
+    pub(super) fn figure(
+        &self,
+        what: &str,
+        unit: &'static str,
+        ours: Samples,
+        peer: Peer,
+    ) -> Figure {
+        Figure::new(self.name(what), unit, ours, peer)
+    }
+
+    fn name(&self, what: &str) -> String {
         match self.manifest.qemu.parsed_version() {
             Some(version) => format!("{what} (QEMU {version})"),
             None => what.to_owned(),
@@ -60,6 +73,11 @@ pub(super) fn shape(topology: Topology, vcpus: u32) -> VmSpec {
         topology,
         ..VmSpec::new(config)
     }
+}
+
+/// Returns the deadline of one operation.
+pub(super) fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
 }
 
 /// Returns the milliseconds since an instant.

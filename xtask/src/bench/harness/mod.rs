@@ -51,12 +51,9 @@ fn trivial(setup: &Setup) -> Result<Vec<Figure>> {
         &mut || time(&mut forks.cargo(&test)),
     ])?;
     let name = "harness: 1000 trivial tests";
-    let mut figure = figure(name, ours, peer, "nextest with plain tests", 1.0 / 15.0);
-    figure.floor = Some(Peer {
-        name: "cargo and 1000 forks that are read from",
-        samples: floor,
-    });
-    Ok(vec![figure])
+    let figure = figure(name, ours, peer, "nextest with plain tests", 1.0 / 15.0);
+    let floor = Peer::new("cargo and 1000 forks that are read from", floor);
+    Ok(vec![figure.with_floor(floor)])
 }
 
 /// `--list`, which evaluates no constraint.
@@ -135,15 +132,6 @@ fn cold_build(setup: &Setup) -> Result<Vec<Figure>> {
 
 /// A figure in milliseconds, of which less is better.
 fn figure(name: &str, ours: Samples, peer: Samples, peer_name: &'static str, goal: f64) -> Figure {
-    Figure {
-        name: name.to_owned(),
-        unit: "ms",
-        ours,
-        peer: Peer {
-            name: peer_name,
-            samples: peer,
-        },
-        floor: None,
-        goal: Some(Goal::AtMost(goal)),
-    }
+    let peer = Peer::new(peer_name, peer);
+    Figure::new(name.to_owned(), "ms", ours, peer).with_goal(Goal::AtMost(goal))
 }
