@@ -1,5 +1,5 @@
-//! The API of Kata Containers' Go package `katatestutils` in Rust, over the constraints and
-//! facts of [kata-test](kata_test): ported code reads the same.
+//! The API of Kata Containers' Go package `katatestutils` in Rust, for ported tests. It uses the constraints
+//! and facts of [kata-test](kata_test).
 //!
 //! ```
 //! # mod unit {
@@ -17,28 +17,28 @@
 //! # }
 //! ```
 //!
-//! New tests are better off with the [attribute](macro@kata_test::kata_test), which cannot be forgotten
-//! half-way, knows more constraints, and is checked by the compiler.
+//! For new tests prefer the [attribute](macro@kata_test::kata_test): it has more constraints, the compiler
+//! checks it, and a test cannot ignore its result.
 //!
-//! # Where this differs from Go
+//! # Differences from Go
 //!
-//! | Go | here | because |
+//! | Go | Rust | reason |
 //! |---|---|---|
-//! | A distribution's suffix makes a kernel older than its own base: `5.4.0-150-generic` is not `>= 5.4.0`. | The suffix counts only if the requirement states one. | Semver calls it a pre-release, which it is not. |
-//! | `"5"` or `"5.4"` panics on every kernel of three numbers. | It means every 5.x, every 5.4.x. | The requirement sets the precision. |
-//! | As decimal fractions, `3.10` is older than `3.9`. | Components are compared as numbers. | A version is no fraction. |
-//! | `5.15.90.1-microsoft-standard-WSL2`, `5.10.0-007`, `4.4.0+abc` panic. | They are compared. | Kernels are called that. |
-//! | A requirement with `_` (`3.10.0-957.el7.x86_64`) panics: it is taken out of the running side only. | It is compared as written. | It is what `uname -r` prints. |
-//! | A kernel version of `""` is no constraint at all. | It panics. | A constraint that is ignored skips nothing, ever. |
-//! | `("version")`, and operators other than `==` and `!=` on a uid, panic when they are checked. | They panic where they are written. | The line is in the message. |
-//! | The first constraint that fails ends the check. | All are checked, and all results kept. | Who mends the first should not meet the second afterwards. |
-//! | `WithIssue` behind a constraint that fails is lost. | Its place never matters. | It explains the constraints, all of them. |
-//! | An unreadable `/proc/version` panics in the constructor, whatever is asked later. | A fact is looked up when a constraint asks for it, by uname(2). | One missing fact is no reason to fail other tests. |
-//! | Operators cannot be named outside of the package. | [`Operator`] is public. | [`need_uid`] takes one. |
-//! | A negative uid, or operator 1234, is an error when checked. | It cannot be written. | The types are `u32` and an enum. |
-//! | One `TestConstraint` shared by parallel tests is a race. | [`not_valid`](TestConstraint::not_valid) takes `&mut self`. | The compiler tells. |
-//! | A kernel version of one number is compared with a running `"1"`. | A running kernel of one number is undetermined, which panics. | There is no such kernel. |
-//! | Letters are lowered on both sides. | They count as written. | `uname -r` is meant to be copied. |
+//! | A distribution's suffix makes a kernel older than its own base: `5.4.0-150-generic` is not `>= 5.4.0`. | The suffix counts only if the requirement states one. | By Semver it is a pre-release, but distributions use it for builds. |
+//! | `"5"` or `"5.4"` panics on kernels with three numbers. | It is any 5.x or any 5.4.x. | The requirement sets the precision. |
+//! | `3.10` is older than `3.9`, as a decimal fraction. | Components are compared as numbers. | A version is not a fraction. |
+//! | `5.15.90.1-microsoft-standard-WSL2`, `5.10.0-007`, `4.4.0+abc` panic. | They are compared. | They are names of real kernels. |
+//! | A requirement with `_` (`3.10.0-957.el7.x86_64`) panics: `_` is removed from the running version only. | It is compared as written. | `uname -r` prints it. |
+//! | A kernel version of `""` is ignored. | It panics. | An ignored constraint would never skip a test. |
+//! | `("version")`, and operators other than `==` and `!=` on a uid, panic when they are checked. | They panic in the constructor. | The message has the line of the mistake. |
+//! | The check ends at the first constraint that fails. | All are checked, and all results are kept. | One run shows every problem. |
+//! | `WithIssue` after a constraint that fails is lost. | Its position does not matter. | It explains all constraints. |
+//! | An unreadable `/proc/version` panics in the constructor, even if no constraint needs it. | The version is read by uname(2) when a constraint needs it. | A missing fact should not fail other tests. |
+//! | Operators are private to the package. | [`Operator`] is public. | [`need_uid`] takes one. |
+//! | A negative uid, or operator 1234, is an error when checked. | It does not compile. | The types are `u32` and an enum. |
+//! | One `TestConstraint` shared by parallel tests is a race. | [`not_valid`](TestConstraint::not_valid) takes `&mut self`. | The compiler refuses the race. |
+//! | A running kernel with one number is compared. | It is undetermined, which panics. | There is no such kernel. |
+//! | Both versions are converted to lower case. | They are compared as written. | Requirements are copied from `uname -r`. |
 
 mod need;
 mod operator;
@@ -53,9 +53,9 @@ pub use need::{
 pub use operator::Operator;
 pub use test_constraint::{Checked, TestConstraint};
 
-/// What a test says that is skipped since it needs root.
+/// The message of a test that is skipped because it needs root.
 pub const TEST_DISABLED_NEED_ROOT: &str = "Test disabled as requires root user";
-/// What a test says that is skipped since it needs not to be root.
+/// The message of a test that is skipped because it must not run as root.
 pub const TEST_DISABLED_NEED_NON_ROOT: &str = "Test disabled as requires non-root user";
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! The constraints of the Go package, and how each is checked.
+//! The constraints of the Go package, and their checks.
 
 use super::Operator;
 use kata_test::constraint::{Constraint as Tree, Status, evaluate, parse};
 use kata_test::facts::{Finding, Host, Question};
 
-/// Something that [`TestConstraint::not_valid`](super::TestConstraint::not_valid) checks or records.
+/// A constraint for [`TestConstraint::not_valid`](super::TestConstraint::not_valid), or an issue.
 #[derive(Clone, Debug)]
 pub struct Constraint(Need);
 
@@ -15,12 +15,11 @@ enum Need {
     Issue(String),
 }
 
-/// The effective uid compares so with `uid`, read by geteuid(2).
+/// Requires that the comparison of the effective uid, by geteuid(2), with `uid` holds.
 ///
 /// # Panics
 ///
-/// If the operator is neither [`Operator::Eq`] nor [`Operator::Ne`]: uids have no order that means
-/// anything.
+/// If the operator is neither [`Operator::Eq`] nor [`Operator::Ne`]: uids have no meaningful order.
 #[track_caller]
 #[must_use = "hand it to not_valid"]
 pub fn need_uid(uid: u32, op: Operator) -> Constraint {
@@ -31,23 +30,23 @@ pub fn need_uid(uid: u32, op: Operator) -> Constraint {
     Constraint(Need::Uid(uid, op))
 }
 
-/// The effective uid is 0.
+/// Requires that the effective uid is 0.
 #[must_use = "hand it to not_valid"]
 pub fn need_root() -> Constraint {
     Constraint(Need::Uid(0, Operator::Eq))
 }
 
-/// The effective uid is not 0.
+/// Requires that the effective uid is not 0.
 #[must_use = "hand it to not_valid"]
 pub fn need_non_root() -> Constraint {
     Constraint(Need::Uid(0, Operator::Ne))
 }
 
-/// The running kernel compares so with `version`, as far as that states it.
+/// Requires that the comparison of the running kernel with `version` holds, as far as `version` is stated.
 ///
 /// # Panics
 ///
-/// If `version` is no version; the message says what is wrong with it.
+/// If `version` is not a version; the message has the reason.
 #[track_caller]
 #[must_use = "hand it to not_valid"]
 pub fn need_kernel_version_with_op(version: &str, op: Operator) -> Constraint {
@@ -75,17 +74,17 @@ macro_rules! kernel_versions {
 kernel_versions! {
     /// The same as [`need_kernel_version_equals`].
     need_kernel_version = Eq;
-    /// The running kernel is that version, as far as it is stated: `"6.1"` is any 6.1.x.
+    /// Requires this kernel version, as far as it is stated: `"6.1"` is any 6.1.x.
     need_kernel_version_equals = Eq;
-    /// The running kernel is another version than that.
+    /// Requires another kernel version.
     need_kernel_version_not_equals = Ne;
-    /// The running kernel is older than that version.
+    /// Requires an older kernel.
     need_kernel_version_lt = Lt;
-    /// The running kernel is that version or older.
+    /// Requires this kernel version or an older one.
     need_kernel_version_le = Le;
-    /// The running kernel is newer than that version.
+    /// Requires a newer kernel.
     need_kernel_version_gt = Gt;
-    /// The running kernel is that version or newer.
+    /// Requires this kernel version or a newer one.
     need_kernel_version_ge = Ge;
 }
 
@@ -96,7 +95,7 @@ pub fn with_issue(issue: &str) -> Constraint {
 }
 
 impl Constraint {
-    /// The issue, if this is one.
+    /// Returns the issue, if this is one.
     pub(super) fn issue(&self) -> Option<&str> {
         match &self.0 {
             Need::Issue(issue) => Some(issue),
@@ -104,7 +103,7 @@ impl Constraint {
         }
     }
 
-    /// Checks what there is to check: where it stands, and what Go's package says about it.
+    /// Checks the constraint. Returns its status and the description of Go's package; nothing for an issue.
     pub(super) fn check(&self, host: &dyn Host) -> Option<(Status, String)> {
         match &self.0 {
             Need::Uid(uid, op) => Some(check_uid(*uid, *op, host)),
@@ -135,7 +134,7 @@ fn check_uid(uid: u32, op: Operator, host: &dyn Host) -> (Status, String) {
     (status, format!("need uid {op} {uid}, {got}"))
 }
 
-/// What a host says, in Go's words where it is known.
+/// Formats a fact, by `known` if it is known.
 fn found(host: &dyn Host, question: Question, known: impl Fn(&str) -> String) -> String {
     let answer = host.ask(question);
     match &answer.finding {

@@ -1,8 +1,8 @@
-//! The comparison that a constraint asks for.
+//! The comparison operator of a constraint.
 
 use std::fmt;
 
-/// The comparison that a constraint asks for.
+/// The comparison operator of a constraint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operator {
     /// `==`
@@ -33,7 +33,7 @@ impl fmt::Display for Operator {
 }
 
 impl Operator {
-    /// The constraint of the running kernel's version by this comparison.
+    /// Returns the name of kata-test's constraint on the kernel version with this comparison.
     pub(super) fn kernel_constraint(self) -> &'static str {
         match self {
             Self::Eq => "kernel_eq",

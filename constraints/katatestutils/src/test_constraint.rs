@@ -1,4 +1,4 @@
-//! The object that checks constraints and keeps what it found.
+//! The checker of constraints, which keeps the results.
 
 use std::fmt;
 
@@ -6,16 +6,16 @@ use super::Constraint;
 use kata_test::constraint::Status;
 use kata_test::facts::{Here, Host};
 
-/// One constraint that was checked.
+/// The result of one constraint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// What was needed and what was found: `need uid == 0, got euid 1000`.
+    /// The requirement and the observation: `need uid == 0, got euid 1000`.
     pub description: String,
     /// Whether it holds.
     pub success: bool,
 }
 
-/// Checks constraints and keeps what it found.
+/// Checks constraints and keeps the results.
 #[derive(Clone, Debug, Default)]
 pub struct TestConstraint {
     debug: bool,
@@ -25,8 +25,8 @@ pub struct TestConstraint {
 }
 
 impl TestConstraint {
-    /// A checker that has checked nothing; with `debug` it prints each result to standard output.
-    /// It looks at nothing: facts are looked up when a constraint asks for them.
+    /// Returns a checker without results. With `debug` it prints each result to standard output. Facts are
+    /// observed when a constraint needs them.
     #[must_use]
     pub fn new(debug: bool) -> Self {
         Self {
@@ -35,13 +35,13 @@ impl TestConstraint {
         }
     }
 
-    /// Checks all of the constraints and returns whether any of them fails. What an earlier call
-    /// found is forgotten.
+    /// Checks all constraints and returns whether one of them fails. The results replace those of an earlier
+    /// call.
     ///
     /// # Panics
     ///
-    /// If there is no constraint, or if none fails and one cannot be decided: to run or to skip
-    /// would be a guess.
+    /// If there is no constraint, or if none fails and one is undetermined: to run or to skip would be a
+    /// guess.
     #[track_caller]
     #[must_use = "skip the test if this is true"]
     pub fn not_valid(&mut self, constraints: &[Constraint]) -> bool {
@@ -92,19 +92,19 @@ impl TestConstraint {
         });
     }
 
-    /// The constraints that hold, of the last call.
+    /// Returns the constraints of the last call that hold.
     #[must_use]
     pub fn passed(&self) -> &[Checked] {
         &self.passed
     }
 
-    /// The constraints that fail, of the last call.
+    /// Returns the constraints of the last call that fail.
     #[must_use]
     pub fn failed(&self) -> &[Checked] {
         &self.failed
     }
 
-    /// The issue that the last call cited.
+    /// Returns the issue of the last call.
     #[must_use]
     pub fn issue(&self) -> Option<&str> {
         self.issue.as_deref()
@@ -118,7 +118,7 @@ impl TestConstraint {
     }
 }
 
-/// The failed results, then the passed ones, in one line.
+/// Writes the failed results, then the passed ones, in one line.
 impl fmt::Display for TestConstraint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |of: &[Checked]| {
