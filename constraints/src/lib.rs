@@ -210,7 +210,7 @@ pub mod __private_0_1_0 {
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
     pub use crate::metadata::{serial, timeout};
-    pub use crate::registry::{Required, Target, Test, succeeded};
+    pub use crate::registry::{Body, Required, ShouldPanic, Target, Test, succeeded};
     pub use crate::runtime_skip::{require, skip};
     #[cfg(not(all(target_os = "linux", not(miri))))]
     pub use inventory;

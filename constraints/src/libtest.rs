@@ -2,7 +2,7 @@
 //!
 //! Under plain `cargo test` a skip is printed past libtest's capture, recorded, and counted in a line
 //! at the end. nextest hides the output of a passing test and would show a pass, so there a skip is a
-//! failure that says what to set.
+//! failure whose message has the remedy.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -100,7 +100,7 @@ impl Case {
         }
         match end {
             TestEnd::Passed => self.write(Outcome::Passed, &[], millis, &measures),
-            TestEnd::Skipped(skip) if skip.undetermined => {
+            TestEnd::Skipped(skip) if skip.status == Status::Undetermined => {
                 let reasons = skip.reasons;
                 self.write(Outcome::Undetermined, &reasons, millis, &measures);
                 panic!("a constraint is undetermined: {}", join(&reasons));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Reads a `timeout`: a whole number and a unit, `ms`, `s`, `m` or `h`.
+/// Parses a `timeout`: a whole number and a unit, `ms`, `s`, `m` or `h`.
 #[track_caller]
 #[must_use]
 pub const fn timeout(text: &str) -> Duration {
@@ -14,7 +14,7 @@ pub const fn timeout(text: &str) -> Duration {
     }
 }
 
-/// Reads the name of a `serial` group, which becomes the name of a file.
+/// Checks the name of a `serial` group, which becomes the name of a file.
 #[track_caller]
 #[must_use]
 pub const fn serial(group: &str) -> &str {

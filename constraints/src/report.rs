@@ -4,12 +4,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
+use nix::libc::PIPE_BUF;
 use nix::unistd::{Pid, getpid};
 
 use crate::sys::Message;
-
-/// The longest text of a report: a line has to fit into one atomic write.
-const LONGEST_TEXT: usize = 600;
 
 /// The pipe, and the process of the test.
 static PIPE: OnceLock<(OwnedFd, Pid)> = OnceLock::new();
@@ -40,7 +38,8 @@ pub(crate) fn send_own(message: Message) {
 /// Reports something from any process of the test.
 pub(crate) fn send(message: Message) {
     let Some((pipe, _)) = PIPE.get() else { return };
-    let line = message.truncated(LONGEST_TEXT).encode();
+    // One atomic write(2): several processes of the test may report at once.
+    let line = message.encode_within(PIPE_BUF);
     // The write fails only if the harness is gone.
     while nix::unistd::write(pipe.as_fd(), line.as_bytes()) == Err(Errno::EINTR) {}
 }

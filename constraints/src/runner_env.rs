@@ -1,5 +1,5 @@
-//! The variables by which a runner tells a test binary about places: the one it runs in, how much
-//! slower that is, and which tests run in other places.
+//! The variables that a runner sets for places: the place of this process, its factor for time limits, and
+//! the tests that run in other places.
 
 use std::env;
 use std::ffi::OsStr;
@@ -64,7 +64,7 @@ pub(crate) fn take_environment() -> Result<(), String> {
         // A name is never empty, but it can begin with `=`.
         if let Some(end) = bytes.iter().skip(1).position(|&byte| byte == b'=') {
             let (name, value) = bytes.split_at(end + 1);
-            // It would start this program for ever.
+            // Otherwise this program would start itself forever.
             if name != ENVIRONMENT.as_bytes() {
                 command.env(OsStr::from_bytes(name), OsStr::from_bytes(&value[1..]));
             }

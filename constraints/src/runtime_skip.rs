@@ -16,8 +16,8 @@ use crate::sys::Message;
 /// Why a test ended by `require!` or `skip!`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RuntimeSkip {
-    /// Whether a constraint could not be decided; else it is unmet.
-    pub(crate) undetermined: bool,
+    /// Unmet or undetermined.
+    pub(crate) status: Status,
     pub(crate) reasons: Vec<Reason>,
 }
 
@@ -45,10 +45,7 @@ pub fn require(constraints: &[Constraint]) {
     match evaluation.status {
         Status::Met => {}
         Status::Unmet if unskip() => WAIVED.with_borrow_mut(|waived| waived.extend(reasons)),
-        status => end(RuntimeSkip {
-            undetermined: status == Status::Undetermined,
-            reasons,
-        }),
+        status => end(RuntimeSkip { status, reasons }),
     }
 }
 
@@ -58,7 +55,7 @@ pub fn skip(why: fmt::Arguments<'_>) -> ! {
     let caller = Location::caller();
     let line = format!("{}:{}", caller.file(), caller.line());
     end(RuntimeSkip {
-        undetermined: false,
+        status: Status::Unmet,
         reasons: vec![Reason::runtime_skip(why.to_string(), line)],
     })
 }
@@ -102,29 +99,15 @@ impl RuntimeSkip {
     /// Reports to the harness, one message for each reason.
     pub(crate) fn report(&self) {
         for reason in &self.reasons {
-            report::send_own(Message::with_reason(self.kind(), reason));
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        if self.undetermined {
-            "undetermined"
-        } else {
-            "unmet"
+            report::send_own(Message::with_reason(self.status.word(), reason));
         }
     }
 
     /// Reads a message of [`report`](Self::report): one reason.
     pub(crate) fn read(message: &Message) -> Option<Self> {
-        let undetermined = match message.kind.as_str() {
-            "unmet" => false,
-            "undetermined" => true,
-            _ => return None,
-        };
-        Some(Self {
-            undetermined,
-            reasons: vec![message.reason()?],
-        })
+        let status = Status::from_word(&message.kind)?;
+        let reasons = vec![message.reason()?];
+        Some(Self { status, reasons })
     }
 }
 
@@ -136,12 +119,12 @@ mod tests {
 
     #[test]
     fn messages_are_read_back() {
-        for undetermined in [false, true] {
+        for status in [Status::Unmet, Status::Undetermined] {
             let skip = RuntimeSkip {
-                undetermined,
+                status,
                 reasons: vec![Reason::runtime_skip("no\tdisk", "a.rs:1")],
             };
-            let message = Message::with_reason(skip.kind(), &skip.reasons[0]);
+            let message = Message::with_reason(status.word(), &skip.reasons[0]);
             assert_eq!(RuntimeSkip::read(&message), Some(skip));
         }
         let reason = Reason::runtime_skip("a", "b");

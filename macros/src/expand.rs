@@ -1,11 +1,11 @@
 //! Writes the expansion, which works under libtest and, with `harness = false`, under kata-test.
 //!
-//! The user's function goes into an anonymous `const`, from where it still sees everything its
-//! module sees. Its own name belongs to a `#[test]` function: libtest runs it, editors show it, and
-//! rustc drops it where libtest is switched off. There the registration takes over.
+//! The user's function goes into an anonymous `const`, where the names of its module are in scope. A
+//! `#[test]` function has its name: libtest runs it, and editors show it. With `harness = false` rustc drops
+//! this function, and the registration is used.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::Error;
 
 use crate::args::Args;
@@ -29,7 +29,7 @@ pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     }
 }
 
-/// All errors at once, and the tokens that keep editors and other errors working.
+/// Returns all errors, and the tokens that editors and rustc still need.
 pub(crate) fn with_errors(kept: TokenStream, errors: Vec<Error>) -> TokenStream {
     let combined = errors.into_iter().reduce(|mut all, error| {
         all.combine(error);
@@ -65,38 +65,49 @@ fn test(args: &Args, function: &Function) -> TokenStream {
         ..
     } = function;
 
-    let constraints = all.map(|all| quote!(.constraints(#all)));
-    let ignore = function
-        .ignore
-        .as_ref()
-        .map(|reason| quote!(.ignore(#reason)));
-    let should_panic = function
-        .should_panic
-        .as_ref()
-        .map(|expected| match expected {
-            Some(text) => quote!(.should_panic_with(#text)),
-            None => quote!(.should_panic()),
-        });
-    let issue = args.issue.as_ref().map(|text| quote!(.issue(#text)));
-    let reason = args.reason.as_ref().map(|text| quote!(.reason(#text)));
-    let own_machine = args.own_machine.then(|| quote!(.own_machine()));
     let (checked, metadata) = checked_metadata(&krate, args);
     let name = ident.to_string();
     let name = name.strip_prefix("r#").unwrap_or(&name);
     let path = quote!(::core::concat!(::core::module_path!(), "::", #name));
     let private = private(&krate, Span::mixed_site());
-    let made = quote_spanned! { Span::mixed_site() => #private::Test };
     let succeeded = quote_spanned! { Span::mixed_site() => #private::succeeded };
-    let made = match (function.is_async, function.is_plain) {
+    let body = match (function.is_async, function.is_plain) {
         (true, _) => quote_spanned! { Span::mixed_site() =>
-            #made::new_async(#path, |runtime| #succeeded(runtime.block_on(#ident())))
+            Async(|runtime| #succeeded(runtime.block_on(#ident())))
         },
-        (_, false) => quote_spanned! { Span::mixed_site() =>
-            #made::new(#path, || #succeeded(#ident()))
-        },
-        // Nothing to judge, so nothing to wrap: a closure for each of many tests is felt.
-        (_, true) => quote_spanned! { Span::mixed_site() => #made::unit(#path, #ident) },
+        (_, false) => quote!(Plain(|| #succeeded(#ident()))),
+        // It returns nothing, so it needs no closure: one for each test would slow down compilation.
+        (_, true) => quote!(Unit(#ident)),
     };
+    let should_panic = function.should_panic.as_ref().map(|expected| {
+        let variant = match expected {
+            Some(text) => quote!(With(#text)),
+            None => quote!(Yes),
+        };
+        quote!(should_panic: #private::ShouldPanic::#variant)
+    });
+    let fields: Vec<TokenStream> = all
+        .map(|all| quote!(constraints: #all))
+        .into_iter()
+        .chain(
+            function
+                .ignore
+                .as_ref()
+                .map(|reason| some("ignore", reason)),
+        )
+        .chain(should_panic)
+        .chain(args.issue.as_ref().map(|issue| some("issue", issue)))
+        .chain(args.reason.as_ref().map(|reason| some("reason", reason)))
+        .chain(args.own_machine.then(|| quote!(own_machine: true)))
+        .chain(metadata)
+        .collect();
+    let ty = quote_spanned! { Span::mixed_site() => #private::Test };
+    let mut made = quote_spanned! { Span::mixed_site() =>
+        #ty::new(#path, #private::Body::#body)
+    };
+    if !fields.is_empty() {
+        made = quote_spanned! { Span::mixed_site() => #ty { #(#fields,)* ..#made } };
+    }
 
     quote_spanned! { Span::mixed_site() =>
         #[::core::prelude::v1::test]
@@ -112,32 +123,37 @@ fn test(args: &Args, function: &Function) -> TokenStream {
             #[cfg(test)]
             #krate::__register! {
                 #TESTS #made
-                #constraints #ignore #should_panic #issue #reason #own_machine #metadata
             }
         };
     }
 }
 
+/// A field of a test that is set.
+fn some(field: &str, value: &dyn ToTokens) -> TokenStream {
+    let field = Ident::new(field, Span::mixed_site());
+    quote!(#field: ::core::option::Option::Some(#value))
+}
+
 /// The metadata that is checked while it is compiled: a constant for each, at the place of its text,
-/// and the calls that hand them on.
-fn checked_metadata(krate: &TokenStream, args: &Args) -> (TokenStream, TokenStream) {
+/// and the fields of the test that they are for.
+fn checked_metadata(krate: &TokenStream, args: &Args) -> (TokenStream, Vec<TokenStream>) {
     let mut consts = TokenStream::new();
-    let mut calls = TokenStream::new();
+    let mut fields = Vec::new();
     let kinds = [
         ("timeout", &args.timeout, quote!(::core::time::Duration)),
         ("serial", &args.serial, quote!(&::core::primitive::str)),
     ];
     for (key, text, ty) in kinds {
         let Some(text) = text else { continue };
-        let constant = syn::Ident::new(&format!("_{}", key.to_uppercase()), Span::mixed_site());
-        let function = syn::Ident::new(key, Span::mixed_site());
+        let constant = Ident::new(&format!("_{}", key.to_uppercase()), Span::mixed_site());
+        let function = Ident::new(key, Span::mixed_site());
         let private = private(&at(text.span(), krate), text.span());
         consts.extend(quote_spanned! { text.span() =>
             const #constant: #ty = #private::#function(#text);
         });
-        calls.extend(quote!(.#function(#constant)));
+        fields.push(some(key, &constant));
     }
-    (consts, calls)
+    (consts, fields)
 }
 
 /// The path to kata-test: as the user gave it, or the crate's own name.

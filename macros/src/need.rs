@@ -7,9 +7,9 @@ use crate::version::private;
 
 /// A constraint, or several of them in one of the lists.
 pub(crate) enum Need {
-    /// The constructor's name as the user wrote it, and what to call it with.
+    /// The constructor's name as the user wrote it, and its arguments.
     Atom { name: Ident, args: TokenStream },
-    /// One of the values that a constructor's name was given in a list.
+    /// One of several values of a constructor: `name("a", "b")`.
     Value {
         name: Ident,
         value: TokenStream,
@@ -19,7 +19,7 @@ pub(crate) enum Need {
     Group(Group, Vec<Need>),
 }
 
-/// The lists that group constraints.
+/// The operators.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Group {
     All,
@@ -38,7 +38,7 @@ impl Group {
     }
 }
 
-/// Several constraints as one.
+/// Groups several constraints by `all`.
 pub(crate) fn many(mut needs: Vec<Need>) -> Option<Need> {
     match needs.len() {
         0 => None,

@@ -4,13 +4,13 @@ use std::fmt;
 
 use crate::verdict::Evidence;
 
-/// Why a test did not run, or what it left behind.
+/// Why a test did not run or failed, or what it left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reason {
     /// What kind of reason this is.
     pub kind: ReasonKind,
-    /// The constraint as a reader knows it, such as `kernel >= 6.12`; empty for other kinds.
+    /// The constraint, such as `kernel >= 6.12`; empty for other kinds.
     pub constraint: String,
     /// What was observed, as a phrase: `effective uid is 1000`.
     pub observed: String,

@@ -1,4 +1,4 @@
-//! Three verdicts, never two: a constraint that could not be decided is neither met nor unmet.
+//! Verdicts: met, unmet, or, if a constraint could not be decided, undetermined.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,6 +10,46 @@ pub struct Evidence {
     pub observed: Cow<'static, str>,
     /// Where it was read: `geteuid`, `/etc/os-release`.
     pub source: Cow<'static, str>,
+}
+
+/// Whether constraints are met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Every constraint is met.
+    Met,
+    /// A constraint is not met.
+    Unmet,
+    /// Whether a constraint is met cannot be determined.
+    Undetermined,
+}
+
+impl Status {
+    /// Returns its name in lists and messages.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Met => "met",
+            Self::Unmet => "unmet",
+            Self::Undetermined => "undetermined",
+        }
+    }
+
+    /// Returns the status with this name.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = [Self::Met, Self::Unmet, Self::Undetermined];
+        all.into_iter().find(|one| one.word() == word)
+    }
+
+    pub(crate) fn opposite(self) -> Self {
+        match self {
+            Self::Met => Self::Unmet,
+            Self::Unmet => Self::Met,
+            Self::Undetermined => Self::Undetermined,
+        }
+    }
 }
 
 /// Whether a constraint is met, with the evidence for it.
@@ -46,6 +86,22 @@ impl Verdict {
         source: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self::Undetermined(Evidence::new(observed, source))
+    }
+
+    pub(crate) fn with_status(status: Status, evidence: Evidence) -> Self {
+        match status {
+            Status::Met => Self::Met(evidence),
+            Status::Unmet => Self::Unmet(evidence),
+            Status::Undetermined => Self::Undetermined(evidence),
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Met(_) => Status::Met,
+            Self::Unmet(_) => Status::Unmet,
+            Self::Undetermined(_) => Status::Undetermined,
+        }
     }
 
     /// Returns the evidence.

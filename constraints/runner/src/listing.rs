@@ -104,12 +104,12 @@ impl Listed {
 
 /// Reads the word for a verdict.
 fn status<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Status>, D::Error> {
-    match String::deserialize(source)?.as_str() {
-        "met" => Ok(Some(Status::Met)),
-        "unmet" => Ok(Some(Status::Unmet)),
-        "undetermined" => Ok(Some(Status::Undetermined)),
-        "ignored" => Ok(None),
-        other => Err(D::Error::custom(format_args!("unknown verdict {other:?}"))),
+    let word = String::deserialize(source)?;
+    match Status::from_word(&word) {
+        None if word != "ignored" => {
+            Err(D::Error::custom(format_args!("unknown verdict {word:?}")))
+        }
+        status => Ok(status),
     }
 }
 

@@ -80,20 +80,11 @@ fn read_fact(fact: &Json) -> Result<(String, Answer), String> {
         fact.text(key).map(str::to_owned).ok_or_else(missing)
     };
     let question = text("question")?;
-    let finding = match text("finding")?.as_str() {
-        "is" => Finding::Is,
-        "absent" => Finding::Absent,
-        "unknown" => Finding::Unknown,
-        other => {
-            return Err(format!(
-                "the finding about {question:?} is {other:?}, not is, absent or unknown"
-            ));
-        }
-    };
-    Ok((
-        question,
-        Answer::new(finding(text("text")?), text("source")?),
-    ))
+    let word = text("finding")?;
+    let finding = Finding::from_parts(&word, text("text")?).ok_or_else(|| {
+        format!("the finding about {question:?} is {word:?}, not is, absent or unknown")
+    })?;
+    Ok((question, Answer::new(finding, text("source")?)))
 }
 
 impl Host for Recorded {

@@ -51,7 +51,7 @@ mod by_section {
         ($(#[$doc:meta])+ $all:ident: $type:ty, $section:literal) => {
             $(#[$doc])+
             pub(crate) fn $all() -> impl Iterator<Item = &'static $type> {
-                #[expect(improper_ctypes, reason = "only their addresses are asked for")]
+                #[expect(improper_ctypes, reason = "only their addresses are used")]
                 unsafe extern "C" {
                     #[link_name = concat!("__start_", versioned!($section))]
                     static START: $type;
@@ -66,9 +66,8 @@ mod by_section {
                 let (start, stop) = (&raw const START, &raw const STOP);
                 let length = (stop.addr() - start.addr()) / size_of::<$type>();
                 std::hint::black_box(&NONE);
-                // SAFETY: the linker puts nothing into this section but what is said to be in it,
-                // which is statics of this one type only, whose size is a multiple of their
-                // alignment.
+                // SAFETY: only `__register!` and `NONE` put statics into this section. All are of this type,
+                // whose size is a multiple of its alignment.
                 unsafe { std::slice::from_raw_parts(start, length) }.iter()
             }
         };

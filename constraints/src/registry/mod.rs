@@ -91,39 +91,50 @@ impl Target {
 
 /// Whether and how a test should panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ShouldPanic {
+pub enum ShouldPanic {
+    /// It must not panic.
     No,
+    /// It must panic.
     Yes,
+    /// It must panic with this text.
     With(&'static str),
 }
 
 /// The function of a test; it returns whether the test succeeded.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Body {
+pub enum Body {
     /// It returns nothing, so it succeeds unless it panics.
     Unit(fn()),
+    /// It returns whether it succeeded.
     Plain(fn() -> bool),
+    /// It blocks on this runtime, and returns whether it succeeded.
     #[cfg(feature = "tokio")]
     Async(fn(&tokio::runtime::Runtime) -> bool),
 }
 
-/// A test, as registered.
+/// A test, as the attribute registers it.
 #[derive(Debug)]
 pub struct Test {
-    pub(crate) path: &'static str,
-    pub(crate) body: Body,
-    pub(crate) constraints: &'static [Constraint],
+    /// The path, which begins with the crate's name.
+    pub path: &'static str,
+    /// The function.
+    pub body: Body,
+    /// The constraints that must all be met.
+    pub constraints: &'static [Constraint],
     /// The reason of `#[ignore]`, empty if it gave none.
-    pub(crate) ignore: Option<&'static str>,
-    pub(crate) should_panic: ShouldPanic,
-    pub(crate) issue: Option<&'static str>,
-    pub(crate) reason: Option<&'static str>,
+    pub ignore: Option<&'static str>,
+    /// Whether and how it should panic.
+    pub should_panic: ShouldPanic,
+    /// The issue that explains the constraints.
+    pub issue: Option<&'static str>,
+    /// Why the test has its constraints.
+    pub reason: Option<&'static str>,
     /// How long it may run; waiting for its serial group does not count.
-    timeout: Option<Duration>,
+    pub timeout: Option<Duration>,
     /// The group of tests of which one at a time may run.
-    pub(crate) serial: Option<&'static str>,
+    pub serial: Option<&'static str>,
     /// Whether a runner that boots VMs gives it one of its own.
-    pub(crate) own_machine: bool,
+    pub own_machine: bool,
 }
 
 /// The opt-ins of this binary's tests, those of `require!` included.
@@ -138,26 +149,9 @@ pub(crate) fn opt_ins() -> Names<'static> {
 }
 
 impl Test {
-    /// A test without constraints. `path` begins with the crate's name.
+    /// A test without constraints and metadata.
     #[must_use]
-    pub const fn new(path: &'static str, run: fn() -> bool) -> Self {
-        Self::with_body(path, Body::Plain(run))
-    }
-
-    /// The same for a function that returns nothing.
-    #[must_use]
-    pub const fn unit(path: &'static str, run: fn()) -> Self {
-        Self::with_body(path, Body::Unit(run))
-    }
-
-    /// The same for an `async fn`, with the runtime to block on.
-    #[cfg(feature = "tokio")]
-    #[must_use]
-    pub const fn new_async(path: &'static str, run: fn(&tokio::runtime::Runtime) -> bool) -> Self {
-        Self::with_body(path, Body::Async(run))
-    }
-
-    const fn with_body(path: &'static str, body: Body) -> Self {
+    pub const fn new(path: &'static str, body: Body) -> Self {
         Self {
             path,
             body,
@@ -170,69 +164,6 @@ impl Test {
             serial: None,
             own_machine: false,
         }
-    }
-
-    /// Sets its constraints.
-    #[must_use]
-    pub const fn constraints(mut self, constraints: &'static [Constraint]) -> Self {
-        self.constraints = constraints;
-        self
-    }
-
-    /// Marks the test as `#[ignore]`.
-    #[must_use]
-    pub const fn ignore(mut self, reason: &'static str) -> Self {
-        self.ignore = Some(reason);
-        self
-    }
-
-    /// Makes it succeed only if it panics.
-    #[must_use]
-    pub const fn should_panic(mut self) -> Self {
-        self.should_panic = ShouldPanic::Yes;
-        self
-    }
-
-    /// Makes it succeed only if it panics with this text.
-    #[must_use]
-    pub const fn should_panic_with(mut self, expected: &'static str) -> Self {
-        self.should_panic = ShouldPanic::With(expected);
-        self
-    }
-
-    /// Sets its issue.
-    #[must_use]
-    pub const fn issue(mut self, issue: &'static str) -> Self {
-        self.issue = Some(issue);
-        self
-    }
-
-    /// Sets why it has its constraints.
-    #[must_use]
-    pub const fn reason(mut self, reason: &'static str) -> Self {
-        self.reason = Some(reason);
-        self
-    }
-
-    /// Sets its time limit.
-    #[must_use]
-    pub const fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Sets its serial group.
-    #[must_use]
-    pub const fn serial(mut self, group: &'static str) -> Self {
-        self.serial = Some(group);
-        self
-    }
-
-    /// Gives it a VM of its own, if a runner boots VMs.
-    #[must_use]
-    pub const fn own_machine(mut self) -> Self {
-        self.own_machine = true;
-        self
     }
 
     /// Its time limit in this place.
@@ -326,7 +257,7 @@ mod tests {
 
     #[test]
     fn names_are_paths_without_the_crate() {
-        let name = |path| Test::new(path, || true).name();
+        let name = |path| Test::new(path, Body::Plain(|| true)).name();
         assert_eq!(name("krate::module::test"), "module::test");
         assert_eq!(name("krate::test"), "test");
     }

@@ -43,7 +43,7 @@ fn grouped(group: Group, name: Ident, list: TokenStream, errors: &mut Vec<Error>
         }
     }
     if errors.len() > before {
-        // What could be read is kept, so that rustc reports its mistakes as well.
+        // Valid parts are kept, so that rustc reports errors in them as well.
         return many(of);
     }
     match (group, of.len()) {
@@ -91,8 +91,7 @@ fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Ne
     many(atoms)
 }
 
-/// Maps an argument to a constructor's call. A path is passed with its text, since a function does not
-/// know its name.
+/// Maps an argument to a constructor's call. A path is passed with its text, which is its name in reasons.
 fn atom(name: Ident, value: Value) -> syn::Result<Need> {
     if let Some(meant) = mistyped_metadata(&name) {
         let message = format!("unknown constraint `{name}`; did you mean `{meant}`?");
@@ -111,8 +110,7 @@ fn atom(name: Ident, value: Value) -> syn::Result<Need> {
     Ok(Need::Atom { name, args })
 }
 
-/// A metadata key that differs from the name by one letter: rustc, which suggests functions, cannot
-/// suggest these.
+/// Returns the metadata key that differs from a name by one edit. rustc suggests functions, and not these.
 fn mistyped_metadata(name: &Ident) -> Option<&'static str> {
     let name = name.to_string();
     METADATA.into_iter().find(|key| one_edit_apart(&name, key))

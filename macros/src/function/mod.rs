@@ -41,7 +41,7 @@ impl Runtime {
     };
 }
 
-/// The parts of a function that matter here.
+/// The parts of a function that the expansion uses.
 struct Outside<'a> {
     attributes: Vec<Attribute<'a>>,
     visibility: &'a [TokenTree],
@@ -57,8 +57,7 @@ struct Outside<'a> {
 }
 
 impl Function {
-    /// Reads a function; `runtime` says whether there is one for an `async fn`. Nothing, if it is
-    /// none.
+    /// Reads a function. `runtime` is what runs an `async fn`. Returns nothing if the item is not a function.
     pub(crate) fn read(item: TokenStream, runtime: Runtime) -> Option<(Self, Vec<Error>)> {
         let trees = trees(item);
         let outside = Outside::read(Reader(&trees))?;
@@ -109,7 +108,7 @@ impl Function {
     }
 }
 
-/// Why there cannot be another attribute that makes a test, and what to write instead.
+/// Returns why another attribute that makes a test is refused, and what to write instead.
 fn second_test(written: &str) -> String {
     let already = format!("remove `#[{written}]`: `kata_test` already makes this a test");
     match written.trim_start_matches("::").split("::").next() {

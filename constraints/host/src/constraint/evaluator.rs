@@ -1,5 +1,5 @@
-//! What atoms are evaluated with: a host, and whether to make texts. Most constraints are met, and the
-//! texts of met ones are not shown.
+//! The evaluator of atoms: a host, and whether verdicts need texts. Most constraints are met, and texts of
+//! met ones are not shown.
 
 use std::borrow::Cow;
 
@@ -38,7 +38,7 @@ impl Evaluator<'_> {
         self.decide_by(question, &is)
     }
 
-    /// Compiled once, not for each kind of atom.
+    /// Not generic, so that it is compiled once.
     fn decide_by(&self, question: Question, is: &dyn Fn(&Observation<'_>) -> Verdict) -> Verdict {
         let answer = self.host.ask(question);
         let Answer { finding, source } = &*answer;

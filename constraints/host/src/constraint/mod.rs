@@ -1,7 +1,7 @@
-//! Constraints: a tree that is built at compile time and never looks at the host.
+//! Constraints: a tree that is built at compile time, without a look at the host.
 //!
-//! The constructors parse their literals while the test is being compiled and panic on a bad one,
-//! so that rustc reports a mistyped name or version at the user's own line. [`TABLE`] lists them.
+//! The constructors parse their literals at compile time and panic on a bad one, so that rustc reports a
+//! mistyped name or version at the user's line. [`TABLE`] lists them.
 
 mod atom;
 mod contradictions;

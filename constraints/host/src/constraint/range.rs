@@ -1,9 +1,9 @@
-//! Ranges of versions as a constraint writes them: `>= 5.10, < 6.9`.
+//! Ranges of versions: `>= 5.10, < 6.9`.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::text::{cut, trim};
+use super::text::{cut, trim, try_const};
 use super::version::Version;
 
 /// How a version is compared with the required one.
@@ -58,12 +58,10 @@ impl Range {
         operator: Operator,
         version: &'static str,
     ) -> Result<Self, &'static str> {
-        match Version::kernel(version) {
-            Ok(version) => Ok(Self {
-                bounds: [Some((operator, version)), None, None, None],
-            }),
-            Err(problem) => Err(problem),
-        }
+        let version = try_const!(Version::kernel(version));
+        Ok(Self {
+            bounds: [Some((operator, version)), None, None, None],
+        })
     }
 
     /// Parses a range of kernel versions, and refuses one that no version satisfies.
@@ -79,6 +77,23 @@ impl Range {
     /// Parses a range of versions made of numbers alone, as commands and distributions have them.
     pub(crate) const fn of_numbers(text: &'static str) -> Result<Self, &'static str> {
         Self::parse(text, false)
+    }
+
+    /// Parses the range that may follow a name, which ends at `end`. `after` is the error for anything
+    /// else, and `space` the one for space alone.
+    pub(crate) const fn after_name(
+        text: &'static str,
+        end: usize,
+        space: &'static str,
+        after: &'static str,
+    ) -> Result<Option<Self>, &'static str> {
+        let rest = trim(cut(text, end, text.len()));
+        match rest.as_bytes() {
+            [] if end == text.len() => Ok(None),
+            [] => Err(space),
+            [b'<' | b'>' | b'=' | b'!', ..] => Ok(Some(try_const!(Self::of_numbers(rest)))),
+            _ => Err(after),
+        }
     }
 
     const fn parse(text: &'static str, is_kernel: bool) -> Result<Self, &'static str> {
@@ -118,10 +133,7 @@ impl Range {
             } else {
                 Version::numbers(version)
             };
-            match version {
-                Ok(version) => bounds[count] = Some((operator, version)),
-                Err(problem) => return Err(problem),
-            }
+            bounds[count] = Some((operator, try_const!(version)));
             count += 1;
         }
         Ok(Self { bounds })

@@ -3,9 +3,9 @@
 /// The longest name that is compared.
 const LONGEST: usize = 40;
 
-/// Returns the place of the name that needs the fewest edits, if that is few enough to be meant.
+/// Returns the index of the name with the fewest edits, if there are few enough for a typing error.
 ///
-/// An edit is one letter more, less or other, or two neighbours swapped; case does not count.
+/// An edit inserts, removes or replaces a letter, or swaps two neighbours; case does not count.
 pub const fn nearest(written: &str, names: &[&str]) -> Option<usize> {
     let allowed = if written.len() < 4 {
         1
@@ -26,7 +26,7 @@ pub const fn nearest(written: &str, names: &[&str]) -> Option<usize> {
     found
 }
 
-/// How many edits lead from one to the other; a large number if one of them is no name at all.
+/// Returns the number of edits between two names; a large number if one is longer than any name.
 const fn edits(a: &[u8], b: &[u8]) -> usize {
     if a.len() > LONGEST || b.len() > LONGEST {
         return usize::MAX;

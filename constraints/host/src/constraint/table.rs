@@ -1,8 +1,9 @@
-//! The one table of constraints. A row makes a constructor, what the run-time parser does with the
-//! name, an entry for suggestions and listings, and the reference documentation.
+//! The table of constraints. Each row defines a constructor, the run-time parser's entry, an entry for
+//! suggestions and listings, and the reference documentation.
 
-use super::atom::{self, Kind, size::Size};
+use super::atom::{self, Kind};
 use super::range::{Operator, Range};
+use super::text::try_const;
 use super::{Atom, Constraint, Probe};
 use crate::verdict::Verdict;
 
@@ -55,7 +56,7 @@ macro_rules! table {
     };
 }
 
-/// A test that has the example, so that rustc reads it whenever the documentation is tested.
+/// A documentation test with the example, so that rustc checks it.
 macro_rules! example {
     ($example:literal) => {
         concat!(
@@ -142,8 +143,8 @@ const fn accept(atom: Result<Kind, &'static str>) -> Constraint {
 table! {
     /// The effective uid is 0.
     ///
-    /// Read by geteuid(2). It says nothing about capabilities or about the user namespace: root in a
-    /// container may lack both. See [`real_root`] and [`caps`].
+    /// Read by geteuid(2). Capabilities and the user namespace are not checked: root in a container may
+    /// lack capabilities, or be root of a namespace only. See [`real_root`] and [`caps`].
     root "root" flag() => Kind::Root;
     /// The effective uid is not 0.
     ///
@@ -155,15 +156,15 @@ table! {
     uid "uid = 1000" number(uid) => Ok(Kind::Uid(uid));
     /// The effective uid is 0, in the user namespace that the kernel starts with.
     ///
-    /// Read by geteuid(2) and from /proc/self/ns/user. Where that link cannot be read, a map of uids
-    /// that is no identity shows another namespace; an identity shows nothing, so it is undetermined.
+    /// Read by geteuid(2) and from /proc/self/ns/user. If that link cannot be read, a map of uids other
+    /// than the identity proves another namespace; the identity proves nothing, so it is undetermined.
     /// Real root in a container may still lack capabilities.
     real_root "real_root" flag() => Kind::RealRoot;
     /// This thread has the capability in its effective set.
     ///
-    /// Read from CapEff in /proc/thread-self/status. In a user namespace of its own a capability does
-    /// not reach what belongs to the initial one, and a device cgroup or seccomp can still deny: ask
-    /// for the operation itself where you can.
+    /// Read from CapEff in /proc/thread-self/status. A capability in a user namespace does not extend to
+    /// resources of the initial one, and a device cgroup or seccomp can still deny an operation: prefer a
+    /// constraint on the operation itself.
     caps r#"caps("CAP_SYS_ADMIN", "CAP_NET_ADMIN")"# text(name) => atom::user::capability(name);
     /// The running kernel is in a range.
     ///
@@ -195,7 +196,7 @@ table! {
     /// require the feature itself, or add the vendors' kernels, see [`vendor_kernel`]. A release
     /// candidate counts as its release, unless the requirement states `-rcN`.
     kernel_ge r#"kernel_ge = "6.1""# text(version) => in_range(Range::one(Operator::Ge, version));
-    /// The running kernel is a certain vendor's, in a range of versions.
+    /// The running kernel is built by this vendor, in a range of versions.
     ///
     /// For a feature that was backported: `any(kernel_ge = "6.3", vendor_kernel = "rhel9 >=
     /// 5.14.0-441")`.
@@ -207,24 +208,24 @@ table! {
     vendor_kernel r#"any(kernel_ge = "6.3", vendor_kernel = "rhel9 >= 5.14.0-441")"# text(text) => atom::vendor::vendor(text);
     /// /dev/kvm runs guest code at the speed of hardware.
     ///
-    /// Shown by a bounded loop in a tiny guest. A node that opens, and even a guest that halts,
-    /// prove nothing; nor do the CPU's flags.
+    /// Measured by a bounded loop in a tiny guest. Neither a node that opens, nor a guest that halts, nor the
+    /// CPU's flags are sufficient.
     kvm "kvm" flag() => Kind::Kvm;
-    /// PATH leads to an executable regular file of that name, possibly of a certain version.
+    /// PATH has an executable regular file of this name, possibly with a range of versions.
     ///
-    /// The version is the first that `--version` prints within five seconds. A command that is there
-    /// but fails to state one is broken, not absent: that is undetermined.
+    /// The version is the first one that `--version` prints within five seconds. A command that exists and
+    /// prints none is undetermined, since it is broken and not absent.
     command r#"command = "qemu-img >= 8.0""# text(text) => atom::command::command(text);
     /// A device node that this process can open for reading and writing.
     ///
     /// It is opened without blocking, in a child with a deadline, and closed at once; each error has
-    /// its own text. Neither the node's mode nor its group is looked at. A watchdog is refused, since
-    /// opening starts it, and a node that has no driver yet is not opened, since that would load one.
+    /// its own text. The node's mode and group are not evaluated. A watchdog is refused, since opening it
+    /// starts it, and a node that has no driver yet is not opened, since that would load one.
     device r#"device = "/dev/vhost-vsock""# text(path) => atom::device::device(path);
     /// A kernel module that is loaded or built in.
     ///
-    /// Read from /sys/module, then from modules.builtin of the running kernel, since something built
-    /// in without parameters does not show in the first. `-` and `_` are the same. Nothing is loaded.
+    /// Read from /sys/module, then from modules.builtin of the running kernel, since a built-in module
+    /// without parameters is not in the first. `-` and `_` are the same. No module is loaded.
     module r#"module = "vhost_net""# text(name) => atom::module::module(name);
     /// A symbol of the kernel's configuration, possibly with its value.
     ///
@@ -239,85 +240,74 @@ table! {
     ///
     /// Read by statfs(2). A unified hierarchy that is mounted beside the others counts as `v1`.
     cgroup r#"cgroup = "v2""# text(version) => atom::cgroup::version(version);
-    /// A cgroup controller that this process's own group has.
+    /// A cgroup controller that is available in this process's group.
     ///
     /// Read from `cgroup.controllers` of the group that /proc/self/cgroup names, or under v1 from
-    /// that file itself. To have one is not yet to be allowed to write to it.
+    /// that file itself. The process may still lack permission to write to it.
     cgroup_controller r#"cgroup_controller = "memory""# text(name) => atom::cgroup::controller(name);
     /// A namespace of this kind can be created by this process.
     ///
-    /// Shown by unshare(2) in a child that ends at once. A user namespace has to come with
-    /// capabilities: where a security module withholds them, it counts as none.
+    /// Created by unshare(2) in a child that ends at once. A user namespace has to come with capabilities:
+    /// one without them, as some security modules allow it, does not count.
     namespace r#"namespace = "time""# text(kind) => atom::namespace::namespace(kind);
     /// The architecture that this program was compiled for, by Rust's name for it.
     ///
-    /// It is the program's, not the kernel's, which may run programs of several.
+    /// It is the program's, not the kernel's: a kernel may run programs of several architectures.
     arch r#"arch = "x86_64""# text(name) => atom::cpu::arch(name);
     /// The distribution, possibly of certain versions.
     ///
     /// Read from /etc/os-release, else from /usr/lib/os-release. In a container it is the image's, not
-    /// the kernel's. Without a version, as on rolling distributions, or with one that says too little
-    /// (`9` against `>= 9.2`), a comparison is undetermined.
+    /// the kernel's. A comparison is undetermined without a version, as on rolling distributions, or with
+    /// one that is not precise enough (`9` against `>= 9.2`).
     distro r#"distro = "ubuntu >= 22.04""# text(text) => atom::distro::distro(text);
-    /// The distribution, or one of those that it says it is like.
+    /// The distribution, or one that it is derived from.
     ///
     /// Read from ID and ID_LIKE of the same file as [`distro`].
     distro_like r#"distro_like = "rhel""# text(id) => atom::distro::like(id);
     /// This process is in a container.
     ///
-    /// Told by the kernel's name (gVisor, WSL), by the marks that container managers leave
-    /// (/.dockerenv, /run/.containerenv, /run/systemd/container, /run/host/container-manager), and by
-    /// a PID namespace that is not the initial one. A mark outlives the manager that left it: an image
-    /// that was made of a container and boots as a VM may still have it.
+    /// Detected by the kernel's name (gVisor, WSL), by the marks of container managers (/.dockerenv,
+    /// /run/.containerenv, /run/systemd/container, /run/host/container-manager), and by a PID namespace
+    /// that is not the initial one. A VM whose image was made from a container may still have a mark.
     container "container" flag() => Kind::Container;
     /// The hypervisor that this host runs on, or `none`.
     ///
-    /// Told by CPUID, by the firmware's tables in /sys/class/dmi/id, and elsewhere than on x86 by the
-    /// device tree. A KVM that poses as Hyper-V is `microsoft`.
+    /// Detected by CPUID, by the firmware's tables in /sys/class/dmi/id, and on other architectures than x86
+    /// by the device tree. KVM with the signature of Hyper-V is `microsoft`.
     virt r#"virt = "none""# text(kind) => atom::virt::virt(kind);
-    /// This process may use at least so many CPUs.
+    /// This process may use at least this number of CPUs.
     ///
-    /// Its affinity, bounded by the cgroup's quota.
+    /// Read from its affinity and the cgroup's quota.
     cpus_ge "cpus_ge = 2" number(count) => Ok(Kind::CpusGe(count));
-    /// At least so much memory can still be had.
+    /// At least this much memory is available.
     ///
-    /// MemAvailable of /proc/meminfo or, if less, what the limits of this process's cgroups leave
-    /// (`memory.max` and `memory.high`, under v1 `memory.limit_in_bytes`). Inactive page cache
+    /// Read from MemAvailable of /proc/meminfo and from the limits of this process's cgroups; the smaller
+    /// value counts (`memory.max` and `memory.high`, under v1 `memory.limit_in_bytes`). Inactive page cache
     /// (`inactive_file` of memory.stat) counts as available there, as it does for kubelet and docker.
     /// If the process was moved out of its cgroup namespace, so that its limits cannot be read, it is
     /// undetermined.
-    mem_available_ge r#"mem_available_ge = "2GiB""# text(size) => match Size::parse(size) {
-        Ok(size) => Ok(Kind::MemAvailableGe(size)),
-        Err(problem) => Err(problem),
-    };
-    /// At least so much is free where temporary files go.
+    mem_available_ge r#"mem_available_ge = "2GiB""# text(size) => atom::size::mem_available(size);
+    /// At least this much is free in the folder for temporary files.
     ///
     /// Read by statvfs(2) of the folder that `TMPDIR` names, or of /tmp.
-    disk_free_ge r#"disk_free_ge = "1GiB""# text(size) => match Size::parse(size) {
-        Ok(size) => Ok(Kind::DiskFreeGe(size)),
-        Err(problem) => Err(problem),
-    };
+    disk_free_ge r#"disk_free_ge = "1GiB""# text(size) => atom::size::disk_free(size);
     /// A feature that every CPU has, by its name in /proc/cpuinfo.
     ///
     /// The names are the kernel's, `sse4_2`, not those of Rust or of CPUID.
     cpu_feature r#"cpu_feature = "avx2""# text(name) => atom::cpu::feature(name);
     /// An environment variable that is set and not empty, or that has a certain value.
     ///
-    /// It is read once in each process: with `harness = false` before tests can change it, under
-    /// Rust's own harness when a test that asks for it begins, which is after what other tests have
-    /// changed. Its value is not shown.
+    /// It is read once in each process: with `harness = false` before any test can change it, under Rust's
+    /// own harness when the first test with this constraint begins. Its value is not shown.
     env r#"env = "CI=true""# text(text) => atom::env::variable(text);
-    /// Something that the user has to allow, by naming it in `KATA_TEST_ALLOW=slow,destructive`.
+    /// An opt-in, which the user allows by `KATA_TEST_ALLOW=slow,destructive`.
     opt_in r#"opt_in = "slow""# text(name) => atom::env::opt_in(name);
-    /// What a function of yours, `fn() -> kata_test::Verdict`, says.
+    /// The verdict of your own function, `fn() -> kata_test::Verdict`.
     ///
-    /// It is called in a child process, once in each test process, and has ten seconds.
+    /// It is called in a child process, once in each test process, with a time limit of ten seconds.
     when "when = path::to::probe" function(probe) => Kind::When(probe);
 }
 
 const fn in_range(range: Result<Range, &'static str>) -> Result<Kind, &'static str> {
-    match range {
-        Ok(range) => Ok(Kind::Kernel(range)),
-        Err(problem) => Err(problem),
-    }
+    Ok(Kind::Kernel(try_const!(range)))
 }

@@ -1,6 +1,6 @@
-//! Handling text while a test is being compiled.
+//! Functions on texts at compile time.
 
-/// The bytes from `start` to `end` of a text, both on the border of a character.
+/// Returns the bytes from `start` to `end` of a text, both on the border of a character.
 pub(crate) const fn cut(text: &'static str, start: usize, end: usize) -> &'static str {
     let (before_end, _) = text.as_bytes().split_at(end);
     let (_, piece) = before_end.split_at(start);
@@ -10,13 +10,13 @@ pub(crate) const fn cut(text: &'static str, start: usize, end: usize) -> &'stati
     }
 }
 
-/// The text without ASCII space around it.
+/// Returns the text without ASCII white space around it.
 pub(crate) const fn trim(text: &'static str) -> &'static str {
     text.trim_ascii()
 }
 
-/// The decimal number at this place, and where it ends: at this place itself if no digit is there.
-/// `None` if it is too large.
+/// Returns the decimal number at an index, and the index of its end, which is the same if there is no digit.
+/// `None` if the number is too large.
 pub(crate) const fn number(bytes: &[u8], start: usize) -> Option<(u64, usize)> {
     let mut at = start;
     let mut value: u64 = 0;
@@ -50,7 +50,7 @@ pub(crate) const fn same(a: &str, b: &str) -> bool {
     true
 }
 
-/// The place of a name in a list.
+/// Returns the index of a name in a list.
 pub(crate) const fn position(name: &str, names: &[&str]) -> Option<usize> {
     let mut index = 0;
     while index < names.len() {
@@ -97,7 +97,7 @@ pub(crate) const fn is_word(text: &str, others: &[u8]) -> bool {
     !bytes.is_empty()
 }
 
-/// Accepts a name of a closed list; a near miss is answered by the message at the same place.
+/// Accepts a name of a closed list. The error for a similar name is the message at the same index.
 pub(crate) const fn one_of(
     name: &'static str,
     names: &[&'static str],
@@ -113,7 +113,18 @@ pub(crate) const fn one_of(
     }
 }
 
-/// Two lists from one: the names, and for each a message that suggests it.
+/// `?`, which constant functions do not have.
+macro_rules! try_const {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(problem) => return Err(problem),
+        }
+    };
+}
+pub(crate) use try_const;
+
+/// Declares two lists: names, and for each one a message that suggests it.
 macro_rules! names {
     ($names:ident, $meant:ident, $what:literal: $($name:literal)+) => {
         pub(crate) const $names: &[&str] = &[$($name),+];

@@ -1,16 +1,16 @@
-//! Versions as a requirement states them, parsed while the test is being compiled.
+//! Versions of requirements, parsed at compile time.
 
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::text::number;
+use super::text::{number, try_const};
 
 /// The most numbers that a version has.
 const MAX_NUMBERS: usize = 4;
 /// How many of them a kernel version has before its suffix.
 const KERNEL_NUMBERS: usize = 3;
 
-/// A version as a requirement states it: numbers, and for a kernel possibly a suffix.
+/// The version of a requirement: numbers, and for a kernel possibly a suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version {
     text: &'static str,
@@ -35,18 +35,10 @@ impl Version {
 
     /// Parses a kernel version: one to three numbers, then further numbers or a suffix.
     pub(crate) const fn kernel(text: &'static str) -> Result<Self, &'static str> {
-        let mut version = match leading(text, Kind::Kernel) {
-            Ok(version) => version,
-            Err(problem) => return Err(problem),
-        };
-        version.candidate = match candidate(text.as_bytes(), version.suffix) {
-            Ok(candidate) => candidate,
-            Err(problem) => return Err(problem),
-        };
-        match check_suffix(text.as_bytes(), version.suffix) {
-            Ok(()) => Ok(version),
-            Err(problem) => Err(problem),
-        }
+        let mut version = try_const!(leading(text, Kind::Kernel));
+        version.candidate = try_const!(candidate(text.as_bytes(), version.suffix));
+        try_const!(check_suffix(text.as_bytes(), version.suffix));
+        Ok(version)
     }
 
     /// Whether the version consists of its leading numbers.
@@ -67,7 +59,7 @@ impl Version {
         next
     }
 
-    /// What a kernel version states after its three numbers.
+    /// Returns the text of a kernel version after its numbers.
     pub(super) fn suffix(&self) -> &'static str {
         &self.text[self.suffix..]
     }
@@ -140,10 +132,7 @@ const fn leading(text: &'static str, kind: Kind) -> Result<Version, &'static str
         suffix: 0,
     };
     loop {
-        let (number, end) = match component(bytes, version.suffix, kind) {
-            Ok(found) => found,
-            Err(problem) => return Err(problem),
-        };
+        let (number, end) = try_const!(component(bytes, version.suffix, kind));
         version.numbers[version.stated] = number;
         version.stated += 1;
         version.suffix = end;
@@ -178,11 +167,11 @@ const fn candidate(bytes: &[u8], at: usize) -> Result<Option<u64>, &'static str>
     if !is_candidate {
         return Ok(None);
     }
-    match component(bytes, at + 3, Kind::Kernel) {
-        Ok((value, end)) if end == bytes.len() => Ok(Some(value)),
-        Ok((value, end)) if end + 1 == bytes.len() && bytes[end] == b'+' => Ok(Some(value)),
-        Ok(_) => Err("nothing may follow the -rcN of a kernel version"),
-        Err(problem) => Err(problem),
+    let (value, end) = try_const!(component(bytes, at + 3, Kind::Kernel));
+    if end == bytes.len() || end + 1 == bytes.len() && bytes[end] == b'+' {
+        Ok(Some(value))
+    } else {
+        Err("nothing may follow the -rcN of a kernel version")
     }
 }
 
@@ -190,10 +179,7 @@ const fn candidate(bytes: &[u8], at: usize) -> Result<Option<u64>, &'static str>
 const fn check_suffix(bytes: &[u8], start: usize) -> Result<(), &'static str> {
     let mut at = start;
     while at < bytes.len() && bytes[at] == b'.' {
-        at = match component(bytes, at + 1, Kind::Kernel) {
-            Ok((_, end)) => end,
-            Err(problem) => return Err(problem),
-        };
+        (_, at) = try_const!(component(bytes, at + 1, Kind::Kernel));
     }
     if at == bytes.len() {
         return Ok(());

@@ -1,10 +1,10 @@
-//! Answers, and hosts that give them.
+//! Answers, and hosts.
 
 use std::borrow::Cow;
 
 use super::Question;
 
-/// What was found.
+/// The result of a look-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// It is present; this is its text.
@@ -15,17 +15,42 @@ pub enum Finding {
     Unknown(String),
 }
 
-/// What was found, and where.
+impl Finding {
+    /// Returns its name in a record, and its text.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn parts(&self) -> (&'static str, &str) {
+        match self {
+            Self::Is(text) => ("is", text),
+            Self::Absent(text) => ("absent", text),
+            Self::Unknown(text) => ("unknown", text),
+        }
+    }
+
+    /// Returns the finding with this name in a record.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn from_parts(word: &str, text: String) -> Option<Self> {
+        match word {
+            "is" => Some(Self::Is(text)),
+            "absent" => Some(Self::Absent(text)),
+            "unknown" => Some(Self::Unknown(text)),
+            _ => None,
+        }
+    }
+}
+
+/// The answer to a question: a finding and its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// What was found.
+    /// The result.
     pub finding: Finding,
-    /// Where: a system call, a file, a variable.
+    /// Where it was found: a system call, a file, a variable.
     pub source: Cow<'static, str>,
 }
 
 impl Answer {
-    /// An answer with its source.
+    /// Returns an answer.
     pub fn new(finding: Finding, source: impl Into<Cow<'static, str>>) -> Self {
         Self {
             finding,

@@ -1,4 +1,4 @@
-//! Control groups: which version is mounted, and what this process's own group can use.
+//! Control groups: the mounted version, and the controllers and memory of this process's group.
 
 use super::Answer;
 use super::system::{System, text, why};
@@ -10,7 +10,7 @@ const TMPFS: u64 = 0x0102_1994;
 /// The file system of a v1 controller that is mounted by itself.
 const CGROUP1: u64 = 0x0027_e0eb;
 
-/// `v2` if the unified hierarchy is mounted by itself; beside the others it counts as `v1`.
+/// Returns `v2` if the unified hierarchy is mounted alone; beside others it counts as `v1`.
 pub(super) fn version(system: &dyn System) -> Answer {
     match system.magic(ROOT) {
         Ok(CGROUP2) => Answer::is("v2", ROOT),
@@ -23,7 +23,7 @@ pub(super) fn version(system: &dyn System) -> Answer {
     }
 }
 
-/// The controllers that are available in this process's own group.
+/// Returns the controllers of this process's group.
 pub(super) fn controllers(system: &dyn System) -> Answer {
     let unified = match version(system) {
         answer @ Answer {
@@ -61,8 +61,8 @@ pub(super) fn controllers(system: &dyn System) -> Answer {
     }
 }
 
-/// A group's path without the slash at its end. A process that was moved out of its cgroup namespace
-/// has a path that begins with `/..`: no mount shows its group.
+/// Returns a group's path without the slash at its end. The path of a process that was moved out of its
+/// cgroup namespace begins with `/..`: no mount has its group.
 fn below_root(path: &str) -> Result<&str, String> {
     if path.split('/').any(|part| part == "..") {
         return Err(format!(
@@ -76,7 +76,7 @@ fn below_root(path: &str) -> Result<&str, String> {
 struct MemoryFiles {
     limits: &'static [&'static str],
     used: &'static str,
-    /// The line of memory.stat with the page cache that the kernel gives up first.
+    /// The line of memory.stat with the inactive page cache.
     cache: &'static str,
 }
 
@@ -91,7 +91,7 @@ const MEMORY_V2: MemoryFiles = MemoryFiles {
     cache: "inactive_file ",
 };
 
-/// How many bytes the memory controllers above this process leave it; `None` if they set no limit.
+/// Returns how many bytes the limits of this process's groups leave it; `None` without a limit.
 pub(super) fn memory_headroom(system: &dyn System) -> Result<Option<u64>, String> {
     let Ok(groups) = text(system, OWN) else {
         return Ok(None);
@@ -119,8 +119,8 @@ pub(super) fn memory_headroom(system: &dyn System) -> Result<Option<u64>, String
     Ok(left.min())
 }
 
-/// How many bytes are left in one group, if it has a limit. Inactive page cache counts as free, as it
-/// does for kubelet and docker: the kernel gives it up before it refuses anything.
+/// Returns how many bytes are left in one group, if it has a limit. Inactive page cache counts as free, as
+/// for kubelet and docker: the kernel reclaims it before it refuses an allocation.
 fn left_in(group: &str, files: &MemoryFiles, system: &dyn System) -> Option<u64> {
     let read = |file: &str| text(system, &format!("{group}/{file}")).ok();
     let number = |file: &str| read(file)?.trim().parse::<u64>().ok();

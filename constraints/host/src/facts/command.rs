@@ -51,7 +51,7 @@ pub(super) fn version(name: &str) -> Answer {
         other => return other,
     };
     let source = format!("{path} --version");
-    let said = match run_within(LIMIT, Path::new(&path), &["--version"]) {
+    let output = match run_within(LIMIT, Path::new(&path), &["--version"]) {
         Ran::Ended {
             success: true,
             stdout,
@@ -59,7 +59,7 @@ pub(super) fn version(name: &str) -> Answer {
             ..
         } => {
             let [stdout, stderr] =
-                [stdout, stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+                [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
             format!("{stdout}\n{stderr}")
         }
         Ran::Ended { how, .. } => {
@@ -76,23 +76,23 @@ pub(super) fn version(name: &str) -> Answer {
             );
         }
     };
-    match first_version(&said) {
+    match first_version(&output) {
         Some(version) => Answer::is(version, source),
         None => Answer::unknown(format!("{path} --version prints no version"), source),
     }
 }
 
-/// The first version in what a command said: numbers with dots, or else a number in the first line.
-pub(crate) fn first_version(said: &str) -> Option<&str> {
-    let said = said.trim();
-    let first = said.lines().next()?;
+/// Returns the first version in a command's output: numbers with dots, or else a number in the first line.
+pub(crate) fn first_version(output: &str) -> Option<&str> {
+    let output = output.trim();
+    let first = output.lines().next()?;
     let dotted = |text| numbers(text).find(|number: &&str| number.contains('.'));
     dotted(first)
         .or_else(|| numbers(first).next())
-        .or_else(|| dotted(said))
+        .or_else(|| dotted(output))
 }
 
-/// Numbers, with or without dots, that do not go on from a word.
+/// Returns the numbers in a text, with or without dots, that do not continue a word.
 fn numbers(text: &str) -> impl Iterator<Item = &str> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_first_version_is_found() {
-        for (said, expected) in [
+        for (output, expected) in [
             (
                 "qemu-img version 8.2.2 (Debian 1:8.2.2+ds-0ubuntu1)\nCopyright (c) 2003-2023",
                 Some("8.2.2"),
@@ -179,7 +179,7 @@ mod tests {
             ("usage: tool [-x86]", None),
             ("", None),
         ] {
-            assert_eq!(first_version(said), expected, "{said}");
+            assert_eq!(first_version(output), expected, "{output}");
         }
     }
 
@@ -190,24 +190,24 @@ mod tests {
         file.display().to_string()
     }
 
-    /// A name with a slash is no command of an attribute, but PATH leads to it all the same.
+    /// The attribute refuses a name with a slash, but the search on PATH finds it.
     #[test]
     fn a_broken_command_is_undetermined() {
         let root = tempfile::tempdir().expect("a directory");
         let name = |text| script(root.path(), text);
-        let said = |name: String| version(&name).finding;
+        let finding = |name: String| version(&name).finding;
 
-        let fine = said(name("#!/bin/sh\necho tool 1.2 >&2"));
+        let fine = finding(name("#!/bin/sh\necho tool 1.2 >&2"));
         assert_eq!(fine, Finding::Is("1.2".into()));
-        let Finding::Unknown(text) = said(name("#!/bin/sh\nexit 3")) else {
+        let Finding::Unknown(text) = finding(name("#!/bin/sh\nexit 3")) else {
             panic!("exit 3")
         };
         assert!(text.ends_with("--version exited with code 3"), "{text}");
-        let Finding::Unknown(text) = said(name("#!/bin/sh\necho hello")) else {
+        let Finding::Unknown(text) = finding(name("#!/bin/sh\necho hello")) else {
             panic!("hello")
         };
         assert!(text.ends_with("prints no version"), "{text}");
-        let Finding::Unknown(text) = said(name("#!/no/such/interpreter")) else {
+        let Finding::Unknown(text) = finding(name("#!/no/such/interpreter")) else {
             panic!("exec")
         };
         assert!(
@@ -230,7 +230,7 @@ mod tests {
             .trim()
             .parse()
             .expect("a pid");
-        // The kernel tells of the end of a process a little before it has ended.
+        // The kernel reports the end of a process a little before it has ended.
         let deadline = std::time::Instant::now() + LIMIT;
         let alive = || {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
@@ -260,8 +260,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_output_panics(said in proptest::prelude::any::<String>()) {
-            let _ = first_version(&said);
+        fn no_output_panics(output in proptest::prelude::any::<String>()) {
+            let _ = first_version(&output);
         }
     }
 }

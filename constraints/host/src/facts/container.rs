@@ -3,7 +3,7 @@
 use super::Answer;
 use super::system::{System, text, why};
 
-/// Files that container managers leave, and what each stands for.
+/// The marks of container managers: files, and the manager of each.
 const MARKS: [(&str, &str); 4] = [
     ("/run/.containerenv", "podman"),
     ("/.dockerenv", "docker"),
@@ -11,11 +11,11 @@ const MARKS: [(&str, &str); 4] = [
     ("/run/systemd/container", "container"),
 ];
 const PID_NAMESPACE: &str = "/proc/self/ns/pid";
-/// What the kernel's own PID namespace is called, in every kernel since 3.8.
+/// The initial PID namespace, in every kernel since 3.8.
 const INITIAL: &str = "pid:[4026531836]";
 
-/// Asks the kernel for its name, then for the marks that container managers leave, then whether
-/// the PID namespace is the initial one.
+/// Checks the kernel's name, then the marks of container managers, then whether the PID namespace is the
+/// initial one.
 pub(super) fn answer(system: &dyn System) -> Answer {
     if let Ok(uname) = system.uname() {
         let release = uname.release.to_lowercase();

@@ -1,4 +1,4 @@
-//! What every CPU can do, by the names of /proc/cpuinfo.
+//! Features of all CPUs, by their names in /proc/cpuinfo.
 
 use super::Answer;
 use super::system::{System, text};
@@ -23,7 +23,7 @@ pub(super) fn feature(name: &str, system: &dyn System) -> Answer {
     }
 }
 
-/// The features of a line, under the name that the architecture gives them.
+/// Returns the features in a line, whose key depends on the architecture.
 fn features(line: &str) -> Option<&str> {
     let (key, list) = line.split_once(':')?;
     matches!(key.trim(), "flags" | "Features" | "features").then_some(list)

@@ -1,4 +1,4 @@
-//! Device nodes, judged by opening them: mode bits and groups do not tell who may.
+//! Device nodes. A probe opens them, since mode bits and groups do not decide alone who may.
 #![expect(
     unsafe_code,
     reason = "a child of a process with threads may do no more than call open(2)"
@@ -15,13 +15,13 @@ use nix::libc::{self, major, minor};
 
 use super::Answer;
 use super::system::{errno, why};
-use crate::sys::{Bounded, answer_within};
+use crate::sys::{TRUNCATED, answer_within};
 
-/// How long opening may take: a driver may wait for its device.
+/// The time limit for open(2): a driver may wait for its device.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Opens a node for reading and writing, and closes it again. A watchdog is never opened, since
-/// that starts it, nor a node without a driver, since that makes the kernel load one.
+/// Opens a node for reading and writing, and closes it again. It does not open a watchdog, since that
+/// starts it, or a node without a driver, since that makes the kernel load one.
 pub(super) fn answer(path: &'static str) -> Answer {
     let refuse = match fs::metadata(path) {
         Ok(stat) => refusal(path, &stat),
@@ -77,30 +77,20 @@ fn opened(path: &'static str) -> Answer {
         Errno::result(unsafe { libc::open(name.as_ptr(), flags) })
     };
     // SAFETY: the child makes system calls only.
-    let ended = unsafe {
+    let answer = unsafe {
         answer_within(LIMIT, |send| {
             let code = open().map_or_else(|errno| errno as i32, |_| 0);
             send(&code.to_le_bytes());
         })
     };
-    match ended {
-        Ok(Bounded::Answer(bytes)) => match <[u8; 4]>::try_from(&bytes[..]) {
-            Ok(code) => outcome(path, i32::from_le_bytes(code)),
-            Err(_) => Answer::unknown("the reply of the probe is truncated", path),
-        },
-        Ok(Bounded::Died(how)) => Answer::unknown(format!("the probe {how}"), path),
-        Ok(Bounded::TooLate) => {
-            let seconds = LIMIT.as_secs();
-            Answer::unknown(
-                format!("opening {path} had not ended after {seconds} s"),
-                path,
-            )
-        }
-        Err(code) => Answer::unknown(format!("fork: {}", errno(code)), path),
+    match answer.map(<[u8; 4]>::try_from) {
+        Ok(Ok(code)) => outcome(path, i32::from_le_bytes(code)),
+        Ok(Err(_)) => Answer::unknown(TRUNCATED, path),
+        Err(problem) => Answer::unknown(format!("opening {path}: {problem}"), path),
     }
 }
 
-/// What an error number of open(2) says about a device.
+/// Returns the answer for an error number of open(2), 0 for none.
 fn outcome(path: &'static str, code: i32) -> Answer {
     let source = format!("open {path}");
     let absent = |text: &str| Answer::absent(format!("opening {path}: {text}"), source.clone());
@@ -109,7 +99,7 @@ fn outcome(path: &'static str, code: i32) -> Answer {
         Errno::ENOENT => Answer::absent(format!("there is no {path}"), source),
         Errno::EACCES => absent("EACCES, this user has no permission"),
         Errno::EPERM => absent("EPERM, a cgroup or a security module forbids it"),
-        Errno::ENODEV | Errno::ENXIO => absent("the node is there, but no driver is behind it"),
+        Errno::ENODEV | Errno::ENXIO => absent("there is a node, but no driver for it"),
         Errno::EBUSY => absent("EBUSY, another process uses it"),
         Errno::EROFS => absent("EROFS, it can only be read"),
         other => Answer::unknown(format!("opening {path}: {}", errno(other)), source),
@@ -138,7 +128,7 @@ mod tests {
         );
         assert_eq!(
             text(Errno::ENXIO),
-            absent("opening /dev/x: the node is there, but no driver is behind it")
+            absent("opening /dev/x: there is a node, but no driver for it")
         );
         assert!(matches!(text(Errno::EIO), Finding::Unknown(_)));
         assert!(matches!(outcome("/dev/x", 0).finding, Finding::Is(_)));

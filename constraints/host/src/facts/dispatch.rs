@@ -4,7 +4,7 @@ use super::system::System;
 use super::{Answer, Question};
 use super::{cgroup, container, cpu, distro, env, kconfig, module, resources, user, virt};
 
-/// Answers a question about a host.
+/// Answers a question.
 pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
     match question {
         Question::EffectiveUid => Answer::is(system.effective_uid().to_string(), "geteuid"),

@@ -3,10 +3,10 @@
 use super::Answer;
 use super::system::{System, text};
 
-/// The first that is there counts; they are never merged.
+/// The first one that exists is read.
 const FILES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
-/// `ID`, and `VERSION_ID` if there is one: rolling distributions have none.
+/// Returns `ID`, and `VERSION_ID` if there is one: rolling distributions have none.
 pub(super) fn id(system: &dyn System) -> Answer {
     let (release, file) = match read(system) {
         Ok(found) => found,
@@ -19,7 +19,7 @@ pub(super) fn id(system: &dyn System) -> Answer {
     }
 }
 
-/// `ID` and `ID_LIKE`.
+/// Returns `ID` and `ID_LIKE`.
 pub(super) fn like(system: &dyn System) -> Answer {
     let (release, file) = match read(system) {
         Ok(found) => found,
@@ -47,7 +47,7 @@ fn read(system: &dyn System) -> Result<(String, &'static str), Answer> {
     Err(Answer::unknown("no os-release file", FILES[0]))
 }
 
-/// A variable's value; a later assignment wins over an earlier one, an empty one is none.
+/// Returns a variable's value. The last assignment counts; an empty value is none.
 pub(crate) fn value(release: &str, name: &str) -> Option<String> {
     let assigned = release.lines().rev().find_map(|line| {
         let rest = line.trim().strip_prefix(name)?;
@@ -57,7 +57,7 @@ pub(crate) fn value(release: &str, name: &str) -> Option<String> {
     (!value.is_empty()).then_some(value)
 }
 
-/// Takes a shell's quotes and backslashes off.
+/// Removes a shell's quotes and backslashes.
 fn unquote(written: &str) -> String {
     let mut value = String::new();
     let mut quote = None;

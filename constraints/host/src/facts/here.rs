@@ -1,5 +1,8 @@
-//! The host this process runs on: each question is answered once, and its answer kept.
-#![expect(unsafe_code, reason = "that a process has one thread is a promise")]
+//! The host that this process runs on. Each question is answered once.
+#![expect(
+    unsafe_code,
+    reason = "the caller promises that the process has one thread"
+)]
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,12 +13,12 @@ use super::dispatch;
 use super::system::Live;
 use super::{Answer, Host, Question};
 
-/// The host this process runs on.
+/// The host that this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Here;
 
-/// A cell for each question, so that a probe of the user may itself ask about something else. Cells
-/// last as long as the process, so an answer is handed out without being copied.
+/// A cell for each question, so that a probe of the user can itself look up another fact. Cells are never
+/// freed, so that answers need not be copied.
 type Cell = &'static OnceLock<Answer>;
 
 static ANSWERS: LazyLock<RwLock<HashMap<Question, Cell>>> = LazyLock::new(RwLock::default);
@@ -35,7 +38,7 @@ pub unsafe fn one_thread() {
     ONE_THREAD.store(true, Ordering::Relaxed);
 }
 
-/// Forgets every answer, after the calling child has become another user.
+/// Forgets all answers, after the calling child has changed its user.
 pub fn forget() {
     ANSWERS
         .write()
@@ -54,7 +57,7 @@ pub(super) fn has_one_thread() -> bool {
 }
 
 impl Here {
-    /// Returns what this process has asked so far, with the answers, in the order of their texts.
+    /// Returns the questions that this process has asked so far, sorted by their texts, with the answers.
     #[must_use]
     pub fn asked() -> Vec<(Question, Answer)> {
         let answers = ANSWERS.read().unwrap_or_else(PoisonError::into_inner);

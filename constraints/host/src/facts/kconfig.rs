@@ -1,11 +1,11 @@
-//! The kernel's configuration, from the first file that has it.
+//! The kernel's configuration, from the first file that exists.
 
 use std::sync::Arc;
 
 use super::Answer;
 use super::system::{Config, Loaded, System, text, why};
 
-/// The value of a symbol. What the file does not name is not set.
+/// Returns the value of a symbol. One that the file does not contain is not set.
 pub(super) fn answer(symbol: &str, system: &dyn System) -> Answer {
     let config = match system.kconfig(&|| load(system)) {
         Ok(config) => config,

@@ -1,10 +1,10 @@
-//! What this host is: questions and answers, each answer with its source.
+//! Facts about a host: questions and answers, each answer with its source.
 //!
-//! Only this module looks at the host. A question is asked when a test first needs it, and once a
-//! process. Probing is harmless: nothing is loaded, configured or left behind, and whatever could
-//! hang runs in a child with a deadline.
+//! Only this module observes the host. A question is answered when a test first needs it, and once a
+//! process. Probes are harmless: they load, configure and leave behind nothing, and what could hang runs
+//! in a child with a deadline.
 //!
-//! Facts are read through `system`, so that the same code reads a made-up host from given texts.
+//! Facts are read through `system`, so that tests can put a made-up host in its place.
 
 mod answer;
 mod cgroup;

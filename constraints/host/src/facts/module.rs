@@ -1,9 +1,9 @@
-//! Kernel modules: loaded, built in, or neither. None is ever loaded to find out.
+//! Kernel modules: loaded, built in, or neither. No probe loads one.
 
 use super::Answer;
 use super::system::{System, text, why};
 
-/// Whether a module is loaded, built in, or could be loaded.
+/// Returns whether a module is loaded, built in, or could be loaded.
 pub(super) fn answer(name: &str, system: &dyn System) -> Answer {
     let name = name.replace('-', "_");
     let sys = format!("/sys/module/{name}");
@@ -29,7 +29,7 @@ pub(super) fn answer(name: &str, system: &dyn System) -> Answer {
     if !system.exists("/sys/module").unwrap_or(false) {
         return Answer::unknown("there is no /sys/module", "/sys/module");
     }
-    // Something built in that has no parameters does not show in /sys/module.
+    // A built-in module without parameters is not in /sys/module.
     if let Err(problem) = listed {
         let text = format!(
             "not loaded, and {builtin}, which lists built-in modules, cannot be read: \
@@ -47,7 +47,7 @@ pub(super) fn answer(name: &str, system: &dyn System) -> Answer {
     }
 }
 
-/// Returns whether a list names the module's file: `kernel/drivers/vhost/vhost_net.ko.xz: …`.
+/// Returns whether a list has the module's file: `kernel/drivers/vhost/vhost_net.ko.xz: …`.
 fn lists(list: &str, name: &str) -> bool {
     list.lines().any(|line| {
         let path = line.split(':').next().unwrap_or(line);

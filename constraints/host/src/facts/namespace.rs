@@ -1,5 +1,5 @@
-//! Namespaces, judged by creating one in a child that ends at once: switches of the kernel, limits
-//! and security modules decide, and none of them is the file in /proc/self/ns.
+//! Namespaces. A probe creates one in a child that ends at once: sysctls, limits and security modules decide
+//! whether that is possible, and /proc/self/ns shows none of them.
 #![expect(
     unsafe_code,
     reason = "a child of a process with threads may do no more than unshare"
@@ -13,13 +13,13 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::Answer;
 use crate::facts::system::errno;
-use crate::sys::{Bounded, answer_within};
+use crate::sys::{TRUNCATED, answer_within};
 
-/// How long creating one may take: network namespaces wait for those being torn down.
+/// The time limit for unshare(2): network namespaces wait for others to be torn down.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Creates the namespace in a child. In a new user namespace another one is created too: where
-/// an unprivileged one is made without any capability, it is of no use.
+/// Creates the namespace in a child. In a new user namespace it creates another namespace too: one that
+/// comes without capabilities is of no use.
 pub(super) fn answer(kind: &'static str) -> Answer {
     let source = format!("unshare of a {kind} namespace");
     let Some(flag) = flag(kind) else {
@@ -35,18 +35,11 @@ pub(super) fn answer(kind: &'static str) -> Answer {
         [code(first), code(then)]
     };
     // SAFETY: the child makes system calls only.
-    let ended = unsafe { answer_within(LIMIT, |send| send(&look())) };
-    match ended {
-        Ok(Bounded::Answer(codes)) => match codes[..] {
-            [first, then] => outcome(kind, first.into(), then.into(), source),
-            _ => Answer::unknown("the reply of the probe is truncated", source),
-        },
-        Ok(Bounded::Died(how)) => Answer::unknown(format!("the probe {how}"), source),
-        Ok(Bounded::TooLate) => {
-            let seconds = LIMIT.as_secs();
-            Answer::unknown(format!("it had not ended after {seconds} s"), source)
-        }
-        Err(code) => Answer::unknown(format!("fork: {}", errno(code)), source),
+    let answer = unsafe { answer_within(LIMIT, |send| send(&look())) };
+    match answer.map(<[u8; 2]>::try_from) {
+        Ok(Ok([first, then])) => outcome(kind, first.into(), then.into(), source),
+        Ok(Err(_)) => Answer::unknown(TRUNCATED, source),
+        Err(problem) => Answer::unknown(problem.to_string(), source),
     }
 }
 
@@ -110,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_told_apart() {
+    fn each_error_has_its_text() {
         let text = |first: Errno| outcome("time", first as i32, 0, String::new()).finding;
         let absent = |text: &str| Finding::Absent(text.to_owned());
         assert_eq!(

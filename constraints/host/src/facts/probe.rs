@@ -1,4 +1,4 @@
-//! Probes of the user: any code, so it runs where it can neither hang nor kill the harness.
+//! Probes of the user. They are arbitrary code, so they run where they can neither hang nor kill the harness.
 #![expect(
     unsafe_code,
     reason = "only a process with one thread may fork for any code"
@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use super::question::Probe;
 use super::{Answer, Finding};
-use crate::sys::{Bounded, Message, Sends, Standard, answer_within, in_thread_within, redirect};
-use crate::verdict::Verdict;
+use crate::sys::{
+    Message, NoAnswer, Sends, Standard, TRUNCATED, answer_within, in_thread_within, redirect,
+};
+use crate::verdict::{Evidence, Status, Verdict};
 
 /// How long a probe may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -21,7 +23,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Safety
 ///
-/// This process has one thread, if `one_thread` says so.
+/// This process has one thread, if `one_thread` is true.
 pub(super) unsafe fn answer(probe: Probe, one_thread: bool) -> Answer {
     let ended = if one_thread {
         // SAFETY: this process has one thread.
@@ -29,23 +31,13 @@ pub(super) unsafe fn answer(probe: Probe, one_thread: bool) -> Answer {
     } else {
         in_thread(probe)
     };
-    let verdict = match ended {
-        Ok(verdict) => verdict,
-        Err(problem) => {
-            let source: &'static str = probe.name;
-            Verdict::undetermined(problem, source)
-        }
-    };
+    let verdict = ended.unwrap_or_else(|problem| Verdict::undetermined(problem, probe.name));
     let (finding, evidence): (fn(String) -> Finding, _) = match verdict {
         Verdict::Met(evidence) => (Finding::Is, evidence),
         Verdict::Unmet(evidence) => (Finding::Absent, evidence),
         Verdict::Undetermined(evidence) => (Finding::Unknown, evidence),
     };
     Answer::new(finding(evidence.observed.into_owned()), evidence.source)
-}
-
-fn too_late() -> String {
-    format!("the probe did not answer within {} s", LIMIT.as_secs())
 }
 
 /// # Safety
@@ -60,22 +52,17 @@ unsafe fn in_child(probe: Probe) -> Result<Verdict, String> {
         std::process::exit(0);
     };
     // SAFETY: this process has one thread, so the child may run any code.
-    let ended = unsafe { answer_within(LIMIT, work) };
-    match ended.map_err(|errno| format!("fork: {errno}"))? {
-        Bounded::Answer(bytes) => {
-            let messages = Message::decode_all(&bytes).unwrap_or_default();
-            let verdict = messages.first().and_then(decode);
-            verdict.ok_or("the probe's reply is truncated".to_owned())?
-        }
-        Bounded::Died(how) => Err(format!("the probe {how}")),
-        Bounded::TooLate => Err(too_late()),
-    }
+    let answer = unsafe { answer_within(LIMIT, work) };
+    let bytes = answer.map_err(|problem| problem.to_string())?;
+    let messages = Message::decode_all(&bytes).unwrap_or_default();
+    let verdict = messages.first().and_then(decode);
+    verdict.ok_or(TRUNCATED)?
 }
 
 fn in_thread(probe: Probe) -> Result<Verdict, String> {
     let ended = in_thread_within(probe.name, LIMIT, move || call(probe))
         .map_err(|error| format!("the probe's thread did not start: {error}"))?;
-    ended.ok_or_else(too_late)?
+    ended.ok_or_else(|| NoAnswer::TooLate(LIMIT).to_string())?
 }
 
 fn call(probe: Probe) -> Result<Verdict, String> {
@@ -87,36 +74,32 @@ fn call(probe: Probe) -> Result<Verdict, String> {
     })
 }
 
-/// The text that a panic carries, if it carries one.
+/// Returns the text of a panic, if it has one.
 pub fn panic_text(payload: &(dyn Any + Send)) -> Option<&str> {
     let text = payload.downcast_ref::<&'static str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
 fn encode(result: &Result<Verdict, String>) -> Message {
-    let verdict = match result {
-        Ok(verdict) => verdict,
-        Err(problem) => return Message::new("failed", &[problem]),
-    };
-    let kind = match verdict {
-        Verdict::Met(_) => "met",
-        Verdict::Unmet(_) => "unmet",
-        Verdict::Undetermined(_) => "undetermined",
-    };
-    let evidence = verdict.evidence();
-    Message::new(kind, &[&evidence.observed, &evidence.source])
+    match result {
+        Ok(verdict) => {
+            let evidence = verdict.evidence();
+            let texts = [&*evidence.observed, &*evidence.source];
+            Message::new(verdict.status().word(), &texts)
+        }
+        Err(problem) => Message::new("failed", &[problem]),
+    }
 }
 
 fn decode(message: &Message) -> Option<Result<Verdict, String>> {
-    let texts: Vec<String> = message.texts.clone();
-    let mut texts = texts.into_iter();
+    let mut texts = message.texts.iter().cloned();
     let observed = texts.next()?;
-    let source = texts.next().unwrap_or_default();
-    Some(match message.kind.as_str() {
-        "met" => Ok(Verdict::met(observed, source)),
-        "unmet" => Ok(Verdict::unmet(observed, source)),
-        "undetermined" => Ok(Verdict::undetermined(observed, source)),
-        _ => Err(observed),
+    Some(match Status::from_word(&message.kind) {
+        Some(status) => {
+            let evidence = Evidence::new(observed, texts.next().unwrap_or_default());
+            Ok(Verdict::with_status(status, evidence))
+        }
+        None => Err(observed),
     })
 }
 
@@ -162,7 +145,7 @@ mod tests {
             name: "breaks",
             run: || panic!("no {}", "luck"),
         };
-        // SAFETY: it is not said that there is one thread.
+        // SAFETY: `one_thread` is false.
         let answer = unsafe { answer(probe, false) };
         assert_eq!(
             answer.finding,

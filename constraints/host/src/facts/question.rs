@@ -1,11 +1,11 @@
-//! What can be asked about a host.
+//! The questions about a host.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use crate::verdict::Verdict;
 
-/// Something to know about a host. Its text is the key under which an answer is recorded.
+/// A question about a host. Its text is the key of the answer in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Question {
@@ -19,11 +19,11 @@ pub enum Question {
     KernelRelease,
     /// The build of the kernel, uname(2)'s version.
     KernelBuild,
-    /// What a bounded loop in a guest took.
+    /// The duration of a bounded loop in a guest.
     Kvm,
     /// The path of an executable file of this name.
     Command(&'static str),
-    /// The version that a command of this name states.
+    /// The version that a command of this name prints.
     CommandVersion(&'static str),
     /// Whether a device node can be opened for reading and writing.
     Device(&'static str),
@@ -57,14 +57,14 @@ pub enum Question {
     CpuFeature(&'static str),
     /// The value of an environment variable.
     Env(&'static str),
-    /// Whether the user allowed something by `KATA_TEST_ALLOW`.
+    /// Whether `KATA_TEST_ALLOW` has this opt-in.
     OptIn(&'static str),
-    /// What the user's own function says.
+    /// The result of the user's function.
     Probe(Probe),
 }
 
 impl Question {
-    /// The questions that ask for nothing in particular, so that any host can be asked them all.
+    /// The questions without a parameter of the user, which every host can answer.
     pub const GENERAL: &[Self] = &[
         Self::EffectiveUid,
         Self::UserNamespace,
@@ -131,10 +131,10 @@ impl Hash for Probe {
     }
 }
 
-/// A function of the user that decides a need.
+/// A function of the user that decides a constraint.
 #[derive(Clone, Copy)]
 pub struct Probe {
-    /// The path as the test names it.
+    /// The function's path, as in the attribute.
     pub name: &'static str,
     /// The function, called in a child process.
     pub run: fn() -> Verdict,
@@ -147,7 +147,7 @@ impl fmt::Debug for Probe {
 }
 
 impl PartialEq for Probe {
-    /// Two modules can each have a `probe`, so the address counts, not only the name.
+    /// Compares the addresses too: two modules can each have a `probe`.
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && std::ptr::fn_addr_eq(self.run, other.run)
     }

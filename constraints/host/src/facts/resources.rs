@@ -1,4 +1,4 @@
-//! How much of the host this process can have.
+//! CPUs, memory and disk space that are available to this process.
 
 use super::Answer;
 use super::cgroup::memory_headroom;
@@ -12,7 +12,7 @@ pub(super) fn cpus(system: &dyn System) -> Answer {
     }
 }
 
-/// What the kernel calls available, or less where a cgroup sets a limit.
+/// Returns MemAvailable, or less if a cgroup sets a limit.
 pub(super) fn memory(system: &dyn System) -> Answer {
     const FILE: &str = "/proc/meminfo";
     let info = match text(system, FILE) {

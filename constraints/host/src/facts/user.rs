@@ -1,4 +1,4 @@
-//! What this process may do: its user namespace and its capabilities.
+//! The user namespace and the capabilities of this process.
 
 use super::Answer;
 use super::system::{System, text, why};
@@ -6,8 +6,8 @@ use super::system::{System, text, why};
 const NAMESPACE: &str = "/proc/self/ns/user";
 const STATUS: &str = "/proc/thread-self/status";
 
-/// Reads the namespace's identity; the map of uids is asked only where that cannot be read, since a
-/// namespace may map every uid to itself.
+/// Reads the namespace's identity, or the map of uids if that cannot be read. An identity map proves
+/// nothing, since a namespace may map every uid to itself.
 pub(super) fn namespace(system: &dyn System) -> Answer {
     let error = match system.link(NAMESPACE) {
         Ok(link) => return Answer::is(link, NAMESPACE),
@@ -23,8 +23,7 @@ pub(super) fn namespace(system: &dyn System) -> Answer {
     Answer::unknown(format!("cannot be read: {}", why(&error)), NAMESPACE)
 }
 
-/// Reads the effective set, the last capability that the kernel has, and what else may deny an
-/// operation.
+/// Reads the effective set, the kernel's last capability, and other settings that may deny an operation.
 pub(super) fn capabilities(system: &dyn System) -> Answer {
     let status = match text(system, STATUS) {
         Ok(status) => status,

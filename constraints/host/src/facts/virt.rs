@@ -1,9 +1,9 @@
-//! The hypervisor that this host runs on. A container is no hypervisor: that is another question.
+//! The hypervisor that this host runs on. Containers are another question.
 
 use super::Answer;
 use super::system::{Hypervisor, System, text};
 
-/// With what a hypervisor signs its CPUID leaf.
+/// The signatures of hypervisors in their CPUID leaf.
 const SIGNATURES: [(&str, &str); 12] = [
     ("KVMKVMKVM", "kvm"),
     ("Linux KVM Hv", "kvm"),
@@ -18,7 +18,7 @@ const SIGNATURES: [(&str, &str); 12] = [
     (" lrpepyh  vr", "parallels"),
     ("Apple VZ", "apple"),
 ];
-/// What the firmware's tables begin with.
+/// The beginnings of vendors' names in the firmware's tables.
 const FIRMWARE: [(&str, &str); 9] = [
     ("QEMU", "qemu"),
     ("KVM", "kvm"),
@@ -36,7 +36,7 @@ const DMI: [&str; 3] = [
     "/sys/class/dmi/id/bios_vendor",
 ];
 
-/// User mode Linux and Xen say so themselves; then the CPU is asked, then the firmware.
+/// Detects User Mode Linux and Xen by their own files, then others by CPUID, then by the firmware.
 pub(super) fn answer(system: &dyn System) -> Answer {
     let cpuinfo = text(system, "/proc/cpuinfo");
     if matches!(&cpuinfo, Ok(info) if info.contains("User Mode Linux")) {
@@ -48,7 +48,7 @@ pub(super) fn answer(system: &dyn System) -> Answer {
     match system.hypervisor() {
         Hypervisor::Signature(signature) => cpuid(&signature, system),
         Hypervisor::None => match firmware(system) {
-            // A bare machine of a cloud carries the cloud's name, but nothing runs beneath it.
+            // A bare-metal machine of a cloud has the cloud's name, but no hypervisor.
             Some((kind, source)) if kind != "amazon" && kind != "google" => {
                 Answer::is(kind, source)
             }
@@ -61,7 +61,7 @@ pub(super) fn answer(system: &dyn System) -> Answer {
 fn cpuid(signature: &str, system: &dyn System) -> Answer {
     let known = SIGNATURES.iter().find(|(signed, _)| *signed == signature);
     match (known, firmware(system)) {
-        // VirtualBox offers KVM's interface; its firmware tells.
+        // VirtualBox has KVM's signature; its firmware identifies it.
         (Some((_, "kvm")), Some(("oracle", source))) => Answer::is("oracle", source),
         (Some((_, kind)), _) => Answer::is(*kind, "CPUID"),
         (None, Some((kind, source))) => Answer::is(kind, source),

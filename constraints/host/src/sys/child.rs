@@ -1,9 +1,10 @@
-//! Child processes by fork: one for a test, or one that answers a question under a deadline.
+//! Forks child processes: for a test, or for an answer under a deadline.
 #![expect(
     unsafe_code,
     reason = "fork(2), _exit(2) and setenv(3) have no safe form"
 )]
 
+use std::fmt;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -28,7 +29,7 @@ use super::wait::{Child, readable};
 /// in a signal handler, and must not allocate: another thread may hold any lock for ever.
 pub unsafe fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
     let parent = getpid();
-    // SAFETY: the parent goes on unchanged; what the child may do is the caller's duty above.
+    // SAFETY: the parent continues unchanged; the caller guarantees what the child does, as stated above.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
@@ -39,7 +40,7 @@ pub unsafe fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
     }
 }
 
-/// Ends a child that unwinds: the frames below are its parent's, and so is what these would clean up.
+/// Aborts a child that unwinds: the frames below belong to its parent, and so does what they clean up.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
@@ -72,24 +73,39 @@ fn leave(code: i32) -> ! {
     unsafe { nix::libc::_exit(code) }
 }
 
-/// How a child that was to answer ended.
+/// Why a child has not answered.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Bounded {
-    /// It answered.
-    Answer(Vec<u8>),
-    /// It ended without an answer.
+pub enum NoAnswer {
+    /// It could not be forked.
+    NotForked(Errno),
+    /// It ended before, in this way.
     Died(String),
-    /// It was killed at its deadline.
-    TooLate,
+    /// It was killed at its deadline, after this time.
+    TooLate(Duration),
 }
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotForked(errno) => write!(f, "fork: {errno}"),
+            Self::Died(how) => write!(f, "the probe {how}"),
+            Self::TooLate(limit) => {
+                write!(f, "the probe did not answer within {} s", limit.as_secs())
+            }
+        }
+    }
+}
+
+/// What is wrong with an answer that cannot be read.
+pub const TRUNCATED: &str = "the reply of the probe is truncated";
 
 /// Sends an answer.
 pub type Sends<'a> = dyn Fn(&[u8]) + 'a;
 
 /// Runs `work` in a child for at most `limit` and returns what it answers.
 ///
-/// `work` gets a function that sends the answer. A child that has answered still has until the
-/// deadline to end by itself, as its exit hooks (coverage counters among them) need.
+/// `work` gets a function that sends the answer. A child that has answered still has until the deadline to
+/// run its exit hooks, such as that of coverage counters.
 ///
 /// ```compile_fail,E0133
 /// kata_test_host::sys::answer_within(std::time::Duration::ZERO, |_| {});
@@ -99,32 +115,35 @@ pub type Sends<'a> = dyn Fn(&[u8]) + 'a;
 ///
 /// As for [`fork`]: if this process has several threads, `work` has to keep to what is safe in a
 /// signal handler, and must not allocate.
-pub unsafe fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
-    // SAFETY: the caller's duty is the same.
+pub unsafe fn answer_within(
+    limit: Duration,
+    work: impl Fn(&Sends<'_>),
+) -> Result<Vec<u8>, NoAnswer> {
+    // SAFETY: the caller guarantees the same.
     unsafe { answer(limit, &work) }
 }
 
 /// Compiled once, not for each question.
-unsafe fn answer(limit: Duration, work: &dyn Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
+unsafe fn answer(limit: Duration, work: &dyn Fn(&Sends<'_>)) -> Result<Vec<u8>, NoAnswer> {
     let deadline = Instant::now() + limit;
-    let (read, write) = pipe()?;
+    let (read, write) = pipe().map_err(NoAnswer::NotForked)?;
     let run = |parent| {
         become_leader(parent);
         work(&|answer| send(write.as_fd(), answer));
     };
-    // SAFETY: `work` keeps to what the caller promises, and beside it there are system calls only.
-    let pid = unsafe { fork(run) }?;
+    // SAFETY: the caller guarantees `work`; the rest is system calls.
+    let pid = unsafe { fork(run) }.map_err(NoAnswer::NotForked)?;
     let _ = setpgid(pid, pid);
     drop(write);
     let child = Child::of(pid);
     let answer = receive(read, deadline);
     child.wait(deadline);
     let status = child.kill_and_reap();
-    Ok(match answer {
-        Some(Ok(answer)) => Bounded::Answer(answer),
-        Some(Err(())) => Bounded::Died(ending(status)),
-        None => Bounded::TooLate,
-    })
+    match answer {
+        Some(Ok(answer)) => Ok(answer),
+        Some(Err(())) => Err(NoAnswer::Died(ending(status))),
+        None => Err(NoAnswer::TooLate(limit)),
+    }
 }
 
 /// Sends a length, then the bytes. Nothing is allocated.
@@ -187,7 +206,7 @@ mod tests {
     const AMPLE: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(50);
 
-    fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Bounded, Errno> {
+    fn answer_within(limit: Duration, work: impl Fn(&Sends<'_>)) -> Result<Vec<u8>, NoAnswer> {
         // SAFETY: the work of every test below is system calls and loops.
         unsafe { super::answer_within(limit, work) }
     }
@@ -212,18 +231,18 @@ mod tests {
     #[test]
     fn an_answer_arrives_whole() {
         let answer = answer_within(AMPLE, |send| send(b"forty-two"));
-        assert_eq!(answer, Ok(Bounded::Answer(b"forty-two".to_vec())));
+        assert_eq!(answer, Ok(b"forty-two".to_vec()));
     }
 
     #[test]
     fn an_empty_answer_is_an_answer() {
         let answer = answer_within(AMPLE, |send| send(b""));
-        assert_eq!(answer, Ok(Bounded::Answer(Vec::new())));
+        assert_eq!(answer, Ok(Vec::new()));
     }
 
     #[test]
     fn exit_without_an_answer_is_reported() {
-        let died = |how: &str| Ok(Bounded::Died(how.to_owned()));
+        let died = |how: &str| Err(NoAnswer::Died(how.to_owned()));
         let answer = answer_within(AMPLE, |_| {});
         assert_eq!(answer, died("exited with code 0"));
         let answer = answer_within(AMPLE, |_| leave(7));
@@ -234,7 +253,7 @@ mod tests {
     fn a_child_that_hangs_is_killed_at_its_deadline() {
         let start = Instant::now();
         let answer = answer_within(SHORT, |_| hang());
-        assert_eq!(answer, Ok(Bounded::TooLate));
+        assert_eq!(answer, Err(NoAnswer::TooLate(SHORT)));
         assert!(start.elapsed() < AMPLE);
     }
 
@@ -245,7 +264,7 @@ mod tests {
             send(b"yes");
             hang();
         });
-        assert_eq!(answer, Ok(Bounded::Answer(b"yes".to_vec())));
+        assert_eq!(answer, Ok(b"yes".to_vec()));
         assert!(start.elapsed() >= SHORT && start.elapsed() < AMPLE);
     }
 

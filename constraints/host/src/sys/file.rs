@@ -1,5 +1,5 @@
-//! What the standard library does not ask about a file. (nix would, but all it has about files takes
-//! as long to compile as the rest of it.)
+//! Calls about files that the standard library lacks. (nix has them, but its file system feature takes as
+//! long to compile as the rest of it.)
 #![expect(unsafe_code, reason = "calls of the C library that have no safe form")]
 
 use std::ffi::{CStr, CString};
@@ -11,8 +11,8 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::libc;
 
-/// What keeps the effective user from executing this file or entering this folder. (access(2)
-/// answers for the real user.)
+/// Checks whether the effective user may execute a file or enter a folder. (access(2) checks for the real
+/// user.)
 pub fn may_execute(path: &Path) -> Result<(), Errno> {
     let path = c_string(path)?;
     // SAFETY: the path ends with a NUL and outlives the call.
@@ -21,8 +21,8 @@ pub fn may_execute(path: &Path) -> Result<(), Errno> {
     Errno::result(code).map(drop)
 }
 
-/// How many bytes an unprivileged user can still write below this folder, from statvfs(3).
-/// Nothing is allocated.
+/// Returns how many bytes an unprivileged user can still write below a folder, by statvfs(3). It does not
+/// allocate.
 pub(crate) fn free_bytes(folder: &CStr) -> Result<u64, Errno> {
     let mut stat = MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: the path ends with a NUL, and both it and the structure outlive the call.
@@ -36,7 +36,7 @@ pub(crate) fn free_bytes(folder: &CStr) -> Result<u64, Errno> {
     Ok(u64::from(stat.f_bavail).saturating_mul(u64::from(stat.f_frsize)))
 }
 
-/// The magic number of the file system below this path, from statfs(2).
+/// Returns the magic number of the file system at a path, by statfs(2).
 #[cfg(target_os = "linux")]
 pub(crate) fn file_system(path: &Path) -> Result<u64, Errno> {
     let path = c_string(path)?;
@@ -52,14 +52,14 @@ pub(crate) fn file_system(path: &Path) -> Result<u64, Errno> {
     Ok(stat.f_type as u64 & 0xffff_ffff)
 }
 
-/// Makes reads and writes of a pipe, which has no other flag, return at once where they would block.
+/// Makes a pipe, which has no other flag, non-blocking.
 pub fn set_nonblocking(pipe: impl AsFd) -> Result<(), Errno> {
     let descriptor = pipe.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as `pipe` lives.
     Errno::result(unsafe { libc::fcntl(descriptor, libc::F_SETFL, libc::O_NONBLOCK) }).map(drop)
 }
 
-/// One of the three descriptors that every program begins with.
+/// A standard stream.
 #[derive(Clone, Copy)]
 pub enum Standard {
     Input = libc::STDIN_FILENO as isize,
@@ -67,7 +67,7 @@ pub enum Standard {
     Error = libc::STDERR_FILENO as isize,
 }
 
-/// Lets a standard stream lead to this file from now on.
+/// Redirects a standard stream to a file.
 pub fn redirect(stream: Standard, to: impl AsFd) -> Result<(), Errno> {
     let descriptor = to.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open as long as `to` lives. Nobody owns the three that it may

@@ -1,6 +1,6 @@
-//! The form of messages between processes: a kind and texts, one message a line.
+//! Messages between processes: a kind and texts, one message a line.
 //!
-//! Lines recover from foreign bytes in the pipe: whatever they garble ends with the next line.
+//! Foreign bytes in the pipe garble one line; the next line is read again.
 
 use crate::reason::{Reason, ReasonKind};
 
@@ -19,7 +19,7 @@ impl Message {
         }
     }
 
-    /// A message that is about a reason.
+    /// Returns a message about a reason.
     pub fn with_reason(kind: &str, reason: &Reason) -> Self {
         let mut message = Self::new(
             kind,
@@ -34,7 +34,7 @@ impl Message {
         message
     }
 
-    /// The reason that the message is about, if it is one about a reason.
+    /// Returns the reason, if the message is about one.
     pub fn reason(&self) -> Option<Reason> {
         let [kind, constraint, observed, source, alternatives @ ..] = &self.texts[..] else {
             return None;
@@ -49,22 +49,6 @@ impl Message {
         Some(reason.with_alternatives(alternatives.to_vec()))
     }
 
-    /// Truncates each text to a number of bytes.
-    #[must_use]
-    pub fn truncated(mut self, longest: usize) -> Self {
-        for text in &mut self.texts {
-            if text.len() > longest {
-                let mut end = longest;
-                while !text.is_char_boundary(end) {
-                    end -= 1;
-                }
-                text.truncate(end);
-                text.push('…');
-            }
-        }
-        self
-    }
-
     /// Returns the line, with its line break.
     pub fn encode(&self) -> String {
         let mut line = escape(&self.kind);
@@ -76,7 +60,28 @@ impl Message {
         line
     }
 
-    /// Reads a line without its line break. Any text is a message, if only an unknown one.
+    /// Returns the line, of at most this number of bytes: long texts are truncated. If that does not
+    /// suffice, only the first texts are kept. Each truncation is marked by an ellipsis.
+    pub fn encode_within(mut self, most: usize) -> String {
+        let mut longest = most;
+        loop {
+            let line = self.encode();
+            if line.len() <= most {
+                return line;
+            }
+            if longest > SHORTEST {
+                longest = SHORTEST.max(longest / 2);
+                self.texts
+                    .iter_mut()
+                    .for_each(|text| truncate(text, longest));
+            } else {
+                self.texts.truncate(self.texts.len() / 2);
+                self.texts.push("…".to_owned());
+            }
+        }
+    }
+
+    /// Parses a line without its line break. Any text is a message, if only of an unknown kind.
     pub fn decode(line: &str) -> Self {
         let mut parts = line.split('\t').map(unescape);
         Self {
@@ -85,7 +90,7 @@ impl Message {
         }
     }
 
-    /// Reads messages one after the other; `None` if the last one is truncated.
+    /// Parses messages, one a line; `None` if the last one is truncated.
     pub fn decode_all(bytes: &[u8]) -> Option<Vec<Self>> {
         let text = std::str::from_utf8(bytes).ok()?;
         if !(text.is_empty() || text.ends_with('\n')) {
@@ -93,6 +98,21 @@ impl Message {
         }
         Some(text.lines().map(Self::decode).collect())
     }
+}
+
+/// Texts of this number of bytes are not truncated further. The names of kinds are shorter.
+const SHORTEST: usize = 32;
+
+fn truncate(text: &mut String, longest: usize) {
+    if text.len() <= longest {
+        return;
+    }
+    let mut end = longest;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push('…');
 }
 
 fn escape(text: &str) -> String {
@@ -160,16 +180,20 @@ mod tests {
             let _ = Message::decode(&line).reason();
         }
 
+        /// Texts of any length and number, also of characters that are escaped.
         #[test]
-        fn a_truncated_message_is_short(text in any::<String>(), longest in 0_usize..20) {
-            let message = Message::new("a", &[&text]).truncated(longest);
-            let kept = &message.texts[0];
-            if text.len() <= longest {
-                prop_assert_eq!(kept, &text);
-            } else {
-                let start = kept.strip_suffix('…').expect("an ellipsis");
-                prop_assert!(start.len() <= longest && text.starts_with(start));
-            }
+        fn a_line_fits_and_its_truncation_is_marked(
+            observed in "(\\PC|\n|\\\\){0,3000}",
+            alternatives in prop::collection::vec("[a-z]{0,40}", 0..600),
+        ) {
+            let reason = Reason::constraint("any(…)", &*observed, "x").with_alternatives(alternatives);
+            let whole = Message::with_reason("unmet", &reason);
+            let line = whole.clone().encode_within(4096);
+            prop_assert!(line.len() <= 4096);
+            let read = Message::decode(line.trim_end_matches('\n'));
+            prop_assert!(read.reason().is_some());
+            let is_marked = |text: &String| text.ends_with('…');
+            prop_assert!(read == whole || read.texts.iter().any(is_marked));
         }
     }
 

@@ -1,5 +1,5 @@
-//! The few things that looking at a host takes and for which Rust has no safe call. All `unsafe` of
-//! this crate lives below here and in the guest that tries KVM.
+//! System calls that facts need and that Rust has no safe form of. `unsafe` is used here, and in the probes
+//! that run in a child.
 
 mod child;
 mod file;
@@ -10,7 +10,7 @@ mod target;
 mod thread;
 mod wait;
 
-pub use child::{Bounded, Sends, answer_within, become_leader, die_with, fork};
+pub use child::{NoAnswer, Sends, TRUNCATED, answer_within, become_leader, die_with, fork};
 #[cfg(target_os = "linux")]
 pub(crate) use file::file_system;
 pub(crate) use file::free_bytes;

@@ -1,4 +1,4 @@
-//! A program run for what it prints, under a deadline.
+//! Runs a program for its output, under a deadline.
 #![expect(
     unsafe_code,
     reason = "what happens between fork and exec has no safe form"
@@ -20,26 +20,27 @@ use super::file::set_nonblocking;
 use super::pipe::pipe;
 use super::wait::{Child, has_ended, is_readable};
 
-/// How much of a program's output is kept.
+/// The most bytes of a program's output that are kept.
 const LARGEST: usize = 16 << 20;
-/// As much as a pipe can hold: what was printed by then is read at once, however fast more comes.
+/// The most bytes that are read at once: as many as a pipe can hold, so that all that was printed before is
+/// read, and a program that prints without end blocks nothing.
 const AT_ONCE: usize = 1 << 20;
 
 /// How a program that was run ended.
 #[derive(Debug)]
 pub enum Ran {
-    /// By itself: whether it succeeded, how in words, and what it printed.
+    /// It ended by itself: whether it succeeded, how in words, and its output.
     Ended {
         success: bool,
         how: String,
         stdout: Vec<u8>,
         stderr: Vec<u8>,
     },
-    /// Not at all: it could not be started.
+    /// It could not be started.
     NotStarted(io::Error),
-    /// It was killed at its deadline, with all that it had started.
+    /// It was killed at its deadline, with its process group.
     TooLate,
-    /// It was killed in the same way because the caller is to stop.
+    /// It was killed in the same way because the caller has to stop.
     Stopped,
 }
 
@@ -52,9 +53,8 @@ pub fn run_within(limit: Duration, program: &Path, args: &[&str]) -> Ran {
 
 /// Runs a command without input, in a process group.
 ///
-/// It has ended when its first process has, even if a daemon that this has left still has its
-/// output. Then, or when the deadline comes, the rest of the group is killed; when this process dies,
-/// the first process is.
+/// The command has ended when its first process has, even if a daemon still has its output. Then, or at the
+/// deadline, the rest of the group is killed. If this process dies, the first process is killed.
 pub fn command_within(limit: Duration, command: Command) -> Ran {
     command_until(limit, None, command)
 }
@@ -138,9 +138,9 @@ impl Running {
     }
 }
 
-/// What a program prints to one of its outputs.
+/// One of a program's outputs.
 struct Output {
-    /// Nothing once the other end is closed.
+    /// `None` when the other end has been closed.
     pipe: Option<File>,
     bytes: Vec<u8>,
 }
@@ -158,7 +158,7 @@ impl Output {
         self.pipe.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads what is there.
+    /// Reads the available bytes.
     fn read(&mut self) {
         let mut chunk = [0; 8192];
         for _ in 0..AT_ONCE / chunk.len() {
@@ -184,11 +184,11 @@ mod tests {
     /// A program that prints without end always has output ready.
     #[test]
     fn a_stop_ends_a_program_that_prints_without_end() {
-        let (asked, write) = pipe().expect("a pipe");
+        let (stop, write) = pipe().expect("a pipe");
         drop(write);
         let mut command = Command::new("sh");
         command.args(["-c", "while :; do echo more; done"]);
-        let ran = command_until(Duration::from_secs(60), Some(asked.as_fd()), command);
+        let ran = command_until(Duration::from_secs(60), Some(stop.as_fd()), command);
         assert!(matches!(ran, Ran::Stopped), "{ran:?}");
     }
 }

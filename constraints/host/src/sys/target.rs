@@ -1,17 +1,17 @@
-//! The target folder of Cargo that a program lies in.
+//! Cargo's target folder.
 
 use std::path::Path;
 
-/// Finds the target folder of Cargo's that an executable lies in.
+/// Finds the target folder that contains an executable.
 #[must_use]
 pub fn target_folder_of(executable: &Path) -> Option<&Path> {
     executable.ancestors().skip(1).find(|dir| is_target(dir))
 }
 
-/// Tells whether Cargo builds into this folder.
+/// Returns whether a folder is a target folder of Cargo.
 ///
-/// It marks the folder as a cache if it made it itself; if the folder was there before, such as an
-/// empty volume of a container, it only leaves there what it knows of `rustc`.
+/// Cargo marks a folder that it creates as a cache. In a folder that existed before, such as an empty volume
+/// of a container, it writes only its file about `rustc`.
 #[must_use]
 pub fn is_target(folder: &Path) -> bool {
     ["CACHEDIR.TAG", ".rustc_info.json"]

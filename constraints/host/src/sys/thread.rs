@@ -5,8 +5,8 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// Returns what `work` returns, or `None` if it panicked or did not return in time. A thread cannot be
-/// killed: then it goes on.
+/// Returns the result of `work`, or `None` if it panicked or did not return in time. The thread then
+/// continues, since a thread cannot be killed.
 ///
 /// # Errors
 ///

@@ -13,9 +13,9 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// How often a child is looked at where the kernel has no descriptor for its end (before Linux 5.3).
+/// The interval of checks for a child's end where the kernel has no pidfd (before Linux 5.3).
 const INTERVAL: Duration = Duration::from_millis(5);
-/// How long a killed child may take to go. One that hangs inside the kernel outlives SIGKILL.
+/// How long a killed child may take to end. One that hangs in the kernel outlives SIGKILL.
 const GONE: Duration = Duration::from_millis(500);
 
 /// A child that leads its process group. It stays a zombie until it is reaped, so that neither its
@@ -41,7 +41,7 @@ impl Child {
         has_ended(self.pid)
     }
 
-    /// Waits until the child has ended, one of these can be read, or the deadline is there.
+    /// Waits until the child has ended, one of the others is readable, or the deadline has passed.
     pub fn wait_or_read(&self, others: &[BorrowedFd<'_>], deadline: Instant) {
         let mut fds = others.to_vec();
         fds.extend(self.end.as_ref().map(AsFd::as_fd));
@@ -82,11 +82,11 @@ pub fn has_ended(pid: Pid) -> bool {
 /// Returns whether a child has ended, and leaves it a zombie.
 #[cfg(not(target_os = "linux"))]
 pub fn has_ended(pid: Pid) -> bool {
-    // Without a look that does not reap, a signal 0 cannot tell a zombie; the group is asked for.
+    // There is no waitid(2) without reaping, and signal 0 succeeds for a zombie; getpgid(2) fails for one.
     nix::unistd::getpgid(Some(pid)).is_err()
 }
 
-/// A descriptor that becomes readable when the process ends, where the kernel has such.
+/// Opens a descriptor that becomes readable when the process ends, if the kernel has pidfds.
 #[cfg(target_os = "linux")]
 fn pidfd(pid: Pid) -> Option<OwnedFd> {
     use std::os::fd::FromRawFd;
@@ -102,13 +102,13 @@ fn pidfd(_: Pid) -> Option<OwnedFd> {
     None
 }
 
-/// Returns whether this can be read now.
+/// Returns whether a descriptor is readable now.
 pub(super) fn is_readable(fd: BorrowedFd<'_>) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Waits until one of these can be read; `false` at the deadline.
+/// Waits until a descriptor is readable; `false` at the deadline.
 pub(super) fn readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> bool {
     let polled = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN));
     let mut polled: Vec<_> = polled.collect();
@@ -128,7 +128,7 @@ pub(super) fn readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! Scope: both ways to see the end of a child, of which a kernel has one only.
+    //! Scope: both ways to detect the end of a child, of which a kernel uses one.
 
     use std::os::unix::process::CommandExt;
     use std::process::Command;

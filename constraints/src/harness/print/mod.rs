@@ -16,8 +16,8 @@ pub(super) struct Line<'a> {
     pub(super) name: &'a str,
     pub(super) should_panic: bool,
     pub(super) outcome: Outcome,
-    /// What the line says beside the outcome: stale constraints of a test that passed, the cause of a
-    /// failure (`SIGSEGV`), the reason of a skip; may be empty.
+    /// The text after the outcome: stale constraints of a test that passed, the cause of a failure
+    /// (`SIGSEGV`), the reason of a skip; may be empty.
     pub(super) detail: &'a str,
     /// How long it ran; `None` if it did not.
     pub(super) took: Option<Duration>,

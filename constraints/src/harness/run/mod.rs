@@ -62,7 +62,7 @@ pub(super) fn select(plan: &Plan, tests: &[&'static Test]) -> Result<Selected, S
     Ok(selected)
 }
 
-/// How long killed processes may take to be gone.
+/// How long killed processes may take to end.
 const DYING: Duration = Duration::from_secs(2);
 
 /// Rounds up, so that the last millisecond is no busy loop.
@@ -144,8 +144,8 @@ impl Run<'_> {
             }
             let mut fds = [PollFd::new(self.signals.fd(), PollFlags::POLLIN)];
             let _ = poll(&mut fds, timeout(left));
-            let asked = |signal: &Signal| Interrupt::by(*signal).is_some();
-            if self.signals.take().iter().any(asked) {
+            let interrupts = |signal: &Signal| Interrupt::by(*signal).is_some();
+            if self.signals.take().iter().any(interrupts) {
                 return;
             }
         }
@@ -154,26 +154,26 @@ impl Run<'_> {
     /// Ends the running tests on a signal or the end of the runner: with SIGTERM and, after a grace
     /// period, SIGKILL; on a second signal with SIGKILL at once.
     fn interrupt(&mut self, signals: &[Signal]) {
-        let mut asked: Vec<_> = signals.iter().copied().filter_map(Interrupt::by).collect();
+        let mut interrupts: Vec<_> = signals.iter().copied().filter_map(Interrupt::by).collect();
         if self.lifeline.is_cut() {
             // It stays cut.
             self.lifeline = Lifeline::default();
-            asked.push(Interrupt::runner_gone());
+            interrupts.push(Interrupt::runner_gone());
         }
         let now = Instant::now();
-        for asked in asked {
+        for interrupt in interrupts {
             if self.interrupt.is_none() {
-                self.interrupt = Some(asked);
+                self.interrupt = Some(interrupt);
                 for child in &mut self.running {
-                    child.stop(now, Cause::Interrupt(asked));
+                    child.stop(now, Cause::Interrupt(interrupt));
                 }
                 if !self.running.is_empty() {
                     stderr(&format!(
                         "{}: terminating the running tests (a second signal kills them)\n",
-                        asked.name()
+                        interrupt.name()
                     ));
                 }
-            } else if asked.is_urgent() {
+            } else if interrupt.is_urgent() {
                 self.at_once = true;
                 for child in &mut self.running {
                     child.hurry(now);

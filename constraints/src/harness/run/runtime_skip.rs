@@ -1,6 +1,7 @@
 //! Tests that ran although, or until, a constraint was found unmet.
 
 use super::report::{Conclusion, Report};
+use crate::constraint::Status;
 use crate::contract::UNSKIP;
 use crate::harness::Caller;
 use crate::harness::test_end::TestEnd;
@@ -12,12 +13,9 @@ use crate::runtime_skip::RuntimeSkip;
 impl Report<'_> {
     /// Concludes a test that ended by `require!` or `skip!`.
     pub(super) fn conclude_skip(&self, test: &Test, skip: RuntimeSkip) -> Conclusion {
-        let RuntimeSkip {
-            undetermined,
-            reasons,
-        } = skip;
+        let RuntimeSkip { status, reasons } = skip;
         let text = join(&reasons);
-        if undetermined {
+        if status == Status::Undetermined {
             return Conclusion {
                 detail: Some("undetermined".to_owned()),
                 note: Some(format!("a constraint is undetermined: {text}")),

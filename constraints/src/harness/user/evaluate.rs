@@ -13,7 +13,7 @@ use crate::facts::{self, Here};
 use crate::harness::threads;
 use crate::reason::Reason;
 use crate::registry::Test;
-use crate::sys::{Bounded, Message, Sends, answer_within};
+use crate::sys::{Message, Sends, TRUNCATED, answer_within};
 
 /// The time limit for one test: a probe has ten seconds, and there can be several.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -66,12 +66,10 @@ pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Evalua
     // SAFETY: the harness has one thread, or its user has accepted the risk.
     let answer = unsafe { answer_within(limit, work) };
     match answer {
-        Ok(Bounded::Answer(bytes)) => decode(&bytes)
+        Ok(bytes) => decode(&bytes)
             .filter(|evaluations| evaluations.len() == tests.len())
-            .unwrap_or_else(|| failed("the reply of the child is truncated".to_owned())),
-        Ok(Bounded::Died(how)) => failed(format!("the child {how}")),
-        Ok(Bounded::TooLate) => failed(format!("no reply within {} s", limit.as_secs())),
-        Err(errno) => failed(format!("fork: {}", errno.desc())),
+            .unwrap_or_else(|| failed(TRUNCATED.to_owned())),
+        Err(problem) => failed(problem.to_string()),
     }
 }
 
@@ -103,14 +101,9 @@ fn unmet(user: User, problem: &str) -> Evaluation {
 const REASON: &str = "reason";
 
 fn encode(evaluation: &Evaluation) -> String {
-    let kind = match evaluation.status {
-        Status::Met => "met",
-        Status::Unmet => "unmet",
-        Status::Undetermined => "undetermined",
-    };
     let reasons = evaluation.reasons.iter();
     let reasons = reasons.map(|reason| Message::with_reason(REASON, reason).encode());
-    std::iter::once(Message::new(kind, &[]).encode())
+    std::iter::once(Message::new(evaluation.status.word(), &[]).encode())
         .chain(reasons)
         .collect()
 }
@@ -118,20 +111,14 @@ fn encode(evaluation: &Evaluation) -> String {
 fn decode(bytes: &[u8]) -> Option<Vec<Evaluation>> {
     let mut evaluations: Vec<Evaluation> = Vec::new();
     for message in Message::decode_all(bytes)? {
-        let status = match message.kind.as_str() {
-            REASON => {
-                evaluations.last_mut()?.reasons.push(message.reason()?);
-                continue;
-            }
-            "met" => Status::Met,
-            "unmet" => Status::Unmet,
-            "undetermined" => Status::Undetermined,
-            _ => return None,
-        };
-        evaluations.push(Evaluation {
-            status,
-            reasons: Vec::new(),
-        });
+        if message.kind == REASON {
+            evaluations.last_mut()?.reasons.push(message.reason()?);
+        } else {
+            evaluations.push(Evaluation {
+                status: Status::from_word(&message.kind)?,
+                reasons: Vec::new(),
+            });
+        }
     }
     Some(evaluations)
 }

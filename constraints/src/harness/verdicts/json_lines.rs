@@ -10,7 +10,7 @@
 use super::recorded::is_open;
 use super::speed::steps_per_ms;
 use crate::constraint::Status;
-use crate::facts::{Answer, Finding, Here, Question};
+use crate::facts::{Answer, Here, Question};
 use crate::harness::plan::{Evaluated, Plan};
 use crate::json::Object;
 use crate::record::write_reason;
@@ -42,12 +42,7 @@ fn binary(id: &str) -> String {
 
 fn line(plan: &Plan, test: &Test, evaluated: Option<&Evaluated>) -> String {
     let status = evaluated.map(|evaluated| evaluated.evaluation.status);
-    let word = match status {
-        None => "ignored",
-        Some(Status::Met) => "met",
-        Some(Status::Unmet) => "unmet",
-        Some(Status::Undetermined) => "undetermined",
-    };
+    let word = status.map_or("ignored", Status::word);
     let recorded = plan.contract.recorded.as_ref();
     let open = recorded.zip(status);
     let constraints: Vec<String> = test.constraints.iter().map(ToString::to_string).collect();
@@ -76,11 +71,7 @@ fn line(plan: &Plan, test: &Test, evaluated: Option<&Evaluated>) -> String {
 }
 
 fn fact(question: Question, answer: &Answer) -> String {
-    let (finding, text) = match &answer.finding {
-        Finding::Is(text) => ("is", text),
-        Finding::Absent(text) => ("absent", text),
-        Finding::Unknown(text) => ("unknown", text),
-    };
+    let (finding, text) = answer.finding.parts();
     let mut line = Object::new();
     line.text("question", &question.to_string());
     line.text("finding", finding);

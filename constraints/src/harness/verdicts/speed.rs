@@ -1,15 +1,15 @@
-//! How fast this place runs this very program, as a figure that is compared with that of another
-//! place: an emulated CPU is no reason for a test to time out.
+//! Measures the speed of this place with this program. The runner compares it with that of other places, to
+//! scale time limits for emulated CPUs.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-/// How long one measurement takes.
+/// The duration of one measurement.
 const SPAN: Duration = Duration::from_millis(4);
-/// The best of so many counts: whatever disturbs makes it slower.
+/// The number of measurements, of which the fastest counts: other load makes some slower.
 const ATTEMPTS: usize = 3;
 
-/// How many steps of work are done in a millisecond. A step computes, and calls the kernel.
+/// Returns the number of steps of work in a millisecond.
 pub(super) fn steps_per_ms() -> f64 {
     let measured = (0..ATTEMPTS).map(|_| measure());
     measured.fold(0.0, f64::max)
@@ -28,7 +28,7 @@ fn measure() -> f64 {
     }
 }
 
-/// Arithmetic, memory, and a system call that is not answered by a library.
+/// One step: arithmetic, memory accesses, and a system call that no library caches.
 fn step(seed: u32) {
     let mut words = [seed; 256];
     for index in 1..words.len() {

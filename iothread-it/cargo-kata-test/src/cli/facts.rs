@@ -69,43 +69,26 @@ impl Judged {
             reasons: evaluation.reasons,
         }
     }
-
-    fn word(&self) -> &'static str {
-        match self.status {
-            Status::Met => "met",
-            Status::Unmet => "unmet",
-            Status::Undetermined => "undetermined",
-        }
-    }
 }
 
 impl std::fmt::Display for Judged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} is {}", self.constraint, self.word())?;
+        write!(f, "{} is {}", self.constraint, self.status.word())?;
         self.reasons
             .iter()
             .try_for_each(|reason| write!(f, "\n  {reason}"))
     }
 }
 
-/// Returns the name of a finding's kind in JSON, and its text.
-fn finding(answer: &Answer) -> (&'static str, &str) {
-    match &answer.finding {
-        Finding::Is(text) => ("is", text),
-        Finding::Absent(text) => ("absent", text),
-        Finding::Unknown(text) => ("unknown", text),
-    }
-}
-
 fn document(facts: &[(Question, Answer)], verdicts: &[Judged]) -> Value {
     let fact = |(question, answer): &(Question, Answer)| {
-        let (kind, text) = finding(answer);
+        let (kind, text) = answer.finding.parts();
         json!({"question": question.to_string(), "finding": kind, "text": text, "source": answer.source})
     };
     let verdict = |judged: &Judged| {
         let reason = |reason: &kata_test::Reason| json!({"kind": reason.kind.word(), "constraint": reason.constraint, "observed": reason.observed, "source": reason.source});
         let reasons: Vec<Value> = judged.reasons.iter().map(reason).collect();
-        json!({"constraint": judged.constraint, "verdict": judged.word(), "reasons": reasons})
+        json!({"constraint": judged.constraint, "verdict": judged.status.word(), "reasons": reasons})
     };
     json!({
         "schema": 1,
@@ -175,7 +158,7 @@ mod tests {
             let fact = &document["facts"][index];
             assert_eq!(fact["question"], question.to_string());
             assert_eq!(fact["finding"], ["is", "absent", "unknown"][index]);
-            let (_, said) = finding(answer);
+            let (_, said) = answer.finding.parts();
             assert_eq!(fact["text"], said);
             assert!(
                 text.contains(said) && text.contains(&question.to_string()),

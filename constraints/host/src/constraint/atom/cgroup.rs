@@ -2,17 +2,17 @@
 
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::text::{is_word, names, one_of};
+use crate::constraint::text::{is_word, names, one_of, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
 names! { VERSIONS, MEANT, "cgroup hierarchy": "v1" "v2" }
 
 pub(crate) const fn version(version: &'static str) -> Result<Kind, &'static str> {
-    match one_of(version, VERSIONS, MEANT, "expected \"v1\" or \"v2\"") {
-        Ok(version) => Ok(Kind::Cgroup(version)),
-        Err(problem) => Err(problem),
-    }
+    let unknown = "expected \"v1\" or \"v2\"";
+    Ok(Kind::Cgroup(try_const!(one_of(
+        version, VERSIONS, MEANT, unknown
+    ))))
 }
 
 pub(crate) const fn controller(name: &'static str) -> Result<Kind, &'static str> {

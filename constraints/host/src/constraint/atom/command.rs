@@ -5,7 +5,7 @@ use std::fmt;
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
 use crate::constraint::range::Range;
-use crate::constraint::text::{cut, trim};
+use crate::constraint::text::{cut, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -23,31 +23,15 @@ pub(crate) const fn command(text: &'static str) -> Result<Kind, &'static str> {
     while end < bytes.len() && !matches!(bytes[end], b' ' | b'<' | b'>' | b'=' | b'!') {
         end += 1;
     }
-    let (name, rest) = (cut(text, 0, end), trim(cut(text, end, bytes.len())));
-    if let Err(problem) = check(name) {
-        return Err(problem);
-    }
-    if rest.is_empty() && end < bytes.len() {
-        return Err("a command is one name, without spaces around it");
-    }
-    if rest.is_empty() {
-        return Ok(Kind::Command(Command {
-            name,
-            versions: None,
-        }));
-    }
-    if !matches!(rest.as_bytes()[0], b'<' | b'>' | b'=' | b'!') {
-        return Err(
-            "a command is one name without arguments; only a comparison may follow, such as \"qemu-img >= 8.0\"",
-        );
-    }
-    match Range::of_numbers(rest) {
-        Ok(versions) => Ok(Kind::Command(Command {
-            name,
-            versions: Some(versions),
-        })),
-        Err(problem) => Err(problem),
-    }
+    let name = cut(text, 0, end);
+    try_const!(check(name));
+    let versions = try_const!(Range::after_name(
+        text,
+        end,
+        "a command is one name, without spaces around it",
+        "a command is one name without arguments; only a comparison may follow, such as \"qemu-img >= 8.0\"",
+    ));
+    Ok(Kind::Command(Command { name, versions }))
 }
 
 /// Accepts what can be the name of a file on PATH and nothing that looks like more.

@@ -1,7 +1,7 @@
 //! Architectures and features of CPUs.
 
 use crate::constraint::atom::Kind;
-use crate::constraint::text::{is_word, names, one_of};
+use crate::constraint::text::{is_word, names, one_of, try_const};
 
 names! {
     ARCHS, MEANT, "architecture":
@@ -11,10 +11,7 @@ names! {
 
 pub(crate) const fn arch(name: &'static str) -> Result<Kind, &'static str> {
     let unknown = "expected one of Rust's architectures, such as \"x86_64\" or \"aarch64\"";
-    match one_of(name, ARCHS, MEANT, unknown) {
-        Ok(name) => Ok(Kind::Arch(name)),
-        Err(problem) => Err(problem),
-    }
+    Ok(Kind::Arch(try_const!(one_of(name, ARCHS, MEANT, unknown))))
 }
 
 pub(crate) const fn feature(name: &'static str) -> Result<Kind, &'static str> {

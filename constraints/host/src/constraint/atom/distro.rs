@@ -5,7 +5,7 @@ use std::fmt;
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
 use crate::constraint::range::Range;
-use crate::constraint::text::{cut, trim};
+use crate::constraint::text::{cut, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -19,31 +19,15 @@ pub(crate) struct Distro {
 const ID: &str = "expected the ID of an os-release file, such as \"ubuntu\" or \"opensuse-leap\"";
 
 pub(crate) const fn distro(text: &'static str) -> Result<Kind, &'static str> {
-    let bytes = text.as_bytes();
-    let end = id_end(bytes);
-    let (id, rest) = (cut(text, 0, end), trim(cut(text, end, bytes.len())));
+    let end = id_end(text.as_bytes());
+    let id = cut(text, 0, end);
     if id.is_empty() {
         return Err(ID);
     }
-    if rest.is_empty() {
-        return if end == bytes.len() {
-            Ok(Kind::Distro(Distro { id, versions: None }))
-        } else {
-            Err(ID)
-        };
-    }
-    if !matches!(rest.as_bytes()[0], b'<' | b'>' | b'=' | b'!') {
-        return Err(
-            "only a comparison may follow the ID of a distribution, such as \"ubuntu >= 22.04\"",
-        );
-    }
-    match Range::of_numbers(rest) {
-        Ok(versions) => Ok(Kind::Distro(Distro {
-            id,
-            versions: Some(versions),
-        })),
-        Err(problem) => Err(problem),
-    }
+    let after =
+        "only a comparison may follow the ID of a distribution, such as \"ubuntu >= 22.04\"";
+    let versions = try_const!(Range::after_name(text, end, ID, after));
+    Ok(Kind::Distro(Distro { id, versions }))
 }
 
 pub(crate) const fn like(id: &'static str) -> Result<Kind, &'static str> {

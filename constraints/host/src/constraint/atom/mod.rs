@@ -1,5 +1,5 @@
-//! Atoms: constraints without operators. Each file has one subject: what a value means, how it reads
-//! in a reason, and how a host's answers decide it.
+//! Atoms: constraints without operators. Each file has one subject: it parses values, formats them for
+//! reasons, and evaluates them on a host's answers.
 
 pub(crate) mod cgroup;
 pub(crate) mod command;
@@ -80,7 +80,7 @@ pub(crate) enum Kind {
     DistroLike(&'static str),
     /// This process is in a container.
     Container,
-    /// The hypervisor beneath this host.
+    /// The hypervisor that this host runs on.
     Virt(&'static str),
     /// At least so many CPUs.
     CpusGe(u32),
@@ -92,9 +92,9 @@ pub(crate) enum Kind {
     CpuFeature(&'static str),
     /// An environment variable.
     Env(Variable),
-    /// Something that the user has to allow.
+    /// An opt-in.
     OptIn(&'static str),
-    /// What the user's own function says.
+    /// The user's function returns met.
     When(Probe),
 }
 

@@ -1,7 +1,7 @@
 //! Kinds of namespaces.
 
 use crate::constraint::atom::Kind;
-use crate::constraint::text::{names, one_of};
+use crate::constraint::text::{names, one_of, try_const};
 
 names! {
     NAMESPACES, MEANT, "namespace":
@@ -10,8 +10,7 @@ names! {
 
 pub(crate) const fn namespace(kind: &'static str) -> Result<Kind, &'static str> {
     let unknown = "expected one of cgroup, ipc, mnt, net, pid, time, user and uts";
-    match one_of(kind, NAMESPACES, MEANT, unknown) {
-        Ok(kind) => Ok(Kind::Namespace(kind)),
-        Err(problem) => Err(problem),
-    }
+    Ok(Kind::Namespace(try_const!(one_of(
+        kind, NAMESPACES, MEANT, unknown
+    ))))
 }

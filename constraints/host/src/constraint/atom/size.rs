@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::text::{cut, number, same, trim};
+use crate::constraint::text::{cut, number, same, trim, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -12,6 +13,14 @@ use crate::verdict::Verdict;
 pub(crate) struct Size {
     text: &'static str,
     bytes: u64,
+}
+
+pub(crate) const fn mem_available(size: &'static str) -> Result<Kind, &'static str> {
+    Ok(Kind::MemAvailableGe(try_const!(Size::parse(size))))
+}
+
+pub(crate) const fn disk_free(size: &'static str) -> Result<Kind, &'static str> {
+    Ok(Kind::DiskFreeGe(try_const!(Size::parse(size))))
 }
 
 const UNITS: [(&str, u32); 4] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];

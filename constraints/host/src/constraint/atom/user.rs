@@ -2,7 +2,7 @@
 
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::text::{names, one_of, position};
+use crate::constraint::text::{names, one_of, position, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -24,12 +24,10 @@ names! {
 
 pub(crate) const fn capability(name: &'static str) -> Result<Kind, &'static str> {
     let unknown = "expected a capability of capabilities(7), such as \"CAP_SYS_ADMIN\"";
-    match one_of(name, CAPABILITIES, MEANT, unknown) {
-        Ok(name) => match position(name, CAPABILITIES) {
-            Some(number) => Ok(Kind::Cap(Capability(number))),
-            None => Err(unknown),
-        },
-        Err(problem) => Err(problem),
+    let name = try_const!(one_of(name, CAPABILITIES, MEANT, unknown));
+    match position(name, CAPABILITIES) {
+        Some(number) => Ok(Kind::Cap(Capability(number))),
+        None => Err(unknown),
     }
 }
 

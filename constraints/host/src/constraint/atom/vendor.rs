@@ -4,9 +4,9 @@ use std::fmt;
 
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::kernel::Release;
+use crate::constraint::kernel::release_in;
 use crate::constraint::range::Range;
-use crate::constraint::text::{cut, same, trim};
+use crate::constraint::text::{cut, same, trim, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -42,10 +42,8 @@ pub(crate) const fn vendor(text: &'static str) -> Result<Kind, &'static str> {
         digits += 1;
     }
     let (name, release) = (cut(text, 0, letters), cut(text, letters, digits));
-    let range = match Range::of_kernels(trim(cut(text, digits, bytes.len()))) {
-        Ok(range) => range,
-        Err(problem) => return Err(problem),
-    };
+    let range = trim(cut(text, digits, bytes.len()));
+    let range = try_const!(Range::of_kernels(range));
     let (tagged, built) = (find(name, &TAGGED).is_some(), find(name, &BUILT).is_some());
     if tagged && release.is_empty() {
         return Err("state the vendor's release, such as \"rhel9 >= 5.14.0-441\"");
@@ -100,18 +98,7 @@ impl Vendor {
                     )
                 });
             }
-            let holds = Release::parse(seen.text)
-                .and_then(|running| self.range.contains(|version| running.compare(version)));
-            seen.met_if_known(
-                holds,
-                || format!("kernel is {}", seen.text),
-                || {
-                    format!(
-                        "the suffix of kernel {} is not comparable with that of the requirement",
-                        seen.text
-                    )
-                },
-            )
+            release_in(&self.range, seen)
         })
     }
 

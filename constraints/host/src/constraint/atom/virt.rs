@@ -2,7 +2,7 @@
 
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::text::{names, one_of};
+use crate::constraint::text::{names, one_of, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -14,10 +14,12 @@ names! {
 
 pub(crate) const fn virt(kind: &'static str) -> Result<Kind, &'static str> {
     let unknown = "expected \"none\" or a hypervisor, such as \"kvm\", \"qemu\" or \"vmware\"";
-    match one_of(kind, HYPERVISORS, MEANT, unknown) {
-        Ok(kind) => Ok(Kind::Virt(kind)),
-        Err(problem) => Err(problem),
-    }
+    Ok(Kind::Virt(try_const!(one_of(
+        kind,
+        HYPERVISORS,
+        MEANT,
+        unknown
+    ))))
 }
 
 pub(crate) fn decide_virt(kind: &str, evaluator: &Evaluator<'_>) -> Verdict {

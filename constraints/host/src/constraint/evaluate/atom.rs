@@ -3,7 +3,7 @@
 use crate::constraint::atom::{Atom, Kind};
 use crate::constraint::atom::{cgroup, distro, size, user, virt};
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::kernel::Release;
+use crate::constraint::kernel::release_in;
 use crate::constraint::range::Range;
 use crate::facts::{Question, kvm_verdict};
 use crate::verdict::Verdict;
@@ -53,24 +53,5 @@ fn kvm(evaluator: &Evaluator<'_>) -> Verdict {
 }
 
 fn kernel(evaluator: &Evaluator<'_>, range: &Range) -> Verdict {
-    evaluator.decide(Question::KernelRelease, |seen| {
-        let Some(running) = Release::parse(seen.text) else {
-            return seen.undetermined(|| {
-                format!(
-                    "kernel release {:?} does not begin with a version",
-                    seen.text
-                )
-            });
-        };
-        seen.met_if_known(
-            range.contains(|version| running.compare(version)),
-            || format!("kernel is {}", seen.text),
-            || {
-                format!(
-                    "the suffix of kernel {} is not comparable with that of the requirement",
-                    seen.text
-                )
-            },
-        )
-    })
+    evaluator.decide(Question::KernelRelease, |seen| release_in(range, seen))
 }

@@ -1,6 +1,6 @@
 //! Evaluates constraints over a host's answers, by Kleene's logic.
 //!
-//! Only answers are looked at, never the host itself, so that tests use made-up hosts.
+//! It uses a host's answers only, so that tests can use made-up hosts.
 
 mod atom;
 mod reasons;
@@ -11,19 +11,8 @@ use super::Constraint;
 use super::evaluator::Evaluator;
 use crate::facts::Host;
 use crate::reason::Reason;
-use crate::verdict::Verdict;
+pub use crate::verdict::Status;
 use reasons::reasons_of;
-
-/// Whether constraints are met.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Every constraint is met.
-    Met,
-    /// A constraint is not met.
-    Unmet,
-    /// Whether a constraint is met cannot be determined.
-    Undetermined,
-}
 
 /// Whether constraints are met, and every atom that decides it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,16 +36,11 @@ pub fn evaluate(constraints: &[Constraint], host: &dyn Host) -> Evaluation {
     let reasons = match status {
         Status::Met => Vec::new(),
         _ => {
-            reasons_of(
-                constraints,
-                &each,
-                status,
-                &Evaluator {
-                    host,
-                    with_texts: true,
-                },
-            )
-            .reasons
+            let with_texts = Evaluator {
+                host,
+                with_texts: true,
+            };
+            reasons_of(constraints, &each, status, &with_texts).reasons
         }
     };
     Evaluation { status, reasons }
@@ -69,7 +53,7 @@ impl Evaluator<'_> {
 
     fn tree(&self, constraint: &Constraint) -> Status {
         match constraint {
-            Constraint::Atom(atom) => Status::of(&atom::decide(atom, self)),
+            Constraint::Atom(atom) => atom::decide(atom, self).status(),
             Constraint::All(of) => all(of.iter().map(|part| self.tree(part))),
             Constraint::Any(of) => any(of.iter().map(|part| self.tree(part))),
             Constraint::Not(of) => self.tree(of).opposite(),
@@ -77,30 +61,12 @@ impl Evaluator<'_> {
     }
 }
 
-impl Status {
-    fn of(verdict: &Verdict) -> Self {
-        match verdict {
-            Verdict::Met(_) => Self::Met,
-            Verdict::Unmet(_) => Self::Unmet,
-            Verdict::Undetermined(_) => Self::Undetermined,
-        }
-    }
-
-    fn opposite(self) -> Self {
-        match self {
-            Self::Met => Self::Unmet,
-            Self::Unmet => Self::Met,
-            Self::Undetermined => Self::Undetermined,
-        }
-    }
-}
-
-/// The conjunction, which looks no further than to the first part that is unmet.
+/// The conjunction. It stops at the first part that is unmet.
 fn all(each: impl Iterator<Item = Status>) -> Status {
     any(each.map(Status::opposite)).opposite()
 }
 
-/// The disjunction, which looks no further than to the first part that is met.
+/// The disjunction. It stops at the first part that is met.
 fn any(each: impl Iterator<Item = Status>) -> Status {
     let mut status = Status::Unmet;
     for one in each {

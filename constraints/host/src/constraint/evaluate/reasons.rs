@@ -13,8 +13,7 @@ fn all_reasons(of: &[Constraint], evaluator: &Evaluator<'_>) -> Evaluation {
     reasons_of(of, &each, all(each.iter().copied()), evaluator)
 }
 
-/// The same for a list whose status, and that of its parts, is known: the reasons of the parts that
-/// decide it.
+/// The same for a list whose status, and that of its parts, is known.
 pub(super) fn reasons_of(
     of: &[Constraint],
     each: &[Status],
@@ -22,25 +21,23 @@ pub(super) fn reasons_of(
     evaluator: &Evaluator<'_>,
 ) -> Evaluation {
     if status == Status::Met {
-        // Seen below a `not` only, which any one unmet part would have met.
+        // Only below a `not`, which one unmet part would have met.
         let parts = of.iter().map(|part| reasons(part, evaluator)).collect();
         return joined(status, "all", of, parts);
     }
-    let deciding = of.iter().zip(each).filter(|(_, each)| **each == status);
-    let parts = deciding.map(|(part, _)| reasons(part, evaluator));
-    Evaluation {
-        status,
-        reasons: parts.flat_map(|part| part.reasons).collect(),
-    }
+    let parts = of.iter().zip(each).filter(|(_, each)| **each == status);
+    let parts = parts.map(|(part, _)| reasons(part, evaluator)).collect();
+    deciding(status, parts)
 }
 
 fn atom_reason(atom: &Atom, verdict: &Verdict) -> Evaluation {
     Evaluation {
-        status: Status::of(verdict),
+        status: verdict.status(),
         reasons: vec![Reason::of(atom.to_string(), verdict.evidence())],
     }
 }
 
+/// The reasons of the parts that decide the status.
 fn deciding(status: Status, parts: Vec<Evaluation>) -> Evaluation {
     let deciding = parts.into_iter().filter(|part| part.status == status);
     Evaluation {
@@ -64,7 +61,7 @@ fn reasons(constraint: &Constraint, evaluator: &Evaluator<'_>) -> Evaluation {
     }
 }
 
-/// One reason for a list that each of its parts could have turned: none of them alone is needed.
+/// One reason for a list of which any part could have changed the status.
 fn joined(status: Status, list: &str, of: &[Constraint], parts: Vec<Evaluation>) -> Evaluation {
     let mut reasons: Vec<Reason> = parts.into_iter().flat_map(|part| part.reasons).collect();
     if reasons.len() < 2 {

@@ -1,4 +1,4 @@
-//! Scope: logic and wording over made-up answers. The real host is asked by `facts` alone.
+//! Scope: logic and wording on made-up answers. Only `facts` observes the real host.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::constraint::atom::{Atom, Kind};
 use crate::constraint::{command, kernel_ge, kernel_lt, kvm, non_root, root};
 use crate::facts::{Answer, Finding, Question};
 
-/// A host that has nothing but what is said here.
+/// A host with these facts only.
 struct MadeUp {
     uid: &'static str,
     release: &'static str,

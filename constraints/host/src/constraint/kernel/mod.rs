@@ -1,13 +1,30 @@
 //! Kernel versions: the requirement sets the precision.
 //!
-//! `kernel_ge = "6.1"` compares two numbers of the running kernel, whatever the third is and whatever
-//! a distribution appended. A suffix counts only if the requirement states one. Semver's own rule, by
-//! which `6.1.0-18-amd64` is a pre-release older than `6.1.0`, is wrong for kernels.
+//! `kernel_ge = "6.1"` compares two numbers of the running kernel and ignores the third one and a
+//! distribution's suffix. A suffix counts only if the requirement states one. By Semver's rule,
+//! `6.1.0-18-amd64` would be a pre-release, older than `6.1.0`, which is wrong for kernels.
 
 use std::cmp::Ordering;
 
+use super::evaluator::Observation;
+use super::range::Range;
 use super::text::number;
 use super::version::Version;
+use crate::verdict::Verdict;
+
+/// Decides whether the release of the running kernel is in a range.
+pub(crate) fn release_in(range: &Range, seen: &Observation<'_>) -> Verdict {
+    let release = seen.text;
+    let Some(running) = Release::parse(release) else {
+        return seen
+            .undetermined(|| format!("kernel release {release:?} does not begin with a version"));
+    };
+    seen.met_if_known(
+        range.contains(|version| running.compare(version)),
+        || format!("kernel is {release}"),
+        || format!("the suffix of kernel {release} is not comparable with that of the requirement"),
+    )
+}
 
 /// A kernel's release as uname(2) returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +112,8 @@ fn dotted(mut text: &str) -> (Vec<&str>, &str) {
 
 /// Compares two distribution suffixes field by field, each the way rpm compares.
 ///
-/// The words that open the fields (`aws`, `fc`, `amd64`) name a vendor or a flavour. Two different
-/// ones count in different series, and no order between these means anything.
+/// The words at the start of fields (`aws`, `fc`, `amd64`) are a vendor or a flavour. Different ones have
+/// different series of numbers, which are not comparable.
 fn compare_suffix(running: &str, required: &str) -> Option<Ordering> {
     let fields = |text| str::split(text, '-').filter(|field: &&str| !field.is_empty());
     let running: Vec<Vec<Segment<'_>>> = fields(running).map(segments).collect();
@@ -157,8 +174,8 @@ fn segments(field: &str) -> Vec<Segment<'_>> {
     segments
 }
 
-/// rpm's rule for the stated segments: numbers by value, a number is newer than a word, and what
-/// the running side lacks counts as 0. Different words in one place are different vendors.
+/// Compares the stated segments by rpm's rule: numbers by value, a number is newer than a word, and a
+/// missing segment of the running side counts as 0. Different words at one position are different vendors.
 fn compare_segments(running: &[Segment<'_>], required: &[Segment<'_>]) -> Option<Ordering> {
     for (index, required) in required.iter().enumerate() {
         let ordering = match (running.get(index), required) {

@@ -1,6 +1,6 @@
-//! The attribute's grammar, parsed at run time: contracts, allowances, recorded requirements.
+//! The run-time parser of the attribute's grammar, for contracts and allowances.
 //!
-//! The names, and what each makes of its value, come from the same table as the constructors.
+//! It uses the same table as the constructors.
 
 mod lex;
 
@@ -15,7 +15,7 @@ use lex::{Lexer, Token};
 
 /// How deep lists may be nested.
 const DEEPEST: usize = 32;
-/// What groups constraints.
+/// The operators.
 const LISTS: [&str; 3] = ["all", "any", "not"];
 
 /// Why a text cannot be parsed as constraints.
@@ -182,7 +182,7 @@ fn entry(name: &str) -> Result<&'static Entry, String> {
     Err(format!("unknown constraint `{name}`{meant}"))
 }
 
-/// Makes a constraint of a row and the value after its `=`; `Token::End` if there is none.
+/// Returns the constraint of a row and the value after its `=`; `Token::End` if there is none.
 fn value(entry: &Entry, value: Token<'_>) -> Result<Constraint, String> {
     let name = entry.name;
     let accept = |atom: Result<_, &str>| {

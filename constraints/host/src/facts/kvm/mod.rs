@@ -1,8 +1,8 @@
-//! KVM, judged by what it does: a bounded loop in a tiny guest, timed.
+//! KVM: a probe runs a bounded loop in a tiny guest and measures its time.
 //!
-//! There are hosts whose /dev/kvm opens, makes a VM, and runs a guest to its `hlt`, and yet
-//! interprets ordinary code a thousand times slower than hardware would run it. So neither the node
-//! nor the ioctls decide, but the speed.
+//! On some hosts /dev/kvm opens, creates a VM, and runs a guest to its `hlt`, but interprets ordinary
+//! code a thousand times slower than hardware would run it. So the speed decides, not the node or the
+//! ioctls.
 #![cfg_attr(
     all(target_os = "linux", target_arch = "x86_64"),
     expect(
@@ -22,7 +22,7 @@ use crate::verdict::Verdict;
 
 /// Where the answer comes from.
 const SOURCE: &str = "a loop in a guest of /dev/kvm";
-/// How many iterations the guest's loop has: some 20 µs on hardware.
+/// The number of iterations of the guest's loop: about 20 µs on hardware.
 const ITERATIONS: u32 = 20_000;
 /// The slowest iteration that still counts as hardware, in nanoseconds. Hardware takes about one,
 /// nested hardware no more, interpreters more than a thousand.
@@ -30,7 +30,7 @@ const SLOWEST: u64 = 100;
 /// How long the whole probe may take.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// What is known about KVM here.
+/// Whether KVM is usable on this host, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kvm {
     usable: bool,
@@ -44,14 +44,14 @@ impl Kvm {
         self.usable
     }
 
-    /// Returns one line that says why or why not, with the measured speed if a guest ran.
+    /// Returns the reason in one line, with the measured speed if a guest ran.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
     }
 }
 
-/// Returns whether KVM is worth using here. Measured once a process, for at most three seconds.
+/// Returns whether KVM is usable on this host. It is measured once a process, for at most three seconds.
 #[must_use]
 pub fn kvm() -> Kvm {
     let verdict = verdict(Here.ask(Question::Kvm).into_owned());
@@ -100,27 +100,24 @@ fn parse(text: &str) -> Option<(u64, u64)> {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(super) fn answer() -> Answer {
-    use crate::sys::{Bounded, answer_within};
+    use crate::sys::{NoAnswer, TRUNCATED, answer_within};
 
     // SAFETY: the child makes system calls only.
-    let ended = unsafe {
+    let answer = unsafe {
         answer_within(LIMIT, |send| {
             let ended = guest::fastest_loop(ITERATIONS, u64::from(ITERATIONS) * SLOWEST);
             send(&stage::encode(ended));
         })
     };
-    let finding = match ended {
-        Ok(Bounded::Answer(bytes)) => match stage::decode(&bytes) {
-            Some(Ok(nanoseconds)) => Finding::Is(measured(nanoseconds)),
-            Some(Err(failure)) => failure.finding(),
-            None => Finding::Unknown("the reply of the probe is truncated".to_owned()),
-        },
-        Ok(Bounded::Died(how)) => Finding::Unknown(format!("the probe {how}")),
-        Ok(Bounded::TooLate) => Finding::Absent(format!(
+    let finding = match answer.as_deref().map(stage::decode) {
+        Ok(Some(Ok(nanoseconds))) => Finding::Is(measured(nanoseconds)),
+        Ok(Some(Err(failure))) => failure.finding(),
+        Ok(None) => Finding::Unknown(TRUNCATED.to_owned()),
+        Err(NoAnswer::TooLate(limit)) => Finding::Absent(format!(
             "too slow: a loop of {ITERATIONS} iterations in a guest had not ended after {} s",
-            LIMIT.as_secs()
+            limit.as_secs()
         )),
-        Err(errno) => Finding::Unknown(format!("fork: {errno}")),
+        Err(problem) => Finding::Unknown(problem.to_string()),
     };
     Answer::new(finding, SOURCE)
 }

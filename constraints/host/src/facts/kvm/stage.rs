@@ -1,4 +1,4 @@
-//! How far a probe of KVM came, and what stopping there means.
+//! The steps of the KVM probe, and the finding that a failure of each one results in.
 
 use nix::errno::Errno;
 
@@ -14,7 +14,7 @@ pub(super) enum Stage {
     CreateVcpu,
     Registers,
     Run,
-    /// The guest stopped for another reason than its `hlt`.
+    /// The guest stopped for another reason than `hlt`.
     Exit,
 }
 
@@ -29,7 +29,7 @@ const STAGES: [Stage; 8] = [
     Stage::Exit,
 ];
 
-/// Where a probe stopped, and the error number, API version or exit reason it got there.
+/// The step that failed, with the error number, API version or exit reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) stage: Stage,
@@ -48,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// Tells what is simply not there from what should work and does not.
+    /// Returns `Absent` if KVM is missing, and `Unknown` if it is there and does not work as it should.
     pub(super) fn finding(self) -> Finding {
         let errno = Errno::from_raw(self.code);
         let absent = |text: &str| Finding::Absent(text.to_owned());
@@ -67,7 +67,7 @@ impl Failure {
                 absent("/dev/kvm: EBUSY, another hypervisor uses the hardware")
             }
             (Stage::ApiVersion, _) => Finding::Absent(format!(
-                "/dev/kvm speaks version {} of its API, not 12",
+                "/dev/kvm has version {} of its API, not 12",
                 self.code
             )),
             (Stage::Exit, _) => Finding::Unknown(format!(

@@ -17,13 +17,13 @@ use crate::facts::here::has_one_thread;
 use crate::facts::{Answer, Question, command, kvm, probe};
 #[cfg(target_os = "linux")]
 use crate::facts::{device, namespace};
-use crate::sys::{Bounded, Ran, answer_within, free_bytes, run_within};
+use crate::sys::{Ran, TRUNCATED, answer_within, free_bytes, run_within};
 
 /// No file that a fact is read from is larger.
 const LARGEST: u64 = 16 << 20;
 /// How long a decompression may take.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How long a file system may take to say what is free.
+/// The time limit for statvfs(3).
 const DISK_LIMIT: Duration = Duration::from_secs(3);
 
 /// The kernel's configuration, which every symbol is looked up in.
@@ -125,40 +125,32 @@ impl System for Live {
             Question::Namespace(kind) => namespace::answer(kind),
             // SAFETY: whoever called `one_thread` has promised so.
             Question::Probe(user) => unsafe { probe::answer(user, has_one_thread()) },
-            other => Answer::unknown("nothing is done to answer this", other.to_string()),
+            other => Answer::unknown("no probe answers this question", other.to_string()),
         }
     }
 }
 
-/// Asks in a child: a file system on a server that is gone does not answer.
+/// Calls statvfs(3) in a child: for a file system on a server that is gone it never returns.
 fn disk_free(folder: &Path) -> io::Result<u64> {
     let folder = CString::new(folder.as_os_str().as_bytes())?;
     // SAFETY: the child makes system calls only.
-    let ended = unsafe {
+    let answer = unsafe {
         answer_within(DISK_LIMIT, |send| {
             let (code, bytes) = match free_bytes(&folder) {
                 Ok(bytes) => (0, bytes),
-                Err(errno) => (errno as i32, 0),
+                Err(errno) => (errno as i64, 0),
             };
-            let mut answer = [0; 12];
-            answer[..4].copy_from_slice(&code.to_le_bytes());
-            answer[4..].copy_from_slice(&bytes.to_le_bytes());
-            send(&answer);
+            send([code.to_le_bytes(), bytes.to_le_bytes()].as_flattened());
         })
-    }?;
-    let answer = match ended {
-        Bounded::Answer(answer) => answer,
-        Bounded::Died(how) => return Err(io::Error::other(format!("the probe {how}"))),
-        Bounded::TooLate => {
-            let seconds = DISK_LIMIT.as_secs();
-            return Err(io::Error::other(format!("no answer within {seconds} s")));
-        }
     };
-    let cut = || io::Error::other("the reply of the probe is truncated");
-    let (code, bytes) = answer.split_first_chunk::<4>().ok_or_else(cut)?;
-    match i32::from_le_bytes(*code) {
-        0 => Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| cut())?)),
-        code => Err(io::Error::from_raw_os_error(code)),
+    let answer = answer.map_err(|problem| io::Error::other(problem.to_string()))?;
+    let truncated = || io::Error::other(TRUNCATED);
+    let (code, bytes) = answer.split_first_chunk().ok_or_else(truncated)?;
+    match i64::from_le_bytes(*code) {
+        0 => Ok(u64::from_le_bytes(
+            bytes.try_into().map_err(|_| truncated())?,
+        )),
+        code => Err(io::Error::from_raw_os_error(code as i32)),
     }
 }
 
@@ -214,15 +206,15 @@ mod tests {
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
-    /// As stat(1) says.
+    /// By stat(1).
     fn total_bytes(folder: &Path) -> u64 {
         let mut stat = std::process::Command::new("stat");
-        let said = stat
+        let output = stat
             .args(["--file-system", "--format=%b %S"])
             .arg(folder)
             .output();
-        let said = String::from_utf8(said.expect("stat runs").stdout).expect("text");
-        let (blocks, size) = said.trim().split_once(' ').expect("two numbers");
+        let text = String::from_utf8(output.expect("stat runs").stdout).expect("text");
+        let (blocks, size) = text.trim().split_once(' ').expect("two numbers");
         let number = |text: &str| text.parse::<u64>().expect("a number");
         number(blocks) * number(size)
     }

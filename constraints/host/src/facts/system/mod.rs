@@ -1,4 +1,4 @@
-//! What facts are read from: files and system calls. Tests put texts in their place.
+//! The sources of facts: files and system calls. Tests put texts in their place.
 
 mod live;
 
@@ -10,29 +10,29 @@ use nix::errno::Errno;
 
 pub(super) use live::Live;
 
-/// What uname(2) says.
+/// Fields of uname(2).
 #[derive(Clone, Debug)]
 pub(crate) struct Uname {
     pub(crate) release: String,
     pub(crate) version: String,
 }
 
-/// What the CPU itself says about a hypervisor.
+/// The hypervisor, according to CPUID.
 #[derive(Clone, Debug)]
 pub(crate) enum Hypervisor {
-    /// This architecture has no way to ask.
+    /// This architecture has no CPUID.
     #[cfg_attr(
         all(target_arch = "x86_64", not(test)),
-        expect(dead_code, reason = "this one has a way")
+        expect(dead_code, reason = "this one has it")
     )]
     NoCpuid,
-    /// The CPU says that it has none.
+    /// There is none.
     None,
-    /// The twelve letters with which it signs.
+    /// The twelve letters of its signature.
     Signature(String),
 }
 
-/// The kernel's configuration, and where it was.
+/// The kernel's configuration and its source.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) text: String,
@@ -46,13 +46,13 @@ pub(crate) type Loaded = Result<Arc<Config>, String>;
 pub(crate) trait System {
     /// A file's bytes, up to some megabytes.
     fn read(&self, path: &str) -> io::Result<Vec<u8>>;
-    /// What a symbolic link says.
+    /// The target of a symbolic link.
     fn link(&self, path: &str) -> io::Result<String>;
-    /// Whether something is there.
+    /// Whether a path exists.
     fn exists(&self, path: &str) -> io::Result<bool>;
     /// The magic number of the file system at a path, by statfs(2).
     fn magic(&self, path: &str) -> io::Result<u64>;
-    /// What uname(2) says.
+    /// By uname(2).
     fn uname(&self) -> io::Result<Uname>;
     /// By geteuid(2).
     fn effective_uid(&self) -> u32;
@@ -60,13 +60,13 @@ pub(crate) trait System {
     fn env(&self, name: &str) -> Option<String>;
     /// The architecture that this program was compiled for.
     fn arch(&self) -> &str;
-    /// What the CPU says about a hypervisor.
+    /// The hypervisor, according to CPUID.
     fn hypervisor(&self) -> Hypervisor;
     /// How many CPUs this process may use.
     fn cpus(&self) -> io::Result<usize>;
-    /// Where temporary files go, and how many bytes are free there.
+    /// The folder of temporary files, and its free bytes.
     fn disk_free(&self) -> (String, io::Result<u64>);
-    /// The kernel's configuration, loaded once for all questions about it where that can be.
+    /// The kernel's configuration. An implementation may keep it for all questions about it.
     fn kconfig(&self, load: &dyn Fn() -> Loaded) -> Loaded {
         load()
     }
@@ -76,7 +76,7 @@ pub(crate) trait System {
     fn probe(&self, question: Question) -> Answer;
 }
 
-/// A file as text, whatever its encoding.
+/// Reads a file as text, whatever its encoding.
 pub(super) fn text(system: &dyn System, path: &str) -> Result<String, String> {
     match system.read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
@@ -84,7 +84,7 @@ pub(super) fn text(system: &dyn System, path: &str) -> Result<String, String> {
     }
 }
 
-/// An error by its short name, if it has one.
+/// Formats an error by its short name, if it has one.
 pub(super) fn why(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(code) => errno(Errno::from_raw(code)),
@@ -92,7 +92,7 @@ pub(super) fn why(error: &io::Error) -> String {
     }
 }
 
-/// A short name and what it means: `EACCES, permission denied`.
+/// Formats an error number by name and description: `EACCES, permission denied`.
 pub(super) fn errno(errno: Errno) -> String {
     format!("{errno:?}, {}", errno.desc().to_lowercase())
 }
