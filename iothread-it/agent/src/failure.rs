@@ -28,7 +28,7 @@ pub(crate) trait OrFailure<T> {
     fn or_failure(self, what: impl FnOnce() -> String) -> Result<T, Failure>;
 }
 
-impl<T, E: Into<std::io::Error>> OrFailure<T> for Result<T, E> {
+impl<T, E: Into<io::Error>> OrFailure<T> for Result<T, E> {
     fn or_failure(self, what: impl FnOnce() -> String) -> Result<T, Failure> {
         self.map_err(|error| io(&what(), &error.into()))
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use guest_agent::protocol::{Direction, Disk, Failure, Load};
+use guest_agent::protocol::{Disk, Failure, Load};
 
 use super::share::{self, Share};
 use crate::failure::{OrFailure, bad_request};
@@ -168,7 +168,7 @@ fn check_ends(load: &Load) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use guest_agent::protocol::{Extent, FailureKind, Serial};
+    use guest_agent::protocol::{Direction, Extent, FailureKind, Serial};
 
     use super::*;
 
