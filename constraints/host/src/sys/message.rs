@@ -60,8 +60,9 @@ impl Message {
         line
     }
 
-    /// Returns the line, of at most this number of bytes: long texts are truncated. If that does not
-    /// suffice, only the first texts are kept. Each truncation is marked by an ellipsis.
+    /// Returns the line, of at most this number of bytes, of which there are hundreds: long texts are
+    /// truncated. If that does not suffice, only the first texts are kept. Each truncation is marked by an
+    /// ellipsis.
     pub fn encode_within(mut self, most: usize) -> String {
         let mut longest = most;
         loop {
@@ -74,9 +75,11 @@ impl Message {
                 self.texts
                     .iter_mut()
                     .for_each(|text| truncate(text, longest));
-            } else {
+            } else if self.texts.len() > 2 {
                 self.texts.truncate(self.texts.len() / 2);
                 self.texts.push("…".to_owned());
+            } else {
+                return line;
             }
         }
     }
