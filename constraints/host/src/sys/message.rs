@@ -186,10 +186,11 @@ mod tests {
         /// Texts of any length and number, also of characters that are escaped.
         #[test]
         fn a_line_fits_and_its_truncation_is_marked(
-            observed in "(\\PC|\n|\\\\){0,3000}",
-            alternatives in prop::collection::vec("[a-z]{0,40}", 0..600),
+            letters in "[a\n\\\\é😀]{0,9}", times in 0..600_usize,
+            alternative in "[a-z]{0,40}", count in 0..600_usize,
         ) {
-            let reason = Reason::constraint("any(…)", &*observed, "x").with_alternatives(alternatives);
+            let reason = Reason::constraint("any(…)", letters.repeat(times), "x")
+                .with_alternatives(vec![alternative; count]);
             let whole = Message::with_reason("unmet", &reason);
             let line = whole.clone().encode_within(4096);
             prop_assert!(line.len() <= 4096);
