@@ -37,6 +37,7 @@
 //! | user | root, or for plain tests without privileges the caller's user and group id, 65534 if that is root; the package's folder belongs to that user |
 //! | the binary, its shared libraries, the programs of its package | read-only mounts, at the same paths |
 //! | `CARGO_TARGET_TMPDIR` | an empty folder |
+//! | addresses of programs | not randomized: emulated programs start in a quarter of the time |
 //! | environment variables | the caller's, except those that refer to the host (`PATH`, `HOME`, `TMPDIR`, …) and those whose names suggest a secret (`GITHUB_TOKEN`, `API_KEY`, …) |
 //! | `KATA_TEST_SCRATCH_DISK` | the device node of an empty disk of 64 MiB |
 

@@ -40,6 +40,8 @@ pub(super) struct VmSession {
     /// The factor by which time limits are longer.
     scale: f64,
     is_clean: bool,
+    /// Why the guest runs nothing more. It may have booted again, without the binary.
+    crashed: Option<String>,
 }
 
 impl VmSession {
@@ -53,6 +55,7 @@ impl VmSession {
             user: (kind == UserKind::Unprivileged).then(user),
             scale: SLOWNESS_MARGIN * slowness(here as f64, there as f64),
             is_clean: true,
+            crashed: None,
         })
     }
 
@@ -72,6 +75,9 @@ impl Session for VmSession {
         command: &SessionCommand<'_>,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<ProcessEnd, PlaceError> {
+        if let Some(why) = &self.crashed {
+            return Ok(ProcessEnd::Crashed(why.clone()));
+        }
         let arguments = command.arguments.iter().map(|argument| text(argument));
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
         let mut program = self
@@ -129,7 +135,9 @@ impl Session for VmSession {
             return Err(failure.message.clone().into());
         }
         self.is_clean = false;
-        Ok(ProcessEnd::Crashed(describe(&error, &self.guest)))
+        let why = describe(&error, &self.guest);
+        self.crashed = Some(why.clone());
+        Ok(ProcessEnd::Crashed(why))
     }
 
     fn is_clean(&mut self) -> bool {

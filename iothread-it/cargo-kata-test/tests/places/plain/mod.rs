@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use cargo_kata_test::place::SUITES;
 use kata_test::kata_test;
 use kata_test_runner::{Place, ProcessEnd, Session, SessionCommand, StopToken, UserKind};
 
@@ -85,9 +86,8 @@ fn an_unprivileged_plain_test_finds_its_package_and_no_privileges() -> Result<()
         })
         .collect::<Result<_>>()?;
     times.sort();
+    // `cargo xtask bench` has the goal: other tests may run at the same time here.
     kata_test::measure("median_ms", times[15].as_secs_f64() * 1e3);
-    // A few times the goal of `cargo xtask bench`: other tests may run at the same time.
-    assert!(times[15] < Duration::from_millis(200), "{times:?}");
 
     let (end, output) = run(session, "fails")?;
     assert_eq!(end, ProcessEnd::Exited(101));
@@ -153,6 +153,20 @@ fn a_plain_test_of_root_changes_its_guest_and_no_other() -> Result<()> {
     assert_eq!(end, ProcessEnd::Stopped);
     assert!(began.elapsed() < LIMIT);
     assert!(!session.is_clean());
+    Ok(())
+}
+
+#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
+fn every_kernel_mounts_a_package_and_its_binary() -> Result<()> {
+    let folder = folder()?;
+    let fixture = Fixture::new(&folder)?;
+    for suite in SUITES {
+        let mut place = crate::place(suite, &folder)?;
+        let session = place.open(&fixture.binary, UserKind::Unprivileged, StopToken::NEVER);
+        let mut session = session.map_err(|error| anyhow::anyhow!("{suite}: {error}"))?;
+        passes(&mut *session, "reads_all_kinds_of_files")?;
+        passes(&mut *session, "writes_where_its_user_may")?;
+    }
     Ok(())
 }
 

@@ -37,7 +37,11 @@ fn is_an_unprivileged_user() {
 
 #[test]
 fn writes_where_its_user_may() {
-    let folders = [variable("HOME"), variable("TMPDIR"), variable("CARGO_TARGET_TMPDIR")];
+    let folders = [
+        variable("HOME"),
+        variable("TMPDIR"),
+        variable("CARGO_TARGET_TMPDIR"),
+    ];
     for folder in folders.iter().map(Path::new).chain([Path::new(".")]) {
         let file = folder.join("written");
         fs::write(&file, "text").unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -81,7 +85,10 @@ fn reads_all_kinds_of_files() {
     assert!(!Path::new(".git").exists());
     let here = std::env::current_dir().unwrap();
     assert_eq!(here, Path::new(&variable("CARGO_MANIFEST_DIR")));
-    assert_eq!(std::env::current_exe().unwrap(), Path::new(&variable("PLAIN_EXECUTABLE")));
+    assert_eq!(
+        std::env::current_exe().unwrap(),
+        Path::new(&variable("PLAIN_EXECUTABLE"))
+    );
 }
 
 #[test]
@@ -106,7 +113,10 @@ fn leaves_a_host_name() {
 fn finds_no_processes() {
     let processes = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
         let is_process = entry.file_name().to_string_lossy().parse::<u32>().is_ok();
-        is_process && !fs::read(entry.path().join("cmdline")).unwrap_or_default().is_empty()
+        is_process
+            && !fs::read(entry.path().join("cmdline"))
+                .unwrap_or_default()
+                .is_empty()
     });
     // Init and this one.
     assert_eq!(processes.count(), 2);
@@ -151,4 +161,4 @@ fn panics_the_kernel() {
 macro_rules! trivial {
     ($($name:ident)*) => { mod trivial { $(#[test] fn $name() {})* } };
 }
-TRIVIAL
+trivial!(NAMES);
