@@ -1,7 +1,7 @@
 //! Errors of the pool.
 
-use super::threads::queues_text;
-use super::{DeviceId, IoThreadId};
+use super::text::queues_text;
+use super::{DeviceId, IoThreadId, PciSlot};
 
 /// A request that the pool refused. The pool is unchanged.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
@@ -50,11 +50,53 @@ pub enum PoolError {
         /// Its devices, as text.
         devices: String,
     },
+    /// The policy found no thread for the device.
+    #[error("no IOThread for `{device}`: {why}")]
+    Policy {
+        /// The device.
+        device: DeviceId,
+        /// The policy's reason.
+        why: String,
+    },
+    /// A policy dedicated a thread that serves devices.
+    #[error("IOThread `{thread}` cannot be dedicated to a device: it serves {devices}")]
+    NotIdle {
+        /// The thread.
+        thread: IoThreadId,
+        /// Its devices, as text.
+        devices: String,
+    },
     /// Every slot is in use.
     #[error("all {total} hotplug slots are in use")]
     NoFreeSlot {
         /// The number of slots.
         total: usize,
+    },
+    /// The list of slots for a new pool has a duplicate.
+    #[error("duplicate slot {slot}")]
+    DuplicateSlot {
+        /// The slot.
+        slot: PciSlot,
+    },
+    /// The pool has no such slot.
+    #[error("the pool has no slot {slot}")]
+    NoSuchSlot {
+        /// The requested slot.
+        slot: PciSlot,
+    },
+    /// The slot is not free.
+    #[error("slot {slot} is {by}")]
+    SlotInUse {
+        /// The requested slot.
+        slot: PciSlot,
+        /// What has it, as text.
+        by: String,
+    },
+    /// The slot is not reserved.
+    #[error("slot {slot} is not reserved")]
+    NotReserved {
+        /// The slot.
+        slot: PciSlot,
     },
     /// The id is not that of a SCSI controller that holds a lease.
     #[error("there is no SCSI controller `{wanted}`")]

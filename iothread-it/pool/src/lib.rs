@@ -3,13 +3,70 @@
 //! It performs no I/O, so a VM manager can use it with its own QMP client. It, and not QEMU,
 //! is the place that knows what is in use: QEMU deletes an IOThread under a running device, and
 //! 7.2 puts a second device on an occupied root port.
+//!
+//! ```
+//! use iothread_pool::{DeviceId, IoThreadId, PciSlot, Placement, Pool, PoolError, SlotTable};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // Two threads, and the slots of two bridges. The manager put its network card into one of them.
+//! let threads = vec![IoThreadId::indep(0), IoThreadId::indep(1)];
+//! let slots = ["br0", "br1"].into_iter().flat_map(|bus| (1..=30).map(move |n| (bus, n)));
+//! let slots: Vec<_> = slots.map(|(bus, n)| PciSlot::new(bus, n)).collect::<Result<_, _>>()?;
+//! let mut pool = Pool::new(threads, SlotTable::new(slots)?)?;
+//! pool.reserve_slot(&PciSlot::new("br0", 1)?)?;
+//!
+//! // Three disks: the pool says which thread and which slot each gets, for `device_add`.
+//! let disks = ["root", "data", "log"].map(|id| DeviceId::new(id).unwrap());
+//! let [root, data, log] = &disks;
+//! let lease = pool.lease(root, 4, &Placement::LeastLoaded)?;
+//! assert_eq!(lease.assignment.thread(), Some(&IoThreadId::indep(0)));
+//! assert_eq!((lease.slot.bus(), lease.slot.addr().as_str()), ("br0", "0x2"));
+//! pool.lease(data, 1, &Placement::LeastLoaded)?;
+//! pool.lease(log, 1, &Placement::LeastLoaded)?;
+//! let served: Vec<_> = pool.served_by(&IoThreadId::indep(1)).collect();
+//! assert_eq!(served, [data, log]);
+//!
+//! // A thread that serves disks is not removed. QEMU would remove it.
+//! let busy = pool.remove_thread(&IoThreadId::indep(1));
+//! assert!(matches!(busy, Err(PoolError::InUse { .. })));
+//!
+//! // A manager that is started again goes on where it was.
+//! let saved = pool.save();
+//! let mut pool = Pool::restore(saved)?;
+//! pool.release(data)?;
+//! pool.release(log)?;
+//! pool.remove_thread(&IoThreadId::indep(1))?;
+//! // Its id is never used again.
+//! assert_eq!(pool.new_thread().id(), &IoThreadId::indep(2));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | what a device needs | call |
+//! |---|---|
+//! | threads and a free slot | [`Pool::lease`], [`Pool::lease_controller`] |
+//! | threads, and a slot that the caller chooses | [`Pool::lease_in`], [`Pool::lease_controller_in`] |
+//! | threads, and no slot of the pool | [`Pool::lease_threads`] |
+//! | one thread: an export, a node without a device | [`Pool::lease_thread`] |
+//! | an address on a SCSI controller | [`Pool::lease_address`] |
+//! | a slot for a device that no thread serves | [`Pool::reserve_slot`], [`Pool::reserve_any_slot`] |
+//!
+//! [`Placement`] has the built-in policies, and [`Policy`] is the trait for others. With the feature
+//! `serde` the pool and its types can be serialized.
 
 mod allocation;
+mod assignment;
+mod cpu_time;
 mod error;
 mod id;
+mod moves;
 mod placement;
+mod policy;
+mod reservation;
+mod saved;
 mod slot;
 mod state;
+mod text;
 mod threads;
 mod vq_mapping;
 
@@ -18,14 +75,20 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use allocation::Share;
 pub use allocation::{Allocation, Lease, ScsiAddress, ThreadLease};
+pub use assignment::Assignment;
+pub use cpu_time::cpu_ticks;
 pub use error::{PoolError, VqMappingError};
 pub use id::{DeviceId, IdError, IoThreadId};
-pub use placement::{Assignment, Placement};
-pub use slot::{PciSlot, SlotTable, root_port_id};
+pub use placement::Placement;
+pub use policy::{Choice, Demand, PlacementRequest, Policy};
+pub use saved::{RestoreError, SavedPool};
+pub use slot::{PciSlot, SlotError, SlotTable, root_port_id};
 pub use state::{Served, State, ThreadState};
+use text::list;
 pub use threads::NewThread;
-use threads::{Choice, Threads};
+use threads::Threads;
 pub use vq_mapping::VqMapping;
 
 /// Maximum number of queues of a virtio device (`VIRTIO_QUEUE_MAX`).
@@ -45,12 +108,14 @@ fn check_queues(queues: u16, limit: u16) -> Result<(), PoolError> {
 
 /// The threads and slots of one VM, and the leases on them.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "SavedPool", into = "SavedPool"))]
 pub struct Pool {
     threads: Threads,
     slots: SlotTable,
     allocations: BTreeMap<DeviceId, Allocation>,
     /// Beside their own, threads that devices may be on: see [`may_be_on`](Pool::may_be_on).
-    possible: Vec<(DeviceId, Assignment)>,
+    possible: Vec<(DeviceId, ThreadLease)>,
     /// The target that each controller gave last.
     last_targets: BTreeMap<DeviceId, u8>,
 }
@@ -77,13 +142,13 @@ impl Pool {
     /// Returns the number that the next new thread's id has at the least. Keep it where it outlives
     /// the manager, as long as the VM lives.
     pub fn next_thread_number(&self) -> usize {
-        self.threads.next_number()
+        self.threads.next_number
     }
 
     /// Makes no id with a number below this: an earlier pool of the same VM used them. QEMU may still
     /// refer to a removed thread by its id, and would mix it up with a new one.
     pub fn skip_thread_numbers_below(&mut self, number: usize) {
-        self.threads.skip_numbers_below(number);
+        self.threads.next_number = self.threads.next_number.max(number);
     }
 
     /// Gives a PCI device with so many queues a slot and what serves it.
@@ -95,10 +160,23 @@ impl Pool {
         &mut self,
         device: &DeviceId,
         queues: u16,
-        placement: &Placement,
+        policy: &dyn Policy,
     ) -> Result<Lease, PoolError> {
-        check_queues(queues, DEVICE_QUEUES)?;
-        let lease = self.make_lease(device, queues, placement)?;
+        self.lease_in(device, Demand::new(queues), policy, None)
+    }
+
+    /// Gives a PCI device a slot and what serves it: this slot, or any if `None`.
+    ///
+    /// # Errors
+    /// As for [`lease`](Self::lease), or if this slot is not free.
+    pub fn lease_in(
+        &mut self,
+        device: &DeviceId,
+        demand: Demand,
+        policy: &dyn Policy,
+        slot: Option<&PciSlot>,
+    ) -> Result<Lease, PoolError> {
+        let lease = self.make_lease(device, (demand, DEVICE_QUEUES), policy, slot)?;
         self.hold(device, Allocation::Device(lease.clone()));
         Ok(lease)
     }
@@ -111,12 +189,39 @@ impl Pool {
         &mut self,
         controller: &DeviceId,
         queues: u16,
-        placement: &Placement,
+        policy: &dyn Policy,
     ) -> Result<Lease, PoolError> {
-        check_queues(queues, CONTROLLER_QUEUES)?;
-        let lease = self.make_lease(controller, queues, placement)?;
+        self.lease_controller_in(controller, Demand::new(queues), policy, None)
+    }
+
+    /// Gives a SCSI controller a slot and what serves it: this slot, or any if `None`.
+    ///
+    /// # Errors
+    /// As for [`lease_in`](Self::lease_in).
+    pub fn lease_controller_in(
+        &mut self,
+        controller: &DeviceId,
+        demand: Demand,
+        policy: &dyn Policy,
+        slot: Option<&PciSlot>,
+    ) -> Result<Lease, PoolError> {
+        let lease = self.make_lease(controller, (demand, CONTROLLER_QUEUES), policy, slot)?;
         self.hold(controller, Allocation::Controller(lease.clone()));
         Ok(lease)
+    }
+
+    /// Gives a device what serves it, and no slot: the caller chooses its address.
+    ///
+    /// # Errors
+    /// If it cannot be placed as asked, or has a lease. Nothing is taken then.
+    pub fn lease_threads(
+        &mut self,
+        device: &DeviceId,
+        demand: Demand,
+        policy: &dyn Policy,
+    ) -> Result<ThreadLease, PoolError> {
+        check_queues(demand.queues, DEVICE_QUEUES)?;
+        self.hold_threads(device, demand, policy, false)
     }
 
     /// Gives a disk an address on a controller, whose threads then serve it.
@@ -169,72 +274,83 @@ impl Pool {
     pub fn lease_thread(
         &mut self,
         id: &DeviceId,
-        placement: &Placement,
+        policy: &dyn Policy,
     ) -> Result<ThreadLease, PoolError> {
-        self.check_not_leased(id)?;
-        if matches!(placement, Placement::Spread(_) | Placement::Mapped(_)) {
-            return Err(PoolError::OneThread { id: id.clone() });
-        }
-        let Choice { assignment, why } = self.threads.choose(placement, 1)?;
-        self.threads.take(id, placement, &assignment, 1);
-        let lease = ThreadLease { assignment, why };
-        self.hold(id, Allocation::Thread(lease.clone()));
-        Ok(lease)
-    }
-
-    /// Records that a device that holds a thread may also be on another: the reply to its move is
-    /// outstanding. Both threads are in use until it is [released](Self::release).
-    pub fn may_be_on(&mut self, id: &DeviceId, lease: &ThreadLease, placement: &Placement) {
-        self.threads.take(id, placement, &lease.assignment, 1);
-        self.possible.push((id.clone(), lease.assignment.clone()));
-    }
-
-    /// Records that a device that holds a thread [may be on](Self::may_be_on) this one no more: QEMU has
-    /// refused to move it there.
-    pub fn is_not_on(&mut self, id: &DeviceId, lease: &ThreadLease) {
-        let mut possible = self.possible.iter();
-        let found = possible.position(|(known, on)| known == id && *on == lease.assignment);
-        if let Some(found) = found {
-            self.possible.remove(found);
-            self.threads.give_one_back(id, &lease.assignment);
-        }
-    }
-
-    /// Records that a device that holds a thread has been moved to another, which it
-    /// [may be on](Self::may_be_on). Any other is free.
-    ///
-    /// # Errors
-    /// If it holds no lease.
-    pub fn is_on(
-        &mut self,
-        id: &DeviceId,
-        lease: ThreadLease,
-        placement: &Placement,
-    ) -> Result<(), PoolError> {
-        self.release(id)?;
-        self.threads.take(id, placement, &lease.assignment, 1);
-        self.hold(id, Allocation::Thread(lease));
-        Ok(())
+        self.hold_threads(id, Demand::new(1), policy, true)
     }
 
     fn make_lease(
         &mut self,
         device: &DeviceId,
-        queues: u16,
-        placement: &Placement,
+        (demand, limit): (Demand, u16),
+        policy: &dyn Policy,
+        slot: Option<&PciSlot>,
     ) -> Result<Lease, PoolError> {
+        check_queues(demand.queues, limit)?;
+        let threads = self.choose(device, demand, policy, false)?;
+        let slot = self.take_slot(slot)?;
+        self.note_turn(&threads);
+        Ok(Lease::new(threads, slot))
+    }
+
+    fn hold_threads(
+        &mut self,
+        id: &DeviceId,
+        demand: Demand,
+        policy: &dyn Policy,
+        one_thread: bool,
+    ) -> Result<ThreadLease, PoolError> {
+        let lease = self.choose(id, demand, policy, one_thread)?;
+        self.note_turn(&lease);
+        self.hold(id, Allocation::Thread(lease.clone()));
+        Ok(lease)
+    }
+
+    /// Lets a policy choose, and checks its choice. Changes nothing.
+    fn choose(
+        &self,
+        device: &DeviceId,
+        demand: Demand,
+        policy: &dyn Policy,
+        one_thread: bool,
+    ) -> Result<ThreadLease, PoolError> {
         self.check_not_leased(device)?;
-        let Choice { assignment, why } = self.threads.choose(placement, queues)?;
-        let slot = self.slots.take().ok_or(PoolError::NoFreeSlot {
-            total: self.slots.total(),
-        })?;
-        self.threads.take(device, placement, &assignment, queues);
-        Ok(Lease {
-            assignment,
-            queues,
-            slot,
-            why,
-        })
+        let request = PlacementRequest {
+            device,
+            demand,
+            one_thread,
+        };
+        let choice = policy.choose(&request, &self.state())?;
+        for thread in choice.assignment.threads() {
+            self.threads.check_exists(thread)?;
+            if let Some(device) = self.dedicated_to(thread) {
+                return Err(PoolError::Dedicated {
+                    thread: thread.clone(),
+                    device: device.clone(),
+                });
+            }
+            if choice.dedicated && self.served_by(thread).next().is_some() {
+                return Err(PoolError::NotIdle {
+                    thread: thread.clone(),
+                    devices: list(self.served_by(thread), ""),
+                });
+            }
+        }
+        match &choice.assignment {
+            Assignment::Mapped(_) if one_thread => {
+                let id = device.clone();
+                return Err(PoolError::OneThread { id });
+            }
+            Assignment::Mapped(mapping) => mapping.check(demand.queues)?,
+            Assignment::MainLoop | Assignment::Thread(_) => {}
+        }
+        Ok(ThreadLease::new(choice, demand))
+    }
+
+    fn note_turn(&mut self, lease: &ThreadLease) {
+        if let (true, Some(thread)) = (lease.in_turn, lease.assignment.thread()) {
+            self.threads.last_in_turn = Some(thread.clone());
+        }
     }
 
     fn check_not_leased(&self, device: &DeviceId) -> Result<(), PoolError> {
@@ -255,11 +371,10 @@ impl Pool {
     /// # Errors
     /// If it holds no lease, or is a controller that still has disks.
     pub fn release(&mut self, device: &DeviceId) -> Result<Allocation, PoolError> {
-        let disks: Vec<&str> = self.disks_on(device).map(DeviceId::as_str).collect();
-        if !disks.is_empty() {
+        if self.disks_on(device).next().is_some() {
             return Err(PoolError::HasDisks {
                 controller: device.clone(),
-                disks: disks.join(", "),
+                disks: list(self.disks_on(device), ""),
             });
         }
         let Some(allocation) = self.allocations.remove(device) else {
@@ -267,12 +382,7 @@ impl Pool {
                 device: device.clone(),
             });
         };
-        if let Some((assignment, queues)) = allocation.assignment() {
-            self.threads.give_back(device, assignment, queues);
-        }
-        for (_, assignment) in self.possible.extract_if(.., |(id, _)| id == device) {
-            self.threads.give_back(device, &assignment, 1);
-        }
+        self.possible.retain(|(id, _)| id != device);
         if let Some(lease) = allocation.lease() {
             self.slots.give_back(lease.slot.clone());
         }
@@ -307,15 +417,15 @@ impl Pool {
 
     /// Returns the threads, in the order in which they were made.
     pub fn threads(&self) -> &[IoThreadId] {
-        self.threads.all()
+        &self.threads.all
     }
 
     /// Returns the devices that a thread serves: also the disks of a controller that it serves, and
     /// devices whose mapping names it without giving it a queue, since QEMU refers to it then.
     pub fn served_by(&self, thread: &IoThreadId) -> impl Iterator<Item = &DeviceId> {
         let serves = move |device: &DeviceId| {
-            self.assignments_of(device)
-                .any(|(assignment, queues)| assignment.queues_of(thread, queues).is_some())
+            let mut shares = self.shares_of(device);
+            shares.any(|share| share.assignment.names(thread))
         };
         self.allocations
             .iter()
@@ -328,20 +438,26 @@ impl Pool {
             .map(|(device, _)| device)
     }
 
-    /// Returns what serves a device, and what [may](Self::may_be_on), each with the number of queues.
-    fn assignments_of(&self, device: &DeviceId) -> impl Iterator<Item = (&Assignment, u16)> {
-        let own = self
-            .allocations
-            .get(device)
-            .and_then(Allocation::assignment);
-        let possible = self.possible.iter().filter(move |(id, _)| id == device);
-        own.into_iter()
-            .chain(possible.map(|(_, assignment)| (assignment, 1)))
+    /// Returns what each device takes of threads, and what it [may](Self::may_be_on).
+    fn shares(&self) -> impl Iterator<Item = (&DeviceId, Share<'_>)> {
+        let held = self.allocations.iter();
+        let held = held.filter_map(|(device, allocation)| Some((device, allocation.share()?)));
+        let possible = self.possible.iter();
+        held.chain(possible.map(|(device, lease)| (device, lease.share())))
     }
 
-    /// Returns the number of free slots.
-    pub fn free_slots(&self) -> usize {
-        self.slots.free()
+    fn shares_of(&self, device: &DeviceId) -> impl Iterator<Item = Share<'_>> {
+        let own = self.allocations.get(device);
+        let own = own.and_then(Allocation::share);
+        let possible = self.possible.iter().filter(move |(id, _)| id == device);
+        own.into_iter()
+            .chain(possible.map(|(_, lease)| lease.share()))
+    }
+
+    fn dedicated_to(&self, thread: &IoThreadId) -> Option<&DeviceId> {
+        let mut shares = self.shares();
+        let owns = |share: &Share<'_>| share.dedicated && share.assignment.names(thread);
+        shares.find_map(|(device, share)| owns(&share).then_some(device))
     }
 
     /// Returns an id for one more thread. Make it with `object-add`, and then
@@ -352,7 +468,7 @@ impl Pool {
 
     /// Adds a thread that QEMU has created.
     pub fn commit_thread(&mut self, new: NewThread) -> IoThreadId {
-        self.threads.commit_thread(new)
+        self.threads.commit(new)
     }
 
     /// Removes an idle thread. Call this before `object-del`: QEMU does not check whether the thread
@@ -362,20 +478,14 @@ impl Pool {
     /// If it serves a device, or is not in the pool.
     pub fn remove_thread(&mut self, thread: &IoThreadId) -> Result<(), PoolError> {
         self.threads.check_exists(thread)?;
-        let devices: Vec<&str> = self.served_by(thread).map(DeviceId::as_str).collect();
-        if !devices.is_empty() {
+        if self.served_by(thread).next().is_some() {
             return Err(PoolError::InUse {
                 thread: thread.clone(),
-                devices: devices.join(", "),
+                devices: list(self.served_by(thread), ""),
             });
         }
         self.threads.remove(thread);
         Ok(())
-    }
-
-    /// Puts a removed thread back where it was: QEMU has refused to delete it.
-    pub fn restore_thread(&mut self, thread: IoThreadId, position: usize) {
-        self.threads.restore(thread, position);
     }
 
     /// Returns who serves what, and why.

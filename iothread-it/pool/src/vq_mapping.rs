@@ -7,9 +7,13 @@ use super::{IoThreadId, VqMappingError};
 /// The value of a device's `iothread-vq-mapping`. Either every thread has its queues named or none
 /// has, as QEMU demands; a mixture cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "Kind", into = "Kind"))]
 pub struct VqMapping(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 enum Kind {
     /// Queue *i* goes to thread *i* modulo their number.
     RoundRobin(Vec<IoThreadId>),
@@ -107,6 +111,25 @@ impl VqMapping {
         match (0..queues).find(|queue| !mapped.contains(queue)) {
             Some(queue) => Err(VqMappingError::QueueMissing { queue }),
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl From<VqMapping> for Kind {
+    fn from(mapping: VqMapping) -> Self {
+        mapping.0
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Kind> for VqMapping {
+    type Error = VqMappingError;
+
+    fn try_from(kind: Kind) -> Result<Self, VqMappingError> {
+        match kind {
+            Kind::RoundRobin(threads) => Self::round_robin(threads),
+            Kind::Explicit(threads) => Self::explicit(threads),
         }
     }
 }

@@ -11,9 +11,9 @@ use serde_json::Value;
 
 use crate::codec::{self, ErrorReply, Message, Request};
 use crate::command::{Command, GetFd, QmpCapabilities};
-use crate::error::QmpError;
+use crate::error::{LostEvents, QmpError};
 use crate::event::Event;
-use crate::event_log::{Cursor, EventLog, LostEvents};
+use crate::event_log::{Cursor, EventLog};
 use crate::lines::Lines;
 use crate::wait::{Deadline, Watched};
 
@@ -141,6 +141,25 @@ impl Qmp {
         deadline: Deadline,
     ) -> Result<Value, QmpError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let command = request.name();
+        #[cfg(feature = "tracing")]
+        let _span = tracing::debug_span!("qmp", command, id).entered();
+        let result = self.reply_to(request, id, passed, deadline);
+        #[cfg(feature = "tracing")]
+        match &result {
+            Ok(_) => tracing::debug!("the command has returned"),
+            Err(error) => tracing::debug!(%error, "the command has failed"),
+        }
+        result
+    }
+
+    fn reply_to(
+        &self,
+        request: &Request,
+        id: u64,
+        passed: Option<BorrowedFd<'_>>,
+        deadline: Deadline,
+    ) -> Result<Value, QmpError> {
         let command = request.name();
         let line = request.encode(id);
         self.board.with(|state| state.calls.insert(id, None));

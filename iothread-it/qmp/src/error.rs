@@ -1,6 +1,7 @@
 //! Errors of QMP calls.
 
-use crate::event_log::LostEvents;
+use std::fmt;
+
 use crate::wait::Deadline;
 
 /// Why a QMP call or wait ended without its result.
@@ -63,6 +64,24 @@ impl QmpError {
         match self {
             Self::Refused { class, .. } => Some(class),
             _ => None,
+        }
+    }
+}
+
+/// Why events after a cursor are not available.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostEvents {
+    /// This many events were dropped because the log was full.
+    Dropped(u64),
+    /// The cursor belongs to another connection.
+    OtherConnection,
+}
+
+impl fmt::Display for LostEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped(count) => write!(f, "the event log was full and dropped {count} events"),
+            Self::OtherConnection => f.write_str("the cursor belongs to another connection"),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The events that QEMU sent, numbered in the order in which they came.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
+use crate::error::LostEvents;
 use crate::event::Event;
 
 /// Maximum number of events in the log. Beyond it the oldest are dropped, and a reader of them gets
@@ -21,24 +21,6 @@ const MAX_BYTES: usize = 16 << 20;
 pub struct Cursor {
     log: u64,
     number: u64,
-}
-
-/// Why events after a cursor are not available.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LostEvents {
-    /// This many events were dropped because the log was full.
-    Dropped(u64),
-    /// The cursor belongs to another connection.
-    OtherConnection,
-}
-
-impl fmt::Display for LostEvents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dropped(count) => write!(f, "the event log was full and dropped {count} events"),
-            Self::OtherConnection => f.write_str("the cursor belongs to another connection"),
-        }
-    }
 }
 
 /// The log.

@@ -2,8 +2,9 @@
 //!
 //! | part | feature | for |
 //! |---|---|---|
-//! | [`codec`], [`Decoder`], [`command`], [`Capabilities`], [`Event`] | none | a VM manager with a connection of its own, blocking or not |
-//! | `Qmp`, `EventLog`, `lines`, `QmpError` | `client` (default) | one that wants a connection |
+//! | [`codec`], [`Decoder`], [`command`], [`Capabilities`], [`Event`], [`QmpError`] | none | a VM manager with a connection of its own, blocking or not |
+//! | `Qmp`, `EventLog`, `lines` | `client` (default) | one that needs a connection |
+//! | a span of the crate `tracing` for each command of `Qmp`, with its id and its failure | `tracing` | |
 //!
 //! The client has one reader thread, which owns the receiving side. It routes each reply to its call
 //! by id and drops late replies. Events go to a numbered log: a caller takes a cursor *before* it acts
@@ -16,7 +17,6 @@ mod client;
 pub mod codec;
 pub mod command;
 mod decoder;
-#[cfg(feature = "client")]
 mod error;
 mod event;
 #[cfg(feature = "client")]
@@ -25,6 +25,8 @@ mod event_log;
 pub mod lines;
 #[cfg(any(all(test, feature = "client"), feature = "mock"))]
 pub mod mock;
+#[cfg(all(test, feature = "tracing"))]
+mod traced;
 mod version;
 pub mod wait;
 
@@ -34,9 +36,8 @@ pub use client::Qmp;
 pub use codec::{ErrorReply, Request};
 pub use command::Command;
 pub use decoder::Decoder;
-#[cfg(feature = "client")]
-pub use error::QmpError;
+pub use error::{LostEvents, QmpError};
 pub use event::Event;
 #[cfg(feature = "client")]
-pub use event_log::{Cursor, EventLog, LostEvents};
+pub use event_log::{Cursor, EventLog};
 pub use version::{QemuVersion, version_text};

@@ -164,7 +164,7 @@ pub(crate) fn configuration() -> Result<HypervisorConfig> {
 /// Returns the shape of this run. Idle threads sleep, so that CPU time shows who worked.
 pub(crate) fn shape(topology: Topology) -> Result<VmSpec> {
     let mut config = configuration()?;
-    config.iothreads.polling.max_ns = Some(0);
+    config.iothreads.properties.poll_max_ns = Some(0);
     Ok(VmSpec {
         topology,
         ..VmSpec::new(config)

@@ -98,7 +98,7 @@ fn pending_removal_completes_after_reset(topology: Topology) -> Result<()> {
 
 /// Disks that go to a place where the guest does not look.
 fn out_of_sight(topology: Topology) -> Result<Hotplug> {
-    let slots = SlotTable::on_bus("rp3", 1..=1);
+    let slots = SlotTable::on_bus("rp3", 1..=1)?;
     let version = Manifest::find()?.qemu.parsed_version();
     Ok(Hotplug::new(
         Pool::new(vec![IoThreadId::indep(0)], slots)?,

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use anyhow::{Context, Result, bail, ensure};
-use guest_vm::config::Polling;
+use guest_vm::config::IoThreadProperties;
 use guest_vm::qemu::Topology;
 use iothread_hotplug::Step;
 use iothread_pool::{IoThreadId, Placement, VqMapping};
@@ -13,11 +13,12 @@ use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, on_each_machine, record_thread, shape, soon};
 
 /// An idle thread blocks at once.
-const NO_POLLING: Polling = Polling {
-    max_ns: Some(0),
-    grow: None,
-    shrink: None,
-};
+fn no_polling() -> IoThreadProperties {
+    IoThreadProperties {
+        poll_max_ns: Some(0),
+        ..IoThreadProperties::default()
+    }
+}
 
 on_each_machine!(
     policies_choose_the_serving_thread,
@@ -131,7 +132,7 @@ fn mapping_is_refused_before_qemu_9_2(topology: Topology) -> Result<()> {
 fn thread_added_at_run_time_serves(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let (hotplug, qmp, _) = bench.vm.parts();
-        let added = hotplug.add_thread(qmp, NO_POLLING)?;
+        let added = hotplug.add_thread(qmp, no_polling())?;
         ensure!(added == IoThreadId::indep(4), "it is called {added}");
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &Placement::Pinned(added.clone()))?;
@@ -157,7 +158,7 @@ fn thread_added_at_run_time_serves(topology: Topology) -> Result<()> {
         ensure!(error.step == Step::Lease, "{error}");
         let (hotplug, qmp, _) = bench.vm.parts();
         ensure!(
-            hotplug.add_thread(qmp, NO_POLLING)? == IoThreadId::indep(5),
+            hotplug.add_thread(qmp, no_polling())? == IoThreadId::indep(5),
             "an id was used again"
         );
         Ok(())

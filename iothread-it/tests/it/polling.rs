@@ -2,7 +2,7 @@
 //! that CPU time shows which one worked.
 
 use anyhow::{Result, ensure};
-use guest_vm::config::Polling;
+use guest_vm::config::IoThreadProperties;
 use guest_vm::qemu::Topology;
 use iothread_pool::{IoThreadId, Placement};
 use qmp_client::command::QueryIothreads;
@@ -15,7 +15,7 @@ on_each_machine!(hotplug_beside_a_loaded_disk);
 
 fn hotplug_beside_a_loaded_disk(topology: Topology) -> Result<()> {
     let mut shape = shape(topology)?;
-    shape.config.iothreads.polling = Polling::default();
+    shape.config.iothreads.properties = IoThreadProperties::default();
     Bench::run_shape(&shape, |bench| {
         let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
         ensure!(

@@ -1,13 +1,18 @@
 //! The pool's threads are those that the configuration asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::channel;
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::config::CpuList;
-use guest_vm::qemu::Topology;
+use guest_vm::qemu::{OnThreadStarted, Topology};
 use iothread_pool::IoThreadId;
-use qmp_client::command::QueryIothreads;
+use kata_test::kata_test;
+use qmp_client::command::{
+    IoThreadObject, IoThreadProperties, QomGet, QueryIothreads, object_path, set_property,
+};
 
+use crate::bare::Bare;
 use crate::fixture::{Bench, on_each_machine, shape, soon};
 
 on_each_machine!(
@@ -17,6 +22,45 @@ on_each_machine!(
     needs (when = crate::fixture::qemu_and_guest, cpus_ge = 2):
         run_where_the_configuration_binds_them,
 );
+
+/// Also the number of worker threads, whose minimum QEMU compares with the maximum at each change.
+#[kata_test(when = crate::fixture::qemu_and_guest)]
+fn properties_change_while_qemu_runs() -> Result<()> {
+    let qemu = Bare::start(&["-machine", "q35"])?;
+    let pool = |min, max| IoThreadProperties {
+        thread_pool_min: Some(min),
+        thread_pool_max: Some(max),
+        ..IoThreadProperties::default()
+    };
+    qemu.qmp
+        .execute(&IoThreadObject::new("t", pool(3, 5)), soon())?;
+    let path = object_path("t");
+    let read = |property: &str| {
+        let property = QomGet {
+            path: &path,
+            property,
+        };
+        let value = qemu.qmp.execute(&property, soon())?;
+        value.as_u64().context("it is no number")
+    };
+    let more = IoThreadProperties {
+        poll_max_ns: Some(7),
+        poll_grow: Some(2),
+        poll_shrink: Some(3),
+        aio_max_batch: Some(16),
+        ..pool(6, 9)
+    };
+    for properties in [more, pool(1, 2), pool(64, 64)] {
+        for change in properties.changes(read("thread-pool-min")?) {
+            qemu.qmp.execute(&set_property(&path, change), soon())?;
+        }
+        for (property, expected) in properties.iter() {
+            let value = read(property)?;
+            ensure!(value == expected, "{property} is {value}, not {expected}");
+        }
+    }
+    qemu.quit()
+}
 
 fn exist_as_configured(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
@@ -63,6 +107,11 @@ fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
         .iter()
         .map(|cpu| Ok(cpu.parse()?))
         .collect::<Result<_>>()?;
+    let (started, starts) = channel();
+    shape.on_thread_started = Some(OnThreadStarted::new(move |thread, tid| {
+        let sent = started.send((thread.clone(), tid));
+        sent.map_err(std::io::Error::other)
+    }));
     Bench::run_shape(&shape, |bench| {
         let added = bench.vm.add_thread()?;
         ensure!(added == IoThreadId::indep(4), "it is called {added}");
@@ -71,6 +120,9 @@ fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
         let added = bench.vm.add_thread()?;
         ensure!(added == IoThreadId::indep(5), "it is called {added}");
         let threads = bench.vm.qmp().execute(&QueryIothreads {}, soon())?;
+        // The hook was called with each thread, before it could serve anything.
+        let started: BTreeMap<_, _> = starts.try_iter().collect();
+        ensure!(started.len() == 6, "{started:?}");
         for id in bench.vm.pool().threads() {
             let number = id.indep_number().context("an id without a number")?;
             let configured = &cpus[usize::try_from(number)? % 2];
@@ -78,6 +130,7 @@ fn run_where_the_configuration_binds_them(topology: Topology) -> Result<()> {
             let thread = thread.with_context(|| format!("QEMU has no {id}"))?;
             ensure!(thread.poll_max_ns == 0, "{thread:?}");
             let (process, number) = (bench.vm.process().pid(), thread.thread_id);
+            ensure!(started.get(id) == Some(&number), "{id}: {started:?}");
             let bound = allowed_cpus(&format!("/proc/{process}/task/{number}/status"))?;
             ensure!(
                 bound == *configured,

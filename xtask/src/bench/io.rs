@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::Store;
-use guest_vm::config::{Aio, Polling};
+use guest_vm::config::{Aio, IoThreadProperties};
 use guest_vm::guest::protocol::{Direction, Extent, Load, LoadReport, Serial};
 use guest_vm::qemu::{Topology, VmSpec};
 use guest_vm::scratch::ScratchDir;
@@ -107,7 +107,7 @@ impl Placed {
         };
         shape.config.aio = Aio::Threads;
         // As QEMU and Kata have it: threads poll before they sleep.
-        shape.config.iothreads.polling = Polling::default();
+        shape.config.iothreads.properties = IoThreadProperties::default();
         let store = WarmStore::of(&Store::of_user()?);
         Ok(Self {
             vm: RefCell::new(Vm::restore_or_boot(&vms.manifest, &shape, &store)?),

@@ -63,7 +63,7 @@ pub(super) fn shape(topology: Topology, vcpus: u32) -> VmSpec {
         count: 4,
         ..IoThreads::default()
     };
-    iothreads.polling.max_ns = Some(0);
+    iothreads.properties.poll_max_ns = Some(0);
     let config = HypervisorConfig {
         vcpus,
         iothreads,

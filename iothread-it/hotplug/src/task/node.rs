@@ -196,7 +196,7 @@ impl MoveNode {
         let pool = &mut cx.core.pool;
         match (self.lease.take(), input) {
             (Some(lease), Input::Reply(Ok(_))) => {
-                let moved = pool.is_on(&self.id, lease.clone(), &self.placement);
+                let moved = pool.is_on(&self.id, lease.clone());
                 Progress::Done(
                     moved
                         .map(|()| Allocation::Thread(lease))
@@ -227,7 +227,7 @@ impl MoveNode {
             Ok(lease) => lease,
             Err(error) => return Progress::Done(Err(error.into())),
         };
-        cx.core.pool.may_be_on(&id, &lease, &self.placement);
+        cx.core.pool.may_be_on(&id, &lease);
         let thread = lease.assignment.thread().map(IoThreadId::as_str);
         let command = set_iothread(&id, thread);
         self.lease = Some(lease);

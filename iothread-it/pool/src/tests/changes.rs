@@ -13,7 +13,7 @@ fn moving(pool: &mut Pool, to: &Placement) -> ThreadLease {
     let mut trial = pool.clone();
     trial.release(&device(0)).unwrap();
     let lease = trial.lease_thread(&device(0), to).unwrap();
-    pool.may_be_on(&device(0), &lease, to);
+    pool.may_be_on(&device(0), &lease);
     lease
 }
 
@@ -23,7 +23,7 @@ fn moved_node_is_on_its_new_thread_alone() {
     let to = Placement::Pinned(IoThreadId::indep(2));
     let lease = moving(&mut pool, &to);
     assert_eq!(in_use(&pool), [0, 2]);
-    pool.is_on(&device(0), lease, &to).unwrap();
+    pool.is_on(&device(0), lease).unwrap();
     assert_eq!(in_use(&pool), [2]);
     // It is dedicated to nothing any more.
     pool.lease(&device(1), 1, &Placement::First).unwrap();

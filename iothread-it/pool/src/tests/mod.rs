@@ -3,7 +3,9 @@
 mod changes;
 mod limits;
 mod model;
+mod policies;
 mod property;
+mod saved;
 
 use std::num::NonZeroUsize;
 
@@ -19,6 +21,20 @@ fn pool(threads: usize, slots: usize) -> Pool {
         SlotTable::root_ports(slots),
     )
     .unwrap()
+}
+
+/// What a manager gets that is started again. With `serde` the state goes through JSON.
+fn restored(pool: &Pool) -> Pool {
+    let saved = pool.save();
+    #[cfg(feature = "serde")]
+    let saved: SavedPool = {
+        let json = serde_json::to_string(pool).unwrap();
+        assert_eq!(json, serde_json::to_string(&saved).unwrap());
+        serde_json::from_str(&json).unwrap()
+    };
+    let restored = Pool::restore(saved).unwrap();
+    assert_eq!(restored.save(), pool.save());
+    restored
 }
 
 fn spread(threads: usize) -> Placement {
@@ -266,6 +282,64 @@ fn rebuilt_pool_does_not_reuse_ids() {
 }
 
 #[test]
+fn threads_are_leased_without_slots() {
+    let mut pool = pool(3, 0);
+    let lease = pool.lease_threads(&device(0), Demand::new(3), &spread(2));
+    let Assignment::Mapped(mapping) = lease.unwrap().assignment else {
+        panic!("it is not mapped")
+    };
+    let threads: Vec<_> = mapping.threads().cloned().collect();
+    assert_eq!(threads, [0, 1].map(IoThreadId::indep));
+    let load: Vec<_> = pool.state().threads.iter().map(|t| t.load).collect();
+    assert_eq!(load, [2, 1, 0]);
+    assert!(pool.remove_thread(&IoThreadId::indep(1)).is_err());
+    pool.release(&device(0)).unwrap();
+    assert_eq!(pool.remove_thread(&IoThreadId::indep(1)), Ok(()));
+    let none = pool.lease_threads(&device(0), Demand::new(0), &Placement::First);
+    assert_eq!(
+        none.unwrap_err().to_string(),
+        "num-queues is 0; it must be between 1 and 1024"
+    );
+}
+
+#[test]
+fn slots_are_reserved_and_leased_by_name() {
+    let slot = |bus, n| PciSlot::new(bus, n).unwrap();
+    let (card, near, far) = (slot("br0", 1), slot("br0", 2), slot("br1", 1));
+    let slots = SlotTable::new([card.clone(), near.clone(), far.clone()]).unwrap();
+    let mut pool = Pool::new(vec![IoThreadId::indep(0)], slots).unwrap();
+    pool.reserve_slot(&card).unwrap();
+    let lease = |pool: &mut Pool, n, slot: Option<&PciSlot>| {
+        let lease = pool.lease_in(&device(n), Demand::new(1), &Placement::First, slot);
+        lease.map(|lease| lease.slot).map_err(|e| e.to_string())
+    };
+    assert_eq!(lease(&mut pool, 0, Some(&far)), Ok(far.clone()));
+    assert_eq!(
+        lease(&mut pool, 1, Some(&far)).unwrap_err(),
+        "slot br1 0x1 is in use by `disk0`"
+    );
+    assert_eq!(
+        lease(&mut pool, 1, Some(&card)).unwrap_err(),
+        "slot br0 0x1 is reserved"
+    );
+    assert_eq!(
+        lease(&mut pool, 1, Some(&slot("br2", 1))).unwrap_err(),
+        "the pool has no slot br2 0x1"
+    );
+    assert_eq!(
+        pool.free_slot(&far).unwrap_err().to_string(),
+        "slot br1 0x1 is not reserved"
+    );
+    assert_eq!(pool.reserve_any_slot(), Ok(near.clone()));
+    assert_eq!(
+        lease(&mut pool, 1, None).unwrap_err(),
+        "all 3 hotplug slots are in use"
+    );
+    pool.free_slot(&card).unwrap();
+    assert_eq!(lease(&mut pool, 1, None), Ok(card));
+}
+
+#[test]
 fn released_target_is_reused_last() {
     let mut pool = pool(1, 1);
     let controller = DeviceId::new("scsi0").unwrap();
@@ -294,11 +368,14 @@ fn device_possibly_on_two_threads_keeps_both_until_released() {
     let [first, second] = [0, 1].map(IoThreadId::indep);
     pool.lease_thread(&device(0), &Placement::Dedicated)
         .unwrap();
+    let mut after = pool.clone();
+    after.release(&device(0)).unwrap();
+    let lease = after.lease_thread(&device(1), &Placement::Pinned(second.clone()));
     let lease = ThreadLease {
-        assignment: Assignment::Thread(second.clone()),
-        why: "it moves".into(),
+        dedicated: true,
+        ..lease.unwrap()
     };
-    pool.may_be_on(&device(0), &lease, &Placement::Dedicated);
+    pool.may_be_on(&device(0), &lease);
     for thread in [&first, &second] {
         assert!(pool.clone().remove_thread(thread).is_err());
         assert!(

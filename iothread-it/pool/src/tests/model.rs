@@ -2,11 +2,12 @@
 //! It says what the pool must do next, and shares no code with the pool: it counts for itself, and
 //! only reads what QEMU would be told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
 
 use crate::{
-    Allocation, Assignment, DeviceId, IoThreadId, PciSlot, Placement, Pool, Served, VqMapping,
+    Allocation, Assignment, DeviceId, IoThreadId, PciSlot, Placement, Pool, Served, ThreadLease,
+    VqMapping,
 };
 
 /// A request of a test. Threads are numbers: [`name`] has their ids.
@@ -81,15 +82,31 @@ pub(super) enum Expected {
 /// What a device was given.
 #[derive(Debug)]
 pub(super) struct Record {
-    shares: Shares,
-    /// The main loop serves it.
-    on_main_loop: bool,
+    /// What serves it, and behind that what may serve it.
+    pub(super) holds: Vec<Hold>,
     slot: Option<PciSlot>,
     pub(super) is_controller: bool,
     /// The controller that it is on, and its target there.
     pub(super) on: Option<(DeviceId, u8)>,
-    /// The threads that are dedicated to it.
-    dedicated: BTreeSet<IoThreadId>,
+}
+
+/// Threads of a device.
+#[derive(Debug)]
+pub(super) struct Hold {
+    shares: Shares,
+    weight: u32,
+    /// The main loop serves it.
+    on_main_loop: bool,
+    /// Its threads are for no other device.
+    dedicated: bool,
+    /// What the pool gave, if it is no slot.
+    pub(super) lease: Option<ThreadLease>,
+}
+
+impl Record {
+    fn names(&self, thread: &IoThreadId) -> bool {
+        self.holds.iter().any(|h| h.shares.contains_key(thread))
+    }
 }
 
 #[derive(Debug)]
@@ -99,25 +116,26 @@ pub(super) struct Model {
     /// Every id that was ever there.
     pub(super) used: BTreeSet<IoThreadId>,
     pub(super) records: BTreeMap<DeviceId, Record>,
+    /// The slot that was freed last is at the end.
+    pub(super) free: VecDeque<PciSlot>,
+    pub(super) reserved: BTreeSet<PciSlot>,
     slots: usize,
 }
 
 impl Model {
-    pub(super) fn new(threads: Vec<IoThreadId>, slots: usize) -> Self {
+    pub(super) fn new(threads: Vec<IoThreadId>, slots: Vec<PciSlot>) -> Self {
         Self {
             used: threads.iter().cloned().collect(),
             threads,
             records: BTreeMap::new(),
-            slots,
+            slots: slots.len(),
+            free: slots.into(),
+            reserved: BTreeSet::new(),
         }
     }
 
-    pub(super) fn free_slots(&self) -> usize {
-        self.slots - self.records.values().filter(|r| r.slot.is_some()).count()
-    }
-
     pub(super) fn is_named(&self, thread: &IoThreadId) -> bool {
-        self.records.values().any(|r| r.shares.contains_key(thread))
+        self.records.values().any(|r| r.names(thread))
     }
 
     pub(super) fn has_disks(&self, controller: &DeviceId) -> bool {
@@ -125,14 +143,28 @@ impl Model {
         on.into_iter().any(|(on, _)| on == controller)
     }
 
-    fn load(&self, thread: &IoThreadId) -> usize {
-        let shares = self.records.values().filter_map(|r| r.shares.get(thread));
+    /// Forgets a device.
+    pub(super) fn remove(&mut self, device: &DeviceId) -> Record {
+        let record = self.records.remove(device).expect("a device");
+        self.free.extend(record.slot.clone());
+        record
+    }
+
+    fn sum(&self, thread: &IoThreadId, each: impl Fn(&Hold, usize) -> u64) -> u64 {
+        let holds = self.records.values().flat_map(|r| &r.holds);
+        let shares = holds.filter_map(|hold| Some(each(hold, *hold.shares.get(thread)?)));
         shares.sum()
     }
 
+    fn load(&self, thread: &IoThreadId) -> u64 {
+        self.sum(thread, |hold, queues| {
+            queues as u64 * u64::from(hold.weight)
+        })
+    }
+
     fn owner(&self, thread: &IoThreadId) -> Option<&DeviceId> {
-        let owns = |record: &Record| record.dedicated.contains(thread);
-        let owner = self.records.iter().find(|(_, record)| owns(record));
+        let owns = |hold: &Hold| hold.dedicated && hold.shares.contains_key(thread);
+        let owner = self.records.iter().find(|(_, r)| r.holds.iter().any(owns));
         owner.map(|(device, _)| device)
     }
 
@@ -191,15 +223,15 @@ impl Model {
     pub(super) fn note(
         &mut self,
         device: DeviceId,
-        wish: &Wish,
+        (wish, weight): (&Wish, u32),
         expected: &Expected,
         held: &Allocation,
     ) {
-        let (assignment, queues, slot) = match held {
+        let (assignment, queues, slot, lease) = match held {
             Allocation::Device(lease) | Allocation::Controller(lease) => {
-                (&lease.assignment, lease.queues, Some(lease.slot.clone()))
+                (&lease.assignment, lease.queues, Some(&lease.slot), None)
             }
-            Allocation::Thread(lease) => (&lease.assignment, 1, None),
+            Allocation::Thread(lease) => (&lease.assignment, lease.queues, None, Some(lease)),
             Allocation::Scsi(address) => panic!("{address} is no wish"),
         };
         let shares = told(assignment, queues);
@@ -212,29 +244,29 @@ impl Model {
                 assert_eq!(self.owner(thread.0), None, "{wish:?} was given {held:?}");
             }
         }
-        let dedicated = match wish {
-            Wish::Dedicated => shares.keys().cloned().collect(),
-            _ => BTreeSet::new(),
+        self.free.retain(|free| Some(free) != slot);
+        let hold = Hold {
+            shares,
+            weight,
+            on_main_loop: *assignment == Assignment::MainLoop,
+            dedicated: matches!(wish, Wish::Dedicated),
+            lease: lease.cloned(),
         };
         let record = Record {
-            shares,
-            on_main_loop: *assignment == Assignment::MainLoop,
-            slot,
+            holds: vec![hold],
+            slot: slot.cloned(),
             is_controller: matches!(held, Allocation::Controller(_)),
             on: None,
-            dedicated,
         };
         assert!(self.records.insert(device, record).is_none());
     }
 
     pub(super) fn note_disk(&mut self, device: DeviceId, controller: DeviceId, target: u8) {
         let record = Record {
-            shares: Shares::new(),
-            on_main_loop: false,
+            holds: Vec::new(),
             slot: None,
             is_controller: false,
             on: Some((controller, target)),
-            dedicated: BTreeSet::new(),
         };
         assert!(self.records.insert(device, record).is_none());
     }
@@ -242,11 +274,7 @@ impl Model {
     /// Notes that a device may still be where it was before.
     pub(super) fn note_former(&mut self, device: &DeviceId, former: Record) {
         let record = self.records.get_mut(device).expect("a device");
-        for (thread, queues) in former.shares {
-            *record.shares.entry(thread).or_default() += queues;
-        }
-        record.on_main_loop |= former.on_main_loop;
-        record.dedicated.extend(former.dedicated);
+        record.holds.splice(0..0, former.holds);
     }
 
     /// The devices of which this holds, and the disks on them.
@@ -261,14 +289,14 @@ impl Model {
 
     /// Compares all that a pool shows with these records.
     pub(super) fn check(&self, pool: &Pool) {
-        let slots: Vec<_> = self
-            .records
-            .values()
-            .filter_map(|r| r.slot.as_ref())
-            .collect();
+        let slots = self.records.values().filter_map(|r| r.slot.as_ref());
+        let slots: Vec<_> = slots.chain(&self.free).chain(&self.reserved).collect();
         let distinct: BTreeSet<_> = slots.iter().collect();
         assert_eq!(distinct.len(), slots.len(), "a slot is given twice");
-        assert_eq!(pool.free_slots(), self.free_slots(), "a slot is lost");
+        assert_eq!(slots.len(), self.slots, "a slot is lost");
+        assert_eq!(pool.free_slots(), self.free.len(), "a slot is lost");
+        let reserved: BTreeSet<_> = pool.reserved_slots().cloned().collect();
+        assert_eq!(reserved, self.reserved);
         let targets: Vec<_> = self
             .records
             .values()
@@ -284,15 +312,17 @@ impl Model {
         };
         for (thread, shown) in self.threads.iter().zip(&state.threads) {
             assert_eq!(shown.id, *thread);
-            assert_eq!(shown.queues, self.load(thread), "{state}");
+            assert_eq!(shown.load, self.load(thread), "{state}");
+            let queues = self.sum(thread, |_, queues| queues as u64);
+            assert_eq!(shown.queues as u64, queues, "{state}");
             assert_eq!(shown.dedicated_to.as_ref(), self.owner(thread), "{state}");
-            let named = self.with_disks(|record| record.shares.contains_key(thread));
+            let named = self.with_disks(|record| record.names(thread));
             let devices = ids(&shown.devices);
             assert_eq!(devices.iter().collect::<BTreeSet<_>>(), named, "{state}");
             assert_eq!(devices.len(), named.len(), "{state}");
             assert_eq!(pool.served_by(thread).collect::<BTreeSet<_>>(), named);
         }
-        let main_loop = self.with_disks(|record| record.on_main_loop);
+        let main_loop = self.with_disks(|record| record.holds.iter().any(|h| h.on_main_loop));
         let devices = ids(&state.main_loop);
         assert_eq!(
             devices.iter().collect::<BTreeSet<_>>(),

@@ -1,6 +1,6 @@
 //! Options of devices and nodes that are passed to QEMU untouched.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::FileNode;
@@ -17,13 +17,13 @@ pub struct ReservedOption {
 
 /// Options of `device_add` that have no field of their own, such as `share-rw`, `queue-size`,
 /// `logical_block_size`, `iommu_platform` or `werror`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct DeviceOptions(Map<String, Value>);
 
 /// Options of `blockdev-add`: all but the node's name.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct NodeOptions(Map<String, Value>);
 
 const QUEUES: &str = "set the device's number of queues";
@@ -105,6 +105,26 @@ impl NodeOptions {
         &self.0
     }
 }
+
+macro_rules! maps {
+    ($($type:ident),*) => {$(
+        impl TryFrom<Map<String, Value>> for $type {
+            type Error = ReservedOption;
+
+            fn try_from(options: Map<String, Value>) -> Result<Self, ReservedOption> {
+                Self::new(options)
+            }
+        }
+
+        impl From<$type> for Map<String, Value> {
+            fn from(options: $type) -> Self {
+                options.0
+            }
+        }
+    )*};
+}
+
+maps!(DeviceOptions, NodeOptions);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::artifacts::Manifest;
-use guest_vm::config::Polling;
+use guest_vm::config::IoThreadProperties;
 use guest_vm::qemu::Topology;
 use iothread_hotplug::{DiskSpec, ScsiController};
 use iothread_pool::{Allocation, DeviceId, IoThreadId, Placement};
@@ -372,7 +372,7 @@ fn a_thread(topology: Topology) -> Result<()> {
         for point in [Point::Request("object-add"), Point::Reply("object-add")] {
             rig.proxy.arm(point, Fault::Close);
             let (hotplug, qmp, _) = rig.parts();
-            let added = hotplug.add_thread(qmp, Polling::default());
+            let added = hotplug.add_thread(qmp, IoThreadProperties::default());
             let stray = hotplug.stray_threads().count();
             ensure!(stray == 1, "{stray} threads are stray");
             recovers(rig, added.map(drop).map_err(Into::into)).context(format!("{point:?}"))?;

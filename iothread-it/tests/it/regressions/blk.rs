@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use guest_vm::config::{Aio, Polling};
+use guest_vm::config::{Aio, IoThreadProperties};
 use guest_vm::guest::protocol::Presence;
 use guest_vm::qemu::{Topology, VmSpec};
 use iothread_hotplug::{DetachError, DiskSpec};
@@ -136,7 +136,7 @@ fn device_del_before_guest_boot_is_completed(topology: Topology) -> Result<()> {
 fn hotplug_does_not_disturb_other_disks_of_the_thread(topology: Topology) -> Result<()> {
     const NEIGHBOURS: usize = 5;
     let mut shape = shape(topology)?;
-    shape.config.iothreads.polling = Polling::default();
+    shape.config.iothreads.properties = IoThreadProperties::default();
     with_a_disk_of(&shape, |bench, disk| {
         let neighbour = bench.disk("disk1")?;
         under_load(bench, disk, |hotplug, qmp, agent| {

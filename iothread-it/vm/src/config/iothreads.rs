@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use iothread_hotplug::Polling;
+use qmp_client::command::IoThreadProperties;
 
 use super::CpuList;
 use iothread_pool::{IoThreadId, Placement};
@@ -14,8 +14,8 @@ pub struct IoThreads {
     pub count: usize,
     /// `indep_iothreads_placement`: the placement of disks without one of their own. Kata uses `first`.
     pub placement: Placement,
-    /// The polling parameters of the threads.
-    pub polling: Polling,
+    /// Polling, batches and worker threads of each thread.
+    pub properties: IoThreadProperties,
     /// `indep_iothreads_cpus`: the host CPUs of each thread. `indep_iothread_`*n* takes entry *n*
     /// modulo their number, also if `Vm::add_thread` added it. If empty, threads are not pinned.
     pub cpus: Vec<CpuList>,

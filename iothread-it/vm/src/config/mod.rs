@@ -4,13 +4,19 @@
 //! file allows. Unused keys are ignored. A key that would have no effect is an error, and one error
 //! lists every problem.
 //!
-//! There are four keys that Kata does not have. Their defaults are Kata's behaviour:
+//! Kata's `num_queues` holds for hot-plugged disks. Without it a disk has a queue for each vCPU, as in
+//! Kata's Go runtime.
+//!
+//! There are keys that Kata does not have. Their defaults are Kata's behaviour:
 //!
 //! | key | values | default |
 //! |---|---|---|
 //! | `indep_iothreads_placement` | `"first"`, `"round-robin"`, `"least-loaded"`, `"dedicated"`, `"spread:N"` | `"first"` |
 //! | `indep_iothreads_poll_max_ns` | how long an idle thread polls, in nanoseconds; 0: no polling | QEMU's |
 //! | `indep_iothreads_poll_grow`, `indep_iothreads_poll_shrink` | QEMU's factors | QEMU's |
+//! | `indep_iothreads_poll_weight` | the weight of the newest interval, from QEMU 11.1 on | QEMU's |
+//! | `indep_iothreads_aio_max_batch` | how many requests of Linux AIO are sent at once; 0: QEMU chooses | QEMU's |
+//! | `indep_iothreads_thread_pool_min`, `indep_iothreads_thread_pool_max` | how many worker threads each thread keeps and has at most | 0 and 64 |
 //! | `indep_iothreads_cpus` | a list of CPU lists, such as `["0", "2-3"]`, one per thread; with `block_device_aio = "threads"` the worker threads are pinned too | not pinned |
 
 mod annotations;
@@ -20,10 +26,10 @@ mod kata;
 mod problem;
 
 pub use cpus::{CpuList, InvalidCpuList};
-pub use iothread_hotplug::Polling;
 pub use iothreads::IoThreads;
 pub use kata::{read, read_annotated};
 pub use problem::{ConfigError, Problem};
+pub use qmp_client::command::IoThreadProperties;
 
 use std::fmt;
 
@@ -48,6 +54,8 @@ pub struct HypervisorConfig {
     pub cache_direct: bool,
     /// `block_device_cache_set` and `block_device_cache_noflush` together.
     pub cache_no_flush: bool,
+    /// `num_queues` of a disk or a SCSI controller. A queue for each vCPU if `None`.
+    pub num_queues: Option<u16>,
 }
 
 impl Default for HypervisorConfig {
@@ -61,6 +69,7 @@ impl Default for HypervisorConfig {
             aio: Aio::default(),
             cache_direct: false,
             cache_no_flush: false,
+            num_queues: None,
         }
     }
 }
@@ -155,7 +164,9 @@ impl From<&HypervisorConfig> for BlockOptions {
             aio: config.aio.as_str(),
             cache_direct: config.cache_direct,
             cache_no_flush: config.cache_no_flush,
-            queues: u16::try_from(config.vcpus).unwrap_or(u16::MAX),
+            queues: config
+                .num_queues
+                .unwrap_or(u16::try_from(config.vcpus).unwrap_or(u16::MAX)),
         }
     }
 }

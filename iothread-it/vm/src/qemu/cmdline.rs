@@ -5,6 +5,7 @@ use std::fs::File;
 
 use serde_json::json;
 
+use super::iothread::OnThreadStarted;
 use super::ram::{DraftRam, TemplateRam};
 use super::topology::BRIDGE;
 use super::{Accelerator, Topology, Trace, boot};
@@ -12,6 +13,7 @@ use crate::artifacts::{GuestImage, Manifest, SANDBOX};
 use crate::config::HypervisorConfig;
 use iothread_hotplug::ColdPlugged;
 use iothread_pool::{IoThreadId, root_port_id};
+use qmp_client::command::IoThreadObject;
 
 /// Slot of the first root port on `pcie.0`. Built-in devices have the lower slots.
 const FIRST_ROOT_PORT: usize = 0x08;
@@ -30,6 +32,8 @@ pub struct VmSpec {
     pub cold: ColdPlugged,
     /// The trace events to record.
     pub trace: Option<Trace>,
+    /// What is called with each IOThread that QEMU has started.
+    pub on_thread_started: Option<OnThreadStarted>,
 }
 
 impl VmSpec {
@@ -41,6 +45,7 @@ impl VmSpec {
             root_ports: 4,
             cold: ColdPlugged::default(),
             trace: None,
+            on_thread_started: None,
         }
     }
 
@@ -197,9 +202,9 @@ impl CommandLine {
     }
 
     fn iothreads(&mut self, spec: &VmSpec) {
-        let polling = spec.config.iothreads.polling;
+        let properties = spec.config.iothreads.properties;
         for thread in spec.threads() {
-            let object = iothread_hotplug::iothread_object(&thread, polling);
+            let object = IoThreadObject::new(thread.as_str(), properties);
             self.option("object", json!(object).to_string());
         }
     }
@@ -249,15 +254,15 @@ mod tests {
 
     use super::*;
     use crate::artifacts::{Origin, QemuInstall};
-    use crate::config::{IoThreads, Polling};
+    use crate::config::{IoThreadProperties, IoThreads};
 
     fn line(topology: Topology) -> String {
         let config = HypervisorConfig {
             iothreads: IoThreads {
                 count: 2,
-                polling: Polling {
-                    max_ns: Some(0),
-                    ..Polling::default()
+                properties: IoThreadProperties {
+                    poll_max_ns: Some(0),
+                    ..IoThreadProperties::default()
                 },
                 ..IoThreads::default()
             },

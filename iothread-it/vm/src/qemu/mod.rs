@@ -12,6 +12,7 @@ pub mod trace;
 
 pub use accel::Accelerator;
 pub use cmdline::{GuestMemory, VmSpec, arguments, inherited_fds};
+pub use iothread::{OnThreadStarted, ThreadSetupError};
 pub(crate) use ram::open_regular;
 pub use ram::{DraftRam, TemplateRam};
 pub use topology::{Topology, UnknownTopology, slots};

@@ -92,9 +92,10 @@ impl FromStr for Topology {
 
 /// Returns the hotplug slots of a VM.
 pub fn slots(spec: &VmSpec) -> SlotTable {
+    let on_bus = |bus, slots| SlotTable::on_bus(bus, slots).expect("a bus and its slots");
     match spec.topology {
-        Topology::Pc => SlotTable::on_bus(PC_BUS, PC_SLOTS),
+        Topology::Pc => on_bus(PC_BUS, PC_SLOTS),
         Topology::Q35 | Topology::Q35Native => SlotTable::root_ports(spec.root_ports),
-        Topology::Q35Bridge => SlotTable::on_bus(BRIDGE, BRIDGE_SLOTS),
+        Topology::Q35Bridge => on_bus(BRIDGE, BRIDGE_SLOTS),
     }
 }

@@ -2,12 +2,11 @@
 
 use std::process::ExitStatus;
 
-use crate::config::CpuList;
 use crate::guest::AgentError;
 use crate::process::ProcessError;
+use crate::qemu::ThreadSetupError;
 use crate::warm::RestoreOutcome;
 use iothread_hotplug::StepError;
-use iothread_pool::IoThreadId;
 use qmp_client::QmpError;
 use qmp_client::wait::Deadline;
 
@@ -48,16 +47,9 @@ pub enum VmError {
     /// A cold-plugged device has another vq-mapping than configured.
     #[error("a cold-plugged device does not have the configured IOThreads")]
     Mapping(#[source] StepError),
-    /// An IOThread could not be pinned to the configured CPUs.
-    #[error("cannot pin IOThread `{thread}` to CPU {cpus}")]
-    Pin {
-        /// The thread.
-        thread: IoThreadId,
-        /// Its CPUs.
-        cpus: CpuList,
-        /// The error of the system call.
-        source: std::io::Error,
-    },
+    /// An IOThread could not be pinned, or its hook failed.
+    #[error(transparent)]
+    Threads(#[from] ThreadSetupError),
     /// QEMU did not exit in time and was killed.
     #[error("QEMU did not exit within {deadline} after `quit` and was killed")]
     QuitTimeout {

@@ -21,7 +21,7 @@ use crate::config::{DiskDriver, IoThreads};
 use crate::guest::Agent;
 use crate::guest::protocol::Greeting;
 use crate::process::{OwnedProcess, ProcessId};
-use crate::qemu::{self, Accelerator, GuestMemory, VmSpec};
+use crate::qemu::{self, Accelerator, GuestMemory, OnThreadStarted, VmSpec};
 use crate::warm::{RestoreOutcome, TemplateKey, WarmError, WarmStore};
 use iothread_hotplug::blocking::Hotplug;
 use iothread_hotplug::{
@@ -29,7 +29,7 @@ use iothread_hotplug::{
     UnplugEventsError, UnplugProgress,
 };
 use iothread_pool::{Allocation, DeviceId, IoThreadId, Lease, Placement, Pool};
-use qmp_client::command::{QueryIothreads, QueryVersion};
+use qmp_client::command::QueryVersion;
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
 
@@ -52,6 +52,7 @@ pub struct Vm {
     process: OwnedProcess,
     hotplug: Hotplug,
     iothreads: IoThreads,
+    on_thread_started: Option<OnThreadStarted>,
     driver: DiskDriver,
     greeting: Greeting,
     accelerator: Accelerator,
@@ -197,7 +198,9 @@ impl Vm {
         let version = version.map_err(|source| qmp_failed(&process, source))?;
         let config = &launch.spec.config;
         let threads = launch.spec.threads();
-        pin_threads(&process, &qmp, &config.iothreads, threads)?;
+        let hook = launch.spec.on_thread_started.clone();
+        let deadline = Deadline::after(QEMU_TIMEOUT);
+        qemu::iothread::set_up(&qmp, &config.iothreads, hook.as_ref(), threads, deadline)?;
         let hotplug = launch.spec.hotplug(version.qemu, &qmp);
         let proved = hotplug.verify_vq_mappings(&qmp, Deadline::after(QEMU_TIMEOUT));
         proved.map_err(VmError::Mapping)?;
@@ -207,6 +210,7 @@ impl Vm {
             process,
             hotplug,
             iothreads: config.iothreads.clone(),
+            on_thread_started: hook,
             driver: config.driver,
             greeting,
             accelerator: launch.accelerator.clone(),
@@ -260,14 +264,24 @@ impl Vm {
         }
     }
 
-    /// Adds an IOThread to the pool, with the configured polling and CPUs.
+    /// Adds an IOThread to the pool, with the configured properties and CPUs, and calls the hook
+    /// [`VmSpec::on_thread_started`].
     ///
     /// # Errors
-    /// If QEMU refuses, or the thread cannot be pinned. In the second case it is in the pool.
+    /// If QEMU refuses, the thread cannot be pinned, or the hook fails. Only in the first case it is not
+    /// in the pool.
     pub fn add_thread(&mut self) -> Result<IoThreadId, VmError> {
-        let added = self.hotplug.add_thread(&self.qmp, self.iothreads.polling);
+        let added = self
+            .hotplug
+            .add_thread(&self.qmp, self.iothreads.properties);
         let thread = added.map_err(|source| qmp_failed(&self.process, source))?;
-        pin_threads(&self.process, &self.qmp, &self.iothreads, [thread.clone()])?;
+        qemu::iothread::set_up(
+            &self.qmp,
+            &self.iothreads,
+            self.on_thread_started.as_ref(),
+            [thread.clone()],
+            Deadline::after(QEMU_TIMEOUT),
+        )?;
         Ok(thread)
     }
 
@@ -376,31 +390,6 @@ impl Vm {
     pub fn shutdown(self) -> Result<ExitStatus, VmError> {
         quit(&self.qmp, &self.process)
     }
-}
-
-/// Pins threads to the configured CPUs, before they serve a disk.
-fn pin_threads(
-    process: &OwnedProcess,
-    qmp: &Qmp,
-    config: &IoThreads,
-    threads: impl IntoIterator<Item = IoThreadId>,
-) -> Result<(), VmError> {
-    if config.cpus.is_empty() {
-        return Ok(());
-    }
-    let found = qmp.execute(&QueryIothreads {}, Deadline::after(QEMU_TIMEOUT));
-    let found = found.map_err(|source| qmp_failed(process, source))?;
-    for thread in threads {
-        let info = found.iter().find(|info| info.id == thread.as_str());
-        if let (Some(info), Some(cpus)) = (info, config.cpus_of(&thread)) {
-            qemu::iothread::pin(info.thread_id, cpus).map_err(|source| VmError::Pin {
-                thread,
-                cpus: cpus.clone(),
-                source,
-            })?;
-        }
-    }
-    Ok(())
 }
 
 fn qmp_failed(process: &OwnedProcess, source: QmpError) -> VmError {

@@ -222,7 +222,7 @@ mod tests {
             ("the memory", |p| p.spec.config.memory_mib += 1),
             ("the threads", |p| p.spec.config.iothreads.count += 1),
             ("the polling", |p| {
-                p.spec.config.iothreads.polling.max_ns = Some(1);
+                p.spec.config.iothreads.properties.poll_max_ns = Some(1);
             }),
         ];
         let mut place = Fixture::new();

@@ -74,15 +74,17 @@ impl Check<'_> {
         let cache_set = cache_set.is_some_and(|at| at.value);
         let cache_direct = self.cache("block_device_cache_direct", cache_set);
         let vcpus = self.vcpus();
+        let num_queues = self.num_queues(driver.as_ref().map_or(default.driver, |at| at.value));
         HypervisorConfig {
             machine: self.machine(),
             vcpus,
             memory_mib: self.positive("default_memory", default.memory_mib),
-            iothreads: self.iothreads(driver.as_ref(), vcpus),
+            iothreads: self.iothreads(driver.as_ref(), vcpus, num_queues),
             driver: driver.map_or(default.driver, |at| at.value),
             aio: self.aio(cache_direct),
             cache_direct,
             cache_no_flush: self.cache("block_device_cache_noflush", cache_set),
+            num_queues,
         }
     }
 
@@ -137,6 +139,30 @@ impl Check<'_> {
                 default
             }
         }
+    }
+
+    /// As in Kata, 0 means the default.
+    fn num_queues(&mut self, driver: DiskDriver) -> Option<u16> {
+        // A SCSI controller has two more.
+        let most = if driver == DiskDriver::VirtioScsi {
+            1022
+        } else {
+            1024
+        };
+        let at = self
+            .keys
+            .take::<i64>("num_queues")
+            .filter(|at| at.value != 0)?;
+        let queues = u16::try_from(at.value).ok();
+        let queues = queues.filter(|queues| (1..=most).contains(queues));
+        if queues.is_none() {
+            let message = format!(
+                "is {}; expected 1 to {most}, or 0 for one queue per vCPU",
+                at.value
+            );
+            self.keys.wrong(&at, message);
+        }
+        queues
     }
 
     fn driver(&mut self) -> Option<At<DiskDriver>> {

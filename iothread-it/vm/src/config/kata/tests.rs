@@ -1,7 +1,8 @@
 //! Kata's form, read and refused.
 
 use super::*;
-use crate::config::{Polling, Problem};
+use crate::config::{IoThreadProperties, Problem};
+use iothread_hotplug::BlockOptions;
 use iothread_pool::{IoThreadId, Placement};
 use proptest::prelude::*;
 
@@ -48,10 +49,13 @@ const RUST: &str = include_str!("data/rust-runtime.toml");
 /// passed over.
 #[test]
 fn complete_kata_files_load() {
-    for (file, driver) in [(GO, DiskDriver::VirtioScsi), (RUST, DiskDriver::VirtioBlk)] {
+    let go = (GO, DiskDriver::VirtioScsi, None);
+    let rust = (RUST, DiskDriver::VirtioBlk, Some(1));
+    for (file, driver, num_queues) in [go, rust] {
         let expected = HypervisorConfig {
             memory_mib: 2048,
             driver,
+            num_queues,
             ..HypervisorConfig::default()
         };
         assert_eq!(read(file).unwrap(), expected);
@@ -140,11 +144,15 @@ fn keys_without_an_effect_are_refused_with_line_and_key() {
 #[test]
 fn keys_of_threads_are_refused_without_threads() {
     let keys = [
+        ("indep_iothreads_aio_max_batch", "16"),
         ("indep_iothreads_cpus", "[\"0\"]"),
         ("indep_iothreads_placement", "\"round-robin\""),
         ("indep_iothreads_poll_grow", "2"),
         ("indep_iothreads_poll_max_ns", "0"),
         ("indep_iothreads_poll_shrink", "2"),
+        ("indep_iothreads_poll_weight", "3"),
+        ("indep_iothreads_thread_pool_max", "2"),
+        ("indep_iothreads_thread_pool_min", "1"),
     ];
     for (key, value) in keys {
         let expected = format!("`{key}` has no effect without threads; set `indep_iothreads`");
@@ -172,6 +180,68 @@ fn a_spread_over_more_threads_than_queues_is_refused() {
     assert_eq!(problems(on), [message(1)]);
     assert_eq!(problems(&format!("{on}default_vcpus = 3")), [message(3)]);
     assert!(read(&format!("[hypervisor.qemu]\n{on}default_vcpus = 4")).is_ok());
+}
+
+/// Kata's key of hot-plugged disks.
+#[test]
+fn queues_of_disks_are_those_of_the_configuration() {
+    let queues = |body: &str| {
+        let config = read(&format!("[hypervisor.qemu]\n{body}")).unwrap();
+        BlockOptions::from(&config).queues
+    };
+    assert_eq!(queues("default_vcpus = 3"), 3);
+    assert_eq!(queues("default_vcpus = 3\nnum_queues = 2"), 2);
+    assert_eq!(queues("default_vcpus = 3\nnum_queues = 0"), 3);
+    assert_eq!(
+        problems("num_queues = 1023"),
+        ["line 2: `num_queues` is 1023; expected 1 to 1022, or 0 for one queue per vCPU"]
+    );
+    assert_eq!(problems("num_queues = -1").len(), 1);
+    let blk = "block_device_driver = \"virtio-blk\"\n";
+    assert_eq!(queues(&format!("{blk}num_queues = 1024")), 1024);
+    let spread = format!(
+        "{blk}enable_iothreads = true\nindep_iothreads = 4\ndefault_vcpus = 4\nnum_queues = 2\n\
+         indep_iothreads_placement = \"spread:3\""
+    );
+    assert_eq!(
+        problems(&spread),
+        [
+            "line 7: `indep_iothreads_placement` is \"spread:3\", but `num_queues` gives a disk 2 \
+             queues; set `num_queues` to 3 or more, or spread over fewer threads"
+        ]
+    );
+}
+
+#[test]
+fn properties_of_threads_are_read_and_checked() {
+    let on = "enable_iothreads = true\nblock_device_driver = \"virtio-blk\"\nindep_iothreads = 1\n";
+    let all = "indep_iothreads_poll_weight = 3\nindep_iothreads_aio_max_batch = 16\n\
+               indep_iothreads_thread_pool_min = 2\nindep_iothreads_thread_pool_max = 8";
+    let config = read(&format!("[hypervisor.qemu]\n{on}{all}")).unwrap();
+    let expected = IoThreadProperties {
+        poll_weight: Some(3),
+        aio_max_batch: Some(16),
+        thread_pool_min: Some(2),
+        thread_pool_max: Some(8),
+        ..IoThreadProperties::default()
+    };
+    assert_eq!(config.iothreads.properties, expected);
+    let wrong = |body: &str| problems(&format!("{on}{body}"));
+    assert_eq!(
+        wrong("indep_iothreads_thread_pool_min = 65"),
+        [
+            "line 5: `indep_iothreads_thread_pool_min` is 65, but the maximum is 64; set \
+             `indep_iothreads_thread_pool_max` to 65 or more"
+        ]
+    );
+    assert_eq!(
+        wrong("indep_iothreads_thread_pool_min = 3\nindep_iothreads_thread_pool_max = 2").len(),
+        1
+    );
+    assert_eq!(
+        wrong("indep_iothreads_thread_pool_max = 0"),
+        ["line 5: `indep_iothreads_thread_pool_max` is 0, which QEMU refuses; expected 1 or more"]
+    );
 }
 
 #[test]
@@ -248,15 +318,15 @@ fn own_keys_default_to_the_behaviour_of_kata() {
     let threads = read(on).unwrap().iothreads;
     assert_eq!(threads.placement, Placement::First);
     assert_eq!(
-        (threads.polling, threads.cpus_of(&IoThreadId::indep(0))),
-        (Polling::default(), None)
+        (threads.properties, threads.cpus_of(&IoThreadId::indep(0))),
+        (IoThreadProperties::default(), None)
     );
 
     let ours = "indep_iothreads_placement = \"spread:2\"\nindep_iothreads_poll_max_ns = 0\n\
                 indep_iothreads_cpus = [\"0\", \"1-2\"]";
     let threads = read(&format!("{on}{ours}")).unwrap().iothreads;
     assert!(matches!(threads.placement, Placement::Spread(n) if n.get() == 2));
-    assert_eq!(threads.polling.max_ns, Some(0));
+    assert_eq!(threads.properties.poll_max_ns, Some(0));
     let cpus = [0, 1, 2].map(|n| threads.cpus_of(&IoThreadId::indep(n)).unwrap().to_string());
     assert_eq!(cpus, ["0", "1,2", "0"]);
 }

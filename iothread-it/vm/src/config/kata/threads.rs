@@ -5,17 +5,25 @@ use std::ops::RangeInclusive;
 use super::Check;
 use super::keys::At;
 use crate::config::iothreads::{PLACEMENTS, placement};
-use crate::config::{CpuList, DiskDriver, IoThreads, Polling};
+use crate::config::{CpuList, DiskDriver, IoThreadProperties, IoThreads};
 use iothread_pool::Placement;
 
 /// The permitted number of threads. One or two per host CPU are usual, so a higher number is a typing
 /// error.
 const INDEP_IOTHREADS: RangeInclusive<i64> = 1..=64;
 
+/// QEMU's default of `thread-pool-max`.
+const DEFAULT_THREAD_POOL_MAX: u64 = 64;
+
 impl Check<'_> {
-    pub(super) fn iothreads(&mut self, driver: Option<&At<DiskDriver>>, vcpus: u32) -> IoThreads {
+    pub(super) fn iothreads(
+        &mut self,
+        driver: Option<&At<DiskDriver>>,
+        vcpus: u32,
+        num_queues: Option<u16>,
+    ) -> IoThreads {
         let (count, asked) = self.thread_count(driver);
-        let placement = self.placement(count, vcpus);
+        let placement = self.placement(count, vcpus, num_queues);
         if let Some(asked) = asked
             && driven_by(driver) == DiskDriver::VirtioScsi
         {
@@ -24,12 +32,41 @@ impl Check<'_> {
         IoThreads {
             count,
             placement,
-            polling: Polling {
-                max_ns: self.count("indep_iothreads_poll_max_ns", count),
-                grow: self.count("indep_iothreads_poll_grow", count),
-                shrink: self.count("indep_iothreads_poll_shrink", count),
-            },
+            properties: self.properties(count),
             cpus: self.cpus(count),
+        }
+    }
+
+    fn properties(&mut self, threads: usize) -> IoThreadProperties {
+        let [min_key, max_key] = [
+            "indep_iothreads_thread_pool_min",
+            "indep_iothreads_thread_pool_max",
+        ];
+        let [min, max] = [min_key, max_key].map(|key| self.at_least_zero(key, threads));
+        let most = max.map_or(DEFAULT_THREAD_POOL_MAX, |max| max.value);
+        match (min, max) {
+            (_, Some(max)) if max.value == 0 => {
+                let message = "is 0, which QEMU refuses; expected 1 or more";
+                self.keys.wrong(&max, message);
+            }
+            (Some(min), _) if min.value > most => {
+                let message = format!(
+                    "is {}, but the maximum is {most}; set `{max_key}` to {} or more",
+                    min.value, min.value
+                );
+                self.keys.wrong(&min, message);
+            }
+            _ => {}
+        }
+        let mut value = |key| self.at_least_zero(key, threads).map(|at| at.value);
+        IoThreadProperties {
+            poll_max_ns: value("indep_iothreads_poll_max_ns"),
+            poll_grow: value("indep_iothreads_poll_grow"),
+            poll_shrink: value("indep_iothreads_poll_shrink"),
+            poll_weight: value("indep_iothreads_poll_weight"),
+            aio_max_batch: value("indep_iothreads_aio_max_batch"),
+            thread_pool_min: min.map(|min| min.value),
+            thread_pool_max: max.map(|max| max.value),
         }
     }
 
@@ -103,7 +140,7 @@ impl Check<'_> {
         (usize::try_from(count).unwrap_or(0), Some(asked))
     }
 
-    fn placement(&mut self, threads: usize, vcpus: u32) -> Placement {
+    fn placement(&mut self, threads: usize, vcpus: u32, num_queues: Option<u16>) -> Placement {
         let Some(at) = self.keys.take::<String>("indep_iothreads_placement") else {
             return Placement::default();
         };
@@ -119,28 +156,50 @@ impl Check<'_> {
                 let message = format!("is \"{text}\", but there are {threads} threads");
                 self.keys.wrong(&at, message);
             }
-            Some(Placement::Spread(wanted)) if wanted.get() > vcpus as usize => {
-                let message = format!(
-                    "is \"{text}\", but a disk has one queue for each of {vcpus} vCPUs; set \
-                     `default_vcpus` to {wanted} or more, or spread over fewer threads"
-                );
-                self.keys.wrong(&at, message);
+            Some(Placement::Spread(wanted)) => {
+                let (queues, why, key) = match num_queues {
+                    Some(queues) => (
+                        queues.into(),
+                        "`num_queues` gives a disk".to_owned(),
+                        "num_queues",
+                    ),
+                    None => (
+                        vcpus,
+                        "a disk has one queue for each of".to_owned(),
+                        "default_vcpus",
+                    ),
+                };
+                if wanted.get() > queues as usize {
+                    let unit = if num_queues.is_some() {
+                        "queues"
+                    } else {
+                        "vCPUs"
+                    };
+                    let message = format!(
+                        "is \"{text}\", but {why} {queues} {unit}; set `{key}` to {wanted} or more, or \
+                         spread over fewer threads"
+                    );
+                    self.keys.wrong(&at, message);
+                }
             }
             Some(_) => {}
         }
         placement.unwrap_or_default()
     }
 
-    fn count(&mut self, key: &'static str, threads: usize) -> Option<u64> {
+    fn at_least_zero(&mut self, key: &'static str, threads: usize) -> Option<At<u64>> {
         let at = self.keys.take::<i64>(key)?;
-        let count = u64::try_from(at.value).ok();
-        if count.is_none() {
+        let Ok(value) = u64::try_from(at.value) else {
             let message = format!("is {}; expected 0 or more", at.value);
             self.keys.wrong(&at, message);
-        } else {
-            self.needs_threads(&at, threads);
-        }
-        count
+            return None;
+        };
+        self.needs_threads(&at, threads);
+        Some(At {
+            key,
+            line: at.line,
+            value,
+        })
     }
 
     fn cpus(&mut self, threads: usize) -> Vec<CpuList> {
