@@ -110,7 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Result<ExitCode> {
-    let manifest = provision::provision(qemu)?;
+    let manifest = provision::provision(qemu, false)?;
     let suite = build_suite()?;
     let tests = select(&suite, options)?;
     println!("{}", environment(&manifest));

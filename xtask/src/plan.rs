@@ -12,5 +12,5 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
     options.build.enable_all_features();
     options.places.default_to_all();
-    plan::run(&options, &[prepare()?])
+    plan::run(&options, &[prepare(options.build.is_offline())?])
 }

@@ -15,12 +15,12 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
     options.build.enable_all_features();
     options.places.default_to_all();
-    test::run(&options, &[prepare()?])
+    test::run(&options, &[prepare(options.build.is_offline())?])
 }
 
 /// Provisions what the suite boots, and returns the variable that names the manifest.
-pub(crate) fn prepare() -> Result<(&'static str, OsString)> {
-    provision::provision(&QemuChoice::Auto)?;
+pub(crate) fn prepare(offline: bool) -> Result<(&'static str, OsString)> {
+    provision::provision(&QemuChoice::Auto, offline)?;
     let manifest = Manifest::path_in(&cargo::target_directory()?);
     Ok((MANIFEST_ENV, manifest.into_os_string()))
 }

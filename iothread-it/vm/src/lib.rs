@@ -2,6 +2,7 @@
 //!
 //! - [`artifacts`] finds QEMU and the kernel on the host or unpacks them from packages, and writes the
 //!   result to a [`Manifest`](artifacts::Manifest).
+//! - [`cache`] lists what is stored of them, and removes what is not used.
 //! - [`guest`] builds the boot image and talks to the agent in the guest.
 //! - [`config`] reads Kata's configuration of threads and disks.
 //! - [`qemu`] makes the command line and reads the CPU time and the trace of each thread.
@@ -24,6 +25,7 @@
 //! ```
 
 pub mod artifacts;
+pub mod cache;
 pub mod config;
 pub mod cpio;
 pub mod guest;

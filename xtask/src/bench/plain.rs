@@ -36,7 +36,7 @@ pub(super) const BENCHES: &[Bench] = &[Bench {
 fn measure(setup: &Setup, size: &str, padding: usize) -> Result<Vec<Figure>> {
     let folder = setup.folder.join(format!("plain-{padding}"));
     let binary = compile(&folder, padding)?;
-    let mut places = provision::vm_places(&["bookworm"])?;
+    let mut places = provision::vm_places(&["bookworm"], false)?;
     let place = places.first_mut().expect("the place that was named");
     let restore = Instant::now();
     let session = place.open(&binary, UserKind::Unprivileged, StopToken::NEVER);

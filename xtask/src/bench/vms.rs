@@ -20,7 +20,7 @@ pub(super) fn each<T>(
 ) -> Result<Vec<T>> {
     let mut all = Vec::new();
     for qemu in &setup.qemus {
-        let manifest = provision::provision(qemu)?;
+        let manifest = provision::provision(qemu, false)?;
         let accelerator = Accelerator::probe();
         eprintln!("  QEMU {}, {accelerator}", manifest.qemu.version);
         all.extend(measure(&Vms {

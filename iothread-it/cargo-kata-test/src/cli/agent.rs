@@ -33,7 +33,8 @@ pub(super) fn provide(lock: &StoreLock, target: &Path) -> Result<PathBuf> {
     lock.hold(&entry)?;
     let agent = entry.join("guest-agent");
     if !agent.is_file() {
-        let built = build(sources, &WorkFolder::in_target(target).path().join("agent"))?;
+        let folder = WorkFolder::in_target(target).path().join("agent");
+        let built = build(sources, &folder, lock.store().is_offline())?;
         write_atomically(&agent, &fs::read(&built)?)
             .with_context(|| format!("cannot write {}", agent.display()))?;
     }
@@ -81,7 +82,7 @@ fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn build(sources: &Path, target: &Path) -> Result<PathBuf> {
+fn build(sources: &Path, target: &Path, offline: bool) -> Result<PathBuf> {
     let mut command = cargo::cargo();
     command
         .args(["build", "--bin=guest-agent", "--manifest-path"])
@@ -91,6 +92,7 @@ fn build(sources: &Path, target: &Path) -> Result<PathBuf> {
         // A directory of its own: its flags would make cargo rebuild the workspace.
         .arg("--target-dir")
         .arg(target)
+        .args(offline.then_some("--offline"))
         // The caller's flags may enable a sanitizer or coverage, or replace these.
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");

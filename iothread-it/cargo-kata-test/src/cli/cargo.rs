@@ -64,6 +64,16 @@ pub fn target_directory() -> Result<PathBuf> {
         .into())
 }
 
+/// Returns the workspace's folder, as `cargo metadata` reports it.
+///
+/// # Errors
+/// If there is no workspace, or cargo cannot be run.
+pub fn workspace_root() -> Result<PathBuf> {
+    let metadata = metadata()?;
+    let root = metadata["workspace_root"].as_str();
+    Ok(root.context("cargo metadata reports no workspace")?.into())
+}
+
 /// Returns the manifests of the workspace's packages, as `cargo metadata` reports them.
 ///
 /// # Errors

@@ -12,10 +12,12 @@
 mod agent;
 pub mod archive;
 mod build;
+pub mod cache;
 pub mod cargo;
 pub mod exit_codes;
 pub mod facts;
 pub mod interrupt;
+pub mod lock;
 mod matrix;
 mod nowhere;
 pub mod places;
@@ -24,6 +26,7 @@ pub mod progress;
 pub mod provision;
 pub mod report;
 mod selection;
+mod store;
 pub mod test;
 
 pub use build::Build;
@@ -55,6 +58,10 @@ pub enum Command {
     Report(report::Options),
     /// Prints the facts of this host, or the verdicts of constraints.
     Facts(facts::Options),
+    /// Shows, bounds and clears the cache of QEMU, kernels and VMs, which all workspaces share.
+    Cache(cache::Options),
+    /// Pins the packages of QEMU and kernels to the archive's current versions, in `kata-test.lock`.
+    Lock(lock::Options),
 }
 
 impl Command {
@@ -69,6 +76,8 @@ impl Command {
             Self::Archive(options) => archive::run(options),
             Self::Report(options) => report::run(options),
             Self::Facts(options) => facts::run(options),
+            Self::Cache(options) => cache::run(options),
+            Self::Lock(options) => lock::run(options),
         }
     }
 }

@@ -110,11 +110,11 @@ impl PlaceOptions {
     }
 
     /// Returns the places, whose names [`with_names`](Self::with_names) has replaced. Provides the
-    /// artifacts of VMs first.
+    /// artifacts of VMs first, with `offline` from the cache only.
     ///
     /// # Errors
     /// If artifacts cannot be fetched or built.
-    pub fn candidates(&self) -> Result<Vec<CandidatePlace>> {
+    pub fn candidates(&self, offline: bool) -> Result<Vec<CandidatePlace>> {
         for place in &self.places {
             if let PlaceArgument::Named(name) = place {
                 bail!("unknown place {name:?}: {}", expected());
@@ -127,16 +127,19 @@ impl PlaceOptions {
         if self.uses_sudo() {
             candidates.push(CandidatePlace::Place(Box::new(SudoPlace::new()?)));
         }
-        let suites: Vec<&str> = SUITES
-            .into_iter()
-            .filter(|suite| self.has(&PlaceArgument::Vm(suite)))
-            .collect();
+        let suites = self.suites();
         if !suites.is_empty() {
-            for place in provision::vm_places(&suites)? {
+            for place in provision::vm_places(&suites, offline)? {
                 candidates.push(CandidatePlace::Place(Box::new(place)));
             }
         }
         Ok(candidates)
+    }
+
+    /// Returns the suites whose kernels VMs have.
+    pub(super) fn suites(&self) -> Vec<&'static str> {
+        let is_named = |suite: &&'static str| self.has(&PlaceArgument::Vm(suite));
+        SUITES.into_iter().filter(is_named).collect()
     }
 
     fn uses_sudo(&self) -> bool {
@@ -185,7 +188,7 @@ mod tests {
         );
         assert!(problem("there").starts_with("unknown place \"there\": expected here"));
         assert!(
-            options(&["old"]).candidates().is_err(),
+            options(&["old"]).candidates(true).is_err(),
             "the name is not replaced"
         );
     }

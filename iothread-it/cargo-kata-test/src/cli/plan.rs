@@ -48,7 +48,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         ..options.clone()
     };
     let binaries = binaries(&workspace, &options.build, env)?;
-    let mut candidates = options.places.candidates()?;
+    let mut candidates = options.places.candidates(options.build.is_offline())?;
     candidates.extend(
         options
             .facts

@@ -3,20 +3,20 @@
 
 use crate::place::{VmArtifacts, VmPlace};
 use anyhow::{Result, ensure};
-use guest_vm::artifacts::{Manifest, Progress, QemuChoice, Store, WorkFolder};
+use guest_vm::artifacts::{Manifest, Progress, QemuChoice, WorkFolder};
 use guest_vm::guest;
 
 use super::progress::PrintedProgress;
-use super::{agent, cargo};
+use super::{agent, cargo, store};
 
 /// Provides the artifacts of a VM and writes their manifest to the target directory.
 ///
 /// Artifacts that exist and are complete are reused: if nothing changed, this takes a fraction of a
-/// second and no network.
+/// second and no network. With `offline` nothing else is used.
 ///
 /// # Errors
 /// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
-pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
+pub fn provision(choice: &QemuChoice, offline: bool) -> Result<Manifest> {
     let progress: &mut dyn Progress = &mut PrintedProgress::default();
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
@@ -25,7 +25,7 @@ pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
         std::env::consts::OS,
     );
     let target = cargo::target_directory()?;
-    let lock = Store::of_user()?.lock(progress)?;
+    let lock = store::open(offline)?.lock(progress)?;
     let agent = agent::provide(&lock, &target)?;
     let (qemu, kernel) = guest_vm::artifacts::provision(choice, &lock, progress)?;
     let images = guest::image::folder(&agent, &kernel, &lock)?;
@@ -40,18 +40,19 @@ pub fn provision(choice: &QemuChoice) -> Result<Manifest> {
     }
     let manifest = Manifest { qemu, guest };
     manifest.write(&Manifest::path_in(&target))?;
+    store::bound(&lock, progress)?;
     Ok(manifest)
 }
 
-/// Provides VM places with the kernels of these suites.
+/// Provides VM places with the kernels of these suites. With `offline` they are made from the cache only.
 ///
 /// # Errors
 /// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
-pub fn vm_places(suites: &[&str]) -> Result<Vec<VmPlace>> {
+pub fn vm_places(suites: &[&str], offline: bool) -> Result<Vec<VmPlace>> {
     let progress: &mut dyn Progress = &mut PrintedProgress::default();
     let target = cargo::target_directory()?;
     let work = WorkFolder::in_target(&target);
-    let store = Store::of_user()?;
+    let store = store::open(offline)?;
     let lock = store.lock(progress)?;
     let agent = agent::provide(&lock, &target)?;
     let qemu = guest_vm::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
@@ -59,5 +60,7 @@ pub fn vm_places(suites: &[&str]) -> Result<Vec<VmPlace>> {
         let artifacts = VmArtifacts::provide(suite, &qemu, &agent, &lock, &work, progress)?;
         Ok(VmPlace::of_suite(suite, artifacts, &store, &work))
     };
-    suites.iter().map(place).collect()
+    let places: Vec<_> = suites.iter().map(place).collect::<Result<_>>()?;
+    store::bound(&lock, progress)?;
+    Ok(places)
 }

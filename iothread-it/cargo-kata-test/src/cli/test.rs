@@ -149,7 +149,7 @@ impl Elsewhere {
         workspace: &Workspace,
         stop: StopToken<'_>,
     ) -> Result<Self> {
-        let mut candidates = options.places.candidates()?;
+        let mut candidates = options.places.candidates(options.build.is_offline())?;
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
         let mut plan = kata_test_runner::plan(&binaries, &mut candidates, &records, stop, told)?;

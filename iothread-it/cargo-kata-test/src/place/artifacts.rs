@@ -7,8 +7,8 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use guest_vm::artifacts::{
-    ArtifactError, Manifest, Progress, QemuInstall, StoreLock, WorkFolder, provision_kernel_of,
-    write_atomically,
+    ArtifactError, Manifest, Origin, Progress, QemuInstall, StoreLock, WorkFolder,
+    provision_kernel_of, write_atomically,
 };
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
 use guest_vm::guest::image::{self, ImageError};
@@ -115,6 +115,18 @@ impl VmArtifacts {
         })
     }
 
+    /// Names the kernel and QEMU, with the versions of their packages.
+    pub(super) fn about(&self) -> String {
+        let Manifest { qemu, guest } = &self.manifest;
+        format!(
+            "kernel {}{}, QEMU {}{}",
+            guest.kernel_release,
+            package(&guest.origin),
+            qemu.version,
+            package(&qemu.origin)
+        )
+    }
+
     /// Returns the VM's configuration: one IOThread, which all disks are attached to.
     pub(super) fn shape(&self) -> VmSpec {
         VmSpec::new(HypervisorConfig {
@@ -150,6 +162,13 @@ impl VmArtifacts {
     /// Writes the duration of a start, for the next estimate.
     pub(super) fn record_start(&self, took: Duration) {
         let _ = write_atomically(&self.start_note, took.as_millis().to_string().as_bytes());
+    }
+}
+
+fn package(origin: &Origin) -> String {
+    match origin {
+        Origin::Host => String::new(),
+        Origin::Packages { suite, version } => format!(" ({suite}'s package {version})"),
     }
 }
 

@@ -160,8 +160,7 @@ impl Place for VmPlace {
     }
 
     fn about(&self) -> String {
-        let kernel = &self.artifacts.manifest.guest.kernel_release;
-        format!("a VM with kernel {kernel}, as root")
+        format!("a VM with {}, as root", self.artifacts.about())
     }
 
     fn cost(&self) -> Duration {

@@ -2,6 +2,7 @@
 //!
 //! The tests need the artifacts of all VM places: `cargo xtask plan --places all` provides them.
 
+mod cache;
 mod commands;
 mod crashes;
 

@@ -18,6 +18,7 @@
 
 pub mod apt;
 mod choice;
+mod debian_archive;
 mod error;
 mod file_state;
 mod held;
@@ -25,8 +26,11 @@ mod host_qemu;
 mod kernel;
 mod location;
 mod manifest;
+mod package_source;
+mod pins;
 mod progress;
 mod provision;
+mod size;
 mod store;
 mod sweep;
 mod unpacked_qemu;
@@ -34,16 +38,25 @@ mod work_folder;
 
 pub(crate) use apt::hex;
 pub use choice::{InvalidQemuChoice, QemuChoice};
+pub use debian_archive::{
+    ARCHIVE_ENV, ARCHIVE_KEYRING_ENV, ARCHIVE_SUITES_ENV, DebianArchive, InvalidArchive,
+};
 pub use error::ArtifactError;
 pub(crate) use error::with_causes;
 pub use file_state::FileState;
+pub(crate) use held::{USED_FILE, is_in_use, is_still};
 pub use host_qemu::HostQemuError;
 pub(crate) use host_qemu::SANDBOX;
 pub use kernel::KernelInstall;
 pub use location::CACHE_ENV;
 pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
+pub use package_source::PackageSource;
+pub use pins::{LOCK_FILE, LockFileError, Pins};
 pub use progress::{Progress, Silent};
-pub use provision::{provision, provision_kernel, provision_kernel_of, provision_qemu};
+pub use provision::{
+    provision, provision_kernel, provision_kernel_of, provision_packages, provision_qemu,
+};
+pub use size::{InvalidSize, parse_size, shown_size};
 pub(crate) use store::lock_within;
 pub use store::write_atomically;
 pub use store::{Store, StoreError, StoreLock};

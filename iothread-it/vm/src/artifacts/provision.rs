@@ -5,6 +5,7 @@ use super::choice::QemuChoice;
 use super::error::{ArtifactError, with_causes};
 use super::kernel::KernelInstall;
 use super::manifest::{Origin, QemuInstall};
+use super::pins::Pins;
 use super::progress::Progress;
 use super::store::StoreLock;
 use super::{host_qemu, kernel, unpacked_qemu};
@@ -73,6 +74,10 @@ pub fn provision_qemu(
         QemuChoice::Suite(suite) => return qemu_of_packages(Some(suite), lock, progress),
         QemuChoice::Auto => None,
     };
+    if let Some(suite) = pinned_suite(lock) {
+        // The same QEMU on every host.
+        return qemu_of_packages(Some(suite), lock, progress);
+    }
     let useless = match host_qemu::find() {
         Ok(qemu) => return Ok(qemu),
         Err(useless) => useless,
@@ -88,6 +93,11 @@ pub fn provision_qemu(
         }),
         result => result,
     }
+}
+
+fn pinned_suite(lock: &StoreLock) -> Option<&str> {
+    let pins = lock.store().source().pins.as_ref();
+    pins.and_then(|pins| pins.suite_of(QEMU.name))
 }
 
 fn qemu_of_packages(
@@ -143,6 +153,23 @@ pub fn provision_kernel_of(
     progress: &mut dyn Progress,
 ) -> Result<KernelInstall, ArtifactError> {
     kernel_of_packages(Some(suite), lock, progress).map_err(Into::into)
+}
+
+/// Provides QEMU and the kernels of these suites from packages, also if the host has a QEMU, and returns
+/// their versions.
+///
+/// # Errors
+/// If the packages cannot be fetched or unpacked.
+pub fn provision_packages(
+    suites: &[&str],
+    lock: &StoreLock,
+    progress: &mut dyn Progress,
+) -> Result<Pins, ArtifactError> {
+    ensure(lock, None, &QEMU, progress)?;
+    for suite in suites {
+        ensure(lock, Some(suite), &KERNEL, progress)?;
+    }
+    Ok(lock.pins())
 }
 
 fn kernel_of_packages(

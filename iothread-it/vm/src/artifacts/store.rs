@@ -1,5 +1,6 @@
 //! The store: the cache folder of a user, with packages, kernels, QEMU and images.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,9 +8,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use super::apt::Closure;
 use super::held;
 use super::location::{self, CACHE_ENV};
+use super::package_source::PackageSource;
+use super::pins::Pins;
 use super::progress::Progress;
+use super::size::{InvalidSize, parse_size};
+use super::sweep::remove_tree;
 
 /// How long to wait for another process that provisions: slow downloads take minutes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(40 * 60);
@@ -17,10 +23,18 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 /// Prefix of the names of unfinished files.
 pub(super) const UNFINISHED_PREFIX: &str = ".unfinished-";
 
+/// Environment variable with the maximum size of the cache.
+const LIMIT_ENV: &str = "KATA_TEST_CACHE_MAX";
+
+/// The maximum size in bytes without that variable: the VMs of eight places.
+const DEFAULT_LIMIT: u64 = 10_000_000_000;
+
 /// A folder of provisioned files.
 #[derive(Debug, Clone)]
 pub struct Store {
     base: PathBuf,
+    limit: u64,
+    source: PackageSource,
 }
 
 /// The lock on a [`Store`], which is needed to change it.
@@ -30,6 +44,8 @@ pub struct Store {
 #[must_use = "the lock is released when this is dropped"]
 pub struct StoreLock {
     store: Store,
+    /// The sets of packages that were provided: name, suite and packages.
+    provided: RefCell<Vec<(String, String, Closure)>>,
     _file: File,
 }
 
@@ -49,6 +65,9 @@ pub enum StoreError {
         /// The path.
         path: PathBuf,
     },
+    /// The maximum size is invalid.
+    #[error("{LIMIT_ENV} is invalid")]
+    Limit(#[from] InvalidSize),
     /// The cache folder, or the folder to make it in, belongs to another user.
     #[error(
         "{} belongs to user {owner}, and this is user {user}; set {CACHE_ENV} to a folder of this \
@@ -113,13 +132,44 @@ impl Store {
     pub fn of_user() -> Result<Self, StoreError> {
         let base = location::folder(|name| std::env::var_os(name))?;
         location::check(&base)?;
-        Ok(Self { base })
+        let limit = std::env::var_os(LIMIT_ENV).filter(|text| !text.is_empty());
+        let limit = limit.map(|text| parse_size(&text.to_string_lossy()));
+        Ok(Self {
+            limit: limit.transpose()?.unwrap_or(DEFAULT_LIMIT),
+            ..Self::at(&base)
+        })
     }
 
     /// Returns the store in a folder.
     #[must_use]
     pub fn at(base: &Path) -> Self {
-        Self { base: base.into() }
+        Self {
+            base: base.into(),
+            limit: DEFAULT_LIMIT,
+            source: PackageSource::default(),
+        }
+    }
+
+    /// Sets where packages come from.
+    #[must_use]
+    pub fn with_source(self, source: PackageSource) -> Self {
+        Self { source, ..self }
+    }
+
+    /// Returns the maximum size in bytes.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(super) fn source(&self) -> &PackageSource {
+        &self.source
+    }
+
+    /// Returns whether nothing may be fetched.
+    #[must_use]
+    pub fn is_offline(&self) -> bool {
+        self.source.offline
     }
 
     /// Returns the folder.
@@ -168,6 +218,7 @@ impl Store {
         written.map_err(at(&path))?;
         Ok(StoreLock {
             store: self.clone(),
+            provided: RefCell::default(),
             _file: file,
         })
     }
@@ -192,7 +243,21 @@ fn wait_for(mut file: File, path: &Path, progress: &mut dyn Progress) -> Result<
 
 /// Locks a file. Returns `None` if another process still holds the lock after `timeout`.
 pub(crate) fn lock_within(file: File, timeout: Duration) -> std::io::Result<Option<File>> {
-    match file.try_lock() {
+    within(file, timeout, File::try_lock, File::lock)
+}
+
+/// Locks a file as one of several holders. Returns `None` as [`lock_within`] does.
+pub(super) fn lock_shared_within(file: File, timeout: Duration) -> std::io::Result<Option<File>> {
+    within(file, timeout, File::try_lock_shared, File::lock_shared)
+}
+
+fn within(
+    file: File,
+    timeout: Duration,
+    try_lock: fn(&File) -> Result<(), TryLockError>,
+    lock: fn(&File) -> std::io::Result<()>,
+) -> std::io::Result<Option<File>> {
+    match try_lock(&file) {
         Ok(()) => return Ok(Some(file)),
         Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(error)) => return Err(error),
@@ -200,7 +265,7 @@ pub(crate) fn lock_within(file: File, timeout: Duration) -> std::io::Result<Opti
     let (sender, locked) = channel();
     // In a thread, because `flock` has no timeout.
     std::thread::spawn(move || {
-        let result = file.lock();
+        let result = lock(&file);
         // After the timeout the file is closed here, which releases the lock.
         let _ = sender.send((file, result));
     });
@@ -235,6 +300,35 @@ impl StoreLock {
     pub fn hold(&self, entry: &Path) -> Result<(), StoreError> {
         location::make(entry)?;
         held::hold(entry).map_err(at(entry))
+    }
+
+    /// Removes an entry, unless a process uses it. Returns whether it is removed.
+    pub(crate) fn remove_entry(&self, entry: &Path) -> Result<bool, StoreError> {
+        let Some(_unused) = held::lock_unused(entry).map_err(at(entry))? else {
+            return Ok(false);
+        };
+        // Renamed first: an entry is complete or absent.
+        let staging = self.staging()?;
+        std::fs::rename(entry, staging.path().join("entry")).map_err(at(entry))?;
+        staging.close().map_err(at(entry))?;
+        Ok(true)
+    }
+
+    /// Removes downloaded packages.
+    pub(crate) fn remove_downloads(&self) -> Result<(), StoreError> {
+        remove_tree(&self.downloads())
+    }
+
+    /// Notes a set of packages that was provided.
+    pub(super) fn note_provided(&self, name: &str, suite: &str, closure: &Closure) {
+        let set = (name.to_owned(), suite.to_owned(), closure.clone());
+        self.provided.borrow_mut().push(set);
+    }
+
+    /// Returns pins for the packages that were provided under this lock.
+    #[must_use]
+    pub fn pins(&self) -> Pins {
+        Pins::new(&self.provided.borrow())
     }
 
     pub(super) fn staging_root(&self) -> PathBuf {

@@ -27,5 +27,6 @@ mod template;
 pub use error::WarmError;
 pub use key::TemplateKey;
 pub(crate) use restores::RestoreOutcome;
+pub(crate) use store::StoredTemplate;
 pub use store::WarmStore;
 pub(crate) use template::{SavedState, Template};

@@ -132,6 +132,9 @@ pub(super) fn open(store: &Path, key: &TemplateKey) -> Result<Template, Unusable
     if !header.ram.is_unchanged() || known(&ram).ok().as_ref() != Some(&header.ram) {
         return Err(Unusable::Damaged("the memory was changed"));
     }
+    // In use as long as it is open. Who asks whether it is holds the lock for a moment; without the lock it
+    // may be removed, but stays valid.
+    let _ = ram.file().try_lock_shared();
     // The least recently used templates are removed first. A wrong order does no harm.
     let _ = file.set_modified(SystemTime::now());
     Ok(Template {

@@ -20,7 +20,7 @@ pub(crate) struct Package {
 }
 
 /// Packages with all their dependencies, sorted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Closure(Vec<Package>);
 
@@ -31,13 +31,18 @@ impl Package {
         let mut words = after_uri.split_whitespace();
         let (file, size, hash) = (words.next()?, words.next()?, words.next()?);
         let sha256 = hash.strip_prefix("SHA256:")?.to_ascii_lowercase();
-        let is_hash = sha256.len() == 64 && sha256.chars().all(|c| c.is_ascii_hexdigit());
         let package = Self {
             file: file.to_owned(),
             size: size.parse().ok()?,
             sha256,
         };
-        (is_hash && package.has_plain_name()).then_some(package)
+        package.is_valid().then_some(package)
+    }
+
+    /// Returns whether the name and the hash have the form of a package's.
+    pub(crate) fn is_valid(&self) -> bool {
+        let is_digit = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+        self.has_plain_name() && self.sha256.len() == 64 && self.sha256.chars().all(is_digit)
     }
 
     /// Returns whether the name has three parts and is one path component.

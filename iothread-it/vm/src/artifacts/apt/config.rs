@@ -38,9 +38,13 @@ pub(super) fn render(state: &Path, downloads: &Path) -> Result<String, AptError>
         ("APT::Install-Suggests", "false".to_owned()),
         ("APT::Get::Assume-Yes", "true".to_owned()),
         ("APT::Keep-Downloaded-Packages", "true".to_owned()),
-        // As root, apt would drop privileges to a user without access to the target directory.
+        // As root, apt would drop privileges to a user without access to the cache.
         ("APT::Sandbox::User", "root".to_owned()),
         ("Acquire::ForceHash", "SHA256".to_owned()),
+        // Package lists stay compressed, and no index of them is kept.
+        ("Acquire::GzipIndexes", "true".to_owned()),
+        ("Dir::Cache::pkgcache", String::new()),
+        ("Dir::Cache::srcpkgcache", String::new()),
         ("Acquire::Languages", "none".to_owned()),
         ("Acquire::Retries", "3".to_owned()),
         ("Dir::State", state.to_owned()),

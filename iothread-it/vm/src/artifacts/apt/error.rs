@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::super::debian_archive::ARCHIVE_ENV;
+use super::super::pins::LOCK_FILE;
 use super::super::store::StoreError;
 use super::super::unpacked_qemu::UnpackedQemuError;
 use crate::process::CommandError;
@@ -12,21 +14,74 @@ use crate::process::CommandError;
 pub enum AptError {
     /// apt is not installed.
     #[error(
-        "`{program}` is not on PATH, so packages cannot be fetched; install it, or choose an installed QEMU"
+        "`{program}` is not on PATH, so packages cannot be fetched; install apt and dpkg (distributions \
+         with other packages have them too), or choose an installed QEMU"
     )]
     NoApt {
         /// The missing program.
         program: &'static str,
     },
     /// apt has no source for the suite.
-    #[error("apt has no source for {suite}; add one to `/etc/apt/sources.list.d`")]
+    #[error(
+        "apt has no source for {suite}; add one to `/etc/apt/sources.list.d`, or name a Debian archive \
+         in {ARCHIVE_ENV}"
+    )]
     NoSource {
         /// The suite.
         suite: String,
     },
+    /// The archive that the user names does not have the suite.
+    #[error(
+        "the archive {url} is configured with {} only; add {suite} to its suites",
+        suites.join(", ")
+    )]
+    NoSuite {
+        /// The suite.
+        suite: String,
+        /// The archive.
+        url: String,
+        /// Its suites.
+        suites: Vec<String>,
+    },
+    /// The cache does not have the packages, and nothing may be fetched.
+    #[error(
+        "the cache {} does not have {set} of {suite}, and `--offline` fetches nothing; run the command \
+         once without `--offline`",
+        cache.display()
+    )]
+    Offline {
+        /// The set of packages, such as `kernel`.
+        set: &'static str,
+        /// The suite.
+        suite: String,
+        /// The cache.
+        cache: PathBuf,
+    },
+    /// The lock file has no packages for the set.
+    #[error("{LOCK_FILE} pins no {set} of {suite}; `cargo kata-test lock` adds it")]
+    NotPinned {
+        /// The set of packages.
+        set: &'static str,
+        /// The suite.
+        suite: String,
+    },
+    /// The archive does not have the pinned packages.
+    #[error(
+        "cannot get the {set} of {suite} that {LOCK_FILE} pins: an archive keeps a version only until it \
+         has the next one; pin the current one with `cargo kata-test lock`, or name an archive that \
+         keeps old versions in {ARCHIVE_ENV}"
+    )]
+    PinnedGone {
+        /// The set of packages.
+        set: &'static str,
+        /// The suite.
+        suite: String,
+        /// The failure.
+        source: Box<AptError>,
+    },
     /// apt's configuration, or a list of library directories, cannot contain the path.
     #[error(
-        "apt does not support the path {}; use a target directory without quotes, colons and semicolons",
+        "apt does not support the path {}; use a cache directory (`KATA_TEST_CACHE`) without quotes, colons and semicolons",
         path.display()
     )]
     UnquotablePath {
@@ -37,7 +92,11 @@ pub enum AptError {
     #[error(transparent)]
     Child(#[from] CommandError),
     /// None of the packages is in the package lists.
-    #[error("no package {} in {suite}{}", wanted.join(" or "), also(update))]
+    #[error(
+        "no package {} in {suite}{}; if the host's archive is not Debian's, name one in {ARCHIVE_ENV}",
+        wanted.join(" or "),
+        also(update)
+    )]
     PackageNotFound {
         /// The alternative packages.
         wanted: Vec<String>,

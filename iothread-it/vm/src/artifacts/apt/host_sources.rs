@@ -12,13 +12,18 @@ use crate::process::BoundedCommand;
 /// The programs that are needed to fetch and unpack packages.
 const PROGRAMS: [&str; 3] = ["apt-get", "apt-config", "dpkg-deb"];
 
+/// Checks that the programs exist.
+pub(super) fn check_programs() -> Result<(), AptError> {
+    let is_missing = |program: &&str| super::super::host_qemu::on_path(program).is_none();
+    match PROGRAMS.into_iter().find(is_missing) {
+        Some(program) => Err(AptError::NoApt { program }),
+        None => Ok(()),
+    }
+}
+
 /// Reads the sources of the host's apt.
 pub(super) fn sources() -> Result<Vec<Source>, AptError> {
-    for program in PROGRAMS {
-        if super::super::host_qemu::on_path(program).is_none() {
-            return Err(AptError::NoApt { program });
-        }
-    }
+    check_programs()?;
     let mut command = Command::new("apt-config");
     command.args([
         "shell",

@@ -1,6 +1,7 @@
 //! Fetches packages of the distribution with apt, and unpacks them without root.
 //!
-//! Archives, keys and proxies are those of the host's apt. All files that apt writes are in the store, so
+//! Archives, keys and proxies are those of the host's apt, or the user names an archive with its keyring.
+//! apt verifies signatures; nothing here turns that off. All files that apt writes are in the store, so
 //! the host's package lists, caches and hooks are neither used nor changed.
 
 mod archive;
@@ -16,6 +17,7 @@ mod stamp;
 mod tests;
 mod unpack;
 
+pub(super) use closure::Closure;
 pub(crate) use downloads::hex;
 pub use error::AptError;
 pub(crate) use package_set::{PackageSet, Unpacked, ensure};

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::super::debian_archive::DebianArchive;
+use super::super::package_source::PackageSource;
 use super::super::progress::Progress;
 use super::super::store::{StoreLock, at, write_atomically};
 use super::archive::Archive;
@@ -37,29 +39,79 @@ pub(crate) struct Unpacked {
     pub(crate) suite: String,
 }
 
-/// Provides a set from the host's release or from another suite of the same archive.
+/// Provides a set from another suite, or from the archive's own: the host's release, or the first suite of
+/// an archive that the user names.
 pub(crate) fn ensure(
     lock: &StoreLock,
     suite: Option<&str>,
     set: &PackageSet,
     progress: &mut dyn Progress,
 ) -> Result<Unpacked, AptError> {
+    let source = lock.store().source();
+    let archive = source.archive.as_ref();
     let release = host_sources::release_name();
-    let label = suite.or(release.as_deref()).unwrap_or("host").to_owned();
-    let sources = || {
-        let all = host_sources::sources()?;
-        let release = release.as_deref().unwrap_or_default();
-        Ok(match suite {
-            Some(suite) if suite != release => of_suite(&all, release, suite),
-            _ => of_release(&all, release),
-        })
+    let own = match archive {
+        Some(archive) => archive.suites().first().map(String::as_str),
+        None => release.as_deref(),
     };
-    PackageInstall {
+    let label = suite.or(own).unwrap_or("host").to_owned();
+    let sources = || match archive {
+        Some(archive) => configured(archive, &label),
+        None => of_host(release.as_deref().unwrap_or_default(), suite),
+    };
+    let unpacked = PackageInstall {
         lock,
         set,
-        suite: label,
+        suite: label.clone(),
+        pinned: pinned(source, set, &label)?,
     }
-    .run(sources, progress)
+    .run(sources, progress)?;
+    lock.note_provided(set.name, &label, &unpacked.closure);
+    Ok(unpacked)
+}
+
+fn of_host(release: &str, suite: Option<&str>) -> Result<Vec<Source>, AptError> {
+    let all = host_sources::sources()?;
+    Ok(match suite {
+        Some(suite) if suite != release => of_suite(&all, release, suite),
+        _ => of_release(&all, release),
+    })
+}
+
+/// Returns the source of an archive that the user names. Its package lists must be signed by a key in its
+/// keyring, not by one that the host trusts.
+pub(super) fn configured(archive: &DebianArchive, suite: &str) -> Result<Vec<Source>, AptError> {
+    host_sources::check_programs()?;
+    if !archive.suites().iter().any(|known| known == suite) {
+        return Err(AptError::NoSuite {
+            suite: suite.to_owned(),
+            url: archive.url().to_owned(),
+            suites: archive.suites().to_vec(),
+        });
+    }
+    let keyring = archive.keyring().to_string_lossy().into_owned();
+    Ok(vec![Source {
+        uris: vec![archive.url().to_owned()],
+        suites: vec![suite.to_owned()],
+        components: vec!["main".to_owned()],
+        options: vec![("signed-by".to_owned(), keyring)],
+    }])
+}
+
+/// Returns the packages that the lock file pins, if there is one.
+fn pinned(
+    source: &PackageSource,
+    set: &PackageSet,
+    suite: &str,
+) -> Result<Option<Closure>, AptError> {
+    let Some(pins) = &source.pins else {
+        return Ok(None);
+    };
+    let closure = pins.find(set.name, suite).cloned();
+    closure.map(Some).ok_or_else(|| AptError::NotPinned {
+        set: set.name,
+        suite: suite.to_owned(),
+    })
 }
 
 /// A set to provide from a suite.
@@ -67,6 +119,8 @@ pub(super) struct PackageInstall<'a> {
     pub(super) lock: &'a StoreLock,
     pub(super) set: &'a PackageSet,
     pub(super) suite: String,
+    /// The only packages that may be used.
+    pub(super) pinned: Option<Closure>,
 }
 
 impl PackageInstall<'_> {
@@ -76,20 +130,13 @@ impl PackageInstall<'_> {
         sources: impl FnOnce() -> Result<Vec<Source>, AptError>,
         progress: &mut dyn Progress,
     ) -> Result<Unpacked, AptError> {
-        let known = self.read_index();
-        let intact = known.and_then(|closure| self.unpacked(&closure, progress));
+        let known = self.known();
+        let intact = known
+            .as_ref()
+            .and_then(|closure| self.unpacked(closure, progress));
         let (directory, stamp) = match intact {
             Some(intact) => intact,
-            None => {
-                let closure = match self.downloaded(progress)? {
-                    Some(closure) => closure,
-                    None => self.download(&sources()?, progress)?,
-                };
-                let directory = self.directory_of(&closure);
-                let stamp = unpack(self.lock, &closure, &directory, self.set.check, progress)?;
-                downloads::remove(&closure, &self.lock.downloads())?;
-                (directory, stamp)
-            }
+            None => self.unpack_missing(known, sources, progress)?,
         };
         self.lock.hold(&directory)?;
         Ok(Unpacked {
@@ -98,6 +145,43 @@ impl PackageInstall<'_> {
             closure: stamp.closure,
             suite: self.suite.clone(),
         })
+    }
+
+    /// Returns the packages to use if that is known without the archive.
+    fn known(&self) -> Option<Closure> {
+        match &self.pinned {
+            Some(pinned) => Some(pinned.clone()),
+            None if self.lock.store().source().fresh => None,
+            None => self.read_index(),
+        }
+    }
+
+    fn unpack_missing(
+        &self,
+        known: Option<Closure>,
+        sources: impl FnOnce() -> Result<Vec<Source>, AptError>,
+        progress: &mut dyn Progress,
+    ) -> Result<(PathBuf, Stamp), AptError> {
+        let mut closure = known;
+        if !self.are_downloaded(closure.as_ref(), progress)? {
+            if self.lock.store().is_offline() {
+                return Err(AptError::Offline {
+                    set: self.set.name,
+                    suite: self.suite.clone(),
+                    cache: self.lock.store().base().into(),
+                });
+            }
+            closure = Some(self.download(&sources()?, progress)?);
+        }
+        let closure = closure.unwrap_or_default();
+        let directory = self.directory_of(&closure);
+        // The archive may still have the versions that are unpacked already.
+        if let State::Intact(stamp) = Stamp::check(&directory) {
+            return Ok((directory, stamp));
+        }
+        let stamp = unpack(self.lock, &closure, &directory, self.set.check, progress)?;
+        downloads::remove(&closure, &self.lock.downloads())?;
+        Ok((directory, stamp))
     }
 
     /// Returns the directory of unpacked packages if it is intact.
@@ -117,15 +201,16 @@ impl PackageInstall<'_> {
         }
     }
 
-    /// Returns the closure of an earlier run if all of its packages are downloaded, but not unpacked.
-    fn downloaded(&self, progress: &mut dyn Progress) -> Result<Option<Closure>, AptError> {
-        let Some(closure) = self.read_index() else {
-            return Ok(None);
-        };
-        let all: Vec<_> = closure.packages().iter().collect();
-        let complete = !all.is_empty()
-            && downloads::to_fetch(&all, &self.lock.downloads(), progress)?.is_empty();
-        Ok(complete.then_some(closure))
+    /// Returns whether all packages are downloaded, but not unpacked.
+    fn are_downloaded(
+        &self,
+        closure: Option<&Closure>,
+        progress: &mut dyn Progress,
+    ) -> Result<bool, AptError> {
+        let packages = closure.map(Closure::packages).unwrap_or_default();
+        let all: Vec<_> = packages.iter().collect();
+        Ok(!all.is_empty()
+            && downloads::to_fetch(&all, &self.lock.downloads(), progress)?.is_empty())
     }
 
     fn download(
@@ -136,11 +221,24 @@ impl PackageInstall<'_> {
         let state = self.index_directory().join("apt");
         let mut archive = Archive::open(&self.suite, sources, &state, &self.lock.downloads())?;
         archive.refresh(progress)?;
+        if let Some(pinned) = &self.pinned {
+            let fetched = archive.fetch(pinned, progress);
+            return match fetched {
+                Ok(()) => Ok(pinned.clone()),
+                Err(source) => Err(AptError::PinnedGone {
+                    set: self.set.name,
+                    suite: self.suite.clone(),
+                    source: Box::new(source),
+                }),
+            };
+        }
         let closure = archive.closure(self.set.candidates, self.set.needs)?;
         let path = self.index_file();
         let text = serde_json::to_vec(&closure).map_err(|error| at(&path)(error.into()))?;
         write_atomically(&path, &text).map_err(at(&path))?;
-        archive.fetch(&closure, progress)?;
+        if !matches!(Stamp::check(&self.directory_of(&closure)), State::Intact(_)) {
+            archive.fetch(&closure, progress)?;
+        }
         Ok(closure)
     }
 
@@ -151,7 +249,9 @@ impl PackageInstall<'_> {
 
     fn index_directory(&self) -> PathBuf {
         let indices = self.lock.store().base().join("indices");
-        indices.join("host").join(&self.suite)
+        let archive = self.lock.store().source().archive.as_ref();
+        let archive = archive.map_or("host", DebianArchive::id);
+        indices.join(archive).join(&self.suite)
     }
 
     fn index_file(&self) -> PathBuf {

@@ -9,11 +9,14 @@ use std::rc::Rc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::super::debian_archive::DebianArchive;
+use super::super::package_source::PackageSource;
 use super::super::progress::{Progress, Silent};
 use super::super::store::{Store, StoreLock};
+use super::closure::Closure;
 use super::downloads::hex;
 use super::error::AptError;
-use super::package_set::{PackageInstall, PackageSet, Unpacked};
+use super::package_set::{PackageInstall, PackageSet, Unpacked, configured};
 use super::sources::Source;
 
 /// Content of the package `thing`.
@@ -28,6 +31,14 @@ const SET: PackageSet = PackageSet {
     },
 };
 
+/// The packages of the archive, and later ones: the file of `thing` differs.
+const OLD: [(&str, &str); 2] = [("thing", "Depends: part (>= 1:1)\n"), ("part", "")];
+const NEW: [(&str, &str); 3] = [
+    ("thing", "Depends: part (>= 1:1), extra\n"),
+    ("part", ""),
+    ("extra", ""),
+];
+
 /// Refuses what was unpacked.
 const PICKY: PackageSet = PackageSet {
     check: |_| {
@@ -41,6 +52,7 @@ const PICKY: PackageSet = PackageSet {
 struct Fake {
     directory: tempfile::TempDir,
     lock: StoreLock,
+    pinned: Option<Closure>,
     notes: Rc<RefCell<Vec<String>>>,
 }
 
@@ -72,6 +84,8 @@ fn make_package(archive: &Path, name: &str, depends: &str) -> String {
     put(&format!("usr/share/doc/{name}/copyright"), "none");
     let file = archive.join(format!("{name}_2.0_all.deb"));
     let made = Command::new("dpkg-deb")
+        // The same files make the same package.
+        .env("SOURCE_DATE_EPOCH", "1000000000")
         .args(["--root-owner-group", "-b"])
         .args([tree.path(), &file])
         .output()
@@ -87,17 +101,36 @@ impl Fake {
         let directory = tempfile::tempdir().unwrap();
         let archive = directory.path().join("archive");
         std::fs::create_dir(&archive).unwrap();
-        let list = make_package(&archive, "thing", "Depends: part (>= 1:1)\n")
-            + &make_package(&archive, "part", "");
-        std::fs::write(archive.join("Packages"), list).unwrap();
         let lock = Store::at(&directory.path().join("cache"))
             .lock(&mut Silent)
             .unwrap();
-        Self {
+        let fake = Self {
             directory,
             lock,
+            pinned: None,
             notes: Rc::default(),
-        }
+        };
+        fake.publish(&OLD);
+        fake
+    }
+
+    /// Opens the cache anew, as another process does: with other settings.
+    fn reopen(&mut self, source: PackageSource) {
+        let store = Store::at(&self.directory.path().join("cache")).with_source(source);
+        // Released first, because a process does not wait for itself.
+        let elsewhere = tempfile::tempdir().unwrap();
+        self.lock = Store::at(elsewhere.path()).lock(&mut Silent).unwrap();
+        self.lock = store.lock(&mut Silent).unwrap();
+    }
+
+    /// Gives the archive other packages.
+    fn publish(&self, packages: &[(&str, &str)]) {
+        let archive = self.directory.path().join("archive");
+        let list: String = packages
+            .iter()
+            .map(|(name, depends)| make_package(&archive, name, depends))
+            .collect();
+        std::fs::write(archive.join("Packages"), list).unwrap();
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -132,6 +165,7 @@ impl Fake {
             lock: &self.lock,
             set,
             suite: "made-up".into(),
+            pinned: self.pinned.clone(),
         };
         job.run(sources, &mut Notes(Rc::clone(&self.notes)))
     }
@@ -285,20 +319,123 @@ fn an_old_root_is_kept_until_the_new_one_is_complete() {
     assert!(part.is_file());
 }
 
-/// Two workspaces with different archives, or of different times, use one cache.
+fn fresh() -> PackageSource {
+    PackageSource {
+        fresh: true,
+        ..PackageSource::default()
+    }
+}
+
+fn offline() -> PackageSource {
+    PackageSource {
+        offline: true,
+        ..PackageSource::default()
+    }
+}
+
+/// Two workspaces of different times use one cache.
 #[test]
-fn packages_of_another_version_have_a_folder_of_their_own() {
-    let fake = Fake::new();
+fn new_packages_are_found_on_request_and_have_a_folder_of_their_own() {
+    let mut fake = Fake::new();
     let old = fake.run().unwrap();
-    let list = fake.directory.path().join("archive");
-    let entries = make_package(&list, "thing", "Depends: part (>= 1:1), extra\n")
-        + &make_package(&list, "part", "")
-        + &make_package(&list, "extra", "");
-    std::fs::write(list.join("Packages"), entries).unwrap();
-    std::fs::remove_dir_all(fake.lock.store().base().join("indices")).unwrap();
+    fake.publish(&NEW);
+    assert_eq!(fake.run_without_apt().root, old.root);
+    fake.reopen(fresh());
     let new = fake.run().unwrap();
     assert_ne!(new.root, old.root);
     assert!(new.root.join("usr/share/extra").exists() && old.root.exists());
+    // What is the newest already is not fetched again.
+    std::fs::remove_file(fake.directory.path().join("archive/extra_2.0_all.deb")).unwrap();
+    assert_eq!(fake.run().unwrap().root, new.root);
+}
+
+#[test]
+fn a_pinned_version_is_used_while_the_cache_or_the_archive_has_it() {
+    let mut fake = Fake::new();
+    let old = fake.run().unwrap();
+    fake.publish(&NEW);
+    fake.reopen(fresh());
+    fake.run().unwrap();
+    fake.pinned = Some(old.closure.clone());
+    assert_eq!(fake.run_without_apt().root, old.root);
+    std::fs::remove_dir_all(old.root.parent().unwrap()).unwrap();
+    let error = fake.run().unwrap_err();
+    let AptError::PinnedGone { source, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(
+        source.to_string().contains("thing_1%3a2.0_all.deb"),
+        "{source}"
+    );
+    assert!(
+        error.to_string().contains("`cargo kata-test lock`"),
+        "{error}"
+    );
+    fake.publish(&OLD);
+    assert_eq!(fake.run().unwrap().closure, old.closure);
+}
+
+#[test]
+fn offline_the_cache_is_enough_or_the_error_names_what_it_lacks() {
+    let mut fake = Fake::new();
+    fake.reopen(offline());
+    let error = fake
+        .run_set(&SET, || panic!("apt is not needed"))
+        .unwrap_err();
+    let words = ["does not have thing of made-up", "once without `--offline`"];
+    for words in words {
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    fake.reopen(PackageSource::default());
+    fake.run().unwrap();
+    fake.reopen(offline());
+    assert_eq!(fake.run_without_apt().finding, CONTENT);
+}
+
+/// Installs from the signed archive in `fixture` with the trust in a key of it.
+fn install_signed(cache: &Path, key: &str) -> Result<Unpacked, AptError> {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/artifacts/apt/fixture");
+    let url = format!("copy:{}", fixture.display());
+    let archive = DebianArchive::new(&url, &["stable".into()], &fixture.join(key)).unwrap();
+    let lock = Store::at(cache).lock(&mut Silent).unwrap();
+    let install = PackageInstall {
+        lock: &lock,
+        set: &SET,
+        suite: "stable".into(),
+        pinned: None,
+    };
+    install.run(|| configured(&archive, "stable"), &mut Silent)
+}
+
+#[test]
+fn a_named_archive_is_trusted_by_its_keyring_only() {
+    let cache = tempfile::tempdir().unwrap();
+    let error = install_signed(cache.path(), "other-key.asc").unwrap_err();
+    let text = format!("{error}: {:?}", std::error::Error::source(&error));
+    assert!(
+        matches!(error, AptError::PackageNotFound { .. } | AptError::Child(_)),
+        "{text}"
+    );
+    assert!(
+        text.contains("not signed") || text.contains("NO_PUBKEY"),
+        "{text}"
+    );
+    assert_eq!(
+        install_signed(cache.path(), "key.asc").unwrap().finding,
+        CONTENT
+    );
+}
+
+#[test]
+fn a_suite_that_a_named_archive_lacks_is_refused() {
+    let archive = DebianArchive::new("copy:/a", &["stable".into()], Path::new("/proc/self/exe"));
+    let error = configured(&archive.unwrap(), "sid")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("configured with stable only; add sid"),
+        "{error}"
+    );
 }
 
 #[test]

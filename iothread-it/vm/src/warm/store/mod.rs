@@ -1,21 +1,25 @@
 //! Stores templates. One process makes each template, all processes use it, and the least recently
 //! used ones are removed when the store is full.
 
+mod stored;
+
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::error::{WarmError, at};
 use super::fallback_notes;
 use super::key::{self, TemplateKey};
 use super::restores::{self, RestoreOutcome};
 use super::template::{self, SavedState, Template, TemplateDraft};
-use crate::artifacts::{Store, lock_within};
+use crate::artifacts::{Store, is_still, lock_within};
 use crate::qemu::DraftRam;
 use crate::scratch::{ScratchDir, remove_orphans};
+
+pub(crate) use stored::StoredTemplate;
 
 /// How long to wait for another process that makes the same template. On a busy host an emulated guest
 /// boots for a minute.
@@ -38,7 +42,10 @@ impl WarmStore {
     /// Returns the templates of a store. The folder is made with the first template.
     #[must_use]
     pub fn of(store: &Store) -> Self {
-        Self::at(store.base().join("warm"))
+        Self {
+            limit: MAX_BYTES.min(store.limit()),
+            ..Self::at(store.base().join("warm"))
+        }
     }
 
     /// Returns the templates in a folder.
@@ -99,7 +106,7 @@ impl WarmStore {
         if let Ok(template) = template::open(&self.folder, key) {
             return Ok(template);
         }
-        self.remove(key)?;
+        stored::remove_files(&self.folder, key)?;
         self.check_free_space(ram_size)?;
         let drafts = self.drafts();
         let scratch = ScratchDir::new_in(&drafts).map_err(at(&drafts))?;
@@ -136,7 +143,7 @@ impl WarmStore {
         let Ok(lock) = open_lock(&path) else { return };
         let ours = lock.try_lock().is_ok() && is_still(&lock, &path);
         if ours && is_still(template.ram.file(), &self.ram_of(key)) {
-            let _ = self.remove(key);
+            let _ = stored::remove_files(&self.folder, key);
         }
     }
 
@@ -191,25 +198,6 @@ impl WarmStore {
         }
     }
 
-    /// Removes the files of a key, also those of other users. The caller holds the lock.
-    fn remove(&self, key: &TemplateKey) -> Result<(), WarmError> {
-        // The state first: without it the template is invalid.
-        for kind in ["state", "ram", "hangs"] {
-            let path = key::file(&self.folder, key, kind);
-            let gone = match path.symlink_metadata() {
-                Ok(data) if data.is_dir() => fs::remove_dir_all(&path),
-                _ => fs::remove_file(&path),
-            };
-            match gone {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(at(&path)(error));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     /// Checks the free space. QEMU gets SIGBUS if the memory file does not fit on the disk.
     fn check_free_space(&self, ram_size: u64) -> Result<(), WarmError> {
         let stat = rustix::fs::statvfs(&self.folder).map_err(io::Error::from);
@@ -227,65 +215,32 @@ impl WarmStore {
     }
 
     /// Removes the least recently used templates until the rest is small enough, except those that are
-    /// being made. A template in use stays valid, because its files are open.
+    /// being made or used.
     fn evict(&self, keep: &TemplateKey) {
-        let mut entries = self.entries();
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
+        let mut stored = self.list();
+        stored.sort_by_key(|template| std::cmp::Reverse(template.used));
         let mut total = 0;
-        for entry in entries {
-            total += entry.size;
-            if total <= self.limit || entry.key == *keep {
-                continue;
-            }
-            let path = key::file(&self.folder, &entry.key, "lock");
-            let Ok(lock) = open_lock(&path) else { continue };
-            if lock.try_lock().is_ok() && is_still(&lock, &path) {
-                let _ = self.remove(&entry.key);
-                let _ = fs::remove_file(&path);
+        for template in stored {
+            total += template.size;
+            if total > self.limit && template.key != *keep {
+                template.remove();
             }
         }
     }
 
-    fn entries(&self) -> Vec<Entry> {
+    /// Lists the templates.
+    pub(crate) fn list(&self) -> Vec<StoredTemplate> {
         let files = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         files
-            .filter_map(|file| {
-                let name = file.file_name().into_string().ok()?;
-                // A process that was killed during a removal leaves the memory without the state.
-                let key = TemplateKey::from_name(name.strip_suffix(".ram")?)?;
-                let state = key::file(&self.folder, &key, "state").metadata().ok();
-                let on_disk = |data: fs::Metadata| data.blocks() * 512;
-                Some(Entry {
-                    used: state.as_ref().and_then(|state| state.modified().ok()),
-                    size: on_disk(file.metadata().ok()?) + state.map_or(0, on_disk),
-                    key,
-                })
-            })
+            .filter_map(|file| StoredTemplate::of(&self.folder, &file))
             .collect()
     }
-}
-
-/// The size and the time of use of a template.
-struct Entry {
-    key: TemplateKey,
-    /// `None` without a state file: it is removed first.
-    used: Option<SystemTime>,
-    size: u64,
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true);
     options.open(path)
-}
-
-/// Returns whether an open file is still the one at this path. A previous holder of a lock may have
-/// removed the file.
-fn is_still(file: &File, path: &Path) -> bool {
-    match (file.metadata(), path.metadata()) {
-        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 use guest_agent::protocol::{BootId, Greeting, VERSION};
 
@@ -252,7 +253,7 @@ fn the_least_recently_used_template_is_removed_first() {
     used(&b, 2);
     // This uses it.
     assert!(!place.is_made_again(&a));
-    let each = place.store.entries().iter().map(|entry| entry.size).max();
+    let each = place.store.list().iter().map(|entry| entry.size).max();
     place.store.limit = each.unwrap() * 2;
     place.ask(&c);
     assert!(!place.file(&b, "ram").exists() && !place.file(&b, "lock").exists());
