@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use iothread_pool::{DeviceId, IoThreadId, Lease, PoolError};
 use qmp_client::QmpError;
-use qmp_client::capabilities::{CapabilityError, Unsupported};
+use qmp_client::capabilities::Unsupported;
 use qmp_client::wait::Deadline;
 
 use crate::action::GuestError;
@@ -124,15 +124,6 @@ pub enum StepError {
         /// The path.
         path: PathBuf,
     },
-}
-
-impl From<CapabilityError> for StepError {
-    fn from(error: CapabilityError) -> Self {
-        match error {
-            CapabilityError::Unsupported(missing) => Self::Unsupported(missing),
-            CapabilityError::Qmp(error) => Self::Qmp(error),
-        }
-    }
 }
 
 /// An attach that failed.

@@ -4,6 +4,7 @@
 mod fake;
 mod limits;
 mod lost_answers;
+mod many;
 mod model;
 mod moving;
 
