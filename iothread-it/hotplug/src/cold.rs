@@ -118,7 +118,8 @@ impl Hotplug {
         let pool = cold.pool.clone().unwrap_or(fresh);
         let mut hotplug = Self::new(pool, options, qemu);
         for (id, node, device) in &cold.devices {
-            let device = Device::new(DiskState::Attached, node.clone(), device.clone(), 0);
+            let mut device = Device::new(DiskState::Attached, node.clone(), device.clone(), 0);
+            device.confirmed = true;
             hotplug.core.devices.insert(id.clone(), device);
         }
         hotplug

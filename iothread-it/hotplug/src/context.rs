@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::action::{Action, Answer, CommandId, GuestDisk, OperationId, Presence, QuestionId};
 use crate::disk::BlockOptions;
 use crate::iothread::Polling;
-use crate::state::{Device, DiskState, News, Node, Subject};
+use crate::state::{Device, DiskState, Node, Subject};
 use crate::wire::{self, read_reply};
 
 /// Everything but the operations.
@@ -106,8 +106,8 @@ impl Core {
     pub(crate) fn note_listed(&mut self, listed: &BTreeSet<String>, asked: u64) {
         for (id, device) in &mut self.devices {
             let is_listed = listed.contains(id.as_str());
-            if device.state.has_device() && device.since < asked && !is_listed {
-                device.note(News::Unlisted);
+            if device.state.has_device() && device.since < asked {
+                device.note_listed(is_listed);
             }
         }
     }

@@ -197,7 +197,7 @@ impl Hotplug {
         now: Instant,
     ) -> OperationId {
         let moving = Move::new(disk.clone(), placement.clone());
-        self.start(Task::Move(moving), deadline, now)
+        self.start(Task::Move(Box::new(moving)), deadline, now)
     }
 
     /// Opens an image as a block node that no device uses, and moves it to a thread
@@ -406,7 +406,7 @@ impl Hotplug {
             let Some((id, device)) = devices.find(|(known, _)| known.as_str() == id) else {
                 return;
             };
-            device.note(news);
+            device.note_event(news);
             let id = id.clone();
             self.look(now, |operation| match operation.wait {
                 Wait::Event => true,

@@ -189,6 +189,9 @@ impl Plug {
             }
             return fail(Step::DeviceAdd, error);
         }
+        if let Some(device) = cx.core.devices.get_mut(&self.id) {
+            device.confirmed = true;
+        }
         if self.mapping.is_some() {
             self.at = PlugAt::Mapping;
             return cx.send(&mapping::query(&format!("/machine/peripheral/{}", self.id)));
@@ -256,10 +259,9 @@ pub(crate) fn note_list(
 ) -> Result<(), QmpError> {
     match reply.and_then(read_reply::<QomList<'_>>) {
         Ok(devices) => {
-            if devices.iter().all(|device| device.name != id.as_str())
-                && let Some(device) = cx.core.devices.get_mut(id)
-            {
-                device.note(crate::state::News::Unlisted);
+            let is_listed = devices.iter().any(|device| device.name == id.as_str());
+            if let Some(device) = cx.core.devices.get_mut(id) {
+                device.note_listed(is_listed);
             }
             Ok(())
         }

@@ -272,7 +272,7 @@ fn holders(reply: &Value) -> Vec<(String, String)> {
                 .as_object()
                 .into_iter()
                 .flat_map(serde_json::Map::values);
-            let name = names.chain([holder]).filter_map(Value::as_str).last();
+            let name = names.chain([holder]).filter_map(Value::as_str).next_back();
             found.extend(name.map(|name| (id.to_owned(), name.to_owned())));
         }
     }

@@ -64,6 +64,9 @@ pub(crate) struct Device {
     pub(crate) node: Option<Value>,
     /// The arguments of `device_add`.
     pub(crate) device: Value,
+    /// Whether QEMU has confirmed that it has the device. Before that, an event can be a late one about
+    /// the device that had the id before.
+    pub(crate) confirmed: bool,
     /// What has come of it since the newest `device_add` or `device_del`.
     pub(crate) news: Option<News>,
     /// When it was made: a list that QEMU was asked for earlier does not have it yet.
@@ -78,6 +81,7 @@ impl Device {
             state,
             node,
             device,
+            confirmed: false,
             news: None,
             since,
             unsure: false,
@@ -87,6 +91,24 @@ impl Device {
     /// Keeps what counts more.
     pub(crate) fn note(&mut self, news: News) {
         self.news = self.news.max(Some(news));
+    }
+
+    /// Keeps what an event reports, or has QEMU's list read if the event may be about an earlier device.
+    pub(crate) fn note_event(&mut self, news: News) {
+        if self.confirmed || !self.state.has_device() {
+            self.note(news);
+        } else {
+            self.unsure = true;
+        }
+    }
+
+    /// Keeps whether QEMU lists it.
+    pub(crate) fn note_listed(&mut self, is_listed: bool) {
+        if is_listed {
+            self.confirmed = true;
+        } else {
+            self.note(News::Unlisted);
+        }
     }
 
     /// Returns whether QEMU has the device no more.

@@ -65,7 +65,7 @@ pub(crate) enum Done {
 pub(crate) enum Task {
     Attach(Attach, DeviceId),
     Detach(Removal, DeviceId),
-    Move(Move),
+    Move(Box<Move>),
     Open(OpenNode),
     Close(CloseNode),
     MoveNode(MoveNode),

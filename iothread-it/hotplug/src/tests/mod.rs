@@ -348,6 +348,7 @@ fn attached_after(
             plugged += 1;
             done(id) + &event("DEVICE_DELETED", "disk0")
         }
+        "qom-list" => returns(id, "[]"),
         _ => done(id),
     });
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
