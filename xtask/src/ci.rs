@@ -67,7 +67,10 @@ pub(crate) fn run() -> Result<ExitCode> {
         return Ok(fuzzed);
     }
     announce("test");
-    let tests = test::run(&cargo_kata_test::cli::test::Options::default())?;
+    let mut options = cargo_kata_test::cli::test::Options::default();
+    // Many plain tests of this workspace share what they build.
+    options.plain.shared_process = true;
+    let tests = test::run(&options)?;
     if tests != ExitCode::SUCCESS {
         return Ok(tests);
     }

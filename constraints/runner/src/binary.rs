@@ -14,6 +14,8 @@ pub struct Binary {
     pub folder: PathBuf,
     /// Other executables that it may start: the programs of its package.
     pub programs: Vec<PathBuf>,
+    /// Whether its harness is Rust's own: its target does not have `harness = false`.
+    pub has_libtest: bool,
     /// Variables that cargo sets for it, beside those of this process.
     pub env: Vec<(OsString, OsString)>,
 }

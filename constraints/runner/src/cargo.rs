@@ -1,7 +1,7 @@
 //! Cargo, as a child: it builds the test binaries and says where they are.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Binary;
+use super::scan::targets_without_harness;
 use kata_test::__runner::BINARY_ID;
 
 /// Where the loader looks for shared libraries.
@@ -64,6 +65,15 @@ struct Package {
     name: String,
     version: String,
     manifest_path: PathBuf,
+    #[serde(default)]
+    targets: Vec<PackageTarget>,
+}
+
+/// A target, as cargo's metadata has it.
+#[derive(Clone, Debug, Deserialize)]
+struct PackageTarget {
+    #[serde(default)]
+    doctest: bool,
 }
 
 #[derive(Deserialize)]
@@ -85,7 +95,10 @@ struct Artifact {
 /// What cargo says of a build script that it has run.
 #[derive(Debug, Deserialize)]
 struct BuildScript {
+    package_id: String,
     linked_paths: Vec<String>,
+    env: Vec<(String, String)>,
+    out_dir: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -164,19 +177,57 @@ impl Workspace {
             .args(arguments);
         let text = answer("test --no-run", &mut command)?;
         let artifacts: Vec<Artifact> = messages(&text).collect();
-        let native = messages(&text).flat_map(|script: BuildScript| script.linked_paths);
+        let scripts: Vec<BuildScript> = messages(&text).collect();
+        let native = scripts.iter().flat_map(|script| &script.linked_paths);
         let libraries = Libraries {
-            native: native
-                .filter_map(|path| self.native_folder(&path))
-                .collect(),
+            native: native.filter_map(|path| self.native_folder(path)).collect(),
             rust: rust_libraries()?,
         };
-        let mut binaries: Vec<Binary> = artifacts
-            .iter()
-            .filter_map(|artifact| self.binary(artifact, &artifacts, &libraries))
-            .collect();
+        let mut binaries = Vec::new();
+        for artifact in &artifacts {
+            let Some(mut binary) = self.binary(artifact, &artifacts, &libraries) else {
+                continue;
+            };
+            binary.has_libtest = self.has_libtest(artifact)?;
+            let of_package = |script: &&BuildScript| script.package_id == artifact.package_id;
+            for script in scripts.iter().filter(of_package) {
+                let env = script.env.iter();
+                binary
+                    .env
+                    .extend(env.map(|(name, value)| (name.into(), value.into())));
+                let out_dir = script.out_dir.clone().into_os_string();
+                binary.env.push(("OUT_DIR".into(), out_dir));
+            }
+            binaries.push(binary);
+        }
         binaries.sort_by(|one, other| one.id.cmp(&other.id));
         Ok(binaries)
+    }
+
+    /// Returns whether a package has documentation tests.
+    #[must_use]
+    pub fn has_doctests(&self) -> bool {
+        let mut targets = self.packages.values().flat_map(|package| &package.targets);
+        targets.any(|target| target.doctest)
+    }
+
+    /// Returns whether a target has Rust's own harness.
+    fn has_libtest(&self, artifact: &Artifact) -> Result<bool, CargoError> {
+        let Some(package) = self.packages.get(&artifact.package_id) else {
+            return Ok(false);
+        };
+        let without = targets_without_harness(&package.manifest_path);
+        let without = without.map_err(|error| CargoError::Answer {
+            what: "metadata",
+            source: error.into(),
+        })?;
+        let target = &artifact.target;
+        Ok(!match target.kind.first().map(String::as_str) {
+            Some(kind @ ("test" | "bin" | "example" | "bench")) => {
+                without.contains(&format!("{kind} {}", target.name))
+            }
+            _ => without.contains("lib"),
+        })
     }
 
     /// The folder that a build script passes to rustc, if it is in the target folder: others are not in
@@ -207,15 +258,23 @@ impl Workspace {
                 && !other.profile.test
                 && other.target.kind.iter().any(|kind| kind == "bin")
         };
-        let programs = all.iter().filter(is_program);
+        let programs: Vec<&Artifact> = all.iter().filter(is_program).collect();
         let id = id(&package.name, &artifact.target);
         let mut env = environment(package, &folder);
         env.push((BINARY_ID.into(), id.clone().into()));
+        for program in &programs {
+            if let Some(path) = &program.executable {
+                let name = format!("CARGO_BIN_EXE_{}", program.target.name);
+                env.push((name.into(), path.clone().into_os_string()));
+            }
+        }
         env.push((LIBRARY_PATH.into(), libraries.path_of(&executable)));
         Some(Binary {
             id,
             env,
+            has_libtest: false,
             programs: programs
+                .into_iter()
                 .filter_map(|program| program.executable.clone())
                 .collect(),
             executable,
@@ -236,11 +295,16 @@ fn id(package: &str, target: &Target) -> String {
 
 /// What cargo sets for a test binary, as far as tests read it at run time.
 fn environment(package: &Package, folder: &Path) -> Vec<(OsString, OsString)> {
+    let version = package.version.split(['-', '+']).next().unwrap_or_default();
+    let number = |at| OsStr::new(version.split('.').nth(at).unwrap_or_default());
     [
         ("CARGO_MANIFEST_DIR", folder.as_os_str()),
         ("CARGO_MANIFEST_PATH", package.manifest_path.as_os_str()),
         ("CARGO_PKG_NAME", package.name.as_ref()),
         ("CARGO_PKG_VERSION", package.version.as_ref()),
+        ("CARGO_PKG_VERSION_MAJOR", number(0)),
+        ("CARGO_PKG_VERSION_MINOR", number(1)),
+        ("CARGO_PKG_VERSION_PATCH", number(2)),
     ]
     .map(|(name, value)| (name.into(), value.to_owned()))
     .to_vec()

@@ -37,6 +37,9 @@ fn case(outcome: &Record) -> TestCase {
             case.add_property((name, value.as_str()));
         }
     }
+    if let Some(output) = &outcome.output {
+        case.set_system_out(output.as_str());
+    }
     for (name, value) in &outcome.measures {
         case.add_property((name.as_str(), value.to_string().as_str()));
     }
@@ -46,7 +49,9 @@ fn case(outcome: &Record) -> TestCase {
 fn status(outcome: &Record) -> TestCaseStatus {
     let mut status = match outcome.outcome {
         Outcome::Passed => return TestCaseStatus::success(),
-        Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere => TestCaseStatus::skipped(),
+        Outcome::SuspectedSkip | Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere => {
+            TestCaseStatus::skipped()
+        }
         Outcome::Failed | Outcome::TimedOut => TestCaseStatus::non_success(NonSuccessKind::Failure),
         Outcome::Undetermined | Outcome::Lost => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
@@ -61,6 +66,7 @@ pub(super) fn why(outcome: &Record) -> String {
     match (&outcome.signal, outcome.outcome) {
         (Some(signal), _) => signal.clone(),
         (None, _) if !reasons.is_empty() => reasons,
+        (None, Outcome::SuspectedSkip) => outcome.suspect.clone().unwrap_or_default(),
         (None, Outcome::Ignored) => outcome.reason.clone().unwrap_or_default(),
         (None, Outcome::Lost) if outcome.attempt == SCHEDULED => {
             "scheduled but never started".to_owned()

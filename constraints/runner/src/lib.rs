@@ -29,6 +29,7 @@ mod merge;
 mod opt_ins;
 mod outputs;
 mod place;
+mod plain;
 mod plan;
 mod record;
 mod report;
@@ -66,6 +67,10 @@ pub use ledger::{
 pub use listing::{Eligibility, Fact, LIST_ARGUMENTS, Listed, Listing, ListingError};
 pub use opt_ins::UnknownOptIn;
 pub use place::{CandidatePlace, Job, JobTest, Place, PlaceError, RecordedHost};
+pub use plain::{
+    BinaryKind, PlainOptions, PlainRun, PlainTest, SuspectPattern, binary_kind, list_plain,
+    run_plain,
+};
 pub use plan::{Plan, PlannedPlace, PlannedTest, plan};
 pub use record::Record;
 pub use run::Run;

@@ -19,7 +19,7 @@ use kata_test_host::sys::{Ran, command_until};
 pub const LIST_ARGUMENTS: [&str; 2] = ["--list", "--verdicts"];
 
 /// The section that `kata_test::main!` puts into an executable.
-const MAIN_SECTION: &str = "kata_main";
+pub(super) const MAIN_SECTION: &str = "kata_main";
 
 /// How long a binary may take to list its tests. Each probe of its host has ten seconds.
 pub(super) const LIST_LIMIT: Duration = Duration::from_secs(120);

@@ -52,6 +52,12 @@ pub trait Place: Send {
     /// When the run is [to stop](Job::stop) it returns soon, with whatever records there are.
     fn run(&mut self, job: &Job<'_>, screen: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError>;
 
+    /// Returns whether processes of one binary can run there as this kind of user.
+    fn runs_as(&self, user: UserKind) -> bool {
+        let _ = user;
+        true
+    }
+
     /// Prepares the place for processes of one binary, which run as this kind of user.
     ///
     /// # Errors

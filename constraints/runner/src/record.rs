@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use kata_test::__runner::{Outcome, Phase};
+use super::TestId;
+use kata_test::__runner::{Outcome, Phase, SCHEMA};
 use kata_test_host::reason::Reason;
 
 /// What one process recorded about one test.
@@ -45,6 +46,37 @@ pub struct Record {
     pub duration_ms: f64,
     /// What it measured.
     pub measures: BTreeMap<String, f64>,
+    /// The line of its output that says that it skips, although it passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<String>,
+    /// What a plain test printed that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
+}
+
+impl Record {
+    /// Returns the record of a test that has started in a place and has no result.
+    pub(super) fn of(run: &str, test: &TestId, place: &str) -> Self {
+        Self {
+            schema: SCHEMA,
+            run: run.to_owned(),
+            binary: test.binary.clone(),
+            test: test.test.clone(),
+            place: place.to_owned(),
+            phase: Phase::Run,
+            attempt: 1,
+            as_uid: nix::unistd::geteuid().as_raw(),
+            outcome: Outcome::Lost,
+            reasons: Vec::new(),
+            issue: None,
+            reason: None,
+            signal: None,
+            duration_ms: 0.0,
+            measures: BTreeMap::new(),
+            suspect: None,
+            output: None,
+        }
+    }
 }
 
 /// The names of [`Outcome`]s and [`Phase`]s in records, for serde, which kata-test goes without.

@@ -7,7 +7,8 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::process::ExitStatus;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -16,11 +17,11 @@ use super::merge::SCHEDULED;
 use super::outputs::{self, replace};
 use super::report::Report;
 use super::run_info::RunInfo;
-use super::{Binary, PlannedTest, Record, RunnerError, UnknownOptIn, opt_ins, summary};
+use super::{Binary, PlannedTest, Record, RunnerError, TestId, UnknownOptIn, opt_ins, summary};
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
 use kata_test::__runner::{
-    Folder, LIFELINE, Outcome, Phase, RecordLine, make_root, point_latest, prune, run_folder,
+    Folder, HERE, LIFELINE, Outcome, Phase, RecordLine, make_root, point_latest, prune, run_folder,
 };
 use kata_test_host::reason::Reason;
 use kata_test_host::sys::pipe;
@@ -283,8 +284,45 @@ impl Run {
         attempt: u32,
         record: &RecordLine<'_>,
     ) -> Result<(), RunnerError> {
+        self.write_line(&record.to_line(&self.id, place, attempt, 0))
+    }
+
+    /// Writes a record.
+    pub(super) fn write(&self, record: &Record) -> Result<(), RunnerError> {
+        let line = serde_json::to_string(record);
+        let line = line.expect("a record has text keys and finite numbers");
+        self.write_line(&(line + "\n"))
+    }
+
+    /// Records the outcome of a binary with a harness of its own, which is run as a whole.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn record_main(
+        &self,
+        binary: &str,
+        status: ExitStatus,
+        took: Duration,
+    ) -> Result<(), RunnerError> {
+        let id = TestId {
+            binary: binary.to_owned(),
+            test: "main".to_owned(),
+        };
+        let mut record = Record::of(&self.id, &id, HERE);
+        record.outcome = match status.success() {
+            true => Outcome::Passed,
+            false => Outcome::Failed,
+        };
+        record.duration_ms = took.as_secs_f64() * 1e3;
+        if !status.success() {
+            record.reasons = vec![Reason::infrastructure(status.to_string(), "its process")];
+        }
+        self.write(&record)
+    }
+
+    fn write_line(&self, line: &str) -> Result<(), RunnerError> {
         const FILE: &str = "runner.jsonl";
-        let line = record.to_line(&self.id, place, attempt, 0);
         let written = self.append(FILE)?.write_all(line.as_bytes());
         written.map_err(RunnerError::io("write", &self.dir().join(FILE)))
     }

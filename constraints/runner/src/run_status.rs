@@ -21,7 +21,8 @@ pub enum RunStatus {
 #[must_use]
 pub fn run_status(outcomes: &[Record]) -> RunStatus {
     let failures = outcomes.iter().filter(|o| o.outcome.is_failure()).count();
-    let passed = outcomes.iter().any(|o| o.outcome == Outcome::Passed);
+    let ran = |kind| matches!(kind, Outcome::Passed | Outcome::SuspectedSkip);
+    let passed = outcomes.iter().any(|o| ran(o.outcome));
     match (failures, passed) {
         (0, true) => RunStatus::Passed,
         (0, false) => RunStatus::NothingRan,

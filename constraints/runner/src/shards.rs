@@ -149,24 +149,13 @@ fn lose(ledger: &mut Ledger) -> Vec<TestId> {
 impl Record {
     fn lost_between_shards(id: &TestId, listed: String) -> Self {
         Self {
-            schema: kata_test::__runner::SCHEMA,
-            run: String::new(),
-            binary: id.binary.clone(),
-            test: id.test.clone(),
-            place: NOWHERE.to_owned(),
-            phase: Phase::Run,
             attempt: SCHEDULED,
             as_uid: 0,
-            outcome: Outcome::Lost,
             reasons: vec![Reason::infrastructure(
                 "it can run, and no shard ran it",
                 listed,
             )],
-            issue: None,
-            reason: None,
-            signal: None,
-            duration_ms: 0.0,
-            measures: BTreeMap::new(),
+            ..Self::of("", id, NOWHERE)
         }
     }
 }

@@ -146,6 +146,10 @@ impl Place for SudoPlace {
         Ok(())
     }
 
+    fn runs_as(&self, user: UserKind) -> bool {
+        user == UserKind::Root
+    }
+
     fn open<'a>(
         &'a mut self,
         binary: &'a Binary,

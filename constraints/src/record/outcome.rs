@@ -17,6 +17,8 @@ pub enum Outcome {
     Undetermined,
     /// It ended without a failure.
     Passed,
+    /// It passed, but its output says that it skips.
+    SuspectedSkip,
     /// No place meets its requirement.
     Nowhere,
     /// A constraint is unmet.
@@ -27,12 +29,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Failed,
         Self::TimedOut,
         Self::Lost,
         Self::Undetermined,
         Self::Passed,
+        Self::SuspectedSkip,
         Self::Nowhere,
         Self::Skipped,
         Self::Ignored,
@@ -47,6 +50,7 @@ impl Outcome {
             Self::Lost => "lost",
             Self::Undetermined => "undetermined",
             Self::Passed => "passed",
+            Self::SuspectedSkip => "suspected_skip",
             Self::Nowhere => "nowhere",
             Self::Skipped => "skipped",
             Self::Ignored => "ignored",
@@ -80,6 +84,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::TimedOut => "timed out",
+            Self::SuspectedSkip => "suspected skip",
             other => other.word(),
         })
     }

@@ -29,11 +29,14 @@ pub(super) fn failures(outcomes: &[Record]) -> Markup {
                     }
                     @match one.outcome {
                         _ if !one.reasons.is_empty() => {}
-                        Outcome::Failed => p.quiet { "See the captured output of the test, which is not part of the record." },
+                        Outcome::Failed if one.output.is_none() => p.quiet { "See the captured output of the test, which is not part of the record." },
                         Outcome::Lost => p.quiet { (capital(&why(one))) "." },
                         _ => {}
                     }
                     (reasons(one.reasons.iter().map(|reason| (reason, &[][..]))))
+                    @if let Some(output) = &one.output {
+                        details { summary { "Output" } pre { (output) } }
+                    }
                     (cited(one.issue.as_deref()))
                 }
             }

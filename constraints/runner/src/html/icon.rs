@@ -5,11 +5,12 @@ use maud::{Markup, html};
 use crate::Outcome;
 
 /// All outcomes, in the order in which a person should see them.
-pub(super) const ALL: [Outcome; 8] = [
+pub(super) const ALL: [Outcome; 9] = [
     Outcome::Failed,
     Outcome::TimedOut,
     Outcome::Lost,
     Outcome::Undetermined,
+    Outcome::SuspectedSkip,
     Outcome::Nowhere,
     Outcome::Skipped,
     Outcome::Ignored,
@@ -24,6 +25,7 @@ pub(super) fn class(kind: Outcome) -> &'static str {
         Outcome::Lost => "lost",
         Outcome::Undetermined => "undetermined",
         Outcome::Passed => "passed",
+        Outcome::SuspectedSkip => "suspected-skip",
         Outcome::Nowhere => "nowhere",
         Outcome::Skipped => "skipped",
         Outcome::Ignored => "ignored",
@@ -37,6 +39,7 @@ fn sign(kind: Outcome) -> &'static str {
         Outcome::Lost => "L",
         Outcome::Undetermined => "?",
         Outcome::Passed => "✓",
+        Outcome::SuspectedSkip => "S",
         Outcome::Nowhere => "N",
         Outcome::Skipped => "–",
         Outcome::Ignored => "i",
@@ -51,6 +54,7 @@ pub(super) fn meaning(kind: Outcome) -> &'static str {
         Outcome::Lost => "was scheduled or started, but has no result",
         Outcome::Undetermined => "a constraint could not be decided",
         Outcome::Passed => "ran and passed",
+        Outcome::SuspectedSkip => "passed, but its output says that it skips",
         Outcome::Nowhere => "no available place meets its requirements",
         Outcome::Skipped => "requirements are unmet",
         Outcome::Ignored => "marked `#[ignore]`",

@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::run_info::RunInfo;
 use crate::{Outcome, Phase, Reason, Record};
 
-const KINDS: [Outcome; 8] = super::icon::ALL;
+const KINDS: [Outcome; 9] = super::icon::ALL;
 
 /// A report in which one text stands wherever a text of somebody else's can.
 fn report(text: &str) -> Report {
@@ -44,6 +44,8 @@ fn outcome(text: &str, kind: Outcome) -> Record {
         signal: Some(text.to_owned()),
         duration_ms: 1.0,
         measures: [("attach_ms".to_owned(), 12.5), (text.to_owned(), 1.0)].into(),
+        suspect: Some(text.to_owned()),
+        output: Some(text.to_owned()),
     }
 }
 

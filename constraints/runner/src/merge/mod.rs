@@ -23,11 +23,16 @@ pub(super) const SCHEDULED: u32 = 0;
 pub(super) fn read(dir: &Path) -> Result<Vec<Record>, RunnerError> {
     let mut records = Vec::new();
     for path in files(dir)? {
-        let text = fs::read(&path).map_err(RunnerError::io("read", &path))?;
-        let read = parse(&path, &String::from_utf8_lossy(&text))?;
-        records.extend(last_of_each(read));
+        records.extend(read_file(&path)?);
     }
     Ok(records)
+}
+
+/// Reads what one process has recorded.
+pub(super) fn read_file(path: &Path) -> Result<impl Iterator<Item = Record> + use<>, RunnerError> {
+    let text = fs::read(path).map_err(RunnerError::io("read", path))?;
+    let read = parse(path, &String::from_utf8_lossy(&text))?;
+    Ok(last_of_each(read))
 }
 
 /// The files of a run's processes.
@@ -66,7 +71,7 @@ pub(super) fn is_inventory(record: &Record) -> bool {
     record.phase == Phase::List && record.outcome == Outcome::Lost
 }
 
-fn last_of_each(records: Vec<Record>) -> impl Iterator<Item = Record> {
+fn last_of_each(records: Vec<Record>) -> impl Iterator<Item = Record> + use<> {
     // A runner tells of many binaries and places.
     let key = |record: &Record| {
         let Record {

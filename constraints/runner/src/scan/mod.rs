@@ -63,7 +63,10 @@ impl fmt::Display for UnregisteredTest {
 /// If the manifest or a source file cannot be read, or is none.
 pub fn unregistered_tests(manifest: &Path) -> Result<Vec<UnregisteredTest>, RunnerError> {
     let mut unregistered = BTreeSet::new();
-    for target in targets::without_harness(manifest)? {
+    let targets = targets::without_harness(manifest)?;
+    // Examples are not tests, as a rule.
+    let is_test = |target: &targets::Target| !target.name.starts_with("example ");
+    for target in targets.into_iter().filter(is_test) {
         let mut seen = BTreeSet::new();
         let mut modules = vec![Module {
             file: target.root.clone(),
@@ -95,6 +98,16 @@ pub fn unregistered_tests(manifest: &Path) -> Result<Vec<UnregisteredTest>, Runn
         }
     }
     Ok(unregistered.into_iter().collect())
+}
+
+/// Returns which targets of a package have `harness = false`, as `test it` or `lib`.
+///
+/// # Errors
+///
+/// If the manifest cannot be read, or is none.
+pub(super) fn targets_without_harness(manifest: &Path) -> Result<BTreeSet<String>, RunnerError> {
+    let targets = targets::without_harness(manifest)?.into_iter();
+    Ok(targets.map(|target| target.name).collect())
 }
 
 #[cfg(test)]

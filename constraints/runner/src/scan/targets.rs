@@ -34,7 +34,12 @@ pub(super) fn without_harness(manifest: &Path) -> Result<Vec<Target>, RunnerErro
         });
     }
     // A benchmark's main is called by `cargo test` too, and drops tests as well.
-    for (kind, folder) in [("test", "tests"), ("bin", "src/bin"), ("bench", "benches")] {
+    for (kind, folder) in [
+        ("test", "tests"),
+        ("bin", "src/bin"),
+        ("bench", "benches"),
+        ("example", "examples"),
+    ] {
         let listed = table
             .get(kind)
             .and_then(Value::as_array)

@@ -30,7 +30,9 @@ pub(super) struct Line<'a> {
 pub(super) fn word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Passed => "ok",
-        Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere => "ignored",
+        Outcome::SuspectedSkip | Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere => {
+            "ignored"
+        }
         Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::Undetermined => "failed",
     }
 }

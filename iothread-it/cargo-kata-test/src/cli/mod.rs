@@ -21,6 +21,7 @@ pub mod lock;
 mod matrix;
 mod nowhere;
 pub mod places;
+pub mod plain;
 pub mod plan;
 pub mod progress;
 pub mod provision;

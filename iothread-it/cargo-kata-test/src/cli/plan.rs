@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kata_test_runner::{Binary, CandidatePlace, Plan, RecordedHost, StopToken, Workspace, plan};
+use kata_test_runner::{
+    Binary, CandidatePlace, Plan, RecordedHost, StopToken, Workspace, list_plain, plan,
+};
 
 use super::build::Build;
 use super::matrix;
 use super::places::PlaceOptions;
+use super::plain::{Binaries, PlainArguments, is_named};
 
 /// Options of the command.
 #[derive(Clone, clap::Args)]
@@ -48,6 +51,8 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         ..options.clone()
     };
     let binaries = binaries(&workspace, &options.build, env)?;
+    let binaries = Binaries::sort(binaries, &PlainArguments::default())?;
+    let others: Vec<Binary> = binaries.others().cloned().collect();
     let mut candidates = options.places.candidates(options.build.is_offline())?;
     candidates.extend(
         options
@@ -57,7 +62,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     );
     let records = workspace.target.join("kata-test");
     let mut made = plan(
-        &binaries,
+        &others,
         &mut candidates,
         &records,
         StopToken::NEVER,
@@ -67,6 +72,16 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     )?;
     filter(&mut made, &options.filters);
     print!("{}", matrix::of_plan(&made, options.all));
+    let first = made.places.first().map_or("here", |place| &place.name);
+    for binary in &binaries.plain {
+        let tests = list_plain(binary, StopToken::NEVER)?.into_iter();
+        let count = tests.filter(|test| is_named(&test.id.test, &options.filters));
+        println!(
+            "{}: {} plain tests, which state no requirement; they run first in {first}",
+            binary.id,
+            count.count()
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -86,11 +101,5 @@ pub(super) fn binaries(
 
 /// Removes the tests that match none of the filters, as libtest does.
 pub(super) fn filter(plan: &mut Plan, filters: &[String]) {
-    if !filters.is_empty() {
-        plan.tests.retain(|test| {
-            filters
-                .iter()
-                .any(|filter| test.id.test.contains(filter.as_str()))
-        });
-    }
+    plan.tests.retain(|test| is_named(&test.id.test, filters));
 }

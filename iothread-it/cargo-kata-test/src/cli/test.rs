@@ -1,23 +1,26 @@
 //! `cargo kata-test test`: runs every test in the first place where its requirement is met.
 //!
-//! It makes a plan, then `cargo test` runs the tests that can run here, and the runner runs the others in
-//! the plan's places.
+//! It makes a plan; then the tests run that can run here, each binary as its harness demands, and the
+//! runner runs the others in the plan's places.
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
-    Binary, CandidatePlace, Outcome, Plan, Record, Reporter, Run, RunStatus, StopToken, Workspace,
-    run_status, unregistered_tests,
+    Binary, BinaryKind, CandidatePlace, Outcome, PlainRun, PlainTest, Plan, Reason, Record,
+    Reporter, Run, RunStatus, StopToken, Workspace, list_plain, run_plain, run_status,
+    unregistered_tests,
 };
 
 use super::build::Build;
 use super::interrupt::{self, Interrupts};
 use super::nowhere::NowhereOptions;
 use super::places::PlaceOptions;
+use super::plain::{Binaries, PlainArguments, is_named};
 use super::{cargo, matrix, plan};
 
 /// Options of the command.
@@ -30,6 +33,10 @@ pub struct Options {
     /// The test binaries.
     #[command(flatten)]
     pub build: Build,
+
+    /// How plain tests run.
+    #[command(flatten)]
+    pub plain: PlainArguments,
 
     #[command(flatten)]
     nowhere: NowhereOptions,
@@ -58,31 +65,40 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let binaries = plan::binaries(&workspace, &options.build, env)?;
     let mut env = env.to_vec();
     env.push(run.name_binaries(&binaries)?);
-    let mut elsewhere = if options.places.has_others() {
-        match Elsewhere::plan(options, binaries, &workspace, interrupts.stop()) {
-            // Nothing has run yet, so there is nothing to report.
-            Err(_) if interrupts.received() => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
-            planned => Some(planned?),
-        }
-    } else {
-        None
+    let binaries = Binaries::sort(binaries, &options.plain)?;
+    let mut elsewhere = match Elsewhere::plan(options, &binaries, &workspace, interrupts.stop()) {
+        // Nothing has run yet, so there is nothing to report.
+        Err(_) if interrupts.received() => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
+        planned => planned?,
     };
-    if let Some(elsewhere) = &elsewhere {
-        elsewhere.plan.record(&run)?;
-        env.push(
-            elsewhere
-                .plan
-                .exclude_elsewhere(&elsewhere.candidates, &run)?,
-        );
+    if let Some(plan) = &elsewhere.plan {
+        plan.record(&run)?;
+        env.push(plan.exclude_elsewhere(&elsewhere.candidates, &run)?);
     }
+    let mut errors = Vec::new();
+    let plain = list(
+        options,
+        &binaries.plain,
+        &run,
+        interrupts.stop(),
+        &mut errors,
+    )?;
     if interrupts.received() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
-    let passed_here =
-        !options.places.has_here() || run_here(options, &env, &mut run, interrupts.stop())?;
-    if let Some(elsewhere) = &mut elsewhere {
-        elsewhere.run(&run, &interrupts)?;
+    let mut passed_here = true;
+    if options.places.has_here() {
+        let here = Here {
+            options,
+            env: &env,
+            stop: interrupts.stop(),
+        };
+        passed_here = here.run(&binaries, &mut run)?;
+        if workspace.has_doctests() && !interrupts.received() && !here.run_doctests(&mut run)? {
+            errors.push("a documentation test failed: see its output above".to_owned());
+        }
     }
+    elsewhere.run(options, &binaries, &plain, &run, &interrupts)?;
 
     let outcomes = run.merge()?;
     print_summary(&outcomes, |passed| passed.place != "here");
@@ -90,11 +106,15 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     print_paths(run.dir());
     let conclusion = run_status(&outcomes);
     let is_part = !options.filters.is_empty();
-    let mut errors = options.nowhere.errors(allowed.as_ref(), &outcomes, is_part);
-    if passed_here || conclusion != RunStatus::Passed {
-        println!("{conclusion}");
-    } else {
-        errors.push("cargo test failed: see its output above".to_owned());
+    errors.extend(options.nowhere.errors(allowed.as_ref(), &outcomes, is_part));
+    errors.extend(options.plain.suspects_error(&outcomes));
+    let is_empty = outcomes.is_empty();
+    match conclusion {
+        RunStatus::Passed if !passed_here => {
+            errors.push("a test binary failed: see its output above".to_owned());
+        }
+        RunStatus::NothingRan if is_empty && !is_part => println!("there are no tests"),
+        conclusion => println!("{conclusion}"),
     }
     let opt_ins = std::env::var("KATA_TEST_ALLOW").unwrap_or_default();
     errors.extend(
@@ -105,9 +125,8 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     for error in &errors {
         eprintln!("error: {error}");
     }
-    // Tests without the attribute write no records, so a filter may have matched some of those.
-    let unknown = outcomes.is_empty() && !options.filters.is_empty();
-    let good = passed_here && errors.is_empty() && (unknown || conclusion == RunStatus::Passed);
+    // A filter may have matched documentation tests, which write no records.
+    let good = passed_here && errors.is_empty() && (is_empty || conclusion == RunStatus::Passed);
     Ok(match (interrupts.received(), good) {
         (true, _) => ExitCode::from(interrupt::EXIT_CODE),
         (false, true) => ExitCode::SUCCESS,
@@ -115,44 +134,104 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     })
 }
 
-/// Runs `cargo test`, which also runs other harnesses and documentation tests. Returns whether it
-/// succeeded.
-fn run_here(
+/// Lists the selected plain tests. A binary that does not list its tests has failed.
+fn list(
     options: &Options,
-    env: &[(&str, OsString)],
-    run: &mut Run,
+    binaries: &[Binary],
+    run: &Run,
     stop: StopToken<'_>,
-) -> Result<bool> {
-    let mut command = cargo::cargo();
-    command
-        .arg("test")
-        .args(options.build.arguments())
-        .args(["--no-fail-fast", "--"])
-        .args(&options.filters)
-        .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null());
-    let status = run.run_command(command, stop).context("cannot run cargo")?;
-    Ok(status.success())
+    errors: &mut Vec<String>,
+) -> Result<Vec<PlainTest>> {
+    let mut tests = Vec::new();
+    for binary in binaries {
+        match list_plain(binary, stop) {
+            Ok(listed) => tests.extend(listed),
+            Err(_) if stop.is_requested() => break,
+            Err(error) => {
+                let reason = Reason::infrastructure(error.to_string(), "--list");
+                run.record_failure("here", &binary.id, "main", reason)?;
+                errors.push(error.to_string());
+            }
+        }
+    }
+    tests.retain(|test| is_named(&test.id.test, &options.filters));
+    Ok(tests)
 }
 
-/// The tests that run in other places.
+/// What runs here, a binary after the other.
+struct Here<'a> {
+    options: &'a Options,
+    env: &'a [(&'a str, OsString)],
+    stop: StopToken<'a>,
+}
+
+impl Here<'_> {
+    /// Runs the binaries with kata-test's harness, and those with another that cannot be listed. Returns
+    /// whether the former succeeded: the outcomes of the latter are recorded.
+    fn run(&self, binaries: &Binaries, run: &mut Run) -> Result<bool> {
+        let mut passed = true;
+        for binary in binaries.others() {
+            if self.stop.is_requested() {
+                break;
+            }
+            println!("running {} here", binary.id);
+            let mut command = Command::new(&binary.executable);
+            command
+                .args(&self.options.filters)
+                .current_dir(&binary.folder)
+                .envs(binary.env.iter().map(|(name, value)| (name, value)))
+                .envs(self.env.iter().map(|(name, value)| (name, value)))
+                .stdin(Stdio::null());
+            let start = Instant::now();
+            let status = run.run_command(command, self.stop);
+            let status = status.with_context(|| format!("cannot run {}", binary.id))?;
+            match binaries.kind(binary) {
+                BinaryKind::Annotated => passed &= status.success(),
+                _ if self.stop.is_requested() => {}
+                _ => run.record_main(&binary.id, status, start.elapsed())?,
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Runs documentation tests, which rustdoc builds and runs. Returns whether they succeeded.
+    fn run_doctests(&self, run: &mut Run) -> Result<bool> {
+        println!("running documentation tests, which run here only");
+        let mut command = cargo::cargo();
+        command
+            .args(["test", "--doc"])
+            .args(self.options.build.arguments())
+            .args(["--no-fail-fast", "--"])
+            .args(&self.options.filters)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        let status = run.run_command(command, self.stop);
+        Ok(status.context("cannot run cargo")?.success())
+    }
+}
+
+/// The places, and the plan for tests that state requirements if there are other places than this host.
 struct Elsewhere {
-    binaries: Vec<Binary>,
     candidates: Vec<CandidatePlace>,
-    plan: Plan,
+    plan: Option<Plan>,
 }
 
 impl Elsewhere {
     fn plan(
         options: &Options,
-        binaries: Vec<Binary>,
+        binaries: &Binaries,
         workspace: &Workspace,
         stop: StopToken<'_>,
     ) -> Result<Self> {
         let mut candidates = options.places.candidates(options.build.is_offline())?;
+        if !options.places.has_others() {
+            let plan = None;
+            return Ok(Self { candidates, plan });
+        }
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
-        let mut plan = kata_test_runner::plan(&binaries, &mut candidates, &records, stop, told)?;
+        let others: Vec<Binary> = binaries.others().cloned().collect();
+        let mut plan = kata_test_runner::plan(&others, &mut candidates, &records, stop, told)?;
         plan::filter(&mut plan, &options.filters);
         if !options.filters.is_empty() {
             // Whether a filter matches one of their tests is not known.
@@ -162,22 +241,36 @@ impl Elsewhere {
             // Frees memory for the tests that run here first.
             candidates.iter_mut().for_each(CandidatePlace::rest);
         }
-        Ok(Self {
-            binaries,
-            candidates,
-            plan,
-        })
+        let plan = Some(plan);
+        Ok(Self { candidates, plan })
     }
 
-    fn run(&mut self, run: &Run, interrupts: &Interrupts) -> Result<()> {
+    /// Runs the plain tests, here too, and what the plan assigns to other places.
+    fn run(
+        &mut self,
+        options: &Options,
+        binaries: &Binaries,
+        tests: &[PlainTest],
+        run: &Run,
+        interrupts: &Interrupts,
+    ) -> Result<()> {
         let mut reporter = Reporter {
             progress: &mut |text: &str| eprintln!("{text}"),
             // A closed standard output is no reason to stop.
             output: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
             stop: interrupts.stop(),
         };
-        self.plan
-            .run_in_places(&self.binaries, &mut self.candidates, run, &mut reporter)?;
+        let plain = PlainRun {
+            binaries: &binaries.plain,
+            tests,
+            run,
+            options: &options.plain.options(),
+        };
+        run_plain(&plain, &mut self.candidates, &mut reporter)?;
+        if let Some(plan) = &self.plan {
+            let others: Vec<Binary> = binaries.others().cloned().collect();
+            plan.run_in_places(&others, &mut self.candidates, run, &mut reporter)?;
+        }
         Ok(())
     }
 }
@@ -204,14 +297,7 @@ fn refuse_unrun_tests(workspace: &Workspace) -> Result<()> {
 /// Prints the tests that did not run, with their reasons, after the output of all binaries, and those
 /// passed tests that `lists_passed` selects.
 pub(super) fn print_summary(outcomes: &[Record], lists_passed: fn(&Record) -> bool) {
-    let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
-    println!(
-        "\nannotated tests: {} passed, {} skipped, {} nowhere, {} in all",
-        count(Outcome::Passed),
-        count(Outcome::Skipped),
-        count(Outcome::Nowhere),
-        outcomes.len()
-    );
+    println!("\ntests: {}", counts(outcomes));
     for outcome in outcomes {
         match (outcome.outcome, outcome.place.as_str()) {
             (Outcome::Passed, _) if outcome.reasons.is_empty() && !lists_passed(outcome) => {}
@@ -219,10 +305,28 @@ pub(super) fn print_summary(outcomes: &[Record], lists_passed: fn(&Record) -> bo
             (kind, "here") => println!("  {} {}: {kind}", outcome.binary, outcome.test),
             (kind, place) => println!("  {} {}: {kind} in {place}", outcome.binary, outcome.test),
         }
+        if let Some(line) = &outcome.suspect {
+            println!("    its output: {line}");
+        }
         for reason in &outcome.reasons {
             println!("    {reason}");
         }
     }
+}
+
+/// Counts all outcomes: `62 passed, 2 ignored, 0 nowhere, 64 in all`.
+fn counts(outcomes: &[Record]) -> String {
+    let count = |kind| outcomes.iter().filter(|one| one.outcome == kind).count();
+    let always = [Outcome::Passed, Outcome::Skipped];
+    let kinds = Outcome::ALL
+        .into_iter()
+        .filter(|kind| *kind != Outcome::Nowhere && (always.contains(kind) || count(*kind) > 0));
+    let counted: Vec<String> = kinds
+        .map(|kind| format!("{} {kind}", count(kind)))
+        .collect();
+    let nowhere = count(Outcome::Nowhere);
+    let all = outcomes.len();
+    format!("{}, {nowhere} nowhere, {all} in all", counted.join(", "))
 }
 
 #[cfg(test)]

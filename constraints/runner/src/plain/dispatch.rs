@@ -1,0 +1,367 @@
+//! Runs plain tests: on this host several at a time, in other places one at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::binary_kind::is_serial;
+use super::own_records::OwnRecords;
+use super::result::{PlainResult, result};
+use super::screen;
+use super::task::{Ended, Route, Task, record_ignored};
+use super::transcript::Transcript;
+use super::{PlainOptions, PlainTest};
+use crate::plan::chain;
+use crate::{
+    Binary, CandidatePlace, LocalSession, Place, Reporter, Run, RunnerError, Session,
+    SessionCommand, StopToken, UserKind,
+};
+
+/// After this time without a result the running tests are printed.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// Plain tests to run.
+pub struct PlainRun<'a> {
+    /// Their binaries.
+    pub binaries: &'a [Binary],
+    /// The tests.
+    pub tests: &'a [PlainTest],
+    /// The run that they belong to.
+    pub run: &'a Run,
+    /// How they run.
+    pub options: &'a PlainOptions,
+}
+
+/// Runs plain tests, each in the first of the places, which are sorted by their cost. A test whose output
+/// says that it skips, or that fails for lack of permission, is run again: in the other places as the same
+/// kind of user, then as root.
+///
+/// # Errors
+///
+/// If records cannot be read or written.
+pub fn run_plain(
+    plain: &PlainRun<'_>,
+    candidates: &mut [CandidatePlace],
+    reporter: &mut Reporter<'_>,
+) -> Result<(), RunnerError> {
+    let order = routes(candidates);
+    let names: Vec<String> = candidates.iter().map(|one| one.name().to_owned()).collect();
+    let mut dispatch = Dispatch {
+        plain,
+        names,
+        tasks: Vec::new(),
+        reporter,
+        has_failed: false,
+    };
+    dispatch.schedule(&order)?;
+    for route in order {
+        for binary in plain.binaries {
+            let indices = dispatch.waiting(route, binary);
+            if indices.is_empty() || dispatch.is_over() {
+                continue;
+            }
+            match &mut candidates[route.place] {
+                CandidatePlace::Here => dispatch.run_here(binary, indices)?,
+                CandidatePlace::Place(place) => {
+                    dispatch.run_there(place.as_mut(), route, binary, indices)?;
+                }
+                CandidatePlace::Recorded(_) => {}
+            }
+        }
+    }
+    if dispatch.is_over() {
+        return Ok(());
+    }
+    dispatch
+        .tasks
+        .iter()
+        .try_for_each(|task| task.settle(plain.run))
+}
+
+/// All places with all users, in the order in which they are tried: first as the current kind of user.
+fn routes(candidates: &[CandidatePlace]) -> Vec<Route> {
+    let current = UserKind::current();
+    let other = match current {
+        UserKind::Root => UserKind::Unprivileged,
+        UserKind::Unprivileged => UserKind::Root,
+    };
+    let runs_as = |candidate: &CandidatePlace, user| match candidate {
+        CandidatePlace::Here => user == current,
+        CandidatePlace::Place(place) => place.runs_as(user),
+        CandidatePlace::Recorded(_) => false,
+    };
+    let of_user = |user| {
+        let places = candidates.iter().enumerate();
+        places.filter_map(move |(place, candidate)| {
+            runs_as(candidate, user).then_some(Route { place, user })
+        })
+    };
+    of_user(current).chain(of_user(other)).collect()
+}
+
+struct Dispatch<'a, 'r, 'o> {
+    plain: &'a PlainRun<'a>,
+    names: Vec<String>,
+    tasks: Vec<Task<'a>>,
+    reporter: &'r mut Reporter<'o>,
+    has_failed: bool,
+}
+
+impl Dispatch<'_, '_, '_> {
+    /// Records the tests that are about to run, so that none is missed if nothing more comes of this run.
+    fn schedule(&mut self, order: &[Route]) -> Result<(), RunnerError> {
+        let run = self.plain.run;
+        for test in self.plain.tests {
+            let may = |route: &&Route| match test.user {
+                Some(user) => route.user == user,
+                None => route.user == UserKind::current() || route.user == UserKind::Root,
+            };
+            let routes: VecDeque<Route> = order.iter().filter(may).copied().collect();
+            let first = routes.front().map_or(0, |route| route.place);
+            let Some(place) = self.names.get(first) else {
+                continue;
+            };
+            if test.ignored.is_some() && !self.plain.options.runs_ignored {
+                record_ignored(run, test, place)?;
+                continue;
+            }
+            run.record_scheduled(place, &test.id.binary, &test.id.test)?;
+            self.tasks.push(Task::new(test, routes, self.names.len()));
+        }
+        Ok(())
+    }
+
+    /// The tests of a binary for which this is the next route.
+    fn waiting(&self, route: Route, binary: &Binary) -> Vec<usize> {
+        let tasks = self.tasks.iter().enumerate();
+        let is_next = |task: &Task<'_>| {
+            task.routes.front() == Some(&route) && task.test.id.binary == binary.id
+        };
+        tasks
+            .filter_map(|(index, task)| is_next(task).then_some(index))
+            .collect()
+    }
+
+    fn is_over(&self) -> bool {
+        self.reporter.stop.is_requested() || (self.plain.options.fail_fast && self.has_failed)
+    }
+
+    fn announce(&mut self, binary: &Binary, count: usize, place: &str) {
+        let plural = if count == 1 { "" } else { "s" };
+        let text = format!("running {count} test{plural} of {} in {place}", binary.id);
+        (self.reporter.progress)(&text);
+    }
+
+    fn run_here(&mut self, binary: &Binary, indices: Vec<usize>) -> Result<(), RunnerError> {
+        let PlainRun { run, options, .. } = *self.plain;
+        let stop = self.reporter.stop;
+        let place = kata_test::__runner::HERE;
+        self.announce(binary, indices.len(), place);
+        let mut own = OwnRecords::of(binary, run)?;
+        let env = own.as_ref().map_or(Vec::new(), |own| own.env());
+        let serial = is_serial(binary);
+        let threads = if serial { 1 } else { options.threads.get() };
+        let work: Vec<(usize, &PlainTest)> = indices
+            .iter()
+            .map(|index| (*index, self.tasks[*index].test))
+            .collect();
+        let (next, ends) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (send, receive) = channel();
+        let worker = |send: Sender<(usize, Option<Option<Ended>>)>| {
+            let (work, next, ends, env) = (&work, &next, &ends, &env);
+            move || {
+                while !stop.is_requested() && !ends.load(Ordering::Relaxed) {
+                    let Some((index, test)) = work.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                        return;
+                    };
+                    let _ = send.send((*index, None));
+                    let mut session = LocalSession::new(binary);
+                    let ended = attempt(&mut session, test, options, place, env, stop);
+                    let _ = send.send((*index, Some(ended)));
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..threads.min(work.len()) {
+                scope.spawn(worker(send.clone()));
+            }
+            // What is left are the clones of the threads.
+            drop(send);
+            let mut running: BTreeMap<usize, Instant> = BTreeMap::new();
+            let mut outcome = Ok(());
+            loop {
+                let event = match receive.recv_timeout(SLOW) {
+                    Ok(event) => event,
+                    Err(RecvTimeoutError::Disconnected) => return outcome,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.print_running(&running);
+                        continue;
+                    }
+                };
+                let learned = match event {
+                    (index, None) => {
+                        running.insert(index, Instant::now());
+                        match &own {
+                            Some(_) => Ok(()),
+                            None => self.tasks[index].begin(run, place),
+                        }
+                    }
+                    (index, Some(ended)) => {
+                        running.remove(&index);
+                        ended.map_or(Ok(()), |ended| self.learn_here(index, &ended, own.as_mut()))
+                    }
+                };
+                if learned.is_err() || self.is_over() {
+                    ends.store(true, Ordering::Relaxed);
+                    outcome = outcome.and(learned);
+                }
+            }
+        })
+    }
+
+    fn learn_here(
+        &mut self,
+        index: usize,
+        ended: &Ended,
+        own: Option<&mut OwnRecords>,
+    ) -> Result<(), RunnerError> {
+        let written = match own {
+            Some(own) => own.outcome(&self.tasks[index].test.id.test)?,
+            None => None,
+        };
+        match written {
+            Some(outcome) => {
+                let mut ended = ended.clone();
+                ended.result.outcome = outcome;
+                ended.result.suspect = None;
+                self.print(index, &ended, kata_test::__runner::HERE);
+                self.has_failed |= outcome.is_failure();
+                self.tasks[index].learn_own(outcome);
+                Ok(())
+            }
+            None => self.learn(index, ended, kata_test::__runner::HERE, false),
+        }
+    }
+
+    fn run_there(
+        &mut self,
+        place: &mut dyn Place,
+        route: Route,
+        binary: &Binary,
+        indices: Vec<usize>,
+    ) -> Result<(), RunnerError> {
+        let PlainRun { run, options, .. } = *self.plain;
+        let stop = self.reporter.stop;
+        let name = place.name().to_owned();
+        self.announce(binary, indices.len(), &format!("{name} as {}", route.user));
+        // Whether it is the second attempt.
+        let mut queue: VecDeque<(usize, bool)> =
+            indices.into_iter().map(|at| (at, false)).collect();
+        while !queue.is_empty() {
+            let mut session = match place.open(binary, route.user, stop) {
+                Ok(session) => session,
+                Err(error) => {
+                    let why = chain(&*error);
+                    (self.reporter.progress)(&format!("{name} cannot be used: {why}"));
+                    for (index, _) in queue {
+                        self.tasks[index].learn_broken(&name, &why);
+                    }
+                    return Ok(());
+                }
+            };
+            while let Some((index, is_second)) = queue.pop_front() {
+                let task = &mut self.tasks[index];
+                task.begin(run, &name)?;
+                let test = task.test;
+                let ended = attempt(&mut *session, test, options, &name, &[], stop);
+                let Some(ended) = ended else { return Ok(()) };
+                // What an earlier test has left in the place may be the reason.
+                let is_repeated =
+                    !is_second && ended.result.outcome.is_failure() && ended.result.lacks.is_none();
+                self.learn(index, &ended, &name, is_repeated)?;
+                if is_repeated {
+                    queue.push_front((index, true));
+                }
+                if self.is_over() {
+                    return Ok(());
+                }
+                if is_repeated || !session.is_clean() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn learn(
+        &mut self,
+        index: usize,
+        ended: &Ended,
+        place: &str,
+        is_repeated: bool,
+    ) -> Result<(), RunnerError> {
+        self.print(index, ended, place);
+        let task = &mut self.tasks[index];
+        task.learn(ended, self.plain.run, place, is_repeated)?;
+        self.has_failed |= ended.result.outcome.is_failure() && task.routes.is_empty();
+        Ok(())
+    }
+
+    fn print(&mut self, index: usize, ended: &Ended, place: &str) {
+        let id = &self.tasks[index].test.id;
+        let text = screen::ended(ended, id, place);
+        (self.reporter.output)(text.as_bytes());
+    }
+
+    fn print_running(&mut self, running: &BTreeMap<usize, Instant>) {
+        for (index, since) in running {
+            let (id, seconds) = (&self.tasks[*index].test.id, since.elapsed().as_secs());
+            (self.reporter.progress)(&format!("still running after {seconds} s: {id}"));
+        }
+    }
+}
+
+/// Runs a test in a process. `None`: the run was stopped.
+fn attempt(
+    session: &mut dyn Session,
+    test: &PlainTest,
+    options: &PlainOptions,
+    place: &str,
+    env: &[(OsString, OsString)],
+    stop: StopToken<'_>,
+) -> Option<Ended> {
+    let name = test.id.test.as_str();
+    let mut arguments = ["--exact", name, "--nocapture"].map(OsStr::new).to_vec();
+    if test.ignored.is_some() {
+        arguments.push(OsStr::new("--ignored"));
+    }
+    let command = SessionCommand {
+        program: None,
+        arguments: &arguments,
+        env,
+        limit: test.limit.unwrap_or(options.limit),
+        stop,
+    };
+    let start = Instant::now();
+    let mut transcript = Transcript::default();
+    let end = session.run(&command, &mut |bytes| transcript.add(bytes));
+    let took = start.elapsed();
+    let output = transcript.text();
+    let (end, result) = match end {
+        Ok(end) => {
+            let result = result(&end, &output, name, &options.pattern, place)?;
+            (Some(end), result)
+        }
+        Err(error) => (None, PlainResult::infrastructure(chain(&*error), place)),
+    };
+    Some(Ended {
+        end,
+        output,
+        result,
+        took,
+        uid: session.uid(),
+    })
+}

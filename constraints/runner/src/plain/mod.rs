@@ -1,0 +1,65 @@
+//! Plain tests: those of binaries with Rust's own harness, libtest, or another that has its options.
+//!
+//! Each runs in a process of its own. Nothing is known of what they need, so a test that passes while its
+//! output says that it skips, or that fails for lack of permission, is run again in other places.
+
+mod binary_kind;
+mod dispatch;
+mod list;
+mod own_records;
+mod result;
+mod screen;
+mod suspect;
+mod task;
+mod transcript;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::{TestId, UserKind};
+
+pub use binary_kind::{BinaryKind, binary_kind};
+pub use dispatch::{PlainRun, run_plain};
+pub use list::list_plain;
+pub use suspect::SuspectPattern;
+
+/// A plain test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainTest {
+    /// Which test.
+    pub id: TestId,
+    /// The reason of `#[ignore]`, empty if it states none; `None` if the test is not ignored.
+    pub ignored: Option<String>,
+    /// Its own time limit, if it is not that of all tests.
+    pub limit: Option<Duration>,
+    /// The user it runs as, if it is not the current one.
+    pub user: Option<UserKind>,
+}
+
+/// How plain tests run.
+#[derive(Clone, Debug)]
+pub struct PlainOptions {
+    /// How long a test may run.
+    pub limit: Duration,
+    /// How many run at once on this host.
+    pub threads: NonZeroUsize,
+    /// Whether no test starts after one has failed.
+    pub fail_fast: bool,
+    /// Whether ignored tests run.
+    pub runs_ignored: bool,
+    /// Finds output that says that a test skips.
+    pub pattern: SuspectPattern,
+}
+
+impl Default for PlainOptions {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism();
+        Self {
+            limit: Duration::from_secs(10 * 60),
+            threads: threads.unwrap_or(NonZeroUsize::MIN),
+            fail_fast: false,
+            runs_ignored: false,
+            pattern: SuspectPattern::default(),
+        }
+    }
+}

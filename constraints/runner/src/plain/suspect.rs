@@ -1,0 +1,205 @@
+//! Output of a passed test that says that the test skips.
+//!
+//! The default is careful: a program may skip a frame, and a test may be about skipping.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
+/// Longer lines are not searched.
+const LONGEST_LINE: usize = 4096;
+
+/// What stands in front of a message: a test's name, a level, a time, brackets.
+const PREFIX: &str = r"^(?:\s|\[[^\]]*\]|\([^)]*\)|[-=*>#!:|]|\d[\d:.,TZ+-]*|(?:trace|debug|info|warn|warning|note|notice|error)\b|test\b|[\w:.<>/-]+:(?:\s|$)|[\w:]+\s*\.\.\.)*";
+
+/// A message that consists of the word, or goes on with a reason.
+static ALONE: LazyLock<Regex> = LazyLock::new(|| {
+    regex(&format!(
+        r"(?i){PREFIX}(?:skip|skipped|skipping)(?:[\s.!…]*$|\s*[:;,(\[—–]|\s+-|\s+(?:because|since|due|as|for|on|without|when|if)\b)"
+    ))
+});
+
+/// The test is what is skipped.
+static TEST: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"(?i)\bskip(?:s|ped|ping)?\s+(?:(?:this|the|all|remaining|rest of the|rest of|kvm|root|integration)\s+)*tests?\b|\btest(?:s|\s+case)?\s+(?:(?:is|was|are|were|will be|being|has been)\s+)?skipp(?:ed|ing)\b",
+    )
+});
+
+/// The word, and what an environment may lack.
+static WORD: LazyLock<Regex> = LazyLock::new(|| regex(r"(?i)\bskip(?:s|ped|ping)?\b"));
+static LACK: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"(?i)\broot\b|privilege|permission|permitted|capabilit|\bcap_|\bsudo\b|\bkvm\b|\bkernel\b|\brequire[sd]?\b|\bneeds?\b|unsupported|not supported|not available|unavailable|not implemented|no such|missing|unable to|\benosys\b|\beperm\b|\beacces\b",
+    )
+});
+
+/// The opposite, or a count.
+static DENIED: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"(?i)\b(?:not|no|never|without|don't|won't|nothing|cannot|0)\s+(?:be\s+|to\s+|tests?\s+|is\s+|are\s+)?skip|\bskip(?:ped|s)?\s*[:=]\s*\d+\b",
+    )
+});
+
+/// A failure for lack of permission.
+static PERMISSION: LazyLock<Regex> = LazyLock::new(|| {
+    regex(
+        r"(?i)permission denied|operation not permitted|os error (?:1|13)\)|code: (?:1|13),|\b(?:eperm|eacces|permissiondenied)\b",
+    )
+});
+
+fn regex(text: &str) -> Regex {
+    Regex::new(text).expect("a constant pattern is valid")
+}
+
+/// Finds the line of a passed test's output that says that the test skips.
+#[derive(Clone, Debug, Default)]
+pub struct SuspectPattern(Option<Regex>);
+
+impl SuspectPattern {
+    /// Returns the first such line.
+    pub(super) fn find<'a>(&self, test: &str, text: &'a str) -> Option<&'a str> {
+        // A test about skipping says so in its name, and such output is what it is about.
+        if self.0.is_none() && test.to_ascii_lowercase().contains("skip") {
+            return None;
+        }
+        lines(text).find(|line| match &self.0 {
+            Some(pattern) => pattern.is_match(line),
+            None => is_suspect(line),
+        })
+    }
+}
+
+/// Returns the last line that names a failure for lack of permission.
+pub(super) fn lack_of_permission(text: &str) -> Option<&str> {
+    lines(text).filter(|line| PERMISSION.is_match(line)).last()
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().map(str::trim);
+    lines.filter(|line| line.len() <= LONGEST_LINE)
+}
+
+fn is_suspect(line: &str) -> bool {
+    let Some(word) = WORD.find(line) else {
+        return false;
+    };
+    // The harness's own lines, `test result: ok. …`, and what is quoted.
+    let before = line[..word.start()].chars().next_back();
+    let is_quoted = before.is_some_and(|sign| "\"'`“‘/_\\{".contains(sign));
+    !is_quoted
+        && !line.starts_with("test result:")
+        && !DENIED.is_match(line)
+        && (ALONE.is_match(line) || TEST.is_match(line) || LACK.is_match(line))
+}
+
+impl FromStr for SuspectPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match Regex::new(text) {
+            Ok(pattern) if pattern.is_match("") => {
+                Err("invalid pattern: it matches every line".to_owned())
+            }
+            Ok(pattern) => Ok(Self(Some(pattern))),
+            Err(error) => Err(format!("invalid regular expression: {error}")),
+        }
+    }
+}
+
+impl fmt::Display for SuspectPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_ref().map_or("the default pattern", Regex::as_str))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_tests_print_when_they_skip_is_suspect() {
+        for line in [
+            // nix
+            "test_mount requires root. Skipping test.",
+            "test_setfsuid requires capability Capability(\"CAP_SYS_ADMIN\"). Skipping test.",
+            "Insufficient capabilities. Skipping test.",
+            "Skip test_x because kernel version `5.4` doesn't match the requirement `>= 5.10`",
+            // Kata
+            "INFO: skipping kata_agent::mount::tests which needs root",
+            "skipped: requires root",
+            // aya, Cloud Hypervisor and others
+            "skipping test on kernel KernelVersion(5, 4, 0), XDP requires 5.9",
+            "SKIPPED: no nested virtualization",
+            "skipping: not root",
+            "not running as root; skipping",
+            "SKIP",
+            "test a::b ... skipping: not root",
+            "[2026-01-02T03:04:05Z WARN  my_crate::mount] skipping, /dev/kvm is not accessible",
+            "[skip] no loop device",
+            "KVM not available - skipping",
+            "tests/it.rs: skip: no /dev/fuse",
+            "WARN: this test was skipped",
+            "skipping because the file system has no reflinks",
+        ] {
+            assert_eq!(
+                SuspectPattern::default().find("a::b", line),
+                Some(line.trim()),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn other_output_is_not() {
+        for line in [
+            "skipping frame 3",
+            "skipped 17 bytes of padding",
+            "Skipping unknown field `x`",
+            "1 passed; 0 skipped",
+            "skipped: 3",
+            "the parser must not skip the root",
+            "expected `skipping: not root`",
+            "left: \"skipped: requires root\"",
+            "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 3 filtered out",
+            "nothing skipped",
+            "requires root",
+            "skip_if_root is a macro",
+            "a hop, skip and jump",
+        ] {
+            assert_eq!(SuspectPattern::default().find("a::b", line), None, "{line}");
+        }
+        // A test about skipping.
+        let line = "skipping: not root";
+        assert_eq!(SuspectPattern::default().find("it_skips", line), None);
+    }
+
+    #[test]
+    fn another_pattern_can_be_set() {
+        let pattern: SuspectPattern = "(?i)^bail".parse().expect("a pattern");
+        assert_eq!(
+            pattern.find("skips", "one\nBail out\n"),
+            Some("Bail out"),
+            "the name does not matter then"
+        );
+        assert_eq!(pattern.find("a", "skipping: not root"), None);
+        for wrong in ["(", "", "x*"] {
+            wrong.parse::<SuspectPattern>().expect_err(wrong);
+        }
+    }
+
+    #[test]
+    fn lack_of_permission_is_found() {
+        for line in [
+            "called `Result::unwrap()` on an `Err` value: Os { code: 13, kind: PermissionDenied, message: \"Permission denied\" }",
+            "Error: EPERM: Operation not permitted",
+            "mount failed: Operation not permitted (os error 1)",
+            "Sys(EACCES)",
+        ] {
+            assert_eq!(lack_of_permission(line), Some(line));
+        }
+        assert_eq!(lack_of_permission("os error 11) code: 130, EPERMIT"), None);
+    }
+}

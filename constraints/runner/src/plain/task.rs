@@ -1,0 +1,174 @@
+//! One plain test in a run: where it has run, and where it may still run.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::PlainTest;
+use super::result::PlainResult;
+use crate::{Outcome, ProcessEnd, Record, Run, RunnerError, UserKind};
+use kata_test::__runner::Phase;
+use kata_test_host::reason::Reason;
+
+/// A place, by its index, and the user there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) place: usize,
+    pub(super) user: UserKind,
+}
+
+/// A test whose process has ended.
+#[derive(Clone)]
+pub(super) struct Ended {
+    /// `None` if the process could not be started.
+    pub(super) end: Option<ProcessEnd>,
+    pub(super) output: String,
+    pub(super) result: PlainResult,
+    pub(super) took: Duration,
+    pub(super) uid: u32,
+}
+
+/// A test, and the places left to try.
+pub(super) struct Task<'a> {
+    pub(super) test: &'a PlainTest,
+    pub(super) routes: VecDeque<Route>,
+    /// The attempts by place.
+    attempts: Vec<u32>,
+    /// The records of its failures, if one was for lack of permission.
+    failures: Vec<Record>,
+    lacks: Option<(String, String)>,
+    has_run: bool,
+    /// The last place that could not be used, and why.
+    broken: Option<(String, String)>,
+}
+
+impl<'a> Task<'a> {
+    pub(super) fn new(test: &'a PlainTest, routes: VecDeque<Route>, places: usize) -> Self {
+        Self {
+            test,
+            routes,
+            attempts: vec![0; places],
+            failures: Vec::new(),
+            lacks: None,
+            has_run: false,
+            broken: None,
+        }
+    }
+
+    /// Records that an attempt begins.
+    pub(super) fn begin(&mut self, run: &Run, place: &str) -> Result<(), RunnerError> {
+        let attempt = self.count(false);
+        let mut record = Record::of(run.id(), &self.test.id, place);
+        record.attempt = attempt + 1;
+        run.write(&record)
+    }
+
+    /// Takes in the result of an attempt at the first route, and records it. If the test `is_repeated`, the
+    /// route stays.
+    pub(super) fn learn(
+        &mut self,
+        ended: &Ended,
+        run: &Run,
+        place: &str,
+        is_repeated: bool,
+    ) -> Result<(), RunnerError> {
+        let result = &ended.result;
+        self.has_run = true;
+        let mut record = Record::of(run.id(), &self.test.id, place);
+        record.attempt = self.count(true);
+        record.as_uid = ended.uid;
+        record.outcome = result.outcome;
+        record.reasons.clone_from(&result.reasons);
+        record.signal.clone_from(&result.signal);
+        record.suspect.clone_from(&result.suspect);
+        record.duration_ms = ended.took.as_secs_f64() * 1e3;
+        if result.outcome.is_failure() {
+            record.output = Some(super::transcript::shortened(&ended.output));
+        }
+        if let (Outcome::Passed, Some((line, lacking))) = (result.outcome, &self.lacks) {
+            let needs = format!("needs privileges: {line}");
+            record.reasons.push(Reason::runtime_skip(needs, lacking));
+        }
+        run.write(&record)?;
+        if is_repeated {
+            return Ok(());
+        }
+        self.routes.pop_front();
+        match result.outcome {
+            Outcome::Passed => {
+                self.routes.clear();
+                self.excuse(run)?;
+            }
+            kind if kind.is_failure() => {
+                if let Some(line) = &result.lacks {
+                    self.lacks.get_or_insert((line.clone(), place.to_owned()));
+                }
+                if self.lacks.is_none() {
+                    self.routes.clear();
+                }
+                self.failures.push(record);
+            }
+            // It may be that another place runs it.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in that the test has written its own record.
+    pub(super) fn learn_own(&mut self, outcome: Outcome) {
+        self.has_run = true;
+        self.routes.pop_front();
+        if outcome != Outcome::Skipped {
+            self.routes.clear();
+        }
+    }
+
+    /// Takes in that the place of the first route cannot be used.
+    pub(super) fn learn_broken(&mut self, place: &str, why: &str) {
+        self.routes.pop_front();
+        self.broken = Some((place.to_owned(), why.to_owned()));
+    }
+
+    /// The test has passed where it is permitted to: its failures elsewhere were those of the places.
+    fn excuse(&mut self, run: &Run) -> Result<(), RunnerError> {
+        for mut record in std::mem::take(&mut self.failures) {
+            record.outcome = Outcome::Skipped;
+            let line = self.lacks.as_ref().map_or("", |(line, _)| line);
+            record.reasons = vec![Reason::runtime_skip(
+                format!("needs privileges: {line}"),
+                "output",
+            )];
+            record.signal = None;
+            run.write(&record)?;
+        }
+        Ok(())
+    }
+
+    /// Records what became of a test that ran in no place.
+    pub(super) fn settle(&self, run: &Run) -> Result<(), RunnerError> {
+        let id = &self.test.id;
+        match &self.broken {
+            _ if self.has_run || !self.routes.is_empty() => Ok(()),
+            Some((place, why)) => {
+                let reason = Reason::infrastructure(why, place);
+                run.record_failure(place, &id.binary, &id.test, reason)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Counts the attempts in the place of the first route.
+    fn count(&mut self, adds: bool) -> u32 {
+        let place = self.routes.front().map_or(0, |route| route.place);
+        self.attempts[place] += u32::from(adds);
+        self.attempts[place]
+    }
+}
+
+/// Records that a test is marked `#[ignore]`.
+pub(super) fn record_ignored(run: &Run, test: &PlainTest, place: &str) -> Result<(), RunnerError> {
+    let mut record = Record::of(run.id(), &test.id, place);
+    record.phase = Phase::List;
+    record.outcome = Outcome::Ignored;
+    record.reason = test.ignored.clone().filter(|reason| !reason.is_empty());
+    run.write(&record)
+}
