@@ -1,0 +1,195 @@
+//! Plain tests of a workspace that does not know kata-test.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use kata_test_runner::{Outcome, Record};
+
+/// The package's files.
+const FILES: [(&str, &str); 5] = [
+    (
+        "Cargo.toml",
+        r#"
+[workspace]
+
+[package]
+name = "scratch-pkg"
+version = "0.1.0"
+edition = "2024"
+
+[[test]]
+name = "end-to-end"
+path = "tests/e2e/main.rs"
+
+[[test]]
+name = "foreign"
+harness = false
+
+[[example]]
+name = "a-tool"
+test = true
+
+[profile.dev]
+debug = false
+"#,
+    ),
+    ("src/lib.rs", "//! No test: an empty binary is no error.\n"),
+    (
+        "tests/e2e/main.rs",
+        r#"
+use std::io::Write;
+
+#[test] fn passes() { println!("quiet"); }
+#[test] fn says_that_it_skips() { eprintln!("skipping: not root"); }
+#[test] fn skip_words_are_parsed() { eprintln!("skipping: not root"); }
+#[test] #[ignore = "needs root"] fn is_ignored() {}
+#[test] fn lacks_permission() {
+    panic!("mount: {}", std::io::Error::from_raw_os_error(1));
+}
+#[test] fn hangs() { loop { std::thread::park(); } }
+#[test] fn crashes() { std::process::abort(); }
+#[test] #[should_panic] fn panics_as_it_should() { panic!("right"); }
+#[test] fn prints_a_gigabyte() {
+    let mut out = std::io::stdout().lock();
+    let chunk = vec![b'x'; 1 << 20];
+    for _ in 0..1024 { out.write_all(&chunk).unwrap(); }
+}
+#[test] fn exits() { std::process::exit(0); }
+#[test] fn has_its_environment() {
+    assert!(std::env::current_dir().unwrap().join("Cargo.toml").exists());
+    assert_eq!(std::env::var("CARGO_PKG_NAME").unwrap(), "scratch-pkg");
+}
+"#,
+    ),
+    ("tests/foreign.rs", "fn main() { println!(\"all is well\"); }\n"),
+    (
+        "examples/a-tool.rs",
+        "fn main() {}\n#[test] fn of_an_example() {}\n",
+    ),
+];
+
+/// A workspace in a folder, with its target folder.
+struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in FILES {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            fs::write(path, text).expect("a file");
+        }
+        Self(folder)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kata-test"));
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            let ours = ["CARGO_PKG_", "CARGO_MANIFEST_", "KATA_TEST_", "NEXTEST"];
+            if ours.iter().any(|prefix| text.starts_with(prefix)) || text == "LD_LIBRARY_PATH" {
+                command.env_remove(&name);
+            }
+        }
+        let output = command
+            .args(["kata-test", "test"])
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env("CARGO_TARGET_DIR", self.0.path().join("target"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("the command");
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+        println!("{}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    fn report(&self, name: &str) -> String {
+        let path = Path::new("target/kata-test/latest").join(name);
+        fs::read_to_string(self.0.path().join(path)).expect("a report")
+    }
+
+    fn outcomes(&self) -> Vec<Record> {
+        let text = self.report("outcomes.jsonl");
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().expect("records")
+    }
+}
+
+#[test]
+fn every_plain_test_has_an_outcome_of_its_own() {
+    let scratch = Scratch::new();
+    let output = scratch.run(&["--timeout", "5"]);
+    assert_eq!(output.status.code(), Some(1));
+    let outcomes = scratch.outcomes();
+    let found: Vec<(&str, &str, Outcome)> = outcomes
+        .iter()
+        .map(|one| (one.binary.as_str(), one.test.as_str(), one.outcome))
+        .collect();
+    let e2e = |test, outcome| ("scratch-pkg::end-to-end", test, outcome);
+    assert_eq!(
+        found,
+        [
+            e2e("crashes", Outcome::Failed),
+            e2e("exits", Outcome::SuspectedSkip),
+            e2e("hangs", Outcome::TimedOut),
+            e2e("has_its_environment", Outcome::Passed),
+            e2e("is_ignored", Outcome::Ignored),
+            e2e("lacks_permission", Outcome::Failed),
+            e2e("panics_as_it_should", Outcome::Passed),
+            e2e("passes", Outcome::Passed),
+            e2e("prints_a_gigabyte", Outcome::Passed),
+            e2e("says_that_it_skips", Outcome::SuspectedSkip),
+            e2e("skip_words_are_parsed", Outcome::Passed),
+            ("scratch-pkg::example/a-tool", "of_an_example", Outcome::Passed),
+            ("scratch-pkg::foreign", "main", Outcome::Passed),
+        ]
+    );
+    let of = |test: &str| outcomes.iter().find(|one| one.test == test).expect("a test");
+    assert_eq!(of("crashes").signal.as_deref(), Some("SIGABRT"));
+    assert_eq!(of("is_ignored").reason.as_deref(), Some("needs root"));
+    let suspect = of("says_that_it_skips").suspect.as_deref();
+    assert_eq!(suspect, Some("skipping: not root"));
+    let output_of = of("lacks_permission").output.as_deref().unwrap_or_default();
+    assert!(output_of.contains("Operation not permitted"), "{output_of}");
+
+    let screen = String::from_utf8_lossy(&output.stdout);
+    let counts = "6 passed, 2 failed, 1 timed out, 2 suspected skip";
+    let counts = counts.split(", ").all(|count| screen.contains(count));
+    assert!(counts && screen.contains("13 in all"), "{screen}");
+    assert!(!screen.contains("quiet"), "output of a passed test");
+    assert!(output.stdout.len() < 100_000, "{}", output.stdout.len());
+    let junit = scratch.report("junit.xml");
+    assert_eq!(junit.matches("<skipped").count(), 3, "{junit}");
+    let page = scratch.report("summary.md");
+    assert!(page.contains("| suspected skip | 2 |"), "{page}");
+}
+
+#[test]
+fn filters_ignored_tests_and_suspects_are_options() {
+    let scratch = Scratch::new();
+    let ran = scratch.run(&["--include-ignored", "is_ignored", "says_that"]);
+    assert!(ran.status.success(), "suspects are no errors by default");
+    let outcomes = scratch.outcomes();
+    let kinds: Vec<_> = outcomes
+        .iter()
+        .map(|one| (one.test.as_str(), one.outcome))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("is_ignored", Outcome::Passed),
+            ("says_that_it_skips", Outcome::SuspectedSkip),
+            ("main", Outcome::Passed),
+        ]
+    );
+    let ran = scratch.run(&["--suspects", "fail", "says_that"]);
+    assert_eq!(ran.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&ran.stderr);
+    assert!(error.contains("error: 1 suspected skip: add a place"), "{error}");
+    let ran = scratch.run(&["--suspects", "fail", "--suspect-pattern", "^quiet$", "says_that"]);
+    assert!(ran.status.success(), "another pattern");
+    let ran = scratch.run(&["--suspect-pattern", "(", "says_that"]);
+    assert_eq!(ran.status.code(), Some(2), "an invalid pattern");
+}
