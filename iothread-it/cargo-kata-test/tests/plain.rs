@@ -62,7 +62,10 @@ use std::io::Write;
 }
 "#,
     ),
-    ("tests/foreign.rs", "fn main() { println!(\"all is well\"); }\n"),
+    (
+        "tests/foreign.rs",
+        "fn main() { println!(\"all is well\"); }\n",
+    ),
     (
         "examples/a-tool.rs",
         "fn main() {}\n#[test] fn of_an_example() {}\n",
@@ -142,11 +145,20 @@ fn every_plain_test_has_an_outcome_of_its_own() {
             e2e("prints_a_gigabyte", Outcome::Passed),
             e2e("says_that_it_skips", Outcome::SuspectedSkip),
             e2e("skip_words_are_parsed", Outcome::Passed),
-            ("scratch-pkg::example/a-tool", "of_an_example", Outcome::Passed),
+            (
+                "scratch-pkg::example/a-tool",
+                "of_an_example",
+                Outcome::Passed
+            ),
             ("scratch-pkg::foreign", "main", Outcome::Passed),
         ]
     );
-    let of = |test: &str| outcomes.iter().find(|one| one.test == test).expect("a test");
+    let of = |test: &str| {
+        outcomes
+            .iter()
+            .find(|one| one.test == test)
+            .expect("a test")
+    };
     assert_eq!(of("crashes").signal.as_deref(), Some("SIGABRT"));
     assert_eq!(of("is_ignored").reason.as_deref(), Some("needs root"));
     let suspect = of("says_that_it_skips").suspect.as_deref();
@@ -187,8 +199,17 @@ fn filters_ignored_tests_and_suspects_are_options() {
     let ran = scratch.run(&["--suspects", "fail", "says_that"]);
     assert_eq!(ran.status.code(), Some(1));
     let error = String::from_utf8_lossy(&ran.stderr);
-    assert!(error.contains("error: 1 suspected skip: add a place"), "{error}");
-    let ran = scratch.run(&["--suspects", "fail", "--suspect-pattern", "^quiet$", "says_that"]);
+    assert!(
+        error.contains("error: 1 suspected skip: add a place"),
+        "{error}"
+    );
+    let ran = scratch.run(&[
+        "--suspects",
+        "fail",
+        "--suspect-pattern",
+        "^quiet$",
+        "says_that",
+    ]);
     assert!(ran.status.success(), "another pattern");
     let ran = scratch.run(&["--suspect-pattern", "(", "says_that"]);
     assert_eq!(ran.status.code(), Some(2), "an invalid pattern");

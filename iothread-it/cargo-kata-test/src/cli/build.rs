@@ -169,6 +169,15 @@ impl Build {
         self.arguments_of(Program::Cargo)
     }
 
+    /// Returns whether documentation tests are selected: cargo runs them unless targets are.
+    #[must_use]
+    pub(super) fn has_doctests(&self) -> bool {
+        let targets = &self.targets;
+        let flags = targets.lib || targets.bins || targets.tests || targets.examples;
+        let named = [&targets.bin, &targets.test, &targets.example];
+        !flags && named.iter().all(|names| names.is_empty())
+    }
+
     /// Returns the arguments for `cargo nextest`, which has other names for two options.
     pub(super) fn nextest_arguments(&self) -> Vec<OsString> {
         self.arguments_of(Program::Nextest)

@@ -94,7 +94,8 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             stop: interrupts.stop(),
         };
         passed_here = here.run(&binaries, &mut run)?;
-        if workspace.has_doctests() && !interrupts.received() && !here.run_doctests(&mut run)? {
+        let documented = options.build.has_doctests() && workspace.has_doctests();
+        if documented && !interrupts.received() && !here.run_doctests(&mut run)? {
             errors.push("a documentation test failed: see its output above".to_owned());
         }
     }
