@@ -41,7 +41,7 @@ debug = false
 use std::io::Write;
 
 #[test] fn passes() { println!("quiet"); }
-#[test] fn says_that_it_skips() { eprintln!("skipping: not root"); }
+#[test] fn has_no_root() { eprintln!("skipping: not root"); }
 #[test] fn skip_words_are_parsed() { eprintln!("skipping: not root"); }
 #[test] #[ignore = "needs root"] fn is_ignored() {}
 #[test] fn lacks_permission() {
@@ -143,7 +143,7 @@ fn every_plain_test_has_an_outcome_of_its_own() {
             e2e("panics_as_it_should", Outcome::Passed),
             e2e("passes", Outcome::Passed),
             e2e("prints_a_gigabyte", Outcome::Passed),
-            e2e("says_that_it_skips", Outcome::SuspectedSkip),
+            e2e("has_no_root", Outcome::SuspectedSkip),
             e2e("skip_words_are_parsed", Outcome::Passed),
             (
                 "scratch-pkg::example/a-tool",
@@ -161,7 +161,7 @@ fn every_plain_test_has_an_outcome_of_its_own() {
     };
     assert_eq!(of("crashes").signal.as_deref(), Some("SIGABRT"));
     assert_eq!(of("is_ignored").reason.as_deref(), Some("needs root"));
-    let suspect = of("says_that_it_skips").suspect.as_deref();
+    let suspect = of("has_no_root").suspect.as_deref();
     assert_eq!(suspect, Some("skipping: not root"));
     let output_of = of("lacks_permission").output.as_deref().unwrap_or_default();
     assert!(output_of.contains("Operation not permitted"), "{output_of}");
@@ -181,7 +181,7 @@ fn every_plain_test_has_an_outcome_of_its_own() {
 #[test]
 fn filters_ignored_tests_and_suspects_are_options() {
     let scratch = Scratch::new();
-    let ran = scratch.run(&["--include-ignored", "is_ignored", "says_that"]);
+    let ran = scratch.run(&["--include-ignored", "is_ignored", "has_no"]);
     assert!(ran.status.success(), "suspects are no errors by default");
     let outcomes = scratch.outcomes();
     let kinds: Vec<_> = outcomes
@@ -192,11 +192,11 @@ fn filters_ignored_tests_and_suspects_are_options() {
         kinds,
         [
             ("is_ignored", Outcome::Passed),
-            ("says_that_it_skips", Outcome::SuspectedSkip),
+            ("has_no_root", Outcome::SuspectedSkip),
             ("main", Outcome::Passed),
         ]
     );
-    let ran = scratch.run(&["--suspects", "fail", "says_that"]);
+    let ran = scratch.run(&["--suspects", "fail", "has_no"]);
     assert_eq!(ran.status.code(), Some(1));
     let error = String::from_utf8_lossy(&ran.stderr);
     assert!(
@@ -208,9 +208,9 @@ fn filters_ignored_tests_and_suspects_are_options() {
         "fail",
         "--suspect-pattern",
         "^quiet$",
-        "says_that",
+        "has_no",
     ]);
     assert!(ran.status.success(), "another pattern");
-    let ran = scratch.run(&["--suspect-pattern", "(", "says_that"]);
+    let ran = scratch.run(&["--suspect-pattern", "(", "has_no"]);
     assert_eq!(ran.status.code(), Some(2), "an invalid pattern");
 }
