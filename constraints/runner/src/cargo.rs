@@ -260,7 +260,8 @@ impl Workspace {
         };
         let programs: Vec<&Artifact> = all.iter().filter(is_program).collect();
         let id = id(&package.name, &artifact.target);
-        let mut env = environment(package, &folder);
+        let mut env = super::cargo_env::variables(&std::env::current_dir().ok()?);
+        env.extend(environment(package, &folder));
         env.push((BINARY_ID.into(), id.clone().into()));
         for program in &programs {
             if let Some(path) = &program.executable {

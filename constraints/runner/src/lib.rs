@@ -15,6 +15,7 @@ mod allow_nowhere;
 mod answer_cache;
 mod binary;
 mod cargo;
+mod cargo_env;
 mod child_io;
 mod config;
 mod dispatch;

@@ -138,12 +138,12 @@ fn every_plain_test_has_an_outcome_of_its_own() {
             e2e("exits", Outcome::SuspectedSkip),
             e2e("hangs", Outcome::TimedOut),
             e2e("has_its_environment", Outcome::Passed),
+            e2e("has_no_root", Outcome::SuspectedSkip),
             e2e("is_ignored", Outcome::Ignored),
             e2e("lacks_permission", Outcome::Failed),
             e2e("panics_as_it_should", Outcome::Passed),
             e2e("passes", Outcome::Passed),
             e2e("prints_a_gigabyte", Outcome::Passed),
-            e2e("has_no_root", Outcome::SuspectedSkip),
             e2e("skip_words_are_parsed", Outcome::Passed),
             (
                 "scratch-pkg::example/a-tool",
@@ -167,7 +167,7 @@ fn every_plain_test_has_an_outcome_of_its_own() {
     assert!(output_of.contains("Operation not permitted"), "{output_of}");
 
     let screen = String::from_utf8_lossy(&output.stdout);
-    let counts = "6 passed, 2 failed, 1 timed out, 2 suspected skip";
+    let counts = "7 passed, 2 failed, 1 timed out, 2 suspected skip";
     let counts = counts.split(", ").all(|count| screen.contains(count));
     assert!(counts && screen.contains("13 in all"), "{screen}");
     assert!(!screen.contains("quiet"), "output of a passed test");
@@ -191,8 +191,8 @@ fn filters_ignored_tests_and_suspects_are_options() {
     assert_eq!(
         kinds,
         [
-            ("is_ignored", Outcome::Passed),
             ("has_no_root", Outcome::SuspectedSkip),
+            ("is_ignored", Outcome::Passed),
             ("main", Outcome::Passed),
         ]
     );
@@ -213,4 +213,61 @@ fn filters_ignored_tests_and_suspects_are_options() {
     assert!(ran.status.success(), "another pattern");
     let ran = scratch.run(&["--suspect-pattern", "(", "has_no"]);
     assert_eq!(ran.status.code(), Some(2), "an invalid pattern");
+}
+
+#[test]
+fn expressions_parts_and_the_configuration_select_tests() {
+    let scratch = Scratch::new();
+    let folder = scratch.0.path().join(".config");
+    fs::create_dir(&folder).expect("a folder");
+    let configuration = r#"
+[requirements]
+"test(=passes)" = 'kernel_ge = "99.0"'
+"ignored(needs root)" = 'kernel_ge = "2.6"'
+
+[[tests]]
+filter = "test(hangs)"
+timeout = "1s"
+
+[suspects]
+policy = "fail"
+"#;
+    fs::write(folder.join("kata-test.toml"), configuration).expect("a file");
+    let kinds = |scratch: &Scratch| -> Vec<(String, Outcome)> {
+        let outcomes = scratch.outcomes().into_iter();
+        outcomes.map(|one| (one.test, one.outcome)).collect()
+    };
+    let pair = |name: &str, outcome| (name.to_owned(), outcome);
+    let chosen =
+        "binary(end-to-end) & (test(=passes) | test(hangs) | ignored(root) | test(has_no_root))";
+    let ran = scratch.run(&["-E", chosen]);
+    assert_eq!(ran.status.code(), Some(1));
+    assert_eq!(
+        kinds(&scratch),
+        [
+            pair("hangs", Outcome::TimedOut),
+            pair("has_no_root", Outcome::SuspectedSkip),
+            pair("is_ignored", Outcome::Passed),
+            pair("passes", Outcome::Skipped),
+        ]
+    );
+    let outcomes = scratch.outcomes();
+    let passes = outcomes.iter().find(|one| one.test == "passes");
+    let reason = &passes.expect("a test").reasons[0];
+    assert_eq!(reason.constraint, "kernel >= 99.0");
+    let error = String::from_utf8_lossy(&ran.stderr);
+    assert!(error.contains("error: 1 suspected skip"), "{error}");
+
+    let mut all = Vec::new();
+    let of_part = |part: &str| {
+        let few = ["--skip", "hangs", "--skip", "gigabyte", "--partition", part];
+        scratch.run(&few);
+        kinds(&scratch)
+    };
+    for part in ["hash:1/2", "hash:2/2"] {
+        all.extend(of_part(part));
+    }
+    all.sort();
+    let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), 11, "each test is in one part: {names:?}");
 }

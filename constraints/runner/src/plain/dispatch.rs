@@ -11,7 +11,7 @@ use super::binary_kind::is_serial;
 use super::own_records::OwnRecords;
 use super::result::{PlainResult, result};
 use super::screen;
-use super::task::{Ended, Route, Task, record_ignored};
+use super::task::{Ended, Route, Task, record_ignored, record_nowhere};
 use super::transcript::Transcript;
 use super::{PlainOptions, PlainTest};
 use crate::plan::chain;
@@ -19,6 +19,10 @@ use crate::{
     Binary, CandidatePlace, LocalSession, Place, Reporter, Run, RunnerError, Session,
     SessionCommand, StopToken, UserKind,
 };
+use kata_test::__runner::HERE;
+use kata_test_host::constraint::{Status, evaluate};
+use kata_test_host::facts::Here;
+use kata_test_host::reason::Reason;
 
 /// After this time without a result the running tests are printed.
 const SLOW: Duration = Duration::from_secs(20);
@@ -115,23 +119,53 @@ impl Dispatch<'_, '_, '_> {
     fn schedule(&mut self, order: &[Route]) -> Result<(), RunnerError> {
         let run = self.plain.run;
         for test in self.plain.tests {
-            let may = |route: &&Route| match test.user {
-                Some(user) => route.user == user,
-                None => route.user == UserKind::current() || route.user == UserKind::Root,
-            };
-            let routes: VecDeque<Route> = order.iter().filter(may).copied().collect();
-            let first = routes.front().map_or(0, |route| route.place);
-            let Some(place) = self.names.get(first) else {
-                continue;
-            };
-            if test.ignored.is_some() && !self.plain.options.runs_ignored {
-                record_ignored(run, test, place)?;
+            if !test.runs {
+                let first = order.first().and_then(|route| self.names.get(route.place));
+                record_ignored(run, test, first.map_or(HERE, String::as_str))?;
                 continue;
             }
-            run.record_scheduled(place, &test.id.binary, &test.id.test)?;
+            let (routes, unmet) = self.routes_of(test, order);
+            let Some(first) = routes.front() else {
+                let is_here_only = self.names.iter().all(|name| name == HERE);
+                record_nowhere(run, test, unmet, is_here_only)?;
+                continue;
+            };
+            if !self.plain.options.fail_fast {
+                let place = &self.names[first.place];
+                run.record_scheduled(place, &test.id.binary, &test.id.test)?;
+            }
             self.tasks.push(Task::new(test, routes, self.names.len()));
         }
         Ok(())
+    }
+
+    /// Returns where a test may run, and why it may not run elsewhere. What the configuration requires is
+    /// evaluated on this host; elsewhere a test that requires something runs as root, and its outcome tells.
+    fn routes_of(&self, test: &PlainTest, order: &[Route]) -> (VecDeque<Route>, Vec<Reason>) {
+        let settings = &test.settings;
+        let evaluation =
+            (!settings.requires.is_empty()).then(|| evaluate(&settings.requires, &Here));
+        let may = |route: &&Route| {
+            let place = &self.names[route.place];
+            let is_user = match (settings.user, &evaluation) {
+                (Some(user), _) => route.user == user,
+                (None, Some(_)) if place != HERE => route.user == UserKind::Root,
+                (None, _) => [UserKind::current(), UserKind::Root].contains(&route.user),
+            };
+            let is_met = evaluation
+                .as_ref()
+                .is_none_or(|evaluation| place != HERE || evaluation.status == Status::Met);
+            let is_place = settings
+                .places
+                .as_ref()
+                .is_none_or(|names| names.contains(place));
+            is_user && is_met && is_place
+        };
+        let routes = order.iter().filter(may).copied().collect();
+        (
+            routes,
+            evaluation.map_or(Vec::new(), |evaluation| evaluation.reasons),
+        )
     }
 
     /// The tests of a binary for which this is the next route.
@@ -151,14 +185,14 @@ impl Dispatch<'_, '_, '_> {
 
     fn announce(&mut self, binary: &Binary, count: usize, place: &str) {
         let plural = if count == 1 { "" } else { "s" };
-        let text = format!("running {count} test{plural} of {} in {place}", binary.id);
+        let text = format!("running {count} test{plural} of {} {place}", binary.id);
         (self.reporter.progress)(&text);
     }
 
     fn run_here(&mut self, binary: &Binary, indices: Vec<usize>) -> Result<(), RunnerError> {
         let PlainRun { run, options, .. } = *self.plain;
         let stop = self.reporter.stop;
-        let place = kata_test::__runner::HERE;
+        let place = HERE;
         self.announce(binary, indices.len(), place);
         let mut own = OwnRecords::of(binary, run)?;
         let env = own.as_ref().map_or(Vec::new(), |own| own.env());
@@ -237,12 +271,12 @@ impl Dispatch<'_, '_, '_> {
                 let mut ended = ended.clone();
                 ended.result.outcome = outcome;
                 ended.result.suspect = None;
-                self.print(index, &ended, kata_test::__runner::HERE);
+                self.print(index, &ended, HERE);
                 self.has_failed |= outcome.is_failure();
                 self.tasks[index].learn_own(outcome);
                 Ok(())
             }
-            None => self.learn(index, ended, kata_test::__runner::HERE, false),
+            None => self.learn(index, ended, HERE, false),
         }
     }
 
@@ -256,7 +290,11 @@ impl Dispatch<'_, '_, '_> {
         let PlainRun { run, options, .. } = *self.plain;
         let stop = self.reporter.stop;
         let name = place.name().to_owned();
-        self.announce(binary, indices.len(), &format!("{name} as {}", route.user));
+        self.announce(
+            binary,
+            indices.len(),
+            &format!("in {name} as {}", route.user),
+        );
         // Whether it is the second attempt.
         let mut queue: VecDeque<(usize, bool)> =
             indices.into_iter().map(|at| (at, false)).collect();
@@ -342,7 +380,7 @@ fn attempt(
         program: None,
         arguments: &arguments,
         env,
-        limit: test.limit.unwrap_or(options.limit),
+        limit: test.settings.timeout.unwrap_or(options.limit),
         stop,
     };
     let start = Instant::now();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::PlainTest;
 use crate::listing::LIST_LIMIT;
-use crate::{Binary, RunnerError, StopToken, TestId};
+use crate::{Binary, RunnerError, StopToken, TestId, TestSettings};
 use kata_test_host::sys::{Ran, command_until};
 
 /// All arguments together can be about this long.
@@ -27,16 +27,17 @@ pub fn list_plain(binary: &Binary, stop: StopToken<'_>) -> Result<Vec<PlainTest>
         true => BTreeMap::new(),
         false => reasons(binary, &ignored, stop)?,
     };
-    let test = |name: String| PlainTest {
-        ignored: ignored
-            .contains(&name)
-            .then(|| reasons.remove(&name).unwrap_or_default()),
-        id: TestId {
-            binary: binary.id.clone(),
-            test: name,
-        },
-        limit: None,
-        user: None,
+    let test = |name: String| {
+        let is_ignored = ignored.contains(&name);
+        PlainTest {
+            ignored: is_ignored.then(|| reasons.remove(&name).unwrap_or_default()),
+            id: TestId {
+                binary: binary.id.clone(),
+                test: name,
+            },
+            runs: !is_ignored,
+            settings: TestSettings::default(),
+        }
     };
     Ok(all.into_iter().map(test).collect())
 }

@@ -16,7 +16,7 @@ mod transcript;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::{TestId, UserKind};
+use super::{TestId, TestSettings};
 
 pub use binary_kind::{BinaryKind, binary_kind};
 pub use dispatch::{PlainRun, run_plain};
@@ -24,16 +24,16 @@ pub use list::list_plain;
 pub use suspect::SuspectPattern;
 
 /// A plain test.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PlainTest {
     /// Which test.
     pub id: TestId,
     /// The reason of `#[ignore]`, empty if it states none; `None` if the test is not ignored.
     pub ignored: Option<String>,
-    /// Its own time limit, if it is not that of all tests.
-    pub limit: Option<Duration>,
-    /// The user it runs as, if it is not the current one.
-    pub user: Option<UserKind>,
+    /// Whether it runs; otherwise it is reported as ignored.
+    pub runs: bool,
+    /// What the configuration states about it.
+    pub settings: TestSettings,
 }
 
 /// How plain tests run.
@@ -45,8 +45,6 @@ pub struct PlainOptions {
     pub threads: NonZeroUsize,
     /// Whether no test starts after one has failed.
     pub fail_fast: bool,
-    /// Whether ignored tests run.
-    pub runs_ignored: bool,
     /// Finds output that says that a test skips.
     pub pattern: SuspectPattern,
 }
@@ -58,7 +56,6 @@ impl Default for PlainOptions {
             limit: Duration::from_secs(10 * 60),
             threads: threads.unwrap_or(NonZeroUsize::MIN),
             fail_fast: false,
-            runs_ignored: false,
             pattern: SuspectPattern::default(),
         }
     }

@@ -12,12 +12,12 @@ use regex_lite::Regex;
 const LONGEST_LINE: usize = 4096;
 
 /// What stands in front of a message: a test's name, a level, a time, brackets.
-const PREFIX: &str = r"^(?:\s|\[[^\]]*\]|\([^)]*\)|[-=*>#!:|]|\d[\d:.,TZ+-]*|(?:trace|debug|info|warn|warning|note|notice|error)\b|test\b|[\w:.<>/-]+:(?:\s|$)|[\w:]+\s*\.\.\.)*";
+const PREFIX: &str = r"^(?:\s|\[[^\]]*\]|\([^)]*\)|[-=*>#!:|\[]|\d[\d:.,TZ+-]*|(?:trace|debug|info|warn|warning|note|notice|error)\b|test\b|[\w:.<>/-]+:(?:\s|$)|[\w:]+\s*\.\.\.)*";
 
 /// A message that consists of the word, or goes on with a reason.
 static ALONE: LazyLock<Regex> = LazyLock::new(|| {
     regex(&format!(
-        r"(?i){PREFIX}(?:skip|skipped|skipping)(?:[\s.!…]*$|\s*[:;,(\[—–]|\s+-|\s+(?:because|since|due|as|for|on|without|when|if)\b)"
+        r"(?i){PREFIX}(?:skip|skipped|skipping)(?:[\s.!…]*$|\s*[:;,(\[\]—–]|\s+-|\s+(?:because|since|due|as|for|on|without|when|if)\b)"
     ))
 });
 
@@ -106,6 +106,12 @@ impl FromStr for SuspectPattern {
             Ok(pattern) => Ok(Self(Some(pattern))),
             Err(error) => Err(format!("invalid regular expression: {error}")),
         }
+    }
+}
+
+impl From<Regex> for SuspectPattern {
+    fn from(pattern: Regex) -> Self {
+        Self(Some(pattern))
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::PlainTest;
 use super::result::PlainResult;
+use crate::ledger::NOWHERE;
 use crate::{Outcome, ProcessEnd, Record, Run, RunnerError, UserKind};
-use kata_test::__runner::Phase;
+use kata_test::__runner::{HERE, Phase};
 use kata_test_host::reason::Reason;
 
 /// A place, by its index, and the user there.
@@ -170,5 +171,31 @@ pub(super) fn record_ignored(run: &Run, test: &PlainTest, place: &str) -> Result
     record.phase = Phase::List;
     record.outcome = Outcome::Ignored;
     record.reason = test.ignored.clone().filter(|reason| !reason.is_empty());
+    run.write(&record)
+}
+
+/// Records that no place takes a test. If this host is the only place, that is a skip.
+pub(super) fn record_nowhere(
+    run: &Run,
+    test: &PlainTest,
+    mut why: Vec<Reason>,
+    is_here_only: bool,
+) -> Result<(), RunnerError> {
+    let is_unmet = !why.is_empty();
+    if why.is_empty() {
+        let observed = match test.settings.user {
+            Some(user) => format!("no place runs it as {user}"),
+            None => "none of the places may run it".to_owned(),
+        };
+        why.push(Reason::infrastructure(observed, "the configuration"));
+    }
+    let (place, outcome) = match is_here_only && is_unmet {
+        true => (HERE, Outcome::Skipped),
+        false => (NOWHERE, Outcome::Nowhere),
+    };
+    let mut record = Record::of(run.id(), &test.id, place);
+    record.phase = Phase::List;
+    record.outcome = outcome;
+    record.reasons = why;
     run.write(&record)
 }

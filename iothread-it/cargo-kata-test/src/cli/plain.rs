@@ -1,40 +1,25 @@
 //! Options for plain tests, and test binaries by their harness.
 
-use std::num::NonZeroUsize;
-use std::time::Duration;
-
 use anyhow::Result;
 use kata_test_runner::{
-    Binary, BinaryKind, Outcome, PlainOptions, Record, SuspectPattern, binary_kind,
+    Binary, BinaryKind, Config, Outcome, PlainOptions, PlainTest, Record, Selected, SuspectPattern,
+    SuspectPolicy, TestName, TestSelection, binary_kind,
 };
+
+use super::selection::TestOptions;
 
 /// Options for plain tests.
 #[derive(Clone, Default, clap::Args)]
 pub struct PlainArguments {
-    /// Also runs plain tests that are marked `#[ignore]`.
-    #[arg(long)]
-    include_ignored: bool,
-
-    /// Ends a plain test after this many seconds. Default: 600.
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    timeout: Option<u64>,
-
-    /// Runs this many plain tests of a binary at once on this host. Default: the number of CPUs.
-    #[arg(long, value_name = "COUNT")]
-    test_threads: Option<NonZeroUsize>,
-
-    /// Starts no plain test after one has failed.
-    #[arg(long)]
-    fail_fast: bool,
-
     /// Suspects a plain test that passes of a skip if a line of its output matches this regular
     /// expression.
     #[arg(long, value_name = "REGEX")]
     suspect_pattern: Option<SuspectPattern>,
 
-    /// What suspected skips are: `report` only names them, `fail` makes them errors.
-    #[arg(long, value_name = "ACTION", default_value = "report")]
-    suspects: Suspects,
+    /// What suspected skips are: `report` only names them, `fail` makes them errors. Default: the
+    /// configuration's, or else `report`.
+    #[arg(long, value_name = "ACTION")]
+    suspects: Option<Suspects>,
 
     /// Runs the plain tests of a binary in one process on this host, as `cargo test` does. They have one
     /// outcome, `main`.
@@ -43,33 +28,41 @@ pub struct PlainArguments {
 }
 
 /// What a suspected skip is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Suspects {
-    #[default]
     Report,
     Fail,
 }
 
 impl PlainArguments {
-    pub(super) fn options(&self) -> PlainOptions {
+    /// Returns how plain tests run. What the command line leaves open is the configuration's.
+    pub(super) fn options(&self, tests: &TestOptions, config: &Config) -> PlainOptions {
         let default = PlainOptions::default();
+        let configured = config.suspects.pattern.clone().map(SuspectPattern::from);
         PlainOptions {
-            limit: self.timeout.map_or(default.limit, Duration::from_secs),
-            threads: self.test_threads.unwrap_or(default.threads),
-            fail_fast: self.fail_fast,
-            runs_ignored: self.include_ignored,
-            pattern: self.suspect_pattern.clone().unwrap_or_default(),
+            limit: tests.timeout().unwrap_or(default.limit),
+            threads: tests.test_threads().unwrap_or(default.threads),
+            fail_fast: tests.fail_fast(),
+            pattern: self
+                .suspect_pattern
+                .clone()
+                .or(configured)
+                .unwrap_or_default(),
         }
     }
 
     /// Returns an error message if there are suspected skips and they are errors.
-    pub(super) fn suspects_error(&self, outcomes: &[Record]) -> Option<String> {
+    pub(super) fn suspects_error(&self, config: &Config, outcomes: &[Record]) -> Option<String> {
+        let fails = match self.suspects {
+            Some(chosen) => chosen == Suspects::Fail,
+            None => config.suspects.policy == SuspectPolicy::Fail,
+        };
         let suspects = outcomes
             .iter()
             .filter(|one| one.outcome == Outcome::SuspectedSkip);
         let count = suspects.count();
         let plural = if count == 1 { "" } else { "s" };
-        (self.suspects == Suspects::Fail && count > 0).then(|| {
+        (fails && count > 0).then(|| {
             format!(
                 "{count} suspected skip{plural}: add a place that meets the requirement, or change \
                  --suspect-pattern"
@@ -89,13 +82,20 @@ impl Binaries {
     ///
     /// # Errors
     /// If an executable cannot be read.
-    pub(super) fn sort(binaries: Vec<Binary>, arguments: &PlainArguments) -> Result<Self> {
+    pub(super) fn sort(
+        binaries: Vec<Binary>,
+        arguments: &PlainArguments,
+        config: &Config,
+    ) -> Result<Self> {
         let mut sorted = Self {
             plain: Vec::new(),
             others: Vec::new(),
         };
         for binary in binaries {
             match binary_kind(&binary)? {
+                BinaryKind::Foreign if config.is_libtest_compatible(&binary.id) => {
+                    sorted.plain.push(binary);
+                }
                 BinaryKind::Plain if !arguments.shared_process => sorted.plain.push(binary),
                 kind => sorted.others.push((binary, kind)),
             }
@@ -115,7 +115,19 @@ impl Binaries {
     }
 }
 
-/// Returns whether a name contains one of the filters, or there are none.
-pub(super) fn is_named(name: &str, filters: &[String]) -> bool {
-    filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()))
+/// Keeps the selected tests, each with what the configuration states about it.
+pub(super) fn select(tests: &mut Vec<PlainTest>, selection: &TestSelection, config: &Config) {
+    tests.retain_mut(|test| {
+        let name = TestName {
+            binary: &test.id.binary,
+            test: &test.id.test,
+            ignored: test.ignored.as_deref(),
+        };
+        let settings = config.for_test(&name);
+        let ignored = test.ignored.is_some() && !settings.runs_ignored;
+        let selected = selection.selects(&name, ignored);
+        test.runs = selected == Selected::Run;
+        test.settings = settings;
+        selected != Selected::No
+    });
 }

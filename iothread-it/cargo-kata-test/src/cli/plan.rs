@@ -6,13 +6,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use kata_test_runner::{
-    Binary, CandidatePlace, Plan, RecordedHost, StopToken, Workspace, list_plain, plan,
+    Binary, CandidatePlace, Config, Plan, RecordedHost, Selected, StopToken, TestName,
+    TestSelection, Workspace, list_plain, plan,
 };
 
 use super::build::Build;
 use super::matrix;
 use super::places::PlaceOptions;
-use super::plain::{Binaries, PlainArguments, is_named};
+use super::plain::{Binaries, PlainArguments, select};
+use super::selection::TestOptions;
 
 /// Options of the command.
 #[derive(Clone, clap::Args)]
@@ -34,9 +36,8 @@ pub struct Options {
     #[arg(long)]
     all: bool,
 
-    /// Selects the tests whose names contain one of these.
-    #[arg(value_name = "FILTER")]
-    filters: Vec<String>,
+    #[command(flatten)]
+    tests: TestOptions,
 }
 
 /// Runs the command. `env` are additional variables for the tests.
@@ -45,13 +46,13 @@ pub struct Options {
 /// If the tests cannot be built, or a binary does not list its tests.
 pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let workspace = options.build.workspace()?;
-    let named = kata_test_runner::Config::load(&workspace.root)?.places;
+    let config = Config::load(&workspace.root)?;
     let options = &Options {
-        places: options.places.clone().with_names(&named)?,
+        places: options.places.clone().with_names(&config.places)?,
         ..options.clone()
     };
     let binaries = binaries(&workspace, &options.build, env)?;
-    let binaries = Binaries::sort(binaries, &PlainArguments::default())?;
+    let binaries = Binaries::sort(binaries, &PlainArguments::default(), &config)?;
     let others: Vec<Binary> = binaries.others().cloned().collect();
     let mut candidates = options.places.candidates(options.build.is_offline())?;
     candidates.extend(
@@ -70,16 +71,17 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             eprintln!("{text}");
         },
     )?;
-    filter(&mut made, &options.filters);
+    let selection = options.tests.selection();
+    filter(&mut made, &selection);
     print!("{}", matrix::of_plan(&made, options.all));
     let first = made.places.first().map_or("here", |place| &place.name);
     for binary in &binaries.plain {
-        let tests = list_plain(binary, StopToken::NEVER)?.into_iter();
-        let count = tests.filter(|test| is_named(&test.id.test, &options.filters));
+        let mut tests = list_plain(binary, StopToken::NEVER)?;
+        select(&mut tests, &selection, &config);
         println!(
             "{}: {} plain tests, which state no requirement; they run first in {first}",
             binary.id,
-            count.count()
+            tests.len()
         );
     }
     Ok(ExitCode::SUCCESS)
@@ -99,7 +101,14 @@ pub(super) fn binaries(
     Ok(binaries)
 }
 
-/// Removes the tests that match none of the filters, as libtest does.
-pub(super) fn filter(plan: &mut Plan, filters: &[String]) {
-    plan.tests.retain(|test| is_named(&test.id.test, filters));
+/// Removes the tests that are not selected.
+pub(super) fn filter(plan: &mut Plan, selection: &TestSelection) {
+    plan.tests.retain(|test| {
+        let name = TestName {
+            binary: &test.id.binary,
+            test: &test.id.test,
+            ignored: test.ignored.then_some(""),
+        };
+        selection.selects(&name, test.ignored) != Selected::No
+    });
 }

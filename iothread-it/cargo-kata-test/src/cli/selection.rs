@@ -99,6 +99,31 @@ impl TestOptions {
         }
     }
 
+    /// Returns the options as libtest and kata-test's harness have them. Filter expressions and partitions
+    /// are not among them.
+    pub(super) fn libtest_arguments(&self) -> Vec<String> {
+        let mut arguments = self.limit_arguments();
+        let select = &self.select;
+        for name in &select.skip {
+            arguments.extend(["--skip".to_owned(), name.clone()]);
+        }
+        let flags = [
+            (select.exact, "--exact"),
+            (select.ignored, "--ignored"),
+            (select.include_ignored, "--include-ignored"),
+        ];
+        let given = flags.iter().filter(|(is_given, _)| *is_given);
+        arguments.extend(given.map(|(_, flag)| (*flag).to_owned()));
+        arguments.extend(self.names.iter().cloned());
+        arguments
+    }
+
+    /// Returns the options of libtest that do not select tests.
+    pub(super) fn limit_arguments(&self) -> Vec<String> {
+        let threads = self.limits.test_threads;
+        threads.map_or(Vec::new(), |count| vec![format!("--test-threads={count}")])
+    }
+
     /// Returns whether no test is to start after one has failed.
     #[must_use]
     pub fn fail_fast(&self) -> bool {

@@ -11,16 +11,17 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
-    Binary, BinaryKind, CandidatePlace, Outcome, PlainRun, PlainTest, Plan, Reason, Record,
-    Reporter, Run, RunStatus, StopToken, Workspace, list_plain, run_plain, run_status,
-    unregistered_tests,
+    Binary, BinaryKind, CandidatePlace, Config, Listing, Outcome, PlainOptions, PlainRun,
+    PlainTest, Plan, Reason, Record, Reporter, Run, RunIgnored, RunStatus, Selected, StopToken,
+    TestName, TestSelection, Workspace, list_plain, run_plain, run_status, unregistered_tests,
 };
 
 use super::build::Build;
 use super::interrupt::{self, Interrupts};
 use super::nowhere::NowhereOptions;
 use super::places::PlaceOptions;
-use super::plain::{Binaries, PlainArguments, is_named};
+use super::plain::{Binaries, PlainArguments, select};
+use super::selection::TestOptions;
 use super::{cargo, matrix, plan};
 
 /// Options of the command.
@@ -41,9 +42,8 @@ pub struct Options {
     #[command(flatten)]
     nowhere: NowhereOptions,
 
-    /// Selects the tests whose names contain one of these.
-    #[arg(value_name = "FILTER")]
-    filters: Vec<String>,
+    #[command(flatten)]
+    tests: TestOptions,
 }
 
 /// Runs the command. `env` are additional variables for the tests here. A failed test is an exit code,
@@ -55,9 +55,10 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let allowed = options.nowhere.read()?;
     let workspace = options.build.workspace()?;
     refuse_unrun_tests(&workspace)?;
-    let named = kata_test_runner::Config::load(&workspace.root)?.places;
+    let config = Config::load(&workspace.root)?;
+    let selection = options.tests.selection();
     let options = &Options {
-        places: options.places.clone().with_names(&named)?,
+        places: options.places.clone().with_names(&config.places)?,
         ..options.clone()
     };
     let mut run = Run::start(&workspace.target.join("kata-test"))?;
@@ -65,8 +66,14 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let binaries = plan::binaries(&workspace, &options.build, env)?;
     let mut env = env.to_vec();
     env.push(run.name_binaries(&binaries)?);
-    let binaries = Binaries::sort(binaries, &options.plain)?;
-    let mut elsewhere = match Elsewhere::plan(options, &binaries, &workspace, interrupts.stop()) {
+    let binaries = Binaries::sort(binaries, &options.plain, &config)?;
+    let mut elsewhere = match Elsewhere::plan(
+        options,
+        &binaries,
+        &selection,
+        &workspace,
+        interrupts.stop(),
+    ) {
         // Nothing has run yet, so there is nothing to report.
         Err(_) if interrupts.received() => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
         planned => planned?,
@@ -76,13 +83,8 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         env.push(plan.exclude_elsewhere(&elsewhere.candidates, &run)?);
     }
     let mut errors = Vec::new();
-    let plain = list(
-        options,
-        &binaries.plain,
-        &run,
-        interrupts.stop(),
-        &mut errors,
-    )?;
+    let mut plain = list(&binaries.plain, &run, interrupts.stop(), &mut errors)?;
+    select(&mut plain, &selection, &config);
     if interrupts.received() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
@@ -90,6 +92,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     if options.places.has_here() {
         let here = Here {
             options,
+            selection: &selection,
             env: &env,
             stop: interrupts.stop(),
         };
@@ -99,16 +102,17 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             errors.push("a documentation test failed: see its output above".to_owned());
         }
     }
-    elsewhere.run(options, &binaries, &plain, &run, &interrupts)?;
+    let how = options.plain.options(&options.tests, &config);
+    elsewhere.run(&how, &binaries, &plain, &run, &interrupts)?;
 
     let outcomes = run.merge()?;
     print_summary(&outcomes, |passed| passed.place != "here");
     println!("{}", matrix::of_outcomes(&outcomes));
     print_paths(run.dir());
     let conclusion = run_status(&outcomes);
-    let is_part = !options.filters.is_empty();
+    let is_part = selection.is_part();
     errors.extend(options.nowhere.errors(allowed.as_ref(), &outcomes, is_part));
-    errors.extend(options.plain.suspects_error(&outcomes));
+    errors.extend(options.plain.suspects_error(&config, &outcomes));
     let is_empty = outcomes.is_empty();
     match conclusion {
         RunStatus::Passed if !passed_here => {
@@ -135,9 +139,8 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     })
 }
 
-/// Lists the selected plain tests. A binary that does not list its tests has failed.
+/// Lists the plain tests. A binary that does not list its tests has failed.
 fn list(
-    options: &Options,
     binaries: &[Binary],
     run: &Run,
     stop: StopToken<'_>,
@@ -155,13 +158,13 @@ fn list(
             }
         }
     }
-    tests.retain(|test| is_named(&test.id.test, &options.filters));
     Ok(tests)
 }
 
 /// What runs here, a binary after the other.
 struct Here<'a> {
     options: &'a Options,
+    selection: &'a TestSelection,
     env: &'a [(&'a str, OsString)],
     stop: StopToken<'a>,
 }
@@ -175,10 +178,13 @@ impl Here<'_> {
             if self.stop.is_requested() {
                 break;
             }
+            let Some(arguments) = self.arguments(binary, binaries.kind(binary))? else {
+                continue;
+            };
             println!("running {} here", binary.id);
             let mut command = Command::new(&binary.executable);
             command
-                .args(&self.options.filters)
+                .args(arguments)
                 .current_dir(&binary.folder)
                 .envs(binary.env.iter().map(|(name, value)| (name, value)))
                 .envs(self.env.iter().map(|(name, value)| (name, value)))
@@ -195,6 +201,43 @@ impl Here<'_> {
         Ok(passed)
     }
 
+    /// Returns the arguments of a binary that runs as a whole; `None` if none of its tests is selected.
+    fn arguments(&self, binary: &Binary, kind: BinaryKind) -> Result<Option<Vec<String>>> {
+        let selection = self.selection;
+        let is_listed = !selection.filters.is_empty() || selection.partition.is_some();
+        if !is_listed {
+            return Ok(Some(self.options.tests.libtest_arguments()));
+        }
+        let listing = match kind {
+            BinaryKind::Annotated => Listing::of(binary, None, self.stop)?,
+            BinaryKind::Plain | BinaryKind::Foreign => None,
+        };
+        let Some(listing) = listing else {
+            let name = TestName {
+                binary: &binary.id,
+                test: "main",
+                ignored: None,
+            };
+            let selected = selection.selects(&name, false) == Selected::Run;
+            return Ok(selected.then(Vec::new));
+        };
+        let selected = listing.tests.into_iter().filter(|test| {
+            let name = TestName {
+                binary: &binary.id,
+                test: &test.test,
+                ignored: test.is_ignored().then_some(""),
+            };
+            selection.selects(&name, test.is_ignored()) != Selected::No
+        });
+        let names: Vec<String> = selected.map(|test| test.test).collect();
+        let ignored = (selection.ignored != RunIgnored::No).then_some("--include-ignored");
+        let arguments = ["--exact"].into_iter().chain(ignored);
+        let arguments = arguments
+            .map(str::to_owned)
+            .chain(self.options.tests.limit_arguments());
+        Ok((!names.is_empty()).then(|| arguments.chain(names).collect()))
+    }
+
     /// Runs documentation tests, which rustdoc builds and runs. Returns whether they succeeded.
     fn run_doctests(&self, run: &mut Run) -> Result<bool> {
         println!("running documentation tests, which run here only");
@@ -203,7 +246,7 @@ impl Here<'_> {
             .args(["test", "--doc"])
             .args(self.options.build.arguments())
             .args(["--no-fail-fast", "--"])
-            .args(&self.options.filters)
+            .args(self.options.tests.libtest_arguments())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         let status = run.run_command(command, self.stop);
@@ -221,6 +264,7 @@ impl Elsewhere {
     fn plan(
         options: &Options,
         binaries: &Binaries,
+        selection: &TestSelection,
         workspace: &Workspace,
         stop: StopToken<'_>,
     ) -> Result<Self> {
@@ -233,8 +277,8 @@ impl Elsewhere {
         let told = &mut |text: &str| eprintln!("{text}");
         let others: Vec<Binary> = binaries.others().cloned().collect();
         let mut plan = kata_test_runner::plan(&others, &mut candidates, &records, stop, told)?;
-        plan::filter(&mut plan, &options.filters);
-        if !options.filters.is_empty() {
+        plan::filter(&mut plan, selection);
+        if selection.is_part() {
             // Whether a filter matches one of their tests is not known.
             plan.opaque.clear();
         }
@@ -249,7 +293,7 @@ impl Elsewhere {
     /// Runs the plain tests, here too, and what the plan assigns to other places.
     fn run(
         &mut self,
-        options: &Options,
+        options: &PlainOptions,
         binaries: &Binaries,
         tests: &[PlainTest],
         run: &Run,
@@ -265,7 +309,7 @@ impl Elsewhere {
             binaries: &binaries.plain,
             tests,
             run,
-            options: &options.plain.options(),
+            options,
         };
         run_plain(&plain, &mut self.candidates, &mut reporter)?;
         if let Some(plan) = &self.plan {

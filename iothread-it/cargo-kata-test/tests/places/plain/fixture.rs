@@ -59,6 +59,7 @@ impl Fixture {
                 folder: package,
                 programs: Vec::new(),
                 env,
+                ..Binary::default()
             },
         })
     }
