@@ -141,9 +141,8 @@ impl Qmp {
         deadline: Deadline,
     ) -> Result<Value, QmpError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let command = request.name();
         #[cfg(feature = "tracing")]
-        let _span = tracing::debug_span!("qmp", command, id).entered();
+        let _span = tracing::debug_span!("qmp", command = request.name(), id).entered();
         let result = self.reply_to(request, id, passed, deadline);
         #[cfg(feature = "tracing")]
         match &result {

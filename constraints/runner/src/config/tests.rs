@@ -129,8 +129,7 @@ fn mistakes_have_a_file_a_line_and_a_remedy() {
         "[suspects\n",
         "[suspects]\npolicy = 'fail'\n[suspects]\n",
     ];
-    let problems =
-        texts.map(|text| format!("{}\n    {}", text.trim().replace('\n', "\n"), problem(text)));
+    let problems = texts.map(|text| format!("{}\n    {}", text.trim(), problem(text)));
     insta::assert_snapshot!(problems.join("\n"));
 }
 

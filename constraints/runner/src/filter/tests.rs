@@ -133,18 +133,16 @@ fn matcher() -> impl Strategy<Value = Matcher> {
         Just(Style::Glob),
         Just(Style::Regex)
     ];
-    let matched =
-        (style, r"[a-z:/)(\\*?=~#|. ]{1,12}").prop_filter_map("a pattern", |(style, text)| {
-            let text = if style == Style::Regex {
-                text
-            } else {
-                text.trim().to_owned()
-            };
-            // A regular expression cannot end in a lone backslash, and has its own escapes.
-            let usable = !text.is_empty() && (style != Style::Regex || !text.contains('\\'));
-            usable.then(|| Matcher::new(style, &text).ok()).flatten()
-        });
-    matched
+    (style, r"[a-z:/)(\\*?=~#|. ]{1,12}").prop_filter_map("a pattern", |(style, text)| {
+        let text = if style == Style::Regex {
+            text
+        } else {
+            text.trim().to_owned()
+        };
+        // A regular expression cannot end in a lone backslash, and has its own escapes.
+        let usable = !text.is_empty() && (style != Style::Regex || !text.contains('\\'));
+        usable.then(|| Matcher::new(style, &text).ok()).flatten()
+    })
 }
 
 fn expression() -> impl Strategy<Value = Expression> {

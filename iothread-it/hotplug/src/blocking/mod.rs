@@ -1,14 +1,18 @@
 //! The driver over the blocking QMP client: one operation at a time, each call waits for its end.
 
-use std::time::{Duration, Instant};
+mod drive;
+mod guest;
+
+use std::time::Duration;
 
 use iothread_pool::{
     Allocation, DeviceId, IoThreadId, Lease, Placement, Pool, ScsiAddress, ThreadLease,
 };
 use qmp_client::wait::Deadline;
-use qmp_client::{Cursor, Event, QemuVersion, Qmp, QmpError};
+use qmp_client::{Cursor, QemuVersion, Qmp, QmpError};
 
-use crate::action::{Action, Answer, GuestDisk, GuestError, OperationId, Presence};
+use self::drive::Driver;
+pub use self::guest::Guest;
 use crate::cold::ColdPlugged;
 use crate::disk::{BlockOptions, DiskSpec};
 use crate::error::{
@@ -21,30 +25,11 @@ use crate::mapping;
 use crate::plug::mapping_of;
 use crate::reconcile::Difference;
 use crate::scsi::ScsiController;
-use crate::state::{DiskState, News};
+use crate::state::DiskState;
 use crate::task::Outcome;
 
 /// Timeout for the creation or deletion of a thread.
 const THREAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
-
-/// Interval between checks that QEMU still has the device: the wait for the guest is not interrupted
-/// by QEMU's events. (Tests use mocks that reply at once.)
-const CHECK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 1000 });
-
-/// Access to the guest's view of its disks, such as a VM manager's guest agent.
-pub trait Guest {
-    /// Waits until the guest has the disk. The deadline is strict.
-    ///
-    /// # Errors
-    /// If it does not appear before the deadline. An error before the deadline ends the attach.
-    fn await_present(&self, disk: &GuestDisk, deadline: Deadline) -> Result<(), GuestError>;
-
-    /// Waits until the guest does not have the disk. The deadline is strict.
-    ///
-    /// # Errors
-    /// If it does not disappear before the deadline.
-    fn await_absent(&self, disk: &GuestDisk, deadline: Deadline) -> Result<(), GuestError>;
-}
 
 /// The [state machine](machine::Hotplug), driven by a [`Qmp`] that is given to each call. It can be
 /// another one than in the call before: QEMU is then queried for what may have been missed.
@@ -53,14 +38,6 @@ pub struct Hotplug {
     machine: machine::Hotplug,
     /// The first event that the machine has not got.
     cursor: Option<Cursor>,
-}
-
-/// What an operation is driven with.
-#[derive(Clone, Copy)]
-struct Driver<'a> {
-    qmp: &'a Qmp,
-    guest: Option<&'a dyn Guest>,
-    deadline: Deadline,
 }
 
 impl Hotplug {
@@ -393,111 +370,6 @@ impl Hotplug {
             }
         }
         Ok(())
-    }
-
-    /// Runs one operation to its end, and sends what it leaves behind.
-    fn drive(
-        &mut self,
-        driver: Driver<'_>,
-        start: impl FnOnce(&mut machine::Hotplug, Instant) -> OperationId,
-    ) -> Outcome {
-        self.machine.connection_resumed();
-        self.take_events(driver.qmp);
-        let operation = start(&mut self.machine, Instant::now());
-        loop {
-            while let Some(action) = self.machine.poll_action() {
-                self.perform(driver, action);
-            }
-            match self.machine.poll_outcome() {
-                Some((ended, outcome)) if ended == operation => return outcome,
-                Some(_) => {}
-                None => self.wait(driver),
-            }
-        }
-    }
-
-    fn perform(&mut self, driver: Driver<'_>, action: Action) {
-        match action {
-            Action::Send { id, command } => {
-                let reply = driver.qmp.request(&command, driver.deadline);
-                self.take_events(driver.qmp);
-                self.machine.reply(id, reply, Instant::now());
-            }
-            Action::AskGuest { id, disk, awaited } => {
-                let answer = driver.look(&disk, awaited);
-                self.take_events(driver.qmp);
-                self.machine.answer(id, answer, Instant::now());
-            }
-        }
-    }
-
-    /// Waits for an event that an operation may wait for.
-    fn wait(&mut self, driver: Driver<'_>) {
-        let since = self.cursor.unwrap_or_else(|| driver.qmp.cursor());
-        let deadline = driver.deadline;
-        let event = |event: &Event| {
-            let counts = News::of(event).is_some() || event.name == "BLOCK_EXPORT_DELETED";
-            counts.then_some(())
-        };
-        match driver.qmp.wait_event("an event", since, deadline, event) {
-            Ok(()) | Err(QmpError::EventsLost { .. }) => self.take_events(driver.qmp),
-            Err(QmpError::TimedOut { .. }) => {
-                self.take_events(driver.qmp);
-                self.machine.pass_time(Instant::now());
-            }
-            Err(QmpError::Closed { why, .. }) => {
-                self.machine.connection_lost(&why, Instant::now());
-            }
-            Err(error) => {
-                let why = error.to_string();
-                self.machine.connection_lost(&why, Instant::now());
-            }
-        }
-    }
-
-    /// Gives the machine the events that have come. It gets those before the reply to a command before
-    /// that reply.
-    fn take_events(&mut self, qmp: &Qmp) {
-        let now = Instant::now();
-        let cursor = self.cursor.get_or_insert_with(|| qmp.cursor());
-        match qmp.take_events(cursor) {
-            Ok(events) => {
-                for event in &events {
-                    self.machine.event(event, now);
-                }
-            }
-            Err(_) => self.machine.events_lost(now),
-        }
-    }
-}
-
-impl<'a> Driver<'a> {
-    fn new(qmp: &'a Qmp, guest: Option<&'a dyn Guest>, deadline: Deadline) -> Self {
-        Self {
-            qmp,
-            guest,
-            deadline,
-        }
-    }
-
-    fn look(&self, disk: &GuestDisk, awaited: Presence) -> Answer {
-        let Some(guest) = self.guest else {
-            return Answer::Failed("there is no access to the guest".into());
-        };
-        match awaited {
-            Presence::Absent => match guest.await_absent(disk, self.deadline) {
-                Ok(()) => Answer::Yes,
-                Err(error) => Answer::Failed(error),
-            },
-            Presence::Present => {
-                let look = self.deadline.capped_at(CHECK_INTERVAL);
-                match guest.await_present(disk, look) {
-                    Ok(()) => Answer::Yes,
-                    Err(error) if look.has_passed() => Answer::NotYet(error),
-                    Err(error) => Answer::Failed(error),
-                }
-            }
-        }
     }
 }
 
