@@ -33,7 +33,7 @@ enum Command {
     /// Boots QEMU with a guest, runs the hotplug suite, and prints a table of the outcomes.
     It(it::Options),
     #[command(flatten)]
-    Kata(cli::Command),
+    Kata(Box<cli::Command>),
     /// Runs benchmarks, each interleaved with its peer or lower bound, and prints ratios.
     Bench(bench::Options),
     /// Fuzzes parsers of foreign input, guided by coverage, from a kept corpus.
@@ -45,15 +45,22 @@ enum Command {
 fn main() -> ExitCode {
     cli::exit(match Cli::parse().command {
         Command::It(options) => it::run(&options),
-        Command::Kata(cli::Command::Test(options)) => test::run(&options),
-        Command::Kata(cli::Command::Plan(options)) => plan::run(&options),
-        Command::Kata(cli::Command::Archive(mut options)) => {
-            options.build.enable_all_features();
-            cli::archive::run(&options)
-        }
-        Command::Kata(command) => command.run(),
+        Command::Kata(command) => kata(*command),
         Command::Bench(options) => bench::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Ci => ci::run(),
     })
+}
+
+/// Runs a command of cargo-kata-test as this workspace needs it.
+fn kata(command: cli::Command) -> anyhow::Result<ExitCode> {
+    match command {
+        cli::Command::Test(options) => test::run(&options),
+        cli::Command::Plan(options) => plan::run(&options),
+        cli::Command::Archive(mut options) => {
+            options.build.enable_all_features();
+            cli::archive::run(&options)
+        }
+        command => command.run(),
+    }
 }
