@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::Excludes;
+
 /// A test binary and what it is to be run with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Binary {
@@ -16,6 +18,8 @@ pub struct Binary {
     pub programs: Vec<PathBuf>,
     /// Whether its harness is Rust's own: its target does not have `harness = false`.
     pub has_libtest: bool,
+    /// The files of its package that tests in VMs do not need.
+    pub excludes: Excludes,
     /// Variables that cargo sets for it, beside those of this process.
     pub env: Vec<(OsString, OsString)>,
 }

@@ -9,8 +9,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::Binary;
 use super::scan::targets_without_harness;
+use super::{Binary, Excludes};
 use kata_test::__runner::BINARY_ID;
 
 /// Where the loader looks for shared libraries.
@@ -274,6 +274,7 @@ impl Workspace {
             id,
             env,
             has_libtest: false,
+            excludes: Excludes::default(),
             programs: programs
                 .into_iter()
                 .filter_map(|program| program.executable.clone())

@@ -15,6 +15,14 @@ pub struct Excludes {
     compiled: Vec<Regex>,
 }
 
+impl PartialEq for Excludes {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
+}
+
+impl Eq for Excludes {}
+
 impl Excludes {
     /// Compiles patterns.
     ///

@@ -51,7 +51,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         places: options.places.clone().with_names(&config.places)?,
         ..options.clone()
     };
-    let binaries = binaries(&workspace, &options.build, env)?;
+    let binaries = binaries(&workspace, &options.build, &config, env)?;
     let binaries = Binaries::sort(binaries, &PlainArguments::default(), &config)?;
     let others: Vec<Binary> = binaries.others().cloned().collect();
     let mut candidates = options.places.candidates(options.build.is_offline())?;
@@ -91,10 +91,12 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
 pub(super) fn binaries(
     workspace: &Workspace,
     build: &Build,
+    config: &Config,
     env: &[(&str, OsString)],
 ) -> Result<Vec<Binary>> {
     let mut binaries = workspace.test_binaries(&build.arguments())?;
     for binary in &mut binaries {
+        binary.excludes = config.package_files.clone();
         let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
         binary.env.extend(further);
     }

@@ -63,7 +63,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     };
     let mut run = Run::start(&workspace.target.join("kata-test"))?;
     let interrupts = Interrupts::watch()?;
-    let binaries = plan::binaries(&workspace, &options.build, env)?;
+    let binaries = plan::binaries(&workspace, &options.build, &config, env)?;
     let mut env = env.to_vec();
     env.push(run.name_binaries(&binaries)?);
     let binaries = Binaries::sort(binaries, &options.plain, &config)?;

@@ -144,7 +144,7 @@ impl Guest {
         let User { uid, gid } = user();
         let owner = Owner { uid, gid };
         let [package, files] = ["package", "files"].map(|name| self.scratch.path().join(name));
-        image::package(&binary.folder, owner, cache, &package)?;
+        image::package(&binary.folder, &binary.excludes, owner, cache, &package)?;
         let folder = binary.folder.to_string_lossy().into_owned();
         self.mount("package", &package, MountTarget::Folder(folder))?;
         let binary_files = BinaryFiles::of(binary)?;

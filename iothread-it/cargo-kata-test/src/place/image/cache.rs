@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use kata_test_runner::Excludes;
 use tempfile::NamedTempFile;
 
 use super::erofs::{self, Owner};
@@ -23,12 +24,13 @@ const LAYOUT: u32 = 1;
 /// Links an image of a package's folder to `link`. It is built if the one in `cache` is out of date.
 pub(in crate::place) fn package(
     package: &Path,
+    excludes: &Excludes,
     owner: Owner,
     cache: &Path,
     link: &Path,
 ) -> Result<(), ImageError> {
     parts(package)?;
-    let folder = folder::read(package)?;
+    let folder = folder::read(package, excludes)?;
     let made = DirBuilder::new().recursive(true).mode(0o700).create(cache);
     made.map_err(at(cache))?;
     let prefix = format!("{:016x}-", hash(&package));

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use guest_vm::artifacts::FileState;
-use kata_test_runner::is_target;
+use kata_test_runner::{Excludes, is_target};
 
 use super::erofs::{Kind, Node};
 use super::{ImageError, at};
@@ -41,12 +41,13 @@ impl Folder {
     }
 }
 
-/// Reads a folder, without `.git` folders and target directories. Sockets, pipes and device nodes are
+/// Reads a folder, without `.git` folders, target directories and what is excluded. Sockets, pipes and device nodes are
 /// left out.
-pub(super) fn read(folder: &Path) -> Result<Folder, ImageError> {
+pub(super) fn read(folder: &Path, excludes: &Excludes) -> Result<Folder, ImageError> {
     let data = fs::metadata(folder).map_err(at(folder))?;
     let mut reader = Reader {
         folder,
+        excludes,
         files: 0,
         bytes: 0,
         changes: DefaultHasher::new(),
@@ -62,6 +63,7 @@ pub(super) fn read(folder: &Path) -> Result<Folder, ImageError> {
 
 struct Reader<'a> {
     folder: &'a Path,
+    excludes: &'a Excludes,
     files: usize,
     bytes: u64,
     changes: DefaultHasher,
@@ -78,8 +80,10 @@ impl Reader<'_> {
         for entry in entries {
             let path = entry.path();
             let data = entry.metadata().map_err(at(&path))?;
+            let relative = path.strip_prefix(self.folder).unwrap_or(&path);
+            let is_excluded = entry.file_name() == ".git" || self.excludes.excludes(relative);
             // A link may lead to a target directory.
-            if entry.file_name() == ".git" || !data.is_file() && is_target(&path) {
+            if is_excluded || !data.is_file() && is_target(&path) {
                 continue;
             }
             let changed = (data.ctime(), data.ctime_nsec());

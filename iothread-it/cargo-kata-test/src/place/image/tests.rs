@@ -8,6 +8,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use kata_test_runner::Excludes;
+
 use super::*;
 
 const OWNER: Owner = Owner {
@@ -91,10 +93,18 @@ impl Reader {
     }
 }
 
-fn packed(folder: &Path) -> Found {
+fn packed(folder: &Path, excluded: &[&str]) -> Found {
+    let excludes = Excludes::new(excluded.iter().map(ToString::to_string).collect()).unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let link = scratch.path().join("link");
-    package(folder, OWNER, &scratch.path().join("cache"), &link).unwrap();
+    package(
+        folder,
+        &excludes,
+        OWNER,
+        &scratch.path().join("cache"),
+        &link,
+    )
+    .unwrap();
     Reader(fs::read(link).unwrap()).all()
 }
 
@@ -115,7 +125,7 @@ fn a_package_is_packed_without_build_outputs_and_git() {
     symlink("nowhere", folder.path().join("link")).unwrap();
     let mode = fs::Permissions::from_mode(0o640);
     fs::set_permissions(folder.path().join("Cargo.toml"), mode).unwrap();
-    let found = packed(folder.path());
+    let found = packed(folder.path(), &[]);
     let names: Vec<_> = found.keys().map(String::as_str).collect();
     let expected = [
         "",
@@ -138,6 +148,22 @@ fn a_package_is_packed_without_build_outputs_and_git() {
 }
 
 #[test]
+fn what_the_configuration_excludes_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    write(
+        folder.path(),
+        &[
+            ("data/disk.iso", "large"),
+            ("data/a", "small"),
+            ("docs/b", "text"),
+        ],
+    );
+    let found = packed(folder.path(), &["*.iso", "docs"]);
+    let names: Vec<_> = found.keys().map(String::as_str).collect();
+    assert_eq!(names, ["", "/data", "/data/a"]);
+}
+
+#[test]
 fn an_image_is_kept_until_a_file_changes() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), &[("a", "one")]);
@@ -147,7 +173,7 @@ fn an_image_is_kept_until_a_file_changes() {
     let mut image = || {
         links += 1;
         let link = scratch.path().join(links.to_string());
-        package(folder.path(), OWNER, &cache, &link).unwrap();
+        package(folder.path(), &Excludes::default(), OWNER, &cache, &link).unwrap();
         let content = Reader(fs::read(&link).unwrap()).all()["/a"].2.clone();
         (FileId::of(&link), String::from_utf8(content).unwrap())
     };
@@ -197,7 +223,14 @@ fn a_file_that_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("link");
     let missing = folder.path().join("missing");
-    let error = package(&missing, OWNER, &folder.path().join("cache"), &link).unwrap_err();
+    let error = package(
+        &missing,
+        &Excludes::default(),
+        OWNER,
+        &folder.path().join("cache"),
+        &link,
+    )
+    .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("cannot pack {}", missing.display())
@@ -210,7 +243,14 @@ fn a_folder_that_is_too_large_is_refused() {
     let file = fs::File::create(folder.path().join("sparse")).unwrap();
     file.set_len(folder::MAX_BYTES + 1).unwrap();
     let link = folder.path().join("link");
-    let error = package(folder.path(), OWNER, &folder.path().join("cache"), &link).unwrap_err();
+    let error = package(
+        folder.path(),
+        &Excludes::default(),
+        OWNER,
+        &folder.path().join("cache"),
+        &link,
+    )
+    .unwrap_err();
     insta::assert_snapshot!(
         error
             .to_string()
@@ -230,7 +270,7 @@ proptest! {
             let content = vec![index as u8; *size];
             fs::write(folder.path().join(name), content).unwrap();
         }
-        let found = packed(folder.path());
+        let found = packed(folder.path(), &[]);
         prop_assert_eq!(found.len(), 1 + names.len());
         for (index, (name, size)) in names.iter().enumerate() {
             let name = format!("/{}", name.as_bytes().escape_ascii());
