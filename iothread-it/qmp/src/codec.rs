@@ -1,6 +1,6 @@
 //! QMP without I/O: lines to messages, and commands to lines.
 //!
-//! [`parse`] reads one line, [`Decoder`] a stream of bytes, and [`Request`] is a command of any type
+//! [`parse`] reads one line, [`Decoder`](crate::Decoder) a stream of bytes, and [`Request`] is a command of any type
 //! that is ready to be sent. Nothing here opens a socket, starts a thread or reads a clock, so a VM
 //! manager can use it with its own connection, blocking or not.
 //!
