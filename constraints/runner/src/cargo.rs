@@ -204,11 +204,20 @@ impl Workspace {
         Ok(binaries)
     }
 
-    /// Returns whether a package has documentation tests.
+    /// Returns whether one of the selected packages has documentation tests. Without `selected` these are
+    /// all packages; a specification that is more than a name and a version may select any.
     #[must_use]
-    pub fn has_doctests(&self) -> bool {
-        let mut targets = self.packages.values().flat_map(|package| &package.targets);
-        targets.any(|target| target.doctest)
+    pub fn has_doctests(&self, selected: &[String], excluded: &[String]) -> bool {
+        let names = |specs: &[String], package: &Package| {
+            specs.iter().any(|spec| {
+                let name = spec.split('@').next().unwrap_or(spec);
+                name == package.name || spec.contains(['/', ':', '*', '?', '['])
+            })
+        };
+        let mut packages = self.packages.values().filter(|package| {
+            (selected.is_empty() || names(selected, package)) && !names(excluded, package)
+        });
+        packages.any(|package| package.targets.iter().any(|target| target.doctest))
     }
 
     /// Returns whether a target has Rust's own harness.

@@ -267,7 +267,8 @@ impl Dispatch<'_, '_, '_> {
             None => None,
         };
         match written {
-            Some(outcome) => {
+            // A process may still fail after its test has passed.
+            Some(outcome) if outcome.is_failure() || !ended.result.outcome.is_failure() => {
                 let mut ended = ended.clone();
                 ended.result.outcome = outcome;
                 ended.result.suspect = None;
@@ -276,7 +277,7 @@ impl Dispatch<'_, '_, '_> {
                 self.tasks[index].learn_own(outcome);
                 Ok(())
             }
-            None => self.learn(index, ended, HERE, false),
+            _ => self.learn(index, ended, HERE, false),
         }
     }
 

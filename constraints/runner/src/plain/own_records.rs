@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::elf::has_section;
 use crate::merge::{files, read_file};
-use crate::{Binary, Outcome, Phase, Run, RunnerError};
+use crate::{Binary, Outcome, Phase, Record, Run, RunnerError};
 use kata_test::__runner::file_name;
 
 /// The section in which tests with the attribute are collected.
@@ -15,6 +15,7 @@ const TESTS_SECTION: &str = "__libc_kata_tests";
 /// The records of one binary's processes.
 pub(super) struct OwnRecords<'a> {
     run: &'a Run,
+    binary: String,
     prefix: String,
     read: BTreeSet<PathBuf>,
     outcomes: BTreeMap<String, Outcome>,
@@ -27,6 +28,7 @@ impl<'a> OwnRecords<'a> {
         let has_tests = has_section(path, TESTS_SECTION);
         let own = Self {
             run,
+            binary: binary.id.clone(),
             prefix: format!("{}-", file_name(&binary.id)),
             read: BTreeSet::new(),
             outcomes: BTreeMap::new(),
@@ -51,7 +53,10 @@ impl<'a> OwnRecords<'a> {
                 continue;
             }
             let records = read_file(&path)?;
-            let ran = records.filter(|record| record.phase == Phase::Run);
+            // Another binary's name may begin like this one's.
+            let is_own =
+                |record: &Record| record.phase == Phase::Run && record.binary == self.binary;
+            let ran = records.filter(is_own);
             let ran: Vec<_> = ran.collect();
             if ran.iter().any(|record| record.outcome != Outcome::Lost) {
                 self.read.insert(path);

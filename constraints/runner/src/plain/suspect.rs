@@ -46,7 +46,7 @@ static DENIED: LazyLock<Regex> = LazyLock::new(|| {
 /// A failure for lack of permission.
 static PERMISSION: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?i)permission denied|operation not permitted|os error (?:1|13)\)|code: (?:1|13),|\b(?:eperm|eacces|permissiondenied)\b",
+        r"(?i)permission denied|operation not permitted|os error (?:1|13)\)|\bOs \{ code: (?:1|13),|\b(?:eperm|eacces|permissiondenied)\b",
     )
 });
 
@@ -62,7 +62,8 @@ impl SuspectPattern {
     /// Returns the first such line.
     pub(super) fn find<'a>(&self, test: &str, text: &'a str) -> Option<&'a str> {
         // A test about skipping says so in its name, and such output is what it is about.
-        if self.0.is_none() && test.to_ascii_lowercase().contains("skip") {
+        let name = test.rsplit("::").next().unwrap_or(test);
+        if self.0.is_none() && name.to_ascii_lowercase().contains("skip") {
             return None;
         }
         lines(text).find(|line| match &self.0 {
@@ -179,7 +180,9 @@ mod tests {
         }
         // A test about skipping.
         let line = "skipping: not root";
-        assert_eq!(SuspectPattern::default().find("it_skips", line), None);
+        assert_eq!(SuspectPattern::default().find("a::it_skips", line), None);
+        let of_a_module = SuspectPattern::default().find("skiplist::tests::needs_kvm", line);
+        assert_eq!(of_a_module, Some(line));
     }
 
     #[test]
@@ -206,6 +209,9 @@ mod tests {
         ] {
             assert_eq!(lack_of_permission(line), Some(line));
         }
-        assert_eq!(lack_of_permission("os error 11) code: 130, EPERMIT"), None);
+        assert_eq!(
+            lack_of_permission("os error 11) code: 130, Error { code: 1, EPERMIT"),
+            None
+        );
     }
 }

@@ -38,6 +38,8 @@ pub(super) struct Task<'a> {
     failures: Vec<Record>,
     lacks: Option<(String, String)>,
     has_run: bool,
+    /// Whether it has failed in the place of the first route, and runs there again.
+    is_repeated: bool,
     /// The last place that could not be used, and why.
     broken: Option<(String, String)>,
 }
@@ -51,6 +53,7 @@ impl<'a> Task<'a> {
             failures: Vec::new(),
             lacks: None,
             has_run: false,
+            is_repeated: false,
             broken: None,
         }
     }
@@ -89,7 +92,12 @@ impl<'a> Task<'a> {
             let needs = format!("needs privileges: {line}");
             record.reasons.push(Reason::runtime_skip(needs, lacking));
         }
+        if result.outcome == Outcome::Passed && self.is_repeated {
+            let observed = "it failed at first, and passed when it ran again";
+            record.reasons.push(Reason::infrastructure(observed, place));
+        }
         run.write(&record)?;
+        self.is_repeated = is_repeated;
         if is_repeated {
             return Ok(());
         }
@@ -103,7 +111,8 @@ impl<'a> Task<'a> {
                 if let Some(line) = &result.lacks {
                     self.lacks.get_or_insert((line.clone(), place.to_owned()));
                 }
-                if self.lacks.is_none() {
+                // A failure of another kind is one, whatever lacked elsewhere.
+                if result.lacks.is_none() {
                     self.routes.clear();
                 }
                 self.failures.push(record);
@@ -198,4 +207,76 @@ pub(super) fn record_nowhere(
     record.outcome = outcome;
     record.reasons = why;
     run.write(&record)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: what a test's attempts add up to.
+
+    use super::*;
+    use crate::{TestId, TestSettings};
+
+    const ROUTES: [Route; 3] = [
+        Route {
+            place: 0,
+            user: UserKind::Unprivileged,
+        },
+        Route {
+            place: 1,
+            user: UserKind::Unprivileged,
+        },
+        Route {
+            place: 1,
+            user: UserKind::Root,
+        },
+    ];
+
+    /// Runs a test with these results, one a route, and returns its outcome and how many routes were used.
+    fn outcome_of(results: &[(Outcome, Option<&str>)]) -> (Outcome, usize) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = Run::start(folder.path()).expect("a run");
+        let test = PlainTest {
+            id: TestId {
+                binary: "p::it".into(),
+                test: "t".into(),
+            },
+            ignored: None,
+            runs: true,
+            settings: TestSettings::default(),
+        };
+        let mut task = Task::new(&test, ROUTES.into(), 2);
+        let mut used = 0;
+        for ((outcome, lacks), place) in results.iter().zip(["here", "vm:a", "vm:a"]) {
+            if task.routes.is_empty() {
+                break;
+            }
+            used += 1;
+            let mut result = PlainResult::infrastructure("made up", place);
+            result.outcome = *outcome;
+            result.lacks = lacks.map(str::to_owned);
+            let ended = Ended {
+                end: None,
+                output: String::new(),
+                result,
+                took: Duration::ZERO,
+                uid: 0,
+            };
+            task.begin(&run, place).expect("a record");
+            task.learn(&ended, &run, place, false).expect("a record");
+        }
+        task.settle(&run).expect("a record");
+        let mut outcomes = run.merge().expect("outcomes");
+        (outcomes.remove(0).outcome, used)
+    }
+
+    #[test]
+    fn only_a_lack_of_permission_is_excused_by_a_place_that_permits() {
+        const LACKS: (Outcome, Option<&str>) = (Outcome::Failed, Some("EPERM"));
+        const FAILS: (Outcome, Option<&str>) = (Outcome::Failed, None);
+        const PASSES: (Outcome, Option<&str>) = (Outcome::Passed, None);
+        assert_eq!(outcome_of(&[LACKS, LACKS, PASSES]), (Outcome::Passed, 3));
+        assert_eq!(outcome_of(&[LACKS, LACKS, LACKS]), (Outcome::Failed, 3));
+        assert_eq!(outcome_of(&[LACKS, FAILS, PASSES]), (Outcome::Failed, 2));
+        assert_eq!(outcome_of(&[FAILS, PASSES]), (Outcome::Failed, 1));
+    }
 }

@@ -171,11 +171,13 @@ impl Build {
 
     /// Returns whether documentation tests are selected: cargo runs them unless targets are.
     #[must_use]
-    pub(super) fn has_doctests(&self) -> bool {
+    pub(super) fn has_doctests(&self, workspace: &Workspace) -> bool {
         let targets = &self.targets;
         let flags = targets.lib || targets.bins || targets.tests || targets.examples;
         let named = [&targets.bin, &targets.test, &targets.example];
-        !flags && named.iter().all(|names| names.is_empty())
+        !flags
+            && named.iter().all(|names| names.is_empty())
+            && workspace.has_doctests(&self.packages.package, &self.packages.exclude)
     }
 
     /// Returns the arguments for `cargo nextest`, which has other names for two options.

@@ -71,7 +71,8 @@ fn remove_old(cache: &Path, prefix: &str, new: &Path) -> io::Result<()> {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        if path == new {
+        // Another process may be writing one with a temporary name.
+        if path == new || name.starts_with(".tmp") {
             continue;
         }
         match name.starts_with(prefix) {

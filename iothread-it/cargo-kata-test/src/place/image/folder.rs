@@ -79,7 +79,11 @@ impl Reader<'_> {
         let mut files = BTreeMap::new();
         for entry in entries {
             let path = entry.path();
-            let data = entry.metadata().map_err(at(&path))?;
+            let data = match entry.metadata() {
+                // A process has removed it meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                data => data.map_err(at(&path))?,
+            };
             let relative = path.strip_prefix(self.folder).unwrap_or(&path);
             let is_excluded = entry.file_name() == ".git" || self.excludes.excludes(relative);
             // A link may lead to a target directory.

@@ -38,7 +38,7 @@ pub enum ImageError {
     /// The package's folder is too large.
     #[error(
         "{} has more than {} GiB or {} files beside `.git` and target directories, too much for a \
-         guest: move what the tests do not read out of the package's folder",
+         guest: exclude what the tests do not read by `[package-files]` in the configuration",
         .0.display(),
         folder::MAX_BYTES >> 30,
         folder::MAX_FILES
