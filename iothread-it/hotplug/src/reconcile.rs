@@ -210,6 +210,8 @@ impl Reconcile {
             match (has_device, has_node) {
                 (true, _) if device.state == DiskState::NodeOnly => {
                     device.state = DiskState::Attached;
+                    // The list may be older than what has come since.
+                    device.unsure = true;
                     found.push(Difference::DeviceThere(id));
                 }
                 (true, _) => {}

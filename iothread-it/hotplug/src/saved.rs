@@ -16,7 +16,7 @@ use crate::iothread::{Polling, object};
 use crate::machine::Hotplug;
 use crate::state::{Device, Node, NodeState};
 
-/// What a manager must keep to go on where it was.
+/// What a manager must keep to go on where it was. It has no form outside of this process yet.
 #[derive(Debug, Clone)]
 pub struct Saved {
     pool: Pool,
@@ -58,7 +58,7 @@ impl Hotplug {
     }
 
     /// Returns the arguments with which a migration's destination has the same threads, nodes and
-    /// devices. They belong behind those of the buses. An export is not among them: it has
+    /// devices. They belong behind those of the buses. An export and its node are not among them: it has
     /// a server, which the caller starts.
     pub fn arguments(&self) -> Vec<String> {
         let core = &self.core;
@@ -79,7 +79,7 @@ impl Hotplug {
         let (disks, others): (Vec<_>, Vec<_>) = core
             .devices
             .values()
-            .filter(|device| device.state.has_device())
+            .filter(|device| device.state.has_device() && !device.is_gone())
             .partition(|device| device.device["driver"] == "scsi-hd");
         for device in others.into_iter().chain(disks) {
             if let Some(node) = &device.node {

@@ -136,7 +136,10 @@ impl OpenNode {
                 iothread: thread,
                 fixed_iothread: thread.is_some(),
             });
+            // A list that was requested before does not count for the export.
+            let since = cx.core.next();
             if let Some(node) = cx.core.nodes.get_mut(&self.disk.id) {
+                node.since = since;
                 node.state = NodeState::Exported;
                 node.export = Some(export.arguments().clone());
             }
