@@ -102,8 +102,9 @@ impl ScratchRoot {
             return Err(refused("is not a folder of this user"));
         }
         let marker = path.join(MARKER);
-        let is_marked = marker.symlink_metadata().is_ok_and(|data| data.is_file());
-        if !is_marked && fs::read_dir(path)?.next().is_some() {
+        let is_marked = || marker.symlink_metadata().is_ok_and(|data| data.is_file());
+        // Another process may write the marker meanwhile, which comes before all other files.
+        if !is_marked() && fs::read_dir(path)?.next().is_some() && !is_marked() {
             return Err(refused("contains other files"));
         }
         Ok(Self(marker))
@@ -168,6 +169,23 @@ mod tests {
         assert!(kept.exists() && second.path().exists());
         drop(first);
         assert!(!kept.exists() && second.path().exists());
+    }
+
+    #[test]
+    fn the_first_folders_may_be_made_at_once() {
+        for _ in 0..200 {
+            let root = tempfile::tempdir().unwrap();
+            let start = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                let make = || {
+                    start.wait();
+                    ScratchDir::new_in(root.path()).unwrap()
+                };
+                let made = [0; 4].map(|_| scope.spawn(make));
+                let made = made.map(|thread| thread.join().unwrap());
+                assert!(made.iter().all(|folder| folder.path().exists()));
+            });
+        }
     }
 
     #[test]
