@@ -12,6 +12,9 @@ use crate::action::{GuestAddress, GuestDisk};
 use crate::error::StepError;
 use crate::wire;
 
+/// QEMU's limit, in bytes: `Node name too long`.
+const LONGEST_NODE_NAME: usize = 31;
+
 /// A disk to attach.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiskSpec {
@@ -49,6 +52,11 @@ impl DiskSpec {
     /// The arguments of `blockdev-add`.
     pub(crate) fn node(&self, options: &BlockOptions) -> Result<Value, StepError> {
         let node_name = self.id.as_str();
+        if node_name.len() > LONGEST_NODE_NAME {
+            return Err(StepError::NodeNameTooLong {
+                id: self.id.clone(),
+            });
+        }
         if let Some(options) = self.node.clone() {
             return Ok(wire::json(&BlockdevAdd { node_name, options }));
         }

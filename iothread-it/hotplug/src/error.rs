@@ -112,6 +112,12 @@ pub enum StepError {
         /// The controller.
         controller: DeviceId,
     },
+    /// The id is also the name of the block node, and too long for that.
+    #[error("{id} is too long for the name of a block node: QEMU accepts 31 characters")]
+    NodeNameTooLong {
+        /// The disk's id.
+        id: DeviceId,
+    },
     /// The configured `block_device_driver` is not supported.
     #[error(
         "the configured block_device_driver is not supported; set it to \

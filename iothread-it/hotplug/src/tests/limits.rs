@@ -153,3 +153,20 @@ fn thread_stays_in_the_pool_if_object_del_fails() {
     stage.hotplug.remove_thread(&stage.qmp, &deleted).unwrap();
     assert!(!stage.hotplug.pool().threads().contains(&deleted));
 }
+
+#[test]
+fn an_id_too_long_for_a_node_is_refused_before_qemu_gets_a_command() {
+    let mut stage = Stage::new();
+    let place = Placement::First;
+    let longest = "a".repeat(31);
+    let heard = stage.fake.has().heard;
+    let (hotplug, qmp) = (&mut stage.hotplug, &stage.qmp);
+    let refused = hotplug.attach(qmp, &Quick, &disk(&"a".repeat(32)), &place, soon());
+    let error = refused.unwrap_err();
+    let text = std::error::Error::source(&error).unwrap().to_string();
+    assert!(text.contains("31 characters"), "{text}");
+    assert_eq!(stage.fake.has().heard, heard);
+    hotplug
+        .attach(qmp, &Quick, &disk(&longest), &place, soon())
+        .unwrap();
+}
