@@ -41,7 +41,7 @@ fn messages(decoder: &mut Decoder) -> Vec<Option<Message>> {
 }
 
 fn check(line: &[u8]) {
-    // In members that it ignores, serde accepts what is no UTF-8.
+    // serde does not check that members which it ignores are valid UTF-8.
     let (Ok(message), Ok(value)) = (parse(line), serde_json::from_slice::<Value>(line)) else {
         return;
     };
