@@ -19,6 +19,7 @@ mod cargo_env;
 mod child_io;
 mod config;
 mod dispatch;
+mod durations;
 mod elf;
 mod error;
 mod filter;
@@ -56,6 +57,7 @@ pub use config::{
     reference as config_reference,
 };
 pub use dispatch::Reporter;
+pub use durations::ExpectedDurations;
 pub use error::RunnerError;
 pub use filter::{Filter, FilterError};
 pub use kata_test::__runner::{Outcome, Phase, parse_duration};

@@ -17,7 +17,10 @@ use super::merge::SCHEDULED;
 use super::outputs::{self, replace};
 use super::report::Report;
 use super::run_info::RunInfo;
-use super::{Binary, PlannedTest, Record, RunnerError, TestId, UnknownOptIn, opt_ins, summary};
+use super::{
+    Binary, ExpectedDurations, PlannedTest, Record, RunnerError, TestId, UnknownOptIn, opt_ins,
+    summary,
+};
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
 use kata_test::__runner::{
@@ -158,6 +161,12 @@ impl Run {
             lines.extend([binary.id.as_bytes(), b"\t", path, b"\0"].concat());
         }
         Ok((BINARY_IDS, self.keep("binary-ids", &lines)?))
+    }
+
+    /// Returns how long tests are expected to run, from the outcomes of earlier runs.
+    #[must_use]
+    pub fn expected_durations(&self) -> ExpectedDurations {
+        ExpectedDurations::of_earlier_runs(&self.root)
     }
 
     /// Returns its id.

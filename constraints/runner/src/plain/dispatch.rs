@@ -16,8 +16,8 @@ use super::transcript::Transcript;
 use super::{PlainOptions, PlainTest};
 use crate::plan::chain;
 use crate::{
-    Binary, CandidatePlace, LocalSession, Place, Reporter, Run, RunnerError, Session,
-    SessionCommand, StopToken, UserKind,
+    Binary, CandidatePlace, ExpectedDurations, LocalSession, Place, Reporter, Run, RunnerError,
+    Session, SessionCommand, StopToken, UserKind,
 };
 use kata_test::__runner::HERE;
 use kata_test_host::constraint::{Status, evaluate};
@@ -57,6 +57,7 @@ pub fn run_plain(
         plain,
         names,
         tasks: Vec::new(),
+        durations: plain.run.expected_durations(),
         reporter,
         has_failed: false,
     };
@@ -110,6 +111,7 @@ struct Dispatch<'a, 'r, 'o> {
     plain: &'a PlainRun<'a>,
     names: Vec<String>,
     tasks: Vec<Task<'a>>,
+    durations: ExpectedDurations,
     reporter: &'r mut Reporter<'o>,
     has_failed: bool,
 }
@@ -198,10 +200,14 @@ impl Dispatch<'_, '_, '_> {
         let env = own.as_ref().map_or(Vec::new(), |own| own.env());
         let serial = is_serial(binary);
         let threads = if serial { 1 } else { options.threads.get() };
-        let work: Vec<(usize, &PlainTest)> = indices
+        let mut work: Vec<(usize, &PlainTest)> = indices
             .iter()
             .map(|index| (*index, self.tasks[*index].test))
             .collect();
+        if threads > 1 {
+            let durations = &self.durations;
+            durations.sort_longest_first(&mut work, place, |(_, test)| &test.id);
+        }
         let (next, ends) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (send, receive) = channel();
         let worker = |send: Sender<(usize, Option<Option<Ended>>)>| {
