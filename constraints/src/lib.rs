@@ -24,7 +24,7 @@
 //! # }
 //! ```
 //!
-//! A requirement that only the running test knows:
+//! A requirement that is only known while the test runs:
 //!
 //! ```
 //! # mod unit {
@@ -266,7 +266,7 @@ macro_rules! main {
 /// ```
 ///
 /// If one is unmet, the test ends here and is shown as ignored, with every reason; if one is
-/// undetermined, it fails. Prefer the attribute: nextest learns before any test runs which ones are
+/// undetermined, it fails. Prefer the attribute: nextest then lists before any test runs which ones are
 /// skipped, so under nextest this fails.
 ///
 /// It ends the test by unwinding, so it works in functions that the test calls, and not with `panic =

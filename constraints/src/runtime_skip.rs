@@ -72,7 +72,7 @@ fn end(skip: RuntimeSkip) -> ! {
     resume_unwind(Box::new(skip))
 }
 
-/// Runs a test's body on this thread, and returns whether it called `require!` or `skip!` in vain,
+/// Runs a test's body on this thread, and returns whether it called `require!` or `skip!` without effect,
 /// even if something caught the unwinding.
 pub(crate) fn watch<T>(body: impl FnOnce() -> T) -> (T, bool) {
     let before = STATE.replace(State::Running);

@@ -1,9 +1,9 @@
 //! The host at hand, seen by processes of several kinds.
 //!
-//! Facts are asked once a process, so each kind of process is a new one: this program itself, which
+//! Facts are observed once per process, so each kind of process is a new one: this program itself, which
 //! judges what `ASK` holds instead of running tests.
 //!
-//! Scope: what the probes find on a live host. Made-up hosts are judged beside the library's code.
+//! Scope: what the probes find on a live host. Made-up hosts are tested with the library's code.
 
 #![expect(
     unsafe_code,
@@ -44,15 +44,15 @@ fn ask(command: &mut Command, constraints: &[&str]) -> Vec<String> {
         .env("ASK", constraints.join(";"))
         .output()
         .expect("it starts");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let answers = String::from_utf8_lossy(&output.stdout).into_owned();
     let problem = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),
-        "{}: {said}{problem}",
+        "{}: {answers}{problem}",
         output.status
     );
-    let lines: Vec<String> = said.lines().map(str::to_owned).collect();
-    assert_eq!(lines.len(), constraints.len(), "{said}{problem}");
+    let lines: Vec<String> = answers.lines().map(str::to_owned).collect();
+    assert_eq!(lines.len(), constraints.len(), "{answers}{problem}");
     lines
 }
 
@@ -66,19 +66,19 @@ fn real_root_is_unmet_in_a_user_namespace() {
     command
         .args(["--user", "--map-root-user"])
         .arg(this_program());
-    let said = ask(
+    let answers = ask(
         &mut command,
         &["root", "real_root", "caps = \"CAP_SYS_ADMIN\""],
     );
-    assert_eq!(said[0], "Met ");
+    assert_eq!(answers[0], "Met ");
     assert!(
-        said[1].starts_with(
+        answers[1].starts_with(
             "Unmet needs real_root: effective uid is 0, but not in the initial user namespace"
         ),
         "{}",
-        said[1]
+        answers[1]
     );
-    assert_eq!(said[2], "Met ", "in its own namespace it has them all");
+    assert_eq!(answers[2], "Met ", "in its own namespace it has them all");
 }
 
 /// Containers often leave root in the initial user namespace, so it is the namespace that decides.
@@ -86,8 +86,8 @@ fn real_root_is_unmet_in_a_user_namespace() {
 fn real_root_follows_the_namespace() {
     let link = std::fs::read_link("/proc/self/ns/user").expect("a namespace");
     let initial = link.as_os_str() == "user:[4026531837]";
-    let said = ask(&mut Command::new(this_program()), &["real_root"]);
-    assert_eq!(said[0] == "Met ", initial, "{}", said[0]);
+    let answers = ask(&mut Command::new(this_program()), &["real_root"]);
+    assert_eq!(answers[0] == "Met ", initial, "{}", answers[0]);
 }
 
 #[kata_test(caps("CAP_SETUID", "CAP_SETGID"), device = "/dev/kvm", when = kvm_is_restricted)]
@@ -95,7 +95,7 @@ fn kvm_is_unmet_for_an_unprivileged_user() {
     // By descriptor: this user may have no access to the path.
     let mut command = Command::new("/proc/self/exe");
     command.uid(NOBODY).gid(NOBODY);
-    let said = ask(
+    let answers = ask(
         &mut command,
         &[
             "kvm",
@@ -104,17 +104,17 @@ fn kvm_is_unmet_for_an_unprivileged_user() {
             "caps = \"CAP_KILL\"",
         ],
     );
-    for line in &said[..2] {
+    for line in &answers[..2] {
         assert!(
             line.starts_with("Unmet ") && line.contains("EACCES"),
             "{line}"
         );
     }
-    assert_eq!(said[2], "Met ");
+    assert_eq!(answers[2], "Met ");
     assert!(
-        said[3].starts_with("Unmet needs CAP_KILL: not in this thread's effective set"),
+        answers[3].starts_with("Unmet needs CAP_KILL: not in this thread's effective set"),
         "{}",
-        said[3]
+        answers[3]
     );
 }
 
@@ -132,16 +132,16 @@ fn kvm_is_restricted() -> Verdict {
 
 #[kata_test(arch = "x86_64", device = "/dev/kvm", not(kvm))]
 fn a_kvm_that_interprets_is_measured() {
-    let said = ask(
+    let answers = ask(
         &mut Command::new(this_program()),
         &["kvm", "device = \"/dev/kvm\""],
     );
     assert!(
-        said[0].starts_with("Unmet needs kvm: too slow: "),
+        answers[0].starts_with("Unmet needs kvm: too slow: "),
         "{}",
-        said[0]
+        answers[0]
     );
-    assert_eq!(said[1], "Met ", "it opens all the same");
+    assert_eq!(answers[1], "Met ", "it opens all the same");
 }
 
 #[kata_test(
@@ -167,8 +167,8 @@ fn without_proc_and_sys_nothing_panics() {
         "device = \"/dev/null\"",
         "kernel_ge = \"2.6\"",
     ];
-    let said = ask(&mut command, &asked);
-    for (line, constraint) in said.iter().zip(asked).take(6) {
+    let answers = ask(&mut command, &asked);
+    for (line, constraint) in answers.iter().zip(asked).take(6) {
         // The marker file of a container manager is found without /proc.
         let marked = constraint == "container" && line == "Met ";
         let built_in = constraint == "module = \"kvm\"" && line == "Met ";
@@ -177,7 +177,7 @@ fn without_proc_and_sys_nothing_panics() {
             "{constraint}: {line}"
         );
     }
-    assert_eq!(said[6..], ["Met ", "Met "]);
+    assert_eq!(answers[6..], ["Met ", "Met "]);
 }
 
 #[kata_test(
@@ -197,7 +197,7 @@ fn masked_files_are_undetermined() {
              && exec \"$0\"",
         )
         .arg(&program);
-    let said = ask(
+    let answers = ask(
         &mut command,
         &[
             "mem_available_ge = \"1KiB\"",
@@ -205,10 +205,10 @@ fn masked_files_are_undetermined() {
             "cpus_ge = 1",
         ],
     );
-    for line in &said[..2] {
+    for line in &answers[..2] {
         assert!(line.starts_with("Undetermined "), "{line}");
     }
-    assert_eq!(said[2], "Met ");
+    assert_eq!(answers[2], "Met ");
 }
 
 /// A watchdog under another name, and a node for which the kernel would have to load a driver.
@@ -230,48 +230,48 @@ fn devices_that_opening_would_change_are_not_opened() {
         .arg(&program);
     let asked =
         ["innocent", "undriven", "zero", "plain"].map(|name| format!("device = \"/dev/{name}\""));
-    let said = ask(&mut command, &asked.each_ref().map(String::as_str));
+    let answers = ask(&mut command, &asked.each_ref().map(String::as_str));
     assert_eq!(
-        said[0],
+        answers[0],
         "Undetermined needs device /dev/innocent: /dev/innocent is a watchdog, which opening would \
          start (/dev/innocent)"
     );
     assert!(
-        said[1].starts_with(
+        answers[1].starts_with(
             "Unmet needs device /dev/undriven: no driver has taken /dev/undriven (char 10:201)"
         ),
         "{}",
-        said[1]
+        answers[1]
     );
-    assert_eq!(said[2], "Met ");
+    assert_eq!(answers[2], "Met ");
     assert_eq!(
-        said[3],
+        answers[3],
         "Unmet needs device /dev/plain: /dev/plain is no device (/dev/plain)"
     );
 }
 
 #[kata_test(when = exists_proc_config, command = "gzip")]
 fn the_kernels_own_configuration_is_read() {
-    let said = ask(
+    let answers = ask(
         &mut Command::new(this_program()),
         &[
             "kconfig(\"CONFIG_IKCONFIG_PROC=y\", \"CONFIG_PROC_FS\")",
             "not(kconfig = \"CONFIG_PROC_FS\")",
         ],
     );
-    assert_eq!(said[0], "Met ");
+    assert_eq!(answers[0], "Met ");
     assert_eq!(
-        said[1],
+        answers[1],
         "Unmet needs not(kconfig CONFIG_PROC_FS): CONFIG_PROC_FS=y (/proc/config.gz)"
     );
     // Without gzip on PATH the source is named, and the others are tried.
     let mut command = Command::new(this_program());
     command.env("PATH", "/nowhere");
-    let said = ask(&mut command, &["kconfig = \"CONFIG_PROC_FS\""]);
+    let answers = ask(&mut command, &["kconfig = \"CONFIG_PROC_FS\""]);
     assert!(
-        said[0] == "Met " || said[0].contains("/proc/config.gz: compressed: gzip: ENOENT"),
+        answers[0] == "Met " || answers[0].contains("/proc/config.gz: compressed: gzip: ENOENT"),
         "{}",
-        said[0]
+        answers[0]
     );
 }
 
@@ -295,14 +295,14 @@ fn opt_ins_and_variables_come_from_the_environment() {
     command
         .env("KATA_TEST_ALLOW", "slow,huge")
         .env("COLOUR", "red");
-    let said = ask(&mut command, &asked);
-    assert_eq!(said[0], "Met ");
+    let answers = ask(&mut command, &asked);
+    assert_eq!(answers[0], "Met ");
     assert!(
-        said[1].contains("set KATA_TEST_ALLOW=slow,huge,big"),
+        answers[1].contains("set KATA_TEST_ALLOW=slow,huge,big"),
         "{}",
-        said[1]
+        answers[1]
     );
-    assert_eq!(said[2..], ["Met ", "Met "]);
+    assert_eq!(answers[2..], ["Met ", "Met "]);
 }
 
 #[kata_test]
@@ -366,7 +366,7 @@ fn leaves_a_mark() -> Verdict {
     Verdict::met("it is left", "this test")
 }
 
-/// How many probes with exit hooks are asked.
+/// How many probes with exit hooks run.
 const HOOKED: usize = 200;
 
 /// Asks probes that register an exit hook, each of which leaves a file in the folder `HOOKS`.

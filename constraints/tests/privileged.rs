@@ -24,26 +24,26 @@ use kata_test::kata_test;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use run::{Said, Sample};
+use run::{Finished, Sample};
 
 kata_test::main!();
 
 #[kata_test(root, command = "cargo")]
 fn as_root() {
-    let said = Sample::build("sample").run(&["--test-threads=1"]);
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    insta::assert_snapshot!(said.stable());
+    let out = Sample::build("sample").run(&["--test-threads=1"]);
+    assert_eq!(out.code, Some(0), "{}", out.stderr);
+    insta::assert_snapshot!(out.stable());
 }
 
-/// A test that was given another user asks about the host as that user.
+/// A test that runs as another user observes the host as that user.
 #[kata_test(root, command = "cargo")]
 fn require_is_evaluated_as_the_tests_user() {
-    let said = Sample::build("runtime_skips").run(&["users::"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let out = Sample::build("runtime_skips").run(&["users::"]);
+    assert_eq!(out.code, Some(0), "{out:?}");
     assert!(
-        said.stdout.contains("2 passed; 0 failed; 0 ignored"),
+        out.stdout.contains("2 passed; 0 failed; 0 ignored"),
         "{}",
-        said.stdout
+        out.stdout
     );
 }
 
@@ -63,8 +63,8 @@ fn a_home_is_reachable_under_any_umask() {
             None => command.env_remove(name),
         };
     }
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(0), "{out:?}");
 }
 
 /// The user who owns a folder of records, and runs without root the next time.
@@ -88,9 +88,9 @@ fn root_follows_no_link_to_a_users_records() {
     let sample = Sample::build("sample");
     let mut command = sample.command(&["--exact", "cases::passes::with_a_result"]);
     command.env("KATA_TEST_RECORD_DIR", &records);
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.stderr.contains("symbolic link"), "{said:?}");
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(0), "{out:?}");
+    assert!(out.stderr.contains("symbolic link"), "{out:?}");
     let found = fs::read_dir(&elsewhere).expect("a folder").count();
     assert_eq!(found, 0);
 }
@@ -103,7 +103,7 @@ fn new_folders_above_records_belong_to_the_user() {
     let pass = |records: &Path| {
         let mut command = sample.command(&["--exact", "cases::passes::with_a_result"]);
         command.env("KATA_TEST_RECORD_DIR", records);
-        Said::by(command)
+        Finished::by(command)
     };
     pass(&folder.path().join("a/b/c"));
     for made in ["a", "a/b", "a/b/c", "a/b/c/runs"] {
@@ -115,8 +115,8 @@ fn new_folders_above_records_belong_to_the_user() {
     let elsewhere = folder.path().join("elsewhere");
     fs::create_dir(&elsewhere).expect("a folder");
     std::os::unix::fs::symlink(&elsewhere, shared.path().join("records")).expect("a link");
-    let said = pass(&shared.path().join("records"));
-    assert!(said.stderr.contains("symbolic link"), "{said:?}");
+    let out = pass(&shared.path().join("records"));
+    assert!(out.stderr.contains("symbolic link"), "{out:?}");
     assert_eq!(fs::read_dir(&elsewhere).expect("a folder").count(), 0);
 }
 
@@ -181,13 +181,13 @@ mod of_the_runner {
     }
 }
 
-/// Runs a program and wants it to succeed.
+/// Runs a program, which must succeed.
 fn succeed(program: &str, args: &[&str]) {
     let status = Command::new(program).args(args).status();
     assert!(status.expect(program).success(), "{program} {args:?}");
 }
 
-/// Gives this test's process a mount namespace in which the host has a user called somebody, with a
+/// Gives this test's process a mount namespace in which the host has a user named `somebody`, with a
 /// group whose device only its members can use.
 fn add_somebody(folder: &Path) {
     unshare(CloneFlags::CLONE_NEWNS).expect("a namespace");
@@ -240,20 +240,20 @@ fn a_test_under_sudo_has_the_callers_groups_and_session() {
     ] {
         command.env(name, value);
     }
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(0), "{out:?}");
     for test in ["has_a_session", "uses_a_device_of_a_group"] {
-        let line = said.line(&format!("unprivileged::{test}"));
+        let line = out.line(&format!("unprivileged::{test}"));
         assert!(line.ends_with("... ok (as uid 4321)"), "{line}");
     }
     assert!(
-        said.stdout.contains("groups are [Gid(4321), Gid(4322)]"),
+        out.stdout.contains("groups are [Gid(4321), Gid(4322)]"),
         "{}",
-        said.stdout
+        out.stdout
     );
     let value = |name: &str| {
         let start = format!("variable {name}=");
-        said.stdout
+        out.stdout
             .lines()
             .find_map(|line| line.strip_prefix(&*start))
     };
@@ -272,7 +272,7 @@ fn a_test_under_sudo_has_the_callers_groups_and_session() {
         ("RUSTUP_HOME", Some("/usr")),
         ("OTHERS", Some("stay")),
     ] {
-        assert_eq!(value(name), expected, "{name} in {}", said.stdout);
+        assert_eq!(value(name), expected, "{name} in {}", out.stdout);
     }
     let home = value("HOME").expect("a home");
     assert!(home.contains("kata-test-home-"), "{home}");
@@ -292,11 +292,11 @@ fn a_test_of_another_user_has_no_descriptors_of_the_harness() {
         "--logfile",
         log,
     ];
-    let said = sample.run(&args);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let line = said.line("unprivileged::has_no_descriptors_of_the_harness");
+    let out = sample.run(&args);
+    assert_eq!(out.code, Some(0), "{out:?}");
+    let line = out.line("unprivileged::has_no_descriptors_of_the_harness");
     assert!(line.ends_with("... ok (as uid 4321)"), "{line}");
-    let private: Vec<&str> = said
+    let private: Vec<&str> = out
         .stdout
         .lines()
         .filter(|line| line.starts_with("private descriptor "))
@@ -333,10 +333,10 @@ fn end(pid: i32) -> bool {
 }
 
 /// The number behind a text.
-fn number_after(said: &str, text: &str) -> i32 {
-    let (_, tail) = said
+fn number_after(out: &str, text: &str) -> i32 {
+    let (_, tail) = out
         .split_once(text)
-        .unwrap_or_else(|| panic!("no {text:?} in {said}"));
+        .unwrap_or_else(|| panic!("no {text:?} in {out}"));
     let end = tail
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(tail.len());
@@ -350,16 +350,16 @@ fn a_test_that_cannot_be_killed_does_not_hang_the_harness() {
     let mut command = without_cap_kill(&sample, &args);
     command.env("SAMPLE", "hang");
     let start = Instant::now();
-    let said = Said::by(command);
+    let out = Finished::by(command);
     assert!(start.elapsed() < Duration::from_secs(30), "it hung");
-    let pid = number_after(&said.stdout, "waiting as ");
+    let pid = number_after(&out.stdout, "waiting as ");
     assert!(end(pid), "process {pid} is gone");
-    assert_eq!(said.code, Some(101), "{said:?}");
+    assert_eq!(out.code, Some(101), "{out:?}");
     let why = format!(
         "note: timed out after 300ms; process {pid} cannot be killed (Operation not permitted) and \
          still runs\n"
     );
-    assert!(said.stdout.contains(&why), "{}", said.stdout);
+    assert!(out.stdout.contains(&why), "{}", out.stdout);
 }
 
 #[kata_test(root, command("cargo", "setpriv"))]
@@ -403,12 +403,12 @@ fn a_list_of_a_binary_with_threads_forks_nothing() {
         command
             .env("SAMPLE", "thread")
             .env("KATA_TEST_ALLOW_THREADS", allow);
-        let said = Said::by(command);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let out = Finished::by(command);
+        assert_eq!(out.code, Some(0), "{out:?}");
         let verdict = format!("\"verdict\":\"{verdict}\"");
-        assert!(said.stdout.contains(&verdict), "{}", said.stdout);
-        let names_threads = said.stdout.contains("has 2 threads");
-        assert_eq!(names_threads, allow == "0", "{}", said.stdout);
+        assert!(out.stdout.contains(&verdict), "{}", out.stdout);
+        let names_threads = out.stdout.contains("has 2 threads");
+        assert_eq!(names_threads, allow == "0", "{}", out.stdout);
     }
 }
 
@@ -418,9 +418,9 @@ fn a_leaked_process_that_cannot_be_killed_is_reported_as_running() {
     let args = ["--exact", "stops::leaving_another_users_process"];
     let mut command = without_cap_kill(&sample, &args);
     command.env("SAMPLE", "fail");
-    let said = Said::by(command);
-    let pid = number_after(&said.stdout, "leaving_another_users_process: process ");
+    let out = Finished::by(command);
+    let pid = number_after(&out.stdout, "leaving_another_users_process: process ");
     assert!(end(pid), "process {pid} is gone");
     let line = format!("process {pid} (sleep 63), still running (kill: Operation not permitted)\n");
-    assert!(said.stdout.contains(&line), "{}", said.stdout);
+    assert!(out.stdout.contains(&line), "{}", out.stdout);
 }

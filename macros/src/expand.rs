@@ -13,7 +13,7 @@ use crate::function::{Function, Runtime};
 use crate::need::{at, consts};
 use crate::version::{TESTS, private};
 
-/// Expands the attribute; errors become `compile_error!`s beside the function.
+/// Expands the attribute; errors become `compile_error!`s after the function.
 pub(crate) fn attribute(args: TokenStream, item: TokenStream) -> TokenStream {
     let (args, mut errors) = Args::read(args);
     let Some((function, refused)) = Function::read(item.clone(), Runtime::BUILT_IN) else {

@@ -1,7 +1,7 @@
 //! The attribute of kata-test.
 //!
 //! The macro maps each atom of the attribute to a call of the constructor of the same name, so that
-//! rustc reports unknown names and invalid values. It observes nothing of the host and has no list of
+//! rustc reports unknown names and invalid values. It does not observe the host and has no list of
 //! constraints.
 //!
 //! The files are the pipeline: `args` reads the arguments, with a `need` for each constraint, and

@@ -1,6 +1,6 @@
 //! A child of a process with threads must not allocate: another thread may hold the allocator's lock.
 //!
-//! Scope: the probes that fork whatever the process is. Here an allocation in a child ends it.
+//! Scope: the probes that fork in any process. Here an allocation in a child ends it.
 #![expect(
     unsafe_code,
     reason = "an allocator, and a process that ends in the middle of an allocation"

@@ -68,7 +68,7 @@ impl Recorded {
         &self.missing
     }
 
-    /// How many questions had no recorded answer so far.
+    /// How many questions had no recorded answer until now.
     pub(crate) fn missing_count(&self) -> usize {
         self.missing_count.load(Ordering::Relaxed)
     }

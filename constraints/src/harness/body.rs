@@ -56,7 +56,7 @@ fn check_panic(payload: &(dyn Any + Send), expected: ShouldPanic) -> TestEnd {
     }))
 }
 
-/// What the body returned or unwound with, and whether it called `require!` or `skip!` in vain.
+/// What the body returned or unwound with, and whether it called `require!` or `skip!` without effect.
 type Called = (std::thread::Result<bool>, bool);
 
 /// Calls the body, on a runtime if it is async. The runtime is built outside of `catch_unwind`: if it

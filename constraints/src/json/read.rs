@@ -193,7 +193,7 @@ fn is_number(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    //! Scope: the form. What is recorded in it is tested beside its reader.
+    //! Scope: the syntax. The contents are tested with their reader.
 
     use proptest::prelude::*;
 

@@ -34,7 +34,7 @@ impl Object {
         number(&mut self.text, value);
     }
 
-    /// Writes a whole number, whatever its size.
+    /// Writes a whole number of any size.
     pub(crate) fn integer(&mut self, key: &'static str, value: u64) {
         self.key(key);
         let _ = write!(self.text, "{value}");

@@ -40,7 +40,7 @@ pub struct RecordLine<'a> {
     pub test: &'a str,
     /// Whether it was listed or run.
     pub phase: Phase,
-    /// What became of it.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Why it did not run, or what it left behind; if it passed, its stale constraints.
     pub reasons: &'a [Reason],

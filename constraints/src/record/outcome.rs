@@ -1,8 +1,8 @@
-//! What became of a test, and the words for it in records.
+//! The outcome of a test, and its name in records.
 
 use std::fmt;
 
-/// What became of a test, in the order in which a reader should see it.
+/// The outcome of a test, in the order of reports.
 ///
 /// Exhaustive, so that no report can overlook an outcome that is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

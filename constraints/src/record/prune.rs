@@ -9,7 +9,7 @@ use super::folder::Folder;
 use super::latest::remove_links;
 use super::paths::file_name;
 
-/// How many runs are kept, whatever their age.
+/// How many runs are kept regardless of their age.
 const KEPT: usize = 50;
 
 /// How long a run has written nothing before it is over.

@@ -45,7 +45,7 @@ impl Lines {
         if self.0.is_empty() {
             return;
         }
-        // Lines were added, so there is a writer, whatever the binary's id.
+        // Lines were added, so there is a writer for any binary id.
         if let Some(writer) = writer("") {
             // One write(2), so that lines of several threads do not mix.
             if let Err(error) = (&writer.file).write_all(self.0.as_bytes()) {

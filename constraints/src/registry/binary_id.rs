@@ -1,4 +1,4 @@
-//! The binary id, as the runner or nextest states it. Only cargo knows a target's name: an executable
+//! The binary id, as the runner or nextest states it. Only cargo has a target's name: an executable
 //! has its crate's name, which has no dashes, and a path that can differ.
 
 use std::env;

@@ -20,7 +20,7 @@ pub(crate) fn close_private_descriptors(keep: &[RawFd]) {
         .filter(|fd| !keep.contains(fd))
         .collect();
     for fd in open {
-        // SAFETY: asking for flags changes nothing, whatever the descriptor is.
+        // SAFETY: reading flags changes nothing, for any descriptor.
         let flags = unsafe { fcntl(fd, F_GETFD) };
         if flags != -1 && flags & FD_CLOEXEC != 0 {
             // SAFETY: the values that own it are the parent's, whose code does not run here.

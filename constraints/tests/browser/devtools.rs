@@ -1,5 +1,5 @@
 //! Chromium without a window, driven by its DevTools protocol: JSON texts that end with a zero byte,
-//! over two pipes. It hears of no port and keeps nothing.
+//! over two pipes. It opens no port and keeps no profile.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -35,7 +35,7 @@ pub(crate) struct Browser {
     child: Child,
     commands: ChildStdin,
     messages: Receiver<Value>,
-    /// Events that nobody has asked for yet.
+    /// Events that were not read yet.
     events: VecDeque<Value>,
     /// Errors and warnings of the page, as they came.
     complaints: Vec<Value>,
@@ -121,9 +121,9 @@ impl Browser {
     /// Returns what an expression of JavaScript comes to, a promise's result too.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let ask = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
-        let said = self.call("Runtime.evaluate", ask);
-        assert_eq!(said["exceptionDetails"], Value::Null, "{expression}");
-        said["result"]["value"].clone()
+        let out = self.call("Runtime.evaluate", ask);
+        assert_eq!(out["exceptionDetails"], Value::Null, "{expression}");
+        out["result"]["value"].clone()
     }
 
     /// Fails if there is an error or a warning on the page's console.
@@ -133,7 +133,7 @@ impl Browser {
         assert!(self.complaints.is_empty(), "{:#?}", self.complaints);
     }
 
-    /// Every address that the page has asked for.
+    /// Every address that the page has requested.
     pub(crate) fn requests(&self) -> &[String] {
         &self.requests
     }

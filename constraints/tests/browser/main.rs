@@ -1,5 +1,5 @@
 //! The report in a real browser, without a window: what it shows is what was recorded, nothing is
-//! wrong on its console, and it asks nobody for anything.
+//! wrong on its console, and it loads nothing from elsewhere.
 //!
 //! Where there is no Chromium these tests are skipped, and say so.
 

@@ -6,9 +6,9 @@ use crate::output::nextest;
 
 #[kata_test(command = "cargo-nextest")]
 fn a_thousand_processes_lose_no_record() {
-    let said = nextest("many", "", &["--test-threads=16"]);
-    assert_eq!(said.code, Some(0), "{}", said.text);
-    let ran = said
+    let out = nextest("many", "", &["--test-threads=16"]);
+    assert_eq!(out.code, Some(0), "{}", out.text);
+    let ran = out
         .recorded
         .lines()
         .filter(|line| line.contains("\"outcome\":\"passed\""));
@@ -21,25 +21,25 @@ fn a_thousand_processes_lose_no_record() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), 1000);
-    // `latest` was pointed at the run by whoever was first, and by nobody else.
-    assert!(said.recorded.lines().all(|line| line.ends_with('}')));
+    // Only the first process pointed `latest` at the run.
+    assert!(out.recorded.lines().all(|line| line.ends_with('}')));
 }
 
 #[kata_test(command = "cargo-nextest")]
 fn an_attempt_has_its_number() {
-    let said = nextest("shards", "flaky", &["--retries=1", "flaky"]);
-    assert_eq!(said.code, Some(0), "{}", said.text);
+    let out = nextest("shards", "flaky", &["--retries=1", "flaky"]);
+    assert_eq!(out.code, Some(0), "{}", out.text);
     for (attempt, outcome) in [(1, "failed"), (2, "passed")] {
         let fields = format!("\"attempt\":{attempt},\"as_uid\":");
         let outcome = format!("\"outcome\":\"{outcome}\"");
-        let mut of = said
+        let mut of = out
             .recorded
             .lines()
             .filter(|line| line.contains("\"phase\":\"run\""));
         assert!(
             of.any(|line| line.contains(&fields) && line.contains(&outcome)),
             "{}",
-            said.recorded
+            out.recorded
         );
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::{env, fs};
 
 /// The output and the exit code of nextest.
-pub(crate) struct Said {
+pub(crate) struct Finished {
     pub(crate) text: String,
     pub(crate) code: Option<i32>,
     pub(crate) recorded: String,
@@ -14,7 +14,7 @@ pub(crate) struct Said {
     pub(crate) junit: String,
 }
 
-impl Said {
+impl Finished {
     /// The word that nextest puts before a test's name.
     pub(crate) fn word(&self, test: &str) -> &str {
         let name = format!(" cases::{test}");
@@ -37,13 +37,13 @@ impl Said {
 }
 
 /// Runs a sample binary of this package by nextest.
-pub(crate) fn nextest(target: &str, sample: &str, args: &[&str]) -> Said {
+pub(crate) fn nextest(target: &str, sample: &str, args: &[&str]) -> Finished {
     let records = tempfile::tempdir().expect("a folder");
     nextest_in(records.path(), target, args, &[("SAMPLE", sample)])
 }
 
 /// The same, with a variable set.
-pub(crate) fn nextest_with(variable: (&str, &str), target: &str, args: &[&str]) -> Said {
+pub(crate) fn nextest_with(variable: (&str, &str), target: &str, args: &[&str]) -> Finished {
     let records = tempfile::tempdir().expect("a folder");
     nextest_in(records.path(), target, args, &[variable])
 }
@@ -54,7 +54,7 @@ pub(crate) fn nextest_in(
     target: &str,
     args: &[&str],
     variables: &[(&str, &str)],
-) -> Said {
+) -> Finished {
     let own = tempfile::tempdir().expect("a folder");
     let config = own.path().join("nextest.toml");
     let store = own.path().join("store");
@@ -87,7 +87,7 @@ pub(crate) fn nextest_in(
     } else {
         String::new()
     };
-    Said {
+    Finished {
         code: status.code(),
         recorded,
         junit: fs::read_to_string(store.join("default/junit.xml")).unwrap_or_default(),
@@ -112,8 +112,8 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-fn read_all(folder: &Path, said: &str) -> String {
-    let files = fs::read_dir(folder).unwrap_or_else(|error| panic!("{error}: {said}"));
+fn read_all(folder: &Path, out: &str) -> String {
+    let files = fs::read_dir(folder).unwrap_or_else(|error| panic!("{error}: {out}"));
     files
         .map(|file| file.expect("a file").path())
         .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))

@@ -12,8 +12,8 @@ fn two_machines(kind: &str, below: &Path) -> Shards {
     for (index, machine) in [(1, "a"), (2, "b")] {
         let part = format!("--partition={kind}:{index}/2");
         let records = below.join(machine);
-        let said = nextest_in(&records, "shards", &[&part], &[("MACHINE", machine)]);
-        assert_eq!(said.code, Some(0), "{}", said.text);
+        let out = nextest_in(&records, "shards", &[&part], &[("MACHINE", machine)]);
+        assert_eq!(out.code, Some(0), "{}", out.text);
     }
     Shards::merge(below).expect("records")
 }

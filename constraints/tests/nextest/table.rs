@@ -7,7 +7,7 @@ use std::process::Output;
 
 use kata_test::kata_test;
 
-use crate::output::{Said, cargo, nextest};
+use crate::output::{Finished, cargo, nextest};
 
 /// A row: the target, its `SAMPLE`, the test, and what is shown.
 struct Row {
@@ -60,13 +60,13 @@ fn cargo_test(target: &str, sample: &str, filters: &[&str]) -> (String, String) 
 }
 
 /// The element inside a test's case, if there is one.
-fn junit_element<'a>(said: &'a Said, test: &str) -> Option<&'a str> {
+fn junit_element<'a>(out: &'a Finished, test: &str) -> Option<&'a str> {
     let name = format!("name=\"cases::{test}\"");
-    let case = said
+    let case = out
         .junit
         .split("<testcase ")
         .find(|case| case.contains(&name));
-    let case = case.unwrap_or_else(|| panic!("no case of {test} in {}", said.junit));
+    let case = case.unwrap_or_else(|| panic!("no case of {test} in {}", out.junit));
     let (_, inner) = case.split_once('>').expect("an element");
     ["skipped", "failure", "error"]
         .into_iter()
@@ -89,7 +89,7 @@ fn every_harness_and_runner_shows_each_outcome() {
         // A part of the name: the whole one would be asking for exactly this test.
         let filters: Vec<&str> = rows.iter().map(|row| &row.test[1..]).collect();
         let (stdout, stderr) = cargo_test(target, sample, &filters);
-        let said = nextest(target, sample, &filters);
+        let out = nextest(target, sample, &filters);
         for row in rows {
             let start = format!("test cases::{} ... ", row.test);
             let line = stdout.lines().find_map(|line| line.strip_prefix(&start));
@@ -105,9 +105,9 @@ fn every_harness_and_runner_shows_each_outcome() {
                 target,
                 row.test
             );
-            assert_eq!(said.word(row.test), row.nextest, "{target} {}", row.test);
+            assert_eq!(out.word(row.test), row.nextest, "{target} {}", row.test);
             assert_eq!(
-                junit_element(&said, row.test),
+                junit_element(&out, row.test),
                 row.junit,
                 "{target} {}",
                 row.test

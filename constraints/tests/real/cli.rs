@@ -3,20 +3,20 @@
 use std::fs;
 use std::sync::LazyLock;
 
-use crate::run::{Said, Sample};
+use crate::run::{Finished, Sample};
 
 static SAMPLE: LazyLock<Sample> = LazyLock::new(|| Sample::build("sample"));
 
 /// A sample that fails where it can.
-fn failing(args: &[&str]) -> Said {
+fn failing(args: &[&str]) -> Finished {
     let mut command = SAMPLE.command(args);
     command.env("SAMPLE", "fail");
-    Said::by(command)
+    Finished::by(command)
 }
 
 #[test]
 fn json_is_libtests_and_has_the_reason() {
-    let said = failing(&[
+    let out = failing(&[
         "needs::much",
         "by_a_result",
         "with_a_result",
@@ -24,8 +24,8 @@ fn json_is_libtests_and_has_the_reason() {
         "--report-time",
         "--shuffle-seed=3",
     ]);
-    assert_eq!(said.code, Some(101));
-    let events: Vec<serde_json::Value> = said
+    assert_eq!(out.code, Some(101));
+    let events: Vec<serde_json::Value> = out
         .stdout
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON and nothing else"))
@@ -77,8 +77,8 @@ fn json_is_libtests_and_has_the_reason() {
 
 #[test]
 fn a_list_in_json() {
-    let said = SAMPLE.run(&["--list", "--format=json", "ignored::"]);
-    let events: Vec<serde_json::Value> = said
+    let out = SAMPLE.run(&["--list", "--format=json", "ignored::"]);
+    let events: Vec<serde_json::Value> = out
         .stdout
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -100,8 +100,8 @@ fn a_list_in_json() {
 
 /// The order of the lines when one test runs at a time.
 fn order(args: &[&str]) -> Vec<String> {
-    let said = SAMPLE.run(&[args, &["passes::", "fails::", "--test-threads=1"]].concat());
-    let lines = said
+    let out = SAMPLE.run(&[args, &["passes::", "fails::", "--test-threads=1"]].concat());
+    let lines = out
         .stdout
         .lines()
         .filter(|line| line.starts_with("test cases::"));
@@ -119,22 +119,22 @@ fn a_seed_gives_one_shuffled_order() {
     assert_ne!(seventh, sorted);
     assert_ne!(seventh, eighth);
     assert_eq!(seventh, order(&["--shuffle", "--shuffle-seed=7"]));
-    let said = SAMPLE.run(&["passes::", "--shuffle"]);
+    let out = SAMPLE.run(&["passes::", "--shuffle"]);
     assert!(
-        said.stdout.contains("running 5 tests (shuffle seed: "),
+        out.stdout.contains("running 5 tests (shuffle seed: "),
         "{}",
-        said.stdout
+        out.stdout
     );
     let mut command = SAMPLE.command(&["passes::"]);
     command.env("RUST_TEST_SHUFFLE_SEED", "9");
-    assert!(Said::by(command).stdout.contains("(shuffle seed: 9)\n"));
+    assert!(Finished::by(command).stdout.contains("(shuffle seed: 9)\n"));
 }
 
 #[test]
 fn times_are_reported_on_request() {
     let test = "cases::passes::with_a_result";
-    let said = SAMPLE.run(&[test, "--report-time", "-Zunstable-options"]);
-    let line = said.line(test);
+    let out = SAMPLE.run(&[test, "--report-time", "-Zunstable-options"]);
+    let line = out.line(test);
     let (_, time) = line
         .split_once("ok <")
         .unwrap_or_else(|| panic!("no time in {line}"));
@@ -159,37 +159,33 @@ fn the_log_has_a_line_for_each_test() {
         fs::read_to_string(&log).expect("a log"),
         "failed cases::fails::by_a_result\nignored cases::needs::much\nok cases::passes::with_a_result\n"
     );
-    let said = SAMPLE.run(&["--logfile=/proc/no/such"]);
-    assert_eq!(said.code, Some(101));
+    let out = SAMPLE.run(&["--logfile=/proc/no/such"]);
+    assert_eq!(out.code, Some(101));
     assert!(
-        said.stderr
+        out.stderr
             .starts_with("error: cannot write /proc/no/such: "),
         "{}",
-        said.stderr
+        out.stderr
     );
 }
 
 #[test]
 fn fail_fast_starts_no_test_after_a_failure() {
-    let said = failing(&["fails::", "--fail-fast", "--test-threads=1"]);
-    assert!(
-        said.stdout.contains("0 passed; 1 failed"),
-        "{}",
-        said.stdout
-    );
+    let out = failing(&["fails::", "--fail-fast", "--test-threads=1"]);
+    assert!(out.stdout.contains("0 passed; 1 failed"), "{}", out.stdout);
 }
 
 #[test]
 fn plain_tests_run_with_one_added_line() {
-    let said = Sample::build("adopted").run(&["--test-threads=1"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let out = Sample::build("adopted").run(&["--test-threads=1"]);
+    assert_eq!(out.code, Some(0), "{out:?}");
     for (test, shown) in [
         ("plainly", "ok"),
         ("ignored", "ignored, to be seen"),
         ("inside::a_macro", "ok"),
     ] {
-        assert_eq!(said.line(test), format!("test {test} ... {shown}"));
+        assert_eq!(out.line(test), format!("test {test} ... {shown}"));
     }
     let panics = "test by_panicking - should panic ... ok";
-    assert!(said.stdout.contains(panics), "{}", said.stdout);
+    assert!(out.stdout.contains(panics), "{}", out.stdout);
 }

@@ -2,17 +2,17 @@
 
 use std::sync::LazyLock;
 
-use crate::run::{Said, Sample};
+use crate::run::{Finished, Sample};
 
 static OURS: LazyLock<Sample> = LazyLock::new(|| Sample::build("sample"));
 static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("plain"));
 static SKIPS: LazyLock<Sample> = LazyLock::new(|| Sample::build("runtime_skips"));
 static SKIPS_LIBTEST: LazyLock<Sample> = LazyLock::new(|| Sample::build("runtime_skips_libtest"));
 
-fn run(sample: &Sample, variables: &[(&str, &str)], args: &[&str]) -> Said {
+fn run(sample: &Sample, variables: &[(&str, &str)], args: &[&str]) -> Finished {
     let mut command = sample.command(args);
     command.envs(variables.iter().copied());
-    Said::by(command)
+    Finished::by(command)
 }
 
 const BROKEN: (&str, &str) = (
@@ -31,43 +31,35 @@ fn an_unmet_contract_stops_the_run_before_any_test() {
         &["--list"],
         &["--list", "--format=terse", "--ignored"],
     ] {
-        let said = run(&OURS, &[BROKEN], args);
-        assert_eq!(
-            (said.code, said.stdout.as_str()),
-            (Some(101), ""),
-            "{args:?}"
-        );
+        let out = run(&OURS, &[BROKEN], args);
+        assert_eq!((out.code, out.stdout.as_str()), (Some(101), ""), "{args:?}");
         for text in [
             "error: this host does not meet KATA_TEST_EXPECT (kernel_ge",
             "needs kernel >= 99.1: kernel is ",
             "needs command no-such-command: ",
         ] {
             assert!(
-                said.stderr.contains(text),
+                out.stderr.contains(text),
                 "{text:?} is missing in {}",
-                said.stderr
+                out.stderr
             );
         }
         assert!(
-            !said.stderr.contains("needs kernel >= 2.6"),
+            !out.stderr.contains("needs kernel >= 2.6"),
             "{}",
-            said.stderr
+            out.stderr
         );
     }
     assert_eq!(run(&OURS, &[KEPT], &["passes::"]).code, Some(0));
 
     // Rust's own harness can be stopped test by test only.
-    let said = run(&PLAIN, &[BROKEN], &["passes::"]);
-    assert_eq!(said.code, Some(101));
+    let out = run(&PLAIN, &[BROKEN], &["passes::"]);
+    assert_eq!(out.code, Some(101));
+    assert!(out.stdout.contains("0 passed; 5 failed"), "{}", out.stdout);
     assert!(
-        said.stdout.contains("0 passed; 5 failed"),
+        out.stdout.contains("this host does not meet"),
         "{}",
-        said.stdout
-    );
-    assert!(
-        said.stdout.contains("this host does not meet"),
-        "{}",
-        said.stdout
+        out.stdout
     );
     assert_eq!(run(&PLAIN, &[KEPT], &["passes::"]).code, Some(0));
 }
@@ -75,41 +67,41 @@ fn an_unmet_contract_stops_the_run_before_any_test() {
 #[test]
 fn an_unknown_name_stops_the_run() {
     for name in ["KATA_TEST_EXPECT", "KATA_TEST_MAY_SKIP"] {
-        let said = run(&OURS, &[(name, "rot")], &["passes::"]);
-        assert_eq!((said.code, said.stdout.as_str()), (Some(101), ""));
+        let out = run(&OURS, &[(name, "rot")], &["passes::"]);
+        assert_eq!((out.code, out.stdout.as_str()), (Some(101), ""));
         assert_eq!(
-            said.stderr,
+            out.stderr,
             format!("error: {name}: unknown constraint `rot`; did you mean `root`? at \"rot\"\n")
         );
     }
-    let said = run(&OURS, &[("KATA_TEST_UNSKIP", "maybe")], &["passes::"]);
-    assert_eq!(said.code, Some(101));
+    let out = run(&OURS, &[("KATA_TEST_UNSKIP", "maybe")], &["passes::"]);
+    assert_eq!(out.code, Some(101));
 }
 
 #[test]
 fn a_skip_that_is_not_allowed_fails() {
     const SOME: (&str, &str) = ("KATA_TEST_MAY_SKIP", "command = \"no-such-command\"");
-    let said = run(&SKIPS, &[SOME], &["skips::"]);
-    assert_eq!(said.code, Some(101));
-    let allowed = said.line("cases::skips::in_a_helper");
+    let out = run(&SKIPS, &[SOME], &["skips::"]);
+    assert_eq!(out.code, Some(101));
+    let allowed = out.line("cases::skips::in_a_helper");
     assert!(allowed.contains("ignored, needs command"), "{allowed}");
-    let forbidden = said.line("cases::skips::by_needs");
+    let forbidden = out.line("cases::skips::by_needs");
     assert!(forbidden.ends_with("FAILED"), "{forbidden}");
     assert!(
-        said.stdout.contains(
+        out.stdout.contains(
             "a skip for kernel >= 99.1 is not allowed here: KATA_TEST_MAY_SKIP lists command = "
-        ) && said.stdout.contains("0 passed; 4 failed; 1 ignored"),
+        ) && out.stdout.contains("0 passed; 4 failed; 1 ignored"),
         "{}",
-        said.stdout
+        out.stdout
     );
 
     let sample = Sample::build("sample");
-    let said = run(&sample, &[SOME], &["needs::much"]);
-    assert_eq!(said.code, Some(101));
+    let out = run(&sample, &[SOME], &["needs::much"]);
+    assert_eq!(out.code, Some(101));
     assert!(
-        said.stdout.contains("a skip for kernel >= 99.1 is not"),
+        out.stdout.contains("a skip for kernel >= 99.1 is not"),
         "{}",
-        said.stdout
+        out.stdout
     );
     let recorded = sample.recorded();
     assert!(
@@ -124,13 +116,9 @@ fn a_skip_that_is_not_allowed_fails() {
         assert_eq!(run(sample, &[BOTH], &["needs::much"]).code, Some(0));
     }
     for (sample, test) in [(&PLAIN, "needs::much"), (&SKIPS_LIBTEST, "skips::by_needs")] {
-        let said = run(sample, &[SOME], &[test]);
-        assert_eq!(said.code, Some(101));
-        assert!(
-            said.stdout.contains("is not allowed here"),
-            "{}",
-            said.stdout
-        );
+        let out = run(sample, &[SOME], &[test]);
+        assert_eq!(out.code, Some(101));
+        assert!(out.stdout.contains("is not allowed here"), "{}", out.stdout);
     }
 
     // To nextest such a test is not ignored, so that it runs, and fails.
@@ -151,26 +139,26 @@ fn a_skip_that_is_not_allowed_fails() {
 fn unmet_tests_can_be_run_to_find_stale_constraints() {
     const UNSKIP: (&str, &str) = ("KATA_TEST_UNSKIP", "1");
     let sample = Sample::build("sample");
-    let said = run(&sample, &[UNSKIP], &["needs::much", "needs::a_probe"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let out = run(&sample, &[UNSKIP], &["needs::much", "needs::a_probe"]);
+    assert_eq!(out.code, Some(0), "{out:?}");
     assert_eq!(
-        said.line("cases::needs::a_probe"),
+        out.line("cases::needs::a_probe"),
         "test cases::needs::a_probe ... ok, with a stale constraint: needs when hearsay: nobody has \
          heard of it (hearsay)"
     );
-    let much = said.line("cases::needs::much");
+    let much = out.line("cases::needs::much");
     assert!(
         much.contains("... ignored, needs kernel >= 99.1: ")
             && much.ends_with("; ran anyway (KATA_TEST_UNSKIP) and failed"),
         "{much}"
     );
     assert!(
-        said.stdout.contains(
+        out.stdout.contains(
             "stale constraints (these tests passed although they are unmet):\n    \
              cases::needs::a_probe: when hearsay\n"
-        ) && said.stdout.contains("1 passed; 0 failed; 1 ignored"),
+        ) && out.stdout.contains("1 passed; 0 failed; 1 ignored"),
         "{}",
-        said.stdout
+        out.stdout
     );
     let recorded = sample.recorded();
     let stale = |line: &str| {
@@ -179,56 +167,52 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
     assert!(recorded.lines().any(stale), "{recorded}");
 
     // Constraints of `require!` count too.
-    let said = run(
+    let out = run(
         &SKIPS,
         &[UNSKIP],
         &["skips::by_needs", "skips::in_a_helper"],
     );
-    let helper = said.line("cases::skips::in_a_helper");
+    let helper = out.line("cases::skips::in_a_helper");
     assert!(
         helper.contains("ok, with a stale constraint: needs command"),
         "{helper}"
     );
-    let by_needs = said.line("cases::skips::by_needs");
+    let by_needs = out.line("cases::skips::by_needs");
     assert!(
         by_needs.ends_with("ran anyway (KATA_TEST_UNSKIP) and failed"),
         "{by_needs}"
     );
-    let said = run(
+    let out = run(
         &SKIPS_LIBTEST,
         &[UNSKIP],
         &["skips::by_needs", "skips::in_a_helper"],
     );
     assert!(
-        said.stderr
+        out.stderr
             .contains("in_a_helper passed with a stale constraint: needs command")
-            && said
-                .stderr
-                .contains("1 test reported as \"ok\" was skipped"),
+            && out.stderr.contains("1 test reported as \"ok\" was skipped"),
         "{}",
-        said.stderr
+        out.stderr
     );
     let args = ["--in-process", "skips::in_a_helper"];
-    let said = run(&SKIPS, &[UNSKIP], &args);
-    let helper = said.line("cases::skips::in_a_helper");
+    let out = run(&SKIPS, &[UNSKIP], &args);
+    let helper = out.line("cases::skips::in_a_helper");
     assert!(helper.contains("ok, with a stale constraint"), "{helper}");
-    let said = run(&PLAIN, &[UNSKIP], &["needs::much", "needs::a_probe"]);
+    let out = run(&PLAIN, &[UNSKIP], &["needs::much", "needs::a_probe"]);
     assert!(
-        said.stderr
+        out.stderr
             .contains("a_probe passed with a stale constraint: needs when hearsay")
-            && said
-                .stderr
-                .contains("1 test reported as \"ok\" was skipped"),
+            && out.stderr.contains("1 test reported as \"ok\" was skipped"),
         "{}",
-        said.stderr
+        out.stderr
     );
 
     // With KATA_TEST_UNSKIP the list for nextest marks no test as ignored: each of them runs.
     let nextest = |args: &[&str]| run(&OURS, &[UNSKIP, ("NEXTEST", "1")], args);
     let listed = nextest(&["--list", "--format=terse", "--ignored"]).stdout;
     assert!(!listed.contains("needs::"), "{listed}");
-    let said = nextest(&["--exact", "cases::needs::much", "--nocapture"]);
-    assert_eq!(said.code, Some(101));
+    let out = nextest(&["--exact", "cases::needs::much", "--nocapture"]);
+    assert_eq!(out.code, Some(101));
     assert_eq!(nextest(&["--exact", "cases::needs::a_probe"]).code, Some(0));
 }
 
@@ -243,8 +227,8 @@ fn a_list_evaluates_a_recorded_host() {
     ]}"#;
     std::fs::write(&file, facts).expect("a file");
     let variable = ("KATA_TEST_FACTS", file.to_str().expect("a path"));
-    let said = run(&OURS, &[variable], &["--list", "needs::", "passes::"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let out = run(&OURS, &[variable], &["--list", "needs::", "passes::"]);
+    assert_eq!(out.code, Some(0), "{out:?}");
     for line in [
         "cases::needs::root: met",
         // Recorded as root, so that it would be given another user.
@@ -255,16 +239,16 @@ fn a_list_evaluates_a_recorded_host() {
         "cases::passes::under_the_other_name: unmet, needs kernel >= 2.6: kernel is 2.4.37 (uname)",
     ] {
         assert!(
-            said.stdout.lines().any(|known| known == line),
+            out.stdout.lines().any(|known| known == line),
             "{line} is missing in {}",
-            said.stdout
+            out.stdout
         );
     }
     assert!(
-        said.stdout
+        out.stdout
             .ends_with("\n6 met, 2 unmet, 3 ?, 0 undetermined\n"),
         "{}",
-        said.stdout
+        out.stdout
     );
 
     // To nextest the list has its own form, about the same host.
@@ -275,24 +259,23 @@ fn a_list_evaluates_a_recorded_host() {
         "passes::",
         "::non_root",
     ];
-    let said = run(&OURS, &[variable, ("NEXTEST", "1")], &args);
-    assert_eq!(said.stdout, "cases::passes::under_the_other_name: test\n");
+    let out = run(&OURS, &[variable, ("NEXTEST", "1")], &args);
+    assert_eq!(out.stdout, "cases::passes::under_the_other_name: test\n");
 
     // Tests run on this host only, and the contract applies to the recorded one.
     for sample in [&OURS, &PLAIN] {
-        let said = run(sample, &[variable], &["passes::with_a_result"]);
-        assert_eq!(said.code, Some(101));
-        let text = said.stdout + &said.stderr;
+        let out = run(sample, &[variable], &["passes::with_a_result"]);
+        assert_eq!(out.code, Some(101));
+        let text = out.stdout + &out.stderr;
         assert!(text.contains("KATA_TEST_FACTS applies to lists"), "{text}");
     }
-    let said = run(&OURS, &[variable, KEPT], &["--list"]);
-    assert_eq!(said.code, Some(101));
+    let out = run(&OURS, &[variable, KEPT], &["--list"]);
+    assert_eq!(out.code, Some(101));
     assert!(
-        said.stderr
-            .contains("needs kernel >= 2.6: kernel is 2.4.37"),
+        out.stderr.contains("needs kernel >= 2.6: kernel is 2.4.37"),
         "{}",
-        said.stderr
+        out.stderr
     );
-    let said = run(&OURS, &[("KATA_TEST_FACTS", "/no/such/file")], &["--list"]);
-    assert_eq!((said.code, said.stdout.as_str()), (Some(101), ""));
+    let out = run(&OURS, &[("KATA_TEST_FACTS", "/no/such/file")], &["--list"]);
+    assert_eq!((out.code, out.stdout.as_str()), (Some(101), ""));
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::run::{Said, clean, is_root};
+use crate::run::{Finished, clean, is_root};
 
 #[test]
 fn the_example_package_passes() {
@@ -22,8 +22,8 @@ fn the_example_package_passes() {
         )
         .env("KATA_TEST_RECORD_DIR", records.path())
         .env_remove("NEWCOMER_DISK");
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(0), "{out:?}");
     for test in [
         "tests::a_line_is_read",
         "tests::this_machine_has_memory",
@@ -32,18 +32,18 @@ fn the_example_package_passes() {
         "of_several_cases::case_2",
         "waits",
     ] {
-        assert!(said.line(test).ends_with("... ok"), "{}", said.stdout);
+        assert!(out.line(test).ends_with("... ok"), "{}", out.stdout);
     }
-    let half_way = said.line("stops_half_way");
+    let half_way = out.line("stops_half_way");
     assert!(
         half_way.contains("ignored, NEWCOMER_DISK names no disk"),
         "{half_way}"
     );
-    let memory = said.line("fills_the_memory");
+    let memory = out.line("fills_the_memory");
     assert!(
         memory.contains("ignored, needs when has_much_memory: there are "),
         "{memory}"
     );
-    let as_root = said.line("gives_a_file_away").ends_with("... ok");
+    let as_root = out.line("gives_a_file_away").ends_with("... ok");
     assert_eq!(as_root, is_root());
 }

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-use crate::run::{Said, Sample};
+use crate::run::{Finished, Sample};
 
 /// Built once; a test that looks at records takes its own.
 static SAMPLE: LazyLock<Sample> = LazyLock::new(|| Sample::build("sample"));
@@ -26,18 +26,18 @@ const PROBE_SAYS: &str = "a probe that prints must not spoil the list\n";
 #[test]
 fn as_an_unprivileged_user() {
     let sample = Sample::build("sample");
-    let said = sample.run_unprivileged(&["--test-threads=1"]);
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), PROBE_SAYS));
-    insta::assert_snapshot!(said.stable());
+    let out = sample.run_unprivileged(&["--test-threads=1"]);
+    assert_eq!((out.code, out.stderr.as_str()), (Some(0), PROBE_SAYS));
+    insta::assert_snapshot!(out.stable());
 }
 
 #[test]
 fn failures_show_output_and_cause() {
     let mut command = SAMPLE.command(&["fails::", "broken", "--test-threads=1"]);
     command.env("SAMPLE", "fail");
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(101));
-    insta::assert_snapshot!(said.stable());
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(101));
+    insta::assert_snapshot!(out.stable());
 }
 
 /// The leaked process holds these pipes, so they end only with it.
@@ -52,13 +52,13 @@ fn a_leaked_process_is_killed() {
     let mut command = SAMPLE.command(&args);
     command.env("SAMPLE", "fail");
     let start = Instant::now();
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(101));
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(101));
     assert!(
         start.elapsed() < Duration::from_secs(30),
         "it ended by itself"
     );
-    let (_, tail) = said.stderr.split_once("left behind: ").expect("the pid");
+    let (_, tail) = out.stderr.split_once("left behind: ").expect("the pid");
     let pid = tail
         .lines()
         .next()
@@ -79,8 +79,8 @@ pub(crate) fn is_alive(pid: i32) -> bool {
 #[test]
 fn filters_lists_and_exit_codes() {
     let run = |args: &[&str]| {
-        let said = SAMPLE.run(args);
-        (said.stable(), said.code)
+        let out = SAMPLE.run(args);
+        (out.stable(), out.code)
     };
     let list = "cases::ignored::plainly: test\ncases::ignored::with_a_reason_and_unmet: test\n";
     assert_eq!(
@@ -99,40 +99,39 @@ fn filters_lists_and_exit_codes() {
         text.contains("running 0 tests") && code == Some(0),
         "{text}"
     );
-    let said = SAMPLE.run(&["--test-threads", "0"]);
-    assert_eq!(said.code, Some(101));
+    let out = SAMPLE.run(&["--test-threads", "0"]);
+    assert_eq!(out.code, Some(101));
     assert!(
-        said.stderr
-            .starts_with("error: argument for --test-threads"),
+        out.stderr.starts_with("error: argument for --test-threads"),
         "{}",
-        said.stderr
+        out.stderr
     );
 }
 
 #[test]
 fn ignored_tests_are_forced_and_unmet_ones_are_not() {
-    let said = SAMPLE.run(&["--ignored"]);
-    assert_eq!(said.code, Some(101));
+    let out = SAMPLE.run(&["--ignored"]);
+    assert_eq!(out.code, Some(101));
     assert_eq!(
-        said.line("cases::ignored::plainly"),
+        out.line("cases::ignored::plainly"),
         "test cases::ignored::plainly ... FAILED"
     );
-    let unmet = said.line("cases::ignored::with_a_reason_and_unmet");
+    let unmet = out.line("cases::ignored::with_a_reason_and_unmet");
     assert!(
         unmet.contains(" ... ignored, needs kernel >= 99.1: kernel is "),
         "{unmet}"
     );
     assert!(
-        said.stdout.contains("ignored tests can be forced"),
+        out.stdout.contains("ignored tests can be forced"),
         "{}",
-        said.stdout
+        out.stdout
     );
 }
 
 #[test]
 fn output_is_colored_only_on_request() {
     let args = ["--exact", "cases::passes::with_a_result"];
-    let line = |said: &Said| said.line("cases::passes::with_a_result").to_owned();
+    let line = |out: &Finished| out.line("cases::passes::with_a_result").to_owned();
     assert!(line(&SAMPLE.run(&args)).ends_with("... ok"));
     let colored = SAMPLE.run(&[&args[..], &["--color=always"]].concat());
     assert!(line(&colored).ends_with("... \x1b[32mok\x1b[0m"));
@@ -144,8 +143,8 @@ fn nocapture_and_show_output_show_output() {
     let text = "captured, and thrown away";
     assert!(!SAMPLE.run(&args).stdout.contains(text));
     for option in ["--nocapture", "--show-output"] {
-        let said = SAMPLE.run(&[&args[..], &[option]].concat());
-        assert!(said.stdout.contains(text), "{option}: {}", said.stdout);
+        let out = SAMPLE.run(&[&args[..], &[option]].concat());
+        assert!(out.stdout.contains(text), "{option}: {}", out.stdout);
     }
 }
 
@@ -156,8 +155,8 @@ fn a_test_that_ends_the_harness_is_recorded_as_lost() {
     let sample = Sample::build("sample");
     let mut command = sample.command(&["--in-process", "--exact", "cases::fails::by_abort"]);
     command.env("SAMPLE", "fail");
-    let said = Said::by(command);
-    assert_eq!(said.code, None, "{said:?}");
+    let out = Finished::by(command);
+    assert_eq!(out.code, None, "{out:?}");
     let recorded = sample.recorded();
     let last = recorded.lines().last().unwrap_or_default();
     assert!(
@@ -172,8 +171,8 @@ fn records_have_every_outcome() {
     let sample = Sample::build("sample");
     let mut command = sample.command(&["needs::", "passes::with_measures", "fails::by_abort"]);
     command.env("SAMPLE", "fail");
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(101));
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(101));
     let recorded = sample.recorded();
     let last = |test: &str| {
         let name = format!("\"test\":\"{test}\"");
@@ -214,15 +213,15 @@ fn records_have_every_outcome() {
 fn a_run_that_cannot_write_records_prints_it_once() {
     let mut command = SAMPLE.command(&["passes::"]);
     command.env("KATA_TEST_RECORD_DIR", "/proc/no-such-folder");
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(0));
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(0));
     assert_eq!(
-        said.stderr
+        out.stderr
             .matches("cannot write the records of this run")
             .count(),
         1,
         "{}",
-        said.stderr
+        out.stderr
     );
 }
 
@@ -249,9 +248,9 @@ fn an_ended_harness_takes_its_test_along() {
         .expect("kill");
         let mut stdout = harness.stdout.take().expect("a pipe");
         // The test holds the pipe too: its end means that both are gone.
-        let mut said = String::new();
+        let mut out = String::new();
         let start = Instant::now();
-        stdout.read_to_string(&mut said).expect("text");
+        stdout.read_to_string(&mut out).expect("text");
         assert!(
             start.elapsed() < Duration::from_secs(30),
             "the test ended by itself"
@@ -263,14 +262,14 @@ fn an_ended_harness_takes_its_test_along() {
         if code.is_some() {
             let line = format!("interrupted by {signal}: 0 not started");
             assert!(
-                said.contains(&line) && said.contains("test result: FAILED"),
-                "{said}"
+                out.contains(&line) && out.contains("test result: FAILED"),
+                "{out}"
             );
         }
     }
 }
 
-/// Starts a sample whose test prints its pid and then waits for ever.
+/// Starts a sample whose test prints its pid and then waits forever.
 pub(crate) fn start_hanging(mut command: Command) -> (std::process::Child, i32) {
     let mut harness = command.spawn().expect("a process");
     let stderr = harness.stderr.take().expect("a pipe");
@@ -289,25 +288,25 @@ pub(crate) fn start_hanging(mut command: Command) -> (std::process::Child, i32) 
 
 #[test]
 fn only_a_test_requested_by_name_fails_instead_of_being_skipped() {
-    let said = SAMPLE.run(&["needs::muc"]);
-    assert_eq!(said.code, Some(0));
+    let out = SAMPLE.run(&["needs::muc"]);
+    assert_eq!(out.code, Some(0));
     assert!(
-        said.stdout.contains("0 passed; 0 failed; 1 ignored"),
+        out.stdout.contains("0 passed; 0 failed; 1 ignored"),
         "{}",
-        said.stdout
+        out.stdout
     );
     for args in [
         &["cases::needs::much"][..],
         &["--exact", "cases::needs::much"],
     ] {
-        let said = SAMPLE.run(args);
-        assert_eq!(said.code, Some(101));
+        let out = SAMPLE.run(args);
+        assert_eq!(out.code, Some(101));
         assert!(
-            said.stdout
+            out.stdout
                 .contains("not run: needs kernel >= 99.1: kernel is ")
-                && said.stdout.contains("requested by its full name"),
+                && out.stdout.contains("requested by its full name"),
             "{}",
-            said.stdout
+            out.stdout
         );
     }
 }

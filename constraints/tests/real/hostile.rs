@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::harness::{is_alive, start_hanging};
-use crate::run::{Said, Sample, is_root};
+use crate::run::{Finished, Sample, is_root};
 
 static HOSTILE: LazyLock<Sample> = LazyLock::new(|| Sample::build("hostile"));
 
@@ -39,8 +39,8 @@ fn each_hostile_test_is_one_outcome() {
     let sample = Sample::build("hostile");
     let mut command = sample.command(&["worst", "z_untouched", "--test-threads=2"]);
     command.env("SAMPLE", "fail");
-    let said = Said::by(in_little_memory(&command));
-    assert_eq!(said.code, Some(101), "{said:?}");
+    let out = Finished::by(in_little_memory(&command));
+    assert_eq!(out.code, Some(101), "{out:?}");
     for (test, how) in [
         ("segfault", "FAILED (SIGSEGV)"),
         ("abort", "FAILED (SIGABRT)"),
@@ -52,32 +52,29 @@ fn each_hostile_test_is_one_outcome() {
         ("change_dir", "ok"),
         ("set_variable", "ok"),
     ] {
-        let line = said.line(&format!("worst::{test}"));
+        let line = out.line(&format!("worst::{test}"));
         assert_eq!(line, format!("test worst::{test} ... {how}"));
     }
     for test in ["set_uid", "unshare_mounts"] {
-        let ok = said.line(&format!("worst::{test}")).ends_with(" ... ok");
+        let ok = out.line(&format!("worst::{test}")).ends_with(" ... ok");
         assert_eq!(ok, is_root(), "{test}");
     }
-    assert!(said.line("z_untouched::everything").ends_with("... ok"));
-    assert!(said.stdout.contains("; 5 failed;"), "{}", said.stdout);
+    assert!(out.line("z_untouched::everything").ends_with("... ok"));
+    assert!(out.stdout.contains("; 5 failed;"), "{}", out.stdout);
     let why = "the test's process exited with code 7 after the test passed";
-    assert!(said.stdout.contains(why), "{}", said.stdout);
+    assert!(out.stdout.contains(why), "{}", out.stdout);
 
-    let long = said
-        .stdout
-        .find("\nthe beginning\n")
-        .expect("the beginning");
-    let dropped = said
+    let long = out.stdout.find("\nthe beginning\n").expect("the beginning");
+    let dropped = out
         .stdout
         .find(" bytes of output dropped here]")
         .expect("a note");
-    let end = said.stdout.find("\nthe end\n").expect("the end");
-    assert!(long < dropped && dropped < end && said.stdout.len() < 2 << 20);
+    let end = out.stdout.find("\nthe end\n").expect("the end");
+    assert!(long < dropped && dropped < end && out.stdout.len() < 2 << 20);
     let bomb = "    worst::fork_bomb_of_ten: process ";
-    assert_eq!(said.stdout.matches(bomb).count(), 10, "{}", said.stdout);
+    assert_eq!(out.stdout.matches(bomb).count(), 10, "{}", out.stdout);
 
-    let (_, tail) = said.stdout.split_once("left behind: ").expect("the pid");
+    let (_, tail) = out.stdout.split_once("left behind: ").expect("the pid");
     let pid = tail.lines().next().expect("a line").parse().expect("a pid");
     assert!(!is_alive(pid), "process {pid} outlives its test's timeout");
     let recorded = sample.recorded();
@@ -93,13 +90,13 @@ fn each_hostile_test_is_one_outcome() {
 fn only_the_tests_own_process_reports() {
     let mut command = HOSTILE.command(&["forks::"]);
     command.env("SAMPLE", "fail");
-    let said = Said::by(command);
-    let line = said.line("forks::a_child_that_skips");
-    assert_eq!(line, "test forks::a_child_that_skips ... ok", "{said:?}");
-    let line = said.line("forks::a_payload_that_panics");
+    let out = Finished::by(command);
+    let line = out.line("forks::a_child_that_skips");
+    assert_eq!(line, "test forks::a_child_that_skips ... ok", "{out:?}");
+    let line = out.line("forks::a_payload_that_panics");
     assert!(line.ends_with("... FAILED"), "{line}");
     let why = "expected panic with string value, found a value of another type";
-    assert!(said.stdout.contains(why), "{}", said.stdout);
+    assert!(out.stdout.contains(why), "{}", out.stdout);
 }
 
 /// A forked child has only the thread that forked it, so that a lock of another one stays locked.
@@ -111,7 +108,7 @@ fn threads_before_the_first_fork_are_refused_unless_allowed() {
         if let Some(value) = allow {
             command.env("KATA_TEST_ALLOW_THREADS", value);
         }
-        Said::by(command)
+        Finished::by(command)
     };
     let args = ["--exact", "worst::change_dir"];
     let refused = run(&args, None);
@@ -128,8 +125,8 @@ fn threads_before_the_first_fork_are_refused_unless_allowed() {
     assert_eq!(allowed.code, Some(0), "{allowed:?}");
     assert!(allowed.stderr.contains("2 threads"), "{}", allowed.stderr);
     for args in [&["--in-process", "change_dir"][..], &["--list"]] {
-        let said = run(args, None);
-        assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{args:?}");
+        let out = run(args, None);
+        assert_eq!((out.code, &*out.stderr), (Some(0), ""), "{args:?}");
     }
 }
 
@@ -141,23 +138,20 @@ fn leaks_are_reported_under_the_tests_name() {
     for threads in ["--test-threads=1", "--test-threads=4"] {
         let mut command = sample.command(&["leaves::", threads]);
         command.env("SAMPLE", "fail");
-        let said = Said::by(command);
-        assert_eq!(said.code, Some(0), "{said:?}");
+        let out = Finished::by(command);
+        assert_eq!(out.code, Some(0), "{out:?}");
         for line in ["leaves::a_process: process ", "leaves::a_daemon: process "] {
-            assert_eq!(said.stdout.matches(line).count(), 1, "{}", said.stdout);
+            assert_eq!(out.stdout.matches(line).count(), 1, "{}", out.stdout);
         }
-        assert!(!said.stdout.contains("nothing_much: "), "{}", said.stdout);
+        assert!(!out.stdout.contains("nothing_much: "), "{}", out.stdout);
         for seconds in ["61", "62"] {
-            assert!(
-                said.stdout
-                    .contains(&format!("(sleep {seconds}), killed\n"))
-            );
+            assert!(out.stdout.contains(&format!("(sleep {seconds}), killed\n")));
         }
         let pid = |line: &str| {
             let (_, tail) = line.split_once(": process ")?;
             tail.split(' ').next()?.parse().ok()
         };
-        for pid in said.stdout.lines().filter_map(pid) {
+        for pid in out.stdout.lines().filter_map(pid) {
             assert!(!is_alive(pid), "process {pid} is still there");
         }
     }
@@ -173,14 +167,14 @@ fn a_leaked_mount_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = HOSTILE.command(&["--exact", "leaves::a_mount"]);
     command.env("MOUNT_ON", folder.path());
-    let said = Said::by(command);
+    let out = Finished::by(command);
     let umount = Command::new("umount").arg(folder.path()).status();
     assert!(umount.expect("umount").success());
     let line = format!(
         "leaves::a_mount: mount {} (tmpfs)\n",
         folder.path().display()
     );
-    assert!(said.stdout.contains(&line), "{}", said.stdout);
+    assert!(out.stdout.contains(&line), "{}", out.stdout);
 }
 
 #[test]
@@ -195,8 +189,8 @@ fn a_serial_group_has_one_test_at_a_time_in_all_processes() {
     let harnesses = [start(), start(), start()];
     for harness in harnesses {
         let output = harness.wait_with_output().expect("an end");
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}");
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{out}");
     }
 }
 
@@ -224,11 +218,8 @@ fn a_killed_holder_frees_the_lock_and_waiting_does_not_count_for_the_timeout() {
     .expect("kill");
     holder.wait().expect("an end");
     let output = waiting.wait_with_output().expect("an end");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{said}"
-    );
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && out.contains("1 passed"), "{out}");
     assert!(
         start.elapsed() < Duration::from_secs(10),
         "the lock outlived its holder"
@@ -272,10 +263,10 @@ fn a_slow_test_is_announced_once_and_runs_on() {
     command
         .env("SAMPLE", "slow")
         .env("KATA_TEST_SLOW_AFTER", "50ms");
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(0));
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(0));
     let notice = "test slow::without_a_timeout has been running for over 0.05 seconds\n";
-    assert_eq!(said.stdout.matches(notice).count(), 1, "{}", said.stdout);
+    assert_eq!(out.stdout.matches(notice).count(), 1, "{}", out.stdout);
 }
 
 /// The kernel stops a background process group that reads the terminal.
@@ -283,38 +274,34 @@ fn a_slow_test_is_announced_once_and_runs_on() {
 fn tests_have_no_input() {
     let mut command = HOSTILE.command(&["worst::read_input"]);
     command.stdin(fs::File::open("/proc/version").expect("something to read"));
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(0), "{out:?}");
 }
 
 #[test]
 fn in_process_runs_without_children() {
-    let said = HOSTILE.run(&[
+    let out = HOSTILE.run(&[
         "--in-process",
         "--exact",
         "worst::set_variable",
         "worst::change_dir",
         "slow::without_a_timeout",
     ]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(
-        said.stdout.contains("3 passed; 0 failed"),
-        "{}",
-        said.stdout
-    );
-    // Here a test's deeds are everybody's: that tells the mode from the other one.
-    let said = HOSTILE.run(&["--in-process", "change_dir", "z_untouched"]);
-    assert_eq!(said.code, Some(101));
-    assert!(said.line("z_untouched::everything").ends_with("FAILED"));
+    assert_eq!(out.code, Some(0), "{out:?}");
+    assert!(out.stdout.contains("3 passed; 0 failed"), "{}", out.stdout);
+    // Here a test's changes affect all later tests, which distinguishes this mode from the other one.
+    let out = HOSTILE.run(&["--in-process", "change_dir", "z_untouched"]);
+    assert_eq!(out.code, Some(101));
+    assert!(out.line("z_untouched::everything").ends_with("FAILED"));
 }
 
 /// What other tests of this file do shows in the run as a whole: green by itself.
 #[test]
 fn an_unprivileged_caller_runs_non_root_tests_itself() {
     let sample = Sample::build("hostile");
-    let said = sample.run_unprivileged(&["cannot_be_root"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let unmet = said.line("unprivileged::cannot_be_root");
+    let out = sample.run_unprivileged(&["cannot_be_root"]);
+    assert_eq!(out.code, Some(0), "{out:?}");
+    let unmet = out.line("unprivileged::cannot_be_root");
     assert!(
         unmet.ends_with("needs when is_root: the probe's uid is not 0 (geteuid)"),
         "{unmet}"
@@ -324,11 +311,11 @@ fn an_unprivileged_caller_runs_non_root_tests_itself() {
 #[kata_test(root)]
 fn a_non_root_test_under_root_runs_as_another_user() {
     let sample = Sample::build("hostile");
-    let said = sample.run(&["unprivileged::", "--show-output"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let line = said.line("unprivileged::has_a_home");
-    let unmet = said.line("unprivileged::cannot_be_root");
-    let somebody = said.line("unprivileged::is_somebody");
+    let out = sample.run(&["unprivileged::", "--show-output"]);
+    assert_eq!(out.code, Some(0), "{out:?}");
+    let line = out.line("unprivileged::has_a_home");
+    let unmet = out.line("unprivileged::cannot_be_root");
+    let somebody = out.line("unprivileged::is_somebody");
     assert!(somebody.ends_with("... ok (as uid 4321)"), "{somebody}");
     assert!(line.ends_with("... ok (as uid 65534)"), "{line}");
     assert!(
@@ -336,14 +323,14 @@ fn a_non_root_test_under_root_runs_as_another_user() {
         "{unmet}"
     );
     assert!(
-        said.line("unprivileged::is_not_provided")
+        out.line("unprivileged::is_not_provided")
             .ends_with("... ok")
     );
     let recorded = sample.recorded();
     let of = |line: &&str| line.contains("has_a_home") && line.contains("\"passed\"");
     let record = recorded.lines().find(of).expect("a record");
     assert!(record.contains("\"as_uid\":65534"), "{record}");
-    let (_, home) = said.stdout.split_once("home is Some(\"").expect("a home");
+    let (_, home) = out.stdout.split_once("home is Some(\"").expect("a home");
     let (home, _) = home.split_once('"').expect("its end");
     assert!(
         home.contains("kata-test-home-") && !Path::new(home).exists(),
@@ -358,8 +345,8 @@ fn a_user_without_access_skips_the_test_and_names_the_path() {
     fs::set_permissions(closed.path(), fs::Permissions::from_mode(0o700)).expect("chmod");
     let mut command = sample.command(&["has_a_home"]);
     command.current_dir(closed.path());
-    let said = Said::by(command);
-    let line = said.line("unprivileged::has_a_home");
+    let out = Finished::by(command);
+    let line = out.line("unprivileged::has_a_home");
     let path = fs::canonicalize(closed.path()).expect("a path");
     let reason = format!(
         "ignored, needs non_root: uid 65534 has no access to {}: Permission denied",

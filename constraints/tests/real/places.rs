@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
 use crate::harness::start_hanging;
-use crate::run::{Said, Sample};
+use crate::run::{Finished, Sample};
 
 /// Elsewhere an unmet test that was named is a skip, and not the failure that it is to a person: the
 /// runner has other places to try.
@@ -16,7 +16,7 @@ fn in_a_place_a_named_test_may_be_skipped_and_its_record_says_where() {
     assert_eq!(sample.run(&args).code, Some(101));
     let mut command = sample.command(&args);
     command.env("KATA_TEST_PLACE", "vm:far");
-    assert_eq!(Said::by(command).code, Some(0));
+    assert_eq!(Finished::by(command).code, Some(0));
     let recorded = sample.recorded();
     let last = recorded
         .lines()
@@ -38,10 +38,10 @@ fn an_excluded_test_does_not_run() {
     command
         .env("SAMPLE", "fail")
         .env("KATA_TEST_EXCLUDE_FILE", &list);
-    let said = Said::by(command);
+    let out = Finished::by(command);
     assert!(
-        said.line(test).ends_with("... ignored, runs in vm:far"),
-        "{said:?}"
+        out.line(test).ends_with("... ignored, runs in vm:far"),
+        "{out:?}"
     );
     let recorded = sample.recorded();
     assert!(
@@ -50,7 +50,7 @@ fn an_excluded_test_does_not_run() {
     );
 }
 
-/// What `pkg::end_to_end` is really called only cargo knows.
+/// Only cargo has the real name of `pkg::end_to_end`.
 #[test]
 fn a_binary_has_the_id_that_its_runner_states_if_it_fits() {
     let sample = Sample::build("sample");
@@ -92,7 +92,7 @@ fn a_binary_has_the_id_that_its_runner_states_if_it_fits() {
     ] {
         let mut command = sample.command(&["--exact", "cases::passes::with_a_result"]);
         command.envs(variables).env("KATA_TEST_RUN", run);
-        assert_eq!(Said::by(command).code, Some(0));
+        assert_eq!(Finished::by(command).code, Some(0));
         let recorded = sample.recorded();
         let expected = format!(r#""binary":"{id}","#);
         assert!(
@@ -136,11 +136,11 @@ fn variables_that_cannot_be_handed_down_come_from_a_file() {
 
     let mut command = sample.command(&[]);
     command.env("KATA_TEST_ENVIRONMENT", "/no/such/file");
-    let said = Said::by(command);
+    let out = Finished::by(command);
     assert!(
-        said.stderr
+        out.stderr
             .starts_with("error: cannot take KATA_TEST_ENVIRONMENT from /no/such/file: "),
-        "{said:?}"
+        "{out:?}"
     );
 }
 
@@ -153,7 +153,7 @@ fn two_runs_from_one_shell_have_records_of_their_own() {
     for _ in 0..2 {
         let mut command = sample.command(&["--exact", "cases::passes::with_a_result"]);
         command.env_remove("KATA_TEST_RUN");
-        assert_eq!(Said::by(command).code, Some(0));
+        assert_eq!(Finished::by(command).code, Some(0));
         runs.push(records());
     }
     assert_ne!(runs[0], runs[1]);

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::run::{Said, Sample};
+use crate::run::{Finished, Sample};
 
 static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("plain"));
 
@@ -10,21 +10,21 @@ static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("plain"));
 #[test]
 fn skips_are_announced_and_counted() {
     let sample = Sample::build("plain");
-    let said = sample.run(&["needs::much", "needs::a_probe", "passes::"]);
-    assert_eq!(said.code, Some(0));
-    let announced = said
+    let out = sample.run(&["needs::much", "needs::a_probe", "passes::"]);
+    assert_eq!(out.code, Some(0));
+    let announced = out
         .stderr
         .lines()
         .filter(|line| line.contains(" was SKIPPED (libtest prints it as \"ok\"): "))
         .count();
-    assert_eq!(announced, 2, "{}", said.stderr);
+    assert_eq!(announced, 2, "{}", out.stderr);
     assert!(
-        said.stderr.ends_with(
+        out.stderr.ends_with(
             "2 tests reported as \"ok\" were skipped; unmet requirements: command no-such-command \
              (1), kernel >= 99.1 (1), when hearsay (1)\n"
         ),
         "{}",
-        said.stderr
+        out.stderr
     );
     let recorded = sample.recorded();
     assert_eq!(
@@ -45,11 +45,11 @@ fn skips_are_announced_and_counted() {
 
 #[test]
 fn ignored_and_should_panic_are_libtests_own() {
-    let said = PLAIN.run(&["ignored::", "passes::"]);
-    let line = said.line("cases::ignored::with_a_reason_and_unmet");
+    let out = PLAIN.run(&["ignored::", "passes::"]);
+    let line = out.line("cases::ignored::with_a_reason_and_unmet");
     assert!(line.ends_with("... ignored, takes a week"), "{line}");
-    assert!(said.line("cases::passes::by_panicking_so").ends_with("ok"));
-    assert_eq!(said.code, Some(0));
+    assert!(out.line("cases::passes::by_panicking_so").ends_with("ok"));
+    assert_eq!(out.code, Some(0));
 }
 
 #[test]
@@ -61,13 +61,9 @@ fn failures_are_failures() {
         "broken",
     ]);
     command.env("SAMPLE", "fail");
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(101));
-    assert!(
-        said.stdout.contains("0 passed; 5 failed"),
-        "{}",
-        said.stdout
-    );
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(101));
+    assert!(out.stdout.contains("0 passed; 5 failed"), "{}", out.stdout);
     for text in [
         "the panic's own text",
         "the error's own text",
@@ -76,9 +72,9 @@ fn failures_are_failures() {
         "the probe panicked: the probe broke",
     ] {
         assert!(
-            said.stdout.contains(text),
+            out.stdout.contains(text),
             "{text:?} is missing in {}",
-            said.stdout
+            out.stdout
         );
     }
 }
@@ -88,9 +84,7 @@ fn failures_are_failures() {
 fn under_nextest_a_skip_is_a_failure() {
     let mut command = PLAIN.command(&["--exact", "cases::needs::much", "--nocapture"]);
     command.env("NEXTEST", "1");
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(101));
-    assert!(
-        said.stderr.contains("needs kernel >= 99.1") && said.stderr.contains("harness = false")
-    );
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(101));
+    assert!(out.stderr.contains("needs kernel >= 99.1") && out.stderr.contains("harness = false"));
 }

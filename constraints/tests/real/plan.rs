@@ -1,4 +1,4 @@
-//! Plans for the sample binaries: nothing runs, and every place is asked no more than it has to be.
+//! Plans for the sample binaries: nothing runs, and each place evaluates no more than necessary.
 
 use std::fs::{self, Permissions};
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use kata_test_runner::{
     PlannedTest, RecordedHost, Reporter, Run, RunnerError, StopToken, plan,
 };
 
-use crate::run::{Said, Sample, copy, is_root};
+use crate::run::{Finished, Sample, copy, is_root};
 
 fn binary(sample: &Sample, id: &str) -> Binary {
     let command = sample.command(&[]);
@@ -68,7 +68,7 @@ fn what_a_recorded_host_lacks_is_unknown() {
         Status::Met
     );
     assert_eq!(there("cases::needs::root").status, Status::Met);
-    // Root can become somebody else.
+    // Root can drop privileges.
     assert_eq!(there("cases::needs::non_root").status, Status::Met);
     for test in ["cases::needs::much", "cases::needs::a_probe"] {
         assert!(there(test).is_open, "{test}: {:?}", there(test));
@@ -155,7 +155,7 @@ impl Place for Elsewhere {
         );
         let mut command = Command::new(&binary.executable);
         command.args(LIST_ARGUMENTS);
-        Ok(Said::by(command).stdout)
+        Ok(Finished::by(command).stdout)
     }
 
     fn run(&mut self, _: &Job<'_>, _: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
@@ -186,7 +186,7 @@ fn a_place_lists_a_binary_once() {
         );
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
-    // Another build of the binary asks nothing new, so what is known of the place suffices.
+    // Another build of the binary has no new questions, so the cached answers of the place suffice.
     let new = binary.executable.with_extension("new");
     copy(&binary.executable, &new);
     fs::rename(&new, &binary.executable).expect("a new build");

@@ -42,17 +42,17 @@ impl Sample {
         command
     }
 
-    pub(crate) fn run(&self, args: &[&str]) -> Said {
-        Said::by(self.command(args))
+    pub(crate) fn run(&self, args: &[&str]) -> Finished {
+        Finished::by(self.command(args))
     }
 
     /// Runs it as a user who is not root.
-    pub(crate) fn run_unprivileged(&self, args: &[&str]) -> Said {
+    pub(crate) fn run_unprivileged(&self, args: &[&str]) -> Finished {
         let mut command = self.command(args);
         if is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
-        Said::by(command)
+        Finished::by(command)
     }
 
     pub(crate) fn records(&self) -> PathBuf {
@@ -65,7 +65,7 @@ impl Sample {
         fs::File::open(path).expect("the file of a serial group")
     }
 
-    /// Every line that was recorded so far.
+    /// Every line that was recorded until now.
     pub(crate) fn recorded(&self) -> String {
         let mut files: Vec<PathBuf> = fs::read_dir(self.records().join("latest"))
             .expect("the folder of the latest run")
@@ -89,13 +89,13 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 
 /// The output and the exit code of a process.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct Finished {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) code: Option<i32>,
 }
 
-impl Said {
+impl Finished {
     pub(crate) fn by(mut command: Command) -> Self {
         let Output {
             stdout,
@@ -185,9 +185,9 @@ fn build(target: &str) -> PathBuf {
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     clean(&mut command);
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(0), "{}", said.stderr);
-    let mut executables = said.stdout.lines().filter_map(|line| {
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(0), "{}", out.stderr);
+    let mut executables = out.stdout.lines().filter_map(|line| {
         let (_, tail) = line.split_once("\"executable\":\"")?;
         tail.split_once('"').map(|(path, _)| PathBuf::from(path))
     });

@@ -9,7 +9,7 @@ use kata_test_runner::{Outcome, Run};
 use nix::sys::prctl::set_child_subreaper;
 
 use crate::harness::{is_alive, start_hanging};
-use crate::run::{Said, Sample};
+use crate::run::{Finished, Sample};
 
 #[test]
 fn records_of_both_harnesses_are_merged() {
@@ -19,7 +19,7 @@ fn records_of_both_harnesses_are_merged() {
     for (sample, mode) in [(&sample, ""), (&plain, "fail")] {
         let mut command = sample.command(&["needs::", "passes::with_measures", "by_panicking"]);
         command.envs(run.env()).env("SAMPLE", mode);
-        Said::by(command);
+        Finished::by(command);
     }
 
     let outcomes = run.merge().expect("outcomes");
@@ -85,18 +85,18 @@ fn the_end_of_the_runner_ends_the_harness_below_others() {
     let (mut shell, test) = start_hanging(shell);
     // What the kernel does with the pipe when a runner is killed.
     drop(run);
-    let mut said = String::new();
+    let mut out = String::new();
     let mut stdout = shell.stdout.take().expect("a pipe");
-    stdout.read_to_string(&mut said).expect("text");
+    stdout.read_to_string(&mut out).expect("text");
     assert!(shell.wait().expect("an end").success());
     assert!(
-        said.contains("interrupted by SIGHUP") && said.ends_with("129\n"),
-        "{said}"
+        out.contains("interrupted by SIGHUP") && out.ends_with("129\n"),
+        "{out}"
     );
     assert!(!is_alive(test), "process {test} is still there");
 }
 
-/// Each binary declares its opt-ins; what none of them knows was mistyped.
+/// Each binary declares its opt-ins; one that none of them declares is a typing error.
 #[test]
 fn an_unknown_opt_in_is_reported() {
     const ALLOWED: &str = "slow, gentel,holiday";
@@ -105,8 +105,8 @@ fn an_unknown_opt_in_is_reported() {
     let wishes = Sample::build("opt_ins");
     let mut command = wishes.command(&[]);
     command.envs(run.env()).env("KATA_TEST_ALLOW", ALLOWED);
-    let said = Said::by(command);
-    assert_eq!(said.line("takes_a_while"), "test takes_a_while ... ok");
+    let out = Finished::by(command);
+    assert_eq!(out.line("takes_a_while"), "test takes_a_while ... ok");
 
     let unknown = run.unknown_opt_ins(ALLOWED).expect("declarations");
     let told: Vec<String> = unknown.iter().map(ToString::to_string).collect();

@@ -2,15 +2,15 @@
 
 use std::sync::LazyLock;
 
-use crate::run::{Said, Sample};
+use crate::run::{Finished, Sample};
 
 static OURS: LazyLock<Sample> = LazyLock::new(|| Sample::build("runtime_skips"));
 static PLAIN: LazyLock<Sample> = LazyLock::new(|| Sample::build("runtime_skips_libtest"));
 
-fn on_stage(sample: &Sample, args: &[&str]) -> Said {
+fn on_stage(sample: &Sample, args: &[&str]) -> Finished {
     let mut command = sample.command(args);
     command.env("SAMPLE", "fail");
-    Said::by(command)
+    Finished::by(command)
 }
 
 /// The last record of a test.
@@ -23,9 +23,9 @@ fn last<'a>(recorded: &'a str, test: &str) -> &'a str {
 #[test]
 fn runtime_skips_are_ignored_with_every_reason() {
     let sample = Sample::build("runtime_skips");
-    let said = sample.run(&["--skip", "users::"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let by_needs = said.line("cases::skips::by_needs");
+    let out = sample.run(&["--skip", "users::"]);
+    assert_eq!(out.code, Some(0), "{out:?}");
+    let by_needs = out.line("cases::skips::by_needs");
     assert!(
         by_needs.contains(" ... ignored, needs kernel >= 99.1: kernel is ")
             && by_needs.ends_with(
@@ -33,7 +33,7 @@ fn runtime_skips_are_ignored_with_every_reason() {
             ),
         "{by_needs}"
     );
-    let by_a_reason = said.line("cases::skips::by_a_reason");
+    let by_a_reason = out.line("cases::skips::by_a_reason");
     assert!(
         by_a_reason.contains(" ... ignored, 0 disks\tof 3 GiB (")
             && by_a_reason.contains("cases.rs:"),
@@ -46,11 +46,11 @@ fn runtime_skips_are_ignored_with_every_reason() {
         }
     }
     assert!(
-        said.stdout
+        out.stdout
             .contains("unmet requirements: command no-such-command (2), kernel >= 99.1 (1)\n")
-            && said.stdout.contains("7 passed; 0 failed; 5 ignored"),
+            && out.stdout.contains("7 passed; 0 failed; 5 ignored"),
         "{}",
-        said.stdout
+        out.stdout
     );
 
     let recorded = sample.recorded();
@@ -76,22 +76,18 @@ fn runtime_skips_are_ignored_with_every_reason() {
 
 #[test]
 fn a_runtime_skip_runs_destructors_and_prints_no_panic() {
-    let said = OURS.run(&["and_cleans_up", "--nocapture"]);
-    assert!(said.stdout.contains("the disk is given back"), "{said:?}");
-    assert_eq!(said.stderr, "");
+    let out = OURS.run(&["and_cleans_up", "--nocapture"]);
+    assert!(out.stdout.contains("the disk is given back"), "{out:?}");
+    assert_eq!(out.stderr, "");
 }
 
 #[test]
 fn a_skip_that_is_caught_or_undetermined_fails() {
     let sample = Sample::build("runtime_skips");
-    let said = on_stage(&sample, &["fails::"]);
-    assert_eq!(said.code, Some(101));
-    assert!(
-        said.stdout.contains("0 passed; 4 failed"),
-        "{}",
-        said.stdout
-    );
-    let undetermined = said.line("cases::fails::by_what_cannot_be_told");
+    let out = on_stage(&sample, &["fails::"]);
+    assert_eq!(out.code, Some(101));
+    assert!(out.stdout.contains("0 passed; 4 failed"), "{}", out.stdout);
+    let undetermined = out.line("cases::fails::by_what_cannot_be_told");
     assert!(
         undetermined.ends_with("FAILED (undetermined)"),
         "{undetermined}"
@@ -103,9 +99,9 @@ fn a_skip_that_is_caught_or_undetermined_fails() {
         "exited with code 3 before the test had ended",
     ] {
         assert!(
-            said.stdout.contains(text),
+            out.stdout.contains(text),
             "{text:?} is missing in {}",
-            said.stdout
+            out.stdout
         );
     }
     let recorded = sample.recorded();
@@ -123,9 +119,9 @@ fn a_runtime_skip_fails_under_nextest() {
     for sample in ["runtime_skips", "runtime_skips_libtest"].map(Sample::build) {
         let mut command = sample.command(&["--exact", "cases::skips::by_needs", "--nocapture"]);
         command.env("NEXTEST", "1");
-        let said = Said::by(command);
-        assert_eq!(said.code, Some(101), "{said:?}");
-        let text = said.stdout + &said.stderr;
+        let out = Finished::by(command);
+        assert_eq!(out.code, Some(101), "{out:?}");
+        let text = out.stdout + &out.stderr;
         assert!(
             text.contains("skipped at run time: needs kernel >= 99.1: "),
             "{text}"
@@ -142,70 +138,62 @@ fn a_runtime_skip_fails_under_nextest() {
 #[test]
 fn libtest_announces_and_counts_runtime_skips() {
     let sample = Sample::build("runtime_skips_libtest");
-    let said = sample.run(&["cases::", "--skip", "users::"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let announced = said
+    let out = sample.run(&["cases::", "--skip", "users::"]);
+    assert_eq!(out.code, Some(0), "{out:?}");
+    let announced = out
         .stderr
         .matches("was SKIPPED (libtest prints it as \"ok\")")
         .count();
-    assert_eq!(announced, 5, "{}", said.stderr);
+    assert_eq!(announced, 5, "{}", out.stderr);
     assert!(
-        said.stderr.ends_with(
+        out.stderr.ends_with(
             "5 tests reported as \"ok\" were skipped; unmet requirements: command no-such-command \
              (2), kernel >= 99.1 (1)\n"
         ),
         "{}",
-        said.stderr
+        out.stderr
     );
     let recorded = sample.recorded();
     assert_eq!(recorded.matches("\"outcome\":\"skipped\"").count(), 5);
-    let said = PLAIN.run(&["and_cleans_up"]);
+    let out = PLAIN.run(&["and_cleans_up"]);
     assert!(
-        said.stderr
+        out.stderr
             .ends_with("1 test reported as \"ok\" was skipped\n"),
         "{}",
-        said.stderr
+        out.stderr
     );
 
-    let said = on_stage(
+    let out = on_stage(
         &PLAIN,
         &["fails::by_what", "fails::by_catching", "fails::by_another"],
     );
-    assert!(
-        said.stdout.contains("0 passed; 3 failed"),
-        "{}",
-        said.stdout
-    );
-    assert!(said.stdout.contains("the probe broke"), "{}", said.stdout);
+    assert!(out.stdout.contains("0 passed; 3 failed"), "{}", out.stdout);
+    assert!(out.stdout.contains("the probe broke"), "{}", out.stdout);
 }
 
 #[test]
 fn a_function_with_both_attributes_runs_once() {
-    let said = PLAIN.run(&["twice"]);
+    let out = PLAIN.run(&["twice"]);
+    assert!(out.stdout.contains("1 passed; 1 failed"), "{}", out.stdout);
     assert!(
-        said.stdout.contains("1 passed; 1 failed"),
-        "{}",
-        said.stdout
-    );
-    assert!(
-        said.stdout
+        out.stdout
             .contains("remove the `#[test]` above the attribute"),
         "{}",
-        said.stdout
+        out.stdout
     );
 }
 
 #[test]
 fn a_runtime_skip_of_a_test_requested_by_name_fails() {
-    let said = OURS.run(&["--exact", "cases::skips::in_a_helper"]);
-    assert_eq!(said.code, Some(101));
+    let out = OURS.run(&["--exact", "cases::skips::in_a_helper"]);
+    assert_eq!(out.code, Some(101));
     assert!(
-        said.stdout
+        out.stdout
             .contains("skipped at run time: needs command no-such-command: ")
-            && said
+            && out
                 .stdout
                 .contains("the test was requested by its full name"),
         "{}",
-        said.stdout
+        out.stdout
     );
 }

@@ -13,7 +13,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::harness::is_alive;
-use crate::run::{Said, Sample};
+use crate::run::{Finished, Sample};
 
 static HOSTILE: LazyLock<Sample> = LazyLock::new(|| Sample::build("hostile"));
 
@@ -48,10 +48,10 @@ impl Waiting {
 
     /// What it printed, and its exit code.
     fn end(mut self) -> (String, Option<i32>) {
-        let mut said = String::new();
+        let mut out = String::new();
         let mut stdout = self.harness.stdout.take().expect("a pipe");
-        stdout.read_to_string(&mut said).expect("text");
-        (said, self.harness.wait().expect("an end").code())
+        stdout.read_to_string(&mut out).expect("text");
+        (out, self.harness.wait().expect("an end").code())
     }
 }
 
@@ -69,15 +69,15 @@ fn a_timeout_terminates_and_then_kills() {
         .env("SAMPLE", "hang")
         .env("KATA_TEST_GRACE", "800ms");
     let start = Instant::now();
-    let said = Said::by(command);
+    let out = Finished::by(command);
     assert!(start.elapsed() < Duration::from_secs(30), "it did not kill");
-    assert_eq!(said.code, Some(101), "{said:?}");
+    assert_eq!(out.code, Some(101), "{out:?}");
     for test in [
         "in_time_handling_sigterm",
         "in_time_ignoring_sigterm",
         "in_time_with_a_child",
     ] {
-        let line = said.line(&format!("stops::{test}"));
+        let line = out.line(&format!("stops::{test}"));
         assert!(line.ends_with("FAILED (timed out after 300ms)"), "{line}");
     }
     for (count, text) in [
@@ -94,23 +94,23 @@ fn a_timeout_terminates_and_then_kills() {
         ),
     ] {
         assert_eq!(
-            said.stdout.matches(text).count(),
+            out.stdout.matches(text).count(),
             count,
             "{text}: {}",
-            said.stdout
+            out.stdout
         );
     }
-    assert!(!said.stdout.contains("left behind:"), "{}", said.stdout);
+    assert!(!out.stdout.contains("left behind:"), "{}", out.stdout);
 }
 
 #[test]
 fn an_invalid_grace_period_is_refused() {
     let mut command = HOSTILE.command(&["--exact", "stops::handling_sigterm"]);
     command.env("KATA_TEST_GRACE", "5");
-    let said = Said::by(command);
-    assert_eq!(said.code, Some(101), "{said:?}");
+    let out = Finished::by(command);
+    assert_eq!(out.code, Some(101), "{out:?}");
     let error = "error: KATA_TEST_GRACE must be a duration such as 500ms, 2s or 1m (was \"5\")\n";
-    assert_eq!(said.stderr, error);
+    assert_eq!(out.stderr, error);
 }
 
 #[test]
@@ -137,11 +137,11 @@ fn ctrl_c_terminates_and_then_kills() {
         let test = waiting.test;
         waiting.signal(Signal::SIGINT);
         let start = Instant::now();
-        let (said, code) = waiting.end();
+        let (out, code) = waiting.end();
         assert!(start.elapsed() < Duration::from_secs(30), "it did not end");
-        assert_eq!(code, Some(130), "{said}");
-        assert!(said.contains(result) && said.contains(text), "{said}");
-        assert!(said.contains("FAILED (interrupted by SIGINT)"), "{said}");
+        assert_eq!(code, Some(130), "{out}");
+        assert!(out.contains(result) && out.contains(text), "{out}");
+        assert!(out.contains("FAILED (interrupted by SIGINT)"), "{out}");
         assert!(!is_alive(test), "process {test} is still there");
     }
 }
@@ -159,12 +159,12 @@ fn a_second_ctrl_c_ends_at_once() {
     assert_eq!(line, notice);
     waiting.signal(Signal::SIGINT);
     let start = Instant::now();
-    let (said, code) = waiting.end();
+    let (out, code) = waiting.end();
     assert!(start.elapsed() < Duration::from_secs(10), "it did not end");
-    assert_eq!(code, Some(130), "{said}");
+    assert_eq!(code, Some(130), "{out}");
     assert!(
-        said.contains("note: interrupted by SIGINT; killed its process group\n"),
-        "{said}"
+        out.contains("note: interrupted by SIGINT; killed its process group\n"),
+        "{out}"
     );
     assert!(!is_alive(test), "process {test} is still there");
 }
@@ -196,7 +196,7 @@ fn ctrl_z_stops_the_tests_and_their_clocks() {
     std::thread::sleep(Duration::from_millis(1500));
     fs::write(&file, "").expect("a file");
     waiting.signal(Signal::SIGCONT);
-    let (said, code) = waiting.end();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("1 passed"), "{said}");
+    let (out, code) = waiting.end();
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("1 passed"), "{out}");
 }

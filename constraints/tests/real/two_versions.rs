@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::run::{Said, clean};
+use crate::run::{Finished, clean};
 
 /// A version that is not compatible with this one.
 const NEXT: &str = "99.0.0";
@@ -42,18 +42,18 @@ fn two_versions_in_one_program_are_an_error() {
     write_package(&folder.join("package"));
 
     for main in ["this", "next"] {
-        let said = cargo(folder, &["test", "--no-run", "--test", main]);
+        let out = cargo(folder, &["test", "--no-run", "--test", main]);
         let symbol = "two_versions_of_kata_test_are_in_this_program";
         assert!(
-            said.code != Some(0) && said.stderr.contains(symbol),
-            "{said:?}"
+            out.code != Some(0) && out.stderr.contains(symbol),
+            "{out:?}"
         );
     }
-    let said = cargo(folder, &["check", "--test", "mixed"]);
+    let out = cargo(folder, &["check", "--test", "mixed"]);
     let module = format!("__private_{}", env!("CARGO_PKG_VERSION").replace('.', "_"));
     assert!(
-        said.code != Some(0) && said.stderr.contains(&format!("could not find `{module}`")),
-        "{said:?}"
+        out.code != Some(0) && out.stderr.contains(&format!("could not find `{module}`")),
+        "{out:?}"
     );
 }
 
@@ -115,7 +115,7 @@ fn write_package(to: &Path) {
     fs::copy(lock, to.join("Cargo.lock")).expect("a lock file");
 }
 
-fn cargo(folder: &Path, args: &[&str]) -> Said {
+fn cargo(folder: &Path, args: &[&str]) -> Finished {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
@@ -126,5 +126,5 @@ fn cargo(folder: &Path, args: &[&str]) -> Said {
     command
         .env("CARGO_TARGET_DIR", folder.join("target"))
         .env("KATA_TEST_RECORD_DIR", folder.join("records"));
-    Said::by(command)
+    Finished::by(command)
 }

@@ -35,7 +35,7 @@ fn t6() {}
 #[kata_test]
 fn t7() {}
 
-/// Fails when it is first tried, if asked to.
+/// Fails on its first attempt, if `SAMPLE` selects it.
 #[kata_test]
 fn z_flaky() {
     let attempt = std::env::var("NEXTEST_ATTEMPT").unwrap_or_default();

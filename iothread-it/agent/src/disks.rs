@@ -270,7 +270,7 @@ mod tests {
             disks.apply(&remove("vda"), Instant::now());
             assert!(waiter.join().unwrap());
         });
-        // A thread that nobody wakes finds the disk gone too, but only at its deadline.
+        // A thread that is not woken finds the disk gone too, but only at its deadline.
         assert!(start.elapsed() < long);
     }
 

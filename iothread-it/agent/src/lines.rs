@@ -17,7 +17,7 @@ pub(crate) enum Line {
 #[derive(Default)]
 pub(crate) struct Lines {
     kept: Vec<u8>,
-    /// The length of the line so far, whether kept or not.
+    /// The length of the line until now, including discarded bytes.
     length: usize,
 }
 

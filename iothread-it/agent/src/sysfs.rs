@@ -7,7 +7,7 @@ use guest_agent::protocol::{Disk, Failure, Serial};
 
 use crate::failure::{self, OrFailure};
 
-/// The unit of `/sys/block/*/size`, in bytes, whatever the disk's sectors are.
+/// The unit of `/sys/block/*/size`, in bytes, independent of the disk's sector size.
 const SECTOR: u64 = 512;
 
 /// Reads an attribute without its line break.

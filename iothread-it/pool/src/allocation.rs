@@ -156,7 +156,7 @@ impl Allocation {
         }
     }
 
-    /// Returns what serves it, if that is said of it and not of its controller, and how many queues
+    /// Returns what serves it, if that is configured for it and not for its controller, and how many queues
     /// it has.
     pub fn assignment(&self) -> Option<(&Assignment, u16)> {
         self.share().map(|share| (share.assignment, share.queues))

@@ -1,7 +1,7 @@
 //! The pool of IOThreads and hotplug slots: who has what.
 //!
 //! It performs no I/O, so a VM manager can use it with its own QMP client. It, and not QEMU,
-//! is the place that knows what is in use: QEMU deletes an IOThread under a running device, and
+//! records what is in use: QEMU deletes an IOThread under a running device, and
 //! 7.2 puts a second device on an occupied root port.
 //!
 //! ```
@@ -154,7 +154,7 @@ impl Pool {
     /// Gives a PCI device with so many queues a slot and what serves it.
     ///
     /// # Errors
-    /// If it cannot be placed as asked, also over more threads than it has queues; if no slot is
+    /// If the placement is impossible, also over more threads than it has queues; if no slot is
     /// free, or the device has a lease. Nothing is taken then.
     pub fn lease(
         &mut self,
@@ -213,7 +213,7 @@ impl Pool {
     /// Gives a device what serves it, and no slot: the caller chooses its address.
     ///
     /// # Errors
-    /// If it cannot be placed as asked, or has a lease. Nothing is taken then.
+    /// If the placement is impossible, or it has a lease. Nothing is taken then.
     pub fn lease_threads(
         &mut self,
         device: &DeviceId,
@@ -270,7 +270,7 @@ impl Pool {
     /// or a block node without a device.
     ///
     /// # Errors
-    /// If it cannot be placed as asked, and it cannot be on several threads; or it has a lease.
+    /// If the placement is impossible, if it would be on several threads; or it has a lease.
     pub fn lease_thread(
         &mut self,
         id: &DeviceId,

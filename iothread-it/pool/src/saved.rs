@@ -9,7 +9,7 @@ use super::{
     PoolError, ThreadLease, check_queues,
 };
 
-/// All that a pool knows. Save it before each command to QEMU whose effect it has, and after.
+/// The state of a pool. Save it before each command to QEMU whose effect it has, and after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
@@ -28,7 +28,7 @@ pub struct SavedPool {
     pub reserved_slots: Vec<PciSlot>,
     /// What each device holds.
     pub leases: Vec<(DeviceId, Allocation)>,
-    /// Threads that devices may be on, beside those that they hold.
+    /// Threads that devices may be on, in addition to those that they hold.
     pub possible: Vec<(DeviceId, ThreadLease)>,
     /// The target that each SCSI controller gave last.
     pub last_targets: Vec<(DeviceId, u8)>,
@@ -122,7 +122,7 @@ pub enum RestoreError {
 }
 
 impl Pool {
-    /// Returns all that the pool knows.
+    /// Returns the state of the pool.
     pub fn save(&self) -> SavedPool {
         self.clone().into()
     }

@@ -79,7 +79,7 @@ impl fmt::Display for PciSlot {
 /// The slots of a VM. The one that has been free for longest is given first, and of those that were
 /// never taken the first.
 ///
-/// So a device hardly ever comes to where another has just left: a guest that was asked twice
+/// So a slot is rarely used again right after it was freed: a guest that got two requests
 /// ejects a slot twice, and by the second time takes what is there by then.
 ///
 /// A VM manager that chooses the addresses of its devices itself has an empty table, and

@@ -55,7 +55,7 @@ impl Threads {
         new.0
     }
 
-    /// Takes an idle thread out. Whether it is idle the caller knows.
+    /// Removes a thread, which the caller has found idle.
     pub(super) fn remove(&mut self, thread: &IoThreadId) {
         let Some(place) = self.all.iter().position(|known| known == thread) else {
             return;

@@ -106,7 +106,7 @@ impl EventLog {
     }
 }
 
-/// Returns the memory that a value uses beside itself, rounded up.
+/// Returns the heap memory of a value, rounded up.
 fn heap_bytes(value: &Value) -> usize {
     /// A leaf of a `BTreeMap`, which holds up to 11 members and is at least half full unless it is the
     /// only one.

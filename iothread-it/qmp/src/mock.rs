@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const GREETING: &[u8] = b"{\"event\":\"EARLY\"}\n{\"QMP\":{}}\n";
 
-/// A peer that answers the negotiation. Then `reply` is asked, with a command's name and id, for
+/// A peer that answers the negotiation. Then `reply` is called, with a command's name and id, for
 /// the lines that follow it.
 pub fn peer(mut reply: impl FnMut(&str, u64) -> String + Send + 'static) -> UnixStream {
     peer_until(move |call, id| Some(reply(call["execute"].as_str().unwrap(), id)))

@@ -15,7 +15,7 @@ fn the_first_disk_goes_to_indep_iothread_0(topology: Topology) -> Result<()> {
         let (lease, attach) = bench.attach(&disk, &Placement::First)?;
         let thread = IoThreadId::indep(0);
         ensure!(lease.assignment.thread() == Some(&thread), "{lease:?}");
-        // What QEMU says of it, beside what the pool believes.
+        // QEMU's answer, compared with the pool's.
         let property = QomGet {
             path: "/machine/peripheral/disk0",
             property: "iothread",

@@ -1,4 +1,4 @@
-//! A QEMU without a guest, for what QEMU says all by itself. It starts in a moment, and its CPUs
+//! A QEMU without a guest, for what QEMU answers without one. It starts in a moment, and its CPUs
 //! never run.
 
 use std::os::fd::OwnedFd;
@@ -30,7 +30,7 @@ pub(crate) struct Bare {
 }
 
 impl Bare {
-    /// Starts QEMU with these arguments beside those that every bare one has.
+    /// Starts QEMU with these arguments in addition to those of each bare one.
     pub(crate) fn start(arguments: &[&str]) -> Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         let process = OwnedProcess::spawn(command(theirs, arguments)?)?;

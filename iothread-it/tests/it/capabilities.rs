@@ -1,4 +1,4 @@
-//! What QEMU can do is asked, and what it cannot is refused before it is tried.
+//! QEMU's capabilities are queried, and what it cannot do is refused before a command is sent.
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::artifacts::Manifest;
@@ -37,10 +37,10 @@ fn commands_are_in_the_schema_or_refused() -> Result<()> {
     let mut capabilities = Capabilities::new(version()?);
     capabilities.command::<XBlockdevSetIothread<'_>>(&qemu.qmp, soon())?;
     let missing = capabilities.command::<Fly>(&qemu.qmp, soon());
-    let told = missing.err().context("it can fly")?.to_string();
+    let message = missing.err().context("it can fly")?.to_string();
     ensure!(
-        told == format!("QEMU {} has no command x-fly", version()?),
-        "{told}"
+        message == format!("QEMU {} has no command x-fly", version()?),
+        "{message}"
     );
     qemu.quit()
 }

@@ -1,7 +1,7 @@
 //! A slot and a thread come back with every detach.
 //!
 //! Kata's Rust runtime never clears a slot and writes its address in decimal: the 20th hot-plugged
-//! disk of a VM fails there, whatever the number of bridges.
+//! disk of a VM fails there, with any number of bridges.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `CASES.md` tells what each case is for, and tells it of every case.
+//! `CASES.md` lists the purpose of each case.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -13,10 +13,10 @@ const CASES: &str = include_str!("../../CASES.md");
 
 #[kata_test]
 fn every_case_is_in_the_table_and_every_name_in_it_is_a_case() -> Result<()> {
-    let (there, told) = (cases()?, names());
-    let untold: Vec<_> = there.difference(&told).collect();
-    ensure!(untold.is_empty(), "CASES.md lacks {untold:#?}");
-    let unknown: Vec<_> = told.difference(&there).collect();
+    let (existing, documented) = (cases()?, names());
+    let undocumented: Vec<_> = existing.difference(&documented).collect();
+    ensure!(undocumented.is_empty(), "CASES.md lacks {undocumented:#?}");
+    let unknown: Vec<_> = documented.difference(&existing).collect();
     ensure!(
         unknown.is_empty(),
         "CASES.md has {unknown:#?}, which are no cases"
@@ -44,7 +44,7 @@ fn the_table_s_marks_are_those_of_the_cases() -> Result<()> {
     Ok(())
 }
 
-/// The suite's cases, whatever they run on.
+/// The suite's cases, on all machine types.
 fn cases() -> Result<BTreeSet<String>> {
     let listed = Command::new(std::env::current_exe()?)
         .args(["--list", "--format=terse"])

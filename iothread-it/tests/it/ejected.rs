@@ -1,7 +1,7 @@
 //! A guest that ejects a device before it has found it: the attach plugs it in again.
 //!
 //! With ACPI that is nothing strange. Each notification names all slots that are to be ejected, so a
-//! guest hears one request twice if something else happens meanwhile, and two if it is asked twice.
+//! guest handles one request twice if another event happens meanwhile, and two requests as two.
 //! It ejects the slot as often, and at the second time takes what has come there in between.
 
 use std::cell::Cell;

@@ -1,4 +1,4 @@
-//! Who serves a disk: by what QEMU was told, by each thread's CPU time under load, and by QEMU's own
+//! Who serves a disk: by what QEMU was configured with, by each thread's CPU time under load, and by QEMU's own
 //! trace of who took the requests.
 
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ fn serving(assignment: &Assignment, queue: u32) -> Option<&IoThreadId> {
     }
 }
 
-/// Checks what QEMU says it was told.
+/// Checks the configuration that QEMU reports.
 fn configured(vm: &Vm, device: &DeviceId, assignment: &Assignment) -> Result<()> {
     let path = format!("/machine/peripheral/{device}");
     let property = |property| {
@@ -177,8 +177,11 @@ fn configured(vm: &Vm, device: &DeviceId, assignment: &Assignment) -> Result<()>
                 None => json!({"iothread": thread.as_str()}),
             })
             .collect();
-        let told = property("iothread-vq-mapping")?;
-        ensure!(told == json!(entries), "iothread-vq-mapping is {told}");
+        let message = property("iothread-vq-mapping")?;
+        ensure!(
+            message == json!(entries),
+            "iothread-vq-mapping is {message}"
+        );
     }
     Ok(())
 }

@@ -83,8 +83,8 @@ fn a_node_in_use(topology: Topology) -> Result<()> {
         let error = bench.vm.qmp().execute(&second, soon()).err();
         let error = error.context("QEMU took a node twice")?.to_string();
         // QEMU 7.2 names the two users, later versions the thread.
-        let told = ["onflicts with use by", "Cannot change iothread"];
-        ensure!(told.iter().any(|text| error.contains(text)), "{error}");
+        let texts = ["onflicts with use by", "Cannot change iothread"];
+        ensure!(texts.iter().any(|text| error.contains(text)), "{error}");
         bench.detach(&disk)?;
         bench.still_works()
     })
@@ -176,10 +176,10 @@ fn check(
         bail!("the attach succeeded");
     };
     let rolled_back = error.rollback.is_ok();
-    let (at, told) = (error.step, format!("{:#}", anyhow::Error::new(error)));
-    ensure!(at == step, "failed at {at} and not at {step}: {told}");
-    ensure!(told.contains(text), "QEMU's words are not in: {told}");
-    ensure!(rolled_back, "not rolled back: {told}");
+    let (at, message) = (error.step, format!("{:#}", anyhow::Error::new(error)));
+    ensure!(at == step, "failed at {at} and not at {step}: {message}");
+    ensure!(message.contains(text), "QEMU's words are not in: {message}");
+    ensure!(rolled_back, "not rolled back: {message}");
     ensure!(
         bench.vm.pool().lease_of(&disk.id).is_none(),
         "the lease is left"

@@ -73,7 +73,7 @@ macro_rules! case {
 }
 pub(crate) use case;
 
-/// Where the cases have their disks: beside the test binary, which is below the target directory
+/// The folder of the cases' disks: that of the test binary, which is below the target directory
 /// and so on a disk with room.
 fn scratch_root() -> Result<PathBuf> {
     let executable = std::env::current_exe()?;

@@ -24,23 +24,23 @@ fn qemu_refuses_device_add_and_device_del() -> Result<()> {
             "-device",
             "virtio-blk-device,id=cold,drive=cold",
         ])?;
-        let told = refusal(qemu.qmp.execute(&disk("virtio-blk-device"), soon()))?;
+        let message = refusal(qemu.qmp.execute(&disk("virtio-blk-device"), soon()))?;
         ensure!(
-            told.starts_with("Bus 'virtio-mmio-bus.")
-                && told.ends_with("' does not support hotplugging"),
-            "{machine}: {told}"
+            message.starts_with("Bus 'virtio-mmio-bus.")
+                && message.ends_with("' does not support hotplugging"),
+            "{machine}: {message}"
         );
-        let told = refusal(qemu.qmp.execute(&disk("virtio-blk-pci"), soon()))?;
+        let message = refusal(qemu.qmp.execute(&disk("virtio-blk-pci"), soon()))?;
         let expected = match machine {
             "microvm" => "No 'PCI' bus found for device 'virtio-blk-pci'",
             _ => "Bus 'pcie.0' does not support hotplugging",
         };
-        ensure!(told == expected, "{machine}: {told}");
-        let told = refusal(qemu.qmp.execute(&DeviceDel { id: "cold" }, soon()))?;
+        ensure!(message == expected, "{machine}: {message}");
+        let message = refusal(qemu.qmp.execute(&DeviceDel { id: "cold" }, soon()))?;
         ensure!(
-            told.starts_with("Bus 'virtio-mmio-bus.")
-                && told.ends_with("' does not support hotplugging"),
-            "{machine}: {told}"
+            message.starts_with("Bus 'virtio-mmio-bus.")
+                && message.ends_with("' does not support hotplugging"),
+            "{machine}: {message}"
         );
         qemu.quit()?;
     }
@@ -55,10 +55,10 @@ fn disk(driver: &str) -> AnyDeviceAdd {
 fn configuration_rejects_microvm() -> Result<()> {
     let text = "[hypervisor.qemu]\nmachine_type = \"microvm\"\n";
     let error = config::read(text).err().context("it was taken")?;
-    let told = error.to_string();
+    let message = error.to_string();
     ensure!(
-        told.contains("line 2: `machine_type` is \"microvm\", which has no hotplug"),
-        "{told}"
+        message.contains("line 2: `machine_type` is \"microvm\", which has no hotplug"),
+        "{message}"
     );
     Ok(())
 }

@@ -22,14 +22,17 @@ fn refused(arguments: [&str; 2]) -> Result<String> {
 #[kata_test(when = crate::fixture::qemu_and_guest)]
 fn monitor_thread_is_not_a_pool_thread() -> Result<()> {
     let monitor = "chardev=second,mode=control,iothread=indep_iothread_0";
-    let told = refused(["-mon", monitor])?;
-    ensure!(told.contains("Invalid parameter 'iothread'"), "{told}");
+    let message = refused(["-mon", monitor])?;
+    ensure!(
+        message.contains("Invalid parameter 'iothread'"),
+        "{message}"
+    );
 
     // From 11.1 on, a monitor is an object: also one without a thread.
     let monitor = "monitor-qmp,id=m0,chardev=second,iothread=indep_iothread_0";
-    let told = refused(["-object", monitor])?;
-    let before_11_1 = told.contains("Parameter 'qom-type' does not accept value 'monitor-qmp'");
-    let since = told.contains("Invalid parameter 'iothread'");
-    ensure!(before_11_1 || since, "{told}");
+    let message = refused(["-object", monitor])?;
+    let before_11_1 = message.contains("Parameter 'qom-type' does not accept value 'monitor-qmp'");
+    let since = message.contains("Invalid parameter 'iothread'");
+    ensure!(before_11_1 || since, "{message}");
     Ok(())
 }

@@ -122,14 +122,14 @@ fn failed_move_is_rolled_back(topology: Topology) -> Result<()> {
         bench.vm.qmp().execute(&delete, soon())?;
         let error = bench.vm.move_disk(&disk, &pinned(2)).err();
         let error = error.context("it moved to a thread that is not there")?;
-        let told = error.to_string();
+        let message = error.to_string();
         let MoveError::Attach { source, back } = error else {
-            bail!("{told}");
+            bail!("{message}");
         };
-        let told = format!("{:#}", anyhow::Error::from(*source));
+        let message = format!("{:#}", anyhow::Error::from(*source));
         ensure!(
-            told.contains("Device 'indep_iothread_2' not found"),
-            "{told}"
+            message.contains("Device 'indep_iothread_2' not found"),
+            "{message}"
         );
         let lease = back?;
         ensure!(
@@ -147,7 +147,7 @@ fn set_iothread_rejects_an_attached_disk(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         bench.attach(&disk, &pinned(1))?;
-        let told = |force| {
+        let message = |force| {
             let command = XBlockdevSetIothread {
                 node_name: "disk0",
                 iothread: Some("indep_iothread_2"),
@@ -156,7 +156,7 @@ fn set_iothread_rejects_an_attached_disk(topology: Topology) -> Result<()> {
             refusal(bench.vm.qmp().execute(&command, soon()))
         };
         let check = || -> Result<()> {
-            let (asked, forced) = (told(false)?, told(true)?);
+            let (asked, forced) = (message(false)?, message(true)?);
             let expected = "Node disk0 is associated with a BlockBackend and could be in use (use \
                             force=true to override this check)";
             ensure!(asked == expected, "{asked}");

@@ -2,7 +2,7 @@
 //! a later call finds its completion.
 //!
 //! The guest that ignores a request is a real one: it looks for a device on a root port at address
-//! 0 only. At address 1 QEMU takes `device_add` and `device_del`, and the guest hears of neither.
+//! 0 only. At address 1 QEMU takes `device_add` and `device_del`, and the guest is notified of neither.
 //! Only a reset ends it.
 
 use std::time::Duration;

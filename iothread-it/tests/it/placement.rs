@@ -119,10 +119,10 @@ fn mapping_is_refused_before_qemu_9_2(topology: Topology) -> Result<()> {
             let Err(error) = bench.vm.attach(&disk, &placement) else {
                 bail!("QEMU ignores this mapping, but it was accepted: {placement:?}");
             };
-            let told = format!("{:#}", anyhow::Error::from(error));
+            let message = format!("{:#}", anyhow::Error::from(error));
             ensure!(
-                told.contains("silently ignores the iothread-vq-mapping"),
-                "{told}"
+                message.contains("silently ignores the iothread-vq-mapping"),
+                "{message}"
             );
         }
         bench.still_works()

@@ -23,7 +23,7 @@ on_each_machine!(
     on every topology: stopped_guest_completes_unplug_after_cont,
 );
 
-/// A guest whose CPUs are stopped hears no request.
+/// A guest whose CPUs are stopped handles no request.
 fn stopped_guest_completes_unplug_after_cont(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = stuck_disk(bench)?;
@@ -70,7 +70,7 @@ fn unplug_of_a_stopped_vm_completes_after_cont(topology: Topology) -> Result<()>
     })
 }
 
-/// Attaches a disk, stops the guest, and asks in vain for the disk.
+/// Attaches a disk, stops the guest, and requests the disk's removal, which does not happen.
 fn stuck_disk(bench: &mut Bench) -> Result<DiskSpec> {
     let disk = bench.disk("disk0")?;
     bench.attach(&disk, &Placement::First)?;

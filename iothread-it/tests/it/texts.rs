@@ -61,18 +61,18 @@ fn error_texts_of_num_queues() -> Result<()> {
     }
     let qemu = start()?;
     let none = disk(&json!({"num-queues": 0}));
-    let told = refusal(qemu.qmp.execute(&none, soon()))?;
+    let message = refusal(qemu.qmp.execute(&none, soon()))?;
     ensure!(
-        told == "num-queues property must be larger than 0",
-        "QEMU says {told}"
+        message == "num-queues property must be larger than 0",
+        "QEMU says {message}"
     );
     for bad in [0, 1023] {
         let controller = json!({"driver": "virtio-scsi-pci", "id": "s0", "bus": "rp0",
                                 "num_queues": bad});
-        let told = refusal(qemu.qmp.execute(&raw::DeviceAdd(controller), soon()))?;
+        let message = refusal(qemu.qmp.execute(&raw::DeviceAdd(controller), soon()))?;
         ensure!(
-            told.starts_with("Invalid number of queues"),
-            "QEMU says {told}"
+            message.starts_with("Invalid number of queues"),
+            "QEMU says {message}"
         );
     }
     for (driver, key, most) in [
@@ -175,8 +175,8 @@ fn error_texts_of_unrepresentable_mappings() -> Result<()> {
         ),
     ];
     for (words, more) in cases {
-        let told = refusal(qemu.qmp.execute(&disk(&more), soon()))?;
-        ensure!(told == words, "QEMU says {told}");
+        let message = refusal(qemu.qmp.execute(&disk(&more), soon()))?;
+        ensure!(message == words, "QEMU says {message}");
     }
     qemu.quit()
 }
@@ -192,28 +192,28 @@ fn error_texts_of_threads() -> Result<()> {
         ("Device 'nope' not found", json!({"iothread": "nope"})),
     ];
     for (words, more) in cases {
-        let told = refusal(qemu.qmp.execute(&disk(&more), soon()))?;
-        ensure!(told == words, "QEMU says {told}");
+        let message = refusal(qemu.qmp.execute(&disk(&more), soon()))?;
+        ensure!(message == words, "QEMU says {message}");
     }
     let plugged = disk(&json!({"iothread": "t0"}));
     qemu.qmp.execute(&plugged, soon())?;
     let other = json!({"path": "/machine/peripheral/d0/virtio-backend", "property": "iothread",
                        "value": "/objects/t1"});
-    let told = refusal(qemu.qmp.execute(&raw::QomSet(other), soon()))?;
+    let message = refusal(qemu.qmp.execute(&raw::QomSet(other), soon()))?;
     ensure!(
-        told.starts_with("Attempt to set link property 'iothread' on device '")
-            && told.ends_with("(type 'virtio-blk-device') after it was realized"),
-        "QEMU says {told}"
+        message.starts_with("Attempt to set link property 'iothread' on device '")
+            && message.ends_with("(type 'virtio-blk-device') after it was realized"),
+        "QEMU says {message}"
     );
-    let told = refusal(
+    let message = refusal(
         qemu.qmp
             .execute(&raw::ObjectDel(json!({"id": "nope"})), soon()),
     )?;
-    ensure!(told == "object 'nope' not found", "QEMU says {told}");
+    ensure!(message == "object 'nope' not found", "QEMU says {message}");
     let twice = json!({"qom-type": "iothread", "id": "t0"});
-    let told = refusal(qemu.qmp.execute(&raw::ObjectAdd(twice), soon()))?;
+    let message = refusal(qemu.qmp.execute(&raw::ObjectAdd(twice), soon()))?;
     let words = "attempt to add duplicate property 't0' to object (type 'container')";
-    ensure!(told == words, "QEMU says {told}");
+    ensure!(message == words, "QEMU says {message}");
     qemu.quit()
 }
 
@@ -242,25 +242,31 @@ fn error_texts_of_nodes_and_their_threads() -> Result<()> {
         ),
     ];
     for (words, arguments) in cases {
-        let told = refusal(qemu.qmp.execute(&raw::SetIothread(arguments), soon()))?;
-        ensure!(told == words, "QEMU says {told}");
+        let message = refusal(qemu.qmp.execute(&raw::SetIothread(arguments), soon()))?;
+        ensure!(message == words, "QEMU says {message}");
     }
     let remove = raw::BlockdevDel(json!({"node-name": "n0"}));
-    let told = refusal(qemu.qmp.execute(&remove, soon()))?;
-    ensure!(told == "Node n0 is in use", "QEMU says {told}");
+    let message = refusal(qemu.qmp.execute(&remove, soon()))?;
+    ensure!(message == "Node n0 is in use", "QEMU says {message}");
     let below = json!({"driver": "null-co", "node-name": "below", "read-zeroes": true});
     let above = json!({"driver": "raw", "node-name": "above", "file": "below"});
     for node in [below, above] {
         qemu.qmp.execute(&raw::BlockdevAdd(node), soon())?;
     }
     let remove = raw::BlockdevDel(json!({"node-name": "below"}));
-    let told = refusal(qemu.qmp.execute(&remove, soon()))?;
-    ensure!(told == "Block device below is in use", "QEMU says {told}");
+    let message = refusal(qemu.qmp.execute(&remove, soon()))?;
+    ensure!(
+        message == "Block device below is in use",
+        "QEMU says {message}"
+    );
     let to_thread = json!({"node-name": "n1", "iothread": "t1"});
     qemu.qmp.execute(&raw::SetIothread(to_thread), soon())?;
     let scsi = json!({"driver": "scsi-hd", "id": "s0", "drive": "n1", "bus": "lsi.0"});
-    let told = refusal(qemu.qmp.execute(&raw::DeviceAdd(scsi), soon()))?;
-    ensure!(told == "HBA does not support iothreads", "QEMU says {told}");
+    let message = refusal(qemu.qmp.execute(&raw::DeviceAdd(scsi), soon()))?;
+    ensure!(
+        message == "HBA does not support iothreads",
+        "QEMU says {message}"
+    );
     qemu.quit()
 }
 
@@ -271,12 +277,12 @@ fn error_texts_of_a_bus_without_acpi_hotplug() -> Result<()> {
     let bridge = json!({"driver": "pci-bridge", "id": "br1", "chassis_nr": 1, "shpc": false});
     qemu.qmp.execute(&raw::DeviceAdd(bridge), soon())?;
     let disk = json!({"driver": "virtio-blk-pci", "id": "d0", "drive": "n0", "bus": "br1"});
-    let told = refusal(qemu.qmp.execute(&raw::DeviceAdd(disk), soon()))?;
+    let message = refusal(qemu.qmp.execute(&raw::DeviceAdd(disk), soon()))?;
     let words = [
         "Unsupported bus. Bus doesn't have property 'acpi-pcihp-bsel' set",
         "Bus 'br1' does not support hotplugging",
     ];
-    ensure!(words.contains(&told.as_str()), "QEMU says {told}");
+    ensure!(words.contains(&message.as_str()), "QEMU says {message}");
     qemu.quit()
 }
 
@@ -300,31 +306,31 @@ fn error_texts_of_slots_and_ids() -> Result<()> {
         ("Bus 'nowhere' not found", json!({"bus": "nowhere"})),
     ];
     for (words, more) in cases {
-        let told = refusal(qemu.qmp.execute(&disk(&more), soon()))?;
-        ensure!(told == words, "QEMU says {told}");
+        let message = refusal(qemu.qmp.execute(&disk(&more), soon()))?;
+        ensure!(message == words, "QEMU says {message}");
     }
-    let told = refusal(
+    let message = refusal(
         qemu.qmp
             .execute(&raw::DeviceDel(json!({"id": "nope"})), soon()),
     )?;
-    ensure!(told == "Device 'nope' not found", "QEMU says {told}");
+    ensure!(message == "Device 'nope' not found", "QEMU says {message}");
     for bad in ["0a", "a b", ""] {
         ensure!(IoThreadId::new(bad).is_err() && DeviceId::new(bad).is_err());
         let thread = json!({"qom-type": "iothread", "id": bad});
-        let told = refusal(qemu.qmp.execute(&raw::ObjectAdd(thread), soon()))?;
+        let message = refusal(qemu.qmp.execute(&raw::ObjectAdd(thread), soon()))?;
         ensure!(
-            told == "Parameter 'id' expects an identifier",
-            "QEMU says {told}"
+            message == "Parameter 'id' expects an identifier",
+            "QEMU says {message}"
         );
     }
     // A disk's id is also its node's name.
     let long = "a".repeat(32);
     let node = json!({"driver": "null-co", "node-name": long});
-    let told = refusal(qemu.qmp.execute(&raw::BlockdevAdd(node), soon()))?;
-    ensure!(told == "Node name too long", "QEMU says {told}");
+    let message = refusal(qemu.qmp.execute(&raw::BlockdevAdd(node), soon()))?;
+    ensure!(message == "Node name too long", "QEMU says {message}");
     qemu.qmp.execute(&disk(&json!({})), soon())?;
     let same = json!({"drive": "n1", "bus": "rp1"});
-    let told = refusal(qemu.qmp.execute(&disk(&same), soon()))?;
-    ensure!(told == "Duplicate device ID 'd0'", "QEMU says {told}");
+    let message = refusal(qemu.qmp.execute(&disk(&same), soon()))?;
+    ensure!(message == "Duplicate device ID 'd0'", "QEMU says {message}");
     qemu.quit()
 }

@@ -1,4 +1,4 @@
-//! The pool's threads are those that the configuration asks for.
+//! The pool has the threads of the configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::channel;

@@ -1,4 +1,4 @@
-//! Who serves, shown in three ways at once: what QEMU was told, the CPU time of each thread, and
+//! Who serves, shown in three ways at once: what QEMU was configured with, the CPU time of each thread, and
 //! QEMU's own trace of who took the requests. A disk of the main loop is the negative control.
 
 use std::num::NonZeroUsize;

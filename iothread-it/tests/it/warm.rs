@@ -39,17 +39,20 @@ fn guests_of_one_template_differ(topology: Topology) -> Result<()> {
     for _ in 0..2 {
         let before = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
         let vm = restored(topology, &store)?;
-        let told = vm.agent().identity(soon())?;
+        let identity = vm.agent().identity(soon())?;
         // The template's clock stood still since it was saved.
-        let clock = u128::from(told.realtime_ns);
+        let clock = u128::from(identity.realtime_ns);
         ensure!(clock >= before, "the guest is {} ns behind", before - clock);
-        ensure!(told.boot_id == vm.greeting().boot_id.0, "{told:?}");
+        ensure!(identity.boot_id == vm.greeting().boot_id.0, "{identity:?}");
         // What comes next differs too.
         let next = vm.agent().identity(soon())?;
-        ensure!(next.boot_id == told.boot_id, "{told:?}, then {next:?}");
+        ensure!(
+            next.boot_id == identity.boot_id,
+            "{identity:?}, then {next:?}"
+        );
         for one in [
-            told.boot_id,
-            format!("{:?}", told.random),
+            identity.boot_id,
+            format!("{:?}", identity.random),
             format!("{:?}", next.random),
         ] {
             ensure!(!seen.contains(&one), "two guests have {one}");
@@ -73,8 +76,11 @@ fn takes_the_host_s_clock(vm: &Vm) -> Result<()> {
     };
     let boot_id = BootId(today.boot_id);
     vm.agent().reseed(&boot_id, &reseed, soon())?;
-    let told = vm.agent().identity(soon())?;
-    ensure!(told.realtime_ns >= tomorrow, "{told:?}, and not {tomorrow}");
+    let identity = vm.agent().identity(soon())?;
+    ensure!(
+        identity.realtime_ns >= tomorrow,
+        "{identity:?}, and not {tomorrow}"
+    );
     Ok(())
 }
 

@@ -106,7 +106,7 @@ impl Script {
         }
     }
 
-    /// Drops the events so far: each monitor receives the events of all.
+    /// Drops the events until now: each monitor receives the events of all.
     pub(super) fn clear_events(&mut self) {
         self.events.clear();
     }

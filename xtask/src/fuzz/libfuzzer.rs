@@ -17,7 +17,7 @@ const EXECUTIONS_OF_A_PROCESS: u64 = 1_000_000;
 /// How long an execution may take, in seconds. Most take microseconds.
 const SECONDS_OF_AN_EXECUTION: u64 = 25;
 
-/// How long a target may take, beside its time, to start and to end.
+/// How long a target may take to start and to end, in addition to its time.
 const GRACE: Duration = Duration::from_secs(60);
 
 /// How far a target is.

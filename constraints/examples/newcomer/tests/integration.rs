@@ -6,7 +6,7 @@ use rstest::rstest;
 
 kata_test::main!();
 
-/// Skipped for whoever is not root, and run for root.
+/// Skipped unless the user is root.
 #[kata_test(root, issue = "owner/project#7")]
 fn gives_a_file_away() -> std::io::Result<()> {
     let path = std::env::temp_dir().join(format!("newcomer-{}", std::process::id()));
@@ -16,7 +16,7 @@ fn gives_a_file_away() -> std::io::Result<()> {
     given
 }
 
-/// Run for whoever is not root; for root it runs as another user.
+/// Run as an unprivileged user; if the user is root, privileges are dropped first.
 #[kata_test(non_root, command = "sh")]
 fn is_denied() {
     assert!(std::fs::write("/proc/newcomer", "").is_err());

@@ -5,7 +5,7 @@ use super::atom::{Atom, Kind};
 use super::range::{Span, span_of};
 use super::text::same;
 
-/// Refuses a constraint that cannot hold beside one of those before it.
+/// Refuses a constraint that contradicts an earlier one.
 ///
 /// # Panics
 ///

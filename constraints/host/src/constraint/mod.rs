@@ -59,7 +59,7 @@ pub enum Constraint {
 }
 
 impl Constraint {
-    /// Collects the names of opt-ins, at whatever depth.
+    /// Collects the names of opt-ins at any depth.
     #[doc(hidden)]
     pub fn opt_ins(&self, names: &mut Names<'static>) {
         match self {

@@ -238,7 +238,7 @@ table! {
     kconfig r#"kconfig = "CONFIG_USER_NS=y""# text(text) => atom::kconfig::kconfig(text);
     /// The version of the cgroup hierarchy at /sys/fs/cgroup.
     ///
-    /// Read by statfs(2). A unified hierarchy that is mounted beside the others counts as `v1`.
+    /// Read by statfs(2). A unified hierarchy that is mounted together with v1 hierarchies counts as `v1`.
     cgroup r#"cgroup = "v2""# text(version) => atom::cgroup::version(version);
     /// A cgroup controller that is available in this process's group.
     ///

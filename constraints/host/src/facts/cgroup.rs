@@ -7,10 +7,10 @@ const ROOT: &str = "/sys/fs/cgroup";
 const OWN: &str = "/proc/self/cgroup";
 const CGROUP2: u64 = 0x6367_7270;
 const TMPFS: u64 = 0x0102_1994;
-/// The file system of a v1 controller that is mounted by itself.
+/// The file system of a v1 controller that has a mount of its own.
 const CGROUP1: u64 = 0x0027_e0eb;
 
-/// Returns `v2` if the unified hierarchy is mounted alone; beside others it counts as `v1`.
+/// Returns `v2` if only the unified hierarchy is mounted; together with v1 hierarchies it counts as `v1`.
 pub(super) fn version(system: &dyn System) -> Answer {
     match system.magic(ROOT) {
         Ok(CGROUP2) => Answer::is("v2", ROOT),

@@ -19,7 +19,7 @@ use crate::verdict::{Evidence, Status, Verdict};
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Calls the probe, in a child if this process has one thread, else in a thread of its own: a child
-/// forked beside other threads could inherit a lock that nobody will ever release.
+/// forked beside other threads could inherit a lock that is never released.
 ///
 /// # Safety
 ///

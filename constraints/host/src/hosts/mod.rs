@@ -66,7 +66,7 @@ fn reasons_of_every_host() {
     insta::assert_snapshot!(text);
 }
 
-/// Whatever is asked of whatever host, there is a verdict and words for it.
+/// Each constraint has a verdict with a text on each host.
 #[test]
 fn every_example_has_a_verdict_on_every_host() {
     for host in hosts() {
@@ -91,7 +91,7 @@ fn every_example_has_a_verdict_on_every_host() {
     }
 }
 
-/// A host of which nothing at all can be read.
+/// A host on which nothing can be read.
 #[test]
 fn an_unreadable_host_is_undetermined() {
     let host = MadeUp {

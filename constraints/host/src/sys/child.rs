@@ -26,7 +26,7 @@ use super::wait::{Child, readable};
 /// # Safety
 ///
 /// `work` may do anything if this process has one thread. Otherwise it has to keep to what is safe
-/// in a signal handler, and must not allocate: another thread may hold any lock for ever.
+/// in a signal handler, and must not allocate: another thread may hold any lock forever.
 pub unsafe fn fork(work: impl FnOnce(Pid)) -> Result<Pid, Errno> {
     let parent = getpid();
     // SAFETY: the parent continues unchanged; the caller guarantees what the child does, as stated above.

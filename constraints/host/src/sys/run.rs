@@ -29,7 +29,7 @@ const AT_ONCE: usize = 1 << 20;
 /// How a program that was run ended.
 #[derive(Debug)]
 pub enum Ran {
-    /// It ended by itself: whether it succeeded, how in words, and its output.
+    /// It ended: whether it succeeded, its exit status as text, and its output.
     Ended {
         success: bool,
         how: String,

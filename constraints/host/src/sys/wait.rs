@@ -93,7 +93,7 @@ fn pidfd(pid: Pid) -> Option<OwnedFd> {
     // SAFETY: the call takes two numbers and touches no memory of ours.
     let fd = unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_open, pid.as_raw(), 0) };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: the call succeeded, and nobody else owns what it opened.
+    // SAFETY: the call succeeded, and this is the only owner of what it opened.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

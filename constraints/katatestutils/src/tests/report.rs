@@ -95,7 +95,7 @@ fn what_cannot_be_told_panics_and_says_so() {
     };
     let check =
         |needs: &[crate::Constraint]| TestConstraint::new(false).not_valid_on(&hidden, needs);
-    // A fact that nobody asks for harms nobody.
+    // A fact that no constraint uses is harmless.
     assert!(!check(&[need_root()]));
     let text = text_of(|| {
         check(&[
@@ -109,7 +109,7 @@ fn what_cannot_be_told_panics_and_says_so() {
         "cannot tell whether these hold: need kernel version >= \"6.1\", got none: it is hidden \
          (issue x/1)"
     );
-    // A constraint that fails decides, whatever the others are.
+    // One failing constraint decides.
     assert!(check(&[need_kernel_version_ge("6.1"), need_non_root()]));
 }
 

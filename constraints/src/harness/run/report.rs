@@ -1,4 +1,4 @@
-//! Prints, counts and records what becomes of each test.
+//! Prints, counts and records the outcome of each test.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -34,7 +34,7 @@ pub(in crate::harness) struct Report<'a> {
     unmet: Vec<(&'static str, Vec<Reason>)>,
 }
 
-/// What became of one test, with all that is printed and recorded.
+/// The outcome of one test, with all that is printed and recorded.
 struct TestResult<'a> {
     outcome: Outcome,
     detail: Option<&'a str>,

@@ -72,7 +72,7 @@ impl User {
         unsafe { session::enter(self.0, home.path()) };
     }
 
-    /// Makes the calling child this user's, for good.
+    /// Changes the calling child to this user, irrevocably.
     pub(super) fn drop_privileges(self, parent: Pid) -> Result<(), String> {
         let failed = |call: &'static str| {
             move |errno: Errno| {

@@ -1,6 +1,6 @@
 //! Tests that do their worst to their own process, for `tests/real/hostile.rs` to run.
 //!
-//! By themselves they are green: what has to go wrong does so only when `SAMPLE` asks for it.
+//! They pass by default; the variable `SAMPLE` selects those that fail.
 #![expect(
     unsafe_code,
     reason = "a real segfault is one of the things to survive"
@@ -18,7 +18,7 @@ use nix::unistd::{ForkResult, Gid, Uid, fork, geteuid, setgid, setsid, setuid};
 
 kata_test::main!();
 
-/// Says whether tests that have to go wrong were asked to.
+/// Returns whether `SAMPLE` selects the failing tests.
 fn on_stage() -> bool {
     asked("fail")
 }
@@ -101,7 +101,7 @@ mod worst {
 
     #[kata_test]
     fn closed_stdout() {
-        // Not on its own: nobody may close a descriptor that others still use.
+        // Not a descriptor of its own: closing one that others still use is unsound.
         let closed = nix::unistd::close(1);
         println!("into nothing");
         closed.expect("a standard output");
@@ -292,7 +292,7 @@ mod unprivileged {
         println!("home is {:?}", env::var_os("HOME"));
     }
 
-    /// A user by number, beside the general one.
+    /// A user by number, in addition to the general one.
     #[kata_test(uid = 4321)]
     fn is_somebody() {
         assert_eq!(geteuid().as_raw(), 4321);

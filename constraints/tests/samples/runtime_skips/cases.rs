@@ -1,6 +1,6 @@
 //! Tests that skip at run time, compiled under both harnesses.
 //!
-//! By themselves they are green: what has to go wrong does so only when `SAMPLE` asks for it.
+//! They pass by default; the variable `SAMPLE` selects those that fail.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -76,7 +76,7 @@ mod goes_on {
         require!(kernel_ge = "2.6", when = broken);
     }
 
-    /// A test may have threads, so that a child forked from it could inherit a lock for ever: what a
+    /// A test may have threads, so that a child forked from it could inherit a lock that is never released: what a
     /// probe does there is done by a thread, and seen here.
     #[kata_test]
     fn where_a_probe_is_a_thread_of_the_test() {
@@ -98,7 +98,7 @@ mod goes_on {
     }
 }
 
-/// Under root the one runs as somebody else, to whom other things are true than to its harness.
+/// If the user is root, one of them runs as another user, for whom other facts hold than for its harness.
 mod users {
     use super::*;
 

@@ -1,4 +1,4 @@
-//! **Scope**: moves and removals whose reply tells what became of them.
+//! **Scope**: moves and removals whose reply has their result.
 
 use super::*;
 

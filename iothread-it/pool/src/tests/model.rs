@@ -1,6 +1,6 @@
 //! An independent model of the pool: the caller's requests and leases.
 //! It says what the pool must do next, and shares no code with the pool: it counts for itself, and
-//! only reads what QEMU would be told.
+//! only reads QEMU's configuration.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::num::NonZeroUsize;
@@ -168,7 +168,7 @@ impl Model {
         owner.map(|(device, _)| device)
     }
 
-    /// Says what must come of a wish, whatever slots there are.
+    /// Returns the expected result of a request, independent of slots.
     pub(super) fn expect(&self, wish: &Wish, queues: u16) -> Expected {
         let shared: Vec<&IoThreadId> = self
             .threads
@@ -346,7 +346,7 @@ fn in_turn(threads: impl ExactSizeIterator<Item = IoThreadId>, queues: u16) -> S
         .collect()
 }
 
-/// What QEMU would be told.
+/// The configuration that QEMU would get.
 fn told(assignment: &Assignment, queues: u16) -> Shares {
     match assignment {
         Assignment::MainLoop => Shares::new(),

@@ -90,7 +90,7 @@ fn threads() -> impl Strategy<Value = Vec<IoThreadId>> {
     numbers.prop_map(|numbers| numbers.into_iter().map(name).collect())
 }
 
-/// What a wish needs beside threads.
+/// What a request needs in addition to threads.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Needs {
     /// This slot, or any.
@@ -99,7 +99,7 @@ enum Needs {
     Nothing { one_thread: bool },
 }
 
-/// Gives the pool a wish, and compares its answer with what the model expects.
+/// Makes a request to the pool, and compares its result with that of the model.
 fn wished(
     (pool, model): (&mut Pool, &mut Model),
     n: usize,

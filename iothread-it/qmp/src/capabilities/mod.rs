@@ -5,7 +5,7 @@
 //! `device_add` it says `driver`, `bus` and `id`.) Each is sent when it is needed first, and its
 //! result kept.
 //!
-//! Neither tells of an `iothread-vq-mapping` that QEMU would drop, as 9.0 and 9.1 do with
+//! Neither shows an `iothread-vq-mapping` that QEMU would drop, as 9.0 and 9.1 do with
 //! `device_add`: so the version counts too, and in the end the device's own property.
 
 #[cfg(feature = "client")]
@@ -20,7 +20,7 @@ use crate::command::{Command, QomProperty, SchemaInfo};
 #[cfg(feature = "client")]
 pub use query::CapabilityError;
 
-/// What one QEMU can do, as far as it was asked.
+/// What one QEMU can do, as far as it was queried.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
     version: QemuVersion,

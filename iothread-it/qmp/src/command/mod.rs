@@ -345,6 +345,6 @@ pub struct BlockExport {
     /// The node that it exports.
     #[serde(default)]
     pub node_name: String,
-    /// Whether it was asked to end, and has not yet.
+    /// Whether it was requested to end, and has not yet.
     pub shutting_down: bool,
 }

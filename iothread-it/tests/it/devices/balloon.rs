@@ -18,13 +18,13 @@ fn attaches_on_its_thread_and_detaches(topology: Topology) -> Result<()> {
         let (hotplug, qmp, _) = bench.vm.parts();
         let spread = Placement::Spread(NonZeroUsize::new(2).context("two")?);
         let refused = hotplug.attach_balloon(qmp, &balloon, &spread, soon());
-        let told = format!(
+        let message = format!(
             "{:#}",
             anyhow::Error::from(refused.err().context("spread")?)
         );
         ensure!(
-            told.ends_with("a virtio-balloon-pci can use only one IOThread"),
-            "{told}"
+            message.ends_with("a virtio-balloon-pci can use only one IOThread"),
+            "{message}"
         );
 
         let placement = Placement::Pinned(IoThreadId::indep(2));

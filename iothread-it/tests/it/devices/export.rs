@@ -58,7 +58,7 @@ pub(super) fn while_reading(alone: &Alone, client: &mut Nbd) -> Result<Gained> {
 }
 
 /// Ends an export whose client has left. QEMU notes that a moment after it has closed the
-/// connection, and no event tells.
+/// connection, and there is no event.
 fn close(alone: &mut Alone, disk: &DiskSpec) -> Result<()> {
     let deadline = soon();
     loop {
@@ -100,10 +100,10 @@ fn only_its_thread_serves_its_clients() -> Result<()> {
             .hotplug
             .export(&alone.qemu.qmp, &disk, &pinned, soon());
         if !can_be_on_threads()? {
-            let told = anyhow::Error::from(exported.err().context("it was exported")?);
+            let message = anyhow::Error::from(exported.err().context("it was exported")?);
             let expected = "crashes when a client of an export on an IOThread disconnects; needs \
                             9.0.0 or newer";
-            ensure!(format!("{told:#}").ends_with(expected), "{told:#}");
+            ensure!(format!("{message:#}").ends_with(expected), "{message:#}");
             return close(alone, &control);
         }
         exported?;
@@ -141,10 +141,10 @@ fn export_with_a_client_keeps_its_thread() -> Result<()> {
         let client = Nbd::connect(&socket, "export0")?;
         let refused = alone.hotplug.close_node(qmp, &disk.id, soon()).err();
         let refused = anyhow::Error::from(refused.context("it was closed under its client")?);
-        let told = format!("{refused:#}");
+        let message = format!("{refused:#}");
         ensure!(
-            told.ends_with("QEMU refused block-export-del: export 'export0' still in use"),
-            "{told}"
+            message.ends_with("QEMU refused block-export-del: export 'export0' still in use"),
+            "{message}"
         );
         let state = alone.hotplug.pool().state().to_string();
         ensure!(state.contains("export0 (1 queue"), "{state}");
@@ -163,7 +163,7 @@ fn export_with_a_client_keeps_its_thread() -> Result<()> {
 #[kata_test(when = crate::fixture::qemu_and_guest)]
 fn qemu_7_2_does_not_survive_the_client_of_a_thread() -> Result<()> {
     let on_threads = can_be_on_threads()?;
-    let mut told = String::new();
+    let mut message = String::new();
     let survived = Alone::run(|alone| {
         let socket = server(alone)?;
         let node = json!({"driver": "null-co", "node-name": "node0"});
@@ -174,7 +174,7 @@ fn qemu_7_2_does_not_survive_the_client_of_a_thread() -> Result<()> {
         qmp.execute(&raw::BlockdevAdd(node), soon())?;
         qmp.execute(&raw::BlockExportAdd(export), soon())?;
         Nbd::connect(&socket, "node0")?.disconnect()?;
-        told = alone.qemu.exit_report();
+        message = alone.qemu.exit_report();
         qmp.execute(&QueryVersion {}, soon())?;
         Ok(())
     });
@@ -182,7 +182,10 @@ fn qemu_7_2_does_not_survive_the_client_of_a_thread() -> Result<()> {
         return survived;
     }
     let assertion = "nbd_blockdev_client_closed: Assertion `qemu_in_main_thread()";
-    ensure!(survived.is_err() && told.contains(assertion), "{told}");
+    ensure!(
+        survived.is_err() && message.contains(assertion),
+        "{message}"
+    );
     Ok(())
 }
 
@@ -197,8 +200,8 @@ fn failed_export_leaks_nothing() -> Result<()> {
         let failed = alone.hotplug.export(qmp, &disk, &place, soon());
         let error = failed.err().context("it was exported without a server")?;
         ensure!(error.step == Step::BlockExportAdd, "{error}");
-        let told = format!("{:#}", anyhow::Error::from(error));
-        ensure!(told.ends_with("NBD server not running"), "{told}");
+        let message = format!("{:#}", anyhow::Error::from(error));
+        ensure!(message.ends_with("NBD server not running"), "{message}");
         let missing = DiskSpec::new(DeviceId::new("missing")?, alone.scratch.path().join("no"));
         let failed = alone.hotplug.export(qmp, &missing, &place, soon());
         let error = failed.err().context("nothing was exported")?;

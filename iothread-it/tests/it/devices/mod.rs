@@ -1,4 +1,4 @@
-//! The devices that take a thread, beside hot-plugged virtio-blk disks.
+//! The devices that use a thread, other than hot-plugged virtio-blk disks.
 
 mod alone;
 mod balloon;

@@ -129,10 +129,11 @@ fn node_keeps_its_thread_if_qemu_refuses_the_move() -> Result<()> {
         let refused = alone
             .hotplug
             .move_node(qmp, &disk.id, &Placement::Pinned(lost), soon());
-        let told = refused.err().context("it moved")?.to_string();
+        let message = refused.err().context("it moved")?.to_string();
         ensure!(
-            told == "QEMU refused x-blockdev-set-iothread: Cannot find iothread indep_iothread_2",
-            "{told}"
+            message
+                == "QEMU refused x-blockdev-set-iothread: Cannot find iothread indep_iothread_2",
+            "{message}"
         );
         let state = alone.hotplug.pool().state().to_string();
         ensure!(state.contains("indep_iothread_0: node0"), "{state}");

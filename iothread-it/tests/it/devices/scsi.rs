@@ -36,7 +36,7 @@ fn attach_on(bench: &mut Bench, controller: &DeviceId, name: &str) -> Result<Dis
     Ok(disk)
 }
 
-/// QEMU may be done before the guest has heard of it.
+/// QEMU may be done before the guest is notified.
 pub(super) fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
     bench.vm.detach(&disk.id)?;
     let gone = Presence::Absent;
@@ -104,12 +104,12 @@ fn mapped() -> Result<Placement> {
 fn controller_mapping_is_refused_before_qemu_10_0(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
         let error = controller(bench, &mapped()?).err();
-        let told = error.context("a mapping was taken")?;
-        let told = format!("{told:#}");
+        let message = error.context("a mapping was taken")?;
+        let message = format!("{message:#}");
         let expected = "iothread-vq-mapping of a virtio-scsi-pci";
         ensure!(
-            told.contains(expected) && told.contains("10.0.0 or newer"),
-            "{told}"
+            message.contains(expected) && message.contains("10.0.0 or newer"),
+            "{message}"
         );
         bench.still_works()
     })
@@ -173,7 +173,7 @@ fn the_configured_driver_puts_disks_on_one_controller(topology: Topology) -> Res
     })
 }
 
-/// QEMU has removed a disk some milliseconds before the guest hears of it: who looks for the next one
+/// QEMU has removed a disk some milliseconds before the guest is notified: who looks for the next one
 /// with the same serial must not find the one that is going.
 fn replugged_disk_is_not_confused_with_its_predecessor(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
@@ -205,10 +205,10 @@ fn unsupported_configured_driver_is_an_error(topology: Topology) -> Result<()> {
         let disk = bench.disk("disk0")?;
         let refused = bench.vm.attach_as_configured(&disk).err();
         let refused = anyhow::Error::from(refused.context("it was attached")?);
-        let told = format!("{refused:#}");
+        let message = format!("{refused:#}");
         ensure!(
-            told.contains("block_device_driver is not supported; set it to"),
-            "{told}"
+            message.contains("block_device_driver is not supported; set it to"),
+            "{message}"
         );
         ensure!(!bench.nodes()?.contains(&disk.id.to_string()));
         ensure!(bench.vm.pool().allocation_of(&disk.id).is_none());

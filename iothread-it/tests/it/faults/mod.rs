@@ -2,7 +2,7 @@
 //! knows what a disk still holds, nothing that QEMU still has is forgotten, and once the trouble is
 //! over the disk comes off whole.
 //!
-//! Each fault strikes at every step of an attach and of a detach. What QEMU has is then asked past
+//! Each fault is injected at every step of an attach and of a detach. QEMU is then queried past
 //! the client that was disturbed.
 
 mod operations;
@@ -145,7 +145,7 @@ fn times_out(topology: Topology, fault: &Fault) -> Result<()> {
     })
 }
 
-/// QEMU adds classes as it likes. The command was not carried out, and the client knows.
+/// QEMU adds classes as it likes. The command was not executed, and the client has the error.
 fn error_of_unknown_class_is_a_refusal(topology: Topology) -> Result<()> {
     const REFUSAL: &str =
         "{\"error\":{\"class\":\"NeverHeardOf\",\"desc\":\"not today\",\"hint\":1},\"id\":ID}\n";

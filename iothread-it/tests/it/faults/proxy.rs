@@ -1,6 +1,6 @@
 //! A proxy in front of QEMU's monitor, that lets one line pass otherwise than it came.
 //!
-//! It knows which command or event passes, so a fault strikes exactly there, and it can ask QEMU
+//! It sees which command or event passes, so a fault is injected exactly there, and it can query QEMU
 //! on a connection of its own, which is not disturbed.
 
 use std::collections::HashMap;
@@ -45,9 +45,9 @@ pub(crate) enum Fault {
     Cut,
     /// The channel ends before it.
     Close,
-    /// The client hears this first.
+    /// The client receives this first.
     Before(Vec<u8>),
-    /// QEMU never hears the command, and the client gets this instead: `ID` stands for its id.
+    /// QEMU never receives the command, and the client gets this instead: `ID` stands for its id.
     Instead(&'static str),
     /// A process gets a signal, and then it passes.
     Signal(Pid, Signal),
@@ -223,7 +223,7 @@ impl Proxy {
         }
     }
 
-    /// Takes the fault that strikes here, if it does.
+    /// Takes the fault to inject here, if there is one.
     fn due(&self, at: &At) -> Option<Fault> {
         let mut state = self.state();
         let (point, _) = state.armed.as_ref()?;

@@ -41,7 +41,7 @@ regressions!(with a guest:
         "without the last `cont`",
     );
     ["qemu commit ca2a5e63"] quit_under_load: Mark::Race(&[
-        Red { qemu: seen::BOOKWORM, told: QUIT_TIMEOUT_TEXT },
+        Red { qemu: seen::BOOKWORM, error: QUIT_TIMEOUT_TEXT },
     ]);
     ["Proxmox VE: io_uring after hotplug"]
     loaded_io_uring_disk_is_resized needs (when = crate::fixture::io_uring): guard(
@@ -91,7 +91,7 @@ fn with_a_disk_of(
     })
 }
 
-/// QEMU 6.2 to 8.0 take one request, and then refuse all others for ever, though no guest ever heard
+/// QEMU 6.2 to 8.0 take one request, and then refuse all others forever, though no guest was notified
 /// of it. (The guest does not look at a root port's address 1.)
 fn ignored_device_del_can_be_repeated(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
@@ -193,7 +193,7 @@ fn quit_under_load(topology: Topology) -> Result<()> {
     let mut bench = Bench::boot(topology)?;
     let disk = bench.disk("disk0")?;
     bench.attach(&disk, &Placement::First)?;
-    // It never ends by itself.
+    // It never ends.
     let _ = bench.vm.agent().start_load(&load(&disk, 600_000), soon())?;
     let exit = bench.vm.shutdown()?;
     ensure!(exit.success(), "QEMU ended with {exit}");

@@ -32,7 +32,7 @@ pub(crate) struct Red {
     /// How its version begins, with the distribution's own: `7.2.22 (Debian 1:7.2+dfsg-7`.
     pub(crate) qemu: &'static str,
     /// What the failure says.
-    pub(crate) told: &'static str,
+    pub(crate) error: &'static str,
 }
 
 /// How a QEMU fails that blocks itself at its end.
@@ -70,13 +70,13 @@ impl Mark {
                 bail!("it passes on QEMU {qemu}, where it was seen to fail: take the mark off")
             }
         };
-        let told = format!("{error:#}");
+        let message = format!("{error:#}");
         ensure!(
-            told.contains(red.told),
-            "QEMU {qemu} fails, but not with {:?}: {told}",
-            red.told
+            message.contains(red.error),
+            "QEMU {qemu} fails, but not with {:?}: {message}",
+            red.error
         );
-        println!("fails as expected on QEMU {qemu}: {told}");
+        println!("fails as expected on QEMU {qemu}: {message}");
         kata_test::measure("expected_failure", 1.0);
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Mark {
 fn an_expected_failure_is_strict() {
     const RED: &[Red] = &[Red {
         qemu: "7.2.22 (Debian 1:7",
-        told: "Bail out",
+        error: "Bail out",
     }];
     const MARK: Mark = Mark::Reproduced(RED);
     const RACE: Mark = Mark::Race(RED);

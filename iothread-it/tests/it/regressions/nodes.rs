@@ -23,14 +23,14 @@ regressions!(without a guest:
         "if the first two share it",
     );
     ["qemu-iotests 051"] device_add_moves_a_node_from_another_thread: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, told: "qemu_mutex_unlock_impl: Operation not permitted" },
+        Red { qemu: seen::BOOKWORM, error: "qemu_mutex_unlock_impl: Operation not permitted" },
     ]);
     ["qemu-iotests 307"] fixed_iothread_export_cannot_move_a_node_of_a_device: guard(
         "QEMU that moves an attached disk for an export",
         "without `fixed-iothread`",
     );
     ["qemu-iotests iothreads-create"] blockdev_create_on_a_node_of_a_thread: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, told: "qemu_mutex_unlock_impl: Operation not permitted" },
+        Red { qemu: seen::BOOKWORM, error: "qemu_mutex_unlock_impl: Operation not permitted" },
     ]);
     ["qemu-iotests 202"] two_nodes_of_a_thread_are_snapshotted_in_one_transaction: guard(
         "QEMU that takes one thread's lock twice in a transaction",
@@ -109,10 +109,10 @@ fn second_device_on_a_node_needs_share_rw() -> Result<()> {
         rig.plug("d0", "n0", "t0")?;
         for thread in ["t0", "t1"] {
             let second = raw::DeviceAdd(rig.device("d1", "n0", thread));
-            let told = refusal(rig.qmp().execute(&second, soon()))?;
+            let message = refusal(rig.qmp().execute(&second, soon()))?;
             ensure!(
-                told.contains("onflicts with use by") || told.contains("Permission conflict"),
-                "{told}"
+                message.contains("onflicts with use by") || message.contains("Permission conflict"),
+                "{message}"
             );
         }
         rig.unplug("d0")?;
@@ -149,10 +149,10 @@ fn fixed_iothread_export_cannot_move_a_node_of_a_device() -> Result<()> {
                                        "iothread": "t1", "fixed-iothread": fixed}),
             )
         };
-        let told = refusal(rig.qmp().execute(&export("fixed", true), soon()))?;
+        let message = refusal(rig.qmp().execute(&export("fixed", true), soon()))?;
         ensure!(
-            told == "Cannot change iothread of active block backend",
-            "{told}"
+            message == "Cannot change iothread of active block backend",
+            "{message}"
         );
         // It would rather be on t1, and goes where the disk is.
         rig.qmp().execute(&export("wherever", false), soon())?;
@@ -281,10 +281,10 @@ fn qom_set_drive_rejects_other_aio_context() -> Result<()> {
         rig.put("n1", "t1")?;
         let set = json!({"path": "/machine/peripheral/d0/virtio-backend", "property": "drive",
                          "value": "n1"});
-        let told = refusal(rig.qmp().execute(&raw::QomSet(set), soon()))?;
+        let message = refusal(rig.qmp().execute(&raw::QomSet(set), soon()))?;
         ensure!(
-            told == "Different aio context is not supported for new node",
-            "{told}"
+            message == "Different aio context is not supported for new node",
+            "{message}"
         );
         Ok(())
     })
@@ -295,12 +295,12 @@ fn blockdev_del_fails_before_device_deleted() -> Result<()> {
         rig.node("n0")?;
         rig.plug("d0", "n0", "t0")?;
         let remove = || raw::BlockdevDel(json!({"node-name": "n0"}));
-        let told = refusal(rig.qmp().execute(&remove(), soon()))?;
-        ensure!(told == "Node n0 is in use", "{told}");
+        let message = refusal(rig.qmp().execute(&remove(), soon()))?;
+        ensure!(message == "Node n0 is in use", "{message}");
         let asked = raw::DeviceDel(json!({"id": "d0"}));
         rig.qmp().execute(&asked, soon())?;
-        let told = refusal(rig.qmp().execute(&remove(), soon()))?;
-        ensure!(told == "Node n0 is in use", "{told}");
+        let message = refusal(rig.qmp().execute(&remove(), soon()))?;
+        ensure!(message == "Node n0 is in use", "{message}");
         let since = rig.qmp().cursor();
         rig.qmp().execute(&raw::SystemReset(json!({})), soon())?;
         deleted(rig.qmp(), "d0", since)?;

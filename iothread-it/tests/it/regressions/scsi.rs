@@ -23,7 +23,7 @@ regressions!(with a guest:
         "without the detach",
     );
     ["RHBZ#2155748"] scsi_reset_during_unplug: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
+        Red { qemu: seen::BOOKWORM, error: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
     ]);
     ["RHBZ#2079347"] an_idle_controller_uses_no_cpu: guard(
         "QEMU 7.0, that polled the event queue for ever",
@@ -38,10 +38,10 @@ regressions!(with a guest:
         "without the controller's detach",
     );
     ["qemu commit ca2a5e63"] quit_under_scsi_load: Mark::Race(&[
-        Red { qemu: seen::BOOKWORM, told: QUIT_TIMEOUT_TEXT },
+        Red { qemu: seen::BOOKWORM, error: QUIT_TIMEOUT_TEXT },
     ]);
     ["Proxmox VE #6810"] scsi_reset_under_load_completes: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, told: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
+        Red { qemu: seen::BOOKWORM, error: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
     ]);
     ["qemu-project/qemu#4079"] device_ejected_by_the_guest_releases_its_thread: guard(
         "QEMU 10.0.3 to 11.1-rc with a balloon's driver in the guest",
@@ -81,7 +81,7 @@ fn attach(bench: &mut Bench, controller: &DeviceId, disk: &DiskSpec) -> Result<(
     Ok(())
 }
 
-/// QEMU may be done with it before the guest has heard.
+/// QEMU may be done with it before the guest is notified.
 fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
     bench.vm.detach(&disk.id)?;
     let agent = bench.vm.agent();

@@ -129,7 +129,7 @@ impl fmt::Display for Vendor {
 
 #[cfg(test)]
 mod tests {
-    //! Scope: marks and texts. Verdicts beside `kernel_ge` are tested with the made-up hosts.
+    //! Scope: marks and texts. Verdicts together with `kernel_ge` are tested with the made-up hosts.
 
     use super::*;
 

@@ -42,7 +42,7 @@ impl Live {
 impl System for Live {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        // A FIFO in the place of a file would be waited for; what is no file is not opened.
+        // Opening a FIFO would block, so only regular files are opened.
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other("it is no regular file"));
         }
@@ -123,7 +123,7 @@ impl System for Live {
             Question::Device(path) => device::answer(path),
             #[cfg(target_os = "linux")]
             Question::Namespace(kind) => namespace::answer(kind),
-            // SAFETY: whoever called `one_thread` has promised so.
+            // SAFETY: the contract of `one_thread`.
             Question::Probe(user) => unsafe { probe::answer(user, has_one_thread()) },
             other => Answer::unknown("no probe answers this question", other.to_string()),
         }
