@@ -69,6 +69,9 @@ impl Elf {
         };
         // Behind the 24 bytes that are alike come three addresses and 4 + 3 × 2 bytes.
         elf.headers = elf.word(24 + 2 * elf.address, elf.address)?;
+        if elf.headers == 0 {
+            return Ok(None); // There is no section header table.
+        }
         let rest = 24 + 3 * elf.address + 10;
         elf.header_length = elf.word(rest, 2)?;
         elf.count = elf.word(rest + 2, 2)?;
@@ -113,6 +116,46 @@ mod tests {
         for (name, found) in [(".text", true), (".tex", false), ("kata_main", false)] {
             assert_eq!(has_section(&this, name).expect("a file"), found, "{name}");
         }
+    }
+
+    #[test]
+    fn a_file_without_a_section_header_table_has_no_section() {
+        // Found by fuzzing: a table at offset 0, with entries of one byte, would name the section.
+        let mut bytes = [0; 179];
+        let parts: [(usize, &[u8]); 26] = [
+            (0, b"\x7fELF\x02\x01\x01"),
+            (9, b"\x03"),
+            (16, b"\x01"),
+            (18, b">"),
+            (21, b">"),
+            (23, b"\x01"),
+            (25, b"\x03"),
+            (35, b"\x03\x04"),
+            (49, b"h"),
+            (58, b"\x01"),
+            (60, b">"),
+            (62, b"\x01"),
+            (64, b"+"),
+            (68, b"\x03\x04"),
+            (83, b"@"),
+            (89, b"@"),
+            (93, b";"),
+            (107, b"kata_main"),
+            (121, b"\x01"),
+            (124, b"\x01"),
+            (127, b"\x09"),
+            (137, b"\x17"),
+            (141, b"\x08"),
+            (145, b"\x03"),
+            (155, b"}}}}}}}}}}"),
+            (174, b"*"),
+        ];
+        for (at, part) in parts {
+            bytes[at..at + part.len()].copy_from_slice(part);
+        }
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), bytes).expect("a file");
+        assert!(!has_section(file.path(), "kata_main").expect("a file"));
     }
 
     #[test]
