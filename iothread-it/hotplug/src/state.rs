@@ -7,6 +7,8 @@ use serde_json::Value;
 /// State of a disk in QEMU: an upper bound. QEMU has less only after a lost reply or before an event
 /// is processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum DiskState {
     /// A block node without a device.
     NodeOnly,
@@ -29,6 +31,8 @@ impl DiskState {
 
 /// What became of a device, in the order of what counts more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub(crate) enum News {
     /// DEVICE_UNPLUG_GUEST_ERROR.
     Rejected,
@@ -58,6 +62,11 @@ impl News {
 
 /// A device that QEMU has something of, with what it was made from.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(rename_all = "kebab-case", deny_unknown_fields)
+)]
 pub(crate) struct Device {
     pub(crate) state: DiskState,
     /// The arguments of `blockdev-add`. A controller and a balloon have no node.
@@ -70,8 +79,10 @@ pub(crate) struct Device {
     /// What has come of it since the newest `device_add` or `device_del`.
     pub(crate) news: Option<News>,
     /// When it was made: a list that QEMU was asked for earlier does not have it yet.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) since: u64,
     /// Whether events may have been missed, so that QEMU's list is needed.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) unsure: bool,
 }
 
@@ -119,6 +130,11 @@ impl Device {
 
 /// A block node that the guest does not see.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(
+    feature = "serde",
+    serde(rename_all = "kebab-case", deny_unknown_fields)
+)]
 pub(crate) struct Node {
     pub(crate) state: NodeState,
     /// The arguments of `blockdev-add`.
@@ -126,15 +142,19 @@ pub(crate) struct Node {
     /// The arguments of `block-export-add`.
     pub(crate) export: Option<Value>,
     /// As for a [`Device`].
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) since: u64,
     /// Whether BLOCK_EXPORT_DELETED has come since the newest `block-export-del`.
     pub(crate) export_deleted: bool,
     /// Whether that event may have been missed.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub(crate) unsure: bool,
 }
 
 /// What QEMU has of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub(crate) enum NodeState {
     /// The node alone.
     Bare,

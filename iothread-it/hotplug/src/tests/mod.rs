@@ -7,6 +7,8 @@ mod lost_answers;
 mod many;
 mod model;
 mod moving;
+#[cfg(feature = "serde")]
+mod saved;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

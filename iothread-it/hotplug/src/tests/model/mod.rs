@@ -5,7 +5,9 @@ mod qemu;
 mod table;
 mod world;
 
-use world::World;
+#[cfg(feature = "serde")]
+pub(super) use qemu::Qemu;
+pub(super) use world::World;
 
 /// In the default run, which is not optimised. `HOTPLUG_MODEL_SEQUENCES` sets another number, and
 /// `HOTPLUG_MODEL_SEED` the first one, whose failure then shows all steps.

@@ -21,7 +21,7 @@ struct Device {
 
 /// What QEMU has.
 #[derive(Debug, Default)]
-pub(super) struct Qemu {
+pub(in crate::tests) struct Qemu {
     threads: BTreeSet<String>,
     /// All ids that threads ever had.
     spent: BTreeSet<String>,
@@ -58,7 +58,7 @@ fn event(name: &str, data: Value) -> Event {
 }
 
 impl Qemu {
-    pub(super) fn with_threads(threads: impl IntoIterator<Item = String>) -> Self {
+    pub(in crate::tests) fn with_threads(threads: impl IntoIterator<Item = String>) -> Self {
         let threads: BTreeSet<_> = threads.into_iter().collect();
         Self {
             spent: threads.clone(),
@@ -141,7 +141,11 @@ impl Qemu {
     }
 
     /// Runs a command.
-    pub(super) fn run(&mut self, name: &'static str, with: &Value) -> (Reply, Vec<Event>) {
+    pub(in crate::tests) fn run(
+        &mut self,
+        name: &'static str,
+        with: &Value,
+    ) -> (Reply, Vec<Event>) {
         let mut events = Vec::new();
         let reply = self.execute(name, with, &mut events);
         (reply, events)

@@ -111,7 +111,10 @@ impl World {
         self.to_qemu.clear();
         self.from_qemu.clear();
         self.questions.clear();
+        #[cfg(not(feature = "serde"))]
         let saved = self.hotplug.save();
+        #[cfg(feature = "serde")]
+        let saved = serde_json::from_str(&self.saved_json()).unwrap();
         self.hotplug = Hotplug::restore(saved, options(), QemuVersion::MAPS_SCSI_QUEUES);
         self.is_connected = true;
     }

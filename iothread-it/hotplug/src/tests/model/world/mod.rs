@@ -81,7 +81,7 @@ impl Line {
     }
 }
 
-pub(super) struct World {
+pub(in crate::tests) struct World {
     /// The fault, and how many commands come before it.
     pub(super) armed: Option<(usize, Fault)>,
     /// The commands that QEMU has got.
@@ -103,7 +103,7 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::tests) fn new(seed: u64) -> Self {
         let threads: Vec<_> = (0..THREADS).map(IoThreadId::indep).collect();
         let qemu = Qemu::with_threads(threads.iter().map(ToString::to_string));
         let pool = Pool::new(threads, SlotTable::root_ports(SLOTS)).unwrap();
@@ -135,9 +135,15 @@ impl World {
     /// Runs so many steps, ends the trouble, and takes everything away. Returns how many operations
     /// were started, how many succeeded, how many faults there were, and how many were cancelled.
     pub(super) fn run(mut self, steps: u32) -> [u64; 4] {
-        for _ in 0..steps {
+        for step in 0..steps {
             self.step();
             self.check();
+            #[cfg(feature = "serde")]
+            if step % 16 == 15 {
+                self.checks_json();
+            }
+            #[cfg(not(feature = "serde"))]
+            let _ = step;
         }
         self.recovers();
         self.counts
@@ -381,6 +387,30 @@ impl World {
             self.hotplug.pool().state(),
             self.trace.join("\n")
         );
+    }
+
+    /// The state is the same after its way through JSON.
+    #[cfg(feature = "serde")]
+    fn checks_json(&self) {
+        let text = self.saved_json();
+        let saved = serde_json::from_str::<crate::Saved>(&text);
+        let again = saved.map_err(|error| error.to_string());
+        let again = again.map(|saved| serde_json::to_string(&saved).unwrap());
+        self.ensure(again.as_deref() == Ok(&text), &format!("{again:?}"));
+    }
+
+    #[cfg(feature = "serde")]
+    pub(in crate::tests) fn saved_json(&self) -> String {
+        serde_json::to_string(&self.hotplug.save()).unwrap()
+    }
+
+    /// Runs so many steps, and returns the state.
+    #[cfg(feature = "serde")]
+    pub(in crate::tests) fn state_after(mut self, steps: u32) -> String {
+        for _ in 0..steps {
+            self.step();
+        }
+        self.saved_json()
     }
 
     /// Runs until nothing is left to do.

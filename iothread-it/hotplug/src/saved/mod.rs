@@ -5,6 +5,9 @@
 //! recorded, and can be detached, settled or [reconciled](Hotplug::reconcile) with QEMU. So save the
 //! state after each [`poll_action`](Hotplug::poll_action), before the command is sent.
 
+#[cfg(feature = "serde")]
+mod form;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use iothread_pool::{DeviceId, IoThreadId, Pool};
@@ -16,8 +19,15 @@ use crate::iothread::{Polling, object};
 use crate::machine::Hotplug;
 use crate::state::{Device, Node, NodeState};
 
-/// What a manager must keep to go on where it was. It has no form outside of this process yet.
+/// What a manager must keep to go on where it was.
+///
+/// With the feature `serde` it can be serialized, in a format that describes itself, such as JSON. It has
+/// the number of its schema, 1. What is deserialized is checked: a state that contradicts itself is an
+/// error, which names the device. A manager whose state is lost can start with a new [`Hotplug`], and
+/// [reconcile](Hotplug::reconcile) reports what QEMU has.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "form::Form", into = "form::Form"))]
 pub struct Saved {
     pool: Pool,
     devices: BTreeMap<DeviceId, Device>,
