@@ -54,6 +54,15 @@ impl Contract {
         })
     }
 
+    /// A contract with this allowance only.
+    #[cfg(test)]
+    pub(crate) fn with_allowance(text: &str) -> Self {
+        Self {
+            may_skip: Some(Allowance::read(text.to_owned()).expect("an allowance")),
+            ..Self::default()
+        }
+    }
+
     /// The host to evaluate: this one, or a recorded one.
     pub(crate) fn host(&self) -> &dyn Host {
         match &self.recorded {
