@@ -59,8 +59,12 @@ impl AllowedNowhere {
 }
 
 fn nowhere(outcomes: &[Record]) -> BTreeSet<TestId> {
-    let nowhere = outcomes.iter().filter(|one| one.outcome.is_nowhere());
-    nowhere.map(TestId::of).collect()
+    // A test may have an outcome in each of several places.
+    let (nowhere, somewhere): (Vec<_>, Vec<_>) =
+        outcomes.iter().partition(|one| one.outcome.is_nowhere());
+    let somewhere: BTreeSet<TestId> = somewhere.into_iter().map(TestId::of).collect();
+    let nowhere = nowhere.into_iter().map(TestId::of);
+    nowhere.filter(|test| !somewhere.contains(test)).collect()
 }
 
 #[cfg(test)]
@@ -84,6 +88,8 @@ mod tests {
             outcome("c", "nowhere"),
             outcome("d", "skipped"),
             outcome("e", "ignored"),
+            outcome("f", "skipped"),
+            outcome("f", "passed"),
         ];
         let id = |test: &str| TestId {
             binary: "p::it".into(),

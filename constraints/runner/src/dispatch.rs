@@ -1,4 +1,5 @@
-//! Runs tests in other places than this host, each in the first of its places where it can run.
+//! Runs tests in other places than this host, each in the first of its places where it can run, or in each of
+//! them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
@@ -7,7 +8,7 @@ use super::merge::{SCHEDULED, read};
 use super::plan::chain;
 use super::{
     Binary, CandidatePlace, Job, JobTest, Outcome, Phase, Plan, PlannedTest, Record, Run,
-    RunnerError, StopToken, TestId,
+    RunnerError, Spread, StopToken, TestId,
 };
 use kata_test::__runner::{EXCLUDE_FILE, HERE};
 use kata_test_host::constraint::Status;
@@ -47,16 +48,20 @@ impl Plan {
         run: &Run,
     ) -> Result<(&'static str, OsString), RunnerError> {
         let mut list = String::new();
+        let mut last = None;
         for pending in self.pending(candidates) {
             if let Some(place) = pending.places.front() {
                 let TestId { binary, test } = &pending.test.id;
                 let place = &self.places[*place].name;
                 run.record_scheduled(place, binary, test)?;
-                list += &format!("{binary}\t{test}\t{place}\n");
+                let is_new = last.replace(&pending.test.id) != Some(&pending.test.id);
+                if is_new && !self.runs_here(pending.test, candidates) {
+                    list += &format!("{binary}\t{test}\t{place}\n");
+                }
             }
         }
         for test in &self.tests {
-            if !test.ignored && runs_here(test, candidates) {
+            if !test.ignored && self.runs_here(test, candidates) {
                 let TestId { binary, test } = &test.id;
                 run.record_scheduled(HERE, binary, test)?;
             }
@@ -64,7 +69,8 @@ impl Plan {
         Ok((EXCLUDE_FILE, run.keep("left-to-places", list.as_bytes())?))
     }
 
-    /// Runs the tests that the plan assigns to other places, with their records in the run's folder. A test that turns out to be unmet in a place is tried in the next; one that is met in
+    /// Runs the tests that the plan assigns to other places, with their records in the run's folder. A test that
+    /// turns out to be unmet in a place is tried in the next, unless it runs everywhere; one that is met in
     /// none is recorded as run nowhere, with what is missing where. So is a binary under another
     /// harness, as one test, if this host is not among the candidates.
     ///
@@ -125,8 +131,9 @@ impl Plan {
                 }
             }
         }
-        for pending in &pending {
-            self.settle(pending, run)?;
+        for of_test in pending.chunk_by(|one, other| one.test.id == other.test.id) {
+            let runs_here = self.runs_here(of_test[0].test, candidates);
+            self.settle(of_test, runs_here, run)?;
         }
         if !candidates
             .iter()
@@ -139,37 +146,67 @@ impl Plan {
         Ok(())
     }
 
-    /// The tests that do not run here, with the places to try.
+    /// The tests that do not run here, with the places to try. If each is to run everywhere: those that run
+    /// in other places than this host, once for each place.
     fn pending(&self, candidates: &[CandidatePlace]) -> Vec<Pending<'_>> {
         let can_run =
             |index: &usize| matches!(candidates.get(*index), Some(CandidatePlace::Place(_)));
-        let others = self
-            .tests
-            .iter()
-            .filter(|test| !test.ignored && !runs_here(test, candidates));
-        let pending = |test| Pending {
-            test,
-            places: PlannedTest::candidates(test).filter(can_run).collect(),
-            ran: false,
-            broken: None,
-        };
-        others.map(pending).collect()
+        let mut all = Vec::new();
+        for test in self.tests.iter().filter(|test| !test.ignored) {
+            let runs_here = self.runs_here(test, candidates);
+            let places = test.places(self.spread).into_iter().filter(can_run);
+            let places: VecDeque<usize> = places.collect();
+            match self.spread {
+                Spread::First if runs_here => {}
+                Spread::Everywhere if !places.is_empty() => {
+                    let one = |place| Pending::new(test, [place].into());
+                    all.extend(places.into_iter().map(one));
+                }
+                Spread::Everywhere if runs_here => {}
+                Spread::First | Spread::Everywhere => all.push(Pending::new(test, places)),
+            }
+        }
+        all
     }
 
-    /// Records what became of a test that ran in none of its places.
-    fn settle(&self, pending: &Pending<'_>, run: &Run) -> Result<(), RunnerError> {
-        let test = pending.test;
-        match &pending.broken {
-            Some((index, why)) if pending.places.is_empty() => {
+    /// Records what became of a test in places that did not run it.
+    fn settle(
+        &self,
+        of_test: &[Pending<'_>],
+        runs_here: bool,
+        run: &Run,
+    ) -> Result<(), RunnerError> {
+        let test = of_test[0].test;
+        // Otherwise the run was stopped.
+        let tried = |pending: &&Pending<'_>| pending.places.is_empty();
+        for pending in of_test.iter().filter(tried) {
+            if let Some((index, why)) = &pending.broken {
                 let place = &self.places[*index].name;
                 let reason = Reason::infrastructure(why, place);
-                run.record_failure(place, &test.id.binary, &test.id.test, reason)
+                run.record_failure(place, &test.id.binary, &test.id.test, reason)?;
             }
-            None if pending.places.is_empty() && !pending.ran => {
-                run.record_nowhere(test, &self.missing(test))
-            }
-            // It ran, or the run was stopped.
-            _ => Ok(()),
+        }
+        let unmet = |pending: &Pending<'_>| {
+            pending.places.is_empty() && !pending.ran && pending.broken.is_none()
+        };
+        if !runs_here && of_test.iter().all(unmet) {
+            run.record_nowhere(test, &self.missing(test))?;
+        }
+        Ok(())
+    }
+
+    /// Whether a test runs here, before those in other places.
+    fn runs_here(&self, test: &PlannedTest, candidates: &[CandidatePlace]) -> bool {
+        let is_here = |index: &usize| matches!(candidates.get(*index), Some(CandidatePlace::Here));
+        match self.spread {
+            Spread::Everywhere => test.places(self.spread).iter().any(is_here),
+            Spread::First => match test.chosen() {
+                Some(chosen) => is_here(&chosen),
+                // What cannot be told here, and is met nowhere, has failed here.
+                None => test.eligibilities.iter().enumerate().any(|(index, there)| {
+                    is_here(&index) && there.status == Status::Undetermined && !there.is_open
+                }),
+            },
         }
     }
 
@@ -194,7 +231,16 @@ impl Plan {
     }
 }
 
-impl Pending<'_> {
+impl<'a> Pending<'a> {
+    fn new(test: &'a PlannedTest, places: VecDeque<usize>) -> Self {
+        Self {
+            test,
+            places,
+            ran: false,
+            broken: None,
+        }
+    }
+
     fn is_for(&self, place: usize, binary: &Binary) -> bool {
         self.places.front() == Some(&place) && self.test.id.binary == binary.id
     }
@@ -223,18 +269,6 @@ impl Pending<'_> {
                 self.places.pop_front();
             }
         }
-    }
-}
-
-/// Whether cargo runs a test here.
-fn runs_here(test: &PlannedTest, candidates: &[CandidatePlace]) -> bool {
-    let is_here = |index: usize| matches!(candidates.get(index), Some(CandidatePlace::Here));
-    match test.chosen() {
-        Some(chosen) => is_here(chosen),
-        // What cannot be told here, and is met nowhere, has failed here.
-        None => test.eligibilities.iter().enumerate().any(|(index, there)| {
-            is_here(index) && there.status == Status::Undetermined && !there.is_open
-        }),
     }
 }
 

@@ -4,16 +4,34 @@ use std::time::Duration;
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
+use super::ledger::Ledger;
 use super::merge::SCHEDULED;
 use super::{Outcome, Record, RunnerError};
 use kata_test_host::reason::join;
 
-/// A suite for each binary, a case for each test.
-pub(super) fn of(outcomes: &[Record]) -> Result<String, RunnerError> {
+/// A suite for each binary, a case for each test. If each test was to run everywhere: a suite for each binary
+/// and place, named `BINARY in PLACE`, as readers take two cases of a name for one.
+pub(super) fn of(ledger: &Ledger) -> Result<String, RunnerError> {
     let mut report = Report::new("kata-test");
-    for binary in outcomes.chunk_by(|a, b| a.binary == b.binary) {
-        let mut suite = TestSuite::new(binary[0].binary.as_str());
-        suite.add_test_cases(binary.iter().map(case));
+    let mut suites: Vec<(String, Vec<Record>)> = Vec::new();
+    for outcome in ledger.outcomes() {
+        let name = match ledger.everywhere {
+            true => format!("{} in {}", outcome.binary, outcome.place),
+            false => outcome.binary.clone(),
+        };
+        match suites.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, outcomes)) => outcomes.push(outcome),
+            None => suites.push((name, vec![outcome])),
+        }
+    }
+    for (name, outcomes) in suites {
+        let mut suite = TestSuite::new(name.as_str());
+        if let [first, ..] = &outcomes[..]
+            && let Some(kernel) = kernel(ledger, first)
+        {
+            suite.add_property(("kernel", kernel));
+        }
+        suite.add_test_cases(outcomes.iter().map(|outcome| case(outcome, &name)));
         report.add_test_suite(suite);
     }
     report
@@ -21,9 +39,16 @@ pub(super) fn of(outcomes: &[Record]) -> Result<String, RunnerError> {
         .map_err(|error| RunnerError::Junit(error.into()))
 }
 
-fn case(outcome: &Record) -> TestCase {
+/// The kernel of a suite that is of one place.
+fn kernel<'a>(ledger: &'a Ledger, outcome: &Record) -> Option<&'a str> {
+    let mut places = ledger.places.iter().filter(|_| ledger.everywhere);
+    let place = places.find(|place| place.name == outcome.place)?;
+    place.kernel.as_deref()
+}
+
+fn case(outcome: &Record, class: &str) -> TestCase {
     let mut case = TestCase::new(outcome.test.as_str(), status(outcome));
-    case.set_classname(outcome.binary.as_str());
+    case.set_classname(class);
     // A duration from a record may be anything that is a number.
     case.set_time(Duration::try_from_secs_f64(outcome.duration_ms / 1000.0).unwrap_or_default());
     for (name, value) in [

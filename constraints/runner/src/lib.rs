@@ -64,17 +64,17 @@ pub use kata_test::__runner::{Outcome, Phase, parse_duration};
 pub use kata_test_host::reason::{Reason, ReasonKind};
 pub use kata_test_host::sys::{is_target, target_folder_of};
 pub use ledger::{
-    CitedIssue, Findings, Ledger, LedgerPlace, PlaceOutcome, RetriedTest, SharedConstraint,
-    StaleConstraint, TestEntry, UnrunTest, UnusedPlace,
+    CitedIssue, Comparison, Difference, Findings, Ledger, LedgerPlace, PlaceOutcome, RetriedTest,
+    SharedConstraint, StaleConstraint, TestEntry, UnrunTest, UnusedPlace,
 };
 pub use listing::{Eligibility, Fact, LIST_ARGUMENTS, Listed, Listing, ListingError};
 pub use opt_ins::UnknownOptIn;
 pub use place::{CandidatePlace, Job, JobTest, Place, PlaceError, RecordedHost};
 pub use plain::{
-    BinaryKind, PlainOptions, PlainRun, PlainTest, SuspectPattern, binary_kind, list_plain,
-    run_plain,
+    BinaryKind, PlainOptions, PlainRun, PlainTest, PlannedPlain, SuspectPattern, binary_kind,
+    list_plain, plan_plain, run_plain,
 };
-pub use plan::{Plan, PlannedPlace, PlannedTest, plan};
+pub use plan::{Plan, PlannedPlace, PlannedTest, Spread, plan};
 pub use record::Record;
 pub use run::Run;
 pub use run_status::{RunStatus, run_status};

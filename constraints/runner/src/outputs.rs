@@ -16,7 +16,7 @@ pub(super) fn write(report: &Report, folder: &Folder) -> Result<(), RunnerError>
     let outcomes = report.ledger.outcomes();
     for (name, text) in [
         (MERGED, lines(&outcomes)),
-        (JUNIT, junit::of(&outcomes)?),
+        (JUNIT, junit::of(&report.ledger)?),
         (SUMMARY, summary::of(&report.ledger)),
         (PAGE, html::of(report)),
     ] {

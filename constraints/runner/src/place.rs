@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Binary, Run, Session, StopToken, UserKind};
 use kata_test::__runner::HERE;
+use kata_test_host::facts::{Finding, Here, Host, Question};
 
 /// Why a place could not be used.
 pub type PlaceError = Box<dyn std::error::Error + Send + Sync>;
@@ -18,6 +19,11 @@ pub trait Place: Send {
 
     /// Describes it: `a VM with kernel 6.1.0-56-cloud-amd64, as root`.
     fn about(&self) -> String;
+
+    /// Returns the release of its kernel, if it is known: `6.1.0-56-amd64`.
+    fn kernel(&self) -> Option<String> {
+        None
+    }
 
     /// Returns about how long it takes until the first test runs there.
     fn cost(&self) -> Duration;
@@ -134,6 +140,19 @@ impl CandidatePlace {
             Self::Here => "this host, as the current user".to_owned(),
             Self::Recorded(host) => format!("a host recorded in {}", host.facts.display()),
             Self::Place(place) => place.about(),
+        }
+    }
+
+    /// Returns the release of its kernel, if it is known.
+    #[must_use]
+    pub fn kernel(&self) -> Option<String> {
+        match self {
+            Self::Here => match &Here.ask(Question::KernelRelease).finding {
+                Finding::Is(release) => Some(release.to_string()),
+                Finding::Absent(_) | Finding::Unknown(_) => None,
+            },
+            Self::Recorded(_) => None,
+            Self::Place(place) => place.kernel(),
         }
     }
 

@@ -18,8 +18,8 @@ use super::outputs::{self, replace};
 use super::report::Report;
 use super::run_info::RunInfo;
 use super::{
-    Binary, ExpectedDurations, PlannedTest, Record, RunnerError, TestId, UnknownOptIn, opt_ins,
-    summary,
+    Binary, ExpectedDurations, Ledger, PlannedTest, Record, RunnerError, TestId, UnknownOptIn,
+    opt_ins, summary,
 };
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
@@ -181,9 +181,7 @@ impl Run {
     ///
     /// If it cannot be written.
     pub fn describe(&self, with: &str) -> Result<(), RunnerError> {
-        let mut about = RunInfo::read(self.dir())?;
-        with.clone_into(&mut about.with);
-        about.write(&self.folder)
+        self.update_info(|about| with.clone_into(&mut about.with))
     }
 
     /// Notes a place that is at hand, also if no test comes to run there.
@@ -192,8 +190,13 @@ impl Run {
     ///
     /// If it cannot be written.
     pub fn record_place(&self, name: &str, what: &str) -> Result<(), RunnerError> {
+        self.update_info(|about| drop(about.places.insert(name.to_owned(), what.to_owned())))
+    }
+
+    /// Changes what is known of the run.
+    pub(super) fn update_info(&self, change: impl FnOnce(&mut RunInfo)) -> Result<(), RunnerError> {
         let mut about = RunInfo::read(self.dir())?;
-        about.places.insert(name.to_owned(), what.to_owned());
+        change(&mut about);
         about.write(&self.folder)
     }
 
@@ -347,7 +350,7 @@ impl Run {
     }
 
     /// Reads every record of the run, settles on one outcome for each test, in the order of binary
-    /// and test, and writes these to `outcomes.jsonl`, `junit.xml`, `summary.md` and `report.html` in
+    /// and test, or for each test and place if each test runs in every place, and writes these to `outcomes.jsonl`, `junit.xml`, `summary.md` and `report.html` in
     /// the run's folder. On GitHub the summary is also added to the job's own.
     ///
     /// # Errors
@@ -360,6 +363,15 @@ impl Run {
             summary::append_github_summary(&report.ledger)?;
         }
         Ok(report.ledger.outcomes())
+    }
+
+    /// Reads every record of the run as a ledger: each test in each place.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read, or if a line other than a file's last is no record.
+    pub fn ledger(&self) -> Result<Ledger, RunnerError> {
+        Ok(Report::of_run(self.dir())?.ledger)
     }
 }
 

@@ -30,6 +30,10 @@ pub(super) struct RunInfo {
     pub(super) with: String,
     /// The places that were at hand, each with what it is.
     pub(super) places: BTreeMap<String, String>,
+    /// The releases of their kernels, as far as they are known.
+    pub(super) kernels: BTreeMap<String, String>,
+    /// Whether each test was to run in every place that takes it.
+    pub(super) everywhere: bool,
 }
 
 impl RunInfo {
@@ -64,10 +68,10 @@ impl RunInfo {
     /// The same run as one of several machines: its places get the machine's name.
     pub(super) fn of_machine(mut self, label: Option<&str>) -> Self {
         self.machine = label.unwrap_or_default().to_owned();
-        let places = std::mem::take(&mut self.places).into_iter();
-        self.places = places
-            .map(|(name, about)| (name_of_place(label, &name), about))
-            .collect();
+        for by_place in [&mut self.places, &mut self.kernels] {
+            let places = std::mem::take(by_place).into_iter();
+            by_place.extend(places.map(|(name, text)| (name_of_place(label, &name), text)));
+        }
         self
     }
 }

@@ -1,8 +1,9 @@
 //! The result of a run as a whole.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Outcome, Record};
+use super::{Outcome, Record, TestId};
 
 /// Whether a run as a whole passed, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,9 @@ pub enum RunStatus {
 /// filter may leave a single binary without tests.
 #[must_use]
 pub fn run_status(outcomes: &[Record]) -> RunStatus {
-    let failures = outcomes.iter().filter(|o| o.outcome.is_failure()).count();
+    // A test may have failed in each of several places.
+    let failures = outcomes.iter().filter(|o| o.outcome.is_failure());
+    let failures = failures.map(TestId::of).collect::<BTreeSet<_>>().len();
     let ran = |kind| matches!(kind, Outcome::Passed | Outcome::SuspectedSkip);
     let passed = outcomes.iter().any(|o| ran(o.outcome));
     match (failures, passed) {

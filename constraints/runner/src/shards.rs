@@ -135,7 +135,7 @@ fn has_run(record: &Record) -> bool {
 
 /// Gives each test that every shard took for another's work the outcome that it is lost.
 fn lose(ledger: &mut Ledger) -> Vec<TestId> {
-    let Ledger { places, tests } = ledger;
+    let Ledger { places, tests, .. } = ledger;
     let mut lost = Vec::new();
     for test in tests.iter_mut().filter(|test| test.outcome.is_none()) {
         let listed = test.listed.iter().map(|place| places[*place].name.as_str());

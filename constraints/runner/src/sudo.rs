@@ -21,7 +21,8 @@ use super::dispatch::records_of;
 use super::listing::LIST_LIMIT;
 use super::session::SudoSession;
 use super::{
-    Binary, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Session, StopToken, UserKind,
+    Binary, CandidatePlace, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Session, StopToken,
+    UserKind,
 };
 use kata_test::__runner::LIFELINE;
 use kata_test::__runner::{ENVIRONMENT, EXCLUDE_FILE, PLACE, is_of_a_session};
@@ -96,6 +97,10 @@ impl Place for SudoPlace {
 
     fn about(&self) -> String {
         "this host, as root by sudo".to_owned()
+    }
+
+    fn kernel(&self) -> Option<String> {
+        CandidatePlace::Here.kernel()
     }
 
     fn cost(&self) -> Duration {

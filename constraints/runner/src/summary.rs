@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::junit::why;
-use super::ledger::{Ledger, and, attempts, names, plural};
+use super::ledger::{Difference, Ledger, LedgerPlace, and, attempts, names, plural};
 use super::{Outcome, Record, RunnerError, TestId, run_status};
 use kata_test::__runner::UnmetCounts;
 use kata_test_host::reason::{Reason, ReasonKind, join};
@@ -21,7 +21,12 @@ pub(super) fn of(ledger: &Ledger) -> String {
         kinds.entry(outcome.outcome).or_default().push(outcome);
     }
     let mut page = format!("# Tests: {}\n\n", run_status(outcomes));
-    page += "| outcome | tests |\n|---|---:|\n";
+    if ledger.everywhere {
+        page += &comparison(ledger);
+        page += "| outcome | tests in places |\n|---|---:|\n";
+    } else {
+        page += "| outcome | tests |\n|---|---:|\n";
+    }
     for (kind, of_kind) in &kinds {
         let _ = writeln!(page, "| {kind} | {} |", of_kind.len());
     }
@@ -31,16 +36,16 @@ pub(super) fn of(ledger: &Ledger) -> String {
     if let Some(missing) = needs.line() {
         let _ = writeln!(page, "\nUnmet requirements: {}", escape(&missing));
     }
-    for (kind, of_kind) in &kinds {
-        if *kind != Outcome::Passed {
-            let _ = writeln!(
-                page,
-                "\n## {kind}\n\n| binary | test | why | issue |\n|---|---|---|---|"
-            );
-            of_kind
-                .iter()
-                .for_each(|outcome| page += &row(outcome, &why(outcome)));
-        }
+    // Which places do not meet a requirement is a matter of the tests, not of this run.
+    let is_shown = |kind| match kind {
+        Outcome::Passed => false,
+        Outcome::Skipped => !ledger.everywhere,
+        _ => true,
+    };
+    for (kind, of_kind) in kinds.iter().filter(|(kind, _)| is_shown(**kind)) {
+        let _ = write!(page, "\n## {kind}\n\n{}", head("why", ledger.everywhere));
+        let rows = of_kind.iter();
+        rows.for_each(|outcome| page += &row(outcome, &why(outcome), ledger.everywhere));
     }
     let passed = kinds.get(&Outcome::Passed).into_iter().flatten();
     let is_left = |outcome: &&&Record| {
@@ -51,8 +56,8 @@ pub(super) fn of(ledger: &Ledger) -> String {
     };
     let mut left = passed.filter(is_left).peekable();
     if left.peek().is_some() {
-        page += "\n## leaks\n\n| binary | test | what | issue |\n|---|---|---|---|\n";
-        left.for_each(|outcome| page += &row(outcome, &why(outcome)));
+        let _ = write!(page, "\n## leaks\n\n{}", head("what", ledger.everywhere));
+        left.for_each(|outcome| page += &row(outcome, &why(outcome), ledger.everywhere));
     }
     page + &across(ledger)
 }
@@ -119,10 +124,50 @@ fn list(page: &mut String, title: &str, lines: impl Iterator<Item = String>) {
     }
 }
 
-fn row(outcome: &Record, why: &str) -> String {
-    let issue = outcome.issue.as_deref().unwrap_or_default();
-    let cells = [outcome.binary.as_str(), outcome.test.as_str(), why, issue].map(escape);
+/// The first lines of a table of outcomes, which names places only if a test can have several.
+fn head(why: &str, everywhere: bool) -> String {
+    match everywhere {
+        true => format!("| binary | test | place | {why} | issue |\n|---|---|---|---|---|\n"),
+        false => format!("| binary | test | {why} | issue |\n|---|---|---|---|\n"),
+    }
+}
+
+fn row(outcome: &Record, why: &str, everywhere: bool) -> String {
+    let mut cells = vec![&*outcome.binary, &*outcome.test];
+    cells.extend(everywhere.then_some(&*outcome.place));
+    cells.extend([why, outcome.issue.as_deref().unwrap_or_default()]);
+    line(cells)
+}
+
+fn line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
+    let cells: Vec<String> = cells.into_iter().map(escape).collect();
     format!("| {} |\n", cells.join(" | "))
+}
+
+/// The tests whose outcomes differ between places, and those that failed in all.
+fn comparison(ledger: &Ledger) -> String {
+    let comparison = ledger.comparison();
+    let mut page = String::new();
+    if !comparison.differing.is_empty() {
+        page += "## Outcomes that differ between places\n\n";
+        let headings: Vec<String> = ledger.places.iter().map(LedgerPlace::heading).collect();
+        let headings = headings.iter().map(String::as_str);
+        page += &line(["binary", "test", "difference"].into_iter().chain(headings));
+        page += &format!("{}|\n", "|---".repeat(3 + ledger.places.len()));
+    }
+    for Difference { test, summary, .. } in &comparison.differing {
+        let seen = test.seen.iter();
+        let cells = seen.map(|cell| cell.as_ref().map_or(String::new(), ToString::to_string));
+        let cells: Vec<String> = cells.collect();
+        let names = [&*test.id.binary, &*test.id.test, summary];
+        page += &line(names.into_iter().chain(cells.iter().map(String::as_str)));
+    }
+    let failing = comparison.failing.iter().map(|test| test.id.to_string());
+    list(&mut page, "Failed wherever they ran", failing);
+    match page.trim_start_matches('\n') {
+        "" => page,
+        text => format!("{text}\n"),
+    }
 }
 
 /// A text that stays one cell, whatever it holds.

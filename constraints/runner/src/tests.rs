@@ -1,6 +1,8 @@
 //! Scope: reports and shards over records as a harness writes them. Settling is tested in `merge`,
 //! and that harnesses write such records in `tests/`.
 
+mod everywhere;
+
 use std::fs;
 use std::path::Path;
 

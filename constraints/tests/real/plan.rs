@@ -13,7 +13,7 @@ use kata_test::constraint::Status;
 use kata_test::kata_test;
 use kata_test_runner::{
     Binary, CandidatePlace, Eligibility, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Plan,
-    PlannedTest, RecordedHost, Reporter, Run, RunnerError, StopToken, plan,
+    PlannedTest, RecordedHost, Reporter, Run, RunnerError, Spread, StopToken, plan,
 };
 
 use crate::run::{Finished, Sample, copy, is_root};
@@ -31,7 +31,15 @@ fn binary(sample: &Sample, id: &str) -> Binary {
 
 fn planned(binaries: &[Binary], candidates: &mut [CandidatePlace], records: &Path) -> Plan {
     let told = &mut |text: &str| println!("{text}");
-    plan(binaries, candidates, records, StopToken::NEVER, told).expect("a plan")
+    plan(
+        binaries,
+        candidates,
+        Spread::First,
+        records,
+        StopToken::NEVER,
+        told,
+    )
+    .expect("a plan")
 }
 
 fn eligibility<'a>(plan: &'a Plan, test: &str, place: usize) -> &'a Eligibility {
@@ -238,6 +246,7 @@ fn another_harness_is_opaque_and_an_unmet_contract_stops_the_plan() {
     let error = kata_test_runner::plan(
         &[broken],
         candidates,
+        Spread::First,
         records.path(),
         StopToken::NEVER,
         told,
@@ -326,6 +335,7 @@ fn a_stop_ends_the_binary_that_lists_its_tests() {
     let stopped = plan(
         &[binary],
         &mut [CandidatePlace::Here],
+        Spread::First,
         records.path(),
         stop,
         &mut |_| {},

@@ -87,6 +87,10 @@ impl Scratch {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
+        self.command("test", arguments)
+    }
+
+    fn command(&self, name: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kata-test"));
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
@@ -96,7 +100,7 @@ impl Scratch {
             }
         }
         let output = command
-            .args(["kata-test", "test"])
+            .args(["kata-test", name])
             .args(arguments)
             .current_dir(self.0.path())
             .env("CARGO_TARGET_DIR", self.0.path().join("target"))
@@ -270,4 +274,23 @@ policy = "fail"
     all.sort();
     let names: Vec<&str> = all.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names.len(), 11, "each test is in one part: {names:?}");
+}
+
+#[test]
+fn a_plan_counts_plain_tests_and_is_available_as_json() {
+    let scratch = Scratch::new();
+    let folder = scratch.0.path().join(".config");
+    fs::create_dir(&folder).expect("a folder");
+    let configuration = "[requirements]\n\"test(=passes)\" = 'kernel_ge = \"99.0\"'\n";
+    fs::write(folder.join("kata-test.toml"), configuration).expect("a file");
+    let plan = scratch.command("plan", &[]);
+    assert!(plan.status.success());
+    insta::assert_snapshot!("plan", String::from_utf8_lossy(&plan.stdout));
+    let plan = scratch.command("plan", &["--json", "--everywhere", "pass", "is_ignored"]);
+    let text = String::from_utf8_lossy(&plan.stdout);
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let kernel = document["places"][0]["kernel"].as_str().expect("a kernel");
+    let observed = format!("kernel is {kernel}");
+    let text = text.replace(&observed, "kernel is KERNEL");
+    insta::assert_snapshot!("plan_json", text.replace(kernel, "KERNEL"));
 }

@@ -45,9 +45,7 @@ fn table(ledger: &Ledger, tests: &[TestEntry]) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "Test" }
-                            @for column in &ledger.places {
-                                th.place scope="col" title=(column.about) { (place(column)) }
-                            }
+                            (columns(&ledger.places))
                             th.number scope="col" { "Time" }
                         }
                     }
@@ -55,6 +53,18 @@ fn table(ledger: &Ledger, tests: &[TestEntry]) -> Markup {
                         @for test in tests { (row(&ledger.places, test)) }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// The heads of the columns of places.
+pub(super) fn columns(places: &[LedgerPlace]) -> Markup {
+    html! {
+        @for column in places {
+            th.place scope="col" title=(column.about) {
+                (place(column))
+                @if let Some(kernel) = &column.kernel { small.kernel { (kernel) } }
             }
         }
     }
@@ -105,7 +115,7 @@ fn note(outcome: &Record) -> Markup {
     }
 }
 
-fn cell(place: &LedgerPlace, seen: Option<&PlaceOutcome>) -> Markup {
+pub(super) fn cell(place: &LedgerPlace, seen: Option<&PlaceOutcome>) -> Markup {
     html! {
         @if let Some(seen) = seen {
             @let kind = seen.outcome.outcome;

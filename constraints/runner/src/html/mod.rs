@@ -4,6 +4,7 @@
 //! for a text into the page. Without script everything is there but the filter.
 
 mod date;
+mod differences;
 mod failures;
 mod header;
 mod icon;
@@ -42,6 +43,7 @@ pub(super) fn of(report: &Report) -> String {
                 a.skip-link href="#tests" { "Skip to the tests" }
                 (header::of(report, &outcomes))
                 main {
+                    (differences::of(&report.ledger))
                     (failures::failures(&outcomes))
                     (overview::of(&report.ledger))
                     (failures::nowhere(&findings.nowhere))

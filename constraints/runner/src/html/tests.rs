@@ -19,6 +19,8 @@ fn report(text: &str) -> Report {
         host: text.to_owned(),
         with: text.to_owned(),
         places: [(text.to_owned(), text.to_owned())].into(),
+        kernels: [(text.to_owned(), text.to_owned())].into(),
+        everywhere: true,
     };
     let runs = vec![about];
     Report {

@@ -1,18 +1,23 @@
 //! Every test in every place: of one run, or of several machines.
 
+mod comparison;
 mod findings;
+mod sentence;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+pub use comparison::{Comparison, Difference};
 pub use findings::{
     CitedIssue, Findings, RetriedTest, SharedConstraint, StaleConstraint, UnrunTest, UnusedPlace,
 };
 pub(super) use text::{and, attempts, names, plural};
 
-use super::merge::{SCHEDULED, is_inventory, settle};
+use super::merge::{SCHEDULED, is_inventory, rank, settle};
 use super::run_info::RunInfo;
 use super::{Outcome, Phase, Record, TestId};
+use kata_test::__runner::HERE;
 
 /// The place in the record of a test that ran nowhere.
 pub(super) const NOWHERE: &str = "nowhere";
@@ -25,6 +30,9 @@ pub struct Ledger {
     pub places: Vec<LedgerPlace>,
     /// The tests, by binary and name.
     pub tests: Vec<TestEntry>,
+    /// Whether each test was to run in every place that takes it. Then it has an outcome in each, and a later
+    /// attempt replaces no failure.
+    pub everywhere: bool,
 }
 
 /// A place, of one machine or of many.
@@ -35,6 +43,8 @@ pub struct LedgerPlace {
     pub name: String,
     /// What it is, if its runner has recorded that.
     pub about: String,
+    /// The release of its kernel, if it is known.
+    pub kernel: Option<String>,
 }
 
 /// One test in all places.
@@ -64,7 +74,11 @@ pub struct PlaceOutcome {
 impl Ledger {
     /// Makes it of all records, inventories included.
     pub(super) fn of(records: Vec<Record>, runs: &[RunInfo]) -> Self {
-        let places = columns(&records, runs);
+        let everywhere = runs.iter().any(|run| run.everywhere);
+        let mut places = columns(&records, runs);
+        if everywhere {
+            places.sort_by_key(|place| (place.name != HERE, place.version()));
+        }
         let index: BTreeMap<String, usize> = places
             .iter()
             .enumerate()
@@ -74,41 +88,90 @@ impl Ledger {
         for record in records {
             tests.entry(TestId::of(&record)).or_default().push(record);
         }
-        let story = |(id, records)| TestEntry::of(id, records, &index);
-        let tests = tests.into_iter().map(story).collect();
-        Self { places, tests }
+        let entry = |(id, records)| TestEntry::of(id, records, &index, everywhere);
+        let tests = tests.into_iter().map(entry).collect();
+        Self {
+            places,
+            tests,
+            everywhere,
+        }
     }
 
-    /// One outcome for each test that has one, in the order of binary and test.
+    /// One outcome for each test that has one, in the order of binary and test. If each test was to run
+    /// everywhere: one for each test and place, and one for a test that no place takes.
     pub(super) fn outcomes(&self) -> Vec<Record> {
-        let outcomes = self.tests.iter().filter_map(|test| test.outcome.clone());
-        outcomes.collect()
+        let of_test = |test: &TestEntry| match &test.outcome {
+            Some(outcome) if !self.everywhere || outcome.place == NOWHERE => vec![outcome.clone()],
+            Some(_) => test.cells().map(|(_, cell)| cell.outcome.clone()).collect(),
+            None => Vec::new(),
+        };
+        self.tests.iter().flat_map(of_test).collect()
+    }
+}
+
+impl LedgerPlace {
+    /// Its name, and its kernel if it is known: `vm:6.1 (6.1.0-56-cloud-amd64)`.
+    #[must_use]
+    pub fn heading(&self) -> String {
+        match &self.kernel {
+            Some(kernel) => format!("{} ({kernel})", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// The numbers of its kernel's version, as far as they are known.
+    fn version(&self) -> Option<Vec<u64>> {
+        let release = self.kernel.as_ref()?;
+        let end = release.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let numbers = release[..end.unwrap_or(release.len())].split('.');
+        Some(numbers.map_while(|number| number.parse().ok()).collect())
     }
 }
 
 impl TestEntry {
-    fn of(id: TestId, records: Vec<Record>, index: &BTreeMap<String, usize>) -> Self {
+    fn of(
+        id: TestId,
+        records: Vec<Record>,
+        index: &BTreeMap<String, usize>,
+        everywhere: bool,
+    ) -> Self {
         let (inventory, records): (Vec<_>, Vec<_>) = records.into_iter().partition(is_inventory);
         let listed = inventory
             .iter()
             .filter_map(|record| index.get(&record.place).copied());
-        let is_meant = |record: &Record| record.attempt == SCHEDULED;
         let has_run = records
             .iter()
             .any(|record| record.phase == Phase::Run && !is_meant(record));
         let mut by_place: Vec<Vec<Record>> = vec![Vec::new(); index.len()];
         for record in &records {
-            let counts = !(has_run && is_meant(record));
+            let counts = everywhere || !(has_run && is_meant(record));
             if let (Some(at), true) = (index.get(&record.place), counts) {
                 by_place[*at].push(record.clone());
             }
         }
+        let listed = listed.collect();
+        let cell = |records| PlaceOutcome::of(records, everywhere);
+        let seen: Vec<Option<PlaceOutcome>> = by_place.into_iter().map(cell).collect();
+        let outcome = match everywhere {
+            false => settle(records).pop(),
+            true => {
+                let nowhere = records.into_iter().filter(|one| one.place == NOWHERE);
+                let cells = seen.iter().flatten().map(|cell| cell.outcome.clone());
+                nowhere.chain(cells).min_by_key(rank)
+            }
+        };
         Self {
             id,
-            seen: by_place.into_iter().map(PlaceOutcome::of).collect(),
-            outcome: settle(records).pop(),
-            listed: listed.collect(),
+            outcome,
+            seen,
+            listed,
         }
+    }
+
+    /// What became of it in the places that have an outcome, by their index.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = (usize, &PlaceOutcome)> {
+        let seen = self.seen.iter().enumerate();
+        seen.filter_map(|(at, cell)| Some((at, cell.as_ref()?)))
     }
 
     /// The outcome.
@@ -138,13 +201,29 @@ impl TestEntry {
     }
 }
 
+/// Writes the outcomes of the attempts, if there were several: `failed, then passed`.
+impl fmt::Display for PlaceOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.attempts.len() {
+            0 | 1 => self.outcome.outcome.fmt(f),
+            _ => f.write_str(&attempts(&self.attempts)),
+        }
+    }
+}
+
 impl PlaceOutcome {
-    fn of(records: Vec<Record>) -> Option<Self> {
+    fn of(mut records: Vec<Record>, failures_stand: bool) -> Option<Self> {
         let mut attempts: BTreeMap<u32, Outcome> = BTreeMap::new();
-        let ran = records.iter().filter(|record| record.phase == Phase::Run);
-        for record in ran {
+        let ran = |record: &&Record| record.phase == Phase::Run && !is_meant(record);
+        for record in records.iter().filter(ran) {
             let kind = attempts.entry(record.attempt).or_insert(record.outcome);
             *kind = record.outcome.min(*kind);
+        }
+        let failed = |record: &Record| {
+            record.phase == Phase::Run && record.outcome.is_failure() && !is_meant(record)
+        };
+        if failures_stand && records.iter().any(failed) {
+            records.retain(failed);
         }
         let outcome = settle(records).pop()?;
         Some(Self {
@@ -152,6 +231,10 @@ impl PlaceOutcome {
             attempts: attempts.into_values().collect(),
         })
     }
+}
+
+fn is_meant(record: &Record) -> bool {
+    record.attempt == SCHEDULED
 }
 
 /// All places of the records and the runs, this host first.
@@ -164,12 +247,14 @@ fn columns(records: &[Record], runs: &[RunInfo]) -> Vec<LedgerPlace> {
         about.insert(name, what);
     }
     about.remove(NOWHERE);
+    let kernel = |name: &str| runs.iter().find_map(|run| run.kernels.get(name).cloned());
     let column = |(name, about): (&str, &str)| LedgerPlace {
         name: name.to_owned(),
         about: about.to_owned(),
+        kernel: kernel(name),
     };
     let mut columns: Vec<LedgerPlace> = about.into_iter().map(column).collect();
-    columns.sort_by_key(|column| column.name != "here");
+    columns.sort_by_key(|column| column.name != HERE);
     columns
 }
 

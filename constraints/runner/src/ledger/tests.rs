@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::{AllowedNowhere, Outcome, Run, Shards};
+use crate::{AllowedNowhere, Outcome, Run, RunStatus, Shards, run_status};
 use kata_test::__runner::Measures;
 use kata_test::__runner::{Phase, RecordLine};
 use kata_test_host::reason::Reason;
@@ -60,6 +60,25 @@ impl Machine {
         self.lines += &record.to_line("run", place, attempt, 1000);
     }
 
+    /// Leaves the records of a run in which each test was to run in every place.
+    fn leave_everywhere(&self, below: &Path) -> Run {
+        let run = Run::start(below).expect("a run");
+        let noted = run.update_info(|about| {
+            about.everywhere = true;
+            about.host = "a made-up host".to_owned();
+            about.started = 0;
+            for (place, kernel) in KERNELS {
+                about
+                    .places
+                    .insert(place.to_owned(), format!("kernel {kernel}"));
+                about.kernels.insert(place.to_owned(), kernel.to_owned());
+            }
+        });
+        noted.expect("a note");
+        fs::write(run.dir().join("it-1.jsonl"), &self.lines).expect("records");
+        run
+    }
+
     fn leave(&self, below: &Path) {
         let root = below.join(self.name);
         fs::create_dir_all(&root).expect("a folder");
@@ -68,6 +87,118 @@ impl Machine {
             .expect("a note");
         fs::write(run.dir().join("it-1.jsonl"), &self.lines).expect("records");
     }
+}
+
+/// The places of a run in which each test was to run everywhere, by their kernels.
+const KERNELS: [(&str, &str); 4] = [
+    ("here", "6.8.0-1013"),
+    ("vm:5.10", "5.10.0-46-cloud-amd64"),
+    ("vm:6.1", "6.1.0-56-cloud-amd64"),
+    ("vm:6.12", "6.12.94+deb13-cloud-amd64"),
+];
+
+/// Tests in four places. A letter is an outcome: `p`assed, `f`ailed, `s`kipped or `n`one.
+fn four_places() -> Machine {
+    let mut machine = Machine::new("four");
+    let old = [reason("kernel >= 6.1", "kernel is 5.10")];
+    let tests = [
+        ("a_new_call", "pfpp"),
+        ("another_new_call", "pfpp"),
+        ("cites_a_newer_call", "pffp"),
+        ("fails", "ffff"),
+        ("flaky", "ppnp"),
+        ("killed", "ppnn"),
+        ("needs_new", "pspp"),
+        ("passes", "pppp"),
+        ("passes_too", "pppp"),
+        ("unmet", "ssss"),
+    ];
+    for (test, letters) in tests {
+        for ((place, _), letter) in KERNELS.iter().zip(letters.chars()) {
+            match letter {
+                'p' => machine.tell(test, place, 1, Outcome::Passed, &[]),
+                'f' => machine.tell(test, place, 1, Outcome::Failed, &[]),
+                's' => machine.line(test, place, Phase::List, 1, Outcome::Skipped, &old),
+                _ => {}
+            }
+        }
+    }
+    machine.tell("flaky", "vm:6.1", 1, Outcome::Failed, &[]);
+    machine.tell("flaky", "vm:6.1", 2, Outcome::Passed, &[]);
+    for (place, _) in KERNELS {
+        machine.tell("passes", place, 0, Outcome::Lost, &[]);
+    }
+    machine.tell("killed", "vm:6.1", 0, Outcome::Lost, &[]);
+    machine.tell("killed", "vm:6.12", 1, Outcome::Passed, &[]);
+    machine.tell("unmet", "nowhere", 1, Outcome::Nowhere, &old);
+    machine
+}
+
+#[test]
+fn a_retry_hides_no_failure_of_a_cell() {
+    let root = tempfile::tempdir().expect("a folder");
+    let run = four_places().leave_everywhere(root.path());
+    let outcomes = run.merge().expect("outcomes");
+    let flaky = outcomes.iter().filter(|one| one.test == "flaky");
+    let flaky: Vec<_> = flaky
+        .map(|one| (one.place.as_str(), one.outcome, one.attempt))
+        .collect();
+    assert_eq!(
+        flaky,
+        [
+            ("here", Outcome::Passed, 1),
+            ("vm:5.10", Outcome::Passed, 1),
+            ("vm:6.1", Outcome::Failed, 1),
+            ("vm:6.12", Outcome::Passed, 1),
+        ]
+    );
+    assert_eq!(run_status(&outcomes), RunStatus::Failed(6));
+}
+
+#[test]
+fn an_outcome_is_one_of_a_test_and_a_place() {
+    let root = tempfile::tempdir().expect("a folder");
+    let run = four_places().leave_everywhere(root.path());
+    let outcomes = run.merge().expect("outcomes");
+    let of = |test: &str| {
+        let of_test = outcomes.iter().filter(|one| one.test == test);
+        of_test
+            .map(|one| format!("{}: {}", one.place, one.outcome))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(of("unmet"), ["nowhere: nowhere"]);
+    // It was about to run there when the runner was killed.
+    assert_eq!(
+        of("killed"),
+        [
+            "here: passed",
+            "vm:5.10: passed",
+            "vm:6.1: lost",
+            "vm:6.12: passed"
+        ]
+    );
+    assert_eq!(of("needs_new")[1], "vm:5.10: skipped");
+    let list = AllowedNowhere::default();
+    let missing = list.missing(&outcomes);
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    assert_eq!(missing[0].test, "unmet");
+}
+
+#[test]
+fn rows_that_differ_come_first_in_every_report() {
+    let root = tempfile::tempdir().expect("a folder");
+    let run = four_places().leave_everywhere(root.path());
+    run.merge().expect("outcomes");
+    let read = |name: &str| fs::read_to_string(run.dir().join(name)).expect("a report");
+    insta::assert_snapshot!("everywhere_summary", read("summary.md"));
+    insta::assert_snapshot!("everywhere_junit", read("junit.xml"));
+    let page = read("report.html");
+    let section = page.split("<section id=\"differences\"").nth(1);
+    let section = section.and_then(|rest| rest.split("</section>").next());
+    let section = section.expect("a section").replace("><", ">\n<");
+    insta::assert_snapshot!("everywhere_html", section);
+    let after = |text: &str| page.find(text).expect("a section");
+    assert!(after("id=\"differences\"") < after("id=\"failures\""));
 }
 
 /// A laptop without root, and a CI host without a new kernel.

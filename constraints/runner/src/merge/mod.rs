@@ -134,7 +134,8 @@ fn where_from(record: &Record) -> (&str, &str, &str, u32) {
     (&record.binary, &record.test, &record.place, record.as_uid)
 }
 
-fn rank(record: &Record) -> (Outcome, Reverse<Phase>) {
+/// Sorts records by which a person should see first.
+pub(super) fn rank(record: &Record) -> (Outcome, Reverse<Phase>) {
     (record.outcome, Reverse(record.phase))
 }
 

@@ -10,19 +10,17 @@ use std::time::{Duration, Instant};
 use super::binary_kind::is_serial;
 use super::own_records::OwnRecords;
 use super::result::{PlainResult, result};
+use super::routes::{Routes, Routing};
 use super::screen;
-use super::task::{Ended, Route, Task, record_ignored, record_nowhere};
+use super::task::{Ended, Route, Task, record_ignored, record_nowhere, record_unrun};
 use super::transcript::Transcript;
 use super::{PlainOptions, PlainTest};
 use crate::plan::chain;
 use crate::{
-    Binary, CandidatePlace, ExpectedDurations, LocalSession, Place, Reporter, Run, RunnerError,
-    Session, SessionCommand, StopToken, UserKind,
+    Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, Place, Reporter, Run,
+    RunnerError, Session, SessionCommand, Spread, StopToken,
 };
 use kata_test::__runner::HERE;
-use kata_test_host::constraint::{Status, evaluate};
-use kata_test_host::facts::Here;
-use kata_test_host::reason::Reason;
 
 /// After this time without a result the running tests are printed.
 const SLOW: Duration = Duration::from_secs(20);
@@ -41,7 +39,8 @@ pub struct PlainRun<'a> {
 
 /// Runs plain tests, each in the first of the places, which are sorted by their cost. A test whose output
 /// says that it skips, or that fails for lack of permission, is run again: in the other places as the same
-/// kind of user, then as root.
+/// kind of user, then as root. With [`Spread::Everywhere`] each runs in all of the places as the same kind of
+/// user, and has an outcome in each.
 ///
 /// # Errors
 ///
@@ -51,18 +50,16 @@ pub fn run_plain(
     candidates: &mut [CandidatePlace],
     reporter: &mut Reporter<'_>,
 ) -> Result<(), RunnerError> {
-    let order = routes(candidates);
-    let names: Vec<String> = candidates.iter().map(|one| one.name().to_owned()).collect();
+    let routing = Routing::new(candidates, plain.options.spread);
     let mut dispatch = Dispatch {
         plain,
-        names,
         tasks: Vec::new(),
         durations: plain.run.expected_durations(),
         reporter,
         has_failed: false,
     };
-    dispatch.schedule(&order)?;
-    for route in order {
+    dispatch.schedule(&routing)?;
+    for route in routing.order {
         for binary in plain.binaries {
             let indices = dispatch.waiting(route, binary);
             if indices.is_empty() || dispatch.is_over() {
@@ -86,30 +83,8 @@ pub fn run_plain(
         .try_for_each(|task| task.settle(plain.run))
 }
 
-/// All places with all users, in the order in which they are tried: first as the current kind of user.
-fn routes(candidates: &[CandidatePlace]) -> Vec<Route> {
-    let current = UserKind::current();
-    let other = match current {
-        UserKind::Root => UserKind::Unprivileged,
-        UserKind::Unprivileged => UserKind::Root,
-    };
-    let runs_as = |candidate: &CandidatePlace, user| match candidate {
-        CandidatePlace::Here => user == current,
-        CandidatePlace::Place(place) => place.runs_as(user),
-        CandidatePlace::Recorded(_) => false,
-    };
-    let of_user = |user| {
-        let places = candidates.iter().enumerate();
-        places.filter_map(move |(place, candidate)| {
-            runs_as(candidate, user).then_some(Route { place, user })
-        })
-    };
-    of_user(current).chain(of_user(other)).collect()
-}
-
 struct Dispatch<'a, 'r, 'o> {
     plain: &'a PlainRun<'a>,
-    names: Vec<String>,
     tasks: Vec<Task<'a>>,
     durations: ExpectedDurations,
     reporter: &'r mut Reporter<'o>,
@@ -118,56 +93,39 @@ struct Dispatch<'a, 'r, 'o> {
 
 impl Dispatch<'_, '_, '_> {
     /// Records the tests that are about to run, so that none is missed if nothing more comes of this run.
-    fn schedule(&mut self, order: &[Route]) -> Result<(), RunnerError> {
+    fn schedule(&mut self, routing: &Routing) -> Result<(), RunnerError> {
         let run = self.plain.run;
+        let names = &routing.names;
+        let has_here = names.iter().any(|name| name == HERE);
         for test in self.plain.tests {
             if !test.runs {
-                let first = order.first().and_then(|route| self.names.get(route.place));
+                let first = routing.order.first().map(|route| &names[route.place]);
                 record_ignored(run, test, first.map_or(HERE, String::as_str))?;
                 continue;
             }
-            let (routes, unmet) = self.routes_of(test, order);
-            let Some(first) = routes.front() else {
-                let is_here_only = self.names.iter().all(|name| name == HERE);
+            let Routes {
+                alternatives,
+                unmet,
+            } = routing.of(test);
+            if alternatives.is_empty() {
+                let is_here_only = names.iter().all(|name| name == HERE);
                 record_nowhere(run, test, unmet, is_here_only)?;
                 continue;
-            };
-            if !self.plain.options.fail_fast {
-                let place = &self.names[first.place];
-                run.record_scheduled(place, &test.id.binary, &test.id.test)?;
             }
-            self.tasks.push(Task::new(test, routes, self.names.len()));
+            let everywhere = self.plain.options.spread == Spread::Everywhere;
+            if everywhere && has_here && !unmet.is_empty() {
+                record_unrun(run, test, HERE, Outcome::Skipped, unmet)?;
+            }
+            for routes in alternatives {
+                let first = routes.front().filter(|_| !self.plain.options.fail_fast);
+                if let Some(first) = first {
+                    let place = &names[first.place];
+                    run.record_scheduled(place, &test.id.binary, &test.id.test)?;
+                }
+                self.tasks.push(Task::new(test, routes, names.len()));
+            }
         }
         Ok(())
-    }
-
-    /// Returns where a test may run, and why it may not run elsewhere. What the configuration requires is
-    /// evaluated on this host; elsewhere a test that requires something runs as root, and its outcome tells.
-    fn routes_of(&self, test: &PlainTest, order: &[Route]) -> (VecDeque<Route>, Vec<Reason>) {
-        let settings = &test.settings;
-        let evaluation =
-            (!settings.requires.is_empty()).then(|| evaluate(&settings.requires, &Here));
-        let may = |route: &&Route| {
-            let place = &self.names[route.place];
-            let is_user = match (settings.user, &evaluation) {
-                (Some(user), _) => route.user == user,
-                (None, Some(_)) if place != HERE => route.user == UserKind::Root,
-                (None, _) => [UserKind::current(), UserKind::Root].contains(&route.user),
-            };
-            let is_met = evaluation
-                .as_ref()
-                .is_none_or(|evaluation| place != HERE || evaluation.status == Status::Met);
-            let is_place = settings
-                .places
-                .as_ref()
-                .is_none_or(|names| names.contains(place));
-            is_user && is_met && is_place
-        };
-        let routes = order.iter().filter(may).copied().collect();
-        (
-            routes,
-            evaluation.map_or(Vec::new(), |evaluation| evaluation.reasons),
-        )
     }
 
     /// The tests of a binary for which this is the next route.

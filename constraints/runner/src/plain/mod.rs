@@ -7,7 +7,9 @@ mod binary_kind;
 mod dispatch;
 mod list;
 mod own_records;
+mod planned;
 mod result;
+mod routes;
 mod screen;
 mod suspect;
 mod task;
@@ -16,11 +18,12 @@ mod transcript;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::{TestId, TestSettings};
+use super::{Spread, TestId, TestSettings};
 
 pub use binary_kind::{BinaryKind, binary_kind};
 pub use dispatch::{PlainRun, run_plain};
 pub use list::list_plain;
+pub use planned::{PlannedPlain, plan_plain};
 pub use suspect::SuspectPattern;
 
 /// A plain test.
@@ -45,6 +48,8 @@ pub struct PlainOptions {
     pub threads: NonZeroUsize,
     /// Whether no test starts after one has failed.
     pub fail_fast: bool,
+    /// In how many places each runs.
+    pub spread: Spread,
     /// Finds output that says that a test skips.
     pub pattern: SuspectPattern,
 }
@@ -56,6 +61,7 @@ impl Default for PlainOptions {
             limit: Duration::from_secs(10 * 60),
             threads: threads.unwrap_or(NonZeroUsize::MIN),
             fail_fast: false,
+            spread: Spread::First,
             pattern: SuspectPattern::default(),
         }
     }

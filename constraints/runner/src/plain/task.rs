@@ -202,6 +202,17 @@ pub(super) fn record_nowhere(
         true => (HERE, Outcome::Skipped),
         false => (NOWHERE, Outcome::Nowhere),
     };
+    record_unrun(run, test, place, outcome, why)
+}
+
+/// Records the outcome of a test that does not run in a place.
+pub(super) fn record_unrun(
+    run: &Run,
+    test: &PlainTest,
+    place: &str,
+    outcome: Outcome,
+    why: Vec<Reason>,
+) -> Result<(), RunnerError> {
     let mut record = Record::of(run.id(), &test.id, place);
     record.phase = Phase::List;
     record.outcome = outcome;

@@ -4,11 +4,15 @@
 //! other places from recorded or cached facts. It is listed in the place itself only if these do not
 //! suffice and no cheaper place can run the test, and once.
 
+mod document;
 mod record;
+mod spread;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
+
+pub use spread::Spread;
 
 use super::answer_cache::AnswerCache;
 use super::listing::Eligibility;
@@ -23,6 +27,8 @@ pub struct Plan {
     pub places: Vec<PlannedPlace>,
     /// The tests that are known before they run.
     pub tests: Vec<PlannedTest>,
+    /// In how many places each test runs.
+    pub spread: Spread,
     /// What the binaries of these tests list here, by their ids.
     pub(super) asked: BTreeMap<String, BinaryInfo>,
     /// Binaries with another harness: the requirements of their tests are not known.
@@ -44,6 +50,8 @@ pub struct PlannedPlace {
     pub name: String,
     /// What it is.
     pub about: String,
+    /// The release of its kernel, if it is known: `6.1.0-56-amd64`.
+    pub kernel: Option<String>,
     /// About how long it takes until a first test runs there; `None` if none can.
     pub cost: Option<Duration>,
 }
@@ -96,7 +104,9 @@ impl PlannedTest {
 }
 
 /// Makes a plan. `candidates` are sorted by their cost; `progress` gets a line for each step. When `stop`
-/// is requested, the binary that lists its tests is killed.
+/// is requested, the binary that lists its tests is killed. With [`Spread::Everywhere`] every place lists the
+/// tests whose verdict there does not follow from cached facts, otherwise only those that no cheaper place
+/// can run.
 ///
 /// # Errors
 ///
@@ -106,6 +116,7 @@ impl PlannedTest {
 pub fn plan(
     binaries: &[Binary],
     candidates: &mut [CandidatePlace],
+    spread: Spread,
     record_root: &Path,
     stop: StopToken<'_>,
     progress: &mut dyn FnMut(&str),
@@ -123,6 +134,7 @@ pub fn plan(
                 let asked = Asked {
                     binary,
                     here: &here,
+                    spread,
                     record_root,
                     stop,
                 };
@@ -139,11 +151,13 @@ pub fn plan(
     let place = |candidate: &CandidatePlace| PlannedPlace {
         name: candidate.name().to_owned(),
         about: candidate.about(),
+        kernel: candidate.kernel(),
         cost: candidate.cost(),
     };
     Ok(Plan {
         places: candidates.iter().map(place).collect(),
         tests,
+        spread,
         asked: asked_here,
         opaque,
     })
@@ -153,6 +167,7 @@ pub fn plan(
 struct Asked<'a> {
     binary: &'a Binary,
     here: &'a Listing,
+    spread: Spread,
     record_root: &'a Path,
     stop: StopToken<'a>,
 }
@@ -182,7 +197,7 @@ impl Asked<'_> {
         for candidate in candidates {
             let settled = |name: &str| {
                 let known = tests.iter().find(|test| test.id.test == name);
-                known.is_some_and(PlannedTest::is_met_somewhere)
+                self.spread == Spread::First && known.is_some_and(PlannedTest::is_met_somewhere)
             };
             let listing = match candidate {
                 CandidatePlace::Here => None,

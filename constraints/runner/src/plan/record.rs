@@ -1,6 +1,6 @@
 //! Records a plan with a run: the places, and why tests cannot run in each of them.
 
-use crate::{Plan, PlannedTest, Run, RunnerError};
+use crate::{Plan, PlannedTest, Run, RunnerError, Spread};
 use kata_test_host::constraint::Status;
 
 impl Plan {
@@ -10,10 +10,17 @@ impl Plan {
     ///
     /// If it cannot be written.
     pub fn record(&self, run: &Run) -> Result<(), RunnerError> {
-        for place in &self.places {
-            run.record_place(&place.name, &place.about)?;
-        }
-        let is_first = |test: &&PlannedTest| test.chosen() == Some(0) || test.ignored;
+        run.update_info(|about| {
+            about.everywhere = self.spread == Spread::Everywhere;
+            for place in &self.places {
+                let (name, kernel) = (place.name.clone(), place.kernel.clone());
+                about.places.insert(name.clone(), place.about.clone());
+                about.kernels.extend(kernel.map(|kernel| (name, kernel)));
+            }
+        })?;
+        let is_first = |test: &&PlannedTest| {
+            test.ignored || (self.spread == Spread::First && test.chosen() == Some(0))
+        };
         for test in self.tests.iter().filter(|test| !is_first(test)) {
             for (place, eligibility) in self.places.iter().zip(&test.eligibilities) {
                 if eligibility.status == Status::Unmet {

@@ -5,10 +5,13 @@ use std::fmt::Write as _;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::constraint::Status;
-use kata_test_runner::{Eligibility, Outcome, Plan, PlannedTest, Record};
+use kata_test_runner::{
+    Eligibility, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread, UserKind,
+};
 
-/// Formats a plan: each test's requirement, its decision in each place, and where it runs.
-pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
+/// Formats a plan: each test's requirement, its decision in each place, and where it runs. Plain tests are
+/// counted.
+pub(super) fn of_plan(plan: &Plan, plain: &[PlannedPlain], all: bool) -> String {
     let mut table = Table::new();
     let places = plan.places.iter().map(|place| place.name.clone());
     let header = ["test".to_owned(), "needs".to_owned()]
@@ -18,7 +21,8 @@ pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
         .load_style(presets::UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(header.chain(["runs".to_owned()]));
-    let is_shown = |test: &&PlannedTest| all || !test.needs.is_empty() || test.chosen() != Some(0);
+    let runs_first = |test: &PlannedTest| test.chosen() == Some(0);
+    let is_shown = |test: &&PlannedTest| all || !test.needs.is_empty() || !runs_first(test);
     let tests: Vec<&PlannedTest> = plan.tests.iter().filter(is_shown).collect();
     // Two tests of a binary that differ only in their names share a row.
     let are_alike = |one: &PlannedTest, other: &PlannedTest| {
@@ -43,9 +47,16 @@ pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
     );
     if tests.len() < plan.tests.len() {
         let more = plan.tests.len() - tests.len();
-        let _ = writeln!(text, "{more} more tests have no requirement and run here");
+        let places = match plan.spread {
+            Spread::First => "here",
+            Spread::Everywhere => "in each place",
+        };
+        let _ = writeln!(
+            text,
+            "{more} more tests have no requirement and run {places}"
+        );
     }
-    text += &places_of(plan);
+    text += &places_of(plan, plain);
     let run = match plan.places.iter().any(|place| place.name == "here") {
         true => "it runs here",
         false => "it does not run: add `here` to --places",
@@ -56,7 +67,43 @@ pub(super) fn of_plan(plan: &Plan, all: bool) -> String {
             "{binary}: has another harness, so its requirements are not known; {run}"
         );
     }
-    text + &nowhere(plan)
+    text + &plain_tests(plan, plain) + &nowhere(plan)
+}
+
+/// Counts the plain tests of each binary, by the places where they run.
+fn plain_tests(plan: &Plan, plain: &[PlannedPlain]) -> String {
+    let name = |(place, user): &(usize, UserKind)| match plan.places[*place].name.as_str() {
+        "here" => "here".to_owned(),
+        name => format!("in {name} as {user}"),
+    };
+    let where_from = |test: &PlannedPlain| match &test.chosen[..] {
+        _ if test.ignored => "ignored".to_owned(),
+        [] => "nowhere".to_owned(),
+        chosen => {
+            let names: Vec<String> = chosen.iter().map(name).collect();
+            let first = if test.next.is_empty() { "" } else { "first " };
+            format!("{first}{}", names.join(" and "))
+        }
+    };
+    let mut text = String::new();
+    for of_binary in plain.chunk_by(|one, other| one.id.binary == other.id.binary) {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for test in of_binary {
+            *counts.entry(where_from(test)).or_default() += 1;
+        }
+        let parts: Vec<String> = counts
+            .iter()
+            .map(|(where_from, count)| format!("{count} {where_from}"))
+            .collect();
+        let (binary, count) = (&of_binary[0].id.binary, of_binary.len());
+        let plural = if count == 1 { "" } else { "s" };
+        let _ = writeln!(
+            text,
+            "{binary}: {count} plain test{plural}: {}",
+            parts.join("; ")
+        );
+    }
+    text
 }
 
 /// Formats outcomes: their counts for each binary and place.
@@ -99,14 +146,16 @@ fn names(alike: &[&PlannedTest]) -> String {
 }
 
 /// Formats the places: number of tests, cost and description.
-fn places_of(plan: &Plan) -> String {
+fn places_of(plan: &Plan, plain: &[PlannedPlain]) -> String {
     let mut text = String::new();
     for (index, place) in plan.places.iter().enumerate() {
         let tests = plan
             .tests
             .iter()
-            .filter(|test| test.chosen() == Some(index))
+            .filter(|test| plan.chosen(test).contains(&index))
             .count();
+        let is_here = |test: &&PlannedPlain| test.chosen.iter().any(|(place, _)| *place == index);
+        let tests = tests + plain.iter().filter(is_here).count();
         let cost = match place.cost {
             Some(cost) if cost.is_zero() => "no start-up time".to_owned(),
             Some(cost) => format!("starts in about {:.1} s", cost.as_secs_f64()),
@@ -128,7 +177,7 @@ fn nowhere(plan: &Plan) -> String {
     let without = plan
         .tests
         .iter()
-        .filter(|test| test.chosen().is_none() && !test.ignored);
+        .filter(|test| plan.chosen(test).is_empty() && !test.ignored);
     let without: Vec<&PlannedTest> = without.collect();
     let lacks_the_same = |one: &&PlannedTest, other: &&PlannedTest| {
         one.id.binary == other.id.binary
@@ -154,10 +203,15 @@ fn issue(test: &PlannedTest) -> String {
 }
 
 fn chosen(plan: &Plan, test: &PlannedTest) -> String {
-    match test.chosen() {
-        Some(place) => plan.places[place].name.clone(),
-        None if test.ignored => "ignored".to_owned(),
-        None => "nowhere".to_owned(),
+    let names = plan
+        .chosen(test)
+        .into_iter()
+        .map(|place| &*plan.places[place].name);
+    let names: Vec<&str> = names.collect();
+    match names.is_empty() {
+        false => names.join(", "),
+        true if test.ignored => "ignored".to_owned(),
+        true => "nowhere".to_owned(),
     }
 }
 

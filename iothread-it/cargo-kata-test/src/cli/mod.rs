@@ -14,6 +14,7 @@ pub mod archive;
 mod build;
 pub mod cache;
 pub mod cargo;
+mod everywhere;
 pub mod exit_codes;
 pub mod facts;
 pub mod interrupt;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::place::SUITES;
 use anyhow::{Result, bail};
-use kata_test_runner::{CandidatePlace, NamedPlace, SudoPlace};
+use kata_test_runner::{CandidatePlace, NamedPlace, Spread, SudoPlace};
 
 use super::provision;
 
@@ -21,6 +21,12 @@ pub struct PlaceOptions {
     /// Also runs tests as root on this host, with `sudo -n`. Ignored if this user is root.
     #[arg(long)]
     sudo: bool,
+
+    /// Runs each test in every place that takes it, not only in the first. Plain tests run there as the same
+    /// kind of user as here. Each place has an outcome of its own; a test that failed there and passed when
+    /// it ran again has failed.
+    #[arg(long)]
+    everywhere: bool,
 }
 
 /// An item of `--places`.
@@ -93,6 +99,14 @@ impl PlaceOptions {
             }
         }
         Ok(self)
+    }
+
+    /// Returns in how many places each test runs.
+    pub fn spread(&self) -> Spread {
+        match self.everywhere {
+            true => Spread::Everywhere,
+            false => Spread::First,
+        }
     }
 
     /// Says whether tests may run here.
@@ -176,6 +190,7 @@ mod tests {
         let options = |names: &[&str]| PlaceOptions {
             places: names.iter().map(|name| name.parse().unwrap()).collect(),
             sudo: false,
+            everywhere: false,
         };
         let replaced = options(&["here", "old"]).with_names(&named).unwrap();
         let expected = [PlaceArgument::Here, PlaceArgument::Vm("bookworm")];

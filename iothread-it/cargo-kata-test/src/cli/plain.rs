@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use kata_test_runner::{
-    Binary, BinaryKind, Config, Outcome, PlainOptions, PlainTest, Record, Selected, SuspectPattern,
-    SuspectPolicy, TestName, TestSelection, binary_kind,
+    Binary, BinaryKind, Config, Outcome, PlainOptions, PlainTest, Record, Selected, Spread,
+    SuspectPattern, SuspectPolicy, TestName, TestSelection, binary_kind,
 };
 
 use super::selection::TestOptions;
@@ -36,13 +36,19 @@ enum Suspects {
 
 impl PlainArguments {
     /// Returns how plain tests run. What the command line leaves open is the configuration's.
-    pub(super) fn options(&self, tests: &TestOptions, config: &Config) -> PlainOptions {
+    pub(super) fn options(
+        &self,
+        tests: &TestOptions,
+        config: &Config,
+        spread: Spread,
+    ) -> PlainOptions {
         let default = PlainOptions::default();
         let configured = config.suspects.pattern.clone().map(SuspectPattern::from);
         PlainOptions {
             limit: tests.timeout().unwrap_or(default.limit),
             threads: tests.test_threads().unwrap_or(default.threads),
             fail_fast: tests.fail_fast(),
+            spread,
             pattern: self
                 .suspect_pattern
                 .clone()

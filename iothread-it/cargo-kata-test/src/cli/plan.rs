@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use kata_test_runner::{
-    Binary, CandidatePlace, Config, Plan, RecordedHost, Selected, StopToken, TestName,
-    TestSelection, Workspace, list_plain, plan,
+    Binary, CandidatePlace, Config, ExpectedDurations, Plan, RecordedHost, Selected, StopToken,
+    TestName, TestSelection, Workspace, list_plain, plan, plan_plain,
 };
 
 use super::build::Build;
@@ -35,6 +35,10 @@ pub struct Options {
     /// Also shows tests without a requirement.
     #[arg(long)]
     all: bool,
+
+    /// Prints the plan as JSON.
+    #[arg(long)]
+    json: bool,
 
     #[command(flatten)]
     tests: TestOptions,
@@ -65,6 +69,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let mut made = plan(
         &others,
         &mut candidates,
+        options.places.spread(),
         &records,
         StopToken::NEVER,
         &mut |text| {
@@ -73,16 +78,17 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     )?;
     let selection = options.tests.selection();
     filter(&mut made, &selection);
-    print!("{}", matrix::of_plan(&made, options.all));
-    let first = made.places.first().map_or("here", |place| &place.name);
+    let mut tests = Vec::new();
     for binary in &binaries.plain {
-        let mut tests = list_plain(binary, StopToken::NEVER)?;
-        select(&mut tests, &selection, &config);
-        println!(
-            "{}: {} plain tests, which state no requirement; they run first in {first}",
-            binary.id,
-            tests.len()
-        );
+        tests.extend(list_plain(binary, StopToken::NEVER)?);
+    }
+    select(&mut tests, &selection, &config);
+    let plain = plan_plain(&tests, &candidates, options.places.spread());
+    if options.json {
+        let durations = ExpectedDurations::of_earlier_runs(&records);
+        println!("{}", made.to_json(&plain, &durations));
+    } else {
+        print!("{}", matrix::of_plan(&made, &plain, options.all));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use kata_test_runner::{RunStatus, Shards, run_status};
 
+use super::everywhere;
 use super::matrix;
 use super::nowhere::NowhereOptions;
 use super::test::{print_paths, print_summary};
@@ -35,7 +36,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let allowed = options.nowhere.read()?;
     let shards = Shards::merge(&options.merge)?;
     shards.append_github_summary()?;
-    print_summary(&shards.outcomes, |_| false);
+    match shards.ledger.everywhere {
+        true => print!("{}", everywhere::summary(&shards.ledger, &shards.outcomes)),
+        false => print_summary(&shards.outcomes, |_| false),
+    }
     println!("{}", matrix::of_outcomes(&shards.outcomes));
     print!("{}", shards.ledger.findings());
     let count = shards.folders.len();

@@ -1,9 +1,10 @@
-//! `cargo kata-test test`: runs every test in the first place where its requirement is met.
+//! `cargo kata-test test`: runs every test in the first place where its requirement is met, or in each.
 //!
 //! It makes a plan; then the tests run that can run here, each binary as its harness demands, and the
 //! runner runs the others in the plan's places.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -22,7 +23,7 @@ use super::nowhere::NowhereOptions;
 use super::places::PlaceOptions;
 use super::plain::{Binaries, PlainArguments, select};
 use super::selection::TestOptions;
-use super::{cargo, matrix, plan};
+use super::{cargo, everywhere, matrix, plan};
 
 /// Options of the command.
 #[derive(Clone, Default, clap::Args)]
@@ -109,11 +110,16 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             errors.push("a documentation test failed: see its output above".to_owned());
         }
     }
-    let how = options.plain.options(&options.tests, &config);
+    let spread = options.places.spread();
+    let how = options.plain.options(&options.tests, &config, spread);
     elsewhere.run(&how, &binaries, &plain, &run, &interrupts)?;
 
     let outcomes = run.merge()?;
-    print_summary(&outcomes, |passed| passed.place != "here");
+    let ledger = run.ledger()?;
+    match ledger.everywhere {
+        true => print!("{}", everywhere::summary(&ledger, &outcomes)),
+        false => print_summary(&outcomes, |passed| passed.place != "here"),
+    }
     println!("{}", matrix::of_outcomes(&outcomes));
     print_paths(run.dir());
     let conclusion = run_status(&outcomes);
@@ -283,10 +289,12 @@ impl Elsewhere {
             let plan = None;
             return Ok(Self { candidates, plan });
         }
+        let spread = options.places.spread();
         let records = workspace.target.join("kata-test");
         let told = &mut |text: &str| eprintln!("{text}");
         let others: Vec<Binary> = binaries.others().cloned().collect();
-        let mut plan = kata_test_runner::plan(&others, &mut candidates, &records, stop, told)?;
+        let mut plan =
+            kata_test_runner::plan(&others, &mut candidates, spread, &records, stop, told)?;
         plan::filter(&mut plan, selection);
         if selection.is_part() {
             // Whether a filter matches one of their tests is not known.
@@ -359,23 +367,32 @@ fn refuse_unrun_tests(workspace: &Workspace) -> Result<()> {
 pub(super) fn print_summary(outcomes: &[Record], lists_passed: fn(&Record) -> bool) {
     println!("\ntests: {}", counts(outcomes));
     for outcome in outcomes {
-        match (outcome.outcome, outcome.place.as_str()) {
-            (Outcome::Passed, _) if outcome.reasons.is_empty() && !lists_passed(outcome) => {}
-            (Outcome::Nowhere, _) => println!("  {} {}: nowhere", outcome.binary, outcome.test),
-            (kind, "here") => println!("  {} {}: {kind}", outcome.binary, outcome.test),
-            (kind, place) => println!("  {} {}: {kind} in {place}", outcome.binary, outcome.test),
-        }
-        if let Some(line) = &outcome.suspect {
-            println!("    its output: {line}");
-        }
-        for reason in &outcome.reasons {
-            println!("    {reason}");
+        let is_plain = outcome.outcome == Outcome::Passed && outcome.reasons.is_empty();
+        if !is_plain || lists_passed(outcome) {
+            print!("{}", of_outcome(outcome));
         }
     }
 }
 
+/// Formats an outcome with its reasons.
+pub(super) fn of_outcome(outcome: &Record) -> String {
+    let Record { binary, test, .. } = outcome;
+    let mut text = match (outcome.outcome, outcome.place.as_str()) {
+        (Outcome::Nowhere, _) => format!("  {binary} {test}: nowhere\n"),
+        (kind, "here") => format!("  {binary} {test}: {kind}\n"),
+        (kind, place) => format!("  {binary} {test}: {kind} in {place}\n"),
+    };
+    if let Some(line) = &outcome.suspect {
+        let _ = writeln!(text, "    its output: {line}");
+    }
+    for reason in &outcome.reasons {
+        let _ = writeln!(text, "    {reason}");
+    }
+    text
+}
+
 /// Counts all outcomes: `62 passed, 2 ignored, 0 nowhere, 64 in all`.
-fn counts(outcomes: &[Record]) -> String {
+pub(super) fn counts(outcomes: &[Record]) -> String {
     let count = |kind| outcomes.iter().filter(|one| one.outcome == kind).count();
     let always = [Outcome::Passed, Outcome::Skipped];
     let kinds = Outcome::ALL

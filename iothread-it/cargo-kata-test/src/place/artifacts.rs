@@ -127,6 +127,11 @@ impl VmArtifacts {
         )
     }
 
+    /// Returns the release of the kernel: `6.1.0-56-cloud-amd64`.
+    pub(super) fn kernel_release(&self) -> &str {
+        &self.manifest.guest.kernel_release
+    }
+
     /// Returns the VM's configuration: one IOThread, which all disks are attached to.
     pub(super) fn shape(&self) -> VmSpec {
         VmSpec::new(HypervisorConfig {

@@ -163,6 +163,10 @@ impl Place for VmPlace {
         format!("a VM with {}, as root", self.artifacts.about())
     }
 
+    fn kernel(&self) -> Option<String> {
+        Some(self.artifacts.kernel_release().to_owned())
+    }
+
     fn cost(&self) -> Duration {
         self.artifacts.start_estimate()
     }

@@ -5,6 +5,7 @@
 mod cache;
 mod commands;
 mod crashes;
+mod everywhere;
 
 mod example;
 mod hostile;

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, ensure};
 use kata_test::kata_test;
 use kata_test_runner::{
-    Binary, CandidatePlace, Job, Outcome, Place, Reporter, Run, StopToken, SudoPlace, plan,
+    Binary, CandidatePlace, Job, Outcome, Place, Reporter, Run, Spread, StopToken, SudoPlace, plan,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -66,7 +66,14 @@ fn tests_run_as_root_and_leave_no_files_of_root() -> Result<()> {
         CandidatePlace::Place(Box::new(SudoPlace::new()?)),
     ];
     let told = &mut |text: &str| println!("{text}");
-    let plan = plan(&binaries, &mut candidates, &records, StopToken::NEVER, told)?;
+    let plan = plan(
+        &binaries,
+        &mut candidates,
+        Spread::First,
+        &records,
+        StopToken::NEVER,
+        told,
+    )?;
     let chosen = |name: &str| {
         let test = plan.tests.iter().find(|test| test.id.test == name);
         test.and_then(|test| test.chosen())

@@ -1,0 +1,104 @@
+//! The outcomes of a run in which each test ran in every place that takes it.
+
+use std::fmt::Write as _;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use kata_test_runner::{Difference, Ledger, Outcome, Record};
+
+use super::test::{counts, of_outcome};
+
+/// A row names at most this many tests.
+const NAMED: usize = 5;
+
+/// Formats what to know of the outcomes in a terminal: counts, reasons, and the tests whose outcomes differ
+/// between places.
+pub(super) fn summary(ledger: &Ledger, outcomes: &[Record]) -> String {
+    let (tests, places) = (ledger.tests.len(), ledger.places.len());
+    let mut text = format!("\n{tests} tests in {places} places: {}\n", counts(outcomes));
+    // What a place does not meet is a matter of the tests; a failure alone is in the table.
+    let has_more = |one: &&Record| match one.outcome {
+        Outcome::Skipped | Outcome::Ignored => false,
+        Outcome::Nowhere => true,
+        _ => !one.reasons.is_empty() || one.suspect.is_some(),
+    };
+    outcomes
+        .iter()
+        .filter(has_more)
+        .for_each(|one| text += &of_outcome(one));
+    text + &comparison(ledger)
+}
+
+/// Formats the tests whose outcomes differ, then those that failed in each place, and counts the others.
+fn comparison(ledger: &Ledger) -> String {
+    let comparison = ledger.comparison();
+    let mut table = Table::new();
+    let places = ledger.places.iter().map(|place| match &place.kernel {
+        Some(kernel) => format!("{}\n{kernel}", place.name),
+        None => place.name.clone(),
+    });
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(
+            ["test".to_owned()]
+                .into_iter()
+                .chain(places)
+                .chain(["difference".to_owned()]),
+        );
+    let is_alike = |one: &Difference<'_>, other: &Difference<'_>| {
+        one.test.id.binary == other.test.id.binary && cells(one) == cells(other)
+    };
+    let mut rows: Vec<Vec<&Difference<'_>>> = Vec::new();
+    for one in &comparison.differing {
+        match rows.iter_mut().find(|row| is_alike(row[0], one)) {
+            Some(row) => row.push(one),
+            None => rows.push(vec![one]),
+        }
+    }
+    for row in &rows {
+        let difference = [row[0].summary.clone()];
+        table.add_row(
+            [names(row)]
+                .into_iter()
+                .chain(cells(row[0]))
+                .chain(difference),
+        );
+    }
+    let mut text = String::new();
+    if !rows.is_empty() {
+        let _ = writeln!(text, "\ndifferences between places:\n{table}");
+    }
+    for (index, test) in comparison.failing.iter().enumerate() {
+        if index == 0 {
+            text += "\nfailed wherever they ran:\n";
+        }
+        let _ = writeln!(text, "  {}", test.id);
+    }
+    let alike = comparison.alike.len();
+    let _ = writeln!(
+        text,
+        "\n{alike} tests without a failure or a difference between places\n"
+    );
+    text
+}
+
+/// The outcome in each place; a dot where there is none.
+fn cells(difference: &Difference<'_>) -> Vec<String> {
+    let seen = difference.test.seen.iter();
+    let cell = |cell: &Option<_>| cell.as_ref().map_or("·".to_owned(), ToString::to_string);
+    seen.map(cell).collect()
+}
+
+/// Formats the tests of a row: the binary, then their names.
+fn names(row: &[&Difference<'_>]) -> String {
+    let mut lines = vec![row[0].test.id.binary.clone()];
+    lines.extend(
+        row.iter()
+            .take(NAMED)
+            .map(|one| format!("  {}", one.test.id.test)),
+    );
+    if row.len() > NAMED {
+        lines.push(format!("  and {} more", row.len() - NAMED));
+    }
+    lines.join("\n")
+}
