@@ -3,8 +3,14 @@
 //! [`Hotplug`] is a state machine without I/O. An operation is started by a call that returns its
 //! id. The machine gives out [actions](Action): commands for QEMU, and questions to the guest. It
 //! takes replies, events, answers and the time, and gives out [outcomes](Outcome). Operations run
-//! side by side: one that never ends delays no other. [`blocking::Hotplug`] drives it with the
-//! blocking client of qmp-client.
+//! side by side: one that never ends delays no other.
+//!
+//! | driver | feature | operations |
+//! |---|---|---|
+//! | `blocking::Hotplug`, over the client of qmp-client | `blocking` (default) | one at a time |
+//! | `tokio::Hotplug`, over any asynchronous client, by a trait | `tokio` | many at once, each a future |
+//!
+//! With the feature `serde` the [saved state](Saved) can be serialized.
 //!
 //! An attach goes through four steps, a detach back through three; how far a device has come is its
 //! [`DiskState`]. A failed attach is rolled back by the very code that detaches, from the state
@@ -41,6 +47,8 @@ mod saved;
 mod scsi;
 mod state;
 mod task;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod wire;
 
 #[cfg(all(test, feature = "blocking"))]
@@ -57,7 +65,7 @@ pub use error::{
     UnplugProgress,
 };
 pub use iothread::{Polling, object as iothread_object};
-pub use machine::Hotplug;
+pub use machine::{FromOutcome, Hotplug, Started};
 pub use reconcile::Difference;
 pub use saved::Saved;
 pub use scsi::ScsiController;

@@ -6,10 +6,9 @@ use qmp_client::wait::Deadline;
 use qmp_client::{Event, Qmp, QmpError};
 
 use super::{Guest, Hotplug};
-use crate::action::{Action, Answer, GuestDisk, OperationId, Presence};
-use crate::machine;
+use crate::action::{Action, Answer, GuestDisk, Presence};
+use crate::machine::{self, FromOutcome, Started};
 use crate::state::News;
-use crate::task::Outcome;
 
 /// Interval between checks that QEMU still has the device: the wait for the guest is not interrupted
 /// by QEMU's events. (Tests use mocks that reply at once.)
@@ -20,25 +19,25 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else
 pub(super) struct Driver<'a> {
     qmp: &'a Qmp,
     guest: Option<&'a dyn Guest>,
-    pub(super) deadline: Deadline,
+    deadline: Deadline,
 }
 
 impl Hotplug {
     /// Runs one operation to its end, and sends what it leaves behind.
-    pub(super) fn drive(
+    pub(super) fn drive<R: FromOutcome>(
         &mut self,
         driver: Driver<'_>,
-        start: impl FnOnce(&mut machine::Hotplug, Instant) -> OperationId,
-    ) -> Outcome {
+        start: impl FnOnce(&mut machine::Hotplug, Instant) -> Started<R>,
+    ) -> R {
         self.machine.connection_resumed();
         self.take_events(driver.qmp);
-        let operation = start(&mut self.machine, Instant::now());
+        let started = start(&mut self.machine, Instant::now());
         loop {
             while let Some(action) = self.machine.poll_action() {
                 self.perform(driver, action);
             }
             match self.machine.poll_outcome() {
-                Some((ended, outcome)) if ended == operation => return outcome,
+                Some((ended, outcome)) if ended == started.id() => return started.result(outcome),
                 Some(_) => {}
                 None => self.wait(driver),
             }

@@ -3,11 +3,9 @@
 mod drive;
 mod guest;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use iothread_pool::{
-    Allocation, DeviceId, IoThreadId, Lease, Placement, Pool, ScsiAddress, ThreadLease,
-};
+use iothread_pool::{DeviceId, IoThreadId, Lease, Placement, Pool, ScsiAddress, ThreadLease};
 use qmp_client::wait::Deadline;
 use qmp_client::{Cursor, QemuVersion, Qmp, QmpError};
 
@@ -20,13 +18,12 @@ use crate::error::{
     UnplugProgress,
 };
 use crate::iothread::Polling;
-use crate::machine;
+use crate::machine::{self, FromOutcome, Started};
 use crate::mapping;
 use crate::plug::mapping_of;
 use crate::reconcile::Difference;
 use crate::scsi::ScsiController;
 use crate::state::DiskState;
-use crate::task::Outcome;
 
 /// Timeout for the creation or deletion of a thread.
 const THREAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 10_000 });
@@ -100,18 +97,26 @@ impl Hotplug {
         self.machine.stray_threads()
     }
 
+    /// Runs the operation that `start` starts to its end. `guest` is needed by those that wait for it.
+    pub fn run<R: FromOutcome>(
+        &mut self,
+        qmp: &Qmp,
+        guest: Option<&dyn Guest>,
+        deadline: Deadline,
+        start: impl FnOnce(&mut machine::Hotplug, Instant) -> Started<R>,
+    ) -> R {
+        self.drive(Driver::new(qmp, guest, deadline), start)
+    }
+
     /// Adds a thread; see [`add_thread`](machine::Hotplug::add_thread).
     ///
     /// # Errors
     /// If QEMU refuses or does not answer.
     pub fn add_thread(&mut self, qmp: &Qmp, polling: Polling) -> Result<IoThreadId, QmpError> {
-        let driver = Driver::new(qmp, None, Deadline::after(THREAD_TIMEOUT));
-        match self.drive(driver, |machine, now| {
-            machine.add_thread(polling, driver.deadline, now)
-        }) {
-            Outcome::AddThread(added) => added,
-            other => unreachable!("{other:?}"),
-        }
+        let deadline = Deadline::after(THREAD_TIMEOUT);
+        self.run(qmp, None, deadline, |machine, now| {
+            machine.add_thread(polling, deadline, now)
+        })
     }
 
     /// Removes an idle or stray thread; see [`remove_thread`](machine::Hotplug::remove_thread).
@@ -123,13 +128,10 @@ impl Hotplug {
         qmp: &Qmp,
         thread: &IoThreadId,
     ) -> Result<(), RemoveThreadError> {
-        let driver = Driver::new(qmp, None, Deadline::after(THREAD_TIMEOUT));
-        match self.drive(driver, |machine, now| {
-            machine.remove_thread(thread, driver.deadline, now)
-        }) {
-            Outcome::RemoveThread(removed) => removed,
-            other => unreachable!("{other:?}"),
-        }
+        let deadline = Deadline::after(THREAD_TIMEOUT);
+        self.run(qmp, None, deadline, |machine, now| {
+            machine.remove_thread(thread, deadline, now)
+        })
     }
 
     /// Attaches a disk and waits until the guest has it; see [`attach`](machine::Hotplug::attach).
@@ -144,11 +146,9 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
     ) -> Result<Lease, AttachError> {
-        let driver = Driver::new(qmp, Some(guest), deadline);
-        let outcome = self.drive(driver, |machine, now| {
+        self.run(qmp, Some(guest), deadline, |machine, now| {
             machine.attach(disk, placement, deadline, now)
-        });
-        attached(outcome).map(lease_of)
+        })
     }
 
     /// Attaches a SCSI controller; see [`attach_controller`](machine::Hotplug::attach_controller).
@@ -162,11 +162,9 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
     ) -> Result<Lease, AttachError> {
-        let driver = Driver::new(qmp, None, deadline);
-        let outcome = self.drive(driver, |machine, now| {
+        self.run(qmp, None, deadline, |machine, now| {
             machine.attach_controller(controller, placement, deadline, now)
-        });
-        attached(outcome).map(lease_of)
+        })
     }
 
     /// Attaches a disk to a controller and waits until the guest has it; see
@@ -182,13 +180,8 @@ impl Hotplug {
         disk: &DiskSpec,
         deadline: Deadline,
     ) -> Result<ScsiAddress, AttachError> {
-        let driver = Driver::new(qmp, Some(guest), deadline);
-        let outcome = self.drive(driver, |machine, now| {
+        self.run(qmp, Some(guest), deadline, |machine, now| {
             machine.attach_on(controller, disk, deadline, now)
-        });
-        attached(outcome).map(|allocation| match allocation {
-            Allocation::Scsi(address) => address,
-            other => unreachable!("{other:?}"),
         })
     }
 
@@ -203,11 +196,9 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
     ) -> Result<Lease, AttachError> {
-        let driver = Driver::new(qmp, None, deadline);
-        let outcome = self.drive(driver, |machine, now| {
+        self.run(qmp, None, deadline, |machine, now| {
             machine.attach_balloon(id, placement, deadline, now)
-        });
-        attached(outcome).map(lease_of)
+        })
     }
 
     /// Detaches a disk, a controller without disks or a balloon; see
@@ -222,8 +213,9 @@ impl Hotplug {
         id: &DeviceId,
         deadline: Deadline,
     ) -> Result<(), DetachError> {
-        let driver = Driver::new(qmp, None, deadline);
-        detached(self.drive(driver, |machine, now| machine.detach(id, deadline, now)))
+        self.run(qmp, None, deadline, |machine, now| {
+            machine.detach(id, deadline, now)
+        })
     }
 
     /// Moves a virtio-blk disk to other threads; see [`move_disk`](machine::Hotplug::move_disk).
@@ -245,11 +237,9 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
     ) -> Result<Lease, MoveError> {
-        let driver = Driver::new(qmp, Some(guest), deadline);
-        let outcome = self.drive(driver, |machine, now| {
+        self.run(qmp, Some(guest), deadline, |machine, now| {
             machine.move_disk(disk, placement, deadline, now)
-        });
-        moved(outcome).map(lease_of)
+        })
     }
 
     /// Opens an image as a block node that no device uses; see
@@ -264,11 +254,9 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
     ) -> Result<ThreadLease, AttachError> {
-        let driver = Driver::new(qmp, None, deadline);
-        let outcome = self.drive(driver, |machine, now| {
+        self.run(qmp, None, deadline, |machine, now| {
             machine.open_node(disk, placement, deadline, now)
-        });
-        attached(outcome).map(thread_of)
+        })
     }
 
     /// Moves a node that no device and no export uses; see
@@ -283,11 +271,9 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
     ) -> Result<ThreadLease, MoveError> {
-        let driver = Driver::new(qmp, None, deadline);
-        let outcome = self.drive(driver, |machine, now| {
+        self.run(qmp, None, deadline, |machine, now| {
             machine.move_node(id, placement, deadline, now)
-        });
-        moved(outcome).map(thread_of)
+        })
     }
 
     /// Opens an image and exports it by NBD; see [`export`](machine::Hotplug::export).
@@ -301,11 +287,9 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
     ) -> Result<ThreadLease, AttachError> {
-        let driver = Driver::new(qmp, None, deadline);
-        let outcome = self.drive(driver, |machine, now| {
+        self.run(qmp, None, deadline, |machine, now| {
             machine.export(disk, placement, deadline, now)
-        });
-        attached(outcome).map(thread_of)
+        })
     }
 
     /// Closes a node that the guest does not see; see [`close_node`](machine::Hotplug::close_node).
@@ -318,8 +302,9 @@ impl Hotplug {
         id: &DeviceId,
         deadline: Deadline,
     ) -> Result<(), DetachError> {
-        let driver = Driver::new(qmp, None, deadline);
-        detached(self.drive(driver, |machine, now| machine.close_node(id, deadline, now)))
+        self.run(qmp, None, deadline, |machine, now| {
+            machine.close_node(id, deadline, now)
+        })
     }
 
     /// Completes the removals whose events have arrived since the last call; see
@@ -333,11 +318,9 @@ impl Hotplug {
         qmp: &Qmp,
         deadline: Deadline,
     ) -> Result<UnplugProgress, UnplugEventsError> {
-        let driver = Driver::new(qmp, None, deadline);
-        match self.drive(driver, |machine, now| machine.settle(deadline, now)) {
-            Outcome::Settle(settled) => settled,
-            other => unreachable!("{other:?}"),
-        }
+        self.run(qmp, None, deadline, |machine, now| {
+            machine.settle(deadline, now)
+        })
     }
 
     /// Compares the records with what QEMU has; see [`reconcile`](machine::Hotplug::reconcile).
@@ -349,11 +332,9 @@ impl Hotplug {
         qmp: &Qmp,
         deadline: Deadline,
     ) -> Result<Vec<Difference>, QmpError> {
-        let driver = Driver::new(qmp, None, deadline);
-        match self.drive(driver, |machine, now| machine.reconcile(deadline, now)) {
-            Outcome::Reconcile(found) => found,
-            other => unreachable!("{other:?}"),
-        }
+        self.run(qmp, None, deadline, |machine, now| {
+            machine.reconcile(deadline, now)
+        })
     }
 
     /// Checks that QEMU gave the devices that are there the mappings that they were to have.
@@ -370,40 +351,5 @@ impl Hotplug {
             }
         }
         Ok(())
-    }
-}
-
-fn attached(outcome: Outcome) -> Result<Allocation, AttachError> {
-    match outcome {
-        Outcome::Attach(attached) => attached,
-        other => unreachable!("{other:?}"),
-    }
-}
-
-fn detached(outcome: Outcome) -> Result<(), DetachError> {
-    match outcome {
-        Outcome::Detach(detached) => detached,
-        other => unreachable!("{other:?}"),
-    }
-}
-
-fn moved(outcome: Outcome) -> Result<Allocation, MoveError> {
-    match outcome {
-        Outcome::Move(moved) => moved,
-        other => unreachable!("{other:?}"),
-    }
-}
-
-fn lease_of(allocation: Allocation) -> Lease {
-    match allocation {
-        Allocation::Device(lease) | Allocation::Controller(lease) => lease,
-        other => unreachable!("{other:?}"),
-    }
-}
-
-fn thread_of(allocation: Allocation) -> ThreadLease {
-    match allocation {
-        Allocation::Thread(lease) => lease,
-        other => unreachable!("{other:?}"),
     }
 }

@@ -6,6 +6,7 @@
 
 mod operations;
 mod settle;
+mod started;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -21,6 +22,8 @@ use crate::disk::BlockOptions;
 use crate::error::{DetachError, Step, UnplugProgress, failed};
 use crate::state::{DiskState, News, Subject};
 use crate::task::{Done, Outcome, Task};
+
+pub use self::started::{FromOutcome, Started};
 
 /// How many names of events a message has.
 const NAMED_EVENTS: usize = 5;
@@ -134,6 +137,12 @@ impl Hotplug {
         self.core.actions.pop_front()
     }
 
+    /// Returns how many operations have ended whose outcome was not taken.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn ended(&self) -> usize {
+        self.outcomes.len()
+    }
+
     /// Returns an operation that has ended.
     pub fn poll_outcome(&mut self) -> Option<(OperationId, Outcome)> {
         (!self.outcomes.is_empty()).then(|| self.outcomes.remove(0))
@@ -243,10 +252,10 @@ impl Hotplug {
         self.core.lost = None;
     }
 
-    fn start(&mut self, task: Task, deadline: Deadline, now: Instant) -> OperationId {
+    fn start<R>(&mut self, task: Task, deadline: Deadline, now: Instant) -> Started<R> {
         let id = OperationId(self.core.next());
         self.run(id, task, deadline, Input::Start, now);
-        id
+        Started::new(id)
     }
 
     /// Gives an operation what it waits for.

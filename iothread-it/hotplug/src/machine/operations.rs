@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use iothread_pool::{Allocation, DeviceId, IoThreadId, Placement};
+use iothread_pool::{Allocation, DeviceId, IoThreadId, Lease, Placement, ScsiAddress, ThreadLease};
+use qmp_client::QmpError;
 use qmp_client::wait::Deadline;
 
-use super::Hotplug;
+use super::{Hotplug, Started};
 use crate::action::OperationId;
 use crate::disk::DiskSpec;
-use crate::error::DetachError;
+use crate::error::{AttachError, DetachError, MoveError, RemoveThreadError};
 use crate::iothread::Polling;
-use crate::reconcile::Reconcile;
+use crate::reconcile::{Difference, Reconcile};
 use crate::removal::Removal;
 use crate::scsi::ScsiController;
 use crate::task::{
@@ -29,7 +30,7 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<Lease, AttachError>> {
         self.start_attach(Wanted::Disk(disk.clone(), placement.clone()), deadline, now)
     }
 
@@ -40,7 +41,7 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<Lease, AttachError>> {
         let wanted = Wanted::Controller(controller.clone(), placement.clone());
         self.start_attach(wanted, deadline, now)
     }
@@ -52,7 +53,7 @@ impl Hotplug {
         disk: &DiskSpec,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<ScsiAddress, AttachError>> {
         let wanted = Wanted::DiskOn(disk.clone(), controller.clone());
         self.start_attach(wanted, deadline, now)
     }
@@ -65,19 +66,24 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<Lease, AttachError>> {
         let wanted = Wanted::Balloon(id.clone(), placement.clone());
         self.start_attach(wanted, deadline, now)
     }
 
-    fn start_attach(&mut self, wanted: Wanted, deadline: Deadline, now: Instant) -> OperationId {
+    fn start_attach<R>(&mut self, wanted: Wanted, deadline: Deadline, now: Instant) -> Started<R> {
         let id = wanted.id().clone();
         self.start(Task::Attach(Attach::new(wanted), id), deadline, now)
     }
 
     /// Detaches a disk, a controller without disks or a balloon, and frees its thread and slot. If it
     /// fails, the device keeps what it has, and the next detach continues.
-    pub fn detach(&mut self, id: &DeviceId, deadline: Deadline, now: Instant) -> OperationId {
+    pub fn detach(
+        &mut self,
+        id: &DeviceId,
+        deadline: Deadline,
+        now: Instant,
+    ) -> Started<Result<(), DetachError>> {
         let refused = match self.core.pool.allocation_of(id) {
             Some(Allocation::Thread(_)) | None => {
                 Some(DetachError::NotAttached { device: id.clone() })
@@ -110,7 +116,7 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<Lease, MoveError>> {
         let moving = Move::new(disk.clone(), placement.clone());
         self.start(Task::Move(Box::new(moving)), deadline, now)
     }
@@ -124,7 +130,7 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<ThreadLease, AttachError>> {
         let open = OpenNode::new(disk.clone(), placement.clone(), false);
         self.start(Task::Open(open), deadline, now)
     }
@@ -138,7 +144,7 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<ThreadLease, AttachError>> {
         let open = OpenNode::new(disk.clone(), placement.clone(), true);
         self.start(Task::Open(open), deadline, now)
     }
@@ -152,7 +158,7 @@ impl Hotplug {
         placement: &Placement,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<ThreadLease, MoveError>> {
         let moving = MoveNode::new(id.clone(), placement.clone());
         self.start(Task::MoveNode(moving), deadline, now)
     }
@@ -160,7 +166,12 @@ impl Hotplug {
     /// Closes a node that the guest does not see, ends its export if it has one, and frees its
     /// thread. If it fails, as the end of an export does that still has clients, the node keeps what
     /// it has.
-    pub fn close_node(&mut self, id: &DeviceId, deadline: Deadline, now: Instant) -> OperationId {
+    pub fn close_node(
+        &mut self,
+        id: &DeviceId,
+        deadline: Deadline,
+        now: Instant,
+    ) -> Started<Result<(), DetachError>> {
         self.start(Task::Close(CloseNode::new(id.clone())), deadline, now)
     }
 
@@ -172,7 +183,7 @@ impl Hotplug {
         polling: Polling,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<IoThreadId, QmpError>> {
         let new = self.core.pool.new_thread();
         self.start(Task::AddThread(AddThread::new(new, polling)), deadline, now)
     }
@@ -185,20 +196,24 @@ impl Hotplug {
         thread: &IoThreadId,
         deadline: Deadline,
         now: Instant,
-    ) -> OperationId {
+    ) -> Started<Result<(), RemoveThreadError>> {
         let remove = RemoveThread::new(thread.clone());
         self.start(Task::RemoveThread(remove), deadline, now)
     }
 
     /// Compares the records with what QEMU has, corrects them, and returns the differences. Call it
     /// after a restart of the manager, or when somebody else has used the monitor.
-    pub fn reconcile(&mut self, deadline: Deadline, now: Instant) -> OperationId {
+    pub fn reconcile(
+        &mut self,
+        deadline: Deadline,
+        now: Instant,
+    ) -> Started<Result<Vec<Difference>, QmpError>> {
         self.start(Task::Reconcile(Reconcile::default()), deadline, now)
     }
 
-    fn refuse(&mut self, outcome: Outcome) -> OperationId {
+    fn refuse<R>(&mut self, outcome: Outcome) -> Started<R> {
         let id = OperationId(self.core.next());
         self.outcomes.push((id, outcome));
-        id
+        Started::new(id)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use qmp_client::wait::Deadline;
 
-use super::{Hotplug, Settle};
+use super::{Hotplug, Settle, Started};
 use crate::action::OperationId;
 use crate::close::Close;
 use crate::context::Input;
@@ -17,7 +17,11 @@ use crate::task::{Outcome, Task};
 impl Hotplug {
     /// Completes the removals whose events have come, also of devices that the guest ejected, and of
     /// attaches that were cancelled before `device_add`. Does not wait for other removals.
-    pub fn settle(&mut self, deadline: Deadline, now: Instant) -> OperationId {
+    pub fn settle(
+        &mut self,
+        deadline: Deadline,
+        now: Instant,
+    ) -> Started<Result<UnplugProgress, UnplugEventsError>> {
         let id = OperationId(self.core.next());
         let settle = Settle {
             deadline,
@@ -38,7 +42,7 @@ impl Hotplug {
         } else {
             self.complete(id, now);
         }
-        id
+        Started::new(id)
     }
 
     /// Starts the removals of a settle.

@@ -98,7 +98,7 @@ fn detach_that_never_ends_delays_no_other_and_can_be_cancelled() {
         matches!(busy, Some(Outcome::Detach(Err(DetachError::Busy { .. })))),
         "{busy:?}"
     );
-    bench.machine.cancel(stuck);
+    bench.machine.cancel(stuck.id());
     assert_eq!(
         bench.machine.state_of(&name("disk0")),
         Some(DiskState::RemovalPending)

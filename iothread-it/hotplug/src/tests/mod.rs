@@ -1,6 +1,8 @@
 //! **Scope**: what a monitor can say to a detach, played by a mock. That QEMU says it is the
 //! suite's to show.
 
+#[cfg(feature = "tokio")]
+mod driver;
 mod fake;
 mod limits;
 mod lost_answers;

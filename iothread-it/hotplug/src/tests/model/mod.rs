@@ -5,7 +5,7 @@ mod qemu;
 mod table;
 mod world;
 
-#[cfg(feature = "serde")]
+#[cfg(any(feature = "serde", feature = "tokio"))]
 pub(super) use qemu::Qemu;
 pub(super) use world::World;
 

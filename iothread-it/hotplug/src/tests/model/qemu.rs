@@ -31,7 +31,7 @@ pub(in crate::tests) struct Qemu {
     /// Each with whether it was asked to end.
     exports: BTreeMap<String, bool>,
     /// What must never happen, and has.
-    pub(super) violations: Vec<String>,
+    pub(in crate::tests) violations: Vec<String>,
 }
 
 type Reply = Result<Value, QmpError>;
@@ -87,7 +87,7 @@ impl Qemu {
         devices.chain(nodes)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::tests) fn is_empty(&self) -> bool {
         self.devices.is_empty() && self.nodes.is_empty() && self.exports.is_empty()
     }
 
@@ -103,12 +103,12 @@ impl Qemu {
         pci.map(|(id, _)| id.clone()).collect()
     }
 
-    pub(super) fn has_device(&self, id: &str) -> bool {
+    pub(in crate::tests) fn has_device(&self, id: &str) -> bool {
         self.devices.contains_key(id)
     }
 
     /// Takes a device away, with what is on it.
-    pub(super) fn remove(&mut self, id: &str) -> Vec<Event> {
+    pub(in crate::tests) fn remove(&mut self, id: &str) -> Vec<Event> {
         let mut gone: Vec<_> = self.on(id);
         gone.push(id.to_owned());
         let mut events = Vec::new();

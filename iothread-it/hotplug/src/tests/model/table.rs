@@ -28,34 +28,43 @@ fn pinned(thread: usize) -> Placement {
     Placement::Pinned(IoThreadId::indep(thread))
 }
 
-const ATTACH: Operation = |h, by, now| h.attach(&disk("disk0"), &Placement::Dedicated, by, now);
+const ATTACH: Operation = |h, by, now| {
+    h.attach(&disk("disk0"), &Placement::Dedicated, by, now)
+        .id()
+};
 const SPREAD: Operation = |h, by, now| {
     let spread = Placement::Spread(NonZeroUsize::new(2).unwrap());
-    h.attach(&disk("disk0"), &spread, by, now)
+    h.attach(&disk("disk0"), &spread, by, now).id()
 };
-const DETACH: Operation = |h, by, now| h.detach(&name("disk0"), by, now);
-const MOVE: Operation = |h, by, now| h.move_disk(&disk("disk0"), &pinned(2), by, now);
+const DETACH: Operation = |h, by, now| h.detach(&name("disk0"), by, now).id();
+const MOVE: Operation = |h, by, now| h.move_disk(&disk("disk0"), &pinned(2), by, now).id();
 const CONTROLLER: Operation = |h, by, now| {
     let controller = ScsiController::new(name("scsi0"));
     h.attach_controller(&controller, &Placement::Dedicated, by, now)
+        .id()
 };
-const ATTACH_ON: Operation = |h, by, now| h.attach_on(&name("scsi0"), &disk("hd0"), by, now);
-const DETACH_ON: Operation = |h, by, now| h.detach(&name("hd0"), by, now);
-const DETACH_CONTROLLER: Operation = |h, by, now| h.detach(&name("scsi0"), by, now);
-const BALLOON: Operation =
-    |h, by, now| h.attach_balloon(&name("balloon0"), &Placement::Dedicated, by, now);
-const DETACH_BALLOON: Operation = |h, by, now| h.detach(&name("balloon0"), by, now);
-const OPEN: Operation = |h, by, now| h.open_node(&disk("node0"), &pinned(0), by, now);
-const MOVE_NODE: Operation = |h, by, now| h.move_node(&name("node0"), &pinned(1), by, now);
-const EXPORT: Operation = |h, by, now| h.export(&disk("node0"), &Placement::Dedicated, by, now);
-const CLOSE: Operation = |h, by, now| h.close_node(&name("node0"), by, now);
-const ADD_THREAD: Operation = |h, by, now| h.add_thread(Polling::default(), by, now);
-const REMOVE_THREAD: Operation = |h, by, now| h.remove_thread(&IoThreadId::indep(1), by, now);
+const ATTACH_ON: Operation = |h, by, now| h.attach_on(&name("scsi0"), &disk("hd0"), by, now).id();
+const DETACH_ON: Operation = |h, by, now| h.detach(&name("hd0"), by, now).id();
+const DETACH_CONTROLLER: Operation = |h, by, now| h.detach(&name("scsi0"), by, now).id();
+const BALLOON: Operation = |h, by, now| {
+    h.attach_balloon(&name("balloon0"), &Placement::Dedicated, by, now)
+        .id()
+};
+const DETACH_BALLOON: Operation = |h, by, now| h.detach(&name("balloon0"), by, now).id();
+const OPEN: Operation = |h, by, now| h.open_node(&disk("node0"), &pinned(0), by, now).id();
+const MOVE_NODE: Operation = |h, by, now| h.move_node(&name("node0"), &pinned(1), by, now).id();
+const EXPORT: Operation = |h, by, now| {
+    h.export(&disk("node0"), &Placement::Dedicated, by, now)
+        .id()
+};
+const CLOSE: Operation = |h, by, now| h.close_node(&name("node0"), by, now).id();
+const ADD_THREAD: Operation = |h, by, now| h.add_thread(Polling::default(), by, now).id();
+const REMOVE_THREAD: Operation = |h, by, now| h.remove_thread(&IoThreadId::indep(1), by, now).id();
 const LOSE_EVENTS_AND_SETTLE: Operation = |h, by, now| {
     h.events_lost(now);
-    h.settle(by, now)
+    h.settle(by, now).id()
 };
-const RECONCILE: Operation = |h, by, now| h.reconcile(by, now);
+const RECONCILE: Operation = |h, by, now| h.reconcile(by, now).id();
 
 /// Each with what comes before it.
 const VERBS: [(&str, &[Operation], Operation); 17] = [

@@ -118,4 +118,28 @@ impl World {
         self.hotplug = Hotplug::restore(saved, options(), QemuVersion::MAPS_SCSI_QUEUES);
         self.is_connected = true;
     }
+
+    /// The state is the same after its way through JSON.
+    #[cfg(feature = "serde")]
+    pub(super) fn checks_json(&self) {
+        let text = self.saved_json();
+        let saved = serde_json::from_str::<crate::Saved>(&text);
+        let again = saved.map_err(|error| error.to_string());
+        let again = again.map(|saved| serde_json::to_string(&saved).unwrap());
+        self.ensure(again.as_deref() == Ok(&text), &format!("{again:?}"));
+    }
+
+    #[cfg(feature = "serde")]
+    pub(in crate::tests) fn saved_json(&self) -> String {
+        serde_json::to_string(&self.hotplug.save()).unwrap()
+    }
+
+    /// Runs so many steps, and returns the state.
+    #[cfg(feature = "serde")]
+    pub(in crate::tests) fn state_after(mut self, steps: u32) -> String {
+        for _ in 0..steps {
+            self.step();
+        }
+        self.saved_json()
+    }
 }

@@ -218,24 +218,24 @@ impl World {
         self.say(|| format!("choice {choice} for {id}, {place:?}, {thread}"));
         let hotplug = &mut self.hotplug;
         match (id.as_str(), choice) {
-            (_, 0) => hotplug.settle(by, now),
-            (_, 1) => hotplug.add_thread(Polling::default(), by, now),
-            (_, 2) => hotplug.remove_thread(&thread, by, now),
-            (_, 3) => hotplug.reconcile(by, now),
-            ("hd0" | "hd1", 4..=8) => {
-                hotplug.attach_on(&DeviceId::new("scsi0").unwrap(), &disk, by, now)
-            }
-            ("scsi0", 4..=8) => {
-                hotplug.attach_controller(&ScsiController::new(id), &place, by, now)
-            }
-            ("balloon0", 4..=8) => hotplug.attach_balloon(&id, &place, by, now),
-            ("node0", 4 | 5) => hotplug.open_node(&disk, &place, by, now),
-            ("node0", 6 | 7) => hotplug.export(&disk, &place, by, now),
-            ("node0", 8) => hotplug.move_node(&id, &place, by, now),
-            ("node0", _) => hotplug.close_node(&id, by, now),
-            (_, 4..=7) => hotplug.attach(&disk, &place, by, now),
-            (_, 8) => hotplug.move_disk(&disk, &place, by, now),
-            _ => hotplug.detach(&id, by, now),
+            (_, 0) => hotplug.settle(by, now).id(),
+            (_, 1) => hotplug.add_thread(Polling::default(), by, now).id(),
+            (_, 2) => hotplug.remove_thread(&thread, by, now).id(),
+            (_, 3) => hotplug.reconcile(by, now).id(),
+            ("hd0" | "hd1", 4..=8) => hotplug
+                .attach_on(&DeviceId::new("scsi0").unwrap(), &disk, by, now)
+                .id(),
+            ("scsi0", 4..=8) => hotplug
+                .attach_controller(&ScsiController::new(id), &place, by, now)
+                .id(),
+            ("balloon0", 4..=8) => hotplug.attach_balloon(&id, &place, by, now).id(),
+            ("node0", 4 | 5) => hotplug.open_node(&disk, &place, by, now).id(),
+            ("node0", 6 | 7) => hotplug.export(&disk, &place, by, now).id(),
+            ("node0", 8) => hotplug.move_node(&id, &place, by, now).id(),
+            ("node0", _) => hotplug.close_node(&id, by, now).id(),
+            (_, 4..=7) => hotplug.attach(&disk, &place, by, now).id(),
+            (_, 8) => hotplug.move_disk(&disk, &place, by, now).id(),
+            _ => hotplug.detach(&id, by, now).id(),
         };
     }
 
@@ -387,30 +387,6 @@ impl World {
             self.hotplug.pool().state(),
             self.trace.join("\n")
         );
-    }
-
-    /// The state is the same after its way through JSON.
-    #[cfg(feature = "serde")]
-    fn checks_json(&self) {
-        let text = self.saved_json();
-        let saved = serde_json::from_str::<crate::Saved>(&text);
-        let again = saved.map_err(|error| error.to_string());
-        let again = again.map(|saved| serde_json::to_string(&saved).unwrap());
-        self.ensure(again.as_deref() == Ok(&text), &format!("{again:?}"));
-    }
-
-    #[cfg(feature = "serde")]
-    pub(in crate::tests) fn saved_json(&self) -> String {
-        serde_json::to_string(&self.hotplug.save()).unwrap()
-    }
-
-    /// Runs so many steps, and returns the state.
-    #[cfg(feature = "serde")]
-    pub(in crate::tests) fn state_after(mut self, steps: u32) -> String {
-        for _ in 0..steps {
-            self.step();
-        }
-        self.saved_json()
     }
 
     /// Runs until nothing is left to do.
