@@ -33,6 +33,7 @@ mod outputs;
 mod place;
 mod plain;
 mod plan;
+mod plan_document;
 mod record;
 mod report;
 mod run;

@@ -42,9 +42,16 @@ fn lede(report: &Report, outcomes: &[Record]) -> Markup {
     });
     let ran = ran.count();
     let places = report.ledger.places.len();
+    let tests = plural(report.ledger.tests.len(), "test");
     html! {
-        (plural(outcomes.len(), "test")) ", of which " (ran) " ran, in "
-        (plural(places, "place")) ". A test states its requirements, such as root or a kernel version. A "
+        @if report.ledger.everywhere {
+            (tests) " in " (plural(places, "place")) ", with " (plural(outcomes.len(), "outcome"))
+            ", of which " (ran) " are of tests that ran"
+        } @else {
+            (plural(outcomes.len(), "test")) ", of which " (ran) " ran, in "
+            (plural(places, "place"))
+        }
+        ". A test states its requirements, such as root or a kernel version. A "
         "place is where tests run: this host (“here”) or a virtual machine."
     }
 }

@@ -4,7 +4,6 @@
 //! other places from recorded or cached facts. It is listed in the place itself only if these do not
 //! suffice and no cheaper place can run the test, and once.
 
-mod document;
 mod record;
 mod spread;
 

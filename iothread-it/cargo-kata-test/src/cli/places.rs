@@ -134,6 +134,11 @@ impl PlaceOptions {
                 bail!("unknown place {name:?}: {}", expected());
             }
         }
+        if self.everywhere && !self.has_others() {
+            eprintln!(
+                "--everywhere has no effect: this host is the only place; --places adds others"
+            );
+        }
         let mut candidates = Vec::new();
         if self.has_here() {
             candidates.push(CandidatePlace::Here);

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::{Plan, PlannedTest};
-use crate::record::reasons;
-use crate::{ExpectedDurations, PlannedPlain, Spread, TestId, UserKind};
+use super::record::reasons;
+use super::{
+    Eligibility, ExpectedDurations, Plan, PlannedPlace, PlannedPlain, PlannedTest, Spread, TestId,
+    UserKind,
+};
+use kata_test::__runner::HERE;
 use kata_test_host::reason::Reason;
 
 /// The version of the form.
@@ -83,7 +86,7 @@ impl Plan {
     }
 }
 
-fn place(place: &super::PlannedPlace) -> PlaceForm<'_> {
+fn place(place: &PlannedPlace) -> PlaceForm<'_> {
     PlaceForm {
         name: &place.name,
         about: &place.about,
@@ -105,7 +108,7 @@ impl<'a> Forms<'a> {
     fn test(&self, test: &'a PlannedTest) -> TestForm<'a> {
         let chosen = self.plan.chosen(test);
         let cells = test.eligibilities.iter().enumerate();
-        let cell = |(at, there): (usize, &'a super::Eligibility)| CellForm {
+        let cell = |(at, there): (usize, &'a Eligibility)| CellForm {
             verdict: there.status.word(),
             open: there.is_open,
             reasons: Reasons(&there.reasons),
@@ -132,11 +135,7 @@ impl<'a> Forms<'a> {
                 places.entry(*at).or_insert_with(cell);
             }
         }
-        let here = self
-            .plan
-            .places
-            .iter()
-            .position(|place| place.name == kata_test::__runner::HERE);
+        let here = self.plan.places.iter().position(|place| place.name == HERE);
         if let (Some(here), false) = (here, test.unmet.is_empty()) {
             let unmet = CellForm {
                 verdict: "unmet",
@@ -183,7 +182,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Eligibility, PlannedPlace};
     use kata_test_host::constraint::Status;
 
     fn plan(spread: Spread) -> Plan {
