@@ -57,7 +57,12 @@ fn no_probe_allocates_in_its_child() {
     unsafe { std::env::set_var("TMPDIR", format!("{long}tmp")) };
     let device: &'static str = format!("{long}dev/null").leak();
     let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
-    let mut questions = vec![Question::DiskFree, Question::Device(device), Question::Kvm];
+    let mut questions = vec![Question::DiskFree, Question::Device(device)];
+    questions.extend([
+        Question::Kvm,
+        Question::KvmSpeed,
+        Question::KvmCapabilities,
+    ]);
     questions.extend(kinds.map(Question::Namespace));
     for question in questions {
         let answer = Here.ask(question);

@@ -23,6 +23,9 @@ fn the_opposite() {}
 #[kata_test(cgroup = "v1", cgroup = "v2", virt = "kvm", virt = "none")]
 fn hosts() {}
 
+#[kata_test(kvm_vendor = "intel", kvm_vendor = "amd", kvm_hardware, not(kvm_hardware))]
+fn virtualization() {}
+
 #[kata_test(distro = "ubuntu >= 22.04", distro = "debian")]
 fn distributions() {}
 

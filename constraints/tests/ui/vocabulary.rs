@@ -49,4 +49,7 @@ fn paths_and_words() {}
 )]
 fn symbols() {}
 
+#[kata_test(kvm_cap = "KVM_CAP_IRQFDD", kvm_cap = "IRQFD", kvm_vendor = "Intel", kvm_vendor = "arm")]
+fn virtualization() {}
+
 fn main() {}

@@ -55,6 +55,9 @@ const fn between_atoms(a: &Kind, b: &Kind) -> Option<&'static str> {
         (Kind::Virt(a), Kind::Virt(b)) if !same(a, b) => {
             Some("a host runs on one hypervisor: write `any(virt = …, virt = …)`")
         }
+        (Kind::KvmVendor(a), Kind::KvmVendor(b)) if !same(a, b) => {
+            Some("KVM uses one vendor's CPUs: write `any(kvm_vendor = …, kvm_vendor = …)`")
+        }
         (Kind::Distro(a), Kind::Distro(b)) if !same(a.id, b.id) => {
             Some("a host is of one distribution: write `any(distro = …, distro = …)`")
         }
@@ -74,6 +77,7 @@ const fn same_flag(a: &Kind, b: &Kind) -> bool {
             | (Kind::NonRoot, Kind::NonRoot)
             | (Kind::RealRoot, Kind::RealRoot)
             | (Kind::Kvm, Kind::Kvm)
+            | (Kind::KvmHardware, Kind::KvmHardware)
             | (Kind::Container, Kind::Container)
     )
 }

@@ -16,6 +16,12 @@ pub const fn nearest(written: &str, names: &[&str]) -> Option<usize> {
     let mut found = None;
     let mut index = 0;
     while index < names.len() {
+        let length = names[index].len();
+        // Each missing letter is an edit. Not to compare such names saves most of the time of a long list.
+        if length + allowed < written.len() || written.len() + allowed < length {
+            index += 1;
+            continue;
+        }
         let edits = edits(written.as_bytes(), names[index].as_bytes());
         if edits < best {
             best = edits;

@@ -2,7 +2,7 @@
 
 use super::system::System;
 use super::{Answer, Question};
-use super::{cgroup, container, cpu, distro, env, kconfig, module, resources, user, virt};
+use super::{cgroup, container, cpu, distro, env, kconfig, kvm, module, resources, user, virt};
 
 /// Answers a question.
 pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
@@ -33,7 +33,10 @@ pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
         Question::CpuFeature(name) => cpu::feature(name, system),
         Question::Env(name) => env::variable(name, system),
         Question::OptIn(name) => env::opt_in(name, system),
+        Question::KvmVendor => kvm::vendor(system),
         Question::Kvm
+        | Question::KvmSpeed
+        | Question::KvmCapabilities
         | Question::Command(_)
         | Question::CommandVersion(_)
         | Question::Device(_)

@@ -41,10 +41,10 @@ pub use env::ALLOW;
 pub use here::Here;
 #[doc(hidden)]
 pub use here::{forget, many_threads, one_thread};
+pub(crate) use kvm::hardware as kvm_hardware;
 #[cfg(test)]
 pub(crate) use kvm::measured as measured_kvm;
-pub(crate) use kvm::verdict as kvm_verdict;
-pub use kvm::{Kvm, kvm};
+pub use kvm::{Kvm, Speed, kvm};
 #[doc(hidden)]
 pub use probe::panic_text;
 pub use question::{Probe, Question};

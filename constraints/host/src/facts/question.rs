@@ -19,8 +19,14 @@ pub enum Question {
     KernelRelease,
     /// The build of the kernel, uname(2)'s version.
     KernelBuild,
-    /// The duration of a bounded loop in a guest.
+    /// Whether KVM works: a few instructions of a guest have their effects.
     Kvm,
+    /// How long one iteration of a loop in a guest of KVM takes.
+    KvmSpeed,
+    /// The capabilities of KVM, as numbers and ranges of linux/kvm.h: `0-4 7`.
+    KvmCapabilities,
+    /// Whose virtualization the CPUs have: `intel` or `amd`.
+    KvmVendor,
     /// The path of an executable file of this name.
     Command(&'static str),
     /// The version that a command of this name prints.
@@ -77,6 +83,9 @@ impl Question {
         Self::Container,
         Self::Virt,
         Self::Kvm,
+        Self::KvmSpeed,
+        Self::KvmCapabilities,
+        Self::KvmVendor,
         Self::Cgroup,
         Self::CgroupControllers,
         Self::Namespace("user"),
@@ -99,6 +108,9 @@ impl fmt::Display for Question {
             Self::KernelRelease => ("kernel release", ""),
             Self::KernelBuild => ("kernel build", ""),
             Self::Kvm => ("kvm", ""),
+            Self::KvmSpeed => ("kvm speed", ""),
+            Self::KvmCapabilities => ("kvm capabilities", ""),
+            Self::KvmVendor => ("kvm vendor", ""),
             Self::Command(name) => ("command", *name),
             Self::CommandVersion(name) => ("command version", *name),
             Self::Device(path) => ("device", *path),

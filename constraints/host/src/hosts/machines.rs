@@ -8,6 +8,9 @@ pub(super) fn hosts() -> Vec<MadeUp> {
         arm(),
         arm_guest(),
         interpreting(),
+        broken_kvm(),
+        emulated(),
+        nested_hardware(),
         unequal_cpus(),
         firmware_only(),
     ]
@@ -77,7 +80,12 @@ fn interpreting() -> MadeUp {
         links: &[INITIAL_USER, INITIAL_PID],
         signature: "KVMKVMKVM",
         probes: vec![
-            ("kvm", Finding::Is(measured_kvm(34_000_000))),
+            (
+                "kvm",
+                Finding::Is("a guest's instructions have the right effects".into()),
+            ),
+            ("kvm speed", Finding::Is(measured_kvm(70_000))),
+            ("kvm capabilities", Finding::Is("0-4 32".into())),
             (
                 "device /dev/kvm",
                 Finding::Is("it opens for reading and writing".into()),
@@ -87,15 +95,79 @@ fn interpreting() -> MadeUp {
             "device = \"/dev/kvm\"",
             "virt = \"kvm\"",
             "module = \"kvm-pvm\"",
-            "not(kvm)",
+            "kvm",
+            "kvm_cap = \"KVM_CAP_IRQFD\"",
         ],
-        unmet: &["kvm", "cpu_feature = \"vmx\""],
+        unmet: &[
+            "kvm_hardware",
+            "kvm_vendor = \"amd\"",
+            "cpu_feature = \"vmx\"",
+        ],
         undetermined: &[],
         ..MadeUp::new(
             "a nested host whose KVM interprets",
             "6.18.44-fc-v657",
             "#1 SMP",
         )
+    }
+}
+
+/// KVM that creates VMs, whose guests do something else than hardware would.
+fn broken_kvm() -> MadeUp {
+    MadeUp {
+        uid: 0,
+        probes: vec![(
+            "kvm",
+            Finding::Absent(
+                "/dev/kvm opens but does not work: the dirty log is not what a guest wrote: pages \
+                 0b0, not 0b100"
+                    .into(),
+            ),
+        )],
+        unmet: &[
+            "kvm",
+            "kvm_hardware",
+            "kvm_cap = \"KVM_CAP_IRQFD\"",
+            "kvm_vendor = \"intel\"",
+        ],
+        ..MadeUp::new("KVM that does not work", "6.1.0", "#1 SMP")
+    }
+}
+
+/// A guest whose CPU QEMU emulates, with SVM.
+fn emulated() -> MadeUp {
+    guest_with_kvm("KVM in an emulated CPU", "TCGTCGTCGTCG", 1_600)
+}
+
+/// A guest of a host with nested virtualization.
+fn nested_hardware() -> MadeUp {
+    MadeUp {
+        met: &["kvm", "kvm_hardware", "virt = \"kvm\""],
+        unmet: &[],
+        ..guest_with_kvm("KVM in KVM", "KVMKVMKVM", 160)
+    }
+}
+
+fn guest_with_kvm(name: &'static str, signature: &'static str, nanoseconds: u64) -> MadeUp {
+    MadeUp {
+        files: vec![("/proc/cpuinfo", "flags\t\t: fpu svm hypervisor\n")],
+        signature,
+        probes: vec![
+            (
+                "kvm",
+                Finding::Is("a guest's instructions have the right effects".into()),
+            ),
+            ("kvm speed", Finding::Is(measured_kvm(nanoseconds))),
+            ("kvm capabilities", Finding::Is("0-40".into())),
+        ],
+        met: &[
+            "kvm",
+            "kvm_cap = \"KVM_CAP_IRQFD\"",
+            "kvm_vendor = \"amd\"",
+            "virt = \"qemu\"",
+        ],
+        unmet: &["kvm_hardware", "kvm_vendor = \"intel\""],
+        ..MadeUp::new(name, "6.1.0", "#1 SMP")
     }
 }
 

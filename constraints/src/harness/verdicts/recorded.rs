@@ -78,6 +78,8 @@ impl Host for AsUser<'_> {
             // These facts depend on the user.
             Question::Device(_)
             | Question::Kvm
+            | Question::KvmSpeed
+            | Question::KvmCapabilities
             | Question::Namespace(_)
             | Question::CgroupControllers
             | Question::Command(_)

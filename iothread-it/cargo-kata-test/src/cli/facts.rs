@@ -115,14 +115,9 @@ fn table(facts: &[(Question, Answer)]) -> Table {
     table
 }
 
-/// Formats a fact for people: KVM as a verdict, bytes in MiB.
+/// Formats a fact for people: bytes in MiB.
 fn displayed(question: Question, answer: &Answer) -> (&'static str, String) {
     match (question, &answer.finding) {
-        (Question::Kvm, Finding::Is(_)) => {
-            let kvm = kata_test::facts::kvm();
-            let mark = if kvm.usable() { "" } else { "no" };
-            (mark, kvm.reason().to_owned())
-        }
         (Question::MemAvailable | Question::DiskFree, Finding::Is(bytes)) => {
             let mebibytes = bytes.parse::<u64>().unwrap_or_default() >> 20;
             ("", format!("{mebibytes} MiB"))

@@ -8,6 +8,7 @@ pub(crate) mod device;
 pub(crate) mod distro;
 pub(crate) mod env;
 pub(crate) mod kconfig;
+pub(crate) mod kvm;
 pub(crate) mod module;
 pub(crate) mod namespace;
 pub(crate) mod size;
@@ -56,8 +57,14 @@ pub(crate) enum Kind {
     Kernel(Range),
     /// The running kernel is that vendor's, and its version is in that range.
     VendorKernel(Vendor),
-    /// KVM runs guests at the speed of hardware.
+    /// KVM works.
     Kvm,
+    /// KVM works at the speed of hardware.
+    KvmHardware,
+    /// KVM works and has a capability.
+    KvmCap(kvm::Capability),
+    /// KVM works and uses that vendor's virtualization.
+    KvmVendor(&'static str),
     /// An executable file of this name on PATH.
     Command(Command),
     /// A device node that can be opened for reading and writing.
@@ -109,6 +116,9 @@ impl fmt::Display for Kind {
             Self::Kernel(range) => write!(f, "kernel {range}"),
             Self::VendorKernel(vendor) => vendor.fmt(f),
             Self::Kvm => f.write_str("kvm"),
+            Self::KvmHardware => f.write_str("kvm_hardware"),
+            Self::KvmCap(capability) => write!(f, "kvm_cap {}", capability.name()),
+            Self::KvmVendor(name) => write!(f, "kvm_vendor {name}"),
             Self::Command(command) => command.fmt(f),
             Self::Device(Device(path)) => write!(f, "device {path}"),
             Self::Module(name) => write!(f, "module {name}"),

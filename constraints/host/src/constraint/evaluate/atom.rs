@@ -1,11 +1,11 @@
 //! The verdict on one atom.
 
 use crate::constraint::atom::{Atom, Kind};
-use crate::constraint::atom::{cgroup, distro, size, user, virt};
+use crate::constraint::atom::{cgroup, distro, kvm, size, user, virt};
 use crate::constraint::evaluator::Evaluator;
 use crate::constraint::kernel::release_in;
 use crate::constraint::range::Range;
-use crate::facts::{Question, kvm_verdict};
+use crate::facts::{Question, kvm_hardware};
 use crate::verdict::Verdict;
 
 pub(super) fn decide(Atom(kind): &Atom, evaluator: &Evaluator<'_>) -> Verdict {
@@ -17,7 +17,10 @@ pub(super) fn decide(Atom(kind): &Atom, evaluator: &Evaluator<'_>) -> Verdict {
         Kind::Cap(capability) => capability.decide(evaluator),
         Kind::Kernel(range) => kernel(evaluator, range),
         Kind::VendorKernel(vendor) => vendor.decide(evaluator),
-        Kind::Kvm => kvm(evaluator),
+        Kind::Kvm => evaluator.require_present(Question::Kvm),
+        Kind::KvmHardware => kvm_hardware(evaluator.host),
+        Kind::KvmCap(capability) => capability.decide(evaluator),
+        Kind::KvmVendor(name) => kvm::decide_vendor(name, evaluator),
         Kind::Command(command) => command.decide(evaluator),
         Kind::Device(device) => evaluator.require_present(Question::Device(device.0)),
         Kind::Module(name) => evaluator.require_present(Question::Module(name)),
@@ -46,10 +49,6 @@ pub(super) fn decide(Atom(kind): &Atom, evaluator: &Evaluator<'_>) -> Verdict {
         Kind::OptIn(name) => evaluator.require_present(Question::OptIn(name)),
         Kind::When(probe) => evaluator.require_present(Question::Probe(*probe)),
     }
-}
-
-fn kvm(evaluator: &Evaluator<'_>) -> Verdict {
-    kvm_verdict(evaluator.host.ask(Question::Kvm).into_owned())
 }
 
 fn kernel(evaluator: &Evaluator<'_>, range: &Range) -> Verdict {

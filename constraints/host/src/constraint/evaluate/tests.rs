@@ -99,20 +99,16 @@ fn both_bounds_of_a_range_must_hold() {
 }
 
 #[test]
-fn kvm_is_decided_by_its_speed() {
-    let host = |finding| MadeUp {
-        kvm: finding,
-        ..DEBIAN
+fn kvm_is_decided_by_what_a_guest_does() {
+    let of = |kvm_is| {
+        let host = MadeUp {
+            kvm: kvm_is,
+            ..DEBIAN
+        };
+        evaluate(&[kvm()], &host).status
     };
-    let fast = host(Finding::Is(crate::facts::measured_kvm(30_000)));
-    let slow = host(Finding::Is(crate::facts::measured_kvm(34_000_000)));
-    let broken = host(Finding::Unknown("it broke".into()));
-    assert_eq!(evaluate(&[kvm()], &fast).status, Status::Met);
-    assert_eq!(evaluate(&[kvm()], &broken).status, Status::Undetermined);
-    let slow = evaluate(&[kvm()], &slow);
-    assert_eq!(slow.status, Status::Unmet);
-    assert_eq!(
-        slow.reasons[0].observed,
-        "too slow: 20000 loop iterations in a guest took 34.0 ms (1700 ns each, hardware needs about 1)"
-    );
+    let text = || "as the probe found".to_owned();
+    assert_eq!(of(Finding::Is(text())), Status::Met);
+    assert_eq!(of(Finding::Absent(text())), Status::Unmet);
+    assert_eq!(of(Finding::Unknown(text())), Status::Undetermined);
 }

@@ -1,8 +1,8 @@
-//! KVM: a probe runs a bounded loop in a tiny guest and measures its time.
+//! KVM: whether it works, how fast it is, and what it can do.
 //!
-//! On some hosts /dev/kvm opens, creates a VM, and runs a guest to its `hlt`, but interprets ordinary
-//! code a thousand times slower than hardware would run it. So the speed decides, not the node or the
-//! ioctls.
+//! Neither a node that opens nor a guest that halts proves that KVM works: on some hosts an ordinary guest
+//! is interpreted, a thousand times slower than hardware would run it, and not every instruction has its
+//! effect. So one probe checks what a few instructions do, and another one measures a loop.
 #![cfg_attr(
     all(target_os = "linux", target_arch = "x86_64"),
     expect(
@@ -11,201 +11,187 @@
     )
 )]
 
+mod class;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod guest;
+mod speed;
 mod stage;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod structures;
+mod vendor;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod vm;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod works;
 
 use std::time::Duration;
 
+use super::system::System;
 use super::{Answer, Finding, Here, Host, Question};
-use crate::verdict::Verdict;
+pub use class::{Kvm, Speed};
+pub(crate) use class::{hardware, measured};
+pub(super) use vendor::vendor;
 
-/// Where the answer comes from.
-const SOURCE: &str = "a loop in a guest of /dev/kvm";
-/// The number of iterations of the guest's loop: about 20 µs on hardware.
-const ITERATIONS: u32 = 20_000;
-/// The slowest iteration that still counts as hardware, in nanoseconds. Hardware takes about one,
-/// nested hardware no more, interpreters more than a thousand.
-const SLOWEST: u64 = 100;
-/// How long the whole probe may take.
-const LIMIT: Duration = Duration::from_secs(3);
+/// Where the answers come from.
+const WORKS: &str = "a guest of /dev/kvm";
+const SPEED: &str = "a loop in a guest of /dev/kvm";
+const CAPABILITIES: &str = "KVM_CHECK_EXTENSION";
+/// How long a probe may take. On hardware each takes a few milliseconds.
+const LIMIT: Duration = Duration::from_secs(5);
 
-/// Whether KVM is usable on this host, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kvm {
-    usable: bool,
-    reason: String,
-}
-
-impl Kvm {
-    /// Returns whether KVM runs guests at the speed of hardware.
-    #[must_use]
-    pub fn usable(&self) -> bool {
-        self.usable
-    }
-
-    /// Returns the reason in one line, with the measured speed if a guest ran.
-    #[must_use]
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
-}
-
-/// Returns whether KVM is usable on this host. It is measured once a process, for at most three seconds.
+/// Returns whether KVM works on this host at the speed of hardware. It is measured once a process, for ten
+/// seconds at most.
 #[must_use]
 pub fn kvm() -> Kvm {
-    let verdict = verdict(Here.ask(Question::Kvm).into_owned());
-    Kvm {
-        usable: matches!(verdict, Verdict::Met(_)),
-        reason: verdict.evidence().to_string(),
+    Kvm::of(&Here)
+}
+
+/// Answers a question about KVM by a probe.
+pub(super) fn answer(question: Question) -> Answer {
+    match question {
+        Question::KvmSpeed => Answer::new(speed(), SPEED),
+        Question::KvmCapabilities => Answer::new(capabilities(), CAPABILITIES),
+        _ => Answer::new(works(), WORKS),
     }
 }
 
-/// The text of an answer that measured something.
-pub(crate) fn measured(nanoseconds: u64) -> String {
-    format!("{ITERATIONS} iterations in {nanoseconds} ns")
-}
-
-/// The verdict on a measured answer, by its speed.
-pub(crate) fn verdict(answer: Answer) -> Verdict {
-    let Answer { finding, source } = answer;
-    let text = match finding {
-        Finding::Is(text) => text,
-        Finding::Absent(observed) => return Verdict::unmet(observed, source),
-        Finding::Unknown(observed) => return Verdict::undetermined(observed, source),
-    };
-    let Some((iterations, nanoseconds)) = parse(&text) else {
-        return Verdict::undetermined(format!("{text:?} is not a measurement"), source);
-    };
-    let each = nanoseconds / iterations;
-    let took = nanoseconds as f64 / 1e6;
-    let observed =
-        format!("{iterations} loop iterations in a guest took {took:.1} ms ({each} ns each");
-    if each <= SLOWEST {
-        Verdict::met(format!("{observed})"), source)
-    } else {
-        Verdict::unmet(
-            format!("too slow: {observed}, hardware needs about 1)"),
-            source,
-        )
+/// The text of an answer to [`Question::KvmCapabilities`]: numbers and ranges of them.
+fn ranges(bits: &[u64; 4]) -> String {
+    let has = |number: usize| bits[number / 64] >> (number % 64) & 1 == 1;
+    let mut text = String::new();
+    let mut number = 0;
+    while number < 256 {
+        let first = number;
+        while number < 256 && has(number) {
+            number += 1;
+        }
+        if number > first {
+            let space = if text.is_empty() { "" } else { " " };
+            text += &match number - first {
+                1 => format!("{space}{first}"),
+                _ => format!("{space}{first}-{}", number - 1),
+            };
+        }
+        number += 1;
     }
-}
-
-fn parse(text: &str) -> Option<(u64, u64)> {
-    let (iterations, rest) = text.split_once(" iterations in ")?;
-    let iterations: u64 = iterations.parse().ok()?;
-    let nanoseconds = rest.strip_suffix(" ns")?.parse().ok()?;
-    (iterations > 0).then_some((iterations, nanoseconds))
+    text
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(super) fn answer() -> Answer {
+fn works() -> Finding {
+    let late = "/dev/kvm opens but does not work: a guest of seven instructions did not end within 5 s";
+    match probe(works::check, late) {
+        Ok(_) => Finding::Is("a guest's instructions have the right effects".to_owned()),
+        Err(finding) => finding,
+    }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn speed() -> Finding {
+    let late = "KVM interprets its guests: a loop of some milliseconds did not end within 5 s";
+    match probe(speed::measure, late) {
+        Ok([nanoseconds, ..]) => Finding::Is(measured(nanoseconds)),
+        Err(finding) => finding,
+    }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn capabilities() -> Finding {
+    match probe(vm::capabilities, "/dev/kvm did not answer within 5 s") {
+        Ok(bits) => Finding::Is(ranges(&bits)),
+        Err(finding) => finding,
+    }
+}
+
+/// Runs a probe in a child.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn probe(
+    work: fn() -> Result<[u64; 4], stage::Failure>,
+    late: &str,
+) -> Result<[u64; 4], Finding> {
     use crate::sys::{NoAnswer, TRUNCATED, answer_within};
 
     // SAFETY: the child makes system calls only.
-    let answer = unsafe {
-        answer_within(LIMIT, |send| {
-            let ended = guest::fastest_loop(ITERATIONS, u64::from(ITERATIONS) * SLOWEST);
-            send(&stage::encode(ended));
-        })
-    };
-    let finding = match answer.as_deref().map(stage::decode) {
-        Ok(Some(Ok(nanoseconds))) => Finding::Is(measured(nanoseconds)),
-        Ok(Some(Err(failure))) => failure.finding(),
-        Ok(None) => Finding::Unknown(TRUNCATED.to_owned()),
-        Err(NoAnswer::TooLate(limit)) => Finding::Absent(format!(
-            "too slow: a loop of {ITERATIONS} iterations in a guest had not ended after {} s",
-            limit.as_secs()
-        )),
-        Err(problem) => Finding::Unknown(problem.to_string()),
-    };
-    Answer::new(finding, SOURCE)
+    let answer = unsafe { answer_within(LIMIT, |send| send(&stage::encode(work()))) };
+    match answer.as_deref().map(stage::decode) {
+        Ok(Some(ended)) => ended.map_err(stage::Failure::finding),
+        Ok(None) => Err(Finding::Unknown(TRUNCATED.to_owned())),
+        Err(NoAnswer::TooLate(_)) => Err(Finding::Absent(late.to_owned())),
+        Err(problem) => Err(Finding::Unknown(problem.to_string())),
+    }
 }
 
 #[cfg(all(target_os = "linux", not(target_arch = "x86_64")))]
-pub(super) fn answer() -> Answer {
-    let finding = match std::fs::OpenOptions::new()
+fn works() -> Finding {
+    match std::fs::OpenOptions::new()
         .read(true)
         .write(true)
         .open("/dev/kvm")
     {
-        Ok(_) => Finding::Unknown("the speed of KVM can be measured on x86_64 only".to_owned()),
+        Ok(_) => Finding::Unknown("KVM can be probed on x86_64 only".to_owned()),
         Err(error) => stage::Failure::open(error.raw_os_error().unwrap_or(0)).finding(),
-    };
-    Answer::new(finding, "/dev/kvm")
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn answer() -> Answer {
-    Answer::new(
-        Finding::Absent("KVM is a part of Linux".to_owned()),
-        "the target's system",
-    )
+fn works() -> Finding {
+    Finding::Absent("KVM is a part of Linux".to_owned())
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn speed() -> Finding {
+    works()
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+fn capabilities() -> Finding {
+    works()
 }
 
 #[cfg(test)]
 mod tests {
-    //! Scope: judging, and that the probe ends on whatever host this is.
+    //! Scope: that the probes end on whatever host this is, and the form of their answers.
 
     use super::*;
 
     #[test]
-    fn the_text_of_a_measurement_is_read_back() {
-        assert_eq!(parse(&measured(123)), Some((u64::from(ITERATIONS), 123)));
-        for text in [
-            "",
-            "0 iterations in 1 ns",
-            "x iterations in 1 ns",
-            "1 iterations in 1 ms",
+    fn capabilities_are_ranges() {
+        for (bits, text) in [
+            ([0; 4], ""),
+            ([0b1011, 0, 0, 0], "0-1 3"),
+            ([1 << 63, 1, 0, 1 << 63], "63-64 255"),
+            ([u64::MAX; 4], "0-255"),
         ] {
-            assert_eq!(parse(text), None, "{text:?}");
+            assert_eq!(ranges(&bits), text);
         }
     }
 
-    #[test]
-    fn the_speed_decides() {
-        let of = |finding| verdict(Answer::new(finding, SOURCE));
-        let at = |each: u64| of(Finding::Is(measured(u64::from(ITERATIONS) * each)));
-        assert!(matches!(at(1), Verdict::Met(_)));
-        assert!(matches!(at(SLOWEST), Verdict::Met(_)));
-        let Verdict::Unmet(evidence) = at(SLOWEST + 1) else {
-            panic!("too slow")
-        };
-        assert_eq!(
-            evidence.observed,
-            "too slow: 20000 loop iterations in a guest took 2.0 ms (101 ns each, hardware needs \
-             about 1)"
-        );
-        let text = || "fast".to_owned();
-        assert!(matches!(of(Finding::Absent(text())), Verdict::Unmet(_)));
-        for undetermined in [Finding::Unknown(text()), Finding::Is(text())] {
-            assert!(matches!(of(undetermined), Verdict::Undetermined(_)));
-        }
-    }
-
-    /// The probe against what open(2) and the clock say here.
+    /// The probes against what open(2) and the clock say here.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     #[test]
-    fn the_real_probe_says_why() {
-        let start = std::time::Instant::now();
-        let finding = answer().finding;
-        let took = start.elapsed();
-        assert!(took < LIMIT + Duration::from_secs(2), "{took:?}");
+    fn the_real_probes_say_why() {
         let opened = std::fs::OpenOptions::new()
             .read(true)
             .write(true)
             .open("/dev/kvm");
-        match (opened, finding) {
-            (Ok(_), Finding::Is(text)) => {
-                let (iterations, nanoseconds) = parse(&text).expect("a measurement");
-                assert_eq!(iterations, u64::from(ITERATIONS));
-                let measured = Duration::from_nanos(nanoseconds);
-                assert!(!measured.is_zero() && measured < took, "{text} of {took:?}");
+        for question in [
+            Question::Kvm,
+            Question::KvmSpeed,
+            Question::KvmCapabilities,
+        ] {
+            let start = std::time::Instant::now();
+            let finding = answer(question).finding;
+            let took = start.elapsed();
+            println!("{question}: {finding:?} {took:?}");
+            assert!(took < LIMIT + Duration::from_secs(3), "{took:?}");
+            match (&opened, finding) {
+                (Ok(_), Finding::Is(text)) => assert!(!text.is_empty()),
+                (Ok(_), Finding::Absent(text)) => {
+                    let explained = ["EBUSY", "does not work: ", "interprets"];
+                    assert!(explained.iter().any(|part| text.contains(part)), "{text}");
+                }
+                (Err(_), Finding::Absent(text)) => assert!(text.contains("/dev/kvm"), "{text}"),
+                (opened, finding) => panic!("{question}: {opened:?}, yet {finding:?}"),
             }
-            (Ok(_), Finding::Absent(text)) if text.contains("EBUSY") => {}
-            (Ok(_), Finding::Absent(text)) => assert!(took >= LIMIT, "{text} after {took:?}"),
-            (Err(_), Finding::Absent(text)) => assert!(text.contains("/dev/kvm"), "{text}"),
-            (opened, finding) => panic!("{opened:?}, yet {finding:?}"),
         }
     }
 }

@@ -1,10 +1,11 @@
-//! The steps of the KVM probe, and the finding that a failure of each one results in.
+//! The steps of the KVM probes, and the finding that a failure of each one results in.
 
 use nix::errno::Errno;
 
 use crate::facts::Finding;
 
-/// The steps of the probe, in order.
+/// The steps of the probes. Those before `PortOut` fail with an error number, later ones with an exit
+/// reason or a wrong value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Open,
@@ -14,11 +15,19 @@ pub(super) enum Stage {
     CreateVcpu,
     Registers,
     Run,
-    /// The guest stopped for another reason than `hlt`.
-    Exit,
+    DirtyLog,
+    Cpuid,
+    PortOut,
+    PortIn,
+    MmioWrite,
+    MmioRead,
+    Halt,
+    Stored,
+    DirtyPages,
+    CpuidFeatures,
 }
 
-const STAGES: [Stage; 8] = [
+const STAGES: [Stage; 17] = [
     Stage::Open,
     Stage::ApiVersion,
     Stage::CreateVm,
@@ -26,10 +35,19 @@ const STAGES: [Stage; 8] = [
     Stage::CreateVcpu,
     Stage::Registers,
     Stage::Run,
-    Stage::Exit,
+    Stage::DirtyLog,
+    Stage::Cpuid,
+    Stage::PortOut,
+    Stage::PortIn,
+    Stage::MmioWrite,
+    Stage::MmioRead,
+    Stage::Halt,
+    Stage::Stored,
+    Stage::DirtyPages,
+    Stage::CpuidFeatures,
 ];
 
-/// The step that failed, with the error number, API version or exit reason.
+/// The step that failed, with the error number, exit reason or value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) stage: Stage,
@@ -48,7 +66,8 @@ impl Failure {
         }
     }
 
-    /// Returns `Absent` if KVM is missing, and `Unknown` if it is there and does not work as it should.
+    /// Returns `Absent` if KVM is missing or a guest shows that it does not work, and `Unknown` if no
+    /// guest could be made.
     pub(super) fn finding(self) -> Finding {
         let errno = Errno::from_raw(self.code);
         let absent = |text: &str| Finding::Absent(text.to_owned());
@@ -70,14 +89,26 @@ impl Failure {
                 "/dev/kvm has version {} of its API, not 12",
                 self.code
             )),
-            (Stage::Exit, _) => Finding::Unknown(format!(
-                "the guest stopped with KVM exit reason {}",
-                self.code
-            )),
-            (stage, errno) => Finding::Unknown(format!("/dev/kvm: {}: {errno}", stage.call())),
+            (stage, errno) => match stage.wrong() {
+                Some(wrong) => Finding::Absent(format!("{BROKEN}{wrong}{}", self.detail())),
+                None => Finding::Unknown(format!("/dev/kvm: {}: {errno}", stage.call())),
+            },
+        }
+    }
+
+    fn detail(self) -> String {
+        match (self.stage, self.code) {
+            (Stage::DirtyPages, pages) => format!(": pages {pages:#b}, not {:#b}", 1 << 2),
+            (Stage::Stored, value) => format!(": it holds {value:#x}"),
+            (Stage::CpuidFeatures, features) => format!(": EDX of leaf 1 is {features:#x}"),
+            (_, 0) => String::new(),
+            (_, reason) => format!(": KVM exit reason {reason}"),
         }
     }
 }
+
+/// The beginning of each text about a KVM that is there and does not work.
+const BROKEN: &str = "/dev/kvm opens but does not work: ";
 
 impl Stage {
     fn call(self) -> &'static str {
@@ -88,32 +119,59 @@ impl Stage {
             Self::Memory => "KVM_SET_USER_MEMORY_REGION",
             Self::CreateVcpu => "KVM_CREATE_VCPU",
             Self::Registers => "KVM_SET_SREGS",
-            Self::Run | Self::Exit => "KVM_RUN",
+            Self::DirtyLog => "KVM_GET_DIRTY_LOG",
+            Self::Cpuid => "KVM_GET_SUPPORTED_CPUID",
+            _ => "KVM_RUN",
         }
+    }
+
+    /// What did not happen although each call succeeded.
+    fn wrong(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PortOut => "a guest's write to an I/O port is not reported",
+            Self::PortIn => "a guest's read from an I/O port is not reported",
+            Self::MmioWrite => "a guest's write outside of its memory is not reported",
+            Self::MmioRead => "a guest's read outside of its memory is not reported",
+            Self::Halt => "a guest does not come to its HLT",
+            Self::Stored => "a guest's memory does not have what it wrote",
+            Self::DirtyPages => "the dirty log is not what a guest wrote",
+            Self::CpuidFeatures => "KVM_GET_SUPPORTED_CPUID describes no CPU",
+            _ => return None,
+        })
     }
 }
 
-/// The probe's result in a fixed form: its child must not allocate.
-pub(super) fn encode(ended: Result<u64, Failure>) -> [u8; 9] {
-    let (tag, value) = match ended {
-        Ok(nanoseconds) => (u8::MAX, nanoseconds),
-        Err(Failure { stage, code }) => (stage as u8, u64::from(code as u32)),
+/// What a probe sends: a tag and four numbers. Its child must not allocate.
+pub(super) type Encoded = [u8; 33];
+
+pub(super) fn encode(ended: Result<[u64; 4], Failure>) -> Encoded {
+    let (tag, values) = match ended {
+        Ok(values) => (u8::MAX, values),
+        Err(Failure { stage, code }) => (stage as u8, [u64::from(code as u32), 0, 0, 0]),
     };
-    let mut bytes = [tag; 9];
-    bytes[1..].copy_from_slice(&value.to_le_bytes());
+    let mut bytes = [tag; 33];
+    for (to, value) in bytes[1..].chunks_exact_mut(8).zip(values) {
+        to.copy_from_slice(&value.to_le_bytes());
+    }
     bytes
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Option<Result<u64, Failure>> {
-    let (tag, value) = bytes.split_first()?;
-    let value = u64::from_le_bytes(value.try_into().ok()?);
+pub(super) fn decode(bytes: &[u8]) -> Option<Result<[u64; 4], Failure>> {
+    let (tag, rest) = bytes.split_first()?;
+    if rest.len() != 32 {
+        return None;
+    }
+    let mut values = [0; 4];
+    for (value, from) in values.iter_mut().zip(rest.chunks_exact(8)) {
+        *value = u64::from_le_bytes(from.try_into().ok()?);
+    }
     if *tag == u8::MAX {
-        return Some(Ok(value));
+        return Some(Ok(values));
     }
     let stage = *STAGES.get(usize::from(*tag))?;
     Some(Err(Failure {
         stage,
-        code: u32::try_from(value).ok()? as i32,
+        code: u32::try_from(values[0]).ok()? as i32,
     }))
 }
 
@@ -129,35 +187,46 @@ mod tests {
             let failure = Err(Failure { stage, code: -7 });
             assert_eq!(decode(&encode(failure)), Some(failure));
         }
-        assert_eq!(decode(&encode(Ok(34_000_000))), Some(Ok(34_000_000)));
-        assert_eq!(decode(&[8; 9]), None);
+        let values = Ok([34_000_000, 0, u64::MAX, 1]);
+        assert_eq!(decode(&encode(values)), Some(values));
+        assert_eq!(decode(&[17; 33]), None);
+        assert_eq!(decode(&[0; 9]), None);
         assert_eq!(decode(&[]), None);
     }
 
     #[test]
     fn each_failure_has_its_own_text() {
         use Errno::{EACCES, EBUSY, EIO, ENODEV, ENOENT, EPERM};
+        let opened = [ENOENT, EACCES, EPERM, ENODEV, EBUSY].map(|errno| Failure::open_with(errno));
+        let wrong = STAGES[9..].iter().map(|stage| Failure {
+            stage: *stage,
+            code: 0,
+        });
         let mut texts = Vec::new();
-        for errno in [ENOENT, EACCES, EPERM, ENODEV, EBUSY] {
-            match (Failure {
-                stage: Stage::Open,
-                code: errno as i32,
-            })
-            .finding()
-            {
+        for failure in opened.into_iter().chain(wrong) {
+            match failure.finding() {
                 Finding::Absent(text) => texts.push(text),
-                other => panic!("{errno}: {other:?}"),
+                other => panic!("{failure:?}: {other:?}"),
             }
         }
         let count = texts.len();
         texts.sort();
         texts.dedup();
-        assert_eq!(texts.len(), count);
-        let broken = Failure {
+        assert_eq!(texts.len(), count, "{texts:#?}");
+        let failed = Failure {
             stage: Stage::CreateVcpu,
             code: EIO as i32,
         }
         .finding();
-        assert!(matches!(&broken, Finding::Unknown(text) if text.contains("KVM_CREATE_VCPU")));
+        assert!(matches!(&failed, Finding::Unknown(text) if text.contains("KVM_CREATE_VCPU")));
+    }
+
+    impl Failure {
+        fn open_with(errno: Errno) -> Self {
+            Self {
+                stage: Stage::Open,
+                code: errno as i32,
+            }
+        }
     }
 }

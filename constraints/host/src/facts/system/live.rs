@@ -116,7 +116,9 @@ impl System for Live {
 
     fn probe(&self, question: Question) -> Answer {
         match question {
-            Question::Kvm => kvm::answer(),
+            Question::Kvm | Question::KvmSpeed | Question::KvmCapabilities => {
+                kvm::answer(question)
+            }
             Question::Command(name) => command::answer(name),
             Question::CommandVersion(name) => command::version(name),
             #[cfg(target_os = "linux")]

@@ -1,0 +1,101 @@
+//! Whether KVM works: a few instructions in real mode, each of which KVM has to do something for.
+
+use super::stage::{Failure, Stage};
+use super::structures::Regs;
+use super::vm::{Exit, PAGE, Vm};
+
+const CODE: usize = PAGE;
+/// The page that the guest writes to.
+const WRITTEN: usize = 2;
+/// Behind the guest's memory.
+const NO_MEMORY: u64 = 0x8000;
+const PORT: u16 = 0x3f8;
+/// What the guest's reads return: from the port, and from where there is no memory.
+const FROM_PORT: u8 = 0x5a;
+const FROM_MMIO: u8 = 0xa7;
+
+/// The guest's program.
+#[rustfmt::skip]
+const PROGRAM: [u8; 19] = [
+    0xba, 0xf8, 0x03,       // mov dx, 0x3f8
+    0x00, 0xd8,             // add al, bl
+    0xee,                   // out dx, al
+    0xec,                   // in al, dx
+    0xa2, 0x00, 0x80,       // mov [0x8000], al
+    0x8a, 0x16, 0x00, 0x80, // mov dl, [0x8000]
+    0x88, 0x16, 0x00, 0x20, // mov [0x2000], dl
+    0xf4,                   // hlt
+];
+
+/// Runs the program and checks each effect of it.
+pub(super) fn check() -> Result<[u64; 4], Failure> {
+    let vm = Vm::new()?;
+    vm.write(CODE, &PROGRAM);
+    vm.change_sregs(|sregs| {
+        sregs.segments[0].base = 0;
+        sregs.segments[0].selector = 0;
+    })?;
+    let mut regs = Regs {
+        rip: CODE as u64,
+        // Bit 1 is always set.
+        rflags: 2,
+        ..Regs::default()
+    };
+    (regs.general[0], regs.general[1]) = (2, 3);
+    vm.set_regs(&regs)?;
+    expect(&vm, Stage::PortOut, Exit::Out { port: PORT, value: 5 })?;
+    expect(&vm, Stage::PortIn, Exit::In { port: PORT })?;
+    vm.reply(FROM_PORT);
+    let write = Exit::Write {
+        address: NO_MEMORY,
+        value: FROM_PORT,
+    };
+    expect(&vm, Stage::MmioWrite, write)?;
+    expect(&vm, Stage::MmioRead, Exit::Read { address: NO_MEMORY })?;
+    vm.reply(FROM_MMIO);
+    expect(&vm, Stage::Halt, Exit::Halt)?;
+    let stored = vm.read(WRITTEN * PAGE);
+    if stored != FROM_MMIO {
+        return Err(Failure {
+            stage: Stage::Stored,
+            code: stored.into(),
+        });
+    }
+    let dirty = vm.dirty_pages()?;
+    if dirty != 1 << WRITTEN {
+        return Err(Failure {
+            stage: Stage::DirtyPages,
+            code: dirty as i32,
+        });
+    }
+    sensible_cpuid(&vm)?;
+    Ok([0; 4])
+}
+
+/// Runs the guest to its next exit, which has to be this one.
+fn expect(vm: &Vm, stage: Stage, expected: Exit) -> Result<(), Failure> {
+    let exit = vm.run()?;
+    if exit == expected {
+        return Ok(());
+    }
+    let code = match exit {
+        Exit::Other(reason) => reason as i32,
+        _ => 0,
+    };
+    Err(Failure { stage, code })
+}
+
+/// A CPU with a vendor, a floating point unit and a time stamp counter, which all of 64 bits have.
+fn sensible_cpuid(vm: &Vm) -> Result<(), Failure> {
+    const FPU_AND_TSC: u32 = 1 | 1 << 4;
+    let cpuid = vm.supported_cpuid()?;
+    let vendor = cpuid.leaf(0).is_some_and(|leaf| leaf.eax >= 1 && leaf.ebx != 0);
+    let features = cpuid.leaf(1).map_or(0, |leaf| leaf.edx);
+    if vendor && features & FPU_AND_TSC == FPU_AND_TSC {
+        return Ok(());
+    }
+    Err(Failure {
+        stage: Stage::CpuidFeatures,
+        code: features as i32,
+    })
+}
