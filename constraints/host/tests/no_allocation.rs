@@ -58,11 +58,7 @@ fn no_probe_allocates_in_its_child() {
     let device: &'static str = format!("{long}dev/null").leak();
     let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
     let mut questions = vec![Question::DiskFree, Question::Device(device)];
-    questions.extend([
-        Question::Kvm,
-        Question::KvmSpeed,
-        Question::KvmCapabilities,
-    ]);
+    questions.extend([Question::Kvm, Question::KvmSpeed, Question::KvmCapabilities]);
     questions.extend(kinds.map(Question::Namespace));
     for question in questions {
         let answer = Here.ask(question);

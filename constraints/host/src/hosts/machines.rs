@@ -119,8 +119,8 @@ fn broken_kvm() -> MadeUp {
         probes: vec![(
             "kvm",
             Finding::Absent(
-                "/dev/kvm opens but does not work: the dirty log is not what a guest wrote: pages \
-                 0b0, not 0b100"
+                "/dev/kvm opens but does not work: the dirty log is not what a guest wrote: it has \
+                 pages 0b0"
                     .into(),
             ),
         )],

@@ -136,7 +136,10 @@ impl Capability {
     pub(crate) fn decide(self, evaluator: &Evaluator<'_>) -> Verdict {
         if_kvm_works(evaluator, || {
             evaluator.decide(Question::KvmCapabilities, |seen| {
-                let has = seen.text.split(' ').any(|range| has(range, NUMBERS[self.0]));
+                let has = seen
+                    .text
+                    .split(' ')
+                    .any(|range| has(range, NUMBERS[self.0]));
                 seen.met_if(has, || {
                     let word = if has { "has" } else { "does not have" };
                     format!("KVM {word} {}", self.name())
@@ -158,7 +161,9 @@ fn has(range: &str, number: u8) -> bool {
 pub(crate) fn decide_vendor(name: &str, evaluator: &Evaluator<'_>) -> Verdict {
     if_kvm_works(evaluator, || {
         evaluator.decide(Question::KvmVendor, |seen| {
-            seen.met_if(seen.text == name, || format!("KVM uses the virtualization of {}", seen.text))
+            seen.met_if(seen.text == name, || {
+                format!("KVM uses the virtualization of {}", seen.text)
+            })
         })
     })
 }

@@ -40,7 +40,9 @@ impl Speed {
         match self {
             Self::Hardware => "KVM runs guests at the speed of hardware",
             Self::Emulated => "KVM works, emulated: it is far slower than hardware",
-            Self::Interprets => "KVM interprets its guests: it is about a thousand times slower than hardware",
+            Self::Interprets => {
+                "KVM interprets its guests: it is about a thousand times slower than hardware"
+            }
         }
     }
 }
@@ -153,7 +155,11 @@ mod tests {
     fn without_a_measurement_there_is_no_guess() {
         let text = || "because".to_owned();
         for (works, speed, expected) in [
-            (Finding::Absent(text()), works(), Verdict::unmet as fn(String, &'static str) -> Verdict),
+            (
+                Finding::Absent(text()),
+                works(),
+                Verdict::unmet as fn(String, &'static str) -> Verdict,
+            ),
             (Finding::Unknown(text()), works(), Verdict::undetermined),
             (works(), Finding::Absent(text()), Verdict::unmet),
             (works(), Finding::Unknown(text()), Verdict::undetermined),

@@ -78,7 +78,8 @@ fn ranges(bits: &[u64; 4]) -> String {
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn works() -> Finding {
-    let late = "/dev/kvm opens but does not work: a guest of seven instructions did not end within 5 s";
+    let late =
+        "/dev/kvm opens but does not work: a guest of seven instructions did not end within 5 s";
     match probe(works::check, late) {
         Ok(_) => Finding::Is("a guest's instructions have the right effects".to_owned()),
         Err(finding) => finding,
@@ -104,10 +105,7 @@ fn capabilities() -> Finding {
 
 /// Runs a probe in a child.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn probe(
-    work: fn() -> Result<[u64; 4], stage::Failure>,
-    late: &str,
-) -> Result<[u64; 4], Finding> {
+fn probe(work: fn() -> Result<[u64; 4], stage::Failure>, late: &str) -> Result<[u64; 4], Finding> {
     use crate::sys::{NoAnswer, TRUNCATED, answer_within};
 
     // SAFETY: the child makes system calls only.
@@ -173,11 +171,7 @@ mod tests {
             .read(true)
             .write(true)
             .open("/dev/kvm");
-        for question in [
-            Question::Kvm,
-            Question::KvmSpeed,
-            Question::KvmCapabilities,
-        ] {
+        for question in [Question::Kvm, Question::KvmSpeed, Question::KvmCapabilities] {
             let start = std::time::Instant::now();
             let finding = answer(question).finding;
             let took = start.elapsed();

@@ -17,6 +17,7 @@ pub(super) enum Stage {
     Run,
     DirtyLog,
     Cpuid,
+    SetCpuid,
     PortOut,
     PortIn,
     MmioWrite,
@@ -25,9 +26,10 @@ pub(super) enum Stage {
     Stored,
     DirtyPages,
     CpuidFeatures,
+    CpuidOfGuest,
 }
 
-const STAGES: [Stage; 17] = [
+const STAGES: [Stage; 19] = [
     Stage::Open,
     Stage::ApiVersion,
     Stage::CreateVm,
@@ -37,6 +39,7 @@ const STAGES: [Stage; 17] = [
     Stage::Run,
     Stage::DirtyLog,
     Stage::Cpuid,
+    Stage::SetCpuid,
     Stage::PortOut,
     Stage::PortIn,
     Stage::MmioWrite,
@@ -45,6 +48,7 @@ const STAGES: [Stage; 17] = [
     Stage::Stored,
     Stage::DirtyPages,
     Stage::CpuidFeatures,
+    Stage::CpuidOfGuest,
 ];
 
 /// The step that failed, with the error number, exit reason or value.
@@ -98,9 +102,11 @@ impl Failure {
 
     fn detail(self) -> String {
         match (self.stage, self.code) {
-            (Stage::DirtyPages, pages) => format!(": pages {pages:#b}, not {:#b}", 1 << 2),
+            (Stage::DirtyPages, pages) => format!(": it has pages {pages:#b}"),
             (Stage::Stored, value) => format!(": it holds {value:#x}"),
             (Stage::CpuidFeatures, features) => format!(": EDX of leaf 1 is {features:#x}"),
+            // The difference depends on the machine, and the cause does not.
+            (Stage::CpuidOfGuest, _) => String::new(),
             (_, 0) => String::new(),
             (_, reason) => format!(": KVM exit reason {reason}"),
         }
@@ -121,6 +127,7 @@ impl Stage {
             Self::Registers => "KVM_SET_SREGS",
             Self::DirtyLog => "KVM_GET_DIRTY_LOG",
             Self::Cpuid => "KVM_GET_SUPPORTED_CPUID",
+            Self::SetCpuid => "KVM_SET_CPUID2",
             _ => "KVM_RUN",
         }
     }
@@ -136,6 +143,7 @@ impl Stage {
             Self::Stored => "a guest's memory does not have what it wrote",
             Self::DirtyPages => "the dirty log is not what a guest wrote",
             Self::CpuidFeatures => "KVM_GET_SUPPORTED_CPUID describes no CPU",
+            Self::CpuidOfGuest => "a guest's CPUID is not what was set",
             _ => return None,
         })
     }
@@ -189,7 +197,7 @@ mod tests {
         }
         let values = Ok([34_000_000, 0, u64::MAX, 1]);
         assert_eq!(decode(&encode(values)), Some(values));
-        assert_eq!(decode(&[17; 33]), None);
+        assert_eq!(decode(&[19; 33]), None);
         assert_eq!(decode(&[0; 9]), None);
         assert_eq!(decode(&[]), None);
     }
@@ -198,7 +206,7 @@ mod tests {
     fn each_failure_has_its_own_text() {
         use Errno::{EACCES, EBUSY, EIO, ENODEV, ENOENT, EPERM};
         let opened = [ENOENT, EACCES, EPERM, ENODEV, EBUSY].map(|errno| Failure::open_with(errno));
-        let wrong = STAGES[9..].iter().map(|stage| Failure {
+        let wrong = STAGES[10..].iter().map(|stage| Failure {
             stage: *stage,
             code: 0,
         });

@@ -76,7 +76,7 @@ pub(super) struct Leaf {
     flags: u32,
     pub(super) eax: u32,
     pub(super) ebx: u32,
-    ecx: u32,
+    pub(super) ecx: u32,
     pub(super) edx: u32,
     padding: [u32; 3],
 }

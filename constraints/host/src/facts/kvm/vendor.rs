@@ -2,8 +2,8 @@
 
 use super::System;
 use crate::facts::Answer;
-use crate::facts::cpu;
 use crate::facts::answer::Finding;
+use crate::facts::cpu;
 
 /// Detects it by the CPUs' features: a CPU has the instructions of one vendor.
 pub(in crate::facts) fn vendor(system: &dyn System) -> Answer {

@@ -38,6 +38,10 @@ const SET_SREGS: libc::Ioctl =
     nix::request_code_write!(KVM, 0x84, size_of::<Sregs>()) as libc::Ioctl;
 
 const API_VERSION: i32 = 12;
+/// The sizes in these are that of the header without the entries.
+const SET_CPUID: libc::Ioctl = nix::request_code_write!(KVM, 0x90, 8) as libc::Ioctl;
+const GET_CPUID: libc::Ioctl = nix::request_code_readwrite!(KVM, 0x91, 8) as libc::Ioctl;
+
 const LOG_DIRTY_PAGES: u32 = 1;
 const EXIT_IO: u32 = 2;
 const EXIT_HLT: u32 = 5;
@@ -51,13 +55,23 @@ pub(super) const MEMORY: usize = 5 * PAGE;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     /// It wrote a byte to an I/O port.
-    Out { port: u16, value: u8 },
+    Out {
+        port: u16,
+        value: u8,
+    },
     /// It reads a byte from an I/O port.
-    In { port: u16 },
+    In {
+        port: u16,
+    },
     /// It wrote a byte where there is no memory.
-    Write { address: u64, value: u8 },
+    Write {
+        address: u64,
+        value: u8,
+    },
     /// It reads a byte where there is no memory.
-    Read { address: u64 },
+    Read {
+        address: u64,
+    },
     Halt,
     /// Another exit reason of KVM.
     Other(u32),
@@ -114,7 +128,7 @@ pub(super) fn capabilities() -> Result<[u64; 4], Failure> {
 }
 
 impl Vm {
-    /// Creates the VM, whose writes to memory are logged.
+    /// Creates the VM, whose writes to memory are logged. Its CPU has all features that KVM supports.
     pub(super) fn new() -> Result<Self, Failure> {
         let (kvm, vm) = open()?;
         let memory = map(MEMORY, None, Stage::Memory)?;
@@ -126,7 +140,8 @@ impl Vm {
             userspace_addr: memory as u64,
         };
         // SAFETY: the kernel reads a `MemoryRegion`; the memory it names stays mapped.
-        let done = unsafe { libc::ioctl(vm.as_raw_fd(), SET_USER_MEMORY_REGION, &raw const region) };
+        let done =
+            unsafe { libc::ioctl(vm.as_raw_fd(), SET_USER_MEMORY_REGION, &raw const region) };
         check(done, Stage::Memory)?;
         // SAFETY: this ioctl takes the number of the CPU, 0, and touches no memory of ours.
         let vcpu = unsafe { libc::ioctl(vm.as_raw_fd(), CREATE_VCPU, 0) };
@@ -135,14 +150,19 @@ impl Vm {
         let size = unsafe { libc::ioctl(kvm.as_raw_fd(), GET_VCPU_MMAP_SIZE, 0) };
         let shared_size = check(size, Stage::CreateVcpu)?.unsigned_abs() as usize;
         let shared = map(shared_size, Some(vcpu.as_raw_fd()), Stage::CreateVcpu)?;
-        Ok(Self {
+        let new = Self {
             kvm,
             vm,
             vcpu,
             memory,
             shared,
             shared_size,
-        })
+        };
+        let cpuid = new.supported_cpuid()?;
+        // SAFETY: the kernel reads a `Cpuid`.
+        let done = unsafe { libc::ioctl(new.vcpu.as_raw_fd(), SET_CPUID, &raw const cpuid) };
+        check(done, Stage::SetCpuid)?;
+        Ok(new)
     }
 
     /// Writes to the guest's memory.
@@ -176,8 +196,7 @@ impl Vm {
 
     pub(super) fn set_regs(&self, regs: &Regs) -> Result<(), Failure> {
         // SAFETY: the kernel reads a `Regs`, whose layout and size the request names.
-        let done =
-            unsafe { libc::ioctl(self.vcpu.as_raw_fd(), SET_REGS, ptr::from_ref(regs)) };
+        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), SET_REGS, ptr::from_ref(regs)) };
         check(done, Stage::Registers)?;
         Ok(())
     }
@@ -186,7 +205,10 @@ impl Vm {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         loop {
             // SAFETY: the guest's memory and the shared page stay mapped until the process ends.
-            match check(unsafe { libc::ioctl(self.vcpu.as_raw_fd(), RUN, 0) }, Stage::Run) {
+            match check(
+                unsafe { libc::ioctl(self.vcpu.as_raw_fd(), RUN, 0) },
+                Stage::Run,
+            ) {
                 Ok(_) => return Ok(self.exit()),
                 Err(failure) if failure.code == libc::EINTR => {}
                 Err(failure) => return Err(failure),
@@ -215,8 +237,7 @@ impl Vm {
             bitmap: (&raw mut pages) as u64,
         };
         // SAFETY: the kernel reads a `DirtyLog` and writes one word, for there are fewer than 64 pages.
-        let done =
-            unsafe { libc::ioctl(self.vm.as_raw_fd(), GET_DIRTY_LOG, &raw const log) };
+        let done = unsafe { libc::ioctl(self.vm.as_raw_fd(), GET_DIRTY_LOG, &raw const log) };
         check(done, Stage::DirtyLog)?;
         // SAFETY: it is a local variable; the kernel may have changed it.
         Ok(unsafe { (&raw const pages).read_volatile() })
@@ -229,6 +250,15 @@ impl Vm {
         let done =
             unsafe { libc::ioctl(self.kvm.as_raw_fd(), GET_SUPPORTED_CPUID, &raw mut cpuid) };
         check(done, Stage::Cpuid)?;
+        Ok(cpuid)
+    }
+
+    /// The features of CPUID that the guest has.
+    pub(super) fn cpuid(&self) -> Result<Cpuid, Failure> {
+        let mut cpuid = Cpuid::empty();
+        // SAFETY: the kernel reads the number of entries, and writes as many at most.
+        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), GET_CPUID, &raw mut cpuid) };
+        check(done, Stage::SetCpuid)?;
         Ok(cpuid)
     }
 

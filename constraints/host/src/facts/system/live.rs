@@ -116,9 +116,7 @@ impl System for Live {
 
     fn probe(&self, question: Question) -> Answer {
         match question {
-            Question::Kvm | Question::KvmSpeed | Question::KvmCapabilities => {
-                kvm::answer(question)
-            }
+            Question::Kvm | Question::KvmSpeed | Question::KvmCapabilities => kvm::answer(question),
             Question::Command(name) => command::answer(name),
             Question::CommandVersion(name) => command::version(name),
             #[cfg(target_os = "linux")]
