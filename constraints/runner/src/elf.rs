@@ -1,32 +1,38 @@
 //! The names of an executable's sections.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Constants beyond this size are not searched.
+const LARGEST_CONSTANTS: u64 = 64 << 20;
+
 /// Returns whether an executable of this host has a section of this name. What is no ELF file has none.
 pub(super) fn has_section(executable: &Path, name: &str) -> io::Result<bool> {
-    let file = Elf::open(executable)?;
-    let Some(elf) = file else { return Ok(false) };
-    let names = elf.section(elf.names)?;
-    let mut wanted = name.as_bytes().to_vec();
-    wanted.push(0);
-    for index in 0..elf.count {
-        let start = elf.word(elf.header(index), 4)?;
-        let mut found = vec![0; wanted.len()];
-        // A name shorter than the wanted one can stand at the end of the file.
-        if start + wanted.len() as u64 <= names.length
-            && elf
-                .file
-                .read_exact_at(&mut found, names.offset.saturating_add(start))
-                .is_ok()
-            && found == wanted
-        {
-            return Ok(true);
-        }
+    match Elf::open(executable)? {
+        Some(elf) => Ok(elf.find(name)?.is_some()),
+        None => Ok(false),
     }
-    Ok(false)
+}
+
+/// Returns whether the constants of an executable of this host, its section `.rodata`, contain a text.
+pub(super) fn has_constant(executable: &Path, text: &str) -> io::Result<bool> {
+    let Some(elf) = Elf::open(executable)? else {
+        return Ok(false);
+    };
+    let Some(index) = elf.find(".rodata")? else {
+        return Ok(false);
+    };
+    let section = elf.section(index)?;
+    let mut bytes = Vec::new();
+    let mut file = &elf.file;
+    file.seek(SeekFrom::Start(section.offset))?;
+    file.take(section.length.min(LARGEST_CONSTANTS))
+        .read_to_end(&mut bytes)?;
+    Ok(bytes
+        .windows(text.len())
+        .any(|window| window == text.as_bytes()))
 }
 
 /// Where a section is in the file.
@@ -77,6 +83,28 @@ impl Elf {
         elf.count = elf.word(rest + 2, 2)?;
         elf.names = elf.word(rest + 4, 2)?;
         Ok(Some(elf))
+    }
+
+    /// The index of the section with this name.
+    fn find(&self, name: &str) -> io::Result<Option<u64>> {
+        let names = self.section(self.names)?;
+        let mut wanted = name.as_bytes().to_vec();
+        wanted.push(0);
+        for index in 0..self.count {
+            let start = self.word(self.header(index), 4)?;
+            let mut found = vec![0; wanted.len()];
+            // A name shorter than the wanted one can stand at the end of the file.
+            if start + wanted.len() as u64 <= names.length
+                && self
+                    .file
+                    .read_exact_at(&mut found, names.offset.saturating_add(start))
+                    .is_ok()
+                && found == wanted
+            {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
     }
 
     fn header(&self, index: u64) -> u64 {
@@ -156,6 +184,15 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(file.path(), bytes).expect("a file");
         assert!(!has_section(file.path(), "kata_main").expect("a file"));
+    }
+
+    #[test]
+    fn constants_are_found() {
+        let this = std::env::current_exe().expect("a path");
+        let text = std::hint::black_box("a constant of this very test");
+        assert!(has_constant(&this, text).expect("a file"));
+        let other: String = text.chars().rev().collect();
+        assert!(!has_constant(&this, &other).expect("a file"));
     }
 
     #[test]

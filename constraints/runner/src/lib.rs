@@ -70,7 +70,7 @@ pub use ledger::{
 };
 pub use listing::{Eligibility, Fact, LIST_ARGUMENTS, Listed, Listing, ListingError};
 pub use opt_ins::UnknownOptIn;
-pub use place::{CandidatePlace, Job, JobTest, Place, PlaceError, RecordedHost};
+pub use place::{CandidatePlace, Job, JobTest, KVM_SUFFIX, Place, PlaceError, RecordedHost};
 pub use plain::{
     BinaryKind, PlainOptions, PlainRun, PlainTest, PlannedPlain, SuspectPattern, binary_kind,
     list_plain, plan_plain, run_plain,

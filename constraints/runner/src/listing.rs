@@ -74,6 +74,15 @@ pub struct Eligibility {
 }
 
 impl Eligibility {
+    /// The place is for other tests.
+    pub(super) fn not_for_it() -> Self {
+        Self {
+            status: Status::Unmet,
+            is_open: false,
+            reasons: Vec::new(),
+        }
+    }
+
     /// Nothing is known of the place.
     pub(super) fn unknown() -> Self {
         Self {

@@ -9,6 +9,15 @@ use super::{Binary, Run, Session, StopToken, UserKind};
 use kata_test::__runner::HERE;
 use kata_test_host::facts::{Finding, Here, Host, Question};
 
+/// The end of the name of a place that is only for tests that need KVM: `vm:bookworm+kvm`. Where the
+/// configuration names a place, it means both.
+pub const KVM_SUFFIX: &str = "+kvm";
+
+/// Whether a name of the configuration means this place.
+pub(super) fn is_meant(name: &str, place: &str) -> bool {
+    name == place.strip_suffix(KVM_SUFFIX).unwrap_or(place) || name == place
+}
+
 /// Why a place could not be used.
 pub type PlaceError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -27,6 +36,11 @@ pub trait Place: Send {
 
     /// Returns about how long it takes until the first test runs there.
     fn cost(&self) -> Duration;
+
+    /// Returns whether it is only for tests that need KVM: others would be slower there.
+    fn is_for_kvm(&self) -> bool {
+        false
+    }
 
     /// Returns the file name under which its facts are cached. It has to change whenever they may. `None`:
     /// they are not cached.
@@ -154,6 +168,12 @@ impl CandidatePlace {
             Self::Recorded(_) => None,
             Self::Place(place) => place.kernel(),
         }
+    }
+
+    /// Returns whether it is only for tests that need KVM.
+    #[must_use]
+    pub fn is_for_kvm(&self) -> bool {
+        matches!(self, Self::Place(place) if place.is_for_kvm())
     }
 
     /// Releases its resources until the next call.

@@ -18,6 +18,7 @@ mod fatal;
 mod follow;
 mod identity;
 mod init;
+mod kvm;
 mod lines;
 mod load;
 mod modprobe;
@@ -67,6 +68,7 @@ fn run() -> Result<Infallible, Fatal> {
     // Subscribes before the first device can appear, so that no event is missed.
     let uevents = netlink::Uevents::subscribe()?;
     modules::load_all()?;
+    kvm::provide_if_requested();
     let port = port::find(&uevents, PORT_DEADLINE)?;
     let disks = Arc::new(disks::Disks::default());
     disks::follow(uevents, Arc::clone(&disks))?;

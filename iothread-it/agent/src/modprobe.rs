@@ -87,7 +87,7 @@ impl<'a> Options<'a> {
 }
 
 /// The modules of a kernel, from the files that depmod(8) writes.
-struct Tree {
+pub(crate) struct Tree {
     folder: PathBuf,
     /// Each module's file, followed by those of its dependencies.
     files: BTreeMap<String, Vec<String>>,
@@ -96,7 +96,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn of_this_kernel() -> io::Result<Self> {
+    pub(crate) fn of_this_kernel() -> io::Result<Self> {
         let release = uname()?.release().to_string_lossy().into_owned();
         Self::read(&Path::new("/lib/modules").join(release))
     }
@@ -130,7 +130,7 @@ impl Tree {
     }
 
     /// Loads a module by name or alias, after its dependencies.
-    fn load(&self, module: &str, parameters: &str) -> io::Result<()> {
+    pub(crate) fn load(&self, module: &str, parameters: &str) -> io::Result<()> {
         let name = module.replace('-', "_");
         if self.built_in.contains(&name) {
             return Ok(());

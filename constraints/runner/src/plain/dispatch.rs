@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::binary_kind::is_serial;
+use super::kvm::KvmUsers;
 use super::own_records::OwnRecords;
 use super::result::{PlainResult, result};
 use super::routes::{Routes, Routing};
@@ -21,6 +22,8 @@ use crate::{
     RunnerError, Session, SessionCommand, Spread, StopToken,
 };
 use kata_test::__runner::HERE;
+use kata_test_host::constraint::{Status, evaluate, kvm};
+use kata_test_host::facts::Here;
 
 /// After this time without a result the running tests are printed.
 const SLOW: Duration = Duration::from_secs(20);
@@ -52,6 +55,9 @@ pub fn run_plain(
 ) -> Result<(), RunnerError> {
     let routing = Routing::new(candidates, plain.options.spread);
     let mut dispatch = Dispatch {
+        kvm_routes: routing.for_lack_of_kvm(),
+        kvm_users: KvmUsers::default(),
+        names: routing.names.clone(),
         plain,
         tasks: Vec::new(),
         durations: plain.run.expected_durations(),
@@ -85,6 +91,10 @@ pub fn run_plain(
 
 struct Dispatch<'a, 'r, 'o> {
     plain: &'a PlainRun<'a>,
+    /// The routes of tests that lack KVM elsewhere.
+    kvm_routes: Vec<Route>,
+    kvm_users: KvmUsers,
+    names: Vec<String>,
     tasks: Vec<Task<'a>>,
     durations: ExpectedDurations,
     reporter: &'r mut Reporter<'o>,
@@ -241,7 +251,10 @@ impl Dispatch<'_, '_, '_> {
                 self.tasks[index].learn_own(outcome);
                 Ok(())
             }
-            _ => self.learn(index, ended, HERE, false),
+            _ => {
+                let ended = self.explained(index, ended.clone());
+                self.learn(index, &ended, HERE, false)
+            }
         }
     }
 
@@ -281,9 +294,9 @@ impl Dispatch<'_, '_, '_> {
                 let test = task.test;
                 let ended = attempt(&mut *session, test, options, &name, &[], stop);
                 let Some(ended) = ended else { return Ok(()) };
+                let ended = self.explained(index, ended);
                 // What an earlier test has left in the place may be the reason.
-                let is_repeated =
-                    !is_second && ended.result.outcome.is_failure() && ended.result.lacks.is_none();
+                let is_repeated = !is_second && ended.result.is_unexplained_failure();
                 self.learn(index, &ended, &name, is_repeated)?;
                 if is_repeated {
                     queue.push_front((index, true));
@@ -299,6 +312,22 @@ impl Dispatch<'_, '_, '_> {
         Ok(())
     }
 
+    /// Adds why the test may lack KVM, unless it has run where KVM is or there is no such place.
+    fn explained(&mut self, index: usize, mut ended: Ended) -> Ended {
+        let task = &self.tasks[index];
+        let Some(route) = task.routes.front() else {
+            return ended;
+        };
+        let had_kvm = self.kvm_routes.contains(route)
+            || self.names[route.place] == HERE && evaluate(&[kvm()], &Here).status == Status::Met;
+        let mut binaries = self.plain.binaries.iter();
+        let binary = binaries.find(|binary| binary.id == task.test.id.binary);
+        if let (false, false, Some(binary)) = (had_kvm, self.kvm_routes.is_empty(), binary) {
+            ended.result.lacks_kvm = self.kvm_users.lack(&ended, &binary.executable);
+        }
+        ended
+    }
+
     fn learn(
         &mut self,
         index: usize,
@@ -309,6 +338,9 @@ impl Dispatch<'_, '_, '_> {
         self.print(index, ended, place);
         let task = &mut self.tasks[index];
         task.learn(ended, self.plain.run, place, is_repeated)?;
+        if ended.result.lacks_kvm.is_some() {
+            task.restrict_to(&self.kvm_routes);
+        }
         self.has_failed |= ended.result.outcome.is_failure() && task.routes.is_empty();
         Ok(())
     }

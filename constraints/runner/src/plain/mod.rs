@@ -5,6 +5,7 @@
 
 mod binary_kind;
 mod dispatch;
+mod kvm;
 mod list;
 mod own_records;
 mod planned;

@@ -14,9 +14,16 @@ pub(super) struct PlainResult {
     pub(super) suspect: Option<String>,
     /// The line that names a failure for lack of permission.
     pub(super) lacks: Option<String>,
+    /// Why it may lack KVM.
+    pub(super) lacks_kvm: Option<String>,
 }
 
 impl PlainResult {
+    /// Whether it is a failure of a test that lacks nothing.
+    pub(super) fn is_unexplained_failure(&self) -> bool {
+        self.outcome.is_failure() && self.lacks.is_none() && self.lacks_kvm.is_none()
+    }
+
     fn of(outcome: Outcome) -> Self {
         Self {
             outcome,
@@ -24,6 +31,7 @@ impl PlainResult {
             signal: None,
             suspect: None,
             lacks: None,
+            lacks_kvm: None,
         }
     }
 

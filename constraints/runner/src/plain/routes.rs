@@ -4,6 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::PlainTest;
 use super::task::Route;
+use crate::place::is_meant;
+use crate::plan::needs_kvm;
 use crate::{CandidatePlace, Spread, UserKind};
 use kata_test::__runner::HERE;
 use kata_test_host::constraint::{Status, evaluate};
@@ -15,6 +17,8 @@ pub(super) struct Routing {
     pub(super) order: Vec<Route>,
     /// The names of the places.
     pub(super) names: Vec<String>,
+    /// Which of the places are only for tests that need KVM.
+    is_for_kvm: Vec<bool>,
     spread: Spread,
 }
 
@@ -48,8 +52,15 @@ impl Routing {
         Self {
             order: of_user(current).chain(of_user(other)).collect(),
             names: candidates.iter().map(|one| one.name().to_owned()).collect(),
+            is_for_kvm: candidates.iter().map(CandidatePlace::is_for_kvm).collect(),
             spread,
         }
+    }
+
+    /// The routes of tests that have failed for lack of KVM. A test that runs everywhere stays where it is.
+    pub(super) fn for_lack_of_kvm(&self) -> Vec<Route> {
+        let has_kvm = |route: &&Route| self.spread == Spread::First && self.is_for_kvm[route.place];
+        self.order.iter().filter(has_kvm).copied().collect()
     }
 
     /// Returns where a test may run, and why it may not run here. What the configuration requires is
@@ -58,6 +69,7 @@ impl Routing {
         let settings = &test.settings;
         let evaluation =
             (!settings.requires.is_empty()).then(|| evaluate(&settings.requires, &Here));
+        let needs_kvm = needs_kvm(&settings.needs());
         let may = |route: &&Route| {
             let place = &self.names[route.place];
             let is_user = match (settings.user, &evaluation) {
@@ -72,8 +84,9 @@ impl Routing {
             let is_place = settings
                 .places
                 .as_ref()
-                .is_none_or(|names| names.contains(place));
-            is_user && is_met && is_place
+                .is_none_or(|names| names.iter().any(|name| is_meant(name, place)));
+            let is_for_it = needs_kvm || !self.is_for_kvm[route.place];
+            is_user && is_met && is_place && is_for_it
         };
         let routes: VecDeque<Route> = self.order.iter().filter(may).copied().collect();
         let alternatives = match self.spread {

@@ -36,6 +36,7 @@ pub(super) struct Task<'a> {
     attempts: Vec<u32>,
     /// The records of its failures, if one was for lack of permission.
     failures: Vec<Record>,
+    /// What it needs, and where it lacked that.
     lacks: Option<(String, String)>,
     has_run: bool,
     /// Whether it has failed in the place of the first route, and runs there again.
@@ -88,8 +89,7 @@ impl<'a> Task<'a> {
         if result.outcome.is_failure() {
             record.output = Some(super::transcript::shortened(&ended.output));
         }
-        if let (Outcome::Passed, Some((line, lacking))) = (result.outcome, &self.lacks) {
-            let needs = format!("needs privileges: {line}");
+        if let (Outcome::Passed, Some((needs, lacking))) = (result.outcome, &self.lacks) {
             record.reasons.push(Reason::runtime_skip(needs, lacking));
         }
         if result.outcome == Outcome::Passed && self.is_repeated {
@@ -108,12 +108,11 @@ impl<'a> Task<'a> {
                 self.excuse(run)?;
             }
             kind if kind.is_failure() => {
-                if let Some(line) = &result.lacks {
-                    self.lacks.get_or_insert((line.clone(), place.to_owned()));
-                }
-                // A failure of another kind is one, whatever lacked elsewhere.
-                if result.lacks.is_none() {
-                    self.routes.clear();
+                match (&result.lacks_kvm, &result.lacks) {
+                    (Some(sign), _) => self.lack(format!("needs KVM: {sign}"), place),
+                    (None, Some(line)) => self.lack(format!("needs privileges: {line}"), place),
+                    // A failure of another kind is one, whatever lacked elsewhere.
+                    (None, None) => self.routes.clear(),
                 }
                 self.failures.push(record);
             }
@@ -121,6 +120,15 @@ impl<'a> Task<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    fn lack(&mut self, needs: String, place: &str) {
+        self.lacks.get_or_insert((needs, place.to_owned()));
+    }
+
+    /// Leaves these routes only, all of which have KVM.
+    pub(super) fn restrict_to(&mut self, routes: &[Route]) {
+        self.routes = routes.iter().copied().collect();
     }
 
     /// Takes in that the test has written its own record.
@@ -142,11 +150,8 @@ impl<'a> Task<'a> {
     fn excuse(&mut self, run: &Run) -> Result<(), RunnerError> {
         for mut record in std::mem::take(&mut self.failures) {
             record.outcome = Outcome::Skipped;
-            let line = self.lacks.as_ref().map_or("", |(line, _)| line);
-            record.reasons = vec![Reason::runtime_skip(
-                format!("needs privileges: {line}"),
-                "output",
-            )];
+            let needs = self.lacks.as_ref().map_or("", |(needs, _)| needs);
+            record.reasons = vec![Reason::runtime_skip(needs, "output")];
             record.signal = None;
             run.write(&record)?;
         }

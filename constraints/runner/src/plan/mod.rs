@@ -194,9 +194,13 @@ impl Asked<'_> {
         };
         let mut tests: Vec<PlannedTest> = self.here.tests.iter().map(planned).collect();
         for candidate in candidates {
+            let is_for_kvm = candidate.is_for_kvm();
             let settled = |name: &str| {
                 let known = tests.iter().find(|test| test.id.test == name);
-                self.spread == Spread::First && known.is_some_and(PlannedTest::is_met_somewhere)
+                let of_others = is_for_kvm && !known.is_none_or(|test| needs_kvm(&test.needs));
+                of_others
+                    || self.spread == Spread::First
+                        && known.is_some_and(PlannedTest::is_met_somewhere)
             };
             let listing = match candidate {
                 CandidatePlace::Here => None,
@@ -209,6 +213,7 @@ impl Asked<'_> {
             };
             for test in tests.iter_mut().filter(|test| !test.ignored) {
                 let eligibility = match &listing {
+                    _ if is_for_kvm && !needs_kvm(&test.needs) => Eligibility::not_for_it(),
                     None => eligibility_in(self.here, &test.id.test),
                     Some(Some(listing)) => eligibility_in(listing, &test.id.test),
                     Some(None) => Eligibility::unknown(),
@@ -282,6 +287,11 @@ impl Asked<'_> {
         let questions = self.here.facts.iter().map(|fact| fact.question.clone());
         questions.collect()
     }
+}
+
+/// Whether constraints in the attribute's grammar are about KVM, such as `kvm_cap` or `device /dev/kvm`.
+pub(crate) fn needs_kvm(needs: &str) -> bool {
+    needs.contains("kvm")
 }
 
 fn eligibility_in(listing: &Listing, test: &str) -> Eligibility {

@@ -22,6 +22,9 @@ pub const VERSION: u32 = 6;
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
 
+/// The word on the kernel's command line that requests KVM, and what tests of VM managers use beside it.
+pub const KVM_PARAMETER: &str = "guest_agent.kvm";
+
 /// Identifies one boot of a guest: the kernel's `boot_id`, or the one that replaced it in a clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -149,7 +149,9 @@ impl PlaceOptions {
         let suites = self.suites();
         if !suites.is_empty() {
             for place in provision::vm_places(&suites, offline)? {
+                let with_kvm = place.with_kvm();
                 candidates.push(CandidatePlace::Place(Box::new(place)));
+                candidates.push(CandidatePlace::Place(Box::new(with_kvm)));
             }
         }
         Ok(candidates)

@@ -13,7 +13,7 @@ use guest_vm::artifacts::{
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
 use guest_vm::guest::image::{self, ImageError};
 use guest_vm::guest::kernel;
-use guest_vm::qemu::VmSpec;
+use guest_vm::qemu::{Accelerator, VmSpec};
 use guest_vm::vm::Vm;
 
 /// The Debian suites whose kernels places have: 6.1, 6.12, and the newest.
@@ -22,6 +22,10 @@ pub const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 /// The guest's memory, in MiB. Modules, binaries and the files that tests write are in it too.
 const MEMORY_MIB: u32 = 1024;
 const VCPUS: u32 = 2;
+
+/// The same of a VM with KVM: tests of VM managers start guests with several CPUs in it.
+const KVM_MEMORY_MIB: u32 = 3072;
+const KVM_VCPUS: u32 = 4;
 
 /// The estimated duration of a start before one was measured.
 const DEFAULT_START_ESTIMATE: Duration = Duration::from_secs(8);
@@ -56,6 +60,9 @@ pub struct VmArtifacts {
     pub manifest: Manifest,
     /// The file with the duration of the last start, in milliseconds.
     start_note: PathBuf,
+    /// Whether the guest has KVM.
+    #[serde(default)]
+    kvm: bool,
 }
 
 impl VmArtifacts {
@@ -90,6 +97,7 @@ impl VmArtifacts {
         let artifacts = Self {
             manifest,
             start_note: file("start-ms"),
+            kvm: false,
         };
         let path = list_of(work, suite);
         let text = serde_json::to_vec_pretty(&artifacts).map_err(io::Error::from);
@@ -115,15 +123,35 @@ impl VmArtifacts {
         })
     }
 
+    /// Returns the same artifacts for a VM with KVM, which is larger and boots more slowly.
+    #[must_use]
+    pub(super) fn with_kvm(&self) -> Self {
+        Self {
+            start_note: self.start_note.with_file_name("start-ms-kvm"),
+            kvm: true,
+            ..self.clone()
+        }
+    }
+
+    /// Says whether the guest has KVM.
+    pub(super) fn has_kvm(&self) -> bool {
+        self.kvm
+    }
+
     /// Names the kernel and QEMU, with the versions of their packages.
     pub(super) fn about(&self) -> String {
         let Manifest { qemu, guest } = &self.manifest;
         format!(
-            "kernel {}{}, QEMU {}{}",
+            "kernel {}{}, QEMU {}{}{}",
             guest.kernel_release,
             package(&guest.origin),
             qemu.version,
-            package(&qemu.origin)
+            package(&qemu.origin),
+            if self.kvm {
+                kvm_text(&Accelerator::probe_nested())
+            } else {
+                ""
+            }
         )
     }
 
@@ -134,9 +162,13 @@ impl VmArtifacts {
 
     /// Returns the VM's configuration: one IOThread, which all disks are attached to.
     pub(super) fn shape(&self) -> VmSpec {
-        VmSpec::new(HypervisorConfig {
-            vcpus: VCPUS,
-            memory_mib: MEMORY_MIB,
+        let (vcpus, memory_mib) = match self.kvm {
+            true => (KVM_VCPUS, KVM_MEMORY_MIB),
+            false => (VCPUS, MEMORY_MIB),
+        };
+        let mut spec = VmSpec::new(HypervisorConfig {
+            vcpus,
+            memory_mib,
             // Works on every host.
             aio: Aio::Threads,
             iothreads: IoThreads {
@@ -144,7 +176,9 @@ impl VmArtifacts {
                 ..IoThreads::default()
             },
             ..HypervisorConfig::default()
-        })
+        });
+        spec.guest_kvm = self.kvm;
+        spec
     }
 
     /// Returns a name for everything that facts of the guest depend on, derived from the template's key.
@@ -167,6 +201,14 @@ impl VmArtifacts {
     /// Writes the duration of a start, for the next estimate.
     pub(super) fn record_start(&self, took: Duration) {
         let _ = write_atomically(&self.start_note, took.as_millis().to_string().as_bytes());
+    }
+}
+
+/// Says what kind of KVM the guest has.
+fn kvm_text(accelerator: &Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => ", KVM (nested)",
+        Accelerator::Tcg { .. } => ", KVM (emulated, slow)",
     }
 }
 

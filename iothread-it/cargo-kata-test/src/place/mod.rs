@@ -56,7 +56,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kata_test_runner::{
-    Binary, Job, LIST_ARGUMENTS, Listing, Place, PlaceError, Session, StopToken, UserKind,
+    Binary, Job, KVM_SUFFIX, LIST_ARGUMENTS, Listing, Place, PlaceError, Session, StopToken,
+    UserKind,
 };
 
 use guest::Guest;
@@ -122,6 +123,17 @@ impl VmPlace {
         )
     }
 
+    /// Returns the place `NAME+kvm`: the same VM with KVM, for tests that need it.
+    #[must_use]
+    pub fn with_kvm(&self) -> Self {
+        Self::new(
+            &format!("{}{KVM_SUFFIX}", self.name),
+            self.artifacts.with_kvm(),
+            self.warm.clone(),
+            self.scratch.clone(),
+        )
+    }
+
     /// Returns a guest with what the binary needs in it, in which no test has run.
     fn guest_for(&mut self, binary: &Binary, questions: &[String]) -> Result<Guest, GuestError> {
         // Drops another guest before one is started: two need twice the memory.
@@ -169,6 +181,10 @@ impl Place for VmPlace {
 
     fn cost(&self) -> Duration {
         self.artifacts.start_estimate()
+    }
+
+    fn is_for_kvm(&self) -> bool {
+        self.artifacts.has_kvm()
     }
 
     fn key(&self) -> Option<String> {

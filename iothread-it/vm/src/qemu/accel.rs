@@ -28,6 +28,28 @@ impl Accelerator {
         }
     }
 
+    /// The same for a guest that has KVM itself: KVM also has to offer nested virtualization to guests.
+    pub fn probe_nested() -> Self {
+        let parameter = |module| {
+            std::fs::read_to_string(format!("/sys/module/{module}/parameters/nested")).ok()
+        };
+        let nested = parameter("kvm_intel").or_else(|| parameter("kvm_amd"));
+        Self::probe().if_nested(nested.as_deref())
+    }
+
+    /// Decides by the parameter `nested` of KVM's module: `Y` or `1`.
+    fn if_nested(self, nested: Option<&str>) -> Self {
+        match (self, nested.map(str::trim)) {
+            (Self::Kvm, Some("Y" | "1")) => Self::Kvm,
+            (Self::Kvm, _) => Self::Tcg {
+                why: "this host's KVM offers no nested virtualization to guests; set the \
+                      parameter `nested=1` of kvm_intel or kvm_amd"
+                    .to_owned(),
+            },
+            (tcg, _) => tcg,
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
@@ -41,6 +63,30 @@ impl fmt::Display for Accelerator {
         match self {
             Self::Kvm => f.write_str("KVM"),
             Self::Tcg { why } => write!(f, "TCG, because KVM is not usable: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: made-up hosts; no host with nested hardware virtualization has run this yet.
+
+    use super::*;
+
+    #[test]
+    fn a_guest_with_kvm_uses_hardware_only_where_kvm_is_nested() {
+        let tcg = || Accelerator::Tcg {
+            why: "there is no /dev/kvm".into(),
+        };
+        for yes in ["Y\n", "1\n", "Y"] {
+            assert_eq!(Accelerator::Kvm.if_nested(Some(yes)), Accelerator::Kvm);
+            assert_eq!(tcg().if_nested(Some(yes)), tcg());
+        }
+        for no in [None, Some("N\n"), Some("0\n"), Some("")] {
+            let Accelerator::Tcg { why } = Accelerator::Kvm.if_nested(no) else {
+                panic!("{no:?}")
+            };
+            assert!(why.contains("nested=1"), "{why}");
         }
     }
 }

@@ -56,9 +56,12 @@ pub(super) const MACHINE_OPTIONS: &str = "smm=off,sata=off,smbus=off,i8042=off,v
 
 /// Returns the CPU model. Under emulation `max` boots more slowly. Without RDRAND the guest would wait
 /// for entropy.
-pub(super) fn cpu(accelerator: &Accelerator) -> &'static str {
+///
+/// TCG emulates AMD's virtualization (SVM) with nested paging, and not Intel's.
+pub(super) fn cpu(accelerator: &Accelerator, guest_kvm: bool) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "host",
+        Accelerator::Tcg { .. } if guest_kvm => "max,+svm",
         Accelerator::Tcg { .. } => "Nehalem,+rdrand",
     }
 }

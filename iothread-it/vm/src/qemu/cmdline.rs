@@ -32,6 +32,10 @@ pub struct VmSpec {
     pub cold: ColdPlugged,
     /// The trace events to record.
     pub trace: Option<Trace>,
+    /// Whether the guest has KVM, by nested virtualization, and the modules that tests of VM managers use.
+    pub guest_kvm: bool,
+    /// QEMU's CPU model, instead of the one that fits the accelerator.
+    pub cpu: Option<String>,
     /// What is called with each IOThread that QEMU has started.
     pub on_thread_started: Option<OnThreadStarted>,
 }
@@ -45,6 +49,8 @@ impl VmSpec {
             root_ports: 4,
             cold: ColdPlugged::default(),
             trace: None,
+            guest_kvm: false,
+            cpu: None,
             on_thread_started: None,
         }
     }
@@ -105,7 +111,7 @@ pub fn arguments(
     line.option("sandbox", SANDBOX);
     line.machine(spec, accelerator, memory);
     line.memory(spec, memory, manifest.qemu.opens_ram_read_only());
-    line.guest(&manifest.guest);
+    line.guest(&manifest.guest, spec);
     line.channels();
     line.iothreads(spec);
     line.hotplug_buses(spec);
@@ -143,7 +149,8 @@ impl CommandLine {
             format!("{machine},{}{backend}", boot::MACHINE_OPTIONS),
         );
         self.option("accel", accelerator.name());
-        self.option("cpu", boot::cpu(accelerator));
+        let model = boot::cpu(accelerator, spec.guest_kvm);
+        self.option("cpu", spec.cpu.as_deref().unwrap_or(model));
         self.option("smp", spec.config.vcpus.to_string());
         self.option("m", format!("{}M", spec.config.memory_mib));
     }
@@ -173,10 +180,14 @@ impl CommandLine {
         }
     }
 
-    fn guest(&mut self, guest: &GuestImage) {
+    fn guest(&mut self, guest: &GuestImage, spec: &VmSpec) {
         self.option("kernel", guest.bootable_kernel());
         self.option("initrd", guest.initramfs.as_os_str());
-        self.option("append", boot::KERNEL_ARGUMENTS);
+        let kvm = match spec.guest_kvm {
+            true => format!(" {}", guest_agent::protocol::KVM_PARAMETER),
+            false => String::new(),
+        };
+        self.option("append", format!("{}{kvm}", boot::KERNEL_ARGUMENTS));
     }
 
     /// Channels are inherited descriptors: they leave no files, and no other process can connect. The
@@ -257,6 +268,10 @@ mod tests {
     use crate::config::{IoThreadProperties, IoThreads};
 
     fn line(topology: Topology) -> String {
+        line_of(topology, false)
+    }
+
+    fn line_of(topology: Topology, guest_kvm: bool) -> String {
         let config = HypervisorConfig {
             iothreads: IoThreads {
                 count: 2,
@@ -271,6 +286,7 @@ mod tests {
         let spec = VmSpec {
             topology,
             root_ports: 2,
+            guest_kvm,
             ..VmSpec::new(config)
         };
         let manifest = Manifest {
@@ -306,6 +322,16 @@ mod tests {
     #[test]
     fn q35_has_root_ports_and_the_threads() {
         insta::assert_snapshot!(line(Topology::Q35));
+    }
+
+    #[test]
+    fn a_guest_with_kvm_differs_by_its_cpu_and_a_parameter() {
+        let (plain, kvm) = (line(Topology::Q35), line_of(Topology::Q35, true));
+        let pairs = plain.lines().zip(kvm.lines());
+        let different: Vec<&str> = pairs.filter(|(a, b)| a != b).map(|(_, b)| b).collect();
+        assert_eq!(different.len(), 2, "{different:#?}");
+        assert_eq!(different[0], "-cpu max,+svm");
+        assert!(different[1].ends_with(" guest_agent.kvm"));
     }
 
     #[test]

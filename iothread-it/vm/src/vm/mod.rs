@@ -70,13 +70,21 @@ pub enum Start {
     Restored,
 }
 
+/// Returns the accelerator that a spec is started with.
+fn accelerator_for(spec: &VmSpec) -> Accelerator {
+    match spec.guest_kvm {
+        true => Accelerator::probe_nested(),
+        false => Accelerator::probe(),
+    }
+}
+
 impl Vm {
     /// Boots a guest and waits until its agent reports in.
     ///
     /// # Errors
     /// If QEMU fails or the agent does not report in.
     pub fn boot(manifest: &Manifest, spec: &VmSpec) -> Result<Self, VmError> {
-        Self::boot_with_accelerator(manifest, spec, Accelerator::probe())
+        Self::boot_with_accelerator(manifest, spec, accelerator_for(spec))
     }
 
     /// Like [`Vm::boot`], with the given accelerator.
@@ -121,7 +129,7 @@ impl Vm {
         spec: &VmSpec,
         store: &WarmStore,
     ) -> Result<Self, VmError> {
-        let accelerator = Accelerator::probe();
+        let accelerator = accelerator_for(spec);
         Self::restore_or_boot_within(manifest, spec, store, accelerator, RESEED_TIMEOUT)
     }
 
@@ -154,7 +162,7 @@ impl Vm {
         manifest: &Manifest,
         spec: &VmSpec,
     ) -> Result<Option<TemplateKey>, WarmError> {
-        let accelerator = Accelerator::probe();
+        let accelerator = accelerator_for(spec);
         let guest = LaunchSpec::new(manifest, spec, &accelerator).snapshottable();
         guest.map(|guest| guest.key()).transpose()
     }

@@ -20,7 +20,7 @@ impl Speed {
     pub(super) fn of(nanoseconds: u64) -> Self {
         match nanoseconds {
             ..=350 => Self::Hardware,
-            ..=12_000 => Self::Emulated,
+            351..=12_000 => Self::Emulated,
             _ => Self::Interprets,
         }
     }

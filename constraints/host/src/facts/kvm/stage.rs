@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn each_failure_has_its_own_text() {
         use Errno::{EACCES, EBUSY, EIO, ENODEV, ENOENT, EPERM};
-        let opened = [ENOENT, EACCES, EPERM, ENODEV, EBUSY].map(|errno| Failure::open_with(errno));
+        let opened = [ENOENT, EACCES, EPERM, ENODEV, EBUSY].map(Failure::open_with);
         let wrong = STAGES[10..].iter().map(|stage| Failure {
             stage: *stage,
             code: 0,

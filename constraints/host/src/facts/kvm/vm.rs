@@ -205,10 +205,8 @@ impl Vm {
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         loop {
             // SAFETY: the guest's memory and the shared page stay mapped until the process ends.
-            match check(
-                unsafe { libc::ioctl(self.vcpu.as_raw_fd(), RUN, 0) },
-                Stage::Run,
-            ) {
+            let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), RUN, 0) };
+            match check(done, Stage::Run) {
                 Ok(_) => return Ok(self.exit()),
                 Err(failure) if failure.code == libc::EINTR => {}
                 Err(failure) => return Err(failure),

@@ -1,0 +1,123 @@
+//! Signs that a plain test lacks KVM: what it prints, or that its binary opens /dev/kvm. A test with such
+//! a sign is run again where KVM is.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
+use super::task::Ended;
+use crate::elf::has_constant;
+use crate::{Outcome, ProcessEnd};
+
+const NODE: &str = "/dev/kvm";
+
+static KVM: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"(?i)\bkvm\b").expect("a constant pattern is valid"));
+
+/// Which binaries open /dev/kvm.
+#[derive(Default)]
+pub(super) struct KvmUsers(HashMap<PathBuf, bool>);
+
+impl KvmUsers {
+    /// Returns why a test that has failed, or that is suspected to skip, may lack KVM. The place of the test
+    /// has none.
+    pub(super) fn lack(&mut self, ended: &Ended, executable: &Path) -> Option<String> {
+        let may_lack = match (&ended.end, ended.result.outcome) {
+            (Some(ProcessEnd::Exited(_) | ProcessEnd::Signaled(_)), Outcome::Failed)
+            | (_, Outcome::SuspectedSkip) => true,
+            // It was not started, or its time limit ended it.
+            _ => false,
+        };
+        if !may_lack {
+            return None;
+        }
+        let line = ended
+            .output
+            .lines()
+            .map(str::trim)
+            .find(|line| mentions(line));
+        match line {
+            Some(line) => Some(line.to_owned()),
+            None if self.opens(executable) => Some(format!("its binary opens {NODE}")),
+            None => None,
+        }
+    }
+
+    /// Whether the binary has the node's path. What cannot be read has not.
+    fn opens(&mut self, executable: &Path) -> bool {
+        if let Some(known) = self.0.get(executable) {
+            return *known;
+        }
+        let opens = has_constant(executable, NODE).unwrap_or(false);
+        self.0.insert(executable.to_owned(), opens);
+        opens
+    }
+}
+
+/// Whether a line of output is about KVM. The harness's own lines have the test's name.
+fn mentions(line: &str) -> bool {
+    let is_of_the_harness = line.starts_with("test ") || line.starts_with("----");
+    line.len() <= 4096 && !is_of_the_harness && KVM.is_match(line)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: the signs. `tests/places` runs such tests.
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plain::result::PlainResult;
+
+    fn lack(end: Option<ProcessEnd>, outcome: Outcome, output: &str) -> Option<String> {
+        let mut result = PlainResult::infrastructure("made up", "here");
+        result.outcome = outcome;
+        let ended = Ended {
+            end,
+            output: output.to_owned(),
+            result,
+            took: Duration::ZERO,
+            uid: 0,
+        };
+        KvmUsers::default().lack(&ended, Path::new("/no/such/binary"))
+    }
+
+    #[test]
+    fn a_failure_or_a_suspected_skip_that_mentions_kvm_may_lack_it() {
+        let line = "Could not open /dev/kvm: Permission denied (os error 13)";
+        let output = format!("\nrunning 1 test\n  {line}\ntest a ... FAILED\n");
+        let failed = || Some(ProcessEnd::Exited(101));
+        assert_eq!(
+            lack(failed(), Outcome::Failed, &output),
+            Some(line.to_owned())
+        );
+        let suspected = lack(
+            Some(ProcessEnd::Exited(0)),
+            Outcome::SuspectedSkip,
+            "skip: no KVM",
+        );
+        assert_eq!(suspected.as_deref(), Some("skip: no KVM"));
+        for (end, outcome, output) in [
+            (Some(ProcessEnd::Exited(0)), Outcome::Passed, line),
+            (
+                Some(ProcessEnd::TimedOut(Duration::ZERO)),
+                Outcome::TimedOut,
+                line,
+            ),
+            (None, Outcome::Failed, line),
+            (failed(), Outcome::Failed, "test needs::kvm ... FAILED"),
+            (failed(), Outcome::Failed, "kvmalloc failed"),
+        ] {
+            assert_eq!(lack(end, outcome, output), None, "{output}");
+        }
+    }
+
+    #[test]
+    fn a_binary_that_opens_the_node_may_lack_it_whatever_it_prints() {
+        let this = std::env::current_exe().expect("a path");
+        assert!(KvmUsers::default().opens(&this));
+        assert!(!KvmUsers::default().opens(Path::new("/no/such/binary")));
+    }
+}
