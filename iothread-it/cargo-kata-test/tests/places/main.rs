@@ -10,6 +10,7 @@ mod everywhere;
 mod example;
 mod hostile;
 mod kills;
+mod kvm;
 mod plain;
 mod runner_process;
 mod shared;

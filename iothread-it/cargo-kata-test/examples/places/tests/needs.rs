@@ -92,11 +92,6 @@ fn finds_its_package() {
     assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
 }
 
-#[kata_test(kvm)]
-fn needs_kvm() {
-    fs::File::open("/dev/kvm").expect("KVM");
-}
-
 #[kata_test(arch = "aarch64")]
 fn needs_arm() {
     assert_eq!(std::env::consts::ARCH, "aarch64");
