@@ -34,8 +34,8 @@ pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
         Question::Env(name) => env::variable(name, system),
         Question::OptIn(name) => env::opt_in(name, system),
         Question::KvmVendor => kvm::vendor(system),
-        Question::Kvm
-        | Question::KvmSpeed
+        Question::Kvm => kvm::with_cause(system.probe(question), system),
+        Question::KvmSpeed
         | Question::KvmCapabilities
         | Question::Command(_)
         | Question::CommandVersion(_)

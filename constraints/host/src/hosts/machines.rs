@@ -8,6 +8,8 @@ pub(super) fn hosts() -> Vec<MadeUp> {
         arm(),
         arm_guest(),
         interpreting(),
+        without_virtualization(),
+        without_module(),
         broken_kvm(),
         emulated(),
         nested_hardware(),
@@ -109,6 +111,40 @@ fn interpreting() -> MadeUp {
             "6.18.44-fc-v657",
             "#1 SMP",
         )
+    }
+}
+
+fn no_node() -> Vec<(&'static str, Finding)> {
+    vec![("kvm", Finding::Absent("there is no /dev/kvm".into()))]
+}
+
+fn without_virtualization() -> MadeUp {
+    MadeUp {
+        files: vec![("/proc/cpuinfo", "flags\t\t: fpu hypervisor\n")],
+        probes: no_node(),
+        unmet: &["kvm"],
+        ..MadeUp::new("a VM without nested virtualization", "6.1.0", "#1 SMP")
+    }
+}
+
+/// A kernel that was built without the module.
+fn without_module() -> MadeUp {
+    MadeUp {
+        files: vec![
+            ("/proc/cpuinfo", "flags\t\t: fpu svm\n"),
+            ("/sys/module/virtio/refcnt", "0\n"),
+            (
+                "/lib/modules/5.4.0/modules.builtin",
+                "kernel/fs/ext4/ext4.ko\n",
+            ),
+            (
+                "/lib/modules/5.4.0/modules.dep",
+                "kernel/drivers/net/tun.ko:\n",
+            ),
+        ],
+        probes: no_node(),
+        unmet: &["kvm", "kvm_cap = \"KVM_CAP_IRQFD\""],
+        ..MadeUp::new("a kernel without kvm_amd", "5.4.0", "#1 SMP")
     }
 }
 

@@ -18,12 +18,13 @@ use super::transcript::Transcript;
 use super::{PlainOptions, PlainTest};
 use crate::plan::chain;
 use crate::{
-    Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, Place, Reporter, Run,
-    RunnerError, Session, SessionCommand, Spread, StopToken,
+    Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, Place, ProcessEnd, Reporter,
+    Run, RunnerError, Session, SessionCommand, Spread, StopToken,
 };
 use kata_test::__runner::HERE;
 use kata_test_host::constraint::{Status, evaluate, kvm};
 use kata_test_host::facts::Here;
+use kata_test_host::reason::Reason;
 
 /// After this time without a result the running tests are printed.
 const SLOW: Duration = Duration::from_secs(20);
@@ -318,6 +319,15 @@ impl Dispatch<'_, '_, '_> {
         let Some(route) = task.routes.front() else {
             return ended;
         };
+        if let (true, Some(ProcessEnd::TimedOut(limit))) =
+            (self.kvm_routes.contains(route), &ended.end)
+        {
+            let observed = format!(
+                "it did not end within {limit:?}: a guest of KVM that it runs may make no progress"
+            );
+            let reason = Reason::infrastructure(observed, &*self.names[route.place]);
+            ended.result.reasons.push(reason);
+        }
         let had_kvm = self.kvm_routes.contains(route)
             || self.names[route.place] == HERE && evaluate(&[kvm()], &Here).status == Status::Met;
         let mut binaries = self.plain.binaries.iter();

@@ -134,6 +134,14 @@ impl VmPlace {
         )
     }
 
+    /// Returns the factor by which time limits are longer, beside the measured slowness.
+    fn margin(&self) -> f64 {
+        match self.artifacts.has_kvm() {
+            true => run::SLOWNESS_MARGIN * run::NESTED_MARGIN,
+            false => run::SLOWNESS_MARGIN,
+        }
+    }
+
     /// Returns a guest with what the binary needs in it, in which no test has run.
     fn guest_for(&mut self, binary: &Binary, questions: &[String]) -> Result<Guest, GuestError> {
         // Drops another guest before one is started: two need twice the memory.
@@ -227,7 +235,10 @@ impl Place for VmPlace {
         user: UserKind,
         stop: StopToken<'a>,
     ) -> Result<Box<dyn Session + 'a>, PlaceError> {
-        let session = with_second_try(stop, || VmSession::new(self.guest_for(binary, &[])?, user))?;
+        let margin = self.margin();
+        let session = with_second_try(stop, || {
+            VmSession::new(self.guest_for(binary, &[])?, user, margin)
+        })?;
         Ok(Box::new(session))
     }
 

@@ -25,6 +25,9 @@ const HARNESS_OVERHEAD: Duration = Duration::from_secs(120);
 /// A factor for work that a place slows down more than the measured work.
 pub(super) const SLOWNESS_MARGIN: f64 = 2.0;
 
+/// The same for work in guests of a place with KVM: their exits are emulated too.
+pub(super) const NESTED_MARGIN: f64 = 4.0;
+
 /// The maximum slowness of a place: its own measurement is not trusted.
 const MAX_SLOWNESS: f64 = 100.0;
 
@@ -137,7 +140,7 @@ fn scale(place: &mut VmPlace, job: &Job<'_>) -> Result<f64, PlaceError> {
         place.list(job.binary, job.questions, job.stop)?;
     }
     let there = place.speeds.get(executable).copied().unwrap_or_default();
-    Ok(SLOWNESS_MARGIN * slowness(job.steps_per_ms, there))
+    Ok(place.margin() * slowness(job.steps_per_ms, there))
 }
 
 /// Returns how many times slower a place is than here, by its own measurement, which is not trusted.

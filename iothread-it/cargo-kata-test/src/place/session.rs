@@ -21,7 +21,7 @@ use kata_test_runner::{PlaceError, ProcessEnd, Session, SessionCommand, UserKind
 
 use super::environment::set;
 use super::guest::{Guest, GuestError, user};
-use super::run::{SLOWNESS_MARGIN, describe, slowness};
+use super::run::{describe, slowness};
 use guest_vm::guest::protocol::{Exit, FailureKind, HOME, Notice, User};
 use guest_vm::guest::{AgentError, speed};
 
@@ -46,14 +46,15 @@ pub(super) struct VmSession {
 
 impl VmSession {
     /// Takes a guest in which no test has run.
-    pub(super) fn new(guest: Guest, kind: UserKind) -> Result<Self, GuestError> {
+    /// Time limits are longer by the guest's measured slowness and by a `margin`.
+    pub(super) fn new(guest: Guest, kind: UserKind, margin: f64) -> Result<Self, GuestError> {
         static HERE: OnceLock<u64> = OnceLock::new();
         let here = *HERE.get_or_init(speed::steps_per_s);
         let there = guest.steps_per_s()?;
         Ok(Self {
             guest,
             user: (kind == UserKind::Unprivileged).then(user),
-            scale: SLOWNESS_MARGIN * slowness(here as f64, there as f64),
+            scale: margin * slowness(here as f64, there as f64),
             is_clean: true,
             crashed: None,
         })

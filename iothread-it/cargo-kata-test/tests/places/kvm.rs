@@ -60,7 +60,10 @@ fn tests_that_need_kvm_run_where_it_is_and_slow_kvm_is_not_hardware() -> Result<
     assert_eq!(fast.outcome, Outcome::Nowhere, "{fast:#?}");
     let reasons: Vec<String> = fast.reasons.iter().map(ToString::to_string).collect();
     let of = |place: &str| {
-        let found = fast.reasons.iter().find(|reason| reason.source.ends_with(place));
+        let found = fast
+            .reasons
+            .iter()
+            .find(|reason| reason.source.ends_with(place));
         found.map(|reason| reason.observed.as_str())
     };
     assert_eq!(

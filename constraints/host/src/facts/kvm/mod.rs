@@ -29,7 +29,7 @@ use super::system::System;
 use super::{Answer, Finding, Here, Host, Question};
 pub use class::{Kvm, Speed};
 pub(crate) use class::{hardware, measured};
-pub(super) use vendor::vendor;
+pub(super) use vendor::{vendor, with_cause};
 
 /// Where the answers come from.
 const WORKS: &str = "a guest of /dev/kvm";

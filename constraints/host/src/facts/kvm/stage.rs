@@ -76,7 +76,7 @@ impl Failure {
         let errno = Errno::from_raw(self.code);
         let absent = |text: &str| Finding::Absent(text.to_owned());
         match (self.stage, errno) {
-            (Stage::Open, Errno::ENOENT) => absent("there is no /dev/kvm"),
+            (Stage::Open, Errno::ENOENT) => absent(NO_NODE),
             (Stage::Open, Errno::EACCES) => {
                 absent("opening /dev/kvm: EACCES, this user has no permission")
             }
@@ -112,6 +112,9 @@ impl Failure {
         }
     }
 }
+
+/// The text about a missing node, which its cause is added to.
+pub(super) const NO_NODE: &str = "there is no /dev/kvm";
 
 /// The beginning of each text about a KVM that is there and does not work.
 const BROKEN: &str = "/dev/kvm opens but does not work: ";
