@@ -44,7 +44,7 @@ pub use here::{forget, many_threads, one_thread};
 pub(crate) use kvm::hardware as kvm_hardware;
 #[cfg(test)]
 pub(crate) use kvm::measured as measured_kvm;
-pub use kvm::{Kvm, Speed, kvm};
+pub use kvm::{Kvm, kvm};
 #[doc(hidden)]
 pub use probe::panic_text;
 pub use question::{Probe, Question};

@@ -5,7 +5,7 @@ use crate::verdict::Verdict;
 
 /// How fast a guest of KVM runs, coarsely. The measured time is another fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speed {
+pub(super) enum Speed {
     /// As fast as hardware.
     Hardware,
     /// Like a CPU that QEMU emulates: ten to a hundred times slower.
@@ -26,8 +26,7 @@ impl Speed {
     }
 
     /// Returns one word: `hardware`, `emulated` or `interprets`.
-    #[must_use]
-    pub fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Self::Hardware => "hardware",
             Self::Emulated => "emulated",

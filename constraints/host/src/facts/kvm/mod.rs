@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use super::system::System;
 use super::{Answer, Finding, Here, Host, Question};
-pub use class::{Kvm, Speed};
+pub use class::Kvm;
 pub(crate) use class::{hardware, measured};
 pub(super) use vendor::{vendor, with_cause};
 
