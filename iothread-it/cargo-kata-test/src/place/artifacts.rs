@@ -63,6 +63,9 @@ pub struct VmArtifacts {
     /// Whether the guest has KVM.
     #[serde(default)]
     kvm: bool,
+    /// QEMU's CPU model, instead of the one that fits.
+    #[serde(skip)]
+    cpu: Option<String>,
 }
 
 impl VmArtifacts {
@@ -98,6 +101,7 @@ impl VmArtifacts {
             manifest,
             start_note: file("start-ms"),
             kvm: false,
+            cpu: None,
         };
         let path = list_of(work, suite);
         let text = serde_json::to_vec_pretty(&artifacts).map_err(io::Error::from);
@@ -124,11 +128,11 @@ impl VmArtifacts {
     }
 
     /// Returns the same artifacts for a VM with KVM, which is larger and boots more slowly.
-    #[must_use]
-    pub(super) fn with_kvm(&self) -> Self {
+    pub(super) fn with_kvm(&self, cpu: Option<&str>) -> Self {
         Self {
             start_note: self.start_note.with_file_name("start-ms-kvm"),
             kvm: true,
+            cpu: cpu.map(str::to_owned),
             ..self.clone()
         }
     }
@@ -178,6 +182,7 @@ impl VmArtifacts {
             ..HypervisorConfig::default()
         });
         spec.guest_kvm = self.kvm;
+        spec.cpu.clone_from(&self.cpu);
         spec
     }
 

@@ -126,9 +126,16 @@ impl VmPlace {
     /// Returns the place `NAME+kvm`: the same VM with KVM, for tests that need it.
     #[must_use]
     pub fn with_kvm(&self) -> Self {
+        self.with_kvm_on(None)
+    }
+
+    /// The same with this CPU model of QEMU, such as `max,-svm`, for tests of this crate.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_kvm_on(&self, cpu: Option<&str>) -> Self {
         Self::new(
             &format!("{}{KVM_SUFFIX}", self.name),
-            self.artifacts.with_kvm(),
+            self.artifacts.with_kvm(cpu),
             self.warm.clone(),
             self.scratch.clone(),
         )
