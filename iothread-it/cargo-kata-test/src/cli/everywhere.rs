@@ -102,3 +102,79 @@ fn names(row: &[&Difference<'_>]) -> String {
     }
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    //! Scope: the text for a terminal. Which outcomes a run has is tested in the runner, and with VMs.
+
+    use std::fs;
+
+    use kata_test_runner::Run;
+    use serde_json::json;
+
+    use super::super::matrix;
+    use super::*;
+
+    const PLACES: [(&str, &str); 3] = [
+        ("here", "6.8.0-1013"),
+        ("vm:5.10", "5.10.0-46-cloud-amd64"),
+        ("vm:6.12", "6.12.94-cloud-amd64"),
+    ];
+
+    /// Leaves the records of a test: `p`assed, `f`ailed, a `s`uspected skip or un`m`et in each place.
+    fn record(test: &str, letters: &str) -> String {
+        let mut lines = String::new();
+        for ((place, _), letter) in PLACES.iter().zip(letters.chars()) {
+            let mut attempts = vec![(1, letter)];
+            if letter == 'r' {
+                attempts = vec![(1, 'f'), (2, 'p')];
+            }
+            for (attempt, letter) in attempts {
+                let outcome = match letter {
+                    'f' => "failed",
+                    's' => "suspected_skip",
+                    'm' => "skipped",
+                    _ => "passed",
+                };
+                let line = json!({
+                    "schema": 1, "run": "r", "binary": "p::it", "test": test, "place": place,
+                    "phase": "run", "attempt": attempt, "as_uid": 0, "outcome": outcome,
+                    "reasons": [], "issue": null, "reason": null, "signal": null,
+                    "duration_ms": 1.0, "measures": {},
+                    "suspect": (letter == 's').then_some("skipping: no such call"),
+                });
+                lines += &format!("{line}\n");
+            }
+        }
+        lines
+    }
+
+    #[test]
+    fn rows_that_differ_come_first_on_the_screen() {
+        let root = tempfile::tempdir().unwrap();
+        let run = Run::start(root.path()).unwrap();
+        let of = |text: fn(&(&str, &str)) -> (String, serde_json::Value)| {
+            PLACES.iter().map(text).collect::<serde_json::Map<_, _>>()
+        };
+        let about = json!({
+            "everywhere": true,
+            "places": of(|(name, _)| ((*name).to_owned(), json!("made up"))),
+            "kernels": of(|(name, kernel)| ((*name).to_owned(), json!(kernel))),
+        });
+        fs::write(run.dir().join("run.json"), about.to_string()).unwrap();
+        let mut lines: String = (0..7)
+            .map(|n| record(&format!("new_call_{n}"), "pfp"))
+            .collect();
+        lines += &record("broken", "fff");
+        lines += &record("flaky", "ppr");
+        lines += &record("needs_new", "pmp");
+        lines += &record("passes", "ppp");
+        lines += &record("probes", "psp");
+        fs::write(run.dir().join("it-1.jsonl"), lines).unwrap();
+        let outcomes = run.merge().unwrap();
+        let ledger = run.ledger().unwrap();
+        let text = summary(&ledger, &outcomes);
+        let counts = matrix::of_outcomes(&outcomes, &ledger);
+        insta::assert_snapshot!(format!("{text}{counts}"));
+    }
+}

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::constraint::Status;
 use kata_test_runner::{
-    Eligibility, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread, UserKind,
+    Eligibility, Ledger, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread, UserKind,
 };
 
 /// Formats a plan: each test's requirement, its decision in each place, and where it runs. Plain tests are
@@ -106,15 +106,16 @@ fn plain_tests(plan: &Plan, plain: &[PlannedPlain]) -> String {
     text
 }
 
-/// Formats outcomes: their counts for each binary and place.
-pub(super) fn of_outcomes(outcomes: &[Record]) -> Table {
+/// Formats outcomes: their counts for each binary and place, with the places in the order of the ledger.
+pub(super) fn of_outcomes(outcomes: &[Record], ledger: &Ledger) -> Table {
     let places: BTreeSet<&str> = outcomes
         .iter()
         .map(|outcome| outcome.place.as_str())
         .collect();
-    // `here` comes first and `nowhere` last.
     let mut places: Vec<&str> = places.into_iter().collect();
-    places.sort_by_key(|place| (*place == "nowhere", *place != "here", *place));
+    // `nowhere`, which is no place, comes last.
+    let position = |name: &str| ledger.places.iter().position(|place| place.name == name);
+    places.sort_by_key(|place| position(place).unwrap_or(usize::MAX));
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_FULL_CONDENSED)

@@ -40,7 +40,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         true => print!("{}", everywhere::summary(&shards.ledger, &shards.outcomes)),
         false => print_summary(&shards.outcomes, |_| false),
     }
-    println!("{}", matrix::of_outcomes(&shards.outcomes));
+    println!("{}", matrix::of_outcomes(&shards.outcomes, &shards.ledger));
     print!("{}", shards.ledger.findings());
     let count = shards.folders.len();
     let plural = if count == 1 { "" } else { "s" };

@@ -120,7 +120,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         true => print!("{}", everywhere::summary(&ledger, &outcomes)),
         false => print_summary(&outcomes, |passed| passed.place != "here"),
     }
-    println!("{}", matrix::of_outcomes(&outcomes));
+    println!("{}", matrix::of_outcomes(&outcomes, &ledger));
     print_paths(run.dir());
     let conclusion = run_status(&outcomes);
     let is_part = selection.is_part();
