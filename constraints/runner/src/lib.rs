@@ -81,7 +81,9 @@ pub use run::Run;
 pub use run_status::{RunStatus, run_status};
 pub use scan::{EarlyReturn, UnregisteredTest, early_returns, unregistered_tests};
 pub use select::{Partition, PartitionError, RunIgnored, Selected, TestSelection};
-pub use session::{LocalSession, ProcessEnd, Session, SessionCommand, UserKind};
+pub use session::{
+    AttachedCommand, LocalSession, ProcessEnd, Session, SessionCommand, Streams, UserKind,
+};
 pub use shards::{Shards, TestId};
 pub use stop_token::StopToken;
 #[cfg(target_os = "linux")]

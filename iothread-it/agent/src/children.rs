@@ -10,12 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use guest_agent::protocol::Exit;
+use guest_agent::protocol::{Exit, Failure};
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
+use crate::failure;
 use crate::fatal::{Fatal, OrFatal};
 
 /// The children that a thread waits for, with the exit status of those that ended.
@@ -61,6 +62,19 @@ impl Children {
         let exit = table.get(&pid.as_raw()).copied().flatten()?;
         table.remove(&pid.as_raw());
         Some(exit)
+    }
+
+    /// Sends a signal to the group that a child leads, unless the child has ended.
+    pub(crate) fn signal(&self, pid: Pid, signal: i32) -> Result<(), Failure> {
+        let signal = Signal::try_from(signal)
+            .map_err(|_| failure::bad_request(format!("there is no signal {signal}")))?;
+        // Nothing is reaped meanwhile, so its id is not that of another process.
+        let table = self.lock();
+        match table.get(&pid.as_raw()) {
+            Some(None) => killpg(pid, signal)
+                .map_err(|error| failure::io(&format!("send {signal}"), &error.into())),
+            _ => Ok(()),
+        }
     }
 
     /// Kills all other processes and waits for their end, unless a thread waits for a child. Returns

@@ -6,6 +6,7 @@
 //!
 //! Started as `modprobe`, the program loads a module and its dependencies.
 
+mod attached;
 mod buffer;
 mod children;
 mod console;

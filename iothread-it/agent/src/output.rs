@@ -11,12 +11,13 @@ const CHUNK: usize = 16 * 1024;
 /// How much of the end of an output over its limit is sent: a failed test prints its reason last.
 const END: usize = 64 * 1024;
 
-/// Sends what is read from a pipe until its last writer closes it. Of more than `limit` bytes, the end is
-/// sent last.
+/// Sends what is read from a pipe until its last writer closes it, or more is read after `is_closed`
+/// holds. Of more than `limit` bytes, the end is sent last.
 pub(crate) fn forward(
     pipe: Option<impl Read>,
     stream: Stream,
     limit: Option<u64>,
+    is_closed: &dyn Fn() -> bool,
     send: &(dyn Fn(Notice) + Sync),
 ) {
     let Some(mut pipe) = pipe else { return };
@@ -31,6 +32,8 @@ pub(crate) fn forward(
     loop {
         match pipe.read(&mut buffer) {
             Ok(0) => break,
+            // Closes the pipe: the next write fails.
+            Ok(_) if is_closed() => return,
             Ok(length) => {
                 let (now, later) = buffer[..length].split_at(length.min(room));
                 if !now.is_empty() {
@@ -63,7 +66,7 @@ mod tests {
 
     fn forwarded(text: &[u8], limit: Option<u64>) -> Vec<u8> {
         let sent = Mutex::new(Vec::new());
-        forward(Some(text), Stream::Stdout, limit, &|notice| {
+        forward(Some(text), Stream::Stdout, limit, &|| false, &|notice| {
             let Notice::Output { bytes, .. } = notice else {
                 panic!("{notice:?}")
             };

@@ -16,6 +16,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid, setsid};
 
+use crate::attached::Entered;
 use crate::children::Children;
 use crate::failure;
 use crate::follow::Follow;
@@ -33,6 +34,7 @@ impl Children {
     pub(crate) fn run(
         &self,
         program: &Program,
+        attached: Option<&Entered<'_>>,
         send: &(dyn Fn(Notice) + Sync),
     ) -> Result<Exit, Failure> {
         let follow = program.follow.as_deref().map(Follow::start).transpose();
@@ -42,11 +44,18 @@ impl Children {
         let (mut child, pid) = self
             .spawn(&mut command(program))
             .map_err(|error| failure::io(&what, &error))?;
+        if let Some(attached) = attached {
+            attached.started(pid, child.stdin.take());
+            send(Notice::Started);
+        }
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let limit = program.output_limit;
+        let is_closed = |stream| attached.is_some_and(|attached| attached.is_closed(stream));
         thread::scope(|scope| {
-            scope.spawn(|| forward(stdout, Stream::Stdout, limit, send));
-            scope.spawn(|| forward(stderr, Stream::Stderr, limit, send));
+            let stream = Stream::Stdout;
+            scope.spawn(move || forward(stdout, stream, limit, &|| is_closed(stream), send));
+            let stream = Stream::Stderr;
+            scope.spawn(move || forward(stderr, stream, limit, &|| is_closed(stream), send));
             let following = follow
                 .as_ref()
                 .map(|follow| scope.spawn(|| follow.until_stopped(send)));
@@ -92,7 +101,10 @@ fn command(program: &Program) -> Command {
         .env_clear()
         .envs(environment.map(|(name, value)| (name, value)))
         .current_dir(&program.directory)
-        .stdin(Stdio::null())
+        .stdin(match program.attached {
+            true => Stdio::piped(),
+            false => Stdio::null(),
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let user = program.user;

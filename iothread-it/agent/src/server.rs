@@ -7,13 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use guest_agent::protocol::{
-    BootId, Command, Failure, Greeting, Message, Notice, Reply, Request, RequestId, Reseed,
+    Action, BootId, Command, Failure, Greeting, Message, Notice, Reply, Request, RequestId, Reseed,
     VERSION, decode,
 };
 use guest_agent::speed;
 use nix::sys::utsname::uname;
 use serde::Deserialize;
 
+use crate::attached::Attached;
 use crate::children::Children;
 use crate::disks::Disks;
 use crate::fatal::{Fatal, OrFatal};
@@ -31,6 +32,7 @@ struct Server {
     writer: PortWriter,
     rootfs: Rootfs,
     children: Arc<Children>,
+    attached: Attached,
 }
 
 /// Sends the greeting, then serves requests for as long as the guest runs.
@@ -43,6 +45,7 @@ pub(crate) fn serve(port: Port, disks: Arc<Disks>) -> Result<Infallible, Fatal> 
         writer: PortWriter::new(Arc::clone(&port)),
         rootfs: Rootfs::default(),
         children: Children::start_reaper()?,
+        attached: Attached::default(),
     });
     server.writer.end_truncated_line();
     server.writer.send(&Message::Greeting(greeting));
@@ -185,7 +188,17 @@ impl Server {
             },
             Command::Run(program) => {
                 let send = |notice| self.writer.notice(id, notice);
-                Reply::Exited(self.children.run(program, &send)?)
+                let attached = program.attached.then(|| self.attached.enter(id));
+                Reply::Exited(self.children.run(program, attached.as_ref(), &send)?)
+            }
+            Command::Attached { program, action } => {
+                let attached = self.attached.find(*program)?;
+                match action {
+                    Action::Input(bytes) => attached.write(&bytes.0)?,
+                    Action::Signal(signal) => self.children.signal(attached.pid()?, *signal)?,
+                    Action::CloseOutput(stream) => attached.close_output(*stream),
+                }
+                Reply::Done
             }
         })
     }

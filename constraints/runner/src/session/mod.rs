@@ -1,5 +1,6 @@
 //! Single processes in a place: one test of a plain test binary, or any other program.
 
+mod attached;
 mod local;
 mod process;
 #[cfg(target_os = "linux")]
@@ -14,6 +15,7 @@ use nix::sys::signal::Signal;
 
 use super::{PlaceError, StopToken};
 
+pub use attached::{AttachedCommand, Streams};
 pub use local::LocalSession;
 #[cfg(target_os = "linux")]
 pub(super) use sudo::SudoSession;
@@ -63,6 +65,17 @@ pub trait Session {
         command: &SessionCommand<'_>,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<ProcessEnd, PlaceError>;
+
+    /// Runs the session's binary to its end, with the caller's streams, signals and working directory, and
+    /// no time limit.
+    ///
+    /// # Errors
+    ///
+    /// If the program cannot be started, or the place fails meanwhile.
+    fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
+        let _ = command;
+        Err("this place connects programs to no streams".into())
+    }
 
     /// Returns whether another process may run in it: not if it has died, or a process has left something
     /// behind.

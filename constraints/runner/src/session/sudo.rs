@@ -6,14 +6,21 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, PipeWriter, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Command;
+use std::thread;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::signal::Signal;
+use nix::unistd::read;
 
-use super::{ProcessEnd, Session, SessionCommand};
+use super::{AttachedCommand, ProcessEnd, Session, SessionCommand};
 use crate::child_io::{ChildEnd, run_child};
 use crate::{Binary, PlaceError};
 
@@ -31,6 +38,23 @@ status=$?
 exec 3<&- 2>/dev/null
 kill -KILL $watcher -$process
 exit $status
+"#;
+
+/// Arguments: the folder, the file of variables, the pipe of commands, the command for env(1). The program
+/// takes the shell's place, so sudo returns its status. A process beside it, which is not its child, sends
+/// it the signals whose names come through the pipe, and ends it if the pipe hangs up before `END` comes.
+const ATTACHED: &str = r#"
+cd "$1" && . "$2" || exit 127
+program=$$
+({
+    while read -r signal; do
+        test "$signal" = END && exit
+        kill "-$signal" -$program || kill "-$signal" $program
+    done
+    kill -TERM $program; sleep 2; kill -KILL $program
+} <"$3" >/dev/null 2>&1 &)
+shift 3
+exec /usr/bin/env "$@"
 "#;
 
 /// Variables that some shells refuse to set.
@@ -62,21 +86,11 @@ impl Session for SudoSession<'_> {
         command: &SessionCommand<'_>,
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<ProcessEnd, PlaceError> {
-        let variables = self.env.iter().chain(command.env);
-        let (plain, odd): (Vec<_>, Vec<_>) = variables.partition(|(name, _)| is_identifier(name));
-        let file = environment_file(&plain)?;
-        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-        let mut sudo = Command::new("sudo");
-        sudo.args(["-n", "--", "/bin/sh", "-c", SCRIPT, "sh"])
-            .arg(&self.binary.folder)
-            .arg(path);
-        // A command line can be read by everybody: only what cargo sets goes there,
-        // `CARGO_BIN_EXE_a-b=/path`.
-        let of_cargo = |(name, _): &&(OsString, OsString)| name.as_bytes().starts_with(b"CARGO_");
-        for (name, value) in odd.into_iter().filter(of_cargo) {
-            sudo.arg([name.as_os_str(), value].join(OsStr::new("=")));
-        }
-        sudo.arg(command.program.unwrap_or(&self.binary.executable))
+        let program = command.program.unwrap_or(&self.binary.executable);
+        let variables = Variables::of(self.env.iter().chain(command.env))?;
+        let mut sudo = sudo(SCRIPT, &self.binary.folder, &[path_of(&variables.file)]);
+        sudo.args(variables.arguments)
+            .arg(program)
             .args(command.arguments);
         Ok(
             match run_child(sudo, command.limit, command.stop, output)? {
@@ -90,8 +104,94 @@ impl Session for SudoSession<'_> {
         )
     }
 
+    fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
+        let variables = Variables::of(self.env.iter().chain(command.env))?;
+        let (read, mut write) = io::pipe()?;
+        let files = [path_of(&variables.file), path_of(&read)];
+        let mut sudo = sudo(ATTACHED, command.directory, &files);
+        let streams = command.streams;
+        sudo.args(variables.arguments)
+            .arg(&self.binary.executable)
+            .args(command.arguments)
+            .stdin(streams.stdin.try_clone_to_owned()?)
+            .stdout(streams.stdout.try_clone_to_owned()?)
+            .stderr(streams.stderr.try_clone_to_owned()?);
+        let mut child = sudo.spawn()?;
+        let (over, end) = io::pipe()?;
+        let status = thread::scope(|scope| {
+            let (signals, write) = (streams.signals, &write);
+            scope.spawn(move || forward(signals, over.as_fd(), write));
+            let status = child.wait();
+            // Ends the thread.
+            drop(end);
+            status
+        });
+        // It has nothing to read if the program has not been started.
+        let _ = write.write_all(b"END\n");
+        let status = status?;
+        Ok(match (status.code(), status.signal()) {
+            (Some(code), _) => ProcessEnd::Exited(code),
+            (None, Some(signal)) => ProcessEnd::Signaled(signal),
+            (None, None) => ProcessEnd::Crashed(format!("sudo ended: {status}")),
+        })
+    }
+
     fn uid(&self) -> u32 {
         0
+    }
+}
+
+/// Passes signals on, by their names, until `over` hangs up.
+fn forward(signals: BorrowedFd<'_>, over: BorrowedFd<'_>, mut to: &PipeWriter) {
+    loop {
+        let mut fds = [over, signals].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
+            continue;
+        }
+        let mut number = [0];
+        if fds[0].any().unwrap_or(true) || read(signals, &mut number) != Ok(1) {
+            return;
+        }
+        if let Ok(signal) = Signal::try_from(i32::from(number[0])) {
+            let name = signal.as_str().trim_start_matches("SIG");
+            let _ = writeln!(to, "{name}");
+        }
+    }
+}
+
+/// Returns a script of root's in a folder; the files are its further arguments.
+fn sudo(script: &str, folder: &Path, files: &[String]) -> Command {
+    let mut sudo = Command::new("sudo");
+    sudo.args(["-n", "--", "/bin/sh", "-c", script, "sh"])
+        .arg(folder)
+        .args(files);
+    sudo
+}
+
+/// Returns a path by which root opens a file of this process.
+fn path_of(file: &impl AsRawFd) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
+}
+
+/// Variables for a script.
+struct Variables {
+    /// Those that a shell can set.
+    file: File,
+    /// The others, for env(1).
+    arguments: Vec<OsString>,
+}
+
+impl Variables {
+    fn of<'a>(variables: impl Iterator<Item = &'a (OsString, OsString)>) -> io::Result<Self> {
+        let (plain, odd): (Vec<_>, Vec<_>) = variables.partition(|(name, _)| is_identifier(name));
+        // A command line can be read by everybody: only what cargo sets goes there,
+        // `CARGO_BIN_EXE_a-b=/path`.
+        let of_cargo = |(name, _): &&(OsString, OsString)| name.as_bytes().starts_with(b"CARGO_");
+        let argument = |(name, value): &(OsString, OsString)| [&**name, value].join(OsStr::new("="));
+        Ok(Self {
+            file: environment_file(&plain)?,
+            arguments: odd.into_iter().filter(of_cargo).map(argument).collect(),
+        })
     }
 }
 

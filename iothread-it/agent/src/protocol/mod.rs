@@ -14,10 +14,10 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use program::{Bytes, Exit, HOME, MountTarget, Program, Stream, User};
+pub use program::{Action, Bytes, Exit, HOME, MountTarget, Program, Stream, User};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
@@ -137,6 +137,14 @@ pub enum Command {
     /// [`Notice::Left`] meanwhile.
     /// Answered by [`Reply::Exited`], or [`FailureKind::TimedOut`].
     Run(Program),
+    /// Acts on a program that sent [`Notice::Started`]. Answered by [`Reply::Done`], or
+    /// [`FailureKind::NoSuchProgram`] if it has ended.
+    Attached {
+        /// The request that runs the program.
+        program: RequestId,
+        /// What to do.
+        action: Action,
+    },
     /// Gives a clone a clock, entropy and boot ID that differ from its template's. Answered by a
     /// [`Greeting`] with the new boot ID, which ends every open request.
     Reseed(Reseed),
@@ -268,6 +276,8 @@ pub enum Notice {
     },
     /// What a program left behind, for people: `processes`, `mounts`.
     Left(String),
+    /// A program with [`Program::attached`] runs: the host may act on it.
+    Started,
 }
 
 /// The result of a request that succeeded.
@@ -374,6 +384,8 @@ pub enum FailureKind {
     BadRequest,
     /// No disk has that serial.
     NoSuchDisk,
+    /// No program runs for that request.
+    NoSuchProgram,
     /// The request's timeout passed.
     TimedOut,
     /// Reading or writing failed.

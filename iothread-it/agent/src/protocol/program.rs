@@ -26,8 +26,7 @@ pub struct User {
     pub gid: u32,
 }
 
-/// A program to run, in a session of its own and, as root, in a mount namespace of its own, with
-/// standard input at `/dev/null`. At its time limit it gets SIGTERM, and after a grace period SIGKILL.
+/// A program to run, in a session of its own and, as root, in a mount namespace of its own. At its time limit it gets SIGTERM, and after a grace period SIGKILL.
 /// Processes that it leaves behind are killed. All texts are UTF-8.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +49,23 @@ pub struct Program {
     /// A directory, created if it does not exist. What is appended to files in it is sent as
     /// [`Appended`](super::Notice::Appended).
     pub follow: Option<String>,
+    /// Whether the host may [act on it](super::Command::Attached), and standard input is a pipe from the
+    /// host. If not, it is `/dev/null`.
+    pub attached: bool,
+}
+
+/// What the host does to a program that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Writes to its standard input; no bytes close it. The answer comes when the pipe has taken all of
+    /// them, so a host that waits for it sends no more than the program reads. It is a
+    /// [failure](super::FailureKind::Io) with `EPIPE` if the program has closed its end.
+    Input(Bytes),
+    /// Sends a signal to the processes of its group.
+    Signal(i32),
+    /// Closes the reading end of an output stream once more is written to it.
+    CloseOutput(Stream),
 }
 
 /// An output stream of a program.

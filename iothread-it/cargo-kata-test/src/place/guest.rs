@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::image::{self, BinaryFiles, ImageError, Owner};
 use super::{VmArtifacts, environment};
 use guest_vm::artifacts::FileState;
-use guest_vm::guest::AgentError;
+use guest_vm::guest::{Agent, AgentError};
 use guest_vm::guest::protocol::{Exit, MountTarget, Notice, Program, Serial, User};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{Vm, VmError};
@@ -144,9 +144,12 @@ impl Guest {
         let User { uid, gid } = user();
         let owner = Owner { uid, gid };
         let [package, files] = ["package", "files"].map(|name| self.scratch.path().join(name));
-        image::package(&binary.folder, &binary.excludes, owner, cache, &package)?;
-        let folder = binary.folder.to_string_lossy().into_owned();
-        self.mount("package", &package, MountTarget::Folder(folder))?;
+        // A program that belongs to no package has none.
+        if !binary.folder.as_os_str().is_empty() {
+            image::package(&binary.folder, &binary.excludes, owner, cache, &package)?;
+            let folder = binary.folder.to_string_lossy().into_owned();
+            self.mount("package", &package, MountTarget::Folder(folder))?;
+        }
         let binary_files = BinaryFiles::of(binary)?;
         binary_files.write(owner, &files)?;
         self.mount("files", &files, MountTarget::Files)?;
@@ -192,6 +195,11 @@ impl Guest {
             timeout_ms: millis(timeout),
             ..Program::default()
         }
+    }
+
+    /// Returns the agent.
+    pub(super) fn agent(&self) -> &Agent {
+        self.vm.agent()
     }
 
     /// Runs a program.

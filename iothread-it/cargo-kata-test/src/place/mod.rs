@@ -11,7 +11,8 @@
 //!    is in the guest's memory, and is lost.
 //! 4. `run` runs the test binary there, with `--exact`. Output and records are sent to the host
 //!    immediately, so that a guest that crashes or hangs fails only the test that was running.
-//! 5. `session` runs plain tests there, each in a process of its own.
+//! 5. `session` runs plain tests there, each in a process of its own; `attach` connects any program there
+//!    to the streams of this process.
 //!
 //! # Isolation
 //!
@@ -42,6 +43,7 @@
 //! | `KATA_TEST_SCRATCH_DISK` | the device node of an empty disk of 64 MiB |
 
 mod artifacts;
+mod attach;
 mod environment;
 mod guest;
 mod image;

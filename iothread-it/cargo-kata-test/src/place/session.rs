@@ -11,18 +11,21 @@
 //! objects. The session is then not clean, and the runner opens another. Files are no reason: tests of
 //! one binary share them on the host too.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use kata_test_runner::{PlaceError, ProcessEnd, Session, SessionCommand, UserKind};
+use kata_test_runner::{
+    AttachedCommand, PlaceError, ProcessEnd, Session, SessionCommand, UserKind,
+};
 
+use super::attach::attach;
 use super::environment::set;
 use super::guest::{Guest, GuestError, user};
 use super::run::{describe, slowness};
-use guest_vm::guest::protocol::{Exit, FailureKind, HOME, Notice, User};
+use guest_vm::guest::protocol::{Exit, FailureKind, HOME, Notice, Program, User};
 use guest_vm::guest::{AgentError, speed};
 
 /// How many bytes of each output stream are kept, beside its end.
@@ -60,6 +63,26 @@ impl VmSession {
         })
     }
 
+    /// Returns the binary as a program of this user.
+    fn program(
+        &self,
+        arguments: &[&OsStr],
+        env: &[(OsString, OsString)],
+        limit: Duration,
+    ) -> Result<Program, PlaceError> {
+        let arguments = arguments.iter().map(|argument| text(argument));
+        let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+        let mut program = self.guest.program(&arguments, limit);
+        for (name, value) in self.variables() {
+            set(&mut program.environment, name, value);
+        }
+        for (name, value) in env {
+            set(&mut program.environment, &text(name)?, &text(value)?);
+        }
+        program.user = self.user;
+        Ok(program)
+    }
+
     /// Returns the variables that differ from those of the guest's other programs.
     fn variables(&self) -> [(&str, &str); 3] {
         let (name, home) = match self.user {
@@ -79,21 +102,11 @@ impl Session for VmSession {
         if let Some(why) = &self.crashed {
             return Ok(ProcessEnd::Crashed(why.clone()));
         }
-        let arguments = command.arguments.iter().map(|argument| text(argument));
-        let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-        let mut program = self
-            .guest
-            .program(&arguments, scaled(command.limit, self.scale));
+        let limit = scaled(command.limit, self.scale);
+        let mut program = self.program(command.arguments, command.env, limit)?;
         if let Some(path) = command.program {
             program.path = text(path.as_os_str())?;
         }
-        for (name, value) in self.variables() {
-            set(&mut program.environment, name, value);
-        }
-        for (name, value) in command.env {
-            set(&mut program.environment, &text(name)?, &text(value)?);
-        }
-        program.user = self.user;
         program.output_limit = Some(OUTPUT_LIMIT);
         let (mut printed, mut has_left) = (0, false);
         let ended = self.guest.run_until(command.stop, &program, &mut |notice| {
@@ -103,7 +116,7 @@ impl Session for VmSession {
                     output(&bytes.0);
                 }
                 Notice::Left(_) => has_left = true,
-                Notice::Appended { .. } | Notice::LoadRunning => {}
+                Notice::Appended { .. } | Notice::LoadRunning | Notice::Started => {}
             }
             match printed > MAX_OUTPUT_BYTES {
                 true => {
@@ -139,6 +152,24 @@ impl Session for VmSession {
         let why = describe(&error, &self.guest);
         self.crashed = Some(why.clone());
         Ok(ProcessEnd::Crashed(why))
+    }
+
+    fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
+        self.is_clean = false;
+        let mut program = self.program(command.arguments, command.env, Duration::MAX)?;
+        program.directory = text(command.directory.as_os_str())?;
+        let ended = attach(self.guest.agent(), &program, &command.streams);
+        let error = match ended {
+            Ok(Exit::Code(code)) => return Ok(ProcessEnd::Exited(code)),
+            Ok(Exit::Signal(signal)) => return Ok(ProcessEnd::Signaled(signal)),
+            Err(error) => error,
+        };
+        match &error {
+            // It was not started.
+            GuestError::Agent(AgentError::Failed(failure)) => Err(failure.message.clone().into()),
+            GuestError::Agent(_) => Ok(ProcessEnd::Crashed(describe(&error, &self.guest))),
+            _ => Err(error.into()),
+        }
     }
 
     fn is_clean(&mut self) -> bool {

@@ -5,5 +5,5 @@ mod built_file;
 pub mod image;
 pub mod kernel;
 
-pub use agent::{Agent, AgentError, RunningLoad};
+pub use agent::{Agent, AgentError, RunningLoad, RunningProgram};
 pub use guest_agent::{pattern, protocol, speed};

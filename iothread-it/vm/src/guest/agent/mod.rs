@@ -4,6 +4,7 @@ mod disks;
 mod error;
 mod load;
 mod program;
+mod running_program;
 mod state;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use guest_agent::protocol::{
 
 pub use error::AgentError;
 pub use load::RunningLoad;
+pub use running_program::RunningProgram;
 use state::{PendingRequest, RequestEnd, State, VersionMismatch};
 
 use qmp_client::lines::Lines;

@@ -8,6 +8,7 @@ use guest_agent::protocol::{
 };
 
 use super::state::{PendingRequest, RequestEnd};
+use super::running_program::RunningProgram;
 use super::{Agent, AgentError, REPLY_MARGIN, WRITE_TIMEOUT};
 use qmp_client::wait::Deadline;
 
@@ -74,21 +75,27 @@ impl Agent {
         program: &Program,
         on_notice: &mut dyn FnMut(Notice) -> ControlFlow<String>,
     ) -> Result<Exit, AgentError> {
+        self.start(program)?.follow(on_notice)
+    }
+
+    /// Starts a program, to be followed by [`RunningProgram::follow`].
+    ///
+    /// # Errors
+    /// If the request cannot be sent.
+    pub fn start(&self, program: &Program) -> Result<RunningProgram<'_>, AgentError> {
         let awaited = format!("the end of {}", program.path);
         let command = Command::Run(program.clone());
         let time = Duration::from_millis(program.timeout_ms);
         let deadline = Deadline::after(time.saturating_add(REPLY_MARGIN));
         let written = deadline.capped_at(WRITE_TIMEOUT);
-        let id = self.send_in(
-            None,
-            &awaited,
-            command,
-            PendingRequest::of_program(),
-            written,
-        )?;
-        let ended = self.follow(&awaited, deadline, id, on_notice);
-        self.board.with(|state| state.requests.remove(&id));
-        ended
+        let pending = PendingRequest::of_program();
+        let id = self.send_in(None, &awaited, command, pending, written)?;
+        Ok(RunningProgram {
+            agent: self,
+            id,
+            awaited,
+            deadline,
+        })
     }
 
     pub(super) fn follow(

@@ -72,7 +72,7 @@ impl PendingRequest {
 /// Returns the memory that a notice takes, in bytes.
 fn size(notice: &Notice) -> usize {
     let text = match notice {
-        Notice::LoadRunning => 0,
+        Notice::LoadRunning | Notice::Started => 0,
         Notice::Left(what) => what.len(),
         Notice::Output { bytes, .. } => bytes.0.len(),
         Notice::Appended { file, bytes } => file.len() + bytes.0.len(),
@@ -87,6 +87,11 @@ pub(super) enum RequestEnd {
 }
 
 impl RequestEnd {
+    /// Returns whether it was answered without a failure.
+    pub(super) fn is_success(&self) -> bool {
+        matches!(self, Self::Answered(Ok(_)))
+    }
+
     pub(super) fn into_error(self, awaited: &str) -> AgentError {
         match self {
             Self::Answered(Err(failure)) => AgentError::Failed(failure),

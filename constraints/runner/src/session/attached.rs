@@ -1,0 +1,31 @@
+//! A program in a place that has the streams and signals of its caller, as if it ran here.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+/// A command for [`Session::attach`](super::Session::attach).
+#[derive(Clone, Copy, Debug)]
+pub struct AttachedCommand<'a> {
+    /// Its arguments.
+    pub arguments: &'a [&'a OsStr],
+    /// Variables in addition to those of the binary and of the place.
+    pub env: &'a [(OsString, OsString)],
+    /// Its working directory.
+    pub directory: &'a Path,
+    /// What it is connected to.
+    pub streams: Streams<'a>,
+}
+
+/// The streams and signals of a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Streams<'a> {
+    /// Its standard input. More may be read from it than the program reads.
+    pub stdin: BorrowedFd<'a>,
+    /// Its standard output.
+    pub stdout: BorrowedFd<'a>,
+    /// Its standard error.
+    pub stderr: BorrowedFd<'a>,
+    /// Each byte that is read here is the number of a signal for the program.
+    pub signals: BorrowedFd<'a>,
+}

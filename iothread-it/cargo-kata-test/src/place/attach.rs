@@ -1,0 +1,153 @@
+//! Connects a program in a guest to streams and signals of this process.
+//!
+//! Nothing is buffered without bound. Standard input is read in pieces, and the next one only after the
+//! guest's pipe has taken the last; output that nobody reads here fills the channel, and then the pipe of
+//! the program.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::thread;
+
+use kata_test_runner::Streams;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::read;
+
+use super::guest::GuestError;
+use guest_vm::guest::protocol::{Exit, Notice, Program, Stream};
+use guest_vm::guest::{Agent, RunningProgram};
+
+/// The size of a piece of standard input: half of what a pipe takes at once.
+const PIECE: usize = 32 << 10;
+
+/// Runs a program to its end.
+///
+/// # Errors
+/// If it cannot be started, or the guest fails.
+pub(super) fn attach(
+    agent: &Agent,
+    program: &Program,
+    streams: &Streams<'_>,
+) -> Result<Exit, GuestError> {
+    let failed = |source| GuestError::Io {
+        path: Path::new("the standard streams").into(),
+        source,
+    };
+    let mut program = program.clone();
+    program.attached = true;
+    let (over, end) = io::pipe().map_err(failed)?;
+    let mut stdout = Output::new(streams.stdout).map_err(failed)?;
+    let mut stderr = Output::new(streams.stderr).map_err(failed)?;
+    let running = &agent.start(&program)?;
+    let over = over.as_fd();
+    let mut has_started = false;
+    let ended = thread::scope(|scope| {
+        let ended = running.follow(&mut |notice| {
+            match notice {
+                // A guest that sends it again is not heard.
+                Notice::Started if !has_started => {
+                    has_started = true;
+                    scope.spawn(|| forward_input(running, streams.stdin, over));
+                    scope.spawn(|| forward_signals(running, streams.signals, over));
+                }
+                Notice::Output { stream, bytes } => {
+                    let output = match stream {
+                        Stream::Stdout => &mut stdout,
+                        Stream::Stderr => &mut stderr,
+                    };
+                    if !output.write(&bytes.0) {
+                        // The answer comes through the channel that this thread reads.
+                        scope.spawn(move || running.close_output(stream));
+                    }
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        });
+        // Ends the threads.
+        drop(end);
+        ended
+    });
+    Ok(ended?)
+}
+
+/// An output stream of this process.
+struct Output {
+    file: File,
+    is_closed: bool,
+}
+
+impl Output {
+    fn new(fd: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self {
+            file: fd.try_clone_to_owned()?.into(),
+            is_closed: false,
+        })
+    }
+
+    /// Writes all bytes. Returns `false` at the first error: nobody reads it any more. From then on bytes
+    /// are dropped.
+    fn write(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() && !self.is_closed {
+            match self.file.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Another process may have made the terminal or pipe non-blocking.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let mut fds = [PollFd::new(self.file.as_fd(), PollFlags::POLLOUT)];
+                    let _ = poll(&mut fds, PollTimeout::NONE);
+                }
+                Err(_) => {
+                    self.is_closed = true;
+                    return false;
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Waits until something can be read, which is returned; `None` once `over` hangs up.
+fn next<'a>(
+    from: BorrowedFd<'_>,
+    over: BorrowedFd<'_>,
+    buffer: &'a mut [u8],
+) -> Option<Result<&'a [u8], Errno>> {
+    loop {
+        let mut fds = [over, from].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
+            continue;
+        }
+        if fds[0].any().unwrap_or(true) {
+            return None;
+        }
+        match read(from, buffer) {
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            result => return Some(result.map(|count| &buffer[..count])),
+        }
+    }
+}
+
+fn forward_input(running: &RunningProgram<'_>, stdin: BorrowedFd<'_>, over: BorrowedFd<'_>) {
+    let mut buffer = vec![0; PIECE];
+    while let Some(piece) = next(stdin, over, &mut buffer) {
+        // What cannot be read has ended.
+        let piece = piece.unwrap_or_default();
+        // An error is that of the whole guest, which the program's end reports.
+        if !running.input(piece).unwrap_or(false) || piece.is_empty() {
+            return;
+        }
+    }
+}
+
+fn forward_signals(running: &RunningProgram<'_>, signals: BorrowedFd<'_>, over: BorrowedFd<'_>) {
+    let mut number = [0];
+    while let Some(Ok(&[number])) = next(signals, over, &mut number) {
+        if running.signal(i32::from(number)).is_err() {
+            return;
+        }
+    }
+}
