@@ -187,7 +187,8 @@ impl Variables {
         // A command line can be read by everybody: only what cargo sets goes there,
         // `CARGO_BIN_EXE_a-b=/path`.
         let of_cargo = |(name, _): &&(OsString, OsString)| name.as_bytes().starts_with(b"CARGO_");
-        let argument = |(name, value): &(OsString, OsString)| [&**name, value].join(OsStr::new("="));
+        let argument =
+            |(name, value): &(OsString, OsString)| [&**name, value].join(OsStr::new("="));
         Ok(Self {
             file: environment_file(&plain)?,
             arguments: odd.into_iter().filter(of_cargo).map(argument).collect(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use guest_vm::artifacts::{StoreLock, WorkFolder, write_atomically};
+use guest_vm::artifacts::{Store, StoreLock, WorkFolder, write_atomically};
 use sha2::{Digest as _, Sha256};
 
 use super::cargo;
@@ -28,17 +28,25 @@ const PROFILE: [&str; 6] = [
 /// # Errors
 /// If the agent cannot be built.
 pub(super) fn provide(lock: &StoreLock, target: &Path) -> Result<PathBuf> {
-    let sources = Path::new(guest_agent::SOURCES);
-    let entry = lock.store().agents().join(key(sources)?);
-    lock.hold(&entry)?;
-    let agent = entry.join("guest-agent");
+    let agent = path(lock.store())?;
+    lock.hold(agent.parent().unwrap_or(&agent))?;
     if !agent.is_file() {
+        let sources = Path::new(guest_agent::SOURCES);
         let folder = WorkFolder::in_target(target).path().join("agent");
         let built = build(sources, &folder, lock.store().is_offline())?;
         write_atomically(&agent, &fs::read(&built)?)
             .with_context(|| format!("cannot write {}", agent.display()))?;
     }
     Ok(agent)
+}
+
+/// Returns the path that the agent of these sources has in the cache. It may not exist.
+///
+/// # Errors
+/// If the sources cannot be read.
+pub(super) fn path(store: &Store) -> Result<PathBuf> {
+    let key = key(Path::new(guest_agent::SOURCES))?;
+    Ok(store.agents().join(key).join("guest-agent"))
 }
 
 /// Returns a hash of the sources, the versions of the dependencies and the settings.

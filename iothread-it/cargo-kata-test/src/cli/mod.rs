@@ -27,6 +27,7 @@ pub mod plan;
 pub mod progress;
 pub mod provision;
 pub mod report;
+pub mod run;
 mod selection;
 mod store;
 pub mod test;
@@ -54,6 +55,8 @@ pub enum Command {
     Plan(plan::Options),
     /// Runs the tests of the workspace, each in the first place where its requirement is met.
     Test(test::Options),
+    /// Runs any program in a place, as if it ran here.
+    Run(run::Options),
     /// Packs the built tests into an archive for other machines.
     Archive(archive::Options),
     /// Merges the records of several machines or shards, and fails if a test was lost.
@@ -75,6 +78,7 @@ impl Command {
         match self {
             Self::Plan(options) => plan::run(options, &[]),
             Self::Test(options) => test::run(options, &[]),
+            Self::Run(options) => Ok(run::run(options)),
             Self::Archive(options) => archive::run(options),
             Self::Report(options) => report::run(options),
             Self::Facts(options) => facts::run(options),

@@ -61,6 +61,25 @@ fn suite(name: &str) -> Option<&'static str> {
     SUITES.into_iter().find(|suite| *suite == name)
 }
 
+/// Returns the suite of one VM: `vm:SUITE`, or a name that the configuration defines.
+///
+/// # Errors
+/// If the place is another.
+pub(super) fn suite_of(place: &str, named: &BTreeMap<String, NamedPlace>) -> Result<&'static str> {
+    let options = PlaceOptions {
+        places: vec![place.parse().map_err(anyhow::Error::msg)?],
+        ..PlaceOptions::default()
+    };
+    match options.with_names(named)?.places.as_slice() {
+        [PlaceArgument::Vm(suite)] => Ok(suite),
+        _ => bail!(
+            "{place:?} is not one place: expected here, sudo, a name from [places] in the \
+             configuration, or vm:SUITE, where SUITE is one of {}",
+            SUITES.join(", ")
+        ),
+    }
+}
+
 fn expected() -> String {
     format!(
         "expected here, all, a name from [places] in the configuration, or vm:SUITE, where SUITE is one \

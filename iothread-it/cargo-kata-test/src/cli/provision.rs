@@ -1,10 +1,15 @@
 //! Provides the artifacts that VMs are booted from: QEMU, a kernel, the guest agent and the boot image,
 //! in the cache of this user.
 
+use std::fs;
+use std::io::{self, IsTerminal as _};
+use std::path::Path;
+
 use crate::place::{VmArtifacts, VmPlace};
-use anyhow::{Result, ensure};
-use guest_vm::artifacts::{Manifest, Progress, QemuChoice, WorkFolder};
+use anyhow::{Context as _, Result, ensure};
+use guest_vm::artifacts::{Manifest, Progress, QemuChoice, Silent, Store, WorkFolder};
 use guest_vm::guest;
+use sha2::{Digest as _, Sha256};
 
 use super::progress::PrintedProgress;
 use super::{agent, cargo, store};
@@ -49,18 +54,72 @@ pub fn provision(choice: &QemuChoice, offline: bool) -> Result<Manifest> {
 /// # Errors
 /// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
 pub fn vm_places(suites: &[&str], offline: bool) -> Result<Vec<VmPlace>> {
-    let progress: &mut dyn Progress = &mut PrintedProgress::default();
     let target = cargo::target_directory()?;
-    let work = WorkFolder::in_target(&target);
     let store = store::open(offline)?;
+    vm_places_in(&target, suites, &store, &mut PrintedProgress::default())
+}
+
+/// Provides VM places with disks and lists of artifacts in a target directory.
+fn vm_places_in(
+    target: &Path,
+    suites: &[&str],
+    store: &Store,
+    progress: &mut dyn Progress,
+) -> Result<Vec<VmPlace>> {
+    let work = WorkFolder::in_target(target);
     let lock = store.lock(progress)?;
-    let agent = agent::provide(&lock, &target)?;
+    let agent = agent::provide(&lock, target)?;
     let qemu = guest_vm::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
     let place = |suite: &&str| {
         let artifacts = VmArtifacts::provide(suite, &qemu, &agent, &lock, &work, progress)?;
-        Ok(VmPlace::of_suite(suite, artifacts, &store, &work))
+        Ok(VmPlace::of_suite(suite, artifacts, store, &work))
     };
     let places: Vec<_> = suites.iter().map(place).collect::<Result<_>>()?;
     store::bound(&lock, progress)?;
     Ok(places)
+}
+
+/// Provides the VM place of a suite for a single program. What was provided before is used as it is, if
+/// the agent and the lock file have not changed since; this takes milliseconds.
+///
+/// # Errors
+/// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
+pub(super) fn vm_place(
+    suite: &str,
+    target: Option<&Path>,
+    lock_file: &Path,
+    offline: bool,
+) -> Result<VmPlace> {
+    let store = store::open_with(lock_file, offline)?;
+    let own = store.base().join("run");
+    let target = target.unwrap_or(&own);
+    let work = WorkFolder::in_target(target);
+    if let Some(artifacts) = provided(suite, &work, &store, lock_file) {
+        return Ok(VmPlace::of_suite(suite, artifacts, &store, &work));
+    }
+    let progress: &mut dyn Progress = match io::stderr().is_terminal() {
+        true => &mut PrintedProgress::default(),
+        false => &mut Silent,
+    };
+    let places = vm_places_in(target, &[suite], &store, progress)?;
+    places.into_iter().next().context("no place was provided")
+}
+
+/// Finds artifacts that were provided before with the current agent and lock file.
+fn provided(
+    suite: &str,
+    work: &WorkFolder,
+    store: &Store,
+    lock_file: &Path,
+) -> Option<VmArtifacts> {
+    let artifacts = VmArtifacts::find(work, suite).ok()?;
+    let agent = fs::read(agent::path(store).ok()?).ok()?;
+    let digest: String = Sha256::digest(agent)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let changed = |file: &Path| file.metadata().and_then(|data| data.modified()).ok();
+    // `None`, for a file that is not there, is less than a time.
+    let is_newer = changed(&VmArtifacts::list_of(work, suite)) > changed(lock_file);
+    (digest == artifacts.manifest.guest.agent_sha256 && is_newer).then_some(artifacts)
 }

@@ -1,6 +1,6 @@
 //! Opens the cache of this user with the workspace's settings: archive, lock file, limit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use guest_vm::artifacts::{
@@ -16,9 +16,17 @@ use super::cargo;
 /// # Errors
 /// If the cache folder is unknown or not safe, or a setting is invalid.
 pub(super) fn open(offline: bool) -> Result<Store> {
+    open_with(&lock_file()?, offline)
+}
+
+/// Opens the cache. Packages are those of this lock file, if it exists.
+///
+/// # Errors
+/// If the cache folder is unknown or not safe, or a setting is invalid.
+pub(super) fn open_with(lock_file: &Path, offline: bool) -> Result<Store> {
     let source = PackageSource {
         archive: DebianArchive::from_env()?,
-        pins: Pins::read(&lock_file()?)?,
+        pins: Pins::read(lock_file)?,
         offline,
         fresh: false,
     };

@@ -103,7 +103,7 @@ impl VmArtifacts {
             kvm: false,
             cpu: None,
         };
-        let path = list_of(work, suite);
+        let path = Self::list_of(work, suite);
         let text = serde_json::to_vec_pretty(&artifacts).map_err(io::Error::from);
         let written = text.and_then(|text| write_atomically(&path, &text));
         written.map_err(|source| VmArtifactsError::List { path, source })?;
@@ -115,7 +115,7 @@ impl VmArtifacts {
     /// # Errors
     /// If none were provided, or by another version.
     pub fn find(work: &WorkFolder, suite: &str) -> Result<Self, VmArtifactsError> {
-        let path = list_of(work, suite);
+        let path = Self::list_of(work, suite);
         let read = || {
             let found: Self = serde_json::from_slice(&fs::read(&path)?)?;
             found.manifest.hold()?;
@@ -140,6 +140,11 @@ impl VmArtifacts {
     /// Says whether the guest has KVM.
     pub(super) fn has_kvm(&self) -> bool {
         self.kvm
+    }
+
+    /// Returns the path of the list of a suite.
+    pub(crate) fn list_of(work: &WorkFolder, suite: &str) -> PathBuf {
+        work.path().join("places").join(format!("{suite}.json"))
     }
 
     /// Names the kernel and QEMU, with the versions of their packages.
@@ -222,8 +227,4 @@ fn package(origin: &Origin) -> String {
         Origin::Host => String::new(),
         Origin::Packages { suite, version } => format!(" ({suite}'s package {version})"),
     }
-}
-
-fn list_of(work: &WorkFolder, suite: &str) -> PathBuf {
-    work.path().join("places").join(format!("{suite}.json"))
 }

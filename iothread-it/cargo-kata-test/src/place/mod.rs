@@ -245,10 +245,8 @@ impl Place for VmPlace {
         stop: StopToken<'a>,
     ) -> Result<Box<dyn Session + 'a>, PlaceError> {
         let margin = self.margin();
-        let session = with_second_try(stop, || {
-            VmSession::new(self.guest_for(binary, &[])?, user, margin)
-        })?;
-        Ok(Box::new(session))
+        let guest = with_second_try(stop, || self.guest_for(binary, &[]))?;
+        Ok(Box::new(VmSession::new(guest, user, margin)))
     }
 
     fn rest(&mut self) {

@@ -40,8 +40,10 @@ pub(super) struct VmSession {
     guest: Guest,
     /// `None` is root.
     user: Option<User>,
-    /// The factor by which time limits are longer.
-    scale: f64,
+    /// The factor by which time limits are longer beside the guest's slowness.
+    margin: f64,
+    /// The factor by which time limits are longer, once the slowness was measured.
+    scale: Option<f64>,
     is_clean: bool,
     /// Why the guest runs nothing more. It may have booted again, without the binary.
     crashed: Option<String>,
@@ -50,17 +52,27 @@ pub(super) struct VmSession {
 impl VmSession {
     /// Takes a guest in which no test has run.
     /// Time limits are longer by the guest's measured slowness and by a `margin`.
-    pub(super) fn new(guest: Guest, kind: UserKind, margin: f64) -> Result<Self, GuestError> {
-        static HERE: OnceLock<u64> = OnceLock::new();
-        let here = *HERE.get_or_init(speed::steps_per_s);
-        let there = guest.steps_per_s()?;
-        Ok(Self {
+    pub(super) fn new(guest: Guest, kind: UserKind, margin: f64) -> Self {
+        Self {
             guest,
             user: (kind == UserKind::Unprivileged).then(user),
-            scale: margin * slowness(here as f64, there as f64),
+            margin,
+            scale: None,
             is_clean: true,
             crashed: None,
-        })
+        }
+    }
+
+    /// Returns the factor by which time limits are longer, which is measured before the first test.
+    fn scale(&mut self) -> Result<f64, GuestError> {
+        static HERE: OnceLock<u64> = OnceLock::new();
+        if let Some(scale) = self.scale {
+            return Ok(scale);
+        }
+        let here = *HERE.get_or_init(speed::steps_per_s);
+        let there = self.guest.steps_per_s()?;
+        let scale = self.margin * slowness(here as f64, there as f64);
+        Ok(*self.scale.insert(scale))
     }
 
     /// Returns the binary as a program of this user.
@@ -102,7 +114,7 @@ impl Session for VmSession {
         if let Some(why) = &self.crashed {
             return Ok(ProcessEnd::Crashed(why.clone()));
         }
-        let limit = scaled(command.limit, self.scale);
+        let limit = scaled(command.limit, self.scale()?);
         let mut program = self.program(command.arguments, command.env, limit)?;
         if let Some(path) = command.program {
             program.path = text(path.as_os_str())?;

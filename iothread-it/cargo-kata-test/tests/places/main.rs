@@ -6,17 +6,18 @@ mod cache;
 mod commands;
 mod crashes;
 mod everywhere;
-
 mod example;
 mod hostile;
 mod kills;
 mod kvm;
 mod plain;
+mod run;
 mod runner_process;
 mod shared;
 mod signals;
 
 mod sudo;
+mod target_runner;
 mod workspace;
 
 use std::path::{Path, PathBuf};

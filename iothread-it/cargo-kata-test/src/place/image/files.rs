@@ -1,7 +1,10 @@
 //! A test binary with its shared libraries and the programs of its package, each at its own path.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -25,8 +28,17 @@ impl BinaryFiles {
         let mut libraries = SharedLibraries::default();
         let mut root = Node::directory(0o755);
         for executable in std::iter::once(&binary.executable).chain(&binary.programs) {
-            libraries.add(executable, &search)?;
-            add_file(&mut root, executable)?;
+            let mut program = executable.clone();
+            add_file(&mut root, &program)?;
+            // An interpreter can be a script too. The kernel follows as many.
+            for _ in 0..5 {
+                let Some(interpreter) = interpreter_of(&program)? else {
+                    break;
+                };
+                add_file(&mut root, &interpreter)?;
+                program = interpreter;
+            }
+            libraries.add(&program, &search)?;
         }
         for file in &libraries.files {
             add_file(&mut root, file)?;
@@ -45,6 +57,26 @@ impl BinaryFiles {
         let file = File::create(image).map_err(at(image))?;
         erofs::write(&self.root, owner, &file, image)
             .map_err(|(path, source)| ImageError::Io { path, source })
+    }
+}
+
+/// Returns the interpreter of a script: `#!/bin/sh`.
+fn interpreter_of(program: &Path) -> Result<Option<PathBuf>, ImageError> {
+    let mut start = Vec::new();
+    let file = File::open(program).map_err(at(program))?;
+    // The kernel reads as much.
+    let read = file.take(256).read_to_end(&mut start);
+    read.map_err(at(program))?;
+    let Some(line) = start.strip_prefix(b"#!") else {
+        return Ok(None);
+    };
+    let line = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let mut words = line.split(u8::is_ascii_whitespace);
+    let first = words.find(|word| !word.is_empty()).unwrap_or_default();
+    let interpreter = PathBuf::from(OsStr::from_bytes(first));
+    match interpreter.is_absolute() {
+        true => Ok(Some(interpreter)),
+        false => Err(ImageError::BadPath(interpreter)),
     }
 }
 

@@ -7,8 +7,8 @@ use guest_agent::protocol::{
     Command, Exit, MountTarget, Notice, Program, Reply, RequestId, Serial, User,
 };
 
-use super::state::{PendingRequest, RequestEnd};
 use super::running_program::RunningProgram;
+use super::state::{PendingRequest, RequestEnd};
 use super::{Agent, AgentError, REPLY_MARGIN, WRITE_TIMEOUT};
 use qmp_client::wait::Deadline;
 
