@@ -22,18 +22,27 @@ const PROFILE: [&str; 6] = [
     "profile.agent.strip=true",
 ];
 
+/// What cargo prints when it builds the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BuildOutput {
+    /// Its progress.
+    Progress,
+    /// Errors only.
+    Errors,
+}
+
 /// Returns the path of the agent in the cache. It is built if no agent of the same sources exists, in
 /// the target directory, where a developer of the agent has the rest of an earlier build.
 ///
 /// # Errors
 /// If the agent cannot be built.
-pub(super) fn provide(lock: &StoreLock, target: &Path) -> Result<PathBuf> {
+pub(super) fn provide(lock: &StoreLock, target: &Path, output: BuildOutput) -> Result<PathBuf> {
     let agent = path(lock.store())?;
     lock.hold(agent.parent().unwrap_or(&agent))?;
     if !agent.is_file() {
         let sources = Path::new(guest_agent::SOURCES);
         let folder = WorkFolder::in_target(target).path().join("agent");
-        let built = build(sources, &folder, lock.store().is_offline())?;
+        let built = build(sources, &folder, lock.store().is_offline(), output)?;
         write_atomically(&agent, &fs::read(&built)?)
             .with_context(|| format!("cannot write {}", agent.display()))?;
     }
@@ -90,7 +99,7 @@ fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn build(sources: &Path, target: &Path, offline: bool) -> Result<PathBuf> {
+fn build(sources: &Path, target: &Path, offline: bool, output: BuildOutput) -> Result<PathBuf> {
     let mut command = cargo::cargo();
     command
         .args(["build", "--bin=guest-agent", "--manifest-path"])
@@ -101,6 +110,7 @@ fn build(sources: &Path, target: &Path, offline: bool) -> Result<PathBuf> {
         .arg("--target-dir")
         .arg(target)
         .args(offline.then_some("--offline"))
+        .args((output == BuildOutput::Errors).then_some("--quiet"))
         // The caller's flags may enable a sanitizer or coverage, or replace these.
         .env_remove("RUSTFLAGS")
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");

@@ -11,6 +11,7 @@ use guest_vm::artifacts::{Manifest, Progress, QemuChoice, Silent, Store, WorkFol
 use guest_vm::guest;
 use sha2::{Digest as _, Sha256};
 
+use super::agent::BuildOutput;
 use super::progress::PrintedProgress;
 use super::{agent, cargo, store};
 
@@ -31,7 +32,7 @@ pub fn provision(choice: &QemuChoice, offline: bool) -> Result<Manifest> {
     );
     let target = cargo::target_directory()?;
     let lock = store::open(offline)?.lock(progress)?;
-    let agent = agent::provide(&lock, &target)?;
+    let agent = agent::provide(&lock, &target, BuildOutput::Progress)?;
     let (qemu, kernel) = guest_vm::artifacts::provision(choice, &lock, progress)?;
     let images = guest::image::folder(&agent, &kernel, &lock)?;
     let file = |name: &str| images.join(name);
@@ -56,7 +57,8 @@ pub fn provision(choice: &QemuChoice, offline: bool) -> Result<Manifest> {
 pub fn vm_places(suites: &[&str], offline: bool) -> Result<Vec<VmPlace>> {
     let target = cargo::target_directory()?;
     let store = store::open(offline)?;
-    vm_places_in(&target, suites, &store, &mut PrintedProgress::default())
+    let progress = &mut PrintedProgress::default();
+    vm_places_in(&target, suites, &store, BuildOutput::Progress, progress)
 }
 
 /// Provides VM places with disks and lists of artifacts in a target directory.
@@ -64,11 +66,12 @@ fn vm_places_in(
     target: &Path,
     suites: &[&str],
     store: &Store,
+    output: BuildOutput,
     progress: &mut dyn Progress,
 ) -> Result<Vec<VmPlace>> {
     let work = WorkFolder::in_target(target);
     let lock = store.lock(progress)?;
-    let agent = agent::provide(&lock, target)?;
+    let agent = agent::provide(&lock, target, output)?;
     let qemu = guest_vm::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
     let place = |suite: &&str| {
         let artifacts = VmArtifacts::provide(suite, &qemu, &agent, &lock, &work, progress)?;
@@ -97,11 +100,11 @@ pub(super) fn vm_place(
     if let Some(artifacts) = provided(suite, &work, &store, lock_file) {
         return Ok(VmPlace::of_suite(suite, artifacts, &store, &work));
     }
-    let progress: &mut dyn Progress = match io::stderr().is_terminal() {
-        true => &mut PrintedProgress::default(),
-        false => &mut Silent,
+    let (output, progress): (_, &mut dyn Progress) = match io::stderr().is_terminal() {
+        true => (BuildOutput::Progress, &mut PrintedProgress::default()),
+        false => (BuildOutput::Errors, &mut Silent),
     };
-    let places = vm_places_in(target, &[suite], &store, progress)?;
+    let places = vm_places_in(target, &[suite], &store, output, progress)?;
     places.into_iter().next().context("no place was provided")
 }
 

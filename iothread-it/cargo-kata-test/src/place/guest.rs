@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::image::{self, BinaryFiles, ImageError, Owner};
-use super::{VmArtifacts, environment};
+use super::{VmArtifacts, environment, memory};
 use guest_vm::artifacts::FileState;
 use guest_vm::guest::protocol::{Exit, MountTarget, Notice, Program, Serial, User};
 use guest_vm::guest::{Agent, AgentError};
@@ -73,6 +73,8 @@ impl GuestError {
 #[derive(Debug)]
 pub(super) struct Guest {
     vm: Vm,
+    /// Released after the VM.
+    _memory: memory::Slot,
     scratch: ScratchDir,
     /// The binary, and the state of its file when it was packed.
     executable: (PathBuf, FileState),
@@ -91,6 +93,8 @@ impl Guest {
         binary: &Binary,
         questions: &[String],
     ) -> Result<Self, GuestError> {
+        let slots = warm.slots();
+        let memory = memory::slot(&slots).map_err(at(&slots))?;
         let began = Instant::now();
         let scratch_folder = ScratchDir::new_in(scratch).map_err(at(scratch))?;
         let vm = Vm::restore_or_boot(&artifacts.manifest, &artifacts.shape(), warm)?;
@@ -98,6 +102,7 @@ impl Guest {
         let state = FileState::of(executable).map_err(at(executable))?;
         let mut guest = Self {
             vm,
+            _memory: memory,
             scratch: scratch_folder,
             executable: (executable.clone(), state),
             directory: binary.folder.clone(),

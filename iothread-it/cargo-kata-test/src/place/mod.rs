@@ -48,6 +48,7 @@ mod environment;
 mod guest;
 mod image;
 mod libraries;
+mod memory;
 mod records;
 mod run;
 mod session;

@@ -147,6 +147,15 @@ impl WarmStore {
         }
     }
 
+    /// Returns the folder for files that limit how many VMs run. Beside the templates, it is the same for
+    /// all workspaces.
+    #[must_use]
+    pub fn slots(&self) -> PathBuf {
+        let mut name = self.folder.as_os_str().to_owned();
+        name.push("-slots");
+        name.into()
+    }
+
     /// Beside the folder, because a reason can be that the folder belongs to another user.
     fn notes(&self) -> PathBuf {
         let mut name = self.folder.as_os_str().to_owned();
