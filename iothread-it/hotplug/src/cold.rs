@@ -58,10 +58,11 @@ impl ColdPlugged {
         disk: &DiskSpec,
         placement: &Placement,
     ) -> Result<Lease, StepError> {
+        disk.check_serial()?;
         let node = disk.node(options)?;
         let queues = disk.queues.unwrap_or(options.queues);
         let lease = self.pool(fresh).lease(&disk.id, queues, placement)?;
-        self.add(&disk.id, Some(node), disk.device(&lease));
+        self.add(&disk.id, Some(node), disk.device(&lease, options));
         Ok(lease)
     }
 
@@ -79,7 +80,7 @@ impl ColdPlugged {
         let id = &controller.id;
         let queues = controller.queues.unwrap_or(options.queues);
         let lease = self.pool(fresh).lease_controller(id, queues, placement)?;
-        self.add(id, None, controller.device(&lease));
+        self.add(id, None, controller.device(&lease, options));
         Ok(lease)
     }
 

@@ -15,6 +15,9 @@ use crate::wire;
 /// QEMU's limit, in bytes: `Node name too long`.
 const LONGEST_NODE_NAME: usize = 31;
 
+/// How many characters of a serial virtio-blk has room for. QEMU silently drops the others.
+const LONGEST_SERIAL: usize = 20;
+
 /// A disk to attach.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DiskSpec {
@@ -49,6 +52,17 @@ impl DiskSpec {
         }
     }
 
+    /// Checks the serial of a virtio-blk disk. QEMU itself refuses one that is too long for a SCSI disk.
+    pub(crate) fn check_serial(&self) -> Result<(), StepError> {
+        match &self.serial {
+            Some(serial) if serial.len() > LONGEST_SERIAL => {
+                let serial = serial.clone();
+                Err(StepError::SerialTooLong { serial })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The arguments of `blockdev-add`.
     pub(crate) fn node(&self, options: &BlockOptions) -> Result<Value, StepError> {
         let node_name = self.id.as_str();
@@ -78,7 +92,7 @@ impl DiskSpec {
     }
 
     /// The arguments of `device_add`.
-    pub(crate) fn device(&self, lease: &Lease) -> Value {
+    pub(crate) fn device(&self, lease: &Lease, options: &BlockOptions) -> Value {
         let id = self.id.as_str();
         let device = DeviceAdd::VirtioBlk(VirtioBlk {
             id,
@@ -87,7 +101,7 @@ impl DiskSpec {
             serial: self.serial.as_deref(),
             num_queues: lease.queues,
             served_by: wire::served_by(&lease.assignment),
-            options: self.device_options.clone(),
+            options: wire::with_queue_size(&self.device_options, "queue-size", options.queue_size),
         });
         wire::json(&device)
     }
@@ -137,6 +151,9 @@ pub struct BlockOptions {
     pub cache_no_flush: bool,
     /// The number of queues of a disk that does not state it.
     pub queues: u16,
+    /// How many requests a queue of a disk or a SCSI controller has whose options do not state it: a power
+    /// of two from 4 to 1024. `None`: QEMU's default.
+    pub queue_size: Option<u16>,
 }
 
 /// QEMU has a separate driver for the host's block devices.

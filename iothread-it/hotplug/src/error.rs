@@ -118,6 +118,15 @@ pub enum StepError {
         /// The disk's id.
         id: DeviceId,
     },
+    /// The guest would read a part of the serial, and not find the disk by it.
+    #[error(
+        "the serial \"{serial}\" is too long: of a virtio-blk disk the guest reads 20 characters; set a \
+         shorter serial, or none"
+    )]
+    SerialTooLong {
+        /// The serial.
+        serial: String,
+    },
     /// The configured `block_device_driver` is not supported.
     #[error(
         "the configured block_device_driver is not supported; set it to \

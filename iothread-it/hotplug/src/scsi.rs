@@ -7,6 +7,7 @@ use iothread_pool::{DeviceId, Lease};
 use qmp_client::command::{DeviceAdd, DeviceOptions, VirtioBalloon, VirtioScsi};
 use serde_json::Value;
 
+use crate::disk::BlockOptions;
 use crate::wire;
 
 /// A SCSI controller to attach.
@@ -30,13 +31,17 @@ impl ScsiController {
         }
     }
 
-    pub(crate) fn device(&self, lease: &Lease) -> Value {
+    pub(crate) fn device(&self, lease: &Lease, options: &BlockOptions) -> Value {
         let device = DeviceAdd::VirtioScsi(VirtioScsi {
             id: self.id.as_str(),
             address: wire::address(&lease.slot),
             num_queues: lease.queues,
             served_by: wire::served_by(&lease.assignment),
-            options: self.device_options.clone(),
+            options: wire::with_queue_size(
+                &self.device_options,
+                "virtqueue_size",
+                options.queue_size,
+            ),
         });
         wire::json(&device)
     }

@@ -2,7 +2,7 @@
 
 use iothread_pool::{Assignment, IoThreadId, PciSlot, VqMapping};
 use qmp_client::codec::read_return;
-use qmp_client::command::{IoThreadVirtQueueMapping, PciAddress, ServedBy};
+use qmp_client::command::{DeviceOptions, IoThreadVirtQueueMapping, PciAddress, ServedBy};
 use qmp_client::{Command, QmpError, Request};
 use serde::Serialize;
 use serde_json::Value;
@@ -48,6 +48,19 @@ pub(crate) fn read_reply<C: Command>(reply: Value) -> Result<C::Return, QmpError
         command: C::NAME,
         source,
     })
+}
+
+/// Adds the size of queues to a device's options, unless they state it.
+pub(crate) fn with_queue_size(
+    options: &DeviceOptions,
+    key: &str,
+    size: Option<u16>,
+) -> DeviceOptions {
+    let mut options = options.as_map().clone();
+    if let Some(size) = size {
+        options.entry(key).or_insert(size.into());
+    }
+    DeviceOptions::new(options).expect("the size of queues is not reserved")
 }
 
 /// Writes arguments.

@@ -120,6 +120,7 @@ impl Attach {
         let options = core.options;
         match &self.wanted {
             Wanted::Disk(disk, placement) => {
+                disk.check_serial().map_err(at_lease)?;
                 let node = disk.node(&options).map_err(|e| (Step::BlockdevAdd, e))?;
                 let queues = disk.queues.unwrap_or(options.queues);
                 let lease = core.pool.lease(id, queues, placement);
@@ -128,7 +129,7 @@ impl Attach {
                 let plug = Plug {
                     mapping: mapping_of(&lease.assignment).cloned(),
                     guest: Some(disk.in_guest(address)),
-                    ..Plug::new(id.clone(), Some(node), disk.device(&lease))
+                    ..Plug::new(id.clone(), Some(node), disk.device(&lease, &options))
                 };
                 Ok((plug, Allocation::Device(lease)))
             }
@@ -138,7 +139,7 @@ impl Attach {
                 let lease = lease.map_err(|error| at_lease(error.into()))?;
                 let plug = Plug {
                     mapping: mapping_of(&lease.assignment).cloned(),
-                    ..Plug::new(id.clone(), None, controller.device(&lease))
+                    ..Plug::new(id.clone(), None, controller.device(&lease, &options))
                 };
                 Ok((plug, Allocation::Controller(lease)))
             }

@@ -102,9 +102,11 @@ impl Move {
             Some(Allocation::Device(lease)) if is_disk => lease.clone(),
             _ => return Err(MoveError::NotAttached { device: id.clone() }),
         };
-        self.disk
-            .node(&cx.core.options)
-            .map_err(MoveError::Unsupported)?;
+        let disk = &self.disk;
+        let checked = disk
+            .check_serial()
+            .and_then(|()| disk.node(&cx.core.options));
+        checked.map_err(MoveError::Unsupported)?;
         let former = former_placement(pool, id, &before);
         self.former = Some((before, former));
         Ok(())

@@ -155,18 +155,34 @@ fn thread_stays_in_the_pool_if_object_del_fails() {
 }
 
 #[test]
-fn an_id_too_long_for_a_node_is_refused_before_qemu_gets_a_command() {
+fn names_that_are_too_long_are_refused_before_qemu_gets_a_command() {
     let mut stage = Stage::new();
     let place = Placement::First;
     let longest = "a".repeat(31);
     let heard = stage.fake.has().heard;
     let (hotplug, qmp) = (&mut stage.hotplug, &stage.qmp);
-    let refused = hotplug.attach(qmp, &Quick, &disk(&"a".repeat(32)), &place, soon());
+    let free = hotplug.pool().free_slots();
+    let too_long = DiskSpec {
+        serial: None,
+        ..disk(&"a".repeat(32))
+    };
+    let refused = hotplug.attach(qmp, &Quick, &too_long, &place, soon());
     let error = refused.unwrap_err();
     let text = std::error::Error::source(&error).unwrap().to_string();
     assert!(text.contains("31 characters"), "{text}");
+    // The guest would read a part of it.
+    let refused = hotplug.attach(qmp, &Quick, &disk(&longest), &place, soon());
+    let error = refused.unwrap_err();
+    let text = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        text.contains(&format!("\"{longest}\" is too long")),
+        "{text}"
+    );
     assert_eq!(stage.fake.has().heard, heard);
-    hotplug
-        .attach(qmp, &Quick, &disk(&longest), &place, soon())
-        .unwrap();
+    assert_eq!(hotplug.pool().free_slots(), free);
+    let disk = DiskSpec {
+        serial: None,
+        ..disk(&longest)
+    };
+    hotplug.attach(qmp, &Quick, &disk, &place, soon()).unwrap();
 }

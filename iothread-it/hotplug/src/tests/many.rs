@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use qmp_client::command::DeviceOptions;
 use serde_json::json;
 
 use super::*;
@@ -167,6 +168,40 @@ fn differences_are_reported_and_corrected_after_a_restart() {
     bench.machine.settle(soon(), Instant::now());
     assert!(matches!(bench.outcome(), Some(Outcome::Settle(Ok(_)))));
     assert_eq!(bench.machine.pool().free_slots(), 3);
+}
+
+#[test]
+fn configured_size_of_queues_is_passed_unless_a_device_states_its_own() {
+    let pool = Pool::new(vec![IoThreadId::indep(0)], SlotTable::root_ports(3)).unwrap();
+    let options = BlockOptions {
+        queue_size: Some(64),
+        ..options()
+    };
+    let machine = crate::Hotplug::new(pool, options, QemuVersion::OLDEST);
+    let mut bench = Bench::new(machine);
+    let own = json!({"queue-size": 256}).as_object().unwrap().clone();
+    let own = DiskSpec {
+        device_options: DeviceOptions::new(own).unwrap(),
+        ..DiskSpec::new(name("disk1"), "/image")
+    };
+    let (by, now, place) = (soon(), Instant::now(), Placement::RoundRobin);
+    let disk = DiskSpec::new(name("disk0"), "/image");
+    bench.machine.attach(&disk, &place, by, now);
+    bench.machine.attach(&own, &place, by, now);
+    let controller = ScsiController::new(name("scsi0"));
+    bench
+        .machine
+        .attach_controller(&controller, &place, by, now);
+    assert!(bench.outcome().is_some());
+    let arguments = bench.machine.arguments();
+    let devices = arguments.iter().zip(arguments.iter().skip(1));
+    let devices = devices.filter(|(flag, _)| *flag == "-device");
+    let devices: Vec<serde_json::Value> = devices
+        .map(|(_, device)| serde_json::from_str(device).unwrap())
+        .collect();
+    assert_eq!(devices[0]["queue-size"], 64);
+    assert_eq!(devices[1]["queue-size"], 256);
+    assert_eq!(devices[2]["virtqueue_size"], 64);
 }
 
 #[test]

@@ -45,6 +45,7 @@ fn options() -> BlockOptions {
         cache_direct: false,
         cache_no_flush: false,
         queues: 1,
+        queue_size: None,
     }
 }
 

@@ -4,8 +4,8 @@
 //! file allows. Unused keys are ignored. A key that would have no effect is an error, and one error
 //! lists every problem.
 //!
-//! Kata's `num_queues` holds for hot-plugged disks. Without it a disk has a queue for each vCPU, as in
-//! Kata's Go runtime.
+//! Kata's `num_queues` and `queue_size` hold for hot-plugged disks. Without them a disk has a queue for each
+//! vCPU, as in Kata's Go runtime, with QEMU's default size.
 //!
 //! There are keys that Kata does not have. Their defaults are Kata's behaviour:
 //!
@@ -56,6 +56,8 @@ pub struct HypervisorConfig {
     pub cache_no_flush: bool,
     /// `num_queues` of a disk or a SCSI controller. A queue for each vCPU if `None`.
     pub num_queues: Option<u16>,
+    /// `queue_size`: how many requests each of these queues has. QEMU's default if `None`.
+    pub queue_size: Option<u16>,
 }
 
 impl Default for HypervisorConfig {
@@ -70,6 +72,7 @@ impl Default for HypervisorConfig {
             cache_direct: false,
             cache_no_flush: false,
             num_queues: None,
+            queue_size: None,
         }
     }
 }
@@ -167,6 +170,7 @@ impl From<&HypervisorConfig> for BlockOptions {
             queues: config
                 .num_queues
                 .unwrap_or(u16::try_from(config.vcpus).unwrap_or(u16::MAX)),
+            queue_size: config.queue_size,
         }
     }
 }

@@ -85,6 +85,7 @@ impl Check<'_> {
             cache_direct,
             cache_no_flush: self.cache("block_device_cache_noflush", cache_set),
             num_queues,
+            queue_size: self.queue_size(),
         }
     }
 
@@ -163,6 +164,24 @@ impl Check<'_> {
             self.keys.wrong(&at, message);
         }
         queues
+    }
+
+    /// As in Kata, 0 means the default. QEMU ends at another value that it does not accept.
+    fn queue_size(&mut self) -> Option<u16> {
+        let at = self
+            .keys
+            .take::<i64>("queue_size")
+            .filter(|at| at.value != 0)?;
+        let size = u16::try_from(at.value).ok();
+        let size = size.filter(|size| size.is_power_of_two() && (4..=1024).contains(size));
+        if size.is_none() {
+            let message = format!(
+                "is {}; expected a power of two from 4 to 1024, or 0 for QEMU's default",
+                at.value
+            );
+            self.keys.wrong(&at, message);
+        }
+        size
     }
 
     fn driver(&mut self) -> Option<At<DiskDriver>> {

@@ -49,13 +49,14 @@ const RUST: &str = include_str!("data/rust-runtime.toml");
 /// passed over.
 #[test]
 fn complete_kata_files_load() {
-    let go = (GO, DiskDriver::VirtioScsi, None);
-    let rust = (RUST, DiskDriver::VirtioBlk, Some(1));
-    for (file, driver, num_queues) in [go, rust] {
+    let go = (GO, DiskDriver::VirtioScsi, None, None);
+    let rust = (RUST, DiskDriver::VirtioBlk, Some(1), Some(128));
+    for (file, driver, num_queues, queue_size) in [go, rust] {
         let expected = HypervisorConfig {
             memory_mib: 2048,
             driver,
             num_queues,
+            queue_size,
             ..HypervisorConfig::default()
         };
         assert_eq!(read(file).unwrap(), expected);
@@ -210,6 +211,23 @@ fn queues_of_disks_are_those_of_the_configuration() {
              queues; set `num_queues` to 3 or more, or spread over fewer threads"
         ]
     );
+}
+
+#[test]
+fn queue_size_is_for_every_queue_of_a_disk() {
+    let size = |value: u32| {
+        let config = read(&format!("[hypervisor.qemu]\nqueue_size = {value}")).unwrap();
+        BlockOptions::from(&config).queue_size
+    };
+    assert_eq!(size(0), None);
+    assert_eq!(size(256), Some(256));
+    for wrong in ["2", "100", "2048", "-1", "65540"] {
+        let expected = format!(
+            "line 2: `queue_size` is {wrong}; expected a power of two from 4 to 1024, or 0 for QEMU's \
+             default"
+        );
+        assert_eq!(problems(&format!("queue_size = {wrong}")), [expected]);
+    }
 }
 
 #[test]
