@@ -38,6 +38,8 @@ pub struct VmSpec {
     pub cpu: Option<String>,
     /// What is called with each IOThread that QEMU has started.
     pub on_thread_started: Option<OnThreadStarted>,
+    /// Further arguments of QEMU, behind all others.
+    pub arguments: Vec<OsString>,
 }
 
 impl VmSpec {
@@ -52,6 +54,7 @@ impl VmSpec {
             guest_kvm: false,
             cpu: None,
             on_thread_started: None,
+            arguments: Vec::new(),
         }
     }
 
@@ -116,6 +119,7 @@ pub fn arguments(
     line.iothreads(spec);
     line.hotplug_buses(spec);
     line.0.extend_from_slice(spec.cold.arguments());
+    line.0.extend_from_slice(&spec.arguments);
     line.0
 }
 
