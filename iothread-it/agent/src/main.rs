@@ -22,6 +22,7 @@ mod init;
 mod kvm;
 mod lines;
 mod load;
+mod loopback;
 mod modprobe;
 mod modules;
 mod mount;
@@ -68,6 +69,7 @@ fn run() -> Result<Infallible, Fatal> {
     identity::cover_boot_id().or_fatal(|| "mount over boot_id".into())?;
     // Subscribes before the first device can appear, so that no event is missed.
     let uevents = netlink::Uevents::subscribe()?;
+    loopback::bring_up()?;
     modules::load_all()?;
     kvm::provide_if_requested();
     let port = port::find(&uevents, PORT_DEADLINE)?;

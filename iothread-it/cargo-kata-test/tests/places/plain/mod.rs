@@ -76,6 +76,7 @@ fn an_unprivileged_plain_test_finds_its_package_and_no_privileges() -> Result<()
         "reads_all_kinds_of_files",
         "writes_where_its_user_may",
         "finds_no_processes",
+        "reaches_itself_by_ipv4_and_ipv6",
     ] {
         passes(session, test)?;
     }

@@ -110,6 +110,17 @@ fn leaves_a_host_name() {
 }
 
 #[test]
+fn reaches_itself_by_ipv4_and_ipv6() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let server = std::net::TcpListener::bind(address)
+            .unwrap_or_else(|error| panic!("bind {address}: {error}"));
+        let address = server.local_addr().unwrap();
+        std::net::TcpStream::connect(address)
+            .unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+    }
+}
+
+#[test]
 fn finds_no_processes() {
     let processes = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
         let is_process = entry.file_name().to_string_lossy().parse::<u32>().is_ok();
