@@ -75,16 +75,30 @@ impl AnswerCache {
         }
         let facts = lines(facts.values());
         replace(&self.folder, FACTS, facts.as_bytes())?;
+        self.keep_text(binary, questions, text)
+    }
+
+    /// Keeps what a binary has printed in the place.
+    pub(super) fn keep_text(
+        &self,
+        binary: &Binary,
+        questions: &[String],
+        text: &str,
+    ) -> Result<(), RunnerError> {
         let said = format!("{}\n{text}", head(binary, questions));
         replace(&self.folder, &said_file(binary), said.as_bytes())
     }
 
     /// What a binary has said in the place, if it is still the same and was asked the same.
     pub(super) fn said(&self, binary: &Binary, questions: &[String]) -> Option<Listing> {
+        Listing::parse(&self.text(binary, questions)?).ok()
+    }
+
+    /// What a binary has printed in the place, if it is still the same and was asked the same.
+    pub(super) fn text(&self, binary: &Binary, questions: &[String]) -> Option<String> {
         let text = fs::read_to_string(self.folder.at(said_file(binary))).ok()?;
-        let (of, lines) = text.split_once('\n')?;
-        let is_same = of == head(binary, questions);
-        is_same.then(|| Listing::parse(lines).ok()).flatten()
+        let (of, printed) = text.split_once('\n')?;
+        (of == head(binary, questions)).then(|| printed.to_owned())
     }
 
     /// Locks the folder against other runs, until the file is closed.

@@ -20,6 +20,9 @@ pub struct Binary {
     pub has_libtest: bool,
     /// The files of its package that tests in VMs do not need.
     pub excludes: Excludes,
+    /// The questions that the requirements of its plain tests lead to, such as `module dummy`. VMs load these
+    /// modules.
+    pub questions: Vec<String>,
     /// Variables that cargo sets for it, beside those of this process.
     pub env: Vec<(OsString, OsString)>,
 }

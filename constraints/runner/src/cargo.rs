@@ -113,6 +113,12 @@ struct Profile {
 }
 
 impl Workspace {
+    /// Returns where cargo's configuration has a `runner` for test binaries, which this runner does not use.
+    #[must_use]
+    pub fn ignored_runner(&self) -> Option<String> {
+        super::cargo_env::runner(&self.root)
+    }
+
     /// Asks cargo about the workspace of the working directory.
     ///
     /// # Errors
@@ -280,6 +286,7 @@ impl Workspace {
         }
         env.push((LIBRARY_PATH.into(), libraries.path_of(&executable)));
         Some(Binary {
+            questions: Vec::new(),
             id,
             env,
             has_libtest: false,

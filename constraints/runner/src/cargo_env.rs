@@ -14,6 +14,14 @@ use serde::Deserialize;
 struct File {
     #[serde(default)]
     env: BTreeMap<String, Entry>,
+    #[serde(default)]
+    target: BTreeMap<String, Target>,
+}
+
+/// A table `[target.…]`, which may hold other keys.
+#[derive(Deserialize)]
+struct Target {
+    runner: Option<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -32,21 +40,12 @@ enum Entry {
 /// Returns the variables for programs that cargo would run in this folder. A variable that is set already
 /// is left out, unless the configuration forces it. A file that cannot be read has stopped cargo before.
 pub(super) fn variables(current: &Path) -> Vec<(OsString, OsString)> {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
-    let local = current.ancestors().map(|folder| folder.join(".cargo"));
-    // Later ones replace earlier ones.
-    let mut folders: Vec<PathBuf> = local.chain(home).collect();
-    folders.reverse();
     let mut found = BTreeMap::new();
-    for folder in folders {
-        let files = ["config", "config.toml"].map(|name| folder.join(name));
-        let text = files
-            .iter()
-            .find_map(|file| std::fs::read_to_string(file).ok());
-        let file = text.and_then(|text| toml::from_str::<File>(&text).ok());
-        for (name, entry) in file.map_or(BTreeMap::new(), |file| file.env) {
-            found.insert(name, entry.resolve(folder.parent().unwrap_or(&folder)));
+    // Later ones replace earlier ones.
+    for (path, file) in files(current).into_iter().rev() {
+        let folder = path.parent().unwrap_or(&path);
+        for (name, entry) in file.env {
+            found.insert(name, entry.resolve(folder.parent().unwrap_or(folder)));
         }
     }
     let is_new = |name: &str, force: bool| force || std::env::var_os(name).is_none();
@@ -55,6 +54,39 @@ pub(super) fn variables(current: &Path) -> Vec<(OsString, OsString)> {
         .filter(|(name, (_, force))| is_new(name, *force));
     kept.map(|(name, (value, _))| (name.into(), value))
         .collect()
+}
+
+/// Returns where a `runner` for test binaries is configured: cargo would start them with it.
+pub(super) fn runner(current: &Path) -> Option<String> {
+    let of_variable = std::env::vars_os().find_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let is_runner = name.starts_with("CARGO_TARGET_") && name.ends_with("_RUNNER");
+        (is_runner && !value.is_empty()).then_some(name)
+    });
+    let of_file = || {
+        files(current).into_iter().find_map(|(path, file)| {
+            let mut targets = file.target.into_iter();
+            let (name, _) = targets.find(|(_, target)| target.runner.is_some())?;
+            Some(format!("[target.{name}] in {}", path.display()))
+        })
+    };
+    of_variable.or_else(of_file)
+}
+
+/// Reads the files, the one that counts most first.
+fn files(current: &Path) -> Vec<(PathBuf, File)> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
+    let local = current.ancestors().map(|folder| folder.join(".cargo"));
+    let read = |folder: PathBuf| {
+        let files = ["config", "config.toml"].map(|name| folder.join(name));
+        let mut texts = files
+            .into_iter()
+            .filter_map(|file| Some((std::fs::read_to_string(&file).ok()?, file)));
+        let (text, path) = texts.next()?;
+        Some((path, toml::from_str(&text).ok()?))
+    };
+    local.chain(home).filter_map(read).collect()
 }
 
 impl Entry {
@@ -101,5 +133,16 @@ mod tests {
         assert_eq!(value("KT_TWO"), Some(data));
         assert_eq!(value("PATH"), None, "it is set");
         assert_eq!(value("HOME"), Some("/h".into()), "it is forced");
+    }
+
+    #[test]
+    fn a_runner_is_found_with_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join(".cargo/config.toml");
+        std::fs::create_dir(folder.path().join(".cargo")).expect("a folder");
+        let text = "[target.x86_64-unknown-none]\nlinker = 'x'\n[target.'cfg(unix)']\nrunner = ['sudo', '-E']\n";
+        std::fs::write(&path, text).expect("a file");
+        let expected = format!("[target.cfg(unix)] in {}", path.display());
+        assert_eq!(runner(folder.path()), Some(expected));
     }
 }

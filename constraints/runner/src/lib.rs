@@ -54,7 +54,7 @@ pub use allow_nowhere::AllowedNowhere;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
 pub use config::{
-    Config, ConfigError, Excludes, NamedPlace, SuspectPolicy, Suspects, TestSettings,
+    Archive, Config, ConfigError, Excludes, NamedPlace, SuspectPolicy, Suspects, TestSettings,
     reference as config_reference,
 };
 pub use dispatch::Reporter;
@@ -72,8 +72,8 @@ pub use listing::{Eligibility, Fact, LIST_ARGUMENTS, Listed, Listing, ListingErr
 pub use opt_ins::UnknownOptIn;
 pub use place::{CandidatePlace, Job, JobTest, KVM_SUFFIX, Place, PlaceError, RecordedHost};
 pub use plain::{
-    BinaryKind, PlainOptions, PlainRun, PlainTest, PlannedPlain, SuspectPattern, binary_kind,
-    list_plain, plan_plain, run_plain,
+    BinaryKind, DEFAULT_LIMIT, FactsProgram, PlainOptions, PlainRun, PlainTest, PlannedPlain,
+    SuspectPattern, binary_kind, list_plain, plan_plain, run_plain,
 };
 pub use plan::{Plan, PlannedPlace, PlannedTest, Spread, plan};
 pub use record::Record;

@@ -126,7 +126,7 @@ impl<'a> Forms<'a> {
         }
     }
 
-    /// The places of a plain test are those that may run it, and this host if it lacks something.
+    /// The places of a plain test are those that may run it, and those that lack something.
     fn plain(&self, test: &'a PlannedPlain) -> TestForm<'a> {
         let mut places: BTreeMap<usize, CellForm<'a>> = BTreeMap::new();
         for (chosen, list) in [(true, &test.chosen), (false, &test.next)] {
@@ -135,21 +135,20 @@ impl<'a> Forms<'a> {
                 places.entry(*at).or_insert_with(cell);
             }
         }
-        let here = self.plan.places.iter().position(|place| place.name == HERE);
-        if let (Some(here), false) = (here, test.unmet.is_empty()) {
+        for (at, verdict) in &test.unmet {
             let unmet = CellForm {
-                verdict: "unmet",
-                reasons: Reasons(&test.unmet),
-                ..self.cell(&test.id, here, false, None)
+                verdict: verdict.status.word(),
+                reasons: Reasons(&verdict.reasons),
+                ..self.cell(&test.id, *at, false, None)
             };
-            places.entry(here).or_insert(unmet);
+            places.entry(*at).or_insert(unmet);
         }
         TestForm {
             binary: &test.id.binary,
             test: &test.id.test,
             plain: true,
             ignored: test.ignored,
-            needs: "",
+            needs: &test.needs,
             issue: None,
             reason: None,
             places: places.into_values().collect(),
@@ -246,18 +245,24 @@ mod tests {
     fn plain() -> Vec<PlannedPlain> {
         let test = |name: &str| PlannedPlain {
             id: id(name),
+            needs: String::new(),
             ignored: false,
             chosen: vec![(0, UserKind::Unprivileged)],
             next: vec![(1, UserKind::Unprivileged), (1, UserKind::Root)],
             unmet: Vec::new(),
         };
-        let reason = Reason::constraint("kvm", "there is none", "/dev/kvm");
+        let unmet = Eligibility {
+            status: Status::Unmet,
+            is_open: false,
+            reasons: vec![Reason::constraint("kvm", "there is none", "/dev/kvm")],
+        };
         vec![
             test("plain"),
             PlannedPlain {
                 chosen: vec![(1, UserKind::Root)],
                 next: Vec::new(),
-                unmet: vec![reason],
+                needs: "kvm".to_owned(),
+                unmet: vec![(0, unmet)],
                 ..test("requires_kvm")
             },
             PlannedPlain {

@@ -7,7 +7,6 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -18,8 +17,8 @@ use super::outputs::{self, replace};
 use super::report::Report;
 use super::run_info::RunInfo;
 use super::{
-    Binary, ExpectedDurations, Ledger, PlannedTest, Record, RunnerError, TestId, UnknownOptIn,
-    opt_ins, summary,
+    Binary, ExpectedDurations, Ledger, PlannedTest, ProcessEnd, Record, RunnerError, TestId,
+    UnknownOptIn, opt_ins, summary,
 };
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
@@ -314,7 +313,7 @@ impl Run {
     pub fn record_main(
         &self,
         binary: &str,
-        status: ExitStatus,
+        end: &ProcessEnd,
         took: Duration,
     ) -> Result<(), RunnerError> {
         let id = TestId {
@@ -322,13 +321,15 @@ impl Run {
             test: "main".to_owned(),
         };
         let mut record = Record::of(&self.id, &id, HERE);
-        record.outcome = match status.success() {
-            true => Outcome::Passed,
-            false => Outcome::Failed,
+        record.outcome = match end {
+            ProcessEnd::Stopped => return Ok(()),
+            ProcessEnd::Exited(0) => Outcome::Passed,
+            ProcessEnd::TimedOut(_) => Outcome::TimedOut,
+            _ => Outcome::Failed,
         };
         record.duration_ms = took.as_secs_f64() * 1e3;
-        if !status.success() {
-            record.reasons = vec![Reason::infrastructure(status.to_string(), "its process")];
+        if record.outcome != Outcome::Passed {
+            record.reasons = vec![Reason::infrastructure(end.to_string(), "its process")];
         }
         self.write(&record)
     }

@@ -12,7 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Run, StopToken};
+use super::session::run_process;
+use super::{ProcessEnd, Run, StopToken};
 
 /// How long processes may take to end after the run is to stop: a grace period for tests, and a
 /// harness that then kills.
@@ -58,6 +59,24 @@ impl Run {
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("the waiting thread panicked")))
         })
+    }
+
+    /// Runs a command with [what test processes need](Self::env), in a process group of its own. At the time
+    /// limit, or if `stop` asks meanwhile, the group gets SIGTERM, and after a grace period SIGKILL. `output`
+    /// gets what it prints.
+    ///
+    /// # Errors
+    ///
+    /// If the command cannot be run.
+    pub fn run_within(
+        &self,
+        mut command: Command,
+        limit: Duration,
+        stop: StopToken<'_>,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> io::Result<ProcessEnd> {
+        command.envs(self.env());
+        run_process(command, limit, stop, output)
     }
 }
 

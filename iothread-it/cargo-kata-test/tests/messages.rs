@@ -13,6 +13,10 @@ fn workspace(folder: &Path, library: &str) {
 }
 
 fn kata_test(folder: &Path, arguments: &[&str]) -> Output {
+    kata_test_with(folder, arguments, &folder.join("cache"))
+}
+
+fn kata_test_with(folder: &Path, arguments: &[&str], cache: &Path) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kata-test"));
     command.arg("kata-test").args(arguments).current_dir(folder);
     for (name, _) in std::env::vars_os() {
@@ -22,6 +26,7 @@ fn kata_test(folder: &Path, arguments: &[&str]) -> Output {
         }
     }
     command.env("CARGO_TERM_COLOR", "never");
+    command.env("KATA_TEST_CACHE", cache);
     command.output().unwrap()
 }
 
@@ -94,4 +99,88 @@ fn a_place_that_nothing_defines() {
         end.starts_with("error: unknown place \"there\": expected here"),
         "{end}"
     );
+}
+
+/// Returns the exit code and both outputs, without the folder's path.
+fn shown(folder: &Path, output: &Output) -> String {
+    let [out, err] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    let code = output.status.code().unwrap_or(-1);
+    format!("{out}{err}[exit code {code}]").replace(&*folder.to_string_lossy(), "FOLDER")
+}
+
+#[test]
+fn the_texts_of_the_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    workspace(folder, "");
+    let mut texts = String::new();
+    let mut run = |arguments: &[&str]| {
+        let arguments: Vec<&str> = ["cache"].iter().chain(arguments).copied().collect();
+        let text = shown(folder, &kata_test(folder, &arguments));
+        texts += &format!("$ cargo kata-test {}\n{text}\n\n", arguments.join(" "));
+    };
+    run(&[]);
+    run(&["path"]);
+    run(&["prune"]);
+    run(&["clear"]);
+    for entry in ["packages/kernel-sid-0", "images/6.17-0"] {
+        let entry = folder.join("cache").join(entry);
+        fs::create_dir_all(&entry).unwrap();
+        fs::write(entry.join("used"), "/home/me/project").unwrap();
+    }
+    run(&[]);
+    run(&["clear", "packges"]);
+    run(&["clear", "packages/kernel"]);
+    run(&["prune", "--max", "lots"]);
+    run(&["prune", "--max", "0"]);
+    insta::assert_snapshot!(texts);
+}
+
+#[test]
+fn a_cache_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    workspace(folder.path(), "");
+    let plan = ["plan", "--offline", "--places", "vm:bookworm"];
+    let output = kata_test_with(folder.path(), &plan, Path::new("/proc/cache"));
+    insta::assert_snapshot!(end(&output));
+    let output = kata_test_with(folder.path(), &plan, Path::new("relative"));
+    insta::assert_snapshot!(end(&output));
+}
+
+#[test]
+fn no_tests() {
+    let folder = tempfile::tempdir().unwrap();
+    workspace(folder.path(), "");
+    let test = ["test", "--offline", "--lib"];
+    insta::assert_snapshot!(end(&kata_test(folder.path(), &test)));
+}
+
+#[test]
+fn help_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = |command: &[&str]| {
+        let arguments: Vec<&str> = command.iter().chain(&["--help"]).copied().collect();
+        let output = kata_test(folder.path(), &arguments);
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let commands = |page: &str| -> Vec<String> {
+        let list = page.split("Commands:\n").nth(1).unwrap_or_default();
+        let lines = list.lines().take_while(|line| line.starts_with("  "));
+        let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+        let names = names.filter(|name| !name.is_empty() && *name != "help");
+        names.map(str::to_owned).collect()
+    };
+    let page = help(&[]);
+    let names = commands(&page);
+    assert!(names.len() > 5, "{page}");
+    insta::assert_snapshot!("help", page);
+    for name in &names {
+        let page = help(&[name]);
+        let inner = commands(&page);
+        insta::assert_snapshot!(format!("help_{name}"), page);
+        for one in inner {
+            insta::assert_snapshot!(format!("help_{name}_{one}"), help(&[name, &one]));
+        }
+    }
 }

@@ -283,14 +283,105 @@ fn a_plan_counts_plain_tests_and_is_available_as_json() {
     fs::create_dir(&folder).expect("a folder");
     let configuration = "[requirements]\n\"test(=passes)\" = 'kernel_ge = \"99.0\"'\n";
     fs::write(folder.join("kata-test.toml"), configuration).expect("a file");
-    let plan = scratch.command("plan", &[]);
-    assert!(plan.status.success());
-    insta::assert_snapshot!("plan", String::from_utf8_lossy(&plan.stdout));
+    let shown = scratch.command("plan", &[]);
+    assert!(shown.status.success());
     let plan = scratch.command("plan", &["--json", "--everywhere", "pass", "is_ignored"]);
     let text = String::from_utf8_lossy(&plan.stdout);
     let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let kernel = document["places"][0]["kernel"].as_str().expect("a kernel");
     let observed = format!("kernel is {kernel}");
+    let shown = String::from_utf8_lossy(&shown.stdout).replace(kernel, "KERNEL");
+    insta::assert_snapshot!("plan", shown);
     let text = text.replace(&observed, "kernel is KERNEL");
     insta::assert_snapshot!("plan_json", text.replace(kernel, "KERNEL"));
+}
+
+impl Scratch {
+    fn write(&self, file: &str, text: &str) {
+        let path = self.0.path().join(file);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+}
+
+#[test]
+fn a_time_limit_of_the_command_line_replaces_one_of_the_configuration() {
+    let scratch = Scratch::new();
+    let configuration = "[[tests]]\nfilter = 'all()'\ntimeout = '1h'\n";
+    scratch.write(".config/kata-test.toml", configuration);
+    scratch.write(
+        "tests/foreign.rs",
+        "fn main() { println!(\"it hangs\"); loop { std::thread::park() } }\n",
+    );
+    let ran = scratch.run(&["--timeout", "1s", "-E", "test(hangs) | binary(foreign)"]);
+    assert_eq!(ran.status.code(), Some(1));
+    let outcomes = scratch.outcomes();
+    let kinds: Vec<_> = outcomes
+        .iter()
+        .map(|one| (one.test.as_str(), one.outcome))
+        .collect();
+    let expected = [("hangs", Outcome::TimedOut), ("main", Outcome::TimedOut)];
+    assert_eq!(kinds, expected);
+    assert!(String::from_utf8_lossy(&ran.stdout).contains("it hangs"));
+}
+
+#[test]
+fn a_filter_that_matches_nothing_is_an_error_unless_accepted() {
+    let scratch = Scratch::new();
+    for (option, code, text) in [
+        (
+            "--no-tests=fail",
+            4,
+            "error: no tests to run (--no-tests=pass accepts that)",
+        ),
+        ("--no-tests=warn", 0, "warning: no tests to run"),
+        ("--no-tests=pass", 0, ""),
+    ] {
+        let ran = scratch.run(&[option, "-E", "test(no_such_test)"]);
+        assert_eq!(ran.status.code(), Some(code), "{option}");
+        let stderr = String::from_utf8_lossy(&ran.stderr);
+        assert!(stderr.contains(text), "{option}: {stderr}");
+    }
+    assert_eq!(
+        scratch.run(&["-E", "none()"]).status.code(),
+        Some(4),
+        "the default"
+    );
+}
+
+/// The tests overlap if they may: each waits until the other has begun, or for a second.
+#[test]
+fn tests_that_may_not_be_parallel_run_one_after_the_other_and_without_a_runner() {
+    let scratch = Scratch::new();
+    scratch.write(
+        ".cargo/config.toml",
+        "[target.'cfg(all())']\nrunner = 'false'\n",
+    );
+    scratch.write(
+        "tests/pair.rs",
+        r#"
+use std::time::{Duration, Instant};
+fn meets(own: &str, other: &str) -> bool {
+    std::fs::write(own, "").unwrap();
+    let began = Instant::now();
+    let mut met = false;
+    while !met && began.elapsed() < Duration::from_secs(1) {
+        met = std::path::Path::new(other).exists();
+    }
+    std::fs::remove_file(own).unwrap();
+    met
+}
+#[test] fn alone_one() { assert!(!meets("alone_one", "alone_two")); }
+#[test] fn alone_two() { assert!(!meets("alone_two", "alone_one")); }
+"#,
+    );
+    let only = ["--test-threads", "2", "-E", "test(alone)"];
+    let ran = scratch.run(&only);
+    assert_eq!(ran.status.code(), Some(1), "they are parallel by default");
+    let warning = String::from_utf8_lossy(&ran.stderr);
+    let expected = "warning: tests run without the runner of [target.cfg(all())] in ";
+    assert!(warning.contains(expected), "{warning}");
+    let configuration = "[[tests]]\nfilter = 'test(alone)'\nparallel = false\n";
+    scratch.write(".config/kata-test.toml", configuration);
+    assert!(scratch.run(&only).status.success());
 }

@@ -43,7 +43,7 @@ const fn key(name: &'static str, example: &'static str, about: &'static str) -> 
     }
 }
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     Section {
         name: "requirements",
         shape: Shape::Map,
@@ -85,8 +85,9 @@ const SECTIONS: [Section; 6] = [
             ),
             key(
                 "parallel",
-                "parallel = true",
-                "Whether several may run in one guest at the same time. Default: `false`.",
+                "parallel = false",
+                "`false`: each runs while no other test of its binary does. `true`, the default: on this \
+                 host as many run at the same time as it has CPUs (`--test-threads`), in a guest one.",
             ),
         ],
     },
@@ -134,6 +135,28 @@ const SECTIONS: [Section; 6] = [
             "Files that are not copied into VMs. Without a slash: names at any depth; with one: paths in \
              the package.",
         )],
+    },
+    Section {
+        name: "archive",
+        shape: Shape::Table,
+        keys: &[
+            key(
+                "url",
+                "url = \"https://mirror.example/debian\"",
+                "A Debian archive, from which VMs get QEMU and kernels. Required in `[archive]`. \
+                 Default: the archives of the host's apt; `KATA_TEST_ARCHIVE` replaces both.",
+            ),
+            key(
+                "suites",
+                "suites = [\"trixie\", \"sid\"]",
+                "Its suites, the preferred one first. Required.",
+            ),
+            key(
+                "keyring",
+                "keyring = \"/usr/share/keyrings/debian-archive-keyring.gpg\"",
+                "The file with the keys that sign them, with its absolute path. Required.",
+            ),
+        ],
     },
 ];
 
@@ -276,6 +299,7 @@ mod tests {
             (pattern, config.suspects.policy),
             &config.libtest_compatible,
             config.package_files.patterns(),
+            &config.archive,
         ));
         for key in SECTIONS.iter().flat_map(|section| section.keys) {
             let is_value = key.example.starts_with(&format!("{} = ", key.name));

@@ -9,7 +9,7 @@ mod raw;
 mod rules;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kata_test_host::constraint::Constraint;
@@ -35,6 +35,21 @@ pub struct Config {
     pub libtest_compatible: Vec<String>,
     /// The files of packages that are not copied into VMs.
     pub package_files: Excludes,
+    /// The Debian archive for VMs.
+    pub archive: Option<Archive>,
+}
+
+/// A Debian archive, which QEMU and the kernels of VMs come from.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Archive {
+    /// Its URL.
+    pub url: String,
+    /// Its suites, the preferred one first.
+    pub suites: Vec<String>,
+    /// The file with the keys that sign them.
+    pub keyring: PathBuf,
 }
 
 /// A place that the configuration defines.
@@ -80,6 +95,8 @@ pub enum SuspectPolicy {
 pub struct TestSettings {
     /// Its constraints, beside those of its attribute.
     pub requires: Vec<Constraint>,
+    /// The same as they are written, in the grammar of the attribute.
+    pub requires_texts: Vec<String>,
     /// Whether a requirement for its reason to be ignored makes it run where that is met.
     pub runs_ignored: bool,
     /// The user that it runs as; by default one like the caller.
@@ -90,6 +107,8 @@ pub struct TestSettings {
     pub places: Option<Vec<String>>,
     /// Whether it may run together with others in one guest.
     pub parallel: bool,
+    /// Whether no other test of its binary may run at the same time, on this host either.
+    pub alone: bool,
 }
 
 impl TestSettings {
@@ -122,6 +141,7 @@ impl Config {
         let mut parallel = None;
         for rule in self.rules.iter().filter(|rule| rule.filter.matches(test)) {
             settings.requires.extend(&rule.requires);
+            settings.requires_texts.extend(rule.requires_text.clone());
             settings.runs_ignored |= !rule.requires.is_empty()
                 && test.ignored.is_some()
                 && rule.filter.is_about_ignored();
@@ -130,7 +150,8 @@ impl Config {
             settings.places = settings.places.or_else(|| rule.places.clone());
             parallel = parallel.or(rule.parallel);
         }
-        settings.parallel = parallel.unwrap_or_default();
+        settings.parallel = parallel == Some(true);
+        settings.alone = parallel == Some(false);
         settings
     }
 

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::error::Mistake;
 use super::rules::Rule;
-use super::{Config, Excludes, NamedPlace, SuspectPolicy, Suspects};
+use super::{Archive, Config, Excludes, NamedPlace, SuspectPolicy, Suspects};
 use crate::{Filter, UserKind};
 
 /// Places that need no definition, beside `vm:…`.
@@ -29,6 +29,7 @@ pub(super) struct Raw {
     suspects: RawSuspects,
     harness: RawHarness,
     package_files: RawFiles,
+    archive: Option<Archive>,
 }
 
 #[derive(Deserialize)]
@@ -82,6 +83,7 @@ impl Raw {
             rules.push(Rule {
                 filter: parse_filter(filter)?,
                 requires: constraints(requires)?,
+                requires_text: Some(requires.get_ref().clone()),
                 user: None,
                 timeout: None,
                 places: None,
@@ -97,6 +99,7 @@ impl Raw {
                 policy: self.suspects.policy,
             },
             libtest_compatible: ids.collect::<Result<_, _>>()?,
+            archive: self.archive,
             package_files: excludes(self.package_files.exclude)?,
             places,
         })
@@ -124,6 +127,7 @@ impl RawRule {
         Ok(Rule {
             filter: parse_filter(&self.filter)?,
             requires: requires.unwrap_or_default(),
+            requires_text: self.requires.as_ref().map(|text| text.get_ref().clone()),
             user: self.user,
             timeout: timeout.transpose()?,
             places: places.transpose()?,

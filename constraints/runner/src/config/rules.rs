@@ -11,6 +11,8 @@ use crate::{Filter, UserKind};
 pub(super) struct Rule {
     pub(super) filter: Filter,
     pub(super) requires: Vec<Constraint>,
+    /// The same as it is written.
+    pub(super) requires_text: Option<String>,
     pub(super) user: Option<UserKind>,
     pub(super) timeout: Option<Duration>,
     pub(super) places: Option<Vec<String>>,

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use super::binary_kind::is_serial;
 use super::kvm::KvmUsers;
 use super::own_records::OwnRecords;
+use super::requirements::{FactsProgram, questions};
 use super::result::{PlainResult, result};
 use super::routes::{Routes, Routing};
 use super::screen;
 use super::task::{Ended, Route, Task, record_ignored, record_nowhere, record_unrun};
 use super::transcript::Transcript;
-use super::{PlainOptions, PlainTest};
+use super::{DEFAULT_LIMIT, PlainOptions, PlainTest};
 use crate::plan::chain;
 use crate::{
     Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, Place, ProcessEnd, Reporter,
@@ -39,6 +40,8 @@ pub struct PlainRun<'a> {
     pub run: &'a Run,
     /// How they run.
     pub options: &'a PlainOptions,
+    /// Evaluates in other places what the configuration requires. `None`: it is not evaluated there.
+    pub program: Option<&'a FactsProgram>,
 }
 
 /// Runs plain tests, each in the first of the places, which are sorted by their cost. A test whose output
@@ -54,7 +57,14 @@ pub fn run_plain(
     candidates: &mut [CandidatePlace],
     reporter: &mut Reporter<'_>,
 ) -> Result<(), RunnerError> {
-    let routing = Routing::new(candidates, plain.options.spread);
+    let mut routing = Routing::new(candidates, plain.options.spread);
+    if let Some(program) = plain.program {
+        let (stop, progress) = (reporter.stop, &mut *reporter.progress);
+        match routing.evaluate(plain.tests, candidates, program, stop, progress) {
+            Err(RunnerError::Stopped) => return Ok(()),
+            evaluated => evaluated?,
+        }
+    }
     let mut dispatch = Dispatch {
         kvm_routes: routing.for_lack_of_kvm(),
         kvm_users: KvmUsers::default(),
@@ -73,7 +83,12 @@ pub fn run_plain(
                 continue;
             }
             match &mut candidates[route.place] {
-                CandidatePlace::Here => dispatch.run_here(binary, indices)?,
+                CandidatePlace::Here => {
+                    let is_alone = |at: &usize| dispatch.tasks[*at].test.settings.alone;
+                    let (alone, parallel) = indices.into_iter().partition::<Vec<_>, _>(is_alone);
+                    dispatch.run_here(binary, parallel, plain.options.threads.get())?;
+                    dispatch.run_here(binary, alone, 1)?;
+                }
                 CandidatePlace::Place(place) => {
                     dispatch.run_there(place.as_mut(), route, binary, indices)?;
                 }
@@ -107,7 +122,6 @@ impl Dispatch<'_, '_, '_> {
     fn schedule(&mut self, routing: &Routing) -> Result<(), RunnerError> {
         let run = self.plain.run;
         let names = &routing.names;
-        let has_here = names.iter().any(|name| name == HERE);
         for test in self.plain.tests {
             if !test.runs {
                 let first = routing.order.first().map(|route| &names[route.place]);
@@ -124,8 +138,13 @@ impl Dispatch<'_, '_, '_> {
                 continue;
             }
             let everywhere = self.plain.options.spread == Spread::Everywhere;
-            if everywhere && has_here && !unmet.is_empty() {
-                record_unrun(run, test, HERE, Outcome::Skipped, unmet)?;
+            let passed_over = unmet.into_iter().filter(|_| everywhere);
+            for (place, verdict) in passed_over {
+                let outcome = match verdict.status {
+                    Status::Undetermined => Outcome::Undetermined,
+                    Status::Met | Status::Unmet => Outcome::Skipped,
+                };
+                record_unrun(run, test, &names[place], outcome, verdict.reasons)?;
             }
             for routes in alternatives {
                 let first = routes.front().filter(|_| !self.plain.options.fail_fast);
@@ -160,15 +179,23 @@ impl Dispatch<'_, '_, '_> {
         (self.reporter.progress)(&text);
     }
 
-    fn run_here(&mut self, binary: &Binary, indices: Vec<usize>) -> Result<(), RunnerError> {
+    /// Runs tests on this host, so many at a time.
+    fn run_here(
+        &mut self,
+        binary: &Binary,
+        indices: Vec<usize>,
+        threads: usize,
+    ) -> Result<(), RunnerError> {
+        if indices.is_empty() || self.is_over() {
+            return Ok(());
+        }
         let PlainRun { run, options, .. } = *self.plain;
         let stop = self.reporter.stop;
         let place = HERE;
         self.announce(binary, indices.len(), place);
         let mut own = OwnRecords::of(binary, run)?;
         let env = own.as_ref().map_or(Vec::new(), |own| own.env());
-        let serial = is_serial(binary);
-        let threads = if serial { 1 } else { options.threads.get() };
+        let threads = if is_serial(binary) { 1 } else { threads };
         let mut work: Vec<(usize, &PlainTest)> = indices
             .iter()
             .map(|index| (*index, self.tasks[*index].test))
@@ -269,6 +296,13 @@ impl Dispatch<'_, '_, '_> {
         let PlainRun { run, options, .. } = *self.plain;
         let stop = self.reporter.stop;
         let name = place.name().to_owned();
+        let requires = indices
+            .iter()
+            .map(|at| &self.tasks[*at].test.settings.requires);
+        let binary = &Binary {
+            questions: requires.flat_map(|of_test| questions(of_test)).collect(),
+            ..binary.clone()
+        };
         self.announce(
             binary,
             indices.len(),
@@ -387,7 +421,10 @@ fn attempt(
         program: None,
         arguments: &arguments,
         env,
-        limit: test.settings.timeout.unwrap_or(options.limit),
+        limit: options
+            .limit
+            .or(test.settings.timeout)
+            .unwrap_or(DEFAULT_LIMIT),
         stop,
     };
     let start = Instant::now();

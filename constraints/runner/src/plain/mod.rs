@@ -9,6 +9,7 @@ mod kvm;
 mod list;
 mod own_records;
 mod planned;
+mod requirements;
 mod result;
 mod routes;
 mod screen;
@@ -25,7 +26,11 @@ pub use binary_kind::{BinaryKind, binary_kind};
 pub use dispatch::{PlainRun, run_plain};
 pub use list::list_plain;
 pub use planned::{PlannedPlain, plan_plain};
+pub use requirements::FactsProgram;
 pub use suspect::SuspectPattern;
+
+/// The time limit of a test, if nothing else states one.
+pub const DEFAULT_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// A plain test.
 #[derive(Clone, Debug)]
@@ -43,8 +48,8 @@ pub struct PlainTest {
 /// How plain tests run.
 #[derive(Clone, Debug)]
 pub struct PlainOptions {
-    /// How long a test may run.
-    pub limit: Duration,
+    /// How long a test may run; `None`: as long as the configuration states, or else 10 minutes.
+    pub limit: Option<Duration>,
     /// How many run at once on this host.
     pub threads: NonZeroUsize,
     /// Whether no test starts after one has failed.
@@ -59,7 +64,7 @@ impl Default for PlainOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism();
         Self {
-            limit: Duration::from_secs(10 * 60),
+            limit: None,
             threads: threads.unwrap_or(NonZeroUsize::MIN),
             fail_fast: false,
             spread: Spread::First,

@@ -1,9 +1,9 @@
 //! Plans where plain tests run.
 
 use super::PlainTest;
+use super::requirements::FactsProgram;
 use super::routes::Routing;
-use crate::{CandidatePlace, Spread, TestId, UserKind};
-use kata_test_host::reason::Reason;
+use crate::{CandidatePlace, Eligibility, RunnerError, Spread, StopToken, TestId, UserKind};
 
 /// A plain test in a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +11,8 @@ use kata_test_host::reason::Reason;
 pub struct PlannedPlain {
     /// Which test.
     pub id: TestId,
+    /// What the configuration requires.
+    pub needs: String,
     /// Whether it is reported as ignored.
     pub ignored: bool,
     /// The places where it is to run, by their index, and the user there; empty if it is ignored or no place
@@ -19,21 +21,30 @@ pub struct PlannedPlain {
     /// The places where it may run again, in their order: if its output says that it skips, or it fails for
     /// lack of permission.
     pub next: Vec<(usize, UserKind)>,
-    /// What the configuration requires, and this host lacks.
-    pub unmet: Vec<Reason>,
+    /// The places where what the configuration requires is not met, by their index. A place is missing if a
+    /// cheaper one takes the test.
+    pub unmet: Vec<(usize, Eligibility)>,
 }
 
-/// Plans where plain tests run. Nothing but the configuration is known of what they need.
-#[must_use]
+/// Plans where plain tests run. What the configuration requires is evaluated in each place by `program`.
+///
+/// # Errors
+///
+/// If verdicts cannot be cached, or if the plan is to `stop`.
 pub fn plan_plain(
     tests: &[PlainTest],
-    candidates: &[CandidatePlace],
+    candidates: &mut [CandidatePlace],
     spread: Spread,
-) -> Vec<PlannedPlain> {
-    let routing = Routing::new(candidates, spread);
+    program: &FactsProgram,
+    stop: StopToken<'_>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Vec<PlannedPlain>, RunnerError> {
+    let mut routing = Routing::new(candidates, spread);
+    routing.evaluate(tests, candidates, program, stop, progress)?;
     let planned = |test: &PlainTest| {
         let mut planned = PlannedPlain {
             id: test.id.clone(),
+            needs: test.settings.needs(),
             ignored: !test.runs,
             chosen: Vec::new(),
             next: Vec::new(),
@@ -46,9 +57,9 @@ pub fn plan_plain(
                 planned.chosen.extend(places.next());
                 planned.next.extend(places);
             }
-            planned.unmet = routes.unmet;
+            planned.unmet = routes.unmet.into_iter().collect();
         }
         planned
     };
-    tests.iter().map(planned).collect()
+    Ok(tests.iter().map(planned).collect())
 }

@@ -1,16 +1,16 @@
 //! In which places plain tests run, and as which user.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::PlainTest;
+use super::requirements::{FactsProgram, Verdicts, texts};
 use super::task::Route;
 use crate::place::is_meant;
 use crate::plan::needs_kvm;
-use crate::{CandidatePlace, Spread, UserKind};
+use crate::{CandidatePlace, Eligibility, RunnerError, Spread, StopToken, TestSettings, UserKind};
 use kata_test::__runner::HERE;
-use kata_test_host::constraint::{Status, evaluate};
+use kata_test_host::constraint::{Constraint, Status, evaluate};
 use kata_test_host::facts::Here;
-use kata_test_host::reason::Reason;
 
 /// All places with all users, in the order in which they are tried.
 pub(super) struct Routing {
@@ -20,14 +20,16 @@ pub(super) struct Routing {
     /// Which of the places are only for tests that need KVM.
     is_for_kvm: Vec<bool>,
     spread: Spread,
+    /// What is known of other places. `None`: they cannot be used.
+    verdicts: BTreeMap<Route, Option<Verdicts>>,
 }
 
-/// Where a test runs, and why not on this host.
+/// Where a test runs, and why not in other places.
 pub(super) struct Routes {
     /// Places that are tried until one has run the test. If it runs everywhere: a list for each place.
     pub(super) alternatives: Vec<VecDeque<Route>>,
-    /// What it lacks on this host.
-    pub(super) unmet: Vec<Reason>,
+    /// The verdicts on what the configuration requires, in places where it is not met.
+    pub(super) unmet: BTreeMap<usize, Eligibility>,
 }
 
 impl Routing {
@@ -54,6 +56,7 @@ impl Routing {
             names: candidates.iter().map(|one| one.name().to_owned()).collect(),
             is_for_kvm: candidates.iter().map(CandidatePlace::is_for_kvm).collect(),
             spread,
+            verdicts: BTreeMap::new(),
         }
     }
 
@@ -63,32 +66,61 @@ impl Routing {
         self.order.iter().filter(has_kvm).copied().collect()
     }
 
-    /// Returns where a test may run, and why it may not run here. What the configuration requires is
-    /// evaluated on this host; elsewhere a test that requires something runs as root, and its outcome tells.
+    /// Evaluates in other places what the configuration requires: in all that may run a test, or until one
+    /// is found where it is met.
+    pub(super) fn evaluate(
+        &mut self,
+        tests: &[PlainTest],
+        candidates: &mut [CandidatePlace],
+        program: &FactsProgram,
+        stop: StopToken<'_>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<(), RunnerError> {
+        let requires = |test: &&PlainTest| test.runs && !test.settings.requires.is_empty();
+        let constraints = texts(tests.iter().filter(requires).map(|test| &test.settings));
+        for test in tests.iter().filter(requires) {
+            for route in self.order.clone() {
+                if !self.permits(&test.settings, route) {
+                    continue;
+                }
+                if let CandidatePlace::Place(place) = &mut candidates[route.place]
+                    && !self.verdicts.contains_key(&route)
+                {
+                    let place = place.as_mut();
+                    let found =
+                        program.verdicts(place, route.user, &constraints, stop, progress)?;
+                    self.verdicts.insert(route, found);
+                }
+                let eligibility = self.eligibility(route, &test.settings.requires);
+                if self.spread == Spread::First && eligibility.status == Status::Met {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns where a test may run, and where what the configuration requires is not met. Where that is not
+    /// known, a test runs as root, after the other places, and its outcome tells.
     pub(super) fn of(&self, test: &PlainTest) -> Routes {
         let settings = &test.settings;
-        let evaluation =
-            (!settings.requires.is_empty()).then(|| evaluate(&settings.requires, &Here));
-        let needs_kvm = needs_kvm(&settings.needs());
-        let may = |route: &&Route| {
-            let place = &self.names[route.place];
-            let is_user = match (settings.user, &evaluation) {
-                (Some(user), _) => route.user == user,
-                (None, Some(_)) if place != HERE => route.user == UserKind::Root,
-                (None, _) if self.spread == Spread::Everywhere => route.user == UserKind::current(),
-                (None, _) => [UserKind::current(), UserKind::Root].contains(&route.user),
-            };
-            let is_met = evaluation
-                .as_ref()
-                .is_none_or(|evaluation| place != HERE || evaluation.status == Status::Met);
-            let is_place = settings
-                .places
-                .as_ref()
-                .is_none_or(|names| names.iter().any(|name| is_meant(name, place)));
-            let is_for_it = needs_kvm || !self.is_for_kvm[route.place];
-            is_user && is_met && is_place && is_for_it
-        };
-        let routes: VecDeque<Route> = self.order.iter().filter(may).copied().collect();
+        let (mut routes, mut open) = (VecDeque::new(), VecDeque::new());
+        let mut unmet = BTreeMap::new();
+        for route in self.order.iter().copied() {
+            if !self.permits(settings, route) {
+                continue;
+            }
+            let eligibility = self.eligibility(route, &settings.requires);
+            if eligibility.status == Status::Met {
+                routes.push_back(route);
+            } else if !eligibility.is_open {
+                unmet.insert(route.place, eligibility);
+            } else if route.user == UserKind::Root || settings.user.is_some() {
+                open.push_back(route);
+            }
+        }
+        routes.append(&mut open);
+        unmet.retain(|place, _| routes.iter().all(|route| route.place != *place));
         let alternatives = match self.spread {
             _ if routes.is_empty() => Vec::new(),
             Spread::First => vec![routes],
@@ -96,7 +128,39 @@ impl Routing {
         };
         Routes {
             alternatives,
-            unmet: evaluation.map_or(Vec::new(), |evaluation| evaluation.reasons),
+            unmet,
+        }
+    }
+
+    /// Whether a test may run in a place as this user, as far as its requirement is met there.
+    fn permits(&self, settings: &TestSettings, route: Route) -> bool {
+        let current = UserKind::current();
+        let is_everywhere = self.spread == Spread::Everywhere;
+        let is_user = match settings.user {
+            Some(user) => route.user == user,
+            None if is_everywhere && settings.requires.is_empty() => route.user == current,
+            None => [current, UserKind::Root].contains(&route.user),
+        };
+        let place = &self.names[route.place];
+        let places = settings.places.as_ref();
+        let is_place = places.is_none_or(|names| names.iter().any(|name| is_meant(name, place)));
+        let is_for_it = !self.is_for_kvm[route.place] || needs_kvm(&settings.needs());
+        is_user && is_place && is_for_it
+    }
+
+    fn eligibility(&self, route: Route, requires: &[Constraint]) -> Eligibility {
+        let place = &self.names[route.place];
+        if requires.is_empty() || place == HERE {
+            let evaluation = evaluate(requires, &Here);
+            return Eligibility {
+                status: evaluation.status,
+                is_open: false,
+                reasons: evaluation.reasons,
+            };
+        }
+        match self.verdicts.get(&route) {
+            Some(Some(verdicts)) => verdicts.of(requires, place),
+            _ => Eligibility::unknown(),
         }
     }
 }

@@ -1,17 +1,18 @@
 //! One plain test in a run: where it has run, and where it may still run.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::PlainTest;
 use super::result::PlainResult;
 use crate::ledger::NOWHERE;
-use crate::{Outcome, ProcessEnd, Record, Run, RunnerError, UserKind};
+use crate::{Eligibility, Outcome, ProcessEnd, Record, Run, RunnerError, UserKind};
 use kata_test::__runner::{HERE, Phase};
+use kata_test_host::constraint::Status;
 use kata_test_host::reason::Reason;
 
 /// A place, by its index, and the user there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Route {
     pub(super) place: usize,
     pub(super) user: UserKind,
@@ -188,14 +189,20 @@ pub(super) fn record_ignored(run: &Run, test: &PlainTest, place: &str) -> Result
     run.write(&record)
 }
 
-/// Records that no place takes a test. If this host is the only place, that is a skip.
+/// Records that no place takes a test. If this host is the only place, its verdict is the outcome.
 pub(super) fn record_nowhere(
     run: &Run,
     test: &PlainTest,
-    mut why: Vec<Reason>,
+    unmet: BTreeMap<usize, Eligibility>,
     is_here_only: bool,
 ) -> Result<(), RunnerError> {
-    let is_unmet = !why.is_empty();
+    let is_unmet = unmet.values().any(|one| one.status == Status::Unmet);
+    let (place, outcome) = match (is_here_only && !unmet.is_empty(), is_unmet) {
+        (true, true) => (HERE, Outcome::Skipped),
+        (true, false) => (HERE, Outcome::Undetermined),
+        (false, _) => (NOWHERE, Outcome::Nowhere),
+    };
+    let mut why: Vec<Reason> = unmet.into_values().flat_map(|one| one.reasons).collect();
     if why.is_empty() {
         let observed = match test.settings.user {
             Some(user) => format!("no place runs it as {user}"),
@@ -203,10 +210,6 @@ pub(super) fn record_nowhere(
         };
         why.push(Reason::infrastructure(observed, "the configuration"));
     }
-    let (place, outcome) = match is_here_only && is_unmet {
-        true => (HERE, Outcome::Skipped),
-        false => (NOWHERE, Outcome::Nowhere),
-    };
     record_unrun(run, test, place, outcome, why)
 }
 

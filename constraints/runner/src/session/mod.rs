@@ -17,6 +17,7 @@ use super::{PlaceError, StopToken};
 
 pub use attached::{AttachedCommand, Streams};
 pub use local::LocalSession;
+pub(super) use process::run as run_process;
 #[cfg(target_os = "linux")]
 pub(super) use sudo::SudoSession;
 

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 1 << 20;
 /// # Errors
 ///
 /// If it cannot be started.
-pub(super) fn run(
+pub(crate) fn run(
     mut command: Command,
     limit: Duration,
     stop: StopToken<'_>,

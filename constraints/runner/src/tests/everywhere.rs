@@ -192,6 +192,7 @@ fn plain(tests: &[&str], spread: Spread, candidates: &mut [CandidatePlace]) -> V
         tests: &tests,
         run: &run,
         options: &options,
+        program: None,
     };
     reporter(|reporter| run_plain(&plain, candidates, reporter).expect("records"));
     run.merge().expect("outcomes")

@@ -2,6 +2,7 @@
 //! and that harnesses write such records in `tests/`.
 
 mod everywhere;
+mod requirements;
 
 use std::fs;
 use std::path::Path;

@@ -1,11 +1,13 @@
 //! `cargo kata-test facts`: prints the facts of this host, or verdicts.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::constraint::{Constraint, Status, evaluate, parse};
 use kata_test::facts::{Answer, Finding, Here, Host, Question};
+use kata_test_runner::FactsProgram;
 use serde_json::{Value, json};
 
 /// Options of the command.
@@ -18,6 +20,15 @@ pub struct Options {
     /// `command = "qemu-img >= 8.0"`.
     #[arg(value_name = "CONSTRAINT")]
     constraints: Vec<String>,
+}
+
+/// Returns this program as one that evaluates constraints in other places.
+pub(super) fn program(records: &Path) -> Result<FactsProgram> {
+    Ok(FactsProgram {
+        executable: std::env::current_exe().context("cannot find this program")?,
+        arguments: ["kata-test", "facts", "--json"].map(str::to_owned).into(),
+        records: records.to_owned(),
+    })
 }
 
 /// Runs the command. The exit code is a failure if a constraint is not met.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use guest_vm::artifacts::{DebianArchive, PackageSource, Store, provision_packages};
+use guest_vm::artifacts::{PackageSource, Store, provision_packages};
 
 use super::places::PlaceOptions;
 use super::progress::PrintedProgress;
@@ -30,7 +30,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         "`--places` names no VM, so there is nothing to pin"
     );
     let source = PackageSource {
-        archive: DebianArchive::from_env()?,
+        archive: store::archive(&super::cargo::workspace_root()?)?,
         fresh: true,
         ..PackageSource::default()
     };

@@ -102,6 +102,15 @@ fn plain_tests(plan: &Plan, plain: &[PlannedPlain]) -> String {
             "{binary}: {count} plain test{plural}: {}",
             parts.join("; ")
         );
+        let stated = of_binary.iter();
+        for test in stated.filter(|test| !test.needs.is_empty() && !test.ignored) {
+            let (id, needs) = (&test.id.test, &test.needs);
+            let _ = writeln!(text, "  {id}: needs {needs}: {}", where_from(test));
+            let reasons = test.unmet.iter().flat_map(|(_, verdict)| &verdict.reasons);
+            for reason in reasons {
+                let _ = writeln!(text, "    {reason}");
+            }
+        }
     }
     text
 }

@@ -45,7 +45,7 @@ impl PlainArguments {
         let default = PlainOptions::default();
         let configured = config.suspects.pattern.clone().map(SuspectPattern::from);
         PlainOptions {
-            limit: tests.timeout().unwrap_or(default.limit),
+            limit: tests.timeout(),
             threads: tests.test_threads().unwrap_or(default.threads),
             fail_fast: tests.fail_fast(),
             spread,

@@ -11,10 +11,10 @@ use kata_test_runner::{
 };
 
 use super::build::Build;
-use super::matrix;
 use super::places::PlaceOptions;
 use super::plain::{Binaries, PlainArguments, select};
 use super::selection::TestOptions;
+use super::{facts, matrix};
 
 /// Options of the command.
 #[derive(Clone, clap::Args)]
@@ -83,7 +83,14 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         tests.extend(list_plain(binary, StopToken::NEVER)?);
     }
     select(&mut tests, &selection, &config);
-    let plain = plan_plain(&tests, &candidates, options.places.spread());
+    let plain = plan_plain(
+        &tests,
+        &mut candidates,
+        options.places.spread(),
+        &facts::program(&records)?,
+        StopToken::NEVER,
+        &mut |text| eprintln!("{text}"),
+    )?;
     if options.json {
         let durations = ExpectedDurations::of_earlier_runs(&records);
         println!("{}", made.to_json(&plain, &durations));

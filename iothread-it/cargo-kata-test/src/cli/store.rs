@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use guest_vm::artifacts::{
     DebianArchive, LOCK_FILE, PackageSource, Pins, Progress, Store, StoreLock, shown_size,
 };
 use guest_vm::cache::Cache;
+use kata_test_runner::Config;
 use sha2::{Digest as _, Sha256};
 
 use super::cargo;
@@ -25,12 +26,28 @@ pub(super) fn open(offline: bool) -> Result<Store> {
 /// If the cache folder is unknown or not safe, or a setting is invalid.
 pub(super) fn open_with(lock_file: &Path, offline: bool) -> Result<Store> {
     let source = PackageSource {
-        archive: DebianArchive::from_env()?,
+        archive: archive(lock_file.parent().unwrap_or(lock_file))?,
         pins: Pins::read(lock_file)?,
         offline,
         fresh: false,
     };
     Ok(Store::of_user()?.with_source(source))
+}
+
+/// Returns the archive that the environment or the configuration of this workspace names.
+///
+/// # Errors
+/// If it is not valid, or if the configuration is not.
+pub(super) fn archive(root: &Path) -> Result<Option<DebianArchive>> {
+    if let Some(archive) = DebianArchive::from_env()? {
+        return Ok(Some(archive));
+    }
+    let config = Config::load(root)?;
+    let named = config.archive.as_ref();
+    let archive = named.map(|one| DebianArchive::new(&one.url, &one.suites, &one.keyring));
+    archive
+        .transpose()
+        .context("the configuration has an invalid [archive]")
 }
 
 /// Removes the least recently used entries if the cache is too large.
@@ -66,7 +83,7 @@ pub(super) fn lock_file() -> Result<PathBuf> {
 /// If a setting is invalid.
 pub(super) fn ci_key() -> Result<String> {
     let mut hasher = Sha256::new();
-    if let Some(archive) = DebianArchive::from_env()? {
+    if let Some(archive) = archive(&cargo::workspace_root()?)? {
         hasher.update(archive.url());
         hasher.update(archive.suites().join(" "));
     }

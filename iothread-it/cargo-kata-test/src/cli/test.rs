@@ -8,22 +8,27 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
-    Binary, BinaryKind, CandidatePlace, Config, Listing, Outcome, PlainOptions, PlainRun,
-    PlainTest, Plan, Reason, Record, Reporter, Run, RunIgnored, RunStatus, Selected, StopToken,
-    TestName, TestSelection, Workspace, list_plain, run_plain, run_status, unregistered_tests,
+    Binary, BinaryKind, CandidatePlace, Config, DEFAULT_LIMIT, Listing, Outcome, PlainRun,
+    PlainTest, Plan, ProcessEnd, Reason, Record, Reporter, Run, RunIgnored, RunStatus, Selected,
+    StopToken, TestName, TestSelection, Workspace, list_plain, run_plain, run_status,
+    unregistered_tests,
 };
 
 use super::build::Build;
 use super::interrupt::{self, Interrupts};
+use super::no_tests::NoTests;
 use super::nowhere::NowhereOptions;
 use super::places::PlaceOptions;
 use super::plain::{Binaries, PlainArguments, select};
 use super::selection::TestOptions;
-use super::{cargo, everywhere, matrix, plan};
+use super::{cargo, everywhere, facts, matrix, plan};
+
+/// The time limit of many tests that run in one process, or as documentation tests, with their build.
+const WHOLE_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Options of the command.
 #[derive(Clone, Default, clap::Args)]
@@ -45,6 +50,17 @@ pub struct Options {
 
     #[command(flatten)]
     tests: TestOptions,
+
+    /// What follows if no test is selected, or there are none: `pass`, a `warn`ing, or `fail` with exit
+    /// code 4.
+    #[arg(
+        long,
+        value_name = "ACTION",
+        default_value = "fail",
+        hide_possible_values = true,
+        help_heading = "Test selection"
+    )]
+    no_tests: NoTests,
 }
 
 /// Runs the command. `env` are additional variables for the tests here. A failed test is an exit code,
@@ -89,10 +105,14 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     if interrupts.received() {
         return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
-    let mut passed_here = true;
+    let (mut passed_here, mut documented) = (true, false);
     if options.places.has_here() {
+        if let Some(runner) = workspace.ignored_runner() {
+            eprintln!("warning: tests run without the runner of {runner}, which is ignored");
+        }
         let here = Here {
             options,
+            config: &config,
             selection: &selection,
             env: &env,
             stop: interrupts.stop(),
@@ -103,7 +123,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             test: "doc",
             ignored: None,
         };
-        let documented = options.build.has_doctests(&workspace)
+        documented = options.build.has_doctests(&workspace)
             && selection.filters.is_empty()
             && selection.partition.is_none_or(|part| part.contains(&name));
         if documented && !interrupts.received() && !here.run_doctests(&mut run)? {
@@ -112,7 +132,15 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     }
     let spread = options.places.spread();
     let how = options.plain.options(&options.tests, &config, spread);
-    elsewhere.run(&how, &binaries, &plain, &run, &interrupts)?;
+    let program = facts::program(&workspace.target.join("kata-test"))?;
+    let plain = PlainRun {
+        binaries: &binaries.plain,
+        tests: &plain,
+        run: &run,
+        options: &how,
+        program: options.places.has_others().then_some(&program),
+    };
+    elsewhere.run(&plain, &binaries, &interrupts)?;
 
     let outcomes = run.merge()?;
     let ledger = run.ledger()?;
@@ -131,7 +159,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         RunStatus::Passed if !passed_here => {
             errors.push("a test binary failed: see its output above".to_owned());
         }
-        RunStatus::NothingRan if is_empty && !is_part => println!("there are no tests"),
+        RunStatus::NothingRan if is_empty => {}
         conclusion => println!("{conclusion}"),
     }
     let opt_ins = std::env::var("KATA_TEST_ALLOW").unwrap_or_default();
@@ -143,7 +171,10 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     for error in &errors {
         eprintln!("error: {error}");
     }
-    // A filter may have matched documentation tests, which write no records.
+    // Documentation tests write no records.
+    if is_empty && !documented && errors.is_empty() && !interrupts.received() {
+        return Ok(options.no_tests.report());
+    }
     let is_ignored = outcomes.iter().all(|one| one.outcome == Outcome::Ignored);
     let good = passed_here
         && errors.is_empty()
@@ -180,6 +211,7 @@ fn list(
 /// What runs here, a binary after the other.
 struct Here<'a> {
     options: &'a Options,
+    config: &'a Config,
     selection: &'a TestSelection,
     env: &'a [(&'a str, OsString)],
     stop: StopToken<'a>,
@@ -205,16 +237,33 @@ impl Here<'_> {
                 .envs(binary.env.iter().map(|(name, value)| (name, value)))
                 .envs(self.env.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::null());
-            let start = Instant::now();
-            let status = run.run_command(command, self.stop);
-            let status = status.with_context(|| format!("cannot run {}", binary.id))?;
-            match binaries.kind(binary) {
-                BinaryKind::Annotated => passed &= status.success(),
-                _ if self.stop.is_requested() => {}
-                _ => run.record_main(&binary.id, status, start.elapsed())?,
+            let what = || format!("cannot run {}", binary.id);
+            if binaries.kind(binary) == BinaryKind::Annotated {
+                let status = run.run_command(command, self.stop).with_context(what)?;
+                passed &= status.success();
+                continue;
             }
+            let start = Instant::now();
+            let limit = self.limit(binary, binaries.kind(binary));
+            let end = run.run_within(command, limit, self.stop, &mut print);
+            run.record_main(&binary.id, &end.with_context(what)?, start.elapsed())?;
         }
         Ok(passed)
+    }
+
+    /// Returns the time limit of a binary that runs as a whole.
+    fn limit(&self, binary: &Binary, kind: BinaryKind) -> Duration {
+        if kind == BinaryKind::Plain {
+            return WHOLE_LIMIT;
+        }
+        let main = TestName {
+            binary: &binary.id,
+            test: "main",
+            ignored: None,
+        };
+        let configured = self.config.for_test(&main).timeout;
+        let stated = self.options.tests.timeout().or(configured);
+        stated.unwrap_or(DEFAULT_LIMIT)
     }
 
     /// Returns the arguments of a binary that runs as a whole; `None` if none of its tests is selected.
@@ -265,8 +314,12 @@ impl Here<'_> {
             .args(self.options.tests.libtest_arguments())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
-        let status = run.run_command(command, self.stop);
-        Ok(status.context("cannot run cargo")?.success())
+        let end = run.run_within(command, WHOLE_LIMIT, self.stop, &mut print);
+        let end = end.context("cannot run cargo")?;
+        if let ProcessEnd::TimedOut(_) = end {
+            eprintln!("documentation tests: {end}");
+        }
+        Ok(end == ProcessEnd::Exited(0))
     }
 }
 
@@ -311,31 +364,27 @@ impl Elsewhere {
     /// Runs the plain tests, here too, and what the plan assigns to other places.
     fn run(
         &mut self,
-        options: &PlainOptions,
+        plain: &PlainRun<'_>,
         binaries: &Binaries,
-        tests: &[PlainTest],
-        run: &Run,
         interrupts: &Interrupts,
     ) -> Result<()> {
         let mut reporter = Reporter {
             progress: &mut |text: &str| eprintln!("{text}"),
-            // A closed standard output is no reason to stop.
-            output: &mut |bytes: &[u8]| drop(std::io::stdout().write_all(bytes)),
+            output: &mut print,
             stop: interrupts.stop(),
         };
-        let plain = PlainRun {
-            binaries: &binaries.plain,
-            tests,
-            run,
-            options,
-        };
-        run_plain(&plain, &mut self.candidates, &mut reporter)?;
+        run_plain(plain, &mut self.candidates, &mut reporter)?;
         if let Some(plan) = &self.plan {
             let others: Vec<Binary> = binaries.others().cloned().collect();
-            plan.run_in_places(&others, &mut self.candidates, run, &mut reporter)?;
+            plan.run_in_places(&others, &mut self.candidates, plain.run, &mut reporter)?;
         }
         Ok(())
     }
+}
+
+/// Prints output of tests. A closed standard output is no reason to stop.
+fn print(bytes: &[u8]) {
+    drop(std::io::stdout().write_all(bytes));
 }
 
 /// Prints the paths of the outcomes and the report.

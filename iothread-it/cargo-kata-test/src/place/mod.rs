@@ -33,6 +33,7 @@
 //! | `/` | a tmpfs, which supports `pivot_root`; each run of a binary has a mount namespace of its own |
 //! | `/sys/fs/cgroup` | cgroup v2 |
 //! | `/lib/modules` | all modules of the kernel; `/sbin/modprobe` loads them, also for the kernel |
+//! | network | the loopback interface, with 127.0.0.1 and ::1 |
 //! | working directory | the package's folder, without target directories, `.git` folders and special files; it can be written, up to half of the guest's memory |
 //! | `HOME`, `TMPDIR` | empty folders that the user can write |
 //! | user | root, or for plain tests without privileges the caller's user and group id, 65534 if that is root; the package's folder belongs to that user |
@@ -246,7 +247,7 @@ impl Place for VmPlace {
         stop: StopToken<'a>,
     ) -> Result<Box<dyn Session + 'a>, PlaceError> {
         let margin = self.margin();
-        let guest = with_second_try(stop, || self.guest_for(binary, &[]))?;
+        let guest = with_second_try(stop, || self.guest_for(binary, &binary.questions))?;
         Ok(Box::new(VmSession::new(guest, user, margin)))
     }
 

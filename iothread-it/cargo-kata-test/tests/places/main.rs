@@ -11,6 +11,7 @@ mod hostile;
 mod kills;
 mod kvm;
 mod plain;
+mod requirements;
 mod run;
 mod runner_process;
 mod shared;
