@@ -9,7 +9,6 @@ use super::{
     Eligibility, ExpectedDurations, Plan, PlannedPlace, PlannedPlain, PlannedTest, Spread, TestId,
     UserKind,
 };
-use kata_test::__runner::HERE;
 use kata_test_host::reason::Reason;
 
 /// The version of the form.

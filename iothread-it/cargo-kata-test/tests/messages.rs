@@ -128,12 +128,16 @@ fn the_texts_of_the_cache() {
         fs::create_dir_all(&entry).unwrap();
         fs::write(entry.join("used"), "/home/me/project").unwrap();
     }
-    run(&[]);
     run(&["clear", "packges"]);
     run(&["clear", "packages/kernel"]);
     run(&["prune", "--max", "lots"]);
     run(&["prune", "--max", "0"]);
-    insta::assert_snapshot!(texts);
+    // A folder's size depends on the file system.
+    let line = |line: &str| match line.strip_prefix("removed 1 entry, ") {
+        Some(_) => "removed 1 entry, SIZE\n".to_owned(),
+        None => format!("{line}\n"),
+    };
+    insta::assert_snapshot!(texts.lines().map(line).collect::<String>());
 }
 
 #[test]

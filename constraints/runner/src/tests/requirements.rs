@@ -1,7 +1,7 @@
 //! Scope: what the configuration requires decides where a plain test runs and as which user, with made-up
 //! places. Real ones are in `tests/places/requirements.rs` of cargo-kata-test.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::{
@@ -51,7 +51,7 @@ impl Place for MadeUp {
         _: StopToken<'a>,
     ) -> Result<Box<dyn Session + 'a>, PlaceError> {
         let kernel = self.kernel.ok_or("it does not boot")?;
-        let evaluates = binary.executable == PathBuf::from(PROGRAM);
+        let evaluates = binary.executable == Path::new(PROGRAM);
         Ok(Box::new(MadeUpSession {
             kernel,
             user,

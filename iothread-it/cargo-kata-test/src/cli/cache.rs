@@ -199,7 +199,12 @@ fn report(removed: &[CacheEntry], kept: &[CacheEntry], as_json: bool) {
         return;
     }
     let bytes = removed.iter().map(|entry| entry.bytes).sum();
-    println!("removed {} entries, {}", removed.len(), shown_size(bytes));
+    let plural = if removed.len() == 1 {
+        "entry"
+    } else {
+        "entries"
+    };
+    println!("removed {} {plural}, {}", removed.len(), shown_size(bytes));
     for entry in kept {
         println!("kept {}, which a process uses", entry.id());
     }

@@ -11,7 +11,7 @@ use super::selection::TestOptions;
 /// Options for plain tests.
 #[derive(Clone, Default, clap::Args)]
 pub struct PlainArguments {
-    /// Suspects a plain test that passes of a skip if a line of its output matches this regular
+    /// A plain test that passes is a suspected skip if a line of its output matches this regular
     /// expression.
     #[arg(long, value_name = "REGEX")]
     suspect_pattern: Option<SuspectPattern>,
