@@ -15,6 +15,8 @@ use super::figure::{Figure, Goal, Peer};
 use super::stats::Samples;
 use super::vms::since;
 use super::{Bench, Setup};
+use cargo_kata_test::cli::places::VmPlaces;
+
 use crate::provision;
 
 /// The limit for a small binary, in milliseconds.
@@ -36,7 +38,13 @@ pub(super) const BENCHES: &[Bench] = &[Bench {
 fn measure(setup: &Setup, size: &str, padding: usize) -> Result<Vec<Figure>> {
     let folder = setup.folder.join(format!("plain-{padding}"));
     let binary = compile(&folder, padding)?;
-    let mut places = provision::vm_places(&["bookworm"], false)?;
+    let mut places = provision::vm_places(
+        &VmPlaces {
+            kernels: vec!["bookworm".parse()?],
+            ..VmPlaces::default()
+        },
+        false,
+    )?;
     let place = places.first_mut().expect("the place that was named");
     let restore = Instant::now();
     let session = place.open(&binary, UserKind::Unprivileged, StopToken::NEVER);

@@ -10,12 +10,21 @@ use kata_test::facts::{Answer, Finding, Here, Host, Question};
 use kata_test_runner::FactsProgram;
 use serde_json::{Value, json};
 
+use super::offers;
+
 /// Options of the command.
 #[derive(clap::Args)]
 pub struct Options {
     /// Prints the facts and verdicts as JSON.
     #[arg(long)]
     json: bool,
+    /// Lists the kernels that the distribution's archive has for VMs, the places that have them, and which of
+    /// them are in the cache.
+    #[arg(long, conflicts_with = "constraints")]
+    places: bool,
+    /// With `--places`: lists what the archive had when it was last read, and uses no network.
+    #[arg(long, requires = "places")]
+    offline: bool,
     /// Evaluates these constraints, in the grammar of the attribute: `kvm`,
     /// `command = "qemu-img >= 8.0"`.
     #[arg(value_name = "CONSTRAINT")]
@@ -34,8 +43,12 @@ pub(super) fn program(records: &Path) -> Result<FactsProgram> {
 /// Runs the command. The exit code is a failure if a constraint is not met.
 ///
 /// # Errors
-/// If a constraint is invalid.
+/// If a constraint is invalid, or the kernels of the archive are not known.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if options.places {
+        offers::print(options.offline, options.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut verdicts = Vec::new();
     for text in &options.constraints {
         for constraint in parse(text).with_context(|| format!("{text:?} is not a constraint"))? {

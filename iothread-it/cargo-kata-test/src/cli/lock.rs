@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use guest_vm::artifacts::{PackageSource, Store, provision_packages};
+use guest_vm::artifacts::{PackageSource, Store, kernels, provision_packages};
 
-use super::places::PlaceOptions;
+use super::places::{PlaceOptions, VmPlaces};
 use super::progress::PrintedProgress;
-use super::store;
+use super::{provision, store};
 
 /// Options of the command.
 #[derive(Clone, clap::Args)]
@@ -24,9 +24,9 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let mut places = options.places.clone();
     places.default_to_all();
-    let suites = places.suites();
+    let vms = places.vms();
     ensure!(
-        !suites.is_empty(),
+        vms != VmPlaces::default(),
         "`--places` names no VM, so there is nothing to pin"
     );
     let source = PackageSource {
@@ -34,10 +34,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         fresh: true,
         ..PackageSource::default()
     };
-    let lock = Store::of_user()?
-        .with_source(source)
-        .lock(&mut PrintedProgress::default())?;
-    let pins = provision_packages(&suites, &lock, &mut PrintedProgress::default())?;
+    let progress = &mut PrintedProgress::default();
+    let lock = Store::of_user()?.with_source(source).lock(progress)?;
+    kernels(&lock, true, progress)?;
+    let choices = provision::choices(&vms, &lock, progress)?;
+    let pins = provision_packages(&choices, &lock, progress)?;
     let path = store::lock_file()?;
     pins.write(&path)?;
     for line in pins.summary() {

@@ -22,6 +22,7 @@ pub mod lock;
 mod matrix;
 mod no_tests;
 mod nowhere;
+mod offers;
 pub mod places;
 pub mod plain;
 pub mod plan;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use crate::place::SUITES;
 use anyhow::{Result, bail};
+use guest_vm::artifacts::KernelChoice;
 use kata_test_runner::{CandidatePlace, NamedPlace, Spread, SudoPlace};
 
 use super::provision;
@@ -12,9 +12,13 @@ use super::provision;
 /// Options that select places.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct PlaceOptions {
-    /// Where tests may run: `all`, or a comma-separated list of `here`, `vm:bookworm`, `vm:trixie` and
-    /// `vm:sid` (VMs with the kernels of these suites), and names from the configuration. The first use of a VM downloads QEMU and the
-    /// kernel from the distribution's packages. Default: `here`.
+    /// Where tests may run, separated by commas: `here`; `vm:VERSION`, a VM with the newest kernel of that
+    /// line in the distribution's archive, such as `vm:6.12`; `vm:SUITE`, with the kernel of a suite, such as
+    /// `vm:trixie`; a name from the configuration; or `all`, which is `here`, a VM for each kernel with
+    /// long-term support (that of each stable release), and one for the newest. With `+generic`, as in
+    /// `vm:6.12+generic`, the kernel is the one for all machines instead of the one for clouds. `cargo
+    /// kata-test facts --places` lists what there is. The first use of a VM downloads QEMU and the kernel from the
+    /// distribution's packages. Default: `here`.
     #[arg(long, value_delimiter = ',', value_name = "PLACES")]
     places: Vec<PlaceArgument>,
 
@@ -34,8 +38,8 @@ pub struct PlaceOptions {
 enum PlaceArgument {
     Here,
     All,
-    /// A VM with the kernel of this suite.
-    Vm(&'static str),
+    /// A VM with this kernel.
+    Vm(KernelChoice),
     /// A name that the configuration defines.
     Named(String),
 }
@@ -46,46 +50,48 @@ impl FromStr for PlaceArgument {
     fn from_str(text: &str) -> Result<Self, String> {
         let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         let is_name = !text.is_empty() && text.chars().all(is_letter);
-        match (text, text.strip_prefix("vm:").and_then(suite)) {
+        match (text, text.strip_prefix("vm:")) {
             ("here", _) => Ok(Self::Here),
             ("all", _) => Ok(Self::All),
-            (_, Some(suite)) => Ok(Self::Vm(suite)),
+            (_, Some(kernel)) => match kernel.parse() {
+                Ok(kernel) => Ok(Self::Vm(kernel)),
+                Err(error) => Err(error.to_string()),
+            },
             _ if is_name => Ok(Self::Named(text.to_owned())),
-            _ => Err(expected()),
+            _ => Err(EXPECTED.to_owned()),
         }
     }
 }
 
-/// Returns the suite of this name.
-fn suite(name: &str) -> Option<&'static str> {
-    SUITES.into_iter().find(|suite| *suite == name)
-}
+const EXPECTED: &str = "expected here, all, a name from [places] in the configuration, or vm:KERNEL, where \
+                        KERNEL is a version, such as 6.12, or a suite, such as trixie";
 
-/// Returns the suite of one VM: `vm:SUITE`, or a name that the configuration defines.
+/// Returns the kernel of one VM: `vm:KERNEL`, or a name that the configuration defines.
 ///
 /// # Errors
 /// If the place is another.
-pub(super) fn suite_of(place: &str, named: &BTreeMap<String, NamedPlace>) -> Result<&'static str> {
+pub(super) fn kernel_of(place: &str, named: &BTreeMap<String, NamedPlace>) -> Result<KernelChoice> {
     let options = PlaceOptions {
         places: vec![place.parse().map_err(anyhow::Error::msg)?],
         ..PlaceOptions::default()
     };
     match options.with_names(named)?.places.as_slice() {
-        [PlaceArgument::Vm(suite)] => Ok(suite),
+        [PlaceArgument::Vm(kernel)] => Ok(kernel.clone()),
         _ => bail!(
             "{place:?} is not one place: expected here, sudo, a name from [places] in the \
-             configuration, or vm:SUITE, where SUITE is one of {}",
-            SUITES.join(", ")
+             configuration, or vm:KERNEL, where KERNEL is a version, such as 6.12, or a suite, such as \
+             trixie"
         ),
     }
 }
 
-fn expected() -> String {
-    format!(
-        "expected here, all, a name from [places] in the configuration, or vm:SUITE, where SUITE is one \
-         of {}",
-        SUITES.join(", ")
-    )
+/// The VMs that are places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmPlaces {
+    /// Whether the default set is wanted.
+    pub all: bool,
+    /// The others.
+    pub kernels: Vec<KernelChoice>,
 }
 
 impl PlaceOptions {
@@ -106,15 +112,11 @@ impl PlaceOptions {
                 continue;
             };
             let Some(definition) = named.get(name) else {
-                bail!("unknown place {name:?}: {}", expected());
+                bail!("unknown place {name:?}: {EXPECTED}");
             };
-            match suite(&definition.suite) {
-                Some(suite) => *place = PlaceArgument::Vm(suite),
-                None => bail!(
-                    "[places.{name}] has the unknown suite {:?}; expected one of {}",
-                    definition.suite,
-                    SUITES.join(", ")
-                ),
+            match definition.suite.parse() {
+                Ok(kernel) => *place = PlaceArgument::Vm(kernel),
+                Err(error) => bail!("[places.{name}] has an unknown suite: {error}"),
             }
         }
         Ok(self)
@@ -150,7 +152,7 @@ impl PlaceOptions {
     pub fn candidates(&self, offline: bool) -> Result<Vec<CandidatePlace>> {
         for place in &self.places {
             if let PlaceArgument::Named(name) = place {
-                bail!("unknown place {name:?}: {}", expected());
+                bail!("unknown place {name:?}: {EXPECTED}");
             }
         }
         if self.everywhere && !self.has_others() {
@@ -165,9 +167,9 @@ impl PlaceOptions {
         if self.uses_sudo() {
             candidates.push(CandidatePlace::Place(Box::new(SudoPlace::new()?)));
         }
-        let suites = self.suites();
-        if !suites.is_empty() {
-            for place in provision::vm_places(&suites, offline)? {
+        let vms = self.vms();
+        if vms != VmPlaces::default() {
+            for place in provision::vm_places(&vms, offline)? {
                 let with_kvm = place.with_kvm();
                 candidates.push(CandidatePlace::Place(Box::new(place)));
                 candidates.push(CandidatePlace::Place(Box::new(with_kvm)));
@@ -176,10 +178,19 @@ impl PlaceOptions {
         Ok(candidates)
     }
 
-    /// Returns the suites whose kernels VMs have.
-    pub(super) fn suites(&self) -> Vec<&'static str> {
-        let is_named = |suite: &&'static str| self.has(&PlaceArgument::Vm(suite));
-        SUITES.into_iter().filter(is_named).collect()
+    /// Returns the VMs.
+    pub(super) fn vms(&self) -> VmPlaces {
+        let mut vms = VmPlaces::default();
+        for place in &self.places {
+            match place {
+                PlaceArgument::All => vms.all = true,
+                PlaceArgument::Vm(kernel) if !vms.kernels.contains(kernel) => {
+                    vms.kernels.push(kernel.clone());
+                }
+                _ => {}
+            }
+        }
+        vms
     }
 
     fn uses_sudo(&self) -> bool {
@@ -197,12 +208,14 @@ mod tests {
 
     #[test]
     fn places_are_parsed_and_unknown_ones_are_refused() {
-        assert_eq!("vm:trixie".parse(), Ok(PlaceArgument::Vm("trixie")));
+        let vm = |text: &str| PlaceArgument::Vm(text.parse().unwrap());
+        assert_eq!("vm:trixie".parse(), Ok(vm("trixie")));
+        assert_eq!("vm:6.12+generic".parse(), Ok(vm("6.12+generic")));
         assert_eq!("all".parse(), Ok(PlaceArgument::All));
         assert_eq!("old".parse(), Ok(PlaceArgument::Named("old".into())));
-        for unknown in ["", "a b", "vm:", "vm:woody"] {
+        for unknown in ["", "a b", "vm:", "vm:6", "vm:../x"] {
             let problem = unknown.parse::<PlaceArgument>().unwrap_err();
-            assert!(problem.contains("bookworm"), "{problem}");
+            assert!(problem.contains("trixie"), "{problem}");
         }
     }
 
@@ -210,7 +223,7 @@ mod tests {
     fn names_of_the_configuration_are_replaced() {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(".config")).unwrap();
-        let text = "[places.old]\nsuite = 'bookworm'\n[places.older]\nsuite = 'woody'\n";
+        let text = "[places.old]\nsuite = 'bookworm'\n";
         std::fs::write(root.path().join(".config/kata-test.toml"), text).unwrap();
         let named = kata_test_runner::Config::load(root.path()).unwrap().places;
         let options = |names: &[&str]| PlaceOptions {
@@ -219,14 +232,13 @@ mod tests {
             everywhere: false,
         };
         let replaced = options(&["here", "old"]).with_names(&named).unwrap();
-        let expected = [PlaceArgument::Here, PlaceArgument::Vm("bookworm")];
+        let expected = [
+            PlaceArgument::Here,
+            PlaceArgument::Vm("bookworm".parse().unwrap()),
+        ];
         assert_eq!(replaced.places, expected);
 
         let problem = |name| options(&[name]).with_names(&named).unwrap_err().to_string();
-        assert_eq!(
-            problem("older"),
-            "[places.older] has the unknown suite \"woody\"; expected one of bookworm, trixie, sid"
-        );
         assert!(problem("there").starts_with("unknown place \"there\": expected here"));
         assert!(
             options(&["old"]).candidates(true).is_err(),

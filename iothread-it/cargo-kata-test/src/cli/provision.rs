@@ -7,13 +7,17 @@ use std::path::Path;
 
 use crate::place::{VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
-use guest_vm::artifacts::{Manifest, Progress, QemuChoice, Silent, Store, WorkFolder};
+use guest_vm::artifacts::{
+    KernelChoice, Manifest, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder,
+    provision_kernel_of,
+};
 use guest_vm::guest;
 use sha2::{Digest as _, Sha256};
 
 use super::agent::BuildOutput;
+use super::places::VmPlaces;
 use super::progress::PrintedProgress;
-use super::{agent, cargo, store};
+use super::{agent, cargo, offers, store};
 
 /// Provides the artifacts of a VM and writes their manifest to the target directory.
 ///
@@ -50,21 +54,21 @@ pub fn provision(choice: &QemuChoice, offline: bool) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// Provides VM places with the kernels of these suites. With `offline` they are made from the cache only.
+/// Provides VM places. With `offline` they are made from the cache only.
 ///
 /// # Errors
 /// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
-pub fn vm_places(suites: &[&str], offline: bool) -> Result<Vec<VmPlace>> {
+pub fn vm_places(vms: &VmPlaces, offline: bool) -> Result<Vec<VmPlace>> {
     let target = cargo::target_directory()?;
     let store = store::open(offline)?;
     let progress = &mut PrintedProgress::default();
-    vm_places_in(&target, suites, &store, BuildOutput::Progress, progress)
+    vm_places_in(&target, vms, &store, BuildOutput::Progress, progress)
 }
 
 /// Provides VM places with disks and lists of artifacts in a target directory.
 fn vm_places_in(
     target: &Path,
-    suites: &[&str],
+    vms: &VmPlaces,
     store: &Store,
     output: BuildOutput,
     progress: &mut dyn Progress,
@@ -73,22 +77,25 @@ fn vm_places_in(
     let lock = store.lock(progress)?;
     let agent = agent::provide(&lock, target, output)?;
     let qemu = guest_vm::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
-    let place = |suite: &&str| {
-        let artifacts = VmArtifacts::provide(suite, &qemu, &agent, &lock, &work, progress)?;
-        Ok(VmPlace::of_suite(suite, artifacts, store, &work))
-    };
-    let places: Vec<_> = suites.iter().map(place).collect::<Result<_>>()?;
+    let mut places = Vec::new();
+    for choice in choices(vms, &lock, progress)? {
+        let kernel = provision_kernel_of(&choice, &lock, progress)?;
+        let name = choice.to_string();
+        let artifacts =
+            VmArtifacts::provide(&name, &kernel, &qemu, &agent, &lock, &work, progress)?;
+        places.push(VmPlace::named(&name, artifacts, store, &work));
+    }
     store::bound(&lock, progress)?;
     Ok(places)
 }
 
-/// Provides the VM place of a suite for a single program. What was provided before is used as it is, if
+/// Provides the VM place of a kernel for a single program. What was provided before is used as it is, if
 /// the agent and the lock file have not changed since; this takes milliseconds.
 ///
 /// # Errors
 /// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
 pub(super) fn vm_place(
-    suite: &str,
+    kernel: &KernelChoice,
     target: Option<&Path>,
     lock_file: &Path,
     offline: bool,
@@ -97,25 +104,25 @@ pub(super) fn vm_place(
     let own = store.base().join("run");
     let target = target.unwrap_or(&own);
     let work = WorkFolder::in_target(target);
-    if let Some(artifacts) = provided(suite, &work, &store, lock_file) {
-        return Ok(VmPlace::of_suite(suite, artifacts, &store, &work));
+    let name = kernel.to_string();
+    if let Some(artifacts) = provided(&name, &work, &store, lock_file) {
+        return Ok(VmPlace::named(&name, artifacts, &store, &work));
     }
     let (output, progress): (_, &mut dyn Progress) = match io::stderr().is_terminal() {
         true => (BuildOutput::Progress, &mut PrintedProgress::default()),
         false => (BuildOutput::Errors, &mut Silent),
     };
-    let places = vm_places_in(target, &[suite], &store, output, progress)?;
+    let vms = VmPlaces {
+        kernels: vec![kernel.clone()],
+        ..VmPlaces::default()
+    };
+    let places = vm_places_in(target, &vms, &store, output, progress)?;
     places.into_iter().next().context("no place was provided")
 }
 
 /// Finds artifacts that were provided before with the current agent and lock file.
-fn provided(
-    suite: &str,
-    work: &WorkFolder,
-    store: &Store,
-    lock_file: &Path,
-) -> Option<VmArtifacts> {
-    let artifacts = VmArtifacts::find(work, suite).ok()?;
+fn provided(name: &str, work: &WorkFolder, store: &Store, lock_file: &Path) -> Option<VmArtifacts> {
+    let artifacts = VmArtifacts::find(work, name).ok()?;
     let agent = fs::read(agent::path(store).ok()?).ok()?;
     let digest: String = Sha256::digest(agent)
         .iter()
@@ -123,6 +130,33 @@ fn provided(
         .collect();
     let changed = |file: &Path| file.metadata().and_then(|data| data.modified()).ok();
     // `None`, for a file that is not there, is less than a time.
-    let is_newer = changed(&VmArtifacts::list_of(work, suite)) > changed(lock_file);
+    let is_newer = changed(&VmArtifacts::list_of(work, name)) > changed(lock_file);
     (digest == artifacts.manifest.guest.agent_sha256 && is_newer).then_some(artifacts)
+}
+
+/// Returns the kernels of VMs, each once, and prints which ones are the default set.
+///
+/// # Errors
+/// If the archive cannot be read, or has no kernel.
+pub(super) fn choices(
+    vms: &VmPlaces,
+    lock: &StoreLock,
+    progress: &mut dyn Progress,
+) -> Result<Vec<KernelChoice>> {
+    let mut choices = Vec::new();
+    if vms.all {
+        let kernels = guest_vm::artifacts::kernels(lock, false, progress)?;
+        choices = kernels.default_set();
+        ensure!(
+            !choices.is_empty(),
+            "the archive has no kernel that `all` could stand for"
+        );
+        progress.noted(&offers::all(&kernels));
+    }
+    for choice in &vms.kernels {
+        if !choices.contains(choice) {
+            choices.push(choice.clone());
+        }
+    }
+    Ok(choices)
 }

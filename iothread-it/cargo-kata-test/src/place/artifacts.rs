@@ -7,17 +7,13 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use guest_vm::artifacts::{
-    ArtifactError, Manifest, Origin, Progress, QemuInstall, StoreLock, WorkFolder,
-    provision_kernel_of, write_atomically,
+    KernelInstall, Manifest, Origin, Progress, QemuInstall, StoreLock, WorkFolder, write_atomically,
 };
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
 use guest_vm::guest::image::{self, ImageError};
 use guest_vm::guest::kernel;
 use guest_vm::qemu::{Accelerator, VmSpec};
 use guest_vm::vm::Vm;
-
-/// The Debian suites whose kernels places have: 6.1, 6.12, and the newest.
-pub const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 
 /// The guest's memory, in MiB. Modules, binaries and the files that tests write are in it too.
 const MEMORY_MIB: u32 = 1024;
@@ -33,9 +29,6 @@ const DEFAULT_START_ESTIMATE: Duration = Duration::from_secs(8);
 /// An error of providing a VM's artifacts.
 #[derive(Debug, thiserror::Error)]
 pub enum VmArtifactsError {
-    /// The kernel cannot be fetched.
-    #[error(transparent)]
-    Artifact(#[from] ArtifactError),
     /// The boot image cannot be built.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -52,7 +45,7 @@ pub enum VmArtifactsError {
     },
 }
 
-/// A QEMU, a suite's kernel, and a boot image with its modules.
+/// A QEMU, a kernel, and a boot image with its modules.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VmArtifacts {
@@ -69,30 +62,30 @@ pub struct VmArtifacts {
 }
 
 impl VmArtifacts {
-    /// Provides the artifacts of a suite, and lists them for [`VmArtifacts::find`]. Artifacts that exist
-    /// and are complete are reused.
+    /// Provides the artifacts of the place `vm:NAME`, and lists them for [`VmArtifacts::find`]. Artifacts
+    /// that exist and are complete are reused.
     ///
     /// # Errors
-    /// If the kernel cannot be fetched, or an image cannot be built.
+    /// If an image cannot be built.
     pub fn provide(
-        suite: &str,
+        name: &str,
+        kernel: &KernelInstall,
         qemu: &QemuInstall,
         agent: &Path,
         lock: &StoreLock,
         work: &WorkFolder,
         progress: &mut dyn Progress,
     ) -> Result<Self, VmArtifactsError> {
-        let kernel = provision_kernel_of(suite, lock, progress)?;
-        let images = image::folder(agent, &kernel, lock)?;
+        let images = image::folder(agent, kernel, lock)?;
         let file = |name: &str| images.join(name);
-        let mut guest = image::build(agent, &kernel, &file("initramfs"))?;
+        let mut guest = image::build(agent, kernel, &file("initramfs"))?;
         match kernel::uncompressed(&kernel.image, &file("vmlinux")) {
             Ok(()) => guest.vmlinux = Some(file("vmlinux")),
             Err(why) => progress.noted(&format!(
                 "the kernel cannot be uncompressed, and boots more slowly: {why}"
             )),
         }
-        let guest = image::with_modules(&guest, &kernel, &file("initramfs-place"), progress)?;
+        let guest = image::with_modules(&guest, kernel, &file("initramfs-place"), progress)?;
         let manifest = Manifest {
             qemu: qemu.clone(),
             guest,
@@ -103,26 +96,54 @@ impl VmArtifacts {
             kvm: false,
             cpu: None,
         };
-        let path = Self::list_of(work, suite);
+        let path = Self::list_of(work, name);
         let text = serde_json::to_vec_pretty(&artifacts).map_err(io::Error::from);
         let written = text.and_then(|text| write_atomically(&path, &text));
         written.map_err(|source| VmArtifactsError::List { path, source })?;
         Ok(artifacts)
     }
 
-    /// Finds the artifacts that were provided for a suite. Fetches and builds nothing.
+    /// Finds the artifacts that were provided for the place `vm:NAME`. Fetches and builds nothing.
     ///
     /// # Errors
     /// If none were provided, or by another version.
-    pub fn find(work: &WorkFolder, suite: &str) -> Result<Self, VmArtifactsError> {
-        let path = Self::list_of(work, suite);
+    pub fn find(work: &WorkFolder, name: &str) -> Result<Self, VmArtifactsError> {
+        Self::read(&Self::list_of(work, name))
+    }
+
+    /// Finds the artifacts of all VM places that were provided, the oldest kernel first.
+    ///
+    /// # Errors
+    /// If they cannot be read, or were provided by another version.
+    pub fn find_all(work: &WorkFolder) -> Result<Vec<Self>, VmArtifactsError> {
+        let folder = lists(work);
+        let failed = |source| VmArtifactsError::List {
+            path: folder.clone(),
+            source,
+        };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            found.push(Self::read(&entry.map_err(failed)?.path())?);
+        }
+        let release = |found: &Self| -> Vec<u32> {
+            let release = &found.manifest.guest.kernel_release;
+            release
+                .split('.')
+                .map_while(|part| part.parse().ok())
+                .collect()
+        };
+        found.sort_by_key(release);
+        Ok(found)
+    }
+
+    fn read(path: &Path) -> Result<Self, VmArtifactsError> {
         let read = || {
-            let found: Self = serde_json::from_slice(&fs::read(&path)?)?;
+            let found: Self = serde_json::from_slice(&fs::read(path)?)?;
             found.manifest.hold()?;
             Ok(found)
         };
         read().map_err(|source| VmArtifactsError::List {
-            path: path.clone(),
+            path: path.into(),
             source,
         })
     }
@@ -142,9 +163,9 @@ impl VmArtifacts {
         self.kvm
     }
 
-    /// Returns the path of the list of a suite.
-    pub(crate) fn list_of(work: &WorkFolder, suite: &str) -> PathBuf {
-        work.path().join("places").join(format!("{suite}.json"))
+    /// Returns the path of the list of the place `vm:NAME`.
+    pub(crate) fn list_of(work: &WorkFolder, name: &str) -> PathBuf {
+        lists(work).join(format!("{name}.json"))
     }
 
     /// Names the kernel and QEMU, with the versions of their packages.
@@ -227,4 +248,8 @@ fn package(origin: &Origin) -> String {
         Origin::Host => String::new(),
         Origin::Packages { suite, version } => format!(" ({suite}'s package {version})"),
     }
+}
+
+fn lists(work: &WorkFolder) -> PathBuf {
+    work.path().join("places")
 }

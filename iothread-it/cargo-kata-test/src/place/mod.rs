@@ -1,7 +1,6 @@
-//! A VM as a place of kata-test's runner: the tests run as root, without a network, under the kernel
-//! of a Debian suite.
+//! A VM as a place of kata-test's runner: the tests run as root, without a network, under another kernel.
 //!
-//! 1. [`VmArtifacts`] are what a suite's VM is booted from: a kernel, and a boot image with all of its
+//! 1. [`VmArtifacts`] are what a place's VM is booted from: a kernel, and a boot image with all of its
 //!    modules.
 //! 2. `image` writes disk images with what a test binary needs: the binary with its shared `libraries`
 //!    and the programs of its package, and the package's folder.
@@ -71,7 +70,7 @@ use guest_vm::scratch::remove_orphans;
 use guest_vm::warm::WarmStore;
 use session::VmSession;
 
-pub use artifacts::{SUITES, VmArtifacts, VmArtifactsError};
+pub use artifacts::{VmArtifacts, VmArtifactsError};
 pub use guest::GuestError;
 pub use image::ImageError;
 pub use libraries::LibraryError;
@@ -114,13 +113,13 @@ impl VmPlace {
         }
     }
 
-    /// Creates the place `vm:SUITE`, with its template in `store` and its disks in `work`.
-    pub fn of_suite(suite: &str, artifacts: VmArtifacts, store: &Store, work: &WorkFolder) -> Self {
+    /// Creates the place `vm:NAME`, with its template in `store` and its disks in `work`.
+    pub fn named(name: &str, artifacts: VmArtifacts, store: &Store, work: &WorkFolder) -> Self {
         let scratch = work.path().join("scratch");
         // Removes what a killed run left behind. A failure is harmless: the next run tries again.
         let _ = remove_orphans(&scratch);
         Self::new(
-            &format!("vm:{suite}"),
+            &format!("vm:{name}"),
             artifacts,
             WarmStore::of(store),
             scratch,

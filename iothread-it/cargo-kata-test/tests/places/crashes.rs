@@ -53,7 +53,7 @@ pub(crate) fn run_binaries(
     let binaries = batches.iter().map(binary).collect::<Result<Vec<_>>>()?;
     let folder = folder()?;
     let run = Run::start(&folder.path().join("records"))?;
-    let mut place = place("bookworm", &folder)?;
+    let mut place = place("6.1", &folder)?;
     let mut screen = Vec::new();
     let records = run.dir().to_owned();
     let ran = thread::scope(|scope| {
@@ -104,7 +104,7 @@ fn a_kernel_panic_fails_the_test_that_caused_it() -> Result<()> {
     assert_eq!(kind(&outcomes, "i_fails"), Outcome::Failed);
     let panicked = outcome(&outcomes, "b_panics_the_kernel");
     assert_eq!(panicked.outcome, Outcome::Failed);
-    assert_eq!(panicked.place, "vm:bookworm");
+    assert_eq!(panicked.place, "vm:6.1");
     let console = &panicked.reasons[0].observed;
     assert!(console.contains("Kernel panic - not syncing"), "{console}");
     assert!(screen.contains("expected failure"), "{screen}");

@@ -24,25 +24,39 @@ mod workspace;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use cargo_kata_test::place::{SUITES, VmArtifacts, VmPlace};
+use cargo_kata_test::place::{VmArtifacts, VmArtifactsError, VmPlace};
 use guest_vm::artifacts::{Store, WorkFolder};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::warm::WarmStore;
 use kata_test::Verdict;
 use kata_test_runner::{Binary, Outcome, Record, Workspace};
 
-/// Met if the artifacts of every suite's VM are provided.
+/// The kernels of the places that tests use: those with long-term support, and the newest, whose version
+/// the archive decides.
+const KERNELS: [&str; 4] = ["5.10", "6.1", "6.12", NEWEST];
+const NEWEST: &str = "newest";
+
+fn artifacts(work: &WorkFolder, kernel: &str) -> Result<VmArtifacts, VmArtifactsError> {
+    match kernel {
+        NEWEST => {
+            let newest = VmArtifacts::find_all(work)?.pop();
+            newest.map_or_else(|| VmArtifacts::find(work, NEWEST), Ok)
+        }
+        _ => VmArtifacts::find(work, kernel),
+    }
+}
+
+/// Met if the artifacts of each kernel's VM are provided.
 fn artifacts_provided() -> Verdict {
     const SOURCE: &str = "target/kata-test/vm/places";
     let found = WorkFolder::find()
         .map_err(|error| error.to_string())
         .and_then(|work| {
-            let find =
-                |suite: &&str| VmArtifacts::find(&work, suite).map_err(|error| error.to_string());
-            SUITES.iter().map(find).collect::<Result<Vec<_>, _>>()
+            let find = |kernel: &&str| artifacts(&work, kernel).map_err(|error| error.to_string());
+            KERNELS.iter().map(find).collect::<Result<Vec<_>, _>>()
         });
     match found {
-        Ok(_) => Verdict::met("artifacts of all suites", SOURCE),
+        Ok(_) => Verdict::met("artifacts of all kernels", SOURCE),
         Err(error) => Verdict::unmet(error, SOURCE),
     }
 }
@@ -57,17 +71,17 @@ fn user_folder(user: nix::unistd::Uid) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("places-{user}"))
 }
 
-/// Creates the place with a suite's kernel and disk images below `folder`. Users other than root have
+/// Creates the place with a kernel and disk images below `folder`. Users other than root have
 /// templates of their own.
-fn place(suite: &str, folder: &ScratchDir) -> Result<VmPlace> {
-    let artifacts = VmArtifacts::find(&shared::work_folder()?, suite)?;
+fn place(kernel: &str, folder: &ScratchDir) -> Result<VmPlace> {
+    let artifacts = artifacts(&shared::work_folder()?, kernel)?;
     let warm = match nix::unistd::geteuid().is_root() {
         true => WarmStore::of(&Store::of_user()?),
         false => WarmStore::at(user_folder(nix::unistd::geteuid()).join("warm")),
     };
     let scratch = folder.path().join("disks");
     Ok(VmPlace::new(
-        &format!("vm:{suite}"),
+        &format!("vm:{kernel}"),
         artifacts,
         warm,
         scratch,

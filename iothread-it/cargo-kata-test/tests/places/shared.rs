@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use cargo_kata_test::place::SUITES;
 use guest_vm::artifacts::{Store, WorkFolder};
 use nix::unistd::{Uid, geteuid};
 
@@ -25,7 +24,7 @@ fn copies(user: Uid) -> WorkFolder {
     WorkFolder::in_target(&user_folder(user).join("copies"))
 }
 
-/// Copies the artifacts of all suites for a user who cannot enter the cache.
+/// Copies the artifacts of all places for a user who cannot enter the cache.
 pub(crate) fn share_with(user: Uid) -> Result<()> {
     let cache = Store::of_user()?.base().to_owned();
     let copies = copies(user);
@@ -41,8 +40,8 @@ pub(crate) fn share_with(user: Uid) -> Result<()> {
     let from = WorkFolder::find()?.path().join("places");
     let to = copies.path().join("places");
     fs::create_dir_all(&to)?;
-    for suite in SUITES {
-        let name = format!("{suite}.json");
+    for entry in fs::read_dir(&from)? {
+        let name = entry?.file_name();
         let list = fs::read_to_string(from.join(&name))?;
         for entry in entries(&list, &cache) {
             copy(&cache.join(&entry), &copied.join(&entry))?;

@@ -2,6 +2,7 @@
 
 use super::apt::AptError;
 use super::host_qemu::HostQemuError;
+use super::kernels::NoSuchKernel;
 use super::store::StoreError;
 use crate::process::CommandError;
 
@@ -26,6 +27,9 @@ pub enum ArtifactError {
     /// Packages could not be fetched or unpacked.
     #[error(transparent)]
     Apt(#[from] AptError),
+    /// The archive does not have the kernel.
+    #[error(transparent)]
+    Kernel(#[from] NoSuchKernel),
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -24,6 +24,8 @@ mod file_state;
 mod held;
 mod host_qemu;
 mod kernel;
+mod kernel_choice;
+mod kernels;
 mod location;
 mod manifest;
 mod package_source;
@@ -48,13 +50,16 @@ pub(crate) use held::{USED_FILE, is_in_use, is_still};
 pub use host_qemu::HostQemuError;
 pub(crate) use host_qemu::SANDBOX;
 pub use kernel::KernelInstall;
+pub use kernel_choice::{Flavour, InvalidKernelChoice, KernelChoice, Wanted};
+pub use kernels::{KernelOffer, Kernels, NoSuchKernel};
 pub use location::CACHE_ENV;
 pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
 pub use package_source::PackageSource;
 pub use pins::{LOCK_FILE, LockFileError, Pins};
 pub use progress::{Progress, Silent};
 pub use provision::{
-    provision, provision_kernel, provision_kernel_of, provision_packages, provision_qemu,
+    has_kernel, kernels, provision, provision_kernel, provision_kernel_of, provision_packages,
+    provision_qemu,
 };
 pub use size::{InvalidSize, parse_size, shown_size};
 pub(crate) use store::lock_within;

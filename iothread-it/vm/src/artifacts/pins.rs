@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::apt::Closure;
 use super::choice::is_suite_name;
+use super::kernel_choice::Flavour;
+use super::kernels::{KernelOffer, Kernels};
 use super::store::write_atomically;
 
 /// Name of the file, at the root of a workspace.
@@ -15,6 +17,10 @@ pub const LOCK_FILE: &str = "kata-test.lock";
 const SCHEMA: u32 = 1;
 
 const HEAD: &str = "# The packages that VMs run with: QEMU and kernels. `cargo kata-test lock` writes this file.\n\n";
+
+/// The sets with kernels.
+pub(super) const KERNEL_SET: &str = "kernel";
+pub(super) const GENERIC_KERNEL_SET: &str = "kernel-generic";
 
 /// Packages that are pinned to their versions and hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,6 +152,30 @@ impl Pins {
         found.map(|set| set.suite.as_str())
     }
 
+    /// Returns the pinned kernels. All of them are in the default set.
+    pub(super) fn kernels(&self) -> Kernels {
+        let offer = |set: &PinnedSet| {
+            let flavour = match &*set.name {
+                KERNEL_SET => Flavour::Cloud,
+                GENERIC_KERNEL_SET => Flavour::Generic,
+                _ => return None,
+            };
+            let image = set.closure.named("linux-image-")?.version();
+            let upstream = image
+                .rsplit_once('-')
+                .map_or(&*image, |(upstream, _)| upstream);
+            Some(KernelOffer {
+                suite: set.suite.clone(),
+                sources: vec![set.suite.clone(), format!("{}-security", set.suite)],
+                is_stable: true,
+                flavour,
+                version: upstream.to_owned(),
+                packages: set.closure.clone(),
+            })
+        };
+        Kernels::new(self.sets.iter().filter_map(offer).collect())
+    }
+
     /// Returns a line for each set: its name, its suite, and the number of its packages.
     #[must_use]
     pub fn summary(&self) -> Vec<String> {
@@ -203,6 +233,15 @@ mod tests {
         assert_eq!(kernel.packages()[0].version(), "6.17.2-1");
         assert_eq!(pins.find("kernel", "bookworm"), None);
         assert_eq!(pins.suite_of("qemu"), Some("bookworm"));
+    }
+
+    #[test]
+    fn pinned_kernels_are_on_offer() {
+        let kernels = pins().kernels();
+        let found = kernels.find(&"6.17".parse().unwrap()).unwrap();
+        assert_eq!((&*found.suite, &*found.version), ("sid", "6.17.2"));
+        assert_eq!(kernels.default_set(), ["6.17".parse().unwrap()]);
+        assert!(kernels.find(&"bookworm".parse().unwrap()).is_err());
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! Chooses between the host and packages as the source of QEMU and kernel.
 
-use super::apt::{AptError, PackageSet, Unpacked, ensure};
+use super::apt::{
+    AptError, PackageSet, Unpacked, ensure, ensure_offer, has_kernel_files, has_offer,
+};
 use super::choice::QemuChoice;
 use super::error::{ArtifactError, with_causes};
 use super::kernel::KernelInstall;
+use super::kernel_choice::{Flavour, KernelChoice};
+use super::kernels::{KernelOffer, Kernels};
 use super::manifest::{Origin, QemuInstall};
-use super::pins::Pins;
+use super::pins::{GENERIC_KERNEL_SET, KERNEL_SET, Pins};
 use super::progress::Progress;
-use super::store::StoreLock;
-use super::{host_qemu, kernel, unpacked_qemu};
+use super::store::{Store, StoreLock};
+use super::{apt, host_qemu, kernel, unpacked_qemu};
 
 const QEMU: PackageSet = PackageSet {
     name: "qemu",
@@ -19,16 +23,21 @@ const QEMU: PackageSet = PackageSet {
 
 /// Kernels for virtual machines first: they are small and have the needed drivers.
 const KERNEL: PackageSet = PackageSet {
-    name: "kernel",
+    name: KERNEL_SET,
     candidates: &[
         "linux-image-cloud-amd64",
         "linux-image-virtual",
         "linux-image-amd64",
         "linux-image-generic",
     ],
-    // The other packages make an initramfs, which is not used.
-    needs: |package| package.name().starts_with("linux-"),
+    needs: |package| has_kernel_files(package.name()),
     check: kernel::check,
+};
+
+/// Kernels for all machines.
+const GENERIC_KERNEL: PackageSet = PackageSet {
+    name: GENERIC_KERNEL_SET,
+    ..KERNEL
 };
 
 /// Provisions QEMU and a kernel. If both are missing, one error lists both.
@@ -124,7 +133,7 @@ pub fn provision_kernel(
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<KernelInstall, ArtifactError> {
-    let error = match kernel_of_packages(None, lock, progress) {
+    let error = match kernel_of_packages(lock, progress) {
         Ok(kernel) => return Ok(kernel),
         Err(error) => error,
     };
@@ -143,41 +152,93 @@ pub fn provision_kernel(
     }
 }
 
-/// Provisions the kernel of a suite, such as `trixie`.
+/// Returns the kernels that the archive has, or those of the lock file. They are searched in the archive
+/// if `fresh`, or if the cache does not have them.
 ///
 /// # Errors
-/// If the packages cannot be fetched or unpacked.
+/// If the archive cannot be read.
+pub fn kernels(
+    lock: &StoreLock,
+    fresh: bool,
+    progress: &mut dyn Progress,
+) -> Result<Kernels, ArtifactError> {
+    Ok(apt::kernels(lock, fresh, progress)?)
+}
+
+/// Provisions a kernel of the archive. If the archive has another one since the last search, that one is
+/// provisioned.
+///
+/// # Errors
+/// If the archive has no such kernel, or the packages cannot be fetched or unpacked.
 pub fn provision_kernel_of(
-    suite: &str,
+    choice: &KernelChoice,
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<KernelInstall, ArtifactError> {
-    kernel_of_packages(Some(suite), lock, progress).map_err(Into::into)
+    let is_final = lock.store().is_offline() || lock.store().source().pins.is_some();
+    let known = kernels(lock, false, progress)?;
+    let error = match known.find(choice) {
+        Ok(offer) => match kernel_of_offer(offer, lock, progress) {
+            Ok(kernel) => return Ok(kernel),
+            Err(error) => ArtifactError::Apt(error),
+        },
+        Err(error) => error.into(),
+    };
+    if is_final {
+        return Err(error);
+    }
+    let current = kernels(lock, true, progress)?;
+    if current == known {
+        return Err(error);
+    }
+    Ok(kernel_of_offer(current.find(choice)?, lock, progress)?)
 }
 
-/// Provides QEMU and the kernels of these suites from packages, also if the host has a QEMU, and returns
-/// their versions.
+/// Provides QEMU and these kernels from packages, also if the host has a QEMU, and returns their versions.
 ///
 /// # Errors
 /// If the packages cannot be fetched or unpacked.
 pub fn provision_packages(
-    suites: &[&str],
+    choices: &[KernelChoice],
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<Pins, ArtifactError> {
     ensure(lock, None, &QEMU, progress)?;
-    for suite in suites {
-        ensure(lock, Some(suite), &KERNEL, progress)?;
+    for choice in choices {
+        provision_kernel_of(choice, lock, progress)?;
     }
     Ok(lock.pins())
 }
 
-fn kernel_of_packages(
-    suite: Option<&str>,
+/// Returns whether the cache has a kernel, so that no package is downloaded for it.
+#[must_use]
+pub fn has_kernel(store: &Store, offer: &KernelOffer) -> bool {
+    has_offer(store, offer, set_of(offer.flavour))
+}
+
+fn set_of(flavour: Flavour) -> &'static PackageSet {
+    match flavour {
+        Flavour::Cloud => &KERNEL,
+        Flavour::Generic => &GENERIC_KERNEL,
+    }
+}
+
+fn kernel_of_offer(
+    offer: &KernelOffer,
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<KernelInstall, AptError> {
-    let unpacked = ensure(lock, suite, &KERNEL, progress)?;
+    installed(ensure_offer(lock, offer, set_of(offer.flavour), progress)?)
+}
+
+fn kernel_of_packages(
+    lock: &StoreLock,
+    progress: &mut dyn Progress,
+) -> Result<KernelInstall, AptError> {
+    installed(ensure(lock, None, &KERNEL, progress)?)
+}
+
+fn installed(unpacked: Unpacked) -> Result<KernelInstall, AptError> {
     let origin = origin(&unpacked, &format!("linux-image-{}", unpacked.finding));
     let suite = unpacked.suite;
     KernelInstall::below(&unpacked.root, origin).ok_or(AptError::NoKernel { suite })

@@ -148,11 +148,11 @@ fn end_of(options: &Options) -> Result<ProcessEnd> {
         return attach(&mut place, &program, arguments, UserKind::Root);
     }
     let config = Config::load(&program.workspace)?;
-    let suite = places::suite_of(&options.place, &config.places)?;
+    let kernel = places::kernel_of(&options.place, &config.places)?;
     let program = program.with_excludes(config.package_files);
     let lock_file = program.workspace.join(LOCK_FILE);
     let target = program.target_directory();
-    let mut place = provision::vm_place(suite, target.as_deref(), &lock_file, options.offline)?;
+    let mut place = provision::vm_place(&kernel, target.as_deref(), &lock_file, options.offline)?;
     attach(&mut place, &program, arguments, user)
 }
 

@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use cargo_kata_test::place::SUITES;
 use kata_test::kata_test;
 use kata_test_runner::{Place, ProcessEnd, Session, SessionCommand, StopToken, UserKind};
 
@@ -59,7 +58,7 @@ fn passes(session: &mut dyn Session, test: &str) -> Result<String> {
 fn an_unprivileged_plain_test_finds_its_package_and_no_privileges() -> Result<()> {
     let folder = folder()?;
     let fixture = Fixture::new(&folder)?;
-    let mut place = crate::place("bookworm", &folder)?;
+    let mut place = crate::place("6.1", &folder)?;
     let mut session = place
         .open(&fixture.binary, UserKind::Unprivileged, StopToken::NEVER)
         .map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -121,7 +120,7 @@ fn an_unprivileged_plain_test_finds_its_package_and_no_privileges() -> Result<()
 fn a_plain_test_of_root_changes_its_guest_and_no_other() -> Result<()> {
     let folder = folder()?;
     let fixture = Fixture::new(&folder)?;
-    let mut place = crate::place("bookworm", &folder)?;
+    let mut place = crate::place("6.1", &folder)?;
     let mut open = |body: &dyn Fn(&mut dyn Session) -> Result<()>| {
         let session = place.open(&fixture.binary, UserKind::Root, StopToken::NEVER);
         let mut session = session.map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -161,10 +160,10 @@ fn a_plain_test_of_root_changes_its_guest_and_no_other() -> Result<()> {
 fn every_kernel_mounts_a_package_and_its_binary() -> Result<()> {
     let folder = folder()?;
     let fixture = Fixture::new(&folder)?;
-    for suite in SUITES {
-        let mut place = crate::place(suite, &folder)?;
+    for kernel in crate::KERNELS {
+        let mut place = crate::place(kernel, &folder)?;
         let session = place.open(&fixture.binary, UserKind::Unprivileged, StopToken::NEVER);
-        let mut session = session.map_err(|error| anyhow::anyhow!("{suite}: {error}"))?;
+        let mut session = session.map_err(|error| anyhow::anyhow!("{kernel}: {error}"))?;
         passes(&mut *session, "reads_all_kinds_of_files")?;
         passes(&mut *session, "writes_where_its_user_may")?;
     }
@@ -175,7 +174,7 @@ fn every_kernel_mounts_a_package_and_its_binary() -> Result<()> {
 fn a_plain_binary_lists_its_tests() -> Result<()> {
     let folder = folder()?;
     let fixture = Fixture::new(&folder)?;
-    let mut place = crate::place("bookworm", &folder)?;
+    let mut place = crate::place("6.1", &folder)?;
     let session = place.open(&fixture.binary, UserKind::Unprivileged, StopToken::NEVER);
     let mut session = session.map_err(|error| anyhow::anyhow!("{error}"))?;
     let arguments = ["--list", "--format", "terse"].map(OsStr::new);

@@ -71,8 +71,27 @@ impl Archive {
 
     /// Fetches the package lists.
     pub(super) fn refresh(&mut self, progress: &mut dyn Progress) -> Result<(), AptError> {
-        progress.started(&format!("fetching the package lists of {}", self.suite));
+        let command = self.apt_get();
+        self.update("package lists", command, progress)
+    }
+
+    /// Fetches the `InRelease` files only, with the signed names and versions of suites.
+    pub(super) fn refresh_releases(&mut self, progress: &mut dyn Progress) -> Result<(), AptError> {
         let mut command = self.apt_get();
+        command.args([
+            "-o",
+            "Acquire::IndexTargets::deb::Packages::DefaultEnabled=false",
+        ]);
+        self.update("names", command, progress)
+    }
+
+    fn update(
+        &mut self,
+        what: &str,
+        mut command: Command,
+        progress: &mut dyn Progress,
+    ) -> Result<(), AptError> {
+        progress.started(&format!("fetching the {what} of {}", self.suite));
         command.arg("update");
         let run = BoundedCommand {
             what: "apt-get update",
@@ -85,6 +104,25 @@ impl Archive {
         // apt only warns if an archive cannot be reached. The warning matters if a package is not found.
         self.complaint = result?.stderr.join("\n");
         Ok(())
+    }
+
+    /// Returns the files of the package lists, each with its suite.
+    pub(super) fn package_lists(&self) -> Result<Vec<(String, PathBuf)>, AptError> {
+        let mut command = self.apt_get();
+        command.args(["indextargets", "--format", "$(RELEASE) $(FILENAME)"]);
+        command.arg("Created-By: Packages");
+        let run = BoundedCommand {
+            what: "apt-get indextargets",
+            command,
+            deadline: QUERY_TIMEOUT,
+            input: b"",
+        };
+        let mut lists = Vec::new();
+        run.succeed(|line| {
+            let list = line.split_once(' ');
+            lists.extend(list.map(|(suite, file)| (suite.to_owned(), PathBuf::from(file))));
+        })?;
+        Ok(lists)
     }
 
     /// Returns the first available candidate with its dependencies.

@@ -95,9 +95,14 @@ impl Closure {
             packages.push(Package::parse(line).ok_or_else(|| odd(line))?);
         }
         packages.retain(wanted);
+        Ok(Self::new(packages))
+    }
+
+    /// Makes a closure of these packages.
+    pub(super) fn new(mut packages: Vec<Package>) -> Self {
         packages.sort();
         packages.dedup();
-        Ok(Self(packages))
+        Self(packages)
     }
 
     /// Returns the packages, sorted by file name.

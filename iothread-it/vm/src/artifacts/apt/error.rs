@@ -57,6 +57,16 @@ pub enum AptError {
         /// The cache.
         cache: PathBuf,
     },
+    /// The cache does not have the list of kernels, and nothing may be fetched.
+    #[error(
+        "the cache {} does not know which kernels the archive has, and `--offline` fetches nothing; run the \
+         command once without `--offline`",
+        cache.display()
+    )]
+    OfflineKernels {
+        /// The cache.
+        cache: PathBuf,
+    },
     /// The lock file has no packages for the set.
     #[error("{LOCK_FILE} pins no {set} of {suite}; `cargo kata-test lock` adds it")]
     NotPinned {

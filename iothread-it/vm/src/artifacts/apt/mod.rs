@@ -10,7 +10,9 @@ mod config;
 mod downloads;
 mod error;
 mod host_sources;
+mod kernels;
 mod package_set;
+mod paragraphs;
 mod sources;
 mod stamp;
 #[cfg(test)]
@@ -20,4 +22,6 @@ mod unpack;
 pub(super) use closure::Closure;
 pub(crate) use downloads::hex;
 pub use error::AptError;
-pub(crate) use package_set::{PackageSet, Unpacked, ensure};
+pub(crate) use kernels::kernels;
+pub(crate) use package_set::{PackageSet, Unpacked, ensure, ensure_offer, has_offer};
+pub(crate) use paragraphs::has_kernel_files;

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::super::debian_archive::DebianArchive;
+use super::super::kernels::KernelOffer;
 use super::super::package_source::PackageSource;
 use super::super::progress::Progress;
-use super::super::store::{StoreLock, at, write_atomically};
+use super::super::store::{Store, StoreLock, at, write_atomically};
 use super::archive::Archive;
 use super::closure::{Closure, Package};
 use super::error::AptError;
+use super::kernels::sources_of;
 use super::sources::{Source, of_release, of_suite};
 use super::stamp::{Stamp, State};
 use super::unpack::unpack;
@@ -63,10 +65,41 @@ pub(crate) fn ensure(
         lock,
         set,
         suite: label.clone(),
-        pinned: pinned(source, set, &label)?,
+        fixed: pinned(source, set, &label)?.map(Fixed::Pinned),
     }
     .run(sources, progress)?;
     lock.note_provided(set.name, &label, &unpacked.closure);
+    Ok(unpacked)
+}
+
+/// Provides the packages of a kernel that the archive was found to have.
+pub(crate) fn ensure_offer(
+    lock: &StoreLock,
+    offer: &KernelOffer,
+    set: &PackageSet,
+    progress: &mut dyn Progress,
+) -> Result<Unpacked, AptError> {
+    let source = lock.store().source();
+    let sources = || {
+        let sources = sources_of(&offer.sources, source.archive.as_ref())?;
+        match sources.is_empty() {
+            true => Err(AptError::NoSource {
+                suite: offer.suite.clone(),
+            }),
+            false => Ok(sources),
+        }
+    };
+    let unpacked = PackageInstall {
+        lock,
+        set,
+        suite: offer.suite.clone(),
+        fixed: Some(match source.pins {
+            Some(_) => Fixed::Pinned(offer.packages.clone()),
+            None => Fixed::Found(offer.packages.clone()),
+        }),
+    }
+    .run(sources, progress)?;
+    lock.note_provided(set.name, &offer.suite, &unpacked.closure);
     Ok(unpacked)
 }
 
@@ -98,6 +131,23 @@ pub(super) fn configured(archive: &DebianArchive, suite: &str) -> Result<Vec<Sou
     }])
 }
 
+/// Returns whether the packages of an offer are unpacked in the cache.
+pub(crate) fn has_offer(store: &Store, offer: &KernelOffer, set: &PackageSet) -> bool {
+    let directory = directory_of(store, set.name, &offer.suite, &offer.packages);
+    matches!(Stamp::check(&directory), State::Intact(_))
+}
+
+fn directory_of(store: &Store, set: &str, suite: &str, closure: &Closure) -> PathBuf {
+    let name = format!("{set}-{suite}-{}", closure.key());
+    store.packages().join(name)
+}
+
+/// Returns the name of the folder for what is known of the archive.
+pub(super) fn archive_id(lock: &StoreLock) -> &str {
+    let archive = lock.store().source().archive.as_ref();
+    archive.map_or("host", DebianArchive::id)
+}
+
 /// Returns the packages that the lock file pins, if there is one.
 fn pinned(
     source: &PackageSource,
@@ -120,7 +170,15 @@ pub(super) struct PackageInstall<'a> {
     pub(super) set: &'a PackageSet,
     pub(super) suite: String,
     /// The only packages that may be used.
-    pub(super) pinned: Option<Closure>,
+    pub(super) fixed: Option<Fixed>,
+}
+
+/// Packages whose versions are known before apt is run.
+pub(super) enum Fixed {
+    /// By the lock file.
+    Pinned(Closure),
+    /// By an earlier search in the archive.
+    Found(Closure),
 }
 
 impl PackageInstall<'_> {
@@ -149,8 +207,8 @@ impl PackageInstall<'_> {
 
     /// Returns the packages to use if that is known without the archive.
     fn known(&self) -> Option<Closure> {
-        match &self.pinned {
-            Some(pinned) => Some(pinned.clone()),
+        match &self.fixed {
+            Some(Fixed::Pinned(closure) | Fixed::Found(closure)) => Some(closure.clone()),
             None if self.lock.store().source().fresh => None,
             None => self.read_index(),
         }
@@ -220,17 +278,26 @@ impl PackageInstall<'_> {
     ) -> Result<Closure, AptError> {
         let state = self.index_directory().join("apt");
         let mut archive = Archive::open(&self.suite, sources, &state, &self.lock.downloads())?;
-        archive.refresh(progress)?;
-        if let Some(pinned) = &self.pinned {
-            let fetched = archive.fetch(pinned, progress);
-            return match fetched {
-                Ok(()) => Ok(pinned.clone()),
-                Err(source) => Err(AptError::PinnedGone {
-                    set: self.set.name,
-                    suite: self.suite.clone(),
-                    source: Box::new(source),
-                }),
-            };
+        match &self.fixed {
+            None => archive.refresh(progress)?,
+            Some(Fixed::Found(found)) => {
+                archive.refresh(progress)?;
+                archive.fetch(found, progress)?;
+                return Ok(found.clone());
+            }
+            Some(Fixed::Pinned(pinned)) => {
+                // One of the suites may be gone, and the packages be in another one.
+                let updated = archive.refresh(progress);
+                let fetched = archive.fetch(pinned, progress);
+                return match (fetched, updated) {
+                    (Ok(()), _) => Ok(pinned.clone()),
+                    (Err(_), Err(source)) | (Err(source), Ok(())) => Err(AptError::PinnedGone {
+                        set: self.set.name,
+                        suite: self.suite.clone(),
+                        source: Box::new(source),
+                    }),
+                };
+            }
         }
         let closure = archive.closure(self.set.candidates, self.set.needs)?;
         let path = self.index_file();
@@ -243,15 +310,12 @@ impl PackageInstall<'_> {
     }
 
     fn directory_of(&self, closure: &Closure) -> PathBuf {
-        let name = format!("{}-{}-{}", self.set.name, self.suite, closure.key());
-        self.lock.store().packages().join(name)
+        directory_of(self.lock.store(), self.set.name, &self.suite, closure)
     }
 
     fn index_directory(&self) -> PathBuf {
         let indices = self.lock.store().base().join("indices");
-        let archive = self.lock.store().source().archive.as_ref();
-        let archive = archive.map_or("host", DebianArchive::id);
-        indices.join(archive).join(&self.suite)
+        indices.join(archive_id(self.lock)).join(&self.suite)
     }
 
     fn index_file(&self) -> PathBuf {

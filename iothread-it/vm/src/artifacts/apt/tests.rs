@@ -16,7 +16,7 @@ use super::super::store::{Store, StoreLock};
 use super::closure::Closure;
 use super::downloads::hex;
 use super::error::AptError;
-use super::package_set::{PackageInstall, PackageSet, Unpacked, configured};
+use super::package_set::{Fixed, PackageInstall, PackageSet, Unpacked, configured};
 use super::sources::Source;
 
 /// Content of the package `thing`.
@@ -165,7 +165,7 @@ impl Fake {
             lock: &self.lock,
             set,
             suite: "made-up".into(),
-            pinned: self.pinned.clone(),
+            fixed: self.pinned.clone().map(Fixed::Pinned),
         };
         job.run(sources, &mut Notes(Rc::clone(&self.notes)))
     }
@@ -402,7 +402,7 @@ fn install_signed(cache: &Path, key: &str) -> Result<Unpacked, AptError> {
         lock: &lock,
         set: &SET,
         suite: "stable".into(),
-        pinned: None,
+        fixed: None,
     };
     install.run(|| configured(&archive, "stable"), &mut Silent)
 }

@@ -6,7 +6,7 @@ mod select;
 
 pub(super) use deb822::{parse as parse_deb822, render};
 pub(super) use one_line::parse as parse_one_line;
-pub(super) use select::{of_release, of_suite};
+pub(super) use select::{of_addition, of_release, of_suite};
 
 /// An entry: suites of archives.
 #[derive(Debug, Clone, PartialEq, Eq)]

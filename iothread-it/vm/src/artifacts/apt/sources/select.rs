@@ -61,6 +61,23 @@ pub(in super::super) fn of_suite(sources: &[Source], release: &str, suite: &str)
     base.into_iter().collect()
 }
 
+/// Returns the source of a suite in the archive of the release: that of security updates for the security
+/// updates of other releases, which an archive of their own may have.
+pub(in super::super) fn of_addition(sources: &[Source], release: &str, suite: &str) -> Vec<Source> {
+    const SECURITY: &str = "-security";
+    if !suite.ends_with(SECURITY) {
+        return of_suite(sources, release, suite);
+    }
+    let own = [format!("{release}{SECURITY}")];
+    let own = sources.iter().filter_map(|source| only(source, &own));
+    own.take(1)
+        .map(|source| Source {
+            suites: vec![suite.to_owned()],
+            ..source
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     //! **Scope**: made-up sources.

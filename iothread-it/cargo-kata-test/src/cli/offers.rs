@@ -1,0 +1,136 @@
+//! `cargo kata-test facts --places`: lists the kernels that VMs can have.
+
+use anyhow::Result;
+use comfy_table::{ContentArrangement, Table, presets};
+use guest_vm::artifacts::{
+    Flavour, KernelChoice, KernelOffer, Kernels, Wanted, has_kernel, kernels, shown_size,
+};
+use serde_json::{Value, json};
+
+use super::progress::PrintedProgress;
+use super::store;
+
+/// Prints what the archive has now, or with `offline`, what the cache knows of it.
+///
+/// # Errors
+/// If the archive cannot be read, or the cache does not know its kernels.
+pub(super) fn print(offline: bool, as_json: bool) -> Result<()> {
+    let progress = &mut PrintedProgress::default();
+    let store = store::open(offline)?;
+    let lock = store.lock(progress)?;
+    let kernels = kernels(&lock, !offline, progress)?;
+    let rows = rows(&kernels, |offer| has_kernel(&store, offer));
+    if as_json {
+        println!("{:#}", document(&rows));
+    } else {
+        println!("{}", table(&rows));
+        println!("{}", all(&kernels));
+    }
+    Ok(())
+}
+
+/// A kernel, and the places that have it.
+struct Row<'a> {
+    places: Vec<String>,
+    offer: &'a KernelOffer,
+    is_cached: bool,
+}
+
+fn rows(kernels: &Kernels, is_cached: impl Fn(&KernelOffer) -> bool) -> Vec<Row<'_>> {
+    let row = |offer| Row {
+        places: places(kernels, offer),
+        is_cached: is_cached(offer),
+        offer,
+    };
+    kernels.all().iter().map(row).collect()
+}
+
+/// Returns the places that have a kernel: that of its line, if no other suite has a newer one, and that of
+/// its suite.
+fn places(kernels: &Kernels, offer: &KernelOffer) -> Vec<String> {
+    let line = KernelChoice {
+        wanted: Wanted::Version(offer.line().to_owned()),
+        flavour: offer.flavour,
+    };
+    let choices = [line, offer.choice()].into_iter();
+    let names = choices.filter(|choice| kernels.find(choice).ok() == Some(offer));
+    names.map(|choice| format!("vm:{choice}")).collect()
+}
+
+/// Describes the default set.
+pub(super) fn all(kernels: &Kernels) -> String {
+    let names = kernels.default_set().into_iter();
+    let names: Vec<_> = names.map(|choice| format!("vm:{choice}")).collect();
+    format!(
+        "`all` stands for here, {}: a kernel for each stable release, and the newest",
+        names.join(", ")
+    )
+}
+
+fn document(rows: &[Row<'_>]) -> Value {
+    let row = |row: &Row<'_>| {
+        json!({
+            "places": row.places,
+            "kernel": row.offer.version,
+            "suite": row.offer.suite,
+            "flavour": row.offer.flavour,
+            "bytes": row.offer.bytes(),
+            "cached": row.is_cached,
+        })
+    };
+    json!({"schema": 1, "kernels": rows.iter().map(row).collect::<Vec<_>>()})
+}
+
+fn table(rows: &[Row<'_>]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(["places", "kernel", "suite", "for", "download"]);
+    for row in rows {
+        let machines = match row.offer.flavour {
+            Flavour::Cloud => "VMs",
+            Flavour::Generic => "all machines",
+        };
+        let download = match row.is_cached {
+            true => "in the cache".to_owned(),
+            false => shown_size(row.offer.bytes()),
+        };
+        table.add_row([
+            row.places.join("\n"),
+            row.offer.version.clone(),
+            row.offer.suite.clone(),
+            machines.to_owned(),
+            download,
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: output. guest-vm chooses the kernels.
+
+    use super::*;
+
+    #[test]
+    fn each_kernel_has_the_places_that_boot_it() {
+        let offer = |suite: &str, version: &str, flavour: &str, size: u64| {
+            let package = json!({"file": "a_1_all.deb", "size": size, "sha256": "00"});
+            json!({
+                "suite": suite, "sources": [suite], "is_stable": suite == "trixie",
+                "flavour": flavour, "version": version, "packages": [package],
+            })
+        };
+        let kernels = json!([
+            offer("bookworm-backports", "6.12.95", "cloud", 28_000_000),
+            offer("trixie", "6.12.117", "cloud", 30_000_000),
+            offer("trixie", "6.12.117", "generic", 110_000_000),
+            offer("sid", "7.2.13", "cloud", 36_000_000),
+        ]);
+        let kernels: Kernels = serde_json::from_value(kernels).unwrap();
+        let rows = rows(&kernels, |offer| offer.suite == "sid");
+        insta::assert_snapshot!("table", format!("{}\n{}", table(&rows), all(&kernels)));
+        insta::assert_snapshot!("json", format!("{:#}", document(&rows)));
+    }
+}
