@@ -136,15 +136,16 @@ impl Search<'_> {
 
     /// Finds the suites of the host's archive.
     fn of_host(&self, progress: &mut dyn Progress) -> Result<Vec<Release>, AptError> {
-        let with_additions =
-            |name: &str| ["", SECURITY, BACKPORTS].map(|addition| format!("{name}{addition}"));
         let own = host_sources::release_name();
         let roles = ROLES.into_iter().chain(own.as_deref());
-        let names: Vec<_> = roles.flat_map(with_additions).collect();
-        let by_role = self.releases(&names, None, progress)?;
-        // A suite is known by its own name, if the archive has it under that name.
-        let codenames: Vec<_> = by_role.iter().map(|found| found.codename.clone()).collect();
-        let mut found = self.releases(&codenames, None, progress)?;
+        let roles: Vec<_> = roles.map(str::to_owned).collect();
+        let by_role = self.releases(&roles, None, progress)?;
+        // The archive may have additions under the release's own name only.
+        let with_additions = |found: &Release| {
+            ["", SECURITY, BACKPORTS].map(|addition| format!("{}{addition}", found.codename))
+        };
+        let names: Vec<_> = by_role.iter().flat_map(with_additions).collect();
+        let mut found = self.releases(&names, None, progress)?;
         for release in by_role {
             if !found.iter().any(|known| known.codename == release.codename) {
                 found.push(release);
