@@ -10,7 +10,7 @@ use kata_test_runner::{
 use crate::{build, commands, folder, outcome, place};
 
 /// The place that has KVM.
-const WITH_KVM: &str = "vm:bookworm+kvm";
+const WITH_KVM: &str = "vm:6.1+kvm";
 
 fn binary() -> Result<Binary> {
     build(commands::example(), "kvm")
@@ -45,7 +45,7 @@ fn run_in(plain: VmPlace, with_kvm: VmPlace) -> Result<Vec<Record>> {
 #[kata_test(when = crate::artifacts_provided, not(kvm), timeout = "10m")]
 fn tests_that_need_kvm_run_where_it_is_and_slow_kvm_is_not_hardware() -> Result<()> {
     let folder = folder()?;
-    let plain = place("bookworm", &folder)?;
+    let plain = place("6.1", &folder)?;
     let with_kvm = plain.with_kvm();
     let outcomes = run_in(plain, with_kvm)?;
     for test in ["runs_code_in_a_guest", "another_user_may_open_it"] {
@@ -75,7 +75,7 @@ fn is_a_reason(record: &Record, text: &str) -> bool {
 #[kata_test(when = crate::artifacts_provided, not(kvm), timeout = "10m")]
 fn a_cpu_without_virtualization_is_a_clear_reason() -> Result<()> {
     let folder = folder()?;
-    let plain = place("bookworm", &folder)?;
+    let plain = place("6.1", &folder)?;
     let without_svm = plain.with_kvm_on(Some("max,-svm"));
     let outcomes = run_in(plain, without_svm)?;
     let found = outcome(&outcomes, "runs_code_in_a_guest");
@@ -88,7 +88,7 @@ fn a_cpu_without_virtualization_is_a_clear_reason() -> Result<()> {
 #[kata_test(when = crate::artifacts_provided, timeout = "5m")]
 fn a_place_with_kvm_says_what_kind_it_is() -> Result<()> {
     let folder = folder()?;
-    let plain = place("bookworm", &folder)?;
+    let plain = place("6.1", &folder)?;
     let with_kvm = plain.with_kvm();
     assert_eq!(with_kvm.name(), WITH_KVM);
     assert!(with_kvm.is_for_kvm() && !plain.is_for_kvm());
