@@ -16,7 +16,7 @@ fn wrong_arguments_have_a_remedy() {
         "tset",
         "test --relase",
         "test --places a:b",
-        "test --places vm:woody",
+        "test --places vm:6",
         "test --package a --exclude b",
         "test --release --profile fast",
         "report",
