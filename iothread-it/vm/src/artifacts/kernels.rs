@@ -90,7 +90,7 @@ impl Kernels {
         let offers = || self.0.iter().filter(is_release);
         let chosen = offers()
             .filter(|offer| offer.is_stable)
-            .chain(offers().last());
+            .chain(offers().next_back());
         let mut lines: Vec<&str> = chosen.map(KernelOffer::line).collect();
         lines.dedup();
         let choice = |line: &str| KernelChoice {
