@@ -83,6 +83,12 @@ impl Eligibility {
         }
     }
 
+    /// Returns whether the place is for other tests. Any other unmet requirement has a reason.
+    #[must_use]
+    pub fn is_for_others(&self) -> bool {
+        self.status == Status::Unmet && self.reasons.is_empty()
+    }
+
     /// Nothing is known of the place.
     pub(super) fn unknown() -> Self {
         Self {

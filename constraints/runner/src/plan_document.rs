@@ -107,6 +107,7 @@ impl<'a> Forms<'a> {
     fn test(&self, test: &'a PlannedTest) -> TestForm<'a> {
         let chosen = self.plan.chosen(test);
         let cells = test.eligibilities.iter().enumerate();
+        let cells = cells.filter(|(_, there)| !there.is_for_others());
         let cell = |(at, there): (usize, &'a Eligibility)| CellForm {
             verdict: there.status.word(),
             open: there.is_open,

@@ -6,14 +6,16 @@ use std::fmt::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::constraint::Status;
 use kata_test_runner::{
-    Eligibility, Ledger, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread, UserKind,
+    Eligibility, KVM_SUFFIX, Ledger, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread,
+    UserKind,
 };
 
 /// Formats a plan: each test's requirement, its decision in each place, and where it runs. Plain tests are
 /// counted.
 pub(super) fn of_plan(plan: &Plan, plain: &[PlannedPlain], all: bool) -> String {
     let mut table = Table::new();
-    let places = plan.places.iter().map(|place| place.name.clone());
+    let columns = columns(plan);
+    let places = columns.iter().map(|at| plan.places[*at].name.clone());
     let header = ["test".to_owned(), "needs".to_owned()]
         .into_iter()
         .chain(places);
@@ -31,7 +33,8 @@ pub(super) fn of_plan(plan: &Plan, plain: &[PlannedPlain], all: bool) -> String 
             && marks(plan, one) == marks(plan, other)
     };
     for alike in tests.chunk_by(|one, other| !all && are_alike(one, other)) {
-        let marks = marks(plan, alike[0]).into_iter().map(str::to_owned);
+        let marks = marks(plan, alike[0]);
+        let marks = columns.iter().map(|at| marks[*at].to_owned());
         let row = [names(alike), alike[0].needs.clone()]
             .into_iter()
             .chain(marks);
@@ -166,6 +169,9 @@ fn places_of(plan: &Plan, plain: &[PlannedPlain]) -> String {
             .count();
         let is_here = |test: &&PlannedPlain| test.chosen.iter().any(|(place, _)| *place == index);
         let tests = tests + plain.iter().filter(is_here).count();
+        if tests == 0 && !columns(plan).contains(&index) {
+            continue;
+        }
         let cost = match place.cost {
             Some(cost) if cost.is_zero() => "no start-up time".to_owned(),
             Some(cost) => format!("starts in about {:.1} s", cost.as_secs_f64()),
@@ -223,6 +229,18 @@ fn chosen(plan: &Plan, test: &PlannedTest) -> String {
         true if test.ignored => "ignored".to_owned(),
         true => "nowhere".to_owned(),
     }
+}
+
+/// Returns the places that are not for other tests than those of the plan.
+fn columns(plan: &Plan) -> Vec<usize> {
+    let is_shown = |at: &usize| {
+        let mut there = plan
+            .tests
+            .iter()
+            .filter_map(|test| test.eligibilities.get(*at));
+        !plan.places[*at].name.ends_with(KVM_SUFFIX) || there.any(|there| !there.is_for_others())
+    };
+    (0..plan.places.len()).filter(is_shown).collect()
 }
 
 /// Returns a mark for each place of the plan.
