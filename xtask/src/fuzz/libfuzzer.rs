@@ -152,17 +152,26 @@ impl Ended {
     }
 }
 
+/// How much of a target to run.
+#[derive(Clone, Copy)]
+pub(super) enum Effort {
+    /// For this time, with other inputs on each run.
+    Time(Duration),
+    /// So many executions, within a time limit, with the same inputs on each run.
+    Executions(u64, Duration),
+}
+
 /// One target that is being run.
 pub(super) struct Campaign<'a> {
     package: &'a Package,
     progress: Progress,
     found: PathBuf,
     artifacts: PathBuf,
-    time: Duration,
+    effort: Effort,
 }
 
 impl<'a> Campaign<'a> {
-    pub(super) fn start(package: &'a Package, target: &str, time: Duration) -> Result<Self> {
+    pub(super) fn start(package: &'a Package, target: &str, effort: Effort) -> Result<Self> {
         let progress = Progress {
             target: target.to_owned(),
             ..Progress::default()
@@ -172,20 +181,24 @@ impl<'a> Campaign<'a> {
             progress,
             found: package.output_folder("corpus", target)?,
             artifacts: package.output_folder("artifacts", target)?,
-            time,
+            effort,
         })
     }
 
-    /// Runs the target until its time is over or it fails.
+    /// Runs the target until its time is over, it was executed often enough, or it fails.
     pub(super) fn run(mut self, on_progress: impl Fn(&Progress)) -> Result<Ended> {
         let start = Instant::now();
+        let (time, is_once) = match self.effort {
+            Effort::Time(time) => (time, false),
+            Effort::Executions(_, time) => (time, true),
+        };
         loop {
-            let left = self.time.saturating_sub(start.elapsed());
+            let left = time.saturating_sub(start.elapsed());
             let output = self.process(left.max(Duration::from_secs(1)), start, &on_progress)?;
             self.progress.before = self.progress.executions;
             self.progress.time = start.elapsed();
             let failure = (!output.status.success()).then(|| Failure::of(output));
-            if failure.is_some() || start.elapsed() >= self.time {
+            if failure.is_some() || is_once || start.elapsed() >= time {
                 return Ok(Ended {
                     progress: self.progress,
                     failure,
@@ -203,9 +216,13 @@ impl<'a> Campaign<'a> {
         let target = self.progress.target.clone();
         let mut command = with_one_output(&self.package.executable(&target));
         let prefix = format!("-artifact_prefix={}/", self.artifacts.display());
+        let (executions, seed) = match self.effort {
+            Effort::Time(_) => (EXECUTIONS_OF_A_PROCESS, 0), // 0 is a random seed
+            Effort::Executions(executions, _) => (executions, 1),
+        };
         command
             .arg(format!("-max_total_time={}", time.as_secs().max(1)))
-            .arg(format!("-runs={EXECUTIONS_OF_A_PROCESS}"))
+            .args([format!("-runs={executions}"), format!("-seed={seed}")])
             .arg(format!("-timeout={SECONDS_OF_AN_EXECUTION}"))
             .args(["-rss_limit_mb=4096", "-print_final_stats=1", &prefix])
             // The first folder gets new inputs.

@@ -17,10 +17,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use build::Package;
-use libfuzzer::{Campaign, Ended};
+use libfuzzer::{Campaign, Effort, Ended};
 
-/// How long each target runs in `cargo xtask ci`: its kept corpus, and a little more.
-const SECONDS_IN_CI: u64 = 2;
+/// How often each target runs in `cargo xtask ci`: on its kept corpus, and on some new inputs, which are
+/// the same on each run of a commit.
+const EXECUTIONS_IN_CI: u64 = 5000;
+
+/// How long that may take: some hundred times as long as it does.
+const TIME_IN_CI: Duration = Duration::from_secs(600);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -66,12 +70,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return libfuzzer::reproduce(&package, target, input);
     }
     let jobs = options.jobs.map_or_else(cpus, |jobs| jobs as usize);
-    let outcome = fuzz(
-        &package,
-        &targets,
-        Duration::from_secs(options.seconds),
-        jobs,
-    )?;
+    let effort = Effort::Time(Duration::from_secs(options.seconds));
+    let outcome = fuzz(&package, &targets, effort, jobs)?;
     if options.minimize && outcome == ExitCode::SUCCESS {
         for target in &targets {
             merge::replace_corpus(&package, target)?;
@@ -88,12 +88,8 @@ pub(crate) fn check() -> Result<ExitCode> {
     }
     let package = Package::find()?;
     let targets = package.select(&[])?;
-    fuzz(
-        &package,
-        &targets,
-        Duration::from_secs(SECONDS_IN_CI),
-        cpus(),
-    )
+    let effort = Effort::Executions(EXECUTIONS_IN_CI, TIME_IN_CI);
+    fuzz(&package, &targets, effort, cpus())
 }
 
 fn cpus() -> usize {
@@ -101,7 +97,7 @@ fn cpus() -> usize {
 }
 
 /// Runs targets, so many at the same time, and prints a line for each.
-fn fuzz(package: &Package, targets: &[String], time: Duration, jobs: usize) -> Result<ExitCode> {
+fn fuzz(package: &Package, targets: &[String], effort: Effort, jobs: usize) -> Result<ExitCode> {
     package.build(targets)?;
     let next = AtomicUsize::new(0);
     let ended: Mutex<Vec<Result<Ended>>> = Mutex::default();
@@ -111,7 +107,7 @@ fn fuzz(package: &Package, targets: &[String], time: Duration, jobs: usize) -> R
         for _ in 0..jobs.min(targets.len()) {
             scope.spawn(|| {
                 while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let run = Campaign::start(package, target, time).and_then(|campaign| {
+                    let run = Campaign::start(package, target, effort).and_then(|campaign| {
                         campaign.run(|progress| {
                             if one_at_a_time {
                                 progress.show(width);

@@ -40,7 +40,7 @@ fn entry(words: &[String]) -> Option<Source> {
         rest = after;
         for option in options.trim_end_matches(']').split_whitespace() {
             let (name, value) = option.split_once('=')?;
-            fields.take(long_name(name), &value.replace(',', " "));
+            fields.take(long_name(name), value.replace(',', " ").trim());
         }
     }
     let [uri, suite, components @ ..] = rest else {
@@ -112,6 +112,14 @@ mod tests {
     #[test]
     fn an_option_that_is_no_field_is_ignored() {
         let text = "deb [trust:ed=yes #a=b -c=d trusted=yes] http://a.example bookworm main\n";
+        let options = [("trusted".to_owned(), "yes".to_owned())];
+        assert_eq!(parse(text)[0].options, options);
+    }
+
+    /// Found by fuzzing: the value `yes ` is another after rendering and parsing.
+    #[test]
+    fn a_comma_at_the_end_of_a_value_is_ignored() {
+        let text = "deb [lang=de,en, trusted=,yes,] http://a.example bookworm main\n";
         let options = [("trusted".to_owned(), "yes".to_owned())];
         assert_eq!(parse(text)[0].options, options);
     }
