@@ -1,9 +1,14 @@
 //! What tests of VM managers use: KVM, and devices that give a guest its network, sockets and memory.
 //!
 //! The modules are loaded before the greeting, so that a template contains them.
+#![expect(
+    unsafe_code,
+    reason = "KVM_CREATE_VM, an ioctl that nix has no function for"
+)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 
 use guest_agent::protocol::KVM_PARAMETER;
@@ -28,6 +33,12 @@ const SETTINGS: [(&str, &str); 2] = [
     ("/proc/sys/vm/nr_hugepages", "32"),
     ("/proc/sys/vm/unprivileged_userfaultfd", "1"),
 ];
+
+nix::ioctl_write_int_bad!(
+    /// Creates a VM, and returns its descriptor (`KVM_CREATE_VM` of `linux/kvm.h`).
+    create_vm,
+    nix::request_code_none!(0xae, 0x01)
+);
 
 /// Provides all of it if the kernel's command line requests it. A failure is printed to the console, and the
 /// constraints of tests report what is missing.
@@ -61,6 +72,9 @@ fn provide() {
         }
         Err(error) => log("cannot read the list of modules", &error),
     }
+    if let Err(error) = keep_a_vm() {
+        log("cannot create a VM", &error);
+    }
     for (file, value) in SETTINGS {
         match fs::write(file, value) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => log(file, &error),
@@ -73,6 +87,22 @@ fn provide() {
             _ => {}
         }
     }
+}
+
+/// Creates a VM that exists as long as the guest.
+///
+/// With the first VM, and again after the last, the kernel changes code of its scheduler that all CPUs execute.
+/// QEMU's emulated CPUs sometimes execute the old code meanwhile, and the kernel panics: "Oops: int3" in
+/// `__schedule`. So this happens once, before any test.
+fn keep_a_vm() -> io::Result<()> {
+    let kvm = match File::open("/dev/kvm") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    // SAFETY: the descriptor is open, and the request takes a number, the type of the VM. The new descriptor is
+    // never closed.
+    unsafe { create_vm(kvm.as_raw_fd(), 0) }?;
+    Ok(())
 }
 
 /// The module of KVM for the CPUs that /proc/cpuinfo describes.

@@ -23,7 +23,7 @@ impl Plan {
         };
         for test in self.tests.iter().filter(|test| !is_first(test)) {
             for (place, eligibility) in self.places.iter().zip(&test.eligibilities) {
-                if eligibility.status == Status::Unmet {
+                if eligibility.status == Status::Unmet && !eligibility.is_for_others() {
                     run.record_skip(&place.name, test, &eligibility.reasons)?;
                 }
             }
