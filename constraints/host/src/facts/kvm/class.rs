@@ -15,8 +15,8 @@ pub(super) enum Speed {
 }
 
 impl Speed {
-    /// The speed at which one iteration of the probe's loop takes so long. Hardware takes 40 to 100 ns,
-    /// QEMU's emulation 1,000 to 3,000, and an interpreter more than 50,000.
+    /// The speed at which one iteration of the probe's loop takes so long. The limits have wide margins: QEMU's
+    /// emulation and an interpreter (about 100,000 ns) were measured, and hardware is estimated at 40 to 100 ns.
     pub(super) fn of(nanoseconds: u64) -> Self {
         match nanoseconds {
             ..=350 => Self::Hardware,
