@@ -36,7 +36,10 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(run())
+    let done = runtime.block_on(run());
+    // A read of standard input cannot be cancelled, and would keep this process from reporting the error.
+    runtime.shutdown_background();
+    done
 }
 
 async fn run() -> Result<()> {
@@ -110,7 +113,8 @@ impl Manager {
         }
         let differences = self.resume().await?;
         let mut report = json!({"differences": differences});
-        // A guest that was asked twice to release a disk may eject the next one in its slot.
+        // QEMU's ACPI hotplug shows a request to eject at each later notification, until the guest has
+        // ejected. A guest that saw it twice ejects the next disk in that slot, too.
         while outside.report(report).await["settle"] == true {
             let start = |machine: &mut iothread_hotplug::Hotplug, now: Instant| {
                 machine.settle(Deadline::starting(now, GRANTED), now)

@@ -9,6 +9,7 @@
 use std::future::{Future, ready};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use futures::StreamExt as _;
@@ -21,9 +22,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::outside::Outside;
 use crate::state_file::StateFile;
+
+/// How long QEMU may take to greet a client.
+const CONNECT: Duration = Duration::from_secs(10);
 
 type Service = QapiService<QmpStreamTokio<WriteHalf<UnixStream>>>;
 
@@ -54,12 +59,39 @@ impl QapiVm {
     }
 }
 
-async fn connect(
-    socket: &Path,
-) -> Result<(Service, QapiEvents<QmpStreamTokio<ReadHalf<UnixStream>>>)> {
+type Connection = (Service, QapiEvents<QmpStreamTokio<ReadHalf<UnixStream>>>);
+
+async fn connect(socket: &Path) -> Result<Connection> {
     let why = || format!("cannot connect to QEMU at {}", socket.display());
-    let stream = QmpStreamTokio::open_uds(socket).await.with_context(why)?;
-    Ok(stream.negotiate().await.with_context(why)?.into_parts())
+    let connect = async {
+        loop {
+            let stream = QmpStreamTokio::open_uds(socket).await?;
+            let (service, mut events) = stream.negotiate().await?.into_parts();
+            // Replies are read as a part of the events. Those are lost here, as others were before.
+            let reads = async { while events.next().await.is_some_and(|event| event.is_ok()) {} };
+            let is_in_step = tokio::select! {
+                is_in_step = is_in_step(&service) => is_in_step?,
+                () = reads => false,
+            };
+            if is_in_step {
+                return anyhow::Ok((service, events));
+            }
+        }
+    };
+    timeout(CONNECT, connect)
+        .await
+        .with_context(why)?
+        .with_context(why)
+}
+
+/// Returns whether a reply is the one to its command. QEMU may send a new client the reply to the command that
+/// was running when the client before it was killed, and qapi numbers no commands. That reply comes first, so
+/// one command whose reply no other has tells.
+async fn is_in_step(service: &Service) -> Result<bool> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let path = format!("/step-{}-{}", std::process::id(), now.as_nanos());
+    let refused = service.execute(QomList(json!({"path": path}))).await;
+    Ok(matches!(refused, Err(ExecuteError::Qapi(error)) if error.desc.contains(&path)))
 }
 
 impl Vm for QapiVm {

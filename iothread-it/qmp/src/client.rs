@@ -1,6 +1,7 @@
 //! The connection: calls on one side, the reader thread on the other.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Qmp {
         let qmp = Self {
             lines,
             board,
-            next_id: AtomicU64::new(1),
+            next_id: AtomicU64::new(first_id()),
         };
         qmp.wait("QEMU's greeting", deadline, |state| {
             state.greeted.then_some(())
@@ -293,6 +294,12 @@ fn closed(awaited: &str, why: String) -> QmpError {
     }
 }
 
+/// Returns a random number, below those that JSON readers round. QEMU may send a new client the reply to a
+/// command that was running when the client before it ended, and that one's ids must not be ours.
+fn first_id() -> u64 {
+    RandomState::new().hash_one(()) >> 12
+}
+
 /// Stores a line's event or reply. An unreadable line is ignored: the call that waits for it times
 /// out.
 fn take_line(state: &mut State, line: &[u8]) {
@@ -365,7 +372,9 @@ mod tests {
         let negotiates = std::thread::spawn(move || {
             let mut line = String::new();
             BufReader::new(&peer).read_line(&mut line).unwrap();
-            peer.write_all(done(1).as_bytes()).unwrap();
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let id = line["id"].as_u64().unwrap();
+            peer.write_all(done(id).as_bytes()).unwrap();
         });
         let mut filler = ours.try_clone().unwrap();
         let qmp = Qmp::negotiate(ours, soon()).unwrap();
@@ -382,6 +391,17 @@ mod tests {
             assert!(matches!(error, QmpError::TimedOut { .. }), "{error}");
         }
         assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    /// Its ids were counted too.
+    #[test]
+    fn reply_to_an_earlier_client_is_dropped() {
+        let stream = peer(|_, id| {
+            let earlier: String = (0..100).map(|id| refuses(id, "Earlier", "")).collect();
+            earlier + &done(id)
+        });
+        let qmp = Qmp::negotiate(stream, soon()).unwrap();
+        qmp.execute(&Cont {}, soon()).unwrap();
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The spans of commands.
 
 use std::fmt::Debug;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -64,9 +65,13 @@ impl Subscriber for Notes {
 
 #[test]
 fn each_command_has_a_span_with_its_id_and_its_failure() {
-    let stream = peer(|name, id| match name {
-        "stop" => refuses(id, "GenericError", "it runs on"),
-        _ => done(id),
+    let (sender, ids) = channel();
+    let stream = peer(move |name, id| {
+        sender.send(id).unwrap();
+        match name {
+            "stop" => refuses(id, "GenericError", "it runs on"),
+            _ => done(id),
+        }
     });
     let soon = || Deadline::after(Duration::from_secs(30));
     let qmp = Qmp::negotiate(stream, soon()).unwrap();
@@ -75,12 +80,15 @@ fn each_command_has_a_span_with_its_id_and_its_failure() {
         qmp.execute(&Cont {}, soon()).unwrap();
         qmp.execute(&Stop {}, soon()).unwrap_err();
     });
+    let ids: Vec<u64> = ids.try_iter().collect();
+    let cont = format!("qmp command=\"cont\" id={}", ids[0]);
+    let stop = format!("qmp command=\"stop\" id={}", ids[1]);
     let expected = [
-        "qmp command=\"cont\" id=2",
+        cont.as_str(),
         "enter",
         "event message=the command has returned",
         "exit",
-        "qmp command=\"stop\" id=3",
+        stop.as_str(),
         "enter",
         "event message=the command has failed error=QEMU refused stop: it runs on",
         "exit",

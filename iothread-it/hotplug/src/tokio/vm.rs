@@ -16,6 +16,10 @@ pub trait Vm: Send {
     /// that sends when it is polled first is right. They are not dropped before they end, unless the
     /// connection is given up.
     ///
+    /// QEMU may send a new client the reply to a command of the client before it, if that one ended while the
+    /// command ran. So number commands from a start that no earlier connection had, as
+    /// [`Qmp`](qmp_client::Qmp) does.
+    ///
     /// # Errors
     /// [`QmpError::Refused`] if QEMU replied with an error; any other error means that QEMU may have
     /// executed the command.

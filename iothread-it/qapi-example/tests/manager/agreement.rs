@@ -58,20 +58,26 @@ pub(crate) fn disagreements(vm: &Vm, state: &Value) -> Result<Vec<String>> {
         }
         let path = format!("/machine/peripheral/{id}");
         let get = |property| {
-            vm.qmp().execute(
-                &QomGet {
-                    path: &path,
-                    property,
-                },
-                deadline,
-            )
+            let get = QomGet {
+                path: &path,
+                property,
+            };
+            vm.qmp().execute(&get, deadline)
         };
         let thread = format!(
             "/objects/{}",
             lease["assignment"]["thread"].as_str().unwrap_or_default()
         );
         let bus = lease["slot"]["bus"].as_str().unwrap_or_default();
-        let (has_thread, has_bus) = (get("iothread")?, get("parent_bus")?);
+        // The guest may eject it after the list was made.
+        let (has_thread, has_bus) = match (get("iothread"), get("parent_bus")) {
+            (Ok(thread), Ok(bus)) => (thread, bus),
+            (Err(error), _) | (_, Err(error)) if error.class() == Some("DeviceNotFound") => {
+                found.push(format!("{id} is gone since QEMU listed it"));
+                continue;
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(error.into()),
+        };
         if has_thread != thread.as_str() {
             found.push(format!(
                 "{id} is leased {thread}, and QEMU has it on {has_thread}"
