@@ -17,7 +17,7 @@ use kata_test_host::sys::in_thread_within;
 const LIST_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How the names of kept lists begin.
-const SAID: &str = "said-";
+const LIST: &str = "list-";
 
 /// The answers themselves, and the copy of them that a binary judges.
 const FACTS: &str = "facts.jsonl";
@@ -59,7 +59,7 @@ impl AnswerCache {
         Ok(Some(self.folder.path().join(RECORDING)))
     }
 
-    /// Keeps what a binary has said in the place.
+    /// Keeps the facts and the list that a binary has printed in the place.
     pub(super) fn learn(
         &self,
         binary: &Binary,
@@ -78,25 +78,25 @@ impl AnswerCache {
         self.keep_text(binary, questions, text)
     }
 
-    /// Keeps what a binary has printed in the place.
+    /// Keeps the list that a binary has printed in the place.
     pub(super) fn keep_text(
         &self,
         binary: &Binary,
         questions: &[String],
         text: &str,
     ) -> Result<(), RunnerError> {
-        let said = format!("{}\n{text}", head(binary, questions));
-        replace(&self.folder, &said_file(binary), said.as_bytes())
+        let list = format!("{}\n{text}", head(binary, questions));
+        replace(&self.folder, &list_file(binary), list.as_bytes())
     }
 
-    /// What a binary has said in the place, if it is still the same and was asked the same.
-    pub(super) fn said(&self, binary: &Binary, questions: &[String]) -> Option<Listing> {
+    /// Returns the list of a binary in the place, if the binary and the questions are still the same.
+    pub(super) fn list(&self, binary: &Binary, questions: &[String]) -> Option<Listing> {
         Listing::parse(&self.text(binary, questions)?).ok()
     }
 
-    /// What a binary has printed in the place, if it is still the same and was asked the same.
+    /// Returns what a binary has printed in the place, if the binary and the questions are still the same.
     pub(super) fn text(&self, binary: &Binary, questions: &[String]) -> Option<String> {
-        let text = fs::read_to_string(self.folder.at(said_file(binary))).ok()?;
+        let text = fs::read_to_string(self.folder.at(list_file(binary))).ok()?;
         let (of, printed) = text.split_once('\n')?;
         (of == head(binary, questions)).then(|| printed.to_owned())
     }
@@ -128,8 +128,8 @@ impl AnswerCache {
 }
 
 /// One file for each binary, and not for each of its builds: no more of them come to be.
-fn said_file(binary: &Binary) -> String {
-    format!("{SAID}{}.jsonl", file_name(&binary.id))
+fn list_file(binary: &Binary) -> String {
+    format!("{LIST}{}.jsonl", file_name(&binary.id))
 }
 
 /// What a binary's list depends on beside the place. Its tests may ask for any variable.
@@ -159,7 +159,7 @@ fn sweep(folder: &Folder) {
         let owner = path.extension().and_then(|ending| ending.to_str());
         let owner = owner.and_then(|ending| ending.strip_prefix(UNFINISHED)?.parse().ok());
         let is_left = owner.is_some_and(|owner: i32| start_time(owner).is_none());
-        let is_list = entry.file_name().to_string_lossy().starts_with(SAID);
+        let is_list = entry.file_name().to_string_lossy().starts_with(LIST);
         let modified = entry.metadata().and_then(|data| data.modified());
         let age = modified.map(|time| time.elapsed().unwrap_or_default());
         if is_left || is_list && age.is_ok_and(|age| age > LIST_AGE) {
@@ -216,10 +216,10 @@ mod tests {
                 ..Binary::default()
             };
             known.learn(&binary, &[], "", &listing("a")).expect("files");
-            assert!(known.said(&binary, &[]).is_some());
-            assert!(known.said(&binary, &["a question".to_owned()]).is_none());
+            assert!(known.list(&binary, &[]).is_some());
+            assert!(known.list(&binary, &["a question".to_owned()]).is_none());
         }
-        let path = root.path().join("places/key/said-p__it.jsonl");
+        let path = root.path().join("places/key/list-p__it.jsonl");
         let file = File::open(&path).expect("the one list");
         let old = SystemTime::now() - LIST_AGE - Duration::from_secs(60);
         file.set_modified(old).expect("its time");

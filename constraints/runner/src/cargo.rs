@@ -370,8 +370,8 @@ fn rust_libraries() -> Result<PathBuf, CargoError> {
             output.status
         ))));
     }
-    let said = String::from_utf8_lossy(&output.stdout);
-    Ok(PathBuf::from(said.trim_end()))
+    let path = String::from_utf8_lossy(&output.stdout);
+    Ok(PathBuf::from(path.trim_end()))
 }
 
 /// The messages of one kind among all that cargo printed.

@@ -63,10 +63,10 @@ pub(super) fn run_child(
     drop(command);
     let mut lifeline = Some(lifeline);
     let mut deadline = Instant::now() + limit;
-    let mut told = None;
+    let mut stopped = None;
     let mut output = Output(output);
     loop {
-        let watched = if told.is_none() {
+        let watched = if stopped.is_none() {
             stop
         } else {
             StopToken::NEVER
@@ -75,11 +75,11 @@ pub(super) fn run_child(
             Event::Bytes(bytes) => screen(&bytes),
             Event::Closed => {
                 drop(lifeline);
-                return end(child).map(|status| told.unwrap_or(ChildEnd::Ended(status)));
+                return end(child).map(|status| stopped.unwrap_or(ChildEnd::Ended(status)));
             }
-            Event::StopToken | Event::Deadline if told.is_some() => return Err(goes_on(id)),
+            Event::StopToken | Event::Deadline if stopped.is_some() => return Err(goes_on(id)),
             event => {
-                told = Some(match event {
+                stopped = Some(match event {
                     Event::StopToken => ChildEnd::Stopped,
                     _ => ChildEnd::TooLate(limit),
                 });
@@ -93,10 +93,10 @@ pub(super) fn run_child(
 /// Its output is closed, so it has ended or is about to.
 fn end(mut child: Child) -> io::Result<ExitStatus> {
     let id = child.id();
-    let (say, said) = channel();
+    let (sender, status) = channel();
     // This thread lives as long as the child.
-    thread::spawn(move || say.send(child.wait()));
-    said.recv_timeout(ENDING).map_err(|_| goes_on(id))?
+    thread::spawn(move || sender.send(child.wait()));
+    status.recv_timeout(ENDING).map_err(|_| goes_on(id))?
 }
 
 fn goes_on(id: u32) -> io::Error {
@@ -201,9 +201,9 @@ mod tests {
         assert_eq!(ended.expect("an end"), ChildEnd::TooLate(limit));
         assert_eq!(seen, b"done\n");
 
-        let (asked, mut ask) = io::pipe().expect("a pipe");
-        ask.write_all(b"!").expect("a word");
-        let stop = StopToken::when_readable(asked.as_fd());
+        let (stop_reader, mut stop_writer) = io::pipe().expect("a pipe");
+        stop_writer.write_all(b"!").expect("a word");
+        let stop = StopToken::when_readable(stop_reader.as_fd());
         let ended = run_child(shell(script), Duration::from_secs(60), stop, &mut |_| {});
         assert_eq!(ended.expect("an end"), ChildEnd::Stopped);
     }
@@ -214,13 +214,13 @@ mod tests {
         let (output, mut writer) = io::pipe().expect("a pipe");
         writer.write_all(b"more").expect("output");
         let mut output = Output(output);
-        let (asked, mut ask) = io::pipe().expect("a pipe");
-        let stop = StopToken::when_readable(asked.as_fd());
+        let (stop_reader, mut stop_writer) = io::pipe().expect("a pipe");
+        let stop = StopToken::when_readable(stop_reader.as_fd());
         let later = Instant::now() + Duration::from_secs(60);
         let event = output.wait(stop, later).expect("an event");
         assert!(matches!(event, Event::Bytes(bytes) if bytes == b"more"));
         writer.write_all(b"more").expect("output");
-        ask.write_all(b"!").expect("a request");
+        stop_writer.write_all(b"!").expect("a request");
         let event = output.wait(stop, later).expect("an event");
         assert!(matches!(event, Event::StopToken));
         let event = output.wait(StopToken::NEVER, Instant::now());

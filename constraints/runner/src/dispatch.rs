@@ -103,13 +103,13 @@ impl Plan {
                     }
                     let name = place.name().to_owned();
                     (reporter.progress)(&format!("{name}: {}", count(&tests, &binary.id)));
-                    let asked = self.asked.get(&binary.id);
+                    let info = self.binaries.get(&binary.id);
                     let job = Job {
                         binary,
                         tests,
                         run,
-                        questions: asked.map_or(&[], |asked| &asked.questions),
-                        steps_per_ms: asked.map_or(0.0, |asked| asked.steps_per_ms),
+                        questions: info.map_or(&[], |info| &info.questions),
+                        steps_per_ms: info.map_or(0.0, |info| info.steps_per_ms),
                         stop: reporter.stop,
                     };
                     let broken = place.run(&job, reporter.output).err();
@@ -223,11 +223,11 @@ impl Plan {
                 }
             }
         }
-        let told = |(mut reason, places): (Reason, Vec<&str>)| {
+        let with_places = |(mut reason, places): (Reason, Vec<&str>)| {
             reason.source = format!("{}; {}", reason.source, places.join(", "));
             reason
         };
-        missing.into_iter().map(told).collect()
+        missing.into_iter().map(with_places).collect()
     }
 }
 

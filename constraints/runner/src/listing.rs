@@ -228,8 +228,8 @@ impl Listing {
                     .map_err(|error| failed(format!("its output is not a list: {error}")))
             }
             Ran::Ended { how, stderr, .. } => {
-                let said = String::from_utf8_lossy(&stderr);
-                Err(failed(format!("it {how}: {}", said.trim())))
+                let stderr = String::from_utf8_lossy(&stderr);
+                Err(failed(format!("it {how}: {}", stderr.trim())))
             }
             Ran::NotStarted(error) => Err(failed(format!("it cannot be started: {error}"))),
             Ran::Stopped => Err(RunnerError::Stopped),

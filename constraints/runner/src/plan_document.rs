@@ -230,7 +230,7 @@ mod tests {
                 test("anywhere", [&met, &met, &open]),
             ],
             spread,
-            asked: BTreeMap::new(),
+            binaries: BTreeMap::new(),
             opaque: vec!["p::foreign".to_owned()],
         }
     }

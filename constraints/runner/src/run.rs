@@ -36,7 +36,7 @@ pub struct Run {
     folder: Folder,
     lifeline: Lifeline,
     /// Whether the job's summary has this run already.
-    told: Cell<bool>,
+    is_in_summary: Cell<bool>,
 }
 
 /// A pipe that hangs up when this process is gone, however it went.
@@ -97,7 +97,7 @@ impl Run {
             root: root.path().to_owned(),
             folder,
             lifeline,
-            told: Cell::new(false),
+            is_in_summary: Cell::new(false),
         })
     }
 
@@ -360,7 +360,7 @@ impl Run {
     pub fn merge(&self) -> Result<Vec<Record>, RunnerError> {
         let report = Report::of_run(self.dir())?;
         outputs::write(&report, &self.folder)?;
-        if !self.told.replace(true) {
+        if !self.is_in_summary.replace(true) {
             summary::append_github_summary(&report.ledger)?;
         }
         Ok(report.ledger.outcomes())

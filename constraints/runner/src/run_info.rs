@@ -87,16 +87,16 @@ pub(super) fn name_of_place(label: Option<&str>, place: &str) -> String {
 
 /// Kernel, architecture, distribution and user in one line.
 fn this_host() -> String {
-    let asked = [
+    let questions = [
         ("Linux ", Question::KernelRelease),
         ("", Question::Arch),
         ("", Question::Distro),
         ("uid ", Question::EffectiveUid),
     ];
-    let told = asked.map(|(before, question)| match &Here.ask(question).finding {
+    let parts = questions.map(|(before, question)| match &Here.ask(question).finding {
         Finding::Is(text) => format!("{before}{text}"),
         Finding::Absent(_) | Finding::Unknown(_) => String::new(),
     });
-    let told: Vec<String> = told.into_iter().filter(|text| !text.is_empty()).collect();
-    told.join(", ")
+    let parts: Vec<String> = parts.into_iter().filter(|text| !text.is_empty()).collect();
+    parts.join(", ")
 }

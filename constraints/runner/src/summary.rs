@@ -69,11 +69,11 @@ fn across(ledger: &Ledger) -> String {
     let is_many = ledger.places.len() > 1;
     let nowhere = findings.nowhere.iter().filter(|_| is_many);
     let nowhere = nowhere.map(|nowhere| {
-        let told = |(reason, places): &(Reason, Vec<String>)| match places.as_slice() {
+        let line = |(reason, places): &(Reason, Vec<String>)| match places.as_slice() {
             [] => reason.to_string(),
             places => format!("{reason} in {}", and(places)),
         };
-        let missing: Vec<String> = nowhere.missing.iter().map(told).collect();
+        let missing: Vec<String> = nowhere.missing.iter().map(line).collect();
         let left = match nowhere.left_by.as_slice() {
             [] => String::new(),
             places => format!("; {} could have run it, but did not", and(places)),
@@ -85,14 +85,14 @@ fn across(ledger: &Ledger) -> String {
     let shared = shared.map(|shared| format!("{}: {}", shared.constraint, names(&shared.tests)));
     list(&mut page, "unmet in every place", shared);
     let cited = findings.cited.iter().map(|cited| {
-        let told = |(test, skipped, ran): &(TestId, usize, bool)| {
+        let line = |(test, skipped, ran): &(TestId, usize, bool)| {
             let elsewhere = if *ran { ", ran elsewhere" } else { "" };
             format!(
                 "{test} (skipped in {}{elsewhere})",
                 plural(*skipped, "place")
             )
         };
-        let tests: Vec<String> = cited.tests.iter().map(told).collect();
+        let tests: Vec<String> = cited.tests.iter().map(line).collect();
         format!("{}: {}", cited.issue, tests.join(", "))
     });
     list(&mut page, "skipped for an issue", cited);

@@ -84,8 +84,8 @@ fn the_filter_keeps_matching_rows() {
     assert_eq!(browser.evaluate(visible), json!(["passed", "timed-out"]));
     browser.evaluate(&type_in("vm:sid nobody"));
     assert_eq!(browser.evaluate(visible), json!([]));
-    let told = "document.getElementById('shown').textContent";
-    assert_eq!(browser.evaluate(told), json!("0 of 12 tests"));
+    let shown = "document.getElementById('shown').textContent";
+    assert_eq!(browser.evaluate(shown), json!("0 of 12 tests"));
     browser.evaluate(&type_in(""));
     let press =
         |kind: &str| format!("document.querySelector('button[data-outcome={kind}]').click()");
@@ -127,8 +127,8 @@ fn two_thousand_tests_can_be_read_and_filtered() {
             requestAnimationFrame(() => requestAnimationFrame(done));
         })",
     );
-    let told = "document.getElementById('shown').textContent";
-    assert_eq!(browser.evaluate(told), json!("1 of 2000 tests"));
+    let shown = "document.getElementById('shown').textContent";
+    assert_eq!(browser.evaluate(shown), json!("1 of 2000 tests"));
     browser.has_no_complaint();
 }
 

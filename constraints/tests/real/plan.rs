@@ -30,14 +30,14 @@ fn binary(sample: &Sample, id: &str) -> Binary {
 }
 
 fn planned(binaries: &[Binary], candidates: &mut [CandidatePlace], records: &Path) -> Plan {
-    let told = &mut |text: &str| println!("{text}");
+    let print = &mut |text: &str| println!("{text}");
     plan(
         binaries,
         candidates,
         Spread::First,
         records,
         StopToken::NEVER,
-        told,
+        print,
     )
     .expect("a plan")
 }
@@ -242,14 +242,14 @@ fn another_harness_is_opaque_and_an_unmet_contract_stops_the_plan() {
         .env
         .push(("KATA_TEST_EXPECT".into(), "kernel_ge = \"99\"".into()));
     let candidates = &mut [CandidatePlace::Here];
-    let told = &mut |_: &str| {};
+    let print = &mut |_: &str| {};
     let error = kata_test_runner::plan(
         &[broken],
         candidates,
         Spread::First,
         records.path(),
         StopToken::NEVER,
-        told,
+        print,
     );
     let error = error.expect_err("a broken promise").to_string();
     assert!(

@@ -109,9 +109,9 @@ fn an_unknown_opt_in_is_reported() {
     assert_eq!(out.line("takes_a_while"), "test takes_a_while ... ok");
 
     let unknown = run.unknown_opt_ins(ALLOWED).expect("declarations");
-    let told: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    let messages: Vec<String> = unknown.iter().map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        messages,
         [
             "KATA_TEST_ALLOW has \"gentel\", which no test requires; did you mean \"gentle\"?",
             "KATA_TEST_ALLOW has \"holiday\", which no test requires",

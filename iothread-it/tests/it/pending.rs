@@ -28,9 +28,9 @@ cases!(q35 Q35
 );
 
 /// A `Guest` that reports the disk as present.
-struct Told;
+struct NoGuest;
 
-impl Guest for Told {
+impl Guest for NoGuest {
     fn await_present(&self, _: &GuestDisk, _: Deadline) -> Result<(), GuestError> {
         Ok(())
     }
@@ -79,7 +79,7 @@ fn pending_removal_completes_after_reset(topology: Topology) -> Result<()> {
         let disk = bench.disk("disk0")?;
         let mut out_of_sight = out_of_sight(topology)?;
         let qmp = bench.vm.qmp();
-        out_of_sight.attach(qmp, &Told, &disk, &Placement::First, soon())?;
+        out_of_sight.attach(qmp, &NoGuest, &disk, &Placement::First, soon())?;
         // The second request meets the first: QEMU may say that one is in progress.
         for _ in 0..2 {
             let in_vain = out_of_sight.detach(qmp, &disk.id, short());

@@ -138,8 +138,8 @@ impl Ledger {
             }
         }
         if missing.is_empty() {
-            let told = test.outcome.iter().flat_map(|outcome| &outcome.reasons);
-            return told.map(|reason| (reason.clone(), Vec::new())).collect();
+            let reasons = test.outcome.iter().flat_map(|outcome| &outcome.reasons);
+            return reasons.map(|reason| (reason.clone(), Vec::new())).collect();
         }
         let named = |(reason, places): (Reason, Vec<usize>)| (reason, self.names(places));
         missing.into_iter().map(named).collect()
@@ -162,11 +162,11 @@ impl Ledger {
                 shared.entry(constraint).or_default().push(test.id.clone());
             }
         }
-        let told = |(constraint, tests): (&str, Vec<TestId>)| SharedConstraint {
+        let shared_constraint = |(constraint, tests): (&str, Vec<TestId>)| SharedConstraint {
             constraint: constraint.to_owned(),
             tests,
         };
-        let mut shared: Vec<SharedConstraint> = shared.into_iter().map(told).collect();
+        let mut shared: Vec<SharedConstraint> = shared.into_iter().map(shared_constraint).collect();
         shared.sort_by_key(|shared| std::cmp::Reverse(shared.tests.len()));
         shared
     }
@@ -184,16 +184,16 @@ impl Ledger {
                 cited.push((test.id.clone(), skipped, ran));
             }
         }
-        let told = |(issue, tests): (&str, _)| CitedIssue {
+        let cited_issue = |(issue, tests): (&str, _)| CitedIssue {
             issue: issue.to_owned(),
             tests,
         };
-        cited.into_iter().map(told).collect()
+        cited.into_iter().map(cited_issue).collect()
     }
 
     fn unused(&self) -> Vec<UnusedPlace> {
         let places = self.places.iter().enumerate();
-        let told = |(at, place): (usize, &LedgerPlace)| {
+        let if_unused = |(at, place): (usize, &LedgerPlace)| {
             let seen = self.tests.iter().filter_map(|test| test.seen[at].as_ref());
             let mut skipped = 0;
             for seen in seen {
@@ -206,15 +206,16 @@ impl Ledger {
             let place = place.clone();
             Some(UnusedPlace { place, skipped })
         };
-        places.filter_map(told).collect()
+        places.filter_map(if_unused).collect()
     }
 
     /// Collects a finding of each test in each place.
-    fn each<T>(&self, tell: fn(&TestId, &str, &PlaceOutcome) -> Option<T>) -> Vec<T> {
+    fn each<T>(&self, find: fn(&TestId, &str, &PlaceOutcome) -> Option<T>) -> Vec<T> {
         let of_test = |test: &TestEntry| {
             let seen = self.places.iter().zip(&test.seen);
-            let told = seen.filter_map(|(place, seen)| tell(&test.id, &place.name, seen.as_ref()?));
-            told.collect::<Vec<_>>()
+            let findings =
+                seen.filter_map(|(place, seen)| find(&test.id, &place.name, seen.as_ref()?));
+            findings.collect::<Vec<_>>()
         };
         self.tests.iter().flat_map(of_test).collect()
     }

@@ -29,7 +29,7 @@ pub struct Plan {
     /// In how many places each test runs.
     pub spread: Spread,
     /// What the binaries of these tests list here, by their ids.
-    pub(super) asked: BTreeMap<String, BinaryInfo>,
+    pub(super) binaries: BTreeMap<String, BinaryInfo>,
     /// Binaries with another harness: the requirements of their tests are not known.
     pub opaque: Vec<String>,
 }
@@ -126,23 +126,23 @@ pub fn plan(
     candidates.sort_by_key(|candidate| tens_of_seconds(candidate.cost().unwrap_or_default()));
     let mut tests = Vec::new();
     let mut opaque = Vec::new();
-    let mut asked_here = BTreeMap::new();
+    let mut known = BTreeMap::new();
     for binary in binaries {
         match Listing::of(binary, None, stop)? {
             Some(here) => {
-                let asked = Asked {
+                let lister = PlaceLister {
                     binary,
                     here: &here,
                     spread,
                     record_root,
                     stop,
                 };
-                tests.extend(asked.in_all(candidates, progress)?);
-                let said = BinaryInfo {
+                tests.extend(lister.in_all(candidates, progress)?);
+                let info = BinaryInfo {
                     steps_per_ms: here.steps_per_ms,
-                    questions: asked.questions(),
+                    questions: lister.questions(),
                 };
-                asked_here.insert(binary.id.clone(), said);
+                known.insert(binary.id.clone(), info);
             }
             None => opaque.push(binary.id.clone()),
         }
@@ -157,13 +157,13 @@ pub fn plan(
         places: candidates.iter().map(place).collect(),
         tests,
         spread,
-        asked: asked_here,
+        binaries: known,
         opaque,
     })
 }
 
-/// A binary and its list here.
-struct Asked<'a> {
+/// Lists the tests of a binary in each place, from its list here.
+struct PlaceLister<'a> {
     binary: &'a Binary,
     here: &'a Listing,
     spread: Spread,
@@ -171,7 +171,7 @@ struct Asked<'a> {
     stop: StopToken<'a>,
 }
 
-impl Asked<'_> {
+impl PlaceLister<'_> {
     fn in_all(
         &self,
         candidates: &mut [CandidatePlace],
@@ -253,9 +253,9 @@ impl Asked<'_> {
         if !self.here.tests.iter().any(|test| is_open(&test)) {
             return Ok(kept);
         }
-        let said = known.as_ref();
-        if let Some(said) = said.and_then(|known| known.said(self.binary, &questions)) {
-            return Ok(Some(said));
+        let cached = known.as_ref();
+        if let Some(list) = cached.and_then(|known| known.list(self.binary, &questions)) {
+            return Ok(Some(list));
         }
         progress(&format!(
             "listing in {} the tests of {}",

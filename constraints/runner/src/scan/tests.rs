@@ -155,16 +155,16 @@ fn a_stray_says_what_to_write() {
         ("tests/it.rs", "#[test]\nfn a() {}"),
     ]);
     let unregistered = unregistered_tests(&root.path().join("Cargo.toml")).expect("a package");
-    let said = unregistered[0].to_string();
+    let message = unregistered[0].to_string();
     assert!(
-        said.contains(
+        message.contains(
             "it.rs:1: nothing runs a: `#[test]` is dropped, for the target `test it` has"
         ),
-        "{said}"
+        "{message}"
     );
     assert!(
-        said.ends_with("`#[macro_use(test)] extern crate kata_test;` at the root"),
-        "{said}"
+        message.ends_with("`#[macro_use(test)] extern crate kata_test;` at the root"),
+        "{message}"
     );
 }
 

@@ -155,9 +155,9 @@ mod tests {
 
     #[test]
     fn a_stop_ends_a_process_that_prints_without_end() {
-        let (asked, mut ask) = io::pipe().expect("a pipe");
-        ask.write_all(b"!").expect("a request");
-        let stop = StopToken::when_readable(asked.as_fd());
+        let (stop_reader, mut stop_writer) = io::pipe().expect("a pipe");
+        stop_writer.write_all(b"!").expect("a request");
+        let stop = StopToken::when_readable(stop_reader.as_fd());
         let script = "while :; do echo more; done";
         assert_eq!(shell(script, AMPLE, stop, &mut |_| {}), ProcessEnd::Stopped);
     }

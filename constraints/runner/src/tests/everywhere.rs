@@ -274,7 +274,7 @@ fn annotated(tests: &[(&str, &str)], candidates: &mut [CandidatePlace]) -> Vec<R
         places: candidates.iter().map(place).collect(),
         tests: tests.iter().map(test).collect(),
         spread: Spread::Everywhere,
-        asked: BTreeMap::new(),
+        binaries: BTreeMap::new(),
         opaque: Vec::new(),
     };
     plan.record(&run).expect("notes");
@@ -346,7 +346,7 @@ fn what_runs_here_is_left_to_no_other_place() {
         places: candidates.iter().map(place).collect(),
         tests: vec![test("both", true), test("elsewhere", false)],
         spread: Spread::Everywhere,
-        asked: BTreeMap::new(),
+        binaries: BTreeMap::new(),
         opaque: Vec::new(),
     };
     let (_, file) = plan.exclude_elsewhere(&candidates, &run).expect("a list");

@@ -177,10 +177,10 @@ mod tests {
             let fact = &document["facts"][index];
             assert_eq!(fact["question"], question.to_string());
             assert_eq!(fact["finding"], ["is", "absent", "unknown"][index]);
-            let (_, said) = answer.finding.parts();
-            assert_eq!(fact["text"], said);
+            let (_, finding) = answer.finding.parts();
+            assert_eq!(fact["text"], finding);
             assert!(
-                text.contains(said) && text.contains(&question.to_string()),
+                text.contains(finding) && text.contains(&question.to_string()),
                 "{text}"
             );
         }

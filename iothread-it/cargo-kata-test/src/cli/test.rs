@@ -344,10 +344,10 @@ impl Elsewhere {
         }
         let spread = options.places.spread();
         let records = workspace.target.join("kata-test");
-        let told = &mut |text: &str| eprintln!("{text}");
+        let print = &mut |text: &str| eprintln!("{text}");
         let others: Vec<Binary> = binaries.others().cloned().collect();
         let mut plan =
-            kata_test_runner::plan(&others, &mut candidates, spread, &records, stop, told)?;
+            kata_test_runner::plan(&others, &mut candidates, spread, &records, stop, print)?;
         plan::filter(&mut plan, selection);
         if selection.is_part() {
             // Whether a filter matches one of their tests is not known.

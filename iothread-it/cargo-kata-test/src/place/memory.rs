@@ -172,7 +172,7 @@ mod tests {
         let first = two.wait(folder, AMPLE, never).unwrap();
         let _second = two.wait(folder, AMPLE, never).unwrap();
         assert!(two.take(folder).unwrap().is_none());
-        let (tell, told) = channel();
+        let (sender, messages) = channel();
         thread::scope(|scope| {
             scope.spawn(move || {
                 let host = Host {
@@ -180,12 +180,13 @@ mod tests {
                     is_ample: &|| true,
                 };
                 let third = host.wait(folder, AMPLE, &mut |text| {
-                    tell.send(text.to_owned()).unwrap();
+                    sender.send(text.to_owned()).unwrap();
                 });
                 assert!(third.unwrap().is_some());
             });
             assert!(
-                told.recv_timeout(AMPLE)
+                messages
+                    .recv_timeout(AMPLE)
                     .unwrap()
                     .contains("too little memory")
             );

@@ -78,14 +78,14 @@ fn the_example_runs_with_its_own_xtask() -> Result<()> {
         nowhere = 2;
     }
     let ran = cargo()?.args(&arguments).output()?;
-    let said = String::from_utf8_lossy(&ran.stdout);
-    println!("{said}{}", String::from_utf8_lossy(&ran.stderr));
+    let output = String::from_utf8_lossy(&ran.stdout);
+    println!("{output}{}", String::from_utf8_lossy(&ran.stderr));
     ensure!(ran.status.success(), "it ended with {}", ran.status);
     let outcomes = outcomes()?;
     crate::example::check(&outcomes);
-    assert!(said.contains(&format!("{nowhere} nowhere, {} in all", outcomes.len())));
+    assert!(output.contains(&format!("{nowhere} nowhere, {} in all", outcomes.len())));
     for place in ["here", "vm:5.10", "vm:6.1", "vm:6.12", "nowhere"] {
-        assert!(said.contains(place), "the table has no {place}");
+        assert!(output.contains(place), "the table has no {place}");
     }
     Ok(())
 }

@@ -158,11 +158,11 @@ fn a_killed_qemu_fails_the_running_test() -> Result<()> {
 #[kata_test(when = crate::artifacts_provided, timeout = "10m")]
 fn a_stopped_run_ends_its_guest_and_fails_no_test() -> Result<()> {
     let tests = ["f_blocks", "j_writes_the_scratch_disk"];
-    let (asked, mut ask) = std::io::pipe()?;
-    let stop = StopToken::when_readable(asked.as_fd());
+    let (stop_reader, mut stop_writer) = std::io::pipe()?;
+    let stop = StopToken::when_readable(stop_reader.as_fd());
     let (outcomes, _) = run_until(stop, &tests, move |records| {
         await_record(records, tests[0]);
-        ask.write_all(b"!").expect("a word");
+        stop_writer.write_all(b"!").expect("a word");
     })?;
     assert_eq!(kind(&outcomes, tests[0]), Outcome::Lost);
     assert_eq!(outcomes.len(), 1, "nothing more was begun: {outcomes:#?}");

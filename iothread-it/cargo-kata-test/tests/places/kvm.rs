@@ -23,17 +23,17 @@ fn run_in(plain: VmPlace, with_kvm: VmPlace) -> Result<Vec<Record>> {
     let run = Run::start(&records)?;
     let mut candidates = [plain, with_kvm].map(|place| CandidatePlace::Place(Box::new(place)));
     let binaries = [binary()?];
-    let told = &mut |text: &str| println!("{text}");
+    let print = &mut |text: &str| println!("{text}");
     let plan = plan(
         &binaries,
         &mut candidates,
         Spread::First,
         &records,
         StopToken::NEVER,
-        told,
+        print,
     )?;
     let mut reporter = Reporter {
-        progress: told,
+        progress: print,
         output: &mut |bytes| print!("{}", String::from_utf8_lossy(bytes)),
         stop: StopToken::NEVER,
     };

@@ -65,14 +65,14 @@ fn tests_run_as_root_and_leave_no_files_of_root() -> Result<()> {
         CandidatePlace::Here,
         CandidatePlace::Place(Box::new(SudoPlace::new()?)),
     ];
-    let told = &mut |text: &str| println!("{text}");
+    let print = &mut |text: &str| println!("{text}");
     let plan = plan(
         &binaries,
         &mut candidates,
         Spread::First,
         &records,
         StopToken::NEVER,
-        told,
+        print,
     )?;
     let chosen = |name: &str| {
         let test = plan.tests.iter().find(|test| test.id.test == name);
@@ -82,7 +82,7 @@ fn tests_run_as_root_and_leave_no_files_of_root() -> Result<()> {
     assert_eq!(chosen("needs_another_user"), Some(0));
     let mut seen = Vec::new();
     let mut reporter = Reporter {
-        progress: told,
+        progress: print,
         output: &mut |bytes| seen.extend_from_slice(bytes),
         stop: StopToken::NEVER,
     };

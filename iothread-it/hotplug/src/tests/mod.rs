@@ -387,8 +387,8 @@ fn repeated_ejects_end_the_attach() {
 fn missing_disk_error_includes_the_guest_view() {
     let (hotplug, lease) = attached_after(0, usize::MAX, at_once());
     let error = anyhow::Error::from(lease.unwrap_err());
-    let told = format!("{error:#}");
+    let message = format!("{error:#}");
     let expected = "the disk did not appear in the guest within 0.1 s: it is not there";
-    assert!(told.contains(expected), "{told}");
+    assert!(message.contains(expected), "{message}");
     keeps(&hotplug, DiskState::RemovalPending);
 }

@@ -234,7 +234,7 @@ impl Model {
             Allocation::Thread(lease) => (&lease.assignment, lease.queues, None, Some(lease)),
             Allocation::Scsi(address) => panic!("{address} is no wish"),
         };
-        let shares = told(assignment, queues);
+        let shares = shares_of(assignment, queues);
         match expected {
             Expected::Refused => panic!("{wish:?} was given {held:?}: {self:?}"),
             Expected::Shares(expected) => assert_eq!(shares, *expected, "{wish:?}: {self:?}"),
@@ -347,7 +347,7 @@ fn in_turn(threads: impl ExactSizeIterator<Item = IoThreadId>, queues: u16) -> S
 }
 
 /// The configuration that QEMU would get.
-fn told(assignment: &Assignment, queues: u16) -> Shares {
+fn shares_of(assignment: &Assignment, queues: u16) -> Shares {
     match assignment {
         Assignment::MainLoop => Shares::new(),
         Assignment::Thread(thread) => Shares::from([(thread.clone(), queues.into())]),

@@ -223,8 +223,8 @@ fn throttled_node_on_a_thread_is_deleted() -> Result<()> {
                               "throttle-group": "slow", "file": "n0"});
             rig.qmp().execute(&raw::BlockdevAdd(node), soon())?;
             rig.put("throttled", "t0")?;
-            let said = rig.human("qemu-io throttled \"write 0 64k\"")?;
-            ensure!(!said.contains("rror"), "{said}");
+            let output = rig.human("qemu-io throttled \"write 0 64k\"")?;
+            ensure!(!output.contains("rror"), "{output}");
             for node in ["throttled", "n0"] {
                 let command = raw::BlockdevDel(json!({"node-name": node}));
                 rig.qmp().execute(&command, soon())?;
@@ -249,8 +249,8 @@ fn savevm_and_loadvm_with_a_thread() -> Result<()> {
         rig.qmp().execute(&raw::BlockdevAdd(image), soon())?;
         rig.plug("d0", "n0", "t0")?;
         for command in ["savevm saved", "loadvm saved"] {
-            let said = rig.human(command)?;
-            ensure!(said.is_empty(), "{command}: {said}");
+            let output = rig.human(command)?;
+            ensure!(output.is_empty(), "{command}: {output}");
         }
         let snapshots = rig.human("info snapshots")?;
         ensure!(snapshots.contains("saved"), "{snapshots}");

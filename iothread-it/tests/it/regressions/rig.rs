@@ -79,8 +79,8 @@ impl Rig {
 
     pub(super) fn human(&self, line: &str) -> Result<String> {
         let command = raw::HumanMonitor(json!({"command-line": line}));
-        let said = self.qmp().execute(&command, soon())?;
-        Ok(said.as_str().unwrap_or_default().to_owned())
+        let output = self.qmp().execute(&command, soon())?;
+        Ok(output.as_str().unwrap_or_default().to_owned())
     }
 
     pub(super) fn threads(&self) -> Result<Vec<String>> {

@@ -166,12 +166,12 @@ impl BoundedCommand<'_> {
 impl CommandOutput {
     /// Returns its standard error, or if that is empty, its standard output.
     pub(crate) fn error_output(&self) -> String {
-        let said = if self.stderr.is_empty() {
+        let output = if self.stderr.is_empty() {
             &self.stdout
         } else {
             &self.stderr
         };
-        said.join("\n")
+        output.join("\n")
     }
 }
 

@@ -143,12 +143,12 @@ fn a_plain_test_of_root_changes_its_guest_and_no_other() -> Result<()> {
         Ok(())
     })?;
     open(&|session| passes(session, "trivial::t0").map(drop))?;
-    let (asked, mut ask) = std::io::pipe()?;
-    let stop = StopToken::when_readable(asked.as_fd());
+    let (stop_reader, mut stop_writer) = std::io::pipe()?;
+    let stop = StopToken::when_readable(stop_reader.as_fd());
     let session = place.open(&fixture.binary, UserKind::Root, StopToken::NEVER);
     let mut session = session.map_err(|error| anyhow::anyhow!("{error}"))?;
     let began = Instant::now();
-    let mut asks = || ask.write_all(b"!").expect("a byte");
+    let mut asks = || stop_writer.write_all(b"!").expect("a byte");
     let (end, _) = run_until(&mut *session, "hangs", 10 * LIMIT, stop, &mut asks)?;
     assert_eq!(end, ProcessEnd::Stopped);
     assert!(began.elapsed() < LIMIT);
