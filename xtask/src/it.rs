@@ -248,6 +248,7 @@ fn origin(origin: &Origin) -> String {
     match origin {
         Origin::Host => "this host's".into(),
         Origin::Packages { suite, version } => format!("{suite}'s package {version}"),
+        Origin::Files { kernel, .. } => kernel.display().to_string(),
     }
 }
 

@@ -54,8 +54,8 @@ pub use allow_nowhere::AllowedNowhere;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
 pub use config::{
-    Archive, Config, ConfigError, Excludes, NamedPlace, SuspectPolicy, Suspects, TestSettings,
-    reference as config_reference,
+    Archive, Config, ConfigError, Excludes, NamedKernel, NamedPlace, SuspectPolicy, Suspects,
+    TestSettings, reference as config_reference,
 };
 pub use dispatch::Reporter;
 pub use durations::ExpectedDurations;

@@ -4,6 +4,7 @@
 //!   result to a [`Manifest`](artifacts::Manifest).
 //! - [`cache`] lists what is stored of them, and removes what is not used.
 //! - [`guest`] builds the boot image and talks to the agent in the guest.
+//! - [`own_kernel`] finds and checks kernels of the user's own.
 //! - [`config`] reads Kata's configuration of threads and disks.
 //! - [`qemu`] makes the command line and reads the CPU time and the trace of each thread.
 //! - [`process`] runs child processes that end with their parent.
@@ -29,6 +30,7 @@ pub mod cache;
 pub mod config;
 pub mod cpio;
 pub mod guest;
+pub mod own_kernel;
 pub mod process;
 pub mod qemu;
 pub mod scratch;

@@ -16,6 +16,7 @@ use super::stats::Samples;
 use super::vms::since;
 use super::{Bench, Setup};
 use cargo_kata_test::cli::places::VmPlaces;
+use guest_vm::artifacts::KernelChoice;
 
 use crate::provision;
 
@@ -40,7 +41,7 @@ fn measure(setup: &Setup, size: &str, padding: usize) -> Result<Vec<Figure>> {
     let binary = compile(&folder, padding)?;
     let mut places = provision::vm_places(
         &VmPlaces {
-            kernels: vec!["bookworm".parse()?],
+            vms: vec!["bookworm".parse::<KernelChoice>()?.into()],
             ..VmPlaces::default()
         },
         false,

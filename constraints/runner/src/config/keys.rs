@@ -94,11 +94,30 @@ const SECTIONS: [Section; 7] = [
     Section {
         name: "places",
         shape: Shape::Named,
-        keys: &[key(
-            "suite",
-            "suite = \"bookworm\"",
-            "The suite whose kernel the VM boots. `NAME` is then a place for `--places`.",
-        )],
+        keys: &[
+            key(
+                "suite",
+                "suite = \"bookworm\"",
+                "The suite whose kernel the VM boots. `NAME` is then a place for `--places`.",
+            ),
+            key(
+                "kernel",
+                "kernel = \"../linux\"",
+                "Instead of `suite`: a kernel of your own, by its file (bzImage or vmlinux), the folder that \
+                 it was built in, or a package (`.deb`). Relative paths start at the root of the workspace.",
+            ),
+            key(
+                "modules",
+                "modules = \"/lib/modules/6.12.1-own\"",
+                "The folder or package with that kernel's modules, if it has any that are not built in the \
+                 same folder or in the same package.",
+            ),
+            key(
+                "kernel-args",
+                "kernel-args = \"lsm=landlock\"",
+                "Further arguments of the kernel.",
+            ),
+        ],
     },
     Section {
         name: "suspects",
@@ -252,14 +271,30 @@ pub fn reference() -> String {
 mod tests {
     //! Scope: that the list and the parser agree.
 
+    use std::path::Path;
+
     use super::*;
 
     /// All examples as one file.
     fn example_file() -> String {
         let section = |section: &Section| {
             let header = section.header().replace("NAME", "old");
-            let lines: Vec<&str> = section.keys.iter().map(|key| key.example).collect();
-            format!("{header}\n{}\n", lines.join("\n"))
+            // `suite` excludes the keys after it.
+            let count = if section.name == "places" {
+                1
+            } else {
+                section.keys.len()
+            };
+            let (keys, others) = section.keys.split_at(count);
+            let lines = |keys: &[Key]| {
+                keys.iter()
+                    .fold(String::new(), |text, key| text + key.example + "\n")
+            };
+            let own = match others {
+                [] => String::new(),
+                others => format!("[places.mine]\n{}", lines(others)),
+            };
+            format!("{header}\n{}{own}", lines(keys))
         };
         SECTIONS.iter().map(section).collect()
     }
@@ -271,7 +306,13 @@ mod tests {
         let file = root.path().join(".config/kata-test.toml");
         let text = example_file();
         std::fs::write(&file, &text).unwrap();
-        let config = super::super::Config::load(root.path()).unwrap();
+        let mut config = super::super::Config::load(root.path()).unwrap();
+        let relative = |path: &Path| path.strip_prefix(root.path()).unwrap_or(path).to_owned();
+        for place in config.places.values_mut() {
+            if let super::super::NamedKernel::Own { kernel, .. } = &mut place.kernel {
+                *kernel = relative(kernel);
+            }
+        }
         let settings = config.for_test(&crate::TestName {
             binary: "net-a::it",
             test: "tap",

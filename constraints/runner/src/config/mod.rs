@@ -56,15 +56,44 @@ pub struct Archive {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NamedPlace {
-    /// The suite whose kernel a VM boots: `bookworm`.
-    pub suite: String,
+    /// The kernel that a VM boots.
+    pub kernel: NamedKernel,
+    /// Further arguments of the kernel.
+    pub kernel_args: String,
+}
+
+/// The kernel of a place that the configuration defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedKernel {
+    /// That of a suite of the archive: `bookworm`.
+    Suite(String),
+    /// One of the user's own.
+    Own {
+        /// Its file, the folder that it was built in, or a package.
+        kernel: PathBuf,
+        /// The folder or package of its modules.
+        modules: Option<PathBuf>,
+    },
 }
 
 impl NamedPlace {
-    /// Returns the name of the place that it stands for: `vm:bookworm`.
+    /// Returns the name of the place: `vm:bookworm` if the name only stands for that, or else its own.
     #[must_use]
-    pub fn place(&self) -> String {
-        format!("vm:{}", self.suite)
+    pub fn place(&self, own_name: &str) -> String {
+        match &self.kernel {
+            NamedKernel::Suite(suite) if self.kernel_args.is_empty() => format!("vm:{suite}"),
+            NamedKernel::Suite(_) | NamedKernel::Own { .. } => own_name.to_owned(),
+        }
+    }
+
+    /// Makes relative paths absolute: they are relative to the root of the workspace.
+    fn with_root(mut self, root: &Path) -> Self {
+        if let NamedKernel::Own { kernel, modules } = &mut self.kernel {
+            for path in [Some(kernel), modules.as_mut()].into_iter().flatten() {
+                *path = root.join(&*path);
+            }
+        }
+        self
     }
 }
 
@@ -127,10 +156,14 @@ impl Config {
     ///
     /// If a file cannot be read, or has a mistake; the error names file and line.
     pub fn load(workspace_root: &Path) -> Result<Self, ConfigError> {
-        match Source::find(workspace_root)? {
-            Some(source) => source.config(),
-            None => Ok(Self::default()),
-        }
+        let Some(source) = Source::find(workspace_root)? else {
+            return Ok(Self::default());
+        };
+        let mut config = source.config()?;
+        let places = config.places.into_iter();
+        let places = places.map(|(name, place)| (name, place.with_root(workspace_root)));
+        config.places = places.collect();
+        Ok(config)
     }
 
     /// Returns what is configured for a test. Of several `[[tests]]` that match, the first that has a key

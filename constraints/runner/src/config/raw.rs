@@ -1,6 +1,7 @@
 //! The configuration as it is written, and its conversion.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use kata_test::__runner::parse_duration;
 use kata_test_host::constraint::{Constraint, nearest, parse};
@@ -10,11 +11,14 @@ use toml::Spanned;
 
 use super::error::Mistake;
 use super::rules::Rule;
-use super::{Archive, Config, Excludes, NamedPlace, SuspectPolicy, Suspects};
+use super::{Archive, Config, Excludes, NamedKernel, NamedPlace, SuspectPolicy, Suspects};
 use crate::{Filter, UserKind};
 
 /// Places that need no definition, beside `vm:…`.
 const PLACES: [&str; 3] = ["here", "sudo", "userns"];
+
+/// The place whose kernel a command names.
+const OWN_PLACE: &str = "own";
 
 type Text = Spanned<String>;
 type NamedPlaces = BTreeMap<String, NamedPlace>;
@@ -44,9 +48,12 @@ struct RawRule {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawPlace {
-    suite: Text,
+    suite: Option<Text>,
+    kernel: Option<Text>,
+    modules: Option<Text>,
+    kernel_args: Option<Text>,
 }
 
 #[derive(Default, Deserialize)]
@@ -156,7 +163,7 @@ fn constraints(text: &Text) -> Result<Vec<Constraint>, Mistake> {
 fn place_name(place: &Text, named: &NamedPlaces) -> Result<String, Mistake> {
     let name = place.get_ref();
     if let Some(named) = named.get(name) {
-        return Ok(named.place());
+        return Ok(named.place(name));
     }
     let is_vm = name.strip_prefix("vm:").is_some_and(|vm| !vm.is_empty());
     if is_vm || PLACES.contains(&name.as_str()) {
@@ -177,7 +184,7 @@ fn place_name(place: &Text, named: &NamedPlaces) -> Result<String, Mistake> {
 fn named_place((name, place): (&Text, &RawPlace)) -> Result<(String, NamedPlace), Mistake> {
     let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let text = name.get_ref();
-    if PLACES.contains(&text.as_str()) || text == "all" {
+    if PLACES.contains(&text.as_str()) || ["all", OWN_PLACE].contains(&text.as_str()) {
         return Err(Mistake::at(
             name.span(),
             format!("the place {text:?} exists; choose another name"),
@@ -187,13 +194,49 @@ fn named_place((name, place): (&Text, &RawPlace)) -> Result<(String, NamedPlace)
         let problem = "the name of a place has letters, digits, `-`, `_` and `.`";
         return Err(Mistake::at(name.span(), problem));
     }
-    let suite = place.suite.get_ref();
-    if suite.is_empty() || !suite.chars().all(is_letter) {
-        let problem = "a suite is the name of a release, such as \"bookworm\"";
-        return Err(Mistake::at(place.suite.span(), problem));
+    let kernel = match (&place.suite, &place.kernel, &place.modules) {
+        (Some(suite), None, None) => {
+            let name = suite.get_ref();
+            if name.is_empty() || !name.chars().all(is_letter) {
+                let problem = "a suite is the name of a release, such as \"bookworm\"";
+                return Err(Mistake::at(suite.span(), problem));
+            }
+            NamedKernel::Suite(name.clone())
+        }
+        (None, Some(kernel), modules) => NamedKernel::Own {
+            kernel: path(kernel)?,
+            modules: modules.as_ref().map(path).transpose()?,
+        },
+        (Some(_), _, Some(_)) | (Some(_), Some(_), None) | (None, None, _) => {
+            let problem =
+                "a place has either `suite`, or `kernel` and, if it has modules, `modules`";
+            return Err(Mistake::at(name.span(), problem));
+        }
+    };
+    let kernel_args = place.kernel_args.as_ref().map(kernel_args).transpose()?;
+    let place = NamedPlace {
+        kernel,
+        kernel_args: kernel_args.unwrap_or_default(),
+    };
+    Ok((text.clone(), place))
+}
+
+fn path(text: &Text) -> Result<PathBuf, Mistake> {
+    match text.get_ref().as_str() {
+        "" => Err(Mistake::at(text.span(), "expected a path")),
+        path => Ok(PathBuf::from(path)),
     }
-    let suite = suite.clone();
-    Ok((text.clone(), NamedPlace { suite }))
+}
+
+fn kernel_args(text: &Text) -> Result<String, Mistake> {
+    let args = text.get_ref();
+    match args.contains(char::is_control) {
+        true => Err(Mistake::at(
+            text.span(),
+            "arguments of a kernel are one line",
+        )),
+        false => Ok(args.trim().to_owned()),
+    }
 }
 
 fn pattern(text: &Text) -> Result<Regex, Mistake> {

@@ -7,6 +7,7 @@ use guest_vm::artifacts::{PackageSource, Store, kernels, provision_packages};
 
 use super::places::{PlaceOptions, VmPlaces};
 use super::progress::PrintedProgress;
+use super::vm_choice::VmKernel;
 use super::{provision, store};
 
 /// Options of the command.
@@ -37,7 +38,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let progress = &mut PrintedProgress::default();
     let lock = Store::of_user()?.with_source(source).lock(progress)?;
     kernels(&lock, true, progress)?;
-    let choices = provision::choices(&vms, &lock, progress)?;
+    let vms = provision::choices(&vms, &lock, progress)?.into_iter();
+    let choices = vms.filter_map(|vm| match vm.kernel {
+        VmKernel::Archive(choice) => Some(choice),
+        VmKernel::Own(_) => None,
+    });
+    let choices: Vec<_> = choices.collect();
     let pins = provision_packages(&choices, &lock, progress)?;
     let path = store::lock_file()?;
     pins.write(&path)?;

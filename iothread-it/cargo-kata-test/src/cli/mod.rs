@@ -33,6 +33,7 @@ pub mod run;
 mod selection;
 mod store;
 pub mod test;
+pub mod vm_choice;
 
 pub use build::Build;
 pub use selection::TestOptions;

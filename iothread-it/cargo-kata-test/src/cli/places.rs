@@ -8,6 +8,7 @@ use guest_vm::artifacts::KernelChoice;
 use kata_test_runner::{CandidatePlace, NamedPlace, Spread, SudoPlace};
 
 use super::provision;
+use super::vm_choice::{OwnKernelOptions, VmChoice};
 
 /// Options that select places.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -18,7 +19,7 @@ pub struct PlaceOptions {
     /// long-term support (that of each stable release), and one for the newest. With `+generic`, as in
     /// `vm:6.12+generic`, the kernel is the one for all machines instead of the one for clouds. `cargo
     /// kata-test facts --places` lists what there is. The first use of a VM downloads QEMU and the kernel from the
-    /// distribution's packages. Default: `here`.
+    /// distribution's packages. Default: `here`, or with `--kernel`, the place with that kernel.
     #[arg(long, value_delimiter = ',', value_name = "PLACES")]
     places: Vec<PlaceArgument>,
 
@@ -31,6 +32,9 @@ pub struct PlaceOptions {
     /// it ran again has failed.
     #[arg(long)]
     everywhere: bool,
+
+    #[command(flatten)]
+    own: OwnKernelOptions,
 }
 
 /// An item of `--places`.
@@ -38,8 +42,7 @@ pub struct PlaceOptions {
 enum PlaceArgument {
     Here,
     All,
-    /// A VM with this kernel.
-    Vm(KernelChoice),
+    Vm(VmChoice),
     /// A name that the configuration defines.
     Named(String),
 }
@@ -53,8 +56,8 @@ impl FromStr for PlaceArgument {
         match (text, text.strip_prefix("vm:")) {
             ("here", _) => Ok(Self::Here),
             ("all", _) => Ok(Self::All),
-            (_, Some(kernel)) => match kernel.parse() {
-                Ok(kernel) => Ok(Self::Vm(kernel)),
+            (_, Some(kernel)) => match kernel.parse::<KernelChoice>() {
+                Ok(kernel) => Ok(Self::Vm(kernel.into())),
                 Err(error) => Err(error.to_string()),
             },
             _ if is_name => Ok(Self::Named(text.to_owned())),
@@ -66,17 +69,17 @@ impl FromStr for PlaceArgument {
 const EXPECTED: &str = "expected here, all, a name from [places] in the configuration, or vm:KERNEL, where \
                         KERNEL is a version, such as 6.12, or a suite, such as trixie";
 
-/// Returns the kernel of one VM: `vm:KERNEL`, or a name that the configuration defines.
+/// Returns one VM: `vm:KERNEL`, or a name that the configuration defines.
 ///
 /// # Errors
 /// If the place is another.
-pub(super) fn kernel_of(place: &str, named: &BTreeMap<String, NamedPlace>) -> Result<KernelChoice> {
+pub(super) fn vm_of(place: &str, named: &BTreeMap<String, NamedPlace>) -> Result<VmChoice> {
     let options = PlaceOptions {
         places: vec![place.parse().map_err(anyhow::Error::msg)?],
         ..PlaceOptions::default()
     };
     match options.with_names(named)?.places.as_slice() {
-        [PlaceArgument::Vm(kernel)] => Ok(kernel.clone()),
+        [PlaceArgument::Vm(vm)] => Ok(vm.clone()),
         _ => bail!(
             "{place:?} is not one place: expected here, sudo, a name from [places] in the \
              configuration, or vm:KERNEL, where KERNEL is a version, such as 6.12, or a suite, such as \
@@ -91,7 +94,7 @@ pub struct VmPlaces {
     /// Whether the default set is wanted.
     pub all: bool,
     /// The others.
-    pub kernels: Vec<KernelChoice>,
+    pub vms: Vec<VmChoice>,
 }
 
 impl PlaceOptions {
@@ -114,10 +117,7 @@ impl PlaceOptions {
             let Some(definition) = named.get(name) else {
                 bail!("unknown place {name:?}: {EXPECTED}");
             };
-            match definition.suite.parse() {
-                Ok(kernel) => *place = PlaceArgument::Vm(kernel),
-                Err(error) => bail!("[places.{name}] has an unknown suite: {error}"),
-            }
+            *place = PlaceArgument::Vm(VmChoice::named(name, definition)?);
         }
         Ok(self)
     }
@@ -132,12 +132,14 @@ impl PlaceOptions {
 
     /// Says whether tests may run here.
     pub fn has_here(&self) -> bool {
-        self.places.is_empty() || self.has(&PlaceArgument::Here)
+        let is_default = self.places.is_empty() && !self.own.is_given();
+        is_default || self.has(&PlaceArgument::Here)
     }
 
     /// Says whether tests may run in other places.
     pub fn has_others(&self) -> bool {
         self.uses_sudo()
+            || self.own.is_given()
             || self
                 .places
                 .iter()
@@ -180,14 +182,17 @@ impl PlaceOptions {
 
     /// Returns the VMs.
     pub(super) fn vms(&self) -> VmPlaces {
-        let mut vms = VmPlaces::default();
-        for place in &self.places {
-            match place {
-                PlaceArgument::All => vms.all = true,
-                PlaceArgument::Vm(kernel) if !vms.kernels.contains(kernel) => {
-                    vms.kernels.push(kernel.clone());
-                }
-                _ => {}
+        let named = self.places.iter().filter_map(|place| match place {
+            PlaceArgument::Vm(vm) => Some(vm.clone()),
+            _ => None,
+        });
+        let mut vms = VmPlaces {
+            all: self.places.contains(&PlaceArgument::All),
+            vms: Vec::new(),
+        };
+        for vm in named.chain(self.own.vm()) {
+            if !vms.vms.contains(&vm) {
+                vms.vms.push(vm);
             }
         }
         vms
@@ -208,7 +213,7 @@ mod tests {
 
     #[test]
     fn places_are_parsed_and_unknown_ones_are_refused() {
-        let vm = |text: &str| PlaceArgument::Vm(text.parse().unwrap());
+        let vm = |text: &str| PlaceArgument::Vm(text.parse::<KernelChoice>().unwrap().into());
         assert_eq!("vm:trixie".parse(), Ok(vm("trixie")));
         assert_eq!("vm:6.12+generic".parse(), Ok(vm("6.12+generic")));
         assert_eq!("all".parse(), Ok(PlaceArgument::All));
@@ -228,13 +233,12 @@ mod tests {
         let named = kata_test_runner::Config::load(root.path()).unwrap().places;
         let options = |names: &[&str]| PlaceOptions {
             places: names.iter().map(|name| name.parse().unwrap()).collect(),
-            sudo: false,
-            everywhere: false,
+            ..PlaceOptions::default()
         };
         let replaced = options(&["here", "old"]).with_names(&named).unwrap();
         let expected = [
             PlaceArgument::Here,
-            PlaceArgument::Vm("bookworm".parse().unwrap()),
+            PlaceArgument::Vm("bookworm".parse::<KernelChoice>().unwrap().into()),
         ];
         assert_eq!(replaced.places, expected);
 

@@ -8,8 +8,7 @@ use std::path::Path;
 use crate::place::{VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{
-    KernelChoice, Manifest, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder,
-    provision_kernel_of,
+    Manifest, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder, provision_kernel_of,
 };
 use guest_vm::guest;
 use sha2::{Digest as _, Sha256};
@@ -17,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use super::agent::BuildOutput;
 use super::places::VmPlaces;
 use super::progress::PrintedProgress;
+use super::vm_choice::{VmChoice, VmKernel};
 use super::{agent, cargo, offers, store};
 
 /// Provides the artifacts of a VM and writes their manifest to the target directory.
@@ -78,24 +78,30 @@ fn vm_places_in(
     let agent = agent::provide(&lock, target, output)?;
     let qemu = guest_vm::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
     let mut places = Vec::new();
-    for choice in choices(vms, &lock, progress)? {
-        let kernel = provision_kernel_of(&choice, &lock, progress)?;
-        let name = choice.to_string();
-        let artifacts =
-            VmArtifacts::provide(&name, &kernel, &qemu, &agent, &lock, &work, progress)?;
-        places.push(VmPlace::named(&name, artifacts, store, &work));
+    for vm in choices(vms, &lock, progress)? {
+        vm.check()?;
+        let kernel = match &vm.kernel {
+            VmKernel::Archive(choice) => provision_kernel_of(choice, &lock, progress)?,
+            VmKernel::Own(own) => own.install(&lock).with_context(|| format!("place {vm}"))?,
+        };
+        let args = &vm.kernel_args;
+        let artifacts = VmArtifacts::provide(&kernel, args, &qemu, &agent, &lock, progress)?;
+        if let Some(name) = vm.of_archive() {
+            artifacts.list(&work, &name)?;
+        }
+        places.push(VmPlace::named(&vm.name, artifacts, store, &work));
     }
     store::bound(&lock, progress)?;
     Ok(places)
 }
 
-/// Provides the VM place of a kernel for a single program. What was provided before is used as it is, if
-/// the agent and the lock file have not changed since; this takes milliseconds.
+/// Provides a VM place for a single program. What was provided before is used as it is, if the kernel is of the
+/// archive, and the agent and the lock file have not changed since; this takes milliseconds.
 ///
 /// # Errors
 /// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
 pub(super) fn vm_place(
-    kernel: &KernelChoice,
+    vm: &VmChoice,
     target: Option<&Path>,
     lock_file: &Path,
     offline: bool,
@@ -104,16 +110,18 @@ pub(super) fn vm_place(
     let own = store.base().join("run");
     let target = target.unwrap_or(&own);
     let work = WorkFolder::in_target(target);
-    let name = kernel.to_string();
-    if let Some(artifacts) = provided(&name, &work, &store, lock_file) {
-        return Ok(VmPlace::named(&name, artifacts, &store, &work));
+    let provided = vm
+        .of_archive()
+        .and_then(|name| provided(&name, &work, &store, lock_file));
+    if let Some(artifacts) = provided {
+        return Ok(VmPlace::named(&vm.name, artifacts, &store, &work));
     }
     let (output, progress): (_, &mut dyn Progress) = match io::stderr().is_terminal() {
         true => (BuildOutput::Progress, &mut PrintedProgress::default()),
         false => (BuildOutput::Errors, &mut Silent),
     };
     let vms = VmPlaces {
-        kernels: vec![kernel.clone()],
+        vms: vec![vm.clone()],
         ..VmPlaces::default()
     };
     let places = vm_places_in(target, &vms, &store, output, progress)?;
@@ -134,7 +142,7 @@ fn provided(name: &str, work: &WorkFolder, store: &Store, lock_file: &Path) -> O
     (digest == artifacts.manifest.guest.agent_sha256 && is_newer).then_some(artifacts)
 }
 
-/// Returns the kernels of VMs, each once, and prints which ones are the default set.
+/// Returns the VMs, each once, and prints which ones are the default set.
 ///
 /// # Errors
 /// If the archive cannot be read, or has no kernel.
@@ -142,18 +150,18 @@ pub(super) fn choices(
     vms: &VmPlaces,
     lock: &StoreLock,
     progress: &mut dyn Progress,
-) -> Result<Vec<KernelChoice>> {
+) -> Result<Vec<VmChoice>> {
     let mut choices = Vec::new();
     if vms.all {
         let kernels = guest_vm::artifacts::kernels(lock, false, progress)?;
-        choices = kernels.default_set();
+        choices.extend(kernels.default_set().into_iter().map(VmChoice::from));
         ensure!(
             !choices.is_empty(),
             "the archive has no kernel that `all` could stand for"
         );
         progress.noted(&offers::all(&kernels));
     }
-    for choice in &vms.kernels {
+    for choice in &vms.vms {
         if !choices.contains(choice) {
             choices.push(choice.clone());
         }

@@ -12,6 +12,7 @@ use guest_vm::artifacts::{
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
 use guest_vm::guest::image::{self, ImageError};
 use guest_vm::guest::kernel;
+use guest_vm::own_kernel::options;
 use guest_vm::qemu::{Accelerator, VmSpec};
 use guest_vm::vm::Vm;
 
@@ -32,6 +33,23 @@ pub enum VmArtifactsError {
     /// The boot image cannot be built.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// The kernel cannot be copied.
+    #[error("cannot copy the kernel {}", path.display())]
+    Kernel {
+        /// The kernel.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The modules do not fit into the guest's memory.
+    #[error(
+        "the kernel's modules have {mib} MiB, and a guest has {MEMORY_MIB} MiB of memory; leave out the \
+         debugging information by `make INSTALL_MOD_STRIP=1 modules_install`, or build fewer modules"
+    )]
+    TooManyModules {
+        /// The size of the boot image.
+        mib: u64,
+    },
     /// The list of provided artifacts cannot be read or written.
     #[error(
         "cannot read or write {}; `cargo kata-test plan --places all` creates it",
@@ -59,25 +77,30 @@ pub struct VmArtifacts {
     /// QEMU's CPU model, instead of the one that fits.
     #[serde(skip)]
     cpu: Option<String>,
+    /// Further arguments of the kernel.
+    #[serde(skip)]
+    kernel_args: String,
 }
 
 impl VmArtifacts {
-    /// Provides the artifacts of the place `vm:NAME`, and lists them for [`VmArtifacts::find`]. Artifacts
-    /// that exist and are complete are reused.
+    /// Provides the artifacts of a place with a kernel. Artifacts that exist and are complete are reused.
     ///
     /// # Errors
     /// If an image cannot be built.
     pub fn provide(
-        name: &str,
         kernel: &KernelInstall,
+        kernel_args: &str,
         qemu: &QemuInstall,
         agent: &Path,
         lock: &StoreLock,
-        work: &WorkFolder,
         progress: &mut dyn Progress,
     ) -> Result<Self, VmArtifactsError> {
         let images = image::folder(agent, kernel, lock)?;
         let file = |name: &str| images.join(name);
+        let kernel = &match kernel.origin {
+            Origin::Files { .. } => kept(kernel, &file("vmlinuz"))?,
+            Origin::Host | Origin::Packages { .. } => kernel.clone(),
+        };
         let mut guest = image::build(agent, kernel, &file("initramfs"))?;
         match kernel::uncompressed(&kernel.image, &file("vmlinux")) {
             Ok(()) => guest.vmlinux = Some(file("vmlinux")),
@@ -86,21 +109,29 @@ impl VmArtifacts {
             )),
         }
         let guest = image::with_modules(&guest, kernel, &file("initramfs-place"), progress)?;
+        check_size(&guest.initramfs)?;
         let manifest = Manifest {
             qemu: qemu.clone(),
             guest,
         };
-        let artifacts = Self {
+        Ok(Self {
             manifest,
             start_note: file("start-ms"),
             kvm: false,
             cpu: None,
-        };
+            kernel_args: kernel_args.to_owned(),
+        })
+    }
+
+    /// Lists the artifacts of the place `vm:NAME` for [`VmArtifacts::find`].
+    ///
+    /// # Errors
+    /// If the list cannot be written.
+    pub fn list(&self, work: &WorkFolder, name: &str) -> Result<(), VmArtifactsError> {
         let path = Self::list_of(work, name);
-        let text = serde_json::to_vec_pretty(&artifacts).map_err(io::Error::from);
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::from);
         let written = text.and_then(|text| write_atomically(&path, &text));
-        written.map_err(|source| VmArtifactsError::List { path, source })?;
-        Ok(artifacts)
+        written.map_err(|source| VmArtifactsError::List { path, source })
     }
 
     /// Finds the artifacts that were provided for the place `vm:NAME`. Fetches and builds nothing.
@@ -185,6 +216,21 @@ impl VmArtifacts {
         )
     }
 
+    /// Returns the kernel of the user's own, and what to know if it does not boot.
+    pub(super) fn own_kernel(&self) -> Option<(&Path, String)> {
+        let Origin::Files { kernel, config, .. } = &self.manifest.guest.origin else {
+            return None;
+        };
+        let hint = match config {
+            Some(_) => "its configuration has what a guest needs".to_owned(),
+            None => format!(
+                "its configuration is not known, and a guest needs {}",
+                options::all()
+            ),
+        };
+        Some((kernel, hint))
+    }
+
     /// Returns the release of the kernel: `6.1.0-56-cloud-amd64`.
     pub(super) fn kernel_release(&self) -> &str {
         &self.manifest.guest.kernel_release
@@ -208,6 +254,7 @@ impl VmArtifacts {
             ..HypervisorConfig::default()
         });
         spec.guest_kvm = self.kvm;
+        spec.kernel_arguments.clone_from(&self.kernel_args);
         spec.cpu.clone_from(&self.cpu);
         spec
     }
@@ -247,6 +294,34 @@ fn package(origin: &Origin) -> String {
     match origin {
         Origin::Host => String::new(),
         Origin::Packages { suite, version } => format!(" ({suite}'s package {version})"),
+        Origin::Files { kernel, .. } => format!(" ({})", kernel.display()),
+    }
+}
+
+/// Copies the image of a kernel, which may be built again while its VMs run.
+fn kept(kernel: &KernelInstall, copy: &Path) -> Result<KernelInstall, VmArtifactsError> {
+    let failed = |source| VmArtifactsError::Kernel {
+        path: kernel.image.clone(),
+        source,
+    };
+    // The name of the folder depends on the content.
+    if !copy.exists() {
+        let bytes = fs::read(&kernel.image).map_err(failed)?;
+        write_atomically(copy, &bytes).map_err(failed)?;
+    }
+    Ok(KernelInstall {
+        image: copy.to_owned(),
+        ..kernel.clone()
+    })
+}
+
+/// Checks that the boot image leaves room in the guest's memory.
+fn check_size(initramfs: &Path) -> Result<(), VmArtifactsError> {
+    let size = initramfs.metadata().map(|data| data.len());
+    let mib = size.unwrap_or_default() >> 20;
+    match mib > u64::from(MEMORY_MIB) / 2 {
+        true => Err(VmArtifactsError::TooManyModules { mib }),
+        false => Ok(()),
     }
 }
 

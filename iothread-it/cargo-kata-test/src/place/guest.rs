@@ -37,6 +37,16 @@ pub enum GuestError {
     /// The VM cannot be started.
     #[error(transparent)]
     Vm(#[from] VmError),
+    /// A kernel of the user's own does not start the agent.
+    #[error("the kernel {} does not start the guest agent; {hint}", kernel.display())]
+    OwnKernel {
+        /// The kernel.
+        kernel: PathBuf,
+        /// What to know.
+        hint: String,
+        /// The error, with the last lines of the console.
+        source: Box<VmError>,
+    },
     /// A file on the host cannot be read or written.
     #[error("cannot read or write {}", path.display())]
     Io {
@@ -64,7 +74,7 @@ impl GuestError {
     pub(super) fn is_of_the_guest(&self) -> bool {
         match self {
             Self::Vm(_) | Self::Attach(_) | Self::Detach(_) | Self::Agent(_) => true,
-            Self::Io { .. } | Self::Image(_) => false,
+            Self::OwnKernel { .. } | Self::Io { .. } | Self::Image(_) => false,
         }
     }
 }
@@ -97,7 +107,15 @@ impl Guest {
         let memory = memory::slot(&slots).map_err(at(&slots))?;
         let began = Instant::now();
         let scratch_folder = ScratchDir::new_in(scratch).map_err(at(scratch))?;
-        let vm = Vm::restore_or_boot(&artifacts.manifest, &artifacts.shape(), warm)?;
+        let vm = Vm::restore_or_boot(&artifacts.manifest, &artifacts.shape(), warm);
+        let vm = vm.map_err(|error| match (artifacts.own_kernel(), error) {
+            (Some((kernel, hint)), source @ VmError::Guest { .. }) => GuestError::OwnKernel {
+                kernel: kernel.to_owned(),
+                hint,
+                source: Box::new(source),
+            },
+            (_, error) => error.into(),
+        })?;
         let executable = &binary.executable;
         let state = FileState::of(executable).map_err(at(executable))?;
         let mut guest = Self {

@@ -113,17 +113,12 @@ impl VmPlace {
         }
     }
 
-    /// Creates the place `vm:NAME`, with its template in `store` and its disks in `work`.
+    /// Creates a place with its template in `store` and its disks in `work`.
     pub fn named(name: &str, artifacts: VmArtifacts, store: &Store, work: &WorkFolder) -> Self {
         let scratch = work.path().join("scratch");
         // Removes what a killed run left behind. A failure is harmless: the next run tries again.
         let _ = remove_orphans(&scratch);
-        Self::new(
-            &format!("vm:{name}"),
-            artifacts,
-            WarmStore::of(store),
-            scratch,
-        )
+        Self::new(name, artifacts, WarmStore::of(store), scratch)
     }
 
     /// Returns the place `NAME+kvm`: the same VM with KVM, for tests that need it.

@@ -10,6 +10,7 @@ mod example;
 mod hostile;
 mod kills;
 mod kvm;
+mod own_kernel;
 mod plain;
 mod requirements;
 mod run;

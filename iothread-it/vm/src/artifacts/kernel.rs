@@ -16,8 +16,9 @@ pub struct KernelInstall {
     pub image: PathBuf,
     /// The release, as `uname -r` prints it.
     pub release: String,
-    /// The module directory, `…/lib/modules/RELEASE`.
-    pub modules: PathBuf,
+    /// The module directory: `…/lib/modules/RELEASE`, or the folder that a kernel was built in. `None` if
+    /// everything is built in.
+    pub modules: Option<PathBuf>,
     /// Its source.
     pub origin: Origin,
 }
@@ -57,7 +58,7 @@ impl KernelInstall {
         Some(Self {
             image,
             release: release.to_owned(),
-            modules,
+            modules: Some(modules),
             origin,
         })
     }
@@ -110,7 +111,10 @@ mod tests {
             put(root.path(), &format!("{modules}/6.1.0/modules.builtin"));
             let kernel = KernelInstall::below(root.path(), Origin::Host).unwrap();
             assert_eq!(kernel.release, "6.1.0");
-            assert_eq!(kernel.modules, root.path().join(modules).join("6.1.0"));
+            assert_eq!(
+                kernel.modules,
+                Some(root.path().join(modules).join("6.1.0"))
+            );
         }
     }
 

@@ -70,6 +70,15 @@ pub enum Origin {
         /// The version of the package.
         version: String,
     },
+    /// A kernel of the user's own.
+    Files {
+        /// The kernel's file, folder or package, as it was named.
+        kernel: PathBuf,
+        /// SHA-256 of the kernel and its modules, in hexadecimal digits.
+        sha256: String,
+        /// Where its configuration was read, if it is known.
+        config: Option<String>,
+    },
 }
 
 /// A kernel and an initramfs with the guest agent.

@@ -178,7 +178,7 @@ impl Store {
         &self.base
     }
 
-    pub(super) fn packages(&self) -> PathBuf {
+    pub(crate) fn packages(&self) -> PathBuf {
         self.base.join("packages")
     }
 

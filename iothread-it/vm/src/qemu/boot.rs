@@ -51,6 +51,9 @@ pub(super) const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigati
      noreplace-smp init_on_alloc=0 \
      initcall_blacklist=ftrace_check_for_weak_functions,trace_eval_init";
 
+/// The maximum length of further arguments: x86 kernels ignore what exceeds 2047 bytes in all.
+pub const MAX_KERNEL_ARGUMENTS: usize = 2047 - KERNEL_ARGUMENTS.len() - 64;
+
 /// Disables devices of both machine types that our guests do not use.
 pub(super) const MACHINE_OPTIONS: &str = "smm=off,sata=off,smbus=off,i8042=off,vmport=off";
 

@@ -34,6 +34,8 @@ pub struct VmSpec {
     pub trace: Option<Trace>,
     /// Whether the guest has KVM, by nested virtualization, and the modules that tests of VM managers use.
     pub guest_kvm: bool,
+    /// Further arguments of the guest's kernel, behind all others.
+    pub kernel_arguments: String,
     /// QEMU's CPU model, instead of the one that fits the accelerator.
     pub cpu: Option<String>,
     /// What is called with each IOThread that QEMU has started.
@@ -52,6 +54,7 @@ impl VmSpec {
             cold: ColdPlugged::default(),
             trace: None,
             guest_kvm: false,
+            kernel_arguments: String::new(),
             cpu: None,
             on_thread_started: None,
             arguments: Vec::new(),
@@ -115,6 +118,10 @@ pub fn arguments(
     line.machine(spec, accelerator, memory);
     line.memory(spec, memory, manifest.qemu.opens_ram_read_only());
     line.guest(&manifest.guest, spec);
+    if matches!(memory, GuestMemory::Draft(_)) {
+        // A kernel that panics before there is a template would boot again and again.
+        line.flag("no-reboot");
+    }
     line.channels();
     line.iothreads(spec);
     line.hotplug_buses(spec);
@@ -191,7 +198,11 @@ impl CommandLine {
             true => format!(" {}", guest_agent::protocol::KVM_PARAMETER),
             false => String::new(),
         };
-        self.option("append", format!("{}{kvm}", boot::KERNEL_ARGUMENTS));
+        let more = match spec.kernel_arguments.as_str() {
+            "" => String::new(),
+            more => format!(" {more}"),
+        };
+        self.option("append", format!("{}{kvm}{more}", boot::KERNEL_ARGUMENTS));
     }
 
     /// Channels are inherited descriptors: they leave no files, and no other process can connect. The

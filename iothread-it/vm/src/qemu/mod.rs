@@ -11,6 +11,7 @@ mod topology;
 pub mod trace;
 
 pub use accel::Accelerator;
+pub use boot::MAX_KERNEL_ARGUMENTS;
 pub use cmdline::{GuestMemory, VmSpec, arguments, inherited_fds};
 pub use iothread::{OnThreadStarted, ThreadSetupError};
 pub(crate) use ram::open_regular;

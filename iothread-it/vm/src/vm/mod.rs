@@ -78,6 +78,18 @@ fn accelerator_for(spec: &VmSpec) -> Accelerator {
     }
 }
 
+/// Fails if the guest did not boot: it would not boot a second time either. Returns any other error.
+fn did_not_boot(why: WarmError) -> Result<WarmError, VmError> {
+    match why {
+        WarmError::Create(error) => match error.downcast::<VmError>() {
+            Ok(error) if matches!(*error, VmError::Guest { .. }) => Err(*error),
+            Ok(error) => Ok(WarmError::Create(error)),
+            Err(error) => Ok(WarmError::Create(error)),
+        },
+        why => Ok(why),
+    }
+}
+
 impl Vm {
     /// Boots a guest and waits until its agent reports in.
     ///
@@ -146,6 +158,7 @@ impl Vm {
         match Self::restore(&guest, store, reseed_timeout) {
             Ok(vm) => Ok(vm),
             Err(why) => {
+                let why = did_not_boot(why)?;
                 store.note_fallback(&with_causes(&why));
                 let mut vm = Self::boot_with_accelerator(manifest, spec, accelerator)?;
                 vm.start = Start::ColdFallback(why);

@@ -23,6 +23,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::vm_choice::OwnKernelOptions;
 use super::{places, provision};
 use program::Program;
 
@@ -63,8 +64,16 @@ or for one command, also with nextest:
 pub struct Options {
     /// Where the program runs: `here`, `sudo` (this host, as root by `sudo -n`), `vm:bookworm` and the
     /// like, or a name from the configuration.
-    #[arg(long, value_name = "PLACE")]
-    place: String,
+    #[arg(
+        long,
+        value_name = "PLACE",
+        required_unless_present = "kernel",
+        conflicts_with = "kernel"
+    )]
+    place: Option<String>,
+
+    #[command(flatten)]
+    own: OwnKernelOptions,
 
     /// The user that it runs as. Default: root if the caller is root, or else an unprivileged user.
     #[arg(long, value_name = "USER")]
@@ -132,7 +141,8 @@ fn end_of(options: &Options) -> Result<ProcessEnd> {
     };
     let (program, arguments) = options.command.split_first().context("no program")?;
     let is_root = nix::unistd::geteuid().is_root();
-    let wants = |place| options.place == place;
+    let place = options.place.as_deref().unwrap_or_default();
+    let wants = |name| place == name;
     if wants("sudo") && matches!(options.user, Some(User::Unprivileged)) {
         bail!("`--place sudo` runs programs as root: use `--place here`");
     }
@@ -148,11 +158,14 @@ fn end_of(options: &Options) -> Result<ProcessEnd> {
         return attach(&mut place, &program, arguments, UserKind::Root);
     }
     let config = Config::load(&program.workspace)?;
-    let kernel = places::kernel_of(&options.place, &config.places)?;
+    let vm = match options.own.vm() {
+        Some(vm) => vm,
+        None => places::vm_of(place, &config.places)?,
+    };
     let program = program.with_excludes(config.package_files);
     let lock_file = program.workspace.join(LOCK_FILE);
     let target = program.target_directory();
-    let mut place = provision::vm_place(&kernel, target.as_deref(), &lock_file, options.offline)?;
+    let mut place = provision::vm_place(&vm, target.as_deref(), &lock_file, options.offline)?;
     attach(&mut place, &program, arguments, user)
 }
 
@@ -175,7 +188,7 @@ fn attach(
     user: UserKind,
 ) -> Result<ProcessEnd> {
     let name = place.name().to_owned();
-    let failed = |error: PlaceError| anyhow::Error::msg(error.to_string()).context(name.clone());
+    let failed = |error: PlaceError| anyhow::anyhow!(error).context(name.clone());
     let session = place.open(&program.binary, user, StopToken::NEVER);
     let mut session = session.map_err(failed)?;
     let (signals, mut sender) = io::pipe()?;

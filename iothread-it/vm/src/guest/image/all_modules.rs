@@ -13,7 +13,7 @@ use std::path::Path;
 use super::ImageError;
 use super::modinfo::{ModuleName, aliases, depends};
 use super::modules::{ModuleError, Tree, uncompressed};
-use crate::artifacts::{FileState, GuestImage, KernelInstall, Progress};
+use crate::artifacts::{FileState, GuestImage, KernelInstall, Origin, Progress};
 use crate::cpio::Archive;
 use crate::guest::built_file;
 
@@ -43,12 +43,19 @@ pub fn with_modules(
     if built_file::is_current(out, &key) {
         return Ok(made);
     }
-    // `modules.builtin` stands for all files of the kernel package.
-    let inputs = [&kernel.modules.join("modules.builtin"), &plain.initramfs];
-    let inputs = inputs.map(|path| FileState::of(path).map_err(unusable));
-    let inputs = inputs.into_iter().collect::<Result<_, _>>()?;
+    let tree = kernel.modules.as_deref().map(Tree::read).transpose()?;
+    let mut inputs = vec![plain.initramfs.clone()];
+    inputs.extend(tree.as_ref().map(Tree::list));
+    if let (Some(tree), Origin::Files { .. }) = (&tree, &kernel.origin) {
+        inputs.extend(tree.files.values().cloned());
+    }
+    // Of a package, `modules.builtin` stands for all files.
+    let inputs = inputs
+        .iter()
+        .map(|path| FileState::of(path).map_err(unusable));
+    let inputs = inputs.collect::<Result<_, _>>()?;
     progress.started(&format!("packing the modules of {}", kernel.release));
-    let packed = pack(kernel);
+    let packed = pack(tree.as_ref(), &kernel.release);
     progress.finished();
     let mut bytes = std::fs::read(&plain.initramfs).map_err(unusable)?;
     // Archives start at a multiple of four.
@@ -58,13 +65,14 @@ pub fn with_modules(
     Ok(made)
 }
 
-fn pack(kernel: &KernelInstall) -> Result<Archive, ImageError> {
-    let tree = Tree::read(&kernel.modules)?;
-    let folder = format!("lib/modules/{}", kernel.release);
+/// A kernel without modules has lists without entries.
+fn pack(tree: Option<&Tree>, release: &str) -> Result<Archive, ImageError> {
+    let folder = format!("lib/modules/{release}");
+    let files = tree.iter().flat_map(|tree| &tree.files);
     let mut archive = Archive::default();
     let mut needs = BTreeMap::new();
     let mut alias_list = String::new();
-    for (name, path) in &tree.files {
+    for (name, path) in files.clone() {
         let content = uncompressed(path)?;
         let no_module = |source: object::Error| ModuleError::NotAModule {
             path: path.clone(),
@@ -74,14 +82,11 @@ fn pack(kernel: &KernelInstall) -> Result<Archive, ImageError> {
         for alias in aliases(&content).map_err(no_module)? {
             let _ = writeln!(alias_list, "alias {alias} {}", name.as_str());
         }
-        let file = file_of(&kernel.modules, path);
+        let file = file_of(tree, path);
         archive.file_below(&format!("{folder}/{file}"), 0o644, content);
     }
-    let file = |name: &ModuleName| {
-        tree.files
-            .get(name)
-            .map(|path| file_of(&kernel.modules, path))
-    };
+    let files: BTreeMap<_, _> = files.collect();
+    let file = |name: &ModuleName| files.get(name).map(|path| file_of(tree, path));
     let mut dep_list = String::new();
     for name in needs.keys() {
         let mut order = Vec::new();
@@ -110,7 +115,9 @@ fn pack(kernel: &KernelInstall) -> Result<Archive, ImageError> {
         "modules.builtin.modinfo",
         "modules.order",
     ] {
-        if let Ok(content) = std::fs::read(kernel.modules.join(list)) {
+        let content = tree.and_then(|tree| std::fs::read(tree.directory.join(list)).ok());
+        // `modprobe` needs the first.
+        if let Some(content) = content.or_else(|| (list == "modules.builtin").then(Vec::new)) {
             archive.file_below(&format!("{folder}/{list}"), 0o644, content);
         }
     }
@@ -118,11 +125,13 @@ fn pack(kernel: &KernelInstall) -> Result<Archive, ImageError> {
 }
 
 /// Returns the path of a module in the kernel's folder, without the suffix of its compression.
-fn file_of(modules: &Path, path: &Path) -> String {
-    let path = path.strip_prefix(modules).unwrap_or(path);
+fn file_of(tree: Option<&Tree>, path: &Path) -> String {
+    let inside = tree.and_then(|tree| path.strip_prefix(&tree.directory).ok());
+    let path = inside.unwrap_or(path);
     let path = path.to_string_lossy();
     path.trim_end_matches(".xz")
         .trim_end_matches(".zst")
+        .trim_end_matches(".gz")
         .to_owned()
 }
 
@@ -152,7 +161,7 @@ mod tests {
 
     use super::super::modules::fixtures::tree;
     use super::*;
-    use crate::artifacts::{Origin, Silent};
+    use crate::artifacts::Silent;
 
     #[test]
     fn the_lists_contain_every_module_and_its_dependencies() {
@@ -163,7 +172,7 @@ mod tests {
         let kernel = KernelInstall {
             image: "vmlinuz".into(),
             release: "6.1".into(),
-            modules: modules.path().into(),
+            modules: Some(modules.path().into()),
             origin: Origin::Host,
         };
         let folder = tempfile::tempdir().unwrap();

@@ -6,9 +6,9 @@ use object::elf::{EM_X86_64, PT_INTERP};
 use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 use sha2::{Digest as _, Sha256};
 
-use super::modules::{Module, ModuleError, closure};
+use super::modules::{Module, ModuleError, Tree};
 use super::{all_modules, signature};
-use crate::artifacts::{FileState, GuestImage, KernelInstall, StoreError, StoreLock, hex};
+use crate::artifacts::{FileState, GuestImage, KernelInstall, Origin, StoreError, StoreLock, hex};
 use crate::cpio::Archive;
 use crate::guest::{self, built_file};
 
@@ -23,6 +23,17 @@ const MODULES: [&str; 5] = [
     "virtio_scsi",
     "sd_mod",
 ];
+
+/// How many of them a kernel of the user's own needs: places have no SCSI disks.
+const OF_OWN_KERNELS: usize = 3;
+
+/// Returns the modules that the guest loads with a kernel.
+fn wanted(kernel: &KernelInstall) -> &'static [&'static str] {
+    match kernel.origin {
+        Origin::Files { .. } => &MODULES[..OF_OWN_KERNELS],
+        Origin::Host | Origin::Packages { .. } => &MODULES,
+    }
+}
 
 /// Why a boot image could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +87,15 @@ pub fn folder(
         hasher.update(layout.to_le_bytes());
     }
     hasher.update(MODULES.join(" "));
-    // The paths of unpacked packages contain their versions.
-    for path in [&kernel.image, &kernel.modules] {
-        hasher.update(path.as_os_str().as_encoded_bytes());
+    match &kernel.origin {
+        Origin::Files { sha256, .. } => hasher.update(sha256),
+        // The paths of unpacked packages contain their versions.
+        Origin::Host | Origin::Packages { .. } => {
+            for path in [Some(&kernel.image), kernel.modules.as_ref()] {
+                let path = path.map(|path| path.as_os_str().as_encoded_bytes());
+                hasher.update(path.unwrap_or_default());
+            }
+        }
     }
     let key = hex(&hasher.finalize()[..8]);
     let name = format!("{}-{key}", kernel.release);
@@ -105,17 +122,19 @@ pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestIm
         reason,
     })?;
     let agent_sha256 = hex(&Sha256::digest(&program));
-    let names = MODULES.map(str::to_owned);
+    let names: Vec<String> = wanted(kernel).iter().map(|&name| name.to_owned()).collect();
     let key = (LAYOUT, agent_sha256.clone(), names, kernel.modules.clone());
     if !built_file::is_current(out, &key) {
-        let modules = closure(&kernel.modules, &MODULES)?;
+        let tree = kernel.modules.as_deref().map(Tree::read).transpose()?;
+        let modules = tree.as_ref().map(|tree| tree.closure(wanted(kernel)));
+        let modules = modules.transpose()?.unwrap_or_default();
         let unwritable = |source| ImageError::Unwritable {
             path: out.into(),
             source,
         };
-        let list = kernel.modules.join("modules.builtin");
-        let inputs = modules.iter().map(|module| &module.path).chain([&list]);
-        let inputs = inputs.map(|path| FileState::of(path));
+        let list = tree.as_ref().map(Tree::list);
+        let inputs = modules.iter().map(|module| module.path.clone()).chain(list);
+        let inputs = inputs.map(|path| FileState::of(&path));
         let inputs = inputs.collect::<Result<_, _>>().map_err(unwritable)?;
         built_file::write(out, &pack(program, modules), key, inputs).map_err(unwritable)?;
     }
@@ -174,7 +193,6 @@ mod tests {
 
     use super::super::modules::fixtures::{module, tree};
     use super::*;
-    use crate::artifacts::Origin;
 
     struct Fixture {
         directory: tempfile::TempDir,
@@ -210,7 +228,7 @@ mod tests {
             let kernel = KernelInstall {
                 image: "vmlinuz".into(),
                 release: "6.1".into(),
-                modules: self.modules.path().into(),
+                modules: Some(self.modules.path().into()),
                 origin: Origin::Host,
             };
             // Kept open, so that the old inode is not reused.

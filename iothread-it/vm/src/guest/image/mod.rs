@@ -17,6 +17,10 @@ mod modinfo;
 mod modules;
 mod signature;
 
+#[cfg(test)]
+pub(crate) use modules::fixtures;
+
 pub use all_modules::with_modules;
 pub use build::{ImageError, build, folder};
 pub use modules::ModuleError;
+pub(crate) use modules::Tree;

@@ -34,6 +34,13 @@ pub(super) fn aliases(module: &[u8]) -> Result<Vec<&str>, object::Error> {
     Ok(texts_of("alias=", section(module)?).collect())
 }
 
+/// Returns the release of the kernel that a module was built for.
+pub(super) fn release(module: &[u8]) -> Result<Option<String>, object::Error> {
+    let magic = texts_of("vermagic=", section(module)?).next();
+    let word = magic.and_then(|magic| magic.split_whitespace().next());
+    Ok(word.map(str::to_owned))
+}
+
 fn section(module: &[u8]) -> Result<&[u8], object::Error> {
     let file: ElfFile64<'_> = ElfFile64::parse(module)?;
     let section = file.section_by_name_bytes(b".modinfo");

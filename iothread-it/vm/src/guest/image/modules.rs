@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use super::modinfo::{ModuleName, depends};
+use super::modinfo::{ModuleName, depends, release};
 
 /// A module for the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +30,10 @@ pub enum ModuleError {
     },
     /// The kernel has no module and no built-in driver of this name.
     #[error(
-        "the kernel in {} has no module or built-in driver `{name}`, which the guest needs; use another \
+        "the kernel in {} has no module or built-in driver `{name}`{}, which the guest needs; use another \
          kernel",
-        directory.display()
+        directory.display(),
+        option_of(name)
     )]
     Missing {
         /// The module.
@@ -40,8 +41,21 @@ pub enum ModuleError {
         /// The kernel's module directory.
         directory: PathBuf,
     },
+    /// The folder does not have what the kernel's build writes.
+    #[error(
+        "{} is not a folder of modules: it has no `modules.builtin`; name `lib/modules/VERSION`, as `make \
+         modules_install` writes it",
+        directory.display()
+    )]
+    NoList {
+        /// The folder.
+        directory: PathBuf,
+    },
     /// The compression of the file is not supported.
-    #[error("the compression of {} is not supported; use a kernel with `.ko`, `.ko.xz` or `.ko.zst` modules", path.display())]
+    #[error(
+        "the compression of {} is not supported; use a kernel with `.ko`, `.ko.gz`, `.ko.xz` or `.ko.zst` modules",
+        path.display()
+    )]
     Compression {
         /// The module.
         path: PathBuf,
@@ -56,20 +70,26 @@ pub enum ModuleError {
     },
 }
 
-/// Returns the wanted modules and their dependencies, dependencies first, without built-in ones.
-pub(super) fn closure(directory: &Path, wanted: &[&str]) -> Result<Vec<Module>, ModuleError> {
-    let tree = Tree::read(directory)?;
-    let mut order = Vec::new();
-    let mut visited = BTreeSet::new();
-    for name in wanted {
-        tree.visit(&ModuleName::new(name), &mut visited, &mut order)?;
-    }
-    Ok(order)
+/// The options that make the drivers of the guest.
+fn option_of(module: &str) -> String {
+    let option = match module {
+        "virtio_pci" | "virtio_blk" | "virtio_console" => module.to_uppercase(),
+        "virtio_scsi" => "SCSI_VIRTIO".to_owned(),
+        "sd_mod" => "BLK_DEV_SD".to_owned(),
+        _ => return String::new(),
+    };
+    format!(" (CONFIG_{option})")
 }
 
+/// The folders of modules: the kernel's, and those that were added to it.
+const FOLDERS: [&str; 3] = ["kernel", "updates", "extra"];
+
+/// The largest module that is read, in bytes. Those with debugging information are large.
+const MAX_MODULE: u64 = 1 << 30;
+
 /// The modules of a kernel.
-pub(super) struct Tree {
-    directory: PathBuf,
+pub(crate) struct Tree {
+    pub(super) directory: PathBuf,
     pub(super) files: BTreeMap<ModuleName, PathBuf>,
     built_in: BTreeSet<ModuleName>,
 }
@@ -82,21 +102,68 @@ fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ModuleError {
 }
 
 impl Tree {
-    pub(super) fn read(directory: &Path) -> Result<Self, ModuleError> {
+    /// Reads a folder `lib/modules/VERSION`, or one that a kernel was built in.
+    pub(crate) fn read(directory: &Path) -> Result<Self, ModuleError> {
         let list = directory.join("modules.builtin");
+        if !list.is_file() {
+            let directory = directory.into();
+            return Err(ModuleError::NoList { directory });
+        }
         let text = std::fs::read_to_string(&list).map_err(at(&list))?;
         let built_in = text.lines().filter_map(ModuleName::of_path).collect();
         let mut files = BTreeMap::new();
-        let kernel = directory.join("kernel");
-        // A kernel may have no modules.
-        if kernel.is_dir() {
-            find_modules(&kernel, &mut files)?;
+        if directory.join("arch/x86/boot").is_dir() {
+            built_modules(directory, &mut files)?;
+        } else {
+            // A kernel may have no modules.
+            let folders = FOLDERS.map(|folder| directory.join(folder)).into_iter();
+            for folder in folders.filter(|folder| folder.is_dir()) {
+                find_modules(&folder, &mut files)?;
+            }
         }
         Ok(Self {
             directory: directory.into(),
             files,
             built_in,
         })
+    }
+
+    /// Returns the path of the list of what is built in.
+    pub(super) fn list(&self) -> PathBuf {
+        self.directory.join("modules.builtin")
+    }
+
+    /// Returns the files of the modules.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.values().map(PathBuf::as_path)
+    }
+
+    /// Returns whether there is a module, or it is built in.
+    pub(crate) fn has(&self, module: &str) -> bool {
+        let name = ModuleName::new(module);
+        self.built_in.contains(&name) || self.files.contains_key(&name)
+    }
+
+    /// Returns the release of the kernel that a module was built for.
+    pub(crate) fn release(&self) -> Result<Option<String>, ModuleError> {
+        let Some(path) = self.files.values().next() else {
+            return Ok(None);
+        };
+        let release = release(&uncompressed(path)?).map_err(|source| ModuleError::NotAModule {
+            path: path.clone(),
+            source: source.into(),
+        })?;
+        Ok(release)
+    }
+
+    /// Returns the wanted modules and their dependencies, dependencies first, without built-in ones.
+    pub(super) fn closure(&self, wanted: &[&str]) -> Result<Vec<Module>, ModuleError> {
+        let mut order = Vec::new();
+        let mut visited = BTreeSet::new();
+        for name in wanted {
+            self.visit(&ModuleName::new(name), &mut visited, &mut order)?;
+        }
+        Ok(order)
     }
 
     /// Appends a module after its dependencies (depth first).
@@ -146,29 +213,66 @@ fn find_modules(
     Ok(())
 }
 
+/// Finds the modules that were built in a folder. Its `modules.order` has their paths, in older kernels
+/// below `kernel/`, in newer ones those of the object files.
+fn built_modules(
+    directory: &Path,
+    files: &mut BTreeMap<ModuleName, PathBuf>,
+) -> Result<(), ModuleError> {
+    let order = directory.join("modules.order");
+    let text = match std::fs::read_to_string(&order) {
+        // Nothing was built as a module.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        text => text.map_err(at(&order))?,
+    };
+    for line in text.lines() {
+        let stem = line.trim_end_matches(".ko").trim_end_matches(".o");
+        let is_inside = Path::new(stem)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        let found = [stem, stem.trim_start_matches("kernel/")]
+            .map(|stem| directory.join(format!("{stem}.ko")))
+            .into_iter()
+            .find(|path| is_inside && path.is_file());
+        // A list can be newer than the modules.
+        if let (Some(path), Some(name)) = (found, ModuleName::of_path(&format!("{stem}.ko"))) {
+            files.insert(name, path);
+        }
+    }
+    Ok(())
+}
+
 /// Reads a module and decompresses it.
 pub(super) fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
     let file = std::fs::File::open(path).map_err(at(path))?;
     let file = BufReader::new(file);
-    let mut content = Vec::new();
     let read = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("ko") => { file }.read_to_end(&mut content),
-        Some("xz") => lzma_rust2::XzReader::new(file, true).read_to_end(&mut content),
+        Some("ko") => all_of(file),
+        Some("gz") => all_of(flate2::read::GzDecoder::new(file)),
+        Some("xz") => all_of(lzma_rust2::XzReader::new(file, true)),
         Some("zst") => ruzstd::decoding::StreamingDecoder::new(file)
             .map_err(std::io::Error::other)
-            .and_then(|mut decoder| decoder.read_to_end(&mut content)),
+            .and_then(all_of),
         _ => return Err(ModuleError::Compression { path: path.into() }),
     };
-    read.map_err(at(path))?;
-    Ok(content)
+    read.map_err(at(path))
+}
+
+fn all_of(reader: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let read = reader.take(MAX_MODULE + 1).read_to_end(&mut content)?;
+    match read as u64 > MAX_MODULE {
+        true => Err(std::io::Error::other("it is larger than 1 GiB")),
+        false => Ok(content),
+    }
 }
 
 #[cfg(test)]
-pub(super) mod fixtures {
+pub(crate) mod fixtures {
     //! Makes kernels for tests.
 
     /// The smallest ELF file with a section `.modinfo`.
-    pub(in super::super) fn module(modinfo: &str) -> Vec<u8> {
+    pub(crate) fn module(modinfo: &str) -> Vec<u8> {
         let names = b"\0.modinfo\0.shstrtab\0";
         let mut file = vec![0; 64];
         file[..16].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
@@ -215,8 +319,12 @@ pub(super) mod fixtures {
 mod tests {
     //! **Scope**: modules that consist of the section `.modinfo`.
 
-    use super::fixtures::tree;
+    use super::fixtures::{module, tree};
     use super::*;
+
+    fn closure(directory: &Path, wanted: &[&str]) -> Result<Vec<Module>, ModuleError> {
+        Tree::read(directory)?.closure(wanted)
+    }
 
     fn names(modules: &[Module]) -> Vec<&str> {
         modules.iter().map(|module| module.name.as_str()).collect()
@@ -285,8 +393,37 @@ mod tests {
     }
 
     #[test]
+    fn modules_are_found_in_the_folder_that_they_were_built_in() {
+        let tree = tempfile::tempdir().unwrap();
+        let put = |file: &str, content: &[u8]| {
+            let path = tree.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        put("arch/x86/boot/bzImage", b"");
+        put("modules.builtin", b"kernel/drivers/b.ko\n");
+        put(
+            "modules.order",
+            b"kernel/drivers/a.ko\nfs/c.o\n../../x.ko\n/etc/y.ko\ngone.ko\n",
+        );
+        put("drivers/a.ko", &module("vermagic=6.1.2 SMP \0depends=c\0"));
+        put("fs/c.ko", &module("depends=b\0"));
+        let found = Tree::read(tree.path()).unwrap();
+        assert!(found.has("a") && found.has("b") && found.files.len() == 2);
+        assert_eq!(found.release().unwrap().as_deref(), Some("6.1.2"));
+        assert_eq!(names(&found.closure(&["a"]).unwrap()), ["c", "a"]);
+    }
+
+    #[test]
+    fn a_folder_without_the_list_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Tree::read(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("modules_install"), "{error}");
+    }
+
+    #[test]
     fn compressed_modules_are_decompressed() {
-        for (extension, bytes) in [("xz", XZ), ("zst", ZST)] {
+        for (extension, bytes) in [("gz", GZ), ("xz", XZ), ("zst", ZST)] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(format!("a.ko.{extension}"));
             std::fs::write(&path, bytes).unwrap();
@@ -294,6 +431,8 @@ mod tests {
         }
     }
 
+    /// Made by `gzip -n`.
+    const GZ: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x54\xc8\xcd\x4f\x29\xcd\x49\xe5\x02\x00\x2e\xb6\x65\xce\x09\x00\x00\x00";
     /// Made by `xz --check=crc32`, which is how kernels are packed.
     const XZ: &[u8] = b"\xfd\x37\x7a\x58\x5a\x00\x00\x01\x69\x22\xde\x36\x02\x00\x21\x01\x16\x00\x00\x00\x74\x2f\xe5\xa3\x01\x00\x08\x61\x20\x6d\x6f\x64\x75\x6c\x65\x0a\x00\x00\x00\x00\x2e\xb6\x65\xce\x00\x01\x1d\x09\x93\x61\x36\xa6\x90\x42\x99\x0d\x01\x00\x00\x00\x00\x01\x59\x5a";
     /// One raw block in a frame of its own.

@@ -22,30 +22,39 @@ pub enum UnpackError {
 /// The supported compression methods of `scripts/Makefile.lib`, by their first bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packing {
+    Gzip,
     Lz4Legacy,
     Xz,
     Zstd,
 }
 
-const MAGICS: [(&[u8], Packing); 3] = [
+const MAGICS: [(&[u8], Packing); 4] = [
+    (b"\x1f\x8b", Packing::Gzip),
     (b"\x02\x21\x4c\x18", Packing::Lz4Legacy),
     (b"\xfd7zXZ\0", Packing::Xz),
     (b"\x28\xb5\x2f\xfd", Packing::Zstd),
 ];
 
+/// Maximum decompressed size of a kernel.
+const MAX_KERNEL: usize = 1 << 30;
+
 /// Maximum decompressed size of a block in LZ4's legacy format.
 const LZ4_BLOCK: usize = 8 << 20;
 
 /// Extracts the kernel's ELF file from a bzImage.
-pub(super) fn unpack(image: &[u8]) -> Result<Vec<u8>, UnpackError> {
+pub(crate) fn unpack(image: &[u8]) -> Result<Vec<u8>, UnpackError> {
     let payload = payload(image)?;
     // The kernel build appends the decompressed size.
     let (packed, size) = payload.split_last_chunk::<4>().ok_or(UnpackError::Cut)?;
     let size = u32::from_le_bytes(*size) as usize;
     let bad = |what: String| UnpackError::Payload(what);
+    if size > MAX_KERNEL {
+        return Err(bad("is larger than 1 GiB".into()));
+    }
     let known = MAGICS.iter().find(|(magic, _)| packed.starts_with(magic));
     let (_, packing) = known.ok_or_else(|| bad("has an unsupported compression".into()))?;
     let unpacked = match packing {
+        Packing::Gzip => read(flate2::read::GzDecoder::new(packed), size),
         Packing::Lz4Legacy => lz4_legacy(&packed[4..], size),
         Packing::Xz => read(lzma_rust2::XzReader::new(packed, false), size),
         Packing::Zstd => ruzstd::decoding::StreamingDecoder::new(packed)
@@ -164,7 +173,7 @@ mod tests {
             unpack(&image(&lz4(&content), content.len())).as_ref(),
             Ok(&content)
         );
-        for packed in [XZ, ZST] {
+        for packed in [GZ, XZ, ZST] {
             assert_eq!(unpack(&image(packed, 9)).unwrap(), b"a module\n");
         }
     }
@@ -178,7 +187,7 @@ mod tests {
         let refusals = [
             (image(XZ, 8), "instead of 8"),
             (image(XZ, 10), "instead of 10"),
-            (image(b"\x1f\x8b\x08\0", 9), "unsupported compression"),
+            (image(b"BZh9", 9), "unsupported compression"),
             (image(&XZ[..40], 9), "cannot be decompressed"),
         ];
         for (image, text) in refusals {
@@ -199,7 +208,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_payload_makes_it_panic(
-            magic in prop::sample::select(vec![MAGICS[0].0, MAGICS[1].0, MAGICS[2].0]),
+            magic in prop::sample::select(MAGICS.map(|(magic, _)| magic).to_vec()),
             rest in prop::collection::vec(any::<u8>(), 0..200),
             size in 0..1000usize,
         ) {
@@ -207,6 +216,8 @@ mod tests {
         }
     }
 
+    /// Made by `gzip -n`.
+    const GZ: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x4b\x54\xc8\xcd\x4f\x29\xcd\x49\xe5\x02\x00\x2e\xb6\x65\xce\x09\x00\x00\x00";
     const XZ: &[u8] = b"\xfd\x37\x7a\x58\x5a\x00\x00\x01\x69\x22\xde\x36\x02\x00\x21\x01\x16\x00\x00\x00\x74\x2f\xe5\xa3\x01\x00\x08\x61\x20\x6d\x6f\x64\x75\x6c\x65\x0a\x00\x00\x00\x00\x2e\xb6\x65\xce\x00\x01\x1d\x09\x93\x61\x36\xa6\x90\x42\x99\x0d\x01\x00\x00\x00\x00\x01\x59\x5a";
     const ZST: &[u8] = b"\x28\xb5\x2f\xfd\x20\x09\x49\x00\x00\x61\x20\x6d\x6f\x64\x75\x6c\x65\x0a";
 }

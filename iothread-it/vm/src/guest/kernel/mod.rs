@@ -9,6 +9,8 @@ mod pvh;
 use std::path::{Path, PathBuf};
 
 pub use bzimage::UnpackError;
+pub(crate) use bzimage::unpack;
+pub(crate) use pvh::has_entry;
 
 use super::built_file;
 use crate::artifacts::FileState;
@@ -44,7 +46,7 @@ pub enum UncompressedError {
 /// Version of the output. Files of another version are rebuilt.
 pub(super) const LAYOUT: u32 = 1;
 
-/// Decompresses the kernel `image` to `out`, unless `out` is up to date.
+/// Decompresses the kernel `image` to `out`, unless `out` is up to date. A vmlinux is copied.
 ///
 /// # Errors
 /// If the kernel cannot be decompressed or has no PVH entry. `image` itself can still be booted.
@@ -59,11 +61,14 @@ pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
     }
     let packed = FileState::of(image).map_err(io(image))?;
     let bytes = std::fs::read(image).map_err(io(image))?;
-    let kernel = bzimage::unpack(&bytes).map_err(|source| UncompressedError::Unpack {
-        path: image.into(),
-        source,
-    })?;
-    if !pvh::has_entry(&kernel) {
+    let kernel = match bytes.starts_with(b"\x7fELF") {
+        true => bytes,
+        false => unpack(&bytes).map_err(|source| UncompressedError::Unpack {
+            path: image.into(),
+            source,
+        })?,
+    };
+    if !has_entry(&kernel) {
         return Err(UncompressedError::NoPvh { path: image.into() });
     }
     built_file::write(out, &kernel, key, vec![packed]).map_err(io(out))

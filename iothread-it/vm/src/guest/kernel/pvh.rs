@@ -6,7 +6,7 @@ use object::read::elf::{ElfFile64, FileHeader as _, ProgramHeader as _};
 const PHYS32_ENTRY: u32 = 18;
 
 /// Returns whether a kernel has the note.
-pub(super) fn has_entry(kernel: &[u8]) -> bool {
+pub(crate) fn has_entry(kernel: &[u8]) -> bool {
     let Ok(file) = ElfFile64::<object::Endianness>::parse(kernel) else {
         return false;
     };
