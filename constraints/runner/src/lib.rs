@@ -49,6 +49,7 @@ mod stop_token;
 mod sudo;
 mod summary;
 mod test_name;
+mod vms;
 
 pub use allow_nowhere::AllowedNowhere;
 pub use binary::Binary;
@@ -90,6 +91,7 @@ pub use stop_token::StopToken;
 pub use sudo::{SudoError, SudoPlace};
 
 pub use test_name::TestName;
+pub use vms::Vms;
 
 #[cfg(test)]
 mod tests;

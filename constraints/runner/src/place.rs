@@ -95,6 +95,12 @@ pub trait Place: Send {
 
     /// Releases resources of this host, such as memory, until the next call.
     fn rest(&mut self) {}
+
+    /// Returns a further instance that can be used at the same time, if there can be one: another VM of the
+    /// same name. It may turn out not to come up for lack of memory.
+    fn another(&self) -> Option<Box<dyn Place>> {
+        None
+    }
 }
 
 /// Tests of one binary to be run in a place.

@@ -231,6 +231,7 @@ mod tests {
             ],
             spread,
             binaries: BTreeMap::new(),
+            vms: crate::Vms::default(),
             opaque: vec!["p::foreign".to_owned()],
         }
     }

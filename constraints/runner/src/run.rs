@@ -1,12 +1,12 @@
 //! A run: its id and its folder of records.
 
-use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -36,7 +36,7 @@ pub struct Run {
     folder: Folder,
     lifeline: Lifeline,
     /// Whether the job's summary has this run already.
-    is_in_summary: Cell<bool>,
+    is_in_summary: AtomicBool,
 }
 
 /// A pipe that hangs up when this process is gone, however it went.
@@ -97,7 +97,7 @@ impl Run {
             root: root.path().to_owned(),
             folder,
             lifeline,
-            is_in_summary: Cell::new(false),
+            is_in_summary: AtomicBool::new(false),
         })
     }
 
@@ -360,7 +360,7 @@ impl Run {
     pub fn merge(&self) -> Result<Vec<Record>, RunnerError> {
         let report = Report::of_run(self.dir())?;
         outputs::write(&report, &self.folder)?;
-        if !self.is_in_summary.replace(true) {
+        if !self.is_in_summary.swap(true, Ordering::Relaxed) {
             summary::append_github_summary(&report.ledger)?;
         }
         Ok(report.ledger.outcomes())

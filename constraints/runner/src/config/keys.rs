@@ -87,7 +87,8 @@ const SECTIONS: [Section; 7] = [
                 "parallel",
                 "parallel = false",
                 "`false`: each runs while no other test of its binary does. `true`, the default: on this \
-                 host as many run at the same time as it has CPUs (`--test-threads`), in a guest one.",
+                 host as many run at the same time as it has CPUs (`--test-threads`), elsewhere one in each \
+                 guest (`--vms`).",
             ),
         ],
     },

@@ -20,7 +20,7 @@ mod transcript;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::{Spread, TestId, TestSettings};
+use super::{Spread, TestId, TestSettings, Vms};
 
 pub use binary_kind::{BinaryKind, binary_kind};
 pub use dispatch::{PlainRun, run_plain};
@@ -52,6 +52,8 @@ pub struct PlainOptions {
     pub limit: Option<Duration>,
     /// How many run at once on this host.
     pub threads: NonZeroUsize,
+    /// How many VMs of a place run tests at once.
+    pub vms: Vms,
     /// Whether no test starts after one has failed.
     pub fail_fast: bool,
     /// In how many places each runs.
@@ -66,6 +68,7 @@ impl Default for PlainOptions {
         Self {
             limit: None,
             threads: threads.unwrap_or(NonZeroUsize::MIN),
+            vms: Vms::default(),
             fail_fast: false,
             spread: Spread::First,
             pattern: SuspectPattern::default(),

@@ -15,7 +15,7 @@ pub use spread::Spread;
 
 use super::answer_cache::AnswerCache;
 use super::listing::Eligibility;
-use super::{Binary, CandidatePlace, Listing, Place, RunnerError, StopToken, TestId};
+use super::{Binary, CandidatePlace, Listing, Place, RunnerError, StopToken, TestId, Vms};
 use kata_test_host::constraint::Status;
 
 /// Whether each test can run in each place.
@@ -28,6 +28,8 @@ pub struct Plan {
     pub tests: Vec<PlannedTest>,
     /// In how many places each test runs.
     pub spread: Spread,
+    /// How many VMs of a place run tests at once.
+    pub vms: Vms,
     /// What the binaries of these tests list here, by their ids.
     pub(super) binaries: BTreeMap<String, BinaryInfo>,
     /// Binaries with another harness: the requirements of their tests are not known.
@@ -157,6 +159,7 @@ pub fn plan(
         places: candidates.iter().map(place).collect(),
         tests,
         spread,
+        vms: Vms::default(),
         binaries: known,
         opaque,
     })

@@ -275,6 +275,7 @@ fn annotated(tests: &[(&str, &str)], candidates: &mut [CandidatePlace]) -> Vec<R
         tests: tests.iter().map(test).collect(),
         spread: Spread::Everywhere,
         binaries: BTreeMap::new(),
+        vms: crate::Vms::default(),
         opaque: Vec::new(),
     };
     plan.record(&run).expect("notes");
@@ -347,6 +348,7 @@ fn what_runs_here_is_left_to_no_other_place() {
         tests: vec![test("both", true), test("elsewhere", false)],
         spread: Spread::Everywhere,
         binaries: BTreeMap::new(),
+        vms: crate::Vms::default(),
         opaque: Vec::new(),
     };
     let (_, file) = plan.exclude_elsewhere(&candidates, &run).expect("a list");

@@ -3,6 +3,7 @@
 
 mod everywhere;
 mod requirements;
+mod vms;
 
 use std::fs;
 use std::path::Path;

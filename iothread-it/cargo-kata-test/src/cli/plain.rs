@@ -47,6 +47,7 @@ impl PlainArguments {
         PlainOptions {
             limit: tests.timeout(),
             threads: tests.test_threads().unwrap_or(default.threads),
+            vms: default.vms,
             fail_fast: tests.fail_fast(),
             spread,
             pattern: self

@@ -6,16 +6,17 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
-    Binary, BinaryKind, CandidatePlace, Config, DEFAULT_LIMIT, Listing, Outcome, PlainRun,
-    PlainTest, Plan, ProcessEnd, Reason, Record, Reporter, Run, RunIgnored, RunStatus, Selected,
-    StopToken, TestName, TestSelection, Workspace, list_plain, run_plain, run_status,
-    unregistered_tests,
+    Binary, BinaryKind, CandidatePlace, Config, DEFAULT_LIMIT, Listing, Outcome, PlainOptions,
+    PlainRun, PlainTest, Plan, ProcessEnd, Reason, Record, Reporter, Run, RunIgnored, RunStatus,
+    Selected, StopToken, TestName, TestSelection, Vms, Workspace, list_plain, run_plain,
+    run_status, unregistered_tests,
 };
 
 use super::build::Build;
@@ -44,6 +45,12 @@ pub struct Options {
     /// How plain tests run.
     #[command(flatten)]
     pub plain: PlainArguments,
+
+    /// In each place that is a VM, tests of a binary run in at most this many VMs at the same time. Default: one
+    /// for each CPU, if that is expected to be faster, by the durations of earlier runs. There are fewer if
+    /// there is too little memory.
+    #[arg(long, value_name = "N")]
+    vms: Option<NonZeroUsize>,
 
     #[command(flatten)]
     nowhere: NowhereOptions,
@@ -131,7 +138,10 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         }
     }
     let spread = options.places.spread();
-    let how = options.plain.options(&options.tests, &config, spread);
+    let how = PlainOptions {
+        vms: Vms::new(options.vms),
+        ..options.plain.options(&options.tests, &config, spread)
+    };
     let program = facts::program(&workspace.target.join("kata-test"))?;
     let plain = PlainRun {
         binaries: &binaries.plain,
@@ -348,6 +358,7 @@ impl Elsewhere {
         let others: Vec<Binary> = binaries.others().cloned().collect();
         let mut plan =
             kata_test_runner::plan(&others, &mut candidates, spread, &records, stop, print)?;
+        plan.vms = Vms::new(options.vms);
         plan::filter(&mut plan, selection);
         if selection.is_part() {
             // Whether a filter matches one of their tests is not known.

@@ -47,6 +47,9 @@ pub enum GuestError {
         /// The error, with the last lines of the console.
         source: Box<VmError>,
     },
+    /// There is no memory for a further VM.
+    #[error("there is too little memory for another VM")]
+    NoMemory,
     /// A file on the host cannot be read or written.
     #[error("cannot read or write {}", path.display())]
     Io {
@@ -74,7 +77,7 @@ impl GuestError {
     pub(super) fn is_of_the_guest(&self) -> bool {
         match self {
             Self::Vm(_) | Self::Attach(_) | Self::Detach(_) | Self::Agent(_) => true,
-            Self::OwnKernel { .. } | Self::Io { .. } | Self::Image(_) => false,
+            Self::OwnKernel { .. } | Self::NoMemory | Self::Io { .. } | Self::Image(_) => false,
         }
     }
 }
@@ -102,9 +105,14 @@ impl Guest {
         scratch: &Path,
         binary: &Binary,
         questions: &[String],
+        is_further: bool,
     ) -> Result<Self, GuestError> {
         let slots = warm.slots();
-        let memory = memory::slot(&slots).map_err(at(&slots))?;
+        let memory = match is_further {
+            true => memory::further(&slots).map_err(at(&slots))?,
+            false => Some(memory::slot(&slots).map_err(at(&slots))?),
+        };
+        let memory = memory.ok_or(GuestError::NoMemory)?;
         let began = Instant::now();
         let scratch_folder = ScratchDir::new_in(scratch).map_err(at(scratch))?;
         let vm = Vm::restore_or_boot(&artifacts.manifest, &artifacts.shape(), warm);

@@ -43,11 +43,7 @@ impl Drop for Slot {
 /// If none fits in time, or the folder cannot be used.
 pub(super) fn slot(folder: &Path) -> io::Result<Slot> {
     let may_wait = HELD.fetch_add(1, Ordering::Relaxed) == 0;
-    let count = usize::try_from(total() * 3 / 4 / PER_VM).unwrap_or(usize::MAX);
-    let host = Host {
-        slots: count.max(1),
-        is_ample: &|| vms_that_fit() > 0,
-    };
+    let host = Host::this();
     let lock = match may_wait {
         true => host.wait(folder, TIMEOUT, &mut |text| eprintln!("{text}")),
         false => host.take(folder),
@@ -59,6 +55,23 @@ pub(super) fn slot(folder: &Path) -> io::Result<Slot> {
             Err(error)
         }
     }
+}
+
+/// Returns the right to run a further VM of this process, if another VM fits into this host's memory.
+///
+/// # Errors
+/// If the folder cannot be used.
+pub(super) fn further(folder: &Path) -> io::Result<Option<Slot>> {
+    let lock = Host::this().take(folder)?;
+    Ok(lock.map(|lock| {
+        HELD.fetch_add(1, Ordering::Relaxed);
+        Slot { _lock: Some(lock) }
+    }))
+}
+
+/// Returns whether another VM fits into the memory that is available now.
+fn is_ample() -> bool {
+    vms_that_fit() > 0
 }
 
 /// Returns how many more VMs fit into the memory that is available now.
@@ -87,6 +100,14 @@ struct Host<'a> {
 }
 
 impl Host<'_> {
+    fn this() -> Self {
+        let count = usize::try_from(total() * 3 / 4 / PER_VM).unwrap_or(usize::MAX);
+        Self {
+            slots: count.max(1),
+            is_ample: &is_ample,
+        }
+    }
+
     /// Takes a slot if one is free.
     fn take(&self, folder: &Path) -> io::Result<Option<(File, File)>> {
         let mut are_others = false;

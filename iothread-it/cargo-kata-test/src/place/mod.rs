@@ -23,6 +23,8 @@
 //! `records` drops every record of a test that is not in the batch, and an error of the guest is
 //! attributed to the batch that ran there.
 //!
+//! Several VMs of a place may run at the same time ([`Place::another`]), each with tests of its own.
+//!
 //! A VM that fails before a test runs is started a second time.
 //!
 //! # What a test finds
@@ -56,6 +58,8 @@ mod session;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use kata_test_runner::{
@@ -94,8 +98,10 @@ pub struct VmPlace {
     listed: Option<Guest>,
     /// The measured speed of each binary in this place, in steps per millisecond.
     speeds: HashMap<PathBuf, f64>,
-    /// The number of batches so far, for unique names of record files.
-    batches: usize,
+    /// The number of batches of all instances so far, for unique names of record files.
+    batches: Arc<AtomicUsize>,
+    /// Whether it is not the first instance.
+    is_further: bool,
 }
 
 impl VmPlace {
@@ -109,7 +115,8 @@ impl VmPlace {
             scratch,
             listed: None,
             speeds: HashMap::new(),
-            batches: 0,
+            batches: Arc::default(),
+            is_further: false,
         }
     }
 
@@ -158,6 +165,7 @@ impl VmPlace {
                 &self.scratch,
                 binary,
                 questions,
+                self.is_further,
             ),
         }
     }
@@ -247,6 +255,23 @@ impl Place for VmPlace {
 
     fn rest(&mut self) {
         self.listed = None;
+    }
+
+    fn another(&self) -> Option<Box<dyn Place>> {
+        // With KVM a VM takes more memory than slots count, and more CPUs.
+        (!self.artifacts.has_kvm()).then(|| -> Box<dyn Place> {
+            Box::new(Self {
+                batches: Arc::clone(&self.batches),
+                speeds: self.speeds.clone(),
+                is_further: true,
+                ..Self::new(
+                    &self.name,
+                    self.artifacts.clone(),
+                    self.warm.clone(),
+                    self.scratch.clone(),
+                )
+            })
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! in a VM of its own until one crashes its guest again.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kata_test::Reason;
@@ -50,8 +51,7 @@ pub(super) fn run(
         let sharing = left.iter().take_while(|test| !test.own_machine).count();
         let count = if one_by_one { 1 } else { sharing.max(1) };
         let now = left[..count].to_vec();
-        place.batches += 1;
-        let number = place.batches;
+        let number = 1 + place.batches.fetch_add(1, Ordering::Relaxed);
         let name = place.name.clone();
         // Dropped after this batch: a test may have taken it over.
         let guest = with_second_try(job.stop, || place.guest_for(job.binary, job.questions))?;

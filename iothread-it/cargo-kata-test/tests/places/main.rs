@@ -20,6 +20,7 @@ mod signals;
 
 mod sudo;
 mod target_runner;
+mod vms;
 mod workspace;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! Runs tests in other places than this host, each in the first of its places where it can run, or in each of
 //! them.
 
+mod shares;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 
@@ -13,6 +15,7 @@ use super::{
 use kata_test::__runner::{EXCLUDE_FILE, HERE};
 use kata_test_host::constraint::Status;
 use kata_test_host::reason::Reason;
+use shares::run_job;
 
 /// A test that has not run yet, and the places left to try.
 struct Pending<'a> {
@@ -87,6 +90,7 @@ impl Plan {
         run: &Run,
         reporter: &mut Reporter<'_>,
     ) -> Result<(), RunnerError> {
+        let durations = run.expected_durations();
         let mut pending = self.pending(candidates);
         while pending.iter().any(|test| !test.places.is_empty()) && !reporter.stop.is_requested() {
             for (index, candidate) in candidates.iter_mut().enumerate() {
@@ -112,7 +116,8 @@ impl Plan {
                         steps_per_ms: info.map_or(0.0, |info| info.steps_per_ms),
                         stop: reporter.stop,
                     };
-                    let broken = place.run(&job, reporter.output).err();
+                    let ran = run_job(place.as_mut(), &job, self.vms, &durations, reporter);
+                    let broken = ran.err();
                     if reporter.stop.is_requested() {
                         // What it was at is recorded as begun, and the rest as about to run.
                         return Ok(());

@@ -1,6 +1,8 @@
-//! Runs plain tests: on this host several at a time, in other places one at a time.
+//! Runs plain tests: on this host several at a time, in other places one at a time in each instance.
 
-use std::collections::{BTreeMap, VecDeque};
+mod elsewhere;
+
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::binary_kind::is_serial;
 use super::kvm::KvmUsers;
 use super::own_records::OwnRecords;
-use super::requirements::{FactsProgram, questions};
+use super::requirements::FactsProgram;
 use super::result::{PlainResult, result};
 use super::routes::{Routes, Routing};
 use super::screen;
@@ -19,8 +21,8 @@ use super::transcript::Transcript;
 use super::{DEFAULT_LIMIT, PlainOptions, PlainTest};
 use crate::plan::chain;
 use crate::{
-    Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, Place, ProcessEnd, Reporter,
-    Run, RunnerError, Session, SessionCommand, Spread, StopToken,
+    Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, ProcessEnd, Reporter, Run,
+    RunnerError, Session, SessionCommand, Spread, StopToken,
 };
 use kata_test::__runner::HERE;
 use kata_test_host::constraint::{Status, evaluate, kvm};
@@ -284,67 +286,6 @@ impl Dispatch<'_, '_, '_> {
                 self.learn(index, &ended, HERE, false)
             }
         }
-    }
-
-    fn run_there(
-        &mut self,
-        place: &mut dyn Place,
-        route: Route,
-        binary: &Binary,
-        indices: Vec<usize>,
-    ) -> Result<(), RunnerError> {
-        let PlainRun { run, options, .. } = *self.plain;
-        let stop = self.reporter.stop;
-        let name = place.name().to_owned();
-        let requires = indices
-            .iter()
-            .map(|at| &self.tasks[*at].test.settings.requires);
-        let binary = &Binary {
-            questions: requires.flat_map(|of_test| questions(of_test)).collect(),
-            ..binary.clone()
-        };
-        self.announce(
-            binary,
-            indices.len(),
-            &format!("in {name} as {}", route.user),
-        );
-        // Whether it is the second attempt.
-        let mut queue: VecDeque<(usize, bool)> =
-            indices.into_iter().map(|at| (at, false)).collect();
-        while !queue.is_empty() {
-            let mut session = match place.open(binary, route.user, stop) {
-                Ok(session) => session,
-                Err(error) => {
-                    let why = chain(&*error);
-                    (self.reporter.progress)(&format!("{name} cannot be used: {why}"));
-                    for (index, _) in queue {
-                        self.tasks[index].learn_broken(&name, &why);
-                    }
-                    return Ok(());
-                }
-            };
-            while let Some((index, is_second)) = queue.pop_front() {
-                let task = &mut self.tasks[index];
-                task.begin(run, &name)?;
-                let test = task.test;
-                let ended = attempt(&mut *session, test, options, &name, &[], stop);
-                let Some(ended) = ended else { return Ok(()) };
-                let ended = self.explained(index, ended);
-                // What an earlier test has left in the place may be the reason.
-                let is_repeated = !is_second && ended.result.is_unexplained_failure();
-                self.learn(index, &ended, &name, is_repeated)?;
-                if is_repeated {
-                    queue.push_front((index, true));
-                }
-                if self.is_over() {
-                    return Ok(());
-                }
-                if is_repeated || !session.is_clean() {
-                    break;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Adds why the test may lack KVM, unless it has run where KVM is or there is no such place.

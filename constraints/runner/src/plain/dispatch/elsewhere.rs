@@ -1,0 +1,290 @@
+//! Runs the plain tests of a binary in a place: in one session, or in several of them at the same time.
+//!
+//! Each worker has an instance of the place and one session at a time. It tells what came of its last test,
+//! and is given another; all decisions are made in the thread that hands out the tests. A test that failed and
+//! runs again, since an earlier one may be the reason, is given to a session in which nothing has run. After
+//! a process that left something behind, the worker opens another session.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, Scope};
+use std::time::Instant;
+
+use super::super::requirements::questions;
+use super::super::task::{Ended, Route};
+use super::super::{PlainOptions, PlainTest};
+use super::{Dispatch, SLOW, attempt};
+use crate::plan::chain;
+use crate::{Binary, Place, RunnerError, StopToken, UserKind};
+
+/// The worker that has the place itself. If it cannot open a session, the place cannot be used.
+const FIRST: usize = 0;
+
+/// What was left in a worker's session.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing has run in it.
+    Fresh,
+    Used,
+    /// A process has left something behind.
+    Dirty,
+}
+
+/// What a worker tells.
+enum Event {
+    /// It waits for an order, after the test that it was given if there was one. Without an end, the run was
+    /// stopped.
+    Idle(State, Option<(usize, Option<Ended>)>),
+    /// It cannot open a session, and ends.
+    Broken(String),
+}
+
+/// What a worker is to do.
+enum Order<'a> {
+    Run(usize, &'a PlainTest),
+    /// Opens another session.
+    Reopen,
+    End,
+}
+
+/// The tests that are left.
+#[derive(Default)]
+struct Queue {
+    /// Those that run for the second time.
+    again: VecDeque<usize>,
+    waiting: VecDeque<usize>,
+    /// All that were to run a second time.
+    repeated: BTreeSet<usize>,
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.again.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Returns the next test for a session, if one is left that may run in it.
+    fn next(&mut self, state: State) -> Option<usize> {
+        match state {
+            State::Fresh => self.again.pop_front().or_else(|| self.waiting.pop_front()),
+            State::Used => self.waiting.pop_front(),
+            State::Dirty => None,
+        }
+    }
+
+    /// Lets a test run a second time, if it has not.
+    fn repeat(&mut self, index: usize) -> bool {
+        let is_first = self.repeated.insert(index);
+        if is_first {
+            self.again.push_back(index);
+        }
+        is_first
+    }
+}
+
+/// What all workers need.
+struct Work<'a> {
+    binary: &'a Binary,
+    user: UserKind,
+    name: &'a str,
+    options: &'a PlainOptions,
+    stop: StopToken<'a>,
+}
+
+impl Work<'_> {
+    /// Follows orders until the last.
+    fn follow(&self, place: &mut dyn Place, orders: &Receiver<Order<'_>>, tell: &dyn Fn(Event)) {
+        loop {
+            let mut session = match place.open(self.binary, self.user, self.stop) {
+                Ok(session) => session,
+                Err(error) => return tell(Event::Broken(chain(&*error))),
+            };
+            tell(Event::Idle(State::Fresh, None));
+            loop {
+                match orders.recv() {
+                    Ok(Order::Run(index, test)) => {
+                        let (options, stop) = (self.options, self.stop);
+                        let ended = attempt(&mut *session, test, options, self.name, &[], stop);
+                        let state = match session.is_clean() {
+                            true => State::Used,
+                            false => State::Dirty,
+                        };
+                        tell(Event::Idle(state, Some((index, ended))));
+                    }
+                    Ok(Order::Reopen) => break,
+                    Ok(Order::End) | Err(_) => return,
+                }
+            }
+        }
+    }
+}
+
+/// Starts a worker. Returns where it gets its orders.
+fn start<'scope, 'test: 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: &'scope Work<'_>,
+    worker: usize,
+    place: &'scope mut dyn Place,
+    tell: &Sender<(usize, Event)>,
+) -> Sender<Order<'test>> {
+    let (send, receive) = channel();
+    let tell = tell.clone();
+    scope.spawn(move || {
+        work.follow(place, &receive, &|event| drop(tell.send((worker, event))));
+    });
+    send
+}
+
+impl Dispatch<'_, '_, '_> {
+    /// Runs tests in a place: those that may run at the same time as others in several sessions, if that is a
+    /// gain, and then the others.
+    pub(super) fn run_there(
+        &mut self,
+        place: &mut dyn Place,
+        route: Route,
+        binary: &Binary,
+        indices: Vec<usize>,
+    ) -> Result<(), RunnerError> {
+        let name = place.name().to_owned();
+        let requires = indices
+            .iter()
+            .map(|at| &self.tasks[*at].test.settings.requires);
+        let binary = &Binary {
+            questions: requires.flat_map(|of_test| questions(of_test)).collect(),
+            ..binary.clone()
+        };
+        let text = format!("in {name} as {}", route.user);
+        self.announce(binary, indices.len(), &text);
+        let work = Work {
+            binary,
+            user: route.user,
+            name: &name,
+            options: self.plain.options,
+            stop: self.reporter.stop,
+        };
+        let is_alone = |at: &usize| self.tasks[*at].test.settings.alone;
+        let (alone, mut shared) = indices.into_iter().partition::<Vec<_>, _>(is_alone);
+        let expected = shared
+            .iter()
+            .map(|at| self.durations.of(&self.tasks[*at].test.id, &name));
+        let count = self.plain.options.vms.count(expected, place.cost());
+        let others = (1..count).map_while(|_| place.another());
+        let mut others: Vec<Box<dyn Place>> = others.collect();
+        if !others.is_empty() {
+            let mut tests: Vec<(usize, &PlainTest)> = shared
+                .iter()
+                .map(|at| (*at, self.tasks[*at].test))
+                .collect();
+            self.durations
+                .sort_longest_first(&mut tests, &name, |(_, test)| &test.id);
+            shared = tests.into_iter().map(|(at, _)| at).collect();
+        }
+        let mut broken = None;
+        for tests in [shared, alone] {
+            let mut queue = Queue {
+                waiting: tests.into(),
+                ..Queue::default()
+            };
+            // For a second time if another instance has left a test.
+            while broken.is_none() && !queue.is_empty() && !self.is_over() {
+                broken = self.run_queue(place, &mut others, &work, &mut queue)?;
+                others.clear();
+            }
+            if let Some(why) = &broken {
+                for index in queue.again.into_iter().chain(queue.waiting) {
+                    self.tasks[index].learn_broken(&name, why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out tests. Returns why the place cannot be used, if it cannot.
+    fn run_queue(
+        &mut self,
+        place: &mut dyn Place,
+        others: &mut [Box<dyn Place>],
+        work: &Work<'_>,
+        queue: &mut Queue,
+    ) -> Result<Option<String>, RunnerError> {
+        let (tell, told) = channel();
+        thread::scope(|scope| {
+            let mut orders = vec![start(scope, work, FIRST, place, &tell)];
+            // They start after the first session: a place that does not come up is tried once, and the
+            // template is there.
+            let mut starting = Some((tell, others));
+            let (mut running, mut broken) = (BTreeMap::new(), None);
+            let mut outcome = Ok(());
+            loop {
+                let (worker, event) = match told.recv_timeout(SLOW) {
+                    Ok(event) => event,
+                    Err(RecvTimeoutError::Disconnected) => return outcome.map(|()| broken),
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.print_running(&running);
+                        continue;
+                    }
+                };
+                let starting = starting.take();
+                let (mut state, ended) = match event {
+                    Event::Idle(state, ended) => (state, ended),
+                    Event::Broken(why) => {
+                        let name = work.name;
+                        if worker == FIRST {
+                            (self.reporter.progress)(&format!("{name} cannot be used: {why}"));
+                            broken = Some(why);
+                        } else {
+                            let text = format!("{name} runs fewer tests at the same time: {why}");
+                            (self.reporter.progress)(&text);
+                        }
+                        continue;
+                    }
+                };
+                if let Some((tell, others)) = starting {
+                    for (number, other) in others.iter_mut().enumerate() {
+                        let worker = FIRST + 1 + number;
+                        orders.push(start(scope, work, worker, other.as_mut(), &tell));
+                    }
+                }
+                if let Some((index, ended)) = ended {
+                    running.remove(&index);
+                    let learned = ended.map(|ended| self.learn_there(index, ended, work, queue));
+                    match learned.transpose() {
+                        Ok(Some(true)) => state = State::Dirty,
+                        Ok(_) => {}
+                        Err(error) => outcome = Err(error),
+                    }
+                }
+                let is_over = outcome.is_err() || broken.is_some() || self.is_over();
+                let next = match is_over {
+                    true => None,
+                    false => queue.next(state),
+                };
+                let order = match next {
+                    Some(index) => {
+                        running.insert(index, Instant::now());
+                        outcome = self.tasks[index].begin(self.plain.run, work.name);
+                        Order::Run(index, self.tasks[index].test)
+                    }
+                    None if is_over || queue.is_empty() => Order::End,
+                    None => Order::Reopen,
+                };
+                // A worker waits for its order.
+                let _ = orders[worker].send(order);
+            }
+        })
+    }
+
+    /// Takes in what came of a test. Returns whether it is to run again in a fresh session.
+    fn learn_there(
+        &mut self,
+        index: usize,
+        ended: Ended,
+        work: &Work<'_>,
+        queue: &mut Queue,
+    ) -> Result<bool, RunnerError> {
+        let ended = self.explained(index, ended);
+        // What an earlier test has left in the place may be the reason.
+        let is_repeated = ended.result.is_unexplained_failure() && queue.repeat(index);
+        self.learn(index, &ended, work.name, is_repeated)?;
+        Ok(is_repeated)
+    }
+}
