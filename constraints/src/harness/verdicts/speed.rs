@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 /// The duration of one measurement.
-const SPAN: Duration = Duration::from_millis(4);
+const SPAN: Duration = Duration::from_millis(1);
 /// The number of measurements, of which the fastest counts: other load makes some slower.
 const ATTEMPTS: usize = 3;
 
