@@ -123,6 +123,7 @@ mod one_version;
 mod record;
 mod registry;
 mod report;
+mod returned;
 mod runner_env;
 mod runtime_skip;
 mod session;
@@ -166,8 +167,37 @@ mod sys;
 /// - `serial = "group"`: of a group's tests one runs at a time, across binaries and processes. The
 ///   wait does not count for `timeout`, is announced after a minute (`KATA_TEST_SLOW_AFTER`), and
 ///   fails the test after an hour;
+/// - `expect_failure(…)`: the test has to fail while the constraints in it are met; see below;
+/// - `retries = 2`: a test that fails runs again, up to so many times. One that then passes is `flaky`;
+/// - `unstable(reason = "…")`: failures of the test are reported, and do not fail the run;
 /// - `own_machine`: a runner that boots VMs runs this test in a VM of its own;
 /// - `crate = path`: the path of kata-test, by default `::kata_test`.
+///
+/// # Expected failures
+///
+/// ```
+/// # mod unit {
+/// # use kata_test::kata_test;
+/// #[kata_test(expect_failure(kernel_ge = "2.6", issue = "owner/project#8", message = "no such disk"))]
+/// fn finds_the_disk() -> Result<(), String> {
+///     Err("no such disk: vdb".to_owned())
+/// }
+/// # }
+/// ```
+///
+/// While the constraints in `expect_failure` are met, and always if there are none, the test has to fail by
+/// a panic or an error. It is then an `expected failure`; if it passes, that is an `unexpected pass`, which
+/// fails the run. `expect_failure` takes constraints, and
+///
+/// - `issue = "…"`: the issue that explains the failure; it is recorded;
+/// - `message = "…"`: the text of the panic or error contains this; another failure fails the run;
+/// - `crash`: the end of the process by a signal or an exit counts too;
+/// - `timeout`: exceeding the test's `timeout` counts too;
+/// - `sometimes`: the test may also pass.
+///
+/// Of several `expect_failure` the first whose constraints are met counts.
+///
+/// # Functions
 ///
 /// The function takes no parameters and returns what a `main` can return. `#[ignore]`,
 /// `#[should_panic]` and other attributes keep their meaning. [`require!`] and [`skip!`] skip a test
@@ -210,7 +240,10 @@ pub mod __private_0_1_0 {
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
     pub use crate::metadata::{serial, timeout};
-    pub use crate::registry::{Body, Required, ShouldPanic, Target, Test, succeeded};
+    pub use crate::registry::{
+        Body, ExpectedFailure, Required, ShouldPanic, Target, Test, succeeded,
+    };
+    pub use crate::returned::{KeepError, KeepNothing, Returned};
     pub use crate::runtime_skip::{require, skip};
     #[cfg(not(all(target_os = "linux", not(miri))))]
     pub use inventory;
@@ -221,7 +254,7 @@ pub mod __private_0_1_0 {
 #[doc(hidden)]
 pub mod __runner {
     pub use crate::contract::{EXPECT, FACTS, MAY_SKIP};
-    pub use crate::harness::UnmetCounts;
+    pub use crate::harness::{REPEAT, RETRIES, UnmetCounts, shuffle};
     pub use crate::measure::Measures;
     pub use crate::metadata::parse_duration;
     pub use crate::record::opt_ins::ENDING;

@@ -16,7 +16,7 @@ use crate::names::Names;
 use crate::reason::{Reason, explain, join};
 use crate::record::opt_ins;
 use crate::record::{self, Outcome, Phase, RecordLine};
-use crate::registry::{self, Target, Test};
+use crate::registry::{self, ExpectedFailure, Target, Test};
 use crate::runtime_skip;
 use crate::sys::{at_exit, in_thread_within, stderr};
 
@@ -87,7 +87,12 @@ impl Case {
         let start = Instant::now();
         let finished = run_within(self.test);
         let millis = start.elapsed().as_secs_f64() * 1000.0;
+        let expected = ExpectedFailure::of(self.test, &Here).ok().flatten();
+        let expected = expected.map(|index| &self.test.expect_failure[index]);
         let Some(((end, waived), measures)) = finished else {
+            if let Some(expected) = expected.filter(|expected| expected.timeout) {
+                return self.fail_as_expected(Some(expected), millis, &Measures::new());
+            }
             self.write(Outcome::TimedOut, &unmet, millis, &Measures::new());
             panic!(
                 "timed out after {:?}",
@@ -95,11 +100,20 @@ impl Case {
             );
         };
         unmet.extend(waived);
-        if !unmet.is_empty() {
+        if !unmet.is_empty() && end != TestEnd::UnexpectedPass {
             return self.end_unmet(&end, &unmet, millis, &measures);
         }
         match end {
             TestEnd::Passed => self.write(Outcome::Passed, &[], millis, &measures),
+            TestEnd::ExpectedFailure => self.fail_as_expected(expected, millis, &measures),
+            TestEnd::UnexpectedPass => {
+                self.write(Outcome::UnexpectedPass, &[], millis, &measures);
+                let why = expected.map_or(String::new(), ToString::to_string);
+                panic!(
+                    "the test passed, but {why}: remove its `expect_failure`, or state when the test \
+                     still fails"
+                );
+            }
             TestEnd::Skipped(skip) if skip.status == Status::Undetermined => {
                 let reasons = skip.reasons;
                 self.write(Outcome::Undetermined, &reasons, millis, &measures);
@@ -118,6 +132,43 @@ impl Case {
                 std::panic::resume_unwind(Box::new("the test panicked"));
             }
         }
+    }
+
+    /// Ends a test that failed as it is expected to. libtest prints it as "ok", as it does for a test that
+    /// should panic.
+    fn fail_as_expected(
+        self,
+        expected: Option<&ExpectedFailure>,
+        millis: f64,
+        measures: &Measures,
+    ) {
+        let condition = expected.map(ExpectedFailure::condition);
+        let condition = condition.filter(|condition| !condition.is_empty());
+        let issue = expected.and_then(|expected| expected.issue);
+        record::write(&RecordLine {
+            binary: &self.target.binary_id(),
+            test: self.test.name(),
+            phase: Phase::Run,
+            attempt: 1,
+            outcome: Outcome::ExpectedFailure,
+            reasons: &[],
+            issue: issue.or(self.test.issue),
+            reason: condition.as_deref().or(self.test.reason),
+            signal: None,
+            as_uid: None,
+            duration_ms: millis,
+            measures,
+        });
+        let why = expected.map(ExpectedFailure::why).unwrap_or_default();
+        let why = if why.is_empty() {
+            why
+        } else {
+            format!(": {why}")
+        };
+        let name = self.test.name();
+        stderr(&format!(
+            "test {name} FAILED as expected (libtest prints it as \"ok\"){why}\n"
+        ));
     }
 
     /// Ends a test that ran although it is unmet.
@@ -162,6 +213,7 @@ impl Case {
             binary: &self.target.binary_id(),
             test: self.test.name(),
             phase: Phase::Run,
+            attempt: 1,
             outcome,
             reasons,
             issue: self.test.issue,
@@ -191,7 +243,7 @@ type Finished = ((TestEnd, Vec<Reason>), Measures);
 
 /// Runs the body; `None` if it timed out. Its thread then goes on, since threads cannot be killed.
 fn run_within(test: &'static Test) -> Option<Finished> {
-    let work = move || measure::collect(|| (run_body(test), runtime_skip::take_waived()));
+    let work = move || measure::collect(|| (run_body(test, |_| ()), runtime_skip::take_waived()));
     let Some(timeout) = test.time_limit() else {
         return Some(work());
     };

@@ -6,9 +6,9 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::Error;
+use syn::{Error, LitStr};
 
-use crate::args::Args;
+use crate::args::{Args, ExpectedFailure};
 use crate::function::{Function, Runtime};
 use crate::need::{at, consts};
 use crate::version::{TESTS, private};
@@ -70,7 +70,12 @@ fn test(args: &Args, function: &Function) -> TokenStream {
     let name = name.strip_prefix("r#").unwrap_or(&name);
     let path = quote!(::core::concat!(::core::module_path!(), "::", #name));
     let private = private(&krate, Span::mixed_site());
-    let succeeded = quote_spanned! { Span::mixed_site() => #private::succeeded };
+    // The text of an error is taken only where it is compared: it costs compile time.
+    let compares = args.expected.iter().any(|one| one.message.is_some());
+    let succeeded = match compares {
+        true => quote_spanned! { Span::mixed_site() => #krate::__succeeded! },
+        false => quote_spanned! { Span::mixed_site() => #private::succeeded },
+    };
     let body = match (function.is_async, function.is_plain) {
         (true, _) => quote_spanned! { Span::mixed_site() =>
             Async(|runtime| #succeeded(runtime.block_on(#ident())))
@@ -98,6 +103,12 @@ fn test(args: &Args, function: &Function) -> TokenStream {
         .chain(should_panic)
         .chain(args.issue.as_ref().map(|issue| some("issue", issue)))
         .chain(args.reason.as_ref().map(|reason| some("reason", reason)))
+        .chain(
+            args.unstable
+                .as_ref()
+                .map(|reason| some("unstable", reason)),
+        )
+        .chain(args.retries.as_ref().map(|count| some("retries", count)))
         .chain(args.own_machine.then(|| quote!(own_machine: true)))
         .chain(metadata)
         .collect();
@@ -128,6 +139,30 @@ fn test(args: &Args, function: &Function) -> TokenStream {
     }
 }
 
+/// A value of an `expect_failure`, with constants of its own for its constraints.
+fn expected_failure(krate: &TokenStream, expected: &ExpectedFailure) -> TokenStream {
+    let (consts, all) = consts(krate, &expected.needs);
+    let private = private(krate, Span::mixed_site());
+    let flag = |field: &str, is_set: bool| {
+        let field = Ident::new(field, Span::mixed_site());
+        is_set.then(|| quote!(#field: true))
+    };
+    let text = |field: &str, text: &Option<LitStr>| text.as_ref().map(|text| some(field, text));
+    let fields: Vec<TokenStream> = all
+        .map(|all| quote!(constraints: #all))
+        .into_iter()
+        .chain(text("issue", &expected.issue))
+        .chain(text("message", &expected.message))
+        .chain(flag("crash", expected.crash))
+        .chain(flag("timeout", expected.timeout))
+        .chain(flag("sometimes", expected.sometimes))
+        .collect();
+    quote_spanned! { Span::mixed_site() => {
+        #consts
+        #private::ExpectedFailure { #(#fields,)* ..#private::ExpectedFailure::ANY }
+    } }
+}
+
 /// A field of a test that is set.
 fn some(field: &str, value: &dyn ToTokens) -> TokenStream {
     let field = Ident::new(field, Span::mixed_site());
@@ -152,6 +187,16 @@ fn checked_metadata(krate: &TokenStream, args: &Args) -> (TokenStream, Vec<Token
             const #constant: #ty = #private::#function(#text);
         });
         fields.push(some(key, &constant));
+    }
+    if !args.expected.is_empty() {
+        let expected = args.expected.iter();
+        let expected = expected.map(|one| expected_failure(krate, one));
+        let private = private(krate, Span::mixed_site());
+        let constant = Ident::new("_EXPECTED", Span::mixed_site());
+        consts.extend(quote_spanned! { Span::mixed_site() =>
+            const #constant: &[#private::ExpectedFailure] = &[#(#expected),*];
+        });
+        fields.push(quote!(expect_failure: #constant));
     }
     (consts, fields)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
 use super::ledger::Ledger;
 use super::merge::SCHEDULED;
@@ -31,7 +31,10 @@ pub(super) fn of(ledger: &Ledger) -> Result<String, RunnerError> {
         {
             suite.add_property(("kernel", kernel));
         }
-        suite.add_test_cases(outcomes.iter().map(|outcome| case(outcome, &name)));
+        suite.add_test_cases(outcomes.iter().map(|outcome| {
+            let attempts = ledger.attempts(outcome);
+            case(outcome, &name, attempts)
+        }));
         report.add_test_suite(suite);
     }
     report
@@ -46,8 +49,8 @@ fn kernel<'a>(ledger: &'a Ledger, outcome: &Record) -> Option<&'a str> {
     place.kernel.as_deref()
 }
 
-fn case(outcome: &Record, class: &str) -> TestCase {
-    let mut case = TestCase::new(outcome.test.as_str(), status(outcome));
+fn case(outcome: &Record, class: &str, attempts: &[Outcome]) -> TestCase {
+    let mut case = TestCase::new(outcome.test.as_str(), status(outcome, attempts));
     case.set_classname(class);
     // A duration from a record may be anything that is a number.
     case.set_time(Duration::try_from_secs_f64(outcome.duration_ms / 1000.0).unwrap_or_default());
@@ -71,17 +74,42 @@ fn case(outcome: &Record, class: &str) -> TestCase {
     case
 }
 
-fn status(outcome: &Record) -> TestCaseStatus {
+fn status(outcome: &Record, attempts: &[Outcome]) -> TestCaseStatus {
     let mut status = match outcome.outcome {
         Outcome::Passed => return TestCaseStatus::success(),
+        Outcome::Flaky => return flaky(attempts),
+        // As pytest writes an expected failure: no pass, and no failure of the suite.
+        Outcome::ExpectedFailure | Outcome::Unstable => TestCaseStatus::skipped(),
         Outcome::SuspectedSkip | Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere => {
             TestCaseStatus::skipped()
         }
-        Outcome::Failed | Outcome::TimedOut => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Outcome::Failed | Outcome::TimedOut | Outcome::UnexpectedPass => {
+            TestCaseStatus::non_success(NonSuccessKind::Failure)
+        }
         Outcome::Undetermined | Outcome::Lost => TestCaseStatus::non_success(NonSuccessKind::Error),
     };
     status.set_type(outcome.outcome.to_string());
     status.set_message(why(outcome));
+    status
+}
+
+/// A test that passed at a later attempt, with each that failed as a `<flakyFailure>`.
+fn flaky(attempts: &[Outcome]) -> TestCaseStatus {
+    let mut status = TestCaseStatus::success();
+    let failed = attempts.iter().enumerate();
+    let failed = failed.filter(|(_, kind)| kind.is_failure());
+    let mut reruns: Vec<(Outcome, String)> = failed
+        .map(|(index, kind)| (*kind, format!("{kind} at attempt {}", index + 1)))
+        .collect();
+    if reruns.is_empty() {
+        reruns.push((Outcome::Failed, "failed at an earlier attempt".to_owned()));
+    }
+    for (kind, message) in reruns {
+        let mut rerun = TestRerun::new(NonSuccessKind::Failure);
+        rerun.set_type(kind.to_string());
+        rerun.set_message(message);
+        status.add_rerun(rerun);
+    }
     status
 }
 
@@ -92,6 +120,9 @@ pub(super) fn why(outcome: &Record) -> String {
         (Some(signal), _) => signal.clone(),
         (None, _) if !reasons.is_empty() => reasons,
         (None, Outcome::SuspectedSkip) => outcome.suspect.clone().unwrap_or_default(),
+        (None, Outcome::ExpectedFailure | Outcome::Unstable) if outcome.reason.is_some() => {
+            outcome.reason.clone().unwrap_or_default()
+        }
         (None, Outcome::Ignored) => outcome.reason.clone().unwrap_or_default(),
         (None, Outcome::Lost) if outcome.attempt == SCHEDULED => {
             "scheduled but never started".to_owned()

@@ -13,6 +13,7 @@
 
 mod allow_nowhere;
 mod answer_cache;
+mod attempts;
 mod binary;
 mod cargo;
 mod cargo_env;
@@ -52,6 +53,7 @@ mod test_name;
 mod vms;
 
 pub use allow_nowhere::AllowedNowhere;
+pub use attempts::Attempts;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
 pub use config::{

@@ -57,6 +57,9 @@ pub struct Listed {
     pub reason: Option<String>,
     /// How long it may run, in milliseconds.
     pub timeout_ms: Option<f64>,
+    /// How often it runs again if it fails, as it states.
+    #[serde(default)]
+    pub retries: u32,
     /// Whether it asks for a machine of its own.
     #[serde(default)]
     pub own_machine: bool,

@@ -128,6 +128,8 @@ pub struct JobTest {
     pub name: String,
     /// Its own time limit, as it is meant.
     pub limit: Option<Duration>,
+    /// How often it may run, each time within that limit.
+    pub attempts: u32,
     /// Whether it needs a VM of its own.
     pub own_machine: bool,
 }

@@ -211,6 +211,7 @@ mod tests {
             issue: Some("x/1".to_owned()),
             reason: None,
             limit: None,
+            retries: 0,
             own_machine: false,
             ignored: false,
             eligibilities: eligibilities.map(Clone::clone).into(),

@@ -17,8 +17,8 @@ use super::outputs::{self, replace};
 use super::report::Report;
 use super::run_info::RunInfo;
 use super::{
-    Binary, ExpectedDurations, Ledger, PlannedTest, ProcessEnd, Record, RunnerError, TestId,
-    UnknownOptIn, opt_ins, summary,
+    Attempts, Binary, ExpectedDurations, Ledger, PlannedTest, ProcessEnd, Record, RunnerError,
+    TestId, UnknownOptIn, opt_ins, summary,
 };
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
@@ -35,6 +35,7 @@ pub struct Run {
     root: PathBuf,
     folder: Folder,
     lifeline: Lifeline,
+    attempts: Attempts,
     /// Whether the job's summary has this run already.
     is_in_summary: AtomicBool,
 }
@@ -97,6 +98,7 @@ impl Run {
             root: root.path().to_owned(),
             folder,
             lifeline,
+            attempts: Attempts::default(),
             is_in_summary: AtomicBool::new(false),
         })
     }
@@ -112,6 +114,18 @@ impl Run {
             (LIFELINE, self.lifeline.read.as_raw_fd().to_string().into()),
         ]
         .into_iter()
+        .chain(self.attempts.variables())
+    }
+
+    /// Sets how often its tests run, and in which order.
+    pub fn set_attempts(&mut self, attempts: Attempts) {
+        self.attempts = attempts;
+    }
+
+    /// Returns how often its tests run, and in which order.
+    #[must_use]
+    pub fn attempts(&self) -> Attempts {
+        self.attempts
     }
 
     /// Closes the lifeline, so that the harnesses of this run end their tests.
@@ -295,7 +309,8 @@ impl Run {
         attempt: u32,
         record: &RecordLine<'_>,
     ) -> Result<(), RunnerError> {
-        self.write_line(&record.to_line(&self.id, place, attempt, 0))
+        let record = RecordLine { attempt, ..*record };
+        self.write_line(&record.to_line(&self.id, place, 0))
     }
 
     /// Writes a record.
@@ -382,6 +397,7 @@ fn nothing_of<'a>(binary: &'a str, test: &'a str) -> RecordLine<'a> {
         binary,
         test,
         phase: Phase::Run,
+        attempt: 1,
         outcome: Outcome::Lost,
         reasons: &[],
         issue: None,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Outcome, Record, TestId};
+use super::{Record, TestId};
 
 /// Whether a run as a whole passed, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +24,7 @@ pub fn run_status(outcomes: &[Record]) -> RunStatus {
     // A test may have failed in each of several places.
     let failures = outcomes.iter().filter(|o| o.outcome.is_failure());
     let failures = failures.map(TestId::of).collect::<BTreeSet<_>>().len();
-    let ran = |kind| matches!(kind, Outcome::Passed | Outcome::SuspectedSkip);
-    let passed = outcomes.iter().any(|o| ran(o.outcome));
+    let passed = outcomes.iter().any(|o| o.outcome.is_success());
     match (failures, passed) {
         (0, true) => RunStatus::Passed,
         (0, false) => RunStatus::NothingRan,

@@ -133,8 +133,12 @@ impl Place for SudoPlace {
     fn run(&mut self, job: &Job<'_>, screen: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
         let names = job.tests.iter().map(|test| test.name.clone());
         let arguments: Vec<String> = std::iter::once("--exact".to_owned()).chain(names).collect();
-        let limits = job.tests.iter().map(|test| test.limit.unwrap_or(UNLIMITED));
-        let limit = limits.sum::<Duration>() + AROUND;
+        let limits = job.tests.iter().map(|test| {
+            let limit = test.limit.unwrap_or(UNLIMITED);
+            limit.saturating_mul(test.attempts)
+        });
+        let limits = limits.fold(Duration::ZERO, Duration::saturating_add);
+        let limit = limits.saturating_add(AROUND);
         let env: Vec<_> = job.run.env().collect();
         let ended = as_root(job.binary, &arguments, &env, limit, job.stop, screen)?;
         if job.stop.is_requested() {

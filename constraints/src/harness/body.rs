@@ -5,15 +5,31 @@ use std::mem::ManuallyDrop;
 use std::panic::catch_unwind;
 
 use super::test_end::TestEnd;
-use crate::facts::panic_text;
-use crate::registry::{Body, ShouldPanic, Test};
+use crate::facts::{Here, panic_text};
+use crate::registry::{Body, ExpectedFailure, ShouldPanic, Test};
+use crate::returned::take_error;
 use crate::runtime_skip::{self, RuntimeSkip};
 
-/// Runs the body. [`TestEnd::Failed`] has a text only if the panic hook has printed none.
-pub(crate) fn run(test: &Test) -> TestEnd {
+/// Runs the body. [`TestEnd::Failed`] has a text only if the panic hook has printed none. `tell` gets the
+/// index of the test's `expect_failure` that applies, before the body runs.
+pub(crate) fn run(test: &Test, tell: impl FnOnce(usize)) -> TestEnd {
+    let expected = match ExpectedFailure::of(test, &Here) {
+        Ok(expected) => expected,
+        Err(end) => return end,
+    };
+    let Some(index) = expected else {
+        return run_body(test).0;
+    };
+    tell(index);
+    let (end, text) = run_body(test);
+    test.expect_failure[index].weigh(end, text.as_deref())
+}
+
+/// How the body ended, with the text of its panic or error.
+fn run_body(test: &Test) -> (TestEnd, Option<String>) {
     let (result, called_skip) = match call(test.body) {
         Ok(called) => called,
-        Err(why) => return TestEnd::Failed(Some(why)),
+        Err(why) => return (TestEnd::Failed(Some(why)), None),
     };
     // Dropping a payload can itself panic.
     let result = result.map_err(|payload| match payload.downcast::<RuntimeSkip>() {
@@ -21,7 +37,13 @@ pub(crate) fn run(test: &Test) -> TestEnd {
         Err(payload) => Err(ManuallyDrop::new(payload)),
     });
     let failed = |why: &str| TestEnd::Failed(Some(why.to_owned()));
-    match (result, test.should_panic) {
+    let text = match &result {
+        Err(Err(payload)) if !test.expect_failure.is_empty() => {
+            panic_text(&***payload).map(str::to_owned)
+        }
+        _ => take_error(),
+    };
+    let end = match (result, test.should_panic) {
         (Err(Ok(skip)), _) => TestEnd::Skipped(skip),
         (Ok(_), _) if called_skip => failed(
             "the test called `require!` or `skip!`, and something caught the unwinding by which \
@@ -32,7 +54,8 @@ pub(crate) fn run(test: &Test) -> TestEnd {
         (Ok(_), _) => failed("test did not panic as expected"),
         (Err(Err(_)), ShouldPanic::No) => TestEnd::Failed(None),
         (Err(Err(payload)), expected) => check_panic(&**payload, expected),
-    }
+    };
+    (end, text)
 }
 
 /// Compares a panic with the one that the test should end with.

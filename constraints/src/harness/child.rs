@@ -25,7 +25,7 @@ use super::user::{Home, User};
 use crate::facts;
 use crate::measure::{self, Measures};
 use crate::reason::Reason;
-use crate::registry::Test;
+use crate::registry::{ExpectedFailure, Test};
 use crate::report;
 use crate::runtime_skip::{self, RuntimeSkip};
 use crate::sys::{
@@ -70,6 +70,8 @@ pub(super) struct Exit {
     pub(super) took: Duration,
     pub(super) output: Vec<u8>,
     pub(super) measures: Measures,
+    /// How it was expected to fail, if it was.
+    pub(super) expected: Option<&'static ExpectedFailure>,
     /// Unmet constraints of `require!` that did not end it.
     pub(super) waived: Vec<Reason>,
 }
@@ -231,6 +233,9 @@ impl Child {
             took,
             output: output.unwrap_or_default(),
             measures: reports.measures,
+            expected: reports
+                .expected
+                .and_then(|index| self.test.expect_failure.get(index)),
             waived: reports.waived,
         }
     }
@@ -243,6 +248,8 @@ struct Reports {
     rest: Vec<u8>,
     end: Option<TestEnd>,
     measures: Measures,
+    /// The index of the `expect_failure` that applies.
+    expected: Option<usize>,
     waived: Vec<Reason>,
 }
 
@@ -271,6 +278,11 @@ impl Reports {
             match message.kind.as_str() {
                 PASSED => self.end = Some(TestEnd::Passed),
                 FAILED => self.end = Some(TestEnd::Failed(None)),
+                EXPECTED_FAILURE => self.end = Some(TestEnd::ExpectedFailure),
+                UNEXPECTED_PASS => self.end = Some(TestEnd::UnexpectedPass),
+                EXPECTS => {
+                    self.expected = message.texts.first().and_then(|index| index.parse().ok());
+                }
                 runtime_skip::WAIVED_KIND => self.waived.extend(message.reason()),
                 _ => {}
             }
@@ -281,13 +293,25 @@ impl Reports {
 /// The kinds of the messages about the end of a test that was not skipped.
 const PASSED: &str = "passed";
 const FAILED: &str = "failed";
+const EXPECTED_FAILURE: &str = "expected_failure";
+const UNEXPECTED_PASS: &str = "unexpected_pass";
+/// The kind of the message with the index of the `expect_failure` that applies.
+const EXPECTS: &str = "expects";
 
 /// A test has passed if it reported so *and* its process exited with 0: a destructor of a static, or
 /// the test's own exit hook, can fail after the body.
 fn test_end(status: Result<WaitStatus, Errno>, reported: Option<TestEnd>) -> TestEnd {
     match (status, reported) {
         (Ok(WaitStatus::Signaled(_, signal, _)), _) => TestEnd::Signal(signal),
-        (Ok(WaitStatus::Exited(_, 0)), Some(end @ (TestEnd::Passed | TestEnd::Skipped(_)))) => end,
+        (
+            Ok(WaitStatus::Exited(_, 0)),
+            Some(
+                end @ (TestEnd::Passed
+                | TestEnd::Skipped(_)
+                | TestEnd::ExpectedFailure
+                | TestEnd::UnexpectedPass),
+            ),
+        ) => end,
         (Ok(WaitStatus::Exited(..)), Some(TestEnd::Failed(why))) => TestEnd::Failed(why),
         (Ok(WaitStatus::Exited(_, code)), _) => TestEnd::Exited(code),
         _ => TestEnd::Failed(None),
@@ -333,15 +357,22 @@ fn run_child(
     }
     // The test may start threads, and then ask about the host.
     facts::many_threads();
-    let end = body::run(test);
+    let end = body::run(test, |index| {
+        report::send_own(Message::new(EXPECTS, &[&index.to_string()]));
+    });
     runtime_skip::report_waived();
     let code = match end {
         TestEnd::Skipped(skip) => {
             skip.report();
             0
         }
-        TestEnd::Passed => {
-            report::send_own(Message::new(PASSED, &[]));
+        end @ (TestEnd::Passed | TestEnd::ExpectedFailure | TestEnd::UnexpectedPass) => {
+            let kind = match end {
+                TestEnd::Passed => PASSED,
+                TestEnd::ExpectedFailure => EXPECTED_FAILURE,
+                _ => UNEXPECTED_PASS,
+            };
+            report::send_own(Message::new(kind, &[]));
             0
         }
         end => {

@@ -23,7 +23,10 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
     let mut waiting = plan.decide(&selected.tests, &Here).into_iter();
     for next in waiting.by_ref() {
         if matches!(next.decision, Decision::Run(_)) {
-            run_one(&mut report, &next);
+            let mut next = next;
+            while run_one(&mut report, &next) {
+                next.attempt += 1;
+            }
         } else {
             report.not_run(&next);
         }
@@ -34,15 +37,21 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
     Ok(report.finish(waiting.len(), None))
 }
 
-fn run_one(report: &mut Report<'_>, next: &Decided) {
+/// Runs a test, and returns whether it is to run again.
+fn run_one(report: &mut Report<'_>, next: &Decided) -> bool {
     let lock = next.test.serial.map(serial::lock).transpose();
     let _lock = match lock {
         Ok(lock) => lock,
-        Err(problem) => return report.not_started(next, &problem),
+        Err(problem) => {
+            report.not_started(next, &problem);
+            return false;
+        }
     };
     report.began(next);
     let start = Instant::now();
-    let (end, measures) = measure::collect(|| body::run(next.test));
+    let mut expected = None;
+    let tell = |index| expected = Some(index);
+    let (end, measures) = measure::collect(|| body::run(next.test, tell));
     if let TestEnd::Failed(Some(why)) = &end {
         stderr(&format!("note: {why}\n"));
     }
@@ -52,7 +61,8 @@ fn run_one(report: &mut Report<'_>, next: &Decided) {
         took: start.elapsed(),
         output: Vec::new(),
         measures,
+        expected: expected.map(|index: usize| &next.test.expect_failure[index]),
         waived: runtime_skip::take_waived(),
     };
-    report.conclude(next.test, None, exit, &[]);
+    report.conclude(next, None, exit, &[])
 }

@@ -9,6 +9,7 @@ mod caller;
 mod child;
 mod cli;
 mod clock;
+mod expect_failure;
 mod in_process;
 mod interrupt;
 mod leaks;
@@ -42,7 +43,9 @@ use cli::{Command, Options};
 use plan::Plan;
 
 pub(crate) use body::run as run_body;
+pub use cli::{REPEAT, RETRIES};
 pub(crate) use serial::lock as serial_lock;
+pub use shuffle::shuffle;
 pub(crate) use test_end::TestEnd;
 pub use unmet_counts::UnmetCounts;
 

@@ -9,6 +9,7 @@ use super::print::{Paint, Printer, Totals};
 use super::unmet_counts::UnmetCounts;
 use crate::names::in_order;
 use crate::reason::Reason;
+use crate::record::Outcome;
 
 /// A test's name and its captured output.
 type Output = (&'static str, Vec<u8>);
@@ -18,6 +19,8 @@ pub(super) struct Summary {
     passed: Vec<Output>,
     failed: Vec<Output>,
     ignored: usize,
+    /// Expected failures, flaky and unstable tests: a line with the cause, and the output of failures.
+    noted: Vec<(Outcome, String, Output)>,
     filtered_out: usize,
     unmet: UnmetCounts,
     /// A line for each test that passed although constraints are unmet.
@@ -34,6 +37,7 @@ impl Summary {
             passed: Vec::new(),
             failed: Vec::new(),
             ignored: 0,
+            noted: Vec::new(),
             filtered_out,
             unmet: UnmetCounts::new(),
             stale: Vec::new(),
@@ -61,6 +65,27 @@ impl Summary {
         self.ignored += 1;
     }
 
+    /// Counts a test whose end fails no run, but is no pass either.
+    pub(super) fn noted(
+        &mut self,
+        kind: Outcome,
+        name: &'static str,
+        why: Option<&str>,
+        output: Vec<u8>,
+    ) {
+        let is_shown = kind != Outcome::ExpectedFailure || self.keep_passed;
+        let output = if is_shown { output } else { Vec::new() };
+        let why = why.filter(|why| !why.is_empty());
+        let why = why.map_or(String::new(), |why| format!(": {why}"));
+        let line = format!("{name}{why}");
+        self.noted.push((kind, line, (name, output)));
+    }
+
+    fn of_kind(&self, kind: Outcome) -> Vec<String> {
+        let of_kind = self.noted.iter().filter(|(other, ..)| *other == kind);
+        of_kind.map(|(_, line, _)| line.clone()).collect()
+    }
+
     pub(super) fn skipped(&mut self, reasons: &[Reason]) {
         self.ignored += 1;
         self.unmet.count(reasons);
@@ -82,6 +107,9 @@ impl Summary {
             passed: self.passed.len(),
             failed: self.failed.len(),
             ignored: self.ignored,
+            expected_failures: self.of_kind(Outcome::ExpectedFailure).len(),
+            flaky: self.of_kind(Outcome::Flaky).len(),
+            unstable: self.of_kind(Outcome::Unstable).len(),
             filtered_out: self.filtered_out,
             took,
         }
@@ -107,6 +135,8 @@ impl Summary {
         if self.has_failures() {
             section(&mut text, "failures", &self.failed);
         }
+        let noted: Vec<&Output> = self.noted.iter().map(|(.., output)| output).collect();
+        outputs(&mut text, &noted);
         let mut end = String::from("\n");
         if let Some(interrupt) = interrupt {
             let _ = writeln!(
@@ -114,6 +144,22 @@ impl Summary {
                 "interrupted by {}: {not_started} not started\n",
                 interrupt.name()
             );
+        }
+        for (kind, title) in [
+            (Outcome::ExpectedFailure, "expected failures"),
+            (
+                Outcome::Flaky,
+                "flaky (these tests passed at a later attempt)",
+            ),
+            (
+                Outcome::Unstable,
+                "unstable (these failures do not fail the run)",
+            ),
+        ] {
+            let of_kind = self.of_kind(kind);
+            if !of_kind.is_empty() {
+                let _ = writeln!(end, "{title}:\n    {}\n", lines(&of_kind));
+            }
         }
         if let Some(unmet) = self.unmet.line() {
             let _ = writeln!(end, "unmet requirements: {unmet}\n");
@@ -133,9 +179,18 @@ impl Summary {
         } else {
             ("FAILED", Paint::Red)
         };
+        let counted = [
+            (totals.expected_failures, "failed as expected"),
+            (totals.flaky, "flaky"),
+            (totals.unstable, "unstable"),
+        ];
+        let counted = counted.iter().filter(|(count, _)| *count > 0);
+        let noted: String = counted
+            .map(|(count, what)| format!("; {count} {what}"))
+            .collect();
         let _ = writeln!(
             end,
-            "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out; \
+            "test result: {}. {} passed; {} failed; {} ignored; 0 measured; {} filtered out{noted}; \
              finished in {:.2}s\n",
             printer.paint(word, paint),
             totals.passed,
@@ -150,20 +205,27 @@ impl Summary {
 }
 
 /// Outputs and then names, in the order of the names.
-fn section(text: &mut Vec<u8>, title: &str, outputs: &[Output]) {
-    let outputs: Vec<&Output> = outputs.iter().collect();
-    let outputs = in_order(&outputs, |(name, _)| name);
+fn section(text: &mut Vec<u8>, title: &str, outputs_of: &[Output]) {
+    let all: Vec<&Output> = outputs_of.iter().collect();
     text.extend_from_slice(format!("\n{title}:\n").as_bytes());
-    for (name, output) in outputs.iter().filter(|(_, output)| !output.is_empty()) {
+    outputs(text, &all);
+    text.extend_from_slice(format!("\n\n{title}:\n").as_bytes());
+    for (name, _) in in_order(&all, |(name, _)| name) {
+        text.extend_from_slice(format!("    {name}\n").as_bytes());
+    }
+}
+
+/// Outputs that are not empty, in the order of the names.
+fn outputs(text: &mut Vec<u8>, of: &[&Output]) {
+    for (name, output) in in_order(of, |(name, _)| name)
+        .iter()
+        .filter(|(_, output)| !output.is_empty())
+    {
         text.extend_from_slice(format!("\n---- {name} stdout ----\n").as_bytes());
         text.extend_from_slice(output);
         if !output.ends_with(b"\n") {
             text.push(b'\n');
         }
-    }
-    text.extend_from_slice(format!("\n\n{title}:\n").as_bytes());
-    for (name, _) in outputs {
-        text.extend_from_slice(format!("    {name}\n").as_bytes());
     }
 }
 

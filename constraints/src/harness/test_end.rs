@@ -9,6 +9,10 @@ use crate::runtime_skip::RuntimeSkip;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TestEnd {
     Passed,
+    /// It failed as it is expected to.
+    ExpectedFailure,
+    /// It passed, and is expected to fail.
+    UnexpectedPass,
     /// It failed, with what its output does not say.
     Failed(Option<String>),
     /// It called `require!` or `skip!`.
@@ -25,8 +29,8 @@ impl TestEnd {
     /// When its process failed, after the test had reported this end.
     pub(super) fn after(&self) -> &'static str {
         match self {
-            Self::Passed => " after the test passed",
-            Self::Failed(_) => " after the test failed",
+            Self::Passed | Self::UnexpectedPass => " after the test passed",
+            Self::Failed(_) | Self::ExpectedFailure => " after the test failed",
             Self::Skipped(_) => " after the test was skipped",
             _ => "",
         }

@@ -40,6 +40,8 @@ pub struct RecordLine<'a> {
     pub test: &'a str,
     /// Whether it was listed or run.
     pub phase: Phase,
+    /// Which attempt of this process it was, from 1.
+    pub attempt: u32,
     /// Its outcome.
     pub outcome: Outcome,
     /// Why it did not run, or what it left behind; if it passed, its stale constraints.
@@ -59,8 +61,8 @@ pub struct RecordLine<'a> {
 }
 
 impl RecordLine<'_> {
-    /// Returns the line, with its line break. Attempts count from 1; `uid` is that of the process.
-    pub fn to_line(&self, run: &str, place: &str, attempt: u32, uid: u32) -> String {
+    /// Returns the line, with its line break. `uid` is that of the process.
+    pub fn to_line(&self, run: &str, place: &str, uid: u32) -> String {
         let mut line = Object::new();
         line.integer("schema", u64::from(SCHEMA));
         line.text("run", run);
@@ -68,7 +70,7 @@ impl RecordLine<'_> {
         line.text("test", self.test);
         line.text("place", place);
         line.text("phase", self.phase.word());
-        line.integer("attempt", u64::from(attempt));
+        line.integer("attempt", u64::from(self.attempt));
         line.integer("as_uid", u64::from(self.as_uid.unwrap_or(uid)));
         line.text("outcome", self.outcome.word());
         line.objects("reasons", self.reasons, write_reason);
@@ -106,6 +108,7 @@ mod tests {
             binary: "pkg::it",
             test: "a::b",
             phase: Phase::Run,
+            attempt: 1,
             outcome: Outcome::Skipped,
             reasons: &reasons,
             issue: Some("x/1"),
@@ -116,7 +119,7 @@ mod tests {
             measures: &vec![("attach_ms".into(), 12.5)],
         };
         assert_eq!(
-            record.to_line("7-8", "here", 1, 1000),
+            record.to_line("7-8", "here", 1000),
             concat!(
                 r#"{"schema":1,"run":"7-8","binary":"pkg::it","test":"a::b","place":"here","#,
                 r#""phase":"run","attempt":1,"as_uid":1000,"outcome":"skipped","#,

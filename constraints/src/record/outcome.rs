@@ -13,8 +13,16 @@ pub enum Outcome {
     TimedOut,
     /// It started, and its process disappeared.
     Lost,
+    /// It passed where it is expected to fail.
+    UnexpectedPass,
     /// A constraint could not be decided.
     Undetermined,
+    /// It failed, and is marked `unstable`.
+    Unstable,
+    /// It passed at a later attempt.
+    Flaky,
+    /// It failed as it is expected to.
+    ExpectedFailure,
     /// It ended without a failure.
     Passed,
     /// It passed, but its output says that it skips.
@@ -29,11 +37,15 @@ pub enum Outcome {
 
 impl Outcome {
     /// All outcomes, in their order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Failed,
         Self::TimedOut,
         Self::Lost,
+        Self::UnexpectedPass,
         Self::Undetermined,
+        Self::Unstable,
+        Self::Flaky,
+        Self::ExpectedFailure,
         Self::Passed,
         Self::SuspectedSkip,
         Self::Nowhere,
@@ -48,7 +60,11 @@ impl Outcome {
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
             Self::Lost => "lost",
+            Self::UnexpectedPass => "unexpected_pass",
             Self::Undetermined => "undetermined",
+            Self::Unstable => "unstable",
+            Self::Flaky => "flaky",
+            Self::ExpectedFailure => "expected_failure",
             Self::Passed => "passed",
             Self::SuspectedSkip => "suspected_skip",
             Self::Nowhere => "nowhere",
@@ -68,7 +84,20 @@ impl Outcome {
     pub const fn is_failure(self) -> bool {
         matches!(
             self,
-            Self::Failed | Self::TimedOut | Self::Lost | Self::Undetermined
+            Self::Failed | Self::TimedOut | Self::Lost | Self::UnexpectedPass | Self::Undetermined
+        )
+    }
+
+    /// Whether the test ran, and its end does not fail the run.
+    #[must_use]
+    pub const fn is_success(self) -> bool {
+        matches!(
+            self,
+            Self::Unstable
+                | Self::Flaky
+                | Self::ExpectedFailure
+                | Self::Passed
+                | Self::SuspectedSkip
         )
     }
 
@@ -85,6 +114,8 @@ impl fmt::Display for Outcome {
         f.pad(match self {
             Self::TimedOut => "timed out",
             Self::SuspectedSkip => "suspected skip",
+            Self::ExpectedFailure => "expected failure",
+            Self::UnexpectedPass => "unexpected pass",
             other => other.word(),
         })
     }

@@ -17,6 +17,7 @@ struct Writer {
     file: File,
     run: String,
     place: String,
+    /// Which attempt of nextest this process is.
     attempt: u32,
     uid: u32,
 }
@@ -36,7 +37,11 @@ impl Lines {
                 uid,
                 ..
             } = writer;
-            self.0.push_str(&record.to_line(run, place, *attempt, *uid));
+            let record = RecordLine {
+                attempt: record.attempt + attempt - 1,
+                ..*record
+            };
+            self.0.push_str(&record.to_line(run, place, *uid));
         }
     }
 
@@ -112,6 +117,7 @@ fn attempt() -> u32 {
     attempt
         .and_then(|attempt| attempt.parse().ok())
         .unwrap_or(1)
+        .max(1)
 }
 
 /// Prints the first error of writing.

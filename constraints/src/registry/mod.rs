@@ -2,6 +2,7 @@
 
 mod binary_id;
 mod collected;
+mod expected_failure;
 
 use std::process::{ExitCode, Termination};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::runner_env::scaled;
 
 pub use collected::Required;
 pub(crate) use collected::tests;
+pub use expected_failure::ExpectedFailure;
 
 pub use binary_id::{BINARY_ID, BINARY_IDS};
 
@@ -135,6 +137,12 @@ pub struct Test {
     pub serial: Option<&'static str>,
     /// Whether a runner that boots VMs gives it one of its own.
     pub own_machine: bool,
+    /// How it fails, and when; the first that applies counts.
+    pub expect_failure: &'static [ExpectedFailure],
+    /// Why its failures do not fail the run.
+    pub unstable: Option<&'static str>,
+    /// How often it runs again if it fails, if it states that.
+    pub retries: Option<u32>,
 }
 
 /// The opt-ins of this binary's tests, those of `require!` included.
@@ -163,6 +171,9 @@ impl Test {
             timeout: None,
             serial: None,
             own_machine: false,
+            expect_failure: &[],
+            unstable: None,
+            retries: None,
         }
     }
 
@@ -173,8 +184,12 @@ impl Test {
 
     /// The name that libtest gives it: the path without the crate.
     pub(crate) fn name(&self) -> &'static str {
-        let (_, name) = self.path.split_once("::").unwrap_or(("", self.path));
-        name
+        // The search for a character is part of the standard library, and optimized; that for a text is
+        // compiled with the tests.
+        match self.path.split_once(':') {
+            Some((_, name)) => &name[1..],
+            None => self.path,
+        }
     }
 
     /// The test registered under this path, crate included.

@@ -22,7 +22,7 @@ struct Row {
 }
 
 #[rustfmt::skip]
-const TABLE: [Row; 12] = [
+const TABLE: [Row; 24] = [
     Row { target: "sample", sample: "", test: "passes::with_a_result", cargo: "ok", nextest: "PASS", junit: None },
     Row { target: "sample", sample: "", test: "needs::much", cargo: "ignored, needs kernel >= 99.1: ", nextest: "SKIP", junit: Some("skipped") },
     Row { target: "sample", sample: "", test: "needs::a_probe", cargo: "ignored, needs when hearsay: ", nextest: "SKIP", junit: Some("skipped") },
@@ -32,6 +32,19 @@ const TABLE: [Row; 12] = [
     Row { target: "sample", sample: "fail", test: "fails::by_a_result", cargo: "FAILED", nextest: "FAIL", junit: Some("failure") },
     Row { target: "runtime_skips", sample: "", test: "skips::by_needs", cargo: "ignored, needs kernel >= 99.1: ", nextest: "FAIL", junit: Some("failure") },
     Row { target: "plain", sample: "", test: "passes::with_a_result", cargo: "ok", nextest: "PASS", junit: None },
+    // nextest knows no outcome between a pass and a failure, and Rust's own harness none but those.
+    Row { target: "outcomes", sample: "", test: "expected::with_a_message", cargo: "expected failure, kernel >= 2.6, issue x/1", nextest: "PASS", junit: None },
+    Row { target: "outcomes", sample: "", test: "expected::by_a_crash", cargo: "expected failure", nextest: "PASS", junit: None },
+    Row { target: "outcomes", sample: "", test: "not_so::another_text", cargo: "FAILED", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "outcomes", sample: "", test: "not_so::a_crash", cargo: "FAILED (SIGABRT)", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "outcomes", sample: "", test: "unstable::fails", cargo: "unstable, races with the kernel", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "outcomes", sample: "mended", test: "expected::always", cargo: "FAILED (unexpected pass)", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "outcomes", sample: "mended", test: "unstable::fails", cargo: "ok", nextest: "PASS", junit: None },
+    Row { target: "outcomes_libtest", sample: "", test: "expected::with_a_message", cargo: "ok", nextest: "PASS", junit: None },
+    Row { target: "outcomes_libtest", sample: "", test: "not_so::another_text", cargo: "FAILED", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "outcomes_libtest", sample: "", test: "unstable::fails", cargo: "FAILED", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "outcomes_libtest", sample: "mended", test: "expected::always", cargo: "FAILED", nextest: "FAIL", junit: Some("failure") },
+    Row { target: "outcomes_libtest", sample: "mended", test: "unstable::fails", cargo: "ok", nextest: "PASS", junit: None },
     // The only pass that is none; see below.
     Row { target: "plain", sample: "", test: "needs::much", cargo: "ok", nextest: "FAIL", junit: Some("failure") },
     Row { target: "plain", sample: "", test: "ignored::with_a_reason_and_unmet", cargo: "ignored, takes a week", nextest: "SKIP", junit: Some("skipped") },
@@ -81,6 +94,10 @@ fn every_harness_and_runner_shows_each_outcome() {
         ("runtime_skips", ""),
         ("plain", ""),
         ("plain", "fail"),
+        ("outcomes", ""),
+        ("outcomes", "mended"),
+        ("outcomes_libtest", ""),
+        ("outcomes_libtest", "mended"),
     ] {
         let rows: Vec<&Row> = TABLE
             .iter()
@@ -112,6 +129,10 @@ fn every_harness_and_runner_shows_each_outcome() {
                 "{target} {}",
                 row.test
             );
+        }
+        if (target, sample) == ("outcomes_libtest", "") {
+            let announced = "test cases::expected::with_a_message FAILED as expected (libtest prints it as \"ok\"): kernel >= 2.6, issue x/1";
+            assert!(stderr.contains(announced), "{stderr}");
         }
         if (target, sample) == ("plain", "") {
             assert!(stderr.contains("test cases::needs::much was SKIPPED (libtest prints it as \"ok\"): needs kernel >= 99.1"), "{stderr}");

@@ -8,6 +8,7 @@ mod example;
 mod folder;
 mod harness;
 mod hostile;
+mod outcomes;
 mod places;
 mod plain;
 mod plan;

@@ -11,7 +11,7 @@ fn mistakes_are_reported_at_their_place() {
             path.extension().is_some_and(|extension| extension == "rs")
         })
         .count();
-    assert_eq!(cases, 15, "update this count");
+    assert_eq!(cases, 17, "update this count");
     let expected = trybuild::TestCases::new();
     expected.compile_fail("tests/ui/*.rs");
     if !cfg!(feature = "tokio") {

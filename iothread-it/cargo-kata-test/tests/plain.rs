@@ -385,3 +385,56 @@ fn meets(own: &str, other: &str) -> bool {
     scratch.write(".config/kata-test.toml", configuration);
     assert!(scratch.run(&only).status.success());
 }
+
+/// Tests that count their attempts in files.
+const COUNTING: &str = r#"
+fn count(test: &str) -> usize {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let before = std::fs::read(&file).unwrap_or_default().len();
+    std::fs::write(file, vec![b'x'; before + 1]).unwrap();
+    before + 1
+}
+#[test] fn passes_at_the_third() { assert_eq!(count("third"), 3); }
+#[test] fn passes() { count("passes"); }
+#[test] fn fails() { panic!(); }
+"#;
+
+#[test]
+fn failed_tests_are_retried_and_passed_ones_repeated() {
+    let scratch = Scratch::new();
+    scratch.write("tests/e2e/main.rs", COUNTING);
+    let retry = "[[tests]]\nfilter = \"test(third)\"\nretries = 2\n";
+    scratch.write(".config/kata-test.toml", retry);
+    let counts = scratch.0.path().join("target/tmp");
+    let third = |arguments: &[&str]| {
+        let _ = fs::remove_file(counts.join("third"));
+        let output = scratch.run(&[&["--test=end-to-end", "third"], arguments].concat());
+        let outcomes = scratch.outcomes();
+        (
+            output.status.code(),
+            outcomes[0].outcome,
+            outcomes[0].attempt,
+        )
+    };
+    assert_eq!(third(&[]), (Some(0), Outcome::Flaky, 3));
+    let junit = scratch.report("junit.xml");
+    assert_eq!(junit.matches("<flakyFailure").count(), 2, "{junit}");
+    assert_eq!(
+        third(&["--flaky-result=fail"]),
+        (Some(1), Outcome::Flaky, 3)
+    );
+    assert_eq!(third(&["--retries=1"]), (Some(1), Outcome::Failed, 2));
+
+    let arguments = ["--test=end-to-end", "--repeat=4", "--shuffle-seed=7", "s"];
+    let output = scratch.run(&arguments);
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("shuffle seed: 7\n"), "{stdout}");
+    let outcomes = scratch.outcomes();
+    let of = |test: &str| {
+        let found = outcomes.iter().find(|one| one.test == test);
+        found.map(|one| (one.outcome, one.attempt))
+    };
+    assert_eq!(of("passes"), Some((Outcome::Passed, 4)));
+    assert_eq!(of("fails"), Some((Outcome::Failed, 1)));
+    assert_eq!(fs::read(counts.join("passes")).expect("a count").len(), 4);
+}

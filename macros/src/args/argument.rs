@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Ident, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::ext::IdentExt;
-use syn::{Error, Lit, LitStr};
+use syn::{Error, Lit, LitInt, LitStr};
 
 use super::METADATA;
 use crate::tokens::{Reader, stream, trees};
@@ -16,9 +16,8 @@ pub(super) fn arguments(tokens: TokenStream) -> Vec<syn::Result<Argument>> {
         let value = argument.value.to_token_stream();
         // Of a metadata key the value does not count: there can be one issue only.
         let is_same = |(other, other_value): &(String, TokenStream)| {
-            *other == key
-                && (METADATA.contains(&other.as_str())
-                    || other_value.to_string() == value.to_string())
+            let is_single = METADATA.contains(&key.as_str()) && key != "expect_failure";
+            *other == key && (is_single || other_value.to_string() == value.to_string())
         };
         if seen.iter().any(is_same) {
             let message = format!("duplicate `{key}`");
@@ -125,6 +124,16 @@ impl Value {
         match self {
             Self::None => Ok(()),
             _ => Err(Error::new(name.span(), format!("`{name}` takes no value"))),
+        }
+    }
+
+    pub(super) fn count(self, name: &Ident) -> syn::Result<LitInt> {
+        match self {
+            Self::Number(Lit::Int(count)) if count.base10_parse::<u32>().is_ok() => Ok(count),
+            _ => Err(Error::new(
+                name.span(),
+                format!("`{name}` needs a whole number: `{name} = 2`"),
+            )),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The arguments of the attribute: constraints, and metadata of the test.
 
 mod argument;
+mod expect_failure;
 mod needs;
 
 #[cfg(test)]
@@ -8,14 +9,18 @@ mod tests;
 
 use proc_macro2::{Ident, TokenStream};
 use syn::ext::IdentExt;
-use syn::{Error, LitStr};
+use syn::{Error, LitInt, LitStr};
 
 use crate::need::Need;
-use argument::{Argument, arguments};
+use argument::{Argument, Value, arguments};
+pub(crate) use expect_failure::ExpectedFailure;
 use needs::need;
 
 /// The keys of metadata.
-const METADATA: [&str; 6] = [
+const METADATA: [&str; 9] = [
+    "expect_failure",
+    "unstable",
+    "retries",
     "issue",
     "reason",
     "timeout",
@@ -33,6 +38,10 @@ pub(crate) struct Args {
     pub(crate) timeout: Option<LitStr>,
     pub(crate) serial: Option<LitStr>,
     pub(crate) own_machine: bool,
+    pub(crate) expected: Vec<ExpectedFailure>,
+    /// The reason of `unstable`.
+    pub(crate) unstable: Option<LitStr>,
+    pub(crate) retries: Option<LitInt>,
     /// The metadata keys that were stated, without `crate`.
     pub(crate) metadata: Vec<Ident>,
     pub(crate) krate: Option<TokenStream>,
@@ -64,6 +73,13 @@ impl Args {
             "timeout" => value.text(&name).map(|text| self.timeout = Some(text)),
             "serial" => value.text(&name).map(|text| self.serial = Some(text)),
             "own_machine" => value.nothing(&name).map(|()| self.own_machine = true),
+            "expect_failure" => {
+                let expected = ExpectedFailure::read(&name, value, errors);
+                self.expected.push(expected);
+                Ok(())
+            }
+            "unstable" => unstable(&name, value).map(|reason| self.unstable = Some(reason)),
+            "retries" => value.count(&name).map(|count| self.retries = Some(count)),
             "crate" => value.path(&name).map(|path| self.krate = Some(path)),
             _ => {
                 self.needs.extend(need(name, value, errors));
@@ -72,4 +88,21 @@ impl Args {
         };
         errors.extend(result.err());
     }
+}
+
+/// Reads `unstable(reason = "…")`, whose reason is required.
+fn unstable(name: &Ident, value: Value) -> syn::Result<LitStr> {
+    let message = "`unstable` needs a reason: `unstable(reason = \"…\")`";
+    let Value::List(list) = value else {
+        return Err(Error::new(name.span(), message));
+    };
+    let mut reason = None;
+    for argument in arguments(list) {
+        let Argument { name, value } = argument?;
+        if name != "reason" {
+            return Err(Error::new(name.span(), message));
+        }
+        reason = Some(value.text(&name)?);
+    }
+    reason.ok_or_else(|| Error::new(name.span(), message))
 }

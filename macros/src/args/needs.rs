@@ -63,6 +63,10 @@ fn grouped(group: Group, name: Ident, list: TokenStream, errors: &mut Vec<Error>
 
 /// `name("a", "b")`, which is `name = "a", name = "b"`.
 fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Need> {
+    if let Some(error) = mistyped(name) {
+        errors.push(error);
+        return None;
+    }
     let before = errors.len();
     let mut atoms = Vec::new();
     let mut seen: Vec<String> = Vec::new();
@@ -93,9 +97,8 @@ fn values(name: &Ident, list: TokenStream, errors: &mut Vec<Error>) -> Option<Ne
 
 /// Maps an argument to a constructor's call. A path is passed with its text, which is its name in reasons.
 fn atom(name: Ident, value: Value) -> syn::Result<Need> {
-    if let Some(meant) = mistyped_metadata(&name) {
-        let message = format!("unknown constraint `{name}`; did you mean `{meant}`?");
-        return Err(Error::new(name.span(), message));
+    if let Some(error) = mistyped(&name) {
+        return Err(error);
     }
     let args = match value {
         Value::None => TokenStream::new(),
@@ -108,6 +111,13 @@ fn atom(name: Ident, value: Value) -> syn::Result<Need> {
         Value::List(list) => list,
     };
     Ok(Need::Atom { name, args })
+}
+
+/// The error of a name that is nearly one of a metadata key.
+fn mistyped(name: &Ident) -> Option<Error> {
+    let meant = mistyped_metadata(name)?;
+    let message = format!("unknown constraint `{name}`; did you mean `{meant}`?");
+    Some(Error::new(name.span(), message))
 }
 
 /// Returns the metadata key that differs from a name by one edit. rustc suggests functions, and not these.

@@ -22,6 +22,7 @@ fuzz_target!(|sent: &[u8]| {
         place: "vm:sid".into(),
         binary: "pkg::it".into(),
         tests: ["a", "b"].map(str::to_owned).into(),
+        attempts: 2,
     };
     let mut records = Records::new(filter, kept.try_clone().expect("a file"));
     // Each piece is for another file: a byte before it names which.

@@ -123,6 +123,9 @@ macro_rules! build {
 /// The attribute's macro cannot depend on this crate, so it has a list of its own; its tests compare
 /// the two.
 pub const METADATA: &[&str] = &[
+    "expect_failure",
+    "unstable",
+    "retries",
     "issue",
     "reason",
     "timeout",

@@ -79,6 +79,11 @@ const SECTIONS: [Section; 7] = [
                 "The time limit of each: a whole number and `ms`, `s`, `m` or `h`.",
             ),
             key(
+                "retries",
+                "retries = 2",
+                "How often each runs again if it fails. One that then passes is flaky.",
+            ),
+            key(
                 "places",
                 "places = [\"here\", \"vm:trixie\"]",
                 "The only places where they may run.",

@@ -132,6 +132,8 @@ pub struct TestSettings {
     pub user: Option<UserKind>,
     /// Its time limit.
     pub timeout: Option<Duration>,
+    /// How often it runs again if it fails.
+    pub retries: Option<u32>,
     /// The only places where it may run; none of them is a name of the configuration.
     pub places: Option<Vec<String>>,
     /// Whether it may run together with others in one guest.
@@ -180,6 +182,7 @@ impl Config {
                 && rule.filter.is_about_ignored();
             settings.user = settings.user.or(rule.user);
             settings.timeout = settings.timeout.or(rule.timeout);
+            settings.retries = settings.retries.or(rule.retries);
             settings.places = settings.places.or_else(|| rule.places.clone());
             parallel = parallel.or(rule.parallel);
         }

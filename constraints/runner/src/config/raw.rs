@@ -43,6 +43,7 @@ struct RawRule {
     requires: Option<Text>,
     user: Option<UserKind>,
     timeout: Option<Text>,
+    retries: Option<u32>,
     places: Option<Spanned<Vec<Text>>>,
     parallel: Option<bool>,
 }
@@ -93,6 +94,7 @@ impl Raw {
                 requires_text: Some(requires.get_ref().clone()),
                 user: None,
                 timeout: None,
+                retries: None,
                 places: None,
                 parallel: None,
             });
@@ -137,6 +139,7 @@ impl RawRule {
             requires_text: self.requires.as_ref().map(|text| text.get_ref().clone()),
             user: self.user,
             timeout: timeout.transpose()?,
+            retries: self.retries,
             places: places.transpose()?,
             parallel: self.parallel,
         })

@@ -15,6 +15,7 @@ pub(super) struct Rule {
     pub(super) requires_text: Option<String>,
     pub(super) user: Option<UserKind>,
     pub(super) timeout: Option<Duration>,
+    pub(super) retries: Option<u32>,
     pub(super) places: Option<Vec<String>>,
     pub(super) parallel: Option<bool>,
 }

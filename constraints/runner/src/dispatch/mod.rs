@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use super::merge::{SCHEDULED, read};
 use super::plan::chain;
 use super::{
-    Binary, CandidatePlace, Job, JobTest, Outcome, Phase, Plan, PlannedTest, Record, Run,
+    Attempts, Binary, CandidatePlace, Job, JobTest, Outcome, Phase, Plan, PlannedTest, Record, Run,
     RunnerError, Spread, StopToken, TestId,
 };
 use kata_test::__runner::{EXCLUDE_FILE, HERE};
@@ -101,7 +101,8 @@ impl Plan {
                     let tests = pending
                         .iter()
                         .filter(|pending| pending.is_for(index, binary));
-                    let tests: Vec<JobTest> = tests.map(Pending::job).collect();
+                    let job = |pending: &Pending<'_>| pending.job(run.attempts());
+                    let tests: Vec<JobTest> = tests.map(job).collect();
                     if tests.is_empty() || reporter.stop.is_requested() {
                         continue;
                     }
@@ -250,10 +251,11 @@ impl<'a> Pending<'a> {
         self.places.front() == Some(&place) && self.test.id.binary == binary.id
     }
 
-    fn job(&self) -> JobTest {
+    fn job(&self, attempts: Attempts) -> JobTest {
         JobTest {
             name: self.test.id.test.clone(),
             limit: self.test.limit,
+            attempts: attempts.most(Some(self.test.retries)),
             own_machine: self.test.own_machine,
         }
     }

@@ -136,6 +136,7 @@ mod tests {
         let test = |name: &str| JobTest {
             name: name.to_owned(),
             limit: None,
+            attempts: 1,
             own_machine: false,
         };
         let tests = ["1", "5", "2", "4", "2"].map(test);

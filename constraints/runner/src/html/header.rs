@@ -38,7 +38,7 @@ pub(super) fn of(report: &Report, outcomes: &[Record]) -> Markup {
 /// The run in a sentence or two.
 fn lede(report: &Report, outcomes: &[Record]) -> Markup {
     let ran = outcomes.iter().filter(|one| {
-        one.outcome == Outcome::Passed || (one.outcome.is_failure() && one.duration_ms > 0.0)
+        one.outcome.is_success() || (one.outcome.is_failure() && one.duration_ms > 0.0)
     });
     let ran = ran.count();
     let places = report.ledger.places.len();

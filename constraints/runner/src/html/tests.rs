@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::run_info::RunInfo;
 use crate::{Outcome, Phase, Reason, Record};
 
-const KINDS: [Outcome; 9] = super::icon::ALL;
+const KINDS: [Outcome; 13] = super::icon::ALL;
 
 /// A report in which one text stands wherever a text of somebody else's can.
 fn report(text: &str) -> Report {

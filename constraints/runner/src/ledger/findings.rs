@@ -242,7 +242,8 @@ fn stale(test: &TestId, place: &str, seen: &PlaceOutcome) -> Option<StaleConstra
 }
 
 fn retried(test: &TestId, place: &str, seen: &PlaceOutcome) -> Option<RetriedTest> {
-    let is_retried = seen.attempts.len() > 1;
+    // Tests that are repeated pass again and again.
+    let is_retried = seen.attempts.len() > 1 && seen.attempts.iter().any(|one| one.is_failure());
     is_retried.then(|| RetriedTest {
         test: test.clone(),
         place: place.to_owned(),

@@ -107,6 +107,16 @@ impl Ledger {
         };
         self.tests.iter().flat_map(of_test).collect()
     }
+
+    /// The outcomes of the attempts that led to an outcome.
+    pub(super) fn attempts(&self, outcome: &Record) -> &[Outcome] {
+        let id = TestId::of(outcome);
+        let found = self.tests.binary_search_by(|test| test.id.cmp(&id));
+        let cells = found.ok().map(|at| self.tests[at].cells());
+        let mut cells = cells.into_iter().flatten();
+        let cell = cells.find(|(_, cell)| cell.outcome.place == outcome.place);
+        cell.map_or(&[], |(_, cell)| &cell.attempts)
+    }
 }
 
 impl LedgerPlace {
@@ -222,7 +232,8 @@ impl PlaceOutcome {
         let failed = |record: &Record| {
             record.phase == Phase::Run && record.outcome.is_failure() && !is_meant(record)
         };
-        if failures_stand && records.iter().any(failed) {
+        let is_flaky = records.iter().any(|one| one.outcome == Outcome::Flaky);
+        if failures_stand && !is_flaky && records.iter().any(failed) {
             records.retain(failed);
         }
         let outcome = settle(records).pop()?;

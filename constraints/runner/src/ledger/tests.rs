@@ -48,6 +48,7 @@ impl Machine {
             binary: "pkg::it",
             test,
             phase,
+            attempt,
             outcome,
             reasons,
             issue: test.starts_with("cites").then_some("https://example.com/1"),
@@ -57,7 +58,7 @@ impl Machine {
             duration_ms: 1.0,
             measures: &Measures::new(),
         };
-        self.lines += &record.to_line("run", place, attempt, 1000);
+        self.lines += &record.to_line("run", place, 1000);
     }
 
     /// Leaves the records of a run in which each test was to run in every place.
@@ -153,6 +154,19 @@ fn a_retry_hides_no_failure_of_a_cell() {
         ]
     );
     assert_eq!(run_status(&outcomes), RunStatus::Failed(6));
+}
+
+#[test]
+fn a_retry_that_was_asked_for_makes_a_cell_flaky() {
+    let root = tempfile::tempdir().expect("a folder");
+    let mut machine = Machine::new("m");
+    machine.tell("t", "here", 1, Outcome::Failed, &[]);
+    machine.tell("t", "here", 2, Outcome::Flaky, &[]);
+    let run = machine.leave_everywhere(root.path());
+    let outcomes = run.merge().expect("outcomes");
+    let found: Vec<_> = outcomes.iter().map(|one| one.outcome).collect();
+    assert_eq!(found, [Outcome::Flaky]);
+    assert_eq!(run_status(&outcomes), RunStatus::Passed);
 }
 
 #[test]

@@ -107,6 +107,7 @@ pub(super) fn settle(records: Vec<Record>) -> Vec<Record> {
             .cmp(&where_from(b))
             .then(newest(a).cmp(&newest(b)))
     });
+    note_flaky(&mut records);
     let superseded = |record: &mut Record, kept: &mut Record| {
         where_from(record) == where_from(kept) && newest(record) != newest(kept)
     };
@@ -127,6 +128,22 @@ pub(super) fn settle(records: Vec<Record>) -> Vec<Record> {
         }
     }
     outcomes.into_values().collect()
+}
+
+/// A test that passed after it had failed, by nextest's retries or another program's, is flaky.
+/// `records` are sorted by their source, the newest first.
+fn note_flaky(records: &mut [Record]) {
+    for of_source in records.chunk_by_mut(|one, other| where_from(one) == where_from(other)) {
+        let Some((newest, earlier)) = of_source.split_first_mut() else {
+            continue;
+        };
+        let has_failed = earlier.iter().any(|one| {
+            one.phase == Phase::Run && one.attempt < newest.attempt && one.outcome.is_failure()
+        });
+        if newest.outcome == Outcome::Passed && has_failed {
+            newest.outcome = Outcome::Flaky;
+        }
+    }
 }
 
 /// Two records from the same source supersede each other.

@@ -20,7 +20,7 @@ mod transcript;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::{Spread, TestId, TestSettings, Vms};
+use super::{Attempts, Spread, TestId, TestSettings, Vms};
 
 pub use binary_kind::{BinaryKind, binary_kind};
 pub use dispatch::{PlainRun, run_plain};
@@ -56,6 +56,8 @@ pub struct PlainOptions {
     pub vms: Vms,
     /// Whether no test starts after one has failed.
     pub fail_fast: bool,
+    /// How often each runs, and in which order.
+    pub attempts: Attempts,
     /// In how many places each runs.
     pub spread: Spread,
     /// Finds output that says that a test skips.
@@ -70,6 +72,7 @@ impl Default for PlainOptions {
             threads: threads.unwrap_or(NonZeroUsize::MIN),
             vms: Vms::default(),
             fail_fast: false,
+            attempts: Attempts::default(),
             spread: Spread::First,
             pattern: SuspectPattern::default(),
         }

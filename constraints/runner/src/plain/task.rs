@@ -98,7 +98,7 @@ impl<'a> Task<'a> {
             record.reasons.push(Reason::infrastructure(observed, place));
         }
         run.write(&record)?;
-        self.is_repeated = is_repeated;
+        self.is_repeated = is_repeated && result.outcome.is_failure();
         if is_repeated {
             return Ok(());
         }

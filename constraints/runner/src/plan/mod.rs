@@ -70,6 +70,8 @@ pub struct PlannedTest {
     pub reason: Option<String>,
     /// Its own time limit.
     pub limit: Option<Duration>,
+    /// How often it runs again if it fails, as it states.
+    pub retries: u32,
     /// Whether it needs a VM of its own.
     pub own_machine: bool,
     /// Whether it is marked `#[ignore]`.
@@ -191,6 +193,7 @@ impl PlaceLister<'_> {
             limit: test
                 .timeout_ms
                 .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok()),
+            retries: test.retries,
             own_machine: test.own_machine,
             ignored: test.is_ignored(),
             eligibilities: Vec::new(),

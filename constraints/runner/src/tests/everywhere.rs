@@ -229,7 +229,7 @@ fn a_plain_test_runs_in_every_place_as_the_same_kind_of_user() {
 fn a_plain_test_that_fails_first_and_then_passes_has_failed_in_that_place() {
     let two = || places([made_up("a", &[], &["flaky"]), made_up("b", &[], &[])]);
     let outcomes = plain(&["flaky"], Spread::First, &mut two());
-    assert_eq!(by_test(&outcomes)["flaky"], "a passed");
+    assert_eq!(by_test(&outcomes)["flaky"], "a flaky");
     let outcomes = plain(&["flaky"], Spread::Everywhere, &mut two());
     assert_eq!(by_test(&outcomes)["flaky"], "a failed, b passed");
 }
@@ -260,6 +260,7 @@ fn annotated(tests: &[(&str, &str)], candidates: &mut [CandidatePlace]) -> Vec<R
         issue: None,
         reason: None,
         limit: None,
+        retries: 0,
         own_machine: false,
         ignored: false,
         eligibilities: verdicts.chars().map(verdict).collect(),
@@ -331,6 +332,7 @@ fn what_runs_here_is_left_to_no_other_place() {
         issue: None,
         reason: None,
         limit: None,
+        retries: 0,
         own_machine: false,
         ignored: false,
         eligibilities: vec![met(here), met(true), met(true)],

@@ -29,6 +29,7 @@ fn line(test: &str, phase: Phase, outcome: Outcome) -> String {
         binary: "pkg::it",
         test,
         phase,
+        attempt: 1,
         outcome,
         reasons: &reasons,
         issue: (outcome == Outcome::Skipped).then_some("x/1"),
@@ -38,10 +39,10 @@ fn line(test: &str, phase: Phase, outcome: Outcome) -> String {
         duration_ms: 1500.0,
         measures: &Measures::from([("attach_ms".to_owned(), 12.5)]),
     };
-    record.to_line("run", "here", 1, 1000)
+    record.to_line("run", "here", 1000)
 }
 
-const ALL: [(&str, Outcome); 7] = [
+const ALL: [(&str, Outcome); 11] = [
     ("passes", Outcome::Passed),
     ("leaks", Outcome::Passed),
     ("crashes", Outcome::Failed),
@@ -49,6 +50,10 @@ const ALL: [(&str, Outcome); 7] = [
     ("vanishes", Outcome::Lost),
     ("needs_much", Outcome::Skipped),
     ("is_ignored", Outcome::Ignored),
+    ("fails_so", Outcome::ExpectedFailure),
+    ("passes_now", Outcome::UnexpectedPass),
+    ("is_unstable", Outcome::Unstable),
+    ("is_flaky", Outcome::Flaky),
 ];
 
 #[test]

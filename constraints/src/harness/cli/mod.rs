@@ -1,10 +1,12 @@
 //! libtest's command line. An option of libtest that has no effect here is accepted with a note; its
 //! JUnit output alone is not: nextest and the runner write it.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use super::shuffle;
+use crate::registry::Test;
 
 pub(super) const HELP: &str = "\
 Usage: [OPTIONS] [FILTERS...]
@@ -27,6 +29,9 @@ Options:
     -q, --quiet             The same as --format terse
     --color auto|always|never
     --report-time           Show how long each test took
+    --retries N             Run a test that fails up to N more times; one that then passes is
+                            flaky (or KATA_TEST_RETRIES; replaces the `retries` of tests)
+    --repeat N              Run each test N times, until it fails (or KATA_TEST_REPEAT)
     --shuffle               Run tests in another order (or RUST_TEST_SHUFFLE)
     --shuffle-seed SEED     ... in this one (or RUST_TEST_SHUFFLE_SEED)
     --in-process            Run tests in this process, one after the other, without capture,
@@ -46,6 +51,11 @@ Environment:
     KATA_TEST_ALLOW_THREADS=1
                             Run tests although this process has threads before the first fork
 ";
+
+/// The number of retries of each test, from a runner.
+pub const RETRIES: &str = "KATA_TEST_RETRIES";
+/// How often each test runs, from a runner.
+pub const REPEAT: &str = "KATA_TEST_REPEAT";
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -76,9 +86,26 @@ pub(super) struct Options {
     pub(super) logfile: Option<PathBuf>,
     /// The order to run tests in, if not by name.
     pub(super) shuffle: Option<u64>,
+    /// How often a test that fails runs again, if that is stated for all tests.
+    pub(super) retries: Option<u32>,
+    /// How often each test runs.
+    pub(super) repeat: NonZeroU32,
     pub(super) in_process: bool,
     /// Notes on options that have no effect.
     pub(super) notes: Vec<String>,
+}
+
+impl Options {
+    /// How often a test is to run at most, its first attempt included.
+    pub(super) fn attempts(&self, test: &Test) -> u32 {
+        let repeat = self.repeat.get();
+        let retries = self.retries.or(test.retries).unwrap_or_default();
+        if repeat > 1 {
+            repeat
+        } else {
+            retries.saturating_add(1)
+        }
+    }
 }
 
 /// Which tests, by their `#[ignore]`.
@@ -109,6 +136,8 @@ pub(super) struct Environment {
     pub(super) no_capture: bool,
     pub(super) shuffle: bool,
     pub(super) shuffle_seed: Option<String>,
+    pub(super) retries: Option<String>,
+    pub(super) repeat: Option<String>,
     pub(super) cpus: NonZeroUsize,
 }
 
@@ -125,6 +154,8 @@ impl Environment {
             no_capture: is_on("RUST_TEST_NOCAPTURE"),
             shuffle: is_on("RUST_TEST_SHUFFLE"),
             shuffle_seed: variable("RUST_TEST_SHUFFLE_SEED"),
+            retries: variable(RETRIES),
+            repeat: variable(REPEAT),
             cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
         }
     }
@@ -190,6 +221,13 @@ impl Parsed {
             shuffle: seed
                 .transpose()?
                 .or_else(|| environment.shuffle.then(shuffle::seed)),
+            retries: environment
+                .retries
+                .map(|count| whole(RETRIES, &count))
+                .transpose()?,
+            repeat: environment
+                .repeat
+                .map_or(Ok(NonZeroU32::MIN), |count| number(REPEAT, &count))?,
             in_process: false,
             notes: Vec::new(),
         };
@@ -239,6 +277,8 @@ impl Parsed {
             "format",
             "logfile",
             "shuffle-seed",
+            "retries",
+            "repeat",
         ];
         if takes_value.contains(&name) {
             let value = value.or_else(|| rest.next());
@@ -285,6 +325,8 @@ impl Parsed {
         match name {
             "skip" => options.skip.push(value),
             "logfile" => options.logfile = Some(value.into()),
+            "retries" => options.retries = Some(whole("--retries", &value)?),
+            "repeat" => options.repeat = number("--repeat", &value)?,
             "test-threads" => options.threads = number("--test-threads", &value)?,
             "color" => {
                 options.color = match value.as_str() {
@@ -327,17 +369,20 @@ impl Parsed {
         if self.bench && !self.test {
             return Ok(Command::Bench);
         }
+        if options.repeat > NonZeroU32::MIN && options.retries.is_some_and(|count| count > 0) {
+            return Err("the options --repeat and --retries are mutually exclusive".to_owned());
+        }
         Ok(Command::Tests(options))
     }
 }
 
-fn number(what: &str, value: &str) -> Result<NonZeroUsize, String> {
+fn number<T: FromStr>(what: &str, value: &str) -> Result<T, String> {
     value
         .parse()
         .map_err(|_| expected(what, "a number greater than 0", value))
 }
 
-fn whole(what: &str, value: &str) -> Result<u64, String> {
+fn whole<T: FromStr>(what: &str, value: &str) -> Result<T, String> {
     value
         .parse()
         .map_err(|_| expected(what, "a whole number", value))

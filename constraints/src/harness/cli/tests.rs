@@ -10,6 +10,8 @@ fn parse_all(args: &[&str], threads: Option<&str>) -> Result<Command, String> {
         no_capture: false,
         shuffle: false,
         shuffle_seed: None,
+        retries: None,
+        repeat: None,
         cpus: NonZeroUsize::new(4).expect("four"),
     };
     parse(args.iter().map(|&arg| arg.to_owned()), environment)

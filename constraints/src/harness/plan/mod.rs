@@ -49,6 +49,8 @@ pub(super) struct Decided {
     pub(super) test: &'static Test,
     pub(super) user: Option<User>,
     pub(super) decision: Decision,
+    /// Which attempt comes next, from 1.
+    pub(super) attempt: u32,
 }
 
 /// The verdict on a test's requirement, as the user that it would run as.
@@ -69,6 +71,7 @@ impl Plan {
                     test,
                     user: None,
                     decision: Decision::Ignore(test.ignore.unwrap_or_default()),
+                    attempt: 1,
                 };
             };
             let decision = match other_place(&binary, test.name()) {
@@ -79,6 +82,7 @@ impl Plan {
                 test,
                 user,
                 decision,
+                attempt: 1,
             }
         };
         tests.iter().zip(evaluated).map(decide).collect()
@@ -133,6 +137,15 @@ impl Plan {
             _ => return None,
         };
         Some(why.to_owned())
+    }
+
+    /// How often a test is to run at most. nextest has retries of its own, and would show those of this
+    /// process as a pass.
+    pub(super) fn attempts(&self, test: &Test) -> u32 {
+        match self.caller {
+            Caller::NextestRun => 1,
+            _ => self.options.attempts(test),
+        }
     }
 
     /// Whether the command line names just this test. A runner that does so has other places to try.
@@ -251,6 +264,7 @@ impl Plan {
                 binary: &binary,
                 test: test.name(),
                 phase: Phase::List,
+                attempt: 1,
                 outcome,
                 reasons: unmet.map_or(&[], |unmet| &unmet.evaluation.reasons),
                 issue: test.issue,

@@ -30,6 +30,8 @@ fn plan(caller: Caller, arguments: &[&str]) -> Plan {
         no_capture: false,
         shuffle: false,
         shuffle_seed: None,
+        retries: None,
+        repeat: None,
         cpus: NonZeroUsize::MIN,
     };
     let arguments = arguments.iter().map(|argument| (*argument).to_owned());

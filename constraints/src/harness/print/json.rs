@@ -35,14 +35,20 @@ pub(super) fn line(line: &Line<'_>, report_time: bool) -> String {
         if let Some(took) = line.took.filter(|_| report_time) {
             object.number("exec_time", took.as_secs_f64());
         }
-        if line.outcome.is_failure() {
+        if word(line.outcome) == "failed" {
             object.text("stdout", &String::from_utf8_lossy(line.output));
         }
         match line.detail {
+            "" if line.outcome == Outcome::ExpectedFailure => {
+                object.text("message", "expected failure");
+            }
             "" => {}
-            cause if line.outcome.is_failure() => object.text("reason", cause),
+            cause if word(line.outcome) == "failed" => object.text("reason", cause),
             unmet if line.outcome == Outcome::Passed => {
                 object.text("message", &format!("stale constraint: {unmet}"));
+            }
+            why if matches!(line.outcome, Outcome::ExpectedFailure | Outcome::Flaky) => {
+                object.text("message", &format!("{}: {why}", line.outcome));
             }
             reason => object.text("message", reason),
         }
@@ -59,6 +65,16 @@ pub(super) fn end(totals: &Totals) -> String {
             ("filtered_out", totals.filtered_out),
         ] {
             object.integer(key, count as u64);
+        }
+        for (key, count) in [
+            ("expected_failures", totals.expected_failures),
+            ("flaky", totals.flaky),
+            ("unstable", totals.unstable),
+        ] {
+            // libtest has no such counts.
+            if count > 0 {
+                object.integer(key, count as u64);
+            }
         }
         object.number("exec_time", totals.took.as_secs_f64());
     })

@@ -26,14 +26,20 @@ pub(super) struct Line<'a> {
     pub(super) output: &'a [u8],
 }
 
-/// libtest's word for an outcome.
+/// libtest's word for an outcome, for programs.
 pub(super) fn word(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Passed => "ok",
+        // A test that should panic is "ok" too.
+        Outcome::Passed | Outcome::ExpectedFailure | Outcome::Flaky => "ok",
         Outcome::SuspectedSkip | Outcome::Skipped | Outcome::Ignored | Outcome::Nowhere => {
             "ignored"
         }
-        Outcome::Failed | Outcome::TimedOut | Outcome::Lost | Outcome::Undetermined => "failed",
+        Outcome::Failed
+        | Outcome::TimedOut
+        | Outcome::Lost
+        | Outcome::UnexpectedPass
+        | Outcome::Undetermined
+        | Outcome::Unstable => "failed",
     }
 }
 
@@ -44,6 +50,9 @@ pub(super) struct Totals {
     pub(super) passed: usize,
     pub(super) failed: usize,
     pub(super) ignored: usize,
+    pub(super) expected_failures: usize,
+    pub(super) flaky: usize,
+    pub(super) unstable: usize,
     pub(super) filtered_out: usize,
     pub(super) took: Duration,
 }
@@ -100,6 +109,16 @@ impl Printer {
                 ));
             }
             Form::Json => self.put(&json::slow(name)),
+        }
+    }
+
+    /// Prints that a test has failed and runs again. libtest's JSON has no such event.
+    pub(super) fn failed_attempt(&mut self, name: &str, attempt: u32, all: u32) {
+        if matches!(self.form, Form::Pretty) {
+            let failed = self.paint("FAILED", Paint::Yellow);
+            self.put(&format!(
+                "test {name} ... {failed} at attempt {attempt} of {all}, runs again\n"
+            ));
         }
     }
 

@@ -30,6 +30,10 @@ pub(super) fn pretty(line: &Line<'_>, colored: bool, report_time: bool) -> Strin
     };
     let detail = one_line(line.detail);
     let (word, detail) = match (line.outcome, detail.is_empty()) {
+        (Outcome::ExpectedFailure, true) => ("expected failure", String::new()),
+        (Outcome::ExpectedFailure, _) => ("expected failure", format!(", {detail}")),
+        (Outcome::Flaky, _) => ("flaky", format!(", {detail}")),
+        (Outcome::Unstable, _) => ("unstable", format!(", {detail}")),
         (outcome, true) => (word(outcome), String::new()),
         (Outcome::Passed, _) => ("ok", format!(", with a stale constraint: {detail}")),
         (outcome, _) if outcome.is_failure() => ("failed", format!(" ({detail})")),
@@ -48,18 +52,21 @@ pub(super) fn pretty(line: &Line<'_>, colored: bool, report_time: bool) -> Strin
 }
 
 fn color(outcome: Outcome) -> Paint {
-    match word(outcome) {
-        "ok" => Paint::Green,
-        "ignored" => Paint::Yellow,
+    match (outcome, word(outcome)) {
+        (Outcome::Passed, _) => Paint::Green,
+        (Outcome::Unstable, _) | (_, "ok" | "ignored") => Paint::Yellow,
         _ => Paint::Red,
     }
 }
 
 /// One character, and a line break behind a full line.
 pub(super) fn terse(outcome: Outcome, colored: bool, column: &mut usize) -> String {
-    let dot = match word(outcome) {
-        "ok" => ".",
-        "ignored" => "i",
+    let dot = match (outcome, word(outcome)) {
+        (Outcome::ExpectedFailure, _) => "x",
+        (Outcome::Flaky, _) => "f",
+        (Outcome::Unstable, _) => "u",
+        (_, "ok") => ".",
+        (_, "ignored") => "i",
         _ => "F",
     };
     let dot = paint(dot, color(outcome), colored);

@@ -1,5 +1,8 @@
 //! Runs tests: up to `--test-threads` children at a time, with one poll(2) for all events.
 
+mod attempt;
+mod conclusion;
+mod expected;
 mod report;
 mod runtime_skip;
 
@@ -42,6 +45,8 @@ pub(super) fn run(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, Stri
         serial: Serial::new(periods.slow_after, longest_wait()),
         leaks: LeakDetector::watch(),
         running: Vec::new(),
+        begun: Vec::new(),
+        again: Vec::new(),
         no_input: File::open("/dev/null").ok(),
         periods,
         interrupt: None,
@@ -78,6 +83,9 @@ struct Run<'a> {
     serial: Serial,
     leaks: LeakDetector,
     running: Vec<Child>,
+    /// What was decided about the running tests, and those that are to run again.
+    begun: Vec<Decided>,
+    again: Vec<Decided>,
     no_input: Option<File>,
     periods: Periods,
     /// Why this run stops.
@@ -108,6 +116,8 @@ impl Run<'_> {
             for notice in self.serial.overdue(Instant::now()) {
                 stderr(&format!("{notice}\n"));
             }
+            // The next one is the last.
+            waiting.append(&mut self.again);
             if !stop {
                 self.begin_some(&mut waiting);
             }
@@ -274,6 +284,8 @@ impl Run<'_> {
         if let Err(problem) = self.start(&next) {
             self.report.not_started(&next, &problem);
             self.release(next.test);
+        } else {
+            self.begun.push(next);
         }
     }
 
@@ -332,7 +344,15 @@ impl Run<'_> {
         let child = self.running.remove(index);
         let leaks = self.leaks.finish(test);
         self.release(child.test);
-        self.report.ended(child, leaks);
+        let begun = self.begun.iter();
+        let index = begun
+            .map(|begun| begun.test.path)
+            .position(|path| path == child.test.path);
+        let mut decided = self.begun.swap_remove(index.expect("it has begun"));
+        if self.report.ended(&decided, child, leaks) {
+            decided.attempt += 1;
+            self.again.push(decided);
+        }
         true
     }
 

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::attempt::Attempt;
+use super::expected::conclude_expected;
 use crate::harness::FAILURE;
 use crate::harness::child::{Child, Exit};
 use crate::harness::interrupt::Interrupt;
@@ -32,17 +34,22 @@ pub(in crate::harness) struct Report<'a> {
     started: Instant,
     /// Unmet constraints of running tests (`KATA_TEST_UNSKIP`).
     unmet: Vec<(&'static str, Vec<Reason>)>,
+    /// The output of failed attempts of tests that run again.
+    earlier: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// The outcome of one test, with all that is printed and recorded.
 struct TestResult<'a> {
     outcome: Outcome,
+    attempt: u32,
     detail: Option<&'a str>,
     signal: Option<&'static str>,
     as_uid: Option<u32>,
     reasons: &'a [Reason],
-    /// The reason of its `#[ignore]`.
-    ignored: Option<&'a str>,
+    /// In the place of the test's `issue` and `reason`: those of its `#[ignore]`, `expect_failure` or
+    /// `unstable`.
+    issue: Option<&'a str>,
+    reason: Option<&'a str>,
     took: Option<Duration>,
     output: Vec<u8>,
     measures: &'a Measures,
@@ -52,35 +59,16 @@ impl TestResult<'_> {
     fn new(outcome: Outcome) -> Self {
         Self {
             outcome,
+            attempt: 1,
             detail: None,
             signal: None,
             as_uid: None,
             reasons: &[],
-            ignored: None,
+            issue: None,
+            reason: None,
             took: None,
             output: Vec::new(),
             measures: const { &Measures::new() },
-        }
-    }
-}
-
-/// What the end of a test means.
-pub(super) struct Conclusion {
-    pub(super) outcome: Outcome,
-    /// For the line of the test: `SIGSEGV`.
-    pub(super) detail: Option<String>,
-    /// What its output does not say.
-    pub(super) note: Option<String>,
-    pub(super) reasons: Vec<Reason>,
-}
-
-impl Conclusion {
-    pub(super) fn new(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            detail: None,
-            note: None,
-            reasons: Vec::new(),
         }
     }
 }
@@ -100,6 +88,7 @@ impl<'a> Report<'a> {
             records: Lines::default(),
             started: Instant::now(),
             unmet: Vec::new(),
+            earlier: Vec::new(),
         })
     }
 
@@ -115,6 +104,7 @@ impl<'a> Report<'a> {
     pub(in crate::harness) fn began(&mut self, next: &Decided) {
         let mut result = TestResult::new(Outcome::Lost);
         result.as_uid = next.user.map(User::uid);
+        result.attempt = next.attempt;
         self.record(next.test, &result);
         self.flush();
         if let Decision::Run(unmet) = &next.decision {
@@ -122,7 +112,9 @@ impl<'a> Report<'a> {
                 self.unmet.push((next.test.name(), unmet.clone()));
             }
         }
-        self.printer.started(next.test.name());
+        if next.attempt == 1 {
+            self.printer.started(next.test.name());
+        }
     }
 
     pub(in crate::harness) fn slow(&mut self, test: &Test, after: Duration) {
@@ -140,7 +132,7 @@ impl<'a> Report<'a> {
             Decision::Run(_) => unreachable!("a test that runs is reported when it has ended"),
             Decision::Ignore(reason) => {
                 result.detail = Some(reason);
-                result.ignored = Some(reason).filter(|reason| !reason.is_empty()).copied();
+                result.reason = Some(reason).filter(|reason| !reason.is_empty()).copied();
             }
             Decision::Elsewhere(place) => {
                 text = format!("runs in {place}");
@@ -178,26 +170,33 @@ impl<'a> Report<'a> {
         self.finish_test(next.test, result);
     }
 
-    /// Reports a test whose process has ended, with its leaks.
-    pub(in crate::harness) fn ended(&mut self, child: Child, leaks: Vec<Reason>) {
-        let (test, as_uid) = (child.test, child.as_uid());
-        self.conclude(test, as_uid, child.finish(), &leaks);
+    /// Reports a test whose process has ended, with its leaks, and returns whether it is to run again.
+    pub(in crate::harness) fn ended(
+        &mut self,
+        next: &Decided,
+        child: Child,
+        leaks: Vec<Reason>,
+    ) -> bool {
+        let as_uid = child.as_uid();
+        self.conclude(next, as_uid, child.finish(), &leaks)
     }
 
-    /// Reports a test that has run, in a child or in this process.
+    /// Reports a test that has run, in a child or in this process, and returns whether it is to run again.
     pub(in crate::harness) fn conclude(
         &mut self,
-        test: &'static Test,
+        next: &Decided,
         as_uid: Option<u32>,
         exit: Exit,
         leaks: &[Reason],
-    ) {
+    ) -> bool {
+        let Decided { test, attempt, .. } = *next;
         let Exit {
             end,
             after,
             took,
             mut output,
             measures,
+            expected,
             waived,
         } = exit;
         let index = self.unmet.iter().position(|(name, _)| *name == test.name());
@@ -208,28 +207,67 @@ impl<'a> Report<'a> {
             TestEnd::Signal(signal) => Some(signal.as_str()),
             _ => None,
         };
+        let has_unmet = !unmet.is_empty() && end != TestEnd::UnexpectedPass;
         let mut conclusion = match end {
-            end if !unmet.is_empty() && !interrupted => self.conclude_unmet(test, &end, unmet),
+            end if has_unmet && !interrupted => self.conclude_unmet(test, &end, unmet),
             TestEnd::Skipped(skip) => self.conclude_skip(test, skip),
-            end => conclude(end, after, test),
+            end => conclude_expected(end, after, test, expected),
         };
-        if let Some(note) = conclusion.note {
+        if let Some(note) = conclusion.note.take() {
             add_note(&mut output, &note);
         }
         self.summary.leaks(test.name(), leaks);
         conclusion.reasons.extend_from_slice(leaks);
+        let verdict = self.plan.weigh_attempt(test, attempt, &mut conclusion);
         let result = TestResult {
             outcome: conclusion.outcome,
+            attempt,
             detail: conclusion.detail.as_deref(),
             signal,
             as_uid,
             reasons: &conclusion.reasons,
-            ignored: None,
+            issue: expected.and_then(|expected| expected.issue),
+            reason: conclusion.reason.as_deref(),
             took: Some(took),
             output,
             measures: &measures,
         };
-        self.finish_test(test, result);
+        match verdict {
+            Attempt::Final => self.finish_test(test, result),
+            Attempt::Again => self.finish_attempt(test, result),
+        }
+        verdict == Attempt::Again
+    }
+
+    /// Reports an attempt after which the test runs again.
+    fn finish_attempt(&mut self, test: &'static Test, result: TestResult<'_>) {
+        self.record(test, &result);
+        if result.outcome.is_failure() {
+            let attempt = result.attempt;
+            self.printer
+                .failed_attempt(test.name(), attempt, self.plan.attempts(test));
+            let mut output = format!("--- attempt {attempt} ---\n").into_bytes();
+            output.extend_from_slice(&result.output);
+            if !output.ends_with(b"\n") {
+                output.push(b'\n');
+            }
+            self.earlier.push((test.name(), output));
+        }
+    }
+
+    /// Puts the output of failed attempts before that of the last.
+    fn with_earlier(&mut self, test: &Test, attempt: u32, last: Vec<u8>) -> Vec<u8> {
+        let (of_test, others): (Vec<_>, _) = std::mem::take(&mut self.earlier)
+            .into_iter()
+            .partition(|(name, _)| *name == test.name());
+        self.earlier = others;
+        if of_test.is_empty() {
+            return last;
+        }
+        let mut all: Vec<u8> = of_test.into_iter().flat_map(|(_, output)| output).collect();
+        all.extend_from_slice(format!("--- attempt {attempt} ---\n").as_bytes());
+        all.extend(last);
+        all
     }
 
     pub(super) fn plan(&self) -> &'a Plan {
@@ -244,7 +282,9 @@ impl<'a> Report<'a> {
         self.summary.unattributed_leaks(leaks);
     }
 
-    fn finish_test(&mut self, test: &'static Test, result: TestResult<'_>) {
+    fn finish_test(&mut self, test: &'static Test, mut result: TestResult<'_>) {
+        let last = std::mem::take(&mut result.output);
+        result.output = self.with_earlier(test, result.attempt, last);
         // A lost test has been recorded when it started.
         if result.outcome != Outcome::Lost {
             self.record(test, &result);
@@ -254,6 +294,10 @@ impl<'a> Report<'a> {
             Outcome::Passed => self.summary.passed(test.name(), result.output),
             Outcome::Ignored => self.summary.ignored(),
             Outcome::Skipped => self.summary.skipped(result.reasons),
+            kind @ (Outcome::ExpectedFailure | Outcome::Flaky | Outcome::Unstable) => {
+                let output = result.output;
+                self.summary.noted(kind, test.name(), result.detail, output);
+            }
             _ => self.summary.failed(test.name(), result.output),
         }
     }
@@ -285,10 +329,11 @@ impl<'a> Report<'a> {
             binary: &self.binary,
             test: test.name(),
             phase: Phase::Run,
+            attempt: result.attempt,
             outcome: result.outcome,
             reasons: result.reasons,
-            issue: test.issue,
-            reason: result.ignored.or(test.reason),
+            issue: result.issue.or(test.issue),
+            reason: result.reason.or(test.reason),
             signal: result.signal,
             as_uid: result.as_uid,
             duration_ms: result.took.unwrap_or_default().as_secs_f64() * 1000.0,
@@ -318,47 +363,6 @@ impl<'a> Report<'a> {
             None if !totals.ok || !printed => ExitCode::from(FAILURE),
             None => ExitCode::SUCCESS,
         }
-    }
-}
-
-/// Concludes a test that ran as it should and was not skipped.
-fn conclude(end: TestEnd, after: &str, test: &Test) -> Conclusion {
-    let (outcome, detail, note) = match end {
-        TestEnd::Passed => (Outcome::Passed, None, None),
-        // The output has the reason.
-        TestEnd::Failed(_) | TestEnd::Skipped(_) => (Outcome::Failed, None, None),
-        TestEnd::Signal(signal) => {
-            let name = signal.as_str();
-            let note = format!("the test's process died of {name}{after}");
-            (Outcome::Failed, Some(name.to_owned()), Some(note))
-        }
-        TestEnd::Exited(code) => {
-            let when = match after {
-                "" => " before the test had ended",
-                after => after,
-            };
-            let note = format!("the test's process exited with code {code}{when}");
-            (Outcome::Failed, None, Some(note))
-        }
-        TestEnd::Stopped(cause, fate) => {
-            let (outcome, cause) = match cause {
-                Cause::Timeout => {
-                    let limit = test.time_limit().unwrap_or_default();
-                    (Outcome::TimedOut, format!("timed out after {limit:?}"))
-                }
-                Cause::Interrupt(interrupt) => (
-                    Outcome::Lost,
-                    format!("interrupted by {}", interrupt.name()),
-                ),
-            };
-            let note = format!("{cause}; {fate}");
-            (outcome, Some(cause), Some(note))
-        }
-    };
-    Conclusion {
-        detail,
-        note,
-        ..Conclusion::new(outcome)
     }
 }
 

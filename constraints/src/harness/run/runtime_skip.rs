@@ -1,6 +1,7 @@
 //! Tests that ran although, or until, a constraint was found unmet.
 
-use super::report::{Conclusion, Report};
+use super::conclusion::Conclusion;
+use super::report::Report;
 use crate::constraint::Status;
 use crate::contract::UNSKIP;
 use crate::harness::Caller;
@@ -61,6 +62,7 @@ impl Report<'_> {
             detail,
             note,
             reasons: unmet,
+            reason: None,
         }
     }
 }

@@ -66,6 +66,7 @@ fn line(plan: &Plan, test: &Test, evaluated: Option<&Evaluated>) -> String {
         Some(limit) => line.number("timeout_ms", limit.as_secs_f64() * 1e3),
         None => line.text_or_null("timeout_ms", None),
     }
+    line.integer("retries", u64::from(test.retries.unwrap_or_default()));
     line.boolean("own_machine", test.own_machine);
     line.finish_line()
 }

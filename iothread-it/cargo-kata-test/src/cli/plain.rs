@@ -49,6 +49,7 @@ impl PlainArguments {
             threads: tests.test_threads().unwrap_or(default.threads),
             vms: default.vms,
             fail_fast: tests.fail_fast(),
+            attempts: default.attempts,
             spread,
             pattern: self
                 .suspect_pattern

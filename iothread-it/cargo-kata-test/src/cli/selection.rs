@@ -1,9 +1,11 @@
 //! Options that select tests and limit how they run.
 
-use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kata_test_runner::{Filter, Partition, RunIgnored, TestSelection, parse_duration};
+use kata_test_runner::{
+    Attempts, Filter, Outcome, Partition, Record, RunIgnored, TestSelection, parse_duration,
+};
 
 /// Options that select tests and limit how they run.
 #[derive(Clone, Default, clap::Args)]
@@ -71,6 +73,40 @@ struct Limits {
     /// Runs at most this many tests at a time.
     #[arg(long, value_name = "N")]
     test_threads: Option<NonZeroUsize>,
+
+    /// Runs a test that fails up to N more times. One that then passes is flaky, which fails no run.
+    /// Replaces the `retries` of tests and of the configuration.
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
+
+    /// What a flaky test is: `pass` only names it, `fail` makes it an error.
+    #[arg(
+        long,
+        value_name = "RESULT",
+        default_value = "pass",
+        hide_possible_values = true
+    )]
+    flaky_result: FlakyResult,
+
+    /// Runs each test N times, until it fails.
+    #[arg(long, value_name = "N", conflicts_with = "retries")]
+    repeat: Option<NonZeroU32>,
+
+    /// Runs tests in a random order, here and in places, and prints its seed.
+    #[arg(long)]
+    shuffle: bool,
+
+    /// Runs tests in the random order of this seed.
+    #[arg(long, value_name = "SEED")]
+    shuffle_seed: Option<u64>,
+}
+
+/// What a flaky test is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum FlakyResult {
+    #[default]
+    Pass,
+    Fail,
 }
 
 impl TestOptions {
@@ -130,6 +166,32 @@ impl TestOptions {
         self.limits.fail_fast
     }
 
+    /// Returns an error message if there are flaky tests and they are errors.
+    pub(super) fn flaky_error(&self, outcomes: &[Record]) -> Option<String> {
+        let flaky = outcomes.iter();
+        let count = flaky.filter(|one| one.outcome == Outcome::Flaky).count();
+        let plural = if count == 1 { "" } else { "s" };
+        let fails = self.limits.flaky_result == FlakyResult::Fail && count > 0;
+        fails.then(|| format!("{count} flaky test{plural}, and `--flaky-result fail`"))
+    }
+
+    /// Returns how often each test runs, and in which order.
+    #[must_use]
+    pub fn attempts(&self) -> Attempts {
+        let Limits {
+            retries,
+            repeat,
+            shuffle,
+            shuffle_seed,
+            ..
+        } = self.limits;
+        Attempts {
+            retries,
+            repeat: repeat.unwrap_or(NonZeroU32::MIN),
+            shuffle: shuffle_seed.or_else(|| shuffle.then(shuffle_seed_of_now)),
+        }
+    }
+
     /// Returns the time limit of each test.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
@@ -141,6 +203,12 @@ impl TestOptions {
     pub fn test_threads(&self) -> Option<NonZeroUsize> {
         self.limits.test_threads
     }
+}
+
+/// The seed of an order that is not stated.
+fn shuffle_seed_of_now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs() ^ u64::from(now.subsec_nanos()))
 }
 
 /// Parses a time limit. A number without a unit is seconds.
@@ -191,6 +259,23 @@ mod tests {
         let only = options(&["--ignored"]).unwrap().selection();
         assert_eq!(only.ignored, RunIgnored::Only);
         assert_eq!(options(&[]).unwrap().selection(), TestSelection::default());
+    }
+
+    #[test]
+    fn attempts_are_those_that_are_asked_for() {
+        let attempts = |arguments: &[&str]| options(arguments).unwrap().attempts();
+        assert_eq!(attempts(&[]), Attempts::default());
+        assert_eq!(attempts(&["--retries", "2"]).most(Some(5)), 3);
+        assert_eq!(attempts(&["--repeat", "4"]).most(Some(5)), 4);
+        assert_eq!(attempts(&[]).most(Some(5)), 6);
+        assert_eq!(attempts(&["--shuffle-seed", "7"]).shuffle, Some(7));
+        assert_eq!(
+            attempts(&["--shuffle", "--shuffle-seed=7"]).shuffle,
+            Some(7)
+        );
+        assert!(attempts(&["--shuffle"]).shuffle.is_some());
+        assert!(options(&["--retries=1", "--repeat=2"]).is_err());
+        assert!(options(&["--repeat=0"]).is_err());
     }
 
     #[test]

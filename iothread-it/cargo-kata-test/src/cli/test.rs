@@ -86,6 +86,11 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         ..options.clone()
     };
     let mut run = Run::start(&workspace.target.join("kata-test"))?;
+    let attempts = options.tests.attempts();
+    run.set_attempts(attempts);
+    if let Some(seed) = attempts.shuffle {
+        println!("shuffle seed: {seed}");
+    }
     let interrupts = Interrupts::watch()?;
     let binaries = plan::binaries(&workspace, &options.build, &config, env)?;
     let mut env = env.to_vec();
@@ -140,6 +145,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let spread = options.places.spread();
     let how = PlainOptions {
         vms: Vms::new(options.vms),
+        attempts,
         ..options.plain.options(&options.tests, &config, spread)
     };
     let program = facts::program(&workspace.target.join("kata-test"))?;
@@ -163,6 +169,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let conclusion = run_status(&outcomes);
     let is_part = selection.is_part();
     errors.extend(options.nowhere.errors(allowed.as_ref(), &outcomes, is_part));
+    errors.extend(options.tests.flaky_error(&outcomes));
     errors.extend(options.plain.suspects_error(&config, &outcomes));
     let is_empty = outcomes.is_empty();
     match conclusion {
@@ -447,6 +454,14 @@ pub(super) fn of_outcome(outcome: &Record) -> String {
     }
     for reason in &outcome.reasons {
         let _ = writeln!(text, "    {reason}");
+    }
+    let is_noted = matches!(
+        outcome.outcome,
+        Outcome::ExpectedFailure | Outcome::UnexpectedPass | Outcome::Unstable
+    );
+    let issue = outcome.issue.as_ref().map(|issue| format!("issue {issue}"));
+    for text_of_it in outcome.reason.iter().chain(&issue).filter(|_| is_noted) {
+        let _ = writeln!(text, "    {text_of_it}");
     }
     text
 }

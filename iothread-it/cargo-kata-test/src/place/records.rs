@@ -36,6 +36,8 @@ pub(super) struct RecordFilter {
     pub(super) place: String,
     pub(super) binary: String,
     pub(super) tests: BTreeSet<String>,
+    /// How often one of them may run.
+    pub(super) attempts: u32,
 }
 
 /// The records of a batch.
@@ -120,7 +122,11 @@ impl Records {
             return ControlFlow::Continue(());
         };
         self.kept += line.len();
-        let limit = BASE_BYTES + BYTES_PER_TEST * self.filter.tests.len();
+        let attempts = self.filter.attempts as usize;
+        let each = BYTES_PER_TEST.saturating_mul(attempts);
+        let limit = each
+            .saturating_mul(self.filter.tests.len())
+            .saturating_add(BASE_BYTES);
         if self.kept > limit {
             return ControlFlow::Break(format!("records take more than {limit} bytes"));
         }
@@ -128,6 +134,7 @@ impl Records {
             self.write_error.get_or_insert(error);
         }
         if record.outcome == Outcome::Lost {
+            self.ended.remove(&record.test);
             self.started.insert(record.test);
         } else {
             self.started.remove(&record.test);
@@ -140,9 +147,8 @@ impl Records {
 impl RecordFilter {
     fn read(&self, line: &[u8]) -> Option<Record> {
         let record: Record = serde_json::from_slice(line).ok()?;
-        // A guest runs each test of a batch once.
         let is_ours = record.schema == SCHEMA
-            && record.attempt == 1
+            && (1..=self.attempts).contains(&record.attempt)
             && record.phase == Phase::Run
             && record.run == self.run
             && record.place == self.place
@@ -169,6 +175,7 @@ mod tests {
             place: "vm:sid".into(),
             binary: "pkg::it".into(),
             tests: ["a", "b"].map(str::to_owned).into(),
+            attempts: 2,
         };
         let file = File::create(folder.path().join("kept.jsonl")).unwrap();
         let records = Records::new(filter, file);
@@ -210,6 +217,22 @@ mod tests {
         assert_eq!(stage.append("it-7.jsonl", rest), CONTINUE);
         assert!(!stage.records.has_started("a") && stage.records.has_ended("a"));
         assert_eq!(stage.kept(), began + &other + &ended);
+    }
+
+    #[test]
+    fn a_test_that_runs_again_has_not_ended() {
+        let mut stage = new_stage();
+        let second = |outcome| record("a", outcome).replace("\"attempt\":1", "\"attempt\":2");
+        for (line, has_ended) in [
+            (record("a", "failed"), true),
+            (second("lost"), false),
+            (second("flaky"), true),
+        ] {
+            assert_eq!(stage.append("it-7.jsonl", &line), CONTINUE);
+            assert_eq!(stage.records.has_ended("a"), has_ended, "{line}");
+            assert_eq!(stage.records.has_started("a"), !has_ended, "{line}");
+        }
+        assert_eq!(stage.kept().lines().count(), 3);
     }
 
     #[test]
@@ -272,7 +295,7 @@ mod tests {
 
         let mut stage = new_stage();
         let line = record("a", "passed");
-        let most = (BASE_BYTES + 2 * BYTES_PER_TEST) / line.len();
+        let most = (BASE_BYTES + 2 * 2 * BYTES_PER_TEST) / line.len();
         let refused = (0..=most).find(|_| stage.append("it-7.jsonl", &line).is_break());
         assert_eq!(refused, Some(most));
     }

@@ -60,6 +60,7 @@ pub(super) fn run(
             place: name.clone(),
             binary: job.binary.id.clone(),
             tests: names(&now).collect(),
+            attempts: now.iter().map(|test| test.attempts).max().unwrap_or(1),
         };
         let file = format!("{}-{number}.jsonl", file_name(&name));
         let mut records = Records::new(filter, job.run.append(&file)?);
@@ -168,9 +169,10 @@ fn program(
     number: usize,
     scale: f64,
 ) -> Program {
-    let limits = tests
-        .iter()
-        .map(|test| test.limit.unwrap_or(DEFAULT_TEST_LIMIT));
+    let limits = tests.iter().map(|test| {
+        let limit = test.limit.unwrap_or(DEFAULT_TEST_LIMIT);
+        limit.saturating_mul(test.attempts)
+    });
     let timeout = harness_timeout(limits, scale);
     // One test at a time, so that it is known which one crashed the guest.
     let arguments = ["--exact".to_owned(), "--test-threads=1".to_owned()];
@@ -180,6 +182,9 @@ fn program(
     set_place(environment, place);
     set(environment, "KATA_TEST_RUN", job.run.id());
     set(environment, "KATA_TEST_TIME_SCALE", &scale.to_string());
+    for (name, value) in job.run.attempts().variables() {
+        set(environment, name, &value.to_string_lossy());
+    }
     let folder = format!("{RECORDS}/{number}");
     set(environment, "KATA_TEST_RECORD_DIR", &folder);
     program.follow = Some(format!("{folder}/runs/{}", job.run.id()));

@@ -90,6 +90,7 @@ fn job_test(name: &&str) -> JobTest {
     JobTest {
         name: (*name).to_owned(),
         limit: None,
+        attempts: 1,
         own_machine: name.contains("own_machine"),
     }
 }

@@ -132,6 +132,7 @@ fn runner_that_is_killed() -> Result<()> {
         tests: vec![kata_test_runner::JobTest {
             name: "f_blocks".to_owned(),
             limit: None,
+            attempts: 1,
             own_machine: false,
         }],
         binary: &binary,
@@ -210,6 +211,7 @@ fn run_with_fake_sudo() -> Result<()> {
         tests: vec![kata_test_runner::JobTest {
             name: "needs_root".to_owned(),
             limit: None,
+            attempts: 1,
             own_machine: false,
         }],
         binary: &binary,

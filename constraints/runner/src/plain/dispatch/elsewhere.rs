@@ -5,7 +5,7 @@
 //! runs again, since an earlier one may be the reason, is given to a session in which nothing has run. After
 //! a process that left something behind, the worker opens another session.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, Scope};
 use std::time::Instant;
@@ -13,9 +13,10 @@ use std::time::Instant;
 use super::super::requirements::questions;
 use super::super::task::{Ended, Route};
 use super::super::{PlainOptions, PlainTest};
-use super::{Dispatch, SLOW, attempt};
+use super::{Dispatch, SLOW, attempt, runs_again};
 use crate::plan::chain;
 use crate::{Binary, Place, RunnerError, StopToken, UserKind};
+use kata_test::__runner::shuffle;
 
 /// The worker that has the place itself. If it cannot open a session, the place cannot be used.
 const FIRST: usize = 0;
@@ -50,11 +51,11 @@ enum Order<'a> {
 /// The tests that are left.
 #[derive(Default)]
 struct Queue {
-    /// Those that run for the second time.
+    /// Those that run again.
     again: VecDeque<usize>,
     waiting: VecDeque<usize>,
-    /// All that were to run a second time.
-    repeated: BTreeSet<usize>,
+    /// How often each test has run.
+    attempts: BTreeMap<usize, u32>,
 }
 
 impl Queue {
@@ -71,13 +72,11 @@ impl Queue {
         }
     }
 
-    /// Lets a test run a second time, if it has not.
-    fn repeat(&mut self, index: usize) -> bool {
-        let is_first = self.repeated.insert(index);
-        if is_first {
-            self.again.push_back(index);
-        }
-        is_first
+    /// Counts an attempt of a test, and returns its number, from 1.
+    fn count(&mut self, index: usize) -> u32 {
+        let number = self.attempts.entry(index).or_default();
+        *number += 1;
+        *number
     }
 }
 
@@ -179,7 +178,10 @@ impl Dispatch<'_, '_, '_> {
             shared = tests.into_iter().map(|(at, _)| at).collect();
         }
         let mut broken = None;
-        for tests in [shared, alone] {
+        for mut tests in [shared, alone] {
+            if let Some(seed) = work.options.attempts.shuffle {
+                shuffle(&mut tests, seed);
+            }
             let mut queue = Queue {
                 waiting: tests.into(),
                 ..Queue::default()
@@ -283,7 +285,13 @@ impl Dispatch<'_, '_, '_> {
     ) -> Result<bool, RunnerError> {
         let ended = self.explained(index, ended);
         // What an earlier test has left in the place may be the reason.
-        let is_repeated = ended.result.is_unexplained_failure() && queue.repeat(index);
+        let number = queue.count(index);
+        let may_be_the_place = number == 1 && ended.result.is_unexplained_failure();
+        let test = self.tasks[index].test;
+        let is_repeated = may_be_the_place || runs_again(&ended, test, work.options, number);
+        if is_repeated {
+            queue.again.push_back(index);
+        }
         self.learn(index, &ended, work.name, is_repeated)?;
         Ok(is_repeated)
     }

@@ -24,7 +24,7 @@ use crate::{
     Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, ProcessEnd, Reporter, Run,
     RunnerError, Session, SessionCommand, Spread, StopToken,
 };
-use kata_test::__runner::HERE;
+use kata_test::__runner::{HERE, shuffle};
 use kata_test_host::constraint::{Status, evaluate, kvm};
 use kata_test_host::facts::Here;
 use kata_test_host::reason::Reason;
@@ -202,23 +202,35 @@ impl Dispatch<'_, '_, '_> {
             .iter()
             .map(|index| (*index, self.tasks[*index].test))
             .collect();
-        if threads > 1 {
+        if let Some(seed) = options.attempts.shuffle {
+            shuffle(&mut work, seed);
+        } else if threads > 1 {
             let durations = &self.durations;
             durations.sort_longest_first(&mut work, place, |(_, test)| &test.id);
         }
         let (next, ends) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (send, receive) = channel();
-        let worker = |send: Sender<(usize, Option<Option<Ended>>)>| {
+        // The end of an attempt, and whether the test runs again.
+        type End = Option<(Ended, bool)>;
+        let worker = |send: Sender<(usize, Option<End>)>| {
             let (work, next, ends, env) = (&work, &next, &ends, &env);
             move || {
                 while !stop.is_requested() && !ends.load(Ordering::Relaxed) {
                     let Some((index, test)) = work.get(next.fetch_add(1, Ordering::Relaxed)) else {
                         return;
                     };
-                    let _ = send.send((*index, None));
-                    let mut session = LocalSession::new(binary);
-                    let ended = attempt(&mut session, test, options, place, env, stop);
-                    let _ = send.send((*index, Some(ended)));
+                    for number in 1.. {
+                        let _ = send.send((*index, None));
+                        let mut session = LocalSession::new(binary);
+                        let ended = attempt(&mut session, test, options, place, env, stop);
+                        let again = ended
+                            .as_ref()
+                            .is_some_and(|ended| runs_again(ended, test, options, number));
+                        let _ = send.send((*index, Some(ended.map(|ended| (ended, again)))));
+                        if !again || stop.is_requested() {
+                            break;
+                        }
+                    }
                 }
             }
         };
@@ -249,7 +261,9 @@ impl Dispatch<'_, '_, '_> {
                     }
                     (index, Some(ended)) => {
                         running.remove(&index);
-                        ended.map_or(Ok(()), |ended| self.learn_here(index, &ended, own.as_mut()))
+                        ended.map_or(Ok(()), |(ended, again)| {
+                            self.learn_here(index, &ended, again, own.as_mut())
+                        })
                     }
                 };
                 if learned.is_err() || self.is_over() {
@@ -264,6 +278,7 @@ impl Dispatch<'_, '_, '_> {
         &mut self,
         index: usize,
         ended: &Ended,
+        again: bool,
         own: Option<&mut OwnRecords>,
     ) -> Result<(), RunnerError> {
         let written = match own {
@@ -277,13 +292,16 @@ impl Dispatch<'_, '_, '_> {
                 ended.result.outcome = outcome;
                 ended.result.suspect = None;
                 self.print(index, &ended, HERE);
+                if again {
+                    return Ok(());
+                }
                 self.has_failed |= outcome.is_failure();
                 self.tasks[index].learn_own(outcome);
                 Ok(())
             }
             _ => {
                 let ended = self.explained(index, ended.clone());
-                self.learn(index, &ended, HERE, false)
+                self.learn(index, &ended, HERE, again)
             }
         }
     }
@@ -342,6 +360,16 @@ impl Dispatch<'_, '_, '_> {
             (self.reporter.progress)(&format!("still running after {seconds} s: {id}"));
         }
     }
+}
+
+/// Whether a test runs again on the same route: after a failure as often as it is retried, after a pass as
+/// often as it is repeated.
+fn runs_again(ended: &Ended, test: &PlainTest, options: &PlainOptions, number: u32) -> bool {
+    let goes_on = match options.attempts.repeat.get() {
+        1 => ended.result.is_unexplained_failure(),
+        _ => ended.result.outcome == Outcome::Passed,
+    };
+    goes_on && number < options.attempts.most(test.settings.retries)
 }
 
 /// Runs a test in a process. `None`: the run was stopped.

@@ -1,0 +1,4 @@
+//! The same under Rust's own harness.
+
+#[path = "outcomes/cases.rs"]
+mod cases;
