@@ -259,7 +259,8 @@ fn exit_code(
     status: std::process::ExitStatus,
 ) -> Result<ExitCode> {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
-    let passed = count(Outcome::Passed);
+    let expected = count(Outcome::ExpectedFailure);
+    let passed = count(Outcome::Passed) + expected;
     let skipped = count(Outcome::Skipped);
     for outcome in outcomes.iter().filter(|o| o.outcome == Outcome::Skipped) {
         for reason in &outcome.reasons {
@@ -267,10 +268,6 @@ fn exit_code(
         }
     }
     if passed > 0 && passed + skipped == selected && status.success() {
-        let expected = outcomes
-            .iter()
-            .filter(|o| it_table::is_expected_failure(o))
-            .count();
         let skipped = match skipped {
             0 => String::new(),
             _ => format!("; {skipped} of {selected} were skipped"),

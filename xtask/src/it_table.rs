@@ -2,7 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 use guest_vm::qemu::Topology;
-use kata_test_runner::{Outcome, Record};
+use kata_test_runner::Record;
 
 /// Returns the topology in a test's name: `module::topology::case`.
 pub(crate) fn topology(test: &str) -> Option<Topology> {
@@ -45,7 +45,7 @@ pub(crate) fn of(outcomes: &[Record]) -> Table {
         table.add_row([
             case(&outcome.test),
             machine.map_or(String::new(), |machine| machine.to_string()),
-            outcome_text(outcome),
+            outcome.outcome.to_string(),
             milliseconds("start_ms"),
             milliseconds("attach_ms"),
             milliseconds("detach_ms"),
@@ -53,19 +53,6 @@ pub(crate) fn of(outcomes: &[Record]) -> Table {
         ]);
     }
     table
-}
-
-/// A case for a known bug of QEMU passes by failing on a QEMU that has the bug.
-fn outcome_text(outcome: &Record) -> String {
-    match is_expected_failure(outcome) {
-        true => "failed as expected".to_owned(),
-        false => outcome.outcome.to_string(),
-    }
-}
-
-/// Returns whether a case passed by an expected failure.
-pub(crate) fn is_expected_failure(outcome: &Record) -> bool {
-    outcome.outcome == Outcome::Passed && outcome.measures.contains_key("expected_failure")
 }
 
 #[cfg(test)]

@@ -40,9 +40,9 @@ regressions!(with a guest:
         "QEMU without bfa36802: stop waits for requests of a thread that waits for stop",
         "without the last `cont`",
     );
-    ["qemu commit ca2a5e63"] quit_under_load: Mark::Race(&[
-        Red { qemu: seen::BOOKWORM, error: QUIT_TIMEOUT_TEXT },
-    ]);
+    ["qemu commit ca2a5e63"] quit_under_load: race(
+        (when = seen::bookworm, message = "QEMU did not end within 20.0 s after `quit`"),
+    );
     ["Proxmox VE: io_uring after hotplug"]
     loaded_io_uring_disk_is_resized needs (when = crate::fixture::io_uring): guard(
         "QEMU 9.0 that resizes a ring in the wrong thread, or 10.1 that leaves a request in it",

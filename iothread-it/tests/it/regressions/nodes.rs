@@ -22,16 +22,16 @@ regressions!(without a guest:
         "QEMU that lets a second writer share a node without share-rw",
         "if the first two share it",
     );
-    ["qemu-iotests 051"] device_add_moves_a_node_from_another_thread: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, error: "qemu_mutex_unlock_impl: Operation not permitted" },
-    ]);
+    ["qemu-iotests 051"] device_add_moves_a_node_from_another_thread: reproduced(
+        (when = seen::bookworm, message = "qemu_mutex_unlock_impl: Operation not permitted"),
+    );
     ["qemu-iotests 307"] fixed_iothread_export_cannot_move_a_node_of_a_device: guard(
         "QEMU that moves an attached disk for an export",
         "without `fixed-iothread`",
     );
-    ["qemu-iotests iothreads-create"] blockdev_create_on_a_node_of_a_thread: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, error: "qemu_mutex_unlock_impl: Operation not permitted" },
-    ]);
+    ["qemu-iotests iothreads-create"] blockdev_create_on_a_node_of_a_thread: reproduced(
+        (when = seen::bookworm, message = "qemu_mutex_unlock_impl: Operation not permitted"),
+    );
     ["qemu-iotests 202"] two_nodes_of_a_thread_are_snapshotted_in_one_transaction: guard(
         "QEMU that takes one thread's lock twice in a transaction",
         "if it is one node twice",

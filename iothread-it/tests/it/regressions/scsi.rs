@@ -22,9 +22,9 @@ regressions!(with a guest:
         "QEMU 4.0, that looked for a disk's thread after it was gone",
         "without the detach",
     );
-    ["RHBZ#2155748"] scsi_reset_during_unplug: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, error: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
-    ]);
+    ["RHBZ#2155748"] scsi_reset_during_unplug: reproduced(
+        (when = seen::bookworm, message = "blk_drain: Assertion `qemu_in_main_thread()' failed"),
+    );
     ["RHBZ#2079347"] an_idle_controller_uses_no_cpu: guard(
         "QEMU 7.0, that polled the event queue for ever",
         "if its disk is loaded",
@@ -37,12 +37,12 @@ regressions!(with a guest:
         "QEMU 8.0.50, that let a thread run before its controller's memory was mapped",
         "without the controller's detach",
     );
-    ["qemu commit ca2a5e63"] quit_under_scsi_load: Mark::Race(&[
-        Red { qemu: seen::BOOKWORM, error: QUIT_TIMEOUT_TEXT },
-    ]);
-    ["Proxmox VE #6810"] scsi_reset_under_load_completes: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, error: "blk_drain: Assertion `qemu_in_main_thread()' failed" },
-    ]);
+    ["qemu commit ca2a5e63"] quit_under_scsi_load: race(
+        (when = seen::bookworm, message = "QEMU did not end within 20.0 s after `quit`"),
+    );
+    ["Proxmox VE #6810"] scsi_reset_under_load_completes: reproduced(
+        (when = seen::bookworm, message = "blk_drain: Assertion `qemu_in_main_thread()' failed"),
+    );
     ["qemu-project/qemu#4079"] device_ejected_by_the_guest_releases_its_thread: guard(
         "QEMU 10.0.3 to 11.1-rc with a balloon's driver in the guest",
         "if `process_unplug_events` ignores `Attached`",

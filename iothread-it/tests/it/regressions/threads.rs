@@ -15,31 +15,31 @@ use crate::fixture::soon;
 use crate::raw;
 
 regressions!(without a guest:
-    ["RHEL-43412"] vq_mapping_is_set_on_its_device: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, error: "Property 'virtio-blk-pci.iothread-vq-mapping' not found" },
-    ]);
+    ["RHEL-43412"] vq_mapping_is_set_on_its_device: reproduced(
+        (when = seen::bookworm, message = "Property 'virtio-blk-pci.iothread-vq-mapping' not found"),
+    );
     ["qemu-project/qemu#2069"] info_qtree_after_unplug_of_a_mapped_disk: guard(
         "QEMU that frees a device's mapping and shows it all the same",
         "without the unplug",
     );
-    ["QEMU iothread.c: no can_be_deleted"] a_busy_thread_is_not_deleted: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, error: "QEMU deleted a busy thread" },
-        Red { qemu: seen::TRIXIE, error: "QEMU deleted a busy thread" },
-        Red { qemu: seen::SID, error: "QEMU deleted a busy thread" },
-    ]);
+    ["QEMU iothread.c: no can_be_deleted"] a_busy_thread_is_not_deleted: reproduced(
+        (when = seen::bookworm, message = "QEMU deleted a busy thread"),
+        (when = seen::trixie, message = "QEMU deleted a busy thread"),
+        (when = seen::sid, message = "QEMU deleted a busy thread"),
+    );
     ["QEMU iothread-vq-mapping.c: cleanup by name"]
-    recreated_mapped_thread_is_not_confused_with_the_deleted_one: Mark::Reproduced(&[
-        Red { qemu: seen::TRIXIE, error: "object_finalize: assertion failed: (obj->parent == NULL)" },
-        Red { qemu: seen::SID, error: "object_finalize: assertion failed: (obj->parent == NULL)" },
-    ]);
-    ["QEMU virtio.c: virtio_add_queue"] too_many_queues_are_refused: Mark::Reproduced(&[
-        Red { qemu: seen::BOOKWORM, error: "SIGABRT" },
-        Red { qemu: seen::TRIXIE, error: "SIGABRT" },
-        Red { qemu: seen::SID, error: "SIGABRT" },
-    ]);
-    ["Proxmox VE: I/O pressure of idle IOThreads"] idle_threads_do_not_count_as_iowait: Mark::Reproduced(&[
-        Red { qemu: seen::SID, error: "more tasks wait for I/O while QEMU is idle" },
-    ]);
+    recreated_mapped_thread_is_not_confused_with_the_deleted_one: reproduced(
+        (when = seen::trixie, message = "object_finalize: assertion failed: (obj->parent == NULL)"),
+        (when = seen::sid, message = "object_finalize: assertion failed: (obj->parent == NULL)"),
+    );
+    ["QEMU virtio.c: virtio_add_queue"] too_many_queues_are_refused: reproduced(
+        (when = seen::bookworm, message = "SIGABRT"),
+        (when = seen::trixie, message = "SIGABRT"),
+        (when = seen::sid, message = "SIGABRT"),
+    );
+    ["Proxmox VE: I/O pressure of idle IOThreads"] idle_threads_do_not_count_as_iowait: reproduced(
+        (when = seen::sid, message = "more tasks wait for I/O while QEMU is idle"),
+    );
 );
 
 /// A device with its queues on both threads.
