@@ -3,5 +3,6 @@
 //! [`place`] implements [`Place`](kata_test_runner::Place) with VMs. [`cli`] implements the commands,
 //! which a workspace can also offer under another name, such as `cargo xtask`.
 
+mod adopt;
 pub mod cli;
 pub mod place;

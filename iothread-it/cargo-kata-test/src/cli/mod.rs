@@ -9,6 +9,7 @@
 //! Each command is a module. The modules [`cargo`], [`provision`], [`progress`] and [`interrupt`] help
 //! to write an `xtask` with further commands.
 
+pub mod adopt;
 mod agent;
 pub mod archive;
 mod build;
@@ -70,6 +71,8 @@ pub enum Command {
     Cache(cache::Options),
     /// Pins the packages of QEMU and kernels to the archive's current versions, in `kata-test.lock`.
     Lock(lock::Options),
+    /// Shows tests that return early because of the host, and the attributes that would replace that.
+    Adopt(adopt::Options),
 }
 
 impl Command {
@@ -87,6 +90,7 @@ impl Command {
             Self::Facts(options) => facts::run(options),
             Self::Cache(options) => cache::run(options),
             Self::Lock(options) => lock::run(options),
+            Self::Adopt(options) => adopt::run(options),
         }
     }
 }
