@@ -17,6 +17,7 @@ use nix::unistd::{Pid, close, setpgid};
 
 use super::body;
 use super::clock::{Clock, Due, Periods};
+use super::kvm_guests;
 use super::leaks::{GRACE, TestProcess};
 use super::output::Output;
 use super::stop::{Cause, Fate};
@@ -53,6 +54,8 @@ pub(super) struct Child {
     clock: Clock,
     /// Why the last signal could not be sent.
     refused: Option<Errno>,
+    /// How many virtual CPUs of KVM it had when it was to end.
+    guest_cpus: usize,
     /// Kept until the test has ended.
     user: Option<(User, Home)>,
     /// When the process was found to have ended.
@@ -74,6 +77,8 @@ pub(super) struct Exit {
     pub(super) expected: Option<&'static ExpectedFailure>,
     /// Unmet constraints of `require!` that did not end it.
     pub(super) waived: Vec<Reason>,
+    /// How many virtual CPUs of KVM it had when it was to end.
+    pub(super) guest_cpus: usize,
 }
 
 impl Child {
@@ -98,6 +103,7 @@ impl Child {
             started,
             clock: Clock::start(started, how.periods, test.time_limit()),
             refused: None,
+            guest_cpus: 0,
             user: how.user,
             ended: None,
             output,
@@ -160,7 +166,10 @@ impl Child {
                     continue;
                 }
                 Due::GiveUp => return true,
-                Due::Terminate => Signal::SIGTERM,
+                Due::Terminate => {
+                    self.guest_cpus = kvm_guests::cpus(self.pid);
+                    Signal::SIGTERM
+                }
                 Due::Kill => Signal::SIGKILL,
             };
             self.refused = self.signal(signal).err();
@@ -237,6 +246,7 @@ impl Child {
                 .expected
                 .and_then(|index| self.test.expect_failure.get(index)),
             waived: reports.waived,
+            guest_cpus: self.guest_cpus,
         }
     }
 }

@@ -63,6 +63,7 @@ fn run_one(report: &mut Report<'_>, next: &Decided) -> bool {
         measures,
         expected: expected.map(|index: usize| &next.test.expect_failure[index]),
         waived: runtime_skip::take_waived(),
+        guest_cpus: 0,
     };
     report.conclude(next, None, exit, &[])
 }

@@ -12,6 +12,7 @@ mod clock;
 mod expect_failure;
 mod in_process;
 mod interrupt;
+mod kvm_guests;
 mod leaks;
 mod lifeline;
 mod output;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use guest_agent::protocol::{
     Action, BootId, Command, Failure, Greeting, Message, Notice, Reply, Request, RequestId, Reseed,
-    VERSION, decode,
+    Speed, VERSION, decode,
 };
 use guest_agent::speed;
 use nix::sys::utsname::uname;
@@ -22,7 +22,7 @@ use crate::lines::{Line, Lines};
 use crate::port::Port;
 use crate::port_writer::PortWriter;
 use crate::rootfs::Rootfs;
-use crate::{console, cpus, extent, failure, identity, load, mount, pattern_io, scsi, sysfs};
+use crate::{console, cpus, extent, failure, identity, kvm, load, mount, pattern_io, scsi, sysfs};
 
 /// The state that requests share.
 struct Server {
@@ -183,9 +183,10 @@ impl Server {
                 mount::image(&pattern_io::node(&disk.name), target)?;
                 Reply::Done
             }
-            Command::MeasureSpeed => Reply::Speed {
+            Command::MeasureSpeed => Reply::Speed(Speed {
                 steps_per_s: speed::steps_per_s(),
-            },
+                exits_per_s: kvm::exits_per_s(),
+            }),
             Command::Run(program) => {
                 let send = |notice| self.writer.notice(id, notice);
                 let attached = program.attached.then(|| self.attached.enter(id));

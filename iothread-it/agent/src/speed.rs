@@ -15,19 +15,34 @@ const ATTEMPTS: usize = 3;
 /// Returns how many steps of work this machine does in a second. A step computes, and calls the kernel.
 #[must_use]
 pub fn steps_per_s() -> u64 {
-    let measured = (0..ATTEMPTS).map(|_| measure());
-    measured.max().unwrap_or_default()
+    per_s(|number| {
+        step(number);
+        true
+    })
+    .unwrap_or_default()
 }
 
-fn measure() -> u64 {
+/// Returns how often in a second this machine does something that is given its number and returns whether it
+/// was done; `None` if it was not.
+pub fn per_s(mut step: impl FnMut(u32) -> bool) -> Option<u64> {
+    let mut best = None;
+    for _ in 0..ATTEMPTS {
+        best = best.max(Some(measure(&mut step)?));
+    }
+    best
+}
+
+fn measure(step: &mut impl FnMut(u32) -> bool) -> Option<u64> {
     let start = Instant::now();
     let mut steps = 0_u32;
     loop {
-        step(steps);
+        if !step(steps) {
+            return None;
+        }
         steps += 1;
         let elapsed = start.elapsed();
         if elapsed >= SPAN {
-            return (f64::from(steps) / elapsed.as_secs_f64()) as u64;
+            return Some((f64::from(steps) / elapsed.as_secs_f64()) as u64);
         }
     }
 }
@@ -40,4 +55,24 @@ fn step(seed: u32) {
     }
     black_box(words);
     black_box(nix::unistd::getppid());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_longer_is_done_less_often() {
+        let wait = |time: Duration| {
+            per_s(|_| {
+                let start = Instant::now();
+                while start.elapsed() < time {}
+                true
+            })
+        };
+        let rare = wait(Duration::from_micros(500)).unwrap();
+        assert!((1..=2000).contains(&rare), "{rare}");
+        assert!(wait(Duration::from_micros(5)).unwrap() > rare);
+        assert_eq!(per_s(|number| number < 10), None, "a step was not done");
+    }
 }

@@ -1,5 +1,6 @@
 //! What the end of a test means.
 
+use crate::harness::kvm_guests;
 use crate::harness::stop::Cause;
 use crate::harness::test_end::TestEnd;
 use crate::reason::Reason;
@@ -31,7 +32,7 @@ impl Conclusion {
 }
 
 /// Concludes a test that ran as it should and was not skipped.
-pub(super) fn conclude(end: TestEnd, after: &str, test: &Test) -> Conclusion {
+pub(super) fn conclude(end: TestEnd, after: &str, guest_cpus: usize, test: &Test) -> Conclusion {
     let (outcome, detail, note) = match end {
         TestEnd::Passed => (Outcome::Passed, None, None),
         TestEnd::ExpectedFailure => (Outcome::ExpectedFailure, None, None),
@@ -58,7 +59,9 @@ pub(super) fn conclude(end: TestEnd, after: &str, test: &Test) -> Conclusion {
             let (outcome, cause) = match cause {
                 Cause::Timeout => {
                     let limit = test.time_limit().unwrap_or_default();
-                    (Outcome::TimedOut, format!("timed out after {limit:?}"))
+                    let guests = kvm_guests::note(guest_cpus);
+                    let cause = format!("timed out after {limit:?}{guests}");
+                    (Outcome::TimedOut, cause)
                 }
                 Cause::Interrupt(interrupt) => (
                     Outcome::Lost,

@@ -11,18 +11,19 @@ use crate::registry::{ExpectedFailure, Test};
 pub(super) fn conclude_expected(
     end: TestEnd,
     after: &str,
+    guest_cpus: usize,
     test: &Test,
     expected: Option<&ExpectedFailure>,
 ) -> Conclusion {
     let Some(expected) = expected else {
-        return conclude(end, after, test);
+        return conclude(end, after, guest_cpus, test);
     };
     let (kind, counts) = match &end {
         TestEnd::Signal(_) | TestEnd::Exited(_) => ("crash", expected.crash),
         TestEnd::Stopped(Cause::Timeout, _) => ("timeout", expected.timeout),
         _ => ("", false),
     };
-    let mut conclusion = conclude(end, after, test);
+    let mut conclusion = conclude(end, after, guest_cpus, test);
     let note = conclusion.note.take().unwrap_or_default();
     if counts && expected.is_by(&note) {
         conclusion.outcome = Outcome::ExpectedFailure;

@@ -198,6 +198,7 @@ impl<'a> Report<'a> {
             measures,
             expected,
             waived,
+            guest_cpus,
         } = exit;
         let index = self.unmet.iter().position(|(name, _)| *name == test.name());
         let mut unmet = index.map_or_else(Vec::new, |index| self.unmet.swap_remove(index).1);
@@ -211,7 +212,7 @@ impl<'a> Report<'a> {
         let mut conclusion = match end {
             end if has_unmet && !interrupted => self.conclude_unmet(test, &end, unmet),
             TestEnd::Skipped(skip) => self.conclude_skip(test, skip),
-            end => conclude_expected(end, after, test, expected),
+            end => conclude_expected(end, after, guest_cpus, test, expected),
         };
         if let Some(note) = conclusion.note.take() {
             add_note(&mut output, &note);
@@ -365,7 +366,6 @@ impl<'a> Report<'a> {
         }
     }
 }
-
 fn add_note(output: &mut Vec<u8>, note: &str) {
     if !output.is_empty() && !output.ends_with(b"\n") {
         output.push(b'\n');

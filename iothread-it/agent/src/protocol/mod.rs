@@ -304,12 +304,20 @@ pub enum Reply {
     /// The result of [`Command::Identity`].
     Identity(Identity),
     /// The result of [`Command::MeasureSpeed`].
-    Speed {
-        /// Steps of [work](crate::speed) in a second.
-        steps_per_s: u64,
-    },
+    Speed(Speed),
     /// A program ended.
     Exited(Exit),
+}
+
+/// How fast a guest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Speed {
+    /// Steps of [work](crate::speed) in a second.
+    pub steps_per_s: u64,
+    /// If the guest has KVM: how often in a second a guest in it can write to an I/O port, which ends
+    /// `KVM_RUN`.
+    pub exits_per_s: Option<u64>,
 }
 
 /// A block device of the guest.

@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::image::{self, BinaryFiles, ImageError, Owner};
 use super::{VmArtifacts, environment, memory};
 use guest_vm::artifacts::FileState;
-use guest_vm::guest::protocol::{Exit, MountTarget, Notice, Program, Serial, User};
+use guest_vm::guest::protocol::{Exit, MountTarget, Notice, Program, Serial, Speed, User};
 use guest_vm::guest::{Agent, AgentError};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{Vm, VmError};
@@ -208,12 +208,9 @@ impl Guest {
         Ok(())
     }
 
-    /// Measures the speed of the guest, in steps per second.
-    pub(super) fn steps_per_s(&self) -> Result<u64, GuestError> {
-        Ok(self
-            .vm
-            .agent()
-            .steps_per_s(Deadline::after(AGENT_TIMEOUT))?)
+    /// Measures the speed of the guest.
+    pub(super) fn speed(&self) -> Result<Speed, GuestError> {
+        Ok(self.vm.agent().speed(Deadline::after(AGENT_TIMEOUT))?)
     }
 
     /// Returns the binary as a program with arguments and a time limit.

@@ -98,6 +98,8 @@ pub struct VmPlace {
     listed: Option<Guest>,
     /// The measured speed of each binary in this place, in steps per millisecond.
     speeds: HashMap<PathBuf, f64>,
+    /// How many times slower guests of KVM exit than on hardware, once it was measured.
+    exit_slowness: Option<f64>,
     /// The number of batches of all instances so far, for unique names of record files.
     batches: Arc<AtomicUsize>,
     /// Whether it is not the first instance.
@@ -115,6 +117,7 @@ impl VmPlace {
             scratch,
             listed: None,
             speeds: HashMap::new(),
+            exit_slowness: None,
             batches: Arc::default(),
             is_further: false,
         }
@@ -146,12 +149,12 @@ impl VmPlace {
         )
     }
 
-    /// Returns the factor by which time limits are longer, beside the measured slowness.
-    fn margin(&self) -> f64 {
-        match self.artifacts.has_kvm() {
-            true => run::SLOWNESS_MARGIN * run::NESTED_MARGIN,
-            false => run::SLOWNESS_MARGIN,
+    /// Returns how many times slower guests of KVM exit in this place than on hardware. It is measured once.
+    fn exit_slowness(&mut self, guest: &Guest) -> Result<f64, GuestError> {
+        if let (true, None) = (self.artifacts.has_kvm(), self.exit_slowness) {
+            self.exit_slowness = Some(run::exit_slowness(guest.speed()?.exits_per_s));
         }
+        Ok(self.exit_slowness.unwrap_or(1.0))
     }
 
     /// Returns a guest with what the binary needs in it, in which no test has run.
@@ -248,9 +251,8 @@ impl Place for VmPlace {
         user: UserKind,
         stop: StopToken<'a>,
     ) -> Result<Box<dyn Session + 'a>, PlaceError> {
-        let margin = self.margin();
         let guest = with_second_try(stop, || self.guest_for(binary, &binary.questions))?;
-        Ok(Box::new(VmSession::new(guest, user, margin)))
+        Ok(Box::new(VmSession::new(guest, user)))
     }
 
     fn rest(&mut self) {

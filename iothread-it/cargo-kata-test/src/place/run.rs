@@ -26,8 +26,9 @@ const HARNESS_OVERHEAD: Duration = Duration::from_secs(120);
 /// A factor for work that a place slows down more than the measured work.
 pub(super) const SLOWNESS_MARGIN: f64 = 2.0;
 
-/// The same for work in guests of a place with KVM: their exits are emulated too.
-pub(super) const NESTED_MARGIN: f64 = 4.0;
+/// How often in a second a guest of KVM on hardware can exit to user space. Two microseconds for an exit are an
+/// assumption.
+const HARDWARE_EXITS_PER_S: f64 = 500_000.0;
 
 /// The maximum slowness of a place: its own measurement is not trusted.
 const MAX_SLOWNESS: f64 = 100.0;
@@ -42,7 +43,7 @@ pub(super) fn run(
     job: &Job<'_>,
     screen: &mut dyn FnMut(&[u8]),
 ) -> Result<(), PlaceError> {
-    let scale = scale(place, job)?;
+    let slowness = slowness_of(place, job)?;
     let mut left = job.tests.clone();
     // Tests that share a machine come first.
     left.sort_by_key(|test| test.own_machine);
@@ -55,6 +56,7 @@ pub(super) fn run(
         let name = place.name.clone();
         // Dropped after this batch: a test may have taken it over.
         let guest = with_second_try(job.stop, || place.guest_for(job.binary, job.questions))?;
+        let scale = scale_of(slowness, place.exit_slowness(&guest)?);
         let filter = RecordFilter {
             run: job.run.id().to_owned(),
             place: name.clone(),
@@ -133,15 +135,15 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Returns the factor by which time limits are longer in a place.
-fn scale(place: &mut VmPlace, job: &Job<'_>) -> Result<f64, PlaceError> {
+/// Returns how many times slower a binary is in a place.
+fn slowness_of(place: &mut VmPlace, job: &Job<'_>) -> Result<f64, PlaceError> {
     let executable = &job.binary.executable;
     if !place.speeds.contains_key(executable) {
         // Listing measures the speed.
         place.list(job.binary, job.questions, job.stop)?;
     }
     let there = place.speeds.get(executable).copied().unwrap_or_default();
-    Ok(place.margin() * slowness(job.steps_per_ms, there))
+    Ok(slowness(job.steps_per_ms, there))
 }
 
 /// Returns how many times slower a place is than here, by its own measurement, which is not trusted.
@@ -152,6 +154,20 @@ pub(super) fn slowness(here: f64, there: f64) -> f64 {
     } else {
         1.0
     }
+}
+
+/// Returns how many times slower guests of KVM exit in a place than on hardware. Without a measurement, as in a
+/// place without KVM, they are not slower.
+pub(super) fn exit_slowness(exits_per_s: Option<u64>) -> f64 {
+    exits_per_s.map_or(1.0, |there| slowness(HARDWARE_EXITS_PER_S, there as f64))
+}
+
+/// Returns the factor by which time limits are longer in a place where a program is so many times slower, and an
+/// exit of a guest of KVM. Tests with guests do both; the geometric mean stands for the mixture. An exit alone is
+/// a hundred times slower under emulation, and with limits that are so much longer, a test that hangs would
+/// not end in the time that a run has.
+pub(super) fn scale_of(slowness: f64, exit_slowness: f64) -> f64 {
+    SLOWNESS_MARGIN * slowness.max((slowness * exit_slowness).sqrt())
 }
 
 /// Returns the time limit of the harness for tests with these limits.
@@ -253,6 +269,14 @@ mod tests {
             }
         }
         assert_eq!(slowness(30.0, 10.0).to_bits(), 3.0_f64.to_bits());
+        assert_eq!(exit_slowness(Some(10_000)).to_bits(), 50.0_f64.to_bits());
+        for (exits_per_s, expected) in [(None, 1.0), (Some(u64::MAX), 1.0), (Some(1), MAX_SLOWNESS)]
+        {
+            assert_eq!(exit_slowness(exits_per_s).to_bits(), f64::to_bits(expected));
+        }
+        for (slowness, exits, expected) in [(5.0, 1.0, 10.0), (4.0, 64.0, 32.0), (1.0, 4.0, 4.0)] {
+            assert_eq!(scale_of(slowness, exits).to_bits(), f64::to_bits(expected));
+        }
         let minute = Duration::from_secs(60);
         assert_eq!(
             harness_timeout([minute; 2].into_iter(), 2.0),

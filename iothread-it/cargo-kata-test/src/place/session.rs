@@ -24,7 +24,7 @@ use kata_test_runner::{
 use super::attach::attach;
 use super::environment::set;
 use super::guest::{Guest, GuestError, user};
-use super::run::{describe, slowness};
+use super::run::{describe, exit_slowness, scale_of, slowness};
 use guest_vm::guest::protocol::{Exit, FailureKind, HOME, Notice, Program, User};
 use guest_vm::guest::{AgentError, speed};
 
@@ -40,8 +40,6 @@ pub(super) struct VmSession {
     guest: Guest,
     /// `None` is root.
     user: Option<User>,
-    /// The factor by which time limits are longer beside the guest's slowness.
-    margin: f64,
     /// The factor by which time limits are longer, once the slowness was measured.
     scale: Option<f64>,
     is_clean: bool,
@@ -51,12 +49,10 @@ pub(super) struct VmSession {
 
 impl VmSession {
     /// Takes a guest in which no test has run.
-    /// Time limits are longer by the guest's measured slowness and by a `margin`.
-    pub(super) fn new(guest: Guest, kind: UserKind, margin: f64) -> Self {
+    pub(super) fn new(guest: Guest, kind: UserKind) -> Self {
         Self {
             guest,
             user: (kind == UserKind::Unprivileged).then(user),
-            margin,
             scale: None,
             is_clean: true,
             crashed: None,
@@ -70,8 +66,9 @@ impl VmSession {
             return Ok(scale);
         }
         let here = *HERE.get_or_init(speed::steps_per_s);
-        let there = self.guest.steps_per_s()?;
-        let scale = self.margin * slowness(here as f64, there as f64);
+        let there = self.guest.speed()?;
+        let slowness = slowness(here as f64, there.steps_per_s as f64);
+        let scale = scale_of(slowness, exit_slowness(there.exits_per_s));
         Ok(*self.scale.insert(scale))
     }
 

@@ -1,5 +1,8 @@
 //! Tests that need KVM, in a VM whose CPU has virtualization: the binary `kvm` of `examples/places`.
 
+use std::fs;
+use std::path::Path;
+
 use anyhow::Result;
 use cargo_kata_test::place::VmPlace;
 use kata_test::kata_test;
@@ -7,6 +10,7 @@ use kata_test_runner::{
     Binary, CandidatePlace, Outcome, Place, Record, Reporter, Run, Spread, StopToken, plan,
 };
 
+use crate::run::RUNNER;
 use crate::{build, commands, folder, outcome, place};
 
 /// The place that has KVM.
@@ -16,13 +20,13 @@ fn binary() -> Result<Binary> {
     build(commands::example(), "kvm")
 }
 
-/// Runs the binary's tests in VMs with and without KVM, planned as the command does.
-fn run_in(plain: VmPlace, with_kvm: VmPlace) -> Result<Vec<Record>> {
+/// Runs a binary's tests in VMs with and without KVM, planned as the command does.
+fn run_in(binary: Binary, plain: VmPlace, with_kvm: VmPlace) -> Result<Vec<Record>> {
     let folder = folder()?;
     let records = folder.path().join("records");
     let run = Run::start(&records)?;
     let mut candidates = [plain, with_kvm].map(|place| CandidatePlace::Place(Box::new(place)));
-    let binaries = [binary()?];
+    let binaries = [binary];
     let print = &mut |text: &str| println!("{text}");
     let plan = plan(
         &binaries,
@@ -47,7 +51,7 @@ fn tests_that_need_kvm_run_where_it_is_and_slow_kvm_is_not_hardware() -> Result<
     let folder = folder()?;
     let plain = place("6.1", &folder)?;
     let with_kvm = plain.with_kvm();
-    let outcomes = run_in(plain, with_kvm)?;
+    let outcomes = run_in(binary()?, plain, with_kvm)?;
     for test in ["runs_code_in_a_guest", "another_user_may_open_it"] {
         let found = outcome(&outcomes, test);
         assert_eq!(
@@ -77,7 +81,7 @@ fn a_cpu_without_virtualization_is_a_clear_reason() -> Result<()> {
     let folder = folder()?;
     let plain = place("6.1", &folder)?;
     let without_svm = plain.with_kvm_on(Some("max,-svm"));
-    let outcomes = run_in(plain, without_svm)?;
+    let outcomes = run_in(binary()?, plain, without_svm)?;
     let found = outcome(&outcomes, "runs_code_in_a_guest");
     assert_eq!(found.outcome, Outcome::Nowhere, "{found:#?}");
     let expected = "there is no /dev/kvm: the CPUs have neither Intel's nor AMD's virtualization";
@@ -97,5 +101,76 @@ fn a_place_with_kvm_says_what_kind_it_is() -> Result<()> {
     let about = with_kvm.about();
     let expected = ["KVM (emulated, slow)", "KVM (nested)"];
     assert!(expected.iter().any(|text| about.contains(text)), "{about}");
+    Ok(())
+}
+
+/// The tests of a VM manager: `sample/tests/vmm.rs`.
+#[kata_test(when = crate::artifacts_provided, not(kvm), timeout = "15m")]
+fn a_vm_manager_finds_its_devices_and_a_guest_that_hangs_times_out() -> Result<()> {
+    let folder = folder()?;
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/places/sample");
+    let vmm = build(sample, "vmm")?;
+    let plain = place("6.1", &folder)?;
+    let with_kvm = plain.with_kvm();
+    let outcomes = run_in(vmm, plain, with_kvm)?;
+    for test in [
+        "tun",
+        "vhost_net",
+        "vhost_vsock",
+        "userfaultfd",
+        "huge_pages",
+        "vfio",
+        "much_output_while_guests_run",
+        "many_exits_in_a_short_time",
+    ] {
+        let found = outcome(&outcomes, test);
+        let expected = (Outcome::Passed, WITH_KVM);
+        assert_eq!((found.outcome, &*found.place), expected, "{found:#?}");
+    }
+    for test in ["a_guest_never_ends", "no_guest_and_never_ends"] {
+        assert_eq!(outcome(&outcomes, test).outcome, Outcome::TimedOut);
+    }
+    Ok(())
+}
+
+/// A plain test that hangs, and its configuration.
+const HANGING: [(&str, &str); 3] = [
+    (
+        "Cargo.toml",
+        "[workspace]\n[package]\nname = \"hanging\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    ),
+    (
+        "src/lib.rs",
+        "#[test] fn hangs() { loop { std::thread::park(); } }\n",
+    ),
+    (
+        ".config/kata-test.toml",
+        "[[tests]]\nfilter = 'all()'\nrequires = 'kvm'\ntimeout = '200ms'\n",
+    ),
+];
+
+#[kata_test(when = crate::artifacts_provided, not(kvm), serial = "places-packages", timeout = "15m")]
+fn a_plain_test_that_hangs_where_kvm_is_may_wait_for_a_guest() -> Result<()> {
+    let folder = folder()?;
+    for (name, text) in HANGING {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().expect("a folder"))?;
+        fs::write(path, text)?;
+    }
+    let mut command = commands::in_package(RUNNER, folder.path())?;
+    command.env_remove("LD_LIBRARY_PATH");
+    command.args(["test", "--offline", "--places", "vm:bookworm"]);
+    let ran = command.output()?;
+    println!("{}", String::from_utf8_lossy(&ran.stderr));
+    let outcomes = commands::outcomes()?;
+    let hangs = outcome(&outcomes, "hangs");
+    let found = (hangs.outcome, &*hangs.place);
+    assert_eq!(found, (Outcome::TimedOut, "vm:bookworm+kvm"), "{hangs:#?}");
+    let mut reasons = hangs.reasons.iter();
+    let expected = "a guest of KVM that it runs may make no progress";
+    assert!(
+        reasons.any(|reason| reason.observed.contains(expected)),
+        "{hangs:#?}"
+    );
     Ok(())
 }

@@ -122,12 +122,18 @@ pub fn arguments(
         // A kernel that panics before there is a template would boot again and again.
         line.flag("no-reboot");
     }
+    line.iommu(spec);
     line.channels();
     line.iothreads(spec);
     line.hotplug_buses(spec);
     line.0.extend_from_slice(spec.cold.arguments());
     line.0.extend_from_slice(&spec.arguments);
     line.0
+}
+
+/// Whether the guest has an IOMMU, which only PCI Express has.
+fn has_iommu(spec: &VmSpec) -> bool {
+    spec.guest_kvm && spec.topology != Topology::Pc
 }
 
 /// Collects the arguments, with one method for each group.
@@ -202,7 +208,22 @@ impl CommandLine {
             "" => String::new(),
             more => format!(" {more}"),
         };
-        self.option("append", format!("{}{kvm}{more}", boot::KERNEL_ARGUMENTS));
+        let iommu = if has_iommu(spec) {
+            " intel_iommu=on"
+        } else {
+            ""
+        };
+        let arguments = boot::KERNEL_ARGUMENTS;
+        self.option("append", format!("{arguments}{kvm}{iommu}{more}"));
+    }
+
+    /// An IOMMU, which QEMU needs before other devices, and a network card that nothing uses, so that tests can
+    /// bind it to VFIO.
+    fn iommu(&mut self, spec: &VmSpec) {
+        if has_iommu(spec) {
+            self.option("device", "intel-iommu,caching-mode=on");
+            self.option("device", "e1000e,romfile=");
+        }
     }
 
     /// Channels are inherited descriptors: they leave no files, and no other process can connect. The
@@ -340,13 +361,24 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_with_kvm_differs_by_its_cpu_and_a_parameter() {
-        let (plain, kvm) = (line(Topology::Q35), line_of(Topology::Q35, true));
-        let pairs = plain.lines().zip(kvm.lines());
-        let different: Vec<&str> = pairs.filter(|(a, b)| a != b).map(|(_, b)| b).collect();
-        assert_eq!(different.len(), 2, "{different:#?}");
-        assert_eq!(different[0], "-cpu max,+svm");
-        assert!(different[1].ends_with(" guest_agent.kvm"));
+    fn a_guest_with_kvm_has_another_cpu_and_an_iommu_on_pci_express() {
+        let added = |topology| -> Vec<String> {
+            let (plain, kvm) = (line(topology), line_of(topology, true));
+            let is_new = |line: &&str| !plain.lines().any(|other| other == *line);
+            kvm.lines().filter(is_new).map(str::to_owned).collect()
+        };
+        let on_q35 = added(Topology::Q35);
+        assert_eq!(on_q35.len(), 4, "{on_q35:#?}");
+        assert_eq!(on_q35[0], "-cpu max,+svm");
+        assert!(on_q35[1].ends_with(" guest_agent.kvm intel_iommu=on"));
+        let devices = [
+            "-device intel-iommu,caching-mode=on",
+            "-device e1000e,romfile=",
+        ];
+        assert_eq!(on_q35[2..], devices);
+        let on_pc = added(Topology::Pc);
+        assert_eq!(on_pc.len(), 2, "{on_pc:#?}");
+        assert!(on_pc[1].ends_with(" guest_agent.kvm"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use guest_agent::protocol::{
-    Command, Exit, MountTarget, Notice, Program, Reply, RequestId, Serial, User,
+    Command, Exit, MountTarget, Notice, Program, Reply, RequestId, Serial, Speed, User,
 };
 
 use super::running_program::RunningProgram;
@@ -49,14 +49,14 @@ impl Agent {
             .map(drop)
     }
 
-    /// Measures the speed of the guest, in [steps](guest_agent::speed) per second.
+    /// Measures the speed of the guest.
     ///
     /// # Errors
     /// If the agent does not answer in time.
-    pub fn steps_per_s(&self, deadline: Deadline) -> Result<u64, AgentError> {
+    pub fn speed(&self, deadline: Deadline) -> Result<Speed, AgentError> {
         const AWAITED: &str = "the speed of the guest";
         match self.ask(AWAITED, Command::MeasureSpeed, deadline)? {
-            Reply::Speed { steps_per_s } => Ok(steps_per_s),
+            Reply::Speed(speed) => Ok(speed),
             _ => Err(AgentError::wrong_reply(AWAITED)),
         }
     }
