@@ -12,5 +12,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
     options.build.enable_all_features();
     options.places.default_to_all();
-    plan::run(&options, &[prepare(options.build.is_offline())?])
+    let suite = prepare(&options.places.qemu(), options.build.is_offline())?;
+    plan::run(&options, &[suite])
 }

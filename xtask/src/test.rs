@@ -15,12 +15,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
     options.build.enable_all_features();
     options.places.default_to_all();
-    test::run(&options, &[prepare(options.build.is_offline())?])
+    let suite = prepare(&options.places.qemu(), options.build.is_offline())?;
+    test::run(&options, &[suite])
 }
 
 /// Provisions what the suite boots, and returns the variable that names the manifest.
-pub(crate) fn prepare(offline: bool) -> Result<(&'static str, OsString)> {
-    provision::provision(&QemuChoice::Auto, offline)?;
+pub(crate) fn prepare(qemu: &QemuChoice, offline: bool) -> Result<(&'static str, OsString)> {
+    provision::provision(qemu, offline)?;
     let manifest = Manifest::path_in(&cargo::target_directory()?);
     Ok((MANIFEST_ENV, manifest.into_os_string()))
 }

@@ -43,7 +43,7 @@ const fn key(name: &'static str, example: &'static str, about: &'static str) -> 
     }
 }
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 8] = [
     Section {
         name: "requirements",
         shape: Shape::Map,
@@ -124,6 +124,16 @@ const SECTIONS: [Section; 7] = [
                 "Further arguments of the kernel.",
             ),
         ],
+    },
+    Section {
+        name: "vms",
+        shape: Shape::Table,
+        keys: &[key(
+            "qemu",
+            "qemu = \"suite:trixie\"",
+            "The QEMU of all VMs, as in `--qemu`, which replaces it. A path is relative to the workspace's \
+             root. Default: `auto`.",
+        )],
     },
     Section {
         name: "suspects",
@@ -343,6 +353,7 @@ mod tests {
         insta::assert_debug_snapshot!((
             of_the_test,
             &config.places,
+            &config.qemu,
             (pattern, config.suspects.policy),
             &config.libtest_compatible,
             config.package_files.patterns(),

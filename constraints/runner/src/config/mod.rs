@@ -37,6 +37,8 @@ pub struct Config {
     pub package_files: Excludes,
     /// The Debian archive for VMs.
     pub archive: Option<Archive>,
+    /// The QEMU of VMs, as it is written: this crate does not know what names one.
+    pub qemu: Option<String>,
 }
 
 /// A Debian archive, which QEMU and the kernels of VMs come from.

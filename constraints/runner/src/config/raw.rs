@@ -30,6 +30,7 @@ pub(super) struct Raw {
     requirements: BTreeMap<Text, Text>,
     tests: Vec<RawRule>,
     places: BTreeMap<Text, RawPlace>,
+    vms: RawVms,
     suspects: RawSuspects,
     harness: RawHarness,
     package_files: RawFiles,
@@ -55,6 +56,12 @@ struct RawPlace {
     kernel: Option<Text>,
     modules: Option<Text>,
     kernel_args: Option<Text>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawVms {
+    qemu: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -109,6 +116,7 @@ impl Raw {
             },
             libtest_compatible: ids.collect::<Result<_, _>>()?,
             archive: self.archive,
+            qemu: self.vms.qemu,
             package_files: excludes(self.package_files.exclude)?,
             places,
         })

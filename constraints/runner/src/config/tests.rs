@@ -125,6 +125,7 @@ fn mistakes_have_a_file_a_line_and_a_remedy() {
         "[places.mine]\nmodules = 'modules'",
         "[places.mine]\nkernel = ''",
         "[places.mine]\nkernel = 'bzImage'\nkernel-args = \"a\\nb\"",
+        "[vms]\nqmeu = 'auto'",
         "[suspects]\npattern = '('",
         "[suspects]\npolicy = 'panic'",
         "[harness]\nlibtest_compatible = ['a']",

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use comfy_table::{ContentArrangement, Table, presets};
+use guest_vm::artifacts::QemuChoice;
 use kata_test::constraint::{Constraint, Status, evaluate, parse};
 use kata_test::facts::{Answer, Finding, Here, Host, Question};
 use kata_test_runner::FactsProgram;
@@ -25,6 +26,9 @@ pub struct Options {
     /// With `--places`: lists what the archive had when it was last read, and uses no network.
     #[arg(long, requires = "places")]
     offline: bool,
+    /// With `--places`: provides this QEMU, as `--qemu` of `test` does, and prints its version.
+    #[arg(long, requires = "places", value_name = "QEMU")]
+    qemu: Option<QemuChoice>,
     /// Evaluates these constraints, in the grammar of the attribute: `kvm`,
     /// `command = "qemu-img >= 8.0"`.
     #[arg(value_name = "CONSTRAINT")]
@@ -46,7 +50,7 @@ pub(super) fn program(records: &Path) -> Result<FactsProgram> {
 /// If a constraint is invalid, or the kernels of the archive are not known.
 pub fn run(options: &Options) -> Result<ExitCode> {
     if options.places {
-        offers::print(options.offline, options.json)?;
+        offers::print(options.qemu.as_ref(), options.offline, options.json)?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut verdicts = Vec::new();

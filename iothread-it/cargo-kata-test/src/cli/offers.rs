@@ -3,7 +3,8 @@
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
 use guest_vm::artifacts::{
-    Flavour, KernelChoice, KernelOffer, Kernels, Wanted, has_kernel, kernels, shown_size,
+    Flavour, KernelChoice, KernelOffer, Kernels, QemuChoice, QemuInstall, Wanted, has_kernel,
+    kernels, provision_qemu, shown_size,
 };
 use serde_json::{Value, json};
 
@@ -14,17 +15,22 @@ use super::store;
 ///
 /// # Errors
 /// If the archive cannot be read, or the cache does not know its kernels.
-pub(super) fn print(offline: bool, as_json: bool) -> Result<()> {
+pub(super) fn print(choice: Option<&QemuChoice>, offline: bool, as_json: bool) -> Result<()> {
     let progress = &mut PrintedProgress::default();
     let store = store::open(offline)?;
     let lock = store.lock(progress)?;
     let kernels = kernels(&lock, !offline, progress)?;
+    let qemu = choice.map(|choice| provision_qemu(choice, &lock, progress));
+    let qemu = qemu.transpose()?;
     let rows = rows(&kernels, |offer| has_kernel(&store, offer));
     if as_json {
-        println!("{:#}", document(&rows));
+        println!("{:#}", document(&rows, qemu.as_ref()));
     } else {
         println!("{}", table(&rows));
         println!("{}", all(&kernels));
+        if let Some(qemu) = qemu {
+            println!("VMs have QEMU {}", described(&qemu));
+        }
     }
     Ok(())
 }
@@ -67,7 +73,12 @@ pub(super) fn all(kernels: &Kernels) -> String {
     )
 }
 
-fn document(rows: &[Row<'_>]) -> Value {
+/// Formats the version of a QEMU, and its package.
+fn described(qemu: &QemuInstall) -> String {
+    format!("{}{}", qemu.version, qemu.origin.suffix())
+}
+
+fn document(rows: &[Row<'_>], qemu: Option<&QemuInstall>) -> Value {
     let row = |row: &Row<'_>| {
         json!({
             "places": row.places,
@@ -78,7 +89,11 @@ fn document(rows: &[Row<'_>]) -> Value {
             "cached": row.is_cached,
         })
     };
-    json!({"schema": 1, "kernels": rows.iter().map(row).collect::<Vec<_>>()})
+    let kernels: Vec<Value> = rows.iter().map(row).collect();
+    match qemu {
+        Some(qemu) => json!({"schema": 1, "kernels": kernels, "qemu": described(qemu)}),
+        None => json!({"schema": 1, "kernels": kernels}),
+    }
 }
 
 fn table(rows: &[Row<'_>]) -> Table {
@@ -131,6 +146,6 @@ mod tests {
         let kernels: Kernels = serde_json::from_value(kernels).unwrap();
         let rows = rows(&kernels, |offer| offer.suite == "sid");
         insta::assert_snapshot!("table", format!("{}\n{}", table(&rows), all(&kernels)));
-        insta::assert_snapshot!("json", format!("{:#}", document(&rows)));
+        insta::assert_snapshot!("json", format!("{:#}", document(&rows, None)));
     }
 }

@@ -1,11 +1,11 @@
 //! The options `--places` and `--sudo`.
 
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
-use guest_vm::artifacts::KernelChoice;
-use kata_test_runner::{CandidatePlace, NamedPlace, Spread, SudoPlace};
+use anyhow::{Context as _, Result, bail};
+use guest_vm::artifacts::{KernelChoice, QemuChoice};
+use kata_test_runner::{CandidatePlace, Config, KVM_SUFFIX, Spread, SudoPlace};
 
 use super::provision;
 use super::vm_choice::{OwnKernelOptions, VmChoice};
@@ -23,6 +23,9 @@ pub struct PlaceOptions {
     #[arg(long, value_delimiter = ',', value_name = "PLACES")]
     places: Vec<PlaceArgument>,
 
+    #[command(flatten)]
+    qemu: QemuOption,
+
     /// Also runs tests as root on this host, with `sudo -n`. Ignored if this user is root.
     #[arg(long)]
     sudo: bool,
@@ -35,6 +38,43 @@ pub struct PlaceOptions {
 
     #[command(flatten)]
     own: OwnKernelOptions,
+}
+
+/// The option `--qemu`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct QemuOption {
+    /// The QEMU of VMs: `auto` (the one on PATH if it is 7.2 or newer, else that of the packages of this
+    /// host's release), `host` (the one on PATH), `suite:NAME` (that of a suite of the distribution, such as
+    /// `suite:trixie`), or a path. Default: `qemu` of `[vms]` in the configuration, or `auto`.
+    #[arg(long, value_name = "QEMU")]
+    qemu: Option<QemuChoice>,
+}
+
+impl QemuOption {
+    /// Returns the option, or what the configuration of the workspace at `root` has instead.
+    ///
+    /// # Errors
+    /// If the configuration has an invalid one.
+    pub(super) fn or_configured(&self, config: &Config, root: &Path) -> Result<QemuChoice> {
+        let chosen = match (&self.qemu, &config.qemu) {
+            (Some(option), _) => option.clone(),
+            (None, Some(text)) => match text.parse().context("[vms] has an invalid qemu")? {
+                QemuChoice::Path(path) => QemuChoice::Path(root.join(path)),
+                choice => choice,
+            },
+            (None, None) => QemuChoice::Auto,
+        };
+        Ok(match chosen {
+            QemuChoice::Path(path) => QemuChoice::Path(std::path::absolute(path)?),
+            choice => choice,
+        })
+    }
+
+    /// Returns the option.
+    #[must_use]
+    pub fn given(&self) -> Option<&QemuChoice> {
+        self.qemu.as_ref()
+    }
 }
 
 /// An item of `--places`.
@@ -69,19 +109,17 @@ impl FromStr for PlaceArgument {
 const EXPECTED: &str = "expected here, all, a name from [places] in the configuration, or vm:KERNEL, where \
                         KERNEL is a version, such as 6.12, or a suite, such as trixie";
 
-/// Returns one VM: `vm:KERNEL`, or a name that the configuration defines.
+/// Returns one VM, and whether it has KVM: `vm:KERNEL`, or a name that the configuration defines, and `+kvm`.
 ///
 /// # Errors
 /// If the place is another.
-pub(super) fn vm_of(place: &str, named: &BTreeMap<String, NamedPlace>) -> Result<VmChoice> {
-    let options = PlaceOptions {
-        places: vec![place.parse().map_err(anyhow::Error::msg)?],
-        ..PlaceOptions::default()
-    };
-    match options.with_names(named)?.places.as_slice() {
-        [PlaceArgument::Vm(vm)] => Ok(vm.clone()),
+pub(super) fn vm_of(text: &str, config: &Config) -> Result<(VmChoice, bool)> {
+    let plain = text.strip_suffix(KVM_SUFFIX);
+    let place: PlaceArgument = plain.unwrap_or(text).parse().map_err(anyhow::Error::msg)?;
+    match place.resolved(config)? {
+        PlaceArgument::Vm(vm) => Ok((vm, plain.is_some())),
         _ => bail!(
-            "{place:?} is not one place: expected here, sudo, a name from [places] in the \
+            "{text:?} is not one place: expected here, sudo, a name from [places] in the \
              configuration, or vm:KERNEL, where KERNEL is a version, such as 6.12, or a suite, such as \
              trixie"
         ),
@@ -95,6 +133,29 @@ pub struct VmPlaces {
     pub all: bool,
     /// The others.
     pub vms: Vec<VmChoice>,
+    /// Their QEMU.
+    pub qemu: QemuChoice,
+}
+
+impl VmPlaces {
+    /// Says whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.all && self.vms.is_empty()
+    }
+}
+
+impl PlaceArgument {
+    /// Replaces a name of the configuration by the place that it stands for.
+    fn resolved(self, config: &Config) -> Result<Self> {
+        let Self::Named(name) = self else {
+            return Ok(self);
+        };
+        let Some(definition) = config.places.get(&name) else {
+            bail!("unknown place {name:?}: {EXPECTED}");
+        };
+        Ok(Self::Vm(VmChoice::named(&name, definition)?))
+    }
 }
 
 impl PlaceOptions {
@@ -105,21 +166,21 @@ impl PlaceOptions {
         }
     }
 
-    /// Replaces the names that the configuration defines by the places that they stand for.
+    /// Adds what the configuration of the workspace at `root` says: the places that its names stand for, and
+    /// the QEMU.
     ///
     /// # Errors
-    /// If the configuration does not define a name, or its place has an unknown suite.
-    pub fn with_names(mut self, named: &BTreeMap<String, NamedPlace>) -> Result<Self> {
-        for place in &mut self.places {
-            let PlaceArgument::Named(name) = place else {
-                continue;
-            };
-            let Some(definition) = named.get(name) else {
-                bail!("unknown place {name:?}: {EXPECTED}");
-            };
-            *place = PlaceArgument::Vm(VmChoice::named(name, definition)?);
-        }
-        Ok(self)
+    /// If the configuration does not define a name, or a place has an unknown suite, or the QEMU is invalid.
+    pub fn with_config(self, config: &Config, root: &Path) -> Result<Self> {
+        let qemu = QemuOption {
+            qemu: Some(self.qemu.or_configured(config, root)?),
+        };
+        let places = self.places.into_iter().map(|place| place.resolved(config));
+        Ok(Self {
+            places: places.collect::<Result<_>>()?,
+            qemu,
+            ..self
+        })
     }
 
     /// Returns in how many places each test runs.
@@ -146,8 +207,8 @@ impl PlaceOptions {
                 .any(|place| *place != PlaceArgument::Here)
     }
 
-    /// Returns the places, whose names [`with_names`](Self::with_names) has replaced. Provides the
-    /// artifacts of VMs first, with `offline` from the cache only.
+    /// Returns the places, to which [`with_config`](Self::with_config) has added the configuration. Provides
+    /// the artifacts of VMs first, with `offline` from the cache only.
     ///
     /// # Errors
     /// If artifacts cannot be fetched or built.
@@ -170,7 +231,7 @@ impl PlaceOptions {
             candidates.push(CandidatePlace::Place(Box::new(SudoPlace::new()?)));
         }
         let vms = self.vms();
-        if vms != VmPlaces::default() {
+        if !vms.is_empty() {
             for place in provision::vm_places(&vms, offline)? {
                 let with_kvm = place.with_kvm();
                 candidates.push(CandidatePlace::Place(Box::new(place)));
@@ -189,6 +250,7 @@ impl PlaceOptions {
         let mut vms = VmPlaces {
             all: self.places.contains(&PlaceArgument::All),
             vms: Vec::new(),
+            qemu: self.qemu(),
         };
         for vm in named.chain(self.own.vm()) {
             if !vms.vms.contains(&vm) {
@@ -196,6 +258,12 @@ impl PlaceOptions {
             }
         }
         vms
+    }
+
+    /// Returns the QEMU of VMs.
+    #[must_use]
+    pub fn qemu(&self) -> QemuChoice {
+        self.qemu.given().cloned().unwrap_or_default()
     }
 
     fn uses_sudo(&self) -> bool {
@@ -224,29 +292,65 @@ mod tests {
         }
     }
 
-    #[test]
-    fn names_of_the_configuration_are_replaced() {
+    fn config(text: &str) -> (tempfile::TempDir, Config) {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(".config")).unwrap();
-        let text = "[places.old]\nsuite = 'bookworm'\n";
         std::fs::write(root.path().join(".config/kata-test.toml"), text).unwrap();
-        let named = kata_test_runner::Config::load(root.path()).unwrap().places;
+        let config = Config::load(root.path()).unwrap();
+        (root, config)
+    }
+
+    #[test]
+    fn names_of_the_configuration_are_replaced() {
+        let (root, config) = config("[places.old]\nsuite = 'bookworm'\n");
         let options = |names: &[&str]| PlaceOptions {
             places: names.iter().map(|name| name.parse().unwrap()).collect(),
             ..PlaceOptions::default()
         };
-        let replaced = options(&["here", "old"]).with_names(&named).unwrap();
+        let configured = |names: &[&str]| options(names).with_config(&config, root.path());
         let expected = [
             PlaceArgument::Here,
             PlaceArgument::Vm("bookworm".parse::<KernelChoice>().unwrap().into()),
         ];
-        assert_eq!(replaced.places, expected);
+        assert_eq!(configured(&["here", "old"]).unwrap().places, expected);
 
-        let problem = |name| options(&[name]).with_names(&named).unwrap_err().to_string();
-        assert!(problem("there").starts_with("unknown place \"there\": expected here"));
+        let problem = configured(&["there"]).unwrap_err().to_string();
+        assert!(problem.starts_with("unknown place \"there\": expected here"));
         assert!(
             options(&["old"]).candidates(true).is_err(),
             "the name is not replaced"
+        );
+    }
+
+    #[test]
+    fn the_option_comes_before_the_configuration() {
+        let qemu = |option: Option<&str>, text: &str| {
+            let (root, config) = config(text);
+            let options = PlaceOptions {
+                qemu: QemuOption {
+                    qemu: option.map(|text| text.parse().unwrap()),
+                },
+                places: vec!["vm:6.12".parse().unwrap()],
+                ..PlaceOptions::default()
+            };
+            let chosen = options.with_config(&config, root.path())?.vms().qemu;
+            anyhow::Ok(
+                chosen
+                    .to_string()
+                    .replace(&*root.path().to_string_lossy(), "ROOT"),
+            )
+        };
+        let own = "[vms]\nqemu = 'suite:sid'";
+        assert_eq!(qemu(None, "").unwrap(), "auto");
+        assert_eq!(qemu(None, own).unwrap(), "suite:sid");
+        assert_eq!(qemu(Some("suite:trixie"), own).unwrap(), "suite:trixie");
+        assert_eq!(qemu(Some("auto"), own).unwrap(), "auto");
+        assert_eq!(qemu(None, "[vms]\nqemu = './qemu'").unwrap(), "ROOT/qemu");
+        assert!(qemu(Some("./qemu"), own).unwrap().starts_with('/'));
+        let error = format!("{:#}", qemu(None, "[vms]\nqemu = 'sid'").unwrap_err());
+        assert!(
+            error.starts_with("[vms] has an invalid qemu: `sid` is not a choice of QEMU; expected"),
+            "{error}"
         );
     }
 }

@@ -76,7 +76,7 @@ fn vm_places_in(
     let work = WorkFolder::in_target(target);
     let lock = store.lock(progress)?;
     let agent = agent::provide(&lock, target, output)?;
-    let qemu = guest_vm::artifacts::provision_qemu(&QemuChoice::Auto, &lock, progress)?;
+    let qemu = guest_vm::artifacts::provision_qemu(&vms.qemu, &lock, progress)?;
     let mut places = Vec::new();
     for vm in choices(vms, &lock, progress)? {
         vm.check()?;
@@ -85,7 +85,8 @@ fn vm_places_in(
             VmKernel::Own(own) => own.install(&lock).with_context(|| format!("place {vm}"))?,
         };
         let args = &vm.kernel_args;
-        let artifacts = VmArtifacts::provide(&kernel, args, &qemu, &agent, &lock, progress)?;
+        let artifacts =
+            VmArtifacts::provide(&kernel, args, (&vms.qemu, &qemu), &agent, &lock, progress)?;
         if let Some(name) = vm.of_archive() {
             artifacts.list(&work, &name)?;
         }
@@ -96,12 +97,13 @@ fn vm_places_in(
 }
 
 /// Provides a VM place for a single program. What was provided before is used as it is, if the kernel is of the
-/// archive, and the agent and the lock file have not changed since; this takes milliseconds.
+/// archive, and the agent, the choice of a QEMU and the lock file have not changed since; this takes milliseconds.
 ///
 /// # Errors
 /// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
 pub(super) fn vm_place(
     vm: &VmChoice,
+    qemu: &QemuChoice,
     target: Option<&Path>,
     lock_file: &Path,
     offline: bool,
@@ -112,7 +114,7 @@ pub(super) fn vm_place(
     let work = WorkFolder::in_target(target);
     let provided = vm
         .of_archive()
-        .and_then(|name| provided(&name, &work, &store, lock_file));
+        .and_then(|name| provided(&name, qemu, &work, &store, lock_file));
     if let Some(artifacts) = provided {
         return Ok(VmPlace::named(&vm.name, artifacts, &store, &work));
     }
@@ -122,14 +124,21 @@ pub(super) fn vm_place(
     };
     let vms = VmPlaces {
         vms: vec![vm.clone()],
-        ..VmPlaces::default()
+        qemu: qemu.clone(),
+        all: false,
     };
     let places = vm_places_in(target, &vms, &store, output, progress)?;
     places.into_iter().next().context("no place was provided")
 }
 
-/// Finds artifacts that were provided before with the current agent and lock file.
-fn provided(name: &str, work: &WorkFolder, store: &Store, lock_file: &Path) -> Option<VmArtifacts> {
+/// Finds artifacts that were provided before with this choice of a QEMU and the current agent and lock file.
+fn provided(
+    name: &str,
+    qemu: &QemuChoice,
+    work: &WorkFolder,
+    store: &Store,
+    lock_file: &Path,
+) -> Option<VmArtifacts> {
     let artifacts = VmArtifacts::find(work, name).ok()?;
     let agent = fs::read(agent::path(store).ok()?).ok()?;
     let digest: String = Sha256::digest(agent)
@@ -139,7 +148,8 @@ fn provided(name: &str, work: &WorkFolder, store: &Store, lock_file: &Path) -> O
     let changed = |file: &Path| file.metadata().and_then(|data| data.modified()).ok();
     // `None`, for a file that is not there, is less than a time.
     let is_newer = changed(&VmArtifacts::list_of(work, name)) > changed(lock_file);
-    (digest == artifacts.manifest.guest.agent_sha256 && is_newer).then_some(artifacts)
+    let is_same = digest == artifacts.manifest.guest.agent_sha256 && artifacts.has_choice(qemu);
+    (is_same && is_newer).then_some(artifacts)
 }
 
 /// Returns the VMs, each once, and prints which ones are the default set.

@@ -82,7 +82,10 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let config = Config::load(&workspace.root)?;
     let selection = options.tests.selection();
     let options = &Options {
-        places: options.places.clone().with_names(&config.places)?,
+        places: options
+            .places
+            .clone()
+            .with_config(&config, &workspace.root)?,
         ..options.clone()
     };
     let mut run = Run::start(&workspace.target.join("kata-test"))?;

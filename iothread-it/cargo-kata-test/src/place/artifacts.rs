@@ -7,7 +7,8 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use guest_vm::artifacts::{
-    KernelInstall, Manifest, Origin, Progress, QemuInstall, StoreLock, WorkFolder, write_atomically,
+    KernelInstall, Manifest, Origin, Progress, QemuChoice, QemuInstall, StoreLock, WorkFolder,
+    write_atomically,
 };
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
 use guest_vm::guest::image::{self, ImageError};
@@ -71,6 +72,8 @@ pub struct VmArtifacts {
     pub manifest: Manifest,
     /// The file with the duration of the last start, in milliseconds.
     start_note: PathBuf,
+    /// The choice that QEMU was provided for.
+    qemu: String,
     /// Whether the guest has KVM.
     #[serde(default)]
     kvm: bool,
@@ -90,7 +93,7 @@ impl VmArtifacts {
     pub fn provide(
         kernel: &KernelInstall,
         kernel_args: &str,
-        qemu: &QemuInstall,
+        (choice, qemu): (&QemuChoice, &QemuInstall),
         agent: &Path,
         lock: &StoreLock,
         progress: &mut dyn Progress,
@@ -117,6 +120,7 @@ impl VmArtifacts {
         Ok(Self {
             manifest,
             start_note: file("start-ms"),
+            qemu: choice.to_string(),
             kvm: false,
             cpu: None,
             kernel_args: kernel_args.to_owned(),
@@ -189,6 +193,11 @@ impl VmArtifacts {
         }
     }
 
+    /// Says whether QEMU was provided for this choice.
+    pub(crate) fn has_choice(&self, choice: &QemuChoice) -> bool {
+        self.qemu == choice.to_string()
+    }
+
     /// Says whether the guest has KVM.
     pub(super) fn has_kvm(&self) -> bool {
         self.kvm
@@ -205,9 +214,9 @@ impl VmArtifacts {
         format!(
             "kernel {}{}, QEMU {}{}{}",
             guest.kernel_release,
-            package(&guest.origin),
+            guest.origin.suffix(),
             qemu.version,
-            package(&qemu.origin),
+            qemu.origin.suffix(),
             if self.kvm {
                 kvm_text(&Accelerator::probe_nested())
             } else {
@@ -287,14 +296,6 @@ fn kvm_text(accelerator: &Accelerator) -> &'static str {
     match accelerator {
         Accelerator::Kvm => ", KVM (nested)",
         Accelerator::Tcg { .. } => ", KVM (emulated, slow)",
-    }
-}
-
-fn package(origin: &Origin) -> String {
-    match origin {
-        Origin::Host => String::new(),
-        Origin::Packages { suite, version } => format!(" ({suite}'s package {version})"),
-        Origin::Files { kernel, .. } => format!(" ({})", kernel.display()),
     }
 }
 

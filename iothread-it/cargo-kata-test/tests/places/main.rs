@@ -12,6 +12,7 @@ mod kills;
 mod kvm;
 mod own_kernel;
 mod plain;
+mod qemu;
 mod requirements;
 mod run;
 mod runner_process;

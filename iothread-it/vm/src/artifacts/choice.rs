@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The source of QEMU.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum QemuChoice {
     /// `auto`: the one on `PATH` if it is new enough, else that of the packages of the host's release.
+    #[default]
     Auto,
     /// `host`: the one on `PATH`.
     Host,

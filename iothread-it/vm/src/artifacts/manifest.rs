@@ -81,6 +81,19 @@ pub enum Origin {
     },
 }
 
+impl Origin {
+    /// Formats the package after a version: ` (sid's package 1:11.1.3)`; nothing for what the host
+    /// has.
+    #[must_use]
+    pub fn suffix(&self) -> String {
+        match self {
+            Self::Host => String::new(),
+            Self::Packages { suite, version } => format!(" ({suite}'s package {version})"),
+            Self::Files { kernel, .. } => format!(" ({})", kernel.display()),
+        }
+    }
+}
+
 /// A kernel and an initramfs with the guest agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -194,16 +194,22 @@ pub fn provision_kernel_of(
     Ok(kernel_of_offer(current.find(choice)?, lock, progress)?)
 }
 
-/// Provides QEMU and these kernels from packages, also if the host has a QEMU, and returns their versions.
+/// Provides QEMU and these kernels from packages, also if the host has a QEMU, and returns their versions. A
+/// choice of a QEMU that is not from packages pins none.
 ///
 /// # Errors
 /// If the packages cannot be fetched or unpacked.
 pub fn provision_packages(
+    qemu: &QemuChoice,
     choices: &[KernelChoice],
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<Pins, ArtifactError> {
-    ensure(lock, None, &QEMU, progress)?;
+    match qemu {
+        QemuChoice::Auto => drop(ensure(lock, None, &QEMU, progress)?),
+        QemuChoice::Suite(suite) => drop(ensure(lock, Some(suite), &QEMU, progress)?),
+        QemuChoice::Host | QemuChoice::Path(_) => {}
+    }
     for choice in choices {
         provision_kernel_of(choice, lock, progress)?;
     }

@@ -23,6 +23,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::places::QemuOption;
 use super::vm_choice::OwnKernelOptions;
 use super::{places, provision};
 use program::Program;
@@ -63,7 +64,7 @@ or for one command, also with nextest:
 #[command(after_help = HELP)]
 pub struct Options {
     /// Where the program runs: `here`, `sudo` (this host, as root by `sudo -n`), `vm:bookworm` and the
-    /// like, or a name from the configuration.
+    /// like, or a name from the configuration; with `+kvm` the VM has KVM.
     #[arg(
         long,
         value_name = "PLACE",
@@ -83,6 +84,9 @@ pub struct Options {
     /// `PATH`. May be given more than once.
     #[arg(long, value_name = "PROGRAM")]
     with: Vec<PathBuf>,
+
+    #[command(flatten)]
+    qemu: QemuOption,
 
     /// Makes VMs from what the cache has, and fetches nothing.
     #[arg(long)]
@@ -158,14 +162,19 @@ fn end_of(options: &Options) -> Result<ProcessEnd> {
         return attach(&mut place, &program, arguments, UserKind::Root);
     }
     let config = Config::load(&program.workspace)?;
-    let vm = match options.own.vm() {
-        Some(vm) => vm,
-        None => places::vm_of(place, &config.places)?,
+    let (vm, has_kvm) = match options.own.vm() {
+        Some(vm) => (vm, false),
+        None => places::vm_of(place, &config)?,
     };
+    let qemu = options.qemu.or_configured(&config, &program.workspace)?;
     let program = program.with_excludes(config.package_files);
     let lock_file = program.workspace.join(LOCK_FILE);
     let target = program.target_directory();
-    let mut place = provision::vm_place(&vm, target.as_deref(), &lock_file, options.offline)?;
+    let mut place =
+        provision::vm_place(&vm, &qemu, target.as_deref(), &lock_file, options.offline)?;
+    if has_kvm {
+        place = place.with_kvm();
+    }
     attach(&mut place, &program, arguments, user)
 }
 

@@ -68,7 +68,9 @@ pub enum AptError {
         cache: PathBuf,
     },
     /// The lock file has no packages for the set.
-    #[error("{LOCK_FILE} pins no {set} of {suite}; `cargo kata-test lock` adds it")]
+    #[error(
+        "{LOCK_FILE} pins no {set} of {suite}; `cargo kata-test lock`, with the same `--places` and `--qemu`, writes it anew"
+    )]
     NotPinned {
         /// The set of packages.
         set: &'static str,
