@@ -1,8 +1,7 @@
 //! Programs that the host acts on while they run: standard input, signals, and closed output.
 
 use std::collections::HashMap;
-use std::io::Write as _;
-use std::process::ChildStdin;
+use std::io::{PipeWriter, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -20,7 +19,7 @@ pub(crate) struct Attached(Mutex<HashMap<RequestId, Arc<Program>>>);
 pub(crate) struct Program {
     pid: OnceLock<Pid>,
     /// The writing end of its standard input. A thread that writes holds it too.
-    input: Mutex<Option<Arc<ChildStdin>>>,
+    input: Mutex<Option<Arc<PipeWriter>>>,
     /// Whether standard output and standard error are to be closed.
     closed: [AtomicBool; 2],
 }
@@ -52,7 +51,7 @@ impl Attached {
 
 impl Entered<'_> {
     /// Adds what is known once the program runs.
-    pub(crate) fn started(&self, pid: Pid, input: Option<ChildStdin>) {
+    pub(crate) fn started(&self, pid: Pid, input: Option<PipeWriter>) {
         *lock(&self.program.input) = input.map(Arc::new);
         let _ = self.program.pid.set(pid);
     }
@@ -110,6 +109,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -125,7 +125,8 @@ mod tests {
         let early = table.find(id).unwrap();
         assert!(early.pid().is_err() && early.write(b"x").is_err());
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
-        entered.started(pid, child.stdin.take());
+        let input = child.stdin.take().map(OwnedFd::from);
+        entered.started(pid, input.map(PipeWriter::from));
         let program = table.find(id).unwrap();
         assert_eq!(program.pid().unwrap(), pid);
         let bytes: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();

@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::process::{Child, Command};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use guest_agent::protocol::{Exit, Failure};
 use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
@@ -19,8 +19,15 @@ use nix::unistd::Pid;
 use crate::failure;
 use crate::fatal::{Fatal, OrFatal};
 
-/// The children that a thread waits for, with the exit status of those that ended.
-type Table = HashMap<i32, Option<Exit>>;
+/// The children that a thread waits for.
+type Table = HashMap<i32, Known>;
+
+/// What is known of a child.
+struct Known {
+    exit: Option<Exit>,
+    /// Readable once it has ended.
+    ended: Arc<EventFd>,
+}
 
 /// The processes that this agent started.
 #[derive(Default)]
@@ -41,25 +48,28 @@ impl Children {
         Ok(children)
     }
 
-    /// Starts a child. Nothing is reaped meanwhile: the call itself waits for a child whose program cannot
-    /// be executed.
-    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<(Child, Pid)> {
+    /// Starts a child. Nothing is reaped meanwhile: `start` itself waits for a child whose program cannot be
+    /// executed. Returns an event as well, which is readable once the child has ended.
+    pub(crate) fn spawn<T>(
+        &self,
+        start: impl FnOnce() -> io::Result<(T, Pid)>,
+    ) -> io::Result<(T, Arc<EventFd>)> {
+        let ended = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
         let mut table = self.lock();
-        let child = command.spawn()?;
-        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        table.insert(pid, None);
+        let (child, pid) = start()?;
+        let known = Known {
+            exit: None,
+            ended: Arc::clone(&ended),
+        };
+        table.insert(pid.as_raw(), known);
         self.changed.notify_all();
-        Ok((child, Pid::from_raw(pid)))
+        Ok((child, ended))
     }
 
-    /// Waits until a child ends. Returns `None` if it still runs after the timeout.
-    pub(crate) fn wait(&self, pid: Pid, timeout: Duration) -> Option<Exit> {
-        let runs = |table: &mut Table| matches!(table.get(&pid.as_raw()), Some(None));
-        let (mut table, _) = self
-            .changed
-            .wait_timeout_while(self.lock(), timeout, runs)
-            .unwrap_or_else(PoisonError::into_inner);
-        let exit = table.get(&pid.as_raw()).copied().flatten()?;
+    /// Returns how a child has ended, once. `None`: it still runs.
+    pub(crate) fn take_exit(&self, pid: Pid) -> Option<Exit> {
+        let mut table = self.lock();
+        let exit = table.get(&pid.as_raw())?.exit?;
         table.remove(&pid.as_raw());
         Some(exit)
     }
@@ -71,7 +81,7 @@ impl Children {
         // Nothing is reaped meanwhile, so its id is not that of another process.
         let table = self.lock();
         match table.get(&pid.as_raw()) {
-            Some(None) => killpg(pid, signal)
+            Some(known) if known.exit.is_none() => killpg(pid, signal)
                 .map_err(|error| failure::io(&format!("send {signal}"), &error.into())),
             _ => Ok(()),
         }
@@ -127,14 +137,15 @@ impl Children {
             _ => return,
         };
         if let Some(known) = table.get_mut(&pid.as_raw()) {
-            *known = Some(exit);
+            known.exit = Some(exit);
+            let _ = known.ended.write(1);
         }
         self.changed.notify_all();
     }
 
     /// Without children, no orphans can appear.
     fn wait_for_a_child(&self) {
-        let none = |table: &mut Table| table.values().all(Option::is_some);
+        let none = |table: &mut Table| table.values().all(|known| known.exit.is_some());
         drop(self.changed.wait_while(self.lock(), none));
     }
 
@@ -164,9 +175,19 @@ fn orphans() -> Orphans {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command};
     use std::sync::mpsc::channel;
 
     use super::*;
+
+    fn spawn(children: &Children, program: &str) -> Child {
+        let start = || {
+            let child = Command::new(program).spawn()?;
+            let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+            Ok((child, pid))
+        };
+        children.spawn(start).unwrap().0
+    }
 
     #[test]
     fn no_child_is_started_during_a_sweep() {
@@ -176,8 +197,7 @@ mod tests {
             let children = &children;
             children.sweep_by(|| {
                 scope.spawn(move || {
-                    let spawned = children.spawn(&mut Command::new("true"));
-                    let (mut child, _) = spawned.unwrap();
+                    let mut child = spawn(children, "true");
                     started.send(()).unwrap();
                     child.wait().unwrap();
                 });
@@ -192,7 +212,7 @@ mod tests {
     #[test]
     fn a_sweep_kills_nothing_while_a_child_runs() {
         let children = Children::default();
-        let (mut child, _) = children.spawn(&mut Command::new("true")).unwrap();
+        let mut child = spawn(&children, "true");
         children.sweep_by(|| panic!("the child would have been killed"));
         child.wait().unwrap();
     }

@@ -35,6 +35,7 @@ mod program;
 mod rootfs;
 mod scsi;
 mod server;
+mod spawn;
 mod sysfs;
 mod system_state;
 mod uevent;

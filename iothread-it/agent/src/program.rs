@@ -1,26 +1,19 @@
 //! Runs a program for the host and forwards its output.
-#![expect(
-    unsafe_code,
-    reason = "code between fork and exec can only be given through pre_exec"
-)]
 
-use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::os::fd::AsFd;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use guest_agent::protocol::{Exit, Failure, FailureKind, Notice, Program, Stream, User};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use guest_agent::protocol::{Exit, Failure, FailureKind, Notice, Program};
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Gid, Pid, Uid, setgroups, setresgid, setresuid, setsid};
+use nix::unistd::Pid;
 
 use crate::attached::Entered;
 use crate::children::Children;
 use crate::failure;
 use crate::follow::Follow;
-use crate::output::forward;
+use crate::output::{Outputs, Woken};
+use crate::spawn::spawn;
 use crate::system_state::SystemState;
 
 /// The time between SIGTERM and SIGKILL.
@@ -40,34 +33,47 @@ impl Children {
         let follow = program.follow.as_deref().map(Follow::start).transpose();
         let follow = follow.map_err(|error| failure::io("follow a folder", &error))?;
         let before = SystemState::read(program.user.is_none());
-        let what = format!("run {}", program.path);
-        let (mut child, pid) = self
-            .spawn(&mut command(program))
-            .map_err(|error| failure::io(&what, &error))?;
+        let start = || {
+            spawn(program).map(|spawned| {
+                let pid = spawned.pid;
+                (spawned, pid)
+            })
+        };
+        let (spawned, ended) = self
+            .spawn(start)
+            .map_err(|error| failure::io(&format!("run {}", program.path), &error))?;
+        let pid = spawned.pid;
         if let Some(attached) = attached {
-            attached.started(pid, child.stdin.take());
+            attached.started(pid, spawned.input);
             send(Notice::Started);
         }
-        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let limit = program.output_limit;
         let is_closed = |stream| attached.is_some_and(|attached| attached.is_closed(stream));
+        let mut outputs = Outputs::new(spawned.outputs, program.output_limit, &is_closed, send);
+        // Root may crash the machine: what it wrote before is the reason.
+        if attached.is_some() || program.user.is_none() {
+            outputs = outputs.without_rest();
+        }
         thread::scope(|scope| {
-            let stream = Stream::Stdout;
-            scope.spawn(move || forward(stdout, stream, limit, &|| is_closed(stream), send));
-            let stream = Stream::Stderr;
-            scope.spawn(move || forward(stderr, stream, limit, &|| is_closed(stream), send));
             let following = follow
                 .as_ref()
                 .map(|follow| scope.spawn(|| follow.until_stopped(send)));
-            let timeout = Duration::from_millis(program.timeout_ms);
-            let exit = self.wait(pid, timeout);
+            let mut wait = |time: Duration| {
+                // No deadline that a clock can tell is that of a program without one.
+                let deadline = Instant::now().checked_add(time);
+                match outputs.forward(Some(ended.as_fd()), deadline) {
+                    Woken::Event => self.take_exit(pid),
+                    Woken::Deadline | Woken::Close => None,
+                }
+            };
+            let exit = wait(Duration::from_millis(program.timeout_ms));
             if exit.is_none() {
-                self.end(pid);
+                end(pid, &mut wait);
             }
             // Processes that are left keep the pipes open, and may write to the files.
             if self.sweep(KILL_TIMEOUT) {
                 send(Notice::Left("processes".to_owned()));
             }
+            outputs.forward(None, None);
             if let (Some(follow), Some(following)) = (&follow, following) {
                 follow.stop();
                 let _ = following.join();
@@ -82,56 +88,13 @@ impl Children {
             })
         })
     }
+}
 
-    /// Ends a session that is late.
-    fn end(&self, leader: Pid) {
-        let _ = killpg(leader, Signal::SIGTERM);
-        if self.wait(leader, GRACE_PERIOD).is_none() {
-            let _ = killpg(leader, Signal::SIGKILL);
-            let _ = self.wait(leader, KILL_TIMEOUT);
-        }
+/// Ends a session that is late.
+fn end(leader: Pid, wait: &mut dyn FnMut(Duration) -> Option<Exit>) {
+    let _ = killpg(leader, Signal::SIGTERM);
+    if wait(GRACE_PERIOD).is_none() {
+        let _ = killpg(leader, Signal::SIGKILL);
+        let _ = wait(KILL_TIMEOUT);
     }
-}
-
-fn command(program: &Program) -> Command {
-    let environment = program.environment.iter();
-    let mut command = Command::new(&program.path);
-    command
-        .args(&program.arguments)
-        .env_clear()
-        .envs(environment.map(|(name, value)| (name, value)))
-        .current_dir(&program.directory)
-        .stdin(match program.attached {
-            true => Stdio::piped(),
-            false => Stdio::null(),
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let user = program.user;
-    // SAFETY: the closure makes system calls only, and allocates nothing.
-    unsafe { command.pre_exec(move || isolate(user)) };
-    command
-}
-
-/// Moves the calling process to a new session, and sets its user. The agent has no inheritable and no
-/// ambient capabilities, so another user than root has none. Such a user cannot mount, and needs no
-/// mount namespace: its end waits for all CPUs.
-fn isolate(user: Option<User>) -> io::Result<()> {
-    setsid()?;
-    let Some(User { uid, gid }) = user else {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        return Ok(mount(
-            None::<&str>,
-            "/",
-            None::<&str>,
-            private,
-            None::<&str>,
-        )?);
-    };
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    setgroups(&[])?;
-    setresgid(gid, gid, gid)?;
-    setresuid(uid, uid, uid)?;
-    Ok(())
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use program::{Action, Bytes, Exit, HOME, MountTarget, Program, Stream, User};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";

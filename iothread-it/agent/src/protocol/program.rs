@@ -43,6 +43,9 @@ pub struct Program {
     pub user: Option<User>,
     /// The time after which it is ended, in milliseconds.
     pub timeout_ms: u64,
+    /// Whether standard error is the same pipe as standard output, which keeps the order of what is written
+    /// to both. It is sent as [`Stream::Stdout`].
+    pub joins_output: bool,
     /// How many bytes of each output stream are sent. The end of a longer output is sent too, after a
     /// line that says how many bytes were dropped. `None`: all.
     pub output_limit: Option<u64>,

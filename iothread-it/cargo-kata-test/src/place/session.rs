@@ -28,12 +28,11 @@ use super::run::{describe, exit_slowness, scale_of, slowness};
 use guest_vm::guest::protocol::{Exit, FailureKind, HOME, Notice, Program, User};
 use guest_vm::guest::{AgentError, speed};
 
-/// How many bytes of each output stream are kept, beside its end.
+/// How many bytes of the output are kept, beside its end.
 const OUTPUT_LIMIT: u64 = 4 << 20;
 
-/// The maximum size of a process's output, in bytes: that of both streams and their ends. An agent that
-/// works sends less.
-const MAX_OUTPUT_BYTES: usize = 3 * OUTPUT_LIMIT as usize;
+/// The maximum size of a process's output, in bytes. An agent that works sends less.
+const MAX_OUTPUT_BYTES: usize = 2 * OUTPUT_LIMIT as usize;
 
 /// A guest with one binary, in which tests run as one kind of user.
 pub(super) struct VmSession {
@@ -117,6 +116,7 @@ impl Session for VmSession {
             program.path = text(path.as_os_str())?;
         }
         program.output_limit = Some(OUTPUT_LIMIT);
+        program.joins_output = true;
         let (mut printed, mut has_left) = (0, false);
         let ended = self.guest.run_until(command.stop, &program, &mut |notice| {
             match notice {

@@ -79,6 +79,9 @@ fn an_unprivileged_plain_test_finds_its_package_and_no_privileges() -> Result<()
     ] {
         passes(session, test)?;
     }
+    let output = passes(session, "prints_to_both_streams_in_turn")?;
+    let in_turn = (0..100).map(|number| format!("out {number}\nerr {number}\n"));
+    assert!(output.contains(&in_turn.collect::<String>()), "{output}");
     let mut times: Vec<_> = (0..30)
         .map(|number| {
             let began = Instant::now();

@@ -152,6 +152,14 @@ fn prints_a_gigabyte() {
 }
 
 #[test]
+fn prints_to_both_streams_in_turn() {
+    for number in 0..100 {
+        println!("out {number}");
+        eprintln!("err {number}");
+    }
+}
+
+#[test]
 fn fails() {
     panic!("expected failure");
 }
