@@ -2,6 +2,7 @@
 
 #![no_main]
 
+#[allow(dead_code, reason = "the runner uses the rest")]
 #[path = "../../../constraints/runner/src/elf.rs"]
 mod elf;
 
