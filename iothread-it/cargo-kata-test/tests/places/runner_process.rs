@@ -51,7 +51,9 @@ impl Fixture {
                 panic_after.as_millis().to_string(),
             );
         }
-        command.args(["test", "--places", "here,vm:bookworm"]);
+        // In one VM, so that a fault meets the one test that runs.
+        command.args(["test", "--test", "slow", "--vms", "1"]);
+        command.args(["--places", "here,vm:bookworm"]);
         Ok(command)
     }
 

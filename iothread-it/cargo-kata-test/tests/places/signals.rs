@@ -62,7 +62,7 @@ fn a_signalled_runner_leaves_nothing_behind() -> Result<()> {
         );
         let shards = Shards::merge(&records).with_context(|| signal.to_string())?;
         check(&shards.outcomes, signal.as_str());
-        let passed = crate::kind(&shards.outcomes, "b_lasts");
+        let passed = crate::kind(&shards.outcomes, "a_schedules_a_panic");
         assert_eq!(passed, Outcome::Passed, "{signal}");
         assert_eq!(lasting(temporary.path())?, before, "{signal}");
         if signal == Signal::SIGKILL {
