@@ -31,6 +31,8 @@ pub enum ReasonKind {
     Leak,
     /// A place or a process of kata-test itself failed.
     Infrastructure,
+    /// The kernel reported a bug while the test ran.
+    Kernel,
 }
 
 impl ReasonKind {
@@ -42,6 +44,7 @@ impl ReasonKind {
             Self::RuntimeSkip => "runtime_skip",
             Self::Leak => "leak",
             Self::Infrastructure => "infrastructure",
+            Self::Kernel => "kernel",
         }
     }
 
@@ -53,6 +56,7 @@ impl ReasonKind {
             Self::RuntimeSkip,
             Self::Leak,
             Self::Infrastructure,
+            Self::Kernel,
         ];
         all.into_iter().find(|one| one.word() == word)
     }
@@ -103,6 +107,12 @@ impl Reason {
     #[doc(hidden)]
     pub fn infrastructure(observed: impl Into<String>, source: impl Into<String>) -> Self {
         Self::new(ReasonKind::Infrastructure, observed, source)
+    }
+
+    /// A message of the kernel that reports a bug.
+    #[doc(hidden)]
+    pub fn kernel(message: impl Into<String>) -> Self {
+        Self::new(ReasonKind::Kernel, message, "/dev/kmsg")
     }
 
     /// Whether this is about a constraint.

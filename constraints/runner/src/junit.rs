@@ -68,6 +68,9 @@ fn case(outcome: &Record, class: &str, attempts: &[Outcome]) -> TestCase {
     if let Some(output) = &outcome.output {
         case.set_system_out(output.as_str());
     }
+    if !outcome.kernel_messages.is_empty() {
+        case.set_system_err(outcome.kernel_messages.join("\n"));
+    }
     for (name, value) in &outcome.measures {
         case.add_property((name.as_str(), value.to_string().as_str()));
     }

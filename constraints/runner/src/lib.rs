@@ -26,6 +26,7 @@ mod error;
 mod filter;
 mod html;
 mod junit;
+mod kernel_log;
 mod ledger;
 mod listing;
 mod merge;
@@ -67,6 +68,7 @@ pub use filter::{Filter, FilterError};
 pub use kata_test::__runner::{Outcome, Phase, parse_duration};
 pub use kata_test_host::reason::{Reason, ReasonKind};
 pub use kata_test_host::sys::{is_target, target_folder_of};
+pub use kernel_log::{KernelLog, KernelWarnings};
 pub use ledger::{
     CitedIssue, Comparison, Difference, Findings, Ledger, LedgerPlace, PlaceOutcome, RetriedTest,
     SharedConstraint, StaleConstraint, TestEntry, UnrunTest, UnusedPlace,

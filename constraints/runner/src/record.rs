@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::TestId;
+use super::{KernelLog, KernelWarnings, TestId};
 use kata_test::__runner::{Outcome, Phase, SCHEMA};
 use kata_test_host::reason::Reason;
 
@@ -52,6 +52,9 @@ pub struct Record {
     /// What a plain test printed that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// What the kernel of a VM logged meanwhile, if the test failed or the kernel reported a bug.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel_messages: Vec<String>,
 }
 
 impl Record {
@@ -75,7 +78,14 @@ impl Record {
             measures: BTreeMap::new(),
             suspect: None,
             output: None,
+            kernel_messages: Vec::new(),
         }
+    }
+
+    /// Adds what the kernel logged while the test ran. A warning is applied to its outcome.
+    pub fn add_kernel_log(&mut self, log: &KernelLog, warnings: KernelWarnings) {
+        log.apply(warnings, &mut self.outcome, &mut self.reasons);
+        self.kernel_messages = log.messages_for(self.outcome);
     }
 }
 
@@ -147,6 +157,7 @@ pub(super) mod reasons {
                 Some(ReasonKind::RuntimeSkip) => Ok(Reason::runtime_skip(observed, source)),
                 Some(ReasonKind::Leak) => Ok(Reason::leak(observed, source)),
                 Some(ReasonKind::Infrastructure) => Ok(Reason::infrastructure(observed, source)),
+                Some(ReasonKind::Kernel) => Ok(Reason::kernel(observed)),
                 _ => Err(D::Error::custom(format!("unknown kind of reason {kind:?}"))),
             }
         };

@@ -17,8 +17,8 @@ use super::outputs::{self, replace};
 use super::report::Report;
 use super::run_info::RunInfo;
 use super::{
-    Attempts, Binary, ExpectedDurations, Ledger, PlannedTest, ProcessEnd, Record, RunnerError,
-    TestId, UnknownOptIn, opt_ins, summary,
+    Attempts, Binary, ExpectedDurations, KernelWarnings, Ledger, PlannedTest, ProcessEnd, Record,
+    RunnerError, TestId, UnknownOptIn, opt_ins, summary,
 };
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
@@ -36,6 +36,7 @@ pub struct Run {
     folder: Folder,
     lifeline: Lifeline,
     attempts: Attempts,
+    kernel_warnings: KernelWarnings,
     /// Whether the job's summary has this run already.
     is_in_summary: AtomicBool,
 }
@@ -99,6 +100,7 @@ impl Run {
             folder,
             lifeline,
             attempts: Attempts::default(),
+            kernel_warnings: KernelWarnings::default(),
             is_in_summary: AtomicBool::new(false),
         })
     }
@@ -126,6 +128,17 @@ impl Run {
     #[must_use]
     pub fn attempts(&self) -> Attempts {
         self.attempts
+    }
+
+    /// Sets what to do about warnings of the kernel of a place.
+    pub fn set_kernel_warnings(&mut self, warnings: KernelWarnings) {
+        self.kernel_warnings = warnings;
+    }
+
+    /// Returns what to do about warnings of the kernel of a place.
+    #[must_use]
+    pub fn kernel_warnings(&self) -> KernelWarnings {
+        self.kernel_warnings
     }
 
     /// Closes the lifeline, so that the harnesses of this run end their tests.

@@ -12,6 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::kernel_log::KernelLog;
+
 /// The maximum size of a notice, in bytes.
 const CHUNK: u64 = 64 * 1024;
 
@@ -40,8 +42,13 @@ impl Follow {
         let _ = self.stop.write(1);
     }
 
-    /// Sends what is appended to the files of the folder.
-    pub(crate) fn until_stopped(&self, send: &(dyn Fn(Notice) + Sync)) {
+    /// Sends what is appended to the files of the folder, and before it what the kernel has logged: a test's
+    /// record is written after the messages that the test caused.
+    pub(crate) fn until_stopped(
+        &self,
+        mut log: Option<&mut KernelLog>,
+        send: &(dyn Fn(Notice) + Sync),
+    ) {
         let mut sent = BTreeMap::new();
         loop {
             let mut fds = [
@@ -52,7 +59,12 @@ impl Follow {
             let stopped = fds[1].any().unwrap_or(true);
             // All files are read, whichever the events are about: there are few.
             let _ = self.inotify.read_events();
-            let _ = send_new(&self.folder, &mut sent, send);
+            let _ = send_new(&self.folder, &mut sent, &mut |appended| {
+                if let Some(log) = &mut log {
+                    log.send_new(send);
+                }
+                send(appended);
+            });
             if stopped {
                 return;
             }
@@ -71,7 +83,7 @@ fn create_for_all(folder: &str) -> io::Result<()> {
 fn send_new(
     folder: &Path,
     sent: &mut BTreeMap<String, u64>,
-    send: &(dyn Fn(Notice) + Sync),
+    send: &mut dyn FnMut(Notice),
 ) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -123,7 +135,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         thread::scope(|scope| {
-            scope.spawn(|| follow.until_stopped(&send));
+            scope.spawn(|| follow.until_stopped(None, &send));
             let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
             for line in ["one\n", "two\n"] {
                 file.write_all(line.as_bytes()).unwrap();

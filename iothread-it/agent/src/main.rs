@@ -19,6 +19,7 @@ mod fatal;
 mod follow;
 mod identity;
 mod init;
+mod kernel_log;
 mod kvm;
 mod lines;
 mod load;

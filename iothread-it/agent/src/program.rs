@@ -12,6 +12,7 @@ use crate::attached::Entered;
 use crate::children::Children;
 use crate::failure;
 use crate::follow::Follow;
+use crate::kernel_log::KernelLog;
 use crate::output::{Outputs, Woken};
 use crate::spawn::spawn;
 use crate::system_state::SystemState;
@@ -32,6 +33,7 @@ impl Children {
     ) -> Result<Exit, Failure> {
         let follow = program.follow.as_deref().map(Follow::start).transpose();
         let follow = follow.map_err(|error| failure::io("follow a folder", &error))?;
+        let mut log = KernelLog::start();
         let before = SystemState::read(program.user.is_none());
         let start = || {
             spawn(program).map(|spawned| {
@@ -53,10 +55,10 @@ impl Children {
         if attached.is_some() || program.user.is_none() {
             outputs = outputs.without_rest();
         }
-        thread::scope(|scope| {
+        let exit = thread::scope(|scope| {
             let following = follow
                 .as_ref()
-                .map(|follow| scope.spawn(|| follow.until_stopped(send)));
+                .map(|follow| scope.spawn(|| follow.until_stopped(log.as_mut(), send)));
             let mut wait = |time: Duration| {
                 // No deadline that a clock can tell is that of a program without one.
                 let deadline = Instant::now().checked_add(time);
@@ -78,14 +80,18 @@ impl Children {
                 follow.stop();
                 let _ = following.join();
             }
-            before.changes().for_each(|what| send(Notice::Left(what)));
-            exit.ok_or_else(|| Failure {
-                kind: FailureKind::TimedOut,
-                message: format!(
-                    "{} was still running after {} ms and was killed",
-                    program.path, program.timeout_ms
-                ),
-            })
+            exit
+        });
+        if let Some(log) = &mut log {
+            log.send_new(send);
+        }
+        before.changes().for_each(|what| send(Notice::Left(what)));
+        exit.ok_or_else(|| Failure {
+            kind: FailureKind::TimedOut,
+            message: format!(
+                "{} was still running after {} ms and was killed",
+                program.path, program.timeout_ms
+            ),
         })
     }
 }

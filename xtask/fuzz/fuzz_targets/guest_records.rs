@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::ops::ControlFlow;
 
-use kata_test_runner::Record;
+use kata_test_runner::{KernelWarnings, Record};
 use libfuzzer_sys::fuzz_target;
 use records::{RecordFilter, Records};
 
@@ -24,7 +24,11 @@ fuzz_target!(|sent: &[u8]| {
         tests: ["a", "b"].map(str::to_owned).into(),
         attempts: 2,
     };
-    let mut records = Records::new(filter, kept.try_clone().expect("a file"));
+    let mut records = Records::new(
+        filter,
+        kept.try_clone().expect("a file"),
+        KernelWarnings::Fail,
+    );
     // Each piece is for another file: a byte before it names which.
     for piece in sent.chunks(200) {
         let file = format!("{}.jsonl", piece[0] % 32);

@@ -45,6 +45,7 @@ impl Message {
             ReasonKind::RuntimeSkip => Reason::runtime_skip(observed, source),
             ReasonKind::Leak => Reason::leak(observed, source),
             ReasonKind::Infrastructure => Reason::infrastructure(observed, source),
+            ReasonKind::Kernel => Reason::kernel(observed),
         };
         Some(reason.with_alternatives(alternatives.to_vec()))
     }

@@ -37,6 +37,9 @@ pub(super) fn failures(outcomes: &[Record]) -> Markup {
                     @if let Some(output) = &one.output {
                         details { summary { "Output" } pre { (output) } }
                     }
+                    @if !one.kernel_messages.is_empty() {
+                        details { summary { "Kernel messages" } pre { (one.kernel_messages.join("\n")) } }
+                    }
                     (cited(one.issue.as_deref()))
                 }
             }
@@ -107,6 +110,7 @@ fn reasons<'a>(reasons: impl Iterator<Item = (&'a Reason, &'a [String])>) -> Mar
                             (match reason.kind {
                                 ReasonKind::RuntimeSkip => "reported by the test (skip!)",
                                 ReasonKind::Leak => "left behind",
+                                ReasonKind::Kernel => "reported by the kernel",
                                 _ => "infrastructure",
                             })
                         }

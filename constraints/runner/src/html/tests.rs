@@ -48,6 +48,7 @@ fn outcome(text: &str, kind: Outcome) -> Record {
         measures: [("attach_ms".to_owned(), 12.5), (text.to_owned(), 1.0)].into(),
         suspect: Some(text.to_owned()),
         output: Some(text.to_owned()),
+        kernel_messages: vec![text.to_owned()],
     }
 }
 

@@ -80,6 +80,7 @@ mod tests {
             result,
             took: Duration::ZERO,
             uid: 0,
+            kernel_log: crate::KernelLog::default(),
         };
         KvmUsers::default().lack(&ended, Path::new("/no/such/binary"))
     }

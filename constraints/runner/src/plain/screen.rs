@@ -35,6 +35,9 @@ pub(super) fn ended(ended: &Ended, id: &TestId, place: &str) -> String {
             let _ = writeln!(text, "{reason}");
         }
         text.push_str(shortened(&ended.output).trim_matches('\n'));
+        for message in ended.kernel_log.messages_for(ended.result.outcome) {
+            let _ = write!(text, "\nkernel: {message}");
+        }
         text.push_str("\n---\n");
     }
     text

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::PlainTest;
 use super::result::PlainResult;
 use crate::ledger::NOWHERE;
-use crate::{Eligibility, Outcome, ProcessEnd, Record, Run, RunnerError, UserKind};
+use crate::{Eligibility, KernelLog, Outcome, ProcessEnd, Record, Run, RunnerError, UserKind};
 use kata_test::__runner::{HERE, Phase};
 use kata_test_host::constraint::Status;
 use kata_test_host::reason::Reason;
@@ -27,6 +27,7 @@ pub(super) struct Ended {
     pub(super) result: PlainResult,
     pub(super) took: Duration,
     pub(super) uid: u32,
+    pub(super) kernel_log: KernelLog,
 }
 
 /// A test, and the places left to try.
@@ -86,6 +87,7 @@ impl<'a> Task<'a> {
         record.reasons.clone_from(&result.reasons);
         record.signal.clone_from(&result.signal);
         record.suspect.clone_from(&result.suspect);
+        record.kernel_messages = ended.kernel_log.messages_for(result.outcome);
         record.duration_ms = ended.took.as_secs_f64() * 1e3;
         if result.outcome.is_failure() {
             record.output = Some(super::transcript::shortened(&ended.output));
@@ -279,6 +281,7 @@ mod tests {
                 result,
                 took: Duration::ZERO,
                 uid: 0,
+                kernel_log: KernelLog::default(),
             };
             task.begin(&run, place).expect("a record");
             task.learn(&ended, &run, place, false).expect("a record");

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{PlaceError, StopToken};
+use super::{KernelLog, PlaceError, StopToken};
 
 pub use attached::{AttachedCommand, Streams};
 pub use local::LocalSession;
@@ -76,6 +76,12 @@ pub trait Session {
     fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
         let _ = command;
         Err("this place connects programs to no streams".into())
+    }
+
+    /// Returns what the kernel of the place logged while the last process ran, if it is a kernel of the session's
+    /// own.
+    fn kernel_log(&mut self) -> KernelLog {
+        KernelLog::default()
     }
 
     /// Returns whether another process may run in it: not if it has died, or a process has left something

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use program::{Action, Bytes, Exit, HOME, MountTarget, Program, Stream, User};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
@@ -133,8 +133,8 @@ pub enum Command {
     },
     /// Runs fixed work for some milliseconds. Answered by [`Reply::Speed`].
     MeasureSpeed,
-    /// Runs a program until it ends, and sends [`Notice::Output`], [`Notice::Appended`] and
-    /// [`Notice::Left`] meanwhile.
+    /// Runs a program until it ends, and sends [`Notice::Output`], [`Notice::Appended`],
+    /// [`Notice::KernelMessage`], [`Notice::KernelTaint`] and [`Notice::Left`] meanwhile.
     /// Answered by [`Reply::Exited`], or [`FailureKind::TimedOut`].
     Run(Program),
     /// Acts on a program that sent [`Notice::Started`]. Answered by [`Reply::Done`], or
@@ -276,6 +276,11 @@ pub enum Notice {
     },
     /// What a program left behind, for people: `processes`, `mounts`.
     Left(String),
+    /// The kernel logged a line while a program ran. It is sent before what is later appended to a file in
+    /// [`Program::follow`].
+    KernelMessage(String),
+    /// The kernel was tainted while a program ran: the new bits of `/proc/sys/kernel/tainted`.
+    KernelTaint(u64),
     /// A program with [`Program::attached`] runs: the host may act on it.
     Started,
 }

@@ -4,7 +4,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kata_test_runner::{
-    Attempts, Filter, Outcome, Partition, Record, RunIgnored, TestSelection, parse_duration,
+    Attempts, Filter, KernelWarnings, Outcome, Partition, Record, RunIgnored, TestSelection,
+    parse_duration,
 };
 
 /// Options that select tests and limit how they run.
@@ -88,6 +89,16 @@ struct Limits {
     )]
     flaky_result: FlakyResult,
 
+    /// What a test in a VM is while which the kernel reports a bug (WARNING, BUG, an oops, a hung task, a report of
+    /// lockdep, KASAN or the like): `fail` makes it a failure, `allow` notes the message.
+    #[arg(
+        long,
+        value_name = "ACTION",
+        default_value = "fail",
+        hide_possible_values = true
+    )]
+    kernel_warnings: Warnings,
+
     /// Runs each test N times, until it fails.
     #[arg(long, value_name = "N", conflicts_with = "retries")]
     repeat: Option<NonZeroU32>,
@@ -109,7 +120,23 @@ enum FlakyResult {
     Fail,
 }
 
+/// What to do about warnings of the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Warnings {
+    #[default]
+    Fail,
+    Allow,
+}
+
 impl TestOptions {
+    /// Returns what to do about warnings of the kernel.
+    pub(super) fn kernel_warnings(&self) -> KernelWarnings {
+        match self.limits.kernel_warnings {
+            Warnings::Fail => KernelWarnings::Fail,
+            Warnings::Allow => KernelWarnings::Allow,
+        }
+    }
+
     /// Returns the selection.
     #[must_use]
     pub fn selection(&self) -> TestSelection {

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use kata_test::__runner::SCHEMA;
-use kata_test_runner::{Outcome, Phase, Record};
+use kata_test_runner::{KernelLog, KernelWarnings, Outcome, Phase, Record};
 
 /// The maximum length of a record, in bytes. Most take about 300.
 const MAX_RECORD: usize = 64 << 10;
@@ -52,6 +52,13 @@ pub(super) struct Records {
     ended: BTreeSet<String>,
     /// Incomplete records, by the name of the guest's file.
     partial: BTreeMap<String, Vec<u8>>,
+    /// What the kernel logged since the last test ended.
+    kernel_log: KernelLog,
+    kernel_warnings: KernelWarnings,
+    /// The record of the test that has ended last.
+    last: Option<Record>,
+    /// The tests that failed because of a warning of the kernel, and the warning.
+    failed_by_kernel: Vec<(String, String)>,
     /// The size of the kept records, in bytes.
     kept: usize,
     /// The first error of writing a record.
@@ -59,10 +66,14 @@ pub(super) struct Records {
 }
 
 impl Records {
-    pub(super) fn new(filter: RecordFilter, file: File) -> Self {
+    pub(super) fn new(filter: RecordFilter, file: File, kernel_warnings: KernelWarnings) -> Self {
         Self {
             filter,
             file,
+            kernel_log: KernelLog::default(),
+            kernel_warnings,
+            last: None,
+            failed_by_kernel: Vec::new(),
             started: BTreeSet::new(),
             ended: BTreeSet::new(),
             partial: BTreeMap::new(),
@@ -130,17 +141,64 @@ impl Records {
         if self.kept > limit {
             return ControlFlow::Break(format!("records take more than {limit} bytes"));
         }
-        if let Err(error) = self.file.write_all(line) {
-            self.write_error.get_or_insert(error);
-        }
         if record.outcome == Outcome::Lost {
+            self.write(line);
             self.ended.remove(&record.test);
             self.started.insert(record.test);
         } else {
             self.started.remove(&record.test);
-            self.ended.insert(record.test);
+            self.ended.insert(record.test.clone());
+            self.end(record);
         }
         ControlFlow::Continue(())
+    }
+
+    fn write(&mut self, line: &[u8]) {
+        if let Err(error) = self.file.write_all(line) {
+            self.write_error.get_or_insert(error);
+        }
+    }
+
+    /// Writes the record of a test that has ended, with what the kernel logged meanwhile.
+    fn end(&mut self, mut record: Record) {
+        let log = std::mem::take(&mut self.kernel_log);
+        let outcome = record.outcome;
+        record.add_kernel_log(&log, self.kernel_warnings);
+        if let (true, Some(warning)) = (record.outcome != outcome, log.warning()) {
+            self.failed_by_kernel
+                .push((record.test.clone(), warning.to_owned()));
+        }
+        let mut line = serde_json::to_vec(&record).expect("a record has only string keys");
+        line.push(b'\n');
+        self.write(&line);
+        self.last = Some(record);
+    }
+
+    /// Adds a message of the kernel. It belongs to the test that runs, or to the last one: a record of that is
+    /// written again, and the later line counts.
+    pub(super) fn kernel_message(&mut self, text: &str) {
+        self.kernel_log.add_message(text);
+        self.apply_late_warning();
+    }
+
+    /// Adds bits that the kernel was tainted by.
+    pub(super) fn kernel_taint(&mut self, bits: u64) {
+        self.kernel_log.add_taint(bits);
+        self.apply_late_warning();
+    }
+
+    fn apply_late_warning(&mut self) {
+        if self.started.is_empty()
+            && self.kernel_log.warning().is_some()
+            && let Some(last) = self.last.take()
+        {
+            self.end(last);
+        }
+    }
+
+    /// Returns the tests that failed because of a warning of the kernel, and the warning.
+    pub(super) fn failed_by_kernel(&self) -> &[(String, String)] {
+        &self.failed_by_kernel
     }
 }
 
@@ -179,7 +237,7 @@ mod tests {
             attempts: 2,
         };
         let file = File::create(folder.path().join("kept.jsonl")).unwrap();
-        let records = Records::new(filter, file);
+        let records = Records::new(filter, file, KernelWarnings::Fail);
         Stage { records, folder }
     }
 
@@ -218,6 +276,33 @@ mod tests {
         assert_eq!(stage.append("it-7.jsonl", rest), CONTINUE);
         assert!(!stage.records.has_started("a") && stage.records.has_ended("a"));
         assert_eq!(stage.kept(), began + &other + &ended);
+    }
+
+    #[test]
+    fn a_warning_of_the_kernel_fails_the_test_that_ran() {
+        let mut stage = new_stage();
+        let mut outcomes = Vec::new();
+        for (test, warnings_at) in [("a", "running"), ("b", "ended")] {
+            let _ = stage.append("it-7.jsonl", &record(test, "lost"));
+            stage.records.kernel_message("up");
+            if warnings_at == "running" {
+                stage.records.kernel_message("BUG: one");
+            }
+            let _ = stage.append("it-7.jsonl", &record(test, "passed"));
+            if warnings_at == "ended" {
+                stage.records.kernel_taint(1 << 9);
+            }
+            let kept = stage.kept();
+            let last: Record = serde_json::from_str(kept.lines().last().unwrap()).unwrap();
+            outcomes.push((last.test, last.outcome, last.reasons.len()));
+        }
+        assert_eq!(
+            outcomes,
+            ["a", "b"].map(|test| (test.to_owned(), Outcome::Failed, 1))
+        );
+        let failed = stage.records.failed_by_kernel();
+        assert_eq!(failed[0], ("a".to_owned(), "BUG: one".to_owned()));
+        assert_eq!(failed.len(), 2);
     }
 
     #[test]

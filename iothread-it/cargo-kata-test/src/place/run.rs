@@ -65,23 +65,27 @@ pub(super) fn run(
             attempts: now.iter().map(|test| test.attempts).max().unwrap_or(1),
         };
         let file = format!("{}-{number}.jsonl", file_name(&name));
-        let mut records = Records::new(filter, job.run.append(&file)?);
+        let mut records = Records::new(filter, job.run.append(&file)?, job.run.kernel_warnings());
         let program = program(&guest, job, &now, &name, number, scale);
         let mut written = 0;
         let ended = guest.run_until(job.stop, &program, &mut |notice| {
-            let (Notice::Output { bytes, .. } | Notice::Appended { bytes, .. }) = &notice else {
-                return ControlFlow::Continue(());
+            written += match &notice {
+                Notice::Output { bytes, .. } | Notice::Appended { bytes, .. } => bytes.0.len(),
+                Notice::KernelMessage(text) => text.len(),
+                _ => 0,
             };
-            written += bytes.0.len();
             if written > MAX_OUTPUT_BYTES {
                 return ControlFlow::Break(format!(
                     "tests wrote more than {MAX_OUTPUT_BYTES} bytes"
                 ));
             }
-            if let Notice::Appended { file, bytes } = &notice {
-                return records.append(file, &bytes.0);
+            match &notice {
+                Notice::Output { bytes, .. } => screen(&bytes.0),
+                Notice::Appended { file, bytes } => return records.append(file, &bytes.0),
+                Notice::KernelMessage(text) => records.kernel_message(text),
+                Notice::KernelTaint(bits) => records.kernel_taint(*bits),
+                Notice::LoadRunning | Notice::Left(_) | Notice::Started => {}
             }
-            screen(&bytes.0);
             ControlFlow::Continue(())
         });
         if job.stop.is_requested() {
@@ -90,6 +94,9 @@ pub(super) fn run(
         if let Some(error) = records.write_error() {
             let path = job.run.dir().join(&file);
             return Err(format!("cannot write {}: {error}", path.display()).into());
+        }
+        for (test, warning) in records.failed_by_kernel() {
+            screen(format!("test {test} ... FAILED: the kernel reported: {warning}\n").as_bytes());
         }
         let mut fail = |tests: &[String], observed: &str| -> Result<(), PlaceError> {
             for test in tests {

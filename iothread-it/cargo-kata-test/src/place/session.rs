@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use kata_test_runner::{
-    AttachedCommand, PlaceError, ProcessEnd, Session, SessionCommand, UserKind,
+    AttachedCommand, KernelLog, PlaceError, ProcessEnd, Session, SessionCommand, UserKind,
 };
 
 use super::attach::attach;
@@ -42,6 +42,8 @@ pub(super) struct VmSession {
     /// The factor by which time limits are longer, once the slowness was measured.
     scale: Option<f64>,
     is_clean: bool,
+    /// What the kernel logged while the last process ran.
+    kernel_log: KernelLog,
     /// Why the guest runs nothing more. It may have booted again, without the binary.
     crashed: Option<String>,
 }
@@ -54,6 +56,7 @@ impl VmSession {
             user: (kind == UserKind::Unprivileged).then(user),
             scale: None,
             is_clean: true,
+            kernel_log: KernelLog::default(),
             crashed: None,
         }
     }
@@ -118,6 +121,7 @@ impl Session for VmSession {
         program.output_limit = Some(OUTPUT_LIMIT);
         program.joins_output = true;
         let (mut printed, mut has_left) = (0, false);
+        let mut log = KernelLog::default();
         let ended = self.guest.run_until(command.stop, &program, &mut |notice| {
             match notice {
                 Notice::Output { bytes, .. } => {
@@ -125,6 +129,11 @@ impl Session for VmSession {
                     output(&bytes.0);
                 }
                 Notice::Left(_) => has_left = true,
+                Notice::KernelMessage(text) => {
+                    printed += text.len();
+                    log.add_message(&text);
+                }
+                Notice::KernelTaint(bits) => log.add_taint(bits),
                 Notice::Appended { .. } | Notice::LoadRunning | Notice::Started => {}
             }
             match printed > MAX_OUTPUT_BYTES {
@@ -135,6 +144,7 @@ impl Session for VmSession {
             }
         });
         self.is_clean &= !has_left;
+        self.kernel_log = log;
         let error = match ended {
             Ok(exit) => {
                 return Ok(match exit {
@@ -179,6 +189,10 @@ impl Session for VmSession {
             GuestError::Agent(_) => Ok(ProcessEnd::Crashed(describe(&error, &self.guest))),
             _ => Err(error.into()),
         }
+    }
+
+    fn kernel_log(&mut self) -> KernelLog {
+        std::mem::take(&mut self.kernel_log)
     }
 
     fn is_clean(&mut self) -> bool {

@@ -11,6 +11,7 @@ use std::thread::{self, Scope};
 use std::time::Instant;
 
 use super::super::requirements::questions;
+use super::super::result::PlainResult;
 use super::super::task::{Ended, Route};
 use super::super::{PlainOptions, PlainTest};
 use super::{Dispatch, SLOW, attempt, runs_again};
@@ -35,7 +36,7 @@ enum State {
 enum Event {
     /// It waits for an order, after the test that it was given if there was one. Without an end, the run was
     /// stopped.
-    Idle(State, Option<(usize, Option<Ended>)>),
+    Idle(State, Option<(usize, Option<Box<Ended>>)>),
     /// It cannot open a session, and ends.
     Broken(String),
 }
@@ -103,6 +104,7 @@ impl Work<'_> {
                     Ok(Order::Run(index, test)) => {
                         let (options, stop) = (self.options, self.stop);
                         let ended = attempt(&mut *session, test, options, self.name, &[], stop);
+                        let ended = ended.map(Box::new);
                         let state = match session.is_clean() {
                             true => State::Used,
                             false => State::Dirty,
@@ -248,7 +250,7 @@ impl Dispatch<'_, '_, '_> {
                 }
                 if let Some((index, ended)) = ended {
                     running.remove(&index);
-                    let learned = ended.map(|ended| self.learn_there(index, ended, work, queue));
+                    let learned = ended.map(|ended| self.learn_there(index, *ended, work, queue));
                     match learned.transpose() {
                         Ok(Some(true)) => state = State::Dirty,
                         Ok(_) => {}
@@ -283,7 +285,12 @@ impl Dispatch<'_, '_, '_> {
         work: &Work<'_>,
         queue: &mut Queue,
     ) -> Result<bool, RunnerError> {
-        let ended = self.explained(index, ended);
+        let mut ended = self.explained(index, ended);
+        let PlainResult {
+            outcome, reasons, ..
+        } = &mut ended.result;
+        let warnings = self.plain.run.kernel_warnings();
+        ended.kernel_log.apply(warnings, outcome, reasons);
         // What an earlier test has left in the place may be the reason.
         let number = queue.count(index);
         let may_be_the_place = number == 1 && ended.result.is_unexplained_failure();

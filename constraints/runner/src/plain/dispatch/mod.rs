@@ -414,5 +414,6 @@ fn attempt(
         result,
         took,
         uid: session.uid(),
+        kernel_log: session.kernel_log(),
     })
 }

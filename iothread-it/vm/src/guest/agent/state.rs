@@ -72,8 +72,8 @@ impl PendingRequest {
 /// Returns the memory that a notice takes, in bytes.
 fn size(notice: &Notice) -> usize {
     let text = match notice {
-        Notice::LoadRunning | Notice::Started => 0,
-        Notice::Left(what) => what.len(),
+        Notice::LoadRunning | Notice::Started | Notice::KernelTaint(_) => 0,
+        Notice::Left(text) | Notice::KernelMessage(text) => text.len(),
         Notice::Output { bytes, .. } => bytes.0.len(),
         Notice::Appended { file, bytes } => file.len() + bytes.0.len(),
     };
