@@ -111,6 +111,10 @@ fn files(image: &Path, below: &Path) -> Result<(), Failure> {
             let made = fs::read_link(&from).and_then(|target| symlink(target, &to));
             unless_exists(made).map_err(|error| failed(&to, &error))?;
         } else {
+            if to.is_symlink() {
+                // A name of the guest's own tools: the host's program of that name is the one to run.
+                fs::remove_file(&to).map_err(|error| failed(&to, &error))?;
+            }
             unless_exists(File::create_new(&to).map(drop)).map_err(|error| failed(&to, &error))?;
             let (none, bind) = (None::<&str>, MsFlags::MS_BIND);
             let mounted = mount(Some(&from), &to, none, bind, none);
@@ -131,7 +135,8 @@ fn make_like(path: &Path, data: &Metadata) -> io::Result<()> {
     }
 }
 
-fn unless_exists(made: io::Result<()>) -> io::Result<()> {
+/// Takes an entry that exists already for one that was made.
+pub(crate) fn unless_exists(made: io::Result<()>) -> io::Result<()> {
     match made {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made,

@@ -14,6 +14,7 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 
 use crate::failure::OrFailure;
+use crate::mount::unless_exists;
 
 /// Where the new root is built.
 const NEW: &str = "/new-root";
@@ -22,18 +23,26 @@ const NEW: &str = "/new-root";
 const MOVED: [&str; 4] = ["dev", "proc", "sys", "tmp"];
 
 /// Folders of the new root, except mount points.
-const FOLDERS: [(&str, u32); 10] = [
-    ("bin", 0o755),
+const FOLDERS: [(&str, u32); 11] = [
     ("etc", 0o755),
     ("home", 0o755),
-    ("lib/modules", 0o755),
     ("mnt", 0o755),
     ("root", 0o700),
     ("run", 0o755),
-    ("sbin", 0o755),
-    ("usr", 0o755),
+    ("usr/bin", 0o755),
+    ("usr/lib/modules", 0o755),
+    ("usr/lib64", 0o755),
+    ("usr/local/bin", 0o755),
+    ("usr/sbin", 0o755),
     ("var/tmp", 0o1777),
 ];
+
+/// Folders that are links to those in `usr`, as in a distribution.
+const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
+
+/// In the boot image: a program that is many, and the paths that it has names for.
+const MULTI_CALL: &str = "bin/busybox";
+const APPLETS: &str = "/bin/applets";
 
 /// Files that programs and libraries read.
 const FILES: [(&str, &str); 4] = [
@@ -92,6 +101,10 @@ fn set_up(user: User) -> Result<(), Failure> {
     for (folder, mode) in FOLDERS {
         make(&new.join(folder), mode).or_failure(|| format!("make /{folder}"))?;
     }
+    for name in MERGED {
+        let made = symlink(format!("usr/{name}"), new.join(name));
+        made.or_failure(|| format!("link /{name}"))?;
+    }
     for (file, text) in FILES {
         fs::write(new.join(file), text).or_failure(|| format!("write /{file}"))?;
     }
@@ -102,6 +115,7 @@ fn set_up(user: User) -> Result<(), Failure> {
     mount(Some(&*from), &to, nothing, MsFlags::MS_BIND, nothing)
         .or_failure(|| "bind the modules".into())?;
     fs::copy("/init", new.join("sbin/modprobe")).or_failure(|| "copy this program".into())?;
+    link_applets(new).or_failure(|| format!("link the names of /{MULTI_CALL}"))?;
     for name in MOVED {
         let (from, to) = (format!("/{name}"), new.join(name));
         fs::create_dir_all(&to).or_failure(|| format!("make {from}"))?;
@@ -119,15 +133,27 @@ fn set_up(user: User) -> Result<(), Failure> {
             .or_failure(|| format!("mount {kind} on {place}"))?;
     }
     for (link, to) in LINKS {
-        match symlink(to, link) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.or_failure(|| format!("make {link}"))?,
-        }
+        unless_exists(symlink(to, link)).or_failure(|| format!("make {link}"))?;
     }
     // Private, so that programs do not see each other's mounts.
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(nothing, "/", nothing, private, nothing).or_failure(|| "make mounts private".into())?;
     fs::write("/proc/sys/kernel/hostname", "guest").or_failure(|| "set the host's name".into())
+}
+
+/// Provides a shell and the usual tools, if the boot image has them. This program is `modprobe`.
+fn link_applets(new: &Path) -> io::Result<()> {
+    let Ok(applets) = fs::read_to_string(APPLETS) else {
+        return Ok(());
+    };
+    let (from, to) = (format!("/{MULTI_CALL}"), new.join(MULTI_CALL));
+    fs::File::create_new(&to)?;
+    let nothing = None::<&str>;
+    mount(Some(&*from), &to, nothing, MsFlags::MS_BIND, nothing)?;
+    for applet in applets.lines() {
+        unless_exists(symlink(&from, new.join(applet)))?;
+    }
+    Ok(())
 }
 
 /// Adds a user with a home folder, unless its id is already that of another name.

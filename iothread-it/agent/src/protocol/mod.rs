@@ -116,8 +116,8 @@ pub enum Command {
     /// Generates I/O load. Sends [`Notice::LoadRunning`] once every thread has completed an operation.
     /// Answered by [`Reply::Load`].
     Load(Load),
-    /// Switches to a tmpfs root with `/proc`, `/sys`, cgroup v2, devpts, users, the kernel's modules
-    /// and `/sbin/modprobe`, as test programs expect. Answered by [`Reply::Done`]; a second request
+    /// Switches to a tmpfs root with `/proc`, `/sys`, cgroup v2, devpts, users, the kernel's modules,
+    /// `/sbin/modprobe`, and the tools of the boot image, as test programs expect. Answered by [`Reply::Done`]; a second request
     /// does nothing.
     SetUpRootfs {
         /// The user of programs that do not run as root. It owns [`HOME`].

@@ -9,6 +9,7 @@ use crate::place::{VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{
     Manifest, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder, provision_kernel_of,
+    provision_tools,
 };
 use guest_vm::guest;
 use sha2::{Digest as _, Sha256};
@@ -77,6 +78,7 @@ fn vm_places_in(
     let lock = store.lock(progress)?;
     let agent = agent::provide(&lock, target, output)?;
     let qemu = guest_vm::artifacts::provision_qemu(&vms.qemu, &lock, progress)?;
+    let tools = provision_tools(&lock, progress);
     let mut places = Vec::new();
     for vm in choices(vms, &lock, progress)? {
         vm.check()?;
@@ -85,8 +87,15 @@ fn vm_places_in(
             VmKernel::Own(own) => own.install(&lock).with_context(|| format!("place {vm}"))?,
         };
         let args = &vm.kernel_args;
-        let artifacts =
-            VmArtifacts::provide(&kernel, args, (&vms.qemu, &qemu), &agent, &lock, progress)?;
+        let artifacts = VmArtifacts::provide(
+            &kernel,
+            args,
+            (&vms.qemu, &qemu),
+            &agent,
+            tools.as_ref(),
+            &lock,
+            progress,
+        )?;
         if let Some(name) = vm.of_archive() {
             artifacts.list(&work, &name)?;
         }

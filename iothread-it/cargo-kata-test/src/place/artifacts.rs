@@ -7,8 +7,8 @@ use std::{fs, io};
 use serde::{Deserialize, Serialize};
 
 use guest_vm::artifacts::{
-    KernelInstall, Manifest, Origin, Progress, QemuChoice, QemuInstall, StoreLock, WorkFolder,
-    write_atomically,
+    KernelInstall, Manifest, Origin, Progress, QemuChoice, QemuInstall, StoreLock, Tools,
+    WorkFolder, write_atomically,
 };
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
 use guest_vm::guest::image::{self, ImageError};
@@ -95,6 +95,7 @@ impl VmArtifacts {
         kernel_args: &str,
         (choice, qemu): (&QemuChoice, &QemuInstall),
         agent: &Path,
+        tools: Option<&Tools>,
         lock: &StoreLock,
         progress: &mut dyn Progress,
     ) -> Result<Self, VmArtifactsError> {
@@ -111,7 +112,7 @@ impl VmArtifacts {
                 "the kernel cannot be uncompressed, and boots more slowly: {why}"
             )),
         }
-        let guest = image::with_modules(&guest, kernel, &file("initramfs-place"), progress)?;
+        let guest = image::with_modules(&guest, kernel, tools, &file("initramfs-place"), progress)?;
         check_size(&guest.initramfs)?;
         let manifest = Manifest {
             qemu: qemu.clone(),

@@ -1,12 +1,23 @@
 //! The environment variables of programs in a guest.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kata_test_runner::Binary;
 
+use super::image::BinaryFiles;
+
 /// The folder for records in the guest.
 pub(super) const RECORDS: &str = "/run/kata-test";
+
+/// The folders for programs in the guest.
+const PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// Variables that refer to the host, or are set below.
 const HOST_VARIABLES: [&str; 20] = [
@@ -59,7 +70,7 @@ const SECRET_WORDS: [&str; 9] = [
 ];
 
 /// Returns the variables of a binary's programs, as root. Variables that are not UTF-8 are left out.
-pub(super) fn of(binary: &Binary, library_folders: &BTreeSet<PathBuf>) -> Vec<(String, String)> {
+pub(super) fn of(binary: &Binary, files: &BinaryFiles) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| !names_the_host(name) && !is_secret(name))
@@ -67,16 +78,12 @@ pub(super) fn of(binary: &Binary, library_folders: &BTreeSet<PathBuf>) -> Vec<(S
     let own = binary.env.iter();
     let own = own.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     let own: Vec<_> = own.filter(|(name, _)| !names_the_host(name)).collect();
-    let folders: Vec<_> = library_folders
-        .iter()
-        .filter_map(|folder| folder.to_str())
-        .collect();
-    let folders = folders.join(":");
+    let folders = list(files.library_folders.iter().map(PathBuf::as_path));
+    let others = files.program_folders.iter().map(PathBuf::as_path);
+    let others = others.filter(|folder| !PATH.iter().any(|known| *folder == Path::new(known)));
+    let path = list(PATH.iter().map(Path::new).chain(others));
     let fixed = [
-        (
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ),
+        ("PATH", &*path),
         ("HOME", "/root"),
         ("TMPDIR", "/tmp"),
         ("LD_LIBRARY_PATH", &folders),
@@ -86,6 +93,12 @@ pub(super) fn of(binary: &Binary, library_folders: &BTreeSet<PathBuf>) -> Vec<(S
         set(&mut all, name, value);
     }
     all
+}
+
+/// Returns folders in the form of `PATH`.
+fn list<'a>(folders: impl Iterator<Item = &'a Path>) -> String {
+    let folders: Vec<_> = folders.filter_map(Path::to_str).collect();
+    folders.join(":")
 }
 
 /// Sets the variable that names the place.

@@ -140,7 +140,7 @@ impl Guest {
             .set_up_rootfs(user(), Deadline::after(AGENT_TIMEOUT))?;
         let scratch_node = guest.attach_scratch_disk()?;
         artifacts.record_start(began.elapsed());
-        guest.environment = guest.deliver(binary, &scratch.join("packages"))?;
+        guest.environment = guest.deliver(binary, questions, &scratch.join("packages"))?;
         if let Some(node) = scratch_node {
             environment::set(&mut guest.environment, "KATA_TEST_SCRATCH_DISK", &node);
         }
@@ -170,6 +170,7 @@ impl Guest {
     fn deliver(
         &mut self,
         binary: &Binary,
+        questions: &[String],
         cache: &Path,
     ) -> Result<Vec<(String, String)>, GuestError> {
         let User { uid, gid } = user();
@@ -181,10 +182,10 @@ impl Guest {
             let folder = binary.folder.to_string_lossy().into_owned();
             self.mount("package", &package, MountTarget::Folder(folder))?;
         }
-        let binary_files = BinaryFiles::of(binary)?;
+        let binary_files = BinaryFiles::of(binary, questions)?;
         binary_files.write(owner, &files)?;
         self.mount("files", &files, MountTarget::Files)?;
-        Ok(environment::of(binary, &binary_files.library_folders))
+        Ok(environment::of(binary, &binary_files))
     }
 
     /// Loads the modules that tests require. A missing module is no error: the tests' constraints

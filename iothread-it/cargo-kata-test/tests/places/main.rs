@@ -13,6 +13,7 @@ mod kills;
 mod kvm;
 mod own_kernel;
 mod plain;
+mod programs;
 mod qemu;
 mod requirements;
 mod run;

@@ -35,6 +35,7 @@ mod provision;
 mod size;
 mod store;
 mod sweep;
+mod tools;
 mod unpacked_qemu;
 mod work_folder;
 
@@ -65,5 +66,6 @@ pub use size::{InvalidSize, parse_size, shown_size};
 pub(crate) use store::lock_within;
 pub use store::write_atomically;
 pub use store::{Store, StoreError, StoreLock};
+pub use tools::{Tools, ToolsError, provision_tools};
 pub use unpacked_qemu::UnpackedQemuError;
 pub use work_folder::WorkFolder;

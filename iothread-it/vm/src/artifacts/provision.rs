@@ -12,6 +12,7 @@ use super::manifest::{Origin, QemuInstall};
 use super::pins::{GENERIC_KERNEL_SET, KERNEL_SET, Pins};
 use super::progress::Progress;
 use super::store::{Store, StoreLock};
+use super::tools::provision_tools;
 use super::{apt, host_qemu, kernel, unpacked_qemu};
 
 const QEMU: PackageSet = PackageSet {
@@ -194,7 +195,7 @@ pub fn provision_kernel_of(
     Ok(kernel_of_offer(current.find(choice)?, lock, progress)?)
 }
 
-/// Provides QEMU and these kernels from packages, also if the host has a QEMU, and returns their versions. A
+/// Provides QEMU, these kernels and the tools from packages, also if the host has a QEMU, and returns their versions. A
 /// choice of a QEMU that is not from packages pins none.
 ///
 /// # Errors
@@ -213,6 +214,7 @@ pub fn provision_packages(
     for choice in choices {
         provision_kernel_of(choice, lock, progress)?;
     }
+    provision_tools(lock, progress);
     Ok(lock.pins())
 }
 

@@ -1,4 +1,5 @@
-//! A test binary with its shared libraries and the programs of its package, each at its own path.
+//! A test binary with its shared libraries, the programs of its package, and those of the host that its tests
+//! require, each at its own path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -9,36 +10,45 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use kata_test_runner::{Binary, target_folder_of};
+use nix::unistd::{AccessFlags, access};
 
 use super::super::libraries::SharedLibraries;
 use super::erofs::{self, Kind, Node, Owner};
 use super::{ImageError, at, parts};
+
+/// Asks for the host's shell: that of the guest's own tools prefers these to programs in `PATH`.
+const SHELL: &str = "command sh";
 
 /// The files of a test binary.
 pub(in crate::place) struct BinaryFiles {
     root: Node,
     /// The folders for `LD_LIBRARY_PATH`.
     pub(in crate::place) library_folders: BTreeSet<PathBuf>,
+    /// The folders of the host's programs, for `PATH`.
+    pub(in crate::place) program_folders: BTreeSet<PathBuf>,
 }
 
 impl BinaryFiles {
-    /// Finds the files of a binary, and adds the empty folder of `CARGO_TARGET_TMPDIR`.
-    pub(in crate::place) fn of(binary: &Binary) -> Result<Self, ImageError> {
+    /// Finds the files of a binary and the host's programs that the questions of its tests name, and adds the
+    /// empty folder of `CARGO_TARGET_TMPDIR`.
+    pub(in crate::place) fn of(binary: &Binary, questions: &[String]) -> Result<Self, ImageError> {
         let search = search_path(binary);
         let mut libraries = SharedLibraries::default();
         let mut root = Node::directory(0o755);
         for executable in std::iter::once(&binary.executable).chain(&binary.programs) {
-            let mut program = executable.clone();
-            add_file(&mut root, &program)?;
-            // An interpreter can be a script too. The kernel follows as many.
-            for _ in 0..5 {
-                let Some(interpreter) = interpreter_of(&program)? else {
-                    break;
-                };
-                add_file(&mut root, &interpreter)?;
-                program = interpreter;
+            add_program(&mut root, &mut libraries, executable, &search)?;
+        }
+        let mut program_folders = BTreeSet::new();
+        let questions = questions.iter().map(String::as_str);
+        for program in [SHELL]
+            .into_iter()
+            .chain(questions)
+            .filter_map(host_program)
+        {
+            // Without it the constraint is unmet in the guest, which names the program.
+            if add_program(&mut root, &mut libraries, &program, &search).is_ok() {
+                program_folders.extend(program.parent().map(Path::to_owned));
             }
-            libraries.add(&program, &search)?;
         }
         for file in &libraries.files {
             add_file(&mut root, file)?;
@@ -49,6 +59,7 @@ impl BinaryFiles {
         Ok(Self {
             root,
             library_folders: libraries.folders,
+            program_folders,
         })
     }
 
@@ -58,6 +69,40 @@ impl BinaryFiles {
         erofs::write(&self.root, owner, &file, image)
             .map_err(|(path, source)| ImageError::Io { path, source })
     }
+}
+
+/// Adds a program with its interpreter and its shared libraries.
+fn add_program(
+    root: &mut Node,
+    libraries: &mut SharedLibraries,
+    executable: &Path,
+    search: &[PathBuf],
+) -> Result<(), ImageError> {
+    let mut program = executable.to_owned();
+    add_file(root, &program)?;
+    // An interpreter can be a script too. The kernel follows as many.
+    for _ in 0..5 {
+        let Some(interpreter) = interpreter_of(&program)? else {
+            break;
+        };
+        add_file(root, &interpreter)?;
+        program = interpreter;
+    }
+    Ok(libraries.add(&program, search)?)
+}
+
+/// Returns the program that a question is about: `command git`, `command version git`. The folders of programs for
+/// root are searched too, as in the guest.
+fn host_program(question: &str) -> Option<PathBuf> {
+    let name = question.strip_prefix("command ")?;
+    let name = name.strip_prefix("version ").unwrap_or(name);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let for_root = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut files = std::env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .chain(for_root)
+        .map(|folder| folder.join(name));
+    files.find(|file| file.is_file() && access(file, AccessFlags::R_OK | AccessFlags::X_OK).is_ok())
 }
 
 /// Returns the interpreter of a script: `#!/bin/sh`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::super::debian_archive::ARCHIVE_ENV;
 use super::super::pins::LOCK_FILE;
 use super::super::store::StoreError;
+use super::super::tools::ToolsError;
 use super::super::unpacked_qemu::UnpackedQemuError;
 use crate::process::CommandError;
 
@@ -30,6 +31,9 @@ pub enum AptError {
         /// The suite.
         suite: String,
     },
+    /// The tools for guests cannot be used.
+    #[error(transparent)]
+    Tools(#[from] ToolsError),
     /// The archive that the user names does not have the suite.
     #[error(
         "the archive {url} is configured with {} only; add {suite} to its suites",

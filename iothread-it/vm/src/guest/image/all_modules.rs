@@ -1,4 +1,4 @@
-//! Appends all modules of a kernel to a boot image, with the lists for `modprobe`.
+//! Appends all modules of a kernel to a boot image, with the lists for `modprobe`, and a shell and tools.
 //!
 //! Places use this image. Packages do not contain `modules.dep` and `modules.alias`: distributions make
 //! them during installation. Linux unpacks concatenated archives one after the other, so that the
@@ -13,14 +13,14 @@ use std::path::Path;
 use super::ImageError;
 use super::modinfo::{ModuleName, aliases, depends};
 use super::modules::{ModuleError, Tree, uncompressed};
-use crate::artifacts::{FileState, GuestImage, KernelInstall, Origin, Progress};
+use crate::artifacts::{FileState, GuestImage, KernelInstall, Origin, Progress, Tools};
 use crate::cpio::Archive;
 use crate::guest::built_file;
 
 /// Version of the layout. Images of another version are rebuilt.
-pub(super) const LAYOUT: u32 = 1;
+pub(super) const LAYOUT: u32 = 2;
 
-/// Writes the boot image `out`: that of `plain` and all modules of the same kernel. An image from the
+/// Writes the boot image `out`: that of `plain`, all modules of the same kernel, and tools. An image from the
 /// same inputs is kept.
 ///
 /// # Errors
@@ -28,6 +28,7 @@ pub(super) const LAYOUT: u32 = 1;
 pub fn with_modules(
     plain: &GuestImage,
     kernel: &KernelInstall,
+    tools: Option<&Tools>,
     out: &Path,
     progress: &mut dyn Progress,
 ) -> Result<GuestImage, ImageError> {
@@ -39,12 +40,19 @@ pub fn with_modules(
         initramfs: out.to_owned(),
         ..plain.clone()
     };
-    let key = (LAYOUT, kernel.modules.clone(), plain.initramfs.clone());
+    let program = tools.map(|tools| tools.program.clone());
+    let key = (
+        LAYOUT,
+        kernel.modules.clone(),
+        plain.initramfs.clone(),
+        program.clone(),
+    );
     if built_file::is_current(out, &key) {
         return Ok(made);
     }
     let tree = kernel.modules.as_deref().map(Tree::read).transpose()?;
     let mut inputs = vec![plain.initramfs.clone()];
+    inputs.extend(program);
     inputs.extend(tree.as_ref().map(Tree::list));
     if let (Some(tree), Origin::Files { .. }) = (&tree, &kernel.origin) {
         inputs.extend(tree.files.values().cloned());
@@ -55,7 +63,12 @@ pub fn with_modules(
         .map(|path| FileState::of(path).map_err(unusable));
     let inputs = inputs.collect::<Result<_, _>>()?;
     progress.started(&format!("packing the modules of {}", kernel.release));
-    let packed = pack(tree.as_ref(), &kernel.release);
+    let packed = pack(tree.as_ref(), &kernel.release).and_then(|mut archive| {
+        tools.map_or(Ok(()), |tools| {
+            add_tools(&mut archive, tools).map_err(unusable)
+        })?;
+        Ok(archive)
+    });
     progress.finished();
     let mut bytes = std::fs::read(&plain.initramfs).map_err(unusable)?;
     // Archives start at a multiple of four.
@@ -63,6 +76,13 @@ pub fn with_modules(
     bytes.extend(packed?.to_bytes());
     built_file::write(out, &bytes, key, inputs).map_err(unusable)?;
     Ok(made)
+}
+
+fn add_tools(archive: &mut Archive, tools: &Tools) -> std::io::Result<()> {
+    archive.file_below("bin/busybox", 0o755, std::fs::read(&tools.program)?);
+    let names = tools.names.join("\n");
+    archive.file_below("bin/applets", 0o644, names.into_bytes());
+    Ok(())
 }
 
 /// A kernel without modules has lists without entries.
@@ -186,7 +206,13 @@ mod tests {
         };
         std::fs::write(&plain.initramfs, "first").unwrap();
         let out = folder.path().join("with-modules");
-        let make = || with_modules(&plain, &kernel, &out, &mut Silent).unwrap();
+        let program = folder.path().join("busybox");
+        std::fs::write(&program, "program").unwrap();
+        let tools = Tools {
+            program,
+            names: vec!["bin/sh".to_owned(), "usr/bin/env".to_owned()],
+        };
+        let make = || with_modules(&plain, &kernel, Some(&tools), &out, &mut Silent).unwrap();
         assert_eq!(make().initramfs, out);
         let bytes = std::fs::read(&out).unwrap();
         assert!(bytes.starts_with(b"first\x00\x00\x00070701"));
@@ -198,6 +224,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("lib/modules/6.1/modules.builtin"));
+        assert!(text.contains("bin/sh\nusr/bin/env"));
 
         let state = FileState::of(&out).unwrap();
         make();

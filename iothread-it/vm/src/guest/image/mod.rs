@@ -8,8 +8,8 @@
 //! | `/lib/modules/NAME.ko` | modules, uncompressed and unsigned |
 //! | `/lib/modules/load-order` | their file names, one per line, dependencies first |
 //!
-//! The image of a place also has all modules of the kernel in `/lib/modules/RELEASE`
-//! ([`with_modules`]). The archive is not compressed, because decompression is slow on emulated CPUs.
+//! The image of a place also has all modules of the kernel in `/lib/modules/RELEASE`, a shell and tools in
+//! `/bin/busybox`, and the paths that they are found at in `/bin/applets` ([`with_modules`]). The archive is not compressed, because decompression is slow on emulated CPUs.
 
 mod all_modules;
 mod build;
