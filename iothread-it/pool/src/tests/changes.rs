@@ -55,3 +55,38 @@ fn thread_that_qemu_keeps_is_back_in_its_place() {
     pool.restore_thread(first.clone(), 0);
     assert_eq!(pool.threads(), [0, 1, 2].map(IoThreadId::indep));
 }
+
+#[test]
+fn a_refused_move_concerns_its_device_alone() {
+    let mut pool = pool(2, 0);
+    let to = Placement::Pinned(IoThreadId::indep(1));
+    let from = Placement::Pinned(IoThreadId::indep(0));
+    let mut leases = Vec::new();
+    for n in [0, 1] {
+        let mut trial = pool.clone();
+        let lease = trial.lease_thread(&device(n), &to).unwrap();
+        pool.lease_thread(&device(n), &from).unwrap();
+        pool.may_be_on(&device(n), &lease);
+        leases.push(lease);
+    }
+    pool.is_not_on(&device(1), &leases[1]);
+    let error = pool.remove_thread(&IoThreadId::indep(1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "IOThread `indep_iothread_1` still serves disk0; detach first"
+    );
+    pool.is_not_on(&device(0), &leases[0]);
+    pool.remove_thread(&IoThreadId::indep(1)).unwrap();
+}
+
+#[test]
+fn an_allocation_has_its_assignment_and_queues_and_ids_their_texts() {
+    let mut pool = pool(1, 1);
+    pool.lease(&device(0), 3, &Placement::First).unwrap();
+    let id = device(0);
+    assert_eq!(id.as_str(), "disk0");
+    let allocation = pool.allocation_of(&id).expect("an allocation");
+    let (assignment, queues) = allocation.assignment().expect("an assignment");
+    let thread = assignment.thread().expect("a thread");
+    assert_eq!((thread.as_str(), queues), ("indep_iothread_0", 3));
+}
