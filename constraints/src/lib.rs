@@ -49,7 +49,7 @@
 //!
 //! | about | constraints |
 //! |---|---|
-//! | the user | `root`, `non_root`, `uid`, `real_root`, `caps` |
+//! | the user | `root`, `root_in_userns`, `non_root`, `uid`, `real_root`, `caps` |
 //! | the kernel | `kernel`, `kernel_eq`, `kernel_ne`, `kernel_lt`, `kernel_le`, `kernel_gt`, `kernel_ge`, `vendor_kernel`, `kconfig`, `module`, `namespace`, `cgroup`, `cgroup_controller` |
 //! | the machine | `arch`, `virt`, `container`, `kvm`, `kvm_hardware`, `kvm_cap`, `kvm_vendor`, `device`, `cpus_ge`, `cpu_feature`, `mem_available_ge`, `disk_free_ge` |
 //! | the system | `distro`, `distro_like`, `command`, `env`, `opt_in` |

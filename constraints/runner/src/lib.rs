@@ -51,6 +51,8 @@ mod stop_token;
 mod sudo;
 mod summary;
 mod test_name;
+#[cfg(target_os = "linux")]
+mod userns;
 mod vms;
 
 pub use allow_nowhere::AllowedNowhere;
@@ -95,6 +97,8 @@ pub use stop_token::StopToken;
 pub use sudo::{SudoError, SudoPlace};
 
 pub use test_name::TestName;
+#[cfg(target_os = "linux")]
+pub use userns::{UsernsError, UsernsPlace};
 pub use vms::Vms;
 
 #[cfg(test)]

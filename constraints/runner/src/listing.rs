@@ -92,6 +92,18 @@ impl Eligibility {
         self.status == Status::Unmet && self.reasons.is_empty()
     }
 
+    /// Unmet for this reason, if there is one and the test could run.
+    pub(super) fn unless(self, refusal: Option<Reason>) -> Self {
+        match refusal {
+            Some(reason) if self.status != Status::Unmet => Self {
+                status: Status::Unmet,
+                is_open: false,
+                reasons: vec![reason],
+            },
+            _ => self,
+        }
+    }
+
     /// Nothing is known of the place.
     pub(super) fn unknown() -> Self {
         Self {

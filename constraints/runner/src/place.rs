@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Binary, Run, Session, StopToken, UserKind};
+use super::dispatch::records_of;
+use super::{Binary, Outcome, Run, Session, StopToken, TestId, TestName, UserKind};
 use kata_test::__runner::HERE;
 use kata_test_host::facts::{Finding, Here, Host, Question};
+use kata_test_host::reason::Reason;
 
 /// The end of the name of a place that is only for tests that need KVM: `vm:bookworm+kvm`. Where the
 /// configuration names a place, it means both.
@@ -40,6 +42,19 @@ pub trait Place: Send {
     /// Returns whether it is only for tests that need KVM: others would be slower there.
     fn is_for_kvm(&self) -> bool {
         false
+    }
+
+    /// Returns whether root there is root in a user namespace, which may do less than root of a host. A plain test
+    /// that fails there is tried in other places.
+    fn is_user_namespace(&self) -> bool {
+        false
+    }
+
+    /// Returns why the place does not take a test with these constraints, in the grammar of the attribute,
+    /// although they may be met there.
+    fn refuses(&self, test: &TestName<'_>, needs: &str) -> Option<Reason> {
+        let _ = (test, needs);
+        None
     }
 
     /// Returns the file name under which its facts are cached. It has to change whenever they may. `None`:
@@ -121,6 +136,48 @@ pub struct Job<'a> {
     pub stop: StopToken<'a>,
 }
 
+/// How long a test without a limit of its own may take, and the harness around all of them.
+const UNLIMITED: Duration = Duration::from_secs(10 * 60);
+const AROUND: Duration = Duration::from_secs(120);
+
+impl Job<'_> {
+    /// The arguments of the binary on this host.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let names = self.tests.iter().map(|test| test.name.clone());
+        std::iter::once("--exact".to_owned()).chain(names).collect()
+    }
+
+    /// How long the tests may take on this host, one after the other.
+    pub(super) fn limit(&self) -> Duration {
+        let limits = self.tests.iter().map(|test| {
+            let limit = test.limit.unwrap_or(UNLIMITED);
+            limit.saturating_mul(test.attempts)
+        });
+        let limits = limits.fold(Duration::ZERO, Duration::saturating_add);
+        limits.saturating_add(AROUND)
+    }
+
+    /// Records that the tests without a record have failed: their process ended in this way.
+    pub(super) fn record_silent(
+        &self,
+        place: &str,
+        end: &dyn fmt::Display,
+    ) -> Result<(), PlaceError> {
+        if self.stop.is_requested() {
+            return Ok(());
+        }
+        let records = records_of(self.run, place, &self.binary.id)?;
+        let silent = |name: &str| records.get(name).is_none_or(|kind| *kind == Outcome::Lost);
+        for test in self.tests.iter().filter(|test| silent(&test.name)) {
+            let observed = format!("no record of this test: {end}");
+            let reason = Reason::infrastructure(observed, place);
+            self.run
+                .record_failure(place, &self.binary.id, &test.name, reason)?;
+        }
+        Ok(())
+    }
+}
+
 /// A test to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobTest {
@@ -182,6 +239,24 @@ impl CandidatePlace {
     #[must_use]
     pub fn is_for_kvm(&self) -> bool {
         matches!(self, Self::Place(place) if place.is_for_kvm())
+    }
+
+    /// Returns why it does not take a test with these constraints, although they may be met there.
+    pub(super) fn refuses(&self, test: &TestId, needs: &str) -> Option<Reason> {
+        let Self::Place(place) = self else {
+            return None;
+        };
+        let name = TestName {
+            binary: &test.binary,
+            test: &test.test,
+            ignored: None,
+        };
+        place.refuses(&name, needs)
+    }
+
+    /// Returns whether root there is root in a user namespace.
+    pub(super) fn is_user_namespace(&self) -> bool {
+        matches!(self, Self::Place(place) if place.is_user_namespace())
     }
 
     /// Releases its resources until the next call.

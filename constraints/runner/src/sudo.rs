@@ -17,17 +17,14 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::cargo::LIBRARY_PATH;
 use super::child_io::{ChildEnd, run_child};
-use super::dispatch::records_of;
 use super::listing::LIST_LIMIT;
 use super::session::SudoSession;
 use super::{
-    Binary, CandidatePlace, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Session, StopToken,
-    UserKind,
+    Binary, CandidatePlace, Job, LIST_ARGUMENTS, Place, PlaceError, Session, StopToken, UserKind,
 };
 use kata_test::__runner::LIFELINE;
 use kata_test::__runner::{ENVIRONMENT, EXCLUDE_FILE, PLACE, is_of_a_session};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
-use kata_test_host::reason::Reason;
 use kata_test_host::sys::{Ran, command_within};
 
 /// The place's name, which stands in the records.
@@ -36,12 +33,8 @@ const NAME: &str = "here:root";
 /// How long sudo may take to say yes or no: it may ask a server.
 const ASKED_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a test without a limit of its own may take, and the harness around all of them.
-const UNLIMITED: Duration = Duration::from_secs(10 * 60);
-const AROUND: Duration = Duration::from_secs(120);
-
 /// Variables for the harnesses that cargo runs, not for those elsewhere.
-const SAID_TO_OTHERS: [&str; 4] = [EXCLUDE_FILE, EXPECT, MAY_SKIP, FACTS];
+pub(super) const SAID_TO_OTHERS: [&str; 4] = [EXCLUDE_FILE, EXPECT, MAY_SKIP, FACTS];
 
 /// Why sudo cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -131,28 +124,10 @@ impl Place for SudoPlace {
     }
 
     fn run(&mut self, job: &Job<'_>, screen: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
-        let names = job.tests.iter().map(|test| test.name.clone());
-        let arguments: Vec<String> = std::iter::once("--exact".to_owned()).chain(names).collect();
-        let limits = job.tests.iter().map(|test| {
-            let limit = test.limit.unwrap_or(UNLIMITED);
-            limit.saturating_mul(test.attempts)
-        });
-        let limits = limits.fold(Duration::ZERO, Duration::saturating_add);
-        let limit = limits.saturating_add(AROUND);
         let env: Vec<_> = job.run.env().collect();
-        let ended = as_root(job.binary, &arguments, &env, limit, job.stop, screen)?;
-        if job.stop.is_requested() {
-            return Ok(());
-        }
-        let records = records_of(job.run, NAME, &job.binary.id)?;
-        let silent = |name: &str| records.get(name).is_none_or(|kind| *kind == Outcome::Lost);
-        for test in job.tests.iter().filter(|test| silent(&test.name)) {
-            let observed = format!("no record of this test: {ended}");
-            let reason = Reason::infrastructure(observed, NAME);
-            job.run
-                .record_failure(NAME, &job.binary.id, &test.name, reason)?;
-        }
-        Ok(())
+        let arguments = job.arguments();
+        let ended = as_root(job.binary, &arguments, &env, job.limit(), job.stop, screen)?;
+        job.record_silent(NAME, &ended)
     }
 
     fn runs_as(&self, user: UserKind) -> bool {

@@ -39,12 +39,14 @@ const fn contradiction(a: &Constraint, b: &Constraint) -> Option<&'static str> {
 
 const fn between_atoms(a: &Kind, b: &Kind) -> Option<&'static str> {
     match (a, b) {
-        (Kind::Root | Kind::RealRoot | Kind::Uid(0), Kind::NonRoot)
-        | (Kind::NonRoot, Kind::Root | Kind::RealRoot | Kind::Uid(0)) => {
+        (Kind::Root | Kind::RootInUserns | Kind::RealRoot | Kind::Uid(0), Kind::NonRoot)
+        | (Kind::NonRoot, Kind::Root | Kind::RootInUserns | Kind::RealRoot | Kind::Uid(0)) => {
             Some("root and `non_root` can never both hold")
         }
-        (Kind::Root | Kind::RealRoot, Kind::Uid(1..))
-        | (Kind::Uid(1..), Kind::Root | Kind::RealRoot) => Some("root has uid 0"),
+        (Kind::Root | Kind::RootInUserns | Kind::RealRoot, Kind::Uid(1..))
+        | (Kind::Uid(1..), Kind::Root | Kind::RootInUserns | Kind::RealRoot) => {
+            Some("root has uid 0")
+        }
         (Kind::Uid(a), Kind::Uid(b)) if *a != *b => Some("a process has one effective uid"),
         (Kind::Arch(a), Kind::Arch(b)) if !same(a, b) => {
             Some("a program is compiled for one architecture: write `any(arch = …, arch = …)`")
@@ -74,6 +76,7 @@ const fn same_flag(a: &Kind, b: &Kind) -> bool {
     matches!(
         (a, b),
         (Kind::Root, Kind::Root)
+            | (Kind::RootInUserns, Kind::RootInUserns)
             | (Kind::NonRoot, Kind::NonRoot)
             | (Kind::RealRoot, Kind::RealRoot)
             | (Kind::Kvm, Kind::Kvm)

@@ -149,6 +149,13 @@ table! {
     /// Read by geteuid(2). Capabilities and the user namespace are not checked: root in a container may
     /// lack capabilities, or be root of a namespace only. See [`real_root`] and [`caps`].
     root "root" flag() => Kind::Root;
+    /// The effective uid is 0, and root in a user namespace suffices.
+    ///
+    /// Read by geteuid(2), as for [`root`]. The runner takes a test with this constraint to the place `userns`,
+    /// and one with `root` only where it is root of a host. Root in a user namespace mounts file systems such
+    /// as tmpfs, configures its own network and changes owners among the ids that it has; it creates no
+    /// device nodes, mounts no block devices and loads no modules.
+    root_in_userns "root_in_userns" flag() => Kind::RootInUserns;
     /// The effective uid is not 0.
     ///
     /// Read by geteuid(2).

@@ -95,6 +95,12 @@ const SECTIONS: [Section; 8] = [
                  host as many run at the same time as it has CPUs (`--test-threads`), elsewhere one in each \
                  guest (`--vms`).",
             ),
+            key(
+                "root-in-userns",
+                "root-in-userns = true",
+                "`true`: where they need root, by their attribute or by another key, root in a user namespace \
+                 suffices. The place `userns` then takes them. Default: `false`.",
+            ),
         ],
     },
     Section {
@@ -344,6 +350,7 @@ mod tests {
             settings.timeout,
             settings.places,
             settings.parallel,
+            settings.root_in_userns,
         );
         let pattern = config
             .suspects

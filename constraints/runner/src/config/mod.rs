@@ -142,6 +142,8 @@ pub struct TestSettings {
     pub parallel: bool,
     /// Whether no other test of its binary may run at the same time, on this host either.
     pub alone: bool,
+    /// Whether root in a user namespace suffices where it needs root.
+    pub root_in_userns: bool,
 }
 
 impl TestSettings {
@@ -175,7 +177,7 @@ impl Config {
     #[must_use]
     pub fn for_test(&self, test: &TestName<'_>) -> TestSettings {
         let mut settings = TestSettings::default();
-        let mut parallel = None;
+        let (mut parallel, mut root_in_userns) = (None, None);
         for rule in self.rules.iter().filter(|rule| rule.filter.matches(test)) {
             settings.requires.extend(&rule.requires);
             settings.requires_texts.extend(rule.requires_text.clone());
@@ -187,9 +189,11 @@ impl Config {
             settings.retries = settings.retries.or(rule.retries);
             settings.places = settings.places.or_else(|| rule.places.clone());
             parallel = parallel.or(rule.parallel);
+            root_in_userns = root_in_userns.or(rule.root_in_userns);
         }
         settings.parallel = parallel == Some(true);
         settings.alone = parallel == Some(false);
+        settings.root_in_userns = root_in_userns == Some(true);
         settings
     }
 

@@ -47,6 +47,7 @@ struct RawRule {
     retries: Option<u32>,
     places: Option<Spanned<Vec<Text>>>,
     parallel: Option<bool>,
+    root_in_userns: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +105,7 @@ impl Raw {
                 retries: None,
                 places: None,
                 parallel: None,
+                root_in_userns: None,
             });
         }
         let pattern = self.suspects.pattern.as_ref().map(pattern).transpose()?;
@@ -150,6 +152,7 @@ impl RawRule {
             retries: self.retries,
             places: places.transpose()?,
             parallel: self.parallel,
+            root_in_userns: self.root_in_userns,
         })
     }
 }

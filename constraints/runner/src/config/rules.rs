@@ -18,4 +18,5 @@ pub(super) struct Rule {
     pub(super) retries: Option<u32>,
     pub(super) places: Option<Vec<String>>,
     pub(super) parallel: Option<bool>,
+    pub(super) root_in_userns: Option<bool>,
 }

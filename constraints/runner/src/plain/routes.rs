@@ -6,7 +6,7 @@ use super::PlainTest;
 use super::requirements::{FactsProgram, Verdicts, texts};
 use super::task::Route;
 use crate::place::is_meant;
-use crate::plan::needs_kvm;
+use crate::plan::{needs_kvm, needs_root};
 use crate::{CandidatePlace, Eligibility, RunnerError, Spread, StopToken, TestSettings, UserKind};
 use kata_test::__runner::HERE;
 use kata_test_host::constraint::{Constraint, Status, evaluate};
@@ -19,6 +19,8 @@ pub(super) struct Routing {
     pub(super) names: Vec<String>,
     /// Which of the places are only for tests that need KVM.
     is_for_kvm: Vec<bool>,
+    /// In which of the places root is root in a user namespace.
+    pub(super) is_user_namespace: Vec<bool>,
     spread: Spread,
     /// What is known of other places. `None`: they cannot be used.
     verdicts: BTreeMap<Route, Option<Verdicts>>,
@@ -33,7 +35,8 @@ pub(super) struct Routes {
 }
 
 impl Routing {
-    /// The places come first with the current kind of user, then with the other.
+    /// The places come first with the current kind of user, then with the other; this host, and then a user
+    /// namespace on it, before all others.
     pub(super) fn new(candidates: &[CandidatePlace], spread: Spread) -> Self {
         let current = UserKind::current();
         let other = match current {
@@ -51,10 +54,20 @@ impl Routing {
                 runs_as(candidate, user).then_some(Route { place, user })
             })
         };
+        let mut order: Vec<Route> = of_user(current).chain(of_user(other)).collect();
+        order.sort_by_key(|route| match &candidates[route.place] {
+            CandidatePlace::Here => 0,
+            place if place.is_user_namespace() => 1,
+            _ => 2,
+        });
         Self {
-            order: of_user(current).chain(of_user(other)).collect(),
+            order,
             names: candidates.iter().map(|one| one.name().to_owned()).collect(),
             is_for_kvm: candidates.iter().map(CandidatePlace::is_for_kvm).collect(),
+            is_user_namespace: candidates
+                .iter()
+                .map(CandidatePlace::is_user_namespace)
+                .collect(),
             spread,
             verdicts: BTreeMap::new(),
         }
@@ -145,7 +158,10 @@ impl Routing {
         let places = settings.places.as_ref();
         let is_place = places.is_none_or(|names| names.iter().any(|name| is_meant(name, place)));
         let is_for_it = !self.is_for_kvm[route.place] || needs_kvm(&settings.needs());
-        is_user && is_place && is_for_it
+        let needs_root = settings.user == Some(UserKind::Root) || needs_root(&settings.needs());
+        let accepts_root =
+            !self.is_user_namespace[route.place] || !needs_root || settings.root_in_userns;
+        is_user && is_place && is_for_it && accepts_root
     }
 
     fn eligibility(&self, route: Route, requires: &[Constraint]) -> Eligibility {

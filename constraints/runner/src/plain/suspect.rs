@@ -46,7 +46,7 @@ static DENIED: LazyLock<Regex> = LazyLock::new(|| {
 /// A failure for lack of permission.
 static PERMISSION: LazyLock<Regex> = LazyLock::new(|| {
     regex(
-        r"(?i)permission denied|operation not permitted|os error (?:1|13)\)|\bOs \{ code: (?:1|13),|\b(?:eperm|eacces|permissiondenied)\b",
+        r"(?i)permission denied|operation not permitted|must be superuser|os error (?:1|13)\)|\bOs \{ code: (?:1|13),|\b(?:eperm|eacces|permissiondenied)\b",
     )
 });
 
@@ -206,6 +206,7 @@ mod tests {
             "Error: EPERM: Operation not permitted",
             "mount failed: Operation not permitted (os error 1)",
             "Sys(EACCES)",
+            "mount: /mnt: must be superuser to use mount.",
         ] {
             assert_eq!(lack_of_permission(line), Some(line));
         }

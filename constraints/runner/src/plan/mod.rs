@@ -17,6 +17,7 @@ use super::answer_cache::AnswerCache;
 use super::listing::Eligibility;
 use super::{Binary, CandidatePlace, Listing, Place, RunnerError, StopToken, TestId, Vms};
 use kata_test_host::constraint::Status;
+use kata_test_host::reason::Reason;
 
 /// Whether each test can run in each place.
 #[derive(Debug)]
@@ -201,10 +202,16 @@ impl PlaceLister<'_> {
         let mut tests: Vec<PlannedTest> = self.here.tests.iter().map(planned).collect();
         for candidate in candidates {
             let is_for_kvm = candidate.is_for_kvm();
+            let refusal = |test: &PlannedTest| candidate.refuses(&test.id, &test.needs);
+            let refusals: Vec<Option<Reason>> = tests.iter().map(refusal).collect();
             let settled = |name: &str| {
-                let known = tests.iter().find(|test| test.id.test == name);
+                let mut known = tests.iter().zip(&refusals);
+                let known = known.find(|(test, _)| test.id.test == name);
+                let is_refused = known.is_some_and(|(_, refusal)| refusal.is_some());
+                let known = known.map(|(test, _)| test);
                 let of_others = is_for_kvm && !known.is_none_or(|test| needs_kvm(&test.needs));
                 of_others
+                    || is_refused
                     || self.spread == Spread::First
                         && known.is_some_and(PlannedTest::is_met_somewhere)
             };
@@ -217,13 +224,15 @@ impl PlaceLister<'_> {
                     Some(self.in_place(place.as_mut(), &settled, progress)?)
                 }
             };
-            for test in tests.iter_mut().filter(|test| !test.ignored) {
+            let planned = tests.iter_mut().zip(refusals);
+            for (test, refusal) in planned.filter(|(test, _)| !test.ignored) {
                 let eligibility = match &listing {
                     _ if is_for_kvm && !needs_kvm(&test.needs) => Eligibility::not_for_it(),
                     None => eligibility_in(self.here, &test.id.test),
                     Some(Some(listing)) => eligibility_in(listing, &test.id.test),
                     Some(None) => Eligibility::unknown(),
                 };
+                let eligibility = eligibility.unless(refusal);
                 test.eligibilities.push(eligibility);
             }
         }
@@ -298,6 +307,16 @@ impl PlaceLister<'_> {
 /// Whether constraints in the attribute's grammar are about KVM, such as `kvm_cap` or `device /dev/kvm`.
 pub(crate) fn needs_kvm(needs: &str) -> bool {
     needs.contains("kvm")
+}
+
+/// Whether constraints, as a plan shows them, mention `root`.
+pub(crate) fn needs_root(needs: &str) -> bool {
+    words(needs).any(|word| word == "root" || word == "uid 0")
+}
+
+/// The atoms of constraints, as a plan shows them.
+pub(crate) fn words(needs: &str) -> impl Iterator<Item = &str> {
+    needs.split([',', '(', ')']).map(str::trim)
 }
 
 fn eligibility_in(listing: &Listing, test: &str) -> Eligibility {

@@ -4,6 +4,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::unistd::read;
+
 /// A command for [`Session::attach`](super::Session::attach).
 #[derive(Clone, Copy, Debug)]
 pub struct AttachedCommand<'a> {
@@ -28,4 +33,21 @@ pub struct Streams<'a> {
     pub stderr: BorrowedFd<'a>,
     /// Each byte that is read here is the number of a signal for the program.
     pub signals: BorrowedFd<'a>,
+}
+
+/// Passes signals on until `over` hangs up.
+pub(super) fn forward(signals: BorrowedFd<'_>, over: BorrowedFd<'_>, send: &mut dyn FnMut(Signal)) {
+    loop {
+        let mut fds = [over, signals].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
+            continue;
+        }
+        let mut number = [0];
+        if fds[0].any().unwrap_or(true) || read(signals, &mut number) != Ok(1) {
+            return;
+        }
+        if let Ok(signal) = Signal::try_from(i32::from(number[0])) {
+            send(signal);
+        }
+    }
 }

@@ -5,6 +5,8 @@ mod local;
 mod process;
 #[cfg(target_os = "linux")]
 mod sudo;
+#[cfg(target_os = "linux")]
+mod userns;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -20,6 +22,8 @@ pub use local::LocalSession;
 pub(super) use process::run as run_process;
 #[cfg(target_os = "linux")]
 pub(super) use sudo::SudoSession;
+#[cfg(target_os = "linux")]
+pub(super) use userns::UsernsSession;
 
 /// Which kind of user a process runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]

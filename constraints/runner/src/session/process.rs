@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
@@ -26,7 +26,18 @@ const AT_ONCE: usize = 1 << 20;
 ///
 /// If it cannot be started.
 pub(crate) fn run(
+    command: Command,
+    limit: Duration,
+    stop: StopToken<'_>,
+    output: &mut dyn FnMut(&[u8]),
+) -> io::Result<ProcessEnd> {
+    run_started(command, &Command::spawn, limit, stop, output)
+}
+
+/// Runs a command like [`run`], which `start` starts.
+pub(super) fn run_started(
     mut command: Command,
+    start: &dyn Fn(&mut Command) -> io::Result<process::Child>,
     limit: Duration,
     stop: StopToken<'_>,
     output: &mut dyn FnMut(&[u8]),
@@ -38,7 +49,7 @@ pub(crate) fn run(
         .stdout(write.try_clone()?)
         .stderr(write);
     lead_group(&mut command);
-    let pid = command.spawn()?.id();
+    let pid = start(&mut command)?.id();
     // It has our writing ends of the pipe.
     drop(command);
     let pid = Pid::from_raw(i32::try_from(pid).map_err(io::Error::other)?);

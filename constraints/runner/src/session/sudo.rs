@@ -6,20 +6,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, PipeWriter, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::Signal;
-use nix::unistd::read;
 
+use super::attached::forward;
 use super::{AttachedCommand, ProcessEnd, Session, SessionCommand};
 use crate::child_io::{ChildEnd, run_child};
 use crate::{Binary, PlaceError};
@@ -119,8 +116,13 @@ impl Session for SudoSession<'_> {
         let mut child = sudo.spawn()?;
         let (over, end) = io::pipe()?;
         let status = thread::scope(|scope| {
-            let (signals, write) = (streams.signals, &write);
-            scope.spawn(move || forward(signals, over.as_fd(), write));
+            let (signals, mut write) = (streams.signals, &write);
+            scope.spawn(move || {
+                forward(signals, over.as_fd(), &mut |signal| {
+                    let name = signal.as_str().trim_start_matches("SIG");
+                    let _ = writeln!(write, "{name}");
+                });
+            });
             let status = child.wait();
             // Ends the thread.
             drop(end);
@@ -138,24 +140,6 @@ impl Session for SudoSession<'_> {
 
     fn uid(&self) -> u32 {
         0
-    }
-}
-
-/// Passes signals on, by their names, until `over` hangs up.
-fn forward(signals: BorrowedFd<'_>, over: BorrowedFd<'_>, mut to: &PipeWriter) {
-    loop {
-        let mut fds = [over, signals].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
-            continue;
-        }
-        let mut number = [0];
-        if fds[0].any().unwrap_or(true) || read(signals, &mut number) != Ok(1) {
-            return;
-        }
-        if let Ok(signal) = Signal::try_from(i32::from(number[0])) {
-            let name = signal.as_str().trim_start_matches("SIG");
-            let _ = writeln!(to, "{name}");
-        }
     }
 }
 

@@ -45,6 +45,8 @@ impl fmt::Display for Atom {
 pub(crate) enum Kind {
     /// The effective uid is 0.
     Root,
+    /// The effective uid is 0, and that of a user namespace suffices.
+    RootInUserns,
     /// The effective uid is not 0.
     NonRoot,
     /// The effective uid is this.
@@ -109,6 +111,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => f.write_str("root"),
+            Self::RootInUserns => f.write_str("root_in_userns"),
             Self::NonRoot => f.write_str("non_root"),
             Self::Uid(uid) => write!(f, "uid {uid}"),
             Self::RealRoot => f.write_str("real_root"),

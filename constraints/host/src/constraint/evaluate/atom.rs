@@ -10,7 +10,7 @@ use crate::verdict::Verdict;
 
 pub(super) fn decide(Atom(kind): &Atom, evaluator: &Evaluator<'_>) -> Verdict {
     match kind {
-        Kind::Root => user::uid(evaluator, |uid| uid == "0"),
+        Kind::Root | Kind::RootInUserns => user::uid(evaluator, |uid| uid == "0"),
         Kind::NonRoot => user::uid(evaluator, |uid| uid != "0"),
         Kind::Uid(wanted) => user::uid(evaluator, |uid| uid.parse() == Ok(*wanted)),
         Kind::RealRoot => user::real_root(evaluator),

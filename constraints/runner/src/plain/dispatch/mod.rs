@@ -69,6 +69,7 @@ pub fn run_plain(
     }
     let mut dispatch = Dispatch {
         kvm_routes: routing.for_lack_of_kvm(),
+        is_user_namespace: routing.is_user_namespace.clone(),
         kvm_users: KvmUsers::default(),
         names: routing.names.clone(),
         plain,
@@ -112,6 +113,8 @@ struct Dispatch<'a, 'r, 'o> {
     /// The routes of tests that lack KVM elsewhere.
     kvm_routes: Vec<Route>,
     kvm_users: KvmUsers,
+    /// In which places root is root in a user namespace.
+    is_user_namespace: Vec<bool>,
     names: Vec<String>,
     tasks: Vec<Task<'a>>,
     durations: ExpectedDurations,
@@ -306,12 +309,18 @@ impl Dispatch<'_, '_, '_> {
         }
     }
 
-    /// Adds why the test may lack KVM, unless it has run where KVM is or there is no such place.
+    /// Adds that the test may lack what root of a host has, and why it may lack KVM, unless it has run where
+    /// KVM is or there is no such place.
     fn explained(&mut self, index: usize, mut ended: Ended) -> Ended {
         let task = &self.tasks[index];
         let Some(route) = task.routes.front() else {
             return ended;
         };
+        let result = &mut ended.result;
+        if self.is_user_namespace[route.place] && result.outcome == Outcome::Failed {
+            let lacks = || "it fails as root in a user namespace".to_owned();
+            result.lacks.get_or_insert_with(lacks);
+        }
         if let (true, Some(ProcessEnd::TimedOut(limit))) =
             (self.kvm_routes.contains(route), &ended.end)
         {

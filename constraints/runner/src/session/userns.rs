@@ -1,0 +1,95 @@
+//! Processes on this host as root in a user namespace, each in namespaces of its own.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use super::attached::forward;
+use super::process::run_started;
+use super::{AttachedCommand, ProcessEnd, Session, SessionCommand};
+use crate::sudo::SAID_TO_OTHERS;
+use crate::userns::{Control, NAME, Namespaces};
+use crate::{Binary, PlaceError};
+use kata_test::__runner::PLACE;
+
+/// Processes of one binary, as root in a user namespace.
+pub(crate) struct UsernsSession<'a> {
+    binary: &'a Binary,
+    namespaces: &'a Namespaces,
+}
+
+impl<'a> UsernsSession<'a> {
+    /// Prepares processes of a binary.
+    pub(crate) fn new(binary: &'a Binary, namespaces: &'a Namespaces) -> Self {
+        Self { binary, namespaces }
+    }
+
+    fn command(&self, program: &Path, env: &[(OsString, OsString)]) -> Command {
+        let mut command = Command::new(program);
+        let variables = self.binary.env.iter().chain(env);
+        command.envs(variables.map(|(name, value)| (name, value)));
+        for name in SAID_TO_OTHERS {
+            command.env_remove(name);
+        }
+        command.env(PLACE, NAME);
+        command
+    }
+}
+
+impl Session for UsernsSession<'_> {
+    fn run(
+        &mut self,
+        command: &SessionCommand<'_>,
+        output: &mut dyn FnMut(&[u8]),
+    ) -> Result<ProcessEnd, PlaceError> {
+        let program = command.program.unwrap_or(&self.binary.executable);
+        let mut process = self.command(program, command.env);
+        process
+            .args(command.arguments)
+            .current_dir(&self.binary.folder);
+        let start = |process: &mut Command| self.namespaces.spawn(process, Control::Runner);
+        let ended = run_started(process, &start, command.limit, command.stop, output);
+        ended.map_err(|error| format!("cannot run {}: {error}", program.display()).into())
+    }
+
+    fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
+        let streams = command.streams;
+        let mut process = self.command(&self.binary.executable, command.env);
+        process
+            .args(command.arguments)
+            .current_dir(command.directory)
+            .stdin(streams.stdin.try_clone_to_owned()?)
+            .stdout(streams.stdout.try_clone_to_owned()?)
+            .stderr(streams.stderr.try_clone_to_owned()?);
+        let mut child = self.namespaces.spawn(&mut process, Control::User)?;
+        let id = Pid::from_raw(i32::try_from(child.id())?);
+        let (over, end) = io::pipe()?;
+        let status = thread::scope(|scope| {
+            scope.spawn(move || {
+                forward(streams.signals, over.as_fd(), &mut |signal| {
+                    let _ = kill(id, signal);
+                });
+            });
+            let status = child.wait();
+            // Ends the thread.
+            drop(end);
+            status
+        })?;
+        Ok(match (status.code(), status.signal()) {
+            (Some(code), _) => ProcessEnd::Exited(code),
+            (None, Some(signal)) => ProcessEnd::Signaled(signal),
+            (None, None) => ProcessEnd::Crashed(format!("it ended: {status}")),
+        })
+    }
+
+    fn uid(&self) -> u32 {
+        0
+    }
+}
