@@ -20,7 +20,7 @@ pub struct Options {
     #[arg(long)]
     json: bool,
     /// Lists the kernels that the distribution's archive has for VMs, the places that have them, and which of
-    /// them are in the cache.
+    /// them are in the cache; and says whether this host has the place `userns`.
     #[arg(long, conflicts_with = "constraints")]
     places: bool,
     /// With `--places`: lists what the archive had when it was last read, and uses no network.

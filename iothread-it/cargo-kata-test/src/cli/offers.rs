@@ -1,4 +1,4 @@
-//! `cargo kata-test facts --places`: lists the kernels that VMs can have.
+//! `cargo kata-test facts --places`: lists the kernels that VMs can have, and other places.
 
 use anyhow::Result;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -6,6 +6,7 @@ use guest_vm::artifacts::{
     Flavour, KernelChoice, KernelOffer, Kernels, QemuChoice, QemuInstall, Wanted, has_kernel,
     kernels, provision_qemu, shown_size,
 };
+use kata_test_runner::{Config, Place as _, UsernsPlace};
 use serde_json::{Value, json};
 
 use super::progress::PrintedProgress;
@@ -27,6 +28,7 @@ pub(super) fn print(choice: Option<&QemuChoice>, offline: bool, as_json: bool) -
         println!("{:#}", document(&rows, qemu.as_ref()));
     } else {
         println!("{}", table(&rows));
+        println!("userns: {}", userns());
         println!("{}", all(&kernels));
         if let Some(qemu) = qemu {
             println!("VMs have QEMU {}", described(&qemu));
@@ -68,9 +70,17 @@ pub(super) fn all(kernels: &Kernels) -> String {
     let names = kernels.default_set().into_iter();
     let names: Vec<_> = names.map(|choice| format!("vm:{choice}")).collect();
     format!(
-        "`all` stands for here, {}: a kernel for each stable release, and the newest",
+        "`all` stands for here, userns, {}: a kernel for each stable release, and the newest",
         names.join(", ")
     )
+}
+
+/// Describes root in a user namespace, or why this host does not have it.
+fn userns() -> String {
+    match UsernsPlace::new(&Config::default()) {
+        Ok(place) => place.about(),
+        Err(error) => format!("{:#}", anyhow::Error::new(error)),
+    }
 }
 
 /// Formats the version of a QEMU, and its package.

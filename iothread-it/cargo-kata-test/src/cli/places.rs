@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail};
 use guest_vm::artifacts::{KernelChoice, QemuChoice};
-use kata_test_runner::{CandidatePlace, Config, KVM_SUFFIX, Spread, SudoPlace};
+use kata_test_runner::{CandidatePlace, Config, KVM_SUFFIX, Spread, SudoPlace, UsernsPlace};
 
 use super::provision;
 use super::vm_choice::{OwnKernelOptions, VmChoice};
@@ -13,10 +13,12 @@ use super::vm_choice::{OwnKernelOptions, VmChoice};
 /// Options that select places.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct PlaceOptions {
-    /// Where tests may run, separated by commas: `here`; `vm:VERSION`, a VM with the newest kernel of that
+    /// Where tests may run, separated by commas: `here`; `userns`, this host as root in a user namespace, for
+    /// tests that accept this instead of root; `vm:VERSION`, a VM with the newest kernel of that
     /// line in the distribution's archive, such as `vm:6.12`; `vm:SUITE`, with the kernel of a suite, such as
-    /// `vm:trixie`; a name from the configuration; or `all`, which is `here`, a VM for each kernel with
-    /// long-term support (that of each stable release), and one for the newest. With `+generic`, as in
+    /// `vm:trixie`; a name from the configuration; or `all`, which is `here`, `userns` if this
+    /// user is not root and this host has it, a VM for each kernel with long-term support (that of each stable
+    /// release), and one for the newest. With `+generic`, as in
     /// `vm:6.12+generic`, the kernel is the one for all machines instead of the one for clouds. `cargo
     /// kata-test facts --places` lists what there is. The first use of a VM downloads QEMU and the kernel from the
     /// distribution's packages. Default: `here`, or with `--kernel`, the place with that kernel.
@@ -81,6 +83,7 @@ impl QemuOption {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum PlaceArgument {
     Here,
+    Userns,
     All,
     Vm(VmChoice),
     /// A name that the configuration defines.
@@ -95,6 +98,7 @@ impl FromStr for PlaceArgument {
         let is_name = !text.is_empty() && text.chars().all(is_letter);
         match (text, text.strip_prefix("vm:")) {
             ("here", _) => Ok(Self::Here),
+            ("userns", _) => Ok(Self::Userns),
             ("all", _) => Ok(Self::All),
             (_, Some(kernel)) => match kernel.parse::<KernelChoice>() {
                 Ok(kernel) => Ok(Self::Vm(kernel.into())),
@@ -106,7 +110,7 @@ impl FromStr for PlaceArgument {
     }
 }
 
-const EXPECTED: &str = "expected here, all, a name from [places] in the configuration, or vm:KERNEL, where \
+const EXPECTED: &str = "expected here, userns, all, a name from [places] in the configuration, or vm:KERNEL, where \
                         KERNEL is a version, such as 6.12, or a suite, such as trixie";
 
 /// Returns one VM, and whether it has KVM: `vm:KERNEL`, or a name that the configuration defines, and `+kvm`.
@@ -119,7 +123,7 @@ pub(super) fn vm_of(text: &str, config: &Config) -> Result<(VmChoice, bool)> {
     match place.resolved(config)? {
         PlaceArgument::Vm(vm) => Ok((vm, plain.is_some())),
         _ => bail!(
-            "{text:?} is not one place: expected here, sudo, a name from [places] in the \
+            "{text:?} is not one place: expected here, sudo, userns, a name from [places] in the \
              configuration, or vm:KERNEL, where KERNEL is a version, such as 6.12, or a suite, such as \
              trixie"
         ),
@@ -211,8 +215,8 @@ impl PlaceOptions {
     /// the artifacts of VMs first, with `offline` from the cache only.
     ///
     /// # Errors
-    /// If artifacts cannot be fetched or built.
-    pub fn candidates(&self, offline: bool) -> Result<Vec<CandidatePlace>> {
+    /// If artifacts cannot be fetched or built, or a place that is named cannot be used.
+    pub fn candidates(&self, config: &Config, offline: bool) -> Result<Vec<CandidatePlace>> {
         for place in &self.places {
             if let PlaceArgument::Named(name) = place {
                 bail!("unknown place {name:?}: {EXPECTED}");
@@ -227,6 +231,7 @@ impl PlaceOptions {
         if self.has_here() {
             candidates.push(CandidatePlace::Here);
         }
+        candidates.extend(self.userns(config)?);
         if self.uses_sudo() {
             candidates.push(CandidatePlace::Place(Box::new(SudoPlace::new()?)));
         }
@@ -239,6 +244,23 @@ impl PlaceOptions {
             }
         }
         Ok(candidates)
+    }
+
+    /// Returns root in a user namespace. If it is not named, and this host does not have it, that is only told.
+    fn userns(&self, config: &Config) -> Result<Option<CandidatePlace>> {
+        let is_named = self.places.contains(&PlaceArgument::Userns);
+        let is_root = nix::unistd::geteuid().is_root();
+        if !is_named && (is_root || !self.has(&PlaceArgument::Userns)) {
+            return Ok(None);
+        }
+        match UsernsPlace::new(config) {
+            Ok(place) => Ok(Some(CandidatePlace::Place(Box::new(place)))),
+            Err(error) if is_named => Err(error.into()),
+            Err(error) => {
+                eprintln!("{:#}", anyhow::Error::new(error));
+                Ok(None)
+            }
+        }
     }
 
     /// Returns the VMs.
@@ -285,6 +307,7 @@ mod tests {
         assert_eq!("vm:trixie".parse(), Ok(vm("trixie")));
         assert_eq!("vm:6.12+generic".parse(), Ok(vm("6.12+generic")));
         assert_eq!("all".parse(), Ok(PlaceArgument::All));
+        assert_eq!("userns".parse(), Ok(PlaceArgument::Userns));
         assert_eq!("old".parse(), Ok(PlaceArgument::Named("old".into())));
         for unknown in ["", "a b", "vm:", "vm:6", "vm:../x"] {
             let problem = unknown.parse::<PlaceArgument>().unwrap_err();
@@ -317,7 +340,7 @@ mod tests {
         let problem = configured(&["there"]).unwrap_err().to_string();
         assert!(problem.starts_with("unknown place \"there\": expected here"));
         assert!(
-            options(&["old"]).candidates(true).is_err(),
+            options(&["old"]).candidates(&config, true).is_err(),
             "the name is not replaced"
         );
     }

@@ -61,7 +61,8 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let binaries = binaries(&workspace, &options.build, &config, env)?;
     let binaries = Binaries::sort(binaries, &PlainArguments::default(), &config)?;
     let others: Vec<Binary> = binaries.others().cloned().collect();
-    let mut candidates = options.places.candidates(options.build.is_offline())?;
+    let offline = options.build.is_offline();
+    let mut candidates = options.places.candidates(&config, offline)?;
     candidates.extend(
         options
             .facts

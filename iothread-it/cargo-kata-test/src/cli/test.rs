@@ -102,6 +102,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let binaries = Binaries::sort(binaries, &options.plain, &config)?;
     let mut elsewhere = match Elsewhere::plan(
         options,
+        &config,
         &binaries,
         &selection,
         &workspace,
@@ -353,12 +354,13 @@ struct Elsewhere {
 impl Elsewhere {
     fn plan(
         options: &Options,
+        config: &Config,
         binaries: &Binaries,
         selection: &TestSelection,
         workspace: &Workspace,
         stop: StopToken<'_>,
     ) -> Result<Self> {
-        let mut candidates = options.places.candidates(options.build.is_offline())?;
+        let mut candidates = (options.places).candidates(config, options.build.is_offline())?;
         if !options.places.has_others() {
             let plan = None;
             return Ok(Self { candidates, plan });

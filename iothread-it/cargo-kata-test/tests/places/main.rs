@@ -23,6 +23,7 @@ mod signals;
 
 mod sudo;
 mod target_runner;
+mod userns;
 mod vms;
 mod workspace;
 

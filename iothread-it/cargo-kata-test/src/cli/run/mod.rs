@@ -16,7 +16,8 @@ use std::{io, process, thread};
 use anyhow::{Context as _, Result, bail};
 use guest_vm::artifacts::LOCK_FILE;
 use kata_test_runner::{
-    AttachedCommand, Config, Place, PlaceError, ProcessEnd, StopToken, Streams, SudoPlace, UserKind,
+    AttachedCommand, Config, Place, PlaceError, ProcessEnd, StopToken, Streams, SudoPlace,
+    UserKind, UsernsPlace,
 };
 use nix::sys::prctl;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
@@ -63,7 +64,8 @@ or for one command, also with nextest:
 #[derive(Clone, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Options {
-    /// Where the program runs: `here`, `sudo` (this host, as root by `sudo -n`), `vm:bookworm` and the
+    /// Where the program runs: `here`, `sudo` (this host, as root by `sudo -n`), `userns` (this host, as root in
+    /// a user namespace), `vm:bookworm` and the
     /// like, or a name from the configuration; with `+kvm` the VM has KVM.
     #[arg(
         long,
@@ -147,11 +149,11 @@ fn end_of(options: &Options) -> Result<ProcessEnd> {
     let is_root = nix::unistd::geteuid().is_root();
     let place = options.place.as_deref().unwrap_or_default();
     let wants = |name| place == name;
-    if wants("sudo") && matches!(options.user, Some(User::Unprivileged)) {
-        bail!("`--place sudo` runs programs as root: use `--place here`");
+    if (wants("sudo") || wants("userns")) && matches!(options.user, Some(User::Unprivileged)) {
+        bail!("`--place {place}` runs programs as root: use `--place here`");
     }
     if wants("here") && user == UserKind::Root && !is_root {
-        bail!("this user is not root: use `--place sudo`, or a VM");
+        bail!("this user is not root: use `--place sudo`, `--place userns`, or a VM");
     }
     if wants("here") || wants("sudo") && is_root {
         return Err(take_over(program, arguments, user));
@@ -162,6 +164,10 @@ fn end_of(options: &Options) -> Result<ProcessEnd> {
         return attach(&mut place, &program, arguments, UserKind::Root);
     }
     let config = Config::load(&program.workspace)?;
+    if wants("userns") {
+        let mut place = UsernsPlace::new(&config)?;
+        return attach(&mut place, &program, arguments, UserKind::Root);
+    }
     let (vm, has_kvm) = match options.own.vm() {
         Some(vm) => (vm, false),
         None => places::vm_of(place, &config)?,
