@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: benchmarks, each compared with a peer or a lower bound in the same run.
 //!
-//! `boot`, `harness`, `hotplug`, `io` and `plain` are families of benchmarks. `interleave` alternates what is
+//! `boot`, `harness`, `hotplug`, `io`, `plain` and `userns` are families of benchmarks. `interleave` alternates what is
 //! compared, so that noise affects both; `stats` has median and quartiles, `figure` the ratio and its
 //! goal, and `table` and `json` are the output.
 
@@ -16,6 +16,7 @@ mod plain;
 mod raw_qemu;
 mod stats;
 mod table;
+mod userns;
 mod vms;
 
 use std::path::PathBuf;
@@ -54,9 +55,10 @@ struct Bench {
 }
 
 /// All benchmarks.
-const FAMILIES: [&[Bench]; 5] = [
+const FAMILIES: [&[Bench]; 6] = [
     harness::BENCHES,
     plain::BENCHES,
+    userns::BENCHES,
     boot::BENCHES,
     hotplug::BENCHES,
     io::BENCHES,
