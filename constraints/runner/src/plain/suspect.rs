@@ -14,12 +14,16 @@ const LONGEST_LINE: usize = 4096;
 /// What stands in front of a message: a test's name, a level, a time, brackets.
 const PREFIX: &str = r"^(?:\s|\[[^\]]*\]|\([^)]*\)|[-=*>#!:|\[]|\d[\d:.,TZ+-]*|(?:trace|debug|info|warn|warning|note|notice|error)\b|test\b|[\w:.<>/-]+:(?:\s|$)|[\w:]+\s*\.\.\.)*";
 
+/// The end of a message, or a reason.
+const REASON: &str =
+    r"(?:[\s.!…]*$|\s*[:;,(\[\]—–]|\s+-|\s+(?:because|since|due|as|for|on|without|when|if)\b)";
+
 /// A message that consists of the word, or goes on with a reason.
-static ALONE: LazyLock<Regex> = LazyLock::new(|| {
-    regex(&format!(
-        r"(?i){PREFIX}(?:skip|skipped|skipping)(?:[\s.!…]*$|\s*[:;,(\[\]—–]|\s+-|\s+(?:because|since|due|as|for|on|without|when|if)\b)"
-    ))
-});
+static ALONE: LazyLock<Regex> =
+    LazyLock::new(|| regex(&format!(r"(?i){PREFIX}(?:skip|skipped|skipping){REASON}")));
+
+/// What follows a test's own name.
+static AFTER_NAME: LazyLock<Regex> = LazyLock::new(|| regex(&format!("(?i)^{REASON}")));
 
 /// The test is what is skipped.
 static TEST: LazyLock<Regex> = LazyLock::new(|| {
@@ -68,7 +72,7 @@ impl SuspectPattern {
         }
         lines(text).find(|line| match &self.0 {
             Some(pattern) => pattern.is_match(line),
-            None => is_suspect(line),
+            None => is_suspect(test, line),
         })
     }
 }
@@ -83,7 +87,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     lines.filter(|line| line.len() <= LONGEST_LINE)
 }
 
-fn is_suspect(line: &str) -> bool {
+fn is_suspect(test: &str, line: &str) -> bool {
     let Some(word) = WORD.find(line) else {
         return false;
     };
@@ -93,7 +97,24 @@ fn is_suspect(line: &str) -> bool {
     !is_quoted
         && !line.starts_with("test result:")
         && !DENIED.is_match(line)
-        && (ALONE.is_match(line) || TEST.is_match(line) || LACK.is_match(line))
+        && (ALONE.is_match(line)
+            || TEST.is_match(line)
+            || LACK.is_match(line)
+            || is_named(test, &line[word.end()..]))
+}
+
+/// Returns whether a text goes on with the test's own name, and a reason. Another name may be that of a
+/// file that a program passes over, and so may a single word.
+fn is_named(test: &str, text: &str) -> bool {
+    const QUOTES: [char; 3] = ['`', '\'', '"'];
+    let text = text.trim_start().trim_start_matches(QUOTES);
+    let name = test.rsplit("::").next().unwrap_or(test);
+    let names = [test, name].into_iter();
+    let mut rests = names
+        .filter(|name| name.contains("::") || name.contains('_'))
+        .filter_map(|name| text.strip_prefix(name));
+    rests
+        .any(|rest| !rest.starts_with("::") && AFTER_NAME.is_match(rest.trim_start_matches(QUOTES)))
 }
 
 impl FromStr for SuspectPattern {
@@ -183,6 +204,34 @@ mod tests {
         assert_eq!(SuspectPattern::default().find("a::it_skips", line), None);
         let of_a_module = SuspectPattern::default().find("skiplist::tests::needs_kvm", line);
         assert_eq!(of_a_module, Some(line));
+    }
+
+    #[test]
+    fn a_test_that_prints_its_own_name_is_suspect() {
+        let find = |line| SuspectPattern::default().find("net::starts_a_server", line);
+        for line in [
+            "skipping starts_a_server: DATABASE_URL is not set",
+            "Skipping starts_a_server because stdout is not a terminal.",
+            "skipping starts_a_server -- no corpus",
+            "[warn] skipping `net::starts_a_server`: Docker is not there",
+            "Skipped starts_a_server.",
+        ] {
+            assert_eq!(find(line), Some(line));
+        }
+        for line in [
+            // Files and items that a program passes over.
+            "Skipping a_file.txt: it cannot be read",
+            "skipping starts_a_server.rs: it is too long",
+            "skipping starts_a_server_twice: it is too long",
+            "skipping net::starts_a_server::inner: private",
+            "skipping starts_a_server entries of 3 files",
+            "not skipping starts_a_server: all is there",
+        ] {
+            assert_eq!(find(line), None, "{line}");
+        }
+        // A single word may be what is passed over.
+        let line = "skipping frames: 3";
+        assert_eq!(SuspectPattern::default().find("net::frames", line), None);
     }
 
     #[test]
