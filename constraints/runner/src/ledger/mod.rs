@@ -16,7 +16,7 @@ pub(super) use text::{and, attempts, names, plural};
 
 use super::merge::{SCHEDULED, is_inventory, rank, settle};
 use super::run_info::RunInfo;
-use super::{Outcome, Phase, Record, TestId};
+use super::{KVM_SUFFIX, Outcome, Phase, Record, TestId};
 use kata_test::__runner::HERE;
 
 /// The place in the record of a test that ran nowhere.
@@ -248,14 +248,17 @@ fn is_meant(record: &Record) -> bool {
     record.attempt == SCHEDULED
 }
 
-/// All places of the records and the runs, this host first.
+/// All places of the records and the runs, this host first. A place for tests that need KVM is among them if
+/// there are such tests.
 fn columns(records: &[Record], runs: &[RunInfo]) -> Vec<LedgerPlace> {
     let mut about: BTreeMap<&str, &str> = BTreeMap::new();
     for record in records {
         about.entry(&record.place).or_default();
     }
     for (name, what) in runs.iter().flat_map(|run| &run.places) {
-        about.insert(name, what);
+        if about.contains_key(name.as_str()) || !name.ends_with(KVM_SUFFIX) {
+            about.insert(name, what);
+        }
     }
     about.remove(NOWHERE);
     let kernel = |name: &str| runs.iter().find_map(|run| run.kernels.get(name).cloned());
