@@ -149,7 +149,7 @@ const SECTIONS: [Section; 8] = [
                 "pattern",
                 "pattern = '(?i)^skipping\\b'",
                 "A regular expression for output lines of passed tests that report a skip. Default: a \
-                 careful one.",
+                 careful one, which also finds `skipping NAME: …` with the test's own name.",
             ),
             key(
                 "policy",
