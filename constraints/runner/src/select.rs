@@ -80,6 +80,23 @@ impl TestSelection {
     }
 }
 
+/// The options that make it, as on a command line: `net --skip slow -E 'kind(lib)' --ignored`.
+impl fmt::Display for TestSelection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options = self.names.clone();
+        options.extend(self.exact.then(|| "--exact".to_owned()));
+        options.extend(self.skip.iter().map(|name| format!("--skip {name}")));
+        options.extend(self.filters.iter().map(|filter| format!("-E '{filter}'")));
+        options.extend(match self.ignored {
+            RunIgnored::No => None,
+            RunIgnored::Only => Some("--ignored".to_owned()),
+            RunIgnored::Also => Some("--include-ignored".to_owned()),
+        });
+        options.extend(self.partition.map(|part| format!("--partition {part}")));
+        f.write_str(&options.join(" "))
+    }
+}
+
 /// One of several parts of all tests. Each test is in exactly one of them, on every machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {

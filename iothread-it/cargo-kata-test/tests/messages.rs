@@ -1,6 +1,7 @@
 //! What a newcomer meets first, and the exit codes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -152,11 +153,47 @@ fn a_cache_that_cannot_be_written() {
 }
 
 #[test]
-fn no_tests() {
+fn what_an_empty_cache_lacks() {
     let folder = tempfile::tempdir().unwrap();
     workspace(folder.path(), "");
-    let test = ["test", "--offline", "--lib"];
-    insta::assert_snapshot!(end(&kata_test(folder.path(), &test)));
+    let qemu = folder.path().join("qemu");
+    fs::write(&qemu, "#!/bin/sh\necho QEMU emulator version 9.0.0\n").unwrap();
+    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+    let qemu = qemu.to_str().unwrap();
+    let mut texts = String::new();
+    for (place, qemu) in [
+        ("vm:bookworm", "suite:bookworm"),
+        ("vm:bookworm", qemu),
+        ("vm:6.1", qemu),
+        ("all", qemu),
+    ] {
+        let options = ["test", "--offline", "--places", place, "--qemu", qemu];
+        let text = format!(
+            "{place}, {qemu}: {}\n",
+            end(&kata_test(folder.path(), &options))
+        );
+        texts += &text.replace(&*folder.path().to_string_lossy(), "FOLDER");
+    }
+    insta::assert_snapshot!(texts);
+}
+
+#[test]
+fn no_tests() {
+    let folder = tempfile::tempdir().unwrap();
+    workspace(folder.path(), "#[test] fn one() {}\n");
+    let mut texts = String::new();
+    let mut test = |options: &[&str]| {
+        let options = [&["test", "--offline", "--lib"], options].concat();
+        texts += &format!("{}\n", end(&kata_test(folder.path(), &options)));
+    };
+    test(&["two"]);
+    test(&["two", "three", "--exact", "--ignored"]);
+    test(&["one", "--skip", "o", "-E", "kind(test)", "-E", "none()"]);
+    fs::write(folder.path().join("src/lib.rs"), "").unwrap();
+    test(&[]);
+    test(&["--include-ignored"]);
+    test(&["--partition", "hash:1/2"]);
+    insta::assert_snapshot!(texts);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use kata_test_runner::TestSelection;
+
 use super::exit_codes;
 
 /// What follows if no test runs.
@@ -14,13 +16,17 @@ pub(super) enum NoTests {
 }
 
 impl NoTests {
-    /// Prints that no test ran, and returns the exit code.
-    pub(super) fn report(self) -> ExitCode {
+    /// Prints that no test ran, and which options select tests. Returns the exit code.
+    pub(super) fn report(self, selection: &TestSelection) -> ExitCode {
+        let what = match selection.is_part() {
+            true => format!("no tests to run: `{selection}` selects none"),
+            false => "no tests to run".to_owned(),
+        };
         match self {
-            Self::Pass => println!("no tests to run"),
-            Self::Warn => eprintln!("warning: no tests to run"),
+            Self::Pass => println!("{what}"),
+            Self::Warn => eprintln!("warning: {what}"),
             Self::Fail => {
-                eprintln!("error: no tests to run (--no-tests=pass accepts that)");
+                eprintln!("error: {what} (--no-tests=pass accepts that)");
                 return ExitCode::from(exit_codes::NO_TESTS);
             }
         }

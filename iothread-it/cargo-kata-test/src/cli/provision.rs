@@ -76,19 +76,24 @@ fn vm_places_in(
 ) -> Result<Vec<VmPlace>> {
     let work = WorkFolder::in_target(target);
     let lock = store.lock(progress)?;
-    let agent = agent::provide(&lock, target, output)?;
+    // What may be missing or refused comes before the agent, which takes time to build.
     let qemu = guest_vm::artifacts::provision_qemu(&vms.qemu, &lock, progress)?;
-    let tools = provision_tools(&lock, progress);
-    let mut places = Vec::new();
-    for vm in choices(vms, &lock, progress)? {
+    let chosen = choices(vms, &lock, progress)?;
+    let mut kernels = Vec::new();
+    for vm in &chosen {
         vm.check()?;
-        let kernel = match &vm.kernel {
+        kernels.push(match &vm.kernel {
             VmKernel::Archive(choice) => provision_kernel_of(choice, &lock, progress)?,
             VmKernel::Own(own) => own.install(&lock).with_context(|| format!("place {vm}"))?,
-        };
+        });
+    }
+    let tools = provision_tools(&lock, progress);
+    let agent = agent::provide(&lock, target, output)?;
+    let mut places = Vec::new();
+    for (vm, kernel) in chosen.iter().zip(&kernels) {
         let args = &vm.kernel_args;
         let artifacts = VmArtifacts::provide(
-            &kernel,
+            kernel,
             args,
             (&vms.qemu, &qemu),
             &agent,

@@ -195,7 +195,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     }
     // Documentation tests write no records.
     if is_empty && !documented && errors.is_empty() && !interrupts.received() {
-        return Ok(options.no_tests.report());
+        return Ok(options.no_tests.report(&selection));
     }
     let is_ignored = outcomes.iter().all(|one| one.outcome == Outcome::Ignored);
     let good = passed_here
