@@ -229,6 +229,10 @@ mod tests {
         ] {
             assert_eq!(find(line), None, "{line}");
         }
+        // landlock
+        let line = "Skipping errata_up_to_date: LANDLOCK_CRATE_TEST_ABI not set";
+        let found = SuspectPattern::default().find("errata::errata_up_to_date", line);
+        assert_eq!(found, Some(line));
         // A single word may be what is passed over.
         let line = "skipping frames: 3";
         assert_eq!(SuspectPattern::default().find("net::frames", line), None);

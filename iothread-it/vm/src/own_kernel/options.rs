@@ -111,6 +111,20 @@ mod tests {
         }
     }
 
+    /// The recipe for a small kernel sets each of them.
+    #[test]
+    fn the_document_has_them() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../constraints/docs/own-kernel.md"
+        );
+        let text = std::fs::read_to_string(path).unwrap();
+        let recipe = text.split("needed=\"").nth(1).unwrap();
+        let listed = recipe.split('"').next().unwrap().split_whitespace();
+        let needed = NEEDED.iter().map(|needed| needed.option);
+        assert_eq!(listed.collect::<Vec<_>>(), needed.collect::<Vec<_>>());
+    }
+
     #[test]
     fn a_module_must_be_there() {
         let config = config(|needed| Some(needed.module.map_or("y", |_| "m")));

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use kata_test_runner::Excludes;
 
 use super::*;
+use crate::place::GuestError;
 
 const OWNER: Owner = Owner {
     uid: 1001,
@@ -231,10 +232,10 @@ fn a_file_that_cannot_be_read_is_named() {
         &link,
     )
     .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("cannot pack {}", missing.display())
-    );
+    // As the command prints it.
+    let text = format!("{:#}", anyhow::Error::from(GuestError::from(error)));
+    let cause = "No such file or directory (os error 2)";
+    assert_eq!(text, format!("cannot pack {}: {cause}", missing.display()));
 }
 
 #[test]

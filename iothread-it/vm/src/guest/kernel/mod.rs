@@ -28,7 +28,7 @@ pub enum UncompressedError {
         source: UnpackError,
     },
     /// Built without `CONFIG_PVH`.
-    #[error("the kernel {} has no PVH entry", path.display())]
+    #[error("the kernel {} has no PVH entry (CONFIG_PVH)", path.display())]
     NoPvh {
         /// The kernel.
         path: PathBuf,
@@ -115,6 +115,7 @@ mod tests {
         std::fs::write(&vmlinuz, packed(b"this is not a kernel")).unwrap();
         let error = uncompressed(&vmlinuz, &vmlinux).unwrap_err();
         assert!(matches!(error, UncompressedError::NoPvh { .. }), "{error}");
+        assert!(error.to_string().ends_with("(CONFIG_PVH)"), "{error}");
         assert!(!vmlinux.exists());
     }
 }
