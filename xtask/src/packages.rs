@@ -76,6 +76,26 @@ fn published_packages_have_metadata_and_documents() -> Result<()> {
 }
 
 #[test]
+fn the_readme_installs_the_program_from_its_folder() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let root = root.context("no root")?;
+    let readme = std::fs::read_to_string(root.join("README.md"))?;
+    let line = readme.lines().find(|line| line.contains("cargo install"));
+    let folder = line.and_then(|line| line.strip_prefix("$ cargo install --locked --path "));
+    let manifest = root
+        .join(folder.context("no such line")?)
+        .join("Cargo.toml");
+    let package = packages()?.into_iter().find(|package| {
+        package["manifest_path"].as_str().map(Path::new) == Some(manifest.as_path())
+    });
+    let package = package.with_context(|| format!("no package {}", manifest.display()))?;
+    let targets = package["targets"].as_array().context("no targets")?;
+    let is_it = |target: &Value| target["kind"][0] == "bin" && target["name"] == "cargo-kata-test";
+    ensure!(targets.iter().any(is_it), "{targets:?}");
+    Ok(())
+}
+
+#[test]
 fn dependencies_have_allowed_licences_and_come_from_the_registry() -> Result<()> {
     let mut problems = Vec::new();
     for package in packages()? {
