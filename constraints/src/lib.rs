@@ -120,6 +120,7 @@ mod libtest;
 mod measure;
 mod metadata;
 mod one_version;
+mod plain_skip;
 mod record;
 mod registry;
 mod report;
@@ -240,6 +241,7 @@ pub mod __private_0_1_0 {
     pub use crate::harness::main;
     pub use crate::libtest::libtest;
     pub use crate::metadata::{serial, timeout};
+    pub use crate::plain_skip::{Site, skips_iteration, skips_test};
     pub use crate::registry::{
         Body, ExpectedFailure, Required, ShouldPanic, Target, Test, succeeded,
     };
@@ -263,7 +265,7 @@ pub mod __runner {
         point_latest, prune, run_folder, start_time,
     };
     pub use crate::registry::{BINARY_ID, BINARY_IDS};
-    pub use crate::runner_env::{ENVIRONMENT, EXCLUDE_FILE, HERE, PLACE};
+    pub use crate::runner_env::{ENVIRONMENT, EXCLUDE_FILE, HERE, ONLY_TEST, PLACE, PRINTED};
     pub use crate::session::is_of_a_session;
 }
 

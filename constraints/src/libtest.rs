@@ -4,6 +4,7 @@
 //! at the end. nextest hides the output of a passing test and would show a pass, so there a skip is a
 //! failure whose message has the remedy.
 
+use std::fmt;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -55,7 +56,7 @@ pub fn libtest(path: &str, target: Target) {
 }
 
 /// The contract of this process; the host is checked against it once.
-fn contract(target: &Target) -> Result<&'static Contract, &'static str> {
+pub(crate) fn contract(target: &Target) -> Result<&'static Contract, &'static str> {
     static CONTRACT: OnceLock<Result<Contract, String>> = OnceLock::new();
     let contract = CONTRACT.get_or_init(|| {
         opt_ins::declare(&target.binary_id(), &registry::opt_ins());
@@ -145,7 +146,7 @@ impl Case {
         let condition = expected.map(ExpectedFailure::condition);
         let condition = condition.filter(|condition| !condition.is_empty());
         let issue = expected.and_then(|expected| expected.issue);
-        record::write(&RecordLine {
+        record::print_or_write(&RecordLine {
             binary: &self.target.binary_id(),
             test: self.test.name(),
             phase: Phase::Run,
@@ -205,11 +206,11 @@ impl Case {
             );
         }
         self.write(Outcome::Skipped, reasons, millis, measures);
-        announce(self.test, reasons);
+        announce(self.test.name(), reasons, self.test.issue, self.test.reason);
     }
 
     fn write(self, outcome: Outcome, reasons: &[Reason], duration_ms: f64, measures: &Measures) {
-        record::write(&RecordLine {
+        record::print_or_write(&RecordLine {
             binary: &self.target.binary_id(),
             test: self.test.name(),
             phase: Phase::Run,
@@ -234,7 +235,7 @@ fn begins(path: &'static str) -> bool {
     begun.insert(path)
 }
 
-fn under_nextest() -> bool {
+pub(crate) fn under_nextest() -> bool {
     std::env::var_os("NEXTEST").is_some_and(|nextest| nextest == "1")
 }
 
@@ -250,36 +251,75 @@ fn run_within(test: &'static Test) -> Option<Finished> {
     in_thread_within(test.name(), timeout, work).expect("a thread for a test with a timeout")
 }
 
-static UNMET: Mutex<(usize, UnmetCounts)> = Mutex::new((0, UnmetCounts::new()));
+/// What libtest has reported as "ok" although it was skipped.
+struct Skipped {
+    tests: usize,
+    iterations: usize,
+    unmet: UnmetCounts,
+}
+
+static SKIPPED: Mutex<Skipped> = Mutex::new(Skipped {
+    tests: 0,
+    iterations: 0,
+    unmet: UnmetCounts::new(),
+});
 
 /// Prints that a test is skipped, and at the end of the process how many were.
-fn announce(test: &Test, reasons: &[Reason]) {
-    let mut unmet = UNMET.lock().unwrap_or_else(PoisonError::into_inner);
-    if unmet.0 == 0 {
+pub(crate) fn announce(test: &str, reasons: &[Reason], issue: Option<&str>, reason: Option<&str>) {
+    count(|skipped| {
+        skipped.tests += 1;
+        skipped.unmet.count(reasons);
+    });
+    let why = explain(reasons, issue, reason);
+    stderr(&format!(
+        "test {test} was SKIPPED (libtest prints it as \"ok\"): {why}\n"
+    ));
+}
+
+/// Prints that an iteration of a test's loop is skipped, and at the end of the process how many were.
+pub(crate) fn announce_iteration(test: &str, iteration: fmt::Arguments<'_>, reasons: &[Reason]) {
+    count(|skipped| skipped.iterations += 1);
+    let why = join(reasons);
+    stderr(&format!(
+        "iteration {iteration} of test {test} was SKIPPED: {why}\n"
+    ));
+}
+
+fn count(add: impl FnOnce(&mut Skipped)) {
+    let mut skipped = SKIPPED.lock().unwrap_or_else(PoisonError::into_inner);
+    if skipped.tests + skipped.iterations == 0 {
         at_exit(announce_all);
     }
-    unmet.0 += 1;
-    unmet.1.count(reasons);
-    stderr(&format!(
-        "test {} was SKIPPED (libtest prints it as \"ok\"): {}\n",
-        test.name(),
-        explain(reasons, test.issue, test.reason)
-    ));
+    add(&mut skipped);
 }
 
 extern "C" fn announce_all() {
     // It is locked only if the process ended while a thread had it.
-    let Ok(counted) = UNMET.try_lock() else {
+    let Ok(skipped) = SKIPPED.try_lock() else {
         return;
     };
-    let (tests, unmet) = &*counted;
-    let what = if *tests == 1 {
-        "test reported as \"ok\" was"
-    } else {
-        "tests reported as \"ok\" were"
-    };
-    let unmet = unmet.line();
-    let unmet = unmet.map(|unmet| format!("; unmet requirements: {unmet}"));
-    let unmet = unmet.unwrap_or_default();
-    stderr(&format!("{tests} {what} skipped{unmet}\n"));
+    if skipped.tests > 0 {
+        let what = plural(
+            skipped.tests,
+            "test reported as \"ok\"",
+            "tests reported as \"ok\"",
+        );
+        let unmet = skipped.unmet.line();
+        let unmet = unmet.map(|unmet| format!("; unmet requirements: {unmet}"));
+        let unmet = unmet.unwrap_or_default();
+        stderr(&format!("{what} skipped{unmet}\n"));
+    }
+    if skipped.iterations > 0 {
+        let what = plural(skipped.iterations, "iteration", "iterations");
+        stderr(&format!(
+            "{what} skipped, of tests that libtest prints as \"ok\" nevertheless\n"
+        ));
+    }
+}
+
+fn plural(count: usize, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one} was"),
+        _ => format!("{count} {many} were"),
+    }
 }

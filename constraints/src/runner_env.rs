@@ -24,6 +24,12 @@ pub const EXCLUDE_FILE: &str = "KATA_TEST_EXCLUDE_FILE";
 /// neither: the folder, then a NUL and `NAME=value` for each variable.
 pub const ENVIRONMENT: &str = "KATA_TEST_ENVIRONMENT";
 
+/// The test that a runner started a process of libtest for. Its record is printed to standard error: not
+/// every place has a folder that the runner reads.
+pub const ONLY_TEST: &str = "KATA_TEST_ONLY_TEST";
+/// The beginning of a line with such a record.
+pub const PRINTED: &str = "kata-test-record: ";
+
 /// The place that the runner itself runs in.
 pub const HERE: &str = "here";
 
@@ -31,6 +37,17 @@ pub const HERE: &str = "here";
 pub(crate) fn place() -> String {
     let named = env::var(PLACE).ok().filter(|name| !name.is_empty());
     named.unwrap_or_else(|| HERE.to_owned())
+}
+
+/// The test that a runner started this process of libtest for.
+pub(crate) fn only_test() -> Option<String> {
+    env::var(ONLY_TEST).ok().filter(|name| !name.is_empty())
+}
+
+/// Whether the record of a test is printed for a runner. A test may start processes that inherit its
+/// variables, and have other tests.
+pub(crate) fn prints_record_of(test: &str) -> bool {
+    only_test().is_some_and(|only| only == test)
 }
 
 /// Whether a runner started this process in another place. If a test is unmet there, the runner has

@@ -35,6 +35,13 @@ thread_local! {
     static STATE: Cell<State> = const { Cell::new(State::None) };
     /// Unmet constraints of `require!` that did not end the test, because of `KATA_TEST_UNSKIP`.
     static WAIVED: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
+    /// Why iterations of the test's loops were skipped.
+    static ITERATIONS: RefCell<Vec<Reason>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Whether this thread runs a test of ours.
+pub(crate) fn is_in_a_test() -> bool {
+    STATE.get() != State::None
 }
 
 /// The function behind `require!`: returns only if the constraints are met.
@@ -47,6 +54,45 @@ pub fn require(constraints: &[Constraint]) {
         Status::Unmet if unskip() => WAIVED.with_borrow_mut(|waived| waived.extend(reasons)),
         status => end(RuntimeSkip { status, reasons }),
     }
+}
+
+/// Returns whether an iteration of a loop is to be skipped. The test goes on, and is skipped if it passes.
+#[track_caller]
+pub(crate) fn skip_iteration(constraints: &[Constraint], iteration: fmt::Arguments<'_>) -> bool {
+    let evaluation = evaluate(constraints, &Here);
+    let mut reasons = evaluation.reasons;
+    match evaluation.status {
+        Status::Met => false,
+        Status::Unmet if unskip() => {
+            WAIVED.with_borrow_mut(|waived| waived.extend(reasons));
+            false
+        }
+        Status::Unmet => {
+            name_iteration(&mut reasons, iteration);
+            ITERATIONS.with_borrow_mut(|skipped| skipped.extend(reasons));
+            true
+        }
+        status => end(RuntimeSkip { status, reasons }),
+    }
+}
+
+/// Adds to reasons which iteration was skipped for them.
+pub(crate) fn name_iteration(reasons: &mut [Reason], iteration: fmt::Arguments<'_>) {
+    for reason in reasons {
+        reason.observed = format!(
+            "{}, so the iteration {iteration} was skipped",
+            reason.observed
+        );
+    }
+}
+
+/// Takes the skip of a test whose iterations were skipped.
+pub(crate) fn take_iterations() -> Option<RuntimeSkip> {
+    let reasons = ITERATIONS.take();
+    (!reasons.is_empty()).then_some(RuntimeSkip {
+        status: Status::Unmet,
+        reasons,
+    })
 }
 
 /// The function behind `skip!`.

@@ -1,5 +1,6 @@
-//! The API of Kata Containers' Go package `katatestutils` in Rust, for ported tests. It uses the constraints
-//! and facts of [kata-test](kata_test).
+//! For ported tests: the API of Kata Containers' Go package `katatestutils` in Rust, and the
+//! [macros](#katas-macros) of its crate `test-utils`. Both use the constraints and facts of
+//! [kata-test](kata_test).
 //!
 //! ```
 //! # mod unit {
@@ -39,9 +40,29 @@
 //! | One `TestConstraint` shared by parallel tests is a race. | [`not_valid`](TestConstraint::not_valid) takes `&mut self`. | The compiler refuses the race. |
 //! | A running kernel with one number is compared. | It is undetermined, which panics. | There is no such kernel. |
 //! | Both versions are converted to lower case. | They are compared as written. | Requirements are copied from `uname -r`. |
+//!
+//! # Kata's macros
+//!
+//! `test-utils = { package = "katatestutils", … }` replaces Kata's crate of that name; tests stay as they are.
+//! The macros end a test by `return` and an iteration by `continue`, as Kata's do, and only the message is
+//! different: Kata's is captured by libtest, and the test is shown as passed.
+//!
+//! | the macro is used | a test that is skipped | a test of which iterations are skipped |
+//! |---|---|---|
+//! | in a `#[test]`, under `cargo test` | `ok`; it is printed past the capture, counted at the end and recorded | `ok`; each iteration is printed past the capture and counted at the end |
+//! | in a `#[test]`, run by `cargo kata-test test` | skipped, with the reason; another place where the requirement is met runs it | suspected skip, since no outcome is shown as a pass that is one in part; other places are tried |
+//! | in a `#[test]`, under nextest | fails, since nextest would show a pass | fails |
+//! | in a `#[kata_test]` | as by [`require!`](kata_test::require) | skipped, with the iterations, if the others pass |
+//!
+//! `KATA_TEST_EXPECT`, `KATA_TEST_MAY_SKIP` and `KATA_TEST_UNSKIP` apply: with `KATA_TEST_EXPECT=kvm`, a CI job without a
+//! usable `/dev/kvm` fails. [`skip_if_kvm_unaccessable!`] demands more than Kata's, that KVM works:
+//! [`kvm`](kata_test::constraint::kvm).
+//!
+//! A macro in a helper function ends only that function; [`require!`](kata_test::require) ends the test.
 
 mod need;
 mod operator;
+mod skip;
 mod test_constraint;
 
 pub use need::{
@@ -51,6 +72,9 @@ pub use need::{
     need_uid, with_issue,
 };
 pub use operator::Operator;
+#[doc(hidden)]
+pub use skip::__private;
+pub use skip::TestUserType;
 pub use test_constraint::{Checked, TestConstraint};
 
 /// The message of a test that is skipped because it needs root.

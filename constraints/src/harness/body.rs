@@ -55,6 +55,11 @@ fn run_body(test: &Test) -> (TestEnd, Option<String>) {
         (Err(Err(_)), ShouldPanic::No) => TestEnd::Failed(None),
         (Err(Err(payload)), expected) => check_panic(&**payload, expected),
     };
+    // A test that has left out a part of its work has not passed.
+    let end = match (runtime_skip::take_iterations(), end) {
+        (Some(skip), TestEnd::Passed) => TestEnd::Skipped(skip),
+        (_, end) => end,
+    };
     (end, text)
 }
 

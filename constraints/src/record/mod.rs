@@ -26,7 +26,7 @@ pub(crate) use paths::serial_folder;
 pub use paths::{LIFELINE, file_name, make_root, run_folder};
 pub use prune::prune;
 pub use start_time::start_time;
-pub(crate) use write::{Lines, write, write_all};
+pub(crate) use write::{Lines, print_or_write, write_all};
 
 /// The version of the lines' form.
 pub const SCHEMA: u32 = 1;

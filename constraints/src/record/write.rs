@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::folder::Folder;
 use super::paths::at;
 use super::{RecordLine, paths};
-use crate::runner_env;
+use crate::runner_env::{self, PRINTED};
 use crate::sys::stderr;
 
 /// The file of this process, and the fields that its lines share.
@@ -64,6 +64,20 @@ impl Lines {
 /// Writes a record.
 pub(crate) fn write(record: &RecordLine<'_>) {
     write_all(std::slice::from_ref(record));
+}
+
+/// Writes a record of a test under libtest. A runner that has started this process for the test gets it on
+/// standard error, on a line of its own; returns whether that is so.
+pub(crate) fn print_or_write(record: &RecordLine<'_>) -> bool {
+    let prints = runner_env::prints_record_of(record.test);
+    if prints {
+        let uid = nix::unistd::geteuid().as_raw();
+        let line = record.to_line(&paths::run(), &runner_env::place(), uid);
+        stderr(&format!("\n{PRINTED}{line}"));
+    } else {
+        write(record);
+    }
+    prints
 }
 
 /// Writes records of one binary in one go.

@@ -30,6 +30,14 @@ impl KvmUsers {
             // It was not started, or its time limit ended it.
             _ => false,
         };
+        let skips = ended
+            .result
+            .reasons
+            .iter()
+            .find(|one| one.constraint == "kvm");
+        if let (Outcome::Skipped, Some(reason)) = (ended.result.outcome, skips) {
+            return Some(reason.to_string());
+        }
         if !may_lack {
             return None;
         }

@@ -1,8 +1,9 @@
 //! The outcome of a test from its process.
 
+use super::printed::Printed;
 use super::suspect::{SuspectPattern, lack_of_permission};
-use crate::{Outcome, ProcessEnd};
-use kata_test_host::reason::Reason;
+use crate::{Outcome, ProcessEnd, Record};
+use kata_test_host::reason::{Reason, join};
 
 /// What a process shows about its test.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,8 @@ pub(super) struct PlainResult {
     pub(super) lacks: Option<String>,
     /// Why it may lack KVM.
     pub(super) lacks_kvm: Option<String>,
+    /// What the test has printed itself.
+    pub(super) own: Option<Box<Record>>,
 }
 
 impl PlainResult {
@@ -24,30 +27,39 @@ impl PlainResult {
         self.outcome.is_failure() && self.lacks.is_none() && self.lacks_kvm.is_none()
     }
 
-    fn of(outcome: Outcome) -> Self {
+    pub(super) fn of(outcome: Outcome, reasons: Vec<Reason>) -> Self {
         Self {
             outcome,
-            reasons: Vec::new(),
+            reasons,
             signal: None,
             suspect: None,
             lacks: None,
             lacks_kvm: None,
+            own: None,
         }
     }
 
     /// The process could not be started, or the place ended with it.
     pub(super) fn infrastructure(why: impl Into<String>, place: &str) -> Self {
         let reason = Reason::infrastructure(why, place);
+        Self::of(Outcome::Failed, vec![reason])
+    }
+
+    /// As the test has recorded it.
+    fn own(own: Record) -> Self {
+        let is_suspected = own.outcome == Outcome::SuspectedSkip;
         Self {
-            reasons: vec![reason],
-            ..Self::of(Outcome::Failed)
+            suspect: is_suspected.then(|| join(&own.reasons)),
+            signal: own.signal.clone(),
+            own: Some(Box::new(own.clone())),
+            ..Self::of(own.outcome, own.reasons)
         }
     }
 
     fn suspected(line: impl Into<String>) -> Self {
         Self {
             suspect: Some(line.into()),
-            ..Self::of(Outcome::SuspectedSkip)
+            ..Self::of(Outcome::SuspectedSkip, Vec::new())
         }
     }
 }
@@ -56,21 +68,30 @@ impl PlainResult {
 pub(super) fn result(
     end: &ProcessEnd,
     text: &str,
+    printed: Printed,
     test: &str,
     pattern: &SuspectPattern,
     place: &str,
 ) -> Option<PlainResult> {
-    Some(match end {
-        ProcessEnd::Stopped => return None,
-        ProcessEnd::TimedOut(_) => PlainResult::of(Outcome::TimedOut),
-        ProcessEnd::Crashed(why) => PlainResult::infrastructure(why, place),
-        ProcessEnd::Exited(0) => passed(text, test, pattern),
-        ProcessEnd::Exited(_) | ProcessEnd::Signaled(_) => PlainResult {
+    let own = printed.record();
+    Some(match (end, own) {
+        (ProcessEnd::Stopped, _) => return None,
+        (ProcessEnd::TimedOut(_), _) => PlainResult::of(Outcome::TimedOut, Vec::new()),
+        (ProcessEnd::Crashed(why), _) => PlainResult::infrastructure(why, place),
+        // A process may still fail after its test has passed, or skipped.
+        (ProcessEnd::Exited(0), Some(own)) if has_passed(text) => PlainResult::own(own),
+        (_, Some(own)) if own.outcome.is_failure() => PlainResult::own(own),
+        (ProcessEnd::Exited(0), _) => passed(text, test, pattern),
+        (ProcessEnd::Exited(_) | ProcessEnd::Signaled(_), _) => PlainResult {
             signal: end.signal(),
             lacks: lack_of_permission(text).map(str::to_owned),
-            ..PlainResult::of(Outcome::Failed)
+            ..PlainResult::of(Outcome::Failed, Vec::new())
         },
     })
+}
+
+fn has_passed(text: &str) -> bool {
+    Counts::of(text).is_some_and(|counts| counts.passed > 0)
 }
 
 /// The process has exited with success. That alone shows nothing: a test may call `exit(0)`, and a
@@ -80,7 +101,7 @@ fn passed(text: &str, test: &str, pattern: &SuspectPattern) -> PlainResult {
         return PlainResult::suspected(line);
     }
     match Counts::of(text) {
-        Some(counts) if counts.passed > 0 => PlainResult::of(Outcome::Passed),
+        Some(counts) if counts.passed > 0 => PlainResult::of(Outcome::Passed, Vec::new()),
         Some(counts) if counts.ignored > 0 => PlainResult::suspected(
             ignored_line(text).unwrap_or("its harness reports it as ignored"),
         ),
@@ -124,13 +145,24 @@ mod tests {
                       ignored; 0 measured; 2 filtered out; finished in 0.00s\n\n";
 
     fn of(end: &ProcessEnd, text: &str) -> PlainResult {
-        result(end, text, "a", &SuspectPattern::default(), "here").expect("a result")
+        result(
+            end,
+            text,
+            Printed::default(),
+            "a",
+            &SuspectPattern::default(),
+            "here",
+        )
+        .expect("a result")
     }
 
     #[test]
     fn a_test_has_passed_only_if_its_harness_reports_that_it_ran() {
         let exited = ProcessEnd::Exited(0);
-        assert_eq!(of(&exited, OK), PlainResult::of(Outcome::Passed));
+        assert_eq!(
+            of(&exited, OK),
+            PlainResult::of(Outcome::Passed, Vec::new())
+        );
         let none = OK.replace("1 passed", "0 passed");
         assert_eq!(of(&exited, &none).outcome, Outcome::Failed);
         let ignored = none

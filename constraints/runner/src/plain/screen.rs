@@ -6,6 +6,7 @@ use super::task::Ended;
 use super::transcript::shortened;
 use crate::{Outcome, ProcessEnd, TestId};
 use kata_test::__runner::HERE;
+use kata_test_host::reason::join;
 
 /// The line of a test that has ended, and its output if it failed.
 pub(super) fn ended(ended: &Ended, id: &TestId, place: &str) -> String {
@@ -14,6 +15,7 @@ pub(super) fn ended(ended: &Ended, id: &TestId, place: &str) -> String {
         Outcome::TimedOut => "TIMEOUT",
         Outcome::SuspectedSkip => "SUSPECT",
         Outcome::Skipped => "SKIP",
+        Outcome::ExpectedFailure => "XFAIL",
         _ => "FAIL",
     };
     let seconds = ended.took.as_secs_f64();
@@ -22,8 +24,14 @@ pub(super) fn ended(ended: &Ended, id: &TestId, place: &str) -> String {
         let _ = write!(text, " in {place}");
     }
     text.push('\n');
-    if let Some(line) = &ended.result.suspect {
-        let _ = writeln!(text, "         its output: {line}");
+    match (&ended.result.suspect, ended.result.outcome) {
+        (Some(line), _) => {
+            let _ = writeln!(text, "         its output: {line}");
+        }
+        (None, Outcome::Skipped) if !ended.result.reasons.is_empty() => {
+            let _ = writeln!(text, "         {}", join(&ended.result.reasons));
+        }
+        _ => {}
     }
     if ended.result.outcome.is_failure() {
         let end = match &ended.end {

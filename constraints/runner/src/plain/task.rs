@@ -89,6 +89,11 @@ impl<'a> Task<'a> {
         record.suspect.clone_from(&result.suspect);
         record.kernel_messages = ended.kernel_log.messages_for(result.outcome);
         record.duration_ms = ended.took.as_secs_f64() * 1e3;
+        if let Some(own) = &result.own {
+            record.issue.clone_from(&own.issue);
+            record.reason.clone_from(&own.reason);
+            record.measures.clone_from(&own.measures);
+        }
         if result.outcome.is_failure() {
             record.output = Some(super::transcript::shortened(&ended.output));
         }
@@ -110,6 +115,7 @@ impl<'a> Task<'a> {
                 self.routes.clear();
                 self.excuse(run)?;
             }
+            Outcome::ExpectedFailure => self.routes.clear(),
             kind if kind.is_failure() => {
                 match (&result.lacks_kvm, &result.lacks) {
                     (Some(sign), _) => self.lack(format!("needs KVM: {sign}"), place),
@@ -119,8 +125,17 @@ impl<'a> Task<'a> {
                 }
                 self.failures.push(record);
             }
-            // It may be that another place runs it.
-            _ => {}
+            // It may be that another place runs it, as the user that it needs.
+            _ => {
+                let needs = |name: &str| result.reasons.iter().any(|one| one.constraint == name);
+                let is_unmet = |user| match user {
+                    UserKind::Unprivileged => needs("root"),
+                    UserKind::Root => needs("non_root"),
+                };
+                if result.outcome == Outcome::Skipped {
+                    self.routes.retain(|route| !is_unmet(route.user));
+                }
+            }
         }
         Ok(())
     }
@@ -132,15 +147,6 @@ impl<'a> Task<'a> {
     /// Leaves these routes only, all of which have KVM.
     pub(super) fn restrict_to(&mut self, routes: &[Route]) {
         self.routes = routes.iter().copied().collect();
-    }
-
-    /// Takes in that the test has written its own record.
-    pub(super) fn learn_own(&mut self, outcome: Outcome) {
-        self.has_run = true;
-        self.routes.pop_front();
-        if outcome != Outcome::Skipped {
-            self.routes.clear();
-        }
     }
 
     /// Takes in that the place of the first route cannot be used.

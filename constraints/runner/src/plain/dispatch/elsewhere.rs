@@ -103,7 +103,7 @@ impl Work<'_> {
                 match orders.recv() {
                     Ok(Order::Run(index, test)) => {
                         let (options, stop) = (self.options, self.stop);
-                        let ended = attempt(&mut *session, test, options, self.name, &[], stop);
+                        let ended = attempt(&mut *session, test, options, self.name, stop);
                         let ended = ended.map(Box::new);
                         let state = match session.is_clean() {
                             true => State::Used,

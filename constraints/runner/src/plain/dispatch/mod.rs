@@ -3,7 +3,7 @@
 mod elsewhere;
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::binary_kind::is_serial;
 use super::kvm::KvmUsers;
-use super::own_records::OwnRecords;
+use super::printed::Printed;
 use super::requirements::FactsProgram;
 use super::result::{PlainResult, result};
 use super::routes::{Routes, Routing};
@@ -24,7 +24,7 @@ use crate::{
     Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, ProcessEnd, Reporter, Run,
     RunnerError, Session, SessionCommand, Spread, StopToken,
 };
-use kata_test::__runner::{HERE, shuffle};
+use kata_test::__runner::{HERE, ONLY_TEST, shuffle};
 use kata_test_host::constraint::{Status, evaluate, kvm};
 use kata_test_host::facts::Here;
 use kata_test_host::reason::Reason;
@@ -198,8 +198,6 @@ impl Dispatch<'_, '_, '_> {
         let stop = self.reporter.stop;
         let place = HERE;
         self.announce(binary, indices.len(), place);
-        let mut own = OwnRecords::of(binary, run)?;
-        let env = own.as_ref().map_or(Vec::new(), |own| own.env());
         let threads = if is_serial(binary) { 1 } else { threads };
         let mut work: Vec<(usize, &PlainTest)> = indices
             .iter()
@@ -216,7 +214,7 @@ impl Dispatch<'_, '_, '_> {
         // The end of an attempt, and whether the test runs again.
         type End = Option<(Ended, bool)>;
         let worker = |send: Sender<(usize, Option<End>)>| {
-            let (work, next, ends, env) = (&work, &next, &ends, &env);
+            let (work, next, ends) = (&work, &next, &ends);
             move || {
                 while !stop.is_requested() && !ends.load(Ordering::Relaxed) {
                     let Some((index, test)) = work.get(next.fetch_add(1, Ordering::Relaxed)) else {
@@ -225,7 +223,7 @@ impl Dispatch<'_, '_, '_> {
                     for number in 1.. {
                         let _ = send.send((*index, None));
                         let mut session = LocalSession::new(binary);
-                        let ended = attempt(&mut session, test, options, place, env, stop);
+                        let ended = attempt(&mut session, test, options, place, stop);
                         let again = ended
                             .as_ref()
                             .is_some_and(|ended| runs_again(ended, test, options, number));
@@ -257,15 +255,13 @@ impl Dispatch<'_, '_, '_> {
                 let learned = match event {
                     (index, None) => {
                         running.insert(index, Instant::now());
-                        match &own {
-                            Some(_) => Ok(()),
-                            None => self.tasks[index].begin(run, place),
-                        }
+                        self.tasks[index].begin(run, place)
                     }
                     (index, Some(ended)) => {
                         running.remove(&index);
                         ended.map_or(Ok(()), |(ended, again)| {
-                            self.learn_here(index, &ended, again, own.as_mut())
+                            let ended = self.explained(index, ended);
+                            self.learn(index, &ended, place, again)
                         })
                     }
                 };
@@ -275,38 +271,6 @@ impl Dispatch<'_, '_, '_> {
                 }
             }
         })
-    }
-
-    fn learn_here(
-        &mut self,
-        index: usize,
-        ended: &Ended,
-        again: bool,
-        own: Option<&mut OwnRecords>,
-    ) -> Result<(), RunnerError> {
-        let written = match own {
-            Some(own) => own.outcome(&self.tasks[index].test.id.test)?,
-            None => None,
-        };
-        match written {
-            // A process may still fail after its test has passed.
-            Some(outcome) if outcome.is_failure() || !ended.result.outcome.is_failure() => {
-                let mut ended = ended.clone();
-                ended.result.outcome = outcome;
-                ended.result.suspect = None;
-                self.print(index, &ended, HERE);
-                if again {
-                    return Ok(());
-                }
-                self.has_failed |= outcome.is_failure();
-                self.tasks[index].learn_own(outcome);
-                Ok(())
-            }
-            _ => {
-                let ended = self.explained(index, ended.clone());
-                self.learn(index, &ended, HERE, again)
-            }
-        }
     }
 
     /// Adds that the test may lack what root of a host has, and why it may lack KVM, unless it has run where
@@ -387,7 +351,6 @@ fn attempt(
     test: &PlainTest,
     options: &PlainOptions,
     place: &str,
-    env: &[(OsString, OsString)],
     stop: StopToken<'_>,
 ) -> Option<Ended> {
     let name = test.id.test.as_str();
@@ -395,10 +358,11 @@ fn attempt(
     if test.ignored.is_some() {
         arguments.push(OsStr::new("--ignored"));
     }
+    let only_test = [(ONLY_TEST.into(), name.into())];
     let command = SessionCommand {
         program: None,
         arguments: &arguments,
-        env,
+        env: &only_test,
         limit: options
             .limit
             .or(test.settings.timeout)
@@ -406,13 +370,16 @@ fn attempt(
         stop,
     };
     let start = Instant::now();
-    let mut transcript = Transcript::default();
-    let end = session.run(&command, &mut |bytes| transcript.add(bytes));
+    let (mut transcript, mut printed) = (Transcript::default(), Printed::default());
+    let end = session.run(&command, &mut |bytes| {
+        transcript.add(bytes);
+        printed.add(bytes, name);
+    });
     let took = start.elapsed();
     let output = transcript.text();
     let (end, result) = match end {
         Ok(end) => {
-            let result = result(&end, &output, name, &options.pattern, place)?;
+            let result = result(&end, &output, printed, name, &options.pattern, place)?;
             (Some(end), result)
         }
         Err(error) => (None, PlainResult::infrastructure(chain(&*error), place)),
