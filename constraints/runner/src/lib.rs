@@ -60,8 +60,8 @@ pub use attempts::Attempts;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
 pub use config::{
-    Archive, Config, ConfigError, Excludes, NamedKernel, NamedPlace, SuspectPolicy, Suspects,
-    TestSettings, reference as config_reference,
+    Archive, Config, ConfigError, Excludes, ExpectFailure, NamedKernel, NamedPlace, SuspectPolicy,
+    Suspects, TestSettings, reference as config_reference,
 };
 pub use dispatch::Reporter;
 pub use durations::ExpectedDurations;

@@ -203,7 +203,13 @@ impl Alone {
     fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("records")).expect("a folder");
-        fs::copy(&PACKAGE.executable, folder.path().join("it")).expect("a copy");
+        // By another process: one that is forked meanwhile would keep the copy open for writing.
+        let copy = folder.path().join("it");
+        let copied = Command::new("cp")
+            .arg(&PACKAGE.executable)
+            .arg(copy)
+            .status();
+        assert!(copied.expect("cp").success());
         for (name, mode) in [("", 0o755), ("it", 0o755), ("records", 0o777)] {
             let permissions = fs::Permissions::from_mode(mode);
             fs::set_permissions(folder.path().join(name), permissions).expect("chmod");

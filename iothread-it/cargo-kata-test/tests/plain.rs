@@ -438,3 +438,72 @@ fn failed_tests_are_retried_and_passed_ones_repeated() {
     assert_eq!(of("fails"), Some((Outcome::Failed, 1)));
     assert_eq!(fs::read(counts.join("passes")).expect("a count").len(), 4);
 }
+
+#[test]
+fn the_configuration_expects_failures_and_excuses_unstable_tests() {
+    let scratch = Scratch::new();
+    scratch.write(
+        ".config/kata-test.toml",
+        r#"
+[[tests]]
+filter = "test(lacks_permission)"
+expect-failure = { requires = 'kernel_ge = "2.6"', message = "not permitted", issue = "x#1" }
+
+[[tests]]
+filter = "test(crashes)"
+expect-failure = { crash = true }
+
+[[tests]]
+filter = "test(=passes)"
+expect-failure = { requires = 'kernel_ge = "99.0"' }
+
+[[tests]]
+filter = "test(panics_as_it_should)"
+expect-failure = { issue = "x#2" }
+retries = 3
+
+[[tests]]
+filter = "test(hangs)"
+timeout = "1s"
+unstable = "x#3"
+retries = 1
+"#,
+    );
+    let chosen = "test(lacks_) | test(crashes) | test(=passes) | test(panics_) | test(hangs)";
+    let ran = scratch.run(&["-E", chosen]);
+    assert_eq!(ran.status.code(), Some(1), "an unexpected pass");
+    let outcomes = scratch.outcomes();
+    let found: Vec<_> = outcomes
+        .iter()
+        .map(|one| (one.test.as_str(), one.outcome, one.attempt))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("crashes", Outcome::ExpectedFailure, 1),
+            ("hangs", Outcome::Unstable, 2),
+            ("lacks_permission", Outcome::ExpectedFailure, 1),
+            ("panics_as_it_should", Outcome::UnexpectedPass, 1),
+            ("passes", Outcome::Passed, 1),
+        ]
+    );
+    assert_eq!(outcomes[1].reason.as_deref(), Some("x#3"));
+    assert_eq!(outcomes[2].issue.as_deref(), Some("x#1"));
+    assert_eq!(outcomes[2].reason.as_deref(), Some("kernel >= 2.6"));
+    let junit = scratch.report("junit.xml");
+    for text in [
+        "type=\"expected failure\"/>",
+        "type=\"unstable\"/>",
+        "<failure",
+    ] {
+        assert!(junit.contains(text), "{text} is missing in {junit}");
+    }
+    let screen = String::from_utf8_lossy(&ran.stdout);
+    for word in ["   XFAIL [", "   XPASS [", "UNSTABLE ["] {
+        assert!(screen.contains(word), "{word:?} is missing in {screen}");
+    }
+
+    let chosen = "test(lacks_) | test(crashes) | test(hangs)";
+    let ran = scratch.run(&["-E", chosen]);
+    assert_eq!(ran.status.code(), Some(0), "no failure is left");
+}

@@ -84,6 +84,18 @@ const SECTIONS: [Section; 8] = [
                 "How often each runs again if it fails. One that then passes is flaky.",
             ),
             key(
+                "expect-failure",
+                "expect-failure = { requires = 'kernel_lt = \"6.5\"', issue = \"owner/project#1\" }",
+                "They have to fail while `requires` is met, or always without it; one that passes is an \
+                 unexpected pass. With `message`, their output has to contain it. `crash`, `timeout` and \
+                 `sometimes`, each `= true`, are those of the attribute.",
+            ),
+            key(
+                "unstable",
+                "unstable = \"owner/project#2\"",
+                "Why their failures are reported, and do not fail the run.",
+            ),
+            key(
                 "places",
                 "places = [\"here\", \"vm:trixie\"]",
                 "The only places where they may run.",

@@ -136,6 +136,10 @@ pub struct TestSettings {
     pub timeout: Option<Duration>,
     /// How often it runs again if it fails.
     pub retries: Option<u32>,
+    /// How it fails, and when.
+    pub expect_failure: Option<ExpectFailure>,
+    /// Why its failures do not fail the run.
+    pub unstable: Option<String>,
     /// The only places where it may run; none of them is a name of the configuration.
     pub places: Option<Vec<String>>,
     /// Whether it may run together with others in one guest.
@@ -146,12 +150,44 @@ pub struct TestSettings {
     pub root_in_userns: bool,
 }
 
+/// How a test fails, and when, as in the attribute.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ExpectFailure {
+    /// The failure is expected while these are met.
+    pub constraints: Vec<Constraint>,
+    /// The same as they are written, in the grammar of the attribute.
+    pub constraints_text: Option<String>,
+    /// The issue that explains it.
+    pub issue: Option<String>,
+    /// What the output of the test has to contain.
+    pub message: Option<String>,
+    /// The end of its process by a signal, or with another exit status than 101, counts too.
+    pub crash: bool,
+    /// Exceeding its time limit counts too.
+    pub timeout: bool,
+    /// It may also pass.
+    pub sometimes: bool,
+}
+
+impl ExpectFailure {
+    /// Returns when it is expected: `kernel < 6.5, arch = x86_64`; empty if always.
+    #[must_use]
+    pub fn condition(&self) -> String {
+        texts(&self.constraints)
+    }
+}
+
+fn texts(constraints: &[Constraint]) -> String {
+    let texts: Vec<String> = constraints.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}
+
 impl TestSettings {
     /// Returns the constraints as a plan shows them.
     #[must_use]
     pub fn needs(&self) -> String {
-        let texts: Vec<String> = self.requires.iter().map(ToString::to_string).collect();
-        texts.join(", ")
+        texts(&self.requires)
     }
 }
 
@@ -187,6 +223,9 @@ impl Config {
             settings.user = settings.user.or(rule.user);
             settings.timeout = settings.timeout.or(rule.timeout);
             settings.retries = settings.retries.or(rule.retries);
+            let expect_failure = settings.expect_failure;
+            settings.expect_failure = expect_failure.or_else(|| rule.expect_failure.clone());
+            settings.unstable = settings.unstable.or_else(|| rule.unstable.clone());
             settings.places = settings.places.or_else(|| rule.places.clone());
             parallel = parallel.or(rule.parallel);
             root_in_userns = root_in_userns.or(rule.root_in_userns);

@@ -11,7 +11,9 @@ use toml::Spanned;
 
 use super::error::Mistake;
 use super::rules::Rule;
-use super::{Archive, Config, Excludes, NamedKernel, NamedPlace, SuspectPolicy, Suspects};
+use super::{
+    Archive, Config, Excludes, ExpectFailure, NamedKernel, NamedPlace, SuspectPolicy, Suspects,
+};
 use crate::{Filter, UserKind};
 
 /// Places that need no definition, beside `vm:…`.
@@ -45,9 +47,26 @@ struct RawRule {
     user: Option<UserKind>,
     timeout: Option<Text>,
     retries: Option<u32>,
+    expect_failure: Option<RawExpectFailure>,
+    unstable: Option<Text>,
     places: Option<Spanned<Vec<Text>>>,
     parallel: Option<bool>,
     root_in_userns: Option<bool>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table, such as `{ issue = \"…\" }`"
+)]
+struct RawExpectFailure {
+    requires: Option<Text>,
+    issue: Option<Text>,
+    message: Option<Text>,
+    crash: bool,
+    timeout: bool,
+    sometimes: bool,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +122,8 @@ impl Raw {
                 user: None,
                 timeout: None,
                 retries: None,
+                expect_failure: None,
+                unstable: None,
                 places: None,
                 parallel: None,
                 root_in_userns: None,
@@ -143,6 +164,8 @@ impl RawRule {
             let places = list.get_ref().iter();
             places.map(|place| place_name(place, named)).collect()
         });
+        let expect_failure = self.expect_failure.as_ref();
+        let expect_failure = expect_failure.map(RawExpectFailure::expect_failure);
         Ok(Rule {
             filter: parse_filter(&self.filter)?,
             requires: requires.unwrap_or_default(),
@@ -150,10 +173,38 @@ impl RawRule {
             user: self.user,
             timeout: timeout.transpose()?,
             retries: self.retries,
+            expect_failure: expect_failure.transpose()?,
+            unstable: self.unstable.as_ref().map(stated).transpose()?,
             places: places.transpose()?,
             parallel: self.parallel,
             root_in_userns: self.root_in_userns,
         })
+    }
+}
+
+impl RawExpectFailure {
+    fn expect_failure(&self) -> Result<ExpectFailure, Mistake> {
+        let requires = self.requires.as_ref().map(constraints).transpose()?;
+        Ok(ExpectFailure {
+            constraints: requires.unwrap_or_default(),
+            constraints_text: self.requires.as_ref().map(|text| text.get_ref().clone()),
+            issue: self.issue.as_ref().map(stated).transpose()?,
+            message: self.message.as_ref().map(stated).transpose()?,
+            crash: self.crash,
+            timeout: self.timeout,
+            sometimes: self.sometimes,
+        })
+    }
+}
+
+/// A text that is not empty.
+fn stated(text: &Text) -> Result<String, Mistake> {
+    match text.get_ref().trim() {
+        "" => Err(Mistake::at(
+            text.span(),
+            "it is empty; state it, or remove the key",
+        )),
+        stated => Ok(stated.to_owned()),
     }
 }
 

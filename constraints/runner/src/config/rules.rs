@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use kata_test_host::constraint::Constraint;
 
+use super::ExpectFailure;
 use crate::{Filter, UserKind};
 
 /// What is configured for the tests that match a filter.
@@ -16,6 +17,8 @@ pub(super) struct Rule {
     pub(super) user: Option<UserKind>,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: Option<u32>,
+    pub(super) expect_failure: Option<ExpectFailure>,
+    pub(super) unstable: Option<String>,
     pub(super) places: Option<Vec<String>>,
     pub(super) parallel: Option<bool>,
     pub(super) root_in_userns: Option<bool>,

@@ -96,6 +96,34 @@ fn an_ignored_test_runs_if_its_reason_has_a_requirement() {
 }
 
 #[test]
+fn the_first_expected_failure_counts_as_a_whole() {
+    let text = r#"
+        [[tests]]
+        filter = "test(mounts)"
+        expect-failure = { requires = 'kernel_lt = "6.5", root', message = "no disk" }
+        [[tests]]
+        filter = "all()"
+        expect-failure = { issue = "x#1", crash = true, timeout = true, sometimes = true }
+        unstable = "x#2"
+    "#;
+    let found = settings(text, &ROOT);
+    let expected = found.expect_failure.expect("an expected failure");
+    assert_eq!(expected.condition(), "kernel < 6.5, root");
+    assert_eq!(expected.message.as_deref(), Some("no disk"));
+    assert_eq!(expected.issue, None);
+    assert!(!expected.crash && !expected.timeout && !expected.sometimes);
+    assert_eq!(found.unstable.as_deref(), Some("x#2"));
+    let other = TestName {
+        test: "other",
+        ..ROOT
+    };
+    let expected = settings(text, &other).expect_failure;
+    let expected = expected.expect("an expected failure");
+    assert_eq!(expected.condition(), "");
+    assert!(expected.crash && expected.timeout && expected.sometimes);
+}
+
+#[test]
 fn mistakes_have_a_file_a_line_and_a_remedy() {
     let texts = [
         "[test]\n",
@@ -112,6 +140,10 @@ fn mistakes_have_a_file_a_line_and_a_remedy() {
         "[[tests]]\nfilter = 'all()'\nplaces = ['elephant']",
         "[[tests]]\nfilter = 'all()'\nplaces = []",
         "[[tests]]\nfilter = 'all()'\nparallel = 2",
+        "[[tests]]\nfilter = 'all()'\nexpect-failure = true",
+        "[[tests]]\nfilter = 'all()'\nexpect-failure = { crashes = true }",
+        "[[tests]]\nfilter = 'all()'\nexpect-failure = { requires = 'rot' }",
+        "[[tests]]\nfilter = 'all()'\nunstable = ' '",
         "[tests]\nfilter = 'all()'",
         "[requirements]\n'test(a)' = 'root'\n'test(b' = 'root'",
         "[requirements]\n'test(a)' = 5",

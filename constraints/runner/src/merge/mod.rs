@@ -140,7 +140,8 @@ fn note_flaky(records: &mut [Record]) {
         let has_failed = earlier.iter().any(|one| {
             one.phase == Phase::Run && one.attempt < newest.attempt && one.outcome.is_failure()
         });
-        if newest.outcome == Outcome::Passed && has_failed {
+        let has_passed = matches!(newest.outcome, Outcome::Passed | Outcome::ExpectedFailure);
+        if has_passed && has_failed {
             newest.outcome = Outcome::Flaky;
         }
     }

@@ -5,6 +5,7 @@
 
 mod binary_kind;
 mod dispatch;
+mod expected;
 mod kvm;
 mod list;
 mod planned;

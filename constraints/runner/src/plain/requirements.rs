@@ -206,11 +206,14 @@ fn questions_of_text(text: &str) -> Vec<String> {
     kata_test_host::constraint::parse(text).map_or(Vec::new(), |list| questions(&list))
 }
 
-/// The texts of what the configuration requires of these tests.
+/// The texts of what the configuration requires of these tests, and of when they are expected to fail.
 pub(super) fn texts<'a>(settings: impl Iterator<Item = &'a TestSettings>) -> BTreeSet<String> {
-    settings
-        .flat_map(|one| one.requires_texts.iter().cloned())
-        .collect()
+    let texts = settings.flat_map(|one| {
+        let expected = one.expect_failure.as_ref();
+        let expected = expected.and_then(|expected| expected.constraints_text.as_ref());
+        one.requires_texts.iter().chain(expected)
+    });
+    texts.cloned().collect()
 }
 
 /// A host that answers nothing, and remembers what it is asked.

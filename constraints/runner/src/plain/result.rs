@@ -1,5 +1,7 @@
 //! The outcome of a test from its process.
 
+use std::collections::BTreeMap;
+
 use super::printed::Printed;
 use super::suspect::{SuspectPattern, lack_of_permission};
 use crate::{Outcome, ProcessEnd, Record};
@@ -17,8 +19,11 @@ pub(super) struct PlainResult {
     pub(super) lacks: Option<String>,
     /// Why it may lack KVM.
     pub(super) lacks_kvm: Option<String>,
-    /// What the test has printed itself.
-    pub(super) own: Option<Box<Record>>,
+    /// What was measured, if the test has printed its record.
+    pub(super) measures: BTreeMap<String, f64>,
+    pub(super) issue: Option<String>,
+    /// Why the test fails, or has its constraints.
+    pub(super) reason: Option<String>,
 }
 
 impl PlainResult {
@@ -35,7 +40,9 @@ impl PlainResult {
             suspect: None,
             lacks: None,
             lacks_kvm: None,
-            own: None,
+            measures: BTreeMap::new(),
+            issue: None,
+            reason: None,
         }
     }
 
@@ -50,8 +57,10 @@ impl PlainResult {
         let is_suspected = own.outcome == Outcome::SuspectedSkip;
         Self {
             suspect: is_suspected.then(|| join(&own.reasons)),
-            signal: own.signal.clone(),
-            own: Some(Box::new(own.clone())),
+            signal: own.signal,
+            measures: own.measures,
+            issue: own.issue,
+            reason: own.reason,
             ..Self::of(own.outcome, own.reasons)
         }
     }

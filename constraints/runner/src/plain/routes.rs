@@ -11,6 +11,7 @@ use crate::{CandidatePlace, Eligibility, RunnerError, Spread, StopToken, TestSet
 use kata_test::__runner::HERE;
 use kata_test_host::constraint::{Constraint, Status, evaluate};
 use kata_test_host::facts::Here;
+use kata_test_host::reason::Reason;
 
 /// All places with all users, in the order in which they are tried.
 pub(super) struct Routing {
@@ -89,9 +90,18 @@ impl Routing {
         stop: StopToken<'_>,
         progress: &mut dyn FnMut(&str),
     ) -> Result<(), RunnerError> {
-        let requires = |test: &&PlainTest| test.runs && !test.settings.requires.is_empty();
-        let constraints = texts(tests.iter().filter(requires).map(|test| &test.settings));
-        for test in tests.iter().filter(requires) {
+        let constraints = texts(
+            tests
+                .iter()
+                .filter(|test| test.runs)
+                .map(|test| &test.settings),
+        );
+        let is_asked = |test: &&PlainTest| {
+            let expected = test.settings.expect_failure.as_ref();
+            let expects = expected.is_some_and(|expected| !expected.constraints.is_empty());
+            test.runs && (expects || !test.settings.requires.is_empty())
+        };
+        for test in tests.iter().filter(is_asked) {
             for route in self.order.clone() {
                 if !self.permits(&test.settings, route) {
                     continue;
@@ -105,7 +115,9 @@ impl Routing {
                     self.verdicts.insert(route, found);
                 }
                 let eligibility = self.eligibility(route, &test.settings.requires);
-                if self.spread == Spread::First && eligibility.status == Status::Met {
+                let is_chosen = self.spread == Spread::First && eligibility.status == Status::Met;
+                // A test that is to fail may run again elsewhere.
+                if is_chosen && test.settings.expect_failure.is_none() {
                     break;
                 }
             }
@@ -162,6 +174,23 @@ impl Routing {
         let accepts_root =
             !self.is_user_namespace[route.place] || !needs_root || settings.root_in_userns;
         is_user && is_place && is_for_it && accepts_root
+    }
+
+    /// Returns the verdicts on the constraints of the test's `expect-failure`.
+    pub(super) fn expectations(&self, test: &PlainTest) -> BTreeMap<Route, Eligibility> {
+        let Some(expected) = &test.settings.expect_failure else {
+            return BTreeMap::new();
+        };
+        let verdict = |route: &Route| {
+            let mut verdict = self.eligibility(*route, &expected.constraints);
+            if verdict.is_open {
+                let observed = "whether the test is expected to fail there is not known";
+                let reason = Reason::infrastructure(observed, &*self.names[route.place]);
+                verdict.reasons.push(reason);
+            }
+            (*route, verdict)
+        };
+        self.order.iter().map(verdict).collect()
     }
 
     fn eligibility(&self, route: Route, requires: &[Constraint]) -> Eligibility {

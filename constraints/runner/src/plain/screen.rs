@@ -16,6 +16,8 @@ pub(super) fn ended(ended: &Ended, id: &TestId, place: &str) -> String {
         Outcome::SuspectedSkip => "SUSPECT",
         Outcome::Skipped => "SKIP",
         Outcome::ExpectedFailure => "XFAIL",
+        Outcome::UnexpectedPass => "XPASS",
+        Outcome::Unstable => "UNSTABLE",
         _ => "FAIL",
     };
     let seconds = ended.took.as_secs_f64();
@@ -33,7 +35,7 @@ pub(super) fn ended(ended: &Ended, id: &TestId, place: &str) -> String {
         }
         _ => {}
     }
-    if ended.result.outcome.is_failure() {
+    if ended.result.outcome.is_failure() || ended.result.outcome == Outcome::Unstable {
         let end = match &ended.end {
             Some(ProcessEnd::Exited(_)) | None => String::new(),
             Some(end) => format!(", {end}"),

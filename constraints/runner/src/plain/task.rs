@@ -34,6 +34,8 @@ pub(super) struct Ended {
 pub(super) struct Task<'a> {
     pub(super) test: &'a PlainTest,
     pub(super) routes: VecDeque<Route>,
+    /// The verdicts on the constraints of its `expect-failure`.
+    expectations: BTreeMap<Route, Eligibility>,
     /// The attempts by place.
     attempts: Vec<u32>,
     /// The records of its failures, if one was for lack of permission.
@@ -48,10 +50,16 @@ pub(super) struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    pub(super) fn new(test: &'a PlainTest, routes: VecDeque<Route>, places: usize) -> Self {
+    pub(super) fn new(
+        test: &'a PlainTest,
+        routes: VecDeque<Route>,
+        expectations: BTreeMap<Route, Eligibility>,
+        places: usize,
+    ) -> Self {
         Self {
             test,
             routes,
+            expectations,
             attempts: vec![0; places],
             failures: Vec::new(),
             lacks: None,
@@ -59,6 +67,11 @@ impl<'a> Task<'a> {
             is_repeated: false,
             broken: None,
         }
+    }
+
+    /// The verdict on the constraints of its `expect-failure` on the first route.
+    pub(super) fn expectation(&self) -> Option<&Eligibility> {
+        self.expectations.get(self.routes.front()?)
     }
 
     /// Records that an attempt begins.
@@ -89,12 +102,10 @@ impl<'a> Task<'a> {
         record.suspect.clone_from(&result.suspect);
         record.kernel_messages = ended.kernel_log.messages_for(result.outcome);
         record.duration_ms = ended.took.as_secs_f64() * 1e3;
-        if let Some(own) = &result.own {
-            record.issue.clone_from(&own.issue);
-            record.reason.clone_from(&own.reason);
-            record.measures.clone_from(&own.measures);
-        }
-        if result.outcome.is_failure() {
+        record.issue.clone_from(&result.issue);
+        record.reason.clone_from(&result.reason);
+        record.measures.clone_from(&result.measures);
+        if result.outcome.is_failure() || result.outcome == Outcome::Unstable {
             record.output = Some(super::transcript::shortened(&ended.output));
         }
         if let (Outcome::Passed, Some((needs, lacking))) = (result.outcome, &self.lacks) {
@@ -115,7 +126,7 @@ impl<'a> Task<'a> {
                 self.routes.clear();
                 self.excuse(run)?;
             }
-            Outcome::ExpectedFailure => self.routes.clear(),
+            Outcome::ExpectedFailure | Outcome::Unstable => self.routes.clear(),
             kind if kind.is_failure() => {
                 match (&result.lacks_kvm, &result.lacks) {
                     (Some(sign), _) => self.lack(format!("needs KVM: {sign}"), place),
@@ -271,7 +282,7 @@ mod tests {
             runs: true,
             settings: TestSettings::default(),
         };
-        let mut task = Task::new(&test, ROUTES.into(), 2);
+        let mut task = Task::new(&test, ROUTES.into(), BTreeMap::new(), 2);
         let mut used = 0;
         for ((outcome, lacks), place) in results.iter().zip(["here", "vm:a", "vm:a"]) {
             if task.routes.is_empty() {

@@ -286,6 +286,8 @@ impl Dispatch<'_, '_, '_> {
         queue: &mut Queue,
     ) -> Result<bool, RunnerError> {
         let mut ended = self.explained(index, ended);
+        let task = &self.tasks[index];
+        ended.weigh(&task.test.settings, task.expectation());
         let PlainResult {
             outcome, reasons, ..
         } = &mut ended.result;
@@ -299,7 +301,7 @@ impl Dispatch<'_, '_, '_> {
         if is_repeated {
             queue.again.push_back(index);
         }
-        self.learn(index, &ended, work.name, is_repeated)?;
+        self.learn(index, ended, work.name, is_repeated)?;
         Ok(is_repeated)
     }
 }

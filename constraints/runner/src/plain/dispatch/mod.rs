@@ -21,8 +21,8 @@ use super::transcript::Transcript;
 use super::{DEFAULT_LIMIT, PlainOptions, PlainTest};
 use crate::plan::chain;
 use crate::{
-    Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, ProcessEnd, Reporter, Run,
-    RunnerError, Session, SessionCommand, Spread, StopToken,
+    Binary, CandidatePlace, Eligibility, ExpectedDurations, LocalSession, Outcome, ProcessEnd,
+    Reporter, Run, RunnerError, Session, SessionCommand, Spread, StopToken,
 };
 use kata_test::__runner::{HERE, ONLY_TEST, shuffle};
 use kata_test_host::constraint::{Status, evaluate, kvm};
@@ -157,7 +157,9 @@ impl Dispatch<'_, '_, '_> {
                     let place = &names[first.place];
                     run.record_scheduled(place, &test.id.binary, &test.id.test)?;
                 }
-                self.tasks.push(Task::new(test, routes, names.len()));
+                let expectations = routing.expectations(test);
+                self.tasks
+                    .push(Task::new(test, routes, expectations, names.len()));
             }
         }
         Ok(())
@@ -199,15 +201,16 @@ impl Dispatch<'_, '_, '_> {
         let place = HERE;
         self.announce(binary, indices.len(), place);
         let threads = if is_serial(binary) { 1 } else { threads };
-        let mut work: Vec<(usize, &PlainTest)> = indices
+        let mut work: Vec<(usize, &PlainTest, Option<Eligibility>)> = indices
             .iter()
-            .map(|index| (*index, self.tasks[*index].test))
+            .map(|index| (*index, &self.tasks[*index]))
+            .map(|(index, task)| (index, task.test, task.expectation().cloned()))
             .collect();
         if let Some(seed) = options.attempts.shuffle {
             shuffle(&mut work, seed);
         } else if threads > 1 {
             let durations = &self.durations;
-            durations.sort_longest_first(&mut work, place, |(_, test)| &test.id);
+            durations.sort_longest_first(&mut work, place, |(_, test, _)| &test.id);
         }
         let (next, ends) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (send, receive) = channel();
@@ -217,13 +220,18 @@ impl Dispatch<'_, '_, '_> {
             let (work, next, ends) = (&work, &next, &ends);
             move || {
                 while !stop.is_requested() && !ends.load(Ordering::Relaxed) {
-                    let Some((index, test)) = work.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                    let Some((index, test, expectation)) =
+                        work.get(next.fetch_add(1, Ordering::Relaxed))
+                    else {
                         return;
                     };
                     for number in 1.. {
                         let _ = send.send((*index, None));
                         let mut session = LocalSession::new(binary);
-                        let ended = attempt(&mut session, test, options, place, stop);
+                        let mut ended = attempt(&mut session, test, options, place, stop);
+                        if let Some(ended) = &mut ended {
+                            ended.weigh(&test.settings, expectation.as_ref());
+                        }
                         let again = ended
                             .as_ref()
                             .is_some_and(|ended| runs_again(ended, test, options, number));
@@ -261,7 +269,7 @@ impl Dispatch<'_, '_, '_> {
                         running.remove(&index);
                         ended.map_or(Ok(()), |(ended, again)| {
                             let ended = self.explained(index, ended);
-                            self.learn(index, &ended, place, again)
+                            self.learn(index, ended, place, again)
                         })
                     }
                 };
@@ -307,10 +315,16 @@ impl Dispatch<'_, '_, '_> {
     fn learn(
         &mut self,
         index: usize,
-        ended: &Ended,
+        mut ended: Ended,
         place: &str,
         is_repeated: bool,
     ) -> Result<(), RunnerError> {
+        let ended = &mut ended;
+        let lacks = ended.result.lacks.is_some() || ended.result.lacks_kvm.is_some();
+        let is_last = !is_repeated && (!lacks || self.tasks[index].routes.len() == 1);
+        if is_last {
+            ended.excuse_unstable(&self.tasks[index].test.settings);
+        }
         self.print(index, ended, place);
         let task = &mut self.tasks[index];
         task.learn(ended, self.plain.run, place, is_repeated)?;
@@ -339,7 +353,9 @@ impl Dispatch<'_, '_, '_> {
 /// often as it is repeated.
 fn runs_again(ended: &Ended, test: &PlainTest, options: &PlainOptions, number: u32) -> bool {
     let goes_on = match options.attempts.repeat.get() {
-        1 => ended.result.is_unexplained_failure(),
+        1 => {
+            ended.result.is_unexplained_failure() && ended.result.outcome != Outcome::UnexpectedPass
+        }
         _ => ended.result.outcome == Outcome::Passed,
     };
     goes_on && number < options.attempts.most(test.settings.retries)
