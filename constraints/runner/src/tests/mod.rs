@@ -3,6 +3,7 @@
 
 mod everywhere;
 mod requirements;
+mod userns;
 mod vms;
 
 use std::fs;

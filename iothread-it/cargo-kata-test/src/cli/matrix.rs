@@ -174,6 +174,9 @@ fn places_of(plan: &Plan, plain: &[PlannedPlain]) -> String {
         }
         let cost = match place.cost {
             Some(cost) if cost.is_zero() => "no start-up time".to_owned(),
+            Some(cost) if cost.as_millis() < 100 => {
+                format!("starts in about {} ms", cost.as_millis())
+            }
             Some(cost) => format!("starts in about {:.1} s", cost.as_secs_f64()),
             None => "recorded facts only".to_owned(),
         };

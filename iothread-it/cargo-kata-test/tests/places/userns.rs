@@ -11,6 +11,8 @@ use kata_test_runner::{
     Binary, CandidatePlace, Config, Outcome, Place, PlainOptions, PlainRun, PlainTest, Record,
     Reporter, Run, Spread, StopToken, UsernsPlace, list_plain, plan, run_plain,
 };
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_child_subreaper;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -158,6 +160,40 @@ fn root_has_users_there() -> Result<()> {
         .collect();
     assert_eq!(passed, expected, "{outcomes:#?}");
     assert_eq!(outcome(&outcomes, "needs_another_user").as_uid, 65534);
+    Ok(())
+}
+
+/// The user has subordinate ids in the mount namespace of this test only.
+#[kata_test(
+    root,
+    namespace = "mnt",
+    command = "newuidmap",
+    command = "newgidmap",
+    timeout = "5m"
+)]
+fn subordinate_ids_are_users_there() -> Result<()> {
+    let binary = build(sample(), "userns")?;
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let nothing = None::<&str>;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(nothing, "/", nothing, private, nothing)?;
+    let folder = folder()?;
+    let ids = folder.path().join("ids");
+    fs::write(&ids, "65534:200000:65536\n")?;
+    fs::set_permissions(&ids, std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        mount(Some(&ids), file, nothing, MsFlags::MS_BIND, nothing)?;
+    }
+    become_unprivileged_user()?;
+    let place = place("")?;
+    assert_eq!(
+        place.about(),
+        "this host, as root in a user namespace with 65537 user ids and 65537 group ids"
+    );
+    let outcomes = run_in(&mut [CandidatePlace::Place(Box::new(place))], &binary)?;
+    for test in ["changes_owners", "needs_another_user"] {
+        assert_eq!(kind(&outcomes, test), Outcome::Passed, "{outcomes:#?}");
+    }
     Ok(())
 }
 
