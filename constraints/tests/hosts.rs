@@ -90,7 +90,7 @@ fn real_root_follows_the_namespace() {
     assert_eq!(answers[0] == "Met ", initial, "{}", answers[0]);
 }
 
-#[kata_test(caps("CAP_SETUID", "CAP_SETGID"), device = "/dev/kvm", when = kvm_is_restricted)]
+#[kata_test(root, caps("CAP_SETUID", "CAP_SETGID"), device = "/dev/kvm", when = kvm_is_restricted)]
 fn kvm_is_unmet_for_an_unprivileged_user() {
     // By descriptor: this user may have no access to the path.
     let mut command = Command::new("/proc/self/exe");

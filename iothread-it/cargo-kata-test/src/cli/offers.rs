@@ -25,10 +25,16 @@ pub(super) fn print(choice: Option<&QemuChoice>, offline: bool, as_json: bool) -
     let qemu = qemu.transpose()?;
     let rows = rows(&kernels, |offer| has_kernel(&store, offer));
     if as_json {
-        println!("{:#}", document(&rows, qemu.as_ref()));
+        let mut document = document(&rows, qemu.as_ref());
+        let userns = userns();
+        document["userns"] = json!({
+            "available": userns.is_ok(),
+            "about": userns.unwrap_or_else(|why| why),
+        });
+        println!("{document:#}");
     } else {
         println!("{}", table(&rows));
-        println!("userns: {}", userns());
+        println!("userns: {}", userns().unwrap_or_else(|why| why));
         println!("{}", all(&kernels));
         if let Some(qemu) = qemu {
             println!("VMs have QEMU {}", described(&qemu));
@@ -75,11 +81,11 @@ pub(super) fn all(kernels: &Kernels) -> String {
     )
 }
 
-/// Describes root in a user namespace, or why this host does not have it.
-fn userns() -> String {
+/// Describes root in a user namespace, or says why this host does not have it.
+fn userns() -> Result<String, String> {
     match UsernsPlace::new(&Config::default()) {
-        Ok(place) => place.about(),
-        Err(error) => format!("{:#}", anyhow::Error::new(error)),
+        Ok(place) => Ok(place.about()),
+        Err(error) => Err(format!("{:#}", anyhow::Error::new(error))),
     }
 }
 
