@@ -42,7 +42,7 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
         goal,
     };
     let unshare = Peer {
-        name: "unshare(1), without /sys and a network",
+        name: "unshare(1), without /sys and loopback",
         samples: unshare,
     };
     let limit = Peer {

@@ -233,6 +233,7 @@ fn what_cannot_run_is_an_error_with_an_exit_code_of_its_own() -> Result<()> {
     tell(&["--place", "all", "cat"])?;
     tell(&["--place", "nowhere", "cat"])?;
     tell(&["--place", "sudo", "--user", "unprivileged", "cat"])?;
+    tell(&["--place", "userns", "--user", "unprivileged", "cat"])?;
     insta::assert_snapshot!(problems);
     Ok(())
 }
