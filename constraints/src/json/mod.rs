@@ -4,4 +4,4 @@ mod read;
 mod write;
 
 pub(crate) use read::Json;
-pub(crate) use write::Object;
+pub(crate) use write::{Object, escaped, number_text, quoted_or_null};

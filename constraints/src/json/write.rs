@@ -1,5 +1,6 @@
 //! Writes JSON: objects of texts, numbers and lists of objects.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// An object being written. Keys are ours, and plain.
@@ -12,6 +13,11 @@ impl Object {
         Self {
             text: String::from("{"),
         }
+    }
+
+    /// Goes on with an object of which this is the beginning.
+    pub(crate) fn of(text: String) -> Self {
+        Self { text }
     }
 
     pub(crate) fn text(&mut self, key: &'static str, value: &str) {
@@ -45,16 +51,10 @@ impl Object {
         self.text.push_str(if value { "true" } else { "false" });
     }
 
-    pub(crate) fn objects<T>(&mut self, key: &'static str, of: &[T], fill: impl Fn(&mut Self, &T)) {
+    /// Writes what is JSON already.
+    pub(crate) fn raw(&mut self, key: &'static str, json: &str) {
         self.key(key);
-        self.text.push('[');
-        for item in of {
-            self.comma();
-            self.text.push('{');
-            fill(self, item);
-            self.text.push('}');
-        }
-        self.text.push(']');
+        self.text.push_str(json);
     }
 
     /// Writes an object of numbers, whose keys can be any text.
@@ -95,24 +95,42 @@ impl Object {
     }
 }
 
-/// Writes a number; one that JSON cannot express becomes `null`.
 fn number(to: &mut String, value: f64) {
+    to.push_str(&number_text(value));
+}
+
+/// Returns a number; one that JSON cannot express becomes `null`.
+pub(crate) fn number_text(value: f64) -> String {
     // Either form reads back as the same number; without an exponent the extremes are long.
-    let _ = match value.abs() {
-        0.0 | 1e-6..1e16 => write!(to, "{value}"),
-        finite if finite.is_finite() => write!(to, "{value:e}"),
-        _ => write!(to, "null"),
-    };
+    match value.abs() {
+        0.0 | 1e-6..1e16 => format!("{value}"),
+        finite if finite.is_finite() => format!("{value:e}"),
+        _ => "null".to_owned(),
+    }
 }
 
 fn quote(to: &mut String, text: &str) {
     to.push('"');
-    if is_plain(text.as_bytes()) {
-        to.push_str(text);
-    } else {
-        text.chars().for_each(|c| escape(to, c));
-    }
+    to.push_str(&escaped(text));
     to.push('"');
+}
+
+/// Returns a text in quotes, or `null`.
+pub(crate) fn quoted_or_null(text: Option<&str>) -> Cow<'static, str> {
+    match text {
+        Some(text) => Cow::Owned(format!("\"{}\"", &*escaped(text))),
+        None => Cow::Borrowed("null"),
+    }
+}
+
+/// Returns a text as it stands between quotes.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if is_plain(text.as_bytes()) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::new();
+    text.chars().for_each(|c| escape(&mut escaped, c));
+    Cow::Owned(escaped)
 }
 
 /// Whether a text stands for itself in JSON. Almost all do, and tests are compiled without optimization: this

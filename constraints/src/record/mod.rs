@@ -14,7 +14,7 @@ mod prune;
 mod start_time;
 mod write;
 
-use crate::json::Object;
+use crate::json::{Object, escaped, number_text, quoted_or_null};
 use crate::measure::Measures;
 use crate::reason::Reason;
 
@@ -63,33 +63,49 @@ pub struct RecordLine<'a> {
 impl RecordLine<'_> {
     /// Returns the line, with its line break. `uid` is that of the process.
     pub fn to_line(&self, run: &str, place: &str, uid: u32) -> String {
-        let mut line = Object::new();
-        line.integer("schema", u64::from(SCHEMA));
-        line.text("run", run);
-        line.text("binary", self.binary);
-        line.text("test", self.test);
-        line.text("place", place);
-        line.text("phase", self.phase.word());
-        line.integer("attempt", u64::from(self.attempt));
-        line.integer("as_uid", u64::from(self.as_uid.unwrap_or(uid)));
-        line.text("outcome", self.outcome.word());
-        line.objects("reasons", self.reasons, write_reason);
-        line.text_or_null("issue", self.issue);
-        line.text_or_null("reason", self.reason);
-        line.text_or_null("signal", self.signal);
-        line.number("duration_ms", self.duration_ms);
+        // In one go: a thousand tests may be listed, and this is compiled without optimization, as opposed to
+        // what formats it.
+        let line = format!(
+            "{{\"schema\":{},\"run\":\"{}\",\"binary\":\"{}\",\"test\":\"{}\",\"place\":\"{}\",\"phase\":\"{}\",\
+             \"attempt\":{},\"as_uid\":{},\"outcome\":\"{}\",\"reasons\":{},\"issue\":{},\"reason\":{},\
+             \"signal\":{},\"duration_ms\":{}",
+            SCHEMA,
+            &*escaped(run),
+            &*escaped(self.binary),
+            &*escaped(self.test),
+            &*escaped(place),
+            self.phase.word(),
+            self.attempt,
+            self.as_uid.unwrap_or(uid),
+            self.outcome.word(),
+            reasons_text(self.reasons),
+            &*quoted_or_null(self.issue),
+            &*quoted_or_null(self.reason),
+            &*quoted_or_null(self.signal),
+            number_text(self.duration_ms),
+        );
+        let mut line = Object::of(line);
         line.numbers("measures", self.measures);
         line.finish_line()
     }
 }
 
-/// Writes the fields of a reason.
-pub(crate) fn write_reason(object: &mut Object, reason: &Reason) {
+/// Returns a list of reasons as objects.
+pub(crate) fn reasons_text(reasons: &[Reason]) -> String {
+    let reasons: Vec<String> = reasons.iter().map(reason).collect();
+    format!("[{}]", reasons.join(","))
+}
+
+/// A reason as an object.
+fn reason(reason: &Reason) -> String {
     let constraint = reason.is_constraint().then_some(&*reason.constraint);
-    object.text("kind", reason.kind.word());
-    object.text_or_null("constraint", constraint);
-    object.text("observed", &reason.observed);
-    object.text("source", &reason.source);
+    format!(
+        "{{\"kind\":\"{}\",\"constraint\":{},\"observed\":\"{}\",\"source\":\"{}\"}}",
+        reason.kind.word(),
+        &*quoted_or_null(constraint),
+        &*escaped(&reason.observed),
+        &*escaped(&reason.source),
+    )
 }
 
 #[cfg(test)]

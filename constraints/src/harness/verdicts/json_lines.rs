@@ -13,7 +13,7 @@ use crate::constraint::Status;
 use crate::facts::{Answer, Here, Question};
 use crate::harness::plan::{Evaluated, Plan};
 use crate::json::Object;
-use crate::record::write_reason;
+use crate::record::reasons_text;
 use crate::registry::Test;
 
 /// The lines of the selected tests.
@@ -59,7 +59,7 @@ fn line(plan: &Plan, test: &Test, evaluated: Option<&Evaluated>) -> String {
     }
     line.text("needs", &constraints.join(", "));
     let reasons = evaluated.map_or(&[][..], |evaluated| &evaluated.evaluation.reasons);
-    line.objects("reasons", reasons, write_reason);
+    line.raw("reasons", &reasons_text(reasons));
     line.text_or_null("issue", test.issue);
     line.text_or_null("reason", test.reason);
     match test.time_limit() {
