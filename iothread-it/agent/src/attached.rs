@@ -5,10 +5,10 @@ use std::io::{PipeWriter, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use guest_agent::protocol::{Failure, FailureKind, RequestId, Stream};
+use guest_agent::protocol::{Failure, FailureKind, RequestId, Stream, TerminalSize};
 use nix::unistd::Pid;
 
-use crate::failure;
+use crate::{failure, terminal};
 
 /// The attached programs, by the requests that run them.
 #[derive(Default)]
@@ -84,6 +84,12 @@ impl Program {
         let input = lock(&self.input).clone().ok_or_else(ended)?;
         let written = (&*input).write_all(bytes);
         written.map_err(|error| failure::io("write to standard input", &error))
+    }
+
+    /// Sets the size of its terminal.
+    pub(crate) fn resize(&self, size: TerminalSize) -> Result<(), Failure> {
+        let input = lock(&self.input).clone().ok_or_else(ended)?;
+        terminal::resize(&*input, size).map_err(|error| failure::io("resize a terminal", &error))
     }
 
     pub(crate) fn close_output(&self, stream: Stream) {

@@ -39,6 +39,7 @@ mod server;
 mod spawn;
 mod sysfs;
 mod system_state;
+mod terminal;
 mod uevent;
 
 use std::convert::Infallible;

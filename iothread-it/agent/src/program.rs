@@ -35,6 +35,10 @@ impl Children {
         let follow = follow.map_err(|error| failure::io("follow a folder", &error))?;
         let mut log = KernelLog::start();
         let before = SystemState::read(program.user.is_none());
+        if program.attached {
+            // Outside of a package the caller's working directory is not in the guest.
+            let _ = std::fs::create_dir_all(&program.directory);
+        }
         let start = || {
             spawn(program).map(|spawned| {
                 let pid = spawned.pid;

@@ -198,6 +198,7 @@ impl Server {
                     Action::Input(bytes) => attached.write(&bytes.0)?,
                     Action::Signal(signal) => self.children.signal(attached.pid()?, *signal)?,
                     Action::CloseOutput(stream) => attached.close_output(*stream),
+                    Action::Resize(size) => attached.resize(*size)?,
                 }
                 Reply::Done
             }

@@ -24,6 +24,8 @@ use nix::sched::{CloneFlags, clone, unshare};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Pid, chdir, setsid};
 
+use crate::terminal::{self, Terminal};
+
 /// The stack of a child until it executes its program.
 static STACK: Mutex<[u8; 32 << 10]> = Mutex::new([0; 32 << 10]);
 
@@ -38,10 +40,19 @@ pub(crate) struct Spawned {
 /// Starts a program in a session of its own, as its user. The agent has no inheritable and no ambient
 /// capabilities, so another user than root has none.
 pub(crate) fn spawn(program: &Program) -> io::Result<Spawned> {
-    spawn_isolated(program, &|| isolate(program.user))
+    spawn_isolated(program, &|| isolate(program))
 }
 
 fn spawn_isolated(program: &Program, isolate: &dyn Fn() -> nix::Result<()>) -> io::Result<Spawned> {
+    if let Some(size) = program.terminal {
+        let terminal = Terminal::new(size, program.user)?;
+        let pid = Image::of(program)?.start([terminal.program.as_raw_fd(); 3], isolate)?;
+        return Ok(Spawned {
+            pid,
+            input: Some(terminal.host.try_clone()?.into()),
+            outputs: vec![(Stream::Stdout, terminal.host.into())],
+        });
+    }
     let (stdin, input): (OwnedFd, _) = match program.attached {
         true => io::pipe().map(|(reader, writer)| (reader.into(), Some(writer)))?,
         false => (
@@ -156,11 +167,14 @@ impl Strings {
     }
 }
 
-/// Moves a child to a new session, and sets its user. One without privileges cannot mount, and needs no
+/// Moves a child to a new session, which a terminal may control, and sets its user. One without privileges cannot mount, and needs no
 /// mount namespace, whose end waits for all CPUs.
-fn isolate(user: Option<User>) -> nix::Result<()> {
+fn isolate(program: &Program) -> nix::Result<()> {
     setsid()?;
-    let Some(User { uid, gid }) = user else {
+    if program.terminal.is_some() {
+        terminal::control()?;
+    }
+    let Some(User { uid, gid }) = program.user else {
         unshare(CloneFlags::CLONE_NEWNS)?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         return mount(None::<&str>, c"/", None::<&str>, private, None::<&str>);

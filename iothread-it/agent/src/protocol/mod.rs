@@ -14,10 +14,10 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use program::{Action, Bytes, Exit, HOME, MountTarget, Program, Stream, User};
+pub use program::{Action, Bytes, Exit, HOME, MountTarget, Program, Stream, TerminalSize, User};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";

@@ -53,8 +53,21 @@ pub struct Program {
     /// [`Appended`](super::Notice::Appended).
     pub follow: Option<String>,
     /// Whether the host may [act on it](super::Command::Attached), and standard input is a pipe from the
-    /// host. If not, it is `/dev/null`.
+    /// host. If not, it is `/dev/null`. The working directory of an attached program is created if it is not there.
     pub attached: bool,
+    /// Its standard streams are a terminal of this size, which controls its session. What it writes is sent as
+    /// [`Stream::Stdout`]. With [`attached`](Self::attached) only.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TerminalSize {
+    /// Its height.
+    pub rows: u16,
+    /// Its width.
+    pub columns: u16,
 }
 
 /// What the host does to a program that runs.
@@ -67,6 +80,8 @@ pub enum Action {
     Input(Bytes),
     /// Sends a signal to the processes of its group.
     Signal(i32),
+    /// Sets the size of its terminal.
+    Resize(TerminalSize),
     /// Closes the reading end of an output stream once more is written to it.
     CloseOutput(Stream),
 }

@@ -61,6 +61,8 @@ pub enum Command {
     Test(test::Options),
     /// Runs any program in a place, as if it ran here.
     Run(run::Options),
+    /// Starts a shell in a place, in the current directory.
+    Shell(run::PlaceOptions),
     /// Packs the built tests into an archive for other machines.
     Archive(archive::Options),
     /// Merges the records of several machines or shards, and fails if a test was lost.
@@ -85,6 +87,7 @@ impl Command {
             Self::Plan(options) => plan::run(options, &[]),
             Self::Test(options) => test::run(options, &[]),
             Self::Run(options) => Ok(run::run(options)),
+            Self::Shell(options) => Ok(run::shell(options)),
             Self::Archive(options) => archive::run(options),
             Self::Report(options) => report::run(options),
             Self::Facts(options) => facts::run(options),

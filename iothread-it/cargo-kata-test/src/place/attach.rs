@@ -1,4 +1,5 @@
-//! Connects a program in a guest to streams and signals of this process.
+//! Connects a program in a guest to streams and signals of this process. If standard input and standard output are
+//! a terminal, the program has one in the guest.
 //!
 //! Nothing is buffered without bound. Standard input is read in pieces, and the next one only after the
 //! guest's pipe has taken the last; output that nobody reads here fills the channel, and then the pipe of
@@ -15,8 +16,10 @@ use kata_test_runner::Streams;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
+use signal_hook::consts::SIGWINCH;
 
 use super::guest::GuestError;
+use super::terminal::{self, RawMode};
 use guest_vm::guest::protocol::{Exit, Notice, Program, Stream};
 use guest_vm::guest::{Agent, RunningProgram};
 
@@ -38,20 +41,24 @@ pub(super) fn attach(
     };
     let mut program = program.clone();
     program.attached = true;
+    program.terminal = terminal::size_of(streams);
     let (over, end) = io::pipe().map_err(failed)?;
     let mut stdout = Output::new(streams.stdout).map_err(failed)?;
     let mut stderr = Output::new(streams.stderr).map_err(failed)?;
     let running = &agent.start(&program)?;
     let over = over.as_fd();
-    let mut has_started = false;
+    let has_terminal = program.terminal.is_some();
+    let (mut has_started, mut raw_mode) = (false, None);
     let ended = thread::scope(|scope| {
         let ended = running.follow(&mut |notice| {
             match notice {
                 // A guest that sends it again is not heard.
                 Notice::Started if !has_started => {
                     has_started = true;
+                    // Until now, Ctrl-C ends this process.
+                    raw_mode = has_terminal.then(|| RawMode::enter(streams.stdin).ok());
                     scope.spawn(|| forward_input(running, streams.stdin, over));
-                    scope.spawn(|| forward_signals(running, streams.signals, over));
+                    scope.spawn(move || forward_signals(running, streams, has_terminal, over));
                 }
                 Notice::Output { stream, bytes } => {
                     let output = match stream {
@@ -71,6 +78,7 @@ pub(super) fn attach(
         drop(end);
         ended
     });
+    drop(raw_mode);
     Ok(ended?)
 }
 
@@ -143,10 +151,20 @@ fn forward_input(running: &RunningProgram<'_>, stdin: BorrowedFd<'_>, over: Borr
     }
 }
 
-fn forward_signals(running: &RunningProgram<'_>, signals: BorrowedFd<'_>, over: BorrowedFd<'_>) {
+fn forward_signals(
+    running: &RunningProgram<'_>,
+    streams: &Streams<'_>,
+    has_terminal: bool,
+    over: BorrowedFd<'_>,
+) {
     let mut number = [0];
-    while let Some(Ok(&[number])) = next(signals, over, &mut number) {
-        if running.signal(i32::from(number)).is_err() {
+    while let Some(Ok(&[number])) = next(streams.signals, over, &mut number) {
+        let sent = match i32::from(number) {
+            SIGWINCH if !has_terminal => continue,
+            SIGWINCH => running.resize(terminal::size(streams.stdin)),
+            number => running.signal(number),
+        };
+        if sent.is_err() {
             return;
         }
     }

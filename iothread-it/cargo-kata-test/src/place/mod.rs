@@ -57,6 +57,7 @@ mod memory;
 mod records;
 mod run;
 mod session;
+mod terminal;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

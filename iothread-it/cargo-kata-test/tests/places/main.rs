@@ -23,6 +23,7 @@ mod signals;
 
 mod sudo;
 mod target_runner;
+mod terminal;
 mod userns;
 mod vms;
 mod workspace;

@@ -2,7 +2,7 @@
 //! that it would have here. So it can be cargo's target runner.
 //!
 //! Here, the program takes the place of this process. Elsewhere its standard input, output and error are
-//! forwarded, as are SIGHUP, SIGINT, SIGQUIT and SIGTERM.
+//! forwarded, as are SIGHUP, SIGINT, SIGQUIT and SIGTERM. In a VM it has a terminal if this process has one.
 
 mod program;
 
@@ -20,7 +20,7 @@ use kata_test_runner::{
     UserKind, UsernsPlace,
 };
 use nix::sys::prctl;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
@@ -36,10 +36,13 @@ const NOT_RUN: u8 = 125;
 const NOBODY: u32 = 65_534;
 
 /// Signals that are passed on to a program elsewhere.
-const FORWARDED: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+const FORWARDED: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH];
 
 /// Variables that tests in other places do not get from the runner, but this program from its caller.
 const CALLERS_PREFIXES: [&str; 2] = ["NEXTEST", "RUST_TEST_"];
+
+/// The shell, which a guest has from this host.
+const SHELL: &str = "/bin/sh";
 
 const HELP: &str = "\
 The program's exit status is that of this command. If a signal ends the program, the same signal ends this
@@ -47,8 +50,9 @@ command (with `sudo`, which may report it as 128 + its number). If the program c
 is 125.
 
 In a VM the program finds its shared libraries, the programs of its package that are named in it, and the
-folder of the package that the current directory is in; what it writes there is lost. A script finds its
-interpreter; name the other programs that it runs by `--with`.
+folder of the package that the current directory is in; what it writes there is lost. A directory outside of a
+package is empty there. A guest has a shell and the usual tools, and a script finds its interpreter; name other
+programs that it runs by `--with`. If standard input and standard output are a terminal, the program has one.
 
 As cargo's target runner, in `.cargo/config.toml`:
 
@@ -60,13 +64,28 @@ or for one command, also with nextest:
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=\"cargo kata-test run --place vm:bookworm --\" cargo test
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=\"cargo kata-test run --place vm:bookworm --\" cargo nextest run";
 
-/// Options of the command.
+/// Options of `run`.
 #[derive(Clone, clap::Args)]
 #[command(after_help = HELP)]
 pub struct Options {
+    #[command(flatten)]
+    there: PlaceOptions,
+
+    /// The program, and its arguments.
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "PROGRAM"
+    )]
+    command: Vec<OsString>,
+}
+
+/// Where and how a program runs.
+#[derive(Clone, clap::Args)]
+pub struct PlaceOptions {
     /// Where the program runs: `here`, `sudo` (this host, as root by `sudo -n`), `userns` (this host, as root in
-    /// a user namespace), `vm:bookworm` and the
-    /// like, or a name from the configuration; with `+kvm` the VM has KVM.
+    /// a user namespace), `vm:bookworm` and the like, or a name from the configuration; with `+kvm` the VM has KVM.
     #[arg(
         long,
         value_name = "PLACE",
@@ -93,15 +112,6 @@ pub struct Options {
     /// Makes VMs from what the cache has, and fetches nothing.
     #[arg(long)]
     offline: bool,
-
-    /// The program, and its arguments.
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "PROGRAM"
-    )]
-    command: Vec<OsString>,
 }
 
 /// A kind of user.
@@ -113,10 +123,20 @@ enum User {
     Unprivileged,
 }
 
-/// Runs the command. If the program is ended by a signal, this process is too.
+/// Runs the program. If it is ended by a signal, this process is too.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    match end_of(options) {
+    run_program(&options.there, &options.command)
+}
+
+/// Runs a shell.
+#[must_use]
+pub fn shell(there: &PlaceOptions) -> ExitCode {
+    run_program(there, &[SHELL.into()])
+}
+
+fn run_program(options: &PlaceOptions, command: &[OsString]) -> ExitCode {
+    match end_of(options, command) {
         Ok(ProcessEnd::Exited(status)) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
         Ok(ProcessEnd::Signaled(signal)) => end_by(signal),
         Ok(end) => fail(&format!("the program ended with its place: {end}")),
@@ -138,14 +158,14 @@ fn end_by(signal: i32) -> ExitCode {
     ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
 }
 
-fn end_of(options: &Options) -> Result<ProcessEnd> {
+fn end_of(options: &PlaceOptions, command: &[OsString]) -> Result<ProcessEnd> {
     let directory = std::env::current_dir().context("cannot find the current directory")?;
     let user = match options.user {
         Some(User::Root) => UserKind::Root,
         Some(User::Unprivileged) => UserKind::Unprivileged,
         None => UserKind::current(),
     };
-    let (program, arguments) = options.command.split_first().context("no program")?;
+    let (program, arguments) = command.split_first().context("no program")?;
     let is_root = nix::unistd::geteuid().is_root();
     let place = options.place.as_deref().unwrap_or_default();
     let wants = |name| place == name;

@@ -2,7 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use guest_agent::protocol::{Action, Bytes, Command, Exit, Notice, RequestId, Stream};
+use guest_agent::protocol::{
+    Action, Bytes, Command, Exit, Notice, RequestId, Stream, TerminalSize,
+};
 
 use super::{Agent, AgentError, WRITE_TIMEOUT};
 use qmp_client::wait::Deadline;
@@ -52,6 +54,14 @@ impl RunningProgram<'_> {
     /// If the agent cannot be reached.
     pub fn signal(&self, signal: i32) -> Result<(), AgentError> {
         self.act(Action::Signal(signal)).map(drop)
+    }
+
+    /// Sets the size of its terminal.
+    ///
+    /// # Errors
+    /// If the agent cannot be reached.
+    pub fn resize(&self, size: TerminalSize) -> Result<(), AgentError> {
+        self.act(Action::Resize(size)).map(drop)
     }
 
     /// Closes the reading end of an output stream, as a reader that ends does.
