@@ -30,13 +30,11 @@ impl KvmUsers {
             // It was not started, or its time limit ended it.
             _ => false,
         };
-        let skips = ended
-            .result
-            .reasons
-            .iter()
-            .find(|one| one.constraint == "kvm");
-        if let (Outcome::Skipped, Some(reason)) = (ended.result.outcome, skips) {
-            return Some(reason.to_string());
+        let (outcome, reasons) = (ended.result.outcome, &ended.result.reasons);
+        let states_why = reasons.iter().any(|one| one.is_constraint());
+        if matches!(outcome, Outcome::Skipped | Outcome::SuspectedSkip) && states_why {
+            let kvm = reasons.iter().find(|one| one.constraint == "kvm");
+            return kvm.map(ToString::to_string);
         }
         if !may_lack {
             return None;
@@ -78,6 +76,7 @@ mod tests {
 
     use super::*;
     use crate::plain::result::PlainResult;
+    use kata_test_host::reason::Reason;
 
     fn lack(end: Option<ProcessEnd>, outcome: Outcome, output: &str) -> Option<String> {
         let mut result = PlainResult::infrastructure("made up", "here");
@@ -120,6 +119,26 @@ mod tests {
             (failed(), Outcome::Failed, "kvmalloc failed"),
         ] {
             assert_eq!(lack(end, outcome, output), None, "{output}");
+        }
+    }
+
+    #[test]
+    fn a_skip_that_states_its_constraints_lacks_no_other() {
+        let this = std::env::current_exe().expect("a path");
+        for outcome in [Outcome::Skipped, Outcome::SuspectedSkip] {
+            for (constraint, lacks) in [("root", false), ("kvm", true)] {
+                let reason = Reason::constraint(constraint, "absent", "nowhere");
+                let ended = Ended {
+                    end: Some(ProcessEnd::Exited(0)),
+                    output: "/dev/kvm".to_owned(),
+                    result: PlainResult::of(outcome, vec![reason]),
+                    took: Duration::ZERO,
+                    uid: 0,
+                    kernel_log: crate::KernelLog::default(),
+                };
+                let found = KvmUsers::default().lack(&ended, &this).is_some();
+                assert_eq!(found, lacks, "{outcome:?} {constraint}");
+            }
         }
     }
 
