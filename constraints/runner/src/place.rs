@@ -116,6 +116,12 @@ pub trait Place: Send {
     fn another(&self) -> Option<Box<dyn Place>> {
         None
     }
+
+    /// Returns whether the place came up before, as it is now. Further instances then start with the first, not
+    /// after it.
+    fn has_started(&self) -> bool {
+        false
+    }
 }
 
 /// Tests of one binary to be run in a place.

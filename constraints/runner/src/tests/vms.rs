@@ -26,6 +26,8 @@ struct Log {
     most: BTreeMap<String, usize>,
     /// Tests that wait for another.
     met: usize,
+    /// Sessions that are opened, or were.
+    opening: usize,
 }
 
 #[derive(Default)]
@@ -35,6 +37,7 @@ struct Shared(Mutex<Log>, Condvar);
 struct Instance {
     shared: Arc<Shared>,
     all_come_up: bool,
+    has_started: bool,
     is_first: bool,
 }
 
@@ -66,9 +69,14 @@ impl Place for Instance {
     fn another(&self) -> Option<Box<dyn Place>> {
         Some(Box::new(Self {
             shared: Arc::clone(&self.shared),
-            all_come_up: self.all_come_up,
             is_first: false,
+            all_come_up: self.all_come_up,
+            has_started: self.has_started,
         }))
+    }
+
+    fn has_started(&self) -> bool {
+        self.has_started
     }
 
     fn open<'a>(
@@ -80,7 +88,19 @@ impl Place for Instance {
         if !self.is_first && !self.all_come_up {
             return Err("too little memory".into());
         }
-        let mut log = self.shared.0.lock().unwrap();
+        let Shared(log, changed) = &*self.shared;
+        let mut log = log.lock().unwrap();
+        log.opening += 1;
+        changed.notify_all();
+        if self.has_started {
+            let (waited, timeout) = changed
+                .wait_timeout_while(log, AMPLE, |log| log.opening < 2)
+                .unwrap();
+            if timeout.timed_out() {
+                return Err("one session is opened after the other".into());
+            }
+            log = waited;
+        }
         log.sessions += 1;
         Ok(Box::new(MadeUpSession {
             number: log.sessions,
@@ -147,6 +167,14 @@ impl Session for MadeUpSession {
 
 /// Runs tests in two instances. Returns the outcomes, what the instances have seen, and the progress.
 fn run(tests: &[&str], all_come_up: bool) -> (BTreeMap<String, String>, Log, String) {
+    run_in(tests, all_come_up, false)
+}
+
+fn run_in(
+    tests: &[&str],
+    all_come_up: bool,
+    has_started: bool,
+) -> (BTreeMap<String, String>, Log, String) {
     let root = tempfile::tempdir().expect("a folder");
     let run = Run::start(root.path()).expect("a run");
     let test = |name: &&str| PlainTest {
@@ -181,6 +209,7 @@ fn run(tests: &[&str], all_come_up: bool) -> (BTreeMap<String, String>, Log, Str
     let place = CandidatePlace::Place(Box::new(Instance {
         shared: Arc::clone(&shared),
         all_come_up,
+        has_started,
         is_first: true,
     }));
     let mut told = String::new();
@@ -206,6 +235,12 @@ fn tests_run_at_the_same_time_but_for_those_that_must_not() {
         "{outcomes:?}"
     );
     assert_eq!((log.most["alone a"], log.most["alone b"]), (1, 1));
+}
+
+#[test]
+fn instances_of_a_place_that_came_up_before_start_at_the_same_time() {
+    let (outcomes, log, _) = run_in(&["a", "b"], true, true);
+    assert_eq!((outcomes.len(), log.sessions), (2, 2));
 }
 
 #[test]

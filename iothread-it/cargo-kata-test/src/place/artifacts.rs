@@ -286,6 +286,11 @@ impl VmArtifacts {
         noted.map_or(DEFAULT_START_ESTIMATE, Duration::from_millis)
     }
 
+    /// Returns whether a VM has started.
+    pub(super) fn has_started(&self) -> bool {
+        self.start_note.is_file()
+    }
+
     /// Writes the duration of a start, for the next estimate.
     pub(super) fn record_start(&self, took: Duration) {
         let _ = write_atomically(&self.start_note, took.as_millis().to_string().as_bytes());

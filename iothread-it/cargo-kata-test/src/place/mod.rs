@@ -263,6 +263,10 @@ impl Place for VmPlace {
         self.listed = None;
     }
 
+    fn has_started(&self) -> bool {
+        self.artifacts.has_started()
+    }
+
     fn another(&self) -> Option<Box<dyn Place>> {
         // With KVM a VM takes more memory than slots count, and more CPUs.
         (!self.artifacts.has_kvm()).then(|| -> Box<dyn Place> {

@@ -135,6 +135,24 @@ fn start<'scope, 'test: 'scope>(
     send
 }
 
+/// The instances of further workers, and where they tell.
+type NotStarted<'scope> = (Sender<(usize, Event)>, &'scope mut [Box<dyn Place>]);
+
+/// Starts the workers of further instances, once.
+fn start_others<'scope, 'test: 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: &'scope Work<'_>,
+    others: &mut Option<NotStarted<'scope>>,
+    orders: &mut Vec<Sender<Order<'test>>>,
+) {
+    let Some((tell, others)) = others.take() else {
+        return;
+    };
+    for other in others {
+        orders.push(start(scope, work, orders.len(), other.as_mut(), &tell));
+    }
+}
+
 impl Dispatch<'_, '_, '_> {
     /// Runs tests in a place: those that may run at the same time as others in several sessions, if that is a
     /// gain, and then the others.
@@ -212,10 +230,14 @@ impl Dispatch<'_, '_, '_> {
     ) -> Result<Option<String>, RunnerError> {
         let (tell, told) = channel();
         thread::scope(|scope| {
+            // Unless the place came up before, they start after the first session: a place that does not come up is
+            // tried once, and the template is there.
+            let is_known = place.has_started();
             let mut orders = vec![start(scope, work, FIRST, place, &tell)];
-            // They start after the first session: a place that does not come up is tried once, and the
-            // template is there.
             let mut starting = Some((tell, others));
+            if is_known {
+                start_others(scope, work, &mut starting, &mut orders);
+            }
             let (mut running, mut broken) = (BTreeMap::new(), None);
             let mut outcome = Ok(());
             loop {
@@ -227,7 +249,7 @@ impl Dispatch<'_, '_, '_> {
                         continue;
                     }
                 };
-                let starting = starting.take();
+                let mut not_started = starting.take();
                 let (mut state, ended) = match event {
                     Event::Idle(state, ended) => (state, ended),
                     Event::Broken(why) => {
@@ -242,12 +264,7 @@ impl Dispatch<'_, '_, '_> {
                         continue;
                     }
                 };
-                if let Some((tell, others)) = starting {
-                    for (number, other) in others.iter_mut().enumerate() {
-                        let worker = FIRST + 1 + number;
-                        orders.push(start(scope, work, worker, other.as_mut(), &tell));
-                    }
-                }
+                start_others(scope, work, &mut not_started, &mut orders);
                 if let Some((index, ended)) = ended {
                     running.remove(&index);
                     let learned = ended.map(|ended| self.learn_there(index, *ended, work, queue));
