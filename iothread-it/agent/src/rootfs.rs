@@ -58,12 +58,14 @@ const FILES: [(&str, &str); 4] = [
     ),
 ];
 
-/// Type, target and options of the mounts in the new root.
-const MOUNTS: [(&str, &str, &str); 4] = [
+/// Type, target and options of the mounts in the new root. The kernel lets a user namespace mount `/proc` only where
+/// nothing is mounted over a file of one, as [`identity`](crate::identity) does with `/proc`.
+const MOUNTS: [(&str, &str, &str); 5] = [
     ("cgroup2", "/sys/fs/cgroup", ""),
     ("devpts", "/dev/pts", "ptmxmode=0666"),
     ("tmpfs", "/dev/shm", "mode=1777"),
     ("tmpfs", "/run", "mode=0755"),
+    ("proc", "/run/proc", ""),
 ];
 
 /// Links in `/dev`, and their targets.

@@ -412,10 +412,9 @@ fn runner_that_is_killed() -> Result<()> {
     ran.map_err(|error| anyhow!("{error}"))
 }
 
-/// The kernel of a VM is told to forbid it.
+/// The kernel of a VM permits it, and then does not.
 #[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
 fn a_kernel_that_forbids_it_is_named_with_the_setting() -> Result<()> {
-    // In a guest a file is mounted over one of /proc, and root's /proc is not to be had without it.
     let script = format!(
         "
         there() {{ {RUNNER} kata-test run --place userns -- sh -c 'echo it runs'; echo $?; }}
