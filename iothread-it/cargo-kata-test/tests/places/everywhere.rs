@@ -8,32 +8,10 @@ use kata_test::kata_test;
 use kata_test_runner::Record;
 use serde_json::Value;
 
-use crate::commands::{example, in_package, outcomes, target};
-use crate::folder;
+use crate::commands::{in_package, outcomes, target};
+use crate::scratch_package::scratch_package;
 
-const FILES: [(&str, &str); 4] = [
-    (
-        "Cargo.toml",
-        r#"
-[workspace]
-
-[package]
-name = "kernels"
-version = "0.1.0"
-edition = "2024"
-
-[dev-dependencies]
-kata-test = { path = "KATA_TEST" }
-
-[[test]]
-name = "annotated"
-harness = false
-
-[profile.dev]
-debug = false
-"#,
-    ),
-    ("src/lib.rs", ""),
+const FILES: [(&str, &str); 2] = [
     (
         "tests/annotated.rs",
         r#"
@@ -73,17 +51,7 @@ fn of<'a>(outcomes: &'a [Record], test: &str) -> Vec<(&'a str, String)> {
 
 #[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
 fn every_test_runs_on_every_kernel_and_differences_come_first() -> Result<()> {
-    let folder = folder()?;
-    let kata_test = concat!(env!("CARGO_MANIFEST_DIR"), "/../../constraints");
-    for (name, text) in FILES {
-        let path = folder.path().join(name);
-        fs::create_dir_all(path.parent().expect("a folder"))?;
-        fs::write(path, text.replace("KATA_TEST", kata_test))?;
-    }
-    fs::copy(
-        example().join("Cargo.lock"),
-        folder.path().join("Cargo.lock"),
-    )?;
+    let folder = scratch_package(&FILES)?;
     let command = |name: &str, more: &[&str]| -> Result<_> {
         let mut command = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), folder.path())?;
         let places = ["--everywhere", "--places", "here,vm:bookworm,vm:trixie"];

@@ -1,6 +1,5 @@
 //! A test fails if the kernel of its VM reports a bug meanwhile.
 
-use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,27 +8,9 @@ use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
 use kata_test_runner::{Outcome, Reason, ReasonKind};
 
-use crate::commands::{example, in_package, outcomes};
-use crate::{folder, outcome};
-
-const MANIFEST: &str = r#"
-[workspace]
-
-[package]
-name = "complains"
-version = "0.1.0"
-edition = "2024"
-
-[dev-dependencies]
-kata-test = { path = "KATA_TEST" }
-
-[[test]]
-name = "annotated"
-harness = false
-
-[profile.dev]
-debug = false
-"#;
+use crate::commands::{in_package, outcomes};
+use crate::outcome;
+use crate::scratch_package::scratch_package;
 
 /// What the tests of both binaries do.
 const BODIES: &str = r##"
@@ -95,34 +76,22 @@ const TESTS: [(&str, &str); 4] = [
 ];
 
 fn package() -> Result<ScratchDir> {
-    let folder = folder()?;
-    let root = folder.path();
-    let kata_test = concat!(env!("CARGO_MANIFEST_DIR"), "/../../constraints");
     let tests = |attribute: &str| {
         let tests = TESTS.map(|(name, body)| format!("#[{attribute}] fn {name}() {{ {body} }}\n"));
         format!("{BODIES}{}", tests.concat())
     };
-    for (path, text) in [
-        ("Cargo.toml", MANIFEST.replace("KATA_TEST", kata_test)),
-        ("src/lib.rs", String::new()),
-        (
-            "tests/annotated.rs",
-            tests("kata_test::kata_test(root, kernel_lt = \"6.2\")") + "kata_test::main!();\n",
-        ),
-        ("tests/plain.rs", tests("test")),
+    let annotated = tests("kata_test::kata_test(root, kernel_lt = \"6.2\")");
+    let folder = scratch_package(&[
+        ("tests/annotated.rs", &(annotated + "kata_test::main!();\n")),
+        ("tests/plain.rs", &tests("test")),
         (
             ".config/kata-test.toml",
-            "[[tests]]\nfilter = 'all()'\nuser = 'root'\n".to_owned(),
+            "[[tests]]\nfilter = 'all()'\nuser = 'root'\n",
         ),
-    ] {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().expect("a folder"))?;
-        fs::write(path, text)?;
-    }
-    fs::copy(example().join("Cargo.lock"), root.join("Cargo.lock"))?;
+    ])?;
     let made = Command::new("mke2fs")
         .args(["-q", "-t", "ext2"])
-        .arg(root.join("image"))
+        .arg(folder.path().join("image"))
         .arg("1m")
         .status()?;
     ensure!(made.success(), "mke2fs: {made}");

@@ -18,6 +18,7 @@ mod qemu;
 mod requirements;
 mod run;
 mod runner_process;
+mod scratch_package;
 mod shared;
 mod signals;
 

@@ -9,8 +9,9 @@ use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
 use serde_json::Value;
 
-use crate::commands::{example, in_package, outcomes};
+use crate::commands::{in_package, outcomes};
 use crate::run::RUNNER;
+use crate::scratch_package::scratch_package;
 use crate::{artifacts, folder, shared};
 
 /// A kernel in the cache, which has what guests need as modules.
@@ -119,27 +120,12 @@ fn packages(files: &Files, folder: &ScratchDir) -> Result<[PathBuf; 2]> {
     ])
 }
 
-const MANIFEST: &str = r#"
-[workspace]
-[workspace.metadata.kata-test.places.mine]
+/// The configuration, whose paths are relative to the workspace.
+const CONFIGURATION: &str = r#"
+[places.mine]
 kernel = "vmlinuz"
 modules = "MODULES"
 kernel-args = "own.argument=2"
-
-[package]
-name = "own-kernel"
-version = "0.1.0"
-edition = "2024"
-
-[dev-dependencies]
-kata-test = { path = "KATA_TEST" }
-
-[[test]]
-name = "annotated"
-harness = false
-
-[profile.dev]
-debug = false
 "#;
 
 const TESTS: &str = r#"
@@ -154,22 +140,12 @@ kata_test::main!();
 
 #[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
 fn the_configuration_names_a_kernel() -> Result<()> {
-    let folder = folder()?;
     let files = Files::find()?;
-    let kata_test = concat!(env!("CARGO_MANIFEST_DIR"), "/../../constraints");
-    let manifest = MANIFEST
-        .replace("MODULES", text(&files.modules))
-        .replace("KATA_TEST", kata_test);
-    fs::create_dir_all(folder.path().join("tests"))?;
-    fs::create_dir_all(folder.path().join("src"))?;
-    fs::write(folder.path().join("src/lib.rs"), "")?;
-    fs::write(folder.path().join("Cargo.toml"), manifest)?;
-    fs::write(folder.path().join("tests/annotated.rs"), TESTS)?;
-    fs::copy(
-        example().join("Cargo.lock"),
-        folder.path().join("Cargo.lock"),
-    )?;
-    // Relative to the workspace.
+    let configuration = CONFIGURATION.replace("MODULES", text(&files.modules));
+    let folder = scratch_package(&[
+        ("tests/annotated.rs", TESTS),
+        (".config/kata-test.toml", &configuration),
+    ])?;
     fs::copy(&files.image, folder.path().join("vmlinuz"))?;
     let command = |arguments: &[&str]| -> Result<Output> {
         let mut command = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), folder.path())?;

@@ -1,32 +1,12 @@
 //! Programs in a guest: a shell and tools, and those of the host that tests require.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
 use kata_test::kata_test;
 use kata_test_runner::Outcome;
 
-use crate::commands::{example, in_package, outcomes};
-use crate::{folder, outcome};
-
-const MANIFEST: &str = r#"
-[workspace]
-
-[package]
-name = "programs"
-version = "0.1.0"
-edition = "2024"
-
-[dev-dependencies]
-kata-test = { path = "KATA_TEST" }
-
-[[test]]
-name = "annotated"
-harness = false
-
-[profile.dev]
-debug = false
-"#;
+use crate::commands::{in_package, outcomes};
+use crate::outcome;
+use crate::scratch_package::scratch_package;
 
 /// What the tests of both binaries do.
 const BODIES: &str = r##"
@@ -61,9 +41,6 @@ fn has_the_hosts_program() {
     timeout = "15m"
 )]
 fn a_guest_has_a_shell_tools_and_the_programs_that_tests_require() -> Result<()> {
-    let folder = folder()?;
-    let root = folder.path();
-    let kata_test = concat!(env!("CARGO_MANIFEST_DIR"), "/../../constraints");
     let annotated = "#[kata_test::kata_test(kernel_lt = \"6.2\")] fn tools() { has_tools() }\n\
          #[kata_test::kata_test(kernel_lt = \"6.2\", command = \"mke2fs\")]\n\
          fn program() { has_the_hosts_program() }\n\
@@ -72,22 +49,15 @@ fn a_guest_has_a_shell_tools_and_the_programs_that_tests_require() -> Result<()>
          kata_test::main!();\n";
     let plain = "#[test] fn tools() { has_tools() }\n\
          #[test] fn program() { has_the_hosts_program() }\n";
-    for (path, text) in [
-        ("Cargo.toml", MANIFEST.replace("KATA_TEST", kata_test)),
-        ("src/lib.rs", String::new()),
-        ("tests/annotated.rs", BODIES.to_owned() + annotated),
-        ("tests/plain.rs", BODIES.to_owned() + plain),
+    let folder = scratch_package(&[
+        ("tests/annotated.rs", &(BODIES.to_owned() + annotated)),
+        ("tests/plain.rs", &(BODIES.to_owned() + plain)),
         (
             ".config/kata-test.toml",
-            "[requirements]\n'test(program)' = 'command = \"mke2fs\"'\n".to_owned(),
+            "[requirements]\n'test(program)' = 'command = \"mke2fs\"'\n",
         ),
-    ] {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().expect("a folder"))?;
-        fs::write(path, text)?;
-    }
-    fs::copy(example().join("Cargo.lock"), root.join("Cargo.lock"))?;
-    let ran = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), root)?
+    ])?;
+    let ran = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), folder.path())?
         .env_remove("LD_LIBRARY_PATH")
         .args(["kata-test", "test", "--places", "vm:bookworm"])
         .output()?;
@@ -96,7 +66,7 @@ fn a_guest_has_a_shell_tools_and_the_programs_that_tests_require() -> Result<()>
     let found = outcomes()?;
     for binary in ["annotated", "plain"] {
         for test in ["tools", "program"] {
-            let id = format!("programs::{binary}");
+            let id = format!("scratch::{binary}");
             let mut records = found.iter().filter(|one| one.binary == id);
             let record = records.find(|one| one.test == test);
             let record = record.expect("an outcome");

@@ -1,6 +1,5 @@
 //! Several VMs of a place at the same time.
 
-use std::fs;
 use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -10,28 +9,8 @@ use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
 use kata_test_runner::{Outcome, Record};
 
-use crate::commands::{example, in_package, outcomes};
-use crate::folder;
-
-const MANIFEST: &str = r#"
-[workspace]
-
-[package]
-name = "work"
-version = "0.1.0"
-edition = "2024"
-
-[dev-dependencies]
-kata-test = { path = "KATA_TEST" }
-
-[[test]]
-name = "annotated"
-harness = false
-
-[profile.dev]
-debug = false
-opt-level = 2
-"#;
+use crate::commands::{in_package, outcomes};
+use crate::scratch_package::scratch_package;
 
 /// Tests that keep one CPU busy.
 const WORK: &str = r#"
@@ -44,27 +23,19 @@ fn work() {
 "#;
 
 fn package() -> Result<ScratchDir> {
-    let folder = folder()?;
-    let root = folder.path();
-    let kata_test = concat!(env!("CARGO_MANIFEST_DIR"), "/../../constraints");
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let plain = names.map(|name| format!("#[test] fn {name}() {{ work() }}\n"));
     let annotated = names.map(|name| {
         format!("#[kata_test::kata_test(kernel_lt = \"6.2\")] fn {name}() {{ work() }}\n")
     });
     let work = WORK.replace("STEPS", "400_000_000");
-    fs::create_dir_all(root.join("tests"))?;
-    fs::create_dir_all(root.join("src"))?;
-    fs::write(root.join("src/lib.rs"), "")?;
-    fs::write(
-        root.join("Cargo.toml"),
-        MANIFEST.replace("KATA_TEST", kata_test),
-    )?;
-    fs::write(root.join("tests/plain.rs"), work.clone() + &plain.concat())?;
+    let plain = work.clone() + &plain.concat();
     let annotated = work + &annotated.concat() + "kata_test::main!();\n";
-    fs::write(root.join("tests/annotated.rs"), annotated)?;
-    fs::copy(example().join("Cargo.lock"), root.join("Cargo.lock"))?;
-    Ok(folder)
+    scratch_package(&[
+        ("tests/plain.rs", &plain),
+        ("tests/annotated.rs", &annotated),
+        (".cargo/config.toml", "[profile.dev]\nopt-level = 2\n"),
+    ])
 }
 
 fn run(package: &Path, target: &str, more: &[&str]) -> Result<(Output, Duration)> {
