@@ -2,6 +2,7 @@
 //! suite's to show.
 
 mod cold;
+mod context;
 #[cfg(feature = "tokio")]
 mod driver;
 mod fake;
