@@ -210,3 +210,12 @@ fn the_list_is_libtest_s() {
         "{json}"
     );
 }
+
+#[test]
+fn nextest_has_retries_of_its_own() {
+    let test = test("p::met", "kernel_ge = \"5.10\"");
+    for (caller, attempts) in [(Caller::Direct, 3), (Caller::NextestRun, 1)] {
+        let plan = plan(caller, &["--retries", "2"]);
+        assert_eq!(plan.attempts(test), attempts);
+    }
+}
