@@ -1,6 +1,6 @@
 //! Caches facts of places by their key, and the lists of binaries there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::listing::Fact;
 use super::outputs::replace;
-use super::{Binary, Listing, RunnerError};
+use super::{Binary, Listing, RunnerError, host_program};
 use kata_test::__runner::{Folder, UNFINISHED, file_name, make_root, start_time};
 use kata_test_host::sys::in_thread_within;
 
@@ -34,8 +34,13 @@ pub(super) struct AnswerCache {
 }
 
 impl AnswerCache {
-    /// Opens the answers of the place with this key, below the folder for all records.
-    pub(super) fn open(record_root: &Path, key: &str) -> Result<Self, RunnerError> {
+    /// Opens the answers to these questions of the place with this key, below the folder for all records.
+    pub(super) fn open(
+        record_root: &Path,
+        key: &str,
+        questions: &[String],
+    ) -> Result<Self, RunnerError> {
+        let key = &with_programs(key, questions);
         let open = || {
             let (places, _) = make_root(record_root)?.folder("places")?;
             Ok(places.folder(key)?.0)
@@ -127,6 +132,23 @@ impl AnswerCache {
     }
 }
 
+/// Adds to a key the programs of this host that the answers depend on.
+fn with_programs(key: &str, questions: &[String]) -> String {
+    let programs = questions
+        .iter()
+        .filter_map(|question| host_program(question));
+    let programs: BTreeSet<PathBuf> = programs.collect();
+    if programs.is_empty() {
+        return key.to_owned();
+    }
+    let mut hasher = DefaultHasher::new();
+    for program in programs {
+        let changed = program.metadata().and_then(|data| data.modified()).ok();
+        (program, changed).hash(&mut hasher);
+    }
+    format!("{key}-{:016x}", hasher.finish())
+}
+
 /// One file for each binary, and not for each of its builds: no more of them come to be.
 fn list_file(binary: &Binary) -> String {
     format!("{LIST}{}.jsonl", file_name(&binary.id))
@@ -188,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path();
         let learn = |name: usize| {
-            let known = AnswerCache::open(root, "key").expect("a folder");
+            let known = AnswerCache::open(root, "key", &[]).expect("a folder");
             let binary = Binary {
                 id: name.to_string(),
                 ..Binary::default()
@@ -201,14 +223,27 @@ mod tests {
                 scope.spawn(move || learn(name));
             }
         });
-        let known = AnswerCache::open(root, "key").expect("a folder");
+        let known = AnswerCache::open(root, "key", &[]).expect("a folder");
         assert_eq!(known.facts().expect("facts").len(), 16);
+    }
+
+    #[test]
+    fn answers_are_those_for_the_programs_of_this_host() {
+        let key = |questions: &[&str]| {
+            let questions: Vec<String> = questions.iter().map(|one| (*one).to_owned()).collect();
+            with_programs("key", &questions)
+        };
+        assert_eq!(key(&["module dummy", "command no-such-program"]), "key");
+        let of_shell = key(&["command sh"]);
+        assert!(of_shell.starts_with("key-"), "{of_shell}");
+        assert_eq!(key(&["command version sh", "command sh"]), of_shell);
+        assert_ne!(key(&["command sh", "command cat"]), of_shell);
     }
 
     #[test]
     fn builds_of_a_binary_share_one_list_and_old_lists_are_removed() {
         let root = tempfile::tempdir().expect("a folder");
-        let known = AnswerCache::open(root.path(), "key").expect("a folder");
+        let known = AnswerCache::open(root.path(), "key", &[]).expect("a folder");
         for build in ["it-1", "it-2"] {
             let binary = Binary {
                 id: "p::it".to_owned(),
@@ -223,7 +258,7 @@ mod tests {
         let file = File::open(&path).expect("the one list");
         let old = SystemTime::now() - LIST_AGE - Duration::from_secs(60);
         file.set_modified(old).expect("its time");
-        AnswerCache::open(root.path(), "key").expect("a folder");
+        AnswerCache::open(root.path(), "key", &[]).expect("a folder");
         assert!(!path.exists());
         assert!(root.path().join("places/key/facts.jsonl").exists());
     }
@@ -231,7 +266,7 @@ mod tests {
     #[test]
     fn a_wait_for_the_lock_has_a_deadline() {
         let root = tempfile::tempdir().expect("a folder");
-        let known = AnswerCache::open(root.path(), "key").expect("a folder");
+        let known = AnswerCache::open(root.path(), "key", &[]).expect("a folder");
         let held = known.lock(Duration::from_secs(60)).expect("a lock");
         let error = known.lock(Duration::from_millis(20));
         let error = error.expect_err("another has it");

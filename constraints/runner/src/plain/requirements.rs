@@ -62,7 +62,11 @@ impl FactsProgram {
         };
         let constraints: Vec<String> = constraints.iter().cloned().collect();
         let cache = match place.key() {
-            Some(key) => Some(AnswerCache::open(&self.records, &key)?),
+            Some(key) => {
+                let questions = constraints.iter().flat_map(|text| questions_of_text(text));
+                let questions: Vec<String> = questions.collect();
+                Some(AnswerCache::open(&self.records, &key, &questions)?)
+            }
             None => None,
         };
         let cached = cache

@@ -246,11 +246,11 @@ impl PlaceLister<'_> {
         settled: &dyn Fn(&str) -> bool,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Option<Listing>, RunnerError> {
+        let questions = self.questions();
         let known = match place.key() {
-            Some(key) => Some(AnswerCache::open(self.record_root, &key)?),
+            Some(key) => Some(AnswerCache::open(self.record_root, &key, &questions)?),
             None => None,
         };
-        let questions = self.questions();
         let recording = match &known {
             Some(known) => known.recording(&self.here.facts)?,
             None => None,

@@ -9,8 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kata_test_runner::{Binary, target_folder_of};
-use nix::unistd::{AccessFlags, access};
+use kata_test_runner::{Binary, host_program, target_folder_of};
 
 use super::super::libraries::SharedLibraries;
 use super::erofs::{self, Kind, Node, Owner};
@@ -89,20 +88,6 @@ fn add_program(
         program = interpreter;
     }
     Ok(libraries.add(&program, search)?)
-}
-
-/// Returns the program that a question is about: `command git`, `command version git`. The folders of programs for
-/// root are searched too, as in the guest.
-fn host_program(question: &str) -> Option<PathBuf> {
-    let name = question.strip_prefix("command ")?;
-    let name = name.strip_prefix("version ").unwrap_or(name);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let for_root = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let mut files = std::env::split_paths(&path)
-        .filter(|folder| folder.is_absolute())
-        .chain(for_root)
-        .map(|folder| folder.join(name));
-    files.find(|file| file.is_file() && access(file, AccessFlags::R_OK | AccessFlags::X_OK).is_ok())
 }
 
 /// Returns the interpreter of a script: `#!/bin/sh`.
