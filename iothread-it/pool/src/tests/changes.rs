@@ -89,4 +89,6 @@ fn an_allocation_has_its_assignment_and_queues_and_ids_their_texts() {
     let (assignment, queues) = allocation.assignment().expect("an assignment");
     let thread = assignment.thread().expect("a thread");
     assert_eq!((thread.as_str(), queues), ("indep_iothread_0", 3));
+    let slot = PciSlot::new("pcie.1", 7).unwrap();
+    assert_eq!((slot.bus(), slot.device()), ("pcie.1", 7));
 }
