@@ -7,16 +7,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use guest_agent::protocol::Notice;
 use nix::libc;
 
-/// The maximum number of messages that are sent of one program.
-const MAX_MESSAGES: u32 = 1000;
-
 /// The maximum size of a message: the kernel's CONSOLE_EXT_LOG_MAX, in bytes.
 const MAX_MESSAGE: usize = 8192;
 
 /// The kernel's log from one moment on.
 pub(crate) struct KernelLog {
     messages: File,
-    sent: u32,
     taint: u64,
 }
 
@@ -33,7 +29,6 @@ impl KernelLog {
         messages.seek(SeekFrom::End(0))?;
         Ok(Self {
             messages,
-            sent: 0,
             taint: taint(),
         })
     }
@@ -45,15 +40,17 @@ impl KernelLog {
             // One message a read(2).
             let read = match self.messages.read(&mut buffer) {
                 Ok(length) => &buffer[..length],
-                // Messages were overwritten before they were read; the next one is there.
-                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => continue,
+                // They were overwritten before they were read; the next one is there.
+                Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {
+                    send(Notice::KernelMessage("[messages were lost]".to_owned()));
+                    continue;
+                }
                 Err(_) => break,
             };
             if read.is_empty() {
                 break;
             }
-            if let (Some(text), true) = (text_of_kernel(read), self.sent < MAX_MESSAGES) {
-                self.sent += 1;
+            if let Some(text) = text_of_kernel(read) {
                 send(Notice::KernelMessage(text));
             }
         }

@@ -122,11 +122,10 @@ impl<'a> Task<'a> {
         }
         self.routes.pop_front();
         match result.outcome {
-            Outcome::Passed => {
+            Outcome::Passed | Outcome::ExpectedFailure | Outcome::Unstable => {
                 self.routes.clear();
                 self.excuse(run)?;
             }
-            Outcome::ExpectedFailure | Outcome::Unstable => self.routes.clear(),
             kind if kind.is_failure() => {
                 match (&result.lacks_kvm, &result.lacks) {
                     (Some(sign), _) => self.lack(format!("needs KVM: {sign}"), place),
@@ -166,7 +165,7 @@ impl<'a> Task<'a> {
         self.broken = Some((place.to_owned(), why.to_owned()));
     }
 
-    /// The test has passed where it is permitted to: its failures elsewhere were those of the places.
+    /// The test has ended as it may where it is permitted to: its failures elsewhere were those of the places.
     fn excuse(&mut self, run: &Run) -> Result<(), RunnerError> {
         for mut record in std::mem::take(&mut self.failures) {
             record.outcome = Outcome::Skipped;
@@ -317,5 +316,8 @@ mod tests {
         assert_eq!(outcome_of(&[LACKS, LACKS, LACKS]), (Outcome::Failed, 3));
         assert_eq!(outcome_of(&[LACKS, FAILS, PASSES]), (Outcome::Failed, 2));
         assert_eq!(outcome_of(&[FAILS, PASSES]), (Outcome::Failed, 1));
+        for outcome in [Outcome::ExpectedFailure, Outcome::Unstable] {
+            assert_eq!(outcome_of(&[LACKS, (outcome, None)]), (outcome, 2));
+        }
     }
 }

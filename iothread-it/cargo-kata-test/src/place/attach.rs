@@ -1,5 +1,5 @@
-//! Connects a program in a guest to streams and signals of this process. If standard input and standard output are
-//! a terminal, the program has one in the guest.
+//! Connects a program in a guest to streams and signals of this process. If its standard streams are a terminal, the
+//! program has one in the guest.
 //!
 //! Nothing is buffered without bound. Standard input is read in pieces, and the next one only after the
 //! guest's pipe has taken the last; output that nobody reads here fills the channel, and then the pipe of

@@ -79,9 +79,10 @@ pub(super) fn of(binary: &Binary, files: &BinaryFiles) -> Vec<(String, String)> 
     let own = own.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
     let own: Vec<_> = own.filter(|(name, _)| !names_the_host(name)).collect();
     let folders = list(files.library_folders.iter().map(PathBuf::as_path));
-    let others = files.program_folders.iter().map(PathBuf::as_path);
-    let others = others.filter(|folder| !PATH.iter().any(|known| *folder == Path::new(known)));
-    let path = list(PATH.iter().map(Path::new).chain(others));
+    // First: the guest's own tools may have the same names in other folders.
+    let first = files.program_folders.iter().map(PathBuf::as_path);
+    let rest = PATH.iter().map(Path::new);
+    let path = list(first.chain(rest.filter(|folder| !files.program_folders.contains(*folder))));
     let fixed = [
         ("PATH", &*path),
         ("HOME", "/root"),

@@ -142,13 +142,15 @@ impl Records {
             return ControlFlow::Break(format!("records take more than {limit} bytes"));
         }
         if record.outcome == Outcome::Lost {
+            // What was logged since the last test ended is not of this one.
+            self.kernel_log = KernelLog::default();
             self.write(line);
             self.ended.remove(&record.test);
             self.started.insert(record.test);
         } else {
             self.started.remove(&record.test);
             self.ended.insert(record.test.clone());
-            self.end(record);
+            self.last = Some(self.end(record));
         }
         ControlFlow::Continue(())
     }
@@ -159,8 +161,8 @@ impl Records {
         }
     }
 
-    /// Writes the record of a test that has ended, with what the kernel logged meanwhile.
-    fn end(&mut self, mut record: Record) {
+    /// Writes the record of a test that has ended, with what the kernel logged meanwhile, and returns it.
+    fn end(&mut self, mut record: Record) -> Record {
         let log = std::mem::take(&mut self.kernel_log);
         let outcome = record.outcome;
         record.add_kernel_log(&log, self.kernel_warnings);
@@ -171,11 +173,11 @@ impl Records {
         let mut line = serde_json::to_vec(&record).expect("a record has only string keys");
         line.push(b'\n');
         self.write(&line);
-        self.last = Some(record);
+        record
     }
 
-    /// Adds a message of the kernel. It belongs to the test that runs, or to the last one: a record of that is
-    /// written again, and the later line counts.
+    /// Adds a message of the kernel. It belongs to the test that runs. A warning between two tests belongs to the
+    /// first: its record is written again, once, and the later line counts.
     pub(super) fn kernel_message(&mut self, text: &str) {
         self.kernel_log.add_message(text);
         self.apply_late_warning();
@@ -299,6 +301,17 @@ mod tests {
         assert_eq!(
             outcomes,
             ["a", "b"].map(|test| (test.to_owned(), Outcome::Failed, 1))
+        );
+        // Its record is written again once, and the next test is not the cause.
+        let lines = stage.kept().lines().count();
+        stage.records.kernel_message("BUG: more");
+        assert_eq!(stage.kept().lines().count(), lines);
+        let _ = stage.append("it-7.jsonl", &record("a", "lost"));
+        let _ = stage.append("it-7.jsonl", &record("a", "passed"));
+        let kept = stage.kept();
+        assert!(
+            kept.lines().last().unwrap().contains("\"passed\""),
+            "{kept}"
         );
         let failed = stage.records.failed_by_kernel();
         assert_eq!(failed[0], ("a".to_owned(), "BUG: one".to_owned()));

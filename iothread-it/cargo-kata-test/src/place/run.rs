@@ -72,6 +72,7 @@ pub(super) fn run(
             written += match &notice {
                 Notice::Output { bytes, .. } | Notice::Appended { bytes, .. } => bytes.0.len(),
                 Notice::KernelMessage(text) => text.len(),
+                Notice::KernelTaint(bits) => size_of_val(bits),
                 _ => 0,
             };
             if written > MAX_OUTPUT_BYTES {

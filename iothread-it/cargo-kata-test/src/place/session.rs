@@ -133,7 +133,10 @@ impl Session for VmSession {
                     printed += text.len();
                     log.add_message(&text);
                 }
-                Notice::KernelTaint(bits) => log.add_taint(bits),
+                Notice::KernelTaint(bits) => {
+                    printed += size_of_val(&bits);
+                    log.add_taint(bits);
+                }
                 Notice::Appended { .. } | Notice::LoadRunning | Notice::Started => {}
             }
             match printed > MAX_OUTPUT_BYTES {
@@ -143,7 +146,8 @@ impl Session for VmSession {
                 false => ControlFlow::Continue(()),
             }
         });
-        self.is_clean &= !has_left;
+        // Many bugs are reported once in a boot only.
+        self.is_clean &= !has_left && log.warning().is_none();
         self.kernel_log = log;
         let error = match ended {
             Ok(exit) => {

@@ -5,11 +5,16 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use guest_vm::guest::protocol::TerminalSize;
 use kata_test_runner::Streams;
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::process::getpgrp;
+use rustix::termios::{
+    OptionalActions, Termios, isatty, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
 
-/// Returns the size of the terminal that a program's streams are: standard input and standard output.
+/// Returns the size of the terminal that a program's standard streams are, if this process is in its foreground.
 pub(super) fn size_of(streams: &Streams<'_>) -> Option<TerminalSize> {
-    (isatty(streams.stdin) && isatty(streams.stdout)).then(|| size(streams.stdin))
+    let all = [streams.stdin, streams.stdout, streams.stderr];
+    let is_foreground = tcgetpgrp(streams.stdin).is_ok_and(|group| group == getpgrp());
+    (is_foreground && all.into_iter().all(isatty)).then(|| size(streams.stdin))
 }
 
 /// Returns the size of a terminal.

@@ -94,7 +94,7 @@ fn passed(outcomes: &[Record]) -> Vec<&str> {
     passed.map(|one| one.test.as_str()).collect()
 }
 
-#[kata_test(root, namespace = "user", timeout = "5m")]
+#[kata_test(root, namespace = "user", command = "ip", timeout = "5m")]
 fn an_unprivileged_user_is_root_there_for_tests_that_accept_it() -> Result<()> {
     let binary = build(sample(), "userns")?;
     become_unprivileged_user()?;
@@ -142,7 +142,7 @@ fn an_unprivileged_user_is_root_there_for_tests_that_accept_it() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(root, namespace = "user", timeout = "5m")]
+#[kata_test(root, namespace = "user", command = "ip", timeout = "5m")]
 fn root_has_users_there() -> Result<()> {
     let binary = build(sample(), "userns")?;
     let place = place("")?;

@@ -52,7 +52,7 @@ is 125.
 In a VM the program finds its shared libraries, the programs of its package that are named in it, and the
 folder of the package that the current directory is in; what it writes there is lost. A directory outside of a
 package is empty there. A guest has a shell and the usual tools, and a script finds its interpreter; name other
-programs that it runs by `--with`. If standard input and standard output are a terminal, the program has one.
+programs that it runs by `--with`. If all standard streams are a terminal, the program has one.
 
 As cargo's target runner, in `.cargo/config.toml`:
 
