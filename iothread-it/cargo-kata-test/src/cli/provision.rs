@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::place::{VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{
-    Manifest, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder, provision_kernel_of,
-    provision_tools,
+    Manifest, Origin, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder,
+    provision_kernel_of, provision_tools,
 };
 use guest_vm::guest;
 use sha2::{Digest as _, Sha256};
@@ -87,7 +87,13 @@ fn vm_places_in(
             VmKernel::Own(own) => own.install(&lock).with_context(|| format!("place {vm}"))?,
         });
     }
-    let tools = provision_tools(&lock, progress);
+    let is_of_archive = |vm: &VmChoice| matches!(vm.kernel, VmKernel::Archive(_));
+    let asks_archive = vms.all
+        || vms.vms.iter().any(is_of_archive)
+        || matches!(qemu.origin, Origin::Packages { .. });
+    let tools = asks_archive
+        .then(|| provision_tools(&lock, progress))
+        .flatten();
     let agent = agent::provide(&lock, target, output)?;
     let mut places = Vec::new();
     for (vm, kernel) in chosen.iter().zip(&kernels) {

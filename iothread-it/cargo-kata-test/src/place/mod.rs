@@ -36,7 +36,7 @@
 //! | `/lib/modules` | all modules of the kernel; `/sbin/modprobe` loads them, also for the kernel |
 //! | `/bin/sh` | the host's, with its shared libraries |
 //! | programs that a `command` constraint names | the host's, with their shared libraries and interpreters, but without other files that they read; they come before the next |
-//! | other usual programs | those of `busybox-static` from the host's release |
+//! | other usual programs | those of `busybox-static` from the host's release, if QEMU or the kernel is from packages |
 //! | network | the loopback interface, with 127.0.0.1 and ::1 |
 //! | working directory | the package's folder, without target directories, `.git` folders and special files; it can be written, up to half of the guest's memory |
 //! | `HOME`, `TMPDIR` | empty folders that the user can write |

@@ -70,24 +70,24 @@ impl BinaryFiles {
     }
 }
 
-/// Adds a program with its interpreter and its shared libraries.
+/// Adds a program with its interpreter and its shared libraries, and no file if one of them cannot be found.
 fn add_program(
     root: &mut Node,
     libraries: &mut SharedLibraries,
     executable: &Path,
     search: &[PathBuf],
 ) -> Result<(), ImageError> {
-    let mut program = executable.to_owned();
-    add_file(root, &program)?;
+    let (mut files, mut program) = (Vec::new(), executable.to_owned());
     // An interpreter can be a script too. The kernel follows as many.
     for _ in 0..5 {
         let Some(interpreter) = interpreter_of(&program)? else {
             break;
         };
-        add_file(root, &interpreter)?;
-        program = interpreter;
+        files.push(std::mem::replace(&mut program, interpreter));
     }
-    Ok(libraries.add(&program, search)?)
+    libraries.add(&program, search)?;
+    files.push(program);
+    files.iter().try_for_each(|file| add_file(root, file))
 }
 
 /// Returns the interpreter of a script: `#!/bin/sh`.
