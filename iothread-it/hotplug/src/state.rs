@@ -73,8 +73,8 @@ pub(crate) struct Device {
     pub(crate) node: Option<Value>,
     /// The arguments of `device_add`.
     pub(crate) device: Value,
-    /// Whether QEMU has confirmed that it has the device. Before that, an event can be a late one about
-    /// the device that had the id before.
+    /// Whether QEMU's reply to `device_add` was read. Without it, an event can be a late one about the device
+    /// that had the id before, and QEMU's list decides.
     pub(crate) confirmed: bool,
     /// What has come of it since the newest `device_add` or `device_del`.
     pub(crate) news: Option<News>,
@@ -113,11 +113,10 @@ impl Device {
         }
     }
 
-    /// Keeps whether QEMU lists it.
+    /// Keeps whether QEMU lists it. That it does confirms nothing: the event about the device that had the id before
+    /// may come still, since QEMU sends it when the device's memory is free, after it is listed no more.
     pub(crate) fn note_listed(&mut self, is_listed: bool) {
-        if is_listed {
-            self.confirmed = true;
-        } else {
+        if !is_listed {
             self.note(News::Unlisted);
         }
     }
