@@ -25,11 +25,7 @@ const WARNINGS: [&str; 11] = [
 
 /// Messages that begin in the same way and are about time: a host that is busy, or emulation, delays the CPUs of a
 /// guest.
-const DELAYS: [&str; 3] = [
-    "BUG: soft lockup",
-    "BUG: workqueue lockup",
-    "BUG: hard lockup",
-];
+const DELAYS: [&str; 2] = ["BUG: soft lockup", "BUG: workqueue lockup"];
 
 /// The bits of `/proc/sys/kernel/tainted` that are set by a bug, with their letters. The others are about modules
 /// that were loaded and about what users request.

@@ -10,7 +10,7 @@ use nix::unistd::{Pid, Uid, User, getegid, geteuid};
 
 use kata_test_host::sys::{Ran, command_within};
 
-/// How many ids root of the host gives: those of users, and nobody's.
+/// The number of ids that are mapped if root starts it: 0 to 65535, with those of all users and of `nobody` (65534).
 const WHOLE: u32 = 1 << 16;
 
 /// How long `newuidmap` may take.
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The ids of a namespace. Root there is the user that starts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Ids {
-    /// Root alone. All others are nobody's there.
+    /// Root alone. Files of other users and groups belong to `nobody` (65534) there.
     Root,
     /// The ids that `/etc/subuid` and `/etc/subgid` give to the user follow root.
     Subordinate(Subordinate),
