@@ -19,9 +19,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     test::run(&options, &[suite])
 }
 
-/// Provisions what the suite boots, and returns the variable that names the manifest.
+/// The suite whose kernel headers tests compile a module with.
+const HEADERS_SUITE: &str = "bookworm";
+
+/// Provisions what the suite boots and other tests need, and returns the variable that names the manifest.
 pub(crate) fn prepare(qemu: &QemuChoice, offline: bool) -> Result<(&'static str, OsString)> {
     provision::provision(qemu, offline)?;
+    provision::kernel_headers(HEADERS_SUITE, offline)?;
     let manifest = Manifest::path_in(&cargo::target_directory()?);
     Ok((MANIFEST_ENV, manifest.into_os_string()))
 }

@@ -9,7 +9,7 @@ use crate::place::{VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{
     Manifest, Origin, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder,
-    provision_kernel_of, provision_tools,
+    provision_headers, provision_kernel_of, provision_tools,
 };
 use guest_vm::guest;
 use sha2::{Digest as _, Sha256};
@@ -53,6 +53,20 @@ pub fn provision(choice: &QemuChoice, offline: bool) -> Result<Manifest> {
     manifest.write(&Manifest::path_in(&target))?;
     store::bound(&lock, progress)?;
     Ok(manifest)
+}
+
+/// Provides the headers of a suite's kernel in the cache, for tests that compile a module. If they cannot be had, that
+/// is noted: those tests are skipped.
+///
+/// # Errors
+/// If the cache cannot be used.
+pub fn kernel_headers(suite: &str, offline: bool) -> Result<()> {
+    let progress = &mut PrintedProgress::default();
+    let lock = store::open(offline)?.lock(progress)?;
+    if let Err(error) = provision_headers(suite, &lock, progress) {
+        progress.noted(&format!("no kernel headers of {suite}: {error}"));
+    }
+    Ok(())
 }
 
 /// Provides VM places. With `offline` they are made from the cache only.

@@ -8,6 +8,7 @@ mod crashes;
 mod everywhere;
 mod example;
 mod hostile;
+mod kernel_module;
 mod kernel_warnings;
 mod kills;
 mod kvm;

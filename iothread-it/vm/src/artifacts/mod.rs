@@ -21,6 +21,7 @@ mod choice;
 mod debian_archive;
 mod error;
 mod file_state;
+mod headers;
 mod held;
 mod host_qemu;
 mod kernel;
@@ -47,6 +48,7 @@ pub use debian_archive::{
 pub use error::ArtifactError;
 pub(crate) use error::with_causes;
 pub use file_state::FileState;
+pub use headers::provision_headers;
 pub(crate) use held::{USED_FILE, is_in_use, is_still};
 pub use host_qemu::HostQemuError;
 pub(crate) use host_qemu::SANDBOX;

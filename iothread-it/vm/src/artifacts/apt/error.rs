@@ -158,6 +158,9 @@ pub enum AptError {
         /// The suite.
         suite: String,
     },
+    /// The packages contain no kernel headers.
+    #[error("the packages contain no headers of a kernel")]
+    NoHeaders,
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
