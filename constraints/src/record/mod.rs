@@ -26,7 +26,7 @@ pub(crate) use paths::serial_folder;
 pub use paths::{LIFELINE, file_name, make_root, run_folder};
 pub use prune::prune;
 pub use start_time::start_time;
-pub(crate) use write::{Lines, print_or_write, write_all};
+pub(crate) use write::{Lines, print_or_write};
 
 /// The version of the lines' form.
 pub const SCHEMA: u32 = 1;
@@ -63,6 +63,11 @@ pub struct RecordLine<'a> {
 impl RecordLine<'_> {
     /// Returns the line, with its line break. `uid` is that of the process.
     pub fn to_line(&self, run: &str, place: &str, uid: u32) -> String {
+        self.line_with_reasons(run, place, uid, &reasons_text(self.reasons))
+    }
+
+    /// The same with the text of its reasons.
+    fn line_with_reasons(&self, run: &str, place: &str, uid: u32, reasons: &str) -> String {
         // In one go: a thousand tests may be listed, and this is compiled without optimization, as opposed to
         // what formats it.
         let line = format!(
@@ -78,7 +83,7 @@ impl RecordLine<'_> {
             self.attempt,
             self.as_uid.unwrap_or(uid),
             self.outcome.word(),
-            reasons_text(self.reasons),
+            reasons,
             &*quoted_or_null(self.issue),
             &*quoted_or_null(self.reason),
             &*quoted_or_null(self.signal),

@@ -35,20 +35,28 @@ pub fn prune(root: &Folder) {
     };
     let latest = fs::read_link(root.at("latest")).unwrap_or_default();
     let latest = latest.file_name().map(ToOwned::to_owned);
-    let mut runs = Vec::new();
-    for entry in entries.flatten() {
-        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder && Some(entry.file_name()) != latest && is_run(&entry) {
-            runs.push((modified(&entry.path()), entry.path()));
-        }
+    let mut folders: Vec<DirEntry> = entries.flatten().collect();
+    folders.retain(|entry| {
+        entry.file_type().is_ok_and(|kind| kind.is_dir()) && Some(entry.file_name()) != latest
+    });
+    // Most processes have nothing to remove: they read no markers. The newest run, which `latest` names, is not
+    // among these.
+    if folders.len() < KEPT {
+        return;
     }
-    // The newest one, which `latest` names, is not among them.
-    while runs.len() >= KEPT {
-        let oldest = runs.iter().enumerate().min_by_key(|(_, (time, _))| *time);
-        let Some((index, _)) = oldest else { return };
-        let (_, path) = runs.swap_remove(index);
-        if is_quiet(&path) {
-            let _ = fs::remove_dir_all(path);
+    let mut runs: Vec<(SystemTime, DirEntry)> = folders
+        .into_iter()
+        .map(|folder| (modified(&folder.path()), folder))
+        .collect();
+    runs.sort_by_key(|(time, _)| *time);
+    if !runs.first().is_some_and(|(oldest, _)| is_old(*oldest)) {
+        return;
+    }
+    runs.retain(|(_, folder)| is_run(folder));
+    let excess = runs.len().saturating_sub(KEPT - 1);
+    for (_, folder) in &runs[..excess] {
+        if is_quiet(&folder.path()) {
+            let _ = fs::remove_dir_all(folder.path());
         }
     }
 }
@@ -66,14 +74,15 @@ fn modified(path: &Path) -> SystemTime {
 
 /// Whether neither the run's folder nor a file in it has changed recently.
 fn is_quiet(run: &Path) -> bool {
-    let is_old = |path: &Path| {
-        let age = SystemTime::now().duration_since(modified(path));
-        age.unwrap_or_default() > QUIET
-    };
     let Ok(mut files) = fs::read_dir(run) else {
         return false;
     };
-    is_old(run) && files.all(|file| file.is_ok_and(|file| is_old(&file.path())))
+    is_old(modified(run)) && files.all(|file| file.is_ok_and(|file| is_old(modified(&file.path()))))
+}
+
+fn is_old(time: SystemTime) -> bool {
+    let age = SystemTime::now().duration_since(time);
+    age.unwrap_or_default() > QUIET
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::folder::Folder;
 use super::paths::at;
-use super::{RecordLine, paths};
+use super::{RecordLine, paths, reasons_text};
 use crate::runner_env::{self, PRINTED};
 use crate::sys::stderr;
 
@@ -29,6 +29,11 @@ pub(crate) struct Lines(String);
 impl Lines {
     /// Adds a record. [Write](Self::flush) it before anything that may end the process.
     pub(crate) fn add(&mut self, record: &RecordLine<'_>) {
+        self.add_with_reasons(record, &reasons_text(record.reasons));
+    }
+
+    /// The same with the text of its reasons, which many records can share.
+    pub(crate) fn add_with_reasons(&mut self, record: &RecordLine<'_>, reasons: &str) {
         if let Some(writer) = writer(record.binary) {
             let Writer {
                 run,
@@ -41,7 +46,8 @@ impl Lines {
                 attempt: record.attempt + attempt - 1,
                 ..*record
             };
-            self.0.push_str(&record.to_line(run, place, *uid));
+            self.0
+                .push_str(&record.line_with_reasons(run, place, *uid, reasons));
         }
     }
 
@@ -62,8 +68,10 @@ impl Lines {
 }
 
 /// Writes a record.
-pub(crate) fn write(record: &RecordLine<'_>) {
-    write_all(std::slice::from_ref(record));
+fn write(record: &RecordLine<'_>) {
+    let mut lines = Lines::default();
+    lines.add(record);
+    lines.flush();
 }
 
 /// Writes a record of a test under libtest. A runner that has started this process for the test gets it on
@@ -78,13 +86,6 @@ pub(crate) fn print_or_write(record: &RecordLine<'_>) -> bool {
         write(record);
     }
     prints
-}
-
-/// Writes records of one binary in one go.
-pub(crate) fn write_all(records: &[RecordLine<'_>]) {
-    let mut lines = Lines::default();
-    records.iter().for_each(|record| lines.add(record));
-    lines.flush();
 }
 
 /// The writer of this process, opened for the first record.

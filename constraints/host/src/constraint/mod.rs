@@ -45,7 +45,7 @@ pub use evaluate::{Evaluation, Status, evaluate};
     clippy::large_enum_variant,
     reason = "a constant cannot be boxed, and these live in read-only data"
 )]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Constraint {
     /// A constraint without operators.

@@ -7,7 +7,7 @@ use super::text::{cut, trim, try_const};
 use super::version::Version;
 
 /// How a version is compared with the required one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Operator {
     Eq,
     Ne,
@@ -47,7 +47,7 @@ impl fmt::Display for Operator {
 const MAX_BOUNDS: usize = 4;
 
 /// Comparisons that must all hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Range {
     bounds: [Option<(Operator, Version)>; MAX_BOUNDS],
 }

@@ -11,7 +11,7 @@ const MAX_NUMBERS: usize = 4;
 const KERNEL_NUMBERS: usize = 3;
 
 /// The version of a requirement: numbers, and for a kernel possibly a suffix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Version {
     text: &'static str,
     /// The leading numbers; those that are not stated are 0.

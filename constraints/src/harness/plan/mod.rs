@@ -1,6 +1,10 @@
 //! Decides about each test before it runs: run, skip or fail.
 
+mod evaluations;
+
+use std::collections::HashMap;
 use std::fmt::Write;
+use std::rc::Rc;
 
 use super::caller::Caller;
 use super::cli::{Format, Options, Which};
@@ -8,14 +12,15 @@ use super::print;
 use super::select::{Selected, select};
 use super::user::{self, User};
 use super::verdicts::recorded;
-use crate::constraint::{Evaluation, Status, evaluate};
+use crate::constraint::{Evaluation, Status};
 use crate::contract::Contract;
 use crate::facts::Host;
 use crate::measure::Measures;
 use crate::reason::{Reason, explain};
-use crate::record::{self, Outcome, Phase, RecordLine};
+use crate::record::{Lines, Outcome, Phase, RecordLine, reasons_text};
 use crate::registry::{Target, Test};
 use crate::runner_env::{is_elsewhere, other_place};
+use evaluations::Evaluations;
 
 /// The command line and the environment of this process.
 pub(super) struct Plan {
@@ -56,7 +61,8 @@ pub(super) struct Decided {
 /// The verdict on a test's requirement, as the user that it would run as.
 pub(super) struct Evaluated {
     pub(super) user: Option<User>,
-    pub(super) evaluation: Evaluation,
+    /// Shared by tests with equal requirements.
+    pub(super) evaluation: Rc<Evaluation>,
 }
 
 impl Plan {
@@ -76,7 +82,7 @@ impl Plan {
             };
             let decision = match other_place(&binary, test.name()) {
                 Some(place) => Decision::Elsewhere(place),
-                None => self.decide_one(test, evaluation),
+                None => self.decide_one(test, &evaluation),
             };
             Decided {
                 test,
@@ -88,8 +94,8 @@ impl Plan {
         tests.iter().zip(evaluated).map(decide).collect()
     }
 
-    fn decide_one(&self, test: &Test, evaluation: Evaluation) -> Decision {
-        let reasons = evaluation.reasons;
+    fn decide_one(&self, test: &Test, evaluation: &Evaluation) -> Decision {
+        let reasons = evaluation.reasons.clone();
         let explained = || explain(&reasons, test.issue, test.reason);
         let (outcome, why) = match evaluation.status {
             Status::Met => return Decision::Run(Vec::new()),
@@ -161,6 +167,7 @@ impl Plan {
         host: &dyn Host,
     ) -> Vec<Option<Evaluated>> {
         let mut evaluated: Vec<Option<Evaluated>> = Vec::new();
+        let mut evaluations = Evaluations::on(host);
         let mut as_others: Vec<(usize, User)> = Vec::new();
         for (index, test) in tests.iter().enumerate() {
             let is_ignored = test.ignore.is_some() && self.options.which == Which::NotIgnored;
@@ -176,13 +183,13 @@ impl Plan {
                     let evaluation = match user {
                         Ok(Some(user)) => {
                             as_others.push((index, user));
-                            Evaluation {
+                            Rc::new(Evaluation {
                                 status: Status::Undetermined,
                                 reasons: vec![Reason::infrastructure("not evaluated", "harness")],
-                            }
+                            })
                         }
-                        Ok(None) => evaluate(test.constraints, host),
-                        Err(problem) => user::unknown_user(problem),
+                        Ok(None) => evaluations.of(test.constraints),
+                        Err(problem) => Rc::new(user::unknown_user(problem)),
                     };
                     Some(Evaluated {
                         user: None,
@@ -200,7 +207,7 @@ impl Plan {
             for ((index, _), evaluation) in same.into_iter().zip(evaluations) {
                 evaluated[index] = Some(Evaluated {
                     user: Some(user),
-                    evaluation,
+                    evaluation: Rc::new(evaluation),
                 });
             }
         }
@@ -246,10 +253,12 @@ impl Plan {
     fn record_list(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<bool> {
         let binary = self.target.binary_id();
         let evaluated = self.evaluate(tests, host);
-        let mut lines = Vec::new();
+        let mut lines = Lines::default();
+        let mut texts = HashMap::new();
+        let mut skipped = Vec::new();
         for (test, evaluated) in tests.iter().zip(&evaluated) {
             let unmet = evaluated.as_ref().filter(|evaluated| {
-                let Evaluation { status, reasons } = &evaluated.evaluation;
+                let Evaluation { status, reasons } = &*evaluated.evaluation;
                 *status == Status::Unmet
                     && !self.contract.unskip
                     && self.contract.forbids(reasons).is_none()
@@ -260,26 +269,29 @@ impl Plan {
                 (None, None) => Outcome::Lost,
             };
             let user = evaluated.as_ref().and_then(|evaluated| evaluated.user);
-            lines.push(RecordLine {
+            let reasons = unmet.map_or(&[][..], |unmet| &unmet.evaluation.reasons);
+            // Evaluations outlive the map, so an address names one list. Those of empty lists have one text.
+            let text = texts.entry(reasons.as_ptr());
+            let text = text.or_insert_with(|| reasons_text(reasons));
+            let record = RecordLine {
                 binary: &binary,
                 test: test.name(),
                 phase: Phase::List,
                 attempt: 1,
                 outcome,
-                reasons: unmet.map_or(&[], |unmet| &unmet.evaluation.reasons),
+                reasons,
                 issue: test.issue,
                 reason: test.reason,
                 signal: None,
                 as_uid: user.map(User::uid),
                 duration_ms: 0.0,
                 measures: const { &Measures::new() },
-            });
+            };
+            lines.add_with_reasons(&record, text);
+            skipped.push(outcome != Outcome::Lost);
         }
-        record::write_all(&lines);
-        lines
-            .iter()
-            .map(|line| line.outcome != Outcome::Lost)
-            .collect()
+        lines.flush();
+        skipped
     }
 }
 

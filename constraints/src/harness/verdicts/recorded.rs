@@ -1,6 +1,7 @@
 //! A test's verdict on a recorded host, as the user that it would run as there.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use crate::constraint::{self, Constraint, Status};
 use crate::contract::Recorded;
@@ -19,7 +20,10 @@ pub(in crate::harness) fn evaluate(test: &Test, host: &Recorded) -> Evaluated {
             (Some(user), evaluation)
         }
     };
-    Evaluated { user, evaluation }
+    Evaluated {
+        user,
+        evaluation: Rc::new(evaluation),
+    }
 }
 
 fn user(test: &Test, host: &Recorded) -> Result<Option<User>, String> {

@@ -10,7 +10,7 @@ use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// A command on PATH, possibly of certain versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Command {
     name: &'static str,
     versions: Option<Range>,

@@ -4,7 +4,7 @@ use crate::constraint::atom::Kind;
 use crate::constraint::text::{is_word, starts_with};
 
 /// The path of a device node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Device(pub(crate) &'static str);
 
 pub(crate) const fn device(path: &'static str) -> Result<Kind, &'static str> {

@@ -9,7 +9,7 @@ use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// An environment variable that is set, possibly to a certain value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Variable {
     name: &'static str,
     value: Option<&'static str>,

@@ -9,7 +9,7 @@ use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// A symbol, possibly with its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Kconfig {
     symbol: &'static str,
     value: Option<&'static str>,

@@ -7,7 +7,7 @@ use crate::facts::Question;
 use crate::verdict::{Status, Verdict};
 
 /// A capability of KVM, by its place in the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Capability(usize);
 
 /// Declares the names, and the numbers at the same places.

@@ -31,7 +31,7 @@ use vendor::Vendor;
 
 /// A constraint without operators, such as `root` or `kernel >= 6.1`. Its text, as in reasons, is
 /// made by `Display`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Atom(pub(crate) Kind);
 
 impl fmt::Display for Atom {
@@ -41,7 +41,7 @@ impl fmt::Display for Atom {
 }
 
 /// What an atom requires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     /// The effective uid is 0.
     Root,

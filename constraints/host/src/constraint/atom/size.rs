@@ -9,7 +9,7 @@ use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// An amount of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Size {
     text: &'static str,
     bytes: u64,

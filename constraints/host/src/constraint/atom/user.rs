@@ -7,7 +7,7 @@ use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// A capability of capabilities(7), by its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Capability(usize);
 
 names! {

@@ -11,7 +11,7 @@ use crate::facts::Question;
 use crate::verdict::Verdict;
 
 /// A vendor's kernels of certain versions: `rhel9 >= 5.14.0-441`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Vendor {
     pub(crate) name: &'static str,
     /// The vendor's release, as far as its kernels carry one.

@@ -27,7 +27,7 @@ pub(crate) fn release_in(range: &Range, seen: &Observation<'_>) -> Verdict {
 }
 
 /// A kernel's release as uname(2) returns it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Release<'a> {
     /// Major, minor, patch; a missing patch level is 0.
     numbers: [u64; 3],
