@@ -100,7 +100,7 @@ pub fn main(target: Target) -> ExitCode {
     // By name: all paths begin with the crate's name. To look for its end at each comparison is slow.
     let tests = in_order(&tests, |test| test.path);
     let mut pairs = tests.windows(2);
-    if let Some(pair) = pairs.find(|pair| pair[0].name() == pair[1].name()) {
+    if let Some(pair) = pairs.find(|pair| pair[0].path == pair[1].path) {
         let name = pair[0].name();
         return refuse(&format!(
             "error: two tests have the name {name}: rename one of them\n"
