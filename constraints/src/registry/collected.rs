@@ -92,20 +92,20 @@ mod by_section {
         (main) => {
             #[used]
             #[unsafe(link_section = "kata_main")]
-            static MAIN: u8 = 1;
+            static __KATA_MAIN: u8 = 1;
             // With compilers before Rust 1.89, `#[used]` alone does not keep it under lld.
-            ::std::hint::black_box(&MAIN);
+            ::std::hint::black_box(&__KATA_MAIN);
         };
         ($section:literal required $constraints:expr) => {
             #[used]
             #[unsafe(link_section = $section)]
-            static REQUIRED: $crate::__private_0_1_0::Required =
+            static __KATA_REQUIRED: $crate::__private_0_1_0::Required =
                 $crate::__private_0_1_0::Required($constraints);
         };
         ($section:literal $test:expr) => {
             #[used]
             #[unsafe(link_section = $section)]
-            static TEST: $crate::__private_0_1_0::Test = $test;
+            static __KATA_TEST: $crate::__private_0_1_0::Test = $test;
         };
     }
 }

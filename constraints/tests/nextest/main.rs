@@ -2,6 +2,7 @@
 //!
 //! Where there is no nextest these tests are skipped, and say so: they stand under our own harness.
 
+mod editor;
 mod many;
 mod output;
 mod shards;

@@ -27,7 +27,22 @@ fn a_thousand_processes_lose_no_record() {
 
 #[kata_test(command = "cargo-nextest")]
 fn an_attempt_has_its_number() {
-    let out = nextest("shards", "flaky", &["--retries=1", "flaky"]);
+    has_two_attempts(&["--retries=1", "flaky"]);
+}
+
+/// nextest's settings for one test.
+#[kata_test(command = "cargo-nextest")]
+fn an_override_of_nextest_applies_to_its_test() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("overrides.toml");
+    let text = "[[profile.default.overrides]]\nfilter = 'test(=z_flaky)'\nretries = 1\n";
+    std::fs::write(&file, text).expect("a configuration");
+    let config = format!("--tool-config-file=overrides:{}", file.display());
+    has_two_attempts(&[&config]);
+}
+
+fn has_two_attempts(args: &[&str]) {
+    let out = nextest("shards", "flaky", args);
     assert_eq!(out.code, Some(0), "{}", out.text);
     for (attempt, outcome) in [(1, "failed"), (2, "passed")] {
         let fields = format!("\"attempt\":{attempt},\"as_uid\":");
