@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use cargo_kata_test::cli::{self, cargo, interrupt, provision};
 use clap::{Parser, Subcommand};
+use iothread_advise::who;
 
 /// The commands of this workspace.
 #[derive(Parser)]
@@ -36,6 +37,8 @@ enum Command {
     Kata(Box<cli::Command>),
     /// Runs benchmarks, each interleaved with its peer or lower bound, and prints ratios.
     Bench(bench::Options),
+    /// Shows which thread of a running QEMU serves which disk.
+    Who(who::Options),
     /// Fuzzes parsers of foreign input, guided by coverage, from a kept corpus.
     Fuzz(fuzz::Options),
     /// Runs all checks of a change: formatting, lints, documentation, `fuzz`, `test` and `it`.
@@ -47,6 +50,9 @@ fn main() -> ExitCode {
         Command::It(options) => it::run(&options),
         Command::Kata(command) => kata(*command),
         Command::Bench(options) => bench::run(&options),
+        Command::Who(options) => who::run(&options)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Ci => ci::run(),
     })
