@@ -82,7 +82,7 @@ pub use opt_ins::UnknownOptIn;
 pub use place::{CandidatePlace, Job, JobTest, KVM_SUFFIX, Place, PlaceError, RecordedHost};
 pub use plain::{
     BinaryKind, DEFAULT_LIMIT, FactsProgram, PlainOptions, PlainRun, PlainTest, PlannedPlain,
-    SuspectPattern, binary_kind, list_plain, plan_plain, run_plain,
+    SuspectPattern, binary_kind, list_plain, plan_plain, questions_of_text, run_plain,
 };
 pub use plan::{Plan, PlannedPlace, PlannedTest, Spread, plan};
 pub use record::Record;

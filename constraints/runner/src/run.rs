@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -37,6 +37,9 @@ pub struct Run {
     lifeline: Lifeline,
     attempts: Attempts,
     kernel_warnings: KernelWarnings,
+    /// Whether guests of failed tests are saved, and how many more.
+    saves_guests: bool,
+    saved_guests_left: AtomicUsize,
     /// Whether the job's summary has this run already.
     is_in_summary: AtomicBool,
 }
@@ -101,6 +104,8 @@ impl Run {
             lifeline,
             attempts: Attempts::default(),
             kernel_warnings: KernelWarnings::default(),
+            saves_guests: false,
+            saved_guests_left: AtomicUsize::new(0),
             is_in_summary: AtomicBool::new(false),
         })
     }
@@ -139,6 +144,29 @@ impl Run {
     #[must_use]
     pub fn kernel_warnings(&self) -> KernelWarnings {
         self.kernel_warnings
+    }
+
+    /// Saves the guests of this many tests that fail.
+    pub fn save_guests(&mut self, most: usize) {
+        self.saves_guests = true;
+        self.saved_guests_left = AtomicUsize::new(most);
+    }
+
+    /// Returns whether guests of failed tests are saved.
+    #[must_use]
+    pub fn saves_guests(&self) -> bool {
+        self.saves_guests
+    }
+
+    /// Returns whether another guest is to be saved, and counts it.
+    #[must_use]
+    pub fn claim_saved_guest(&self) -> bool {
+        let relaxed = Ordering::Relaxed;
+        let one_less = |left: usize| left.checked_sub(1);
+        let claimed = self
+            .saved_guests_left
+            .fetch_update(relaxed, relaxed, one_less);
+        claimed.is_ok()
     }
 
     /// Closes the lifeline, so that the harnesses of this run end their tests.

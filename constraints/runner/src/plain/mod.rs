@@ -27,7 +27,7 @@ pub use binary_kind::{BinaryKind, binary_kind};
 pub use dispatch::{PlainRun, run_plain};
 pub use list::list_plain;
 pub use planned::{PlannedPlain, plan_plain};
-pub use requirements::FactsProgram;
+pub use requirements::{FactsProgram, questions_of_text};
 pub use suspect::SuspectPattern;
 
 /// The time limit of a test, if nothing else states one.

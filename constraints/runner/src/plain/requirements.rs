@@ -206,7 +206,9 @@ pub(super) fn questions(requires: &[Constraint]) -> Vec<String> {
     asked.0.into_inner().into_iter().collect()
 }
 
-fn questions_of_text(text: &str) -> Vec<String> {
+/// Returns the questions that constraints in the grammar of the attribute ask about a host, such as `module dummy`.
+#[must_use]
+pub fn questions_of_text(text: &str) -> Vec<String> {
     kata_test_host::constraint::parse(text).map_or(Vec::new(), |list| questions(&list))
 }
 

@@ -12,6 +12,8 @@ use nix::unistd::read;
 /// A command for [`Session::attach`](super::Session::attach).
 #[derive(Clone, Copy, Debug)]
 pub struct AttachedCommand<'a> {
+    /// The program. `None`: the binary that the session was opened for.
+    pub program: Option<&'a Path>,
     /// Its arguments.
     pub arguments: &'a [&'a OsStr],
     /// Variables in addition to those of the binary and of the place.

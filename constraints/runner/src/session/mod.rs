@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{KernelLog, PlaceError, StopToken};
+use super::{KernelLog, PlaceError, Run, StopToken, TestId};
 
 pub use attached::{AttachedCommand, Streams};
 pub use local::LocalSession;
@@ -71,7 +71,7 @@ pub trait Session {
         output: &mut dyn FnMut(&[u8]),
     ) -> Result<ProcessEnd, PlaceError>;
 
-    /// Runs the session's binary to its end, with the caller's streams, signals and working directory, and
+    /// Runs the session's binary, or another program, to its end, with the caller's streams, signals and working directory, and
     /// no time limit.
     ///
     /// # Errors
@@ -86,6 +86,14 @@ pub trait Session {
     /// own.
     fn kernel_log(&mut self) -> KernelLog {
         KernelLog::default()
+    }
+
+    /// Tells it that the last process was this test, which has failed for good. If the run
+    /// [saves guests](Run::claim_saved_guest) and the place has one, it is saved, and runs nothing more. Returns what
+    /// to tell the user.
+    fn save(&mut self, run: &Run, test: &TestId) -> Option<String> {
+        let _ = (run, test);
+        None
     }
 
     /// Returns whether another process may run in it: not if it has died, or a process has left something

@@ -108,7 +108,7 @@ impl Session for SudoSession<'_> {
         let mut sudo = sudo(ATTACHED, command.directory, &files);
         let streams = command.streams;
         sudo.args(variables.arguments)
-            .arg(&self.binary.executable)
+            .arg(command.program.unwrap_or(&self.binary.executable))
             .args(command.arguments)
             .stdin(streams.stdin.try_clone_to_owned()?)
             .stdout(streams.stdout.try_clone_to_owned()?)

@@ -61,7 +61,8 @@ impl Session for UsernsSession<'_> {
 
     fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
         let streams = command.streams;
-        let mut process = self.command(&self.binary.executable, command.env);
+        let program = command.program.unwrap_or(&self.binary.executable);
+        let mut process = self.command(program, command.env);
         process
             .args(command.arguments)
             .current_dir(command.directory)

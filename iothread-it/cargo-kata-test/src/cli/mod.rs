@@ -32,6 +32,7 @@ pub mod provision;
 pub mod report;
 pub mod run;
 mod selection;
+pub mod shell;
 mod store;
 pub mod test;
 pub mod vm_choice;
@@ -61,8 +62,8 @@ pub enum Command {
     Test(test::Options),
     /// Runs any program in a place, as if it ran here.
     Run(run::Options),
-    /// Starts a shell in a place, in the current directory.
-    Shell(run::PlaceOptions),
+    /// Starts a shell in a place, or in the guest of a failed test; or a debugger for a test.
+    Shell(shell::Options),
     /// Packs the built tests into an archive for other machines.
     Archive(archive::Options),
     /// Merges the records of several machines or shards, and fails if a test was lost.
@@ -87,7 +88,7 @@ impl Command {
             Self::Plan(options) => plan::run(options, &[]),
             Self::Test(options) => test::run(options, &[]),
             Self::Run(options) => Ok(run::run(options)),
-            Self::Shell(options) => Ok(run::shell(options)),
+            Self::Shell(options) => Ok(shell::run(options)),
             Self::Archive(options) => archive::run(options),
             Self::Report(options) => report::run(options),
             Self::Facts(options) => facts::run(options),

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kata_test_runner::{
-    Attempts, Filter, KernelWarnings, Outcome, Partition, Record, RunIgnored, TestSelection,
+    Attempts, Filter, KernelWarnings, Outcome, Partition, Record, Run, RunIgnored, TestSelection,
     parse_duration,
 };
 
@@ -99,6 +99,18 @@ struct Limits {
     )]
     kernel_warnings: Warnings,
 
+    /// Saves the guests of the first N tests that fail in VMs, by default 4, for `cargo kata-test shell TEST`.
+    /// Each takes 100 to 300 MB in the cache until its run is removed. Tests of kata-test's harness then have a
+    /// guest each.
+    #[arg(
+        long,
+        value_name = "N",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "4"
+    )]
+    save_guests: Option<NonZeroUsize>,
+
     /// Runs each test N times, until it fails.
     #[arg(long, value_name = "N", conflicts_with = "retries")]
     repeat: Option<NonZeroU32>,
@@ -129,11 +141,14 @@ enum Warnings {
 }
 
 impl TestOptions {
-    /// Returns what to do about warnings of the kernel.
-    pub(super) fn kernel_warnings(&self) -> KernelWarnings {
-        match self.limits.kernel_warnings {
+    /// Sets what a run does with tests that fail.
+    pub(super) fn set_up(&self, run: &mut Run) {
+        run.set_kernel_warnings(match self.limits.kernel_warnings {
             Warnings::Fail => KernelWarnings::Fail,
             Warnings::Allow => KernelWarnings::Allow,
+        });
+        if let Some(most) = self.limits.save_guests {
+            run.save_guests(most.get());
         }
     }
 

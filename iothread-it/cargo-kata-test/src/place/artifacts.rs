@@ -279,6 +279,11 @@ impl VmArtifacts {
         }
     }
 
+    /// Sets the further arguments of the kernel.
+    pub(super) fn set_kernel_args(&mut self, arguments: String) {
+        self.kernel_args = arguments;
+    }
+
     /// Returns the duration of the last start, or an estimate.
     pub(super) fn start_estimate(&self) -> Duration {
         let noted = fs::read_to_string(&self.start_note).ok();

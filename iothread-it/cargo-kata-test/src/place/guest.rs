@@ -85,17 +85,22 @@ impl GuestError {
 /// A VM with one test binary and all that it needs.
 #[derive(Debug)]
 pub(super) struct Guest {
-    vm: Vm,
+    pub(super) vm: Vm,
     /// Released after the VM.
-    _memory: memory::Slot,
-    scratch: ScratchDir,
+    pub(super) memory: memory::Slot,
+    pub(super) scratch: ScratchDir,
     /// The binary, and the state of its file when it was packed.
-    executable: (PathBuf, FileState),
+    pub(super) executable: (PathBuf, FileState),
     /// The working directory of its programs.
-    directory: PathBuf,
+    pub(super) directory: PathBuf,
     /// The environment variables of its programs.
-    environment: Vec<(String, String)>,
+    pub(super) environment: Vec<(String, String)>,
 }
+
+/// The disks of a guest, in the order in which they are attached, and the files in its folder.
+pub(super) const SCRATCH: (&str, &str) = ("scratch", "disk");
+pub(super) const PACKAGE: &str = "package";
+pub(super) const FILES: &str = "files";
 
 impl Guest {
     /// Starts a VM, delivers a binary to it, and loads the modules that its tests require.
@@ -128,7 +133,7 @@ impl Guest {
         let state = FileState::of(executable).map_err(at(executable))?;
         let mut guest = Self {
             vm,
-            _memory: memory,
+            memory,
             scratch: scratch_folder,
             executable: (executable.clone(), state),
             directory: binary.folder.clone(),
@@ -175,16 +180,16 @@ impl Guest {
     ) -> Result<Vec<(String, String)>, GuestError> {
         let User { uid, gid } = user();
         let owner = Owner { uid, gid };
-        let [package, files] = ["package", "files"].map(|name| self.scratch.path().join(name));
+        let [package, files] = [PACKAGE, FILES].map(|name| self.scratch.path().join(name));
         // A program that belongs to no package has none.
         if !binary.folder.as_os_str().is_empty() {
             image::package(&binary.folder, &binary.excludes, owner, cache, &package)?;
             let folder = binary.folder.to_string_lossy().into_owned();
-            self.mount("package", &package, MountTarget::Folder(folder))?;
+            self.mount(PACKAGE, &package, MountTarget::Folder(folder))?;
         }
         let binary_files = BinaryFiles::of(binary, questions)?;
         binary_files.write(owner, &files)?;
-        self.mount("files", &files, MountTarget::Files)?;
+        self.mount(FILES, &files, MountTarget::Files)?;
         Ok(environment::of(binary, &binary_files))
     }
 
@@ -269,10 +274,7 @@ impl Guest {
 
     /// Attaches an image as a disk, and has the agent mount it.
     fn mount(&mut self, name: &str, image: &Path, target: MountTarget) -> Result<(), GuestError> {
-        let disk = DiskSpec {
-            read_only: true,
-            ..DiskSpec::new(id(name), image)
-        };
+        let disk = image_disk(name, image);
         self.vm.attach(&disk, &Placement::First)?;
         let serial = Serial(disk.id.as_str().to_owned());
         let deadline = Deadline::after(AGENT_TIMEOUT);
@@ -281,10 +283,10 @@ impl Guest {
 
     /// Attaches an empty disk for tests. Returns its device node.
     fn attach_scratch_disk(&mut self) -> Result<Option<String>, GuestError> {
-        let path = self.scratch.path().join("disk");
+        let path = self.scratch.path().join(SCRATCH.1);
         let file = fs::File::create(&path).map_err(at(&path))?;
         file.set_len(SCRATCH_DISK_BYTES).map_err(at(&path))?;
-        let disk = DiskSpec::new(id("scratch"), path);
+        let disk = scratch_disk(path);
         self.vm.attach(&disk, &Placement::First)?;
         let disks = self.vm.agent().disks(Deadline::after(AGENT_TIMEOUT))?;
         let found = disks
@@ -309,11 +311,24 @@ pub(super) fn user() -> User {
     }
 }
 
+/// Returns the disk of an image that is mounted.
+pub(super) fn image_disk(name: &str, image: &Path) -> DiskSpec {
+    DiskSpec {
+        read_only: true,
+        ..DiskSpec::new(id(name), image)
+    }
+}
+
+/// Returns the disk for tests.
+pub(super) fn scratch_disk(path: PathBuf) -> DiskSpec {
+    DiskSpec::new(id(SCRATCH.0), path)
+}
+
 fn id(word: &str) -> DeviceId {
     DeviceId::new(word).expect("a valid id")
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> GuestError {
+pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> GuestError {
     move |source| GuestError::Io {
         path: path.into(),
         source,

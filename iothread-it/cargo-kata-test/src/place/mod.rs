@@ -56,6 +56,7 @@ mod libraries;
 mod memory;
 mod records;
 mod run;
+mod saved;
 mod session;
 mod terminal;
 
@@ -82,6 +83,7 @@ pub use artifacts::{VmArtifacts, VmArtifactsError};
 pub use guest::GuestError;
 pub use image::ImageError;
 pub use libraries::LibraryError;
+pub use saved::{SavedError, SavedTest};
 
 /// The time limit for a binary to list its tests, on a CPU that may be emulated.
 const LIST_TIMEOUT: Duration = Duration::from_secs(300);
@@ -96,6 +98,8 @@ pub struct VmPlace {
     name: String,
     artifacts: VmArtifacts,
     warm: WarmStore,
+    /// Where guests of failed tests are saved.
+    store: Option<Store>,
     /// The folder for disk images.
     scratch: PathBuf,
     /// The guest of the binary that was last listed. No test has run in it.
@@ -118,6 +122,7 @@ impl VmPlace {
             name: name.to_owned(),
             artifacts,
             warm,
+            store: None,
             scratch,
             listed: None,
             speeds: HashMap::new(),
@@ -132,7 +137,10 @@ impl VmPlace {
         let scratch = work.path().join("scratch");
         // Removes what a killed run left behind. A failure is harmless: the next run tries again.
         let _ = remove_orphans(&scratch);
-        Self::new(name, artifacts, WarmStore::of(store), scratch)
+        Self {
+            store: Some(store.clone()),
+            ..Self::new(name, artifacts, WarmStore::of(store), scratch)
+        }
     }
 
     /// Returns the place `NAME+kvm`: the same VM with KVM, for tests that need it.
@@ -145,12 +153,15 @@ impl VmPlace {
     #[doc(hidden)]
     #[must_use]
     pub fn with_kvm_on(&self, cpu: Option<&str>) -> Self {
-        Self::new(
-            &format!("{}{KVM_SUFFIX}", self.name),
-            self.artifacts.with_kvm(cpu),
-            self.warm.clone(),
-            self.scratch.clone(),
-        )
+        Self {
+            store: self.store.clone(),
+            ..Self::new(
+                &format!("{}{KVM_SUFFIX}", self.name),
+                self.artifacts.with_kvm(cpu),
+                self.warm.clone(),
+                self.scratch.clone(),
+            )
+        }
     }
 
     /// Returns how many times slower guests of KVM exit in this place than on hardware. It is measured once.
@@ -256,7 +267,7 @@ impl Place for VmPlace {
         stop: StopToken<'a>,
     ) -> Result<Box<dyn Session + 'a>, PlaceError> {
         let guest = with_second_try(stop, || self.guest_for(binary, &binary.questions))?;
-        Ok(Box::new(VmSession::new(guest, user)))
+        Ok(Box::new(VmSession::new(self, guest, user)))
     }
 
     fn rest(&mut self) {
@@ -273,6 +284,7 @@ impl Place for VmPlace {
             Box::new(Self {
                 batches: Arc::clone(&self.batches),
                 speeds: self.speeds.clone(),
+                store: self.store.clone(),
                 is_further: true,
                 ..Self::new(
                     &self.name,

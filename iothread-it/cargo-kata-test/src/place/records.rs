@@ -90,6 +90,13 @@ impl Records {
         self.ended.contains(test)
     }
 
+    /// Returns whether the test that has ended last is this one and has failed.
+    pub(super) fn has_failed(&self, test: &str) -> bool {
+        let last = self.last.as_ref().filter(|last| last.test == test);
+        last.is_some_and(|last| last.outcome.is_failure())
+            || self.failed_by_kernel.iter().any(|(name, _)| name == test)
+    }
+
     /// Returns the first error of writing a record.
     pub(super) fn write_error(&mut self) -> Option<io::Error> {
         self.write_error.take()

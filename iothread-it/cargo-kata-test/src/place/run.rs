@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kata_test::Reason;
-use kata_test_runner::{Job, JobTest, Place, PlaceError};
+use kata_test_runner::{Job, JobTest, Place, PlaceError, TestId};
 
 use super::environment::{RECORDS, set, set_place};
 use super::guest::{Guest, GuestError};
 use super::records::{RecordFilter, Records};
+use super::saved::FailedTest;
 use super::{VmPlace, with_second_try};
 use guest_vm::guest::protocol::{Exit, Notice, Program};
 
@@ -50,7 +51,9 @@ pub(super) fn run(
     let mut one_by_one = false;
     while !left.is_empty() && !job.stop.is_requested() {
         let sharing = left.iter().take_while(|test| !test.own_machine).count();
-        let count = if one_by_one { 1 } else { sharing.max(1) };
+        // A guest that is saved has the state that its test left.
+        let is_alone = one_by_one || job.run.saves_guests();
+        let count = if is_alone { 1 } else { sharing.max(1) };
         let now = left[..count].to_vec();
         let number = 1 + place.batches.fetch_add(1, Ordering::Relaxed);
         let name = place.name.clone();
@@ -117,6 +120,7 @@ pub(super) fn run(
             .filter(|name| records.has_started(name))
             .cloned()
             .collect();
+        let ended_well = ended.is_ok();
         let (observed, failed) = match ended {
             // A harness that ends has recorded all of its tests, unless one of them ended it.
             Ok(exit) => {
@@ -138,6 +142,23 @@ pub(super) fn run(
             }
         };
         fail(&failed, &observed)?;
+        if let ([test], true) = (&*now, ended_well && job.run.saves_guests()) {
+            let has_failed = records.has_failed(&test.name) || failed.contains(&test.name);
+            if has_failed && job.run.claim_saved_guest() {
+                let test = &TestId {
+                    binary: job.binary.id.clone(),
+                    test: test.name.clone(),
+                };
+                let (run, user) = (job.run, None);
+                let saved = FailedTest {
+                    run,
+                    test,
+                    place,
+                    user,
+                };
+                screen((saved.save(guest) + "\n").as_bytes());
+            }
+        }
         left.retain(|test| !records.has_ended(&test.name) && !failed.contains(&test.name));
     }
     Ok(())

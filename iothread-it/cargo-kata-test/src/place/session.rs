@@ -18,13 +18,16 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use kata_test_runner::{
-    AttachedCommand, KernelLog, PlaceError, ProcessEnd, Session, SessionCommand, UserKind,
+    AttachedCommand, KernelLog, PlaceError, ProcessEnd, Run, Session, SessionCommand, TestId,
+    UserKind,
 };
 
+use super::VmPlace;
 use super::attach::attach;
 use super::environment::set;
 use super::guest::{Guest, GuestError, user};
 use super::run::{describe, exit_slowness, scale_of, slowness};
+use super::saved::FailedTest;
 use guest_vm::guest::protocol::{Exit, FailureKind, HOME, Notice, Program, User};
 use guest_vm::guest::{AgentError, speed};
 
@@ -35,8 +38,11 @@ const OUTPUT_LIMIT: u64 = 4 << 20;
 const MAX_OUTPUT_BYTES: usize = 2 * OUTPUT_LIMIT as usize;
 
 /// A guest with one binary, in which tests run as one kind of user.
-pub(super) struct VmSession {
-    guest: Guest,
+pub(super) struct VmSession<'a> {
+    /// `None` if the guest was restored from a file.
+    place: Option<&'a VmPlace>,
+    /// `None` once it was saved.
+    guest: Option<Guest>,
     /// `None` is root.
     user: Option<User>,
     /// The factor by which time limits are longer, once the slowness was measured.
@@ -48,12 +54,21 @@ pub(super) struct VmSession {
     crashed: Option<String>,
 }
 
-impl VmSession {
+impl<'a> VmSession<'a> {
     /// Takes a guest in which no test has run.
-    pub(super) fn new(guest: Guest, kind: UserKind) -> Self {
+    pub(super) fn new(place: &'a VmPlace, guest: Guest, kind: UserKind) -> Self {
         Self {
-            guest,
-            user: (kind == UserKind::Unprivileged).then(user),
+            place: Some(place),
+            ..Self::restored(guest, (kind == UserKind::Unprivileged).then(user))
+        }
+    }
+
+    /// Takes a guest that was saved. `None` is root.
+    pub(super) fn restored(guest: Guest, user: Option<User>) -> Self {
+        Self {
+            place: None,
+            guest: Some(guest),
+            user,
             scale: None,
             is_clean: true,
             kernel_log: KernelLog::default(),
@@ -61,14 +76,19 @@ impl VmSession {
         }
     }
 
+    fn guest(&self) -> Result<&Guest, PlaceError> {
+        let guest = self.guest.as_ref();
+        guest.ok_or_else(|| "the guest was saved, and runs nothing more".into())
+    }
+
     /// Returns the factor by which time limits are longer, which is measured before the first test.
-    fn scale(&mut self) -> Result<f64, GuestError> {
+    fn scale(&mut self) -> Result<f64, PlaceError> {
         static HERE: OnceLock<u64> = OnceLock::new();
         if let Some(scale) = self.scale {
             return Ok(scale);
         }
         let here = *HERE.get_or_init(speed::steps_per_s);
-        let there = self.guest.speed()?;
+        let there = self.guest()?.speed()?;
         let slowness = slowness(here as f64, there.steps_per_s as f64);
         let scale = scale_of(slowness, exit_slowness(there.exits_per_s));
         Ok(*self.scale.insert(scale))
@@ -83,7 +103,7 @@ impl VmSession {
     ) -> Result<Program, PlaceError> {
         let arguments = arguments.iter().map(|argument| text(argument));
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-        let mut program = self.guest.program(&arguments, limit);
+        let mut program = self.guest()?.program(&arguments, limit);
         for (name, value) in self.variables() {
             set(&mut program.environment, name, value);
         }
@@ -104,7 +124,7 @@ impl VmSession {
     }
 }
 
-impl Session for VmSession {
+impl Session for VmSession<'_> {
     fn run(
         &mut self,
         command: &SessionCommand<'_>,
@@ -122,7 +142,8 @@ impl Session for VmSession {
         program.joins_output = true;
         let (mut printed, mut has_left) = (0, false);
         let mut log = KernelLog::default();
-        let ended = self.guest.run_until(command.stop, &program, &mut |notice| {
+        let guest = self.guest()?;
+        let ended = guest.run_until(command.stop, &program, &mut |notice| {
             match notice {
                 Notice::Output { bytes, .. } => {
                     printed += bytes.0.len();
@@ -172,7 +193,7 @@ impl Session for VmSession {
             return Err(failure.message.clone().into());
         }
         self.is_clean = false;
-        let why = describe(&error, &self.guest);
+        let why = describe(&error, self.guest()?);
         self.crashed = Some(why.clone());
         Ok(ProcessEnd::Crashed(why))
     }
@@ -180,8 +201,12 @@ impl Session for VmSession {
     fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
         self.is_clean = false;
         let mut program = self.program(command.arguments, command.env, Duration::MAX)?;
+        if let Some(path) = command.program {
+            program.path = text(path.as_os_str())?;
+        }
         program.directory = text(command.directory.as_os_str())?;
-        let ended = attach(self.guest.agent(), &program, &command.streams);
+        let guest = self.guest()?;
+        let ended = attach(guest.agent(), &program, &command.streams);
         let error = match ended {
             Ok(Exit::Code(code)) => return Ok(ProcessEnd::Exited(code)),
             Ok(Exit::Signal(signal)) => return Ok(ProcessEnd::Signaled(signal)),
@@ -190,9 +215,24 @@ impl Session for VmSession {
         match &error {
             // It was not started.
             GuestError::Agent(AgentError::Failed(failure)) => Err(failure.message.clone().into()),
-            GuestError::Agent(_) => Ok(ProcessEnd::Crashed(describe(&error, &self.guest))),
+            GuestError::Agent(_) => Ok(ProcessEnd::Crashed(describe(&error, guest))),
             _ => Err(error.into()),
         }
+    }
+
+    fn save(&mut self, run: &Run, test: &TestId) -> Option<String> {
+        let place = self.place.filter(|_| self.crashed.is_none())?;
+        if !run.claim_saved_guest() {
+            return None;
+        }
+        self.is_clean = false;
+        let failed = FailedTest {
+            run,
+            test,
+            place,
+            user: self.user,
+        };
+        Some(failed.save(self.guest.take()?))
     }
 
     fn kernel_log(&mut self) -> KernelLog {

@@ -2,6 +2,7 @@
 //!
 //! The tests need the artifacts of all VM places: `cargo xtask plan --places all` provides them.
 
+mod a_terminal;
 mod cache;
 mod commands;
 mod crashes;
@@ -19,6 +20,7 @@ mod qemu;
 mod requirements;
 mod run;
 mod runner_process;
+mod saved_guests;
 mod scratch_package;
 mod shared;
 mod signals;

@@ -92,6 +92,13 @@ commands! {
         capabilities: Vec<MigrationCapability>,
     }
 
+    /// Sets how fast the machine's state is sent.
+    "migrate-set-parameters": MigrateSetParameters -> IgnoredAny {
+        /// Bytes in a second.
+        #[serde(rename = "max-bandwidth")]
+        max_bandwidth: u64,
+    }
+
     /// Saves the machine's state. It is done at the event MIGRATION.
     "migrate": Migrate<'a> -> IgnoredAny {
         /// Where to.

@@ -12,7 +12,7 @@ const HEADERS: PackageSet = PackageSet {
     candidates: &["linux-headers-cloud-amd64"],
     // Without the compiler and the programs of kbuild.
     needs: |package| package.name().starts_with("linux-headers-"),
-    check: |root| release_below(root).ok_or(AptError::NoHeaders),
+    check: |root| release_below(root).ok_or(AptError::Lacks("headers of a kernel")),
 };
 
 /// Provides the headers of a suite's kernel for virtual machines, and returns its release.

@@ -10,6 +10,7 @@
 //! | `indices/ARCHIVE/SUITE/` | the versions and hashes of these packages |
 //! | `images/RELEASE-KEY/` | the boot images and the decompressed kernel of a kernel's release |
 //! | `agents/KEY/` | a guest agent |
+//! | `guests/` | the guests of failed tests that were saved |
 //! | `warm/` | templates of VMs, see [`warm`](crate::warm) |
 //! | `debs/`, `staging/` | files in work; empty if no process provisions |
 //!
@@ -21,6 +22,7 @@ mod choice;
 mod debian_archive;
 mod error;
 mod file_state;
+mod gdbserver;
 mod headers;
 mod held;
 mod host_qemu;
@@ -48,6 +50,7 @@ pub use debian_archive::{
 pub use error::ArtifactError;
 pub(crate) use error::with_causes;
 pub use file_state::FileState;
+pub use gdbserver::provision_gdbserver;
 pub use headers::provision_headers;
 pub(crate) use held::{USED_FILE, is_in_use, is_still};
 pub use host_qemu::HostQemuError;

@@ -193,6 +193,12 @@ impl Store {
         self.base.join("agents")
     }
 
+    /// Returns the folder with a folder for each saved guest.
+    #[must_use]
+    pub fn guests(&self) -> PathBuf {
+        self.base.join("guests")
+    }
+
     /// Locks the store. Waits if another process holds the lock.
     pub(super) fn take(&self, progress: &mut dyn Progress) -> Result<StoreLock, StoreError> {
         location::make(&self.base)?;
@@ -303,7 +309,10 @@ impl StoreLock {
     }
 
     /// Removes an entry, unless a process uses it. Returns whether it is removed.
-    pub(crate) fn remove_entry(&self, entry: &Path) -> Result<bool, StoreError> {
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove_entry(&self, entry: &Path) -> Result<bool, StoreError> {
         let Some(_unused) = held::lock_unused(entry).map_err(at(entry))? else {
             return Ok(false);
         };

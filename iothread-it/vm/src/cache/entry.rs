@@ -45,22 +45,30 @@ pub enum EntryKind {
     Agents,
     /// Package lists of an archive.
     Indices,
-    /// A saved VM.
+    /// The template of a VM.
     Warm,
+    /// The guest of a failed test.
+    Guests,
 }
 
 impl EntryKind {
     /// The kinds whose entries are folders.
-    pub(super) const FOLDERS: [Self; 4] =
-        [Self::Packages, Self::Images, Self::Agents, Self::Indices];
+    pub(super) const FOLDERS: [Self; 5] = [
+        Self::Packages,
+        Self::Images,
+        Self::Agents,
+        Self::Indices,
+        Self::Guests,
+    ];
 
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Packages,
         Self::Images,
         Self::Agents,
         Self::Indices,
         Self::Warm,
+        Self::Guests,
     ];
 
     /// Returns the name, which is also that of its folder.
@@ -72,6 +80,7 @@ impl EntryKind {
             Self::Agents => "agents",
             Self::Indices => "indices",
             Self::Warm => "warm",
+            Self::Guests => "guests",
         }
     }
 

@@ -93,13 +93,18 @@ pub enum GuestMemory<'a> {
     Draft(&'a DraftRam),
     /// A private mapping of the memory of a template. QEMU waits for an incoming migration.
     Template(&'a TemplateRam),
+    /// Anonymous memory, which an incoming migration fills. QEMU waits for it.
+    Incoming {
+        /// Whether the guest that was saved had a memory file: the memory then has that one's name.
+        had_file: bool,
+    },
 }
 
 impl GuestMemory<'_> {
     /// Returns the memory file, if there is one.
     pub(crate) fn file(&self) -> Option<&File> {
         match self {
-            Self::Anonymous => None,
+            Self::Anonymous | Self::Incoming { .. } => None,
             Self::Draft(ram) => Some(ram.file()),
             Self::Template(ram) => Some(ram.file()),
         }
@@ -157,8 +162,10 @@ impl CommandLine {
         // Sets the names of threads, up to 15 characters.
         self.option("name", "iothread-it,debug-threads=on");
         let backend = match memory {
-            GuestMemory::Anonymous => "",
-            GuestMemory::Draft(_) | GuestMemory::Template(_) => ",memory-backend=ram",
+            GuestMemory::Anonymous | GuestMemory::Incoming { had_file: false } => "",
+            GuestMemory::Draft(_)
+            | GuestMemory::Template(_)
+            | GuestMemory::Incoming { had_file: true } => ",memory-backend=ram",
         };
         let machine = spec.topology.machine();
         self.option(
@@ -176,6 +183,7 @@ impl CommandLine {
     fn memory(&mut self, spec: &VmSpec, memory: &GuestMemory<'_>, opens_read_only: bool) {
         let share = match memory {
             GuestMemory::Anonymous => return,
+            GuestMemory::Incoming { had_file } => return self.incoming_memory(spec, *had_file),
             GuestMemory::Draft(_) => true,
             GuestMemory::Template(_) => false,
         };
@@ -195,6 +203,15 @@ impl CommandLine {
         if !share {
             self.option("incoming", "defer");
         }
+    }
+
+    fn incoming_memory(&mut self, spec: &VmSpec, had_file: bool) {
+        if had_file {
+            let size = spec.memory_bytes();
+            let backend = json!({"qom-type": "memory-backend-ram", "id": "ram", "size": size});
+            self.option("object", backend.to_string());
+        }
+        self.option("incoming", "defer");
     }
 
     fn guest(&mut self, guest: &GuestImage, spec: &VmSpec) {

@@ -139,14 +139,6 @@ impl RunningQemu {
                 report: exit_report(&self.process),
             })
     }
-
-    /// Adds the exit status and the output of QEMU to an error.
-    pub(super) fn qmp_error(&self, source: QmpError) -> VmError {
-        VmError::Qmp {
-            source,
-            report: exit_report(&self.process),
-        }
-    }
 }
 
 fn command(qemu: &QemuInstall, arguments: Vec<OsString>, passed: Vec<(OwnedFd, i32)>) -> Command {

@@ -5,6 +5,7 @@
 mod error;
 mod launch;
 mod restore;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use error::{ExitReport, VmError};
 use launch::{LaunchSpec, QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, quit};
 use restore::RESEED_TIMEOUT;
+pub use saved::{SavedGuest, SavedGuestError};
 
 use crate::artifacts::{Manifest, with_causes};
 use crate::config::{DiskDriver, IoThreads};

@@ -1,7 +1,8 @@
 //! Saves a booted guest to a template, and restores guests from it.
 //!
 //! Both are migrations without the memory (`x-ignore-shared`), which is a file. Only the state of the
-//! devices goes through the channel, less than 1 MB.
+//! devices goes through the channel, less than 1 MB. A guest that [`saved`](super::saved) saves has
+//! memory of its own, which goes through the channel too.
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -11,21 +12,32 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use guest_agent::protocol::{Greeting, Reseed};
+use guest_agent::protocol::{BootId, Greeting, Reseed};
 
 use super::error::VmError;
 use super::launch::{QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, quit};
+use crate::process::OwnedProcess;
 use crate::qemu::DraftRam;
 use crate::qemu::GuestMemory;
 use crate::warm::{SavedState, Template};
 use qmp_client::command::{
-    Cont, Migrate, MigrateIncoming, MigrateSetCapabilities, MigrationCapability, Stop,
+    Cont, Migrate, MigrateIncoming, MigrateSetCapabilities, MigrateSetParameters,
+    MigrationCapability, Stop,
 };
 use qmp_client::wait::Deadline;
-use qmp_client::{Cursor, QmpError};
+use qmp_client::{Cursor, Qmp, QmpError};
 
 /// How long a migration may take. The state is small, but the host may be busy.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a migration with the memory may take, to or from a slow disk.
+const FULL_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// No limit: QEMU's own is for a network that others use.
+const MAX_BANDWIDTH: u64 = 1 << 40;
+
+/// The status of a migration that has succeeded.
+const COMPLETED: &str = "completed";
 
 /// How long the agent of a restored guest may take to answer.
 pub(super) const RESEED_TIMEOUT: Duration = Duration::from_secs(30);
@@ -49,7 +61,11 @@ pub(super) fn boot_and_save(
         let mut devices = Vec::new();
         ours.read_to_end(&mut devices).map(|_| devices)
     });
-    let sent = qemu_process.send_state(theirs.into());
+    let sent = send_state(
+        (&qemu_process.qmp, &qemu_process.process),
+        theirs.into(),
+        Content::Devices,
+    );
     if sent.is_err() {
         qemu_process.process.kill();
     }
@@ -80,15 +96,27 @@ pub(super) fn restore(
             let _ = ours.write_all(devices);
             let _ = ours.shutdown(Shutdown::Write);
         });
-        let received = qemu_process.receive_state(theirs.into());
+        let received = receive_state(qemu_process, theirs.into(), Content::Devices);
         if received.is_err() {
             // Ends the writer, which may be blocked.
             let _ = shut.shutdown(Shutdown::Both);
         }
         received
     })?;
+    wake(
+        qemu_process,
+        &template.saved.greeting.boot_id,
+        reseed_timeout,
+    )
+}
+
+/// Gives a restored guest a time, entropy and boot id of its own.
+pub(super) fn wake(
+    qemu_process: &RunningQemu,
+    boot_id: &BootId,
+    reseed_timeout: Duration,
+) -> Result<Greeting, VmError> {
     let reseed = reseed().map_err(VmError::Channel)?;
-    let boot_id = &template.saved.greeting.boot_id;
     let deadline = Deadline::after(reseed_timeout);
     let reseeded = qemu_process.agent.reseed(boot_id, &reseed, deadline);
     reseeded.map_err(|source| VmError::Guest {
@@ -109,61 +137,104 @@ fn reseed() -> std::io::Result<Reseed> {
     })
 }
 
-impl RunningQemu {
-    fn send_state(&self, channel: OwnedFd) -> Result<(), VmError> {
-        let deadline = Deadline::after(QEMU_TIMEOUT);
-        let result = (|| {
-            self.qmp.execute(&Stop {}, deadline)?;
-            let since = self.prepare(channel, deadline)?;
-            let migrate = Migrate { uri: CHANNEL_URI };
-            self.qmp.execute(&migrate, deadline)?;
-            self.migrated(since)
-        })();
-        self.completed(result)
-    }
+/// What goes through the channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    /// The state of the devices.
+    Devices,
+    /// The memory, too.
+    All,
+}
 
-    fn receive_state(&self, channel: OwnedFd) -> Result<(), VmError> {
-        let deadline = Deadline::after(QEMU_TIMEOUT);
-        let result = (|| {
-            let since = self.prepare(channel, deadline)?;
-            let incoming = MigrateIncoming { uri: CHANNEL_URI };
-            self.qmp.execute(&incoming, deadline)?;
-            let status = self.migrated(since)?;
-            self.qmp.execute(&Cont {}, deadline)?;
-            Ok(status)
-        })();
-        self.completed(result)
-    }
-
-    fn prepare(&self, channel: OwnedFd, deadline: Deadline) -> Result<Cursor, QmpError> {
-        let on = |capability| MigrationCapability {
-            capability,
-            state: true,
-        };
-        let capabilities = vec![on("x-ignore-shared"), on("events")];
-        self.qmp
-            .execute(&MigrateSetCapabilities { capabilities }, deadline)?;
-        self.qmp.send_fd(CHANNEL, channel, deadline)?;
-        Ok(self.qmp.cursor())
-    }
-
-    /// Waits for the end of the migration and returns QEMU's status.
-    fn migrated(&self, since: Cursor) -> Result<String, QmpError> {
-        let deadline = Deadline::after(MIGRATION_TIMEOUT);
-        let awaited = "the end of the migration";
-        self.qmp.wait_event(awaited, since, deadline, |event| {
-            let status = event.str("status").filter(|_| event.name == "MIGRATION")?;
-            matches!(status, "completed" | "failed" | "cancelled").then(|| status.to_owned())
-        })
-    }
-
-    fn completed(&self, result: Result<String, QmpError>) -> Result<(), VmError> {
-        match result.map_err(|source| self.qmp_error(source))? {
-            status if status == "completed" => Ok(()),
-            status => Err(VmError::Migration {
-                status,
-                report: exit_report(&self.process),
-            }),
+impl Content {
+    /// How long it may take. The state of the devices is small, but the host may be busy.
+    fn timeout(self) -> Duration {
+        match self {
+            Self::Devices => MIGRATION_TIMEOUT,
+            Self::All => FULL_TIMEOUT,
         }
+    }
+}
+
+/// Stops the guest and sends its state to a channel.
+pub(super) fn send_state(
+    (qmp, process): (&Qmp, &OwnedProcess),
+    channel: OwnedFd,
+    content: Content,
+) -> Result<(), VmError> {
+    let deadline = Deadline::after(QEMU_TIMEOUT);
+    let result = (|| {
+        qmp.execute(&Stop {}, deadline)?;
+        let since = prepare(qmp, channel, content, deadline)?;
+        let migrate = Migrate { uri: CHANNEL_URI };
+        qmp.execute(&migrate, deadline)?;
+        migrated(qmp, since, content)
+    })();
+    completed(process, result)
+}
+
+/// Receives a guest's state from a channel, and lets the guest go on.
+pub(super) fn receive_state(
+    qemu_process: &RunningQemu,
+    channel: OwnedFd,
+    content: Content,
+) -> Result<(), VmError> {
+    let qmp = &qemu_process.qmp;
+    let deadline = Deadline::after(QEMU_TIMEOUT);
+    let result = (|| {
+        let since = prepare(qmp, channel, content, deadline)?;
+        let incoming = MigrateIncoming { uri: CHANNEL_URI };
+        qmp.execute(&incoming, deadline)?;
+        let status = migrated(qmp, since, content)?;
+        if status == COMPLETED {
+            qmp.execute(&Cont {}, Deadline::after(QEMU_TIMEOUT))?;
+        }
+        Ok(status)
+    })();
+    completed(&qemu_process.process, result)
+}
+
+fn prepare(
+    qmp: &Qmp,
+    channel: OwnedFd,
+    content: Content,
+    deadline: Deadline,
+) -> Result<Cursor, QmpError> {
+    let set = |capability, state| MigrationCapability { capability, state };
+    let capabilities = vec![
+        // A clone has it from its own restore.
+        set("x-ignore-shared", content == Content::Devices),
+        set("events", true),
+    ];
+    qmp.execute(&MigrateSetCapabilities { capabilities }, deadline)?;
+    if content == Content::All {
+        let max_bandwidth = MAX_BANDWIDTH;
+        qmp.execute(&MigrateSetParameters { max_bandwidth }, deadline)?;
+    }
+    qmp.send_fd(CHANNEL, channel, deadline)?;
+    Ok(qmp.cursor())
+}
+
+/// Waits for the end of the migration and returns QEMU's status.
+fn migrated(qmp: &Qmp, since: Cursor, content: Content) -> Result<String, QmpError> {
+    let deadline = Deadline::after(content.timeout());
+    let awaited = "the end of the migration";
+    qmp.wait_event(awaited, since, deadline, |event| {
+        let status = event.str("status").filter(|_| event.name == "MIGRATION")?;
+        matches!(status, COMPLETED | "failed" | "cancelled").then(|| status.to_owned())
+    })
+}
+
+fn completed(process: &OwnedProcess, result: Result<String, QmpError>) -> Result<(), VmError> {
+    let report = || exit_report(process);
+    match result.map_err(|source| VmError::Qmp {
+        source,
+        report: report(),
+    })? {
+        status if status == COMPLETED => Ok(()),
+        status => Err(VmError::Migration {
+            status,
+            report: report(),
+        }),
     }
 }

@@ -29,4 +29,4 @@ pub use key::TemplateKey;
 pub(crate) use restores::RestoreOutcome;
 pub(crate) use store::StoredTemplate;
 pub use store::WarmStore;
-pub(crate) use template::{SavedState, Template};
+pub(crate) use template::{SavedState, Template, is_ours};

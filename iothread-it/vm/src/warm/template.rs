@@ -180,7 +180,7 @@ fn open_ours<T: AsFile>(path: &Path, open: fn(&Path) -> io::Result<T>) -> Result
 }
 
 /// Returns whether this user owns a file and no other user can write to it.
-pub(super) fn is_ours(data: &fs::Metadata) -> bool {
+pub(crate) fn is_ours(data: &fs::Metadata) -> bool {
     data.uid() == rustix::process::geteuid().as_raw() && data.mode() & 0o022 == 0
 }
 

@@ -16,7 +16,7 @@ use super::super::task::{Ended, Route};
 use super::super::{PlainOptions, PlainTest};
 use super::{Dispatch, SLOW, attempt, runs_again};
 use crate::plan::chain;
-use crate::{Binary, Place, RunnerError, StopToken, UserKind};
+use crate::{Binary, Place, Run, RunnerError, Session, StopToken, UserKind};
 use kata_test::__runner::shuffle;
 
 /// The worker that has the place itself. If it cannot open a session, the place cannot be used.
@@ -39,11 +39,25 @@ enum Event {
     Idle(State, Option<(usize, Option<Box<Ended>>)>),
     /// It cannot open a session, and ends.
     Broken(String),
+    /// Something to print.
+    Told(String),
+}
+
+/// What follows after a test.
+enum Next {
+    /// It is to run again in a fresh session.
+    RunsAgain,
+    /// It has failed for good.
+    HasFailed,
+    /// It has passed, or runs elsewhere.
+    Settled,
 }
 
 /// What a worker is to do.
 enum Order<'a> {
     Run(usize, &'a PlainTest),
+    /// Saves the session's guest: this test, the last, has failed for good.
+    Save(&'a PlainTest),
     /// Opens another session.
     Reopen,
     End,
@@ -86,6 +100,7 @@ struct Work<'a> {
     binary: &'a Binary,
     user: UserKind,
     name: &'a str,
+    run: &'a Run,
     options: &'a PlainOptions,
     stop: StopToken<'a>,
 }
@@ -105,17 +120,25 @@ impl Work<'_> {
                         let (options, stop) = (self.options, self.stop);
                         let ended = attempt(&mut *session, test, options, self.name, stop);
                         let ended = ended.map(Box::new);
-                        let state = match session.is_clean() {
-                            true => State::Used,
-                            false => State::Dirty,
-                        };
-                        tell(Event::Idle(state, Some((index, ended))));
+                        tell(Event::Idle(state_of(&mut *session), Some((index, ended))));
+                    }
+                    Ok(Order::Save(test)) => {
+                        let told = session.save(self.run, &test.id);
+                        told.map(Event::Told).into_iter().for_each(tell);
+                        tell(Event::Idle(state_of(&mut *session), None));
                     }
                     Ok(Order::Reopen) => break,
                     Ok(Order::End) | Err(_) => return,
                 }
             }
         }
+    }
+}
+
+fn state_of(session: &mut dyn Session) -> State {
+    match session.is_clean() {
+        true => State::Used,
+        false => State::Dirty,
     }
 }
 
@@ -177,6 +200,7 @@ impl Dispatch<'_, '_, '_> {
             binary,
             user: route.user,
             name: &name,
+            run: self.plain.run,
             options: self.plain.options,
             stop: self.reporter.stop,
         };
@@ -252,6 +276,11 @@ impl Dispatch<'_, '_, '_> {
                 let mut not_started = starting.take();
                 let (mut state, ended) = match event {
                     Event::Idle(state, ended) => (state, ended),
+                    Event::Told(text) => {
+                        (self.reporter.progress)(&text);
+                        starting = not_started;
+                        continue;
+                    }
                     Event::Broken(why) => {
                         let name = work.name;
                         if worker == FIRST {
@@ -269,7 +298,11 @@ impl Dispatch<'_, '_, '_> {
                     running.remove(&index);
                     let learned = ended.map(|ended| self.learn_there(index, *ended, work, queue));
                     match learned.transpose() {
-                        Ok(Some(true)) => state = State::Dirty,
+                        Ok(Some(Next::RunsAgain)) => state = State::Dirty,
+                        Ok(Some(Next::HasFailed)) if self.plain.run.saves_guests() => {
+                            let _ = orders[worker].send(Order::Save(self.tasks[index].test));
+                            continue;
+                        }
                         Ok(_) => {}
                         Err(error) => outcome = Err(error),
                     }
@@ -294,14 +327,14 @@ impl Dispatch<'_, '_, '_> {
         })
     }
 
-    /// Takes in what came of a test. Returns whether it is to run again in a fresh session.
+    /// Takes in what came of a test.
     fn learn_there(
         &mut self,
         index: usize,
         ended: Ended,
         work: &Work<'_>,
         queue: &mut Queue,
-    ) -> Result<bool, RunnerError> {
+    ) -> Result<Next, RunnerError> {
         let mut ended = self.explained(index, ended);
         let task = &self.tasks[index];
         ended.weigh(&task.test.settings, task.expectation());
@@ -318,7 +351,12 @@ impl Dispatch<'_, '_, '_> {
         if is_repeated {
             queue.again.push_back(index);
         }
+        let has_failed = ended.result.outcome.is_failure();
         self.learn(index, ended, work.name, is_repeated)?;
-        Ok(is_repeated)
+        Ok(match is_repeated {
+            true => Next::RunsAgain,
+            false if has_failed && self.tasks[index].routes.is_empty() => Next::HasFailed,
+            false => Next::Settled,
+        })
     }
 }

@@ -4,19 +4,19 @@
 //! Here, the program takes the place of this process. Elsewhere its standard input, output and error are
 //! forwarded, as are SIGHUP, SIGINT, SIGQUIT and SIGTERM. In a VM it has a terminal if this process has one.
 
-mod program;
+pub(super) mod program;
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{io, process, thread};
 
 use anyhow::{Context as _, Result, bail};
 use guest_vm::artifacts::LOCK_FILE;
 use kata_test_runner::{
-    AttachedCommand, Config, Place, PlaceError, ProcessEnd, StopToken, Streams, SudoPlace,
+    AttachedCommand, Binary, Config, Place, ProcessEnd, Session, StopToken, Streams, SudoPlace,
     UserKind, UsernsPlace,
 };
 use nix::sys::prctl;
@@ -40,9 +40,6 @@ const FORWARDED: [i32; 5] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH];
 
 /// Variables that tests in other places do not get from the runner, but this program from its caller.
 const CALLERS_PREFIXES: [&str; 2] = ["NEXTEST", "RUST_TEST_"];
-
-/// The shell, which a guest has from this host.
-const SHELL: &str = "/bin/sh";
 
 const HELP: &str = "\
 The program's exit status is that of this command. If a signal ends the program, the same signal ends this
@@ -71,6 +68,10 @@ pub struct Options {
     #[command(flatten)]
     there: PlaceOptions,
 
+    /// Makes VMs from what the cache has, and fetches nothing.
+    #[arg(long)]
+    offline: bool,
+
     /// The program, and its arguments.
     #[arg(
         required = true,
@@ -86,13 +87,8 @@ pub struct Options {
 pub struct PlaceOptions {
     /// Where the program runs: `here`, `sudo` (this host, as root by `sudo -n`), `userns` (this host, as root in
     /// a user namespace), `vm:bookworm` and the like, or a name from the configuration; with `+kvm` the VM has KVM.
-    #[arg(
-        long,
-        value_name = "PLACE",
-        required_unless_present = "kernel",
-        conflicts_with = "kernel"
-    )]
-    place: Option<String>,
+    #[arg(long, value_name = "PLACE", conflicts_with = "kernel")]
+    pub(super) place: Option<String>,
 
     #[command(flatten)]
     own: OwnKernelOptions,
@@ -108,10 +104,6 @@ pub struct PlaceOptions {
 
     #[command(flatten)]
     qemu: QemuOption,
-
-    /// Makes VMs from what the cache has, and fetches nothing.
-    #[arg(long)]
-    offline: bool,
 }
 
 /// A kind of user.
@@ -126,17 +118,12 @@ enum User {
 /// Runs the program. If it is ended by a signal, this process is too.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    run_program(&options.there, &options.command)
+    exit_code(end_of(&options.there, options.offline, &options.command))
 }
 
-/// Runs a shell.
-#[must_use]
-pub fn shell(there: &PlaceOptions) -> ExitCode {
-    run_program(there, &[SHELL.into()])
-}
-
-fn run_program(options: &PlaceOptions, command: &[OsString]) -> ExitCode {
-    match end_of(options, command) {
+/// Returns the exit code of this process for the end of a program. If a signal ended that, this process is ended too.
+pub(super) fn exit_code(end: Result<ProcessEnd>) -> ExitCode {
+    match end {
         Ok(ProcessEnd::Exited(status)) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
         Ok(ProcessEnd::Signaled(signal)) => end_by(signal),
         Ok(end) => fail(&format!("the program ended with its place: {end}")),
@@ -158,74 +145,159 @@ fn end_by(signal: i32) -> ExitCode {
     ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
 }
 
-fn end_of(options: &PlaceOptions, command: &[OsString]) -> Result<ProcessEnd> {
+/// Runs the program in the place that the options name.
+pub(super) fn end_of(
+    options: &PlaceOptions,
+    offline: bool,
+    command: &[OsString],
+) -> Result<ProcessEnd> {
     let directory = std::env::current_dir().context("cannot find the current directory")?;
-    let user = match options.user {
-        Some(User::Root) => UserKind::Root,
-        Some(User::Unprivileged) => UserKind::Unprivileged,
-        None => UserKind::current(),
-    };
     let (program, arguments) = command.split_first().context("no program")?;
-    let is_root = nix::unistd::geteuid().is_root();
-    let place = options.place.as_deref().unwrap_or_default();
-    let wants = |name| place == name;
-    if (wants("sudo") || wants("userns")) && matches!(options.user, Some(User::Unprivileged)) {
-        bail!("`--place {place}` runs programs as root: use `--place here`");
-    }
-    if wants("here") && user == UserKind::Root && !is_root {
-        bail!("this user is not root: use `--place sudo`, `--place userns`, or a VM");
-    }
-    if wants("here") || wants("sudo") && is_root {
-        return Err(take_over(program, arguments, user));
+    let user = options.user(UserKind::current())?;
+    if options.is_here() {
+        let mut command = process::Command::new(program);
+        command.args(arguments);
+        return Err(take_over(command, user));
     }
     let program = Program::find(program, &options.with, &directory)?;
-    if wants("sudo") {
-        let mut place = SudoPlace::new()?;
-        return attach(&mut place, &program, arguments, UserKind::Root);
-    }
     let config = Config::load(&program.workspace)?;
-    if wants("userns") {
-        let mut place = UsernsPlace::new(&config)?;
-        return attach(&mut place, &program, arguments, UserKind::Root);
-    }
-    let (vm, has_kvm) = match options.own.vm() {
-        Some(vm) => (vm, false),
-        None => places::vm_of(place, &config)?,
-    };
-    let qemu = options.qemu.or_configured(&config, &program.workspace)?;
-    let program = program.with_excludes(config.package_files);
-    let lock_file = program.workspace.join(LOCK_FILE);
     let target = program.target_directory();
-    let mut place =
-        provision::vm_place(&vm, &qemu, target.as_deref(), &lock_file, options.offline)?;
-    if has_kvm {
-        place = place.with_kvm();
+    let root = &program.workspace;
+    let mut place = options.open(&config, &Folders { root, target }, offline)?;
+    let binary = Binary {
+        excludes: config.package_files,
+        ..program.binary
+    };
+    attach(
+        place.as_mut(),
+        &binary,
+        user,
+        &Attached {
+            program: None,
+            arguments,
+            directory: &directory,
+            streams: None,
+        },
+    )
+}
+
+/// The folders of a workspace.
+pub(super) struct Folders<'a> {
+    pub(super) root: &'a Path,
+    /// The target directory, if there is one.
+    pub(super) target: Option<PathBuf>,
+}
+
+impl PlaceOptions {
+    /// Returns whether a kernel of the user's own is named.
+    pub(super) fn has_kernel(&self) -> bool {
+        self.own.vm().is_some()
     }
-    attach(&mut place, &program, arguments, user)
+
+    /// Returns whether the program runs as a child of this process would.
+    pub(super) fn is_here(&self) -> bool {
+        let is_root = nix::unistd::geteuid().is_root();
+        match self.place.as_deref() {
+            Some("here") => true,
+            Some("sudo") => is_root,
+            _ => false,
+        }
+    }
+
+    /// Returns the kind of user that the program runs as.
+    ///
+    /// # Errors
+    /// If no place is named, or it cannot run programs as that user.
+    pub(super) fn user(&self, default: UserKind) -> Result<UserKind> {
+        let user = match self.user {
+            Some(User::Root) => UserKind::Root,
+            Some(User::Unprivileged) => UserKind::Unprivileged,
+            None => default,
+        };
+        let is_root = nix::unistd::geteuid().is_root();
+        match self.place.as_deref() {
+            None if !self.has_kernel() => {
+                bail!("name a place by `--place`, or a kernel by `--kernel`")
+            }
+            Some(place @ ("sudo" | "userns")) => match self.user {
+                Some(User::Unprivileged) => {
+                    bail!("`--place {place}` runs programs as root: use `--place here`")
+                }
+                _ => Ok(UserKind::Root),
+            },
+            Some("here") if user == UserKind::Root && !is_root => {
+                bail!("this user is not root: use `--place sudo`, `--place userns`, or a VM")
+            }
+            _ => Ok(user),
+        }
+    }
+
+    /// Provides the place, unless it is this process's own.
+    ///
+    /// # Errors
+    /// If it cannot be provided.
+    pub(super) fn open(
+        &self,
+        config: &Config,
+        workspace: &Folders<'_>,
+        offline: bool,
+    ) -> Result<Box<dyn Place>> {
+        let name = self.place.as_deref().unwrap_or_default();
+        match name {
+            "sudo" => return Ok(Box::new(SudoPlace::new()?)),
+            "userns" => return Ok(Box::new(UsernsPlace::new(config)?)),
+            _ => {}
+        }
+        let (vm, has_kvm) = match self.own.vm() {
+            Some(vm) => (vm, false),
+            None => places::vm_of(name, config)?,
+        };
+        let qemu = self.qemu.or_configured(config, workspace.root)?;
+        let lock_file = workspace.root.join(LOCK_FILE);
+        let target = workspace.target.as_deref();
+        let place = provision::vm_place(&vm, &qemu, target, &lock_file, offline)?;
+        Ok(Box::new(match has_kvm {
+            true => place.with_kvm(),
+            false => place,
+        }))
+    }
 }
 
 /// Replaces this process by the program. Returns only if that fails.
-fn take_over(program: &OsStr, arguments: &[OsString], user: UserKind) -> anyhow::Error {
-    let mut command = process::Command::new(program);
-    command.args(arguments);
+pub(super) fn take_over(mut command: process::Command, user: UserKind) -> anyhow::Error {
     if user == UserKind::Unprivileged && nix::unistd::geteuid().is_root() {
         // Without supplementary groups, too.
         command.uid(NOBODY).gid(NOBODY);
     }
-    anyhow::Error::new(command.exec()).context(format!("cannot run {}", program.display()))
+    let error = anyhow::Error::new(command.exec());
+    error.context(format!("cannot run {}", command.get_program().display()))
 }
 
-/// Runs the program in a place, connected to the streams and signals of this process.
-fn attach(
+/// A program that is connected to the signals of this process.
+pub(super) struct Attached<'a> {
+    /// `None`: the binary of the session.
+    pub(super) program: Option<&'a Path>,
+    pub(super) arguments: &'a [OsString],
+    pub(super) directory: &'a Path,
+    /// Its standard input and output; those of this process if `None`.
+    pub(super) streams: Option<BorrowedFd<'a>>,
+}
+
+/// Runs a program in a place.
+pub(super) fn attach(
     place: &mut dyn Place,
-    program: &Program,
-    arguments: &[OsString],
+    binary: &Binary,
     user: UserKind,
+    command: &Attached<'_>,
 ) -> Result<ProcessEnd> {
     let name = place.name().to_owned();
-    let failed = |error: PlaceError| anyhow::anyhow!(error).context(name.clone());
-    let session = place.open(&program.binary, user, StopToken::NEVER);
-    let mut session = session.map_err(failed)?;
+    let session = place.open(binary, user, StopToken::NEVER);
+    let session = session.map_err(|error| anyhow::anyhow!(error).context(name.clone()));
+    attach_in(&mut *session?, command).context(name)
+}
+
+/// Runs a program in a session.
+pub(super) fn attach_in(session: &mut dyn Session, command: &Attached<'_>) -> Result<ProcessEnd> {
     let (signals, mut sender) = io::pipe()?;
     // Until here, signals end this process, and QEMU with it.
     let mut handler = Signals::new(FORWARDED)?;
@@ -241,18 +313,19 @@ fn attach(
             .iter()
             .any(|prefix| name.starts_with(prefix.as_bytes()))
     });
-    let arguments: Vec<&OsStr> = arguments.iter().map(OsString::as_os_str).collect();
+    let arguments: Vec<&OsStr> = command.arguments.iter().map(OsString::as_os_str).collect();
     let ended = session.attach(&AttachedCommand {
+        program: command.program,
         arguments: &arguments,
         env: &callers.collect::<Vec<_>>(),
-        directory: &program.directory,
+        directory: command.directory,
         streams: Streams {
-            stdin: io::stdin().as_fd(),
-            stdout: io::stdout().as_fd(),
+            stdin: command.streams.unwrap_or(io::stdin().as_fd()),
+            stdout: command.streams.unwrap_or(io::stdout().as_fd()),
             stderr: io::stderr().as_fd(),
             signals: signals.as_fd(),
         },
     });
     handle.close();
-    ended.map_err(failed)
+    ended.map_err(|error| anyhow::anyhow!(error))
 }

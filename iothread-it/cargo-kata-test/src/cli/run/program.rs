@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
-use kata_test_runner::{Binary, Excludes, target_folder_of};
+use kata_test_runner::{Binary, target_folder_of};
 use memchr::memmem;
 use nix::unistd::{AccessFlags, access};
 
@@ -14,8 +14,7 @@ use nix::unistd::{AccessFlags, access};
 pub(super) struct Program {
     /// The program with its package.
     pub(super) binary: Binary,
-    /// Its working directory.
-    pub(super) directory: PathBuf,
+    directory: PathBuf,
     /// The root of the workspace, or else the current directory.
     pub(super) workspace: PathBuf,
 }
@@ -52,12 +51,6 @@ impl Program {
             None => target_folder_of(&self.binary.executable).map(Path::to_owned),
         }
     }
-
-    /// Excludes files of the package.
-    pub(super) fn with_excludes(mut self, excludes: Excludes) -> Self {
-        self.binary.excludes = excludes;
-        self
-    }
 }
 
 /// Returns the folder with this file that is next above, or the folder itself.
@@ -68,7 +61,7 @@ fn above<'a>(folder: &'a Path, file: &str) -> Option<&'a Path> {
 }
 
 /// Finds a program as a shell does: by a path, or a name in `PATH`.
-fn locate(program: &OsStr, directory: &Path) -> Result<PathBuf> {
+pub(in crate::cli) fn locate(program: &OsStr, directory: &Path) -> Result<PathBuf> {
     let may_run = |path: &PathBuf| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
     let shown = program.display();
     if program.as_bytes().contains(&b'/') {

@@ -158,9 +158,9 @@ pub enum AptError {
         /// The suite.
         suite: String,
     },
-    /// The packages contain no kernel headers.
-    #[error("the packages contain no headers of a kernel")]
-    NoHeaders,
+    /// The packages lack what they are for.
+    #[error("the packages contain no {0}")]
+    Lacks(&'static str),
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),

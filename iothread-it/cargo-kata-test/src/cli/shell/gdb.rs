@@ -1,0 +1,116 @@
+//! Runs a test under gdbserver in a place, and connects it to a socket for gdb.
+//!
+//! gdbserver speaks through its standard input and output, which every place connects to streams of this process,
+//! so a guest needs no network.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use guest_vm::artifacts::{Store, provision_gdbserver};
+use guest_vm::scratch::ScratchDir;
+use kata_test_runner::{Binary, ProcessEnd, UserKind, Workspace};
+
+use super::find::Test;
+use super::{Attached, Folders, Options, attach, take_over};
+use crate::cli::progress::PrintedProgress;
+use crate::cli::run::program::locate;
+
+const GDB: &str = "gdb";
+const GDBSERVER: &str = "gdbserver";
+
+/// Runs the test. Returns when gdb has ended it or is gone.
+pub(super) fn run(
+    options: &Options,
+    workspace: &Workspace,
+    store: &Store,
+    test: &Test,
+    user: UserKind,
+) -> Result<ProcessEnd> {
+    let there = &options.there;
+    if there.is_here() {
+        return Err(here(test, user));
+    }
+    let server = server(store)?;
+    let binary = &Binary {
+        programs: [test.binary.programs.clone(), vec![server.clone()]].concat(),
+        ..test.binary.clone()
+    };
+    let folders = Folders {
+        root: &workspace.root,
+        target: Some(workspace.target.clone()),
+    };
+    let mut place = there.open(&test.config, &folders, options.build.is_offline())?;
+    let scratch = ScratchDir::new_in(&store.base().join("run"))
+        .context("cannot make a folder for the socket")?;
+    let path = scratch.path().join(GDB);
+    let listener = UnixListener::bind(&path)
+        .with_context(|| format!("cannot listen at {}", path.display()))?;
+    let (ours, theirs) = UnixStream::pair()?;
+    let line = format!(
+        "{GDB} {} -ex 'set sysroot /' -ex 'target remote {}'",
+        binary.executable.display(),
+        path.display()
+    );
+    // Ends with this process if no gdb connects.
+    thread::spawn(move || connect(&listener, &ours, &line));
+    // With no shell in between: a guest may lack that of the caller.
+    let arguments = ["--no-startup-with-shell", "-"].map(OsString::from);
+    let arguments: Vec<OsString> = arguments
+        .into_iter()
+        .chain([binary.executable.clone().into_os_string()])
+        .chain(test.arguments.iter().cloned())
+        .collect();
+    let command = Attached {
+        program: Some(&server),
+        arguments: &arguments,
+        directory: &binary.folder,
+        streams: Some(theirs.as_fd()),
+    };
+    attach(place.as_mut(), binary, user, &command)
+}
+
+/// Replaces this process by gdb. Returns only if that fails.
+fn here(test: &Test, user: UserKind) -> anyhow::Error {
+    let mut command = test.command(Path::new(GDB));
+    command
+        .arg("--args")
+        .arg(&test.binary.executable)
+        .args(&test.arguments);
+    take_over(command, user).context("install the package gdb")
+}
+
+/// Returns the program of this host, or of the host's packages.
+fn server(store: &Store) -> Result<PathBuf> {
+    let directory = std::env::current_dir()?;
+    if let Ok(found) = locate(GDBSERVER.as_ref(), &directory) {
+        return Ok(found);
+    }
+    let progress = &mut PrintedProgress::default();
+    let lock = store.lock(progress)?;
+    provision_gdbserver(&lock, progress)
+        .context("there is no gdbserver, and none can be fetched: install the package gdbserver")
+}
+
+/// Tells how to connect, waits for gdb, and passes on what it and gdbserver send.
+fn connect(listener: &UnixListener, server: &UnixStream, line: &str) -> io::Result<()> {
+    eprintln!("the test waits for gdb; in another terminal, type\n\n    {line}\n");
+    let (gdb, _) = listener.accept()?;
+    thread::scope(|scope| {
+        scope.spawn(|| pass(server, &gdb));
+        pass(&gdb, server);
+    });
+    Ok(())
+}
+
+/// Passes on bytes until the sender ends, which the receiver learns.
+fn pass(mut from: &UnixStream, mut to: &UnixStream) {
+    // An error is an end, too.
+    let _ = io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+}

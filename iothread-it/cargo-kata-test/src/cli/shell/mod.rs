@@ -1,0 +1,158 @@
+//! `cargo kata-test shell`: a shell in a place, or in the guest of a failed test; and a debugger for a test.
+
+mod find;
+mod gdb;
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, bail};
+use guest_vm::artifacts::{Store, WorkFolder};
+use kata_test_runner::ProcessEnd;
+
+use super::build::Build;
+use super::run::{
+    Attached, Folders, PlaceOptions, attach, attach_in, end_of, exit_code, take_over,
+};
+use super::store;
+use crate::place::SavedTest;
+use find::Test;
+
+/// The shell, which a guest has from this host.
+const SHELL: &str = "/bin/sh";
+
+const HELP: &str = "\
+Without TEST, the shell is in the current directory, as of `cargo kata-test run --place PLACE /bin/sh`.
+
+With TEST, it is in the guest that `cargo kata-test test --save-guests` has saved when that test failed: what the
+test wrote, loaded and configured is there, while its processes have ended and mounts of its own are gone. Any
+number of shells can be started in a saved guest; each begins with its state then. If none was saved, and with
+`--gdb`, the place's guest is a new one with the test's binary, environment and files.
+
+The exit status is that of the shell, or 125 if it cannot be started.";
+
+/// Options of the command.
+#[derive(Clone, clap::Args)]
+#[command(after_help = HELP)]
+pub struct Options {
+    #[command(flatten)]
+    there: PlaceOptions,
+
+    /// The whole name of a test, or `BINARY_ID TEST` if several have that name.
+    #[arg(value_name = "TEST")]
+    named: Option<String>,
+
+    /// Runs the test under gdbserver in the place, and prints the command that connects gdb. Here, runs gdb.
+    #[arg(long, requires = "named")]
+    gdb: bool,
+
+    #[command(flatten)]
+    build: Build,
+}
+
+/// Runs the command.
+#[must_use]
+pub fn run(options: &Options) -> ExitCode {
+    exit_code(match &options.named {
+        None => end_of(&options.there, options.build.is_offline(), &[SHELL.into()]),
+        Some(name) => of_test(options, name),
+    })
+}
+
+fn of_test(options: &Options, name: &str) -> Result<ProcessEnd> {
+    let workspace = options.build.workspace()?;
+    let store = store::open(options.build.is_offline())?;
+    let work = WorkFolder::in_target(&workspace.target);
+    let there = &options.there;
+    if !options.gdb
+        && let Some(saved) = saved(there, &store, &work, name)?
+    {
+        let session = saved.restore(&store, &work);
+        let mut session = session.with_context(|| {
+            let (binary, test) = saved.test();
+            format!("cannot restore the guest of {binary} {test}; `cargo kata-test cache clear guests` removes it")
+        })?;
+        return attach_in(session.as_mut(), &shell(saved.directory()));
+    }
+    if there.place.is_none() && !there.has_kernel() {
+        match options.gdb {
+            true => bail!("name the place for {name} by `--place`, which may be `here`"),
+            false => bail!(
+                "no guest of {name} was saved: run `cargo kata-test test --save-guests {name}`, or name a \
+                 place by `--place` for a shell beside that test"
+            ),
+        }
+    }
+    let test = Test::find(&workspace, &options.build, name)?;
+    let user = there.user(test.user)?;
+    if options.gdb {
+        return gdb::run(options, &workspace, &store, &test, user);
+    }
+    let binary = &test.binary;
+    if there.is_here() {
+        return Err(take_over(test.command(Path::new(SHELL)), user));
+    }
+    let folders = Folders {
+        root: &workspace.root,
+        target: Some(workspace.target.clone()),
+    };
+    let mut place = there.open(&test.config, &folders, options.build.is_offline())?;
+    attach(place.as_mut(), binary, user, &shell(&binary.folder))
+}
+
+fn shell(directory: &Path) -> Attached<'_> {
+    Attached {
+        program: Some(Path::new(SHELL)),
+        arguments: &[],
+        directory,
+        streams: None,
+    }
+}
+
+/// Finds the guest that was saved last of a test, in the place if one is named.
+fn saved(
+    there: &PlaceOptions,
+    store: &Store,
+    work: &WorkFolder,
+    name: &str,
+) -> Result<Option<SavedTest>> {
+    let mut found = SavedTest::find_all(store, work)?;
+    found.retain(|saved| {
+        let (binary, test) = saved.test();
+        let is_named = test == name || format!("{binary} {test}") == name;
+        let is_there = there
+            .place
+            .as_ref()
+            .is_none_or(|place| place == saved.place());
+        is_named && is_there && !there.has_kernel()
+    });
+    let Some(newest) = found.first() else {
+        return Ok(None);
+    };
+    let others = |differs: &dyn Fn(&SavedTest) -> bool, list: &dyn Fn(&SavedTest) -> String| {
+        let mut names: Vec<String> = found.iter().map(list).collect();
+        names.sort();
+        names.dedup();
+        found.iter().any(differs).then(|| names.join(", "))
+    };
+    let whole = |saved: &SavedTest| format!("`{} {}`", saved.test().0, saved.test().1);
+    if let Some(names) = others(&|saved| saved.test() != newest.test(), &whole) {
+        bail!("several tests have the name {name}: {names}");
+    }
+    let place = |saved: &SavedTest| saved.place().to_owned();
+    if let Some(places) = others(&|saved| saved.place() != newest.place(), &place) {
+        bail!("guests of {name} were saved in several places: choose one of {places} by `--place`");
+    }
+    Ok(Some(found.swap_remove(0)))
+}
+
+impl Test {
+    /// Returns a command with the test's environment and folder.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        let binary = &self.binary;
+        let env = binary.env.iter().map(|(name, value)| (name, value));
+        command.envs(env).current_dir(&binary.folder);
+        command
+    }
+}

@@ -1,0 +1,324 @@
+//! The guests of failed tests: saved to folders of the cache, and restored for a shell.
+//!
+//! | file of an entry in `guests` | content |
+//! |---|---|
+//! | `guest.json` | what the guest is, and its test; written last, because it makes the entry valid |
+//! | `state` | its memory, and the state of its devices |
+//! | `disk`, `package`, `files` | its disks |
+//!
+//! A restored guest writes to a copy of `disk`, so it can be restored again.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use guest_vm::artifacts::{FileState, Silent, Store, StoreError, WorkFolder, write_atomically};
+use guest_vm::guest::protocol::User;
+use guest_vm::scratch::ScratchDir;
+use guest_vm::vm::{SavedGuest, SavedGuestError, Vm};
+use iothread_pool::Placement;
+use kata_test_runner::{Run, Session, TestId};
+use serde::{Deserialize, Serialize};
+
+use super::guest::{FILES, Guest, GuestError, PACKAGE, SCRATCH, image_disk, scratch_disk};
+use super::session::VmSession;
+use super::{VmArtifacts, VmPlace, memory};
+
+/// Version of the description.
+const SCHEMA: u32 = 1;
+
+const DESCRIPTION: &str = "guest.json";
+const STATE: &str = "state";
+
+/// The maximum size of a description, in bytes. The environment is most of it.
+const MAX_DESCRIPTION: u64 = 4 << 20;
+
+/// Why a guest is not saved or restored.
+#[derive(Debug, thiserror::Error)]
+pub enum SavedError {
+    /// QEMU failed, or the state is not usable.
+    #[error(transparent)]
+    State(#[from] SavedGuestError),
+    /// The cache cannot be locked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file cannot be read or written.
+    #[error("cannot read or write {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The place has no cache.
+    #[error("there is no cache to save it in")]
+    NoStore,
+    /// A VM cannot be started.
+    #[error(transparent)]
+    Guest(#[from] GuestError),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> SavedError {
+    move |source| SavedError::Io {
+        path: path.into(),
+        source,
+    }
+}
+
+/// What a saved guest is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    schema: u32,
+    /// The folder of its run. The guest is removed when that is.
+    run: PathBuf,
+    binary: String,
+    test: String,
+    place: String,
+    artifacts: VmArtifacts,
+    kernel_args: String,
+    guest: SavedGuest,
+    /// The files of its disks, in the order in which they were attached.
+    disks: Vec<String>,
+    /// Root if `None`.
+    user: Option<User>,
+    executable: PathBuf,
+    directory: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+/// A guest of a failed test that was saved.
+#[derive(Debug)]
+pub struct SavedTest {
+    folder: PathBuf,
+    description: Description,
+}
+
+/// The guest of a failed test, and where it is saved.
+pub(super) struct FailedTest<'a> {
+    pub(super) run: &'a Run,
+    pub(super) test: &'a TestId,
+    pub(super) place: &'a VmPlace,
+    /// Root if `None`.
+    pub(super) user: Option<User>,
+}
+
+impl FailedTest<'_> {
+    /// Saves the guest, and ends it. Returns what to tell the user.
+    pub(super) fn save(&self, guest: Guest) -> String {
+        let TestId { binary, test } = self.test;
+        match self.write(guest) {
+            Ok(()) => format!(
+                "saved the guest of {binary} {test}: `cargo kata-test shell --place {} '{test}'`",
+                self.place.name
+            ),
+            Err(error) => {
+                let causes = std::iter::successors(std::error::Error::source(&error), |error| {
+                    error.source()
+                });
+                let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+                format!("cannot save the guest of {binary} {test}: {error}{causes}")
+            }
+        }
+    }
+
+    fn write(&self, guest: Guest) -> Result<(), SavedError> {
+        let store = self.place.store.as_ref().ok_or(SavedError::NoStore)?;
+        let folder = self.new_entry(store)?;
+        let written = self.write_to(&folder, guest);
+        if written.is_err() {
+            let _ = fs::remove_dir_all(&folder);
+        }
+        written
+    }
+
+    /// Makes a folder that is this user's alone: it gets the memory of a guest.
+    fn new_entry(&self, store: &Store) -> Result<PathBuf, SavedError> {
+        let guests = store.guests();
+        // Until it is in use, other processes remove it as incomplete.
+        let lock = store.lock(&mut Silent)?;
+        let mut number = 0;
+        let folder = loop {
+            let folder = guests.join(format!("{}-{number}", self.run.id()));
+            let mut builder = DirBuilder::new();
+            match builder.mode(0o700).create(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(&guests).map_err(at(&guests))?;
+                    let private = Permissions::from_mode(0o700);
+                    fs::set_permissions(&guests, private).map_err(at(&guests))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                made => break made.map(|()| folder.clone()).map_err(at(&folder))?,
+            }
+        };
+        lock.hold(&folder)?;
+        Ok(folder)
+    }
+
+    fn write_to(&self, folder: &Path, guest: Guest) -> Result<(), SavedError> {
+        let Guest {
+            vm,
+            memory: _memory,
+            scratch,
+            executable,
+            directory,
+            environment,
+        } = guest;
+        let artifacts = &self.place.artifacts;
+        let (manifest, spec) = (&artifacts.manifest, artifacts.shape());
+        let saved = vm.save(manifest, &spec, &folder.join(STATE))?;
+        let mut disks = Vec::new();
+        for name in [SCRATCH.1, PACKAGE, FILES] {
+            let file = scratch.path().join(name);
+            if file.exists() {
+                move_file(&file, &folder.join(name)).map_err(at(&file))?;
+                disks.push(name.to_owned());
+            }
+        }
+        let description = Description {
+            schema: SCHEMA,
+            run: self.run.dir().to_owned(),
+            binary: self.test.binary.clone(),
+            test: self.test.test.clone(),
+            place: self.place.name.clone(),
+            artifacts: artifacts.clone(),
+            kernel_args: spec.kernel_arguments,
+            guest: saved,
+            disks,
+            user: self.user,
+            executable: executable.0,
+            directory,
+            environment,
+        };
+        let path = folder.join(DESCRIPTION);
+        let text = serde_json::to_vec(&description).map_err(io::Error::from);
+        let written = text.and_then(|text| write_atomically(&path, &text));
+        written.map_err(at(&path))
+    }
+}
+
+impl SavedTest {
+    /// Finds the guests that runs of this workspace have saved, the newest first, and removes those of runs that
+    /// are gone.
+    ///
+    /// # Errors
+    /// If the cache cannot be locked.
+    pub fn find_all(store: &Store, work: &WorkFolder) -> Result<Vec<Self>, StoreError> {
+        let Ok(entries) = fs::read_dir(store.guests()) else {
+            return Ok(Vec::new());
+        };
+        let lock = store.lock(&mut Silent)?;
+        let records = work.path().parent().map(fs::canonicalize);
+        let mut found = Vec::new();
+        for entry in entries.flatten().map(|entry| entry.path()) {
+            match Self::read(&entry) {
+                Some(saved) if saved.description.run.is_dir() => found.push(saved),
+                // A process that saves one has it in use.
+                _ => drop(lock.remove_entry(&entry)),
+            }
+        }
+        if let Some(Ok(records)) = records {
+            found.retain(|saved| saved.description.run.starts_with(&records));
+        }
+        // Runs have their time in their names.
+        found.sort_by(|a, b| b.folder.cmp(&a.folder));
+        Ok(found)
+    }
+
+    fn read(folder: &Path) -> Option<Self> {
+        let path = folder.join(DESCRIPTION);
+        let data = path.symlink_metadata().ok()?;
+        if !data.is_file() || data.len() > MAX_DESCRIPTION {
+            return None;
+        }
+        let mut description: Description = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+        let is_name = |name: &String| [SCRATCH.1, PACKAGE, FILES].contains(&name.as_str());
+        if description.schema != SCHEMA || !description.disks.iter().all(is_name) {
+            return None;
+        }
+        let kernel_args = std::mem::take(&mut description.kernel_args);
+        description.artifacts.set_kernel_args(kernel_args);
+        Some(Self {
+            folder: folder.to_owned(),
+            description,
+        })
+    }
+
+    /// Returns the place.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.description.place
+    }
+
+    /// Returns the id of the test's binary, and the test's name.
+    #[must_use]
+    pub fn test(&self) -> (&str, &str) {
+        (&self.description.binary, &self.description.test)
+    }
+
+    /// Returns the working directory of the test.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.description.directory
+    }
+
+    /// Restores the guest. Scratch files are in `work`.
+    ///
+    /// # Errors
+    /// If it was saved by another version, or what it was started from is gone.
+    pub fn restore(
+        &self,
+        store: &Store,
+        work: &WorkFolder,
+    ) -> Result<Box<dyn Session>, SavedError> {
+        let Description {
+            artifacts, guest, ..
+        } = &self.description;
+        let manifest = &artifacts.manifest;
+        let held = store.lock(&mut Silent)?.hold(&self.folder);
+        held.map_err(|error| at(&self.folder)(io::Error::other(error)))?;
+        manifest.hold().map_err(at(&manifest.qemu.program))?;
+        let scratch = work.path().join("scratch");
+        let scratch = ScratchDir::new_in(&scratch).map_err(at(&scratch))?;
+        let slots = guest_vm::warm::WarmStore::of(store).slots();
+        let memory = memory::slot(&slots).map_err(at(&slots))?;
+        let own = scratch.path().join(SCRATCH.1);
+        let kept = self.folder.join(SCRATCH.1);
+        fs::copy(&kept, &own).map_err(at(&kept))?;
+        let state = self.folder.join(STATE);
+        let spec = artifacts.shape();
+        let vm = Vm::restore_saved(manifest, &spec, guest, &state, |spec| {
+            for name in &self.description.disks {
+                let disk = match name == SCRATCH.1 {
+                    true => scratch_disk(own.clone()),
+                    false => image_disk(name, &self.folder.join(name)),
+                };
+                spec.cold_plug(&disk, &Placement::First)?;
+            }
+            Ok(())
+        })?;
+        let files = self.folder.join(FILES);
+        let state = FileState::of(&files).map_err(at(&files))?;
+        let guest = Guest {
+            vm,
+            memory,
+            scratch,
+            executable: (self.description.executable.clone(), state),
+            directory: self.description.directory.clone(),
+            environment: self.description.environment.clone(),
+        };
+        Ok(Box::new(VmSession::restored(guest, self.description.user)))
+    }
+}
+
+/// Moves a file, also to another file system.
+fn move_file(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => {
+            fs::copy(from, to)?;
+            fs::remove_file(from)
+        }
+        moved => moved,
+    }
+}

@@ -1,0 +1,202 @@
+//! A way into the guest of a failed test: a shell in it, and a debugger for a test.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use guest_vm::artifacts::Store;
+use guest_vm::scratch::ScratchDir;
+use kata_test::kata_test;
+use kata_test_runner::Outcome;
+
+use crate::a_terminal::Terminal;
+use crate::commands::{in_package, outcomes, target};
+use crate::outcome;
+use crate::scratch_package::scratch_package;
+
+/// What both binaries have.
+const BODIES: &str = r#"
+use std::fs;
+
+/// Leaves files and changes the state of the kernel, and fails.
+fn fails(name: &str) {
+    fs::write(std::env::temp_dir().join("left"), format!("left by {name}")).unwrap();
+    fs::write("in-package", name).unwrap();
+    fs::write("/proc/sys/kernel/hostname", name).unwrap();
+    panic!("as it should");
+}
+
+#[inline(never)]
+fn stops_here(number: u32) {
+    println!("number {number}");
+}
+"#;
+
+const ANNOTATED: &str = r#"
+use kata_test::kata_test;
+#[kata_test(root, kernel_lt = "6.2")] fn annotated_fails() { fails("annotated") }
+#[kata_test(root, kernel_lt = "6.2")] fn both() { fails("both") }
+#[kata_test(root, kernel_lt = "6.2")] fn annotated_passes() { stops_here(40 + 2) }
+kata_test::main!();
+"#;
+
+const PLAIN: &str = "
+#[test] fn plain_fails() { fails(\"plain\") }
+#[test] fn both() { fails(\"both\") }
+#[test] fn plain_passes() { stops_here(40 + 3) }
+";
+
+const CONFIG: &str = r#"
+[[tests]]
+filter = 'all()'
+user = 'root'
+[requirements]
+'all()' = 'kernel_lt = "6.2"'
+"#;
+
+fn package() -> Result<ScratchDir> {
+    scratch_package(&[
+        ("tests/annotated.rs", &[BODIES, ANNOTATED].concat()),
+        ("tests/plain.rs", &[BODIES, PLAIN].concat()),
+        (".config/kata-test.toml", CONFIG),
+        (".cargo/config.toml", "[profile.dev]\ndebug = 2\n"),
+    ])
+}
+
+fn command(package: &ScratchDir, arguments: &[&str]) -> Result<Command> {
+    let mut command = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), package.path())?;
+    command
+        .env_remove("LD_LIBRARY_PATH")
+        .arg("kata-test")
+        .args(arguments);
+    Ok(command)
+}
+
+fn ends(package: &ScratchDir, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let ended = command(package, arguments)?.output()?;
+    let text = [ended.stdout, ended.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    println!("{text}");
+    Ok((ended.status.code(), text))
+}
+
+#[kata_test(
+    when = crate::artifacts_provided,
+    command = "setsid",
+    serial = "places-packages",
+    timeout = "15m"
+)]
+fn a_shell_is_in_the_guest_of_a_failed_test() -> Result<()> {
+    let package = package()?;
+    let places = ["--places", "vm:bookworm"];
+    let test = [&["test", "--save-guests=3"], &places[..]].concat();
+    let (code, _) = ends(&package, &test)?;
+    assert_eq!(code, Some(1));
+    let found = outcomes()?;
+    for test in ["annotated_fails", "plain_fails"] {
+        assert_eq!(outcome(&found, test).outcome, Outcome::Failed);
+    }
+    for test in ["annotated_passes", "plain_passes"] {
+        assert_eq!(outcome(&found, test).outcome, Outcome::Passed);
+    }
+
+    for name in ["annotated", "plain"] {
+        // Twice: a shell does not change what was saved.
+        for _ in 0..2 {
+            let mut shell = command(&package, &["shell", &format!("{name}_fails")])?;
+            shell.env("PS1", "guest$ ");
+            let (mut terminal, _program, mut shell) = Terminal::start(&shell)?;
+            for (line, answer) in [
+                ("echo =$(cat $TMPDIR/left)=", format!("=left by {name}=")),
+                ("echo =$(cat in-package)=", format!("={name}=")),
+                ("echo =$(uname -n)=", format!("={name}=")),
+                ("echo =$(uname -r)=", "-cloud-amd64=".to_owned()),
+                ("echo =$(id -un)=", "=root=".to_owned()),
+                ("echo =$KATA_TEST_SCRATCH_DISK=", "=/dev/vda=".to_owned()),
+                ("head -c 4 $KATA_TEST_SCRATCH_DISK | wc -c", "4".to_owned()),
+                ("echo x >$TMPDIR/left; stty size", "33 99".to_owned()),
+            ] {
+                terminal.types(&format!("{line}\n"))?;
+                terminal.shows(&answer)?;
+            }
+            terminal.types("exit 7\n")?;
+            assert_eq!(shell.wait()?.code(), Some(7));
+        }
+    }
+
+    let (code, text) = ends(&package, &["shell", "plain_passes"])?;
+    assert_eq!(code, Some(125));
+    assert!(
+        text.contains("no guest of plain_passes was saved"),
+        "{text}"
+    );
+    // One of both was the last of three.
+    let (code, text) = ends(&package, &["shell", "--place", "vm:6.1", "both"])?;
+    assert_eq!(code, Some(125));
+    let expected =
+        "several tests have the name both: `scratch::plain both`, `scratch::annotated both`";
+    assert!(text.contains(expected), "{text}");
+
+    // Guests go with their run.
+    let saved = || -> Result<usize> { Ok(fs::read_dir(Store::of_user()?.guests())?.count()) };
+    let before = saved()?;
+    let runs = target()?.join("kata-test/runs");
+    fs::remove_dir_all(fs::canonicalize(runs.join("../latest"))?)?;
+    let (code, _) = ends(&package, &["shell", "annotated_fails"])?;
+    assert_eq!((code, before - saved()?), (Some(125), 3));
+    Ok(())
+}
+
+#[kata_test(
+    when = crate::artifacts_provided,
+    command = "setsid",
+    command = "gdb",
+    serial = "places-packages",
+    timeout = "15m"
+)]
+fn gdb_stops_in_a_test_in_a_place() -> Result<()> {
+    let package = package()?;
+    for (binary, number) in [("annotated", "42"), ("plain", "43")] {
+        let test = &format!("{binary}_passes");
+        let place = ["--gdb", "--place", "vm:bookworm", test];
+        let mut server = command(&package, &[&["shell"], &place[..]].concat())?;
+        let mut server = server
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(server.stderr.take().context("no stderr")?).lines();
+        let line = lines.find(|line| {
+            line.as_ref()
+                .map_or(true, |line| line.contains("target remote"))
+        });
+        let line = line.context("no line to type")??;
+        println!("{line}");
+        let mut gdb = Command::new("sh");
+        gdb.env("TERM", "dumb").env("DEBUGINFOD_URLS", "");
+        let (mut terminal, _program, mut gdb) = Terminal::start(gdb.args(["-c", &line]))?;
+        for (line, answer) in [
+            ("set pagination off", ""),
+            ("set confirm off", ""),
+            (&format!("break {binary}::stops_here"), "Breakpoint 1 at "),
+            ("continue", "Breakpoint 1, "),
+            ("print number * 1000", &format!("= {number}000")),
+            ("continue", "exited normally"),
+        ] {
+            terminal.shows("(gdb) ")?;
+            terminal.types(&format!("{line}\n"))?;
+            terminal.shows(answer)?;
+        }
+        terminal.shows("(gdb) ")?;
+        terminal.types("quit\n")?;
+        ensure!(gdb.wait()?.success());
+        let output: Vec<String> = lines.map_while(Result::ok).collect();
+        let expected = format!("number {number}");
+        assert!(
+            output.iter().any(|line| line.contains(&expected)),
+            "{output:#?}"
+        );
+        ensure!(server.wait()?.success());
+    }
+    Ok(())
+}
