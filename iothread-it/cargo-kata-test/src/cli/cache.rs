@@ -42,7 +42,7 @@ enum Action {
     /// Removes entries, or all of them. Entries in use are kept.
     Clear {
         /// `packages`, `images`, `agents`, `indices` (so that the archive is asked for new versions),
-        /// `warm`, or the start of an entry's name, such as `packages/kernel-sid`.
+        /// `warm`, `guests`, or the start of an entry's name, such as `packages/kernel-sid`.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },

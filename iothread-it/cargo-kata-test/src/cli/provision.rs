@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use crate::place::{VmArtifacts, VmPlace};
+use crate::place::{SavedTest, VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{
     Manifest, Origin, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder,
@@ -126,6 +126,7 @@ fn vm_places_in(
         }
         places.push(VmPlace::named(&vm.name, artifacts, store, &work));
     }
+    SavedTest::sweep(&lock);
     store::bound(&lock, progress)?;
     Ok(places)
 }

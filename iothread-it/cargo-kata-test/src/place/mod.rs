@@ -12,6 +12,7 @@
 //!    immediately, so that a guest that crashes or hangs fails only the test that was running.
 //! 5. `session` runs plain tests there, each in a process of its own; `attach` connects any program there
 //!    to the streams of this process.
+//! 6. `saved` saves the guest of a failed test, if the run asks for that, and restores it for a shell.
 //!
 //! # Isolation
 //!

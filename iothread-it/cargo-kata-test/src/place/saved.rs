@@ -13,15 +13,17 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use guest_vm::artifacts::{FileState, Silent, Store, StoreError, WorkFolder, write_atomically};
+use guest_vm::artifacts::{
+    FileState, Silent, Store, StoreError, StoreLock, WorkFolder, write_atomically,
+};
 use guest_vm::guest::protocol::User;
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{SavedGuest, SavedGuestError, Vm};
 use iothread_pool::Placement;
-use kata_test_runner::{Run, Session, TestId};
+use kata_test_runner::{Run, Session, TestId, UserKind};
 use serde::{Deserialize, Serialize};
 
-use super::guest::{FILES, Guest, GuestError, PACKAGE, SCRATCH, image_disk, scratch_disk};
+use super::guest::{FILES, Guest, GuestError, PACKAGE, SCRATCH, image_disk, scratch_disk, user};
 use super::session::VmSession;
 use super::{VmArtifacts, VmPlace, memory};
 
@@ -110,8 +112,9 @@ impl FailedTest<'_> {
         let TestId { binary, test } = self.test;
         match self.write(guest) {
             Ok(()) => format!(
-                "saved the guest of {binary} {test}: `cargo kata-test shell --place {} '{test}'`",
-                self.place.name
+                "saved the guest of {binary} {test}: `cargo kata-test shell --place {} {}`",
+                self.place.name,
+                quoted(test)
             ),
             Err(error) => {
                 let causes = std::iter::successors(std::error::Error::source(&error), |error| {
@@ -199,18 +202,28 @@ impl FailedTest<'_> {
 }
 
 impl SavedTest {
-    /// Finds the guests that runs of this workspace have saved, the newest first, and removes those of runs that
-    /// are gone.
+    /// Finds the guests that runs of this workspace have saved, the newest first.
     ///
     /// # Errors
     /// If the cache cannot be locked.
     pub fn find_all(store: &Store, work: &WorkFolder) -> Result<Vec<Self>, StoreError> {
-        let Ok(entries) = fs::read_dir(store.guests()) else {
+        if !store.guests().exists() {
             return Ok(Vec::new());
-        };
-        let lock = store.lock(&mut Silent)?;
+        }
+        let mut found = Self::sweep(&store.lock(&mut Silent)?);
         let records = work.path().parent().map(fs::canonicalize);
+        if let Some(Ok(records)) = records {
+            found.retain(|saved| saved.description.run.starts_with(&records));
+        }
+        // Runs have their time in their names.
+        found.sort_by(|a, b| b.folder.cmp(&a.folder));
+        Ok(found)
+    }
+
+    /// Removes the guests of runs that are gone, and what killed processes left. Returns the other guests.
+    pub(crate) fn sweep(lock: &StoreLock) -> Vec<Self> {
         let mut found = Vec::new();
+        let entries = fs::read_dir(lock.store().guests()).into_iter().flatten();
         for entry in entries.flatten().map(|entry| entry.path()) {
             match Self::read(&entry) {
                 Some(saved) if saved.description.run.is_dir() => found.push(saved),
@@ -218,12 +231,7 @@ impl SavedTest {
                 _ => drop(lock.remove_entry(&entry)),
             }
         }
-        if let Some(Ok(records)) = records {
-            found.retain(|saved| saved.description.run.starts_with(&records));
-        }
-        // Runs have their time in their names.
-        found.sort_by(|a, b| b.folder.cmp(&a.folder));
-        Ok(found)
+        found
     }
 
     fn read(folder: &Path) -> Option<Self> {
@@ -263,7 +271,7 @@ impl SavedTest {
         &self.description.directory
     }
 
-    /// Restores the guest. Scratch files are in `work`.
+    /// Restores the guest, for programs of this kind of user, or else of the test's. Scratch files are in `work`.
     ///
     /// # Errors
     /// If it was saved by another version, or what it was started from is gone.
@@ -271,6 +279,7 @@ impl SavedTest {
         &self,
         store: &Store,
         work: &WorkFolder,
+        as_user: Option<UserKind>,
     ) -> Result<Box<dyn Session>, SavedError> {
         let Description {
             artifacts, guest, ..
@@ -308,7 +317,21 @@ impl SavedTest {
             directory: self.description.directory.clone(),
             environment: self.description.environment.clone(),
         };
-        Ok(Box::new(VmSession::restored(guest, self.description.user)))
+        let user = match as_user {
+            Some(UserKind::Root) => None,
+            Some(UserKind::Unprivileged) => Some(user()),
+            None => self.description.user,
+        };
+        Ok(Box::new(VmSession::restored(guest, user)))
+    }
+}
+
+/// Quotes a name for a shell, if it needs that.
+fn quoted(name: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_:-./".contains(c);
+    match name.chars().all(is_plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', r"'\''")),
     }
 }
 

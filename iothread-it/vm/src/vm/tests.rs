@@ -124,3 +124,50 @@ fn the_memory_of_a_template_is_read_only() {
     let mode = template.ram.file().metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o400);
 }
+
+#[test]
+fn a_saved_guest_is_refused_if_anything_differs() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fake = Fake::new(directory.path());
+    let path = directory.path().join("state");
+    let vm = Vm::boot(&fake.manifest, &fake.spec).unwrap();
+    let saved = vm.save(&fake.manifest, &fake.spec, &path).unwrap();
+    let restore = |fake: &Fake, saved: &SavedGuest| {
+        Vm::restore_saved(&fake.manifest, &fake.spec, saved, &path, |_| Ok(())).unwrap_err()
+    };
+
+    let mut older = serde_json::to_value(&saved).unwrap();
+    older["greeting"]["protocol"] = (VERSION - 1).into();
+    let older: SavedGuest = serde_json::from_value(older).unwrap();
+    let error = restore(&fake, &older);
+    assert!(matches!(error, SavedGuestError::Version { saved } if saved == VERSION - 1));
+
+    // A writable state is not this user's alone.
+    let set_mode = |mode| {
+        let mode = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(&path, mode).unwrap();
+    };
+    set_mode(0o620);
+    assert!(matches!(restore(&fake, &saved), SavedGuestError::Changed));
+    set_mode(0o600);
+    std::fs::write(&path, "more").unwrap();
+    assert!(matches!(restore(&fake, &saved), SavedGuestError::Changed));
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let linked = Vm::restore_saved(&fake.manifest, &fake.spec, &saved, &link, |_| Ok(()));
+    assert!(matches!(linked.unwrap_err(), SavedGuestError::File(_)));
+
+    fake.spec.config.vcpus += 1;
+    assert!(matches!(
+        restore(&fake, &saved),
+        SavedGuestError::OtherMachine
+    ));
+    std::fs::remove_file(&fake.manifest.guest.kernel).unwrap();
+    assert!(matches!(restore(&fake, &saved), SavedGuestError::Gone(_)));
+
+    // Nothing is written over.
+    let vm = Fake::new(directory.path());
+    let running = Vm::boot(&vm.manifest, &vm.spec).unwrap();
+    let again = running.save(&vm.manifest, &vm.spec, &path);
+    assert!(matches!(again.unwrap_err(), SavedGuestError::File(_)));
+}

@@ -27,7 +27,7 @@ use signal_hook::low_level::emulate_default_handler;
 use super::places::QemuOption;
 use super::vm_choice::OwnKernelOptions;
 use super::{places, provision};
-use program::Program;
+use program::{Program, locate};
 
 /// The exit code if the program was not run, as of env(1) and docker.
 const NOT_RUN: u8 = 125;
@@ -189,6 +189,32 @@ pub(super) struct Folders<'a> {
 }
 
 impl PlaceOptions {
+    /// Returns the kind of user that is stated.
+    pub(super) fn stated_user(&self) -> Option<UserKind> {
+        self.user.map(|user| match user {
+            User::Root => UserKind::Root,
+            User::Unprivileged => UserKind::Unprivileged,
+        })
+    }
+
+    /// Returns whether programs are named that a VM gets.
+    pub(super) fn has_further_programs(&self) -> bool {
+        !self.with.is_empty()
+    }
+
+    /// Finds these programs.
+    ///
+    /// # Errors
+    /// If one is not there.
+    pub(super) fn further_programs(&self) -> Result<Vec<PathBuf>> {
+        let directory = std::env::current_dir()?;
+        let programs = self
+            .with
+            .iter()
+            .map(|one| locate(one.as_os_str(), &directory));
+        programs.collect()
+    }
+
     /// Returns whether a kernel of the user's own is named.
     pub(super) fn has_kernel(&self) -> bool {
         self.own.vm().is_some()
@@ -209,11 +235,7 @@ impl PlaceOptions {
     /// # Errors
     /// If no place is named, or it cannot run programs as that user.
     pub(super) fn user(&self, default: UserKind) -> Result<UserKind> {
-        let user = match self.user {
-            Some(User::Root) => UserKind::Root,
-            Some(User::Unprivileged) => UserKind::Unprivileged,
-            None => default,
-        };
+        let user = self.stated_user().unwrap_or(default);
         let is_root = nix::unistd::geteuid().is_root();
         match self.place.as_deref() {
             None if !self.has_kernel() => {

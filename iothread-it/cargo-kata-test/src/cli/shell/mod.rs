@@ -6,7 +6,7 @@ mod gdb;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use guest_vm::artifacts::{Store, WorkFolder};
 use kata_test_runner::ProcessEnd;
 
@@ -67,7 +67,11 @@ fn of_test(options: &Options, name: &str) -> Result<ProcessEnd> {
     if !options.gdb
         && let Some(saved) = saved(there, &store, &work, name)?
     {
-        let session = saved.restore(&store, &work);
+        ensure!(
+            !there.has_further_programs(),
+            "the guest of {name} was saved without further programs: leave out `--with`"
+        );
+        let session = saved.restore(&store, &work, there.stated_user());
         let mut session = session.with_context(|| {
             let (binary, test) = saved.test();
             format!("cannot restore the guest of {binary} {test}; `cargo kata-test cache clear guests` removes it")
@@ -83,7 +87,8 @@ fn of_test(options: &Options, name: &str) -> Result<ProcessEnd> {
             ),
         }
     }
-    let test = Test::find(&workspace, &options.build, name)?;
+    let mut test = Test::find(&workspace, &options.build, name)?;
+    test.binary.programs.extend(there.further_programs()?);
     let user = there.user(test.user)?;
     if options.gdb {
         return gdb::run(options, &workspace, &store, &test, user);
