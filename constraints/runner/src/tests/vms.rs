@@ -24,6 +24,8 @@ struct Log {
     running: usize,
     /// The most that ran at the same time as each test.
     most: BTreeMap<String, usize>,
+    /// The tests whose guests were saved, each with its session.
+    saved: Vec<(String, usize)>,
     /// Tests that wait for another.
     met: usize,
     /// Sessions that are opened, or were.
@@ -156,6 +158,14 @@ impl Session for MadeUpSession {
         Ok(ProcessEnd::Exited(0))
     }
 
+    fn save(&mut self, run: &Run, test: &TestId) -> Option<String> {
+        assert!(run.claim_saved_guest());
+        self.is_clean = false;
+        let saved = (test.test.clone(), self.number);
+        self.shared.0.lock().unwrap().saved.push(saved);
+        Some(format!("saved {}", test.test))
+    }
+
     fn is_clean(&mut self) -> bool {
         self.is_clean
     }
@@ -176,7 +186,8 @@ fn run_in(
     has_started: bool,
 ) -> (BTreeMap<String, String>, Log, String) {
     let root = tempfile::tempdir().expect("a folder");
-    let run = Run::start(root.path()).expect("a run");
+    let mut run = Run::start(root.path()).expect("a run");
+    run.save_guests(1);
     let test = |name: &&str| PlainTest {
         id: TestId {
             binary: "p::it".to_owned(),
@@ -248,7 +259,10 @@ fn a_failed_test_runs_again_in_a_fresh_session_and_once() {
     let tests = [
         "a", "b", "flaky c", "fails d", "e", "dirty f", "g", "dirty h", "i",
     ];
-    let (outcomes, log, _) = run(&tests, true);
+    let (outcomes, log, told) = run(&tests, true);
+    let last = log.attempts["fails d"][1].0;
+    assert_eq!(log.saved, [("fails d".to_owned(), last)]);
+    assert!(told.contains("saved fails d\n"), "{told}");
     for (test, outcome) in &outcomes {
         let expected = match test.as_str() {
             "fails d" => "failed",
