@@ -173,7 +173,7 @@ fn checked(path: &Path) -> Result<PathBuf> {
     Ok(std::path::absolute(path)?)
 }
 
-fn read_config(path: &Path) -> Result<HypervisorConfig> {
+pub(crate) fn read_config(path: &Path) -> Result<HypervisorConfig> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     config::read(&text).with_context(|| path.display().to_string())

@@ -1,5 +1,6 @@
 //! The commands of this workspace: `cargo xtask --help`.
 
+mod advise;
 mod bench;
 mod ci;
 mod fuzz;
@@ -37,6 +38,8 @@ enum Command {
     Kata(Box<cli::Command>),
     /// Runs benchmarks, each interleaved with its peer or lower bound, and prints ratios.
     Bench(bench::Options),
+    /// Measures how many IOThreads are worth their cost on a storage backend, and recommends a layout.
+    Advise(advise::Options),
     /// Shows which thread of a running QEMU serves which disk.
     Who(who::Options),
     /// Fuzzes parsers of foreign input, guided by coverage, from a kept corpus.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::It(options) => it::run(&options),
         Command::Kata(command) => kata(*command),
         Command::Bench(options) => bench::run(&options),
+        Command::Advise(options) => advise::run(&options),
         Command::Who(options) => who::run(&options)
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),

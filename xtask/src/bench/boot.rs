@@ -12,9 +12,9 @@ use guest_vm::warm::WarmStore;
 
 use super::figure::{Figure, Goal, Peer};
 use super::raw_qemu::RawQemu;
-use super::stats::Samples;
 use super::vms::{self, Vms, shape, since};
 use super::{Bench, Setup};
+use iothread_advise::Samples;
 
 pub(super) const BENCHES: &[Bench] = &[Bench {
     name: "boot: cold and warm",

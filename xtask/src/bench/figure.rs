@@ -1,6 +1,6 @@
 //! A measured figure, its peer, and the ratio of the two.
 
-use super::stats::Samples;
+use iothread_advise::Samples;
 
 /// Samples of ours and of a peer from the same run.
 #[derive(Debug)]

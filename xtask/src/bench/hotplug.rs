@@ -22,9 +22,9 @@ use serde_json::json;
 
 use super::figure::{Figure, Goal, Peer};
 use super::raw_qemu::{RawQemu, Script};
-use super::stats::Samples;
 use super::vms::{self, Vms, millis, shape, since, soon};
 use super::{Bench, Setup};
+use iothread_advise::Samples;
 
 pub(super) const BENCHES: &[Bench] = &[
     Bench {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::stats::Samples;
+use iothread_advise::Samples;
 
 /// How often to measure: at least `least` rounds, then until `time` is over or `most` is reached.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ impl Rounds {
         let samples: Vec<_> = measured
             .into_iter()
             .map(Samples::new)
-            .collect::<Result<_>>()?;
+            .collect::<Result<_, _>>()?;
         Ok(samples.try_into().expect("as many as there are sides"))
     }
 }

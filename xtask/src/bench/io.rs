@@ -23,9 +23,9 @@ use qmp_client::QemuVersion;
 use qmp_client::command::QueryVersion;
 
 use super::figure::{Figure, Goal, Peer};
-use super::stats::Samples;
 use super::vms::{self, Vms, shape, soon};
 use super::{Bench, Setup};
+use iothread_advise::Samples;
 
 pub(super) const BENCHES: &[Bench] = &[Bench {
     name: "io: placement",

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::figure::{Figure, Goal, Peer};
-use super::stats::Samples;
+use iothread_advise::Samples;
 
 /// Writes the figures into the file, and keeps earlier figures of other names.
 pub(super) fn update(path: &Path, figures: &[Figure], machine: &str) -> Result<()> {

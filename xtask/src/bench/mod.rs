@@ -14,7 +14,6 @@ mod json;
 mod machine;
 mod plain;
 mod raw_qemu;
-mod stats;
 mod table;
 mod userns;
 mod vms;

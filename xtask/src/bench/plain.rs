@@ -12,11 +12,11 @@ use kata_test_runner::{
 };
 
 use super::figure::{Figure, Goal, Peer};
-use super::stats::Samples;
 use super::vms::since;
 use super::{Bench, Setup};
 use cargo_kata_test::cli::places::VmPlaces;
 use guest_vm::artifacts::KernelChoice;
+use iothread_advise::Samples;
 
 use crate::provision;
 

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::figure::{Figure, Goal, GoalStatus, Peer, Ratio};
-use super::stats::Samples;
+use iothread_advise::Samples;
 
 /// Lays out the figures.
 pub(super) fn of(figures: &[Figure]) -> Table {

@@ -9,9 +9,9 @@ use kata_test_runner::{
 };
 
 use super::figure::{Figure, Goal, Peer};
-use super::stats::Samples;
 use super::vms::since;
 use super::{Bench, Setup};
+use iothread_advise::Samples;
 
 /// The limit, in milliseconds.
 const LIMIT_MS: f64 = 20.0;

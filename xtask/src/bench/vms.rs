@@ -10,8 +10,8 @@ use qmp_client::wait::Deadline;
 
 use super::Setup;
 use super::figure::{Figure, Peer};
-use super::stats::Samples;
 use crate::provision;
+use iothread_advise::Samples;
 
 /// Runs a benchmark with each selected QEMU.
 pub(super) fn each<T>(

@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 
 use super::figure::{Figure, Goal, Peer};
 use super::interleave::time;
-use super::stats::Samples;
 use super::{Bench, Setup};
+use iothread_advise::Samples;
 use package::Package;
 
 pub(super) const BENCHES: &[Bench] = &[

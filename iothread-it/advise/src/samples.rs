@@ -1,32 +1,39 @@
 //! Samples, their median and quartiles.
 
-use anyhow::{Result, ensure};
-
 /// At least one finite number, sorted.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Samples(Vec<f64>);
+pub struct Samples(Vec<f64>);
+
+/// There are no samples, or one is not a finite number.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("no samples, or one is not a finite number: {0:?}")]
+pub struct BadSamples(Vec<f64>);
 
 impl Samples {
-    pub(super) fn new(mut figures: Vec<f64>) -> Result<Self> {
-        ensure!(!figures.is_empty(), "no samples");
-        ensure!(
-            figures.iter().all(|figure| figure.is_finite()),
-            "a sample is not finite: {figures:?}"
-        );
+    /// Takes figures in any order.
+    ///
+    /// # Errors
+    /// If there are none, or one is infinite or not a number.
+    pub fn new(mut figures: Vec<f64>) -> Result<Self, BadSamples> {
+        if figures.is_empty() || figures.iter().any(|figure| !figure.is_finite()) {
+            return Err(BadSamples(figures));
+        }
         figures.sort_by(f64::total_cmp);
         Ok(Self(figures))
     }
 
-    pub(super) fn count(&self) -> usize {
+    /// Returns how many there are.
+    pub fn count(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn median(&self) -> f64 {
+    /// Returns the median.
+    pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
     /// Returns the lower and the upper quartile.
-    pub(super) fn quartiles(&self) -> (f64, f64) {
+    pub fn quartiles(&self) -> (f64, f64) {
         (self.quantile(0.25), self.quantile(0.75))
     }
 
@@ -37,7 +44,7 @@ impl Samples {
         clippy::cast_sign_loss,
         reason = "a fraction of a length is an index"
     )]
-    pub(super) fn quantile(&self, part: f64) -> f64 {
+    pub fn quantile(&self, part: f64) -> f64 {
         let place = part.clamp(0.0, 1.0) * (self.0.len() - 1) as f64;
         let (below, above) = (place.floor() as usize, place.ceil() as usize);
         let share = place - place.floor();
