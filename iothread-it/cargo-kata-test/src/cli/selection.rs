@@ -100,7 +100,7 @@ struct Limits {
     kernel_warnings: Warnings,
 
     /// Saves the guests of the first N tests that fail in VMs, by default 4, for `cargo kata-test shell TEST`.
-    /// Each takes 100 to 300 MB in the cache until its run is removed. Tests of kata-test's harness then have a
+    /// Each takes 200 to 400 MB in the cache until its run is removed. Tests of kata-test's harness then have a
     /// guest each.
     #[arg(
         long,

@@ -345,3 +345,48 @@ fn move_file(from: &Path, to: &Path) -> io::Result<()> {
         moved => moved,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! **Scope**: what is kept and removed. `tests/places` saves and restores guests.
+
+    use super::*;
+
+    /// Makes an entry with this description.
+    fn entry(store: &Store, name: &str, description: &str) -> PathBuf {
+        let folder = store.guests().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(DESCRIPTION), description).unwrap();
+        folder
+    }
+
+    #[test]
+    fn guests_that_cannot_be_used_are_removed_unless_a_process_saves_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::at(folder.path());
+        let lock = store.lock(&mut Silent).unwrap();
+        let unfinished = entry(&store, "unfinished", "");
+        let invalid = entry(&store, "invalid", r#"{"schema": 1}"#);
+        let too_long = entry(&store, "long", "");
+        let file = fs::File::options()
+            .write(true)
+            .open(too_long.join(DESCRIPTION));
+        file.unwrap().set_len(MAX_DESCRIPTION + 1).unwrap();
+        let linked = entry(&store, "linked", "");
+        fs::remove_file(linked.join(DESCRIPTION)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", linked.join(DESCRIPTION)).unwrap();
+        let saving = entry(&store, "saving", "");
+        lock.hold(&saving).unwrap();
+        assert!(SavedTest::sweep(&lock).is_empty());
+        for removed in [unfinished, invalid, too_long, linked] {
+            assert!(!removed.exists(), "{}", removed.display());
+        }
+        assert!(saving.exists());
+    }
+
+    #[test]
+    fn names_are_quoted_for_a_shell_if_need_be() {
+        assert_eq!(quoted("a::b_1"), "a::b_1");
+        assert_eq!(quoted("a b's"), r"'a b'\''s'");
+    }
+}

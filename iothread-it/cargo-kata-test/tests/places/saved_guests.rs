@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +10,7 @@ use guest_vm::artifacts::Store;
 use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
 use kata_test_runner::Outcome;
+use serde_json::Value;
 
 use crate::a_terminal::Terminal;
 use crate::commands::{in_package, outcomes, target};
@@ -125,6 +127,36 @@ fn a_shell_is_in_the_guest_of_a_failed_test() -> Result<()> {
         }
     }
 
+    let place = "vm:bookworm";
+    is_refused(
+        &package,
+        place,
+        &|guest| guest["place"] = "vm:other".into(),
+        &[
+            "guests of annotated_fails were saved in several places: choose one of vm:bookworm, vm:other",
+        ],
+    )?;
+    let greeting = |guest: &mut Value| guest["guest"]["greeting"]["protocol"] = 1.into();
+    is_refused(
+        &package,
+        place,
+        &greeting,
+        &[
+            "cannot restore the guest of scratch::annotated annotated_fails; `cargo kata-test cache clear guests`",
+            "saved by another version of this program (protocol 1,",
+        ],
+    )?;
+    let kernel = |guest: &mut Value| {
+        let gone = "/nonexistent/vmlinux";
+        guest["artifacts"]["manifest"]["guest"]["vmlinux"] = gone.into();
+    };
+    is_refused(
+        &package,
+        place,
+        &kernel,
+        &["cannot restore", "what the guest was started from is gone"],
+    )?;
+
     let (code, text) = ends(&package, &["shell", "plain_passes"])?;
     assert_eq!(code, Some(125));
     assert!(
@@ -145,6 +177,45 @@ fn a_shell_is_in_the_guest_of_a_failed_test() -> Result<()> {
     fs::remove_dir_all(fs::canonicalize(runs.join("../latest"))?)?;
     let (code, _) = ends(&package, &["shell", "annotated_fails"])?;
     assert_eq!((code, before - saved()?), (Some(125), 3));
+    Ok(())
+}
+
+/// Adds a description of a newer guest that differs, and checks that no shell starts.
+fn is_refused(
+    package: &ScratchDir,
+    place: &str,
+    change: &dyn Fn(&mut Value),
+    expected: &[&str],
+) -> Result<()> {
+    let guests = Store::of_user()?.guests();
+    let described = |entry: &Path| -> Result<Value> {
+        Ok(serde_json::from_slice(&fs::read(
+            entry.join("guest.json"),
+        )?)?)
+    };
+    let entries = fs::read_dir(&guests)?.flatten().map(|entry| entry.path());
+    let run = fs::canonicalize(target()?.join("kata-test/latest"))?;
+    let is_it = |entry: &PathBuf| {
+        described(entry).is_ok_and(|guest| {
+            guest["test"] == "annotated_fails" && guest["run"] == *run.to_string_lossy()
+        })
+    };
+    let entry = entries.into_iter().find(is_it).context("no guest")?;
+    let mut guest = described(&entry)?;
+    assert_eq!(guest["place"], place);
+    change(&mut guest);
+    let newer = entry.with_extension("newer");
+    fs::create_dir(&newer)?;
+    for file in ["state", "disk", "package", "files"] {
+        fs::hard_link(entry.join(file), newer.join(file))?;
+    }
+    fs::write(newer.join("guest.json"), guest.to_string())?;
+    let (code, text) = ends(package, &["shell", "annotated_fails"])?;
+    fs::remove_dir_all(&newer)?;
+    assert_eq!(code, Some(125));
+    for part in expected {
+        assert!(text.contains(part), "{text}");
+    }
     Ok(())
 }
 

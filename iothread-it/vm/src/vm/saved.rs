@@ -1,7 +1,7 @@
 //! Saves a running guest with its memory to a file, and restores it later in another QEMU.
 //!
 //! The memory of a clone is a private mapping of its template, so all of it goes into the file: what is not zero,
-//! 100 to 300 MB. The guest's disks are files that the caller keeps. The QEMU that restores the guest has them from
+//! 200 to 400 MB. The guest's disks are files that the caller keeps. The QEMU that restores the guest has them from
 //! the start, in the same slots.
 
 use std::fs::File;
