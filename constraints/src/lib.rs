@@ -50,8 +50,8 @@
 //! | about | constraints |
 //! |---|---|
 //! | the user | `root`, `root_in_userns`, `non_root`, `uid`, `real_root`, `caps` |
-//! | the kernel | `kernel`, `kernel_eq`, `kernel_ne`, `kernel_lt`, `kernel_le`, `kernel_gt`, `kernel_ge`, `vendor_kernel`, `kconfig`, `module`, `namespace`, `cgroup`, `cgroup_controller` |
-//! | the machine | `arch`, `virt`, `container`, `kvm`, `kvm_hardware`, `kvm_cap`, `kvm_vendor`, `device`, `cpus_ge`, `cpu_feature`, `mem_available_ge`, `disk_free_ge` |
+//! | the kernel | `kernel`, `kernel_eq`, `kernel_ne`, `kernel_lt`, `kernel_le`, `kernel_gt`, `kernel_ge`, `vendor_kernel`, `kconfig`, `module`, `kernel_arg`, `namespace`, `cgroup`, `cgroup_controller` |
+//! | the machine | `arch`, `virt`, `container`, `kvm`, `kvm_hardware`, `kvm_cap`, `kvm_vendor`, `device`, `cpus_ge`, `cpu_feature`, `mem_available_ge`, `disk_free_ge`, `numa_nodes_ge`, `network`, `isolated_network` |
 //! | the system | `distro`, `distro_like`, `command`, `env`, `opt_in` |
 //! | anything else | `when = path::of::probe` |
 //! | operators | `all(…)`, `any(…)`, `not(…)` |

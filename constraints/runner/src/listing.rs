@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::elf::has_section;
 use super::record::reasons;
-use super::{Binary, RunnerError, StopToken};
+use super::{Binary, Fit, RunnerError, StopToken};
 use kata_test::__runner::{EXPECT, FACTS, MAY_SKIP};
-use kata_test_host::constraint::Status;
+use kata_test_host::constraint::{Demand, Status};
 use kata_test_host::reason::Reason;
 use kata_test_host::sys::{Ran, command_until};
 
@@ -63,6 +63,20 @@ pub struct Listed {
     /// Whether it asks for a machine of its own.
     #[serde(default)]
     pub own_machine: bool,
+    #[serde(default)]
+    demand: Option<Asked>,
+}
+
+/// What the constraints of a test ask of a place that can be made to measure.
+#[derive(Clone, Debug, Deserialize)]
+struct Asked {
+    cpus: u32,
+    memory: u64,
+    disk: u64,
+    numa_nodes: u32,
+    kernel_args: Vec<String>,
+    cgroup_v1: bool,
+    network: bool,
 }
 
 /// Whether a test can run in a place.
@@ -77,12 +91,16 @@ pub struct Eligibility {
 }
 
 impl Eligibility {
-    /// The place is for other tests.
-    pub(super) fn not_for_it() -> Self {
+    /// The place is for other tests, or cannot have what the test asks for.
+    pub(super) fn unfit(fit: Fit) -> Self {
+        let reasons = match fit {
+            Fit::Lacks(reason) => vec![reason],
+            Fit::Fits | Fit::ForOthers => Vec::new(),
+        };
         Self {
             status: Status::Unmet,
             is_open: false,
-            reasons: Vec::new(),
+            reasons,
         }
     }
 
@@ -119,6 +137,22 @@ impl Listed {
     #[must_use]
     pub fn is_ignored(&self) -> bool {
         self.status.is_none()
+    }
+
+    /// Returns what its constraints ask of a place that can be made to measure.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        self.demand
+            .as_ref()
+            .map_or_else(Demand::default, |asked| Demand {
+                cpus: asked.cpus,
+                memory: asked.memory,
+                disk: asked.disk,
+                numa_nodes: asked.numa_nodes,
+                kernel_args: asked.kernel_args.clone(),
+                cgroup_v1: asked.cgroup_v1,
+                network: asked.network,
+            })
     }
 
     /// Returns whether the test can run; none if it is ignored.

@@ -6,19 +6,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::dispatch::records_of;
-use super::{Binary, Outcome, Run, Session, StopToken, TestId, TestName, UserKind};
+use super::plan::needs_kvm;
+use super::{Binary, Fit, Outcome, Run, Session, StopToken, TestId, TestName, UserKind};
 use kata_test::__runner::HERE;
+use kata_test_host::constraint::Demand;
 use kata_test_host::facts::{Finding, Here, Host, Question};
 use kata_test_host::reason::Reason;
 
-/// The end of the name of a place that is only for tests that need KVM: `vm:bookworm+kvm`. Where the
-/// configuration names a place, it means both.
+/// The end of the name of a place that is only for tests that need KVM: `vm:bookworm+kvm`.
 pub const KVM_SUFFIX: &str = "+kvm";
-
-/// Whether a name of the configuration means this place.
-pub(super) fn is_meant(name: &str, place: &str) -> bool {
-    name == place.strip_suffix(KVM_SUFFIX).unwrap_or(place) || name == place
-}
 
 /// Why a place could not be used.
 pub type PlaceError = Box<dyn std::error::Error + Send + Sync>;
@@ -27,6 +23,26 @@ pub type PlaceError = Box<dyn std::error::Error + Send + Sync>;
 pub trait Place: Send {
     /// Returns its name, as in records: `vm:bookworm`.
     fn name(&self) -> &str;
+
+    /// Returns the name of the place that it is a variant of, or its own: `vm:bookworm` of `vm:bookworm+kvm`. Where
+    /// the configuration names that place, it means the variants too.
+    fn base_name(&self) -> &str {
+        self.name()
+    }
+
+    /// Returns the places that this one becomes for tests which ask for more than it has, such as larger VMs, as
+    /// few as possible.
+    fn variants(&self, demands: &[&Demand]) -> Vec<Box<dyn Place>> {
+        let _ = demands;
+        Vec::new()
+    }
+
+    /// Returns whether it is for tests that ask for this. A place that cannot be varied is: the verdicts on their
+    /// constraints there decide.
+    fn fit(&self, demand: &Demand) -> Fit {
+        let _ = demand;
+        Fit::Fits
+    }
 
     /// Describes it: `a VM with kernel 6.1.0-56-cloud-amd64, as root`.
     fn about(&self) -> String;
@@ -241,10 +257,28 @@ impl CandidatePlace {
         }
     }
 
-    /// Returns whether it is only for tests that need KVM.
+    /// Returns whether it is for tests that need KVM, and ask for no more.
+    pub(super) fn is_for_kvm(&self) -> bool {
+        let asks_for_no_more = |place: &dyn Place| place.fit(&Demand::default()) == Fit::Fits;
+        matches!(self, Self::Place(place) if place.is_for_kvm() && asks_for_no_more(&**place))
+    }
+
+    /// Returns the name of the place that it is a variant of, or its own.
     #[must_use]
-    pub fn is_for_kvm(&self) -> bool {
-        matches!(self, Self::Place(place) if place.is_for_kvm())
+    pub fn base_name(&self) -> &str {
+        match self {
+            Self::Place(place) => place.base_name(),
+            Self::Here | Self::Recorded(_) => self.name(),
+        }
+    }
+
+    /// Returns whether it is for tests with these constraints, which ask for this.
+    pub(super) fn fit(&self, needs: &str, demand: &Demand) -> Fit {
+        match self {
+            Self::Place(place) if place.is_for_kvm() && !needs_kvm(needs) => Fit::ForOthers,
+            Self::Place(place) => place.fit(demand),
+            Self::Here | Self::Recorded(_) => Fit::Fits,
+        }
     }
 
     /// Returns why it does not take a test with these constraints, although they may be met there.

@@ -186,6 +186,7 @@ mod tests {
     fn plan(spread: Spread) -> Plan {
         let place = |name: &str, kernel: Option<&str>, cost| PlannedPlace {
             name: name.to_owned(),
+            is_variant: false,
             about: format!("about {name}"),
             kernel: kernel.map(str::to_owned),
             cost,
@@ -208,6 +209,7 @@ mod tests {
         let test = |name: &str, eligibilities: [&Eligibility; 3]| PlannedTest {
             id: id(name),
             needs: "root".to_owned(),
+            demand: kata_test_host::constraint::Demand::default(),
             issue: Some("x/1".to_owned()),
             reason: None,
             limit: None,

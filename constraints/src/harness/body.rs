@@ -4,6 +4,7 @@ use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::catch_unwind;
 
+use super::network;
 use super::test_end::TestEnd;
 use crate::facts::{Here, panic_text};
 use crate::registry::{Body, ExpectedFailure, ShouldPanic, Test};
@@ -27,6 +28,10 @@ pub(crate) fn run(test: &Test, tell: impl FnOnce(usize)) -> TestEnd {
 
 /// How the body ended, with the text of its panic or error.
 fn run_body(test: &Test) -> (TestEnd, Option<String>) {
+    let _network = match network::enter(test) {
+        Ok(entered) => entered,
+        Err(why) => return (TestEnd::Failed(Some(why)), None),
+    };
     let (result, called_skip) = match call(test.body) {
         Ok(called) => called,
         Err(why) => return (TestEnd::Failed(Some(why)), None),

@@ -19,6 +19,7 @@ use super::body;
 use super::clock::{Clock, Due, Periods};
 use super::kvm_guests;
 use super::leaks::{GRACE, TestProcess};
+use super::network;
 use super::output::Output;
 use super::stop::{Cause, Fate};
 use super::test_end::TestEnd;
@@ -353,13 +354,14 @@ fn run_child(
         let _ = redirect(Standard::Error, &output);
     }
     report::open(reports);
+    if let Err(problem) = network::enter_for_good(test) {
+        fail(&problem);
+    }
     if let Some((user, home)) = &how.user {
         // The harness's own files, opened as root, are none of this user's.
         close_private_descriptors(report::fd().as_slice());
         if let Err(problem) = user.drop_privileges(parent) {
-            stderr(&format!("{problem}\n"));
-            report::send_own(Message::new(FAILED, &[]));
-            std::process::exit(i32::from(super::FAILURE));
+            fail(&problem);
         }
         user.enter_session(home);
         // The harness's facts are those of root.
@@ -395,6 +397,13 @@ fn run_child(
     };
     // By way of exit hooks, which write coverage counters.
     std::process::exit(code)
+}
+
+/// Ends the child of a test that cannot begin.
+fn fail(problem: &str) -> ! {
+    stderr(&format!("{problem}\n"));
+    report::send_own(Message::new(FAILED, &[]));
+    std::process::exit(i32::from(super::FAILURE))
 }
 
 /// The reading end of a pipe.

@@ -15,6 +15,7 @@ mod interrupt;
 mod kvm_guests;
 mod leaks;
 mod lifeline;
+mod network;
 mod output;
 mod plan;
 mod print;

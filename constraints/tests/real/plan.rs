@@ -29,10 +29,11 @@ fn binary(sample: &Sample, id: &str) -> Binary {
     }
 }
 
-fn planned(binaries: &[Binary], candidates: &mut [CandidatePlace], records: &Path) -> Plan {
+fn planned(binaries: &[Binary], candidates: &mut Vec<CandidatePlace>, records: &Path) -> Plan {
     let print = &mut |text: &str| println!("{text}");
     plan(
         binaries,
+        &[],
         candidates,
         Spread::First,
         records,
@@ -59,7 +60,7 @@ fn what_a_recorded_host_lacks_is_unknown() {
     };
     let lines = [fact("kernel release", "99.2.0"), fact("effective uid", "0")];
     fs::write(&facts, lines.join("\n")).expect("facts");
-    let mut candidates = [
+    let mut candidates = vec![
         CandidatePlace::Here,
         CandidatePlace::Recorded(RecordedHost::new(&facts)),
     ];
@@ -103,7 +104,7 @@ fn the_report_has_the_verdicts_of_the_plan() {
     let facts = records.path().join("far-away.json");
     let uid = r#"{"question":"effective uid","finding":"is","text":"0","source":"x"}"#;
     fs::write(&facts, uid).expect("facts");
-    let mut candidates = [
+    let mut candidates = vec![
         CandidatePlace::Here,
         CandidatePlace::Recorded(RecordedHost::new(&facts)),
     ];
@@ -179,7 +180,7 @@ fn a_place_lists_a_binary_once() {
     let elsewhere = Elsewhere {
         asked: Arc::clone(&asked),
     };
-    let mut candidates = [CandidatePlace::Place(Box::new(elsewhere))];
+    let mut candidates = vec![CandidatePlace::Place(Box::new(elsewhere))];
     let binary = binary(&wishes, "p::wishes");
     for _ in 0..2 {
         let plan = planned(
@@ -217,7 +218,7 @@ fn tests_that_can_run_here_are_not_listed_elsewhere() {
     };
     let plan = planned(
         &[binary(&sample, "p::privileged")],
-        &mut [
+        &mut vec![
             CandidatePlace::Here,
             CandidatePlace::Place(Box::new(elsewhere)),
         ],
@@ -231,7 +232,7 @@ fn another_harness_is_opaque_and_an_unmet_contract_stops_the_plan() {
     let records = tempfile::tempdir().expect("a folder");
     let [plain, wishes] = ["plain", "opt_ins"].map(Sample::build);
     let plain = binary(&plain, "p::plain");
-    let plan = planned(&[plain], &mut [CandidatePlace::Here], records.path());
+    let plan = planned(&[plain], &mut vec![CandidatePlace::Here], records.path());
     assert_eq!(
         (plan.opaque, plan.tests.len()),
         (vec!["p::plain".to_owned()], 0)
@@ -241,10 +242,11 @@ fn another_harness_is_opaque_and_an_unmet_contract_stops_the_plan() {
     broken
         .env
         .push(("KATA_TEST_EXPECT".into(), "kernel_ge = \"99\"".into()));
-    let candidates = &mut [CandidatePlace::Here];
+    let candidates = &mut vec![CandidatePlace::Here];
     let print = &mut |_: &str| {};
     let error = kata_test_runner::plan(
         &[broken],
+        &[],
         candidates,
         Spread::First,
         records.path(),
@@ -280,7 +282,7 @@ fn a_foreign_main_is_not_started_by_a_plan() {
     let taken = Sample::build("adopted");
     let plan = planned(
         &[foreign, binary(&taken, "p::taken")],
-        &mut [CandidatePlace::Here],
+        &mut vec![CandidatePlace::Here],
         records.path(),
     );
     assert_eq!(plan.opaque, ["p::foreign"]);
@@ -334,7 +336,8 @@ fn a_stop_ends_the_binary_that_lists_its_tests() {
     let began = std::time::Instant::now();
     let stopped = plan(
         &[binary],
-        &mut [CandidatePlace::Here],
+        &[],
+        &mut vec![CandidatePlace::Here],
         Spread::First,
         records.path(),
         stop,

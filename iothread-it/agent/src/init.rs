@@ -2,9 +2,11 @@
 
 use std::fs;
 
+use guest_agent::protocol::TMP_PARAMETER;
 use nix::mount::{MsFlags, mount};
 
 use crate::fatal::{Fatal, OrFatal};
+use crate::parameters;
 
 /// Type and target of each. The kernel creates a device's node in `devtmpfs` before it sends the uevent.
 const MOUNTS: [(&str, &str); 4] = [
@@ -18,12 +20,16 @@ const MOUNTS: [(&str, &str); 4] = [
 pub(crate) fn mount_all() -> Result<(), Fatal> {
     MOUNTS.into_iter().try_for_each(|(kind, place)| {
         fs::create_dir_all(place).or_fatal(|| format!("make {place}"))?;
+        let size = match place {
+            "/tmp" => parameters::value(TMP_PARAMETER).map(|size| format!("size={size}")),
+            _ => None,
+        };
         mount(
             Some(kind),
             place,
             Some(kind),
             MsFlags::empty(),
-            None::<&str>,
+            size.as_deref(),
         )
         .or_fatal(|| format!("mount {kind} on {place}"))
     })

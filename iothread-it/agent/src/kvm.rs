@@ -15,6 +15,7 @@ use nix::libc;
 
 use crate::console;
 use crate::modprobe::Tree;
+use crate::parameters;
 
 /// Modules beside that of KVM. A kernel may not have all of them.
 const MODULES: [&str; 3] = ["tun", "vhost_net", "vhost_vsock"];
@@ -79,16 +80,9 @@ const EXIT_IO: u32 = 2;
 /// Provides all of it if the kernel's command line requests it. A failure is printed to the console, and the
 /// constraints of tests report what is missing.
 pub(crate) fn provide_if_requested() {
-    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    if is_requested(&command_line) {
+    if parameters::has(KVM_PARAMETER) {
         provide();
     }
-}
-
-fn is_requested(command_line: &str) -> bool {
-    command_line
-        .split_whitespace()
-        .any(|word| word == KVM_PARAMETER)
 }
 
 fn provide() {
@@ -144,8 +138,7 @@ fn keep_a_vm() -> io::Result<()> {
 /// Returns how often in a second a guest can exit to user space; `None` if none was requested or it does not
 /// work.
 pub(crate) fn exits_per_s() -> Option<u64> {
-    let command_line = fs::read_to_string("/proc/cmdline").ok()?;
-    if !is_requested(&command_line) {
+    if !parameters::has(KVM_PARAMETER) {
         return None;
     }
     match exiting_guest() {
@@ -262,11 +255,5 @@ mod tests {
         assert_eq!(of("vmx"), Some("kvm_intel"));
         assert_eq!(of("svmx"), None);
         assert_eq!(module_for(""), None);
-    }
-
-    #[test]
-    fn only_the_whole_word_requests_it() {
-        assert!(is_requested("quiet guest_agent.kvm\n"));
-        assert!(!is_requested("quiet guest_agent.kvm2 x=guest_agent.kvm"));
     }
 }

@@ -8,6 +8,7 @@
 
 mod attached;
 mod buffer;
+mod cgroups;
 mod children;
 mod console;
 mod cpus;
@@ -28,12 +29,15 @@ mod modprobe;
 mod modules;
 mod mount;
 mod netlink;
+mod network;
 mod output;
+mod parameters;
 mod pattern_io;
 mod port;
 mod port_writer;
 mod program;
 mod rootfs;
+mod rtnetlink;
 mod scsi;
 mod server;
 mod spawn;
@@ -75,6 +79,7 @@ fn run() -> Result<Infallible, Fatal> {
     loopback::bring_up()?;
     modules::load_all()?;
     kvm::provide_if_requested();
+    network::configure_if_requested();
     let port = port::find(&uevents, PORT_DEADLINE)?;
     let disks = Arc::new(disks::Disks::default());
     disks::follow(uevents, Arc::clone(&disks))?;

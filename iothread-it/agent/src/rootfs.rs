@@ -15,6 +15,7 @@ use nix::unistd::{chdir, chroot};
 
 use crate::failure::OrFailure;
 use crate::mount::unless_exists;
+use crate::{cgroups, network};
 
 /// Where the new root is built.
 const NEW: &str = "/new-root";
@@ -60,8 +61,7 @@ const FILES: [(&str, &str); 4] = [
 
 /// Type, target and options of the mounts in the new root. The kernel lets a user namespace mount `/proc` only where
 /// nothing is mounted over a file of one, as [`identity`](crate::identity) does with `/proc`.
-const MOUNTS: [(&str, &str, &str); 5] = [
-    ("cgroup2", "/sys/fs/cgroup", ""),
+const MOUNTS: [(&str, &str, &str); 4] = [
     ("devpts", "/dev/pts", "ptmxmode=0666"),
     ("tmpfs", "/dev/shm", "mode=1777"),
     ("tmpfs", "/run", "mode=0755"),
@@ -110,6 +110,7 @@ fn set_up(user: User) -> Result<(), Failure> {
     for (file, text) in FILES {
         fs::write(new.join(file), text).or_failure(|| format!("write /{file}"))?;
     }
+    network::write_resolver(new).or_failure(|| "write /etc/resolv.conf".into())?;
     add_user(new, user).or_failure(|| "add a user".into())?;
     // The modules of the boot image.
     let modules = "lib/modules";
@@ -134,6 +135,7 @@ fn set_up(user: User) -> Result<(), Failure> {
         mount(Some(kind), place, Some(kind), no_flags, Some(options))
             .or_failure(|| format!("mount {kind} on {place}"))?;
     }
+    cgroups::mount_all().or_failure(|| "mount cgroups".into())?;
     for (link, to) in LINKS {
         unless_exists(symlink(to, link)).or_failure(|| format!("make {link}"))?;
     }

@@ -54,6 +54,9 @@ const fn between_atoms(a: &Kind, b: &Kind) -> Option<&'static str> {
         (Kind::Cgroup(a), Kind::Cgroup(b)) if !same(a, b) => {
             Some("a host has one cgroup hierarchy: write `any(cgroup = …, cgroup = …)`")
         }
+        (Kind::IsolatedNetwork, Kind::Network(_)) | (Kind::Network(_), Kind::IsolatedNetwork) => {
+            Some("a network of the test's own has no way to other hosts")
+        }
         (Kind::Virt(a), Kind::Virt(b)) if !same(a, b) => {
             Some("a host runs on one hypervisor: write `any(virt = …, virt = …)`")
         }
@@ -81,6 +84,7 @@ const fn same_flag(a: &Kind, b: &Kind) -> bool {
             | (Kind::RealRoot, Kind::RealRoot)
             | (Kind::Kvm, Kind::Kvm)
             | (Kind::KvmHardware, Kind::KvmHardware)
+            | (Kind::IsolatedNetwork, Kind::IsolatedNetwork)
             | (Kind::Container, Kind::Container)
     )
 }

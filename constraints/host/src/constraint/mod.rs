@@ -5,6 +5,7 @@
 
 mod atom;
 mod contradictions;
+mod demand;
 mod evaluate;
 mod evaluator;
 mod kernel;
@@ -23,6 +24,8 @@ pub use atom::Atom;
 use atom::Kind;
 #[cfg(test)]
 pub(crate) use atom::namespace::NAMESPACES;
+#[doc(hidden)]
+pub use demand::Demand;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use kernel::Release;
@@ -87,6 +90,17 @@ impl Constraint {
     #[must_use]
     pub fn is_non_root(&self) -> bool {
         matches!(self, Self::Atom(Atom(Kind::NonRoot)))
+    }
+
+    /// Whether a test with this constraint gets a network namespace of its own.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn isolates_network(&self) -> bool {
+        match self {
+            Self::Atom(Atom(kind)) => matches!(kind, Kind::IsolatedNetwork),
+            Self::All(of) => of.iter().any(Self::isolates_network),
+            Self::Any(_) | Self::Not(_) => false,
+        }
     }
 
     /// Collects what the reasons of a skip can be called: the atoms, and the groups that they make.

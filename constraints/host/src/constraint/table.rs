@@ -269,9 +269,15 @@ table! {
     /// the command gzip. A module (`=m`) may not be installed, and what is built in (`=y`) may be
     /// disabled on the kernel command line.
     kconfig r#"kconfig = "CONFIG_USER_NS=y""# text(text) => atom::kconfig::kconfig(text);
+    /// The running kernel was started with this argument: `nosmt`, or `isolcpus=1` with its value.
+    ///
+    /// Read from /proc/cmdline, where it has to be a word. A VM of the runner gets it.
+    kernel_arg r#"kernel_arg = "nosmt""# text(argument) => atom::kernel_arg::argument(argument);
     /// The version of the cgroup hierarchy at /sys/fs/cgroup.
     ///
-    /// Read by statfs(2). A unified hierarchy that is mounted together with v1 hierarchies counts as `v1`.
+    /// Read by statfs(2). A unified hierarchy that is mounted together with v1 hierarchies counts as `v1`. For
+    /// `v1` a VM of the runner mounts each controller by itself, as far as its kernel has it: combine it with
+    /// [`cgroup_controller`].
     cgroup r#"cgroup = "v2""# text(version) => atom::cgroup::version(version);
     /// A cgroup controller that is available in this process's group.
     ///
@@ -283,6 +289,19 @@ table! {
     /// Created by unshare(2) in a child that ends at once. A user namespace has to come with capabilities:
     /// one without them, as some security modules allow it, does not count.
     namespace r#"namespace = "time""# text(kind) => atom::namespace::namespace(kind);
+    /// A network with a way to other hosts: `user`, which a VM of the runner gets by QEMU's user-mode networking.
+    ///
+    /// Met by a default route in /proc/net/route or /proc/net/ipv6_route. Whether another host answers is not
+    /// tried. Other VMs have the loopback interface only.
+    network r#"network = "user""# text(kind) => atom::network::network(kind);
+    /// The test has a network of its own: a new network namespace with the loopback interface, which is up.
+    ///
+    /// Met if this process can create one, by unshare(2) in a child that ends at once: as root, as root in a user
+    /// namespace (the place `userns`), and in VMs. The harness creates it before it drops privileges, and it ends
+    /// with the last process of the test. Under Rust's own harness it is that of the test's thread, and of the
+    /// threads and processes that it starts. Only `isolated_network` by itself has this effect, not within `any` or
+    /// `not`. /sys/class/net goes on to show the interfaces outside; /proc/thread-self/net shows the test's own.
+    isolated_network "isolated_network" flag() => Kind::IsolatedNetwork;
     /// The architecture that this program was compiled for, by Rust's name for it.
     ///
     /// It is the program's, not the kernel's: a kernel may run programs of several architectures.
@@ -310,7 +329,8 @@ table! {
     virt r#"virt = "none""# text(kind) => atom::virt::virt(kind);
     /// This process may use at least this number of CPUs.
     ///
-    /// Read from its affinity and the cgroup's quota.
+    /// Read from its affinity and the cgroup's quota. A VM of the runner gets that many, also more than the host
+    /// has.
     cpus_ge "cpus_ge = 2" number(count) => Ok(Kind::CpusGe(count));
     /// At least this much memory is available.
     ///
@@ -318,12 +338,17 @@ table! {
     /// value counts (`memory.max` and `memory.high`, under v1 `memory.limit_in_bytes`). Inactive page cache
     /// (`inactive_file` of memory.stat) counts as available there, as it does for kubelet and docker.
     /// If the process was moved out of its cgroup namespace, so that its limits cannot be read, it is
-    /// undetermined.
+    /// undetermined. A VM of the runner gets that much, if the host has it available.
     mem_available_ge r#"mem_available_ge = "2GiB""# text(size) => atom::size::mem_available(size);
     /// At least this much is free in the folder for temporary files.
     ///
-    /// Read by statvfs(2) of the folder that `TMPDIR` names, or of /tmp.
+    /// Read by statvfs(2) of the folder that `TMPDIR` names, or of /tmp. A VM of the runner has it in memory.
     disk_free_ge r#"disk_free_ge = "1GiB""# text(size) => atom::size::disk_free(size);
+    /// At least this number of NUMA nodes is online.
+    ///
+    /// Read from /sys/devices/system/node/online. A kernel without that file has one. A VM of the runner gets
+    /// that many, up to 8, with the same share of CPUs and memory each.
+    numa_nodes_ge "numa_nodes_ge = 2" number(count) => Ok(Kind::NumaNodesGe(count));
     /// A feature that every CPU has, by its name in /proc/cpuinfo.
     ///
     /// The names are the kernel's, `sse4_2`, not those of Rust or of CPUID.

@@ -2,7 +2,8 @@
 
 use super::system::System;
 use super::{Answer, Question};
-use super::{cgroup, container, cpu, distro, env, kconfig, kvm, module, resources, user, virt};
+use super::{cgroup, container, cpu, distro, env, kconfig, kernel_arg, kvm, module, network};
+use super::{resources, user, virt};
 
 /// Answers a question.
 pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
@@ -20,8 +21,10 @@ pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
         },
         Question::Module(name) => module::answer(name, system),
         Question::Kconfig(symbol) => kconfig::answer(symbol, system),
+        Question::KernelArg(argument) => kernel_arg::answer(argument, system),
         Question::Cgroup => cgroup::version(system),
         Question::CgroupControllers => cgroup::controllers(system),
+        Question::Network => network::answer(system),
         Question::Arch => Answer::is(system.arch(), "compile target"),
         Question::Distro => distro::id(system),
         Question::DistroLike => distro::like(system),
@@ -30,6 +33,7 @@ pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
         Question::Cpus => resources::cpus(system),
         Question::MemAvailable => resources::memory(system),
         Question::DiskFree => resources::disk(system),
+        Question::NumaNodes => resources::numa_nodes(system),
         Question::CpuFeature(name) => cpu::feature(name, system),
         Question::Env(name) => env::variable(name, system),
         Question::OptIn(name) => env::opt_in(name, system),
@@ -41,6 +45,7 @@ pub(crate) fn answer(question: Question, system: &dyn System) -> Answer {
         | Question::CommandVersion(_)
         | Question::Device(_)
         | Question::Namespace(_)
+        | Question::IsolatedNetwork
         | Question::Probe(_) => system.probe(question),
     }
 }

@@ -18,10 +18,12 @@ mod distro;
 mod env;
 mod here;
 mod kconfig;
+mod kernel_arg;
 mod kvm;
 mod module;
 #[cfg(target_os = "linux")]
 mod namespace;
+mod network;
 mod probe;
 mod question;
 mod resources;

@@ -37,12 +37,18 @@ pub enum Question {
     Module(&'static str),
     /// The value of a symbol of the kernel's configuration; `n` if it is not set.
     Kconfig(&'static str),
+    /// Whether the kernel was started with an argument.
+    KernelArg(&'static str),
     /// The version of the cgroup hierarchy: `v1` or `v2`.
     Cgroup,
     /// The cgroup controllers that this process can use, separated by spaces.
     CgroupControllers,
     /// Whether a namespace of this kind can be created.
     Namespace(&'static str),
+    /// The interface of a default route.
+    Network,
+    /// Whether a test can get a network namespace of its own.
+    IsolatedNetwork,
     /// The architecture that this program was compiled for.
     Arch,
     /// The distribution's id and, if it has one, its version: `ubuntu 22.04`.
@@ -59,6 +65,8 @@ pub enum Question {
     MemAvailable,
     /// How many bytes are free where temporary files go.
     DiskFree,
+    /// How many NUMA nodes are online.
+    NumaNodes,
     /// Whether every CPU has a feature, by its name in /proc/cpuinfo.
     CpuFeature(&'static str),
     /// The value of an environment variable.
@@ -93,9 +101,11 @@ impl Question {
         Self::Namespace("net"),
         Self::Namespace("pid"),
         Self::Namespace("time"),
+        Self::Network,
         Self::Cpus,
         Self::MemAvailable,
         Self::DiskFree,
+        Self::NumaNodes,
     ];
 }
 
@@ -116,9 +126,12 @@ impl fmt::Display for Question {
             Self::Device(path) => ("device", *path),
             Self::Module(name) => ("module", *name),
             Self::Kconfig(symbol) => ("kconfig", *symbol),
+            Self::KernelArg(argument) => ("kernel argument", *argument),
             Self::Cgroup => ("cgroup", ""),
             Self::CgroupControllers => ("cgroup controllers", ""),
             Self::Namespace(kind) => ("namespace", *kind),
+            Self::Network => ("network", ""),
+            Self::IsolatedNetwork => ("isolated network", ""),
             Self::Arch => ("arch", ""),
             Self::Distro => ("distro", ""),
             Self::DistroLike => ("distro like", ""),
@@ -127,6 +140,7 @@ impl fmt::Display for Question {
             Self::Cpus => ("cpus", ""),
             Self::MemAvailable => ("memory available", ""),
             Self::DiskFree => ("disk free", ""),
+            Self::NumaNodes => ("numa nodes", ""),
             Self::CpuFeature(name) => ("cpu feature", *name),
             Self::Env(name) => ("env", *name),
             Self::OptIn(name) => ("opt-in", *name),

@@ -1,4 +1,4 @@
-//! CPUs, memory and disk space that are available to this process.
+//! CPUs, memory, disk space and NUMA nodes that are available to this process.
 
 use super::Answer;
 use super::cgroup::memory_headroom;
@@ -42,5 +42,27 @@ pub(super) fn disk(system: &dyn System) -> Answer {
     match free {
         Ok(free) => Answer::is(free.to_string(), source),
         Err(error) => Answer::unknown(why(&error), source),
+    }
+}
+
+/// Counts the nodes in a list such as `0-1,3`.
+pub(super) fn numa_nodes(system: &dyn System) -> Answer {
+    const FILE: &str = "/sys/devices/system/node/online";
+    let list = match system.read(FILE) {
+        Ok(list) => String::from_utf8_lossy(&list).trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Answer::is("1", format!("{FILE} is not there"));
+        }
+        Err(error) => return Answer::unknown(why(&error), FILE),
+    };
+    let count = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+        last.checked_sub(first)?.checked_add(1)
+    };
+    let mut counts = list.split(',').map(count);
+    match counts.try_fold(0_u64, |sum, one| sum.checked_add(one?)) {
+        Some(nodes) => Answer::is(nodes.to_string(), FILE),
+        None => Answer::unknown(format!("{list:?} is not a list of nodes"), FILE),
     }
 }

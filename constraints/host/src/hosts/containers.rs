@@ -132,6 +132,11 @@ fn gvisor() -> MadeUp {
             ("/proc/thread-self/status", "CapEff:\t00000000a80425fb\n"),
             ("/proc/cpuinfo", "processor\t: 0\nflags\t\t: fpu avx2\n"),
             ("/proc/self/cgroup", "1:memory:/\n"),
+            ("/proc/net/route", "Iface\tDestination\tGateway\n"),
+            (
+                "/proc/net/ipv6_route",
+                "00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n",
+            ),
         ],
         links: &[
             ("/proc/self/ns/user", "user:[1]"),
@@ -150,6 +155,8 @@ fn gvisor() -> MadeUp {
             "caps(\"CAP_SYS_ADMIN\")",
             "not(container)",
             "kernel_ge = \"5.0\"",
+            "network = \"user\"",
+            "numa_nodes_ge = 2",
         ],
         undetermined: &[
             "module = \"kvm\"",

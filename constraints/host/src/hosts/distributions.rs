@@ -23,6 +23,11 @@ pub(super) fn hosts() -> Vec<MadeUp> {
     ]
 }
 
+/// A host route and a default route.
+const ROUTES: &str = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n\
+     eth1\t00000000\t00000000\t0001\t0\t0\t0\tFFFFFFFF\t0\t0\t0\n\
+     eth0\t00000000\t0102A8C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n";
+
 fn is(text: &str) -> Finding {
     Finding::Is(text.to_owned())
 }
@@ -39,6 +44,12 @@ fn debian() -> MadeUp {
             ("/proc/sys/kernel/cap_last_cap", "40\n"),
             ("/proc/cpuinfo", CPUINFO),
             ("/proc/meminfo", MEMINFO),
+            (
+                "/proc/cmdline",
+                "BOOT_IMAGE=/vmlinuz ro quiet isolcpus=1,3\n",
+            ),
+            ("/proc/net/route", ROUTES),
+            ("/sys/devices/system/node/online", "0-1,3\n"),
             (
                 "/proc/self/cgroup",
                 "0::/user.slice/user-0.slice/session-1.scope\n",
@@ -90,6 +101,7 @@ fn debian() -> MadeUp {
                 is("it opens for reading and writing"),
             ),
             ("namespace time", is("one could be created")),
+            ("isolated network", is("one could be created")),
         ],
         met: &[
             "root",
@@ -119,6 +131,7 @@ fn debian() -> MadeUp {
             "cgroup = \"v2\"",
             "cgroup_controller = \"memory\"",
             "namespace = \"time\"",
+            "isolated_network",
             "arch = \"x86_64\"",
             "distro = \"debian\"",
             "distro = \"debian >= 12\"",
@@ -127,6 +140,9 @@ fn debian() -> MadeUp {
             "not(container)",
             "virt = \"none\"",
             "cpus_ge = 8",
+            "numa_nodes_ge = 3",
+            "kernel_arg(\"isolcpus=1,3\", \"ro\")",
+            "network = \"user\"",
             "mem_available_ge = \"8GiB\"",
             "disk_free_ge = \"20GiB\"",
             "cpu_feature = \"avx2\"",
@@ -141,6 +157,8 @@ fn debian() -> MadeUp {
             "uid = 1",
             "not(real_root)",
             "kernel_gt = \"6.1\"",
+            "numa_nodes_ge = 4",
+            "kernel_arg = \"isolcpus\"",
             "any(kernel_ge = \"6.3\", vendor_kernel = \"rhel9 >= 5.14.0-441\")",
             "any(kernel_ge = \"6.3\", vendor_kernel = \"debian >= 6.1.0-20\")",
             "kernel_lt = \"6.0\", any(kernel_ge = \"6.3\", vendor_kernel = \"debian >= 6.1.0-18\")",

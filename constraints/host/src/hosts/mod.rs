@@ -113,6 +113,9 @@ fn an_unreadable_host_is_undetermined() {
         "mem_available_ge = \"1KiB\"",
         "cpu_feature = \"avx2\"",
         "virt = \"none\"",
+        "numa_nodes_ge = 1",
+        "kernel_arg = \"quiet\"",
+        "network = \"user\"",
     ] {
         let evaluation = evaluated(constraint, &host);
         assert_eq!(

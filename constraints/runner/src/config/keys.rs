@@ -141,6 +141,11 @@ const SECTIONS: [Section; 8] = [
                 "kernel-args = \"lsm=landlock\"",
                 "Further arguments of the kernel.",
             ),
+            key(
+                "network",
+                "network = \"user\"",
+                "Gives the VM a network: QEMU's user-mode networking. Default: none but the loopback interface.",
+            ),
         ],
     },
     Section {

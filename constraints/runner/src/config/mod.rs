@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use kata_test_host::constraint::Constraint;
+use kata_test_host::constraint::{Constraint, Demand};
 use regex_lite::Regex;
 
 use crate::{TestName, UserKind};
@@ -62,6 +62,8 @@ pub struct NamedPlace {
     pub kernel: NamedKernel,
     /// Further arguments of the kernel.
     pub kernel_args: String,
+    /// Whether it has a network, by QEMU's user-mode networking.
+    pub network: bool,
 }
 
 /// The kernel of a place that the configuration defines.
@@ -83,7 +85,9 @@ impl NamedPlace {
     #[must_use]
     pub fn place(&self, own_name: &str) -> String {
         match &self.kernel {
-            NamedKernel::Suite(suite) if self.kernel_args.is_empty() => format!("vm:{suite}"),
+            NamedKernel::Suite(suite) if self.kernel_args.is_empty() && !self.network => {
+                format!("vm:{suite}")
+            }
             NamedKernel::Suite(_) | NamedKernel::Own { .. } => own_name.to_owned(),
         }
     }
@@ -188,6 +192,12 @@ impl TestSettings {
     #[must_use]
     pub fn needs(&self) -> String {
         texts(&self.requires)
+    }
+
+    /// Returns what its constraints ask of a place that can be made to measure.
+    #[must_use]
+    pub fn demand(&self) -> Demand {
+        Demand::of(&self.requires)
     }
 }
 

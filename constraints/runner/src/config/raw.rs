@@ -76,6 +76,7 @@ struct RawPlace {
     kernel: Option<Text>,
     modules: Option<Text>,
     kernel_args: Option<Text>,
+    network: Option<Text>,
 }
 
 #[derive(Default, Deserialize)]
@@ -219,6 +220,16 @@ fn constraints(text: &Text) -> Result<Vec<Constraint>, Mistake> {
             text.span(),
             "no constraint; write one as in the attribute, such as \"root\"",
         )),
+        Ok(list)
+            if list
+                .iter()
+                .any(|one| one.to_string().contains("isolated_network")) =>
+        {
+            Err(Mistake::at(
+                text.span(),
+                "only a test with the attribute can have `isolated_network`, since its harness creates the network",
+            ))
+        }
         Ok(list) => Ok(list),
         Err(error) => Err(Mistake::at(text.span(), error.to_string())),
     }
@@ -282,6 +293,7 @@ fn named_place((name, place): (&Text, &RawPlace)) -> Result<(String, NamedPlace)
     let place = NamedPlace {
         kernel,
         kernel_args: kernel_args.unwrap_or_default(),
+        network: place.network.as_ref().map(network).transpose()?.is_some(),
     };
     Ok((text.clone(), place))
 }
@@ -290,6 +302,16 @@ fn path(text: &Text) -> Result<PathBuf, Mistake> {
     match text.get_ref().as_str() {
         "" => Err(Mistake::at(text.span(), "expected a path")),
         path => Ok(PathBuf::from(path)),
+    }
+}
+
+fn network(text: &Text) -> Result<(), Mistake> {
+    match text.get_ref().as_str() {
+        "user" => Ok(()),
+        other => {
+            let problem = format!("unknown network {other:?}; expected \"user\"");
+            Err(Mistake::at(text.span(), problem))
+        }
     }
 }
 

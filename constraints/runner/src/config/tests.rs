@@ -157,6 +157,8 @@ fn mistakes_have_a_file_a_line_and_a_remedy() {
         "[places.mine]\nmodules = 'modules'",
         "[places.mine]\nkernel = ''",
         "[places.mine]\nkernel = 'bzImage'\nkernel-args = \"a\\nb\"",
+        "[places.mine]\nkernel = 'bzImage'\nnetwork = 'tap'",
+        "[requirements]\n'all()' = 'root, all(isolated_network)'",
         "[vms]\nqmeu = 'auto'",
         "[suspects]\npattern = '('",
         "[suspects]\npolicy = 'panic'",

@@ -39,7 +39,7 @@ pub fn plan_plain(
     stop: StopToken<'_>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Vec<PlannedPlain>, RunnerError> {
-    let mut routing = Routing::new(candidates, spread);
+    let mut routing = Routing::new(candidates, spread, tests);
     routing.evaluate(tests, candidates, program, stop, progress)?;
     let planned = |test: &PlainTest| {
         let mut planned = PlannedPlain {

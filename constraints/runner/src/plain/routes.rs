@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::PlainTest;
 use super::requirements::{FactsProgram, Verdicts, texts};
 use super::task::Route;
-use crate::place::is_meant;
-use crate::plan::{needs_kvm, needs_root};
-use crate::{CandidatePlace, Eligibility, RunnerError, Spread, StopToken, TestSettings, UserKind};
+use crate::plan::needs_root;
+use crate::{
+    CandidatePlace, Eligibility, Fit, RunnerError, Spread, StopToken, TestSettings, UserKind,
+};
 use kata_test::__runner::HERE;
-use kata_test_host::constraint::{Constraint, Status, evaluate};
+use kata_test_host::constraint::{Constraint, Demand, Status, evaluate};
 use kata_test_host::facts::Here;
 use kata_test_host::reason::Reason;
 
@@ -18,8 +19,12 @@ pub(super) struct Routing {
     pub(super) order: Vec<Route>,
     /// The names of the places.
     pub(super) names: Vec<String>,
-    /// Which of the places are only for tests that need KVM.
+    /// The names of the places that they are variants of, or their own.
+    base_names: Vec<String>,
+    /// Which of the places are for tests that need KVM, and ask for no more.
     is_for_kvm: Vec<bool>,
+    /// Whether each place is for tests, by what these need and ask for.
+    fits: BTreeMap<(String, Demand), Vec<Fit>>,
     /// In which of the places root is root in a user namespace.
     pub(super) is_user_namespace: Vec<bool>,
     spread: Spread,
@@ -38,7 +43,7 @@ pub(super) struct Routes {
 impl Routing {
     /// The places come first with the current kind of user, then with the other; this host, and then a user
     /// namespace on it, before all others.
-    pub(super) fn new(candidates: &[CandidatePlace], spread: Spread) -> Self {
+    pub(super) fn new(candidates: &[CandidatePlace], spread: Spread, tests: &[PlainTest]) -> Self {
         let current = UserKind::current();
         let other = match current {
             UserKind::Root => UserKind::Unprivileged,
@@ -64,7 +69,20 @@ impl Routing {
         Self {
             order,
             names: candidates.iter().map(|one| one.name().to_owned()).collect(),
+            base_names: candidates
+                .iter()
+                .map(|one| one.base_name().to_owned())
+                .collect(),
             is_for_kvm: candidates.iter().map(CandidatePlace::is_for_kvm).collect(),
+            fits: tests
+                .iter()
+                .map(|test| (test.settings.needs(), test.settings.demand()))
+                .map(|(needs, demand)| {
+                    let fits = candidates.iter().map(|one| one.fit(&needs, &demand));
+                    let fits = fits.collect();
+                    ((needs, demand), fits)
+                })
+                .collect(),
             is_user_namespace: candidates
                 .iter()
                 .map(CandidatePlace::is_user_namespace)
@@ -103,7 +121,8 @@ impl Routing {
         };
         for test in tests.iter().filter(is_asked) {
             for route in self.order.clone() {
-                if !self.permits(&test.settings, route) {
+                let fit = self.fit(&test.settings, route.place);
+                if fit != Fit::Fits || !self.permits(&test.settings, route) {
                     continue;
                 }
                 if let CandidatePlace::Place(place) = &mut candidates[route.place]
@@ -135,7 +154,11 @@ impl Routing {
             if !self.permits(settings, route) {
                 continue;
             }
-            let eligibility = self.eligibility(route, &settings.requires);
+            let eligibility = match self.fit(settings, route.place) {
+                Fit::Fits => self.eligibility(route, &settings.requires),
+                Fit::ForOthers => continue,
+                lacks @ Fit::Lacks(_) => Eligibility::unfit(lacks),
+            };
             if eligibility.status == Status::Met {
                 routes.push_back(route);
             } else if !eligibility.is_open {
@@ -157,6 +180,12 @@ impl Routing {
         }
     }
 
+    /// Whether a place is for a test.
+    fn fit(&self, settings: &TestSettings, place: usize) -> Fit {
+        let fits = self.fits.get(&(settings.needs(), settings.demand()));
+        fits.map_or(Fit::Fits, |fits| fits[place].clone())
+    }
+
     /// Whether a test may run in a place as this user, as far as its requirement is met there.
     fn permits(&self, settings: &TestSettings, route: Route) -> bool {
         let current = UserKind::current();
@@ -166,14 +195,13 @@ impl Routing {
             None if is_everywhere && settings.requires.is_empty() => route.user == current,
             None => [current, UserKind::Root].contains(&route.user),
         };
-        let place = &self.names[route.place];
+        let meant = [&self.names[route.place], &self.base_names[route.place]];
         let places = settings.places.as_ref();
-        let is_place = places.is_none_or(|names| names.iter().any(|name| is_meant(name, place)));
-        let is_for_it = !self.is_for_kvm[route.place] || needs_kvm(&settings.needs());
+        let is_place = places.is_none_or(|names| names.iter().any(|name| meant.contains(&name)));
         let needs_root = settings.user == Some(UserKind::Root) || needs_root(&settings.needs());
         let accepts_root =
             !self.is_user_namespace[route.place] || !needs_root || settings.root_in_userns;
-        is_user && is_place && is_for_it && accepts_root
+        is_user && is_place && accepts_root
     }
 
     /// Returns the verdicts on the constraints of the test's `expect-failure`.

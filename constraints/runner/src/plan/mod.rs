@@ -6,17 +6,21 @@
 
 mod record;
 mod spread;
+mod variants;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 pub use spread::Spread;
+pub use variants::Fit;
 
 use super::answer_cache::AnswerCache;
 use super::listing::Eligibility;
-use super::{Binary, CandidatePlace, Listing, Place, RunnerError, StopToken, TestId, Vms};
-use kata_test_host::constraint::Status;
+use super::{
+    Binary, CandidatePlace, Listing, Place, PlainTest, RunnerError, StopToken, TestId, Vms,
+};
+use kata_test_host::constraint::{Demand, Status};
 use kata_test_host::reason::Reason;
 
 /// Whether each test can run in each place.
@@ -50,6 +54,8 @@ pub(super) struct BinaryInfo {
 pub struct PlannedPlace {
     /// Its name.
     pub name: String,
+    /// Whether it is a variant of another place, for tests that ask for more than that has.
+    pub is_variant: bool,
     /// What it is.
     pub about: String,
     /// The release of its kernel, if it is known: `6.1.0-56-amd64`.
@@ -65,6 +71,8 @@ pub struct PlannedTest {
     pub id: TestId,
     /// Its constraints, in the grammar of the attribute.
     pub needs: String,
+    /// What they ask of a place that can be made to measure.
+    pub demand: Demand,
     /// The issue that it cites.
     pub issue: Option<String>,
     /// Why it has its constraints.
@@ -107,8 +115,8 @@ impl PlannedTest {
     }
 }
 
-/// Makes a plan. `candidates` are sorted by their cost; `progress` gets a line for each step. When `stop`
-/// is requested, the binary that lists its tests is killed. With [`Spread::Everywhere`] every place lists the
+/// Makes a plan. `candidates` get variants for what these tests, and the `plain` ones that run, ask for, and are
+/// sorted by their cost; `progress` gets a line for each step. When `stop` is requested, the binary that lists its tests is killed. With [`Spread::Everywhere`] every place lists the
 /// tests whose verdict there does not follow from cached facts, otherwise only those that no cheaper place
 /// can run.
 ///
@@ -119,41 +127,55 @@ impl PlannedTest {
 /// stop.
 pub fn plan(
     binaries: &[Binary],
-    candidates: &mut [CandidatePlace],
+    plain: &[PlainTest],
+    candidates: &mut Vec<CandidatePlace>,
     spread: Spread,
     record_root: &Path,
     stop: StopToken<'_>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Plan, RunnerError> {
+    let mut opaque = Vec::new();
+    let mut listed = Vec::new();
+    for binary in binaries {
+        match Listing::of(binary, None, stop)? {
+            Some(here) => listed.push((binary, here)),
+            None => opaque.push(binary.id.clone()),
+        }
+    }
+    let tests = listed.iter().flat_map(|(_, here)| &here.tests);
+    let tests = tests.filter(|test| !test.is_ignored());
+    let tests = tests.map(|test| (test.needs.clone(), test.demand()));
+    let plain = plain.iter().filter(|test| test.runs);
+    let plain = plain.map(|test| (test.settings.needs(), test.settings.demand()));
+    let asked: Vec<(String, Demand)> = tests.chain(plain).collect();
+    let asked = asked
+        .iter()
+        .map(|(needs, demand)| (&**needs, demand.clone()));
+    variants::add(candidates, asked);
     // Hosts that are not here cost nothing, and are asked for by name. A few seconds more or less, as
     // they are measured from run to run, are no reason to send a test somewhere else.
     let tens_of_seconds = |cost: Duration| cost.as_secs() / 10 + u64::from(!cost.is_zero());
     candidates.sort_by_key(|candidate| tens_of_seconds(candidate.cost().unwrap_or_default()));
     let mut tests = Vec::new();
-    let mut opaque = Vec::new();
     let mut known = BTreeMap::new();
-    for binary in binaries {
-        match Listing::of(binary, None, stop)? {
-            Some(here) => {
-                let lister = PlaceLister {
-                    binary,
-                    here: &here,
-                    spread,
-                    record_root,
-                    stop,
-                };
-                tests.extend(lister.in_all(candidates, progress)?);
-                let info = BinaryInfo {
-                    steps_per_ms: here.steps_per_ms,
-                    questions: lister.questions(),
-                };
-                known.insert(binary.id.clone(), info);
-            }
-            None => opaque.push(binary.id.clone()),
-        }
+    for (binary, here) in &listed {
+        let lister = PlaceLister {
+            binary,
+            here,
+            spread,
+            record_root,
+            stop,
+        };
+        tests.extend(lister.in_all(candidates, progress)?);
+        let info = BinaryInfo {
+            steps_per_ms: here.steps_per_ms,
+            questions: lister.questions(),
+        };
+        known.insert(binary.id.clone(), info);
     }
     let place = |candidate: &CandidatePlace| PlannedPlace {
         name: candidate.name().to_owned(),
+        is_variant: candidate.base_name() != candidate.name(),
         about: candidate.about(),
         kernel: candidate.kernel(),
         cost: candidate.cost(),
@@ -189,6 +211,7 @@ impl PlaceLister<'_> {
                 test: test.test.clone(),
             },
             needs: test.needs.clone(),
+            demand: test.demand(),
             issue: test.issue.clone(),
             reason: test.reason.clone(),
             limit: test
@@ -201,19 +224,18 @@ impl PlaceLister<'_> {
         };
         let mut tests: Vec<PlannedTest> = self.here.tests.iter().map(planned).collect();
         for candidate in candidates {
-            let is_for_kvm = candidate.is_for_kvm();
+            let fit = |test: &PlannedTest| candidate.fit(&test.needs, &test.demand);
+            let fits: Vec<Fit> = tests.iter().map(fit).collect();
             let refusal = |test: &PlannedTest| candidate.refuses(&test.id, &test.needs);
             let refusals: Vec<Option<Reason>> = tests.iter().map(refusal).collect();
             let settled = |name: &str| {
-                let mut known = tests.iter().zip(&refusals);
-                let known = known.find(|(test, _)| test.id.test == name);
-                let is_refused = known.is_some_and(|(_, refusal)| refusal.is_some());
-                let known = known.map(|(test, _)| test);
-                let of_others = is_for_kvm && !known.is_none_or(|test| needs_kvm(&test.needs));
-                of_others
-                    || is_refused
-                    || self.spread == Spread::First
-                        && known.is_some_and(PlannedTest::is_met_somewhere)
+                let mut known = tests.iter().zip(&fits).zip(&refusals);
+                let known = known.find(|((test, _), _)| test.id.test == name);
+                known.is_some_and(|((test, fit), refusal)| {
+                    *fit != Fit::Fits
+                        || refusal.is_some()
+                        || self.spread == Spread::First && test.is_met_somewhere()
+                })
             };
             let listing = match candidate {
                 CandidatePlace::Here => None,
@@ -224,10 +246,10 @@ impl PlaceLister<'_> {
                     Some(self.in_place(place.as_mut(), &settled, progress)?)
                 }
             };
-            let planned = tests.iter_mut().zip(refusals);
-            for (test, refusal) in planned.filter(|(test, _)| !test.ignored) {
+            let planned = tests.iter_mut().zip(fits).zip(refusals);
+            for ((test, fit), refusal) in planned.filter(|((test, _), _)| !test.ignored) {
                 let eligibility = match &listing {
-                    _ if is_for_kvm && !needs_kvm(&test.needs) => Eligibility::not_for_it(),
+                    _ if fit != Fit::Fits => Eligibility::unfit(fit),
                     None => eligibility_in(self.here, &test.id.test),
                     Some(Some(listing)) => eligibility_in(listing, &test.id.test),
                     Some(None) => Eligibility::unknown(),

@@ -257,6 +257,7 @@ fn annotated(tests: &[(&str, &str)], candidates: &mut [CandidatePlace]) -> Vec<R
     let test = |(name, verdicts): &(&str, &str)| PlannedTest {
         id: id(name),
         needs: String::new(),
+        demand: kata_test_host::constraint::Demand::default(),
         issue: None,
         reason: None,
         limit: None,
@@ -267,6 +268,7 @@ fn annotated(tests: &[(&str, &str)], candidates: &mut [CandidatePlace]) -> Vec<R
     };
     let place = |place: &CandidatePlace| PlannedPlace {
         name: place.name().to_owned(),
+        is_variant: false,
         about: place.about(),
         kernel: place.kernel(),
         cost: place.cost(),
@@ -329,6 +331,7 @@ fn what_runs_here_is_left_to_no_other_place() {
     let test = |name: &str, here| PlannedTest {
         id: id(name),
         needs: String::new(),
+        demand: kata_test_host::constraint::Demand::default(),
         issue: None,
         reason: None,
         limit: None,
@@ -341,6 +344,7 @@ fn what_runs_here_is_left_to_no_other_place() {
     candidates.extend(places([made_up("a", &[], &[]), made_up("b", &[], &[])]));
     let place = |place: &CandidatePlace| PlannedPlace {
         name: place.name().to_owned(),
+        is_variant: false,
         about: String::new(),
         kernel: None,
         cost: None,

@@ -4,6 +4,7 @@
 mod everywhere;
 mod requirements;
 mod userns;
+mod variants;
 mod vms;
 
 use std::fs;

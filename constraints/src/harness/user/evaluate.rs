@@ -5,11 +5,12 @@
     reason = "only a process with one thread may fork for any code"
 )]
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::{Home, User, inaccessible, required_paths};
-use crate::constraint::{Evaluation, Status, evaluate};
-use crate::facts::{self, Here};
+use crate::constraint::{Constraint, Evaluation, Status, evaluate};
+use crate::facts::{self, Answer, Here, Host, Question};
 use crate::harness::threads;
 use crate::reason::Reason;
 use crate::registry::Test;
@@ -41,6 +42,9 @@ pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Evalua
     };
     let work = |send: &Sends<'_>| {
         let parent = nix::unistd::getppid();
+        let isolates = |test: &&Test| test.constraints.iter().any(Constraint::isolates_network);
+        let network = tests.iter().any(isolates);
+        let network = network.then(|| Here.ask(Question::IsolatedNetwork).into_owned());
         let evaluations: Vec<Evaluation> = match user.drop_privileges(parent) {
             Err(problem) => {
                 let reason = Reason::infrastructure(problem, "setresuid");
@@ -52,7 +56,8 @@ pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Evalua
                 match inaccessible(&required) {
                     Some(problem) => vec![unmet(user, &problem); tests.len()],
                     None => {
-                        let evaluate = |test: &&Test| evaluate(test.constraints, &Here);
+                        let host = Dropped { network };
+                        let evaluate = |test: &&Test| evaluate(test.constraints, &host);
                         tests.iter().map(evaluate).collect()
                     }
                 }
@@ -70,6 +75,20 @@ pub(in crate::harness) fn evaluate_as(user: User, tests: &[&Test]) -> Vec<Evalua
             .filter(|evaluations| evaluations.len() == tests.len())
             .unwrap_or_else(|| failed(TRUNCATED.to_owned())),
         Err(problem) => failed(problem.to_string()),
+    }
+}
+
+/// This host, where root creates the network of a test before the test's process drops its privileges.
+struct Dropped {
+    network: Option<Answer>,
+}
+
+impl Host for Dropped {
+    fn ask(&self, question: Question) -> Cow<'_, Answer> {
+        match (question, &self.network) {
+            (Question::IsolatedNetwork, Some(network)) => Cow::Borrowed(network),
+            _ => Here.ask(question),
+        }
     }
 }
 

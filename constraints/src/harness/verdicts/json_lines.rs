@@ -4,15 +4,15 @@
 //! | line | fields |
 //! |---|---|
 //! | binary | `binary`, `steps_per_ms` |
-//! | test | `test`, `verdict` (`met`, `unmet`, `undetermined`, `ignored`), `open`, `as_uid`, `needs`, `reasons`, `issue`, `reason`, `timeout_ms`, `own_machine` |
+//! | test | `test`, `verdict` (`met`, `unmet`, `undetermined`, `ignored`), `open`, `as_uid`, `needs`, `reasons`, `issue`, `reason`, `timeout_ms`, `retries`, `own_machine`, `demand` (what it asks of a VM, if anything) |
 //! | answer | `question`, `finding`, `text`, `source`, as in a recorded host |
 
 use super::recorded::is_open;
 use super::speed::steps_per_ms;
-use crate::constraint::Status;
+use crate::constraint::{Demand, Status};
 use crate::facts::{Answer, Here, Question};
 use crate::harness::plan::{Evaluated, Plan};
-use crate::json::Object;
+use crate::json::{Object, quoted_or_null};
 use crate::record::reasons_text;
 use crate::registry::Test;
 
@@ -68,7 +68,25 @@ fn line(plan: &Plan, test: &Test, evaluated: Option<&Evaluated>) -> String {
     }
     line.integer("retries", u64::from(test.retries.unwrap_or_default()));
     line.boolean("own_machine", test.own_machine);
+    let asked = Demand::of(test.constraints);
+    if asked != Demand::default() {
+        line.raw("demand", &demand(&asked));
+    }
     line.finish_line()
+}
+
+fn demand(asked: &Demand) -> String {
+    let mut object = Object::new();
+    object.integer("cpus", u64::from(asked.cpus));
+    object.integer("memory", asked.memory);
+    object.integer("disk", asked.disk);
+    object.integer("numa_nodes", u64::from(asked.numa_nodes));
+    let arguments = asked.kernel_args.iter();
+    let arguments: Vec<_> = arguments.map(|one| quoted_or_null(Some(one))).collect();
+    object.raw("kernel_args", &format!("[{}]", arguments.join(",")));
+    object.boolean("cgroup_v1", asked.cgroup_v1);
+    object.boolean("network", asked.network);
+    object.finish()
 }
 
 fn fact(question: Question, answer: &Answer) -> String {

@@ -25,6 +25,15 @@ pub const PORT_NAME: &str = "org.iothread-it.agent";
 /// The word on the kernel's command line that requests KVM, and what tests of VM managers use beside it.
 pub const KVM_PARAMETER: &str = "guest_agent.kvm";
 
+/// On the kernel's command line: the agent mounts cgroup v1, with each controller that the kernel has there.
+pub const CGROUP_V1_PARAMETER: &str = "guest_agent.cgroup=v1";
+
+/// On the kernel's command line: the agent configures the network card for QEMU's user-mode networking.
+pub const NETWORK_PARAMETER: &str = "guest_agent.network";
+
+/// On the kernel's command line, before a size that tmpfs takes: the size of the folder for temporary files.
+pub const TMP_PARAMETER: &str = "guest_agent.tmp=";
+
 /// Identifies one boot of a guest: the kernel's `boot_id`, or the one that replaced it in a clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::constraint::Status;
 use kata_test_runner::{
-    Eligibility, KVM_SUFFIX, Ledger, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread,
-    UserKind,
+    Eligibility, Ledger, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread, UserKind,
 };
 
 /// Formats a plan: each test's requirement, its decision in each place, and where it runs. Plain tests are
@@ -241,7 +240,7 @@ fn columns(plan: &Plan) -> Vec<usize> {
             .tests
             .iter()
             .filter_map(|test| test.eligibilities.get(*at));
-        !plan.places[*at].name.ends_with(KVM_SUFFIX) || there.any(|there| !there.is_for_others())
+        !plan.places[*at].is_variant || there.any(|there| !there.is_for_others())
     };
     (0..plan.places.len()).filter(is_shown).collect()
 }

@@ -15,6 +15,7 @@ pub mod archive;
 mod build;
 pub mod cache;
 pub mod cargo;
+mod elsewhere;
 mod everywhere;
 pub mod exit_codes;
 pub mod facts;

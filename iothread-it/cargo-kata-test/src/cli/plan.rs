@@ -70,8 +70,15 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             .map(|file| CandidatePlace::Recorded(RecordedHost::new(file))),
     );
     let records = workspace.target.join("kata-test");
+    let selection = options.tests.selection();
+    let mut tests = Vec::new();
+    for binary in &binaries.plain {
+        tests.extend(list_plain(binary, StopToken::NEVER)?);
+    }
+    select(&mut tests, &selection, &config);
     let mut made = plan(
         &others,
+        &tests,
         &mut candidates,
         options.places.spread(),
         &records,
@@ -80,13 +87,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             eprintln!("{text}");
         },
     )?;
-    let selection = options.tests.selection();
     filter(&mut made, &selection);
-    let mut tests = Vec::new();
-    for binary in &binaries.plain {
-        tests.extend(list_plain(binary, StopToken::NEVER)?);
-    }
-    select(&mut tests, &selection, &config);
     let plain = plan_plain(
         &tests,
         &mut candidates,

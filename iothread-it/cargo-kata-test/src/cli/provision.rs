@@ -124,11 +124,19 @@ fn vm_places_in(
         if let Some(name) = vm.of_archive() {
             artifacts.list(&work, &name)?;
         }
-        places.push(VmPlace::named(&vm.name, artifacts, store, &work));
+        places.push(named(vm, artifacts, store, &work));
     }
     SavedTest::sweep(&lock);
     store::bound(&lock, progress)?;
     Ok(places)
+}
+
+fn named(vm: &VmChoice, artifacts: VmArtifacts, store: &Store, work: &WorkFolder) -> VmPlace {
+    let artifacts = match vm.network {
+        true => artifacts.with_network(),
+        false => artifacts,
+    };
+    VmPlace::named(&vm.name, artifacts, store, work)
 }
 
 /// Provides a VM place for a single program. What was provided before is used as it is, if the kernel is of the
@@ -151,7 +159,7 @@ pub(super) fn vm_place(
         .of_archive()
         .and_then(|name| provided(&name, qemu, &work, &store, lock_file));
     if let Some(artifacts) = provided {
-        return Ok(VmPlace::named(&vm.name, artifacts, &store, &work));
+        return Ok(named(vm, artifacts, &store, &work));
     }
     let (output, progress): (_, &mut dyn Progress) = match io::stderr().is_terminal() {
         true => (BuildOutput::Progress, &mut PrintedProgress::default()),

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
-    Binary, BinaryKind, CandidatePlace, Config, DEFAULT_LIMIT, Listing, Outcome, PlainOptions,
-    PlainRun, PlainTest, Plan, ProcessEnd, Reason, Record, Reporter, Run, RunIgnored, RunStatus,
-    Selected, StopToken, TestName, TestSelection, Vms, Workspace, list_plain, run_plain,
-    run_status, unregistered_tests,
+    Binary, BinaryKind, Config, DEFAULT_LIMIT, Listing, Outcome, PlainOptions, PlainRun, PlainTest,
+    ProcessEnd, Reason, Record, Run, RunIgnored, RunStatus, Selected, StopToken, TestName,
+    TestSelection, Vms, Workspace, list_plain, run_status, unregistered_tests,
 };
 
 use super::build::Build;
+use super::elsewhere::Elsewhere;
 use super::interrupt::{self, Interrupts};
 use super::no_tests::NoTests;
 use super::nowhere::NowhereOptions;
@@ -50,7 +50,7 @@ pub struct Options {
     /// for each CPU, if that is expected to be faster, by the durations of earlier runs. There are fewer if
     /// there is too little memory.
     #[arg(long, value_name = "N")]
-    vms: Option<NonZeroUsize>,
+    pub(super) vms: Option<NonZeroUsize>,
 
     #[command(flatten)]
     nowhere: NowhereOptions,
@@ -100,10 +100,17 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let mut env = env.to_vec();
     env.push(run.name_binaries(&binaries)?);
     let binaries = Binaries::sort(binaries, &options.plain, &config)?;
+    let mut errors = Vec::new();
+    let mut plain = list(&binaries.plain, &run, interrupts.stop(), &mut errors)?;
+    select(&mut plain, &selection, &config);
+    if interrupts.received() {
+        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+    }
     let mut elsewhere = match Elsewhere::plan(
         options,
         &config,
         &binaries,
+        &plain,
         &selection,
         &workspace,
         interrupts.stop(),
@@ -115,12 +122,6 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     if let Some(plan) = &elsewhere.plan {
         plan.record(&run)?;
         env.push(plan.exclude_elsewhere(&elsewhere.candidates, &run)?);
-    }
-    let mut errors = Vec::new();
-    let mut plain = list(&binaries.plain, &run, interrupts.stop(), &mut errors)?;
-    select(&mut plain, &selection, &config);
-    if interrupts.received() {
-        return Ok(ExitCode::from(interrupt::EXIT_CODE));
     }
     let (mut passed_here, mut documented) = (true, false);
     if options.places.has_here() {
@@ -345,69 +346,8 @@ impl Here<'_> {
     }
 }
 
-/// The places, and the plan for tests that state requirements if there are other places than this host.
-struct Elsewhere {
-    candidates: Vec<CandidatePlace>,
-    plan: Option<Plan>,
-}
-
-impl Elsewhere {
-    fn plan(
-        options: &Options,
-        config: &Config,
-        binaries: &Binaries,
-        selection: &TestSelection,
-        workspace: &Workspace,
-        stop: StopToken<'_>,
-    ) -> Result<Self> {
-        let mut candidates = (options.places).candidates(config, options.build.is_offline())?;
-        if !options.places.has_others() {
-            let plan = None;
-            return Ok(Self { candidates, plan });
-        }
-        let spread = options.places.spread();
-        let records = workspace.target.join("kata-test");
-        let print = &mut |text: &str| eprintln!("{text}");
-        let others: Vec<Binary> = binaries.others().cloned().collect();
-        let mut plan =
-            kata_test_runner::plan(&others, &mut candidates, spread, &records, stop, print)?;
-        plan.vms = Vms::new(options.vms);
-        plan::filter(&mut plan, selection);
-        if selection.is_part() {
-            // Whether a filter matches one of their tests is not known.
-            plan.opaque.clear();
-        }
-        if options.places.has_here() {
-            // Frees memory for the tests that run here first.
-            candidates.iter_mut().for_each(CandidatePlace::rest);
-        }
-        let plan = Some(plan);
-        Ok(Self { candidates, plan })
-    }
-
-    /// Runs the plain tests, here too, and what the plan assigns to other places.
-    fn run(
-        &mut self,
-        plain: &PlainRun<'_>,
-        binaries: &Binaries,
-        interrupts: &Interrupts,
-    ) -> Result<()> {
-        let mut reporter = Reporter {
-            progress: &mut |text: &str| eprintln!("{text}"),
-            output: &mut print,
-            stop: interrupts.stop(),
-        };
-        run_plain(plain, &mut self.candidates, &mut reporter)?;
-        if let Some(plan) = &self.plan {
-            let others: Vec<Binary> = binaries.others().cloned().collect();
-            plan.run_in_places(&others, &mut self.candidates, plain.run, &mut reporter)?;
-        }
-        Ok(())
-    }
-}
-
 /// Prints output of tests. A closed standard output is no reason to stop.
-fn print(bytes: &[u8]) {
+pub(super) fn print(bytes: &[u8]) {
     drop(std::io::stdout().write_all(bytes));
 }
 

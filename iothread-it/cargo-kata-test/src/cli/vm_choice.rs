@@ -21,6 +21,8 @@ pub struct VmChoice {
     pub kernel: VmKernel,
     /// Further arguments of the kernel.
     pub kernel_args: String,
+    /// Whether it has a network, by QEMU's user-mode networking.
+    pub network: bool,
 }
 
 /// Where a kernel is from.
@@ -76,6 +78,7 @@ impl OwnKernelOptions {
                 modules: self.modules.clone(),
             }),
             kernel_args: self.kernel_args.clone().unwrap_or_default(),
+            network: false,
         })
     }
 }
@@ -102,6 +105,7 @@ impl VmChoice {
             name: place.place(name),
             kernel,
             kernel_args: place.kernel_args.clone(),
+            network: place.network,
         })
     }
 
@@ -139,6 +143,7 @@ impl From<KernelChoice> for VmChoice {
             name: format!("vm:{choice}"),
             kernel: VmKernel::Archive(choice),
             kernel_args: String::new(),
+            network: false,
         }
     }
 }

@@ -1,10 +1,13 @@
 //! The artifacts that the VMs of a place are booted from.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
+
+use super::shape::{MEMORY_MIB, Shape};
 
 use guest_vm::artifacts::{
     KernelInstall, Manifest, Origin, Progress, QemuChoice, QemuInstall, StoreLock, Tools,
@@ -16,14 +19,6 @@ use guest_vm::guest::kernel;
 use guest_vm::own_kernel::options;
 use guest_vm::qemu::{Accelerator, VmSpec};
 use guest_vm::vm::Vm;
-
-/// The guest's memory, in MiB. Modules, binaries and the files that tests write are in it too.
-const MEMORY_MIB: u32 = 1024;
-const VCPUS: u32 = 2;
-
-/// The same of a VM with KVM: tests of VM managers start guests with several CPUs in it.
-const KVM_MEMORY_MIB: u32 = 3072;
-const KVM_VCPUS: u32 = 4;
 
 /// The estimated duration of a start before one was measured.
 const DEFAULT_START_ESTIMATE: Duration = Duration::from_secs(8);
@@ -83,6 +78,12 @@ pub struct VmArtifacts {
     /// Further arguments of the kernel.
     #[serde(skip)]
     kernel_args: String,
+    /// Whether the guest has a network.
+    #[serde(skip)]
+    network: bool,
+    /// The shape, if it is not the usual one.
+    #[serde(skip)]
+    shape: Option<Shape>,
 }
 
 impl VmArtifacts {
@@ -125,6 +126,8 @@ impl VmArtifacts {
             kvm: false,
             cpu: None,
             kernel_args: kernel_args.to_owned(),
+            network: false,
+            shape: None,
         })
     }
 
@@ -194,6 +197,40 @@ impl VmArtifacts {
         }
     }
 
+    /// Returns the same artifacts for a VM with a network.
+    #[must_use]
+    pub(crate) fn with_network(mut self) -> Self {
+        self.network = true;
+        self.start_note.as_mut_os_string().push("-network");
+        self
+    }
+
+    /// Returns the same artifacts for a VM of another shape.
+    pub(super) fn with_shape(&self, shape: Shape) -> Self {
+        let mut hasher = DefaultHasher::new();
+        shape.hash(&mut hasher);
+        let mut start_note = self.start_note.clone();
+        let number = hasher.finish();
+        start_note
+            .as_mut_os_string()
+            .push(format!("-{number:016x}"));
+        Self {
+            start_note,
+            shape: Some(shape),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the shape of a VM for tests that ask for nothing.
+    pub(super) fn usual_shape(&self) -> Shape {
+        Shape::usual(self.kvm, &self.kernel_args, self.network)
+    }
+
+    /// Returns the shape.
+    pub(super) fn shape(&self) -> Shape {
+        self.shape.clone().unwrap_or_else(|| self.usual_shape())
+    }
+
     /// Says whether QEMU was provided for this choice.
     pub(crate) fn has_choice(&self, choice: &QemuChoice) -> bool {
         self.qemu == choice.to_string()
@@ -247,14 +284,11 @@ impl VmArtifacts {
     }
 
     /// Returns the VM's configuration: one IOThread, which all disks are attached to.
-    pub(super) fn shape(&self) -> VmSpec {
-        let (vcpus, memory_mib) = match self.kvm {
-            true => (KVM_VCPUS, KVM_MEMORY_MIB),
-            false => (VCPUS, MEMORY_MIB),
-        };
+    pub(super) fn spec(&self) -> VmSpec {
+        let shape = self.shape();
         let mut spec = VmSpec::new(HypervisorConfig {
-            vcpus,
-            memory_mib,
+            vcpus: shape.cpus,
+            memory_mib: shape.memory_mib,
             // Works on every host.
             aio: Aio::Threads,
             iothreads: IoThreads {
@@ -264,7 +298,9 @@ impl VmArtifacts {
             ..HypervisorConfig::default()
         });
         spec.guest_kvm = self.kvm;
-        spec.kernel_arguments.clone_from(&self.kernel_args);
+        spec.numa_nodes = shape.numa_nodes;
+        spec.user_network = shape.network;
+        spec.kernel_arguments = shape.kernel_arguments();
         spec.cpu.clone_from(&self.cpu);
         spec
     }
@@ -272,16 +308,11 @@ impl VmArtifacts {
     /// Returns a name for everything that facts of the guest depend on, derived from the template's key.
     pub(super) fn key(&self) -> String {
         let release = &self.manifest.guest.kernel_release;
-        match Vm::template_key(&self.manifest, &self.shape()) {
+        match Vm::template_key(&self.manifest, &self.spec()) {
             Ok(Some(key)) => format!("vm-{release}-{}", &key.as_str()[..16]),
             // This configuration can be saved, and without its files the VM cannot start either.
             Ok(None) | Err(_) => format!("vm-{release}"),
         }
-    }
-
-    /// Sets the further arguments of the kernel.
-    pub(super) fn set_kernel_args(&mut self, arguments: String) {
-        self.kernel_args = arguments;
     }
 
     /// Returns the duration of the last start, or an estimate.

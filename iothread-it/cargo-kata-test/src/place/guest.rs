@@ -113,14 +113,15 @@ impl Guest {
         is_further: bool,
     ) -> Result<Self, GuestError> {
         let slots = warm.slots();
+        let mib = artifacts.shape().taken_mib();
         let memory = match is_further {
-            true => memory::further(&slots).map_err(at(&slots))?,
-            false => Some(memory::slot(&slots).map_err(at(&slots))?),
+            true => memory::further(&slots, mib).map_err(at(&slots))?,
+            false => Some(memory::slot(&slots, mib).map_err(at(&slots))?),
         };
         let memory = memory.ok_or(GuestError::NoMemory)?;
         let began = Instant::now();
         let scratch_folder = ScratchDir::new_in(scratch).map_err(at(scratch))?;
-        let vm = Vm::restore_or_boot(&artifacts.manifest, &artifacts.shape(), warm);
+        let vm = Vm::restore_or_boot(&artifacts.manifest, &artifacts.spec(), warm);
         let vm = vm.map_err(|error| match (artifacts.own_kernel(), error) {
             (Some((kernel, hint)), source @ VmError::Guest { .. }) => GuestError::OwnKernel {
                 kernel: kernel.to_owned(),

@@ -1,4 +1,4 @@
-//! Bounds the memory of all VMs of this user: each holds a slot while it runs.
+//! Bounds the memory of all VMs of this user: each holds slots while it runs, by its size.
 //!
 //! A slot is a locked file. The kernel releases the lock when the process ends, however it ends, and
 //! reports the end to those who wait (`IN_CLOSE_WRITE`).
@@ -7,7 +7,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-/// The memory that a VM and its QEMU may take, in bytes.
-const PER_VM: u64 = 1280 << 20;
+/// The memory of a slot in bytes: what the smallest VM and its QEMU may take. A larger VM holds several.
+const PER_SLOT: u64 = 1280 << 20;
 
 /// How long to wait for a slot.
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -24,11 +24,14 @@ const TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// The slots of this process.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
+/// The locked files, and each a second time for the event when it is closed.
+type Locks = Vec<(File, File)>;
+
 /// The right to run a VM, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Slot {
     /// `None` if this process runs another VM: it must not wait for itself.
-    _lock: Option<(File, File)>,
+    _locks: Option<Locks>,
 }
 
 impl Drop for Slot {
@@ -37,19 +40,19 @@ impl Drop for Slot {
     }
 }
 
-/// Waits until another VM fits into this host's memory.
+/// Waits until another VM that takes so much fits into this host's memory.
 ///
 /// # Errors
-/// If none fits in time, or the folder cannot be used.
-pub(super) fn slot(folder: &Path) -> io::Result<Slot> {
+/// If it does not fit in time, or the folder cannot be used.
+pub(super) fn slot(folder: &Path, mib: u32) -> io::Result<Slot> {
     let may_wait = HELD.fetch_add(1, Ordering::Relaxed) == 0;
-    let host = Host::this();
-    let lock = match may_wait {
+    let host = Host::for_vm(mib, &is_ample);
+    let locks = match may_wait {
         true => host.wait(folder, TIMEOUT, &mut |text| eprintln!("{text}")),
         false => host.take(folder),
     };
-    match lock {
-        Ok(lock) => Ok(Slot { _lock: lock }),
+    match locks {
+        Ok(locks) => Ok(Slot { _locks: locks }),
         Err(error) => {
             HELD.fetch_sub(1, Ordering::Relaxed);
             Err(error)
@@ -57,26 +60,23 @@ pub(super) fn slot(folder: &Path) -> io::Result<Slot> {
     }
 }
 
-/// Returns the right to run a further VM of this process, if another VM fits into this host's memory.
+/// Returns the right to run a further VM of this process, if it fits into this host's memory.
 ///
 /// # Errors
 /// If the folder cannot be used.
-pub(super) fn further(folder: &Path) -> io::Result<Option<Slot>> {
-    let lock = Host::this().take(folder)?;
-    Ok(lock.map(|lock| {
+pub(super) fn further(folder: &Path, mib: u32) -> io::Result<Option<Slot>> {
+    let locks = Host::for_vm(mib, &is_ample).take(folder)?;
+    Ok(locks.map(|locks| {
         HELD.fetch_add(1, Ordering::Relaxed);
-        Slot { _lock: Some(lock) }
+        Slot {
+            _locks: Some(locks),
+        }
     }))
 }
 
-/// Returns whether another VM fits into the memory that is available now.
-fn is_ample() -> bool {
-    vms_that_fit() > 0
-}
-
-/// Returns how many more VMs fit into the memory that is available now.
-fn vms_that_fit() -> usize {
-    usize::try_from(memory("MemAvailable:") / PER_VM).unwrap_or(usize::MAX)
+/// Returns whether so many slots fit into the memory that is available now.
+fn is_ample(slots: usize) -> bool {
+    memory("MemAvailable:") / PER_SLOT >= slots as u64
 }
 
 fn total() -> u64 {
@@ -95,35 +95,48 @@ fn memory(name: &str) -> u64 {
 struct Host<'a> {
     /// By all of its memory.
     slots: usize,
-    /// Whether there is memory for one more now. The first VM does not need it.
-    is_ample: &'a dyn Fn() -> bool,
+    /// How many of them the VM takes.
+    wanted: usize,
+    /// Whether there is memory for so many more now. The first VM does not need it.
+    is_ample: &'a dyn Fn(usize) -> bool,
 }
 
-impl Host<'_> {
-    fn this() -> Self {
-        let count = usize::try_from(total() * 3 / 4 / PER_VM).unwrap_or(usize::MAX);
+impl<'a> Host<'a> {
+    /// This host, for a VM that takes so much. One that is too large for it takes all slots.
+    fn for_vm(mib: u32, is_ample: &'a dyn Fn(usize) -> bool) -> Self {
+        let slots = usize::try_from(total() * 3 / 4 / PER_SLOT).unwrap_or(usize::MAX);
+        let slots = slots.max(1);
+        let wanted = (u64::from(mib) << 20).div_ceil(PER_SLOT);
         Self {
-            slots: count.max(1),
-            is_ample: &is_ample,
+            slots,
+            wanted: usize::try_from(wanted).unwrap_or(usize::MAX).min(slots),
+            is_ample,
         }
     }
 
-    /// Takes a slot if one is free.
-    fn take(&self, folder: &Path) -> io::Result<Option<(File, File)>> {
+    /// Takes the slots if so many are free.
+    fn take(&self, folder: &Path) -> io::Result<Option<Locks>> {
+        // Another VM that is about to start must not find slots taken that are given back at once.
+        let taking = open(&folder.join("taking"))?;
+        taking.lock()?;
         let mut are_others = false;
+        let mut locks = Vec::new();
         for number in 0..self.slots {
-            if are_others && !(self.is_ample)() {
+            if are_others && !(self.is_ample)(self.wanted) {
                 return Ok(None);
             }
             let path = folder.join(number.to_string());
-            drop(File::options().append(true).create_new(true).open(&path));
-            // Opened to read only: closing it is no event.
-            let lock = File::open(&path)?;
+            let lock = open(&path)?;
             match lock.try_lock() {
                 Ok(()) => {
-                    // Closing this one is.
-                    let event = File::options().append(true).open(&path)?;
-                    return Ok(Some((lock, event)));
+                    locks.push((lock, path));
+                    if locks.len() == self.wanted {
+                        return locks
+                            .into_iter()
+                            .map(with_event)
+                            .collect::<io::Result<_>>()
+                            .map(Some);
+                    }
                 }
                 Err(fs::TryLockError::WouldBlock) => are_others = true,
                 Err(fs::TryLockError::Error(error)) => return Err(error),
@@ -132,13 +145,13 @@ impl Host<'_> {
         Ok(None)
     }
 
-    /// Takes a slot, and waits for one if none is free.
+    /// Takes the slots, and waits for others to be freed if need be.
     fn wait(
         &self,
         folder: &Path,
         timeout: Duration,
         tell: &mut dyn FnMut(&str),
-    ) -> io::Result<Option<(File, File)>> {
+    ) -> io::Result<Option<Locks>> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(folder)?;
         let flags = InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK;
@@ -147,8 +160,8 @@ impl Host<'_> {
         let deadline = Instant::now() + timeout;
         let mut is_told = false;
         loop {
-            if let Some(lock) = self.take(folder)? {
-                return Ok(Some(lock));
+            if let Some(locks) = self.take(folder)? {
+                return Ok(Some(locks));
             }
             if !std::mem::replace(&mut is_told, true) {
                 tell("waiting for another VM to end: there is too little memory for one more");
@@ -171,6 +184,17 @@ impl Host<'_> {
     }
 }
 
+/// Creates a file if need be, and opens it to read only: closing it is no event.
+fn open(path: &Path) -> io::Result<File> {
+    drop(File::options().append(true).create_new(true).open(path));
+    File::open(path)
+}
+
+/// Opens a locked file a second time: closing this one is an event.
+fn with_event((lock, path): (File, PathBuf)) -> io::Result<(File, File)> {
+    Ok((lock, File::options().append(true).open(path)?))
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -187,7 +211,8 @@ mod tests {
         let folder = &folder.path().join("slots");
         let two = Host {
             slots: 2,
-            is_ample: &|| true,
+            wanted: 1,
+            is_ample: &|_| true,
         };
         let never = &mut |text: &str| panic!("{text}");
         let first = two.wait(folder, AMPLE, never).unwrap();
@@ -198,7 +223,8 @@ mod tests {
             scope.spawn(move || {
                 let host = Host {
                     slots: 2,
-                    is_ample: &|| true,
+                    wanted: 1,
+                    is_ample: &|_| true,
                 };
                 let third = host.wait(folder, AMPLE, &mut |text| {
                     sender.send(text.to_owned()).unwrap();
@@ -221,7 +247,8 @@ mod tests {
         let asked = Cell::new(0);
         let host = Host {
             slots: 8,
-            is_ample: &|| {
+            wanted: 1,
+            is_ample: &|_| {
                 asked.set(asked.get() + 1);
                 false
             },
@@ -233,5 +260,29 @@ mod tests {
             .unwrap_err();
         assert!(error.to_string().contains("no memory"), "{error}");
         assert_eq!(asked.get(), 1);
+    }
+
+    #[test]
+    fn a_large_vm_takes_several_slots_or_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = |wanted| Host {
+            slots: 4,
+            wanted,
+            is_ample: &|_| true,
+        };
+        let large = host(3).take(folder.path()).unwrap().expect("three of four");
+        assert!(host(2).take(folder.path()).unwrap().is_none());
+        let small = host(1).take(folder.path()).unwrap().expect("the fourth");
+        assert!(host(1).take(folder.path()).unwrap().is_none());
+        drop(large);
+        assert!(host(4).take(folder.path()).unwrap().is_none());
+        drop(small);
+        assert_eq!(
+            host(4).take(folder.path()).unwrap().map(|all| all.len()),
+            Some(4)
+        );
+        let mib = |mib| Host::for_vm(mib, &|_| true).wanted;
+        assert_eq!((mib(1280), mib(1281)), (1, 2));
+        assert_eq!(mib(u32::MAX), Host::for_vm(1, &|_| true).slots);
     }
 }

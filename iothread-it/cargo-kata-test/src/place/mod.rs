@@ -33,12 +33,12 @@
 //! | what | how it is provided |
 //! |---|---|
 //! | `/` | a tmpfs, which supports `pivot_root`; each run of a binary has a mount namespace of its own |
-//! | `/sys/fs/cgroup` | cgroup v2 |
+//! | `/sys/fs/cgroup` | cgroup v2, or for `cgroup = "v1"` each controller of v1 |
 //! | `/lib/modules` | all modules of the kernel; `/sbin/modprobe` loads them, also for the kernel |
 //! | `/bin/sh` | the host's, with its shared libraries |
 //! | programs that a `command` constraint names | the host's, with their shared libraries and interpreters, but without other files that they read; they come before the next |
 //! | other usual programs | those of `busybox-static` from the host's release, if QEMU or the kernel is from packages |
-//! | network | the loopback interface, with 127.0.0.1 and ::1 |
+//! | network | the loopback interface, with 127.0.0.1 and ::1; for `network = "user"` a card with QEMU's user-mode networking, too |
 //! | working directory | the package's folder, without target directories, `.git` folders and special files; it can be written, up to half of the guest's memory |
 //! | `HOME`, `TMPDIR` | empty folders that the user can write |
 //! | user | root, or for plain tests without privileges the caller's user and group id, 65534 if that is root; the package's folder belongs to that user |
@@ -59,6 +59,7 @@ mod records;
 mod run;
 mod saved;
 mod session;
+mod shape;
 mod terminal;
 
 use std::collections::HashMap;
@@ -68,8 +69,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use kata_test::constraint::Demand;
 use kata_test_runner::{
-    Binary, Job, KVM_SUFFIX, LIST_ARGUMENTS, Listing, Place, PlaceError, Session, StopToken,
+    Binary, Fit, Job, KVM_SUFFIX, LIST_ARGUMENTS, Listing, Place, PlaceError, Session, StopToken,
     UserKind,
 };
 
@@ -79,6 +81,7 @@ use guest_vm::guest::protocol::{Exit, Notice, Program, Stream};
 use guest_vm::scratch::remove_orphans;
 use guest_vm::warm::WarmStore;
 use session::VmSession;
+use shape::Shape;
 
 pub use artifacts::{VmArtifacts, VmArtifactsError};
 pub use guest::GuestError;
@@ -97,6 +100,10 @@ const MAX_LIST_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub struct VmPlace {
     name: String,
+    /// The name of the place that it is a variant of, or its own.
+    base_name: String,
+    /// What the tests ask for that it was made for.
+    made_for: Option<Demand>,
     artifacts: VmArtifacts,
     warm: WarmStore,
     /// Where guests of failed tests are saved.
@@ -121,6 +128,8 @@ impl VmPlace {
     pub fn new(name: &str, artifacts: VmArtifacts, warm: WarmStore, scratch: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
+            base_name: name.to_owned(),
+            made_for: None,
             artifacts,
             warm,
             store: None,
@@ -155,10 +164,33 @@ impl VmPlace {
     #[must_use]
     pub fn with_kvm_on(&self, cpu: Option<&str>) -> Self {
         Self {
+            name: format!("{}{KVM_SUFFIX}", self.name),
+            artifacts: self.artifacts.with_kvm(cpu),
+            ..self.another_instance()
+        }
+    }
+
+    /// Returns the place for tests that ask for this.
+    fn made_for(&self, demand: Demand, shape: Shape) -> Self {
+        let suffix = shape.suffix(&self.artifacts.usual_shape());
+        Self {
+            name: format!("{}{suffix}", self.name),
+            made_for: Some(demand),
+            artifacts: self.artifacts.with_shape(shape),
+            ..self.another_instance()
+        }
+    }
+
+    /// Returns a place with the same VM, which has none yet.
+    fn another_instance(&self) -> Self {
+        Self {
+            base_name: self.base_name.clone(),
+            made_for: self.made_for.clone(),
+            batches: Arc::clone(&self.batches),
             store: self.store.clone(),
             ..Self::new(
-                &format!("{}{KVM_SUFFIX}", self.name),
-                self.artifacts.with_kvm(cpu),
+                &self.name,
+                self.artifacts.clone(),
                 self.warm.clone(),
                 self.scratch.clone(),
             )
@@ -211,8 +243,34 @@ impl Place for VmPlace {
         &self.name
     }
 
+    fn base_name(&self) -> &str {
+        &self.base_name
+    }
+
+    fn variants(&self, demands: &[&Demand]) -> Vec<Box<dyn Place>> {
+        let joined = shape::joined(&self.artifacts.usual_shape(), demands);
+        let places = joined.into_iter();
+        places
+            .map(|(demand, shape)| -> Box<dyn Place> { Box::new(self.made_for(demand, shape)) })
+            .collect()
+    }
+
+    fn fit(&self, demand: &Demand) -> Fit {
+        let usual = self.artifacts.usual_shape();
+        match (usual.meeting(demand), &self.made_for) {
+            (Ok(shape), None) if shape == usual => Fit::Fits,
+            (Ok(shape), Some(all)) if shape != usual && shape::covers(all, demand) => Fit::Fits,
+            (Err(reason), None) => Fit::Lacks(reason),
+            _ => Fit::ForOthers,
+        }
+    }
+
     fn about(&self) -> String {
-        format!("a VM with {}, as root", self.artifacts.about())
+        let about = self.artifacts.about();
+        match self.made_for {
+            None => format!("a VM with {about}, as root"),
+            Some(_) => format!("one more VM: {}; {about}, as root", self.artifacts.shape()),
+        }
     }
 
     fn kernel(&self) -> Option<String> {
@@ -283,16 +341,9 @@ impl Place for VmPlace {
         // With KVM a VM takes more memory than slots count, and more CPUs.
         (!self.artifacts.has_kvm()).then(|| -> Box<dyn Place> {
             Box::new(Self {
-                batches: Arc::clone(&self.batches),
                 speeds: self.speeds.clone(),
-                store: self.store.clone(),
                 is_further: true,
-                ..Self::new(
-                    &self.name,
-                    self.artifacts.clone(),
-                    self.warm.clone(),
-                    self.scratch.clone(),
-                )
+                ..self.another_instance()
             })
         })
     }

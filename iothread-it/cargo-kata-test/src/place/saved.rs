@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::guest::{FILES, Guest, GuestError, PACKAGE, SCRATCH, image_disk, scratch_disk, user};
 use super::session::VmSession;
+use super::shape::Shape;
 use super::{VmArtifacts, VmPlace, memory};
 
 /// Version of the description.
@@ -79,7 +80,7 @@ struct Description {
     test: String,
     place: String,
     artifacts: VmArtifacts,
-    kernel_args: String,
+    shape: Shape,
     guest: SavedGuest,
     /// The files of its disks, in the order in which they were attached.
     disks: Vec<String>,
@@ -113,7 +114,7 @@ impl FailedTest<'_> {
         match self.write(guest) {
             Ok(()) => format!(
                 "saved the guest of {binary} {test}: `cargo kata-test shell --place {} {}`",
-                self.place.name,
+                quoted(&self.place.name),
                 quoted(test)
             ),
             Err(error) => {
@@ -169,7 +170,7 @@ impl FailedTest<'_> {
             environment,
         } = guest;
         let artifacts = &self.place.artifacts;
-        let (manifest, spec) = (&artifacts.manifest, artifacts.shape());
+        let (manifest, spec) = (&artifacts.manifest, artifacts.spec());
         let saved = vm.save(manifest, &spec, &folder.join(STATE))?;
         let mut disks = Vec::new();
         for name in [SCRATCH.1, PACKAGE, FILES] {
@@ -186,7 +187,7 @@ impl FailedTest<'_> {
             test: self.test.test.clone(),
             place: self.place.name.clone(),
             artifacts: artifacts.clone(),
-            kernel_args: spec.kernel_arguments,
+            shape: artifacts.shape(),
             guest: saved,
             disks,
             user: self.user,
@@ -245,8 +246,7 @@ impl SavedTest {
         if description.schema != SCHEMA || !description.disks.iter().all(is_name) {
             return None;
         }
-        let kernel_args = std::mem::take(&mut description.kernel_args);
-        description.artifacts.set_kernel_args(kernel_args);
+        description.artifacts = description.artifacts.with_shape(description.shape.clone());
         Some(Self {
             folder: folder.to_owned(),
             description,
@@ -291,12 +291,12 @@ impl SavedTest {
         let scratch = work.path().join("scratch");
         let scratch = ScratchDir::new_in(&scratch).map_err(at(&scratch))?;
         let slots = guest_vm::warm::WarmStore::of(store).slots();
-        let memory = memory::slot(&slots).map_err(at(&slots))?;
+        let memory = memory::slot(&slots, artifacts.shape().taken_mib()).map_err(at(&slots))?;
         let own = scratch.path().join(SCRATCH.1);
         let kept = self.folder.join(SCRATCH.1);
         fs::copy(&kept, &own).map_err(at(&kept))?;
         let state = self.folder.join(STATE);
-        let spec = artifacts.shape();
+        let spec = artifacts.spec();
         let vm = Vm::restore_saved(manifest, &spec, guest, &state, |spec| {
             for name in &self.description.disks {
                 let disk = match name == SCRATCH.1 {
@@ -328,7 +328,7 @@ impl SavedTest {
 
 /// Quotes a name for a shell, if it needs that.
 fn quoted(name: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_:-./".contains(c);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_:-./+=,".contains(c);
     match name.chars().all(is_plain) {
         true => name.to_owned(),
         false => format!("'{}'", name.replace('\'', r"'\''")),

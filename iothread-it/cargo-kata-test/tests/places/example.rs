@@ -28,6 +28,7 @@ fn run_everywhere(binary: Binary) -> Result<Vec<Record>> {
     let told = &mut |text: &str| println!("{text}");
     let plan = plan(
         &binaries,
+        &[],
         &mut candidates,
         Spread::First,
         &records,

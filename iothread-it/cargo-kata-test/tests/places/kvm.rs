@@ -25,11 +25,13 @@ fn run_in(binary: Binary, plain: VmPlace, with_kvm: VmPlace) -> Result<Vec<Recor
     let folder = folder()?;
     let records = folder.path().join("records");
     let run = Run::start(&records)?;
-    let mut candidates = [plain, with_kvm].map(|place| CandidatePlace::Place(Box::new(place)));
+    let candidates = [plain, with_kvm].map(|place| CandidatePlace::Place(Box::new(place)));
+    let mut candidates = Vec::from(candidates);
     let binaries = [binary];
     let print = &mut |text: &str| println!("{text}");
     let plan = plan(
         &binaries,
+        &[],
         &mut candidates,
         Spread::First,
         &records,

@@ -9,6 +9,7 @@ mod crashes;
 mod everywhere;
 mod example;
 mod hostile;
+mod isolated_network;
 mod kernel_module;
 mod kernel_warnings;
 mod kills;
@@ -22,6 +23,7 @@ mod run;
 mod runner_process;
 mod saved_guests;
 mod scratch_package;
+mod shapes;
 mod shared;
 mod signals;
 

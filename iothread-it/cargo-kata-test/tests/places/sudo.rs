@@ -61,13 +61,14 @@ fn tests_run_as_root_and_leave_no_files_of_root() -> Result<()> {
     let folder = folder()?;
     let records = folder.path().join("records");
     let run = Run::start(&records)?;
-    let mut candidates = [
+    let mut candidates = vec![
         CandidatePlace::Here,
         CandidatePlace::Place(Box::new(SudoPlace::new()?)),
     ];
     let print = &mut |text: &str| println!("{text}");
     let plan = plan(
         &binaries,
+        &[],
         &mut candidates,
         Spread::First,
         &records,

@@ -49,7 +49,7 @@ fn sample() -> PathBuf {
 }
 
 /// Changes this process's user to nobody. Then its files in /proc are root's, unless it asks for them.
-fn become_unprivileged_user() -> Result<()> {
+pub(crate) fn become_unprivileged_user() -> Result<()> {
     become_unprivileged()?;
     Ok(nix::sys::prctl::set_dumpable(true)?)
 }
@@ -63,7 +63,7 @@ fn place(config: &str) -> Result<UsernsPlace> {
 }
 
 /// Runs the tests of a binary here, as its harness does it, and in the place.
-fn run_in(places: &mut [CandidatePlace], binary: &Binary) -> Result<Vec<Record>> {
+pub(crate) fn run_in(places: &mut Vec<CandidatePlace>, binary: &Binary) -> Result<Vec<Record>> {
     let folder = folder()?;
     let records = folder.path().join("records");
     let run = Run::start(&records)?;
@@ -71,6 +71,7 @@ fn run_in(places: &mut [CandidatePlace], binary: &Binary) -> Result<Vec<Record>>
     let print = &mut |text: &str| println!("{text}");
     let plan = plan(
         binaries,
+        &[],
         places,
         Spread::First,
         &records,
@@ -99,7 +100,7 @@ fn an_unprivileged_user_is_root_there_for_tests_that_accept_it() -> Result<()> {
     let binary = build(sample(), "userns")?;
     become_unprivileged_user()?;
     let userns = || Ok::<_, anyhow::Error>(CandidatePlace::Place(Box::new(place("")?)));
-    let outcomes = run_in(&mut [CandidatePlace::Here, userns()?], &binary)?;
+    let outcomes = run_in(&mut vec![CandidatePlace::Here, userns()?], &binary)?;
     let mut expected = [&WORK[..], &WORK_ALONE, &["needs_a_capability"]].concat();
     expected.sort_unstable();
     assert_eq!(passed(&outcomes), expected, "{outcomes:#?}");
@@ -130,12 +131,12 @@ fn an_unprivileged_user_is_root_there_for_tests_that_accept_it() -> Result<()> {
         );
     }
     // Without this host, the test lacks its user.
-    let outcomes = run_in(&mut [userns()?], &binary)?;
+    let outcomes = run_in(&mut vec![userns()?], &binary)?;
     assert_eq!(kind(&outcomes, "needs_another_user"), Outcome::Nowhere);
 
     let config = "[[tests]]\nfilter = 'test(needs_root)'\nroot-in-userns = true\n";
     let accepting = CandidatePlace::Place(Box::new(place(config)?));
-    let outcomes = run_in(&mut [CandidatePlace::Here, accepting], &binary)?;
+    let outcomes = run_in(&mut vec![CandidatePlace::Here, accepting], &binary)?;
     assert_eq!(outcome(&outcomes, "needs_root").place, "userns");
     assert_eq!(kind(&outcomes, "needs_root"), Outcome::Passed);
     assert_eq!(kind(&outcomes, "needs_real_root"), Outcome::Nowhere);
@@ -150,7 +151,7 @@ fn root_has_users_there() -> Result<()> {
         place.about(),
         "this host, as root in a user namespace with 65536 user and group ids"
     );
-    let outcomes = run_in(&mut [CandidatePlace::Place(Box::new(place))], &binary)?;
+    let outcomes = run_in(&mut vec![CandidatePlace::Place(Box::new(place))], &binary)?;
     let mut expected = [&WORK[..], &["needs_a_capability", "needs_another_user"]].concat();
     expected.sort_unstable();
     let passed: Vec<&str> = outcomes
@@ -190,7 +191,7 @@ fn subordinate_ids_are_users_there() -> Result<()> {
         place.about(),
         "this host, as root in a user namespace with 65537 user ids and 65537 group ids"
     );
-    let outcomes = run_in(&mut [CandidatePlace::Place(Box::new(place))], &binary)?;
+    let outcomes = run_in(&mut vec![CandidatePlace::Place(Box::new(place))], &binary)?;
     for test in ["changes_owners", "needs_another_user"] {
         assert_eq!(kind(&outcomes, test), Outcome::Passed, "{outcomes:#?}");
     }

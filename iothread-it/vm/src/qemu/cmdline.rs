@@ -1,12 +1,11 @@
 //! Makes QEMU's command line.
 
 use std::ffi::OsString;
-use std::fs::File;
 
 use serde_json::json;
 
 use super::iothread::OnThreadStarted;
-use super::ram::{DraftRam, TemplateRam};
+use super::memory::{GuestMemory, backend};
 use super::topology::BRIDGE;
 use super::{Accelerator, Topology, Trace, boot};
 use crate::artifacts::{GuestImage, Manifest, SANDBOX};
@@ -34,6 +33,11 @@ pub struct VmSpec {
     pub trace: Option<Trace>,
     /// Whether the guest has KVM, by nested virtualization, and the modules that tests of VM managers use.
     pub guest_kvm: bool,
+    /// The number of NUMA nodes, each with the same share of CPUs and memory; at most [`MAX_NUMA_NODES`](super::MAX_NUMA_NODES), and a
+    /// divisor of the number of CPUs.
+    pub numa_nodes: u32,
+    /// Whether the guest has a network card with QEMU's user-mode networking.
+    pub user_network: bool,
     /// Further arguments of the guest's kernel, behind all others.
     pub kernel_arguments: String,
     /// QEMU's CPU model, instead of the one that fits the accelerator.
@@ -54,16 +58,13 @@ impl VmSpec {
             cold: ColdPlugged::default(),
             trace: None,
             guest_kvm: false,
+            numa_nodes: 1,
+            user_network: false,
             kernel_arguments: String::new(),
             cpu: None,
             on_thread_started: None,
             arguments: Vec::new(),
         }
-    }
-
-    /// Returns the size of the guest's memory in bytes.
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        u64::from(self.config.memory_mib) << 20
     }
 
     /// Returns the ids of the IOThreads.
@@ -80,35 +81,8 @@ pub mod inherited_fds {
     pub const QMP: i32 = 3;
     /// The socket of the guest agent.
     pub const AGENT: i32 = 4;
-    /// The memory file, if there is one.
+    /// The first memory file, if there is one. Those of further NUMA nodes follow.
     pub const RAM: i32 = 5;
-}
-
-/// The backend of the guest's memory.
-#[derive(Debug)]
-pub enum GuestMemory<'a> {
-    /// Anonymous memory of the QEMU process.
-    Anonymous,
-    /// A shared mapping of a file, to make a template.
-    Draft(&'a DraftRam),
-    /// A private mapping of the memory of a template. QEMU waits for an incoming migration.
-    Template(&'a TemplateRam),
-    /// Anonymous memory, which an incoming migration fills. QEMU waits for it.
-    Incoming {
-        /// Whether the guest that was saved had a memory file: the memory then has that one's name.
-        had_file: bool,
-    },
-}
-
-impl GuestMemory<'_> {
-    /// Returns the memory file, if there is one.
-    pub(crate) fn file(&self) -> Option<&File> {
-        match self {
-            Self::Anonymous | Self::Incoming { .. } => None,
-            Self::Draft(ram) => Some(ram.file()),
-            Self::Template(ram) => Some(ram.file()),
-        }
-    }
 }
 
 /// Returns QEMU's arguments without those of the trace, which do not change the VM.
@@ -129,6 +103,7 @@ pub fn arguments(
     }
     line.iommu(spec);
     line.channels();
+    line.network(spec);
     line.iothreads(spec);
     line.hotplug_buses(spec);
     line.0.extend_from_slice(spec.cold.arguments());
@@ -162,6 +137,8 @@ impl CommandLine {
         // Sets the names of threads, up to 15 characters.
         self.option("name", "iothread-it,debug-threads=on");
         let backend = match memory {
+            // Each node names its own.
+            _ if spec.numa_nodes > 1 => "",
             GuestMemory::Anonymous | GuestMemory::Incoming { had_file: false } => "",
             GuestMemory::Draft(_)
             | GuestMemory::Template(_)
@@ -175,43 +152,41 @@ impl CommandLine {
         self.option("accel", accelerator.name());
         let model = boot::cpu(accelerator, spec.guest_kvm);
         self.option("cpu", spec.cpu.as_deref().unwrap_or(model));
-        self.option("smp", spec.config.vcpus.to_string());
+        let cpus = spec.config.vcpus;
+        match spec.numa_nodes {
+            1 => self.option("smp", cpus.to_string()),
+            // CPUs of a socket share caches, which Linux does not accept of CPUs on several nodes.
+            nodes => self.option("smp", format!("{cpus},sockets={nodes}")),
+        }
         self.option("m", format!("{}M", spec.config.memory_mib));
     }
 
-    /// Opens the memory by its descriptor, so that it is the file that was checked.
+    /// Opens the memory by its descriptors, so that it is the files that were checked.
     fn memory(&mut self, spec: &VmSpec, memory: &GuestMemory<'_>, opens_read_only: bool) {
-        let share = match memory {
-            GuestMemory::Anonymous => return,
-            GuestMemory::Incoming { had_file } => return self.incoming_memory(spec, *had_file),
-            GuestMemory::Draft(_) => true,
-            GuestMemory::Template(_) => false,
-        };
-        let mut backend = json!({
-            "qom-type": "memory-backend-file",
-            "id": "ram",
-            "mem-path": format!("/proc/self/fd/{}", inherited_fds::RAM),
-            "size": spec.memory_bytes(),
-            "share": share,
-        });
-        // Before QEMU 8.2, `readonly=on` makes the memory read-only for the guest.
-        if !share && opens_read_only {
-            backend["readonly"] = true.into();
-            backend["rom"] = "off".into();
-        }
-        self.option("object", backend.to_string());
-        if !share {
+        let has_nodes = spec.numa_nodes > 1;
+        if memory.is_incoming() {
             self.option("incoming", "defer");
         }
-    }
-
-    fn incoming_memory(&mut self, spec: &VmSpec, had_file: bool) {
-        if had_file {
-            let size = spec.memory_bytes();
-            let backend = json!({"qom-type": "memory-backend-ram", "id": "ram", "size": size});
-            self.option("object", backend.to_string());
+        if memory.is_unnamed() && !has_nodes {
+            return;
         }
-        self.option("incoming", "defer");
+        let sizes = spec.memory_sizes();
+        for (node, size) in sizes.iter().enumerate() {
+            let id = match node {
+                0 => "ram".to_owned(),
+                node => format!("ram{node}"),
+            };
+            let backend = backend(&id, node, *size, memory, opens_read_only);
+            self.option("object", backend.to_string());
+            if has_nodes {
+                let cpus = spec.config.vcpus as usize / sizes.len();
+                let (first, last) = (node * cpus, (node + 1) * cpus - 1);
+                self.option(
+                    "numa",
+                    format!("node,nodeid={node},cpus={first}-{last},memdev={id}"),
+                );
+            }
+        }
     }
 
     fn guest(&mut self, guest: &GuestImage, spec: &VmSpec) {
@@ -230,8 +205,12 @@ impl CommandLine {
         } else {
             ""
         };
+        let network = match spec.user_network {
+            true => format!(" {}", guest_agent::protocol::NETWORK_PARAMETER),
+            false => String::new(),
+        };
         let arguments = boot::KERNEL_ARGUMENTS;
-        self.option("append", format!("{arguments}{kvm}{iommu}{more}"));
+        self.option("append", format!("{arguments}{kvm}{iommu}{network}{more}"));
     }
 
     /// An IOMMU, which QEMU needs before other devices, and a network card that nothing uses, so that tests can
@@ -263,6 +242,15 @@ impl CommandLine {
             "device",
             format!("virtserialport,chardev=agent,name={port}"),
         );
+    }
+
+    /// A card with a network of its own, in which QEMU translates addresses to sockets of this host: 10.0.2.2 is
+    /// this host's loopback. Nothing outside can connect to the guest.
+    fn network(&mut self, spec: &VmSpec) {
+        if spec.user_network {
+            self.option("netdev", "user,id=net0,ipv6=off");
+            self.option("device", "virtio-net-pci,netdev=net0,romfile=");
+        }
     }
 
     fn iothreads(&mut self, spec: &VmSpec) {
@@ -342,6 +330,10 @@ mod tests {
             guest_kvm,
             ..VmSpec::new(config)
         };
+        line_with(&spec)
+    }
+
+    fn line_with(spec: &VmSpec) -> String {
         let manifest = Manifest {
             qemu: QemuInstall {
                 program: "qemu-system-x86_64".into(),
@@ -362,7 +354,7 @@ mod tests {
         let accelerator = Accelerator::Tcg {
             why: "a test".into(),
         };
-        let arguments = arguments(&spec, &accelerator, &manifest, &GuestMemory::Anonymous);
+        let arguments = arguments(spec, &accelerator, &manifest, &GuestMemory::Anonymous);
         let mut text = String::new();
         for argument in &arguments {
             let argument = argument.to_string_lossy();
@@ -396,6 +388,37 @@ mod tests {
         let on_pc = added(Topology::Pc);
         assert_eq!(on_pc.len(), 2, "{on_pc:#?}");
         assert!(on_pc[1].ends_with(" guest_agent.kvm"));
+    }
+
+    #[test]
+    fn numa_nodes_have_memory_and_a_socket_each_and_a_network_has_a_card() {
+        let spec = VmSpec {
+            numa_nodes: 2,
+            user_network: true,
+            ..VmSpec::new(HypervisorConfig {
+                vcpus: 8,
+                memory_mib: 513,
+                ..HypervisorConfig::default()
+            })
+        };
+        let (plain, text) = (line(Topology::Q35), line_with(&spec));
+        let is_new = |line: &&str| !plain.lines().any(|other| other == *line);
+        let new: Vec<&str> = text.lines().filter(is_new).collect();
+        let expected = [
+            "-smp 8,sockets=2",
+            "-m 513M",
+            r#"-object {"id":"ram","qom-type":"memory-backend-ram","size":269484032}"#,
+            "-numa node,nodeid=0,cpus=0-3,memdev=ram",
+            r#"-object {"id":"ram1","qom-type":"memory-backend-ram","size":268435456}"#,
+            "-numa node,nodeid=1,cpus=4-7,memdev=ram1",
+        ];
+        assert_eq!(new[..6], expected);
+        assert!(new[6].ends_with(" guest_agent.network"), "{}", new[6]);
+        let card = [
+            "-netdev user,id=net0,ipv6=off",
+            "-device virtio-net-pci,netdev=net0,romfile=",
+        ];
+        assert_eq!(new[7..9], card);
     }
 
     #[test]

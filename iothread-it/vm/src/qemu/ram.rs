@@ -1,4 +1,4 @@
-//! The memory file of a template, as two types.
+//! The memory files of a template, one for each NUMA node, as two types.
 //!
 //! The guest that boots writes a [`DraftRam`], a shared mapping. It is consumed when the template is
 //! committed; clones get a [`TemplateRam`], a private mapping.
@@ -6,22 +6,30 @@
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 
 /// The memory of a guest that boots to become a template.
 #[derive(Debug)]
-pub struct DraftRam(File);
+pub struct DraftRam(Vec<File>);
 
 impl DraftRam {
-    /// Makes the file, which must not exist.
-    pub(crate) fn create(path: &Path, size: u64) -> io::Result<Self> {
-        let mut options = File::options();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        let file = options.open(path)?;
-        file.set_len(size)?;
-        Ok(Self(file))
+    /// Makes the files, which must not exist, with these sizes.
+    pub(crate) fn create(paths: &[PathBuf], sizes: &[u64]) -> io::Result<Self> {
+        let create = |(path, size): (&PathBuf, &u64)| {
+            let mut options = File::options();
+            options.read(true).write(true).create_new(true).mode(0o600);
+            let file = options.open(path)?;
+            file.set_len(*size)?;
+            Ok(file)
+        };
+        paths
+            .iter()
+            .zip(sizes)
+            .map(create)
+            .collect::<io::Result<_>>()
+            .map(Self)
     }
 
     /// Sets mode 0400. The QEMU that writes the file must have exited.
@@ -30,30 +38,38 @@ impl DraftRam {
     /// memory for writing. If such a QEMU changes the file, [`FileState`](crate::artifacts::FileState)
     /// differs and the template is not used again.
     pub(crate) fn make_read_only(&self) -> io::Result<()> {
-        self.0.set_permissions(Permissions::from_mode(0o400))
+        let mode = Permissions::from_mode(0o400);
+        self.0
+            .iter()
+            .try_for_each(|file| file.set_permissions(mode.clone()))
     }
 
     /// Flushes the data to disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.0.iter().try_for_each(File::sync_data)
     }
 
-    pub(crate) fn file(&self) -> &File {
+    pub(crate) fn files(&self) -> &[File] {
         &self.0
     }
 }
 
 /// The memory of a template. Clones map it privately.
 #[derive(Debug)]
-pub struct TemplateRam(File);
+pub struct TemplateRam(Vec<File>);
 
 impl TemplateRam {
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        open_regular(path).map(Self)
+    pub(crate) fn new(files: Vec<File>) -> Self {
+        Self(files)
     }
 
-    pub(crate) fn file(&self) -> &File {
+    pub(crate) fn files(&self) -> &[File] {
         &self.0
+    }
+
+    /// Returns the first file, which stands for all.
+    pub(crate) fn file(&self) -> &File {
+        &self.0[0]
     }
 }
 

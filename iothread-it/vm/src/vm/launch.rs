@@ -105,9 +105,9 @@ impl RunningQemu {
             (OwnedFd::from(qmp_theirs), inherited_fds::QMP),
             (OwnedFd::from(agent_theirs), inherited_fds::AGENT),
         ];
-        if let Some(file) = memory.file() {
+        for (number, file) in (inherited_fds::RAM..).zip(memory.files()) {
             let file = file.try_clone().map_err(VmError::Channel)?;
-            passed.push((file.into(), inherited_fds::RAM));
+            passed.push((file.into(), number));
         }
         let mut arguments = launch.arguments(memory);
         if let (Some(trace), GuestMemory::Anonymous | GuestMemory::Template(_)) =

@@ -188,8 +188,8 @@ impl Vm {
         reseed_timeout: Duration,
     ) -> Result<Self, WarmError> {
         let key = guest.key()?;
-        let ram_size = guest.launch().spec.memory_bytes();
-        let template = store.template(&key, ram_size, |ram| {
+        let ram_sizes = guest.launch().spec.memory_sizes();
+        let template = store.template(&key, &ram_sizes, |ram| {
             restore::boot_and_save(guest, ram).map_err(|error| WarmError::Create(Box::new(error)))
         })?;
         let memory = GuestMemory::Template(&template.ram);

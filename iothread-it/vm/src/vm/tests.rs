@@ -120,7 +120,7 @@ fn the_memory_of_a_template_is_read_only() {
     let guest = launch.snapshottable().unwrap();
     let make = |ram: &_| Ok(restore::boot_and_save(&guest, ram).unwrap());
     let key = guest.key().unwrap();
-    let template = fake.store.template(&key, 1 << 20, make).unwrap();
+    let template = fake.store.template(&key, &[1 << 20], make).unwrap();
     let mode = template.ram.file().metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o400);
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::artifacts::{FileState, Manifest, QemuInstall, hex};
+use crate::qemu::MAX_NUMA_NODES;
 
 /// Version of the layout of a template's files.
 const LAYOUT: u32 = 1;
@@ -97,6 +98,12 @@ fn host() -> std::io::Result<String> {
 /// Returns the path of a file of a template.
 pub(super) fn file(folder: &Path, key: &TemplateKey, kind: &str) -> PathBuf {
     folder.join(format!("{key}.{kind}"))
+}
+
+/// Returns the kinds of the memory files, one for each NUMA node.
+pub(super) fn ram_kinds() -> impl Iterator<Item = String> {
+    let more = (1..MAX_NUMA_NODES).map(|node| format!("ram{node}"));
+    std::iter::once("ram".to_owned()).chain(more)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! | file in the cache's folder `warm` | content |
 //! |---|---|
 //! | `KEY.state` | header and state of the devices; written last, because it makes the template valid |
-//! | `KEY.ram` | memory of the guest |
+//! | `KEY.ram` | memory of the guest; of further NUMA nodes in `KEY.ram1` and so on |
 //! | `KEY.hangs` | made by the first successful restore; one byte for each hang since the last one |
 //! | `KEY.lock` | locked by the process that makes or removes the template |
 //! | `drafts/` | unfinished templates; those of killed processes are removed when the next one is made |

@@ -44,6 +44,9 @@ struct Header {
     greeting: Greeting,
     /// The state of the memory file when the template was made.
     ram: FileState,
+    /// The same of those of further NUMA nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    more_ram: Vec<FileState>,
     devices_size: usize,
     devices_sha256: String,
 }
@@ -61,14 +64,17 @@ pub(super) enum Unusable {
 #[derive(Debug)]
 pub(super) struct TemplateDraft<'a> {
     folder: &'a Path,
+    kinds: Vec<String>,
     ram: DraftRam,
 }
 
 impl<'a> TemplateDraft<'a> {
-    /// Makes the memory file with this size in bytes.
-    pub(super) fn new(folder: &'a Path, ram_size: u64) -> io::Result<Self> {
-        let ram = DraftRam::create(&folder.join("ram"), ram_size)?;
-        Ok(Self { folder, ram })
+    /// Makes the memory files with these sizes in bytes.
+    pub(super) fn new(folder: &'a Path, ram_sizes: &[u64]) -> io::Result<Self> {
+        let kinds: Vec<String> = key::ram_kinds().take(ram_sizes.len()).collect();
+        let paths: Vec<_> = kinds.iter().map(|kind| folder.join(kind)).collect();
+        let ram = DraftRam::create(&paths, ram_sizes)?;
+        Ok(Self { folder, kinds, ram })
     }
 
     pub(super) fn ram(&self) -> &DraftRam {
@@ -84,15 +90,20 @@ impl<'a> TemplateDraft<'a> {
         saved: &SavedState,
     ) -> io::Result<()> {
         self.ram.sync()?;
-        // Closes the writable descriptor.
+        // Closes the writable descriptors.
         drop(self.ram);
-        let ram = key::file(store, key, "ram");
-        fs::rename(self.folder.join("ram"), &ram)?;
+        let mut states = Vec::new();
+        for kind in &self.kinds {
+            let ram = key::file(store, key, kind);
+            fs::rename(self.folder.join(kind), &ram)?;
+            states.push(FileState::of(&ram)?);
+        }
         let header = Header {
             schema: SCHEMA,
             key: key.clone(),
             greeting: saved.greeting.clone(),
-            ram: FileState::of(&ram)?,
+            ram: states.remove(0),
+            more_ram: states,
             devices_size: saved.devices.len(),
             devices_sha256: hex(&Sha256::digest(&saved.devices)),
         };
@@ -125,13 +136,19 @@ pub(super) fn open(store: &Path, key: &TemplateKey) -> Result<Template, Unusable
         .map_err(|_| Unusable::Damaged("the header cannot be parsed"))?;
     content.drain(..=end);
     header.check(key, &content).map_err(Unusable::Damaged)?;
-    let path = key::file(store, key, "ram");
-    let ram = open_ours(&path, TemplateRam::open)?;
-    // Checks the path and the open file, so that both are the file that was saved.
-    let known = |file: &TemplateRam| FileState::of_open(&path, file.file());
-    if !header.ram.is_unchanged() || known(&ram).ok().as_ref() != Some(&header.ram) {
-        return Err(Unusable::Damaged("the memory was changed"));
+    let mut files = Vec::new();
+    for (kind, saved) in key::ram_kinds().zip(std::iter::once(&header.ram).chain(&header.more_ram))
+    {
+        let path = key::file(store, key, &kind);
+        let file = open_ours(&path, open_regular)?;
+        // Checks the path and the open file, so that both are the file that was saved.
+        let known = FileState::of_open(&path, &file);
+        if !saved.is_unchanged() || known.ok().as_ref() != Some(saved) {
+            return Err(Unusable::Damaged("the memory was changed"));
+        }
+        files.push(file);
     }
+    let ram = TemplateRam::new(files);
     // In use as long as it is open. Who asks whether it is holds the lock for a moment; without the lock it
     // may be removed, but stays valid.
     let _ = ram.file().try_lock_shared();
@@ -165,13 +182,12 @@ impl Header {
 }
 
 /// Opens a file that no other user can write.
-fn open_ours<T: AsFile>(path: &Path, open: fn(&Path) -> io::Result<T>) -> Result<T, Unusable> {
+fn open_ours(path: &Path, open: fn(&Path) -> io::Result<File>) -> Result<File, Unusable> {
     let file = open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unusable::Absent,
         _ => Unusable::Damaged("a file cannot be opened"),
     })?;
-    let data = file.as_file().metadata();
-    match data {
+    match file.metadata() {
         Ok(data) if data.is_file() && is_ours(&data) => Ok(file),
         _ => Err(Unusable::Damaged(
             "a file belongs to another user or is writable by others",
@@ -182,20 +198,4 @@ fn open_ours<T: AsFile>(path: &Path, open: fn(&Path) -> io::Result<T>) -> Result
 /// Returns whether this user owns a file and no other user can write to it.
 pub(crate) fn is_ours(data: &fs::Metadata) -> bool {
     data.uid() == rustix::process::geteuid().as_raw() && data.mode() & 0o022 == 0
-}
-
-trait AsFile {
-    fn as_file(&self) -> &File;
-}
-
-impl AsFile for File {
-    fn as_file(&self) -> &File {
-        self
-    }
-}
-
-impl AsFile for TemplateRam {
-    fn as_file(&self) -> &File {
-        self.file()
-    }
 }

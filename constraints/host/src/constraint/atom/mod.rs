@@ -8,9 +8,11 @@ pub(crate) mod device;
 pub(crate) mod distro;
 pub(crate) mod env;
 pub(crate) mod kconfig;
+pub(crate) mod kernel_arg;
 pub(crate) mod kvm;
 pub(crate) mod module;
 pub(crate) mod namespace;
+pub(crate) mod network;
 pub(crate) mod size;
 pub(crate) mod user;
 pub(crate) mod vendor;
@@ -75,12 +77,18 @@ pub(crate) enum Kind {
     Module(&'static str),
     /// A symbol of the kernel's configuration is set, or has a value.
     Kconfig(Kconfig),
+    /// An argument of the running kernel.
+    KernelArg(&'static str),
     /// The cgroup hierarchy is of this version.
     Cgroup(&'static str),
     /// A cgroup controller that this process's group has.
     CgroupController(&'static str),
     /// A kind of namespace that can be created.
     Namespace(&'static str),
+    /// A route to other hosts.
+    Network(&'static str),
+    /// A network namespace of the test's own.
+    IsolatedNetwork,
     /// The architecture that this program was compiled for.
     Arch(&'static str),
     /// The distribution.
@@ -97,6 +105,8 @@ pub(crate) enum Kind {
     MemAvailableGe(Size),
     /// At least so much room for temporary files.
     DiskFreeGe(Size),
+    /// At least so many NUMA nodes.
+    NumaNodesGe(u32),
     /// A feature that every CPU has.
     CpuFeature(&'static str),
     /// An environment variable.
@@ -126,9 +136,12 @@ impl fmt::Display for Kind {
             Self::Device(Device(path)) => write!(f, "device {path}"),
             Self::Module(name) => write!(f, "module {name}"),
             Self::Kconfig(kconfig) => kconfig.fmt(f),
+            Self::KernelArg(argument) => write!(f, "kernel_arg {argument}"),
             Self::Cgroup(version) => write!(f, "cgroup {version}"),
             Self::CgroupController(name) => write!(f, "cgroup_controller {name}"),
             Self::Namespace(kind) => write!(f, "namespace {kind}"),
+            Self::Network(kind) => write!(f, "network {kind}"),
+            Self::IsolatedNetwork => f.write_str("isolated_network"),
             Self::Arch(name) => write!(f, "arch {name}"),
             Self::Distro(distro) => distro.fmt(f),
             Self::DistroLike(id) => write!(f, "distro_like {id}"),
@@ -137,6 +150,7 @@ impl fmt::Display for Kind {
             Self::CpusGe(count) => write!(f, "cpus >= {count}"),
             Self::MemAvailableGe(size) => write!(f, "mem_available >= {size}"),
             Self::DiskFreeGe(size) => write!(f, "disk_free >= {size}"),
+            Self::NumaNodesGe(count) => write!(f, "numa_nodes >= {count}"),
             Self::CpuFeature(name) => write!(f, "cpu_feature {name}"),
             Self::Env(variable) => variable.fmt(f),
             Self::OptIn(name) => write!(f, "opt_in {name}"),

@@ -1,4 +1,4 @@
-//! Amounts: of memory, of disk, of CPUs.
+//! Amounts: of memory, of disk, of CPUs, of NUMA nodes.
 
 use std::fmt;
 
@@ -50,6 +50,10 @@ impl Size {
         Err(EXPECTED)
     }
 
+    pub(crate) fn bytes(self) -> u64 {
+        self.bytes
+    }
+
     /// Decides by an answer that is a number of bytes.
     pub(crate) fn decide(&self, question: Question, evaluator: &Evaluator<'_>) -> Verdict {
         evaluator.decide(question, |seen| match seen.text.parse::<u64>() {
@@ -80,12 +84,14 @@ fn amount(bytes: u64) -> String {
 }
 
 /// Decides by an answer that is a number.
-pub(crate) fn decide_count(least: u32, question: Question, evaluator: &Evaluator<'_>) -> Verdict {
+pub(crate) fn decide_count(
+    least: u32,
+    question: Question,
+    evaluator: &Evaluator<'_>,
+    observed: fn(u64) -> String,
+) -> Verdict {
     evaluator.decide(question, |seen| match seen.text.parse::<u64>() {
-        Ok(count) => seen.met_if(count >= u64::from(least), || match count {
-            1 => "this process may use 1 CPU".to_owned(),
-            count => format!("this process may use {count} CPUs"),
-        }),
+        Ok(count) => seen.met_if(count >= u64::from(least), || observed(count)),
         Err(_) => seen.undetermined(|| format!("{:?} is not a number", seen.text)),
     })
 }

@@ -25,6 +25,7 @@ pub(super) fn decide(Atom(kind): &Atom, evaluator: &Evaluator<'_>) -> Verdict {
         Kind::Device(device) => evaluator.require_present(Question::Device(device.0)),
         Kind::Module(name) => evaluator.require_present(Question::Module(name)),
         Kind::Kconfig(kconfig) => kconfig.decide(evaluator),
+        Kind::KernelArg(argument) => evaluator.require_present(Question::KernelArg(argument)),
         Kind::Cgroup(version) => evaluator.decide(Question::Cgroup, |seen| {
             seen.met_if(seen.text == *version, || {
                 format!("the cgroup hierarchy is {}", seen.text)
@@ -32,6 +33,8 @@ pub(super) fn decide(Atom(kind): &Atom, evaluator: &Evaluator<'_>) -> Verdict {
         }),
         Kind::CgroupController(name) => cgroup::decide_controller(name, evaluator),
         Kind::Namespace(kind) => evaluator.require_present(Question::Namespace(kind)),
+        Kind::Network(_) => evaluator.require_present(Question::Network),
+        Kind::IsolatedNetwork => evaluator.require_present(Question::IsolatedNetwork),
         Kind::Arch(name) => evaluator.decide(Question::Arch, |seen| {
             seen.met_if(seen.text == *name, || {
                 format!("this program was compiled for {}", seen.text)
@@ -41,7 +44,21 @@ pub(super) fn decide(Atom(kind): &Atom, evaluator: &Evaluator<'_>) -> Verdict {
         Kind::DistroLike(id) => distro::decide_like(id, evaluator),
         Kind::Container => virt::decide_container(evaluator),
         Kind::Virt(kind) => virt::decide_virt(kind, evaluator),
-        Kind::CpusGe(count) => size::decide_count(*count, Question::Cpus, evaluator),
+        Kind::CpusGe(count) => {
+            size::decide_count(*count, Question::Cpus, evaluator, |count| match count {
+                1 => "this process may use 1 CPU".to_owned(),
+                count => format!("this process may use {count} CPUs"),
+            })
+        }
+        Kind::NumaNodesGe(count) => size::decide_count(
+            *count,
+            Question::NumaNodes,
+            evaluator,
+            |count| match count {
+                1 => "1 NUMA node is online".to_owned(),
+                count => format!("{count} NUMA nodes are online"),
+            },
+        ),
         Kind::MemAvailableGe(size) => size.decide(Question::MemAvailable, evaluator),
         Kind::DiskFreeGe(size) => size.decide(Question::DiskFree, evaluator),
         Kind::CpuFeature(name) => evaluator.require_present(Question::CpuFeature(name)),

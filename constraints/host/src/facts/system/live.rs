@@ -123,6 +123,8 @@ impl System for Live {
             Question::Device(path) => device::answer(path),
             #[cfg(target_os = "linux")]
             Question::Namespace(kind) => namespace::answer(kind),
+            #[cfg(target_os = "linux")]
+            Question::IsolatedNetwork => namespace::answer("net"),
             // SAFETY: the contract of `one_thread`.
             Question::Probe(user) => unsafe { probe::answer(user, has_one_thread()) },
             other => Answer::unknown("no probe answers this question", other.to_string()),

@@ -59,7 +59,7 @@ pub fn run_plain(
     candidates: &mut [CandidatePlace],
     reporter: &mut Reporter<'_>,
 ) -> Result<(), RunnerError> {
-    let mut routing = Routing::new(candidates, plain.options.spread);
+    let mut routing = Routing::new(candidates, plain.options.spread, plain.tests);
     if let Some(program) = plain.program {
         let (stop, progress) = (reporter.stop, &mut *reporter.progress);
         match routing.evaluate(plain.tests, candidates, program, stop, progress) {

@@ -102,6 +102,11 @@ pub struct PlaceOptions {
     #[arg(long, value_name = "PROGRAM")]
     with: Vec<PathBuf>,
 
+    /// Gives the VM a network. `user`: QEMU's user-mode networking, with which the program reaches what this host
+    /// reaches, and this host's loopback as 10.0.2.2. Default: none but the loopback interface.
+    #[arg(long, value_name = "NETWORK")]
+    network: Option<Network>,
+
     #[command(flatten)]
     qemu: QemuOption,
 }
@@ -113,6 +118,13 @@ enum User {
     Root,
     /// A user without privileges.
     Unprivileged,
+}
+
+/// A network.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Network {
+    /// QEMU's user-mode networking.
+    User,
 }
 
 /// Runs the program. If it is ended by a signal, this process is too.
@@ -220,6 +232,11 @@ impl PlaceOptions {
         self.own.vm().is_some()
     }
 
+    /// Returns whether the VM gets a network.
+    pub(super) fn has_network(&self) -> bool {
+        matches!(self.network, Some(Network::User))
+    }
+
     /// Returns whether the program runs as a child of this process would.
     pub(super) fn is_here(&self) -> bool {
         let is_root = nix::unistd::geteuid().is_root();
@@ -240,6 +257,9 @@ impl PlaceOptions {
         match self.place.as_deref() {
             None if !self.has_kernel() => {
                 bail!("name a place by `--place`, or a kernel by `--kernel`")
+            }
+            Some(place @ ("here" | "sudo" | "userns")) if self.has_network() => {
+                bail!("`--network` is for VMs, and `{place}` is none")
             }
             Some(place @ ("sudo" | "userns")) => match self.user {
                 Some(User::Unprivileged) => {
@@ -270,10 +290,11 @@ impl PlaceOptions {
             "userns" => return Ok(Box::new(UsernsPlace::new(config)?)),
             _ => {}
         }
-        let (vm, has_kvm) = match self.own.vm() {
+        let (mut vm, has_kvm) = match self.own.vm() {
             Some(vm) => (vm, false),
             None => places::vm_of(name, config)?,
         };
+        vm.network |= self.has_network();
         let qemu = self.qemu.or_configured(config, workspace.root)?;
         let lock_file = workspace.root.join(LOCK_FILE);
         let target = workspace.target.as_deref();

@@ -129,7 +129,7 @@ fn saved(
             .place
             .as_ref()
             .is_none_or(|place| place == saved.place());
-        is_named && is_there && !there.has_kernel()
+        is_named && is_there && !there.has_kernel() && !there.has_network()
     });
     let Some(newest) = found.first() else {
         return Ok(None);

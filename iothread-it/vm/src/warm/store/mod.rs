@@ -94,7 +94,7 @@ impl WarmStore {
     pub(crate) fn template(
         &self,
         key: &TemplateKey,
-        ram_size: u64,
+        ram_sizes: &[u64],
         make: impl FnOnce(&DraftRam) -> Result<SavedState, WarmError>,
     ) -> Result<Template, WarmError> {
         self.prepare()?;
@@ -107,10 +107,10 @@ impl WarmStore {
             return Ok(template);
         }
         stored::remove_files(&self.folder, key)?;
-        self.check_free_space(ram_size)?;
+        self.check_free_space(ram_sizes.iter().sum())?;
         let drafts = self.drafts();
         let scratch = ScratchDir::new_in(&drafts).map_err(at(&drafts))?;
-        let draft = TemplateDraft::new(scratch.path(), ram_size).map_err(at(scratch.path()))?;
+        let draft = TemplateDraft::new(scratch.path(), ram_sizes).map_err(at(scratch.path()))?;
         let saved = make(draft.ram())?;
         let committed = draft.commit(&self.folder, key, &saved);
         committed.map_err(at(&self.folder))?;

@@ -30,10 +30,13 @@ impl StoredTemplate {
         let key = TemplateKey::from_name(name.strip_suffix(".ram")?)?;
         let state = key::file(folder, &key, "state").metadata().ok();
         let on_disk = |data: fs::Metadata| data.blocks() * 512;
+        let more = key::ram_kinds().skip(1);
+        let more = more.filter_map(|kind| key::file(folder, &key, &kind).metadata().ok());
+        let more: u64 = more.map(on_disk).sum();
         Some(Self {
             folder: folder.to_owned(),
             used: state.as_ref().and_then(|state| state.modified().ok()),
-            size: on_disk(file.metadata().ok()?) + state.map_or(0, on_disk),
+            size: on_disk(file.metadata().ok()?) + more + state.map_or(0, on_disk),
             key,
         })
     }
@@ -69,9 +72,11 @@ impl StoredTemplate {
 
 /// Removes the files of a key, also those of other users. The caller holds the lock.
 pub(super) fn remove_files(folder: &Path, key: &TemplateKey) -> Result<(), WarmError> {
-    // The state first: without it the template is invalid.
-    for kind in ["state", "ram", "hangs"] {
-        let path = key::file(folder, key, kind);
+    // The state first: without it the template is invalid. The first memory file last: by it the rest is found.
+    let kinds = ["state", "hangs"].map(str::to_owned).into_iter();
+    let ram: Vec<String> = key::ram_kinds().collect();
+    for kind in kinds.chain(ram.into_iter().rev()) {
+        let path = key::file(folder, key, &kind);
         let gone = match path.symlink_metadata() {
             Ok(data) if data.is_dir() => fs::remove_dir_all(&path),
             _ => fs::remove_file(&path),

@@ -30,7 +30,9 @@ impl Fixture {
     /// Returns the template of a key, and whether it was made by this call.
     fn ask(&self, key: &TemplateKey) -> (Template, bool) {
         let before = self.made.load(Ordering::SeqCst);
-        let template = self.store.template(key, RAM, |ram| Ok(self.make(key, ram)));
+        let template = self
+            .store
+            .template(key, &[RAM], |ram| Ok(self.make(key, ram)));
         let made = self.made.load(Ordering::SeqCst) - before;
         assert!(made <= 1);
         (template.unwrap(), made == 1)
@@ -38,7 +40,9 @@ impl Fixture {
 
     fn make(&self, key: &TemplateKey, ram: &DraftRam) -> SavedState {
         self.made.fetch_add(1, Ordering::SeqCst);
-        ram.file().write_all_at(key.as_str().as_bytes(), 0).unwrap();
+        ram.files()[0]
+            .write_all_at(key.as_str().as_bytes(), 0)
+            .unwrap();
         SavedState {
             greeting: Greeting {
                 protocol: VERSION,
@@ -184,7 +188,7 @@ fn a_template_of_another_user_is_made_again() {
         assert!(place.is_made_again(&key), "{kind}");
     }
     std::os::unix::fs::chown(&place.store.folder, Some(65534), None).unwrap();
-    let refused = place.store.template(&key, RAM, |_| unreachable!());
+    let refused = place.store.template(&key, &[RAM], |_| unreachable!());
     assert!(matches!(refused, Err(WarmError::NotPrivate { .. })));
 }
 
@@ -194,7 +198,7 @@ fn a_folder_writable_by_others_is_refused() {
     place.ask(&key('a'));
     let open = fs::Permissions::from_mode(0o777);
     fs::set_permissions(&place.store.folder, open).unwrap();
-    let refused = place.store.template(&key('a'), RAM, |_| unreachable!());
+    let refused = place.store.template(&key('a'), &[RAM], |_| unreachable!());
     assert!(matches!(refused, Err(WarmError::NotPrivate { .. })));
 }
 
@@ -207,7 +211,7 @@ fn concurrent_callers_make_a_template_once() {
         for _ in 0..8 {
             scope.spawn(|| {
                 start.wait();
-                let template = place.store.template(&key, RAM, |ram| {
+                let template = place.store.template(&key, &[RAM], |ram| {
                     // Lets the others wait for the lock or find the template.
                     std::thread::yield_now();
                     Ok(place.make(&key, ram))
@@ -223,8 +227,8 @@ fn concurrent_callers_make_a_template_once() {
 fn a_failed_template_leaves_no_files() {
     let place = Fixture::new();
     let key = key('a');
-    let failed = place.store.template(&key, RAM, |ram| {
-        ram.file().write_all_at(b"half", 0).unwrap();
+    let failed = place.store.template(&key, &[RAM], |ram| {
+        ram.files()[0].write_all_at(b"half", 0).unwrap();
         Err(WarmError::NotPrivate {
             path: PathBuf::new(),
         })
@@ -346,7 +350,7 @@ fn too_little_free_space_is_an_error() {
     let place = Fixture::new();
     let refused = place
         .store
-        .template(&key('a'), u64::MAX / 2, |_| unreachable!());
+        .template(&key('a'), &[u64::MAX / 2], |_| unreachable!());
     let error = refused.unwrap_err();
     assert!(matches!(error, WarmError::NoRoom { .. }), "{error}");
 }

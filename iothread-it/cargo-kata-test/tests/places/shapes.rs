@@ -1,0 +1,216 @@
+//! VMs that are made for what tests ask for: `sample/tests/shapes.rs`.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::thread;
+
+use anyhow::Result;
+use guest_vm::scratch::ScratchDir;
+use kata_test::kata_test;
+use kata_test_runner::{
+    Binary, CandidatePlace, Outcome, Record, Reporter, Run, Spread, StopToken, plan,
+};
+use nix::unistd::Uid;
+
+use crate::commands::{in_package, outcomes};
+use crate::example::become_unprivileged;
+use crate::run::RUNNER;
+use crate::{build, folder, outcome, place, shared};
+
+/// The newer kernel has no memory controller of cgroup v1.
+const KERNELS: [&str; 2] = ["6.12", "6.1"];
+
+/// Plans and runs as the command does, in VMs only: this host may have all of it.
+fn run_in_vms(binary: Binary) -> Result<Vec<Record>> {
+    let folder = folder()?;
+    let records = folder.path().join("records");
+    let run = Run::start(&records)?;
+    let mut candidates = Vec::new();
+    for kernel in KERNELS {
+        candidates.push(CandidatePlace::Place(Box::new(place(kernel, &folder)?)));
+    }
+    let binaries = [binary];
+    let print = &mut |text: &str| println!("{text}");
+    let plan = plan(
+        &binaries,
+        &[],
+        &mut candidates,
+        Spread::First,
+        &records,
+        StopToken::NEVER,
+        print,
+    )?;
+    for place in &plan.places {
+        println!("{}: {}", place.name, place.about);
+    }
+    plan.record(&run)?;
+    let mut reporter = Reporter {
+        progress: print,
+        output: &mut |bytes| print!("{}", String::from_utf8_lossy(bytes)),
+        stop: StopToken::NEVER,
+    };
+    plan.run_in_places(&binaries, &mut candidates, &run, &mut reporter)?;
+    Ok(run.merge()?)
+}
+
+/// Answers on this host's loopback.
+fn answer_on(listener: TcpListener) {
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut asked = [0; 4];
+            if stream.read_exact(&mut asked).is_ok() && &asked == b"ping" {
+                let _ = stream.write_all(b"pong");
+            }
+        }
+    });
+}
+
+#[kata_test(root, when = crate::artifacts_provided, mem_available_ge = "8GiB", timeout = "30m")]
+fn vms_have_what_tests_of_an_unprivileged_user_ask_for() -> Result<()> {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/places/sample");
+    let mut binary = build(sample, "shapes")?;
+    shared::share_with(Uid::from_raw(65534))?;
+    become_unprivileged()?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port().to_string();
+    binary.env.push(("PLACES_SHAPES_PORT".into(), port.into()));
+    answer_on(listener);
+    let outcomes = run_in_vms(binary)?;
+    let has_nft = Path::new("/usr/sbin/nft").exists();
+    for found in &outcomes {
+        let expected = match &*found.test {
+            "too_much_memory" => Outcome::Nowhere,
+            "nft_adds_a_table" if !has_nft => Outcome::Nowhere,
+            _ => Outcome::Passed,
+        };
+        assert_eq!(found.outcome, expected, "{found:#?}");
+    }
+    let place = |test| outcome(&outcomes, test).place.as_str();
+    let large = place("eight_cpus");
+    assert!(large.starts_with("vm:6.12+8cpus+"), "{large}");
+    assert!(
+        large.contains("GiB+") && large.contains("+2nodes"),
+        "{large}"
+    );
+    for test in ["six_gib", "two_nodes", "a_large_file"] {
+        assert_eq!(place(test), large, "one VM for all sizes");
+    }
+    assert_eq!(place("loopback"), "vm:6.12");
+    assert_eq!(place("nobody_else_has_a_network"), "vm:6.12");
+    assert_eq!(place("a_kernel_argument"), "vm:6.12+kata=a,b+nosmt");
+    assert_eq!(place("cgroup_v1_limits_memory"), "vm:6.1+cgroup=v1");
+    assert_eq!(place("a_network_reaches_the_host"), "vm:6.12+network");
+    let too_much = &outcome(&outcomes, "too_much_memory").reasons[0].to_string();
+    assert!(
+        too_much.contains("mem_available >= ") && too_much.contains("this host has "),
+        "{too_much}"
+    );
+    Ok(())
+}
+
+/// Plain tests, and what the configuration requires for them.
+const PLAIN: [(&str, &str); 4] = [
+    ("Cargo.lock", "version = 4\n"),
+    (
+        "Cargo.toml",
+        "[workspace]\n[package]\nname = \"shaped\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+    ),
+    (
+        "src/lib.rs",
+        r#"
+#[test] fn usual() { assert_eq!(cpus(), 2) }
+#[test] fn many_cpus() { assert!(cpus() >= 6) }
+#[test] fn old_cgroups() { assert!(std::path::Path::new("/sys/fs/cgroup/cpuset").exists()) }
+#[test] fn huge() {}
+fn cpus() -> usize { std::thread::available_parallelism().unwrap().get() }
+"#,
+    ),
+    (
+        ".config/kata-test.toml",
+        r#"
+[requirements]
+'test(many_cpus)' = 'cpus_ge = 6'
+'test(old_cgroups)' = 'cgroup = "v1", cgroup_controller = "cpuset"'
+'test(huge)' = 'mem_available_ge = "900TiB"'
+[places.connected]
+suite = "bookworm"
+network = "user"
+"#,
+    ),
+];
+
+fn plain_package() -> Result<ScratchDir> {
+    let folder = folder()?;
+    for (name, text) in PLAIN {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder"))?;
+        std::fs::write(path, text)?;
+    }
+    Ok(folder)
+}
+
+/// Runs the command in a package and returns its exit code and its output.
+fn command(folder: &ScratchDir, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    let mut command = in_package(RUNNER, folder.path())?;
+    let ran = command
+        .env_remove("LD_LIBRARY_PATH")
+        .args(arguments)
+        .output()?;
+    let text = String::from_utf8_lossy(&ran.stdout).into_owned();
+    println!("{text}{}", String::from_utf8_lossy(&ran.stderr));
+    Ok((ran.status.code(), text))
+}
+
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
+fn the_configuration_asks_for_plain_tests_and_the_plan_shows_each_vm() -> Result<()> {
+    let folder = plain_package()?;
+    let (code, plan) = command(&folder, &["plan", "--offline", "--places", "vm:bookworm"])?;
+    assert_eq!(code, Some(0));
+    for line in [
+        "vm:bookworm+6cpus: 1 test, starts in about ",
+        "one more VM: 6 CPUs, 1 GiB of memory; kernel 6.1.",
+        "vm:bookworm+cgroup=v1: 1 test, starts in about ",
+        "needs mem_available >= 900TiB: a VM for it takes ",
+    ] {
+        assert!(plan.contains(line), "{line}");
+    }
+    let (code, _) = command(&folder, &["test", "--offline", "--places", "vm:bookworm"])?;
+    assert_eq!(code, Some(0));
+    let outcomes = outcomes()?;
+    for (test, place) in [
+        ("usual", "vm:bookworm"),
+        ("many_cpus", "vm:bookworm+6cpus"),
+        ("old_cgroups", "vm:bookworm+cgroup=v1"),
+    ] {
+        let found = outcome(&outcomes, test);
+        let expected = (Outcome::Passed, place);
+        assert_eq!((found.outcome, &*found.place), expected, "{found:#?}");
+    }
+    assert_eq!(outcome(&outcomes, "huge").outcome, Outcome::Nowhere);
+    Ok(())
+}
+
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "5m")]
+fn a_network_is_an_option_of_run_and_of_the_configuration() -> Result<()> {
+    let folder = plain_package()?;
+    let route = ["--", "ip", "-4", "route"];
+    let run = |place: &[&str]| {
+        let arguments = [&["run", "--offline", "--user", "root"], place, &route].concat();
+        command(&folder, &arguments)
+    };
+    let (code, text) = run(&["--place", "vm:bookworm"])?;
+    assert_eq!((code, text.as_str()), (Some(0), ""));
+    for place in [
+        &["--place", "vm:bookworm", "--network", "user"][..],
+        &["--place", "connected"],
+    ] {
+        let (code, text) = run(place)?;
+        assert_eq!(code, Some(0));
+        assert!(text.contains("default via 10.0.2.2"), "{text}");
+    }
+    let (code, _) = run(&["--place", "here", "--network", "user"])?;
+    assert_eq!(code, Some(125));
+    Ok(())
+}
