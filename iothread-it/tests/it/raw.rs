@@ -24,10 +24,12 @@ raw! {
     "block-commit" BlockCommit
     "block-export-add" BlockExportAdd
     "block-export-del" BlockExportDel
+    "block-job-cancel" BlockJobCancel
     "block-job-complete" BlockJobComplete
     "block-stream" BlockStream
     "block_resize" BlockResize
     "blockdev-add" BlockdevAdd
+    "blockdev-backup" BlockdevBackup
     "blockdev-create" BlockdevCreate
     "blockdev-del" BlockdevDel
     "blockdev-mirror" BlockdevMirror
@@ -41,6 +43,8 @@ raw! {
     "object-add" ObjectAdd
     "object-del" ObjectDel
     "qom-set" QomSet
+    "query-jobs" QueryJobs
+    "query-status" QueryStatus
     "system_reset" SystemReset
     "transaction" Transaction
     "x-blockdev-set-iothread" SetIothread
