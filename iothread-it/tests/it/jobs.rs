@@ -62,8 +62,9 @@ fn a_mirror_completes_beside_hotplug_of_neighbours(topology: Topology) -> Result
         let complete = raw::BlockJobComplete(json!({"device": "mirror"}));
         bench.vm.qmp().execute(&complete, soon())?;
         job(bench.vm.qmp(), "mirror", "null", since)?;
-        // The disk is on the target now.
-        let extent = extent(&disk.id, 16 << 20);
+        // The disk is on the target now. The load has written another pattern.
+        let mut extent = extent(&disk.id, 16 << 20);
+        extent.seed += 1;
         bench.vm.agent().write(&extent, soon())?;
         is_on_the_host(&target, extent.seed)?;
         bench.vm.detach(&disk.id)?;

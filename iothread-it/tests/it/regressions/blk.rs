@@ -285,7 +285,9 @@ fn loaded_disk_is_mirrored(topology: Topology) -> Result<()> {
             qmp.execute(&raw::BlockdevMirror(mirror), soon())?;
             complete(qmp, "mirror", since)
         })?;
-        let extent = extent(&disk.id, 16 << 20);
+        // Another pattern than the load's.
+        let mut extent = extent(&disk.id, 16 << 20);
+        extent.seed += 1;
         bench.vm.agent().write(&extent, soon())?;
         let mut on_host = vec![0; usize::try_from(extent.length)?];
         let file = std::fs::File::open(&target)?;
