@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
 use std::thread;
 
 use anyhow::Result;
@@ -124,6 +125,7 @@ const PLAIN: [(&str, &str); 4] = [
 #[test] fn many_cpus() { assert!(cpus() >= 6) }
 #[test] fn old_cgroups() { assert!(std::path::Path::new("/sys/fs/cgroup/cpuset").exists()) }
 #[test] fn huge() {}
+#[test] fn fails() { std::fs::write("/tmp/left", "x").unwrap(); panic!("as it should") }
 fn cpus() -> usize { std::thread::available_parallelism().unwrap().get() }
 "#,
     ),
@@ -133,6 +135,7 @@ fn cpus() -> usize { std::thread::available_parallelism().unwrap().get() }
 [requirements]
 'test(many_cpus)' = 'cpus_ge = 6'
 'test(old_cgroups)' = 'cgroup = "v1", cgroup_controller = "cpuset"'
+'test(fails)' = 'numa_nodes_ge = 2, network = "user"'
 'test(huge)' = 'mem_available_ge = "900TiB"'
 [places.connected]
 suite = "bookworm"
@@ -176,7 +179,15 @@ fn the_configuration_asks_for_plain_tests_and_the_plan_shows_each_vm() -> Result
     ] {
         assert!(plan.contains(line), "{line}");
     }
-    let (code, _) = command(&folder, &["test", "--offline", "--places", "vm:bookworm"])?;
+    let test = [
+        "test",
+        "--offline",
+        "--places",
+        "vm:bookworm",
+        "--skip",
+        "fails",
+    ];
+    let (code, _) = command(&folder, &test)?;
     assert_eq!(code, Some(0));
     let outcomes = outcomes()?;
     for (test, place) in [
@@ -212,5 +223,36 @@ fn a_network_is_an_option_of_run_and_of_the_configuration() -> Result<()> {
     }
     let (code, _) = run(&["--place", "here", "--network", "user"])?;
     assert_eq!(code, Some(125));
+    Ok(())
+}
+
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "5m")]
+fn the_guest_of_a_failed_test_is_restored_with_its_shape() -> Result<()> {
+    let folder = plain_package()?;
+    let test = [
+        "test",
+        "--offline",
+        "--places",
+        "vm:bookworm",
+        "--save-guests=1",
+        "fails",
+    ];
+    let (code, _) = command(&folder, &test)?;
+    assert_eq!(code, Some(1));
+    let outcomes = outcomes()?;
+    let found = outcome(&outcomes, "fails");
+    let expected = (Outcome::Failed, "vm:bookworm+2nodes+network");
+    assert_eq!((found.outcome, &*found.place), expected, "{found:#?}");
+    let mut shell = in_package(RUNNER, folder.path())?
+        .env_remove("LD_LIBRARY_PATH")
+        .args(["shell", "--offline", "fails"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let script = b"cat /tmp/left /sys/devices/system/node/online; ip -4 route | head -n 1\n";
+    shell.stdin.take().expect("a pipe").write_all(script)?;
+    let ended = shell.wait_with_output()?;
+    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert_eq!(text, "x0-1\ndefault via 10.0.2.2 dev eth0 \n");
     Ok(())
 }
