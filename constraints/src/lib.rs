@@ -106,6 +106,14 @@
 //!
 //! A test that is named in full on the command line fails instead of being skipped.
 //!
+//! # Files
+//!
+//! What a test writes into the folder `KATA_TEST_ARTIFACTS` is kept: it is
+//! `artifacts/PLACE/BINARY/TEST,ATTEMPT` in the run's folder, and the test's record has its path, the number of
+//! files and their size. An empty folder is removed. A test that runs as another user has one if that user
+//! can reach it. With `--in-process`, and in a binary without `harness = false` that is started by hand, there is
+//! none.
+//!
 //! # Records
 //!
 //! The outcome of each test, with its reasons and [measures](measure), is a JSON line in
@@ -261,8 +269,9 @@ pub mod __runner {
     pub use crate::metadata::parse_duration;
     pub use crate::record::opt_ins::ENDING;
     pub use crate::record::{
-        Folder, LIFELINE, Outcome, Phase, RecordLine, SCHEMA, UNFINISHED, file_name, make_root,
-        point_latest, prune, run_folder, start_time,
+        ARTIFACTS, ARTIFACTS_FOLDER, Artifacts, ArtifactsFolder, ArtifactsRoot, ENDED, Folder,
+        LIFELINE, Outcome, Phase, RecordLine, SCHEMA, UNFINISHED, artifacts_path, file_name,
+        make_root, point_latest, prune, run_folder, start_time,
     };
     pub use crate::registry::{BINARY_ID, BINARY_IDS};
     pub use crate::runner_env::{ENVIRONMENT, EXCLUDE_FILE, HERE, ONLY_TEST, PLACE, PRINTED};

@@ -159,6 +159,7 @@ impl Case {
             as_uid: None,
             duration_ms: millis,
             measures,
+            artifacts: None,
         });
         let why = expected.map(ExpectedFailure::why).unwrap_or_default();
         let why = if why.is_empty() {
@@ -223,6 +224,7 @@ impl Case {
             as_uid: None,
             duration_ms,
             measures,
+            artifacts: None,
         });
     }
 }

@@ -132,6 +132,7 @@ impl CurrentTest {
             as_uid: None,
             duration_ms: 0.0,
             measures: &Measures::new(),
+            artifacts: None,
         })
     }
 }

@@ -126,7 +126,7 @@ mod of_the_runner {
     use std::path::Path;
 
     use kata_test::{Reason, kata_test};
-    use kata_test_runner::{Binary, Run};
+    use kata_test_runner::{Binary, Run, TestId};
 
     use super::{OWNER, folder_of_the_owner};
 
@@ -137,7 +137,8 @@ mod of_the_runner {
         let run = Run::start(&records).expect("a run");
         run.describe("something").expect("run.json");
         let why = Reason::infrastructure("a", "b");
-        run.record_failure("here", "p::it", "a", why)
+        let id = TestId::new("p::it", "a");
+        run.record_failure("here", &id, why, None)
             .expect("a record");
         let executable = std::env::current_exe().expect("a path");
         let binary = Binary {

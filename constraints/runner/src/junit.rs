@@ -54,12 +54,19 @@ fn case(outcome: &Record, class: &str, attempts: &[Outcome]) -> TestCase {
     case.set_classname(class);
     // A duration from a record may be anything that is a number.
     case.set_time(Duration::try_from_secs_f64(outcome.duration_ms / 1000.0).unwrap_or_default());
+    let artifacts = outcome.artifacts.as_ref();
+    let folder = artifacts.filter(|one| !one.folder.is_empty());
+    let folder = folder.map(|one| one.folder.clone());
+    let left_out = artifacts.filter(|one| !one.left_out.is_empty());
+    let left_out = left_out.map(|one| one.left_out.join(", "));
     for (name, value) in [
         ("place", Some(outcome.place.clone())),
         ("as_uid", Some(outcome.as_uid.to_string())),
         ("attempt", Some(outcome.attempt.to_string())),
         ("issue", outcome.issue.clone()),
         ("reason", outcome.reason.clone()),
+        ("artifacts", folder),
+        ("artifacts_left_out", left_out),
     ] {
         if let Some(value) = value {
             case.add_property((name, value.as_str()));

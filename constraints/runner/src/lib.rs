@@ -13,6 +13,7 @@
 
 mod allow_nowhere;
 mod answer_cache;
+mod artifacts;
 mod attempts;
 mod binary;
 mod cargo;
@@ -37,6 +38,7 @@ mod place;
 mod plain;
 mod plan;
 mod plan_document;
+mod profiles;
 mod record;
 mod report;
 mod run;
@@ -57,6 +59,7 @@ mod userns;
 mod vms;
 
 pub use allow_nowhere::AllowedNowhere;
+pub use artifacts::Artifacts;
 pub use attempts::Attempts;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
@@ -85,6 +88,7 @@ pub use plain::{
     SuspectPattern, binary_kind, list_plain, plan_plain, questions_of_text, run_plain,
 };
 pub use plan::{Fit, Plan, PlannedPlace, PlannedTest, Spread, plan};
+pub use profiles::{PROFILE_FILE, ProfileFile};
 pub use record::Record;
 pub use run::Run;
 pub use run_status::{RunStatus, run_status};

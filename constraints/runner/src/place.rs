@@ -191,10 +191,10 @@ impl Job<'_> {
         let records = records_of(self.run, place, &self.binary.id)?;
         let silent = |name: &str| records.get(name).is_none_or(|kind| *kind == Outcome::Lost);
         for test in self.tests.iter().filter(|test| silent(&test.name)) {
+            let id = TestId::new(&*self.binary.id, &*test.name);
             let observed = format!("no record of this test: {end}");
             let reason = Reason::infrastructure(observed, place);
-            self.run
-                .record_failure(place, &self.binary.id, &test.name, reason)?;
+            self.run.record_failure(place, &id, reason, None)?;
         }
         Ok(())
     }

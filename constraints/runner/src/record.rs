@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{KernelLog, KernelWarnings, TestId};
+use super::{Artifacts, KernelLog, KernelWarnings, TestId};
 use kata_test::__runner::{Outcome, Phase, SCHEMA};
 use kata_test_host::reason::Reason;
 
@@ -55,6 +55,9 @@ pub struct Record {
     /// What the kernel of a VM logged meanwhile, if the test failed or the kernel reported a bug.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel_messages: Vec<String>,
+    /// The files that it left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Artifacts>,
 }
 
 impl Record {
@@ -79,6 +82,7 @@ impl Record {
             suspect: None,
             output: None,
             kernel_messages: Vec::new(),
+            artifacts: None,
         }
     }
 

@@ -11,19 +11,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
+use super::artifacts::ArtifactsRoots;
 use super::ledger::NOWHERE;
 use super::merge::SCHEDULED;
 use super::outputs::{self, replace};
 use super::report::Report;
 use super::run_info::RunInfo;
 use super::{
-    Attempts, Binary, ExpectedDurations, KernelWarnings, Ledger, PlannedTest, ProcessEnd, Record,
-    RunnerError, TestId, UnknownOptIn, opt_ins, summary,
+    Artifacts, Attempts, Binary, ExpectedDurations, KernelWarnings, Ledger, PlannedTest,
+    ProcessEnd, Record, RunnerError, TestId, UnknownOptIn, opt_ins, summary,
 };
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
 use kata_test::__runner::{
-    Folder, HERE, LIFELINE, Outcome, Phase, RecordLine, make_root, point_latest, prune, run_folder,
+    ARTIFACTS_FOLDER, ArtifactsFolder, Folder, HERE, LIFELINE, Outcome, Phase, RecordLine,
+    make_root, point_latest, prune, run_folder,
 };
 use kata_test_host::reason::Reason;
 use kata_test_host::sys::pipe;
@@ -40,6 +42,7 @@ pub struct Run {
     /// Whether guests of failed tests are saved, and how many more.
     saves_guests: bool,
     saved_guests_left: AtomicUsize,
+    artifacts: ArtifactsRoots,
     /// Whether the job's summary has this run already.
     is_in_summary: AtomicBool,
 }
@@ -106,6 +109,7 @@ impl Run {
             kernel_warnings: KernelWarnings::default(),
             saves_guests: false,
             saved_guests_left: AtomicUsize::new(0),
+            artifacts: ArtifactsRoots::default(),
             is_in_summary: AtomicBool::new(false),
         })
     }
@@ -191,6 +195,21 @@ impl Run {
         file.map_err(RunnerError::io("write", &self.dir().join(name)))
     }
 
+    /// Makes the folder for the files of an attempt of a test in a place.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made.
+    pub fn artifacts_folder(
+        &self,
+        place: &str,
+        test: &TestId,
+        attempt: u32,
+    ) -> Result<ArtifactsFolder, RunnerError> {
+        let made = self.artifacts.make(&self.folder, place, test, attempt);
+        made.map_err(RunnerError::io("write", &self.dir().join(ARTIFACTS_FOLDER)))
+    }
+
     /// Writes a file for the test processes, and returns its path.
     pub(super) fn keep(&self, name: &str, content: &[u8]) -> Result<OsString, RunnerError> {
         replace(&self.folder, name, content)?;
@@ -254,7 +273,7 @@ impl Run {
         about.write(&self.folder)
     }
 
-    /// Records that a test has failed whose harness has recorded no result.
+    /// Records that a test has failed whose harness has recorded no result, with the files that it left.
     ///
     /// # Errors
     ///
@@ -262,19 +281,16 @@ impl Run {
     pub fn record_failure(
         &self,
         place: &str,
-        binary: &str,
-        test: &str,
+        test: &TestId,
         why: Reason,
+        artifacts: Option<Artifacts>,
     ) -> Result<(), RunnerError> {
-        self.write_record(
-            place,
-            1,
-            &RecordLine {
-                outcome: Outcome::Failed,
-                reasons: &[why],
-                ..nothing_of(binary, test)
-            },
-        )
+        let mut record = Record::of(&self.id, test, place);
+        record.as_uid = 0;
+        record.outcome = Outcome::Failed;
+        record.reasons = vec![why];
+        record.artifacts = artifacts;
+        self.write(&record)
     }
 
     /// Records that no place could run a test, for these reasons.
@@ -414,6 +430,7 @@ impl Run {
     ///
     /// If a file cannot be read or written, or if a line other than a file's last is no record.
     pub fn merge(&self) -> Result<Vec<Record>, RunnerError> {
+        self.artifacts.remove_empty();
         let report = Report::of_run(self.dir())?;
         outputs::write(&report, &self.folder)?;
         if !self.is_in_summary.swap(true, Ordering::Relaxed) {
@@ -447,5 +464,6 @@ fn nothing_of<'a>(binary: &'a str, test: &'a str) -> RecordLine<'a> {
         as_uid: None,
         duration_ms: 0.0,
         measures: const { &Measures::new() },
+        artifacts: None,
     }
 }

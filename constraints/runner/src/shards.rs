@@ -15,7 +15,7 @@ use super::outputs;
 use super::report::Report;
 use super::run_info::{RunInfo, name_of_place};
 use super::{Outcome, Phase, Record, RunnerError, summary};
-use kata_test::__runner::make_root;
+use kata_test::__runner::{ARTIFACTS_FOLDER, make_root};
 use kata_test_host::reason::Reason;
 
 /// A test, by its binary's id and its name.
@@ -28,6 +28,15 @@ pub struct TestId {
 }
 
 impl TestId {
+    /// Takes a binary's id and a test's name.
+    #[must_use]
+    pub fn new(binary: impl Into<String>, test: impl Into<String>) -> Self {
+        Self {
+            binary: binary.into(),
+            test: test.into(),
+        }
+    }
+
     pub(super) fn of(record: &Record) -> Self {
         Self {
             binary: record.binary.clone(),
@@ -85,6 +94,11 @@ impl Shards {
             for mut record in read(folder)? {
                 if has_run(&record) {
                     ran.entry(TestId::of(&record)).or_default().insert(shard);
+                }
+                if let (Some(artifacts), Ok(shard)) =
+                    (&mut record.artifacts, folder.strip_prefix(below))
+                {
+                    artifacts.in_shard(shard);
                 }
                 if record.place != NOWHERE {
                     record.place = name_of_place(label.as_deref(), &record.place);
@@ -225,7 +239,8 @@ fn machine(path: &Path) -> PathBuf {
 /// Collects the folders that hold records. `latest` is a link to one of the others, or the copy that
 /// an archiver has made of it.
 fn find_records(below: &Path, found: &mut Vec<PathBuf>) -> Result<(), RunnerError> {
-    if !files(below)?.is_empty() {
+    let has_records = !files(below)?.is_empty();
+    if has_records {
         found.push(below.to_owned());
     }
     let mut inner = Vec::new();
@@ -235,7 +250,9 @@ fn find_records(below: &Path, found: &mut Vec<PathBuf>) -> Result<(), RunnerErro
             .file_type()
             .map_err(RunnerError::io("read", &entry.path()))?;
         let is_copy = entry.file_name() == "latest" && below.join("runs").is_dir();
-        if kind.is_dir() && !is_copy {
+        // What tests wrote.
+        let is_artifacts = has_records && entry.file_name() == ARTIFACTS_FOLDER;
+        if kind.is_dir() && !is_copy && !is_artifacts {
             inner.push(entry.path());
         }
     }

@@ -20,7 +20,8 @@ use super::child_io::{ChildEnd, run_child};
 use super::listing::LIST_LIMIT;
 use super::session::SudoSession;
 use super::{
-    Binary, CandidatePlace, Job, LIST_ARGUMENTS, Place, PlaceError, Session, StopToken, UserKind,
+    Binary, CandidatePlace, Job, LIST_ARGUMENTS, PROFILE_FILE, Place, PlaceError, ProfileFile,
+    Session, StopToken, UserKind,
 };
 use kata_test::__runner::LIFELINE;
 use kata_test::__runner::{ENVIRONMENT, EXCLUDE_FILE, PLACE, is_of_a_session};
@@ -187,9 +188,15 @@ fn variables(binary: &Binary, env: &[(&str, OsString)]) -> Vec<(OsString, OsStri
         ("PWD", binary.folder.clone().into_os_string()),
     ];
     let said = said.map(|(name, value)| (name.into(), value));
+    let profile = ProfileFile::next(NAME).map(|file| {
+        // Root's folder would keep its files from this user.
+        let _ = std::fs::create_dir_all(file.folder());
+        (PROFILE_FILE.into(), file.pattern())
+    });
     own.chain(of_the_binary)
         .chain(of_the_run)
         .chain(said)
+        .chain(profile)
         .filter(|(name, _)| !SAID_TO_OTHERS.iter().any(|other| name == *other))
         .collect()
 }

@@ -59,6 +59,12 @@ pub(super) fn of(ledger: &Ledger) -> String {
         let _ = write!(page, "\n## leaks\n\n{}", head("what", ledger.everywhere));
         left.for_each(|outcome| page += &row(outcome, &why(outcome), ledger.everywhere));
     }
+    let files = outcomes.iter().filter_map(|outcome| {
+        let artifacts = outcome.artifacts.as_ref()?;
+        let Record { binary, test, .. } = outcome;
+        Some(format!("{binary} {test}: {} {artifacts}", artifacts.folder))
+    });
+    list(&mut page, "files of tests", files);
     page + &across(ledger)
 }
 

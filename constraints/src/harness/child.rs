@@ -27,12 +27,13 @@ use super::user::{Home, User};
 use crate::facts;
 use crate::measure::{self, Measures};
 use crate::reason::Reason;
+use crate::record::{ARTIFACTS, Artifacts, ArtifactsFolder};
 use crate::registry::{ExpectedFailure, Test};
 use crate::report;
 use crate::runtime_skip::{self, RuntimeSkip};
 use crate::sys::{
     Message, Standard, become_leader, close_private_descriptors, default_signals, fork, has_ended,
-    mark_owner, pipe, redirect, set_nonblocking, stderr,
+    mark_owner, may_execute, pipe, redirect, set_nonblocking, stderr,
 };
 
 /// How to start a test.
@@ -45,6 +46,8 @@ pub(super) struct Start<'a> {
     pub(super) close: &'a [RawFd],
     /// The user to run as, with its home.
     pub(super) user: Option<(User, Home)>,
+    /// The folder for its files.
+    pub(super) artifacts: Option<ArtifactsFolder>,
 }
 
 /// A test whose process has been started.
@@ -59,6 +62,7 @@ pub(super) struct Child {
     guest_cpus: usize,
     /// Kept until the test has ended.
     user: Option<(User, Home)>,
+    artifacts: Option<ArtifactsFolder>,
     /// When the process was found to have ended.
     ended: Option<Instant>,
     /// Standard output and error in one pipe, so that their order is kept; `None` if not captured.
@@ -74,6 +78,8 @@ pub(super) struct Exit {
     pub(super) took: Duration,
     pub(super) output: Vec<u8>,
     pub(super) measures: Measures,
+    /// The files that it left.
+    pub(super) artifacts: Option<Artifacts>,
     /// How it was expected to fail, if it was.
     pub(super) expected: Option<&'static ExpectedFailure>,
     /// Unmet constraints of `require!` that did not end it.
@@ -106,6 +112,7 @@ impl Child {
             refused: None,
             guest_cpus: 0,
             user: how.user,
+            artifacts: how.artifacts,
             ended: None,
             output,
             reports,
@@ -229,6 +236,7 @@ impl Child {
         let reports = self.reports.1;
         let output = self.output.map(|(_, output)| output.into_bytes());
         let after = reports.end.as_ref().map_or("", TestEnd::after);
+        let artifacts = self.artifacts.as_ref().and_then(ArtifactsFolder::finish);
         let end = match (self.clock.ended(), status) {
             (Some((cause, _)), Ok(WaitStatus::StillAlive)) => {
                 let (pid, refused) = (self.pid, self.refused);
@@ -243,6 +251,7 @@ impl Child {
             took,
             output: output.unwrap_or_default(),
             measures: reports.measures,
+            artifacts,
             expected: reports
                 .expected
                 .and_then(|index| self.test.expect_failure.get(index)),
@@ -367,6 +376,7 @@ fn run_child(
         // The harness's facts are those of root.
         facts::forget();
     }
+    set_artifacts(how.artifacts.as_ref());
     // The test may start threads, and then ask about the host.
     facts::many_threads();
     let end = body::run(test, |index| {
@@ -404,6 +414,19 @@ fn fail(problem: &str) -> ! {
     stderr(&format!("{problem}\n"));
     report::send_own(Message::new(FAILED, &[]));
     std::process::exit(i32::from(super::FAILURE))
+}
+
+/// Sets the variable with the folder for files, if the process's user can reach it. An outer test may have set it.
+fn set_artifacts(folder: Option<&ArtifactsFolder>) {
+    let path = folder.and_then(|folder| folder.path().ok());
+    let path = path.filter(|path| may_execute(path).is_ok());
+    // SAFETY: the process was just forked and has one thread.
+    unsafe {
+        match path {
+            Some(path) => std::env::set_var(ARTIFACTS, path),
+            None => std::env::remove_var(ARTIFACTS),
+        }
+    }
 }
 
 /// The reading end of a pipe.

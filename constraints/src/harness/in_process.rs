@@ -61,6 +61,7 @@ fn run_one(report: &mut Report<'_>, next: &Decided) -> bool {
         took: start.elapsed(),
         output: Vec::new(),
         measures,
+        artifacts: None,
         expected: expected.map(|index: usize| &next.test.expect_failure[index]),
         waived: runtime_skip::take_waived(),
         guest_cpus: 0,

@@ -5,9 +5,9 @@
 //! used by its descriptor.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,6 +56,27 @@ impl Folder {
             self.hand_over(&folder.handle)?;
         }
         Ok((folder, is_new))
+    }
+
+    /// Opens or makes a folder in this one, and opens no link in its place.
+    pub fn make_inner(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let name = name.as_ref();
+        let is_new = match fs::create_dir(self.at(name)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            made => made.is_ok(),
+        };
+        let inner = self.inner(name)?;
+        if is_new {
+            self.hand_over(&inner.handle)?;
+        }
+        Ok(inner)
+    }
+
+    /// Opens a folder in this one, and no link in its place.
+    pub fn inner(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let mut folder = Self::open(&self.at(name.as_ref()), false)?;
+        folder.path = self.path.join(name.as_ref());
+        Ok(folder)
     }
 
     fn open(path: &Path, follow: bool) -> io::Result<Self> {
@@ -112,6 +133,33 @@ impl Folder {
         fs::rename(self.at(&unfinished), self.at(name))
     }
 
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            handle: self.handle.try_clone()?,
+            path: self.path.clone(),
+        })
+    }
+
+    /// Gives this folder to a user.
+    pub(super) fn hand_to(&self, uid: u32, gid: u32) -> io::Result<()> {
+        fchown(&self.handle, Some(uid), Some(gid))
+    }
+
+    /// Changes its permissions.
+    pub(super) fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
+        self.handle.set_permissions(permissions)
+    }
+
+    pub(super) fn metadata(&self) -> io::Result<Metadata> {
+        self.handle.metadata()
+    }
+
+    /// Returns the user and the group that own it.
+    pub(super) fn owner(&self) -> Option<(u32, u32)> {
+        let data = self.handle.metadata().ok()?;
+        Some((data.uid(), data.gid()))
+    }
+
     /// Gives a file of this process to the folder's owner.
     pub fn hand_over(&self, made: impl AsFd) -> io::Result<()> {
         match self.foreign_owner()? {
@@ -136,6 +184,12 @@ impl Folder {
         }
         let data = self.handle.metadata()?;
         Ok((data.uid() != 0).then(|| (data.uid(), data.gid())))
+    }
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
     }
 }
 

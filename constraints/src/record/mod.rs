@@ -5,6 +5,7 @@
 //! Each line is appended by one write(2) to a file of this process's own: only the last line can be
 //! truncated.
 
+mod artifacts;
 mod folder;
 mod latest;
 pub(crate) mod opt_ins;
@@ -18,6 +19,9 @@ use crate::json::{Object, escaped, number_text, quoted_or_null};
 use crate::measure::Measures;
 use crate::reason::Reason;
 
+pub use artifacts::{
+    ARTIFACTS, ARTIFACTS_FOLDER, Artifacts, ArtifactsFolder, ArtifactsRoot, ENDED, artifacts_path,
+};
 pub(crate) use folder::open_folder;
 pub use folder::{Folder, UNFINISHED};
 pub use latest::point_latest;
@@ -26,7 +30,7 @@ pub(crate) use paths::serial_folder;
 pub use paths::{LIFELINE, file_name, make_root, run_folder};
 pub use prune::prune;
 pub use start_time::start_time;
-pub(crate) use write::{Lines, print_or_write};
+pub(crate) use write::{ArtifactsFolders, Lines, print_or_write};
 
 /// The version of the lines' form.
 pub const SCHEMA: u32 = 1;
@@ -58,6 +62,8 @@ pub struct RecordLine<'a> {
     pub duration_ms: f64,
     /// What it reported by `measure`.
     pub measures: &'a Measures,
+    /// The files that it left.
+    pub artifacts: Option<&'a Artifacts>,
 }
 
 impl RecordLine<'_> {
@@ -91,6 +97,9 @@ impl RecordLine<'_> {
         );
         let mut line = Object::of(line);
         line.numbers("measures", self.measures);
+        if let Some(artifacts) = self.artifacts {
+            line.raw("artifacts", &artifacts.to_json());
+        }
         line.finish_line()
     }
 }
@@ -138,6 +147,11 @@ mod tests {
             as_uid: None,
             duration_ms: 0.25,
             measures: &vec![("attach_ms".into(), 12.5)],
+            artifacts: Some(&Artifacts {
+                folder: "artifacts/here/p/b/1".to_owned(),
+                files: 2,
+                bytes: 7,
+            }),
         };
         assert_eq!(
             record.to_line("7-8", "here", 1000),
@@ -148,7 +162,8 @@ mod tests {
                 r#""observed":"effective uid is \"1000\"","source":"geteuid"},"#,
                 r#"{"kind":"runtime_skip","constraint":null,"observed":"no disk","#,
                 r#""source":"a.rs:7"}],"issue":"x/1","reason":null,"signal":null,"#,
-                r#""duration_ms":0.25,"measures":{"attach_ms":12.5}}"#,
+                r#""duration_ms":0.25,"measures":{"attach_ms":12.5},"#,
+                r#""artifacts":{"folder":"artifacts/here/p/b/1","files":2,"bytes":7}}"#,
                 "\n"
             )
         );

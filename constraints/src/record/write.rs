@@ -3,18 +3,19 @@
 use std::env;
 use std::fs::File;
 use std::io::{self, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::folder::Folder;
 use super::paths::at;
-use super::{RecordLine, paths, reasons_text};
+use super::{ArtifactsFolder, ArtifactsRoot, RecordLine, paths, reasons_text};
 use crate::runner_env::{self, PRINTED};
 use crate::sys::stderr;
 
 /// The file of this process, and the fields that its lines share.
 struct Writer {
     file: File,
+    folder: Folder,
     run: String,
     place: String,
     /// Which attempt of nextest this process is.
@@ -67,6 +68,58 @@ impl Lines {
     }
 }
 
+/// The folders for the files of a binary's tests.
+#[derive(Default)]
+pub(crate) struct ArtifactsFolders(Option<Arc<ArtifactsRoot>>);
+
+impl ArtifactsFolders {
+    /// Makes the folder of an attempt of this process. An error is printed once and fails no test.
+    pub(crate) fn make(
+        &mut self,
+        binary: &str,
+        test: &str,
+        number: u32,
+    ) -> Option<ArtifactsFolder> {
+        let writer = writer(binary)?;
+        let attempt = number + writer.attempt - 1;
+        let mut make = || {
+            let is_old = self.0.is_some();
+            let made = ArtifactsFolder::make(self.root(writer, binary)?, test, attempt);
+            match made {
+                // Another process of the binary has removed it.
+                Err(error) if is_old && error.kind() == io::ErrorKind::NotFound => {
+                    self.0 = None;
+                    ArtifactsFolder::make(self.root(writer, binary)?, test, attempt)
+                }
+                made => made,
+            }
+        };
+        make()
+            .map_err(|error| complain(&at(writer.folder.path(), &error)))
+            .ok()
+    }
+
+    fn root(&mut self, writer: &Writer, binary: &str) -> io::Result<&Arc<ArtifactsRoot>> {
+        let root = match self.0.take() {
+            Some(root) => root,
+            None => Arc::new(ArtifactsRoot::make(&writer.folder, &writer.place, binary)?),
+        };
+        Ok(self.0.insert(root))
+    }
+}
+
+impl Drop for ArtifactsFolders {
+    fn drop(&mut self) {
+        if let Some(root) = &self.0 {
+            // Under nextest the next process is about to make them again.
+            match env::var_os("NEXTEST").is_some() {
+                true => root.remove_spare(),
+                false => root.remove_empty(),
+            }
+        }
+    }
+}
+
 /// Writes a record.
 fn write(record: &RecordLine<'_>) {
     let mut lines = Lines::default();
@@ -101,6 +154,7 @@ impl Writer {
         let folder = paths::folder(&run)?;
         Ok(Self {
             file: own_file(&folder, binary)?,
+            folder,
             run,
             place: runner_env::place(),
             attempt: attempt(),

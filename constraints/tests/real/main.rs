@@ -2,6 +2,7 @@
 //!
 //! These tests run under Rust's own harness: ours does not vouch for itself.
 
+mod artifacts;
 mod cli;
 mod contract;
 mod example;

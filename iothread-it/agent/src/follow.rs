@@ -12,8 +12,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
-use crate::kernel_log::KernelLog;
-
 /// The maximum size of a notice, in bytes.
 const CHUNK: u64 = 64 * 1024;
 
@@ -42,13 +40,9 @@ impl Follow {
         let _ = self.stop.write(1);
     }
 
-    /// Sends what is appended to the files of the folder, and before it what the kernel has logged: a test's
-    /// record is written after the messages that the test caused.
-    pub(crate) fn until_stopped(
-        &self,
-        mut log: Option<&mut KernelLog>,
-        send: &(dyn Fn(Notice) + Sync),
-    ) {
+    /// Sends what is appended to the files of the folder. `before` is called before each notice: a test's record
+    /// is written after the kernel's messages that the test caused, and after its files.
+    pub(crate) fn until_stopped(&self, before: &mut dyn FnMut(), send: &(dyn Fn(Notice) + Sync)) {
         let mut sent = BTreeMap::new();
         loop {
             let mut fds = [
@@ -60,9 +54,7 @@ impl Follow {
             // All files are read, whichever the events are about: there are few.
             let _ = self.inotify.read_events();
             let _ = send_new(&self.folder, &mut sent, &mut |appended| {
-                if let Some(log) = &mut log {
-                    log.send_new(send);
-                }
+                before();
                 send(appended);
             });
             if stopped {
@@ -135,7 +127,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         thread::scope(|scope| {
-            scope.spawn(|| follow.until_stopped(None, &send));
+            scope.spawn(|| follow.until_stopped(&mut || {}, &send));
             let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
             for line in ["one\n", "two\n"] {
                 file.write_all(line.as_bytes()).unwrap();

@@ -10,6 +10,7 @@ mod attached;
 mod buffer;
 mod cgroups;
 mod children;
+mod collect;
 mod console;
 mod cpus;
 mod disks;

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 
 use crate::attached::Entered;
 use crate::children::Children;
+use crate::collect::Collector;
 use crate::failure;
 use crate::follow::Follow;
 use crate::kernel_log::KernelLog;
@@ -33,6 +34,9 @@ impl Children {
     ) -> Result<Exit, Failure> {
         let follow = program.follow.as_deref().map(Follow::start).transpose();
         let follow = follow.map_err(|error| failure::io("follow a folder", &error))?;
+        let collector = program.collect.as_ref().map(Collector::start).transpose();
+        let collector =
+            collector.map_err(|error| failure::io("make a folder for files", &error))?;
         let mut log = KernelLog::start();
         let before = SystemState::read(program.user.is_none());
         if program.attached {
@@ -60,9 +64,17 @@ impl Children {
             outputs = outputs.without_rest();
         }
         let exit = thread::scope(|scope| {
-            let following = follow
-                .as_ref()
-                .map(|follow| scope.spawn(|| follow.until_stopped(log.as_mut(), send)));
+            let following = follow.as_ref().map(|follow| {
+                let mut before = || {
+                    if let Some(log) = &mut log {
+                        log.send_new(send);
+                    }
+                    if let Some(collector) = &collector {
+                        collector.send_ended(send);
+                    }
+                };
+                scope.spawn(move || follow.until_stopped(&mut before, send))
+            });
             let mut wait = |time: Duration| {
                 // No deadline that a clock can tell is that of a program without one.
                 let deadline = Instant::now().checked_add(time);
@@ -88,6 +100,9 @@ impl Children {
         });
         if let Some(log) = &mut log {
             log.send_new(send);
+        }
+        if let Some(collector) = &collector {
+            collector.send_rest(send);
         }
         before.changes().for_each(|what| send(Notice::Left(what)));
         exit.ok_or_else(|| Failure {

@@ -78,7 +78,7 @@ fn take(server: &Arc<Server>, line: &Line) {
                 Ok(greeting) => server.writer.send(&greeting),
                 Err(failure) => server.writer.answer(request.id, Err(failure)),
             },
-            _ => spawn(server, request),
+            _ => spawn(server, *request),
         },
         ParsedLine::Invalid(id, why) => {
             server.writer.answer(id, Err(failure::bad_request(why)));
@@ -210,7 +210,7 @@ impl Server {
 #[derive(Debug, PartialEq)]
 enum ParsedLine {
     /// A request for this boot.
-    Request(Request),
+    Request(Box<Request>),
     /// An invalid request for this boot, and the reason.
     Invalid(RequestId, String),
     /// A line that cannot be answered.
@@ -235,7 +235,9 @@ fn parse(line: &Line, boot_id: &BootId) -> ParsedLine {
         }
     };
     let error = match decode::<Request>(line) {
-        Ok(request) if request.boot_id == *boot_id => return ParsedLine::Request(request),
+        Ok(request) if request.boot_id == *boot_id => {
+            return ParsedLine::Request(Box::new(request));
+        }
         Ok(_) => return ParsedLine::Ignored,
         Err(error) => error,
     };

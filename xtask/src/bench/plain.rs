@@ -96,6 +96,7 @@ fn run(session: &mut dyn Session, number: usize) -> Result<f64> {
         program: None,
         arguments: &arguments,
         env: &[],
+        artifacts: None,
         limit: Duration::from_secs(60),
         stop: StopToken::NEVER,
     };

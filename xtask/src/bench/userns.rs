@@ -61,6 +61,7 @@ fn start(session: &mut dyn Session) -> Result<f64> {
         program: None,
         arguments: &[],
         env: &[],
+        artifacts: None,
         limit: Duration::from_secs(60),
         stop: StopToken::NEVER,
     };

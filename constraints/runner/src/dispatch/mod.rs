@@ -189,7 +189,7 @@ impl Plan {
             if let Some((index, why)) = &pending.broken {
                 let place = &self.places[*index].name;
                 let reason = Reason::infrastructure(why, place);
-                run.record_failure(place, &test.id.binary, &test.id.test, reason)?;
+                run.record_failure(place, &test.id, reason, None)?;
             }
         }
         let unmet = |pending: &Pending<'_>| {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::header::capital;
-use super::{icon, issue, section};
+use super::{artifacts, icon, issue, section};
 use crate::junit::why;
 use crate::ledger::{UnrunTest, and};
 use crate::{Outcome, Record};
@@ -37,6 +37,7 @@ pub(super) fn failures(outcomes: &[Record]) -> Markup {
                     @if let Some(output) = &one.output {
                         details { summary { "Output" } pre { (output) } }
                     }
+                    (artifacts::link(one))
                     @if !one.kernel_messages.is_empty() {
                         details { summary { "Kernel messages" } pre { (one.kernel_messages.join("\n")) } }
                     }

@@ -3,6 +3,7 @@
 //! One file without external resources: style and script are inline, and its policy forbids others. Whatever comes from a record passes through `maud`, which escapes it; there is no other way
 //! for a text into the page. Without script everything is there but the filter.
 
+mod artifacts;
 mod date;
 mod differences;
 mod failures;
@@ -46,6 +47,7 @@ pub(super) fn of(report: &Report) -> String {
                     (differences::of(&report.ledger))
                     (failures::failures(&outcomes))
                     (overview::of(&report.ledger))
+                    (artifacts::of(&outcomes))
                     (failures::nowhere(&findings.nowhere))
                     (ledger::of(&findings, &outcomes))
                     (matrix::of(&report.ledger))

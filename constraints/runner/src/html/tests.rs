@@ -6,7 +6,7 @@ use super::of;
 use crate::ledger::Ledger;
 use crate::report::Report;
 use crate::run_info::RunInfo;
-use crate::{Outcome, Phase, Reason, Record};
+use crate::{Artifacts, Outcome, Phase, Reason, Record};
 
 const KINDS: [Outcome; 13] = super::icon::ALL;
 
@@ -49,6 +49,12 @@ fn outcome(text: &str, kind: Outcome) -> Record {
         suspect: Some(text.to_owned()),
         output: Some(text.to_owned()),
         kernel_messages: vec![text.to_owned()],
+        artifacts: Some(Artifacts {
+            folder: format!("a/{text}").replace(['.', '\0'], "x"),
+            files: 1,
+            bytes: 1,
+            left_out: vec![text.to_owned()],
+        }),
     }
 }
 

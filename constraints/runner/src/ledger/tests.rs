@@ -57,6 +57,7 @@ impl Machine {
             as_uid: None,
             duration_ms: 1.0,
             measures: &Measures::new(),
+            artifacts: None,
         };
         self.lines += &record.to_line("run", place, 1000);
     }

@@ -22,6 +22,7 @@ fn line(test: &str, phase: Phase, attempt: u32, uid: u32, outcome: Outcome) -> S
         as_uid: None,
         duration_ms: 1.5,
         measures: &Measures::new(),
+        artifacts: None,
     };
     record.to_line("run", "here", uid)
 }

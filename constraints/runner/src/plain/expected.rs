@@ -84,6 +84,7 @@ mod tests {
             took: Duration::ZERO,
             uid: 0,
             kernel_log: crate::KernelLog::default(),
+            artifacts: None,
         }
     }
 

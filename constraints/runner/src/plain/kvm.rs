@@ -88,6 +88,7 @@ mod tests {
             took: Duration::ZERO,
             uid: 0,
             kernel_log: crate::KernelLog::default(),
+            artifacts: None,
         };
         KvmUsers::default().lack(&ended, Path::new("/no/such/binary"))
     }
@@ -135,6 +136,7 @@ mod tests {
                     took: Duration::ZERO,
                     uid: 0,
                     kernel_log: crate::KernelLog::default(),
+                    artifacts: None,
                 };
                 let found = KvmUsers::default().lack(&ended, &this).is_some();
                 assert_eq!(found, lacks, "{outcome:?} {constraint}");

@@ -122,6 +122,7 @@ impl FactsProgram {
         let arguments = self.arguments.iter().chain(constraints);
         let arguments: Vec<&OsStr> = arguments.map(OsStr::new).collect();
         let command = SessionCommand {
+            artifacts: None,
             program: None,
             arguments: &arguments,
             env: &[],

@@ -6,7 +6,9 @@ use std::time::Duration;
 use super::PlainTest;
 use super::result::PlainResult;
 use crate::ledger::NOWHERE;
-use crate::{Eligibility, KernelLog, Outcome, ProcessEnd, Record, Run, RunnerError, UserKind};
+use crate::{
+    Artifacts, Eligibility, KernelLog, Outcome, ProcessEnd, Record, Run, RunnerError, UserKind,
+};
 use kata_test::__runner::{HERE, Phase};
 use kata_test_host::constraint::Status;
 use kata_test_host::reason::Reason;
@@ -28,6 +30,7 @@ pub(super) struct Ended {
     pub(super) took: Duration,
     pub(super) uid: u32,
     pub(super) kernel_log: KernelLog,
+    pub(super) artifacts: Option<Artifacts>,
 }
 
 /// A test, and the places left to try.
@@ -76,9 +79,8 @@ impl<'a> Task<'a> {
 
     /// Records that an attempt begins.
     pub(super) fn begin(&mut self, run: &Run, place: &str) -> Result<(), RunnerError> {
-        let attempt = self.count(false);
         let mut record = Record::of(run.id(), &self.test.id, place);
-        record.attempt = attempt + 1;
+        record.attempt = self.next_attempt();
         run.write(&record)
     }
 
@@ -94,13 +96,16 @@ impl<'a> Task<'a> {
         let result = &ended.result;
         self.has_run = true;
         let mut record = Record::of(run.id(), &self.test.id, place);
-        record.attempt = self.count(true);
+        record.attempt = self.next_attempt();
+        let at = self.place();
+        self.attempts[at] += 1;
         record.as_uid = ended.uid;
         record.outcome = result.outcome;
         record.reasons.clone_from(&result.reasons);
         record.signal.clone_from(&result.signal);
         record.suspect.clone_from(&result.suspect);
         record.kernel_messages = ended.kernel_log.messages_for(result.outcome);
+        record.artifacts.clone_from(&ended.artifacts);
         record.duration_ms = ended.took.as_secs_f64() * 1e3;
         record.issue.clone_from(&result.issue);
         record.reason.clone_from(&result.reason);
@@ -184,17 +189,20 @@ impl<'a> Task<'a> {
             _ if self.has_run || !self.routes.is_empty() => Ok(()),
             Some((place, why)) => {
                 let reason = Reason::infrastructure(why, place);
-                run.record_failure(place, &id.binary, &id.test, reason)
+                run.record_failure(place, id, reason, None)
             }
             None => Ok(()),
         }
     }
 
-    /// Counts the attempts in the place of the first route.
-    fn count(&mut self, adds: bool) -> u32 {
-        let place = self.routes.front().map_or(0, |route| route.place);
-        self.attempts[place] += u32::from(adds);
-        self.attempts[place]
+    /// The number of the next attempt in the place of the first route, from 1.
+    pub(super) fn next_attempt(&self) -> u32 {
+        self.attempts[self.place()] + 1
+    }
+
+    /// The place of the first route.
+    fn place(&self) -> usize {
+        self.routes.front().map_or(0, |route| route.place)
     }
 }
 
@@ -298,6 +306,7 @@ mod tests {
                 took: Duration::ZERO,
                 uid: 0,
                 kernel_log: KernelLog::default(),
+                artifacts: None,
             };
             task.begin(&run, place).expect("a record");
             task.learn(&ended, &run, place, false).expect("a record");

@@ -16,6 +16,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::{KernelLog, PlaceError, Run, StopToken, TestId};
+use kata_test::__runner::ArtifactsFolder;
 
 pub use attached::{AttachedCommand, Streams};
 pub use local::LocalSession;
@@ -96,6 +97,11 @@ pub trait Session {
         None
     }
 
+    /// Returns which files of the last process did not come into its folder, and why.
+    fn left_out(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Returns whether another process may run in it: not if it has died, or a process has left something
     /// behind.
     fn is_clean(&mut self) -> bool {
@@ -115,6 +121,8 @@ pub struct SessionCommand<'a> {
     pub arguments: &'a [&'a OsStr],
     /// Variables in addition to those of the binary and of the place.
     pub env: &'a [(OsString, OsString)],
+    /// The folder for its files. A place that does not see it sets `KATA_TEST_ARTIFACTS` to one of its own.
+    pub artifacts: Option<&'a ArtifactsFolder>,
     /// How long it may run.
     pub limit: Duration,
     /// Stops it.

@@ -21,7 +21,8 @@ use super::{AttachedCommand, ProcessEnd, Session, SessionCommand};
 use crate::child_io::{ChildEnd, run_child};
 use crate::{Binary, PlaceError};
 
-/// Arguments: the folder, the file of variables, the command for env(1).
+/// Arguments: the folder, the file of variables, the command for env(1). Files that the program leaves in
+/// `KATA_TEST_ARTIFACTS` are given to the user that owns the folders above.
 const SCRIPT: &str = r#"
 cd "$1" && . "$2" || exit 127
 shift 2
@@ -34,6 +35,12 @@ wait $process
 status=$?
 exec 3<&- 2>/dev/null
 kill -KILL $watcher -$process
+for file in "$KATA_TEST_ARTIFACTS"/* "$KATA_TEST_ARTIFACTS"/.[!.]*; do
+    test -e "$file" || test -h "$file" || continue
+    find "$KATA_TEST_ARTIFACTS" -xdev '(' -type d -o -links 1 ')' \
+        -exec chown -h --reference="$KATA_TEST_ARTIFACTS/.." '{}' +
+    break
+done
 exit $status
 "#;
 

@@ -16,7 +16,7 @@ use super::process::run_started;
 use super::{AttachedCommand, ProcessEnd, Session, SessionCommand};
 use crate::sudo::SAID_TO_OTHERS;
 use crate::userns::{Control, NAME, Namespaces};
-use crate::{Binary, PlaceError};
+use crate::{Binary, PROFILE_FILE, PlaceError, ProfileFile};
 use kata_test::__runner::PLACE;
 
 /// Processes of one binary, as root in a user namespace.
@@ -39,6 +39,9 @@ impl<'a> UsernsSession<'a> {
             command.env_remove(name);
         }
         command.env(PLACE, NAME);
+        if let Some(file) = ProfileFile::next(NAME) {
+            command.env(PROFILE_FILE, file.pattern());
+        }
         command
     }
 }

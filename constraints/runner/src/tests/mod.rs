@@ -40,6 +40,7 @@ fn line(test: &str, phase: Phase, outcome: Outcome) -> String {
         as_uid: None,
         duration_ms: 1500.0,
         measures: &Measures::from([("attach_ms".to_owned(), 12.5)]),
+        artifacts: None,
     };
     record.to_line("run", "here", 1000)
 }

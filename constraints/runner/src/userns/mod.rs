@@ -128,6 +128,7 @@ impl Place for UsernsPlace {
     ) -> Result<String, PlaceError> {
         let mut listed = Vec::new();
         let command = SessionCommand {
+            artifacts: None,
             program: None,
             arguments: &LIST_ARGUMENTS.map(OsStr::new),
             env: &[],
@@ -156,6 +157,7 @@ impl Place for UsernsPlace {
         let env = job.run.env().map(|(name, value)| (name.into(), value));
         let env: Vec<(OsString, OsString)> = env.collect();
         let command = SessionCommand {
+            artifacts: None,
             program: None,
             arguments: &arguments,
             env: &env,

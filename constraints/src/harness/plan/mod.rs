@@ -286,6 +286,7 @@ impl Plan {
                 as_uid: user.map(User::uid),
                 duration_ms: 0.0,
                 measures: const { &Measures::new() },
+                artifacts: None,
             };
             lines.add_with_reasons(&record, text);
             skipped.push(outcome != Outcome::Lost);

@@ -297,12 +297,19 @@ impl Run<'_> {
                 user.uid()
             )),
         };
+        let user = next.user.map(home).transpose()?;
+        let artifacts = self.report.artifacts_folder(next);
+        if let (Some(artifacts), Some((user, _))) = (&artifacts, &user) {
+            // Without it the user has no such folder.
+            let _ = artifacts.hand_to(user.uid(), user.gid());
+        }
         let start = Start {
             capture: self.plan.options.capture,
             no_input: self.no_input.as_ref(),
             periods: self.periods,
             close: &self.serial.fds(),
-            user: next.user.map(home).transpose()?,
+            user,
+            artifacts,
         };
         let child = Child::start(next.test, start);
         let child = child.map_err(|errno| format!("fork: {}", errno.desc()))?;

@@ -20,7 +20,9 @@ use crate::harness::test_end::TestEnd;
 use crate::harness::user::User;
 use crate::measure::Measures;
 use crate::reason::{Reason, explain};
-use crate::record::{Lines, Outcome, Phase, RecordLine};
+use crate::record::{
+    Artifacts, ArtifactsFolder, ArtifactsFolders, Lines, Outcome, Phase, RecordLine,
+};
 use crate::registry::{ShouldPanic, Test};
 
 /// The report of a run, while it is written.
@@ -31,6 +33,7 @@ pub(in crate::harness) struct Report<'a> {
     summary: Summary,
     log: Option<File>,
     records: Lines,
+    artifacts: ArtifactsFolders,
     started: Instant,
     /// Unmet constraints of running tests (`KATA_TEST_UNSKIP`).
     unmet: Vec<(&'static str, Vec<Reason>)>,
@@ -53,6 +56,7 @@ struct TestResult<'a> {
     took: Option<Duration>,
     output: Vec<u8>,
     measures: &'a Measures,
+    artifacts: Option<&'a Artifacts>,
 }
 
 impl TestResult<'_> {
@@ -69,6 +73,7 @@ impl TestResult<'_> {
             took: None,
             output: Vec::new(),
             measures: const { &Measures::new() },
+            artifacts: None,
         }
     }
 }
@@ -86,6 +91,7 @@ impl<'a> Report<'a> {
             summary: Summary::new(filtered_out, &plan.options),
             log,
             records: Lines::default(),
+            artifacts: ArtifactsFolders::default(),
             started: Instant::now(),
             unmet: Vec::new(),
             earlier: Vec::new(),
@@ -98,6 +104,17 @@ impl<'a> Report<'a> {
 
     pub(in crate::harness) fn has_failures(&self) -> bool {
         self.summary.has_failures()
+    }
+
+    /// Makes the folder for the files of an attempt.
+    pub(in crate::harness) fn artifacts_folder(
+        &mut self,
+        next: &Decided,
+    ) -> Option<ArtifactsFolder> {
+        let Self {
+            artifacts, binary, ..
+        } = self;
+        artifacts.make(binary, next.test.name(), next.attempt)
     }
 
     /// Records a test that starts as lost, in case this process dies.
@@ -196,6 +213,7 @@ impl<'a> Report<'a> {
             took,
             mut output,
             measures,
+            artifacts,
             expected,
             waived,
             guest_cpus,
@@ -219,6 +237,9 @@ impl<'a> Report<'a> {
         }
         self.summary.leaks(test.name(), leaks);
         conclusion.reasons.extend_from_slice(leaks);
+        if let Some(artifacts) = &artifacts {
+            artifacts.announce();
+        }
         let verdict = self.plan.weigh_attempt(test, attempt, &mut conclusion);
         let result = TestResult {
             outcome: conclusion.outcome,
@@ -232,6 +253,7 @@ impl<'a> Report<'a> {
             took: Some(took),
             output,
             measures: &measures,
+            artifacts: artifacts.as_ref(),
         };
         match verdict {
             Attempt::Final => self.finish_test(test, result),
@@ -339,6 +361,7 @@ impl<'a> Report<'a> {
             as_uid: result.as_uid,
             duration_ms: result.took.unwrap_or_default().as_secs_f64() * 1000.0,
             measures: result.measures,
+            artifacts: result.artifacts,
         });
     }
 

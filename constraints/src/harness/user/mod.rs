@@ -64,6 +64,10 @@ impl User {
         self.0.uid.as_raw()
     }
 
+    pub(super) fn gid(self) -> u32 {
+        self.0.gid.as_raw()
+    }
+
     /// Sets the variables of this user's session and this home, in the calling child, which has dropped
     /// its privileges.
     #[expect(unsafe_code, reason = "the environment is changed")]

@@ -7,6 +7,7 @@
 //!
 //! Requests run concurrently and are answered in the order in which they end.
 
+mod collect;
 mod program;
 
 use std::fmt;
@@ -14,10 +15,14 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use collect::{
+    Binary, Collect, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH, MAX_COLLECTED_FILE_BYTES,
+    MAX_COLLECTED_FILES, Piece,
+};
 pub use program::{Action, Bytes, Exit, HOME, MountTarget, Program, Stream, TerminalSize, User};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
@@ -143,7 +148,8 @@ pub enum Command {
     /// Runs fixed work for some milliseconds. Answered by [`Reply::Speed`].
     MeasureSpeed,
     /// Runs a program until it ends, and sends [`Notice::Output`], [`Notice::Appended`],
-    /// [`Notice::KernelMessage`], [`Notice::KernelTaint`] and [`Notice::Left`] meanwhile.
+    /// [`Notice::Collected`], [`Notice::LeftOut`], [`Notice::KernelMessage`], [`Notice::KernelTaint`] and
+    /// [`Notice::Left`] meanwhile.
     /// Answered by [`Reply::Exited`], or [`FailureKind::TimedOut`].
     Run(Program),
     /// Acts on a program that sent [`Notice::Started`]. Answered by [`Reply::Done`], or
@@ -282,6 +288,15 @@ pub enum Notice {
         file: String,
         /// The bytes.
         bytes: Bytes,
+    },
+    /// A piece of a file in [`Program::collect`].
+    Collected(Piece),
+    /// A file in [`Program::collect`] is not sent, or not to its end.
+    LeftOut {
+        /// Its path, relative to the root. What is not UTF-8 is replaced.
+        path: String,
+        /// Why.
+        why: LeftOut,
     },
     /// What a program left behind, for people: `processes`, `mounts`.
     Left(String),
@@ -463,6 +478,11 @@ mod tests {
         assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
         assert_eq!(decode::<Bytes>(&line).unwrap(), bytes);
         assert!(decode::<Bytes>("\"\u{100}\"".as_bytes()).is_err());
+        let binary = Binary(bytes.0);
+        let line = encode(&binary);
+        assert_eq!(line.len(), 2 * 256 + 3);
+        assert_eq!(decode::<Binary>(&line).unwrap(), binary);
+        assert!(decode::<Binary>(b"\"a\"").is_err());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Collect;
+
 /// The home folder of the user of [`SetUpRootfs`](super::Command::SetUpRootfs).
 pub const HOME: &str = "/home/user";
 
@@ -52,6 +54,8 @@ pub struct Program {
     /// A directory, created if it does not exist. What is appended to files in it is sent as
     /// [`Appended`](super::Notice::Appended).
     pub follow: Option<String>,
+    /// Folders whose files are sent.
+    pub collect: Option<Collect>,
     /// Whether the host may [act on it](super::Command::Attached), and standard input is a pipe from the
     /// host. If not, it is `/dev/null`. The working directory of an attached program is created if it is not there.
     pub attached: bool,

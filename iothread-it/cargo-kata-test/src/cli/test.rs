@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
     Binary, BinaryKind, Config, DEFAULT_LIMIT, Listing, Outcome, PlainOptions, PlainRun, PlainTest,
-    ProcessEnd, Reason, Record, Run, RunIgnored, RunStatus, Selected, StopToken, TestName,
+    ProcessEnd, Reason, Record, Run, RunIgnored, RunStatus, Selected, StopToken, TestId, TestName,
     TestSelection, Vms, Workspace, list_plain, run_status, unregistered_tests,
 };
 
@@ -223,7 +223,7 @@ fn list(
             Err(_) if stop.is_requested() => break,
             Err(error) => {
                 let reason = Reason::infrastructure(error.to_string(), "--list");
-                run.record_failure("here", &binary.id, "main", reason)?;
+                run.record_failure("here", &TestId::new(&*binary.id, "main"), reason, None)?;
                 errors.push(error.to_string());
             }
         }

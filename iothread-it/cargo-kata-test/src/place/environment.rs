@@ -44,7 +44,9 @@ const HOST_VARIABLES: [&str; 20] = [
 ];
 const HOST_PREFIXES: [&str; 5] = ["NEXTEST", "SSH_", "SYSTEMD_", "XDG_", "RUST_TEST_"];
 /// Variables of the runner for harnesses on this host.
-const RUNNER_VARIABLES: [&str; 9] = [
+const RUNNER_VARIABLES: [&str; 11] = [
+    "KATA_TEST_ARTIFACTS",
+    "KATA_TEST_ARTIFACTS_ENDED",
     "KATA_TEST_EXCLUDE_FILE",
     "KATA_TEST_EXPECT",
     "KATA_TEST_MAY_SKIP",

@@ -46,15 +46,18 @@
 //! | `CARGO_TARGET_TMPDIR` | an empty folder |
 //! | addresses of programs | not randomized: emulated programs start in a quarter of the time |
 //! | environment variables | the caller's, except those that refer to the host (`PATH`, `HOME`, `TMPDIR`, …) and those whose names suggest a secret (`GITHUB_TOKEN`, `API_KEY`, …) |
+//! | `KATA_TEST_ARTIFACTS` | a folder whose regular files come back: up to 64 MiB a file, 128 MiB and 1000 files a test; the record names what is left out |
 //! | `KATA_TEST_SCRATCH_DISK` | the device node of an empty disk of 64 MiB |
 
 mod artifacts;
 mod attach;
 mod environment;
+mod files;
 mod guest;
 mod image;
 mod libraries;
 mod memory;
+mod received;
 mod records;
 mod run;
 mod saved;

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 
 use kata_test::__runner::SCHEMA;
-use kata_test_runner::{KernelLog, KernelWarnings, Outcome, Phase, Record};
+use kata_test_runner::{Artifacts, KernelLog, KernelWarnings, Outcome, Phase, Record};
 
 /// The maximum length of a record, in bytes. Most take about 300.
 const MAX_RECORD: usize = 64 << 10;
@@ -59,6 +59,8 @@ pub(super) struct Records {
     last: Option<Record>,
     /// The tests that failed because of a warning of the kernel, and the warning.
     failed_by_kernel: Vec<(String, String)>,
+    /// The files of tests, by test and attempt.
+    artifacts: BTreeMap<(String, u32), Artifacts>,
     /// The size of the kept records, in bytes.
     kept: usize,
     /// The first error of writing a record.
@@ -74,6 +76,7 @@ impl Records {
             kernel_warnings,
             last: None,
             failed_by_kernel: Vec::new(),
+            artifacts: BTreeMap::new(),
             started: BTreeSet::new(),
             ended: BTreeSet::new(),
             partial: BTreeMap::new(),
@@ -100,6 +103,16 @@ impl Records {
     /// Returns the first error of writing a record.
     pub(super) fn write_error(&mut self) -> Option<io::Error> {
         self.write_error.take()
+    }
+
+    /// Adds files of tests whose records come next, by test and attempt.
+    pub(super) fn add_artifacts(&mut self, artifacts: BTreeMap<(String, u32), Artifacts>) {
+        self.artifacts.extend(artifacts);
+    }
+
+    /// Returns the files of an attempt that has no record.
+    pub(super) fn take_artifacts(&mut self, test: &str, attempt: u32) -> Option<Artifacts> {
+        self.artifacts.remove(&(test.to_owned(), attempt))
     }
 
     /// Adds bytes that were appended to a file in the guest's folder of records. Breaks with a reason if
@@ -151,7 +164,7 @@ impl Records {
         if record.outcome == Outcome::Lost {
             // What was logged since the last test ended is not of this one.
             self.kernel_log = KernelLog::default();
-            self.write(line);
+            self.write_record(&record);
             self.ended.remove(&record.test);
             self.started.insert(record.test);
         } else {
@@ -162,25 +175,28 @@ impl Records {
         ControlFlow::Continue(())
     }
 
-    fn write(&mut self, line: &[u8]) {
-        if let Err(error) = self.file.write_all(line) {
-            self.write_error.get_or_insert(error);
-        }
-    }
-
     /// Writes the record of a test that has ended, with what the kernel logged meanwhile, and returns it.
     fn end(&mut self, mut record: Record) -> Record {
         let log = std::mem::take(&mut self.kernel_log);
+        if let Some(artifacts) = self.take_artifacts(&record.test, record.attempt) {
+            record.artifacts = Some(artifacts);
+        }
         let outcome = record.outcome;
         record.add_kernel_log(&log, self.kernel_warnings);
         if let (true, Some(warning)) = (record.outcome != outcome, log.warning()) {
             self.failed_by_kernel
                 .push((record.test.clone(), warning.to_owned()));
         }
-        let mut line = serde_json::to_vec(&record).expect("a record has only string keys");
-        line.push(b'\n');
-        self.write(&line);
+        self.write_record(&record);
         record
+    }
+
+    fn write_record(&mut self, record: &Record) {
+        let mut line = serde_json::to_vec(record).expect("a record has only string keys");
+        line.push(b'\n');
+        if let Err(error) = self.file.write_all(&line) {
+            self.write_error.get_or_insert(error);
+        }
     }
 
     /// Adds a message of the kernel. It belongs to the test that runs. A warning between two tests belongs to the
@@ -214,7 +230,9 @@ impl Records {
 impl RecordFilter {
     fn read(&self, line: &[u8]) -> Option<Record> {
         // serde_json does not check the text of a field that it ignores.
-        let record: Record = serde_json::from_str(str::from_utf8(line).ok()?).ok()?;
+        let mut record: Record = serde_json::from_str(str::from_utf8(line).ok()?).ok()?;
+        // The host knows which files have come.
+        record.artifacts = None;
         let is_ours = record.schema == SCHEMA
             && (1..=self.attempts).contains(&record.attempt)
             && record.phase == Phase::Run

@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kata_test::Reason;
-use kata_test_runner::{Job, JobTest, Place, PlaceError, TestId};
+use kata_test_runner::{Job, JobTest, Place, PlaceError, ProfileFile, TestId};
 
 use super::environment::{RECORDS, set, set_place};
+use super::files::{self, BatchFiles, LOST};
 use super::guest::{Guest, GuestError};
 use super::records::{RecordFilter, Records};
 use super::saved::FailedTest;
@@ -69,13 +70,23 @@ pub(super) fn run(
         };
         let file = format!("{}-{number}.jsonl", file_name(&name));
         let mut records = Records::new(filter, job.run.append(&file)?, job.run.kernel_warnings());
-        let program = program(&guest, job, &now, &name, number, scale);
+        let profile = ProfileFile::next(&name);
+        let program = program(&guest, job, &now, &name, number, scale, profile.as_ref());
+        let mut files = BatchFiles::new(
+            job.run,
+            &name,
+            &job.binary.id,
+            now.iter().map(|test| &test.name),
+            now.iter().map(|test| test.attempts).max().unwrap_or(1),
+            profile,
+        );
         let mut written = 0;
         let ended = guest.run_until(job.stop, &program, &mut |notice| {
             written += match &notice {
                 Notice::Output { bytes, .. } | Notice::Appended { bytes, .. } => bytes.0.len(),
                 Notice::KernelMessage(text) => text.len(),
                 Notice::KernelTaint(bits) => size_of_val(bits),
+                Notice::LeftOut { path, .. } => path.len() + 1,
                 _ => 0,
             };
             if written > MAX_OUTPUT_BYTES {
@@ -85,7 +96,12 @@ pub(super) fn run(
             }
             match &notice {
                 Notice::Output { bytes, .. } => screen(&bytes.0),
-                Notice::Appended { file, bytes } => return records.append(file, &bytes.0),
+                Notice::Appended { file, bytes } => {
+                    records.add_artifacts(files.finish());
+                    return records.append(file, &bytes.0);
+                }
+                Notice::Collected(piece) => return files.receive(piece),
+                Notice::LeftOut { path, why } => files.leave_out(path, *why),
                 Notice::KernelMessage(text) => records.kernel_message(text),
                 Notice::KernelTaint(bits) => records.kernel_taint(*bits),
                 Notice::LoadRunning | Notice::Left(_) | Notice::Started => {}
@@ -102,15 +118,8 @@ pub(super) fn run(
         for (test, warning) in records.failed_by_kernel() {
             screen(format!("test {test} ... FAILED: the kernel reported: {warning}\n").as_bytes());
         }
-        let mut fail = |tests: &[String], observed: &str| -> Result<(), PlaceError> {
-            for test in tests {
-                screen(format!("test {test} ... FAILED: {}\n", first_line(observed)).as_bytes());
-                let reason = Reason::infrastructure(observed, &name);
-                job.run
-                    .record_failure(&name, &job.binary.id, test, reason)?;
-            }
-            Ok(())
-        };
+        records.add_artifacts(files.finish());
+        let is_lost = ended.is_err();
         let unfinished: Vec<String> = names(&now)
             .filter(|name| !records.has_ended(name))
             .collect();
@@ -141,7 +150,17 @@ pub(super) fn run(
                 (describe(&error, &guest), failed)
             }
         };
-        fail(&failed, &observed)?;
+        for test in &failed {
+            screen(format!("test {test} ... FAILED: {}\n", first_line(&observed)).as_bytes());
+            let mut artifacts = records.take_artifacts(test, 1);
+            if is_lost {
+                let artifacts = artifacts.get_or_insert_default();
+                artifacts.left_out.push(LOST.to_owned());
+            }
+            let id = TestId::new(&*job.binary.id, test.as_str());
+            let reason = Reason::infrastructure(&*observed, &*name);
+            job.run.record_failure(&name, &id, reason, artifacts)?;
+        }
         if let ([test], true) = (&*now, ended_well && job.run.saves_guests()) {
             let has_failed = records.has_failed(&test.name) || failed.contains(&test.name);
             if has_failed && job.run.claim_saved_guest() {
@@ -213,6 +232,7 @@ fn program(
     place: &str,
     number: usize,
     scale: f64,
+    profile: Option<&ProfileFile>,
 ) -> Program {
     let limits = tests.iter().map(|test| {
         let limit = test.limit.unwrap_or(DEFAULT_TEST_LIMIT);
@@ -232,7 +252,9 @@ fn program(
     }
     let folder = format!("{RECORDS}/{number}");
     set(environment, "KATA_TEST_RECORD_DIR", &folder);
-    program.follow = Some(format!("{folder}/runs/{}", job.run.id()));
+    let root = format!("{folder}/runs/{}", job.run.id());
+    program.follow = Some(root.clone());
+    files::collect(&mut program, root, Some(format!("{folder}/ended")), profile);
     program
 }
 

@@ -18,17 +18,20 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use kata_test_runner::{
-    AttachedCommand, KernelLog, PlaceError, ProcessEnd, Run, Session, SessionCommand, TestId,
-    UserKind,
+    AttachedCommand, KernelLog, PlaceError, ProcessEnd, ProfileFile, Run, Session, SessionCommand,
+    TestId, UserKind,
 };
 
 use super::VmPlace;
 use super::attach::attach;
-use super::environment::set;
+use super::environment::{RECORDS, set};
+use super::files::{self, LOST, ProcessFiles};
 use super::guest::{Guest, GuestError, user};
 use super::run::{describe, exit_slowness, scale_of, slowness};
 use super::saved::FailedTest;
-use guest_vm::guest::protocol::{Exit, FailureKind, HOME, Notice, Program, User};
+use guest_vm::guest::protocol::{
+    Exit, FailureKind, HOME, MAX_COLLECTED_BYTES, MAX_COLLECTED_FILES, Notice, Program, User,
+};
 use guest_vm::guest::{AgentError, speed};
 
 /// How many bytes of the output are kept, beside its end.
@@ -36,6 +39,9 @@ const OUTPUT_LIMIT: u64 = 4 << 20;
 
 /// The maximum size of a process's output, in bytes. An agent that works sends less.
 const MAX_OUTPUT_BYTES: usize = 2 * OUTPUT_LIMIT as usize;
+
+/// The maximum size of a process's files, in bytes: artifacts and profiles.
+const MAX_RECEIVED_BYTES: u64 = 2 * (MAX_COLLECTED_BYTES + MAX_COLLECTED_FILES as u64);
 
 /// A guest with one binary, in which tests run as one kind of user.
 pub(super) struct VmSession<'a> {
@@ -50,6 +56,10 @@ pub(super) struct VmSession<'a> {
     is_clean: bool,
     /// What the kernel logged while the last process ran.
     kernel_log: KernelLog,
+    /// Which files of the last process did not come, and why.
+    left_out: Vec<String>,
+    /// The number of processes so far.
+    processes: usize,
     /// Why the guest runs nothing more. It may have booted again, without the binary.
     crashed: Option<String>,
 }
@@ -72,6 +82,8 @@ impl<'a> VmSession<'a> {
             scale: None,
             is_clean: true,
             kernel_log: KernelLog::default(),
+            left_out: Vec::new(),
+            processes: 0,
             crashed: None,
         }
     }
@@ -140,7 +152,12 @@ impl Session for VmSession<'_> {
         }
         program.output_limit = Some(OUTPUT_LIMIT);
         program.joins_output = true;
-        let (mut printed, mut has_left) = (0, false);
+        self.processes += 1;
+        let profile = ProfileFile::next(self.place.map_or("vm", |place| &place.name));
+        let root = format!("{RECORDS}/files/{}", self.processes);
+        files::collect(&mut program, root, None, profile.as_ref());
+        let mut files = ProcessFiles::new(command.artifacts, profile);
+        let (mut printed, mut received, mut has_left) = (0, 0, false);
         let mut log = KernelLog::default();
         let guest = self.guest()?;
         let ended = guest.run_until(command.stop, &program, &mut |notice| {
@@ -150,6 +167,14 @@ impl Session for VmSession<'_> {
                     output(&bytes.0);
                 }
                 Notice::Left(_) => has_left = true,
+                Notice::Collected(piece) => {
+                    received += piece.bytes.0.len() as u64 + 1;
+                    files.receive(&piece);
+                }
+                Notice::LeftOut { path, why } => {
+                    printed += path.len() + 1;
+                    files.leave_out(&path, why);
+                }
                 Notice::KernelMessage(text) => {
                     printed += text.len();
                     log.add_message(&text);
@@ -160,13 +185,14 @@ impl Session for VmSession<'_> {
                 }
                 Notice::Appended { .. } | Notice::LoadRunning | Notice::Started => {}
             }
-            match printed > MAX_OUTPUT_BYTES {
+            match printed > MAX_OUTPUT_BYTES || received > MAX_RECEIVED_BYTES {
                 true => {
                     ControlFlow::Break(format!("more than {MAX_OUTPUT_BYTES} bytes were written"))
                 }
                 false => ControlFlow::Continue(()),
             }
         });
+        self.left_out = files.finish();
         // Many bugs are reported once in a boot only.
         self.is_clean &= !has_left && log.warning().is_none();
         self.kernel_log = log;
@@ -193,6 +219,9 @@ impl Session for VmSession<'_> {
             return Err(failure.message.clone().into());
         }
         self.is_clean = false;
+        if command.artifacts.is_some() {
+            self.left_out.push(LOST.to_owned());
+        }
         let why = describe(&error, self.guest()?);
         self.crashed = Some(why.clone());
         Ok(ProcessEnd::Crashed(why))
@@ -237,6 +266,10 @@ impl Session for VmSession<'_> {
 
     fn kernel_log(&mut self) -> KernelLog {
         std::mem::take(&mut self.kernel_log)
+    }
+
+    fn left_out(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.left_out)
     }
 
     fn is_clean(&mut self) -> bool {

@@ -3,6 +3,7 @@
 //! The tests need the artifacts of all VM places: `cargo xtask plan --places all` provides them.
 
 mod a_terminal;
+mod artifacts;
 mod cache;
 mod commands;
 mod crashes;

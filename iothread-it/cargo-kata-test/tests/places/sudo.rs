@@ -1,14 +1,17 @@
 //! The place `sudo`. The rule that allows sudo exists in the mount namespace of these tests only.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use kata_test::kata_test;
 use kata_test_runner::{
-    Binary, CandidatePlace, Job, Outcome, Place, Reporter, Run, Spread, StopToken, SudoPlace, plan,
+    Artifacts, Binary, CandidatePlace, Job, Outcome, Place, ProcessEnd, Reporter, Run, Session,
+    SessionCommand, Spread, StopToken, SudoPlace, TestId, UserKind, plan,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -96,6 +99,52 @@ fn tests_run_as_root_and_leave_no_files_of_root() -> Result<()> {
     assert_eq!(root.place, "here:root");
     assert_eq!(kind(&outcomes, "needs_arm"), Outcome::Nowhere);
     belongs_to_nobody(&records)
+}
+
+/// What root leaves belongs to the user, but for a file that has another name elsewhere.
+#[kata_test(root, namespace = "mnt", command = "sudo", timeout = "2m")]
+fn files_of_a_plain_test_belong_to_the_user() -> Result<()> {
+    become_unprivileged_with_sudo()?;
+    let folder = folder()?;
+    let run = Run::start(&folder.path().join("records"))?;
+    let binary = Binary {
+        executable: "/bin/sh".into(),
+        folder: folder.path().to_owned(),
+        ..Binary::default()
+    };
+    let id = TestId::new("sh", "leaves");
+    let mut place = SudoPlace::new()?;
+    let mut session = place
+        .open(&binary, UserKind::Root, StopToken::NEVER)
+        .map_err(|error| anyhow!(error))?;
+    let left = |script: &str, session: &mut dyn Session| {
+        let files = run.artifacts_folder("here:root", &id, 1)?;
+        let command = SessionCommand {
+            program: None,
+            arguments: &["-c", script].map(OsStr::new),
+            env: &[("KATA_TEST_ARTIFACTS".into(), files.path()?.into())],
+            artifacts: Some(&files),
+            limit: Duration::from_secs(60),
+            stop: StopToken::NEVER,
+        };
+        let end = session.run(&command, &mut |bytes| {
+            println!("{}", String::from_utf8_lossy(bytes));
+        });
+        assert_eq!(end.map_err(|error| anyhow!(error))?, ProcessEnd::Exited(0));
+        anyhow::Ok(Artifacts::of(&files, Vec::new()))
+    };
+    assert_eq!(left("true", &mut *session)?, None);
+    let script = "cd \"$KATA_TEST_ARTIFACTS\" && mkdir .deep && echo x > .deep/file && chmod 0700 .deep \
+                  && echo y > ../linked && ln ../linked hard && ln -s /etc/passwd link";
+    let found = left(script, &mut *session)?.context("files")?;
+    assert_eq!((found.files, found.bytes), (2, 4));
+    let found = run.dir().join(found.folder);
+    for (path, uid) in [(".deep", 65534), (".deep/file", 65534), ("hard", 0)] {
+        let data = found.join(path).symlink_metadata()?;
+        assert_eq!(data.uid(), uid, "{path}");
+    }
+    assert_eq!(fs::metadata("/etc/passwd")?.uid(), 0);
+    Ok(fs::remove_dir_all(found)?)
 }
 
 fn belongs_to_nobody(folder: &Path) -> Result<()> {

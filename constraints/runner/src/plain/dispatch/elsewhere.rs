@@ -10,13 +10,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, Scope};
 use std::time::Instant;
 
+use super::super::PlainTest;
 use super::super::requirements::questions;
 use super::super::result::PlainResult;
 use super::super::task::{Ended, Route};
-use super::super::{PlainOptions, PlainTest};
-use super::{Dispatch, SLOW, attempt, runs_again};
+use super::{Dispatch, Executor, SLOW, runs_again};
 use crate::plan::chain;
-use crate::{Binary, Place, Run, RunnerError, Session, StopToken, UserKind};
+use crate::{Binary, Place, RunnerError, Session, UserKind};
 use kata_test::__runner::shuffle;
 
 /// The worker that has the place itself. If it cannot open a session, the place cannot be used.
@@ -55,7 +55,8 @@ enum Next {
 
 /// What a worker is to do.
 enum Order<'a> {
-    Run(usize, &'a PlainTest),
+    /// A test, and the number of its attempt.
+    Run(usize, &'a PlainTest, u32),
     /// Saves the session's guest: this test, the last, has failed for good.
     Save(&'a PlainTest),
     /// Opens another session.
@@ -100,30 +101,28 @@ struct Work<'a> {
     binary: &'a Binary,
     user: UserKind,
     name: &'a str,
-    run: &'a Run,
-    options: &'a PlainOptions,
-    stop: StopToken<'a>,
+    executor: Executor<'a>,
 }
 
 impl Work<'_> {
     /// Follows orders until the last.
     fn follow(&self, place: &mut dyn Place, orders: &Receiver<Order<'_>>, tell: &dyn Fn(Event)) {
         loop {
-            let mut session = match place.open(self.binary, self.user, self.stop) {
+            let mut session = match place.open(self.binary, self.user, self.executor.stop) {
                 Ok(session) => session,
                 Err(error) => return tell(Event::Broken(chain(&*error))),
             };
             tell(Event::Idle(State::Fresh, None));
             loop {
                 match orders.recv() {
-                    Ok(Order::Run(index, test)) => {
-                        let (options, stop) = (self.options, self.stop);
-                        let ended = attempt(&mut *session, test, options, self.name, stop);
+                    Ok(Order::Run(index, test, number)) => {
+                        let executor = &self.executor;
+                        let ended = executor.attempt(&mut *session, test, number, self.name);
                         let ended = ended.map(Box::new);
                         tell(Event::Idle(state_of(&mut *session), Some((index, ended))));
                     }
                     Ok(Order::Save(test)) => {
-                        let told = session.save(self.run, &test.id);
+                        let told = session.save(self.executor.run, &test.id);
                         told.map(Event::Told).into_iter().for_each(tell);
                         tell(Event::Idle(state_of(&mut *session), None));
                     }
@@ -200,9 +199,11 @@ impl Dispatch<'_, '_, '_> {
             binary,
             user: route.user,
             name: &name,
-            run: self.plain.run,
-            options: self.plain.options,
-            stop: self.reporter.stop,
+            executor: Executor {
+                run: self.plain.run,
+                options: self.plain.options,
+                stop: self.reporter.stop,
+            },
         };
         let is_alone = |at: &usize| self.tasks[*at].test.settings.alone;
         let (alone, mut shared) = indices.into_iter().partition::<Vec<_>, _>(is_alone);
@@ -223,7 +224,7 @@ impl Dispatch<'_, '_, '_> {
         }
         let mut broken = None;
         for mut tests in [shared, alone] {
-            if let Some(seed) = work.options.attempts.shuffle {
+            if let Some(seed) = work.executor.options.attempts.shuffle {
                 shuffle(&mut tests, seed);
             }
             let mut queue = Queue {
@@ -315,8 +316,9 @@ impl Dispatch<'_, '_, '_> {
                 let order = match next {
                     Some(index) => {
                         running.insert(index, Instant::now());
-                        outcome = self.tasks[index].begin(self.plain.run, work.name);
-                        Order::Run(index, self.tasks[index].test)
+                        let task = &mut self.tasks[index];
+                        outcome = task.begin(self.plain.run, work.name);
+                        Order::Run(index, task.test, task.next_attempt())
                     }
                     None if is_over || queue.is_empty() => Order::End,
                     None => Order::Reopen,
@@ -347,7 +349,8 @@ impl Dispatch<'_, '_, '_> {
         let number = queue.count(index);
         let may_be_the_place = number == 1 && ended.result.is_unexplained_failure();
         let test = self.tasks[index].test;
-        let is_repeated = may_be_the_place || runs_again(&ended, test, work.options, number);
+        let is_repeated =
+            may_be_the_place || runs_again(&ended, test, work.executor.options, number);
         if is_repeated {
             queue.again.push_back(index);
         }

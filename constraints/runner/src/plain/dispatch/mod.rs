@@ -1,9 +1,9 @@
 //! Runs plain tests: on this host several at a time, in other places one at a time in each instance.
 
 mod elsewhere;
+mod executor;
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -11,20 +11,17 @@ use std::time::{Duration, Instant};
 
 use super::binary_kind::is_serial;
 use super::kvm::KvmUsers;
-use super::printed::Printed;
 use super::requirements::FactsProgram;
-use super::result::{PlainResult, result};
 use super::routes::{Routes, Routing};
 use super::screen;
 use super::task::{Ended, Route, Task, record_ignored, record_nowhere, record_unrun};
-use super::transcript::Transcript;
-use super::{DEFAULT_LIMIT, PlainOptions, PlainTest};
-use crate::plan::chain;
+use super::{PlainOptions, PlainTest};
 use crate::{
-    Binary, CandidatePlace, Eligibility, ExpectedDurations, LocalSession, Outcome, ProcessEnd,
-    Reporter, Run, RunnerError, Session, SessionCommand, Spread, StopToken,
+    Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, ProcessEnd, Reporter, Run,
+    RunnerError, Spread,
 };
-use kata_test::__runner::{HERE, ONLY_TEST, shuffle};
+use executor::Executor;
+use kata_test::__runner::{HERE, shuffle};
 use kata_test_host::constraint::{Status, evaluate, kvm};
 use kata_test_host::facts::Here;
 use kata_test_host::reason::Reason;
@@ -198,19 +195,22 @@ impl Dispatch<'_, '_, '_> {
         }
         let PlainRun { run, options, .. } = *self.plain;
         let stop = self.reporter.stop;
+        let this = Executor { run, options, stop };
+        let this = &this;
         let place = HERE;
         self.announce(binary, indices.len(), place);
         let threads = if is_serial(binary) { 1 } else { threads };
-        let mut work: Vec<(usize, &PlainTest, Option<Eligibility>)> = indices
-            .iter()
-            .map(|index| (*index, &self.tasks[*index]))
-            .map(|(index, task)| (index, task.test, task.expectation().cloned()))
-            .collect();
+        let work_of = |index: &usize| {
+            let task = &self.tasks[*index];
+            let expectation = task.expectation().cloned();
+            (*index, task.test, task.next_attempt(), expectation)
+        };
+        let mut work: Vec<_> = indices.iter().map(work_of).collect();
         if let Some(seed) = options.attempts.shuffle {
             shuffle(&mut work, seed);
         } else if threads > 1 {
             let durations = &self.durations;
-            durations.sort_longest_first(&mut work, place, |(_, test, _)| &test.id);
+            durations.sort_longest_first(&mut work, place, |(_, test, ..)| &test.id);
         }
         let (next, ends) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (send, receive) = channel();
@@ -220,7 +220,7 @@ impl Dispatch<'_, '_, '_> {
             let (work, next, ends) = (&work, &next, &ends);
             move || {
                 while !stop.is_requested() && !ends.load(Ordering::Relaxed) {
-                    let Some((index, test, expectation)) =
+                    let Some((index, test, first, expectation)) =
                         work.get(next.fetch_add(1, Ordering::Relaxed))
                     else {
                         return;
@@ -228,7 +228,8 @@ impl Dispatch<'_, '_, '_> {
                     for number in 1.. {
                         let _ = send.send((*index, None));
                         let mut session = LocalSession::new(binary);
-                        let mut ended = attempt(&mut session, test, options, place, stop);
+                        let attempt = first + number - 1;
+                        let mut ended = this.attempt(&mut session, test, attempt, place);
                         if let Some(ended) = &mut ended {
                             ended.weigh(&test.settings, expectation.as_ref());
                         }
@@ -359,53 +360,4 @@ fn runs_again(ended: &Ended, test: &PlainTest, options: &PlainOptions, number: u
         _ => ended.result.outcome == Outcome::Passed,
     };
     goes_on && number < options.attempts.most(test.settings.retries)
-}
-
-/// Runs a test in a process. `None`: the run was stopped.
-fn attempt(
-    session: &mut dyn Session,
-    test: &PlainTest,
-    options: &PlainOptions,
-    place: &str,
-    stop: StopToken<'_>,
-) -> Option<Ended> {
-    let name = test.id.test.as_str();
-    let mut arguments = ["--exact", name, "--nocapture"].map(OsStr::new).to_vec();
-    if test.ignored.is_some() {
-        arguments.push(OsStr::new("--ignored"));
-    }
-    let only_test = [(ONLY_TEST.into(), name.into())];
-    let command = SessionCommand {
-        program: None,
-        arguments: &arguments,
-        env: &only_test,
-        limit: options
-            .limit
-            .or(test.settings.timeout)
-            .unwrap_or(DEFAULT_LIMIT),
-        stop,
-    };
-    let start = Instant::now();
-    let (mut transcript, mut printed) = (Transcript::default(), Printed::default());
-    let end = session.run(&command, &mut |bytes| {
-        transcript.add(bytes);
-        printed.add(bytes, name);
-    });
-    let took = start.elapsed();
-    let output = transcript.text();
-    let (end, result) = match end {
-        Ok(end) => {
-            let result = result(&end, &output, printed, name, &options.pattern, place)?;
-            (Some(end), result)
-        }
-        Err(error) => (None, PlainResult::infrastructure(chain(&*error), place)),
-    };
-    Some(Ended {
-        end,
-        output,
-        result,
-        took,
-        uid: session.uid(),
-        kernel_log: session.kernel_log(),
-    })
 }

@@ -30,6 +30,7 @@ fn run_until(
 ) -> Result<(ProcessEnd, String)> {
     let arguments = ["--exact", test, "--nocapture"].map(OsStr::new);
     let command = SessionCommand {
+        artifacts: None,
         program: None,
         arguments: &arguments,
         env: &[],
@@ -183,6 +184,7 @@ fn a_plain_binary_lists_its_tests() -> Result<()> {
     let arguments = ["--list", "--format", "terse"].map(OsStr::new);
     let mut output = Vec::new();
     let command = SessionCommand {
+        artifacts: None,
         program: None,
         arguments: &arguments,
         env: &[],

@@ -19,6 +19,9 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
 /// second.
 const LIVENESS_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// How long the agent may take to send the files of a program that has ended.
+const COLLECT_MARGIN: Duration = Duration::from_secs(120);
+
 impl Agent {
     /// Prepares the root file system for programs; see [`Command::SetUpRootfs`].
     ///
@@ -85,7 +88,10 @@ impl Agent {
     pub fn start(&self, program: &Program) -> Result<RunningProgram<'_>, AgentError> {
         let awaited = format!("the end of {}", program.path);
         let command = Command::Run(program.clone());
-        let time = Duration::from_millis(program.timeout_ms);
+        let mut time = Duration::from_millis(program.timeout_ms);
+        if program.collect.is_some() {
+            time = time.saturating_add(COLLECT_MARGIN);
+        }
         let deadline = Deadline::after(time.saturating_add(REPLY_MARGIN));
         let written = deadline.capped_at(WRITE_TIMEOUT);
         let pending = PendingRequest::of_program();

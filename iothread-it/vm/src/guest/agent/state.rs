@@ -74,6 +74,8 @@ fn size(notice: &Notice) -> usize {
     let text = match notice {
         Notice::LoadRunning | Notice::Started | Notice::KernelTaint(_) => 0,
         Notice::Left(text) | Notice::KernelMessage(text) => text.len(),
+        Notice::Collected(piece) => piece.path.len() + piece.bytes.0.len(),
+        Notice::LeftOut { path, .. } => path.len(),
         Notice::Output { bytes, .. } => bytes.0.len(),
         Notice::Appended { file, bytes } => file.len() + bytes.0.len(),
     };

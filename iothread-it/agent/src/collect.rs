@@ -1,0 +1,267 @@
+//! Sends the files that programs left in folders for them.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use guest_agent::protocol::{
+    Binary, Collect, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH, MAX_COLLECTED_FILE_BYTES,
+    MAX_COLLECTED_FILES, Notice, Piece,
+};
+use nix::libc;
+
+/// The maximum size of a notice, in bytes.
+const CHUNK: u64 = 64 * 1024;
+
+/// Folders whose files are sent.
+pub(crate) struct Collector {
+    collect: Collect,
+    /// How much of the file with the names of complete folders was read, in bytes.
+    read: Mutex<u64>,
+}
+
+type Send<'a> = &'a (dyn Fn(Notice) + Sync);
+
+impl Collector {
+    /// Makes the folders, which all users may write to.
+    pub(crate) fn start(collect: &Collect) -> io::Result<Self> {
+        for folder in &collect.folders {
+            let folder = Path::new(&collect.root).join(folder);
+            fs::create_dir_all(&folder)?;
+            fs::set_permissions(&folder, Permissions::from_mode(0o1777))?;
+        }
+        Ok(Self {
+            collect: collect.clone(),
+            read: Mutex::default(),
+        })
+    }
+
+    /// Sends and removes the folders that are complete by now. What cannot be read is sent at the end.
+    pub(crate) fn send_ended(&self, send: Send<'_>) {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        for folder in self.ended(&mut read).unwrap_or_default() {
+            self.send_folder(&folder, send);
+        }
+    }
+
+    /// Returns the new lines of the file with the names of complete folders.
+    fn ended(&self, read: &mut u64) -> io::Result<Vec<String>> {
+        let Some(path) = &self.collect.ended else {
+            return Ok(Vec::new());
+        };
+        let mut file = BufReader::new(File::open(path)?);
+        file.seek(SeekFrom::Start(*read))?;
+        let mut folders = Vec::new();
+        loop {
+            let mut line = String::new();
+            let length = file.by_ref().take(CHUNK).read_line(&mut line)?;
+            let Some(folder) = line.strip_suffix('\n') else {
+                return Ok(folders);
+            };
+            *read += length as u64;
+            folders.push(folder.to_owned());
+        }
+    }
+
+    /// Sends and removes what is left.
+    pub(crate) fn send_rest(&self, send: Send<'_>) {
+        self.send_ended(send);
+        for folder in &self.collect.folders {
+            self.send_folder(folder, send);
+        }
+        // Unless there are records.
+        let _ = fs::remove_dir(&self.collect.root);
+    }
+
+    fn send_folder(&self, folder: &str, send: Send<'_>) {
+        let path = Path::new(&self.collect.root).join(folder);
+        let mut sender = Sender {
+            send,
+            files: 0,
+            bytes: 0,
+        };
+        sender.folder(&path, folder, 0);
+        let _ = fs::remove_dir_all(path);
+    }
+}
+
+/// Sends the files of a folder, within limits.
+struct Sender<'a> {
+    send: Send<'a>,
+    files: u32,
+    bytes: u64,
+}
+
+impl Sender<'_> {
+    fn leave_out(&self, path: &str, why: LeftOut) {
+        let path = path.to_owned();
+        (self.send)(Notice::LeftOut { path, why });
+    }
+
+    fn folder(&mut self, folder: &Path, name: &str, depth: usize) {
+        let entries = match fs::read_dir(folder) {
+            // No test has made one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(_) => return self.leave_out(name, LeftOut::Unreadable),
+            Ok(entries) => entries,
+        };
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        paths.sort();
+        for path in paths {
+            let Some(file_name) = path.file_name().and_then(|name| name.to_str()) else {
+                let path = path.to_string_lossy().into_owned();
+                self.leave_out(&path, LeftOut::Name);
+                continue;
+            };
+            let name = format!("{name}/{file_name}");
+            let kind = path.symlink_metadata().map(|data| data.file_type());
+            match kind {
+                Ok(kind) if kind.is_dir() && depth < MAX_COLLECTED_DEPTH => {
+                    self.folder(&path, &name, depth + 1);
+                }
+                Ok(kind) if kind.is_dir() => self.leave_out(&name, LeftOut::TooDeep),
+                Ok(kind) if !kind.is_file() => self.leave_out(&name, LeftOut::NoFile),
+                Ok(_) if self.files == MAX_COLLECTED_FILES => {
+                    // Once is enough.
+                    self.files += 1;
+                    self.leave_out(&name, LeftOut::TooMany);
+                }
+                Ok(_) if self.files > MAX_COLLECTED_FILES => {}
+                Ok(_) => {
+                    self.files += 1;
+                    if self.file(&path, &name).is_err() {
+                        self.leave_out(&name, LeftOut::Unreadable);
+                    }
+                }
+                Err(_) => self.leave_out(&name, LeftOut::Unreadable),
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, name: &str) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        // A pipe in its place would have no writer.
+        options
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = options.open(path)?;
+        if !file.metadata()?.is_file() {
+            self.leave_out(name, LeftOut::NoFile);
+            return Ok(());
+        }
+        let most = MAX_COLLECTED_FILE_BYTES.min(MAX_COLLECTED_BYTES.saturating_sub(self.bytes));
+        let mut file = file.take(most);
+        let mut offset = 0;
+        loop {
+            let mut bytes = Vec::new();
+            file.by_ref().take(CHUNK).read_to_end(&mut bytes)?;
+            let length = bytes.len() as u64;
+            // An empty file is sent too.
+            if length > 0 || offset == 0 {
+                let (path, bytes) = (name.to_owned(), Binary(bytes));
+                (self.send)(Notice::Collected(Piece {
+                    path,
+                    offset,
+                    bytes,
+                }));
+            }
+            offset += length;
+            if length == 0 {
+                break;
+            }
+        }
+        self.bytes += offset;
+        if offset == most && file.into_inner().read(&mut [0])? > 0 {
+            self.leave_out(name, LeftOut::TooLarge);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    fn collected(collector: &Collector, rest: bool) -> Vec<String> {
+        let heard = Mutex::new(Vec::new());
+        let send = |notice| {
+            let text = match notice {
+                Notice::Collected(Piece {
+                    path,
+                    offset,
+                    bytes,
+                }) => format!("{path} {offset} {}", bytes.0.len()),
+                Notice::LeftOut { path, why } => format!("{path} {why:?}"),
+                other => panic!("{other:?}"),
+            };
+            heard.lock().unwrap().push(text);
+        };
+        match rest {
+            true => collector.send_rest(&send),
+            false => collector.send_ended(&send),
+        }
+        heard.into_inner().unwrap()
+    }
+
+    #[test]
+    fn complete_folders_are_sent_at_once_and_the_rest_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = folder.path().join("ended");
+        let collect = Collect {
+            root: folder.path().to_str().unwrap().to_owned(),
+            folders: vec!["artifacts".to_owned(), "profiles".to_owned()],
+            ended: Some(ended.to_str().unwrap().to_owned()),
+        };
+        let collector = Collector::start(&collect).unwrap();
+        let at = |name: &str| folder.path().join("artifacts").join(name);
+        for name in ["a/deep", "b"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        fs::write(at("a/deep/file"), "text").unwrap();
+        fs::write(at("a/empty"), "").unwrap();
+        fs::write(at("a/large"), vec![0; CHUNK as usize + 1]).unwrap();
+        symlink("/etc/passwd", at("a/link")).unwrap();
+        nix::unistd::mkfifo(&at("a/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::write(at("b/file"), "more").unwrap();
+        assert_eq!(collected(&collector, false), [""; 0], "none is complete");
+        fs::write(&ended, "artifacts/a\nartifacts/b").unwrap();
+        let expected = [
+            "artifacts/a/deep/file 0 4",
+            "artifacts/a/empty 0 0",
+            "artifacts/a/large 0 65536",
+            "artifacts/a/large 65536 1",
+            "artifacts/a/link NoFile",
+            "artifacts/a/pipe NoFile",
+        ];
+        assert_eq!(collected(&collector, false), expected);
+        assert!(!at("a").exists(), "its memory is free again");
+        assert_eq!(collected(&collector, true), ["artifacts/b/file 0 4"]);
+    }
+
+    #[test]
+    fn what_exceeds_the_limits_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let collect = Collect {
+            root: folder.path().to_str().unwrap().to_owned(),
+            folders: vec!["x".to_owned()],
+            ended: None,
+        };
+        let collector = Collector::start(&collect).unwrap();
+        let at = |name: &str| folder.path().join("x").join(name);
+        let sparse = File::create(at("a-large")).unwrap();
+        sparse.set_len(MAX_COLLECTED_FILE_BYTES + 1).unwrap();
+        for number in 0..MAX_COLLECTED_FILES {
+            fs::write(at(&format!("b-{number:05}")), "").unwrap();
+        }
+        let found = collected(&collector, true);
+        let large = found.iter().position(|one| one == "x/a-large TooLarge");
+        assert_eq!(large, Some((MAX_COLLECTED_FILE_BYTES / CHUNK) as usize));
+        let last = format!("x/b-{:05} TooMany", MAX_COLLECTED_FILES - 1);
+        assert_eq!(found.last(), Some(&last));
+    }
+}

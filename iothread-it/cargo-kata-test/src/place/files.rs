@@ -1,0 +1,259 @@
+//! The files that tests leave in a guest: where they are there, and where they go.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::ControlFlow;
+
+use kata_test::__runner::{
+    ARTIFACTS, ARTIFACTS_FOLDER, ArtifactsFolder, ENDED, Folder, artifacts_path,
+};
+use kata_test_runner::{Artifacts, PROFILE_FILE, ProfileFile, Run, TestId};
+
+use super::environment::set;
+use super::received::{Limits, ReceivedFolder};
+use guest_vm::guest::protocol::{
+    Collect, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH, MAX_COLLECTED_FILE_BYTES,
+    MAX_COLLECTED_FILES, Piece, Program,
+};
+
+/// The folder of profiles in the guest, beside that of artifacts.
+const PROFILES: &str = "profiles";
+
+/// How much is kept of all files of a batch, in bytes.
+const MAX_KEPT_BYTES: u64 = 1 << 30;
+
+const LIMITS: Limits = Limits {
+    file_bytes: MAX_COLLECTED_FILE_BYTES,
+    bytes: MAX_COLLECTED_BYTES,
+    files: MAX_COLLECTED_FILES,
+    depth: MAX_COLLECTED_DEPTH,
+};
+
+/// What is left out of the files of a test whose guest has ended.
+pub(super) const LOST: &str = "the guest ended before all files were sent";
+
+fn reason(why: LeftOut) -> &'static str {
+    match why {
+        LeftOut::TooLarge => "it is too large: only its beginning is kept",
+        LeftOut::TooMany => "there are too many files",
+        LeftOut::TooDeep => "it is below too many folders",
+        LeftOut::NoFile => "it is a link or no regular file",
+        LeftOut::Name => "its name is not UTF-8",
+        LeftOut::Unreadable => "it cannot be read",
+    }
+}
+
+/// Has the agent collect the files of a program, with this folder of the guest as the root. A harness notes in
+/// `ended` which folders are complete; a program without a harness has one folder.
+pub(super) fn collect(
+    program: &mut Program,
+    root: String,
+    ended: Option<String>,
+    profile: Option<&ProfileFile>,
+) {
+    let environment = &mut program.environment;
+    match &ended {
+        Some(ended) => set(environment, ENDED, ended),
+        None => set(
+            environment,
+            ARTIFACTS,
+            &format!("{root}/{ARTIFACTS_FOLDER}"),
+        ),
+    }
+    let mut folders = vec![ARTIFACTS_FOLDER.to_owned()];
+    if profile.is_some() {
+        set(
+            environment,
+            PROFILE_FILE,
+            &format!("{root}/{PROFILES}/%p-%m.profraw"),
+        );
+        folders.push(PROFILES.to_owned());
+    }
+    program.collect = Some(Collect {
+        root,
+        folders,
+        ended,
+    });
+}
+
+/// Coverage profiles, which go where the user wants them.
+pub(super) struct Profiles {
+    file: ProfileFile,
+    received: Option<ReceivedFolder>,
+}
+
+impl Profiles {
+    pub(super) fn new(file: ProfileFile) -> Self {
+        Self {
+            file,
+            received: None,
+        }
+    }
+
+    fn receive(&mut self, path: &str, piece: &Piece) {
+        let folder = self.file.folder();
+        if self.received.is_none() {
+            let made = fs::create_dir_all(folder).and_then(|()| Folder::make(folder));
+            // Without the folder there are no profiles, as on this host.
+            self.received = made
+                .ok()
+                .map(|(folder, _)| ReceivedFolder::new(folder, LIMITS));
+        }
+        if let Some(received) = &mut self.received {
+            received.receive(&self.file.name_of(path), piece.offset, &piece.bytes.0);
+        }
+    }
+
+    /// A profile without its end is none.
+    fn leave_out(&self, path: &str) {
+        let _ = fs::remove_file(self.file.folder().join(self.file.name_of(path)));
+    }
+}
+
+/// Takes what is below a folder's name from a path.
+fn below<'a>(path: &'a str, folder: &str) -> Option<&'a str> {
+    path.strip_prefix(folder)?.strip_prefix('/')
+}
+
+/// The files of one process.
+pub(super) struct ProcessFiles {
+    received: Option<ReceivedFolder>,
+    profiles: Option<Profiles>,
+}
+
+impl ProcessFiles {
+    pub(super) fn new(folder: Option<&ArtifactsFolder>, profile: Option<ProfileFile>) -> Self {
+        let folder = folder.and_then(|folder| folder.open().ok());
+        Self {
+            received: folder.map(|folder| ReceivedFolder::new(folder, LIMITS)),
+            profiles: profile.map(Profiles::new),
+        }
+    }
+
+    pub(super) fn receive(&mut self, piece: &Piece) {
+        if let (Some(path), Some(profiles)) = (below(&piece.path, PROFILES), &mut self.profiles) {
+            profiles.receive(path, piece);
+        }
+        let path = below(&piece.path, ARTIFACTS_FOLDER);
+        if let (Some(path), Some(received)) = (path, &mut self.received) {
+            received.receive(path, piece.offset, &piece.bytes.0);
+        }
+    }
+
+    pub(super) fn leave_out(&mut self, path: &str, why: LeftOut) {
+        if let (Some(path), Some(profiles)) = (below(path, PROFILES), &self.profiles) {
+            profiles.leave_out(path);
+        }
+        let path = below(path, ARTIFACTS_FOLDER);
+        if let (Some(path), Some(received)) = (path, &mut self.received) {
+            received.leave_out(path, reason(why));
+        }
+    }
+
+    /// Returns what is left out, and why.
+    pub(super) fn finish(self) -> Vec<String> {
+        self.received.map_or_else(Vec::new, ReceivedFolder::finish)
+    }
+}
+
+/// The files of a batch of tests of a harness.
+pub(super) struct BatchFiles<'a> {
+    run: &'a Run,
+    place: &'a str,
+    /// The test and the attempt of each folder that the guest may send.
+    expected: BTreeMap<String, (TestId, u32)>,
+    open: BTreeMap<String, (ArtifactsFolder, ReceivedFolder)>,
+    profiles: Option<Profiles>,
+    /// The size of all pieces, in bytes.
+    sent: u64,
+}
+
+impl<'a> BatchFiles<'a> {
+    pub(super) fn new<'t>(
+        run: &'a Run,
+        place: &'a str,
+        binary: &str,
+        tests: impl Iterator<Item = &'t String>,
+        attempts: u32,
+        profile: Option<ProfileFile>,
+    ) -> Self {
+        let mut expected = BTreeMap::new();
+        for test in tests {
+            for attempt in 1..=attempts {
+                let id = TestId::new(binary, test.as_str());
+                expected.insert(artifacts_path(place, binary, test, attempt), (id, attempt));
+            }
+        }
+        Self {
+            run,
+            place,
+            expected,
+            open: BTreeMap::new(),
+            profiles: profile.map(Profiles::new),
+            sent: 0,
+        }
+    }
+
+    /// Takes a piece of a file. Breaks with a reason if there are more than an agent sends.
+    pub(super) fn receive(&mut self, piece: &Piece) -> ControlFlow<String> {
+        self.sent += piece.bytes.0.len() as u64 + 1;
+        let folders = self.expected.len() as u64 + 1;
+        let limit = folders.saturating_mul(MAX_COLLECTED_BYTES + u64::from(MAX_COLLECTED_FILES));
+        if self.sent > limit {
+            return ControlFlow::Break(format!("more than {limit} bytes of files were sent"));
+        }
+        if let (Some(path), Some(profiles)) = (below(&piece.path, PROFILES), &mut self.profiles) {
+            profiles.receive(path, piece);
+        } else if let Some((folder, path)) = self.folder_of(&piece.path) {
+            let is_kept = self.sent <= MAX_KEPT_BYTES;
+            if let Some(received) = self.open(folder) {
+                match is_kept {
+                    true => received.receive(path, piece.offset, &piece.bytes.0),
+                    false => received.leave_out(path, "other tests left too many files"),
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    pub(super) fn leave_out(&mut self, path: &str, why: LeftOut) {
+        if let (Some(path), Some(profiles)) = (below(path, PROFILES), &self.profiles) {
+            profiles.leave_out(path);
+        } else if let Some((folder, path)) = self.folder_of(path)
+            && let Some(received) = self.open(folder)
+        {
+            received.leave_out(path, reason(why));
+        }
+    }
+
+    /// Splits a path into the folder of a test of the batch, and the rest.
+    fn folder_of<'p>(&self, path: &'p str) -> Option<(&'p str, &'p str)> {
+        let (at, _) = path.match_indices('/').nth(3)?;
+        let (folder, rest) = (&path[..at], &path[at + 1..]);
+        self.expected.contains_key(folder).then_some((folder, rest))
+    }
+
+    /// Returns where the files of a folder go. A second guest with the same test has a folder of its own.
+    fn open(&mut self, folder: &str) -> Option<&mut ReceivedFolder> {
+        if !self.open.contains_key(folder) {
+            let (test, attempt) = &self.expected[folder];
+            // An error of this host's disk concerns the records too.
+            let made = self.run.artifacts_folder(self.place, test, *attempt).ok()?;
+            let received = ReceivedFolder::new(made.open().ok()?, LIMITS);
+            self.open.insert(folder.to_owned(), (made, received));
+        }
+        self.open.get_mut(folder).map(|(_, received)| received)
+    }
+
+    /// Returns the files of the folders that have come so far, by test and attempt.
+    pub(super) fn finish(&mut self) -> BTreeMap<(String, u32), Artifacts> {
+        let mut found = BTreeMap::new();
+        for (path, (folder, received)) in std::mem::take(&mut self.open) {
+            let (test, attempt) = &self.expected[&path];
+            if let Some(artifacts) = Artifacts::of(&folder, received.finish()) {
+                found.insert((test.test.clone(), *attempt), artifacts);
+            }
+        }
+        found
+    }
+}
