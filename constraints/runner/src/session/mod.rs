@@ -10,6 +10,7 @@ mod userns;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -81,6 +82,16 @@ pub trait Session {
     fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
         let _ = command;
         Err("this place connects programs to no streams".into())
+    }
+
+    /// Lets gdb debug the kernel of the place, which it connects to by this socket.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a kernel of the session's own.
+    fn serve_gdb(&mut self, listener: UnixListener) -> Result<(), PlaceError> {
+        drop(listener);
+        Err("the kernel of this place cannot be debugged: use a VM".into())
     }
 
     /// Returns what the kernel of the place logged while the last process ran, if it is a kernel of the session's

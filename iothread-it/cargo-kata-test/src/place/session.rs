@@ -13,6 +13,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
+use std::os::unix::net::UnixListener;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -262,6 +263,10 @@ impl Session for VmSession<'_> {
             user: self.user,
         };
         Some(failed.save(self.guest.take()?))
+    }
+
+    fn serve_gdb(&mut self, listener: UnixListener) -> Result<(), PlaceError> {
+        Ok(self.guest()?.vm.serve_gdb(listener)?)
     }
 
     fn kernel_log(&mut self) -> KernelLog {

@@ -76,6 +76,13 @@ impl Terminal {
         Ok(tcsetwinsize(&self.person, size)?)
     }
 
+    /// Returns what is shown up to the end of the line.
+    pub(crate) fn rest_of_line(&mut self) -> Result<String> {
+        let from = self.seen;
+        self.shows("\r\n")?;
+        Ok(self.text[from..self.seen].trim_end().to_owned())
+    }
+
     pub(crate) fn types(&mut self, keys: &str) -> Result<()> {
         Ok(self.person.write_all(keys.as_bytes())?)
     }

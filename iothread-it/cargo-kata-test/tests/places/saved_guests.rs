@@ -271,3 +271,92 @@ fn gdb_stops_in_a_test_in_a_place() -> Result<()> {
     }
     Ok(())
 }
+
+/// Makes a file with symbols of a kernel, by its list of them.
+fn symbols(package: &ScratchDir, name: &str) -> Result<PathBuf> {
+    let list = [
+        "run",
+        "--place",
+        "vm:bookworm",
+        "--user",
+        "root",
+        "--",
+        "cat",
+        "/proc/kallsyms",
+    ];
+    let list = command(package, &list)?.output()?.stdout;
+    let list = String::from_utf8(list)?;
+    let mut lines = list.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let line = lines.find(|line| line.get(2) == Some(&name));
+    let address = line.context("no such symbol")?[0].to_owned();
+    let file = |name: &str| package.path().join(name);
+    fs::write(file("empty.s"), "nop\n")?;
+    let mut link = Command::new("cc");
+    link.args(["-nostdlib", "-static", "-Wl,-e0"])
+        .arg(format!("-Wl,--defsym,{name}=0x{address}"))
+        .arg(file("empty.s"))
+        .arg("-o")
+        .arg(file("vmlinux"));
+    ensure!(link.status()?.success(), "cc failed");
+    Ok(file("vmlinux"))
+}
+
+#[kata_test(
+    when = crate::artifacts_provided,
+    command = "setsid",
+    command = "gdb",
+    command = "cc",
+    serial = "places-packages",
+    timeout = "15m"
+)]
+fn gdb_stops_in_the_kernel_of_a_guest() -> Result<()> {
+    const NAME: &str = "__x64_sys_sethostname";
+    let package = package()?;
+    let symbols = symbols(&package, NAME)?;
+    let symbols = symbols.to_str().context("UTF-8")?;
+    let arguments = [
+        "shell",
+        "--place",
+        "vm:bookworm",
+        "--user",
+        "root",
+        "--kernel-symbols",
+        symbols,
+    ];
+    let mut shell = command(&package, &arguments)?;
+    shell.env("PS1", "guest$ ");
+    let (mut shell, _program, mut process) = Terminal::start(&shell)?;
+    shell.shows("    gdb ")?;
+    let line = shell.rest_of_line()?;
+    shell.shows("guest$ ")?;
+    let mut gdb = Command::new("sh");
+    gdb.env("TERM", "dumb").env("DEBUGINFOD_URLS", "");
+    let (mut gdb, _program, mut debugger) =
+        Terminal::start(gdb.args(["-c", &format!("gdb {line}")]))?;
+    for (line, answer) in [
+        ("set pagination off", ""),
+        ("set confirm off", ""),
+        (&*format!("break *&{NAME}"), "Breakpoint 1 at 0xffffffff"),
+        ("continue", "Continuing."),
+    ] {
+        gdb.shows("(gdb) ")?;
+        gdb.types(&format!("{line}\n"))?;
+        gdb.shows(answer)?;
+    }
+    shell.types("hostname renamed; echo =$(uname -n)=\n")?;
+    gdb.shows("hit Breakpoint 1, 0xffffffff")?;
+    gdb.shows("(gdb) ")?;
+    gdb.types("delete\ndetach\nquit\n")?;
+    shell.shows("=renamed=")?;
+    shell.types("exit\n")?;
+    ensure!(process.wait()?.success() && debugger.wait()?.success());
+
+    let here = ["shell", "--place", "here", "--kernel-symbols", symbols];
+    let (code, text) = ends(&package, &here)?;
+    assert_eq!(code, Some(125));
+    assert!(
+        text.contains("the kernel of this host cannot be debugged"),
+        "{text}"
+    );
+    Ok(())
+}

@@ -86,6 +86,21 @@ commands! {
     /// Lists the sets of descriptors.
     "query-fdsets": QueryFdsets -> Vec<FdsetInfo> {}
 
+    /// Adds a character device.
+    "chardev-add": ChardevAdd<'a> -> IgnoredAny {
+        /// Its id.
+        id: &'a str,
+        /// What it is connected to.
+        backend: &'a Value,
+    }
+
+    /// Runs a command of the monitor for people, and returns what it prints.
+    "human-monitor-command": HumanMonitorCommand<'a> -> String {
+        /// The command.
+        #[serde(rename = "command-line")]
+        command_line: &'a str,
+    }
+
     /// Sets how the machine is saved or restored.
     "migrate-set-capabilities": MigrateSetCapabilities -> IgnoredAny {
         /// Each with its state.

@@ -47,6 +47,9 @@ pub enum VmError {
     /// A cold-plugged device has another vq-mapping than configured.
     #[error("a cold-plugged device does not have the configured IOThreads")]
     Mapping(#[source] StepError),
+    /// QEMU does not serve gdb.
+    #[error("QEMU does not serve gdb: {0}")]
+    Gdb(String),
     /// An IOThread could not be pinned, or its hook failed.
     #[error(transparent)]
     Threads(#[from] ThreadSetupError),

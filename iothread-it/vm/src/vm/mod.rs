@@ -3,6 +3,7 @@
 //! `launch` starts and ends QEMU, `restore` saves and restores guests.
 
 mod error;
+mod gdb;
 mod launch;
 mod restore;
 mod saved;

@@ -130,7 +130,12 @@ enum Network {
 /// Runs the program. If it is ended by a signal, this process is too.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    exit_code(end_of(&options.there, options.offline, &options.command))
+    exit_code(end_of(
+        &options.there,
+        options.offline,
+        &options.command,
+        &|_| Ok(()),
+    ))
 }
 
 /// Returns the exit code of this process for the end of a program. If a signal ended that, this process is ended too.
@@ -162,6 +167,7 @@ pub(super) fn end_of(
     options: &PlaceOptions,
     offline: bool,
     command: &[OsString],
+    prepare: &Prepare<'_>,
 ) -> Result<ProcessEnd> {
     let directory = std::env::current_dir().context("cannot find the current directory")?;
     let (program, arguments) = command.split_first().context("no program")?;
@@ -189,6 +195,7 @@ pub(super) fn end_of(
             arguments,
             directory: &directory,
             streams: None,
+            prepare,
         },
     )
 }
@@ -324,7 +331,12 @@ pub(super) struct Attached<'a> {
     pub(super) directory: &'a Path,
     /// Its standard input and output; those of this process if `None`.
     pub(super) streams: Option<BorrowedFd<'a>>,
+    /// Called before, with the session.
+    pub(super) prepare: &'a Prepare<'a>,
 }
+
+/// What is done with a session before a program runs in it.
+pub(super) type Prepare<'a> = dyn Fn(&mut dyn Session) -> Result<()> + 'a;
 
 /// Runs a program in a place.
 pub(super) fn attach(
@@ -341,6 +353,7 @@ pub(super) fn attach(
 
 /// Runs a program in a session.
 pub(super) fn attach_in(session: &mut dyn Session, command: &Attached<'_>) -> Result<ProcessEnd> {
+    (command.prepare)(session)?;
     let (signals, mut sender) = io::pipe()?;
     // Until here, signals end this process, and QEMU with it.
     let mut handler = Signals::new(FORWARDED)?;

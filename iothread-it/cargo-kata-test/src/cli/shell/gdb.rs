@@ -14,10 +14,10 @@ use std::thread;
 use anyhow::{Context as _, Result};
 use guest_vm::artifacts::{Store, provision_gdbserver};
 use guest_vm::scratch::ScratchDir;
-use kata_test_runner::{Binary, ProcessEnd, UserKind, Workspace};
+use kata_test_runner::{Binary, ProcessEnd, Session, UserKind, Workspace};
 
 use super::find::Test;
-use super::{Attached, Folders, Options, attach, take_over};
+use super::{Attached, Folders, Options, Prepare, attach, take_over};
 use crate::cli::progress::PrintedProgress;
 use crate::cli::run::program::locate;
 
@@ -30,7 +30,7 @@ pub(super) fn run(
     workspace: &Workspace,
     store: &Store,
     test: &Test,
-    user: UserKind,
+    (user, prepare): (UserKind, &Prepare<'_>),
 ) -> Result<ProcessEnd> {
     let there = &options.there;
     if there.is_here() {
@@ -46,16 +46,12 @@ pub(super) fn run(
         target: Some(workspace.target.clone()),
     };
     let mut place = there.open(&test.config, &folders, options.build.is_offline())?;
-    let scratch = ScratchDir::new_in(&store.base().join("run"))
-        .context("cannot make a folder for the socket")?;
-    let path = scratch.path().join(GDB);
-    let listener = UnixListener::bind(&path)
-        .with_context(|| format!("cannot listen at {}", path.display()))?;
+    let (scratch, listener) = listen(store)?;
     let (ours, theirs) = UnixStream::pair()?;
     let line = format!(
         "{GDB} {} -ex 'set sysroot /' -ex 'target remote {}'",
         binary.executable.display(),
-        path.display()
+        scratch.path().join(GDB).display()
     );
     // Ends with this process if no gdb connects.
     thread::spawn(move || connect(&listener, &ours, &line));
@@ -71,8 +67,51 @@ pub(super) fn run(
         arguments: &arguments,
         directory: &binary.folder,
         streams: Some(theirs.as_fd()),
+        prepare,
     };
     attach(place.as_mut(), binary, user, &command)
+}
+
+/// Makes a socket in a folder that is removed with this process, or after it.
+fn listen(store: &Store) -> Result<(ScratchDir, UnixListener)> {
+    let scratch = ScratchDir::new_in(&store.base().join("run"))
+        .context("cannot make a folder for the socket")?;
+    let path = scratch.path().join(GDB);
+    let listener = UnixListener::bind(&path)
+        .with_context(|| format!("cannot listen at {}", path.display()))?;
+    Ok((scratch, listener))
+}
+
+/// A socket at which QEMU serves gdb for the kernel of a guest.
+pub(super) struct KernelSocket {
+    scratch: ScratchDir,
+    listener: UnixListener,
+    symbols: PathBuf,
+}
+
+impl KernelSocket {
+    pub(super) fn new(store: &Store, symbols: &Path) -> Result<Self> {
+        let found = std::fs::canonicalize(symbols);
+        let symbols = found.with_context(|| format!("cannot find {}", symbols.display()))?;
+        let (scratch, listener) = listen(store)?;
+        Ok(Self {
+            scratch,
+            listener,
+            symbols,
+        })
+    }
+
+    /// Has the guest of the session served, and tells how to connect.
+    pub(super) fn serve(&self, session: &mut dyn Session) -> Result<()> {
+        let served = session.serve_gdb(self.listener.try_clone()?);
+        served.map_err(|error| anyhow::anyhow!(error))?;
+        eprintln!(
+            "to debug the kernel, type in another terminal\n\n    {GDB} {} -ex 'target remote {}'\n",
+            self.symbols.display(),
+            self.scratch.path().join(GDB).display()
+        );
+        Ok(())
+    }
 }
 
 /// Replaces this process by gdb. Returns only if that fails.

@@ -3,16 +3,16 @@
 mod find;
 mod gdb;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guest_vm::artifacts::{Store, WorkFolder};
-use kata_test_runner::ProcessEnd;
+use kata_test_runner::{ProcessEnd, Session};
 
 use super::build::Build;
 use super::run::{
-    Attached, Folders, PlaceOptions, attach, attach_in, end_of, exit_code, take_over,
+    Attached, Folders, PlaceOptions, Prepare, attach, attach_in, end_of, exit_code, take_over,
 };
 use super::store;
 use crate::place::SavedTest;
@@ -46,6 +46,11 @@ pub struct Options {
     #[arg(long, requires = "named")]
     gdb: bool,
 
+    /// Has QEMU serve gdb for the guest's kernel, and prints the command that connects gdb. FILE is the kernel with
+    /// symbols: `vmlinux` of its build, or of a distribution's package with debugging information.
+    #[arg(long, value_name = "FILE")]
+    kernel_symbols: Option<PathBuf>,
+
     #[command(flatten)]
     build: Build,
 }
@@ -53,13 +58,30 @@ pub struct Options {
 /// Runs the command.
 #[must_use]
 pub fn run(options: &Options) -> ExitCode {
-    exit_code(match &options.named {
-        None => end_of(&options.there, options.build.is_offline(), &[SHELL.into()]),
-        Some(name) => of_test(options, name),
-    })
+    exit_code(try_run(options))
 }
 
-fn of_test(options: &Options, name: &str) -> Result<ProcessEnd> {
+fn try_run(options: &Options) -> Result<ProcessEnd> {
+    let offline = options.build.is_offline();
+    let symbols = options.kernel_symbols.as_deref();
+    ensure!(
+        symbols.is_none() || !options.there.is_here(),
+        "the kernel of this host cannot be debugged: use a VM"
+    );
+    let socket = symbols
+        .map(|file| gdb::KernelSocket::new(&Store::of_user()?, file))
+        .transpose()?;
+    let prepare = |session: &mut dyn Session| match &socket {
+        Some(socket) => socket.serve(session),
+        None => Ok(()),
+    };
+    match &options.named {
+        None => end_of(&options.there, offline, &[SHELL.into()], &prepare),
+        Some(name) => of_test(options, name, &prepare),
+    }
+}
+
+fn of_test(options: &Options, name: &str, prepare: &Prepare<'_>) -> Result<ProcessEnd> {
     let workspace = options.build.workspace()?;
     let store = store::open(options.build.is_offline())?;
     let work = WorkFolder::in_target(&workspace.target);
@@ -76,7 +98,7 @@ fn of_test(options: &Options, name: &str) -> Result<ProcessEnd> {
             let (binary, test) = saved.test();
             format!("cannot restore the guest of {binary} {test}; `cargo kata-test cache clear guests` removes it")
         })?;
-        return attach_in(session.as_mut(), &shell(saved.directory()));
+        return attach_in(session.as_mut(), &shell(saved.directory(), prepare));
     }
     if there.place.is_none() && !there.has_kernel() {
         match options.gdb {
@@ -91,7 +113,7 @@ fn of_test(options: &Options, name: &str) -> Result<ProcessEnd> {
     test.binary.programs.extend(there.further_programs()?);
     let user = there.user(test.user)?;
     if options.gdb {
-        return gdb::run(options, &workspace, &store, &test, user);
+        return gdb::run(options, &workspace, &store, &test, (user, prepare));
     }
     let binary = &test.binary;
     if there.is_here() {
@@ -102,15 +124,21 @@ fn of_test(options: &Options, name: &str) -> Result<ProcessEnd> {
         target: Some(workspace.target.clone()),
     };
     let mut place = there.open(&test.config, &folders, options.build.is_offline())?;
-    attach(place.as_mut(), binary, user, &shell(&binary.folder))
+    attach(
+        place.as_mut(),
+        binary,
+        user,
+        &shell(&binary.folder, prepare),
+    )
 }
 
-fn shell(directory: &Path) -> Attached<'_> {
+fn shell<'a>(directory: &'a Path, prepare: &'a Prepare<'a>) -> Attached<'a> {
     Attached {
         program: Some(Path::new(SHELL)),
         arguments: &[],
         directory,
         streams: None,
+        prepare,
     }
 }
 

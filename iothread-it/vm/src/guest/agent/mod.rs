@@ -13,7 +13,7 @@ mod tests;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use guest_agent::protocol::{
@@ -49,9 +49,17 @@ pub struct Agent {
     lines: Lines,
     board: Arc<Watched<State>>,
     next_id: AtomicU64,
+    /// Whether the guest may be stopped.
+    has_pauses: AtomicBool,
 }
 
 impl Agent {
+    /// From now on, a program may be silent for any time without the agent being checked: a debugger may have stopped
+    /// the guest.
+    pub(crate) fn expect_pauses(&self) {
+        self.has_pauses.store(true, Ordering::Relaxed);
+    }
+
     /// Takes the host's end of the channel. The agent sends a greeting when the guest has booted.
     ///
     /// # Errors
@@ -75,6 +83,7 @@ impl Agent {
             lines,
             board,
             next_id: AtomicU64::new(1),
+            has_pauses: AtomicBool::new(false),
         })
     }
 

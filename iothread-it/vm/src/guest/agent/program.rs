@@ -1,6 +1,7 @@
 //! Runs programs in the guest.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use guest_agent::protocol::{
@@ -121,7 +122,9 @@ impl Agent {
             let (notices, end) = match heard {
                 Ok(heard) => heard,
                 Err(AgentError::TimedOut { .. }) if !deadline.has_passed() => {
-                    self.check_alive(id, deadline)?;
+                    if !self.has_pauses.load(Ordering::Relaxed) {
+                        self.check_alive(id, deadline)?;
+                    }
                     continue;
                 }
                 Err(error) => return Err(error),
