@@ -259,6 +259,12 @@ impl SavedTest {
         &self.description.place
     }
 
+    /// Returns the folder of the run.
+    #[must_use]
+    pub fn run(&self) -> &Path {
+        &self.description.run
+    }
+
     /// Returns the id of the test's binary, and the test's name.
     #[must_use]
     pub fn test(&self) -> (&str, &str) {

@@ -142,7 +142,7 @@ fn shell<'a>(directory: &'a Path, prepare: &'a Prepare<'a>) -> Attached<'a> {
     }
 }
 
-/// Finds the guest that was saved last of a test, in the place if one is named.
+/// Finds the guest of a test that the last run with such a test has saved, in the place if one is named.
 fn saved(
     there: &PlaceOptions,
     store: &Store,
@@ -159,9 +159,11 @@ fn saved(
             .is_none_or(|place| place == saved.place());
         is_named && is_there && !there.has_kernel() && !there.has_network()
     });
-    let Some(newest) = found.first() else {
+    let Some(run) = found.first().map(|saved| saved.run().to_owned()) else {
         return Ok(None);
     };
+    found.retain(|saved| saved.run() == run);
+    let newest = &found[0];
     let others = |differs: &dyn Fn(&SavedTest) -> bool, list: &dyn Fn(&SavedTest) -> String| {
         let mut names: Vec<String> = found.iter().map(list).collect();
         names.sort();
