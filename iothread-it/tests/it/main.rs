@@ -6,6 +6,7 @@
 mod attach;
 mod bare;
 mod capabilities;
+mod crowd;
 mod cycles;
 mod data;
 mod devices;

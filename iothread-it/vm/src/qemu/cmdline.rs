@@ -17,6 +17,9 @@ use qmp_client::command::IoThreadObject;
 /// Slot of the first root port on `pcie.0`. Built-in devices have the lower slots.
 const FIRST_ROOT_PORT: usize = 0x08;
 
+/// The number of addresses of root ports: 0x1f is the chipset's own.
+const ROOT_PORT_SLOTS: usize = 0x1f - FIRST_ROOT_PORT;
+
 /// The configuration of a VM. Set its fields before the VM is started.
 #[derive(Debug, Clone)]
 pub struct VmSpec {
@@ -286,15 +289,23 @@ impl CommandLine {
         }
     }
 
+    /// If there are more than addresses, each address has several of them, as functions.
     fn root_ports(&mut self, count: usize) {
         for n in 0..count {
-            let port = json!({
+            let (slot, function) = (FIRST_ROOT_PORT + n % ROOT_PORT_SLOTS, n / ROOT_PORT_SLOTS);
+            let mut port = json!({
                 "driver": "pcie-root-port",
                 "id": root_port_id(n),
                 "bus": "pcie.0",
-                "addr": format!("{:#x}", FIRST_ROOT_PORT + n),
+                "addr": match function {
+                    0 => format!("{slot:#x}"),
+                    function => format!("{slot:#x}.{function}"),
+                },
                 "chassis": n + 1,
             });
+            if count > ROOT_PORT_SLOTS {
+                port["multifunction"] = true.into();
+            }
             self.option("device", port.to_string());
         }
     }
@@ -367,6 +378,22 @@ mod tests {
     #[test]
     fn q35_has_root_ports_and_the_threads() {
         insta::assert_snapshot!(line(Topology::Q35));
+    }
+
+    #[test]
+    fn many_root_ports_share_addresses() {
+        let spec = VmSpec {
+            root_ports: 25,
+            ..VmSpec::new(HypervisorConfig::default())
+        };
+        let text = line_with(&spec);
+        for address in ["0x8", "0x1e", "0x8.1", "0x9.1"] {
+            assert!(
+                text.contains(&format!(r#""addr":"{address}""#)),
+                "{address}: {text}"
+            );
+        }
+        assert!(!text.contains("0x1f"), "{text}");
     }
 
     #[test]
