@@ -81,12 +81,12 @@ impl Crowd {
 
     /// Requests the unplug of a disk and of its next ones. The guest is stopped meanwhile, so that it completes
     /// none before the next is requested.
-    fn request_unplugs(&mut self, bench: &mut Bench, first: &String) -> Result<()> {
+    fn request_unplugs(&mut self, bench: &mut Bench, first: &str) -> Result<()> {
         bench.vm.qmp().execute(&Stop {}, soon())?;
         let room = OUTSTANDING - self.leaving.len();
         let ids: Vec<String> = self
             .attached
-            .range(first.clone()..)
+            .range(first.to_owned()..)
             .take(room)
             .cloned()
             .collect();

@@ -37,6 +37,7 @@ mod survival;
 mod texts;
 mod threads;
 mod three_ways;
+mod throttle;
 mod warm;
 
 kata_test::main!();

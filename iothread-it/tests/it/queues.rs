@@ -1,4 +1,4 @@
-//! Four CPUs that use the four queues of a disk at once, and the disk's removal meanwhile.
+//! CPUs that use each a queue of a disk at once, and the disk's removal meanwhile.
 
 use std::num::NonZeroUsize;
 
@@ -12,22 +12,29 @@ use qmp_client::command::QomGet;
 use crate::evidence::{Gained, IDLE, SERVING, during, only};
 use crate::fixture::{Bench, extent, on_each_machine, shape, soon};
 
-const CPUS: u32 = 4;
-
 on_each_machine!(
     one_thread_serves_four_queues_at_once;
     needs (when = crate::fixture::maps_queues):
+        four_threads_serve_eight_queues_at_once,
         four_threads_serve_four_queues_at_once,
         two_threads_serve_four_queues_at_once,
 );
 
 fn one_thread_serves_four_queues_at_once(topology: Topology) -> Result<()> {
-    served(topology, &Placement::Pinned(IoThreadId::indep(2)), &[2])
+    served(topology, 4, &Placement::Pinned(IoThreadId::indep(2)), &[2])
 }
 
 fn four_threads_serve_four_queues_at_once(topology: Topology) -> Result<()> {
+    four_threads_serve(topology, 4)
+}
+
+fn four_threads_serve_eight_queues_at_once(topology: Topology) -> Result<()> {
+    four_threads_serve(topology, 8)
+}
+
+fn four_threads_serve(topology: Topology, cpus: u32) -> Result<()> {
     let four = NonZeroUsize::new(4).context("four")?;
-    served(topology, &Placement::Spread(four), &[0, 1, 2, 3])
+    served(topology, cpus, &Placement::Spread(four), &[0, 1, 2, 3])
 }
 
 fn two_threads_serve_four_queues_at_once(topology: Topology) -> Result<()> {
@@ -35,12 +42,12 @@ fn two_threads_serve_four_queues_at_once(topology: Topology) -> Result<()> {
         (IoThreadId::indep(3), vec![0, 2, 3]),
         (IoThreadId::indep(1), vec![1]),
     ])?;
-    served(topology, &Placement::Mapped(mapping), &[1, 3])
+    served(topology, 4, &Placement::Mapped(mapping), &[1, 3])
 }
 
-fn served(topology: Topology, placement: &Placement, serving: &[usize]) -> Result<()> {
+fn served(topology: Topology, cpus: u32, placement: &Placement, serving: &[usize]) -> Result<()> {
     let mut shape = shape(topology)?;
-    shape.config.vcpus = CPUS;
+    shape.config.vcpus = cpus;
     Bench::run_shape(&shape, |bench| {
         let disk = bench.disk("disk0")?;
         for _ in 0..2 {
@@ -50,21 +57,24 @@ fn served(topology: Topology, placement: &Placement, serving: &[usize]) -> Resul
                 property: "num-queues",
             };
             let queues = bench.vm.qmp().execute(&queues, soon())?;
-            ensure!(queues == CPUS, "it has {queues} queues");
-            all_serve(bench, &disk, serving)?;
-            comes_off_under_load(bench, &disk)?;
+            ensure!(queues == cpus, "it has {queues} queues");
+            all_serve(bench, &load(&disk, cpus, SLICE_MS), serving)?;
+            comes_off_under_load(bench, &disk, cpus)?;
         }
         bench.still_works()
     })
 }
 
+/// Length of a load between two checks of who served.
+const SLICE_MS: u64 = 500;
+
 /// From every CPU, and each has a queue of its own.
-fn load(disk: &DiskSpec, duration_ms: u64) -> Load {
+fn load(disk: &DiskSpec, cpus: u32, duration_ms: u64) -> Load {
     Load {
         extent: extent(&disk.id, 32 << 20),
         direction: Direction::Read,
-        threads: CPUS,
-        cpus: (0..CPUS).collect(),
+        threads: cpus,
+        cpus: (0..cpus).collect(),
         depth: 8,
         block_size: 4096,
         duration_ms,
@@ -73,8 +83,7 @@ fn load(disk: &DiskSpec, duration_ms: u64) -> Load {
 }
 
 /// Loads the disk until these threads have worked, and checks that no other of the pool has.
-fn all_serve(bench: &Bench, disk: &DiskSpec, serving: &[usize]) -> Result<()> {
-    const SLICE_MS: u64 = 500;
+fn all_serve(bench: &Bench, load: &Load, serving: &[usize]) -> Result<()> {
     let serving: Vec<IoThreadId> = serving.iter().copied().map(IoThreadId::indep).collect();
     let (vm, patience) = (&bench.vm, soon());
     let mut total = Gained::new();
@@ -87,7 +96,7 @@ fn all_serve(bench: &Bench, disk: &DiskSpec, serving: &[usize]) -> Result<()> {
             "{serving:?} are to serve: {total:?}"
         );
         let gained = during(vm.qmp(), vm.process(), || {
-            let running = vm.agent().start_load(&load(disk, SLICE_MS), soon())?;
+            let running = vm.agent().start_load(load, soon())?;
             let report = running.finish(soon())?;
             ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
             Ok(())
@@ -109,14 +118,14 @@ fn all_serve(bench: &Bench, disk: &DiskSpec, serving: &[usize]) -> Result<()> {
     }
 }
 
-fn comes_off_under_load(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
+fn comes_off_under_load(bench: &mut Bench, disk: &DiskSpec, cpus: u32) -> Result<()> {
     let (hotplug, qmp, agent) = bench.vm.parts();
-    let running = agent.start_load(&load(disk, 600_000), soon())?;
+    let running = agent.start_load(&load(disk, cpus, 600_000), soon())?;
     hotplug.detach(qmp, &disk.id, soon())?;
     let report = running.finish(soon())?;
     // Each of its threads met the end of the disk.
     ensure!(
-        report.operations > 0 && report.errors >= u64::from(CPUS),
+        report.operations > 0 && report.errors >= u64::from(cpus),
         "{report:?}"
     );
     Ok(())
