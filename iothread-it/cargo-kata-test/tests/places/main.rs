@@ -6,6 +6,7 @@ mod a_terminal;
 mod artifacts;
 mod cache;
 mod commands;
+mod coverage;
 mod crashes;
 mod everywhere;
 mod example;
