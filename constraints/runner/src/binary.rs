@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::Excludes;
+use super::{Excludes, Secrets};
 
 /// A test binary and what it is to be run with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Binary {
     pub has_libtest: bool,
     /// The files of its package that tests in VMs do not need.
     pub excludes: Excludes,
+    /// The variables that tests in VMs do not get.
+    pub secrets: Secrets,
     /// The questions that the requirements of its plain tests lead to, such as `module dummy`. VMs load these
     /// modules.
     pub questions: Vec<String>,

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::scan::targets_without_harness;
-use super::{Binary, Excludes};
+use super::{Binary, Excludes, Secrets};
 use kata_test::__runner::BINARY_ID;
 
 /// Where the loader looks for shared libraries.
@@ -291,6 +291,7 @@ impl Workspace {
             env,
             has_libtest: false,
             excludes: Excludes::default(),
+            secrets: Secrets::default(),
             programs: programs
                 .into_iter()
                 .filter_map(|program| program.executable.clone())

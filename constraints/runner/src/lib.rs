@@ -46,6 +46,7 @@ mod run_command;
 mod run_info;
 mod run_status;
 mod scan;
+mod secrets;
 mod select;
 mod session;
 mod shards;
@@ -93,6 +94,7 @@ pub use record::Record;
 pub use run::Run;
 pub use run_status::{RunStatus, run_status};
 pub use scan::{EarlyReturn, UnregisteredTest, early_returns, unregistered_tests};
+pub use secrets::Secrets;
 pub use select::{Partition, PartitionError, RunIgnored, Selected, TestSelection};
 pub use session::{
     AttachedCommand, LocalSession, ProcessEnd, Session, SessionCommand, Streams, UserKind,

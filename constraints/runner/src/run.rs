@@ -1,5 +1,6 @@
 //! A run: its id and its folder of records.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
@@ -19,7 +20,7 @@ use super::report::Report;
 use super::run_info::RunInfo;
 use super::{
     Artifacts, Attempts, Binary, ExpectedDurations, KernelWarnings, Ledger, PlannedTest,
-    ProcessEnd, Record, RunnerError, TestId, UnknownOptIn, opt_ins, summary,
+    ProcessEnd, Record, RunnerError, Secrets, TestId, UnknownOptIn, opt_ins, summary,
 };
 use kata_test::__runner::BINARY_IDS;
 use kata_test::__runner::Measures;
@@ -43,6 +44,7 @@ pub struct Run {
     saves_guests: bool,
     saved_guests_left: AtomicUsize,
     artifacts: ArtifactsRoots,
+    secrets: Secrets,
     /// Whether the job's summary has this run already.
     is_in_summary: AtomicBool,
 }
@@ -110,6 +112,7 @@ impl Run {
             saves_guests: false,
             saved_guests_left: AtomicUsize::new(0),
             artifacts: ArtifactsRoots::default(),
+            secrets: Secrets::default(),
             is_in_summary: AtomicBool::new(false),
         })
     }
@@ -142,6 +145,11 @@ impl Run {
     /// Sets what to do about warnings of the kernel of a place.
     pub fn set_kernel_warnings(&mut self, warnings: KernelWarnings) {
         self.kernel_warnings = warnings;
+    }
+
+    /// Sets which variables are secrets, whose values are not recorded.
+    pub fn set_secrets(&mut self, secrets: &Secrets) {
+        self.secrets.clone_from(secrets);
     }
 
     /// Returns what to do about warnings of the kernel of a place.
@@ -372,7 +380,12 @@ impl Run {
 
     /// Writes a record.
     pub(super) fn write(&self, record: &Record) -> Result<(), RunnerError> {
-        let line = serde_json::to_string(record);
+        let mut record = Cow::Borrowed(record);
+        if let Some(output) = &record.output {
+            let hidden = self.secrets.hide(output).into_owned();
+            record.to_mut().output = Some(hidden);
+        }
+        let line = serde_json::to_string(&*record);
         let line = line.expect("a record has text keys and finite numbers");
         self.write_line(&(line + "\n"))
     }

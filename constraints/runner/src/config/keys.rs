@@ -43,7 +43,7 @@ const fn key(name: &'static str, example: &'static str, about: &'static str) -> 
     }
 }
 
-const SECTIONS: [Section; 8] = [
+const SECTIONS: [Section; 9] = [
     Section {
         name: "requirements",
         shape: Shape::Map,
@@ -193,6 +193,24 @@ const SECTIONS: [Section; 8] = [
             "Files that are not copied into VMs. Without a slash: names at any depth; with one: paths in \
              the package.",
         )],
+    },
+    Section {
+        name: "secrets",
+        shape: Shape::Table,
+        keys: &[
+            key(
+                "variables",
+                "variables = [\"ACME_*\"]",
+                "Environment variables that are secrets, beside those with a word such as `TOKEN` in their names. \
+                 `*` stands for any characters. Tests in VMs do not get them, and their values are replaced in \
+                 records.",
+            ),
+            key(
+                "allow",
+                "allow = [\"SORT_KEY\"]",
+                "Variables that look like secrets and are none.",
+            ),
+        ],
     },
     Section {
         name: "archive",

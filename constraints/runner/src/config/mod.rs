@@ -15,7 +15,7 @@ use std::time::Duration;
 use kata_test_host::constraint::{Constraint, Demand};
 use regex_lite::Regex;
 
-use crate::{TestName, UserKind};
+use crate::{Secrets, TestName, UserKind};
 pub use error::ConfigError;
 pub use excludes::Excludes;
 use file::Source;
@@ -35,6 +35,8 @@ pub struct Config {
     pub libtest_compatible: Vec<String>,
     /// The files of packages that are not copied into VMs.
     pub package_files: Excludes,
+    /// The variables that tests in VMs do not get.
+    pub secrets: Secrets,
     /// The Debian archive for VMs.
     pub archive: Option<Archive>,
     /// The QEMU of VMs, as it is written: this crate does not know what names one.

@@ -14,7 +14,7 @@ use super::rules::Rule;
 use super::{
     Archive, Config, Excludes, ExpectFailure, NamedKernel, NamedPlace, SuspectPolicy, Suspects,
 };
-use crate::{Filter, UserKind};
+use crate::{Filter, Secrets, UserKind};
 
 /// Places that need no definition, beside `vm:…`.
 const PLACES: [&str; 3] = ["here", "sudo", "userns"];
@@ -36,6 +36,7 @@ pub(super) struct Raw {
     suspects: RawSuspects,
     harness: RawHarness,
     package_files: RawFiles,
+    secrets: RawSecrets,
     archive: Option<Archive>,
 }
 
@@ -100,6 +101,13 @@ struct RawHarness {
 
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+struct RawSecrets {
+    variables: Vec<Text>,
+    allow: Vec<Text>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct RawFiles {
     exclude: Vec<Text>,
 }
@@ -142,6 +150,7 @@ impl Raw {
             archive: self.archive,
             qemu: self.vms.qemu,
             package_files: excludes(self.package_files.exclude)?,
+            secrets: secrets(self.secrets)?,
             places,
         })
     }
@@ -345,4 +354,13 @@ fn excludes(patterns: Vec<Text>) -> Result<Excludes, Mistake> {
     let spans: Vec<_> = patterns.iter().map(Spanned::span).collect();
     let patterns = patterns.into_iter().map(Spanned::into_inner).collect();
     Excludes::new(patterns).map_err(|(index, problem)| Mistake::at(spans[index].clone(), problem))
+}
+
+fn secrets(raw: RawSecrets) -> Result<Secrets, Mistake> {
+    let [variables, allow] = [raw.variables, raw.allow];
+    let texts = |list: &[Text]| list.iter().map(|text| text.get_ref().clone()).collect();
+    Secrets::new(texts(&variables), texts(&allow)).map_err(|(is_allowed, index, problem)| {
+        let list = if is_allowed { &allow } else { &variables };
+        Mistake::at(list[index].span(), problem)
+    })
 }

@@ -165,6 +165,8 @@ fn mistakes_have_a_file_a_line_and_a_remedy() {
         "[harness]\nlibtest_compatible = ['a']",
         "[harness]\nlibtest-compatible = ['a b']",
         "[package-files]\nexclude = ['a', '/etc']",
+        "[secrets]\nvariables = [\n'ACME_*',\n'A B']",
+        "[secrets]\nallow = ['*']",
         "suspects = 'fail'",
         "[suspects\n",
         "[suspects]\npolicy = 'fail'\n[suspects]\n",

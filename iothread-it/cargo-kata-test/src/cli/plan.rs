@@ -115,6 +115,7 @@ pub(super) fn binaries(
     let mut binaries = workspace.test_binaries(&build.arguments())?;
     for binary in &mut binaries {
         binary.excludes = config.package_files.clone();
+        binary.secrets = config.secrets.clone();
         let further = env.iter().map(|(name, value)| (name.into(), value.clone()));
         binary.env.extend(further);
     }

@@ -91,6 +91,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let mut run = Run::start(&workspace.target.join("kata-test"))?;
     let attempts = options.tests.attempts();
     run.set_attempts(attempts);
+    run.set_secrets(&config.secrets);
     options.tests.set_up(&mut run);
     if let Some(seed) = attempts.shuffle {
         println!("shuffle seed: {seed}");

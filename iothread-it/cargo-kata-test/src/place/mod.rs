@@ -45,7 +45,7 @@
 //! | the binary, its shared libraries, the programs of its package | read-only mounts, at the same paths |
 //! | `CARGO_TARGET_TMPDIR` | an empty folder |
 //! | addresses of programs | not randomized: emulated programs start in a quarter of the time |
-//! | environment variables | the caller's, except those that refer to the host (`PATH`, `HOME`, `TMPDIR`, …) and those whose names suggest a secret (`GITHUB_TOKEN`, `API_KEY`, …) |
+//! | environment variables | the caller's, except those that refer to the host (`PATH`, `HOME`, `TMPDIR`, …) and [secrets](kata_test_runner::Secrets) |
 //! | `KATA_TEST_ARTIFACTS` | a folder whose regular files come back: up to 64 MiB a file, 128 MiB and 1000 files a test; the record names what is left out |
 //! | `KATA_TEST_SCRATCH_DISK` | the device node of an empty disk of 64 MiB |
 

@@ -25,6 +25,7 @@ mod run;
 mod runner_process;
 mod saved_guests;
 mod scratch_package;
+mod secrets;
 mod shapes;
 mod shared;
 mod signals;

@@ -184,6 +184,7 @@ pub(super) fn end_of(
     let mut place = options.open(&config, &Folders { root, target }, offline)?;
     let binary = Binary {
         excludes: config.package_files,
+        secrets: config.secrets,
         ..program.binary
     };
     attach(
