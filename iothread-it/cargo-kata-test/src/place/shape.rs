@@ -201,7 +201,7 @@ impl Shape {
         }
         let own = usual.kernel_args.as_str();
         let added = self.kernel_args.strip_prefix(own).unwrap_or_default();
-        parts.extend(added.split_whitespace().map(str::to_owned));
+        parts.extend(added.split_whitespace().map(|word| format!("arg:{word}")));
         parts.iter().map(|part| format!("+{part}")).collect()
     }
 }
@@ -361,7 +361,7 @@ mod tests {
             .iter()
             .map(|(_, shape)| shape.suffix(&usual()))
             .collect();
-        assert_eq!(names, ["+8cpus+1.5GiB+2nodes", "+network", "+debug"]);
+        assert_eq!(names, ["+8cpus+1.5GiB+2nodes", "+network", "+arg:debug"]);
         let (large, shape) = &joined[0];
         assert!(
             [&cpus, &memory, &nodes]

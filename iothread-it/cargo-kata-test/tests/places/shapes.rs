@@ -100,7 +100,7 @@ fn vms_have_what_tests_of_an_unprivileged_user_ask_for() -> Result<()> {
     }
     assert_eq!(place("loopback"), "vm:6.12");
     assert_eq!(place("nobody_else_has_a_network"), "vm:6.12");
-    assert_eq!(place("a_kernel_argument"), "vm:6.12+kata=a,b+nosmt");
+    assert_eq!(place("a_kernel_argument"), "vm:6.12+arg:kata=a,b+arg:nosmt");
     assert_eq!(place("cgroup_v1_limits_memory"), "vm:6.1+cgroup=v1");
     assert_eq!(place("a_network_reaches_the_host"), "vm:6.12+network");
     let too_much = &outcome(&outcomes, "too_much_memory").reasons[0].to_string();
