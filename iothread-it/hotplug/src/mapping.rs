@@ -31,3 +31,31 @@ pub(crate) fn compare(mapping: &VqMapping, found: &Value) -> Result<(), StepErro
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use iothread_pool::IoThreadId;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn another_mapping_is_refused() {
+        let threads = [IoThreadId::indep(0), IoThreadId::indep(1)];
+        let queues = threads.clone().into_iter().zip([vec![0], vec![1]]);
+        let mapping = VqMapping::explicit(queues.collect()).unwrap();
+        let same = json!([{"iothread": threads[0].as_str(), "vqs": [0]}, {"iothread": threads[1].as_str(), "vqs": [1]}]);
+        assert!(compare(&mapping, &same).is_ok());
+        for other in [
+            json!([]),
+            json!(null),
+            json!([same[1].clone(), same[0].clone()]),
+        ] {
+            let error = compare(&mapping, &other).unwrap_err();
+            assert!(
+                matches!(error, StepError::VqMappingMismatch { .. }),
+                "{other}"
+            );
+        }
+    }
+}

@@ -177,8 +177,12 @@ impl Reconcile {
                 found.push(Difference::UnknownThread(thread.clone()));
             }
         }
-        for (thread, holder) in holders {
-            if !Self::is_placed(core, &thread, &holder) {
+        for (thread, texts) in holders {
+            if !texts
+                .iter()
+                .any(|text| Self::is_placed(core, &thread, text))
+            {
+                let holder = texts.join(" ");
                 found.push(Difference::UnknownHolder { thread, holder });
             }
         }
@@ -264,18 +268,17 @@ impl Reconcile {
     }
 }
 
-/// Returns what `query-iothreads` names as the holders of each thread, where QEMU does.
-fn holders(reply: &Value) -> Vec<(String, String)> {
+/// Returns what `query-iothreads` names as the holders of each thread, where QEMU does. The form of a holder is not
+/// fixed by a release yet: every text of it may name it.
+fn holders(reply: &Value) -> Vec<(String, Vec<String>)> {
     let mut found = Vec::new();
     for thread in reply.as_array().into_iter().flatten() {
         let id = thread["id"].as_str().unwrap_or_default();
         for holder in thread["holders"].as_array().into_iter().flatten() {
-            let names = holder
-                .as_object()
-                .into_iter()
-                .flat_map(serde_json::Map::values);
-            let name = names.chain([holder]).filter_map(Value::as_str).next_back();
-            found.extend(name.map(|name| (id.to_owned(), name.to_owned())));
+            let members = holder.as_object().into_iter();
+            let members = members.flat_map(serde_json::Map::values);
+            let texts = members.chain([holder]).filter_map(Value::as_str);
+            found.push((id.to_owned(), texts.map(str::to_owned).collect()));
         }
     }
     found

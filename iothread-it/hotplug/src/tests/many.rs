@@ -9,15 +9,15 @@ use super::*;
 use crate::{Action, Answer, Difference, Outcome, Saved};
 
 /// A machine whose commands all succeed, and whose guest has every disk at once.
-struct Bench {
-    machine: crate::Hotplug,
+pub(super) struct Bench {
+    pub(super) machine: crate::Hotplug,
     /// What QEMU returns for a query.
-    returns: BTreeMap<&'static str, serde_json::Value>,
-    sent: Vec<String>,
+    pub(super) returns: BTreeMap<&'static str, serde_json::Value>,
+    pub(super) sent: Vec<String>,
 }
 
 impl Bench {
-    fn new(machine: crate::Hotplug) -> Self {
+    pub(super) fn new(machine: crate::Hotplug) -> Self {
         Self {
             machine,
             returns: BTreeMap::new(),
@@ -25,7 +25,7 @@ impl Bench {
         }
     }
 
-    fn with_disks(disks: &[&str]) -> Self {
+    pub(super) fn with_disks(disks: &[&str]) -> Self {
         let threads = vec![IoThreadId::indep(0), IoThreadId::indep(1)];
         let pool = Pool::new(threads, SlotTable::root_ports(4)).unwrap();
         let mut bench = Self::new(crate::Hotplug::new(pool, options(), QemuVersion::OLDEST));
@@ -39,7 +39,7 @@ impl Bench {
     }
 
     /// Does all there is to do.
-    fn outcome(&mut self) -> Option<Outcome> {
+    pub(super) fn outcome(&mut self) -> Option<Outcome> {
         let now = Instant::now();
         while let Some(action) = self.machine.poll_action() {
             match action {
@@ -54,7 +54,7 @@ impl Bench {
         self.machine.poll_outcome().map(|(_, outcome)| outcome)
     }
 
-    fn deleted(&mut self, id: &str) {
+    pub(super) fn deleted(&mut self, id: &str) {
         let event = qmp_client::Event {
             name: "DEVICE_DELETED".into(),
             data: json!({"device": id}),
@@ -64,7 +64,7 @@ impl Bench {
         self.machine.event(&event, Instant::now());
     }
 
-    fn listed(&mut self, devices: &[&str], nodes: &[&str], threads: &[&str]) {
+    pub(super) fn listed(&mut self, devices: &[&str], nodes: &[&str], threads: &[&str]) {
         let list =
             |key: &str, names: &[&str]| names.iter().map(|name| json!({key: name})).collect();
         self.returns.insert("qom-list", list("name", devices));
@@ -77,11 +77,11 @@ impl Bench {
     }
 }
 
-fn name(id: &str) -> DeviceId {
+pub(super) fn name(id: &str) -> DeviceId {
     DeviceId::new(id).unwrap()
 }
 
-const BOTH: [&str; 2] = ["indep_iothread_0", "indep_iothread_1"];
+pub(super) const BOTH: [&str; 2] = ["indep_iothread_0", "indep_iothread_1"];
 
 #[test]
 fn detach_that_never_ends_delays_no_other_and_can_be_cancelled() {

@@ -11,8 +11,10 @@ mod lost_answers;
 mod many;
 mod model;
 mod moving;
+mod reconciled;
 #[cfg(feature = "serde")]
 mod saved;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,0 +1,122 @@
+//! **Scope**: what operations wait for, and when the driver must come back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::many::{BOTH, Bench, name};
+use super::*;
+use crate::{Action, Outcome};
+
+fn event(bench: &mut Bench, name: &str, device: &str) {
+    let event = qmp_client::Event {
+        name: name.into(),
+        data: json!({"device": device}),
+        timestamp_us: None,
+        received_us: None,
+    };
+    bench.machine.event(&event, Instant::now());
+}
+
+#[test]
+fn driver_wakes_for_the_first_deadline() {
+    let mut bench = Bench::with_disks(&["disk0", "disk1"]);
+    assert_eq!(bench.machine.wake_at(), None);
+    let now = Instant::now();
+    let [first, second] = [10, 20].map(|seconds| Deadline::after(Duration::from_secs(seconds)));
+    bench.machine.detach(&name("disk1"), second, now);
+    assert_eq!(bench.machine.wake_at(), second.at());
+    bench.machine.detach(&name("disk0"), first, now);
+    assert_eq!(bench.machine.wake_at(), first.at());
+}
+
+#[test]
+fn commands_that_were_not_given_out_are_dropped_with_the_connection() {
+    let mut bench = Bench::with_disks(&["disk0"]);
+    let disk = DiskSpec::new(name("disk1"), "/image");
+    let (by, now) = (soon(), Instant::now());
+    bench.machine.attach(&disk, &Placement::First, by, now);
+    // Its question to the guest stays.
+    while let Some(Action::Send { id, .. }) = bench.machine.poll_action() {
+        bench.machine.reply(id, Ok(json!({})), now);
+        if bench.machine.state_of(&name("disk1")) == Some(DiskState::Attached) {
+            break;
+        }
+    }
+    bench.machine.detach(&name("disk0"), by, now);
+    bench.machine.connection_lost("it broke", now);
+    let mut left = Vec::new();
+    while let Some(action) = bench.machine.poll_action() {
+        left.push(matches!(action, Action::AskGuest { .. }));
+    }
+    assert!(left.iter().all(|is_question| *is_question), "{left:?}");
+}
+
+/// An attach that waits for the guest is concerned by its own device only.
+#[test]
+fn another_device_that_goes_does_not_disturb_an_attach() {
+    let mut bench = Bench::with_disks(&["disk0"]);
+    let disk = DiskSpec::new(name("disk1"), "/image");
+    let (by, now) = (soon(), Instant::now());
+    bench.machine.attach(&disk, &Placement::First, by, now);
+    let question = loop {
+        match bench.machine.poll_action() {
+            Some(Action::Send { id, .. }) => bench.machine.reply(id, Ok(json!({})), now),
+            Some(Action::AskGuest { id, .. }) => break id,
+            None => panic!("no question"),
+        }
+    };
+    event(&mut bench, "DEVICE_DELETED", "disk0");
+    assert!(bench.machine.poll_action().is_none(), "it is asked again");
+    bench.machine.answer(question, crate::Answer::Yes, now);
+    assert!(matches!(bench.outcome(), Some(Outcome::Attach(Ok(_)))));
+}
+
+#[test]
+fn message_of_a_timeout_names_the_newest_events() {
+    let mut bench = Bench::with_disks(&["disk0"]);
+    let by = Deadline::after(Duration::from_secs(1));
+    bench.machine.detach(&name("disk0"), by, Instant::now());
+    assert!(bench.outcome().is_none());
+    for number in 0..7 {
+        event(&mut bench, &format!("EVENT_{number}"), "other");
+    }
+    bench
+        .machine
+        .pass_time(Instant::now() + Duration::from_secs(2));
+    let outcome = bench.outcome();
+    let Some(Outcome::Detach(Err(DetachError::Pending { source, .. }))) = outcome else {
+        panic!("{outcome:?}");
+    };
+    let text = source.to_string();
+    let newest = "(last events: EVENT_2, EVENT_3, EVENT_4, EVENT_5, EVENT_6)";
+    assert!(text.ends_with(newest), "{text}");
+}
+
+#[test]
+fn guest_that_does_not_release_the_last_disk_of_an_address_is_named() {
+    let mut bench = Bench::with_disks(&[]);
+    let by = Deadline::after(Duration::from_secs(1));
+    let now = Instant::now();
+    let controller = ScsiController::new(name("scsi0"));
+    bench
+        .machine
+        .attach_controller(&controller, &Placement::First, by, now);
+    assert!(bench.outcome().is_some());
+    let disk = DiskSpec::new(name("disk0"), "/image");
+    bench.machine.attach_on(&controller.id, &disk, by, now);
+    loop {
+        match bench.machine.poll_action() {
+            Some(Action::Send { id, .. }) => bench.machine.reply(id, Ok(json!({})), now),
+            Some(Action::AskGuest { .. }) => break,
+            None => panic!("no question"),
+        }
+    }
+    bench.listed(&[], &["disk0"], &BOTH);
+    bench.machine.pass_time(now + Duration::from_secs(2));
+    let outcome = bench.outcome();
+    let Some(Outcome::Attach(Err(error))) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(error.step, Step::AwaitAbsent, "{error}");
+}
