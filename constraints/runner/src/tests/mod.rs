@@ -220,3 +220,24 @@ fn a_folder_without_records_is_an_error() {
         Err(RunnerError::NoRecords(_))
     ));
 }
+
+/// What a test has written may be named like a record.
+#[test]
+fn files_of_a_shards_tests_are_linked_and_not_read() {
+    let root = tempfile::tempdir().expect("a folder");
+    shard(root.path(), "one", &[], &[]);
+    let run = root.path().join("one/runs/7-8");
+    let folder = "artifacts/here/pkg~~it/a,1";
+    fs::create_dir_all(run.join(folder)).expect("a folder");
+    fs::write(run.join(folder).join("log.jsonl"), "no record\n").expect("a file");
+    let record = line("a", Phase::Run, Outcome::Passed);
+    let record = record.trim_end().trim_end_matches('}').to_owned();
+    let artifacts = format!("{{\"folder\":\"{folder}\",\"files\":1,\"bytes\":10}}");
+    let record = format!("{record}}},\"artifacts\":{artifacts}}}\n");
+    fs::write(run.join("pkg-run.jsonl"), record).expect("a file");
+    let shards = Shards::merge(root.path()).expect("shards");
+    let artifacts = shards.outcomes[0].artifacts.as_ref().expect("files");
+    assert_eq!(artifacts.folder, format!("one/runs/7-8/{folder}"));
+    let page = fs::read_to_string(root.path().join("report.html")).expect("a page");
+    assert!(page.contains("href=\"./one/runs/7-8/artifacts/here/pkg~~it/a%2C1\""));
+}
