@@ -120,3 +120,27 @@ fn guest_that_does_not_release_the_last_disk_of_an_address_is_named() {
     };
     assert_eq!(error.step, Step::AwaitAbsent, "{error}");
 }
+
+/// Events can be missed by an operation that reads QEMU's list and is cancelled, and by no other.
+#[test]
+fn devices_are_looked_up_after_a_list_that_was_not_read() {
+    let detached = |cancelled: fn(&mut Bench) -> crate::OperationId| {
+        let mut bench = Bench::with_disks(&["disk0", "disk1"]);
+        let operation = cancelled(&mut bench);
+        bench.machine.cancel(operation);
+        while bench.machine.poll_action().is_some() {}
+        bench.listed(&["disk0", "disk1"], &["disk0", "disk1"], &BOTH);
+        bench.machine.detach(&name("disk0"), soon(), Instant::now());
+        assert!(bench.outcome().is_none());
+        bench.sent.split_off(bench.sent.len() - 2)
+    };
+    let list = detached(|bench| bench.machine.reconcile(soon(), Instant::now()).id());
+    assert_eq!(list, ["qom-list", "device_del"]);
+    let other = detached(|bench| {
+        bench
+            .machine
+            .detach(&name("disk1"), soon(), Instant::now())
+            .id()
+    });
+    assert_eq!(other, ["device_add", "device_del"]);
+}
