@@ -354,3 +354,41 @@ fn too_little_free_space_is_an_error() {
     let error = refused.unwrap_err();
     assert!(matches!(error, WarmError::NoRoom { .. }), "{error}");
 }
+
+#[test]
+fn the_memory_of_each_node_is_checked_counted_and_removed() {
+    let place = Fixture::new();
+    let key = key('a');
+    let sizes = [RAM, 2 * RAM, RAM];
+    let ask = || {
+        let before = place.made.load(Ordering::SeqCst);
+        let template = place.store.template(&key, &sizes, |ram| {
+            for file in ram.files() {
+                file.write_all_at(&vec![1; 1 << 20], 0).unwrap();
+            }
+            Ok(place.make(&key, ram))
+        });
+        (
+            template.unwrap(),
+            place.made.load(Ordering::SeqCst) - before,
+        )
+    };
+    let (template, made) = ask();
+    let lengths = template.ram.files().iter();
+    let lengths: Vec<u64> = lengths.map(|file| file.metadata().unwrap().len()).collect();
+    assert_eq!((made, &lengths[..]), (1, &sizes[..]));
+    drop(template);
+    assert_eq!(ask().1, 0);
+    let last = place.file(&key, "ram2");
+    let ram = File::options().write(true).open(&last).unwrap();
+    ram.set_len(RAM / 2).unwrap();
+    drop(ram);
+    assert_eq!(ask().1, 1, "the last node's memory was changed");
+
+    let stored = place.store.list();
+    assert!(stored.len() == 1 && stored[0].size >= 3 << 20, "{stored:?}");
+    assert!(stored[0].remove());
+    for kind in ["state", "ram", "ram1", "ram2"] {
+        assert!(!place.file(&key, kind).exists(), "{kind}");
+    }
+}
