@@ -22,6 +22,7 @@ mod guest;
 mod jobs;
 mod load;
 mod microvm;
+mod migration;
 mod monitors;
 mod moving;
 mod ownership;

@@ -120,6 +120,9 @@ commands! {
         uri: &'a str,
     }
 
+    /// Cancels a migration. It is done at the event MIGRATION.
+    "migrate_cancel": MigrateCancel -> IgnoredAny {}
+
     /// Restores the machine's state. It is done at the event MIGRATION.
     "migrate-incoming": MigrateIncoming<'a> -> IgnoredAny {
         /// Where from.

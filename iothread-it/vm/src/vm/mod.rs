@@ -1,10 +1,11 @@
 //! A running VM: QEMU's process, its monitor, the guest agent and the disks.
 //!
-//! `launch` starts and ends QEMU, `restore` saves and restores guests.
+//! `launch` starts and ends QEMU, `migration` moves a guest to another one, `restore` saves and restores guests.
 
 mod error;
 mod gdb;
 mod launch;
+mod migration;
 mod restore;
 mod saved;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub use error::{ExitReport, VmError};
 use launch::{LaunchSpec, QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, quit};
+pub use migration::Migration;
 use restore::RESEED_TIMEOUT;
 pub use saved::{SavedGuest, SavedGuestError};
 

@@ -34,17 +34,17 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(30);
 const FULL_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// No limit: QEMU's own is for a network that others use.
-const MAX_BANDWIDTH: u64 = 1 << 40;
+pub(super) const MAX_BANDWIDTH: u64 = 1 << 40;
 
 /// The status of a migration that has succeeded.
-const COMPLETED: &str = "completed";
+pub(super) const COMPLETED: &str = "completed";
 
 /// How long the agent of a restored guest may take to answer.
 pub(super) const RESEED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The name of the migration channel in QEMU.
 const CHANNEL: &str = "state";
-const CHANNEL_URI: &str = "fd:state";
+pub(super) const CHANNEL_URI: &str = "fd:state";
 
 /// Boots a guest on the memory of a template, saves it, and shuts QEMU down.
 pub(super) fn boot_and_save(
@@ -194,7 +194,7 @@ pub(super) fn receive_state(
     completed(&qemu_process.process, result)
 }
 
-fn prepare(
+pub(super) fn prepare(
     qmp: &Qmp,
     channel: OwnedFd,
     content: Content,
@@ -216,7 +216,7 @@ fn prepare(
 }
 
 /// Waits for the end of the migration and returns QEMU's status.
-fn migrated(qmp: &Qmp, since: Cursor, content: Content) -> Result<String, QmpError> {
+pub(super) fn migrated(qmp: &Qmp, since: Cursor, content: Content) -> Result<String, QmpError> {
     let deadline = Deadline::after(content.timeout());
     let awaited = "the end of the migration";
     qmp.wait_event(awaited, since, deadline, |event| {
@@ -225,7 +225,10 @@ fn migrated(qmp: &Qmp, since: Cursor, content: Content) -> Result<String, QmpErr
     })
 }
 
-fn completed(process: &OwnedProcess, result: Result<String, QmpError>) -> Result<(), VmError> {
+pub(super) fn completed(
+    process: &OwnedProcess,
+    result: Result<String, QmpError>,
+) -> Result<(), VmError> {
     let report = || exit_report(process);
     match result.map_err(|source| VmError::Qmp {
         source,

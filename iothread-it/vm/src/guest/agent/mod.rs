@@ -87,6 +87,15 @@ impl Agent {
         })
     }
 
+    /// Goes on where the channel to the same guest in another QEMU has ended, which the guest has left. What is
+    /// answered of the requests there is dropped.
+    pub(crate) fn continue_from(&self, left: &Self) {
+        let greeting = left.board.with(|state| state.greeting.clone());
+        self.board.with(|state| state.greeting = greeting);
+        let next = left.next_id.load(Ordering::Relaxed);
+        self.next_id.store(next, Ordering::Relaxed);
+    }
+
     /// Returns when the newest line of the agent was read.
     pub fn newest_line(&self) -> Option<Instant> {
         self.lines.newest()
