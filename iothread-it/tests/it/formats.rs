@@ -1,11 +1,14 @@
 //! Disks on every way to open an image: format × `aio` × page cache. What QEMU refuses is refused by its own words.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::qemu::Topology;
 use iothread_hotplug::DiskSpec;
-use iothread_pool::{IoThreadId, Placement};
+use iothread_pool::{DeviceId, IoThreadId, Placement};
 use qmp_client::Qmp;
 use qmp_client::command::NodeOptions;
 use serde_json::{Map, Value, json};
@@ -21,7 +24,9 @@ on_each_machine!(
     needs (when = crate::fixture::io_uring):
         raw_images_with_io_uring,
         qcow2_images_with_io_uring,
-        luks_images_with_io_uring,
+        luks_images_with_io_uring;
+    needs (all(root, device = "/dev/loop-control", command = "losetup", when = crate::fixture::qemu_and_guest)):
+        host_devices_with_threads_and_native_aio,
 );
 
 /// A format of images.
@@ -30,6 +35,7 @@ enum Format {
     Raw,
     Qcow2,
     Luks,
+    HostDevice,
 }
 
 /// The thread that serves, so that none serves by default.
@@ -51,6 +57,20 @@ fn luks_images_with_threads_and_native_aio(topology: Topology) -> Result<()> {
     each(topology, Format::Luks, &["threads", "native"])
 }
 
+/// A block device of the host: QEMU opens it by another driver than a file.
+fn host_devices_with_threads_and_native_aio(topology: Topology) -> Result<()> {
+    Bench::run(topology, |bench| {
+        let disk = bench.disk("disk0")?;
+        let device = LoopDevice::on(&disk.path)?;
+        each_way(
+            bench,
+            Format::HostDevice,
+            &device.path,
+            &["threads", "native"],
+        )
+    })
+}
+
 fn raw_images_with_io_uring(topology: Topology) -> Result<()> {
     each(topology, Format::Raw, &["io_uring"])
 }
@@ -67,21 +87,48 @@ fn each(topology: Topology, format: Format, aios: &[&str]) -> Result<()> {
     Bench::run(topology, |bench| {
         let disk = bench.disk("disk0")?;
         create(bench.vm.qmp(), format, &disk.path)?;
-        for aio in aios {
-            for direct in [false, true] {
-                let way = format!("aio={aio}, cache.direct={direct}");
-                let disk = DiskSpec {
-                    node: Some(node(format, &disk.path, aio, direct)?),
-                    ..disk.clone()
-                };
-                match (*aio, direct) {
-                    ("native", false) => is_refused(bench, &disk)?,
-                    _ => serves(bench, &disk).with_context(|| way)?,
-                }
+        each_way(bench, format, &disk.path, aios)
+    })
+}
+
+fn each_way(bench: &mut Bench, format: Format, path: &Path, aios: &[&str]) -> Result<()> {
+    for aio in aios {
+        for direct in [false, true] {
+            let disk = DiskSpec {
+                node: Some(node(format, path, aio, direct)?),
+                ..DiskSpec::new(DeviceId::new("disk0")?, path)
+            };
+            match (*aio, direct) {
+                ("native", false) => is_refused(bench, &disk)?,
+                _ => serves(bench, &disk)
+                    .with_context(|| format!("aio={aio}, cache.direct={direct}"))?,
             }
         }
-        bench.still_works()
-    })
+    }
+    bench.still_works()
+}
+
+/// A block device on a file. The kernel removes it when the last process that has it open ends.
+struct LoopDevice {
+    path: PathBuf,
+    _open: File,
+}
+
+impl LoopDevice {
+    fn on(file: &Path) -> Result<Self> {
+        let losetup = |args: &[&OsStr]| -> Result<String> {
+            let out = Command::new("losetup").args(args).output()?;
+            let error = String::from_utf8_lossy(&out.stderr);
+            ensure!(out.status.success(), "losetup: {error}");
+            Ok(String::from_utf8(out.stdout)?)
+        };
+        let show = ["--find", "--show"].map(OsStr::new);
+        let path = PathBuf::from(losetup(&[&show[..], &[file.as_os_str()]].concat())?.trim());
+        let open = File::open(&path);
+        // It is open, so this takes effect at the end.
+        losetup(&[OsStr::new("--detach"), path.as_os_str()])?;
+        Ok(Self { path, _open: open? })
+    }
 }
 
 /// Attaches, shows which thread serves, writes, and reads after another attach.
@@ -118,14 +165,14 @@ fn is_refused(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
 
 /// Makes an image of the format, by QEMU itself.
 fn create(qmp: &Qmp, format: Format, path: &Path) -> Result<()> {
-    if format == Format::Raw {
+    if matches!(format, Format::Raw | Format::HostDevice) {
         return Ok(());
     }
     if format == Format::Luks {
         let secret = json!({"qom-type": "secret", "id": "key", "data": "secret"});
         qmp.execute(&raw::ObjectAdd(secret), soon())?;
         // The header comes on top of what the guest sees.
-        std::fs::File::create(path)?;
+        File::create(path)?;
     }
     let file = json!({"driver": "file", "node-name": "image", "filename": path.to_str()});
     qmp.execute(&raw::BlockdevAdd(file), soon())?;
@@ -160,9 +207,13 @@ fn failed_creation(qmp: &Qmp, options: &Value) -> Result<Option<String>> {
 
 fn node(format: Format, path: &Path, aio: &str, direct: bool) -> Result<NodeOptions> {
     let cache = json!({"direct": direct});
-    let file = json!({"driver": "file", "filename": path.to_str(), "aio": aio, "cache": cache});
+    let driver = match format {
+        Format::HostDevice => "host_device",
+        _ => "file",
+    };
+    let file = json!({"driver": driver, "filename": path.to_str(), "aio": aio, "cache": cache});
     let options = match format {
-        Format::Raw => json!({"driver": "raw", "file": file, "cache": cache}),
+        Format::Raw | Format::HostDevice => json!({"driver": "raw", "file": file, "cache": cache}),
         Format::Qcow2 => json!({"driver": "qcow2", "file": file, "cache": cache}),
         Format::Luks => {
             json!({"driver": "luks", "file": file, "cache": cache, "key-secret": "key"})
