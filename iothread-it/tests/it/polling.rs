@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use guest_vm::config::IoThreadProperties;
 use guest_vm::qemu::Topology;
 use iothread_pool::{IoThreadId, Placement};
-use qmp_client::command::{QueryIothreads, object_path, set_property};
+use qmp_client::command::{QomGet, QueryIothreads, object_path, set_property};
 
 use crate::evidence::{only, under_load};
 use crate::fixture::{Bench, extent, on_each_machine, shape, soon};
@@ -81,6 +81,18 @@ fn properties_of_a_loaded_thread_are_changed(topology: Topology) -> Result<()> {
             }
             Ok(())
         })?;
+        for (property, expected) in [
+            ("poll-grow", 4),
+            ("poll-shrink", 2),
+            ("thread-pool-max", 64),
+        ] {
+            let value = QomGet {
+                path: &path,
+                property,
+            };
+            let value = bench.vm.qmp().execute(&value, soon())?;
+            ensure!(value == expected, "{property} is {value}");
+        }
         only(&thread, &under_load(&bench.vm, &disk, 0)?)?;
         let extent = extent(&disk.id, 1 << 20);
         bench.vm.agent().write(&extent, soon())?;
