@@ -6,8 +6,10 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use cargo_kata_test::cli::test::print_paths;
+use cargo_kata_test::cli::vm_choice::VmKernel;
 use guest_vm::artifacts::{InvalidQemuChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
 use guest_vm::config::{self, HypervisorConfig};
+use guest_vm::own_kernel::OwnKernel;
 use guest_vm::qemu::{Accelerator, Topology, UnknownTopology};
 use guest_vm::warm::WarmStore;
 use kata_test_runner::{Outcome, Record, Run};
@@ -27,6 +29,15 @@ pub(crate) struct Options {
     /// conventional bus behind a bridge), or `all`, with what needs none of them.
     #[arg(long, default_value = "all", value_parser = machines, value_name = "MACHINE")]
     machine: Machines,
+
+    /// Which kernel the guest has: a version or suite of the distribution's archive (`5.10`, `trixie`), or the path
+    /// of a bzImage, vmlinux, build folder or package, with a slash in it.
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Option<VmKernel>,
+
+    /// The modules of a kernel from a file: a folder `lib/modules/VERSION`, or a second package.
+    #[arg(long, value_name = "MODULES", requires = "kernel")]
+    modules: Option<PathBuf>,
 
     /// Boots with this configuration, in Kata's form, instead of the suite's own.
     #[arg(long, value_name = "FILE")]
@@ -95,6 +106,22 @@ impl Machines {
     }
 }
 
+impl Options {
+    fn kernel(&self) -> Result<Option<VmKernel>> {
+        let kernel = self.kernel.clone();
+        match (kernel, &self.modules) {
+            (Some(VmKernel::Own(own)), modules) => Ok(Some(VmKernel::Own(OwnKernel {
+                modules: modules.clone(),
+                ..own
+            }))),
+            (Some(VmKernel::Archive(_)), Some(_)) => {
+                bail!("--modules is for a kernel from a file: one of the archive has its own")
+            }
+            (kernel, _) => Ok(kernel),
+        }
+    }
+}
+
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let config = options.config.as_deref().map(checked).transpose()?;
@@ -110,7 +137,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 }
 
 fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Result<ExitCode> {
-    let manifest = provision::provision(qemu, false)?;
+    let manifest = provision::provision_with(qemu, options.kernel()?.as_ref(), false)?;
     let suite = build_suite()?;
     let tests = select(&suite, options)?;
     println!("{}", environment(&manifest));

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::place::{SavedTest, VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{
-    Manifest, Origin, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder,
+    KernelInstall, Manifest, Origin, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder,
     provision_headers, provision_kernel_of, provision_tools,
 };
 use guest_vm::guest;
@@ -28,6 +28,18 @@ use super::{agent, cargo, offers, store};
 /// # Errors
 /// If the agent cannot be built, or QEMU or a kernel cannot be fetched.
 pub fn provision(choice: &QemuChoice, offline: bool) -> Result<Manifest> {
+    provision_with(choice, None, offline)
+}
+
+/// The same with another kernel than that of the host's own distribution.
+///
+/// # Errors
+/// As for [`provision`], and if a kernel from a file lacks what a guest needs.
+pub fn provision_with(
+    choice: &QemuChoice,
+    kernel: Option<&VmKernel>,
+    offline: bool,
+) -> Result<Manifest> {
     let progress: &mut dyn Progress = &mut PrintedProgress::default();
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
@@ -38,7 +50,13 @@ pub fn provision(choice: &QemuChoice, offline: bool) -> Result<Manifest> {
     let target = cargo::target_directory()?;
     let lock = store::open(offline)?.lock(progress)?;
     let agent = agent::provide(&lock, &target, BuildOutput::Progress)?;
-    let (qemu, kernel) = guest_vm::artifacts::provision(choice, &lock, progress)?;
+    let (qemu, kernel) = match kernel {
+        None => guest_vm::artifacts::provision(choice, &lock, progress)?,
+        Some(kernel) => {
+            let qemu = guest_vm::artifacts::provision_qemu(choice, &lock, progress)?;
+            (qemu, kernel.provide(&lock, progress)?)
+        }
+    };
     let images = guest::image::folder(&agent, &kernel, &lock)?;
     let file = |name: &str| images.join(name);
     let mut guest = guest::image::build(&agent, &kernel, &file("initramfs"))?;
@@ -96,10 +114,8 @@ fn vm_places_in(
     let mut kernels = Vec::new();
     for vm in &chosen {
         vm.check()?;
-        kernels.push(match &vm.kernel {
-            VmKernel::Archive(choice) => provision_kernel_of(choice, &lock, progress)?,
-            VmKernel::Own(own) => own.install(&lock).with_context(|| format!("place {vm}"))?,
-        });
+        let kernel = vm.kernel.provide(&lock, progress);
+        kernels.push(kernel.with_context(|| format!("place {vm}"))?);
     }
     let is_of_archive = |vm: &VmChoice| matches!(vm.kernel, VmKernel::Archive(_));
     let asks_archive = vms.all
@@ -129,6 +145,15 @@ fn vm_places_in(
     SavedTest::sweep(&lock);
     store::bound(&lock, progress)?;
     Ok(places)
+}
+
+impl VmKernel {
+    fn provide(&self, lock: &StoreLock, progress: &mut dyn Progress) -> Result<KernelInstall> {
+        Ok(match self {
+            Self::Archive(choice) => provision_kernel_of(choice, lock, progress)?,
+            Self::Own(own) => own.install(lock)?,
+        })
+    }
 }
 
 fn named(vm: &VmChoice, artifacts: VmArtifacts, store: &Store, work: &WorkFolder) -> VmPlace {

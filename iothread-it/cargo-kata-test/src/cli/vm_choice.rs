@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use guest_vm::artifacts::KernelChoice;
+use guest_vm::artifacts::{InvalidKernelChoice, KernelChoice};
 use guest_vm::own_kernel::OwnKernel;
 use guest_vm::qemu::MAX_KERNEL_ARGUMENTS;
 use kata_test_runner::{NamedKernel, NamedPlace};
@@ -32,6 +32,22 @@ pub enum VmKernel {
     Archive(KernelChoice),
     /// Files.
     Own(OwnKernel),
+}
+
+impl std::str::FromStr for VmKernel {
+    type Err = InvalidKernelChoice;
+
+    /// Parses a version or suite of the archive, or, with a slash, the path of a kernel.
+    fn from_str(text: &str) -> Result<Self, InvalidKernelChoice> {
+        if text.contains('/') {
+            let kernel = PathBuf::from(text);
+            return Ok(Self::Own(OwnKernel {
+                kernel,
+                modules: None,
+            }));
+        }
+        text.parse().map(Self::Archive)
+    }
 }
 
 /// The options for a kernel of one's own.
