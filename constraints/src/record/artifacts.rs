@@ -4,6 +4,7 @@
 //! empty is renamed for the next test.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::mem;
@@ -211,7 +212,8 @@ impl ArtifactsFolder {
     #[must_use]
     pub fn finish(&self) -> Option<Artifacts> {
         let path = self.root.folder.at(&self.name);
-        if fs::read_dir(&path).ok()?.next().is_none() {
+        let folder = open_up(&self.root.folder, &self.name)?;
+        if fs::read_dir(folder.at("")).ok()?.next().is_none() {
             let is_unchanged = path.symlink_metadata();
             let is_unchanged = is_unchanged.is_ok_and(|data| self.root.is_unchanged(&data));
             match is_unchanged {
@@ -220,7 +222,6 @@ impl ArtifactsFolder {
             }
             return None;
         }
-        let folder = self.open().ok()?;
         let owner = self.root.folder.owner();
         let owner = owner.filter(|_| geteuid().is_root());
         if let Some((uid, gid)) = owner {
@@ -264,16 +265,31 @@ impl Look<'_> {
                 self.artifacts.files += 1;
                 self.artifacts.bytes += data.len();
             } else if data.is_dir() && depth < MAX_DEPTH {
-                if let Ok(inner) = folder.inner(entry.file_name()) {
-                    if self.owner.is_some() && data.mode() & 0o700 != 0o700 {
-                        let mode = fs::Permissions::from_mode(data.mode() | 0o700);
-                        let _ = inner.set_permissions(mode);
-                    }
+                if let Some(inner) = open_up(folder, entry.file_name()) {
                     self.at(&inner, depth + 1);
                 }
             }
         }
     }
+}
+
+/// Opens a folder in another, and lets its owner read and remove what is in it.
+fn open_up(parent: &Folder, name: impl AsRef<OsStr>) -> Option<Folder> {
+    let name = name.as_ref();
+    let path = parent.at(name);
+    let data = fs::symlink_metadata(&path).ok()?;
+    let is_closed = data.is_dir() && data.mode() & 0o700 != 0o700;
+    let mode = fs::Permissions::from_mode(data.mode() & 0o7777 | 0o700);
+    // Root can open it as it is, and changes nothing through a link that replaces it.
+    let is_root = geteuid().is_root();
+    if is_closed && !is_root && data.uid() == geteuid().as_raw() {
+        let _ = fs::set_permissions(&path, mode.clone());
+    }
+    let folder = parent.inner(name).ok()?;
+    if is_closed && is_root {
+        let _ = folder.set_permissions(mode);
+    }
+    Some(folder)
 }
 
 impl Artifacts {
@@ -399,5 +415,25 @@ mod tests {
         assert_eq!(left, 0, "no empty folder is left");
         let made = ArtifactsFolder::make(&root, "a", 1).expect_err("it was removed");
         assert_eq!(made.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_left_can_be_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (run, _) = Folder::make(folder.path()).expect("a folder");
+        let root = ArtifactsRoot::make(&run, "here", "it").expect("a root");
+        let left = ArtifactsFolder::make(&Arc::new(root), "a", 1).expect("a folder");
+        let path = left.path().expect("a path");
+        let folders = ["none/inner", "none", ""].map(|name| path.join(name));
+        fs::create_dir_all(&folders[0]).expect("a folder");
+        fs::write(folders[0].join("file"), "").expect("a file");
+        for (folder, mode) in folders.iter().zip([0o555, 0, 0o555]) {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("its folder");
+        }
+        assert_eq!(left.finish().map(|left| left.files), Some(1));
+        for (folder, mode) in folders.iter().zip([0o755, 0o700, 0o755]) {
+            let data = fs::metadata(folder).expect("a folder");
+            assert_eq!(data.mode() & 0o777, mode, "{}", folder.display());
+        }
     }
 }

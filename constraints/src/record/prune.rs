@@ -56,9 +56,27 @@ pub fn prune(root: &Folder) {
     let excess = runs.len().saturating_sub(KEPT - 1);
     for (_, folder) in &runs[..excess] {
         if is_quiet(&folder.path()) {
-            let _ = fs::remove_dir_all(folder.path());
+            let _ = remove(&folder.path());
         }
     }
+}
+
+/// Removes a run. What cannot be removed now is tried again, as long as the marker is there.
+fn remove(run: &Path) -> io::Result<()> {
+    for entry in marker_last(run)? {
+        match entry.file_type()?.is_dir() {
+            true => fs::remove_dir_all(entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
+    }
+    fs::remove_dir(run)
+}
+
+/// Returns what is in a run's folder, its marker last.
+fn marker_last(run: &Path) -> io::Result<Vec<DirEntry>> {
+    let mut entries = fs::read_dir(run)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(|entry| entry.file_name() == MARK);
+    Ok(entries)
 }
 
 /// Whether a folder is a run's: its marker holds its own name, which is a valid run id.
@@ -155,5 +173,22 @@ mod tests {
         prune(&make_root(root.path()).expect("a folder"));
         let gone = (0..KEPT + 3).filter(|name| !runs.join(name.to_string()).exists());
         assert_eq!(gone.collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn the_marker_goes_last() {
+        let root = tempfile::tempdir().expect("a folder");
+        let run = root.path().join("7");
+        for name in ["artifacts", "z"] {
+            fs::create_dir_all(run.join(name)).expect("a folder");
+        }
+        for name in ["a", MARK, "runner.jsonl"] {
+            fs::write(run.join(name), "7").expect("a file");
+        }
+        let entries = marker_last(&run).expect("entries");
+        let last = entries.last().expect("an entry").file_name();
+        assert_eq!((entries.len(), &*last), (5, MARK.as_ref()));
+        remove(&run).expect("removed");
+        assert!(!run.exists());
     }
 }
