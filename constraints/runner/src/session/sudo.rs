@@ -35,6 +35,7 @@ wait $process
 status=$?
 exec 3<&- 2>/dev/null
 kill -KILL $watcher -$process
+test -n "$KATA_TEST_ARTIFACTS" || exit $status
 for file in "$KATA_TEST_ARTIFACTS"/* "$KATA_TEST_ARTIFACTS"/.[!.]*; do
     test -e "$file" || test -h "$file" || continue
     find "$KATA_TEST_ARTIFACTS" -xdev '(' -type d -o -links 1 ')' \
