@@ -327,9 +327,12 @@ impl VmArtifacts {
         self.start_note.is_file()
     }
 
-    /// Writes the duration of a start, for the next estimate.
-    pub(super) fn record_start(&self, took: Duration) {
-        let _ = write_atomically(&self.start_note, took.as_millis().to_string().as_bytes());
+    /// Notes a start, and its duration for the next estimate. `None`: the next does not take as long.
+    pub(super) fn record_start(&self, took: Option<Duration>) {
+        let text = took.map_or(String::new(), |took| took.as_millis().to_string());
+        if took.is_some() || !self.has_started() {
+            let _ = write_atomically(&self.start_note, text.as_bytes());
+        }
     }
 }
 

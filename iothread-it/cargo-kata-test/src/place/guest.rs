@@ -145,7 +145,7 @@ impl Guest {
             .agent()
             .set_up_rootfs(user(), Deadline::after(AGENT_TIMEOUT))?;
         let scratch_node = guest.attach_scratch_disk()?;
-        artifacts.record_start(began.elapsed());
+        artifacts.record_start((!guest.vm.made_template()).then(|| began.elapsed()));
         guest.environment = guest.deliver(binary, questions, &scratch.join("packages"))?;
         if let Some(node) = scratch_node {
             environment::set(&mut guest.environment, "KATA_TEST_SCRATCH_DISK", &node);

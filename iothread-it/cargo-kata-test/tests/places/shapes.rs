@@ -89,8 +89,14 @@ fn vms_have_what_tests_of_an_unprivileged_user_ask_for() -> Result<()> {
         assert_eq!(found.outcome, expected, "{found:#?}");
     }
     let place = |test| outcome(&outcomes, test).place.as_str();
+    // A kernel that starts much faster comes first.
+    let shape = |test| {
+        let mut kernels = KERNELS.iter().map(|kernel| format!("vm:{kernel}"));
+        let shape = kernels.find_map(|kernel| place(test).strip_prefix(&kernel));
+        shape.expect(test)
+    };
     let large = place("eight_cpus");
-    assert!(large.starts_with("vm:6.12+8cpus+"), "{large}");
+    assert!(shape("eight_cpus").starts_with("+8cpus+"), "{large}");
     assert!(
         large.contains("GiB+") && large.contains("+2nodes"),
         "{large}"
@@ -98,11 +104,15 @@ fn vms_have_what_tests_of_an_unprivileged_user_ask_for() -> Result<()> {
     for test in ["six_gib", "two_nodes", "a_large_file"] {
         assert_eq!(place(test), large, "one VM for all sizes");
     }
-    assert_eq!(place("loopback"), "vm:6.12");
-    assert_eq!(place("nobody_else_has_a_network"), "vm:6.12");
-    assert_eq!(place("a_kernel_argument"), "vm:6.12+arg:kata=a,b+arg:nosmt");
+    for (test, expected) in [
+        ("loopback", ""),
+        ("nobody_else_has_a_network", ""),
+        ("a_kernel_argument", "+arg:kata=a,b+arg:nosmt"),
+        ("a_network_reaches_the_host", "+network"),
+    ] {
+        assert_eq!(shape(test), expected, "{test}");
+    }
     assert_eq!(place("cgroup_v1_limits_memory"), "vm:6.1+cgroup=v1");
-    assert_eq!(place("a_network_reaches_the_host"), "vm:6.12+network");
     let too_much = &outcome(&outcomes, "too_much_memory").reasons[0].to_string();
     assert!(
         too_much.contains("mem_available >= ") && too_much.contains("this host has "),

@@ -62,6 +62,7 @@ pub struct Vm {
     greeting: Greeting,
     accelerator: Accelerator,
     start: Start,
+    made_template: bool,
 }
 
 /// How a VM was started.
@@ -192,7 +193,9 @@ impl Vm {
     ) -> Result<Self, WarmError> {
         let key = guest.key()?;
         let ram_sizes = guest.launch().spec.memory_sizes();
+        let mut made_template = false;
         let template = store.template(&key, &ram_sizes, |ram| {
+            made_template = true;
             restore::boot_and_save(guest, ram).map_err(|error| WarmError::Create(Box::new(error)))
         })?;
         let memory = GuestMemory::Template(&template.ram);
@@ -205,8 +208,10 @@ impl Vm {
         };
         store.record_restore(&key, &template, outcome);
         let greeting = restored.map_err(|error| WarmError::Restore(Box::new(error)))?;
-        Self::assemble(guest.launch(), qemu_process, greeting, Start::Restored)
-            .map_err(|error| WarmError::Restore(Box::new(error)))
+        let vm = Self::assemble(guest.launch(), qemu_process, greeting, Start::Restored);
+        let mut vm = vm.map_err(|error| WarmError::Restore(Box::new(error)))?;
+        vm.made_template = made_template;
+        Ok(vm)
     }
 
     fn assemble(
@@ -241,6 +246,7 @@ impl Vm {
             greeting,
             accelerator: launch.accelerator.clone(),
             start,
+            made_template: false,
         })
     }
 
@@ -388,6 +394,11 @@ impl Vm {
     /// Returns how the VM was started.
     pub fn start(&self) -> &Start {
         &self.start
+    }
+
+    /// Returns whether the template that it was restored from was made for it, which takes longer than a boot.
+    pub fn made_template(&self) -> bool {
+        self.made_template
     }
 
     /// Returns the identity of the QEMU process.
