@@ -255,6 +255,14 @@ impl PlaceOptions {
         }
     }
 
+    /// Returns the kind of user that kata-test's harness runs as: root, and here the caller.
+    pub(super) fn harness_user(&self) -> UserKind {
+        match self.is_here() {
+            true => UserKind::current(),
+            false => UserKind::Root,
+        }
+    }
+
     /// Returns the kind of user that the program runs as.
     ///
     /// # Errors

@@ -12,9 +12,6 @@ use crate::cli::build::Build;
 use crate::cli::plain::{Binaries, PlainArguments, select};
 use crate::cli::plan;
 
-/// The user of kata-test's harness in a place other than here.
-const USER: UserKind = UserKind::Root;
-
 /// The options with which a harness runs one test in its own process.
 const OF_LIBTEST: &[&str] = &[
     "--exact",
@@ -36,11 +33,17 @@ pub(super) struct Test {
 }
 
 impl Test {
-    /// Builds the tests and finds the one with a name, or with a binary's id before its name.
+    /// Builds the tests and finds the one with a name, or with a binary's id before its name. One with kata-test's
+    /// harness runs as `harness_user`.
     ///
     /// # Errors
     /// If the tests cannot be built or listed, or not exactly one has that name.
-    pub(super) fn find(workspace: &Workspace, build: &Build, name: &str) -> Result<Self> {
+    pub(super) fn find(
+        workspace: &Workspace,
+        build: &Build,
+        name: &str,
+        harness_user: UserKind,
+    ) -> Result<Self> {
         let config = Config::load(&workspace.root)?;
         let binaries = plan::binaries(workspace, build, &config, &[])?;
         let binaries = Binaries::sort(binaries, &PlainArguments::default(), &config)?;
@@ -65,7 +68,7 @@ impl Test {
             let tests = listing.into_iter().flat_map(|listing| listing.tests);
             for test in tests.filter(|test| is_named(binary, &test.test)) {
                 let questions = questions_of_text(&test.needs);
-                found.push((binary, questions, USER, OF_KATA_TEST, test.test));
+                found.push((binary, questions, harness_user, OF_KATA_TEST, test.test));
             }
         }
         let names: Vec<String> = found

@@ -109,7 +109,7 @@ fn of_test(options: &Options, name: &str, prepare: &Prepare<'_>) -> Result<Proce
             ),
         }
     }
-    let mut test = Test::find(&workspace, &options.build, name)?;
+    let mut test = Test::find(&workspace, &options.build, name, there.harness_user())?;
     test.binary.programs.extend(there.further_programs()?);
     let user = there.user(test.user)?;
     if options.gdb {
