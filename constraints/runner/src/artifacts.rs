@@ -73,6 +73,9 @@ impl Artifacts {
     }
 }
 
+/// How many folders of binaries are kept open for the next test. Each has four descriptors.
+const KEPT: usize = 16;
+
 /// The folders for files of a run, by place and binary.
 #[derive(Debug, Default)]
 pub(super) struct ArtifactsRoots(Mutex<BTreeMap<(String, String), Arc<ArtifactsRoot>>>);
@@ -94,6 +97,9 @@ impl ArtifactsRoots {
         if let Some(Ok(made)) = made {
             return Ok(made);
         }
+        if roots.len() >= KEPT {
+            roots.retain(|_, root| is_in_use(root));
+        }
         let root = Arc::new(ArtifactsRoot::make(run, place, &test.binary)?);
         let made = ArtifactsFolder::make(&root, &test.test, attempt);
         roots.insert(key, root);
@@ -107,6 +113,15 @@ impl ArtifactsRoots {
             root.remove_empty();
         }
     }
+}
+
+/// Whether a test of the binary runs. Otherwise what is empty is removed: nothing is made meanwhile.
+fn is_in_use(root: &Arc<ArtifactsRoot>) -> bool {
+    let is_in_use = Arc::strong_count(root) > 1;
+    if !is_in_use {
+        root.remove_empty();
+    }
+    is_in_use
 }
 
 fn is_inside(folder: &str) -> bool {
@@ -165,5 +180,33 @@ mod tests {
             artifacts.in_shard(Path::new("x/runs/7"));
             assert_eq!(artifacts.folder, expected);
         }
+    }
+
+    #[test]
+    fn many_binaries_hold_few_descriptors() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (run, _) = Folder::make(folder.path()).expect("a folder");
+        let roots = ArtifactsRoots::default();
+        let make = |number: usize| {
+            let test = TestId::new(format!("p::{number}"), "t");
+            roots.make(&run, "here", &test, 1).expect("a folder")
+        };
+        let running = make(0);
+        for number in 1..100 {
+            assert_eq!(make(number).finish(), None);
+        }
+        let below = |entry: &std::fs::DirEntry| {
+            let file = std::fs::read_link(entry.path());
+            file.is_ok_and(|file| file.starts_with(folder.path()))
+        };
+        let open = std::fs::read_dir("/proc/self/fd").expect("descriptors");
+        let open = open.flatten().filter(below).count();
+        assert!(open <= 4 * KEPT + 1, "{open} descriptors");
+        let path = running.path().expect("a path");
+        std::fs::write(path.join("file"), "").expect("its folder is there");
+        roots.remove_empty();
+        assert_eq!(running.finish().map(|left| left.files), Some(1));
+        let binaries = std::fs::read_dir(folder.path().join("artifacts/here"));
+        assert_eq!(binaries.expect("a folder").count(), 1);
     }
 }
