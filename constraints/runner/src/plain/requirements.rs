@@ -174,6 +174,18 @@ impl Verdicts {
         ))
     }
 
+    /// One verdict on each of these constraints.
+    #[cfg(test)]
+    pub(super) fn made_up(requires: &[Constraint], verdict: &str) -> Self {
+        let eligibility = Eligibility {
+            status: Status::from_word(verdict).expect("a verdict"),
+            is_open: false,
+            reasons: Vec::new(),
+        };
+        let verdict = |one: &Constraint| (one.to_string(), eligibility.clone());
+        Self(requires.iter().map(verdict).collect())
+    }
+
     /// Returns the verdict on all of these constraints.
     pub(super) fn of(&self, requires: &[Constraint], place: &str) -> Eligibility {
         let mut all = Eligibility {

@@ -77,6 +77,7 @@ impl Routing {
             fits: tests
                 .iter()
                 .map(|test| (test.settings.needs(), test.settings.demand()))
+                .flat_map(|(needs, demand)| [(with_kvm(&needs), demand.clone()), (needs, demand)])
                 .map(|(needs, demand)| {
                     let fits = candidates.iter().map(|one| one.fit(&needs, &demand));
                     let fits = fits.collect();
@@ -92,10 +93,44 @@ impl Routing {
         }
     }
 
-    /// The routes of tests that have failed for lack of KVM. A test that runs everywhere stays where it is.
-    pub(super) fn for_lack_of_kvm(&self) -> Vec<Route> {
+    /// The routes to places with KVM, if a test that lacks it may run there. A test that runs everywhere stays
+    /// where it is.
+    pub(super) fn to_kvm(&self) -> Vec<Route> {
         let has_kvm = |route: &&Route| self.spread == Spread::First && self.is_for_kvm[route.place];
         self.order.iter().filter(has_kvm).copied().collect()
+    }
+
+    /// Those of a test: where its requirement is met, and then, as root, where that is not known. The verdict is that
+    /// of the place without KVM which is for the test, since the other has the same kernel.
+    pub(super) fn for_lack_of_kvm(&self, settings: &TestSettings) -> Vec<Route> {
+        let needs = with_kvm(&settings.needs());
+        let fits = self.fits.get(&(needs, settings.demand()));
+        let (mut met, mut open) = (Vec::new(), Vec::new());
+        for route in self.to_kvm() {
+            let fits = fits.is_none_or(|fits| fits[route.place] == Fit::Fits);
+            if !fits || !self.permits(settings, route) {
+                continue;
+            }
+            let like_it = |place: &usize| {
+                self.base_names[*place] == self.base_names[route.place]
+                    && self.fit(settings, *place) == Fit::Fits
+            };
+            let place = (0..self.names.len()).find(like_it);
+            let evaluated = Route {
+                place: place.unwrap_or(route.place),
+                ..route
+            };
+            let eligibility = self.eligibility(evaluated, &settings.requires);
+            if eligibility.status == Status::Met {
+                met.push(route);
+            } else if eligibility.is_open
+                && (route.user == UserKind::Root || settings.user.is_some())
+            {
+                open.push(route);
+            }
+        }
+        met.append(&mut open);
+        met
     }
 
     /// Evaluates in other places what the configuration requires: in all that may run a test, or until one
@@ -238,9 +273,112 @@ impl Routing {
     }
 }
 
+/// What a test needs that lacks KVM, and has stated this.
+fn with_kvm(needs: &str) -> String {
+    format!("kvm, {needs}")
+}
+
 /// Splits routes: in each place as the user that comes first there.
 fn first_of_each_place(routes: VecDeque<Route>) -> Vec<VecDeque<Route>> {
     let mut seen = BTreeSet::new();
     let first = routes.into_iter().filter(|route| seen.insert(route.place));
     first.map(|route| [route].into()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: where a test runs that lacks KVM, with made-up places.
+
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Binary, Job, Place, PlaceError, TestId};
+    use kata_test_host::constraint::parse;
+
+    /// A place with two CPUs or four, under this kernel.
+    struct Machine(&'static str, &'static str, u32);
+
+    impl Place for Machine {
+        fn name(&self) -> &str {
+            self.0
+        }
+
+        fn base_name(&self) -> &str {
+            self.1
+        }
+
+        fn fit(&self, demand: &Demand) -> Fit {
+            match demand.cpus <= self.2 && !demand.cgroup_v1 {
+                true => Fit::Fits,
+                false => Fit::ForOthers,
+            }
+        }
+
+        fn about(&self) -> String {
+            "made up".to_owned()
+        }
+
+        fn cost(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn is_for_kvm(&self) -> bool {
+            self.0.ends_with(crate::KVM_SUFFIX)
+        }
+
+        fn key(&self) -> Option<String> {
+            None
+        }
+
+        fn list(
+            &mut self,
+            _: &Binary,
+            _: &[String],
+            _: StopToken<'_>,
+        ) -> Result<String, PlaceError> {
+            panic!("nothing is listed")
+        }
+
+        fn run(&mut self, _: &Job<'_>, _: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
+            panic!("nothing runs")
+        }
+    }
+
+    #[test]
+    fn a_test_that_lacks_kvm_runs_only_where_its_requirement_may_be_met() {
+        let test = |requires: &str| PlainTest {
+            id: TestId::new("p::it", requires),
+            ignored: None,
+            runs: true,
+            settings: TestSettings {
+                requires: parse(requires).expect("constraints"),
+                requires_texts: vec![requires.to_owned()],
+                user: Some(UserKind::Root),
+                ..TestSettings::default()
+            },
+        };
+        let of_new = "module = \"of_new\"";
+        let tests = ["", "cpus_ge = 4", "cpus_ge = 8", "cgroup = \"v1\"", of_new].map(test);
+        let places = [
+            Machine("new", "new", 2),
+            Machine("new+kvm", "new", 4),
+            Machine("old", "old", 2),
+            Machine("old+kvm", "old", 4),
+        ];
+        let places = places.map(|place| CandidatePlace::Place(Box::new(place)));
+        let mut routing = Routing::new(&places, Spread::First, &tests);
+        for (place, verdict) in [(0, "met"), (2, "unmet")] {
+            let found = Verdicts::made_up(&tests[4].settings.requires, verdict);
+            let user = UserKind::Root;
+            routing.verdicts.insert(Route { place, user }, Some(found));
+        }
+        let names = tests.each_ref().map(|test| -> Vec<&str> {
+            let routes = routing.for_lack_of_kvm(&test.settings);
+            let names = routes.iter().map(|route| &*routing.names[route.place]);
+            names.collect()
+        });
+        let both = vec!["new+kvm", "old+kvm"];
+        let expected = [both.clone(), both, vec![], vec![], vec!["new+kvm"]];
+        assert_eq!(names, expected);
+    }
 }

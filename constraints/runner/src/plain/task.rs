@@ -37,6 +37,8 @@ pub(super) struct Ended {
 pub(super) struct Task<'a> {
     pub(super) test: &'a PlainTest,
     pub(super) routes: VecDeque<Route>,
+    /// Where it runs if it lacks KVM on these.
+    pub(super) for_lack_of_kvm: Vec<Route>,
     /// The verdicts on the constraints of its `expect-failure`.
     expectations: BTreeMap<Route, Eligibility>,
     /// The attempts by place.
@@ -62,6 +64,7 @@ impl<'a> Task<'a> {
         Self {
             test,
             routes,
+            for_lack_of_kvm: Vec::new(),
             expectations,
             attempts: vec![0; places],
             failures: Vec::new(),
@@ -159,9 +162,9 @@ impl<'a> Task<'a> {
         self.lacks.get_or_insert((needs, place.to_owned()));
     }
 
-    /// Leaves these routes only, all of which have KVM.
-    pub(super) fn restrict_to(&mut self, routes: &[Route]) {
-        self.routes = routes.iter().copied().collect();
+    /// Leaves only the routes for a test that lacks KVM.
+    pub(super) fn restrict_to_kvm(&mut self) {
+        self.routes = self.for_lack_of_kvm.iter().copied().collect();
     }
 
     /// Takes in that the place of the first route cannot be used.

@@ -65,7 +65,7 @@ pub fn run_plain(
         }
     }
     let mut dispatch = Dispatch {
-        kvm_routes: routing.for_lack_of_kvm(),
+        kvm_routes: routing.to_kvm(),
         is_user_namespace: routing.is_user_namespace.clone(),
         kvm_users: KvmUsers::default(),
         names: routing.names.clone(),
@@ -107,7 +107,7 @@ pub fn run_plain(
 
 struct Dispatch<'a, 'r, 'o> {
     plain: &'a PlainRun<'a>,
-    /// The routes of tests that lack KVM elsewhere.
+    /// The routes to places with KVM.
     kvm_routes: Vec<Route>,
     kvm_users: KvmUsers,
     /// In which places root is root in a user namespace.
@@ -155,8 +155,9 @@ impl Dispatch<'_, '_, '_> {
                     run.record_scheduled(place, &test.id.binary, &test.id.test)?;
                 }
                 let expectations = routing.expectations(test);
-                self.tasks
-                    .push(Task::new(test, routes, expectations, names.len()));
+                let mut task = Task::new(test, routes, expectations, names.len());
+                task.for_lack_of_kvm = routing.for_lack_of_kvm(&test.settings);
+                self.tasks.push(task);
             }
         }
         Ok(())
@@ -307,7 +308,7 @@ impl Dispatch<'_, '_, '_> {
             || self.names[route.place] == HERE && evaluate(&[kvm()], &Here).status == Status::Met;
         let mut binaries = self.plain.binaries.iter();
         let binary = binaries.find(|binary| binary.id == task.test.id.binary);
-        if let (false, false, Some(binary)) = (had_kvm, self.kvm_routes.is_empty(), binary) {
+        if let (false, false, Some(binary)) = (had_kvm, task.for_lack_of_kvm.is_empty(), binary) {
             ended.result.lacks_kvm = self.kvm_users.lack(&ended, &binary.executable);
         }
         ended
@@ -330,7 +331,7 @@ impl Dispatch<'_, '_, '_> {
         let task = &mut self.tasks[index];
         task.learn(ended, self.plain.run, place, is_repeated)?;
         if ended.result.lacks_kvm.is_some() {
-            task.restrict_to(&self.kvm_routes);
+            task.restrict_to_kvm();
         }
         self.has_failed |= ended.result.outcome.is_failure() && task.routes.is_empty();
         Ok(())
