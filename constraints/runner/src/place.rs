@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::dispatch::records_of;
-use super::plan::needs_kvm;
+use super::plan::{has_alternatives, needs_kvm};
 use super::{Binary, Fit, Outcome, Run, Session, StopToken, TestId, TestName, UserKind};
 use kata_test::__runner::HERE;
 use kata_test_host::constraint::Demand;
@@ -272,11 +272,19 @@ impl CandidatePlace {
         }
     }
 
-    /// Returns whether it is for tests with these constraints, which ask for this.
+    /// Returns whether it is for tests with these constraints, which ask for this. A place that is made for nothing
+    /// is for those with alternatives, too: it may meet another than the one that asks, and the verdict there decides.
     pub(super) fn fit(&self, needs: &str, demand: &Demand) -> Fit {
         match self {
             Self::Place(place) if place.is_for_kvm() && !needs_kvm(needs) => Fit::ForOthers,
-            Self::Place(place) => place.fit(demand),
+            Self::Place(place) => match place.fit(demand) {
+                Fit::ForOthers | Fit::Lacks(_)
+                    if has_alternatives(needs) && place.fit(&Demand::default()) == Fit::Fits =>
+                {
+                    Fit::Fits
+                }
+                fit => fit,
+            },
             Self::Here | Self::Recorded(_) => Fit::Fits,
         }
     }

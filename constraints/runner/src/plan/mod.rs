@@ -331,6 +331,11 @@ pub(crate) fn needs_kvm(needs: &str) -> bool {
     needs.contains("kvm")
 }
 
+/// Whether constraints, as a plan shows them, may have alternatives.
+pub(crate) fn has_alternatives(needs: &str) -> bool {
+    needs.contains("any(")
+}
+
 /// Whether constraints, as a plan shows them, mention `root`.
 pub(crate) fn needs_root(needs: &str) -> bool {
     words(needs).any(|word| word == "root" || word == "uid 0")

@@ -109,6 +109,8 @@ fn a_place_is_varied_for_tests_that_run_and_ask_for_more() {
         test("eight", "cpus_ge = 8", false),
         test("six_with_kvm", "kvm, cpus_ge = 6", true),
         test("too_many", "cpus_ge = 9", true),
+        test("four_or_root", "any(cpus_ge = 4, root)", true),
+        test("too_many_or_root", "any(cpus_ge = 9, root)", true),
     ];
     let records = tempfile::tempdir().expect("a folder");
     let progress = &mut |_: &str| {};
@@ -151,6 +153,8 @@ fn a_place_is_varied_for_tests_that_run_and_ask_for_more() {
     assert_eq!(places(1), [1]);
     assert_eq!(places(3), [3]);
     assert!(places(4).is_empty());
+    assert_eq!(places(5), [0, 1]);
+    assert_eq!(places(6), [0]);
     let (place, verdict) = &planned[4].unmet[0];
     assert_eq!(
         (*place, verdict.reasons[0].observed.as_str()),
