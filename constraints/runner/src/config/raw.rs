@@ -14,6 +14,7 @@ use super::rules::Rule;
 use super::{
     Archive, Config, Excludes, ExpectFailure, NamedKernel, NamedPlace, SuspectPolicy, Suspects,
 };
+use crate::plan::words;
 use crate::{Filter, Secrets, UserKind};
 
 /// Places that need no definition, beside `vm:…`.
@@ -232,7 +233,7 @@ fn constraints(text: &Text) -> Result<Vec<Constraint>, Mistake> {
         Ok(list)
             if list
                 .iter()
-                .any(|one| one.to_string().contains("isolated_network")) =>
+                .any(|one| words(&one.to_string()).any(|word| word == "isolated_network")) =>
         {
             Err(Mistake::at(
                 text.span(),

@@ -176,6 +176,12 @@ fn mistakes_have_a_file_a_line_and_a_remedy() {
 }
 
 #[test]
+fn another_word_may_contain_isolated_network() {
+    let text = "[requirements]\n'all()' = 'command = \"x-isolated_network\"'";
+    assert_eq!(settings(text, &ROOT).needs(), "command x-isolated_network");
+}
+
+#[test]
 fn the_manifest_may_have_the_configuration() {
     let root = tempfile::tempdir().unwrap();
     let empty = Config::load(root.path()).unwrap();
