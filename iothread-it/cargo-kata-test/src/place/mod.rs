@@ -262,7 +262,7 @@ impl Place for VmPlace {
         let usual = self.artifacts.usual_shape();
         match (usual.meeting(demand), &self.made_for) {
             (Ok(shape), None) if shape == usual => Fit::Fits,
-            (Ok(shape), Some(all)) if shape != usual && shape::covers(all, demand) => Fit::Fits,
+            (Ok(shape), Some(all)) if shape != usual && usual.covers(all, demand) => Fit::Fits,
             (Err(reason), None) => Fit::Lacks(reason),
             _ => Fit::ForOthers,
         }

@@ -73,9 +73,13 @@ impl Shape {
         let mut shape = self.clone();
         limit("numa_nodes", demand.numa_nodes, MAX_NUMA_NODES)?;
         limit("cpus", demand.cpus, MAX_CPUS)?;
-        shape.numa_nodes = self.numa_nodes.max(demand.numa_nodes);
         // Each node has as many CPUs as the others.
         let cpus = self.cpus.max(demand.cpus);
+        let nodes = self.numa_nodes.max(demand.numa_nodes);
+        let has_few_cpus = |nodes: &u32| cpus.next_multiple_of(*nodes) <= MAX_CPUS;
+        shape.numa_nodes = (nodes..MAX_NUMA_NODES)
+            .find(has_few_cpus)
+            .unwrap_or(MAX_NUMA_NODES);
         shape.cpus = cpus.next_multiple_of(shape.numa_nodes);
         shape.cgroup_v1 |= demand.cgroup_v1;
         shape.network |= demand.network;
@@ -104,6 +108,26 @@ impl Shape {
             }
         }
         Ok(())
+    }
+
+    /// Whether a VM that was made from this usual shape for the demands `all` meets another demand, and is no other
+    /// machine than that asks for.
+    pub(super) fn covers(&self, all: &Demand, one: &Demand) -> bool {
+        kind(all) == kind(&self.missing(one))
+            && all.cpus >= one.cpus
+            && all.memory >= one.memory
+            && all.disk >= one.disk
+            && all.numa_nodes >= one.numa_nodes
+    }
+
+    /// Returns the demand without the kernel arguments and the network that the shape has.
+    fn missing(&self, demand: &Demand) -> Demand {
+        let mut missing = demand.clone();
+        let is_missing =
+            |one: &String| !self.kernel_args.split_whitespace().any(|word| word == one);
+        missing.kernel_args.retain(is_missing);
+        missing.network &= !self.network;
+        missing
     }
 
     /// Sets the sizes of memory and of the folder for temporary files.
@@ -229,32 +253,23 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Whether a VM that was made for the demands `all` meets this one, and is no other machine than it asks for.
-pub(super) fn covers(all: &Demand, one: &Demand) -> bool {
-    kind(all) == kind(one)
-        && all.cpus >= one.cpus
-        && all.memory >= one.memory
-        && all.disk >= one.disk
-        && all.numa_nodes >= one.numa_nodes
-}
-
 /// Joins demands that one VM of the `usual` shape can meet together, if this host has the memory: they differ in
 /// size only. Those that it meets as it is, and those that none meets, are left out.
 pub(super) fn joined(usual: &Shape, demands: &[&Demand]) -> Vec<(Demand, Shape)> {
     let mut joined: Vec<(Demand, Shape)> = Vec::new();
-    for demand in demands {
-        let shape = match usual.meeting(demand) {
+    for demand in demands.iter().map(|demand| usual.missing(demand)) {
+        let shape = match usual.meeting(&demand) {
             Ok(shape) if shape != *usual => shape,
             _ => continue,
         };
         let together = joined.iter_mut().find_map(|(other, shape)| {
-            let both = join(other, demand)?;
+            let both = join(other, &demand)?;
             let larger = usual.meeting(&both).ok()?;
             Some((other, shape, both, larger))
         });
         match together {
             Some((other, shape, both, larger)) => (*other, *shape) = (both, larger),
-            None => joined.push(((*demand).clone(), shape)),
+            None => joined.push((demand, shape)),
         }
     }
     joined
@@ -366,14 +381,39 @@ mod tests {
         assert!(
             [&cpus, &memory, &nodes]
                 .iter()
-                .all(|one| covers(large, one))
+                .all(|one| usual().covers(large, one))
         );
-        assert!(!covers(large, &network) && !covers(&network, &cpus));
+        assert!(!usual().covers(large, &network) && !usual().covers(&network, &cpus));
         assert_eq!(
             shape.to_string(),
             "8 CPUs, 1.5 GiB of memory, 2 NUMA nodes, kernel arguments lsm=landlock"
         );
         assert_eq!(joined[2].1.kernel_arguments(), "lsm=landlock debug");
+    }
+
+    #[test]
+    fn what_the_usual_vm_has_makes_no_other_vm() {
+        let usual = Shape::usual(false, "lsm=landlock", true);
+        let cpus = demand(|one| one.cpus = 8);
+        let with_all = demand(|one| {
+            (one.cpus, one.network) = (6, true);
+            one.kernel_args = vec!["lsm=landlock".to_owned()];
+        });
+        for demands in [[&cpus, &with_all], [&with_all, &cpus]] {
+            let joined = joined(&usual, &demands);
+            assert_eq!(joined.len(), 1, "{joined:?}");
+            assert!(demands.iter().all(|one| usual.covers(&joined[0].0, one)));
+        }
+    }
+
+    #[test]
+    fn nodes_are_added_rather_than_too_many_cpus() {
+        let many = demand(|one| (one.cpus, one.numa_nodes) = (64, 7));
+        let shape = usual().meeting(&many).unwrap();
+        assert_eq!((shape.cpus, shape.numa_nodes), (64, 8));
+        let few = demand(|one| (one.cpus, one.numa_nodes) = (7, 3));
+        let shape = usual().meeting(&few).unwrap();
+        assert_eq!((shape.cpus, shape.numa_nodes), (9, 3));
     }
 
     #[test]
