@@ -221,13 +221,15 @@ impl SavedTest {
         Ok(found)
     }
 
-    /// Removes the guests of runs that are gone, and what killed processes left. Returns the other guests.
+    /// Removes the guests of runs that are gone, and what killed processes left. Returns the others that this version
+    /// can restore.
     pub(crate) fn sweep(lock: &StoreLock) -> Vec<Self> {
         let mut found = Vec::new();
         let entries = fs::read_dir(lock.store().guests()).into_iter().flatten();
         for entry in entries.flatten().map(|entry| entry.path()) {
             match Self::read(&entry) {
                 Some(saved) if saved.description.run.is_dir() => found.push(saved),
+                None if Self::is_of_another_version(&entry) => {}
                 // A process that saves one has it in use.
                 _ => drop(lock.remove_entry(&entry)),
             }
@@ -235,13 +237,29 @@ impl SavedTest {
         found
     }
 
-    fn read(folder: &Path) -> Option<Self> {
+    fn description(folder: &Path) -> Option<Vec<u8>> {
         let path = folder.join(DESCRIPTION);
         let data = path.symlink_metadata().ok()?;
-        if !data.is_file() || data.len() > MAX_DESCRIPTION {
-            return None;
+        match data.is_file() && data.len() <= MAX_DESCRIPTION {
+            true => fs::read(&path).ok(),
+            false => None,
         }
-        let mut description: Description = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+    }
+
+    /// Returns whether it has a description that names a run which is still there.
+    fn is_of_another_version(folder: &Path) -> bool {
+        #[derive(Deserialize)]
+        struct AnyVersion {
+            run: PathBuf,
+        }
+        let text = Self::description(folder);
+        let described = text.and_then(|text| serde_json::from_slice::<AnyVersion>(&text).ok());
+        described.is_some_and(|any| any.run.is_dir())
+    }
+
+    fn read(folder: &Path) -> Option<Self> {
+        let text = Self::description(folder)?;
+        let mut description: Description = serde_json::from_slice(&text).ok()?;
         let is_name = |name: &String| [SCRATCH.1, PACKAGE, FILES].contains(&name.as_str());
         if description.schema != SCHEMA || !description.disks.iter().all(is_name) {
             return None;
@@ -381,13 +399,16 @@ mod tests {
         let linked = entry(&store, "linked", "");
         fs::remove_file(linked.join(DESCRIPTION)).unwrap();
         std::os::unix::fs::symlink("/dev/zero", linked.join(DESCRIPTION)).unwrap();
+        let gone = entry(&store, "gone", r#"{"schema": 2, "run": "/gone"}"#);
+        let text = format!(r#"{{"schema": 2, "run": {:?}}}"#, folder.path());
+        let of_another_version = entry(&store, "newer", &text);
         let saving = entry(&store, "saving", "");
         lock.hold(&saving).unwrap();
         assert!(SavedTest::sweep(&lock).is_empty());
-        for removed in [unfinished, invalid, too_long, linked] {
+        for removed in [unfinished, invalid, too_long, linked, gone] {
             assert!(!removed.exists(), "{}", removed.display());
         }
-        assert!(saving.exists());
+        assert!(saving.exists() && of_another_version.exists());
     }
 
     #[test]
