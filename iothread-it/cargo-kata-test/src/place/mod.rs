@@ -90,6 +90,7 @@ pub use artifacts::{VmArtifacts, VmArtifactsError};
 pub use guest::GuestError;
 pub use image::ImageError;
 pub use libraries::LibraryError;
+pub(crate) use saved::quoted;
 pub use saved::{SavedError, SavedTest};
 
 /// The time limit for a binary to list its tests, on a CPU that may be emulated.
@@ -182,6 +183,13 @@ impl VmPlace {
             artifacts: self.artifacts.with_shape(shape),
             ..self.another_instance()
         }
+    }
+
+    /// Returns the name of the place that it was made from for what tests ask for.
+    fn unshaped_name(&self) -> &str {
+        let artifacts = &self.artifacts;
+        let suffix = artifacts.shape().suffix(&artifacts.usual_shape());
+        self.name.strip_suffix(&suffix).unwrap_or(&self.name)
     }
 
     /// Returns a place with the same VM, which has none yet.

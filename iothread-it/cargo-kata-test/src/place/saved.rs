@@ -114,7 +114,7 @@ impl FailedTest<'_> {
         match self.write(guest) {
             Ok(()) => format!(
                 "saved the guest of {binary} {test}: `cargo kata-test shell --place {} {}`",
-                quoted(&self.place.name),
+                quoted(self.place.unshaped_name()),
                 quoted(test)
             ),
             Err(error) => {
@@ -351,7 +351,7 @@ impl SavedTest {
 }
 
 /// Quotes a name for a shell, if it needs that.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_:-./+=,".contains(c);
     match name.chars().all(is_plain) {
         true => name.to_owned(),

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 
 use anyhow::{Result, bail};
+use kata_test::constraint::Demand;
 use kata_test_runner::{
     Binary, BinaryKind, Config, Listing, StopToken, UserKind, Workspace, list_plain,
     questions_of_text,
@@ -28,6 +29,8 @@ pub(super) struct Test {
     pub(super) binary: Binary,
     /// The user that it runs as in a place.
     pub(super) user: UserKind,
+    /// What it asks of a place that can be made to measure.
+    pub(super) demand: Demand,
     /// The arguments that run it alone, in the process that is started.
     pub(super) arguments: Vec<OsString>,
 }
@@ -57,7 +60,9 @@ impl Test {
                 let texts = test.settings.requires_texts.iter();
                 let questions = texts.flat_map(|text| questions_of_text(text)).collect();
                 let user = test.settings.user.unwrap_or(UserKind::current());
-                found.push((binary, questions, user, OF_LIBTEST, test.id.test.clone()));
+                let demand = test.settings.demand();
+                let name = test.id.test.clone();
+                found.push((binary, (questions, demand), user, OF_LIBTEST, name));
             }
         }
         let annotated = binaries
@@ -67,15 +72,15 @@ impl Test {
             let listing = Listing::of(binary, None, StopToken::NEVER)?;
             let tests = listing.into_iter().flat_map(|listing| listing.tests);
             for test in tests.filter(|test| is_named(binary, &test.test)) {
-                let questions = questions_of_text(&test.needs);
-                found.push((binary, questions, harness_user, OF_KATA_TEST, test.test));
+                let asked = (questions_of_text(&test.needs), test.demand());
+                found.push((binary, asked, harness_user, OF_KATA_TEST, test.test));
             }
         }
         let names: Vec<String> = found
             .iter()
             .map(|(binary, .., test)| format!("`{} {test}`", binary.id))
             .collect();
-        let Some((binary, questions, user, options, test)) = found.pop() else {
+        let Some((binary, (questions, demand), user, options, test)) = found.pop() else {
             bail!(
                 "no test has the name {name}: a whole name is needed, as of `cargo kata-test plan`"
             );
@@ -90,6 +95,7 @@ impl Test {
                 ..binary.clone()
             },
             user,
+            demand,
             arguments: arguments.collect(),
             config,
         })

@@ -3,6 +3,7 @@
 //! gdbserver speaks through its standard input and output, which every place connects to streams of this process,
 //! so a guest needs no network.
 
+use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::net::Shutdown;
@@ -17,9 +18,11 @@ use guest_vm::scratch::ScratchDir;
 use kata_test_runner::{Binary, ProcessEnd, Session, UserKind, Workspace};
 
 use super::find::Test;
-use super::{Attached, Folders, Options, Prepare, attach, take_over};
+use super::socket_folder;
+use super::{Attached, Folders, Options, Prepare, attach, open_for, take_over};
 use crate::cli::progress::PrintedProgress;
 use crate::cli::run::program::locate;
+use crate::place::quoted;
 
 const GDB: &str = "gdb";
 const GDBSERVER: &str = "gdbserver";
@@ -45,13 +48,13 @@ pub(super) fn run(
         root: &workspace.root,
         target: Some(workspace.target.clone()),
     };
-    let mut place = there.open(&test.config, &folders, options.build.is_offline())?;
-    let (scratch, listener) = listen(store)?;
+    let mut place = open_for(options, test, &folders)?;
+    let (scratch, listener) = listen()?;
     let (ours, theirs) = UnixStream::pair()?;
     let line = format!(
-        "{GDB} {} -ex 'set sysroot /' -ex 'target remote {}'",
-        binary.executable.display(),
-        scratch.path().join(GDB).display()
+        "{GDB} {} -ex 'set sysroot /' -ex {}",
+        quoted(&binary.executable.to_string_lossy()),
+        target_of(&scratch)
     );
     // Ends with this process if no gdb connects.
     thread::spawn(move || connect(&listener, &ours, &line));
@@ -73,13 +76,22 @@ pub(super) fn run(
 }
 
 /// Makes a socket in a folder that is removed with this process, or after it.
-fn listen(store: &Store) -> Result<(ScratchDir, UnixListener)> {
-    let scratch = ScratchDir::new_in(&store.base().join("run"))
-        .context("cannot make a folder for the socket")?;
+fn listen() -> Result<(ScratchDir, UnixListener)> {
+    let root = socket_folder::find(env::var_os("XDG_RUNTIME_DIR"), env::temp_dir());
+    let scratch = root.and_then(|root| ScratchDir::new_in(&root));
+    let scratch = scratch.context("cannot make a folder for the socket")?;
     let path = scratch.path().join(GDB);
     let listener = UnixListener::bind(&path)
         .with_context(|| format!("cannot listen at {}", path.display()))?;
     Ok((scratch, listener))
+}
+
+/// The command that connects gdb to the socket, quoted for a shell.
+fn target_of(scratch: &ScratchDir) -> String {
+    quoted(&format!(
+        "target remote {}",
+        scratch.path().join(GDB).display()
+    ))
 }
 
 /// A socket at which QEMU serves gdb for the kernel of a guest.
@@ -90,10 +102,10 @@ pub(super) struct KernelSocket {
 }
 
 impl KernelSocket {
-    pub(super) fn new(store: &Store, symbols: &Path) -> Result<Self> {
+    pub(super) fn new(symbols: &Path) -> Result<Self> {
         let found = std::fs::canonicalize(symbols);
         let symbols = found.with_context(|| format!("cannot find {}", symbols.display()))?;
-        let (scratch, listener) = listen(store)?;
+        let (scratch, listener) = listen()?;
         Ok(Self {
             scratch,
             listener,
@@ -106,9 +118,9 @@ impl KernelSocket {
         let served = session.serve_gdb(self.listener.try_clone()?);
         served.map_err(|error| anyhow::anyhow!(error))?;
         eprintln!(
-            "to debug the kernel, type in another terminal\n\n    {GDB} {} -ex 'target remote {}'\n",
-            self.symbols.display(),
-            self.scratch.path().join(GDB).display()
+            "to debug the kernel, type in another terminal\n\n    {GDB} {} -ex {}\n",
+            quoted(&self.symbols.to_string_lossy()),
+            target_of(&self.scratch)
         );
         Ok(())
     }
@@ -126,7 +138,7 @@ fn here(test: &Test, user: UserKind) -> anyhow::Error {
 
 /// Returns the program of this host, or of the host's packages.
 fn server(store: &Store) -> Result<PathBuf> {
-    let directory = std::env::current_dir()?;
+    let directory = env::current_dir()?;
     if let Ok(found) = locate(GDBSERVER.as_ref(), &directory) {
         return Ok(found);
     }

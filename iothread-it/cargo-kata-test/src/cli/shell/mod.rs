@@ -2,13 +2,14 @@
 
 mod find;
 mod gdb;
+mod socket_folder;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guest_vm::artifacts::{Store, WorkFolder};
-use kata_test_runner::{ProcessEnd, Session};
+use kata_test_runner::{Fit, Place, ProcessEnd, Session};
 
 use super::build::Build;
 use super::run::{
@@ -17,6 +18,9 @@ use super::run::{
 use super::store;
 use crate::place::SavedTest;
 use find::Test;
+
+/// What the name of a place has in addition if its kernel is that for all machines.
+const GENERIC: &str = "+generic";
 
 /// The shell, which a guest has from this host.
 const SHELL: &str = "/bin/sh";
@@ -68,9 +72,7 @@ fn try_run(options: &Options) -> Result<ProcessEnd> {
         symbols.is_none() || !options.there.is_here(),
         "the kernel of this host cannot be debugged: use a VM"
     );
-    let socket = symbols
-        .map(|file| gdb::KernelSocket::new(&Store::of_user()?, file))
-        .transpose()?;
+    let socket = symbols.map(gdb::KernelSocket::new).transpose()?;
     let prepare = |session: &mut dyn Session| match &socket {
         Some(socket) => socket.serve(session),
         None => Ok(()),
@@ -123,13 +125,27 @@ fn of_test(options: &Options, name: &str, prepare: &Prepare<'_>) -> Result<Proce
         root: &workspace.root,
         target: Some(workspace.target.clone()),
     };
-    let mut place = there.open(&test.config, &folders, options.build.is_offline())?;
+    let mut place = open_for(options, &test, &folders)?;
     attach(
         place.as_mut(),
         binary,
         user,
         &shell(&binary.folder, prepare),
     )
+}
+
+/// Provides the place, or the variant of it that is for the test.
+fn open_for(options: &Options, test: &Test, folders: &Folders<'_>) -> Result<Box<dyn Place>> {
+    let offline = options.build.is_offline();
+    let place = options.there.open(&test.config, folders, offline)?;
+    let fit = place.fit(&test.demand);
+    if let Fit::Lacks(reason) = &fit {
+        eprintln!("{}: {reason}", place.name());
+    }
+    Ok(match fit {
+        Fit::ForOthers => place.variants(&[&test.demand]).pop().unwrap_or(place),
+        Fit::Fits | Fit::Lacks(_) => place,
+    })
 }
 
 fn shell<'a>(directory: &'a Path, prepare: &'a Prepare<'a>) -> Attached<'a> {
@@ -156,13 +172,17 @@ fn saved(
         let is_there = there
             .place
             .as_ref()
-            .is_none_or(|place| place == saved.place());
+            .is_none_or(|place| is_variant(saved.place(), place));
         is_named && is_there && !there.has_kernel() && !there.has_network()
     });
     let Some(run) = found.first().map(|saved| saved.run().to_owned()) else {
         return Ok(None);
     };
     found.retain(|saved| saved.run() == run);
+    let is_named = |saved: &SavedTest| there.place.as_deref() == Some(saved.place());
+    if found.iter().any(is_named) {
+        found.retain(is_named);
+    }
     let newest = &found[0];
     let others = |differs: &dyn Fn(&SavedTest) -> bool, list: &dyn Fn(&SavedTest) -> String| {
         let mut names: Vec<String> = found.iter().map(list).collect();
@@ -181,6 +201,15 @@ fn saved(
     Ok(Some(found.swap_remove(0)))
 }
 
+/// Returns whether a place has this name, or is a variant of the one that has.
+fn is_variant(place: &str, name: &str) -> bool {
+    let rest = place.strip_prefix(name);
+    rest.is_some_and(|rest| {
+        let is_other_kernel = rest == GENERIC || rest.starts_with(&format!("{GENERIC}+"));
+        rest.is_empty() || rest.starts_with('+') && !is_other_kernel
+    })
+}
+
 impl Test {
     /// Returns a command with the test's environment and folder.
     fn command(&self, program: &Path) -> Command {
@@ -189,5 +218,27 @@ impl Test {
         let env = binary.env.iter().map(|(name, value)| (name, value));
         command.envs(env).current_dir(&binary.folder);
         command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_variant;
+
+    #[test]
+    fn a_variant_has_the_name_of_its_place_and_more() {
+        for of_bookworm in ["vm:bookworm", "vm:bookworm+2nodes", "vm:bookworm+kvm+8cpus"] {
+            assert!(is_variant(of_bookworm, "vm:bookworm"), "{of_bookworm}");
+        }
+        let others = [
+            "vm:bookworm+generic",
+            "vm:bookworm+generic+2nodes",
+            "vm:bookworm2",
+            "vm:trixie",
+        ];
+        for other in others {
+            assert!(!is_variant(other, "vm:bookworm"), "{other}");
+        }
+        assert!(is_variant("vm:6.1+generic+2nodes", "vm:6.1+generic"));
     }
 }
