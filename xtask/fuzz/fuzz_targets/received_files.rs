@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
     bytes: 40,
     files: 4,
     depth: 3,
+    free_bytes: 0,
 };
 
 /// Number and size of the regular files below a folder, which are no deeper than the limit.

@@ -1,6 +1,7 @@
 //! The files that tests leave in a guest: where they are there, and where they go.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::ops::ControlFlow;
 
@@ -22,11 +23,15 @@ const PROFILES: &str = "profiles";
 /// How much is kept of all files of a batch, in bytes.
 const MAX_KEPT_BYTES: u64 = 1 << 30;
 
+/// What a file takes on a disk beside its bytes.
+const BLOCK: u64 = 4096;
+
 const LIMITS: Limits = Limits {
     file_bytes: MAX_COLLECTED_FILE_BYTES,
     bytes: MAX_COLLECTED_BYTES,
     files: MAX_COLLECTED_FILES,
     depth: MAX_COLLECTED_DEPTH,
+    free_bytes: 256 << 20,
 };
 
 /// What is left out of the files of a test whose guest has ended.
@@ -156,39 +161,47 @@ impl ProcessFiles {
     }
 }
 
+/// A test, and the number of an attempt.
+type Attempt<'a> = (&'a str, u32);
+
 /// The files of a batch of tests of a harness.
 pub(super) struct BatchFiles<'a> {
     run: &'a Run,
     place: &'a str,
-    /// The test and the attempt of each folder that the guest may send.
-    expected: BTreeMap<String, (TestId, u32)>,
-    open: BTreeMap<String, (ArtifactsFolder, ReceivedFolder)>,
+    binary: &'a str,
+    /// The tests by the folder of an attempt, without its `,ATTEMPT`.
+    tests: BTreeMap<String, &'a str>,
+    /// How many attempts each has.
+    attempts: u32,
+    open: BTreeMap<Attempt<'a>, (ArtifactsFolder, ReceivedFolder)>,
+    /// Those whose folders have come. An agent sends each once.
+    closed: BTreeSet<Attempt<'a>>,
     profiles: Option<Profiles>,
     /// The size of all pieces, in bytes.
     sent: u64,
 }
 
 impl<'a> BatchFiles<'a> {
-    pub(super) fn new<'t>(
+    pub(super) fn new(
         run: &'a Run,
         place: &'a str,
-        binary: &str,
-        tests: impl Iterator<Item = &'t String>,
+        binary: &'a str,
+        tests: impl Iterator<Item = &'a String>,
         attempts: u32,
         profile: Option<ProfileFile>,
     ) -> Self {
-        let mut expected = BTreeMap::new();
-        for test in tests {
-            for attempt in 1..=attempts {
-                let id = TestId::new(binary, test.as_str());
-                expected.insert(artifacts_path(place, binary, test, attempt), (id, attempt));
-            }
-        }
+        let folder = |test: &'a String| {
+            let first = artifacts_path(place, binary, test, 1);
+            Some((first.strip_suffix(",1")?.to_owned(), &**test))
+        };
         Self {
             run,
             place,
-            expected,
+            binary,
+            tests: tests.filter_map(folder).collect(),
+            attempts,
             open: BTreeMap::new(),
+            closed: BTreeSet::new(),
             profiles: profile.map(Profiles::new),
             sent: 0,
         }
@@ -196,17 +209,19 @@ impl<'a> BatchFiles<'a> {
 
     /// Takes a piece of a file. Breaks with a reason if there are more than an agent sends.
     pub(super) fn receive(&mut self, piece: &Piece) -> ControlFlow<String> {
-        self.sent += piece.bytes.0.len() as u64 + 1;
-        let folders = self.expected.len() as u64 + 1;
-        let limit = folders.saturating_mul(MAX_COLLECTED_BYTES + u64::from(MAX_COLLECTED_FILES));
+        let file = if piece.offset == 0 { BLOCK } else { 1 };
+        self.sent += piece.bytes.0.len() as u64 + file;
+        let folders = self.tests.len() as u64 * u64::from(self.attempts) + 1;
+        let of_folder = MAX_COLLECTED_BYTES + BLOCK * u64::from(MAX_COLLECTED_FILES);
+        let limit = folders.saturating_mul(of_folder);
         if self.sent > limit {
             return ControlFlow::Break(format!("more than {limit} bytes of files were sent"));
         }
         if let (Some(path), Some(profiles)) = (below(&piece.path, PROFILES), &mut self.profiles) {
             profiles.receive(path, piece);
-        } else if let Some((folder, path)) = self.folder_of(&piece.path) {
+        } else if let Some((attempt, path)) = self.attempt_of(&piece.path) {
             let is_kept = self.sent <= MAX_KEPT_BYTES;
-            if let Some(received) = self.open(folder) {
+            if let Some(received) = self.open(attempt) {
                 match is_kept {
                     true => received.receive(path, piece.offset, &piece.bytes.0),
                     false => received.leave_out(path, "other tests left too many files"),
@@ -219,41 +234,99 @@ impl<'a> BatchFiles<'a> {
     pub(super) fn leave_out(&mut self, path: &str, why: LeftOut) {
         if let (Some(path), Some(profiles)) = (below(path, PROFILES), &self.profiles) {
             profiles.leave_out(path);
-        } else if let Some((folder, path)) = self.folder_of(path)
-            && let Some(received) = self.open(folder)
+        } else if let Some((attempt, path)) = self.attempt_of(path)
+            && let Some(received) = self.open(attempt)
         {
             received.leave_out(path, reason(why));
         }
     }
 
-    /// Splits a path into the folder of a test of the batch, and the rest.
-    fn folder_of<'p>(&self, path: &'p str) -> Option<(&'p str, &'p str)> {
+    /// Splits a path into the attempt of the folder that it is in, and the rest.
+    fn attempt_of<'p>(&self, path: &'p str) -> Option<(Attempt<'a>, &'p str)> {
         let (at, _) = path.match_indices('/').nth(3)?;
         let (folder, rest) = (&path[..at], &path[at + 1..]);
-        self.expected.contains_key(folder).then_some((folder, rest))
+        let (folder, text) = folder.rsplit_once(',')?;
+        let number: u32 = text.parse().ok()?;
+        let is_one = (1..=self.attempts).contains(&number) && number.to_string() == text;
+        let attempt = (*self.tests.get(folder).filter(|_| is_one)?, number);
+        Some((attempt, rest))
     }
 
-    /// Returns where the files of a folder go. A second guest with the same test has a folder of its own.
-    fn open(&mut self, folder: &str) -> Option<&mut ReceivedFolder> {
-        if !self.open.contains_key(folder) {
-            let (test, attempt) = &self.expected[folder];
-            // An error of this host's disk concerns the records too.
-            let made = self.run.artifacts_folder(self.place, test, *attempt).ok()?;
-            let received = ReceivedFolder::new(made.open().ok()?, LIMITS);
-            self.open.insert(folder.to_owned(), (made, received));
+    /// Returns where the files of an attempt go. A second guest with the same test has a folder of its own.
+    fn open(&mut self, attempt: Attempt<'a>) -> Option<&mut ReceivedFolder> {
+        if self.closed.contains(&attempt) {
+            return None;
         }
-        self.open.get_mut(folder).map(|(_, received)| received)
+        if let Entry::Vacant(entry) = self.open.entry(attempt) {
+            let test = TestId::new(self.binary, attempt.0);
+            // An error of this host's disk concerns the records too.
+            let made = self.run.artifacts_folder(self.place, &test, attempt.1);
+            let made = made.ok()?;
+            let received = ReceivedFolder::new(made.open().ok()?, LIMITS);
+            entry.insert((made, received));
+        }
+        self.open.get_mut(&attempt).map(|(_, received)| received)
     }
 
-    /// Returns the files of the folders that have come so far, by test and attempt.
+    /// Returns the files of the folders that have come since the last time, by test and attempt.
     pub(super) fn finish(&mut self) -> BTreeMap<(String, u32), Artifacts> {
         let mut found = BTreeMap::new();
-        for (path, (folder, received)) in std::mem::take(&mut self.open) {
-            let (test, attempt) = &self.expected[&path];
+        for (attempt, (folder, received)) in std::mem::take(&mut self.open) {
+            self.closed.insert(attempt);
             if let Some(artifacts) = Artifacts::of(&folder, received.finish()) {
-                found.insert((test.test.clone(), *attempt), artifacts);
+                found.insert((attempt.0.to_owned(), attempt.1), artifacts);
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guest_vm::guest::protocol::Binary;
+
+    use super::*;
+
+    fn empty(path: String) -> Piece {
+        Piece {
+            path,
+            offset: 0,
+            bytes: Binary(Vec::new()),
+        }
+    }
+
+    #[test]
+    fn the_folder_of_a_test_comes_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run::start(folder.path()).unwrap();
+        let tests = ["a::b".to_owned()];
+        let mut files = BatchFiles::new(&run, "vm:a", "p::it", tests.iter(), u32::MAX, None);
+        let first = artifacts_path("vm:a", "p::it", "a::b", 1);
+        let other = artifacts_path("vm:a", "p::it", "other", 1);
+        let numbers = ["0", "01", "+1", "4294967296", "1,1"];
+        let base = first.strip_suffix('1').unwrap();
+        let odd = numbers.map(|number| format!("{base}{number}"));
+        for round in 0..3 {
+            let folders = odd.iter().chain([&first, &other]);
+            for folder in folders {
+                let piece = empty(format!("{folder}/{round}"));
+                assert_eq!(files.receive(&piece), ControlFlow::Continue(()));
+                files.leave_out(&format!("{folder}/link"), LeftOut::NoFile);
+            }
+            let found = files.finish();
+            let found: Vec<_> = found
+                .values()
+                .map(|one| (&*one.folder, one.files))
+                .collect();
+            let expected = [(&*first, 1)];
+            assert_eq!(found, expected[..usize::from(round == 0)]);
+        }
+        let second = empty(format!("{base}2/file"));
+        assert_eq!(files.receive(&second), ControlFlow::Continue(()));
+        assert_eq!(
+            files.finish().len(),
+            1,
+            "another attempt has another folder"
+        );
     }
 }

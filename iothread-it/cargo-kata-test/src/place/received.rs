@@ -16,6 +16,8 @@ const MAX_NAMED: usize = 20;
 /// How much of a path is named, in characters.
 const MAX_NAMED_CHARS: usize = 200;
 
+const FULL: &str = "the disk is almost full";
+
 /// How much a folder may receive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -23,6 +25,8 @@ pub(super) struct Limits {
     pub(super) bytes: u64,
     pub(super) files: u32,
     pub(super) depth: usize,
+    /// How much stays free on the disk, in bytes.
+    pub(super) free_bytes: u64,
 }
 
 /// A folder that receives files.
@@ -62,6 +66,7 @@ impl ReceivedFolder {
 
     /// Takes a piece of a file. The pieces of a file follow one another.
     pub(super) fn receive(&mut self, path: &str, offset: u64, bytes: &[u8]) {
+        let has_room = self.has_room();
         if offset == 0 {
             self.open = Some(OpenFile {
                 path: path.to_owned(),
@@ -90,7 +95,10 @@ impl ReceivedFolder {
         let of_file = self.limits.file_bytes.saturating_sub(open.length);
         let room = of_file.min(self.limits.bytes.saturating_sub(self.bytes));
         let taken = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-        let written = file.write_all(&bytes[..taken]);
+        let written = match has_room {
+            true => file.write_all(&bytes[..taken]),
+            false => Err(io::Error::other(FULL)),
+        };
         open.length += bytes.len() as u64;
         self.bytes += taken as u64;
         let why = match written {
@@ -122,6 +130,14 @@ impl ReceivedFolder {
         named.chain(more).collect()
     }
 
+    /// Whether enough stays free on the disk.
+    fn has_room(&self) -> bool {
+        let Ok(stat) = rustix::fs::fstatvfs(&self.folder) else {
+            return true;
+        };
+        stat.f_bavail.saturating_mul(stat.f_frsize) >= self.limits.free_bytes
+    }
+
     fn create(&self, path: &str) -> Result<File, String> {
         let names: Vec<&str> = path.split('/').collect();
         let is_name = |name: &&str| {
@@ -130,6 +146,9 @@ impl ReceivedFolder {
         };
         if names.len() > self.limits.depth + 1 || !names.iter().all(is_name) {
             return Err("it is no path in its folder".to_owned());
+        }
+        if !self.has_room() {
+            return Err(format!("cannot create it: {FULL}"));
         }
         if self.files >= self.limits.files {
             return Err("there are too many files".to_owned());
@@ -158,6 +177,7 @@ mod tests {
         bytes: 20,
         files: 5,
         depth: 2,
+        free_bytes: 0,
     };
 
     fn received(prepare: impl Fn(&std::path::Path), pieces: &[(&str, u64, &str)]) -> String {
@@ -261,5 +281,23 @@ mod tests {
         let found = received(|_| {}, &pieces);
         assert_eq!(found.lines().count(), MAX_NAMED + 1);
         assert!(found.contains("30 more files"), "{found}");
+    }
+
+    #[test]
+    fn a_disk_is_not_filled() {
+        let outer = tempfile::tempdir().unwrap();
+        let (folder, _) = Folder::make(outer.path()).unwrap();
+        let mut received = ReceivedFolder::new(folder, LIMITS);
+        received.receive("a", 0, b"1");
+        received.limits.free_bytes = u64::MAX;
+        received.receive("a", 1, b"2");
+        received.receive("b", 0, b"");
+        let expected = [
+            format!("a: cannot write it: {FULL}"),
+            format!("b: cannot create it: {FULL}"),
+        ];
+        assert_eq!(received.finish(), expected);
+        assert_eq!(fs::read(outer.path().join("a")).unwrap(), b"1");
+        assert!(!outer.path().join("b").exists());
     }
 }
