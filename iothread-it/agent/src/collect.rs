@@ -1,5 +1,6 @@
 //! Sends the files that programs left in folders for them.
 
+use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -81,6 +82,7 @@ impl Collector {
             send,
             files: 0,
             bytes: 0,
+            left_out: 0,
         };
         sender.folder(&path, folder, 0);
         let _ = fs::remove_dir_all(path);
@@ -92,10 +94,17 @@ struct Sender<'a> {
     send: Send<'a>,
     files: u32,
     bytes: u64,
+    left_out: u32,
 }
 
 impl Sender<'_> {
-    fn leave_out(&self, path: &str, why: LeftOut) {
+    fn leave_out(&mut self, path: &str, why: LeftOut) {
+        self.left_out += 1;
+        let why = match self.left_out.cmp(&MAX_COLLECTED_FILES) {
+            Ordering::Less => why,
+            Ordering::Equal => LeftOut::TooMany,
+            Ordering::Greater => return,
+        };
         let path = path.to_owned();
         (self.send)(Notice::LeftOut { path, why });
     }
@@ -263,5 +272,27 @@ mod tests {
         assert_eq!(large, Some((MAX_COLLECTED_FILE_BYTES / CHUNK) as usize));
         let last = format!("x/b-{:05} TooMany", MAX_COLLECTED_FILES - 1);
         assert_eq!(found.last(), Some(&last));
+    }
+
+    #[test]
+    fn links_are_named_up_to_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let collect = Collect {
+            root: folder.path().to_str().unwrap().to_owned(),
+            folders: vec!["x".to_owned()],
+            ended: None,
+        };
+        let collector = Collector::start(&collect).unwrap();
+        let at = |name: &str| folder.path().join("x").join(name);
+        for number in 0..2 * MAX_COLLECTED_FILES {
+            symlink("/", at(&format!("a-{number:05}"))).unwrap();
+        }
+        fs::write(at("b"), "").unwrap();
+        let found = collected(&collector, true);
+        assert_eq!(found.len(), MAX_COLLECTED_FILES as usize + 1);
+        let last = format!("x/a-{:05} TooMany", MAX_COLLECTED_FILES - 1);
+        let last_but_one = &found[found.len() - 2];
+        assert_eq!(*last_but_one, last);
+        assert_eq!(found.last().unwrap(), "x/b 0 0");
     }
 }

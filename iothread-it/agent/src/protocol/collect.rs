@@ -47,7 +47,7 @@ pub enum LeftOut {
     /// It is larger than [`MAX_COLLECTED_FILE_BYTES`], or its folder is larger than [`MAX_COLLECTED_BYTES`]. Its
     /// beginning is sent.
     TooLarge,
-    /// It and those after it exceed [`MAX_COLLECTED_FILES`].
+    /// It and those after it exceed [`MAX_COLLECTED_FILES`]: as many are sent, and as many left out by name.
     TooMany,
     /// It is below more than [`MAX_COLLECTED_DEPTH`] folders.
     TooDeep,
