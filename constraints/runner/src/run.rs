@@ -1,6 +1,5 @@
 //! A run: its id and its folder of records.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write;
@@ -18,6 +17,7 @@ use super::merge::SCHEDULED;
 use super::outputs::{self, replace};
 use super::report::Report;
 use super::run_info::RunInfo;
+use super::secrets::SecretValues;
 use super::{
     Artifacts, Attempts, Binary, ExpectedDurations, KernelWarnings, Ledger, PlannedTest,
     ProcessEnd, Record, RunnerError, Secrets, TestId, UnknownOptIn, opt_ins, summary,
@@ -44,7 +44,7 @@ pub struct Run {
     saves_guests: bool,
     saved_guests_left: AtomicUsize,
     artifacts: ArtifactsRoots,
-    secrets: Secrets,
+    secrets: SecretValues,
     /// Whether the job's summary has this run already.
     is_in_summary: AtomicBool,
 }
@@ -112,7 +112,7 @@ impl Run {
             saves_guests: false,
             saved_guests_left: AtomicUsize::new(0),
             artifacts: ArtifactsRoots::default(),
-            secrets: Secrets::default(),
+            secrets: SecretValues::default(),
             is_in_summary: AtomicBool::new(false),
         })
     }
@@ -147,9 +147,12 @@ impl Run {
         self.kernel_warnings = warnings;
     }
 
-    /// Sets which variables are secrets, whose values are not recorded.
-    pub fn set_secrets(&mut self, secrets: &Secrets) {
-        self.secrets.clone_from(secrets);
+    /// Sets which variables of this process and of these binaries are secrets. Their values are not recorded.
+    pub fn set_secrets(&mut self, secrets: &Secrets, binaries: &[Binary]) {
+        let here = std::env::vars_os().map(|(name, value)| (name.into(), value.into()));
+        let own = binaries.iter().flat_map(|binary| &binary.env);
+        let own = own.map(|(name, value)| (name.into(), value.into()));
+        self.secrets = secrets.values_of(here.chain(own));
     }
 
     /// Returns what to do about warnings of the kernel of a place.
@@ -380,12 +383,9 @@ impl Run {
 
     /// Writes a record.
     pub(super) fn write(&self, record: &Record) -> Result<(), RunnerError> {
-        let mut record = Cow::Borrowed(record);
-        if let Some(output) = &record.output {
-            let hidden = self.secrets.hide(output).into_owned();
-            record.to_mut().output = Some(hidden);
-        }
-        let line = serde_json::to_string(&*record);
+        let mut record = record.clone();
+        self.secrets.hide_in(&mut record);
+        let line = serde_json::to_string(&record);
         let line = line.expect("a record has text keys and finite numbers");
         self.write_line(&(line + "\n"))
     }

@@ -1,19 +1,33 @@
 //! Variables that look like secrets. They are not passed to guests, and their values are not recorded.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::ffi::OsStr;
+
+use super::Record;
 
 /// A variable whose name has one of these words looks like a secret.
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 16] = [
+    "APIKEY",
     "AUTH",
+    "COOKIE",
     "CREDENTIAL",
     "CREDENTIALS",
     "KEY",
     "PASS",
+    "PASSPHRASE",
     "PASSWD",
     "PASSWORD",
+    "PAT",
+    "PWD",
     "SECRET",
+    "SECRETS",
     "TOKEN",
+    "TOKENS",
 ];
+
+/// The working directory.
+const NO_SECRET: &str = "PWD";
 
 /// Shorter values are not replaced in records: they are found everywhere.
 const MIN_VALUE: usize = 8;
@@ -23,9 +37,9 @@ const HIDDEN: &str = "***";
 
 /// Which variables are secrets.
 ///
-/// A variable is one if a word of its name is `AUTH`, `CREDENTIAL`, `CREDENTIALS`, `KEY`, `PASS`, `PASSWD`,
-/// `PASSWORD`, `SECRET` or `TOKEN`, in letters of any case, or if a pattern matches its name. In a pattern `*` stands
-/// for any characters.
+/// A variable is one if a word of its name is `APIKEY`, `AUTH`, `COOKIE`, `CREDENTIAL`, `CREDENTIALS`, `KEY`, `PASS`,
+/// `PASSPHRASE`, `PASSWD`, `PASSWORD`, `PAT`, `PWD`, `SECRET`, `SECRETS`, `TOKEN` or `TOKENS`, in letters of any case, or
+/// if a pattern matches its name. In a pattern `*` stands for any characters. `PWD` itself is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Secrets {
     patterns: Vec<String>,
@@ -56,34 +70,53 @@ impl Secrets {
         };
         let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
         let has_word = words.any(|word| WORDS.iter().any(|one| word.eq_ignore_ascii_case(one)));
+        let has_word = has_word && name != NO_SECRET;
         (has_word || matches(&self.patterns)) && !matches(&self.allowed)
     }
 
-    /// Replaces the values of this process's secrets in a text.
-    #[must_use]
-    pub fn hide<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        self.hide_values(text, variables)
+    /// Returns the values of the secrets among these variables.
+    pub(super) fn values_of<'a>(
+        &self,
+        variables: impl Iterator<Item = (Cow<'a, OsStr>, Cow<'a, OsStr>)>,
+    ) -> SecretValues {
+        let value = |(name, value): (Cow<'a, OsStr>, Cow<'a, OsStr>)| {
+            let value = value.to_str().filter(|value| value.len() >= MIN_VALUE);
+            self.is_secret(name.to_str()?)
+                .then(|| value.map(str::to_owned))?
+        };
+        let mut values: Vec<String> = variables.filter_map(value).collect();
+        // One may be a part of another.
+        values.sort_by_key(|value| Reverse(value.len()));
+        SecretValues(values)
+    }
+}
+
+/// The values of secrets, longer ones first.
+#[derive(Debug, Default)]
+pub(super) struct SecretValues(Vec<String>);
+
+impl SecretValues {
+    /// Replaces the values in a text.
+    pub(super) fn hide(&self, text: &mut String) {
+        for value in &self.0 {
+            if text.contains(value.as_str()) {
+                *text = text.replace(value, HIDDEN);
+            }
+        }
     }
 
-    fn hide_values<'a>(
-        &self,
-        text: &'a str,
-        variables: impl Iterator<Item = (String, String)>,
-    ) -> Cow<'a, str> {
-        let is_hidden = |(name, value): &(String, String)| {
-            value.len() >= MIN_VALUE && self.is_secret(name) && text.contains(value.as_str())
-        };
-        let mut values: Vec<String> = variables
-            .filter(is_hidden)
-            .map(|(_, value)| value)
-            .collect();
-        // One may be a part of another.
-        values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        let hide = |text: Cow<'a, str>, value: &String| text.replace(value, HIDDEN).into();
-        values.iter().fold(text.into(), hide)
+    /// Replaces the values in the texts of a record. Names, by which records are compared, stay.
+    pub(super) fn hide_in(&self, record: &mut Record) {
+        let texts = [&mut record.output, &mut record.suspect, &mut record.reason];
+        let texts = texts.into_iter().flatten();
+        let reasons = record.reasons.iter_mut();
+        let reasons = reasons.flat_map(|one| [&mut one.observed, &mut one.source]);
+        let files = record.artifacts.iter_mut();
+        let files = files.flat_map(|artifacts| &mut artifacts.left_out);
+        let kernel = &mut record.kernel_messages;
+        for text in texts.chain(reasons).chain(files).chain(kernel) {
+            self.hide(text);
+        }
     }
 }
 
@@ -130,6 +163,8 @@ mod tests {
     use regex_lite::Regex;
 
     use super::*;
+    use crate::{Artifacts, TestId};
+    use kata_test_host::reason::Reason;
 
     fn secrets(patterns: &[&str], allowed: &[&str]) -> Result<Secrets, (bool, usize, String)> {
         let [patterns, allowed] = [patterns, allowed].map(|list| {
@@ -148,10 +183,26 @@ mod tests {
             "AWS_SECRET_ACCESS_KEY",
             "npm_config_password",
             "DOCKER_AUTH_CONFIG",
+            "MYSQL_PWD",
+            "GITHUB_PAT",
+            "GPG_PASSPHRASE",
+            "OPENAI_APIKEY",
+            "SESSION_COOKIE",
+            "APP_SECRETS",
+            "CI_TOKENS",
         ] {
             assert!(default.is_secret(name), "{name}");
         }
-        for name in ["RUST_BACKTRACE", "MONKEY", "AUTHOR", "BYPASS", "KEYMAP"] {
+        for name in [
+            "RUST_BACKTRACE",
+            "MONKEY",
+            "AUTHOR",
+            "BYPASS",
+            "KEYMAP",
+            "PWD",
+            "OLDPWD",
+            "PATH",
+        ] {
             assert!(!default.is_secret(name), "{name}");
         }
         let own = secrets(&["ACME_*", "*_dsn"], &["ACME_URL", "SORT_KEY"]).expect("patterns");
@@ -181,18 +232,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn values_are_hidden_in_texts() {
+    fn values() -> SecretValues {
         let variables = [
             ("API_TOKEN", "abcdefgh"),
             ("LONG_TOKEN", "abcdefgh-ijk"),
             ("SHORT_KEY", "a"),
             ("HOME", "/home/user"),
         ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let text = "abcdefgh, abcdefgh-ijk, a, /home/user";
-        let hidden = Secrets::default().hide_values(text, variables.into_iter());
-        assert_eq!(hidden, "***, ***, a, /home/user");
+        let text = |text: &'static str| Cow::Borrowed(OsStr::new(text));
+        let variables = variables.map(|(name, value)| (text(name), text(value)));
+        Secrets::default().values_of(variables.into_iter())
+    }
+
+    #[test]
+    fn values_are_hidden_in_texts() {
+        let mut text = "abcdefgh, abcdefgh-ijk, a, /home/user".to_owned();
+        values().hide(&mut text);
+        assert_eq!(text, "***, ***, a, /home/user");
+    }
+
+    #[test]
+    fn values_are_hidden_in_a_record() {
+        let text = || "it is abcdefgh".to_owned();
+        let mut record = Record::of("run", &TestId::new("p::it", "abcdefgh"), "here");
+        record.output = Some(text());
+        record.suspect = Some(text());
+        record.reason = Some(text());
+        record.kernel_messages = vec![text()];
+        record.reasons = vec![Reason::runtime_skip(text(), text())];
+        record.artifacts = Some(Artifacts {
+            left_out: vec![text()],
+            ..Artifacts::default()
+        });
+        values().hide_in(&mut record);
+        assert_eq!(record.test, "abcdefgh");
+        let line = serde_json::to_string(&record).expect("a record");
+        assert_eq!(line.matches("it is ***").count(), 7, "{line}");
+        assert!(!line.contains("it is abcdefgh"), "{line}");
     }
 
     proptest! {

@@ -91,13 +91,13 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let mut run = Run::start(&workspace.target.join("kata-test"))?;
     let attempts = options.tests.attempts();
     run.set_attempts(attempts);
-    run.set_secrets(&config.secrets);
     options.tests.set_up(&mut run);
     if let Some(seed) = attempts.shuffle {
         println!("shuffle seed: {seed}");
     }
     let interrupts = Interrupts::watch()?;
     let binaries = plan::binaries(&workspace, &options.build, &config, env)?;
+    run.set_secrets(&config.secrets, &binaries);
     let mut env = env.to_vec();
     env.push(run.name_binaries(&binaries)?);
     let binaries = Binaries::sort(binaries, &options.plain, &config)?;

@@ -60,13 +60,14 @@ const RUNNER_VARIABLES: [&str; 11] = [
 
 /// Returns the variables of a binary's programs, as root. Variables that are not UTF-8 are left out.
 pub(super) fn of(binary: &Binary, files: &BinaryFiles) -> Vec<(String, String)> {
+    let is_for_guests = |name: &str| !names_the_host(name) && !binary.secrets.is_secret(name);
     let mut all: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| !names_the_host(name) && !binary.secrets.is_secret(name))
+        .filter(|(name, _)| is_for_guests(name))
         .collect();
     let own = binary.env.iter();
     let own = own.filter_map(|(name, value)| Some((name.to_str()?, value.to_str()?)));
-    let own: Vec<_> = own.filter(|(name, _)| !names_the_host(name)).collect();
+    let own: Vec<_> = own.filter(|(name, _)| is_for_guests(name)).collect();
     let folders = list(files.library_folders.iter().map(PathBuf::as_path));
     // First: the guest's own tools may have the same names in other folders.
     let first = files.program_folders.iter().map(PathBuf::as_path);
@@ -106,4 +107,27 @@ fn names_the_host(name: &str) -> bool {
     HOST_VARIABLES.contains(&name)
         || RUNNER_VARIABLES.contains(&name)
         || HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_of_the_configuration_of_cargo_is_passed() {
+        let env = [("MYSQL_PWD", "x"), ("KT_LEVEL", "7"), ("HOSTNAME", "h")];
+        let binary = Binary {
+            env: env
+                .map(|(name, value)| (name.into(), value.into()))
+                .to_vec(),
+            executable: std::env::current_exe().unwrap(),
+            ..Binary::default()
+        };
+        let passed = of(&binary, &BinaryFiles::of(&binary, &[]).unwrap());
+        let names = passed.iter().map(|(name, _)| &**name);
+        let own: Vec<&str> = names
+            .filter(|name| env.iter().any(|(own, _)| own == name))
+            .collect();
+        assert_eq!(own, ["KT_LEVEL"]);
+    }
 }
