@@ -11,7 +11,9 @@ use kata_test::__runner::{
 use kata_test_runner::{Artifacts, PROFILE_FILE, ProfileFile, Run, TestId};
 
 use super::environment::set;
+use super::guest::GuestError;
 use super::received::{Limits, ReceivedFolder};
+use guest_vm::guest::AgentError;
 use guest_vm::guest::protocol::{
     Collect, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH, MAX_COLLECTED_FILE_BYTES,
     MAX_COLLECTED_FILES, Piece, Program,
@@ -36,6 +38,12 @@ const LIMITS: Limits = Limits {
 
 /// What is left out of the files of a test whose guest has ended.
 pub(super) const LOST: &str = "the guest ended before all files were sent";
+
+/// Whether files of the test that ran may be lost. An agent that reports a failure, as a test that was too late, has
+/// sent them.
+pub(super) fn are_lost(error: &GuestError) -> bool {
+    !matches!(error, GuestError::Agent(AgentError::Failed(_)))
+}
 
 fn reason(why: LeftOut) -> &'static str {
     match why {
@@ -283,7 +291,7 @@ impl<'a> BatchFiles<'a> {
 
 #[cfg(test)]
 mod tests {
-    use guest_vm::guest::protocol::Binary;
+    use guest_vm::guest::protocol::{Binary, Failure, FailureKind};
 
     use super::*;
 
@@ -328,5 +336,18 @@ mod tests {
             1,
             "another attempt has another folder"
         );
+    }
+
+    #[test]
+    fn files_are_lost_with_their_guest_only() {
+        let late = AgentError::Failed(Failure {
+            kind: FailureKind::TimedOut,
+            message: "it was late".to_owned(),
+        });
+        assert!(!are_lost(&late.into()));
+        let reset = AgentError::Reset {
+            awaited: "an answer".to_owned(),
+        };
+        assert!(are_lost(&reset.into()));
     }
 }

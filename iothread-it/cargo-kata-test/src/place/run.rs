@@ -119,7 +119,7 @@ pub(super) fn run(
             screen(format!("test {test} ... FAILED: the kernel reported: {warning}\n").as_bytes());
         }
         records.add_artifacts(files.finish());
-        let is_lost = ended.is_err();
+        let is_lost = ended.as_ref().is_err_and(files::are_lost);
         let unfinished: Vec<String> = names(&now)
             .filter(|name| !records.has_ended(name))
             .collect();
