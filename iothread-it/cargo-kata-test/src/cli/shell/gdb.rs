@@ -10,12 +10,15 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::thread;
+use std::{mem, thread};
 
 use anyhow::{Context as _, Result};
 use guest_vm::artifacts::{Store, provision_gdbserver};
 use guest_vm::scratch::ScratchDir;
 use kata_test_runner::{Binary, ProcessEnd, Session, UserKind, Workspace};
+use signal_hook::consts::{SIGHUP, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::find::Test;
 use super::socket_folder;
@@ -115,6 +118,7 @@ impl KernelSocket {
 
     /// Has the guest of the session served, and tells how to connect.
     pub(super) fn serve(&self, session: &mut dyn Session) -> Result<()> {
+        end_by_signals().context("cannot handle signals")?;
         let served = session.serve_gdb(self.listener.try_clone()?);
         served.map_err(|error| anyhow::anyhow!(error))?;
         eprintln!(
@@ -124,6 +128,21 @@ impl KernelSocket {
         );
         Ok(())
     }
+}
+
+/// Ends this process by SIGHUP, or by a second SIGTERM: a guest that gdb has stopped gets no signals, and has no
+/// time limit.
+fn end_by_signals() -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGTERM])?;
+    thread::spawn(move || {
+        let mut was_asked = false;
+        for signal in &mut signals {
+            if signal == SIGHUP || mem::replace(&mut was_asked, true) {
+                let _ = emulate_default_handler(signal);
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Replaces this process by gdb. Returns only if that fails.
