@@ -34,7 +34,9 @@ impl ProfileFile {
         )
     }
 
-    fn of(pattern: &Path, tag: &str) -> Option<Self> {
+    /// Returns that of a pattern, with a text that is added to the names of files.
+    #[must_use]
+    pub fn of(pattern: &Path, tag: &str) -> Option<Self> {
         let text = |part: Option<&OsStr>| Some(part?.to_str()?.to_owned());
         // Cargo runs tests in the folders of their packages.
         let folder = std::path::absolute(pattern.parent()?).ok()?;

@@ -29,7 +29,7 @@ impl Collector {
     /// Makes the folders, which all users may write to.
     pub(crate) fn start(collect: &Collect) -> io::Result<Self> {
         for folder in &collect.folders {
-            let folder = Path::new(&collect.root).join(folder);
+            let folder = Path::new(&collect.root).join(&folder.path);
             fs::create_dir_all(&folder)?;
             fs::set_permissions(&folder, Permissions::from_mode(0o1777))?;
         }
@@ -43,7 +43,7 @@ impl Collector {
     pub(crate) fn send_ended(&self, send: Send<'_>) {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         for folder in self.ended(&mut read).unwrap_or_default() {
-            self.send_folder(&folder, send);
+            self.send_folder(&folder, 1, send);
         }
     }
 
@@ -70,16 +70,18 @@ impl Collector {
     pub(crate) fn send_rest(&self, send: Send<'_>) {
         self.send_ended(send);
         for folder in &self.collect.folders {
-            self.send_folder(folder, send);
+            self.send_folder(&folder.path, folder.limits, send);
         }
         // Unless there are records.
         let _ = fs::remove_dir(&self.collect.root);
     }
 
-    fn send_folder(&self, folder: &str, send: Send<'_>) {
+    fn send_folder(&self, folder: &str, limits: u32, send: Send<'_>) {
         let path = Path::new(&self.collect.root).join(folder);
         let mut sender = Sender {
             send,
+            max_files: MAX_COLLECTED_FILES.saturating_mul(limits),
+            max_bytes: MAX_COLLECTED_BYTES.saturating_mul(limits.into()),
             files: 0,
             bytes: 0,
             left_out: 0,
@@ -92,6 +94,8 @@ impl Collector {
 /// Sends the files of a folder, within limits.
 struct Sender<'a> {
     send: Send<'a>,
+    max_files: u32,
+    max_bytes: u64,
     files: u32,
     bytes: u64,
     left_out: u32,
@@ -132,12 +136,12 @@ impl Sender<'_> {
                 }
                 Ok(kind) if kind.is_dir() => self.leave_out(&name, LeftOut::TooDeep),
                 Ok(kind) if !kind.is_file() => self.leave_out(&name, LeftOut::NoFile),
-                Ok(_) if self.files == MAX_COLLECTED_FILES => {
+                Ok(_) if self.files == self.max_files => {
                     // Once is enough.
                     self.files += 1;
                     self.leave_out(&name, LeftOut::TooMany);
                 }
-                Ok(_) if self.files > MAX_COLLECTED_FILES => {}
+                Ok(_) if self.files > self.max_files => {}
                 Ok(_) => {
                     self.files += 1;
                     if self.file(&path, &name).is_err() {
@@ -160,7 +164,7 @@ impl Sender<'_> {
             self.leave_out(name, LeftOut::NoFile);
             return Ok(());
         }
-        let most = MAX_COLLECTED_FILE_BYTES.min(MAX_COLLECTED_BYTES.saturating_sub(self.bytes));
+        let most = MAX_COLLECTED_FILE_BYTES.min(self.max_bytes.saturating_sub(self.bytes));
         let mut file = file.take(most);
         let mut offset = 0;
         loop {
@@ -195,6 +199,14 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use guest_agent::protocol::CollectedFolder;
+
+    fn one(path: &str) -> CollectedFolder {
+        CollectedFolder {
+            path: path.to_owned(),
+            limits: 1,
+        }
+    }
 
     fn collected(collector: &Collector, rest: bool) -> Vec<String> {
         let heard = Mutex::new(Vec::new());
@@ -223,7 +235,7 @@ mod tests {
         let ended = folder.path().join("ended");
         let collect = Collect {
             root: folder.path().to_str().unwrap().to_owned(),
-            folders: vec!["artifacts".to_owned(), "profiles".to_owned()],
+            folders: vec![one("artifacts"), one("profiles")],
             ended: Some(ended.to_str().unwrap().to_owned()),
         };
         let collector = Collector::start(&collect).unwrap();
@@ -257,7 +269,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let collect = Collect {
             root: folder.path().to_str().unwrap().to_owned(),
-            folders: vec!["x".to_owned()],
+            folders: vec![one("x")],
             ended: None,
         };
         let collector = Collector::start(&collect).unwrap();
@@ -279,7 +291,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let collect = Collect {
             root: folder.path().to_str().unwrap().to_owned(),
-            folders: vec!["x".to_owned()],
+            folders: vec![one("x")],
             ended: None,
         };
         let collector = Collector::start(&collect).unwrap();
@@ -294,5 +306,26 @@ mod tests {
         let last_but_one = &found[found.len() - 2];
         assert_eq!(*last_but_one, last);
         assert_eq!(found.last().unwrap(), "x/b 0 0");
+    }
+
+    #[test]
+    fn a_folder_of_several_tests_has_their_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = CollectedFolder {
+            limits: 2,
+            ..one("x")
+        };
+        let collect = Collect {
+            root: folder.path().to_str().unwrap().to_owned(),
+            folders: vec![shared],
+            ended: None,
+        };
+        let collector = Collector::start(&collect).unwrap();
+        for number in 0..=2 * MAX_COLLECTED_FILES {
+            fs::write(folder.path().join(format!("x/{number:05}")), "").unwrap();
+        }
+        let found = collected(&collector, true);
+        assert_eq!(found.len(), 2 * MAX_COLLECTED_FILES as usize + 1);
+        assert_eq!(found.last().unwrap(), "x/02000 TooMany");
     }
 }

@@ -14,6 +14,16 @@ pub const MAX_COLLECTED_FILES: u32 = 1000;
 /// The maximum depth of a file, in folders below the one that is sent.
 pub const MAX_COLLECTED_DEPTH: usize = 16;
 
+/// A folder whose files are sent when the program has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectedFolder {
+    /// Its path, relative to the root.
+    pub path: String,
+    /// How many times the limits of a folder apply, as when so many tests share it.
+    pub limits: u32,
+}
+
 /// Folders whose files are sent as [`Collected`](super::Notice::Collected), and removed. A folder is sent up to
 /// [`MAX_COLLECTED_FILES`] and [`MAX_COLLECTED_BYTES`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +31,8 @@ pub const MAX_COLLECTED_DEPTH: usize = 16;
 pub struct Collect {
     /// The folder that paths are relative to.
     pub root: String,
-    /// The folders, which all users can write. They are sent when the program has ended.
-    pub folders: Vec<String>,
+    /// The folders, which all users can write.
+    pub folders: Vec<CollectedFolder>,
     /// A file with the names of folders that are complete, one a line. Each is sent before what is later
     /// appended to a file in [`Program::follow`](super::Program::follow).
     pub ended: Option<String>,

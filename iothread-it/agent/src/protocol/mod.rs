@@ -16,13 +16,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use collect::{
-    Binary, Collect, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH, MAX_COLLECTED_FILE_BYTES,
-    MAX_COLLECTED_FILES, Piece,
+    Binary, Collect, CollectedFolder, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH,
+    MAX_COLLECTED_FILE_BYTES, MAX_COLLECTED_FILES, Piece,
 };
 pub use program::{Action, Bytes, Exit, HOME, MountTarget, Program, Stream, TerminalSize, User};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 11;
+pub const VERSION: u32 = 12;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";

@@ -15,8 +15,8 @@ use super::guest::GuestError;
 use super::received::{Limits, ReceivedFolder};
 use guest_vm::guest::AgentError;
 use guest_vm::guest::protocol::{
-    Collect, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH, MAX_COLLECTED_FILE_BYTES,
-    MAX_COLLECTED_FILES, Piece, Program,
+    Collect, CollectedFolder, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH,
+    MAX_COLLECTED_FILE_BYTES, MAX_COLLECTED_FILES, Piece, Program,
 };
 
 /// The folder of profiles in the guest, beside that of artifacts.
@@ -57,12 +57,14 @@ fn reason(why: LeftOut) -> &'static str {
 }
 
 /// Has the agent collect the files of a program, with this folder of the guest as the root. A harness notes in
-/// `ended` which folders are complete; a program without a harness has one folder.
+/// `ended` which folders are complete; a program without a harness has one folder. `tests` is how many tests may leave
+/// profiles.
 pub(super) fn collect(
     program: &mut Program,
     root: String,
     ended: Option<String>,
     profile: Option<&ProfileFile>,
+    tests: u32,
 ) {
     let environment = &mut program.environment;
     match &ended {
@@ -73,14 +75,18 @@ pub(super) fn collect(
             &format!("{root}/{ARTIFACTS_FOLDER}"),
         ),
     }
-    let mut folders = vec![ARTIFACTS_FOLDER.to_owned()];
+    let shared = |path: &str, limits| CollectedFolder {
+        path: path.to_owned(),
+        limits,
+    };
+    let mut folders = vec![shared(ARTIFACTS_FOLDER, 1)];
     if profile.is_some() {
         set(
             environment,
             PROFILE_FILE,
             &format!("{root}/{PROFILES}/%p-%m.profraw"),
         );
-        folders.push(PROFILES.to_owned());
+        folders.push(shared(PROFILES, tests));
     }
     program.collect = Some(Collect {
         root,
@@ -92,34 +98,63 @@ pub(super) fn collect(
 /// Coverage profiles, which go where the user wants them.
 pub(super) struct Profiles {
     file: ProfileFile,
+    /// How many tests may leave some.
+    tests: u32,
     received: Option<ReceivedFolder>,
 }
 
 impl Profiles {
-    pub(super) fn new(file: ProfileFile) -> Self {
+    pub(super) fn new(file: ProfileFile, tests: u32) -> Self {
         Self {
             file,
+            tests,
             received: None,
         }
     }
 
-    fn receive(&mut self, path: &str, piece: &Piece) {
-        let folder = self.file.folder();
+    fn received(&mut self) -> Option<&mut ReceivedFolder> {
         if self.received.is_none() {
+            let limits = Limits {
+                files: LIMITS.files.saturating_mul(self.tests),
+                bytes: LIMITS.bytes.saturating_mul(self.tests.into()),
+                ..LIMITS
+            };
+            let folder = self.file.folder();
             let made = fs::create_dir_all(folder).and_then(|()| Folder::make(folder));
             // Without the folder there are no profiles, as on this host.
             self.received = made
                 .ok()
-                .map(|(folder, _)| ReceivedFolder::new(folder, LIMITS));
+                .map(|(folder, _)| ReceivedFolder::new(folder, limits));
         }
-        if let Some(received) = &mut self.received {
-            received.receive(&self.file.name_of(path), piece.offset, &piece.bytes.0);
+        self.received.as_mut()
+    }
+
+    fn receive(&mut self, path: &str, piece: &Piece) {
+        let name = self.file.name_of(path);
+        let received = self.received();
+        if received.is_some_and(|to| !to.receive(&name, piece.offset, &piece.bytes.0)) {
+            self.remove(&name);
+        }
+    }
+
+    fn leave_out(&mut self, path: &str, why: LeftOut) {
+        let name = self.file.name_of(path);
+        self.remove(&name);
+        if let Some(received) = self.received() {
+            received.leave_out(&name, reason(why));
         }
     }
 
     /// A profile without its end is none.
-    fn leave_out(&self, path: &str) {
-        let _ = fs::remove_file(self.file.folder().join(self.file.name_of(path)));
+    fn remove(&self, name: &str) {
+        let _ = fs::remove_file(self.file.folder().join(name));
+    }
+
+    /// Returns what is left out, and why.
+    fn finish(self) -> Vec<String> {
+        let left_out = self.received.map_or_else(Vec::new, ReceivedFolder::finish);
+        let text = |one| format!("coverage profile {one}");
+        left_out.into_iter().map(text).collect()
     }
 }
 
@@ -139,7 +174,7 @@ impl ProcessFiles {
         let folder = folder.and_then(|folder| folder.open().ok());
         Self {
             received: folder.map(|folder| ReceivedFolder::new(folder, LIMITS)),
-            profiles: profile.map(Profiles::new),
+            profiles: profile.map(|profile| Profiles::new(profile, 1)),
         }
     }
 
@@ -154,8 +189,8 @@ impl ProcessFiles {
     }
 
     pub(super) fn leave_out(&mut self, path: &str, why: LeftOut) {
-        if let (Some(path), Some(profiles)) = (below(path, PROFILES), &self.profiles) {
-            profiles.leave_out(path);
+        if let (Some(path), Some(profiles)) = (below(path, PROFILES), &mut self.profiles) {
+            profiles.leave_out(path, why);
         }
         let path = below(path, ARTIFACTS_FOLDER);
         if let (Some(path), Some(received)) = (path, &mut self.received) {
@@ -165,7 +200,9 @@ impl ProcessFiles {
 
     /// Returns what is left out, and why.
     pub(super) fn finish(self) -> Vec<String> {
-        self.received.map_or_else(Vec::new, ReceivedFolder::finish)
+        let files = self.received.map_or_else(Vec::new, ReceivedFolder::finish);
+        let profiles = self.profiles.map_or_else(Vec::new, Profiles::finish);
+        [files, profiles].concat()
     }
 }
 
@@ -202,15 +239,17 @@ impl<'a> BatchFiles<'a> {
             let first = artifacts_path(place, binary, test, 1);
             Some((first.strip_suffix(",1")?.to_owned(), &**test))
         };
+        let tests: BTreeMap<_, _> = tests.filter_map(folder).collect();
+        let all = attempts.saturating_mul(u32::try_from(tests.len()).unwrap_or(u32::MAX));
         Self {
             run,
             place,
             binary,
-            tests: tests.filter_map(folder).collect(),
+            tests,
             attempts,
             open: BTreeMap::new(),
             closed: BTreeSet::new(),
-            profiles: profile.map(Profiles::new),
+            profiles: profile.map(|profile| Profiles::new(profile, all)),
             sent: 0,
         }
     }
@@ -219,7 +258,8 @@ impl<'a> BatchFiles<'a> {
     pub(super) fn receive(&mut self, piece: &Piece) -> ControlFlow<String> {
         let file = if piece.offset == 0 { BLOCK } else { 1 };
         self.sent += piece.bytes.0.len() as u64 + file;
-        let folders = self.tests.len() as u64 * u64::from(self.attempts) + 1;
+        // Those of tests, and that of profiles, which has the limits of all.
+        let folders = 2 * self.tests.len() as u64 * u64::from(self.attempts) + 1;
         let of_folder = MAX_COLLECTED_BYTES + BLOCK * u64::from(MAX_COLLECTED_FILES);
         let limit = folders.saturating_mul(of_folder);
         if self.sent > limit {
@@ -231,7 +271,7 @@ impl<'a> BatchFiles<'a> {
             let is_kept = self.sent <= MAX_KEPT_BYTES;
             if let Some(received) = self.open(attempt) {
                 match is_kept {
-                    true => received.receive(path, piece.offset, &piece.bytes.0),
+                    true => drop(received.receive(path, piece.offset, &piece.bytes.0)),
                     false => received.leave_out(path, "other tests left too many files"),
                 }
             }
@@ -240,13 +280,18 @@ impl<'a> BatchFiles<'a> {
     }
 
     pub(super) fn leave_out(&mut self, path: &str, why: LeftOut) {
-        if let (Some(path), Some(profiles)) = (below(path, PROFILES), &self.profiles) {
-            profiles.leave_out(path);
+        if let (Some(path), Some(profiles)) = (below(path, PROFILES), &mut self.profiles) {
+            profiles.leave_out(path, why);
         } else if let Some((attempt, path)) = self.attempt_of(path)
             && let Some(received) = self.open(attempt)
         {
             received.leave_out(path, reason(why));
         }
+    }
+
+    /// Returns which profiles are left out, and why.
+    pub(super) fn lost_profiles(self) -> Vec<String> {
+        self.profiles.map_or_else(Vec::new, Profiles::finish)
     }
 
     /// Splits a path into the attempt of the folder that it is in, and the rest.
@@ -349,5 +394,29 @@ mod tests {
             awaited: "an answer".to_owned(),
         };
         assert!(are_lost(&reset.into()));
+    }
+
+    #[test]
+    fn the_profiles_of_a_batch_have_the_limits_of_its_tests() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = Run::start(folder.path()).unwrap();
+        let pattern = folder.path().join("profiles/%p.profraw");
+        let profile = ProfileFile::of(&pattern, "vm-1").unwrap();
+        let tests = ["a".to_owned(), "b".to_owned()];
+        let mut files = BatchFiles::new(&run, "vm", "p", tests.iter(), 1, Some(profile));
+        for number in 0..=2 * MAX_COLLECTED_FILES {
+            let piece = empty(format!("{PROFILES}/{number:05}.profraw"));
+            assert_eq!(files.receive(&piece), ControlFlow::Continue(()));
+        }
+        files.leave_out(&format!("{PROFILES}/00000.profraw"), LeftOut::TooLarge);
+        let kept = fs::read_dir(folder.path().join("profiles")).unwrap();
+        assert_eq!(kept.count(), 2 * MAX_COLLECTED_FILES as usize - 1);
+        assert_eq!(
+            files.lost_profiles(),
+            [
+                "coverage profile -vm-1-00000.profraw: it is too large: only its beginning is kept",
+                "coverage profile -vm-1-02000.profraw: there are too many files",
+            ]
+        );
     }
 }

@@ -64,33 +64,44 @@ impl ReceivedFolder {
         }
     }
 
-    /// Takes a piece of a file. The pieces of a file follow one another.
-    pub(super) fn receive(&mut self, path: &str, offset: u64, bytes: &[u8]) {
+    /// Takes a piece of a file. The pieces of a file follow one another. Returns whether it was taken or is after
+    /// one that was not.
+    pub(super) fn receive(&mut self, path: &str, offset: u64, bytes: &[u8]) -> bool {
+        let taken = self.take(path, offset, bytes);
+        if let Err(why) = &taken {
+            self.leave_out(path, why);
+        }
+        taken.is_ok()
+    }
+
+    fn take(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<(), String> {
         let has_room = self.has_room();
+        let sent = bytes.len() as u64;
         if offset == 0 {
+            let created = self.create(path);
+            let is_new = created.is_ok();
+            self.files += u32::from(is_new);
+            let (file, why) = match created {
+                Ok(file) => (Some(file), None),
+                Err(why) => (None, Some(why)),
+            };
             self.open = Some(OpenFile {
                 path: path.to_owned(),
-                length: 0,
-                file: None,
+                length: if is_new { 0 } else { sent },
+                file,
             });
-            match self.create(path) {
-                Ok(file) => {
-                    self.files += 1;
-                    self.open.as_mut().expect("it was set").file = Some(file);
-                }
-                Err(why) => self.leave_out(path, &why),
-            }
+            why.map_or(Ok(()), Err)?;
         }
         let Some(open) = &mut self.open else {
-            return self.leave_out(path, "it has no beginning");
+            return Err("it has no beginning".to_owned());
         };
         if open.path != path || open.length != offset {
             self.open = None;
-            return self.leave_out(path, "a piece is missing");
+            return Err("a piece is missing".to_owned());
         }
         let Some(file) = &mut open.file else {
-            open.length += bytes.len() as u64;
-            return;
+            open.length += sent;
+            return Ok(());
         };
         let of_file = self.limits.file_bytes.saturating_sub(open.length);
         let room = of_file.min(self.limits.bytes.saturating_sub(self.bytes));
@@ -99,15 +110,15 @@ impl ReceivedFolder {
             true => file.write_all(&bytes[..taken]),
             false => Err(io::Error::other(FULL)),
         };
-        open.length += bytes.len() as u64;
+        open.length += sent;
         self.bytes += taken as u64;
         let why = match written {
-            Ok(()) if taken == bytes.len() => return,
+            Ok(()) if taken == bytes.len() => return Ok(()),
             Ok(()) => "it is too large: only its beginning is kept".to_owned(),
             Err(error) => format!("cannot write it: {error}"),
         };
         open.file = None;
-        self.leave_out(path, &why);
+        Err(why)
     }
 
     /// Notes that a file is not here, or not whole.

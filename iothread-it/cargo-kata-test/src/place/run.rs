@@ -119,6 +119,9 @@ pub(super) fn run(
             screen(format!("test {test} ... FAILED: the kernel reported: {warning}\n").as_bytes());
         }
         records.add_artifacts(files.finish());
+        for profile in files.lost_profiles() {
+            screen(format!("{profile}; it is left out\n").as_bytes());
+        }
         let is_lost = ended.as_ref().is_err_and(files::are_lost);
         let unfinished: Vec<String> = names(&now)
             .filter(|name| !records.has_ended(name))
@@ -254,7 +257,10 @@ fn program(
     set(environment, "KATA_TEST_RECORD_DIR", &folder);
     let root = format!("{folder}/runs/{}", job.run.id());
     program.follow = Some(root.clone());
-    files::collect(&mut program, root, Some(format!("{folder}/ended")), profile);
+    let attempts: u64 = tests.iter().map(|test| u64::from(test.attempts)).sum();
+    let attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    let ended = Some(format!("{folder}/ended"));
+    files::collect(&mut program, root, ended, profile, attempts);
     program
 }
 

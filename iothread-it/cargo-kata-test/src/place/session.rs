@@ -156,7 +156,7 @@ impl Session for VmSession<'_> {
         self.processes += 1;
         let profile = ProfileFile::next(self.place.map_or("vm", |place| &place.name));
         let root = format!("{RECORDS}/files/{}", self.processes);
-        files::collect(&mut program, root, None, profile.as_ref());
+        files::collect(&mut program, root, None, profile.as_ref(), 1);
         let mut files = ProcessFiles::new(command.artifacts, profile);
         let (mut printed, mut received, mut has_left) = (0, 0, false);
         let mut log = KernelLog::default();
