@@ -115,7 +115,10 @@ fn vm_places_in(
     for vm in &chosen {
         vm.check()?;
         let kernel = vm.kernel.provide(&lock, progress);
-        kernels.push(kernel.with_context(|| format!("place {vm}"))?);
+        kernels.push(match &vm.kernel {
+            VmKernel::Archive(_) => kernel?,
+            VmKernel::Own(_) => kernel.with_context(|| format!("place {vm}"))?,
+        });
     }
     let is_of_archive = |vm: &VmChoice| matches!(vm.kernel, VmKernel::Archive(_));
     let asks_archive = vms.all
