@@ -47,7 +47,7 @@ pub struct Listed {
     status: Option<Status>,
     /// Whether the verdict rests on what was not recorded.
     open: bool,
-    /// Its constraints, in the grammar of the attribute.
+    /// Its constraints, as reasons name them: `kernel >= 5.10, root`.
     pub needs: String,
     #[serde(with = "reasons")]
     reasons: Vec<Reason>,

@@ -69,10 +69,18 @@ impl Test {
             .others()
             .filter(|binary| binaries.kind(binary) == BinaryKind::Annotated);
         for binary in annotated {
-            let listing = Listing::of(binary, None, StopToken::NEVER)?;
-            let tests = listing.into_iter().flat_map(|listing| listing.tests);
+            let Some(listing) = Listing::of(binary, None, StopToken::NEVER)? else {
+                continue;
+            };
+            // Those of all its tests, as when it runs in a place.
+            let questions: Vec<String> = listing
+                .facts
+                .into_iter()
+                .map(|fact| fact.question)
+                .collect();
+            let tests = listing.tests.into_iter();
             for test in tests.filter(|test| is_named(binary, &test.test)) {
-                let asked = (questions_of_text(&test.needs), test.demand());
+                let asked = (questions.clone(), test.demand());
                 found.push((binary, asked, harness_user, OF_KATA_TEST, test.test));
             }
         }
