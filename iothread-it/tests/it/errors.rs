@@ -8,7 +8,7 @@ use guest_vm::qemu::Topology;
 use iothread_hotplug::{DetachError, DiskSpec};
 use iothread_pool::Placement;
 use qmp_client::Qmp;
-use qmp_client::command::{Cont, DeviceOptions, NodeOptions};
+use qmp_client::command::Cont;
 use qmp_client::wait::Deadline;
 use serde_json::{Value, json};
 
@@ -119,7 +119,7 @@ fn failing_once(bench: &Bench, errno: i32, werror: Option<&str>) -> Result<DiskS
     let error = json!({"iotype": "write", "errno": errno, "once": true, "sector": 24 << 10});
     let mut disk = failing(bench, "disk0", error)?;
     if let Some(werror) = werror {
-        disk.device_options = DeviceOptions::new(object(json!({"werror": werror})))?;
+        disk.device_options = serde_json::from_value(json!({"werror": werror}))?;
     }
     Ok(disk)
 }
@@ -136,15 +136,8 @@ fn failing(bench: &Bench, name: &str, mut error: Value) -> Result<DiskSpec> {
             "image": {"driver": "file", "filename": disk.path.to_str()},
         },
     });
-    disk.node = Some(NodeOptions::new(object(node))?);
+    disk.node = Some(serde_json::from_value(node)?);
     Ok(disk)
-}
-
-fn object(value: Value) -> serde_json::Map<String, Value> {
-    match value {
-        Value::Object(map) => map,
-        _ => unreachable!("an object"),
-    }
 }
 
 /// Waits until an I/O error has stopped the VM.

@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use guest_vm::qemu::Topology;
 use iothread_hotplug::DiskSpec;
 use iothread_pool::{IoThreadId, Placement};
-use qmp_client::command::NodeOptions;
 use serde_json::json;
 
 use crate::fixture::{Bench, on_each_machine, soon};
@@ -73,6 +72,6 @@ fn throttled(bench: &Bench, name: &str) -> Result<DiskSpec> {
         "throttle-group": "group",
         "file": {"driver": "file", "filename": disk.path.to_str()},
     });
-    disk.node = Some(NodeOptions::new(serde_json::from_value(node)?)?);
+    disk.node = Some(serde_json::from_value(node)?);
     Ok(disk)
 }

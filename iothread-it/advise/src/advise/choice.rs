@@ -40,12 +40,10 @@ pub(super) fn exceeds(one: &Samples, other: &Samples) -> bool {
 /// What is recommended, and why, by indices of what was measured.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Choice {
-    /// The simplest layout that no other exceeds in IOPS.
+    /// The simplest layout that no other exceeds in IOPS. Those before it are exceeded.
     pub(super) recommended: usize,
     /// The one with the highest median of IOPS.
     pub(super) fastest: usize,
-    /// Simpler ones than the recommended one, each of which is exceeded.
-    pub(super) exceeded: Vec<usize>,
 }
 
 /// Chooses among layouts, which are listed from the simplest; there is one at least.
@@ -66,7 +64,6 @@ pub(super) fn choose(measured: &[Measured]) -> Choice {
     Choice {
         recommended,
         fastest,
-        exceeded: indices.take(recommended).collect(),
     }
 }
 
@@ -99,7 +96,6 @@ mod tests {
         let spread: (&[f64], f64) = (&[90.0, 100.0, 110.0], 1.0);
         let choice = chosen(&[spread, (&[95.0, 104.0, 113.0], 1.0), spread]);
         assert_eq!((choice.recommended, choice.fastest), (0, 1));
-        assert_eq!(choice.exceeded, [0; 0]);
     }
 
     #[test]
@@ -111,7 +107,6 @@ mod tests {
         ]);
         // Two per cent more are not worth another thread.
         assert_eq!((choice.recommended, choice.fastest), (1, 2));
-        assert_eq!(choice.exceeded, [0]);
     }
 
     #[test]

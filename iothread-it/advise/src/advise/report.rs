@@ -23,8 +23,7 @@ impl Advice {
     fn reason(&self) -> String {
         let recommended = &self.measured[self.choice.recommended];
         let fastest = &self.measured[self.choice.fastest];
-        let simpler = self.choice.exceeded.iter();
-        let simpler = simpler.map(|index| &self.measured[*index]);
+        let simpler = self.measured[..self.choice.recommended].iter();
         let simpler =
             simpler.max_by(|one, other| one.iops.median().total_cmp(&other.iops.median()));
         let Some(simpler) = simpler else {

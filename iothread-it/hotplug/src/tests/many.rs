@@ -55,8 +55,12 @@ impl Bench {
     }
 
     pub(super) fn deleted(&mut self, id: &str) {
+        self.event("DEVICE_DELETED", id);
+    }
+
+    pub(super) fn event(&mut self, name: &str, id: &str) {
         let event = qmp_client::Event {
-            name: "DEVICE_DELETED".into(),
+            name: name.into(),
             data: json!({"device": id}),
             timestamp_us: None,
             received_us: None,

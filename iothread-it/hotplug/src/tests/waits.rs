@@ -8,14 +8,15 @@ use super::many::{BOTH, Bench, name};
 use super::*;
 use crate::{Action, Outcome};
 
-fn event(bench: &mut Bench, name: &str, device: &str) {
-    let event = qmp_client::Event {
-        name: name.into(),
-        data: json!({"device": device}),
-        timestamp_us: None,
-        received_us: None,
-    };
-    bench.machine.event(&event, Instant::now());
+/// Answers commands until the guest is asked.
+fn question(bench: &mut Bench) -> crate::QuestionId {
+    loop {
+        match bench.machine.poll_action() {
+            Some(Action::Send { id, .. }) => bench.machine.reply(id, Ok(json!({})), Instant::now()),
+            Some(Action::AskGuest { id, .. }) => return id,
+            None => panic!("no question"),
+        }
+    }
 }
 
 #[test]
@@ -59,14 +60,8 @@ fn another_device_that_goes_does_not_disturb_an_attach() {
     let disk = DiskSpec::new(name("disk1"), "/image");
     let (by, now) = (soon(), Instant::now());
     bench.machine.attach(&disk, &Placement::First, by, now);
-    let question = loop {
-        match bench.machine.poll_action() {
-            Some(Action::Send { id, .. }) => bench.machine.reply(id, Ok(json!({})), now),
-            Some(Action::AskGuest { id, .. }) => break id,
-            None => panic!("no question"),
-        }
-    };
-    event(&mut bench, "DEVICE_DELETED", "disk0");
+    let question = question(&mut bench);
+    bench.deleted("disk0");
     assert!(bench.machine.poll_action().is_none(), "it is asked again");
     bench.machine.answer(question, crate::Answer::Yes, now);
     assert!(matches!(bench.outcome(), Some(Outcome::Attach(Ok(_)))));
@@ -79,7 +74,7 @@ fn message_of_a_timeout_names_the_newest_events() {
     bench.machine.detach(&name("disk0"), by, Instant::now());
     assert!(bench.outcome().is_none());
     for number in 0..7 {
-        event(&mut bench, &format!("EVENT_{number}"), "other");
+        bench.event(&format!("EVENT_{number}"), "other");
     }
     bench
         .machine
@@ -105,13 +100,7 @@ fn guest_that_does_not_release_the_last_disk_of_an_address_is_named() {
     assert!(bench.outcome().is_some());
     let disk = DiskSpec::new(name("disk0"), "/image");
     bench.machine.attach_on(&controller.id, &disk, by, now);
-    loop {
-        match bench.machine.poll_action() {
-            Some(Action::Send { id, .. }) => bench.machine.reply(id, Ok(json!({})), now),
-            Some(Action::AskGuest { .. }) => break,
-            None => panic!("no question"),
-        }
-    }
+    question(&mut bench);
     bench.listed(&[], &["disk0"], &BOTH);
     bench.machine.pass_time(now + Duration::from_secs(2));
     let outcome = bench.outcome();
