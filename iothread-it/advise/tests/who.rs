@@ -1,16 +1,18 @@
 //! `who` on a QEMU that a user started: the processor runs a boot sector that reads every disk forever, so there
 //! is no guest to prepare.
 
-use std::path::Path;
+use std::fs;
+use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::Manifest;
 use guest_vm::process::OwnedProcess;
 use iothread_advise::who::{Report, Server};
 use kata_test::{Verdict, kata_test};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 kata_test::main!();
 
@@ -73,25 +75,28 @@ impl Started {
             );
             command.args(["-blockdev", &node, "-device", &device]);
         }
-        let process = OwnedProcess::spawn({
-            command.args(["-qmp", "unix:monitor,server=on,wait=off"]);
-            command.current_dir(folder.path()).stdin(Stdio::null());
-            command
-        })?;
+        command.args(["-qmp", "unix:monitor,server=on,wait=off"]);
+        command.current_dir(folder.path()).stdin(Stdio::null());
+        let created = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        created.add_watch(folder.path(), AddWatchFlags::IN_CREATE)?;
+        let process = OwnedProcess::spawn(command)?;
         let started = Self { folder, process };
-        started.wait_for(&started.folder.path().join("monitor"))?;
+        started.wait_for_monitor(&created)?;
         Ok(started)
     }
 
-    fn wait_for(&self, socket: &Path) -> Result<()> {
+    fn wait_for_monitor(&self, created: &Inotify) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(60);
-        while !socket.exists() {
+        while !self.folder.path().join("monitor").exists() {
+            let left = end.saturating_duration_since(Instant::now());
+            let mut waiting = [PollFd::new(created.as_fd(), PollFlags::POLLIN)];
+            let events = poll(&mut waiting, PollTimeout::try_from(left)?)?;
             ensure!(
-                Instant::now() < end,
+                events > 0,
                 "QEMU opens no monitor: {}",
                 self.process.stderr()
             );
-            thread::sleep(Duration::from_millis(10));
+            created.read_events()?;
         }
         Ok(())
     }
