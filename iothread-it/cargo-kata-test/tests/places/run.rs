@@ -65,6 +65,23 @@ fn package() -> Result<ScratchDir> {
     Ok(folder)
 }
 
+/// An emulated guest has the frequency of this host's TSC by its command line, and corrects it by its own measure.
+#[kata_test(when = crate::artifacts_provided, not(kvm_hardware), cpu_feature = "constant_tsc", serial = "places-packages", timeout = "15m")]
+fn the_guests_tsc_has_its_frequency_from_this_host() -> Result<()> {
+    let package = package()?;
+    let measured = "until dmesg | grep -q 'tsc: Refined'; do sleep 0.1; done
+        dmesg | sed -n 's/.*tsc: Refined TSC clocksource calibration: \\([0-9]*\\).*/\\1/p'
+        sed 's/.* tsc_early_khz=\\([0-9]*\\)000.*/\\1/' /proc/cmdline";
+    let output = script(package.path(), &[], measured)?;
+    let text = String::from_utf8(output.stdout)?;
+    let found: Vec<u32> = text.lines().map(str::parse).collect::<Result<_, _>>()?;
+    let [measured, stated] = found[..] else {
+        anyhow::bail!("not two frequencies in MHz: {text}")
+    };
+    assert!(measured.abs_diff(stated) <= measured / 100, "{text}");
+    Ok(())
+}
+
 #[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
 fn streams_and_the_exit_status_are_those_of_the_program() -> Result<()> {
     let package = package()?;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::host_tsc;
+
 /// QEMU's accelerator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accelerator {
@@ -11,6 +13,8 @@ pub enum Accelerator {
     Tcg {
         /// Why KVM is not used.
         why: String,
+        /// The frequency of the host's TSC in kHz, which is the guest's too, if the host has a constant one.
+        tsc_khz: Option<u64>,
     },
 }
 
@@ -22,9 +26,15 @@ impl Accelerator {
         if kvm.usable() {
             Self::Kvm
         } else {
-            Self::Tcg {
-                why: kvm.reason().to_owned(),
-            }
+            Self::tcg(kvm.reason())
+        }
+    }
+
+    /// Emulation on this host.
+    fn tcg(why: &str) -> Self {
+        Self::Tcg {
+            why: why.to_owned(),
+            tsc_khz: host_tsc::khz(),
         }
     }
 
@@ -41,11 +51,10 @@ impl Accelerator {
     fn if_nested(self, nested: Option<&str>) -> Self {
         match (self, nested.map(str::trim)) {
             (Self::Kvm, Some("Y" | "1")) => Self::Kvm,
-            (Self::Kvm, _) => Self::Tcg {
-                why: "this host's KVM offers no nested virtualization to guests; set the \
-                      parameter `nested=1` of kvm_intel or kvm_amd"
-                    .to_owned(),
-            },
+            (Self::Kvm, _) => Self::tcg(
+                "this host's KVM offers no nested virtualization to guests; set the parameter \
+                 `nested=1` of kvm_intel or kvm_amd",
+            ),
             (tcg, _) => tcg,
         }
     }
@@ -62,7 +71,7 @@ impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kvm => f.write_str("KVM"),
-            Self::Tcg { why } => write!(f, "TCG, because KVM is not usable: {why}"),
+            Self::Tcg { why, .. } => write!(f, "TCG, because KVM is not usable: {why}"),
         }
     }
 }
@@ -75,15 +84,13 @@ mod tests {
 
     #[test]
     fn a_guest_with_kvm_uses_hardware_only_where_kvm_is_nested() {
-        let tcg = || Accelerator::Tcg {
-            why: "there is no /dev/kvm".into(),
-        };
+        let tcg = || Accelerator::tcg("there is no /dev/kvm");
         for yes in ["Y\n", "1\n", "Y"] {
             assert_eq!(Accelerator::Kvm.if_nested(Some(yes)), Accelerator::Kvm);
             assert_eq!(tcg().if_nested(Some(yes)), tcg());
         }
         for no in [None, Some("N\n"), Some("0\n"), Some("")] {
-            let Accelerator::Tcg { why } = Accelerator::Kvm.if_nested(no) else {
+            let Accelerator::Tcg { why, .. } = Accelerator::Kvm.if_nested(no) else {
                 panic!("{no:?}")
             };
             assert!(why.contains("nested=1"), "{why}");

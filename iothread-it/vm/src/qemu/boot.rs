@@ -39,8 +39,9 @@
 //! Not used, since they gained less than the noise: qboot for SeaBIOS, no SCSI modules at
 //! first, `ipv6.disable=1`, `hpet=off`, less memory, a smaller translation buffer. Not used
 //! because of their cost: `noapictimer` saves 0.1 s, but several vCPUs then share one timer; without
-//! `tracer_init_tracefs` and BTF, guests have no tracing. `lpj=` and `tsc_early_khz=` depend on the CPU
-//! of the host.
+//! `tracer_init_tracefs` and BTF, guests have no tracing. `lpj=` depends on the CPU of the host.
+//!
+//! Under emulation there is also `tsc_early_khz=`, for a right clock and not for speed (`host_tsc.rs`).
 
 use super::Accelerator;
 
@@ -52,7 +53,7 @@ pub(super) const KERNEL_ARGUMENTS: &str = "console=ttyS0 quiet panic=-1 mitigati
      initcall_blacklist=ftrace_check_for_weak_functions,trace_eval_init";
 
 /// The maximum length of further arguments: x86 kernels ignore what exceeds 2047 bytes in all.
-pub const MAX_KERNEL_ARGUMENTS: usize = 2047 - KERNEL_ARGUMENTS.len() - 64;
+pub const MAX_KERNEL_ARGUMENTS: usize = 2047 - KERNEL_ARGUMENTS.len() - 96;
 
 /// Disables devices of both machine types that our guests do not use.
 pub(super) const MACHINE_OPTIONS: &str = "smm=off,sata=off,smbus=off,i8042=off,vmport=off";

@@ -99,7 +99,7 @@ pub fn arguments(
     line.option("sandbox", SANDBOX);
     line.machine(spec, accelerator, memory);
     line.memory(spec, memory, manifest.qemu.opens_ram_read_only());
-    line.guest(&manifest.guest, spec);
+    line.guest(&manifest.guest, spec, accelerator);
     if matches!(memory, GuestMemory::Draft(_)) {
         // A kernel that panics before there is a template would boot again and again.
         line.flag("no-reboot");
@@ -192,7 +192,7 @@ impl CommandLine {
         }
     }
 
-    fn guest(&mut self, guest: &GuestImage, spec: &VmSpec) {
+    fn guest(&mut self, guest: &GuestImage, spec: &VmSpec, accelerator: &Accelerator) {
         self.option("kernel", guest.bootable_kernel());
         self.option("initrd", guest.initramfs.as_os_str());
         let kvm = match spec.guest_kvm {
@@ -212,8 +212,17 @@ impl CommandLine {
             true => format!(" {}", guest_agent::protocol::NETWORK_PARAMETER),
             false => String::new(),
         };
+        let tsc = match accelerator {
+            Accelerator::Tcg {
+                tsc_khz: Some(khz), ..
+            } => format!(" tsc_early_khz={khz}"),
+            _ => String::new(),
+        };
         let arguments = boot::KERNEL_ARGUMENTS;
-        self.option("append", format!("{arguments}{kvm}{iommu}{network}{more}"));
+        self.option(
+            "append",
+            format!("{arguments}{tsc}{kvm}{iommu}{network}{more}"),
+        );
     }
 
     /// An IOMMU, which QEMU needs before other devices, and a network card that nothing uses, so that tests can
@@ -364,6 +373,7 @@ mod tests {
         };
         let accelerator = Accelerator::Tcg {
             why: "a test".into(),
+            tsc_khz: Some(2_600_000),
         };
         let arguments = arguments(spec, &accelerator, &manifest, &GuestMemory::Anonymous);
         let mut text = String::new();

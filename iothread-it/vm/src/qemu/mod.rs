@@ -5,6 +5,7 @@ mod boot;
 mod cmdline;
 mod cold;
 pub mod cpu_time;
+mod host_tsc;
 pub(crate) mod iothread;
 mod memory;
 mod ram;

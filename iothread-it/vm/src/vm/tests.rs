@@ -80,6 +80,7 @@ impl Fake {
     fn accelerator() -> Accelerator {
         Accelerator::Tcg {
             why: "a test".into(),
+            tsc_khz: None,
         }
     }
 

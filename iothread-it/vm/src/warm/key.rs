@@ -220,7 +220,10 @@ mod tests {
             ("the initramfs", |p| p.rewrite("initramfs")),
             ("the agent", |p| p.manifest.guest.agent_sha256.push('b')),
             ("the accelerator", |p| {
-                p.accelerator = Accelerator::Tcg { why: String::new() };
+                p.accelerator = Accelerator::Tcg {
+                    why: String::new(),
+                    tsc_khz: None,
+                };
             }),
             ("the machine", |p| p.spec.topology = Topology::Pc),
             ("the hotplug", |p| p.spec.topology = Topology::Q35Native),
