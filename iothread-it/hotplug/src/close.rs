@@ -68,7 +68,11 @@ impl Close {
             // Its lease alone is left.
             return self.release(cx, &id);
         };
-        self.may_come = device.state.has_device() && device.news != Some(News::Deleted);
+        self.may_come = match device.news {
+            Some(News::Deleted) => false,
+            Some(News::Unlisted) => true,
+            Some(News::Rejected) | None => device.state.has_device(),
+        };
         device.state = DiskState::NodeOnly;
         if device.node.is_none() {
             return self.release(cx, &id);
@@ -106,7 +110,8 @@ impl Close {
             return self.delete_node(cx, NodeDeletion::new(id), Input::Start);
         }
         if !self.awaits_event {
-            return self.fail(refusal);
+            let (device, source) = (id, refusal);
+            return Progress::Done(Err(DetachError::Pending { device, source }));
         }
         self.at = At::Event(refusal);
         Progress::Waits(Wait::Event)

@@ -353,7 +353,8 @@ impl Hotplug {
                 if let Some(settle) = self.settles.get_mut(&of) {
                     settle.open.remove(&id);
                     settle.progress.removed.extend(removed);
-                    settle.failed.extend(error);
+                    let is_left = |error: &_| matches!(error, DetachError::Pending { .. });
+                    settle.failed.extend(error.filter(|error| !is_left(error)));
                     if settle.open.is_empty() {
                         self.end_settle(of);
                     }

@@ -16,7 +16,8 @@ use crate::task::{Outcome, Task};
 
 impl Hotplug {
     /// Completes the removals whose events have come, also of devices that the guest ejected, and of
-    /// attaches that were cancelled before `device_add`. Does not wait for other removals.
+    /// attaches that were cancelled before `device_add`. Does not wait for other removals, nor for a device that
+    /// QEMU lists no more and whose node is still in use until its event: a later settle or a detach completes it.
     pub fn settle(
         &mut self,
         deadline: Deadline,

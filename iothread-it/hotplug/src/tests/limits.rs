@@ -52,10 +52,30 @@ fn processing_unplug_events_does_not_wait_for_a_node_in_use() {
     });
     qmp.execute(&QueryIothreads {}, soon()).unwrap();
     let (start, span) = (Instant::now(), Duration::from_secs(10));
-    let error = hotplug.process_unplug_events(&qmp, Deadline::after(span));
+    let progress = hotplug.process_unplug_events(&qmp, Deadline::after(span));
     assert!(start.elapsed() < span / 2, "it waited");
-    assert_eq!(error.unwrap_err().progress, UnplugProgress::default());
+    assert_eq!(progress.unwrap(), UnplugProgress::default());
     keeps(&hotplug, DiskState::NodeOnly);
+}
+
+/// QEMU lists the device no more, and releases its node with the event. Meanwhile a settle has found the node in use.
+#[test]
+fn detach_awaits_the_event_of_a_device_that_is_listed_no_more() {
+    let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
+        ("qom-list" | "query-block-exports" | "query-iothreads", _) => Some(returns(id, "[]")),
+        ("blockdev-del", 0 | 1) => Some(refuses(id, "GenericError", "in use")),
+        ("query-named-block-nodes", before) => {
+            let listed = returns(id, "[{\"node-name\":\"disk0\"}]");
+            let news = (before == 2).then(|| event("DEVICE_DELETED", "disk0"));
+            Some(listed + &news.unwrap_or_default())
+        }
+        _ => None,
+    });
+    hotplug.reconcile(&qmp, soon()).unwrap();
+    hotplug.process_unplug_events(&qmp, soon()).unwrap();
+    keeps(&hotplug, DiskState::NodeOnly);
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+    is_gone(&hotplug);
 }
 
 /// A guest that never finds a disk, and a QEMU that then does not hear `device_del`.
