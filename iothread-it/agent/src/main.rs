@@ -7,6 +7,7 @@
 //! Started as `modprobe`, the program loads a module and its dependencies.
 
 mod attached;
+mod block_ioctl;
 mod buffer;
 mod cgroups;
 mod children;
@@ -37,6 +38,7 @@ mod pattern_io;
 mod port;
 mod port_writer;
 mod program;
+mod requests;
 mod rootfs;
 mod rtnetlink;
 mod scsi;

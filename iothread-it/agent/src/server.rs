@@ -22,7 +22,9 @@ use crate::lines::{Line, Lines};
 use crate::port::Port;
 use crate::port_writer::PortWriter;
 use crate::rootfs::Rootfs;
-use crate::{console, cpus, extent, failure, identity, kvm, load, mount, pattern_io, scsi, sysfs};
+use crate::{
+    console, cpus, extent, failure, identity, kvm, load, mount, pattern_io, requests, scsi, sysfs,
+};
 
 /// The state that requests share.
 struct Server {
@@ -159,6 +161,11 @@ impl Server {
                 extent::check(extent, disk.size)?;
                 let sha256 = pattern_io::verify(&pattern_io::node(&disk.name), extent)?;
                 Reply::Extent { sha256 }
+            }
+            Command::MakeRequests(extent) => {
+                let disk = self.disks.find(&extent.serial)?;
+                extent::check(extent, disk.size)?;
+                Reply::Requests(requests::make(&pattern_io::node(&disk.name), extent)?)
             }
             Command::SetAttribute { path, text } => {
                 sysfs::set(path, text)?;

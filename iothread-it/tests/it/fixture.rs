@@ -174,11 +174,14 @@ pub(crate) fn shape(topology: Topology) -> Result<VmSpec> {
 /// Restores a VM of a shape, or boots it if this run is to go without. Either way the time that it
 /// takes is recorded.
 fn start(shape: &VmSpec) -> Result<Vm> {
-    let manifest = Manifest::find()?;
+    start_with(&Manifest::find()?, shape)
+}
+
+fn start_with(manifest: &Manifest, shape: &VmSpec) -> Result<Vm> {
     let start = Instant::now();
     let vm = match std::env::var_os(COLD_ENV) {
-        Some(_) => Vm::boot(&manifest, shape)?,
-        None => Vm::restore_or_boot(&manifest, shape, &WarmStore::of(&Store::of_user()?))?,
+        Some(_) => Vm::boot(manifest, shape)?,
+        None => Vm::restore_or_boot(manifest, shape, &WarmStore::of(&Store::of_user()?))?,
     };
     if let Start::ColdFallback(why) = vm.start() {
         eprintln!("booted, and not restored: {why}");
@@ -253,6 +256,15 @@ impl Bench {
         case: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<()> {
         Self::run_with(start(shape)?, case)
+    }
+
+    /// Runs a case with a VM of other artifacts than this run's.
+    pub(crate) fn run_with_artifacts(
+        manifest: &Manifest,
+        shape: &VmSpec,
+        case: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        Self::run_with(start_with(manifest, shape)?, case)
     }
 
     /// Runs a case with a VM that was started otherwise.

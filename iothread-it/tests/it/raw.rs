@@ -43,6 +43,8 @@ raw! {
     "object-add" ObjectAdd
     "object-del" ObjectDel
     "qom-set" QomSet
+    "query-blockstats" QueryBlockstats
+    "query-hotpluggable-cpus" QueryHotpluggableCpus
     "query-jobs" QueryJobs
     "query-status" QueryStatus
     "system_reset" SystemReset

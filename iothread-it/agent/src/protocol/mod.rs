@@ -8,6 +8,7 @@
 //! Requests run concurrently and are answered in the order in which they end.
 
 mod collect;
+mod load;
 mod program;
 
 use std::fmt;
@@ -19,10 +20,11 @@ pub use collect::{
     Binary, Collect, CollectedFolder, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH,
     MAX_COLLECTED_FILE_BYTES, MAX_COLLECTED_FILES, Piece,
 };
+pub use load::{Direction, Latencies, Load, LoadReport, RequestCounts};
 pub use program::{Action, Bytes, Exit, HOME, MountTarget, Program, Stream, TerminalSize, User};
 
 /// The version of this protocol. Any change to a message raises it.
-pub const VERSION: u32 = 12;
+pub const VERSION: u32 = 13;
 
 /// The name of the virtio-serial port that the agent answers on.
 pub const PORT_NAME: &str = "org.iothread-it.agent";
@@ -113,6 +115,10 @@ pub enum Command {
     /// Reads back past the page cache and compares with the pattern. Answered by
     /// [`Reply::Extent`], or [`FailureKind::Mismatch`].
     Verify(Extent),
+    /// Makes requests of every kind on an extent whose length is four times a multiple of 4096, at most 64 MiB: large
+    /// and unaligned writes of the pattern, flushes, a discard and a write of zeroes. Its second half is zero
+    /// afterwards, which is checked. Answered by [`Reply::Requests`], or [`FailureKind::Mismatch`].
+    MakeRequests(Extent),
     /// Writes a text into every file below `/sys` that a path names. In it, `*` stands for any
     /// name. Answered by [`Reply::Done`], or [`FailureKind::BadRequest`] if it names none.
     SetAttribute {
@@ -214,39 +220,6 @@ pub struct Extent {
     pub length: u64,
 }
 
-/// An I/O load. It ends at the first of its limits; a thread also ends at its first error.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Load {
-    /// The range that is read, or that the pattern is written to.
-    pub extent: Extent,
-    /// Read or write.
-    pub direction: Direction,
-    /// The number of threads.
-    pub threads: u32,
-    /// The guest CPUs to run on: thread *n* is pinned to entry *n* modulo their number. If empty, no
-    /// thread is pinned.
-    pub cpus: Vec<u32>,
-    /// The queue depth of each thread.
-    pub depth: u32,
-    /// The bytes of an operation, a multiple of 512.
-    pub block_size: u32,
-    /// The time after which the load ends, in milliseconds.
-    pub duration_ms: u64,
-    /// The operations after which each thread ends.
-    pub operations: Option<u64>,
-}
-
-/// The direction of a load.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// From the disk.
-    Read,
-    /// To the disk.
-    Write,
-}
-
 /// A message from the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -326,6 +299,8 @@ pub enum Reply {
         /// SHA-256 of the bytes written or read, in hexadecimal.
         sha256: String,
     },
+    /// What [`Command::MakeRequests`] did.
+    Requests(RequestCounts),
     /// The request has no result.
     Done,
     /// The result of a load. It counts errors of single operations.
@@ -359,40 +334,6 @@ pub struct Disk {
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
-}
-
-/// The result of a load.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoadReport {
-    /// Operations that completed in full.
-    pub operations: u64,
-    /// Bytes that they moved.
-    pub bytes: u64,
-    /// Operations that failed or came back short.
-    pub errors: u64,
-    /// The message of the first error.
-    pub first_error: Option<String>,
-    /// The time from the start of the first failed operation to the end of the load, in milliseconds
-    /// of the guest's CLOCK_MONOTONIC, rounded down.
-    pub failed_for_ms: Option<u64>,
-    /// The latencies of the operations that completed in full.
-    pub latencies: Latencies,
-    /// The duration of the load, in milliseconds of the guest's CLOCK_MONOTONIC.
-    pub elapsed_ms: u64,
-}
-
-/// Latencies of operations, in microseconds of the guest's CLOCK_MONOTONIC. The percentiles are
-/// rounded up by at most a sixteenth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Latencies {
-    /// The median.
-    pub p50_us: u64,
-    /// The 99th percentile.
-    pub p99_us: u64,
-    /// The maximum.
-    pub longest_us: u64,
 }
 
 /// The result of a request that failed.

@@ -8,8 +8,8 @@ use std::path::Path;
 use crate::place::{SavedTest, VmArtifacts, VmPlace};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{
-    KernelInstall, Manifest, Origin, Progress, QemuChoice, Silent, Store, StoreLock, WorkFolder,
-    provision_headers, provision_kernel_of, provision_tools,
+    KernelInstall, Manifest, Origin, Progress, QemuChoice, Silent, Store, StoreLock, Tools,
+    WorkFolder, provision_headers, provision_kernel_of, provision_tools,
 };
 use guest_vm::guest;
 use sha2::{Digest as _, Sha256};
@@ -67,7 +67,18 @@ pub fn provision_with(
             "the kernel cannot be uncompressed, and boots more slowly: {why}"
         )),
     }
-    let manifest = Manifest { qemu, guest };
+    let with_tools = |tools: &Tools, progress: &mut dyn Progress| {
+        let image = file("initramfs-place");
+        guest::image::with_modules(&guest, &kernel, Some(tools), &image, progress)
+    };
+    let guest_with_tools = provision_tools(&lock, progress)
+        .map(|tools| with_tools(&tools, progress))
+        .transpose()?;
+    let manifest = Manifest {
+        qemu,
+        guest,
+        guest_with_tools,
+    };
     manifest.write(&Manifest::path_in(&target))?;
     store::bound(&lock, progress)?;
     Ok(manifest)

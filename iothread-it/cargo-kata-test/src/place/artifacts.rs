@@ -118,6 +118,7 @@ impl VmArtifacts {
         let manifest = Manifest {
             qemu: qemu.clone(),
             guest,
+            guest_with_tools: None,
         };
         Ok(Self {
             manifest,
@@ -248,7 +249,7 @@ impl VmArtifacts {
 
     /// Names the kernel and QEMU, with the versions of their packages.
     pub(super) fn about(&self) -> String {
-        let Manifest { qemu, guest } = &self.manifest;
+        let Manifest { qemu, guest, .. } = &self.manifest;
         format!(
             "kernel {}{}, QEMU {}{}{}",
             guest.kernel_release,

@@ -25,6 +25,8 @@ pub struct Manifest {
     pub qemu: QemuInstall,
     /// The guest.
     pub guest: GuestImage,
+    /// The same guest with all modules of its kernel, a shell and tools, if there are tools.
+    pub guest_with_tools: Option<GuestImage>,
 }
 
 /// A QEMU, and how to start it.
@@ -121,7 +123,7 @@ impl GuestImage {
 }
 
 /// Version of the file.
-const SCHEMA: u64 = 2;
+const SCHEMA: u64 = 3;
 
 impl Manifest {
     /// Reads the manifest named by [`MANIFEST_ENV`], or else the one in the target directory of the
@@ -199,7 +201,12 @@ impl Manifest {
             &self.guest.kernel,
             &self.guest.initramfs,
         ];
-        files.into_iter().chain(&self.guest.vmlinux)
+        let with_tools = self.guest_with_tools.as_ref();
+        let with_tools = with_tools.map(|guest| &guest.initramfs);
+        files
+            .into_iter()
+            .chain(&self.guest.vmlinux)
+            .chain(with_tools)
     }
 
     /// Marks the files as in use until this process ends: no other process removes them from the cache.
@@ -326,6 +333,7 @@ mod tests {
                 agent_sha256: "00".into(),
                 origin: Origin::Host,
             },
+            guest_with_tools: None,
         }
     }
 

@@ -370,6 +370,7 @@ mod tests {
                 agent_sha256: String::new(),
                 origin: Origin::Host,
             },
+            guest_with_tools: None,
         };
         let accelerator = Accelerator::Tcg {
             why: "a test".into(),

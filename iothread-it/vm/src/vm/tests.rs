@@ -69,6 +69,7 @@ impl Fake {
                 agent_sha256: String::new(),
                 origin: Origin::Host,
             },
+            guest_with_tools: None,
         };
         Self {
             manifest,

@@ -148,6 +148,7 @@ mod tests {
                     agent_sha256: "a".into(),
                     origin: Origin::Host,
                 },
+                guest_with_tools: None,
             };
             Self {
                 manifest,

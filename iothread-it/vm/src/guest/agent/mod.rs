@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use guest_agent::protocol::{
     self, BootId, Command, Disk, Extent, FailureKind, Greeting, Identity, Load, Presence, Reply,
-    Request, RequestId, Reseed, Serial,
+    Request, RequestCounts, RequestId, Reseed, Serial,
 };
 
 pub use error::AgentError;
@@ -287,6 +287,22 @@ impl Agent {
                 Ok(running)
             }
             Some(end) => Err(end.into_error(AWAITED)),
+        }
+    }
+
+    /// Makes requests of every kind on an extent; see [`Command::MakeRequests`]. Returns how many.
+    ///
+    /// # Errors
+    /// If the data differs afterwards, or the agent reports a failure or does not answer in time.
+    pub fn make_requests(
+        &self,
+        extent: &Extent,
+        deadline: Deadline,
+    ) -> Result<RequestCounts, AgentError> {
+        const AWAITED: &str = "requests of every kind";
+        match self.ask(AWAITED, Command::MakeRequests(extent.clone()), deadline)? {
+            Reply::Requests(counts) => Ok(counts),
+            _ => Err(AgentError::wrong_reply(AWAITED)),
         }
     }
 
