@@ -370,8 +370,8 @@ mod tests {
             "{",
             "[]",
             "{}",
-            "{\"schema\":2}",
-            &text.replace("\"schema\": 2", "\"schema\": 1"),
+            "{\"schema\":3}",
+            &text.replace("\"schema\": 3", "\"schema\": 2"),
         ];
         for case in cases {
             std::fs::write(&path, case).unwrap();
