@@ -88,7 +88,7 @@ pub use plain::{
     BinaryKind, DEFAULT_LIMIT, FactsProgram, PlainOptions, PlainRun, PlainTest, PlannedPlain,
     SuspectPattern, binary_kind, list_plain, plan_plain, questions_of_text, run_plain,
 };
-pub use plan::{Fit, Plan, PlannedPlace, PlannedTest, Spread, plan};
+pub use plan::{Fit, Plan, PlanInput, PlannedPlace, PlannedTest, Spread, plan};
 pub use profiles::{PROFILE_FILE, ProfileFile};
 pub use record::Record;
 pub use run::Run;

@@ -18,7 +18,8 @@ pub use variants::Fit;
 use super::answer_cache::AnswerCache;
 use super::listing::Eligibility;
 use super::{
-    Binary, CandidatePlace, Listing, Place, PlainTest, RunnerError, StopToken, TestId, Vms,
+    Binary, CandidatePlace, Listed, Listing, Place, PlainTest, RunnerError, Selected, StopToken,
+    TestId, TestName, TestSelection, Vms,
 };
 use kata_test_host::constraint::{Demand, Status};
 use kata_test_host::reason::Reason;
@@ -115,10 +116,26 @@ impl PlannedTest {
     }
 }
 
-/// Makes a plan. `candidates` get variants for what these tests, and the `plain` ones that run, ask for, and are
-/// sorted by their cost; `progress` gets a line for each step. When `stop` is requested, the binary that lists its tests is killed. With [`Spread::Everywhere`] every place lists the
-/// tests whose verdict there does not follow from cached facts, otherwise only those that no cheaper place
-/// can run.
+/// What a plan is made for.
+#[derive(Clone, Copy)]
+pub struct PlanInput<'a> {
+    /// The binaries that may have annotated tests.
+    pub binaries: &'a [Binary],
+    /// The plain tests. Places are made for those that run.
+    pub plain: &'a [PlainTest],
+    /// Which annotated tests are planned.
+    pub selection: &'a TestSelection,
+    /// In how many places each test runs.
+    pub spread: Spread,
+    /// The folder that has the records of all runs, and what is known of places.
+    pub record_root: &'a Path,
+    /// When it is requested, the binary that lists its tests is killed.
+    pub stop: StopToken<'a>,
+}
+
+/// Makes a plan. `candidates` get variants for what the selected tests ask for, and are sorted by their cost;
+/// `progress` gets a line for each step. With [`Spread::Everywhere`] every place lists the tests whose verdict there
+/// does not follow from cached facts, otherwise only those that no cheaper place can run.
 ///
 /// # Errors
 ///
@@ -126,26 +143,25 @@ impl PlannedTest {
 /// come up is reported through `progress`, and what it lacks stays unknown. [`RunnerError::Stopped`] if it was to
 /// stop.
 pub fn plan(
-    binaries: &[Binary],
-    plain: &[PlainTest],
+    input: PlanInput<'_>,
     candidates: &mut Vec<CandidatePlace>,
-    spread: Spread,
-    record_root: &Path,
-    stop: StopToken<'_>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<Plan, RunnerError> {
     let mut opaque = Vec::new();
     let mut listed = Vec::new();
-    for binary in binaries {
-        match Listing::of(binary, None, stop)? {
-            Some(here) => listed.push((binary, here)),
+    for binary in input.binaries {
+        match Listing::of(binary, None, input.stop)? {
+            Some(mut here) => {
+                here.tests.retain(|test| input.selects(binary, test));
+                listed.push((binary, here));
+            }
             None => opaque.push(binary.id.clone()),
         }
     }
     let tests = listed.iter().flat_map(|(_, here)| &here.tests);
     let tests = tests.filter(|test| !test.is_ignored());
     let tests = tests.map(|test| (test.needs.clone(), test.demand()));
-    let plain = plain.iter().filter(|test| test.runs);
+    let plain = input.plain.iter().filter(|test| test.runs);
     let plain = plain.map(|test| (test.settings.needs(), test.settings.demand()));
     let asked: Vec<(String, Demand)> = tests.chain(plain).collect();
     let asked = asked
@@ -162,9 +178,7 @@ pub fn plan(
         let lister = PlaceLister {
             binary,
             here,
-            spread,
-            record_root,
-            stop,
+            input,
         };
         tests.extend(lister.in_all(candidates, progress)?);
         let info = BinaryInfo {
@@ -183,20 +197,29 @@ pub fn plan(
     Ok(Plan {
         places: candidates.iter().map(place).collect(),
         tests,
-        spread,
+        spread: input.spread,
         vms: Vms::default(),
         binaries: known,
         opaque,
     })
 }
 
+impl PlanInput<'_> {
+    fn selects(&self, binary: &Binary, test: &Listed) -> bool {
+        let name = TestName {
+            binary: &binary.id,
+            test: &test.test,
+            ignored: test.is_ignored().then_some(""),
+        };
+        self.selection.selects(&name, test.is_ignored()) != Selected::No
+    }
+}
+
 /// Lists the tests of a binary in each place, from its list here.
 struct PlaceLister<'a> {
     binary: &'a Binary,
     here: &'a Listing,
-    spread: Spread,
-    record_root: &'a Path,
-    stop: StopToken<'a>,
+    input: PlanInput<'a>,
 }
 
 impl PlaceLister<'_> {
@@ -205,7 +228,7 @@ impl PlaceLister<'_> {
         candidates: &mut [CandidatePlace],
         progress: &mut dyn FnMut(&str),
     ) -> Result<Vec<PlannedTest>, RunnerError> {
-        let planned = |test: &super::Listed| PlannedTest {
+        let planned = |test: &Listed| PlannedTest {
             id: TestId {
                 binary: self.binary.id.clone(),
                 test: test.test.clone(),
@@ -234,14 +257,16 @@ impl PlaceLister<'_> {
                 known.is_some_and(|((test, fit), refusal)| {
                     *fit != Fit::Fits
                         || refusal.is_some()
-                        || self.spread == Spread::First && test.is_met_somewhere()
+                        || self.input.spread == Spread::First && test.is_met_somewhere()
                 })
             };
             let listing = match candidate {
                 CandidatePlace::Here => None,
-                CandidatePlace::Recorded(host) => {
-                    Some(Listing::of(self.binary, Some(&host.facts), self.stop)?)
-                }
+                CandidatePlace::Recorded(host) => Some(Listing::of(
+                    self.binary,
+                    Some(&host.facts),
+                    self.input.stop,
+                )?),
                 CandidatePlace::Place(place) => {
                     Some(self.in_place(place.as_mut(), &settled, progress)?)
                 }
@@ -270,7 +295,7 @@ impl PlaceLister<'_> {
     ) -> Result<Option<Listing>, RunnerError> {
         let questions = self.questions();
         let known = match place.key() {
-            Some(key) => Some(AnswerCache::open(self.record_root, &key, &questions)?),
+            Some(key) => Some(AnswerCache::open(self.input.record_root, &key, &questions)?),
             None => None,
         };
         let recording = match &known {
@@ -278,10 +303,10 @@ impl PlaceLister<'_> {
             None => None,
         };
         let kept = match recording {
-            Some(recording) => Listing::of(self.binary, Some(&recording), self.stop)?,
+            Some(recording) => Listing::of(self.binary, Some(&recording), self.input.stop)?,
             None => None,
         };
-        let is_open = |test: &&super::Listed| {
+        let is_open = |test: &&Listed| {
             let eligibility = kept.as_ref().map(|kept| eligibility_in(kept, &test.test));
             !settled(&test.test)
                 && !test.is_ignored()
@@ -299,11 +324,11 @@ impl PlaceLister<'_> {
             place.name(),
             self.binary.id
         ));
-        let listed = place.list(self.binary, &questions, self.stop);
+        let listed = place.list(self.binary, &questions, self.input.stop);
         let listed = listed.and_then(|text| Ok((Listing::parse(&text)?, text)));
         let (listing, text) = match listed {
             Ok(listed) => listed,
-            Err(_) if self.stop.is_requested() => return Err(RunnerError::Stopped),
+            Err(_) if self.input.stop.is_requested() => return Err(RunnerError::Stopped),
             Err(error) => {
                 progress(&format!(
                     "{} cannot list tests: {}",
@@ -349,7 +374,7 @@ pub(crate) fn words(needs: &str) -> impl Iterator<Item = &str> {
 fn eligibility_in(listing: &Listing, test: &str) -> Eligibility {
     let listed = listing.tests.iter().find(|listed| listed.test == test);
     listed
-        .and_then(super::Listed::eligibility)
+        .and_then(Listed::eligibility)
         .unwrap_or_else(Eligibility::unknown)
 }
 

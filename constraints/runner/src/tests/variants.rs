@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::{
-    Binary, CandidatePlace, FactsProgram, Fit, Job, Place, PlaceError, PlainTest, Reason, Spread,
-    StopToken, TestId, TestSettings, plan, plan_plain,
+    Binary, CandidatePlace, FactsProgram, Fit, Job, Place, PlaceError, PlainTest, PlanInput,
+    Reason, Spread, StopToken, TestId, TestSelection, TestSettings, plan, plan_plain,
 };
 use kata_test_host::constraint::{Demand, parse};
 
@@ -115,15 +115,15 @@ fn a_place_is_varied_for_tests_that_run_and_ask_for_more() {
     let records = tempfile::tempdir().expect("a folder");
     let progress = &mut |_: &str| {};
     let (spread, stop) = (Spread::First, StopToken::NEVER);
-    let plan = plan(
-        &[],
-        &tests,
-        &mut candidates,
+    let input = PlanInput {
+        binaries: &[],
+        plain: &tests,
+        selection: &TestSelection::default(),
         spread,
-        records.path(),
+        record_root: records.path(),
         stop,
-        progress,
-    );
+    };
+    let plan = plan(input, &mut candidates, progress);
     let plan = plan.expect("a plan");
     let places = plan
         .places

@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 use kata_test_runner::{
-    Binary, CandidatePlace, Config, PlainRun, PlainTest, Plan, Reporter, StopToken, TestSelection,
-    Vms, Workspace, run_plain,
+    Binary, CandidatePlace, Config, PlainRun, PlainTest, Plan, PlanInput, Reporter, StopToken,
+    TestSelection, Vms, Workspace, plan, run_plain,
 };
 
 use super::interrupt::Interrupts;
 use super::plain::Binaries;
-use super::plan;
 use super::test::{Options, print};
 
 /// The places, and the plan for tests that state requirements if there are other places than this host.
@@ -33,21 +32,19 @@ impl Elsewhere {
             let plan = None;
             return Ok(Self { candidates, plan });
         }
-        let spread = options.places.spread();
         let records = workspace.target.join("kata-test");
         let print = &mut |text: &str| eprintln!("{text}");
         let others: Vec<Binary> = binaries.others().cloned().collect();
-        let mut plan = kata_test_runner::plan(
-            &others,
+        let input = PlanInput {
+            binaries: &others,
             plain,
-            &mut candidates,
-            spread,
-            &records,
+            selection,
+            spread: options.places.spread(),
+            record_root: &records,
             stop,
-            print,
-        )?;
+        };
+        let mut plan = plan(input, &mut candidates, print)?;
         plan.vms = Vms::new(options.vms);
-        plan::filter(&mut plan, selection);
         if selection.is_part() {
             // Whether a filter matches one of their tests is not known.
             plan.opaque.clear();

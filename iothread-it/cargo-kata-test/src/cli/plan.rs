@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use kata_test_runner::{
-    Binary, CandidatePlace, Config, ExpectedDurations, Plan, RecordedHost, Selected, StopToken,
-    TestName, TestSelection, Workspace, list_plain, plan, plan_plain,
+    Binary, CandidatePlace, Config, ExpectedDurations, PlanInput, RecordedHost, StopToken,
+    Workspace, list_plain, plan, plan_plain,
 };
 
 use super::build::Build;
@@ -76,18 +76,15 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         tests.extend(list_plain(binary, StopToken::NEVER)?);
     }
     select(&mut tests, &selection, &config);
-    let mut made = plan(
-        &others,
-        &tests,
-        &mut candidates,
-        options.places.spread(),
-        &records,
-        StopToken::NEVER,
-        &mut |text| {
-            eprintln!("{text}");
-        },
-    )?;
-    filter(&mut made, &selection);
+    let input = PlanInput {
+        binaries: &others,
+        plain: &tests,
+        selection: &selection,
+        spread: options.places.spread(),
+        record_root: &records,
+        stop: StopToken::NEVER,
+    };
+    let made = plan(input, &mut candidates, &mut |text| eprintln!("{text}"))?;
     let plain = plan_plain(
         &tests,
         &mut candidates,
@@ -120,16 +117,4 @@ pub(super) fn binaries(
         binary.env.extend(further);
     }
     Ok(binaries)
-}
-
-/// Removes the tests that are not selected.
-pub(super) fn filter(plan: &mut Plan, selection: &TestSelection) {
-    plan.tests.retain(|test| {
-        let name = TestName {
-            binary: &test.id.binary,
-            test: &test.id.test,
-            ignored: test.ignored.then_some(""),
-        };
-        selection.selects(&name, test.ignored) != Selected::No
-    });
 }

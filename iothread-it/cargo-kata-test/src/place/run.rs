@@ -147,7 +147,7 @@ pub(super) fn run(
             Err(error @ GuestError::Io { .. }) => return Err(error.into()),
             // A test of this batch may have forged the agent's failure, so it counts for no other.
             Err(error) => {
-                let is_certain = started.is_empty() && count == 1;
+                let is_certain = started.is_empty() && one_by_one;
                 let failed = if is_certain { unfinished } else { started };
                 one_by_one = is_cut_short && failed.is_empty();
                 (describe(&error, &guest), failed)

@@ -29,7 +29,6 @@ mod secrets;
 mod shapes;
 mod shared;
 mod signals;
-
 mod sudo;
 mod target_runner;
 mod terminal;
@@ -38,6 +37,7 @@ mod vms;
 mod workspace;
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use cargo_kata_test::place::{VmArtifacts, VmArtifactsError, VmPlace};
@@ -45,7 +45,9 @@ use guest_vm::artifacts::{Store, WorkFolder};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::warm::WarmStore;
 use kata_test::Verdict;
-use kata_test_runner::{Binary, Outcome, Record, Workspace};
+use kata_test_runner::{
+    Binary, Outcome, PlanInput, Record, Spread, StopToken, TestSelection, Workspace,
+};
 
 /// The kernels of the places that tests use: those with long-term support, and the newest, whose version
 /// the archive decides.
@@ -102,6 +104,19 @@ fn place(kernel: &str, folder: &ScratchDir) -> Result<VmPlace> {
         warm,
         scratch,
     ))
+}
+
+/// All annotated tests of binaries, each to run in the first place that has what it needs.
+fn input<'a>(binaries: &'a [Binary], records: &'a Path) -> PlanInput<'a> {
+    static ALL: LazyLock<TestSelection> = LazyLock::new(TestSelection::default);
+    PlanInput {
+        binaries,
+        plain: &[],
+        selection: &ALL,
+        spread: Spread::First,
+        record_root: records,
+        stop: StopToken::NEVER,
+    }
 }
 
 /// Builds a test target of the package in a folder.

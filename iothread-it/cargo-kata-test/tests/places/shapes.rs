@@ -9,15 +9,14 @@ use std::thread;
 use anyhow::Result;
 use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
-use kata_test_runner::{
-    Binary, CandidatePlace, Outcome, Record, Reporter, Run, Spread, StopToken, plan,
-};
+use kata_test_runner::{Binary, CandidatePlace, Outcome, Record, Reporter, Run, StopToken, plan};
 use nix::unistd::Uid;
 
 use crate::commands::{in_package, outcomes};
 use crate::example::become_unprivileged;
 use crate::run::RUNNER;
-use crate::{build, folder, outcome, place, shared};
+use crate::scratch_package::scratch_package;
+use crate::{build, folder, input, outcome, place, shared};
 
 /// The newer kernel has no memory controller of cgroup v1.
 const KERNELS: [&str; 2] = ["6.12", "6.1"];
@@ -33,15 +32,7 @@ fn run_in_vms(binary: Binary) -> Result<Vec<Record>> {
     }
     let binaries = [binary];
     let print = &mut |text: &str| println!("{text}");
-    let plan = plan(
-        &binaries,
-        &[],
-        &mut candidates,
-        Spread::First,
-        &records,
-        StopToken::NEVER,
-        print,
-    )?;
+    let plan = plan(input(&binaries, &records), &mut candidates, print)?;
     for place in &plan.places {
         println!("{}: {}", place.name, place.about);
     }
@@ -210,6 +201,24 @@ fn the_configuration_asks_for_plain_tests_and_the_plan_shows_each_vm() -> Result
         assert_eq!((found.outcome, &*found.place), expected, "{found:#?}");
     }
     assert_eq!(outcome(&outcomes, "huge").outcome, Outcome::Nowhere);
+    Ok(())
+}
+
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "5m")]
+fn only_selected_tests_have_vms_made_for_them() -> Result<()> {
+    let annotated = "#[kata_test::kata_test(kernel_lt = \"6.2\", cpus_ge = 6)] fn large() {}\n\
+         #[kata_test::kata_test(kernel_lt = \"6.2\")] fn usual() {}\n\
+         kata_test::main!();\n";
+    let folder = scratch_package(&[("tests/annotated.rs", annotated)])?;
+    let plan = ["plan", "--offline", "--places", "vm:bookworm"];
+    let (_, all) = command(&folder, &plan)?;
+    assert!(all.contains("vm:bookworm+6cpus: 1 test"));
+    let (code, one) = command(&folder, &[&plan[..], &["usual"]].concat())?;
+    assert_eq!(code, Some(0));
+    assert!(
+        one.contains("vm:bookworm: 1 test") && !one.contains("+6cpus"),
+        "{one}"
+    );
     Ok(())
 }
 
