@@ -15,7 +15,7 @@ use guest_vm::warm::WarmStore;
 use kata_test_runner::{Outcome, Record, Run};
 
 use crate::interrupt::{self, Interrupts};
-use crate::{cargo, it_table, provision, vm_capacity};
+use crate::{cargo, it_default, it_table, provision, vm_capacity};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -26,9 +26,15 @@ pub(crate) struct Options {
     qemu: Qemus,
 
     /// Which machine: `q35`, `pc`, `q35-native` (PCI Express's own hotplug), `q35-bridge` (a
-    /// conventional bus behind a bridge), or `all`, with what needs none of them.
-    #[arg(long, default_value = "all", value_parser = machines, value_name = "MACHINE")]
-    machine: Machines,
+    /// conventional bus behind a bridge), or `all`, with what needs none of them. The default is `q35`, and
+    /// with filters or `--full` it is `all`.
+    #[arg(long, value_parser = machines, value_name = "MACHINE")]
+    machine: Option<Machines>,
+
+    /// Runs every case. The default, without filters, is attach, I/O on the right thread and detach, of each
+    /// kind of device and placement.
+    #[arg(long, conflicts_with = "filters")]
+    full: bool,
 
     /// Which kernel the guest has: a version or suite of the distribution's archive (`5.10`, `trixie`), or the path
     /// of a bzImage, vmlinux, build folder or package, with a slash in it.
@@ -107,6 +113,18 @@ impl Machines {
 }
 
 impl Options {
+    /// Whether neither the user nor an option says which cases.
+    fn runs_default_set(&self) -> bool {
+        !self.full && self.soak.is_none() && self.filters.is_empty()
+    }
+
+    fn machines(&self) -> Machines {
+        self.machine.unwrap_or(match self.runs_default_set() {
+            true => Machines::One(Topology::Q35),
+            false => Machines::All,
+        })
+    }
+
     fn kernel(&self) -> Result<Option<VmKernel>> {
         let kernel = self.kernel.clone();
         match (kernel, &self.modules) {
@@ -182,6 +200,12 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
         println!("note: guests were booted cold instead of restored: {why}");
     }
     print_paths(run.dir());
+    if options.runs_default_set() {
+        println!(
+            "{} further cases: `cargo xtask it --full`",
+            tests.others.len()
+        );
+    }
     if interrupts.received() {
         println!(
             "interrupted: {} of {} cases have an outcome",
@@ -243,13 +267,17 @@ fn select(suite: &Path, options: &Options) -> Result<Selection> {
     let list = String::from_utf8(output.stdout)?;
     let matches = |name: &str| match options.soak {
         Some(_) => name.starts_with("soak::"),
-        None => {
-            options.filters.is_empty() || options.filters.iter().any(|f| name.contains(f.as_str()))
-        }
+        None if options.runs_default_set() => it_default::has(name),
+        None => options.full || options.filters.iter().any(|f| name.contains(f.as_str())),
     };
     let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
+    let missing = it_default::missing(names.clone());
+    ensure!(
+        missing.is_empty(),
+        "the suite has no case in {missing:?}, which are in the default set"
+    );
     let (selected, others): (Vec<_>, Vec<_>) =
-        names.partition(|name| options.machine.has(name) && matches(name));
+        names.partition(|name| options.machines().has(name) && matches(name));
     if selected.is_empty() {
         bail!("no case of the suite matches; the cases are:\n{list}");
     }

@@ -5,6 +5,7 @@ mod bench;
 mod ci;
 mod fuzz;
 mod it;
+mod it_default;
 mod it_table;
 #[cfg(test)]
 mod packages;
