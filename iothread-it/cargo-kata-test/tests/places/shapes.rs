@@ -79,6 +79,8 @@ fn vms_have_what_tests_of_an_unprivileged_user_ask_for() -> Result<()> {
         };
         assert_eq!(found.outcome, expected, "{found:#?}");
     }
+    let left = outcome(&outcomes, "leaves_a_file").artifacts.as_ref();
+    assert_eq!(left.map(|left| (left.files, left.bytes)), Some((1, 9)));
     let place = |test| outcome(&outcomes, test).place.as_str();
     // A kernel that starts much faster comes first.
     let shape = |test| {
