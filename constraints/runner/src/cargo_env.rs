@@ -56,8 +56,10 @@ pub(super) fn variables(current: &Path) -> Vec<(OsString, OsString)> {
         .collect()
 }
 
-/// Returns where a `runner` for test binaries is configured: cargo would start them with it.
-pub(super) fn runner(current: &Path) -> Option<String> {
+/// Returns where cargo's configuration for this folder, or a variable, has a `runner` for test binaries: cargo would
+/// start them with it, and this runner does not use it.
+#[must_use]
+pub fn runner(current: &Path) -> Option<String> {
     let of_variable = std::env::vars_os().find_map(|(name, value)| {
         let name = name.into_string().ok()?;
         let is_runner = name.starts_with("CARGO_TARGET_") && name.ends_with("_RUNNER");

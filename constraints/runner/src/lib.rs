@@ -64,6 +64,7 @@ pub use artifacts::Artifacts;
 pub use attempts::Attempts;
 pub use binary::Binary;
 pub use cargo::{CargoError, Workspace};
+pub use cargo_env::runner as configured_runner;
 pub use config::{
     Archive, Config, ConfigError, Excludes, ExpectFailure, NamedKernel, NamedPlace, SuspectPolicy,
     Suspects, TestSettings, reference as config_reference,

@@ -1,4 +1,4 @@
-//! `cargo kata-test facts`: prints the facts of this host, or verdicts.
+//! `cargo kata-test facts`: prints the facts of this host, or verdicts, or what works here.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use kata_test::facts::{Answer, Finding, Here, Host, Question};
 use kata_test_runner::FactsProgram;
 use serde_json::{Value, json};
 
-use super::offers;
+use super::{doctor, offers};
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -23,6 +23,10 @@ pub struct Options {
     /// them are in the cache; and says whether this host has the place `userns`.
     #[arg(long, conflicts_with = "constraints")]
     places: bool,
+    /// Checks this machine: what works here, what does not, what each lack costs and how to get it. Nothing is
+    /// fetched or changed, and no connection is made. The exit code is 1 only if tests can run in no place.
+    #[arg(long, conflicts_with_all = ["places", "constraints"])]
+    doctor: bool,
     /// With `--places`: lists what the archive had when it was last read, and uses no network.
     #[arg(long, requires = "places")]
     offline: bool,
@@ -49,6 +53,9 @@ pub(super) fn program(records: &Path) -> Result<FactsProgram> {
 /// # Errors
 /// If a constraint is invalid, or the kernels of the archive are not known.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if options.doctor {
+        return doctor::run(options.json);
+    }
     if options.places {
         offers::print(options.qemu.as_ref(), options.offline, options.json)?;
         return Ok(ExitCode::SUCCESS);

@@ -15,6 +15,7 @@ pub mod archive;
 mod build;
 pub mod cache;
 pub mod cargo;
+mod doctor;
 mod elsewhere;
 mod everywhere;
 pub mod exit_codes;
@@ -116,9 +117,27 @@ pub fn main(name: &'static str) -> ExitCode {
 /// Prints an error, and converts a result to an exit code.
 pub fn exit(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", message(&error));
         exit_codes::of(&error)
     })
+}
+
+/// Returns what failed with its causes, then what to do: errors state the latter after a semicolon, before their cause.
+fn message(error: &anyhow::Error) -> String {
+    let texts: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let (last, others) = texts.split_last().expect("an error has a text");
+    let others: Vec<_> = others
+        .iter()
+        .map(|text| text.split_once("; ").unwrap_or((text, "")))
+        .collect();
+    let failed: String = others
+        .iter()
+        .map(|(failed, _)| format!("{failed}: "))
+        .collect();
+    let steps = others.iter().map(|(_, step)| *step);
+    let steps = steps.filter(|step| !step.is_empty());
+    let steps: String = steps.map(|step| format!("; {step}")).collect();
+    format!("{failed}{last}{steps}")
 }
 
 #[cfg(test)]

@@ -41,12 +41,7 @@ pub fn provision_with(
     offline: bool,
 ) -> Result<Manifest> {
     let progress: &mut dyn Progress = &mut PrintedProgress::default();
-    ensure!(
-        cfg!(all(target_os = "linux", target_arch = "x86_64")),
-        "VMs need an x86_64 Linux host; this is {} {}",
-        std::env::consts::ARCH,
-        std::env::consts::OS,
-    );
+    check_host()?;
     let target = cargo::target_directory()?;
     let lock = store::open(offline)?.lock(progress)?;
     let agent = agent::provide(&lock, &target, BuildOutput::Progress)?;
@@ -84,6 +79,20 @@ pub fn provision_with(
     Ok(manifest)
 }
 
+/// Checks that this is a kind of machine on which VMs run.
+///
+/// # Errors
+/// If it is not.
+pub(super) fn check_host() -> Result<()> {
+    ensure!(
+        cfg!(all(target_os = "linux", target_arch = "x86_64")),
+        "VMs need an x86_64 Linux host, and this is {} {}; run the tests in other places",
+        std::env::consts::ARCH,
+        std::env::consts::OS,
+    );
+    Ok(())
+}
+
 /// Provides the headers of a suite's kernel in the cache, for tests that compile a module. If they cannot be had, that
 /// is noted: those tests are skipped.
 ///
@@ -117,6 +126,7 @@ fn vm_places_in(
     output: BuildOutput,
     progress: &mut dyn Progress,
 ) -> Result<Vec<VmPlace>> {
+    check_host()?;
     let work = WorkFolder::in_target(target);
     let lock = store.lock(progress)?;
     // What may be missing or refused comes before the agent, which takes time to build.

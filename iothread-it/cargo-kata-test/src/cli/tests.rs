@@ -30,3 +30,23 @@ fn wrong_arguments_have_a_remedy() {
     });
     insta::assert_snapshot!(problems.join("\n"));
 }
+
+#[test]
+fn what_to_do_comes_after_the_cause() {
+    use anyhow::anyhow;
+
+    let message = |error: anyhow::Error| super::message(&error);
+    assert_eq!(message(anyhow!("it fails; do this")), "it fails; do this");
+    let error = anyhow!("no such file")
+        .context("cannot read the list; write it anew")
+        .context("place vm:own");
+    assert_eq!(
+        message(error),
+        "place vm:own: cannot read the list: no such file; write it anew"
+    );
+    let error = anyhow!("it is not there; install it").context("cannot run; choose another");
+    assert_eq!(
+        message(error),
+        "cannot run: it is not there; install it; choose another"
+    );
+}

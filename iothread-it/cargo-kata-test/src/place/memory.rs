@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 /// The memory of a slot in bytes: what the smallest VM and its QEMU may take. A larger VM holds several.
-const PER_SLOT: u64 = 1280 << 20;
+pub(crate) const PER_SLOT: u64 = 1280 << 20;
 
 /// How long to wait for a slot.
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -72,6 +72,11 @@ pub(super) fn further(folder: &Path, mib: u32) -> io::Result<Option<Slot>> {
             _locks: Some(locks),
         }
     }))
+}
+
+/// Returns how many of the smallest VMs fit into this host's memory.
+pub(crate) fn vms_that_fit() -> usize {
+    Host::for_vm(1, &is_ample).slots
 }
 
 /// Returns whether so many slots fit into the memory that is available now.

@@ -90,6 +90,7 @@ pub use artifacts::{VmArtifacts, VmArtifactsError};
 pub use guest::GuestError;
 pub use image::ImageError;
 pub use libraries::LibraryError;
+pub(crate) use memory::{PER_SLOT as VM_MEMORY, vms_that_fit};
 pub(crate) use saved::quoted;
 pub use saved::{SavedError, SavedTest};
 

@@ -8,6 +8,7 @@ mod cache;
 mod commands;
 mod coverage;
 mod crashes;
+mod doctor;
 mod everywhere;
 mod example;
 mod hostile;

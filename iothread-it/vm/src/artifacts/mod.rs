@@ -64,8 +64,8 @@ pub use package_source::PackageSource;
 pub use pins::{LOCK_FILE, LockFileError, Pins};
 pub use progress::{Progress, Silent};
 pub use provision::{
-    has_kernel, kernels, provision, provision_kernel, provision_kernel_of, provision_packages,
-    provision_qemu,
+    QemuSource, has_kernel, kernels, provision, provision_kernel, provision_kernel_of,
+    provision_packages, provision_qemu, qemu_source,
 };
 pub use size::{InvalidSize, parse_size, shown_size};
 pub(crate) use store::lock_within;

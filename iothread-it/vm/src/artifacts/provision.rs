@@ -5,10 +5,12 @@ use super::apt::{
 };
 use super::choice::QemuChoice;
 use super::error::{ArtifactError, with_causes};
+use super::host_qemu::HostQemuError;
 use super::kernel::KernelInstall;
 use super::kernel_choice::{Flavour, KernelChoice};
 use super::kernels::{KernelOffer, Kernels};
 use super::manifest::{Origin, QemuInstall};
+use super::package_source::PackageSource;
 use super::pins::{GENERIC_KERNEL_SET, KERNEL_SET, Pins};
 use super::progress::Progress;
 use super::store::{Store, StoreLock};
@@ -78,25 +80,18 @@ pub fn provision_qemu(
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<QemuInstall, ArtifactError> {
-    let suite = match choice {
-        QemuChoice::Host => return Ok(host_qemu::find()?),
-        QemuChoice::Path(path) => return Ok(host_qemu::probe(path)?),
-        QemuChoice::Suite(suite) => return qemu_of_packages(Some(suite), lock, progress),
-        QemuChoice::Auto => None,
+    let (suite, useless) = match qemu_source(choice, lock.store().source())? {
+        QemuSource::Installed(qemu) => return Ok(qemu),
+        QemuSource::Packages { suite, useless } => (suite, useless),
     };
-    if let Some(suite) = pinned_suite(lock) {
-        // The same QEMU on every host.
-        return qemu_of_packages(Some(suite), lock, progress);
-    }
-    let useless = match host_qemu::find() {
-        Ok(qemu) => return Ok(qemu),
-        Err(useless) => useless,
+    let Some(useless) = useless else {
+        return qemu_of_packages(suite.as_deref(), lock, progress);
     };
-    if !matches!(useless, host_qemu::HostQemuError::Absent) {
+    if !matches!(useless, HostQemuError::Absent) {
         let why = with_causes(&useless);
         progress.noted(&format!("{why}; using QEMU from packages instead"));
     }
-    match qemu_of_packages(suite, lock, progress) {
+    match qemu_of_packages(suite.as_deref(), lock, progress) {
         Err(ArtifactError::Apt(AptError::NoApt { .. })) => Err(ArtifactError::Missing {
             qemu: Some(with_causes(&useless)),
             kernel: false,
@@ -105,9 +100,46 @@ pub fn provision_qemu(
     }
 }
 
-fn pinned_suite(lock: &StoreLock) -> Option<&str> {
-    let pins = lock.store().source().pins.as_ref();
-    pins.and_then(|pins| pins.suite_of(QEMU.name))
+/// Where a QEMU comes from.
+#[derive(Debug)]
+pub enum QemuSource {
+    /// It is installed.
+    Installed(QemuInstall),
+    /// From packages.
+    Packages {
+        /// Their suite; without one, that of the host's release.
+        suite: Option<String>,
+        /// Why the one on `PATH`, which would be used before, is not.
+        useless: Option<HostQemuError>,
+    },
+}
+
+/// Returns where the chosen QEMU comes from. Nothing is fetched.
+///
+/// # Errors
+/// If an installed QEMU is chosen that cannot be used.
+pub fn qemu_source(
+    choice: &QemuChoice,
+    source: &PackageSource,
+) -> Result<QemuSource, HostQemuError> {
+    let packages = |suite: Option<&str>, useless| QemuSource::Packages {
+        suite: suite.map(str::to_owned),
+        useless,
+    };
+    let pins = source.pins.as_ref();
+    Ok(match choice {
+        QemuChoice::Host => QemuSource::Installed(host_qemu::find()?),
+        QemuChoice::Path(path) => QemuSource::Installed(host_qemu::probe(path)?),
+        QemuChoice::Suite(suite) => packages(Some(suite), None),
+        QemuChoice::Auto => match pins.and_then(|pins| pins.suite_of(QEMU.name)) {
+            // The same QEMU on every host.
+            Some(suite) => packages(Some(suite), None),
+            None => match host_qemu::find() {
+                Ok(qemu) => QemuSource::Installed(qemu),
+                Err(useless) => packages(None, Some(useless)),
+            },
+        },
+    })
 }
 
 fn qemu_of_packages(

@@ -23,5 +23,6 @@ pub(super) use closure::Closure;
 pub(crate) use downloads::hex;
 pub use error::AptError;
 pub(crate) use kernels::kernels;
+pub use package_set::archive_suite;
 pub(crate) use package_set::{PackageSet, Unpacked, ensure, ensure_offer, has_offer};
 pub(crate) use paragraphs::has_kernel_files;

@@ -51,16 +51,8 @@ pub(crate) fn ensure(
 ) -> Result<Unpacked, AptError> {
     let source = lock.store().source();
     let archive = source.archive.as_ref();
-    let release = host_sources::release_name();
-    let own = match archive {
-        Some(archive) => archive.suites().first().map(String::as_str),
-        None => release.as_deref(),
-    };
-    let label = suite.or(own).unwrap_or("host").to_owned();
-    let sources = || match archive {
-        Some(archive) => configured(archive, &label),
-        None => of_host(release.as_deref().unwrap_or_default(), suite),
-    };
+    let label = suite.map_or_else(|| own_suite(archive), str::to_owned);
+    let sources = || sources(archive, suite, &label);
     let unpacked = PackageInstall {
         lock,
         set,
@@ -103,7 +95,41 @@ pub(crate) fn ensure_offer(
     Ok(unpacked)
 }
 
-fn of_host(release: &str, suite: Option<&str>) -> Result<Vec<Source>, AptError> {
+/// Returns the suite that packages of the archive's own would be fetched from. Nothing is fetched.
+///
+/// # Errors
+/// If apt is not installed, or has no source for it.
+pub fn archive_suite(archive: Option<&DebianArchive>) -> Result<String, AptError> {
+    let suite = own_suite(archive);
+    match sources(archive, None, &suite)?.is_empty() {
+        true => Err(AptError::NoSource { suite }),
+        false => Ok(suite),
+    }
+}
+
+/// Returns the name of the archive's own suite.
+fn own_suite(archive: Option<&DebianArchive>) -> String {
+    let own = match archive {
+        Some(archive) => archive.suites().first().cloned(),
+        None => host_sources::release_name(),
+    };
+    own.unwrap_or_else(|| "host".to_owned())
+}
+
+fn sources(
+    archive: Option<&DebianArchive>,
+    suite: Option<&str>,
+    label: &str,
+) -> Result<Vec<Source>, AptError> {
+    match archive {
+        Some(archive) => configured(archive, label),
+        None => of_host(suite),
+    }
+}
+
+fn of_host(suite: Option<&str>) -> Result<Vec<Source>, AptError> {
+    let release = host_sources::release_name().unwrap_or_default();
+    let release = release.as_str();
     let all = host_sources::sources()?;
     Ok(match suite {
         Some(suite) if suite != release => of_suite(&all, release, suite),
