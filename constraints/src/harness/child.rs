@@ -33,7 +33,7 @@ use crate::report;
 use crate::runtime_skip::{self, RuntimeSkip};
 use crate::sys::{
     Message, Standard, become_leader, close_private_descriptors, default_signals, fork, has_ended,
-    mark_owner, may_execute, pipe, redirect, set_nonblocking, stderr,
+    mark_owner, may_execute, pipe, print_backtrace_at_crash, redirect, set_nonblocking, stderr,
 };
 
 /// How to start a test.
@@ -379,6 +379,7 @@ fn run_child(
     set_artifacts(how.artifacts.as_ref());
     // The test may start threads, and then ask about the host.
     facts::many_threads();
+    print_backtrace_at_crash();
     let end = body::run(test, |index| {
         report::send_own(Message::new(EXPECTS, &[&index.to_string()]));
     });

@@ -1,5 +1,6 @@
 //! System calls that Rust has no safe form of.
 
+mod crash;
 mod descriptors;
 mod exit;
 mod flock;
@@ -12,6 +13,7 @@ mod owner;
 mod print;
 mod signals;
 
+pub(crate) use crash::print_backtrace_at_crash;
 pub(crate) use descriptors::close_private_descriptors;
 pub(crate) use exit::at_exit;
 pub(crate) use flock::{lock, try_lock, unlock};

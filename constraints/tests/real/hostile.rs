@@ -84,6 +84,39 @@ fn each_hostile_test_is_one_outcome() {
     assert_eq!(timed_out.count(), 1, "{recorded}");
 }
 
+/// The backtrace of a crash names the test. A process that holds the allocator's lock cannot have one.
+#[test]
+fn a_crash_has_a_backtrace() {
+    let mut command = HOSTILE.command(&["crashes::"]);
+    command.env("SAMPLE", "fail");
+    let out = Finished::by(command);
+    for (test, signal, text) in [
+        ("null_pointer", "SIGSEGV", "the test crashed with SIGSEGV:"),
+        ("abort", "SIGABRT", "the test crashed with SIGABRT:"),
+        ("killed", "SIGSEGV", "the test crashed with SIGSEGV:"),
+        ("stack_overflow", "SIGABRT", "has overflowed its stack"),
+        ("in_the_allocator", "SIGSEGV", ""),
+    ] {
+        let line = out.line(&format!("crashes::{test}"));
+        assert_eq!(
+            line,
+            format!("test crashes::{test} ... FAILED ({signal})"),
+            "{out:?}"
+        );
+        if text.is_empty() {
+            continue;
+        }
+        let title = format!("---- crashes::{test} stdout ----");
+        let (_, output) = out.stdout.split_once(&title).expect("its output");
+        let output = output.split("\n---- ").next().expect("a part");
+        assert!(output.contains(text), "{test}: {output}");
+        let is_overflow = text.starts_with("has");
+        let names_the_test = output.lines().any(|line| line.contains(test));
+        let has_backtrace = output.contains("the test crashed") && names_the_test;
+        assert_eq!(has_backtrace, !is_overflow, "{output}");
+    }
+}
+
 /// A process that the test forks has its report's pipe too, and a payload's destructor runs outside
 /// of what catches panics.
 #[test]

@@ -13,7 +13,7 @@ use kata_test::constraint::Status;
 use kata_test::kata_test;
 use kata_test_runner::{
     Binary, CandidatePlace, Eligibility, Job, LIST_ARGUMENTS, Outcome, Place, PlaceError, Plan,
-    PlannedTest, RecordedHost, Reporter, Run, RunnerError, Spread, StopToken, plan,
+    PlanInput, PlannedTest, RecordedHost, Reporter, Run, RunnerError, StopToken, plan,
 };
 
 use crate::run::{Finished, Sample, copy, is_root};
@@ -31,16 +31,7 @@ fn binary(sample: &Sample, id: &str) -> Binary {
 
 fn planned(binaries: &[Binary], candidates: &mut Vec<CandidatePlace>, records: &Path) -> Plan {
     let print = &mut |text: &str| println!("{text}");
-    plan(
-        binaries,
-        &[],
-        candidates,
-        Spread::First,
-        records,
-        StopToken::NEVER,
-        print,
-    )
-    .expect("a plan")
+    plan(PlanInput::new(binaries, records), candidates, print).expect("a plan")
 }
 
 fn eligibility<'a>(plan: &'a Plan, test: &str, place: usize) -> &'a Eligibility {
@@ -244,15 +235,9 @@ fn another_harness_is_opaque_and_an_unmet_contract_stops_the_plan() {
         .push(("KATA_TEST_EXPECT".into(), "kernel_ge = \"99\"".into()));
     let candidates = &mut vec![CandidatePlace::Here];
     let print = &mut |_: &str| {};
-    let error = kata_test_runner::plan(
-        &[broken],
-        &[],
-        candidates,
-        Spread::First,
-        records.path(),
-        StopToken::NEVER,
-        print,
-    );
+    let broken = [broken];
+    let input = PlanInput::new(&broken, records.path());
+    let error = kata_test_runner::plan(input, candidates, print);
     let error = error.expect_err("a broken promise").to_string();
     assert!(
         error.contains("p::wishes") && error.contains("KATA_TEST_EXPECT"),
@@ -334,15 +319,12 @@ fn a_stop_ends_the_binary_that_lists_its_tests() {
     drop(write);
     let stop = StopToken::when_readable(asked.as_fd());
     let began = std::time::Instant::now();
-    let stopped = plan(
-        &[binary],
-        &[],
-        &mut vec![CandidatePlace::Here],
-        Spread::First,
-        records.path(),
+    let binaries = [binary];
+    let input = PlanInput {
         stop,
-        &mut |_| {},
-    );
+        ..PlanInput::new(&binaries, records.path())
+    };
+    let stopped = plan(input, &mut vec![CandidatePlace::Here], &mut |_| {});
     assert!(matches!(stopped, Err(RunnerError::Stopped)), "{stopped:?}");
     assert!(
         began.elapsed() < Duration::from_secs(20),

@@ -128,6 +128,7 @@ impl Finished {
             ("cases.rs:", "\n"),
             ("left behind: ", "\n"),
             (": process ", " ("),
+            ("the test crashed with SIGABRT:", "\n\n"),
         ] {
             text = mask(&text, before, after);
         }

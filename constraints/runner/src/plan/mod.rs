@@ -18,8 +18,8 @@ pub use variants::Fit;
 use super::answer_cache::AnswerCache;
 use super::listing::Eligibility;
 use super::{
-    Binary, CandidatePlace, Listed, Listing, Place, PlainTest, RunnerError, Selected, StopToken,
-    TestId, TestName, TestSelection, Vms,
+    Binary, CandidatePlace, Listed, Listing, Place, PlainTest, RunIgnored, RunnerError, Selected,
+    StopToken, TestId, TestName, TestSelection, Vms,
 };
 use kata_test_host::constraint::{Demand, Status};
 use kata_test_host::reason::Reason;
@@ -204,7 +204,28 @@ pub fn plan(
     })
 }
 
-impl PlanInput<'_> {
+impl<'a> PlanInput<'a> {
+    /// All annotated tests of these binaries, each in the first place that has what it needs.
+    #[must_use]
+    pub fn new(binaries: &'a [Binary], record_root: &'a Path) -> Self {
+        static ALL: TestSelection = TestSelection {
+            names: Vec::new(),
+            skip: Vec::new(),
+            exact: false,
+            filters: Vec::new(),
+            ignored: RunIgnored::No,
+            partition: None,
+        };
+        Self {
+            binaries,
+            plain: &[],
+            selection: &ALL,
+            spread: Spread::First,
+            record_root,
+            stop: StopToken::NEVER,
+        }
+    }
+
     fn selects(&self, binary: &Binary, test: &Listed) -> bool {
         let name = TestName {
             binary: &binary.id,

@@ -27,6 +27,7 @@ fn asked(what: &str) -> bool {
     env::var_os("SAMPLE").is_some_and(|sample| sample == what)
 }
 
+mod crashes;
 mod stops;
 
 mod worst {

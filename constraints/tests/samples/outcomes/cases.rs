@@ -50,7 +50,7 @@ mod expected {
         }
     }
 
-    #[kata_test(timeout = "50ms", expect_failure(timeout))]
+    #[kata_test(timeout = "500ms", expect_failure(timeout))]
     fn by_a_timeout() {
         if !mended() {
             std::thread::park_timeout(std::time::Duration::from_secs(60));

@@ -4,10 +4,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
-use kata_test_runner::{Binary, CandidatePlace, Outcome, Record, Reporter, Run, StopToken, plan};
+use kata_test_runner::{
+    Binary, CandidatePlace, Outcome, PlanInput, Record, Reporter, Run, StopToken, plan,
+};
 use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
 
-use crate::{KERNELS, build, commands, folder, input, kind, outcome, place, shared, user_folder};
+use crate::{KERNELS, build, commands, folder, kind, outcome, place, shared, user_folder};
 
 fn example() -> Result<Binary> {
     build(commands::example(), "needs")
@@ -24,7 +26,7 @@ fn run_everywhere(binary: Binary) -> Result<Vec<Record>> {
     }
     let binaries = [binary];
     let told = &mut |text: &str| println!("{text}");
-    let plan = plan(input(&binaries, &records), &mut candidates, told)?;
+    let plan = plan(PlanInput::new(&binaries, &records), &mut candidates, told)?;
     let leave = plan.exclude_elsewhere(&candidates, &run)?;
     let status = Command::new(&binaries[0].executable)
         .current_dir(&binaries[0].folder)

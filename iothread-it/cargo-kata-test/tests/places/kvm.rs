@@ -7,11 +7,11 @@ use anyhow::Result;
 use cargo_kata_test::place::VmPlace;
 use kata_test::kata_test;
 use kata_test_runner::{
-    Binary, CandidatePlace, Outcome, Place, Record, Reporter, Run, StopToken, plan,
+    Binary, CandidatePlace, Outcome, Place, PlanInput, Record, Reporter, Run, StopToken, plan,
 };
 
 use crate::run::RUNNER;
-use crate::{build, commands, folder, input, outcome, place};
+use crate::{build, commands, folder, outcome, place};
 
 /// The place that has KVM.
 const WITH_KVM: &str = "vm:6.1+kvm";
@@ -29,7 +29,7 @@ fn run_in(binary: Binary, plain: VmPlace, with_kvm: VmPlace) -> Result<Vec<Recor
     let mut candidates = Vec::from(candidates);
     let binaries = [binary];
     let print = &mut |text: &str| println!("{text}");
-    let plan = plan(input(&binaries, &records), &mut candidates, print)?;
+    let plan = plan(PlanInput::new(&binaries, &records), &mut candidates, print)?;
     let mut reporter = Reporter {
         progress: print,
         output: &mut |bytes| print!("{}", String::from_utf8_lossy(bytes)),

@@ -38,7 +38,6 @@ mod vms;
 mod workspace;
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 use cargo_kata_test::place::{VmArtifacts, VmArtifactsError, VmPlace};
@@ -46,9 +45,7 @@ use guest_vm::artifacts::{Store, WorkFolder};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::warm::WarmStore;
 use kata_test::Verdict;
-use kata_test_runner::{
-    Binary, Outcome, PlanInput, Record, Spread, StopToken, TestSelection, Workspace,
-};
+use kata_test_runner::{Binary, Outcome, Record, Workspace};
 
 /// The kernels of the places that tests use: those with long-term support, and the newest, whose version
 /// the archive decides.
@@ -105,19 +102,6 @@ fn place(kernel: &str, folder: &ScratchDir) -> Result<VmPlace> {
         warm,
         scratch,
     ))
-}
-
-/// All annotated tests of binaries, each to run in the first place that has what it needs.
-fn input<'a>(binaries: &'a [Binary], records: &'a Path) -> PlanInput<'a> {
-    static ALL: LazyLock<TestSelection> = LazyLock::new(TestSelection::default);
-    PlanInput {
-        binaries,
-        plain: &[],
-        selection: &ALL,
-        spread: Spread::First,
-        record_root: records,
-        stop: StopToken::NEVER,
-    }
 }
 
 /// Builds a test target of the package in a folder.

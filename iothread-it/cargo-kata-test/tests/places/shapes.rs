@@ -9,14 +9,16 @@ use std::thread;
 use anyhow::Result;
 use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
-use kata_test_runner::{Binary, CandidatePlace, Outcome, Record, Reporter, Run, StopToken, plan};
+use kata_test_runner::{
+    Binary, CandidatePlace, Outcome, PlanInput, Record, Reporter, Run, StopToken, plan,
+};
 use nix::unistd::Uid;
 
 use crate::commands::{in_package, outcomes};
 use crate::example::become_unprivileged;
 use crate::run::RUNNER;
 use crate::scratch_package::scratch_package;
-use crate::{build, folder, input, outcome, place, shared};
+use crate::{build, folder, outcome, place, shared};
 
 /// The newer kernel has no memory controller of cgroup v1.
 const KERNELS: [&str; 2] = ["6.12", "6.1"];
@@ -32,7 +34,7 @@ fn run_in_vms(binary: Binary) -> Result<Vec<Record>> {
     }
     let binaries = [binary];
     let print = &mut |text: &str| println!("{text}");
-    let plan = plan(input(&binaries, &records), &mut candidates, print)?;
+    let plan = plan(PlanInput::new(&binaries, &records), &mut candidates, print)?;
     for place in &plan.places {
         println!("{}: {}", place.name, place.about);
     }

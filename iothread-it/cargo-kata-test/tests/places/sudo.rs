@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use kata_test::kata_test;
 use kata_test_runner::{
-    Artifacts, Binary, CandidatePlace, Job, Outcome, Place, ProcessEnd, Reporter, Run, Session,
-    SessionCommand, StopToken, SudoPlace, TestId, UserKind, plan,
+    Artifacts, Binary, CandidatePlace, Job, Outcome, Place, PlanInput, ProcessEnd, Reporter, Run,
+    Session, SessionCommand, StopToken, SudoPlace, TestId, UserKind, plan,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 
 use crate::crashes::await_record;
 use crate::example::become_unprivileged;
-use crate::{build, folder, input, kind, outcome, user_folder};
+use crate::{build, folder, kind, outcome, user_folder};
 
 /// Enables a test that blocks, as root.
 const BLOCK: &str = "PLACES_SUDO_BLOCK";
@@ -69,7 +69,7 @@ fn tests_run_as_root_and_leave_no_files_of_root() -> Result<()> {
         CandidatePlace::Place(Box::new(SudoPlace::new()?)),
     ];
     let print = &mut |text: &str| println!("{text}");
-    let plan = plan(input(&binaries, &records), &mut candidates, print)?;
+    let plan = plan(PlanInput::new(&binaries, &records), &mut candidates, print)?;
     let chosen = |name: &str| {
         let test = plan.tests.iter().find(|test| test.id.test == name);
         test.and_then(|test| test.chosen())

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, anyhow, ensure};
 use kata_test::kata_test;
 use kata_test_runner::{
-    Binary, CandidatePlace, Config, Outcome, Place, PlainOptions, PlainRun, PlainTest, Record,
-    Reporter, Run, StopToken, UsernsPlace, list_plain, plan, run_plain,
+    Binary, CandidatePlace, Config, Outcome, Place, PlainOptions, PlainRun, PlainTest, PlanInput,
+    Record, Reporter, Run, StopToken, UsernsPlace, list_plain, plan, run_plain,
 };
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -22,7 +22,7 @@ use crate::commands::in_package;
 use crate::crashes::await_record;
 use crate::example::become_unprivileged;
 use crate::run::RUNNER;
-use crate::{build, folder, input, kind, outcome};
+use crate::{build, folder, kind, outcome};
 
 /// The tests of `sample/tests/userns.rs` that run there for every user.
 const WORK: [&str; 10] = [
@@ -69,7 +69,7 @@ pub(crate) fn run_in(places: &mut Vec<CandidatePlace>, binary: &Binary) -> Resul
     let run = Run::start(&records)?;
     let binaries = std::slice::from_ref(binary);
     let print = &mut |text: &str| println!("{text}");
-    let plan = plan(input(binaries, &records), places, print)?;
+    let plan = plan(PlanInput::new(binaries, &records), places, print)?;
     plan.record(&run)?;
     let mut reporter = Reporter {
         progress: print,
