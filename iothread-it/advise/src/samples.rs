@@ -37,6 +37,30 @@ impl Samples {
         (self.quantile(0.25), self.quantile(0.75))
     }
 
+    /// Returns what the median of the population that these samples are of is at least, at a confidence of 99 %,
+    /// whatever their distribution. Seven samples are needed.
+    ///
+    /// Each sample is below that median with a probability of one half, so the number of those that are is binomial.
+    pub fn median_is_at_least(&self) -> Option<f64> {
+        const MISTAKES: f64 = 0.01;
+        let count = self.0.len();
+        let mut probability = 0.5_f64.powi(i32::try_from(count).ok()?);
+        let mut at_most = probability;
+        let mut bound = None;
+        for below in 0..count {
+            // The probability that at most so many samples are below the median.
+            if at_most > MISTAKES {
+                break;
+            }
+            bound = Some(self.0[below]);
+            #[expect(clippy::cast_precision_loss, reason = "counts of samples")]
+            let next = (count - below) as f64 / (below + 1) as f64;
+            probability *= next;
+            at_most += probability;
+        }
+        bound
+    }
+
     /// Returns a quantile, interpolated between the two nearest samples.
     #[expect(
         clippy::cast_precision_loss,
@@ -72,6 +96,21 @@ mod tests {
     fn an_outlier_moves_neither_median_nor_quartiles() {
         let noisy = samples(&[1.0, 1.1, 1.2, 1.3, 900.0]);
         assert_eq!((noisy.median(), noisy.quartiles()), (1.2, (1.1, 1.3)));
+    }
+
+    #[test]
+    fn the_bound_of_the_median_is_that_of_the_sign_test() {
+        let up_to = |last: u32| samples(&(1..=last).map(f64::from).collect::<Vec<_>>());
+        // By tables: below the k-th of n samples at a probability of at most 1 %.
+        for (count, bound) in [
+            (6, None),
+            (7, Some(1.0)),
+            (10, Some(1.0)),
+            (12, Some(2.0)),
+            (20, Some(5.0)),
+        ] {
+            assert_eq!(up_to(count).median_is_at_least(), bound, "{count}");
+        }
     }
 
     #[test]

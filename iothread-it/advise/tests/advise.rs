@@ -44,8 +44,8 @@ fn every_layout_is_measured_and_nothing_is_left() -> Result<()> {
         folder.path(),
         progress,
     )?;
-    // Three layouts, three times each.
-    assert_eq!(finished.last(), Some(&(9, 9)));
+    // Three layouts, seven times each.
+    assert_eq!(finished.last(), Some(&(21, 21)));
     let text = advice.to_string();
     for layout in [
         "main loop, 1 queue",

@@ -1,11 +1,12 @@
 //! `cargo xtask bench`: benchmarks, each compared with a peer or a lower bound in the same run.
 //!
-//! `boot`, `harness`, `hotplug`, `io`, `plain` and `userns` are families of benchmarks. `interleave` alternates what is
+//! `boot`, `fio`, `harness`, `hotplug`, `io`, `plain` and `userns` are families of benchmarks. `interleave` alternates what is
 //! compared, so that noise affects both; `stats` has median and quartiles, `figure` the ratio and its
 //! goal, and `table` and `json` are the output.
 
 mod boot;
 mod figure;
+mod fio;
 mod harness;
 mod hotplug;
 mod interleave;
@@ -54,13 +55,14 @@ struct Bench {
 }
 
 /// All benchmarks.
-const FAMILIES: [&[Bench]; 6] = [
+const FAMILIES: [&[Bench]; 7] = [
     harness::BENCHES,
     plain::BENCHES,
     userns::BENCHES,
     boot::BENCHES,
     hotplug::BENCHES,
     io::BENCHES,
+    fio::BENCHES,
 ];
 
 /// What a benchmark works with.

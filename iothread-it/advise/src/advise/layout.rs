@@ -29,6 +29,16 @@ pub(super) struct Limits {
 }
 
 impl Layout {
+    /// Whether the disks are on the same threads in both: they differ in polling at most.
+    pub(super) fn has_disks_of(&self, other: &Self) -> bool {
+        let polling_off = other.polling_off;
+        *other
+            == Self {
+                polling_off,
+                ..*self
+            }
+    }
+
     /// Every layout within limits, from the simplest.
     pub(super) fn all(limits: &Limits) -> Vec<Self> {
         let mut layouts = Vec::new();

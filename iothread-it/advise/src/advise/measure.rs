@@ -78,22 +78,34 @@ impl<'a> Bench<'a> {
         })
     }
 
-    pub(super) fn measure(&mut self, layout: &Layout) -> Result<Sample, AdviseError> {
-        self.set_polling(match layout.polling_off {
-            true => 0,
-            false => self.polling,
-        })?;
+    /// Measures layouts that have the disks on the same threads, in this order.
+    pub(super) fn measure(&mut self, layouts: &[Layout]) -> Result<Vec<Sample>, AdviseError> {
         for (number, disk) in self.disks.iter().enumerate() {
+            let Some(layout) = layouts.first() else {
+                return Ok(Vec::new());
+            };
             let mut disk = disk.clone();
             disk.queues = Some(layout.queues);
             let attached = self.vm.attach(&disk, &layout.placement(number));
             attached.doing("attach a disk")?;
         }
-        let sample = self.load();
+        let samples = layouts.iter().map(|layout| self.measure_attached(layout));
+        let samples = samples.collect();
         for disk in &self.disks {
-            self.vm.detach(&disk.id).doing("detach a disk")?;
+            // A guest that misses the request gets another one.
+            let detached = self.vm.detach(&disk.id);
+            let detached = detached.or_else(|_| self.vm.detach(&disk.id));
+            detached.doing("detach a disk")?;
         }
-        sample
+        samples
+    }
+
+    fn measure_attached(&self, layout: &Layout) -> Result<Sample, AdviseError> {
+        self.set_polling(match layout.polling_off {
+            true => 0,
+            false => self.polling,
+        })?;
+        self.load()
     }
 
     fn set_polling(&self, nanoseconds: u64) -> Result<(), AdviseError> {

@@ -1,9 +1,8 @@
 //! How many IOThreads, and which disk where: measured on a storage backend with a VM of its own.
 //!
-//! Each layout (threads × queues × placement × polling) is measured several times, in turn with all others, so that
-//! a slow moment of the machine meets all of them. A difference counts if the quartiles of the figures do not overlap
-//! and the medians differ by more than 5 %. The simplest layout that no other exceeds is recommended, which can be
-//! the main loop.
+//! Each layout (threads × queues × placement × polling) is measured in each of several rounds, so that a slow moment of
+//! the machine meets all of them, and layouts are compared round by round. The simplest layout that no other beats is
+//! recommended, which can be the main loop; see `choice`.
 
 mod choice;
 mod layout;
@@ -31,7 +30,7 @@ pub use layout::Layout;
 pub use report::Advice;
 
 /// Every layout is measured at least so often, whatever the time limit.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 
 /// Measures how many IOThreads are worth their cost for hot-plugged virtio-blk disks, and prints a recommendation.
 #[derive(Debug, Clone, clap::Args)]
@@ -67,7 +66,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value = "32")]
     pub depth: u32,
 
-    /// For how long to measure, in seconds. Every layout is measured at least three times.
+    /// For how long to measure, in seconds. Every layout is measured at least seven times.
     #[arg(long, value_name = "N", default_value = "120")]
     pub seconds: u64,
 }
@@ -150,14 +149,17 @@ pub fn advise(
         if round as usize >= ROUNDS && !has_time {
             break;
         }
-        for turn in 0..layouts.len() {
-            // Forwards and backwards, so that drift meets all layouts alike.
-            let index = match round % 2 {
-                0 => turn,
-                _ => layouts.len() - 1 - turn,
-            };
-            samples[index].push(bench.measure(&layouts[index])?);
-            runs += 1;
+        // Forwards and backwards, so that drift meets all layouts alike.
+        let mut order: Vec<usize> = (0..layouts.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for same in order.chunk_by(|one, next| layouts[*one].has_disks_of(&layouts[*next])) {
+            let group: Vec<Layout> = same.iter().map(|index| layouts[*index]).collect();
+            for (index, sample) in same.iter().zip(bench.measure(&group)?) {
+                samples[*index].push(sample);
+            }
+            runs += same.len();
             let expected = expected(runs, layouts.len(), start.elapsed(), limit);
             progress(runs, expected);
         }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::choice::{Choice, Measured, exceeds};
+use super::choice::{Advantage, Choice, Measured, advantage};
 use crate::Samples;
 
 /// What was measured, and what follows.
@@ -20,30 +20,57 @@ impl Advice {
         self.measured[self.choice.recommended].layout
     }
 
+    /// Why this one, and why no other.
     fn reason(&self) -> String {
-        let recommended = &self.measured[self.choice.recommended];
-        let fastest = &self.measured[self.choice.fastest];
-        let simpler = self.measured[..self.choice.recommended].iter();
-        let simpler =
-            simpler.max_by(|one, other| one.iops.median().total_cmp(&other.iops.median()));
-        let Some(simpler) = simpler else {
-            return "no difference to the others beyond the spread of these figures, or 5 %"
-                .to_owned();
+        let Self { measured, choice } = self;
+        let recommended = &measured[choice.recommended];
+        let simpler = measured[..choice.recommended].iter();
+        let best = simpler.max_by(|one, other| one.iops.median().total_cmp(&other.iops.median()));
+        let Some(best) = best else {
+            return format!("no other has {WORTH} in nearly every round");
         };
-        let why = match exceeds(&recommended.iops, &simpler.iops) {
-            true => "is slower",
-            false => "has operations that take longer",
-        };
-        let mut text = format!("the best simpler one ({}) {why}", named(simpler));
-        if self.choice.fastest != self.choice.recommended {
-            let fastest = named(fastest);
+        // Of those that beat it, the first is the simplest.
+        let winner = measured
+            .iter()
+            .find_map(|other| Some((other, advantage(other, best)?)));
+        let why = winner.map(|(other, advantage)| match advantage {
+            Advantage::Iops => format!("{} does {} more", other.layout, gain(best, other)),
+            Advantage::P99 => format!("{} has a lower p99", other.layout),
+        });
+        let mut text = format!(
+            "than the best simpler one ({}), {}",
+            named(best),
+            why.unwrap_or_default()
+        );
+        if choice.fastest != choice.recommended {
+            let fastest = &measured[choice.fastest];
             let _ = write!(
                 text,
-                "; the fastest ({fastest}) gains nothing beyond the spread, or less than 5 %"
+                "; the fastest ({}) does {} more than the recommended one, which is not {WORTH} in nearly every round",
+                named(fastest),
+                gain(recommended, fastest)
             );
         }
         text
     }
+}
+
+/// What is worth a change.
+const WORTH: &str = "5 % more operations, or a p99 lower by a fifth,";
+
+/// By how much one does more than another: the median of all rounds, and its quartiles.
+fn gain(than: &Measured, other: &Measured) -> String {
+    let Some(ratios) = than.gain_of(other) else {
+        return "some".to_owned();
+    };
+    let percent = |ratio: f64| (ratio - 1.0) * 100.0;
+    let (low, high) = ratios.quartiles();
+    format!(
+        "{:.0} % ({:.0} to {:.0})",
+        percent(ratios.median()),
+        percent(low),
+        percent(high)
+    )
 }
 
 fn named(measured: &Measured) -> String {
@@ -107,7 +134,7 @@ mod tests {
         };
         let mut iops = 10_000.0;
         let measured = Layout::all(&limits).into_iter().map(|layout| {
-            let samples = [0.99, 1.0, 1.02].map(|noise| Sample {
+            let samples = [0.99, 1.0, 1.02, 0.98, 1.01, 1.0, 0.97].map(|noise| Sample {
                 iops: iops * noise,
                 p50_ms: 1.25,
                 p99_ms: 7.5 * noise,

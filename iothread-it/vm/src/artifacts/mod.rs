@@ -22,6 +22,7 @@ mod choice;
 mod debian_archive;
 mod error;
 mod file_state;
+mod fio;
 mod gdbserver;
 mod headers;
 mod held;
@@ -50,6 +51,7 @@ pub use debian_archive::{
 pub use error::ArtifactError;
 pub(crate) use error::with_causes;
 pub use file_state::FileState;
+pub use fio::provision_fio;
 pub use gdbserver::provision_gdbserver;
 pub use headers::provision_headers;
 pub(crate) use held::{USED_FILE, is_in_use, is_still};

@@ -85,18 +85,12 @@ impl UnpackedQemu {
     /// Finds QEMU, its loader and its directories below `root`.
     pub(crate) fn below(root: &Path) -> Result<Self, UnpackedQemuError> {
         let missing = |what| UnpackedQemuError::Lacks { what };
-        let stays_inside = |path: &PathBuf| {
-            let real = (path.canonicalize(), root.canonicalize());
-            matches!(real, (Ok(path), Ok(root)) if path.is_file() && path.starts_with(&root))
-        };
-        let program = LOADERS
-            .iter()
-            .map(|loader| root.join(loader))
-            .find(stays_inside);
-        let qemu = Some(root.join("usr/bin").join(QEMU_PROGRAM)).filter(stays_inside);
+        let program = loader(root);
+        let qemu = root.join("usr/bin").join(QEMU_PROGRAM);
+        let qemu = Some(qemu).filter(|qemu| stays_inside(qemu, root));
         let mut prefix_args = vec![
             "--library-path".to_owned(),
-            directories(root, &LIBRARIES).join(":"),
+            library_folders(root).join(":"),
             shown(&qemu.ok_or(missing(QEMU_PROGRAM))?),
         ];
         for directory in directories(root, &FIRMWARE) {
@@ -126,6 +120,22 @@ impl UnpackedQemu {
         .succeed(|_| {})?
         .stdout)
     }
+}
+
+/// Returns the dynamic loader below a root.
+pub(super) fn loader(root: &Path) -> Option<PathBuf> {
+    let mut loaders = LOADERS.iter().map(|loader| root.join(loader));
+    loaders.find(|loader| stays_inside(loader, root))
+}
+
+/// Returns the folders of libraries below a root.
+pub(super) fn library_folders(root: &Path) -> Vec<String> {
+    directories(root, &LIBRARIES)
+}
+
+fn stays_inside(path: &Path, root: &Path) -> bool {
+    let real = (path.canonicalize(), root.canonicalize());
+    matches!(real, (Ok(path), Ok(root)) if path.is_file() && path.starts_with(&root))
 }
 
 fn directories(root: &Path, names: &[&str]) -> Vec<String> {
