@@ -67,7 +67,7 @@ pub struct Options {
     pub depth: u32,
 
     /// For how long to measure, in seconds. Every layout is measured at least seven times.
-    #[arg(long, value_name = "N", default_value = "120")]
+    #[arg(long, value_name = "N", default_value = "150")]
     pub seconds: u64,
 }
 

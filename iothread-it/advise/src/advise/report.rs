@@ -104,6 +104,11 @@ impl fmt::Display for Advice {
         }
         let recommended = self.recommended();
         writeln!(f, "{table}")?;
+        writeln!(
+            f,
+            "each was measured {} times",
+            self.measured[0].iops.count()
+        )?;
         writeln!(f, "recommended: {recommended}: {}", self.reason())?;
         writeln!(f, "\nKata's configuration:\n{}", recommended.kata())
     }
