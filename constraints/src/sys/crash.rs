@@ -35,8 +35,8 @@ static CRASH: AtomicI32 = AtomicI32::new(0);
 /// What std does at SIGSEGV and SIGBUS: it reports a stack overflow.
 static OF_STD: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
-/// Prints a backtrace to standard error at a signal that a crash causes, before that signal ends the process. Threads
-/// that the process starts have smaller stacks for handlers, so their backtraces may be missing.
+/// Prints a backtrace to standard error at a signal that a crash causes, before that signal ends the process. At
+/// SIGSEGV and SIGBUS only the calling thread has one: std's stacks for handlers of other threads are too small.
 pub(crate) fn print_backtrace_at_crash() {
     let stack: &'static mut [u8] = vec![0; STACK].leak();
     let stack = libc::stack_t {
@@ -48,9 +48,14 @@ pub(crate) fn print_backtrace_at_crash() {
     if unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) } != 0 {
         return;
     }
-    let flags = SaFlags::SA_SIGINFO | SaFlags::SA_ONSTACK | SaFlags::SA_NODEFER;
-    let action = SigAction::new(SigHandler::SigAction(crashed), flags, SigSet::empty());
     for signal in CRASHES {
+        let mut flags = SaFlags::SA_SIGINFO | SaFlags::SA_NODEFER;
+        // At these, the stack may have overflowed.
+        flags.set(
+            SaFlags::SA_ONSTACK,
+            matches!(signal, Signal::SIGSEGV | Signal::SIGBUS),
+        );
+        let action = SigAction::new(SigHandler::SigAction(crashed), flags, SigSet::empty());
         // SAFETY: the process ends after the handler, which may therefore do what a handler that returns must not: it
         // allocates and takes locks. If it waits for a lock that the crashed code holds, `give_up` ends the process.
         let old = unsafe { sigaction(signal, &action) };
@@ -74,6 +79,10 @@ extern "C" fn crashed(signal: c_int, info: *mut siginfo_t, context: *mut c_void)
         // It does not return if the stack has overflowed.
         of_std(signal, info, context);
     }
+    if !has_room() {
+        end_by(signal);
+        return;
+    }
     let action = SigAction::new(
         SigHandler::Handler(give_up),
         SaFlags::SA_NODEFER,
@@ -88,6 +97,19 @@ extern "C" fn crashed(signal: c_int, info: *mut siginfo_t, context: *mut c_void)
         Backtrace::force_capture()
     ));
     end_by(signal);
+}
+
+/// Whether the handler runs on a stack that a backtrace fits on.
+fn has_room() -> bool {
+    let mut stack = std::mem::MaybeUninit::<libc::stack_t>::uninit();
+    // SAFETY: the kernel writes all of it if there is no error.
+    let stack = unsafe {
+        if libc::sigaltstack(ptr::null(), stack.as_mut_ptr()) != 0 {
+            return false;
+        }
+        stack.assume_init()
+    };
+    stack.ss_flags & libc::SS_ONSTACK == 0 || stack.ss_size >= STACK
 }
 
 extern "C" fn give_up(_: c_int) {

@@ -96,6 +96,12 @@ fn a_crash_has_a_backtrace() {
         ("killed", "SIGSEGV", "the test crashed with SIGSEGV:"),
         ("stack_overflow", "SIGABRT", "has overflowed its stack"),
         ("in_the_allocator", "SIGSEGV", ""),
+        ("null_pointer_in_a_thread", "SIGSEGV", ""),
+        (
+            "abort_in_a_thread",
+            "SIGABRT",
+            "the test crashed with SIGABRT:",
+        ),
     ] {
         let line = out.line(&format!("crashes::{test}"));
         assert_eq!(

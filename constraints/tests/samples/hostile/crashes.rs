@@ -75,6 +75,24 @@ fn stack_overflow() {
     }
 }
 
+fn in_a_thread(body: fn()) {
+    std::thread::scope(|scope| scope.spawn(body).join().expect("no panic"));
+}
+
+#[kata_test]
+fn null_pointer_in_a_thread() {
+    if on_stage() {
+        in_a_thread(crash);
+    }
+}
+
+#[kata_test]
+fn abort_in_a_thread() {
+    if on_stage() {
+        in_a_thread(|| std::process::abort());
+    }
+}
+
 #[kata_test]
 fn in_the_allocator() {
     if on_stage() {
