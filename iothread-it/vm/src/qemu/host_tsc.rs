@@ -80,11 +80,16 @@ mod tests {
 
     #[test]
     fn measurements_agree() {
-        let Some(khz) = khz() else { return };
-        assert_eq!(khz % STEP_KHZ, 0);
+        // A host without a constant frequency has none each time.
+        let rounded = khz();
+        assert!(rounded.is_none_or(|khz| khz % STEP_KHZ == 0), "{rounded:?}");
         for _ in 0..10 {
-            let measured = measured_khz().unwrap();
-            assert!(measured.abs_diff(khz) <= khz / 100, "{measured}, not {khz}");
+            let measured = measured_khz();
+            let agrees = match (rounded, measured) {
+                (Some(khz), Some(measured)) => measured.abs_diff(khz) <= khz / 100,
+                (khz, measured) => khz == measured,
+            };
+            assert!(agrees, "{measured:?}, not {rounded:?}");
         }
     }
 }
