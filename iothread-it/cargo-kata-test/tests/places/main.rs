@@ -33,6 +33,7 @@ mod signals;
 mod sudo;
 mod target_runner;
 mod terminal;
+mod tutorial;
 mod userns;
 mod vms;
 mod workspace;

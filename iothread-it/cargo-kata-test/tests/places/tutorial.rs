@@ -1,0 +1,139 @@
+//! The tutorial, `constraints/docs/tutorial.md`, followed to the letter in an empty folder.
+//!
+//! A block of the page says by a word behind its language what it is: `file=PATH` is a file, `add=PATH` the end of
+//! one, and `replace=PATH:TEXT` stands in for that text in one. Lines of `console` that begin with `$ ` are commands,
+//! which succeed, and the last of `fails` does not; the lines behind a command are in its output, where `…`
+//! stands for any text. A block of `setup` is left out: it installs the program that this test has.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use guest_vm::scratch::ScratchDir;
+use kata_test::kata_test;
+
+use crate::commands::in_package;
+use crate::run::RUNNER;
+
+const PAGE: &str = "../../constraints/docs/tutorial.md";
+
+/// A fenced block.
+struct Block<'a> {
+    info: &'a str,
+    text: String,
+}
+
+fn blocks(page: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        let Some(info) = line.strip_prefix("```") else {
+            continue;
+        };
+        let inside = lines.by_ref().take_while(|line| *line != "```");
+        let text = inside.flat_map(|line| [line, "\n"]).collect();
+        blocks.push(Block { info, text });
+    }
+    blocks
+}
+
+/// A reader with an empty folder.
+struct Reader {
+    folder: PathBuf,
+}
+
+impl Reader {
+    fn follow(&mut self, block: &Block<'_>) -> Result<()> {
+        let (language, what) = block.info.split_once(' ').unwrap_or((block.info, ""));
+        match (language, what.split_once('=')) {
+            ("console", _) if what == "setup" => Ok(()),
+            ("console", _) => self.console(&block.text, what == "fails"),
+            (_, Some(("file", path))) => {
+                let path = self.folder.join(path);
+                fs::create_dir_all(path.parent().context("no folder")?)?;
+                Ok(fs::write(path, &block.text)?)
+            }
+            (_, Some(("add", path))) => {
+                let path = self.folder.join(path);
+                let text = fs::read_to_string(&path)?;
+                Ok(fs::write(path, text + &block.text)?)
+            }
+            (_, Some(("replace", what))) => {
+                let (path, old) = what.split_once(':').context("no text")?;
+                let path = self.folder.join(path);
+                let text = fs::read_to_string(&path)?;
+                ensure!(text.lines().any(|line| line == old), "no line {old}");
+                let lines = text.lines().map(|line| match line == old {
+                    true => block.text.trim_end(),
+                    false => line,
+                });
+                Ok(fs::write(path, lines.collect::<Vec<_>>().join("\n"))?)
+            }
+            _ => anyhow::bail!("what is to be done with this block? {}", block.info),
+        }
+    }
+
+    fn console(&mut self, text: &str, last_fails: bool) -> Result<()> {
+        let commands: Vec<&str> = text.split("$ ").skip(1).collect();
+        for (at, command) in commands.iter().enumerate() {
+            let (command, expected) = command.split_once('\n').context("no line")?;
+            println!("$ {command}");
+            if let Some(folder) = command.strip_prefix("cd ") {
+                self.folder.push(folder);
+                continue;
+            }
+            let fails = last_fails && at + 1 == commands.len();
+            check(command, &self.run(command, fails)?, expected)?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, command: &str, fails: bool) -> Result<String> {
+        let programs = Path::new(RUNNER).parent().context("no folder")?;
+        let path = std::env::var("PATH")?;
+        let ran = in_package("sh", &self.folder)?
+            .args(["-c", &format!("{command} 2>&1")])
+            .env("PATH", format!("{}:{path}", programs.display()))
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("LD_LIBRARY_PATH")
+            .output()?;
+        let output = String::from_utf8(ran.stdout)?;
+        println!("{output}");
+        ensure!(ran.status.success() != fails, "{command}: {}", ran.status);
+        Ok(output)
+    }
+}
+
+/// Checks that the lines that a page shows are in the output. Tests end in any order.
+fn check(command: &str, output: &str, expected: &str) -> Result<()> {
+    for expected in expected.lines() {
+        let is_it = |line: &str| match expected.split_once('…') {
+            Some((start, end)) => line.starts_with(start) && line.ends_with(end),
+            None => line == expected,
+        };
+        ensure!(
+            output.lines().any(is_it),
+            "{command} does not print: {expected}"
+        );
+    }
+    Ok(())
+}
+
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "20m")]
+fn the_tutorial_works_as_it_is_written() -> Result<()> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
+    let page = fs::read_to_string(page)?;
+    // Outside of the checkout, whose workspace cargo would find.
+    let folder = ScratchDir::new_in(&std::env::temp_dir())?;
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    std::os::unix::fs::symlink(checkout.canonicalize()?, folder.path().join("kata-test"))?;
+    let mut reader = Reader {
+        folder: folder.path().to_owned(),
+    };
+    let blocks = blocks(&page);
+    ensure!(blocks.len() > 10, "only {} blocks", blocks.len());
+    for block in &blocks {
+        reader.follow(block)?;
+    }
+    Ok(())
+}
