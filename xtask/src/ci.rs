@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::{cargo, fuzz, it, test};
+use crate::{book, cargo, fuzz, it, test};
 
 /// A part of the suite, for the command itself: `test` runs all of it already.
 const IT: [&str; 4] = ["it", "--machine=q35", "attach::", "serving::"];
@@ -57,6 +57,8 @@ pub(crate) fn run() -> Result<ExitCode> {
             .args(["doc", "--workspace", "--all-features", "--no-deps"])
             .env("RUSTDOCFLAGS", "-Dwarnings"),
     )?;
+    announce("book");
+    book::run()?;
     step(
         "tests of kata-test's default features",
         cargo::cargo().args(["test", "--package=kata-test", "--lib", "--quiet"]),

@@ -2,6 +2,7 @@
 
 mod advise;
 mod bench;
+mod book;
 mod ci;
 mod fuzz;
 mod it;
@@ -45,7 +46,9 @@ enum Command {
     Who(who::Options),
     /// Fuzzes parsers of foreign input, guided by coverage, from a kept corpus.
     Fuzz(fuzz::Options),
-    /// Runs all checks of a change: formatting, lints, documentation, `fuzz`, `test` and `it`.
+    /// Builds the book of the documents with mdBook.
+    Book,
+    /// Runs all checks of a change: formatting, lints, documentation, the book, `fuzz`, `test` and `it`.
     Ci,
 }
 
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),
         Command::Fuzz(options) => fuzz::run(&options),
+        Command::Book => book::run(),
         Command::Ci => ci::run(),
     })
 }

@@ -196,6 +196,36 @@ fn no_tests() {
     insta::assert_snapshot!(texts);
 }
 
+/// The page of the book with the help of all commands.
+struct BookPage(String);
+
+impl BookPage {
+    fn new(help: &str) -> Self {
+        let title = "# The command line\n\nThe help of each command, as the program prints it.\n";
+        let mut page = Self(title.to_owned());
+        page.add("", help);
+        page
+    }
+
+    fn add(&mut self, command: &str, help: &str) {
+        let heading = format!("cargo kata-test {command}");
+        let (heading, help) = (heading.trim_end(), help.trim_end());
+        self.0 += &format!("\n## {heading}\n\n```text\n{help}\n```\n");
+    }
+
+    fn check(&self) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../constraints/docs/cli.md");
+        if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+            fs::write(&path, &self.0).unwrap();
+        }
+        let is_current = fs::read_to_string(path).unwrap() == self.0;
+        assert!(
+            is_current,
+            "constraints/docs/cli.md is old; INSTA_UPDATE=always writes it"
+        );
+    }
+}
+
 #[test]
 fn help_pages() {
     let folder = tempfile::tempdir().unwrap();
@@ -216,12 +246,17 @@ fn help_pages() {
     let names = commands(&page);
     assert!(names.len() > 5, "{page}");
     insta::assert_snapshot!("help", page);
+    let mut book = BookPage::new(&page);
     for name in &names {
         let page = help(&[name]);
         let inner = commands(&page);
+        book.add(name, &page);
         insta::assert_snapshot!(format!("help_{name}"), page);
         for one in inner {
-            insta::assert_snapshot!(format!("help_{name}_{one}"), help(&[name, &one]));
+            let page = help(&[name, &one]);
+            book.add(&format!("{name} {one}"), &page);
+            insta::assert_snapshot!(format!("help_{name}_{one}"), page);
         }
     }
+    book.check();
 }

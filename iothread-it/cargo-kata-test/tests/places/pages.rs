@@ -1,4 +1,4 @@
-//! The tutorial, `constraints/docs/tutorial.md`, followed to the letter in an empty folder.
+//! Pages of the book, followed to the letter in an empty folder beside a checkout.
 //!
 //! A block of the page says by a word behind its language what it is: `file=PATH` is a file, `add=PATH` the end of
 //! one, and `replace=PATH:TEXT` stands in for that text in one. Lines of `console` that begin with `$ ` are commands,
@@ -14,8 +14,6 @@ use kata_test::kata_test;
 
 use crate::commands::in_package;
 use crate::run::RUNNER;
-
-const PAGE: &str = "../../constraints/docs/tutorial.md";
 
 /// A fenced block.
 struct Block<'a> {
@@ -119,10 +117,10 @@ fn check(command: &str, output: &str, expected: &str) -> Result<()> {
     Ok(())
 }
 
-#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "20m")]
-fn the_tutorial_works_as_it_is_written() -> Result<()> {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let page = fs::read_to_string(page)?;
+/// Follows a page of `constraints/docs`, which has so many blocks.
+fn follow(page: &str, count: usize) -> Result<()> {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../constraints/docs");
+    let page = fs::read_to_string(docs.join(page))?;
     // Outside of the checkout, whose workspace cargo would find.
     let folder = ScratchDir::new_in(&std::env::temp_dir())?;
     let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -131,9 +129,21 @@ fn the_tutorial_works_as_it_is_written() -> Result<()> {
         folder: folder.path().to_owned(),
     };
     let blocks = blocks(&page);
-    ensure!(blocks.len() > 10, "only {} blocks", blocks.len());
-    for block in &blocks {
-        reader.follow(block)?;
-    }
-    Ok(())
+    ensure!(blocks.len() == count, "{} blocks", blocks.len());
+    blocks.iter().try_for_each(|block| reader.follow(block))
+}
+
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "20m")]
+fn the_tutorial_works_as_it_is_written() -> Result<()> {
+    follow("tutorial.md", 13)
+}
+
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "20m")]
+fn the_page_on_plain_tests_works_as_it_is_written() -> Result<()> {
+    follow("plain-tests.md", 1)
+}
+
+#[kata_test(serial = "places-packages", timeout = "20m")]
+fn the_page_on_the_attribute_works_as_it_is_written() -> Result<()> {
+    follow("annotated-tests.md", 4)
 }
