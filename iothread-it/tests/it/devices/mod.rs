@@ -6,4 +6,4 @@ mod cold;
 mod export;
 mod nbd;
 mod node;
-mod scsi;
+pub(crate) mod scsi;

@@ -37,7 +37,7 @@ fn attach_on(bench: &mut Bench, controller: &DeviceId, name: &str) -> Result<Dis
 }
 
 /// QEMU may be done before the guest is notified.
-pub(super) fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
+pub(crate) fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
     bench.vm.detach(&disk.id)?;
     let gone = Presence::Absent;
     bench
