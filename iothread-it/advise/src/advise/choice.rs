@@ -1,7 +1,8 @@
 //! The choice among measured layouts.
 //!
 //! Layouts are compared round by round, because a slow moment of the machine meets all layouts of a round. One beats
-//! another if the median of the ratios is worth it with a confidence of 99 %, so that two runs seldom differ.
+//! another if the median of the ratios is worth it with a confidence of 99 %. If the fastest seems to be better than the
+//! simplest that no other beats, without that confidence, nothing is recommended: another run could choose another one.
 
 use super::layout::Layout;
 use super::measure::Sample;
@@ -90,6 +91,8 @@ pub(super) fn advantage(other: &Measured, one: &Measured) -> Option<Advantage> {
 pub(super) struct Choice {
     /// The simplest layout that no other beats.
     pub(super) recommended: usize,
+    /// Whether the fastest seems to be better than it: the rounds differ too much to tell.
+    pub(super) is_open: bool,
     /// The one with the highest median of IOPS.
     pub(super) fastest: usize,
 }
@@ -104,8 +107,11 @@ pub(super) fn choose(measured: &[Measured]) -> Choice {
         measured.iter().any(beats)
     };
     let recommended = measured.iter().position(|one| !is_beaten(one));
+    let recommended = recommended.unwrap_or(fastest);
+    let gain = measured[recommended].gain_of(&measured[fastest]);
     Choice {
-        recommended: recommended.unwrap_or(fastest),
+        recommended,
+        is_open: gain.is_some_and(|gain| gain.median() > WORTH_IOPS),
         fastest,
     }
 }
@@ -147,7 +153,12 @@ mod tests {
     fn a_difference_in_each_round_counts_though_the_rounds_differ_more() {
         let choice = chosen(&[(90.0, 1.0), (100.0, 1.0), (103.0, 1.0)], &MOMENTS);
         // Three per cent more are not worth another thread.
-        assert_eq!((choice.recommended, choice.fastest), (1, 2));
+        let expected = Choice {
+            recommended: 1,
+            is_open: false,
+            fastest: 2,
+        };
+        assert_eq!(choice, expected);
     }
 
     #[test]
@@ -182,11 +193,13 @@ mod tests {
         samples[3].iops /= 2.0;
         let once_slow = Measured::new(layout(1), &samples).expect("samples");
         assert_eq!(advantage(&once_slow, &slow), None);
+        let choice = choose(&[slow, once_slow]);
+        assert_eq!((choice.recommended, choice.is_open), (0, true));
     }
 
     #[test]
     fn few_rounds_show_nothing() {
         let choice = chosen(&[(10.0, 9.0), (100.0, 1.0)], &MOMENTS[..6]);
-        assert_eq!(choice.recommended, 0);
+        assert!(choice.is_open, "{choice:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use guest_vm::guest::protocol::{Extent, Load, LoadReport, Serial};
 use guest_vm::scratch::ScratchDir;
-use guest_vm::vm::Vm;
+use guest_vm::vm::{ExitReport, Vm};
 use iothread_hotplug::DiskSpec;
 use iothread_pool::{DeviceId, cpu_ticks};
 use qmp_client::command::{QueryIothreads, object_path, set_property};
@@ -76,6 +76,10 @@ impl<'a> Bench<'a> {
             polling: polling.try_into().unwrap_or_default(),
             _scratch: scratch,
         })
+    }
+
+    pub(super) fn exit_report(&self) -> ExitReport {
+        self.vm.exit_report()
     }
 
     /// Measures layouts that have the disks on the same threads, in this order.

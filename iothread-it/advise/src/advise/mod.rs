@@ -18,7 +18,7 @@ use guest_vm::artifacts::{Manifest, Store};
 use guest_vm::config::{HypervisorConfig, IoThreads};
 use guest_vm::guest::protocol::Direction;
 use guest_vm::qemu::{Topology, VmSpec};
-use guest_vm::vm::Vm;
+use guest_vm::vm::{ExitReport, Vm};
 use guest_vm::warm::WarmStore;
 use qmp_client::QemuVersion;
 
@@ -99,6 +99,16 @@ pub enum AdviseError {
     /// A load failed in the guest.
     #[error("a load in the guest failed: {0}")]
     Load(String),
+    /// A layout could not be measured.
+    #[error("cannot measure {layout}{report}")]
+    Layout {
+        /// The layout.
+        layout: Layout,
+        /// What QEMU and the guest wrote.
+        report: ExitReport,
+        /// Why.
+        source: Box<AdviseError>,
+    },
 }
 
 /// Names the step that failed.
@@ -156,7 +166,13 @@ pub fn advise(
         }
         for same in order.chunk_by(|one, next| layouts[*one].has_disks_of(&layouts[*next])) {
             let group: Vec<Layout> = same.iter().map(|index| layouts[*index]).collect();
-            for (index, sample) in same.iter().zip(bench.measure(&group)?) {
+            let measured = bench.measure(&group);
+            let measured = measured.map_err(|source| AdviseError::Layout {
+                layout: layouts[same[0]],
+                report: bench.exit_report(),
+                source: Box::new(source),
+            })?;
+            for (index, sample) in same.iter().zip(measured) {
                 samples[*index].push(sample);
             }
             runs += same.len();

@@ -15,9 +15,27 @@ pub struct Advice {
 }
 
 impl Advice {
-    /// Returns the recommended layout.
-    pub fn recommended(&self) -> super::Layout {
+    /// Returns the recommended layout, or `None` if the figures spread too much for one.
+    pub fn recommended(&self) -> Option<super::Layout> {
+        (!self.choice.is_open).then(|| self.simplest())
+    }
+
+    /// The simplest layout that no other beats.
+    fn simplest(&self) -> super::Layout {
         self.measured[self.choice.recommended].layout
+    }
+
+    /// Why none is recommended.
+    fn open_question(&self) -> String {
+        let simplest = &self.measured[self.choice.recommended];
+        let fastest = &self.measured[self.choice.fastest];
+        format!(
+            "the figures spread too much. The fastest ({}) does {} more than the simplest that no other beats ({}), \
+             which is not {WORTH} in nearly every round. Measure for longer (`--seconds`), or on a quiet machine.",
+            named(fastest),
+            gain(simplest, fastest),
+            named(simplest)
+        )
     }
 
     /// Why this one, and why no other.
@@ -89,7 +107,10 @@ impl fmt::Display for Advice {
         }
         for (index, row) in self.measured.iter().enumerate() {
             let mark = match index {
-                index if index == self.choice.recommended => "recommended",
+                index if index == self.choice.recommended => match self.choice.is_open {
+                    true => "simplest",
+                    false => "recommended",
+                },
                 index if index == self.choice.fastest => "fastest",
                 _ => "",
             };
@@ -102,15 +123,22 @@ impl fmt::Display for Advice {
                 mark.to_owned(),
             ]);
         }
-        let recommended = self.recommended();
         writeln!(f, "{table}")?;
         writeln!(
             f,
             "each was measured {} times",
             self.measured[0].iops.count()
         )?;
-        writeln!(f, "recommended: {recommended}: {}", self.reason())?;
-        writeln!(f, "\nKata's configuration:\n{}", recommended.kata())
+        match self.recommended() {
+            Some(layout) => writeln!(f, "recommended: {layout}: {}", self.reason())?,
+            None => writeln!(f, "no recommendation: {}", self.open_question())?,
+        }
+        let simplest = self.simplest();
+        writeln!(
+            f,
+            "\nKata's configuration of {simplest}:\n{}",
+            simplest.kata()
+        )
     }
 }
 
@@ -157,5 +185,9 @@ mod tests {
     fn a_recommendation_has_its_reason() {
         insta::assert_snapshot!("gains", advice(1.5));
         insta::assert_snapshot!("no_difference", advice(1.001));
+        let mut few = advice(1.5);
+        few.choice.recommended = 1;
+        few.choice.is_open = true;
+        insta::assert_snapshot!("open", few);
     }
 }
