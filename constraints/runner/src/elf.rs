@@ -16,6 +16,14 @@ pub(super) fn has_section(executable: &Path, name: &str) -> io::Result<bool> {
     }
 }
 
+/// Returns whether an executable of this host has a section whose name starts so.
+pub(super) fn has_section_with_prefix(executable: &Path, prefix: &str) -> io::Result<bool> {
+    match Elf::open(executable)? {
+        Some(elf) => Ok(elf.find_bytes(prefix.as_bytes())?.is_some()),
+        None => Ok(false),
+    }
+}
+
 /// Returns whether the constants of an executable of this host, its section `.rodata`, contain a text.
 pub(super) fn has_constant(executable: &Path, text: &str) -> io::Result<bool> {
     let Some(elf) = Elf::open(executable)? else {
@@ -87,9 +95,14 @@ impl Elf {
 
     /// The index of the section with this name.
     fn find(&self, name: &str) -> io::Result<Option<u64>> {
-        let names = self.section(self.names)?;
         let mut wanted = name.as_bytes().to_vec();
         wanted.push(0);
+        self.find_bytes(&wanted)
+    }
+
+    /// The index of the section whose name, with the NUL that ends it, starts with these bytes.
+    fn find_bytes(&self, wanted: &[u8]) -> io::Result<Option<u64>> {
+        let names = self.section(self.names)?;
         for index in 0..self.count {
             let start = self.word(self.header(index), 4)?;
             let mut found = vec![0; wanted.len()];

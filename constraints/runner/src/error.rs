@@ -53,6 +53,15 @@ pub enum RunnerError {
         /// The reason.
         problem: String,
     },
+    /// A test binary has tests of kata-test and a `main` that does not run them.
+    #[error(
+        "{binary} has tests with `#[kata_test]`, and its `main` runs none of them; write `kata_test::main!();` instead of \
+         that `main`, or remove `harness = false`"
+    )]
+    AnotherMain {
+        /// The binary's id.
+        binary: String,
+    },
     /// A test binary did not list its tests.
     #[error("{binary} did not list its tests: {problem}")]
     List {

@@ -5,6 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+#[path = "messages/first_hour.rs"]
+mod first_hour;
+
 /// Creates a workspace in a folder.
 fn workspace(folder: &Path, library: &str) {
     fs::create_dir(folder.join("src")).unwrap();
@@ -18,6 +21,10 @@ fn kata_test(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 fn kata_test_with(folder: &Path, arguments: &[&str], cache: &Path) -> Output {
+    command(folder, arguments, cache).output().unwrap()
+}
+
+fn command(folder: &Path, arguments: &[&str], cache: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kata-test"));
     command.arg("kata-test").args(arguments).current_dir(folder);
     for (name, _) in std::env::vars_os() {
@@ -28,7 +35,7 @@ fn kata_test_with(folder: &Path, arguments: &[&str], cache: &Path) -> Output {
     }
     command.env("CARGO_TERM_COLOR", "never");
     command.env("KATA_TEST_CACHE", cache);
-    command.output().unwrap()
+    command
 }
 
 /// Returns the last error message and the exit code. Cargo and rustc print theirs before.

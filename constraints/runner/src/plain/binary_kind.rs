@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::elf::has_section;
+use crate::elf::{has_section, has_section_with_prefix};
 use crate::listing::MAIN_SECTION;
 use crate::{Binary, RunnerError};
 
@@ -19,6 +19,8 @@ pub enum BinaryKind {
     Foreign,
 }
 
+/// The section with the tests of kata-test, which ends with a version.
+const TESTS_SECTION: &str = "__libc_kata_tests_";
 /// The symbols and source paths of libtest-mimic in an executable.
 const MIMIC: [&[u8]; 2] = [b"13libtest_mimic", b"libtest-mimic-"];
 /// A symbol of serial_test, whose locks hold within one process.
@@ -30,9 +32,10 @@ const LONGEST: u64 = 1 << 30;
 ///
 /// # Errors
 ///
-/// If its executable cannot be read.
+/// If its executable cannot be read, or if it has tests of kata-test and a `main` that does not run them.
 pub fn binary_kind(binary: &Binary) -> Result<BinaryKind, RunnerError> {
     let path = &binary.executable;
+    let has_tests = || has_section_with_prefix(path, TESTS_SECTION);
     let kind = || {
         Ok(if has_section(path, MAIN_SECTION)? {
             BinaryKind::Annotated
@@ -42,7 +45,12 @@ pub fn binary_kind(binary: &Binary) -> Result<BinaryKind, RunnerError> {
             BinaryKind::Foreign
         })
     };
-    kind().map_err(RunnerError::io("read", path))
+    let kind = kind().map_err(RunnerError::io("read", path))?;
+    if kind == BinaryKind::Foreign && has_tests().map_err(RunnerError::io("read", path))? {
+        let binary = binary.id.clone();
+        return Err(RunnerError::AnotherMain { binary });
+    }
+    Ok(kind)
 }
 
 /// Returns whether tests of a binary may exclude each other by locks of serial_test, which do not hold

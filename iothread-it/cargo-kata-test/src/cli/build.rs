@@ -126,7 +126,7 @@ struct Manifest {
     #[arg(long)]
     locked: bool,
 
-    /// Builds without a network.
+    /// Builds without a network, and makes VMs of what the cache has.
     #[arg(long)]
     offline: bool,
 

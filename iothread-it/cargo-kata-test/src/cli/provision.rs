@@ -259,7 +259,7 @@ pub(super) fn choices(
         choices.extend(kernels.default_set().into_iter().map(VmChoice::from));
         ensure!(
             !choices.is_empty(),
-            "the archive has no kernel that `all` could stand for"
+            "the archive has no kernel that `all` could stand for; name a Debian archive in KATA_TEST_ARCHIVE"
         );
         progress.noted(&offers::all(&kernels));
     }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use kata_test::facts::{Finding, Here, Host, Question};
 use kata_test::kata_test;
 
+use crate::commands::in_package;
 use crate::run::RUNNER;
 
 /// Hides `/dev/kvm`, and makes the toolchain, nextest and the command readable by every user, in a mount namespace.
@@ -223,4 +224,56 @@ fn without_user_namespaces() -> Result<()> {
         echo > ../mapped
         wait $!"#;
     compare("without-userns", &doctor(script)?)
+}
+
+/// On a full file system apt would hang until its time limit.
+#[kata_test(
+    root,
+    namespace = "mnt",
+    command = "apt-get",
+    not(command = "qemu-system-x86_64"),
+    timeout = "2m"
+)]
+fn what_a_cache_without_space_lacks() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let script = "
+        mkdir src cache
+        touch src/lib.rs
+        printf '[package]\\nname = \"new\"\\nedition = \"2024\"\\n[workspace]\\n' > Cargo.toml
+        mount -t tmpfs -o size=1m,mode=700 none cache
+        export KATA_TEST_CACHE=\"$PWD/cache\"
+        \"$DOCTOR\" kata-test plan --places vm:stable 2>&1 | grep ^error:
+        mkdir -m 755 cache/full
+        dd if=/dev/zero of=cache/filler 2> /dev/null || true
+        KATA_TEST_CACHE=\"$PWD/cache/full\"
+        \"$DOCTOR\" kata-test plan --places vm:stable 2>&1 | grep ^error:";
+    let archive = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../vm/src/artifacts/apt/fixture"
+    );
+    let output = in_package("unshare", folder.path())?
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "--",
+            "sh",
+            "-euc",
+            script,
+        ])
+        .env("DOCTOR", RUNNER)
+        .env("KATA_TEST_ARCHIVE", format!("copy:{archive}"))
+        .env("KATA_TEST_ARCHIVE_SUITES", "stable")
+        .env("KATA_TEST_ARCHIVE_KEYRING", format!("{archive}/key.asc"))
+        .env_remove("CARGO_TARGET_DIR")
+        .output()?;
+    let text = String::from_utf8(output.stdout)?;
+    ensure!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let folder = folder.path().display().to_string();
+    insta::assert_snapshot!(text.replace(&folder, "FOLDER"));
+    Ok(())
 }

@@ -34,6 +34,7 @@ mod signals;
 mod sudo;
 mod target_runner;
 mod terminal;
+mod upkeep;
 mod userns;
 mod vms;
 mod workspace;

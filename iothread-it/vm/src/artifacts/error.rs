@@ -44,7 +44,11 @@ fn instructions(qemu: Option<&str>, kernel: bool) -> String {
     let mut steps = Vec::new();
     if let Some(why) = qemu {
         missing.push(format!("no QEMU ({why})"));
-        steps.push("install QEMU 7.2 or newer, so that `qemu-system-x86_64` is on PATH".to_owned());
+        steps.push(
+            "install apt and dpkg, or QEMU 7.2 or newer, so that `qemu-system-x86_64` is on PATH, and name a kernel with \
+             `--kernel`"
+                .to_owned(),
+        );
     }
     if kernel {
         let image = super::kernel::host_image_name();

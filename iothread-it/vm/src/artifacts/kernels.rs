@@ -32,10 +32,20 @@ pub struct Kernels(pub(super) Vec<KernelOffer>);
 
 /// The archive does not have the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the archive has no kernel `{wanted}`; it has {}", on_offer.join(", "))]
+#[error("{}", refusal(.wanted, .on_offer))]
 pub struct NoSuchKernel {
     wanted: String,
     on_offer: Vec<String>,
+}
+
+fn refusal(wanted: &str, on_offer: &[String]) -> String {
+    let choose = match on_offer {
+        [] => "it has none for VMs; name a Debian archive in KATA_TEST_ARCHIVE".to_owned(),
+        some => format!("choose one that it has: {}", some.join(", ")),
+    };
+    format!(
+        "the archive has no kernel `{wanted}`; {choose}, or a kernel of your own with `--kernel`"
+    )
 }
 
 impl Kernels {
@@ -230,14 +240,14 @@ mod tests {
             let error = found(gone);
             assert!(
                 error.starts_with(&format!(
-                    "the archive has no kernel `{gone}`; it has bullseye (5.10.262), "
+                    "the archive has no kernel `{gone}`; choose one that it has: bullseye (5.10.262), "
                 )),
                 "{error}"
             );
         }
         assert_eq!(
             found("sid+generic"),
-            "the archive has no kernel `sid+generic`; it has trixie (6.12.117)"
+            "the archive has no kernel `sid+generic`; choose one that it has: trixie (6.12.117), or a kernel of your own with `--kernel`"
         );
     }
 

@@ -62,6 +62,16 @@ fn check_owner(path: &Path, data: &Metadata, is_cache: bool) -> Result<(), Store
     Ok(())
 }
 
+/// Returns how many bytes are free for a folder, which may not exist yet.
+///
+/// # Errors
+/// If the file system cannot be asked.
+pub fn free_space(folder: &Path) -> std::io::Result<u64> {
+    let existing = folder.ancestors().find(|path| path.exists());
+    let space = rustix::fs::statvfs(existing.unwrap_or(folder))?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 /// Makes a folder that only this user can write, whatever the umask is.
 pub(super) fn make(folder: &Path) -> Result<(), StoreError> {
     let mut builder = DirBuilder::new();

@@ -60,7 +60,7 @@ pub(crate) use host_qemu::SANDBOX;
 pub use kernel::KernelInstall;
 pub use kernel_choice::{Flavour, InvalidKernelChoice, KernelChoice, Wanted};
 pub use kernels::{KernelOffer, Kernels, NoSuchKernel};
-pub use location::CACHE_ENV;
+pub use location::{CACHE_ENV, free_space};
 pub use manifest::{GuestImage, MANIFEST_ENV, Manifest, ManifestError, Origin, QemuInstall};
 pub use package_source::PackageSource;
 pub use pins::{LOCK_FILE, LockFileError, Pins};

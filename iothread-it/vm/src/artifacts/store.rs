@@ -94,7 +94,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// A file or directory of the store cannot be read or written.
-    #[error("cannot access {}", path.display())]
+    #[error("cannot access {}{}", path.display(), step(source.kind()))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -113,6 +113,24 @@ pub enum StoreError {
         /// The process, as written to the lock file.
         holder: String,
     },
+}
+
+/// What to do about an error of the file system, if that is known.
+fn step(kind: std::io::ErrorKind) -> String {
+    use std::io::ErrorKind as Kind;
+    match kind {
+        Kind::StorageFull | Kind::QuotaExceeded => format!(
+            "; free some space (`cargo kata-test cache prune --max 2G`), or set {CACHE_ENV} to a folder on a larger \
+             file system"
+        ),
+        Kind::PermissionDenied
+        | Kind::ReadOnlyFilesystem
+        | Kind::NotFound
+        | Kind::NotADirectory => {
+            format!("; set {CACHE_ENV} to a folder that this user can write")
+        }
+        _ => String::new(),
+    }
 }
 
 /// Adds the path to an error of a system call.

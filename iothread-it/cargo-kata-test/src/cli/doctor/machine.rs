@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Error, Result};
 use guest_vm::artifacts::{
-    LOCK_FILE, PackageSource, Pins, QemuSource, Store, apt::archive_suite, qemu_source,
+    LOCK_FILE, PackageSource, Pins, QemuSource, Store, apt::archive_suite, free_space, qemu_source,
 };
 use guest_vm::cache::{Cache, EntryKind};
 use kata_test::facts::{Here, Host};
 use kata_test_runner::{Config, Place as _, SudoPlace, UsernsPlace, configured_runner};
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, access};
 
 use super::super::places::QemuOption;
 use super::super::{cargo, message, provision, store};
@@ -177,13 +177,12 @@ impl CacheState {
         let existing = folder.ancestors().find(|path| path.exists());
         let existing = existing.unwrap_or(folder);
         let denied = access(existing, Access::WRITE_OK | Access::EXEC_OK).err();
-        let space = statvfs(existing).ok();
         Self {
             problem: denied
                 .map(|errno| format!("{} cannot be written: {errno}", existing.display())),
             bytes: cache.bytes(),
             limit: store.limit(),
-            free: space.map_or(0, |space| space.f_bavail.saturating_mul(space.f_frsize)),
+            free: free_space(folder).unwrap_or(0),
             kernels: has("kernel"),
             has_qemu: has("qemu-") > 0,
             folder: folder.to_owned(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::super::location::free_space;
 use super::super::progress::Progress;
 use super::super::store::{at, write_atomically};
 use super::closure::{Closure, Package};
@@ -14,6 +15,11 @@ use crate::process::{BoundedCommand, CommandError};
 
 /// How many times a download is attempted.
 const MAX_ATTEMPTS: u32 = 3;
+
+/// What the package lists of some suites take while apt reads them: more than twice of what was seen.
+const LISTS_SPACE: u64 = 200_000_000;
+/// How much a package takes while it is unpacked, as a multiple of its own size: it is compressed.
+const UNPACKED: u64 = 7;
 
 /// Long enough for slow connections.
 const UPDATE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -91,6 +97,8 @@ impl Archive {
         mut command: Command,
         progress: &mut dyn Progress,
     ) -> Result<(), AptError> {
+        // On a full file system apt may hang.
+        self.check_space("package lists", LISTS_SPACE)?;
         progress.started(&format!("fetching the {what} of {}", self.suite));
         command.arg("update");
         let run = BoundedCommand {
@@ -102,8 +110,45 @@ impl Archive {
         let result = run.succeed(|line| show(line, progress));
         progress.finished();
         // apt only warns if an archive cannot be reached. The warning matters if a package is not found.
-        self.complaint = result?.stderr.join("\n");
+        self.complaint = match result {
+            Ok(finished) => finished.stderr.join("\n"),
+            Err(error @ CommandError::Failed { .. }) => {
+                return Err(self.unreadable(&error.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
         Ok(())
+    }
+
+    fn check_space(&self, what: &'static str, needed: u64) -> Result<(), AptError> {
+        let path = &self.downloads;
+        match free_space(path).map_err(at(path))? {
+            free if free < needed => Err(AptError::NoSpace {
+                what,
+                needed,
+                free,
+                path: path.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns why an archive did not answer the last `apt-get update`, which is only a warning of apt.
+    pub(super) fn unreachable(&self) -> Option<AptError> {
+        let mut warnings = self.complaint.lines();
+        let update = warnings.find(|line| {
+            let failed = line.contains("Failed to fetch") || line.contains("Could not");
+            // A suite that an archive does not have is none of its failures.
+            failed && !line.contains("404")
+        })?;
+        Some(self.unreadable(update.trim_start_matches("W: ")))
+    }
+
+    fn unreadable(&self, update: &str) -> AptError {
+        AptError::Unreadable {
+            suite: self.suite.clone(),
+            update: update.trim_end_matches('.').to_owned(),
+        }
     }
 
     /// Returns the files of the package lists, each with its suite.
@@ -137,6 +182,9 @@ impl Archive {
                 Ok(uris) => return self.parsed(candidate, &uris, wanted),
                 Err(error) => first_error = first_error.or(Some(error)),
             }
+        }
+        if let Some(unreachable) = self.unreachable() {
+            return Err(unreachable);
         }
         Err(match first_error {
             Some(source @ CommandError::Failed { .. }) => AptError::PackageNotFound {
@@ -198,6 +246,8 @@ impl Archive {
     ) -> Result<(), AptError> {
         let all: Vec<_> = closure.packages().iter().collect();
         let mut left = downloads::to_fetch(&all, &self.downloads, progress)?;
+        let bytes: u64 = left.iter().map(|package| package.size).sum();
+        self.check_space("packages and their files", bytes.saturating_mul(UNPACKED))?;
         let mut complaint = None;
         for attempt in 1..=MAX_ATTEMPTS {
             if left.is_empty() {

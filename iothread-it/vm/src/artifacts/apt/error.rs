@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::super::debian_archive::ARCHIVE_ENV;
 use super::super::pins::LOCK_FILE;
+use super::super::size::shown_size;
 use super::super::store::StoreError;
 use super::super::tools::ToolsError;
 use super::super::unpacked_qemu::UnpackedQemuError;
@@ -107,6 +108,36 @@ pub enum AptError {
     /// One of apt's programs failed.
     #[error(transparent)]
     Child(#[from] CommandError),
+    /// There is too little space for package lists or packages.
+    #[error(
+        "{what} take up to {}, and {} are free for {}; free some, or set KATA_TEST_CACHE to a folder on a larger file \
+         system",
+        shown_size(*needed),
+        shown_size(*free),
+        path.display()
+    )]
+    NoSpace {
+        /// What needs it.
+        what: &'static str,
+        /// How many bytes may be needed.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+        /// A folder on the file system.
+        path: PathBuf,
+    },
+    /// The archive does not answer, or has no such suite, or apt does not trust it.
+    #[error(
+        "cannot read the archive of {suite}: {update}; check the name of the suite, the keyring, the network and the \
+         proxy (`http_proxy`, `https_proxy`, or `Acquire::http::Proxy` in apt's configuration), or use `--offline` with \
+         what the cache has"
+    )]
+    Unreadable {
+        /// The suite.
+        suite: String,
+        /// What `apt-get update` printed of it.
+        update: String,
+    },
     /// None of the packages is in the package lists.
     #[error(
         "no package {} in {suite}{}; if the host's archive is not Debian's, name one in {ARCHIVE_ENV}",

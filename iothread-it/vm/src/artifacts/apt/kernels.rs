@@ -166,6 +166,7 @@ impl Search<'_> {
         let mut apt = self.open(names, archive)?;
         // Most names do not exist, which is a failure of apt.
         let failure = apt.refresh_releases(progress).err();
+        let failure = failure.or_else(|| apt.unreachable());
         let mut found: Vec<Release> = Vec::new();
         let folder = self.state.join("lists");
         let entries = std::fs::read_dir(&folder).map_err(at(&folder))?;

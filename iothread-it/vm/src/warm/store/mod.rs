@@ -15,7 +15,7 @@ use super::fallback_notes;
 use super::key::{self, TemplateKey};
 use super::restores::{self, RestoreOutcome};
 use super::template::{self, SavedState, Template, TemplateDraft};
-use crate::artifacts::{Store, is_still, lock_within};
+use crate::artifacts::{Store, free_space, is_still, lock_within};
 use crate::qemu::DraftRam;
 use crate::scratch::{ScratchDir, remove_orphans};
 
@@ -209,9 +209,7 @@ impl WarmStore {
 
     /// Checks the free space. QEMU gets SIGBUS if the memory file does not fit on the disk.
     fn check_free_space(&self, ram_size: u64) -> Result<(), WarmError> {
-        let stat = rustix::fs::statvfs(&self.folder).map_err(io::Error::from);
-        let stat = stat.map_err(at(&self.folder))?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let free = free_space(&self.folder).map_err(at(&self.folder))?;
         let needed = ram_size + MIN_FREE_BYTES;
         match free >= needed {
             true => Ok(()),
