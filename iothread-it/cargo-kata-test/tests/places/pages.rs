@@ -14,6 +14,7 @@ use kata_test::kata_test;
 
 use crate::commands::in_package;
 use crate::run::RUNNER;
+use crate::scratch_package::scratch_package;
 
 /// A fenced block.
 struct Block<'a> {
@@ -146,4 +147,40 @@ fn the_page_on_plain_tests_works_as_it_is_written() -> Result<()> {
 #[kata_test(serial = "places-packages", timeout = "20m")]
 fn the_page_on_the_attribute_works_as_it_is_written() -> Result<()> {
     follow("annotated-tests.md", 4)
+}
+
+/// The script for CI jobs: its exit code is that of the tests, and the job's page has the summary.
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "10m")]
+fn the_script_for_ci_runs_tests_and_shows_a_summary() -> Result<()> {
+    let plain = "#[test] fn passes() {}\n#[test] fn fails() { panic!(\"as it should\") }\n";
+    let annotated = "kata_test::main!();";
+    let package = scratch_package(&[("tests/plain.rs", plain), ("tests/annotated.rs", annotated)])?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../constraints/ci/test.sh");
+    let programs = Path::new(RUNNER).parent().context("no folder")?;
+    let summary = package.path().join("summary");
+    let run = |arguments: &[&str]| -> Result<_> {
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH")?);
+        let ran = in_package(&script, package.path())?
+            .args(arguments)
+            .env("PATH", path)
+            .env("GITHUB_STEP_SUMMARY", &summary)
+            .env_remove("LD_LIBRARY_PATH")
+            // It would clear the saved VMs.
+            .env_remove("CI")
+            .output()?;
+        println!("{}", String::from_utf8_lossy(&ran.stdout));
+        println!("{}", String::from_utf8_lossy(&ran.stderr));
+        Ok(ran.status.code())
+    };
+    assert_eq!(run(&[])?, Some(2));
+    assert_eq!(
+        run(&["vm:6.1", "--skip", "fails", "--test", "plain"])?,
+        Some(0)
+    );
+    assert_eq!(run(&["here", "--test", "plain"])?, Some(1));
+    let text = fs::read_to_string(&summary)?;
+    println!("{text}");
+    assert!(text.contains("| scratch::plain | fails |"));
+    assert_eq!(text.matches("# Tests: ").count(), 2, "one for each run");
+    Ok(())
 }
