@@ -1,4 +1,4 @@
-//! The report in a real browser, without a window: what it shows is what was recorded, nothing is
+//! The report, and the book, in a real browser, without a window: what it shows is what was recorded, nothing is
 //! wrong on its console, and it loads nothing from elsewhere.
 //!
 //! Where there is no Chromium these tests are skipped, and say so.
@@ -6,7 +6,7 @@
 mod devtools;
 mod page;
 
-use kata_test::kata_test;
+use kata_test::{Verdict, kata_test};
 use serde_json::{Value, json};
 
 use devtools::Browser;
@@ -109,6 +109,100 @@ fn the_page_has_a_light_and_a_dark_scheme_and_fits_a_narrow_window() {
     browser.is_wide(360);
     let sticks_out = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
     assert_eq!(browser.evaluate(sticks_out), json!(0));
+    browser.has_no_complaint();
+}
+
+/// Texts whose contrast with what is behind them is below level AA of WCAG 2.2 (1.4.3): 4.5, or 3 if they are large.
+const LOW_CONTRAST: &str = r#"(() => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+    const paint = canvas.getContext("2d", { willReadFrequently: true });
+    const over = (colors) => {
+        paint.clearRect(0, 0, 1, 1);
+        for (const color of colors) { paint.fillStyle = color; paint.fillRect(0, 0, 1, 1); }
+        return [...paint.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const luminance = (rgb) => {
+        const [r, g, b] = rgb.map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (element) => element ? [...behind(element.parentElement), getComputedStyle(element).backgroundColor] : ["white"];
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const low = [];
+    while (texts.nextNode()) {
+        const [text, element] = [texts.currentNode.data.trim(), texts.currentNode.parentElement];
+        if (!text || !element.checkVisibility() || ["SCRIPT", "STYLE"].includes(element.tagName)) continue;
+        const style = getComputedStyle(element);
+        const back = behind(element);
+        const [a, b] = [over(back), over([...back, style.color])].map(luminance);
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        const size = parseFloat(style.fontSize);
+        const isLarge = size >= 24 || size >= 18.66 && style.fontWeight >= 700;
+        if (contrast < (isLarge ? 3 : 4.5)) low.push(`${contrast.toFixed(2)}: ${text.slice(0, 40)}`);
+    }
+    return [...new Set(low)];
+})()"#;
+
+#[kata_test(command = "chromium", timeout = "120s")]
+fn the_contrast_of_every_text_meets_wcag_aa() {
+    let report = Report::of_every_outcome();
+    let mut browser = Browser::start();
+    for light in ["light", "dark"] {
+        browser.prefers(light);
+        browser.open(&report.file());
+        assert_eq!(browser.evaluate(LOW_CONTRAST), json!([]), "{light}");
+    }
+    // The check itself finds what is too faint.
+    browser.evaluate("document.body.style.color = '#777', document.body.style.background = '#888'");
+    assert_ne!(browser.evaluate(LOW_CONTRAST), json!([]));
+}
+
+/// The pages that `cargo xtask book` has made.
+fn book() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/book-source/book")
+}
+
+fn book_is_built() -> Verdict {
+    let index = book().join("index.html");
+    match index.exists() {
+        true => Verdict::met("the book", "target/book-source"),
+        false => Verdict::unmet(
+            "the book is not built; run `cargo xtask book`",
+            "target/book-source",
+        ),
+    }
+}
+
+/// At the width of a phone and of a desktop, in the light and in the dark.
+#[kata_test(command = "chromium", when = book_is_built, timeout = "300s")]
+fn no_page_of_the_book_is_wider_than_its_window() {
+    let book = book().canonicalize().expect("a folder");
+    let mut browser = Browser::start();
+    let mut pages = 0;
+    for entry in std::fs::read_dir(&book).expect("pages") {
+        let page = entry.expect("a page").path();
+        let name = page
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        if !name.ends_with(".html") || ["404.html", "print.html", "toc.html"].contains(&&*name) {
+            continue;
+        }
+        for (light, width) in [("light", 360), ("dark", 1280)] {
+            browser.prefers(light);
+            browser.is_wide(width);
+            browser.open(&page.display().to_string());
+            let sticks_out =
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+            assert_eq!(
+                browser.evaluate(sticks_out),
+                json!(0),
+                "{name}, {width} wide"
+            );
+        }
+        pages += 1;
+    }
+    assert!(pages > 15, "only {pages} pages");
     browser.has_no_complaint();
 }
 
