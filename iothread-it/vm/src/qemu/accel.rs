@@ -19,11 +19,11 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// Returns KVM if a probe shows that it works and is fast, else TCG. The probe runs guest code,
-    /// because `/dev/kvm` may exist and not work.
+    /// Returns KVM if a probe shows that it works and is not slower than TCG would be, else TCG. The probe
+    /// runs guest code, because `/dev/kvm` may exist and not work. Where KVM is emulated, TCG would be too.
     pub fn probe() -> Self {
         let kvm = kata_test_host::facts::kvm();
-        if kvm.usable() {
+        if kvm.usable() || kvm.is_emulated() {
             Self::Kvm
         } else {
             Self::tcg(kvm.reason())

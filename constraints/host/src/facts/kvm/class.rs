@@ -1,5 +1,7 @@
 //! How fast KVM is, and the verdicts on it.
 
+use std::borrow::Cow;
+
 use super::{Answer, Finding, Host, Question};
 use crate::verdict::Verdict;
 
@@ -61,45 +63,62 @@ pub(crate) fn measured(nanoseconds: u64) -> String {
 
 /// The verdict on `kvm_hardware`: KVM works, and fast.
 pub(crate) fn hardware(host: &dyn Host) -> Verdict {
-    let works = host.ask(Question::Kvm);
-    match &works.finding {
-        Finding::Is(_) => {}
-        Finding::Absent(text) => return Verdict::unmet(text.clone(), works.source.clone()),
-        Finding::Unknown(text) => return Verdict::undetermined(text.clone(), works.source.clone()),
+    match speed(host) {
+        Ok((Speed::Hardware, source)) => Verdict::met(Speed::Hardware.observed(), source),
+        Ok((slower, source)) => Verdict::unmet(slower.observed(), source),
+        Err(verdict) => verdict,
     }
-    let Answer { finding, source } = host.ask(Question::KvmSpeed).into_owned();
+}
+
+/// The speed of a KVM that works, and its source; else the verdict on it.
+fn speed(host: &dyn Host) -> Result<(Speed, Cow<'static, str>), Verdict> {
+    present(host, Question::Kvm)?;
+    let (text, source) = present(host, Question::KvmSpeed)?;
+    match parse(&text) {
+        Some(speed) => Ok((speed, source)),
+        None => Err(Verdict::undetermined(
+            format!("{text:?} is not a measurement"),
+            source,
+        )),
+    }
+}
+
+/// What an answer says is present, and its source.
+fn present(host: &dyn Host, question: Question) -> Result<(String, Cow<'static, str>), Verdict> {
+    let Answer { finding, source } = host.ask(question).into_owned();
     match finding {
-        Finding::Is(text) => match parse(&text) {
-            Some(Speed::Hardware) => Verdict::met(Speed::Hardware.observed(), source),
-            Some(slower) => Verdict::unmet(slower.observed(), source),
-            None => Verdict::undetermined(format!("{text:?} is not a measurement"), source),
-        },
-        Finding::Absent(text) => Verdict::unmet(text, source),
-        Finding::Unknown(text) => Verdict::undetermined(text, source),
+        Finding::Is(text) => Ok((text, source)),
+        Finding::Absent(text) => Err(Verdict::unmet(text, source)),
+        Finding::Unknown(text) => Err(Verdict::undetermined(text, source)),
     }
 }
 
 /// Whether KVM is usable on this host to run whole VMs, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kvm {
-    usable: bool,
+    speed: Option<Speed>,
     reason: String,
 }
 
 impl Kvm {
     /// The verdict on `kvm_hardware` of a host.
     pub(super) fn of(host: &dyn Host) -> Self {
-        let verdict = hardware(host);
         Self {
-            usable: matches!(verdict, Verdict::Met(_)),
-            reason: verdict.evidence().to_string(),
+            speed: speed(host).ok().map(|(speed, _)| speed),
+            reason: hardware(host).evidence().to_string(),
         }
     }
 
     /// Returns whether KVM works and runs guests at the speed of hardware, as `kvm_hardware` requires it.
     #[must_use]
     pub fn usable(&self) -> bool {
-        self.usable
+        self.speed == Some(Speed::Hardware)
+    }
+
+    /// Returns whether KVM works and is emulated: this host is a guest of an emulator.
+    #[must_use]
+    pub fn is_emulated(&self) -> bool {
+        self.speed == Some(Speed::Emulated)
     }
 
     /// Returns the reason in one line.
@@ -112,8 +131,6 @@ impl Kvm {
 #[cfg(test)]
 mod tests {
     //! Scope: classes of speed, and the verdict on made-up answers.
-
-    use std::borrow::Cow;
 
     use super::*;
 
@@ -175,7 +192,10 @@ mod tests {
     fn usable_means_hardware() {
         let kvm = |nanoseconds| Kvm::of(&MadeUp(works(), Finding::Is(measured(nanoseconds))));
         assert!(kvm(60).usable());
+        assert!(!kvm(60).is_emulated());
         assert!(!kvm(2_000).usable());
+        assert!(kvm(2_000).is_emulated());
+        assert!(!kvm(60_000).is_emulated());
         assert!(kvm(2_000).reason().contains("emulated"));
     }
 }
