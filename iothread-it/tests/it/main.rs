@@ -21,6 +21,7 @@ mod file_systems;
 mod fixture;
 mod formats;
 mod guest;
+mod irqfd;
 mod jobs;
 mod load;
 mod microvm;

@@ -45,16 +45,27 @@ impl Trace {
     /// # Errors
     /// If a file cannot be read.
     pub fn events(&self) -> io::Result<BTreeMap<i32, usize>> {
+        self.lines(|event, _| self.events.contains(&event))
+    }
+
+    /// Returns the number of events that are to be counted, of each thread so far. They are told by their
+    /// names and what QEMU prints with them.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn lines(
+        &self,
+        is_counted: impl Fn(&str, &str) -> bool,
+    ) -> io::Result<BTreeMap<i32, usize>> {
         let mut counts = BTreeMap::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
             if let Some(thread) = thread_of(&path) {
-                let lines = fs::read(&path)?;
-                let events = lines.split(|byte| *byte == b'\n').filter(|line| {
-                    let is_of = |event: &&'static str| line.starts_with(event.as_bytes());
-                    self.events.iter().any(is_of)
-                });
-                counts.insert(thread, events.count());
+                let text = fs::read(&path)?;
+                let text = String::from_utf8_lossy(&text);
+                let events = text.lines().filter_map(|line| line.split_once(' '));
+                let counted = events.filter(|(event, rest)| is_counted(event, rest));
+                counts.insert(thread, counted.count());
             }
         }
         Ok(counts)
@@ -79,9 +90,12 @@ mod tests {
              warning: something else\n\
              virtio_blk_handle_write vdev 0x1 req 0x2 sector 0 nsectors 8\n",
         );
-        write("42", "");
+        // The name of another event starts with that of one that is counted.
+        write("42", "virtio_blk_handle_read_done vdev 0x1\n");
         write("no thread", "virtio_blk_handle_read\n");
         let trace = Trace::of_requests(folder.path().to_owned());
         assert_eq!(trace.events().unwrap(), BTreeMap::from([(41, 2), (42, 0)]));
+        let reads = trace.lines(|event, rest| event.ends_with("read") && rest.contains("req 0x2"));
+        assert_eq!(reads.unwrap(), BTreeMap::from([(41, 1), (42, 0)]));
     }
 }
