@@ -7,7 +7,9 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use cargo_kata_test::cli::test::print_paths;
 use cargo_kata_test::cli::vm_choice::VmKernel;
-use guest_vm::artifacts::{InvalidQemuChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store};
+use guest_vm::artifacts::{
+    InvalidQemuChoice, KernelChoice, MANIFEST_ENV, Manifest, Origin, QemuChoice, Store,
+};
 use guest_vm::config::{self, HypervisorConfig};
 use guest_vm::own_kernel::OwnKernel;
 use guest_vm::qemu::{Accelerator, Topology, UnknownTopology};
@@ -15,6 +17,7 @@ use guest_vm::warm::WarmStore;
 use kata_test_runner::{Outcome, Record, Run};
 
 use crate::interrupt::{self, Interrupts};
+use crate::it_nested::{self, Nested};
 use crate::{cargo, it_default, it_table, provision, vm_capacity};
 
 #[derive(clap::Args)]
@@ -57,6 +60,19 @@ pub(crate) struct Options {
     #[arg(long)]
     cold: bool,
 
+    /// Runs the core of the suite, or with filters these cases, in a VM with the named kernel and KVM, which is
+    /// emulated if this host has none: QEMU then uses KVM, with ioeventfd and irqfd. On q35 unless `--machine`
+    /// names another, with a QEMU of packages.
+    #[arg(
+        long,
+        value_name = "KERNEL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "bookworm",
+        conflicts_with_all = ["config", "full", "jobs", "soak"]
+    )]
+    nested: Option<KernelChoice>,
+
     /// Runs only the soak case: N attaches and detaches in one VM, while another disk on the same
     /// thread does checksummed I/O.
     #[arg(
@@ -73,6 +89,9 @@ pub(crate) struct Options {
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
 }
+
+/// The variable that makes each case boot a guest.
+const COLD_ENV: &str = "IOTHREAD_IT_COLD";
 
 /// The Debian suites whose QEMUs `--qemu all` selects.
 const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
@@ -113,13 +132,18 @@ impl Machines {
 }
 
 impl Options {
-    /// Whether neither the user nor an option says which cases.
-    fn runs_default_set(&self) -> bool {
-        !self.full && self.soak.is_none() && self.filters.is_empty()
+    /// The modules whose cases run if neither the user nor an option says which.
+    fn default_set(&self) -> Option<&'static [&'static str]> {
+        match &self.nested {
+            _ if self.full || self.soak.is_some() || !self.filters.is_empty() => None,
+            Some(_) => Some(&it_nested::MODULES),
+            None => Some(&it_default::MODULES),
+        }
     }
 
     fn machines(&self) -> Machines {
-        self.machine.unwrap_or(match self.runs_default_set() {
+        let is_one = self.nested.is_some() || self.default_set().is_some();
+        self.machine.unwrap_or(match is_one {
             true => Machines::One(Topology::Q35),
             false => Machines::All,
         })
@@ -158,9 +182,13 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
     let manifest = provision::provision_with(qemu, options.kernel()?.as_ref(), false)?;
     let suite = build_suite()?;
     let tests = select(&suite, options)?;
+    let target = cargo::target_directory()?;
+    if let Some(kernel) = &options.nested {
+        let nested = Nested::provide(kernel, qemu, &manifest, &suite, &target)?;
+        return run_nested(nested, &manifest, &tests, options);
+    }
     println!("{}", environment(&manifest));
 
-    let target = cargo::target_directory()?;
     let run = Run::start(&target.join("kata-test"))?;
     run.describe(&environment(&manifest))?;
     let mut command = Command::new(&suite);
@@ -182,7 +210,7 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
             .env("IOTHREAD_IT_SOAK", cycles.to_string());
     }
     if options.cold {
-        command.env("IOTHREAD_IT_COLD", "1");
+        command.env(COLD_ENV, "1");
     }
     let store = WarmStore::of(&Store::of_user()?);
     if let Err(error) = store.sweep() {
@@ -200,21 +228,64 @@ fn run_with(qemu: &QemuChoice, config: Option<&Path>, options: &Options) -> Resu
         println!("note: guests were booted cold instead of restored: {why}");
     }
     print_paths(run.dir());
-    if options.runs_default_set() {
+    if options.default_set().is_some() {
         println!(
             "{} further cases: `cargo xtask it --full`",
             tests.others.len()
         );
     }
     if interrupts.received() {
-        println!(
-            "interrupted: {} of {} cases have an outcome",
-            outcomes.len(),
-            tests.selected
-        );
-        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        return Ok(interrupted(&outcomes, &tests));
     }
-    exit_code(&outcomes, tests.selected, status)
+    let code = exit_code(&outcomes, tests.selected.len(), status.success());
+    if code != ExitCode::SUCCESS {
+        println!("the suite ended with {status}");
+    }
+    Ok(code)
+}
+
+/// Runs the cases in a VM with KVM.
+fn run_nested(
+    mut nested: Nested,
+    manifest: &Manifest,
+    tests: &Selection,
+    options: &Options,
+) -> Result<ExitCode> {
+    let environment = format!("{}, KVM in {}", versions(manifest), nested.about());
+    println!("{environment}");
+    let run = Run::start(&cargo::target_directory()?.join("kata-test"))?;
+    run.describe(&environment)?;
+    if options.cold {
+        nested.set(COLD_ENV, "1");
+    }
+    let interrupts = Interrupts::watch()?;
+    let skipped = nested.run(&tests.selected, &run, &interrupts)?;
+    let outcomes = run.merge()?;
+    println!("{}", it_table::of(&outcomes));
+    for outcome in &outcomes {
+        if let Some(table) = it_table::figures(&outcome.test, &outcome.measures) {
+            println!("{table}");
+        }
+    }
+    println!("{environment}");
+    print_paths(run.dir());
+    if interrupts.received() {
+        return Ok(interrupted(&outcomes, tests));
+    }
+    for one in &skipped {
+        println!("skipped: {one}");
+    }
+    let ran = tests.selected.len() - skipped.len();
+    Ok(exit_code(&outcomes, ran, true))
+}
+
+fn interrupted(outcomes: &[Record], tests: &Selection) -> ExitCode {
+    println!(
+        "interrupted: {} of {} cases have an outcome",
+        outcomes.len(),
+        tests.selected.len()
+    );
+    ExitCode::from(interrupt::EXIT_CODE)
 }
 
 /// Checks a configuration early, and makes its path absolute: the suite has another working
@@ -246,8 +317,8 @@ fn build_suite() -> Result<PathBuf> {
 
 /// The selected cases.
 struct Selection {
-    /// The number of selected cases.
-    selected: usize,
+    /// The names of the selected cases.
+    selected: Vec<String>,
     /// The names of all other cases.
     others: Vec<String>,
 }
@@ -267,35 +338,42 @@ fn select(suite: &Path, options: &Options) -> Result<Selection> {
     let list = String::from_utf8(output.stdout)?;
     let matches = |name: &str| match options.soak {
         Some(_) => name.starts_with("soak::"),
-        None if options.runs_default_set() => it_default::has(name),
-        None => options.full || options.filters.iter().any(|f| name.contains(f.as_str())),
+        None => match options.default_set() {
+            Some(modules) => it_default::has(modules, name),
+            None => options.full || options.filters.iter().any(|f| name.contains(f.as_str())),
+        },
     };
     let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
-    let missing = it_default::missing(names.clone());
-    ensure!(
-        missing.is_empty(),
-        "the suite has no case in {missing:?}, which are in the default set"
-    );
-    let (selected, others): (Vec<_>, Vec<_>) =
-        names.partition(|name| options.machines().has(name) && matches(name));
+    for modules in [&it_default::MODULES[..], &it_nested::MODULES] {
+        let missing = it_default::missing(modules, names.clone());
+        ensure!(
+            missing.is_empty(),
+            "the suite has no case in {missing:?}, which are in a default set"
+        );
+    }
+    let machines = options.machines();
+    let (selected, others): (Vec<_>, Vec<_>) = names
+        .map(str::to_owned)
+        .partition(|name| machines.has(name) && matches(name));
     if selected.is_empty() {
         bail!("no case of the suite matches; the cases are:\n{list}");
     }
-    Ok(Selection {
-        selected: selected.len(),
-        others: others.into_iter().map(str::to_owned).collect(),
-    })
+    Ok(Selection { selected, others })
 }
 
 /// Describes QEMU, kernel and accelerator.
 fn environment(manifest: &Manifest) -> String {
+    format!("{}, {}", versions(manifest), Accelerator::probe())
+}
+
+/// Describes QEMU and kernel.
+fn versions(manifest: &Manifest) -> String {
     format!(
-        "QEMU {} ({}), kernel {} ({}), {}",
+        "QEMU {} ({}), kernel {} ({})",
         manifest.qemu.version,
         origin(&manifest.qemu.origin),
         manifest.guest.kernel_release,
         origin(&manifest.guest.origin),
-        Accelerator::probe()
     )
 }
 
@@ -308,11 +386,7 @@ fn origin(origin: &Origin) -> String {
 }
 
 /// Prints the totals. The command succeeds if each case has passed or was skipped and one has passed.
-fn exit_code(
-    outcomes: &[Record],
-    selected: usize,
-    status: std::process::ExitStatus,
-) -> Result<ExitCode> {
+fn exit_code(outcomes: &[Record], selected: usize, ended_well: bool) -> ExitCode {
     let count = |kind| outcomes.iter().filter(|o| o.outcome == kind).count();
     let expected = count(Outcome::ExpectedFailure);
     let passed = count(Outcome::Passed) + expected;
@@ -322,7 +396,7 @@ fn exit_code(
             println!("skipped: {}: {reason}", outcome.test);
         }
     }
-    if passed > 0 && passed + skipped == selected && status.success() {
+    if passed > 0 && passed + skipped == selected && ended_well {
         let skipped = match skipped {
             0 => String::new(),
             _ => format!("; {skipped} of {selected} were skipped"),
@@ -333,10 +407,8 @@ fn exit_code(
                 "all {passed} cases passed, {expected} of them by failing as expected{skipped}"
             ),
         }
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
-    println!(
-        "{passed} of {selected} cases passed, {skipped} skipped; the suite ended with {status}"
-    );
-    Ok(ExitCode::FAILURE)
+    println!("{passed} of {selected} cases passed, {skipped} skipped");
+    ExitCode::FAILURE
 }

@@ -1,5 +1,7 @@
 //! The outcomes of the suite as a table.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use comfy_table::{CellAlignment, Table, presets};
 use guest_vm::qemu::Topology;
 use kata_test_runner::Record;
@@ -55,9 +57,75 @@ pub(crate) fn of(outcomes: &[Record]) -> Table {
     table
 }
 
+/// Lays out the measures of a case that are named `ROW | COLUMN`, if it has any.
+pub(crate) fn figures(test: &str, measures: &BTreeMap<String, f64>) -> Option<Table> {
+    let cells = measures.iter();
+    let cells = cells.filter_map(|(name, value)| Some((name.split_once(" | ")?, *value)));
+    let cells: BTreeMap<(&str, &str), f64> = cells.collect();
+    if cells.is_empty() {
+        return None;
+    }
+    let rows: BTreeSet<&str> = cells.keys().map(|(row, _)| *row).collect();
+    let columns: BTreeSet<&str> = cells.keys().map(|(_, column)| *column).collect();
+    let title = case(test);
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_header([&*title].into_iter().chain(columns.iter().copied()));
+    for row in rows {
+        let value = |column: &&str| {
+            let value = cells.get(&(row, *column));
+            value.map_or(String::new(), |value| number(*value))
+        };
+        let values = columns.iter().map(value);
+        table.add_row([row.to_owned()].into_iter().chain(values));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    Some(table)
+}
+
+/// Formats a figure with three digits or more.
+fn number(value: f64) -> String {
+    match value.abs() {
+        100.0.. => format!("{value:.0}"),
+        10.0.. => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn measures_with_a_row_and_a_column_are_a_table() {
+        let measures = |measures: &[(&str, f64)]| {
+            let named = measures
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), *value));
+            named.collect::<BTreeMap<_, _>>()
+        };
+        assert!(figures("a::b", &measures(&[("attach_ms", 3.0)])).is_none());
+        let table = figures(
+            "io::q35::compares",
+            &measures(&[
+                ("b | ms", 0.25),
+                ("a | IOPS", 1234.5),
+                ("a | ms", 12.34),
+                ("start_ms", 1.0),
+            ]),
+        );
+        let table = table.unwrap().to_string().replace(['│', '┆'], " ");
+        let lines: Vec<Vec<&str>> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(lines[1], ["io:", "compares", "IOPS", "ms"]);
+        assert_eq!(lines[3], ["a", "1234", "12.3"]);
+        assert_eq!(lines[4], ["b", "0.25"]);
+    }
 
     #[test]
     fn a_topology_is_found_anywhere_in_a_name() {

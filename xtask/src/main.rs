@@ -7,6 +7,7 @@ mod ci;
 mod fuzz;
 mod it;
 mod it_default;
+mod it_nested;
 mod it_table;
 #[cfg(test)]
 mod packages;

@@ -19,6 +19,7 @@
 
 pub mod apt;
 mod choice;
+mod copied;
 mod debian_archive;
 mod error;
 mod file_state;
@@ -45,6 +46,7 @@ mod work_folder;
 
 pub(crate) use apt::hex;
 pub use choice::{InvalidQemuChoice, QemuChoice};
+pub use copied::CopyError;
 pub use debian_archive::{
     ARCHIVE_ENV, ARCHIVE_KEYRING_ENV, ARCHIVE_SUITES_ENV, DebianArchive, InvalidArchive,
 };
