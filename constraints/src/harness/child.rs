@@ -32,8 +32,9 @@ use crate::registry::{ExpectedFailure, Test};
 use crate::report;
 use crate::runtime_skip::{self, RuntimeSkip};
 use crate::sys::{
-    Message, Standard, become_leader, close_private_descriptors, default_signals, fork, has_ended,
-    mark_owner, may_execute, pipe, print_backtrace_at_crash, redirect, set_nonblocking, stderr,
+    Message, Standard, await_crash, become_leader, close_private_descriptors, default_signals,
+    fork, has_ended, mark_owner, may_execute, pipe, print_backtrace_at_crash, redirect,
+    set_nonblocking, stderr,
 };
 
 /// How to start a test.
@@ -383,6 +384,8 @@ fn run_child(
     let end = body::run(test, |index| {
         report::send_own(Message::new(EXPECTS, &[&index.to_string()]));
     });
+    // Another thread may be printing its backtrace.
+    await_crash();
     runtime_skip::report_waived();
     let code = match end {
         TestEnd::Skipped(skip) => {

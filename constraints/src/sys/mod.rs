@@ -13,7 +13,7 @@ mod owner;
 mod print;
 mod signals;
 
-pub(crate) use crash::print_backtrace_at_crash;
+pub(crate) use crash::{await_crash, print_backtrace_at_crash};
 pub(crate) use descriptors::close_private_descriptors;
 pub(crate) use exit::at_exit;
 pub(crate) use flock::{lock, try_lock, unlock};

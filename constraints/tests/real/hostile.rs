@@ -97,6 +97,7 @@ fn a_crash_has_a_backtrace() {
         ("stack_overflow", "SIGABRT", "has overflowed its stack"),
         ("in_the_allocator", "SIGSEGV", ""),
         ("null_pointer_in_a_thread", "SIGSEGV", ""),
+        ("abort_beside_the_test", "SIGABRT", ""),
         (
             "abort_in_a_thread",
             "SIGABRT",
@@ -121,6 +122,15 @@ fn a_crash_has_a_backtrace() {
         let has_backtrace = output.contains("the test crashed") && names_the_test;
         assert_eq!(has_backtrace, !is_overflow, "{output}");
     }
+    let forked = out
+        .stdout
+        .split("crashes::abort_in_a_forked_process stdout ----");
+    let forked = forked.last().expect("its output");
+    let forked = forked.split("\n---- ").next().expect("a part");
+    assert!(
+        forked.contains("Signaled") && !forked.contains("the test crashed"),
+        "{forked}"
+    );
 }
 
 /// A process that the test forks has its report's pipe too, and a payload's destructor runs outside

@@ -93,6 +93,36 @@ fn abort_in_a_thread() {
     }
 }
 
+/// The test ends while the thread crashes.
+#[kata_test]
+fn abort_beside_the_test() {
+    if on_stage() {
+        let aborts = std::sync::Arc::new(std::sync::Barrier::new(2));
+        let beside = aborts.clone();
+        std::thread::spawn(move || {
+            beside.wait();
+            std::process::abort();
+        });
+        aborts.wait();
+        // Until the handler has begun.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// A process that the test forks dies as it is meant to.
+#[kata_test]
+fn abort_in_a_forked_process() {
+    // SAFETY: the process has one thread.
+    match unsafe { nix::unistd::fork() }.expect("a process") {
+        nix::unistd::ForkResult::Child => std::process::abort(),
+        nix::unistd::ForkResult::Parent { child } => {
+            let status = nix::sys::wait::waitpid(child, None).expect("its end");
+            println!("{status:?}");
+            assert!(!on_stage(), "shows the output");
+        }
+    }
+}
+
 #[kata_test]
 fn in_the_allocator() {
     if on_stage() {
