@@ -16,10 +16,13 @@ pub(super) fn has_section(executable: &Path, name: &str) -> io::Result<bool> {
     }
 }
 
-/// Returns whether an executable of this host has a section whose name starts so.
-pub(super) fn has_section_with_prefix(executable: &Path, prefix: &str) -> io::Result<bool> {
-    match Elf::open(executable)? {
-        Some(elf) => Ok(elf.find_bytes(prefix.as_bytes())?.is_some()),
+/// Returns whether an executable of this host has a section whose name starts so, and which is not empty.
+pub(super) fn has_content(executable: &Path, prefix: &str) -> io::Result<bool> {
+    let Some(elf) = Elf::open(executable)? else {
+        return Ok(false);
+    };
+    match elf.find_bytes(prefix.as_bytes())? {
+        Some(index) => Ok(elf.section(index)?.length > 0),
         None => Ok(false),
     }
 }

@@ -305,6 +305,9 @@ pub struct UnplugProgress {
     pub removed: Vec<DeviceId>,
     /// Disks whose unplug the guest rejected. They stay attached.
     pub rejected: Vec<DeviceId>,
+    /// Disks that QEMU lists no more, and whose node is still in use. QEMU releases it shortly after, unless
+    /// something else, such as a job, uses it too.
+    pub in_use: Vec<DeviceId>,
 }
 
 /// A thread that could not be removed.

@@ -152,26 +152,24 @@ mod tests {
     /// All documents, by their paths.
     fn documents() -> Vec<(String, String)> {
         let root = root().unwrap();
-        let git = Command::new("git")
-            .args([
-                "ls-files",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-                "*.md",
-            ])
-            .current_dir(&root)
-            .output()
-            .unwrap();
-        assert!(git.status.success(), "{git:?}");
-        let names = String::from_utf8(git.stdout).unwrap();
-        let read = |name: &str| {
-            (
-                name.to_owned(),
-                fs::read_to_string(root.join(name)).unwrap(),
-            )
-        };
-        names.lines().map(read).collect()
+        let (mut folders, mut documents) = (vec![root.clone()], Vec::new());
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                if path.is_dir() && !path.is_symlink() && name != "target" && name != ".git" {
+                    folders.push(path);
+                } else if name.ends_with(".md") {
+                    let page = path
+                        .strip_prefix(&root)
+                        .unwrap()
+                        .to_string_lossy()
+                        .into_owned();
+                    documents.push((page, fs::read_to_string(&path).unwrap()));
+                }
+            }
+        }
+        documents
     }
 
     #[test]

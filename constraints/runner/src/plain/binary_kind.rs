@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use crate::elf::{has_section, has_section_with_prefix};
+use crate::elf::{has_content, has_section};
 use crate::listing::MAIN_SECTION;
 use crate::{Binary, RunnerError};
 
@@ -35,7 +35,7 @@ const LONGEST: u64 = 1 << 30;
 /// If its executable cannot be read, or if it has tests of kata-test and a `main` that does not run them.
 pub fn binary_kind(binary: &Binary) -> Result<BinaryKind, RunnerError> {
     let path = &binary.executable;
-    let has_tests = || has_section_with_prefix(path, TESTS_SECTION);
+    let has_tests = || has_content(path, TESTS_SECTION);
     let kind = || {
         Ok(if has_section(path, MAIN_SECTION)? {
             BinaryKind::Annotated

@@ -134,7 +134,15 @@ fn follow(page: &str, count: usize) -> Result<()> {
     blocks.iter().try_for_each(|block| reader.follow(block))
 }
 
-#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "20m")]
+/// The page shows what root sees on a newer kernel than the one that its test needs. Cargo may fetch dependencies.
+#[kata_test(
+    root,
+    kernel_ge = "6.2",
+    network = "user",
+    when = crate::artifacts_provided,
+    serial = "places-packages",
+    timeout = "20m"
+)]
 fn the_tutorial_works_as_it_is_written() -> Result<()> {
     follow("tutorial.md", 13)
 }
@@ -144,7 +152,7 @@ fn the_page_on_plain_tests_works_as_it_is_written() -> Result<()> {
     follow("plain-tests.md", 1)
 }
 
-#[kata_test(serial = "places-packages", timeout = "20m")]
+#[kata_test(network = "user", serial = "places-packages", timeout = "20m")]
 fn the_page_on_the_attribute_works_as_it_is_written() -> Result<()> {
     follow("annotated-tests.md", 4)
 }

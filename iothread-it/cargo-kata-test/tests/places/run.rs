@@ -71,7 +71,7 @@ fn the_guests_tsc_has_its_frequency_from_this_host() -> Result<()> {
     let package = package()?;
     let measured = "until dmesg | grep -q 'tsc: Refined'; do sleep 0.1; done
         dmesg | sed -n 's/.*tsc: Refined TSC clocksource calibration: \\([0-9]*\\).*/\\1/p'
-        sed 's/.* tsc_early_khz=\\([0-9]*\\)000.*/\\1/' /proc/cmdline";
+        sed 's/.* tsc_early_khz=\\([0-9]*\\)[0-9]\\{3\\}.*/\\1/' /proc/cmdline";
     let output = script(package.path(), &[], measured)?;
     let text = String::from_utf8(output.stdout)?;
     let found: Vec<u32> = text.lines().map(str::parse).collect::<Result<_, _>>()?;

@@ -353,8 +353,12 @@ impl Hotplug {
                 if let Some(settle) = self.settles.get_mut(&of) {
                     settle.open.remove(&id);
                     settle.progress.removed.extend(removed);
-                    let is_left = |error: &_| matches!(error, DetachError::Pending { .. });
-                    settle.failed.extend(error.filter(|error| !is_left(error)));
+                    match error {
+                        Some(DetachError::Pending { device, .. }) => {
+                            settle.progress.in_use.push(device);
+                        }
+                        error => settle.failed.extend(error),
+                    }
                     if settle.open.is_empty() {
                         self.end_settle(of);
                     }

@@ -151,7 +151,12 @@ fn processing_unplug_events_reports_removed_and_rejected_without_waiting() {
         keeps(&hotplug, DiskState::RemovalPending);
         qmp.execute(&QueryIothreads {}, soon()).unwrap();
         let progress = hotplug.process_unplug_events(&qmp, soon()).unwrap();
-        assert_eq!(progress, UnplugProgress { removed, rejected });
+        let expected = UnplugProgress {
+            removed,
+            rejected,
+            in_use: Vec::new(),
+        };
+        assert_eq!(progress, expected);
     }
     is_gone(&hotplug);
 }

@@ -59,6 +59,17 @@ impl Accelerator {
         }
     }
 
+    /// The same without a measured frequency.
+    pub(crate) fn without_tsc(&self) -> Self {
+        match self {
+            Self::Kvm => Self::Kvm,
+            Self::Tcg { why, .. } => Self::Tcg {
+                why: why.clone(),
+                tsc_khz: None,
+            },
+        }
+    }
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Kvm => "kvm",

@@ -70,7 +70,10 @@ impl<'a> Snapshottable<'a> {
 
     /// Returns the key of the template of this guest.
     pub(super) fn key(&self) -> Result<TemplateKey, WarmError> {
-        let arguments = self.0.arguments(&GuestMemory::Anonymous);
+        // Two measurements of one frequency differ a little.
+        let accelerator = self.0.accelerator.without_tsc();
+        let launch = LaunchSpec::new(self.0.manifest, self.0.spec, &accelerator);
+        let arguments = launch.arguments(&GuestMemory::Anonymous);
         TemplateKey::of(self.0.manifest, &arguments).map_err(WarmError::TemplateKey)
     }
 }

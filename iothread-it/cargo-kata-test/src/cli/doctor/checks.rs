@@ -458,7 +458,7 @@ fn environment(machine: &Machine<'_>) -> Vec<Check> {
             Mark::Attention,
             NAME,
             (
-                format!("{name}={value}"),
+                variables::shown(name, value),
                 format!("unset {name} if that is not wanted"),
             ),
             effect,

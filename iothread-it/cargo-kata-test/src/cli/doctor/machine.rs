@@ -191,10 +191,8 @@ impl CacheState {
 }
 
 fn names_of_proxies() -> Vec<String> {
-    let is_proxy = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        ["http_proxy", "https_proxy", "all_proxy", "no_proxy"].contains(&&*name)
-    };
+    // apt(1) reads these, and none in capitals.
+    let is_proxy = |name: &str| ["http_proxy", "https_proxy"].contains(&name);
     let mut names: Vec<String> = set_variables()
         .map(|(name, _)| name)
         .filter(|name| is_proxy(name))

@@ -72,6 +72,14 @@ pub(super) fn meant(name: &str) -> String {
     }
 }
 
+/// A variable, without a value that may have a password.
+pub(super) fn shown(name: &str, value: &str) -> String {
+    match value.contains('@') {
+        true => format!("{name} is set"),
+        false => format!("{name}={value}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     //! **Scope**: that the list is complete.
