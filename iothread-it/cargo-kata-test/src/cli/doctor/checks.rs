@@ -234,7 +234,7 @@ fn fast_kvm(machine: &Machine<'_>) -> Option<Check> {
                 why,
                 "nothing, or use a machine whose KVM is that of hardware",
             ),
-            "here: skips tests that need `kvm_hardware`; vm:…: VMs are emulated, about ten times slower",
+            "here: skips tests that need `kvm_hardware`; vm:…: VMs are about ten times slower than with that",
         ),
     })
 }
