@@ -13,7 +13,7 @@ use guest_vm::qemu::{Accelerator, Topology, VmSpec};
 use kata_test::Verdict;
 
 use crate::fixture::{cases, on_each_machine, shape};
-use counts::{Counts, completed_while_blocked, counted};
+use counts::{Counts, counted, load_while_blocked};
 use isolation::table_with_and_without_irqfd;
 
 on_each_machine!(;
@@ -97,8 +97,8 @@ fn crosses_the_main_loop(shape: &VmSpec) -> Result<()> {
 }
 
 fn disk_works_beside_a_blocked_main_loop_under_kvm(topology: Topology) -> Result<()> {
-    let completed = completed_while_blocked(&shape(topology)?)?;
-    ensure!(completed >= MANY, "{completed} requests completed");
+    let load = load_while_blocked(&shape(topology)?)?;
+    ensure!(load.completed >= MANY && load.errors == 0, "{load:?}");
     Ok(())
 }
 
@@ -111,9 +111,12 @@ fn disk_waits_for_a_blocked_main_loop_under_tcg(topology: Topology) -> Result<()
 }
 
 /// Without interrupts the guest only completes what it had begun, and what it finds completed when it begins more.
+///
+/// Whether all requests end afterwards is not asked: with QEMU 7.2 and `pc`, the last 8 did not once, and it is not
+/// known whether QEMU or the guest lost their interrupt.
 fn waits_for_the_main_loop(shape: &VmSpec) -> Result<()> {
-    let completed = completed_while_blocked(shape)?;
-    ensure!(completed < MANY, "{completed} requests completed");
+    let load = load_while_blocked(shape)?;
+    ensure!(load.completed < MANY, "{load:?}");
     Ok(())
 }
 
