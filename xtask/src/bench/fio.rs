@@ -1,7 +1,7 @@
 //! The agent's load generator beside fio, on the same disk of the same guest, with the same requests.
 //!
 //! Of a file in the host's page cache, both are bound by the guest's CPUs: the generator that needs less CPU for a
-//! request does more of them. Ours submits all that have ended with one system call. fio does so if it is told; by
+//! request does more of them. Ours submits all that have ended with one system call. fio does so by an option; by
 //! default it makes a call for each, which is measured too. A disk with a latency of its own is the same for both, as
 //! storage is in use.
 

@@ -2,6 +2,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::Read as _;
 use std::sync::Mutex;
 
 use kata_test::kata_test;
@@ -97,15 +98,12 @@ fn abort_in_a_thread() {
 #[kata_test]
 fn abort_beside_the_test() {
     if on_stage() {
-        let aborts = std::sync::Arc::new(std::sync::Barrier::new(2));
-        let beside = aborts.clone();
-        std::thread::spawn(move || {
-            beside.wait();
-            std::process::abort();
-        });
-        aborts.wait();
-        // Until the handler has begun.
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        let (mut read, write) = std::io::pipe().expect("a pipe");
+        nix::unistd::dup2_stderr(&write).expect("standard error");
+        std::thread::spawn(|| std::process::abort());
+        // The handler has begun once it prints.
+        read.read_exact(&mut [0]).expect("its first byte");
+        std::mem::forget(read);
     }
 }
 

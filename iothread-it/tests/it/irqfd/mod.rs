@@ -24,7 +24,13 @@ on_each_machine!(;
         disk_waits_for_a_blocked_main_loop_without_msi;
     needs (when = crate::irqfd::tcg, when = crate::fixture::qemu_and_guest):
         main_loop_injects_interrupts_under_tcg,
-        disk_waits_for_a_blocked_main_loop_under_tcg,
+        disk_waits_for_a_blocked_main_loop_under_tcg;
+    needs (
+        when = crate::irqfd::tcg,
+        when = crate::fixture::qemu_and_guest,
+        unstable(reason = "with QEMU 7.2 and pc, the guest once got no interrupt for its last requests")
+    ):
+        load_ends_after_a_blocked_main_loop_under_tcg,
 );
 
 mod figures {
@@ -103,20 +109,22 @@ fn disk_works_beside_a_blocked_main_loop_under_kvm(topology: Topology) -> Result
 }
 
 fn disk_waits_for_a_blocked_main_loop_without_msi(topology: Topology) -> Result<()> {
-    waits_for_the_main_loop(&without_irqfd(shape(topology)?))
-}
-
-fn disk_waits_for_a_blocked_main_loop_under_tcg(topology: Topology) -> Result<()> {
-    waits_for_the_main_loop(&shape(topology)?)
+    let load = load_while_blocked(&without_irqfd(shape(topology)?))?;
+    ensure!(load.completed < MANY && load.errors == 0, "{load:?}");
+    Ok(())
 }
 
 /// Without interrupts the guest only completes what it had begun, and what it finds completed when it begins more.
-///
-/// Whether all requests end afterwards is not asked: with QEMU 7.2 and `pc`, the last 8 did not once, and it is not
-/// known whether QEMU or the guest lost their interrupt.
-fn waits_for_the_main_loop(shape: &VmSpec) -> Result<()> {
-    let load = load_while_blocked(shape)?;
+fn disk_waits_for_a_blocked_main_loop_under_tcg(topology: Topology) -> Result<()> {
+    let load = load_while_blocked(&shape(topology)?)?;
     ensure!(load.completed < MANY, "{load:?}");
+    Ok(())
+}
+
+/// A case of its own, since it failed once: whether QEMU or the guest lost the interrupt is not known.
+fn load_ends_after_a_blocked_main_loop_under_tcg(topology: Topology) -> Result<()> {
+    let load = load_while_blocked(&shape(topology)?)?;
+    ensure!(load.errors == 0, "{load:?}");
     Ok(())
 }
 
