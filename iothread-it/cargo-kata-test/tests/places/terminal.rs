@@ -35,7 +35,9 @@ fn a_shell_in_a_guest_has_the_callers_terminal() -> Result<()> {
     terminal.resize(44, 111)?;
     terminal.types("while [ \"$(stty size)\" != '44 111' ]; do :; done; echo =re''sized=\n")?;
     terminal.shows("=resized=")?;
-    terminal.types("echo =wa''iting=; sleep 1000\n")?;
+    // The program that Ctrl-C ends prints the text itself: before the shell has started a program, Ctrl-C is the
+    // shell's, which then goes on waiting for that program.
+    terminal.types("sh -c 'echo =wa\"\"iting=; exec sleep 1000'\n")?;
     terminal.shows("=waiting=")?;
     terminal.types("\x03")?;
     terminal.shows("guest$ ")?;
