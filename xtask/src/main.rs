@@ -11,6 +11,7 @@ mod it_nested;
 mod it_table;
 #[cfg(test)]
 mod packages;
+mod picture;
 mod plan;
 #[cfg(test)]
 mod public_api;
@@ -49,6 +50,8 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Builds the book of the documents with mdBook.
     Book,
+    /// Draws the README's picture from the records of a run.
+    Picture(picture::Options),
     /// Runs all checks of a change: formatting, lints, documentation, the book, `fuzz`, `test` and `it`.
     Ci,
 }
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
             .map_err(Into::into),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Book => book::run(),
+        Command::Picture(options) => picture::run(&options),
         Command::Ci => ci::run(),
     })
 }
