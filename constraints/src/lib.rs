@@ -264,7 +264,7 @@ pub mod __private_0_1_0 {
 #[doc(hidden)]
 pub mod __runner {
     pub use crate::contract::{EXPECT, FACTS, MAY_SKIP};
-    pub use crate::harness::{REPEAT, RETRIES, UnmetCounts, shuffle};
+    pub use crate::harness::{EXIT_CODES, ExitCodeMeaning, REPEAT, RETRIES, UnmetCounts, shuffle};
     pub use crate::measure::Measures;
     pub use crate::metadata::parse_duration;
     pub use crate::record::opt_ins::ENDING;

@@ -16,9 +16,9 @@ use guest_vm::qemu::{Accelerator, Topology, UnknownTopology};
 use guest_vm::warm::WarmStore;
 use kata_test_runner::{Outcome, Record, Run};
 
-use crate::interrupt::{self, Interrupts};
+use crate::interrupt::Interrupts;
 use crate::it_nested::{self, Nested};
-use crate::{cargo, it_default, it_table, provision, vm_capacity};
+use crate::{cargo, exit_codes, it_default, it_table, provision, vm_capacity};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -171,7 +171,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     for qemu in &options.qemu.0 {
         match run_with(qemu, config.as_deref(), options)? {
             code if code == ExitCode::SUCCESS => {}
-            code if code == ExitCode::from(interrupt::EXIT_CODE) => return Ok(code),
+            code if code == ExitCode::from(exit_codes::INTERRUPTED) => return Ok(code),
             code => exit = code,
         }
     }
@@ -285,7 +285,7 @@ fn interrupted(outcomes: &[Record], tests: &Selection) -> ExitCode {
         outcomes.len(),
         tests.selected.len()
     );
-    ExitCode::from(interrupt::EXIT_CODE)
+    ExitCode::from(exit_codes::INTERRUPTED)
 }
 
 /// Checks a configuration early, and makes its path absolute: the suite has another working

@@ -22,7 +22,7 @@ mod vm_capacity;
 
 use std::process::ExitCode;
 
-use cargo_kata_test::cli::{self, cargo, interrupt, provision};
+use cargo_kata_test::cli::{self, cargo, exit_codes, interrupt, provision};
 use clap::{Parser, Subcommand};
 use iothread_advise::who;
 

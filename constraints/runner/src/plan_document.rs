@@ -16,42 +16,66 @@ const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
 struct Document<'a> {
+    /// The version of this form: 1.
     schema: u32,
+    /// Whether each test runs in every place that takes it (`--everywhere`).
     everywhere: bool,
+    /// The places, cheapest first.
     places: Vec<PlaceForm<'a>>,
+    /// The tests: those with the attribute, then the plain ones.
     tests: Vec<TestForm<'a>>,
-    /// Binaries with another harness.
+    /// The ids of binaries with another harness: their requirements are not known.
     opaque: &'a [String],
 }
 
 #[derive(Serialize)]
 struct PlaceForm<'a> {
+    /// Its name: `vm:6.1`.
     name: &'a str,
+    /// What it is, for people.
     about: &'a str,
+    /// The release of its kernel. Null if unknown.
     kernel: Option<&'a str>,
+    /// About how long it takes until a first test runs there, in milliseconds. Null for recorded facts.
     cost_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
 struct TestForm<'a> {
+    /// The test binary, by nextest's id.
     binary: &'a str,
+    /// The test, by libtest's name.
     test: &'a str,
+    /// Whether it is a plain test, without the attribute.
     plain: bool,
+    /// Whether it has `#[ignore]`.
     ignored: bool,
+    /// Its constraints, in the attribute's grammar.
     needs: &'a str,
+    /// The issue that it cites.
     issue: Option<&'a str>,
+    /// Why it has its constraints, or why it is ignored.
     reason: Option<&'a str>,
+    /// What holds in each place. A plain test has the places that may run it, and those that lack something; an
+    /// ignored test has none.
     places: Vec<CellForm<'a>>,
 }
 
 #[derive(Serialize)]
 struct CellForm<'a> {
+    /// The place, by its name.
     place: &'a str,
+    /// Whether the requirement is met there: `met`, `unmet` or `undetermined`.
     verdict: &'a str,
+    /// Whether facts that are not known yet may change the verdict.
     open: bool,
+    /// Whether the test runs there.
     chosen: bool,
+    /// The user of a plain test there: `root` or `unprivileged`.
     user: Option<&'static str>,
+    /// How long it took in earlier runs, in milliseconds.
     expected_ms: Option<u64>,
+    /// Why the verdict is not `met`.
     reasons: Reasons<'a>,
 }
 
@@ -64,8 +88,8 @@ impl Serialize for Reasons<'_> {
 }
 
 impl Plan {
-    /// Formats the plan, and that of plain tests for the same places, as a JSON document. The crate's README
-    /// describes it.
+    /// Formats the plan, and that of plain tests for the same places, as a JSON document. The book's page
+    /// `constraints/docs/records.md`, which is made from the types above, describes it.
     #[must_use]
     pub fn to_json(&self, plain: &[PlannedPlain], durations: &ExpectedDurations) -> String {
         let forms = Forms {

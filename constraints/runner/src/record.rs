@@ -12,7 +12,7 @@ use kata_test_host::reason::Reason;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Record {
-    /// The version of the record's form.
+    /// The version of the record's form: 1.
     pub schema: u32,
     /// The id of the run.
     pub run: String,
@@ -25,7 +25,7 @@ pub struct Record {
     /// Whether a harness listed it or ran it.
     #[serde(with = "phase")]
     pub phase: Phase,
-    /// Which attempt this was, from 1.
+    /// Which attempt this was, from 1. 0 is a test that a runner is about to run.
     pub attempt: u32,
     /// The effective uid it ran with.
     pub as_uid: u32,
@@ -44,7 +44,7 @@ pub struct Record {
     pub signal: Option<String>,
     /// How long it ran, in milliseconds.
     pub duration_ms: f64,
-    /// What it measured.
+    /// What it measured by `kata_test::measure`, in the units that the test chose.
     pub measures: BTreeMap<String, f64>,
     /// The line of its output that says that it skips, although it passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -128,9 +128,13 @@ pub(super) mod reasons {
 
     #[derive(Serialize, Deserialize)]
     struct Form {
+        /// What kind of reason it is: `constraint`, `runtime_skip`, `leak`, `infrastructure` or `kernel`.
         kind: String,
+        /// The constraint, in the attribute's grammar. Null with other kinds.
         constraint: Option<String>,
+        /// What was observed.
         observed: String,
+        /// Where that was observed: a file, a system call, or a line of source code.
         source: String,
     }
 

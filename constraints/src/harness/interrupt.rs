@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use nix::sys::signal::Signal;
 
+use super::exit_codes::of_signal;
+
 /// The signal that interrupted this run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Interrupt(Signal);
@@ -32,6 +34,6 @@ impl Interrupt {
 
     /// The exit code that a shell reports for a program ended by this signal.
     pub(super) fn exit_code(self) -> ExitCode {
-        ExitCode::from(128 + (self.0 as i32).to_le_bytes()[0])
+        ExitCode::from(of_signal(self.0 as i32))
     }
 }

@@ -9,6 +9,7 @@ mod caller;
 mod child;
 mod cli;
 mod clock;
+mod exit_codes;
 mod expect_failure;
 mod in_process;
 mod interrupt;
@@ -42,17 +43,16 @@ use crate::runner_env;
 use crate::sys::{stderr, stdout};
 use caller::Caller;
 use cli::{Command, Options};
+use exit_codes::FAILURE;
 use plan::Plan;
 
 pub(crate) use body::run as run_body;
 pub use cli::{REPEAT, RETRIES};
+pub use exit_codes::{EXIT_CODES, ExitCodeMeaning};
 pub(crate) use serial::lock as serial_lock;
 pub use shuffle::shuffle;
 pub(crate) use test_end::TestEnd;
 pub use unmet_counts::UnmetCounts;
-
-/// What libtest exits with when a test fails or an argument is wrong.
-const FAILURE: u8 = 101;
 
 /// The `main` of a test binary.
 #[must_use]

@@ -1,8 +1,15 @@
-//! The reference pages of the book that are made from the code: constraints, and environment variables.
+//! The reference pages of the book that are made from the code: constraints, environment variables, exit codes and
+//! records.
 
+#[path = "reference/records.rs"]
+mod records;
+
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use cargo_kata_test::cli::exit_codes;
+use kata_test::__runner::ExitCodeMeaning;
 use kata_test::constraint::TABLE;
 
 /// Compares a page with the repository's, or writes it.
@@ -72,4 +79,59 @@ fn environment() {
         markdown(&rows.join("\n"))
     );
     check("environment.md", &page);
+}
+
+fn table(codes: &[ExitCodeMeaning]) -> String {
+    let mut table = "| code | name | meaning | what to do |\n|---|---|---|---|\n".to_owned();
+    for one in codes {
+        let _ = writeln!(
+            table,
+            "| {} | {} | {} | {} |",
+            one.code, one.name, one.meaning, one.step
+        );
+    }
+    table
+}
+
+#[test]
+fn exit_codes() {
+    let page = format!(
+        "# Exit codes\n\n## cargo kata-test\n\n{}\n\
+         ## cargo xtask\n\n\
+         The commands of this repository have the same codes; those that `cargo kata-test` has too are the same \
+         commands.\n\n\
+         | command | success, 0 | failure, 1 |\n|---|---|---|\n\
+         | `it` | each case that was selected passed or was skipped, and one passed | another outcome, or no case |\n\
+         | `ci` | all checks passed | a check failed; the code is that of its command if that has one |\n\
+         | `fuzz` | no input failed | one did; its file is named |\n\
+         | `bench`, `advise` | it is measured, whatever the figures are | it cannot be measured |\n\
+         | `who`, `book` | it is printed, or built | it cannot be |\n\n\
+         ## A test binary with `kata_test::main!()`\n\n{}\n\
+         A binary with Rust's own harness ends with 0 or 101.\n",
+        table(exit_codes::EXIT_CODES),
+        table(kata_test::__runner::EXIT_CODES)
+    );
+    check("exit-codes.md", &page);
+}
+
+/// Those that need no build: `messages.rs` has the others.
+#[test]
+fn commands_end_with_codes_of_the_table() {
+    let code = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_cargo-kata-test");
+        let mut command = std::process::Command::new(program);
+        let output = command.arg("kata-test").args(arguments).output().unwrap();
+        let code = output
+            .status
+            .code()
+            .and_then(|code| u8::try_from(code).ok());
+        let named = exit_codes::EXIT_CODES
+            .iter()
+            .find(|one| Some(one.code) == code);
+        named.map(|one| one.name)
+    };
+    assert_eq!(code(&["facts"]), Some("success"));
+    assert_eq!(code(&["facts", "not(os = \"linux\")"]), Some("failure"));
+    assert_eq!(code(&["facts", "--no-such"]), Some("invalid arguments"));
+    assert_eq!(code(&["run", "--", "/no/such/program"]), Some("not run"));
 }

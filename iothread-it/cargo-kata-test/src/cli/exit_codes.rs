@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use kata_test::__runner::ExitCodeMeaning;
 use kata_test_runner::CargoError;
 
 /// No test was selected: nextest's code.
@@ -10,15 +11,66 @@ pub const NO_TESTS: u8 = 4;
 /// Cargo failed: its own code.
 pub const CARGO_FAILED: u8 = 101;
 
+/// A program was not run: the code of env(1) and docker.
+pub const NOT_RUN: u8 = 125;
+
+/// The command was interrupted: 128 + SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+/// All of them, also of a workspace's `xtask` that has these commands.
+pub const EXIT_CODES: &[ExitCodeMeaning] = &[
+    ExitCodeMeaning {
+        code: 0,
+        name: "success",
+        meaning: "every test passed, or was skipped as allowed",
+        step: "",
+    },
+    ExitCodeMeaning {
+        code: 1,
+        name: "failure",
+        meaning: "a test failed, was lost, or ran nowhere against the options; or another error",
+        step: "read the list of failures, or the line that begins with `error:`",
+    },
+    ExitCodeMeaning {
+        code: 2,
+        name: "invalid arguments",
+        meaning: "the arguments are invalid",
+        step: "read the command's `--help`",
+    },
+    ExitCodeMeaning {
+        code: NO_TESTS,
+        name: "no tests",
+        meaning: "no test is selected, or there are none (see --no-tests)",
+        step: "correct the filters, or accept it with `--no-tests warn`",
+    },
+    ExitCodeMeaning {
+        code: CARGO_FAILED,
+        name: "cargo failed",
+        meaning: "cargo failed: there is no workspace, or it cannot be built",
+        step: "read what cargo printed before",
+    },
+    ExitCodeMeaning {
+        code: NOT_RUN,
+        name: "not run",
+        meaning: "`run` and `shell` cannot start the program; otherwise their exit code is the program's",
+        step: "read the line that begins with `error:`",
+    },
+    ExitCodeMeaning {
+        code: INTERRUPTED,
+        name: "interrupted",
+        meaning: "interrupted by SIGINT (Ctrl-C) or SIGTERM",
+        step: "run it again",
+    },
+];
+
 /// The end of the help.
-pub(super) const HELP: &str = "\
-Exit codes:
-  0    every test passed, or was skipped as allowed
-  1    a test failed, was lost, or ran nowhere against the options; or another error
-  2    the arguments are invalid
-  4    no test is selected, or there are none (see --no-tests)
-  101  cargo failed: there is no workspace, or it cannot be built
-  130  interrupted";
+pub(super) fn help() -> String {
+    let mut help = "Exit codes:".to_owned();
+    for one in EXIT_CODES {
+        help += &format!("\n  {:<3}  {}", one.code, one.meaning);
+    }
+    help
+}
 
 /// Returns the exit code for an error.
 pub(super) fn of(error: &anyhow::Error) -> ExitCode {

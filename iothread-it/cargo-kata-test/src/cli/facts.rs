@@ -9,7 +9,7 @@ use guest_vm::artifacts::QemuChoice;
 use kata_test::constraint::{Constraint, Status, evaluate, parse};
 use kata_test::facts::{Answer, Finding, Here, Host, Question};
 use kata_test_runner::FactsProgram;
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::{doctor, offers};
 
@@ -73,7 +73,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let facts = Here::asked();
     if options.json {
-        println!("{:#}", document(&facts, &verdicts));
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&Document::of(&facts, &verdicts))?
+        );
     } else {
         println!("{}", table(&facts));
         for verdict in &verdicts {
@@ -115,21 +118,79 @@ impl std::fmt::Display for Judged {
     }
 }
 
-fn document(facts: &[(Question, Answer)], verdicts: &[Judged]) -> Value {
-    let fact = |(question, answer): &(Question, Answer)| {
-        let (kind, text) = answer.finding.parts();
-        json!({"question": question.to_string(), "finding": kind, "text": text, "source": answer.source})
-    };
-    let verdict = |judged: &Judged| {
-        let reason = |reason: &kata_test::Reason| json!({"kind": reason.kind.word(), "constraint": reason.constraint, "observed": reason.observed, "source": reason.source});
-        let reasons: Vec<Value> = judged.reasons.iter().map(reason).collect();
-        json!({"constraint": judged.constraint, "verdict": judged.status.word(), "reasons": reasons})
-    };
-    json!({
-        "schema": 1,
-        "facts": facts.iter().map(fact).collect::<Vec<_>>(),
-        "verdicts": verdicts.iter().map(verdict).collect::<Vec<_>>(),
-    })
+/// What `--json` prints. The book's page `constraints/docs/records.md` is made from these types.
+#[derive(Serialize)]
+struct Document<'a> {
+    /// The version of this form: 1.
+    schema: u32,
+    /// The facts that were looked up.
+    facts: Vec<FactForm<'a>>,
+    /// The verdicts of the constraints that were given.
+    verdicts: Vec<VerdictForm<'a>>,
+}
+
+#[derive(Serialize)]
+struct FactForm<'a> {
+    /// What was asked of the host: `kernel`, `command qemu-img`.
+    question: String,
+    /// `is`, `absent`, or `unknown` if it could not be found out.
+    finding: &'static str,
+    /// The value, or why there is none. Memory and disk space are in bytes.
+    text: &'a str,
+    /// Where it was observed.
+    source: &'a str,
+}
+
+#[derive(Serialize)]
+struct VerdictForm<'a> {
+    /// The constraint, in the attribute's grammar.
+    constraint: &'a str,
+    /// `met`, `unmet` or `undetermined`.
+    verdict: &'static str,
+    /// Why it is not met.
+    reasons: Vec<ReasonForm<'a>>,
+}
+
+#[derive(Serialize)]
+struct ReasonForm<'a> {
+    /// Always `constraint`.
+    kind: &'static str,
+    /// The constraint that is not met, for example one of those in `all(…)`.
+    constraint: &'a str,
+    /// What was observed.
+    observed: &'a str,
+    /// Where that was observed.
+    source: &'a str,
+}
+
+impl<'a> Document<'a> {
+    fn of(facts: &'a [(Question, Answer)], verdicts: &'a [Judged]) -> Self {
+        let fact = |(question, answer): &'a (Question, Answer)| {
+            let (finding, text) = answer.finding.parts();
+            FactForm {
+                question: question.to_string(),
+                finding,
+                text,
+                source: &answer.source,
+            }
+        };
+        let reason = |reason: &'a kata_test::Reason| ReasonForm {
+            kind: reason.kind.word(),
+            constraint: &reason.constraint,
+            observed: &reason.observed,
+            source: &reason.source,
+        };
+        let verdict = |judged: &'a Judged| VerdictForm {
+            constraint: &judged.constraint,
+            verdict: judged.status.word(),
+            reasons: judged.reasons.iter().map(reason).collect(),
+        };
+        Self {
+            schema: 1,
+            facts: facts.iter().map(fact).collect(),
+            verdicts: verdicts.iter().map(verdict).collect(),
+        }
+    }
 }
 
 fn table(facts: &[(Question, Answer)]) -> Table {
@@ -183,7 +244,7 @@ mod tests {
             ),
         ];
         let text = table(&facts).to_string();
-        let document = document(&facts, &[]);
+        let document = serde_json::to_value(Document::of(&facts, &[])).expect("texts");
         for (index, (question, answer)) in facts.iter().enumerate() {
             let fact = &document["facts"][index];
             assert_eq!(fact["question"], question.to_string());

@@ -6,14 +6,12 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::exit_codes::INTERRUPTED;
 use anyhow::Result;
 use kata_test_runner::StopToken;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::low_level::{pipe, unregister};
-
-/// The exit code of a command that was interrupted (128 + SIGINT).
-pub const EXIT_CODE: u8 = 130;
 
 /// A handler of SIGINT and SIGTERM.
 pub struct Interrupts {
@@ -34,7 +32,7 @@ impl Interrupts {
         let mut handlers = Vec::new();
         for signal in [SIGINT, SIGTERM] {
             // The second signal ends this process immediately; lifelines end its children.
-            let code = i32::from(EXIT_CODE);
+            let code = i32::from(INTERRUPTED);
             handlers.push(flag::register_conditional_shutdown(
                 signal,
                 code,

@@ -49,7 +49,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Runs the tests of a workspace where their requirements are met.
 #[derive(Parser)]
-#[command(after_help = exit_codes::HELP)]
+#[command(after_help = exit_codes::help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -7,7 +7,7 @@ use guest_vm::artifacts::{
     kernels, provision_qemu, shown_size,
 };
 use kata_test_runner::{Config, Place as _, UsernsPlace};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 use super::progress::PrintedProgress;
 use super::store;
@@ -25,13 +25,8 @@ pub(super) fn print(choice: Option<&QemuChoice>, offline: bool, as_json: bool) -
     let qemu = qemu.transpose()?;
     let rows = rows(&kernels, |offer| has_kernel(&store, offer));
     if as_json {
-        let mut document = document(&rows, qemu.as_ref());
-        let userns = userns();
-        document["userns"] = json!({
-            "available": userns.is_ok(),
-            "about": userns.unwrap_or_else(|why| why),
-        });
-        println!("{document:#}");
+        let document = Document::of(&rows, qemu.as_ref().map(described), userns());
+        println!("{}", serde_json::to_string_pretty(&document)?);
     } else {
         println!("{}", table(&rows));
         println!("userns: {}", userns().unwrap_or_else(|why| why));
@@ -94,21 +89,63 @@ fn described(qemu: &QemuInstall) -> String {
     format!("{}{}", qemu.version, qemu.origin.suffix())
 }
 
-fn document(rows: &[Row<'_>], qemu: Option<&QemuInstall>) -> Value {
-    let row = |row: &Row<'_>| {
-        json!({
-            "places": row.places,
-            "kernel": row.offer.version,
-            "suite": row.offer.suite,
-            "flavour": row.offer.flavour,
-            "bytes": row.offer.bytes(),
-            "cached": row.is_cached,
-        })
-    };
-    let kernels: Vec<Value> = rows.iter().map(row).collect();
-    match qemu {
-        Some(qemu) => json!({"schema": 1, "kernels": kernels, "qemu": described(qemu)}),
-        None => json!({"schema": 1, "kernels": kernels}),
+/// What `--json` prints. The book's page `constraints/docs/records.md` is made from these types.
+#[derive(Serialize)]
+struct Document<'a> {
+    /// The version of this form: 1.
+    schema: u32,
+    /// The kernels of the archive.
+    kernels: Vec<KernelForm<'a>>,
+    /// The version of the QEMU that `--qemu` chose, and its package.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qemu: Option<String>,
+    /// The place `userns`.
+    userns: UsernsForm,
+}
+
+#[derive(Serialize)]
+struct KernelForm<'a> {
+    /// The places that boot it.
+    places: &'a [String],
+    /// Its version.
+    kernel: &'a str,
+    /// The suite that has it.
+    suite: &'a str,
+    /// `cloud`, or `generic` for all machines.
+    flavour: Flavour,
+    /// The size of its packages, in bytes.
+    bytes: u64,
+    /// Whether it is in the cache.
+    cached: bool,
+}
+
+#[derive(Serialize)]
+struct UsernsForm {
+    /// Whether this host has it.
+    available: bool,
+    /// What it is, or why there is none.
+    about: String,
+}
+
+impl<'a> Document<'a> {
+    fn of(rows: &'a [Row<'_>], qemu: Option<String>, userns: Result<String, String>) -> Self {
+        let kernel = |row: &'a Row<'_>| KernelForm {
+            places: &row.places,
+            kernel: &row.offer.version,
+            suite: &row.offer.suite,
+            flavour: row.offer.flavour,
+            bytes: row.offer.bytes(),
+            cached: row.is_cached,
+        };
+        Self {
+            schema: 1,
+            kernels: rows.iter().map(kernel).collect(),
+            qemu,
+            userns: UsernsForm {
+                available: userns.is_ok(),
+                about: userns.unwrap_or_else(|why| why),
+            },
+        }
     }
 }
 
@@ -142,6 +179,8 @@ fn table(rows: &[Row<'_>]) -> Table {
 mod tests {
     //! **Scope**: output. guest-vm chooses the kernels.
 
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -162,6 +201,11 @@ mod tests {
         let kernels: Kernels = serde_json::from_value(kernels).unwrap();
         let rows = rows(&kernels, |offer| offer.suite == "sid");
         insta::assert_snapshot!("table", format!("{}\n{}", table(&rows), all(&kernels)));
-        insta::assert_snapshot!("json", format!("{:#}", document(&rows, None)));
+        let (qemu, userns) = (
+            Some("10.0.2, sid's package 1".to_owned()),
+            Ok("this host".to_owned()),
+        );
+        let document = serde_json::to_string_pretty(&Document::of(&rows, qemu, userns)).unwrap();
+        insta::assert_snapshot!("json", document);
     }
 }

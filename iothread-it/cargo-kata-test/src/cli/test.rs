@@ -20,7 +20,8 @@ use kata_test_runner::{
 
 use super::build::Build;
 use super::elsewhere::Elsewhere;
-use super::interrupt::{self, Interrupts};
+use super::exit_codes;
+use super::interrupt::Interrupts;
 use super::no_tests::NoTests;
 use super::nowhere::NowhereOptions;
 use super::places::PlaceOptions;
@@ -105,7 +106,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let mut plain = list(&binaries.plain, &run, interrupts.stop(), &mut errors)?;
     select(&mut plain, &selection, &config);
     if interrupts.received() {
-        return Ok(ExitCode::from(interrupt::EXIT_CODE));
+        return Ok(ExitCode::from(exit_codes::INTERRUPTED));
     }
     let mut elsewhere = match Elsewhere::plan(
         options,
@@ -117,7 +118,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         interrupts.stop(),
     ) {
         // Nothing has run yet, so there is nothing to report.
-        Err(_) if interrupts.received() => return Ok(ExitCode::from(interrupt::EXIT_CODE)),
+        Err(_) if interrupts.received() => return Ok(ExitCode::from(exit_codes::INTERRUPTED)),
         planned => planned?,
     };
     if let Some(plan) = &elsewhere.plan {
@@ -204,7 +205,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         && errors.is_empty()
         && (is_empty || is_ignored || conclusion == RunStatus::Passed);
     Ok(match (interrupts.received(), good) {
-        (true, _) => ExitCode::from(interrupt::EXIT_CODE),
+        (true, _) => ExitCode::from(exit_codes::INTERRUPTED),
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::FAILURE,
     })

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,16 +57,34 @@ impl Check {
         }
     }
 
-    pub(super) fn document(&self) -> Value {
-        let result = match self.mark {
-            Mark::Works => "works",
-            Mark::Lacks => "lacks",
-            Mark::Attention => "attention",
-        };
-        json!({
-            "check": self.name, "result": result, "finding": self.finding, "effect": self.effect, "next": self.next,
-        })
+    pub(super) fn form(&self) -> CheckForm<'_> {
+        CheckForm {
+            check: self.name,
+            result: match self.mark {
+                Mark::Works => "works",
+                Mark::Lacks => "lacks",
+                Mark::Attention => "attention",
+            },
+            finding: &self.finding,
+            effect: &self.effect,
+            next: self.next.as_deref(),
+        }
     }
+}
+
+/// A check as JSON.
+#[derive(Serialize)]
+pub(super) struct CheckForm<'a> {
+    /// What was checked: `KVM`.
+    check: &'a str,
+    /// `works`, `lacks` (it is not there) or `attention` (something will fail).
+    result: &'a str,
+    /// What was found.
+    finding: &'a str,
+    /// What that means for places.
+    effect: &'a str,
+    /// What to do about it. Null if it works.
+    next: Option<&'a str>,
 }
 
 impl fmt::Display for Check {

@@ -13,9 +13,9 @@ mod variables;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::{Value, json};
+use serde::Serialize;
 
-use check::Check;
+use check::{Check, CheckForm};
 use checks::checks;
 use machine::Machine;
 
@@ -28,7 +28,10 @@ pub(super) fn run(as_json: bool) -> Result<ExitCode> {
     let checks = checks(&machine);
     let places = machine.places();
     match as_json {
-        true => println!("{:#}", document(&checks, &places)),
+        true => println!(
+            "{}",
+            serde_json::to_string_pretty(&document(&checks, &places))?
+        ),
         false => print!("{}", text(&checks, &places)),
     }
     Ok(match places.iter().any(|(_, works)| *works) {
@@ -52,11 +55,33 @@ fn text(checks: &[Check], places: &[(&str, bool)]) -> String {
     text
 }
 
-fn document(checks: &[Check], places: &[(&str, bool)]) -> Value {
-    let place = |(name, works): &(&str, bool)| json!({"place": name, "available": works});
-    json!({
-        "schema": 1,
-        "checks": checks.iter().map(Check::document).collect::<Vec<_>>(),
-        "places": places.iter().map(place).collect::<Vec<_>>(),
-    })
+/// What `--json` prints. The book's page `constraints/docs/records.md` is made from these types.
+#[derive(Serialize)]
+struct Document<'a> {
+    /// The version of this form: 1.
+    schema: u32,
+    /// The checks, in the order of the text.
+    checks: Vec<CheckForm<'a>>,
+    /// The places.
+    places: Vec<PlaceForm<'a>>,
+}
+
+#[derive(Serialize)]
+struct PlaceForm<'a> {
+    /// Its name. `vm:…` stands for all VMs, `vm:…+kvm` for those with a KVM.
+    place: &'a str,
+    /// Whether tests can run there.
+    available: bool,
+}
+
+fn document<'a>(checks: &'a [Check], places: &[(&'a str, bool)]) -> Document<'a> {
+    let places = places.iter().map(|(place, available)| PlaceForm {
+        place,
+        available: *available,
+    });
+    Document {
+        schema: 1,
+        checks: checks.iter().map(Check::form).collect(),
+        places: places.collect(),
+    }
 }

@@ -24,13 +24,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use super::exit_codes;
 use super::places::QemuOption;
 use super::vm_choice::OwnKernelOptions;
 use super::{places, provision};
 use program::{Program, locate};
-
-/// The exit code if the program was not run, as of env(1) and docker.
-const NOT_RUN: u8 = 125;
 
 /// The user and group without privileges on this host.
 const NOBODY: u32 = 65_534;
@@ -150,7 +148,7 @@ pub(super) fn exit_code(end: Result<ProcessEnd>) -> ExitCode {
 
 fn fail(why: &str) -> ExitCode {
     eprintln!("error: {why}");
-    ExitCode::from(NOT_RUN)
+    ExitCode::from(exit_codes::NOT_RUN)
 }
 
 /// Ends this process by a signal, as the program was ended.
