@@ -156,6 +156,83 @@ fn the_contrast_of_every_text_meets_wcag_aa() {
     assert_ne!(browser.evaluate(LOW_CONTRAST), json!([]));
 }
 
+/// Texts that are cut off: a parent without a scroll bar hides a part of them, with an ellipsis or without. What is
+/// hidden as a whole, such as a menu that is closed, is not cut off.
+const CUT_OFF: &str = r#"(() => {
+    const hides = (overflow) => ["hidden", "clip"].includes(overflow);
+    const scrolls = (overflow) => ["auto", "scroll"].includes(overflow);
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const cut = [];
+    while (texts.nextNode()) {
+        const [text, parent] = [texts.currentNode.data.trim(), texts.currentNode.parentElement];
+        if (!text || !parent.checkVisibility({ visibilityProperty: true })) continue;
+        if (["SCRIPT", "STYLE"].includes(parent.tagName)) continue;
+        const range = document.createRange();
+        range.selectNodeContents(texts.currentNode);
+        let { left, right, top, bottom } = range.getBoundingClientRect();
+        for (let element = parent, position = "static"; element; element = element.parentElement) {
+            const style = getComputedStyle(element);
+            // What is positioned is not in a parent that is not.
+            const isOutside = position === "fixed" || position === "absolute" && style.position === "static";
+            if (!isOutside) {
+                const box = element.getBoundingClientRect();
+                // For screen readers only.
+                if (box.width <= 1 && box.height <= 1) break;
+                const [x, y] = [style.overflowX, style.overflowY];
+                if (hides(x) && (left < box.left - 1 || right > box.right + 1) ||
+                    hides(y) && (top < box.top - 1 || bottom > box.bottom + 1)) {
+                    cut.push(`${element.tagName}.${element.className}: ${text.slice(0, 40)}`);
+                    break;
+                }
+                // The rest can be scrolled to.
+                if (scrolls(x)) [left, right] = [box.left, box.right];
+                if (scrolls(y)) [top, bottom] = [box.top, box.bottom];
+                position = style.position;
+            }
+        }
+    }
+    return cut;
+})()"#;
+
+/// What a reader sees who opens everything that can be opened.
+const OPEN_ALL: &str =
+    "document.querySelectorAll('details').forEach((details) => { details.open = true; })";
+
+const WIDTHS: [u32; 2] = [360, 1280];
+
+#[kata_test(command = "chromium", timeout = "120s")]
+fn no_text_of_the_report_is_cut_off() {
+    let report = Report::of_every_outcome();
+    let mut browser = Browser::start();
+    for (light, width) in [("light", WIDTHS[0]), ("dark", WIDTHS[1])] {
+        browser.prefers(light);
+        browser.is_wide(width);
+        browser.open(&report.file());
+        browser.evaluate(OPEN_ALL);
+        let cut = browser.evaluate(CUT_OFF);
+        assert_eq!(cut, json!([]), "{width} wide");
+    }
+    // The check itself finds what is cut off, and takes what can be scrolled.
+    let seen = |style: &str, text: &str| {
+        format!(
+            "document.querySelector('main').innerHTML = `<div style='width: 5em; {style}'><p>{text}</p></div>`; {CUT_OFF}"
+        )
+    };
+    for (style, is_cut) in [
+        ("overflow: hidden; white-space: nowrap", true),
+        (
+            "overflow: clip; text-overflow: ellipsis; white-space: nowrap",
+            true,
+        ),
+        ("overflow: hidden; height: 1em", true),
+        ("overflow: auto; height: 1em; white-space: nowrap", false),
+        ("", false),
+    ] {
+        let cut = browser.evaluate(&seen(style, "a text that is longer than its box"));
+        assert_eq!(cut != json!([]), is_cut, "{style}: {cut}");
+    }
+}
+
 /// The pages that `cargo xtask book` has made.
 fn book() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/book-source/book")
@@ -174,7 +251,7 @@ fn book_is_built() -> Verdict {
 
 /// At the width of a phone and of a desktop, in the light and in the dark.
 #[kata_test(command = "chromium", when = book_is_built, timeout = "300s")]
-fn no_page_of_the_book_is_wider_than_its_window() {
+fn no_page_of_the_book_is_wider_than_its_window_or_has_a_text_cut_off() {
     let book = book().canonicalize().expect("a folder");
     let mut browser = Browser::start();
     let mut pages = 0;
@@ -188,10 +265,12 @@ fn no_page_of_the_book_is_wider_than_its_window() {
         if !name.ends_with(".html") || ["404.html", "print.html", "toc.html"].contains(&&*name) {
             continue;
         }
-        for (light, width) in [("light", 360), ("dark", 1280)] {
+        for (light, width) in [("light", WIDTHS[0]), ("dark", WIDTHS[1])] {
             browser.prefers(light);
             browser.is_wide(width);
             browser.open(&page.display().to_string());
+            let cut = browser.evaluate(CUT_OFF);
+            assert_eq!(cut, json!([]), "{name}, {width} wide");
             let sticks_out =
                 "document.documentElement.scrollWidth - document.documentElement.clientWidth";
             assert_eq!(

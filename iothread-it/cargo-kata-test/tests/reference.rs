@@ -105,7 +105,7 @@ fn exit_codes() {
          | `ci` | all checks passed | a check failed; the code is that of its command if that has one |\n\
          | `fuzz` | no input failed | one did; its file is named |\n\
          | `bench`, `advise` | it is measured, whatever the figures are | it cannot be measured |\n\
-         | `who`, `book` | it is printed, or built | it cannot be |\n\n\
+         | `who`, `book`, `picture` | it is printed, built or drawn | it cannot be |\n\n\
          ## A test binary with `kata_test::main!()`\n\n{}\n\
          A binary with Rust's own harness ends with 0 or 101.\n",
         table(exit_codes::EXIT_CODES),

@@ -46,7 +46,9 @@ fn stage(root: &Path, staged: &Path) -> Result<()> {
         fs::remove_dir_all(staged)?;
     }
     fs::create_dir_all(staged.join("src"))?;
-    fs::copy(root.join(DOCS).join("book.toml"), staged.join("book.toml"))?;
+    for file in ["book.toml", "book.css"] {
+        fs::copy(root.join(DOCS).join(file), staged.join(file))?;
+    }
     let write = |name: &str, from: &str, text: &str| -> Result<()> {
         let text = links::replace(text, |target| in_book(root, &pages, from, target))?;
         Ok(fs::write(staged.join("src").join(name), text)?)
