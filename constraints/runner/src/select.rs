@@ -17,6 +17,8 @@ pub struct TestSelection {
     pub exact: bool,
     /// Filter expressions; a test matches one of them, if there are any.
     pub filters: Vec<Filter>,
+    /// The default filter of the configuration; a test matches it too, if there is one.
+    pub default_filter: Option<Filter>,
     /// What happens to ignored tests.
     pub ignored: RunIgnored,
     /// The part of the tests that this machine runs.
@@ -58,6 +60,7 @@ impl TestSelection {
         let selected = (self.names.is_empty() || self.names.iter().any(is_named))
             && !self.skip.iter().any(is_named)
             && (self.filters.is_empty() || self.filters.iter().any(|f| f.matches(test)))
+            && self.default_filter.as_ref().is_none_or(|f| f.matches(test))
             && self.partition.is_none_or(|part| part.contains(test));
         match (selected, self.ignored, ignored) {
             (false, ..) | (true, RunIgnored::Only, false) => Selected::No,
@@ -221,6 +224,18 @@ mod tests {
         assert_eq!(of("b", "net"), Selected::Run);
         assert_eq!(of("b", "disk"), Selected::No);
         assert_eq!(of("c", "net"), Selected::No);
+    }
+
+    #[test]
+    fn a_test_has_to_match_the_default_filter_as_well() {
+        let selection = TestSelection {
+            filters: vec!["all()".parse().unwrap()],
+            default_filter: Some("package(a)".parse().unwrap()),
+            ..TestSelection::default()
+        };
+        assert_eq!(selection.selects(&name("a", "net"), false), Selected::Run);
+        assert_eq!(selection.selects(&name("b", "net"), false), Selected::No);
+        assert!(selection.is_part());
     }
 
     #[test]

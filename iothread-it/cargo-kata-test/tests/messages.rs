@@ -196,6 +196,13 @@ fn no_tests() {
     test(&["two"]);
     test(&["two", "three", "--exact", "--ignored"]);
     test(&["one", "--skip", "o", "-E", "kind(test)", "-E", "none()"]);
+    fs::create_dir(folder.path().join(".config")).unwrap();
+    let config = "[selection]\ndefault-filter = \"not test(one)\"\n";
+    fs::write(folder.path().join(".config/kata-test.toml"), config).unwrap();
+    test(&[]);
+    test(&["one"]);
+    test(&["one", "--ignore-default-filter"]);
+    fs::remove_file(folder.path().join(".config/kata-test.toml")).unwrap();
     fs::write(folder.path().join("src/lib.rs"), "").unwrap();
     test(&[]);
     test(&["--include-ignored"]);

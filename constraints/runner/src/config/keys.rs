@@ -43,7 +43,7 @@ const fn key(name: &'static str, example: &'static str, about: &'static str) -> 
     }
 }
 
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     Section {
         name: "requirements",
         shape: Shape::Map,
@@ -147,6 +147,16 @@ const SECTIONS: [Section; 9] = [
                 "Gives the VM a network: QEMU's user-mode networking. Default: none but the loopback interface.",
             ),
         ],
+    },
+    Section {
+        name: "selection",
+        shape: Shape::Table,
+        keys: &[key(
+            "default-filter",
+            "default-filter = \"not test(/^soak::/)\"",
+            "Leaves out the tests that do not match, like nextest's key of this name, also if a command has filters of \
+             its own. `--ignore-default-filter` runs them.",
+        )],
     },
     Section {
         name: "vms",
@@ -396,6 +406,7 @@ mod tests {
             of_the_test,
             &config.places,
             &config.qemu,
+            config.default_filter.as_ref().map(ToString::to_string),
             (pattern, config.suspects.policy),
             &config.libtest_compatible,
             config.package_files.patterns(),

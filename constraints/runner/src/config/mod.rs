@@ -27,6 +27,8 @@ use rules::Rule;
 #[non_exhaustive]
 pub struct Config {
     rules: Vec<Rule>,
+    /// Leaves out the tests that do not match, unless a command line says otherwise.
+    pub default_filter: Option<crate::Filter>,
     /// The named places.
     pub places: BTreeMap<String, NamedPlace>,
     /// How output that reports a skip is recognized.

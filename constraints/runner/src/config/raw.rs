@@ -33,6 +33,7 @@ pub(super) struct Raw {
     requirements: BTreeMap<Text, Text>,
     tests: Vec<RawRule>,
     places: BTreeMap<Text, RawPlace>,
+    selection: RawSelection,
     vms: RawVms,
     suspects: RawSuspects,
     harness: RawHarness,
@@ -79,6 +80,12 @@ struct RawPlace {
     modules: Option<Text>,
     kernel_args: Option<Text>,
     network: Option<Text>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct RawSelection {
+    default_filter: Option<Text>,
 }
 
 #[derive(Default, Deserialize)]
@@ -140,6 +147,7 @@ impl Raw {
             });
         }
         let pattern = self.suspects.pattern.as_ref().map(pattern).transpose()?;
+        let default_filter = self.selection.default_filter.as_ref();
         let ids = self.harness.libtest_compatible.iter().map(binary_id);
         Ok(Config {
             rules,
@@ -148,6 +156,7 @@ impl Raw {
                 policy: self.suspects.policy,
             },
             libtest_compatible: ids.collect::<Result<_, _>>()?,
+            default_filter: default_filter.map(parse_filter).transpose()?,
             archive: self.archive,
             qemu: self.vms.qemu,
             package_files: excludes(self.package_files.exclude)?,

@@ -213,6 +213,7 @@ impl<'a> PlanInput<'a> {
             skip: Vec::new(),
             exact: false,
             filters: Vec::new(),
+            default_filter: None,
             ignored: RunIgnored::No,
             partition: None,
         };

@@ -18,10 +18,16 @@ pub(super) enum NoTests {
 impl NoTests {
     /// Prints that no test ran, and which options select tests. Returns the exit code.
     pub(super) fn report(self, selection: &TestSelection) -> ExitCode {
-        let what = match selection.is_part() {
-            true => format!("no tests to run: `{selection}` selects none"),
-            false => "no tests to run".to_owned(),
-        };
+        let options = selection.to_string();
+        let mut what = "no tests to run".to_owned();
+        if selection.is_part() && !options.is_empty() {
+            what += &format!(": `{options}` selects none");
+        }
+        if let Some(filter) = &selection.default_filter {
+            what += &format!(
+                "; the default filter `{filter}` leaves tests out, which `--ignore-default-filter` selects"
+            );
+        }
         match self {
             Self::Pass => println!("{what}"),
             Self::Warn => eprintln!("warning: {what}"),

@@ -70,7 +70,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             .map(|file| CandidatePlace::Recorded(RecordedHost::new(file))),
     );
     let records = workspace.target.join("kata-test");
-    let selection = options.tests.selection();
+    let selection = options.tests.selection(config.default_filter.as_ref());
     let mut tests = Vec::new();
     for binary in &binaries.plain {
         tests.extend(list_plain(binary, StopToken::NEVER)?);

@@ -43,6 +43,10 @@ struct Select {
     )]
     filters: Vec<Filter>,
 
+    /// Also selects the tests that the `default-filter` of the configuration leaves out.
+    #[arg(long)]
+    ignore_default_filter: bool,
+
     /// Runs only ignored tests.
     #[arg(long, conflicts_with = "include_ignored")]
     ignored: bool,
@@ -152,13 +156,19 @@ impl TestOptions {
         }
     }
 
-    /// Returns the selection.
+    /// Selects the tests that the default filter leaves out, too.
+    pub fn ignore_default_filter(&mut self) {
+        self.select.ignore_default_filter = true;
+    }
+
+    /// Returns the selection. `default` is the default filter of the configuration.
     #[must_use]
-    pub fn selection(&self) -> TestSelection {
+    pub fn selection(&self, default: Option<&Filter>) -> TestSelection {
         let Select {
             skip,
             exact,
             filters,
+            ignore_default_filter,
             ignored,
             include_ignored,
             partition,
@@ -168,6 +178,7 @@ impl TestOptions {
             skip,
             exact,
             filters,
+            default_filter: default.filter(|_| !ignore_default_filter).cloned(),
             ignored: match (ignored, include_ignored) {
                 (true, _) => RunIgnored::Only,
                 (_, true) => RunIgnored::Also,
@@ -294,13 +305,21 @@ mod tests {
             skip: vec!["slow".into()],
             exact: true,
             filters: vec!["kind(lib)".parse().unwrap(), "all()".parse().unwrap()],
+            default_filter: None,
             ignored: RunIgnored::Also,
             partition: Some("hash:2/3".parse().unwrap()),
         };
-        assert_eq!(options(&arguments).unwrap().selection(), expected);
-        let only = options(&["--ignored"]).unwrap().selection();
+        let selection =
+            |arguments: &[&str], default| options(arguments).unwrap().selection(default);
+        assert_eq!(selection(&arguments, None), expected);
+        let only = selection(&["--ignored"], None);
         assert_eq!(only.ignored, RunIgnored::Only);
-        assert_eq!(options(&[]).unwrap().selection(), TestSelection::default());
+        assert_eq!(selection(&[], None), TestSelection::default());
+        let default: Filter = "not test(soak)".parse().unwrap();
+        let by_default = selection(&["net"], Some(&default)).default_filter;
+        assert_eq!(by_default.as_ref(), Some(&default));
+        let ignored = selection(&["net", "--ignore-default-filter"], Some(&default));
+        assert_eq!(ignored.default_filter, None);
     }
 
     #[test]

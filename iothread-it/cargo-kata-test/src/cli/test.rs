@@ -56,8 +56,9 @@ pub struct Options {
     #[command(flatten)]
     nowhere: NowhereOptions,
 
+    /// Which tests, and their limits.
     #[command(flatten)]
-    tests: TestOptions,
+    pub tests: TestOptions,
 
     /// What follows if no test is selected, or there are none: `pass`, a `warn`ing, or `fail` with exit
     /// code 4.
@@ -81,7 +82,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let workspace = options.build.workspace()?;
     refuse_unrun_tests(&workspace)?;
     let config = Config::load(&workspace.root)?;
-    let selection = options.tests.selection();
+    let selection = options.tests.selection(config.default_filter.as_ref());
     let options = &Options {
         places: options
             .places
@@ -174,6 +175,11 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     }
     println!("{}", matrix::of_outcomes(&outcomes, &ledger));
     print_paths(run.dir());
+    if let Some(filter) = &selection.default_filter {
+        println!(
+            "only tests that match `{filter}`, the default filter: `--ignore-default-filter` runs the others too"
+        );
+    }
     let conclusion = run_status(&outcomes);
     let is_part = selection.is_part();
     errors.extend(options.nowhere.errors(allowed.as_ref(), &outcomes, is_part));
@@ -294,7 +300,9 @@ impl Here<'_> {
     /// Returns the arguments of a binary that runs as a whole; `None` if none of its tests is selected.
     fn arguments(&self, binary: &Binary, kind: BinaryKind) -> Result<Option<Vec<String>>> {
         let selection = self.selection;
-        let is_listed = !selection.filters.is_empty() || selection.partition.is_some();
+        let is_listed = !selection.filters.is_empty()
+            || selection.default_filter.is_some()
+            || selection.partition.is_some();
         if !is_listed {
             return Ok(Some(self.options.tests.libtest_arguments()));
         }
