@@ -311,7 +311,14 @@ fn jobs(config: Option<&Path>, options: &Options) -> Result<NonZeroUsize> {
 
 fn build_suite() -> Result<PathBuf> {
     let mut command = cargo::cargo();
-    command.args(["test", "--no-run", "--package=iothread-it", "--test=it"]);
+    // With the features of the whole workspace it shares what `cargo xtask test` builds.
+    command.args([
+        "test",
+        "--no-run",
+        "--workspace",
+        "--all-features",
+        "--test=it",
+    ]);
     cargo::executable(&mut command).context("cannot build the suite")
 }
 
