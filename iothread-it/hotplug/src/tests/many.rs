@@ -38,6 +38,18 @@ impl Bench {
         bench
     }
 
+    /// Opens a node, by a QEMU that has all commands for nodes.
+    pub(super) fn with_node(&mut self, id: &str) {
+        let commands = ["x-blockdev-set-iothread", "block-export-add"];
+        let schema = commands.map(|name| json!({"name": name, "meta-type": "command"}));
+        self.returns.insert("query-qmp-schema", json!(schema));
+        let disk = DiskSpec::new(name(id), "/image");
+        let (by, now) = (soon(), Instant::now());
+        self.machine.open_node(&disk, &Placement::First, by, now);
+        let opened = self.outcome();
+        assert!(matches!(opened, Some(Outcome::Attach(Ok(_)))), "{opened:?}");
+    }
+
     /// Does all there is to do.
     pub(super) fn outcome(&mut self) -> Option<Outcome> {
         let now = Instant::now();
@@ -91,6 +103,7 @@ pub(super) const BOTH: [&str; 2] = ["indep_iothread_0", "indep_iothread_1"];
 fn detach_that_never_ends_delays_no_other_and_can_be_cancelled() {
     let mut bench = Bench::with_disks(&["disk0", "disk1"]);
     let stuck = bench.machine.detach(&name("disk0"), soon(), Instant::now());
+    assert_eq!(format!("{stuck:?}"), format!("{:?}", stuck.id()));
     assert!(bench.outcome().is_none());
     bench.machine.detach(&name("disk1"), soon(), Instant::now());
     assert!(bench.outcome().is_none());

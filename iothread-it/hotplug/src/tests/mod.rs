@@ -1,6 +1,7 @@
 //! **Scope**: what a monitor can say to a detach, played by a mock. That QEMU says it is the
 //! suite's to show.
 
+mod capabilities;
 mod cold;
 mod context;
 #[cfg(feature = "tokio")]

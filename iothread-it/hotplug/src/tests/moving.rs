@@ -107,6 +107,19 @@ fn failed_move_restores_the_queues_and_the_dedicated_thread() {
 }
 
 #[test]
+fn failed_move_restores_a_thread_that_was_not_dedicated() {
+    let mut stage = Stage::with_disk(&pinned(1));
+    stage.fake.arm(BEFORE_DEVICE_ADD, Fault::Refused);
+    let error = stage.move_disk(&with_queues(None), &pinned(2), soon());
+    let Err(MoveError::Attach { back: Ok(back), .. }) = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(back.assignment.thread(), Some(&IoThreadId::indep(1)));
+    let state = stage.hotplug.pool().state();
+    assert!(state.threads.iter().all(|t| t.dedicated_to.is_none()));
+}
+
+#[test]
 fn move_whose_rollback_is_pending_keeps_the_new_lease() {
     let mut stage = Stage::with_disk(&Placement::First);
     stage.fake.arm(BEFORE_DEVICE_ADD, Fault::ReplyLost);

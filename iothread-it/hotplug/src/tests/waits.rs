@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::many::{BOTH, Bench, name};
 use super::*;
-use crate::{Action, Outcome};
+use crate::{Action, Outcome, Presence};
 
 /// Answers commands until the guest is asked.
 fn question(bench: &mut Bench) -> crate::QuestionId {
@@ -65,6 +65,57 @@ fn another_device_that_goes_does_not_disturb_an_attach() {
     assert!(bench.machine.poll_action().is_none(), "it is asked again");
     bench.machine.answer(question, crate::Answer::Yes, now);
     assert!(matches!(bench.outcome(), Some(Outcome::Attach(Ok(_)))));
+}
+
+/// The guest would answer about a device that is not there, as late as it likes.
+#[test]
+fn a_device_that_the_guest_ejects_is_plugged_in_again_before_the_guest_answers() {
+    let plugged = |start: fn(&mut crate::Hotplug, &DiskSpec, Deadline, Instant)| {
+        let mut bench = Bench::with_disks(&["disk0"]);
+        let disk = DiskSpec::new(name("disk1"), "/image");
+        let (by, now) = (soon(), Instant::now());
+        start(&mut bench.machine, &disk, by, now);
+        // What goes before it: of a move, the former device.
+        while let Some(action) = bench.machine.poll_action() {
+            match action {
+                Action::Send { id, command } => {
+                    bench.machine.reply(id, Ok(json!({})), now);
+                    if command.name() == "device_del" {
+                        bench.deleted("disk0");
+                    }
+                }
+                Action::AskGuest {
+                    id,
+                    awaited: Presence::Absent,
+                    ..
+                } => {
+                    bench.machine.answer(id, crate::Answer::Yes, now);
+                }
+                Action::AskGuest { disk, .. } => {
+                    bench.deleted(disk.id.as_str());
+                    break;
+                }
+            }
+        }
+        bench.machine.poll_action()
+    };
+    let absent = |action| match action {
+        Some(Action::AskGuest {
+            disk,
+            awaited: Presence::Absent,
+            ..
+        }) => Some(disk.id.to_string()),
+        _ => None,
+    };
+    let attached = plugged(|machine, disk, by, now| {
+        machine.attach(disk, &Placement::First, by, now);
+    });
+    assert_eq!(absent(attached).as_deref(), Some("disk1"));
+    let moved = plugged(|machine, _, by, now| {
+        let disk = DiskSpec::new(name("disk0"), "/image");
+        machine.move_disk(&disk, &Placement::MainLoop, by, now);
+    });
+    assert_eq!(absent(moved).as_deref(), Some("disk0"));
 }
 
 #[test]
@@ -132,4 +183,56 @@ fn devices_are_looked_up_after_a_list_that_was_not_read() {
             .id()
     });
     assert_eq!(other, ["device_add", "device_del"]);
+}
+
+/// The command whose reply is missing may have been executed, and no other tells whether it was.
+#[test]
+fn a_lost_reply_is_named_and_nothing_is_queried_after_it() {
+    let detached = |machine: &mut crate::Hotplug, by, now| {
+        machine.detach(&name("disk0"), by, now);
+    };
+    let closed = |machine: &mut crate::Hotplug, by, now| {
+        machine.close_node(&name("node0"), by, now);
+    };
+    let removed = |machine: &mut crate::Hotplug, by, now| {
+        machine.remove_thread(&IoThreadId::indep(1), by, now);
+    };
+    let unexported = |machine: &mut crate::Hotplug, by, now| {
+        machine.close_node(&name("export0"), by, now);
+    };
+    type Operation = fn(&mut crate::Hotplug, Deadline, Instant);
+    let cases: [(Operation, &str); 4] = [
+        (detached, "blockdev-del"),
+        (closed, "blockdev-del"),
+        (unexported, "block-export-del"),
+        (removed, "object-del"),
+    ];
+    for (operation, lost) in cases {
+        let mut bench = Bench::with_disks(&["disk0"]);
+        bench.with_node("node0");
+        let (by, now) = (soon(), Instant::now());
+        let exported = DiskSpec::new(name("export0"), "/image");
+        bench
+            .machine
+            .export(&exported, &Placement::MainLoop, by, now);
+        assert!(matches!(bench.outcome(), Some(Outcome::Attach(Ok(_)))));
+        operation(&mut bench.machine, by, now);
+        loop {
+            match bench.machine.poll_action() {
+                Some(Action::Send { command, .. }) if command.name() == lost => break,
+                Some(Action::Send { id, command }) => {
+                    bench.machine.reply(id, Ok(json!({})), now);
+                    if command.name() == "device_del" {
+                        bench.deleted("disk0");
+                    }
+                }
+                other => panic!("{lost}: {other:?}"),
+            }
+        }
+        bench.machine.pass_time(by.at().unwrap());
+        assert!(bench.machine.poll_action().is_none(), "{lost}");
+        let (_, outcome) = bench.machine.poll_outcome().unwrap();
+        let awaited = format!("the reply to {lost}");
+        assert!(format!("{outcome:?}").contains(&awaited), "{outcome:?}");
+    }
 }
