@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use iothread_pool::{DeviceId, Pool};
 use qmp_client::QmpError;
-use qmp_client::command::{BlockdevDel, QueryNamedBlockNodes};
+use qmp_client::command::{BlockdevDel, QueryBlock, QueryNamedBlockNodes};
 use serde_json::Value;
 
 use crate::context::{Context, Input, Progress, Wait};
@@ -20,7 +20,7 @@ type Outcome = Progress<Result<(), DetachError>>;
 #[derive(Debug)]
 pub(crate) struct Close {
     left: VecDeque<DeviceId>,
-    /// Whether DEVICE_DELETED of a device that still uses its node is awaited.
+    /// Whether DEVICE_DELETED is awaited, if the device still uses its node.
     awaits_event: bool,
     /// Whether that event is to come for the one that is being closed.
     may_come: bool,
@@ -31,6 +31,8 @@ pub(crate) struct Close {
 enum At {
     Start,
     Node(NodeDeletion),
+    /// The users of nodes, after this refusal.
+    Users(QmpError),
     /// DEVICE_DELETED, after this refusal.
     Event(QmpError),
 }
@@ -50,9 +52,10 @@ impl Close {
         match (std::mem::replace(&mut self.at, At::Start), input) {
             (At::Start, _) => self.next(cx),
             (At::Node(deletion), input) => self.delete_node(cx, deletion, input),
+            (At::Users(refusal), Input::Reply(reply)) => self.users(cx, refusal, reply),
             (At::Event(refusal), Input::TimedOut) => self.fail(refusal),
             (At::Event(_), Input::Reply(Err(lost))) => self.fail(lost),
-            (At::Event(refusal), _) => self.await_event(cx, refusal),
+            (At::Event(refusal) | At::Users(refusal), _) => self.await_event(cx, refusal),
         }
     }
 
@@ -104,17 +107,45 @@ impl Close {
         let Some(id) = self.left.front().cloned() else {
             return Progress::Done(Ok(()));
         };
-        let device = cx.core.devices.get(&id);
-        if device.is_some_and(|device| device.news == Some(News::Deleted)) {
-            self.may_come = false;
-            return self.delete_node(cx, NodeDeletion::new(id), Input::Start);
+        if has_event(cx, &id) {
+            return self.delete_again(cx, id);
         }
         if !self.awaits_event {
             let (device, source) = (id, refusal);
             return Progress::Done(Err(DetachError::Pending { device, source }));
         }
+        self.at = At::Users(refusal);
+        cx.send(&QueryBlock {})
+    }
+
+    /// Waits only if it is the device that uses the node. Its event may have been lost, and something else may
+    /// use the node.
+    fn users(
+        &mut self,
+        cx: &mut Context<'_>,
+        refusal: QmpError,
+        reply: Result<Value, QmpError>,
+    ) -> Outcome {
+        let Some(id) = self.left.front().cloned() else {
+            return Progress::Done(Ok(()));
+        };
+        let users = match reply.and_then(read_reply::<QueryBlock>) {
+            Ok(users) => users,
+            Err(error) => return self.fail(error),
+        };
+        let mut nodes = users.iter().filter_map(|user| user.inserted.as_ref());
+        let is_used = nodes.any(|node| node.node_name.as_deref() == Some(id.as_str()));
+        if !is_used || has_event(cx, &id) {
+            return self.delete_again(cx, id);
+        }
         self.at = At::Event(refusal);
         Progress::Waits(Wait::Event)
+    }
+
+    /// A device that is gone does not use its node any more.
+    fn delete_again(&mut self, cx: &mut Context<'_>, id: DeviceId) -> Outcome {
+        self.may_come = false;
+        self.delete_node(cx, NodeDeletion::new(id), Input::Start)
     }
 
     fn release(&mut self, cx: &mut Context<'_>, id: &DeviceId) -> Outcome {
@@ -133,6 +164,12 @@ impl Close {
             None => Ok(()),
         })
     }
+}
+
+/// Returns whether DEVICE_DELETED of a device has come.
+fn has_event(cx: &Context<'_>, id: &DeviceId) -> bool {
+    let device = cx.core.devices.get(id);
+    device.is_some_and(|device| device.news == Some(News::Deleted))
 }
 
 /// Removes a block node. That there is none is no error: it was never made, or an earlier command

@@ -187,6 +187,7 @@ commands! {
     ObjectDel "object-del"
     QomGet "qom-get"
     QomList "qom-list"
+    QueryBlock "query-block"
     QueryBlockExports "query-block-exports"
     QueryIothreads "query-iothreads"
     QueryNamedBlockNodes "query-named-block-nodes"

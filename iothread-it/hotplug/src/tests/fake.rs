@@ -87,6 +87,12 @@ impl Fake {
     }
 }
 
+/// How `query-block` shows a device that uses a node.
+fn used(device: &Value) -> Option<Value> {
+    let drive = device.get("drive")?;
+    Some(json!({"device": "", "inserted": {"node-name": drive}}))
+}
+
 type Refusal = (&'static str, &'static str);
 
 const REFUSED: Refusal = ("GenericError", "no");
@@ -140,6 +146,7 @@ impl Has {
             "query-named-block-nodes" => {
                 return Ok(names("node-name", self.nodes.keys().collect()));
             }
+            "query-block" => return Ok(self.devices.values().filter_map(used).collect()),
             "query-block-exports" => {
                 let export = |id: &String| json!({"id": id, "shutting-down": false});
                 return Ok(self.exports.keys().map(export).collect());

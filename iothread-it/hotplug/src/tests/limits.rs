@@ -40,6 +40,9 @@ fn failed_completion_does_not_hide_the_others() {
     assert_eq!(progress.removed, [name("disk0")]);
 }
 
+/// What `query-block` returns while the device uses its node.
+pub(super) const USED: &str = r#"[{"device":"","inserted":{"node-name":"other"}},{"device":"","inserted":{"node-name":"disk0"}}]"#;
+
 /// Events were lost, QEMU lists the device no more, and the device still uses its node.
 #[test]
 fn processing_unplug_events_does_not_wait_for_a_node_in_use() {
@@ -63,6 +66,7 @@ fn processing_unplug_events_does_not_wait_for_a_node_in_use() {
 fn detach_awaits_the_event_of_a_device_that_is_listed_no_more() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("qom-list" | "query-block-exports" | "query-iothreads", _) => Some(returns(id, "[]")),
+        ("query-block", _) => Some(returns(id, USED)),
         ("blockdev-del", 0 | 1) => Some(refuses(id, "GenericError", "in use")),
         ("query-named-block-nodes", before) => {
             let listed = returns(id, "[{\"node-name\":\"disk0\"}]");
@@ -75,6 +79,50 @@ fn detach_awaits_the_event_of_a_device_that_is_listed_no_more() {
     let progress = hotplug.process_unplug_events(&qmp, soon()).unwrap();
     assert_eq!(progress.in_use, [id()]);
     keeps(&hotplug, DiskState::NodeOnly);
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+    is_gone(&hotplug);
+}
+
+/// Its event was lost, and something else uses the node, such as a backup: nothing is left to wait for.
+#[test]
+fn detach_does_not_await_the_event_of_a_device_that_uses_its_node_no_more() {
+    let (mut hotplug, qmp) = attached(|name, _, id| match name {
+        "device_del" => Some(refuses(id, "DeviceNotFound", "no")),
+        "query-block" => Some(returns(
+            id,
+            r#"[{"device":"cd","inserted":{"node-name":"cd"}},{"device":"empty"}]"#,
+        )),
+        "blockdev-del" => Some(refuses(id, "GenericError", "in use")),
+        "query-named-block-nodes" => Some(returns(id, "[{\"node-name\":\"disk0\"}]")),
+        _ => None,
+    });
+    let (start, span) = (Instant::now(), Duration::from_secs(10));
+    let error = hotplug.detach(&qmp, &id(), Deadline::after(span));
+    assert!(start.elapsed() < span / 2, "it waited");
+    let error = error.unwrap_err();
+    let is_refusal = matches!(
+        &error,
+        DetachError::Failed {
+            step: Step::BlockdevDel,
+            source: QmpError::Refused { .. },
+            ..
+        }
+    );
+    assert!(is_refusal, "{error:?}");
+    keeps(&hotplug, DiskState::NodeOnly);
+}
+
+/// The device still uses its node, and its event is one of more than the log keeps.
+#[test]
+fn detach_ends_if_the_event_that_it_awaits_is_lost() {
+    let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
+        ("device_del", _) => Some(refuses(id, "DeviceNotFound", "no")),
+        ("blockdev-del", 0) => Some(refuses(id, "GenericError", "in use")),
+        ("query-named-block-nodes", _) => Some(returns(id, "[{\"node-name\":\"disk0\"}]")),
+        ("query-block", 0) => Some(returns(id, USED) + &event("NOISE", "other").repeat(20_000)),
+        ("query-block", _) => Some(returns(id, "[]")),
+        _ => None,
+    });
     hotplug.detach(&qmp, &id(), soon()).unwrap();
     is_gone(&hotplug);
 }

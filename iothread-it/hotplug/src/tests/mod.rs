@@ -245,10 +245,8 @@ fn blockdev_del_is_retried_while_the_node_is_in_use() {
     let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
         ("device_del", _) => Some(refuses(id, "DeviceNotFound", "Device 'disk0' not found")),
         ("blockdev-del", 0) => Some(refuses(id, "GenericError", "not yet")),
-        ("query-named-block-nodes", 0) => {
-            let nodes = returns(id, "[{\"node-name\":\"disk0\"}]");
-            Some(nodes + &event("DEVICE_DELETED", "disk0"))
-        }
+        ("query-named-block-nodes", 0) => Some(returns(id, "[{\"node-name\":\"disk0\"}]")),
+        ("query-block", 0) => Some(returns(id, limits::USED) + &event("DEVICE_DELETED", "disk0")),
         _ => None,
     });
     hotplug.detach(&qmp, &id(), soon()).unwrap();

@@ -149,6 +149,9 @@ commands! {
         flat: bool,
     }
 
+    /// Lists the users of block nodes that a guest can see.
+    "query-block": QueryBlock -> Vec<BlockInfo> {}
+
     /// Lists the exports of block nodes.
     "query-block-exports": QueryBlockExports -> Vec<BlockExport> {}
 
@@ -359,6 +362,23 @@ pub struct BlockNode {
     /// Its block driver, such as `raw` or `file`.
     #[serde(default)]
     pub drv: String,
+}
+
+/// A user of a block node, as `query-block` shows it. A device that is removed is one until its memory is free.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct BlockInfo {
+    /// What is inserted. An empty drive has nothing.
+    #[serde(default)]
+    pub inserted: Option<InsertedNode>,
+}
+
+/// A block node, as `query-block` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct InsertedNode {
+    /// Its name.
+    #[serde(default)]
+    pub node_name: Option<String>,
 }
 
 /// An export, as `query-block-exports` shows it.

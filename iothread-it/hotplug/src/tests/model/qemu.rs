@@ -28,6 +28,8 @@ pub(in crate::tests) struct Qemu {
     /// Each with its thread.
     nodes: BTreeMap<String, Option<String>>,
     devices: BTreeMap<String, Device>,
+    /// Devices that are listed no more, and still use their nodes. Their events are to come.
+    lingering: BTreeMap<String, Device>,
     /// Each with whether it was asked to end.
     exports: BTreeMap<String, bool>,
     /// What must never happen, and has.
@@ -78,7 +80,7 @@ impl Qemu {
 
     /// Returns what uses a thread.
     pub(super) fn users(&self) -> impl Iterator<Item = (&String, &String)> {
-        let devices = self.devices.iter();
+        let devices = self.devices.iter().chain(&self.lingering);
         let devices = devices.flat_map(|(id, device)| device.threads.iter().map(move |t| (id, t)));
         let nodes = self
             .nodes
@@ -88,7 +90,8 @@ impl Qemu {
     }
 
     pub(in crate::tests) fn is_empty(&self) -> bool {
-        self.devices.is_empty() && self.nodes.is_empty() && self.exports.is_empty()
+        let devices = self.devices.len() + self.lingering.len();
+        devices == 0 && self.nodes.is_empty() && self.exports.is_empty()
     }
 
     /// Returns the devices that the guest was asked to release.
@@ -113,17 +116,43 @@ impl Qemu {
         gone.push(id.to_owned());
         let mut events = Vec::new();
         for id in gone {
-            let Some(device) = self.devices.remove(&id) else {
-                continue;
-            };
-            if let Some(node) = device.node.and_then(|node| self.nodes.get_mut(&node)) {
-                *node = None;
-            }
-            let path = format!("/machine/peripheral/{id}/virtio-backend");
-            events.push(event("DEVICE_DELETED", json!({"path": path})));
-            events.push(event("DEVICE_DELETED", json!({"device": id})));
+            let device = self.devices.remove(&id);
+            events.extend(device.into_iter().flat_map(|device| self.free(&id, device)));
         }
         events
+    }
+
+    /// Lists a disk no more, which still uses its node.
+    pub(super) fn unlist(&mut self, id: &str) {
+        if let Some(device) = self.devices.remove(id) {
+            self.lingering.insert(id.to_owned(), device);
+        }
+    }
+
+    /// Returns whether it is a disk with a slot of its own.
+    pub(super) fn is_disk(&self, id: &str) -> bool {
+        let device = self.devices.get(id);
+        device.is_some_and(|device| device.node.is_some() && device.controller.is_none())
+    }
+
+    /// Returns whether a device is listed no more, and still uses its node.
+    pub(super) fn lingers(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
+    /// Frees the memory of a device that is listed no more, if there is one.
+    pub(super) fn free_lingering(&mut self) -> Option<Vec<Event>> {
+        let (id, device) = self.lingering.pop_first()?;
+        Some(self.free(&id, device))
+    }
+
+    fn free(&mut self, id: &str, device: Device) -> Vec<Event> {
+        if let Some(node) = device.node.and_then(|node| self.nodes.get_mut(&node)) {
+            *node = None;
+        }
+        let path = format!("/machine/peripheral/{id}/virtio-backend");
+        let data = [json!({"path": path}), json!({"device": id})];
+        data.map(|data| event("DEVICE_DELETED", data)).into()
     }
 
     /// The guest keeps a device.
@@ -132,6 +161,11 @@ impl Qemu {
             device.going = false;
         }
         vec![event("DEVICE_UNPLUG_GUEST_ERROR", json!({"device": id}))]
+    }
+
+    /// Returns the devices that use nodes.
+    fn using(&self) -> impl Iterator<Item = &Device> {
+        self.devices.values().chain(self.lingering.values())
     }
 
     fn on(&self, controller: &str) -> Vec<String> {
@@ -167,6 +201,11 @@ impl Qemu {
             "device-list-properties" => Ok(json!([{"name": "iothread-vq-mapping"}])),
             "qom-list" => list("name", &mut self.devices.keys()),
             "query-named-block-nodes" => list("node-name", &mut self.nodes.keys()),
+            "query-block" => {
+                let nodes = self.using().filter_map(|device| device.node.as_ref());
+                let inserted = nodes.map(|node| json!({"inserted": {"node-name": node}}));
+                Ok(inserted.collect())
+            }
             "query-block-exports" => Ok(self
                 .exports
                 .iter()
@@ -194,8 +233,9 @@ impl Qemu {
             }
             "blockdev-del" => {
                 let node = text("node-name");
-                let mut devices = self.devices.values();
-                let used = devices.any(|device| device.node.as_ref() == Some(&node));
+                let used = self
+                    .using()
+                    .any(|device| device.node.as_ref() == Some(&node));
                 if used || self.exports.contains_key(&node) || self.nodes.remove(&node).is_none() {
                     return Err(refuse(name));
                 }

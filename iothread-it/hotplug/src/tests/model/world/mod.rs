@@ -320,6 +320,11 @@ impl World {
 
     /// The guest releases a device, keeps it, or ejects one that nobody has asked for.
     fn guest_acts(&mut self) {
+        if !self.one_in(2)
+            && let Some(events) = self.qemu.free_lingering()
+        {
+            return self.tell(&events);
+        }
         let going = self.qemu.going();
         let events = if going.is_empty() {
             let ejectable = self.qemu.ejectable();
@@ -332,6 +337,7 @@ impl World {
             let id = &going[self.below(going.len())];
             match self.one_in(5) {
                 true => self.qemu.reject(id),
+                false if self.qemu.is_disk(id) && self.one_in(2) => return self.qemu.unlist(id),
                 false => self.qemu.remove(id),
             }
         };
@@ -399,7 +405,7 @@ impl World {
                 self.read_line();
             } else if !self.questions.is_empty() {
                 self.answer();
-            } else if !self.qemu.going().is_empty() {
+            } else if self.qemu.lingers() || !self.qemu.going().is_empty() {
                 self.guest_acts();
             } else if self.hotplug.operations().next().is_some() {
                 // Something waits for what does not come.
