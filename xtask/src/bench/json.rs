@@ -37,9 +37,11 @@ fn of(figure: &Figure, machine: &str, now: u64) -> Value {
         "name": figure.name,
         "ours": ours.median(),
         "ours_spread": spread(ours),
+        "ours_range": range(ours),
         "ours_percentiles": percentiles(ours),
         "peer": peer.median(),
         "peer_spread": spread(peer),
+        "peer_range": range(peer),
         "peer_percentiles": percentiles(peer),
         "peer_name": figure.peer.name,
         "unit": figure.unit,
@@ -56,6 +58,11 @@ fn of(figure: &Figure, machine: &str, now: u64) -> Value {
 
 fn spread(samples: &Samples) -> [f64; 2] {
     samples.quartiles().into()
+}
+
+/// Returns the smallest and the largest sample.
+fn range(samples: &Samples) -> [f64; 2] {
+    [samples.quantile(0.0), samples.quantile(1.0)]
 }
 
 /// Returns percentiles, for latencies.

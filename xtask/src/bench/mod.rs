@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: benchmarks, each compared with a peer or a lower bound in the same run.
 //!
-//! `boot`, `fio`, `harness`, `hotplug`, `io`, `plain` and `userns` are families of benchmarks. `interleave` alternates what is
+//! `boot`, `fio`, `harness`, `hotplug`, `io`, `peers`, `plain` and `userns` are families of benchmarks. `interleave` alternates what is
 //! compared, so that noise affects both; `stats` has median and quartiles, `figure` the ratio and its
 //! goal, and `table` and `json` are the output.
 
@@ -13,6 +13,7 @@ mod interleave;
 mod io;
 mod json;
 mod machine;
+mod peers;
 mod plain;
 mod raw_qemu;
 mod table;
@@ -33,7 +34,8 @@ use interleave::Rounds;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Runs the benchmarks whose name contains one of these.
+    /// Runs the benchmarks whose name contains one of these. Without a name, all but `peers`, which installs other
+    /// tools below the target folder.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// Takes fewer samples: a first impression in minutes.
@@ -55,10 +57,11 @@ struct Bench {
 }
 
 /// All benchmarks.
-const FAMILIES: [&[Bench]; 7] = [
+const FAMILIES: [&[Bench]; 8] = [
     harness::BENCHES,
     plain::BENCHES,
     userns::BENCHES,
+    peers::BENCHES,
     boot::BENCHES,
     hotplug::BENCHES,
     io::BENCHES,
@@ -70,6 +73,7 @@ struct Setup {
     /// A folder below Cargo's target folder, kept between runs.
     folder: PathBuf,
     rounds: Rounds,
+    quick: bool,
     qemus: Vec<QemuChoice>,
 }
 
@@ -84,6 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let setup = Setup {
         folder: target.join("bench"),
         rounds: Rounds::new(options.quick),
+        quick: options.quick,
         qemus: options.qemu.0.clone(),
     };
     let machine = machine::describe();
@@ -108,7 +113,7 @@ fn choose(names: &[String]) -> Result<Vec<&'static Bench>> {
     let all = || FAMILIES.into_iter().flatten();
     let wanted = |bench: &&Bench| names.iter().any(|name| bench.name.contains(name.as_str()));
     let chosen: Vec<_> = all()
-        .filter(|bench| names.is_empty() || wanted(bench))
+        .filter(|bench| wanted(bench) || (names.is_empty() && !bench.name.starts_with("peers")))
         .collect();
     let there: Vec<_> = all().map(|bench| bench.name).collect();
     ensure!(
@@ -131,7 +136,7 @@ mod tests {
         };
         assert_eq!(names("cold build").unwrap(), ["harness: cold build"]);
         let all: usize = FAMILIES.iter().map(|family| family.len()).sum();
-        assert_eq!(choose(&[]).unwrap().len(), all);
+        assert_eq!(choose(&[]).unwrap().len(), all - peers::BENCHES.len());
         let error = names("cold boots of nothing").unwrap_err().to_string();
         assert!(error.contains("harness: cold build"), "{error}");
     }

@@ -1,0 +1,151 @@
+//! One run of a peer: its time, or that it was stopped, and proof that it ran the tests.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+/// What `timeout` ends with if it stopped the program, and if it had to kill it.
+const STOPPED: [i32; 2] = [124, 137];
+
+/// How long a stopped program may take to end its own processes.
+const GRACE: &str = "--kill-after=20";
+
+/// Runs a command with all of its processes and returns the seconds that it took, or `None` if it was stopped at the
+/// deadline. Its output goes to the log.
+///
+/// # Errors
+/// If it fails.
+pub(super) fn run(command: &Command, deadline: Duration, log: &Path) -> Result<Option<f64>> {
+    // `timeout` stops a process group, and setpriv stops `timeout` if this process ends.
+    let mut bounded = Command::new("setpriv");
+    bounded.args(["--pdeathsig", "TERM", "timeout", GRACE]);
+    bounded.arg(deadline.as_secs().to_string());
+    bounded.arg(command.get_program()).args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        bounded.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bounded.env(name, value),
+            None => bounded.env_remove(name),
+        };
+    }
+    let file = File::create(log).with_context(|| log.display().to_string())?;
+    bounded.stdin(Stdio::null());
+    bounded.stdout(file.try_clone()?).stderr(file);
+    let start = Instant::now();
+    let status = bounded.status();
+    let status = status.context("cannot start setpriv, which is in the package util-linux")?;
+    let took = start.elapsed().as_secs_f64();
+    match status.code() {
+        Some(code) if STOPPED.contains(&code) => Ok(None),
+        Some(0) => Ok(Some(took)),
+        _ => bail!("{command:?} ended with {status}: {}", end(&output(log)?)),
+    }
+}
+
+/// Runs tests, and checks that as many passed as there are.
+///
+/// # Errors
+/// If the command fails, or another number of tests passed.
+pub(super) fn run_tests(
+    command: &Command,
+    tests: usize,
+    deadline: Duration,
+    log: &Path,
+) -> Result<Option<f64>> {
+    let Some(took) = run(command, deadline, log)? else {
+        return Ok(None);
+    };
+    let output = output(log)?;
+    let passed = passed(&output);
+    ensure!(
+        passed == Some(tests),
+        "{command:?} has to pass {tests} tests, and says {passed:?}: {}",
+        end(&output)
+    );
+    Ok(Some(took))
+}
+
+/// How many tests passed, as the summary says of libtest, nextest, or cargo-kata-test.
+fn passed(output: &str) -> Option<usize> {
+    let is_summary = |line: &&str| {
+        let ours = line.contains(" nowhere, ") && line.ends_with(" in all");
+        line.contains("test result:") || line.contains("Summary [") || ours
+    };
+    let (before, _) = output.lines().rfind(is_summary)?.split_once(" passed")?;
+    before.rsplit(' ').next()?.parse().ok()
+}
+
+fn output(log: &Path) -> Result<String> {
+    Ok(String::from_utf8_lossy(&fs::read(log)?).into_owned())
+}
+
+/// The last lines of an output.
+fn end(output: &str) -> String {
+    let lines: Vec<_> = output
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(60);
+
+    /// A peer that is a shell script.
+    fn fake(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn tests_of(script: &str, tests: usize) -> Result<Option<f64>> {
+        let folder = tempfile::tempdir()?;
+        run_tests(&fake(script), tests, SOON, &folder.path().join("log"))
+    }
+
+    #[test]
+    fn the_summary_of_each_runner_is_read() {
+        let libtest = "test result: \u{1b}[32mok\u{1b}[m. 200 passed; 0 failed; 0 ignored; finished in 0.5s\r\n";
+        let nextest = "     Summary [   1.2s] 9 tests run: 9 passed, 0 skipped";
+        let ours = "tests: 8 passed, 0 skipped, 0 nowhere, 8 in all\n│ peers ┆ 7 passed │";
+        let everywhere = "1 test in 5 places: 5 passed, 0 skipped, 0 nowhere, 5 in all";
+        let read = [libtest, nextest, ours, everywhere, "3 passed"].map(passed);
+        assert_eq!(read, [Some(200), Some(9), Some(8), Some(5), None]);
+    }
+
+    #[test]
+    fn a_peer_that_runs_no_test_is_an_error() {
+        let all = "echo 'test result: ok. 2 passed; 0 failed'";
+        assert!(tests_of(all, 2).unwrap().is_some());
+        let none = tests_of("true", 2).unwrap_err().to_string();
+        assert!(
+            none.contains("has to pass 2 tests, and says None"),
+            "{none}"
+        );
+        let too_few = tests_of("echo 'test result: ok. 0 passed; 0 failed'", 2).unwrap_err();
+        assert!(too_few.to_string().contains("says Some(0)"), "{too_few}");
+        let failed = tests_of(&format!("{all}; echo the reason; exit 3"), 2).unwrap_err();
+        assert!(failed.to_string().contains("the reason"), "{failed}");
+    }
+
+    #[test]
+    fn a_peer_that_is_stopped_leaves_no_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let script = format!("sleep 600 & echo $! > {}; wait", at("pid").display());
+        let stopped = run(&fake(&script), Duration::from_secs(1), &at("log")).unwrap();
+        assert_eq!(stopped, None);
+        let pid = fs::read_to_string(at("pid")).unwrap();
+        // A killed process may not be reaped yet, which its state says.
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(" Z "), "{stat}");
+    }
+}

@@ -1,0 +1,175 @@
+//! What is compared: how each tool is installed into the benchmark's folder, and the command that runs a package's
+//! tests with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::ground::Ground;
+
+/// A tool that runs tests in VMs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tool {
+    Ours,
+    VirtmeNg,
+    /// nextest with a script that boots a VM.
+    Script,
+    Vmtest,
+}
+
+impl Tool {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ours => "cargo kata-test",
+            Self::VirtmeNg => "virtme-ng",
+            Self::Script => "nextest with a VM script",
+            Self::Vmtest => "vmtest",
+        }
+    }
+
+    /// The name beside a figure that is the deadline.
+    pub(super) fn stopped(self) -> &'static str {
+        match self {
+            Self::Ours => "cargo kata-test, stopped",
+            Self::VirtmeNg => "virtme-ng, stopped",
+            Self::Script => "nextest with a VM script, stopped",
+            Self::Vmtest => "vmtest, stopped",
+        }
+    }
+
+    /// Whether its VMs get the distribution's kernel for all machines: the one for clouds has no 9p.
+    pub(super) fn needs_9p(self) -> bool {
+        matches!(self, Self::VirtmeNg | Self::Vmtest)
+    }
+
+    /// The folders that installing makes.
+    pub(super) fn folders(self) -> &'static [&'static str] {
+        match self {
+            Self::Ours => &["ours", "ours-build"],
+            Self::VirtmeNg => &["venv", "kmod"],
+            Self::Script => &[],
+            Self::Vmtest => &["vmtest"],
+        }
+    }
+
+    /// The commands that install it. nextest is expected to be there, as it comes as a binary.
+    pub(super) fn install(self, ground: &Ground) -> Vec<Command> {
+        let at = |name: &str| ground.folder.join(name);
+        let cargo = |root: &str, build: &str| {
+            let mut cargo = Command::new("cargo");
+            cargo
+                .args(["install", "--locked", "--quiet", "--root"])
+                .arg(at(root));
+            cargo.arg("--target-dir").arg(at(build));
+            cargo
+        };
+        match self {
+            Self::Ours => {
+                let mut install = cargo("ours", "ours-build");
+                install
+                    .arg("--path")
+                    .arg(checkout().join("iothread-it/cargo-kata-test"));
+                vec![install]
+            }
+            Self::VirtmeNg => {
+                let mut venv = Command::new("python3");
+                venv.args(["-m", "venv"]).arg(at("venv"));
+                let mut pip = Command::new(at("venv/bin/pip"));
+                pip.args(["install", "--quiet", "--no-cache-dir", "virtme-ng==1.42"]);
+                let mut kmod = Command::new("sh");
+                kmod.args(["-euc", KMOD]).arg("sh").arg(at("kmod"));
+                vec![venv, pip, kmod]
+            }
+            Self::Script => Vec::new(),
+            Self::Vmtest => {
+                let mut install = cargo("vmtest", "tmp/vmtest-build");
+                install.args(["vmtest", "--version", "0.18.0"]);
+                vec![install]
+            }
+        }
+    }
+
+    /// The commands that run a package's tests on each of these kernels.
+    pub(super) fn commands(
+        self,
+        ground: &Ground,
+        package: &Path,
+        kernels: &[&str],
+    ) -> Vec<Command> {
+        if self == Self::Ours {
+            let mut command = Command::new(ground.folder.join("ours/bin/cargo-kata-test"));
+            let places: Vec<_> = kernels
+                .iter()
+                .map(|kernel| format!("vm:{kernel}"))
+                .collect();
+            command.args(["kata-test", "test", "--places", &places.join(",")]);
+            if kernels.len() > 1 {
+                command.arg("--everywhere");
+            }
+            command.current_dir(package);
+            return vec![command];
+        }
+        let with = |kernel: &&str| {
+            let mut command = Command::new("cargo");
+            match self {
+                Self::Script => command.args(["nextest", "run"]),
+                _ => command.args(["test", "--lib"]),
+            };
+            command.current_dir(package);
+            command.env(
+                "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
+                ground.runner(self),
+            );
+            command.env("KERNEL", ground.kernel(self, kernel));
+            ground.environment(&mut command);
+            command
+        };
+        kernels.iter().map(with).collect()
+    }
+
+    /// Its target runner.
+    pub(super) fn runner(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Ours => None,
+            Self::VirtmeNg => Some(("virtme-ng-runner", include_str!("virtme-ng-runner.sh"))),
+            Self::Script => Some(("vm-runner", include_str!("vm-runner.sh"))),
+            Self::Vmtest => Some(("vmtest-runner", include_str!("vmtest-runner.sh"))),
+        }
+    }
+}
+
+/// virtme-ng calls depmod and modprobe.
+const KMOD: &str = "mkdir -p \"$1\" && cd \"$1\" && apt-get download --quiet kmod libkmod2 && \
+                    for package in *.deb; do dpkg --extract \"$package\" root; done";
+
+/// The repository.
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask is in the repository")
+}
+
+/// A package with plain tests, each of which fails on this host's kernel.
+pub(super) fn package(below: &Path, tests: usize) -> std::io::Result<PathBuf> {
+    let folder = below.join(format!("package-{tests}"));
+    fs::create_dir_all(&folder)?;
+    let manifest = "[package]\nname = \"peers\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[workspace]\n\n\
+                    [lib]\npath = \"lib.rs\"\ndoctest = false\n";
+    let host = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut source = format!(
+        "#[cfg(test)]\nfn look() {{\n    let release = std::fs::read_to_string(\"/proc/sys/kernel/osrelease\");\n    \
+         assert_ne!(release.unwrap().trim(), {:?});\n}}\n",
+        host.trim()
+    );
+    for number in 0..tests {
+        source += &format!("#[test]\nfn t{number}() {{\n    look();\n}}\n");
+    }
+    let path = folder.join("lib.rs");
+    // Another time of change would compile it again.
+    if fs::read_to_string(&path).is_ok_and(|old| old == source) {
+        return Ok(folder);
+    }
+    fs::write(folder.join("Cargo.toml"), manifest)?;
+    fs::write(path, source)?;
+    Ok(folder)
+}
