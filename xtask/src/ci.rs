@@ -70,8 +70,6 @@ pub(crate) fn run() -> Result<ExitCode> {
     }
     announce("test");
     let mut options = cargo_kata_test::cli::test::Options::default();
-    // Many plain tests of this workspace share what they build.
-    options.plain.shared_process = true;
     options.tests.ignore_default_filter();
     let tests = test::run(&options)?;
     if tests != ExitCode::SUCCESS {

@@ -15,6 +15,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut options = options.clone();
     options.build.enable_all_features();
     options.places.default_to_all();
+    // Many plain tests of this workspace share what they build.
+    options.plain.shared_process = true;
     let suite = prepare(&options.places.qemu(), options.build.is_offline())?;
     test::run(&options, &[suite])
 }

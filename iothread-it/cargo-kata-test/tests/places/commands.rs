@@ -31,6 +31,9 @@ pub(crate) fn in_package(program: impl AsRef<OsStr>, package: &Path) -> Result<C
     command
         .current_dir(package)
         .env("CARGO_TARGET_DIR", target()?)
+        // The packages are built once and run often: smaller binaries, as in this workspace.
+        .env("CARGO_INCREMENTAL", "0")
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
         .stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
