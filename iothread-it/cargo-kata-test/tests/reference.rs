@@ -1,6 +1,11 @@
 //! The reference pages of the book that are made from the code: constraints, environment variables, exit codes and
 //! records.
 
+#[path = "reference/blocks.rs"]
+mod blocks;
+#[expect(dead_code, reason = "the target `places` uses the rest")]
+#[path = "pages/mod.rs"]
+mod pages;
 #[path = "reference/records.rs"]
 mod records;
 

@@ -4,6 +4,8 @@
 
 mod a_terminal;
 mod artifacts;
+#[path = "../pages/mod.rs"]
+mod book;
 mod cache;
 mod commands;
 mod coverage;

@@ -1,52 +1,31 @@
-//! Pages of the book, followed to the letter in an empty folder beside a checkout.
-//!
-//! A block of the page says by a word behind its language what it is: `file=PATH` is a file, `add=PATH` the end of
-//! one, and `replace=PATH:TEXT` stands in for that text in one. Lines of `console` that begin with `$ ` are commands,
-//! which succeed, and the last of `fails` does not; the lines behind a command are in its output, where `…`
-//! stands for any text. A block of `setup` is left out: it installs the program that this test has.
+//! Pages of the book, followed to the letter in a folder beside a checkout. `pages/mod.rs` says what a block means.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
 
-use crate::commands::in_package;
+use crate::book::{Block, Class, STARTS, Start, blocks, class, is_run, root};
+use crate::commands::{example, in_package, target};
 use crate::run::RUNNER;
 use crate::scratch_package::scratch_package;
 
-/// A fenced block.
-struct Block<'a> {
-    info: &'a str,
-    text: String,
-}
-
-fn blocks(page: &str) -> Vec<Block<'_>> {
-    let mut blocks = Vec::new();
-    let mut lines = page.lines();
-    while let Some(line) = lines.next() {
-        let Some(info) = line.strip_prefix("```") else {
-            continue;
-        };
-        let inside = lines.by_ref().take_while(|line| *line != "```");
-        let text = inside.flat_map(|line| [line, "\n"]).collect();
-        blocks.push(Block { info, text });
-    }
-    blocks
-}
-
-/// A reader with an empty folder.
+/// A reader with a folder.
 struct Reader {
     folder: PathBuf,
+    /// Commands that set variables for those behind them.
+    exports: String,
 }
 
 impl Reader {
-    fn follow(&mut self, block: &Block<'_>) -> Result<()> {
-        let (language, what) = block.info.split_once(' ').unwrap_or((block.info, ""));
-        match (language, what.split_once('=')) {
-            ("console", _) if what == "setup" => Ok(()),
-            ("console", _) => self.console(&block.text, what == "fails"),
+    fn follow(&mut self, block: &Block) -> Result<()> {
+        match (block.language(), block.words().split_once('=')) {
+            ("console", _) => self.console(block),
             (_, Some(("file", path))) => {
                 let path = self.folder.join(path);
                 fs::create_dir_all(path.parent().context("no folder")?)?;
@@ -72,44 +51,88 @@ impl Reader {
         }
     }
 
-    fn console(&mut self, text: &str, last_fails: bool) -> Result<()> {
-        let commands: Vec<&str> = text.split("$ ").skip(1).collect();
+    fn console(&mut self, block: &Block) -> Result<()> {
+        let is = |wanted| block.words().split(' ').any(|word| word == wanted);
+        let (last_fails, varies) = (is("fails"), is("varies"));
+        let commands: Vec<Command> = commands(&block.text);
         for (at, command) in commands.iter().enumerate() {
-            let (command, expected) = command.split_once('\n').context("no line")?;
-            println!("$ {command}");
-            if let Some(folder) = command.strip_prefix("cd ") {
+            let line = &command.line;
+            println!("$ {line}");
+            if let Some(folder) = line.strip_prefix("cd ") {
                 self.folder.push(folder);
-                continue;
+            } else if line.starts_with("export ") {
+                self.exports += line;
+                self.exports += "\n";
+            } else if is_run(line) {
+                let fails = last_fails && at + 1 == commands.len();
+                let output = self.run(command, fails)?;
+                check(line, &output, &command.expected, varies)?;
             }
-            let fails = last_fails && at + 1 == commands.len();
-            check(command, &self.run(command, fails)?, expected)?;
         }
         Ok(())
     }
 
-    fn run(&self, command: &str, fails: bool) -> Result<String> {
+    fn run(&self, command: &Command, fails: bool) -> Result<String> {
+        let line = &command.line;
         let programs = Path::new(RUNNER).parent().context("no folder")?;
         let path = std::env::var("PATH")?;
-        let ran = in_package("sh", &self.folder)?
-            .args(["-c", &format!("{command} 2>&1")])
+        let mut ran = in_package("sh", &self.folder)?
+            .args(["-c", &format!("exec 2>&1\n{}{line}", self.exports)])
             .env("PATH", format!("{}:{path}", programs.display()))
             .env_remove("CARGO_TARGET_DIR")
             .env_remove("LD_LIBRARY_PATH")
-            .output()?;
+            // The script for CI jobs would clear the saved VMs.
+            .env_remove("CI")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut input = ran.stdin.take().context("no input")?;
+        // A program that reads nothing has closed it.
+        let _ = input.write_all(command.input.as_bytes());
+        drop(input);
+        let ran = ran.wait_with_output()?;
         let output = String::from_utf8(ran.stdout)?;
         println!("{output}");
-        ensure!(ran.status.success() != fails, "{command}: {}", ran.status);
+        ensure!(ran.status.success() != fails, "{line}: {}", ran.status);
         Ok(output)
     }
 }
 
+/// A command of a block.
+#[derive(Default)]
+struct Command {
+    line: String,
+    /// The lines that are typed into it.
+    input: String,
+    /// Lines of its output.
+    expected: Vec<String>,
+}
+
+fn commands(text: &str) -> Vec<Command> {
+    let mut commands: Vec<Command> = Vec::new();
+    for line in text.lines() {
+        match (line.split_once(' '), commands.last_mut()) {
+            (Some(("$", line)), _) => commands.push(Command {
+                line: line.to_owned(),
+                ..Command::default()
+            }),
+            (Some(("#", line)), Some(last)) => last.input.extend([line, "\n"]),
+            (_, Some(last)) => last.expected.push(line.to_owned()),
+            _ => {}
+        }
+    }
+    commands
+}
+
 /// Checks that the lines that a page shows are in the output. Tests end in any order.
-fn check(command: &str, output: &str, expected: &str) -> Result<()> {
-    for expected in expected.lines() {
-        let is_it = |line: &str| match expected.split_once('…') {
-            Some((start, end)) => line.starts_with(start) && line.ends_with(end),
-            None => line == expected,
-        };
+fn check(command: &str, output: &str, expected: &[String], varies: bool) -> Result<()> {
+    let normal = |line: &str| match varies {
+        true => without_figures(line),
+        false => line.to_owned(),
+    };
+    for expected in expected {
+        let expected = normal(expected);
+        let is_it = |line: &str| has_parts(&normal(line), &expected);
         ensure!(
             output.lines().any(is_it),
             "{command} does not print: {expected}"
@@ -118,20 +141,105 @@ fn check(command: &str, output: &str, expected: &str) -> Result<()> {
     Ok(())
 }
 
-/// Follows a page of `constraints/docs`, which has so many blocks.
-fn follow(page: &str, count: usize) -> Result<()> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../constraints/docs");
-    let page = fs::read_to_string(docs.join(page))?;
+/// Whether a line has the parts of a text with `…`, in their order, and begins and ends with the outer ones.
+fn has_parts(line: &str, text: &str) -> bool {
+    let Some((start, rest)) = text.split_once('…') else {
+        return line == text;
+    };
+    let Some(mut left) = line.strip_prefix(start) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('…').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        match left.split_once(part) {
+            Some((_, after)) => left = after,
+            None => return false,
+        }
+    }
+    left.ends_with(end)
+}
+
+/// Each number as 0, and each space as one.
+fn without_figures(line: &str) -> String {
+    let mut text = String::new();
+    for c in line.chars() {
+        let c = if c.is_ascii_digit() { '0' } else { c };
+        if !matches!(c, '0' | ' ') || !text.ends_with(c) {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// Follows a page in a folder that has the checkout beside what the reader makes.
+fn follow(page: &str) -> Result<()> {
     // Outside of the checkout, whose workspace cargo would find.
     let folder = ScratchDir::new_in(&std::env::temp_dir())?;
-    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::os::unix::fs::symlink(checkout.canonicalize()?, folder.path().join("kata-test"))?;
+    symlink(root().canonicalize()?, folder.path().join("kata-test"))?;
     let mut reader = Reader {
         folder: folder.path().to_owned(),
+        exports: String::new(),
     };
-    let blocks = blocks(&page);
-    ensure!(blocks.len() == count, "{} blocks", blocks.len());
+    if let Some(start) = STARTS.iter().find(|start| start.page == page) {
+        reader.folder.push(start.package);
+        make(start, &reader.folder)?;
+    }
+    let blocks = blocks(page).into_iter();
+    let blocks: Vec<_> = blocks
+        .filter(|block| class(block) == Ok(Class::Run))
+        .collect();
+    ensure!(!blocks.is_empty(), "nothing is run");
     blocks.iter().try_for_each(|block| reader.follow(block))
+}
+
+/// Makes the package in which a page is followed. All of them build in one folder.
+fn make(start: &Start, folder: &Path) -> Result<()> {
+    let kata_test = root().join("constraints").canonicalize()?;
+    let mut manifest = format!(
+        "[workspace]\n[package]\nname = \"{}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+         [profile.dev]\ndebug = false\n",
+        start.package
+    );
+    if let Some(target) = start.annotated {
+        manifest += &format!(
+            "[dev-dependencies]\nkata-test = {{ path = {kata_test:?} }}\n\
+             [[test]]\nname = \"{target}\"\nharness = false\n"
+        );
+        fs::create_dir_all(folder)?;
+        fs::copy(example().join("Cargo.lock"), folder.join("Cargo.lock"))?;
+    }
+    let own = [("Cargo.toml", manifest.as_str()), ("src/lib.rs", "")];
+    for (path, text) in own.iter().chain(start.files) {
+        let path = folder.join(path);
+        fs::create_dir_all(path.parent().context("no folder")?)?;
+        fs::write(path, text)?;
+    }
+    Ok(symlink(target()?, folder.join("target"))?)
+}
+
+macro_rules! followed {
+    ($($test:ident: $page:literal,)*) => {
+        $(
+            #[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "10m")]
+            fn $test() -> Result<()> {
+                follow($page)
+            }
+        )*
+    };
+}
+
+followed! {
+    the_readme_works: "README.md",
+    the_page_on_userns_works: "userns.md",
+    the_page_on_kvm_works: "kvm.md",
+    the_page_on_vms_works: "vms.md",
+    the_page_on_files_works: "files.md",
+    the_page_on_debugging_works: "debugging.md",
+    the_page_on_migrating_works: "migrating.md",
+    the_page_on_ci_works: "ci.md",
+    the_page_on_places_works: "places.md",
+    the_page_on_the_doctor_works: "doctor.md",
 }
 
 /// The page shows what root sees on a newer kernel than the one that its test needs. Cargo may fetch dependencies.
@@ -144,17 +252,17 @@ fn follow(page: &str, count: usize) -> Result<()> {
     timeout = "20m"
 )]
 fn the_tutorial_works_as_it_is_written() -> Result<()> {
-    follow("tutorial.md", 13)
+    follow("tutorial.md")
 }
 
 #[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "20m")]
 fn the_page_on_plain_tests_works_as_it_is_written() -> Result<()> {
-    follow("plain-tests.md", 1)
+    follow("plain-tests.md")
 }
 
 #[kata_test(network = "user", serial = "places-packages", timeout = "20m")]
 fn the_page_on_the_attribute_works_as_it_is_written() -> Result<()> {
-    follow("annotated-tests.md", 4)
+    follow("annotated-tests.md")
 }
 
 /// The script for CI jobs: its exit code is that of the tests, and the job's page has the summary.

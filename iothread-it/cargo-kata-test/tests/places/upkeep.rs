@@ -8,18 +8,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
 
+use crate::book::{Block, blocks, is_run};
 use crate::commands::in_package;
 use crate::run::RUNNER;
-
-/// Commands that would change this machine or the repository, or need the network.
-const NOT_RUN: [&str; 6] = [
-    "git pull",
-    "cargo install --locked --path iothread-it/cargo-kata-test",
-    "cargo update kata-test",
-    "cargo kata-test lock",
-    "cargo uninstall cargo-kata-test",
-    "cargo fetch",
-];
 
 /// Returns the commands of sections, which must be there.
 fn commands(sections: &[&str]) -> Result<Vec<String>> {
@@ -35,7 +26,7 @@ fn commands(sections: &[&str]) -> Result<Vec<String>> {
         let text = text.split("\n## ").next().unwrap_or_default();
         commands.extend(text.lines().filter_map(|line| line.strip_prefix("$ ")));
     }
-    let run = commands.iter().filter(|command| !NOT_RUN.contains(command));
+    let run = commands.iter().filter(|command| is_run(command));
     Ok(run.map(|command| (*command).to_owned()).collect())
 }
 
@@ -68,6 +59,16 @@ fn succeed(command: &mut Command) -> Result<()> {
         "{}{errors}",
         String::from_utf8_lossy(&output.stdout)
     );
+    Ok(())
+}
+
+#[kata_test]
+fn each_command_is_in_a_section_that_is_tested() -> Result<()> {
+    let tested = commands(&["Upgrade", "Removal", "Without a network"])?;
+    let blocks = blocks("upkeep.md");
+    let shown = blocks.iter().flat_map(Block::commands);
+    let shown: Vec<&str> = shown.filter(|command| is_run(command)).collect();
+    assert_eq!(shown, tested);
     Ok(())
 }
 

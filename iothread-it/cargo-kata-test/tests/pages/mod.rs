@@ -1,0 +1,258 @@
+//! The fenced blocks of the README and of the book's pages, and how each is checked.
+//!
+//! A block says by its language, and by a word behind it, what it is:
+//!
+//! - `console`: lines that begin with `$ ` are commands, and `# ` is input of the one before. They succeed; with
+//!   `fails` the last one does not. The lines behind a command are in its output, where `…` stands for any text, and
+//!   with `varies` a number for any number.
+//! - `file=PATH` is a file, `add=PATH` the end of one, and `replace=PATH:LINE` stands in for that line in one.
+//! - Other blocks of `rust` are compiled, other blocks of `toml` are a configuration, and lines of `text` are those of a
+//!   real output.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A fenced block.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) page: String,
+    pub(crate) info: String,
+    pub(crate) text: String,
+}
+
+impl Block {
+    pub(crate) fn language(&self) -> &str {
+        self.info.split(' ').next().unwrap_or_default()
+    }
+
+    pub(crate) fn words(&self) -> &str {
+        self.info.split_once(' ').map_or("", |(_, words)| words)
+    }
+
+    pub(crate) fn commands(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().filter_map(|line| line.strip_prefix("$ "))
+    }
+}
+
+/// How a block is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// The target `places` runs it, or has its file there.
+    Run,
+    Compiled,
+    /// By the code that reads such a text.
+    Parsed,
+    /// With a real output.
+    Compared,
+    /// It is not checked.
+    Exception,
+}
+
+/// What cannot be run: a page, a text in the blocks, how many these are, and why.
+pub(crate) const EXCEPTIONS: [(&str, &str, usize, &str); 7] = [
+    (
+        "README.md",
+        "cargo xtask it",
+        1,
+        "they take minutes; `cargo xtask ci` runs both",
+    ),
+    (
+        "README.md",
+        "cargo xtask who PID",
+        1,
+        "they need a QEMU that runs, or minutes; tests of iothread-advise do both",
+    ),
+    (
+        "own-kernel.md",
+        "",
+        6,
+        "its kernel compiles for 9 minutes; its options are compared with those in the code, and the tests of \
+         own_kernel.rs run the same commands with Debian's kernel",
+    ),
+    (
+        "files.md",
+        "rustup component add",
+        1,
+        "everything is compiled once more; the tests of coverage.rs run these programs",
+    ),
+    (
+        "debugging.md",
+        "gdb",
+        5,
+        "gdb is interactive; the tests of saved_guests.rs type such commands into terminals",
+    ),
+    ("ci.md", "uses: actions/checkout", 1, "it needs GitHub"),
+    ("ci.md", "image: rust", 1, "it needs GitLab"),
+];
+
+/// Beginnings of commands that tests leave out, and why.
+pub(crate) const NOT_RUN: [(&str, &str); 6] = [
+    (
+        "cargo install ",
+        "the program is on PATH, built from the same sources",
+    ),
+    ("git pull", "it changes the checkout"),
+    (
+        "cargo update kata-test",
+        "the workspace has no such dependency",
+    ),
+    ("cargo kata-test lock", "it needs the network"),
+    ("cargo uninstall ", "it changes this user's programs"),
+    ("cargo fetch", "it needs the network"),
+];
+
+pub(crate) fn is_run(command: &str) -> bool {
+    !NOT_RUN.iter().any(|(start, _)| command.starts_with(start))
+}
+
+/// A package of the reader's, in which a page is followed.
+pub(crate) struct Start {
+    pub(crate) page: &'static str,
+    pub(crate) package: &'static str,
+    /// A test target with kata-test's harness.
+    pub(crate) annotated: Option<&'static str>,
+    pub(crate) files: &'static [(&'static str, &'static str)],
+}
+
+const PASSES: (&str, &str) = ("src/lib.rs", "#[test]\nfn passes() {}\n");
+
+const fn plain(page: &'static str) -> Start {
+    Start {
+        page,
+        package: "w",
+        annotated: None,
+        files: &[PASSES],
+    }
+}
+
+/// Pages that are followed in a package that is there, where the others begin with an empty folder.
+pub(crate) const STARTS: [Start; 10] = [
+    Start {
+        page: "README.md",
+        package: "matrix",
+        annotated: Some("system"),
+        files: &[(
+            "tests/system.rs",
+            include_str!("../../../../constraints/examples/matrix/tests/system.rs"),
+        )],
+    },
+    plain("userns.md"),
+    plain("kvm.md"),
+    Start {
+        package: "sizes",
+        files: &[(
+            "src/lib.rs",
+            "#[test] fn many_cpus() {}\n#[test] fn much_memory() {}\n#[test] fn two_nodes() {}\n\
+             #[test] fn old_cgroups() {}\n",
+        )],
+        ..plain("vms.md")
+    },
+    Start {
+        page: "files.md",
+        package: "pkg",
+        annotated: Some("it"),
+        files: &[],
+    },
+    Start {
+        files: &[(
+            "tests/it.rs",
+            "#[test]\nfn counts() {\n    std::fs::copy(\"/proc/mounts\", \"/tmp/mounts\").unwrap();\n    \
+             panic!(\"twenty\");\n}\n",
+        )],
+        ..plain("debugging.md")
+    },
+    plain("migrating.md"),
+    Start {
+        annotated: Some("annotated"),
+        files: &[(
+            "tests/annotated.rs",
+            "#[kata_test::test] fn a() {}\n#[kata_test::test] fn b() {}\n#[kata_test::test] fn c() {}\n\
+             #[kata_test::test] fn d() {}\nkata_test::main!();\n",
+        )],
+        ..plain("ci.md")
+    },
+    plain("places.md"),
+    plain("doctor.md"),
+];
+
+pub(crate) const RUNNER_README: &str = "constraints/runner/README.md";
+
+/// Pages that are followed in an empty folder, or by a test of their own.
+const OTHERS: [&str; 4] = [
+    "tutorial.md",
+    "plain-tests.md",
+    "annotated-tests.md",
+    "upkeep.md",
+];
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The path in the repository of a page of `constraints/docs`, or of another document.
+pub(crate) fn read(page: &str) -> String {
+    let docs = root().join("constraints/docs").join(page);
+    let path = if docs.exists() {
+        docs
+    } else {
+        root().join(page)
+    };
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{page}: {error}"))
+}
+
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
+    let text = read(page);
+    let mut blocks = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some((indent, info)) = line
+            .split_once("```")
+            .filter(|(before, _)| before.trim().is_empty())
+        else {
+            continue;
+        };
+        let end = format!("{indent}```");
+        let inside = lines.by_ref().take_while(|line| *line != end);
+        let inside = inside.map(|line| line.strip_prefix(indent).unwrap_or(line));
+        blocks.push(Block {
+            page: page.to_owned(),
+            info: info.to_owned(),
+            text: inside.flat_map(|line| [line, "\n"]).collect(),
+        });
+    }
+    blocks
+}
+
+/// Says how a block is checked, or what is wrong with it.
+pub(crate) fn class(block: &Block) -> Result<Class, String> {
+    let page = block.page.as_str();
+    let is_followed = OTHERS.contains(&page) || STARTS.iter().any(|start| start.page == page);
+    let is_file = ["file=", "add=", "replace="]
+        .iter()
+        .any(|word| block.words().starts_with(word));
+    if EXCEPTIONS.iter().any(|exception| is_for(exception, block)) {
+        return Ok(Class::Exception);
+    }
+    match (block.language(), block.words()) {
+        // Made from the code, and compared with it as a whole.
+        ("text", "") if page == "cli.md" => Ok(Class::Compared),
+        ("text", "") if page == "constraints.md" => Ok(Class::Parsed),
+        ("text", "") => Ok(Class::Compared),
+        ("console", _) if is_followed => match block.commands().any(is_run) {
+            true => Ok(Class::Run),
+            false if block.commands().next().is_some() => Ok(Class::Exception),
+            false => Err("it has no command".to_owned()),
+        },
+        (_, _) if is_file && is_followed => Ok(Class::Run),
+        ("rust", "") => Ok(Class::Compiled),
+        // A documentation test.
+        ("rust,no_run", "") if page == RUNNER_README => Ok(Class::Compiled),
+        ("toml", "") => Ok(Class::Parsed),
+        _ => Err("no test checks it".to_owned()),
+    }
+}
+
+/// Whether this is an exception for a block. A configuration can always be read.
+pub(crate) fn is_for((page, text, ..): &(&str, &str, usize, &str), block: &Block) -> bool {
+    *page == block.page && block.text.contains(text) && block.info != "toml"
+}
