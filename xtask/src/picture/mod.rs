@@ -16,7 +16,7 @@ const RECORDS: &str = "constraints/examples/matrix/outcomes.jsonl";
 const PICTURE: &str = "constraints/docs/matrix.svg";
 
 /// Both colour schemes on a background of its own, as the page around it may be of the other scheme.
-const STYLE: &str = include_str!("picture.css");
+const STYLE: &str = include_str!("style.css");
 
 const NAMES: usize = 270;
 const COLUMN: usize = 76;
