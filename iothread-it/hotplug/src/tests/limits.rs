@@ -127,6 +127,45 @@ fn detach_ends_if_the_event_that_it_awaits_is_lost() {
     is_gone(&hotplug);
 }
 
+/// QEMU refuses the end of an export that has clients, and also of one that is ending already.
+#[test]
+fn the_end_of_an_export_is_awaited_only_if_it_is_ending() {
+    for is_ending in [false, true] {
+        let stream = peer(move |name, id| match name {
+            "query-qmp-schema" => {
+                returns(id, r#"[{"name":"block-export-add","meta-type":"command"}]"#)
+            }
+            "block-export-del" => refuses(id, "GenericError", "no"),
+            "query-block-exports" => {
+                let list = format!(r#"[{{"id":"disk0","shutting-down":{is_ending}}}]"#);
+                let deleted = r#"{"event":"BLOCK_EXPORT_DELETED","data":{"id":"disk0"}}"#;
+                let deleted = is_ending.then(|| format!("{deleted}\n"));
+                returns(id, &list) + &deleted.unwrap_or_default()
+            }
+            _ => done(id),
+        });
+        let qmp = Qmp::negotiate(stream, soon()).unwrap();
+        let mut hotplug = Stage::new().hotplug;
+        hotplug
+            .export(&qmp, &disk("disk0"), &Placement::MainLoop, soon())
+            .unwrap();
+        let closed = hotplug.close_node(&qmp, &id(), at_once());
+        let is_refused = matches!(
+            &closed,
+            Err(DetachError::Failed {
+                step: Step::BlockExportDel,
+                source: QmpError::Refused { .. },
+                ..
+            })
+        );
+        assert_eq!(
+            (closed.is_ok(), is_refused),
+            (is_ending, !is_ending),
+            "{closed:?}"
+        );
+    }
+}
+
 /// A guest that never finds a disk, and a QEMU that then does not hear `device_del`.
 #[test]
 fn rollback_ends_at_the_attach_deadline() {
