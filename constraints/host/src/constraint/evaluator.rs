@@ -24,8 +24,8 @@ impl Evaluator<'_> {
     /// The same without texts.
     pub(crate) fn without_texts(&self) -> Self {
         Self {
+            host: self.host,
             with_texts: false,
-            ..*self
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) struct Version {
     /// The leading numbers; those that are not stated are 0.
     pub(super) numbers: [u64; MAX_NUMBERS],
     /// How many of them are stated.
-    pub(super) stated: usize,
+    stated: usize,
     /// The `N` of a kernel's `-rcN`.
     pub(super) candidate: Option<u64>,
     /// Where in the text a kernel's suffix begins: `.4` or `-18-amd64`.
@@ -48,15 +48,20 @@ impl Version {
 
     /// The first kernel version after all those that equal this one, without suffixes.
     pub(super) const fn next(&self) -> [u64; MAX_NUMBERS] {
-        // A version with a suffix means all three numbers.
-        let stated = if self.is_plain() {
+        let last = self.precision() - 1;
+        let mut next = self.numbers;
+        next[last] = next[last].saturating_add(1);
+        next
+    }
+
+    /// How many numbers of a kernel are compared. A version with a suffix means all three: 6.8-rc4 is the
+    /// candidate of 6.8.0.
+    pub(super) const fn precision(&self) -> usize {
+        if self.is_plain() {
             self.stated
         } else {
             KERNEL_NUMBERS
-        };
-        let mut next = self.numbers;
-        next[stated - 1] = next[stated - 1].saturating_add(1);
-        next
+        }
     }
 
     /// Returns the text of a kernel version after its numbers.

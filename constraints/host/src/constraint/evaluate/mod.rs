@@ -26,22 +26,16 @@ pub struct Evaluation {
 
 /// Evaluates constraints that must all hold.
 pub fn evaluate(constraints: &[Constraint], host: &dyn Host) -> Evaluation {
-    // The constraints of most tests are met, and reasons are not shown then: no text is made.
-    let without_texts = Evaluator {
+    let evaluator = Evaluator {
         host,
-        with_texts: false,
+        with_texts: true,
     };
-    let each = without_texts.each(constraints);
+    // The constraints of most tests are met, and reasons are not shown then: no text is made.
+    let each = evaluator.without_texts().each(constraints);
     let status = all(each.iter().copied());
     let reasons = match status {
         Status::Met => Vec::new(),
-        _ => {
-            let with_texts = Evaluator {
-                host,
-                with_texts: true,
-            };
-            reasons_of(constraints, &each, status, &with_texts).reasons
-        }
+        _ => reasons_of(constraints, &each, status, &evaluator).reasons,
     };
     Evaluation { status, reasons }
 }

@@ -55,9 +55,7 @@ impl<'a> Release<'a> {
     /// Compares with a required version as far as that is stated; `None` where the suffixes of two
     /// vendors are not comparable.
     pub(crate) fn compare(&self, required: &Version) -> Option<Ordering> {
-        // A version with a suffix means all three numbers: 6.8-rc4 is the candidate of 6.8.0.
-        let all = required.candidate.is_some() || !required.is_plain();
-        let precision = if all { 3 } else { required.stated };
+        let precision = required.precision();
         match self.numbers[..precision].cmp(&required.numbers[..precision]) {
             Ordering::Equal => {}
             unequal => return Some(unequal),

@@ -22,7 +22,7 @@ fn leak(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
 
-const VECTORS: [(&str, &str, Option<Ordering>); 45] = {
+const VECTORS: [(&str, &str, Option<Ordering>); 48] = {
     const LESS: Option<Ordering> = Some(Ordering::Less);
     const EQUAL: Option<Ordering> = Some(Ordering::Equal);
     const GREATER: Option<Ordering> = Some(Ordering::Greater);
@@ -71,6 +71,9 @@ const VECTORS: [(&str, &str, Option<Ordering>); 45] = {
         ("6.8.0-rc3", "6.8.0-rc3", EQUAL),
         ("6.8.5-rc1", "6.8-rc4", GREATER),
         ("5", "5.0", None),
+        ("5.x", "5", None),
+        ("6.1.5-18-amd64", "6.1-18", GREATER),
+        ("6.1.0-18-amd64", "6.1-18", EQUAL),
         ("99999999999999999999.1", "5.0", None),
         ("7.0.1", "6", GREATER),
     ]
