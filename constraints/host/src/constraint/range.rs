@@ -275,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_name_comes_a_range_or_nothing() {
+        let after = |text| Range::after_name(text, 4, "space", "other");
+        assert_eq!(after("qemu"), Ok(None));
+        let range = Range::of_numbers(">= 8").map(Some);
+        assert_eq!(after("qemu >= 8"), range);
+        assert_eq!(after("qemu "), Err("space"));
+        assert_eq!(after("qemu -v"), Err("other"));
+    }
+
+    #[test]
     fn malformed_ranges_are_refused() {
         for text in [
             "",

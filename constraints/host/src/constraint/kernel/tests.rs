@@ -22,7 +22,7 @@ fn leak(text: &str) -> &'static str {
     Box::leak(text.to_owned().into_boxed_str())
 }
 
-const VECTORS: [(&str, &str, Option<Ordering>); 48] = {
+const VECTORS: [(&str, &str, Option<Ordering>); 50] = {
     const LESS: Option<Ordering> = Some(Ordering::Less);
     const EQUAL: Option<Ordering> = Some(Ordering::Equal);
     const GREATER: Option<Ordering> = Some(Ordering::Greater);
@@ -65,8 +65,10 @@ const VECTORS: [(&str, &str, Option<Ordering>); 48] = {
         ("6.1.0-18-amd64", "6.1.0-18", EQUAL),
         ("6.1.0-18", "6.1.0-18-amd64", None),
         ("6.1.0", "6.1.0-18", None),
+        ("6.1.0-18", "6.1.0-18-1", LESS),
         ("5.15.0-1057-aws", "5.15.0-1060-azure", None),
         ("5.14.0-427", "5.14.0-427.13.1", LESS),
+        ("5.14.0-427.fc9", "5.14.0-427.el9", None),
         ("5.14.0-427.13.1.el9", "5.14.0-427.el9", GREATER),
         ("6.8.0-rc3", "6.8.0-rc3", EQUAL),
         ("6.8.5-rc1", "6.8-rc4", GREATER),
