@@ -243,6 +243,7 @@ mod tests {
     fn every_comparison_must_hold() {
         assert_eq!(holds(">= 5.10, < 6.9", "6.8.12-generic"), Some(true));
         assert_eq!(holds(">= 5.10, < 6.9", "6.9.0"), Some(false));
+        assert_eq!(holds("== 6.1, == 6.1.5", "6.1.5"), Some(true));
         assert_eq!(holds(">=5.10,<6.9,!=6.1", "6.1.55"), Some(false));
         assert_eq!(holds(">= 6.18.44-18, < 7", "6.18.44-fc-v1"), None);
         assert_eq!(
