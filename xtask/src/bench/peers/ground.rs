@@ -274,7 +274,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', "'\\''"))
 }
 
-fn executable(path: &Path, script: &str) -> Result<()> {
+pub(super) fn executable(path: &Path, script: &str) -> Result<()> {
     fs::write(path, script)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     Ok(())

@@ -173,3 +173,60 @@ pub(super) fn package(below: &Path, tests: usize) -> std::io::Result<PathBuf> {
     fs::write(path, source)?;
     Ok(folder)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::peers::ground::executable;
+
+    /// Runs a script with programs that only print, or end with 0.
+    fn script(script: &str, programs: &[(&str, &str)], arguments: &[&str]) -> (bool, String) {
+        let folder = tempfile::tempdir().unwrap();
+        executable(&folder.path().join("script"), script).unwrap();
+        for (name, body) in programs {
+            let body = format!("#!/bin/sh\n{body}\n");
+            executable(&folder.path().join(name), &body).unwrap();
+        }
+        let path = std::env::var_os("PATH").unwrap();
+        let folders = std::iter::once(folder.path().to_owned()).chain(std::env::split_paths(&path));
+        let mut command = Command::new(folder.path().join("script"));
+        command.env("PATH", std::env::join_paths(folders).unwrap());
+        command
+            .env("TMPDIR", folder.path())
+            .env("FOLDER", folder.path());
+        command
+            .env("ACCEL", "tcg")
+            .env("KERNEL", "k")
+            .env("VNG_OPTIONS", "");
+        let output = command.args(arguments).output().unwrap();
+        let left = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, programs.len() + 1, "the script left files");
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    }
+
+    #[test]
+    fn options_for_kvm_are_replaced_where_it_is_not_usable() {
+        let end = concat!(include_str!("qemu.sh"), "echo \"$@\"");
+        let (_, printed) = script(end, &[], &["-enable-kvm", "-cpu", "host", "-append", "a b"]);
+        assert_eq!(printed, "-cpu max -append a b\n");
+    }
+
+    #[test]
+    fn a_runner_fails_unless_the_guest_says_that_the_tests_passed() {
+        for (tool, program, says) in [
+            (Tool::Script, "qemu-system-x86_64", "the test ended with"),
+            (Tool::VirtmeNg, "vng", "script exited with code"),
+        ] {
+            let (_, runner) = tool.runner().unwrap();
+            let ends = ["0", "101", ""].map(|status| {
+                let says = format!("echo '{says} {status}'");
+                let programs = [(program, says.as_str()), ("busybox", "cat > /dev/null")];
+                script(runner, &programs, &["/bin/true", "--exact", "a"]).0
+            });
+            assert_eq!(ends, [true, false, false], "{tool:?}");
+        }
+    }
+}
