@@ -50,7 +50,7 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Builds the book of the documents with mdBook.
     Book,
-    /// Draws the README's picture from the records of a run.
+    /// Draws the pictures of the documents from records and figures.
     Picture(picture::Options),
     /// Runs all checks of a change: formatting, lints, documentation, the book, `fuzz`, `test` and `it`.
     Ci,

@@ -1,4 +1,7 @@
-//! `cargo xtask picture`: the README's picture, tests and places of a recorded run as an SVG.
+//! `cargo xtask picture`: the pictures of the documents, from committed data: the README's, tests and places of a
+//! recorded run; and the plot and the table of `cargo xtask bench peers`.
+
+mod peers;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +18,17 @@ use crate::book;
 const RECORDS: &str = "constraints/examples/matrix/outcomes.jsonl";
 const PICTURE: &str = "constraints/docs/matrix.svg";
 
+/// The figures of the peers, their plot, and the page with their table.
+const FIGURES: &str = "constraints/docs/peers.json";
+const PLOT: &str = "constraints/docs/peers.svg";
+const PAGE: &str = "constraints/docs/others.md";
+
+/// What is before and after the table.
+const TABLE: [&str; 2] = [
+    "<!-- cargo xtask picture writes this table. -->\n\n",
+    "\n\n<!-- The table ends here. -->",
+];
+
 /// Both colour schemes on a background of its own, as the page around it may be of the other scheme.
 const STYLE: &str = include_str!("style.css");
 
@@ -28,19 +42,47 @@ const LEGEND: usize = 40;
 pub(crate) struct Options {
     /// Takes the records of a new run of the package `constraints/examples/matrix`: its `outcomes.jsonl`.
     records: Option<PathBuf>,
+    /// Takes the figures of `cargo xtask bench peers` from this `bench.json`.
+    #[arg(long, value_name = "FILE")]
+    peers: Option<PathBuf>,
 }
 
 /// Runs the command.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let root = book::root()?;
+    let read = |path: &Path| fs::read_to_string(path).with_context(|| path.display().to_string());
     if let Some(new) = &options.records {
-        let text = fs::read_to_string(new).with_context(|| new.display().to_string())?;
+        let text = read(new)?;
         of(&text)?;
         fs::write(root.join(RECORDS), text)?;
     }
-    fs::write(root.join(PICTURE), committed(&root)?)?;
-    println!("picture: {PICTURE}");
+    if let Some(new) = &options.peers {
+        fs::write(root.join(FIGURES), peers::select(&read(new)?)?)?;
+    }
+    for (path, text) in made(&root)? {
+        fs::write(root.join(path), text)?;
+        println!("wrote {path}");
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is made of the committed data.
+fn made(root: &Path) -> Result<[(&'static str, String); 3]> {
+    let figures = fs::read_to_string(root.join(FIGURES)).context(FIGURES)?;
+    let page = fs::read_to_string(root.join(PAGE)).context(PAGE)?;
+    Ok([
+        (PICTURE, committed(root)?),
+        (PLOT, peers::svg(&figures)?),
+        (PAGE, with_table(&page, &peers::table(&figures)?)?),
+    ])
+}
+
+/// The page with another table.
+fn with_table(page: &str, table: &str) -> Result<String> {
+    let parts = page.split_once(TABLE[0]).zip(page.split_once(TABLE[1]));
+    let ((before, _), (_, after)) =
+        parts.with_context(|| format!("{PAGE} has no place for the table"))?;
+    Ok([before, TABLE[0], table.trim_end(), TABLE[1], after].concat())
 }
 
 /// The picture of the committed records.
@@ -178,11 +220,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_committed_picture_is_made_of_the_committed_records() {
+    fn committed_pictures_are_made_of_the_committed_data() {
         let root = book::root().unwrap();
-        let is = fs::read_to_string(root.join(PICTURE)).unwrap();
-        let made = committed(&root).unwrap();
-        assert!(is == made, "`cargo xtask picture` updates {PICTURE}");
+        for (path, text) in made(&root).unwrap() {
+            let is = fs::read_to_string(root.join(path)).unwrap();
+            assert!(is == text, "`cargo xtask picture` updates {path}");
+        }
     }
 
     #[test]

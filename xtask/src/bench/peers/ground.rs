@@ -49,7 +49,7 @@ impl Ground {
             folder,
             kernels: BTreeMap::new(),
             is_kvm: matches!(Accelerator::probe(), Accelerator::Kvm),
-            deadline: Duration::from_secs(if setup.quick { 90 } else { 300 }),
+            deadline: Duration::from_secs(if setup.quick { 60 } else { 120 }),
         };
         let lock = Store::of_user()?.lock(&mut Silent)?;
         ground.programs(&qemu, &lock)?;
@@ -161,7 +161,10 @@ impl Ground {
     /// Runs a command of an installation, and returns the seconds that it took.
     pub(super) fn install(&self, command: &Command) -> Result<f64> {
         let took = step::run(command, INSTALL, &self.folder.join("log"))?;
-        took.with_context(|| format!("{command:?} did not end within {} s", INSTALL.as_secs()))
+        took.with_context(|| {
+            let secs = INSTALL.as_secs();
+            format!("{} did not end within {secs} s", step::shown(command))
+        })
     }
 
     /// Runs tests in a VM of each kernel, and returns the seconds that all took, or `None` at the deadline.

@@ -25,7 +25,7 @@ const LEFT_OUT: [(&str, &str); 2] = [
 
 const MANY: usize = 200;
 /// What a further test costs follows from so many: the start of a VM varies by the time of hundreds of tests.
-const MORE: usize = 2000;
+const MORE: usize = 1000;
 /// For what was stopped before it had run 200.
 const SOME: usize = 9;
 

@@ -43,7 +43,11 @@ pub(super) fn run(command: &Command, deadline: Duration, log: &Path) -> Result<O
     match status.code() {
         Some(code) if STOPPED.contains(&code) => Ok(None),
         Some(0) => Ok(Some(took)),
-        _ => bail!("{command:?} ended with {status}: {}", end(&output(log)?)),
+        _ => bail!(
+            "{} ended with {status}: {}",
+            shown(command),
+            end(&output(log)?)
+        ),
     }
 }
 
@@ -64,7 +68,8 @@ pub(super) fn run_tests(
     let passed = passed(&output);
     ensure!(
         passed == Some(tests),
-        "{command:?} has to pass {tests} tests, and says {passed:?}: {}",
+        "{} has to pass {tests} tests, and says {passed:?}: {}",
+        shown(command),
         end(&output)
     );
     Ok(Some(took))
@@ -78,6 +83,15 @@ fn passed(output: &str) -> Option<usize> {
     };
     let (before, _) = output.lines().rfind(is_summary)?.split_once(" passed")?;
     before.rsplit(' ').next()?.parse().ok()
+}
+
+/// A command without its variables.
+pub(super) fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn output(log: &Path) -> Result<String> {
