@@ -218,8 +218,11 @@ pub(crate) const fn span_of(range: &Range, span: Span) -> Span {
 const fn less(a: &[u64; 4], b: &[u64; 4]) -> bool {
     let mut index = 0;
     while index < a.len() {
-        if a[index] != b[index] {
-            return a[index] < b[index];
+        if a[index] < b[index] {
+            return true;
+        }
+        if a[index] > b[index] {
+            return false;
         }
         index += 1;
     }

@@ -122,6 +122,29 @@ fn malformed_requirements_are_refused() {
     }
 }
 
+#[test]
+fn a_candidate_is_told_from_other_suffixes() {
+    let candidate = |text| Version::kernel(leak(text)).expect(text).candidate;
+    for text in ["6.8-rc4", "6.8.0-rc4", "6.8-rc4+"] {
+        assert_eq!(candidate(text), Some(4), "{text}");
+    }
+    for text in [
+        "6.8", "6.8-4", "6.8-rc", "6.8-rt4", "6.8-fc4", "6.8-rcx", "6.8-src4",
+    ] {
+        assert_eq!(candidate(text), None, "{text}");
+    }
+    for text in [
+        "6.8-rc04",
+        "6.8-rc4-",
+        "6.8-rc4x",
+        "6.8-rc4+x",
+        "6.8-a b",
+        "6.8.0.01",
+    ] {
+        assert!(Version::kernel(leak(text)).is_err(), "{text}");
+    }
+}
+
 fn requirements() -> impl Strategy<Value = String> {
     prop_oneof![
         "(0|[1-9][0-9]?)(\\.(0|[1-9][0-9]?)){0,3}(-(rc[1-9]|[0-9]{1,4}(-[a-z]{2,5})?|fc-v[0-9]))?",
