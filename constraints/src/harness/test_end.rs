@@ -36,3 +36,25 @@ impl TestEnd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_fails_does_so_after_what_the_test_reported() {
+        assert_eq!(TestEnd::Passed.after(), " after the test passed");
+        assert_eq!(TestEnd::UnexpectedPass.after(), " after the test passed");
+        assert_eq!(TestEnd::Failed(None).after(), " after the test failed");
+        assert_eq!(TestEnd::ExpectedFailure.after(), " after the test failed");
+        let skip = RuntimeSkip {
+            status: crate::constraint::Status::Unmet,
+            reasons: Vec::new(),
+        };
+        assert_eq!(
+            TestEnd::Skipped(skip).after(),
+            " after the test was skipped"
+        );
+        assert_eq!(TestEnd::Exited(1).after(), "");
+    }
+}
