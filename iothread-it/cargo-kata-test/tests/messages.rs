@@ -210,6 +210,47 @@ fn no_tests() {
     insta::assert_snapshot!(texts);
 }
 
+/// Tests that run in one process are selected like those with a process each.
+#[test]
+fn default_filter() {
+    let folder = tempfile::tempdir().unwrap();
+    let tests = "#[test] fn quick() {}\n#[test] fn soak() {}\n#[test] #[ignore] fn slow() {}\n";
+    workspace(folder.path(), tests);
+    fs::create_dir(folder.path().join(".config")).unwrap();
+    let config = "[selection]\ndefault-filter = \"not test(soak)\"\n";
+    fs::write(folder.path().join(".config/kata-test.toml"), config).unwrap();
+    let mut texts = String::new();
+    for selection in [
+        &[][..],
+        &["quick"],
+        &["--skip", "quick"],
+        &["--ignored"],
+        &["--include-ignored"],
+        &["--ignore-default-filter"],
+    ] {
+        for process in [None, Some("--shared-process")] {
+            let options = ["test", "--offline", "--lib"]
+                .iter()
+                .chain(&process)
+                .chain(selection);
+            let options: Vec<&str> = options.copied().collect();
+            let ran = kata_test(folder.path(), &options);
+            let output = String::from_utf8_lossy(&ran.stdout).into_owned();
+            let lines = output.lines().filter_map(|line| {
+                let of_libtest = line
+                    .strip_prefix("test ")
+                    .filter(|line| line.contains(" ... "));
+                // After the duration.
+                of_libtest.or_else(|| Some(line.split_once("] new ")?.1))
+            });
+            let mut lines: Vec<&str> = lines.collect();
+            lines.sort_unstable();
+            texts += &format!("{}\n  {}\n", options[2..].join(" "), lines.join(", "));
+        }
+    }
+    insta::assert_snapshot!(texts);
+}
+
 /// The page of the book with the help of all commands.
 struct BookPage(String);
 

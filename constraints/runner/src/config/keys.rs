@@ -155,7 +155,7 @@ const SECTIONS: [Section; 10] = [
             "default-filter",
             "default-filter = \"not test(/^soak::/)\"",
             "Leaves out the tests that do not match, like nextest's key of this name, also if a command has filters of \
-             its own. `--ignore-default-filter` runs them.",
+             its own. `--ignore-default-filter` runs them. Documentation tests always run.",
         )],
     },
     Section {

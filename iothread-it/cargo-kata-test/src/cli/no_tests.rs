@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use kata_test_runner::TestSelection;
 
 use super::exit_codes;
+use super::selection::default_filter_note;
 
 /// What follows if no test runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -23,10 +24,8 @@ impl NoTests {
         if selection.is_part() && !options.is_empty() {
             what += &format!(": `{options}` selects none");
         }
-        if let Some(filter) = &selection.default_filter {
-            what += &format!(
-                "; the default filter `{filter}` leaves tests out, which `--ignore-default-filter` selects"
-            );
+        if let Some(note) = default_filter_note(selection) {
+            what += &format!("; {note}");
         }
         match self {
             Self::Pass => println!("{what}"),

@@ -13,7 +13,7 @@ use kata_test_runner::{
 use super::build::Build;
 use super::places::PlaceOptions;
 use super::plain::{Binaries, PlainArguments, select};
-use super::selection::TestOptions;
+use super::selection::{TestOptions, default_filter_note};
 use super::{facts, matrix};
 
 /// Options of the command.
@@ -93,6 +93,9 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
         StopToken::NEVER,
         &mut |text| eprintln!("{text}"),
     )?;
+    if let Some(note) = default_filter_note(&selection) {
+        eprintln!("{note}");
+    }
     if options.json {
         let durations = ExpectedDurations::of_earlier_runs(&records);
         println!("{}", made.to_json(&plain, &durations));

@@ -258,6 +258,14 @@ impl TestOptions {
     }
 }
 
+/// Says that the default filter of the configuration leaves tests out, if it was applied.
+pub(super) fn default_filter_note(selection: &TestSelection) -> Option<String> {
+    let filter = selection.default_filter.as_ref()?;
+    Some(format!(
+        "the default filter leaves out the tests that do not match `{filter}`; `--ignore-default-filter` selects them"
+    ))
+}
+
 /// The seed of an order that is not stated.
 fn shuffle_seed_of_now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);

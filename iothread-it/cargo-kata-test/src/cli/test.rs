@@ -26,7 +26,7 @@ use super::no_tests::NoTests;
 use super::nowhere::NowhereOptions;
 use super::places::PlaceOptions;
 use super::plain::{Binaries, PlainArguments, select};
-use super::selection::TestOptions;
+use super::selection::{TestOptions, default_filter_note};
 use super::{cargo, everywhere, facts, matrix, plan};
 
 /// The time limit of many tests that run in one process, or as documentation tests, with their build.
@@ -175,10 +175,9 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     }
     println!("{}", matrix::of_outcomes(&outcomes, &ledger));
     print_paths(run.dir());
-    if let Some(filter) = &selection.default_filter {
-        println!(
-            "only tests that match `{filter}`, the default filter: `--ignore-default-filter` runs the others too"
-        );
+    let note = default_filter_note(&selection).filter(|_| !outcomes.is_empty());
+    if let Some(note) = note {
+        println!("{note}");
     }
     let conclusion = run_status(&outcomes);
     let is_part = selection.is_part();
@@ -238,6 +237,9 @@ fn list(
     }
     Ok(tests)
 }
+
+/// The name of a test, and the reason why it is ignored, if it is.
+type Listed = (String, Option<String>);
 
 /// What runs here, a binary after the other.
 struct Here<'a> {
@@ -306,34 +308,48 @@ impl Here<'_> {
         if !is_listed {
             return Ok(Some(self.options.tests.libtest_arguments()));
         }
-        let listing = match kind {
-            BinaryKind::Annotated => Listing::of(binary, None, self.stop)?,
-            BinaryKind::Plain | BinaryKind::Foreign => None,
-        };
-        let Some(listing) = listing else {
+        let limits = self.options.tests.limit_arguments();
+        let Some(tests) = self.tests_of(binary, kind)? else {
             let name = TestName {
                 binary: &binary.id,
                 test: "main",
                 ignored: None,
             };
             let selected = selection.selects(&name, false) == Selected::Run;
-            return Ok(selected.then(Vec::new));
+            return Ok(selected.then_some(limits));
         };
-        let selected = listing.tests.into_iter().filter(|test| {
+        let selected = tests.into_iter().filter(|(test, ignored)| {
             let name = TestName {
                 binary: &binary.id,
-                test: &test.test,
-                ignored: test.is_ignored().then_some(""),
+                test,
+                ignored: ignored.as_deref(),
             };
-            selection.selects(&name, test.is_ignored()) != Selected::No
+            selection.selects(&name, ignored.is_some()) != Selected::No
         });
-        let names: Vec<String> = selected.map(|test| test.test).collect();
+        let names: Vec<String> = selected.map(|(test, _)| test).collect();
         let ignored = (selection.ignored != RunIgnored::No).then_some("--include-ignored");
         let arguments = ["--exact"].into_iter().chain(ignored);
-        let arguments = arguments
-            .map(str::to_owned)
-            .chain(self.options.tests.limit_arguments());
+        let arguments = arguments.map(str::to_owned).chain(limits);
         Ok((!names.is_empty()).then(|| arguments.chain(names).collect()))
+    }
+
+    /// Lists the tests of a binary, with the reasons of those that are ignored. Returns `None` if it has no list.
+    fn tests_of(&self, binary: &Binary, kind: BinaryKind) -> Result<Option<Vec<Listed>>> {
+        Ok(match kind {
+            BinaryKind::Annotated => Listing::of(binary, None, self.stop)?.map(|listing| {
+                let tests = listing.tests.into_iter();
+                let listed = tests.map(|test| {
+                    let ignored = test.is_ignored().then(String::new);
+                    (test.test, ignored)
+                });
+                listed.collect()
+            }),
+            BinaryKind::Plain => {
+                let tests = list_plain(binary, self.stop)?.into_iter();
+                Some(tests.map(|test| (test.id.test, test.ignored)).collect())
+            }
+            BinaryKind::Foreign => None,
+        })
     }
 
     /// Runs documentation tests, which rustdoc builds and runs. Returns whether they succeeded.
