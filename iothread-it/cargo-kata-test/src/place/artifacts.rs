@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::shape::{MEMORY_MIB, Shape};
+use super::shape::{MAX_IMAGE_MIB, Shape};
 
 use guest_vm::artifacts::{
     KernelInstall, Manifest, Origin, Progress, QemuChoice, QemuInstall, StoreLock, Tools,
@@ -39,7 +39,7 @@ pub enum VmArtifactsError {
     },
     /// The modules do not fit into the guest's memory.
     #[error(
-        "the kernel's modules have {mib} MiB, and a guest has {MEMORY_MIB} MiB of memory; leave out the \
+        "the kernel's modules have {mib} MiB, and at most {MAX_IMAGE_MIB} MiB fit into a guest; leave out the \
          debugging information by `make INSTALL_MOD_STRIP=1 modules_install`, or build fewer modules"
     )]
     TooManyModules {
@@ -224,7 +224,8 @@ impl VmArtifacts {
 
     /// Returns the shape of a VM for tests that ask for nothing.
     pub(super) fn usual_shape(&self) -> Shape {
-        Shape::usual(self.kvm, &self.kernel_args, self.network)
+        let image = size_mib(&self.manifest.guest.initramfs);
+        Shape::usual(self.kvm, &self.kernel_args, self.network).with_room_for(image)
     }
 
     /// Returns the shape.
@@ -362,14 +363,17 @@ fn kept(kernel: &KernelInstall, copy: &Path) -> Result<KernelInstall, VmArtifact
     })
 }
 
-/// Checks that the boot image leaves room in the guest's memory.
+/// Checks that the boot image fits into a guest's memory.
 fn check_size(initramfs: &Path) -> Result<(), VmArtifactsError> {
-    let size = initramfs.metadata().map(|data| data.len());
-    let mib = size.unwrap_or_default() >> 20;
-    match mib > u64::from(MEMORY_MIB) / 2 {
+    let mib = size_mib(initramfs);
+    match mib > MAX_IMAGE_MIB {
         true => Err(VmArtifactsError::TooManyModules { mib }),
         false => Ok(()),
     }
+}
+
+fn size_mib(file: &Path) -> u64 {
+    file.metadata().map_or(0, |data| data.len()) >> 20
 }
 
 fn lists(work: &WorkFolder) -> PathBuf {

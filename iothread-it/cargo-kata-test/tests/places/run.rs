@@ -254,3 +254,15 @@ fn what_cannot_run_is_an_error_with_an_exit_code_of_its_own() -> Result<()> {
     insta::assert_snapshot!(problems);
     Ok(())
 }
+
+/// Its modules are four times those of a kernel for VMs. What does not fit into memory is dropped without an error.
+#[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "15m")]
+fn a_kernel_for_all_machines_has_room_for_its_modules() -> Result<()> {
+    let package = package()?;
+    let output = in_package(RUNNER, package.path())?
+        .args(["run", "--place", "vm:bookworm+generic", "--"])
+        .args(["sh", "-c", "modprobe xfs && modprobe zram"])
+        .output()?;
+    assert!(output.status.success(), "{output:?}");
+    Ok(())
+}

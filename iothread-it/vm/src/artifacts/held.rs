@@ -52,12 +52,15 @@ fn mark(mut file: &File) -> io::Result<()> {
 }
 
 /// Holds the entry that contains a file. A file outside of the cache has none.
+///
+/// # Errors
+/// If there is no such file: its entry may have been removed from the cache.
 pub(super) fn hold_entry_of(file: &Path) -> io::Result<()> {
     let mut folders = file.ancestors().skip(1);
-    match folders.find(|folder| folder.join(USED_FILE).is_file()) {
-        Some(entry) => hold(entry),
-        None => Ok(()),
+    if let Some(entry) = folders.find(|folder| folder.join(USED_FILE).is_file()) {
+        hold(entry)?;
     }
+    file.metadata().map(drop)
 }
 
 /// Locks an entry that no process uses. Returns `None` if one does.
@@ -104,12 +107,15 @@ mod tests {
     #[test]
     fn the_entry_of_a_file_is_found() {
         let entry = tempfile::tempdir().unwrap();
-        let file = entry.path().join("root/usr/bin/qemu");
+        let file = entry.path().join("qemu");
+        std::fs::write(&file, "").unwrap();
         hold_entry_of(&file).unwrap();
         assert!(!entry.path().join(USED_FILE).exists(), "it is no entry");
         std::fs::write(entry.path().join(USED_FILE), "").unwrap();
         hold_entry_of(&file).unwrap();
         assert!(is_in_use(&entry.path().join(USED_FILE)));
+        let gone = hold_entry_of(&entry.path().join("removed/vmlinux")).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

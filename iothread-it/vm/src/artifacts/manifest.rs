@@ -212,14 +212,14 @@ impl Manifest {
     /// Marks the files as in use until this process ends: no other process removes them from the cache.
     ///
     /// # Errors
-    /// If the cache cannot be read.
+    /// If a file does not exist any more, or the cache cannot be read.
     pub fn hold(&self) -> std::io::Result<()> {
         self.files().try_for_each(|file| held::hold_entry_of(file))
     }
 
     /// Checks that the files exist, after marking them as in use.
     fn check_files(&self, path: &Path) -> Result<(), ManifestError> {
-        let is_gone = |file: &&PathBuf| held::hold_entry_of(file).is_err() || !file.is_file();
+        let is_gone = |file: &&PathBuf| held::hold_entry_of(file).is_err();
         match self.files().find(is_gone) {
             Some(file) => Err(ManifestError::FileGone {
                 path: path.into(),
