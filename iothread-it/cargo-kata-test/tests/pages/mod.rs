@@ -3,7 +3,8 @@
 //! A block says by its language, and by a word behind it, what it is:
 //!
 //! - `console`: lines that begin with `$ ` are commands, and `# ` is input of the one before. They succeed; with
-//!   `fails` the last one does not. The lines behind a command are in its output, where `…` stands for any text, and
+//!   `fails` a test fails in the last one: its exit code is 1, and the block shows lines of its output, since other
+//!   errors have that code too. The lines behind a command are in its output, where `…` stands for any text, and
 //!   with `varies` a number for any number.
 //! - `file=PATH` is a file, `add=PATH` the end of one, and `replace=PATH:LINE` stands in for that line in one.
 //! - Other blocks of `rust` are compiled, other blocks of `toml` are a configuration, and lines of `text` are those of a
@@ -27,6 +28,11 @@ impl Block {
 
     pub(crate) fn words(&self) -> &str {
         self.info.split_once(' ').map_or("", |(_, words)| words)
+    }
+
+    /// Whether a word behind the language is this one.
+    pub(crate) fn is(&self, wanted: &str) -> bool {
+        self.words().split(' ').any(|word| word == wanted)
     }
 
     pub(crate) fn commands(&self) -> impl Iterator<Item = &str> {
@@ -238,6 +244,9 @@ pub(crate) fn class(block: &Block) -> Result<Class, String> {
         ("text", "") if page == "cli.md" => Ok(Class::Compared),
         ("text", "") if page == "constraints.md" => Ok(Class::Parsed),
         ("text", "") => Ok(Class::Compared),
+        ("console", _) if block.is("fails") && !shows_output(block) => {
+            Err("it shows no output of the command that fails".to_owned())
+        }
         ("console", _) if is_followed => match block.commands().any(is_run) {
             true => Ok(Class::Run),
             false if block.commands().next().is_some() => Ok(Class::Exception),
@@ -250,6 +259,12 @@ pub(crate) fn class(block: &Block) -> Result<Class, String> {
         ("toml", "") => Ok(Class::Parsed),
         _ => Err("no test checks it".to_owned()),
     }
+}
+
+/// Whether a block ends with a line of output that is more than any text.
+fn shows_output(block: &Block) -> bool {
+    let last = block.text.lines().last().unwrap_or_default();
+    !["$ ", "# "].iter().any(|start| last.starts_with(start)) && !last.replace('…', "").is_empty()
 }
 
 /// Whether this is an exception for a block. A configuration can always be read.

@@ -52,8 +52,7 @@ impl Reader {
     }
 
     fn console(&mut self, block: &Block) -> Result<()> {
-        let is = |wanted| block.words().split(' ').any(|word| word == wanted);
-        let (last_fails, varies) = (is("fails"), is("varies"));
+        let (last_fails, varies) = (block.is("fails"), block.is("varies"));
         let commands: Vec<Command> = commands(&block.text);
         for (at, command) in commands.iter().enumerate() {
             let line = &command.line;
@@ -93,7 +92,11 @@ impl Reader {
         let ran = ran.wait_with_output()?;
         let output = String::from_utf8(ran.stdout)?;
         println!("{output}");
-        ensure!(ran.status.success() != fails, "{line}: {}", ran.status);
+        ensure!(
+            ran.status.code() == Some(i32::from(fails)),
+            "{line}: {}",
+            ran.status
+        );
         Ok(output)
     }
 }

@@ -85,6 +85,7 @@ fn a_block_of_another_kind_is_wrong() {
         ("vms.md", "rust,ignore"),
         ("honesty.md", "console"),
         ("honesty.md", "rust file=a.rs"),
+        ("vms.md", "console fails"),
     ] {
         assert!(class(&block(page, info)).is_err(), "{page}: {info}");
     }
