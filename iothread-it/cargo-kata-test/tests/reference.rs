@@ -12,10 +12,37 @@ mod records;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
 
 use cargo_kata_test::cli::exit_codes;
+use guest_vm::process::BoundedCommand;
 use kata_test::__runner::ExitCodeMeaning;
 use kata_test::constraint::TABLE;
+
+/// Runs a command, and returns its exit status, its output and the last lines of its errors.
+#[track_caller]
+fn run(what: &str, command: Command, deadline: Duration) -> (ExitStatus, String, String) {
+    let mut text = String::new();
+    let bounded = BoundedCommand {
+        what,
+        command,
+        deadline,
+        input: &[],
+    };
+    let ended = bounded.finish(|line| text.extend([line, "\n"])).unwrap();
+    (ended.status, text, ended.stderr.join("\n"))
+}
+
+/// Runs `cargo kata-test` with arguments.
+#[track_caller]
+fn kata_test(arguments: &[&str]) -> (ExitStatus, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kata-test"));
+    command.arg("kata-test").args(arguments);
+    let what = format!("cargo kata-test {}", arguments.join(" "));
+    let (status, text, _) = run(&what, command, Duration::from_secs(60));
+    (status, text)
+}
 
 /// Compares a page with the repository's, or writes it.
 fn check(page: &str, text: &str) {
@@ -123,13 +150,8 @@ fn exit_codes() {
 #[test]
 fn commands_end_with_codes_of_the_table() {
     let code = |arguments: &[&str]| {
-        let program = env!("CARGO_BIN_EXE_cargo-kata-test");
-        let mut command = std::process::Command::new(program);
-        let output = command.arg("kata-test").args(arguments).output().unwrap();
-        let code = output
-            .status
-            .code()
-            .and_then(|code| u8::try_from(code).ok());
+        let (status, _) = kata_test(arguments);
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
         let named = exit_codes::EXIT_CODES
             .iter()
             .find(|one| Some(one.code) == code);

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use kata_test::constraint::parse;
 use kata_test_runner::Config;
@@ -13,6 +14,7 @@ use kata_test_runner::Config;
 use crate::pages::{
     Block, Class, EXCEPTIONS, NOT_RUN, RUNNER_README, blocks, class, is_for, read, root,
 };
+use crate::run;
 
 /// The pages of the book: those of `constraints/docs` by their names, others by their paths in the repository.
 fn pages() -> Vec<String> {
@@ -91,6 +93,9 @@ fn a_block_of_another_kind_is_wrong() {
     }
 }
 
+/// For a build of kata-test and some small tests, on a busy machine.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// A package in a folder that is kept, whose tests are these.
 fn package(name: &str, tests: &[(String, String)]) -> (tempfile::TempDir, Command) {
     let folder = tempfile::tempdir().unwrap();
@@ -152,15 +157,9 @@ fn code_compiles() {
         )
     };
     let (_folder, mut cargo) = package("blocks", &blocks.map(test).collect::<Vec<_>>());
-    let checked = cargo
-        .args(["check", "--offline", "--tests"])
-        .output()
-        .unwrap();
-    assert!(
-        checked.status.success(),
-        "{}",
-        String::from_utf8_lossy(&checked.stderr)
-    );
+    cargo.args(["check", "--offline", "--tests"]);
+    let (status, _, errors) = run("cargo check of the blocks", cargo, BUILD_TIMEOUT);
+    assert!(status.success(), "{errors}");
 }
 
 #[test]
@@ -191,22 +190,10 @@ fn output_of_the_readme() -> String {
         .find(|(class, _)| *class == Ok(Class::Compiled));
     let source = format!("{}kata_test::main!();\n", test.unwrap().1.text);
     let (folder, mut cargo) = package("readme", &[("readme".to_owned(), source)]);
-    let build = [
-        "test",
-        "--offline",
-        "--no-run",
-        "--test",
-        "readme",
-        "--message-format",
-        "json",
-    ];
-    let built = cargo.args(build).output().unwrap();
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
-    let messages = String::from_utf8(built.stdout).unwrap();
+    cargo.args(["test", "--offline", "--no-run", "--test", "readme"]);
+    cargo.args(["--message-format", "json"]);
+    let (status, messages, errors) = run("cargo test of the README", cargo, BUILD_TIMEOUT);
+    assert!(status.success(), "{errors}");
     let mut messages = messages
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
@@ -224,8 +211,8 @@ fn output_of_the_readme() -> String {
     if user.is_root() {
         command.uid(1000).gid(1000);
     }
-    let output = command.output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let what = "the test of the README";
+    let (_, text, _) = run(what, command, Duration::from_secs(60));
     match user.is_root() {
         true => text,
         false => text.replace(&format!("uid is {user}"), "uid is 1000"),

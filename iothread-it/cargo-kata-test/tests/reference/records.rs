@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kata_test::__runner::{Artifacts, Outcome, Phase, RecordLine};
 use kata_test::Reason;
@@ -354,13 +353,8 @@ fn a_plan_has_the_fields_of_the_page() {
 }
 
 fn facts(arguments: &[&str]) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-kata-test"));
-    let output = command
-        .args(["kata-test", "facts", "--json"])
-        .args(arguments)
-        .output()
-        .unwrap();
-    serde_json::from_slice(&output.stdout).unwrap()
+    let (_, text) = super::kata_test(&[&["facts", "--json"], arguments].concat());
+    serde_json::from_str(&text).unwrap()
 }
 
 #[test]
