@@ -1,5 +1,5 @@
-//! `cargo xtask test`: runs every test of the workspace, in all places. QEMU and the guest's kernel,
-//! which the suite boots, are provisioned first.
+//! `cargo xtask test`: runs the tests of the workspace that the default filter in `.config/kata-test.toml` selects, in
+//! all places. QEMU and the guest's kernel, which the suite boots, are provisioned first.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
