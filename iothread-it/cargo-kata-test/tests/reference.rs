@@ -1,5 +1,5 @@
 //! The reference pages of the book that are made from the code: constraints, environment variables, exit codes and
-//! records.
+//! records. Names in the configuration of this workspace are checked too.
 
 #[path = "reference/blocks.rs"]
 mod blocks;
@@ -19,6 +19,7 @@ use cargo_kata_test::cli::exit_codes;
 use guest_vm::process::BoundedCommand;
 use kata_test::__runner::ExitCodeMeaning;
 use kata_test::constraint::TABLE;
+use kata_test_runner::Config;
 
 /// Runs a command, and returns its exit status, its output and the last lines of its errors.
 #[track_caller]
@@ -161,4 +162,23 @@ fn commands_end_with_codes_of_the_table() {
     assert_eq!(code(&["facts", "not(os = \"linux\")"]), Some("failure"));
     assert_eq!(code(&["facts", "--no-such"]), Some("invalid arguments"));
     assert_eq!(code(&["run", "--", "/no/such/program"]), Some("not run"));
+}
+
+/// A module of the target `places` that has another name would run by default, though it takes long.
+#[test]
+fn modules_of_the_default_filter_exist() {
+    let config = Config::load(&pages::root()).unwrap();
+    let filter = config.default_filter.unwrap().to_string();
+    let names = filter.split_once("test(/^(").unwrap().1;
+    let names: Vec<_> = names.split_once(")::/").unwrap().0.split('|').collect();
+    assert!(names.len() > 5, "{names:?}");
+    let places = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/places/main.rs");
+    let places = fs::read_to_string(places).unwrap();
+    for name in names {
+        let declaration = format!("mod {name};");
+        assert!(
+            places.lines().any(|line| line == declaration),
+            "tests/places/main.rs has no module `{name}`, which the default filter in .config/kata-test.toml names"
+        );
+    }
 }
