@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
-const STYLE: &str = include_str!("style.css");
+use super::STYLE;
 
 /// Readable on a phone: no text is smaller than 11 pixels at this width.
 const WIDTH: f64 = 360.0;
@@ -30,8 +30,17 @@ struct Tool {
     median: f64,
     range: [f64; 2],
     is_stopped: bool,
-    /// Ours divided by this one.
-    ratio: Option<f64>,
+    comparison: Option<Comparison>,
+}
+
+/// What the figures say of ours and a peer.
+#[derive(Debug)]
+enum Comparison {
+    /// Ours divided by the peer's.
+    Ratio(f64),
+    /// The spread is larger than the effect.
+    Noise,
+    OneRun,
 }
 
 /// Reduces a `bench.json` to these figures.
@@ -66,7 +75,7 @@ fn rows(text: &str) -> Result<Vec<Row>> {
                 median: number(&one[of])?,
                 range: [number(&range[0])?, number(&range[1])?],
                 is_stopped: string("peer_name")?.ends_with(", stopped") && of == "peer",
-                ratio: None,
+                comparison: None,
             })
         };
         let title = string("name")?.strip_prefix("peers: ");
@@ -82,7 +91,11 @@ fn rows(text: &str) -> Result<Vec<Row>> {
         }
         let row = rows.last_mut().context("a row was added")?;
         let mut peer = tool(peer, "peer")?;
-        peer.ratio = Some(row.tools[0].median / peer.median);
+        peer.comparison = Some(match (number(&one["runs"])?, &one["ratio"]) {
+            (..2.0, _) => Comparison::OneRun,
+            (_, Value::Null) => Comparison::Noise,
+            (_, ratio) => Comparison::Ratio(number(ratio)?),
+        });
         row.tools.push(peer);
     }
     ensure!(
@@ -101,40 +114,48 @@ fn shown(value: f64, unit: &str) -> String {
     }
 }
 
-/// The table in Markdown. A cell has the median, the extremes, and the ratio of ours to it.
+/// The table in Markdown, with a column for each tool that a row has.
 pub(super) fn table(text: &str) -> Result<String> {
     let rows = rows(text)?;
-    let tools = &rows[0].tools;
-    let mut table = String::from("| |");
-    tools
-        .iter()
-        .try_for_each(|tool| write!(table, " {} |", tool.name))?;
-    table += "\n|---|";
-    table += &"---|".repeat(tools.len());
+    let mut names: Vec<&str> = Vec::new();
+    for tool in rows.iter().flat_map(|row| &row.tools) {
+        if !names.contains(&tool.name.as_str()) {
+            names.push(&tool.name);
+        }
+    }
+    let mut table = format!("| | {} |\n|---|", names.join(" | "));
+    table += &"---|".repeat(names.len());
     table += "\n";
     for row in &rows {
         write!(table, "| {} |", row.what)?;
-        for tool in &row.tools {
-            let [low, high] = tool.range;
-            let at_most = if tool.is_stopped { "over " } else { "" };
-            write!(table, " {at_most}{}", shown(tool.median, &row.unit))?;
-            if low < high {
-                write!(
-                    table,
-                    " ({} to {})",
-                    shown(low, "").trim(),
-                    shown(high, "").trim()
-                )?;
+        for name in &names {
+            match row.tools.iter().find(|tool| tool.name == *name) {
+                Some(tool) => write!(table, " {} |", cell(tool, &row.unit))?,
+                None => table += " |",
             }
-            if let Some(ratio) = tool.ratio {
-                let below = if tool.is_stopped { "below " } else { "" };
-                write!(table, ", ratio {below}{ratio:.2}")?;
-            }
-            table += " |";
         }
         table += "\n";
     }
     Ok(table)
+}
+
+/// The median, the extremes, and how ours compares.
+fn cell(tool: &Tool, unit: &str) -> String {
+    let over = if tool.is_stopped { "over " } else { "" };
+    let [low, high] = tool.range;
+    let extremes = if low < high {
+        format!(" ({} to {})", shown(low, "").trim(), shown(high, "").trim())
+    } else {
+        String::new()
+    };
+    let comparison = match tool.comparison {
+        None => String::new(),
+        Some(Comparison::Ratio(ratio)) if tool.is_stopped => format!(", ratio below {ratio:.2}"),
+        Some(Comparison::Ratio(ratio)) => format!(", ratio {ratio:.2}"),
+        Some(Comparison::Noise) => ", within noise".to_owned(),
+        Some(Comparison::OneRun) => ", one run".to_owned(),
+    };
+    format!("{over}{}{extremes}{comparison}", shown(tool.median, unit))
 }
 
 /// Bars on a logarithmic scale of each row's own, as the rows differ a thousandfold.
@@ -205,19 +226,25 @@ mod tests {
 
     const FIGURES: &str = r#"[
         {"name": "boot: cold", "ours": 1},
-        {"name": "peers: 200 tests, virtme-ng", "peer_name": "virtme-ng", "unit": "s",
-         "ours": 5.0, "ours_range": [4.0, 6.0], "peer": 12.5, "peer_range": [12.0, 13.0]},
-        {"name": "peers: 200 tests, a script", "peer_name": "a script, stopped", "unit": "s",
-         "ours": 5.0, "ours_range": [4.0, 6.0], "peer": 300.0, "peer_range": [300.0, 300.0]}
+        {"name": "peers: 200 tests, virtme-ng", "peer_name": "virtme-ng", "unit": "s", "runs": 3,
+         "ours": 5.0, "ours_range": [4.0, 6.0], "peer": 12.5, "peer_range": [12.0, 13.0], "ratio": 0.4},
+        {"name": "peers: 200 tests, a script", "peer_name": "a script, stopped", "unit": "s", "runs": 3,
+         "ours": 5.0, "ours_range": [4.0, 6.0], "peer": 300.0, "peer_range": [300.0, 300.0], "ratio": 0.0167},
+        {"name": "peers: one test, virtme-ng", "peer_name": "virtme-ng", "unit": "s", "runs": 3,
+         "ours": 4.0, "ours_range": [2.0, 4.2], "peer": 5.0, "peer_range": [3.7, 8.8], "ratio": null},
+        {"name": "peers: the first test, a script", "peer_name": "a script", "unit": "s", "runs": 1,
+         "ours": 4.0, "ours_range": [4.0, 4.0], "peer": 8.0, "peer_range": [8.0, 8.0], "ratio": 0.5}
     ]"#;
 
     #[test]
-    fn the_table_has_medians_ranges_and_ratios() {
+    fn the_table_has_medians_extremes_and_what_can_be_said_of_them() {
         let table = table(&select(FIGURES).unwrap()).unwrap();
         insta::assert_snapshot!(table, @r"
         | | cargo kata-test | virtme-ng | a script |
         |---|---|---|---|
         | 200 tests | 5.00 s (4.00 to 6.00) | 12.5 s (12.0 to 13.0), ratio 0.40 | over 300 s, ratio below 0.02 |
+        | one test | 4.00 s (2.00 to 4.20) | 5.00 s (3.70 to 8.80), within noise | |
+        | the first test | 4.00 s | | 8.00 s, one run |
         ");
     }
 
