@@ -31,8 +31,8 @@ pub(super) struct Ground {
     /// The images of the kernels by name, for clouds and for all machines.
     kernels: BTreeMap<(String, Flavour), PathBuf>,
     is_kvm: bool,
-    /// After which a run is stopped.
-    pub(super) deadline: Duration,
+    /// How long the tests may take in a VM of one kernel.
+    deadline: Duration,
 }
 
 impl Ground {
@@ -167,15 +167,26 @@ impl Ground {
         })
     }
 
+    /// After which a run with these kernels is stopped.
+    pub(super) fn deadline(&self, kernels: &[&str]) -> Duration {
+        self.deadline * u32::try_from(kernels.len()).unwrap_or(u32::MAX)
+    }
+
     /// Runs tests in a VM of each kernel, and returns the seconds that all took, or `None` at the deadline.
     pub(super) fn run(&self, tool: Tool, tests: usize, kernels: &[&str]) -> Result<Option<f64>> {
         let package = tool::package(&self.folder, tests)?;
         let commands = tool.commands(self, &package, kernels);
         let of_each = tests * kernels.len() / commands.len();
+        let deadline = self.deadline(kernels);
         let mut all = 0.0;
         for command in commands {
             let log = self.folder.join("log");
-            let took = step::run_tests(&command, of_each, self.deadline, &log);
+            let left = deadline.saturating_sub(Duration::from_secs_f64(all));
+            // `timeout` takes zero for no limit.
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let took = step::run_tests(&command, of_each, left, &log);
             let took = took.with_context(|| format!("{} cannot be measured", tool.name()))?;
             let Some(took) = took else { return Ok(None) };
             all += took;

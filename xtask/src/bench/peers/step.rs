@@ -22,7 +22,7 @@ pub(super) fn run(command: &Command, deadline: Duration, log: &Path) -> Result<O
     // `timeout` stops a process group, and setpriv stops `timeout` if this process ends.
     let mut bounded = Command::new("setpriv");
     bounded.args(["--pdeathsig", "TERM", "timeout", GRACE]);
-    bounded.arg(deadline.as_secs().to_string());
+    bounded.arg(deadline.as_secs_f64().to_string());
     bounded.arg(command.get_program()).args(command.get_args());
     if let Some(folder) = command.get_current_dir() {
         bounded.current_dir(folder);
