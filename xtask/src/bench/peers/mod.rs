@@ -1,6 +1,7 @@
 //! The same tests by other tools that run tests in VMs.
 
 mod ground;
+mod left;
 mod step;
 mod tool;
 

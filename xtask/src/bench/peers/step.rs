@@ -1,17 +1,17 @@
 //! One run of a peer: its time, or that it was stopped, and proof that it ran the tests.
 
 use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// What `timeout` ends with if it stopped the program, and if it had to kill it.
-const STOPPED: [i32; 2] = [124, 137];
+use super::left::Mark;
 
 /// How long a stopped program may take to end its own processes.
-const GRACE: &str = "--kill-after=20";
+const GRACE: Duration = Duration::from_secs(20);
 
 /// Runs a command with all of its processes and returns the seconds that it took, or `None` if it was stopped at the
 /// deadline. Its output goes to the log.
@@ -19,9 +19,19 @@ const GRACE: &str = "--kill-after=20";
 /// # Errors
 /// If it fails.
 pub(super) fn run(command: &Command, deadline: Duration, log: &Path) -> Result<Option<f64>> {
+    run_with_grace(command, deadline, GRACE, log)
+}
+
+fn run_with_grace(
+    command: &Command,
+    deadline: Duration,
+    grace: Duration,
+    log: &Path,
+) -> Result<Option<f64>> {
     // `timeout` stops a process group, and setpriv stops `timeout` if this process ends.
     let mut bounded = Command::new("setpriv");
-    bounded.args(["--pdeathsig", "TERM", "timeout", GRACE]);
+    bounded.args(["--pdeathsig", "TERM", "timeout", "--kill-after"]);
+    bounded.arg(grace.as_secs_f64().to_string());
     bounded.arg(deadline.as_secs_f64().to_string());
     bounded.arg(command.get_program()).args(command.get_args());
     if let Some(folder) = command.get_current_dir() {
@@ -36,19 +46,25 @@ pub(super) fn run(command: &Command, deadline: Duration, log: &Path) -> Result<O
     let file = File::create(log).with_context(|| log.display().to_string())?;
     bounded.stdin(Stdio::null());
     bounded.stdout(file.try_clone()?).stderr(file);
+    let mark = Mark::on(&mut bounded);
     let start = Instant::now();
     let status = bounded.status();
     let status = status.context("cannot start setpriv, which is in the package util-linux")?;
-    let took = start.elapsed().as_secs_f64();
-    match status.code() {
-        Some(code) if STOPPED.contains(&code) => Ok(None),
-        Some(0) => Ok(Some(took)),
-        _ => bail!(
-            "{} ended with {status}: {}",
-            shown(command),
-            end(&output(log)?)
-        ),
+    let took = start.elapsed();
+    if status.success() {
+        return Ok(Some(took.as_secs_f64()));
     }
+    mark.kill()?;
+    // `timeout` ends with 124, or kills itself with what it has to kill. A program can do both by itself.
+    let is_stop = status.code() == Some(124) || status.signal() == Some(9);
+    if took >= deadline && is_stop {
+        return Ok(None);
+    }
+    bail!(
+        "{} ended with {status}: {}",
+        shown(command),
+        end(&output(log)?)
+    )
 }
 
 /// Runs tests, and checks that as many passed as there are.
@@ -154,16 +170,41 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_is_stopped_leaves_no_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        let script = format!("sleep 600 & echo $! > {}; wait", at("pid").display());
-        let stopped = run(&fake(&script), Duration::from_secs(1), &at("log")).unwrap();
-        assert_eq!(stopped, None);
-        let pid = fs::read_to_string(at("pid")).unwrap();
-        if let Ok(process) = ProcessId::of(pid.trim().parse().unwrap()) {
-            let ended = process.wait_exit(Deadline::after(SOON)).unwrap();
-            assert!(ended, "{process:?} was not stopped");
+    fn a_peer_that_is_stopped_leaves_no_process_in_any_session() {
+        for start in ["sleep 600", "setsid sleep 600"] {
+            let folder = tempfile::tempdir().unwrap();
+            let at = |name: &str| folder.path().join(name);
+            let script = format!("{start} & echo $! > {}; wait", at("pid").display());
+            let stopped = run(&fake(&script), Duration::from_secs(1), &at("log")).unwrap();
+            assert_eq!(stopped, None);
+            let pid = fs::read_to_string(at("pid")).unwrap();
+            if let Ok(process) = ProcessId::of(pid.trim().parse().unwrap()) {
+                let ended = process.wait_exit(Deadline::after(Duration::ZERO)).unwrap();
+                assert!(ended, "{start}: {process:?} was not stopped");
+            }
         }
+    }
+
+    #[test]
+    fn a_peer_that_ignores_sigterm_is_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let deaf = fake("trap '' TERM; while :; do sleep 1; done");
+        let second = Duration::from_secs(1);
+        let stopped = run_with_grace(&deaf, second, second, &folder.path().join("log"));
+        assert_eq!(stopped.unwrap(), None);
+    }
+
+    #[test]
+    fn a_peer_that_ends_with_the_status_of_a_stop_before_the_deadline_failed() {
+        for status in [124, 137] {
+            let failed = tests_of(&format!("exit {status}"), 1);
+            let failed = failed.unwrap_err().to_string();
+            assert!(
+                failed.contains(&format!("exit status: {status}")),
+                "{failed}"
+            );
+        }
+        let killed = tests_of("kill -KILL $PPID", 1).unwrap_err().to_string();
+        assert!(killed.contains("signal: 9"), "{killed}");
     }
 }
