@@ -202,6 +202,7 @@ impl Ground {
             remove(&self.folder.join(folder))?;
         }
         remove(&cache)?;
+        let _cache = Temporary(cache.clone());
         remove(&package.join("target"))?;
         let mut all = 0.0;
         for command in tool.install(self) {
@@ -215,7 +216,6 @@ impl Ground {
             let took = step::run_tests(&command, 1, INSTALL, &self.folder.join("log"))?;
             all += took.context("the first test was stopped")?;
         }
-        remove(&cache)?;
         Ok(all)
     }
 
@@ -226,9 +226,8 @@ impl Ground {
         fetch.args(["kata-test", "lock", "--places"]);
         fetch.arg(format!("vm:{}{generic}", KERNELS[0]));
         fetch.current_dir(package).env("KATA_TEST_CACHE", cache);
-        let took = self.install(&fetch);
-        fs::remove_file(package.join("kata-test.lock"))?;
-        took
+        let _lock = Temporary(package.join("kata-test.lock"));
+        self.install(&fetch)
     }
 
     /// Installs a tool if it is not there. Ours may have changed, and is compiled again.
@@ -276,8 +275,25 @@ impl Ground {
     }
 }
 
-fn remove(folder: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(folder) {
+/// A file or a folder that is removed also if the measurement fails.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = remove(&self.0) {
+            eprintln!("note: cannot remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// Removes a file or a folder if it is there.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -299,4 +315,37 @@ fn link(to: &Path, path: &Path) -> Result<()> {
         fs::remove_file(path)?;
     }
     symlink(to, path).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first test by the script, where the program that downloads does this.
+    fn first_ever(downloads: &str) -> (String, Vec<bool>) {
+        let folder = tempfile::tempdir().unwrap();
+        let ground = Ground {
+            folder: folder.path().to_owned(),
+            kernels: BTreeMap::new(),
+            is_kvm: false,
+            deadline: Duration::from_secs(30),
+        };
+        let bin = folder.path().join("ours/bin");
+        fs::create_dir_all(&bin).unwrap();
+        let script = format!("#!/bin/sh\nmkdir \"$KATA_TEST_CACHE\"\n{downloads}\n");
+        executable(&bin.join("cargo-kata-test"), &script).unwrap();
+        let error = ground.first_ever(Tool::Script).unwrap_err();
+        let left = ["cold-cache", "package-1/kata-test.lock"];
+        let left = left.map(|name| folder.path().join(name).exists());
+        (format!("{error:#}"), left.to_vec())
+    }
+
+    #[test]
+    fn a_download_that_fails_is_the_error_and_leaves_no_files() {
+        for makes_lock in ["", "touch kata-test.lock; "] {
+            let (error, left) = first_ever(&format!("{makes_lock}echo no network; exit 3"));
+            assert!(error.contains("no network"), "{error}");
+            assert_eq!(left, [false, false], "{makes_lock}");
+        }
+    }
 }

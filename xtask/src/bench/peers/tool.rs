@@ -164,18 +164,22 @@ pub(super) fn package(below: &Path, tests: usize) -> std::io::Result<PathBuf> {
     for number in 0..tests {
         source += &format!("#[test]\nfn t{number}() {{\n    look();\n}}\n");
     }
-    let path = folder.join("lib.rs");
-    // Another time of change would compile it again.
-    if fs::read_to_string(&path).is_ok_and(|old| old == source) {
-        return Ok(folder);
+    for (name, text) in [("Cargo.toml", manifest), ("lib.rs", &source)] {
+        let path = folder.join(name);
+        // Another time of change would compile it again.
+        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
+            continue;
+        }
+        fs::write(path, text)?;
     }
-    fs::write(folder.join("Cargo.toml"), manifest)?;
-    fs::write(path, source)?;
     Ok(folder)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
+
     use super::*;
     use crate::bench::peers::ground::executable;
 
@@ -205,6 +209,29 @@ mod tests {
             output.status.success(),
             String::from_utf8(output.stdout).unwrap(),
         )
+    }
+
+    #[test]
+    fn a_package_is_written_again_only_if_one_of_its_files_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = package(folder.path(), 2).unwrap();
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
+        for name in ["Cargo.toml", "lib.rs"] {
+            let path = made.join(name);
+            let text = fs::read_to_string(&path).unwrap();
+            File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(old)
+                .unwrap();
+            package(folder.path(), 2).unwrap();
+            let modified = fs::metadata(&path).unwrap().modified().unwrap();
+            assert_eq!(modified, old, "{name} has not changed");
+            fs::write(&path, "older").unwrap();
+            package(folder.path(), 2).unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), text, "{name}");
+        }
     }
 
     #[test]
