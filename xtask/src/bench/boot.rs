@@ -35,7 +35,7 @@ fn cold_and_warm(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     };
     // Creates the template.
     restore()?;
-    let [plain, cold, warm] = setup.rounds.interleave([
+    let [plain, cold, warm] = setup.rounds().interleave([
         &mut || {
             let start = Instant::now();
             let vm = RawQemu::start(&vms.manifest.qemu, plain(vms))?;

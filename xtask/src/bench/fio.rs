@@ -60,7 +60,7 @@ struct Guest {
 fn beside_fio(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let guest = Guest::start(setup, vms)?;
     let [file, file_fio, slow, slow_fio] = [const { P99::new(Vec::new()) }; 4];
-    let [ours, fio, fio_single, ours_slow, fio_slow] = setup.rounds.interleave([
+    let [ours, fio, fio_single, ours_slow, fio_slow] = setup.rounds().interleave([
         &mut || guest.load("file", &file),
         &mut || guest.fio("file", DEPTH, &file_fio),
         &mut || guest.fio("file", 1, &P99::default()),

@@ -206,7 +206,7 @@ fn attach_and_detach(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     two.scripted(&RefCell::default(), |script| {
         script.wait_for_removal(SCRIPTED)
     })?;
-    let [attach, floor_attach, kata_attach] = setup.rounds.interleave([
+    let [attach, floor_attach, kata_attach] = setup.rounds().interleave([
         &mut || two.ours(&mut timings),
         &mut || two.scripted(&floor_detach, |script| script.wait_for_removal(SCRIPTED)),
         &mut || two.scripted(&kata_detach, kata_waits),
@@ -289,7 +289,7 @@ fn native(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     };
     // Six seconds each: few runs.
     let [attach, acpi_attach] = setup
-        .rounds
+        .rounds()
         .few()
         .interleave([&mut || cycle(0), &mut || cycle(1)])?;
     let [detach, acpi_detach] = detaches.map(RefCell::into_inner).map(Samples::new);
@@ -303,7 +303,7 @@ fn native(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
 fn round_trip(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let two = TwoMonitors::boot(setup, vms)?;
     let script = &mut *two.script.borrow_mut();
-    let [ours, raw] = setup.rounds.interleave([
+    let [ours, raw] = setup.rounds().interleave([
         &mut || {
             let start = Instant::now();
             for _ in 0..ROUND_TRIPS {

@@ -61,7 +61,7 @@ fn placement(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let apart = placed.four("apart", pinned)?;
     let [main_p99, one_p99, busy_main_p99, busy_one_p99] = [const { P99::new(Vec::new()) }; 4];
     let [in_main, in_one, busy_main, busy_one, in_together, in_apart] =
-        setup.rounds.interleave([
+        setup.rounds().interleave([
             &mut || placed.load(&main, &main_p99),
             &mut || placed.load(&one, &one_p99),
             &mut || placed.load_while_busy(&main, &busy_main_p99),
@@ -190,7 +190,7 @@ impl Placed {
         let spread = [self.attach("spread", &Placement::Spread(two))?];
         let [spread_p99, one_p99] = [const { P99::new(Vec::new()) }; 2];
         let [spread, one] = setup
-            .rounds
+            .rounds()
             .interleave([&mut || self.load(&spread, &spread_p99), &mut || {
                 self.load(one, &one_p99)
             }])?;

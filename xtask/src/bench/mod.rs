@@ -72,9 +72,14 @@ const FAMILIES: [&[Bench]; 8] = [
 struct Setup {
     /// A folder below Cargo's target folder, kept between runs.
     folder: PathBuf,
-    rounds: Rounds,
     quick: bool,
     qemus: Vec<QemuChoice>,
+}
+
+impl Setup {
+    fn rounds(&self) -> Rounds {
+        Rounds::new(self.quick)
+    }
 }
 
 /// Runs the command.
@@ -87,7 +92,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let target = cargo::target_directory()?.join("kata-test");
     let setup = Setup {
         folder: target.join("bench"),
-        rounds: Rounds::new(options.quick),
         quick: options.quick,
         qemus: options.qemu.0.clone(),
     };

@@ -61,7 +61,7 @@ fn measure(setup: &Setup, size: &str, padding: usize) -> Result<Vec<Figure>> {
         run(&mut *guest, 0)?
     );
     let (mut next_guest, mut next_here) = (1.., 1..);
-    let [guest, here] = setup.rounds.interleave([
+    let [guest, here] = setup.rounds().interleave([
         &mut || run(&mut *guest, next_guest.next().expect("a number")),
         &mut || run(&mut here, next_here.next().expect("a number")),
     ])?;

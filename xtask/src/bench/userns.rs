@@ -31,7 +31,7 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
     let session = place.open(&binary, UserKind::Root, StopToken::NEVER);
     let mut session = session.map_err(|error| anyhow!("{error}"))?;
     let [ours, unshare] = setup
-        .rounds
+        .rounds()
         .interleave([&mut || start(&mut *session), &mut || unshare()])?;
     let figure = |what, peer, goal| Figure {
         name: format!("userns: start of a place and of a program, {what}"),

@@ -45,7 +45,7 @@ fn trivial(setup: &Setup) -> Result<Vec<Figure>> {
         package.test_binary()?;
     }
     let test = ["test", "--quiet", "--test=many"];
-    let [ours, peer, floor] = setup.rounds.interleave([
+    let [ours, peer, floor] = setup.rounds().interleave([
         &mut || time(&mut ours.cargo(&test)),
         &mut || time(&mut plain.cargo(&["nextest", "run", "--test=many"])),
         &mut || time(&mut forks.cargo(&test)),
@@ -86,7 +86,7 @@ fn list_of(setup: &Setup, name: &str, args: &[&str], goal: f64) -> Result<Vec<Fi
         time(&mut command)
     };
     let [ours, peer] = setup
-        .rounds
+        .rounds()
         .interleave([&mut || listed(&ours, args), &mut || {
             listed(&plain, &["--list", "--format=terse"])
         }])?;
@@ -105,7 +105,7 @@ fn compile(setup: &Setup) -> Result<Vec<Figure>> {
     ours.test_binary()?;
     plain.test_binary()?;
     let [ours, peer] = setup
-        .rounds
+        .rounds()
         .interleave([&mut || build(&ours), &mut || build(&plain)])?;
     let name = "harness: compile 1000 tests";
     Ok(vec![figure(name, ours, peer, "plain tests", 2.5)])
@@ -129,7 +129,7 @@ fn cold_build(setup: &Setup) -> Result<Vec<Figure>> {
         )
     };
     let [ours, peer] = setup
-        .rounds
+        .rounds()
         .interleave([&mut || build(&ours), &mut || build(&mimic)])?;
     let name = "harness: cold build";
     Ok(vec![figure(name, ours, peer, "libtest-mimic", 1.0)])

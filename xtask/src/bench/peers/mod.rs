@@ -1,6 +1,6 @@
 //! The same tests by other tools that run tests in VMs.
 
-mod ground;
+mod installation;
 mod left;
 mod step;
 mod tool;
@@ -10,7 +10,7 @@ use iothread_advise::Samples;
 
 use super::figure::{Figure, Peer};
 use super::{Bench, Setup};
-use ground::{Ground, KERNELS};
+use installation::{Installation, KERNELS};
 use tool::Tool;
 
 pub(super) const BENCHES: &[Bench] = &[Bench {
@@ -44,14 +44,14 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
     } else {
         &KERNELS[..]
     };
-    let ground = Ground::provide(setup, kernels)?;
+    let installation = Installation::provide(setup, kernels)?;
     let mut figures = Vec::new();
     let mut tools = vec![Tool::Ours, Tool::VirtmeNg, Tool::Script];
     if !setup.quick {
         let mut cold = Vec::new();
         for tool in &tools {
             eprintln!("  {}: the first test ever", tool.name());
-            let samples = Samples::new(vec![ground.first_ever(*tool)?])?;
+            let samples = Samples::new(vec![installation.first_ever(*tool)?])?;
             cold.push(Measured {
                 samples,
                 is_stopped: false,
@@ -60,12 +60,12 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
         figures.extend(row("first test ever", "s", &tools, &cold));
     }
     for tool in &tools {
-        ground.ensure(*tool)?;
+        installation.ensure(*tool)?;
     }
     if !setup.quick {
-        match ground
+        match installation
             .ensure(Tool::Vmtest)
-            .and_then(|()| ground.run(Tool::Vmtest, 1, &kernels[..1]))
+            .and_then(|()| installation.run(Tool::Vmtest, 1, &kernels[..1]))
         {
             Ok(_) => tools.push(Tool::Vmtest),
             Err(error) => println!("vmtest cannot run here, which was tried: {error:#}"),
@@ -74,8 +74,8 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
     for (tool, why) in LEFT_OUT {
         println!("{tool} is left out: {why}");
     }
-    let today = interleave(setup, &ground, &tools, 1, &kernels[..1])?;
-    let many = interleave(setup, &ground, &tools, MANY, &kernels[..1])?;
+    let today = interleave(setup, &installation, &tools, 1, &kernels[..1])?;
+    let many = interleave(setup, &installation, &tools, MANY, &kernels[..1])?;
     let mut of_more = Vec::new();
     let mut more = Vec::new();
     for ((tool, one), many) in tools.iter().zip(&today).zip(&many) {
@@ -83,7 +83,7 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
         let measured = if one.is_stopped {
             None
         } else {
-            let several = interleave(setup, &ground, &[*tool], tests, &kernels[..1])?;
+            let several = interleave(setup, &installation, &[*tool], tests, &kernels[..1])?;
             marginal(one, &several[0], tests)?
         };
         match measured {
@@ -100,26 +100,26 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
     }
     figures.extend(row("200 tests", "s", &tools, &many));
     if !setup.quick {
-        let five = interleave(setup, &ground, &tools, 1, kernels)?;
+        let five = interleave(setup, &installation, &tools, 1, kernels)?;
         figures.extend(row("one test on five kernels", "s", &tools, &five));
     }
-    ground.clean()?;
+    installation.clean()?;
     Ok(figures)
 }
 
 /// Measures tests in a VM of each kernel, with each tool in turn.
 fn interleave(
     setup: &Setup,
-    ground: &Ground,
+    installation: &Installation,
     tools: &[Tool],
     tests: usize,
     kernels: &[&str],
 ) -> Result<Vec<Measured>> {
-    ground.build(tests)?;
+    installation.build(tests)?;
     let rounds = if setup.quick { 1 } else { 3 };
-    let deadline = ground.deadline(kernels).as_secs_f64();
+    let deadline = installation.deadline(kernels).as_secs_f64();
     in_turn(tools, rounds, deadline, &mut |tool| {
-        let took = ground.run(tool, tests, kernels)?;
+        let took = installation.run(tool, tests, kernels)?;
         let shown = took.map_or("stopped".to_owned(), |took| format!("{took:.1} s"));
         eprintln!(
             "  {}, {tests} tests, {} kernels: {shown}",

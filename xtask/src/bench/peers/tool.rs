@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::ground::Ground;
+use super::installation::Installation;
 
 /// A tool that runs tests in VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +53,8 @@ impl Tool {
     }
 
     /// The commands that install it. nextest is expected to be there, as it comes as a binary.
-    pub(super) fn install(self, ground: &Ground) -> Vec<Command> {
-        let at = |name: &str| ground.folder.join(name);
+    pub(super) fn install(self, installation: &Installation) -> Vec<Command> {
+        let at = |name: &str| installation.folder.join(name);
         let cargo = |root: &str, build: &str| {
             let mut cargo = Command::new("cargo");
             cargo
@@ -92,12 +92,12 @@ impl Tool {
     /// The commands that run a package's tests on each of these kernels.
     pub(super) fn commands(
         self,
-        ground: &Ground,
+        installation: &Installation,
         package: &Path,
         kernels: &[&str],
     ) -> Vec<Command> {
         if self == Self::Ours {
-            let mut command = Command::new(ground.folder.join("ours/bin/cargo-kata-test"));
+            let mut command = Command::new(installation.folder.join("ours/bin/cargo-kata-test"));
             let places: Vec<_> = kernels
                 .iter()
                 .map(|kernel| format!("vm:{kernel}"))
@@ -118,10 +118,10 @@ impl Tool {
             command.current_dir(package);
             command.env(
                 "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER",
-                ground.runner(self),
+                installation.runner(self),
             );
-            command.env("KERNEL", ground.kernel(self, kernel));
-            ground.environment(&mut command);
+            command.env("KERNEL", installation.kernel(self, kernel));
+            installation.environment(&mut command);
             command
         };
         kernels.iter().map(with).collect()
@@ -181,7 +181,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::bench::peers::ground::executable;
+    use crate::bench::peers::installation::executable;
 
     /// Runs a script with programs that only print, or end with 0.
     fn script(script: &str, programs: &[(&str, &str)], arguments: &[&str]) -> (bool, String) {

@@ -1,4 +1,5 @@
-//! What the peers run on: QEMU, kernels and programs from the user's cache, made available in the benchmark's folder.
+//! The benchmark's folder with what the peers need: QEMU, kernels and programs from the user's cache, and the tools
+//! themselves.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,7 +27,7 @@ pub(super) const KERNELS: [&str; 5] = ["6.1", "5.10", "6.12", "bookworm-backport
 /// How long an installation or a download may take.
 const INSTALL: Duration = Duration::from_secs(1200);
 
-pub(super) struct Ground {
+pub(super) struct Installation {
     pub(super) folder: PathBuf,
     /// The images of the kernels by name, for clouds and for all machines.
     kernels: BTreeMap<(String, Flavour), PathBuf>,
@@ -35,7 +36,7 @@ pub(super) struct Ground {
     deadline: Duration,
 }
 
-impl Ground {
+impl Installation {
     /// Provides QEMU, these kernels and programs.
     pub(super) fn provide(setup: &Setup, kernels: &[&str]) -> Result<Self> {
         let folder = setup.folder.join("peers");
@@ -45,14 +46,14 @@ impl Ground {
         }
         let choice = setup.qemus.first().context("there is no QEMU")?;
         let qemu = provision::provision(choice, false)?.qemu;
-        let mut ground = Self {
+        let mut installation = Self {
             folder,
             kernels: BTreeMap::new(),
             is_kvm: matches!(Accelerator::probe(), Accelerator::Kvm),
             deadline: Duration::from_secs(if setup.quick { 60 } else { 120 }),
         };
         let lock = Store::of_user()?.lock(&mut Silent)?;
-        ground.programs(&qemu, &lock)?;
+        installation.programs(&qemu, &lock)?;
         for name in kernels {
             for flavour in [Flavour::Cloud, Flavour::Generic] {
                 let choice = KernelChoice {
@@ -63,12 +64,14 @@ impl Ground {
                 let kernel = provision_kernel_of(&choice, &lock, &mut Silent)?;
                 let image = match flavour {
                     Flavour::Cloud => kernel.image,
-                    Flavour::Generic => ground.copy(name, &kernel)?,
+                    Flavour::Generic => installation.copy(name, &kernel)?,
                 };
-                ground.kernels.insert(((*name).to_owned(), flavour), image);
+                installation
+                    .kernels
+                    .insert(((*name).to_owned(), flavour), image);
             }
         }
-        Ok(ground)
+        Ok(installation)
     }
 
     /// Writes the programs that peers find: QEMU, busybox, depmod, modprobe, and their runners.
@@ -324,7 +327,7 @@ mod tests {
     /// The first test by the script, where the program that downloads does this.
     fn first_ever(downloads: &str) -> (String, Vec<bool>) {
         let folder = tempfile::tempdir().unwrap();
-        let ground = Ground {
+        let installation = Installation {
             folder: folder.path().to_owned(),
             kernels: BTreeMap::new(),
             is_kvm: false,
@@ -334,7 +337,7 @@ mod tests {
         fs::create_dir_all(&bin).unwrap();
         let script = format!("#!/bin/sh\nmkdir \"$KATA_TEST_CACHE\"\n{downloads}\n");
         executable(&bin.join("cargo-kata-test"), &script).unwrap();
-        let error = ground.first_ever(Tool::Script).unwrap_err();
+        let error = installation.first_ever(Tool::Script).unwrap_err();
         let left = ["cold-cache", "package-1/kata-test.lock"];
         let left = left.map(|name| folder.path().join(name).exists());
         (format!("{error:#}"), left.to_vec())
