@@ -32,6 +32,8 @@ pub(crate) struct Core {
     /// Why there is no connection.
     pub(crate) lost: Option<String>,
     pub(crate) newest_events: VecDeque<String>,
+    /// How often events may have been missed.
+    pub(crate) event_losses: u64,
     next: u64,
 }
 
@@ -49,6 +51,7 @@ impl Core {
             actions: VecDeque::new(),
             lost: None,
             newest_events: VecDeque::new(),
+            event_losses: 0,
             next: 0,
         }
     }
@@ -83,6 +86,7 @@ impl Core {
 
     /// Notes that the events of devices and exports may have been missed.
     pub(crate) fn note_missed_events(&mut self) {
+        self.event_losses += 1;
         for device in self.devices.values_mut() {
             device.unsure = device.state.has_device();
         }

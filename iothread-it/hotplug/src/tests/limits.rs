@@ -2,9 +2,13 @@
 
 use std::time::Instant;
 
+use serde_json::json;
+
 use super::fake::Fault;
 use super::lost_answers::{Stage, disk, name};
+use super::many::Bench;
 use super::*;
+use crate::Action;
 
 /// A disk that goes away, up to its last step.
 fn loses_its_device(stage: &mut Stage, id: &str) {
@@ -110,6 +114,75 @@ fn detach_does_not_await_the_event_of_a_device_that_uses_its_node_no_more() {
     );
     assert!(is_refusal, "{error:?}");
     keeps(&hotplug, DiskState::NodeOnly);
+}
+
+/// `query-block` fails as a whole if QEMU cannot read the information on one image, whichever.
+#[test]
+fn detach_awaits_the_event_if_users_of_nodes_cannot_be_listed() {
+    let (mut hotplug, qmp) = attached(|name, before, id| match (name, before) {
+        ("device_del", _) => Some(refuses(id, "DeviceNotFound", "no")),
+        ("blockdev-del", 0) => Some(refuses(id, "GenericError", "in use")),
+        ("query-named-block-nodes", _) => Some(returns(id, "[{\"node-name\":\"disk0\"}]")),
+        ("query-block", _) => {
+            let refusal = refuses(
+                id,
+                "GenericError",
+                "Could not get the size of another image",
+            );
+            Some(refusal + &event("DEVICE_DELETED", "disk0"))
+        }
+        _ => None,
+    });
+    hotplug.detach(&qmp, &id(), soon()).unwrap();
+    is_gone(&hotplug);
+}
+
+/// The event of any device wakes each detach.
+#[test]
+fn users_of_nodes_are_listed_once_and_again_if_events_were_lost() {
+    let mut bench = Bench::with_disks(&["disk0", "disk1"]);
+    let now = Instant::now();
+    for id in ["disk0", "disk1"] {
+        bench.machine.detach(&name(id), soon(), now);
+    }
+    assert_eq!(lists_of_users(&mut bench), 2);
+    bench.event("DEVICE_UNPLUG_GUEST_ERROR", "disk0");
+    assert_eq!(lists_of_users(&mut bench), 0);
+    bench.machine.events_lost(now);
+    assert_eq!(lists_of_users(&mut bench), 2);
+    assert_eq!(bench.machine.operations().count(), 2);
+}
+
+/// Has QEMU answer that all devices are listed no more and still use their nodes. Returns how often it was asked for
+/// the users of nodes.
+fn lists_of_users(bench: &mut Bench) -> usize {
+    let mut count = 0;
+    while let Some(action) = bench.machine.poll_action() {
+        let Action::Send { id, command } = action else {
+            panic!("{action:?}");
+        };
+        let disks = ["disk0", "disk1"].map(|disk| json!({"node-name": disk}));
+        let reply = match command.name() {
+            "device_del" => Err(refused("DeviceNotFound")),
+            "blockdev-del" => Err(refused("GenericError")),
+            "query-named-block-nodes" => Ok(json!(disks)),
+            "query-block" => {
+                count += 1;
+                Ok(json!(disks.map(|disk| json!({"inserted": disk}))))
+            }
+            other => panic!("{other}"),
+        };
+        bench.machine.reply(id, reply, Instant::now());
+    }
+    count
+}
+
+fn refused(class: &str) -> QmpError {
+    QmpError::Refused {
+        command: "a command",
+        class: class.into(),
+        desc: "no".into(),
+    }
 }
 
 /// The device still uses its node, and its event is one of more than the log keeps.
