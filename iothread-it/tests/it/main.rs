@@ -35,6 +35,7 @@ mod polling;
 mod queues;
 mod raw;
 mod regressions;
+mod released;
 mod requests;
 mod serving;
 mod soak;

@@ -364,7 +364,8 @@ pub struct BlockNode {
     pub drv: String,
 }
 
-/// A user of a block node, as `query-block` shows it. A device that is removed is one until its memory is free.
+/// A user of a block node, as `query-block` shows it. A disk that `qom-list` lists no more is one until
+/// QEMU releases the node and sends DEVICE_DELETED.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BlockInfo {
     /// What is inserted. An empty drive has nothing.
