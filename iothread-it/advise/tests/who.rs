@@ -174,6 +174,10 @@ fn observed(maps: bool) -> Result<Report> {
     served_by(&report, "single", &Server::Thread("io2".to_owned()))?;
     served_by(&report, "plain", &Server::MainLoop)?;
     served_by(&report, "sd0", &Server::Thread("io3".to_owned()))?;
+    for disk in &report.disks {
+        let file = qemu.folder.path().join(&disk.disk);
+        assert_eq!(disk.file, file.to_string_lossy());
+    }
     for (thread, works) in [
         ("io0", true),
         ("io1", false),

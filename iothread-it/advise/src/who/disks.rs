@@ -1,6 +1,6 @@
 //! The disks of a QEMU, and which thread it is configured to serve each by.
 
-use qmp_client::command::{Command, QomGet, QueryBlockExports};
+use qmp_client::command::{QomGet, QueryBlock, QueryBlockExports};
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
 use serde::{Deserialize, Serialize};
@@ -45,28 +45,6 @@ impl Server {
     }
 }
 
-#[derive(Serialize)]
-struct QueryBlock {}
-
-impl Command for QueryBlock {
-    const NAME: &'static str = "query-block";
-    type Return = Vec<BlockInfo>;
-}
-
-#[derive(Deserialize)]
-struct BlockInfo {
-    #[serde(default)]
-    qdev: Option<String>,
-    #[serde(default)]
-    inserted: Option<Inserted>,
-}
-
-#[derive(Deserialize)]
-struct Inserted {
-    #[serde(default)]
-    file: String,
-}
-
 /// One item of `iothread-vq-mapping`.
 #[derive(Deserialize)]
 struct MappedQueues {
@@ -88,12 +66,7 @@ pub(super) fn disks(qmp: &Qmp, soon: impl Fn() -> Deadline) -> Result<Vec<Disk>,
         disks.push(Disk {
             id: id(&path).to_owned(),
             device: kind.unwrap_or_default(),
-            file: block
-                .inserted
-                .unwrap_or(Inserted {
-                    file: String::new(),
-                })
-                .file,
+            file: block.inserted.map(|node| node.file).unwrap_or_default(),
             server: qom.server(&path)?,
             qdev,
         });

@@ -368,6 +368,9 @@ pub struct BlockNode {
 /// QEMU releases the node and sends DEVICE_DELETED.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BlockInfo {
+    /// How its device is named in statistics: by its id, or by its path. A drive without a device has none.
+    #[serde(default)]
+    pub qdev: Option<String>,
     /// What is inserted. An empty drive has nothing.
     #[serde(default)]
     pub inserted: Option<InsertedNode>,
@@ -380,6 +383,9 @@ pub struct InsertedNode {
     /// Its name.
     #[serde(default)]
     pub node_name: Option<String>,
+    /// The file, or what QEMU shows in its place.
+    #[serde(default)]
+    pub file: String,
 }
 
 /// An export, as `query-block-exports` shows it.
