@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use super::{command, end, workspace};
 
@@ -195,31 +195,48 @@ impl Tests {
         let kata_test = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../constraints");
         let kata_test = kata_test.canonicalize().unwrap();
         let manifest = format!(
-            "[package]\nname = \"new\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n[dev-dependencies]\n\
+            "[package]\nname = \"NAME\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[workspace]\n[dev-dependencies]\n\
              {dependency}[[test]]\nname = \"first\"\n{target}"
         );
         let manifest = manifest.replace("KATA_TEST", &kata_test.to_string_lossy());
+        let manifest = manifest.replace("NAME", &Self::name());
         fs::create_dir_all(folder.path().join("tests")).unwrap();
         fs::create_dir_all(folder.path().join("src")).unwrap();
         fs::write(folder.path().join("src/lib.rs"), "").unwrap();
         fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
         fs::write(folder.path().join("tests/first.rs"), source).unwrap();
-        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/places/Cargo.lock");
+        // These versions have been downloaded: this workspace is built with them.
+        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../Cargo.lock");
         fs::copy(lock, folder.path().join("Cargo.lock")).unwrap();
         Self { folder }
     }
 
-    /// Runs `cargo kata-test test` and returns its output on standard error.
-    fn errors(&self) -> String {
+    /// The package is named for the test: packages of one name would share what is built in one target directory.
+    fn name() -> String {
+        let thread = std::thread::current();
+        let test = thread.name().unwrap().rsplit("::").next();
+        test.unwrap().replace('_', "-")
+    }
+
+    /// Runs `cargo kata-test test`.
+    fn run(&self, options: &[&str]) -> Output {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("first-hour");
         let folder = self.folder.path();
-        let mut command = command(folder, &["test", "--offline"], &folder.join("cache"));
+        let options = [&["test", "--offline"], options].concat();
+        let mut command = command(folder, &options, &folder.join("cache"));
         // What cargo has set for this program is not about that workspace.
         command.env_remove("LD_LIBRARY_PATH");
-        let output = command.env("CARGO_TARGET_DIR", target).output().unwrap();
+        command.env("CARGO_TARGET_DIR", target).output().unwrap()
+    }
+
+    /// Runs `cargo kata-test test`, which fails, and returns its output on standard error.
+    fn errors(&self) -> String {
+        let output = self.run(&[]);
         assert!(!output.status.success());
+        let folder = self.folder.path();
         let text = String::from_utf8(output.stderr).unwrap();
-        text.replace(&*folder.to_string_lossy(), "FOLDER")
+        let text = text.replace(&*folder.to_string_lossy(), "FOLDER");
+        text.replace(&Self::name(), "new")
     }
 }
 
@@ -239,6 +256,34 @@ fn harness_false_without_main() {
     assert_says(
         &errors,
         &["error[E0601]: `main` function not found in crate `first`"],
+    );
+}
+
+/// A test whose requirement is unmet is not failed by options that select it.
+#[test]
+fn selected_tests_may_lack_something() {
+    let source = "use kata_test::kata_test;\n#[kata_test(kernel_ge = \"99.1\")]\nfn newer() {}\n\
+                  #[kata_test]\nfn any() {}\n#[kata_test]\nfn soak() {}\nkata_test::main!();\n";
+    let tests = Tests::new("harness = false\n", source);
+    let config = "[selection]\ndefault-filter = \"not test(soak)\"\n";
+    fs::create_dir(tests.folder.path().join(".config")).unwrap();
+    fs::write(tests.folder.path().join(".config/kata-test.toml"), config).unwrap();
+    let counts = |options: &[&str]| {
+        let output = tests.run(options);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let counts = text.lines().find(|line| line.starts_with("tests: "));
+        counts.unwrap().to_owned()
+    };
+    assert_eq!(
+        [
+            counts(&[]),
+            counts(&["-E", "all()", "--ignore-default-filter"]),
+        ],
+        [
+            "tests: 1 passed, 1 skipped, 0 nowhere, 2 in all",
+            "tests: 2 passed, 1 skipped, 0 nowhere, 3 in all",
+        ]
     );
 }
 
