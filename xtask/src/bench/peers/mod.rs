@@ -91,7 +91,10 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
                 of_more.push(*tool);
                 more.push(measured);
             }
-            None => println!("{}: one more test is below the noise", tool.name()),
+            None => println!(
+                "{} has no figure of one more test: its first test was stopped, or the spreads hide it",
+                tool.name()
+            ),
         }
     }
     figures.extend(row("first test today", "s", &tools, &today));
