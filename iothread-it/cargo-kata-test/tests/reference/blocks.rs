@@ -117,8 +117,8 @@ fn package(name: &str, tests: &[(String, String)]) -> (tempfile::TempDir, Comman
     }
     fs::write(folder.path().join("Cargo.toml"), manifest).unwrap();
     let lock = "Cargo.lock";
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/places");
-    fs::copy(example.join(lock), folder.path().join(lock)).unwrap();
+    // These versions have been downloaded: this workspace is built with them.
+    fs::copy(root().join(lock), folder.path().join(lock)).unwrap();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -200,7 +200,10 @@ fn output_of_the_readme() -> String {
     let binary = messages.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
     // In a folder that every user can read.
     let program = folder.path().join("program");
-    fs::copy(binary.unwrap(), &program).unwrap();
+    // By another process: one that is forked meanwhile would keep the copy open for writing.
+    let mut copy = Command::new("cp");
+    copy.arg(binary.unwrap()).arg(&program);
+    assert!(run("cp", copy, Duration::from_secs(60)).0.success());
     let everyone = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(folder.path(), everyone).unwrap();
     let mut command = Command::new(&program);
