@@ -311,7 +311,11 @@ impl SavedTest {
         let manifest = &artifacts.manifest;
         let held = store.lock(&mut Silent)?.hold(&self.folder);
         held.map_err(|error| at(&self.folder)(io::Error::other(error)))?;
-        manifest.hold().map_err(at(&manifest.qemu.program))?;
+        match manifest.hold() {
+            // A file that is gone is an error of the guest's own, below.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            held => held.map_err(at(&manifest.qemu.program))?,
+        }
         let scratch = work.path().join("scratch");
         let scratch = ScratchDir::new_in(&scratch).map_err(at(&scratch))?;
         let slots = guest_vm::warm::WarmStore::of(store).slots();

@@ -71,6 +71,8 @@ fn command(package: &ScratchDir, arguments: &[&str]) -> Result<Command> {
     let mut command = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), package.path())?;
     command
         .env_remove("LD_LIBRARY_PATH")
+        // The package has its own.
+        .env_remove("CARGO_PROFILE_DEV_DEBUG")
         .arg("kata-test")
         .args(arguments);
     Ok(command)
