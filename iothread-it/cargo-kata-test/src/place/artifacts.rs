@@ -151,7 +151,7 @@ impl VmArtifacts {
         Self::read(&Self::list_of(work, name))
     }
 
-    /// Finds the artifacts of all VM places that were provided, the oldest kernel first.
+    /// Finds the artifacts of all VM places that were provided and are still there, the oldest kernel first.
     ///
     /// # Errors
     /// If they cannot be read, or were provided by another version.
@@ -163,7 +163,12 @@ impl VmArtifacts {
         };
         let mut found = Vec::new();
         for entry in fs::read_dir(&folder).map_err(failed)? {
-            found.push(Self::read(&entry.map_err(failed)?.path())?);
+            match Self::read(&entry.map_err(failed)?.path()) {
+                // They have been removed from the cache.
+                Err(VmArtifactsError::List { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
+                read => found.push(read?),
+            }
         }
         let release = |found: &Self| -> Vec<u32> {
             let release = &found.manifest.guest.kernel_release;
