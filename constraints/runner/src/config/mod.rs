@@ -27,7 +27,7 @@ use rules::Rule;
 #[non_exhaustive]
 pub struct Config {
     rules: Vec<Rule>,
-    /// Leaves out the tests that do not match, unless a command line says otherwise.
+    /// Selects the tests of a run, together with the filters of its command line.
     pub default_filter: Option<crate::Filter>,
     /// The named places.
     pub places: BTreeMap<String, NamedPlace>,

@@ -44,7 +44,7 @@ pub enum VmArtifactsError {
     )]
     TooManyModules {
         /// The size of the boot image.
-        mib: u64,
+        mib: u32,
     },
     /// The list of provided artifacts cannot be read or written.
     #[error(
@@ -377,8 +377,9 @@ fn check_size(initramfs: &Path) -> Result<(), VmArtifactsError> {
     }
 }
 
-fn size_mib(file: &Path) -> u64 {
-    file.metadata().map_or(0, |data| data.len()) >> 20
+fn size_mib(file: &Path) -> u32 {
+    let bytes = file.metadata().map_or(0, |data| data.len());
+    u32::try_from(bytes >> 20).unwrap_or(u32::MAX)
 }
 
 fn lists(work: &WorkFolder) -> PathBuf {

@@ -14,7 +14,7 @@ pub(super) const MEMORY_MIB: u32 = 1024;
 const CPUS: u32 = 2;
 
 /// The largest boot image, with the modules of a kernel: a guest needs three times as much memory.
-pub(super) const MAX_IMAGE_MIB: u64 = 1024;
+pub(super) const MAX_IMAGE_MIB: u32 = 1024;
 
 /// The same of a VM with KVM: tests of VM managers start guests with several CPUs in it.
 const KVM_MEMORY_MIB: u32 = 3072;
@@ -70,10 +70,9 @@ impl Shape {
 
     /// Returns the shape with enough memory for a boot image of this size, in MiB. While the kernel unpacks it, the
     /// image is in memory, and its content may take half of the rest. The kernel drops what does not fit.
-    pub(super) fn with_room_for(self, image_mib: u64) -> Self {
-        const KERNEL_MIB: u64 = 128;
+    pub(super) fn with_room_for(self, image_mib: u32) -> Self {
+        const KERNEL_MIB: u32 = 128;
         let needed = 3 * image_mib.min(MAX_IMAGE_MIB) + KERNEL_MIB;
-        let needed = u32::try_from(needed).unwrap_or(u32::MAX - STEP_MIB);
         Self {
             memory_mib: self.memory_mib.max(needed.next_multiple_of(STEP_MIB)),
             ..self
@@ -436,7 +435,7 @@ mod tests {
         let memory = |image| usual().with_room_for(image).memory_mib;
         assert_eq!([0, 97, 298].map(memory), [MEMORY_MIB; 3]);
         assert_eq!([299, 386, 560].map(memory), [1280, 1536, 2048]);
-        assert_eq!(memory(u64::MAX), memory(MAX_IMAGE_MIB));
+        assert_eq!(memory(u32::MAX), memory(MAX_IMAGE_MIB));
     }
 
     #[test]
