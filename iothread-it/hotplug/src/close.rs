@@ -73,6 +73,7 @@ impl Close {
         }
         let Some(device) = cx.core.devices.get_mut(&id) else {
             // Its lease alone is left.
+            self.may_come = false;
             return self.release(cx, &id);
         };
         self.may_come = match device.news {
@@ -163,6 +164,9 @@ impl Close {
 
     fn release(&mut self, cx: &mut Context<'_>, id: &DeviceId) -> Outcome {
         cx.core.devices.remove(id);
+        if self.may_come {
+            cx.core.events_to_come.insert(id.clone());
+        }
         if let Err(error) = cx.core.pool.release(id) {
             return Progress::Done(Err(error.into()));
         }

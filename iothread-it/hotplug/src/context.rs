@@ -22,6 +22,9 @@ pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
     pub(crate) devices: BTreeMap<DeviceId, Device>,
     pub(crate) nodes: BTreeMap<DeviceId, Node>,
+    /// Ids of devices that were closed without their DEVICE_DELETED. QEMU sends it when the device's memory is free,
+    /// after it is listed no more: by then another device may have the id. An id stays here, since QEMU may send none.
+    pub(crate) events_to_come: BTreeSet<DeviceId>,
     /// Threads that QEMU may have, and that are not in the pool.
     pub(crate) stray_threads: BTreeSet<IoThreadId>,
     /// The polling of each thread that was not made with QEMU's defaults.
@@ -45,6 +48,7 @@ impl Core {
             capabilities,
             devices: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            events_to_come: BTreeSet::new(),
             stray_threads: BTreeSet::new(),
             polling: BTreeMap::new(),
             busy: BTreeMap::new(),

@@ -189,8 +189,9 @@ impl Plug {
             }
             return fail(Step::DeviceAdd, error);
         }
+        let is_awaited = cx.core.events_to_come.contains(&self.id);
         if let Some(device) = cx.core.devices.get_mut(&self.id) {
-            device.confirmed = true;
+            device.confirmed = !is_awaited;
         }
         if self.mapping.is_some() {
             self.at = PlugAt::Mapping;

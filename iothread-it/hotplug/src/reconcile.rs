@@ -220,6 +220,9 @@ impl Reconcile {
                 }
                 (true, _) => {}
                 (false, false) if !has_disks => {
+                    if device.state.has_device() && device.news != Some(News::Deleted) {
+                        core.events_to_come.insert(id.clone());
+                    }
                     core.devices.remove(&id);
                     // It is leased, as every recorded device is.
                     drop(core.pool.release(&id));

@@ -73,8 +73,8 @@ pub(crate) struct Device {
     pub(crate) node: Option<Value>,
     /// The arguments of `device_add`.
     pub(crate) device: Value,
-    /// Whether QEMU's reply to `device_add` was read. Without it, an event can be a late one about the device
-    /// that had the id before, and QEMU's list decides.
+    /// Whether DEVICE_DELETED is about this device: QEMU's reply to `device_add` was read, and the event of the device
+    /// that had the id before had come. Else QEMU's list decides.
     pub(crate) confirmed: bool,
     /// What has come of it since the newest `device_add` or `device_del`.
     pub(crate) news: Option<News>,
@@ -106,10 +106,10 @@ impl Device {
 
     /// Keeps what an event reports, or has QEMU's list read if the event may be about an earlier device.
     pub(crate) fn note_event(&mut self, news: News) {
-        if self.confirmed || !self.state.has_device() {
-            self.note(news);
-        } else {
-            self.unsure = true;
+        let may_be_late = news == News::Deleted && !self.confirmed && self.state.has_device();
+        match may_be_late {
+            true => self.unsure = true,
+            false => self.note(news),
         }
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Form {
     pool: SavedPool,
     devices: Vec<(DeviceId, Device)>,
     nodes: Vec<(DeviceId, Node)>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    events_to_come: BTreeSet<DeviceId>,
     stray_threads: Vec<IoThreadId>,
     polling: Vec<(IoThreadId, Polling)>,
 }
@@ -61,6 +63,7 @@ impl From<Saved> for Form {
             pool: saved.pool.into(),
             devices: saved.devices.into_iter().collect(),
             nodes: saved.nodes.into_iter().collect(),
+            events_to_come: saved.events_to_come,
             stray_threads: saved.stray_threads.into_iter().collect(),
             polling: saved.polling.into_iter().collect(),
         }
@@ -75,6 +78,7 @@ impl TryFrom<Form> for Saved {
             pool: Pool::restore(form.pool).map_err(|error| chain(&error))?,
             devices: unique(form.devices)?,
             nodes: unique(form.nodes)?,
+            events_to_come: form.events_to_come,
             stray_threads: form.stray_threads.into_iter().collect(),
             polling: unique(form.polling)?,
         };

@@ -32,6 +32,7 @@ pub struct Saved {
     pool: Pool,
     devices: BTreeMap<DeviceId, Device>,
     nodes: BTreeMap<DeviceId, Node>,
+    events_to_come: BTreeSet<DeviceId>,
     stray_threads: BTreeSet<IoThreadId>,
     polling: BTreeMap<IoThreadId, Polling>,
 }
@@ -44,6 +45,7 @@ impl Hotplug {
             pool: core.pool.clone(),
             devices: core.devices.clone(),
             nodes: core.nodes.clone(),
+            events_to_come: core.events_to_come.clone(),
             stray_threads: core.stray_threads.clone(),
             polling: core.polling.clone(),
         }
@@ -56,6 +58,7 @@ impl Hotplug {
         let core = &mut hotplug.core;
         core.devices = saved.devices;
         core.nodes = saved.nodes;
+        core.events_to_come = saved.events_to_come;
         core.stray_threads = saved.stray_threads;
         core.polling = saved.polling;
         // They were made before anything that is asked from now on.

@@ -7,6 +7,7 @@ mod context;
 #[cfg(feature = "tokio")]
 mod driver;
 mod fake;
+mod late_events;
 mod limits;
 mod lost_answers;
 mod many;

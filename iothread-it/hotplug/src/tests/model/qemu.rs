@@ -28,8 +28,9 @@ pub(in crate::tests) struct Qemu {
     /// Each with its thread.
     nodes: BTreeMap<String, Option<String>>,
     devices: BTreeMap<String, Device>,
-    /// Devices that are listed no more, and still use their nodes. Their events are to come.
-    lingering: BTreeMap<String, Device>,
+    /// Devices that are listed no more, and still use their nodes. Their events are to come. Another device may
+    /// have the id of one without a node by then.
+    lingering: Vec<(String, Device)>,
     /// Each with whether it was asked to end.
     exports: BTreeMap<String, bool>,
     /// What must never happen, and has.
@@ -80,7 +81,10 @@ impl Qemu {
 
     /// Returns what uses a thread.
     pub(super) fn users(&self) -> impl Iterator<Item = (&String, &String)> {
-        let devices = self.devices.iter().chain(&self.lingering);
+        let lingering = self.lingering.iter().map(|(id, device)| (id, device));
+        // One without a node holds a reference to its thread, which may be deleted.
+        let lingering = lingering.filter(|(_, device)| device.node.is_some());
+        let devices = self.devices.iter().chain(lingering);
         let devices = devices.flat_map(|(id, device)| device.threads.iter().map(move |t| (id, t)));
         let nodes = self
             .nodes
@@ -122,27 +126,26 @@ impl Qemu {
         events
     }
 
-    /// Lists a disk no more, which still uses its node.
+    /// Lists a PCI device no more, whose memory is not free yet.
     pub(super) fn unlist(&mut self, id: &str) {
         if let Some(device) = self.devices.remove(id) {
-            self.lingering.insert(id.to_owned(), device);
+            self.lingering.push((id.to_owned(), device));
         }
     }
 
-    /// Returns whether it is a disk with a slot of its own.
-    pub(super) fn is_disk(&self, id: &str) -> bool {
-        let device = self.devices.get(id);
-        device.is_some_and(|device| device.node.is_some() && device.controller.is_none())
+    /// Returns whether no disk is on a device.
+    pub(super) fn is_bare(&self, id: &str) -> bool {
+        self.on(id).is_empty()
     }
 
-    /// Returns whether a device is listed no more, and still uses its node.
+    /// Returns whether a device is listed no more, and its memory is not free yet.
     pub(super) fn lingers(&self) -> bool {
         !self.lingering.is_empty()
     }
 
     /// Frees the memory of a device that is listed no more, if there is one.
     pub(super) fn free_lingering(&mut self) -> Option<Vec<Event>> {
-        let (id, device) = self.lingering.pop_first()?;
+        let (id, device) = self.lingering.pop()?;
         Some(self.free(&id, device))
     }
 
@@ -165,7 +168,8 @@ impl Qemu {
 
     /// Returns the devices that use nodes.
     fn using(&self) -> impl Iterator<Item = &Device> {
-        self.devices.values().chain(self.lingering.values())
+        let lingering = self.lingering.iter().map(|(_, device)| device);
+        self.devices.values().chain(lingering)
     }
 
     fn on(&self, controller: &str) -> Vec<String> {

@@ -88,6 +88,8 @@ pub(in crate::tests) struct World {
     pub(super) heard: Vec<&'static str>,
     random: u64,
     seed: u64,
+    /// How many ids are used, from which one on: with few of them, a device has the id of an earlier one soon.
+    ids: (usize, usize),
     hotplug: Hotplug,
     pub(super) qemu: Qemu,
     to_qemu: VecDeque<(CommandId, Request)>,
@@ -107,11 +109,12 @@ impl World {
         let threads: Vec<_> = (0..THREADS).map(IoThreadId::indep).collect();
         let qemu = Qemu::with_threads(threads.iter().map(ToString::to_string));
         let pool = Pool::new(threads, SlotTable::root_ports(SLOTS)).unwrap();
-        Self {
+        let mut world = Self {
             armed: None,
             heard: Vec::new(),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             seed,
+            ids: (0, IDS.len()),
             hotplug: Hotplug::new(pool, options(), QemuVersion::MAPS_SCSI_QUEUES),
             qemu,
             to_qemu: VecDeque::new(),
@@ -123,7 +126,9 @@ impl World {
             counts: [0; 4],
             traces: false,
             trace: Vec::new(),
-        }
+        };
+        world.ids = (world.below(IDS.len()), 1 + world.below(IDS.len()));
+        world
     }
 
     /// Keeps what happens, for the message of a failure.
@@ -206,7 +211,8 @@ impl World {
         self.counts[0] += 1;
         let span = Duration::from_millis(5 + self.below(100) as u64);
         let (by, now) = (Deadline::starting(self.now, span), self.now);
-        let id = IDS[self.below(IDS.len())];
+        let (first, used) = self.ids;
+        let id = IDS[(first + self.below(used)) % IDS.len()];
         let id = DeviceId::new(id).unwrap();
         let place = self.placement();
         let disk = DiskSpec {
@@ -320,7 +326,7 @@ impl World {
 
     /// The guest releases a device, keeps it, or ejects one that nobody has asked for.
     fn guest_acts(&mut self) {
-        if !self.one_in(2)
+        if (self.calm || self.below(8) == 0)
             && let Some(events) = self.qemu.free_lingering()
         {
             return self.tell(&events);
@@ -337,7 +343,7 @@ impl World {
             let id = &going[self.below(going.len())];
             match self.one_in(5) {
                 true => self.qemu.reject(id),
-                false if self.qemu.is_disk(id) && self.one_in(2) => return self.qemu.unlist(id),
+                false if self.qemu.is_bare(id) && self.one_in(2) => return self.qemu.unlist(id),
                 false => self.qemu.remove(id),
             }
         };
