@@ -16,6 +16,8 @@ mod plan;
 #[cfg(test)]
 mod public_api;
 #[cfg(test)]
+mod shared_build;
+#[cfg(test)]
 mod structure;
 mod test;
 mod vm_capacity;
