@@ -32,7 +32,7 @@ pub(crate) use class::{hardware, measured};
 pub(super) use vendor::{vendor, with_cause};
 
 /// Where the answers come from.
-const WORKS: &str = "a guest of /dev/kvm";
+const WORKS: &str = "a probe of /dev/kvm";
 const SPEED: &str = "a loop in a guest of /dev/kvm";
 const CAPABILITIES: &str = "KVM_CHECK_EXTENSION";
 /// How long a probe may take. On hardware each takes a few milliseconds.
