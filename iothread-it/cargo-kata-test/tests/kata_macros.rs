@@ -179,7 +179,9 @@ fn cargo(folder: &Path) -> Command {
     command
         .current_dir(folder)
         .env("CARGO_NET_OFFLINE", "true")
-        .env("CARGO_TARGET_DIR", folder.join("target"));
+        .env("CARGO_TARGET_DIR", folder.join("target"))
+        .env("CARGO_INCREMENTAL", "0")
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     command
 }
 

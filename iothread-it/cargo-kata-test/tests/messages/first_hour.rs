@@ -226,7 +226,13 @@ impl Tests {
         let mut command = command(folder, &options, &folder.join("cache"));
         // What cargo has set for this program is not about that workspace.
         command.env_remove("LD_LIBRARY_PATH");
-        command.env("CARGO_TARGET_DIR", target).output().unwrap()
+        command
+            .env("CARGO_TARGET_DIR", target)
+            // The packages are built once: smaller files, as in this workspace.
+            .env("CARGO_INCREMENTAL", "0")
+            .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
+            .output()
+            .unwrap()
     }
 
     /// Runs `cargo kata-test test`, which fails, and returns its output on standard error.

@@ -93,7 +93,7 @@ fn stable(text: &str) -> String {
             Some(("✓ cargo-nextest", _)) => "✓ cargo-nextest: 0.9.143".to_owned(),
             _ => line.to_owned(),
         };
-        let line = between(&line, "there is no /dev/kvm", " (a guest", "");
+        let line = between(&line, "there is no /dev/kvm", " (a probe", "");
         let line = between(&line, "space: ", " GB are free", "60");
         let line = between(&line, "memory: ", " are available", "8.0 GB");
         let line = between(&line, "vm:…: up to ", " at a time", "4");

@@ -134,7 +134,9 @@ fn package(name: &str, tests: &[(String, String)]) -> (tempfile::TempDir, Comman
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("first-hour");
     cargo
         .current_dir(folder.path())
-        .env("CARGO_TARGET_DIR", target);
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_INCREMENTAL", "0")
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     (folder, cargo)
 }
 
