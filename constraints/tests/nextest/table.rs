@@ -56,6 +56,8 @@ fn cargo_test(target: &str, sample: &str, filters: &[&str]) -> (String, String) 
     let records = tempfile::tempdir().expect("a folder");
     let mut command = cargo(&[
         "test",
+        "--workspace",
+        "--all-features",
         "--quiet",
         "--no-fail-fast",
         "--test",
