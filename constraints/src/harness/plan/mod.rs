@@ -228,9 +228,10 @@ impl Plan {
     /// skipped; the reasons are in the record.
     pub(super) fn list(&self, tests: &[&'static Test], host: &dyn Host) -> String {
         let Selected { mut tests, .. } = self.select(tests);
-        if self.caller == Caller::NextestList && self.options.which == Which::OnlyIgnored {
-            let mut listed = self.record_list(&tests, host).into_iter();
-            tests.retain(|_| listed.next().unwrap_or_default());
+        if self.is_for_nextest_to_skip() {
+            let listed = self.listed(&tests, host);
+            self.record_list(&listed);
+            tests = skipped(&listed);
         }
         if self.options.format == Format::Json {
             return print::list_json(tests.iter().map(|test| (test.name(), test.ignore)));
@@ -248,28 +249,37 @@ impl Plan {
         text
     }
 
+    /// Whether nextest asks which tests it is to skip.
+    fn is_for_nextest_to_skip(&self) -> bool {
+        self.caller == Caller::NextestList && self.options.which == Which::OnlyIgnored
+    }
+
+    /// What is recorded of tests that are listed.
+    fn listed(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<Listed> {
+        let listed = |(test, evaluated): (&&'static Test, Option<Evaluated>)| {
+            let user = evaluated.as_ref().and_then(|evaluated| evaluated.user);
+            let unmet = evaluated.map(|evaluated| evaluated.evaluation);
+            let unmet = unmet.filter(|evaluation| {
+                evaluation.status == Status::Unmet
+                    && !self.contract.unskip
+                    && self.contract.forbids(&evaluation.reasons).is_none()
+            });
+            Listed { test, user, unmet }
+        };
+        tests
+            .iter()
+            .zip(self.evaluate(tests, host))
+            .map(listed)
+            .collect()
+    }
+
     /// Records each test, also those that are not skipped: a test that no shard runs is missed by that.
-    /// Returns for each whether nextest is to skip it.
-    fn record_list(&self, tests: &[&'static Test], host: &dyn Host) -> Vec<bool> {
+    fn record_list(&self, listed: &[Listed]) {
         let binary = self.target.binary_id();
-        let evaluated = self.evaluate(tests, host);
         let mut lines = Lines::default();
         let mut texts = HashMap::new();
-        let mut skipped = Vec::new();
-        for (test, evaluated) in tests.iter().zip(&evaluated) {
-            let unmet = evaluated.as_ref().filter(|evaluated| {
-                let Evaluation { status, reasons } = &*evaluated.evaluation;
-                *status == Status::Unmet
-                    && !self.contract.unskip
-                    && self.contract.forbids(reasons).is_none()
-            });
-            let outcome = match (unmet, test.ignore) {
-                (Some(_), _) => Outcome::Skipped,
-                (None, Some(_)) => Outcome::Ignored,
-                (None, None) => Outcome::Lost,
-            };
-            let user = evaluated.as_ref().and_then(|evaluated| evaluated.user);
-            let reasons = unmet.map_or(&[][..], |unmet| &unmet.evaluation.reasons);
+        for listed in listed {
+            let (test, reasons) = (listed.test, listed.reasons());
             // Evaluations outlive the map, so an address names one list. Those of empty lists have one text.
             let text = texts.entry(reasons.as_ptr());
             let text = text.or_insert_with(|| reasons_text(reasons));
@@ -278,22 +288,51 @@ impl Plan {
                 test: test.name(),
                 phase: Phase::List,
                 attempt: 1,
-                outcome,
+                outcome: listed.outcome(),
                 reasons,
                 issue: test.issue,
                 reason: test.reason,
                 signal: None,
-                as_uid: user.map(User::uid),
+                as_uid: listed.user.map(User::uid),
                 duration_ms: 0.0,
                 measures: const { &Measures::new() },
                 artifacts: None,
             };
             lines.add_with_reasons(&record, text);
-            skipped.push(outcome != Outcome::Lost);
         }
         lines.flush();
-        skipped
     }
+}
+
+/// A test in a list for nextest.
+struct Listed {
+    test: &'static Test,
+    user: Option<User>,
+    /// The evaluation for which it is skipped.
+    unmet: Option<Rc<Evaluation>>,
+}
+
+impl Listed {
+    /// What is recorded of it: that it is lost, unless it runs later or is skipped.
+    fn outcome(&self) -> Outcome {
+        match (&self.unmet, self.test.ignore) {
+            (Some(_), _) => Outcome::Skipped,
+            (None, Some(_)) => Outcome::Ignored,
+            (None, None) => Outcome::Lost,
+        }
+    }
+
+    fn reasons(&self) -> &[Reason] {
+        self.unmet.as_ref().map_or(&[], |unmet| &unmet.reasons)
+    }
+}
+
+/// The tests that nextest is to skip.
+fn skipped(listed: &[Listed]) -> Vec<&'static Test> {
+    let skipped = listed
+        .iter()
+        .filter(|listed| listed.outcome() != Outcome::Lost);
+    skipped.map(|listed| listed.test).collect()
 }
 
 #[cfg(test)]

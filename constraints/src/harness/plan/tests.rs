@@ -219,3 +219,75 @@ fn nextest_has_retries_of_its_own() {
         assert_eq!(plan.attempts(test), attempts);
     }
 }
+
+/// Each outcome that is recorded of a listed test with the number of its reasons, and the tests that nextest skips.
+fn listed(plan: &Plan, tests: &[&'static Test]) -> (Vec<(Outcome, usize)>, Vec<&'static str>) {
+    let listed = plan.listed(tests, &MadeUp);
+    let outcomes = listed.iter();
+    let outcomes = outcomes.map(|listed| (listed.outcome(), listed.reasons().len()));
+    let skipped = skipped(&listed).into_iter().map(Test::name);
+    (outcomes.collect(), skipped.collect())
+}
+
+#[test]
+fn nextest_skips_unmet_and_ignored_tests() {
+    let mut plan = plan(Caller::NextestList, &["--list", "--ignored"]);
+    let tests = [
+        test("p::met", "kernel_ge = \"5.10\""),
+        test("p::unmet", "root"),
+        test("p::unknown", "kvm"),
+        ignored("p::ignored"),
+    ];
+    let (met, ignored) = ((Outcome::Lost, 0), (Outcome::Ignored, 0));
+    let all = [met, (Outcome::Skipped, 1), met, ignored];
+    assert_eq!(
+        listed(&plan, &tests),
+        (all.into(), vec!["unmet", "ignored"])
+    );
+    let without = ([met, met, met, ignored].into(), vec!["ignored"]);
+    plan.contract.unskip = true;
+    assert_eq!(listed(&plan, &tests), without);
+    plan.contract = Contract::with_allowance("kvm");
+    assert_eq!(listed(&plan, &tests), without);
+    plan.contract = Contract::with_allowance("root");
+    assert_eq!(listed(&plan, &tests).1, ["unmet", "ignored"]);
+}
+
+#[test]
+fn only_nextest_s_list_of_ignored_tests_is_for_it_to_skip() {
+    for (caller, arguments, expected) in [
+        (Caller::NextestList, &["--list", "--ignored"][..], true),
+        (Caller::NextestList, &["--list"], false),
+        (Caller::NextestRun, &["--ignored"], false),
+        (Caller::Direct, &["--list", "--ignored"], false),
+    ] {
+        let plan = plan(caller, arguments);
+        assert_eq!(
+            plan.is_for_nextest_to_skip(),
+            expected,
+            "{caller:?} {arguments:?}"
+        );
+    }
+}
+
+/// Where this process is root's, and otherwise every test is evaluated as its user.
+#[test]
+fn tests_of_another_user_are_evaluated_as_that_user() {
+    let plan = plan(Caller::Direct, &[]);
+    let tests = [
+        test("p::first", "uid = 4321"),
+        test("p::met", "kernel_ge = \"5.10\""),
+        test("p::other", "uid = 4322"),
+        test("p::second", "uid = 4321"),
+    ];
+    let evaluated = plan.evaluate(&tests, &MadeUp);
+    let uids = evaluated.iter().map(|evaluated| {
+        let evaluated = evaluated.as_ref().expect("no test is ignored");
+        evaluated.user.map(User::uid)
+    });
+    let expected = match nix::unistd::geteuid().is_root() {
+        true => [Some(4321), None, Some(4322), Some(4321)],
+        false => [None; 4],
+    };
+    assert_eq!(uids.collect::<Vec<_>>(), expected);
+}
