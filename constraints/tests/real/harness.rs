@@ -210,6 +210,35 @@ fn records_have_every_outcome() {
 }
 
 #[test]
+fn a_list_for_nextest_records_each_test() {
+    let sample = Sample::build("sample");
+    let args = [
+        "--list",
+        "--format=terse",
+        "--ignored",
+        "needs::much",
+        "passes::with_measures",
+    ];
+    let mut command = sample.command(&args);
+    command.env("NEXTEST", "1");
+    assert_eq!(Finished::by(command).stdout, "cases::needs::much: test\n");
+    let recorded = sample.recorded();
+    for (test, outcome) in [
+        ("cases::needs::much", "skipped"),
+        ("cases::passes::with_measures", "lost"),
+    ] {
+        let mut lines = recorded.lines();
+        let line = lines.find(|line| line.contains(&format!("\"test\":\"{test}\"")));
+        let line = line.unwrap_or_else(|| panic!("no record of {test} in {recorded}"));
+        let outcome = format!("\"outcome\":\"{outcome}\"");
+        assert!(
+            line.contains("\"phase\":\"list\"") && line.contains(&outcome),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn a_run_that_cannot_write_records_prints_it_once() {
     let mut command = SAMPLE.command(&["passes::"]);
     command.env("KATA_TEST_RECORD_DIR", "/proc/no-such-folder");
