@@ -49,6 +49,15 @@ fn closed_by_a_list(bench: &mut Bench) {
     );
 }
 
+fn closed_by_a_comparison(bench: &mut Bench) {
+    bench.machine.reconcile(soon(), Instant::now());
+    let outcome = bench.outcome();
+    let Some(Outcome::Reconcile(Ok(found))) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert_eq!(found, [Difference::NothingLeft(name(BALLOON))]);
+}
+
 /// The second balloon stays until QEMU lists it no more, whichever event comes when.
 fn keeps_the_second_until_its_own_removal(mut bench: Bench) {
     bench.deleted(BALLOON);
@@ -88,15 +97,7 @@ fn after_a_settle() {
 
 #[test]
 fn after_a_comparison() {
-    let compared = |bench: &mut Bench| {
-        bench.machine.reconcile(soon(), Instant::now());
-        let outcome = bench.outcome();
-        let Some(Outcome::Reconcile(Ok(found))) = outcome else {
-            panic!("{outcome:?}");
-        };
-        assert_eq!(found, [Difference::NothingLeft(name(BALLOON))]);
-    };
-    keeps_the_second_until_its_own_removal(second_balloon(compared));
+    keeps_the_second_until_its_own_removal(second_balloon(closed_by_a_comparison));
 }
 
 #[test]
@@ -139,4 +140,19 @@ fn after_an_event_no_list_is_read() {
         json!(bench.sent),
         json!(["device_add", "device_del", "device_add", "device_del"])
     );
+}
+
+#[test]
+fn after_an_event_and_a_comparison_no_list_is_read() {
+    let mut bench = Bench::with_disks(&[]);
+    attach(&mut bench);
+    bench.deleted(BALLOON);
+    bench.listed(&[], &[], &BOTH);
+    closed_by_a_comparison(&mut bench);
+    attach(&mut bench);
+    bench.sent.clear();
+    assert!(detach(&mut bench).is_none());
+    bench.deleted(BALLOON);
+    assert!(bench.outcome().is_some());
+    assert_eq!(bench.sent, ["device_del"]);
 }
