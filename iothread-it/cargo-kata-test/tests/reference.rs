@@ -3,6 +3,8 @@
 
 #[path = "reference/blocks.rs"]
 mod blocks;
+#[path = "reference/ci_listings.rs"]
+mod ci_listings;
 #[expect(dead_code, reason = "the target `places` uses the rest")]
 #[path = "pages/mod.rs"]
 mod pages;

@@ -266,4 +266,30 @@ mod tests {
         }
         assert!(seen > 40, "only {seen} commands");
     }
+
+    /// `ci` runs the first two, and the tests of iothread-advise run the others in a smaller form.
+    #[test]
+    fn the_readme_shows_four_commands_of_this_repository() {
+        use crate::{Cli, Command, cli};
+
+        let readme = fs::read_to_string(root().unwrap().join("README.md")).unwrap();
+        let lines = readme
+            .lines()
+            .filter_map(|line| line.strip_prefix("$ cargo xtask "));
+        let parse = |line: &str| {
+            let line = line.split(" #").next().unwrap().replace("PID", "1");
+            Cli::try_parse_from([&["cargo xtask".to_owned()], &*links::words(&line)].concat())
+        };
+        let commands: Vec<Command> = lines.map(|line| parse(line).unwrap().command).collect();
+        let [
+            Command::It(_),
+            Command::Kata(test),
+            Command::Who(_),
+            Command::Advise(_),
+        ] = &*commands
+        else {
+            panic!("other commands");
+        };
+        assert!(matches!(**test, cli::Command::Test(_)));
+    }
 }

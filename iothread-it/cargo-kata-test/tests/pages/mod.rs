@@ -54,61 +54,95 @@ pub(crate) enum Class {
     Exception,
 }
 
-/// What cannot be run: a page, a text in the blocks, how many these are, and why.
-pub(crate) const EXCEPTIONS: [(&str, &str, usize, &str); 7] = [
-    (
-        "README.md",
-        "cargo xtask it",
-        1,
-        "they take minutes; `cargo xtask ci` runs both",
-    ),
-    (
-        "README.md",
-        "cargo xtask who PID",
-        1,
-        "they need a QEMU that runs, or minutes; tests of iothread-advise do both",
-    ),
-    (
-        "own-kernel.md",
-        "",
-        6,
-        "its kernel compiles for 9 minutes; its options are compared with those in the code, and the tests of \
-         own_kernel.rs run the same commands with Debian's kernel",
-    ),
-    (
-        "files.md",
-        "rustup component add",
-        1,
-        "everything is compiled once more; the tests of coverage.rs run these programs",
-    ),
-    (
-        "debugging.md",
-        "gdb",
-        5,
-        "gdb is interactive; the tests of saved_guests.rs type such commands into terminals",
-    ),
-    ("ci.md", "uses: actions/checkout", 1, "it needs GitHub"),
-    ("ci.md", "image: rust", 1, "it needs GitLab"),
+/// Blocks of a page with a text in them, which a test of their own checks.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) page: &'static str,
+    pub(crate) text: &'static str,
+    pub(crate) count: usize,
+    pub(crate) class: Class,
+    /// The file with the test, which names the page.
+    pub(crate) test: &'static str,
+}
+
+/// The kernel of `own-kernel.md` compiles for 9 minutes: its options are compared with those in the code.
+pub(crate) static OWN: [Own; 7] = [
+    Own {
+        page: "README.md",
+        text: "cargo xtask it",
+        count: 1,
+        class: Class::Parsed,
+        test: "xtask/src/book/mod.rs",
+    },
+    Own {
+        page: "README.md",
+        text: "cargo xtask who PID",
+        count: 1,
+        class: Class::Parsed,
+        test: "xtask/src/book/mod.rs",
+    },
+    Own {
+        page: "own-kernel.md",
+        text: "",
+        count: 6,
+        class: Class::Exception,
+        test: "iothread-it/vm/src/own_kernel/options.rs",
+    },
+    Own {
+        page: "files.md",
+        text: "rustup component add",
+        count: 1,
+        class: Class::Run,
+        test: "iothread-it/cargo-kata-test/tests/places/pages.rs",
+    },
+    Own {
+        page: "debugging.md",
+        text: "gdb",
+        count: 5,
+        class: Class::Run,
+        test: "iothread-it/cargo-kata-test/tests/places/debugging_page.rs",
+    },
+    Own {
+        page: "ci.md",
+        text: "uses: actions/checkout",
+        count: 1,
+        class: Class::Parsed,
+        test: "iothread-it/cargo-kata-test/tests/reference/ci_listings.rs",
+    },
+    Own {
+        page: "ci.md",
+        text: "image: rust",
+        count: 1,
+        class: Class::Parsed,
+        test: "iothread-it/cargo-kata-test/tests/reference/ci_listings.rs",
+    },
 ];
 
-/// Beginnings of commands that tests leave out, and why.
-pub(crate) const NOT_RUN: [(&str, &str); 6] = [
-    (
-        "cargo install ",
-        "the program is on PATH, built from the same sources",
-    ),
-    ("git pull", "it changes the checkout"),
-    (
-        "cargo update kata-test",
-        "the workspace has no such dependency",
-    ),
-    ("cargo kata-test lock", "it needs the network"),
-    ("cargo uninstall ", "it changes this user's programs"),
-    ("cargo fetch", "it needs the network"),
-];
+impl Own {
+    /// Whether it is for a block. A configuration is checked as any other.
+    fn is_for(&self, block: &Block) -> bool {
+        self.page == block.page && block.text.contains(self.text) && block.info != "toml"
+    }
+
+    pub(crate) fn of(block: &Block) -> Option<&'static Self> {
+        OWN.iter().find(|own| own.is_for(block))
+    }
+}
+
+/// Beginnings of commands that are not run, and why. xtask's tests parse them.
+pub(crate) const NOT_RUN: [(&str, &str); 1] = [(
+    "cargo kata-test lock",
+    "it asks the archive for more than 20 s",
+)];
 
 pub(crate) fn is_run(command: &str) -> bool {
     !NOT_RUN.iter().any(|(start, _)| command.starts_with(start))
+}
+
+/// Whether a command compiles all of the program. Cargo only reads it, up to where it knows the package; the program on
+/// PATH is built from the same sources. `upkeep.rs` runs such a command with a package that compiles fast.
+pub(crate) fn is_read_by_cargo(command: &str) -> bool {
+    command.starts_with("cargo install ")
 }
 
 /// A package of the reader's, in which a page is followed.
@@ -162,8 +196,18 @@ pub(crate) const STARTS: [Start; 10] = [
     Start {
         files: &[(
             "tests/it.rs",
-            "#[test]\nfn counts() {\n    std::fs::copy(\"/proc/mounts\", \"/tmp/mounts\").unwrap();\n    \
-             panic!(\"twenty\");\n}\n",
+            r#"#[inline(never)]
+fn longest(lines: &[&str]) -> Option<usize> {
+    // The breakpoint is behind the prologue.
+    lines.iter().map(|line| line.len()).max()
+}
+
+#[test]
+fn counts() {
+    std::fs::copy("/proc/mounts", "/tmp/mounts").unwrap();
+    panic!("{:?}", longest(&["twenty"]));
+}
+"#,
         )],
         ..plain("debugging.md")
     },
@@ -229,6 +273,12 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
+/// Whether a test that follows its page does what a block says.
+pub(crate) fn is_followed(block: &Block) -> bool {
+    let is_command = block.language() == "console" && class(block) == Ok(Class::Parsed);
+    Own::of(block).is_none() && (class(block) == Ok(Class::Run) || is_command)
+}
+
 /// Says how a block is checked, or what is wrong with it.
 pub(crate) fn class(block: &Block) -> Result<Class, String> {
     let page = block.page.as_str();
@@ -236,8 +286,8 @@ pub(crate) fn class(block: &Block) -> Result<Class, String> {
     let is_file = ["file=", "add=", "replace="]
         .iter()
         .any(|word| block.words().starts_with(word));
-    if EXCEPTIONS.iter().any(|exception| is_for(exception, block)) {
-        return Ok(Class::Exception);
+    if let Some(own) = Own::of(block) {
+        return Ok(own.class);
     }
     match (block.language(), block.words()) {
         // Made from the code, and compared with it as a whole.
@@ -247,11 +297,13 @@ pub(crate) fn class(block: &Block) -> Result<Class, String> {
         ("console", _) if block.is("fails") && !shows_output(block) => {
             Err("it shows no output of the command that fails".to_owned())
         }
-        ("console", _) if is_followed => match block.commands().any(is_run) {
-            true => Ok(Class::Run),
-            false if block.commands().next().is_some() => Ok(Class::Exception),
-            false => Err("it has no command".to_owned()),
-        },
+        ("console", _) if is_followed && block.commands().next().is_none() => {
+            Err("it has no command".to_owned())
+        }
+        ("console", _) if is_followed && block.commands().all(is_read_by_cargo) => {
+            Ok(Class::Parsed)
+        }
+        ("console", _) if is_followed => Ok(Class::Run),
         (_, _) if is_file && is_followed => Ok(Class::Run),
         ("rust", "") => Ok(Class::Compiled),
         // A documentation test.
@@ -265,9 +317,4 @@ pub(crate) fn class(block: &Block) -> Result<Class, String> {
 fn shows_output(block: &Block) -> bool {
     let last = block.text.lines().last().unwrap_or_default();
     !["$ ", "# "].iter().any(|start| last.starts_with(start)) && !last.replace('…', "").is_empty()
-}
-
-/// Whether this is an exception for a block. A configuration can always be read.
-pub(crate) fn is_for((page, text, ..): &(&str, &str, usize, &str), block: &Block) -> bool {
-    *page == block.page && block.text.contains(text) && block.info != "toml"
 }

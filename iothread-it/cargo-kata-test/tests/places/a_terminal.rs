@@ -83,6 +83,17 @@ impl Terminal {
         Ok(self.text[from..self.seen].trim_end().to_owned())
     }
 
+    /// Returns the next line that fits.
+    pub(crate) fn line(&mut self, what: &str, fits: impl Fn(&str) -> bool) -> Result<String> {
+        loop {
+            let line = self.rest_of_line();
+            let line = line.with_context(|| format!("no line that fits: {what}"))?;
+            if fits(&line) {
+                return Ok(line);
+            }
+        }
+    }
+
     pub(crate) fn types(&mut self, keys: &str) -> Result<()> {
         Ok(self.person.write_all(keys.as_bytes())?)
     }

@@ -58,7 +58,7 @@ fn tool(name: &str) -> Result<PathBuf> {
     Ok(libraries.with_file_name("bin").join(name))
 }
 
-fn has_tools() -> Verdict {
+pub(crate) fn has_tools() -> Verdict {
     const SOURCE: &str = "rustc --print target-libdir";
     match tool("llvm-profdata") {
         Ok(path) if path.is_file() => Verdict::met("llvm-profdata is there", SOURCE),

@@ -4,12 +4,14 @@
 
 mod a_terminal;
 mod artifacts;
+#[expect(dead_code, reason = "the target `reference` uses the rest")]
 #[path = "../pages/mod.rs"]
 mod book;
 mod cache;
 mod commands;
 mod coverage;
 mod crashes;
+mod debugging_page;
 mod doctor;
 mod everywhere;
 mod example;

@@ -4,13 +4,13 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{self, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
 
-use crate::book::{Block, Class, STARTS, Start, blocks, class, is_run, root};
+use crate::book::{Block, STARTS, Start, blocks, is_followed, is_read_by_cargo, is_run, root};
 use crate::commands::{example, in_package, target};
 use crate::run::RUNNER;
 use crate::scratch_package::scratch_package;
@@ -59,9 +59,11 @@ impl Reader {
             println!("$ {line}");
             if let Some(folder) = line.strip_prefix("cd ") {
                 self.folder.push(folder);
-            } else if line.starts_with("export ") {
+            } else if line.starts_with("export ") || is_assignment(line) {
                 self.exports += line;
                 self.exports += "\n";
+            } else if is_read_by_cargo(line) {
+                self.read_by_cargo(line)?;
             } else if is_run(line) {
                 let fails = last_fails && at + 1 == commands.len();
                 let output = self.run(command, fails)?;
@@ -71,17 +73,46 @@ impl Reader {
         Ok(())
     }
 
+    /// Replaces the hash in the name of a test binary, which a reader would copy.
+    fn with_hash(&self, line: &str) -> Result<String> {
+        const SHOWN: &str = "target/debug/deps/it-0123456789abcdef";
+        if !line.contains(SHOWN) {
+            return Ok(line.to_owned());
+        }
+        let folder = self.folder.join("target/debug/deps");
+        let entries = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+        let is_it = |name: &str| name.starts_with("it-") && name.len() == "it-".len() + 16;
+        let built = entries
+            .iter()
+            .filter(|entry| is_it(&entry.file_name().to_string_lossy()));
+        let newest =
+            built.max_by_key(|entry| entry.metadata().and_then(|data| data.modified()).ok());
+        let name = newest.context("no test binary")?.file_name();
+        Ok(line.replace(
+            SHOWN,
+            &format!("target/debug/deps/{}", name.to_string_lossy()),
+        ))
+    }
+
+    /// Stops cargo where it knows the package and has read its lock file.
+    fn read_by_cargo(&self, line: &str) -> Result<()> {
+        let checkout = root();
+        let in_folder = line.split(' ').any(|path| self.folder.join(path).is_dir());
+        // What the README says is done in the checkout.
+        let folder = if in_folder { &self.folder } else { &checkout };
+        let mut shell = in_package("sh", folder)?;
+        shell.args(["-c", &format!("{line} --bin none")]);
+        let read = shell.env("CARGO_NET_OFFLINE", "true").output()?;
+        let error = String::from_utf8_lossy(&read.stderr);
+        println!("{error}");
+        let expected = "available bin targets:\n      cargo-kata-test\n";
+        ensure!(error.contains(expected), "{line}: {error}");
+        Ok(())
+    }
+
     fn run(&self, command: &Command, fails: bool) -> Result<String> {
-        let line = &command.line;
-        let programs = Path::new(RUNNER).parent().context("no folder")?;
-        let path = std::env::var("PATH")?;
-        let mut ran = in_package("sh", &self.folder)?
-            .args(["-c", &format!("exec 2>&1\n{}{line}", self.exports)])
-            .env("PATH", format!("{}:{path}", programs.display()))
-            .env_remove("CARGO_TARGET_DIR")
-            .env_remove("LD_LIBRARY_PATH")
-            // The script for CI jobs would clear the saved VMs.
-            .env_remove("CI")
+        let line = &self.with_hash(&command.line)?;
+        let mut ran = shell(&self.folder, &format!("exec 2>&1\n{}{line}", self.exports))?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -99,6 +130,27 @@ impl Reader {
         );
         Ok(output)
     }
+}
+
+/// A shell with the runner on PATH.
+pub(crate) fn shell(folder: &Path, commands: &str) -> Result<process::Command> {
+    let programs = Path::new(RUNNER).parent().context("no folder")?;
+    let path = std::env::var("PATH")?;
+    let mut shell = in_package("sh", folder)?;
+    shell
+        .args(["-c", commands])
+        .env("PATH", format!("{}:{path}", programs.display()))
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("LD_LIBRARY_PATH")
+        // The script for CI jobs would clear the saved VMs.
+        .env_remove("CI");
+    Ok(shell)
+}
+
+/// Whether a command only sets a variable.
+fn is_assignment(line: &str) -> bool {
+    let value = line.trim_start_matches(|c: char| c.is_ascii_alphabetic() || c == '_');
+    value.starts_with("=\"") && value.ends_with('"')
 }
 
 /// A command of a block.
@@ -145,7 +197,7 @@ fn check(command: &str, output: &str, expected: &[String], varies: bool) -> Resu
 }
 
 /// Whether a line has the parts of a text with `…`, in their order, and begins and ends with the outer ones.
-fn has_parts(line: &str, text: &str) -> bool {
+pub(crate) fn has_parts(line: &str, text: &str) -> bool {
     let Some((start, rest)) = text.split_once('…') else {
         return line == text;
     };
@@ -177,6 +229,11 @@ fn without_figures(line: &str) -> String {
 
 /// Follows a page in a folder that has the checkout beside what the reader makes.
 fn follow(page: &str) -> Result<()> {
+    follow_blocks(page, is_followed)
+}
+
+/// Follows some blocks of a page.
+fn follow_blocks(page: &str, is_one: impl Fn(&Block) -> bool) -> Result<()> {
     // Outside of the checkout, whose workspace cargo would find.
     let folder = ScratchDir::new_in(&std::env::temp_dir())?;
     symlink(root().canonicalize()?, folder.path().join("kata-test"))?;
@@ -188,16 +245,13 @@ fn follow(page: &str) -> Result<()> {
         reader.folder.push(start.package);
         make(start, &reader.folder)?;
     }
-    let blocks = blocks(page).into_iter();
-    let blocks: Vec<_> = blocks
-        .filter(|block| class(block) == Ok(Class::Run))
-        .collect();
+    let blocks: Vec<_> = blocks(page).into_iter().filter(is_one).collect();
     ensure!(!blocks.is_empty(), "nothing is run");
     blocks.iter().try_for_each(|block| reader.follow(block))
 }
 
 /// Makes the package in which a page is followed. All of them build in one folder.
-fn make(start: &Start, folder: &Path) -> Result<()> {
+pub(crate) fn make(start: &Start, folder: &Path) -> Result<()> {
     let kata_test = root().join("constraints").canonicalize()?;
     let mut manifest = format!(
         "[workspace]\n[package]\nname = \"{}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
@@ -268,6 +322,19 @@ fn the_page_on_the_attribute_works_as_it_is_written() -> Result<()> {
     follow("annotated-tests.md")
 }
 
+/// On the test that `files.md` shows before. The other commands of that page need no tools for coverage.
+#[kata_test(
+    when = crate::artifacts_provided,
+    when = crate::coverage::has_tools,
+    command = "rustup",
+    serial = "places-packages",
+    timeout = "10m"
+)]
+fn the_commands_for_coverage_work() -> Result<()> {
+    let is_one = |block: &Block| block.is("file=tests/it.rs") || block.text.contains("llvm-cov");
+    follow_blocks("files.md", is_one)
+}
+
 /// The script for CI jobs: its exit code is that of the tests, and the job's page has the summary.
 #[kata_test(when = crate::artifacts_provided, serial = "places-packages", timeout = "10m")]
 fn the_script_for_ci_runs_tests_and_shows_a_summary() -> Result<()> {
@@ -301,5 +368,21 @@ fn the_script_for_ci_runs_tests_and_shows_a_summary() -> Result<()> {
     println!("{text}");
     assert!(text.contains("| scratch::plain | fails |"));
     assert_eq!(text.matches("# Tests: ").count(), 2, "one for each run");
+
+    // What the listing for GitLab keeps.
+    let listing = blocks("ci.md");
+    let listing = listing.iter().find(|block| block.text.contains("junit: "));
+    let words = listing
+        .context("no listing")?
+        .text
+        .split([' ', '[', ']', '\n']);
+    let kept = words.filter_map(|word| word.strip_prefix("target/"));
+    let kept: Vec<_> = kept
+        .map(|path| target().map(|target| target.join(path)))
+        .collect::<Result<_>>()?;
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    for path in kept {
+        assert!(path.exists(), "there is no {}", path.display());
+    }
     Ok(())
 }

@@ -67,8 +67,8 @@ fn package() -> Result<ScratchDir> {
     ])
 }
 
-fn command(package: &ScratchDir, arguments: &[&str]) -> Result<Command> {
-    let mut command = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), package.path())?;
+fn command(package: &Path, arguments: &[&str]) -> Result<Command> {
+    let mut command = in_package(env!("CARGO_BIN_EXE_cargo-kata-test"), package)?;
     command
         .env_remove("LD_LIBRARY_PATH")
         // The package has its own.
@@ -79,7 +79,7 @@ fn command(package: &ScratchDir, arguments: &[&str]) -> Result<Command> {
 }
 
 fn ends(package: &ScratchDir, arguments: &[&str]) -> Result<(Option<i32>, String)> {
-    let ended = command(package, arguments)?.output()?;
+    let ended = command(package.path(), arguments)?.output()?;
     let text = [ended.stdout, ended.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
     println!("{text}");
@@ -109,7 +109,7 @@ fn a_shell_is_in_the_guest_of_a_failed_test() -> Result<()> {
     for name in ["annotated", "plain"] {
         // Twice: a shell does not change what was saved.
         for _ in 0..2 {
-            let mut shell = command(&package, &["shell", &format!("{name}_fails")])?;
+            let mut shell = command(package.path(), &["shell", &format!("{name}_fails")])?;
             shell.env("PS1", "guest$ ");
             let (mut terminal, _program, mut shell) = Terminal::start(&shell)?;
             for (line, answer) in [
@@ -243,7 +243,7 @@ fn gdb_stops_in_a_test_in_a_place() -> Result<()> {
     for (binary, number) in [("annotated", "42"), ("plain", "43")] {
         let test = &format!("{binary}_passes");
         let place = ["--gdb", "--place", "vm:bookworm", test];
-        let mut server = command(&package, &[&["shell"], &place[..]].concat())?;
+        let mut server = command(package.path(), &[&["shell"], &place[..]].concat())?;
         let mut server = server
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -285,7 +285,7 @@ fn gdb_stops_in_a_test_in_a_place() -> Result<()> {
 }
 
 /// Makes a file with symbols of a kernel, by its list of them.
-fn symbols(package: &ScratchDir, name: &str) -> Result<PathBuf> {
+pub(crate) fn symbols(package: &Path, name: &str) -> Result<PathBuf> {
     let list = [
         "run",
         "--place",
@@ -301,7 +301,7 @@ fn symbols(package: &ScratchDir, name: &str) -> Result<PathBuf> {
     let mut lines = list.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let line = lines.find(|line| line.get(2) == Some(&name));
     let address = line.context("no such symbol")?[0].to_owned();
-    let file = |name: &str| package.path().join(name);
+    let file = |name: &str| package.join(name);
     fs::write(file("empty.s"), "nop\n")?;
     let mut link = Command::new("cc");
     link.args(["-nostdlib", "-static", "-Wl,-e0"])
@@ -324,7 +324,7 @@ fn symbols(package: &ScratchDir, name: &str) -> Result<PathBuf> {
 fn gdb_stops_in_the_kernel_of_a_guest() -> Result<()> {
     const NAME: &str = "__x64_sys_sethostname";
     let package = package()?;
-    let symbols = symbols(&package, NAME)?;
+    let symbols = symbols(package.path(), NAME)?;
     let symbols = symbols.to_str().context("UTF-8")?;
     let arguments = [
         "shell",
@@ -335,7 +335,7 @@ fn gdb_stops_in_the_kernel_of_a_guest() -> Result<()> {
         "--kernel-symbols",
         symbols,
     ];
-    let mut shell = command(&package, &arguments)?;
+    let mut shell = command(package.path(), &arguments)?;
     shell.env("PS1", "guest$ ");
     let (mut shell, _program, mut process) = Terminal::start(&shell)?;
     shell.shows("    gdb ")?;

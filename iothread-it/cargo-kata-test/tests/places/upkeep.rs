@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use kata_test::kata_test;
 
-use crate::book::{Block, blocks, is_run};
+use crate::book::{Block, blocks, is_run, root};
 use crate::commands::in_package;
 use crate::run::RUNNER;
 
@@ -30,8 +30,8 @@ fn commands(sections: &[&str]) -> Result<Vec<String>> {
     Ok(run.map(|command| (*command).to_owned()).collect())
 }
 
-/// Makes a workspace with a test, and a folder for PATH with the runner; returns a shell there.
-fn shell(folder: &Path) -> Result<Command> {
+/// Makes a workspace with a test, and a folder for PATH with the runner.
+fn workspace(folder: &Path) -> Result<()> {
     fs::create_dir(folder.join("src"))?;
     fs::create_dir(folder.join("bin"))?;
     fs::write(
@@ -39,15 +39,19 @@ fn shell(folder: &Path) -> Result<Command> {
         "[workspace]\n[package]\nname = \"new\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
     )?;
     fs::write(folder.join("src/lib.rs"), "#[test]\nfn passes() {}\n")?;
-    symlink(RUNNER, folder.join("bin/cargo-kata-test"))?;
+    Ok(symlink(RUNNER, folder.join("bin/cargo-kata-test"))?)
+}
+
+/// A shell that runs commands in a folder of the workspace.
+fn shell(workspace: &Path, folder: &str, commands: &[String]) -> Result<Command> {
     let path = std::env::var_os("PATH").context("no PATH")?;
-    let first = std::iter::once(folder.join("bin"));
-    let path = std::env::join_paths(first.chain(std::env::split_paths(&path)))?;
-    let mut command = in_package("sh", folder)?;
+    let first = [workspace.join("bin"), workspace.join("cargo/bin")];
+    let path = std::env::join_paths(first.into_iter().chain(std::env::split_paths(&path)))?;
+    let mut command = in_package("sh", &workspace.join(folder))?;
     command
         .env("PATH", path)
         .env_remove("CARGO_TARGET_DIR")
-        .arg("-euxc");
+        .args(["-euxc", &commands.join("\n")]);
     Ok(command)
 }
 
@@ -72,20 +76,96 @@ fn each_command_is_in_a_section_that_is_tested() -> Result<()> {
     Ok(())
 }
 
-#[kata_test(timeout = "2m")]
+/// Commits a version of what stands in for this repository: packages with the names of ours, at the same paths.
+fn publish(repository: &Path, version: &str) -> Result<()> {
+    let packages = [
+        (
+            "iothread-it/cargo-kata-test",
+            "cargo-kata-test",
+            "src/main.rs",
+        ),
+        ("constraints", "kata-test", "src/lib.rs"),
+    ];
+    for (path, name, source) in packages {
+        let package = repository.join(path);
+        fs::create_dir_all(package.join("src"))?;
+        let named = format!("name = \"{name}\"\nversion = \"{version}\"\n");
+        fs::write(
+            package.join("Cargo.toml"),
+            format!("[workspace]\n[package]\n{named}edition = \"2024\"\n"),
+        )?;
+        fs::write(
+            package.join("Cargo.lock"),
+            format!("version = 4\n[[package]]\n{named}"),
+        )?;
+        let source = package.join(source);
+        fs::write(
+            source,
+            "pub fn main() { println!(env!(\"CARGO_PKG_VERSION\")) }\n",
+        )?;
+        // Those of the page are there in this repository too.
+        let ours = fs::read_to_string(root().join(path).join("Cargo.toml"))?;
+        ensure!(ours.contains(&format!("name = \"{name}\"\n")), "{path}");
+    }
+    succeed(git(repository).args(["add", "."]))?;
+    succeed(git(repository).args(["commit", "--quiet", "--message", version]))
+}
+
+/// Git without the configuration of the user.
+fn git(repository: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.current_dir(repository)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .args(["-c", "user.name=test", "-c", "user.email=test"]);
+    git
+}
+
+/// In a checkout of a repository that stands in for ours, whose packages take long to compile.
+#[kata_test(command = "git", timeout = "2m")]
 fn upgrade_and_removal() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut shell = shell(folder.path())?;
-    let commands = commands(&["Upgrade", "Removal"])?;
-    assert!(commands.len() > 4, "{commands:?}");
-    let cache = folder.path().join("cache");
-    let records = folder.path().join("target/kata-test");
-    for left in [&cache.join("indices/host"), &records] {
-        fs::create_dir_all(left)?;
+    let at = |path: &str| folder.path().join(path);
+    let run = |folder_of_it: &str, commands: &[String]| -> Result<()> {
+        let mut shell = shell(folder.path(), folder_of_it, commands)?;
+        shell.env("KATA_TEST_CACHE", at("cache"));
+        // Programs are installed here, and repositories are fetched to here.
+        succeed(shell.env("CARGO_HOME", at("cargo")))
+    };
+    workspace(folder.path())?;
+    for left in ["cache/indices/host", "target/kata-test", "upstream"] {
+        fs::create_dir_all(at(left))?;
     }
-    shell.env("KATA_TEST_CACHE", &cache);
-    succeed(shell.arg(commands.join("\n")))?;
-    assert!(!cache.exists() && !records.exists(), "something is left");
+    succeed(git(&at("upstream")).args(["init", "--quiet"]))?;
+    publish(&at("upstream"), "1.0.0")?;
+    succeed(git(folder.path()).args(["clone", "--quiet", "upstream", "checkout"]))?;
+    let manifest = fs::read_to_string(at("Cargo.toml"))?;
+    let upstream = at("upstream");
+    let dependency = format!(
+        "[dev-dependencies]\nkata-test.git = \"file://{}\"\n",
+        upstream.display()
+    );
+    fs::write(at("Cargo.toml"), manifest + &dependency)?;
+    run("", &["cargo generate-lockfile".to_owned()])?;
+    let has = |version: &str| -> Result<bool> {
+        let line = format!("version = \"{version}\"");
+        Ok(fs::read_to_string(at("Cargo.lock"))?.contains(&line))
+    };
+    ensure!(has("1.0.0")?);
+    publish(&at("upstream"), "2.0.0")?;
+
+    let mut upgrade = commands(&["Upgrade"])?;
+    let in_workspace = upgrade.split_off(2);
+    run("checkout", &upgrade)?;
+    let installed = at("cargo/bin/cargo-kata-test");
+    let printed = Command::new(&installed).output()?.stdout;
+    assert_eq!(String::from_utf8(printed)?, "2.0.0\n");
+    run("", &in_workspace)?;
+    ensure!(has("2.0.0")? && !has("1.0.0")?);
+
+    run("", &commands(&["Removal"])?)?;
+    for removed in [at("cache"), at("target/kata-test"), installed] {
+        assert!(!removed.exists(), "{} is left", removed.display());
+    }
     Ok(())
 }
 
@@ -93,8 +173,10 @@ fn upgrade_and_removal() -> Result<()> {
 #[kata_test(when = crate::artifacts_provided, timeout = "10m")]
 fn without_a_network() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut shell = shell(folder.path())?;
-    let commands = commands(&["Without a network"])?;
-    assert!(commands.len() > 3, "{commands:?}");
-    succeed(shell.arg(commands.join("\n")))
+    workspace(folder.path())?;
+    succeed(&mut shell(
+        folder.path(),
+        "",
+        &commands(&["Without a network"])?,
+    )?)
 }
