@@ -33,6 +33,25 @@ fn step(bench: &mut Bench) -> String {
     command.name().to_owned()
 }
 
+/// Begins a comparison, and returns its last query.
+fn asked_for_threads(bench: &mut Bench) -> Action {
+    bench.machine.reconcile(soon(), Instant::now());
+    for list in ["qom-list", "query-named-block-nodes", "query-block-exports"] {
+        assert_eq!(step(bench), list);
+    }
+    bench.machine.poll_action().expect("query-iothreads")
+}
+
+/// Answers the last query.
+fn found_with(bench: &mut Bench, threads: Action) -> Vec<Difference> {
+    let Action::Send { id, command } = threads else {
+        panic!("{threads:?}");
+    };
+    let reply = bench.returns[command.name()].clone();
+    bench.machine.reply(id, Ok(reply), Instant::now());
+    finished(bench)
+}
+
 #[test]
 fn holders_that_the_pool_places_elsewhere_are_reported_in_either_form() {
     let mut bench = Bench::with_disks(&["disk0", "disk1"]);
@@ -156,11 +175,7 @@ fn exports_that_ended_and_nodes_that_are_gone() {
 fn what_ends_during_the_comparison_is_no_difference() {
     let mut bench = Bench::with_disks(&["disk0"]);
     bench.listed(&["disk0"], &["disk0"], &BOTH);
-    bench.machine.reconcile(soon(), Instant::now());
-    for list in ["qom-list", "query-named-block-nodes", "query-block-exports"] {
-        assert_eq!(step(&mut bench), list);
-    }
-    let threads = bench.machine.poll_action().expect("query-iothreads");
+    let threads = asked_for_threads(&mut bench);
     bench.machine.detach(&name("disk0"), soon(), Instant::now());
     assert_eq!(step(&mut bench), "device_del");
     bench.deleted("disk0");
@@ -171,12 +186,17 @@ fn what_ends_during_the_comparison_is_no_difference() {
         bench.outcome(),
         Some(Outcome::RemoveThread(Ok(())))
     ));
-    let Action::Send { id, command } = threads else {
-        panic!("{threads:?}");
-    };
-    let reply = bench.returns[command.name()].clone();
-    bench.machine.reply(id, Ok(reply), Instant::now());
-    assert_eq!(finished(&mut bench), []);
+    assert_eq!(found_with(&mut bench, threads), []);
+}
+
+/// The lists are older than what was made before they were compared.
+#[test]
+fn a_node_that_is_made_during_the_comparison_is_no_difference() {
+    let mut bench = Bench::with_disks(&[]);
+    bench.listed(&[], &[], &BOTH);
+    let threads = asked_for_threads(&mut bench);
+    bench.with_node("node0");
+    assert_eq!(found_with(&mut bench, threads), []);
 }
 
 #[test]
