@@ -90,6 +90,19 @@ fn kleene() {
 }
 
 #[test]
+fn each_part_of_an_unmet_any_would_be_enough() {
+    use Constraint::{All, Any, Not};
+    const ANY: Constraint = Any(&[root(), Any(&[kernel_lt("5.0"), kvm()])]);
+    const NOT_ALL: Constraint = Not(&All(&[non_root(), kernel_ge("6.1")]));
+    for (tree, expected) in [(ANY, &["root", "kernel < 5.0", "kvm"][..]), (NOT_ALL, &[])] {
+        let evaluation = evaluate(&[tree], &DEBIAN);
+        assert_eq!(evaluation.status, Status::Unmet, "{expected:?}");
+        assert_eq!(evaluation.reasons.len(), 1);
+        assert_eq!(evaluation.reasons[0].alternatives(), expected);
+    }
+}
+
+#[test]
 fn both_bounds_of_a_range_must_hold() {
     assert_eq!(status(&[kernel_ge("6.0"), kernel_lt("6.2")]).0, Status::Met);
     assert_eq!(
