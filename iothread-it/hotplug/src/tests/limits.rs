@@ -137,6 +137,29 @@ fn detach_awaits_the_event_if_users_of_nodes_cannot_be_listed() {
     is_gone(&hotplug);
 }
 
+/// Then nothing says that an event is to come.
+#[test]
+fn detach_ends_if_the_list_of_users_cannot_be_read() {
+    let (mut hotplug, qmp) = attached(|name, _, id| match name {
+        "device_del" => Some(refuses(id, "DeviceNotFound", "no")),
+        "query-block" => Some(returns(id, "{}")),
+        "blockdev-del" => Some(refuses(id, "GenericError", "in use")),
+        "query-named-block-nodes" => Some(returns(id, "[{\"node-name\":\"disk0\"}]")),
+        _ => None,
+    });
+    let error = hotplug.detach(&qmp, &id(), at_once()).unwrap_err();
+    let is_unread = matches!(
+        &error,
+        DetachError::Failed {
+            step: Step::BlockdevDel,
+            source: QmpError::Unexpected { .. },
+            ..
+        }
+    );
+    assert!(is_unread, "{error:?}");
+    keeps(&hotplug, DiskState::NodeOnly);
+}
+
 /// The event of any device wakes each detach.
 #[test]
 fn users_of_nodes_are_listed_once_and_again_if_events_were_lost() {
