@@ -45,13 +45,15 @@ impl Block {
 pub(crate) enum Class {
     /// The target `places` runs it, or has its file there.
     Run,
+    /// Likewise, but programs stand in for what takes minutes. All of it runs on request.
+    InPart,
+    /// Only with `KATA_TEST_ALLOW=kernel_build`, since it needs a kernel that compiles for minutes.
+    OnRequest,
     Compiled,
     /// By the code that reads such a text.
     Parsed,
     /// With a real output.
     Compared,
-    /// It is not checked.
-    Exception,
 }
 
 /// Blocks of a page with a text in them, which a test of their own checks.
@@ -65,8 +67,7 @@ pub(crate) struct Own {
     pub(crate) test: &'static str,
 }
 
-/// The kernel of `own-kernel.md` compiles for 9 minutes: its options are compared with those in the code.
-pub(crate) static OWN: [Own; 7] = [
+pub(crate) static OWN: [Own; 10] = [
     Own {
         page: "README.md",
         text: "cargo xtask it",
@@ -83,10 +84,31 @@ pub(crate) static OWN: [Own; 7] = [
     },
     Own {
         page: "own-kernel.md",
+        text: "cargo kata-test run --kernel",
+        count: 1,
+        class: Class::OnRequest,
+        test: "iothread-it/cargo-kata-test/tests/places/own_kernel_page.rs",
+    },
+    Own {
+        page: "own-kernel.md",
+        text: "--places mine",
+        count: 1,
+        class: Class::OnRequest,
+        test: "iothread-it/cargo-kata-test/tests/places/own_kernel_page.rs",
+    },
+    Own {
+        page: "own-kernel.md",
+        text: "error: ",
+        count: 2,
+        class: Class::Compared,
+        test: "iothread-it/cargo-kata-test/tests/places/own_kernel_page.rs",
+    },
+    Own {
+        page: "own-kernel.md",
         text: "",
-        count: 6,
-        class: Class::Exception,
-        test: "iothread-it/vm/src/own_kernel/options.rs",
+        count: 2,
+        class: Class::InPart,
+        test: "iothread-it/cargo-kata-test/tests/places/own_kernel_page.rs",
     },
     Own {
         page: "files.md",
@@ -166,7 +188,7 @@ const fn plain(page: &'static str) -> Start {
 }
 
 /// Pages that are followed in a package that is there, where the others begin with an empty folder.
-pub(crate) const STARTS: [Start; 10] = [
+pub(crate) const STARTS: [Start; 11] = [
     Start {
         page: "README.md",
         package: "matrix",
@@ -223,6 +245,13 @@ fn counts() {
     },
     plain("places.md"),
     plain("doctor.md"),
+    Start {
+        files: &[(
+            "src/lib.rs",
+            "#[test]\nfn passes() {}\n#[test]\nfn passes_too() {}\n",
+        )],
+        ..plain("own-kernel.md")
+    },
 ];
 
 pub(crate) const RUNNER_README: &str = "constraints/runner/README.md";

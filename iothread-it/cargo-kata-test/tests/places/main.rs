@@ -22,6 +22,7 @@ mod kernel_warnings;
 mod kills;
 mod kvm;
 mod own_kernel;
+mod own_kernel_page;
 mod pages;
 mod plain;
 mod programs;

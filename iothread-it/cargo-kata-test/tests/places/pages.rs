@@ -16,14 +16,27 @@ use crate::run::RUNNER;
 use crate::scratch_package::scratch_package;
 
 /// A reader with a folder.
-struct Reader {
+pub(crate) struct Reader {
     folder: PathBuf,
     /// Commands that set variables for those behind them.
     exports: String,
 }
 
 impl Reader {
-    fn follow(&mut self, block: &Block) -> Result<()> {
+    /// A reader in the package of a page, if it has one.
+    pub(crate) fn new(page: &str, folder: &Path) -> Result<Self> {
+        let mut reader = Self {
+            folder: folder.to_owned(),
+            exports: String::new(),
+        };
+        if let Some(start) = STARTS.iter().find(|start| start.page == page) {
+            reader.folder.push(start.package);
+            make(start, &reader.folder)?;
+        }
+        Ok(reader)
+    }
+
+    pub(crate) fn follow(&mut self, block: &Block) -> Result<()> {
         match (block.language(), block.words().split_once('=')) {
             ("console", _) => self.console(block),
             (_, Some(("file", path))) => {
@@ -237,14 +250,7 @@ fn follow_blocks(page: &str, is_one: impl Fn(&Block) -> bool) -> Result<()> {
     // Outside of the checkout, whose workspace cargo would find.
     let folder = ScratchDir::new_in(&std::env::temp_dir())?;
     symlink(root().canonicalize()?, folder.path().join("kata-test"))?;
-    let mut reader = Reader {
-        folder: folder.path().to_owned(),
-        exports: String::new(),
-    };
-    if let Some(start) = STARTS.iter().find(|start| start.page == page) {
-        reader.folder.push(start.package);
-        make(start, &reader.folder)?;
-    }
+    let mut reader = Reader::new(page, folder.path())?;
     let blocks: Vec<_> = blocks(page).into_iter().filter(is_one).collect();
     ensure!(!blocks.is_empty(), "nothing is run");
     blocks.iter().try_for_each(|block| reader.follow(block))

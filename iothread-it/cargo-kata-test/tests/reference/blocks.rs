@@ -236,7 +236,7 @@ fn outputs_are_real() {
     let outputs = output_of_the_readme();
     for block in of(Class::Compared)
         .iter()
-        .filter(|block| block.page != "cli.md")
+        .filter(|block| block.page != "cli.md" && Own::of(block).is_none())
     {
         for line in block.text.lines() {
             assert!(
