@@ -10,7 +10,10 @@ const QEMU_OVERHEAD: u64 = 256 << 20;
 /// Memory in bytes that is left free.
 const RESERVE: u64 = 512 << 20;
 
-/// Returns the number of CPUs, or fewer if memory is short. An emulated VM keeps a CPU busy.
+/// VMs for each CPU. A case waits for its guest, or for a deadline, for about half of its time.
+const VMS_PER_CPU: u64 = 2;
+
+/// Returns twice the number of CPUs, or fewer if memory is short.
 pub(crate) fn vms(guest_mib: u32) -> NonZeroUsize {
     let number = |question| match &Here.ask(question).finding {
         Finding::Is(text) => text.parse::<u64>().ok(),
@@ -23,7 +26,8 @@ pub(crate) fn vms(guest_mib: u32) -> NonZeroUsize {
 /// Returns at least one, also if the number of CPUs or the memory is unknown.
 fn fitting(cpus: Option<u64>, memory: Option<u64>, vm: u64) -> NonZeroUsize {
     let by_memory = memory.map_or(1, |memory| memory.saturating_sub(RESERVE) / vm);
-    let count = cpus.unwrap_or(1).min(by_memory);
+    let by_cpus = cpus.unwrap_or(1).saturating_mul(VMS_PER_CPU);
+    let count = by_cpus.min(by_memory);
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN)
 }
@@ -36,11 +40,11 @@ mod tests {
     fn the_scarcer_of_cpus_and_memory_limits_vms_and_one_is_always_allowed() {
         let gib = |n: u64| Some(n << 30);
         let cases = [
-            (Some(2), gib(24), 2),
+            (Some(2), gib(24), 4),
             (Some(64), gib(4), 7),
             (Some(64), Some(100), 1),
             (Some(4), None, 1),
-            (None, gib(24), 1),
+            (None, gib(24), 2),
             (Some(0), gib(24), 1),
         ];
         for (cpus, memory, vms) in cases {
