@@ -6,14 +6,20 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use cargo_kata_test::cli::cargo;
 
-/// The program, and all tests of the workspace.
-const OURS: [&str; 2] = ["--package=xtask", "--edges=normal,build"];
-const TESTS: [&str; 3] = ["--workspace", "--all-features", "--edges=all"];
-
 #[test]
 fn this_program_and_the_tests_share_their_dependencies() -> Result<()> {
-    let tests = packages(&TESTS)?;
-    let ours = packages(&OURS)?;
+    share("normal,no-proc-macro", "normal,dev,no-proc-macro")
+}
+
+#[test]
+fn so_they_do_with_procedural_macros_and_build_scripts() -> Result<()> {
+    share("normal,build", "normal,build,dev")
+}
+
+/// Compares the packages that these edges of cargo's tree lead to.
+fn share(edges: &str, edges_of_tests: &str) -> Result<()> {
+    let tests = packages(&["--workspace", "--all-features", "--edges", edges_of_tests])?;
+    let ours = packages(&["--package=xtask", "--edges", edges])?;
     ensure!(ours.len() > 50, "cargo tree lists only {ours:?}");
     let others: Vec<_> = ours.difference(&tests).map(String::as_str).collect();
     ensure!(

@@ -65,7 +65,7 @@ pub(crate) fn nextest_in(
     fs::write(&config, text).expect("a configuration");
     let mut command = cargo(&["nextest", "run"]);
     command
-        .args(ALL_FEATURES)
+        .args(AS_ALL_TESTS)
         .args(["--filterset=package(kata-test)"])
         .args(["--no-fail-fast", "--color=never", "--status-level=all"])
         .args(["--final-status-level=none", "--failure-output=immediate"])
@@ -98,7 +98,7 @@ pub(crate) fn nextest_in(
 }
 
 /// With the features of the whole workspace, a sample shares what the tests of the workspace are built of.
-const ALL_FEATURES: [&str; 2] = ["--workspace", "--all-features"];
+pub(crate) const AS_ALL_TESTS: [&str; 2] = ["--workspace", "--all-features"];
 
 /// Cargo in this package, as if nothing else had ever been set.
 pub(crate) fn cargo(args: &[&str]) -> Command {

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use kata_test::kata_test;
 
-use crate::output::{Finished, cargo, nextest};
+use crate::output::{AS_ALL_TESTS, Finished, cargo, nextest};
 
 /// A row: the target, its `SAMPLE`, the test, and what is shown.
 struct Row {
@@ -54,18 +54,10 @@ const TABLE: [Row; 24] = [
 /// Runs some of a sample's tests by `cargo test`.
 fn cargo_test(target: &str, sample: &str, filters: &[&str]) -> (String, String) {
     let records = tempfile::tempdir().expect("a folder");
-    let mut command = cargo(&[
-        "test",
-        "--workspace",
-        "--all-features",
-        "--quiet",
-        "--no-fail-fast",
-        "--test",
-        target,
-        "--",
-        "--format=pretty",
-    ]);
+    let mut command = cargo(&["test", "--quiet", "--no-fail-fast"]);
     command
+        .args(AS_ALL_TESTS)
+        .args(["--test", target, "--", "--format=pretty"])
         .args(filters)
         .env("KATA_TEST_RECORD_DIR", records.path())
         .env("SAMPLE", sample);

@@ -73,14 +73,10 @@ impl Close {
         }
         let Some(device) = cx.core.devices.get_mut(&id) else {
             // Its lease alone is left.
-            self.may_come = false;
             return self.release(cx, &id);
         };
-        self.may_come = match device.news {
-            Some(News::Deleted) => false,
-            Some(News::Unlisted) => true,
-            Some(News::Rejected) | None => device.state.has_device(),
-        };
+        device.note_gone();
+        self.may_come = device.news == Some(News::Unlisted);
         device.state = DiskState::NodeOnly;
         self.listed_at = None;
         if device.node.is_none() {
@@ -163,10 +159,7 @@ impl Close {
     }
 
     fn release(&mut self, cx: &mut Context<'_>, id: &DeviceId) -> Outcome {
-        cx.core.devices.remove(id);
-        if self.may_come {
-            cx.core.events_to_come.insert(id.clone());
-        }
+        cx.core.forget_device(id);
         if let Err(error) = cx.core.pool.release(id) {
             return Progress::Done(Err(error.into()));
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::action::{Action, Answer, CommandId, GuestDisk, OperationId, Presence, QuestionId};
 use crate::disk::BlockOptions;
 use crate::iothread::Polling;
-use crate::state::{Device, DiskState, Node, Subject};
+use crate::state::{Device, DiskState, News, Node, Subject};
 use crate::wire::{self, read_reply};
 
 /// Everything but the operations.
@@ -22,8 +22,9 @@ pub(crate) struct Core {
     pub(crate) capabilities: Capabilities,
     pub(crate) devices: BTreeMap<DeviceId, Device>,
     pub(crate) nodes: BTreeMap<DeviceId, Node>,
-    /// Ids of devices that were closed without their DEVICE_DELETED. QEMU sends it when the device's memory is free,
-    /// after it is listed no more: by then another device may have the id. An id stays here, since QEMU may send none.
+    /// Ids of devices that were closed before their DEVICE_DELETED came. QEMU sends it when the device's memory is
+    /// free, after it is listed no more: by then another device may have the id. No id is ever removed, since an
+    /// event does not tell of which device it is, and may be lost.
     pub(crate) events_to_come: BTreeSet<DeviceId>,
     /// Threads that QEMU may have, and that are not in the pool.
     pub(crate) stray_threads: BTreeSet<IoThreadId>,
@@ -107,6 +108,20 @@ impl Core {
                 Wait::Answer(_) | Wait::Event => "an event".into(),
             },
             why: self.lost.clone().unwrap_or_default(),
+        }
+    }
+
+    /// Drops the record of a device that QEMU has no more.
+    pub(crate) fn forget_device(&mut self, id: &DeviceId) {
+        self.note_event_to_come(id);
+        self.devices.remove(id);
+    }
+
+    /// Notes the id of a device that QEMU lists no more, if its DEVICE_DELETED has not come.
+    fn note_event_to_come(&mut self, id: &DeviceId) {
+        let device = self.devices.get(id);
+        if device.is_some_and(|device| device.news == Some(News::Unlisted)) {
+            self.events_to_come.insert(id.clone());
         }
     }
 
@@ -250,6 +265,7 @@ impl Context<'_> {
 
     /// Sets how much QEMU has of a device at the most.
     pub(crate) fn reached(&mut self, id: &DeviceId, state: DiskState) {
+        self.core.note_event_to_come(id);
         if let Some(device) = self.core.devices.get_mut(id) {
             device.state = state;
             device.news = None;

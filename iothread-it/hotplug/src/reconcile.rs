@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::context::{Context, Core, Input, Progress};
 use crate::plug::PERIPHERAL;
-use crate::state::{DiskState, News, NodeState, Subject};
+use crate::state::{DiskState, NodeState, Subject};
 use crate::wire::read_reply;
 
 /// A difference between the records and QEMU.
@@ -214,22 +214,21 @@ impl Reconcile {
             match (has_device, has_node) {
                 (true, _) if device.state == DiskState::NodeOnly => {
                     device.state = DiskState::Attached;
+                    device.news = None;
                     // The list may be older than what has come since.
                     device.unsure = true;
                     found.push(Difference::DeviceThere(id));
                 }
                 (true, _) => {}
                 (false, false) if !has_disks => {
-                    if device.state.has_device() && device.news != Some(News::Deleted) {
-                        core.events_to_come.insert(id.clone());
-                    }
-                    core.devices.remove(&id);
+                    device.note_gone();
+                    core.forget_device(&id);
                     // It is leased, as every recorded device is.
                     drop(core.pool.release(&id));
                     found.push(Difference::NothingLeft(id));
                 }
                 (false, _) if device.state.has_device() => {
-                    device.note(News::Unlisted);
+                    device.note_gone();
                     found.push(Difference::DeviceGone(id));
                 }
                 (false, _) => {}

@@ -73,8 +73,8 @@ pub(crate) struct Device {
     pub(crate) node: Option<Value>,
     /// The arguments of `device_add`.
     pub(crate) device: Value,
-    /// Whether DEVICE_DELETED is about this device: QEMU's reply to `device_add` was read, and the event of the device
-    /// that had the id before had come. Else QEMU's list decides.
+    /// Whether DEVICE_DELETED is about this device: QEMU's reply to `device_add` was read, and no earlier device with
+    /// this id was closed before its event came. Else QEMU's list decides.
     pub(crate) confirmed: bool,
     /// What has come of it since the newest `device_add` or `device_del`.
     pub(crate) news: Option<News>,
@@ -113,12 +113,16 @@ impl Device {
         }
     }
 
-    /// Keeps whether QEMU lists it. That it does confirms nothing: the event about the device that had the id before
-    /// may come still, since QEMU sends it when the device's memory is free, after it is listed no more.
+    /// Keeps whether QEMU lists it.
     pub(crate) fn note_listed(&mut self, is_listed: bool) {
         if !is_listed {
             self.note(News::Unlisted);
         }
+    }
+
+    /// Keeps that QEMU has the device no more, if it had one.
+    pub(crate) fn note_gone(&mut self) {
+        self.note_listed(!self.state.has_device());
     }
 
     /// Returns whether QEMU has the device no more.

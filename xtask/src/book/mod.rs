@@ -267,7 +267,7 @@ mod tests {
         assert!(seen > 40, "only {seen} commands");
     }
 
-    /// `ci` runs the first two, and the tests of iothread-advise run the others in a smaller form.
+    /// `ci` runs `it` on one machine type, and all tests; the tests of iothread-advise run `who` and `advise`.
     #[test]
     fn the_readme_shows_four_commands_of_this_repository() {
         use crate::{Cli, Command, cli};

@@ -77,7 +77,7 @@ fn measure(setup: &Setup) -> Result<Vec<Figure>> {
     installation.build(1)?;
     for tool in &tools {
         eprintln!("  {}: a run that is not measured", tool.name());
-        // What is made once, such as a saved VM, belongs to the first test ever.
+        // What is made once, such as a saved VM, is no part of the first test of a day.
         installation.run(*tool, 1, kernels)?;
     }
     let today = interleave(setup, &installation, &tools, 1, &kernels[..1])?;

@@ -33,7 +33,7 @@ pub(super) use vendor::{vendor, with_cause};
 
 /// Where the answers come from.
 const WORKS: &str = "a probe of /dev/kvm";
-const SPEED: &str = "a loop in a guest of /dev/kvm";
+const SPEED: &str = "a loop in a guest of KVM";
 const CAPABILITIES: &str = "KVM_CHECK_EXTENSION";
 /// How long a probe may take. On hardware each takes a few milliseconds.
 const LIMIT: Duration = Duration::from_secs(5);

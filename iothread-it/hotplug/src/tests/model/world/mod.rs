@@ -88,8 +88,9 @@ pub(in crate::tests) struct World {
     pub(super) heard: Vec<&'static str>,
     random: u64,
     seed: u64,
-    /// How many ids are used, from which one on: with few of them, a device has the id of an earlier one soon.
-    ids: (usize, usize),
+    /// Which of the ids are used: with few of them, a device soon has the id of an earlier one.
+    first_id: usize,
+    used_ids: usize,
     hotplug: Hotplug,
     pub(super) qemu: Qemu,
     to_qemu: VecDeque<(CommandId, Request)>,
@@ -114,7 +115,8 @@ impl World {
             heard: Vec::new(),
             random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
             seed,
-            ids: (0, IDS.len()),
+            first_id: 0,
+            used_ids: IDS.len(),
             hotplug: Hotplug::new(pool, options(), QemuVersion::MAPS_SCSI_QUEUES),
             qemu,
             to_qemu: VecDeque::new(),
@@ -127,7 +129,8 @@ impl World {
             traces: false,
             trace: Vec::new(),
         };
-        world.ids = (world.below(IDS.len()), 1 + world.below(IDS.len()));
+        world.first_id = world.below(IDS.len());
+        world.used_ids = 1 + world.below(IDS.len());
         world
     }
 
@@ -211,8 +214,7 @@ impl World {
         self.counts[0] += 1;
         let span = Duration::from_millis(5 + self.below(100) as u64);
         let (by, now) = (Deadline::starting(self.now, span), self.now);
-        let (first, used) = self.ids;
-        let id = IDS[(first + self.below(used)) % IDS.len()];
+        let id = IDS[(self.first_id + self.below(self.used_ids)) % IDS.len()];
         let id = DeviceId::new(id).unwrap();
         let place = self.placement();
         let disk = DiskSpec {
@@ -338,6 +340,9 @@ impl World {
                 return;
             }
             let id = &ejectable[self.below(ejectable.len())];
+            if self.qemu.is_bare(id) && self.one_in(2) {
+                return self.qemu.unlist(id);
+            }
             self.qemu.remove(id)
         } else {
             let id = &going[self.below(going.len())];
@@ -409,10 +414,10 @@ impl World {
                 self.run_command();
             } else if !self.from_qemu.is_empty() {
                 self.read_line();
-            } else if !self.questions.is_empty() {
-                self.answer();
             } else if self.qemu.lingers() || !self.qemu.going().is_empty() {
                 self.guest_acts();
+            } else if !self.questions.is_empty() {
+                self.answer();
             } else if self.hotplug.operations().next().is_some() {
                 // Something waits for what does not come.
                 self.now += Duration::from_secs(1);
