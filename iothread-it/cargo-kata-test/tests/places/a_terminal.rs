@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rustix::fs::OFlags;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -85,7 +85,9 @@ impl Terminal {
 
     /// Returns the next line that fits.
     pub(crate) fn line(&mut self, what: &str, fits: impl Fn(&str) -> bool) -> Result<String> {
+        let deadline = Instant::now() + TIMEOUT;
         loop {
+            ensure!(Instant::now() < deadline, "no line that fits: {what}");
             let line = self.rest_of_line();
             let line = line.with_context(|| format!("no line that fits: {what}"))?;
             if fits(&line) {

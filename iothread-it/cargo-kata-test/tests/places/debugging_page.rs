@@ -156,14 +156,14 @@ impl Screen {
 )]
 fn a_test_in_a_vm_and_here() -> Result<()> {
     let (listings, reader) = (Listings::read()?, Reader::new()?);
-    let (mut shell, line) = reader.start_listing(&listings.test)?;
+    let (shell, line) = reader.start_listing(&listings.test)?;
     let mut gdb = reader.start(&line)?;
     gdb.debug(&listings.test_in_gdb, &mut || Ok(()))?;
     gdb.type_to_gdb("continue")?;
     gdb.terminal.shows("exited with code")?;
     gdb.type_to_gdb("quit")?;
     gdb.succeeds()?;
-    shell.process.wait()?;
+    shell.succeeds()?;
 
     let command = listings.test_here.commands().next().context("no command")?;
     let mut gdb = reader.start(command)?;

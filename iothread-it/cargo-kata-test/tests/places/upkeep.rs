@@ -24,7 +24,10 @@ fn commands(sections: &[&str]) -> Result<Vec<String>> {
         let start = format!("## {section}\n");
         let text = page.split_once(&start).context(start.clone())?.1;
         let text = text.split("\n## ").next().unwrap_or_default();
-        commands.extend(text.lines().filter_map(|line| line.strip_prefix("$ ")));
+        let shown = text.lines().filter_map(|line| line.strip_prefix("$ "));
+        let before = commands.len();
+        commands.extend(shown);
+        ensure!(commands.len() > before, "no command in {section}");
     }
     let run = commands.iter().filter(|command| is_run(command));
     Ok(run.map(|command| (*command).to_owned()).collect())
@@ -51,6 +54,9 @@ fn shell(workspace: &Path, folder: &str, commands: &[String]) -> Result<Command>
     command
         .env("PATH", path)
         .env_remove("CARGO_TARGET_DIR")
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE")
         .args(["-euxc", &commands.join("\n")]);
     Ok(command)
 }
@@ -111,11 +117,15 @@ fn publish(repository: &Path, version: &str) -> Result<()> {
     succeed(git(repository).args(["commit", "--quiet", "--message", version]))
 }
 
-/// Git without the configuration of the user.
+/// Git without the configuration of the user and of the machine, in this repository only.
 fn git(repository: &Path) -> Command {
     let mut git = Command::new("git");
     git.current_dir(repository)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE")
         .args(["-c", "user.name=test", "-c", "user.email=test"]);
     git
 }

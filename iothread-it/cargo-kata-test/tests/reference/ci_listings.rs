@@ -134,6 +134,11 @@ fn the_action_calls_what_exists_with_its_inputs() {
     let mut steps = 0;
     for step in list(&action["runs"]["steps"]) {
         mapping(step, &known);
+        if let Some(uses) = step["uses"].as_str() {
+            let (_, commit) = uses.split_once('@').unwrap();
+            let is_hex = commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(is_hex && commit.len() == 40, "{uses} is not pinned");
+        }
         for values in [&step["with"], &step["env"]] {
             let values = values.as_object().into_iter().flatten();
             given.extend(values.map(|(name, value)| format!("{name}={}\n", text(value))));
