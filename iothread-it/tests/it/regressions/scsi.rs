@@ -137,7 +137,7 @@ fn scsi_reset_during_unplug(topology: Topology) -> Result<()> {
     })
 }
 
-/// Whether an agent found no disk, or one on its way out.
+/// Whether an agent found no disk, or one on its way out. Linux reports EIO for a reset that is not confirmed.
 fn is_gone(error: &AgentError) -> bool {
     let AgentError::Failed(failure) = error else {
         return false;
@@ -147,7 +147,10 @@ fn is_gone(error: &AgentError) -> bool {
         FailureKind::Io { errno } => errno.map(Errno::from_raw),
         _ => return false,
     };
-    matches!(errno, Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO))
+    matches!(
+        errno,
+        Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::EIO)
+    )
 }
 
 fn an_idle_controller_uses_no_cpu(topology: Topology) -> Result<()> {
