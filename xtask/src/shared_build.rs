@@ -12,7 +12,7 @@ fn this_program_and_the_tests_share_their_dependencies() -> Result<()> {
 }
 
 #[test]
-fn so_they_do_with_procedural_macros_and_build_scripts() -> Result<()> {
+fn they_share_procedural_macros_and_build_scripts_too() -> Result<()> {
     share("normal,build", "normal,build,dev")
 }
 

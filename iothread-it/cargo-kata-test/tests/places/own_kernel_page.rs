@@ -7,7 +7,6 @@
 //! tests run on it.
 
 use std::fs::{self, Permissions};
-
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;

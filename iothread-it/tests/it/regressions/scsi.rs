@@ -137,7 +137,8 @@ fn scsi_reset_during_unplug(topology: Topology) -> Result<()> {
     })
 }
 
-/// Whether an agent found no disk, or one on its way out. Linux reports EIO for a reset that is not confirmed.
+/// Whether an agent found no disk, or one on its way out. Linux reports EIO for a reset
+/// that no longer completes: this one runs beside the removal of its disk, which has succeeded by then.
 fn is_gone(error: &AgentError) -> bool {
     let AgentError::Failed(failure) = error else {
         return false;
