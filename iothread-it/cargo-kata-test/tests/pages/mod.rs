@@ -58,7 +58,7 @@ pub(crate) enum Class {
 
 /// Blocks of a page with a text in them, which a test of their own checks.
 #[derive(Debug)]
-pub(crate) struct Own {
+pub(crate) struct OwnTest {
     pub(crate) page: &'static str,
     pub(crate) text: &'static str,
     pub(crate) count: usize,
@@ -67,71 +67,71 @@ pub(crate) struct Own {
     pub(crate) test: &'static str,
 }
 
-pub(crate) static OWN: [Own; 10] = [
-    Own {
+pub(crate) static OWN_TESTS: [OwnTest; 10] = [
+    OwnTest {
         page: "README.md",
         text: "cargo xtask it",
         count: 1,
         class: Class::Parsed,
         test: "xtask/src/book/mod.rs",
     },
-    Own {
+    OwnTest {
         page: "README.md",
         text: "cargo xtask who PID",
         count: 1,
         class: Class::Parsed,
         test: "xtask/src/book/mod.rs",
     },
-    Own {
+    OwnTest {
         page: "own-kernel.md",
         text: "cargo kata-test run --kernel",
         count: 1,
         class: Class::OnRequest,
         test: "iothread-it/cargo-kata-test/tests/places/own_kernel_page.rs",
     },
-    Own {
+    OwnTest {
         page: "own-kernel.md",
         text: "--places mine",
         count: 1,
         class: Class::OnRequest,
         test: "iothread-it/cargo-kata-test/tests/places/own_kernel_page.rs",
     },
-    Own {
+    OwnTest {
         page: "own-kernel.md",
         text: "error: ",
         count: 2,
         class: Class::Compared,
         test: "iothread-it/cargo-kata-test/tests/places/own_kernel_page.rs",
     },
-    Own {
+    OwnTest {
         page: "own-kernel.md",
         text: "",
         count: 2,
         class: Class::InPart,
         test: "iothread-it/cargo-kata-test/tests/places/own_kernel_page.rs",
     },
-    Own {
+    OwnTest {
         page: "files.md",
         text: "rustup component add",
         count: 1,
         class: Class::Run,
         test: "iothread-it/cargo-kata-test/tests/places/pages.rs",
     },
-    Own {
+    OwnTest {
         page: "debugging.md",
         text: "gdb",
         count: 5,
         class: Class::Run,
         test: "iothread-it/cargo-kata-test/tests/places/debugging_page.rs",
     },
-    Own {
+    OwnTest {
         page: "ci.md",
         text: "uses: actions/checkout",
         count: 1,
         class: Class::Parsed,
         test: "iothread-it/cargo-kata-test/tests/reference/ci_listings.rs",
     },
-    Own {
+    OwnTest {
         page: "ci.md",
         text: "image: rust",
         count: 1,
@@ -140,14 +140,14 @@ pub(crate) static OWN: [Own; 10] = [
     },
 ];
 
-impl Own {
+impl OwnTest {
     /// Whether it is for a block. A configuration is checked as any other.
     fn is_for(&self, block: &Block) -> bool {
         self.page == block.page && block.text.contains(self.text) && block.info != "toml"
     }
 
     pub(crate) fn of(block: &Block) -> Option<&'static Self> {
-        OWN.iter().find(|own| own.is_for(block))
+        OWN_TESTS.iter().find(|own| own.is_for(block))
     }
 }
 
@@ -305,7 +305,7 @@ pub(crate) fn blocks(page: &str) -> Vec<Block> {
 /// Whether a test that follows its page does what a block says.
 pub(crate) fn is_followed(block: &Block) -> bool {
     let is_command = block.language() == "console" && class(block) == Ok(Class::Parsed);
-    Own::of(block).is_none() && (class(block) == Ok(Class::Run) || is_command)
+    OwnTest::of(block).is_none() && (class(block) == Ok(Class::Run) || is_command)
 }
 
 /// Says how a block is checked, or what is wrong with it.
@@ -315,7 +315,7 @@ pub(crate) fn class(block: &Block) -> Result<Class, String> {
     let is_file = ["file=", "add=", "replace="]
         .iter()
         .any(|word| block.words().starts_with(word));
-    if let Some(own) = Own::of(block) {
+    if let Some(own) = OwnTest::of(block) {
         return Ok(own.class);
     }
     match (block.language(), block.words()) {

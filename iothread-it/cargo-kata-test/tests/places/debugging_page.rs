@@ -9,7 +9,7 @@ use guest_vm::scratch::ScratchDir;
 use kata_test::kata_test;
 
 use crate::a_terminal::Terminal;
-use crate::book::{Block, Own, STARTS, blocks};
+use crate::book::{Block, OwnTest, STARTS, blocks};
 use crate::pages::{has_parts, make, shell};
 use crate::saved_guests::symbols;
 
@@ -28,7 +28,7 @@ impl Listings {
     fn read() -> Result<Self> {
         let mut found = blocks(PAGE)
             .into_iter()
-            .filter(|block| Own::of(block).is_some());
+            .filter(|block| OwnTest::of(block).is_some());
         let mut next = || found.next().context("no listing");
         Ok(Self {
             test: next()?,

@@ -12,7 +12,8 @@ use kata_test::constraint::parse;
 use kata_test_runner::Config;
 
 use crate::pages::{
-    Block, Class, NOT_RUN, OWN, Own, RUNNER_README, blocks, class, is_followed, read, root,
+    Block, Class, NOT_RUN, OWN_TESTS, OwnTest, RUNNER_README, blocks, class, is_followed, read,
+    root,
 };
 use crate::run;
 
@@ -63,10 +64,10 @@ fn every_block_is_checked() {
     }
     println!("{} blocks: {counts:?}", all.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for own in &OWN {
+    for own in &OWN_TESTS {
         let found = all
             .iter()
-            .filter(|block| Own::of(block).is_some_and(|one| std::ptr::eq(one, own)));
+            .filter(|block| OwnTest::of(block).is_some_and(|one| std::ptr::eq(one, own)));
         assert_eq!(found.count(), own.count, "{own:?}");
         let test = fs::read_to_string(root().join(own.test)).unwrap();
         assert!(test.contains(own.page), "{own:?}");
@@ -236,7 +237,7 @@ fn outputs_are_real() {
     let outputs = output_of_the_readme();
     for block in of(Class::Compared)
         .iter()
-        .filter(|block| block.page != "cli.md" && Own::of(block).is_none())
+        .filter(|block| block.page != "cli.md" && OwnTest::of(block).is_none())
     {
         for line in block.text.lines() {
             assert!(
