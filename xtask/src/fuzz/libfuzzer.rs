@@ -1,12 +1,12 @@
 //! Runs a target, and reads what libFuzzer prints.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use guest_vm::process::{BoundedCommand, CommandOutput};
+use guest_vm::process::BoundedCommand;
 
 use super::build::Package;
 
@@ -94,28 +94,8 @@ pub(super) fn grouped(number: u64) -> String {
 /// A target that has run.
 pub(super) struct Ended {
     pub(super) progress: Progress,
-    pub(super) failure: Option<Failure>,
-}
-
-/// An input that a target failed on.
-pub(super) struct Failure {
-    /// The last lines that libFuzzer printed.
-    output: Vec<String>,
-    input: Option<PathBuf>,
-}
-
-impl Failure {
-    fn of(output: CommandOutput) -> Self {
-        let written = |line: &String| {
-            line.split("Test unit written to ")
-                .nth(1)
-                .map(PathBuf::from)
-        };
-        Self {
-            input: output.stdout.iter().find_map(written),
-            output: output.stdout,
-        }
-    }
+    /// The last lines that libFuzzer printed, if the target failed.
+    pub(super) failure: Option<Vec<String>>,
 }
 
 impl Ended {
@@ -130,117 +110,78 @@ impl Ended {
 
     /// Returns what is known about a failure, and how to see it again.
     pub(super) fn explanation(&self) -> String {
-        let Some(failure) = &self.failure else {
+        let Some(output) = &self.failure else {
             return String::new();
         };
-        let shows = |line: &&String| !line.starts_with(['#', ' ']) && !line.starts_with("stat::");
-        let output: Vec<&str> = failure
-            .output
-            .iter()
-            .filter(shows)
-            .map(String::as_str)
-            .collect();
         let target = &self.progress.target;
-        let input = match &failure.input {
-            Some(input) => format!("cargo xtask fuzz {target} --input {}", input.display()),
+        let mut written = output.iter();
+        let written = written.find_map(|line| line.split("Test unit written to ").nth(1));
+        let input = match written {
+            Some(input) => format!("cargo xtask fuzz {target} --input {input}"),
             None => "libFuzzer has written no input".to_owned(),
         };
-        format!(
-            "{target} failed:\n{}\nto run it on that input again: {input}",
-            output.join("\n")
-        )
+        let shows = |line: &&str| !line.starts_with(['#', ' ']) && !line.starts_with("stat::");
+        let output = output.iter().map(String::as_str).filter(shows);
+        let output = output.collect::<Vec<_>>().join("\n");
+        format!("{target} failed:\n{output}\nto run it on that input again: {input}")
     }
 }
 
 /// How much of a target to run.
 #[derive(Clone, Copy)]
-pub(super) enum Effort {
-    /// For this time, with other inputs on each run.
-    Time(Duration),
-    /// So many executions, within a time limit, with the same inputs on each run.
-    Executions(u64, Duration),
+pub(super) struct Effort {
+    pub(super) time: Duration,
+    /// At most so many executions, with the same inputs on each run; otherwise the inputs differ.
+    pub(super) executions: Option<u64>,
 }
 
-/// One target that is being run.
-pub(super) struct Campaign<'a> {
-    package: &'a Package,
-    progress: Progress,
-    found: PathBuf,
-    artifacts: PathBuf,
+/// Runs a target until its time is over, it was executed often enough, or it fails.
+pub(super) fn run(
+    package: &Package,
+    target: &str,
     effort: Effort,
-}
-
-impl<'a> Campaign<'a> {
-    pub(super) fn start(package: &'a Package, target: &str, effort: Effort) -> Result<Self> {
-        let progress = Progress {
-            target: target.to_owned(),
-            ..Progress::default()
-        };
-        Ok(Self {
-            package,
-            progress,
-            found: package.output_folder("corpus", target)?,
-            artifacts: package.output_folder("artifacts", target)?,
-            effort,
-        })
-    }
-
-    /// Runs the target until its time is over, it was executed often enough, or it fails.
-    pub(super) fn run(mut self, on_progress: impl Fn(&Progress)) -> Result<Ended> {
-        let start = Instant::now();
-        let (time, is_once) = match self.effort {
-            Effort::Time(time) => (time, false),
-            Effort::Executions(_, time) => (time, true),
-        };
-        loop {
-            let left = time.saturating_sub(start.elapsed());
-            let output = self.process(left.max(Duration::from_secs(1)), start, &on_progress)?;
-            self.progress.before = self.progress.executions;
-            self.progress.time = start.elapsed();
-            let failure = (!output.status.success()).then(|| Failure::of(output));
-            if failure.is_some() || is_once || start.elapsed() >= time {
-                return Ok(Ended {
-                    progress: self.progress,
-                    failure,
-                });
-            }
-        }
-    }
-
-    fn process(
-        &mut self,
-        time: Duration,
-        start: Instant,
-        on_progress: &impl Fn(&Progress),
-    ) -> Result<CommandOutput> {
-        let target = self.progress.target.clone();
-        let mut command = with_one_output(&self.package.executable(&target));
-        let prefix = format!("-artifact_prefix={}/", self.artifacts.display());
-        let (executions, seed) = match self.effort {
-            Effort::Time(_) => (EXECUTIONS_OF_A_PROCESS, 0), // 0 is a random seed
-            Effort::Executions(executions, _) => (executions, 1),
-        };
+    on_progress: impl Fn(&Progress),
+) -> Result<Ended> {
+    let found = package.output_folder("corpus", target)?;
+    let artifacts = package.output_folder("artifacts", target)?;
+    // The seed 0 is a random one.
+    let random = (EXECUTIONS_OF_A_PROCESS, 0);
+    let (executions, seed) = effort.executions.map_or(random, |count| (count, 1));
+    let mut progress = Progress {
+        target: target.to_owned(),
+        ..Progress::default()
+    };
+    let start = Instant::now();
+    loop {
+        let left = effort.time.saturating_sub(start.elapsed());
+        let left = left.max(Duration::from_secs(1));
+        let mut command = with_one_output(&package.executable(target));
         command
-            .arg(format!("-max_total_time={}", time.as_secs().max(1)))
+            .arg(format!("-max_total_time={}", left.as_secs()))
             .args([format!("-runs={executions}"), format!("-seed={seed}")])
             .arg(format!("-timeout={SECONDS_OF_AN_EXECUTION}"))
-            .args(["-rss_limit_mb=4096", "-print_final_stats=1", &prefix])
+            .args(["-rss_limit_mb=4096", "-print_final_stats=1"])
+            .arg(format!("-artifact_prefix={}/", artifacts.display()))
             // The first folder gets new inputs.
-            .arg(&self.found)
-            .arg(self.package.corpus(&target));
+            .args([&found, &package.corpus(target)]);
         let bounded = BoundedCommand {
-            what: &target,
+            what: target,
             command,
-            deadline: time + GRACE,
+            deadline: left + GRACE,
             input: b"",
         };
-        let progress = &mut self.progress;
-        let run = bounded.finish(|line| {
+        let output = bounded.finish(|line| {
             progress.time = start.elapsed();
             progress.read(line);
-            on_progress(progress);
+            on_progress(&progress);
         });
-        run.with_context(|| format!("the fuzz target {target}"))
+        let output = output.with_context(|| format!("the fuzz target {target}"))?;
+        progress.before = progress.executions;
+        progress.time = start.elapsed();
+        let failure = (!output.status.success()).then_some(output.stdout);
+        if failure.is_some() || effort.executions.is_some() || progress.time >= effort.time {
+            return Ok(Ended { progress, failure });
+        }
     }
 }
 

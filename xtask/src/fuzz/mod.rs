@@ -9,15 +9,13 @@ mod merge;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use build::Package;
-use libfuzzer::{Campaign, Effort, Ended};
+use libfuzzer::{Effort, Ended, Progress};
 
 /// How often each target runs in `cargo xtask ci`: on its kept corpus, and on some new inputs, which are
 /// the same on each run of a commit.
@@ -70,7 +68,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return libfuzzer::reproduce(&package, target, input);
     }
     let jobs = options.jobs.map_or_else(cpus, |jobs| jobs as usize);
-    let effort = Effort::Time(Duration::from_secs(options.seconds));
+    let effort = Effort {
+        time: Duration::from_secs(options.seconds),
+        executions: None,
+    };
     let outcome = fuzz(&package, &targets, effort, jobs)?;
     if options.minimize && outcome == ExitCode::SUCCESS {
         for target in &targets {
@@ -88,7 +89,10 @@ pub(crate) fn check() -> Result<ExitCode> {
     }
     let package = Package::find()?;
     let targets = package.select(&[])?;
-    let effort = Effort::Executions(EXECUTIONS_IN_CI, TIME_IN_CI);
+    let effort = Effort {
+        time: TIME_IN_CI,
+        executions: Some(EXECUTIONS_IN_CI),
+    };
     fuzz(&package, &targets, effort, cpus())
 }
 
@@ -100,36 +104,31 @@ fn cpus() -> usize {
 fn fuzz(package: &Package, targets: &[String], effort: Effort, jobs: usize) -> Result<ExitCode> {
     package.build(targets)?;
     let next = AtomicUsize::new(0);
-    let ended: Mutex<Vec<Result<Ended>>> = Mutex::default();
     let width = targets.iter().map(String::len).max().unwrap_or(0);
-    let one_at_a_time = jobs.min(targets.len()) == 1;
-    std::thread::scope(|scope| {
-        for _ in 0..jobs.min(targets.len()) {
-            scope.spawn(|| {
-                while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let run = Campaign::start(package, target, effort).and_then(|campaign| {
-                        campaign.run(|progress| {
-                            if one_at_a_time {
-                                progress.show(width);
-                            }
-                        })
-                    });
-                    if let Ok(ended) = &run {
-                        println!("{}", ended.line(width));
-                    }
-                    ended
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(run);
-                }
-            });
+    let jobs = jobs.min(targets.len());
+    let show = |progress: &Progress| {
+        if jobs == 1 {
+            progress.show(width);
         }
+    };
+    let work = || {
+        let mut ended = Vec::new();
+        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let run = libfuzzer::run(package, target, effort, show);
+            if let Ok(ended) = &run {
+                println!("{}", ended.line(width));
+            }
+            ended.push(run);
+        }
+        ended
+    };
+    let ended = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter();
+        let ended = ended.flat_map(|worker| worker.join().expect("a worker does not panic"));
+        ended.collect::<Result<Vec<Ended>>>()
     });
-    let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let ended: Vec<Ended> = ended
-        .into_iter()
-        .collect::<Result<_>>()
-        .context("a target did not run")?;
+    let ended = ended.context("a target did not run")?;
     let failures: Vec<&Ended> = ended
         .iter()
         .filter(|ended| ended.failure.is_some())
