@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Row, Table, presets};
 use guest_vm::qemu::Topology;
 use kata_test_runner::Record;
 
@@ -23,10 +23,23 @@ fn case(test: &str) -> String {
     }
 }
 
+/// A table without rows, some of whose columns are aligned to the right.
+pub(crate) fn table(header: impl Into<Row>, right: impl IntoIterator<Item = usize>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_header(header);
+    for column in right {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
 /// Lays out the outcomes.
 pub(crate) fn of(outcomes: &[Record]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED).set_header([
+    let header = [
         "case",
         "machine",
         "outcome",
@@ -34,12 +47,8 @@ pub(crate) fn of(outcomes: &[Record]) -> Table {
         "attach ms",
         "detach ms",
         "serving thread",
-    ]);
-    for column in [3, 4, 5] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    ];
+    let mut table = table(header, 3..6);
     for outcome in outcomes {
         let machine = topology(&outcome.test);
         let measure = |name: &str| outcome.measures.get(name).copied();
@@ -68,30 +77,25 @@ pub(crate) fn figures(test: &str, measures: &BTreeMap<String, f64>) -> Option<Ta
     let rows: BTreeSet<&str> = cells.keys().map(|(row, _)| *row).collect();
     let columns: BTreeSet<&str> = cells.keys().map(|(_, column)| *column).collect();
     let title = case(test);
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_header([&*title].into_iter().chain(columns.iter().copied()));
+    let header = [&*title].into_iter().chain(columns.iter().copied());
+    let mut table = table(header, 1..=columns.len());
     for row in rows {
-        let value = |column: &&str| {
-            let value = cells.get(&(row, *column));
-            value.map_or(String::new(), |value| number(*value))
+        let value = |column: &&str| match cells.get(&(row, *column)) {
+            Some(value) => format!("{value:.*}", decimals(*value)),
+            None => String::new(),
         };
         let values = columns.iter().map(value);
         table.add_row([row.to_owned()].into_iter().chain(values));
     }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
     Some(table)
 }
 
-/// Formats a figure with three digits or more.
-fn number(value: f64) -> String {
-    match value.abs() {
-        100.0.. => format!("{value:.0}"),
-        10.0.. => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+/// How many decimals of a figure are shown, which then has three digits or more.
+pub(crate) fn decimals(figure: f64) -> usize {
+    match figure.abs() {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
     }
 }
 

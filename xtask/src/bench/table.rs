@@ -1,21 +1,15 @@
 //! Figures as a table.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 
 use super::figure::{Figure, Goal, GoalStatus, Peer, Ratio};
+use crate::it_table;
 use iothread_advise::Samples;
 
 /// Lays out the figures.
 pub(super) fn of(figures: &[Figure]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_header(["figure", "ours", "peer", "peer's", "ratio", "goal", ""]);
-    for column in [1, 3, 4, 5] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+    let header = ["figure", "ours", "peer", "peer's", "ratio", "goal", ""];
+    let mut table = it_table::table(header, [1, 3, 4, 5]);
     for figure in figures {
         table.add_row(row(figure));
         if let Some(Peer { name, samples }) = &figure.floor {
@@ -53,7 +47,7 @@ fn row(figure: &Figure) -> [String; 7] {
     [
         figure.name.clone(),
         shown(&figure.ours, figure.unit),
-        figure.peer.name.to_owned(),
+        figure.peer.name.clone(),
         shown(&figure.peer.samples, figure.unit),
         quoted,
         goal,
@@ -65,12 +59,7 @@ fn row(figure: &Figure) -> [String; 7] {
 fn shown(samples: &Samples, unit: &str) -> String {
     let (low, high) = samples.quartiles();
     let median = samples.median();
-    // Three significant digits.
-    let digits = match median.abs() {
-        100.0.. => 0,
-        10.0.. => 1,
-        _ => 2,
-    };
+    let digits = it_table::decimals(median);
     format!("{median:.digits$} {unit} ({low:.digits$} to {high:.digits$})")
 }
 

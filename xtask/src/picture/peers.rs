@@ -7,6 +7,7 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::STYLE;
+use crate::it_table::decimals;
 
 /// Readable on a phone: no text is smaller than 11 pixels at this width.
 const WIDTH: f64 = 360.0;
@@ -107,11 +108,7 @@ fn rows(text: &str) -> Result<Vec<Row>> {
 
 /// A median in its unit, with three significant digits.
 fn shown(value: f64, unit: &str) -> String {
-    match value {
-        100.0.. => format!("{value:.0} {unit}"),
-        10.0.. => format!("{value:.1} {unit}"),
-        _ => format!("{value:.2} {unit}"),
-    }
+    format!("{value:.*} {unit}", decimals(value))
 }
 
 /// The table in Markdown, with a column for each tool that a row has.
