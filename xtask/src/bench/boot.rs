@@ -11,15 +11,13 @@ use guest_vm::vm::{Start, Vm};
 use guest_vm::warm::WarmStore;
 
 use super::figure::{Figure, Goal, Peer};
+use super::interleave::since;
 use super::raw_qemu::RawQemu;
-use super::vms::{self, Vms, shape, since};
+use super::vms::{Vms, shape};
 use super::{Bench, Setup};
 use iothread_advise::Samples;
 
-pub(super) const BENCHES: &[Bench] = &[Bench {
-    name: "boot: cold and warm",
-    measure: |setup| vms::each(setup, |vms| cold_and_warm(setup, vms)),
-}];
+pub(super) const BENCHES: &[Bench] = &[Bench::of_vms("boot: cold and warm", cold_and_warm)];
 
 fn cold_and_warm(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let store = WarmStore::of(&Store::of_user()?);

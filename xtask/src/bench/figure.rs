@@ -1,5 +1,6 @@
 //! A measured figure, its peer, and the ratio of the two.
 
+use anyhow::Result;
 use iothread_advise::Samples;
 
 /// Samples of ours and of a peer from the same run.
@@ -18,7 +19,7 @@ pub(super) struct Figure {
 /// What a figure is compared with.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) samples: Samples,
 }
 
@@ -84,8 +85,14 @@ impl Goal {
 }
 
 impl Peer {
-    pub(super) fn new(name: &'static str, samples: Samples) -> Self {
+    pub(super) fn new(name: impl Into<String>, samples: Samples) -> Self {
+        let name = name.into();
         Self { name, samples }
+    }
+
+    /// What a figure must not exceed.
+    pub(super) fn limit(name: &str, limit: f64) -> Result<Self> {
+        Ok(Self::new(name, Samples::new(vec![limit])?))
     }
 }
 

@@ -5,16 +5,16 @@
 //! default it makes a call for each, which is measured too. A disk with a latency of its own is the same for both, as
 //! storage is in use.
 
-use std::cell::RefCell;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{Silent, Store, provision_fio};
 use guest_vm::config::Aio;
 use guest_vm::cpio::Archive;
-use guest_vm::guest::protocol::{Direction, Exit, Extent, Load, Notice, Program, Serial, Stream};
+use guest_vm::guest::protocol::{Exit, Notice, Program, Serial, Stream};
 use guest_vm::qemu::{Topology, VmSpec};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::Vm;
@@ -23,24 +23,15 @@ use iothread_pool::{DeviceId, IoThreadId, Placement};
 use serde_json::{Value, json};
 
 use super::figure::{Figure, Goal, Peer};
-use super::vms::{self, Vms, shape, soon};
+use super::io::{DEPTH, P99, SIZE, VCPUS, load, p99};
+use super::vms::{Vms, shape, soon};
 use super::{Bench, Setup};
 use iothread_advise::Samples;
 
-pub(super) const BENCHES: &[Bench] = &[Bench {
-    name: "io: fio",
-    measure: |setup| vms::each(setup, |vms| beside_fio(setup, vms)),
-}];
+pub(super) const BENCHES: &[Bench] = &[Bench::of_vms("io: fio", beside_fio)];
 
-const VCPUS: u32 = 2;
-
-/// Bytes of a disk. Each thread reads a half of it.
-const SIZE: u64 = 32 << 20;
-
-const DEPTH: u32 = 32;
-
-/// How long a load runs, in seconds.
-const SECONDS: u64 = 2;
+/// How long a load runs.
+const RUN: Duration = Duration::from_secs(2);
 
 /// The latency of the disk that has one, in nanoseconds.
 const LATENCY_NS: u64 = 10_000_000;
@@ -48,9 +39,6 @@ const LATENCY_NS: u64 = 10_000_000;
 /// The folder of fio in the guest, with its loader.
 const FOLDER: &str = "fio";
 const LOADER: &str = "ld-linux-x86-64.so.2";
-
-/// The 99th percentiles of latencies, in milliseconds, in the order of the runs.
-type P99 = RefCell<Vec<f64>>;
 
 struct Guest {
     vm: Vm,
@@ -61,42 +49,27 @@ fn beside_fio(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let guest = Guest::start(setup, vms)?;
     let [file, file_fio, slow, slow_fio] = [const { P99::new(Vec::new()) }; 4];
     let [ours, fio, fio_single, ours_slow, fio_slow] = setup.rounds().interleave([
-        &mut || guest.load("file", &file),
+        &mut || load(&guest.vm, &[Serial("file".into())], RUN, &file),
         &mut || guest.fio("file", DEPTH, &file_fio),
         &mut || guest.fio("file", 1, &P99::default()),
-        &mut || guest.load("slow", &slow),
+        &mut || load(&guest.vm, &[Serial("slow".into())], RUN, &slow),
         &mut || guest.fio("slow", DEPTH, &slow_fio),
     ])?;
-    let iops = |what, ours, fio| {
-        let figure = vms.figure(what, "IOPS", ours, fio);
+    let iops = |disk, ours: &Samples, fio| {
+        let what = format!("io: generator, {disk}");
+        let figure = vms.figure(&what, "IOPS", ours.clone(), Peer::new("fio", fio));
         figure.with_goal(Goal::AtLeast(0.9))
     };
-    let p99 = |what, ours: P99, fio: P99| -> Result<Figure> {
-        let [ours, fio] = [ours, fio].map(|of| Samples::new(of.into_inner()));
-        Ok(vms.figure(what, "ms", ours?, Peer::new("fio", fio?)))
+    let p99 = |disk, ours, fio| {
+        let what = format!("io: generator, {disk}, p99");
+        p99(vms, &what, ours, "fio", fio)
     };
     Ok(vec![
-        iops(
-            "io: generator, page cache",
-            ours.clone(),
-            Peer::new("fio", fio),
-        ),
-        iops(
-            "io: generator, page cache, fio as by default",
-            ours,
-            Peer::new("fio", fio_single),
-        ),
-        p99("io: generator, page cache, p99", file, file_fio)?,
-        iops(
-            "io: generator, disk with a latency of 10 ms",
-            ours_slow,
-            Peer::new("fio", fio_slow),
-        ),
-        p99(
-            "io: generator, disk with a latency of 10 ms, p99",
-            slow,
-            slow_fio,
-        )?,
+        iops("page cache", &ours, fio),
+        iops("page cache, fio as by default", &ours, fio_single),
+        p99("page cache", file, file_fio)?,
+        iops("disk with a latency of 10 ms", &ours_slow, fio_slow),
+        p99("disk with a latency of 10 ms", slow, slow_fio)?,
     ])
 }
 
@@ -127,39 +100,12 @@ impl Guest {
         })
     }
 
-    /// Reads with our generator. Returns operations per second.
-    fn load(&self, disk: &str, p99: &P99) -> Result<f64> {
-        let load = Load {
-            extent: Extent {
-                serial: Serial(disk.to_owned()),
-                seed: 0,
-                offset: 0,
-                length: SIZE,
-            },
-            direction: Direction::Read,
-            threads: VCPUS,
-            cpus: (0..VCPUS).collect(),
-            depth: DEPTH,
-            block_size: 4096,
-            duration_ms: SECONDS * 1000,
-            operations: None,
-        };
-        let report = self.vm.agent().start_load(&load, soon())?.finish(soon())?;
-        ensure!(report.errors == 0 && report.elapsed_ms > 0, "{report:?}");
-        #[expect(clippy::cast_precision_loss, reason = "counts of seconds")]
-        let (p99_ms, rate) = (
-            report.latencies.p99_us as f64 / 1e3,
-            report.operations as f64 * 1e3 / report.elapsed_ms as f64,
-        );
-        p99.borrow_mut().push(p99_ms);
-        Ok(rate)
-    }
-
     /// Reads with fio, which submits up to so many requests at once. Returns operations per second.
     fn fio(&self, disk: &str, submit: u32, p99: &P99) -> Result<f64> {
         let disks = self.vm.agent().disks(soon())?;
         let found = disks.iter().find(|found| found.serial.0 == disk);
         let name = &found.context("the guest has no such disk")?.name;
+        // Each thread reads a half of the disk.
         let half = SIZE / u64::from(VCPUS);
         let mut arguments: Vec<String> = ["--library-path", "/fio", "/fio/fio"]
             .map(Into::into)
@@ -173,7 +119,7 @@ impl Guest {
             format!("--iodepth={DEPTH}"),
             format!("--iodepth_batch_submit={submit}"),
             format!("--iodepth_batch_complete_max={DEPTH}"),
-            format!("--runtime={SECONDS}"),
+            format!("--runtime={}", RUN.as_secs()),
             format!("--cpus_allowed=0-{}", VCPUS - 1),
         ]);
         let same = "--rw=randread --bs=4k --direct=1 --ioengine=io_uring --thread --time_based --norandommap \

@@ -21,24 +21,16 @@ use qmp_client::wait::Deadline;
 use serde_json::json;
 
 use super::figure::{Figure, Goal, Peer};
+use super::interleave::since;
 use super::raw_qemu::{RawQemu, Script};
-use super::vms::{self, Vms, millis, shape, since, soon};
+use super::vms::{Vms, shape, soon};
 use super::{Bench, Setup};
 use iothread_advise::Samples;
 
 pub(super) const BENCHES: &[Bench] = &[
-    Bench {
-        name: "hotplug: attach and detach",
-        measure: |setup| vms::each(setup, |vms| attach_and_detach(setup, vms)),
-    },
-    Bench {
-        name: "hotplug: native and ACPI",
-        measure: |setup| vms::each(setup, |vms| native(setup, vms)),
-    },
-    Bench {
-        name: "qmp: round trip",
-        measure: |setup| vms::each(setup, |vms| round_trip(setup, vms)),
-    },
+    Bench::of_vms("hotplug: attach and detach", attach_and_detach),
+    Bench::of_vms("hotplug: native and ACPI", native),
+    Bench::of_vms("qmp: round trip", round_trip),
 ];
 
 /// Round trips per sample: one alone is shorter than a context switch.
@@ -140,7 +132,7 @@ impl TwoMonitors {
             .newest_line()
             .context("the agent has written no line")?;
         timings.after_report.push(since(read));
-        timings.report.push(millis(guest.1.get()));
+        timings.report.push(guest.1.get().as_secs_f64() * 1e3);
 
         let events = self.qmp.cursor();
         let start = Instant::now();
@@ -203,12 +195,10 @@ fn attach_and_detach(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let (floor_detach, kata_detach) = (RefCell::default(), RefCell::default());
     // Warm up: TCG translates the guest's code in the first cycle of each.
     two.ours(&mut Timings::default())?;
-    two.scripted(&RefCell::default(), |script| {
-        script.wait_for_removal(SCRIPTED)
-    })?;
+    two.scripted(&RefCell::default(), wait_for_removal)?;
     let [attach, floor_attach, kata_attach] = setup.rounds().interleave([
         &mut || two.ours(&mut timings),
-        &mut || two.scripted(&floor_detach, |script| script.wait_for_removal(SCRIPTED)),
+        &mut || two.scripted(&floor_detach, wait_for_removal),
         &mut || two.scripted(&kata_detach, kata_waits),
     ])?;
     let samples = |of: RefCell<Vec<f64>>| Samples::new(of.into_inner());
@@ -248,11 +238,19 @@ fn attach_and_detach(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
         ),
     ] {
         let what = format!("hotplug: {what}");
-        let peer = Peer::new("limit", Samples::new(vec![limit])?);
-        let figure = vms.figure(&what, "ms", Samples::new(ours)?, peer);
+        let figure = vms.figure(
+            &what,
+            "ms",
+            Samples::new(ours)?,
+            Peer::limit("limit", limit)?,
+        );
         figures.push(figure.with_goal(Goal::AtMost(1.0)));
     }
     Ok(figures)
+}
+
+fn wait_for_removal(script: &mut Script) -> Result<()> {
+    script.wait_for_removal(SCRIPTED)
 }
 
 /// Sends a query and looks at the events that came with the reply, as Kata's Rust runtime does.

@@ -75,9 +75,14 @@ pub(super) fn time(command: &mut Command) -> Result<f64> {
     command.stderr(Stdio::null());
     let start = Instant::now();
     let status = command.status().with_context(|| format!("{command:?}"))?;
-    let took = start.elapsed();
+    let took = since(start);
     ensure!(status.success(), "{command:?} ended with {status}");
-    Ok(took.as_secs_f64() * 1000.0)
+    Ok(took)
+}
+
+/// Returns the milliseconds since an instant.
+pub(super) fn since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
 }
 
 #[cfg(test)]

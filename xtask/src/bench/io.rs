@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::Store;
 use guest_vm::config::{Aio, IoThreadProperties};
-use guest_vm::guest::protocol::{Direction, Extent, Load, LoadReport, Serial};
+use guest_vm::guest::protocol::{Direction, Extent, Load, Serial};
 use guest_vm::qemu::{Topology, VmSpec};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::Vm;
@@ -23,22 +23,22 @@ use qmp_client::QemuVersion;
 use qmp_client::command::QueryVersion;
 
 use super::figure::{Figure, Goal, Peer};
-use super::vms::{self, Vms, shape, soon};
+use super::vms::{Vms, shape, soon};
 use super::{Bench, Setup};
 use iothread_advise::Samples;
 
-pub(super) const BENCHES: &[Bench] = &[Bench {
-    name: "io: placement",
-    measure: |setup| vms::each(setup, |vms| placement(setup, vms)),
-}];
+pub(super) const BENCHES: &[Bench] = &[Bench::of_vms("io: placement", placement)];
 
 /// The unit of operations per second.
 const IOPS: &str = "IOPS";
 
 /// Bytes of a disk.
-const SIZE: u64 = 32 << 20;
+pub(super) const SIZE: u64 = 32 << 20;
 
-const VCPUS: u32 = 2;
+pub(super) const VCPUS: u32 = 2;
+
+/// How many requests of a thread are in flight.
+pub(super) const DEPTH: u32 = 32;
 
 /// How long one load runs.
 const RUN: Duration = Duration::from_millis(800);
@@ -50,7 +50,7 @@ struct Placed {
 }
 
 /// The 99th percentiles of latencies, in milliseconds, in the order of the runs.
-type P99 = RefCell<Vec<f64>>;
+pub(super) type P99 = RefCell<Vec<f64>>;
 
 fn placement(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let placed = Placed::start(setup, vms)?;
@@ -62,18 +62,15 @@ fn placement(setup: &Setup, vms: &Vms) -> Result<Vec<Figure>> {
     let [main_p99, one_p99, busy_main_p99, busy_one_p99] = [const { P99::new(Vec::new()) }; 4];
     let [in_main, in_one, busy_main, busy_one, in_together, in_apart] =
         setup.rounds().interleave([
-            &mut || placed.load(&main, &main_p99),
-            &mut || placed.load(&one, &one_p99),
+            &mut || load(&placed.vm.borrow(), &main, RUN, &main_p99),
+            &mut || load(&placed.vm.borrow(), &one, RUN, &one_p99),
             &mut || placed.load_while_busy(&main, &busy_main_p99),
             &mut || placed.load_while_busy(&one, &busy_one_p99),
-            &mut || placed.load(&together, &P99::default()),
-            &mut || placed.load(&apart, &P99::default()),
+            &mut || load(&placed.vm.borrow(), &together, RUN, &P99::default()),
+            &mut || load(&placed.vm.borrow(), &apart, RUN, &P99::default()),
         ])?;
     let main_loop = |samples| Peer::new("main loop", samples);
-    let p99 = |what, ours: P99, main: P99| -> Result<Figure> {
-        let [ours, main] = [ours, main].map(|of| Samples::new(of.into_inner()));
-        Ok(vms.figure(what, "ms", ours?, main_loop(main?)))
-    };
+    let p99 = |what, ours, main| p99(vms, what, ours, "main loop", main);
     let mut figures = vec![
         vms.figure("io: one thread", IOPS, in_one, main_loop(in_main)),
         p99("io: one thread, p99", one_p99, main_p99)?.with_goal(Goal::AtMost(1.0)),
@@ -131,36 +128,6 @@ impl Placed {
         Ok(disks.try_into().expect("there are four"))
     }
 
-    /// Loads disks with all vCPUs. Returns operations per second, and records the worst 99th percentile
-    /// of the latencies.
-    fn load(&self, disks: &[Serial], p99: &P99) -> Result<f64> {
-        let vm = self.vm.borrow();
-        let threads = VCPUS.div_ceil(u32::try_from(disks.len())?);
-        let running: Vec<_> = (0..)
-            .zip(disks)
-            .map(|(n, disk)| {
-                let cpus = (n..n + threads).map(|cpu| cpu % VCPUS).collect();
-                vm.agent().start_load(&load(disk, threads, cpus), soon())
-            })
-            .collect::<Result<_, _>>()?;
-        let reports: Vec<LoadReport> = running
-            .into_iter()
-            .map(|load| load.finish(soon()))
-            .collect::<Result<_, _>>()?;
-        let mut worst = 0;
-        let mut rate = 0.0;
-        for report in reports {
-            ensure!(report.errors == 0 && report.elapsed_ms > 0, "{report:?}");
-            #[expect(clippy::cast_precision_loss, reason = "counts of a second")]
-            let of_this = report.operations as f64 * 1e3 / report.elapsed_ms as f64;
-            rate += of_this;
-            worst = worst.max(report.latencies.p99_us);
-        }
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of a second")]
-        p99.borrow_mut().push(worst as f64 / 1e3);
-        Ok(rate)
-    }
-
     /// Loads disks while QMP traffic keeps the main loop busy.
     fn load_while_busy(&self, disks: &[Serial], p99: &P99) -> Result<f64> {
         let ended = AtomicBool::new(false);
@@ -173,7 +140,7 @@ impl Placed {
                 }
                 Ok::<_, anyhow::Error>(())
             });
-            let rate = self.load(disks, p99);
+            let rate = load(&vm, disks, RUN, p99);
             ended.store(true, Ordering::Relaxed);
             traffic.join().expect("it does not panic")?;
             rate
@@ -189,41 +156,60 @@ impl Placed {
         let two = NonZeroUsize::new(2).context("two is not zero")?;
         let spread = [self.attach("spread", &Placement::Spread(two))?];
         let [spread_p99, one_p99] = [const { P99::new(Vec::new()) }; 2];
-        let [spread, one] = setup
-            .rounds()
-            .interleave([&mut || self.load(&spread, &spread_p99), &mut || {
-                self.load(one, &one_p99)
-            }])?;
-        let figure =
-            |what, unit, ours, one| vms.figure(what, unit, ours, Peer::new("one thread", one));
-        let [spread_p99, one_p99] = [spread_p99, one_p99].map(|of| Samples::new(of.into_inner()));
+        let [spread, one] = setup.rounds().interleave([
+            &mut || load(&self.vm.borrow(), &spread, RUN, &spread_p99),
+            &mut || load(&self.vm.borrow(), one, RUN, &one_p99),
+        ])?;
+        let name = "io: spread over two threads";
+        let figure = vms.figure(name, IOPS, spread, Peer::new("one thread", one));
+        let name = "io: spread over two threads, p99";
         Ok(vec![
-            figure("io: spread over two threads", IOPS, spread, one).with_goal(Goal::AtLeast(1.0)),
-            figure(
-                "io: spread over two threads, p99",
-                "ms",
-                spread_p99?,
-                one_p99?,
-            ),
+            figure.with_goal(Goal::AtLeast(1.0)),
+            p99(vms, name, spread_p99, "one thread", one_p99)?,
         ])
     }
 }
 
-/// Reads, each thread on its own vCPU.
-fn load(disk: &Serial, threads: u32, cpus: Vec<u32>) -> Load {
-    Load {
-        extent: Extent {
-            serial: disk.clone(),
-            seed: 0,
-            offset: 0,
-            length: SIZE,
-        },
-        direction: Direction::Read,
-        threads,
-        cpus,
-        depth: 32,
-        block_size: 4096,
-        duration_ms: RUN.as_millis().try_into().unwrap_or(u64::MAX),
-        operations: None,
+/// A figure of 99th percentiles.
+pub(super) fn p99(vms: &Vms, what: &str, ours: P99, peer: &str, theirs: P99) -> Result<Figure> {
+    let [ours, theirs] = [ours, theirs].map(|of| Samples::new(of.into_inner()));
+    Ok(vms.figure(what, "ms", ours?, Peer::new(peer, theirs?)))
+}
+
+/// Reads disks with all vCPUs, each thread on its own. Returns operations per second, and records the worst 99th
+/// percentile of the latencies.
+pub(super) fn load(vm: &Vm, disks: &[Serial], run: Duration, p99: &P99) -> Result<f64> {
+    let threads = VCPUS.div_ceil(u32::try_from(disks.len())?);
+    let start = |(n, disk): (u32, &Serial)| {
+        let load = Load {
+            extent: Extent {
+                serial: disk.clone(),
+                seed: 0,
+                offset: 0,
+                length: SIZE,
+            },
+            direction: Direction::Read,
+            threads,
+            cpus: (n..n + threads).map(|cpu| cpu % VCPUS).collect(),
+            depth: DEPTH,
+            block_size: 4096,
+            duration_ms: run.as_millis().try_into().unwrap_or(u64::MAX),
+            operations: None,
+        };
+        vm.agent().start_load(&load, soon())
+    };
+    let running: Vec<_> = (0..).zip(disks).map(start).collect::<Result<_, _>>()?;
+    let mut worst = 0;
+    let mut rate = 0.0;
+    for load in running {
+        let report = load.finish(soon())?;
+        ensure!(report.errors == 0 && report.elapsed_ms > 0, "{report:?}");
+        #[expect(clippy::cast_precision_loss, reason = "counts of seconds")]
+        let of_this = report.operations as f64 * 1e3 / report.elapsed_ms as f64;
+        rate += of_this;
+        worst = worst.max(report.latencies.p99_us);
     }
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a second")]
+    p99.borrow_mut().push(worst as f64 / 1e3);
+    Ok(rate)
 }

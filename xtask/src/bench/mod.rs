@@ -31,6 +31,7 @@ use crate::cargo;
 use crate::it::{Qemus, qemus};
 use figure::Figure;
 use interleave::Rounds;
+use vms::Vms;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -53,7 +54,25 @@ pub(crate) struct Options {
 struct Bench {
     /// `family: what`.
     name: &'static str,
-    measure: fn(&Setup) -> Result<Vec<Figure>>,
+    measure: Measure,
+}
+
+enum Measure {
+    Once(fn(&Setup) -> Result<Vec<Figure>>),
+    WithEachQemu(fn(&Setup, &Vms) -> Result<Vec<Figure>>),
+}
+
+impl Bench {
+    const fn new(name: &'static str, measure: fn(&Setup) -> Result<Vec<Figure>>) -> Self {
+        let measure = Measure::Once(measure);
+        Self { name, measure }
+    }
+
+    /// A benchmark that runs with each selected QEMU.
+    const fn of_vms(name: &'static str, measure: fn(&Setup, &Vms) -> Result<Vec<Figure>>) -> Self {
+        let measure = Measure::WithEachQemu(measure);
+        Self { name, measure }
+    }
 }
 
 /// All benchmarks.
@@ -103,7 +122,10 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let mut figures = Vec::new();
     for bench in chosen {
         eprintln!("measuring {}", bench.name);
-        let measured = (bench.measure)(&setup);
+        let measured = match bench.measure {
+            Measure::Once(measure) => measure(&setup),
+            Measure::WithEachQemu(measure) => vms::each(&setup, measure),
+        };
         figures.extend(measured.with_context(|| format!("cannot measure {}", bench.name))?);
     }
     println!("{}", table::of(&figures));

@@ -4,19 +4,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, anyhow, ensure};
-use kata_test_runner::{
-    Binary, LocalSession, Place, ProcessEnd, Session, SessionCommand, StopToken, UserKind,
-};
+use kata_test_runner::{Binary, LocalSession, Place, Session, StopToken, UserKind};
 
 use super::figure::{Figure, Goal, Peer};
-use super::vms::since;
-use super::{Bench, Setup};
+use super::interleave::since;
+use super::{Bench, Setup, userns};
 use cargo_kata_test::cli::places::VmPlaces;
 use guest_vm::artifacts::KernelChoice;
-use iothread_advise::Samples;
 
 use crate::provision;
 
@@ -26,14 +23,11 @@ const LIMIT_MS: f64 = 30.0;
 /// The number of tests in each binary. They do nothing.
 const TESTS: usize = 250;
 
-pub(super) const BENCHES: &[Bench] = &[Bench {
-    name: "plain: a test in a warm VM",
-    measure: |setup| {
-        let small = measure(setup, "2 MiB", 3 << 18)?;
-        let large = measure(setup, "20 MiB", 75 << 18)?;
-        Ok(small.into_iter().chain(large).collect())
-    },
-}];
+pub(super) const BENCHES: &[Bench] = &[Bench::new("plain: a test in a warm VM", |setup| {
+    let mut figures = measure(setup, "2 MiB", 3 << 18)?;
+    figures.extend(measure(setup, "20 MiB", 75 << 18)?);
+    Ok(figures)
+})];
 
 /// Measures tests of a binary with this much further data.
 fn measure(setup: &Setup, size: &str, padding: usize) -> Result<Vec<Figure>> {
@@ -65,26 +59,18 @@ fn measure(setup: &Setup, size: &str, padding: usize) -> Result<Vec<Figure>> {
         &mut || run(&mut *guest, next_guest.next().expect("a number")),
         &mut || run(&mut here, next_here.next().expect("a number")),
     ])?;
-    let figure = |what, peer, goal| Figure {
-        name: format!("plain: a test of a {size} binary in a warm VM, {what}"),
-        unit: "ms",
-        ours: guest.clone(),
-        peer,
-        floor: None,
-        goal,
+    let figure = |what, peer| {
+        let name = format!("plain: a test of a {size} binary in a warm VM, {what}");
+        Figure::new(name, "ms", guest.clone(), peer)
     };
-    let here = Peer {
-        name: "the same on this host",
-        samples: here,
-    };
-    let limit = Peer {
-        name: "the limit of 30 ms",
-        samples: Samples::new(vec![LIMIT_MS])?,
-    };
+    let limit = Peer::limit("the limit of 30 ms", LIMIT_MS)?;
     let goal = (padding < 1 << 20).then_some(Goal::AtMost(1.0));
     Ok(vec![
-        figure("emulated", here, None),
-        figure("limit", limit, goal),
+        figure("emulated", Peer::new("the same on this host", here)),
+        Figure {
+            goal,
+            ..figure("limit", limit)
+        },
     ])
 }
 
@@ -92,24 +78,8 @@ fn measure(setup: &Setup, size: &str, padding: usize) -> Result<Vec<Figure>> {
 fn run(session: &mut dyn Session, number: usize) -> Result<f64> {
     let name = format!("t{}", number % TESTS);
     let arguments = ["--exact", &name, "--nocapture"].map(OsStr::new);
-    let command = SessionCommand {
-        program: None,
-        arguments: &arguments,
-        env: &[],
-        artifacts: None,
-        limit: Duration::from_secs(60),
-        stop: StopToken::NEVER,
-    };
-    let mut output = Vec::new();
-    let start = Instant::now();
-    let end = session.run(&command, &mut |bytes| output.extend_from_slice(bytes));
-    let took = since(start);
-    let end = end.map_err(|error| anyhow!("{error}"))?;
-    let output = String::from_utf8_lossy(&output);
-    ensure!(
-        end == ProcessEnd::Exited(0) && output.contains("1 passed"),
-        "{end:?}: {output}"
-    );
+    let (took, output) = userns::run(session, &arguments)?;
+    ensure!(output.contains("1 passed"), "{output}");
     Ok(took)
 }
 

@@ -1,6 +1,6 @@
 //! What the VM benchmarks share.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use guest_vm::artifacts::Manifest;
@@ -14,19 +14,20 @@ use crate::provision;
 use iothread_advise::Samples;
 
 /// Runs a benchmark with each selected QEMU.
-pub(super) fn each<T>(
+pub(super) fn each(
     setup: &Setup,
-    mut measure: impl FnMut(&Vms) -> Result<Vec<T>>,
-) -> Result<Vec<T>> {
+    measure: fn(&Setup, &Vms) -> Result<Vec<Figure>>,
+) -> Result<Vec<Figure>> {
     let mut all = Vec::new();
     for qemu in &setup.qemus {
         let manifest = provision::provision(qemu, false)?;
         let accelerator = Accelerator::probe();
         eprintln!("  QEMU {}, {accelerator}", manifest.qemu.version);
-        all.extend(measure(&Vms {
+        let vms = Vms {
             manifest,
             accelerator,
-        })?);
+        };
+        all.extend(measure(setup, &vms)?);
     }
     Ok(all)
 }
@@ -46,14 +47,11 @@ impl Vms {
         ours: Samples,
         peer: Peer,
     ) -> Figure {
-        Figure::new(self.name(what), unit, ours, peer)
-    }
-
-    fn name(&self, what: &str) -> String {
-        match self.manifest.qemu.parsed_version() {
+        let name = match self.manifest.qemu.parsed_version() {
             Some(version) => format!("{what} (QEMU {version})"),
             None => what.to_owned(),
-        }
+        };
+        Figure::new(name, unit, ours, peer)
     }
 }
 
@@ -78,13 +76,4 @@ pub(super) fn shape(topology: Topology, vcpus: u32) -> VmSpec {
 /// Returns the deadline of one operation.
 pub(super) fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
-}
-
-/// Returns the milliseconds since an instant.
-pub(super) fn since(start: Instant) -> f64 {
-    millis(start.elapsed())
-}
-
-pub(super) fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e3
 }

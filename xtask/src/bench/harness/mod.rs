@@ -14,26 +14,14 @@ use iothread_advise::Samples;
 use package::Package;
 
 pub(super) const BENCHES: &[Bench] = &[
-    Bench {
-        name: "harness: 1000 trivial tests",
-        measure: trivial,
-    },
-    Bench {
-        name: "harness: list of 1000 tests",
-        measure: list,
-    },
-    Bench {
-        name: "harness: list of 1000 tests with verdicts",
-        measure: list_with_verdicts,
-    },
-    Bench {
-        name: "harness: compile 1000 tests",
-        measure: compile,
-    },
-    Bench {
-        name: "harness: cold build",
-        measure: cold_build,
-    },
+    Bench::new("harness: 1000 trivial tests", trivial),
+    Bench::new("harness: list of 1000 tests", list),
+    Bench::new(
+        "harness: list of 1000 tests with verdicts",
+        list_with_verdicts,
+    ),
+    Bench::new("harness: compile 1000 tests", compile),
+    Bench::new("harness: cold build", cold_build),
 ];
 
 /// `cargo test` with our harness, compared with nextest and plain tests.
@@ -136,7 +124,7 @@ fn cold_build(setup: &Setup) -> Result<Vec<Figure>> {
 }
 
 /// A figure in milliseconds, of which less is better.
-fn figure(name: &str, ours: Samples, peer: Samples, peer_name: &'static str, goal: f64) -> Figure {
+fn figure(name: &str, ours: Samples, peer: Samples, peer_name: &str, goal: f64) -> Figure {
     let peer = Peer::new(peer_name, peer);
     Figure::new(name.to_owned(), "ms", ours, peer).with_goal(Goal::AtMost(goal))
 }

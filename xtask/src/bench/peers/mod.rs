@@ -13,10 +13,10 @@ use super::{Bench, Setup};
 use installation::{Installation, KERNELS};
 use tool::Tool;
 
-pub(super) const BENCHES: &[Bench] = &[Bench {
-    name: "peers: other tools that run tests in VMs",
+pub(super) const BENCHES: &[Bench] = &[Bench::new(
+    "peers: other tools that run tests in VMs",
     measure,
-}];
+)];
 
 /// What cannot be measured without further machinery.
 const LEFT_OUT: [(&str, &str); 2] = [
@@ -206,11 +206,8 @@ fn row<'a>(
 ) -> impl Iterator<Item = Figure> + 'a {
     let peers = tools.iter().zip(measured).skip(1);
     peers.map(move |(tool, theirs)| {
-        let name = if theirs.is_stopped {
-            tool.stopped()
-        } else {
-            tool.name()
-        };
+        let stopped = if theirs.is_stopped { ", stopped" } else { "" };
+        let name = format!("{}{stopped}", tool.name());
         let peer = Peer::new(name, theirs.samples.clone());
         let title = format!("peers: {what}, {}", tool.name());
         Figure::new(title, unit, measured[0].samples.clone(), peer)

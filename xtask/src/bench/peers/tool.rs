@@ -27,16 +27,6 @@ impl Tool {
         }
     }
 
-    /// The name beside a figure that is the deadline.
-    pub(super) fn stopped(self) -> &'static str {
-        match self {
-            Self::Ours => "cargo kata-test, stopped",
-            Self::VirtmeNg => "virtme-ng, stopped",
-            Self::Script => "nextest with a VM script, stopped",
-            Self::Vmtest => "vmtest, stopped",
-        }
-    }
-
     /// Whether its VMs get the distribution's kernel for all machines: the one for clouds has no 9p.
     pub(super) fn needs_9p(self) -> bool {
         matches!(self, Self::VirtmeNg | Self::Vmtest)
@@ -65,10 +55,12 @@ impl Tool {
         };
         match self {
             Self::Ours => {
+                let ours = concat!(
+                    env!("CARGO_MANIFEST_DIR"),
+                    "/../iothread-it/cargo-kata-test"
+                );
                 let mut install = cargo("ours", "ours-build");
-                install
-                    .arg("--path")
-                    .arg(checkout().join("iothread-it/cargo-kata-test"));
+                install.args(["--path", ours]);
                 vec![install]
             }
             Self::VirtmeNg => {
@@ -141,13 +133,6 @@ impl Tool {
 /// virtme-ng calls depmod and modprobe.
 const KMOD: &str = "mkdir -p \"$1\" && cd \"$1\" && apt-get download --quiet kmod libkmod2 && \
                     for package in *.deb; do dpkg --extract \"$package\" root; done";
-
-/// The repository.
-fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask is in the repository")
-}
 
 /// A package with plain tests, each of which fails on this host's kernel.
 pub(super) fn package(below: &Path, tests: usize) -> std::io::Result<PathBuf> {
