@@ -80,41 +80,43 @@ fn ranges(bits: &[u64; 4]) -> String {
 fn works() -> Finding {
     let late =
         "/dev/kvm opens but does not work: a guest of seven instructions did not end within 5 s";
-    match probe(works::check, late) {
-        Ok(_) => Finding::Is("a guest's instructions have the right effects".to_owned()),
-        Err(finding) => finding,
-    }
+    let text = |_: [u64; 4]| "a guest's instructions have the right effects".to_owned();
+    probe(works::check, text, late)
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn speed() -> Finding {
     let late = "KVM interprets its guests: a loop of some milliseconds did not end within 5 s";
-    match probe(speed::measure, late) {
-        Ok([nanoseconds, ..]) => Finding::Is(measured(nanoseconds)),
-        Err(finding) => finding,
-    }
+    probe(
+        speed::measure,
+        |[nanoseconds, ..]| measured(nanoseconds),
+        late,
+    )
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn capabilities() -> Finding {
-    match probe(vm::capabilities, "/dev/kvm did not answer within 5 s") {
-        Ok(bits) => Finding::Is(ranges(&bits)),
-        Err(finding) => finding,
-    }
+    let late = "/dev/kvm did not answer within 5 s";
+    probe(vm::capabilities, |bits| ranges(&bits), late)
 }
 
-/// Runs a probe in a child.
+/// Runs a probe in a child. `text` formats its numbers.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn probe(work: fn() -> Result<[u64; 4], stage::Failure>, late: &str) -> Result<[u64; 4], Finding> {
+fn probe(
+    work: fn() -> Result<[u64; 4], stage::Failure>,
+    text: fn([u64; 4]) -> String,
+    late: &str,
+) -> Finding {
     use crate::sys::{NoAnswer, TRUNCATED, answer_within};
 
     // SAFETY: the child makes system calls only.
     let answer = unsafe { answer_within(LIMIT, |send| send(&stage::encode(work()))) };
     match answer.as_deref().map(stage::decode) {
-        Ok(Some(ended)) => ended.map_err(stage::Failure::finding),
-        Ok(None) => Err(Finding::Unknown(TRUNCATED.to_owned())),
-        Err(NoAnswer::TooLate(_)) => Err(Finding::Absent(late.to_owned())),
-        Err(problem) => Err(Finding::Unknown(problem.to_string())),
+        Ok(Some(Ok(numbers))) => Finding::Is(text(numbers)),
+        Ok(Some(Err(failure))) => failure.finding(),
+        Ok(None) => Finding::Unknown(TRUNCATED.to_owned()),
+        Err(NoAnswer::TooLate(_)) => Finding::Absent(late.to_owned()),
+        Err(problem) => Finding::Unknown(problem.to_string()),
     }
 }
 
@@ -126,7 +128,9 @@ fn works() -> Finding {
         .open("/dev/kvm")
     {
         Ok(_) => Finding::Unknown("KVM can be probed on x86_64 only".to_owned()),
-        Err(error) => stage::Failure::open(error.raw_os_error().unwrap_or(0)).finding(),
+        Err(error) => stage::Stage::Open
+            .failed(error.raw_os_error().unwrap_or(0))
+            .finding(),
     }
 }
 

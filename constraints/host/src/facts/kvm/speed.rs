@@ -76,10 +76,7 @@ pub(super) fn measure() -> Result<[u64; 4], Failure> {
     }
     // Counting alone shows an interpreter, and does not tell emulation from hardware.
     if !has_strings && Speed::of(fastest) != Speed::Interprets {
-        return Err(Failure {
-            stage: Stage::Sse42,
-            code: 0,
-        });
+        return Err(Stage::Sse42.failed(0));
     }
     Ok([fastest, 0, 0, 0])
 }
@@ -96,14 +93,7 @@ fn run(vm: &Vm) -> Result<u64, Failure> {
     let took = start.elapsed();
     match exit {
         Exit::Halt => Ok(took.as_nanos() as u64 / u64::from(ITERATIONS)),
-        Exit::Other(reason) => Err(Failure {
-            stage: Stage::Halt,
-            code: reason as i32,
-        }),
-        _ => Err(Failure {
-            stage: Stage::Halt,
-            code: 0,
-        }),
+        other => Err(Stage::Halt.failed(other.code())),
     }
 }
 

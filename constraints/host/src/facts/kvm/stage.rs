@@ -61,17 +61,6 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    #[cfg_attr(
-        target_arch = "x86_64",
-        expect(dead_code, reason = "the guest reports it here")
-    )]
-    pub(super) fn open(code: i32) -> Self {
-        Self {
-            stage: Stage::Open,
-            code,
-        }
-    }
-
     /// Returns `Absent` if KVM is missing or a guest shows that it does not work, and `Unknown` if no
     /// guest could be made.
     pub(super) fn finding(self) -> Finding {
@@ -125,6 +114,10 @@ pub(super) const NO_NODE: &str = "there is no /dev/kvm";
 const BROKEN: &str = "/dev/kvm opens but does not work: ";
 
 impl Stage {
+    pub(super) fn failed(self, code: i32) -> Failure {
+        Failure { stage: self, code }
+    }
+
     fn call(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -184,11 +177,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Result<[u64; 4], Failure>> {
     if *tag == u8::MAX {
         return Some(Ok(values));
     }
-    let stage = *STAGES.get(usize::from(*tag))?;
-    Some(Err(Failure {
-        stage,
-        code: u32::try_from(values[0]).ok()? as i32,
-    }))
+    let stage = STAGES.get(usize::from(*tag))?;
+    let code = u32::try_from(values[0]).ok()? as i32;
+    Some(Err(stage.failed(code)))
 }
 
 #[cfg(test)]

@@ -77,6 +77,16 @@ pub(super) enum Exit {
     Other(u32),
 }
 
+impl Exit {
+    /// What a failure says of it: an exit reason that the probes do not know.
+    pub(super) fn code(self) -> i32 {
+        match self {
+            Self::Other(reason) => reason as i32,
+            _ => 0,
+        }
+    }
+}
+
 /// The VM. Its memory stays mapped until the process ends.
 pub(super) struct Vm {
     kvm: OwnedFd,
@@ -92,20 +102,13 @@ fn open() -> Result<(OwnedFd, OwnedFd), Failure> {
     // SAFETY: the path is a C string, and the result is checked before it is owned.
     let kvm = unsafe { libc::open(c"/dev/kvm".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
     let kvm = owned(kvm, Stage::Open)?;
-    // SAFETY: this ioctl takes 0 and touches no memory of ours.
-    let version = check(
-        unsafe { libc::ioctl(kvm.as_raw_fd(), GET_API_VERSION, 0) },
-        Stage::Open,
-    )?;
+    let version = ask(&kvm, GET_API_VERSION, Stage::Open)?;
     if version != API_VERSION {
-        return Err(Failure {
-            stage: Stage::ApiVersion,
-            code: version,
-        });
+        return Err(Stage::ApiVersion.failed(version));
     }
-    // SAFETY: this ioctl takes a machine type, 0, and touches no memory of ours.
-    let vm = unsafe { libc::ioctl(kvm.as_raw_fd(), CREATE_VM, 0) };
-    Ok((kvm, owned(vm, Stage::CreateVm)?))
+    // The machine type is 0.
+    let vm = owned(ask(&kvm, CREATE_VM, Stage::CreateVm)?, Stage::CreateVm)?;
+    Ok((kvm, vm))
 }
 
 /// The capabilities of a VM whose number is below 256, a bit for each.
@@ -140,15 +143,19 @@ impl Vm {
             userspace_addr: memory as u64,
         };
         // SAFETY: the kernel reads a `MemoryRegion`; the memory it names stays mapped.
-        let done =
-            unsafe { libc::ioctl(vm.as_raw_fd(), SET_USER_MEMORY_REGION, &raw const region) };
-        check(done, Stage::Memory)?;
-        // SAFETY: this ioctl takes the number of the CPU, 0, and touches no memory of ours.
-        let vcpu = unsafe { libc::ioctl(vm.as_raw_fd(), CREATE_VCPU, 0) };
+        unsafe {
+            ioctl(
+                &vm,
+                SET_USER_MEMORY_REGION,
+                &raw const region,
+                Stage::Memory,
+            )
+        }?;
+        // The number of the CPU is 0.
+        let vcpu = ask(&vm, CREATE_VCPU, Stage::CreateVcpu)?;
         let vcpu = owned(vcpu, Stage::CreateVcpu)?;
-        // SAFETY: this ioctl takes 0 and touches no memory of ours.
-        let size = unsafe { libc::ioctl(kvm.as_raw_fd(), GET_VCPU_MMAP_SIZE, 0) };
-        let shared_size = check(size, Stage::CreateVcpu)?.unsigned_abs() as usize;
+        let shared_size = ask(&kvm, GET_VCPU_MMAP_SIZE, Stage::CreateVcpu)?;
+        let shared_size = shared_size.unsigned_abs() as usize;
         let shared = map(shared_size, Some(vcpu.as_raw_fd()), Stage::CreateVcpu)?;
         let new = Self {
             kvm,
@@ -160,8 +167,7 @@ impl Vm {
         };
         let cpuid = new.supported_cpuid()?;
         // SAFETY: the kernel reads a `Cpuid`.
-        let done = unsafe { libc::ioctl(new.vcpu.as_raw_fd(), SET_CPUID, &raw const cpuid) };
-        check(done, Stage::SetCpuid)?;
+        unsafe { ioctl(&new.vcpu, SET_CPUID, &raw const cpuid, Stage::SetCpuid) }?;
         Ok(new)
     }
 
@@ -183,30 +189,26 @@ impl Vm {
     pub(super) fn change_sregs(&self, change: impl Fn(&mut Sregs)) -> Result<(), Failure> {
         let mut sregs = MaybeUninit::<Sregs>::zeroed();
         // SAFETY: the kernel writes a `Sregs`, whose layout and size the request names.
-        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), GET_SREGS, sregs.as_mut_ptr()) };
-        check(done, Stage::Registers)?;
+        unsafe { ioctl(&self.vcpu, GET_SREGS, sregs.as_mut_ptr(), Stage::Registers) }?;
         // SAFETY: it was zeroed, then filled, and any bytes are valid for its integers.
         let mut sregs = unsafe { sregs.assume_init() };
         change(&mut sregs);
         // SAFETY: the kernel reads a `Sregs`.
-        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), SET_SREGS, &raw const sregs) };
-        check(done, Stage::Registers)?;
+        unsafe { ioctl(&self.vcpu, SET_SREGS, &raw const sregs, Stage::Registers) }?;
         Ok(())
     }
 
     pub(super) fn set_regs(&self, regs: &Regs) -> Result<(), Failure> {
         // SAFETY: the kernel reads a `Regs`, whose layout and size the request names.
-        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), SET_REGS, ptr::from_ref(regs)) };
-        check(done, Stage::Registers)?;
+        unsafe { ioctl(&self.vcpu, SET_REGS, regs, Stage::Registers) }?;
         Ok(())
     }
 
     /// Runs the guest until it stops.
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         loop {
-            // SAFETY: the guest's memory and the shared page stay mapped until the process ends.
-            let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), RUN, 0) };
-            match check(done, Stage::Run) {
+            // The guest's memory and the shared page stay mapped until the process ends.
+            match ask(&self.vcpu, RUN, Stage::Run) {
                 Ok(_) => return Ok(self.exit()),
                 Err(failure) if failure.code == libc::EINTR => {}
                 Err(failure) => return Err(failure),
@@ -235,29 +237,19 @@ impl Vm {
             bitmap: (&raw mut pages) as u64,
         };
         // SAFETY: the kernel reads a `DirtyLog` and writes one word, for there are fewer than 64 pages.
-        let done = unsafe { libc::ioctl(self.vm.as_raw_fd(), GET_DIRTY_LOG, &raw const log) };
-        check(done, Stage::DirtyLog)?;
+        unsafe { ioctl(&self.vm, GET_DIRTY_LOG, &raw const log, Stage::DirtyLog) }?;
         // SAFETY: it is a local variable; the kernel may have changed it.
         Ok(unsafe { (&raw const pages).read_volatile() })
     }
 
     /// The features of CPUID that KVM offers.
     pub(super) fn supported_cpuid(&self) -> Result<Cpuid, Failure> {
-        let mut cpuid = Cpuid::empty();
-        // SAFETY: the kernel reads the number of entries, and writes as many at most.
-        let done =
-            unsafe { libc::ioctl(self.kvm.as_raw_fd(), GET_SUPPORTED_CPUID, &raw mut cpuid) };
-        check(done, Stage::Cpuid)?;
-        Ok(cpuid)
+        read_cpuid(&self.kvm, GET_SUPPORTED_CPUID, Stage::Cpuid)
     }
 
     /// The features of CPUID that the guest has.
     pub(super) fn cpuid(&self) -> Result<Cpuid, Failure> {
-        let mut cpuid = Cpuid::empty();
-        // SAFETY: the kernel reads the number of entries, and writes as many at most.
-        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), GET_CPUID, &raw mut cpuid) };
-        check(done, Stage::SetCpuid)?;
-        Ok(cpuid)
+        read_cpuid(&self.vcpu, GET_CPUID, Stage::SetCpuid)
     }
 
     fn exit(&self) -> Exit {
@@ -297,6 +289,32 @@ impl Vm {
     }
 }
 
+/// Calls an ioctl that takes a number, with 0.
+fn ask(fd: &OwnedFd, request: libc::Ioctl, stage: Stage) -> Result<i32, Failure> {
+    // SAFETY: the kernel gets no pointer to memory of ours.
+    unsafe { ioctl(fd, request, ptr::null::<u8>(), stage) }
+}
+
+/// # Safety
+///
+/// The request reads or writes what `of` points to, and no more.
+unsafe fn ioctl<T>(
+    fd: &OwnedFd,
+    request: libc::Ioctl,
+    of: *const T,
+    stage: Stage,
+) -> Result<i32, Failure> {
+    // SAFETY: the caller guarantees the same.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), request, of) }, stage)
+}
+
+fn read_cpuid(fd: &OwnedFd, request: libc::Ioctl, stage: Stage) -> Result<Cpuid, Failure> {
+    let mut cpuid = Cpuid::empty();
+    // SAFETY: the kernel reads the number of entries, and writes as many at most.
+    unsafe { ioctl(fd, request, &raw mut cpuid, stage) }?;
+    Ok(cpuid)
+}
+
 /// Maps the descriptor's memory, or new memory, until the process ends.
 fn map(size: usize, fd: Option<RawFd>, stage: Stage) -> Result<*mut u8, Failure> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
@@ -313,10 +331,7 @@ fn map(size: usize, fd: Option<RawFd>, stage: Stage) -> Result<*mut u8, Failure>
         )
     };
     if memory == libc::MAP_FAILED {
-        return Err(Failure {
-            stage,
-            code: Errno::last_raw(),
-        });
+        return Err(stage.failed(Errno::last_raw()));
     }
     Ok(memory.cast())
 }
@@ -329,10 +344,7 @@ fn owned(fd: RawFd, stage: Stage) -> Result<OwnedFd, Failure> {
 
 fn check(result: i32, stage: Stage) -> Result<i32, Failure> {
     if result < 0 {
-        Err(Failure {
-            stage,
-            code: Errno::last_raw(),
-        })
+        Err(stage.failed(Errno::last_raw()))
     } else {
         Ok(result)
     }

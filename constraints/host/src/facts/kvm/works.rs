@@ -44,14 +44,11 @@ pub(super) fn check() -> Result<[u64; 4], Failure> {
     };
     (regs.general[0], regs.general[1]) = (2, 3);
     vm.set_regs(&regs)?;
-    expect(
-        &vm,
-        Stage::PortOut,
-        Exit::Out {
-            port: PORT,
-            value: 5,
-        },
-    )?;
+    let out = Exit::Out {
+        port: PORT,
+        value: 5,
+    };
+    expect(&vm, Stage::PortOut, out)?;
     expect(&vm, Stage::PortIn, Exit::In { port: PORT })?;
     vm.reply(FROM_PORT);
     let write = Exit::Write {
@@ -64,18 +61,12 @@ pub(super) fn check() -> Result<[u64; 4], Failure> {
     expect(&vm, Stage::Halt, Exit::Halt)?;
     let stored = vm.read(WRITTEN * PAGE);
     if stored != FROM_MMIO {
-        return Err(Failure {
-            stage: Stage::Stored,
-            code: stored.into(),
-        });
+        return Err(Stage::Stored.failed(stored.into()));
     }
     let dirty = vm.dirty_pages()?;
     // A page that is only read may be in the log too.
     if dirty & !(1 << CODE_PAGE) != 1 << WRITTEN {
-        return Err(Failure {
-            stage: Stage::DirtyPages,
-            code: dirty as i32,
-        });
+        return Err(Stage::DirtyPages.failed(dirty as i32));
     }
     check_cpuid(&vm)?;
     Ok([0; 4])
@@ -87,11 +78,7 @@ fn expect(vm: &Vm, stage: Stage, expected: Exit) -> Result<(), Failure> {
     if exit == expected {
         return Ok(());
     }
-    let code = match exit {
-        Exit::Other(reason) => reason as i32,
-        _ => 0,
-    };
-    Err(Failure { stage, code })
+    Err(stage.failed(exit.code()))
 }
 
 /// KVM offers a CPU with a vendor, a floating point unit and a time stamp counter, which all of 64 bits
@@ -107,10 +94,7 @@ fn check_cpuid(vm: &Vm) -> Result<(), Failure> {
         .is_some_and(|leaf| leaf.eax >= 1 && leaf.ebx != 0);
     let features = supported.leaf(1).map_or(0, |leaf| leaf.edx);
     if !vendor || features & FPU_AND_TSC != FPU_AND_TSC {
-        return Err(Failure {
-            stage: Stage::CpuidFeatures,
-            code: features as i32,
-        });
+        return Err(Stage::CpuidFeatures.failed(features as i32));
     }
     let different = match (supported.leaf(1), guest.leaf(1)) {
         (Some(set), Some(has)) => {
@@ -121,8 +105,5 @@ fn check_cpuid(vm: &Vm) -> Result<(), Failure> {
     if different == 0 {
         return Ok(());
     }
-    Err(Failure {
-        stage: Stage::CpuidOfGuest,
-        code: different as i32,
-    })
+    Err(Stage::CpuidOfGuest.failed(different as i32))
 }
