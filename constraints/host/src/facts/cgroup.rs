@@ -1,7 +1,7 @@
 //! Control groups: the mounted version, and the controllers and memory of this process's group.
 
-use super::Answer;
 use super::system::{System, text, why};
+use super::{Answer, Finding};
 
 const ROOT: &str = "/sys/fs/cgroup";
 const OWN: &str = "/proc/self/cgroup";
@@ -24,50 +24,35 @@ pub(super) fn version(system: &dyn System) -> Answer {
 }
 
 /// Returns the controllers of this process's group.
-pub(super) fn controllers(system: &dyn System) -> Answer {
-    let unified = match version(system) {
-        answer @ Answer {
-            finding: super::Finding::Is(_),
-            ..
-        } => answer.finding == super::Finding::Is("v2".to_owned()),
-        other => return other,
+pub(super) fn controllers(system: &dyn System) -> Result<Answer, Answer> {
+    let version = version(system);
+    let Finding::Is(name) = &version.finding else {
+        return Ok(version);
     };
-    let groups = match text(system, OWN) {
-        Ok(groups) => groups,
-        Err(problem) => return Answer::unknown(problem, OWN),
-    };
-    if !unified {
+    let groups = text(system, OWN)?;
+    if name != "v2" {
         let lists = groups.lines().filter_map(|line| line.split(':').nth(1));
         let named = lists.flat_map(|list| list.split(','));
         let controllers: Vec<&str> = named
             .filter(|name| !name.is_empty() && !name.starts_with("name="))
             .collect();
-        return Answer::is(controllers.join(" "), OWN);
+        return Ok(Answer::is(controllers.join(" "), OWN));
     }
-    let Some(path) = groups.lines().find_map(|line| line.strip_prefix("0::")) else {
-        return Answer::unknown("it names no group of the unified hierarchy", OWN);
-    };
-    let path = match below_root(path) {
-        Ok(path) => path,
-        Err(problem) => return Answer::unknown(problem, OWN),
-    };
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let unnamed = || Answer::unknown("it names no group of the unified hierarchy", OWN);
+    let path = below_root(path.ok_or_else(unnamed)?)?;
     let file = format!("{ROOT}{path}/cgroup.controllers");
-    match text(system, &file) {
-        Ok(list) => Answer::is(
-            list.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
-            file,
-        ),
-        Err(problem) => Answer::unknown(problem, file),
-    }
+    let list = text(system, &file)?;
+    let list: Vec<&str> = list.split_ascii_whitespace().collect();
+    Ok(Answer::is(list.join(" "), file))
 }
 
 /// Returns a group's path without the slash at its end. The path of a process that was moved out of its
 /// cgroup namespace begins with `/..`: no mount has its group.
-fn below_root(path: &str) -> Result<&str, String> {
+fn below_root(path: &str) -> Result<&str, Answer> {
     if path.split('/').any(|part| part == "..") {
-        return Err(format!(
-            "the group {path} is outside of this process's cgroup namespace"
-        ));
+        let text = format!("the group {path} is outside of this process's cgroup namespace");
+        return Err(Answer::unknown(text, OWN));
     }
     Ok(path.trim_end_matches('/'))
 }
@@ -92,7 +77,7 @@ const MEMORY_V2: MemoryFiles = MemoryFiles {
 };
 
 /// Returns how many bytes the limits of this process's groups leave it; `None` without a limit.
-pub(super) fn memory_headroom(system: &dyn System) -> Result<Option<u64>, String> {
+pub(super) fn memory_headroom(system: &dyn System) -> Result<Option<u64>, Answer> {
     let Ok(groups) = text(system, OWN) else {
         return Ok(None);
     };

@@ -6,45 +6,18 @@ use super::system::{System, text};
 /// The first one that exists is read.
 const FILES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
-/// Returns `ID`, and `VERSION_ID` if there is one: rolling distributions have none.
-pub(super) fn id(system: &dyn System) -> Answer {
-    let (release, file) = match read(system) {
-        Ok(found) => found,
-        Err(answer) => return answer,
+/// Returns `ID`, and another variable if there is one: rolling distributions have no `VERSION_ID`.
+pub(super) fn answer(other: &str, system: &dyn System) -> Result<Answer, Answer> {
+    let exists = |file: &&str| !matches!(system.exists(file), Ok(false));
+    let Some(file) = FILES.into_iter().find(exists) else {
+        return Err(Answer::unknown("no os-release file", FILES[0]));
     };
+    let release = text(system, file)?;
     let id = value(&release, "ID").unwrap_or("linux".to_owned());
-    match value(&release, "VERSION_ID") {
-        Some(version) => Answer::is(format!("{id} {version}"), file),
+    Ok(match value(&release, other) {
+        Some(other) => Answer::is(format!("{id} {other}"), file),
         None => Answer::is(id, file),
-    }
-}
-
-/// Returns `ID` and `ID_LIKE`.
-pub(super) fn like(system: &dyn System) -> Answer {
-    let (release, file) = match read(system) {
-        Ok(found) => found,
-        Err(answer) => return answer,
-    };
-    let id = value(&release, "ID").unwrap_or("linux".to_owned());
-    match value(&release, "ID_LIKE") {
-        Some(like) => Answer::is(format!("{id} {like}"), file),
-        None => Answer::is(id, file),
-    }
-}
-
-fn read(system: &dyn System) -> Result<(String, &'static str), Answer> {
-    for file in FILES {
-        match system.exists(file) {
-            Ok(false) => {}
-            _ => {
-                return match text(system, file) {
-                    Ok(release) => Ok((release, file)),
-                    Err(problem) => Err(Answer::unknown(problem, file)),
-                };
-            }
-        }
-    }
-    Err(Answer::unknown("no os-release file", FILES[0]))
+    })
 }
 
 /// Returns a variable's value. The last assignment counts; an empty value is none.

@@ -56,7 +56,7 @@ fn load(system: &dyn System) -> Loaded {
 
 fn read(system: &dyn System, place: &str) -> Result<String, String> {
     if !place.ends_with(".gz") {
-        return text(system, place);
+        return text(system, place).map_err(|unknown| unknown.finding.parts().1.to_owned());
     }
     match system.gunzip(place) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),

@@ -7,19 +7,20 @@ const IPV4: &str = "/proc/net/route";
 const IPV6: &str = "/proc/net/ipv6_route";
 
 /// Returns the interface of a default route.
-pub(super) fn answer(system: &dyn System) -> Answer {
-    let routes = match text(system, IPV4) {
-        Ok(routes) => routes,
-        Err(problem) => return Answer::unknown(problem, IPV4),
-    };
+pub(super) fn answer(system: &dyn System) -> Result<Answer, Answer> {
+    let is = |interface, file| Ok(Answer::is(format!("a default route by {interface}"), file));
+    let routes = text(system, IPV4)?;
     if let Some(interface) = routes.lines().find_map(default_of_ipv4) {
-        return Answer::is(format!("a default route by {interface}"), IPV4);
+        return is(interface, IPV4);
     }
     // A kernel without IPv6 has no such file.
     let routes = text(system, IPV6).unwrap_or_default();
     match routes.lines().find_map(default_of_ipv6) {
-        Some(interface) => Answer::is(format!("a default route by {interface}"), IPV6),
-        None => Answer::absent("there is no default route", format!("{IPV4}, {IPV6}")),
+        Some(interface) => is(interface, IPV6),
+        None => {
+            let source = format!("{IPV4}, {IPV6}");
+            Ok(Answer::absent("there is no default route", source))
+        }
     }
 }
 

@@ -13,27 +13,21 @@ pub(super) fn cpus(system: &dyn System) -> Answer {
 }
 
 /// Returns MemAvailable, or less if a cgroup sets a limit.
-pub(super) fn memory(system: &dyn System) -> Answer {
+pub(super) fn memory(system: &dyn System) -> Result<Answer, Answer> {
     const FILE: &str = "/proc/meminfo";
-    let info = match text(system, FILE) {
-        Ok(info) => info,
-        Err(problem) => return Answer::unknown(problem, FILE),
-    };
+    let info = text(system, FILE)?;
     let line = info
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib = line.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     let Some(kib) = kib else {
-        return Answer::unknown("no MemAvailable field", FILE);
+        return Err(Answer::unknown("no MemAvailable field", FILE));
     };
     let available = kib.saturating_mul(1024);
-    match memory_headroom(system) {
-        Ok(Some(left)) if left < available => {
-            Answer::is(left.to_string(), "the cgroup's memory limit")
-        }
-        Ok(_) => Answer::is(available.to_string(), FILE),
-        Err(problem) => Answer::unknown(problem, "/proc/self/cgroup"),
-    }
+    Ok(match memory_headroom(system)? {
+        Some(left) if left < available => Answer::is(left.to_string(), "the cgroup's memory limit"),
+        _ => Answer::is(available.to_string(), FILE),
+    })
 }
 
 pub(super) fn disk(system: &dyn System) -> Answer {

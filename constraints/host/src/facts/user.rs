@@ -24,20 +24,18 @@ pub(super) fn namespace(system: &dyn System) -> Answer {
 }
 
 /// Reads the effective set, the kernel's last capability, and other settings that may deny an operation.
-pub(super) fn capabilities(system: &dyn System) -> Answer {
-    let status = match text(system, STATUS) {
-        Ok(status) => status,
-        Err(problem) => return Answer::unknown(problem, STATUS),
-    };
+pub(super) fn capabilities(system: &dyn System) -> Result<Answer, Answer> {
+    let status = text(system, STATUS)?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|rest| rest.strip_prefix(':')).map(str::trim)
     };
     let Some(effective) = field("CapEff") else {
-        return Answer::unknown("no CapEff field", STATUS);
+        return Err(Answer::unknown("no CapEff field", STATUS));
     };
     if u64::from_str_radix(effective, 16).is_err() {
-        return Answer::unknown(format!("CapEff {effective:?} is not a number"), STATUS);
+        let problem = format!("CapEff {effective:?} is not a number");
+        return Err(Answer::unknown(problem, STATUS));
     }
     let mut answer = format!("CapEff {effective}");
     for name in ["NoNewPrivs", "Seccomp"] {
@@ -48,5 +46,5 @@ pub(super) fn capabilities(system: &dyn System) -> Answer {
     if let Ok(last) = text(system, "/proc/sys/kernel/cap_last_cap") {
         answer += &format!(", last {}", last.trim());
     }
-    Answer::is(answer, STATUS)
+    Ok(Answer::is(answer, STATUS))
 }

@@ -7,17 +7,16 @@ use crate::facts::answer::Finding;
 use crate::facts::{cpu, module};
 
 /// Detects it by the CPUs' features: a CPU has the instructions of one vendor.
-pub(in crate::facts) fn vendor(system: &dyn System) -> Answer {
-    let [intel, amd] = ["vmx", "svm"].map(|feature| cpu::feature(feature, system));
-    match (&intel.finding, &amd.finding) {
-        (Finding::Is(_), _) => Answer::is("intel", "vmx in /proc/cpuinfo"),
-        (_, Finding::Is(_)) => Answer::is("amd", "svm in /proc/cpuinfo"),
-        (Finding::Absent(_), Finding::Absent(_)) => Answer::absent(
-            "the CPUs have neither Intel's nor AMD's virtualization (vmx, svm)",
-            "/proc/cpuinfo",
-        ),
-        _ => intel,
+pub(in crate::facts) fn vendor(system: &dyn System) -> Result<Answer, Answer> {
+    for (feature, vendor) in [("vmx", "intel"), ("svm", "amd")] {
+        if let Finding::Is(_) = cpu::feature(feature, system)?.finding {
+            return Ok(Answer::is(vendor, format!("{feature} in /proc/cpuinfo")));
+        }
     }
+    Ok(Answer::absent(
+        "the CPUs have neither Intel's nor AMD's virtualization (vmx, svm)",
+        "/proc/cpuinfo",
+    ))
 }
 
 /// Adds to an answer that there is no node why there is none: the CPUs have no virtualization, or the module
@@ -26,20 +25,16 @@ pub(in crate::facts) fn with_cause(answer: Answer, system: &dyn System) -> Answe
     if answer.finding != Finding::Absent(NO_NODE.to_owned()) {
         return answer;
     }
-    let name = match vendor(system).finding {
-        Finding::Is(vendor) => format!("kvm_{vendor}"),
-        Finding::Absent(why) => {
-            return Answer::absent(format!("{NO_NODE}: {why}"), answer.source);
+    let cause = match vendor(system).map(|vendor| vendor.finding) {
+        Ok(Finding::Is(vendor)) => {
+            let name = format!("kvm_{vendor}");
+            match module::answer(&name, system).map(|module| module.finding) {
+                Ok(Finding::Absent(why)) => format!(": module {name} is {why}"),
+                _ => format!(", although module {name} is loaded or built in"),
+            }
         }
-        Finding::Unknown(_) => return answer,
+        Ok(Finding::Absent(why)) => format!(": {why}"),
+        _ => return answer,
     };
-    match module::answer(&name, system).finding {
-        Finding::Absent(why) => {
-            Answer::absent(format!("{NO_NODE}: module {name} is {why}"), answer.source)
-        }
-        _ => Answer::absent(
-            format!("{NO_NODE}, although module {name} is loaded or built in"),
-            answer.source,
-        ),
-    }
+    Answer::absent(format!("{NO_NODE}{cause}"), answer.source)
 }

@@ -76,12 +76,21 @@ pub(crate) trait System {
     fn probe(&self, question: Question) -> Answer;
 }
 
-/// Reads a file as text, whatever its encoding.
-pub(super) fn text(system: &dyn System, path: &str) -> Result<String, String> {
+/// Reads a file as text, whatever its encoding. The error is the answer to the question that needs it.
+pub(super) fn text(system: &dyn System, path: &str) -> Result<String, Answer> {
     match system.read(path) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) => Err(format!("cannot be read: {}", why(&error))),
+        Err(error) => {
+            let problem = format!("cannot be read: {}", why(&error));
+            Err(Answer::unknown(problem, path.to_owned()))
+        }
     }
+}
+
+/// Calls uname(2). The error is the answer to the question that needs it.
+pub(super) fn uname(system: &dyn System) -> Result<Uname, Answer> {
+    let uname = system.uname();
+    uname.map_err(|error| Answer::unknown(why(&error), "uname"))
 }
 
 /// Formats an error by its short name, if it has one.
