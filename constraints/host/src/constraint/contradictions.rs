@@ -63,7 +63,7 @@ const fn between_atoms(a: &Kind, b: &Kind) -> Option<&'static str> {
         (Kind::KvmVendor(a), Kind::KvmVendor(b)) if !same(a, b) => {
             Some("KVM uses one vendor's CPUs: write `any(kvm_vendor = …, kvm_vendor = …)`")
         }
-        (Kind::Distro(a), Kind::Distro(b)) if !same(a.id, b.id) => {
+        (Kind::Distro(a), Kind::Distro(b)) if !same(a.name, b.name) => {
             Some("a host is of one distribution: write `any(distro = …, distro = …)`")
         }
         (Kind::VendorKernel(a), Kind::VendorKernel(b))

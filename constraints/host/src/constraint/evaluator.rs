@@ -29,17 +29,13 @@ impl Evaluator<'_> {
         }
     }
 
-    /// Decides by the text of an answer; an absent one is unmet, an unknown one undetermined.
+    /// Decides by the text of an answer; an absent one is unmet, an unknown one undetermined. Not generic, so
+    /// that it is compiled once.
     pub(crate) fn decide(
         &self,
         question: Question,
-        is: impl Fn(&Observation<'_>) -> Verdict,
+        is: &dyn Fn(&Observation<'_>) -> Verdict,
     ) -> Verdict {
-        self.decide_by(question, &is)
-    }
-
-    /// Not generic, so that it is compiled once.
-    fn decide_by(&self, question: Question, is: &dyn Fn(&Observation<'_>) -> Verdict) -> Verdict {
         let answer = self.host.ask(question);
         let Answer { finding, source } = &*answer;
         let seen = |text| Observation {
@@ -49,46 +45,46 @@ impl Evaluator<'_> {
         };
         match finding {
             Finding::Is(text) => is(&seen(text)),
-            Finding::Absent(text) => seen(text).unmet(|| text.clone()),
-            Finding::Unknown(text) => seen(text).undetermined(|| text.clone()),
+            Finding::Absent(text) => seen(text).unmet(&|| text.clone()),
+            Finding::Unknown(text) => seen(text).undetermined(&|| text.clone()),
         }
     }
 
     /// A constraint that is met if the question has an answer.
     pub(crate) fn require_present(&self, question: Question) -> Verdict {
-        self.decide(question, |seen| seen.met(|| seen.text.to_owned()))
+        self.decide(question, &|seen| seen.met(&|| seen.text.to_owned()))
     }
 }
 
 impl Observation<'_> {
-    pub(crate) fn met(&self, observed: impl Fn() -> String) -> Verdict {
-        self.say(Verdict::Met, &observed)
+    pub(crate) fn met(&self, observed: &dyn Fn() -> String) -> Verdict {
+        self.say(Verdict::Met, observed)
     }
 
-    pub(crate) fn unmet(&self, observed: impl Fn() -> String) -> Verdict {
-        self.say(Verdict::Unmet, &observed)
+    pub(crate) fn unmet(&self, observed: &dyn Fn() -> String) -> Verdict {
+        self.say(Verdict::Unmet, observed)
     }
 
-    pub(crate) fn undetermined(&self, observed: impl Fn() -> String) -> Verdict {
-        self.say(Verdict::Undetermined, &observed)
+    pub(crate) fn undetermined(&self, observed: &dyn Fn() -> String) -> Verdict {
+        self.say(Verdict::Undetermined, observed)
     }
 
     /// Met or unmet, with the same text.
-    pub(crate) fn met_if(&self, met: bool, observed: impl Fn() -> String) -> Verdict {
+    pub(crate) fn met_if(&self, met: bool, observed: &dyn Fn() -> String) -> Verdict {
         let verdict = if met { Verdict::Met } else { Verdict::Unmet };
-        self.say(verdict, &observed)
+        self.say(verdict, observed)
     }
 
     /// Met, unmet or, if not comparable, undetermined with another text.
     pub(crate) fn met_if_known(
         &self,
         met: Option<bool>,
-        observed: impl Fn() -> String,
-        why: impl Fn() -> String,
+        observed: &dyn Fn() -> String,
+        why: &dyn Fn() -> String,
     ) -> Verdict {
         match met {
             Some(met) => self.met_if(met, observed),
-            None => self.say(Verdict::Undetermined, &why),
+            None => self.say(Verdict::Undetermined, why),
         }
     }
 

@@ -23,7 +23,7 @@ use crate::names::Names;
 pub use atom::Atom;
 use atom::Kind;
 #[cfg(test)]
-pub(crate) use atom::namespace::NAMESPACES;
+pub(crate) const NAMESPACES: &[&str] = atom::namespace::NAMESPACES.names;
 #[doc(hidden)]
 pub use demand::Demand;
 

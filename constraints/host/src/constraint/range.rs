@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use super::text::{cut, trim, try_const};
+use super::text::{cut, try_const};
 use super::version::Version;
 
 /// How a version is compared with the required one.
@@ -87,7 +87,7 @@ impl Range {
         space: &'static str,
         after: &'static str,
     ) -> Result<Option<Self>, &'static str> {
-        let rest = trim(cut(text, end, text.len()));
+        let rest = cut(text, end, text.len()).trim_ascii();
         match rest.as_bytes() {
             [] if end == text.len() => Ok(None),
             [] => Err(space),
@@ -104,7 +104,7 @@ impl Range {
             if count == MAX_BOUNDS {
                 return Err("a range has at most four comparisons");
             }
-            let text = trim(text);
+            let text = text.trim_ascii();
             let bytes = text.as_bytes();
             let (operator, start) = match bytes {
                 [b'>', b'=', ..] => (Operator::Ge, 2),
@@ -127,7 +127,7 @@ impl Range {
             } else {
                 None
             };
-            let version = trim(cut(text, start, end));
+            let version = cut(text, start, end).trim_ascii();
             let version = if is_kernel {
                 Version::kernel(version)
             } else {

@@ -10,11 +10,6 @@ pub(crate) const fn cut(text: &'static str, start: usize, end: usize) -> &'stati
     }
 }
 
-/// Returns the text without ASCII white space around it.
-pub(crate) const fn trim(text: &'static str) -> &'static str {
-    text.trim_ascii()
-}
-
 /// Returns the decimal number at an index, and the index of its end, which is the same if there is no digit.
 /// `None` if the number is too large.
 pub(crate) const fn number(bytes: &[u8], start: usize) -> Option<(u64, usize)> {
@@ -36,18 +31,7 @@ pub(crate) const fn number(bytes: &[u8], start: usize) -> Option<(u64, usize)> {
 
 /// Returns whether two texts are the same.
 pub(crate) const fn same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len() != b.len() {
-        return false;
-    }
-    let mut index = 0;
-    while index < a.len() {
-        if a[index] != b[index] {
-            return false;
-        }
-        index += 1;
-    }
-    true
+    a.len() == b.len() && starts_with(a, b)
 }
 
 /// Returns the index of a name in a list.
@@ -97,19 +81,45 @@ pub(crate) const fn is_word(text: &str, others: &[u8]) -> bool {
     !bytes.is_empty()
 }
 
-/// Accepts a name of a closed list. The error for a similar name is the message at the same index.
-pub(crate) const fn one_of(
-    name: &'static str,
-    names: &[&'static str],
-    meant: &[&'static str],
-    unknown: &'static str,
+/// A closed list of names.
+pub(crate) struct Closed {
+    pub(crate) names: &'static [&'static str],
+    /// For each name the error that suggests it.
+    pub(crate) meant: &'static [&'static str],
+    /// The error for a name that is similar to none.
+    pub(crate) unknown: &'static str,
+}
+
+impl Closed {
+    /// Accepts a name of the list, and returns its index.
+    pub(crate) const fn index(&self, name: &str) -> Result<usize, &'static str> {
+        match position(name, self.names) {
+            Some(index) => Ok(index),
+            None => match super::suggest::nearest(name, self.names) {
+                Some(index) => Err(self.meant[index]),
+                None => Err(self.unknown),
+            },
+        }
+    }
+
+    /// Accepts a name of the list.
+    pub(crate) const fn accept(&self, name: &str) -> Result<&'static str, &'static str> {
+        match self.index(name) {
+            Ok(index) => Ok(self.names[index]),
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
+/// Accepts a word of letters, digits and these characters. `problem` is the error for another text.
+pub(crate) const fn word(
+    text: &'static str,
+    others: &[u8],
+    problem: &'static str,
 ) -> Result<&'static str, &'static str> {
-    match position(name, names) {
-        Some(index) => Ok(names[index]),
-        None => match super::suggest::nearest(name, names) {
-            Some(index) => Err(meant[index]),
-            None => Err(unknown),
-        },
+    match is_word(text, others) {
+        true => Ok(text),
+        false => Err(problem),
     }
 }
 
@@ -124,13 +134,14 @@ macro_rules! try_const {
 }
 pub(crate) use try_const;
 
-/// Declares two lists: names, and for each one a message that suggests it.
+/// A closed list of these names.
 macro_rules! names {
-    ($names:ident, $meant:ident, $what:literal: $($name:literal)+) => {
-        pub(crate) const $names: &[&str] = &[$($name),+];
-        const $meant: &[&str] = &[
-            $(concat!("unknown ", $what, "; did you mean \"", $name, "\"?")),+
-        ];
+    ($what:literal, $unknown:literal: $($name:literal)+) => {
+        $crate::constraint::text::Closed {
+            names: &[$($name),+],
+            meant: &[$(concat!("unknown ", $what, "; did you mean \"", $name, "\"?")),+],
+            unknown: $unknown,
+        }
     };
 }
 pub(crate) use names;

@@ -1,20 +1,11 @@
 //! Commands, and the versions that they state.
 
-use std::fmt;
-
-use crate::constraint::atom::Kind;
+use crate::constraint::atom::{Kind, Versioned};
 use crate::constraint::evaluator::Evaluator;
 use crate::constraint::range::Range;
 use crate::constraint::text::{cut, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
-
-/// A command on PATH, possibly of certain versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Command {
-    name: &'static str,
-    versions: Option<Range>,
-}
 
 /// Reads a name, and a comparison if one follows it.
 pub(crate) const fn command(text: &'static str) -> Result<Kind, &'static str> {
@@ -31,7 +22,7 @@ pub(crate) const fn command(text: &'static str) -> Result<Kind, &'static str> {
         "a command is one name, without spaces around it",
         "a command is one name without arguments; only a comparison may follow, such as \"qemu-img >= 8.0\"",
     ));
-    Ok(Kind::Command(Command { name, versions }))
+    Ok(Kind::Command(Versioned { name, versions }))
 }
 
 /// Accepts what can be the name of a file on PATH and nothing that looks like more.
@@ -53,33 +44,17 @@ const fn check(name: &'static str) -> Result<(), &'static str> {
     Ok(())
 }
 
-impl Command {
-    pub(crate) fn decide(&self, evaluator: &Evaluator<'_>) -> Verdict {
-        let found = evaluator.require_present(Question::Command(self.name));
-        let (Verdict::Met(_), Some(versions)) = (&found, &self.versions) else {
-            return found;
-        };
-        evaluator.decide(Question::CommandVersion(self.name), |seen| {
-            seen.met_if_known(
-                versions.contains(|required| required.compare_numbers(seen.text, true)),
-                || format!("{} is version {}", self.name, seen.text),
-                || {
-                    format!(
-                        "version {:?} of {} cannot be compared",
-                        seen.text, self.name
-                    )
-                },
-            )
-        })
-    }
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "command {}", self.name)?;
-        match &self.versions {
-            Some(versions) => write!(f, " {versions}"),
-            None => Ok(()),
-        }
-    }
+pub(crate) fn decide(command: &Versioned, evaluator: &Evaluator<'_>) -> Verdict {
+    let Versioned { name, versions } = *command;
+    let found = evaluator.require_present(Question::Command(name));
+    let (Verdict::Met(_), Some(versions)) = (&found, &versions) else {
+        return found;
+    };
+    evaluator.decide(Question::CommandVersion(name), &|seen| {
+        seen.met_if_known(
+            versions.contains(|required| required.compare_numbers(seen.text, true)),
+            &|| format!("{name} is version {}", seen.text),
+            &|| format!("version {:?} of {name} cannot be compared", seen.text),
+        )
+    })
 }

@@ -3,10 +3,6 @@
 use crate::constraint::atom::Kind;
 use crate::constraint::text::{is_word, starts_with};
 
-/// The path of a device node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Device(pub(crate) &'static str);
-
 pub(crate) const fn device(path: &'static str) -> Result<Kind, &'static str> {
     if !starts_with(path, "/dev/") || path.len() == 5 {
         return Err("expected the path of a device, such as \"/dev/vhost-vsock\"");
@@ -25,5 +21,5 @@ pub(crate) const fn device(path: &'static str) -> Result<Kind, &'static str> {
     if starts_with(path, "/dev/watchdog") {
         return Err("opening a watchdog starts it, so a probe cannot: use `module` or `when`");
     }
-    Ok(Kind::Device(Device(path)))
+    Ok(Kind::Device(path))
 }

@@ -1,33 +1,24 @@
 //! Distributions, by the id and the version of os-release(5).
 
-use std::fmt;
-
-use crate::constraint::atom::Kind;
+use crate::constraint::atom::{Kind, Versioned};
 use crate::constraint::evaluator::Evaluator;
 use crate::constraint::range::Range;
 use crate::constraint::text::{cut, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
-/// A distribution, possibly of certain versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Distro {
-    pub(crate) id: &'static str,
-    versions: Option<Range>,
-}
-
 const ID: &str = "expected the ID of an os-release file, such as \"ubuntu\" or \"opensuse-leap\"";
 
 pub(crate) const fn distro(text: &'static str) -> Result<Kind, &'static str> {
     let end = id_end(text.as_bytes());
-    let id = cut(text, 0, end);
-    if id.is_empty() {
+    let name = cut(text, 0, end);
+    if name.is_empty() {
         return Err(ID);
     }
     let after =
         "only a comparison may follow the ID of a distribution, such as \"ubuntu >= 22.04\"";
     let versions = try_const!(Range::after_name(text, end, ID, after));
-    Ok(Kind::Distro(Distro { id, versions }))
+    Ok(Kind::Distro(Versioned { name, versions }))
 }
 
 pub(crate) const fn like(id: &'static str) -> Result<Kind, &'static str> {
@@ -48,46 +39,34 @@ const fn id_end(bytes: &[u8]) -> usize {
     end
 }
 
-impl Distro {
-    pub(crate) fn decide(&self, evaluator: &Evaluator<'_>) -> Verdict {
-        evaluator.decide(Question::Distro, |seen| {
-            let (id, version) = seen.text.split_once(' ').unwrap_or((seen.text, ""));
-            let observed = || format!("this is {}", seen.text);
-            match &self.versions {
-                _ if id != self.id => seen.unmet(observed),
-                None => seen.met(observed),
-                Some(versions) => seen.met_if_known(
-                    versions.contains(|required| required.compare_numbers(version, false)),
-                    observed,
-                    || match version {
-                        "" => format!("{id} has no VERSION_ID"),
-                        version => {
-                            format!("VERSION_ID {version} is less precise than the requirement")
-                        }
-                    },
-                ),
-            }
-        })
-    }
+pub(crate) fn decide(distro: &Versioned, evaluator: &Evaluator<'_>) -> Verdict {
+    evaluator.decide(Question::Distro, &|seen| {
+        let (id, version) = seen.text.split_once(' ').unwrap_or((seen.text, ""));
+        let observed = || format!("this is {}", seen.text);
+        match &distro.versions {
+            _ if id != distro.name => seen.unmet(&observed),
+            None => seen.met(&observed),
+            Some(versions) => seen.met_if_known(
+                versions.contains(|required| required.compare_numbers(version, false)),
+                &observed,
+                &|| match version {
+                    "" => format!("{id} has no VERSION_ID"),
+                    version => {
+                        format!("VERSION_ID {version} is less precise than the requirement")
+                    }
+                },
+            ),
+        }
+    })
 }
 
 pub(crate) fn decide_like(id: &str, evaluator: &Evaluator<'_>) -> Verdict {
-    evaluator.decide(Question::DistroLike, |seen| {
+    evaluator.decide(Question::DistroLike, &|seen| {
         let (own, like) = seen.text.split_once(' ').unwrap_or((seen.text, ""));
         let is = seen.text.split_ascii_whitespace().any(|word| word == id);
-        seen.met_if(is, || match like {
+        seen.met_if(is, &|| match like {
             "" => format!("this is {own} (no ID_LIKE)"),
             like => format!("this is {own} (ID_LIKE {like})"),
         })
     })
-}
-
-impl fmt::Display for Distro {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "distro {}", self.id)?;
-        match &self.versions {
-            Some(versions) => write!(f, " {versions}"),
-            None => Ok(()),
-        }
-    }
 }

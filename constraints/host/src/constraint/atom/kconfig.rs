@@ -1,40 +1,24 @@
 //! Symbols of the kernel's configuration.
 
-use std::fmt;
-
-use crate::constraint::atom::Kind;
+use crate::constraint::atom::{Kind, Setting};
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::text::{cut, is_word, starts_with, trim};
+use crate::constraint::text::{is_word, starts_with};
 use crate::facts::Question;
 use crate::verdict::Verdict;
-
-/// A symbol, possibly with its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Kconfig {
-    symbol: &'static str,
-    value: Option<&'static str>,
-}
 
 const ONE_SYMBOL: &str = "expected one symbol, such as \"CONFIG_KVM\" or \"CONFIG_USER_NS=y\"; \
                           combine symbols by `all(kconfig = …)`, `any(…)` and `not(…)`";
 
 pub(crate) const fn kconfig(text: &'static str) -> Result<Kind, &'static str> {
-    let bytes = text.as_bytes();
-    let mut end = 0;
-    while end < bytes.len() && bytes[end] != b'=' {
-        end += 1;
-    }
-    let symbol = trim(cut(text, 0, end));
-    if !starts_with(symbol, "CONFIG_") || symbol.len() == 7 || !is_word(symbol, b"_") {
+    let Setting { name, value } = Setting::split(text);
+    let name = name.trim_ascii();
+    if !starts_with(name, "CONFIG_") || name.len() == 7 || !is_word(name, b"_") {
         return Err(ONE_SYMBOL);
     }
-    if end == bytes.len() {
-        return Ok(Kind::Kconfig(Kconfig {
-            symbol,
-            value: None,
-        }));
-    }
-    let value = trim(cut(text, end + 1, bytes.len()));
+    let Some(value) = value else {
+        return Ok(Kind::Kconfig(Setting { name, value }));
+    };
+    let value = value.trim_ascii();
     if value.is_empty() || value.as_bytes()[0] == b'=' {
         return Err("expected a value after \"=\", such as \"y\", \"m\", \"n\" or a number");
     }
@@ -45,35 +29,23 @@ pub(crate) const fn kconfig(text: &'static str) -> Result<Kind, &'static str> {
         }
         at += 1;
     }
-    Ok(Kind::Kconfig(Kconfig {
-        symbol,
-        value: Some(value),
-    }))
+    let value = Some(value);
+    Ok(Kind::Kconfig(Setting { name, value }))
 }
 
-impl Kconfig {
-    pub(crate) fn decide(&self, evaluator: &Evaluator<'_>) -> Verdict {
-        evaluator.decide(Question::Kconfig(self.symbol), |seen| {
-            let set = seen.text.trim_matches('"');
-            let is_met = match self.value {
-                Some(value) => set == value,
-                None => set == "y" || set == "m",
-            };
-            seen.met_if(is_met, || match seen.text {
-                "n" => format!("{} is not set", self.symbol),
-                text => format!("{}={text}", self.symbol),
-            })
+pub(crate) fn decide(symbol: &Setting, evaluator: &Evaluator<'_>) -> Verdict {
+    let name = symbol.name;
+    evaluator.decide(Question::Kconfig(name), &|seen| {
+        let set = seen.text.trim_matches('"');
+        let is_met = match symbol.value {
+            Some(value) => set == value,
+            None => set == "y" || set == "m",
+        };
+        seen.met_if(is_met, &|| match seen.text {
+            "n" => format!("{name} is not set"),
+            text => format!("{name}={text}"),
         })
-    }
-}
-
-impl fmt::Display for Kconfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.value {
-            Some(value) => write!(f, "kconfig {}={value}", self.symbol),
-            None => write!(f, "kconfig {}", self.symbol),
-        }
-    }
+    })
 }
 
 #[cfg(test)]

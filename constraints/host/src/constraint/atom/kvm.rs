@@ -2,7 +2,7 @@
 
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::text::{names, one_of, position, starts_with, try_const};
+use crate::constraint::text::{Closed, names, starts_with, try_const};
 use crate::facts::Question;
 use crate::verdict::{Status, Verdict};
 
@@ -13,7 +13,11 @@ pub(crate) struct Capability(usize);
 /// Declares the names, and the numbers at the same places.
 macro_rules! capabilities {
     ($($name:literal $number:literal)+) => {
-        names! { CAPABILITIES, MEANT, "capability of KVM": $($name)+ }
+        const KNOWN: Closed = names! {
+            "capability of KVM", "expected a capability of linux/kvm.h, such as \"KVM_CAP_IRQFD\"":
+            $($name)+
+        };
+        const CAPABILITIES: &[&str] = KNOWN.names;
         const NUMBERS: &[u8] = &[$($number),+];
     };
 }
@@ -104,28 +108,17 @@ capabilities! {
     "KVM_CAP_ARM_SEA_TO_USER" 245 "KVM_CAP_S390_USER_OPEREXEC" 246
 }
 
-names! { VENDORS, MEANT_VENDORS, "vendor": "intel" "amd" }
+const VENDORS: Closed = names! { "vendor", "expected \"intel\" or \"amd\"": "intel" "amd" };
 
 pub(crate) const fn capability(name: &'static str) -> Result<Kind, &'static str> {
-    let unknown = "expected a capability of linux/kvm.h, such as \"KVM_CAP_IRQFD\"";
     if !starts_with(name, "KVM_CAP_") {
-        return Err(unknown);
+        return Err(KNOWN.unknown);
     }
-    let name = try_const!(one_of(name, CAPABILITIES, MEANT, unknown));
-    match position(name, CAPABILITIES) {
-        Some(at) => Ok(Kind::KvmCap(Capability(at))),
-        None => Err(unknown),
-    }
+    Ok(Kind::KvmCap(Capability(try_const!(KNOWN.index(name)))))
 }
 
 pub(crate) const fn vendor(name: &'static str) -> Result<Kind, &'static str> {
-    let unknown = "expected \"intel\" or \"amd\"";
-    Ok(Kind::KvmVendor(try_const!(one_of(
-        name,
-        VENDORS,
-        MEANT_VENDORS,
-        unknown
-    ))))
+    Ok(Kind::KvmVendor(try_const!(VENDORS.accept(name))))
 }
 
 impl Capability {
@@ -135,12 +128,12 @@ impl Capability {
 
     pub(crate) fn decide(self, evaluator: &Evaluator<'_>) -> Verdict {
         if_kvm_works(evaluator, || {
-            evaluator.decide(Question::KvmCapabilities, |seen| {
+            evaluator.decide(Question::KvmCapabilities, &|seen| {
                 let has = seen
                     .text
                     .split(' ')
                     .any(|range| has(range, NUMBERS[self.0]));
-                seen.met_if(has, || {
+                seen.met_if(has, &|| {
                     let word = if has { "has" } else { "does not have" };
                     format!("KVM {word} {}", self.name())
                 })
@@ -160,8 +153,8 @@ fn has(range: &str, number: u8) -> bool {
 
 pub(crate) fn decide_vendor(name: &str, evaluator: &Evaluator<'_>) -> Verdict {
     if_kvm_works(evaluator, || {
-        evaluator.decide(Question::KvmVendor, |seen| {
-            seen.met_if(seen.text == name, || {
+        evaluator.decide(Question::KvmVendor, &|seen| {
+            seen.met_if(seen.text == name, &|| {
                 format!("KVM uses the virtualization of {}", seen.text)
             })
         })
@@ -181,6 +174,7 @@ mod tests {
     //! Scope: names and numbers. Verdicts are tested on made-up hosts.
 
     use super::*;
+    use crate::constraint::text::position;
 
     #[test]
     fn names_and_numbers_match() {

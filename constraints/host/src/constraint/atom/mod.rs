@@ -21,12 +21,8 @@ pub(crate) mod virt;
 use std::fmt;
 
 use super::range::Range;
+use super::text::cut;
 use crate::facts::Probe;
-use command::Command;
-use device::Device;
-use distro::Distro;
-use env::Variable;
-use kconfig::Kconfig;
 use size::Size;
 use user::Capability;
 use vendor::Vendor;
@@ -39,6 +35,57 @@ pub struct Atom(pub(crate) Kind);
 impl fmt::Display for Atom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// What has a name, possibly of certain versions: `qemu-img >= 8.0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Versioned {
+    pub(crate) name: &'static str,
+    pub(crate) versions: Option<Range>,
+}
+
+impl fmt::Display for Versioned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.versions {
+            Some(versions) => write!(f, "{} {versions}", self.name),
+            None => f.write_str(self.name),
+        }
+    }
+}
+
+/// What has a value, possibly a certain one: `CI=true`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Setting {
+    pub(crate) name: &'static str,
+    pub(crate) value: Option<&'static str>,
+}
+
+impl Setting {
+    /// Splits a text at its first `=`.
+    pub(crate) const fn split(text: &'static str) -> Self {
+        let bytes = text.as_bytes();
+        let mut end = 0;
+        while end < bytes.len() && bytes[end] != b'=' {
+            end += 1;
+        }
+        Self {
+            name: cut(text, 0, end),
+            value: if end == bytes.len() {
+                None
+            } else {
+                Some(cut(text, end + 1, bytes.len()))
+            },
+        }
+    }
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.value {
+            Some(value) => write!(f, "{}={value}", self.name),
+            None => f.write_str(self.name),
+        }
     }
 }
 
@@ -70,13 +117,13 @@ pub(crate) enum Kind {
     /// KVM works and uses that vendor's virtualization.
     KvmVendor(&'static str),
     /// An executable file of this name on PATH.
-    Command(Command),
+    Command(Versioned),
     /// A device node that can be opened for reading and writing.
-    Device(Device),
+    Device(&'static str),
     /// A kernel module that is loaded or built in.
     Module(&'static str),
     /// A symbol of the kernel's configuration is set, or has a value.
-    Kconfig(Kconfig),
+    Kconfig(Setting),
     /// An argument of the running kernel.
     KernelArg(&'static str),
     /// The cgroup hierarchy is of this version.
@@ -92,7 +139,7 @@ pub(crate) enum Kind {
     /// The architecture that this program was compiled for.
     Arch(&'static str),
     /// The distribution.
-    Distro(Distro),
+    Distro(Versioned),
     /// The distribution, or one that it is like.
     DistroLike(&'static str),
     /// This process is in a container.
@@ -110,7 +157,7 @@ pub(crate) enum Kind {
     /// A feature that every CPU has.
     CpuFeature(&'static str),
     /// An environment variable.
-    Env(Variable),
+    Env(Setting),
     /// An opt-in.
     OptIn(&'static str),
     /// The user's function returns met.
@@ -132,10 +179,10 @@ impl fmt::Display for Kind {
             Self::KvmHardware => f.write_str("kvm_hardware"),
             Self::KvmCap(capability) => write!(f, "kvm_cap {}", capability.name()),
             Self::KvmVendor(name) => write!(f, "kvm_vendor {name}"),
-            Self::Command(command) => command.fmt(f),
-            Self::Device(Device(path)) => write!(f, "device {path}"),
+            Self::Command(command) => write!(f, "command {command}"),
+            Self::Device(path) => write!(f, "device {path}"),
             Self::Module(name) => write!(f, "module {name}"),
-            Self::Kconfig(kconfig) => kconfig.fmt(f),
+            Self::Kconfig(symbol) => write!(f, "kconfig {symbol}"),
             Self::KernelArg(argument) => write!(f, "kernel_arg {argument}"),
             Self::Cgroup(version) => write!(f, "cgroup {version}"),
             Self::CgroupController(name) => write!(f, "cgroup_controller {name}"),
@@ -143,7 +190,7 @@ impl fmt::Display for Kind {
             Self::Network(kind) => write!(f, "network {kind}"),
             Self::IsolatedNetwork => f.write_str("isolated_network"),
             Self::Arch(name) => write!(f, "arch {name}"),
-            Self::Distro(distro) => distro.fmt(f),
+            Self::Distro(distro) => write!(f, "distro {distro}"),
             Self::DistroLike(id) => write!(f, "distro_like {id}"),
             Self::Container => f.write_str("container"),
             Self::Virt(kind) => write!(f, "virt {kind}"),
@@ -152,7 +199,7 @@ impl fmt::Display for Kind {
             Self::DiskFreeGe(size) => write!(f, "disk_free >= {size}"),
             Self::NumaNodesGe(count) => write!(f, "numa_nodes >= {count}"),
             Self::CpuFeature(name) => write!(f, "cpu_feature {name}"),
-            Self::Env(variable) => variable.fmt(f),
+            Self::Env(variable) => write!(f, "env {variable}"),
             Self::OptIn(name) => write!(f, "opt_in {name}"),
             Self::When(probe) => write!(f, "when {}", probe.name),
         }

@@ -1,12 +1,9 @@
 //! Names of kernel modules.
 
 use crate::constraint::atom::Kind;
-use crate::constraint::text::is_word;
+use crate::constraint::text::{try_const, word};
 
 pub(crate) const fn module(name: &'static str) -> Result<Kind, &'static str> {
-    if is_word(name, b"_-") {
-        Ok(Kind::Module(name))
-    } else {
-        Err("expected the name of a kernel module, such as \"vhost_net\"")
-    }
+    let problem = "expected the name of a kernel module, such as \"vhost_net\"";
+    Ok(Kind::Module(try_const!(word(name, b"_-", problem))))
 }

@@ -1,16 +1,13 @@
 //! Kinds of namespaces.
 
 use crate::constraint::atom::Kind;
-use crate::constraint::text::{names, one_of, try_const};
+use crate::constraint::text::{Closed, names, try_const};
 
-names! {
-    NAMESPACES, MEANT, "namespace":
+pub(crate) const NAMESPACES: Closed = names! {
+    "namespace", "expected one of cgroup, ipc, mnt, net, pid, time, user and uts":
     "cgroup" "ipc" "mnt" "net" "pid" "time" "user" "uts"
-}
+};
 
 pub(crate) const fn namespace(kind: &'static str) -> Result<Kind, &'static str> {
-    let unknown = "expected one of cgroup, ipc, mnt, net, pid, time, user and uts";
-    Ok(Kind::Namespace(try_const!(one_of(
-        kind, NAMESPACES, MEANT, unknown
-    ))))
+    Ok(Kind::Namespace(try_const!(NAMESPACES.accept(kind))))
 }

@@ -1,13 +1,10 @@
 //! Networks.
 
 use crate::constraint::atom::Kind;
-use crate::constraint::text::{names, one_of, try_const};
+use crate::constraint::text::{Closed, names, try_const};
 
-names! { KINDS, MEANT, "network": "user" }
+const KINDS: Closed = names! { "network", "expected \"user\"": "user" };
 
 pub(crate) const fn network(kind: &'static str) -> Result<Kind, &'static str> {
-    let unknown = "expected \"user\"";
-    Ok(Kind::Network(try_const!(one_of(
-        kind, KINDS, MEANT, unknown
-    ))))
+    Ok(Kind::Network(try_const!(KINDS.accept(kind))))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::text::{cut, number, same, trim, try_const};
+use crate::constraint::text::{cut, number, same, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -35,7 +35,7 @@ impl Size {
             Some(found) => found,
             None => return Err("this size is too large"),
         };
-        let unit = trim(cut(text, at, bytes.len()));
+        let unit = cut(text, at, bytes.len()).trim_ascii();
         let mut index = 0;
         while index < UNITS.len() {
             if same(unit, UNITS[index].0) {
@@ -56,11 +56,11 @@ impl Size {
 
     /// Decides by an answer that is a number of bytes.
     pub(crate) fn decide(&self, question: Question, evaluator: &Evaluator<'_>) -> Verdict {
-        evaluator.decide(question, |seen| match seen.text.parse::<u64>() {
-            Ok(bytes) => seen.met_if(bytes >= self.bytes, || {
+        evaluator.decide(question, &|seen| match seen.text.parse::<u64>() {
+            Ok(bytes) => seen.met_if(bytes >= self.bytes, &|| {
                 format!("{} available", amount(bytes))
             }),
-            Err(_) => seen.undetermined(|| format!("{:?} is not a number of bytes", seen.text)),
+            Err(_) => seen.undetermined(&|| format!("{:?} is not a number of bytes", seen.text)),
         })
     }
 }
@@ -90,9 +90,9 @@ pub(crate) fn decide_count(
     evaluator: &Evaluator<'_>,
     observed: fn(u64) -> String,
 ) -> Verdict {
-    evaluator.decide(question, |seen| match seen.text.parse::<u64>() {
-        Ok(count) => seen.met_if(count >= u64::from(least), || observed(count)),
-        Err(_) => seen.undetermined(|| format!("{:?} is not a number", seen.text)),
+    evaluator.decide(question, &|seen| match seen.text.parse::<u64>() {
+        Ok(count) => seen.met_if(count >= u64::from(least), &|| observed(count)),
+        Err(_) => seen.undetermined(&|| format!("{:?} is not a number", seen.text)),
     })
 }
 

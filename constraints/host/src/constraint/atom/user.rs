@@ -2,7 +2,7 @@
 
 use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::text::{names, one_of, position, try_const};
+use crate::constraint::text::{Closed, names, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -10,8 +10,8 @@ use crate::verdict::Verdict;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Capability(usize);
 
-names! {
-    CAPABILITIES, MEANT, "capability":
+const CAPABILITIES: Closed = names! {
+    "capability", "expected a capability of capabilities(7), such as \"CAP_SYS_ADMIN\"":
     "CAP_CHOWN" "CAP_DAC_OVERRIDE" "CAP_DAC_READ_SEARCH" "CAP_FOWNER" "CAP_FSETID" "CAP_KILL"
     "CAP_SETGID" "CAP_SETUID" "CAP_SETPCAP" "CAP_LINUX_IMMUTABLE" "CAP_NET_BIND_SERVICE"
     "CAP_NET_BROADCAST" "CAP_NET_ADMIN" "CAP_NET_RAW" "CAP_IPC_LOCK" "CAP_IPC_OWNER"
@@ -20,24 +20,19 @@ names! {
     "CAP_SYS_TTY_CONFIG" "CAP_MKNOD" "CAP_LEASE" "CAP_AUDIT_WRITE" "CAP_AUDIT_CONTROL"
     "CAP_SETFCAP" "CAP_MAC_OVERRIDE" "CAP_MAC_ADMIN" "CAP_SYSLOG" "CAP_WAKE_ALARM"
     "CAP_BLOCK_SUSPEND" "CAP_AUDIT_READ" "CAP_PERFMON" "CAP_BPF" "CAP_CHECKPOINT_RESTORE"
-}
+};
 
 pub(crate) const fn capability(name: &'static str) -> Result<Kind, &'static str> {
-    let unknown = "expected a capability of capabilities(7), such as \"CAP_SYS_ADMIN\"";
-    let name = try_const!(one_of(name, CAPABILITIES, MEANT, unknown));
-    match position(name, CAPABILITIES) {
-        Some(number) => Ok(Kind::Cap(Capability(number))),
-        None => Err(unknown),
-    }
+    Ok(Kind::Cap(Capability(try_const!(CAPABILITIES.index(name)))))
 }
 
 impl Capability {
     pub(crate) fn name(self) -> &'static str {
-        CAPABILITIES[self.0]
+        CAPABILITIES.names[self.0]
     }
 
     pub(crate) fn decide(self, evaluator: &Evaluator<'_>) -> Verdict {
-        evaluator.decide(Question::Capabilities, |seen| {
+        evaluator.decide(Question::Capabilities, &|seen| {
             let field = |name: &str| {
                 seen.text
                     .split(", ")
@@ -46,14 +41,14 @@ impl Capability {
             let effective = field("CapEff ").and_then(|hex| u64::from_str_radix(hex, 16).ok());
             let last: Option<usize> = field("last ").and_then(|last| last.parse().ok());
             let Some(effective) = effective else {
-                return seen.undetermined(|| format!("{:?} is not a capability set", seen.text));
+                return seen.undetermined(&|| format!("{:?} is not a capability set", seen.text));
             };
             if last.is_some_and(|last| self.0 > last) {
-                return seen.unmet(|| format!("this kernel does not have {}", self.name()));
+                return seen.unmet(&|| format!("this kernel does not have {}", self.name()));
             }
             let has = effective >> self.0 & 1 == 1;
             let word = if has { "in" } else { "not in" };
-            seen.met_if(has, || {
+            seen.met_if(has, &|| {
                 format!("{word} this thread's effective set: {}", seen.text)
             })
         })
@@ -62,8 +57,8 @@ impl Capability {
 
 /// Decides by the effective uid.
 pub(crate) fn uid(evaluator: &Evaluator<'_>, wanted: impl Fn(&str) -> bool) -> Verdict {
-    evaluator.decide(Question::EffectiveUid, |seen| {
-        seen.met_if(wanted(seen.text), || {
+    evaluator.decide(Question::EffectiveUid, &|seen| {
+        seen.met_if(wanted(seen.text), &|| {
             format!("effective uid is {}", seen.text)
         })
     })
@@ -78,9 +73,9 @@ pub(crate) fn real_root(evaluator: &Evaluator<'_>) -> Verdict {
     if !matches!(root, Verdict::Met(_)) {
         return root;
     }
-    evaluator.decide(Question::UserNamespace, |seen| {
+    evaluator.decide(Question::UserNamespace, &|seen| {
         let initial = seen.text == INITIAL;
-        seen.met_if(initial, || {
+        seen.met_if(initial, &|| {
             if initial {
                 "effective uid is 0 in the initial user namespace".to_owned()
             } else {

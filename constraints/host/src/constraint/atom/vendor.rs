@@ -6,7 +6,7 @@ use crate::constraint::atom::Kind;
 use crate::constraint::evaluator::Evaluator;
 use crate::constraint::kernel::release_in;
 use crate::constraint::range::Range;
-use crate::constraint::text::{cut, same, trim, try_const};
+use crate::constraint::text::{cut, same, try_const};
 use crate::facts::Question;
 use crate::verdict::Verdict;
 
@@ -42,7 +42,7 @@ pub(crate) const fn vendor(text: &'static str) -> Result<Kind, &'static str> {
         digits += 1;
     }
     let (name, release) = (cut(text, 0, letters), cut(text, letters, digits));
-    let range = trim(cut(text, digits, bytes.len()));
+    let range = cut(text, digits, bytes.len()).trim_ascii();
     let range = try_const!(Range::of_kernels(range));
     let (tagged, built) = (find(name, &TAGGED).is_some(), find(name, &BUILT).is_some());
     if tagged && release.is_empty() {
@@ -80,8 +80,8 @@ impl Vendor {
     /// Met by a kernel of this vendor that is in the range.
     pub(crate) fn decide(&self, evaluator: &Evaluator<'_>) -> Verdict {
         if let Some(word) = find(self.name, &BUILT) {
-            let built = evaluator.decide(Question::KernelBuild, |seen| {
-                seen.met_if(seen.text.contains(word), || {
+            let built = evaluator.decide(Question::KernelBuild, &|seen| {
+                seen.met_if(seen.text.contains(word), &|| {
                     format!("the kernel was not built by {}: {}", self.name, seen.text)
                 })
             });
@@ -89,9 +89,9 @@ impl Vendor {
                 return built;
             }
         }
-        evaluator.decide(Question::KernelRelease, |seen| {
+        evaluator.decide(Question::KernelRelease, &|seen| {
             if !self.carries(seen.text) {
-                return seen.unmet(|| {
+                return seen.unmet(&|| {
                     format!(
                         "kernel {} is not a {}{} kernel",
                         seen.text, self.name, self.release

@@ -17,12 +17,14 @@ pub(crate) fn release_in(range: &Range, seen: &Observation<'_>) -> Verdict {
     let release = seen.text;
     let Some(running) = Release::parse(release) else {
         return seen
-            .undetermined(|| format!("kernel release {release:?} does not begin with a version"));
+            .undetermined(&|| format!("kernel release {release:?} does not begin with a version"));
     };
     seen.met_if_known(
         range.contains(|version| running.compare(version)),
-        || format!("kernel is {release}"),
-        || format!("the suffix of kernel {release} is not comparable with that of the requirement"),
+        &|| format!("kernel is {release}"),
+        &|| {
+            format!("the suffix of kernel {release} is not comparable with that of the requirement")
+        },
     )
 }
 
