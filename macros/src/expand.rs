@@ -6,7 +6,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Error, LitStr};
+use syn::Error;
 
 use crate::args::{Args, ExpectedFailure};
 use crate::function::{Function, Runtime};
@@ -94,21 +94,12 @@ fn test(args: &Args, function: &Function) -> TokenStream {
     let fields: Vec<TokenStream> = all
         .map(|all| quote!(constraints: #all))
         .into_iter()
-        .chain(
-            function
-                .ignore
-                .as_ref()
-                .map(|reason| some("ignore", reason)),
-        )
+        .chain(optional("ignore", &function.ignore))
         .chain(should_panic)
-        .chain(args.issue.as_ref().map(|issue| some("issue", issue)))
-        .chain(args.reason.as_ref().map(|reason| some("reason", reason)))
-        .chain(
-            args.unstable
-                .as_ref()
-                .map(|reason| some("unstable", reason)),
-        )
-        .chain(args.retries.as_ref().map(|count| some("retries", count)))
+        .chain(optional("issue", &args.issue))
+        .chain(optional("reason", &args.reason))
+        .chain(optional("unstable", &args.unstable))
+        .chain(optional("retries", &args.retries))
         .chain(args.own_machine.then(|| quote!(own_machine: true)))
         .chain(metadata)
         .collect();
@@ -147,12 +138,11 @@ fn expected_failure(krate: &TokenStream, expected: &ExpectedFailure) -> TokenStr
         let field = Ident::new(field, Span::mixed_site());
         is_set.then(|| quote!(#field: true))
     };
-    let text = |field: &str, text: &Option<LitStr>| text.as_ref().map(|text| some(field, text));
     let fields: Vec<TokenStream> = all
         .map(|all| quote!(constraints: #all))
         .into_iter()
-        .chain(text("issue", &expected.issue))
-        .chain(text("message", &expected.message))
+        .chain(optional("issue", &expected.issue))
+        .chain(optional("message", &expected.message))
         .chain(flag("crash", expected.crash))
         .chain(flag("timeout", expected.timeout))
         .chain(flag("sometimes", expected.sometimes))
@@ -167,6 +157,11 @@ fn expected_failure(krate: &TokenStream, expected: &ExpectedFailure) -> TokenStr
 fn some(field: &str, value: &dyn ToTokens) -> TokenStream {
     let field = Ident::new(field, Span::mixed_site());
     quote!(#field: ::core::option::Option::Some(#value))
+}
+
+/// The same of a value that may be absent.
+fn optional(field: &str, value: &Option<impl ToTokens>) -> Option<TokenStream> {
+    value.as_ref().map(|value| some(field, value))
 }
 
 /// The metadata that is checked while it is compiled: a constant for each, at the place of its text,

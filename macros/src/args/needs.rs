@@ -1,7 +1,7 @@
 //! Reads constraints from arguments.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::quote;
+use quote::{ToTokens, quote};
 use syn::Error;
 use syn::ext::IdentExt;
 
@@ -101,14 +101,11 @@ fn atom(name: Ident, value: Value) -> syn::Result<Need> {
         return Err(error);
     }
     let args = match value {
-        Value::None => TokenStream::new(),
-        Value::Text(text) => quote!(#text),
-        Value::Number(lit) => quote!(#lit),
         Value::Path(path) => {
             let text = path_text(&path);
             quote!(#text, #(#path)*)
         }
-        Value::List(list) => list,
+        value => value.into_token_stream(),
     };
     Ok(Need::Atom { name, args })
 }
