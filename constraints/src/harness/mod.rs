@@ -56,22 +56,24 @@ pub use unmet_counts::UnmetCounts;
 
 /// The `main` of a test binary.
 #[must_use]
-#[expect(unsafe_code, reason = "that a process has one thread is a promise")]
 pub fn main(target: Target) -> ExitCode {
-    if let Err(problem) = runner_env::take_environment() {
-        return refuse(&format!("error: {problem}\n"));
-    }
-    let command = match cli::parse(std::env::args().skip(1), cli::Environment::here()) {
-        Ok(command) => command,
-        Err(problem) => return refuse(&format!("error: {problem}\n")),
-    };
+    run_command(target).unwrap_or_else(|problem| {
+        stderr(&format!("error: {problem}\n"));
+        ExitCode::from(FAILURE)
+    })
+}
+
+#[expect(unsafe_code, reason = "that a process has one thread is a promise")]
+fn run_command(target: Target) -> Result<ExitCode, String> {
+    runner_env::take_environment()?;
+    let command = cli::parse(std::env::args().skip(1), cli::Environment::here())?;
     let options = match command {
         Command::Help => {
             stdout(cli::HELP.as_bytes());
-            return ExitCode::SUCCESS;
+            return Ok(ExitCode::SUCCESS);
         }
         // There are no benchmarks: `cargo bench` runs every target that has its own main.
-        Command::Bench => return ExitCode::SUCCESS,
+        Command::Bench => return Ok(ExitCode::SUCCESS),
         Command::Tests(options) => options,
     };
     let threads = if options.in_process {
@@ -85,10 +87,10 @@ pub fn main(target: Target) -> ExitCode {
     }
     if let Some(problem) = threads.filter(|_| !options.list) {
         if !threads::are_allowed() {
-            return refuse(&format!(
-                "error: {problem}. Start threads in tests and not before `main` (in `#[ctor]` \
+            return Err(format!(
+                "{problem}. Start threads in tests and not before `main` (in `#[ctor]` \
                  functions, allocators or other languages' runtimes), run with --in-process, or \
-                 accept the risk with {}=1\n",
+                 accept the risk with {}=1",
                 threads::ALLOW
             ));
         }
@@ -103,18 +105,13 @@ pub fn main(target: Target) -> ExitCode {
     let mut pairs = tests.windows(2);
     if let Some(pair) = pairs.find(|pair| pair[0].path == pair[1].path) {
         let name = pair[0].name();
-        return refuse(&format!(
-            "error: two tests have the name {name}: rename one of them\n"
+        return Err(format!(
+            "two tests have the name {name}: rename one of them"
         ));
     }
     // For lists too: nextest stops at a list that fails, and shows the error.
-    let contract = match Contract::here().and_then(|contract| {
-        contract.check(contract.host())?;
-        Ok(contract)
-    }) {
-        Ok(contract) => contract,
-        Err(problem) => return refuse(&format!("error: {problem}\n")),
-    };
+    let contract = Contract::here()?;
+    contract.check(contract.host())?;
     if !options.verdicts {
         opt_ins::declare(&target.binary_id(), &registry::opt_ins());
     }
@@ -127,7 +124,7 @@ pub fn main(target: Target) -> ExitCode {
     run_or_list(&plan, &tests)
 }
 
-fn run_or_list(plan: &Plan, tests: &[&'static Test]) -> ExitCode {
+fn run_or_list(plan: &Plan, tests: &[&'static Test]) -> Result<ExitCode, String> {
     for note in &plan.options.notes {
         stderr(&format!("note: {note}\n"));
     }
@@ -137,29 +134,16 @@ fn run_or_list(plan: &Plan, tests: &[&'static Test]) -> ExitCode {
             Some(recorded) if plan.is_for_a_person() => verdicts::list(plan, tests, recorded),
             _ => plan.list(tests, plan.contract.host()),
         };
-        return if stdout(text.as_bytes()) {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(FAILURE)
-        };
+        return Ok(match stdout(text.as_bytes()) {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(FAILURE),
+        });
     }
-    if let Err(problem) = plan.contract.may_run() {
-        return refuse(&format!("error: {problem}\n"));
+    plan.contract.may_run()?;
+    match plan.options.in_process {
+        true => in_process::run(plan, tests),
+        false => run::run(plan, tests),
     }
-    let run = if plan.options.in_process {
-        in_process::run
-    } else {
-        run::run
-    };
-    match run(plan, tests) {
-        Ok(code) => code,
-        Err(problem) => refuse(&format!("error: {problem}\n")),
-    }
-}
-
-fn refuse(text: &str) -> ExitCode {
-    stderr(text);
-    ExitCode::from(FAILURE)
 }
 
 impl Options {
