@@ -16,7 +16,7 @@ use crate::measure::{self, Measures};
 use crate::names::Names;
 use crate::reason::{Reason, explain, join};
 use crate::record::opt_ins;
-use crate::record::{self, Outcome, Phase, RecordLine};
+use crate::record::{self, Outcome, RecordLine};
 use crate::registry::{self, ExpectedFailure, Target, Test};
 use crate::runtime_skip;
 use crate::sys::{at_exit, in_thread_within, stderr};
@@ -146,30 +146,18 @@ impl Case {
         let condition = expected.map(ExpectedFailure::condition);
         let condition = condition.filter(|condition| !condition.is_empty());
         let issue = expected.and_then(|expected| expected.issue);
+        let (binary, name) = (self.target.binary_id(), self.test.name());
         record::print_or_write(&RecordLine {
-            binary: &self.target.binary_id(),
-            test: self.test.name(),
-            phase: Phase::Run,
-            attempt: 1,
-            outcome: Outcome::ExpectedFailure,
-            reasons: &[],
             issue: issue.or(self.test.issue),
             reason: condition.as_deref().or(self.test.reason),
-            signal: None,
-            as_uid: None,
             duration_ms: millis,
             measures,
-            artifacts: None,
+            ..RecordLine::new(&binary, name, Outcome::ExpectedFailure)
         });
         let why = expected.map(ExpectedFailure::why).unwrap_or_default();
-        let why = if why.is_empty() {
-            why
-        } else {
-            format!(": {why}")
-        };
-        let name = self.test.name();
+        let colon = if why.is_empty() { "" } else { ": " };
         stderr(&format!(
-            "test {name} FAILED as expected (libtest prints it as \"ok\"){why}\n"
+            "test {name} FAILED as expected (libtest prints it as \"ok\"){colon}{why}\n"
         ));
     }
 
@@ -212,19 +200,12 @@ impl Case {
 
     fn write(self, outcome: Outcome, reasons: &[Reason], duration_ms: f64, measures: &Measures) {
         record::print_or_write(&RecordLine {
-            binary: &self.target.binary_id(),
-            test: self.test.name(),
-            phase: Phase::Run,
-            attempt: 1,
-            outcome,
             reasons,
             issue: self.test.issue,
             reason: self.test.reason,
-            signal: None,
-            as_uid: None,
             duration_ms,
             measures,
-            artifacts: None,
+            ..RecordLine::new(&self.target.binary_id(), self.test.name(), outcome)
         });
     }
 }

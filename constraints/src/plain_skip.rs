@@ -10,9 +10,8 @@ use std::fmt;
 use crate::constraint::{Constraint, Status, evaluate};
 use crate::facts::Here;
 use crate::libtest::{announce, announce_iteration, contract, under_nextest};
-use crate::measure::Measures;
 use crate::reason::{Reason, join};
-use crate::record::{self, Outcome, Phase, RecordLine};
+use crate::record::{self, Outcome, RecordLine};
 use crate::registry::Target;
 use crate::runner_env;
 use crate::runtime_skip;
@@ -120,19 +119,8 @@ impl CurrentTest {
     /// Returns whether a runner gets the record.
     fn record(&self, outcome: Outcome, reasons: &[Reason]) -> bool {
         record::print_or_write(&RecordLine {
-            binary: &self.site.target.binary_id(),
-            test: &self.name,
-            phase: Phase::Run,
-            attempt: 1,
-            outcome,
             reasons,
-            issue: None,
-            reason: None,
-            signal: None,
-            as_uid: None,
-            duration_ms: 0.0,
-            measures: &Measures::new(),
-            artifacts: None,
+            ..RecordLine::new(&self.site.target.binary_id(), &self.name, outcome)
         })
     }
 }

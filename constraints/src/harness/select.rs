@@ -2,6 +2,7 @@
 
 use super::caller::Caller;
 use super::cli::{Options, Which};
+use super::plan::Plan;
 use crate::registry::{ShouldPanic, Test};
 
 /// The selected tests, and the number of the others.
@@ -10,13 +11,19 @@ pub(super) struct Selected {
     pub(super) filtered_out: usize,
 }
 
-pub(super) fn select(tests: &[&'static Test], options: &Options, caller: Caller) -> Selected {
-    let wanted =
-        |test: &&&'static Test| named(test.name(), options) && of_kind(test, options, caller);
-    let chosen: Vec<_> = tests.iter().filter(wanted).copied().collect();
-    Selected {
-        filtered_out: tests.len() - chosen.len(),
-        tests: chosen,
+impl Plan {
+    /// Selects among tests.
+    pub(super) fn select(&self, tests: &[&'static Test]) -> Selected {
+        let Self {
+            options, caller, ..
+        } = self;
+        let wanted =
+            |test: &&&'static Test| named(test.name(), options) && of_kind(test, options, *caller);
+        let chosen: Vec<_> = tests.iter().filter(wanted).copied().collect();
+        Selected {
+            filtered_out: tests.len() - chosen.len(),
+            tests: chosen,
+        }
     }
 }
 

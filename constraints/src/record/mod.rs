@@ -66,7 +66,26 @@ pub struct RecordLine<'a> {
     pub artifacts: Option<&'a Artifacts>,
 }
 
-impl RecordLine<'_> {
+impl<'a> RecordLine<'a> {
+    /// A first attempt at a test, of which nothing but the outcome is stated.
+    pub(crate) fn new(binary: &'a str, test: &'a str, outcome: Outcome) -> Self {
+        Self {
+            binary,
+            test,
+            phase: Phase::Run,
+            attempt: 1,
+            outcome,
+            reasons: &[],
+            issue: None,
+            reason: None,
+            signal: None,
+            as_uid: None,
+            duration_ms: 0.0,
+            measures: const { &Measures::new() },
+            artifacts: None,
+        }
+    }
+
     /// Returns the line, with its line break. `uid` is that of the process.
     pub fn to_line(&self, run: &str, place: &str, uid: u32) -> String {
         self.line_with_reasons(run, place, uid, &reasons_text(self.reasons))

@@ -9,13 +9,12 @@ use std::rc::Rc;
 use super::caller::Caller;
 use super::cli::{Format, Options, Which};
 use super::print;
-use super::select::{Selected, select};
+use super::select::Selected;
 use super::user::{self, User};
 use super::verdicts::recorded;
 use crate::constraint::{Evaluation, Status};
 use crate::contract::Contract;
 use crate::facts::Host;
-use crate::measure::Measures;
 use crate::reason::{Reason, explain};
 use crate::record::{Lines, Outcome, Phase, RecordLine, reasons_text};
 use crate::registry::{Target, Test};
@@ -219,11 +218,6 @@ impl Plan {
         self.caller == Caller::Direct && self.options.format == Format::Pretty
     }
 
-    /// The tests that the command line selects.
-    pub(super) fn select(&self, tests: &[&'static Test]) -> Selected {
-        select(tests, &self.options, self.caller)
-    }
-
     /// The list, as libtest prints it. nextest is given unmet tests as ignored ones, which it shows as
     /// skipped; the reasons are in the record.
     pub(super) fn list(&self, tests: &[&'static Test], host: &dyn Host) -> String {
@@ -284,19 +278,12 @@ impl Plan {
             let text = texts.entry(reasons.as_ptr());
             let text = text.or_insert_with(|| reasons_text(reasons));
             let record = RecordLine {
-                binary: &binary,
-                test: test.name(),
                 phase: Phase::List,
-                attempt: 1,
-                outcome: listed.outcome(),
                 reasons,
                 issue: test.issue,
                 reason: test.reason,
-                signal: None,
                 as_uid: listed.user.map(User::uid),
-                duration_ms: 0.0,
-                measures: const { &Measures::new() },
-                artifacts: None,
+                ..RecordLine::new(&binary, test.name(), listed.outcome())
             };
             lines.add_with_reasons(&record, text);
         }

@@ -6,23 +6,14 @@ use crate::harness::plan::Plan;
 use crate::record::Outcome;
 use crate::registry::Test;
 
-/// What follows an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// The test runs again.
-    Again,
-    /// Its outcome is that of the test.
-    Final,
-}
-
 impl Plan {
-    /// Says what follows an attempt, and makes its conclusion that of the test if it is the last.
-    pub(super) fn weigh_attempt(
+    /// Returns whether the test runs again after an attempt. If not, makes its conclusion that of the test.
+    pub(super) fn runs_again(
         &self,
         test: &Test,
         attempt: u32,
         conclusion: &mut Conclusion,
-    ) -> Attempt {
+    ) -> bool {
         let is_repeated = self.options.repeat.get() > 1;
         let all = self.attempts(test);
         // A constraint that is undetermined, or a signal to the harness, is no matter of the attempt.
@@ -33,7 +24,7 @@ impl Plan {
         );
         let goes_on = if is_repeated { has_passed } else { has_failed };
         if goes_on && attempt < all {
-            return Attempt::Again;
+            return true;
         }
         if has_passed && !is_repeated && attempt > 1 {
             conclusion.outcome = Outcome::Flaky;
@@ -51,6 +42,6 @@ impl Plan {
             conclusion.reason = Some(reason.to_owned());
             conclusion.outcome = Outcome::Unstable;
         }
-        Attempt::Final
+        false
     }
 }

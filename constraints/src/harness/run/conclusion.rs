@@ -5,7 +5,7 @@ use crate::harness::stop::Cause;
 use crate::harness::test_end::TestEnd;
 use crate::reason::Reason;
 use crate::record::Outcome;
-use crate::registry::Test;
+use crate::registry::{ExpectedFailure, Test};
 
 /// What the end of a test means.
 pub(super) struct Conclusion {
@@ -31,8 +31,55 @@ impl Conclusion {
     }
 }
 
-/// Concludes a test that ran as it should and was not skipped.
-pub(super) fn conclude(end: TestEnd, after: &str, guest_cpus: usize, test: &Test) -> Conclusion {
+/// Concludes a test that was not skipped. A crash or a timeout is an expected failure only if the test asks
+/// for that.
+pub(super) fn conclude(
+    end: TestEnd,
+    after: &str,
+    guest_cpus: usize,
+    test: &Test,
+    expected: Option<&ExpectedFailure>,
+) -> Conclusion {
+    let Some(expected) = expected else {
+        return conclude_end(end, after, guest_cpus, test);
+    };
+    let (kind, counts) = match &end {
+        TestEnd::Signal(_) | TestEnd::Exited(_) => ("crash", expected.crash),
+        TestEnd::Stopped(Cause::Timeout, _) => ("timeout", expected.timeout),
+        _ => ("", false),
+    };
+    let mut conclusion = conclude_end(end, after, guest_cpus, test);
+    let note = conclusion.note.take().unwrap_or_default();
+    if counts && expected.is_by(&note) {
+        conclusion.outcome = Outcome::ExpectedFailure;
+    }
+    match conclusion.outcome {
+        Outcome::ExpectedFailure => conclusion.detail = Some(expected.why()),
+        Outcome::UnexpectedPass => {
+            conclusion.note = Some(format!(
+                "the test passed, but {expected}: remove its `expect_failure`, or state when the test \
+                 still fails"
+            ));
+        }
+        _ if !counts && !kind.is_empty() => {
+            conclusion.note = Some(format!(
+                "{note}\n{expected}, and a {kind} counts only with `expect_failure({kind})`"
+            ));
+        }
+        _ if !kind.is_empty() => {
+            let message = expected.message.unwrap_or_default();
+            conclusion.note = Some(format!(
+                "{note}\n{expected}, and it does not contain {message:?}"
+            ));
+        }
+        _ => {}
+    }
+    conclusion.reason = Some(expected.condition()).filter(|condition| !condition.is_empty());
+    conclusion
+}
+
+/// The same for a test that was not expected to fail.
+fn conclude_end(end: TestEnd, after: &str, guest_cpus: usize, test: &Test) -> Conclusion {
     let (outcome, detail, note) = match end {
         TestEnd::Passed => (Outcome::Passed, None, None),
         TestEnd::ExpectedFailure => (Outcome::ExpectedFailure, None, None),

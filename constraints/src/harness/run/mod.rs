@@ -2,7 +2,6 @@
 
 mod attempt;
 mod conclusion;
-mod expected;
 mod report;
 mod runtime_skip;
 
@@ -94,14 +93,6 @@ struct Run<'a> {
     at_once: bool,
 }
 
-/// The events of one wait.
-struct Woken {
-    /// For each running test, whether its pipes are readable.
-    readable: Vec<bool>,
-    /// A child has ended.
-    ended: bool,
-}
-
 impl Run<'_> {
     fn all(mut self, tests: &[&'static Test]) -> ExitCode {
         self.report.head(tests.len());
@@ -126,15 +117,11 @@ impl Run<'_> {
             }
             let readable = self.wait();
             let signals = self.signals.take();
-            let woken = Woken {
-                readable,
-                ended: signals.contains(&Signal::SIGCHLD),
-            };
             if signals.contains(&Signal::SIGTSTP) {
                 self.suspend();
             }
             self.interrupt(&signals);
-            self.handle(&woken);
+            self.handle(&readable, signals.contains(&Signal::SIGCHLD));
         }
         self.wait_for_killed();
         self.report.unattributed_leaks(self.leaks.unattributed());
@@ -317,21 +304,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Handles the events of every running test.
-    fn handle(&mut self, woken: &Woken) {
+    /// Handles the events of every running test: whether its pipes are readable, and whether a child has ended.
+    fn handle(&mut self, readable: &[bool], has_child_ended: bool) {
         // Any test that runs while a mount appears may have made it. Processes matter when a test ends.
         if self.leaks.has_new_mounts() {
             self.update_leaks();
         }
         let now = Instant::now();
         let mut index = 0;
-        for is_readable in &woken.readable {
+        for is_readable in readable {
             let child = &mut self.running[index];
             if *is_readable {
                 child.read();
             }
             let (report, after) = (&mut self.report, self.periods.slow_after);
-            let may_have_ended = woken.ended || *is_readable;
+            let may_have_ended = has_child_ended || *is_readable;
             let has_ended = child.step(now, may_have_ended, |test| report.slow(test, after));
             if !has_ended || !self.end(index, now) {
                 index += 1;

@@ -1,14 +1,12 @@
 //! Prints, counts and records the outcome of each test.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::attempt::Attempt;
-use super::expected::conclude_expected;
+use super::conclusion::conclude;
 use crate::harness::FAILURE;
 use crate::harness::child::{Child, Exit};
 use crate::harness::interrupt::Interrupt;
@@ -111,10 +109,8 @@ impl<'a> Report<'a> {
         &mut self,
         next: &Decided,
     ) -> Option<ArtifactsFolder> {
-        let Self {
-            artifacts, binary, ..
-        } = self;
-        artifacts.make(binary, next.test.name(), next.attempt)
+        let name = next.test.name();
+        self.artifacts.make(&self.binary, name, next.attempt)
     }
 
     /// Records a test that starts as lost, in case this process dies.
@@ -228,9 +224,14 @@ impl<'a> Report<'a> {
         };
         let has_unmet = !unmet.is_empty() && end != TestEnd::UnexpectedPass;
         let mut conclusion = match end {
-            end if has_unmet && !interrupted => self.conclude_unmet(test, &end, unmet),
-            TestEnd::Skipped(skip) => self.conclude_skip(test, skip),
-            end => conclude_expected(end, after, guest_cpus, test, expected),
+            end if has_unmet && !interrupted => {
+                if end == TestEnd::Passed {
+                    self.summary.stale(test.name(), &unmet);
+                }
+                self.plan.conclude_unmet(&end, unmet)
+            }
+            TestEnd::Skipped(skip) => self.plan.conclude_skip(test, skip),
+            end => conclude(end, after, guest_cpus, test, expected),
         };
         if let Some(note) = conclusion.note.take() {
             add_note(&mut output, &note);
@@ -240,7 +241,7 @@ impl<'a> Report<'a> {
         if let Some(artifacts) = &artifacts {
             artifacts.announce();
         }
-        let verdict = self.plan.weigh_attempt(test, attempt, &mut conclusion);
+        let again = self.plan.runs_again(test, attempt, &mut conclusion);
         let result = TestResult {
             outcome: conclusion.outcome,
             attempt,
@@ -255,11 +256,11 @@ impl<'a> Report<'a> {
             measures: &measures,
             artifacts: artifacts.as_ref(),
         };
-        match verdict {
-            Attempt::Final => self.finish_test(test, result),
-            Attempt::Again => self.finish_attempt(test, result),
+        match again {
+            true => self.finish_attempt(test, result),
+            false => self.finish_test(test, result),
         }
-        verdict == Attempt::Again
+        again
     }
 
     /// Reports an attempt after which the test runs again.
@@ -293,14 +294,6 @@ impl<'a> Report<'a> {
         all
     }
 
-    pub(super) fn plan(&self) -> &'a Plan {
-        self.plan
-    }
-
-    pub(super) fn stale(&mut self, test: &Test, unmet: &[Reason]) {
-        self.summary.stale(test.name(), unmet);
-    }
-
     pub(in crate::harness) fn unattributed_leaks(&mut self, leaks: &[String]) {
         self.summary.unattributed_leaks(leaks);
     }
@@ -327,8 +320,7 @@ impl<'a> Report<'a> {
 
     fn print(&mut self, test: &Test, result: &TestResult<'_>) {
         if let Some(log) = &mut self.log {
-            let mut line = String::new();
-            let _ = writeln!(line, "{} {}", word(result.outcome), test.name());
+            let line = format!("{} {}\n", word(result.outcome), test.name());
             let _ = log.write_all(line.as_bytes());
         }
         self.printer.line(&Line {
@@ -389,6 +381,7 @@ impl<'a> Report<'a> {
         }
     }
 }
+
 fn add_note(output: &mut Vec<u8>, note: &str) {
     if !output.is_empty() && !output.ends_with(b"\n") {
         output.push(b'\n');
