@@ -267,29 +267,39 @@ impl Parsed {
     fn long(
         &mut self,
         name: &str,
-        value: Option<String>,
+        mut value: Option<String>,
         rest: &mut impl Iterator<Item = String>,
     ) -> Result<(), String> {
-        let takes_value = [
-            "skip",
-            "test-threads",
-            "color",
-            "format",
-            "logfile",
-            "shuffle-seed",
-            "retries",
-            "repeat",
-        ];
-        if takes_value.contains(&name) {
-            let value = value.or_else(|| rest.next());
-            let value = value.ok_or_else(|| format!("argument to option '{name}' missing"))?;
-            return self.with_value(name, value);
-        }
-        if value.is_some() {
-            return Err(format!("option '{name}' does not take an argument"));
-        }
+        let has_value = value.is_some();
+        let mut value = || {
+            let value = value.take().or_else(|| rest.next());
+            value.ok_or_else(|| format!("argument to option '{name}' missing"))
+        };
         let options = &mut self.options;
         match name {
+            "skip" => options.skip.push(value()?),
+            "logfile" => options.logfile = Some(value()?.into()),
+            "retries" => options.retries = Some(whole("--retries", &value()?)?),
+            "repeat" => options.repeat = number("--repeat", &value()?)?,
+            "test-threads" => options.threads = number("--test-threads", &value()?)?,
+            "shuffle-seed" => options.shuffle = Some(whole("--shuffle-seed", &value()?)?),
+            "color" => {
+                options.color = match value()?.as_str() {
+                    "auto" => Color::Auto,
+                    "always" => Color::Always,
+                    "never" => Color::Never,
+                    other => return Err(expected("--color", "auto, always or never", other)),
+                }
+            }
+            "format" => {
+                options.format = match value()?.as_str() {
+                    "pretty" => Format::Pretty,
+                    "terse" => Format::Terse,
+                    "json" => Format::Json,
+                    other => return Err(expected("--format", "pretty, terse or json", other)),
+                }
+            }
+            _ if has_value => return Err(format!("option '{name}' does not take an argument")),
             "help" => self.help = true,
             "test" => self.test = true,
             "bench" => self.bench = true,
@@ -316,36 +326,6 @@ impl Parsed {
                 options.notes.push(note.to_owned());
             }
             _ => return Err(format!("unrecognized option: '{name}'")),
-        }
-        Ok(())
-    }
-
-    fn with_value(&mut self, name: &str, value: String) -> Result<(), String> {
-        let options = &mut self.options;
-        match name {
-            "skip" => options.skip.push(value),
-            "logfile" => options.logfile = Some(value.into()),
-            "retries" => options.retries = Some(whole("--retries", &value)?),
-            "repeat" => options.repeat = number("--repeat", &value)?,
-            "test-threads" => options.threads = number("--test-threads", &value)?,
-            "color" => {
-                options.color = match value.as_str() {
-                    "auto" => Color::Auto,
-                    "always" => Color::Always,
-                    "never" => Color::Never,
-                    _ => return Err(expected("--color", "auto, always or never", &value)),
-                }
-            }
-            "format" => {
-                options.format = match value.as_str() {
-                    "pretty" => Format::Pretty,
-                    "terse" => Format::Terse,
-                    "json" => Format::Json,
-                    _ => return Err(expected("--format", "pretty, terse or json", &value)),
-                }
-            }
-            // The last of the options that take a value.
-            _ => options.shuffle = Some(whole("--shuffle-seed", &value)?),
         }
         Ok(())
     }
