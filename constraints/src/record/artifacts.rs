@@ -231,25 +231,15 @@ impl ArtifactsFolder {
             folder: self.relative(),
             ..Artifacts::default()
         };
-        let mut look = Look {
-            owner,
-            artifacts: &mut artifacts,
-        };
-        look.at(&folder, 0);
+        artifacts.count(&folder, owner, 0);
         Some(artifacts)
     }
 }
 
-/// Counts files, and gives what root's tests made to the folder's owner.
-struct Look<'a> {
-    /// The owner, if this process is root's.
-    owner: Option<(u32, u32)>,
-    artifacts: &'a mut Artifacts,
-}
-
-impl Look<'_> {
-    /// Errors are no reason to lose the rest.
-    fn at(&mut self, folder: &Folder, depth: usize) {
+impl Artifacts {
+    /// Counts the files in a folder, and gives what root's tests made to an owner. Errors are no reason to lose
+    /// the rest.
+    fn count(&mut self, folder: &Folder, owner: Option<(u32, u32)>, depth: usize) {
         for entry in fs::read_dir(folder.at("")).into_iter().flatten().flatten() {
             let path = folder.at(entry.file_name());
             let Ok(data) = fs::symlink_metadata(&path) else {
@@ -257,16 +247,16 @@ impl Look<'_> {
             };
             // Another name of the file may be elsewhere.
             let is_ours = data.is_dir() || data.nlink() == 1;
-            let owner = self.owner.filter(|(uid, _)| is_ours && data.uid() != *uid);
-            if let Some((uid, gid)) = owner {
+            let new_owner = owner.filter(|(uid, _)| is_ours && data.uid() != *uid);
+            if let Some((uid, gid)) = new_owner {
                 let _ = lchown(&path, Some(uid), Some(gid));
             }
             if data.is_file() {
-                self.artifacts.files += 1;
-                self.artifacts.bytes += data.len();
+                self.files += 1;
+                self.bytes += data.len();
             } else if data.is_dir() && depth < MAX_DEPTH {
                 if let Some(inner) = open_up(folder, entry.file_name()) {
-                    self.at(&inner, depth + 1);
+                    self.count(&inner, owner, depth + 1);
                 }
             }
         }

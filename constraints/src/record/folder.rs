@@ -36,11 +36,7 @@ impl Folder {
     pub fn folder(&self, name: impl AsRef<OsStr>) -> io::Result<(Self, bool)> {
         let name = name.as_ref();
         let path = self.at(name);
-        let is_new = match fs::create_dir(&path) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(error) => return Err(error),
-        };
+        let is_new = create_dir(&path)?;
         // A user may have put a link to a larger disk among that user's own folders.
         let follow = !is_new && !self.may_hold_links_of_others()?;
         let mut folder = match Self::open(&path, follow) {
@@ -61,10 +57,7 @@ impl Folder {
     /// Opens or makes a folder in this one, and opens no link in its place.
     pub fn make_inner(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = name.as_ref();
-        let is_new = match fs::create_dir(self.at(name)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            made => made.is_ok(),
-        };
+        let is_new = create_dir(&self.at(name))?;
         let inner = self.inner(name)?;
         if is_new {
             self.hand_over(&inner.handle)?;
@@ -162,9 +155,13 @@ impl Folder {
 
     /// Gives a file of this process to the folder's owner.
     pub fn hand_over(&self, made: impl AsFd) -> io::Result<()> {
-        match self.foreign_owner()? {
-            Some((uid, gid)) => fchown(made, Some(uid), Some(gid)),
-            None => Ok(()),
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        let data = self.handle.metadata()?;
+        match data.uid() {
+            0 => Ok(()),
+            uid => fchown(made, Some(uid), Some(data.gid())),
         }
     }
 
@@ -176,20 +173,19 @@ impl Folder {
         let data = self.handle.metadata()?;
         Ok(data.uid() != 0 || data.mode() & 0o022 != 0)
     }
-
-    /// The folder's owner, if this process is root's and the folder is not.
-    fn foreign_owner(&self) -> io::Result<Option<(u32, u32)>> {
-        if !geteuid().is_root() {
-            return Ok(None);
-        }
-        let data = self.handle.metadata()?;
-        Ok((data.uid() != 0).then(|| (data.uid(), data.gid())))
-    }
 }
 
 impl AsFd for Folder {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.handle.as_fd()
+    }
+}
+
+/// Makes a folder if it is not there, and returns whether it is new.
+fn create_dir(path: &Path) -> io::Result<bool> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        made => made.map(|()| true),
     }
 }
 
