@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{Location, resume_unwind};
 
-use crate::constraint::{Constraint, Status, evaluate};
+use crate::constraint::{Constraint, Evaluation, Status, evaluate};
 use crate::contract::unskip;
 use crate::facts::Here;
 use crate::reason::{Reason, join};
@@ -47,32 +47,35 @@ pub(crate) fn is_in_a_test() -> bool {
 /// The function behind `require!`: returns only if the constraints are met.
 #[track_caller]
 pub fn require(constraints: &[Constraint]) {
-    let evaluation = evaluate(constraints, &Here);
-    let reasons = evaluation.reasons;
-    match evaluation.status {
-        Status::Met => {}
-        Status::Unmet if unskip() => WAIVED.with_borrow_mut(|waived| waived.extend(reasons)),
-        status => end(RuntimeSkip { status, reasons }),
+    if let Some(reasons) = unmet(constraints) {
+        let status = Status::Unmet;
+        end(RuntimeSkip { status, reasons });
     }
 }
 
 /// Returns whether an iteration of a loop is to be skipped. The test goes on, and is skipped if it passes.
 #[track_caller]
 pub(crate) fn skip_iteration(constraints: &[Constraint], iteration: fmt::Arguments<'_>) -> bool {
-    let evaluation = evaluate(constraints, &Here);
-    let mut reasons = evaluation.reasons;
-    match evaluation.status {
-        Status::Met => false,
+    let Some(mut reasons) = unmet(constraints) else {
+        return false;
+    };
+    name_iteration(&mut reasons, iteration);
+    ITERATIONS.with_borrow_mut(|skipped| skipped.extend(reasons));
+    true
+}
+
+/// The reasons of constraints that are unmet and not waived. What is undetermined ends the test.
+#[track_caller]
+fn unmet(constraints: &[Constraint]) -> Option<Vec<Reason>> {
+    let Evaluation { status, reasons } = evaluate(constraints, &Here);
+    match status {
+        Status::Met => None,
         Status::Unmet if unskip() => {
             WAIVED.with_borrow_mut(|waived| waived.extend(reasons));
-            false
+            None
         }
-        Status::Unmet => {
-            name_iteration(&mut reasons, iteration);
-            ITERATIONS.with_borrow_mut(|skipped| skipped.extend(reasons));
-            true
-        }
-        status => end(RuntimeSkip { status, reasons }),
+        Status::Unmet => Some(reasons),
+        Status::Undetermined => end(RuntimeSkip { status, reasons }),
     }
 }
 

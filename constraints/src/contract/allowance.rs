@@ -48,18 +48,16 @@ impl Allowance {
             forbidden.all().join(", ")
         ))
     }
-}
 
-impl Allowance {
     /// Whether a reason is allowed: its constraint, or every alternative of an unmet `any(…)`.
     fn allows(&self, reason: &Reason) -> bool {
-        let is_allowed = |name: &String| self.allowed.get(name).is_some();
+        let is_allowed = |name: &str| self.allowed.get(name).is_some();
         match reason.kind {
-            ReasonKind::RuntimeSkip => self.allowed.get(RUNTIME_SKIP).is_some(),
+            ReasonKind::RuntimeSkip => is_allowed(RUNTIME_SKIP),
             _ => {
                 let alternatives = reason.alternatives();
                 is_allowed(&reason.constraint)
-                    || !alternatives.is_empty() && alternatives.iter().all(is_allowed)
+                    || !alternatives.is_empty() && alternatives.iter().all(|name| is_allowed(name))
             }
         }
     }

@@ -28,16 +28,12 @@ impl Object {
     pub(crate) fn text_or_null(&mut self, key: &'static str, value: Option<&str>) {
         match value {
             Some(value) => self.text(key, value),
-            None => {
-                self.key(key);
-                self.text.push_str("null");
-            }
+            None => self.raw(key, "null"),
         }
     }
 
     pub(crate) fn number(&mut self, key: &'static str, value: f64) {
-        self.key(key);
-        number(&mut self.text, value);
+        self.raw(key, &number_text(value));
     }
 
     /// Writes a whole number of any size.
@@ -47,8 +43,7 @@ impl Object {
     }
 
     pub(crate) fn boolean(&mut self, key: &'static str, value: bool) {
-        self.key(key);
-        self.text.push_str(if value { "true" } else { "false" });
+        self.raw(key, if value { "true" } else { "false" });
     }
 
     /// Writes what is JSON already.
@@ -65,7 +60,7 @@ impl Object {
             self.comma();
             quote(&mut self.text, name);
             self.text.push(':');
-            number(&mut self.text, *value);
+            self.text.push_str(&number_text(*value));
         }
         self.text.push('}');
     }
@@ -93,10 +88,6 @@ impl Object {
             self.text.push(',');
         }
     }
-}
-
-fn number(to: &mut String, value: f64) {
-    to.push_str(&number_text(value));
 }
 
 /// Returns a number; one that JSON cannot express becomes `null`.

@@ -96,9 +96,7 @@ impl Processes {
         }
         found
     }
-}
 
-impl Processes {
     /// Whether there are children besides `own`, dying ones included.
     pub(super) fn has_orphans(&self, own: &[Pid]) -> bool {
         let is_own = |pid: &Pid| own.contains(pid) || self.before.contains(pid);

@@ -40,19 +40,17 @@ pub(super) fn is_open(test: &Test, host: &Recorded, status: Status) -> bool {
     if status != Status::Undetermined {
         return false;
     }
-    let rests_on_missing = |host: &dyn Host, missing: &dyn Fn() -> usize| {
-        let atoms = test.constraints.iter().flat_map(atoms);
-        let mut undetermined = atoms.map(|atom| {
-            let before = missing();
-            let status = constraint::evaluate(std::slice::from_ref(atom), host).status;
-            status == Status::Undetermined && missing() > before
-        });
-        undetermined.any(|is_missing| is_missing)
+    let rests_on_missing = |seen: &dyn Host| {
+        let mut atoms = test.constraints.iter().flat_map(atoms);
+        atoms.any(|atom| {
+            let before = host.missing_count();
+            let status = constraint::evaluate(std::slice::from_ref(atom), seen).status;
+            status == Status::Undetermined && host.missing_count() > before
+        })
     };
-    let missing = || host.missing_count();
     match user(test, host) {
-        Ok(Some(user)) => rests_on_missing(&AsUser { host, user }, &missing),
-        Ok(None) => rests_on_missing(host, &missing),
+        Ok(Some(user)) => rests_on_missing(&AsUser { host, user }),
+        Ok(None) => rests_on_missing(host),
         Err(_) => false,
     }
 }
