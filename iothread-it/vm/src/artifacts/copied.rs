@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::file_error::{FileError, cannot};
 use super::held::USED_FILE;
 use super::manifest::{GuestImage, Manifest, ManifestError, QemuInstall};
 
@@ -25,13 +26,8 @@ pub enum CopyError {
         program: PathBuf,
     },
     /// A file cannot be copied.
-    #[error("cannot copy {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// The manifest cannot be written.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -59,7 +55,7 @@ impl Manifest {
         }
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(at(folder)(error));
+                return Err(cannot("copy", folder)(error).into());
             }
             _ => {}
         }
@@ -110,16 +106,16 @@ fn shown(path: &Path) -> String {
 
 /// Copies a folder with its files and symbolic links.
 fn tree(from: &Path, to: &Path) -> Result<(), CopyError> {
-    fs::create_dir_all(to).map_err(at(to))?;
-    for entry in fs::read_dir(from).map_err(at(from))? {
-        let entry = entry.map_err(at(from))?;
+    fs::create_dir_all(to).map_err(cannot("copy", to))?;
+    for entry in fs::read_dir(from).map_err(cannot("copy", from))? {
+        let entry = entry.map_err(cannot("copy", from))?;
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().map_err(at(&from))?;
+        let kind = entry.file_type().map_err(cannot("copy", &from))?;
         if kind.is_dir() {
             tree(&from, &to)?;
         } else if kind.is_symlink() {
-            let target = fs::read_link(&from).map_err(at(&from))?;
-            std::os::unix::fs::symlink(target, &to).map_err(at(&to))?;
+            let target = fs::read_link(&from).map_err(cannot("copy", &from))?;
+            std::os::unix::fs::symlink(target, &to).map_err(cannot("copy", &to))?;
         } else {
             file(&from, &to)?;
         }
@@ -132,14 +128,8 @@ fn file(from: &Path, to: &Path) -> Result<(), CopyError> {
     if fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
-    fs::copy(from, to).map(drop).map_err(at(from))
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
-    move |source| CopyError::Io {
-        path: path.into(),
-        source,
-    }
+    fs::copy(from, to).map_err(cannot("copy", from))?;
+    Ok(())
 }
 
 #[cfg(test)]

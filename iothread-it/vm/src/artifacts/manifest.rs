@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::file_error::{FileError, cannot};
 use super::held;
 use super::store::write_atomically;
 use super::work_folder::WorkFolder;
@@ -154,16 +155,10 @@ impl Manifest {
     /// If the file cannot be read, is not a manifest of this version, or names a missing file.
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let text = match std::fs::read(path) {
-            Ok(text) => text,
-            Err(source) if source.kind() == ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return Err(ManifestError::Absent { path: path.into() });
             }
-            Err(source) => {
-                return Err(ManifestError::Unreadable {
-                    path: path.into(),
-                    source,
-                });
-            }
+            text => text.map_err(cannot("read the manifest", path))?,
         };
         let foreign = |source| ManifestError::Foreign {
             path: path.into(),
@@ -183,16 +178,13 @@ impl Manifest {
     /// # Errors
     /// If the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<(), ManifestError> {
-        let unwritable = |source| ManifestError::Unwritable {
-            path: path.into(),
-            source,
-        };
         let text = serde_json::to_value(self).and_then(|mut value| {
             value["schema"] = SCHEMA.into();
             serde_json::to_vec_pretty(&value)
         });
-        let text = text.map_err(|source| unwritable(source.into()))?;
-        write_atomically(path, &text).map_err(unwritable)
+        let written = text.map_err(std::io::Error::from);
+        let written = written.and_then(|text| write_atomically(path, &text));
+        Ok(written.map_err(cannot("write the manifest", path))?)
     }
 
     fn files(&self) -> impl Iterator<Item = &PathBuf> {
@@ -243,14 +235,9 @@ pub enum ManifestError {
         /// Path of the manifest.
         path: PathBuf,
     },
-    /// The manifest cannot be read.
-    #[error("cannot read the manifest {}", path.display())]
-    Unreadable {
-        /// Path of the manifest.
-        path: PathBuf,
-        /// The error of the system call.
-        source: std::io::Error,
-    },
+    /// The manifest cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// The manifest cannot be parsed.
     #[error("cannot parse the manifest {}; run `cargo xtask it` to write it again", path.display())]
     Foreign {
@@ -279,14 +266,6 @@ pub enum ManifestError {
         path: PathBuf,
         /// The missing file.
         file: PathBuf,
-    },
-    /// The manifest cannot be written.
-    #[error("cannot write the manifest {}", path.display())]
-    Unwritable {
-        /// Path of the manifest.
-        path: PathBuf,
-        /// The error of the system call.
-        source: std::io::Error,
     },
     /// The path of the running executable is unknown.
     #[error("the path of the running executable is unknown; set {MANIFEST_ENV}")]

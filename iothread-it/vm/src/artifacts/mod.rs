@@ -22,6 +22,7 @@ mod choice;
 mod copied;
 mod debian_archive;
 mod error;
+mod file_error;
 mod file_state;
 mod fio;
 mod gdbserver;
@@ -52,6 +53,8 @@ pub use debian_archive::{
 };
 pub use error::ArtifactError;
 pub(crate) use error::with_causes;
+pub use file_error::FileError;
+pub(crate) use file_error::cannot;
 pub use file_state::FileState;
 pub use fio::provision_fio;
 pub use gdbserver::provision_gdbserver;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apt::Closure;
 use super::choice::is_suite_name;
+use super::file_error::{FileError, cannot};
 use super::kernel_choice::Flavour;
 use super::kernels::{KernelOffer, Kernels};
 use super::store::write_atomically;
@@ -46,13 +47,8 @@ pub(super) struct PinnedSet {
 #[non_exhaustive]
 pub enum LockFileError {
     /// The file cannot be read or written.
-    #[error("cannot read or write {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error of the system call.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// The file cannot be parsed.
     #[error("cannot parse {}: {reason}; `cargo kata-test lock` writes it anew", path.display())]
     Invalid {
@@ -91,10 +87,7 @@ impl Pins {
     pub fn read(path: &Path) -> Result<Option<Self>, LockFileError> {
         let text = match std::fs::read_to_string(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            text => text.map_err(|source| LockFileError::Io {
-                path: path.into(),
-                source,
-            })?,
+            text => text.map_err(cannot("read or write", path))?,
         };
         let invalid = |reason| LockFileError::Invalid {
             path: path.into(),
@@ -131,10 +124,7 @@ impl Pins {
         let text = toml::to_string(self).map_err(std::io::Error::other);
         let written =
             text.and_then(|text| write_atomically(path, (HEAD.to_owned() + &text).as_bytes()));
-        written.map_err(|source| LockFileError::Io {
-            path: path.into(),
-            source,
-        })
+        Ok(written.map_err(cannot("read or write", path))?)
     }
 
     /// Returns the packages of a set.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::image::NotAKernel;
-use crate::artifacts::StoreError;
+use crate::artifacts::{FileError, StoreError};
 use crate::guest::image::ModuleError;
 use crate::process::CommandError;
 
@@ -12,13 +12,8 @@ use crate::process::CommandError;
 #[non_exhaustive]
 pub enum OwnKernelError {
     /// A file or folder cannot be read.
-    #[error("cannot read {}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// A device, a pipe or the like.
     #[error("{} is not a file", path.display())]
     NotAFile {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use super::{OwnKernel, OwnKernelError};
-use crate::artifacts::{StoreLock, hex};
+use crate::artifacts::{StoreLock, cannot, hex};
 use crate::process::BoundedCommand;
 
 /// The largest file that is read, in bytes.
@@ -28,12 +28,12 @@ pub(super) struct KernelFiles {
 /// Finds the files. Packages are unpacked to the cache.
 pub(super) fn find(own: &OwnKernel, lock: &StoreLock) -> Result<KernelFiles, OwnKernelError> {
     let OwnKernel { kernel, modules } = own;
-    let is_folder = kernel.metadata().map_err(at(kernel))?.is_dir();
+    let is_folder = kernel.metadata().map_err(cannot("read", kernel))?.is_dir();
     if is_package(kernel) && !is_folder {
         return of_packages(kernel, modules.as_deref(), lock);
     }
     if let Some(modules) = modules {
-        let data = modules.metadata().map_err(at(modules))?;
+        let data = modules.metadata().map_err(cannot("read", modules))?;
         match (data.is_dir(), is_package(modules)) {
             (true, _) => {}
             (false, true) => {
@@ -102,13 +102,13 @@ fn of_packages(
     if !root.is_dir() {
         let staging = lock.staging()?;
         let unpacked = staging.path().join("root");
-        fs::create_dir(&unpacked).map_err(at(&unpacked))?;
+        fs::create_dir(&unpacked).map_err(cannot("read", &unpacked))?;
         for package in packages {
             unpack(package, &unpacked)?;
         }
         lock.hold(&entry)?;
         // Last: the entry is complete, or has no such folder.
-        fs::rename(&unpacked, &root).map_err(at(&root))?;
+        fs::rename(&unpacked, &root).map_err(cannot("read", &root))?;
     }
     lock.hold(&entry)?;
     let image = image_below(&root).ok_or_else(|| OwnKernelError::NoKernelInPackage {
@@ -173,24 +173,17 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, OwnKernelError> {
 
 /// Reads a file that is not larger than the limit. Anything but a file might never end.
 pub(super) fn read_within(path: &Path, limit: u64) -> Result<Vec<u8>, OwnKernelError> {
-    if !path.metadata().map_err(at(path))?.is_file() {
+    if !path.metadata().map_err(cannot("read", path))?.is_file() {
         return Err(OwnKernelError::NotAFile { path: path.into() });
     }
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(at(path))?;
+    let file = File::open(path).map_err(cannot("read", path))?;
     let read = file.take(limit + 1).read_to_end(&mut bytes);
-    match read.map_err(at(path))? as u64 > limit {
+    match read.map_err(cannot("read", path))? as u64 > limit {
         true => Err(OwnKernelError::TooLarge {
             path: path.into(),
             limit,
         }),
         false => Ok(bytes),
-    }
-}
-
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> OwnKernelError {
-    move |source| OwnKernelError::Io {
-        path: path.into(),
-        source,
     }
 }

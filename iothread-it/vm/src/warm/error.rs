@@ -1,20 +1,17 @@
 //! Errors of templates and restores.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::artifacts::FileError;
 
 /// Why a guest could not be restored from a template.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WarmError {
     /// A file or folder of the store cannot be read or written.
-    #[error("cannot access {}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// The error of the system call.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// An input of the guest cannot be read.
     #[error("cannot read the inputs of the guest")]
     TemplateKey(#[source] std::io::Error),
@@ -60,10 +57,4 @@ pub enum WarmError {
     /// The guest could not be restored.
     #[error("cannot restore a guest from its template")]
     Restore(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// Adds the path to an error of a system call.
-pub(super) fn at(path: &Path) -> impl FnOnce(std::io::Error) -> WarmError {
-    let path = path.to_owned();
-    move |source| WarmError::Io { path, source }
 }

@@ -13,7 +13,7 @@ use std::path::Path;
 use super::ImageError;
 use super::modinfo::{ModuleName, aliases, depends};
 use super::modules::{ModuleError, Tree, uncompressed};
-use crate::artifacts::{FileState, GuestImage, KernelInstall, Origin, Progress, Tools};
+use crate::artifacts::{FileState, GuestImage, KernelInstall, Origin, Progress, Tools, cannot};
 use crate::cpio::Archive;
 use crate::guest::built_file;
 
@@ -32,10 +32,7 @@ pub fn with_modules(
     out: &Path,
     progress: &mut dyn Progress,
 ) -> Result<GuestImage, ImageError> {
-    let unusable = |source| ImageError::Unwritable {
-        path: out.into(),
-        source,
-    };
+    let unusable = || cannot("write the boot image", out);
     let made = GuestImage {
         initramfs: out.to_owned(),
         ..plain.clone()
@@ -60,21 +57,21 @@ pub fn with_modules(
     // Of a package, `modules.builtin` stands for all files.
     let inputs = inputs
         .iter()
-        .map(|path| FileState::of(path).map_err(unusable));
+        .map(|path| FileState::of(path).map_err(unusable()));
     let inputs = inputs.collect::<Result<_, _>>()?;
     progress.started(&format!("packing the modules of {}", kernel.release));
     let packed = pack(tree.as_ref(), &kernel.release).and_then(|mut archive| {
         tools.map_or(Ok(()), |tools| {
-            add_tools(&mut archive, tools).map_err(unusable)
+            add_tools(&mut archive, tools).map_err(unusable())
         })?;
         Ok(archive)
     });
     progress.finished();
-    let mut bytes = std::fs::read(&plain.initramfs).map_err(unusable)?;
+    let mut bytes = std::fs::read(&plain.initramfs).map_err(unusable())?;
     // Archives start at a multiple of four.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes.extend(packed?.to_bytes());
-    built_file::write(out, &bytes, key, inputs).map_err(unusable)?;
+    built_file::write(out, &bytes, key, inputs).map_err(unusable())?;
     Ok(made)
 }
 

@@ -8,7 +8,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::modules::{Module, ModuleError, Tree};
 use super::{all_modules, signature};
-use crate::artifacts::{FileState, GuestImage, KernelInstall, Origin, StoreError, StoreLock, hex};
+use crate::artifacts::{
+    FileError, FileState, GuestImage, KernelInstall, Origin, StoreError, StoreLock, cannot, hex,
+};
 use crate::cpio::Archive;
 use crate::guest::{self, built_file};
 
@@ -39,14 +41,9 @@ fn wanted(kernel: &KernelInstall) -> &'static [&'static str] {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// The agent cannot be read.
-    #[error("cannot read the guest agent {}", path.display())]
-    Agent {
-        /// Path of the agent.
-        path: PathBuf,
-        /// The error of the system call.
-        source: std::io::Error,
-    },
+    /// The agent cannot be read, or the image cannot be written.
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// The agent is not a static x86-64 executable.
     #[error("the guest agent {} {reason}; build it with `cargo xtask it`", path.display())]
     UnfitAgent {
@@ -61,14 +58,6 @@ pub enum ImageError {
     /// The cache cannot be written.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The image cannot be written.
-    #[error("cannot write the boot image {}", path.display())]
-    Unwritable {
-        /// Path of the image.
-        path: PathBuf,
-        /// The error of the system call.
-        source: std::io::Error,
-    },
 }
 
 /// Returns the folder for the images of an agent and a kernel, which is in use until this process ends.
@@ -104,11 +93,8 @@ pub fn folder(
     Ok(folder)
 }
 
-fn read_agent(path: &Path) -> Result<Vec<u8>, ImageError> {
-    std::fs::read(path).map_err(|source| ImageError::Agent {
-        path: path.into(),
-        source,
-    })
+fn read_agent(path: &Path) -> Result<Vec<u8>, FileError> {
+    std::fs::read(path).map_err(cannot("read the guest agent", path))
 }
 
 /// Builds the boot image `out` for a kernel, unless it is up to date. The file is replaced atomically.
@@ -128,15 +114,12 @@ pub fn build(agent: &Path, kernel: &KernelInstall, out: &Path) -> Result<GuestIm
         let tree = kernel.modules.as_deref().map(Tree::read).transpose()?;
         let modules = tree.as_ref().map(|tree| tree.closure(wanted(kernel)));
         let modules = modules.transpose()?.unwrap_or_default();
-        let unwritable = |source| ImageError::Unwritable {
-            path: out.into(),
-            source,
-        };
+        let unwritable = || cannot("write the boot image", out);
         let list = tree.as_ref().map(Tree::list);
         let inputs = modules.iter().map(|module| module.path.clone()).chain(list);
         let inputs = inputs.map(|path| FileState::of(&path));
-        let inputs = inputs.collect::<Result<_, _>>().map_err(unwritable)?;
-        built_file::write(out, &pack(program, modules), key, inputs).map_err(unwritable)?;
+        let inputs = inputs.collect::<Result<_, _>>().map_err(unwritable())?;
+        built_file::write(out, &pack(program, modules), key, inputs).map_err(unwritable())?;
     }
     Ok(GuestImage {
         kernel: kernel.image.clone(),

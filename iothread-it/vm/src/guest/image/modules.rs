@@ -5,6 +5,7 @@ use std::io::{BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
 use super::modinfo::{ModuleName, depends, release};
+use crate::artifacts::{FileError, cannot};
 
 /// A module for the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,13 +22,8 @@ pub(super) struct Module {
 #[non_exhaustive]
 pub enum ModuleError {
     /// A file or directory cannot be read.
-    #[error("cannot read {}", path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// The error of the system call.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
     /// The kernel has no module and no built-in driver of this name.
     #[error(
         "the kernel in {} has no module or built-in driver `{name}`{}, which the guest needs; use another \
@@ -94,13 +90,6 @@ pub(crate) struct Tree {
     built_in: BTreeSet<ModuleName>,
 }
 
-fn at(path: &Path) -> impl FnOnce(std::io::Error) -> ModuleError {
-    move |source| ModuleError::Io {
-        path: path.into(),
-        source,
-    }
-}
-
 impl Tree {
     /// Reads a folder `lib/modules/VERSION`, or one that a kernel was built in.
     pub(crate) fn read(directory: &Path) -> Result<Self, ModuleError> {
@@ -109,7 +98,7 @@ impl Tree {
             let directory = directory.into();
             return Err(ModuleError::NoList { directory });
         }
-        let text = std::fs::read_to_string(&list).map_err(at(&list))?;
+        let text = std::fs::read_to_string(&list).map_err(cannot("read", &list))?;
         let built_in = text.lines().filter_map(ModuleName::of_path).collect();
         let mut files = BTreeMap::new();
         if directory.join("arch/x86/boot").is_dir() {
@@ -201,10 +190,10 @@ fn find_modules(
     directory: &Path,
     files: &mut BTreeMap<ModuleName, PathBuf>,
 ) -> Result<(), ModuleError> {
-    for entry in std::fs::read_dir(directory).map_err(at(directory))? {
-        let entry = entry.map_err(at(directory))?;
+    for entry in std::fs::read_dir(directory).map_err(cannot("read", directory))? {
+        let entry = entry.map_err(cannot("read", directory))?;
         let path = entry.path();
-        if entry.file_type().map_err(at(&path))?.is_dir() {
+        if entry.file_type().map_err(cannot("read", &path))?.is_dir() {
             find_modules(&path, files)?;
         } else if let Some(name) = entry.file_name().to_str().and_then(ModuleName::of_path) {
             files.insert(name, path);
@@ -223,7 +212,7 @@ fn built_modules(
     let text = match std::fs::read_to_string(&order) {
         // Nothing was built as a module.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        text => text.map_err(at(&order))?,
+        text => text.map_err(cannot("read", &order))?,
     };
     for line in text.lines() {
         let stem = line.trim_end_matches(".ko").trim_end_matches(".o");
@@ -244,7 +233,7 @@ fn built_modules(
 
 /// Reads a module and decompresses it.
 pub(super) fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
-    let file = std::fs::File::open(path).map_err(at(path))?;
+    let file = std::fs::File::open(path).map_err(cannot("read", path))?;
     let file = BufReader::new(file);
     let read = match path.extension().and_then(|extension| extension.to_str()) {
         Some("ko") => all_of(file),
@@ -255,7 +244,7 @@ pub(super) fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
             .and_then(all_of),
         _ => return Err(ModuleError::Compression { path: path.into() }),
     };
-    read.map_err(at(path))
+    Ok(read.map_err(cannot("read", path))?)
 }
 
 fn all_of(reader: impl Read) -> std::io::Result<Vec<u8>> {

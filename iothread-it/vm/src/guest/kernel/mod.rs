@@ -13,7 +13,7 @@ pub(crate) use bzimage::unpack;
 pub(crate) use pvh::has_entry;
 
 use super::built_file;
-use crate::artifacts::FileState;
+use crate::artifacts::{FileError, FileState, cannot};
 
 /// Why a kernel cannot be booted decompressed.
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +34,8 @@ pub enum UncompressedError {
         path: PathBuf,
     },
     /// A file cannot be read or written.
-    #[error("cannot access {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error of the system call.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] FileError),
 }
 
 /// Version of the output. Files of another version are rebuilt.
@@ -51,16 +46,12 @@ pub(super) const LAYOUT: u32 = 1;
 /// # Errors
 /// If the kernel cannot be decompressed or has no PVH entry. `image` itself can still be booted.
 pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| UncompressedError::Io { path, source }
-    };
     let key = (LAYOUT, image.to_owned());
     if built_file::is_current(out, &key) {
         return Ok(());
     }
-    let packed = FileState::of(image).map_err(io(image))?;
-    let bytes = std::fs::read(image).map_err(io(image))?;
+    let packed = FileState::of(image).map_err(cannot("access", image))?;
+    let bytes = std::fs::read(image).map_err(cannot("access", image))?;
     let kernel = match bytes.starts_with(b"\x7fELF") {
         true => bytes,
         false => unpack(&bytes).map_err(|source| UncompressedError::Unpack {
@@ -71,7 +62,7 @@ pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
     if !has_entry(&kernel) {
         return Err(UncompressedError::NoPvh { path: image.into() });
     }
-    built_file::write(out, &kernel, key, vec![packed]).map_err(io(out))
+    Ok(built_file::write(out, &kernel, key, vec![packed]).map_err(cannot("access", out))?)
 }
 
 #[cfg(test)]

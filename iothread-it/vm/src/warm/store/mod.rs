@@ -10,12 +10,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::error::{WarmError, at};
+use super::error::WarmError;
 use super::fallback_notes;
 use super::key::{self, TemplateKey};
 use super::restores::{self, RestoreOutcome};
 use super::template::{self, SavedState, Template, TemplateDraft};
-use crate::artifacts::{Store, free_space, is_still, lock_within};
+use crate::artifacts::{Store, cannot, free_space, is_still, lock_within};
 use crate::qemu::DraftRam;
 use crate::scratch::{ScratchDir, remove_orphans};
 
@@ -75,7 +75,7 @@ impl WarmStore {
     /// If the folder cannot be written.
     pub fn sweep(&self) -> Result<(), WarmError> {
         let drafts = self.drafts();
-        remove_orphans(&drafts).map_err(at(&drafts))
+        Ok(remove_orphans(&drafts).map_err(cannot("access", &drafts))?)
     }
 
     /// Records why a guest was booted instead of restored.
@@ -109,15 +109,16 @@ impl WarmStore {
         stored::remove_files(&self.folder, key)?;
         self.check_free_space(ram_sizes.iter().sum())?;
         let drafts = self.drafts();
-        let scratch = ScratchDir::new_in(&drafts).map_err(at(&drafts))?;
-        let draft = TemplateDraft::new(scratch.path(), ram_sizes).map_err(at(scratch.path()))?;
+        let scratch = ScratchDir::new_in(&drafts).map_err(cannot("access", &drafts))?;
+        let draft = TemplateDraft::new(scratch.path(), ram_sizes)
+            .map_err(cannot("access", scratch.path()))?;
         let saved = make(draft.ram())?;
         let committed = draft.commit(&self.folder, key, &saved);
-        committed.map_err(at(&self.folder))?;
+        committed.map_err(cannot("access", &self.folder))?;
         self.evict(key);
-        template::open(&self.folder, key).map_err(|refusal| WarmError::Io {
-            path: key::file(&self.folder, key, "state"),
-            source: io::Error::other(format!("unusable although just made: {refusal:?}")),
+        template::open(&self.folder, key).map_err(|refusal| {
+            let why = io::Error::other(format!("unusable although just made: {refusal:?}"));
+            cannot("access", &key::file(&self.folder, key, "state"))(why).into()
         })
     }
 
@@ -170,11 +171,11 @@ impl WarmStore {
     /// Makes the folder, readable only by this user, since it contains the memory of guests.
     fn prepare(&self) -> Result<(), WarmError> {
         if let Some(parent) = self.folder.parent() {
-            fs::create_dir_all(parent).map_err(at(parent))?;
+            fs::create_dir_all(parent).map_err(cannot("access", parent))?;
         }
         match DirBuilder::new().mode(0o700).create(&self.folder) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(at(&self.folder)(error));
+                return Err(cannot("access", &self.folder)(error).into());
             }
             _ => {}
         }
@@ -182,7 +183,10 @@ impl WarmStore {
     }
 
     fn is_ours(&self) -> Result<(), WarmError> {
-        let data = self.folder.symlink_metadata().map_err(at(&self.folder))?;
+        let data = self
+            .folder
+            .symlink_metadata()
+            .map_err(cannot("access", &self.folder))?;
         match data.is_dir() && template::is_ours(&data) {
             true => Ok(()),
             false => Err(WarmError::NotPrivate {
@@ -195,8 +199,8 @@ impl WarmStore {
     fn lock(&self, key: &TemplateKey) -> Result<File, WarmError> {
         let path = key::file(&self.folder, key, "lock");
         loop {
-            let file = open_lock(&path).map_err(at(&path))?;
-            let file = lock_within(file, LOCK_TIMEOUT).map_err(at(&path))?;
+            let file = open_lock(&path).map_err(cannot("access", &path))?;
+            let file = lock_within(file, LOCK_TIMEOUT).map_err(cannot("access", &path))?;
             let file = file.ok_or_else(|| WarmError::LockTimeout {
                 path: path.clone(),
                 timeout: LOCK_TIMEOUT,
@@ -209,7 +213,7 @@ impl WarmStore {
 
     /// Checks the free space. QEMU gets SIGBUS if the memory file does not fit on the disk.
     fn check_free_space(&self, ram_size: u64) -> Result<(), WarmError> {
-        let free = free_space(&self.folder).map_err(at(&self.folder))?;
+        let free = free_space(&self.folder).map_err(cannot("access", &self.folder))?;
         let needed = ram_size + MIN_FREE_BYTES;
         match free >= needed {
             true => Ok(()),

@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::error::{WarmError, at};
+use super::super::error::WarmError;
 use super::super::key::{self, TemplateKey};
 use super::open_lock;
-use crate::artifacts::{is_in_use, is_still};
+use crate::artifacts::{cannot, is_in_use, is_still};
 
 /// The size and the time of use of a template.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ pub(super) fn remove_files(folder: &Path, key: &TemplateKey) -> Result<(), WarmE
         };
         match gone {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(at(&path)(error));
+                return Err(cannot("access", &path)(error).into());
             }
             _ => {}
         }
