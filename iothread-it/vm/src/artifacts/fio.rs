@@ -44,12 +44,7 @@ fn files(root: &Path) -> Option<Vec<(String, PathBuf)>> {
     command
         .args(["--library-path", &library_folders(root).join(":"), "--list"])
         .arg(&program);
-    let list = BoundedCommand {
-        what: "the loader of fio",
-        command,
-        deadline: LIST_TIMEOUT,
-        input: b"",
-    };
+    let list = BoundedCommand::new("the loader of fio", command, LIST_TIMEOUT);
     let libraries = list.succeed(|_| {}).ok()?.stdout;
     let mut files: Vec<_> = libraries.iter().filter_map(|line| library(line)).collect();
     files.push(("fio".to_owned(), program));

@@ -84,14 +84,8 @@ fn probe_within(path: &Path, deadline: Duration) -> Result<QemuInstall, HostQemu
     // A QEMU without seccomp support refuses the first option.
     command.args(["-sandbox", SANDBOX, "-version"]);
     let what = format!("{QEMU_PROGRAM} -sandbox {SANDBOX} -version");
-    let finished = BoundedCommand {
-        what: &what,
-        command,
-        deadline,
-        input: b"",
-    }
-    .succeed(|_| {})
-    .map_err(|source| HostQemuError::Broken {
+    let finished = BoundedCommand::new(&what, command, deadline).succeed(|_| {});
+    let finished = finished.map_err(|source| HostQemuError::Broken {
         path: path.into(),
         source,
     })?;

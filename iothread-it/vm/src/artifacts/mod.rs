@@ -45,7 +45,7 @@ mod tools;
 mod unpacked_qemu;
 mod work_folder;
 
-pub(crate) use apt::hex;
+pub(crate) use apt::{hex, unpack_package};
 pub use choice::{InvalidQemuChoice, QemuChoice};
 pub use copied::CopyError;
 pub use debian_archive::{

@@ -49,12 +49,7 @@ impl Tools {
         let program = paths.find(|path| path.is_file()).ok_or(ToolsError::Lacks)?;
         let mut command = Command::new(&program);
         command.arg("--list-full");
-        let list = BoundedCommand {
-            what: "busybox --list-full",
-            command,
-            deadline: LIST_TIMEOUT,
-            input: b"",
-        };
+        let list = BoundedCommand::new("busybox --list-full", command, LIST_TIMEOUT);
         let mut names = Vec::new();
         list.succeed(|line| names.push(line.trim_start_matches('/').to_owned()))?;
         Ok(Self { program, names })

@@ -111,14 +111,11 @@ impl UnpackedQemu {
     fn run(&self, what: &str, args: &[&str], input: &[u8]) -> Result<Vec<String>, CommandError> {
         let mut command = Command::new(&self.program);
         command.args(&self.prefix_args).args(args).envs(&self.env);
-        Ok(BoundedCommand {
-            what,
-            command,
-            deadline: START_TIMEOUT,
+        let run = BoundedCommand {
             input,
-        }
-        .succeed(|_| {})?
-        .stdout)
+            ..BoundedCommand::new(what, command, START_TIMEOUT)
+        };
+        Ok(run.succeed(|_| {})?.stdout)
     }
 }
 

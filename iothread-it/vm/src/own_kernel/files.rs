@@ -3,20 +3,14 @@
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{OwnKernel, OwnKernelError};
-use crate::artifacts::{StoreLock, cannot, hex};
-use crate::process::BoundedCommand;
+use crate::artifacts::{StoreLock, cannot, hex, unpack_package};
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
-
-/// How long a package may take to be unpacked.
-const UNPACK_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// The files of a kernel.
 pub(super) struct KernelFiles {
@@ -104,7 +98,11 @@ fn of_packages(
         let unpacked = staging.path().join("root");
         fs::create_dir(&unpacked).map_err(cannot("read", &unpacked))?;
         for package in packages {
-            unpack(package, &unpacked)?;
+            let done = unpack_package("dpkg-deb -x", package, &unpacked);
+            done.map_err(|source| OwnKernelError::Unpack {
+                path: package.into(),
+                source,
+            })?;
         }
         lock.hold(&entry)?;
         // Last: the entry is complete, or has no such folder.
@@ -123,25 +121,6 @@ fn of_packages(
         }
     };
     Ok(KernelFiles { image, modules })
-}
-
-fn unpack(package: &Path, root: &Path) -> Result<(), OwnKernelError> {
-    let mut command = Command::new("dpkg-deb");
-    command.arg("-x").arg(package).arg(root);
-    let unpacking = BoundedCommand {
-        what: "dpkg-deb -x",
-        command,
-        deadline: UNPACK_TIMEOUT,
-        input: b"",
-    };
-    let unpacked = unpacking.succeed(|_| {});
-    match unpacked {
-        Ok(_) => Ok(()),
-        Err(source) => Err(OwnKernelError::Unpack {
-            path: package.into(),
-            source,
-        }),
-    }
 }
 
 /// Finds the image of a package: `boot/vmlinuz-…`, or with newer ones, `vmlinuz` beside the modules.

@@ -91,7 +91,17 @@ enum Event {
     Exited,
 }
 
-impl BoundedCommand<'_> {
+impl<'a> BoundedCommand<'a> {
+    /// Makes a run without input.
+    pub fn new(what: &'a str, command: Command, deadline: Duration) -> Self {
+        Self {
+            what,
+            command,
+            deadline,
+            input: b"",
+        }
+    }
+
     /// Runs the program and returns its exit status and output. `on_line` gets each line of standard
     /// output as it arrives.
     ///

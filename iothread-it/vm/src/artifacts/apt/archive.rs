@@ -101,12 +101,7 @@ impl Archive {
         self.check_space("package lists", LISTS_SPACE)?;
         progress.started(&format!("fetching the {what} of {}", self.suite));
         command.arg("update");
-        let run = BoundedCommand {
-            what: "apt-get update",
-            command,
-            deadline: UPDATE_TIMEOUT,
-            input: b"",
-        };
+        let run = BoundedCommand::new("apt-get update", command, UPDATE_TIMEOUT);
         let result = run.succeed(|line| show(line, progress));
         progress.finished();
         // apt only warns if an archive cannot be reached. The warning matters if a package is not found.
@@ -156,12 +151,7 @@ impl Archive {
         let mut command = self.apt_get();
         command.args(["indextargets", "--format", "$(RELEASE) $(FILENAME)"]);
         command.arg("Created-By: Packages");
-        let run = BoundedCommand {
-            what: "apt-get indextargets",
-            command,
-            deadline: QUERY_TIMEOUT,
-            input: b"",
-        };
+        let run = BoundedCommand::new("apt-get indextargets", command, QUERY_TIMEOUT);
         let mut lists = Vec::new();
         run.succeed(|line| {
             let list = line.split_once(' ');
@@ -224,13 +214,7 @@ impl Archive {
         command.args(["--print-uris", "install", package]);
         let what = format!("apt-get install --print-uris {package}");
         let mut uris = Vec::new();
-        let run = BoundedCommand {
-            what: &what,
-            command,
-            deadline: QUERY_TIMEOUT,
-            input: b"",
-        };
-        run.succeed(|line| {
+        BoundedCommand::new(&what, command, QUERY_TIMEOUT).succeed(|line| {
             if line.starts_with('\'') {
                 uris.push(line.to_owned());
             }
@@ -289,12 +273,7 @@ impl Archive {
             .arg("download")
             .args(packages.iter().map(|package| package.request()));
         command.current_dir(&self.downloads);
-        let run = BoundedCommand {
-            what: "apt-get download",
-            command,
-            deadline: DOWNLOAD_TIMEOUT,
-            input: b"",
-        };
+        let run = BoundedCommand::new("apt-get download", command, DOWNLOAD_TIMEOUT);
         let result = run.succeed(|line| show(line, progress));
         progress.finished();
         result.map(drop)

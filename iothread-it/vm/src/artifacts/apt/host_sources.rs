@@ -32,15 +32,8 @@ pub(super) fn sources() -> Result<Vec<Source>, AptError> {
         "DIRECTORY",
         "Dir::Etc::sourceparts/d",
     ]);
-    let deadline = Duration::from_secs(60);
-    let output = BoundedCommand {
-        what: "apt-config",
-        command,
-        deadline,
-        input: b"",
-    }
-    .succeed(|_| {})?
-    .stdout;
+    let run = BoundedCommand::new("apt-config", command, Duration::from_secs(60));
+    let output = run.succeed(|_| {})?.stdout;
     let path = |name: &str| {
         output
             .iter()

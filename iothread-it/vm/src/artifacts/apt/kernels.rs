@@ -266,12 +266,7 @@ fn read(list: &Path) -> Result<Vec<Paragraph>, AptError> {
     let script = format!("{READER} cat-file \"$0\" | sed -n '/^Package: linux-/,/^$/p'");
     command.args(["-c", &script]).arg(list);
     let mut lines = Vec::new();
-    let run = BoundedCommand {
-        what: "apt-helper cat-file",
-        command,
-        deadline: READ_TIMEOUT,
-        input: b"",
-    };
+    let run = BoundedCommand::new("apt-helper cat-file", command, READ_TIMEOUT);
     run.succeed(|line| lines.push(line.to_owned()))?;
     Ok(Paragraph::parse_all(&lines))
 }

@@ -26,3 +26,4 @@ pub(crate) use kernels::kernels;
 pub use package_set::archive_suite;
 pub(crate) use package_set::{PackageSet, Unpacked, ensure, ensure_offer, has_offer};
 pub(crate) use paragraphs::has_kernel_files;
+pub(crate) use unpack::unpack_package;

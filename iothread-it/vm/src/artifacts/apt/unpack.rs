@@ -10,7 +10,7 @@ use super::super::sweep::remove_tree;
 use super::closure::Closure;
 use super::error::AptError;
 use super::stamp::Stamp;
-use crate::process::BoundedCommand;
+use crate::process::{BoundedCommand, CommandError};
 
 const UNPACK_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
@@ -57,19 +57,8 @@ fn unpack_all(
     let total: u64 = closure.packages().iter().map(|package| package.size).sum();
     let mut done = 0;
     for package in closure.packages() {
-        let mut command = Command::new("dpkg-deb");
-        command
-            .arg("-x")
-            .arg(lock.downloads().join(&package.file))
-            .arg(root);
         let what = format!("dpkg-deb -x {}", package.file);
-        BoundedCommand {
-            what: &what,
-            command,
-            deadline: UNPACK_TIMEOUT,
-            input: b"",
-        }
-        .succeed(|_| {})?;
+        unpack_package(&what, &lock.downloads().join(&package.file), root)?;
         done += package.size;
         progress.advanced(fraction(done, total));
     }
@@ -77,6 +66,14 @@ fn unpack_all(
         remove_tree(&root.join(unused))?;
     }
     Ok(())
+}
+
+/// Unpacks a package into a folder.
+pub(crate) fn unpack_package(what: &str, package: &Path, root: &Path) -> Result<(), CommandError> {
+    let mut command = Command::new("dpkg-deb");
+    command.arg("-x").arg(package).arg(root);
+    let run = BoundedCommand::new(what, command, UNPACK_TIMEOUT);
+    run.succeed(|_| {}).map(drop)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the fraction is only displayed")]
