@@ -117,17 +117,16 @@ impl<'a> BoundedCommand<'a> {
             source,
         })?;
         let events = watch(&mut child, self.input);
-        let mut stdout = LastLines::default();
-        let mut stderr = LastLines::default();
+        let (mut stdout, mut stderr) = (VecDeque::new(), VecDeque::new());
         let in_time = collect(
             &events,
             Instant::now() + self.deadline,
             |event| match event {
                 Event::Stdout(line) => {
                     on_line(&line);
-                    stdout.push(line);
+                    keep(&mut stdout, line);
                 }
-                Event::Stderr(line) => stderr.push(line),
+                Event::Stderr(line) => keep(&mut stderr, line),
                 Event::Closed | Event::Exited => {}
             },
         );
@@ -139,8 +138,8 @@ impl<'a> BoundedCommand<'a> {
         match status {
             Ok(status) if in_time => Ok(CommandOutput {
                 status,
-                stdout: stdout.lines(),
-                stderr: stderr.lines(),
+                stdout: stdout.into(),
+                stderr: stderr.into(),
             }),
             Ok(_) => Err(CommandError::TimedOut {
                 what: self.what.into(),
@@ -161,27 +160,17 @@ impl<'a> BoundedCommand<'a> {
         let what = self.what.to_owned();
         let finished = self.finish(on_line)?;
         if finished.status.success() {
-            Ok(finished)
-        } else {
-            let output = finished.error_output();
-            Err(CommandError::Failed {
-                what,
-                status: finished.status,
-                output,
-            })
+            return Ok(finished);
         }
-    }
-}
-
-impl CommandOutput {
-    /// Returns its standard error, or if that is empty, its standard output.
-    pub(crate) fn error_output(&self) -> String {
-        let output = if self.stderr.is_empty() {
-            &self.stdout
-        } else {
-            &self.stderr
+        let output = match finished.stderr.is_empty() {
+            true => finished.stdout,
+            false => finished.stderr,
         };
-        output.join("\n")
+        Err(CommandError::Failed {
+            what,
+            status: finished.status,
+            output: output.join("\n"),
+        })
     }
 }
 
@@ -253,21 +242,12 @@ fn collect(events: &Receiver<Event>, deadline: Instant, mut take: impl FnMut(Eve
     true
 }
 
-/// The last lines of a stream.
-#[derive(Default)]
-struct LastLines(VecDeque<String>);
-
-impl LastLines {
-    fn push(&mut self, line: String) {
-        if self.0.len() == MAX_LINES {
-            self.0.pop_front();
-        }
-        self.0.push_back(line);
+/// Keeps the last lines of a stream.
+fn keep(lines: &mut VecDeque<String>, line: String) {
+    if lines.len() == MAX_LINES {
+        lines.pop_front();
     }
-
-    fn lines(self) -> Vec<String> {
-        self.0.into()
-    }
+    lines.push_back(line);
 }
 
 #[cfg(test)]
