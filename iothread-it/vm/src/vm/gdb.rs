@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Vm;
 use super::error::VmError;
-use super::launch::{QEMU_TIMEOUT, exit_report};
+use super::launch::{QEMU_TIMEOUT, qmp_failed};
 use qmp_client::command::{ChardevAdd, HumanMonitorCommand};
 use qmp_client::wait::Deadline;
 
@@ -38,10 +38,7 @@ impl Vm {
             self.qmp
                 .execute(&HumanMonitorCommand { command_line }, deadline)
         })();
-        let answer = served.map_err(|source| VmError::Qmp {
-            source,
-            report: exit_report(&self.process),
-        })?;
+        let answer = served.map_err(qmp_failed(&self.process))?;
         if !answer.starts_with(SUCCESS) {
             return Err(VmError::Gdb(answer.trim().to_owned()));
         }

@@ -120,11 +120,8 @@ impl RunningQemu {
         }
         let command = command(&launch.manifest.qemu, arguments, passed);
         let process = OwnedProcess::spawn(command)?;
-        let qmp =
-            Qmp::negotiate(qmp, Deadline::after(QEMU_TIMEOUT)).map_err(|source| VmError::Qmp {
-                source,
-                report: exit_report(&process),
-            })?;
+        let qmp = Qmp::negotiate(qmp, Deadline::after(QEMU_TIMEOUT));
+        let qmp = qmp.map_err(qmp_failed(&process))?;
         let agent = Agent::new(agent).map_err(VmError::Channel)?;
         Ok(Self {
             qmp,
@@ -167,17 +164,20 @@ pub(super) fn quit(qmp: &Qmp, process: &OwnedProcess) -> Result<ExitStatus, VmEr
         // QEMU may exit before the reply is read.
         Ok(_) | Err(QmpError::Closed { .. }) => None,
         Err(timed_out @ QmpError::TimedOut { .. }) => Some(timed_out),
-        Err(source) => {
-            return Err(VmError::Qmp {
-                source,
-                report: exit_report(process),
-            });
-        }
+        Err(source) => return Err(qmp_failed(process)(source)),
     };
     process.wait(deadline).ok_or(VmError::QuitTimeout {
         deadline,
         source: missed,
     })
+}
+
+/// Adds what QEMU wrote to an error of its monitor.
+pub(super) fn qmp_failed(process: &OwnedProcess) -> impl FnOnce(QmpError) -> VmError {
+    move |source| VmError::Qmp {
+        source,
+        report: exit_report(process),
+    }
 }
 
 /// Waits up to one second for the exit: the channels of an exiting QEMU close first.

@@ -9,18 +9,16 @@ use std::os::unix::net::UnixStream;
 
 use iothread_hotplug::{BlockOptions, Hotplug, blocking};
 use qmp_client::Cursor;
-use qmp_client::command::{
-    Cont, Migrate, MigrateCancel, MigrateIncoming, MigrateSetParameters, QueryVersion,
-};
+use qmp_client::command::{Migrate, MigrateCancel, MigrateSetParameters, QueryVersion};
 use qmp_client::wait::Deadline;
 use serde_json::Value;
 
 use super::error::VmError;
-use super::launch::{LaunchSpec, QEMU_TIMEOUT, RunningQemu, quit};
+use super::launch::{LaunchSpec, QEMU_TIMEOUT, RunningQemu, qmp_failed, quit};
 use super::restore::{
-    CHANNEL_URI, COMPLETED, Content, MAX_BANDWIDTH, completed, migrated, prepare,
+    CHANNEL_URI, Content, MAX_BANDWIDTH, completed, migrated, prepare, receive, resumed,
 };
-use super::{Start, Vm, qmp_failed};
+use super::{Start, Vm};
 use crate::artifacts::Manifest;
 use crate::config::HypervisorConfig;
 use crate::qemu::{self, GuestMemory, VmSpec};
@@ -57,20 +55,15 @@ impl Vm {
         let destination = RunningQemu::start(&launch, &memory)?;
         let (ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
         let deadline = Deadline::after(QEMU_TIMEOUT);
-        let received = prepare(&destination.qmp, theirs.into(), Content::All, deadline)
-            .and_then(|received| {
-                let incoming = MigrateIncoming { uri: CHANNEL_URI };
-                destination.qmp.execute(&incoming, deadline)?;
-                Ok(received)
-            })
-            .map_err(|source| qmp_failed(&destination.process, source))?;
+        let received = receive(&destination.qmp, theirs.into(), Content::All, deadline)
+            .map_err(qmp_failed(&destination.process))?;
         let sent = prepare(&self.qmp, ours.into(), Content::All, deadline)
             .and_then(|sent| {
                 self.limit(bandwidth, deadline)?;
                 self.qmp.execute(&Migrate { uri: CHANNEL_URI }, deadline)?;
                 Ok(sent)
             })
-            .map_err(|source| qmp_failed(&self.process, source))?;
+            .map_err(qmp_failed(&self.process))?;
         Ok(Migration {
             destination,
             sent,
@@ -95,18 +88,11 @@ impl Vm {
             .limit(MAX_BANDWIDTH, deadline)
             .and_then(|()| migrated(&self.qmp, sent, Content::All));
         completed(&self.process, status)?;
-        let status = migrated(&destination.qmp, received, Content::All).and_then(|status| {
-            if status == COMPLETED {
-                destination
-                    .qmp
-                    .execute(&Cont {}, Deadline::after(QEMU_TIMEOUT))?;
-            }
-            Ok(status)
-        });
+        let status = resumed(&destination.qmp, received, Content::All);
         completed(&destination.process, status)?;
         let deadline = Deadline::after(QEMU_TIMEOUT);
         let version = destination.qmp.execute(&QueryVersion {}, deadline);
-        let version = version.map_err(|source| qmp_failed(&destination.process, source))?;
+        let version = version.map_err(qmp_failed(&destination.process))?;
         // As a manager does that knows of the source what it has saved.
         let saved = self.hotplug.machine().save();
         let machine = Hotplug::restore(saved, BlockOptions::from(&config), version.qemu);
@@ -135,7 +121,7 @@ impl Vm {
         let deadline = Deadline::after(QEMU_TIMEOUT);
         let cancelled = self.qmp.execute(&MigrateCancel {}, deadline);
         let status = cancelled.and_then(|_| migrated(&self.qmp, migration.sent, Content::All));
-        let status = status.map_err(|source| qmp_failed(&self.process, source))?;
+        let status = status.map_err(qmp_failed(&self.process))?;
         match &*status {
             "cancelled" => Ok(()),
             _ => completed(&self.process, Ok(status)),

@@ -16,7 +16,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 pub use error::{ExitReport, VmError};
-use launch::{LaunchSpec, QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, quit};
+use launch::{LaunchSpec, QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, qmp_failed, quit};
 pub use migration::Migration;
 use restore::RESEED_TIMEOUT;
 pub use saved::{SavedGuest, SavedGuestError};
@@ -34,9 +34,9 @@ use iothread_hotplug::{
     UnplugEventsError, UnplugProgress,
 };
 use iothread_pool::{Allocation, DeviceId, IoThreadId, Lease, Placement, Pool};
+use qmp_client::Qmp;
 use qmp_client::command::QueryVersion;
 use qmp_client::wait::Deadline;
-use qmp_client::{Qmp, QmpError};
 
 /// How long an attach may take.
 const ATTACH_TIMEOUT: Duration = Duration::from_secs(30);
@@ -199,17 +199,17 @@ impl Vm {
             restore::boot_and_save(guest, ram).map_err(|error| WarmError::Create(Box::new(error)))
         })?;
         let memory = GuestMemory::Template(&template.ram);
-        let qemu_process = RunningQemu::start(guest.launch(), &memory);
-        let qemu_process = qemu_process.map_err(|error| WarmError::Restore(Box::new(error)))?;
+        let failed = |error: VmError| WarmError::Restore(Box::new(error));
+        let qemu_process = RunningQemu::start(guest.launch(), &memory).map_err(failed)?;
         let restored = restore::restore(&qemu_process, &template, reseed_timeout);
         let outcome = match &restored {
             Ok(_) => RestoreOutcome::Restored,
             Err(error) => error.restore_outcome(),
         };
         store.record_restore(&key, &template, outcome);
-        let greeting = restored.map_err(|error| WarmError::Restore(Box::new(error)))?;
+        let greeting = restored.map_err(failed)?;
         let vm = Self::assemble(guest.launch(), qemu_process, greeting, Start::Restored);
-        let mut vm = vm.map_err(|error| WarmError::Restore(Box::new(error)))?;
+        let mut vm = vm.map_err(failed)?;
         vm.made_template = made_template;
         Ok(vm)
     }
@@ -226,7 +226,7 @@ impl Vm {
             process,
         } = qemu_process;
         let version = qmp.execute(&QueryVersion {}, Deadline::after(QEMU_TIMEOUT));
-        let version = version.map_err(|source| qmp_failed(&process, source))?;
+        let version = version.map_err(qmp_failed(&process))?;
         let config = &launch.spec.config;
         let threads = launch.spec.threads();
         let hook = launch.spec.on_thread_started.clone();
@@ -306,7 +306,7 @@ impl Vm {
         let added = self
             .hotplug
             .add_thread(&self.qmp, self.iothreads.properties);
-        let thread = added.map_err(|source| qmp_failed(&self.process, source))?;
+        let thread = added.map_err(qmp_failed(&self.process))?;
         qemu::iothread::set_up(
             &self.qmp,
             &self.iothreads,
@@ -427,9 +427,4 @@ impl Vm {
     pub fn shutdown(self) -> Result<ExitStatus, VmError> {
         quit(&self.qmp, &self.process)
     }
-}
-
-fn qmp_failed(process: &OwnedProcess, source: QmpError) -> VmError {
-    let report = exit_report(process);
-    VmError::Qmp { source, report }
 }

@@ -5,7 +5,7 @@
 //! memory of its own, which goes through the channel too.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use guest_agent::protocol::{BootId, Greeting, Reseed};
 
 use super::error::VmError;
-use super::launch::{QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, quit};
+use super::launch::{QEMU_TIMEOUT, RunningQemu, Snapshottable, exit_report, qmp_failed, quit};
 use crate::process::OwnedProcess;
 use crate::qemu::DraftRam;
 use crate::qemu::GuestMemory;
@@ -37,7 +37,7 @@ const FULL_TIMEOUT: Duration = Duration::from_secs(300);
 pub(super) const MAX_BANDWIDTH: u64 = 1 << 40;
 
 /// The status of a migration that has succeeded.
-pub(super) const COMPLETED: &str = "completed";
+const COMPLETED: &str = "completed";
 
 /// How long the agent of a restored guest may take to answer.
 pub(super) const RESEED_TIMEOUT: Duration = Duration::from_secs(30);
@@ -87,22 +87,8 @@ pub(super) fn restore(
     template: &Template,
     reseed_timeout: Duration,
 ) -> Result<Greeting, VmError> {
-    let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-    let devices = &template.saved.devices;
-    thread::scope(|scope| {
-        let shut = ours.try_clone().map_err(VmError::Channel)?;
-        // An error means that QEMU has exited; `receive_state` reports that.
-        scope.spawn(move || {
-            let _ = ours.write_all(devices);
-            let _ = ours.shutdown(Shutdown::Write);
-        });
-        let received = receive_state(qemu_process, theirs.into(), Content::Devices);
-        if received.is_err() {
-            // Ends the writer, which may be blocked.
-            let _ = shut.shutdown(Shutdown::Both);
-        }
-        received
-    })?;
+    let devices = template.saved.devices.as_slice();
+    receive_state(qemu_process, devices, Content::Devices)?;
     wake(
         qemu_process,
         &template.saved.greeting.boot_id,
@@ -126,13 +112,13 @@ pub(super) fn wake(
 }
 
 /// Returns the current time, and bytes from the host's random number generator.
-fn reseed() -> std::io::Result<Reseed> {
+fn reseed() -> io::Result<Reseed> {
     let mut entropy = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut entropy)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_err(std::io::Error::other)?;
+    let now = now.map_err(io::Error::other)?;
     Ok(Reseed {
-        realtime_ns: u64::try_from(now.as_nanos()).map_err(std::io::Error::other)?,
+        realtime_ns: u64::try_from(now.as_nanos()).map_err(io::Error::other)?,
         entropy,
     })
 }
@@ -173,25 +159,51 @@ pub(super) fn send_state(
     completed(process, result)
 }
 
-/// Receives a guest's state from a channel, and lets the guest go on.
+/// Passes a guest's state to QEMU, and lets the guest go on.
 pub(super) fn receive_state(
     qemu_process: &RunningQemu,
-    channel: OwnedFd,
+    mut state: impl Read + Send,
     content: Content,
 ) -> Result<(), VmError> {
     let qmp = &qemu_process.qmp;
-    let deadline = Deadline::after(QEMU_TIMEOUT);
-    let result = (|| {
-        let since = prepare(qmp, channel, content, deadline)?;
-        let incoming = MigrateIncoming { uri: CHANNEL_URI };
-        qmp.execute(&incoming, deadline)?;
-        let status = migrated(qmp, since, content)?;
-        if status == COMPLETED {
-            qmp.execute(&Cont {}, Deadline::after(QEMU_TIMEOUT))?;
+    let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
+    let shut = ours.try_clone().map_err(VmError::Channel)?;
+    thread::scope(|scope| {
+        // An error means that QEMU has exited, which is reported below.
+        scope.spawn(move || {
+            let _ = io::copy(&mut state, &mut ours);
+            let _ = ours.shutdown(Shutdown::Write);
+        });
+        let result = receive(qmp, theirs.into(), content, Deadline::after(QEMU_TIMEOUT))
+            .and_then(|since| resumed(qmp, since, content));
+        let received = completed(&qemu_process.process, result);
+        if received.is_err() {
+            // Ends the writer, which may be blocked.
+            let _ = shut.shutdown(Shutdown::Both);
         }
-        Ok(status)
-    })();
-    completed(&qemu_process.process, result)
+        received
+    })
+}
+
+/// Has QEMU receive a guest's state from a channel.
+pub(super) fn receive(
+    qmp: &Qmp,
+    channel: OwnedFd,
+    content: Content,
+    deadline: Deadline,
+) -> Result<Cursor, QmpError> {
+    let since = prepare(qmp, channel, content, deadline)?;
+    qmp.execute(&MigrateIncoming { uri: CHANNEL_URI }, deadline)?;
+    Ok(since)
+}
+
+/// Waits for the end of the migration to this QEMU, and lets the guest go on. Returns QEMU's status.
+pub(super) fn resumed(qmp: &Qmp, since: Cursor, content: Content) -> Result<String, QmpError> {
+    let status = migrated(qmp, since, content)?;
+    if status == COMPLETED {
+        qmp.execute(&Cont {}, Deadline::after(QEMU_TIMEOUT))?;
+    }
+    Ok(status)
 }
 
 pub(super) fn prepare(
@@ -229,15 +241,11 @@ pub(super) fn completed(
     process: &OwnedProcess,
     result: Result<String, QmpError>,
 ) -> Result<(), VmError> {
-    let report = || exit_report(process);
-    match result.map_err(|source| VmError::Qmp {
-        source,
-        report: report(),
-    })? {
+    match result.map_err(qmp_failed(process))? {
         status if status == COMPLETED => Ok(()),
         status => Err(VmError::Migration {
             status,
-            report: report(),
+            report: exit_report(process),
         }),
     }
 }

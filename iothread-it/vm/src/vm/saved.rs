@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::Shutdown;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,7 +18,7 @@ use super::error::VmError;
 use super::launch::{LaunchSpec, RunningQemu};
 use super::restore::{self, Content, RESEED_TIMEOUT, receive_state, send_state};
 use super::{Start, Vm, accelerator_for};
-use crate::artifacts::Manifest;
+use crate::artifacts::{Manifest, free_space};
 use crate::qemu::{GuestMemory, VmSpec, open_regular};
 use crate::warm::{TemplateKey, WarmError};
 use iothread_hotplug::StepError;
@@ -104,7 +103,11 @@ impl Vm {
         let mut options = File::options();
         let file = options.write(true).create_new(true).mode(0o600).open(path);
         let mut file = file.map_err(SavedGuestError::File)?;
-        check_free_space(&file, limit + MIN_FREE_BYTES)?;
+        let free = free_space(path).map_err(SavedGuestError::File)?;
+        let needed = limit + MIN_FREE_BYTES;
+        if free < needed {
+            return Err(SavedGuestError::NoRoom { needed, free });
+        }
         let (ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
         let reader = thread::spawn(move || io::copy(&mut ours.take(limit), &mut file));
         let sent = send_state((&self.qmp, &self.process), theirs.into(), Content::All);
@@ -141,7 +144,7 @@ impl Vm {
         }
         let mut spec = spec.clone();
         with_disks(&mut spec)?;
-        let mut file = open_regular(path).map_err(SavedGuestError::File)?;
+        let file = open_regular(path).map_err(SavedGuestError::File)?;
         let data = file.metadata().map_err(SavedGuestError::File)?;
         if data.len() != saved.bytes || !crate::warm::is_ours(&data) {
             return Err(SavedGuestError::Changed);
@@ -152,21 +155,7 @@ impl Vm {
             had_file: saved.had_file,
         };
         let qemu_process = RunningQemu::start(&launch, &memory)?;
-        let (mut ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-        let shut = ours.try_clone().map_err(VmError::Channel)?;
-        thread::scope(|scope| {
-            // An error means that QEMU has exited; `receive_state` reports that.
-            scope.spawn(move || {
-                let _ = io::copy(&mut file, &mut ours);
-                let _ = ours.shutdown(Shutdown::Write);
-            });
-            let received = receive_state(&qemu_process, theirs.into(), Content::All);
-            if received.is_err() {
-                // Ends the writer, which may be blocked.
-                let _ = shut.shutdown(Shutdown::Both);
-            }
-            received
-        })?;
+        receive_state(&qemu_process, file, Content::All)?;
         let greeting = restore::wake(&qemu_process, &saved.greeting.boot_id, RESEED_TIMEOUT)?;
         Ok(Self::assemble(
             &launch,
@@ -179,14 +168,4 @@ impl Vm {
 
 fn key_of(manifest: &Manifest, spec: &VmSpec) -> Result<Option<TemplateKey>, SavedGuestError> {
     Vm::template_key(manifest, spec).map_err(SavedGuestError::Gone)
-}
-
-fn check_free_space(file: &File, needed: u64) -> Result<(), SavedGuestError> {
-    let stat = rustix::fs::fstatvfs(file).map_err(io::Error::from);
-    let stat = stat.map_err(SavedGuestError::File)?;
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-    match free >= needed {
-        true => Ok(()),
-        false => Err(SavedGuestError::NoRoom { needed, free }),
-    }
 }
