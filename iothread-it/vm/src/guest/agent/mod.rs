@@ -24,7 +24,7 @@ use guest_agent::protocol::{
 pub use error::AgentError;
 pub use load::RunningLoad;
 pub use running_program::RunningProgram;
-use state::{PendingRequest, RequestEnd, State, VersionMismatch};
+use state::{PendingRequest, RequestEnd, State};
 
 use qmp_client::lines::Lines;
 use qmp_client::wait::{Deadline, Watched};
@@ -107,7 +107,7 @@ impl Agent {
     /// If the agent does not send it in time, or has another protocol version.
     pub fn greeting(&self, deadline: Deadline) -> Result<Greeting, AgentError> {
         self.wait("the greeting", deadline, |state| state.greeting.clone())?
-            .map_err(|VersionMismatch(theirs)| AgentError::VersionMismatch { theirs })
+            .map_err(|theirs| AgentError::VersionMismatch { theirs })
     }
 
     /// Waits for the greeting of a boot after `before`, as after a reset.
@@ -127,7 +127,7 @@ impl Agent {
                 other => Some(other),
             },
         )?
-        .map_err(|VersionMismatch(theirs)| AgentError::VersionMismatch { theirs })
+        .map_err(|theirs| AgentError::VersionMismatch { theirs })
     }
 
     /// Gives a restored guest the current time, new entropy and a new boot id, and waits for its
@@ -160,9 +160,7 @@ impl Agent {
         });
         self.board.with(|state| state.requests.remove(&id));
         match ended? {
-            Ok(greeting) => {
-                greeting.map_err(|VersionMismatch(theirs)| AgentError::VersionMismatch { theirs })
-            }
+            Ok(greeting) => greeting.map_err(|theirs| AgentError::VersionMismatch { theirs }),
             Err(end) => Err(end.into_error(AWAITED)),
         }
     }

@@ -19,15 +19,13 @@ const MAX_MESSAGE_BYTES: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) greeting: Option<Result<Greeting, VersionMismatch>>,
+    /// Of another version of the protocol, only that is known.
+    pub(super) greeting: Option<Result<Greeting, u32>>,
     pub(super) requests: HashMap<RequestId, PendingRequest>,
     pub(super) closed: Option<String>,
     /// The agent is dropped, so notices are discarded.
     pub(super) abandoned: bool,
 }
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct VersionMismatch(pub(super) u32);
 
 #[derive(Debug, Default)]
 pub(super) struct PendingRequest {
@@ -121,7 +119,7 @@ impl State {
             Ok(Message::Greeting(greeting)) if greeting.protocol == protocol::VERSION => {
                 self.greet(Ok(greeting));
             }
-            Ok(Message::Greeting(greeting)) => self.greet(Err(VersionMismatch(greeting.protocol))),
+            Ok(Message::Greeting(greeting)) => self.greet(Err(greeting.protocol)),
             Ok(Message::Notice { id, notice }) => {
                 if let Some(pending) = self.requests.get_mut(&id) {
                     match notice {
@@ -137,7 +135,7 @@ impl State {
             }
             Err(_) => {
                 if let Some(version) = foreign_version(line) {
-                    self.greet(Err(VersionMismatch(version)));
+                    self.greet(Err(version));
                 }
             }
         }
@@ -148,7 +146,7 @@ impl State {
         self.closed.get_or_insert(why);
     }
 
-    fn greet(&mut self, greeting: Result<Greeting, VersionMismatch>) {
+    fn greet(&mut self, greeting: Result<Greeting, u32>) {
         for pending in self.requests.values_mut() {
             pending.end.get_or_insert(RequestEnd::Reset);
         }
