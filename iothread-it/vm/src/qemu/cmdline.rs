@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use guest_agent::protocol::{KVM_PARAMETER, NETWORK_PARAMETER, PORT_NAME};
 use serde_json::json;
 
 use super::iothread::OnThreadStarted;
@@ -139,13 +140,10 @@ impl CommandLine {
         self.option("display", "none");
         // Sets the names of threads, up to 15 characters.
         self.option("name", "iothread-it,debug-threads=on");
-        let backend = match memory {
-            // Each node names its own.
-            _ if spec.numa_nodes > 1 => "",
-            GuestMemory::Anonymous | GuestMemory::Incoming { had_file: false } => "",
-            GuestMemory::Draft(_)
-            | GuestMemory::Template(_)
-            | GuestMemory::Incoming { had_file: true } => ",memory-backend=ram",
+        // Of several nodes, each names its own.
+        let backend = match spec.numa_nodes > 1 || memory.is_unnamed() {
+            true => "",
+            false => ",memory-backend=ram",
         };
         let machine = spec.topology.machine();
         self.option(
@@ -195,34 +193,22 @@ impl CommandLine {
     fn guest(&mut self, guest: &GuestImage, spec: &VmSpec, accelerator: &Accelerator) {
         self.option("kernel", guest.bootable_kernel());
         self.option("initrd", guest.initramfs.as_os_str());
-        let kvm = match spec.guest_kvm {
-            true => format!(" {}", guest_agent::protocol::KVM_PARAMETER),
-            false => String::new(),
-        };
-        let more = match spec.kernel_arguments.as_str() {
-            "" => String::new(),
-            more => format!(" {more}"),
-        };
-        let iommu = if has_iommu(spec) {
-            " intel_iommu=on"
-        } else {
-            ""
-        };
-        let network = match spec.user_network {
-            true => format!(" {}", guest_agent::protocol::NETWORK_PARAMETER),
-            false => String::new(),
-        };
         let tsc = match accelerator {
-            Accelerator::Tcg {
-                tsc_khz: Some(khz), ..
-            } => format!(" tsc_early_khz={khz}"),
-            _ => String::new(),
+            Accelerator::Tcg { tsc_khz, .. } => *tsc_khz,
+            Accelerator::Kvm => None,
         };
-        let arguments = boot::KERNEL_ARGUMENTS;
-        self.option(
-            "append",
-            format!("{arguments}{tsc}{kvm}{iommu}{network}{more}"),
-        );
+        let mut arguments = vec![boot::KERNEL_ARGUMENTS.to_owned()];
+        arguments.extend(tsc.map(|khz| format!("tsc_early_khz={khz}")));
+        let more = spec.kernel_arguments.as_str();
+        let parts = [
+            (spec.guest_kvm, KVM_PARAMETER),
+            (has_iommu(spec), "intel_iommu=on"),
+            (spec.user_network, NETWORK_PARAMETER),
+            (!more.is_empty(), more),
+        ];
+        let parts = parts.into_iter().filter(|(is_set, _)| *is_set);
+        arguments.extend(parts.map(|(_, part)| part.to_owned()));
+        self.option("append", arguments.join(" "));
     }
 
     /// An IOMMU, which QEMU needs before other devices, and a network card that nothing uses, so that tests can
@@ -249,10 +235,9 @@ impl CommandLine {
             format!("socket,id=agent,fd={}", inherited_fds::AGENT),
         );
         self.option("device", "virtio-serial-pci,id=serial0");
-        let port = guest_agent::protocol::PORT_NAME;
         self.option(
             "device",
-            format!("virtserialport,chardev=agent,name={port}"),
+            format!("virtserialport,chardev=agent,name={PORT_NAME}"),
         );
     }
 
