@@ -11,7 +11,7 @@
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -54,7 +54,7 @@ impl ScratchDir {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let _lock = ScratchRoot::at(&home)?.lock()?;
+        let _lock = lock(&home)?;
         sweep(&home)?;
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir_in(&home)?;
         let owned = File::create(directory.path().join(LOCK_FILE))?;
@@ -78,52 +78,42 @@ impl ScratchDir {
 pub fn remove_orphans(root: &Path) -> io::Result<()> {
     let home = root.join(DIRECTORY_NAME);
     if home.symlink_metadata().is_ok() {
-        let _lock = ScratchRoot::at(&home)?.lock()?;
+        let _lock = lock(&home)?;
         sweep(&home)?;
     }
     Ok(())
 }
 
-/// The marked folder that contains the scratch folders.
-struct ScratchRoot(PathBuf);
-
-impl ScratchRoot {
-    /// Checks that the folder is ours. An empty one is taken: its maker was killed before it wrote the
-    /// marker.
-    fn at(path: &Path) -> io::Result<Self> {
-        let refused = |why| {
-            let path = path.display();
-            io::Error::other(format!(
-                "{path} {why}; name another folder for scratch files"
-            ))
-        };
-        let data = path.symlink_metadata()?;
-        if !data.is_dir() || data.uid() != rustix::process::geteuid().as_raw() {
-            return Err(refused("is not a folder of this user"));
-        }
-        let marker = path.join(MARKER);
-        let is_marked = || marker.symlink_metadata().is_ok_and(|data| data.is_file());
-        // Another process may write the marker meanwhile, which comes before all other files.
-        if !is_marked() && fs::read_dir(path)?.next().is_some() && !is_marked() {
-            return Err(refused("contains other files"));
-        }
-        Ok(Self(marker))
+/// Checks that the folder with scratch folders is ours, and locks its marker. An empty folder is taken: its
+/// maker was killed before it wrote the marker.
+fn lock(home: &Path) -> io::Result<File> {
+    let refused = |why| {
+        let home = home.display();
+        io::Error::other(format!(
+            "{home} {why}; name another folder for scratch files"
+        ))
+    };
+    let data = home.symlink_metadata()?;
+    if !data.is_dir() || data.uid() != rustix::process::geteuid().as_raw() {
+        return Err(refused("is not a folder of this user"));
     }
-
-    /// Locks the marker.
-    fn lock(&self) -> io::Result<File> {
-        let mut options = File::options();
-        let marker = options.create(true).truncate(false).write(true);
-        let marker = lock_within(marker.open(&self.0)?, LOCK_TIMEOUT)?;
-        marker.ok_or_else(|| {
-            let text = format!(
-                "{} is still locked by another process after {} s",
-                self.0.display(),
-                LOCK_TIMEOUT.as_secs()
-            );
-            io::Error::new(ErrorKind::TimedOut, text)
-        })
+    let marker = home.join(MARKER);
+    let is_marked = || marker.symlink_metadata().is_ok_and(|data| data.is_file());
+    // Another process may write the marker meanwhile, which comes before all other files.
+    if !is_marked() && fs::read_dir(home)?.next().is_some() && !is_marked() {
+        return Err(refused("contains other files"));
     }
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true);
+    let file = lock_within(file.open(&marker)?, LOCK_TIMEOUT)?;
+    file.ok_or_else(|| {
+        let text = format!(
+            "{} is still locked by another process after {} s",
+            marker.display(),
+            LOCK_TIMEOUT.as_secs()
+        );
+        io::Error::new(ErrorKind::TimedOut, text)
+    })
 }
 
 /// Removes the folders whose owners have ended. The caller holds the lock, so none is being made.
