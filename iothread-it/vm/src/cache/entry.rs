@@ -52,15 +52,6 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// The kinds whose entries are folders.
-    pub(super) const FOLDERS: [Self; 5] = [
-        Self::Packages,
-        Self::Images,
-        Self::Agents,
-        Self::Indices,
-        Self::Guests,
-    ];
-
     /// All kinds.
     pub const ALL: [Self; 6] = [
         Self::Packages,

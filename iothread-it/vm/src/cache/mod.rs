@@ -26,7 +26,8 @@ impl Cache {
     #[must_use]
     pub fn read(store: &Store) -> Self {
         let mut entries = Vec::new();
-        for kind in EntryKind::FOLDERS {
+        let of_folders = EntryKind::ALL.into_iter();
+        for kind in of_folders.filter(|kind| *kind != EntryKind::Warm) {
             for path in children(&kind.folder(store.base())) {
                 entries.extend(CacheEntry::of_folder(kind, path));
             }
