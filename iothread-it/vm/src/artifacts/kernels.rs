@@ -71,7 +71,7 @@ impl Kernels {
     pub fn find(&self, choice: &KernelChoice) -> Result<&KernelOffer, NoSuchKernel> {
         let is_named = |offer: &&KernelOffer| match &choice.wanted {
             Wanted::Suite(suite) => offer.suite == *suite,
-            Wanted::Version(version) => offer.has_version(version),
+            Wanted::Version(version) => has_version(&offer.version, version),
         };
         let flavour = |offer: &&KernelOffer| offer.flavour == choice.flavour;
         let found = self.0.iter().filter(flavour).filter(is_named);
@@ -135,10 +135,6 @@ impl KernelOffer {
             wanted: Wanted::Suite(self.suite.clone()),
             flavour: self.flavour,
         }
-    }
-
-    fn has_version(&self, wanted: &str) -> bool {
-        has_version(&self.version, wanted)
     }
 
     fn label(&self) -> String {

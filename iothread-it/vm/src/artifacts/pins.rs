@@ -150,16 +150,13 @@ impl Pins {
                 GENERIC_KERNEL_SET => Flavour::Generic,
                 _ => return None,
             };
-            let image = set.closure.named("linux-image-")?.version();
-            let upstream = image
-                .rsplit_once('-')
-                .map_or(&*image, |(upstream, _)| upstream);
+            let image = set.closure.named("linux-image-")?;
             Some(KernelOffer {
                 suite: set.suite.clone(),
                 sources: vec![set.suite.clone(), format!("{}-security", set.suite)],
                 is_stable: true,
                 flavour,
-                version: upstream.to_owned(),
+                version: image.upstream_version(),
                 packages: set.closure.clone(),
             })
         };

@@ -72,6 +72,13 @@ impl Package {
         self.part(1).replace("%3a", ":").replace("%3A", ":")
     }
 
+    /// Returns the version without the distribution's revision.
+    pub(crate) fn upstream_version(&self) -> String {
+        let version = self.version();
+        let upstream = version.rsplit_once('-').map(|(upstream, _)| upstream);
+        upstream.unwrap_or(&version).to_owned()
+    }
+
     /// Returns the argument of `apt-get download` for exactly this package.
     pub(crate) fn request(&self) -> String {
         // apt treats packages for all architectures as native.

@@ -223,7 +223,7 @@ fn parse_release(name: &str, text: &str) -> Option<Release> {
 
 /// Reads the package lists, by suite, and returns each suite's kernels.
 fn offers(releases: &[Release], lists: &[(String, PathBuf)]) -> Result<Kernels, AptError> {
-    let mut by_suite: BTreeMap<&str, Paragraphs> = BTreeMap::new();
+    let mut by_suite: BTreeMap<&str, Vec<Paragraph>> = BTreeMap::new();
     for (suite, file) in lists {
         by_suite.entry(suite).or_default().extend(read(file)?);
     }
@@ -240,7 +240,7 @@ fn offers(releases: &[Release], lists: &[(String, PathBuf)]) -> Result<Kernels, 
         let sources: Vec<_> = sources.collect();
         let mut all = Paragraphs::default();
         for name in &sources {
-            all.extend(by_suite[&**name].clone());
+            all.extend(by_suite[&**name].iter().cloned());
         }
         for flavour in [Flavour::Cloud, Flavour::Generic] {
             let Some((version, packages)) = all.kernel(flavour) else {

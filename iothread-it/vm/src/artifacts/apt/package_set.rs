@@ -53,15 +53,13 @@ pub(crate) fn ensure(
     let archive = source.archive.as_ref();
     let label = suite.map_or_else(|| own_suite(archive), str::to_owned);
     let sources = || sources(archive, suite, &label);
-    let unpacked = PackageInstall {
+    let install = PackageInstall {
         lock,
         set,
         suite: label.clone(),
         fixed: pinned(source, set, &label)?.map(Fixed::Pinned),
-    }
-    .run(sources, progress)?;
-    lock.note_provided(set.name, &label, &unpacked.closure);
-    Ok(unpacked)
+    };
+    install.run(sources, progress)
 }
 
 /// Provides the packages of a kernel that the archive was found to have.
@@ -81,7 +79,7 @@ pub(crate) fn ensure_offer(
             false => Ok(sources),
         }
     };
-    let unpacked = PackageInstall {
+    let install = PackageInstall {
         lock,
         set,
         suite: offer.suite.clone(),
@@ -89,10 +87,8 @@ pub(crate) fn ensure_offer(
             Some(_) => Fixed::Pinned(offer.packages.clone()),
             None => Fixed::Found(offer.packages.clone()),
         }),
-    }
-    .run(sources, progress)?;
-    lock.note_provided(set.name, &offer.suite, &unpacked.closure);
-    Ok(unpacked)
+    };
+    install.run(sources, progress)
 }
 
 /// Returns the suite that packages of the archive's own would be fetched from. Nothing is fetched.
@@ -223,6 +219,8 @@ impl PackageInstall<'_> {
             None => self.unpack_missing(known, sources, progress)?,
         };
         self.lock.hold(&directory)?;
+        self.lock
+            .note_provided(self.set.name, &self.suite, &stamp.closure);
         Ok(Unpacked {
             root: directory.join("root"),
             finding: stamp.finding,

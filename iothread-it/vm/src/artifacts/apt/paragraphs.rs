@@ -51,17 +51,8 @@ impl Paragraph {
 }
 
 /// The entries of a suite by name, the newest of each.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Paragraphs(BTreeMap<String, Paragraph>);
-
-impl IntoIterator for Paragraphs {
-    type Item = Paragraph;
-    type IntoIter = std::collections::btree_map::IntoValues<String, Paragraph>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_values()
-    }
-}
 
 impl Paragraphs {
     /// Adds entries.
@@ -88,11 +79,7 @@ impl Paragraphs {
         let image = packages
             .iter()
             .find(|package| package.name().starts_with("linux-image-"))?;
-        let version = image.version();
-        let upstream = version
-            .rsplit_once('-')
-            .map_or(&*version, |(upstream, _)| upstream);
-        Some((upstream.to_owned(), Closure::new(packages)))
+        Some((image.upstream_version(), Closure::new(packages)))
     }
 
     /// Adds a package and those that it depends on, as far as they have files of a kernel.
