@@ -142,46 +142,42 @@ impl Check<'_> {
         }
     }
 
-    /// As in Kata, 0 means the default.
     fn num_queues(&mut self, driver: DiskDriver) -> Option<u16> {
         // A SCSI controller has two more.
-        let most = if driver == DiskDriver::VirtioScsi {
-            1022
-        } else {
-            1024
+        let most = match driver {
+            DiskDriver::VirtioScsi => 1022,
+            DiskDriver::VirtioBlk | DiskDriver::Other => 1024,
         };
-        let at = self
-            .keys
-            .take::<i64>("num_queues")
-            .filter(|at| at.value != 0)?;
-        let queues = u16::try_from(at.value).ok();
-        let queues = queues.filter(|queues| (1..=most).contains(queues));
-        if queues.is_none() {
-            let message = format!(
-                "is {}; expected 1 to {most}, or 0 for one queue per vCPU",
-                at.value
-            );
-            self.keys.wrong(&at, message);
-        }
-        queues
+        let expected = format!("1 to {most}, or 0 for one queue per vCPU");
+        self.unless_zero(
+            "num_queues",
+            |queues| (1..=most).contains(&queues),
+            &expected,
+        )
     }
 
-    /// As in Kata, 0 means the default. QEMU ends at another value that it does not accept.
+    /// QEMU ends at a value that it does not accept.
     fn queue_size(&mut self) -> Option<u16> {
-        let at = self
-            .keys
-            .take::<i64>("queue_size")
-            .filter(|at| at.value != 0)?;
-        let size = u16::try_from(at.value).ok();
-        let size = size.filter(|size| size.is_power_of_two() && (4..=1024).contains(size));
-        if size.is_none() {
-            let message = format!(
-                "is {}; expected a power of two from 4 to 1024, or 0 for QEMU's default",
-                at.value
-            );
+        let is_size = |size: u16| size.is_power_of_two() && (4..=1024).contains(&size);
+        let expected = "a power of two from 4 to 1024, or 0 for QEMU's default";
+        self.unless_zero("queue_size", is_size, expected)
+    }
+
+    /// As in Kata, 0 means the default.
+    fn unless_zero(
+        &mut self,
+        key: &'static str,
+        is_valid: impl Fn(u16) -> bool,
+        expected: &str,
+    ) -> Option<u16> {
+        let at = self.keys.take::<i64>(key).filter(|at| at.value != 0)?;
+        let number = u16::try_from(at.value).ok();
+        let number = number.filter(|number| is_valid(*number));
+        if number.is_none() {
+            let message = format!("is {}; expected {expected}", at.value);
             self.keys.wrong(&at, message);
         }
-        size
+        number
     }
 
     fn driver(&mut self) -> Option<At<DiskDriver>> {

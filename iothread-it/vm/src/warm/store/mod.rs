@@ -152,15 +152,17 @@ impl WarmStore {
     /// all workspaces.
     #[must_use]
     pub fn slots(&self) -> PathBuf {
-        let mut name = self.folder.as_os_str().to_owned();
-        name.push("-slots");
-        name.into()
+        self.beside("-slots")
     }
 
     /// Beside the folder, because a reason can be that the folder belongs to another user.
     fn notes(&self) -> PathBuf {
+        self.beside("-notes")
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
         let mut name = self.folder.as_os_str().to_owned();
-        name.push("-notes");
+        name.push(suffix);
         name.into()
     }
 
