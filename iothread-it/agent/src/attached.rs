@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io::{PipeWriter, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use guest_agent::protocol::{Failure, FailureKind, RequestId, Stream, TerminalSize};
 use nix::unistd::Pid;
 
+use crate::sync::lock;
 use crate::{failure, terminal};
 
 /// The attached programs, by the requests that run them.
@@ -106,11 +107,6 @@ fn ended() -> Failure {
         kind: FailureKind::NoSuchProgram,
         message: "the program has ended, or its standard input is closed".to_owned(),
     }
-}
-
-/// Ignores poisoning: a panic powers the guest off.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

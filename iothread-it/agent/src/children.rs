@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 use crate::failure;
 use crate::fatal::{Fatal, OrFatal};
+use crate::sync::lock;
 
 /// The children that a thread waits for.
 type Table = HashMap<i32, Known>;
@@ -55,7 +56,7 @@ impl Children {
         start: impl FnOnce() -> io::Result<(T, Pid)>,
     ) -> io::Result<(T, Arc<EventFd>)> {
         let ended = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         let (child, pid) = start()?;
         let known = Known {
             exit: None,
@@ -68,7 +69,7 @@ impl Children {
 
     /// Returns how a child has ended, once. `None`: it still runs.
     pub(crate) fn take_exit(&self, pid: Pid) -> Option<Exit> {
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         let exit = table.get(&pid.as_raw())?.exit?;
         table.remove(&pid.as_raw());
         Some(exit)
@@ -79,7 +80,7 @@ impl Children {
         let signal = Signal::try_from(signal)
             .map_err(|_| failure::bad_request(format!("there is no signal {signal}")))?;
         // Nothing is reaped meanwhile, so its id is not that of another process.
-        let table = self.lock();
+        let table = lock(&self.table);
         match table.get(&pid.as_raw()) {
             Some(known) if known.exit.is_none() => killpg(pid, signal)
                 .map_err(|error| failure::io(&format!("send {signal}"), &error.into())),
@@ -92,23 +93,21 @@ impl Children {
     pub(crate) fn sweep(&self, timeout: Duration) -> bool {
         let mut were_left = false;
         self.sweep_by(|| {
-            were_left = orphans() == Orphans::Running;
+            were_left = has_orphans();
             // Sent by init, this reaches every other process, also those that the kernel started.
             let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
         });
         if were_left {
             // The reaper reports each end.
-            let are_left = |_: &mut Table| orphans() != Orphans::None;
-            drop(
-                self.changed
-                    .wait_timeout_while(self.lock(), timeout, are_left),
-            );
+            let are_left = |_: &mut Table| has_orphans();
+            let table = lock(&self.table);
+            drop(self.changed.wait_timeout_while(table, timeout, are_left));
         }
         were_left
     }
 
     fn sweep_by(&self, kill_all: impl FnOnce()) {
-        let table = self.lock();
+        let table = lock(&self.table);
         if table.is_empty() {
             // Under the lock, so that no child is started meanwhile.
             kill_all();
@@ -129,7 +128,7 @@ impl Children {
 
     fn take(&self, status: WaitStatus) {
         let Some(pid) = status.pid() else { return };
-        let mut table = self.lock();
+        let mut table = lock(&self.table);
         let exit = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, code)) => Exit::Code(code),
             Ok(WaitStatus::Signaled(_, signal, _)) => Exit::Signal(signal as i32),
@@ -146,28 +145,16 @@ impl Children {
     /// Without children, no orphans can appear.
     fn wait_for_a_child(&self) {
         let none = |table: &mut Table| table.values().all(|known| known.exit.is_some());
-        drop(self.changed.wait_while(self.lock(), none));
-    }
-
-    /// Ignores poisoning: a panic powers the guest off.
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        drop(self.changed.wait_while(lock(&self.table), none));
     }
 }
 
-/// The children that no thread waits for.
-#[derive(PartialEq)]
-enum Orphans {
-    None,
-    Running,
-}
-
-/// Finds orphans, and reaps those that have ended. No thread may be waiting for a child.
-fn orphans() -> Orphans {
+/// Reaps orphans that have ended, and returns whether others run. No thread may be waiting for a child.
+fn has_orphans() -> bool {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => return Orphans::Running,
-            Err(Errno::ECHILD) => return Orphans::None,
+            Ok(WaitStatus::StillAlive) => return true,
+            Err(Errno::ECHILD) => return false,
             _ => {}
         }
     }

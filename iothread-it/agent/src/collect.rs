@@ -5,13 +5,15 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use guest_agent::protocol::{
     Binary, Collect, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH, MAX_COLLECTED_FILE_BYTES,
     MAX_COLLECTED_FILES, Notice, Piece,
 };
 use nix::libc;
+
+use crate::sync::lock;
 
 /// The maximum size of a notice, in bytes.
 const CHUNK: u64 = 64 * 1024;
@@ -41,7 +43,7 @@ impl Collector {
 
     /// Sends and removes the folders that are complete by now. What cannot be read is sent at the end.
     pub(crate) fn send_ended(&self, send: Send<'_>) {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = lock(&self.read);
         for folder in self.ended(&mut read).unwrap_or_default() {
             self.send_folder(&folder, 1, send);
         }

@@ -10,6 +10,7 @@ use guest_agent::protocol::{Disk, Failure, FailureKind, Presence, Serial};
 
 use crate::fatal::{Fatal, OrFatal};
 use crate::netlink::{MESSAGE, Next, Uevents};
+use crate::sync::lock;
 use crate::uevent::{Action, Uevent};
 use crate::{console, failure, sysfs};
 
@@ -28,15 +29,20 @@ pub(crate) struct Disks {
 impl Disks {
     /// Returns the disks that have a serial, sorted by it.
     pub(crate) fn all(&self) -> Vec<Disk> {
-        sorted(&self.table())
+        let mut disks: Vec<_> = lock(&self.table).values().cloned().collect();
+        disks.sort_by(|one, other| (&one.serial, &one.name).cmp(&(&other.serial, &other.name)));
+        disks
     }
 
     /// Finds the disk with a serial.
     pub(crate) fn find(&self, serial: &Serial) -> Result<Disk, Failure> {
-        let table = self.table();
+        let table = lock(&self.table);
         let mut found = table.values().filter(|disk| disk.serial == *serial);
         match (found.next(), found.next()) {
-            (None, _) => Err(no_such_disk(serial, &table)),
+            (None, _) => Err(Failure {
+                kind: FailureKind::NoSuchDisk,
+                message: format!("no disk has the serial {serial}; {}", list(&table)),
+            }),
             (Some(disk), None) => Ok(disk.clone()),
             (Some(one), Some(other)) => Err(failure::bad_request(format!(
                 "both {} and {} have the serial {serial}",
@@ -59,7 +65,7 @@ impl Disks {
             present != (presence == Presence::Present)
         };
         let table = match self.wait_while(not_yet, timeout) {
-            Ok(_) => return Ok(self.announced().map_or(asked, |at| at.max(asked))),
+            Ok(_) => return Ok(lock(&self.announced).map_or(asked, |at| at.max(asked))),
             Err(table) => table,
         };
         let awaited = match presence {
@@ -85,18 +91,12 @@ impl Disks {
     ) -> Result<MutexGuard<'_, Table>, MutexGuard<'_, Table>> {
         let (table, ended) = self
             .changed
-            .wait_timeout_while(self.table(), timeout, |table| holds(table))
+            .wait_timeout_while(lock(&self.table), timeout, |table| holds(table))
             .unwrap_or_else(PoisonError::into_inner);
         if ended.timed_out() {
             return Err(table);
         }
         Ok(table)
-    }
-
-    fn announced(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.announced
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_in(&self, next: &Next<'_>) -> Result<(), Fatal> {
@@ -121,17 +121,17 @@ impl Disks {
         if event.subsystem != "block" || event.device_type != Some("disk") {
             return;
         }
-        *self.announced() = Some(read_at);
+        *lock(&self.announced) = Some(read_at);
         match event.action {
             // The disk's folder may still exist at its remove event.
             Action::Remove => {
-                self.table().remove(event.name);
+                lock(&self.table).remove(event.name);
             }
             // Other actions may change the size.
             Action::Add | Action::Other => {
                 // Read without the lock: reading may block.
                 if let Some(disk) = sysfs::disk(event.name) {
-                    self.table().insert(event.name.to_owned(), disk);
+                    lock(&self.table).insert(event.name.to_owned(), disk);
                 }
             }
         }
@@ -145,14 +145,9 @@ impl Disks {
             .filter_map(|name| sysfs::disk(name))
             .map(|disk| (disk.name.clone(), disk))
             .collect();
-        *self.table() = found;
+        *lock(&self.table) = found;
         self.changed.notify_all();
         Ok(())
-    }
-
-    /// Ignores poisoning: a panic powers the guest off.
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,19 +171,6 @@ pub(crate) fn follow(uevents: Uevents, disks: Arc<Disks>) -> Result<(), Fatal> {
         .spawn(follow)
         .or_fatal(|| "start the thread that follows uevents".into())?;
     Ok(())
-}
-
-fn sorted(table: &Table) -> Vec<Disk> {
-    let mut disks: Vec<_> = table.values().cloned().collect();
-    disks.sort_by(|one, other| (&one.serial, &one.name).cmp(&(&other.serial, &other.name)));
-    disks
-}
-
-fn no_such_disk(serial: &Serial, table: &Table) -> Failure {
-    Failure {
-        kind: FailureKind::NoSuchDisk,
-        message: format!("no disk has the serial {serial}; {}", list(table)),
-    }
 }
 
 fn list(table: &Table) -> String {

@@ -44,6 +44,7 @@ mod rtnetlink;
 mod scsi;
 mod server;
 mod spawn;
+mod sync;
 mod sysfs;
 mod system_state;
 mod terminal;

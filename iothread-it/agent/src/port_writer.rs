@@ -1,11 +1,12 @@
 //! Writes messages to the host, one at a time, from any thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use guest_agent::protocol::{Failure, Message, Notice, Reply, RequestId, encode};
 
 use crate::console;
 use crate::port::Port;
+use crate::sync::lock;
 
 /// Serializes the writes of all threads to the port.
 pub(crate) struct PortWriter {
@@ -43,7 +44,7 @@ impl PortWriter {
     }
 
     fn write(&self, line: &[u8]) {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         if let Err(error) = self.port.write_all(line) {
             console::power_off(&format!("cannot write to the host's port: {error}"));
         }

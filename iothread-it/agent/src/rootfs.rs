@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use guest_agent::protocol::{Failure, HOME, User};
 use nix::mount::{MsFlags, mount};
@@ -15,6 +15,7 @@ use nix::unistd::{chdir, chroot};
 
 use crate::failure::OrFailure;
 use crate::mount::unless_exists;
+use crate::sync::lock;
 use crate::{cgroups, network};
 
 /// Where the new root is built.
@@ -83,7 +84,7 @@ pub(crate) struct Rootfs(Mutex<bool>);
 impl Rootfs {
     /// Sets it up, unless that was done before.
     pub(crate) fn set_up(&self, user: User) -> Result<(), Failure> {
-        let mut done = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut done = lock(&self.0);
         if !*done {
             set_up(user)?;
             *done = true;

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ use crate::lines::{Line, Lines};
 use crate::port::Port;
 use crate::port_writer::PortWriter;
 use crate::rootfs::Rootfs;
+use crate::sync::lock;
 use crate::{
     console, cpus, extent, failure, identity, kvm, load, mount, pattern_io, requests, scsi, sysfs,
 };
@@ -72,7 +73,7 @@ fn read(port: &Port, take: impl Fn(Line)) -> io::Result<Infallible> {
 }
 
 fn take(server: &Arc<Server>, line: &Line) {
-    let boot_id = server.greeting().boot_id.clone();
+    let boot_id = lock(&server.greeting).boot_id.clone();
     match parse(line, &boot_id) {
         ParsedLine::Request(request) => match &request.command {
             // In this thread: starting one takes longer in a guest that was just restored.
@@ -118,15 +119,10 @@ fn greeting() -> Result<Greeting, Fatal> {
 }
 
 impl Server {
-    /// Ignores poisoning: a panic powers the guest off.
-    fn greeting(&self) -> MutexGuard<'_, Greeting> {
-        self.greeting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Reseeds the guest and returns the greeting with the new boot ID.
     fn reseed(&self, reseed: &Reseed) -> Result<Message, Failure> {
         let boot_id = identity::reseed(reseed)?;
-        let mut greeting = self.greeting();
+        let mut greeting = lock(&self.greeting);
         greeting.boot_id = BootId(boot_id);
         Ok(Message::Greeting(greeting.clone()))
     }

@@ -13,8 +13,8 @@ use std::fs::OpenOptions;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use guest_agent::protocol::{Program, Stream, User};
 use nix::errno::Errno;
@@ -24,6 +24,7 @@ use nix::sched::{CloneFlags, clone, unshare};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Pid, chdir, setsid};
 
+use crate::sync::lock;
 use crate::terminal::{self, Terminal};
 
 /// The stack of a child until it executes its program.
@@ -108,7 +109,7 @@ impl Image {
             failed.store(error as i32, Ordering::Relaxed);
             127
         };
-        let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stack = lock(&STACK);
         let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
         // SAFETY: this thread waits until the child has executed its program or ended. Until then the
         // child makes system calls only, none of which is specific to this process's threads: it
