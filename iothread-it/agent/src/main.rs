@@ -26,7 +26,6 @@ mod kernel_log;
 mod kvm;
 mod lines;
 mod load;
-mod loopback;
 mod modprobe;
 mod modules;
 mod mount;
@@ -41,7 +40,6 @@ mod program;
 mod requests;
 mod rootfs;
 mod rtnetlink;
-mod scsi;
 mod server;
 mod spawn;
 mod sync;
@@ -80,7 +78,7 @@ fn run() -> Result<Infallible, Fatal> {
     identity::cover_boot_id().or_fatal(|| "mount over boot_id".into())?;
     // Subscribes before the first device can appear, so that no event is missed.
     let uevents = netlink::Uevents::subscribe()?;
-    loopback::bring_up()?;
+    rtnetlink::set_up(rtnetlink::LOOPBACK).or_fatal(|| "bring up the loopback interface".into())?;
     modules::load_all()?;
     kvm::provide_if_requested();
     network::configure_if_requested();

@@ -11,7 +11,11 @@ use nix::sys::socket::{
 /// The size of a netlink header, in bytes; an error's number follows it.
 const HEADER: usize = size_of::<libc::nlmsghdr>();
 
-/// Sets an interface up.
+/// The index of the loopback interface in every network namespace. A kernel creates it down: until it is up,
+/// 127.0.0.1 and ::1 are unreachable.
+pub(crate) const LOOPBACK: u32 = 1;
+
+/// Sets an interface up. The kernel adds the addresses of the loopback interface.
 pub(crate) fn set_up(interface: u32) -> nix::Result<()> {
     request(&message(libc::RTM_NEWLINK, 0, &[&link(interface)]))
 }

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use guest_agent::protocol::{
-    Action, BootId, Command, Failure, Greeting, Message, Notice, Reply, Request, RequestId, Reseed,
-    Speed, VERSION, decode,
+    Action, BootId, Command, Extent, Failure, Greeting, Message, Notice, Reply, Request, RequestId,
+    Reseed, Speed, VERSION, decode,
 };
 use guest_agent::speed;
 use nix::sys::utsname::uname;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 use crate::attached::Attached;
 use crate::children::Children;
 use crate::disks::Disks;
+use crate::failure::OrFailure;
 use crate::fatal::{Fatal, OrFatal};
 use crate::lines::{Line, Lines};
 use crate::port::Port;
@@ -24,7 +26,8 @@ use crate::port_writer::PortWriter;
 use crate::rootfs::Rootfs;
 use crate::sync::lock;
 use crate::{
-    console, cpus, extent, failure, identity, kvm, load, mount, pattern_io, requests, scsi, sysfs,
+    block_ioctl, console, cpus, extent, failure, identity, kvm, load, mount, pattern_io, requests,
+    sysfs,
 };
 
 /// The state that requests share.
@@ -127,6 +130,13 @@ impl Server {
         Ok(Message::Greeting(greeting.clone()))
     }
 
+    /// Returns the node of the disk that has an extent.
+    fn node_with(&self, extent: &Extent) -> Result<PathBuf, Failure> {
+        let disk = self.disks.find(&extent.serial)?;
+        extent::check(extent, disk.size)?;
+        Ok(pattern_io::node(&disk.name))
+    }
+
     fn perform(&self, id: RequestId, command: &Command) -> Result<Reply, Failure> {
         Ok(match command {
             Command::Reseed(_) => {
@@ -147,29 +157,23 @@ impl Server {
                 }
             }
             Command::Write(extent) => {
-                let disk = self.disks.find(&extent.serial)?;
-                extent::check(extent, disk.size)?;
-                let sha256 = pattern_io::write(&pattern_io::node(&disk.name), extent)?;
+                let sha256 = pattern_io::write(&self.node_with(extent)?, extent)?;
                 Reply::Extent { sha256 }
             }
             Command::Verify(extent) => {
-                let disk = self.disks.find(&extent.serial)?;
-                extent::check(extent, disk.size)?;
-                let sha256 = pattern_io::verify(&pattern_io::node(&disk.name), extent)?;
+                let sha256 = pattern_io::verify(&self.node_with(extent)?, extent)?;
                 Reply::Extent { sha256 }
             }
             Command::MakeRequests(extent) => {
-                let disk = self.disks.find(&extent.serial)?;
-                extent::check(extent, disk.size)?;
-                Reply::Requests(requests::make(&pattern_io::node(&disk.name), extent)?)
+                Reply::Requests(requests::make(&self.node_with(extent)?, extent)?)
             }
             Command::SetAttribute { path, text } => {
                 sysfs::set(path, text)?;
                 Reply::Done
             }
             Command::ResetDisk { serial } => {
-                let disk = self.disks.find(serial)?;
-                scsi::reset(&pattern_io::node(&disk.name))?;
+                let node = pattern_io::node(&self.disks.find(serial)?.name);
+                block_ioctl::reset(&node).or_failure(|| format!("reset {}", node.display()))?;
                 Reply::Done
             }
             Command::Load(load) => {
