@@ -11,8 +11,8 @@ use super::share::{self, Share};
 use crate::failure::{OrFailure, bad_request};
 use crate::{extent, pattern_io};
 
-const THREADS: RangeInclusive<u32> = 1..=64;
-const DEPTH: RangeInclusive<u32> = 1..=256;
+const THREADS: RangeInclusive<u64> = 1..=64;
+const DEPTH: RangeInclusive<u64> = 1..=256;
 
 /// At most an hour, so that a load ends even if the host has lost track of it.
 const DURATION_MS: RangeInclusive<u64> = 1..=3_600_000;
@@ -41,11 +41,14 @@ impl<'a> Plan<'a> {
         memory: u64,
     ) -> Result<Self, Failure> {
         extent::check(&load.extent, disk.size)?;
-        within("threads", load.threads, THREADS)?;
-        within("depth", load.depth, DEPTH)?;
+        within("threads", load.threads.into(), "", THREADS)?;
+        within("depth", load.depth.into(), "", DEPTH)?;
         check_block(load.block_size)?;
         check_cpus(&load.cpus, online)?;
-        check_ends(load)?;
+        if load.operations == Some(0) {
+            return Err(bad_request("operations 0 is less than 1"));
+        }
+        within("duration", load.duration_ms, " ms", DURATION_MS)?;
         let plan = Self {
             load,
             node: pattern_io::node(&disk.name),
@@ -124,13 +127,13 @@ fn available(meminfo: &str) -> Option<u64> {
     kibibytes.checked_mul(1024)
 }
 
-fn within(what: &str, value: u32, allowed: RangeInclusive<u32>) -> Result<(), Failure> {
+fn within(what: &str, value: u64, unit: &str, allowed: RangeInclusive<u64>) -> Result<(), Failure> {
     if allowed.contains(&value) {
         return Ok(());
     }
     let (least, most) = allowed.into_inner();
     Err(bad_request(format!(
-        "{what} {value} is not within {least} to {most}"
+        "{what} {value}{unit} is not within {least} to {most}"
     )))
 }
 
@@ -150,20 +153,6 @@ fn check_cpus(cpus: &[u32], online: &[u32]) -> Result<(), Failure> {
             "cpu {cpu} is not online; the guest's CPUs are {online:?}"
         ))),
     }
-}
-
-fn check_ends(load: &Load) -> Result<(), Failure> {
-    if load.operations == Some(0) {
-        return Err(bad_request("operations 0 is less than 1"));
-    }
-    if DURATION_MS.contains(&load.duration_ms) {
-        return Ok(());
-    }
-    let (least, most) = DURATION_MS.into_inner();
-    Err(bad_request(format!(
-        "duration {} ms is not within {least} to {most}",
-        load.duration_ms
-    )))
 }
 
 #[cfg(test)]
