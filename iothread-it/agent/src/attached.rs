@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use guest_agent::protocol::{Failure, FailureKind, RequestId, Stream, TerminalSize};
 use nix::unistd::Pid;
 
+use crate::failure::OrFailure;
 use crate::sync::lock;
-use crate::{failure, terminal};
+use crate::terminal;
 
 /// The attached programs, by the requests that run them.
 #[derive(Default)]
@@ -84,13 +85,13 @@ impl Program {
         // Not locked while it writes.
         let input = lock(&self.input).clone().ok_or_else(ended)?;
         let written = (&*input).write_all(bytes);
-        written.map_err(|error| failure::io("write to standard input", &error))
+        written.or_failure(|| "write to standard input".into())
     }
 
     /// Sets the size of its terminal.
     pub(crate) fn resize(&self, size: TerminalSize) -> Result<(), Failure> {
         let input = lock(&self.input).clone().ok_or_else(ended)?;
-        terminal::resize(&*input, size).map_err(|error| failure::io("resize a terminal", &error))
+        terminal::resize(&*input, size).or_failure(|| "resize a terminal".into())
     }
 
     pub(crate) fn close_output(&self, stream: Stream) {

@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 
-use crate::failure;
+use crate::failure::{OrFailure, bad_request};
 use crate::fatal::{Fatal, OrFatal};
 use crate::sync::lock;
 
@@ -78,12 +78,13 @@ impl Children {
     /// Sends a signal to the group that a child leads, unless the child has ended.
     pub(crate) fn signal(&self, pid: Pid, signal: i32) -> Result<(), Failure> {
         let signal = Signal::try_from(signal)
-            .map_err(|_| failure::bad_request(format!("there is no signal {signal}")))?;
+            .map_err(|_| bad_request(format!("there is no signal {signal}")))?;
         // Nothing is reaped meanwhile, so its id is not that of another process.
         let table = lock(&self.table);
         match table.get(&pid.as_raw()) {
-            Some(known) if known.exit.is_none() => killpg(pid, signal)
-                .map_err(|error| failure::io(&format!("send {signal}"), &error.into())),
+            Some(known) if known.exit.is_none() => {
+                killpg(pid, signal).or_failure(|| format!("send {signal}"))
+            }
             _ => Ok(()),
         }
     }

@@ -1,9 +1,9 @@
 //! Sends the files that programs left in folders for them.
 
 use std::cmp::Ordering;
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -13,6 +13,7 @@ use guest_agent::protocol::{
 };
 use nix::libc;
 
+use crate::rootfs;
 use crate::sync::lock;
 
 /// The maximum size of a notice, in bytes.
@@ -31,9 +32,7 @@ impl Collector {
     /// Makes the folders, which all users may write to.
     pub(crate) fn start(collect: &Collect) -> io::Result<Self> {
         for folder in &collect.folders {
-            let folder = Path::new(&collect.root).join(&folder.path);
-            fs::create_dir_all(&folder)?;
-            fs::set_permissions(&folder, Permissions::from_mode(0o1777))?;
+            rootfs::make(&Path::new(&collect.root).join(&folder.path), 0o1777)?;
         }
         Ok(Self {
             collect: collect.clone(),

@@ -12,6 +12,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use crate::rootfs;
+
 /// The maximum size of a notice, in bytes.
 const CHUNK: u64 = 64 * 1024;
 
@@ -25,7 +27,8 @@ pub(crate) struct Follow {
 impl Follow {
     /// Watches a folder, from now on.
     pub(crate) fn start(folder: &str) -> io::Result<Self> {
-        create_for_all(folder)?;
+        // All users may write to it.
+        rootfs::make(Path::new(folder), 0o1777)?;
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         inotify.add_watch(folder, AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MODIFY)?;
         Ok(Self {
@@ -62,13 +65,6 @@ impl Follow {
             }
         }
     }
-}
-
-/// Creates a folder that all users may write to.
-fn create_for_all(folder: &str) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::create_dir_all(folder)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o1777))
 }
 
 /// Sends the new bytes of each file. `sent` has the number of bytes sent of each.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use guest_agent::protocol::{Failure, MountTarget};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use crate::failure;
+use crate::failure::{OrFailure, bad_request};
 
 /// Where an image is mounted meanwhile.
 const IMAGE: &str = "/run/image";
@@ -36,7 +36,7 @@ impl Temporary {
         flags: MsFlags,
     ) -> Result<Self, Failure> {
         let what = || format!("mount {kind} at {at}");
-        fs::create_dir_all(at).map_err(|error| failure::io(&what(), &error))?;
+        fs::create_dir_all(at).or_failure(what)?;
         let mounted = mount(
             source.or(Some(Path::new(kind))),
             at,
@@ -45,12 +45,11 @@ impl Temporary {
             None::<&str>,
         );
         match mounted {
-            Ok(()) => Ok(Self(at.into())),
-            Err(nix::errno::Errno::ENODEV) => Err(failure::bad_request(format!(
+            Err(nix::errno::Errno::ENODEV) => Err(bad_request(format!(
                 "cannot mount {kind}: this kernel has no module `{kind}`, which brings the test binary \
                  into the guest; use a kernel that has it"
             ))),
-            Err(error) => Err(failure::io(&what(), &error.into())),
+            mounted => mounted.map(|()| Self(at.into())).or_failure(what),
         }
     }
 }
@@ -71,8 +70,7 @@ fn folder(image: &Path, path: &Path) -> Result<(), Failure> {
         fs::create_dir(&work)?;
         make_like(&upper, &image.metadata()?)
     };
-    let what = format!("make {}", path.display());
-    made().map_err(|error| failure::io(&what, &error))?;
+    made().or_failure(|| format!("make {}", path.display()))?;
     // Renaming a folder of the image works, and a file's inode number does not change with its content.
     let options = format!(
         "lowerdir={},upperdir={},workdir={},redirect_dir=on,xino=on",
@@ -88,37 +86,30 @@ fn folder(image: &Path, path: &Path) -> Result<(), Failure> {
         MsFlags::empty(),
         Some(&*options),
     );
-    mounted.map_err(|error| {
-        failure::io(
-            &format!("mount {kind} at {}", path.display()),
-            &error.into(),
-        )
-    })
+    mounted.or_failure(|| format!("mount {kind} at {}", path.display()))
 }
 
 /// Shows each file of an image at its path below another folder.
 fn files(image: &Path, below: &Path) -> Result<(), Failure> {
-    let failed =
-        |path: &Path, error: &io::Error| failure::io(&format!("make {}", path.display()), error);
+    let make = |path: &Path| format!("make {}", path.display());
     let list = fs::read_dir(image).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    for entry in list.map_err(|error| failed(image, &error))? {
+    for entry in list.or_failure(|| make(image))? {
         let (from, to) = (entry.path(), below.join(entry.file_name()));
-        let data = entry.metadata().map_err(|error| failed(&from, &error))?;
+        let data = entry.metadata().or_failure(|| make(&from))?;
         if data.is_dir() {
-            make_like(&to, &data).map_err(|error| failed(&to, &error))?;
+            make_like(&to, &data).or_failure(|| make(&to))?;
             files(&from, &to)?;
         } else if data.is_symlink() {
             let made = fs::read_link(&from).and_then(|target| symlink(target, &to));
-            unless_exists(made).map_err(|error| failed(&to, &error))?;
+            unless_exists(made).or_failure(|| make(&to))?;
         } else {
             if to.is_symlink() {
                 // A name of the guest's own tools: the host's program of that name is the one to run.
-                fs::remove_file(&to).map_err(|error| failed(&to, &error))?;
+                fs::remove_file(&to).or_failure(|| make(&to))?;
             }
-            unless_exists(File::create_new(&to).map(drop)).map_err(|error| failed(&to, &error))?;
+            unless_exists(File::create_new(&to).map(drop)).or_failure(|| make(&to))?;
             let (none, bind) = (None::<&str>, MsFlags::MS_BIND);
-            let mounted = mount(Some(&from), &to, none, bind, none);
-            mounted.map_err(|error| failed(&to, &error.into()))?;
+            mount(Some(&from), &to, none, bind, none).or_failure(|| make(&to))?;
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use crate::attached::Entered;
 use crate::children::Children;
 use crate::collect::Collector;
-use crate::failure;
+use crate::failure::OrFailure;
 use crate::follow::Follow;
 use crate::kernel_log::KernelLog;
 use crate::output::{Outputs, Woken};
@@ -33,10 +33,9 @@ impl Children {
         send: &(dyn Fn(Notice) + Sync),
     ) -> Result<Exit, Failure> {
         let follow = program.follow.as_deref().map(Follow::start).transpose();
-        let follow = follow.map_err(|error| failure::io("follow a folder", &error))?;
+        let follow = follow.or_failure(|| "follow a folder".into())?;
         let collector = program.collect.as_ref().map(Collector::start).transpose();
-        let collector =
-            collector.map_err(|error| failure::io("make a folder for files", &error))?;
+        let collector = collector.or_failure(|| "make a folder for files".into())?;
         let mut log = KernelLog::start();
         let before = SystemState::read(program.user.is_none());
         if program.attached {
@@ -49,9 +48,8 @@ impl Children {
                 (spawned, pid)
             })
         };
-        let (spawned, ended) = self
-            .spawn(start)
-            .map_err(|error| failure::io(&format!("run {}", program.path), &error))?;
+        let started = self.spawn(start);
+        let (spawned, ended) = started.or_failure(|| format!("run {}", program.path))?;
         let pid = spawned.pid;
         if let Some(attached) = attached {
             attached.started(pid, spawned.input);

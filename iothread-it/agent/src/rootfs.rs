@@ -180,7 +180,8 @@ fn add_user(root: &Path, User { uid, gid }: User) -> io::Result<()> {
     Ok(())
 }
 
-fn make(folder: &Path, mode: u32) -> io::Result<()> {
+/// Makes a folder with this mode, whatever the umask is.
+pub(crate) fn make(folder: &Path, mode: u32) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     fs::set_permissions(folder, fs::Permissions::from_mode(mode))
 }
