@@ -17,43 +17,31 @@ pub struct QemuVersion {
 
 impl QemuVersion {
     /// The oldest QEMU that has all that is used here.
-    pub const OLDEST: Self = Self {
-        major: 7,
-        minor: 2,
-        micro: 0,
-    };
+    pub const OLDEST: Self = Self::release(7, 2);
 
     /// The oldest QEMU whose `device_add` supports `iothread-vq-mapping`. Older ones silently
     /// ignore it, and the main loop serves the device.
-    pub const MAPS_QUEUES: Self = Self {
-        major: 9,
-        minor: 2,
-        micro: 0,
-    };
+    pub const MAPS_QUEUES: Self = Self::release(9, 2);
 
     /// The oldest QEMU that maps a file privately, to be written to, without opening it for writing:
     /// its memory backends have `rom`.
-    pub const OPENS_RAM_READ_ONLY: Self = Self {
-        major: 8,
-        minor: 2,
-        micro: 0,
-    };
+    pub const OPENS_RAM_READ_ONLY: Self = Self::release(8, 2);
 
     /// The oldest QEMU whose SCSI controllers have an `iothread-vq-mapping`.
-    pub const MAPS_SCSI_QUEUES: Self = Self {
-        major: 10,
-        minor: 0,
-        micro: 0,
-    };
+    pub const MAPS_SCSI_QUEUES: Self = Self::release(10, 0);
 
     /// The oldest QEMU that survives a client of an export on a thread. 7.2.22 crashes when
     /// that client disconnects: an assertion that it runs in the main loop fails. From 9.0 on the
     /// main loop releases clients.
-    pub const EXPORTS_ON_THREADS: Self = Self {
-        major: 9,
-        minor: 0,
-        micro: 0,
-    };
+    pub const EXPORTS_ON_THREADS: Self = Self::release(9, 0);
+
+    const fn release(major: u32, minor: u32) -> Self {
+        Self {
+            major,
+            minor,
+            micro: 0,
+        }
+    }
 
     /// Finds the version in what `-version` printed.
     ///
