@@ -8,6 +8,7 @@
 pub mod advise;
 mod error;
 mod samples;
+mod table;
 pub mod who;
 
 pub use error::Error;

@@ -2,10 +2,9 @@
 
 use std::fmt::{self, Write as _};
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use super::choice::{Advantage, Choice, Measured, advantage};
 use crate::Samples;
+use crate::table::table;
 
 /// What was measured, and what follows.
 #[derive(Debug)]
@@ -97,14 +96,8 @@ fn named(measured: &Measured) -> String {
 
 impl fmt::Display for Advice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED);
-        table.set_header(["layout", "IOPS", "p50 ms", "p99 ms", "CPU µs per I/O", ""]);
-        for column in 1..5 {
-            if let Some(column) = table.column_mut(column) {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
+        let header = ["layout", "IOPS", "p50 ms", "p99 ms", "CPU µs per I/O", ""];
+        let mut table = table(&header, &[1, 2, 3, 4]);
         for (index, row) in self.measured.iter().enumerate() {
             let mark = match index {
                 index if index == self.choice.recommended => match self.choice.is_open {

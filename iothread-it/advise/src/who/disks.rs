@@ -1,6 +1,6 @@
 //! The disks of a QEMU, and which thread it is configured to serve each by.
 
-use qmp_client::command::{QomGet, QueryBlock, QueryBlockExports};
+use qmp_client::command::{IoThreadVirtQueueMapping, QomGet, QueryBlock, QueryBlockExports};
 use qmp_client::wait::Deadline;
 use qmp_client::{Qmp, QmpError};
 use serde::{Deserialize, Serialize};
@@ -43,14 +43,6 @@ impl Server {
         let many = many.iter().map(|(thread, _)| thread);
         one.into_iter().chain(many).map(String::as_str)
     }
-}
-
-/// One item of `iothread-vq-mapping`.
-#[derive(Deserialize)]
-struct MappedQueues {
-    iothread: String,
-    #[serde(default)]
-    vqs: Option<Vec<u16>>,
 }
 
 /// Returns the disks, in QEMU's order. A vhost-user disk, which another process serves, is not among them.
@@ -115,7 +107,7 @@ impl Qom<'_> {
             _ => path.to_owned(),
         };
         if let Some(mapping) = self.get(&owner, "iothread-vq-mapping")? {
-            let queues = serde_json::from_value::<Vec<MappedQueues>>(mapping).unwrap_or_default();
+            let queues = Vec::<IoThreadVirtQueueMapping>::deserialize(mapping).unwrap_or_default();
             if !queues.is_empty() {
                 let queues = queues.into_iter().map(|one| (one.iothread, one.vqs));
                 return Ok(Server::Queues(queues.collect()));

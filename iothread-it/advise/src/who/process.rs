@@ -51,7 +51,11 @@ impl Process {
 
     /// The arguments that it was started with.
     pub(super) fn arguments(&self) -> Result<Vec<String>, Error> {
-        let bytes = self.read("cmdline")?;
+        let bytes = fs::read(self.folder.join("cmdline"));
+        let bytes = bytes.map_err(|source| Error::Process {
+            pid: self.pid,
+            source,
+        })?;
         let arguments = bytes.split(|byte| *byte == 0);
         Ok(arguments
             .map(|argument| String::from_utf8_lossy(argument).into_owned())
@@ -70,13 +74,6 @@ impl Process {
     pub(super) fn cpu_time(&self, tid: i32) -> Option<Duration> {
         let file = self.folder.join(format!("task/{tid}/schedstat"));
         cpu_time(&fs::read_to_string(file).ok()?)
-    }
-
-    fn read(&self, file: &str) -> Result<Vec<u8>, Error> {
-        fs::read(self.folder.join(file)).map_err(|source| Error::Process {
-            pid: self.pid,
-            source,
-        })
     }
 }
 

@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use comfy_table::{CellAlignment, Table, presets};
 use qmp_client::command::IoThreadInfo;
 use serde::{Deserialize, Serialize};
 
 use super::activity::Activity;
 use super::disks::{Disk, Server};
 use super::process::Process;
+use crate::table::table;
 
 /// Which thread serves which disk, and what both did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -214,19 +214,6 @@ impl fmt::Display for Report {
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
-}
-
-fn table(header: &[&str], right: &[usize]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_header(header);
-    for column in right {
-        if let Some(column) = table.column_mut(*column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 #[cfg(test)]
