@@ -19,12 +19,9 @@ pub enum CopyError {
     #[error(
         "{} belongs to this host and has files in many places; choose the QEMU of a package, such as \
          `--qemu suite:bookworm`",
-        program.display()
+        .0.display()
     )]
-    NotOfPackages {
-        /// QEMU.
-        program: PathBuf,
-    },
+    NotOfPackages(PathBuf),
     /// A file cannot be copied.
     #[error(transparent)]
     Io(#[from] FileError),
@@ -45,9 +42,7 @@ impl Manifest {
         let entry = program
             .ancestors()
             .find(|folder| folder.join(USED_FILE).is_file());
-        let entry = entry.ok_or_else(|| CopyError::NotOfPackages {
-            program: program.clone(),
-        })?;
+        let entry = entry.ok_or_else(|| CopyError::NotOfPackages(program.clone()))?;
         let copy = self.relocated(entry, folder);
         let manifest = folder.join(MANIFEST);
         if Self::read(&manifest).is_ok_and(|present| present == copy) {

@@ -34,21 +34,14 @@ pub struct DebianArchive {
 pub enum InvalidArchive {
     /// The URL is invalid.
     #[error(
-        "`{url}` is not the URL of an archive; expected one that starts with {} and has no spaces",
+        "`{}` is not the URL of an archive; expected one that starts with {} and has no spaces",
+        .0,
         SCHEMES.join(", ")
     )]
-    Url {
-        /// The URL.
-        url: String,
-    },
+    Url(String),
     /// There is no suite.
-    #[error(
-        "the archive {url} has no suites; name them, the preferred one first, such as `trixie`"
-    )]
-    NoSuite {
-        /// The URL.
-        url: String,
-    },
+    #[error("the archive {0} has no suites; name them, the preferred one first, such as `trixie`")]
+    NoSuite(String),
     /// A suite's name is invalid.
     #[error(
         "`{suite}` is not the name of a suite of the archive {url}; expected a name such as `trixie`"
@@ -75,13 +68,10 @@ pub enum InvalidArchive {
     },
     /// Only some of the variables are set.
     #[error(
-        "{ARCHIVE_ENV} is set, but {missing} is not; an archive needs its suites \
+        "{ARCHIVE_ENV} is set, but {0} is not; an archive needs its suites \
          ({ARCHIVE_SUITES_ENV}) and the keyring that signs them ({ARCHIVE_KEYRING_ENV})"
     )]
-    Incomplete {
-        /// The missing variable.
-        missing: &'static str,
-    },
+    Incomplete(&'static str),
 }
 
 impl DebianArchive {
@@ -94,10 +84,10 @@ impl DebianArchive {
         let is_plain = |text: &str| !text.contains(|c: char| c.is_whitespace() || c.is_control());
         let url = url.to_owned();
         if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) || !is_plain(&url) {
-            return Err(InvalidArchive::Url { url });
+            return Err(InvalidArchive::Url(url));
         }
         if suites.is_empty() {
-            return Err(InvalidArchive::NoSuite { url });
+            return Err(InvalidArchive::NoSuite(url));
         }
         if let Some(suite) = suites.iter().find(|suite| !is_suite_name(suite)) {
             let suite = suite.clone();
@@ -137,7 +127,7 @@ impl DebianArchive {
         let Some(url) = value(ARCHIVE_ENV) else {
             return Ok(None);
         };
-        let needed = |name| value(name).ok_or(InvalidArchive::Incomplete { missing: name });
+        let needed = |name| value(name).ok_or(InvalidArchive::Incomplete(name));
         let suites = needed(ARCHIVE_SUITES_ENV)?.to_string_lossy().into_owned();
         let suites: Vec<_> = suites.split_whitespace().map(str::to_owned).collect();
         let keyring = PathBuf::from(needed(ARCHIVE_KEYRING_ENV)?);

@@ -22,7 +22,7 @@ pub(super) fn folder(variable: impl Fn(&str) -> Option<OsString>) -> Result<Path
         // Tests and their runner have different working directories.
         return match path.is_absolute() {
             true => Ok(path),
-            false => Err(StoreError::Relative { path }),
+            false => Err(StoreError::Relative(path)),
         };
     }
     // The XDG specification ignores relative paths.
@@ -57,7 +57,7 @@ fn check_owner(path: &Path, data: &Metadata, is_cache: bool) -> Result<(), Store
         });
     }
     if is_cache && data.mode() & 0o022 != 0 {
-        return Err(StoreError::WritableByOthers { path: path.into() });
+        return Err(StoreError::WritableByOthers(path.into()));
     }
     Ok(())
 }

@@ -156,7 +156,7 @@ impl Manifest {
     pub fn read(path: &Path) -> Result<Self, ManifestError> {
         let text = match std::fs::read(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(ManifestError::Absent { path: path.into() });
+                return Err(ManifestError::Absent(path.into()));
             }
             text => text.map_err(cannot("read the manifest", path))?,
         };
@@ -166,7 +166,7 @@ impl Manifest {
         };
         let mut fields: serde_json::Map<_, _> = serde_json::from_slice(&text).map_err(foreign)?;
         if fields.remove("schema").and_then(|schema| schema.as_u64()) != Some(SCHEMA) {
-            return Err(ManifestError::OtherSchema { path: path.into() });
+            return Err(ManifestError::OtherSchema(path.into()));
         }
         let manifest: Self = serde_json::from_value(fields.into()).map_err(foreign)?;
         manifest.check_files(path)?;
@@ -229,12 +229,9 @@ pub enum ManifestError {
     /// The manifest does not exist.
     #[error(
         "QEMU and the guest are not provisioned: {} does not exist; run `cargo xtask it`",
-        path.display()
+        .0.display()
     )]
-    Absent {
-        /// Path of the manifest.
-        path: PathBuf,
-    },
+    Absent(PathBuf),
     /// The manifest cannot be read or written.
     #[error(transparent)]
     Io(#[from] FileError),
@@ -249,12 +246,9 @@ pub enum ManifestError {
     /// The manifest was written by another version of this crate.
     #[error(
         "the manifest {} has another version; run `cargo xtask it` to write it again",
-        path.display()
+        .0.display()
     )]
-    OtherSchema {
-        /// Path of the manifest.
-        path: PathBuf,
-    },
+    OtherSchema(PathBuf),
     /// A file named in the manifest does not exist.
     #[error(
         "the manifest {} names {}, which does not exist; run `cargo xtask it` to provision it again",
@@ -273,12 +267,9 @@ pub enum ManifestError {
     /// The running executable is not in a target directory of cargo.
     #[error(
         "{} lies in no target directory of cargo; name the manifest in {MANIFEST_ENV}",
-        executable.display()
+        .0.display()
     )]
-    NoTarget {
-        /// The running executable.
-        executable: PathBuf,
-    },
+    NoTarget(PathBuf),
 }
 
 #[cfg(test)]

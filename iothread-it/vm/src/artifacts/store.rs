@@ -60,11 +60,8 @@ pub enum StoreError {
     )]
     NoHome,
     /// The variable contains a relative path.
-    #[error("{CACHE_ENV} is `{}`; set it to an absolute path", path.display())]
-    Relative {
-        /// The path.
-        path: PathBuf,
-    },
+    #[error("{CACHE_ENV} is `{}`; set it to an absolute path", .0.display())]
+    Relative(PathBuf),
     /// The maximum size is invalid.
     #[error("{LIMIT_ENV} is invalid")]
     Limit(#[from] InvalidSize),
@@ -86,13 +83,10 @@ pub enum StoreError {
     #[error(
         "other users can write to {}, and so could change what VMs run; run `chmod go-w {}`, or set \
          {CACHE_ENV} to another folder",
-        path.display(),
-        path.display()
+        .0.display(),
+        .0.display()
     )]
-    WritableByOthers {
-        /// The folder.
-        path: PathBuf,
-    },
+    WritableByOthers(PathBuf),
     /// A file or directory of the store cannot be read or written.
     #[error("cannot access {}{}", path.display(), step(source.kind()))]
     Io {

@@ -56,13 +56,11 @@ pub enum UnpackedQemuError {
     Fails(#[from] CommandError),
     /// QEMU is too old.
     #[error(
-        "the packages contain QEMU {found}, which is older than {}",
+        "the packages contain QEMU {}, which is older than {}",
+        .0,
         QemuVersion::OLDEST
     )]
-    TooOld {
-        /// The version.
-        found: QemuVersion,
-    },
+    TooOld(QemuVersion),
     /// The output is not that of QEMU.
     #[error("the unpacked QEMU printed `{printed}` for {asked}")]
     Odd {
@@ -158,7 +156,7 @@ pub(crate) fn check(root: &Path) -> Result<String, UnpackedQemuError> {
     };
     let found = QemuVersion::parse(&printed).ok_or_else(|| odd("-version", &printed))?;
     if found < QemuVersion::OLDEST {
-        return Err(UnpackedQemuError::TooOld { found });
+        return Err(UnpackedQemuError::TooOld(found));
     }
     let args = "-machine none -accel tcg -nodefaults -display none -no-user-config -qmp stdio";
     let sandbox = ["-sandbox", SANDBOX];

@@ -27,9 +27,8 @@ impl WorkFolder {
     }
 
     fn of_executable(executable: &Path) -> Result<Self, ManifestError> {
-        let target = target_folder_of(executable).ok_or_else(|| ManifestError::NoTarget {
-            executable: executable.into(),
-        })?;
+        let target = target_folder_of(executable)
+            .ok_or_else(|| ManifestError::NoTarget(executable.into()))?;
         Ok(Self::in_target(target))
     }
 

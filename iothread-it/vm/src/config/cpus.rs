@@ -18,17 +18,11 @@ pub enum InvalidCpuList {
     #[error("no CPU is listed")]
     Empty,
     /// An item is neither a number nor a range.
-    #[error("`{part}` is neither a CPU number nor a range such as 2-3")]
-    Part {
-        /// The item.
-        part: String,
-    },
+    #[error("`{0}` is neither a CPU number nor a range such as 2-3")]
+    Part(String),
     /// A CPU number is too high.
-    #[error("CPU {cpu} is out of range; the highest is {MAX_CPU}")]
-    OutOfRange {
-        /// The CPU number.
-        cpu: usize,
-    },
+    #[error("CPU {0} is out of range; the highest is {MAX_CPU}")]
+    OutOfRange(usize),
 }
 
 impl CpuList {
@@ -48,9 +42,7 @@ impl FromStr for CpuList {
             .map(str::trim)
             .filter(|part| !part.is_empty())
         {
-            let bad = || InvalidCpuList::Part {
-                part: part.to_owned(),
-            };
+            let bad = || InvalidCpuList::Part(part.to_owned());
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let number = |text: &str| text.trim().parse::<usize>().map_err(|_| bad());
             let (first, last) = (number(first)?, number(last)?);
@@ -58,7 +50,7 @@ impl FromStr for CpuList {
                 return Err(bad());
             }
             if last > MAX_CPU {
-                return Err(InvalidCpuList::OutOfRange { cpu: last });
+                return Err(InvalidCpuList::OutOfRange(last));
             }
             cpus.extend(first..=last);
         }

@@ -15,11 +15,8 @@ pub enum OwnKernelError {
     #[error(transparent)]
     Io(#[from] FileError),
     /// A device, a pipe or the like.
-    #[error("{} is not a file", path.display())]
-    NotAFile {
-        /// What was named.
-        path: PathBuf,
-    },
+    #[error("{} is not a file", .0.display())]
+    NotAFile(PathBuf),
     /// The file is too large to be what it is taken for.
     #[error(
         "{} is larger than {} MiB; a kernel with debugging information has a smaller \
@@ -37,28 +34,19 @@ pub enum OwnKernelError {
     #[error(
         "{} has no arch/x86/boot/bzImage; name a kernel's file, or the folder in which `make bzImage` \
          has built one",
-        path.display()
+        .0.display()
     )]
-    NoKernelInFolder {
-        /// The folder.
-        path: PathBuf,
-    },
+    NoKernelInFolder(PathBuf),
     /// The packages have no kernel.
-    #[error("{} has no boot/vmlinuz-…; name a linux-image package", path.display())]
-    NoKernelInPackage {
-        /// The package.
-        path: PathBuf,
-    },
+    #[error("{} has no boot/vmlinuz-…; name a linux-image package", .0.display())]
+    NoKernelInPackage(PathBuf),
     /// The modules are a file that is not a package.
     #[error(
         "{} is neither a folder of modules nor a package (.deb); name `lib/modules/VERSION`, as `make \
          modules_install` writes it",
-        path.display()
+        .0.display()
     )]
-    ModulesAreAFile {
-        /// The file.
-        path: PathBuf,
-    },
+    ModulesAreAFile(PathBuf),
     /// The kernel of a file was named with the package of its modules.
     #[error(
         "{} is a package, and {} is not; name a package for both, or the folder of the modules",

@@ -37,9 +37,7 @@ pub(super) fn find(own: &OwnKernel, lock: &StoreLock) -> Result<KernelFiles, Own
                 });
             }
             (false, false) => {
-                return Err(OwnKernelError::ModulesAreAFile {
-                    path: modules.clone(),
-                });
+                return Err(OwnKernelError::ModulesAreAFile(modules.clone()));
             }
         }
     }
@@ -51,9 +49,7 @@ pub(super) fn find(own: &OwnKernel, lock: &StoreLock) -> Result<KernelFiles, Own
     }
     let image = kernel.join("arch/x86/boot/bzImage");
     if !image.is_file() {
-        return Err(OwnKernelError::NoKernelInFolder {
-            path: kernel.clone(),
-        });
+        return Err(OwnKernelError::NoKernelInFolder(kernel.clone()));
     }
     let built = kernel
         .join("modules.order")
@@ -109,9 +105,8 @@ fn of_packages(
         fs::rename(&unpacked, &root).map_err(cannot("read", &root))?;
     }
     lock.hold(&entry)?;
-    let image = image_below(&root).ok_or_else(|| OwnKernelError::NoKernelInPackage {
-        path: kernel.into(),
-    })?;
+    let image =
+        image_below(&root).ok_or_else(|| OwnKernelError::NoKernelInPackage(kernel.into()))?;
     let modules = match modules {
         Some(folder) if second.is_none() => Some(folder.to_owned()),
         _ => {
@@ -153,7 +148,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, OwnKernelError> {
 /// Reads a file that is not larger than the limit. Anything but a file might never end.
 pub(super) fn read_within(path: &Path, limit: u64) -> Result<Vec<u8>, OwnKernelError> {
     if !path.metadata().map_err(cannot("read", path))?.is_file() {
-        return Err(OwnKernelError::NotAFile { path: path.into() });
+        return Err(OwnKernelError::NotAFile(path.into()));
     }
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(cannot("read", path))?;

@@ -42,11 +42,8 @@ pub enum ThreadSetupError {
     #[error("cannot list the IOThreads")]
     List(#[source] QmpError),
     /// QEMU does not list the thread.
-    #[error("QEMU has no IOThread `{thread}`")]
-    Missing {
-        /// The thread.
-        thread: IoThreadId,
-    },
+    #[error("QEMU has no IOThread `{0}`")]
+    Missing(IoThreadId),
     /// The thread could not be pinned.
     #[error("cannot pin IOThread `{thread}` to CPUs {cpus}")]
     Pin {
@@ -82,7 +79,7 @@ pub(crate) fn set_up(
     let found = found.map_err(ThreadSetupError::List)?;
     for thread in threads {
         let Some(info) = found.iter().find(|info| info.id == thread.as_str()) else {
-            return Err(ThreadSetupError::Missing { thread });
+            return Err(ThreadSetupError::Missing(thread));
         };
         if let Some(cpus) = config.cpus_of(&thread) {
             pin(info.thread_id, cpus).map_err(|source| ThreadSetupError::Pin {

@@ -46,9 +46,7 @@ impl Archive {
         downloads: &Path,
     ) -> Result<Self, AptError> {
         if sources.is_empty() {
-            return Err(AptError::NoSource {
-                suite: suite.to_owned(),
-            });
+            return Err(AptError::NoSource(suite.to_owned()));
         }
         let nothing = state.join("nothing");
         let partial = [state.join("lists"), nothing.clone(), downloads.into()];
@@ -184,9 +182,7 @@ impl Archive {
                 source: Box::new(source),
             },
             Some(other) => AptError::Child(other),
-            None => AptError::NoSource {
-                suite: self.suite.clone(),
-            },
+            None => AptError::NoSource(self.suite.clone()),
         })
     }
 

@@ -96,7 +96,7 @@ impl Closure {
         printed: &[String],
         wanted: impl Fn(&Package) -> bool,
     ) -> Result<Self, AptError> {
-        let odd = |line: &String| AptError::UnexpectedLine { line: line.clone() };
+        let odd = |line: &String| AptError::UnexpectedLine(line.clone());
         let mut packages = Vec::new();
         for line in printed.iter().filter(|line| line.starts_with('\'')) {
             packages.push(Package::parse(line).ok_or_else(|| odd(line))?);

@@ -70,7 +70,7 @@ pub(super) fn render(state: &Path, downloads: &Path) -> Result<String, AptError>
 fn quotable(path: &Path) -> Result<&str, AptError> {
     path.to_str()
         .filter(|text| !text.contains(['"', '\n', ';', ':']))
-        .ok_or_else(|| AptError::UnquotablePath { path: path.into() })
+        .ok_or_else(|| AptError::UnquotablePath(path.into()))
 }
 
 #[cfg(test)]

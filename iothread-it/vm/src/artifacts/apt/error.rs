@@ -16,22 +16,16 @@ use crate::process::CommandError;
 pub enum AptError {
     /// apt is not installed.
     #[error(
-        "`{program}` is not on PATH, so packages cannot be fetched; install apt and dpkg (distributions \
+        "`{0}` is not on PATH, so packages cannot be fetched; install apt and dpkg (distributions \
          with other packages have them too), or choose an installed QEMU"
     )]
-    NoApt {
-        /// The missing program.
-        program: &'static str,
-    },
+    NoApt(&'static str),
     /// apt has no source for the suite.
     #[error(
-        "apt has no source for {suite}; add one to `/etc/apt/sources.list.d`, or name a Debian archive \
+        "apt has no source for {0}; add one to `/etc/apt/sources.list.d`, or name a Debian archive \
          in {ARCHIVE_ENV}"
     )]
-    NoSource {
-        /// The suite.
-        suite: String,
-    },
+    NoSource(String),
     /// The tools for guests cannot be used.
     #[error(transparent)]
     Tools(#[from] ToolsError),
@@ -66,12 +60,9 @@ pub enum AptError {
     #[error(
         "the cache {} does not know which kernels the archive has, and `--offline` fetches nothing; run the \
          command once without `--offline`",
-        cache.display()
+        .0.display()
     )]
-    OfflineKernels {
-        /// The cache.
-        cache: PathBuf,
-    },
+    OfflineKernels(PathBuf),
     /// The lock file has no packages for the set.
     #[error(
         "{LOCK_FILE} pins no {set} of {suite}; `cargo kata-test lock`, with the same `--places` and `--qemu`, writes it anew"
@@ -99,12 +90,9 @@ pub enum AptError {
     /// apt's configuration, or a list of library directories, cannot contain the path.
     #[error(
         "apt does not support the path {}; use a cache directory (`KATA_TEST_CACHE`) without quotes, colons and semicolons",
-        path.display()
+        .0.display()
     )]
-    UnquotablePath {
-        /// The path.
-        path: PathBuf,
-    },
+    UnquotablePath(PathBuf),
     /// One of apt's programs failed.
     #[error(transparent)]
     Child(#[from] CommandError),
@@ -165,11 +153,8 @@ pub enum AptError {
         suite: String,
     },
     /// apt printed an unexpected line.
-    #[error("unexpected line in the output of `apt-get --print-uris`: `{line}`")]
-    UnexpectedLine {
-        /// The line.
-        line: String,
-    },
+    #[error("unexpected line in the output of `apt-get --print-uris`: `{0}`")]
+    UnexpectedLine(String),
     /// Packages are still missing or damaged after several downloads.
     #[error("cannot download {}: missing or damaged after {tries} attempts", files.join(", "))]
     Incomplete {

@@ -16,7 +16,7 @@ const PROGRAMS: [&str; 3] = ["apt-get", "apt-config", "dpkg-deb"];
 pub(super) fn check_programs() -> Result<(), AptError> {
     let is_missing = |program: &&str| super::super::host_qemu::on_path(program).is_none();
     match PROGRAMS.into_iter().find(is_missing) {
-        Some(program) => Err(AptError::NoApt { program }),
+        Some(program) => Err(AptError::NoApt(program)),
         None => Ok(()),
     }
 }

@@ -72,9 +72,7 @@ pub(crate) fn kernels(
         return Ok(known);
     }
     if store.is_offline() {
-        return known().ok_or_else(|| AptError::OfflineKernels {
-            cache: store.base().into(),
-        });
+        return known().ok_or_else(|| AptError::OfflineKernels(store.base().into()));
     }
     let state = file.with_extension("apt");
     let found = Search { state: &state }.run(store.source().archive.as_ref(), progress);

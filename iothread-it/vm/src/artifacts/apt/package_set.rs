@@ -73,9 +73,7 @@ pub(crate) fn ensure_offer(
     let sources = || {
         let sources = sources_of(&offer.sources, source.archive.as_ref())?;
         match sources.is_empty() {
-            true => Err(AptError::NoSource {
-                suite: offer.suite.clone(),
-            }),
+            true => Err(AptError::NoSource(offer.suite.clone())),
             false => Ok(sources),
         }
     };
@@ -98,7 +96,7 @@ pub(crate) fn ensure_offer(
 pub fn archive_suite(archive: Option<&DebianArchive>) -> Result<String, AptError> {
     let suite = own_suite(archive);
     match sources(archive, None, &suite)?.is_empty() {
-        true => Err(AptError::NoSource { suite }),
+        true => Err(AptError::NoSource(suite)),
         false => Ok(suite),
     }
 }

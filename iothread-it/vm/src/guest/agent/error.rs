@@ -52,17 +52,12 @@ pub enum AgentError {
         why: String,
     },
     /// The answer has another type than the request.
-    #[error("guest agent: wrong answer while waiting for {awaited}")]
-    WrongReply {
-        /// What was awaited.
-        awaited: String,
-    },
+    #[error("guest agent: wrong answer while waiting for {0}")]
+    WrongReply(String),
 }
 
 impl AgentError {
     pub(super) fn wrong_reply(awaited: &str) -> Self {
-        Self::WrongReply {
-            awaited: awaited.to_owned(),
-        }
+        Self::WrongReply(awaited.to_owned())
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::ImageError;
 use super::modinfo::{ModuleName, aliases, depends};
-use super::modules::{ModuleError, Tree, uncompressed};
+use super::modules::{Tree, no_module, uncompressed};
 use crate::artifacts::{FileState, GuestImage, KernelInstall, Origin, Progress, Tools, cannot};
 use crate::cpio::Archive;
 use crate::guest::built_file;
@@ -91,12 +91,8 @@ fn pack(tree: Option<&Tree>, release: &str) -> Result<Archive, ImageError> {
     let mut alias_list = String::new();
     for (name, path) in files.clone() {
         let content = uncompressed(path)?;
-        let no_module = |source: object::Error| ModuleError::NotAModule {
-            path: path.clone(),
-            source: source.into(),
-        };
-        needs.insert(name.clone(), depends(&content).map_err(no_module)?);
-        for alias in aliases(&content).map_err(no_module)? {
+        needs.insert(name.clone(), depends(&content).map_err(no_module(path))?);
+        for alias in aliases(&content).map_err(no_module(path))? {
             let _ = writeln!(alias_list, "alias {alias} {}", name.as_str());
         }
         let file = file_of(tree, path);

@@ -41,21 +41,15 @@ pub enum ModuleError {
     #[error(
         "{} is not a folder of modules: it has no `modules.builtin`; name `lib/modules/VERSION`, as `make \
          modules_install` writes it",
-        directory.display()
+        .0.display()
     )]
-    NoList {
-        /// The folder.
-        directory: PathBuf,
-    },
+    NoList(PathBuf),
     /// The compression of the file is not supported.
     #[error(
         "the compression of {} is not supported; use a kernel with `.ko`, `.ko.gz`, `.ko.xz` or `.ko.zst` modules",
-        path.display()
+        .0.display()
     )]
-    Compression {
-        /// The module.
-        path: PathBuf,
-    },
+    Compression(PathBuf),
     /// The file is not a kernel module.
     #[error("{} is not a kernel module", path.display())]
     NotAModule {
@@ -64,6 +58,14 @@ pub enum ModuleError {
         /// Why the ELF file cannot be parsed.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+/// Adds the path to an error of a file that is no module.
+pub(super) fn no_module(path: &Path) -> impl FnOnce(object::Error) -> ModuleError {
+    move |source| ModuleError::NotAModule {
+        path: path.into(),
+        source: source.into(),
+    }
 }
 
 /// The options that make the drivers of the guest.
@@ -95,8 +97,7 @@ impl Tree {
     pub(crate) fn read(directory: &Path) -> Result<Self, ModuleError> {
         let list = directory.join("modules.builtin");
         if !list.is_file() {
-            let directory = directory.into();
-            return Err(ModuleError::NoList { directory });
+            return Err(ModuleError::NoList(directory.into()));
         }
         let text = std::fs::read_to_string(&list).map_err(cannot("read", &list))?;
         let built_in = text.lines().filter_map(ModuleName::of_path).collect();
@@ -138,11 +139,7 @@ impl Tree {
         let Some(path) = self.files.values().next() else {
             return Ok(None);
         };
-        let release = release(&uncompressed(path)?).map_err(|source| ModuleError::NotAModule {
-            path: path.clone(),
-            source: source.into(),
-        })?;
-        Ok(release)
+        release(&uncompressed(path)?).map_err(no_module(path))
     }
 
     /// Returns the wanted modules and their dependencies, dependencies first, without built-in ones.
@@ -170,11 +167,7 @@ impl Tree {
             directory: self.directory.clone(),
         })?;
         let content = uncompressed(path)?;
-        let needed = depends(&content).map_err(|source| ModuleError::NotAModule {
-            path: path.clone(),
-            source: source.into(),
-        })?;
-        for needed in needed {
+        for needed in depends(&content).map_err(no_module(path))? {
             self.visit(&needed, visited, order)?;
         }
         order.push(Module {
@@ -242,7 +235,7 @@ pub(super) fn uncompressed(path: &Path) -> Result<Vec<u8>, ModuleError> {
         Some("zst") => ruzstd::decoding::StreamingDecoder::new(file)
             .map_err(std::io::Error::other)
             .and_then(all_of),
-        _ => return Err(ModuleError::Compression { path: path.into() }),
+        _ => return Err(ModuleError::Compression(path.into())),
     };
     Ok(read.map_err(cannot("read", path))?)
 }

@@ -28,11 +28,8 @@ pub enum UncompressedError {
         source: UnpackError,
     },
     /// Built without `CONFIG_PVH`.
-    #[error("the kernel {} has no PVH entry (CONFIG_PVH)", path.display())]
-    NoPvh {
-        /// The kernel.
-        path: PathBuf,
-    },
+    #[error("the kernel {} has no PVH entry (CONFIG_PVH)", .0.display())]
+    NoPvh(PathBuf),
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] FileError),
@@ -60,7 +57,7 @@ pub fn uncompressed(image: &Path, out: &Path) -> Result<(), UncompressedError> {
         })?,
     };
     if !has_entry(&kernel) {
-        return Err(UncompressedError::NoPvh { path: image.into() });
+        return Err(UncompressedError::NoPvh(image.into()));
     }
     Ok(built_file::write(out, &kernel, key, vec![packed]).map_err(cannot("access", out))?)
 }
