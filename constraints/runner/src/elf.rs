@@ -1,43 +1,37 @@
-//! The names of an executable's sections.
+//! The sections of an executable.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use object::NativeEndian;
+use object::elf::{FileHeader32, FileHeader64};
+use object::read::ReadCache;
+use object::read::elf::{FileHeader, SectionHeader};
+
 /// Constants beyond this size are not searched.
 const LARGEST_CONSTANTS: u64 = 64 << 20;
 
 /// Returns whether an executable of this host has a section of this name. What is no ELF file has none.
 pub(super) fn has_section(executable: &Path, name: &str) -> io::Result<bool> {
-    match Elf::open(executable)? {
-        Some(elf) => Ok(elf.find(name)?.is_some()),
-        None => Ok(false),
-    }
+    let section = find(executable, &|found| found == name.as_bytes())?;
+    Ok(section.is_some())
 }
 
 /// Returns whether an executable of this host has a section whose name starts so, and which is not empty.
 pub(super) fn has_content(executable: &Path, prefix: &str) -> io::Result<bool> {
-    let Some(elf) = Elf::open(executable)? else {
-        return Ok(false);
-    };
-    match elf.find_bytes(prefix.as_bytes())? {
-        Some(index) => Ok(elf.section(index)?.length > 0),
-        None => Ok(false),
-    }
+    let section = find(executable, &|found| found.starts_with(prefix.as_bytes()))?;
+    Ok(section.is_some_and(|section| section.length > 0))
 }
 
 /// Returns whether the constants of an executable of this host, its section `.rodata`, contain a text.
 pub(super) fn has_constant(executable: &Path, text: &str) -> io::Result<bool> {
-    let Some(elf) = Elf::open(executable)? else {
+    let Some(section) = find(executable, &|found| found == b".rodata")? else {
         return Ok(false);
     };
-    let Some(index) = elf.find(".rodata")? else {
-        return Ok(false);
-    };
-    let section = elf.section(index)?;
     let mut bytes = Vec::new();
-    let mut file = &elf.file;
+    let mut file = File::open(executable)?;
     file.seek(SeekFrom::Start(section.offset))?;
     file.take(section.length.min(LARGEST_CONSTANTS))
         .read_to_end(&mut bytes)?;
@@ -52,102 +46,39 @@ struct Section {
     length: u64,
 }
 
-/// An ELF file with the byte order of this host, as its header describes it.
-struct Elf {
-    file: File,
-    /// How long an address is: 4 or 8 bytes.
-    address: u64,
-    /// Where the sections' headers are, and how long each is.
-    headers: u64,
-    header_length: u64,
-    count: u64,
-    /// The section with the names.
-    names: u64,
+/// Finds the first section with a wanted name. Only what is needed for that is read.
+fn find(executable: &Path, is_wanted: &dyn Fn(&[u8]) -> bool) -> io::Result<Option<Section>> {
+    let file = File::open(executable)?;
+    let mut head = [0; 6];
+    if file.read_exact_at(&mut head, 0).is_err() || !head.starts_with(b"\x7fELF") {
+        return Ok(None);
+    }
+    let [.., class, byte_order] = head;
+    if (byte_order == 1) != cfg!(target_endian = "little") {
+        return Ok(None);
+    }
+    let file = ReadCache::new(file);
+    let found = match class {
+        // ELFCLASS64.
+        2 => find_in::<FileHeader64<NativeEndian>>(&file, is_wanted),
+        _ => find_in::<FileHeader32<NativeEndian>>(&file, is_wanted),
+    };
+    found.map_err(io::Error::other)
 }
 
-impl Elf {
-    fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::open(path)?;
-        let mut head = [0; 6];
-        if file.read_exact_at(&mut head, 0).is_err() || !head.starts_with(b"\x7fELF") {
-            return Ok(None);
-        }
-        let is_little = head[5] == 1;
-        if is_little != cfg!(target_endian = "little") {
-            return Ok(None);
-        }
-        let mut elf = Self {
-            file,
-            address: if head[4] == 2 { 8 } else { 4 },
-            headers: 0,
-            header_length: 0,
-            count: 0,
-            names: 0,
-        };
-        // Behind the 24 bytes that are alike come three addresses and 4 + 3 × 2 bytes.
-        elf.headers = elf.word(24 + 2 * elf.address, elf.address)?;
-        if elf.headers == 0 {
-            return Ok(None); // There is no section header table.
-        }
-        let rest = 24 + 3 * elf.address + 10;
-        elf.header_length = elf.word(rest, 2)?;
-        elf.count = elf.word(rest + 2, 2)?;
-        elf.names = elf.word(rest + 4, 2)?;
-        Ok(Some(elf))
-    }
-
-    /// The index of the section with this name.
-    fn find(&self, name: &str) -> io::Result<Option<u64>> {
-        let mut wanted = name.as_bytes().to_vec();
-        wanted.push(0);
-        self.find_bytes(&wanted)
-    }
-
-    /// The index of the section whose name, with the NUL that ends it, starts with these bytes.
-    fn find_bytes(&self, wanted: &[u8]) -> io::Result<Option<u64>> {
-        let names = self.section(self.names)?;
-        for index in 0..self.count {
-            let start = self.word(self.header(index), 4)?;
-            let mut found = vec![0; wanted.len()];
-            // A name shorter than the wanted one can stand at the end of the file.
-            if start + wanted.len() as u64 <= names.length
-                && self
-                    .file
-                    .read_exact_at(&mut found, names.offset.saturating_add(start))
-                    .is_ok()
-                && found == wanted
-            {
-                return Ok(Some(index));
-            }
-        }
-        Ok(None)
-    }
-
-    fn header(&self, index: u64) -> u64 {
-        self.headers.saturating_add(index * self.header_length)
-    }
-
-    fn section(&self, index: u64) -> io::Result<Section> {
-        // A name and a type of 4 bytes each, flags, an address, then these two.
-        let fields = self.header(index).saturating_add(8 + 2 * self.address);
-        Ok(Section {
-            offset: self.word(fields, self.address)?,
-            length: self.word(fields + self.address, self.address)?,
-        })
-    }
-
-    fn word(&self, at: u64, length: u64) -> io::Result<u64> {
-        let mut bytes = [0; 8];
-        let length = length as usize;
-        let start = if cfg!(target_endian = "little") {
-            0
-        } else {
-            8 - length
-        };
-        self.file
-            .read_exact_at(&mut bytes[start..start + length], at)?;
-        Ok(u64::from_ne_bytes(bytes))
-    }
+fn find_in<Header: FileHeader<Endian = NativeEndian>>(
+    file: &ReadCache<File>,
+    is_wanted: &dyn Fn(&[u8]) -> bool,
+) -> object::read::Result<Option<Section>> {
+    let header = Header::parse(file)?;
+    let endian = header.endian()?;
+    let sections = header.sections(endian, file)?;
+    let mut all = sections.iter();
+    let found = all.find(|section| sections.section_name(endian, section).is_ok_and(is_wanted));
+    Ok(found.map(|section| Section {
+        offset: section.sh_offset(endian).into(),
+        length: section.sh_size(endian).into(),
+    }))
 }
 
 #[cfg(test)]
