@@ -22,13 +22,13 @@ pub(super) fn of(report: &Report, outcomes: &[Record]) -> Markup {
         RunStatus::Failed(_) => Outcome::Failed,
         RunStatus::NothingRan => Outcome::Nowhere,
     };
-    let counts = counts(outcomes);
+    let counts = icon::counts(outcomes.iter().map(|one| one.outcome));
     html! {
         header {
             p.kicker { "Test report" }
             h1 { (icon::bare(mark)) " " span { (capital(&conclusion.to_string())) } }
             p.lede { (lede(report, outcomes)) }
-            (share(&counts, outcomes.len()))
+            @if !outcomes.is_empty() { (icon::share(&counts, 0)) }
             (switches(&counts))
             (runs(&report.runs))
         }
@@ -53,29 +53,6 @@ fn lede(report: &Report, outcomes: &[Record]) -> Markup {
         }
         ". A test states its requirements, such as root or a kernel version. A "
         "place is where tests run: this host (“here”) or a virtual machine."
-    }
-}
-
-fn counts(outcomes: &[Record]) -> BTreeMap<Outcome, usize> {
-    let mut counts = BTreeMap::new();
-    for outcome in outcomes {
-        *counts.entry(outcome.outcome).or_default() += 1;
-    }
-    counts
-}
-
-/// How the outcomes share the whole.
-fn share(counts: &BTreeMap<Outcome, usize>, all: usize) -> Markup {
-    html! {
-        @if all > 0 {
-            div.share aria-hidden="true" {
-                @for kind in icon::ALL {
-                    @if let Some(count) = counts.get(&kind) {
-                        span class=(icon::class(kind)) style={ "flex-grow:" (count) } {}
-                    }
-                }
-            }
-        }
     }
 }
 

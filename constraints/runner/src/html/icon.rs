@@ -1,5 +1,7 @@
 //! The icon of an outcome: a letter, a shape and a colour, each of which is unique.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use crate::Outcome;
@@ -21,70 +23,70 @@ pub(super) const ALL: [Outcome; 13] = [
     Outcome::Passed,
 ];
 
-/// The name in the style sheet.
-pub(super) fn class(kind: Outcome) -> &'static str {
+/// What stands for an outcome: its name in the style sheet, a sign, and an explanation.
+fn looks(kind: Outcome) -> (&'static str, &'static str, &'static str) {
     match kind {
-        Outcome::Failed => "failed",
-        Outcome::TimedOut => "timed-out",
-        Outcome::Lost => "lost",
-        Outcome::UnexpectedPass => "unexpected-pass",
-        Outcome::Undetermined => "undetermined",
-        Outcome::Unstable => "unstable",
-        Outcome::Flaky => "flaky",
-        Outcome::ExpectedFailure => "expected-failure",
-        Outcome::Passed => "passed",
-        Outcome::SuspectedSkip => "suspected-skip",
-        Outcome::Nowhere => "nowhere",
-        Outcome::Skipped => "skipped",
-        Outcome::Ignored => "ignored",
+        Outcome::Failed => ("failed", "✗", "ran and failed"),
+        Outcome::TimedOut => ("timed-out", "T", "exceeded its time limit"),
+        Outcome::Lost => ("lost", "L", "was scheduled or started, but has no result"),
+        Outcome::UnexpectedPass => ("unexpected-pass", "!", "passed, but is expected to fail"),
+        Outcome::Undetermined => ("undetermined", "?", "a constraint could not be decided"),
+        Outcome::Unstable => ("unstable", "U", "failed, but is marked unstable"),
+        Outcome::Flaky => ("flaky", "↻", "failed, then passed at a later attempt"),
+        Outcome::ExpectedFailure => ("expected-failure", "x", "failed as expected"),
+        Outcome::Passed => ("passed", "✓", "ran and passed"),
+        Outcome::SuspectedSkip => (
+            "suspected-skip",
+            "S",
+            "passed, but its output says that it skips",
+        ),
+        Outcome::Nowhere => ("nowhere", "N", "no available place meets its requirements"),
+        Outcome::Skipped => ("skipped", "–", "requirements are unmet"),
+        Outcome::Ignored => ("ignored", "i", "marked `#[ignore]`"),
     }
 }
 
-fn sign(kind: Outcome) -> &'static str {
-    match kind {
-        Outcome::Failed => "✗",
-        Outcome::TimedOut => "T",
-        Outcome::Lost => "L",
-        Outcome::UnexpectedPass => "!",
-        Outcome::Undetermined => "?",
-        Outcome::Unstable => "U",
-        Outcome::Flaky => "↻",
-        Outcome::ExpectedFailure => "x",
-        Outcome::Passed => "✓",
-        Outcome::SuspectedSkip => "S",
-        Outcome::Nowhere => "N",
-        Outcome::Skipped => "–",
-        Outcome::Ignored => "i",
-    }
+/// The name in the style sheet.
+pub(super) fn class(kind: Outcome) -> &'static str {
+    looks(kind).0
 }
 
 /// Explains the outcome.
 pub(super) fn meaning(kind: Outcome) -> &'static str {
-    match kind {
-        Outcome::Failed => "ran and failed",
-        Outcome::TimedOut => "exceeded its time limit",
-        Outcome::Lost => "was scheduled or started, but has no result",
-        Outcome::UnexpectedPass => "passed, but is expected to fail",
-        Outcome::Undetermined => "a constraint could not be decided",
-        Outcome::Unstable => "failed, but is marked unstable",
-        Outcome::Flaky => "failed, then passed at a later attempt",
-        Outcome::ExpectedFailure => "failed as expected",
-        Outcome::Passed => "ran and passed",
-        Outcome::SuspectedSkip => "passed, but its output says that it skips",
-        Outcome::Nowhere => "no available place meets its requirements",
-        Outcome::Skipped => "requirements are unmet",
-        Outcome::Ignored => "marked `#[ignore]`",
+    looks(kind).2
+}
+
+/// Counts outcomes.
+pub(super) fn counts(outcomes: impl Iterator<Item = Outcome>) -> BTreeMap<Outcome, usize> {
+    let mut counts = BTreeMap::new();
+    for outcome in outcomes {
+        *counts.entry(outcome).or_default() += 1;
+    }
+    counts
+}
+
+/// How outcomes share a whole, in which `rest` have none.
+pub(super) fn share(counts: &BTreeMap<Outcome, usize>, rest: usize) -> Markup {
+    html! {
+        div.share aria-hidden="true" {
+            @for kind in ALL {
+                @if let Some(count) = counts.get(&kind) {
+                    span class=(class(kind)) style={ "flex-grow:" (count) } {}
+                }
+            }
+            @if rest > 0 { span.rest style={ "flex-grow:" (rest) } {} }
+        }
     }
 }
 
 /// The sign, which a screen reader hears as a word.
 pub(super) fn of(kind: Outcome) -> Markup {
     html! {
-        span class={ "sign " (class(kind)) } role="img" aria-label=(kind) title=(kind) { (sign(kind)) }
+        span class={ "sign " (class(kind)) } role="img" aria-label=(kind) title=(kind) { (looks(kind).1) }
     }
 }
 
 /// The sign alone, where the word stands beside it.
 pub(super) fn bare(kind: Outcome) -> Markup {
-    html! { span class={ "sign " (class(kind)) } aria-hidden="true" { (sign(kind)) } }
+    html! { span class={ "sign " (class(kind)) } aria-hidden="true" { (looks(kind).1) } }
 }

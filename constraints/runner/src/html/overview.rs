@@ -1,11 +1,8 @@
 //! The outcomes of each binary's tests in each place, as bars.
 
-use std::collections::BTreeMap;
-
 use maud::{Markup, html};
 
 use super::{icon, place, section};
-use crate::Outcome;
 use crate::ledger::{Ledger, TestEntry, plural};
 
 pub(super) fn of(ledger: &Ledger) -> Markup {
@@ -47,24 +44,15 @@ fn row(ledger: &Ledger, tests: &[TestEntry]) -> Markup {
 }
 
 fn cell(tests: &[TestEntry], at: usize, all: usize) -> Markup {
-    let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
-    for seen in tests.iter().filter_map(|test| test.seen[at].as_ref()) {
-        *counts.entry(seen.outcome.outcome).or_default() += 1;
-    }
+    let seen = tests.iter().filter_map(|test| test.seen[at].as_ref());
+    let counts = icon::counts(seen.map(|seen| seen.outcome.outcome));
     let rest = all - counts.values().sum::<usize>();
     html! {
         td {
             @if counts.is_empty() {
                 span.none aria-label="nothing recorded" { "·" }
             } @else {
-                div.share aria-hidden="true" {
-                    @for kind in icon::ALL {
-                        @if let Some(count) = counts.get(&kind) {
-                            span class=(icon::class(kind)) style={ "flex-grow:" (count) } {}
-                        }
-                    }
-                    @if rest > 0 { span.rest style={ "flex-grow:" (rest) } {} }
-                }
+                (icon::share(&counts, rest))
                 ul.tally {
                     @for kind in icon::ALL {
                         @if let Some(count) = counts.get(&kind) {
