@@ -106,3 +106,11 @@ impl RunnerError {
         }
     }
 }
+
+/// Formats an error with its causes.
+#[must_use]
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (**error).source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
+}

@@ -71,7 +71,7 @@ pub use config::{
 };
 pub use dispatch::Reporter;
 pub use durations::ExpectedDurations;
-pub use error::RunnerError;
+pub use error::{RunnerError, chain};
 pub use filter::{Filter, FilterError};
 pub use host_program::host_program;
 pub use kata_test::__runner::{Outcome, Phase, parse_duration};
@@ -80,7 +80,7 @@ pub use kata_test_host::sys::{is_target, target_folder_of};
 pub use kernel_log::{KernelLog, KernelWarnings};
 pub use ledger::{
     CitedIssue, Comparison, Difference, Findings, Ledger, LedgerPlace, PlaceOutcome, RetriedTest,
-    SharedConstraint, StaleConstraint, TestEntry, UnrunTest, UnusedPlace,
+    SharedConstraint, StaleConstraint, TestEntry, UnrunTest, UnusedPlace, plural,
 };
 pub use listing::{Eligibility, Fact, LIST_ARGUMENTS, Listed, Listing, ListingError};
 pub use opt_ins::UnknownOptIn;

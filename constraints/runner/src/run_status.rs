@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Record, TestId};
+use super::{Record, TestId, plural};
 
 /// Whether a run as a whole passed, and if not, why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,7 @@ impl fmt::Display for RunStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed => f.write_str("all tests that ran passed"),
-            Self::Failed(1) => f.write_str("1 test failed"),
-            Self::Failed(count) => write!(f, "{count} tests failed"),
+            Self::Failed(count) => write!(f, "{} failed", plural(*count, "test")),
             Self::NothingRan => {
                 f.write_str("no test ran: the filters match none, or every test was skipped")
             }

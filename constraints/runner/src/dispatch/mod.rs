@@ -6,8 +6,9 @@ mod shares;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 
+use super::error::chain;
+use super::ledger::plural;
 use super::merge::{SCHEDULED, read};
-use super::plan::chain;
 use super::{
     Attempts, Binary, CandidatePlace, Job, JobTest, Outcome, Phase, Plan, PlannedTest, Record, Run,
     RunnerError, Spread, StopToken, TestId,
@@ -107,7 +108,11 @@ impl Plan {
                         continue;
                     }
                     let name = place.name().to_owned();
-                    (reporter.progress)(&format!("{name}: {}", count(&tests, &binary.id)));
+                    (reporter.progress)(&format!(
+                        "{name}: {} of {}",
+                        plural(tests.len(), "test"),
+                        binary.id
+                    ));
                     let info = self.binaries.get(&binary.id);
                     let job = Job {
                         binary,
@@ -298,9 +303,4 @@ pub(super) fn records_of(
         *kind = record.outcome.min(*kind);
     }
     Ok(kinds)
-}
-
-fn count(tests: &[JobTest], binary: &str) -> String {
-    let plural = if tests.len() == 1 { "" } else { "s" };
-    format!("{} test{plural} of {binary}", tests.len())
 }

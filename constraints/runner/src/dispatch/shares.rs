@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::records_of;
-use crate::plan::chain;
+use crate::error::chain;
 use crate::{ExpectedDurations, Job, JobTest, Place, PlaceError, Reporter, TestId, Vms};
 
 /// Runs a job. Several instances have shares that are expected to take equally long.

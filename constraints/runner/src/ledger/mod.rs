@@ -12,7 +12,8 @@ pub use comparison::{Comparison, Difference};
 pub use findings::{
     CitedIssue, Findings, RetriedTest, SharedConstraint, StaleConstraint, UnrunTest, UnusedPlace,
 };
-pub(super) use text::{and, attempts, names, plural};
+pub use text::plural;
+pub(super) use text::{and, attempts, names};
 
 use super::merge::{SCHEDULED, is_inventory, rank, settle};
 use super::run_info::RunInfo;

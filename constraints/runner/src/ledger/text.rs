@@ -73,7 +73,9 @@ pub(crate) fn attempts(attempts: &[Outcome]) -> String {
     words.join(", then ")
 }
 
-pub(crate) fn plural(count: usize, what: &str) -> String {
+/// Formats a number of things: `1 test`, `2 tests`.
+#[must_use]
+pub fn plural(count: usize, what: &str) -> String {
     let s = if count == 1 { "" } else { "s" };
     format!("{count} {what}{s}")
 }

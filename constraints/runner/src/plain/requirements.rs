@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use crate::answer_cache::AnswerCache;
+use crate::error::chain;
 use crate::listing::LIST_LIMIT;
-use crate::plan::chain;
 use crate::record::reasons;
 use crate::{
     Binary, Eligibility, Place, PlaceError, ProcessEnd, RunnerError, SessionCommand, StopToken,

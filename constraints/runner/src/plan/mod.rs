@@ -16,6 +16,7 @@ pub use spread::Spread;
 pub use variants::Fit;
 
 use super::answer_cache::AnswerCache;
+use super::error::chain;
 use super::listing::Eligibility;
 use super::{
     Binary, CandidatePlace, Listed, Listing, Place, PlainTest, RunIgnored, RunnerError, Selected,
@@ -398,11 +399,4 @@ fn eligibility_in(listing: &Listing, test: &str) -> Eligibility {
     listed
         .and_then(Listed::eligibility)
         .unwrap_or_else(Eligibility::unknown)
-}
-
-/// Formats an error with its causes.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use kata_test::constraint::Status;
 use kata_test_runner::{
-    Eligibility, Ledger, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread, UserKind,
+    Eligibility, Ledger, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread, UserKind, plural,
 };
 
 /// Formats a plan: each test's requirement, its decision in each place, and where it runs. Plain tests are
@@ -97,13 +97,9 @@ fn plain_tests(plan: &Plan, plain: &[PlannedPlain]) -> String {
             .iter()
             .map(|(where_from, count)| format!("{count} {where_from}"))
             .collect();
-        let (binary, count) = (&of_binary[0].id.binary, of_binary.len());
-        let plural = if count == 1 { "" } else { "s" };
-        let _ = writeln!(
-            text,
-            "{binary}: {count} plain test{plural}: {}",
-            parts.join("; ")
-        );
+        let tests = plural(of_binary.len(), "plain test");
+        let binary = &of_binary[0].id.binary;
+        let _ = writeln!(text, "{binary}: {tests}: {}", parts.join("; "));
         let stated = of_binary.iter();
         for test in stated.filter(|test| !test.needs.is_empty() && !test.ignored) {
             let (id, needs) = (&test.id.test, &test.needs);
@@ -179,12 +175,8 @@ fn places_of(plan: &Plan, plain: &[PlannedPlain]) -> String {
             Some(cost) => format!("starts in about {:.1} s", cost.as_secs_f64()),
             None => "recorded facts only".to_owned(),
         };
-        let plural = if tests == 1 { "" } else { "s" };
-        let _ = writeln!(
-            text,
-            "{}: {tests} test{plural}, {cost}: {}",
-            place.name, place.about
-        );
+        let tests = plural(tests, "test");
+        let _ = writeln!(text, "{}: {tests}, {cost}: {}", place.name, place.about);
     }
     text
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use kata_test_runner::{
     Binary, BinaryKind, Config, Outcome, PlainOptions, PlainTest, Record, Selected, Spread,
-    SuspectPattern, SuspectPolicy, TestName, TestSelection, binary_kind,
+    SuspectPattern, SuspectPolicy, TestName, TestSelection, binary_kind, plural,
 };
 
 use super::selection::TestOptions;
@@ -69,10 +69,10 @@ impl PlainArguments {
             .iter()
             .filter(|one| one.outcome == Outcome::SuspectedSkip);
         let count = suspects.count();
-        let plural = if count == 1 { "" } else { "s" };
         (fails && count > 0).then(|| {
+            let skips = plural(count, "suspected skip");
             format!(
-                "{count} suspected skip{plural}: add a place that meets the requirement, or change \
+                "{skips}: add a place that meets the requirement, or change \
                  --suspect-pattern"
             )
         })

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kata_test_runner::{RunStatus, Shards, run_status};
+use kata_test_runner::{RunStatus, Shards, plural, run_status};
 
 use super::everywhere;
 use super::matrix;
@@ -42,9 +42,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     println!("{}", matrix::of_outcomes(&shards.outcomes, &shards.ledger));
     print!("{}", shards.ledger.findings());
-    let count = shards.folders.len();
-    let plural = if count == 1 { "" } else { "s" };
-    println!("{count} shard{plural} in {}", options.merge.display());
+    let count = plural(shards.folders.len(), "shard");
+    println!("{count} in {}", options.merge.display());
     print_paths(&options.merge);
     let mut errors = shard_errors(options, &shards);
     if !errors.is_empty() {

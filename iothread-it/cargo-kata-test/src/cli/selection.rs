@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kata_test_runner::{
     Attempts, Filter, KernelWarnings, Outcome, Partition, Record, Run, RunIgnored, TestSelection,
-    parse_duration,
+    parse_duration, plural,
 };
 
 /// Options that select tests and limit how they run.
@@ -223,9 +223,9 @@ impl TestOptions {
     pub(super) fn flaky_error(&self, outcomes: &[Record]) -> Option<String> {
         let flaky = outcomes.iter();
         let count = flaky.filter(|one| one.outcome == Outcome::Flaky).count();
-        let plural = if count == 1 { "" } else { "s" };
         let fails = self.limits.flaky_result == FlakyResult::Fail && count > 0;
-        fails.then(|| format!("{count} flaky test{plural}, and `--flaky-result fail`"))
+        let tests = plural(count, "flaky test");
+        fails.then(|| format!("{tests}, and `--flaky-result fail`"))
     }
 
     /// Returns how often each test runs, and in which order.

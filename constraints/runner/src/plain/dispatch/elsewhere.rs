@@ -15,7 +15,7 @@ use super::super::requirements::questions;
 use super::super::result::PlainResult;
 use super::super::task::{Ended, Route};
 use super::{Dispatch, Executor, SLOW, runs_again};
-use crate::plan::chain;
+use crate::error::chain;
 use crate::{Binary, Place, RunnerError, Session, UserKind};
 use kata_test::__runner::shuffle;
 

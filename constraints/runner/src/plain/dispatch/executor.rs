@@ -8,7 +8,7 @@ use super::super::result::{PlainResult, result};
 use super::super::task::Ended;
 use super::super::transcript::Transcript;
 use super::super::{DEFAULT_LIMIT, PlainOptions, PlainTest};
-use crate::plan::chain;
+use crate::error::chain;
 use crate::{Artifacts, Run, Session, SessionCommand, StopToken};
 use kata_test::__runner::{ARTIFACTS, ONLY_TEST};
 

@@ -16,6 +16,7 @@ use super::routes::{Routes, Routing};
 use super::screen;
 use super::task::{Ended, Route, Task, record_ignored, record_nowhere, record_unrun};
 use super::{PlainOptions, PlainTest};
+use crate::ledger::plural;
 use crate::{
     Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, ProcessEnd, Reporter, Run,
     RunnerError, Spread,
@@ -179,8 +180,8 @@ impl Dispatch<'_, '_, '_> {
     }
 
     fn announce(&mut self, binary: &Binary, count: usize, place: &str) {
-        let plural = if count == 1 { "" } else { "s" };
-        let text = format!("running {count} test{plural} of {} {place}", binary.id);
+        let tests = plural(count, "test");
+        let text = format!("running {tests} of {} {place}", binary.id);
         (self.reporter.progress)(&text);
     }
 

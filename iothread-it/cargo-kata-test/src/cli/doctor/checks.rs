@@ -3,6 +3,7 @@
 use guest_vm::artifacts::shown_size;
 use kata_test::constraint::{Status, evaluate, parse};
 use kata_test::facts::{Finding, Question};
+use kata_test_runner::plural;
 
 use super::check::{Check, Mark, split};
 use super::machine::{CacheState, Machine, Qemu};
@@ -337,10 +338,7 @@ fn cache(machine: &Machine<'_>) -> Check {
             problem: Some(why), ..
         }) => problem(why),
         Ok(cache) => {
-            let kernels = match cache.kernels {
-                1 => "1 kernel".to_owned(),
-                number => format!("{number} kernels"),
-            };
+            let kernels = plural(cache.kernels, "kernel");
             Check::works(
                 NAME,
                 format!(
