@@ -22,10 +22,8 @@ use super::{
     Artifacts, Attempts, Binary, ExpectedDurations, KernelWarnings, Ledger, PlannedTest,
     ProcessEnd, Record, RunnerError, Secrets, TestId, UnknownOptIn, opt_ins, summary,
 };
-use kata_test::__runner::BINARY_IDS;
-use kata_test::__runner::Measures;
 use kata_test::__runner::{
-    ARTIFACTS_FOLDER, ArtifactsFolder, Folder, HERE, LIFELINE, Outcome, Phase, RecordLine,
+    ARTIFACTS_FOLDER, ArtifactsFolder, BINARY_IDS, Folder, HERE, LIFELINE, Outcome, Phase,
     make_root, point_latest, prune, run_folder,
 };
 use kata_test_host::reason::Reason;
@@ -268,15 +266,6 @@ impl Run {
         self.update_info(|about| with.clone_into(&mut about.with))
     }
 
-    /// Notes a place that is at hand, also if no test comes to run there.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be written.
-    pub fn record_place(&self, name: &str, what: &str) -> Result<(), RunnerError> {
-        self.update_info(|about| drop(about.places.insert(name.to_owned(), what.to_owned())))
-    }
-
     /// Changes what is known of the run.
     pub(super) fn update_info(&self, change: impl FnOnce(&mut RunInfo)) -> Result<(), RunnerError> {
         let mut about = RunInfo::read(self.dir())?;
@@ -296,31 +285,24 @@ impl Run {
         why: Reason,
         artifacts: Option<Artifacts>,
     ) -> Result<(), RunnerError> {
-        let mut record = Record::of(&self.id, test, place);
-        record.as_uid = 0;
-        record.outcome = Outcome::Failed;
-        record.reasons = vec![why];
-        record.artifacts = artifacts;
-        self.write(&record)
+        self.write(&Record {
+            outcome: Outcome::Failed,
+            reasons: vec![why],
+            artifacts,
+            ..self.record_of(place, test)
+        })
     }
 
     /// Records that no place could run a test, for these reasons.
     pub(super) fn record_nowhere(
         &self,
         test: &PlannedTest,
-        why: &[Reason],
+        why: Vec<Reason>,
     ) -> Result<(), RunnerError> {
-        self.write_record(
-            NOWHERE,
-            1,
-            &RecordLine {
-                outcome: Outcome::Nowhere,
-                reasons: why,
-                issue: test.issue.as_deref(),
-                reason: test.reason.as_deref(),
-                ..nothing_of(&test.id.binary, &test.id.test)
-            },
-        )
+        self.write(&Record {
+            outcome: Outcome::Nowhere,
+            ..self.record_of_unrun(NOWHERE, test, why)
+        })
     }
 
     /// Records that nothing ran a binary under another harness, which only this host can.
@@ -329,15 +311,11 @@ impl Run {
             "the binary has another harness, and the places to run in exclude this host",
             "plan",
         );
-        self.write_record(
-            NOWHERE,
-            1,
-            &RecordLine {
-                outcome: Outcome::Nowhere,
-                reasons: &[why],
-                ..nothing_of(binary, "main")
-            },
-        )
+        self.write(&Record {
+            outcome: Outcome::Nowhere,
+            reasons: vec![why],
+            ..self.record_of(NOWHERE, &TestId::new(binary, "main"))
+        })
     }
 
     /// Records that a test cannot run in a place, as its binary has said without running it.
@@ -347,47 +325,47 @@ impl Run {
         test: &PlannedTest,
         why: &[Reason],
     ) -> Result<(), RunnerError> {
-        self.write_record(
-            place,
-            1,
-            &RecordLine {
-                phase: Phase::List,
-                outcome: Outcome::Skipped,
-                reasons: why,
-                issue: test.issue.as_deref(),
-                reason: test.reason.as_deref(),
-                ..nothing_of(&test.id.binary, &test.id.test)
-            },
-        )
+        self.write(&Record {
+            phase: Phase::List,
+            outcome: Outcome::Skipped,
+            ..self.record_of_unrun(place, test, why.to_vec())
+        })
     }
 
     /// Records that a test is about to run in a place.
-    pub(super) fn record_scheduled(
-        &self,
-        place: &str,
-        binary: &str,
-        test: &str,
-    ) -> Result<(), RunnerError> {
-        self.write_record(place, SCHEDULED, &nothing_of(binary, test))
+    pub(super) fn record_scheduled(&self, place: &str, test: &TestId) -> Result<(), RunnerError> {
+        self.write(&Record {
+            attempt: SCHEDULED,
+            ..self.record_of(place, test)
+        })
     }
 
-    fn write_record(
-        &self,
-        place: &str,
-        attempt: u32,
-        record: &RecordLine<'_>,
-    ) -> Result<(), RunnerError> {
-        let record = RecordLine { attempt, ..*record };
-        self.write_line(&record.to_line(&self.id, place, 0))
+    /// A record of a test whose user is not known.
+    fn record_of(&self, place: &str, test: &TestId) -> Record {
+        Record {
+            as_uid: 0,
+            ..Record::of(&self.id, test, place)
+        }
+    }
+
+    fn record_of_unrun(&self, place: &str, test: &PlannedTest, why: Vec<Reason>) -> Record {
+        Record {
+            reasons: why,
+            issue: test.issue.clone(),
+            reason: test.reason.clone(),
+            ..self.record_of(place, &test.id)
+        }
     }
 
     /// Writes a record.
     pub(super) fn write(&self, record: &Record) -> Result<(), RunnerError> {
+        const FILE: &str = "runner.jsonl";
         let mut record = record.clone();
         self.secrets.hide_in(&mut record);
         let line = serde_json::to_string(&record);
-        let line = line.expect("a record has text keys and finite numbers");
-        self.write_line(&(line + "\n"))
+        let line = line.expect("a record has text keys and finite numbers") + "\n";
+        let written = self.append(FILE)?.write_all(line.as_bytes());
+        written.map_err(RunnerError::io("write", &self.dir().join(FILE)))
     }
 
     /// Records the outcome of a binary with a harness of its own, which is run as a whole.
@@ -417,12 +395,6 @@ impl Run {
             record.reasons = vec![Reason::infrastructure(end.to_string(), "its process")];
         }
         self.write(&record)
-    }
-
-    fn write_line(&self, line: &str) -> Result<(), RunnerError> {
-        const FILE: &str = "runner.jsonl";
-        let written = self.append(FILE)?.write_all(line.as_bytes());
-        written.map_err(RunnerError::io("write", &self.dir().join(FILE)))
     }
 
     /// Returns which opt-ins of a list such as `slow,destructive`, the value of `KATA_TEST_ALLOW`,
@@ -459,24 +431,5 @@ impl Run {
     /// If a file cannot be read, or if a line other than a file's last is no record.
     pub fn ledger(&self) -> Result<Ledger, RunnerError> {
         Ok(Report::of_run(self.dir())?.ledger)
-    }
-}
-
-/// A record without a result.
-fn nothing_of<'a>(binary: &'a str, test: &'a str) -> RecordLine<'a> {
-    RecordLine {
-        binary,
-        test,
-        phase: Phase::Run,
-        attempt: 1,
-        outcome: Outcome::Lost,
-        reasons: &[],
-        issue: None,
-        reason: None,
-        signal: None,
-        as_uid: None,
-        duration_ms: 0.0,
-        measures: const { &Measures::new() },
-        artifacts: None,
     }
 }

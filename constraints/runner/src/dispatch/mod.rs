@@ -57,7 +57,7 @@ impl Plan {
             if let Some(place) = pending.places.front() {
                 let TestId { binary, test } = &pending.test.id;
                 let place = &self.places[*place].name;
-                run.record_scheduled(place, binary, test)?;
+                run.record_scheduled(place, &pending.test.id)?;
                 let is_new = last.replace(&pending.test.id) != Some(&pending.test.id);
                 if is_new && !self.runs_here(pending.test, candidates) {
                     list += &format!("{binary}\t{test}\t{place}\n");
@@ -66,8 +66,7 @@ impl Plan {
         }
         for test in &self.tests {
             if !test.ignored && self.runs_here(test, candidates) {
-                let TestId { binary, test } = &test.id;
-                run.record_scheduled(HERE, binary, test)?;
+                run.record_scheduled(HERE, &test.id)?;
             }
         }
         Ok((EXCLUDE_FILE, run.keep("left-to-places", list.as_bytes())?))
@@ -201,7 +200,7 @@ impl Plan {
             pending.places.is_empty() && !pending.ran && pending.broken.is_none()
         };
         if !runs_here && of_test.iter().all(unmet) {
-            run.record_nowhere(test, &self.missing(test))?;
+            run.record_nowhere(test, self.missing(test))?;
         }
         Ok(())
     }

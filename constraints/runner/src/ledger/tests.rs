@@ -88,7 +88,8 @@ impl Machine {
         let root = below.join(self.name);
         fs::create_dir_all(&root).expect("a folder");
         let run = Run::start(&root).expect("a run");
-        run.record_place("vm:sid", "the newest kernel")
+        let (name, what) = ("vm:sid".to_owned(), "the newest kernel".to_owned());
+        run.update_info(|about| drop(about.places.insert(name, what)))
             .expect("a note");
         fs::write(run.dir().join("it-1.jsonl"), &self.lines).expect("records");
     }

@@ -152,8 +152,7 @@ impl Dispatch<'_, '_, '_> {
             for routes in alternatives {
                 let first = routes.front().filter(|_| !self.plain.options.fail_fast);
                 if let Some(first) = first {
-                    let place = &names[first.place];
-                    run.record_scheduled(place, &test.id.binary, &test.id.test)?;
+                    run.record_scheduled(&names[first.place], &test.id)?;
                 }
                 let expectations = routing.expectations(test);
                 let mut task = Task::new(test, routes, expectations, names.len());
