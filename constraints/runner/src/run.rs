@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::Write;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,7 +27,6 @@ use kata_test::__runner::{
     make_root, point_latest, prune, run_folder,
 };
 use kata_test_host::reason::Reason;
-use kata_test_host::sys::pipe;
 
 /// A run: its id and its folder of records.
 #[derive(Debug)]
@@ -35,7 +34,10 @@ pub struct Run {
     id: String,
     root: PathBuf,
     folder: Folder,
-    lifeline: Lifeline,
+    /// Handed down to every child. It hangs up when this process is gone, however it went.
+    lifeline: PipeReader,
+    /// The other end: kept here alone, and never written to. `None` once the run is to stop.
+    lifeline_end: Option<PipeWriter>,
     attempts: Attempts,
     kernel_warnings: KernelWarnings,
     /// Whether guests of failed tests are saved, and how many more.
@@ -47,24 +49,10 @@ pub struct Run {
     is_in_summary: AtomicBool,
 }
 
-/// A pipe that hangs up when this process is gone, however it went.
-#[derive(Debug)]
-struct Lifeline {
-    /// Handed down to every child.
-    read: OwnedFd,
-    /// Kept here alone, and never written to. `None` once the run is to stop.
-    write: Option<OwnedFd>,
-}
-
-impl Lifeline {
-    fn new() -> nix::Result<Self> {
-        let (read, write) = pipe()?;
-        fcntl(&read, FcntlArg::F_SETFD(FdFlag::empty()))?;
-        Ok(Self {
-            read,
-            write: Some(write),
-        })
-    }
+fn lifeline() -> io::Result<(PipeReader, PipeWriter)> {
+    let (read, write) = io::pipe()?;
+    fcntl(&read, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    Ok((read, write))
 }
 
 impl Run {
@@ -99,12 +87,13 @@ impl Run {
         point_latest(&root, &id).map_err(RunnerError::io("write", &latest))?;
         prune(&root);
         RunInfo::now().write(&folder)?;
-        let lifeline = Lifeline::new().map_err(|errno| RunnerError::Lifeline(errno.into()))?;
+        let (lifeline, end) = lifeline().map_err(RunnerError::Lifeline)?;
         Ok(Self {
             id,
             root: root.path().to_owned(),
             folder,
             lifeline,
+            lifeline_end: Some(end),
             attempts: Attempts::default(),
             kernel_warnings: KernelWarnings::default(),
             saves_guests: false,
@@ -123,7 +112,7 @@ impl Run {
         [
             ("KATA_TEST_RUN", self.id.clone().into()),
             ("KATA_TEST_RECORD_DIR", self.root.clone().into()),
-            (LIFELINE, self.lifeline.read.as_raw_fd().to_string().into()),
+            (LIFELINE, self.lifeline.as_raw_fd().to_string().into()),
         ]
         .into_iter()
         .chain(self.attempts.variables())
@@ -184,7 +173,7 @@ impl Run {
 
     /// Closes the lifeline, so that the harnesses of this run end their tests.
     pub(super) fn hang_up(&mut self) {
-        self.lifeline.write = None;
+        self.lifeline_end = None;
     }
 
     /// Returns the folder of this run's records.

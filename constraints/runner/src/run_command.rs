@@ -1,8 +1,8 @@
 //! Runs a command such as cargo to its end, or until the run is to stop.
 
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Command, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,11 @@ impl Run {
         let pid = child.id();
         let (ended, end) = io::pipe()?;
         thread::scope(|scope| {
-            let waiting = scope.spawn(move || wait(&mut child, end));
+            let waiting = scope.spawn(move || {
+                let status = child.wait();
+                drop(end);
+                status
+            });
             wait_for_either(&ended, stop)?;
             if stop.is_requested() {
                 self.hang_up();
@@ -78,13 +82,6 @@ impl Run {
         command.envs(self.env());
         run_process(command, limit, stop, output)
     }
-}
-
-/// Waits for a child; the pipe hangs up then.
-fn wait(child: &mut Child, end: PipeWriter) -> io::Result<ExitStatus> {
-    let status = child.wait();
-    drop(end);
-    status
 }
 
 /// Waits until `ended` hangs up or `stop` asks.
