@@ -35,10 +35,7 @@ impl AllowedNowhere {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words[..] {
                 [] => {}
-                [binary, test] => drop(tests.insert(TestId {
-                    binary: binary.to_owned(),
-                    test: test.to_owned(),
-                })),
+                [binary, test] => drop(tests.insert(TestId::new(binary, test))),
                 _ => return Err(index + 1),
             }
         }

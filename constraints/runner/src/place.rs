@@ -294,12 +294,7 @@ impl CandidatePlace {
         let Self::Place(place) = self else {
             return None;
         };
-        let name = TestName {
-            binary: &test.binary,
-            test: &test.test,
-            ignored: None,
-        };
-        place.refuses(&name, needs)
+        place.refuses(&TestName::new(&test.binary, &test.test, None), needs)
     }
 
     /// Returns whether root there is root in a user namespace.

@@ -368,11 +368,7 @@ impl Run {
         end: &ProcessEnd,
         took: Duration,
     ) -> Result<(), RunnerError> {
-        let id = TestId {
-            binary: binary.to_owned(),
-            test: "main".to_owned(),
-        };
-        let mut record = Record::of(&self.id, &id, HERE);
+        let mut record = Record::of(&self.id, &TestId::new(binary, "main"), HERE);
         record.outcome = match end {
             ProcessEnd::Stopped => return Ok(()),
             ProcessEnd::Exited(0) => Outcome::Passed,

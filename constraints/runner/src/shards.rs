@@ -38,10 +38,7 @@ impl TestId {
     }
 
     pub(super) fn of(record: &Record) -> Self {
-        Self {
-            binary: record.binary.clone(),
-            test: record.test.clone(),
-        }
+        Self::new(&*record.binary, &*record.test)
     }
 }
 

@@ -12,6 +12,16 @@ pub struct TestName<'a> {
 }
 
 impl<'a> TestName<'a> {
+    /// Takes a binary's id, a test's name, and the reason of `#[ignore]`.
+    #[must_use]
+    pub const fn new(binary: &'a str, test: &'a str, ignored: Option<&'a str>) -> Self {
+        Self {
+            binary,
+            test,
+            ignored,
+        }
+    }
+
     /// Returns the package's name.
     #[must_use]
     pub fn package(&self) -> &'a str {

@@ -19,10 +19,7 @@ pub(super) fn run_job(
 ) -> Result<(), PlaceError> {
     let name = place.name().to_owned();
     let expected = |test: &JobTest| {
-        let id = TestId {
-            binary: job.binary.id.clone(),
-            test: test.name.clone(),
-        };
+        let id = TestId::new(&*job.binary.id, &*test.name);
         durations.of(&id, &name)
     };
     let count = vms.count(job.tests.iter().map(expected), place.cost());

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, Phase, Record, RunnerError};
+use super::{Outcome, Phase, Record, RunnerError, TestId};
 
 /// The file with one line for each test, which no process of the run has written.
 pub(super) const MERGED: &str = "outcomes.jsonl";
@@ -73,23 +73,7 @@ pub(super) fn is_inventory(record: &Record) -> bool {
 
 fn last_of_each(records: Vec<Record>) -> impl Iterator<Item = Record> + use<> {
     // A runner tells of many binaries and places.
-    let key = |record: &Record| {
-        let Record {
-            binary,
-            test,
-            place,
-            phase,
-            attempt,
-            ..
-        } = record;
-        (
-            binary.clone(),
-            test.clone(),
-            place.clone(),
-            *phase,
-            *attempt,
-        )
-    };
+    let key = |one: &Record| (TestId::of(one), one.place.clone(), one.phase, one.attempt);
     let last: BTreeMap<_, _> = records
         .into_iter()
         .map(|record| (key(&record), record))
@@ -112,16 +96,16 @@ pub(super) fn settle(records: Vec<Record>) -> Vec<Record> {
         where_from(record) == where_from(kept) && newest(record) != newest(kept)
     };
     records.dedup_by(superseded);
-    let mut outcomes: BTreeMap<(String, String), Record> = BTreeMap::new();
+    let mut outcomes: BTreeMap<TestId, Record> = BTreeMap::new();
     for record in records {
-        let key = (record.binary.clone(), record.test.clone());
+        let key = TestId::of(&record);
         match outcomes.get(&key) {
             Some(known) if rank(known) <= rank(&record) => {}
             _ => drop(outcomes.insert(key, record)),
         }
     }
     for record in meant {
-        let key = (record.binary.clone(), record.test.clone());
+        let key = TestId::of(&record);
         match outcomes.get(&key) {
             Some(known) if known.phase == Phase::Run => {}
             _ => drop(outcomes.insert(key, record)),

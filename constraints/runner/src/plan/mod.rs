@@ -10,6 +10,7 @@ mod variants;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 pub use spread::Spread;
@@ -19,8 +20,8 @@ use super::answer_cache::AnswerCache;
 use super::error::chain;
 use super::listing::Eligibility;
 use super::{
-    Binary, CandidatePlace, Listed, Listing, Place, PlainTest, RunIgnored, RunnerError, Selected,
-    StopToken, TestId, TestName, TestSelection, Vms,
+    Binary, CandidatePlace, Listed, Listing, Place, PlainTest, RunnerError, Selected, StopToken,
+    TestId, TestName, TestSelection, Vms,
 };
 use kata_test_host::constraint::{Demand, Status};
 use kata_test_host::reason::Reason;
@@ -209,15 +210,7 @@ impl<'a> PlanInput<'a> {
     /// All annotated tests of these binaries, each in the first place that has what it needs.
     #[must_use]
     pub fn new(binaries: &'a [Binary], record_root: &'a Path) -> Self {
-        static ALL: TestSelection = TestSelection {
-            names: Vec::new(),
-            skip: Vec::new(),
-            exact: false,
-            filters: Vec::new(),
-            default_filter: None,
-            ignored: RunIgnored::No,
-            partition: None,
-        };
+        static ALL: LazyLock<TestSelection> = LazyLock::new(TestSelection::default);
         Self {
             binaries,
             plain: &[],
@@ -229,11 +222,7 @@ impl<'a> PlanInput<'a> {
     }
 
     fn selects(&self, binary: &Binary, test: &Listed) -> bool {
-        let name = TestName {
-            binary: &binary.id,
-            test: &test.test,
-            ignored: test.is_ignored().then_some(""),
-        };
+        let name = TestName::new(&binary.id, &test.test, test.is_ignored().then_some(""));
         self.selection.selects(&name, test.is_ignored()) != Selected::No
     }
 }
@@ -252,10 +241,7 @@ impl PlaceLister<'_> {
         progress: &mut dyn FnMut(&str),
     ) -> Result<Vec<PlannedTest>, RunnerError> {
         let planned = |test: &Listed| PlannedTest {
-            id: TestId {
-                binary: self.binary.id.clone(),
-                test: test.test.clone(),
-            },
+            id: TestId::new(&*self.binary.id, &*test.test),
             needs: test.needs.clone(),
             demand: test.demand(),
             issue: test.issue.clone(),

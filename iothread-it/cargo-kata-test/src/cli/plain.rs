@@ -126,11 +126,7 @@ impl Binaries {
 /// Keeps the selected tests, each with what the configuration states about it.
 pub(super) fn select(tests: &mut Vec<PlainTest>, selection: &TestSelection, config: &Config) {
     tests.retain_mut(|test| {
-        let name = TestName {
-            binary: &test.id.binary,
-            test: &test.id.test,
-            ignored: test.ignored.as_deref(),
-        };
+        let name = TestName::new(&test.id.binary, &test.id.test, test.ignored.as_deref());
         let settings = config.for_test(&name);
         let ignored = test.ignored.is_some() && !settings.runs_ignored;
         let selected = selection.selects(&name, ignored);

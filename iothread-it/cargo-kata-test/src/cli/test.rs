@@ -139,11 +139,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
             stop: interrupts.stop(),
         };
         passed_here = here.run(&binaries, &mut run)?;
-        let name = TestName {
-            binary: "doc",
-            test: "doc",
-            ignored: None,
-        };
+        let name = TestName::new("doc", "doc", None);
         documented = options.build.has_doctests(&workspace)
             && selection.filters.is_empty()
             && selection.partition.is_none_or(|part| part.contains(&name));
@@ -289,11 +285,7 @@ impl Here<'_> {
         if kind == BinaryKind::Plain {
             return WHOLE_LIMIT;
         }
-        let main = TestName {
-            binary: &binary.id,
-            test: "main",
-            ignored: None,
-        };
+        let main = TestName::new(&binary.id, "main", None);
         let configured = self.config.for_test(&main).timeout;
         let stated = self.options.tests.timeout().or(configured);
         stated.unwrap_or(DEFAULT_LIMIT)
@@ -310,21 +302,13 @@ impl Here<'_> {
         }
         let limits = self.options.tests.limit_arguments();
         let Some(tests) = self.tests_of(binary, kind)? else {
-            let name = TestName {
-                binary: &binary.id,
-                test: "main",
-                ignored: None,
-            };
-            let selected = selection.selects(&name, false) == Selected::Run;
+            let main = TestName::new(&binary.id, "main", None);
+            let selected = selection.selects(&main, false) == Selected::Run;
             return Ok(selected.then_some(limits));
         };
         let count = tests.len();
         let others = tests.into_iter().filter(|(test, ignored)| {
-            let name = TestName {
-                binary: &binary.id,
-                test,
-                ignored: ignored.as_deref(),
-            };
+            let name = TestName::new(&binary.id, test, ignored.as_deref());
             selection.selects(&name, ignored.is_some()) == Selected::No
         });
         let others: Vec<String> = others.map(|(test, _)| test).collect();

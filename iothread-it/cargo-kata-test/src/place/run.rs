@@ -167,10 +167,7 @@ pub(super) fn run(
         if let ([test], true) = (&*now, ended_well && job.run.saves_guests()) {
             let has_failed = records.has_failed(&test.name) || failed.contains(&test.name);
             if has_failed && job.run.claim_saved_guest() {
-                let test = &TestId {
-                    binary: job.binary.id.clone(),
-                    test: test.name.clone(),
-                };
+                let test = &TestId::new(&*job.binary.id, &*test.name);
                 let (run, user) = (job.run, None);
                 let saved = FailedTest {
                     run,
