@@ -63,13 +63,15 @@ pub struct Listed {
     /// Whether it asks for a machine of its own.
     #[serde(default)]
     pub own_machine: bool,
-    #[serde(default)]
-    demand: Option<Asked>,
+    /// What its constraints ask of a place that can be made to measure.
+    #[serde(default, with = "DemandForm")]
+    pub demand: Demand,
 }
 
-/// What the constraints of a test ask of a place that can be made to measure.
-#[derive(Clone, Debug, Deserialize)]
-struct Asked {
+/// The form of a [`Demand`] in a list.
+#[derive(Deserialize)]
+#[serde(remote = "Demand")]
+struct DemandForm {
     cpus: u32,
     memory: u64,
     disk: u64,
@@ -91,17 +93,22 @@ pub struct Eligibility {
 }
 
 impl Eligibility {
+    /// A verdict on facts that are all known.
+    pub(super) fn new(status: Status, reasons: Vec<Reason>) -> Self {
+        Self {
+            status,
+            is_open: false,
+            reasons,
+        }
+    }
+
     /// The place is for other tests, or cannot have what the test asks for.
     pub(super) fn unfit(fit: Fit) -> Self {
         let reasons = match fit {
             Fit::Lacks(reason) => vec![reason],
             Fit::Fits | Fit::ForOthers => Vec::new(),
         };
-        Self {
-            status: Status::Unmet,
-            is_open: false,
-            reasons,
-        }
+        Self::new(Status::Unmet, reasons)
     }
 
     /// Returns whether the place is for other tests. Any other unmet requirement has a reason.
@@ -113,11 +120,7 @@ impl Eligibility {
     /// Unmet for this reason, if there is one and the test could run.
     pub(super) fn unless(self, refusal: Option<Reason>) -> Self {
         match refusal {
-            Some(reason) if self.status != Status::Unmet => Self {
-                status: Status::Unmet,
-                is_open: false,
-                reasons: vec![reason],
-            },
+            Some(reason) if self.status != Status::Unmet => Self::new(Status::Unmet, vec![reason]),
             _ => self,
         }
     }
@@ -137,22 +140,6 @@ impl Listed {
     #[must_use]
     pub fn is_ignored(&self) -> bool {
         self.status.is_none()
-    }
-
-    /// Returns what its constraints ask of a place that can be made to measure.
-    #[must_use]
-    pub fn demand(&self) -> Demand {
-        self.demand
-            .as_ref()
-            .map_or_else(Demand::default, |asked| Demand {
-                cpus: asked.cpus,
-                memory: asked.memory,
-                disk: asked.disk,
-                numa_nodes: asked.numa_nodes,
-                kernel_args: asked.kernel_args.clone(),
-                cgroup_v1: asked.cgroup_v1,
-                network: asked.network,
-            })
     }
 
     /// Returns whether the test can run; none if it is ignored.

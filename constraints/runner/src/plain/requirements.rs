@@ -161,12 +161,9 @@ impl Verdicts {
         }
         let document: Document = serde_json::from_str(text)?;
         let eligibility = |verdict: Verdict| {
-            let eligibility = Eligibility {
-                // Another word is of a later version.
-                status: Status::from_word(&verdict.verdict).unwrap_or(Status::Undetermined),
-                is_open: false,
-                reasons: verdict.reasons,
-            };
+            // Another word is of a later version.
+            let status = Status::from_word(&verdict.verdict).unwrap_or(Status::Undetermined);
+            let eligibility = Eligibility::new(status, verdict.reasons);
             (verdict.constraint, eligibility)
         };
         Ok(Self(
@@ -177,22 +174,15 @@ impl Verdicts {
     /// One verdict on each of these constraints.
     #[cfg(test)]
     pub(super) fn made_up(requires: &[Constraint], verdict: &str) -> Self {
-        let eligibility = Eligibility {
-            status: Status::from_word(verdict).expect("a verdict"),
-            is_open: false,
-            reasons: Vec::new(),
-        };
+        let status = Status::from_word(verdict).expect("a verdict");
+        let eligibility = Eligibility::new(status, Vec::new());
         let verdict = |one: &Constraint| (one.to_string(), eligibility.clone());
         Self(requires.iter().map(verdict).collect())
     }
 
     /// Returns the verdict on all of these constraints.
     pub(super) fn of(&self, requires: &[Constraint], place: &str) -> Eligibility {
-        let mut all = Eligibility {
-            status: Status::Met,
-            is_open: false,
-            reasons: Vec::new(),
-        };
+        let mut all = Eligibility::new(Status::Met, Vec::new());
         for constraint in requires {
             let Some(one) = self.0.get(&constraint.to_string()) else {
                 return Eligibility::unknown();

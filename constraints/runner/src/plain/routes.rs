@@ -260,11 +260,7 @@ impl Routing {
         let place = &self.names[route.place];
         if requires.is_empty() || place == HERE {
             let evaluation = evaluate(requires, &Here);
-            return Eligibility {
-                status: evaluation.status,
-                is_open: false,
-                reasons: evaluation.reasons,
-            };
+            return Eligibility::new(evaluation.status, evaluation.reasons);
         }
         match self.verdicts.get(&route) {
             Some(Some(verdicts)) => verdicts.of(requires, place),

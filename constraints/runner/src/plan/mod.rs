@@ -162,7 +162,7 @@ pub fn plan(
     }
     let tests = listed.iter().flat_map(|(_, here)| &here.tests);
     let tests = tests.filter(|test| !test.is_ignored());
-    let tests = tests.map(|test| (test.needs.clone(), test.demand()));
+    let tests = tests.map(|test| (test.needs.clone(), test.demand.clone()));
     let plain = input.plain.iter().filter(|test| test.runs);
     let plain = plain.map(|test| (test.settings.needs(), test.settings.demand()));
     let asked: Vec<(String, Demand)> = tests.chain(plain).collect();
@@ -243,7 +243,7 @@ impl PlaceLister<'_> {
         let planned = |test: &Listed| PlannedTest {
             id: TestId::new(&*self.binary.id, &*test.test),
             needs: test.needs.clone(),
-            demand: test.demand(),
+            demand: test.demand.clone(),
             issue: test.issue.clone(),
             reason: test.reason.clone(),
             limit: test

@@ -80,7 +80,7 @@ impl Test {
                 .collect();
             let tests = listing.tests.into_iter();
             for test in tests.filter(|test| is_named(binary, &test.test)) {
-                let asked = (questions.clone(), test.demand());
+                let asked = (questions.clone(), test.demand);
                 found.push((binary, asked, harness_user, OF_KATA_TEST, test.test));
             }
         }
