@@ -1,7 +1,8 @@
 //! A test binary, as cargo built it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::{Excludes, Secrets};
 
@@ -30,6 +31,16 @@ pub struct Binary {
 }
 
 impl Binary {
+    /// Returns a command that runs a program in its folder, with its variables.
+    #[must_use]
+    pub fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .current_dir(&self.folder)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
     /// Which file this is: another build of it is another.
     pub(super) fn identity(&self) -> String {
         use std::os::unix::fs::MetadataExt;

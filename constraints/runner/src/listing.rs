@@ -230,20 +230,12 @@ impl Listing {
         recorded: Option<&Path>,
         stop: StopToken<'_>,
     ) -> Result<Option<Self>, RunnerError> {
-        let failed = |problem: String| RunnerError::List {
-            binary: binary.id.clone(),
-            problem,
-        };
         let has_our_main = has_section(&binary.executable, MAIN_SECTION);
         if !has_our_main.map_err(RunnerError::io("read", &binary.executable))? {
             return Ok(None);
         }
-        let mut command = Command::new(&binary.executable);
-        command
-            .args(LIST_ARGUMENTS)
-            .current_dir(&binary.folder)
-            .envs(binary.env.iter().map(|(name, value)| (name, value)))
-            .env_remove("NEXTEST");
+        let mut command = binary.command(&binary.executable);
+        command.args(LIST_ARGUMENTS).env_remove("NEXTEST");
         if let Some(path) = recorded {
             // What a host promises is promised of this one alone.
             command
@@ -251,29 +243,40 @@ impl Listing {
                 .env_remove(MAY_SKIP)
                 .env(FACTS, path);
         }
-        match command_until(LIST_LIMIT, stop.fd(), command) {
-            Ran::Ended {
-                success: true,
-                stdout,
-                ..
-            } => {
-                let text = String::from_utf8_lossy(&stdout);
-                let listing = Self::parse(&text);
-                listing
-                    .map(Some)
-                    .map_err(|error| failed(format!("its output is not a list: {error}")))
-            }
-            Ran::Ended { how, stderr, .. } => {
-                let stderr = String::from_utf8_lossy(&stderr);
-                Err(failed(format!("it {how}: {}", stderr.trim())))
-            }
-            Ran::NotStarted(error) => Err(failed(format!("it cannot be started: {error}"))),
-            Ran::Stopped => Err(RunnerError::Stopped),
-            Ran::TooLate => {
-                let seconds = LIST_LIMIT.as_secs();
-                Err(failed(format!("it did not exit within {seconds} s")))
-            }
+        let listing = Self::parse(&listed(binary, command, stop)?);
+        listing
+            .map(Some)
+            .map_err(|error| no_list(binary, format!("its output is not a list: {error}")))
+    }
+}
+
+/// Runs a command that lists tests of a binary, and returns what it prints.
+pub(super) fn listed(
+    binary: &Binary,
+    command: Command,
+    stop: StopToken<'_>,
+) -> Result<String, RunnerError> {
+    let problem = match command_until(LIST_LIMIT, stop.fd(), command) {
+        Ran::Ended {
+            success: true,
+            stdout,
+            ..
+        } => return Ok(String::from_utf8_lossy(&stdout).into_owned()),
+        Ran::Ended { how, stderr, .. } => {
+            let stderr = String::from_utf8_lossy(&stderr);
+            format!("it {how}: {}", stderr.trim())
         }
+        Ran::NotStarted(error) => format!("it cannot be started: {error}"),
+        Ran::Stopped => return Err(RunnerError::Stopped),
+        Ran::TooLate => format!("it did not exit within {} s", LIST_LIMIT.as_secs()),
+    };
+    Err(no_list(binary, problem))
+}
+
+pub(super) fn no_list(binary: &Binary, problem: String) -> RunnerError {
+    RunnerError::List {
+        binary: binary.id.clone(),
+        problem,
     }
 }
 

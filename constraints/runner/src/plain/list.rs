@@ -1,12 +1,10 @@
 //! The list of a plain binary's tests.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use super::PlainTest;
-use crate::listing::LIST_LIMIT;
+use crate::listing::{listed, no_list};
 use crate::{Binary, RunnerError, StopToken, TestId, TestSettings};
-use kata_test_host::sys::{Ran, command_until};
 
 /// All arguments together can be about this long.
 const LONGEST_ARGUMENTS: usize = 100_000;
@@ -31,10 +29,7 @@ pub fn list_plain(binary: &Binary, stop: StopToken<'_>) -> Result<Vec<PlainTest>
         let is_ignored = ignored.contains(&name);
         PlainTest {
             ignored: is_ignored.then(|| reasons.remove(&name).unwrap_or_default()),
-            id: TestId {
-                binary: binary.id.clone(),
-                test: name,
-            },
+            id: TestId::new(&*binary.id, name),
             runs: !is_ignored,
             settings: TestSettings::default(),
         }
@@ -52,7 +47,7 @@ fn names(binary: &Binary, text: &str) -> Result<Vec<String>, RunnerError> {
             // A harness that has libtest's options may print more.
             _ if !binary.has_libtest => {}
             _ => {
-                return Err(failed(
+                return Err(no_list(
                     binary,
                     format!("its output is not a list: {line:?}"),
                 ));
@@ -87,31 +82,7 @@ fn reasons(
 }
 
 fn answer(binary: &Binary, arguments: &[&str], stop: StopToken<'_>) -> Result<String, RunnerError> {
-    let mut command = Command::new(&binary.executable);
-    command
-        .args(arguments)
-        .current_dir(&binary.folder)
-        .envs(binary.env.iter().map(|(name, value)| (name, value)));
-    let problem = match command_until(LIST_LIMIT, stop.fd(), command) {
-        Ran::Ended {
-            success: true,
-            stdout,
-            ..
-        } => return Ok(String::from_utf8_lossy(&stdout).into_owned()),
-        Ran::Ended { how, stderr, .. } => {
-            let stderr = String::from_utf8_lossy(&stderr);
-            format!("it {how}: {}", stderr.trim())
-        }
-        Ran::NotStarted(error) => format!("it cannot be started: {error}"),
-        Ran::Stopped => return Err(RunnerError::Stopped),
-        Ran::TooLate => format!("it did not exit within {} s", LIST_LIMIT.as_secs()),
-    };
-    Err(failed(binary, problem))
-}
-
-fn failed(binary: &Binary, problem: String) -> RunnerError {
-    RunnerError::List {
-        binary: binary.id.clone(),
-        problem,
-    }
+    let mut command = binary.command(&binary.executable);
+    command.args(arguments);
+    listed(binary, command, stop)
 }

@@ -1,7 +1,5 @@
 //! Processes on this host, as the current user.
 
-use std::process::Command;
-
 use super::process::run;
 use super::{ProcessEnd, Session, SessionCommand};
 use crate::{Binary, PlaceError};
@@ -28,11 +26,9 @@ impl Session for LocalSession<'_> {
     ) -> Result<ProcessEnd, PlaceError> {
         let binary = self.binary;
         let program = command.program.unwrap_or(&binary.executable);
-        let mut process = Command::new(program);
+        let mut process = binary.command(program);
         process
             .args(command.arguments)
-            .current_dir(&binary.folder)
-            .envs(binary.env.iter().map(|(name, value)| (name, value)))
             .envs(command.env.iter().map(|(name, value)| (name, value)));
         let ended = run(process, command.limit, command.stop, output);
         ended.map_err(|error| format!("cannot run {}: {error}", program.display()).into())

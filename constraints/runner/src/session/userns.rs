@@ -32,9 +32,8 @@ impl<'a> UsernsSession<'a> {
     }
 
     fn command(&self, program: &Path, env: &[(OsString, OsString)]) -> Command {
-        let mut command = Command::new(program);
-        let variables = self.binary.env.iter().chain(env);
-        command.envs(variables.map(|(name, value)| (name, value)));
+        let mut command = self.binary.command(program);
+        command.envs(env.iter().map(|(name, value)| (name, value)));
         for name in SAID_TO_OTHERS {
             command.env_remove(name);
         }
@@ -54,9 +53,7 @@ impl Session for UsernsSession<'_> {
     ) -> Result<ProcessEnd, PlaceError> {
         let program = command.program.unwrap_or(&self.binary.executable);
         let mut process = self.command(program, command.env);
-        process
-            .args(command.arguments)
-            .current_dir(&self.binary.folder);
+        process.args(command.arguments);
         let start = |process: &mut Command| self.namespaces.spawn(process, Control::Runner);
         let ended = run_started(process, &start, command.limit, command.stop, output);
         ended.map_err(|error| format!("cannot run {}: {error}", program.display()).into())

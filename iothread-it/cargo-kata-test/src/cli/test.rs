@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -259,11 +259,9 @@ impl Here<'_> {
                 continue;
             };
             println!("running {} here", binary.id);
-            let mut command = Command::new(&binary.executable);
+            let mut command = binary.command(&binary.executable);
             command
                 .args(arguments)
-                .current_dir(&binary.folder)
-                .envs(binary.env.iter().map(|(name, value)| (name, value)))
                 .envs(self.env.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::null());
             let what = || format!("cannot run {}", binary.id);

@@ -147,7 +147,7 @@ fn end_by_signals() -> io::Result<()> {
 
 /// Replaces this process by gdb. Returns only if that fails.
 fn here(test: &Test, user: UserKind) -> anyhow::Error {
-    let mut command = test.command(Path::new(GDB));
+    let mut command = test.binary.command(Path::new(GDB));
     command
         .arg("--args")
         .arg(&test.binary.executable)

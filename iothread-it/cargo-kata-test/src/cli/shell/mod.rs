@@ -5,7 +5,7 @@ mod gdb;
 mod socket_folder;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use guest_vm::artifacts::{Store, WorkFolder};
@@ -119,7 +119,7 @@ fn of_test(options: &Options, name: &str, prepare: &Prepare<'_>) -> Result<Proce
     }
     let binary = &test.binary;
     if there.is_here() {
-        return Err(take_over(test.command(Path::new(SHELL)), user));
+        return Err(take_over(binary.command(Path::new(SHELL)), user));
     }
     let folders = Folders {
         root: &workspace.root,
@@ -208,17 +208,6 @@ fn is_variant(place: &str, name: &str) -> bool {
         let is_other_kernel = rest == GENERIC || rest.starts_with(&format!("{GENERIC}+"));
         rest.is_empty() || rest.starts_with('+') && !is_other_kernel
     })
-}
-
-impl Test {
-    /// Returns a command with the test's environment and folder.
-    fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
-        let binary = &self.binary;
-        let env = binary.env.iter().map(|(name, value)| (name, value));
-        command.envs(env).current_dir(&binary.folder);
-        command
-    }
 }
 
 #[cfg(test)]
