@@ -93,11 +93,10 @@ impl Routing {
         }
     }
 
-    /// The routes to places with KVM, if a test that lacks it may run there. A test that runs everywhere stays
-    /// where it is.
-    pub(super) fn to_kvm(&self) -> Vec<Route> {
-        let has_kvm = |route: &&Route| self.spread == Spread::First && self.is_for_kvm[route.place];
-        self.order.iter().filter(has_kvm).copied().collect()
+    /// Whether a route leads to a place with KVM, where a test that lacks it may run. A test that runs everywhere
+    /// stays where it is.
+    pub(super) fn leads_to_kvm(&self, route: &Route) -> bool {
+        self.spread == Spread::First && self.is_for_kvm[route.place]
     }
 
     /// Those of a test: where its requirement is met, and then, as root, where that is not known. The verdict is that
@@ -106,9 +105,9 @@ impl Routing {
         let needs = with_kvm(&settings.needs());
         let fits = self.fits.get(&(needs, settings.demand()));
         let (mut met, mut open) = (Vec::new(), Vec::new());
-        for route in self.to_kvm() {
+        for route in self.order.iter().copied() {
             let fits = fits.is_none_or(|fits| fits[route.place] == Fit::Fits);
-            if !fits || !self.permits(settings, route) {
+            if !self.leads_to_kvm(&route) || !fits || !self.permits(settings, route) {
                 continue;
             }
             let like_it = |place: &usize| {

@@ -14,9 +14,9 @@ use super::super::PlainTest;
 use super::super::requirements::questions;
 use super::super::result::PlainResult;
 use super::super::task::{Ended, Route};
-use super::{Dispatch, Executor, SLOW, runs_again};
+use super::{Dispatch, PlainRun, SLOW, runs_again};
 use crate::error::chain;
-use crate::{Binary, Place, RunnerError, Session, UserKind};
+use crate::{Binary, Place, RunnerError, Session, StopToken, UserKind};
 use kata_test::__runner::shuffle;
 
 /// The worker that has the place itself. If it cannot open a session, the place cannot be used.
@@ -101,14 +101,15 @@ struct Work<'a> {
     binary: &'a Binary,
     user: UserKind,
     name: &'a str,
-    executor: Executor<'a>,
+    plain: &'a PlainRun<'a>,
+    stop: StopToken<'a>,
 }
 
 impl Work<'_> {
     /// Follows orders until the last.
     fn follow(&self, place: &mut dyn Place, orders: &Receiver<Order<'_>>, tell: &dyn Fn(Event)) {
         loop {
-            let mut session = match place.open(self.binary, self.user, self.executor.stop) {
+            let mut session = match place.open(self.binary, self.user, self.stop) {
                 Ok(session) => session,
                 Err(error) => return tell(Event::Broken(chain(&*error))),
             };
@@ -116,13 +117,13 @@ impl Work<'_> {
             loop {
                 match orders.recv() {
                     Ok(Order::Run(index, test, number)) => {
-                        let executor = &self.executor;
-                        let ended = executor.attempt(&mut *session, test, number, self.name);
+                        let (plain, stop) = (self.plain, self.stop);
+                        let ended = plain.attempt(&mut *session, test, number, self.name, stop);
                         let ended = ended.map(Box::new);
                         tell(Event::Idle(state_of(&mut *session), Some((index, ended))));
                     }
                     Ok(Order::Save(test)) => {
-                        let told = session.save(self.executor.run, &test.id);
+                        let told = session.save(self.plain.run, &test.id);
                         told.map(Event::Told).into_iter().for_each(tell);
                         tell(Event::Idle(state_of(&mut *session), None));
                     }
@@ -199,11 +200,8 @@ impl Dispatch<'_, '_, '_> {
             binary,
             user: route.user,
             name: &name,
-            executor: Executor {
-                run: self.plain.run,
-                options: self.plain.options,
-                stop: self.reporter.stop,
-            },
+            plain: self.plain,
+            stop: self.reporter.stop,
         };
         let is_alone = |at: &usize| self.tasks[*at].test.settings.alone;
         let (alone, mut shared) = indices.into_iter().partition::<Vec<_>, _>(is_alone);
@@ -224,7 +222,7 @@ impl Dispatch<'_, '_, '_> {
         }
         let mut broken = None;
         for mut tests in [shared, alone] {
-            if let Some(seed) = work.executor.options.attempts.shuffle {
+            if let Some(seed) = self.plain.options.attempts.shuffle {
                 shuffle(&mut tests, seed);
             }
             let mut queue = Queue {
@@ -349,8 +347,7 @@ impl Dispatch<'_, '_, '_> {
         let number = queue.count(index);
         let may_be_the_place = number == 1 && ended.result.is_unexplained_failure();
         let test = self.tasks[index].test;
-        let is_repeated =
-            may_be_the_place || runs_again(&ended, test, work.executor.options, number);
+        let is_repeated = may_be_the_place || runs_again(&ended, test, self.plain.options, number);
         if is_repeated {
             queue.again.push_back(index);
         }

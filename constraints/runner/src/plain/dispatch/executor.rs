@@ -7,19 +7,13 @@ use super::super::printed::Printed;
 use super::super::result::{PlainResult, result};
 use super::super::task::Ended;
 use super::super::transcript::Transcript;
-use super::super::{DEFAULT_LIMIT, PlainOptions, PlainTest};
+use super::super::{DEFAULT_LIMIT, PlainTest};
+use super::PlainRun;
 use crate::error::chain;
-use crate::{Artifacts, Run, Session, SessionCommand, StopToken};
+use crate::{Artifacts, Session, SessionCommand, StopToken};
 use kata_test::__runner::{ARTIFACTS, ONLY_TEST};
 
-/// What attempts have in common.
-pub(super) struct Executor<'a> {
-    pub(super) run: &'a Run,
-    pub(super) options: &'a PlainOptions,
-    pub(super) stop: StopToken<'a>,
-}
-
-impl Executor<'_> {
+impl PlainRun<'_> {
     /// Runs a test in a process. `None`: the run was stopped.
     pub(super) fn attempt(
         &self,
@@ -27,6 +21,7 @@ impl Executor<'_> {
         test: &PlainTest,
         attempt: u32,
         place: &str,
+        stop: StopToken<'_>,
     ) -> Option<Ended> {
         let name = test.id.test.as_str();
         let mut arguments = ["--exact", name, "--nocapture"].map(OsStr::new).to_vec();
@@ -44,7 +39,7 @@ impl Executor<'_> {
             env: &env,
             artifacts: folder.as_ref().ok(),
             limit: limit.unwrap_or(DEFAULT_LIMIT),
-            stop: self.stop,
+            stop,
         };
         let start = Instant::now();
         let (mut transcript, mut printed) = (Transcript::default(), Printed::default());

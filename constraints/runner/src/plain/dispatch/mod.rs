@@ -21,7 +21,6 @@ use crate::{
     Binary, CandidatePlace, ExpectedDurations, LocalSession, Outcome, ProcessEnd, Reporter, Run,
     RunnerError, Spread,
 };
-use executor::Executor;
 use kata_test::__runner::{HERE, shuffle};
 use kata_test_host::constraint::{Status, evaluate, kvm};
 use kata_test_host::facts::Here;
@@ -66,18 +65,16 @@ pub fn run_plain(
         }
     }
     let mut dispatch = Dispatch {
-        kvm_routes: routing.to_kvm(),
-        is_user_namespace: routing.is_user_namespace.clone(),
+        routing,
         kvm_users: KvmUsers::default(),
-        names: routing.names.clone(),
         plain,
         tasks: Vec::new(),
         durations: plain.run.expected_durations(),
         reporter,
         has_failed: false,
     };
-    dispatch.schedule(&routing)?;
-    for route in routing.order {
+    dispatch.schedule()?;
+    for route in dispatch.routing.order.clone() {
         for binary in plain.binaries {
             let indices = dispatch.waiting(route, binary);
             if indices.is_empty() || dispatch.is_over() {
@@ -108,12 +105,8 @@ pub fn run_plain(
 
 struct Dispatch<'a, 'r, 'o> {
     plain: &'a PlainRun<'a>,
-    /// The routes to places with KVM.
-    kvm_routes: Vec<Route>,
+    routing: Routing,
     kvm_users: KvmUsers,
-    /// In which places root is root in a user namespace.
-    is_user_namespace: Vec<bool>,
-    names: Vec<String>,
     tasks: Vec<Task<'a>>,
     durations: ExpectedDurations,
     reporter: &'r mut Reporter<'o>,
@@ -122,8 +115,8 @@ struct Dispatch<'a, 'r, 'o> {
 
 impl Dispatch<'_, '_, '_> {
     /// Records the tests that are about to run, so that none is missed if nothing more comes of this run.
-    fn schedule(&mut self, routing: &Routing) -> Result<(), RunnerError> {
-        let run = self.plain.run;
+    fn schedule(&mut self) -> Result<(), RunnerError> {
+        let (run, routing) = (self.plain.run, &self.routing);
         let names = &routing.names;
         for test in self.plain.tests {
             if !test.runs {
@@ -194,11 +187,8 @@ impl Dispatch<'_, '_, '_> {
         if indices.is_empty() || self.is_over() {
             return Ok(());
         }
-        let PlainRun { run, options, .. } = *self.plain;
-        let stop = self.reporter.stop;
-        let this = Executor { run, options, stop };
-        let this = &this;
-        let place = HERE;
+        let (plain, stop, place) = (self.plain, self.reporter.stop, HERE);
+        let PlainRun { run, options, .. } = *plain;
         self.announce(binary, indices.len(), place);
         let threads = if is_serial(binary) { 1 } else { threads };
         let work_of = |index: &usize| {
@@ -230,7 +220,7 @@ impl Dispatch<'_, '_, '_> {
                         let _ = send.send((*index, None));
                         let mut session = LocalSession::new(binary);
                         let attempt = first + number - 1;
-                        let mut ended = this.attempt(&mut session, test, attempt, place);
+                        let mut ended = plain.attempt(&mut session, test, attempt, place, stop);
                         if let Some(ended) = &mut ended {
                             ended.weigh(&test.settings, expectation.as_ref());
                         }
@@ -291,21 +281,21 @@ impl Dispatch<'_, '_, '_> {
             return ended;
         };
         let result = &mut ended.result;
-        if self.is_user_namespace[route.place] && result.outcome == Outcome::Failed {
+        if self.routing.is_user_namespace[route.place] && result.outcome == Outcome::Failed {
             let lacks = || "it fails as root in a user namespace".to_owned();
             result.lacks.get_or_insert_with(lacks);
         }
-        if let (true, Some(ProcessEnd::TimedOut(limit))) =
-            (self.kvm_routes.contains(route), &ended.end)
-        {
+        let leads_to_kvm = self.routing.leads_to_kvm(route);
+        let place = self.routing.names[route.place].as_str();
+        if let (true, Some(ProcessEnd::TimedOut(limit))) = (leads_to_kvm, &ended.end) {
             let observed = format!(
                 "it did not end within {limit:?}: a guest of KVM that it runs may make no progress"
             );
-            let reason = Reason::infrastructure(observed, &*self.names[route.place]);
+            let reason = Reason::infrastructure(observed, place);
             ended.result.reasons.push(reason);
         }
-        let had_kvm = self.kvm_routes.contains(route)
-            || self.names[route.place] == HERE && evaluate(&[kvm()], &Here).status == Status::Met;
+        let had_kvm =
+            leads_to_kvm || place == HERE && evaluate(&[kvm()], &Here).status == Status::Met;
         let mut binaries = self.plain.binaries.iter();
         let binary = binaries.find(|binary| binary.id == task.test.id.binary);
         if let (false, false, Some(binary)) = (had_kvm, task.for_lack_of_kvm.is_empty(), binary) {
