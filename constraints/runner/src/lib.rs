@@ -99,6 +99,7 @@ pub use secrets::Secrets;
 pub use select::{Partition, PartitionError, RunIgnored, Selected, TestSelection};
 pub use session::{
     AttachedCommand, LocalSession, ProcessEnd, Session, SessionCommand, Streams, UserKind,
+    is_readable_before,
 };
 pub use shards::{Shards, TestId};
 pub use stop_token::StopToken;

@@ -6,19 +6,16 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::memfd::{MFdFlags, memfd_create};
-
 use super::cargo::LIBRARY_PATH;
 use super::child_io::{ChildEnd, run_child};
 use super::listing::LIST_LIMIT;
-use super::session::SudoSession;
+use super::session::{SudoSession, memory_file, path_of};
 use super::{
     Binary, CandidatePlace, Job, LIST_ARGUMENTS, PROFILE_FILE, Place, PlaceError, ProfileFile,
     Session, StopToken, UserKind,
@@ -161,10 +158,9 @@ fn as_root(
 ) -> io::Result<ChildEnd> {
     let variables = variables(binary, env);
     let file = environment_file(&binary.folder, &variables)?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     let mut command = Command::new("sudo");
     command.args(["-n", "--", "/usr/bin/env"]);
-    command.arg(format!("{ENVIRONMENT}={path}"));
+    command.arg(format!("{ENVIRONMENT}={}", path_of(&file)));
     // Without it the harness may not even start, to read the others.
     if let Some((name, value)) = variables.iter().rfind(|(name, _)| name == LIBRARY_PATH) {
         command.arg([name.as_os_str(), value].join(OsStr::new("=")));
@@ -210,7 +206,5 @@ fn environment_file(folder: &Path, variables: &[(OsString, OsString)]) -> io::Re
         text.push(b'=');
         text.extend_from_slice(value.as_bytes());
     }
-    let mut file = File::from(memfd_create(c"kata-test", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(&text)?;
-    Ok(file)
+    memory_file(&text)
 }

@@ -19,11 +19,11 @@ use nix::sys::signal::Signal;
 use super::{KernelLog, PlaceError, Run, StopToken, TestId};
 use kata_test::__runner::ArtifactsFolder;
 
-pub use attached::{AttachedCommand, Streams};
+pub use attached::{AttachedCommand, Streams, is_readable_before};
 pub use local::LocalSession;
 pub(super) use process::run as run_process;
 #[cfg(target_os = "linux")]
-pub(super) use sudo::SudoSession;
+pub(super) use sudo::{SudoSession, memory_file, path_of};
 #[cfg(target_os = "linux")]
 pub(super) use userns::UsernsSession;
 

@@ -7,16 +7,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::attached::forward;
+use super::attached::wait;
 use super::{AttachedCommand, ProcessEnd, Session, SessionCommand};
 use crate::child_io::{ChildEnd, run_child};
 use crate::{Binary, PlaceError};
@@ -121,29 +119,13 @@ impl Session for SudoSession<'_> {
             .stdin(streams.stdin.try_clone_to_owned()?)
             .stdout(streams.stdout.try_clone_to_owned()?)
             .stderr(streams.stderr.try_clone_to_owned()?);
-        let mut child = sudo.spawn()?;
-        let (over, end) = io::pipe()?;
-        let status = thread::scope(|scope| {
-            let (signals, mut write) = (streams.signals, &write);
-            scope.spawn(move || {
-                forward(signals, over.as_fd(), &mut |signal| {
-                    let name = signal.as_str().trim_start_matches("SIG");
-                    let _ = writeln!(write, "{name}");
-                });
-            });
-            let status = child.wait();
-            // Ends the thread.
-            drop(end);
-            status
+        let ended = wait(sudo.spawn()?, streams.signals, &mut |signal| {
+            let name = signal.as_str().trim_start_matches("SIG");
+            let _ = writeln!(write, "{name}");
         });
         // It has nothing to read if the program has not been started.
         let _ = write.write_all(b"END\n");
-        let status = status?;
-        Ok(match (status.code(), status.signal()) {
-            (Some(code), _) => ProcessEnd::Exited(code),
-            (None, Some(signal)) => ProcessEnd::Signaled(signal),
-            (None, None) => ProcessEnd::Crashed(format!("sudo ended: {status}")),
-        })
+        Ok(ended?)
     }
 
     fn uid(&self) -> u32 {
@@ -161,7 +143,7 @@ fn sudo(script: &str, folder: &Path, files: &[String]) -> Command {
 }
 
 /// Returns a path by which root opens a file of this process.
-fn path_of(file: &impl AsRawFd) -> String {
+pub(crate) fn path_of(file: &impl AsRawFd) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
@@ -213,7 +195,12 @@ fn environment_file(variables: &[&(OsString, OsString)]) -> io::Result<File> {
         }
         text.extend_from_slice(b"'\n");
     }
+    memory_file(&text)
+}
+
+/// Makes a file without a name.
+pub(crate) fn memory_file(content: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create(c"kata-test", MFdFlags::MFD_CLOEXEC)?);
-    file.write_all(&text)?;
+    file.write_all(content)?;
     Ok(file)
 }

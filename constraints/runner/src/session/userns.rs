@@ -1,17 +1,13 @@
 //! Processes on this host as root in a user namespace, each in namespaces of its own.
 
 use std::ffi::OsString;
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
-use std::thread;
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use super::attached::forward;
+use super::attached::wait;
 use super::process::run_started;
 use super::{AttachedCommand, ProcessEnd, Session, SessionCommand};
 use crate::sudo::SAID_TO_OTHERS;
@@ -69,25 +65,12 @@ impl Session for UsernsSession<'_> {
             .stdin(streams.stdin.try_clone_to_owned()?)
             .stdout(streams.stdout.try_clone_to_owned()?)
             .stderr(streams.stderr.try_clone_to_owned()?);
-        let mut child = self.namespaces.spawn(&mut process, Control::User)?;
+        let child = self.namespaces.spawn(&mut process, Control::User)?;
         let id = Pid::from_raw(i32::try_from(child.id())?);
-        let (over, end) = io::pipe()?;
-        let status = thread::scope(|scope| {
-            scope.spawn(move || {
-                forward(streams.signals, over.as_fd(), &mut |signal| {
-                    let _ = kill(id, signal);
-                });
-            });
-            let status = child.wait();
-            // Ends the thread.
-            drop(end);
-            status
-        })?;
-        Ok(match (status.code(), status.signal()) {
-            (Some(code), _) => ProcessEnd::Exited(code),
-            (None, Some(signal)) => ProcessEnd::Signaled(signal),
-            (None, None) => ProcessEnd::Crashed(format!("it ended: {status}")),
-        })
+        let send = &mut |signal| {
+            let _ = kill(id, signal);
+        };
+        Ok(wait(child, streams.signals, send)?)
     }
 
     fn uid(&self) -> u32 {

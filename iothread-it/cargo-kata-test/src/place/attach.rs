@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::thread;
 
-use kata_test_runner::Streams;
+use kata_test_runner::{Streams, is_readable_before};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::read;
@@ -124,19 +124,13 @@ fn next<'a>(
     over: BorrowedFd<'_>,
     buffer: &'a mut [u8],
 ) -> Option<Result<&'a [u8], Errno>> {
-    loop {
-        let mut fds = [over, from].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        if poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {
-            continue;
-        }
-        if fds[0].any().unwrap_or(true) {
-            return None;
-        }
+    while is_readable_before(from, over) {
         match read(from, buffer) {
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             result => return Some(result.map(|count| &buffer[..count])),
         }
     }
+    None
 }
 
 fn forward_input(running: &RunningProgram<'_>, stdin: BorrowedFd<'_>, over: BorrowedFd<'_>) {

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-use kata_test_runner::{Binary, StopToken};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use kata_test_runner::{Binary, StopToken, is_readable_before};
 
 use super::image::{self, BinaryFiles, ImageError, Owner};
 use super::{VmArtifacts, environment, memory};
@@ -260,8 +258,7 @@ impl Guest {
         let vm = &self.vm;
         thread::scope(|scope| {
             scope.spawn(move || {
-                let mut fds = [asked, over.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-                while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+                let _ = is_readable_before(asked, over.as_fd());
                 if stop.is_requested() {
                     vm.kill();
                 }
