@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::dispatch::records_of;
 use super::plan::{has_alternatives, needs_kvm};
-use super::{Binary, Fit, Outcome, Run, Session, StopToken, TestId, TestName, UserKind};
+use super::{
+    Binary, DEFAULT_LIMIT, Fit, Outcome, Run, Session, StopToken, TestId, TestName, UserKind,
+};
 use kata_test::__runner::HERE;
 use kata_test_host::constraint::Demand;
 use kata_test_host::facts::{Finding, Here, Host, Question};
@@ -158,8 +160,7 @@ pub struct Job<'a> {
     pub stop: StopToken<'a>,
 }
 
-/// How long a test without a limit of its own may take, and the harness around all of them.
-const UNLIMITED: Duration = Duration::from_secs(10 * 60);
+/// How long the harness may take around all tests.
 const AROUND: Duration = Duration::from_secs(120);
 
 impl Job<'_> {
@@ -171,10 +172,7 @@ impl Job<'_> {
 
     /// How long the tests may take on this host, one after the other.
     pub(super) fn limit(&self) -> Duration {
-        let limits = self.tests.iter().map(|test| {
-            let limit = test.limit.unwrap_or(UNLIMITED);
-            limit.saturating_mul(test.attempts)
-        });
+        let limits = self.tests.iter().map(JobTest::whole_limit);
         let limits = limits.fold(Duration::ZERO, Duration::saturating_add);
         limits.saturating_add(AROUND)
     }
@@ -211,6 +209,15 @@ pub struct JobTest {
     pub attempts: u32,
     /// Whether it needs a VM of its own.
     pub own_machine: bool,
+}
+
+impl JobTest {
+    /// Returns how long all its attempts may take, as its limit is meant.
+    #[must_use]
+    pub fn whole_limit(&self) -> Duration {
+        let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
+        limit.saturating_mul(self.attempts)
+    }
 }
 
 /// A place that a plan can choose.

@@ -19,9 +19,6 @@ use super::saved::FailedTest;
 use super::{VmPlace, with_second_try};
 use guest_vm::guest::protocol::{Exit, Notice, Program};
 
-/// The time limit of a test that has none of its own.
-const DEFAULT_TEST_LIMIT: Duration = Duration::from_secs(10 * 60);
-
 /// The time that the harness may take beside its tests.
 const HARNESS_OVERHEAD: Duration = Duration::from_secs(120);
 
@@ -234,11 +231,7 @@ fn program(
     scale: f64,
     profile: Option<&ProfileFile>,
 ) -> Program {
-    let limits = tests.iter().map(|test| {
-        let limit = test.limit.unwrap_or(DEFAULT_TEST_LIMIT);
-        limit.saturating_mul(test.attempts)
-    });
-    let timeout = harness_timeout(limits, scale);
+    let timeout = harness_timeout(tests.iter().map(JobTest::whole_limit), scale);
     // One test at a time, so that it is known which one crashed the guest.
     let arguments = ["--exact".to_owned(), "--test-threads=1".to_owned()];
     let arguments: Vec<String> = arguments.into_iter().chain(names(tests)).collect();
@@ -298,6 +291,7 @@ mod tests {
     //! **Scope**: arithmetic with numbers from a guest; `tests/places` runs tests in guests.
 
     use super::*;
+    use kata_test_runner::DEFAULT_LIMIT;
 
     #[test]
     fn slowness_and_timeouts_are_bounded() {
@@ -315,10 +309,9 @@ mod tests {
                     (1.0..=MAX_SLOWNESS).contains(&slower),
                     "{here}/{there}: {slower}"
                 );
-                let limits = [DEFAULT_TEST_LIMIT, Duration::MAX, Duration::MAX];
+                let limits = [DEFAULT_LIMIT, Duration::MAX, Duration::MAX];
                 assert!(
-                    harness_timeout(limits.into_iter(), SLOWNESS_MARGIN * slower)
-                        > DEFAULT_TEST_LIMIT
+                    harness_timeout(limits.into_iter(), SLOWNESS_MARGIN * slower) > DEFAULT_LIMIT
                 );
             }
         }
