@@ -381,8 +381,10 @@ fn messages<T: DeserializeOwned>(text: &str) -> impl Iterator<Item = T> {
         .filter_map(|line| serde_json::from_str(line).ok())
 }
 
-/// The cargo that runs this program, or the one on PATH.
-pub(super) fn cargo() -> Command {
+/// Returns a command for the cargo that runs this program (`CARGO`), or the one on PATH, in the current directory: a
+/// relative `CARGO_TARGET_DIR` is resolved there.
+#[must_use]
+pub fn cargo() -> Command {
     Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
 }
 

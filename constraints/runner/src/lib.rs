@@ -63,7 +63,7 @@ pub use allow_nowhere::AllowedNowhere;
 pub use artifacts::Artifacts;
 pub use attempts::Attempts;
 pub use binary::Binary;
-pub use cargo::{CargoError, Workspace};
+pub use cargo::{CargoError, Workspace, cargo};
 pub use cargo_env::runner as configured_runner;
 pub use config::{
     Archive, Config, ConfigError, Excludes, ExpectFailure, NamedKernel, NamedPlace, SuspectPolicy,

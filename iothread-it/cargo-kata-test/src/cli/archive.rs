@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 
 use super::build::Build;
 use super::cargo;
-use guest_vm::process::BoundedCommand;
 
 /// Options of the command.
 #[derive(Clone, Default, clap::Args)]
@@ -67,14 +66,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 fn require_nextest() -> Result<()> {
     let mut command = cargo::cargo();
     command.args(["nextest", "--version"]);
-    let asked = BoundedCommand {
-        what: "cargo nextest --version",
-        command,
-        deadline: cargo::QUERY_DEADLINE,
-        input: b"",
-    };
-    let mut version = String::new();
-    if let Err(error) = asked.succeed(|line| version.push_str(line)) {
+    if let Err(error) = cargo::query("cargo nextest --version", command) {
         bail!(
             "cannot run cargo-nextest, which packs the tests: {error}; \
              install it with `cargo install --locked cargo-nextest`"

@@ -1,22 +1,16 @@
 //! Running cargo.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use guest_vm::process::BoundedCommand;
+use guest_vm::process::{BoundedCommand, CommandError};
+pub use kata_test_runner::cargo;
 use serde_json::Value;
 
 /// The time limit for commands that build nothing.
-pub(super) const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
-
-/// Returns a command for the cargo that runs this program (`CARGO`), in the current directory: a relative
-/// `CARGO_TARGET_DIR` is resolved there.
-pub fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")))
-}
+const QUERY_DEADLINE: Duration = Duration::from_secs(2 * 60);
 
 /// Runs a command with inherited output.
 ///
@@ -89,15 +83,21 @@ pub fn manifests() -> Result<Vec<PathBuf>> {
 fn metadata() -> Result<Value> {
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--no-deps"]);
+    let metadata = query("cargo metadata", command)?;
+    serde_json::from_str(&metadata).context("cargo metadata printed invalid JSON")
+}
+
+/// Runs a command that builds nothing, and returns its output.
+pub(super) fn query(what: &str, command: Command) -> Result<String, CommandError> {
     let run = BoundedCommand {
-        what: "cargo metadata",
+        what,
         command,
         deadline: QUERY_DEADLINE,
         input: b"",
     };
-    let mut metadata = String::new();
-    run.succeed(|line| metadata.push_str(line))?;
-    serde_json::from_str(&metadata).context("cargo metadata printed invalid JSON")
+    let mut output = String::new();
+    run.succeed(|line| output.push_str(line))?;
+    Ok(output)
 }
 
 /// Returns the executable's path if one of cargo's messages has one.
