@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{Store, StoreLock, WorkFolder, write_atomically};
 use sha2::{Digest as _, Sha256};
 
-use super::cargo;
+use super::{cargo, store};
 
 /// The target of the guest agent.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -80,11 +80,7 @@ fn key(sources: &Path) -> Result<String> {
         hasher.update(format!("{} {}\n", name.display(), content.len()));
         hasher.update(content);
     }
-    let digest = hasher.finalize();
-    Ok(digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(store::hex(&hasher.finalize()[..8]))
 }
 
 fn files_below(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

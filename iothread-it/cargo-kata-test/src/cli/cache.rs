@@ -6,13 +6,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, ensure};
 use clap::Subcommand;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use guest_vm::artifacts::{Store, StoreLock, parse_size, shown_size};
 use guest_vm::cache::{Cache, CacheEntry, EntryKind};
 use serde_json::{Value, json};
 
 use super::progress::PrintedProgress;
 use super::store;
+use super::table::with_headings;
 
 /// Options of the command.
 #[derive(clap::Args)]
@@ -138,11 +139,7 @@ fn show(store: &Store, as_json: bool) {
 }
 
 fn table(cache: &Cache, now: SystemTime) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["entry", "size", "last used", "used by"]);
+    let mut table = with_headings(["entry", "size", "last used", "used by"]);
     for entry in cache.entries() {
         let user = entry.user.as_deref().map(Path::to_string_lossy);
         let mut by = user.unwrap_or_default().into_owned();

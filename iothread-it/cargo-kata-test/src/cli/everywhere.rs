@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{ContentArrangement, Table, presets};
 use kata_test_runner::{Difference, Ledger, Outcome, Record};
 
+use super::table::with_headings;
 use super::test::{counts, of_outcome};
 
 /// A row names at most this many tests.
@@ -31,20 +31,12 @@ pub(super) fn summary(ledger: &Ledger, outcomes: &[Record]) -> String {
 /// Formats the tests whose outcomes differ, then those that failed in each place, and counts the others.
 fn comparison(ledger: &Ledger) -> String {
     let comparison = ledger.comparison();
-    let mut table = Table::new();
     let places = ledger.places.iter().map(|place| match &place.kernel {
         Some(kernel) => format!("{}\n{kernel}", place.name),
         None => place.name.clone(),
     });
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(
-            ["test".to_owned()]
-                .into_iter()
-                .chain(places)
-                .chain(["difference".to_owned()]),
-        );
+    let headings = ["test".to_owned()].into_iter().chain(places);
+    let mut table = with_headings(headings.chain(["difference".to_owned()]));
     let is_alike = |one: &Difference<'_>, other: &Difference<'_>| {
         one.test.id.binary == other.test.id.binary && cells(one) == cells(other)
     };

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use guest_vm::artifacts::QemuChoice;
 use kata_test::constraint::{Constraint, Status, evaluate, parse};
 use kata_test::facts::{Answer, Finding, Here, Host, Question};
 use kata_test_runner::FactsProgram;
 use serde::Serialize;
 
+use super::table::with_headings;
 use super::{doctor, offers};
 
 /// Options of the command.
@@ -194,11 +195,7 @@ impl<'a> Document<'a> {
 }
 
 fn table(facts: &[(Question, Answer)]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["fact", "", "finding", "source"]);
+    let mut table = with_headings(["fact", "", "finding", "source"]);
     for (question, answer) in facts {
         let (mark, text) = displayed(*question, answer);
         table.add_row([

@@ -3,25 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use kata_test::constraint::Status;
 use kata_test_runner::{
     Eligibility, Ledger, Outcome, Plan, PlannedPlain, PlannedTest, Record, Spread, UserKind, plural,
 };
 
+use super::table::with_headings;
+
 /// Formats a plan: each test's requirement, its decision in each place, and where it runs. Plain tests are
 /// counted.
 pub(super) fn of_plan(plan: &Plan, plain: &[PlannedPlain], all: bool) -> String {
-    let mut table = Table::new();
     let columns = columns(plan);
     let places = columns.iter().map(|at| plan.places[*at].name.clone());
     let header = ["test".to_owned(), "needs".to_owned()]
         .into_iter()
         .chain(places);
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(header.chain(["runs".to_owned()]));
+    let mut table = with_headings(header.chain(["runs".to_owned()]));
     let runs_first = |test: &PlannedTest| test.chosen() == Some(0);
     let is_shown = |test: &&PlannedTest| all || !test.needs.is_empty() || !runs_first(test);
     let tests: Vec<&PlannedTest> = plan.tests.iter().filter(is_shown).collect();
@@ -123,11 +121,7 @@ pub(super) fn of_outcomes(outcomes: &[Record], ledger: &Ledger) -> Table {
     // `nowhere`, which is no place, comes last.
     let position = |name: &str| ledger.places.iter().position(|place| place.name == name);
     places.sort_by_key(|place| position(place).unwrap_or(usize::MAX));
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["binary"].iter().chain(&places));
+    let mut table = with_headings(["binary"].iter().chain(&places));
     for binary in outcomes.chunk_by(|one, other| one.binary == other.binary) {
         let cell = |place: &&str| {
             let there = binary.iter().filter(|outcome| outcome.place == **place);

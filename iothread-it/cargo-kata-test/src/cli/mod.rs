@@ -36,6 +36,7 @@ pub mod run;
 mod selection;
 pub mod shell;
 mod store;
+mod table;
 pub mod test;
 pub mod vm_choice;
 

@@ -1,7 +1,7 @@
 //! `cargo kata-test facts --places`: lists the kernels that VMs can have, and other places.
 
 use anyhow::Result;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::Table;
 use guest_vm::artifacts::{
     Flavour, KernelChoice, KernelOffer, Kernels, QemuChoice, QemuInstall, Wanted, has_kernel,
     kernels, provision_qemu, shown_size,
@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::progress::PrintedProgress;
 use super::store;
+use super::table::with_headings;
 
 /// Prints what the archive has now, or with `offline`, what the cache knows of it.
 ///
@@ -150,11 +151,7 @@ impl<'a> Document<'a> {
 }
 
 fn table(rows: &[Row<'_>]) -> Table {
-    let mut table = Table::new();
-    table
-        .load_style(presets::UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(["places", "kernel", "suite", "for", "download"]);
+    let mut table = with_headings(["places", "kernel", "suite", "for", "download"]);
     for row in rows {
         let machines = match row.offer.flavour {
             Flavour::Cloud => "VMs",

@@ -233,10 +233,7 @@ fn provided(
 ) -> Option<VmArtifacts> {
     let artifacts = VmArtifacts::find(work, name).ok()?;
     let agent = fs::read(agent::path(store).ok()?).ok()?;
-    let digest: String = Sha256::digest(agent)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = store::hex(&Sha256::digest(agent));
     let changed = |file: &Path| file.metadata().and_then(|data| data.modified()).ok();
     // `None`, for a file that is not there, is less than a time.
     let is_newer = changed(&VmArtifacts::list_of(work, name)) > changed(lock_file);

@@ -90,14 +90,15 @@ pub(super) fn ci_key() -> Result<String> {
     // Outside of a workspace there is none.
     let lock = lock_file().ok().and_then(|path| std::fs::read(path).ok());
     hasher.update(lock.unwrap_or_default());
-    let digest = hasher.finalize();
-    let hash: String = digest[..6]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = hex(&hasher.finalize()[..6]);
     let version = env!("CARGO_PKG_VERSION");
     Ok(format!(
         "kata-test-{version}-{}-{hash}",
         std::env::consts::ARCH
     ))
+}
+
+/// Formats a hash.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
