@@ -91,8 +91,7 @@ pub use guest::GuestError;
 pub use image::ImageError;
 pub use libraries::LibraryError;
 pub(crate) use memory::{PER_SLOT as VM_MEMORY, vms_that_fit};
-pub(crate) use saved::quoted;
-pub use saved::{SavedError, SavedTest};
+pub(crate) use saved::{SavedTest, quoted};
 
 /// The time limit for a binary to list its tests, on a CPU that may be emulated.
 const LIST_TIMEOUT: Duration = Duration::from_secs(300);

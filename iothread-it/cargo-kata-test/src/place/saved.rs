@@ -20,10 +20,12 @@ use guest_vm::guest::protocol::User;
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{SavedGuest, SavedGuestError, Vm};
 use iothread_pool::Placement;
-use kata_test_runner::{Run, Session, TestId, UserKind};
+use kata_test_runner::{Run, Session, TestId, UserKind, chain};
 use serde::{Deserialize, Serialize};
 
-use super::guest::{FILES, Guest, GuestError, PACKAGE, SCRATCH, image_disk, scratch_disk, user};
+use super::guest::{
+    FILES, Guest, GuestError, PACKAGE, SCRATCH, at, image_disk, scratch_disk, user,
+};
 use super::session::VmSession;
 use super::shape::Shape;
 use super::{VmArtifacts, VmPlace, memory};
@@ -39,46 +41,31 @@ const MAX_DESCRIPTION: u64 = 4 << 20;
 
 /// Why a guest is not saved or restored.
 #[derive(Debug, thiserror::Error)]
-pub enum SavedError {
+pub(crate) enum SavedError {
     /// QEMU failed, or the state is not usable.
     #[error(transparent)]
     State(#[from] SavedGuestError),
     /// The cache cannot be locked.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A file cannot be read or written.
-    #[error("cannot read or write {}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
     /// The place has no cache.
     #[error("there is no cache to save it in")]
     NoStore,
-    /// A VM cannot be started.
+    /// A VM cannot be started, or a file cannot be read or written.
     #[error(transparent)]
     Guest(#[from] GuestError),
-}
-
-fn at(path: &Path) -> impl FnOnce(io::Error) -> SavedError {
-    move |source| SavedError::Io {
-        path: path.into(),
-        source,
-    }
 }
 
 /// What a saved guest is.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Description {
+pub(crate) struct Description {
     schema: u32,
     /// The folder of its run. The guest is removed when that is.
-    run: PathBuf,
+    pub(crate) run: PathBuf,
     binary: String,
     test: String,
-    place: String,
+    pub(crate) place: String,
     artifacts: VmArtifacts,
     shape: Shape,
     guest: SavedGuest,
@@ -87,15 +74,16 @@ struct Description {
     /// Root if `None`.
     user: Option<User>,
     executable: PathBuf,
-    directory: PathBuf,
+    /// The working directory of the test.
+    pub(crate) directory: PathBuf,
     environment: Vec<(String, String)>,
 }
 
 /// A guest of a failed test that was saved.
 #[derive(Debug)]
-pub struct SavedTest {
+pub(crate) struct SavedTest {
     folder: PathBuf,
-    description: Description,
+    pub(crate) description: Description,
 }
 
 /// The guest of a failed test, and where it is saved.
@@ -118,11 +106,8 @@ impl FailedTest<'_> {
                 quoted(test)
             ),
             Err(error) => {
-                let causes = std::iter::successors(std::error::Error::source(&error), |error| {
-                    error.source()
-                });
-                let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-                format!("cannot save the guest of {binary} {test}: {error}{causes}")
+                let why = chain(&error);
+                format!("cannot save the guest of {binary} {test}: {why}")
             }
         }
     }
@@ -198,16 +183,13 @@ impl FailedTest<'_> {
         let path = folder.join(DESCRIPTION);
         let text = serde_json::to_vec(&description).map_err(io::Error::from);
         let written = text.and_then(|text| write_atomically(&path, &text));
-        written.map_err(at(&path))
+        Ok(written.map_err(at(&path))?)
     }
 }
 
 impl SavedTest {
     /// Finds the guests that runs of this workspace have saved, the newest first.
-    ///
-    /// # Errors
-    /// If the cache cannot be locked.
-    pub fn find_all(store: &Store, work: &WorkFolder) -> Result<Vec<Self>, StoreError> {
+    pub(crate) fn find_all(store: &Store, work: &WorkFolder) -> Result<Vec<Self>, StoreError> {
         if !store.guests().exists() {
             return Ok(Vec::new());
         }
@@ -271,35 +253,14 @@ impl SavedTest {
         })
     }
 
-    /// Returns the place.
-    #[must_use]
-    pub fn place(&self) -> &str {
-        &self.description.place
-    }
-
-    /// Returns the folder of the run.
-    #[must_use]
-    pub fn run(&self) -> &Path {
-        &self.description.run
-    }
-
     /// Returns the id of the test's binary, and the test's name.
-    #[must_use]
-    pub fn test(&self) -> (&str, &str) {
+    pub(crate) fn test(&self) -> (&str, &str) {
         (&self.description.binary, &self.description.test)
     }
 
-    /// Returns the working directory of the test.
-    #[must_use]
-    pub fn directory(&self) -> &Path {
-        &self.description.directory
-    }
-
     /// Restores the guest, for programs of this kind of user, or else of the test's. Scratch files are in `work`.
-    ///
-    /// # Errors
-    /// If it was saved by another version, or what it was started from is gone.
-    pub fn restore(
+    /// Fails if it was saved by another version, or what it was started from is gone.
+    pub(crate) fn restore(
         &self,
         store: &Store,
         work: &WorkFolder,

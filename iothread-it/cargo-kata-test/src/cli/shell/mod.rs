@@ -100,7 +100,10 @@ fn of_test(options: &Options, name: &str, prepare: &Prepare<'_>) -> Result<Proce
             let (binary, test) = saved.test();
             format!("cannot restore the guest of {binary} {test}; `cargo kata-test cache clear guests` removes it")
         })?;
-        return attach_in(session.as_mut(), &shell(saved.directory(), prepare));
+        return attach_in(
+            session.as_mut(),
+            &shell(&saved.description.directory, prepare),
+        );
     }
     if there.place.is_none() && !there.has_kernel() {
         match options.gdb {
@@ -172,14 +175,14 @@ fn saved(
         let is_there = there
             .place
             .as_ref()
-            .is_none_or(|place| is_variant(saved.place(), place));
+            .is_none_or(|place| is_variant(&saved.description.place, place));
         is_named && is_there && !there.has_kernel() && !there.has_network()
     });
-    let Some(run) = found.first().map(|saved| saved.run().to_owned()) else {
+    let Some(run) = found.first().map(|saved| saved.description.run.clone()) else {
         return Ok(None);
     };
-    found.retain(|saved| saved.run() == run);
-    let is_named = |saved: &SavedTest| there.place.as_deref() == Some(saved.place());
+    found.retain(|saved| saved.description.run == run);
+    let is_named = |saved: &SavedTest| there.place.as_ref() == Some(&saved.description.place);
     if found.iter().any(is_named) {
         found.retain(is_named);
     }
@@ -194,8 +197,8 @@ fn saved(
     if let Some(names) = others(&|saved| saved.test() != newest.test(), &whole) {
         bail!("several tests have the name {name}: {names}");
     }
-    let place = |saved: &SavedTest| saved.place().to_owned();
-    if let Some(places) = others(&|saved| saved.place() != newest.place(), &place) {
+    let place = |saved: &SavedTest| saved.description.place.clone();
+    if let Some(places) = others(&|saved| place(saved) != place(newest), &place) {
         bail!("guests of {name} were saved in several places: choose one of {places} by `--place`");
     }
     Ok(Some(found.swap_remove(0)))
