@@ -14,7 +14,7 @@
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixListener;
-
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -107,9 +107,10 @@ impl<'a> VmSession<'a> {
         Ok(*self.scale.insert(scale))
     }
 
-    /// Returns the binary as a program of this user.
+    /// Returns a program of this user; without a path, the binary.
     fn program(
         &self,
+        path: Option<&Path>,
         arguments: &[&OsStr],
         env: &[(OsString, OsString)],
         limit: Duration,
@@ -117,6 +118,9 @@ impl<'a> VmSession<'a> {
         let arguments = arguments.iter().map(|argument| text(argument));
         let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
         let mut program = self.guest()?.program(&arguments, limit);
+        if let Some(path) = path {
+            program.path = text(path.as_os_str())?;
+        }
         for (name, value) in self.variables() {
             set(&mut program.environment, name, value);
         }
@@ -147,10 +151,7 @@ impl Session for VmSession<'_> {
             return Ok(ProcessEnd::Crashed(why.clone()));
         }
         let limit = scaled(command.limit, self.scale()?);
-        let mut program = self.program(command.arguments, command.env, limit)?;
-        if let Some(path) = command.program {
-            program.path = text(path.as_os_str())?;
-        }
+        let mut program = self.program(command.program, command.arguments, command.env, limit)?;
         program.output_limit = Some(OUTPUT_LIMIT);
         program.joins_output = true;
         self.processes += 1;
@@ -198,12 +199,7 @@ impl Session for VmSession<'_> {
         self.is_clean &= !has_left && log.warning().is_none();
         self.kernel_log = log;
         let error = match ended {
-            Ok(exit) => {
-                return Ok(match exit {
-                    Exit::Code(code) => ProcessEnd::Exited(code),
-                    Exit::Signal(signal) => ProcessEnd::Signaled(signal),
-                });
-            }
+            Ok(exit) => return Ok(end_of(exit)),
             Err(error @ GuestError::Io { .. }) => return Err(error.into()),
             Err(error) => error,
         };
@@ -230,23 +226,17 @@ impl Session for VmSession<'_> {
 
     fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
         self.is_clean = false;
-        let mut program = self.program(command.arguments, command.env, Duration::MAX)?;
-        if let Some(path) = command.program {
-            program.path = text(path.as_os_str())?;
-        }
+        let (program, limit) = (command.program, Duration::MAX);
+        let mut program = self.program(program, command.arguments, command.env, limit)?;
         program.directory = text(command.directory.as_os_str())?;
         let guest = self.guest()?;
         let ended = attach(guest.agent(), &program, &command.streams);
-        let error = match ended {
-            Ok(Exit::Code(code)) => return Ok(ProcessEnd::Exited(code)),
-            Ok(Exit::Signal(signal)) => return Ok(ProcessEnd::Signaled(signal)),
-            Err(error) => error,
-        };
-        match &error {
+        match ended {
+            Ok(exit) => Ok(end_of(exit)),
             // It was not started.
-            GuestError::Agent(AgentError::Failed(failure)) => Err(failure.message.clone().into()),
-            GuestError::Agent(_) => Ok(ProcessEnd::Crashed(describe(&error, guest))),
-            _ => Err(error.into()),
+            Err(GuestError::Agent(AgentError::Failed(failure))) => Err(failure.message.into()),
+            Err(error @ GuestError::Agent(_)) => Ok(ProcessEnd::Crashed(describe(&error, guest))),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -283,6 +273,13 @@ impl Session for VmSession<'_> {
 
     fn uid(&self) -> u32 {
         self.user.map_or(0, |user| user.uid)
+    }
+}
+
+fn end_of(exit: Exit) -> ProcessEnd {
+    match exit {
+        Exit::Code(code) => ProcessEnd::Exited(code),
+        Exit::Signal(signal) => ProcessEnd::Signaled(signal),
     }
 }
 
