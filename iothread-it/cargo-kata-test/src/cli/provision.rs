@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use crate::place::{SavedTest, VmArtifacts, VmPlace};
+use crate::place::{SavedTest, VmArtifacts, VmPlace, boot_image};
 use anyhow::{Context as _, Result, ensure};
 use guest_vm::artifacts::{
     KernelInstall, Manifest, Origin, Progress, QemuChoice, Silent, Store, StoreLock, Tools,
@@ -53,17 +53,9 @@ pub fn provision_with(
         }
     };
     let images = guest::image::folder(&agent, &kernel, &lock)?;
-    let file = |name: &str| images.join(name);
-    let mut guest = guest::image::build(&agent, &kernel, &file("initramfs"))?;
-    let vmlinux = file("vmlinux");
-    match guest::kernel::uncompressed(&kernel.image, &vmlinux) {
-        Ok(()) => guest.vmlinux = Some(vmlinux),
-        Err(why) => progress.noted(&format!(
-            "the kernel cannot be uncompressed, and boots more slowly: {why}"
-        )),
-    }
+    let guest = boot_image(&agent, &kernel, &images, progress)?;
     let with_tools = |tools: &Tools, progress: &mut dyn Progress| {
-        let image = file("initramfs-place");
+        let image = images.join("initramfs-place");
         guest::image::with_modules(&guest, &kernel, Some(tools), &image, progress)
     };
     let guest_with_tools = provision_tools(&lock, progress)

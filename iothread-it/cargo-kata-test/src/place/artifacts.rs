@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::shape::{MAX_IMAGE_MIB, Shape};
 
 use guest_vm::artifacts::{
-    KernelInstall, Manifest, Origin, Progress, QemuChoice, QemuInstall, StoreLock, Tools,
-    WorkFolder, write_atomically,
+    GuestImage, KernelInstall, Manifest, Origin, Progress, QemuChoice, QemuInstall, StoreLock,
+    Tools, WorkFolder, write_atomically,
 };
 use guest_vm::config::{Aio, HypervisorConfig, IoThreads};
 use guest_vm::guest::image::{self, ImageError};
@@ -106,13 +106,7 @@ impl VmArtifacts {
             Origin::Files { .. } => kept(kernel, &file("vmlinuz"))?,
             Origin::Host | Origin::Packages { .. } => kernel.clone(),
         };
-        let mut guest = image::build(agent, kernel, &file("initramfs"))?;
-        match kernel::uncompressed(&kernel.image, &file("vmlinux")) {
-            Ok(()) => guest.vmlinux = Some(file("vmlinux")),
-            Err(why) => progress.noted(&format!(
-                "the kernel cannot be uncompressed, and boots more slowly: {why}"
-            )),
-        }
+        let guest = boot_image(agent, kernel, &images, progress)?;
         let guest = image::with_modules(&guest, kernel, tools, &file("initramfs-place"), progress)?;
         check_size(&guest.initramfs)?;
         let manifest = Manifest {
@@ -341,6 +335,24 @@ impl VmArtifacts {
             let _ = write_atomically(&self.start_note, text.as_bytes());
         }
     }
+}
+
+/// Builds the boot image of a kernel in a folder, and uncompresses the kernel.
+pub(crate) fn boot_image(
+    agent: &Path,
+    kernel: &KernelInstall,
+    images: &Path,
+    progress: &mut dyn Progress,
+) -> Result<GuestImage, ImageError> {
+    let mut guest = image::build(agent, kernel, &images.join("initramfs"))?;
+    let vmlinux = images.join("vmlinux");
+    match kernel::uncompressed(&kernel.image, &vmlinux) {
+        Ok(()) => guest.vmlinux = Some(vmlinux),
+        Err(why) => progress.noted(&format!(
+            "the kernel cannot be uncompressed, and boots more slowly: {why}"
+        )),
+    }
+    Ok(guest)
 }
 
 /// Says what kind of KVM the guest has.

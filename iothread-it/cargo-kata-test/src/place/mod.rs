@@ -86,6 +86,7 @@ use guest_vm::warm::WarmStore;
 use session::VmSession;
 use shape::Shape;
 
+pub(crate) use artifacts::boot_image;
 pub use artifacts::{VmArtifacts, VmArtifactsError};
 pub use guest::GuestError;
 pub use image::ImageError;
