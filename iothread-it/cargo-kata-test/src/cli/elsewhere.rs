@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use kata_test_runner::{
-    Binary, CandidatePlace, Config, PlainRun, PlainTest, Plan, PlanInput, Reporter, StopToken,
+    CandidatePlace, Config, PlainRun, PlainTest, Plan, PlanInput, Reporter, StopToken,
     TestSelection, Vms, Workspace, plan, run_plain,
 };
 
@@ -34,7 +34,7 @@ impl Elsewhere {
         }
         let records = workspace.target.join("kata-test");
         let print = &mut |text: &str| eprintln!("{text}");
-        let others: Vec<Binary> = binaries.others().cloned().collect();
+        let others = binaries.others();
         let input = PlanInput {
             binaries: &others,
             plain,
@@ -71,7 +71,7 @@ impl Elsewhere {
         };
         run_plain(plain, &mut self.candidates, &mut reporter)?;
         if let Some(plan) = &self.plan {
-            let others: Vec<Binary> = binaries.others().cloned().collect();
+            let others = binaries.others();
             plan.run_in_places(&others, &mut self.candidates, plain.run, &mut reporter)?;
         }
         Ok(())

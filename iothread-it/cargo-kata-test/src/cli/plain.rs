@@ -82,7 +82,8 @@ impl PlainArguments {
 /// Test binaries by their harness.
 pub(super) struct Binaries {
     pub(super) plain: Vec<Binary>,
-    others: Vec<(Binary, BinaryKind)>,
+    /// Those that run as a whole.
+    pub(super) others: Vec<(Binary, BinaryKind)>,
 }
 
 impl Binaries {
@@ -112,14 +113,9 @@ impl Binaries {
     }
 
     /// Returns the binaries that run as a whole.
-    pub(super) fn others(&self) -> impl Iterator<Item = &Binary> {
-        self.others.iter().map(|(binary, _)| binary)
-    }
-
-    /// Returns the harness of a binary that runs as a whole.
-    pub(super) fn kind(&self, binary: &Binary) -> BinaryKind {
-        let known = self.others.iter().find(|(known, _)| known.id == binary.id);
-        known.map_or(BinaryKind::Foreign, |(_, kind)| *kind)
+    pub(super) fn others(&self) -> Vec<Binary> {
+        let others = self.others.iter().map(|(binary, _)| binary);
+        others.cloned().collect()
     }
 }
 

@@ -60,7 +60,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     };
     let binaries = binaries(&workspace, &options.build, &config, env)?;
     let binaries = Binaries::sort(binaries, &PlainArguments::default(), &config)?;
-    let others: Vec<Binary> = binaries.others().cloned().collect();
+    let others = binaries.others();
     let offline = options.build.is_offline();
     let mut candidates = options.places.candidates(&config, offline)?;
     candidates.extend(

@@ -251,11 +251,11 @@ impl Here<'_> {
     /// whether the former succeeded: the outcomes of the latter are recorded.
     fn run(&self, binaries: &Binaries, run: &mut Run) -> Result<bool> {
         let mut passed = true;
-        for binary in binaries.others() {
+        for (binary, kind) in &binaries.others {
             if self.stop.is_requested() {
                 break;
             }
-            let Some(arguments) = self.arguments(binary, binaries.kind(binary))? else {
+            let Some(arguments) = self.arguments(binary, *kind)? else {
                 continue;
             };
             println!("running {} here", binary.id);
@@ -265,13 +265,13 @@ impl Here<'_> {
                 .envs(self.env.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::null());
             let what = || format!("cannot run {}", binary.id);
-            if binaries.kind(binary) == BinaryKind::Annotated {
+            if *kind == BinaryKind::Annotated {
                 let status = run.run_command(command, self.stop).with_context(what)?;
                 passed &= status.success();
                 continue;
             }
             let start = Instant::now();
-            let limit = self.limit(binary, binaries.kind(binary));
+            let limit = self.limit(binary, *kind);
             let end = run.run_within(command, limit, self.stop, &mut print);
             run.record_main(&binary.id, &end.with_context(what)?, start.elapsed())?;
         }

@@ -65,10 +65,8 @@ impl Test {
                 found.push((binary, (questions, demand), user, OF_LIBTEST, name));
             }
         }
-        let annotated = binaries
-            .others()
-            .filter(|binary| binaries.kind(binary) == BinaryKind::Annotated);
-        for binary in annotated {
+        let others = binaries.others.iter();
+        for (binary, _) in others.filter(|(_, kind)| *kind == BinaryKind::Annotated) {
             let Some(listing) = Listing::of(binary, None, StopToken::NEVER)? else {
                 continue;
             };
