@@ -9,8 +9,8 @@ use std::process::{Command, ExitStatus, Stdio};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::Binary;
 use super::scan::targets_without_harness;
-use super::{Binary, Excludes, Secrets};
 use kata_test::__runner::BINARY_ID;
 
 /// Where the loader looks for shared libraries.
@@ -286,18 +286,15 @@ impl Workspace {
         }
         env.push((LIBRARY_PATH.into(), libraries.path_of(&executable)));
         Some(Binary {
-            questions: Vec::new(),
             id,
             env,
-            has_libtest: false,
-            excludes: Excludes::default(),
-            secrets: Secrets::default(),
             programs: programs
                 .into_iter()
                 .filter_map(|program| program.executable.clone())
                 .collect(),
             executable,
             folder,
+            ..Binary::default()
         })
     }
 }

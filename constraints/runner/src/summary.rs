@@ -45,7 +45,7 @@ pub(super) fn of(ledger: &Ledger) -> String {
     for (kind, of_kind) in kinds.iter().filter(|(kind, _)| is_shown(**kind)) {
         let _ = write!(page, "\n## {kind}\n\n{}", head("why", ledger.everywhere));
         let rows = of_kind.iter();
-        rows.for_each(|outcome| page += &row(outcome, &why(outcome), ledger.everywhere));
+        rows.for_each(|outcome| page += &row(outcome, ledger.everywhere));
     }
     let passed = kinds.get(&Outcome::Passed).into_iter().flatten();
     let is_left = |outcome: &&&Record| {
@@ -57,7 +57,7 @@ pub(super) fn of(ledger: &Ledger) -> String {
     let mut left = passed.filter(is_left).peekable();
     if left.peek().is_some() {
         let _ = write!(page, "\n## leaks\n\n{}", head("what", ledger.everywhere));
-        left.for_each(|outcome| page += &row(outcome, &why(outcome), ledger.everywhere));
+        left.for_each(|outcome| page += &row(outcome, ledger.everywhere));
     }
     let files = outcomes.iter().filter_map(|outcome| {
         let artifacts = outcome.artifacts.as_ref()?;
@@ -138,10 +138,11 @@ fn head(why: &str, everywhere: bool) -> String {
     }
 }
 
-fn row(outcome: &Record, why: &str, everywhere: bool) -> String {
+fn row(outcome: &Record, everywhere: bool) -> String {
+    let why = why(outcome);
     let mut cells = vec![&*outcome.binary, &*outcome.test];
     cells.extend(everywhere.then_some(&*outcome.place));
-    cells.extend([why, outcome.issue.as_deref().unwrap_or_default()]);
+    cells.extend([&*why, outcome.issue.as_deref().unwrap_or_default()]);
     line(cells)
 }
 

@@ -199,16 +199,8 @@ impl TestEntry {
 
     /// The places where it was skipped, by their index.
     fn skipped(&self) -> impl Iterator<Item = (usize, &Record)> {
-        self.with(|kind| kind == Outcome::Skipped)
-    }
-
-    /// The places of certain outcomes, by their index.
-    fn with(&self, is: fn(Outcome) -> bool) -> impl Iterator<Item = (usize, &Record)> {
-        let seen = self.seen.iter().enumerate();
-        seen.filter_map(move |(at, seen)| {
-            let outcome = &seen.as_ref()?.outcome;
-            is(outcome.outcome).then_some((at, outcome))
-        })
+        let cells = self.cells().map(|(at, cell)| (at, &cell.outcome));
+        cells.filter(|(_, outcome)| outcome.outcome == Outcome::Skipped)
     }
 }
 

@@ -135,13 +135,6 @@ struct Manifest {
     frozen: bool,
 }
 
-/// The program that the arguments are for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Program {
-    Cargo,
-    Nextest,
-}
-
 impl Build {
     /// Finds the workspace, as the options for the manifest select it.
     ///
@@ -166,7 +159,7 @@ impl Build {
     /// Returns the arguments for `cargo test`.
     #[must_use]
     pub fn arguments(&self) -> Vec<OsString> {
-        self.arguments_of(Program::Cargo)
+        self.arguments_with("--profile", "--jobs")
     }
 
     /// Returns whether documentation tests are selected: cargo runs them unless targets are.
@@ -182,10 +175,11 @@ impl Build {
 
     /// Returns the arguments for `cargo nextest`, which has other names for two options.
     pub(super) fn nextest_arguments(&self) -> Vec<OsString> {
-        self.arguments_of(Program::Nextest)
+        self.arguments_with("--cargo-profile", "--build-jobs")
     }
 
-    fn arguments_of(&self, program: Program) -> Vec<OsString> {
+    /// Returns the arguments, with these names of two options.
+    fn arguments_with(&self, profile: &str, jobs: &str) -> Vec<OsString> {
         let mut arguments = Arguments::default();
         let Self {
             packages,
@@ -210,10 +204,6 @@ impl Build {
         arguments.values("--features", &features.features);
         arguments.flag("--all-features", features.all_features);
         arguments.flag("--no-default-features", features.no_default_features);
-        let (profile, jobs) = match program {
-            Program::Cargo => ("--profile", "--jobs"),
-            Program::Nextest => ("--cargo-profile", "--build-jobs"),
-        };
         arguments.flag("--release", compilation.release);
         arguments.values(profile, &compilation.profile);
         arguments.values("--target", &compilation.target);

@@ -26,7 +26,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let root = super::cargo::workspace_root()?;
     let config = Config::load(&root)?;
-    let mut places = options.places.clone().with_config(&config, &root)?;
+    let mut places = options.places.with_config(&config, &root)?;
     places.default_to_all();
     let vms = places.vms();
     ensure!(

@@ -71,12 +71,6 @@ impl QemuOption {
             choice => choice,
         })
     }
-
-    /// Returns the option.
-    #[must_use]
-    pub fn given(&self) -> Option<&QemuChoice> {
-        self.qemu.as_ref()
-    }
 }
 
 /// An item of `--places`.
@@ -175,15 +169,16 @@ impl PlaceOptions {
     ///
     /// # Errors
     /// If the configuration does not define a name, or a place has an unknown suite, or the QEMU is invalid.
-    pub fn with_config(self, config: &Config, root: &Path) -> Result<Self> {
+    pub fn with_config(&self, config: &Config, root: &Path) -> Result<Self> {
         let qemu = QemuOption {
             qemu: Some(self.qemu.or_configured(config, root)?),
         };
-        let places = self.places.into_iter().map(|place| place.resolved(config));
+        let places = self.places.iter().cloned();
+        let places = places.map(|place| place.resolved(config));
         Ok(Self {
             places: places.collect::<Result<_>>()?,
             qemu,
-            ..self
+            ..self.clone()
         })
     }
 
@@ -285,7 +280,7 @@ impl PlaceOptions {
     /// Returns the QEMU of VMs.
     #[must_use]
     pub fn qemu(&self) -> QemuChoice {
-        self.qemu.given().cloned().unwrap_or_default()
+        self.qemu.qemu.clone().unwrap_or_default()
     }
 
     fn uses_sudo(&self) -> bool {

@@ -47,15 +47,14 @@ impl PlainArguments {
         PlainOptions {
             limit: tests.timeout(),
             threads: tests.test_threads().unwrap_or(default.threads),
-            vms: default.vms,
             fail_fast: tests.fail_fast(),
-            attempts: default.attempts,
             spread,
             pattern: self
                 .suspect_pattern
                 .clone()
                 .or(configured)
                 .unwrap_or_default(),
+            ..default
         }
     }
 

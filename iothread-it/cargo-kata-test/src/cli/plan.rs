@@ -52,10 +52,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let workspace = options.build.workspace()?;
     let config = Config::load(&workspace.root)?;
     let options = &Options {
-        places: options
-            .places
-            .clone()
-            .with_config(&config, &workspace.root)?,
+        places: options.places.with_config(&config, &workspace.root)?,
         ..options.clone()
     };
     let binaries = binaries(&workspace, &options.build, &config, env)?;

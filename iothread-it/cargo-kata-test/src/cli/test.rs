@@ -84,10 +84,7 @@ pub fn run(options: &Options, env: &[(&str, OsString)]) -> Result<ExitCode> {
     let config = Config::load(&workspace.root)?;
     let selection = options.tests.selection(config.default_filter.as_ref());
     let options = &Options {
-        places: options
-            .places
-            .clone()
-            .with_config(&config, &workspace.root)?,
+        places: options.places.with_config(&config, &workspace.root)?,
         ..options.clone()
     };
     let mut run = Run::start(&workspace.target.join("kata-test"))?;

@@ -92,11 +92,6 @@ fn list<'a>(folders: impl Iterator<Item = &'a Path>) -> String {
     folders.join(":")
 }
 
-/// Sets the variable that names the place.
-pub(super) fn set_place(environment: &mut Vec<(String, String)>, place: &str) {
-    set(environment, "KATA_TEST_PLACE", place);
-}
-
 /// Sets a variable.
 pub(super) fn set(environment: &mut Vec<(String, String)>, name: &str, value: &str) {
     environment.retain(|(known, _)| known != name);

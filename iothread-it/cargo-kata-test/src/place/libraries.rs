@@ -175,16 +175,10 @@ fn configured() -> Vec<PathBuf> {
     let files = fs::read_dir(CONFIGURATION).into_iter().flatten().flatten();
     let mut files: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
     files.sort();
-    let texts = files
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok());
-    let lines: Vec<String> = texts
-        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    let folders = lines
-        .iter()
-        .map(|line| line.trim())
-        .filter(|line| line.starts_with('/'));
+    let texts = files.iter().map(fs::read_to_string);
+    let texts: Vec<String> = texts.filter_map(Result::ok).collect();
+    let lines = texts.iter().flat_map(|text| text.lines()).map(str::trim);
+    let folders = lines.filter(|line| line.starts_with('/'));
     folders.map(PathBuf::from).collect()
 }
 

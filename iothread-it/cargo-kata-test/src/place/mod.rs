@@ -72,6 +72,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use kata_test::__runner::PLACE;
 use kata_test::constraint::Demand;
 use kata_test_runner::{
     Binary, Fit, Job, KVM_SUFFIX, LIST_ARGUMENTS, Listing, Place, PlaceError, Session, StopToken,
@@ -243,7 +244,7 @@ impl VmPlace {
     ) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
         let guest = self.guest_for(binary, questions)?;
         let mut program = guest.program(&LIST_ARGUMENTS.map(str::to_owned), LIST_TIMEOUT);
-        environment::set_place(&mut program.environment, &self.name);
+        environment::set(&mut program.environment, PLACE, &self.name);
         let ended = run_captured(&guest, &program, stop)?;
         self.listed = Some(guest);
         Ok(ended)

@@ -8,10 +8,11 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use kata_test::__runner::PLACE;
 use kata_test::Reason;
 use kata_test_runner::{Job, JobTest, Place, PlaceError, ProfileFile, TestId};
 
-use super::environment::{RECORDS, set, set_place};
+use super::environment::{RECORDS, set};
 use super::files::{self, BatchFiles, LOST};
 use super::guest::{Guest, GuestError};
 use super::records::{RecordFilter, Records};
@@ -237,7 +238,7 @@ fn program(
     let arguments: Vec<String> = arguments.into_iter().chain(names(tests)).collect();
     let mut program = guest.program(&arguments, timeout);
     let environment = &mut program.environment;
-    set_place(environment, place);
+    set(environment, PLACE, place);
     set(environment, "KATA_TEST_RUN", job.run.id());
     set(environment, "KATA_TEST_TIME_SCALE", &scale.to_string());
     for (name, value) in job.run.attempts().variables() {
