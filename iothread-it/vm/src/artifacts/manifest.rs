@@ -53,6 +53,12 @@ impl QemuInstall {
         QemuVersion::parse(&format!("version {}", self.version))
     }
 
+    /// Returns whether this QEMU emulates `cmpxchg16b` correctly.
+    pub(crate) fn emulates_cmpxchg16b(&self) -> bool {
+        self.parsed_version()
+            .is_some_and(|version| version >= QemuVersion::EMULATES_CMPXCHG16B)
+    }
+
     /// Returns whether this QEMU can open a privately mapped memory file for reading only.
     pub(crate) fn opens_ram_read_only(&self) -> bool {
         self.parsed_version()

@@ -44,6 +44,7 @@
 //! Under emulation there is also `tsc_early_khz=`, for a right clock and not for speed (`host_tsc.rs`).
 
 use super::Accelerator;
+use crate::artifacts::QemuInstall;
 
 /// The kernel's command line. `quiet`, because output on an emulated serial line is slow. `panic=-1`
 /// reboots at once, so that the agent sends a new greeting.
@@ -59,13 +60,17 @@ pub const MAX_KERNEL_ARGUMENTS: usize = 2047 - KERNEL_ARGUMENTS.len() - 96;
 pub(super) const MACHINE_OPTIONS: &str = "smm=off,sata=off,smbus=off,i8042=off,vmport=off";
 
 /// Returns the CPU model. Under emulation `max` boots more slowly. Without RDRAND the guest would wait
-/// for entropy.
+/// for entropy. With a QEMU that emulates `cmpxchg16b` wrongly, the guest does not have it.
 ///
 /// TCG emulates AMD's virtualization (SVM) with nested paging, and not Intel's.
-pub(super) fn cpu(accelerator: &Accelerator, guest_kvm: bool) -> &'static str {
-    match accelerator {
-        Accelerator::Kvm => "host",
+pub(super) fn cpu(accelerator: &Accelerator, guest_kvm: bool, qemu: &QemuInstall) -> String {
+    let model = match accelerator {
+        Accelerator::Kvm => return "host".to_owned(),
         Accelerator::Tcg { .. } if guest_kvm => "max,+svm",
         Accelerator::Tcg { .. } => "Nehalem,+rdrand",
+    };
+    match qemu.emulates_cmpxchg16b() {
+        true => model.to_owned(),
+        false => format!("{model},-cx16"),
     }
 }

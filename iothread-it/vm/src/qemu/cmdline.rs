@@ -9,7 +9,7 @@ use super::iothread::OnThreadStarted;
 use super::memory::{GuestMemory, backend};
 use super::topology::BRIDGE;
 use super::{Accelerator, Topology, Trace, boot};
-use crate::artifacts::{GuestImage, Manifest, SANDBOX};
+use crate::artifacts::{GuestImage, Manifest, QemuInstall, SANDBOX};
 use crate::config::HypervisorConfig;
 use iothread_hotplug::ColdPlugged;
 use iothread_pool::{IoThreadId, root_port_id};
@@ -98,7 +98,7 @@ pub fn arguments(
 ) -> Vec<OsString> {
     let mut line = CommandLine::default();
     line.option("sandbox", SANDBOX);
-    line.machine(spec, accelerator, memory);
+    line.machine(spec, accelerator, memory, &manifest.qemu);
     line.memory(spec, memory, manifest.qemu.opens_ram_read_only());
     line.guest(&manifest.guest, spec, accelerator);
     if matches!(memory, GuestMemory::Draft(_)) {
@@ -134,7 +134,13 @@ impl CommandLine {
         self.0.push(value.into());
     }
 
-    fn machine(&mut self, spec: &VmSpec, accelerator: &Accelerator, memory: &GuestMemory<'_>) {
+    fn machine(
+        &mut self,
+        spec: &VmSpec,
+        accelerator: &Accelerator,
+        memory: &GuestMemory<'_>,
+        qemu: &QemuInstall,
+    ) {
         self.flag("no-user-config");
         self.flag("nodefaults");
         self.option("display", "none");
@@ -151,8 +157,8 @@ impl CommandLine {
             format!("{machine},{}{backend}", boot::MACHINE_OPTIONS),
         );
         self.option("accel", accelerator.name());
-        let model = boot::cpu(accelerator, spec.guest_kvm);
-        self.option("cpu", spec.cpu.as_deref().unwrap_or(model));
+        let model = || boot::cpu(accelerator, spec.guest_kvm, qemu);
+        self.option("cpu", spec.cpu.clone().unwrap_or_else(model));
         let cpus = spec.config.vcpus;
         match spec.numa_nodes {
             1 => self.option("smp", cpus.to_string()),
@@ -339,12 +345,16 @@ mod tests {
     }
 
     fn line_with(spec: &VmSpec) -> String {
+        line_of_version("11.1.3", spec)
+    }
+
+    fn line_of_version(version: &str, spec: &VmSpec) -> String {
         let manifest = Manifest {
             qemu: QemuInstall {
                 program: "qemu-system-x86_64".into(),
                 prefix_args: Vec::new(),
                 env: BTreeMap::new(),
-                version: "11.1.3".into(),
+                version: version.into(),
                 origin: Origin::Host,
             },
             guest: GuestImage {
@@ -411,6 +421,15 @@ mod tests {
         let on_pc = added(Topology::Pc);
         assert_eq!(on_pc.len(), 2, "{on_pc:#?}");
         assert!(on_pc[1].ends_with(" guest_agent.kvm"));
+    }
+
+    #[test]
+    fn an_old_qemu_does_not_emulate_cmpxchg16b() {
+        let spec = VmSpec::new(HypervisorConfig::default());
+        let has =
+            |version| line_of_version(version, &spec).contains("\n-cpu Nehalem,+rdrand,-cx16\n");
+        let versions = ["7.2.22 (Debian 1:7.2+dfsg-7)", "unknown", "8.0.0", "10.0.4"];
+        assert_eq!(versions.map(has), [true, true, false, false]);
     }
 
     #[test]
