@@ -171,34 +171,29 @@ pub(crate) fn clean(command: &mut Command) {
     }
 }
 
-/// Has cargo build a test target, which it mostly has already, and returns the executable.
+/// Has cargo build a test target of this package, which it mostly has already, and returns the executable.
 fn build(target: &str) -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args([
-            "test",
-            "--no-run",
-            "--quiet",
-            "--message-format=json",
-            "--test",
-            target,
-        ])
+        .args(["test", "--no-run", "--quiet", "--message-format=json"])
+        .args(["--test", target])
         .current_dir(env!("CARGO_MANIFEST_DIR"));
+    if cfg!(feature = "tokio") {
+        // With the features of the whole workspace, a sample shares what this test is built of.
+        command.args(["--workspace", "--all-features"]);
+    }
     clean(&mut command);
     let out = Finished::by(command);
     assert_eq!(out.code, Some(0), "{}", out.stderr);
-    let mut executables = out.stdout.lines().filter_map(|line| {
-        let (_, tail) = line.split_once("\"executable\":\"")?;
-        tail.split_once('"').map(|(path, _)| PathBuf::from(path))
-    });
-    let named = |path: &PathBuf| {
-        let name = path
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        name.is_some_and(|name| name.starts_with(&format!("{target}-")))
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let executable = |message: &str| {
+        let message: serde_json::Value = serde_json::from_str(message).ok()?;
+        // Another package may have a target of this name.
+        let is_of_this =
+            message["manifest_path"] == manifest && message["target"]["name"] == target;
+        let path = message["executable"].as_str().filter(|_| is_of_this)?;
+        Some(PathBuf::from(path))
     };
-    executables
-        .rfind(|path: &PathBuf| named(path) && Path::is_file(path))
-        .expect("a binary")
+    out.stdout.lines().find_map(executable).expect("a binary")
 }

@@ -181,7 +181,7 @@ fn cargo(folder: &Path) -> Command {
         .env("CARGO_NET_OFFLINE", "true")
         .env("CARGO_TARGET_DIR", folder.join("target"))
         .env("CARGO_INCREMENTAL", "0")
-        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+        .env("CARGO_PROFILE_DEV_DEBUG", "none");
     command
 }
 

@@ -228,9 +228,9 @@ impl Tests {
         command.env_remove("LD_LIBRARY_PATH");
         command
             .env("CARGO_TARGET_DIR", target)
-            // The packages are built once: smaller files, as in this workspace.
+            // Smaller files: the packages are built once, and only a debugger needs more.
             .env("CARGO_INCREMENTAL", "0")
-            .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
+            .env("CARGO_PROFILE_DEV_DEBUG", "none")
             .output()
             .unwrap()
     }

@@ -7,8 +7,8 @@
 //!   errors have that code too. The lines behind a command are in its output, where `…` stands for any text, and
 //!   with `varies` a number for any number.
 //! - `file=PATH` is a file, `add=PATH` the end of one, and `replace=PATH:LINE` stands in for that line in one.
-//! - Other blocks of `rust` are compiled, other blocks of `toml` are a configuration, and lines of `text` are those of a
-//!   real output.
+//! - Other blocks of `rust`, and the attributes of `constraints.md`, are compiled; other blocks of `toml` are a
+//!   configuration, and lines of `text` are those of a real output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -321,7 +321,7 @@ pub(crate) fn class(block: &Block) -> Result<Class, String> {
     match (block.language(), block.words()) {
         // Made from the code, and compared with it as a whole.
         ("text", "") if page == "cli.md" => Ok(Class::Compared),
-        ("text", "") if page == "constraints.md" => Ok(Class::Parsed),
+        ("text", "") if page == "constraints.md" => Ok(Class::Compiled),
         ("text", "") => Ok(Class::Compared),
         ("console", _) if block.is("fails") && !shows_output(block) => {
             Err("it shows no output of the command that fails".to_owned())

@@ -31,9 +31,9 @@ pub(crate) fn in_package(program: impl AsRef<OsStr>, package: &Path) -> Result<C
     command
         .current_dir(package)
         .env("CARGO_TARGET_DIR", target()?)
-        // The packages are built once and run often: smaller binaries, as in this workspace.
+        // Smaller files: the packages are built once, and only a debugger needs more.
         .env("CARGO_INCREMENTAL", "0")
-        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
+        .env("CARGO_PROFILE_DEV_DEBUG", "none")
         .stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
