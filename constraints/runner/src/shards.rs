@@ -84,18 +84,20 @@ impl Shards {
         let mut records = Vec::new();
         let mut runs = Vec::new();
         let mut ran: BTreeMap<TestId, BTreeSet<usize>> = BTreeMap::new();
-        let machines = machines(below, &folders);
-        for (shard, label) in labels(below, &folders).into_iter().enumerate() {
+        let relative = |folder: &PathBuf| {
+            let path = folder.strip_prefix(below);
+            path.unwrap_or(folder).to_owned()
+        };
+        let relative: Vec<PathBuf> = folders.iter().map(relative).collect();
+        for (shard, label) in labels(&relative).into_iter().enumerate() {
             let folder = &folders[shard];
             runs.push(RunInfo::read(folder)?.of_machine(label.as_deref()));
             for mut record in read(folder)? {
                 if has_run(&record) {
                     ran.entry(TestId::of(&record)).or_default().insert(shard);
                 }
-                if let (Some(artifacts), Ok(shard)) =
-                    (&mut record.artifacts, folder.strip_prefix(below))
-                {
-                    artifacts.in_shard(shard);
+                if let Some(artifacts) = &mut record.artifacts {
+                    artifacts.in_shard(&relative[shard]);
                 }
                 if record.place != NOWHERE {
                     record.place = name_of_place(label.as_deref(), &record.place);
@@ -106,9 +108,10 @@ impl Shards {
         let mut ledger = Ledger::of(records, &runs);
         let lost = lose(&mut ledger);
         let on_one = |shards: &BTreeSet<usize>| {
-            let mut counts: BTreeMap<&Path, usize> = BTreeMap::new();
+            // The first folder is that of the machine.
+            let mut counts: BTreeMap<Option<&OsStr>, usize> = BTreeMap::new();
             for shard in shards {
-                *counts.entry(&machines[*shard]).or_default() += 1;
+                *counts.entry(relative[*shard].iter().next()).or_default() += 1;
             }
             counts.into_values().max().unwrap_or_default()
         };
@@ -180,37 +183,16 @@ fn several(
     counted.filter(|(_, count)| *count > 1).collect()
 }
 
-/// The folder of each shard's machine.
-fn machines(below: &Path, folders: &[PathBuf]) -> Vec<PathBuf> {
-    let first = |folder: &PathBuf| {
-        let path = folder.strip_prefix(below).ok()?;
-        path.components()
-            .next()
-            .map(|first| Path::new(&first).to_owned())
-    };
-    folders
-        .iter()
-        .map(|folder| first(folder).unwrap_or_default())
-        .collect()
-}
-
-/// A name for the machine of each folder: what its path has beside what a run's folder always has.
+/// A name for the machine of each folder: what its relative path has beside what a run's folder always has.
 /// `None`: the records lie in the folder itself.
-fn labels(below: &Path, folders: &[PathBuf]) -> Vec<Option<String>> {
-    let relative = |folder: &PathBuf| {
-        folder
-            .strip_prefix(below)
-            .map_or(folder.clone(), Path::to_owned)
+fn labels(paths: &[PathBuf]) -> Vec<Option<String>> {
+    let short: Vec<&Path> = paths.iter().map(|path| machine(path)).collect();
+    let distinct: BTreeSet<&Path> = short.iter().copied().collect();
+    let chosen = match distinct.len() == short.len() {
+        true => short,
+        false => paths.iter().map(PathBuf::as_path).collect(),
     };
-    let paths: Vec<PathBuf> = folders.iter().map(relative).collect();
-    let short: Vec<PathBuf> = paths.iter().map(|path| machine(path)).collect();
-    let distinct: BTreeSet<&PathBuf> = short.iter().collect();
-    let chosen = if distinct.len() == short.len() {
-        &short
-    } else {
-        &paths
-    };
-    let label = |path: &PathBuf| {
+    let label = |path: &&Path| {
         let is_named = !path.as_os_str().is_empty();
         is_named.then(|| path.display().to_string())
     };
@@ -218,7 +200,7 @@ fn labels(below: &Path, folders: &[PathBuf]) -> Vec<Option<String>> {
 }
 
 /// A path without the folders that every run has.
-fn machine(path: &Path) -> PathBuf {
+fn machine(path: &Path) -> &Path {
     let is_run = path.parent().and_then(Path::file_name) == Some(OsStr::new("runs"));
     let mut path = if is_run { path.parent() } else { Some(path) }.unwrap_or(path);
     while let (Some(name), Some(parent)) = (path.file_name(), path.parent()) {
@@ -230,7 +212,7 @@ fn machine(path: &Path) -> PathBuf {
         }
         path = parent;
     }
-    path.to_owned()
+    path
 }
 
 /// Collects the folders that hold records. `latest` is a link to one of the others, or the copy that

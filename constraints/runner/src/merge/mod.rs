@@ -23,16 +23,11 @@ pub(super) const SCHEDULED: u32 = 0;
 pub(super) fn read(dir: &Path) -> Result<Vec<Record>, RunnerError> {
     let mut records = Vec::new();
     for path in files(dir)? {
-        records.extend(read_file(&path)?);
+        let text = fs::read(&path).map_err(RunnerError::io("read", &path))?;
+        let of_process = parse(&path, &String::from_utf8_lossy(&text))?;
+        records.extend(last_of_each(of_process));
     }
     Ok(records)
-}
-
-/// Reads what one process has recorded.
-pub(super) fn read_file(path: &Path) -> Result<impl Iterator<Item = Record> + use<>, RunnerError> {
-    let text = fs::read(path).map_err(RunnerError::io("read", path))?;
-    let read = parse(path, &String::from_utf8_lossy(&text))?;
-    Ok(last_of_each(read))
 }
 
 /// The files of a run's processes.
