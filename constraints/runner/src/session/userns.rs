@@ -11,20 +11,20 @@ use super::attached::wait;
 use super::process::run_started;
 use super::{AttachedCommand, ProcessEnd, Session, SessionCommand};
 use crate::sudo::SAID_TO_OTHERS;
-use crate::userns::{Control, NAME, Namespaces};
+use crate::userns::{Control, Ids, NAME};
 use crate::{Binary, PROFILE_FILE, PlaceError, ProfileFile};
 use kata_test::__runner::PLACE;
 
 /// Processes of one binary, as root in a user namespace.
 pub(crate) struct UsernsSession<'a> {
     binary: &'a Binary,
-    namespaces: &'a Namespaces,
+    ids: &'a Ids,
 }
 
 impl<'a> UsernsSession<'a> {
     /// Prepares processes of a binary.
-    pub(crate) fn new(binary: &'a Binary, namespaces: &'a Namespaces) -> Self {
-        Self { binary, namespaces }
+    pub(crate) fn new(binary: &'a Binary, ids: &'a Ids) -> Self {
+        Self { binary, ids }
     }
 
     fn command(&self, program: &Path, env: &[(OsString, OsString)]) -> Command {
@@ -50,7 +50,7 @@ impl Session for UsernsSession<'_> {
         let program = command.program.unwrap_or(&self.binary.executable);
         let mut process = self.command(program, command.env);
         process.args(command.arguments);
-        let start = |process: &mut Command| self.namespaces.spawn(process, Control::Runner);
+        let start = |process: &mut Command| self.ids.spawn(process, Control::Runner);
         let ended = run_started(process, &start, command.limit, command.stop, output);
         ended.map_err(|error| format!("cannot run {}: {error}", program.display()).into())
     }
@@ -65,7 +65,7 @@ impl Session for UsernsSession<'_> {
             .stdin(streams.stdin.try_clone_to_owned()?)
             .stdout(streams.stdout.try_clone_to_owned()?)
             .stderr(streams.stderr.try_clone_to_owned()?);
-        let child = self.namespaces.spawn(&mut process, Control::User)?;
+        let child = self.ids.spawn(&mut process, Control::User)?;
         let id = Pid::from_raw(i32::try_from(child.id())?);
         let send = &mut |signal| {
             let _ = kill(id, signal);

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// The ids of a namespace. Root there is the user that starts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Ids {
+pub(crate) enum Ids {
     /// Root alone. Files of other users and groups belong to `nobody` (65534) there.
     Root,
     /// The ids that `/etc/subuid` and `/etc/subgid` give to the user follow root.
@@ -29,7 +29,7 @@ pub(super) enum Ids {
 
 /// Ids that a user has besides its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subordinate {
+pub(crate) struct Subordinate {
     uids: IdRange,
     gids: IdRange,
     /// `newuidmap` and `newgidmap`.

@@ -21,11 +21,11 @@ use super::{
     Binary, CandidatePlace, Config, Job, LIST_ARGUMENTS, Place, PlaceError, ProcessEnd, Session,
     SessionCommand, StopToken, TestName, UserKind,
 };
-use ids::Ids;
 use kata_test_host::reason::Reason;
 use start::NotStarted;
 
 pub(super) use child::Control;
+pub(super) use ids::Ids;
 
 /// The place's name, which stands in the records.
 pub(super) const NAME: &str = "userns";
@@ -38,33 +38,29 @@ const START: Duration = Duration::from_millis(20);
 #[error("this host has no place `userns`")]
 pub struct UsernsError(#[source] NotStarted);
 
-/// Namespaces that this host gives to this user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Namespaces(Ids);
-
-impl Namespaces {
-    /// Tries which ids can be mapped.
+impl Ids {
+    /// Tries which ids this host lets this user map.
     fn find() -> Result<Self, NotStarted> {
-        let mut choices = Ids::choices().into_iter().peekable();
+        let mut choices = Self::choices().into_iter().peekable();
         loop {
-            let ids = choices.next().unwrap_or(Ids::Root);
+            let ids = choices.next().unwrap_or(Self::Root);
             match start::try_out(&ids) {
                 Err(not) if not.is_about_ids() && choices.peek().is_some() => {}
-                tried => return tried.map(|()| Self(ids)),
+                tried => return tried.map(|()| ids),
             }
         }
     }
 
-    /// Starts a command as root of new namespaces.
+    /// Starts a command as root of new namespaces with these ids.
     pub(super) fn spawn(&self, command: &mut Command, control: Control) -> io::Result<Child> {
-        start::spawn(command, &self.0, control).map_err(io::Error::from)
+        start::spawn(command, self, control).map_err(io::Error::from)
     }
 }
 
 /// This host, as root in a user namespace.
 #[derive(Debug)]
 pub struct UsernsPlace {
-    namespaces: Namespaces,
+    ids: Ids,
     config: Config,
 }
 
@@ -77,13 +73,13 @@ impl UsernsPlace {
     /// If this host does not permit it: the error names the setting that forbids it.
     pub fn new(config: &Config) -> Result<Self, UsernsError> {
         Ok(Self {
-            namespaces: Namespaces::find().map_err(UsernsError)?,
+            ids: Ids::find().map_err(UsernsError)?,
             config: config.clone(),
         })
     }
 
     fn session<'a>(&'a self, binary: &'a Binary) -> UsernsSession<'a> {
-        UsernsSession::new(binary, &self.namespaces)
+        UsernsSession::new(binary, &self.ids)
     }
 }
 
@@ -93,10 +89,7 @@ impl Place for UsernsPlace {
     }
 
     fn about(&self) -> String {
-        format!(
-            "this host, as root in a user namespace {}",
-            self.namespaces.0
-        )
+        format!("this host, as root in a user namespace {}", self.ids)
     }
 
     fn kernel(&self) -> Option<String> {
@@ -117,7 +110,7 @@ impl Place for UsernsPlace {
 
     fn refuses(&self, test: &TestName<'_>, needs: &str) -> Option<Reason> {
         let accepts_root = self.config.for_test(test).root_in_userns;
-        accepts::refusal(needs, accepts_root, self.namespaces.0.has_users())
+        accepts::refusal(needs, accepts_root, self.ids.has_users())
     }
 
     fn list(
