@@ -150,17 +150,12 @@ pub(super) mod reasons {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Reason>, D::Error> {
         let read = Vec::<Form>::deserialize(from)?;
         let reason = |form: Form| {
-            let Form {
-                kind,
-                constraint,
-                observed,
-                source,
-            } = form;
+            let (kind, observed, source) = (form.kind, form.observed, form.source);
             match ReasonKind::from_word(&kind) {
                 Some(ReasonKind::Constraint) => {
-                    let constraint =
-                        constraint.ok_or_else(|| D::Error::missing_field("constraint"));
-                    Ok(Reason::constraint(constraint?, observed, source))
+                    let missing = || D::Error::missing_field("constraint");
+                    let constraint = form.constraint.ok_or_else(missing)?;
+                    Ok(Reason::constraint(constraint, observed, source))
                 }
                 Some(ReasonKind::RuntimeSkip) => Ok(Reason::runtime_skip(observed, source)),
                 Some(ReasonKind::Leak) => Ok(Reason::leak(observed, source)),

@@ -24,41 +24,28 @@ impl KvmUsers {
     /// Returns why a test that has failed, or that is suspected to skip, may lack KVM. The place of the test
     /// has none.
     pub(super) fn lack(&mut self, ended: &Ended, executable: &Path) -> Option<String> {
-        let may_lack = match (&ended.end, ended.result.outcome) {
-            (Some(ProcessEnd::Exited(_) | ProcessEnd::Signaled(_)), Outcome::Failed)
-            | (_, Outcome::SuspectedSkip) => true,
-            // It was not started, or its time limit ended it.
-            _ => false,
-        };
         let (outcome, reasons) = (ended.result.outcome, &ended.result.reasons);
         let states_why = reasons.iter().any(|one| one.is_constraint());
         if matches!(outcome, Outcome::Skipped | Outcome::SuspectedSkip) && states_why {
             let kvm = reasons.iter().find(|one| one.constraint == "kvm");
             return kvm.map(ToString::to_string);
         }
-        if !may_lack {
-            return None;
+        match (&ended.end, outcome) {
+            (Some(ProcessEnd::Exited(_) | ProcessEnd::Signaled(_)), Outcome::Failed)
+            | (_, Outcome::SuspectedSkip) => {}
+            // It was not started, or its time limit ended it.
+            _ => return None,
         }
-        let line = ended
-            .output
-            .lines()
-            .map(str::trim)
-            .find(|line| mentions(line));
-        match line {
-            Some(line) => Some(line.to_owned()),
-            None if self.opens(executable) => Some(format!("its binary opens {NODE}")),
-            None => None,
-        }
+        let mut lines = ended.output.lines().map(str::trim);
+        let line = lines.find(|line| mentions(line)).map(str::to_owned);
+        let opens = || format!("its binary opens {NODE}");
+        line.or_else(|| self.opens(executable).then(opens))
     }
 
     /// Whether the binary has the node's path. What cannot be read has not.
     fn opens(&mut self, executable: &Path) -> bool {
-        if let Some(known) = self.0.get(executable) {
-            return *known;
-        }
-        let opens = has_constant(executable, NODE).unwrap_or(false);
-        self.0.insert(executable.to_owned(), opens);
-        opens
+        let opens = || has_constant(executable, NODE).unwrap_or(false);
+        *self.0.entry(executable.to_owned()).or_insert_with(opens)
     }
 }
 

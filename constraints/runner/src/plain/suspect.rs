@@ -2,7 +2,6 @@
 //!
 //! The default is careful: a program may skip a frame, and a test may be about skipping.
 
-use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
@@ -134,12 +133,6 @@ impl FromStr for SuspectPattern {
 impl From<Regex> for SuspectPattern {
     fn from(pattern: Regex) -> Self {
         Self(Some(pattern))
-    }
-}
-
-impl fmt::Display for SuspectPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_ref().map_or("the default pattern", Regex::as_str))
     }
 }
 
