@@ -83,6 +83,8 @@ impl Machine<'static> {
             (Err(error), _) => Err(message(error)),
             (_, Err(error)) => Err(message(&error)),
         };
+        // apt(1) reads these, and none in capitals.
+        let proxies = variables(|name| ["http_proxy", "https_proxy"].contains(&name)).into_iter();
         Ok(Self {
             host: &Here,
             is_root: nix::unistd::geteuid().is_root(),
@@ -97,8 +99,8 @@ impl Machine<'static> {
                 .map(|store| CacheState::of(&store))
                 .map_err(shown),
             fitting_vms: vms_that_fit(),
-            proxies: names_of_proxies(),
-            variables: variables(),
+            proxies: proxies.map(|(name, _)| name).collect(),
+            variables: variables(|name| name.starts_with(PREFIX)),
             runner: configured_runner(&current),
         })
     }
@@ -190,30 +192,15 @@ impl CacheState {
     }
 }
 
-fn names_of_proxies() -> Vec<String> {
-    // apt(1) reads these, and none in capitals.
-    let is_proxy = |name: &str| ["http_proxy", "https_proxy"].contains(&name);
-    let mut names: Vec<String> = set_variables()
-        .map(|(name, _)| name)
-        .filter(|name| is_proxy(name))
-        .collect();
-    names.sort();
-    names
-}
-
-fn variables() -> Vec<(String, String)> {
-    let mut variables: Vec<_> = set_variables()
-        .filter(|(name, _)| name.starts_with(PREFIX))
-        .collect();
-    variables.sort();
-    variables
-}
-
-/// The variables that are not empty.
-fn set_variables() -> impl Iterator<Item = (String, String)> {
+/// The variables with such names that are not empty.
+fn variables(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
     let text = |text: &OsStr| text.to_string_lossy().into_owned();
-    let all = std::env::vars_os().map(move |(name, value)| (text(&name), text(&value)));
-    all.filter(|(_, value)| !value.is_empty())
+    let all = std::env::vars_os().map(|(name, value)| (text(&name), text(&value)));
+    let mut found: Vec<_> = all
+        .filter(|(name, value)| is_wanted(name) && !value.is_empty())
+        .collect();
+    found.sort();
+    found
 }
 
 /// An error with its causes in one line.
