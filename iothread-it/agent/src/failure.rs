@@ -33,12 +33,3 @@ impl<T, E: Into<io::Error>> OrFailure<T> for Result<T, E> {
         self.map_err(|error| io(&what(), &error.into()))
     }
 }
-
-/// An operation transferred fewer bytes than requested, without an error number, as for a disk that is
-/// being removed.
-pub(crate) fn short(what: &str, moved: usize, asked: usize) -> Failure {
-    Failure {
-        kind: FailureKind::Io { errno: None },
-        message: format!("cannot {what}: only {moved} of {asked} bytes were transferred"),
-    }
-}

@@ -1,6 +1,5 @@
 //! Writes the pattern to a disk and verifies it, both past the page cache.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -105,7 +104,11 @@ fn retried(mut operation: impl FnMut() -> io::Result<usize>) -> io::Result<usize
 fn whole(what: &str, moved: io::Result<usize>, asked: usize) -> Result<(), Failure> {
     match moved {
         Ok(moved) if moved == asked => Ok(()),
-        Ok(moved) => Err(failure::short(what, moved, asked)),
+        // Without an error number, as for a disk that is being removed.
+        Ok(moved) => Err(Failure {
+            kind: FailureKind::Io { errno: None },
+            message: format!("cannot {what}: only {moved} of {asked} bytes were transferred"),
+        }),
         Err(error) => Err(failure::io(what, &error)),
     }
 }
@@ -121,10 +124,7 @@ fn mismatch(extent: &Extent, offset: u64) -> Failure {
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

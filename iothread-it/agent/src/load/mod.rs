@@ -8,7 +8,7 @@ mod share;
 mod worker;
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use guest_agent::protocol::{Disk, Failure, Load, LoadReport};
 use plan::Plan;
@@ -33,7 +33,7 @@ pub(crate) fn run(
 
     let running = Running::new(workers.len(), &running);
     let start = Instant::now();
-    let end = start + plan.duration();
+    let end = start + Duration::from_millis(load.duration_ms);
     let tally = thread::scope(|scope| {
         let started: Vec<_> = workers
             .into_iter()

@@ -3,11 +3,10 @@
 use std::fs;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use guest_agent::protocol::{Disk, Failure, Load};
 
-use super::share::{self, Share};
+use super::share;
 use crate::failure::{OrFailure, bad_request};
 use crate::{extent, pattern_io};
 
@@ -58,25 +57,11 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    pub(crate) fn duration(&self) -> Duration {
-        Duration::from_millis(self.load.duration_ms)
-    }
-
-    /// Returns the maximum number of operations of each thread.
-    pub(crate) fn operations(&self) -> u64 {
-        self.load.operations.unwrap_or(u64::MAX)
-    }
-
     /// Returns the CPU that a thread is bound to, if any.
     pub(crate) fn cpu(&self, thread: u32) -> Option<u32> {
         let cpus = &self.load.cpus;
         let index = (thread as usize).checked_rem(cpus.len())?;
         Some(cpus[index])
-    }
-
-    /// Returns the part of the extent that a thread reads or writes.
-    pub(crate) fn share(&self, thread: u32) -> Share {
-        Share::new(self.load, thread)
     }
 
     fn check_blocks(&self) -> Result<(), Failure> {

@@ -41,9 +41,9 @@ impl<'a> Worker<'a> {
         Ok(Self {
             plan,
             index,
-            share: plan.share(index),
+            share: Share::new(load, index),
             ring,
-            left: plan.operations(),
+            left: load.operations.unwrap_or(u64::MAX),
             started: vec![Instant::now(); load.depth as usize],
             tally: Tally::default(),
         })
