@@ -16,19 +16,27 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(if cfg!(test) { 50 } else
 
 /// What an operation is driven with.
 #[derive(Clone, Copy)]
-pub(super) struct Driver<'a> {
+struct Driver<'a> {
     qmp: &'a Qmp,
     guest: Option<&'a dyn Guest>,
     deadline: Deadline,
 }
 
 impl Hotplug {
-    /// Runs one operation to its end, and sends what it leaves behind.
-    pub(super) fn drive<R: FromOutcome>(
+    /// Runs the operation that `start` starts to its end, and sends what it leaves behind. `guest` is needed by those
+    /// that wait for it.
+    pub fn run<R: FromOutcome>(
         &mut self,
-        driver: Driver<'_>,
+        qmp: &Qmp,
+        guest: Option<&dyn Guest>,
+        deadline: Deadline,
         start: impl FnOnce(&mut machine::Hotplug, Instant) -> Started<R>,
     ) -> R {
+        let driver = Driver {
+            qmp,
+            guest,
+            deadline,
+        };
         self.machine.connection_resumed();
         self.take_events(driver.qmp);
         let started = start(&mut self.machine, Instant::now());
@@ -99,15 +107,7 @@ impl Hotplug {
     }
 }
 
-impl<'a> Driver<'a> {
-    pub(super) fn new(qmp: &'a Qmp, guest: Option<&'a dyn Guest>, deadline: Deadline) -> Self {
-        Self {
-            qmp,
-            guest,
-            deadline,
-        }
-    }
-
+impl Driver<'_> {
     fn look(&self, disk: &GuestDisk, awaited: Presence) -> Answer {
         let Some(guest) = self.guest else {
             return Answer::Failed("there is no access to the guest".into());

@@ -3,13 +3,12 @@
 mod drive;
 mod guest;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use iothread_pool::{DeviceId, IoThreadId, Lease, Placement, Pool, ScsiAddress, ThreadLease};
 use qmp_client::wait::Deadline;
 use qmp_client::{Cursor, QemuVersion, Qmp, QmpError};
 
-use self::drive::Driver;
 pub use self::guest::Guest;
 use crate::cold::ColdPlugged;
 use crate::disk::{BlockOptions, DiskSpec};
@@ -18,7 +17,7 @@ use crate::error::{
     UnplugProgress,
 };
 use crate::iothread::Polling;
-use crate::machine::{self, FromOutcome, Started};
+use crate::machine;
 use crate::mapping;
 use crate::plug::mapping_of;
 use crate::reconcile::Difference;
@@ -95,17 +94,6 @@ impl Hotplug {
     /// [`stray_threads`](machine::Hotplug::stray_threads).
     pub fn stray_threads(&self) -> impl Iterator<Item = &IoThreadId> {
         self.machine.stray_threads()
-    }
-
-    /// Runs the operation that `start` starts to its end. `guest` is needed by those that wait for it.
-    pub fn run<R: FromOutcome>(
-        &mut self,
-        qmp: &Qmp,
-        guest: Option<&dyn Guest>,
-        deadline: Deadline,
-        start: impl FnOnce(&mut machine::Hotplug, Instant) -> Started<R>,
-    ) -> R {
-        self.drive(Driver::new(qmp, guest, deadline), start)
     }
 
     /// Adds a thread; see [`add_thread`](machine::Hotplug::add_thread).
