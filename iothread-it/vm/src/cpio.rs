@@ -9,7 +9,7 @@ pub struct Archive {
     entries: BTreeMap<String, Entry>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
     mode: u32,
     device: (u32, u32),
@@ -70,16 +70,7 @@ impl Archive {
             inode += 1;
             append(&mut bytes, inode, path, entry);
         }
-        append(
-            &mut bytes,
-            0,
-            "TRAILER!!!",
-            &Entry {
-                mode: 0,
-                device: (0, 0),
-                content: Vec::new(),
-            },
-        );
+        append(&mut bytes, 0, "TRAILER!!!", &Entry::default());
         bytes
     }
 }

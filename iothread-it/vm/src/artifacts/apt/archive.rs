@@ -167,7 +167,16 @@ impl Archive {
         let mut first_error = None;
         for candidate in candidates {
             match self.describe(candidate) {
-                Ok(uris) => return self.parsed(candidate, &uris, wanted),
+                Ok(uris) => {
+                    let closure = Closure::parse(&uris, wanted)?;
+                    return match closure.packages().is_empty() {
+                        true => Err(AptError::NothingToDownload {
+                            package: candidate.to_string(),
+                            suite: self.suite.clone(),
+                        }),
+                        false => Ok(closure),
+                    };
+                }
                 Err(error) => first_error = first_error.or(Some(error)),
             }
         }
@@ -186,21 +195,7 @@ impl Archive {
         })
     }
 
-    fn parsed(
-        &self,
-        package: &str,
-        uris: &[String],
-        wanted: impl Fn(&Package) -> bool,
-    ) -> Result<Closure, AptError> {
-        let closure = Closure::parse(uris, wanted)?;
-        if closure.packages().is_empty() {
-            let (package, suite) = (package.to_owned(), self.suite.clone());
-            return Err(AptError::NothingToDownload { package, suite });
-        }
-        Ok(closure)
-    }
-
-    /// Returns the lines that `--print-uris` prints for a package and its dependencies.
+    /// Returns what `--print-uris` prints for a package and its dependencies.
     fn describe(&self, package: &str) -> Result<Vec<String>, CommandError> {
         let mut command = self.apt_get();
         // With an empty cache, since apt omits downloaded packages.
@@ -210,11 +205,8 @@ impl Archive {
         command.args(["--print-uris", "install", package]);
         let what = format!("apt-get install --print-uris {package}");
         let mut uris = Vec::new();
-        BoundedCommand::new(&what, command, QUERY_TIMEOUT).succeed(|line| {
-            if line.starts_with('\'') {
-                uris.push(line.to_owned());
-            }
-        })?;
+        BoundedCommand::new(&what, command, QUERY_TIMEOUT)
+            .succeed(|line| uris.push(line.to_owned()))?;
         Ok(uris)
     }
 

@@ -181,10 +181,6 @@ impl WarmStore {
             }
             _ => {}
         }
-        self.is_ours()
-    }
-
-    fn is_ours(&self) -> Result<(), WarmError> {
         let data = self
             .folder
             .symlink_metadata()

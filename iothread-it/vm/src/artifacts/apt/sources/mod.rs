@@ -9,7 +9,7 @@ pub(super) use one_line::parse as parse_one_line;
 pub(super) use select::{of_addition, of_release, of_suite};
 
 /// An entry: suites of archives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Source {
     /// URIs of the archive, tried in order.
     pub(super) uris: Vec<String>,
@@ -40,16 +40,10 @@ struct Fields {
 
 impl Fields {
     fn new() -> Self {
-        let source = Source {
-            uris: Vec::new(),
-            suites: Vec::new(),
-            components: Vec::new(),
-            options: Vec::new(),
-        };
         Self {
             packages: false,
             enabled: true,
-            source,
+            source: Source::default(),
         }
     }
 
