@@ -1,10 +1,9 @@
 //! Copies QEMU and a guest into one folder, to be taken to another machine.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file_error::{FileError, cannot};
+use super::file_error::{FileError, cannot, unless_absent};
 use super::held::USED_FILE;
 use super::manifest::{GuestImage, Manifest, ManifestError, QemuInstall};
 
@@ -48,12 +47,7 @@ impl Manifest {
         if Self::read(&manifest).is_ok_and(|present| present == copy) {
             return Ok(manifest);
         }
-        match fs::remove_dir_all(folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(cannot("copy", folder)(error).into());
-            }
-            _ => {}
-        }
+        unless_absent(fs::remove_dir_all(folder)).map_err(cannot("copy", folder))?;
         let qemu = folder.join("qemu");
         tree(&entry.join("root"), &qemu.join("root"))?;
         let guest = [

@@ -20,3 +20,11 @@ pub(crate) fn cannot(doing: &'static str, path: &Path) -> impl FnOnce(io::Error)
         source,
     }
 }
+
+/// Takes what was not there for something that was removed.
+pub(crate) fn unless_absent(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}

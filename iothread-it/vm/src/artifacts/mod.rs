@@ -54,7 +54,7 @@ pub use debian_archive::{
 pub use error::ArtifactError;
 pub(crate) use error::with_causes;
 pub use file_error::FileError;
-pub(crate) use file_error::cannot;
+pub(crate) use file_error::{cannot, unless_absent};
 pub use file_state::FileState;
 pub use fio::provision_fio;
 pub use gdbserver::provision_gdbserver;

@@ -5,6 +5,7 @@
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::file_error::unless_absent;
 use super::progress::Progress;
 use super::store::{Store, StoreError, StoreLock, UNFINISHED_PREFIX, at};
 
@@ -34,10 +35,7 @@ fn sweep(lock: &StoreLock) -> Result<(), StoreError> {
 
 /// Removes a directory and its content if it exists.
 pub(super) fn remove_tree(path: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_dir_all(path) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(at(path)(source)),
-        _ => Ok(()),
-    }
+    unless_absent(std::fs::remove_dir_all(path)).map_err(at(path))
 }
 
 /// Removes the unfinished files in a directory.

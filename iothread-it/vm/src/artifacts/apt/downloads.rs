@@ -6,17 +6,10 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::super::file_error::unless_absent;
 use super::super::progress::Progress;
 use super::super::store::{StoreError, at};
 use super::closure::{Closure, Package};
-
-/// Why a package must be downloaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Fault {
-    Absent,
-    Size { found: u64 },
-    Hash,
-}
 
 /// Returns the packages to download, and removes damaged files.
 pub(super) fn to_fetch<'a>(
@@ -27,19 +20,17 @@ pub(super) fn to_fetch<'a>(
     let mut wanted = Vec::new();
     for package in packages {
         let path = directory.join(&package.file);
-        let Some(fault) = fault_of(package, &path).map_err(at(&path))? else {
-            continue;
-        };
-        let what = match fault {
-            Fault::Absent => None,
-            Fault::Size { found } => Some(format!("has {found} bytes instead of {}", package.size)),
-            Fault::Hash => Some("differs from its SHA-256".to_owned()),
-        };
-        if let Some(what) = what {
-            progress.noted(&format!("{} {what}; it is fetched again", package.file));
-            std::fs::remove_file(&path).map_err(at(&path))?;
+        match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => wanted.push(*package),
+            file => {
+                let fault = file.and_then(|file| fault_of(package, file));
+                if let Some(fault) = fault.map_err(at(&path))? {
+                    progress.noted(&format!("{} {fault}; it is fetched again", package.file));
+                    std::fs::remove_file(&path).map_err(at(&path))?;
+                    wanted.push(*package);
+                }
+            }
         }
-        wanted.push(*package);
     }
     Ok(wanted)
 }
@@ -48,22 +39,17 @@ pub(super) fn to_fetch<'a>(
 pub(super) fn remove(closure: &Closure, directory: &Path) -> Result<(), StoreError> {
     for package in closure.packages() {
         let path = directory.join(&package.file);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(at(&path)(error)),
-            _ => {}
-        }
+        unless_absent(std::fs::remove_file(&path)).map_err(at(&path))?;
     }
     Ok(())
 }
 
-fn fault_of(package: &Package, path: &Path) -> std::io::Result<Option<Fault>> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Fault::Absent)),
-        file => file?,
-    };
+/// Returns how a file differs from the package that it is to be.
+fn fault_of(package: &Package, mut file: File) -> std::io::Result<Option<String>> {
     let found = file.metadata()?.len();
     if found != package.size {
-        return Ok(Some(Fault::Size { found }));
+        let fault = format!("has {found} bytes instead of {}", package.size);
+        return Ok(Some(fault));
     }
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -73,7 +59,8 @@ fn fault_of(package: &Package, path: &Path) -> std::io::Result<Option<Fault>> {
             read => hasher.update(&buffer[..read]),
         }
     }
-    Ok((hex(&hasher.finalize()) != package.sha256).then_some(Fault::Hash))
+    let is_same = hex(&hasher.finalize()) == package.sha256;
+    Ok((!is_same).then(|| "differs from its SHA-256".to_owned()))
 }
 
 /// Formats bytes as lower-case hexadecimal digits.

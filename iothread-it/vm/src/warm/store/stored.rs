@@ -1,7 +1,6 @@
 //! A template on the disk, complete or not.
 
 use std::fs::{self, DirEntry};
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -9,7 +8,7 @@ use std::time::SystemTime;
 use super::super::error::WarmError;
 use super::super::key::{self, TemplateKey};
 use super::open_lock;
-use crate::artifacts::{cannot, is_in_use, is_still};
+use crate::artifacts::{cannot, is_in_use, is_still, unless_absent};
 
 /// The size and the time of use of a template.
 #[derive(Debug)]
@@ -81,12 +80,7 @@ pub(super) fn remove_files(folder: &Path, key: &TemplateKey) -> Result<(), WarmE
             Ok(data) if data.is_dir() => fs::remove_dir_all(&path),
             _ => fs::remove_file(&path),
         };
-        match gone {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(cannot("access", &path)(error).into());
-            }
-            _ => {}
-        }
+        unless_absent(gone).map_err(cannot("access", &path))?;
     }
     Ok(())
 }
