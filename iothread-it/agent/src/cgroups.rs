@@ -4,38 +4,27 @@ use std::fs;
 use std::io;
 
 use guest_agent::protocol::CGROUP_V1_PARAMETER;
-use nix::mount::{MsFlags, mount};
 
-use crate::parameters;
+use crate::{mount, parameters};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// Mounts the hierarchy, or hierarchies.
 pub(crate) fn mount_all() -> io::Result<()> {
     if !parameters::has(CGROUP_V1_PARAMETER) {
-        return mount_at(ROOT, "cgroup2", None);
+        return Ok(mount::without_device("cgroup2", ROOT, None)?);
     }
-    mount_at(ROOT, "tmpfs", Some("mode=0755"))?;
+    mount::without_device("tmpfs", ROOT, Some("mode=0755"))?;
     let list = fs::read_to_string("/proc/cgroups")?;
     for name in enabled(&list) {
         let folder = format!("{ROOT}/{name}");
         fs::create_dir(&folder)?;
-        if mount_at(&folder, "cgroup", Some(name)).is_err() {
+        if mount::without_device("cgroup", &*folder, Some(name)).is_err() {
             // Linux can be built without a controller's files of v1, and refuses to mount it then.
             fs::remove_dir(&folder)?;
         }
     }
     Ok(())
-}
-
-fn mount_at(folder: &str, kind: &str, options: Option<&str>) -> io::Result<()> {
-    Ok(mount(
-        Some(kind),
-        folder,
-        Some(kind),
-        MsFlags::empty(),
-        options,
-    )?)
 }
 
 /// Returns the enabled controllers: the fields are name, hierarchy, number of groups, and whether it is.

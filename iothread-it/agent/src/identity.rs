@@ -6,12 +6,11 @@ use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use guest_agent::protocol::{Failure, Identity, Reseed};
-use nix::mount::{MsFlags, mount};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 
-use crate::entropy;
 use crate::failure::OrFailure;
+use crate::{entropy, mount};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -22,9 +21,7 @@ const OUR_BOOT_ID: &str = "/tmp/boot_id";
 /// emulated clone.
 pub(crate) fn cover_boot_id() -> io::Result<()> {
     fs::copy(BOOT_ID, OUR_BOOT_ID)?;
-    let bind = MsFlags::MS_BIND;
-    mount(Some(OUR_BOOT_ID), BOOT_ID, None::<&str>, bind, None::<&str>)?;
-    Ok(())
+    Ok(mount::bind(OUR_BOOT_ID, BOOT_ID)?)
 }
 
 /// Reads the boot ID.

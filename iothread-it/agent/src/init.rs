@@ -3,10 +3,9 @@
 use std::fs;
 
 use guest_agent::protocol::TMP_PARAMETER;
-use nix::mount::{MsFlags, mount};
 
 use crate::fatal::{Fatal, OrFatal};
-use crate::parameters;
+use crate::{mount, parameters};
 
 /// Type and target of each. The kernel creates a device's node in `devtmpfs` before it sends the uevent.
 const MOUNTS: [(&str, &str); 4] = [
@@ -24,13 +23,7 @@ pub(crate) fn mount_all() -> Result<(), Fatal> {
             "/tmp" => parameters::value(TMP_PARAMETER).map(|size| format!("size={size}")),
             _ => None,
         };
-        mount(
-            Some(kind),
-            place,
-            Some(kind),
-            MsFlags::empty(),
-            size.as_deref(),
-        )
-        .or_fatal(|| format!("mount {kind} on {place}"))
+        mount::without_device(kind, place, size.as_deref())
+            .or_fatal(|| format!("mount {kind} on {place}"))
     })
 }

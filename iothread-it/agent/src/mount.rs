@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, symli
 use std::path::{Path, PathBuf};
 
 use guest_agent::protocol::{Failure, MountTarget};
+use nix::NixPath;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::failure::{OrFailure, bad_request};
@@ -15,6 +16,21 @@ const IMAGE: &str = "/run/image";
 
 /// Where the file system for changes of a folder is mounted meanwhile.
 const CHANGES: &str = "/run/changes";
+
+/// Mounts a file system that needs no device.
+pub(crate) fn without_device<P: NixPath + ?Sized>(
+    kind: &str,
+    at: &P,
+    options: Option<&str>,
+) -> nix::Result<()> {
+    mount(Some(kind), at, Some(kind), MsFlags::empty(), options)
+}
+
+/// Shows a file or folder at another path too.
+pub(crate) fn bind<P: NixPath + ?Sized, Q: NixPath + ?Sized>(from: &P, to: &Q) -> nix::Result<()> {
+    let none = None::<&str>;
+    mount(Some(from), to, none, MsFlags::MS_BIND, none)
+}
 
 /// Mounts the EROFS image on a disk.
 pub(crate) fn image(node: &Path, target: &MountTarget) -> Result<(), Failure> {
@@ -79,14 +95,8 @@ fn folder(image: &Path, path: &Path) -> Result<(), Failure> {
         work.display()
     );
     let kind = "overlay";
-    let mounted = mount(
-        Some(kind),
-        path,
-        Some(kind),
-        MsFlags::empty(),
-        Some(&*options),
-    );
-    mounted.or_failure(|| format!("mount {kind} at {}", path.display()))
+    without_device(kind, path, Some(&options))
+        .or_failure(|| format!("mount {kind} at {}", path.display()))
 }
 
 /// Shows each file of an image at its path below another folder.
@@ -108,8 +118,7 @@ fn files(image: &Path, below: &Path) -> Result<(), Failure> {
                 fs::remove_file(&to).or_failure(|| make(&to))?;
             }
             unless_exists(File::create_new(&to).map(drop)).or_failure(|| make(&to))?;
-            let (none, bind) = (None::<&str>, MsFlags::MS_BIND);
-            mount(Some(&from), &to, none, bind, none).or_failure(|| make(&to))?;
+            bind(&from, &to).or_failure(|| make(&to))?;
         }
     }
     Ok(())

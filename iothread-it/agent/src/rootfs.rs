@@ -14,7 +14,7 @@ use nix::mount::{MsFlags, mount};
 use nix::unistd::{chdir, chroot};
 
 use crate::failure::OrFailure;
-use crate::mount::unless_exists;
+use crate::mount::{bind, unless_exists, without_device};
 use crate::sync::lock;
 use crate::{cgroups, network};
 
@@ -95,11 +95,9 @@ impl Rootfs {
 
 fn set_up(user: User) -> Result<(), Failure> {
     let nothing = None::<&str>;
-    let no_flags = MsFlags::empty();
     let new = Path::new(NEW);
     fs::create_dir_all(NEW).or_failure(|| format!("make {NEW}"))?;
-    let options = Some("mode=0755,size=80%");
-    mount(Some("tmpfs"), NEW, Some("tmpfs"), no_flags, options)
+    without_device("tmpfs", NEW, Some("mode=0755,size=80%"))
         .or_failure(|| format!("mount {NEW}"))?;
     for (folder, mode) in FOLDERS {
         make(&new.join(folder), mode).or_failure(|| format!("make /{folder}"))?;
@@ -115,8 +113,7 @@ fn set_up(user: User) -> Result<(), Failure> {
     add_user(new, user).or_failure(|| "add a user".into())?;
     // The modules of the boot image.
     let modules = "lib/modules";
-    let (from, to) = (format!("/{modules}"), new.join(modules));
-    mount(Some(&*from), &to, nothing, MsFlags::MS_BIND, nothing)
+    bind(format!("/{modules}").as_str(), &new.join(modules))
         .or_failure(|| "bind the modules".into())?;
     fs::copy("/init", new.join("sbin/modprobe")).or_failure(|| "copy this program".into())?;
     link_applets(new).or_failure(|| format!("link the names of /{MULTI_CALL}"))?;
@@ -133,7 +130,7 @@ fn set_up(user: User) -> Result<(), Failure> {
     chdir("/").or_failure(|| "enter /".into())?;
     for (kind, place, options) in MOUNTS {
         fs::create_dir_all(place).or_failure(|| format!("make {place}"))?;
-        mount(Some(kind), place, Some(kind), no_flags, Some(options))
+        without_device(kind, place, Some(options))
             .or_failure(|| format!("mount {kind} on {place}"))?;
     }
     cgroups::mount_all().or_failure(|| "mount cgroups".into())?;
@@ -153,8 +150,7 @@ fn link_applets(new: &Path) -> io::Result<()> {
     };
     let (from, to) = (format!("/{MULTI_CALL}"), new.join(MULTI_CALL));
     fs::File::create_new(&to)?;
-    let nothing = None::<&str>;
-    mount(Some(&*from), &to, nothing, MsFlags::MS_BIND, nothing)?;
+    bind(&*from, &to)?;
     for applet in applets.lines() {
         unless_exists(symlink(&from, new.join(applet)))?;
     }
