@@ -140,10 +140,8 @@ impl WarmStore {
     /// Removes this template, but not a later one of the same key. If the lock is held, another process
     /// is replacing it.
     fn remove_if_same(&self, key: &TemplateKey, template: &Template) {
-        let path = key::file(&self.folder, key, "lock");
-        let Ok(lock) = open_lock(&path) else { return };
-        let ours = lock.try_lock().is_ok() && is_still(&lock, &path);
-        if ours && is_still(template.ram.file(), &self.ram_of(key)) {
+        let lock = try_lock(&key::file(&self.folder, key, "lock"));
+        if lock.is_some() && is_still(template.ram.file(), &self.ram_of(key)) {
             let _ = stored::remove_files(&self.folder, key);
         }
     }
@@ -244,6 +242,12 @@ impl WarmStore {
             .filter_map(|file| StoredTemplate::of(&self.folder, &file))
             .collect()
     }
+}
+
+/// Locks the template of a key, unless another process has locked it.
+fn try_lock(path: &Path) -> Option<File> {
+    let lock = open_lock(path).ok()?;
+    (lock.try_lock().is_ok() && is_still(&lock, path)).then_some(lock)
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use super::super::error::WarmError;
 use super::super::key::{self, TemplateKey};
-use super::open_lock;
-use crate::artifacts::{cannot, is_in_use, is_still, unless_absent};
+use super::try_lock;
+use crate::artifacts::{cannot, is_in_use, unless_absent};
 
 /// The size and the time of use of a template.
 #[derive(Debug)]
@@ -55,12 +55,8 @@ impl StoredTemplate {
     /// makes it again, so a failure is not an error.
     pub(crate) fn remove(&self) -> bool {
         let path = key::file(&self.folder, &self.key, "lock");
-        let Ok(lock) = open_lock(&path) else {
-            return false;
-        };
-        let is_free = lock.try_lock().is_ok()
-            && is_still(&lock, &path)
-            && !is_in_use(&key::file(&self.folder, &self.key, "ram"));
+        let lock = try_lock(&path);
+        let is_free = lock.is_some() && !is_in_use(&key::file(&self.folder, &self.key, "ram"));
         if is_free && remove_files(&self.folder, &self.key).is_ok() {
             let _ = fs::remove_file(&path);
             return true;
