@@ -1,7 +1,7 @@
 //! Attach: what a device needs is leased, and it is plugged in. If a step fails, what was done is
 //! undone by the code that detaches.
 
-use iothread_pool::{Allocation, DeviceId, Placement};
+use iothread_pool::{Allocation, DeviceId, Placement, PoolError};
 use qmp_client::Driver;
 
 use super::gate::Gate;
@@ -115,6 +115,7 @@ impl Attach {
     /// Takes what the device needs of the pool.
     fn lease(&self, cx: &mut Context<'_>) -> Result<(Plug, Allocation), Failure> {
         let at_lease = |error: StepError| (Step::Lease, error);
+        let refused = |error: PoolError| at_lease(error.into());
         let id = self.wanted.id();
         let core = &mut *cx.core;
         let options = core.options;
@@ -123,8 +124,7 @@ impl Attach {
                 disk.check_serial().map_err(at_lease)?;
                 let node = disk.node(&options).map_err(|e| (Step::BlockdevAdd, e))?;
                 let queues = disk.queues.unwrap_or(options.queues);
-                let lease = core.pool.lease(id, queues, placement);
-                let lease = lease.map_err(|error| at_lease(error.into()))?;
+                let lease = core.pool.lease(id, queues, placement).map_err(refused)?;
                 let address = GuestAddress::Pci(lease.slot.clone());
                 let plug = Plug {
                     mapping: mapping_of(&lease.assignment).cloned(),
@@ -136,7 +136,7 @@ impl Attach {
             Wanted::Controller(controller, placement) => {
                 let queues = controller.queues.unwrap_or(options.queues);
                 let lease = core.pool.lease_controller(id, queues, placement);
-                let lease = lease.map_err(|error| at_lease(error.into()))?;
+                let lease = lease.map_err(refused)?;
                 let plug = Plug {
                     mapping: mapping_of(&lease.assignment).cloned(),
                     ..Plug::new(id.clone(), None, controller.device(&lease, &options))
@@ -144,8 +144,7 @@ impl Attach {
                 Ok((plug, Allocation::Controller(lease)))
             }
             Wanted::Balloon(_, placement) => {
-                let lease = core.pool.lease(id, 1, placement);
-                let lease = lease.map_err(|error| at_lease(error.into()))?;
+                let lease = core.pool.lease(id, 1, placement).map_err(refused)?;
                 let plug = Plug::new(id.clone(), None, balloon(id, &lease));
                 Ok((plug, Allocation::Device(lease)))
             }
@@ -161,11 +160,9 @@ impl Attach {
                 }
                 let node = disk.node(&options).map_err(|e| (Step::BlockdevAdd, e))?;
                 let address = core.pool.lease_address(id, controller);
-                let address = address.map_err(|error| at_lease(error.into()))?;
-                let slot = core
-                    .pool
-                    .lease_of(controller)
-                    .map(|lease| lease.slot.clone());
+                let address = address.map_err(refused)?;
+                let lease = core.pool.lease_of(controller);
+                let slot = lease.map(|lease| lease.slot.clone());
                 let guest = slot.map(|slot| disk.in_guest(scsi_address(slot, &address)));
                 let plug = Plug {
                     guest,
