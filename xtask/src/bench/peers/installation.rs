@@ -15,6 +15,7 @@ use guest_vm::artifacts::{
     provision_kernel_of, provision_tools,
 };
 use guest_vm::qemu::Accelerator;
+use qmp_client::QemuVersion;
 
 use super::step;
 use super::tool::{self, Tool};
@@ -32,6 +33,8 @@ pub(super) struct Installation {
     /// The images of the kernels by name, for clouds and for all machines.
     kernels: BTreeMap<(String, Flavour), PathBuf>,
     is_kvm: bool,
+    /// What a guest's CPU must not have with this QEMU, behind the name of its model.
+    without: &'static str,
     /// How long the tests may take in a VM of one kernel.
     deadline: Duration,
 }
@@ -46,10 +49,13 @@ impl Installation {
         }
         let choice = setup.qemus.first().context("there is no QEMU")?;
         let qemu = provision::provision(choice, false)?.qemu;
+        let is_kvm = matches!(Accelerator::probe(), Accelerator::Kvm);
+        let emulates_all = qemu.parsed_version() >= Some(QemuVersion::EMULATES_CMPXCHG16B);
         let mut installation = Self {
             folder,
             kernels: BTreeMap::new(),
-            is_kvm: matches!(Accelerator::probe(), Accelerator::Kvm),
+            is_kvm,
+            without: if is_kvm || emulates_all { "" } else { ",-cx16" },
             deadline: Duration::from_secs(if setup.quick { 60 } else { 120 }),
         };
         let lock = Store::of_user()?.lock(&mut Silent)?;
@@ -141,6 +147,7 @@ impl Installation {
             .env("FOLDER", &self.folder)
             .env("TMPDIR", self.folder.join("tmp"));
         command.env("ACCEL", if self.is_kvm { "kvm" } else { "tcg" });
+        command.env("WITHOUT", self.without);
         command.env(
             "VNG_OPTIONS",
             if self.is_kvm { "" } else { "--disable-kvm" },
@@ -331,6 +338,7 @@ mod tests {
             folder: folder.path().to_owned(),
             kernels: BTreeMap::new(),
             is_kvm: false,
+            without: "",
             deadline: Duration::from_secs(30),
         };
         let bin = folder.path().join("ours/bin");

@@ -128,7 +128,7 @@ fn interleave(
     let rounds = if setup.quick { 1 } else { 3 };
     let deadline = installation.deadline(kernels).as_secs_f64();
     in_turn(tools, rounds, deadline, &mut |tool| {
-        let took = installation.run(tool, tests, kernels)?;
+        let took = twice(tool, &mut || installation.run(tool, tests, kernels))?;
         let shown = took.map_or("stopped".to_owned(), |took| format!("{took:.1} s"));
         eprintln!(
             "  {}, {tests} tests, {} kernels: {shown}",
@@ -137,6 +137,17 @@ fn interleave(
         );
         Ok(took)
     })
+}
+
+/// Runs a peer once more if it fails, so that the figures of all others are not lost.
+fn twice<T>(tool: Tool, run: &mut dyn FnMut() -> Result<T>) -> Result<T> {
+    match run() {
+        Err(error) if tool != Tool::Ours => {
+            eprintln!("  {} failed, and runs once more: {error:#}", tool.name());
+            run()
+        }
+        ended => ended,
+    }
 }
 
 /// Runs each tool a round, in the opposite order every other round. A peer whose median is the deadline already is
@@ -283,6 +294,23 @@ mod tests {
         let error = in_turn(&[Tool::Ours], 3, 100.0, &mut |_| Ok(None)).err();
         let error = error.unwrap().to_string();
         assert!(error.contains("did not end within 100 s"), "{error}");
+    }
+
+    #[test]
+    fn a_peer_that_fails_runs_once_more_and_ours_does_not() {
+        let runs = |tool, failures: usize| {
+            let mut runs = 0;
+            let ended = twice(tool, &mut || {
+                runs += 1;
+                anyhow::ensure!(runs > failures, "the guest crashed");
+                Ok(())
+            });
+            (runs, ended.is_ok())
+        };
+        assert_eq!(runs(Tool::Script, 0), (1, true));
+        assert_eq!(runs(Tool::Script, 1), (2, true));
+        assert_eq!(runs(Tool::Script, 2), (2, false));
+        assert_eq!(runs(Tool::Ours, 1), (1, false));
     }
 
     #[test]

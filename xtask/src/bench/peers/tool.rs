@@ -185,6 +185,7 @@ mod tests {
             .env("FOLDER", folder.path());
         command
             .env("ACCEL", "tcg")
+            .env("WITHOUT", ",-cx16")
             .env("KERNEL", "k")
             .env("VNG_OPTIONS", "");
         let output = command.args(arguments).output().unwrap();
@@ -220,10 +221,12 @@ mod tests {
     }
 
     #[test]
-    fn options_for_kvm_are_replaced_where_it_is_not_usable() {
+    fn options_are_replaced_where_kvm_is_not_usable() {
         let end = concat!(include_str!("qemu.sh"), "echo \"$@\"");
         let (_, printed) = script(end, &[], &["-enable-kvm", "-cpu", "host", "-append", "a b"]);
-        assert_eq!(printed, "-cpu max -append a b\n");
+        assert_eq!(printed, "-cpu max,-cx16 -append a b\n");
+        let (_, printed) = script(end, &[], &["-cpu", "qemu64", "-m", "512"]);
+        assert_eq!(printed, "-cpu qemu64,-cx16 -m 512\n");
     }
 
     #[test]
