@@ -57,29 +57,22 @@ fn period(variable: &str, usual: Duration) -> Result<Duration, String> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     grace: Duration,
-    state: State,
+    sent: Sent,
+    /// When the next signal is due, or when a killed test is given up.
+    step: Option<Instant>,
+    notice: Option<Instant>,
+    /// Why the test has to end, at the latest at the time above.
+    cause: Option<Cause>,
+    /// The grace period was cut short.
+    at_once: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum State {
-    Running {
-        notice: Option<Instant>,
-        /// When SIGTERM is due, and why.
-        end: Option<(Instant, Cause)>,
-    },
-    /// SIGTERM has been sent.
-    Terminated {
-        cause: Cause,
-        kill: Instant,
-        /// The grace period was cut short.
-        at_once: bool,
-    },
-    /// SIGKILL has been sent.
-    Killed {
-        cause: Cause,
-        give_up: Instant,
-        at_once: bool,
-    },
+/// What the test has been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Nothing,
+    Sigterm,
+    Sigkill,
 }
 
 /// What to do now.
@@ -102,120 +95,93 @@ impl Clock {
         let notice = now.checked_add(slow_after);
         Self {
             grace,
-            state: State::Running {
-                // A test that is about to time out needs no notice.
-                notice: notice.filter(|_| timeout.is_none_or(|timeout| timeout > slow_after)),
-                end: timeout
-                    .and_then(|timeout| now.checked_add(timeout))
-                    .map(|at| (at, Cause::Timeout)),
-            },
+            sent: Sent::Nothing,
+            step: timeout.and_then(|timeout| now.checked_add(timeout)),
+            // A test that is about to time out needs no notice.
+            notice: notice.filter(|_| timeout.is_none_or(|timeout| timeout > slow_after)),
+            cause: timeout.map(|_| Cause::Timeout),
+            at_once: false,
         }
     }
 
     /// Returns what is due, each thing once.
     pub(super) fn due(&mut self, now: Instant) -> Due {
-        let passed = |at: Instant| at <= now;
-        match &mut self.state {
-            State::Running {
-                end: Some((at, cause)),
-                ..
-            } if passed(*at) => {
-                self.state = State::Terminated {
-                    cause: *cause,
-                    kill: later(now, self.grace),
-                    at_once: false,
-                };
+        let has_passed = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if !has_passed(self.step) {
+            if has_passed(self.notice) {
+                self.notice = None;
+                return Due::Notice;
+            }
+            return Due::Nothing;
+        }
+        self.notice = None;
+        match self.sent {
+            Sent::Nothing => {
+                self.sent = Sent::Sigterm;
+                self.step = Some(later(now, self.grace));
                 Due::Terminate
             }
-            State::Running { notice, .. } if notice.is_some_and(passed) => {
-                *notice = None;
-                Due::Notice
-            }
-            State::Terminated {
-                cause,
-                kill,
-                at_once,
-            } if passed(*kill) => {
-                let dying = if *at_once { DYING_AT_ONCE } else { DYING };
-                self.state = State::Killed {
-                    cause: *cause,
-                    give_up: now + dying,
-                    at_once: *at_once,
-                };
+            Sent::Sigterm => {
+                let dying = if self.at_once { DYING_AT_ONCE } else { DYING };
+                self.sent = Sent::Sigkill;
+                self.step = Some(now + dying);
                 Due::Kill
             }
-            State::Killed { give_up, .. } if passed(*give_up) => Due::GiveUp,
-            _ => Due::Nothing,
+            Sent::Sigkill => Due::GiveUp,
         }
     }
 
     /// When something will be due.
     pub(super) fn next(&self) -> Option<Instant> {
-        match self.state {
-            State::Running { notice, end } => notice.into_iter().chain(end.map(|(at, _)| at)).min(),
-            State::Terminated { kill, .. } => Some(kill),
-            State::Killed { give_up, .. } => Some(give_up),
-        }
+        self.notice.into_iter().chain(self.step).min()
     }
 
     /// Makes SIGTERM due, unless it has been sent.
     pub(super) fn end(&mut self, now: Instant, cause: Cause) {
-        if let State::Running { end, .. } = &mut self.state {
-            *end = Some((now, cause));
+        if self.sent == Sent::Nothing {
+            self.step = Some(now);
+            self.cause = Some(cause);
         }
     }
 
     /// Cuts short the waits for a test that is to end.
     pub(super) fn hurry(&mut self, now: Instant) {
-        match &mut self.state {
-            State::Running { end: None, .. } => {}
-            State::Running {
-                end: Some((_, cause)),
-                ..
+        match self.sent {
+            Sent::Nothing if self.step.is_none() => {}
+            Sent::Nothing | Sent::Sigterm => {
+                self.sent = Sent::Sigterm;
+                self.step = Some(now);
+                self.notice = None;
+                self.at_once = true;
             }
-            | State::Terminated { cause, .. } => {
-                self.state = State::Terminated {
-                    cause: *cause,
-                    kill: now,
-                    at_once: true,
-                };
-            }
-            State::Killed { give_up, .. } => *give_up = (now + DYING_AT_ONCE).min(*give_up),
+            Sent::Sigkill => self.step = self.step.min(Some(now + DYING_AT_ONCE)),
         }
     }
 
     /// Excludes a time during which the test was suspended.
     pub(super) fn pause(&mut self, paused: Duration) {
-        match &mut self.state {
-            State::Running { notice, end } => {
-                for at in notice.iter_mut().chain(end.iter_mut().map(|(at, _)| at)) {
-                    *at = later(*at, paused);
-                }
-            }
-            State::Terminated { kill: at, .. } | State::Killed { give_up: at, .. } => {
-                *at = later(*at, paused);
-            }
+        for at in self.notice.iter_mut().chain(&mut self.step) {
+            *at = later(*at, paused);
         }
     }
 
     /// Until when processes of an ended test may end by themselves, if not for the usual time.
     pub(super) fn linger(&self, now: Instant) -> Option<Instant> {
-        match self.state {
-            State::Running { .. } => None,
-            State::Terminated { kill, .. } => Some(kill),
-            State::Killed { .. } => Some(now),
+        match self.sent {
+            Sent::Nothing => None,
+            Sent::Sigterm => self.step,
+            Sent::Sigkill => Some(now),
         }
     }
 
     /// Why and how the harness ended the test, if it did.
     pub(super) fn ended(&self) -> Option<(Cause, Fate)> {
-        match self.state {
-            State::Running { .. } => None,
-            State::Terminated { cause, .. } => Some((cause, Fate::Terminated)),
-            State::Killed { cause, at_once, .. } => {
-                Some((cause, Fate::Killed((!at_once).then_some(self.grace))))
-            }
-        }
+        let fate = match self.sent {
+            Sent::Nothing => return None,
+            Sent::Sigterm => Fate::Terminated,
+            Sent::Sigkill => Fate::Killed((!self.at_once).then_some(self.grace)),
+        };
+        Some((self.cause?, fate))
     }
 }
 
