@@ -62,7 +62,7 @@ pub(super) struct Child {
     /// How many virtual CPUs of KVM it had when it was to end.
     guest_cpus: usize,
     /// Kept until the test has ended.
-    user: Option<(User, Home)>,
+    _home: Option<Home>,
     artifacts: Option<ArtifactsFolder>,
     /// When the process was found to have ended.
     ended: Option<Instant>,
@@ -112,7 +112,7 @@ impl Child {
             clock: Clock::start(started, how.periods, test.time_limit()),
             refused: None,
             guest_cpus: 0,
-            user: how.user,
+            _home: how.user.map(|(_, home)| home),
             artifacts: how.artifacts,
             ended: None,
             output,
@@ -125,10 +125,6 @@ impl Child {
             pid: self.pid,
             name: self.test.name(),
         }
-    }
-
-    pub(super) fn as_uid(&self) -> Option<u32> {
-        self.user.as_ref().map(|(user, _)| user.uid())
     }
 
     /// The descriptors to poll. The end of the process comes as SIGCHLD.

@@ -66,5 +66,5 @@ fn run_one(report: &mut Report<'_>, next: &Decided) -> bool {
         waived: runtime_skip::take_waived(),
         guest_cpus: 0,
     };
-    report.conclude(next, None, exit, &[])
+    report.conclude(next, exit, &[])
 }

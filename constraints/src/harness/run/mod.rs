@@ -343,7 +343,7 @@ impl Run<'_> {
             .map(|begun| begun.test.path)
             .position(|path| path == child.test.path);
         let mut decided = self.begun.swap_remove(index.expect("it has begun"));
-        if self.report.ended(&decided, child, leaks) {
+        if self.report.conclude(&decided, child.finish(), &leaks) {
             decided.attempt += 1;
             self.again.push(decided);
         }

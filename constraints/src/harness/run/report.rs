@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::conclusion::conclude;
 use crate::harness::FAILURE;
-use crate::harness::child::{Child, Exit};
+use crate::harness::child::Exit;
 use crate::harness::interrupt::Interrupt;
 use crate::harness::plan::{Decided, Decision, Plan};
 use crate::harness::print::{Line, Printer, word};
@@ -16,11 +16,8 @@ use crate::harness::stop::Cause;
 use crate::harness::summary::Summary;
 use crate::harness::test_end::TestEnd;
 use crate::harness::user::User;
-use crate::measure::Measures;
 use crate::reason::{Reason, explain};
-use crate::record::{
-    Artifacts, ArtifactsFolder, ArtifactsFolders, Lines, Outcome, Phase, RecordLine,
-};
+use crate::record::{ArtifactsFolder, ArtifactsFolders, Lines, Outcome, RecordLine};
 use crate::registry::{ShouldPanic, Test};
 
 /// The report of a run, while it is written.
@@ -41,37 +38,24 @@ pub(in crate::harness) struct Report<'a> {
 
 /// The outcome of one test, with all that is printed and recorded.
 struct TestResult<'a> {
-    outcome: Outcome,
-    attempt: u32,
+    /// Without the binary.
+    record: RecordLine<'a>,
     detail: Option<&'a str>,
-    signal: Option<&'static str>,
-    as_uid: Option<u32>,
-    reasons: &'a [Reason],
-    /// In the place of the test's `issue` and `reason`: those of its `#[ignore]`, `expect_failure` or
-    /// `unstable`.
-    issue: Option<&'a str>,
-    reason: Option<&'a str>,
     took: Option<Duration>,
     output: Vec<u8>,
-    measures: &'a Measures,
-    artifacts: Option<&'a Artifacts>,
 }
 
 impl TestResult<'_> {
-    fn new(outcome: Outcome) -> Self {
+    fn new(test: &Test, outcome: Outcome) -> Self {
         Self {
-            outcome,
-            attempt: 1,
+            record: RecordLine {
+                issue: test.issue,
+                reason: test.reason,
+                ..RecordLine::new("", test.name(), outcome)
+            },
             detail: None,
-            signal: None,
-            as_uid: None,
-            reasons: &[],
-            issue: None,
-            reason: None,
             took: None,
             output: Vec::new(),
-            measures: const { &Measures::new() },
-            artifacts: None,
         }
     }
 }
@@ -115,10 +99,10 @@ impl<'a> Report<'a> {
 
     /// Records a test that starts as lost, in case this process dies.
     pub(in crate::harness) fn began(&mut self, next: &Decided) {
-        let mut result = TestResult::new(Outcome::Lost);
-        result.as_uid = next.user.map(User::uid);
-        result.attempt = next.attempt;
-        self.record(next.test, &result);
+        let mut result = TestResult::new(next.test, Outcome::Lost);
+        result.record.attempt = next.attempt;
+        result.record.as_uid = next.user.map(User::uid);
+        self.record(&result);
         self.flush();
         if let Decision::Run(unmet) = &next.decision {
             if !unmet.is_empty() {
@@ -139,13 +123,15 @@ impl<'a> Report<'a> {
         let test = next.test;
         self.printer.started(test.name());
         let text;
-        let mut result = TestResult::new(Outcome::Ignored);
-        result.as_uid = next.user.map(User::uid);
+        let mut result = TestResult::new(test, Outcome::Ignored);
+        result.record.as_uid = next.user.map(User::uid);
         match &next.decision {
             Decision::Run(_) => unreachable!("a test that runs is reported when it has ended"),
             Decision::Ignore(reason) => {
                 result.detail = Some(reason);
-                result.reason = Some(reason).filter(|reason| !reason.is_empty()).copied();
+                if !reason.is_empty() {
+                    result.record.reason = Some(reason);
+                }
             }
             Decision::Elsewhere(place) => {
                 text = format!("runs in {place}");
@@ -157,19 +143,19 @@ impl<'a> Report<'a> {
             }
             Decision::Skip(reasons) => {
                 text = explain(reasons, test.issue, test.reason);
-                result.outcome = Outcome::Skipped;
+                result.record.outcome = Outcome::Skipped;
+                result.record.reasons = reasons;
                 result.detail = Some(&text);
-                result.reasons = reasons;
             }
             Decision::Fail {
                 outcome,
                 reasons,
                 why,
             } => {
-                result.outcome = *outcome;
+                result.record.outcome = *outcome;
+                result.record.reasons = reasons;
                 let is_undetermined = *outcome == Outcome::Undetermined;
                 result.detail = is_undetermined.then_some("undetermined");
-                result.reasons = reasons;
                 result.output = why.clone().into_bytes();
             }
         }
@@ -178,31 +164,25 @@ impl<'a> Report<'a> {
 
     /// Reports a test that could not be started.
     pub(in crate::harness) fn not_started(&mut self, next: &Decided, problem: &str) {
-        let mut result = TestResult::new(Outcome::Failed);
+        let mut result = TestResult::new(next.test, Outcome::Failed);
         result.output = format!("cannot start this test: {problem}\n").into_bytes();
         self.finish_test(next.test, result);
     }
 
-    /// Reports a test whose process has ended, with its leaks, and returns whether it is to run again.
-    pub(in crate::harness) fn ended(
-        &mut self,
-        next: &Decided,
-        child: Child,
-        leaks: Vec<Reason>,
-    ) -> bool {
-        let as_uid = child.as_uid();
-        self.conclude(next, as_uid, child.finish(), &leaks)
-    }
-
-    /// Reports a test that has run, in a child or in this process, and returns whether it is to run again.
+    /// Reports a test that has run, in a child or in this process, with its leaks. Returns whether it is to run
+    /// again.
     pub(in crate::harness) fn conclude(
         &mut self,
         next: &Decided,
-        as_uid: Option<u32>,
         exit: Exit,
         leaks: &[Reason],
     ) -> bool {
-        let Decided { test, attempt, .. } = *next;
+        let Decided {
+            test,
+            attempt,
+            user,
+            ..
+        } = *next;
         let Exit {
             end,
             after,
@@ -242,19 +222,23 @@ impl<'a> Report<'a> {
             artifacts.announce();
         }
         let again = self.plan.runs_again(test, attempt, &mut conclusion);
+        let issue = expected.and_then(|expected| expected.issue);
         let result = TestResult {
-            outcome: conclusion.outcome,
-            attempt,
+            record: RecordLine {
+                attempt,
+                reasons: &conclusion.reasons,
+                issue: issue.or(test.issue),
+                reason: conclusion.reason.as_deref().or(test.reason),
+                signal,
+                as_uid: user.map(User::uid),
+                duration_ms: took.as_secs_f64() * 1000.0,
+                measures: &measures,
+                artifacts: artifacts.as_ref(),
+                ..RecordLine::new("", test.name(), conclusion.outcome)
+            },
             detail: conclusion.detail.as_deref(),
-            signal,
-            as_uid,
-            reasons: &conclusion.reasons,
-            issue: expected.and_then(|expected| expected.issue),
-            reason: conclusion.reason.as_deref(),
             took: Some(took),
             output,
-            measures: &measures,
-            artifacts: artifacts.as_ref(),
         };
         match again {
             true => self.finish_attempt(test, result),
@@ -265,9 +249,9 @@ impl<'a> Report<'a> {
 
     /// Reports an attempt after which the test runs again.
     fn finish_attempt(&mut self, test: &'static Test, result: TestResult<'_>) {
-        self.record(test, &result);
-        if result.outcome.is_failure() {
-            let attempt = result.attempt;
+        self.record(&result);
+        if result.record.outcome.is_failure() {
+            let attempt = result.record.attempt;
             self.printer
                 .failed_attempt(test.name(), attempt, self.plan.attempts(test));
             let mut output = format!("--- attempt {attempt} ---\n").into_bytes();
@@ -300,16 +284,16 @@ impl<'a> Report<'a> {
 
     fn finish_test(&mut self, test: &'static Test, mut result: TestResult<'_>) {
         let last = std::mem::take(&mut result.output);
-        result.output = self.with_earlier(test, result.attempt, last);
+        result.output = self.with_earlier(test, result.record.attempt, last);
         // A lost test has been recorded when it started.
-        if result.outcome != Outcome::Lost {
-            self.record(test, &result);
+        if result.record.outcome != Outcome::Lost {
+            self.record(&result);
         }
         self.print(test, &result);
-        match result.outcome {
+        match result.record.outcome {
             Outcome::Passed => self.summary.passed(test.name(), result.output),
             Outcome::Ignored => self.summary.ignored(),
-            Outcome::Skipped => self.summary.skipped(result.reasons),
+            Outcome::Skipped => self.summary.skipped(result.record.reasons),
             kind @ (Outcome::ExpectedFailure | Outcome::Flaky | Outcome::Unstable) => {
                 let output = result.output;
                 self.summary.noted(kind, test.name(), result.detail, output);
@@ -320,16 +304,16 @@ impl<'a> Report<'a> {
 
     fn print(&mut self, test: &Test, result: &TestResult<'_>) {
         if let Some(log) = &mut self.log {
-            let line = format!("{} {}\n", word(result.outcome), test.name());
+            let line = format!("{} {}\n", word(result.record.outcome), test.name());
             let _ = log.write_all(line.as_bytes());
         }
         self.printer.line(&Line {
             name: test.name(),
             should_panic: test.should_panic != ShouldPanic::No,
-            outcome: result.outcome,
+            outcome: result.record.outcome,
             detail: result.detail.unwrap_or_default(),
             took: result.took,
-            as_uid: result.as_uid,
+            as_uid: result.record.as_uid,
             output: &result.output,
         });
     }
@@ -339,21 +323,10 @@ impl<'a> Report<'a> {
         self.records.flush();
     }
 
-    fn record(&mut self, test: &Test, result: &TestResult<'_>) {
+    fn record(&mut self, result: &TestResult<'_>) {
         self.records.add(&RecordLine {
             binary: &self.binary,
-            test: test.name(),
-            phase: Phase::Run,
-            attempt: result.attempt,
-            outcome: result.outcome,
-            reasons: result.reasons,
-            issue: result.issue.or(test.issue),
-            reason: result.reason.or(test.reason),
-            signal: result.signal,
-            as_uid: result.as_uid,
-            duration_ms: result.took.unwrap_or_default().as_secs_f64() * 1000.0,
-            measures: result.measures,
-            artifacts: result.artifacts,
+            ..result.record
         });
     }
 
