@@ -59,27 +59,19 @@ pub(super) struct Totals {
 
 /// Prints to standard output and remembers whether that worked.
 pub(super) struct Printer {
-    form: Form,
+    format: Format,
+    /// The number of dots printed so far, for `Format::Terse`.
+    column: usize,
     colored: bool,
     report_time: bool,
     printed: bool,
 }
 
-enum Form {
-    Pretty,
-    /// With the number of dots printed so far.
-    Terse(usize),
-    Json,
-}
-
 impl Printer {
     pub(super) fn new(options: &Options) -> Self {
         Self {
-            form: match options.format {
-                Format::Pretty => Form::Pretty,
-                Format::Terse => Form::Terse(0),
-                Format::Json => Form::Json,
-            },
+            format: options.format,
+            column: 0,
             colored: options.colored(),
             report_time: options.report_time,
             printed: true,
@@ -87,34 +79,34 @@ impl Printer {
     }
 
     pub(super) fn head(&mut self, count: usize, seed: Option<u64>) {
-        match self.form {
-            Form::Pretty | Form::Terse(_) => self.put(&text::head(count, seed)),
-            Form::Json => self.put(&json::head(count, seed)),
+        match self.format {
+            Format::Pretty | Format::Terse => self.put(&text::head(count, seed)),
+            Format::Json => self.put(&json::head(count, seed)),
         }
     }
 
     pub(super) fn started(&mut self, name: &str) {
-        if matches!(self.form, Form::Json) {
+        if self.format == Format::Json {
             self.put(&json::started(name));
         }
     }
 
     /// Prints that a test is slow.
     pub(super) fn slow(&mut self, name: &str, after: Duration) {
-        match self.form {
-            Form::Pretty | Form::Terse(_) => {
+        match self.format {
+            Format::Pretty | Format::Terse => {
                 let seconds = after.as_secs_f64();
                 self.put(&format!(
                     "test {name} has been running for over {seconds} seconds\n"
                 ));
             }
-            Form::Json => self.put(&json::slow(name)),
+            Format::Json => self.put(&json::slow(name)),
         }
     }
 
     /// Prints that a test has failed and runs again. libtest's JSON has no such event.
     pub(super) fn failed_attempt(&mut self, name: &str, attempt: u32, all: u32) {
-        if matches!(self.form, Form::Pretty) {
+        if self.format == Format::Pretty {
             let failed = self.paint("FAILED", Paint::Yellow);
             self.put(&format!(
                 "test {name} ... {failed} at attempt {attempt} of {all}, runs again\n"
@@ -123,10 +115,10 @@ impl Printer {
     }
 
     pub(super) fn line(&mut self, line: &Line<'_>) {
-        let text = match &mut self.form {
-            Form::Pretty => text::pretty(line, self.colored, self.report_time),
-            Form::Terse(column) => text::terse(line.outcome, self.colored, column),
-            Form::Json => json::line(line, self.report_time),
+        let text = match self.format {
+            Format::Pretty => text::pretty(line, self.colored, self.report_time),
+            Format::Terse => text::terse(line.outcome, self.colored, &mut self.column),
+            Format::Json => json::line(line, self.report_time),
         };
         self.put(&text);
     }
@@ -134,15 +126,14 @@ impl Printer {
     /// Prints the end, for a person `text` and for a program the totals; returns whether everything
     /// could be printed.
     pub(super) fn end(&mut self, text: &[u8], totals: &Totals) -> bool {
-        match &self.form {
-            Form::Pretty => self.printed &= stdout(text),
-            Form::Terse(column) => {
-                if !text::ends_line(*column) {
-                    self.put("\n");
-                }
-                self.printed &= stdout(text);
+        if self.format == Format::Json {
+            self.put(&json::end(totals));
+        } else {
+            // Dots are printed for the terse form only.
+            if !text::ends_line(self.column) {
+                self.put("\n");
             }
-            Form::Json => self.put(&json::end(totals)),
+            self.printed &= stdout(text);
         }
         self.printed
     }
