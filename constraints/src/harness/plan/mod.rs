@@ -71,18 +71,12 @@ impl Plan {
         let binary = self.target.binary_id();
         let decide = |(test, evaluated): (&&'static Test, Option<Evaluated>)| {
             let test = *test;
-            let Some(Evaluated { user, evaluation }) = evaluated else {
-                return Decided {
-                    test,
-                    user: None,
-                    decision: Decision::Ignore(test.ignore.unwrap_or_default()),
-                    attempt: 1,
-                };
+            let decision = match (&evaluated, other_place(&binary, test.name())) {
+                (None, _) => Decision::Ignore(test.ignore.unwrap_or_default()),
+                (_, Some(place)) => Decision::Elsewhere(place),
+                (Some(Evaluated { evaluation, .. }), None) => self.decide_one(test, evaluation),
             };
-            let decision = match other_place(&binary, test.name()) {
-                Some(place) => Decision::Elsewhere(place),
-                None => self.decide_one(test, &evaluation),
-            };
+            let user = evaluated.and_then(|evaluated| evaluated.user);
             Decided {
                 test,
                 user,
@@ -180,17 +174,15 @@ impl Plan {
                         User::for_test(test)
                     };
                     let evaluation = match user {
+                        Ok(None) => Some(evaluations.of(test.constraints)),
+                        Err(problem) => Some(Rc::new(user::unknown_user(problem))),
+                        // Below.
                         Ok(Some(user)) => {
                             as_others.push((index, user));
-                            Rc::new(Evaluation {
-                                status: Status::Undetermined,
-                                reasons: vec![Reason::infrastructure("not evaluated", "harness")],
-                            })
+                            None
                         }
-                        Ok(None) => evaluations.of(test.constraints),
-                        Err(problem) => Rc::new(user::unknown_user(problem)),
                     };
-                    Some(Evaluated {
+                    evaluation.map(|evaluation| Evaluated {
                         user: None,
                         evaluation,
                     })
