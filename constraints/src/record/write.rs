@@ -120,13 +120,6 @@ impl Drop for ArtifactsFolders {
     }
 }
 
-/// Writes a record.
-fn write(record: &RecordLine<'_>) {
-    let mut lines = Lines::default();
-    lines.add(record);
-    lines.flush();
-}
-
 /// Writes a record of a test under libtest. A runner that has started this process for the test gets it on
 /// standard error, on a line of its own; returns whether that is so.
 pub(crate) fn print_or_write(record: &RecordLine<'_>) -> bool {
@@ -136,7 +129,9 @@ pub(crate) fn print_or_write(record: &RecordLine<'_>) -> bool {
         let line = record.to_line(&paths::run(), &runner_env::place(), uid);
         stderr(&format!("\n{PRINTED}{line}"));
     } else {
-        write(record);
+        let mut lines = Lines::default();
+        lines.add(record);
+        lines.flush();
     }
     prints
 }

@@ -12,6 +12,7 @@ use nix::libc::{self, c_int, c_void, siginfo_t};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 use nix::unistd::{alarm, pause};
 
+use super::signals::set_default;
 use super::stderr;
 
 const CRASHES: [Signal; 5] = [
@@ -156,10 +157,8 @@ extern "C" fn give_up(_: c_int) {
 
 /// Ends the process as the signal does without a handler.
 fn end_by(signal: c_int) {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     if let Ok(signal) = Signal::try_from(signal) {
-        // SAFETY: the default disposition runs no code of ours.
-        let _ = unsafe { sigaction(signal, &default) };
+        set_default(signal);
         let _ = SigSet::from(signal).thread_unblock();
         let _ = raise(signal);
     }

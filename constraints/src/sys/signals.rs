@@ -62,9 +62,7 @@ impl Signals {
 
     /// Stops this process as SIGTSTP does without a handler, and returns when it continues.
     pub(crate) fn stop(&self) {
-        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // SAFETY: the default disposition runs no code of ours.
-        let _ = unsafe { sigaction(Signal::SIGTSTP, &default) };
+        set_default(Signal::SIGTSTP);
         let _ = raise(Signal::SIGTSTP);
         // SAFETY: as where the handlers were installed.
         let _ = unsafe { sigaction(Signal::SIGTSTP, &noting()) };
@@ -99,15 +97,20 @@ fn noting() -> SigAction {
 
 /// Restores the default actions in a forked child.
 pub(crate) fn default_signals() {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     let installed = INSTALLED.load(Ordering::Relaxed);
     for (index, signal) in HANDLED.into_iter().enumerate() {
         if installed >> index & 1 == 1 {
-            // SAFETY: the default disposition runs no code of ours.
-            let _ = unsafe { sigaction(signal, &default) };
+            set_default(signal);
         }
     }
     PIPE.store(-1, Ordering::Relaxed);
+}
+
+/// Removes the handler of a signal.
+pub(super) fn set_default(signal: Signal) {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default disposition runs no code of ours.
+    let _ = unsafe { sigaction(signal, &default) };
 }
 
 extern "C" fn note(signal: i32) {
