@@ -63,7 +63,7 @@ pub fn command_within(limit: Duration, command: Command) -> Ran {
 pub fn command_until(limit: Duration, stop: Option<BorrowedFd<'_>>, command: Command) -> Ran {
     let deadline = Instant::now() + limit;
     match start(command) {
-        Ok(running) => running.end(deadline, stop),
+        Ok((child, outputs)) => finish(child, outputs, deadline, stop),
         Err(error) => Ran::NotStarted(error),
     }
 }
@@ -81,60 +81,51 @@ pub fn lead_group(command: &mut Command) {
     }
 }
 
-struct Running {
-    pid: Pid,
-    stdout: Output,
-    stderr: Output,
-}
-
-fn start(mut command: Command) -> io::Result<Running> {
+/// Starts a command, and returns it with its standard output and error.
+fn start(mut command: Command) -> io::Result<(Pid, [Output; 2])> {
     let (stdout, out) = pipe()?;
     let (stderr, err) = pipe()?;
+    let outputs = [Output::of(stdout)?, Output::of(stderr)?];
     command.stdin(Stdio::null()).stdout(out).stderr(err);
     lead_group(&mut command);
     let child = command.spawn()?;
-    Ok(Running {
-        pid: Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?),
-        stdout: Output::of(stdout)?,
-        stderr: Output::of(stderr)?,
-    })
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    Ok((Pid::from_raw(pid), outputs))
 }
 
-impl Running {
-    fn end(mut self, deadline: Instant, stop: Option<BorrowedFd<'_>>) -> Ran {
-        let child = Child::of(self.pid);
-        let given_up = loop {
-            if has_ended(self.pid) {
-                break None;
-            }
-            if stop.is_some_and(is_readable) {
-                break Some(Ran::Stopped);
-            }
-            if Instant::now() >= deadline {
-                break Some(Ran::TooLate);
-            }
-            let outputs = [&self.stdout, &self.stderr];
-            let open = outputs.into_iter().filter_map(Output::fd);
-            let watched: Vec<_> = open.chain(stop).collect();
-            child.wait_or_read(&watched, deadline);
-            self.read();
-        };
-        let status = child.kill_and_reap();
-        if let Some(given_up) = given_up {
-            return given_up;
+fn finish(
+    pid: Pid,
+    mut outputs: [Output; 2],
+    deadline: Instant,
+    stop: Option<BorrowedFd<'_>>,
+) -> Ran {
+    let child = Child::of(pid);
+    let given_up = loop {
+        if has_ended(pid) {
+            break None;
         }
-        self.read();
-        Ran::Ended {
-            success: matches!(status, Some(WaitStatus::Exited(_, 0))),
-            how: ending(status),
-            stdout: self.stdout.bytes,
-            stderr: self.stderr.bytes,
+        if stop.is_some_and(is_readable) {
+            break Some(Ran::Stopped);
         }
+        if Instant::now() >= deadline {
+            break Some(Ran::TooLate);
+        }
+        let open = outputs.iter().filter_map(Output::fd);
+        let watched: Vec<_> = open.chain(stop).collect();
+        child.wait_or_read(&watched, deadline);
+        outputs.iter_mut().for_each(Output::read);
+    };
+    let status = child.kill_and_reap();
+    if let Some(given_up) = given_up {
+        return given_up;
     }
-
-    fn read(&mut self) {
-        self.stdout.read();
-        self.stderr.read();
+    outputs.iter_mut().for_each(Output::read);
+    let [stdout, stderr] = outputs.map(|output| output.bytes);
+    Ran::Ended {
+        success: matches!(status, Some(WaitStatus::Exited(_, 0))),
+        how: ending(status),
+        stdout,
+        stderr,
     }
 }
 

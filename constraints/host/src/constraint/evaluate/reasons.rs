@@ -2,18 +2,11 @@
 
 use super::atom::decide;
 use super::{Evaluation, Status, all, any};
+use crate::constraint::Constraint;
 use crate::constraint::evaluator::Evaluator;
-use crate::constraint::{Atom, Constraint};
 use crate::reason::Reason;
-use crate::verdict::Verdict;
 
-/// The reasons of a list whose parts must all hold.
-fn all_reasons(of: &[Constraint], evaluator: &Evaluator<'_>) -> Evaluation {
-    let each = evaluator.without_texts().each(of);
-    reasons_of(of, &each, all(each.iter().copied()), evaluator)
-}
-
-/// The same for a list whose status, and that of its parts, is known.
+/// The reasons of a list whose parts must all hold. Its status, and that of its parts, is known.
 pub(super) fn reasons_of(
     of: &[Constraint],
     each: &[Status],
@@ -30,13 +23,6 @@ pub(super) fn reasons_of(
     deciding(status, parts)
 }
 
-fn atom_reason(atom: &Atom, verdict: &Verdict) -> Evaluation {
-    Evaluation {
-        status: verdict.status(),
-        reasons: vec![Reason::of(atom.to_string(), verdict.evidence())],
-    }
-}
-
 /// The reasons of the parts that decide the status.
 fn deciding(status: Status, parts: Vec<Evaluation>) -> Evaluation {
     let deciding = parts.into_iter().filter(|part| part.status == status);
@@ -48,8 +34,17 @@ fn deciding(status: Status, parts: Vec<Evaluation>) -> Evaluation {
 
 fn reasons(constraint: &Constraint, evaluator: &Evaluator<'_>) -> Evaluation {
     match constraint {
-        Constraint::Atom(atom) => atom_reason(atom, &decide(atom, evaluator)),
-        Constraint::All(of) => all_reasons(of, evaluator),
+        Constraint::Atom(atom) => {
+            let verdict = decide(atom, evaluator);
+            Evaluation {
+                status: verdict.status(),
+                reasons: vec![Reason::of(atom.to_string(), verdict.evidence())],
+            }
+        }
+        Constraint::All(of) => {
+            let each = evaluator.without_texts().each(of);
+            reasons_of(of, &each, all(each.iter().copied()), evaluator)
+        }
         Constraint::Any(of) => {
             let parts: Vec<Evaluation> = of.iter().map(|part| reasons(part, evaluator)).collect();
             match any(parts.iter().map(|part| part.status)) {

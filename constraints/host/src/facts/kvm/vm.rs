@@ -102,13 +102,17 @@ fn open() -> Result<(OwnedFd, OwnedFd), Failure> {
     // SAFETY: the path is a C string, and the result is checked before it is owned.
     let kvm = unsafe { libc::open(c"/dev/kvm".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
     let kvm = owned(kvm, Stage::Open)?;
-    let version = ask(&kvm, GET_API_VERSION, Stage::Open)?;
+    // SAFETY: this ioctl takes 0 and touches no memory of ours.
+    let version = check(
+        unsafe { libc::ioctl(kvm.as_raw_fd(), GET_API_VERSION, 0) },
+        Stage::Open,
+    )?;
     if version != API_VERSION {
         return Err(Stage::ApiVersion.failed(version));
     }
-    // The machine type is 0.
-    let vm = owned(ask(&kvm, CREATE_VM, Stage::CreateVm)?, Stage::CreateVm)?;
-    Ok((kvm, vm))
+    // SAFETY: this ioctl takes a machine type, 0, and touches no memory of ours.
+    let vm = unsafe { libc::ioctl(kvm.as_raw_fd(), CREATE_VM, 0) };
+    Ok((kvm, owned(vm, Stage::CreateVm)?))
 }
 
 /// The capabilities of a VM whose number is below 256, a bit for each.
@@ -143,19 +147,15 @@ impl Vm {
             userspace_addr: memory as u64,
         };
         // SAFETY: the kernel reads a `MemoryRegion`; the memory it names stays mapped.
-        unsafe {
-            ioctl(
-                &vm,
-                SET_USER_MEMORY_REGION,
-                &raw const region,
-                Stage::Memory,
-            )
-        }?;
-        // The number of the CPU is 0.
-        let vcpu = ask(&vm, CREATE_VCPU, Stage::CreateVcpu)?;
+        let done =
+            unsafe { libc::ioctl(vm.as_raw_fd(), SET_USER_MEMORY_REGION, &raw const region) };
+        check(done, Stage::Memory)?;
+        // SAFETY: this ioctl takes the number of the CPU, 0, and touches no memory of ours.
+        let vcpu = unsafe { libc::ioctl(vm.as_raw_fd(), CREATE_VCPU, 0) };
         let vcpu = owned(vcpu, Stage::CreateVcpu)?;
-        let shared_size = ask(&kvm, GET_VCPU_MMAP_SIZE, Stage::CreateVcpu)?;
-        let shared_size = shared_size.unsigned_abs() as usize;
+        // SAFETY: this ioctl takes 0 and touches no memory of ours.
+        let size = unsafe { libc::ioctl(kvm.as_raw_fd(), GET_VCPU_MMAP_SIZE, 0) };
+        let shared_size = check(size, Stage::CreateVcpu)?.unsigned_abs() as usize;
         let shared = map(shared_size, Some(vcpu.as_raw_fd()), Stage::CreateVcpu)?;
         let new = Self {
             kvm,
@@ -167,7 +167,8 @@ impl Vm {
         };
         let cpuid = new.supported_cpuid()?;
         // SAFETY: the kernel reads a `Cpuid`.
-        unsafe { ioctl(&new.vcpu, SET_CPUID, &raw const cpuid, Stage::SetCpuid) }?;
+        let done = unsafe { libc::ioctl(new.vcpu.as_raw_fd(), SET_CPUID, &raw const cpuid) };
+        check(done, Stage::SetCpuid)?;
         Ok(new)
     }
 
@@ -189,26 +190,30 @@ impl Vm {
     pub(super) fn change_sregs(&self, change: impl Fn(&mut Sregs)) -> Result<(), Failure> {
         let mut sregs = MaybeUninit::<Sregs>::zeroed();
         // SAFETY: the kernel writes a `Sregs`, whose layout and size the request names.
-        unsafe { ioctl(&self.vcpu, GET_SREGS, sregs.as_mut_ptr(), Stage::Registers) }?;
+        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), GET_SREGS, sregs.as_mut_ptr()) };
+        check(done, Stage::Registers)?;
         // SAFETY: it was zeroed, then filled, and any bytes are valid for its integers.
         let mut sregs = unsafe { sregs.assume_init() };
         change(&mut sregs);
         // SAFETY: the kernel reads a `Sregs`.
-        unsafe { ioctl(&self.vcpu, SET_SREGS, &raw const sregs, Stage::Registers) }?;
+        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), SET_SREGS, &raw const sregs) };
+        check(done, Stage::Registers)?;
         Ok(())
     }
 
     pub(super) fn set_regs(&self, regs: &Regs) -> Result<(), Failure> {
         // SAFETY: the kernel reads a `Regs`, whose layout and size the request names.
-        unsafe { ioctl(&self.vcpu, SET_REGS, regs, Stage::Registers) }?;
+        let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), SET_REGS, ptr::from_ref(regs)) };
+        check(done, Stage::Registers)?;
         Ok(())
     }
 
     /// Runs the guest until it stops.
     pub(super) fn run(&self) -> Result<Exit, Failure> {
         loop {
-            // The guest's memory and the shared page stay mapped until the process ends.
-            match ask(&self.vcpu, RUN, Stage::Run) {
+            // SAFETY: the guest's memory and the shared page stay mapped until the process ends.
+            let done = unsafe { libc::ioctl(self.vcpu.as_raw_fd(), RUN, 0) };
+            match check(done, Stage::Run) {
                 Ok(_) => return Ok(self.exit()),
                 Err(failure) if failure.code == libc::EINTR => {}
                 Err(failure) => return Err(failure),
@@ -237,7 +242,8 @@ impl Vm {
             bitmap: (&raw mut pages) as u64,
         };
         // SAFETY: the kernel reads a `DirtyLog` and writes one word, for there are fewer than 64 pages.
-        unsafe { ioctl(&self.vm, GET_DIRTY_LOG, &raw const log, Stage::DirtyLog) }?;
+        let done = unsafe { libc::ioctl(self.vm.as_raw_fd(), GET_DIRTY_LOG, &raw const log) };
+        check(done, Stage::DirtyLog)?;
         // SAFETY: it is a local variable; the kernel may have changed it.
         Ok(unsafe { (&raw const pages).read_volatile() })
     }
@@ -289,29 +295,11 @@ impl Vm {
     }
 }
 
-/// Calls an ioctl that takes a number, with 0.
-fn ask(fd: &OwnedFd, request: libc::Ioctl, stage: Stage) -> Result<i32, Failure> {
-    // SAFETY: the kernel gets no pointer to memory of ours.
-    unsafe { ioctl(fd, request, ptr::null::<u8>(), stage) }
-}
-
-/// # Safety
-///
-/// The request reads or writes what `of` points to, and no more.
-unsafe fn ioctl<T>(
-    fd: &OwnedFd,
-    request: libc::Ioctl,
-    of: *const T,
-    stage: Stage,
-) -> Result<i32, Failure> {
-    // SAFETY: the caller guarantees the same.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), request, of) }, stage)
-}
-
 fn read_cpuid(fd: &OwnedFd, request: libc::Ioctl, stage: Stage) -> Result<Cpuid, Failure> {
     let mut cpuid = Cpuid::empty();
     // SAFETY: the kernel reads the number of entries, and writes as many at most.
-    unsafe { ioctl(fd, request, &raw mut cpuid, stage) }?;
+    let done = unsafe { libc::ioctl(fd.as_raw_fd(), request, &raw mut cpuid) };
+    check(done, stage)?;
     Ok(cpuid)
 }
 

@@ -58,8 +58,14 @@ impl System for Live {
         Path::new(path).try_exists()
     }
 
+    #[cfg(target_os = "linux")]
     fn magic(&self, path: &str) -> io::Result<u64> {
-        magic(path)
+        Ok(crate::sys::file_system(Path::new(path))?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn magic(&self, _: &str) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn uname(&self) -> io::Result<Uname> {
@@ -154,16 +160,6 @@ fn disk_free(folder: &Path) -> io::Result<u64> {
         )),
         code => Err(io::Error::from_raw_os_error(code as i32)),
     }
-}
-
-#[cfg(target_os = "linux")]
-fn magic(path: &str) -> io::Result<u64> {
-    Ok(crate::sys::file_system(Path::new(path))?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn magic(_: &str) -> io::Result<u64> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(target_arch = "x86_64")]
