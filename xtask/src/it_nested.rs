@@ -1,7 +1,6 @@
 //! `cargo xtask it --nested`: the core of the suite with QEMU under KVM, in a VM that has KVM. TCG emulates a CPU
 //! with virtualization, so that the host needs none.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -35,18 +34,6 @@ const UNDER_KVM: &str = "::interrupts_bypass_the_main_loop_under_kvm";
 
 /// How long a case may take on hardware. The place multiplies it by how much slower it is.
 const CASE_LIMIT: Duration = Duration::from_secs(60);
-
-/// A case that cannot run in the VM.
-pub(crate) struct Skipped {
-    case: String,
-    reasons: Vec<Reason>,
-}
-
-impl fmt::Display for Skipped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.case, texts(&self.reasons))
-    }
-}
 
 /// The suite in a VM with KVM.
 pub(crate) struct Nested {
@@ -99,13 +86,13 @@ impl Nested {
         self.binary.env.push((name.into(), value.into()));
     }
 
-    /// Runs the cases that can run there. The others, which are returned, are skipped.
+    /// Runs the cases that can run there. The others, which are returned with the reasons, are skipped.
     pub(crate) fn run(
         &mut self,
         cases: &[String],
         run: &Run,
         interrupts: &Interrupts,
-    ) -> Result<Vec<Skipped>> {
+    ) -> Result<Vec<String>> {
         let (name, stop) = (self.place.name().to_owned(), interrupts.stop());
         println!("{name}: starting");
         let start = Instant::now();
@@ -128,10 +115,7 @@ impl Nested {
                     attempts: 1,
                     own_machine: false,
                 }),
-                Status::Unmet => skipped.push(Skipped {
-                    case: case.test,
-                    reasons: there.reasons,
-                }),
+                Status::Unmet => skipped.push(format!("{}: {}", case.test, texts(&there.reasons))),
                 Status::Undetermined => bail!("{name}: {}: {}", case.test, texts(&there.reasons)),
             }
         }

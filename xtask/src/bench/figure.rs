@@ -126,10 +126,6 @@ impl Figure {
     pub(super) fn ratio(&self) -> Ratio {
         Ratio::of(&self.ours, &self.peer.samples)
     }
-
-    pub(super) fn goal_status(&self) -> Option<GoalStatus> {
-        Some(self.goal?.judge(self.ratio()))
-    }
 }
 
 #[cfg(test)]

@@ -113,7 +113,9 @@ impl Script {
 
     /// Returns whether DEVICE_DELETED of a device has arrived.
     pub(super) fn saw_removal(&mut self, device: &str) -> bool {
-        self.events.iter().any(|event| is_removal(event, device))
+        self.events
+            .iter()
+            .any(|event| event["event"] == "DEVICE_DELETED" && event["data"]["device"] == device)
     }
 
     /// Waits for DEVICE_DELETED of a device.
@@ -131,8 +133,4 @@ impl Script {
         ensure!(length > 0, "QEMU closed its monitor");
         serde_json::from_str(&line).context("QEMU wrote a line that is not JSON")
     }
-}
-
-fn is_removal(event: &Value, device: &str) -> bool {
-    event["event"] == "DEVICE_DELETED" && event["data"]["device"] == device
 }

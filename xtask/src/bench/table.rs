@@ -38,7 +38,7 @@ fn row(figure: &Figure) -> [String; 7] {
         Some(Goal::AtLeast(goal)) => format!("≥ {goal:.3}"),
         None => String::new(),
     };
-    let status = match figure.goal_status() {
+    let status = match figure.goal.map(|goal| goal.judge(ratio)) {
         Some(GoalStatus::Met) => "met",
         Some(GoalStatus::Missed) => "missed",
         Some(GoalStatus::Inconclusive) => "inconclusive",

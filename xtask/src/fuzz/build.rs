@@ -63,14 +63,8 @@ impl Package {
             fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         let mut targets = Vec::new();
         for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "rs") {
-                targets.extend(
-                    path.file_stem()
-                        .and_then(|name| name.to_str())
-                        .map(str::to_owned),
-                );
-            }
+            let name = entry?.file_name().into_string().unwrap_or_default();
+            targets.extend(name.strip_suffix(".rs").map(str::to_owned));
         }
         targets.sort();
         Ok(targets)

@@ -31,17 +31,8 @@ struct Tool {
     median: f64,
     range: [f64; 2],
     is_stopped: bool,
-    comparison: Option<Comparison>,
-}
-
-/// What the figures say of ours and a peer.
-#[derive(Debug)]
-enum Comparison {
-    /// Ours divided by the peer's.
-    Ratio(f64),
-    /// The spread is larger than the effect.
-    Noise,
-    OneRun,
+    /// What the figures say of ours and a peer; nothing for ours.
+    comparison: String,
 }
 
 /// Reduces a `bench.json` to these figures.
@@ -76,7 +67,7 @@ fn rows(text: &str) -> Result<Vec<Row>> {
                 median: number(&one[of])?,
                 range: [number(&range[0])?, number(&range[1])?],
                 is_stopped: string("peer_name")?.ends_with(", stopped") && of == "peer",
-                comparison: None,
+                comparison: String::new(),
             })
         };
         let title = string("name")?.strip_prefix("peers: ");
@@ -92,11 +83,16 @@ fn rows(text: &str) -> Result<Vec<Row>> {
         }
         let row = rows.last_mut().context("a row was added")?;
         let mut peer = tool(peer, "peer")?;
-        peer.comparison = Some(match (number(&one["runs"])?, &one["ratio"]) {
-            (..2.0, _) => Comparison::OneRun,
-            (_, Value::Null) => Comparison::Noise,
-            (_, ratio) => Comparison::Ratio(number(ratio)?),
-        });
+        peer.comparison = match (number(&one["runs"])?, &one["ratio"]) {
+            (..2.0, _) => ", one run".to_owned(),
+            // The spread is larger than the effect.
+            (_, Value::Null) => ", within noise".to_owned(),
+            // Ours divided by the peer's.
+            (_, ratio) => {
+                let below = if peer.is_stopped { "below " } else { "" };
+                format!(", ratio {below}{:.2}", number(ratio)?)
+            }
+        };
         row.tools.push(peer);
     }
     ensure!(
@@ -145,14 +141,8 @@ fn cell(tool: &Tool, unit: &str) -> String {
     } else {
         String::new()
     };
-    let comparison = match tool.comparison {
-        None => String::new(),
-        Some(Comparison::Ratio(ratio)) if tool.is_stopped => format!(", ratio below {ratio:.2}"),
-        Some(Comparison::Ratio(ratio)) => format!(", ratio {ratio:.2}"),
-        Some(Comparison::Noise) => ", within noise".to_owned(),
-        Some(Comparison::OneRun) => ", one run".to_owned(),
-    };
-    format!("{over}{}{extremes}{comparison}", shown(tool.median, unit))
+    let median = shown(tool.median, unit);
+    format!("{over}{median}{extremes}{}", tool.comparison)
 }
 
 /// Bars on a logarithmic scale of each row's own, as the rows differ a thousandfold.

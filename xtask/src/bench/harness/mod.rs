@@ -12,6 +12,7 @@ use super::interleave::time;
 use super::{Bench, Setup};
 use iothread_advise::Samples;
 use package::Package;
+pub(super) use package::update;
 
 pub(super) const BENCHES: &[Bench] = &[
     Bench::new("harness: 1000 trivial tests", trivial),

@@ -110,10 +110,7 @@ impl Package {
             let path = folder.join(file);
             let parent = path.parent().context("a file has a folder")?;
             fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
-            // An unchanged file keeps its time, so cargo does not rebuild.
-            if fs::read_to_string(&path).ok().as_deref() != Some(text) {
-                fs::write(&path, text).with_context(|| path.display().to_string())?;
-            }
+            update(&path, text).with_context(|| path.display().to_string())?;
         }
         Ok(Self { folder })
     }
@@ -150,5 +147,13 @@ impl Package {
 
     fn target(&self) -> PathBuf {
         self.folder.join("target")
+    }
+}
+
+/// Writes a file. An unchanged one keeps its time, so that cargo does not rebuild.
+pub(in crate::bench) fn update(path: &Path, text: &str) -> std::io::Result<()> {
+    match fs::read_to_string(path) {
+        Ok(old) if old == text => Ok(()),
+        _ => fs::write(path, text),
     }
 }

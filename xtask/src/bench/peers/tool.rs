@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::installation::Installation;
+use crate::bench::harness::update;
 
 /// A tool that runs tests in VMs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,14 +150,8 @@ pub(super) fn package(below: &Path, tests: usize) -> std::io::Result<PathBuf> {
     for number in 0..tests {
         source += &format!("#[test]\nfn t{number}() {{\n    look();\n}}\n");
     }
-    for (name, text) in [("Cargo.toml", manifest), ("lib.rs", &source)] {
-        let path = folder.join(name);
-        // Another time of change would compile it again.
-        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
-            continue;
-        }
-        fs::write(path, text)?;
-    }
+    update(&folder.join("Cargo.toml"), manifest)?;
+    update(&folder.join("lib.rs"), &source)?;
     Ok(folder)
 }
 
