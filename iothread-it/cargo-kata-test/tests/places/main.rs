@@ -10,6 +10,7 @@ mod book;
 mod cache;
 mod commands;
 mod coverage;
+mod cpu;
 mod crashes;
 mod debugging_page;
 mod doctor;

@@ -38,7 +38,12 @@ fn in_vm(folder: &Path, options: &[&str], program: &[&str]) -> Result<Command> {
 }
 
 /// Runs a program with some input.
-fn run(folder: &Path, options: &[&str], program: &[&str], input: &[u8]) -> Result<Output> {
+pub(crate) fn run(
+    folder: &Path,
+    options: &[&str],
+    program: &[&str],
+    input: &[u8],
+) -> Result<Output> {
     let mut child = in_vm(folder, options, program)?.spawn()?;
     let mut stdin = child.stdin.take().context("no input")?;
     Ok(thread::scope(|scope| {
@@ -57,7 +62,7 @@ fn script(folder: &Path, options: &[&str], script: &str) -> Result<Output> {
 }
 
 /// A package's folder.
-fn package() -> Result<ScratchDir> {
+pub(crate) fn package() -> Result<ScratchDir> {
     let folder = folder()?;
     fs::create_dir(folder.path().join("data"))?;
     fs::write(folder.path().join("Cargo.toml"), "[package]\n")?;
