@@ -1,7 +1,7 @@
 //! Runs a function on a thread of its own under a deadline.
 
 use std::io;
-use std::sync::mpsc::channel;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,11 +16,41 @@ pub fn in_thread_within<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
-    let (sender, receiver) = channel();
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || drop(sender.send(work())))?;
-    Ok(receiver.recv_timeout(limit).ok())
+    let result = Arc::new(Mutex::new(None));
+    let to = Arc::clone(&result);
+    let run = move || {
+        let value = work();
+        *to.lock().unwrap_or_else(PoisonError::into_inner) = Some(value);
+    };
+    run_within(name, limit, Box::new(run))?;
+    let mut result = result.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(result.take())
+}
+
+/// Whether a thread has ended. The standard library's channel would be compiled for each type of result, and is
+/// several times as much code as all of this.
+struct Ended(Arc<(Mutex<bool>, Condvar)>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.0.1.notify_one();
+    }
+}
+
+/// Waits for the end of a thread, also by a panic.
+fn run_within(name: &str, limit: Duration, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+    let ended = Arc::new((Mutex::new(false), Condvar::new()));
+    let end = Ended(Arc::clone(&ended));
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn(move || {
+        let _end = end;
+        run();
+    })?;
+    let (has_ended, changed) = &*ended;
+    let has_ended = has_ended.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = changed.wait_timeout_while(has_ended, limit, |has_ended| !*has_ended);
+    Ok(())
 }
 
 #[cfg(test)]
