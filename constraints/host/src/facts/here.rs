@@ -5,13 +5,13 @@
 )]
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 use super::dispatch;
 use super::system::Live;
 use super::{Answer, Host, Question};
+use crate::names::in_order;
 
 /// The host that this process runs on.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,7 +21,8 @@ pub struct Here;
 /// freed, so that answers need not be copied.
 type Cell = &'static OnceLock<Answer>;
 
-static ANSWERS: LazyLock<RwLock<HashMap<Question, Cell>>> = LazyLock::new(RwLock::default);
+/// A list: a process asks some hundred questions at most, and a map would be compiled by every user.
+static ANSWERS: RwLock<Vec<(Question, Cell)>> = RwLock::new(Vec::new());
 
 static ONE_THREAD: AtomicBool = AtomicBool::new(false);
 
@@ -61,12 +62,16 @@ impl Here {
     #[must_use]
     pub fn asked() -> Vec<(Question, Answer)> {
         let answers = ANSWERS.read().unwrap_or_else(PoisonError::into_inner);
-        let answered = answers
-            .iter()
-            .filter_map(|(question, cell)| Some((*question, cell.get()?.clone())));
-        let mut asked: Vec<_> = answered.collect();
-        asked.sort_by_cached_key(|(question, _)| question.to_string());
-        asked
+        let answered = answers.iter();
+        let answered = answered.filter_map(|(question, cell)| Some((*question, cell.get()?)));
+        let texts: Vec<(String, (Question, &Answer))> = answered
+            .map(|(question, answer)| (question.to_string(), (question, answer)))
+            .collect();
+        let texts: Vec<_> = texts.iter().collect();
+        let sorted = in_order(&texts, |(text, _)| text).into_iter();
+        sorted
+            .map(|(_, (question, answer))| (*question, (*answer).clone()))
+            .collect()
     }
 }
 
@@ -77,15 +82,20 @@ impl Host for Here {
 }
 
 fn cell(question: Question) -> Cell {
-    let known = ANSWERS.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(cell) = known.get(&question) {
+    let find = |known: &[(Question, Cell)]| {
+        let mut known = known.iter();
+        known.find_map(|(other, cell)| (*other == question).then_some(*cell))
+    };
+    if let Some(cell) = find(&ANSWERS.read().unwrap_or_else(PoisonError::into_inner)) {
         return cell;
     }
-    drop(known);
     let mut answers = ANSWERS.write().unwrap_or_else(PoisonError::into_inner);
-    answers
-        .entry(question)
-        .or_insert_with(|| Box::leak(Box::default()))
+    // Another thread may have asked it meanwhile.
+    find(&answers).unwrap_or_else(|| {
+        let cell: Cell = Box::leak(Box::default());
+        answers.push((question, cell));
+        cell
+    })
 }
 
 #[cfg(target_os = "linux")]

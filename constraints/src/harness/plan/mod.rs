@@ -2,7 +2,6 @@
 
 mod evaluations;
 
-use std::collections::HashMap;
 use std::fmt::Write;
 use std::rc::Rc;
 
@@ -263,12 +262,15 @@ impl Plan {
     fn record_list(&self, listed: &[Listed]) {
         let binary = self.target.binary_id();
         let mut lines = Lines::default();
-        let mut texts = HashMap::new();
+        let mut texts: Vec<(*const Reason, String)> = Vec::new();
         for listed in listed {
             let (test, reasons) = (listed.test, listed.reasons());
-            // Evaluations outlive the map, so an address names one list. Those of empty lists have one text.
-            let text = texts.entry(reasons.as_ptr());
-            let text = text.or_insert_with(|| reasons_text(reasons));
+            // Evaluations outlive this list, so an address names one list. Those of empty lists have one text.
+            let known = texts.iter().position(|(of, _)| *of == reasons.as_ptr());
+            let at = known.unwrap_or_else(|| {
+                texts.push((reasons.as_ptr(), reasons_text(reasons)));
+                texts.len() - 1
+            });
             let record = RecordLine {
                 phase: Phase::List,
                 reasons,
@@ -277,7 +279,7 @@ impl Plan {
                 as_uid: listed.user.map(User::uid),
                 ..RecordLine::new(&binary, test.name(), listed.outcome())
             };
-            lines.add_with_reasons(&record, text);
+            lines.add_with_reasons(&record, &texts[at].1);
         }
         lines.flush();
     }
