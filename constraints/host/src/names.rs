@@ -44,9 +44,17 @@ impl<'a> Names<'a> {
 
 /// Returns these sorted by name; equal names keep their order.
 pub fn in_order<T: Copy>(items: &[T], name: impl Fn(&T) -> &str) -> Vec<T> {
-    let mut sorted = items.to_vec();
-    sorted.sort_by(|one, other| name(one).cmp(name(other)));
-    sorted
+    let mut keys: Vec<(&str, usize)> = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        keys.push((name(item), index));
+    }
+    sort(&mut keys);
+    keys.iter().map(|(_, index)| items[*index]).collect()
+}
+
+/// Not generic: the standard library's sort is compiled once here, and not for each type by users.
+fn sort(keys: &mut [(&str, usize)]) {
+    keys.sort_by_key(|(name, _)| *name);
 }
 
 /// Binary search: the index of a name, or the index at which to insert it.

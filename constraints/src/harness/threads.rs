@@ -5,12 +5,14 @@
 
 use std::fs;
 
+use crate::names::in_order;
+
 /// The variable that allows tests to be forked anyway.
 pub(super) const ALLOW: &str = "KATA_TEST_ALLOW_THREADS";
 
 /// Why this process must not fork, if it has more than one thread.
 pub(super) fn problem() -> Option<String> {
-    let mut names: Vec<String> = fs::read_dir("/proc/self/task")
+    let names: Vec<String> = fs::read_dir("/proc/self/task")
         .ok()?
         .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("comm")).ok())
         .map(|name| name.trim_end().to_owned())
@@ -18,12 +20,12 @@ pub(super) fn problem() -> Option<String> {
     if names.len() < 2 {
         return None;
     }
-    names.sort_unstable();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     Some(format!(
         "this process has {} threads before its first test: {}. A test is forked, and deadlocks if \
          another thread holds a lock at that moment",
         names.len(),
-        names.join(", ")
+        in_order(&names, |name| name).join(", ")
     ))
 }
 

@@ -44,11 +44,13 @@ pub fn prune(root: &Folder) {
     if folders.len() < KEPT {
         return;
     }
-    let mut runs: Vec<(SystemTime, DirEntry)> = folders
-        .into_iter()
-        .map(|folder| (modified(&folder.path()), folder))
-        .collect();
-    runs.sort_by_key(|(time, _)| *time);
+    // The oldest first.
+    let mut runs: Vec<(SystemTime, DirEntry)> = Vec::with_capacity(folders.len());
+    for folder in folders {
+        let time = modified(&folder.path());
+        let at = runs.partition_point(|(other, _)| *other <= time);
+        runs.insert(at, (time, folder));
+    }
     if !runs.first().is_some_and(|(oldest, _)| is_old(*oldest)) {
         return;
     }
@@ -74,8 +76,10 @@ fn remove(run: &Path) -> io::Result<()> {
 
 /// Returns what is in a run's folder, its marker last.
 fn marker_last(run: &Path) -> io::Result<Vec<DirEntry>> {
-    let mut entries = fs::read_dir(run)?.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(|entry| entry.file_name() == MARK);
+    let entries = fs::read_dir(run)?.collect::<io::Result<Vec<_>>>()?;
+    let is_other = |entry: &DirEntry| entry.file_name() != MARK;
+    let (mut entries, marker): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_other);
+    entries.extend(marker);
     Ok(entries)
 }
 
