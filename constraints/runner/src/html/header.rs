@@ -11,10 +11,6 @@ use crate::report::Report;
 use crate::run_info::RunInfo;
 use crate::{Outcome, Record, RunStatus, run_status};
 
-pub(super) fn title(outcomes: &[Record]) -> String {
-    format!("Tests: {}", run_status(outcomes))
-}
-
 pub(super) fn of(report: &Report, outcomes: &[Record]) -> Markup {
     let conclusion = run_status(outcomes);
     let mark = match conclusion {

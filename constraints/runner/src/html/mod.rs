@@ -17,6 +17,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::ledger::LedgerPlace;
 use super::report::Report;
+use super::run_status;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -37,7 +38,7 @@ pub(super) fn of(report: &Report) -> String {
                 meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (header::title(&outcomes)) }
+                title { "Tests: " (run_status(&outcomes)) }
                 style { (PreEscaped(STYLE)) }
             }
             body {

@@ -192,18 +192,14 @@ fn nowhere(plan: &Plan) -> String {
         if count == 0 {
             text += "\nnowhere:\n";
         }
-        let _ = writeln!(text, "  {}{}", names(alike), issue(alike[0]));
+        let issue = alike[0].issue.as_ref();
+        let issue = issue.map_or(String::new(), |issue| format!(" [issue {issue}]"));
+        let _ = writeln!(text, "  {}{issue}", names(alike));
         for reason in plan.missing(alike[0]) {
             let _ = writeln!(text, "    {reason}");
         }
     }
     text
-}
-
-fn issue(test: &PlannedTest) -> String {
-    test.issue
-        .as_ref()
-        .map_or(String::new(), |issue| format!(" [issue {issue}]"))
 }
 
 fn chosen(plan: &Plan, test: &PlannedTest) -> String {

@@ -84,10 +84,6 @@ fn is_ample(slots: usize) -> bool {
     memory("MemAvailable:") / PER_SLOT >= slots as u64
 }
 
-fn total() -> u64 {
-    memory("MemTotal:")
-}
-
 /// Returns a line of `/proc/meminfo`, in bytes. Without that file nothing is known of a bound.
 fn memory(name: &str) -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -109,7 +105,7 @@ struct Host<'a> {
 impl<'a> Host<'a> {
     /// This host, for a VM that takes so much. One that is too large for it takes all slots.
     fn for_vm(mib: u32, is_ample: &'a dyn Fn(usize) -> bool) -> Self {
-        let slots = usize::try_from(total() * 3 / 4 / PER_SLOT).unwrap_or(usize::MAX);
+        let slots = usize::try_from(memory("MemTotal:") * 3 / 4 / PER_SLOT).unwrap_or(usize::MAX);
         let slots = slots.max(1);
         let wanted = (u64::from(mib) << 20).div_ceil(PER_SLOT);
         Self {

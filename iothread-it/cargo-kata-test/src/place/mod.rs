@@ -81,7 +81,7 @@ use kata_test_runner::{
 
 use guest::Guest;
 use guest_vm::artifacts::{Store, WorkFolder};
-use guest_vm::guest::protocol::{Exit, Notice, Program, Stream};
+use guest_vm::guest::protocol::{Exit, Notice, Stream};
 use guest_vm::scratch::remove_orphans;
 use guest_vm::warm::WarmStore;
 use session::VmSession;
@@ -245,9 +245,21 @@ impl VmPlace {
         let guest = self.guest_for(binary, questions)?;
         let mut program = guest.program(&LIST_ARGUMENTS.map(str::to_owned), LIST_TIMEOUT);
         environment::set(&mut program.environment, PLACE, &self.name);
-        let ended = run_captured(&guest, &program, stop)?;
+        let mut output = [Vec::new(), Vec::new()];
+        let exit = guest.run_until(stop, &program, &mut |notice| {
+            if let Notice::Output { stream, bytes } = notice {
+                let index = usize::from(stream == Stream::Stderr);
+                output[index].extend(bytes.0);
+            }
+            match output.iter().map(Vec::len).sum::<usize>() > MAX_LIST_BYTES {
+                true => ControlFlow::Break(format!(
+                    "the list of tests is longer than {MAX_LIST_BYTES} bytes"
+                )),
+                false => ControlFlow::Continue(()),
+            }
+        })?;
         self.listed = Some(guest);
-        Ok(ended)
+        Ok((exit, output))
     }
 }
 
@@ -372,26 +384,4 @@ fn with_second_try<T>(
         Err(error) if error.is_of_the_guest() && !stop.is_requested() => attempt(),
         other => other,
     }
-}
-
-/// Runs a program and returns its exit status, standard output and standard error.
-fn run_captured(
-    guest: &Guest,
-    program: &Program,
-    stop: StopToken<'_>,
-) -> Result<(Exit, [Vec<u8>; 2]), GuestError> {
-    let mut output = [Vec::new(), Vec::new()];
-    let exit = guest.run_until(stop, program, &mut |notice| {
-        if let Notice::Output { stream, bytes } = notice {
-            let index = usize::from(stream == Stream::Stderr);
-            output[index].extend(bytes.0);
-        }
-        match output.iter().map(Vec::len).sum::<usize>() > MAX_LIST_BYTES {
-            true => ControlFlow::Break(format!(
-                "the list of tests is longer than {MAX_LIST_BYTES} bytes"
-            )),
-            false => ControlFlow::Continue(()),
-        }
-    })?;
-    Ok((exit, output))
 }

@@ -152,7 +152,8 @@ pub(super) fn run(
             }
         };
         for test in &failed {
-            screen(format!("test {test} ... FAILED: {}\n", first_line(&observed)).as_bytes());
+            let why = observed.lines().next().unwrap_or_default();
+            screen(format!("test {test} ... FAILED: {why}\n").as_bytes());
             let mut artifacts = records.take_artifacts(test, 1);
             if is_lost {
                 let artifacts = artifacts.get_or_insert_default();
@@ -276,10 +277,6 @@ pub(super) fn describe(error: &GuestError, guest: &Guest) -> String {
     // A transparent error has the same text as its source.
     texts.dedup();
     format!("{}{}", texts.join(": "), guest.exit_report())
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 /// Converts a place's name to a part of a file name.

@@ -121,7 +121,11 @@ impl<'a> VmSession<'a> {
         if let Some(path) = path {
             program.path = text(path.as_os_str())?;
         }
-        for (name, value) in self.variables() {
+        let (user, home) = match self.user {
+            None => ("root", "/root"),
+            Some(_) => ("user", HOME),
+        };
+        for (name, value) in [("HOME", home), ("USER", user), ("LOGNAME", user)] {
             set(&mut program.environment, name, value);
         }
         for (name, value) in env {
@@ -129,15 +133,6 @@ impl<'a> VmSession<'a> {
         }
         program.user = self.user;
         Ok(program)
-    }
-
-    /// Returns the variables that differ from those of the guest's other programs.
-    fn variables(&self) -> [(&str, &str); 3] {
-        let (name, home) = match self.user {
-            None => ("root", "/root"),
-            Some(_) => ("user", HOME),
-        };
-        [("HOME", home), ("USER", name), ("LOGNAME", name)]
     }
 }
 
