@@ -14,7 +14,7 @@ use guest_vm::artifacts::FileState;
 use guest_vm::guest::protocol::{Exit, MountTarget, Notice, Program, Serial, Speed, User};
 use guest_vm::guest::{Agent, AgentError};
 use guest_vm::scratch::ScratchDir;
-use guest_vm::vm::{Vm, VmError};
+use guest_vm::vm::{ExitReport, Vm, VmError};
 use guest_vm::warm::WarmStore;
 use iothread_hotplug::{AttachError, DetachError, DiskSpec};
 use iothread_pool::{DeviceId, Placement};
@@ -45,6 +45,14 @@ pub enum GuestError {
         /// The error, with the last lines of the console.
         source: Box<VmError>,
     },
+    /// A guest that has started cannot be set up.
+    #[error("the guest cannot be set up{report}")]
+    SetUp {
+        /// What failed.
+        source: Box<GuestError>,
+        /// The end of the guest's console, where its kernel may say why.
+        report: Box<ExitReport>,
+    },
     /// There is no memory for a further VM.
     #[error("there is too little memory for another VM")]
     NoMemory,
@@ -74,7 +82,11 @@ impl GuestError {
     /// Says whether another guest may succeed.
     pub(super) fn is_of_the_guest(&self) -> bool {
         match self {
-            Self::Vm(_) | Self::Attach(_) | Self::Detach(_) | Self::Agent(_) => true,
+            Self::Vm(_)
+            | Self::SetUp { .. }
+            | Self::Attach(_)
+            | Self::Detach(_)
+            | Self::Agent(_) => true,
             Self::OwnKernel { .. } | Self::NoMemory | Self::Io { .. } | Self::Image(_) => false,
         }
     }
@@ -138,18 +150,35 @@ impl Guest {
             directory: binary.folder.clone(),
             environment: Vec::new(),
         };
-        guest
-            .vm
+        let set_up = guest.set_up(artifacts, binary, questions, (scratch, began));
+        set_up.map_err(|error| match error.is_of_the_guest() {
+            true => GuestError::SetUp {
+                report: Box::new(guest.vm.exit_report()),
+                source: Box::new(error),
+            },
+            false => error,
+        })?;
+        Ok(guest)
+    }
+
+    /// Delivers a binary to the guest, and loads the modules that its tests require.
+    fn set_up(
+        &mut self,
+        artifacts: &VmArtifacts,
+        binary: &Binary,
+        questions: &[String],
+        (scratch, began): (&Path, Instant),
+    ) -> Result<(), GuestError> {
+        self.vm
             .agent()
             .set_up_rootfs(user(), Deadline::after(AGENT_TIMEOUT))?;
-        let scratch_node = guest.attach_scratch_disk()?;
-        artifacts.record_start((!guest.vm.made_template()).then(|| began.elapsed()));
-        guest.environment = guest.deliver(binary, questions, &scratch.join("packages"))?;
+        let scratch_node = self.attach_scratch_disk()?;
+        artifacts.record_start((!self.vm.made_template()).then(|| began.elapsed()));
+        self.environment = self.deliver(binary, questions, &scratch.join("packages"))?;
         if let Some(node) = scratch_node {
-            environment::set(&mut guest.environment, "KATA_TEST_SCRATCH_DISK", &node);
+            environment::set(&mut self.environment, "KATA_TEST_SCRATCH_DISK", &node);
         }
-        guest.load_modules(questions)?;
-        Ok(guest)
+        self.load_modules(questions)
     }
 
     /// Says whether the guest has this version of the binary and its agent responds.
