@@ -1,4 +1,4 @@
-//! The search for an ELF section, compared with that of the `object` crate.
+//! The search for an ELF section ends without a panic.
 
 #![no_main]
 
@@ -12,8 +12,6 @@ use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use object::elf::FileHeader64;
-use object::read::elf::FileHeader as _;
 
 fuzz_target!(|bytes: &[u8]| {
     let memory = rustix::fs::memfd_create("elf", rustix::fs::MemfdFlags::CLOEXEC);
@@ -21,21 +19,6 @@ fuzz_target!(|bytes: &[u8]| {
     file.write_all(bytes).expect("a file in memory");
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
     for name in ["kata_main", ".text"] {
-        let found = elf::has_section(Path::new(&path), name);
-        if let (Ok(found), Some(expected)) = (&found, expected(bytes, name)) {
-            assert_eq!(*found, expected, "{name}");
-        }
+        let _ = elf::has_section(Path::new(&path), name);
     }
 });
-
-/// Returns what `object` finds, if it accepts all names of the file's sections.
-fn expected(bytes: &[u8], name: &str) -> Option<bool> {
-    let header = FileHeader64::<object::Endianness>::parse(bytes).ok()?;
-    let endian = header.endian().ok()?;
-    let sections = header.sections(endian, bytes).ok()?;
-    let mut found = false;
-    for section in sections.iter() {
-        found |= sections.section_name(endian, section).ok()? == name.as_bytes();
-    }
-    Some(found)
-}

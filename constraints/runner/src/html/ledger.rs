@@ -45,7 +45,7 @@ pub(super) fn of(findings: &Findings, outcomes: &[Record]) -> Markup {
                     }
                 }
             }))
-        (part("StaleConstraint constraints", "the test passed although they are unmet",
+        (part("Stale constraints", "the test passed although they are unmet",
             &findings.stale, |stale| html! {
                 (name(&stale.test.binary, &stale.test.test)) " passed in " (stale.place) " without "
                 @for reason in &stale.unmet { code { (reason.constraint) } " " }
