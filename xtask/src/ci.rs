@@ -61,7 +61,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     book::run()?;
     step(
         "tests of kata-test's default features",
-        // Samples that run, and errors of the compiler that differ from those with all features.
+        // Samples of these features, and the compiler's errors that differ from those with all features. The skipped
+        // tests build packages whose features are their own.
         cargo::cargo().args([
             "test",
             "--package=kata-test",

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use object::NativeEndian;
-use object::elf::{FileHeader32, FileHeader64};
+use object::elf::{FileHeader32, FileHeader64, SHN_UNDEF};
 use object::read::ReadCache;
 use object::read::elf::{FileHeader, SectionHeader};
 
@@ -72,6 +72,10 @@ fn find_in<Header: FileHeader<Endian = NativeEndian>>(
 ) -> object::read::Result<Option<Section>> {
     let header = Header::parse(file)?;
     let endian = header.endian()?;
+    // The sections have no names.
+    if header.e_shstrndx(endian) == SHN_UNDEF {
+        return Ok(None);
+    }
     let sections = header.sections(endian, file)?;
     let mut all = sections.iter();
     let found = all.find(|section| sections.section_name(endian, section).is_ok_and(is_wanted));
@@ -91,6 +95,17 @@ mod tests {
         for (name, found) in [(".text", true), (".tex", false), ("kata_main", false)] {
             assert_eq!(has_section(&this, name).expect("a file"), found, "{name}");
         }
+    }
+
+    #[test]
+    fn sections_without_names_are_not_found() {
+        let mut bytes = std::fs::read(std::env::current_exe().expect("a path")).expect("a file");
+        // The index of the names' section, in ELFCLASS64.
+        bytes[62..64].fill(0);
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("stripped");
+        std::fs::write(&path, bytes).expect("a file");
+        assert!(!has_section(&path, ".text").expect("a file"));
     }
 
     #[test]

@@ -212,7 +212,7 @@ pub struct JobTest {
 }
 
 impl JobTest {
-    /// Returns how long all its attempts may take, as its limit is meant.
+    /// Returns how long all its attempts may take, before the limit is scaled for a place.
     #[must_use]
     pub fn whole_limit(&self) -> Duration {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);

@@ -58,11 +58,11 @@ fn period(variable: &str, usual: Duration) -> Result<Duration, String> {
 pub(super) struct Clock {
     grace: Duration,
     sent: Sent,
-    /// When the next signal is due, or when a killed test is given up.
+    /// When SIGTERM or SIGKILL is due, or when a killed test is given up.
     step: Option<Instant>,
-    notice: Option<Instant>,
-    /// Why the test has to end, at the latest at the time above.
+    /// Why the test has to end, at the latest at `step`.
     cause: Option<Cause>,
+    notice: Option<Instant>,
     /// The grace period was cut short.
     at_once: bool,
 }

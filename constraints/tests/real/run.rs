@@ -180,7 +180,7 @@ fn build(target: &str) -> PathBuf {
         .args(["--test", target])
         .current_dir(env!("CARGO_MANIFEST_DIR"));
     if cfg!(feature = "tokio") {
-        // With the features of the whole workspace, a sample shares what this test is built of.
+        // Then all of the workspace is built, with all features: a sample shares what this test is built of.
         command.args(["--workspace", "--all-features"]);
     }
     clean(&mut command);

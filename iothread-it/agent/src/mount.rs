@@ -1,4 +1,4 @@
-//! Mounts images that the host delivers on disks.
+//! Mounts file systems, and the images that the host delivers on disks.
 
 use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io;
@@ -101,24 +101,24 @@ fn folder(image: &Path, path: &Path) -> Result<(), Failure> {
 
 /// Shows each file of an image at its path below another folder.
 fn files(image: &Path, below: &Path) -> Result<(), Failure> {
-    let make = |path: &Path| format!("make {}", path.display());
+    let what = |path: &Path| format!("make {}", path.display());
     let list = fs::read_dir(image).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    for entry in list.or_failure(|| make(image))? {
+    for entry in list.or_failure(|| what(image))? {
         let (from, to) = (entry.path(), below.join(entry.file_name()));
-        let data = entry.metadata().or_failure(|| make(&from))?;
+        let data = entry.metadata().or_failure(|| what(&from))?;
         if data.is_dir() {
-            make_like(&to, &data).or_failure(|| make(&to))?;
+            make_like(&to, &data).or_failure(|| what(&to))?;
             files(&from, &to)?;
         } else if data.is_symlink() {
             let made = fs::read_link(&from).and_then(|target| symlink(target, &to));
-            unless_exists(made).or_failure(|| make(&to))?;
+            unless_exists(made).or_failure(|| what(&to))?;
         } else {
             if to.is_symlink() {
                 // A name of the guest's own tools: the host's program of that name is the one to run.
-                fs::remove_file(&to).or_failure(|| make(&to))?;
+                fs::remove_file(&to).or_failure(|| what(&to))?;
             }
-            unless_exists(File::create_new(&to).map(drop)).or_failure(|| make(&to))?;
-            bind(&from, &to).or_failure(|| make(&to))?;
+            unless_exists(File::create_new(&to).map(drop)).or_failure(|| what(&to))?;
+            bind(&from, &to).or_failure(|| what(&to))?;
         }
     }
     Ok(())

@@ -1,8 +1,7 @@
-//! The search for an ELF section ends without a panic.
+//! The searches in an ELF file, compared with a search of all its bytes.
 
 #![no_main]
 
-#[allow(dead_code, reason = "the runner uses the rest")]
 #[path = "../../../constraints/runner/src/elf.rs"]
 mod elf;
 
@@ -18,7 +17,17 @@ fuzz_target!(|bytes: &[u8]| {
     let mut file = File::from(memory.expect("a file in memory"));
     file.write_all(bytes).expect("a file in memory");
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    for name in ["kata_main", ".text"] {
-        let _ = elf::has_section(Path::new(&path), name);
+    let path = Path::new(&path);
+    for text in ["kata_main", ".text"] {
+        for found in [
+            elf::has_section(path, text),
+            elf::has_content(path, text),
+            elf::has_constant(path, text),
+        ] {
+            if found.unwrap_or(false) {
+                let mut windows = bytes.windows(text.len());
+                assert!(windows.any(|window| window == text.as_bytes()), "{text}");
+            }
+        }
     }
 });

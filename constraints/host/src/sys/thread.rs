@@ -38,7 +38,7 @@ impl Drop for Ended {
     }
 }
 
-/// Waits for the end of a thread, also by a panic.
+/// Runs a function in a thread, and waits until it ends, also by a panic, or until the limit.
 fn run_within(name: &str, limit: Duration, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     let ended = Arc::new((Mutex::new(false), Condvar::new()));
     let end = Ended(Arc::clone(&ended));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-use kata_test_runner::{Binary, StopToken, is_readable_before};
+use kata_test_runner::{Binary, StopToken, chain, is_readable_before};
 
 use super::image::{self, BinaryFiles, ImageError, Owner};
 use super::{VmArtifacts, environment, memory};
@@ -46,10 +46,10 @@ pub enum GuestError {
         source: Box<VmError>,
     },
     /// A guest that has started cannot be set up.
-    #[error("the guest cannot be set up{report}")]
+    #[error("the guest cannot be set up: {}{report}", chain(&**error))]
     SetUp {
-        /// What failed.
-        source: Box<GuestError>,
+        /// What failed. It is no source, since the console comes behind it.
+        error: Box<GuestError>,
         /// The end of the guest's console, where its kernel may say why.
         report: Box<ExitReport>,
     },
@@ -154,7 +154,7 @@ impl Guest {
         set_up.map_err(|error| match error.is_of_the_guest() {
             true => GuestError::SetUp {
                 report: Box::new(guest.vm.exit_report()),
-                source: Box::new(error),
+                error: Box::new(error),
             },
             false => error,
         })?;
@@ -364,4 +364,21 @@ pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> GuestError {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_a_guest_that_cannot_be_set_up_has_its_cause_before_the_console() {
+        let error = GuestError::SetUp {
+            error: Box::new(at(Path::new("disk"))(io::Error::other("full"))),
+            report: Box::default(),
+        };
+        assert_eq!(
+            chain(&error),
+            "the guest cannot be set up: cannot read or write disk: full"
+        );
+    }
 }

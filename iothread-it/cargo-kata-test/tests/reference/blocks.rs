@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use kata_test::constraint::parse;
 use kata_test_runner::Config;
 
 use crate::pages::{
@@ -168,7 +169,13 @@ fn code_compiles() {
         format!("use kata_test::kata_test;\nmod path {{ pub mod to {{ {probe} }} }}\n");
     for (at, attribute) in attributes.iter().enumerate() {
         let text = &attribute.text;
-        assert!(text.starts_with("#[kata_test("), "{text}");
+        let constraint = text.trim().strip_prefix("#[kata_test(");
+        let constraint = constraint.and_then(|text| text.strip_suffix(")]"));
+        let constraint = constraint.unwrap_or_else(|| panic!("{text}"));
+        // Configurations have it too, but for `when`, which names a function.
+        let parsed = parse(constraint);
+        let is_valid = parsed.is_ok() || constraint.starts_with("when = ");
+        assert!(is_valid, "{constraint}: {parsed:?}");
         source += &format!("{text}fn attribute_{at}() {{}}\n");
     }
     tests.push(("attributes".to_owned(), source));

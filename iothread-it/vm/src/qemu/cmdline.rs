@@ -424,12 +424,21 @@ mod tests {
     }
 
     #[test]
-    fn an_old_qemu_does_not_emulate_cmpxchg16b() {
-        let spec = VmSpec::new(HypervisorConfig::default());
-        let has =
-            |version| line_of_version(version, &spec).contains("\n-cpu Nehalem,+rdrand,-cx16\n");
+    fn an_emulated_cpu_of_an_old_qemu_has_no_cmpxchg16b() {
         let versions = ["7.2.22 (Debian 1:7.2+dfsg-7)", "unknown", "8.0.0", "10.0.4"];
-        assert_eq!(versions.map(has), [true, true, false, false]);
+        for (guest_kvm, model) in [(false, "Nehalem,+rdrand"), (true, "max,+svm")] {
+            let spec = VmSpec {
+                guest_kvm,
+                ..VmSpec::new(HypervisorConfig::default())
+            };
+            let without = format!("\n-cpu {model},-cx16\n");
+            let is_without = |version| line_of_version(version, &spec).contains(&without);
+            assert_eq!(
+                versions.map(is_without),
+                [true, true, false, false],
+                "{model}"
+            );
+        }
     }
 
     #[test]

@@ -5,10 +5,10 @@ set -eu
 before=
 count=$#
 while [ "$count" -gt 0 ]; do
-    case $ACCEL:$before:$1 in
-    tcg:*:-enable-kvm) ;;
-    tcg:-cpu:host) set -- "$@" "max$WITHOUT" ;;
-    tcg:-cpu:*) set -- "$@" "$1$WITHOUT" ;;
+    case $ACCEL:$1 in
+    tcg:-enable-kvm) ;;
+    tcg:host) set -- "$@" "max$WITHOUT" ;;
+    tcg:*) if [ "$before" = -cpu ]; then set -- "$@" "$1$WITHOUT"; else set -- "$@" "$1"; fi ;;
     *) set -- "$@" "$1" ;;
     esac
     before=$1
