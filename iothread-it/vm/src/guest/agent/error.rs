@@ -8,9 +8,9 @@ use qmp_client::wait::Deadline;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AgentError {
-    /// The agent reported a failure.
+    /// The agent reported a failure. It is no source, which would repeat it.
     #[error("guest agent: {0}")]
-    Failed(#[from] Failure),
+    Failed(Failure),
     /// The agent did not answer in time.
     #[error("guest agent: timed out after {deadline} waiting for {awaited}")]
     TimedOut {
@@ -59,5 +59,24 @@ pub enum AgentError {
 impl AgentError {
     pub(super) fn wrong_reply(awaited: &str) -> Self {
         Self::WrongReply(awaited.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use guest_agent::protocol::FailureKind;
+
+    use super::*;
+
+    #[test]
+    fn a_chain_of_causes_has_the_failure_once() {
+        let error = AgentError::Failed(Failure {
+            kind: FailureKind::TimedOut,
+            message: "no disk".to_owned(),
+        });
+        assert_eq!(error.to_string(), "guest agent: no disk");
+        assert!(error.source().is_none());
     }
 }
