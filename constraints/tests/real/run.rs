@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{env, fs};
 
+use nix::sys::signal::{SigHandler, Signal, signal};
+
 use super::folder::Folder;
 
 /// The uid and gid of nobody on almost every system.
@@ -34,6 +36,7 @@ impl Sample {
 
     /// A command that runs it as if nothing else had ever been set.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
+        heed_sigint();
         let mut command = Command::new(&self.executable);
         command.args(args).current_dir(self.dir.path());
         clean(&mut command);
@@ -78,6 +81,13 @@ impl Sample {
             .map(|file| fs::read_to_string(file).expect("records"))
             .collect()
     }
+}
+
+/// Samples inherit from this process whether SIGINT is ignored, which a shell sets for what it runs in the background.
+#[expect(unsafe_code, reason = "a signal's disposition is set")]
+fn heed_sigint() {
+    // SAFETY: no handler is installed.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.expect("a disposition");
 }
 
 /// Copies an executable, by another process: a descriptor of ours that is open for writing could be
