@@ -212,9 +212,11 @@ impl Records {
         self.apply_late_warning();
     }
 
+    /// A panic is never late: it ends the guest, and is of the test that ran, whose first record may come behind it.
     fn apply_late_warning(&mut self) {
+        let warning = self.kernel_log.warning();
         if self.started.is_empty()
-            && self.kernel_log.warning().is_some()
+            && warning.is_some_and(|warning| !warning.starts_with("Kernel panic"))
             && let Some(last) = self.last.take()
         {
             self.end(last);
@@ -303,6 +305,24 @@ mod tests {
         assert_eq!(stage.append("it-7.jsonl", rest), CONTINUE);
         assert!(!stage.records.has_started("a") && stage.records.has_ended("a"));
         assert_eq!(stage.kept(), began + &other + &ended);
+    }
+
+    #[test]
+    fn a_panic_is_not_of_the_test_that_has_ended() {
+        let mut stage = new_stage();
+        let all = ["lost", "passed"]
+            .map(|outcome| record("a", outcome))
+            .concat();
+        let _ = stage.append("it-7.jsonl", &all);
+        for message in [
+            "Kernel panic - not syncing: sysrq triggered crash",
+            "CPU: 0 PID: 1",
+        ] {
+            stage.records.kernel_message(message);
+        }
+        let _ = stage.append("it-7.jsonl", &record("b", "lost"));
+        assert_eq!(stage.kept(), all + &record("b", "lost"));
+        assert!(!stage.records.has_failed("a") && stage.records.has_started("b"));
     }
 
     #[test]
