@@ -10,8 +10,7 @@ const QEMU_OVERHEAD: u64 = 256 << 20;
 /// Memory in bytes that is left free.
 const RESERVE: u64 = 512 << 20;
 
-/// VMs for each CPU. A case waits for its guest, or for a deadline, for a part of its time. More are not faster: three for
-/// each of two CPUs took 308 s where two took 298 s.
+/// VMs for each CPU. A case waits for its guest, or for a deadline, for a part of its time.
 const VMS_PER_CPU: u64 = 2;
 
 /// Returns twice the number of CPUs, or fewer if memory is short.
