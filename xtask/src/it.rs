@@ -52,7 +52,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Number of VMs at once. The default is twice the number of CPUs, or fewer if memory is short.
+    /// Number of VMs at once. The default is three times the number of CPUs, or fewer if memory is short.
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 

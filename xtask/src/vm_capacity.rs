@@ -11,9 +11,9 @@ const QEMU_OVERHEAD: u64 = 256 << 20;
 const RESERVE: u64 = 512 << 20;
 
 /// VMs for each CPU. A case waits for its guest, or for a deadline, for a part of its time.
-const VMS_PER_CPU: u64 = 2;
+const VMS_PER_CPU: u64 = 3;
 
-/// Returns twice the number of CPUs, or fewer if memory is short.
+/// Returns three times the number of CPUs, or fewer if memory is short.
 pub(crate) fn vms(guest_mib: u32) -> NonZeroUsize {
     let number = |question| match &Here.ask(question).finding {
         Finding::Is(text) => text.parse::<u64>().ok(),
@@ -40,11 +40,11 @@ mod tests {
     fn the_scarcer_of_cpus_and_memory_limits_vms_and_one_is_always_allowed() {
         let gib = |n: u64| Some(n << 30);
         let cases = [
-            (Some(2), gib(24), 4),
+            (Some(2), gib(24), 6),
             (Some(64), gib(4), 7),
             (Some(64), Some(100), 1),
             (Some(4), None, 1),
-            (None, gib(24), 2),
+            (None, gib(24), 3),
             (Some(0), gib(24), 1),
         ];
         for (cpus, memory, vms) in cases {
