@@ -7,8 +7,9 @@ use kata_test::kata_test;
 
 use crate::run::{package, run};
 
-/// Prints whether `cmpxchg16b` changes flags other than the arithmetic ones, if the CPU has the instruction. QEMU computes
-/// the flags of `sub` only when they are needed; up to then it keeps the operand, which 7.2 takes for the flags here.
+/// Prints whether `cmpxchg16b` changes flags other than the arithmetic ones, if the CPU has the instruction. QEMU
+/// computes the flags of `sub` only when they are needed; up to then it keeps the operand, which 7.2 takes for the flags
+/// here.
 const PROGRAM: &str = r#"
 #[repr(align(16))]
 struct Pair([u64; 2]);

@@ -54,7 +54,8 @@ impl QemuInstall {
     }
 
     /// Returns whether this QEMU emulates `cmpxchg16b` correctly.
-    pub(crate) fn emulates_cmpxchg16b(&self) -> bool {
+    #[must_use]
+    pub fn emulates_cmpxchg16b(&self) -> bool {
         self.parsed_version()
             .is_some_and(|version| version >= QemuVersion::EMULATES_CMPXCHG16B)
     }

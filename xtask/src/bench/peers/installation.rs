@@ -15,7 +15,6 @@ use guest_vm::artifacts::{
     provision_kernel_of, provision_tools,
 };
 use guest_vm::qemu::Accelerator;
-use qmp_client::QemuVersion;
 
 use super::step;
 use super::tool::{self, Tool};
@@ -33,8 +32,8 @@ pub(super) struct Installation {
     /// The images of the kernels by name, for clouds and for all machines.
     kernels: BTreeMap<(String, Flavour), PathBuf>,
     is_kvm: bool,
-    /// What a guest's CPU must not have with this QEMU, behind the name of its model.
-    without: &'static str,
+    /// What follows the CPU model of the peers' guests on QEMU's command line.
+    cpu_flags: &'static str,
     /// How long the tests may take in a VM of one kernel.
     deadline: Duration,
 }
@@ -50,12 +49,14 @@ impl Installation {
         let choice = setup.qemus.first().context("there is no QEMU")?;
         let qemu = provision::provision(choice, false)?.qemu;
         let is_kvm = matches!(Accelerator::probe(), Accelerator::Kvm);
-        let emulates_all = qemu.parsed_version() >= Some(QemuVersion::EMULATES_CMPXCHG16B);
         let mut installation = Self {
             folder,
             kernels: BTreeMap::new(),
             is_kvm,
-            without: if is_kvm || emulates_all { "" } else { ",-cx16" },
+            cpu_flags: match is_kvm || qemu.emulates_cmpxchg16b() {
+                true => "",
+                false => ",-cx16",
+            },
             deadline: Duration::from_secs(if setup.quick { 60 } else { 120 }),
         };
         let lock = Store::of_user()?.lock(&mut Silent)?;
@@ -147,7 +148,7 @@ impl Installation {
             .env("FOLDER", &self.folder)
             .env("TMPDIR", self.folder.join("tmp"));
         command.env("ACCEL", if self.is_kvm { "kvm" } else { "tcg" });
-        command.env("WITHOUT", self.without);
+        command.env("CPU_FLAGS", self.cpu_flags);
         command.env(
             "VNG_OPTIONS",
             if self.is_kvm { "" } else { "--disable-kvm" },
@@ -338,7 +339,7 @@ mod tests {
             folder: folder.path().to_owned(),
             kernels: BTreeMap::new(),
             is_kvm: false,
-            without: "",
+            cpu_flags: "",
             deadline: Duration::from_secs(30),
         };
         let bin = folder.path().join("ours/bin");

@@ -128,7 +128,7 @@ fn interleave(
     let rounds = if setup.quick { 1 } else { 3 };
     let deadline = installation.deadline(kernels).as_secs_f64();
     in_turn(tools, rounds, deadline, &mut |tool| {
-        let took = twice(tool, &mut || installation.run(tool, tests, kernels))?;
+        let took = with_second_try(tool, &mut || installation.run(tool, tests, kernels))?;
         let shown = took.map_or("stopped".to_owned(), |took| format!("{took:.1} s"));
         eprintln!(
             "  {}, {tests} tests, {} kernels: {shown}",
@@ -140,7 +140,7 @@ fn interleave(
 }
 
 /// Runs a peer once more if it fails, so that the figures of all others are not lost.
-fn twice<T>(tool: Tool, run: &mut dyn FnMut() -> Result<T>) -> Result<T> {
+fn with_second_try<T>(tool: Tool, run: &mut dyn FnMut() -> Result<T>) -> Result<T> {
     match run() {
         Err(error) if tool != Tool::Ours => {
             eprintln!("  {} failed, and runs once more: {error:#}", tool.name());
@@ -300,7 +300,7 @@ mod tests {
     fn a_peer_that_fails_runs_once_more_and_ours_does_not() {
         let runs = |tool, failures: usize| {
             let mut runs = 0;
-            let ended = twice(tool, &mut || {
+            let ended = with_second_try(tool, &mut || {
                 runs += 1;
                 anyhow::ensure!(runs > failures, "the guest crashed");
                 Ok(())

@@ -7,8 +7,8 @@ count=$#
 while [ "$count" -gt 0 ]; do
     case $ACCEL:$1 in
     tcg:-enable-kvm) ;;
-    tcg:host) set -- "$@" "max$WITHOUT" ;;
-    tcg:*) if [ "$before" = -cpu ]; then set -- "$@" "$1$WITHOUT"; else set -- "$@" "$1"; fi ;;
+    tcg:host) set -- "$@" "max$CPU_FLAGS" ;;
+    tcg:*) if [ "$before" = -cpu ]; then set -- "$@" "$1$CPU_FLAGS"; else set -- "$@" "$1"; fi ;;
     *) set -- "$@" "$1" ;;
     esac
     before=$1

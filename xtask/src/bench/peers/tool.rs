@@ -180,7 +180,7 @@ mod tests {
             .env("FOLDER", folder.path());
         command
             .env("ACCEL", "tcg")
-            .env("WITHOUT", ",-cx16")
+            .env("CPU_FLAGS", ",-cx16")
             .env("KERNEL", "k")
             .env("VNG_OPTIONS", "");
         let output = command.args(arguments).output().unwrap();
