@@ -40,7 +40,8 @@ impl RunningProgram<'_> {
     }
 
     /// Writes to its standard input, at most a pipe's size at once, and waits until the guest's pipe has
-    /// taken it. No bytes close it. Returns `false` once the program reads no more.
+    /// taken it. No bytes close it. Returns `false` once the program reads no more: it has closed its end or has
+    /// ended, which it may have done after it has read these bytes.
     ///
     /// # Errors
     /// If the agent cannot be reached.
@@ -72,7 +73,7 @@ impl RunningProgram<'_> {
         self.act(Action::CloseOutput(stream)).map(drop)
     }
 
-    /// Returns whether it was done: not if the program has ended.
+    /// Returns whether the agent has done it before the program's end was reported.
     fn act(&self, action: Action) -> Result<bool, AgentError> {
         const AWAITED: &str = "the program to read its standard input, or to end";
         let Self { agent, id, .. } = self;
