@@ -35,13 +35,16 @@ struct Tool {
     comparison: String,
 }
 
-/// Reduces a `bench.json` to these figures.
+/// Reduces a `bench.json` to these figures, of the last run: an earlier one may have had a figure that this one lacks.
 pub(super) fn select(text: &str) -> Result<String> {
     let all: Vec<Value> = serde_json::from_str(text)?;
-    let peers: Vec<_> = all
+    let mut peers: Vec<_> = all
         .into_iter()
         .filter(|one| one["name"].as_str().is_some_and(is_peers))
         .collect();
+    let run = |one: &Value| one["measured_at"].as_u64();
+    let last = peers.iter().map(run).max();
+    peers.retain(|one| Some(run(one)) == last);
     rows(&serde_json::to_string(&peers)?)?;
     Ok(serde_json::to_string_pretty(&peers)? + "\n")
 }
@@ -213,13 +216,15 @@ mod tests {
 
     const FIGURES: &str = r#"[
         {"name": "boot: cold", "ours": 1},
-        {"name": "peers: 200 tests, virtme-ng", "peer_name": "virtme-ng", "unit": "s", "runs": 3,
+        {"name": "peers: one more test, virtme-ng", "peer_name": "virtme-ng", "unit": "ms", "runs": 3, "measured_at": 7,
+         "ours": 5.0, "ours_range": [4.0, 6.0], "peer": 0.5, "peer_range": [0.4, 0.6], "ratio": 10.0},
+        {"name": "peers: 200 tests, virtme-ng", "peer_name": "virtme-ng", "unit": "s", "runs": 3, "measured_at": 9,
          "ours": 5.0, "ours_range": [4.0, 6.0], "peer": 12.5, "peer_range": [12.0, 13.0], "ratio": 0.4},
-        {"name": "peers: 200 tests, a script", "peer_name": "a script, stopped", "unit": "s", "runs": 3,
+        {"name": "peers: 200 tests, a script", "peer_name": "a script, stopped", "unit": "s", "runs": 3, "measured_at": 9,
          "ours": 5.0, "ours_range": [4.0, 6.0], "peer": 300.0, "peer_range": [300.0, 300.0], "ratio": 0.0167},
-        {"name": "peers: one test, virtme-ng", "peer_name": "virtme-ng", "unit": "s", "runs": 3,
+        {"name": "peers: one test, virtme-ng", "peer_name": "virtme-ng", "unit": "s", "runs": 3, "measured_at": 9,
          "ours": 4.0, "ours_range": [2.0, 4.2], "peer": 5.0, "peer_range": [3.7, 8.8], "ratio": null},
-        {"name": "peers: the first test, a script", "peer_name": "a script", "unit": "s", "runs": 1,
+        {"name": "peers: the first test, a script", "peer_name": "a script", "unit": "s", "runs": 1, "measured_at": 9,
          "ours": 4.0, "ours_range": [4.0, 4.0], "peer": 8.0, "peer_range": [8.0, 8.0], "ratio": 0.5}
     ]"#;
 
