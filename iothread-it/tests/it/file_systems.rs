@@ -34,6 +34,7 @@ const WRITE: &str = "dd if=/dev/urandom of=/mnt/file bs=64k count=64 2>/dev/null
 
 /// What a script prints when the disk may be detached. It then reads a line.
 const READY: &str = "ready";
+/// Reads the line that the case sends, and fails if it is another.
 const READ_LINE: &str = "read line && test $line = go";
 
 /// Compares the copy and prints the digest.

@@ -13,7 +13,7 @@ use super::{cargo, store};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// A profile for small size: an emulated CPU unpacks the agent with the boot image. Optimization at link time would make
-/// it 8 % smaller, and the build, which the first test waits for, a third longer.
+/// it 8 % smaller, and the build, which the first test waits for, two fifths longer.
 const PROFILE: [&str; 5] = [
     "profile.agent.inherits=\"release\"",
     "profile.agent.opt-level=\"s\"",
