@@ -2,7 +2,7 @@
 //! owner is killed.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -65,26 +65,37 @@ fn a_killed_owner_leaves_no_qemu(topology: Topology) -> Result<()> {
         .env("KATA_TEST_RECORD_DIR", records.path())
         .stdout(Stdio::piped())
         .spawn()?;
+    let qemu = qemu_of(&mut harness);
+    harness.kill()?;
+    harness.wait()?;
+    ensure!(qemu?.wait_exit(soon())?, "QEMU is left");
+    Ok(())
+}
+
+/// Reads the harness's output up to the number of its QEMU.
+fn qemu_of(harness: &mut Child) -> Result<ProcessId> {
     let output = harness
         .stdout
         .take()
         .context("the harness's output is a pipe")?;
-    let qemu = BufReader::new(output)
-        .lines()
-        .find_map(|line| Some(line.ok()?.strip_prefix(OWNS)?.to_owned()))
-        .context("the owner booted no VM")?;
-    let qemu = ProcessId::of(qemu.parse()?)?;
-    harness.kill()?;
-    harness.wait()?;
-    ensure!(qemu.wait_exit(soon())?, "QEMU is left");
-    Ok(())
+    let mut before = String::new();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        if let Some(pid) = line.strip_prefix(OWNS) {
+            return ProcessId::of(pid.parse()?).with_context(|| format!("QEMU {pid} has ended"));
+        }
+        before.push_str(&line);
+        before.push('\n');
+    }
+    anyhow::bail!("the owner booted no VM; its output:\n{before}")
 }
 
-/// Boots a VM, says which process it is, and waits to be killed.
+/// Boots a VM, prints the number of its process, and waits to be killed. This is no `park_timeout`,
+/// which returns at once if the boot left a token of `unpark`.
 fn own_a_vm(topology: Topology) -> Result<()> {
     let bench = Bench::boot(topology)?;
     println!("{OWNS}{}", bench.vm.process().pid());
-    std::thread::park_timeout(Duration::from_secs(600));
+    std::thread::sleep(Duration::from_secs(600));
     anyhow::bail!("this process was not killed")
 }
 

@@ -114,7 +114,7 @@ mod worst {
             for _ in 0..10 {
                 // SAFETY: this process has one thread.
                 if let Ok(ForkResult::Child) = unsafe { fork() } {
-                    thread::park_timeout(Duration::from_secs(60));
+                    thread::sleep(Duration::from_secs(60));
                     std::process::exit(0);
                 }
             }
@@ -263,11 +263,11 @@ mod serial {
             if let Ok(ForkResult::Child) = unsafe { fork() } {
                 setsid().expect("setsid");
                 let _ = nix::sys::prctl::set_pdeathsig(None);
-                thread::park_timeout(Duration::from_secs(20));
+                thread::sleep(Duration::from_secs(20));
                 std::process::exit(0);
             }
             eprintln!("waiting as {}", std::process::id());
-            thread::park_timeout(Duration::from_secs(60));
+            thread::sleep(Duration::from_secs(60));
         }
     }
 }

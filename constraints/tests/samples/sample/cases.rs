@@ -173,7 +173,7 @@ mod fails {
         if std::env::var_os("SAMPLE").is_some_and(|sample| sample == "hang") {
             eprintln!("waiting as {}", std::process::id());
             // Until it is killed, or for a minute.
-            std::thread::park_timeout(std::time::Duration::from_secs(60));
+            std::thread::sleep(std::time::Duration::from_secs(60));
         }
     }
 }
