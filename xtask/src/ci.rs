@@ -7,11 +7,25 @@ use clap::Parser;
 
 use crate::{book, cargo, fuzz, it, test};
 
-/// A part of the suite, for the command itself: `test` runs all of it already.
-const IT: [&str; 4] = ["it", "--machine=q35", "attach::", "serving::"];
+/// All tests but the suite's, which `it` runs with more VMs at a time.
+const TEST: [&str; 4] = [
+    "test",
+    "--ignore-default-filter",
+    "-E",
+    "not binary_id(iothread-it::it)",
+];
+
+/// The whole suite.
+const IT: [&str; 2] = ["it", "--full"];
 
 /// Enough cycles for a leak to show up.
 const SOAK: [&str; 2] = ["it", "--soak=100"];
+
+#[derive(Parser)]
+struct Test {
+    #[command(flatten)]
+    options: cargo_kata_test::cli::test::Options,
+}
 
 #[derive(Parser)]
 struct It {
@@ -80,9 +94,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         return Ok(fuzzed);
     }
     announce("test");
-    let mut options = cargo_kata_test::cli::test::Options::default();
-    options.tests.ignore_default_filter();
-    let tests = test::run(&options)?;
+    let tests = test::run(&Test::parse_from(TEST).options)?;
     if tests != ExitCode::SUCCESS {
         return Ok(tests);
     }

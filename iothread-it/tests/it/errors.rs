@@ -40,11 +40,8 @@ fn a_failed_read_reaches_the_guest_and_no_neighbour(topology: Topology) -> Resul
             bench.attach(disk, &Placement::First)?;
         }
         let agent = bench.vm.agent();
-        let [failing, other] = [&disk, &neighbour].map(|disk| Load {
-            extent: extent(&disk.id, 4 << 20),
-            direction: Direction::Read,
-            ..load(disk, 1000)
-        });
+        let [failing, other] =
+            [&disk, &neighbour].map(|disk| once_through(disk, Direction::Read, 4 << 20));
         let running = [
             agent.start_load(&failing, soon())?,
             agent.start_load(&other, soon())?,
@@ -101,7 +98,8 @@ fn stopped_by_a_write(topology: Topology, errno: i32, werror: Option<&str>) -> R
         let disk = failing_once(bench, errno, werror)?;
         bench.attach(&disk, &Placement::First)?;
         let since = bench.vm.qmp().cursor();
-        let running = bench.vm.agent().start_load(&load(&disk, 1000), soon())?;
+        let load = once_through(&disk, Direction::Write, 16 << 20);
+        let running = bench.vm.agent().start_load(&load, soon())?;
         stopped(bench.vm.qmp(), since)?;
         bench.vm.qmp().execute(&Cont {}, soon())?;
         let report = running.finish(soon())?;
@@ -112,6 +110,17 @@ fn stopped_by_a_write(topology: Topology, errno: i32, werror: Option<&str>) -> R
         bench.detach(&disk)?;
         bench.still_works()
     })
+}
+
+/// A load that uses each block once, also the one that fails, however long that takes.
+fn once_through(disk: &DiskSpec, direction: Direction, length: u64) -> Load {
+    let load = load(disk, 50_000);
+    Load {
+        extent: extent(&disk.id, length),
+        direction,
+        operations: Some(length / u64::from(load.block_size)),
+        ..load
+    }
 }
 
 fn failing_once(bench: &Bench, errno: i32, werror: Option<&str>) -> Result<DiskSpec> {

@@ -156,11 +156,6 @@ impl TestOptions {
         }
     }
 
-    /// Selects the tests that the default filter leaves out, too.
-    pub fn ignore_default_filter(&mut self) {
-        self.select.ignore_default_filter = true;
-    }
-
     /// Returns the selection. `default` is the default filter of the configuration.
     #[must_use]
     pub fn selection(&self, default: Option<&Filter>) -> TestSelection {
