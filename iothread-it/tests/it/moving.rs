@@ -54,7 +54,7 @@ fn rejected_unplug_leaves_the_disk_on_its_thread(topology: Topology) -> Result<(
         let extent = extent(&disk.id, 1 << 20);
         bench.vm.agent().write(&extent, soon())?;
         bench.vm.qmp().execute(&Stop {}, soon())?;
-        let short = Deadline::after(Duration::from_millis(300));
+        let short = Deadline::after(Duration::from_secs(1));
         let (hotplug, qmp, agent) = bench.vm.parts();
         match hotplug.move_disk(qmp, agent, &disk, &pinned(2), short) {
             Err(MoveError::Detach(DetachError::Pending { .. })) => {}

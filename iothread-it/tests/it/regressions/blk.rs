@@ -125,9 +125,7 @@ fn device_del_before_guest_boot_is_completed(topology: Topology) -> Result<()> {
         };
         bench.vm.qmp().execute(&Cont {}, soon())?;
         bench.vm.agent().greeting_after(&before, soon())?;
-        bench
-            .vm
-            .detach_by(&disk.id, Deadline::after(Duration::from_secs(5)))?;
+        bench.vm.detach_by(&disk.id, soon())?;
         bench.still_works()
     })
 }
