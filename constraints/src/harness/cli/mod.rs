@@ -31,7 +31,7 @@ Options:
     --report-time           Show how long each test took
     --retries N             Run a test that fails up to N more times; one that then passes is
                             flaky (or KATA_TEST_RETRIES; replaces the `retries` of tests)
-    --repeat N              Run each test N times, until it fails (or KATA_TEST_REPEAT)
+    --repeat N              Run each test up to N times, until it fails (or KATA_TEST_REPEAT)
     --shuffle               Run tests in another order (or RUST_TEST_SHUFFLE)
     --shuffle-seed SEED     ... in this one (or RUST_TEST_SHUFFLE_SEED)
     --in-process            Run tests in this process, one after the other, without capture,

@@ -28,7 +28,7 @@ pub const EXIT_CODES: &[ExitCodeMeaning] = &[
     ExitCodeMeaning {
         code: 1,
         name: "failure",
-        meaning: "a test failed, was lost, or ran nowhere against the options; or another error",
+        meaning: "a test failed or was lost; a test ran nowhere, which `--require-all` or `--allow-nowhere` does not accept; or another error",
         step: "read the list of failures, or the line that begins with `error:`",
     },
     ExitCodeMeaning {

@@ -8,12 +8,11 @@ use kata_test_runner::{AllowedNowhere, Record};
 /// Options that restrict which tests may run nowhere.
 #[derive(Clone, Default, clap::Args)]
 pub(super) struct NowhereOptions {
-    /// Fails if a test runs nowhere.
+    /// Fails if there is a test that can run in none of the places.
     #[arg(long, conflicts_with = "allow_nowhere")]
     require_all: bool,
 
-    /// Fails if a test runs nowhere that is not in this file, or if the file has a test that runs
-    /// somewhere. A line has a binary id, a space and a test name; `#` starts a comment.
+    /// As --require-all, but accepts the tests that this file lists, and fails if one of these ran. A line has a binary id, a space and a test name; `#` starts a comment.
     #[arg(long, value_name = "FILE")]
     allow_nowhere: Option<PathBuf>,
 }

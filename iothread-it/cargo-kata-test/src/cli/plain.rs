@@ -16,7 +16,7 @@ pub struct PlainArguments {
     #[arg(long, value_name = "REGEX")]
     suspect_pattern: Option<SuspectPattern>,
 
-    /// What suspected skips are: `report` only names them, `fail` makes them errors. Default: the
+    /// How suspected skips count: `report` only names them, `fail` makes them errors. Default: the
     /// configuration's, or else `report`.
     #[arg(long, value_name = "ACTION")]
     suspects: Option<Suspects>,

@@ -71,7 +71,8 @@ struct Limits {
     #[arg(long, overrides_with = "fail_fast")]
     no_fail_fast: bool,
 
-    /// Ends a test that runs for longer, and reports it as timed out: `60` (seconds), `500ms`, `5m`.
+    /// Ends a test that runs for longer, and reports it as timed out: `60` (seconds), `500ms`, `5m`. Default: the limit
+    /// that the test states, and 10 minutes for plain tests.
     #[arg(long, value_name = "SECONDS", value_parser = duration)]
     timeout: Option<Duration>,
 
@@ -84,7 +85,7 @@ struct Limits {
     #[arg(long, value_name = "N")]
     retries: Option<u32>,
 
-    /// What a flaky test is: `pass` only names it, `fail` makes it an error.
+    /// How a flaky test counts: `pass` only names it, `fail` makes it an error.
     #[arg(
         long,
         value_name = "RESULT",
@@ -93,8 +94,8 @@ struct Limits {
     )]
     flaky_result: FlakyResult,
 
-    /// What a test in a VM is while which the kernel reports a bug (WARNING, BUG, an oops, a hung task, a report of
-    /// lockdep, KASAN or the like): `fail` makes it a failure, `allow` notes the message.
+    /// What happens if the kernel of a VM reports a bug (WARNING, BUG, an oops, a hung task, a report of lockdep, KASAN or
+    /// the like) while a test runs: `fail` fails the test, `allow` notes the message.
     #[arg(
         long,
         value_name = "ACTION",
@@ -115,7 +116,7 @@ struct Limits {
     )]
     save_guests: Option<NonZeroUsize>,
 
-    /// Runs each test N times, until it fails.
+    /// Runs each test up to N times, and stops at its first failure.
     #[arg(long, value_name = "N", conflicts_with = "retries")]
     repeat: Option<NonZeroU32>,
 
