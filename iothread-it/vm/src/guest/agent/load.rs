@@ -26,3 +26,11 @@ impl RunningLoad<'_> {
         }
     }
 }
+
+impl Drop for RunningLoad<'_> {
+    fn drop(&mut self) {
+        self.agent
+            .board
+            .with(|state| state.requests.remove(&self.id));
+    }
+}

@@ -72,7 +72,7 @@ impl Agent {
             "agent-reader",
             move |line| {
                 taken.with(|state| state.take_line(line));
-                // Without a deadline: the caller of `run` has one.
+                // Without a deadline: whoever follows a program has one, and a program that is dropped leaves no queue.
                 taken.wait(Deadline::after(Duration::MAX), |state| {
                     state.has_room().then_some(())
                 });

@@ -82,7 +82,8 @@ impl Agent {
         self.start(program)?.follow(on_notice)
     }
 
-    /// Starts a program, to be followed by [`RunningProgram::follow`].
+    /// Starts a program, to be followed by [`RunningProgram::follow`]. Until then, a program with much output delays
+    /// the answers to other requests. If the value is dropped, the output is discarded.
     ///
     /// # Errors
     /// If the request cannot be sent.

@@ -96,3 +96,12 @@ impl RunningProgram<'_> {
         done
     }
 }
+
+impl Drop for RunningProgram<'_> {
+    fn drop(&mut self) {
+        // The reader may be waiting for room for its output.
+        self.agent
+            .board
+            .with(|state| state.requests.remove(&self.id));
+    }
+}

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::channel as queue;
 use std::thread;
 
-use guest_agent::protocol::{Bytes, Exit, Failure, FailureKind, Message, Notice, Program, Stream};
+use guest_agent::protocol::{
+    Bytes, Direction, Exit, Failure, FailureKind, Message, Notice, Program, Stream,
+};
 
 use super::*;
 
@@ -235,6 +237,61 @@ fn a_receiver_that_refuses_output_ends_the_request() {
         guest.write_all(&output(id, 1)).unwrap();
         let error = running.join().unwrap().unwrap_err();
         assert!(matches!(error, AgentError::OutputRefused { .. }), "{error}");
+    });
+    assert!(agent.board.with(|state| state.requests.is_empty()));
+}
+
+#[test]
+fn a_program_that_is_not_followed_does_not_stop_the_channel() {
+    let (agent, guest) = greeted();
+    let limit = Some(Duration::from_secs(30));
+    guest.set_write_timeout(limit).unwrap();
+    let running = agent.start(&Program::default()).unwrap();
+    let flood = output(request(&guest).id, 64 << 10).repeat(64);
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| (&guest).write_all(&flood));
+        let full = agent.wait("a full queue", soon(), |state| {
+            (!state.has_room()).then_some(())
+        });
+        full.unwrap();
+        drop(running);
+        writing.join().unwrap().unwrap();
+        let asking = scope.spawn(|| agent.disks(soon()));
+        let disks = answer(request(&guest).id, Ok(Reply::Disks(Vec::new())));
+        (&guest).write_all(&disks).unwrap();
+        assert_eq!(asking.join().unwrap().unwrap(), []);
+    });
+}
+
+#[test]
+fn a_load_that_does_not_start_leaves_no_request() {
+    let (agent, mut guest) = greeted();
+    let extent = Extent {
+        serial: Serial("disk0".into()),
+        seed: 1,
+        offset: 0,
+        length: 4096,
+    };
+    let load = Load {
+        extent,
+        direction: Direction::Read,
+        threads: 1,
+        cpus: Vec::new(),
+        depth: 1,
+        block_size: 4096,
+        duration_ms: 1000,
+        operations: None,
+    };
+    thread::scope(|scope| {
+        let starting = scope.spawn(|| agent.start_load(&load, soon()).map(drop));
+        let failure = Failure {
+            kind: FailureKind::NoSuchDisk,
+            message: "no disk".into(),
+        };
+        let id = request(&guest).id;
+        guest.write_all(&answer(id, Err(failure))).unwrap();
+        let error = starting.join().unwrap().unwrap_err();
+        assert!(matches!(error, AgentError::Failed(_)), "{error}");
     });
     assert!(agent.board.with(|state| state.requests.is_empty()));
 }
