@@ -73,6 +73,8 @@
 //! | `KATA_TEST_ALLOW=slow,destructive` | Runs the tests with these `opt_in`s. |
 //! | `KATA_TEST_UNSKIP=1` | Runs unmet tests too. A test that passes has a stale constraint; one that fails counts as skipped (under nextest it fails). |
 //! | `KATA_TEST_FACTS=FILE` | `--list` evaluates a recorded host (`cargo kata-test facts --json`) instead of this one. A verdict is `?` if it rests on a fact that was not recorded. |
+//! | `KATA_TEST_RETRIES=2` | As `--retries`: a test that fails runs again, up to so many times. |
+//! | `KATA_TEST_REPEAT=100` | As `--repeat`: each test runs up to so many times, until it fails. |
 //! | `KATA_TEST_GRACE=2s` | The time between SIGTERM and SIGKILL. |
 //! | `KATA_TEST_SLOW_AFTER=60s` | Announces a test that still runs, or waits for its serial group, after this time. |
 //! | `KATA_TEST_ALLOW_THREADS=1` | Forks tests although the process has threads. |

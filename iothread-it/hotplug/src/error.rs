@@ -92,7 +92,9 @@ pub enum StepError {
         source: GuestError,
     },
     /// The guest ejected the device before it discovered the disk, at each attempt.
-    #[error("the guest ejected the device before it discovered the disk, {times} times")]
+    #[error(
+        "the guest ejected the device before it discovered the disk, {times} times; its kernel log may say why"
+    )]
     Ejected {
         /// The number of attempts.
         times: u32,
@@ -113,7 +115,9 @@ pub enum StepError {
         controller: DeviceId,
     },
     /// The id is also the name of the block node, and too long for that.
-    #[error("{id} is too long for the name of a block node: QEMU accepts 31 characters")]
+    #[error(
+        "{id} is too long for the name of a block node: QEMU accepts 31 bytes; use a shorter id"
+    )]
     NodeNameTooLong {
         /// The disk's id.
         id: DeviceId,

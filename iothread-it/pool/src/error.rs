@@ -21,13 +21,17 @@ pub enum PoolError {
     )]
     NoThreads,
     /// `dedicated` placement needs an idle thread, and each thread is in use or dedicated.
-    #[error("no idle IOThread for `dedicated` placement ({total} in use or dedicated)")]
+    #[error(
+        "no idle IOThread for `dedicated` placement ({total} in use or dedicated); add threads, or use another placement"
+    )]
     NoIdleThread {
         /// The number of threads.
         total: usize,
     },
     /// Fewer shareable threads than requested.
-    #[error("cannot spread a device over {wanted} IOThreads: only {have} are not dedicated")]
+    #[error(
+        "cannot spread a device over {wanted} IOThreads: only {have} are not dedicated; request fewer threads, or add threads"
+    )]
     TooFewThreads {
         /// The requested number of threads.
         wanted: usize,
@@ -35,7 +39,7 @@ pub enum PoolError {
         have: usize,
     },
     /// The thread is dedicated to another device.
-    #[error("IOThread `{thread}` is dedicated to `{device}`")]
+    #[error("IOThread `{thread}` is dedicated to `{device}`; use another thread")]
     Dedicated {
         /// The thread.
         thread: IoThreadId,
@@ -67,7 +71,7 @@ pub enum PoolError {
         devices: String,
     },
     /// Every slot is in use.
-    #[error("all {total} hotplug slots are in use")]
+    #[error("all {total} hotplug slots are in use; detach a device first")]
     NoFreeSlot {
         /// The number of slots.
         total: usize,

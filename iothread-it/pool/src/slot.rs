@@ -38,7 +38,7 @@ pub enum SlotError {
 
 impl PciSlot {
     /// The highest device number on a bus.
-    pub const LAST_DEVICE: u8 = 0x1f;
+    const LAST_DEVICE: u8 = 0x1f;
 
     /// Makes a slot of a bus, such as `rp0` or `pci.0`, and a device number.
     ///

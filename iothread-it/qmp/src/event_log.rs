@@ -25,7 +25,7 @@ pub struct Cursor {
 
 /// The log.
 #[derive(Debug)]
-pub struct EventLog {
+pub(crate) struct EventLog {
     /// Tells the logs of a process apart.
     log: u64,
     /// The number of the oldest event that is kept.
@@ -50,7 +50,7 @@ impl Default for EventLog {
 
 impl EventLog {
     /// Returns the place after the newest event.
-    pub fn end(&self) -> Cursor {
+    pub(crate) fn end(&self) -> Cursor {
         Cursor {
             log: self.log,
             number: self.first + self.kept.len() as u64,
@@ -58,7 +58,7 @@ impl EventLog {
     }
 
     /// Adds an event.
-    pub(super) fn push(&mut self, event: Event) {
+    pub(crate) fn push(&mut self, event: Event) {
         let bytes = size_of::<Event>() + event.name.capacity() + heap_bytes(&event.data);
         self.kept.push_back((event, bytes));
         self.bytes += bytes;
@@ -75,7 +75,7 @@ impl EventLog {
     ///
     /// # Errors
     /// If some of them are gone already, or the place is in another log.
-    pub fn since(&self, cursor: Cursor) -> Result<impl Iterator<Item = &Event>, LostEvents> {
+    pub(crate) fn since(&self, cursor: Cursor) -> Result<impl Iterator<Item = &Event>, LostEvents> {
         if cursor.log != self.log {
             return Err(LostEvents::OtherConnection);
         }
@@ -89,7 +89,7 @@ impl EventLog {
     }
 
     /// Returns the names of the newest events, for messages.
-    pub(super) fn newest_names(&self) -> String {
+    pub(crate) fn newest_names(&self) -> String {
         const SHOWN: usize = 5;
         let skip = self.kept.len().saturating_sub(SHOWN);
         let names: Vec<&str> = self

@@ -3,7 +3,7 @@
 //! | part | feature | for |
 //! |---|---|---|
 //! | [`codec`], [`Decoder`], [`command`], [`Capabilities`], [`Event`], [`QmpError`] | none | a VM manager with a connection of its own, blocking or not |
-//! | `Qmp`, `EventLog`, `lines` | `client` (default) | one that needs a connection |
+//! | `Qmp`, `Cursor`, `lines` | `client` (default) | one that needs a connection |
 //! | a span of the crate `tracing` for each command of `Qmp`, with its id and its failure | `tracing` | |
 //!
 //! The client has one reader thread, which owns the receiving side. It routes each reply to its call
@@ -39,5 +39,5 @@ pub use decoder::Decoder;
 pub use error::{LostEvents, QmpError};
 pub use event::Event;
 #[cfg(feature = "client")]
-pub use event_log::{Cursor, EventLog};
+pub use event_log::Cursor;
 pub use version::{QemuVersion, version_text};

@@ -136,11 +136,9 @@ fn read_all(reader: &mut impl BufRead, on_line: &mut impl FnMut(&[u8])) -> Strin
         line.clear();
         let mut limited = reader.by_ref().take(MAX_LINE_LENGTH as u64);
         match limited.read_until(b'\n', &mut line) {
-            Ok(0) => return "the other end closed it".to_owned(),
+            Ok(0) => return "the peer closed it".to_owned(),
             Ok(MAX_LINE_LENGTH) if line.last() != Some(&b'\n') => {
-                return format!(
-                    "the other end sent a line that is longer than {MAX_LINE_LENGTH} bytes"
-                );
+                return format!("the peer sent a line that is longer than {MAX_LINE_LENGTH} bytes");
             }
             Ok(_) => on_line(&line),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}

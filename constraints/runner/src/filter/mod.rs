@@ -79,7 +79,7 @@ impl Filter {
 
     /// Returns whether the expression has the predicate `ignored`.
     #[must_use]
-    pub fn is_about_ignored(&self) -> bool {
+    pub(crate) fn is_about_ignored(&self) -> bool {
         self.0.has(Predicate::Ignored)
     }
 }

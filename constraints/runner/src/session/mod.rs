@@ -81,7 +81,7 @@ pub trait Session {
     /// If the program cannot be started, or the place fails meanwhile.
     fn attach(&mut self, command: &AttachedCommand<'_>) -> Result<ProcessEnd, PlaceError> {
         let _ = command;
-        Err("this place connects programs to no streams".into())
+        Err("this place cannot run a program with the caller's streams".into())
     }
 
     /// Lets gdb debug the kernel of the place, which it connects to by this socket.

@@ -31,7 +31,7 @@ impl NoTests {
             Self::Pass => println!("{what}"),
             Self::Warn => eprintln!("warning: {what}"),
             Self::Fail => {
-                eprintln!("error: {what} (--no-tests=pass accepts that)");
+                eprintln!("error: {what}; `--no-tests=pass` accepts this");
                 return ExitCode::from(exit_codes::NO_TESTS);
             }
         }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, ensure};
 use kata_test_runner::{
     Binary, BinaryKind, Config, DEFAULT_LIMIT, Listing, Outcome, PlainOptions, PlainRun, PlainTest,
     ProcessEnd, Reason, Record, Run, RunIgnored, RunStatus, Selected, StopToken, TestId, TestName,
-    TestSelection, Vms, Workspace, list_plain, run_status, unregistered_tests,
+    TestSelection, Vms, Workspace, list_plain, plural, run_status, unregistered_tests,
 };
 
 use super::build::Build;
@@ -60,8 +60,7 @@ pub struct Options {
     #[command(flatten)]
     pub tests: TestOptions,
 
-    /// What follows if no test is selected, or there are none: `pass`, a `warn`ing, or `fail` with exit
-    /// code 4.
+    /// What to do if no test is selected, or there are none: `pass`, `warn`, or `fail` with exit code 4.
     #[arg(
         long,
         value_name = "ACTION",
@@ -385,7 +384,11 @@ fn refuse_unrun_tests(workspace: &Workspace) -> Result<()> {
             count += 1;
         }
     }
-    ensure!(count == 0, "no harness runs {count} tests");
+    ensure!(
+        count == 0,
+        "no harness runs {}, see above",
+        plural(count, "test")
+    );
     Ok(())
 }
 

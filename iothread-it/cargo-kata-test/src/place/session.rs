@@ -182,11 +182,14 @@ impl Session for VmSession<'_> {
                 }
                 Notice::Appended { .. } | Notice::LoadRunning | Notice::Started => {}
             }
-            match printed > MAX_OUTPUT_BYTES || received > MAX_RECEIVED_BYTES {
-                true => {
-                    ControlFlow::Break(format!("more than {MAX_OUTPUT_BYTES} bytes were written"))
-                }
-                false => ControlFlow::Continue(()),
+            if printed > MAX_OUTPUT_BYTES {
+                let why = format!("the test printed more than {MAX_OUTPUT_BYTES} bytes");
+                ControlFlow::Break(why)
+            } else if received > MAX_RECEIVED_BYTES {
+                let why = format!("the test left files of more than {MAX_RECEIVED_BYTES} bytes");
+                ControlFlow::Break(why)
+            } else {
+                ControlFlow::Continue(())
             }
         });
         self.left_out = files.finish();

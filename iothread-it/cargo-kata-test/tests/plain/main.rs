@@ -334,7 +334,7 @@ fn a_filter_that_matches_nothing_is_an_error_unless_accepted() {
         (
             "--no-tests=fail",
             4,
-            "error: no tests to run: `-E 'test(~no_such_test)'` selects none (--no-tests=pass accepts that)",
+            "error: no tests to run: `-E 'test(~no_such_test)'` selects none; `--no-tests=pass` accepts this",
         ),
         ("--no-tests=warn", 0, "warning: no tests to run"),
         ("--no-tests=pass", 0, ""),

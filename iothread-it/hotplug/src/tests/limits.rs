@@ -373,7 +373,7 @@ fn names_that_are_too_long_are_refused_before_qemu_gets_a_command() {
     let refused = hotplug.attach(qmp, &Quick, &too_long, &place, soon());
     let error = refused.unwrap_err();
     let text = std::error::Error::source(&error).unwrap().to_string();
-    assert!(text.contains("31 characters"), "{text}");
+    assert!(text.contains("31 bytes"), "{text}");
     // The guest would read a part of it.
     let refused = hotplug.attach(qmp, &Quick, &disk(&longest), &place, soon());
     let error = refused.unwrap_err();

@@ -333,7 +333,7 @@ fn slots_are_reserved_and_leased_by_name() {
     assert_eq!(pool.reserve_any_slot(), Ok(near.clone()));
     assert_eq!(
         lease(&mut pool, 1, None).unwrap_err(),
-        "all 3 hotplug slots are in use"
+        "all 3 hotplug slots are in use; detach a device first"
     );
     pool.free_slot(&card).unwrap();
     assert_eq!(lease(&mut pool, 1, None), Ok(card));

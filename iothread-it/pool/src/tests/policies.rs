@@ -102,11 +102,11 @@ fn choice_that_breaks_a_rule_is_refused_and_takes_nothing() {
         ),
         (
             Choice::thread(&own, ""),
-            "IOThread `indep_iothread_0` is dedicated to `disk0`",
+            "IOThread `indep_iothread_0` is dedicated to `disk0`; use another thread",
         ),
         (
             mapped(vec![(idle.clone(), vec![0]), (own.clone(), vec![1])]),
-            "IOThread `indep_iothread_0` is dedicated to `disk0`",
+            "IOThread `indep_iothread_0` is dedicated to `disk0`; use another thread",
         ),
         (
             Choice::thread(&shared, "").dedicated(),

@@ -11,9 +11,9 @@ use super::choice::is_suite_name;
 /// Environment variable with the URL of an archive.
 pub const ARCHIVE_ENV: &str = "KATA_TEST_ARCHIVE";
 /// Environment variable with the suites of the archive, separated by spaces.
-pub const ARCHIVE_SUITES_ENV: &str = "KATA_TEST_ARCHIVE_SUITES";
+const ARCHIVE_SUITES_ENV: &str = "KATA_TEST_ARCHIVE_SUITES";
 /// Environment variable with the keyring of the archive.
-pub const ARCHIVE_KEYRING_ENV: &str = "KATA_TEST_ARCHIVE_KEYRING";
+const ARCHIVE_KEYRING_ENV: &str = "KATA_TEST_ARCHIVE_KEYRING";
 
 /// The URL schemes that apt supports without a further package.
 const SCHEMES: [&str; 4] = ["https://", "http://", "file:/", "copy:/"];

@@ -1,6 +1,6 @@
 //! Provisions QEMU and kernels: finds them on the host or unpacks them from packages, without root.
 //!
-//! [`provision_qemu`] and [`provision_kernel`] fill a [`Store`], the cache folder of a user, which is
+//! [`provision_qemu`] and [`provision_kernel_of`] fill a [`Store`], the cache folder of a user, which is
 //! locked while it is changed. A [`Manifest`] names the result. Unfinished files of failed or killed runs
 //! are never used.
 //!
@@ -48,9 +48,7 @@ mod work_folder;
 pub(crate) use apt::{hex, unpack_package};
 pub use choice::{InvalidQemuChoice, QemuChoice};
 pub use copied::CopyError;
-pub use debian_archive::{
-    ARCHIVE_ENV, ARCHIVE_KEYRING_ENV, ARCHIVE_SUITES_ENV, DebianArchive, InvalidArchive,
-};
+pub use debian_archive::{ARCHIVE_ENV, DebianArchive, InvalidArchive};
 pub use error::ArtifactError;
 pub(crate) use error::with_causes;
 pub use file_error::FileError;
@@ -71,8 +69,8 @@ pub use package_source::PackageSource;
 pub use pins::{LOCK_FILE, LockFileError, Pins};
 pub use progress::{Progress, Silent};
 pub use provision::{
-    QemuSource, has_kernel, kernels, provision, provision_kernel, provision_kernel_of,
-    provision_packages, provision_qemu, qemu_source,
+    QemuSource, has_kernel, kernels, provision, provision_kernel_of, provision_packages,
+    provision_qemu, qemu_source,
 };
 pub use size::{InvalidSize, parse_size, shown_size};
 pub(crate) use store::lock_within;

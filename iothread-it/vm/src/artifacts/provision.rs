@@ -162,7 +162,7 @@ fn qemu_of_packages(
 ///
 /// # Errors
 /// As for [`provision`].
-pub fn provision_kernel(
+fn provision_kernel(
     lock: &StoreLock,
     progress: &mut dyn Progress,
 ) -> Result<KernelInstall, ArtifactError> {

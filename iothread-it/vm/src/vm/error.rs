@@ -134,7 +134,7 @@ mod tests {
         VmError::Qmp {
             source: QmpError::Closed {
                 awaited: "the end of the migration".into(),
-                why: "the other end closed it".into(),
+                why: "the peer closed it".into(),
             },
             report: ended(raw),
         }

@@ -141,7 +141,7 @@ pub(super) fn exit_code(end: Result<ProcessEnd>) -> ExitCode {
     match end {
         Ok(ProcessEnd::Exited(status)) => ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)),
         Ok(ProcessEnd::Signaled(signal)) => end_by(signal),
-        Ok(end) => fail(&format!("the program ended with its place: {end}")),
+        Ok(end) => fail(&format!("the program was ended before it exited: {end}")),
         Err(error) => fail(&format!("{error:#}")),
     }
 }
@@ -273,7 +273,7 @@ impl PlaceOptions {
                 bail!("name a place by `--place`, or a kernel by `--kernel`")
             }
             Some(place @ ("here" | "sudo" | "userns")) if self.has_network() => {
-                bail!("`--network` is for VMs, and `{place}` is none")
+                bail!("`--network` needs a VM, and `{place}` is not a VM")
             }
             Some(place @ ("sudo" | "userns")) => match self.user {
                 Some(User::Unprivileged) => {
