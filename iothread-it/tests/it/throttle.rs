@@ -12,14 +12,17 @@ use crate::regressions::load::load;
 
 on_each_machine!(disks_of_two_threads_share_a_limit);
 
-/// Operations per second of the group.
-const LIMIT: u64 = 200;
+/// Operations per second of the group: few, so that an emulated guest on a busy host can make more.
+const LIMIT: u32 = 40;
 
-/// How long both disks are loaded.
+/// How long the disks are loaded.
 const LOAD_MS: u64 = 2000;
 
-/// The group lets a burst of a tenth of a second through, and the load of each disk ends with what is in flight.
-const LEEWAY: f64 = 1.5;
+/// Of the limit. The group lets a burst of a tenth of a second through, and the load of each disk ends with what is in flight.
+const MOST: f64 = 1.5;
+
+/// Of the limit: a half of it is too little.
+const LEAST: f64 = 0.75;
 
 fn disks_of_two_threads_share_a_limit(topology: Topology) -> Result<()> {
     Bench::run(topology, |bench| {
@@ -30,17 +33,13 @@ fn disks_of_two_threads_share_a_limit(topology: Topology) -> Result<()> {
         for (number, disk) in disks.iter().enumerate() {
             bench.attach(disk, &Placement::Pinned(IoThreadId::indep(number)))?;
         }
-        let together: f64 = rates(bench, &disks)?.iter().sum();
-        #[expect(clippy::cast_precision_loss, reason = "a small number")]
-        let most = LIMIT as f64 * LEEWAY;
-        ensure!(together <= most, "{together:.0} operations per second");
+        reach_the_limit(bench, &disks)?;
         // What one disk leaves is the other's.
         let (hotplug, qmp, agent) = bench.vm.parts();
         let running = agent.start_load(&load(&disks[0], 600_000), soon())?;
         hotplug.detach(qmp, &disks[0].id, soon())?;
         running.finish(soon())?;
-        let alone = rates(bench, &disks[1..])?[0];
-        ensure!(alone <= most, "{alone:.0} operations per second");
+        reach_the_limit(bench, &disks[1..])?;
         bench.detach(&disks[1])?;
         let group = raw::ObjectDel(json!({"id": "group"}));
         bench.vm.qmp().execute(&group, soon())?;
@@ -48,21 +47,40 @@ fn disks_of_two_threads_share_a_limit(topology: Topology) -> Result<()> {
     })
 }
 
-/// Operations per second of each disk, all loaded at once.
-fn rates(bench: &Bench, disks: &[DiskSpec]) -> Result<Vec<f64>> {
+/// Loads disks until they reach the limit together, which they never exceed. If the host is too busy for a while,
+/// they reach it later.
+fn reach_the_limit(bench: &Bench, disks: &[DiskSpec]) -> Result<()> {
+    let (limit, patience) = (f64::from(LIMIT), soon());
+    loop {
+        let rate = rate(bench, disks)?;
+        let made = format!("{rate:.0} operations per second of {LIMIT}");
+        ensure!(rate <= limit * MOST, "{made}: the disks exceed the limit");
+        if rate >= limit * LEAST {
+            return Ok(());
+        }
+        ensure!(
+            !patience.has_passed(),
+            "{made}: the disks do not reach the limit"
+        );
+    }
+}
+
+/// Operations per second of disks that are loaded at once.
+fn rate(bench: &Bench, disks: &[DiskSpec]) -> Result<f64> {
     let mut running = Vec::new();
     for disk in disks {
         let load = load(disk, LOAD_MS);
         running.push(bench.vm.agent().start_load(&load, soon())?);
     }
-    let mut rates = Vec::new();
+    let mut rate = 0.0;
     for load in running {
         let report = load.finish(soon())?;
         ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
         #[expect(clippy::cast_precision_loss, reason = "counts of seconds")]
-        rates.push(report.operations as f64 * 1e3 / report.elapsed_ms as f64);
+        let of_disk = report.operations as f64 * 1e3 / report.elapsed_ms as f64;
+        rate += of_disk;
     }
-    Ok(rates)
+    Ok(rate)
 }
 
 fn throttled(bench: &Bench, name: &str) -> Result<DiskSpec> {
