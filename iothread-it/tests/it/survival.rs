@@ -14,6 +14,7 @@ use qmp_client::command::{Cont, Stop, SystemReset};
 use qmp_client::wait::Deadline;
 
 use crate::fixture::{Bench, on_each_machine, soon};
+use crate::raw::deleted;
 
 on_each_machine!(
     unplug_of_a_stopped_vm_completes_after_cont,
@@ -56,13 +57,7 @@ fn unplug_of_a_stopped_vm_completes_after_cont(topology: Topology) -> Result<()>
         ensure!(progress == UnplugProgress::default(), "{progress:?}");
 
         bench.vm.qmp().execute(&Cont {}, soon())?;
-        bench
-            .vm
-            .qmp()
-            .wait_event("DEVICE_DELETED of disk0", since, soon(), |event| {
-                (event.name == "DEVICE_DELETED" && event.str("device") == Some("disk0"))
-                    .then_some(())
-            })?;
+        deleted(bench.vm.qmp(), "disk0", since)?;
         let progress = bench.vm.process_unplug_events()?;
         ensure!(progress.removed == [disk.id.clone()], "{progress:?}");
         ensure!(!bench.nodes()?.contains(&disk.id.to_string()));

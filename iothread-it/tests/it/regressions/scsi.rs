@@ -10,6 +10,7 @@ use nix::errno::Errno;
 
 use super::load::{is_idle, load, under_load};
 use super::regressions;
+use crate::devices::scsi::detach;
 use crate::fixture::{Bench, serial, soon};
 use crate::raw::deleted;
 
@@ -78,14 +79,6 @@ fn controller(bench: &mut Bench) -> Result<DeviceId> {
 fn attach(bench: &mut Bench, controller: &DeviceId, disk: &DiskSpec) -> Result<()> {
     let (hotplug, qmp, agent) = bench.vm.parts();
     hotplug.attach_on(qmp, agent, controller, disk, soon())?;
-    Ok(())
-}
-
-/// QEMU may be done with it before the guest is notified.
-fn detach(bench: &mut Bench, disk: &DiskSpec) -> Result<()> {
-    bench.vm.detach(&disk.id)?;
-    let agent = bench.vm.agent();
-    agent.await_disk(&serial(&disk.id), Presence::Absent, soon())?;
     Ok(())
 }
 
