@@ -124,12 +124,10 @@ fn a_skip_that_is_not_allowed_fails() {
     // To nextest such a test is not ignored, so that it runs, and fails.
     let listed = |variable| {
         let variables = [variable, ("NEXTEST", "1")];
-        run(
-            &OURS,
-            &variables,
-            &["--list", "--format=terse", "--ignored"],
-        )
-        .stdout
+        let arguments = ["--list", "--format=terse", "--ignored"];
+        let out = run(&OURS, &variables, &arguments);
+        assert_eq!(out.code, Some(0), "{out:?}");
+        out.stdout
     };
     assert!(!listed(SOME).contains("needs::much"));
     assert!(listed(BOTH).contains("needs::much"));
@@ -209,8 +207,9 @@ fn unmet_tests_can_be_run_to_find_stale_constraints() {
 
     // With KATA_TEST_UNSKIP the list for nextest marks no test as ignored: each of them runs.
     let nextest = |args: &[&str]| run(&OURS, &[UNSKIP, ("NEXTEST", "1")], args);
-    let listed = nextest(&["--list", "--format=terse", "--ignored"]).stdout;
-    assert!(!listed.contains("needs::"), "{listed}");
+    let listed = nextest(&["--list", "--format=terse", "--ignored"]);
+    assert_eq!(listed.code, Some(0), "{listed:?}");
+    assert!(!listed.stdout.contains("needs::"), "{listed:?}");
     let out = nextest(&["--exact", "cases::needs::much", "--nocapture"]);
     assert_eq!(out.code, Some(101));
     assert_eq!(nextest(&["--exact", "cases::needs::a_probe"]).code, Some(0));

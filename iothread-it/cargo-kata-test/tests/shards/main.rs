@@ -20,7 +20,9 @@ fn hash_shards_are_complete_and_others_are_not() {
     let ended = report(&complete, &[]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("2 shards in"), "{}", ended.stdout);
-    assert!(!ended.stdout.contains("lost"), "{}", ended.stdout);
+    for output in [&ended.stdout, &ended.stderr] {
+        assert!(!output.contains("lost"), "{output}");
+    }
     // Each machine counts as a place.
     let outcomes = std::fs::read_to_string(complete.join("outcomes.jsonl")).expect("outcomes");
     assert_eq!(outcomes.lines().count(), 9, "{outcomes}");
