@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -13,6 +13,12 @@ use super::spawner;
 
 /// Number of lines of each stream that are kept for the error message.
 const MAX_LINES: usize = 200;
+
+/// Number of bytes after which a line is split, so that a program cannot fill the memory with one.
+const MAX_LINE: usize = 1 << 20;
+
+/// Number of lines that wait to be taken. A program that writes faster waits for them.
+const MAX_WAITING: usize = 64;
 
 /// How long to read the output after the program has exited.
 ///
@@ -176,7 +182,7 @@ impl<'a> BoundedCommand<'a> {
 
 /// Starts the threads that report the output and the exit of the child.
 fn watch(child: &mut Child, input: &[u8]) -> Receiver<Event> {
-    let (sender, events) = channel();
+    let (sender, events) = sync_channel(MAX_WAITING);
     if let Some(mut stdin) = child.stdin.take() {
         let input = input.to_vec();
         // A program that does not read its input closes the pipe; that is no error.
@@ -198,19 +204,27 @@ fn watch(child: &mut Child, input: &[u8]) -> Receiver<Event> {
     events
 }
 
-/// Sends each line of a stream, then its end.
+/// Sends each line of a stream, then its end. A line that is too long is sent in pieces.
 fn forward(
     stream: impl Read + Send + 'static,
     as_event: fn(String) -> Event,
-    events: Sender<Event>,
+    events: SyncSender<Event>,
 ) {
     std::thread::spawn(move || {
         let mut stream = BufReader::new(stream);
         let mut line = Vec::new();
-        while matches!(stream.read_until(b'\n', &mut line), Ok(1..)) {
-            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        let mut next = |line: &mut Vec<u8>| {
+            let mut limited = stream.by_ref().take(MAX_LINE as u64);
+            matches!(limited.read_until(b'\n', line), Ok(1..))
+        };
+        while next(&mut line) {
+            let text = String::from_utf8_lossy(&line);
+            let is_split = line.len() == MAX_LINE && !line.ends_with(b"\n");
+            let text = if is_split { &*text } else { text.trim_end() };
+            let event = as_event(text.to_owned());
             line.clear();
-            if events.send(as_event(text)).is_err() {
+            // It fails once nobody receives, also if it waits for room then.
+            if events.send(event).is_err() {
                 return;
             }
         }
@@ -219,25 +233,28 @@ fn forward(
 }
 
 /// Receives events until the child has exited and its streams are closed. Returns false at the
-/// deadline.
+/// deadline, also if there is always an event.
 fn collect(events: &Receiver<Event>, deadline: Instant, mut take: impl FnMut(Event)) -> bool {
     let (mut exited, mut closed) = (false, 0);
     let mut until = deadline;
     while !(exited && closed == 2) {
-        match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(event) => {
-                match event {
-                    Event::Exited => {
-                        exited = true;
-                        until = Instant::now() + DRAIN_TIMEOUT;
-                    }
-                    Event::Closed => closed += 1,
-                    Event::Stdout(_) | Event::Stderr(_) => {}
-                }
-                take(event);
-            }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return exited,
+        let left = until.saturating_duration_since(Instant::now());
+        // Without time left `recv_timeout` would still return an event that waits.
+        if left.is_zero() {
+            return exited;
         }
+        let Ok(event) = events.recv_timeout(left) else {
+            return exited;
+        };
+        match event {
+            Event::Exited => {
+                exited = true;
+                until = Instant::now() + DRAIN_TIMEOUT;
+            }
+            Event::Closed => closed += 1,
+            Event::Stdout(_) | Event::Stderr(_) => {}
+        }
+        take(event);
     }
     true
 }
@@ -254,7 +271,10 @@ fn keep(lines: &mut VecDeque<String>, line: String) {
 mod tests {
     //! **Scope**: real children. `parent_death` tests that they die with their parent.
 
+    use qmp_client::wait::Deadline;
+
     use super::*;
+    use crate::process::ProcessId;
 
     fn shell(script: &str, deadline: Duration) -> BoundedCommand<'static> {
         let mut command = Command::new("sh");
@@ -312,5 +332,51 @@ mod tests {
         let finished = shell("seq 100000", LONG).succeed(|_| {}).unwrap();
         assert_eq!(finished.stdout.len(), MAX_LINES);
         assert_eq!(finished.stdout.last().map(String::as_str), Some("100000"));
+    }
+
+    #[test]
+    fn a_child_that_writes_without_end_is_killed_at_its_deadline() {
+        let start = Instant::now();
+        let error = shell("while :; do echo y; done", Duration::from_millis(200))
+            .finish(|_| be_slower_than_the_child(start))
+            .unwrap_err();
+        assert!(matches!(error, CommandError::TimedOut { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_grandchild_that_writes_without_end_does_not_block_and_loses_its_pipe() {
+        let start = Instant::now();
+        let mut writer = None;
+        shell("(while :; do echo y; done) & echo $!", LONG)
+            .finish(|line| {
+                writer = writer.or_else(|| line.parse().ok());
+                be_slower_than_the_child(start);
+            })
+            .unwrap();
+        let writer = writer.expect("its pid");
+        let has_ended = ProcessId::of(writer).map_or(true, |writer| {
+            writer.wait_exit(Deadline::after(LONG)).unwrap()
+        });
+        assert!(has_ended, "its pipe is still open");
+    }
+
+    /// Takes a line. The number of lines that wait would grow, were it not bounded.
+    #[track_caller]
+    fn be_slower_than_the_child(start: Instant) {
+        std::thread::sleep(Duration::from_millis(1));
+        assert!(start.elapsed() < LONG, "the output has no end");
+    }
+
+    #[test]
+    fn a_long_line_is_split() {
+        let script = format!(
+            "head -c {} /dev/zero | tr '\\0' ' '; echo .",
+            2 * MAX_LINE + 1
+        );
+        let mut lengths = Vec::new();
+        shell(&script, LONG)
+            .succeed(|line| lengths.push(line.len()))
+            .unwrap();
+        assert_eq!(lengths, [MAX_LINE, MAX_LINE, 2]);
     }
 }
