@@ -24,22 +24,27 @@ impl Run {
     ///
     /// If `stop` asks meanwhile, the harnesses below the command end their tests, as they do when
     /// this process is killed, and the command gets SIGTERM: cargo hands no signal on. The call
-    /// returns when all processes below the command have ended, or after 30 s.
+    /// returns when all processes below the command have ended, or after 30 s, when the command is killed.
     ///
     /// # Errors
     ///
     /// If the command cannot be run.
-    pub fn run_command(
+    pub fn run_command(&mut self, command: Command, stop: StopToken<'_>) -> io::Result<ExitStatus> {
+        self.run_command_ending(command, stop, ENDING)
+    }
+
+    fn run_command_ending(
         &mut self,
         mut command: Command,
         stop: StopToken<'_>,
+        ending: Duration,
     ) -> io::Result<ExitStatus> {
         // Every process below the command has the writing end, so the pipe hangs up after the last.
         let (below, held) = io::pipe()?;
         fcntl(&held, FcntlArg::F_SETFD(FdFlag::empty()))?;
         let mut child = command.envs(self.env()).spawn()?;
         drop(held);
-        let pid = child.id();
+        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         let (ended, end) = io::pipe()?;
         thread::scope(|scope| {
             let waiting = scope.spawn(move || {
@@ -52,12 +57,14 @@ impl Run {
                 self.hang_up();
                 if !waiting.is_finished() {
                     // If it has ended just now, its id is not in use again yet.
-                    let _ = kill(
-                        Pid::from_raw(i32::try_from(pid).unwrap_or(0)),
-                        Signal::SIGTERM,
-                    );
+                    let _ = kill(pid, Signal::SIGTERM);
                 }
-                hangs_up_within(&below, ENDING);
+                let deadline = Instant::now() + ending;
+                hangs_up_by(&below, deadline);
+                if !hangs_up_by(&ended, deadline) {
+                    // It ignores SIGTERM. Its id is not in use again, as above.
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
             }
             waiting
                 .join()
@@ -97,15 +104,15 @@ fn wait_for_either(ended: &PipeReader, stop: StopToken<'_>) -> io::Result<()> {
     }
 }
 
-/// Waits until every writing end of a pipe is closed, or until the time is up.
-fn hangs_up_within(pipe: &PipeReader, limit: Duration) {
-    let deadline = Instant::now() + limit;
+/// Waits until every writing end of a pipe is closed, or until the deadline. Returns whether they are.
+fn hangs_up_by(pipe: &PipeReader, deadline: Instant) -> bool {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::empty())];
-        if poll(&mut fds, left) != Err(Errno::EINTR) {
-            return;
+        match poll(&mut fds, left) {
+            Err(Errno::EINTR) => {}
+            ready => return ready.is_ok_and(|count| count > 0),
         }
     }
 }
@@ -113,6 +120,9 @@ fn hangs_up_within(pipe: &PipeReader, limit: Duration) {
 #[cfg(test)]
 mod tests {
     //! Scope: what stands between. That harnesses end is shown by the tests of places.
+
+    use std::io::{PipeWriter, Read, Write};
+    use std::os::unix::process::ExitStatusExt;
 
     use super::*;
 
@@ -126,19 +136,39 @@ mod tests {
         // lifeline has hung up.
         let script = "(cat \"/proc/self/fd/$KATA_TEST_LIFELINE\"; sleep 0.2; echo > \"$0\") & \
                       echo; wait";
-        let (mut began, output) = io::pipe().expect("a pipe");
+        let (began, output) = io::pipe().expect("a pipe");
         command.args(["-c", script]).arg(&late).stdout(output);
-        let (read, mut write) = io::pipe().expect("a pipe");
-        let stopper = thread::spawn(move || {
-            io::Read::read_exact(&mut began, &mut [0]).expect("the shell has started");
-            io::Write::write_all(&mut write, b"!").expect("a word");
-            write
-        });
+        let (read, write) = io::pipe().expect("a pipe");
+        let stopper = thread::spawn(move || stop_when_begun(began, write));
         let status = run
             .run_command(command, StopToken::when_readable(read.as_fd()))
             .expect("a command");
         assert!(!status.success(), "{status}");
         assert!(late.exists(), "a process below still runs");
+        drop(stopper.join());
+    }
+
+    /// Asks to stop once the command has printed a byte.
+    fn stop_when_begun(mut began: PipeReader, mut stop: PipeWriter) -> PipeWriter {
+        began.read_exact(&mut [0]).expect("the shell has started");
+        stop.write_all(b"!").expect("a word");
+        stop
+    }
+
+    #[test]
+    fn a_command_that_ignores_the_stop_is_killed() {
+        let records = tempfile::tempdir().expect("a folder");
+        let mut run = Run::start(records.path()).expect("a run");
+        let mut command = Command::new("sh");
+        let (began, output) = io::pipe().expect("a pipe");
+        let script = "trap '' TERM; echo; exec sleep 20";
+        command.args(["-c", script]).stdout(output);
+        let (read, write) = io::pipe().expect("a pipe");
+        let stopper = thread::spawn(move || stop_when_begun(began, write));
+        let stop = StopToken::when_readable(read.as_fd());
+        let status = run.run_command_ending(command, stop, Duration::from_millis(100));
+        let status = status.expect("a command");
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
         drop(stopper.join());
     }
 
