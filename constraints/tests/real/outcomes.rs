@@ -183,6 +183,23 @@ fn under_libtest_a_failure_is_expected_too() {
     assert!(out.line("cases::expected::sometimes").ends_with("ok"));
 }
 
+/// Its record is not that of the attempt before, nor does the attempt stay lost.
+#[test]
+fn an_attempt_that_cannot_start_has_failed() {
+    let sample = Sample::build("outcomes");
+    let name = "cases::attempts::keeps_the_second_from_starting";
+    let out = sample.run_unprivileged(&["--ignored", "--exact", name]);
+    assert_eq!(out.code, Some(101), "{out:?}");
+    assert!(
+        out.stdout
+            .contains("--- attempt 2 ---\ncannot start this test: fork: "),
+        "{}",
+        out.stdout
+    );
+    let failed = |attempt| (attempt, "failed".to_owned());
+    assert_eq!(recorded(&sample, name), [failed(1), failed(2)]);
+}
+
 #[test]
 fn a_test_that_passes_at_a_later_attempt_is_flaky() {
     for extra in [&[][..], &["--in-process"]] {

@@ -165,6 +165,8 @@ impl<'a> Report<'a> {
     /// Reports a test that could not be started.
     pub(in crate::harness) fn not_started(&mut self, next: &Decided, problem: &str) {
         let mut result = TestResult::new(next.test, Outcome::Failed);
+        result.record.attempt = next.attempt;
+        result.record.as_uid = next.user.map(User::uid);
         result.output = format!("cannot start this test: {problem}\n").into_bytes();
         self.finish_test(next.test, result);
     }

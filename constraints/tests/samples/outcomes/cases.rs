@@ -128,6 +128,17 @@ mod attempts {
     fn fails_at_the_third() {
         assert!(count("fails") != 3, "the third is too late");
     }
+
+    /// Only where the parent is a harness that may be harmed.
+    #[kata_test(non_root, retries = 1)]
+    #[ignore = "its parent can start no process any more"]
+    fn keeps_the_second_from_starting() {
+        let parent = std::os::unix::process::parent_id().to_string();
+        let mut command = std::process::Command::new("prlimit");
+        let status = command.args(["--nproc=0", "--pid", &parent]).status();
+        assert!(status.expect("prlimit").success(), "no limit is set");
+        panic!("the second is too late");
+    }
 }
 
 mod unstable {
