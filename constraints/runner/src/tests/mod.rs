@@ -2,6 +2,7 @@
 //! and that harnesses write such records in `tests/`.
 
 mod everywhere;
+mod fail_fast;
 mod requirements;
 mod userns;
 mod variants;

@@ -210,7 +210,8 @@ impl Dispatch<'_, '_, '_> {
         let worker = |send: Sender<(usize, Option<End>)>| {
             let (work, next, ends) = (&work, &next, &ends);
             move || {
-                while !stop.is_requested() && !ends.load(Ordering::Relaxed) {
+                let is_over = || stop.is_requested() || ends.load(Ordering::Relaxed);
+                while !is_over() {
                     let Some((index, test, first, expectation)) =
                         work.get(next.fetch_add(1, Ordering::Relaxed))
                     else {
@@ -228,7 +229,7 @@ impl Dispatch<'_, '_, '_> {
                             .as_ref()
                             .is_some_and(|ended| runs_again(ended, test, options, number));
                         let _ = send.send((*index, Some(ended.map(|ended| (ended, again)))));
-                        if !again || stop.is_requested() {
+                        if !again || is_over() {
                             break;
                         }
                     }
