@@ -25,14 +25,14 @@ struct Database {
 }
 
 impl Account {
-    /// Looks a user up, once per process. The group defaults to the user's own, else to the one of
+    /// Looks a user up, once per process and group. The group defaults to the user's own, else to the one of
     /// the same number.
     pub(super) fn of(uid: Uid, gid: Option<Gid>) -> Result<&'static Self, String> {
-        static KNOWN: Mutex<Vec<&Account>> = Mutex::new(Vec::new());
+        // By what was asked for: the group that was given may not be the user's own.
+        type Asked = (Uid, Option<Gid>);
+        static KNOWN: Mutex<Vec<(Asked, &Account)>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it =
-            |account: &&&Self| account.uid == uid && gid.is_none_or(|gid| account.gid == gid);
-        if let Some(account) = known.iter().find(is_it) {
+        if let Some((_, account)) = known.iter().find(|(asked, _)| *asked == (uid, gid)) {
             return Ok(account);
         }
         let database = Database {
@@ -40,7 +40,7 @@ impl Account {
             groups,
         };
         let account: &'static Self = Box::leak(Box::new(Self::look_up(uid, gid, &database)?));
-        known.push(account);
+        known.push(((uid, gid), account));
         Ok(account)
     }
 
@@ -121,6 +121,14 @@ mod tests {
             problem,
             "cannot look up the groups of user somebody: getgrouplist: Out of memory"
         );
+    }
+
+    #[test]
+    fn an_account_with_another_group_is_not_taken_for_the_users_own() {
+        let other = Gid::from_raw(7);
+        let with_other = Account::of(SOMEBODY, Some(other)).expect("a user");
+        let own = Account::of(SOMEBODY, None).expect("a user");
+        assert_eq!((with_other.gid, own.gid), (other, Gid::from_raw(4321)));
     }
 
     #[test]
