@@ -1,6 +1,7 @@
 //! Runs the tests of a job in one instance of a place, or in several at the same time.
 
 use std::cmp::Reverse;
+use std::panic::resume_unwind;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
@@ -51,7 +52,8 @@ pub(super) fn run_job(
         told.iter()
             .for_each(|bytes: Vec<u8>| (reporter.output)(&bytes));
         for other in others {
-            if let Ok(Err(error)) = other.join() {
+            let ran = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            if let Err(error) = ran {
                 let text = format!(
                     "{name} runs fewer tests at the same time: {}",
                     chain(&*error)
@@ -126,7 +128,78 @@ impl Drop for Lines {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
+    use crate::{Binary, Run, StopToken};
+
+    /// A place whose second instance panics.
+    struct Panics(bool);
+
+    impl Place for Panics {
+        fn name(&self) -> &'static str {
+            "vm:a"
+        }
+
+        fn about(&self) -> String {
+            "made up".to_owned()
+        }
+
+        fn cost(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn key(&self) -> Option<String> {
+            None
+        }
+
+        fn list(
+            &mut self,
+            _: &Binary,
+            _: &[String],
+            _: StopToken<'_>,
+        ) -> Result<String, PlaceError> {
+            panic!("the tests are made up too")
+        }
+
+        fn run(&mut self, _: &Job<'_>, _: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
+            assert!(!self.0, "a bug of the second");
+            Ok(())
+        }
+
+        fn another(&self) -> Option<Box<dyn Place>> {
+            Some(Box::new(Self(true)))
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "a bug of the second")]
+    fn a_panic_of_another_instance_goes_on() {
+        let root = tempfile::tempdir().unwrap();
+        let run = Run::start(root.path()).unwrap();
+        let test = |name: &str| JobTest {
+            name: name.to_owned(),
+            limit: None,
+            attempts: 1,
+            own_machine: false,
+        };
+        let job = Job {
+            binary: &Binary::default(),
+            tests: ["a", "b"].map(test).into(),
+            run: &run,
+            questions: &[],
+            steps_per_ms: 0.0,
+            stop: StopToken::NEVER,
+        };
+        let mut reporter = Reporter {
+            progress: &mut |_| {},
+            output: &mut |_| {},
+            stop: StopToken::NEVER,
+        };
+        let vms = Vms::new(NonZeroUsize::new(2));
+        let durations = run.expected_durations();
+        let _ = run_job(&mut Panics(false), &job, vms, &durations, &mut reporter);
+    }
 
     #[test]
     fn shares_are_expected_to_take_equally_long() {
