@@ -76,7 +76,8 @@ const SECTIONS: [Section; 10] = [
             key(
                 "timeout",
                 "timeout = \"60s\"",
-                "The time limit of each: a whole number and `ms`, `s`, `m` or `h`.",
+                "The time limit of each: a whole number and `ms`, `s`, `m` or `h`. Default: 10 minutes for plain \
+                 tests; a test with the attribute has none but that of its `timeout`.",
             ),
             key(
                 "retries",
