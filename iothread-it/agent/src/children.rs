@@ -75,6 +75,11 @@ impl Children {
         Some(exit)
     }
 
+    /// Waits no longer for a child that was killed and does not end: others can be killed without it.
+    pub(crate) fn give_up(&self, pid: Pid) {
+        lock(&self.table).remove(&pid.as_raw());
+    }
+
     /// Sends a signal to the group that a child leads, unless the child has ended.
     pub(crate) fn signal(&self, pid: Pid, signal: i32) -> Result<(), Failure> {
         let signal = Signal::try_from(signal)
@@ -202,6 +207,17 @@ mod tests {
         let children = Children::default();
         let mut child = spawn(&children, "true");
         children.sweep_by(|| panic!("the child would have been killed"));
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_child_that_was_given_up_does_not_prevent_a_sweep() {
+        let children = Children::default();
+        let mut child = spawn(&children, "true");
+        children.give_up(Pid::from_raw(i32::try_from(child.id()).unwrap()));
+        let mut has_swept = false;
+        children.sweep_by(|| has_swept = true);
+        assert!(has_swept);
         child.wait().unwrap();
     }
 }

@@ -21,15 +21,14 @@ const REST: Duration = Duration::from_millis(5);
 /// A text that is short.
 const SHORT: usize = 4096;
 
-/// What has ended a wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
+/// What a wait has found.
+#[derive(PartialEq, Eq)]
+enum Found {
     /// The event is readable.
     Event,
-    /// The deadline has passed.
-    Deadline,
-    /// All pipes are closed.
-    Close,
+    /// Text, or the end of a pipe.
+    Output,
+    Nothing,
 }
 
 /// The open pipes of a program.
@@ -70,32 +69,51 @@ impl<'a> Outputs<'a> {
         self
     }
 
-    /// Sends what is read until an event is readable, or the deadline has passed. Without an event, the
-    /// end of the pipes ends it too.
-    pub(crate) fn forward(
-        &mut self,
-        event: Option<BorrowedFd<'_>>,
-        deadline: Option<Instant>,
-    ) -> Woken {
+    /// Sends what is read until an event is readable, or the deadline has passed. Returns whether it was the event.
+    pub(crate) fn forward(&mut self, event: BorrowedFd<'_>, deadline: Option<Instant>) -> bool {
         loop {
-            if event.is_none() && self.pipes.is_empty() {
-                return Woken::Close;
-            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
-                return Woken::Deadline;
+                return false;
             }
-            let mut ready = self.wait(PollFlags::POLLIN, event, left);
-            if event.is_some() && ready.pop().is_some_and(|found| !found.is_empty()) {
-                return Woken::Event;
+            if self.step(Some(event), left) == Found::Event {
+                return true;
             }
-            let has_text = |found: &PollFlags| *found == PollFlags::POLLIN;
-            if self.rests && !self.is_bulk && ready.iter().any(has_text) {
-                // Ends early when a pipe is closed, or with the event.
-                self.wait(PollFlags::empty(), event, Some(REST));
-            }
-            self.read(&ready);
         }
+    }
+
+    /// Sends the rest, until all pipes are closed or nothing comes for this time: a process that is blocked in the
+    /// kernel keeps them open.
+    pub(crate) fn finish(&mut self, silence: Duration) {
+        let mut until = Instant::now() + silence;
+        while !self.pipes.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.step(None, Some(left)) {
+                Found::Output => until = Instant::now() + silence,
+                _ if left.is_zero() => break,
+                _ => {}
+            }
+        }
+        let send = self.send;
+        self.pipes.drain(..).for_each(|mut output| output.end(send));
+    }
+
+    /// Waits once, and sends what is read.
+    fn step(&mut self, event: Option<BorrowedFd<'_>>, time: Option<Duration>) -> Found {
+        let mut ready = self.wait(PollFlags::POLLIN, event, time);
+        if event.is_some() && ready.pop().is_some_and(|found| !found.is_empty()) {
+            return Found::Event;
+        }
+        if ready.iter().all(PollFlags::is_empty) {
+            return Found::Nothing;
+        }
+        let has_text = |found: &PollFlags| *found == PollFlags::POLLIN;
+        if self.rests && !self.is_bulk && ready.iter().any(has_text) {
+            // Ends early when a pipe is closed, or with the event.
+            self.wait(PollFlags::empty(), event, Some(REST));
+        }
+        self.read(&ready);
+        Found::Output
     }
 
     /// Waits for the pipes, and returns what is found of each, and of the event.
@@ -214,6 +232,8 @@ mod tests {
 
     use super::*;
 
+    const LONG: Duration = Duration::from_secs(30);
+
     const NO_STREAM_CLOSED: &dyn Fn(Stream) -> bool = &|_| false;
 
     fn forwarded(text: &[u8], limit: Option<u64>) -> Vec<u8> {
@@ -229,7 +249,7 @@ mod tests {
             scope.spawn(move || writer.write_all(text).unwrap());
             let pipes = vec![(Stream::Stdout, reader)];
             let mut outputs = Outputs::new(pipes, limit, NO_STREAM_CLOSED, &keep);
-            assert_eq!(outputs.forward(None, None), Woken::Close);
+            outputs.finish(LONG);
         });
         sent.into_inner()
     }
@@ -258,15 +278,34 @@ mod tests {
         let time = Duration::from_millis(50);
         let start = Instant::now();
         writer.write_all(b"one").unwrap();
-        let woken = outputs.forward(Some(event.as_fd()), Some(start + time));
-        assert_eq!(woken, Woken::Deadline);
+        assert!(!outputs.forward(event.as_fd(), Some(start + time)));
         assert!(start.elapsed() >= time);
         assert_eq!(sent.get(), 1);
         event.write(1).unwrap();
-        let woken = outputs.forward(Some(event.as_fd()), None);
-        assert_eq!(woken, Woken::Event);
+        assert!(outputs.forward(event.as_fd(), None));
         drop(writer);
-        assert_eq!(outputs.forward(None, None), Woken::Close);
+        outputs.finish(LONG);
+    }
+
+    /// As with a process that is blocked in the kernel.
+    #[test]
+    fn the_rest_of_a_pipe_that_stays_open_is_sent_and_not_waited_for() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let sent = RefCell::new(Vec::new());
+        let keep = |notice| sent.borrow_mut().push(notice);
+        let pipes = vec![(Stream::Stdout, reader)];
+        let mut outputs = Outputs::new(pipes, Some(3), NO_STREAM_CLOSED, &keep);
+        writer.write_all(b"onetwo").unwrap();
+        let start = Instant::now();
+        outputs.finish(Duration::from_millis(50));
+        assert!(start.elapsed() < LONG);
+        let output = |text: &[u8]| Notice::Output {
+            stream: Stream::Stdout,
+            bytes: Bytes(text.to_vec()),
+        };
+        assert_eq!(*sent.borrow(), [output(b"one"), output(b"two")]);
+        let refused = writer.write_all(b"more").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]
@@ -292,7 +331,7 @@ mod tests {
                     }
                     writer.write_all(b"two").unwrap();
                 });
-                assert_eq!(outputs.forward(None, None), Woken::Close);
+                outputs.finish(LONG);
             });
             assert_eq!(texts.borrow().len(), expected, "{texts:?}");
         }
@@ -304,7 +343,7 @@ mod tests {
         let pipes = vec![(Stream::Stdout, reader)];
         let mut outputs = Outputs::new(pipes, None, &|_| true, &|notice| panic!("{notice:?}"));
         writer.write_all(b"more").unwrap();
-        assert_eq!(outputs.forward(None, None), Woken::Close);
+        outputs.finish(LONG);
         let refused = writer.write_all(b"more").unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
     }

@@ -14,7 +14,7 @@ use crate::collect::Collector;
 use crate::failure::OrFailure;
 use crate::follow::Follow;
 use crate::kernel_log::KernelLog;
-use crate::output::{Outputs, Woken};
+use crate::output::Outputs;
 use crate::spawn::spawn;
 use crate::system_state::SystemState;
 
@@ -76,20 +76,20 @@ impl Children {
             let mut wait = |time: Duration| {
                 // No deadline that a clock can tell is that of a program without one.
                 let deadline = Instant::now().checked_add(time);
-                match outputs.forward(Some(ended.as_fd()), deadline) {
-                    Woken::Event => self.take_exit(pid),
-                    Woken::Deadline | Woken::Close => None,
+                match outputs.forward(ended.as_fd(), deadline) {
+                    true => self.take_exit(pid),
+                    false => None,
                 }
             };
             let exit = wait(Duration::from_millis(program.timeout_ms));
-            if exit.is_none() {
-                end(pid, &mut wait);
+            if exit.is_none() && !end(pid, &mut wait) {
+                self.give_up(pid);
             }
             // Processes that are left keep the pipes open, and may write to the files.
             if self.sweep(KILL_TIMEOUT) {
                 send(Notice::Left("processes".to_owned()));
             }
-            outputs.forward(None, None);
+            outputs.finish(KILL_TIMEOUT);
             if let (Some(follow), Some(following)) = (&follow, following) {
                 follow.stop();
                 let _ = following.join();
@@ -113,11 +113,12 @@ impl Children {
     }
 }
 
-/// Ends a session that is late.
-fn end(leader: Pid, wait: &mut dyn FnMut(Duration) -> Option<Exit>) {
+/// Ends a session that is late. Returns whether its leader has ended.
+fn end(leader: Pid, wait: &mut dyn FnMut(Duration) -> Option<Exit>) -> bool {
     let _ = killpg(leader, Signal::SIGTERM);
-    if wait(GRACE_PERIOD).is_none() {
-        let _ = killpg(leader, Signal::SIGKILL);
-        let _ = wait(KILL_TIMEOUT);
+    if wait(GRACE_PERIOD).is_some() {
+        return true;
     }
+    let _ = killpg(leader, Signal::SIGKILL);
+    wait(KILL_TIMEOUT).is_some()
 }

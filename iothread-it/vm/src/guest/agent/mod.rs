@@ -33,8 +33,8 @@ use qmp_client::wait::{Deadline, Watched};
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Added to the time limit of a program before the host stops waiting, so that the agent can report
-/// the timeout.
-const REPLY_MARGIN: Duration = Duration::from_secs(10);
+/// the timeout. It takes 17 seconds if a killed process is blocked in the kernel.
+const REPLY_MARGIN: Duration = Duration::from_secs(30);
 
 /// The part of a deadline that is left for the answer of the agent to arrive.
 const ANSWER_MARGIN: Duration = Duration::from_millis(500);
