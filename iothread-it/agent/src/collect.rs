@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use guest_agent::protocol::{
-    Binary, Collect, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH, MAX_COLLECTED_FILE_BYTES,
-    MAX_COLLECTED_FILES, Notice, Piece,
+    Binary, Collect, CollectedFolder, LeftOut, MAX_COLLECTED_BYTES, MAX_COLLECTED_DEPTH,
+    MAX_COLLECTED_FILE_BYTES, MAX_COLLECTED_FILES, Notice, Piece,
 };
 use nix::libc;
 
@@ -43,28 +43,40 @@ impl Collector {
     /// Sends and removes the folders that are complete by now. What cannot be read is sent at the end.
     pub(crate) fn send_ended(&self, send: Send<'_>) {
         let mut read = lock(&self.read);
-        for folder in self.ended(&mut read).unwrap_or_default() {
-            self.send_folder(&folder, 1, send);
-        }
+        let _ = self.read_ended(&mut read, |folder| self.send_folder(folder, 1, send));
     }
 
-    /// Returns the new lines of the file with the names of complete folders.
-    fn ended(&self, read: &mut u64) -> io::Result<Vec<String>> {
+    /// Reads the new lines of the file with the names of complete folders.
+    fn read_ended(&self, read: &mut u64, is_complete: impl Fn(&str)) -> io::Result<()> {
         let Some(path) = &self.collect.ended else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         let mut file = BufReader::new(File::open(path)?);
         file.seek(SeekFrom::Start(*read))?;
-        let mut folders = Vec::new();
         loop {
-            let mut line = String::new();
-            let length = file.by_ref().take(CHUNK).read_line(&mut line)?;
-            let Some(folder) = line.strip_suffix('\n') else {
-                return Ok(folders);
+            let mut line = Vec::new();
+            let length = file.by_ref().take(CHUNK).read_until(b'\n', &mut line)?;
+            let Some(folder) = line.strip_suffix(b"\n") else {
+                return Ok(());
             };
             *read += length as u64;
-            folders.push(folder.to_owned());
+            if let Ok(folder) = str::from_utf8(folder)
+                && self.is_collected(folder)
+            {
+                is_complete(folder);
+            }
         }
+    }
+
+    /// Returns whether a folder is one of those that are collected, or below one. Tests can write its name, and make
+    /// links on the way to it.
+    fn is_collected(&self, folder: &str) -> bool {
+        let root = Path::new(&self.collect.root);
+        let is_named = |of: &CollectedFolder| Path::new(folder).starts_with(&of.path);
+        let is_there = || -> io::Result<bool> {
+            Ok(root.join(folder).canonicalize()? == root.canonicalize()?.join(folder))
+        };
+        self.collect.folders.iter().any(is_named) && is_there().unwrap_or(false)
     }
 
     /// Sends and removes what is left.
@@ -200,7 +212,6 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
-    use guest_agent::protocol::CollectedFolder;
 
     fn one(path: &str) -> CollectedFolder {
         CollectedFolder {
@@ -263,6 +274,58 @@ mod tests {
         assert_eq!(collected(&collector, false), expected);
         assert!(!at("a").exists(), "its memory is free again");
         assert_eq!(collected(&collector, true), ["artifacts/b/file 0 4"]);
+    }
+
+    /// Tests can write to the file, and the folders are removed by root.
+    #[test]
+    fn only_folders_below_those_that_are_collected_are_complete() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["outside", "root/beside"] {
+            fs::create_dir_all(at(name)).unwrap();
+            fs::write(at(name).join("file"), "text").unwrap();
+        }
+        let collect = Collect {
+            root: at("root").to_str().unwrap().to_owned(),
+            folders: vec![one("artifacts")],
+            ended: Some(at("ended").to_str().unwrap().to_owned()),
+        };
+        let collector = Collector::start(&collect).unwrap();
+        symlink(folder.path(), at("root/artifacts/link")).unwrap();
+        let absolute = at("outside");
+        let names = [
+            "",
+            ".",
+            "..",
+            "../outside",
+            "artifacts/../../outside",
+            "artifacts/link/outside",
+            "beside",
+            absolute.to_str().unwrap(),
+        ];
+        fs::write(at("ended"), names.map(|name| format!("{name}\n")).concat()).unwrap();
+        assert_eq!(collected(&collector, false), [""; 0]);
+        assert!(at("outside/file").exists() && at("root/beside/file").exists());
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_is_skipped() {
+        let folder = tempfile::tempdir().unwrap();
+        let ended = folder.path().join("ended");
+        let collect = Collect {
+            root: folder.path().to_str().unwrap().to_owned(),
+            folders: vec![one("x")],
+            ended: Some(ended.to_str().unwrap().to_owned()),
+        };
+        let collector = Collector::start(&collect).unwrap();
+        for name in ["a", "b"] {
+            let path = folder.path().join("x").join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("file"), "").unwrap();
+        }
+        fs::write(&ended, b"x/a\nx/\xff\nx/b\n").unwrap();
+        let expected = ["x/a/file 0 0", "x/b/file 0 0"];
+        assert_eq!(collected(&collector, false), expected);
     }
 
     #[test]
