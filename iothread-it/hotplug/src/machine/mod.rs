@@ -137,6 +137,17 @@ impl Hotplug {
         self.core.actions.pop_front()
     }
 
+    /// Returns the questions whose answers are awaited.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn questions(&self) -> impl Iterator<Item = QuestionId> {
+        self.operations
+            .values()
+            .filter_map(|operation| match operation.wait {
+                Wait::Answer(question) => Some(question),
+                Wait::Reply(..) | Wait::Event => None,
+            })
+    }
+
     /// Returns how many operations have ended whose outcome was not taken.
     #[cfg(feature = "tokio")]
     pub(crate) fn ended(&self) -> usize {

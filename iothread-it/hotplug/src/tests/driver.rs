@@ -2,8 +2,9 @@
 //! futures that are dropped, connections that end, a state that cannot be kept.
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::future::{Future, pending};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use qmp_client::Request;
@@ -30,6 +31,10 @@ struct Machine {
     /// The devices that the guest never releases.
     stuck: Arc<Mutex<BTreeSet<String>>>,
     commands: Arc<Mutex<Vec<&'static str>>>,
+    /// Whether the guest answers no question.
+    silent: Arc<AtomicBool>,
+    /// The questions to the guest, which live as long as their futures.
+    questions: Arc<Mutex<Vec<Weak<()>>>>,
 }
 
 struct Connection {
@@ -48,7 +53,17 @@ impl Machine {
             events: Arc::new(Mutex::new(mpsc::unbounded_channel().0)),
             stuck: Arc::default(),
             commands: Arc::default(),
+            silent: Arc::default(),
+            questions: Arc::default(),
         }
+    }
+
+    fn open_questions(&self) -> usize {
+        let questions = self.questions.lock().unwrap();
+        questions
+            .iter()
+            .filter(|one| one.strong_count() > 0)
+            .count()
     }
 
     fn connect(&self) -> Connection {
@@ -119,8 +134,16 @@ impl Vm for Connection {
         awaited: Presence,
     ) -> impl Future<Output = Answer> + Send + use<> + 'static {
         let qemu = self.machine.qemu.clone();
+        let silent = self.machine.silent.clone();
+        let question = Arc::new(());
+        let mut questions = self.machine.questions.lock().unwrap();
+        questions.push(Arc::downgrade(&question));
         async move {
+            let _open = question;
             sleep(REPLY).await;
+            if silent.load(Ordering::Relaxed) {
+                pending::<()>().await;
+            }
             match (awaited, qemu.lock().unwrap().has_device(disk.id.as_str())) {
                 (Presence::Present, true) | (Presence::Absent, false) => Answer::Yes,
                 _ => Answer::NotYet("it is not so".into()),
@@ -234,6 +257,19 @@ async fn dropped_future_leaves_a_pending_removal() {
     sleep(RELEASE).await;
     assert_eq!(settle(&hotplug).await.removed, [name(0)]);
     assert!(machine.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_of_ended_operations_are_dropped() {
+    let (machine, hotplug, driver) = set_up();
+    let _served = serve(&machine, driver).await;
+    machine.silent.store(true, Ordering::Relaxed);
+    let cut = timeout(REPLY * 10, attach(hotplug.clone(), 0));
+    let (late, cut) = tokio::join!(attach(hotplug.clone(), 1), cut);
+    assert!(late.is_err() && cut.is_err());
+    yield_now().await;
+    assert_eq!(machine.questions.lock().unwrap().len(), 2);
+    assert_eq!(machine.open_questions(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,6 @@
 //! The loop that does the I/O of all operations.
 
+use std::collections::BTreeSet;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -47,7 +48,12 @@ enum Done {
     Answer(QuestionId, Answer),
 }
 
-type Running = Pin<Box<dyn Future<Output = Done> + Send>>;
+/// What was begun.
+struct Running {
+    /// `None`: it is a command, which is not dropped.
+    question: Option<QuestionId>,
+    future: Pin<Box<dyn Future<Output = Done> + Send>>,
+}
 
 impl Driver {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
@@ -102,7 +108,8 @@ fn stop(shared: &Shared, why: &str) {
     let now = now();
     state.is_stopped = true;
     state.machine.connection_lost(why, now);
-    for question in std::mem::take(&mut state.questions) {
+    let questions: Vec<_> = state.machine.questions().collect();
+    for question in questions {
         let failed = Answer::Failed(why.into());
         state.machine.answer(question, failed, now);
     }
@@ -121,13 +128,8 @@ async fn serve(shared: &Shared, vm: &mut impl Vm) -> Stopped {
         let (actions, ended, state) = {
             let mut state = shared.lock();
             let actions: Vec<_> = std::iter::from_fn(|| state.machine.poll_action()).collect();
-            let mut is_record = false;
-            for action in &actions {
-                match action {
-                    Action::Send { .. } => is_record = true,
-                    Action::AskGuest { id, .. } => drop(state.questions.insert(*id)),
-                }
-            }
+            let is_record = |action: &Action| matches!(action, Action::Send { .. });
+            let is_record = actions.iter().any(is_record);
             let ended = state.machine.ended();
             let saved = (is_record || ended > 0).then(|| state.machine.save());
             (actions, ended, saved)
@@ -138,11 +140,13 @@ async fn serve(shared: &Shared, vm: &mut impl Vm) -> Stopped {
             return Stopped::NotSaved(error);
         }
         running.extend(actions.into_iter().map(|action| perform(vm, action)));
-        let wake_at = {
+        let (wake_at, questions) = {
             let mut state = shared.lock();
             state.deliver(ended);
-            state.machine.wake_at().map(Instant::from_std)
+            let questions: BTreeSet<_> = state.machine.questions().collect();
+            (state.machine.wake_at().map(Instant::from_std), questions)
         };
+        running.retain(|one| one.question.is_none_or(|id| questions.contains(&id)));
         let wake_at = wake_at.unwrap_or_else(|| Instant::now() + NEVER);
         match next(shared, vm, &mut running, wake_at).await {
             Happened::Incoming(Incoming::Closed(why)) => return Stopped::Closed(why),
@@ -152,9 +156,7 @@ async fn serve(shared: &Shared, vm: &mut impl Vm) -> Stopped {
             Happened::Incoming(Incoming::EventsLost) => shared.lock().machine.events_lost(now()),
             Happened::Done(Done::Reply(id, reply)) => shared.lock().machine.reply(id, reply, now()),
             Happened::Done(Done::Answer(id, answer)) => {
-                let mut state = shared.lock();
-                state.questions.remove(&id);
-                state.machine.answer(id, answer, now());
+                shared.lock().machine.answer(id, answer, now());
             }
             Happened::Look => shared.lock().machine.pass_time(now()),
         }
@@ -165,11 +167,17 @@ fn perform(vm: &mut impl Vm, action: Action) -> Running {
     match action {
         Action::Send { id, command } => {
             let reply = vm.send(command);
-            Box::pin(async move { Done::Reply(id, reply.await) })
+            Running {
+                question: None,
+                future: Box::pin(async move { Done::Reply(id, reply.await) }),
+            }
         }
         Action::AskGuest { id, disk, awaited } => {
             let answer = vm.look(disk, awaited);
-            Box::pin(async move { Done::Answer(id, answer.await) })
+            Running {
+                question: Some(id),
+                future: Box::pin(async move { Done::Answer(id, answer.await) }),
+            }
         }
     }
 }
@@ -189,7 +197,7 @@ async fn next(
             return Poll::Ready(Happened::Incoming(incoming));
         }
         for n in 0..running.len() {
-            if let Poll::Ready(done) = running[n].as_mut().poll(cx) {
+            if let Poll::Ready(done) = running[n].future.as_mut().poll(cx) {
                 drop(running.remove(n));
                 return Poll::Ready(Happened::Done(done));
             }

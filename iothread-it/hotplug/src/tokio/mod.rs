@@ -27,7 +27,7 @@
 mod driver;
 mod vm;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ use ::tokio::sync::{Notify, oneshot};
 
 pub use self::driver::{Driver, Stopped};
 pub use self::vm::{Incoming, Vm};
-use crate::action::{OperationId, QuestionId};
+use crate::action::OperationId;
 use crate::machine::{self, FromOutcome, Started};
 use crate::saved::Saved;
 use crate::task::Outcome;
@@ -55,8 +55,6 @@ struct Shared {
 struct State {
     machine: machine::Hotplug,
     waiting: BTreeMap<OperationId, oneshot::Sender<Outcome>>,
-    /// Questions that the guest has not answered.
-    questions: BTreeSet<QuestionId>,
     /// Whether the driver has ended, and no other connection is there yet.
     is_stopped: bool,
 }
@@ -73,7 +71,6 @@ pub fn drive(mut machine: machine::Hotplug) -> (Hotplug, Driver) {
     let state = State {
         machine,
         waiting: BTreeMap::new(),
-        questions: BTreeSet::new(),
         is_stopped: false,
     };
     let shared = Arc::new(Shared {
