@@ -24,8 +24,8 @@ struct Driver<'a> {
 
 impl Hotplug {
     /// Runs the operation that `start` starts to its end, and sends what it leaves behind. `guest` is needed by those
-    /// that wait for it.
-    pub fn run<R: FromOutcome>(
+    /// that wait for it. `deadline` is that of the operation: `wait` would not block after an earlier one.
+    pub(super) fn run<R: FromOutcome>(
         &mut self,
         qmp: &Qmp,
         guest: Option<&dyn Guest>,
