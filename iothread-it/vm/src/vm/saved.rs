@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -102,24 +103,23 @@ impl Vm {
         let limit = spec.memory_bytes() + MAX_DEVICES_BYTES;
         let mut options = File::options();
         let file = options.write(true).create_new(true).mode(0o600).open(path);
-        let mut file = file.map_err(SavedGuestError::File)?;
+        let file = file.map_err(SavedGuestError::File)?;
         let free = free_space(path).map_err(SavedGuestError::File)?;
         let needed = limit + MIN_FREE_BYTES;
         if free < needed {
             return Err(SavedGuestError::NoRoom { needed, free });
         }
-        let (ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
-        let reader = thread::spawn(move || io::copy(&mut ours.take(limit), &mut file));
-        let sent = send_state((&self.qmp, &self.process), theirs.into(), Content::All);
-        // Closes the channel, so the reader ends.
-        self.process.kill();
-        let bytes = reader.join().expect("the reader does not panic");
-        sent?;
+        let bytes = write_state(file, limit, |channel| {
+            let sent = send_state((&self.qmp, &self.process), channel, Content::All);
+            // Closes the channel.
+            self.process.kill();
+            sent
+        })?;
         Ok(SavedGuest {
             key,
             greeting: self.greeting.clone(),
             had_file: matches!(self.start, Start::Restored),
-            bytes: bytes.map_err(SavedGuestError::File)?,
+            bytes,
         })
     }
 
@@ -166,6 +166,45 @@ impl Vm {
     }
 }
 
+/// Writes what `send` sends to a channel to a file, until it is closed. Returns the size.
+fn write_state(
+    mut file: File,
+    limit: u64,
+    send: impl FnOnce(OwnedFd) -> Result<(), VmError>,
+) -> Result<u64, SavedGuestError> {
+    let (ours, theirs) = UnixStream::pair().map_err(VmError::Channel)?;
+    let reader = thread::spawn(move || io::copy(&mut ours.take(limit), &mut file));
+    let sent = send(theirs.into());
+    let bytes = reader.join().expect("the reader does not panic");
+    // A full disk also fails the migration, so its error comes first.
+    let bytes = bytes.map_err(SavedGuestError::File)?;
+    sent?;
+    Ok(bytes)
+}
+
 fn key_of(manifest: &Manifest, spec: &VmSpec) -> Result<Option<TemplateKey>, SavedGuestError> {
     Vm::template_key(manifest, spec).map_err(SavedGuestError::Gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Write as _};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_the_reason_for_a_failed_migration() {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let send = |channel: OwnedFd| {
+            let mut channel = UnixStream::from(channel);
+            loop {
+                channel.write_all(&[0; 4096]).map_err(VmError::Channel)?;
+            }
+        };
+        let error = write_state(full, u64::MAX, send).unwrap_err();
+        assert!(
+            matches!(&error, SavedGuestError::File(why) if why.kind() == ErrorKind::StorageFull),
+            "{error:?}"
+        );
+    }
 }
