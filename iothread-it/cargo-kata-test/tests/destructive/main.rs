@@ -120,18 +120,4 @@ fn m_reads_the_mark() {
     }
 }
 
-/// Passes where the test of this name in `bystander` crashes.
-#[kata_test]
-fn crashes() {}
-
-/// Passes where the test of this name in `bystander` fails.
-#[kata_test]
-fn fails() {}
-
-/// Fails where the test of this name in `bystander` passes.
-#[kata_test]
-fn passes() {
-    assert!(!is_enabled(), "this is another binary");
-}
-
 kata_test::main!();

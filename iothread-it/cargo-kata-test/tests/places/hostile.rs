@@ -89,35 +89,6 @@ fn records_of_other_batches_are_dropped() -> Result<()> {
     Ok(())
 }
 
-/// Runs a hostile test, then the tests of another binary, which must have their real outcomes.
-fn check_next_binary(hostile: &str) -> Result<()> {
-    let (outcomes, screen) = run_binaries(
-        StopToken::NEVER,
-        &[
-            ("destructive", &[hostile]),
-            ("bystander", &["crashes", "fails", "passes"]),
-        ],
-        |_| {},
-    )?;
-    assert_eq!(outcomes.len(), 4, "{outcomes:#?}");
-    // It has done what it is for.
-    assert_eq!(kind(&outcomes, hostile), Outcome::Passed, "{screen}");
-    let kinds = ["crashes", "fails", "passes"].map(|test| kind(&outcomes, test));
-    let (failed, passed) = (Outcome::Failed, Outcome::Passed);
-    assert_eq!(kinds, [failed, failed, passed], "{screen}");
-    Ok(())
-}
-
-#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
-fn a_process_left_behind_cannot_forge_records_of_the_next_binary() -> Result<()> {
-    check_next_binary("hostile::leaves_a_core_handler")
-}
-
-#[kata_test(when = crate::artifacts_provided, timeout = "10m")]
-fn a_replaced_executable_is_not_run_as_the_next_binary() -> Result<()> {
-    check_next_binary("hostile::replaces_the_next_binary")
-}
-
 #[kata_test(when = crate::artifacts_provided, timeout = "10m")]
 fn a_forged_failure_of_the_agent_fails_the_test_that_forged_it() -> Result<()> {
     let tests = ["a_passes", "hostile::forges_an_answer", "i_fails"];
