@@ -193,6 +193,7 @@ fn detached_while_it_runs(bench: &mut Bench, disk: &DiskSpec, script: &str) -> R
         input?;
         Ok(output)
     })?;
+    drop(running);
     ensure!(
         bench.vm.pool().lease_of(&disk.id).is_none(),
         "it still has a lease"
