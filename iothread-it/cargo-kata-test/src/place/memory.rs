@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use guest_vm::artifacts::lock_within;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -20,6 +21,12 @@ pub(crate) const PER_SLOT: u64 = 1280 << 20;
 
 /// How long to wait for a slot.
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// How often the memory that is available is read: no event tells that a program has freed some.
+const MEMORY_PERIOD: Duration = Duration::from_secs(2);
+
+/// How long another process may take to see which slots are free, which it does at once unless it is stopped.
+const TAKING_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The slots of this process.
 static HELD: AtomicUsize = AtomicUsize::new(0);
@@ -118,8 +125,7 @@ impl<'a> Host<'a> {
     /// Takes the slots if so many are free.
     fn take(&self, folder: &Path) -> io::Result<Option<Locks>> {
         // Another VM that is about to start must not find slots taken that are given back at once.
-        let taking = open(&folder.join("taking"))?;
-        taking.lock()?;
+        let _taking = taking(folder, TAKING_TIMEOUT)?;
         let mut are_others = false;
         let mut locks = Vec::new();
         for number in 0..self.slots {
@@ -175,7 +181,8 @@ impl<'a> Host<'a> {
                 )));
             }
             let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
-            let left = PollTimeout::try_from(left + Duration::from_millis(1));
+            let left = left.min(MEMORY_PERIOD) + Duration::from_millis(1);
+            let left = PollTimeout::try_from(left);
             match poll(&mut fds, left.unwrap_or(PollTimeout::MAX)) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
@@ -183,6 +190,18 @@ impl<'a> Host<'a> {
             let _ = inotify.read_events();
         }
     }
+}
+
+/// Locks the file that a process holds while it takes slots.
+fn taking(folder: &Path, timeout: Duration) -> io::Result<File> {
+    let path = folder.join("taking");
+    lock_within(open(&path)?, timeout)?.ok_or_else(|| {
+        io::Error::other(format!(
+            "another process holds {} for {} s while it starts a VM; continue or end that process",
+            path.display(),
+            timeout.as_secs()
+        ))
+    })
 }
 
 /// Creates a file if need be, and opens it to read only: closing it is no event.
@@ -261,6 +280,36 @@ mod tests {
             .unwrap_err();
         assert!(error.to_string().contains("no memory"), "{error}");
         assert_eq!(asked.get(), 1);
+    }
+
+    #[test]
+    fn a_vm_waits_until_a_program_frees_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = Cell::new(0);
+        let host = Host {
+            slots: 8,
+            wanted: 1,
+            is_ample: &|_| asked.replace(asked.get() + 1) > 0,
+        };
+        let never = &mut |text: &str| panic!("{text}");
+        let _first = host.wait(folder.path(), AMPLE, never).unwrap();
+        let start = Instant::now();
+        let second = host.wait(folder.path(), 10 * MEMORY_PERIOD, &mut |_| {});
+        assert!(second.unwrap().is_some());
+        assert!(start.elapsed() < 10 * MEMORY_PERIOD, "only at the end");
+    }
+
+    #[test]
+    fn a_wait_for_a_process_that_stopped_while_it_takes_slots_has_a_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let short = Duration::from_millis(50);
+        let held = taking(folder.path(), short).unwrap();
+        let error = taking(folder.path(), short).unwrap_err();
+        let path = folder.path().join("taking");
+        let expected = format!("another process holds {} for", path.display());
+        assert!(error.to_string().starts_with(&expected), "{error}");
+        drop(held);
+        taking(folder.path(), AMPLE).unwrap();
     }
 
     #[test]

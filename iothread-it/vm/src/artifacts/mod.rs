@@ -73,9 +73,7 @@ pub use provision::{
     provision_qemu, qemu_source,
 };
 pub use size::{InvalidSize, parse_size, shown_size};
-pub(crate) use store::lock_within;
-pub use store::write_atomically;
-pub use store::{Store, StoreError, StoreLock};
+pub use store::{Store, StoreError, StoreLock, lock_within, write_atomically};
 pub use tools::{Tools, ToolsError, provision_tools};
 pub use unpacked_qemu::UnpackedQemuError;
 pub use work_folder::WorkFolder;

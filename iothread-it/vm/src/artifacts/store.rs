@@ -260,7 +260,10 @@ fn wait_for(mut file: File, path: &Path, progress: &mut dyn Progress) -> Result<
 }
 
 /// Locks a file. Returns `None` if another process still holds the lock after `timeout`.
-pub(crate) fn lock_within(file: File, timeout: Duration) -> std::io::Result<Option<File>> {
+///
+/// # Errors
+/// If the file cannot be locked.
+pub fn lock_within(file: File, timeout: Duration) -> std::io::Result<Option<File>> {
     within(file, timeout, File::try_lock, File::lock)
 }
 
