@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
+use nix::unistd::getpid;
 
 use super::{pipe, set_nonblocking};
 
@@ -22,6 +23,9 @@ const HANDLED: [Signal; 5] = [
 ];
 
 static PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// The process whose pipe it is.
+static OWNER: AtomicI32 = AtomicI32::new(-1);
 
 /// The signals with this handler, as bits.
 static INSTALLED: AtomicU8 = AtomicU8::new(0);
@@ -41,6 +45,7 @@ impl Signals {
             set_nonblocking(end)?;
         }
         PIPE.store(write.as_raw_fd(), Ordering::Relaxed);
+        OWNER.store(getpid().as_raw(), Ordering::Relaxed);
         let action = noting();
         let mut installed = 0;
         for (index, signal) in HANDLED.into_iter().enumerate() {
@@ -115,9 +120,37 @@ pub(super) fn set_default(signal: Signal) {
 
 extern "C" fn note(signal: i32) {
     let errno = Errno::last_raw();
-    let byte = [signal.to_le_bytes()[0]];
-    // A full pipe loses nothing: the reader checks every child anyway.
-    // SAFETY: write(2) may be called from a handler, and the byte lives on this stack.
-    unsafe { nix::libc::write(PIPE.load(Ordering::Relaxed), byte.as_ptr().cast(), 1) };
+    if getpid().as_raw() == OWNER.load(Ordering::Relaxed) {
+        let byte = [signal.to_le_bytes()[0]];
+        // A full pipe loses nothing: the reader checks every child anyway.
+        // SAFETY: write(2) may be called from a handler, and the byte lives on this stack.
+        unsafe { nix::libc::write(PIPE.load(Ordering::Relaxed), byte.as_ptr().cast(), 1) };
+    } else if let Ok(signal) = Signal::try_from(signal) {
+        // A child that was just forked: the pipe is its parent's. The signal comes again after this handler.
+        set_default(signal);
+        let _ = raise(signal);
+    }
     Errno::set_raw(errno);
+}
+
+#[cfg(test)]
+mod tests {
+    //! Scope: a child that has these handlers still. The others are tested by the harness's own signals.
+
+    use nix::sys::wait::{WaitStatus, waitpid};
+
+    use super::*;
+    use crate::sys::fork;
+
+    #[test]
+    fn a_signal_to_a_child_that_was_just_forked_is_the_childs() {
+        let mut signals = Signals::install().expect("handlers");
+        // SAFETY: raise(3) may be called where another thread holds locks.
+        let child = unsafe { fork(|_| _ = raise(Signal::SIGTERM)) }.expect("a child");
+        let end = waitpid(child, None).expect("an end");
+        let taken = signals.take();
+        default_signals();
+        assert_eq!(end, WaitStatus::Signaled(child, Signal::SIGTERM, false));
+        assert!(!taken.contains(&Signal::SIGTERM), "{taken:?}");
+    }
 }
