@@ -36,6 +36,14 @@ const EFFECTS: &[(&str, &str)] = &[
         "KATA_TEST_ALLOW_THREADS",
         "all: tests are forked although the process has threads",
     ),
+    (
+        "KATA_TEST_RETRIES",
+        "here: a test that fails runs again, up to so many times",
+    ),
+    (
+        "KATA_TEST_REPEAT",
+        "here: each test runs up to so many times, until it fails",
+    ),
     ("KATA_TEST_RECORD_DIR", "all: records are in this folder"),
     ("KATA_TEST_RUN", "all: records have this run id"),
     ("KATA_TEST_CACHE", "vm:…: the cache is in this folder"),
