@@ -33,10 +33,13 @@ pub enum AgentError {
         /// Why it is closed.
         why: String,
     },
+    /// There is no boot that a request could be for.
+    #[error("guest agent: cannot send a request: the agent has sent no greeting yet")]
+    NoGreeting,
     /// The agent in the boot image has another protocol version.
     #[error(
-        "the guest agent has protocol version {theirs}, the host has {}; rebuild the boot image with \
-         `cargo xtask it`",
+        "the guest agent has protocol version {theirs}, the host has {}; make the boot image again with \
+         `cargo kata-test plan --places all` or `cargo xtask it`",
         protocol::VERSION
     )]
     VersionMismatch {

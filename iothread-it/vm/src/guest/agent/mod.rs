@@ -397,17 +397,20 @@ impl Agent {
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let boot_id = self.board.with(|state| {
             if let Some(why) = &state.closed {
-                return Err(why.clone());
+                return Err(closed(why.clone()));
             }
-            let greeting = state.greeting.as_ref().and_then(|g| g.as_ref().ok());
-            let boot_id = boot_id
-                .or(greeting.map(|greeting| &greeting.boot_id))
-                .cloned();
-            let boot_id = boot_id.ok_or("no greeting has been received")?;
+            let boot_id = match (boot_id, &state.greeting) {
+                (Some(given), _) => given,
+                (None, Some(Ok(greeting))) => &greeting.boot_id,
+                (None, Some(Err(theirs))) => {
+                    return Err(AgentError::VersionMismatch { theirs: *theirs });
+                }
+                (None, None) => return Err(AgentError::NoGreeting),
+            };
+            let boot_id = boot_id.clone();
             state.requests.insert(id, pending);
             Ok(boot_id)
-        });
-        let boot_id = boot_id.map_err(closed)?;
+        })?;
         let line = protocol::encode(&Request {
             boot_id,
             id,

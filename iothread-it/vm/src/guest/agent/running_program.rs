@@ -75,14 +75,19 @@ impl RunningProgram<'_> {
 
     /// Returns whether the agent has done it before the program's end was reported.
     fn act(&self, action: Action) -> Result<bool, AgentError> {
-        const AWAITED: &str = "the program to read its standard input, or to end";
+        let awaited = match action {
+            Action::Input(_) => "the program to read its standard input",
+            Action::Signal(_) => "the signal to be sent",
+            Action::Resize(_) => "the terminal to be resized",
+            Action::CloseOutput(_) => "the output to be closed",
+        };
         let Self { agent, id, .. } = self;
         let program = *id;
         let command = Command::Attached { program, action };
         let sent = Deadline::after(WRITE_TIMEOUT);
-        let request = agent.send(AWAITED, command, sent)?;
+        let request = agent.send(awaited, command, sent)?;
         // The program ends by its own deadline.
-        let done = agent.wait(AWAITED, self.deadline, |state| {
+        let done = agent.wait(awaited, self.deadline, |state| {
             let has_ended = state
                 .requests
                 .get(id)

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel as queue;
 use std::thread;
 
 use guest_agent::protocol::{
-    Bytes, Direction, Exit, Failure, FailureKind, Message, Notice, Program, Stream,
+    Bytes, Direction, Exit, Failure, FailureKind, Message, Notice, Program, Stream, TerminalSize,
 };
 
 use super::*;
@@ -63,6 +63,52 @@ fn another_protocol_version_is_an_error() {
         matches!(error, AgentError::VersionMismatch { theirs: 9 }),
         "{error}"
     );
+}
+
+#[test]
+fn a_request_before_the_greeting_is_refused() {
+    let (agent, mut guest) = channel();
+    let error = agent.disks(soon()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "guest agent: cannot send a request: the agent has sent no greeting yet"
+    );
+    guest
+        .write_all(b"\n{\"greeting\":{\"protocol\":9}}\n")
+        .unwrap();
+    agent.greeting(soon()).unwrap_err();
+    let error = agent.disks(soon()).unwrap_err();
+    assert!(
+        matches!(error, AgentError::VersionMismatch { theirs: 9 }),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_done_to_a_program_is_named_in_errors() {
+    let (agent, guest) = greeted();
+    let running = agent.start(&Program::default()).unwrap();
+    drop(guest);
+    let size = TerminalSize {
+        rows: 24,
+        columns: 80,
+    };
+    let errors = [
+        running.input(b"text").unwrap_err(),
+        running.signal(15).unwrap_err(),
+        running.resize(size).unwrap_err(),
+        running.close_output(Stream::Stdout).unwrap_err(),
+    ];
+    let awaited = [
+        "the program to read its standard input",
+        "the signal to be sent",
+        "the terminal to be resized",
+        "the output to be closed",
+    ];
+    for (error, awaited) in errors.iter().zip(awaited) {
+        let start = format!("guest agent: the channel closed while waiting for {awaited}: ");
+        assert!(error.to_string().starts_with(&start), "{error}");
+    }
 }
 
 #[test]

@@ -45,7 +45,10 @@ pub enum ImageError {
     #[error(transparent)]
     Io(#[from] FileError),
     /// The agent is not a static x86-64 executable.
-    #[error("the guest agent {} {reason}; build it with `cargo xtask it`", path.display())]
+    #[error(
+        "the guest agent {} {reason}; build it with `cargo kata-test plan --places all` or `cargo xtask it`",
+        path.display()
+    )]
     UnfitAgent {
         /// Path of the agent.
         path: PathBuf,
