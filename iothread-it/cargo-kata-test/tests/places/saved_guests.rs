@@ -157,7 +157,10 @@ fn a_shell_is_in_the_guest_of_a_failed_test() -> Result<()> {
         &package,
         place,
         &kernel,
-        &["cannot restore", "what the guest was started from is gone"],
+        &[
+            "cannot restore",
+            "a file that the saved guest needs (kernel, boot image or template) cannot be read",
+        ],
     )?;
 
     let (code, text) = ends(&package, &["shell", "plain_passes"])?;

@@ -77,7 +77,7 @@ pub enum SavedGuestError {
     #[error("the guest was saved with another QEMU, kernel or CPU than there is now")]
     OtherMachine,
     /// An input of the guest cannot be read.
-    #[error("what the guest was started from is gone")]
+    #[error("a file that the saved guest needs (kernel, boot image or template) cannot be read")]
     Gone(#[source] WarmError),
     /// A disk cannot be plugged in again.
     #[error("a disk of the saved guest cannot be used")]

@@ -17,7 +17,8 @@ pub enum WarmError {
     TemplateKey(#[source] std::io::Error),
     /// Another user owns the folder or can write to it.
     #[error(
-        "{} belongs to another user, or others can write to it; remove it, or run with `--cold`",
+        "{} belongs to another user, or others can write to it, so it is not used; remove it, and it is created \
+         again",
         path.display()
     )]
     NotPrivate {

@@ -199,7 +199,16 @@ fn a_folder_writable_by_others_is_refused() {
     let open = fs::Permissions::from_mode(0o777);
     fs::set_permissions(&place.store.folder, open).unwrap();
     let refused = place.store.template(&key('a'), &[RAM], |_| unreachable!());
-    assert!(matches!(refused, Err(WarmError::NotPrivate { .. })));
+    let Err(error @ WarmError::NotPrivate { .. }) = refused else {
+        panic!("it was used");
+    };
+    let expected = format!(
+        "{} belongs to another user, or others can write to it, so it is not used; remove it, and it is created again",
+        place.store.folder.display()
+    );
+    assert_eq!(error.to_string(), expected);
+    fs::remove_dir_all(&place.store.folder).unwrap();
+    assert!(place.is_made_again(&key('a')));
 }
 
 #[test]
