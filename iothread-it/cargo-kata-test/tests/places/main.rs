@@ -4,6 +4,7 @@
 
 mod a_terminal;
 mod artifacts;
+mod blocked;
 #[expect(dead_code, reason = "the target `reference` uses the rest")]
 #[path = "../pages/mod.rs"]
 mod book;
