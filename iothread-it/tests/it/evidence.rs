@@ -44,13 +44,25 @@ pub(crate) fn under_load(vm: &Vm, disk: &DiskSpec, cpu: u32) -> Result<Gained> {
         duration_ms: SLICE_MS,
         operations: None,
     };
-    let main_loop = || CpuTicks::of(vm.process(), vm.process().pid());
-    let (before, main_before) = (ticks(vm.qmp(), vm.process())?, main_loop()?);
-    let patience = soon();
-    loop {
+    until_shown(vm.qmp(), vm.process(), || {
         let report = vm.agent().start_load(&load, soon())?.finish(soon())?;
         ensure!(report.errors == 0 && report.operations > 0, "{report:?}");
-        let gained = since(&before, ticks(vm.qmp(), vm.process())?);
+        Ok(())
+    })
+}
+
+/// Loads QEMU in slices until it shows who serves, and returns what each thread gained.
+pub(crate) fn until_shown(
+    qmp: &Qmp,
+    qemu: ProcessId,
+    mut slice: impl FnMut() -> Result<()>,
+) -> Result<Gained> {
+    let main_loop = || CpuTicks::of(qemu, qemu.pid());
+    let (before, main_before) = (ticks(qmp, qemu)?, main_loop()?);
+    let patience = soon();
+    loop {
+        slice()?;
+        let gained = since(&before, ticks(qmp, qemu)?);
         let main = main_loop()?.since(main_before);
         if gained.values().sum::<u64>() >= POOL_TICKS || main >= MAIN_LOOP_TICKS {
             return Ok(gained);

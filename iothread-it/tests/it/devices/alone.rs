@@ -10,7 +10,6 @@ use iothread_hotplug::{BlockOptions, DiskSpec};
 use iothread_pool::{IoThreadId, Pool, SlotTable};
 
 use crate::bare::Bare;
-use crate::evidence::{Gained, during};
 use crate::fixture::{empty_disk, scratch};
 
 const THREADS: usize = 3;
@@ -68,10 +67,5 @@ impl Alone {
 
     pub(super) fn disk(&self, name: &str) -> Result<DiskSpec> {
         empty_disk(&self.scratch, name)
-    }
-
-    /// Returns what each thread gained while something was done.
-    pub(super) fn during(&self, work: impl FnOnce() -> Result<()>) -> Result<Gained> {
-        during(&self.qemu.qmp, self.qemu.process(), work)
     }
 }

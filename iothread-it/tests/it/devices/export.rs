@@ -1,7 +1,6 @@
 //! A block export: who serves its clients.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use guest_vm::artifacts::Manifest;
@@ -14,14 +13,15 @@ use serde_json::json;
 
 use super::alone::Alone;
 use super::nbd::Nbd;
-use crate::evidence::{Gained, none, only};
+use crate::evidence::{Gained, none, only, until_shown};
 use crate::fixture::soon;
 use crate::raw;
 
-/// How long a client reads, so that the serving thread gains tens of ticks.
-const READING: Duration = Duration::from_secs(1);
-
+/// Bytes that a client reads at a time.
 const BLOCK: u32 = 64 << 10;
+
+/// Number of reads between two checks of the ticks.
+const SLICE: usize = 100;
 
 /// Whether this QEMU survives the clients of an export on a thread.
 pub(super) fn can_be_on_threads() -> Result<bool> {
@@ -42,15 +42,12 @@ pub(super) fn server(alone: &Alone) -> Result<PathBuf> {
     Ok(socket)
 }
 
-/// Who works while a client reads for a while.
+/// Who works while a client reads.
 pub(super) fn while_reading(alone: &Alone, client: &mut Nbd) -> Result<Gained> {
-    alone.during(|| {
-        let start = Instant::now();
-        let blocks = client.size / u64::from(BLOCK);
-        for block in (0..blocks).cycle() {
-            if start.elapsed() >= READING {
-                break;
-            }
+    let mut blocks = (0..client.size / u64::from(BLOCK)).cycle();
+    let qemu = &alone.qemu;
+    until_shown(&qemu.qmp, qemu.process(), || {
+        for block in blocks.by_ref().take(SLICE) {
             client.read(block * u64::from(BLOCK), BLOCK)?;
         }
         Ok(())
