@@ -12,11 +12,11 @@ use guest_vm::qemu::{Accelerator, Topology, Trace, VmSpec};
 use guest_vm::scratch::ScratchDir;
 use guest_vm::vm::{Start, Vm};
 use guest_vm::warm::WarmStore;
-use iothread_hotplug::{DiskSpec, DiskState};
+use iothread_hotplug::{DetachError, DiskSpec, DiskState, Step};
 use iothread_pool::{DeviceId, IoThreadId, Lease, Placement};
 use kata_test::Verdict;
-use qmp_client::QemuVersion;
 use qmp_client::wait::Deadline;
+use qmp_client::{QemuVersion, QmpError};
 
 /// The variable that names another configuration.
 const CONFIG_ENV: &str = "IOTHREAD_IT_CONFIG";
@@ -386,6 +386,18 @@ pub(crate) fn extent(disk: &DeviceId, length: u64) -> Extent {
         seed: 0x1077_0001,
         offset: 0,
         length,
+    }
+}
+
+/// Whether a removal was requested, and the guest has not completed it. If the host is busy, the time may be up before
+/// QEMU's reply to the request is read.
+pub(crate) fn is_outstanding(error: &DetachError) -> bool {
+    match error {
+        DetachError::Pending { .. } => true,
+        DetachError::Failed { step, source, .. } => {
+            *step == Step::DeviceDel && matches!(source, QmpError::TimedOut { .. })
+        }
+        _ => false,
     }
 }
 
