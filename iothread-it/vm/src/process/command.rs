@@ -223,7 +223,7 @@ fn forward(
             let text = if is_split { &*text } else { text.trim_end() };
             let event = as_event(text.to_owned());
             line.clear();
-            // It fails once nobody receives, also if it waits for room then.
+            // It fails once the receiver is gone, also while it waits for room.
             if events.send(event).is_err() {
                 return;
             }
