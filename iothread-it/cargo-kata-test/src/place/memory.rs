@@ -171,9 +171,7 @@ impl<'a> Host<'a> {
                 return Ok(Some(locks));
             }
             if !std::mem::replace(&mut is_told, true) {
-                tell(
-                    "waiting for memory: there is too little for one more VM until another VM or program ends",
-                );
+                tell("too little memory for one more VM: waiting until another VM or program ends");
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
