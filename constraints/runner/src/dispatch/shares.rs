@@ -61,7 +61,7 @@ pub(super) fn run_job(
                 (reporter.progress)(&text);
             }
         }
-        first.join().unwrap_or_else(|_| Err("it panicked".into()))
+        first.join().unwrap_or_else(|panic| resume_unwind(panic))
     })?;
     // What instances that did not come up have left.
     let done = records_of(job.run, &name, &job.binary.id)?;
@@ -131,49 +131,11 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
+    use crate::tests::vms::Instance;
     use crate::{Binary, Run, StopToken};
 
-    /// A place whose second instance panics.
-    struct Panics(bool);
-
-    impl Place for Panics {
-        fn name(&self) -> &'static str {
-            "vm:a"
-        }
-
-        fn about(&self) -> String {
-            "made up".to_owned()
-        }
-
-        fn cost(&self) -> Duration {
-            Duration::ZERO
-        }
-
-        fn key(&self) -> Option<String> {
-            None
-        }
-
-        fn list(
-            &mut self,
-            _: &Binary,
-            _: &[String],
-            _: StopToken<'_>,
-        ) -> Result<String, PlaceError> {
-            panic!("the tests are made up too")
-        }
-
-        fn run(&mut self, _: &Job<'_>, _: &mut dyn FnMut(&[u8])) -> Result<(), PlaceError> {
-            assert!(!self.0, "a bug of the second");
-            Ok(())
-        }
-
-        fn another(&self) -> Option<Box<dyn Place>> {
-            Some(Box::new(Self(true)))
-        }
-    }
-
     #[test]
-    #[should_panic(expected = "a bug of the second")]
+    #[should_panic(expected = "a bug of another instance")]
     fn a_panic_of_another_instance_goes_on() {
         let root = tempfile::tempdir().unwrap();
         let run = Run::start(root.path()).unwrap();
@@ -198,7 +160,13 @@ mod tests {
         };
         let vms = Vms::new(NonZeroUsize::new(2));
         let durations = run.expected_durations();
-        let _ = run_job(&mut Panics(false), &job, vms, &durations, &mut reporter);
+        let _ = run_job(
+            &mut Instance::first(true, false),
+            &job,
+            vms,
+            &durations,
+            &mut reporter,
+        );
     }
 
     #[test]

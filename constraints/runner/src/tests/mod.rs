@@ -6,7 +6,7 @@ mod fail_fast;
 mod requirements;
 mod userns;
 mod variants;
-mod vms;
+pub(crate) mod vms;
 
 use std::fs;
 use std::path::Path;
