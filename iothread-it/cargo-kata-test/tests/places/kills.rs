@@ -86,8 +86,8 @@ fn a_qemu_killed_at_a_random_time_fails_one_test() -> Result<()> {
     let stage = Fixture::new()?;
     let mut random = Random::seeded();
     stage.clean_run()?;
-    let (mut round, mut bitten) = (0, 0);
-    while round < ROUNDS || bitten == 0 {
+    let (mut round, mut failures) = (0, 0);
+    while round < ROUNDS || failures == 0 {
         assert!(
             round < MAX_ROUNDS,
             "no QEMU was killed while a test ran in it"
@@ -116,7 +116,7 @@ fn a_qemu_killed_at_a_random_time_fails_one_test() -> Result<()> {
             failed.iter().all(|outcome| outcome.place == "vm:bookworm"),
             "{failed:#?}"
         );
-        bitten += failed.len();
+        failures += failed.len();
         round += 1;
         stage.clean_run()?;
     }
@@ -127,7 +127,7 @@ fn a_qemu_killed_at_a_random_time_fails_one_test() -> Result<()> {
 fn a_guest_that_panics_at_a_random_time_fails_one_test() -> Result<()> {
     let stage = Fixture::new()?;
     let mut random = Random::seeded();
-    let mut bitten = 0;
+    let mut failures = 0;
     for round in 0..ROUNDS {
         let panic_after = random.below(Duration::from_secs(1));
         let status = end(stage.start(Some(panic_after))?)?;
@@ -152,9 +152,9 @@ fn a_guest_that_panics_at_a_random_time_fails_one_test() -> Result<()> {
             assert!(console.contains("Kernel panic"), "{failed:#?}");
         }
         assert_eq!(status.success(), failed.is_empty(), "{what}");
-        bitten += failed.len();
+        failures += failed.len();
     }
-    assert!(bitten > 0, "no guest died while a test ran");
+    assert!(failures > 0, "no guest died while a test ran");
     stage.clean_run()?;
     Ok(())
 }
